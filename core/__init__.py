@@ -1,0 +1,1 @@
+"""The experiments: Deep Image Prior, DDPM and their hybrids. Knows nothing of terminals."""
