@@ -1,0 +1,57 @@
+"""What a run is asked to do: typed, validated, one TOML file. Loads no torch.
+
+`DipRun`, `DdpmRun` and `HybridRun` are the whole configs; their sections have a file each in this package. A hybrid
+method is a struct in `core.config.hybrid` whose `experiment` names the class that carries it out.
+"""
+
+from core.config.ddpm import DdpmConfig
+from core.config.dip import DipConfig
+from core.config.hybrid import DEFAULT_HYBRID, HYBRIDS, HybridOptions, Substitution
+from core.config.overrides import PRESETS, build, describe
+from core.config.run import (
+    KINDS,
+    AnyRun,
+    DataConfig,
+    DdpmRun,
+    DipRun,
+    HybridRun,
+    ImagesConfig,
+    RunConfig,
+    experiment_path,
+    from_builtins,
+    load,
+    to_toml,
+)
+from core.config.section import Field, Section
+from core.config.tasks import TASKS, Denoise, Task, format_task, parse_task
+
+__all__ = [
+    "DEFAULT_HYBRID",
+    "HYBRIDS",
+    "KINDS",
+    "PRESETS",
+    "TASKS",
+    "AnyRun",
+    "DataConfig",
+    "DdpmConfig",
+    "DdpmRun",
+    "Denoise",
+    "DipConfig",
+    "DipRun",
+    "Field",
+    "HybridOptions",
+    "HybridRun",
+    "ImagesConfig",
+    "RunConfig",
+    "Section",
+    "Substitution",
+    "Task",
+    "build",
+    "describe",
+    "experiment_path",
+    "format_task",
+    "from_builtins",
+    "load",
+    "parse_task",
+    "to_toml",
+]

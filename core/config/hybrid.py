@@ -1,0 +1,38 @@
+"""Options of the hybrids, one struct a method; `experiment` says where the method itself lives."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+from msgspec import Meta
+
+from core.config.section import Positive, PositiveFloat, Section
+
+
+class HybridOptions(Section, tag_field="method", frozen=True):
+    """What every hybrid has: a summary for the help page and the import path of its experiment."""
+
+    summary: ClassVar[str] = ""
+    experiment: ClassVar[str] = ""
+
+
+class Substitution(HybridOptions, tag="substitution", frozen=True):
+    """The published hybrid: the output of a DIP hourglass stands in for xt, and the network still regresses eps."""
+
+    summary: ClassVar[str] = "the published form: DIP's output in place of the noised image"
+    experiment: ClassVar[str] = "core.hybrid.substitution:SubstitutionRun"
+
+    reading: Annotated[
+        Literal["frozen", "fresh", "warm"],
+        Meta(
+            description="how the hourglass makes its output: frozen, random weights applied to xt; fresh or warm, fitted to "
+            "reproduce each batch of xt from a fixed z, starting from new weights or from those of the batch before"
+        ),
+    ] = "warm"
+    steps: Annotated[Positive, Meta(description="hourglass steps k on each batch (fresh and warm)")] = 1
+    lr: Annotated[PositiveFloat, Meta(description="the hourglass's learning rate (fresh and warm)")] = 0.01
+
+
+HybridMethod: TypeAlias = Substitution
+HYBRIDS: dict[str, type[HybridOptions]] = {"substitution": Substitution}
+DEFAULT_HYBRID = "substitution"

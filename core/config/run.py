@@ -1,0 +1,166 @@
+"""The whole config of a run, by kind, and its TOML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
+
+import msgspec
+from msgspec import Meta
+
+from core.config.ddpm import DdpmConfig
+from core.config.dip import DipConfig
+from core.config.hybrid import HybridMethod, Substitution
+from core.config.section import Section
+from core.config.tasks import Denoise, Task
+from core.errors import UserError
+
+VERSION = 1
+
+
+class DataConfig(Section, frozen=True):
+    """The data set that a model is trained on, or that images are taken from."""
+
+    dataset: Annotated[
+        str, Meta(min_length=1, description="fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH")
+    ] = "fashionmnist"
+    directory: Annotated[str, Meta(description="folder to look in first; empty: the usual places")] = ""
+    train_images: Annotated[int, Meta(ge=0, description="use only the first N training images; 0: all")] = 0
+
+
+class ImagesConfig(Section, frozen=True):
+    """Which images are degraded and restored."""
+
+    indices: Annotated[
+        str, Meta(pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*$", description="places in the split, as 0-9 or 3,17,42")
+    ] = "0-9"
+    split: Annotated[Literal["train", "test"], Meta(description="the part of the data set that they come from")] = (
+        "test"
+    )
+    files: Annotated[tuple[str, ...], Meta(description="image files to use instead of the data set")] = ()
+
+    def places(self) -> list[int]:
+        """The indices as numbers, in the order given."""
+        numbers: list[int] = []
+        for part in self.indices.split(","):
+            first, _, last = part.partition("-")
+            numbers.extend(range(int(first), int(last or first) + 1))
+        return numbers
+
+
+class RunConfig(Section, tag_field="kind", frozen=True):
+    """What every run has, whatever its kind."""
+
+    experiment: ClassVar[str] = ""
+
+    version: Annotated[int, Meta(ge=1, le=VERSION, description="format of this file")] = VERSION
+    name: Annotated[str, Meta(max_length=200, description="what people call the run")] = ""
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="seed of every random draw")] = 0
+    device: Annotated[
+        str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N")
+    ] = "auto"
+    threads: Annotated[int, Meta(ge=0, le=1024, description="CPU threads for torch; 0: all cores")] = 0
+    checkpoint_seconds: Annotated[
+        float, Meta(ge=0, description="seconds between two checkpoints of a running run; 0: at every event")
+    ] = 60.0
+    data: DataConfig = DataConfig()
+
+    @property
+    def kind(self) -> str:
+        """`dip`, `ddpm` or `hybrid`."""
+        return str(type(self).__struct_config__.tag)
+
+    @property
+    def method(self) -> str:
+        """The hybrid's method, else the network: what tells runs of one kind apart."""
+        raise NotImplementedError
+
+
+class DipRun(RunConfig, tag="dip", frozen=True):
+    """Fit a Deep Image Prior to each of a few degraded images."""
+
+    experiment: ClassVar[str] = "core.dip.run:DipRun"
+
+    images: ImagesConfig = ImagesConfig()
+    task: Task = Denoise()
+    dip: DipConfig = DipConfig()
+
+    @property
+    def method(self) -> str:
+        """The untrained network."""
+        return self.dip.network
+
+
+class DdpmRun(RunConfig, tag="ddpm", frozen=True):
+    """Train a diffusion model on a data set."""
+
+    experiment: ClassVar[str] = "core.ddpm.run:DdpmRun"
+
+    ddpm: DdpmConfig = DdpmConfig()
+
+    @property
+    def method(self) -> str:
+        """The network that predicts the noise."""
+        return self.ddpm.network
+
+
+class HybridRun(RunConfig, tag="hybrid", frozen=True):
+    """Combine the two."""
+
+    images: ImagesConfig = ImagesConfig()
+    task: Task = Denoise()
+    dip: DipConfig = DipConfig()
+    ddpm: DdpmConfig = DdpmConfig()
+    hybrid: HybridMethod = Substitution()
+
+    @property
+    def method(self) -> str:
+        """The way in which the two are combined."""
+        return str(type(self.hybrid).__struct_config__.tag)
+
+
+AnyRun: TypeAlias = DipRun | DdpmRun | HybridRun
+KINDS: dict[str, type[RunConfig]] = {"dip": DipRun, "ddpm": DdpmRun, "hybrid": HybridRun}
+
+
+def experiment_path(config: RunConfig) -> str:
+    """Import path of the class that carries out this config."""
+    return config.hybrid.experiment if isinstance(config, HybridRun) else config.experiment
+
+
+def from_builtins(values: Any) -> AnyRun:
+    """Check plain values (of a TOML or JSON file) against the types.
+
+    Raises UserError naming the key at fault; values are never coerced.
+    """
+    try:
+        return cast(AnyRun, msgspec.convert(values, AnyRun))
+    except msgspec.ValidationError as error:
+        raise UserError(
+            f"The config is not valid: {readable(error)}.", "Run with --dry-run to see a valid one."
+        ) from None
+
+
+def readable(error: msgspec.ValidationError) -> str:
+    """msgspec's sentence with the place first: ``ddpm.lr: Expected `float` > 0.0``."""
+    text, _, place = str(error).partition(" - at `$")
+    place = place.rstrip("`").removeprefix(".")
+    return f"{place}: {text}" if place else text
+
+
+def to_toml(config: RunConfig) -> str:
+    """The complete config, defaults included."""
+    return msgspec.toml.encode(config).decode()
+
+
+def load(path: Path) -> AnyRun:
+    """Read a config.toml. Raises UserError for a file that can't be read, isn't TOML or doesn't fit the types."""
+    try:
+        values = msgspec.toml.decode(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}.", "Give the path of a config.toml.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(
+            f"{path} is not a TOML file: {error}.", "Mend the file, or take a fresh one from --dry-run."
+        ) from None
+    return from_builtins(values)
