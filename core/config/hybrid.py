@@ -25,8 +25,8 @@ class Substitution(HybridOptions, tag="substitution", frozen=True):
     reading: Annotated[
         Literal["frozen", "fresh", "warm"],
         Meta(
-            description="how the hourglass makes its output: frozen, random weights applied to xt; fresh or warm, fitted to "
-            "reproduce each batch of xt from a fixed z, starting from new weights or from those of the batch before"
+            description="how the hourglass makes its output: frozen, random weights applied to xt; fresh or warm, "
+            "fitted to reproduce each batch of xt from a fixed z, from new weights or from those of the batch before"
         ),
     ] = "warm"
     steps: Annotated[Positive, Meta(description="hourglass steps k on each batch (fresh and warm)")] = 1

@@ -1,0 +1,346 @@
+"""What happened: typed records, one JSON line each, and the in-memory payloads that ride beside them. Loads no torch.
+
+Whatever is fitted, trained or sampled yields these. An `Event` goes to the log as it is; a `Payload` carries tensors,
+is stored by the worker, and leaves an event that says where. A reader skips kinds and fields that it doesn't know.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, TypeAlias, cast
+
+import msgspec
+
+SCHEMA = 1
+State: TypeAlias = Mapping[str, Any]
+"""Tensors, plain values and nested mappings of them: what a checkpoint can hold without pickle."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=True):
+    """One line of events.jsonl. `time`, in seconds since 1970, and the schema version `v` are stamped by `encode`."""
+
+    time: float = 0.0
+    v: int = 0
+
+
+class RunQueued(Event, tag="run_queued", frozen=True):
+    """The worker waits for a slot on its device; `ahead` runs are served first."""
+
+    device: str
+    ahead: int = 0
+
+
+class RunStarted(Event, tag="run_started", frozen=True):
+    """The work begins. A total that isn't known beforehand is 0; `images` is what the run learns from or restores."""
+
+    kind: str
+    method: str
+    device: str
+    device_name: str = ""
+    epochs: int = 0
+    steps: int = 0
+    images: int = 0
+    parameters: int = 0
+
+
+class RunResumed(Event, tag="run_resumed", frozen=True):
+    """The work goes on after a stop or a crash; records of later steps than `from_step` that stand before are void."""
+
+    from_step: int
+    from_epoch: int = 0
+    device: str = ""
+
+
+class DataLoaded(Event, tag="data_loaded", frozen=True):
+    """Which images the run uses, by the hash of their contents."""
+
+    dataset: str
+    split: str
+    images: int
+    sha256: str
+    source: str = ""
+
+
+class Step(Event, tag="step", frozen=True):
+    """An optimiser or sampler step. The log keeps a few a second of them."""
+
+    step: int
+    epoch: int = 0
+    loss: float | None = None
+    lr: float | None = None
+    images_per_second: float | None = None
+
+
+class EpochFinished(Event, tag="epoch_finished", frozen=True):
+    """A pass over the training images. `best` is set when the model of this epoch has been stored as the best."""
+
+    epoch: int
+    step: int
+    loss: float
+    best: bool = False
+    held_out: float | None = None
+    lr: float | None = None
+    seconds: float = 0.0
+    images_per_second: float | None = None
+
+
+class BestModelStored(Event, tag="best_model_stored", frozen=True):
+    """The best model so far is safely on disk. `measure` names what `value` is: loss, held_out or the stopping rule."""
+
+    step: int
+    value: float
+    file: str
+    sha256: str
+    measure: str = "loss"
+    epoch: int = 0
+
+
+class CheckpointStored(Event, tag="checkpoint_stored", frozen=True):
+    """All that resuming needs is safely on disk."""
+
+    step: int
+    file: str
+    sha256: str
+    epoch: int = 0
+
+
+class PsnrMeasured(Event, tag="psnr_measured", frozen=True):
+    """PSNR in dB against the truth, and the fit's own loss, for each image and on the mean.
+
+    `averaged` is the PSNR of the running average of outputs, where one is kept.
+    """
+
+    step: int
+    psnr: list[float]
+    mean: float
+    loss: list[float] = []
+    ssim: list[float] = []
+    averaged: list[float] = []
+
+
+class EarlyStopped(Event, tag="early_stopped", frozen=True):
+    """A rule that doesn't know the truth stopped the fit of one image at `at`; `psnr` is what the image has there."""
+
+    step: int
+    image: int
+    at: int
+    rule: str
+    psnr: float | None = None
+
+
+class ImageSaved(Event, tag="image_saved", frozen=True):
+    """A PNG was written. `file` is relative to the run folder; `panels` names what is shown, in order."""
+
+    file: str
+    name: str
+    step: int = 0
+    title: str = ""
+    panels: list[str] = []
+
+
+class SamplesEvaluated(Event, tag="samples_evaluated", frozen=True):
+    """A distance between samples and a reference, with the protocol that gives it a meaning."""
+
+    step: int
+    measure: str
+    value: float
+    samples: int
+    protocol: str
+    nfe: int = 0
+
+
+class RestorationScored(Event, tag="restoration_scored", frozen=True):
+    """How one method did on one task: PSNR and SSIM for each image, and what it cost."""
+
+    task: str
+    method: str
+    psnr: list[float]
+    ssim: list[float] = []
+    nfe: int = 0
+    iterations: int = 0
+    seconds: float = 0.0
+    step: int = 0
+
+
+class Message(Event, tag="message", frozen=True):
+    """A remark for people. `level` is info or warning."""
+
+    text: str
+    level: str = "info"
+
+
+class RunFinished(Event, tag="run_finished", frozen=True):
+    """All that was asked for is done."""
+
+    seconds: float
+    step: int = 0
+
+
+class RunFailed(Event, tag="run_failed", frozen=True):
+    """The run ended by an error; `hint` says what to do about it."""
+
+    error: str
+    hint: str
+    step: int = 0
+
+
+class RunStopped(Event, tag="run_stopped", frozen=True):
+    """Somebody asked the run to stop, and it did, with a checkpoint."""
+
+    reason: str
+    step: int = 0
+
+
+AnyEvent: TypeAlias = (
+    RunQueued
+    | RunStarted
+    | RunResumed
+    | DataLoaded
+    | Step
+    | EpochFinished
+    | BestModelStored
+    | CheckpointStored
+    | PsnrMeasured
+    | EarlyStopped
+    | ImageSaved
+    | SamplesEvaluated
+    | RestorationScored
+    | Message
+    | RunFinished
+    | RunFailed
+    | RunStopped
+)
+ENDS = (RunFinished, RunFailed, RunStopped)
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """Something in memory that the worker stores. Never serialised."""
+
+
+class Pictures(Payload, frozen=True):
+    """Images to be kept as PNG: float tensor in [0, 1], shape (N, C, H, W), laid out in rows of `columns`.
+
+    `name` becomes the file's name; with `numbered`, the step is added to it so that earlier ones are kept.
+    """
+
+    name: str
+    images: Any
+    step: int = 0
+    title: str = ""
+    columns: int = 8
+    panels: tuple[str, ...] = ()
+    numbered: bool = False
+
+
+class BestModel(Payload, frozen=True):
+    """A network (any that the registry can rebuild) to be kept as the best, with tensors that belong to it."""
+
+    network: Any
+    step: int
+    value: float
+    measure: str = "loss"
+    epoch: int = 0
+    tensors: State = {}
+
+
+class Tensors(Payload, frozen=True):
+    """Tensors to be kept as float safetensors, as they were used: a measurement, a result."""
+
+    name: str
+    tensors: State
+    step: int = 0
+
+
+Item: TypeAlias = Event | Payload
+
+
+class Experiment(Protocol):
+    """What the worker carries out, and what a notebook can iterate over just the same.
+
+    Opens no file and prints nothing. `state_dict` and `load_state_dict` are valid between two items; after
+    `load_state_dict` the iteration goes on from there, to the same numbers as if it had never stopped.
+    """
+
+    network: Any
+    """The network being fitted (kept with each checkpoint), or None."""
+    step: int
+    """Steps done. One count for the whole run: it never goes back, also when one phase follows another."""
+    epoch: int
+
+    def started(self) -> RunStarted:
+        """Totals and sizes, known before the first step."""
+        ...
+
+    def __iter__(self) -> Iterator[Item]: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs."""
+        ...
+
+    def load_state_dict(self, state: State) -> None:
+        """The inverse of `state_dict`."""
+        ...
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(AnyEvent, strict=True)
+_SPECIAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def encode(event: Event) -> bytes:
+    """One JSON line with its newline; the time is stamped unless it has one. NaN and infinity become strings."""
+    stamped = msgspec.structs.replace(event, time=event.time or time.time(), v=SCHEMA)
+    return _ENCODER.encode(_name_specials(stamped)) + b"\n"
+
+
+def decode(line: bytes) -> AnyEvent | None:
+    """The event of a line; None for a kind that this version doesn't know, or for a line that is no event."""
+    try:
+        return cast(AnyEvent, _DECODER.decode(line))
+    except msgspec.ValidationError:
+        pass  # an unknown kind, or "nan" where a number is expected
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    try:
+        return cast(AnyEvent, msgspec.convert(_read_specials(msgspec.json.decode(line)), AnyEvent))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _name_specials(event: Event) -> Any:
+    """JSON has no NaN; a diverged loss is the very event that one wants to read."""
+    values = msgspec.structs.asdict(event)
+    if all(_is_finite(value) for value in values.values()):
+        return event
+    named = {key: _named(value) for key, value in values.items()}
+    return {"event": type(event).__struct_config__.tag} | {k: v for k, v in named.items() if v is not None}
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return all(map(_is_finite, value)) if isinstance(value, list) else True
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    return [_named(v) for v in value] if isinstance(value, list) else value
+
+
+def _read_specials(values: Any) -> Any:
+    """Numbers for "nan" and the like, but only in the fields that hold numbers."""
+    kinds = {str(kind.__struct_config__.tag): kind for kind in AnyEvent.__args__}
+    kind = kinds.get(str(values.get("event"))) if isinstance(values, dict) else None
+    if kind is None:
+        return values
+    numeric = {f.name for f in msgspec.structs.fields(kind) if "float" in str(f.type)}
+    return {key: _numbers(value) if key in numeric else value for key, value in values.items()}
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SPECIAL.get(value, value)
+    return [_numbers(v) for v in value] if isinstance(value, list) else value
