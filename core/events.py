@@ -6,12 +6,13 @@ is stored by the worker, and leaves an event that says where. A reader skips kin
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, TypeAlias, cast
 
 import msgspec
+
+from core import plain
 
 SCHEMA = 1
 State: TypeAlias = Mapping[str, Any]
@@ -284,63 +285,14 @@ class Experiment(Protocol):
         ...
 
 
-_ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(AnyEvent, strict=True)
-_SPECIAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-
-
 def encode(event: Event) -> bytes:
-    """One JSON line with its newline; the time is stamped unless it has one. NaN and infinity become strings."""
-    stamped = msgspec.structs.replace(event, time=event.time or time.time(), v=SCHEMA)
-    return _ENCODER.encode(_name_specials(stamped)) + b"\n"
+    """One JSON line with its newline; the time is stamped unless it has one."""
+    return plain.dump(msgspec.structs.replace(event, time=event.time or time.time(), v=SCHEMA)) + b"\n"
 
 
 def decode(line: bytes) -> AnyEvent | None:
     """The event of a line; None for a kind that this version doesn't know, or for a line that is no event."""
     try:
-        return cast(AnyEvent, _DECODER.decode(line))
-    except msgspec.ValidationError:
-        pass  # an unknown kind, or "nan" where a number is expected
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return cast(AnyEvent, plain.load(line, cast(type, AnyEvent)))
+    except (ValueError, RecursionError):
         return None
-    try:
-        return cast(AnyEvent, msgspec.convert(_read_specials(msgspec.json.decode(line)), AnyEvent))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def _name_specials(event: Event) -> Any:
-    """JSON has no NaN; a diverged loss is the very event that one wants to read."""
-    values = msgspec.structs.asdict(event)
-    if all(_is_finite(value) for value in values.values()):
-        return event
-    named = {key: _named(value) for key, value in values.items()}
-    return {"event": type(event).__struct_config__.tag} | {k: v for k, v in named.items() if v is not None}
-
-
-def _is_finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return all(map(_is_finite, value)) if isinstance(value, list) else True
-
-
-def _named(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-    return [_named(v) for v in value] if isinstance(value, list) else value
-
-
-def _read_specials(values: Any) -> Any:
-    """Numbers for "nan" and the like, but only in the fields that hold numbers."""
-    kinds = {str(kind.__struct_config__.tag): kind for kind in AnyEvent.__args__}
-    kind = kinds.get(str(values.get("event"))) if isinstance(values, dict) else None
-    if kind is None:
-        return values
-    numeric = {f.name for f in msgspec.structs.fields(kind) if "float" in str(f.type)}
-    return {key: _numbers(value) if key in numeric else value for key, value in values.items()}
-
-
-def _numbers(value: Any) -> Any:
-    if isinstance(value, str):
-        return _SPECIAL.get(value, value)
-    return [_numbers(v) for v in value] if isinstance(value, list) else value

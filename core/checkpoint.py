@@ -1,0 +1,136 @@
+"""Weights on disk: atomic, self-describing, and enough for an exact resume. Safetensors and JSON, no pickle.
+
+A file holds a nested state. Its tensors are stored by dotted path; everything else is JSON in the header, beside the
+name and arguments of the network whose weights stand under `network`. Loading imports registered networks only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from core import files, registry
+from core.errors import UserError
+from core.events import State
+
+_TENSOR = "__tensor__"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file that is safely on disk."""
+
+    path: Path
+    sha256: str
+    bytes: int
+
+
+def save(path: Path, state: State, network: nn.Module | None = None) -> Stored:
+    """Put a state on disk, synced, in place of what was there.
+
+    With `network`, its weights are stored too, with what is needed to build it again. Raises OSError.
+    """
+    described: dict[str, Any] = {}
+    if network is not None:
+        described = {"name": network.name, "arguments": network.arguments}
+        state = {**state, "network": network.state_dict()}
+    tensors: dict[str, torch.Tensor] = {}
+    values = _flatten(state, "", tensors)
+    header = {"format": "dipddpm-1", "values": json.dumps(values), "network": json.dumps(described)}
+    files.replace(path, lambda temporary: save_file(tensors, temporary, metadata=header), durable=True)
+    return Stored(path, digest(path), path.stat().st_size)
+
+
+def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
+    """The network that a checkpoint holds, in eval mode, without being told what it is.
+
+    Raises UserError for a file that is missing, damaged, or holds no network.
+    """
+    header, tensors = _read(Path(path), device)
+    described = _json(header, "network", path)
+    if not described:
+        raise UserError(f"{path} holds no network.", "Give a best.safetensors or last.safetensors of a run.")
+    try:
+        kind = registry.network(str(described["name"]))
+        with torch.device("meta"):
+            network: nn.Module = kind(**described["arguments"])
+        weights = {key.removeprefix("network."): t for key, t in tensors.items() if key.startswith("network.")}
+        network.load_state_dict(weights, assign=True)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path} does not fit its network: {first_line}.", _OTHER) from None
+    return network.eval()
+
+
+def load_state(path: Path | str, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """The nested state that was saved, the network's weights under `network`.
+
+    Raises UserError for a file that is missing or damaged.
+    """
+    header, tensors = _read(Path(path), device)
+    state = _rebuild(_json(header, "values", path), "", tensors)
+    assert isinstance(state, dict)
+    return state
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_OTHER = "Take another checkpoint of the run, or train it again."
+
+
+def _read(path: Path, device: torch.device | str) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint at {path}.", "Check the path, or see the files with dipddpm show.")
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is not a whole checkpoint: {error}.", _OTHER) from None
+
+
+def _json(header: dict[str, str], key: str, path: Path | str) -> dict[str, Any]:
+    try:
+        values = json.loads(header.get(key, "{}"))
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise UserError(f"The header of {path} is damaged.", _OTHER)
+    return values
+
+
+def _flatten(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """Move the tensors of a nested value into `tensors`; what remains is JSON."""
+    if isinstance(value, torch.Tensor):
+        # Clones, because safetensors refuses views and shared memory.
+        tensors[path] = value.detach().clone(memory_format=torch.contiguous_format)
+        return _TENSOR
+    if isinstance(value, Mapping):
+        return {str(k): _flatten(v, f"{path}.{k}" if path else str(k), tensors) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_flatten(v, f"{path}.{i}", tensors) for i, v in enumerate(value)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a checkpoint can't hold {type(value).__name__} at {path}")
+
+
+def _rebuild(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    if value == _TENSOR:
+        return tensors[path]
+    if isinstance(value, dict):
+        return {k: _rebuild(v, f"{path}.{k}" if path else k, tensors) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_rebuild(v, f"{path}.{i}", tensors) for i, v in enumerate(value)]
+    return value

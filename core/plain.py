@@ -1,0 +1,51 @@
+"""JSON for our records, with NaN and infinity, which JSON lacks, as the strings "nan", "inf" and "-inf"."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Hashable
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+T = TypeVar("T")
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def dump(record: msgspec.Struct) -> bytes:
+    """A struct as one line of JSON, without a newline."""
+    if all(map(_is_finite, msgspec.structs.astuple(record))):
+        return _ENCODER.encode(record)
+    return _ENCODER.encode(_named(msgspec.to_builtins(record)))
+
+
+def load(content: bytes, kind: type[T]) -> T:
+    """The struct that a line holds. Raises ValueError (of which msgspec's errors are kinds) or RecursionError."""
+    try:
+        return cast(T, _decoder(cast(Hashable, kind), strict=True).decode(content))
+    except msgspec.ValidationError:
+        # Lax decoding reads "nan" where a number is expected, and only there.
+        return cast(T, _decoder(cast(Hashable, kind), strict=False).decode(content))
+
+
+@functools.cache
+def _decoder(kind: Hashable, *, strict: bool) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(cast(Any, kind), strict=strict)
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    return all(map(_is_finite, value)) if isinstance(value, list) else True
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _named(v) for key, v in value.items()}
+    return [_named(v) for v in value] if isinstance(value, list) else value

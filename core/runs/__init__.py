@@ -1,0 +1,34 @@
+"""The run folder: create, append, follow, list, summarise. Loads no torch.
+
+A reader trusts no file: torn lines, unknown events and foreign folders are skipped or marked, never raised.
+"""
+
+from core.runs.folder import (
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    LOG_FILE,
+    STOP_FILE,
+    Glance,
+    Run,
+    RunsFolder,
+)
+from core.runs.log import EVENTS_FILE, EventLog, EventReader, history, supersede
+from core.runs.summary import SUMMARY_FILE, State, Summary
+
+__all__ = [
+    "CONFIG_FILE",
+    "ENVIRONMENT_FILE",
+    "EVENTS_FILE",
+    "LOG_FILE",
+    "STOP_FILE",
+    "SUMMARY_FILE",
+    "EventLog",
+    "EventReader",
+    "Glance",
+    "Run",
+    "RunsFolder",
+    "State",
+    "Summary",
+    "history",
+    "supersede",
+]

@@ -1,0 +1,157 @@
+"""The runs folder: one folder a run, and the folder is the whole truth about it."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core import config as configs
+from core import files
+from core.config import AnyRun
+from core.errors import UserError
+from core.events import AnyEvent
+from core.runs import life, summary
+from core.runs.log import EVENTS_FILE, EventReader, history
+from core.runs.summary import State, Summary
+
+CONFIG_FILE = "config.toml"
+ENVIRONMENT_FILE = "environment.json"
+LOG_FILE = "worker.log"
+STOP_FILE = "stop"
+"""A request to stop, seen by the worker within a second or so; works where signals don't reach."""
+RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,40}-[0-9a-f]{4}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder. Reading never raises for what the files hold: what can't be read is left out or marked."""
+
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        """The folder's name: date, time, kind and four random digits."""
+        return self.folder.name
+
+    @property
+    def created(self) -> float:
+        """When the run was asked for, by its id, in seconds since 1970."""
+        try:
+            return time.mktime(time.strptime(self.id[:15], "%Y%m%d-%H%M%S"))
+        except (ValueError, OverflowError):
+            return 0.0
+
+    def config(self) -> AnyRun:
+        """What was asked. Raises UserError where config.toml is missing or damaged."""
+        return configs.load(self.folder / CONFIG_FILE)
+
+    def events(self) -> list[AnyEvent]:
+        """The run's logical history so far."""
+        return history(EventReader(self.folder).read())
+
+    def look(self) -> Glance:
+        """The run as it stands now."""
+        try:
+            config: AnyRun | None = self.config()
+            trouble = ""
+        except UserError as error:
+            config, trouble = None, error.problem
+        folded = summary.read(self.folder)
+        worker = life.read(self.folder)
+        state = summary.state(folded, worker) if config else State.broken
+        return Glance(self, config, folded, worker, state, trouble)
+
+
+@dataclass(frozen=True)
+class Glance:
+    """A run seen at one moment."""
+
+    run: Run
+    config: AnyRun | None
+    summary: Summary
+    worker: life.Worker | None
+    state: State
+    trouble: str = ""
+    """Why the run is `broken`."""
+    at: float = field(default_factory=time.time)
+
+    @property
+    def stalled(self) -> bool:
+        """Alive but not advancing."""
+        if self.state is not State.running or self.worker is None or not self.worker.progressed:
+            return False
+        return self.at - self.worker.progressed > life.STALL_SECONDS
+
+
+class RunsFolder:
+    """All runs of one place."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def create(self, config: AnyRun) -> Run:
+        """Make the folder of a new run and write its config.toml.
+
+        Raises UserError where the runs folder can't be written.
+        """
+        for _ in range(16):
+            name = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.kind}-{secrets.token_hex(2)}"
+            folder = self.root / name
+            try:
+                folder.mkdir(parents=True)
+                (folder / "checkpoints").mkdir()
+                (folder / "images").mkdir()
+                files.replace(folder / CONFIG_FILE, configs.to_toml(config).encode(), durable=True)
+            except FileExistsError:
+                if not self.root.is_dir():
+                    raise self._unwritable("it is not a folder") from None
+            except OSError as error:
+                raise self._unwritable(error.strerror or str(error)) from None
+            else:
+                return Run(folder)
+        raise self._unwritable("no free run id was found")
+
+    def _unwritable(self, why: str) -> UserError:
+        return UserError(
+            f"The runs folder {self.root} can't be written: {why}.",
+            "Free some space, or choose another folder with --runs-dir or DIPDDPM_RUNS.",
+        )
+
+    def runs(self) -> list[Run]:
+        """Every run, newest first: the folders that hold a config or events. Links and foreign folders are left out."""
+        try:
+            with os.scandir(self.root) as entries:
+                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError:
+            return []
+        found = [Run(self.root / name) for name in sorted(names, reverse=True) if not name.startswith(".")]
+        return [run for run in found if RUN_ID.fullmatch(run.id) or _holds_a_run(run.folder)]
+
+    def find(self, wanted: str) -> Run:
+        """The run of an id, a unique prefix of one, the digits at its end, or `last`.
+
+        Raises UserError for none or several.
+        """
+        everything = self.runs()
+        if not everything:
+            raise UserError(f"There are no runs in {self.root}.", "Start one with: dipddpm run hybrid --preset quick")
+        if wanted == "last":
+            return everything[0]
+        exact = [run for run in everything if run.id == wanted]
+        matches = exact or [run for run in everything if run.id.startswith(wanted) or run.id.endswith(f"-{wanted}")]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            some = ", ".join(run.id for run in matches[:3])
+            raise UserError(f"{len(matches)} runs match {wanted!r}: {some}.", "Give more of the id.")
+        raise UserError(
+            f"There is no run {wanted!r} in {self.root}.", f"The latest is {everything[0].id}; see dipddpm ls."
+        )
+
+
+def _holds_a_run(folder: Path) -> bool:
+    return (folder / CONFIG_FILE).is_file() or (folder / EVENTS_FILE).is_file()

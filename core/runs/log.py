@@ -1,0 +1,143 @@
+"""events.jsonl: append a line, follow lines, and read them as the run's one logical history.
+
+Plain lines, because SQLite's WAL and inotify don't work on network file systems. One whole line is one `os.write`
+on an O_APPEND descriptor, so a killed writer leaves at most one torn line, at the end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from core import events
+from core.events import AnyEvent, Event
+
+EVENTS_FILE = "events.jsonl"
+MAX_LINE = 1 << 20
+"""A longer line is no event of ours, and is skipped without being kept in memory."""
+_CHUNK = 1 << 20
+_DURABLE = (
+    events.RunStarted,
+    events.RunResumed,
+    events.BestModelStored,
+    events.CheckpointStored,
+    *events.ENDS,
+)
+
+
+class EventLog:
+    """The writing end; one process holds it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._descriptor = os.open(folder / EVENTS_FILE, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._end_torn_line()
+
+    def append(self, event: Event) -> None:
+        """Write one line; synced to disk where losing it would matter. Raises OSError when the disk is full."""
+        line = events.encode(event)
+        written = os.write(self._descriptor, line)
+        if written < len(line):
+            # A full disk took a part. The rest is never sent alone: what readers see is a torn line, which they skip.
+            raise OSError(28, "No space left on device")
+        if isinstance(event, _DURABLE):
+            os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Give the descriptor back; closing twice does nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _end_torn_line(self) -> None:
+        """A line cut by a kill is closed, so that the next one isn't glued to it."""
+        size = os.fstat(self._descriptor).st_size
+        if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
+            os.write(self._descriptor, b"\n")
+
+
+class EventReader:
+    """The reading end: remembers its offset, hands out complete lines only, and never raises for what a file holds.
+
+    Any number of readers may follow one log. `restarted` is set by a `read` that found the file replaced or shorter
+    than before and therefore began again at its start.
+    """
+
+    def __init__(self, folder: Path, offset: int = 0) -> None:
+        self.path = folder / EVENTS_FILE
+        self.offset = offset
+        self.restarted = False
+        self.unreadable = 0
+        """Complete lines that were no event of a known kind."""
+        self._inode = 0
+        self._skipping = False
+
+    def read(self, limit: int | None = None) -> list[AnyEvent]:
+        """The events whose lines were completed since the last call; at most about `limit` bytes of them."""
+        found: list[AnyEvent] = []
+        self.restarted = False
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return found
+        try:
+            self._look_for_replacement(os.fstat(descriptor))
+            start = self.offset
+            while limit is None or self.offset - start < limit:
+                block = os.pread(descriptor, _CHUNK, self.offset)
+                lines, newline, _ = block.rpartition(b"\n")
+                if newline:
+                    found += self._decode(lines)
+                    self.offset += len(lines) + 1
+                elif len(block) >= MAX_LINE:
+                    self._skipping = True
+                    self.offset += len(block)
+                else:
+                    break
+        except OSError:
+            pass  # a file system that went away; what was read stands, and the next call tries again
+        finally:
+            os.close(descriptor)
+        return found
+
+    def _look_for_replacement(self, status: os.stat_result) -> None:
+        replaced = self._inode not in {0, status.st_ino}
+        self._inode = status.st_ino
+        if replaced or status.st_size < self.offset:
+            self.offset = 0
+            self._skipping = False
+            self.restarted = True
+
+    def _decode(self, lines: bytes) -> Iterable[AnyEvent]:
+        for line in lines.split(b"\n"):
+            if self._skipping:
+                self._skipping = False
+                continue
+            event = events.decode(line) if line else None
+            if event is not None:
+                yield event
+            elif line:
+                self.unreadable += 1
+
+
+def supersede(history: list[AnyEvent], event: AnyEvent) -> None:
+    """Add an event to a logical history in place.
+
+    A resumed run does some steps again: `run_resumed.from_step` voids the records of later steps that stand before
+    it, and an end that came before is an end no longer.
+    """
+    if isinstance(event, events.RunResumed):
+        history[:] = [
+            past
+            for past in history
+            if not isinstance(past, events.ENDS) and getattr(past, "step", 0) <= event.from_step
+        ]
+    history.append(event)
+
+
+def history(recorded: Iterable[AnyEvent]) -> list[AnyEvent]:
+    """The recorded events as the run's logical history, each step once."""
+    told: list[AnyEvent] = []
+    for event in recorded:
+        supersede(told, event)
+    return told

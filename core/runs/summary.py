@@ -1,0 +1,184 @@
+"""The latest state of a run in a few numbers: summary.json, folded from events and always rebuildable from them."""
+
+from __future__ import annotations
+
+import enum
+import math
+import time
+from pathlib import Path
+
+import msgspec
+
+from core import events, files, plain
+from core.events import AnyEvent
+from core.runs import life
+from core.runs.log import EventReader, history
+
+SUMMARY_FILE = "summary.json"
+FORMAT = 1
+
+
+class State(enum.StrEnum):
+    """Where a run stands."""
+
+    queued = enum.auto()
+    running = enum.auto()
+    finished = enum.auto()
+    stopped = enum.auto()
+    failed = enum.auto()
+    crashed = enum.auto()
+    broken = enum.auto()
+    """The folder holds no config that can be read."""
+
+    @property
+    def live(self) -> bool:
+        """A process is at it, or waits to be."""
+        return self in {State.queued, State.running}
+
+
+class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What the log says so far. `offset` is how many bytes of events.jsonl it covers."""
+
+    format: int = FORMAT
+    offset: int = 0
+    phase: State = State.queued
+    """Where the log leaves the run; whether its process lives is not the log's to say."""
+    device: str = ""
+    dataset: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+    last: float = 0.0
+    step: int = 0
+    steps: int = 0
+    epoch: int = 0
+    epochs: int = 0
+    loss: float | None = None
+    best_loss: float | None = None
+    best_epoch: int = 0
+    best_file: str = ""
+    psnr: float | None = None
+    """Mean PSNR in dB at the last look."""
+    peak_psnr: float | None = None
+    peak_step: int = 0
+    stop_psnr: float | None = None
+    """Mean PSNR of the images where the stopping rule left them."""
+    stop_step: int = 0
+    images_per_second: float | None = None
+    error: str = ""
+    hint: str = ""
+    stops: dict[int, float] = {}
+
+    @property
+    def progress(self) -> float | None:
+        """Share of the work done, 0 to 1; None while the total isn't known."""
+        if self.phase is State.finished:
+            return 1.0
+        return min(1.0, self.step / self.steps) if self.steps else None
+
+    def seconds_left(self, now: float | None = None) -> float | None:
+        """Time to the end at the pace so far; None before there is a pace."""
+        share = self.progress
+        if not self.started or not share or self.phase is not State.running:
+            return None
+        spent = max(0.0, (self.last or (time.time() if now is None else now)) - self.started)
+        return spent * (1 - share) / share
+
+    def fold(self, event: AnyEvent) -> None:
+        """Take one more event into account."""
+        self.last = event.time or self.last
+        self.step = max(self.step, getattr(event, "step", 0))
+        match event:
+            case events.RunQueued():
+                self.phase, self.device = State.queued, event.device
+            case events.RunStarted():
+                self.phase, self.device, self.started = State.running, event.device, event.time
+                self.epochs, self.steps = event.epochs, event.steps
+            case events.RunResumed():
+                self._resume(event)
+            case events.DataLoaded():
+                self.dataset = event.dataset
+            case events.Step():
+                self.epoch = max(self.epoch, event.epoch - 1)
+                self.images_per_second = event.images_per_second or self.images_per_second
+            case events.EpochFinished():
+                self.epoch, self.loss = event.epoch, event.loss
+                self.images_per_second = event.images_per_second or self.images_per_second
+            case events.BestModelStored():
+                self.best_file = event.file
+                if event.measure in {"loss", "held_out"}:
+                    self.best_loss, self.best_epoch = event.value, event.epoch
+            case events.PsnrMeasured():
+                self._measure(event)
+            case events.EarlyStopped():
+                self._stop_image(event)
+            case events.RunFinished():
+                self.phase, self.ended = State.finished, event.time
+            case events.RunFailed():
+                self.phase, self.ended, self.error, self.hint = State.failed, event.time, event.error, event.hint
+            case events.RunStopped():
+                self.phase, self.ended = State.stopped, event.time
+            case _:
+                pass
+
+    def _resume(self, event: events.RunResumed) -> None:
+        self.phase, self.ended, self.error, self.hint = State.running, 0.0, "", ""
+        self.step, self.epoch = event.from_step, event.from_epoch
+        self.device = event.device or self.device
+
+    def _measure(self, event: events.PsnrMeasured) -> None:
+        self.psnr = event.mean
+        if event.loss:
+            self.loss = sum(event.loss) / len(event.loss)
+        if math.isfinite(event.mean) and (self.peak_psnr is None or event.mean > self.peak_psnr):
+            self.peak_psnr, self.peak_step = event.mean, event.step
+
+    def _stop_image(self, event: events.EarlyStopped) -> None:
+        if event.psnr is not None:
+            self.stops[event.image] = event.psnr
+            self.stop_psnr = sum(self.stops.values()) / len(self.stops)
+        self.stop_step = event.at
+
+
+def write(folder: Path, summary: Summary) -> None:
+    """Replace summary.json. Not synced: it can be rebuilt."""
+    files.replace(folder / SUMMARY_FILE, plain.dump(summary))
+
+
+def read(folder: Path) -> Summary:
+    """The summary as the log stands now: what summary.json covers, and the events written since."""
+    summary = _stored(folder)
+    reader = EventReader(folder, summary.offset)
+    fresh = reader.read()
+    if reader.restarted or any(isinstance(event, events.RunResumed) for event in fresh):
+        return rebuild(folder)
+    for event in fresh:
+        summary.fold(event)
+    summary.offset = reader.offset
+    return summary
+
+
+def rebuild(folder: Path) -> Summary:
+    """The summary from the log alone."""
+    summary = Summary()
+    reader = EventReader(folder)
+    for event in history(reader.read()):
+        summary.fold(event)
+    summary.offset = reader.offset
+    return summary
+
+
+def _stored(folder: Path) -> Summary:
+    try:
+        summary = plain.load((folder / SUMMARY_FILE).read_bytes(), Summary)
+    except (OSError, ValueError, RecursionError):
+        return Summary()
+    return summary if summary.format == FORMAT and summary.offset >= 0 else Summary()
+
+
+def state(summary: Summary, worker: life.Worker | None, now: float | None = None) -> State:
+    """An end that the log tells; else the process named in worker.json; else the age of its last sign of life."""
+    if summary.phase not in {State.queued, State.running}:
+        return summary.phase
+    if worker is None:
+        return State.queued if summary.phase is State.queued and not summary.last else State.crashed
+    return summary.phase if life.is_alive(worker, now) else State.crashed
