@@ -23,6 +23,8 @@ from core.errors import UserError
 from core.events import State
 
 _TENSOR = "__tensor__"
+_INTEGER_KEYS = "__integer_keys__"
+"""Marks a mapping whose keys were integers, as those of an optimiser's state are; JSON knows only strings."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ def save(path: Path, state: State, network: nn.Module | None = None) -> Stored:
     tensors: dict[str, torch.Tensor] = {}
     values = _flatten(state, "", tensors)
     header = {"format": "dipddpm-1", "values": json.dumps(values), "network": json.dumps(described)}
-    files.replace(path, lambda temporary: save_file(tensors, temporary, metadata=header), durable=True)
+    with files.replacing(path) as file:
+        save_file(tensors, file.name, metadata=header)
     return Stored(path, digest(path), path.stat().st_size)
 
 
@@ -117,6 +120,8 @@ def _flatten(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
         # Clones, because safetensors refuses views and shared memory.
         tensors[path] = value.detach().clone(memory_format=torch.contiguous_format)
         return _TENSOR
+    if isinstance(value, Mapping) and value and all(type(key) is int for key in value):
+        return {_INTEGER_KEYS: _flatten({str(k): v for k, v in value.items()}, path, tensors)}
     if isinstance(value, Mapping):
         return {str(k): _flatten(v, f"{path}.{k}" if path else str(k), tensors) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -129,6 +134,8 @@ def _flatten(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
 def _rebuild(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     if value == _TENSOR:
         return tensors[path]
+    if isinstance(value, dict) and value.keys() == {_INTEGER_KEYS}:
+        return {int(k): v for k, v in _rebuild(value[_INTEGER_KEYS], path, tensors).items()}
     if isinstance(value, dict):
         return {k: _rebuild(v, f"{path}.{k}" if path else k, tensors) for k, v in value.items()}
     if isinstance(value, list):

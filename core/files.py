@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 TEMPORARY = ".tmp"
-"""Ending of a file that is being written; what is left behind by a kill can be swept."""
+"""Ending of a file that is being written; what a kill leaves behind can be swept by it."""
 
 
-def replace(path: Path, content: bytes | Callable[[Path], None], *, durable: bool = False) -> None:
-    """Put a file in place by a rename within its folder.
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """Open a new file that takes the place of `path`, by a rename within its folder, when the block ends well.
 
-    `content` is the bytes, or a function that writes the file at the path it is given. With `durable` the file and
-    its folder are synced to disk before this returns. Raises OSError; the old file is then still there.
+    The file's `name` is a path that can be written by other means too. With `durable` the file and its folder are
+    on disk when this returns. Raises OSError; the old file is then still there, and so it is after any exception.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
-        if callable(content):
-            content(temporary)
-        else:
-            temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            yield file
         if durable:
             sync(temporary)
         temporary.replace(path)
@@ -32,6 +32,12 @@ def replace(path: Path, content: bytes | Callable[[Path], None], *, durable: boo
         raise
     if durable:
         sync(path.parent)
+
+
+def replace(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Put these bytes in place of `path`; as `replacing`."""
+    with replacing(path, durable=durable) as file:
+        file.write(content)
 
 
 def sync(path: Path) -> None:

@@ -105,7 +105,7 @@ class RunsFolder:
                 folder.mkdir(parents=True)
                 (folder / "checkpoints").mkdir()
                 (folder / "images").mkdir()
-                files.replace(folder / CONFIG_FILE, configs.to_toml(config).encode(), durable=True)
+                files.replace(folder / CONFIG_FILE, configs.to_toml(config).encode())
             except FileExistsError:
                 if not self.root.is_dir():
                     raise self._unwritable("it is not a folder") from None

@@ -57,7 +57,7 @@ def runs_here(who: Identity) -> bool | None:
 
 def write(folder: Path, worker: Worker) -> None:
     """Replace worker.json."""
-    files.replace(folder / WORKER_FILE, msgspec.json.encode(worker))
+    files.replace(folder / WORKER_FILE, msgspec.json.encode(worker), durable=False)
 
 
 def read(folder: Path) -> Worker | None:

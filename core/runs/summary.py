@@ -141,7 +141,7 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 def write(folder: Path, summary: Summary) -> None:
     """Replace summary.json. Not synced: it can be rebuilt."""
-    files.replace(folder / SUMMARY_FILE, plain.dump(summary))
+    files.replace(folder / SUMMARY_FILE, plain.dump(summary), durable=False)
 
 
 def read(folder: Path) -> Summary:
