@@ -62,7 +62,7 @@ class Run:
             config, trouble = None, error.problem
         folded = summary.read(self.folder)
         worker = life.read(self.folder)
-        state = summary.state(folded, worker) if config else State.broken
+        state = summary.state(folded, worker, self.created) if config else State.broken
         return Glance(self, config, folded, worker, state, trouble)
 
 

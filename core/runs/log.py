@@ -6,12 +6,21 @@ on an O_APPEND descriptor, so a killed writer leaves at most one torn line, at t
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from core import events
+from core.errors import UserError
 from core.events import AnyEvent, Event
+
+E = TypeVar("E", bound=Event)
 
 EVENTS_FILE = "events.jsonl"
 MAX_LINE = 1 << 20
@@ -27,21 +36,43 @@ _DURABLE = (
 
 
 class EventLog:
-    """The writing end; one process holds it."""
+    """The writing end. One process holds it, by a lock that ends with the process.
+
+    Raises UserError where another one does.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._descriptor = os.open(folder / EVENTS_FILE, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise UserError(f"Another process works on {folder.name}.", "Wait for it, or stop it first.") from None
+        except OSError as error:
+            if error.errno not in {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}:
+                raise
+            # A file system without locks: worker.json alone keeps a second worker away.
         self._end_torn_line()
 
-    def append(self, event: Event) -> None:
-        """Write one line; synced to disk where losing it would matter. Raises OSError when the disk is full."""
+    @property
+    def size(self) -> int:
+        """Bytes in the log."""
+        return os.fstat(self._descriptor).st_size
+
+    def append(self, event: E) -> E:
+        """Write one line, synced to disk where losing it would matter; the event as written, time and all.
+
+        Raises OSError when the disk is full.
+        """
+        event = msgspec.structs.replace(event, time=event.time or time.time())
         line = events.encode(event)
         written = os.write(self._descriptor, line)
         if written < len(line):
             # A full disk took a part. The rest is never sent alone: what readers see is a torn line, which they skip.
-            raise OSError(28, "No space left on device")
+            raise OSError(errno.ENOSPC, "No space left on device")
         if isinstance(event, _DURABLE):
             os.fsync(self._descriptor)
+        return event
 
     def close(self) -> None:
         """Give the descriptor back; closing twice does nothing."""

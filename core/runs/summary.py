@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from core import events, files, plain
-from core.events import AnyEvent
+from core.events import Event
 from core.runs import life
 from core.runs.log import EventReader, history
 
@@ -83,7 +83,7 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
         spent = max(0.0, (self.last or (time.time() if now is None else now)) - self.started)
         return spent * (1 - share) / share
 
-    def fold(self, event: AnyEvent) -> None:
+    def fold(self, event: Event) -> None:
         """Take one more event into account."""
         self.last = event.time or self.last
         self.step = max(self.step, getattr(event, "step", 0))
@@ -175,10 +175,14 @@ def _stored(folder: Path) -> Summary:
     return summary if summary.format == FORMAT and summary.offset >= 0 else Summary()
 
 
-def state(summary: Summary, worker: life.Worker | None, now: float | None = None) -> State:
-    """An end that the log tells; else the process named in worker.json; else the age of its last sign of life."""
-    if summary.phase not in {State.queued, State.running}:
+def state(summary: Summary, worker: life.Worker | None, created: float, now: float | None = None) -> State:
+    """An end that the log tells; else the process named in worker.json; else the age of its last sign of life.
+
+    `created` is when the run was asked for: for a moment after that, no worker has shown itself yet.
+    """
+    if not summary.phase.live:
         return summary.phase
     if worker is None:
-        return State.queued if summary.phase is State.queued and not summary.last else State.crashed
+        age = (time.time() if now is None else now) - created
+        return State.queued if age < life.SILENT_SECONDS and not summary.last else State.crashed
     return summary.phase if life.is_alive(worker, now) else State.crashed

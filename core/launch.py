@@ -1,0 +1,122 @@
+"""Start, stop and resume workers: each its own process in its own session, which outlives whoever started it.
+
+Loads no torch. Nothing is kept in memory: who runs what stands in the run folders.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from core.errors import UserError
+from core.runs import LOG_FILE, STOP_FILE, Run, State, life
+
+REQUEST_SECONDS = 20.0
+"""A worker that hasn't ended this long after the request gets SIGTERM."""
+TERM_SECONDS = 20.0
+"""And this long after SIGTERM, SIGKILL."""
+
+_children: list[subprocess.Popen[bytes]] = []
+
+
+def start(run: Run, *, resume: bool = False, now: bool = False) -> None:
+    """Start a worker for a run folder and return at once.
+
+    With `resume` it goes on from the last checkpoint; with `now` it doesn't wait for a slot. Raises UserError where
+    the run is already being worked on, or the process can't be started.
+    """
+    _children[:] = [child for child in _children if child.poll() is None]
+    state = run.look().state
+    worker = life.read(run.folder)
+    if worker is not None and life.is_alive(worker):
+        raise UserError(f"The run {run.id} is already {state}.", f"Follow it with: dipddpm watch {run.id}")
+    # -P keeps a folder named `core` in the working directory from being taken for ours.
+    command = [sys.executable, "-P", "-m", "core.worker", str(run.folder.resolve())]
+    command += ["--resume"] * resume + ["--now"] * now
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "DIPDDPM_COMMAND": shlex.join(["dipddpm", *sys.argv[1:]])}
+    try:
+        with (run.folder / LOG_FILE).open("ab") as output:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=environment,
+            )
+    except OSError as error:
+        raise UserError(f"The worker can't be started: {error.strerror}.", "Check the runs folder.") from None
+    _children.append(child)
+    identity = life.identity(child.pid)
+    if identity is not None:
+        # Until the worker stamps this itself, readers would take a run that has just started for a crashed one.
+        life.write(run.folder, life.Worker(identity, alive=time.time()))
+
+
+def resume(run: Run, *, now: bool = False) -> None:
+    """Go on with a run that was stopped, failed or crashed. Raises UserError for one that is live, done or broken."""
+    glance = run.look()
+    if glance.state is State.broken:
+        raise UserError(f"The run {run.id} can't be resumed: {glance.trouble}", "Start it anew with dipddpm run.")
+    if glance.state is State.finished:
+        raise UserError(f"The run {run.id} is finished.", "Start a new one with dipddpm run.")
+    start(run, resume=True, now=now)
+
+
+def request_stop(run: Run) -> None:
+    """Ask the worker to finish its step, write a checkpoint and end. Raises UserError where nothing runs."""
+    if not run.look().state.live:
+        raise UserError(f"The run {run.id} is not running.", "See its state with dipddpm ls.")
+    try:
+        (run.folder / STOP_FILE).touch()
+    except OSError as error:
+        raise UserError(f"The request can't be written: {error.strerror}.", f"Check {run.folder}.") from None
+
+
+def send_signal(run: Run, number: signal.Signals) -> bool:
+    """Signal the worker, if the very process that the folder names still lives on this host; whether it was sent."""
+    worker = life.read(run.folder)
+    if worker is None or not life.runs_here(worker.identity):
+        return False
+    try:
+        # A descriptor of the process can't come to mean another one between the check and the signal.
+        descriptor = os.pidfd_open(worker.identity.pid)
+    except (OSError, AttributeError):
+        return False
+    try:
+        if not life.runs_here(worker.identity):
+            return False
+        signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def stop(run: Run, *, request: float = REQUEST_SECONDS, term: float = TERM_SECONDS) -> State:
+    """Stop a run and wait for its end: the request, then SIGTERM, then SIGKILL; the state that it ended in."""
+    request_stop(run)
+    if not _ended(run, request) and send_signal(run, signal.SIGTERM) and not _ended(run, term):
+        send_signal(run, signal.SIGKILL)
+        _ended(run, 5.0)
+    return run.look().state
+
+
+def _ended(run: Run, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if not run.look().state.live:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def runs_root(given: Path | None) -> Path:
+    """The runs folder: the one given, else `DIPDDPM_RUNS`, else ./runs."""
+    return (given or Path(os.environ.get("DIPDDPM_RUNS") or "runs")).expanduser().absolute()

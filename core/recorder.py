@@ -1,0 +1,105 @@
+"""What an experiment yields, put on disk: events appended, payloads stored and then told of, the summary kept fresh."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from core import checkpoint, events, images
+from core.events import BestModel, Event, Experiment, Item, Pictures, Step, Tensors
+from core.runs import EventLog, summary
+
+STEP_SECONDS = 0.25
+SUMMARY_SECONDS = 1.0
+SMALLEST_SIDE = 112
+"""Pictures of smaller images are enlarged, pixel by pixel, until a side has about this many."""
+
+
+class Recorder:
+    """The writing end of a run folder; raises OSError when the disk takes no more."""
+
+    def __init__(self, folder: Path, log: EventLog) -> None:
+        self.folder = folder
+        self.log = log
+        self.summary = summary.read(folder)
+        self._step_at = 0.0
+        self._summary_at = 0.0
+
+    def record(self, item: Item) -> None:
+        """Store one item. A best model's event is written once its file is safely on disk."""
+        match item:
+            case Step():
+                self._throttled(item)
+            case Event():
+                self._append(item)
+            case BestModel():
+                self._store_best(item)
+            case Pictures():
+                self._store_pictures(item)
+            case Tensors():
+                checkpoint.save(self.folder / f"{item.name}.safetensors", item.tensors)
+            case _:
+                raise TypeError(f"an experiment yielded a {type(item).__name__}")
+
+    def checkpoint(self, experiment: Experiment) -> None:
+        """Store all that resuming needs."""
+        path = self.folder / "checkpoints" / "last.safetensors"
+        stored = checkpoint.save(path, experiment.state_dict(), experiment.network)
+        self._append(
+            events.CheckpointStored(
+                step=experiment.step, epoch=experiment.epoch, file=self._relative(path), sha256=stored.sha256
+            )
+        )
+
+    def flush(self) -> None:
+        """Bring summary.json up to date."""
+        self._summary_at = time.monotonic()
+        summary.write(self.folder, self.summary)
+
+    def _throttled(self, step: Step) -> None:
+        now = time.monotonic()
+        if now - self._step_at >= STEP_SECONDS:
+            self._step_at = now
+            self._append(step)
+
+    def _append(self, event: Event) -> None:
+        stamped = self.log.append(event)
+        if isinstance(event, events.RunResumed):
+            self.summary = summary.rebuild(self.folder)
+        else:
+            self.summary.fold(stamped)
+        self.summary.offset = self.log.size
+        if time.monotonic() - self._summary_at >= SUMMARY_SECONDS or isinstance(event, events.ENDS):
+            self.flush()
+
+    def _store_best(self, best: BestModel) -> None:
+        path = self.folder / "checkpoints" / "best.safetensors"
+        stored = checkpoint.save(path, best.tensors, best.network)
+        self._append(
+            events.BestModelStored(
+                step=best.step,
+                epoch=best.epoch,
+                value=best.value,
+                measure=best.measure,
+                file=self._relative(path),
+                sha256=stored.sha256,
+            )
+        )
+
+    def _store_pictures(self, pictures: Pictures) -> None:
+        name = f"{pictures.name}-{pictures.step:06d}.png" if pictures.numbered else f"{pictures.name}.png"
+        path = self.folder / "images" / name
+        scale = max(1, SMALLEST_SIDE // min(pictures.images.shape[-2:]))
+        images.save_png(path, images.grid(pictures.images, pictures.columns, scale=scale, gap=2))
+        self._append(
+            events.ImageSaved(
+                file=self._relative(path),
+                name=pictures.name,
+                step=pictures.step,
+                title=pictures.title,
+                panels=list(pictures.panels),
+            )
+        )
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()

@@ -1,0 +1,139 @@
+"""Slots: how many runs a device carries at once on this host, and who is next. Loads no torch.
+
+There is no daemon. A waiting worker holds a ticket in a folder of this user and host and takes a slot by locking its
+file; the kernel frees the lock when the process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from core import files
+from core.errors import UserError
+from core.runs import life
+
+POLL_SECONDS = 0.5
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """A place in the queue."""
+
+    run: str
+    devices: list[str]
+    identity: life.Identity
+
+
+@dataclass
+class Slot:
+    """A device that is ours until `release`, or until this process ends."""
+
+    device: str
+    _descriptor: int
+
+    def release(self) -> None:
+        """Give the slot to the next one."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def folder() -> Path:
+    """Where tickets and locks are kept: per user, on this host (`DIPDDPM_SLOTS_DIR` moves it)."""
+    chosen = os.environ.get("DIPDDPM_SLOTS_DIR")
+    base = Path(chosen) if chosen else Path(tempfile.gettempdir()) / f"dipddpm-{os.getuid()}"
+    base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if base.stat().st_uid != os.getuid():
+        raise UserError(f"{base} belongs to somebody else.", "Set DIPDDPM_SLOTS_DIR to a folder of your own.")
+    return base
+
+
+def per_device() -> int:
+    """Runs that a device carries at once: `DIPDDPM_SLOTS`, else 1."""
+    given = os.environ.get("DIPDDPM_SLOTS", "1")
+    if not given.isdecimal() or int(given) < 1:
+        raise UserError(f"DIPDDPM_SLOTS is {given!r}, which is no number of slots.", "Set it to 1 or more.")
+    return int(given)
+
+
+def waiting() -> list[tuple[Path, Ticket]]:
+    """The tickets whose workers live, first to be served first."""
+    found = []
+    for path in sorted(folder().glob("*.ticket")):
+        ticket = _read(path)
+        if ticket is not None and life.runs_here(ticket.identity):
+            found.append((path, ticket))
+        elif ticket is not None:
+            path.unlink(missing_ok=True)
+    return found
+
+
+def acquire(
+    run: str,
+    devices: list[str],
+    *,
+    given_up: Callable[[], bool] = lambda: False,
+    ahead: Callable[[int], None] = lambda _: None,
+) -> Slot | None:
+    """Wait for a slot on one of these devices, in the order of arrival.
+
+    `ahead` is told how many are served first, whenever that changes. None when `given_up` became true meanwhile.
+    """
+    identity = life.identity()
+    assert identity is not None
+    mine = folder() / f"{time.time_ns():020d}-{os.getpid()}.ticket"
+    files.replace(mine, msgspec.json.encode(Ticket(run, devices, identity)), durable=False)
+    told = -1
+    try:
+        while not given_up():
+            before = _before(mine, devices)
+            if not before and (slot := _lock_one(devices)):
+                return slot
+            if told != max(1, before):
+                told = max(1, before)
+                ahead(told)
+            time.sleep(POLL_SECONDS)
+        return None
+    finally:
+        _drop(run)
+
+
+def _before(mine: Path, devices: list[str]) -> int:
+    """How many tickets for any of these devices come first. A ticket that was moved up or down is found by its run."""
+    tickets = waiting()
+    mine_now = next((path for path, ticket in tickets if ticket.identity.pid == os.getpid()), mine)
+    return sum(path < mine_now and not set(ticket.devices).isdisjoint(devices) for path, ticket in tickets)
+
+
+def _drop(run: str) -> None:
+    for path, ticket in waiting():
+        if ticket.run == run and ticket.identity.pid == os.getpid():
+            path.unlink(missing_ok=True)
+
+
+def _lock_one(devices: list[str]) -> Slot | None:
+    for device in devices:
+        for number in range(per_device()):
+            path = folder() / f"{device.replace(':', '-')}.{number}.slot"
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(descriptor)
+            else:
+                return Slot(device, descriptor)
+    return None
+
+
+def _read(path: Path) -> Ticket | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Ticket)
+    except (OSError, ValueError, RecursionError):
+        return None

@@ -1,0 +1,28 @@
+"""Text from files and from people made safe to show: no terminal escapes, no invisible or reordering characters."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_KEPT = {"\u200d", "\ufe0f"}
+"""Joiner and variation selector, of which emoji are made."""
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def printable(text: str, limit: int = 2000) -> str:
+    """The text on one line, with every control and formatting character written out as its code, `limit` long at most.
+
+    Escape sequences (colours, titles, links, clipboard) thereby lose their power; tabs and line ends become spaces.
+    """
+    shortened = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(map(_visible, shortened))
+
+
+def _visible(character: str) -> str:
+    if character.isprintable() or character in _KEPT:
+        return character
+    if character in "\t\n\r":
+        return " "
+    if unicodedata.category(character) in _HIDDEN:
+        return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
+    return " "

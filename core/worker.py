@@ -1,0 +1,231 @@
+"""One process = one run: config in, events out. Started by `core.launch` as `python -m core.worker FOLDER`.
+
+Nothing heavy is loaded before the run has its slot, so that a queue of waiting workers costs little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from core import config as configs
+from core import devices, events, files, registry, slots
+from core.errors import UserError
+from core.runs import ENVIRONMENT_FILE, STOP_FILE, EventLog, Run, life
+
+if TYPE_CHECKING:
+    from core.config import AnyRun
+    from core.events import Experiment
+    from core.recorder import Recorder
+
+STOP_POLL_SECONDS = 0.5
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Carry out the run of a folder; the exit code is 0 for done or stopped, 1 for failed, 2 for refused."""
+    parser = argparse.ArgumentParser(prog="core.worker")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--now", action="store_true", help="start at once, without waiting for a slot")
+    options = parser.parse_args(arguments)
+    try:
+        config = Run(options.folder).config()
+        log = EventLog(options.folder)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    with contextlib.closing(log), Pulse(options.folder) as pulse:
+        return _Job(options.folder, config, log, pulse).run(resume=options.resume, now=options.now)
+
+
+class Pulse:
+    """A thread that stamps worker.json, and the wish to stop, which comes as a signal or as a file in the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stop_reason = ""
+        self.device = ""
+        self._progressed = time.time()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
+
+    def __enter__(self) -> Pulse:
+        (self.folder / STOP_FILE).unlink(missing_ok=True)
+        self._stamp()
+        self._thread.start()
+        signal.signal(signal.SIGTERM, lambda *_: self.wish_to_stop("SIGTERM"))
+        signal.signal(signal.SIGINT, lambda *_: self.wish_to_stop("SIGINT"))
+        # A worker outlives the terminal that it was started from.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def wish_to_stop(self, reason: str) -> None:
+        """Ask for an end after the present step."""
+        self.stop_reason = self.stop_reason or reason
+
+    def advance(self) -> None:
+        """Note that the work got on."""
+        self._progressed = time.time()
+
+    def _beat(self) -> None:
+        stamped = time.monotonic()
+        while not self._done.wait(STOP_POLL_SECONDS):
+            if (self.folder / STOP_FILE).exists():
+                self.wish_to_stop("asked to stop")
+            if time.monotonic() - stamped >= life.BEAT_SECONDS:
+                stamped = time.monotonic()
+                self._stamp()
+
+    def _stamp(self) -> None:
+        identity = life.identity()
+        assert identity is not None
+        worker = life.Worker(identity, alive=time.time(), progressed=self._progressed, device=self.device)
+        with contextlib.suppress(OSError):  # a full disk is the log's to report, not the pulse's
+            life.write(self.folder, worker)
+
+
+class _Job:
+    """The work itself, from waiting in the queue to the last event."""
+
+    def __init__(self, folder: Path, config: AnyRun, log: EventLog, pulse: Pulse) -> None:
+        self.folder = folder
+        self.config = config
+        self.log = log
+        self.pulse = pulse
+        self.began = time.monotonic()
+        self.experiment: Experiment | None = None
+
+    def run(self, *, resume: bool, now: bool) -> int:
+        try:
+            device = self._wait_for_device(now=now)
+            if device is None:
+                self.log.append(events.RunStopped(reason=self.pulse.stop_reason))
+                return 0
+            return self._carry_out(device, resume=resume)
+        except Exception as error:
+            if not isinstance(error, UserError):
+                traceback.print_exc()
+            problem, hint = explain(error, self.config)
+            print(f"{problem} {hint}", file=sys.stderr)
+            with contextlib.suppress(OSError):
+                self.log.append(events.RunFailed(error=problem, hint=hint, step=self._step))
+            return 1
+
+    @property
+    def _step(self) -> int:
+        return self.experiment.step if self.experiment else 0
+
+    def _wait_for_device(self, *, now: bool) -> str | None:
+        usable = devices.candidates(self.config.device)
+
+        def tell(ahead: int) -> None:
+            self.log.append(events.RunQueued(device=" or ".join(usable), ahead=ahead))
+
+        tell(0)
+        if now:
+            return usable[0]
+
+        def given_up() -> bool:
+            self.pulse.advance()
+            return bool(self.pulse.stop_reason)
+
+        # The slot's lock is kept by its descriptor until this process ends.
+        slot = slots.acquire(self.folder.name, usable, given_up=given_up, ahead=tell)
+        return slot.device if slot else None
+
+    def _carry_out(self, device_name: str, *, resume: bool) -> int:
+        from core.environment import collect
+        from core.recorder import Recorder
+
+        device = prepare_torch(self.config, device_name)
+        self.pulse.device = device_name
+        environment = collect(device_name, devices.describe(device), self.config.threads)
+        files.replace(self.folder / ENVIRONMENT_FILE, msgspec.json.format(msgspec.json.encode(environment)))
+        experiment = self.experiment = registry.resolve(configs.experiment_path(self.config)).from_config(
+            self.config, device
+        )
+        recorder = Recorder(self.folder, self.log)
+        if resume:
+            self._resume(experiment, recorder, device_name)
+        else:
+            recorder.record(
+                msgspec.structs.replace(experiment.started(), device=device_name, device_name=environment.device_name)
+            )
+        stopped = self._iterate(experiment, recorder)
+        recorder.checkpoint(experiment)
+        if stopped:
+            recorder.record(events.RunStopped(reason=self.pulse.stop_reason, step=experiment.step))
+        else:
+            recorder.record(events.RunFinished(seconds=time.monotonic() - self.began, step=experiment.step))
+        return 0
+
+    def _resume(self, experiment: Experiment, recorder: Recorder, device_name: str) -> None:
+        from core import checkpoint
+
+        last = self.folder / "checkpoints" / "last.safetensors"
+        if last.exists():
+            experiment.load_state_dict(checkpoint.load_state(last, device_name))
+        recorder.record(events.RunResumed(from_step=experiment.step, from_epoch=experiment.epoch, device=device_name))
+
+    def _iterate(self, experiment: Experiment, recorder: Recorder) -> bool:
+        """Whether it was stopped before its end."""
+        saved = time.monotonic()
+        for item in experiment:
+            recorder.record(item)
+            self.pulse.advance()
+            if self.pulse.stop_reason:
+                return True
+            if time.monotonic() - saved >= self.config.checkpoint_seconds:
+                recorder.checkpoint(experiment)
+                saved = time.monotonic()
+        return False
+
+
+def prepare_torch(config: AnyRun, device_name: str) -> Any:
+    """Load torch, seed its global generators (ours are explicit; libraries may use these) and set its threads."""
+    import torch
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    torch.set_flush_denormal(True)
+    return devices.resolve(device_name)
+
+
+def explain(error: BaseException, config: AnyRun) -> tuple[str, str]:
+    """What went wrong and what to do about it, a sentence each."""
+    if isinstance(error, UserError):
+        return error.problem, error.remedy
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "The device ran out of memory.", _lower_memory(config)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "The disk is full.", "Free some space, then resume the run; the last best model is whole."
+    if isinstance(error, OSError):
+        return f"A file could not be used: {error}.", "Check the runs folder and its disk, then resume the run."
+    first_line = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first_line}", "The whole traceback is in worker.log; please report it."
+
+
+def _lower_memory(config: AnyRun) -> str:
+    if isinstance(config, configs.DipRun):
+        return "Give fewer images, or lower dip.channels."
+    size = config.ddpm.batch_size
+    return f"Lower ddpm.batch_size from {size} to {max(1, size // 2)}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())
