@@ -1,0 +1,27 @@
+"""Data sets: found, verified, downloaded, and held in memory as one tensor. Importing this loads no torch.
+
+`load` reads a split into an `ImageSet`; `check` refuses what isn't here before any work starts; `status` lists what
+is, and `fetch` gets what isn't.
+"""
+
+from core.data.catalogue import CATALOGUE, Progress, Split
+from core.data.fetch import fetch
+from core.data.imageset import ImageSet, hold_out, load
+from core.data.places import DatasetStatus, cache_folder, check, status
+
+NAMES = tuple(CATALOGUE)
+"""The data sets that have a name; `folder:PATH` is understood beside them."""
+
+__all__ = [
+    "NAMES",
+    "DatasetStatus",
+    "ImageSet",
+    "Progress",
+    "Split",
+    "cache_folder",
+    "check",
+    "fetch",
+    "hold_out",
+    "load",
+    "status",
+]

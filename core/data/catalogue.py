@@ -1,0 +1,163 @@
+"""The data sets that have a name: what each holds, which files it comes in, and how those are told from others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from core.errors import UserError, suggest
+
+Split = Literal["train", "test"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being read, how much of it is here and how much there is (0: unknown), in bytes or images."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A published file and what it is known by."""
+
+    name: str
+    """Its name as published."""
+    sha256: str
+    """Of the contents once unpacked, so that a repacked gzip passes; of the file as published if `packed`."""
+    packed: bool = False
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named data set in two splits of equally sized images."""
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    """Channels, height and width of an image."""
+    train: int
+    """Number of training images."""
+    test: int
+    """Number of test images."""
+    licence: str
+    megabytes: float
+    """Size of its files as published."""
+    torchvision: str
+    """The torchvision class that knows where it is published; empty for what ships with the program."""
+    files: tuple[SourceFile, ...]
+    """IDX files: training images and labels, test images and labels. CIFAR-10: its one archive."""
+    debian: str = ""
+    """The Debian package that installs it."""
+
+
+_DIGITS = tuple("0123456789")
+_CLOTHES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+
+
+def _idx(*sha256: str, packed: bool = False) -> tuple[SourceFile, ...]:
+    names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+    return tuple(SourceFile(f"{name}.gz", digest, packed) for name, digest in zip(names, sha256, strict=True))
+
+
+DATASETS = (
+    Dataset(
+        name="fashionmnist",
+        title="FashionMNIST",
+        classes=_CLOTHES,
+        shape=(1, 28, 28),
+        train=60_000,
+        test=10_000,
+        licence="MIT, Zalando SE",
+        megabytes=30.9,
+        torchvision="FashionMNIST",
+        debian="dataset-fashion-mnist",
+        files=_idx(
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+    ),
+    Dataset(
+        name="fashion-mini",
+        title="a class-balanced part of FashionMNIST",
+        classes=_CLOTHES,
+        shape=(1, 28, 28),
+        train=2_000,
+        test=500,
+        licence="MIT, Zalando SE",
+        megabytes=1.1,
+        torchvision="",
+        files=_idx(
+            "7153e296b627e4d319f8e02d7bc175798e848b71419375695dd61328028eee7a",
+            "e026daf3d28b630d395bff264d45247706f43ecba7d4f48422cba6b6a30e22d3",
+            "51ba501cf18db79ee0372b43b056197d05e3c86ab2f2a8b871aca4e61f4afb38",
+            "2bed0e3790b2dac87cb49ca6718054c88d630c4060f2671b4e1557c9e0ca6621",
+        ),
+    ),
+    Dataset(
+        name="mnist",
+        title="MNIST, handwritten digits",
+        classes=_DIGITS,
+        shape=(1, 28, 28),
+        train=60_000,
+        test=10_000,
+        licence="CC BY-SA 3.0, Yann LeCun and Corinna Cortes",
+        megabytes=11.6,
+        torchvision="MNIST",
+        files=_idx(
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+    ),
+    Dataset(
+        name="kmnist",
+        title="KMNIST, handwritten cursive Japanese",
+        classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+        shape=(1, 28, 28),
+        train=60_000,
+        test=10_000,
+        licence="CC BY-SA 4.0, ROIS-DS Center for Open Data in the Humanities",
+        megabytes=21.2,
+        torchvision="KMNIST",
+        # Digests of its contents are published nowhere, those of the gzip files are.
+        files=_idx(
+            "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+            "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+            "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+            "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+            packed=True,
+        ),
+    ),
+    Dataset(
+        name="cifar10",
+        title="CIFAR-10, colour photographs",
+        classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        shape=(3, 32, 32),
+        train=50_000,
+        test=10_000,
+        licence="none stated; Alex Krizhevsky, University of Toronto",
+        megabytes=170.1,
+        torchvision="CIFAR10",
+        # The binary version: torchvision's own, the Python version, is pickles, which run what they are told to.
+        files=(
+            SourceFile(
+                "cifar-10-binary.tar.gz",
+                "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+                packed=True,
+            ),
+        ),
+    ),
+)
+
+CATALOGUE = {dataset.name: dataset for dataset in DATASETS}
+
+
+def find(name: str) -> Dataset:
+    """The data set of that name; raises `UserError` with the nearest right one."""
+    if name not in CATALOGUE:
+        raise UserError(f"There is no data set {name!r}.", suggest(name, [*CATALOGUE, "folder:PATH"]))
+    return CATALOGUE[name]

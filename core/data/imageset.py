@@ -1,0 +1,109 @@
+"""A data set in memory: one uint8 tensor of images, one of labels, and where they came from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.data import folder, published
+from core.data.catalogue import Progress, Split, find
+from core.data.fetch import fetch
+from core.data.places import locate, require
+from core.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+HELD_OUT = 5_000
+"""How many training images models are selected on, of a full data set."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images with their labels, all on one device. Never changed in place."""
+
+    name: str
+    """What was asked for: `fashionmnist`, `folder:photos`."""
+    split: str
+    """`train`, `test`, or the parts of `train` that `hold_out` makes: `fit` and `validation`."""
+    images: Tensor
+    """uint8, shape (N, C, H, W), values 0 to 255."""
+    labels: Tensor
+    """int64, shape (N,): places in `classes`."""
+    classes: tuple[str, ...]
+    source: str
+    """The folder that it was read from."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of the contents: the bytes of `images`, then of `labels` as little-endian int64."""
+        digest = hashlib.sha256(self.images.cpu().contiguous().numpy().data)
+        digest.update(self.labels.cpu().contiguous().numpy().astype("<i8", copy=False).data)
+        return digest.hexdigest()
+
+    def to(self, device: torch.device | str) -> ImageSet:
+        """The same images on another device."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def take(self, indices: Sequence[int] | slice) -> ImageSet:
+        """Some of the images, in the order given; refuses with `UserError` a place that isn't there."""
+        if not isinstance(indices, slice) and any(not 0 <= index < len(self) for index in indices):
+            wrong = next(index for index in indices if not 0 <= index < len(self))
+            problem = f"There is no image {wrong} in the {self.split} split of {self.name}."
+            raise UserError(problem, f"Choose from 0 to {len(self) - 1}.")
+        chosen = indices if isinstance(indices, slice) else list(indices)
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen])
+
+
+def load(
+    name: str,
+    split: Split = "train",
+    *,
+    root: Path | str | None = None,
+    download: bool = False,
+    progress: Progress | None = None,
+) -> ImageSet:
+    """Read a split of a data set into memory, verified.
+
+    `name` is one of `core.data.NAMES`, or `folder:PATH` (see `core.data.folder`). Files are looked for below `root`,
+    in the cache (`DIPDDPM_DATA`) and where Debian puts them; `download` fetches what is nowhere, into `root` or the
+    cache. Every file that is read is verified by the SHA-256 of its contents (KMNIST: of the gzip file, CIFAR-10: of
+    the archive), so the images are the published ones, whoever packed them.
+
+    Raises `UserError` for an unknown name, a data set that is not here (with the ways to get it), a file that is not
+    the published one (with its name), and a failed download.
+    """
+    import torch
+
+    if name.startswith(folder.PREFIX):
+        place = folder.parse(name)
+        images, labels, classes = folder.read(place, split, progress)
+        return ImageSet(name, split, images, labels, classes, source=str(place.path.resolve()))
+    dataset = find(name)
+    if download and locate(dataset, root) is None:
+        fetch(name, root=root, progress=progress)
+    path = require(dataset, root)
+    pixels, numbers = published.read(dataset, path, split)
+    images, labels = torch.from_numpy(pixels.copy()), torch.from_numpy(numbers.astype("int64"))
+    return ImageSet(name, split, images, labels, dataset.classes, source=str(path))
+
+
+def hold_out(train: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """Split training images into those to fit on and those to select models on.
+
+    The last 5,000 are for selection, as everywhere in the project; of sets below 50,000 the last tenth. A set of one
+    image has nothing to select on and is refused with `ValueError`.
+    """
+    count = max(1, min(HELD_OUT, len(train) // 10))
+    if len(train) <= count:
+        raise ValueError(f"cannot hold images out of {len(train)}")
+    fit, validation = train.take(slice(None, -count)), train.take(slice(-count, None))
+    return replace(fit, split="fit"), replace(validation, split="validation")
