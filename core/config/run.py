@@ -94,7 +94,7 @@ class DipRun(RunConfig, tag="dip", frozen=True):
 class DdpmRun(RunConfig, tag="ddpm", frozen=True):
     """Train a diffusion model on a data set."""
 
-    experiment: ClassVar[str] = "core.ddpm.run:DdpmRun"
+    experiment: ClassVar[str] = "core.ddpm.run:DdpmExperiment"
 
     ddpm: DdpmConfig = DdpmConfig()
 

@@ -1,0 +1,178 @@
+"""A DDPM run from config to samples: what the worker carries out, and a notebook can iterate over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from core import data, registry
+from core.config import DataConfig, DdpmRun, HybridRun
+from core.ddpm.sample import AncestralSampling
+from core.ddpm.schedule import Schedule
+from core.ddpm.train import DdpmTraining, View
+from core.errors import UserError
+from core.events import DataLoaded, Item, Pictures, RunStarted, State
+from core.images import to_unit
+from core.seeds import derive
+
+SHOWN = 8
+"""Images in the picture of the forward process."""
+
+
+class DdpmExperiment:
+    """Train a noise predictor on images, then sample from its last weights.
+
+    Yields which images it uses, pictures of the first batch and of the forward process, what the training yields,
+    and at the end a picture of the samples. `view` is what the network sees in place of xt, in training and sampling.
+    """
+
+    network: nn.Module
+
+    def __init__(
+        self,
+        config: DdpmRun | HybridRun,
+        train: data.ImageSet,
+        device: torch.device | str,
+        *,
+        validation: data.ImageSet | None = None,
+        view: View | None = None,
+    ) -> None:
+        options = config.ddpm
+        _, channels, height, width = train.images.shape
+        self.config = config
+        self.sets = [train] if validation is None else [train, validation]
+        self.schedule = Schedule.from_config(options, device)
+        # Initialisation draws from torch's global generator, which is put back as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(config.seed, "network"))
+            self.network = registry.network(options.network).for_images((channels, height, width), options).to(device)
+        self.training = DdpmTraining(
+            self.network,
+            self.schedule,
+            train.images.to(device),
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            lr=options.lr,
+            seed=derive(config.seed, "training"),
+            held_out=None if validation is None else validation.images.to(device),
+            view=view,
+        )
+        self.sampling = AncestralSampling(
+            self.network,
+            self.schedule,
+            (options.samples, channels, height, width),
+            device=device,
+            seed=derive(config.seed, "samples"),
+            variance=options.variance,
+            view=view,
+            first_step=options.epochs * self.training.steps_per_epoch,
+            epoch=options.epochs,
+        )
+        self._opened = 0
+        self._finished = False
+
+    @classmethod
+    def from_config(cls, config: DdpmRun, device: torch.device | str) -> Self:
+        """Raises UserError for data that is missing, too small, or not what the network takes."""
+        train, validation = training_images(config.data, hold_out=config.ddpm.hold_out)
+        return cls(config, train, device, validation=validation)
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps, and after them timesteps undone in sampling."""
+        return self.training.step + self.sampling.done
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished."""
+        return self.training.epoch
+
+    def started(self) -> RunStarted:
+        """Totals and sizes; `parameters` counts those that are trained."""
+        sampled = len(self.schedule) if self.config.ddpm.samples else 0
+        return RunStarted(
+            kind=self.config.kind,
+            method=self.config.method,
+            device=str(self.training.images.device),
+            epochs=self.training.epochs,
+            steps=self.training.epochs * self.training.steps_per_epoch + sampled,
+            images=len(self.training.images),
+            parameters=sum(p.numel() for p in self.network.parameters() if p.requires_grad),
+        )
+
+    def __iter__(self) -> Iterator[Item]:
+        for item in self._opening()[self._opened :]:
+            self._opened += 1
+            yield item
+        yield from self.training
+        if self.config.ddpm.samples and not self._finished:
+            yield from self.sampling
+            self._finished = True
+            title = f"Samples after epoch {self.epoch} (nfe {self.sampling.nfe})"
+            yield Pictures(name="samples", images=_visible(self.sampling.xt), step=self.step, title=title)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs; valid between two items."""
+        return {
+            **self.training.state_dict(),
+            "sampling": self.sampling.state_dict(),
+            "opened": self._opened,
+            "finished": self._finished,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from where `state_dict` was called."""
+        self.training.load_state_dict(state)
+        self.sampling.load_state_dict(state["sampling"])
+        self._opened, self._finished = state["opened"], state["finished"]
+
+    def _opening(self) -> list[Item]:
+        """What there is to see before the first step."""
+        loaded = [
+            DataLoaded(dataset=s.name, split=s.split, images=len(s), sha256=s.sha256, source=s.source)
+            for s in self.sets
+        ]
+        first = self.training.batch()
+        batch = Pictures(name="first-batch", images=_visible(first), title="The first batch", columns=16)
+        return [*loaded, batch, self._forward_process(first[:SHOWN])]
+
+    def _forward_process(self, x0: Tensor) -> Pictures:
+        """A row for each image: x0, then xt at 25, 50, 75 and 100% of the way."""
+        generator = torch.Generator(x0.device).manual_seed(derive(self.config.seed, "pictures"))
+        eps = torch.randn(x0.shape, generator=generator, device=x0.device)
+        times = [max(len(self.schedule) * percent // 100, 1) - 1 for percent in (25, 50, 75, 100)]
+        stages = [x0, *(self.schedule.add_noise(x0, eps, t) for t in times)]
+        return Pictures(
+            name="forward-process",
+            images=_visible(torch.stack(stages, 1).flatten(0, 1)),
+            title="The forward process",
+            columns=len(stages),
+            panels=("x0", *(f"t = {t}" for t in times)),
+        )
+
+
+def training_images(options: DataConfig, *, hold_out: bool) -> tuple[data.ImageSet, data.ImageSet | None]:
+    """The images to train on and, with `hold_out`, those to select the best model on, on the CPU.
+
+    What is held out comes from the end of the whole training split, whatever `train_images` says of the rest.
+    Raises UserError for a data set that isn't here and for one with too few images.
+    """
+    root = Path(options.directory).expanduser() if options.directory else None
+    train, validation = data.load(options.dataset, "train", root=root), None
+    if hold_out:
+        train, validation = data.hold_out(train)
+    if options.train_images > len(train):
+        problem = f"{train.name} has {len(train)} images to train on, not {options.train_images}."
+        raise UserError(problem, "Lower data.train_images; 0 takes them all.")
+    if options.train_images:
+        train = train.take(range(options.train_images))
+    return train, validation
+
+
+def _visible(images: Tensor) -> Tensor:
+    """From model space to [0, 1], clipped, for a picture."""
+    return to_unit(images).clamp(0, 1)
