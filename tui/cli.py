@@ -1,0 +1,87 @@
+"""`dipddpm`: the command line. Commands stand in `tui.commands`; here they are put together and their errors told."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from core.errors import UserError, suggest
+from tui.commands import data, history
+from tui.commands.run import run
+
+BAD_USAGE = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="An experiment console for image priors: Deep Image Prior, DDPM and their hybrids. See also dipddpm-tui.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.command()(history.ls)
+app.command()(history.show)
+app.command()(history.watch)
+app.command()(history.stop)
+app.command()(history.resume)
+app.add_typer(data.app, name="data")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    if show_version:
+        print(version("dipddpm"))
+        raise typer.Exit
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 the run failed, 2 bad usage, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        result = app(arguments, prog_name="dipddpm", standalone_mode=False)
+    except UserError as error:
+        _complain(error.problem, error.remedy)
+        sys.exit(BAD_USAGE)
+    except typer.Abort:
+        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read us, as `head` does, has seen enough.
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        _explain(error)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def _explain(error: Exception) -> None:
+    """A sentence instead of a traceback; click's own complaints of bad usage are such sentences already.
+
+    They are known by `format_message`: typer carries click inside since 0.2x and keeps its exceptions private.
+    """
+    told = getattr(error, "format_message", None)
+    if told is not None:
+        possible = getattr(error, "possibilities", None)
+        wrong = getattr(error, "option_name", "")
+        problem = f"There is no option {wrong}." if wrong and possible else told()
+        _complain(problem, suggest(wrong, possible) if possible else "See --help.")
+        sys.exit(BAD_USAGE)
+    first_line = (str(error).splitlines() or [""])[0]
+    _complain(f"{type(error).__name__}: {first_line}", "Run it again with --debug before the command, and report it.")
+    sys.exit(1)
+
+
+def _complain(problem: str, remedy: str) -> None:
+    from core.text import printable
+
+    print(f"{printable(problem)}\n{printable(remedy)}", file=sys.stderr)

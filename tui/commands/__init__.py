@@ -1,0 +1,1 @@
+"""The commands of `dipddpm`, a file for each family."""

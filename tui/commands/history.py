@@ -1,0 +1,188 @@
+"""`dipddpm ls`, `show`, `watch`, `stop` and `resume`: runs that exist."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from core import config as configs
+from core import launch, plain
+from core.runs import Glance, RunsFolder, State
+from core.text import printable
+from tui.commands.options import Json, RunArgument, RunsDir, find_run
+from tui.follow import follow
+from tui.lines import duration, line
+
+COLUMNS = ("ID", "METHOD", "STATE", "DONE", "LOSS", "PSNR", "TIME", "AGE", "NAME")
+
+
+def ls(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The newest N runs.")] = 20,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="All runs.")] = False,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """List the runs, newest first."""
+    root = launch.runs_root(runs_dir)
+    runs = RunsFolder(root).runs()
+    shown = runs if everything else runs[:limit]
+    glances = [run.look() for run in shown]
+    if json:
+        print("[" + ",\n".join(map(_as_json, glances)) + "]")
+        return
+    if not runs:
+        print(f"No runs in {root} yet. Start one with: dipddpm run hybrid --preset quick", file=sys.stderr)
+        return
+    print_table([COLUMNS, *map(_row, glances)])
+    if len(shown) < len(runs):
+        print(f"and {len(runs) - len(shown)} older; --all shows them", file=sys.stderr)
+
+
+def show(run: RunArgument, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Show one run: its state, its numbers, its files and its config."""
+    found = find_run(run, runs_dir)
+    glance = found.look()
+    if json:
+        print(_as_json(glance))
+        return
+    for key, value in _facts(glance):
+        print(f"{key:<12} {value}")
+    epochs = [text for event in found.events() if (text := line(event)) and text.startswith("Loss at epoch")]
+    for text in epochs[-5:]:
+        print(f"{'':<12} {text}")
+    print()
+    print((configs.to_toml(glance.config) if glance.config else printable(glance.trouble)).rstrip())
+
+
+def watch(run: RunArgument = "last", runs_dir: RunsDir = None, json: Json = False) -> int:
+    """Follow a run until it ends. Ctrl-C only leaves; the run goes on."""
+    return follow(find_run(run, runs_dir), as_json=json)
+
+
+def stop(run: RunArgument, runs_dir: RunsDir = None) -> int:
+    """Stop a run: it finishes its step and writes a checkpoint; a worker that doesn't is ended."""
+    found = find_run(run, runs_dir)
+    state = launch.stop(found)
+    print(f"{found.id} is {state}")
+    return 1 if state.live else 0
+
+
+def resume(
+    run: RunArgument,
+    detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Don't wait for a free slot on the device.")] = False,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> int:
+    """Go on with a run that was stopped, failed or crashed, from its last checkpoint."""
+    found = find_run(run, runs_dir)
+    launch.resume(found, now=now)
+    if detach:
+        print(found.id)
+        return 0
+    return follow(found, as_json=json, stop_on_interrupt=True)
+
+
+def print_table(rows: list[tuple[str, ...]]) -> None:
+    """Columns padded to their widest cell, by what the cells take up on a terminal."""
+    from rich.cells import cell_len
+
+    widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=False)]
+        print("  ".join([*cells, row[-1]]).rstrip())
+
+
+def _row(glance: Glance) -> tuple[str, ...]:
+    told = glance.summary
+    share = told.progress
+    state = f"{glance.state}, stalled" if glance.stalled else str(glance.state)
+    return (
+        glance.run.id,
+        printable(glance.config.method if glance.config else "?", 20),
+        state,
+        "" if share is None else f"{share:.0%}",
+        "" if told.best_loss is None else f"{told.best_loss:.4f}",
+        "" if told.psnr is None else f"{told.psnr:.2f}",
+        duration(_spent(glance)) if told.started else "",
+        _age(glance.at - glance.run.created),
+        printable(glance.config.name if glance.config else glance.trouble, 60),
+    )
+
+
+def _facts(glance: Glance) -> list[tuple[str, str]]:
+    told, run = glance.summary, glance.run
+    facts = [
+        ("run", run.id),
+        ("name", printable(glance.config.name) if glance.config else ""),
+        ("state", f"{glance.state}{' (alive, but not advancing)' if glance.stalled else ''}"),
+        ("what", f"{glance.config.kind} {glance.config.method}" if glance.config else ""),
+        ("data", printable(told.dataset)),
+        ("device", printable(told.device)),
+        ("done", _done(glance)),
+        ("time", duration(_spent(glance)) if told.started else ""),
+        ("best loss", f"{told.best_loss:.4f} at epoch {told.best_epoch}" if told.best_loss is not None else ""),
+        ("PSNR", f"{told.psnr:.2f} dB, peak {told.peak_psnr:.2f} at {told.peak_step}" if told.peak_psnr else ""),
+        ("stopped at", f"{told.stop_psnr:.2f} dB, iteration {told.stop_step}" if told.stop_psnr is not None else ""),
+        ("speed", f"{told.images_per_second:,.0f} images/s" if told.images_per_second else ""),
+        ("error", printable(told.error)),
+        ("what to do", printable(told.hint)),
+        ("folder", str(run.folder)),
+        ("best model", str(run.folder / printable(told.best_file)) if told.best_file else ""),
+    ]
+    return [(key, value) for key, value in facts if value]
+
+
+def _done(glance: Glance) -> str:
+    told = glance.summary
+    share = "" if told.progress is None else f", {told.progress:.0%}"
+    if told.epochs:
+        return f"epoch {told.epoch} of {told.epochs}{share}"
+    return f"step {told.step:,} of {told.steps:,}{share}" if told.steps else ""
+
+
+def _spent(glance: Glance) -> float:
+    told = glance.summary
+    end = glance.at if glance.state is State.running else told.ended or told.last
+    return max(0.0, end - told.started)
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{max(0.0, seconds):.0f}s"
+
+
+def _as_json(glance: Glance) -> str:
+    record = _Record(
+        id=glance.run.id,
+        folder=str(glance.run.folder),
+        state=glance.state,
+        created=glance.run.created,
+        kind=glance.config.kind if glance.config else "",
+        method=glance.config.method if glance.config else "",
+        name=glance.config.name if glance.config else "",
+        stalled=glance.stalled,
+        summary=glance.summary,
+        config=msgspec.to_builtins(glance.config) if glance.config else None,
+    )
+    return plain.dump(record).decode()
+
+
+class _Record(msgspec.Struct, kw_only=True):
+    """A run as `--json` gives it."""
+
+    id: str
+    folder: str
+    state: State
+    created: float
+    kind: str
+    method: str
+    name: str
+    stalled: bool
+    summary: Any
+    config: Any

@@ -1,0 +1,23 @@
+"""Options that commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from core.launch import runs_root
+from core.runs import Run, RunsFolder
+
+RunsDir: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--runs-dir", metavar="FOLDER", help="Where runs are kept (else DIPDDPM_RUNS, else ./runs)."),
+]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+RunArgument: TypeAlias = Annotated[str, typer.Argument(metavar="RUN", help="An id, a unique prefix of one, or last.")]
+
+
+def find_run(wanted: str, runs_dir: Path | None) -> Run:
+    """The run meant. Raises UserError for none or several."""
+    return RunsFolder(runs_root(runs_dir)).find(wanted)

@@ -1,0 +1,109 @@
+"""`dipddpm run`: from options to a config, from a config to a worker."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core import config as configs
+from core import launch, preflight
+from core.config import AnyRun
+from core.errors import UserError
+from core.runs import RunsFolder
+from tui.commands.data import fetch_with_bar
+from tui.commands.options import Json, RunsDir
+from tui.follow import follow
+
+KINDS_HELP = "dip fits an untrained network to each image; ddpm trains a diffusion model; hybrid combines them."
+
+
+def run(
+    kind: Annotated[str, typer.Argument(metavar="{dip|ddpm|hybrid}", help=KINDS_HELP)],
+    *,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images (ddpm, hybrid).")] = None,
+    iterations: Annotated[int | None, typer.Option(help="Steps on each image (dip).")] = None,
+    method: Annotated[str | None, typer.Option(help="How the two are combined (hybrid).")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH.")
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="A folder to look for the data in first.")] = None,
+    images: Annotated[
+        str | None, typer.Option(metavar="N|LIST", help="Images to restore: the first N, or places as 3,17 or 0-9.")
+    ] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="An image file to restore; may be repeated.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(metavar="SPEC", help="The degradation, as denoise:sigma=25.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A named set of options; quick takes a minute or two.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any option by its key, as ddpm.lr=0.002.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the run.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return at once; the run goes on by itself.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Don't wait for a free slot on the device.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the complete config and do nothing.")] = False,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> int:
+    """Train or fit: a detached process does the work, and this command follows it; Ctrl-C asks it to stop."""
+    options = _options(kind, epochs, iterations, images)
+    options |= {"data.dataset": dataset, "data.directory": data_dir and str(data_dir.expanduser().absolute())}
+    options |= {"device": device, "seed": seed, "name": name}
+    if image:
+        options["images.files"] = tuple(str(file.expanduser().absolute()) for file in image)
+    given = {key: value for key, value in options.items() if value is not None}
+    config = configs.build(kind, method=method, preset=preset, task=task, settings=_pairs(settings) | given)
+    if dry_run:
+        print(configs.to_toml(config), end="")
+        return 0
+    return start(config, runs_dir, detach=detach, now=now, as_json=json)
+
+
+def start(config: AnyRun, runs_dir: Path | None, *, detach: bool, now: bool, as_json: bool) -> int:
+    """Make the run's folder, start its worker and, unless detached, follow it."""
+    if name := preflight.missing_data(config):
+        fetch_with_bar(name)
+    preflight.refuse(config)
+    run = RunsFolder(launch.runs_root(runs_dir)).create(config)
+    launch.start(run, now=now)
+    if detach:
+        print(run.id)
+        return 0
+    if not as_json:
+        print(f"Run {run.id} in {run.folder}", file=sys.stderr)
+    return follow(run, as_json=as_json, stop_on_interrupt=True)
+
+
+def _options(kind: str, epochs: int | None, iterations: int | None, images: str | None) -> dict[str, Any]:
+    """The options whose meaning depends on the kind; refused by name where they have none."""
+    if kind == "dip" and epochs is not None:
+        raise UserError("dip is fitted to each image and has no epochs.", f"Use --iterations {epochs} instead.")
+    if kind == "ddpm" and iterations is not None:
+        raise UserError("ddpm is trained in passes over the data, not iterations.", "Use --epochs instead.")
+    if kind == "ddpm" and images is not None:
+        raise UserError("ddpm restores no images.", "Leave --images out; data.train_images limits the training.")
+    return {"ddpm.epochs": epochs, "dip.iterations": iterations, "images.indices": images and _places(images)}
+
+
+def _places(images: str) -> str:
+    """A plain number is a count: the first N."""
+    if not images.isdecimal():
+        return images
+    if int(images) < 1:
+        raise UserError("--images 0 leaves nothing to restore.", "Give 1 or more.")
+    return f"0-{int(images) - 1}"
+
+
+def _pairs(settings: list[str] | None) -> dict[str, str]:
+    pairs = {}
+    for setting in settings or []:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UserError(f"--set {setting} has no value.", f"Write it as --set {key}=VALUE.")
+        pairs[key.strip()] = value.strip()
+    return pairs
