@@ -7,8 +7,9 @@ from typing import Any, cast
 
 import msgspec
 
+from core.config.complaints import complaint
 from core.config.hybrid import DEFAULT_HYBRID, HYBRIDS
-from core.config.run import KINDS, AnyRun, HybridRun, RunConfig, readable
+from core.config.run import KINDS, AnyRun, HybridRun, RunConfig
 from core.config.section import Field, Section, fields
 from core.config.tasks import Denoise, parse_task
 from core.errors import UserError, suggest
@@ -78,10 +79,7 @@ def build(
     try:
         return cast(AnyRun, msgspec.convert(values, AnyRun, strict=False))
     except msgspec.ValidationError as error:
-        place = readable(error).partition(":")[0]
-        raise UserError(
-            f"The value of {readable(error)}.", f"Give {place} another value; --dry-run shows the defaults."
-        ) from None
+        raise complaint(error, describe(kind, method, task)) from None
 
 
 def _kind(kind: str) -> type[RunConfig]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 import msgspec
 from msgspec import Meta
 
+from core.config.complaints import complaint
 from core.config.ddpm import DdpmConfig
 from core.config.dip import DipConfig
 from core.config.hybrid import HybridMethod, Substitution
@@ -136,16 +137,7 @@ def from_builtins(values: Any) -> AnyRun:
     try:
         return cast(AnyRun, msgspec.convert(values, AnyRun))
     except msgspec.ValidationError as error:
-        raise UserError(
-            f"The config is not valid: {readable(error)}.", "Run with --dry-run to see a valid one."
-        ) from None
-
-
-def readable(error: msgspec.ValidationError) -> str:
-    """msgspec's sentence with the place first: ``ddpm.lr: Expected `float` > 0.0``."""
-    text, _, place = str(error).partition(" - at `$")
-    place = place.rstrip("`").removeprefix(".")
-    return f"{place}: {text}" if place else text
+        raise complaint(error, []) from None
 
 
 def to_toml(config: RunConfig) -> str:

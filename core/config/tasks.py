@@ -9,7 +9,8 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 
 import msgspec
 
-from core.config.section import Section
+from core.config.complaints import complaint
+from core.config.section import Section, fields
 from core.errors import UserError, suggest
 
 
@@ -53,7 +54,7 @@ def parse_task(text: str) -> Task:
     try:
         return msgspec.convert(values, Task, strict=False)
     except msgspec.ValidationError as error:
-        raise UserError(f"The task {text!r} is not valid: {error}.", f"Try {format_task(TASKS[name]())}.") from None
+        raise complaint(error, fields(TASKS[name])) from None
 
 
 def format_task(task: TaskOptions) -> str:
