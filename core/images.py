@@ -75,7 +75,7 @@ def load_image(path: Path | str, channels: Channels | None = None) -> Tensor:
         raise UserError(f"There is no image file {path}.", "Check the path.") from None
     except UnidentifiedImageError:
         raise UserError(f"{path} is no image that can be read.", f"Give one of {', '.join(FORMATS)}.") from None
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the warning where warnings are errors
         problem = f"{path} has more than {MAX_PIXELS:,} pixels, the most that is read."
         raise UserError(problem, "Scale it down or cut a part out of it.") from None
     except _OutOfRangeError as error:

@@ -5,7 +5,7 @@ is, and `fetch` gets what isn't.
 """
 
 from core.data.catalogue import CATALOGUE, Progress, Split
-from core.data.fetch import fetch
+from core.data.download import fetch
 from core.data.imageset import ImageSet, hold_out, load
 from core.data.places import DatasetStatus, cache_folder, check, status
 

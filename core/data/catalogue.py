@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from core.errors import UserError, suggest
 
 Split = Literal["train", "test"]
+
+MINI = "fashion-mini"
+"""The data set that ships with the program."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being read, how much of it is here and how much there is (0: unknown), in bytes or images."""
@@ -23,6 +27,11 @@ class SourceFile:
     sha256: str
     """Of the contents once unpacked, so that a repacked gzip passes; of the file as published if `packed`."""
     packed: bool = False
+
+    def inside(self, folder: Path) -> Path | None:
+        """Where it lies in a folder: under its name, or unpacked if its contents are what it is known by."""
+        names = [self.name] if self.packed else [self.name, self.name.removesuffix(".gz")]
+        return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,20 @@ class Dataset:
     debian: str = ""
     """The Debian package that installs it."""
 
+    @property
+    def remedy(self) -> str:
+        """The ways to get it where it is missing or damaged, in one sentence."""
+        if not self.torchvision:
+            return "Install dipddpm again: the data set is a part of it."
+        ways = [
+            f"run `dipddpm data fetch {self.name}` where there is a network and give the folder it makes to --data-dir",
+            f"use {MINI}, which ships with the program",
+        ]
+        if self.debian:
+            ways.insert(0, f"install Debian's package {self.debian}")
+        sentence = ", or ".join(ways)
+        return sentence[0].upper() + sentence[1:] + "."
+
 
 _DIGITS = tuple("0123456789")
 _CLOTHES = (
@@ -60,7 +83,7 @@ def _idx(*sha256: str, packed: bool = False) -> tuple[SourceFile, ...]:
     return tuple(SourceFile(f"{name}.gz", digest, packed) for name, digest in zip(names, sha256, strict=True))
 
 
-DATASETS = (
+_DATASETS = (
     Dataset(
         name="fashionmnist",
         title="FashionMNIST",
@@ -80,7 +103,7 @@ DATASETS = (
         ),
     ),
     Dataset(
-        name="fashion-mini",
+        name=MINI,
         title="a class-balanced part of FashionMNIST",
         classes=_CLOTHES,
         shape=(1, 28, 28),
@@ -153,7 +176,7 @@ DATASETS = (
     ),
 )
 
-CATALOGUE = {dataset.name: dataset for dataset in DATASETS}
+CATALOGUE = {dataset.name: dataset for dataset in _DATASETS}
 
 
 def find(name: str) -> Dataset:

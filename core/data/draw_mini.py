@@ -14,9 +14,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from core.data.catalogue import CATALOGUE, Split
+from core.data.catalogue import CATALOGUE, MINI, Split
 from core.data.imageset import ImageSet, hold_out, load
-from core.data.places import MINI, mini_folder
+from core.data.places import mini_folder
 
 
 def draw(images: ImageSet, split: Split, count: int) -> ImageSet:

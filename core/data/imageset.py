@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from core.data import folder, published
 from core.data.catalogue import Progress, Split, find
-from core.data.fetch import fetch
+from core.data.download import fetch
 from core.data.places import locate, require
 from core.errors import UserError
 
@@ -53,14 +53,14 @@ class ImageSet:
         """The same images on another device."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
-    def take(self, indices: Sequence[int] | slice) -> ImageSet:
-        """Some of the images, in the order given; refuses with `UserError` a place that isn't there."""
-        if not isinstance(indices, slice) and any(not 0 <= index < len(self) for index in indices):
-            wrong = next(index for index in indices if not 0 <= index < len(self))
-            problem = f"There is no image {wrong} in the {self.split} split of {self.name}."
-            raise UserError(problem, f"Choose from 0 to {len(self) - 1}.")
-        chosen = indices if isinstance(indices, slice) else list(indices)
-        return replace(self, images=self.images[chosen], labels=self.labels[chosen])
+    def take(self, indices: Sequence[int]) -> ImageSet:
+        """Some of the images, in the order given; raises `UserError` for a place that isn't there."""
+        places = list(indices)
+        for place in places:
+            if not 0 <= place < len(self):
+                problem = f"There is no image {place} in the {self.split} images of {self.name}."
+                raise UserError(problem, f"Choose from 0 to {len(self) - 1}.")
+        return replace(self, images=self.images[places], labels=self.labels[places])
 
 
 def load(
@@ -99,11 +99,13 @@ def load(
 def hold_out(train: ImageSet) -> tuple[ImageSet, ImageSet]:
     """Split training images into those to fit on and those to select models on.
 
-    The last 5,000 are for selection, as everywhere in the project; of sets below 50,000 the last tenth. A set of one
-    image has nothing to select on and is refused with `ValueError`.
+    The last 5,000 are for selection, as everywhere in the project; of sets below 50,000 the last tenth, one image at
+    least. Both share the memory of `train`. Raises `UserError` for a single image, which can't be both.
     """
-    count = max(1, min(HELD_OUT, len(train) // 10))
-    if len(train) <= count:
-        raise ValueError(f"cannot hold images out of {len(train)}")
-    fit, validation = train.take(slice(None, -count)), train.take(slice(-count, None))
-    return replace(fit, split="fit"), replace(validation, split="validation")
+    if len(train) < 2:
+        raise UserError(f"{train.name} has too few images to select a model on.", "Give at least two.")
+    cut = len(train) - max(1, min(HELD_OUT, len(train) // 10))
+    return (
+        replace(train, split="fit", images=train.images[:cut], labels=train.labels[:cut]),
+        replace(train, split="validation", images=train.images[cut:], labels=train.labels[cut:]),
+    )

@@ -1,4 +1,4 @@
-"""Where data sets lie on this machine, and what to do about one that doesn't. Reads no file, loads no torch."""
+"""Where data sets lie on this machine, and what to do about one that doesn't. Loads no torch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from core.data import folder
-from core.data.catalogue import DATASETS, Dataset, SourceFile, find
+from core.data.catalogue import CATALOGUE, MINI, Dataset, find
+from core.data.published import NotPublishedError, unpack
 from core.errors import UserError
 
 DEBIAN_FOLDER = Path("/usr/share/datasets")
-MINI = "fashion-mini"
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,12 @@ class DatasetStatus:
     present: bool
     where: str
     """The folder that holds it; empty if it isn't here."""
-    images: str
-    """How many, and of which size."""
+    train: int
+    """Number of training images."""
+    test: int
+    """Number of test images."""
+    shape: tuple[int, int, int]
+    """Channels, height and width of an image."""
     size: str
     """Of its files as published."""
     licence: str
@@ -35,8 +39,8 @@ class DatasetStatus:
 
 
 def status(root: Path | str | None = None) -> list[DatasetStatus]:
-    """All named data sets, with where each lies. Files are looked for, not read."""
-    return [_status(dataset, root) for dataset in DATASETS]
+    """All named data sets, with where each lies. Files are looked for, not verified."""
+    return [_status(dataset, root) for dataset in CATALOGUE.values()]
 
 
 def check(name: str, root: Path | str | None = None) -> None:
@@ -53,23 +57,17 @@ def check(name: str, root: Path | str | None = None) -> None:
 
 def require(dataset: Dataset, root: Path | str | None = None) -> Path:
     """The folder that holds the data set's files; raises `UserError` with the ways to get them if none does."""
-    if root is not None and not Path(root).is_dir():
+    if root and not Path(root).is_dir():
         raise UserError(f"There is no data folder {root}.", "Give a folder that exists, or leave the option out.")
     place = locate(dataset, root)
     if place is None:
-        raise UserError(f"The data set {dataset.name} is not on this machine.", remedy(dataset))
+        raise UserError(f"The data set {dataset.name} is not on this machine.", dataset.remedy)
     return place
 
 
 def locate(dataset: Dataset, root: Path | str | None = None) -> Path | None:
     """The first folder that holds all files of a data set: below `root`, in the cache, or where Debian puts them."""
     return next((place for place in _places(dataset, root) if _holds(place, dataset)), None)
-
-
-def locate_file(folder: Path, file: SourceFile) -> Path | None:
-    """Where a published file lies in a folder: under its name, or unpacked if its contents can be told so too."""
-    names = [file.name] if file.packed else [file.name, file.name.removesuffix(".gz")]
-    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def cache_folder() -> Path:
@@ -86,47 +84,53 @@ def mini_folder() -> Path:
     return Path(str(files("core"))) / "assets" / MINI
 
 
-def remedy(dataset: Dataset) -> str:
-    """The ways to get a data set that is missing or damaged, in one sentence."""
-    if dataset.name == MINI:
-        return "Install dipddpm again: the data set is a part of it."
-    ways = [
-        f"run `dipddpm data fetch {dataset.name}` where there is a network and point --data-dir at the folder it makes",
-        f"use {MINI}, which ships with the program",
-    ]
-    if dataset.debian:
-        ways.insert(0, f"install Debian's package {dataset.debian}")
-    sentence = ", or ".join(ways)
-    return sentence[0].upper() + sentence[1:] + "."
-
-
 def _places(dataset: Dataset, root: Path | str | None) -> Iterator[Path]:
+    """The folders that may hold a data set, in the order in which they count."""
     if dataset.name == MINI:
         yield mini_folder()
         return
-    for base in (root, cache_folder()):
-        if base is not None:
-            yield Path(base) / dataset.name
-            yield Path(base) / dataset.torchvision / "raw"  # as torchvision lays its own folder out
-            yield Path(base)
+    if root:
+        yield from _below(Path(root), dataset)
+        if _is_of(Path(root), dataset):
+            yield Path(root)
+    yield from _below(cache_folder(), dataset)
     if dataset.debian:
         yield DEBIAN_FOLDER / dataset.debian.removeprefix("dataset-")
 
 
+def _below(base: Path, dataset: Dataset) -> Iterator[Path]:
+    yield base / dataset.name
+    yield base / dataset.torchvision / "raw"  # as torchvision lays its own folder out
+
+
+def _is_of(folder: Path, dataset: Dataset) -> bool:
+    """Whether a folder is this data set's: MNIST and its kin share their file names, so the smallest file is read."""
+    smallest = dataset.files[-1]
+    path = smallest.inside(folder)
+    if path is None or len(dataset.files) == 1:
+        return path is not None
+    try:
+        unpack(path.read_bytes(), smallest)
+    except (OSError, NotPublishedError):
+        return False
+    return True
+
+
 def _holds(folder: Path, dataset: Dataset) -> bool:
-    return all(locate_file(folder, file) for file in dataset.files)
+    return all(file.inside(folder) for file in dataset.files)
 
 
 def _status(dataset: Dataset, root: Path | str | None) -> DatasetStatus:
     place = locate(dataset, root)
-    channels, height, width = dataset.shape
     return DatasetStatus(
         name=dataset.name,
         title=dataset.title,
         present=place is not None,
         where=str(place or ""),
-        images=f"{dataset.train:,} + {dataset.test:,}, {height}x{width} {'grey' if channels == 1 else 'RGB'}",
+        train=dataset.train,
+        test=dataset.test,
+        shape=dataset.shape,
         size=f"{dataset.megabytes:.1f} MB",
         licence=dataset.licence,
-        remedy="" if place else remedy(dataset),
+        remedy="" if place else dataset.remedy,
     )

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.data.catalogue import Dataset, SourceFile, Split
-from core.data.places import locate_file, remedy
 from core.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,13 +39,13 @@ def read(dataset: Dataset, folder: Path, split: Split) -> tuple[NDArray[np.uint8
 
 def contents(dataset: Dataset, folder: Path, file: SourceFile) -> bytes:
     """The contents of a published file that lies in a folder; raises `UserError`, with its name, if it is another."""
-    path = locate_file(folder, file) or folder / file.name
+    path = file.inside(folder) or folder / file.name
     try:
         return unpack(path.read_bytes(), file)
     except NotPublishedError as error:
-        raise UserError(f"{path} is not the published file of {dataset.name}: {error}.", remedy(dataset)) from None
+        raise UserError(f"{path} is not the published file of {dataset.name}: {error}.", dataset.remedy) from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.", remedy(dataset)) from None
+        raise UserError(f"{path} cannot be read: {error.strerror}.", dataset.remedy) from None
 
 
 def unpack(data: bytes, file: SourceFile) -> bytes:

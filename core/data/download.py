@@ -9,7 +9,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from core.data.catalogue import Dataset, Progress, SourceFile, find
-from core.data.places import cache_folder, locate, remedy
+from core.data.places import cache_folder, locate
 from core.data.published import MOST_BYTES, NotPublishedError, contents, unpack
 from core.errors import UserError
 from core.files import replace
@@ -64,7 +64,7 @@ def _intact(dataset: Dataset, folder: Path, file: SourceFile) -> bool:
 def _mirrors(dataset: Dataset, mirror: str | None) -> list[str]:
     """The addresses, each ending in a slash, that a data set's files lie below."""
     if not dataset.torchvision:
-        raise UserError(f"The data set {dataset.name} is missing or damaged.", remedy(dataset))
+        raise UserError(f"The data set {dataset.name} is missing or damaged.", dataset.remedy)
     if chosen := mirror or os.environ.get(MIRROR):
         return [f"{chosen.rstrip('/')}/{dataset.name}/"]
     from torchvision import datasets
@@ -88,7 +88,7 @@ def _published(dataset: Dataset, file: SourceFile, mirrors: list[str], progress:
             problem = f"{file.name} of {dataset.name} cannot be fetched from {url}: {_reason(error)}."
         else:
             return packed
-    raise UserError(problem, remedy(dataset))
+    raise UserError(problem, dataset.remedy)
 
 
 def _download(url: str, what: str, progress: Progress | None) -> bytes:

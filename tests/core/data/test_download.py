@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torchvision.datasets
+
+from core.data import fetch, load, status
+from core.data.catalogue import CATALOGUE
+from core.data.download import _mirrors
+from core.errors import UserError
+
+if TYPE_CHECKING:
+    from conftest import Published
+
+IMAGES = "train-images-idx3-ubyte.gz"
+
+
+@dataclass
+class Mirror:
+    """A web server on this machine that has some files, and may cut the line while it sends one."""
+
+    url: str
+    files: dict[str, bytes] = field(default_factory=dict)
+    cut: set[str] = field(default_factory=set)
+    asked: list[str] = field(default_factory=list)
+
+    def publish(self, published: Published) -> None:
+        for name, contents in published.contents.items():
+            self.files[f"/fashionmnist/{name}"] = gzip.compress(contents)
+
+
+@pytest.fixture
+def mirror() -> Iterator[Mirror]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            served.asked.append(self.path)
+            if self.path not in served.files:
+                self.send_error(404)
+                return
+            data = served.files[self.path]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2] if self.path in served.cut else data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    served = Mirror(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield served
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_download_is_verified_and_kept(published: Published, mirror: Mirror, bare_machine: Path) -> None:
+    mirror.publish(published)
+    seen: list[tuple[str, int, int]] = []
+    folder = fetch("fashionmnist", mirror=mirror.url, progress=lambda *now: seen.append(now))
+    assert folder == bare_machine / "fashionmnist"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(published.contents)
+    assert load("fashionmnist").images.shape == (30, 1, 28, 28)
+    size = len(mirror.files[f"/fashionmnist/{IMAGES}"])
+    assert [now for now in seen if now[0] == IMAGES][-1] == (IMAGES, size, size)
+    assert {name for name, _, _ in seen} == set(published.contents)
+
+    mirror.asked.clear()
+    assert fetch("fashionmnist", mirror=mirror.url) == folder
+    assert mirror.asked == []
+
+
+def test_loading_downloads_when_asked_to(
+    published: Published, mirror: Mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mirror.publish(published)
+    monkeypatch.setenv("DIPDDPM_MIRROR", mirror.url + "/")
+    with pytest.raises(UserError, match="not on this machine"):
+        load("fashionmnist")
+    assert mirror.asked == []
+    found = load("fashionmnist", "test", root=tmp_path / "new", download=True)
+    assert len(found) == 20 and found.source == str(tmp_path / "new" / "fashionmnist")
+
+
+def test_a_damaged_file_is_fetched_again_and_the_others_kept(
+    published: Published, mirror: Mirror, bare_machine: Path
+) -> None:
+    mirror.publish(published)
+    path = published.write(bare_machine / "fashionmnist") / IMAGES
+    path.write_bytes(path.read_bytes()[:-9])
+    fetch("fashionmnist", mirror=mirror.url)
+    assert mirror.asked == [f"/fashionmnist/{IMAGES}"]
+    assert gzip.decompress(path.read_bytes()) == published.contents[IMAGES]
+
+
+def test_a_set_that_debian_installed_is_left_where_it_is(published: Published, tmp_path: Path) -> None:
+    debian = published.write(tmp_path / "debian" / "fashion-mnist")
+    assert fetch("fashionmnist", mirror="http://127.0.0.1:9") == debian
+
+
+def test_a_cut_line_leaves_nothing_behind(published: Published, mirror: Mirror, bare_machine: Path) -> None:
+    mirror.publish(published)
+    mirror.cut.add(f"/fashionmnist/{IMAGES}")
+    with pytest.raises(UserError, match="the connection broke after") as refused:
+        fetch("fashionmnist", mirror=mirror.url)
+    assert f"{mirror.url}/fashionmnist/{IMAGES}" in refused.value.problem
+    assert "fashion-mini" in refused.value.remedy
+    assert list((bare_machine / "fashionmnist").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [b"<html>hello</html>", gzip.compress(b"another", mtime=0), gzip.compress(b"x" * 99, mtime=0)[:-9]],
+    ids=["a page", "another file", "a part"],
+)
+def test_what_is_not_the_published_file_never_reaches_the_disk(
+    published: Published, mirror: Mirror, bare_machine: Path, wrong: bytes
+) -> None:
+    mirror.publish(published)
+    mirror.files[f"/fashionmnist/{IMAGES}"] = wrong
+    with pytest.raises(UserError, match=f"What {mirror.url}/fashionmnist/{IMAGES} gives is not the published file"):
+        fetch("fashionmnist", mirror=mirror.url)
+    assert list((bare_machine / "fashionmnist").iterdir()) == []
+
+
+def test_what_arrived_before_a_failure_is_kept(published: Published, mirror: Mirror, bare_machine: Path) -> None:
+    mirror.publish(published)
+    last = f"/fashionmnist/{published.dataset.files[-1].name}"
+    whole = mirror.files.pop(last)
+    with pytest.raises(UserError, match="the server answers 404"):
+        fetch("fashionmnist", mirror=mirror.url)
+    assert len(list((bare_machine / "fashionmnist").iterdir())) == 3
+    assert not next(line for line in status() if line.name == "fashionmnist").present
+    mirror.files[last] = whole
+    mirror.asked.clear()
+    fetch("fashionmnist", mirror=mirror.url)
+    assert mirror.asked == [last]
+
+
+def test_the_next_mirror_is_tried(published: Published, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    mirror.publish(published)
+    mirrors = ["http://127.0.0.1:9/", f"{mirror.url}/fashionmnist/"]
+    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "mirrors", mirrors)
+    assert (fetch("fashionmnist") / IMAGES).is_file()
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "no address at all"])
+def test_without_a_network_the_ways_are_named(published: Published, address: str) -> None:
+    with pytest.raises(UserError, match="cannot be fetched from") as refused:
+        fetch("fashionmnist", mirror=address)
+    assert "dataset-fashion-mnist" in refused.value.remedy
+
+
+def test_a_folder_that_cannot_be_written_is_refused(published: Published, mirror: Mirror, tmp_path: Path) -> None:
+    mirror.publish(published)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot be written"):
+        fetch("fashionmnist", root=tmp_path / "file", mirror=mirror.url)
+
+
+def test_the_shipped_set_needs_no_network() -> None:
+    assert fetch("fashion-mini", mirror="http://127.0.0.1:9").name == "fashion-mini"
+
+
+def test_a_shipped_set_that_is_gone_is_not_looked_for_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.data.places.mini_folder", lambda: tmp_path)
+    with pytest.raises(UserError, match="Install dipddpm again"):
+        fetch("fashion-mini")
+
+
+def test_a_file_without_end_is_given_up(published: Published, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    mirror.publish(published)
+    monkeypatch.setattr("core.data.download.MOST_BYTES", 1000)
+    with pytest.raises(UserError, match="it has no end"):
+        fetch("fashionmnist", mirror=mirror.url)
+
+
+@pytest.mark.parametrize("name", [name for name in CATALOGUE if name != "fashion-mini"])
+def test_every_published_set_has_an_address(name: str) -> None:
+    for address in _mirrors(CATALOGUE[name], None):
+        assert address.startswith("http") and address.endswith("/")

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.datasets import ImageFolder
+
+from core.data import check, load
+from core.errors import UserError
+
+
+def write(path: Path, *, mode: str = "L", size: tuple[int, int] = (40, 30), value: int = 100) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value if mode == "L" else (value, 0, 255 - value)).save(path)
+    return path
+
+
+def values(name: str, split: str) -> list[int]:
+    return load(name, split).images[:, 0, 0, 0].tolist()
+
+
+def test_files_alone_are_one_class_and_every_tenth_is_for_testing(tmp_path: Path) -> None:
+    for place in range(20):
+        write(tmp_path / f"{place:02}.png", value=place * 10)
+    name = f"folder:{tmp_path}"
+    check(name)
+    assert values(name, "test") == [90, 190]
+    assert values(name, "train") == [place * 10 for place in range(20) if place not in (9, 19)]
+    train = load(name)
+    assert train.images.shape == (18, 1, 28, 28)
+    assert train.classes == (tmp_path.name,) and train.labels.unique().tolist() == [0]
+    assert train.source == str(tmp_path.resolve()) and train.name == name
+
+
+def test_subfolders_are_classes_as_torchvision_has_them(tmp_path: Path) -> None:
+    for split, count in {"train": 3, "test": 2}.items():
+        for kind in ("cat", "dog"):
+            for place in range(count):
+                write(
+                    tmp_path / split / kind / "deeper" / f"{place}.png", value=40 * place + (20 if kind == "dog" else 0)
+                )
+    for split in ("train", "test"):
+        theirs = ImageFolder(str(tmp_path / split))
+        ours = load(f"folder:{tmp_path}", split)
+        assert list(ours.classes) == theirs.classes
+        assert ours.labels.tolist() == theirs.targets
+        assert ours.images[:, 0, 0, 0].tolist() == [np.asarray(image)[0, 0, 0] for image, _ in theirs]
+
+
+def test_the_central_square_is_taken_at_the_size_that_is_asked_for(tmp_path: Path) -> None:
+    pixels = np.zeros((32, 96), np.uint8)
+    pixels[:, 32:64] = 200
+    Image.fromarray(pixels).save(tmp_path / "one.png")
+    assert load(f"folder:{tmp_path}@16").images.eq(200).all()
+    assert load(f"folder:{tmp_path}@16").images.shape == (1, 1, 16, 16)
+    assert load(f"folder:{tmp_path}@64").images.shape == (1, 1, 64, 64)
+
+
+def test_a_folder_whose_name_ends_like_a_size_is_itself(tmp_path: Path) -> None:
+    write(tmp_path / "photos@64" / "one.png")
+    assert load(f"folder:{tmp_path}/photos@64").images.shape[-1] == 28
+    assert load(f"folder:{tmp_path}/photos@64@32").images.shape[-1] == 32
+
+
+def test_one_colour_image_makes_all_of_them_rgb(tmp_path: Path) -> None:
+    write(tmp_path / "a.png", value=7)
+    assert load(f"folder:{tmp_path}").images.shape[1] == 1
+    write(tmp_path / "b.png", mode="RGB", value=9)
+    images = load(f"folder:{tmp_path}").images
+    assert images[:, :, 0, 0].tolist() == [[7, 7, 7], [9, 0, 246]]
+
+
+def test_progress_counts_images(tmp_path: Path) -> None:
+    for place in range(3):
+        write(tmp_path / f"{place}.png")
+    seen: list[tuple[str, int, int]] = []
+    load(f"folder:{tmp_path}", progress=lambda *now: seen.append(now))
+    assert seen == [(str(tmp_path), count, 3) for count in (1, 2, 3)]
+
+
+def test_what_is_no_image_is_refused_by_name(tmp_path: Path) -> None:
+    for place in range(5):
+        write(tmp_path / f"{place}.png")
+    (tmp_path / "notes.txt").write_text("not meant")
+    (tmp_path / "._3.png").write_text("left by a file manager")
+    assert len(load(f"folder:{tmp_path}")) == 5
+    (tmp_path / "3x.png").write_text("no image")
+    with pytest.raises(UserError, match=r"3x\.png is no image"):
+        load(f"folder:{tmp_path}")
+
+
+def test_what_cannot_be_a_data_set_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    one = write(tmp_path / "one" / "a.png").parent
+    for name, problem in {
+        f"folder:{tmp_path}/missing": "There is no folder",
+        "folder:": "There is no folder",
+        f"folder:{empty}": "There is no image in",
+        f"folder:{one}@4": "Images of 4x4 pixels",
+        f"folder:{one}@99999": "Images of 99999x99999 pixels",
+    }.items():
+        with pytest.raises(UserError, match=problem):
+            check(name)
+    with pytest.raises(UserError, match="no image for the test split"):
+        load(f"folder:{one}", "test")
