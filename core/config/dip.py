@@ -16,10 +16,13 @@ class DipConfig(Section, frozen=True):
     network: Annotated[Literal["skip"], Meta(description="the untrained network whose structure is the prior")] = "skip"
     scales: Annotated[
         int,
-        Meta(ge=0, le=8, description="times the image is halved; 0 chooses from the image size, never below 3 pixels"),
-    ] = 0
+        Meta(ge=0, le=8, description="times the image is halved at most; never below 3 pixels a side"),
+    ] = 3
     channels: Annotated[Positive, Meta(description="feature maps at every scale")] = 64
     skip_channels: Annotated[int, Meta(ge=0, description="feature maps that bypass each scale")] = 4
+    upsampling: Annotated[
+        Literal["bilinear", "nearest"], Meta(description="how features are enlarged on the way up")
+    ] = "bilinear"
     input_channels: Annotated[Positive, Meta(description="channels of the random input z")] = 32
     input_noise: Annotated[float, Meta(ge=0, description="std of fresh Gaussian noise on z at each step")] = 1 / 30
     lr: Annotated[PositiveFloat, Meta(description="Adam's learning rate")] = 0.01
