@@ -37,8 +37,9 @@ class Folder:
     @cached_property
     def files(self) -> list[Path]:
         """All image files by their ending, sorted; hidden ones, which file managers leave behind, aren't meant."""
-        found = (path for path in self.path.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
-        return sorted(path for path in found if not path.name.startswith("."))
+        tops = [self.path / "test", self.path / "train"] if self.is_split else [self.path]
+        found = (path for top in tops for path in top.rglob("*") if path.suffix.lower() in _SUFFIXES)
+        return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
     @property
     def is_split(self) -> bool:
@@ -46,7 +47,7 @@ class Folder:
         return all((self.path / name).is_dir() for name in ("train", "test"))
 
     def label(self, file: Path) -> str:
-        """The class of a file: the subfolder that it is in, or the name of a folder that has files alone."""
+        """The class of a file: the subfolder that it is in; of one in no subfolder, the name of the whole folder."""
         parts = file.relative_to(self.path).parts[self.is_split :]
         return parts[0] if len(parts) > 1 else self.path.resolve().name
 

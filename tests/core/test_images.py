@@ -217,7 +217,7 @@ def test_any_bytes_are_an_image_or_refused_by_name(
     except UserError as refused:
         assert str(path) in refused.problem
     else:
-        assert 0 <= image.min() and image.max() <= 1
+        assert image.min() >= 0 and image.max() <= 1
 
 
 def test_what_is_no_image_is_refused_by_name(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def test_subfolders_are_classes_as_torchvision_has_them(tmp_path: Path) -> None:
                 write(
                     tmp_path / split / kind / "deeper" / f"{place}.png", value=40 * place + (20 if kind == "dog" else 0)
                 )
+    write(tmp_path / "cover.png")  # part of neither split
     for split in ("train", "test"):
         theirs = ImageFolder(str(tmp_path / split))
         ours = load(f"folder:{tmp_path}", split)
