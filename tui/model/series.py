@@ -1,0 +1,363 @@
+"""One run as series: fed with its events as they come, ready at any moment to be drawn.
+
+What a resumed run did again supersedes what stood before, as in `core.runs.supersede`.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from core import events
+from core.events import AnyEvent
+from tui.model.curves import AXES, NAN, Axis, Binner, Series, Track, bin_minmax, smooth
+
+__all__ = [
+    "AXES",
+    "Axis",
+    "Binner",
+    "Mark",
+    "Picture",
+    "PsnrCurve",
+    "Reading",
+    "RunSeries",
+    "Series",
+    "Spot",
+    "bin_minmax",
+    "smooth",
+]
+
+NEWS = 2000
+"""So many happenings are kept for the feed."""
+_QUIET = (events.Step, events.PsnrMeasured, events.CheckpointStored)
+"""Too many for a feed; the curves show them."""
+
+
+class Spot(NamedTuple):
+    """A value at a step."""
+
+    step: int
+    value: float
+
+
+class Mark(NamedTuple):
+    """A point to be marked on a chart."""
+
+    x: float
+    y: float
+    kind: str = "best"
+
+
+class Picture(NamedTuple):
+    """A stored picture; `file` is what the log says and not to be trusted."""
+
+    step: int
+    file: str
+    title: str = ""
+    panels: tuple[str, ...] = ()
+
+
+class PsnrCurve(NamedTuple):
+    """PSNR in dB of one image (or the mean, image -1) against the step, its peak, and where a rule stopped."""
+
+    image: int
+    label: str
+    x: array[float]
+    y: array[float]
+    peak: Spot | None
+    stop: Spot | None
+
+
+class Reading(NamedTuple):
+    """What the curves say at one step: the time cursor's read-out."""
+
+    step: int
+    epoch: float
+    seconds: float
+    loss: float | None
+    held_out: float | None
+    psnr: float | None
+
+
+class RunSeries:
+    """The model of one run. `feed` it with what an `EventReader` hands out; after a restart of the reader, `reset`."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.started: events.RunStarted | None = None
+        self.ended: events.RunFinished | events.RunFailed | events.RunStopped | None = None
+        self.step = 0
+        self.epoch = 0
+        self.epochs: list[events.EpochFinished] = []
+        self.best: list[events.BestModelStored] = []
+        self.stops: dict[int, Spot] = {}
+        self.restorations: list[events.RestorationScored] = []
+        self.evaluations: list[events.SamplesEvaluated] = []
+        self.generation = getattr(self, "generation", -1) + 1
+        """Counts the times that something drawn before ceased to be true."""
+        self.news_count = 0
+        self._news: deque[AnyEvent] = deque(maxlen=NEWS)
+        self._losses = Track("loss")
+        self._fits = Track("loss")
+        self._paces = Track("lr", "images_per_second")
+        self._epochs = Track("loss", "held_out", "lr", "images_per_second")
+        self._psnr = Track("mean", "averaged")
+        self._images: list[array[float]] = []
+        self._peaks: list[Spot | None] = [None]
+        self._stop_events: list[events.EarlyStopped] = []
+        self._pictures: list[events.ImageSaved] = []
+        self._begun = 0.0
+        self._last_epoch = (0, 0)  # the number of the last finished epoch, and its step
+        self._epoch_length = 0.0
+        self._take: dict[type, Callable[[Any], None]] = {
+            events.RunStarted: self._start,
+            events.RunResumed: self._resume,
+            events.Step: self._add_step,
+            events.EpochFinished: self._add_epoch,
+            events.BestModelStored: self.best.append,
+            events.PsnrMeasured: self._add_psnr,
+            events.EarlyStopped: self._add_stop,
+            events.ImageSaved: self._pictures.append,
+            events.SamplesEvaluated: self.evaluations.append,
+            events.RestorationScored: self.restorations.append,
+            events.RunFinished: self._end,
+            events.RunFailed: self._end,
+            events.RunStopped: self._end,
+        }
+
+    def feed(self, fresh: Iterable[AnyEvent]) -> bool:
+        """Take in events; whether there were any."""
+        take, changed = self._take.get, False
+        for event in fresh:
+            changed = True
+            if (handle := take(type(event))) is not None:
+                handle(event)
+            if not isinstance(event, _QUIET):
+                self._news.append(event)
+                self.news_count += 1
+        return changed
+
+    # What is drawn
+
+    def axes(self) -> tuple[Axis, ...]:
+        """The x axes that this run has: one that trains no epochs has no epoch axis."""
+        return AXES if self.epochs or (self.started and self.started.epochs) else ("step", "time")
+
+    def limit(self, axis: Axis) -> float | None:
+        """Where the axis will end, if the run said so beforehand."""
+        if self.started is None:
+            return None
+        total = {"step": self.started.steps, "epoch": self.started.epochs, "time": 0}[axis]
+        return float(total) if total else None
+
+    def loss(self, axis: Axis = "step", weight: float = 0.0) -> list[Series]:
+        """The loss: as it was (faint) and smoothed, or just as it was; and the held-out loss of each epoch."""
+        track = next((track for track in (self._losses, self._fits) if len(track)), self._epochs)
+        found = []
+        if len(track):
+            x, raw = track.x(axis), track.values["loss"]
+            if weight > 0 and len(track) > 1:
+                found.append(Series("loss", x, raw, 0, faint=True))
+                found.append(Series("smoothed", x, track.smoothed("loss", weight), 0))
+            else:
+                found.append(Series("loss", x, raw, 0))
+        held_out = self._epochs.values["held_out"]
+        if any(map(math.isfinite, held_out)):
+            found.append(Series("held out", self._epochs.x(axis), held_out, 1))
+        return found
+
+    def best_marks(self, axis: Axis = "step") -> list[Mark]:
+        """The epochs whose model was stored as the best; the last one is of kind `best`, the others `was best`."""
+        where = self._epochs.x(axis)
+        marks = [
+            Mark(x, epoch.loss if epoch.held_out is None else epoch.held_out, "was best")
+            for x, epoch in zip(where, self.epochs, strict=True)
+            if epoch.best
+        ]
+        return [*marks[:-1], marks[-1]._replace(kind="best")] if marks else []
+
+    def lr(self, axis: Axis = "step") -> Series:
+        """The learning rate."""
+        return self._pace("learning rate", "lr", axis, 2)
+
+    def images_per_second(self, axis: Axis = "step") -> Series:
+        """The throughput."""
+        return self._pace("images/s", "images_per_second", axis, 3)
+
+    def psnr(self) -> list[PsnrCurve]:
+        """PSNR against the step: the mean first, then that of the averaged outputs (image -2) if kept, then images."""
+        if not len(self._psnr):
+            return []
+        steps, stops = self._psnr.step, list(self.stops.values())
+        stop = None
+        if stops and len(stops) == len(self._images) and all(math.isfinite(spot.value) for spot in stops):
+            stop = Spot(sorted(spot.step for spot in stops)[len(stops) // 2], sum(s.value for s in stops) / len(stops))
+        curves = [PsnrCurve(-1, "mean", steps, self._psnr.values["mean"], self._peaks[0], stop)]
+        averaged = self._psnr.values["averaged"]
+        if any(map(math.isfinite, averaged)):
+            peak = max((i for i, value in enumerate(averaged) if math.isfinite(value)), key=averaged.__getitem__)
+            curves.append(PsnrCurve(-2, "averaged", steps, averaged, Spot(int(steps[peak]), averaged[peak]), None))
+        for image, values in enumerate(self._images):
+            curves.append(
+                PsnrCurve(image, f"image {image}", steps, values, self._peaks[image + 1], self.stops.get(image))
+            )
+        return curves
+
+    def pictures(self) -> dict[str, list[Picture]]:
+        """The pictures by name, in the order of their steps; of a file written again, the last time counts."""
+        by_file = {event.file: event for event in self._pictures}
+        found: dict[str, list[Picture]] = {}
+        for event in sorted(by_file.values(), key=lambda event: event.step):
+            picture = Picture(event.step, event.file, event.title, tuple(event.panels))
+            found.setdefault(event.name, []).append(picture)
+        return found
+
+    def picture(self, name: str, step: int) -> Picture | None:
+        """The picture of a name as it was at a step: the last one before, else the first one."""
+        kept = self.pictures().get(name, [])
+        if not kept:
+            return None
+        return kept[max(0, bisect_right([picture.step for picture in kept], step) - 1)]
+
+    def news(self, seen: int) -> list[AnyEvent]:
+        """What happened since `news_count` was `seen`, as far as it is kept."""
+        missing = min(self.news_count - seen, len(self._news))
+        return list(self._news)[len(self._news) - missing :] if missing > 0 else []
+
+    # The time cursor
+
+    def steps(self) -> list[int]:
+        """The steps at which something was measured, for a cursor to walk along."""
+        return [int(step) for step in self._timeline().step]
+
+    def x_of(self, step: int, axis: Axis) -> float:
+        """Where a step lies on an axis."""
+        track = self._timeline()
+        row = track.before(step)
+        return track.x(axis)[row] if row >= 0 else 0.0
+
+    def reading(self, step: int) -> Reading:
+        """What was last known at a step."""
+        track = self._timeline()
+        row = track.before(step)
+        return Reading(
+            step,
+            track.epoch[row] if row >= 0 else 0.0,
+            track.time[row] if row >= 0 else 0.0,
+            _value(self._losses if len(self._losses) else self._fits, "loss", step),
+            _value(self._epochs, "held_out", step),
+            _value(self._psnr, "mean", step),
+        )
+
+    def _timeline(self) -> Track:
+        return max((self._losses, self._psnr, self._epochs), key=len)
+
+    # Taking events in
+
+    def _start(self, event: events.RunStarted) -> None:
+        self.started, self.ended = event, None
+        self._begun = event.time
+        self._epoch_length = event.steps / event.epochs if event.epochs and event.steps else 0.0
+
+    def _end(self, event: events.RunFinished | events.RunFailed | events.RunStopped) -> None:
+        self.ended = event
+        self.step = max(self.step, event.step)
+
+    def _row(self, track: Track, event: AnyEvent, step: int) -> None:
+        self.step = max(self.step, step)
+        epoch, at = self._last_epoch
+        part = (step - at) / self._epoch_length if self._epoch_length else 0.0
+        track.at(step, epoch + min(max(part, 0.0), 1.0), event.time - self._begun)
+
+    def _add_step(self, event: events.Step) -> None:
+        if event.loss is not None:
+            self._row(self._losses, event, event.step)
+            self._losses.values["loss"].append(event.loss)
+        if event.lr is not None or event.images_per_second is not None:
+            self._row(self._paces, event, event.step)
+            self._paces.values["lr"].append(NAN if event.lr is None else event.lr)
+            rate = event.images_per_second
+            self._paces.values["images_per_second"].append(NAN if rate is None else rate)
+        self.step = max(self.step, event.step)
+
+    def _add_epoch(self, event: events.EpochFinished) -> None:
+        passed, at = event.epoch - self._last_epoch[0], event.step - self._last_epoch[1]
+        if passed > 0 and at > 0:
+            self._epoch_length = at / passed
+        self._last_epoch = (event.epoch, event.step)
+        self.epoch = event.epoch
+        self.epochs.append(event)
+        self._row(self._epochs, event, event.step)
+        values = self._epochs.values
+        values["loss"].append(event.loss)
+        values["held_out"].append(NAN if event.held_out is None else event.held_out)
+        values["lr"].append(NAN if event.lr is None else event.lr)
+        values["images_per_second"].append(NAN if event.images_per_second is None else event.images_per_second)
+
+    def _add_psnr(self, event: events.PsnrMeasured) -> None:
+        if event.loss:
+            self._row(self._fits, event, event.step)
+            self._fits.values["loss"].append(sum(event.loss) / len(event.loss))
+        self._row(self._psnr, event, event.step)
+        self._psnr.values["mean"].append(event.mean)
+        averaged = event.averaged
+        self._psnr.values["averaged"].append(sum(averaged) / len(averaged) if averaged else NAN)
+        rows = len(self._psnr)
+        while len(self._images) < len(event.psnr):
+            self._images.append(array("d", [NAN]) * (rows - 1))
+            self._peaks.append(None)
+        for image, values in enumerate(self._images):
+            values.append(event.psnr[image] if image < len(event.psnr) else NAN)
+        for index, value in enumerate([event.mean, *event.psnr]):
+            peak = self._peaks[index]
+            if math.isfinite(value) and (peak is None or value > peak.value):
+                self._peaks[index] = Spot(event.step, value)
+
+    def _add_stop(self, event: events.EarlyStopped) -> None:
+        self._stop_events.append(event)
+        self.stops[event.image] = Spot(event.at, NAN if event.psnr is None else event.psnr)
+
+    def _resume(self, event: events.RunResumed) -> None:
+        kept = event.from_step
+        self.generation += 1
+        self.ended = None
+        self.step = kept
+        for track in (self._losses, self._fits, self._paces, self._epochs, self._psnr):
+            track.cut(kept)
+        self._images = [values[: len(self._psnr)] for values in self._images]
+        self._peaks = [_peak(self._psnr.step, values) for values in (self._psnr.values["mean"], *self._images)]
+        records: list[list[Any]] = [self.epochs, self.best, self.restorations, self.evaluations]
+        for told in (*records, self._pictures, self._stop_events):
+            told[:] = [past for past in told if past.step <= kept]
+        self.stops = {past.image: Spot(past.at, NAN if past.psnr is None else past.psnr) for past in self._stop_events}
+        self._news = deque(
+            (past for past in self._news if not isinstance(past, events.ENDS) and getattr(past, "step", 0) <= kept),
+            maxlen=NEWS,
+        )
+        self.epoch = self.epochs[-1].epoch if self.epochs else 0
+        self._last_epoch = (self.epoch, self.epochs[-1].step) if self.epochs else (0, 0)
+        # Seconds of work go on from where they stood; the time in which nobody worked is not counted.
+        worked = max((track.time[-1] for track in (self._losses, self._psnr, self._epochs) if len(track)), default=0.0)
+        self._begun = event.time - worked
+
+    def _pace(self, label: str, name: str, axis: Axis, colour: int) -> Series:
+        track = self._paces if any(map(math.isfinite, self._paces.values[name])) else self._epochs
+        return Series(label, track.x(axis), track.values[name], colour)
+
+
+def _peak(steps: array[float], values: array[float]) -> Spot | None:
+    finite = [index for index, value in enumerate(values) if math.isfinite(value)]
+    best = max(finite, key=values.__getitem__, default=None)
+    return None if best is None else Spot(int(steps[best]), values[best])
+
+
+def _value(track: Track, name: str, step: int) -> float | None:
+    row = track.before(step)
+    return track.values[name][row] if row >= 0 and math.isfinite(track.values[name][row]) else None
