@@ -23,7 +23,7 @@ from core.config.run import (
     to_toml,
 )
 from core.config.section import Field, Section
-from core.config.tasks import TASKS, Denoise, Task, format_task, parse_task
+from core.config.tasks import TASKS, Deblur, Denoise, Inpaint, Superres, Task, TaskOptions, format_task, parse_task
 
 __all__ = [
     "DEFAULT_HYBRID",
@@ -35,6 +35,7 @@ __all__ = [
     "DataConfig",
     "DdpmConfig",
     "DdpmRun",
+    "Deblur",
     "Denoise",
     "DipConfig",
     "DipRun",
@@ -42,10 +43,13 @@ __all__ = [
     "HybridOptions",
     "HybridRun",
     "ImagesConfig",
+    "Inpaint",
     "RunConfig",
     "Section",
     "Substitution",
+    "Superres",
     "Task",
+    "TaskOptions",
     "build",
     "describe",
     "experiment_path",

@@ -1,37 +1,103 @@
-"""The measurement y = A x + noise that a restoration starts from, as people write it: `denoise:sigma=25`.
+"""The measurement y = A x + noise that a restoration starts from, as people write it: `inpaint:missing=0.7,sigma=10`.
 
 Noise levels are standard deviations in 8-bit grey levels: sigma=25 is 25/255 of the range of a [0, 1] image.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
-from core.config.complaints import complaint
-from core.config.section import Section, fields
+from core.config.section import PositiveFloat, Section
 from core.errors import UserError, suggest
+
+Noise: TypeAlias = Literal["gaussian", "poisson", "salt-and-pepper"]
+Sigma: TypeAlias = Annotated[
+    float, Meta(ge=0, le=255, description="standard deviation of Gaussian noise, in 8-bit grey levels")
+]
+_NOISE_OPTIONS = {"gaussian": "sigma", "poisson": "peak", "salt-and-pepper": "hit"}
 
 
 class TaskOptions(Section, tag_field="name", frozen=True):
-    """What every task has: a name and a summary for the help page."""
+    """What every task has: a summary for the help page, and noise on what is measured."""
 
     summary: ClassVar[str] = ""
 
+    noise: Annotated[Noise, Meta(description="kind of noise; sigma, peak or hit says how much of it")] = "gaussian"
+    sigma: Sigma = 0.0
+    peak: Annotated[PositiveFloat, Meta(description="photons that a white pixel counts on average (Poisson)")] = 30.0
+    hit: Annotated[
+        float, Meta(ge=0, le=1, description="share of the values that become black or white (salt-and-pepper)")
+    ] = 0.1
+
+    def idle(self) -> set[str]:
+        """The options that play no part, because another one says so."""
+        return {option for kind, option in _NOISE_OPTIONS.items() if kind != self.noise}
+
 
 class Denoise(TaskOptions, tag="denoise", frozen=True):
-    """y = x + n with n Gaussian, never clipped."""
+    """y = x + n. Gaussian noise is never clipped."""
 
-    summary: ClassVar[str] = "additive Gaussian noise"
+    summary: ClassVar[str] = "noise on every pixel"
 
-    sigma: Annotated[
-        float, msgspec.Meta(ge=0, le=255, description="standard deviation of the noise, in 8-bit grey levels")
-    ] = 25.0
+    sigma: Sigma = 25.0
 
 
-Task: TypeAlias = Denoise
-TASKS: dict[str, type[TaskOptions]] = {"denoise": Denoise}
+class Inpaint(TaskOptions, tag="inpaint", frozen=True):
+    """y is x at some pixels and nothing at the others; all channels of a pixel go together."""
+
+    summary: ClassVar[str] = "pixels are missing: a random share, a box, or what a mask file says"
+
+    missing: Annotated[float, Meta(ge=0, lt=1, description="share of the pixels that is missing, at random")] = 0.5
+    box: Annotated[
+        int, Meta(ge=0, description="side of a missing square in the middle, in pixels, instead; 0: none")
+    ] = 0
+    mask: Annotated[
+        str, Meta(description="image file instead, as large as the image: black is missing, white is kept")
+    ] = ""
+
+    def idle(self) -> set[str]:
+        """A mask file beats a box, and a box beats a random share."""
+        others = {"missing", "box"} if self.mask else {"missing", "mask"} if self.box else {"box", "mask"}
+        return super().idle() | others
+
+
+class Superres(TaskOptions, tag="superres", frozen=True):
+    """y is the mean over blocks of factor x factor pixels; blocks at the far edges are smaller where it doesn't fit."""
+
+    summary: ClassVar[str] = "the image at a half or a quarter of its size"
+
+    factor: Annotated[Literal[2, 4], Meta(description="pixels of a block, along each side")] = 2
+
+
+class Deblur(TaskOptions, tag="deblur", frozen=True):
+    """y is x convolved with a kernel of sum 1, with circular boundary."""
+
+    summary: ClassVar[str] = "a Gaussian or a motion blur"
+
+    kernel: Annotated[Literal["gaussian", "motion"], Meta(description="shape of the blur")] = "gaussian"
+    width: Annotated[
+        PositiveFloat,
+        Meta(le=100, description="standard deviation of the Gaussian, or length of the motion, in pixels"),
+    ] = 1.5
+    angle: Annotated[
+        float, Meta(ge=-360, le=360, description="direction of the motion, in degrees from the x axis")
+    ] = 0.0
+
+    def idle(self) -> set[str]:
+        """A Gaussian has no direction."""
+        return super().idle() | ({"angle"} if self.kernel == "gaussian" else set())
+
+
+Task: TypeAlias = Denoise | Inpaint | Superres | Deblur
+TASKS: dict[str, type[TaskOptions]] = {
+    "denoise": Denoise,
+    "inpaint": Inpaint,
+    "superres": Superres,
+    "deblur": Deblur,
+}
 
 
 def parse_task(text: str) -> Task:
@@ -54,18 +120,25 @@ def parse_task(text: str) -> Task:
     try:
         return msgspec.convert(values, Task, strict=False)
     except msgspec.ValidationError as error:
-        raise complaint(error, fields(TASKS[name])) from None
+        raise UserError(f"The task {text!r} is not valid: {error}.", f"Try {format_task(TASKS[name]())}.") from None
 
 
 def format_task(task: TaskOptions) -> str:
-    """The inverse of `parse_task`, with every option written out."""
+    """The inverse of `parse_task`: every option that plays a part, `noise=gaussian` left out.
+
+    A mask file whose name holds a comma can't be written so; in config.toml it can.
+    """
     values = msgspec.to_builtins(task)
     name = values.pop("name")
-    options = ",".join(f"{key}={_plain(value)}" for key, value in values.items())
+    if task.noise == "gaussian":
+        del values["noise"]
+    # What is special to a task stands before its noise.
+    order = sorted(values.items(), key=lambda item: item[0] in TaskOptions.__struct_fields__)
+    options = ",".join(f"{key}={_plain(value)}" for key, value in order if key not in task.idle())
     return f"{name}:{options}" if options else str(name)
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value).removesuffix(".0")

@@ -1,0 +1,129 @@
+"""From a task and true images to measurements, image by image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from core.config.tasks import Deblur, Inpaint, Superres, TaskOptions
+from core.degrade.noise import GaussianNoise, Noise, PoissonNoise, SaltAndPepper
+from core.degrade.operators import BlockMean, CircularBlur, Identity, Mask, Operator
+from core.errors import UserError
+from core.images import load_image
+
+
+@dataclass
+class Degradation:
+    """y = A x + noise, for images of one size."""
+
+    operator: Operator
+    noise: Noise
+
+    @classmethod
+    def from_task(cls, task: TaskOptions, size: tuple[int, int], generator: torch.Generator) -> Degradation:
+        """What a task does to one image of (H, W), on the generator's device; a random mask is drawn here.
+
+        Raises UserError for a mask file that isn't as large as the image, or that leaves nothing.
+        """
+        noise: Noise = GaussianNoise(task.sigma / 255)
+        if task.noise == "poisson":
+            noise = PoissonNoise(task.peak)
+        elif task.noise == "salt-and-pepper":
+            noise = SaltAndPepper(task.hit)
+        operator: Operator = Identity()
+        if isinstance(task, Inpaint):
+            operator = Mask(_mask(task, size, generator))
+        elif isinstance(task, Superres):
+            operator = BlockMean(task.factor, size, generator.device)
+        elif isinstance(task, Deblur):
+            kernel = gaussian_kernel(task.width) if task.kernel == "gaussian" else motion_kernel(task.width, task.angle)
+            operator = CircularBlur(kernel.to(generator.device), size)
+        return cls(operator, noise)
+
+    def measure(self, x0: Tensor, generator: torch.Generator) -> Tensor:
+        """y for true images (N, C, H, W) in [0, 1]; 0 where nothing is measured, and never clipped."""
+        y = self.noise.add(self.operator.A(x0), generator)
+        return y * self.operator.measured(y)
+
+    def expected_residual(self, y: Tensor) -> Tensor | None:
+        """The mean of (y - A x)^2 over what is measured to be expected at the truth, (N,); None where unknown."""
+        return self.noise.variance(y, self.operator.measured(y))
+
+    def select(self, places: list[int]) -> Degradation:
+        """The degradation of some of the images."""
+        return Degradation(self.operator.select(places), self.noise)
+
+    def to(self, device: torch.device | str) -> Degradation:
+        """This degradation with its tensors on a device."""
+        return Degradation(self.operator.to(device), self.noise)
+
+
+def degrade(task: TaskOptions, x0: Tensor, seeds: Sequence[int]) -> tuple[Tensor, Degradation]:
+    """Measure true images (N, C, H, W), each with a seed of its own, and say how it was done.
+
+    The random draws are made on the CPU, so an image's y depends on its seed alone: not on the device, nor on which
+    other images are there. The results are on the device of `x0`.
+    """
+    measurements, degradations = [], []
+    for image, seed in zip(torch.split(x0.cpu(), 1), seeds, strict=True):
+        generator = torch.Generator().manual_seed(seed)
+        degradations.append(Degradation.from_task(task, (image.shape[2], image.shape[3]), generator))
+        measurements.append(degradations[-1].measure(image, generator))
+    together = degradations[0]
+    if isinstance(together.operator, Mask):
+        masks = [d.operator.mask for d in degradations if isinstance(d.operator, Mask)]
+        together = Degradation(Mask(torch.cat(masks)), together.noise)
+    return torch.cat(measurements).to(x0.device), together.to(x0.device)
+
+
+def gaussian_kernel(width: float) -> Tensor:
+    """A Gaussian of standard deviation `width` pixels, cut off at four of them, sum 1."""
+    radius = max(1, math.ceil(4 * width))
+    line = torch.softmax(-torch.arange(-radius, radius + 1).double().square() / (2 * width**2), 0)
+    return torch.outer(line, line)
+
+
+def motion_kernel(length: float, angle: float) -> Tensor:
+    """A straight line of `length` pixels through the middle, sum 1.
+
+    `angle` is in degrees from the x axis, counter-clockwise. Points along the line are shared out over the four
+    pixels around each.
+    """
+    radius = math.ceil(length / 2) + 1
+    along = torch.linspace(-0.5, 0.5, 64 * radius + 1, dtype=torch.float64) * max(length - 1, 0)
+    x = radius + along * math.cos(math.radians(angle))
+    y = radius - along * math.sin(math.radians(angle))
+    kernel = torch.zeros(2 * radius + 1, 2 * radius + 1, dtype=torch.float64)
+    for dx in (0, 1):
+        for dy in (0, 1):
+            share = (1 - (x - (x.floor() + dx)).abs()) * (1 - (y - (y.floor() + dy)).abs())
+            kernel.index_put_((y.long() + dy, x.long() + dx), share, accumulate=True)
+    return kernel / kernel.sum()
+
+
+def _mask(task: Inpaint, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """1 where a pixel is kept, (1, 1, H, W). Of a random mask, exactly the share asked for is missing."""
+    height, width = size
+    if task.mask:
+        mask = (load_image(Path(task.mask).expanduser(), channels=1) > 0.5).float()
+        if mask.shape[-2:] != size:
+            problem = (
+                f"The mask {task.mask} has {mask.shape[-1]}x{mask.shape[-2]} pixels and the image {width}x{height}."
+            )
+            raise UserError(problem, "Give a mask as large as the image.")
+    elif task.box:
+        mask = torch.ones(1, 1, height, width)
+        top, left = max(0, (height - task.box) // 2), max(0, (width - task.box) // 2)
+        mask[..., top : top + task.box, left : left + task.box] = 0
+    else:
+        order = torch.randperm(height * width, generator=generator, device=generator.device)
+        kept = order >= round(task.missing * height * width)
+        mask = kept.float().view(1, 1, height, width)
+    if not mask.any():
+        raise UserError("The mask leaves no pixel.", "Give a smaller box, a smaller share or another mask.")
+    return mask.to(generator.device)

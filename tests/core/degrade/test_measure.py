@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.config import TASKS, parse_task
+from core.config.tasks import Deblur, Denoise, Inpaint, Superres, format_task
+from core.degrade import Degradation, degrade
+from core.errors import UserError
+from core.images import save_png
+
+X0 = torch.rand(4, 1, 40, 50, generator=torch.Generator().manual_seed(0))
+
+texts = st.sampled_from(
+    [
+        "denoise:sigma=12.3456789",
+        "denoise:noise=poisson,peak=9",
+        "inpaint:missing=0.7,sigma=10",
+        "inpaint:box=5,noise=salt-and-pepper,hit=0.2",
+        "superres:factor=4,sigma=2",
+        "deblur:kernel=gaussian,width=2,sigma=1",
+        "deblur:kernel=motion,width=9,angle=45,sigma=0",
+    ]
+)
+
+
+@given(texts)
+def test_a_task_is_written_as_it_is_read(text: str) -> None:
+    assert format_task(parse_task(text)) == text
+
+
+def test_every_task_can_be_written_and_read_back() -> None:
+    for task in TASKS.values():
+        assert parse_task(format_task(task())) == task()
+
+
+@settings(max_examples=20, deadline=None)
+@given(texts, st.integers(0, 2**62))
+def test_same_seed_same_y_whatever_else_is_there(text: str, seed: int) -> None:
+    task = parse_task(text)
+    y, _ = degrade(task, X0, [seed, seed + 1, seed + 2, seed + 3])
+    again, _ = degrade(task, X0[2:3], [seed + 2])
+    assert torch.equal(y[2:3], again)
+    other, _ = degrade(task, X0[2:3], [seed + 7])
+    if text != "deblur:kernel=motion,width=9,angle=45,sigma=0":  # nothing random
+        assert not torch.equal(other, again)
+
+
+def test_gaussian_noise_has_its_sigma_and_is_not_clipped() -> None:
+    y, degradation = degrade(Denoise(sigma=100), X0, range(4))
+    noise = y - X0
+    assert noise.std().item() == pytest.approx(100 / 255, rel=0.03)
+    assert noise.mean().item() == pytest.approx(0, abs=0.02)
+    assert y.min() < -0.2
+    expected = degradation.expected_residual(y)
+    assert expected is not None
+    assert torch.allclose(expected, torch.full((4,), (100 / 255) ** 2))
+
+
+@pytest.mark.parametrize("text", ["denoise:sigma=30", "denoise:noise=poisson,peak=5", "inpaint:missing=0.4,sigma=30"])
+def test_the_expected_residual_is_that_of_the_truth(text: str) -> None:
+    y, degradation = degrade(parse_task(text), X0, range(4))
+    measured = degradation.operator.measured(y)
+    residual = ((degradation.operator.A(X0) - y).square() * measured).flatten(1).sum(1) / measured.flatten(1).sum(1)
+    expected = degradation.expected_residual(y)
+    assert expected is not None
+    assert torch.allclose(expected, residual, rtol=0.15)
+
+
+@pytest.mark.parametrize("text", ["denoise:noise=salt-and-pepper", "superres:factor=2"])
+def test_no_residual_is_expected_where_none_is_known(text: str) -> None:
+    y, degradation = degrade(parse_task(text), X0, range(4))
+    assert degradation.expected_residual(y) is None
+
+
+def test_poisson_counts_are_whole_and_right_on_average() -> None:
+    y, _ = degrade(Denoise(noise="poisson", peak=20), torch.full((1, 1, 100, 100), 0.5), [0])
+    assert torch.allclose(y * 20, (y * 20).round(), atol=1e-4)
+    assert y.mean().item() == pytest.approx(0.5, rel=0.02)
+    assert y.var().item() == pytest.approx(0.5 / 20, rel=0.06)
+
+
+def test_salt_and_pepper_hit_their_share() -> None:
+    y, _ = degrade(Denoise(noise="salt-and-pepper", hit=0.3), torch.full((1, 1, 100, 100), 0.5), [0])
+    assert (y == 0).float().mean().item() == pytest.approx(0.15, abs=0.015)
+    assert (y == 1).float().mean().item() == pytest.approx(0.15, abs=0.015)
+
+
+def test_missing_pixels_hold_nothing_and_all_channels_go_together() -> None:
+    x0 = torch.rand(2, 3, 20, 20)
+    y, degradation = degrade(Inpaint(missing=0.7, sigma=10), x0, [5, 6])
+    measured = degradation.operator.measured(y)
+    assert measured[:, 0].sum((1, 2)).tolist() == [120, 120]
+    assert torch.equal(measured[:, 0], measured[:, 2])
+    assert not torch.equal(measured[0], measured[1])
+    assert (y[measured == 0] == 0).all()
+
+
+def test_a_box_lies_in_the_middle() -> None:
+    _, degradation = degrade(Inpaint(box=2), torch.rand(1, 1, 6, 4), [0])
+    missing = 1 - degradation.operator.measured(torch.ones(1, 1, 6, 4))
+    assert missing[0, 0].nonzero().tolist() == [[2, 1], [2, 2], [3, 1], [3, 2]]
+
+
+def test_a_mask_file_says_what_is_kept(tmp_path: Path) -> None:
+    mask = (torch.rand(1, 8, 9) > 0.5).float()
+    save_png(tmp_path / "mask.png", mask)
+    _, degradation = degrade(Inpaint(mask=str(tmp_path / "mask.png")), torch.rand(1, 1, 8, 9), [0])
+    assert torch.equal(degradation.operator.measured(torch.ones(1, 1, 8, 9))[0], mask)
+
+
+def test_a_mask_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    save_png(tmp_path / "mask.png", torch.ones(1, 8, 9))
+    with pytest.raises(UserError, match=r"9x8 pixels and the image 28x28"):
+        degrade(Inpaint(mask=str(tmp_path / "mask.png")), torch.rand(1, 1, 28, 28), [0])
+    save_png(tmp_path / "black.png", torch.zeros(1, 28, 28))
+    with pytest.raises(UserError, match="leaves no pixel"):
+        degrade(Inpaint(mask=str(tmp_path / "black.png")), torch.rand(1, 1, 28, 28), [0])
+    with pytest.raises(UserError, match="leaves no pixel"):
+        degrade(Inpaint(box=28), torch.rand(1, 1, 28, 28), [0])
+
+
+@pytest.mark.parametrize("task", [Superres(factor=4), Deblur(kernel="motion", width=60, angle=20)])
+def test_images_smaller_than_the_kernel_are_measured_too(task: Superres | Deblur) -> None:
+    x0 = torch.rand(1, 1, 3, 7)
+    y, degradation = degrade(task, x0, [0])
+    assert y.mean().item() == pytest.approx(x0.mean().item(), abs=0.2)
+    assert degradation.operator.adjoint(y).shape == x0.shape
+
+
+def test_one_generator_measures_a_batch() -> None:
+    degradation = Degradation.from_task(Denoise(), (40, 50), torch.Generator().manual_seed(3))
+    first = degradation.measure(X0, torch.Generator().manual_seed(4))
+    assert torch.equal(first, degradation.measure(X0, torch.Generator().manual_seed(4)))
