@@ -4,7 +4,6 @@ A reader trusts no file: torn lines, unknown events and foreign folders are skip
 """
 
 from core.runs.folder import (
-    CONFIG_FILE,
     ENVIRONMENT_FILE,
     LOG_FILE,
     STOP_FILE,
@@ -13,7 +12,7 @@ from core.runs.folder import (
     RunsFolder,
 )
 from core.runs.log import EVENTS_FILE, EventLog, EventReader, history, supersede
-from core.runs.summary import SUMMARY_FILE, State, Summary
+from core.runs.summary import CONFIG_FILE, SUMMARY_FILE, State, Summary
 
 __all__ = [
     "CONFIG_FILE",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import re
 import secrets
@@ -16,9 +18,8 @@ from core.errors import UserError
 from core.events import AnyEvent
 from core.runs import life, summary
 from core.runs.log import EVENTS_FILE, EventReader, history
-from core.runs.summary import State, Summary
+from core.runs.summary import CONFIG_FILE, State, Summary
 
-CONFIG_FILE = "config.toml"
 ENVIRONMENT_FILE = "environment.json"
 LOG_FILE = "worker.log"
 STOP_FILE = "stop"
@@ -55,29 +56,36 @@ class Run:
 
     def look(self) -> Glance:
         """The run as it stands now."""
-        try:
-            config: AnyRun | None = self.config()
-            trouble = ""
-        except UserError as error:
-            config, trouble = None, error.problem
         folded = summary.read(self.folder)
         worker = life.read(self.folder)
-        state = summary.state(folded, worker, self.created) if config else State.broken
-        return Glance(self, config, folded, worker, state, trouble)
+        return Glance(self, folded, worker, summary.state(folded, worker, self.created))
 
 
 @dataclass(frozen=True)
 class Glance:
-    """A run seen at one moment."""
+    """A run seen at one moment. Its config is parsed when it is asked for: a list does without."""
 
     run: Run
-    config: AnyRun | None
     summary: Summary
     worker: life.Worker | None
     state: State
-    trouble: str = ""
-    """Why the run is `broken`."""
     at: float = field(default_factory=time.time)
+
+    @functools.cached_property
+    def config(self) -> AnyRun | None:
+        """What was asked; None where config.toml can't be read, which `trouble` then explains."""
+        with contextlib.suppress(UserError):
+            return self.run.config()
+        return None
+
+    @property
+    def trouble(self) -> str:
+        """Why the config can't be read; empty where it can."""
+        try:
+            self.run.config()
+        except UserError as error:
+            return error.problem
+        return ""
 
     @property
     def stalled(self) -> bool:

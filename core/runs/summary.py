@@ -1,4 +1,8 @@
-"""The latest state of a run in a few numbers: summary.json, folded from events and always rebuildable from them."""
+"""The latest state of a run in a few words and numbers: summary.json.
+
+Folded from the events, and always rebuildable from them and config.toml. It holds all that a list of runs shows, so
+that listing thousands of them parses neither logs nor configs.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,16 @@ from pathlib import Path
 
 import msgspec
 
+from core import config as configs
 from core import events, files, plain
+from core.errors import UserError
 from core.events import Event
 from core.runs import life
 from core.runs.log import EventReader, history
 
 SUMMARY_FILE = "summary.json"
-FORMAT = 1
+CONFIG_FILE = "config.toml"
+FORMAT = 2
 
 
 class State(enum.StrEnum):
@@ -28,7 +35,7 @@ class State(enum.StrEnum):
     failed = enum.auto()
     crashed = enum.auto()
     broken = enum.auto()
-    """The folder holds no config that can be read."""
+    """No config could be read when the run was first summarised."""
 
     @property
     def live(self) -> bool:
@@ -41,6 +48,10 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     format: int = FORMAT
     offset: int = 0
+    kind: str = ""
+    """As config.toml has it, and so are method and name; empty where no config can be read."""
+    method: str = ""
+    name: str = ""
     phase: State = State.queued
     """Where the log leaves the run; whether its process lives is not the log's to say."""
     device: str = ""
@@ -158,8 +169,8 @@ def read(folder: Path) -> Summary:
 
 
 def rebuild(folder: Path) -> Summary:
-    """The summary from the log alone."""
-    summary = Summary()
+    """The summary from config.toml and the log alone."""
+    summary = _named(folder)
     reader = EventReader(folder)
     for event in history(reader.read()):
         summary.fold(event)
@@ -171,8 +182,17 @@ def _stored(folder: Path) -> Summary:
     try:
         summary = plain.load((folder / SUMMARY_FILE).read_bytes(), Summary)
     except (OSError, ValueError, RecursionError):
+        return _named(folder)
+    return summary if summary.format == FORMAT and summary.offset >= 0 and summary.kind else _named(folder)
+
+
+def _named(folder: Path) -> Summary:
+    """A summary of what was asked, before anything happened."""
+    try:
+        config = configs.load(folder / CONFIG_FILE)
+    except UserError:
         return Summary()
-    return summary if summary.format == FORMAT and summary.offset >= 0 else Summary()
+    return Summary(kind=config.kind, method=config.method, name=config.name)
 
 
 def state(summary: Summary, worker: life.Worker | None, created: float, now: float | None = None) -> State:
@@ -180,6 +200,8 @@ def state(summary: Summary, worker: life.Worker | None, created: float, now: flo
 
     `created` is when the run was asked for: for a moment after that, no worker has shown itself yet.
     """
+    if not summary.kind:
+        return State.broken
     if not summary.phase.live:
         return summary.phase
     if worker is None:
