@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -38,6 +40,25 @@ def replace(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Put these bytes in place of `path`; as `replacing`."""
     with replacing(path, durable=durable) as file:
         file.write(content)
+
+
+def read(path: Path, limit: int = 1 << 22) -> bytes:
+    """The content of a small file that may be anybody's. Raises OSError, also for a pipe, a device or a huge file."""
+    # Opening a pipe would wait for its other end.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if status.st_size > limit:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+        return file.read(limit)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed writer left half done. Nobody else may be writing in this folder meanwhile."""
+    for path in folder.glob(f".*{TEMPORARY}"):
+        path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -5,9 +5,11 @@ method is a struct in `core.config.hybrid` whose `experiment` names the class th
 """
 
 from core.config.ddpm import DdpmConfig
+from core.config.described import describe
 from core.config.dip import DipConfig
+from core.config.file import from_builtins, load, to_toml
 from core.config.hybrid import DEFAULT_HYBRID, HYBRIDS, HybridOptions, Substitution
-from core.config.overrides import PRESETS, build, describe
+from core.config.overrides import PRESETS, build
 from core.config.run import (
     KINDS,
     AnyRun,
@@ -18,9 +20,6 @@ from core.config.run import (
     ImagesConfig,
     RunConfig,
     experiment_path,
-    from_builtins,
-    load,
-    to_toml,
 )
 from core.config.section import Field, Section
 from core.config.tasks import TASKS, Deblur, Denoise, Inpaint, Superres, Task, TaskOptions, format_task, parse_task

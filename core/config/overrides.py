@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import msgspec
 
-from core.config.complaints import complaint
-from core.config.hybrid import DEFAULT_HYBRID, HYBRIDS
-from core.config.run import KINDS, AnyRun, HybridRun, RunConfig
-from core.config.section import Field, Section, fields
-from core.config.tasks import Denoise, parse_task
+from core.config.complaints import convert
+from core.config.described import describe, find_kind, section_types
+from core.config.hybrid import DEFAULT_HYBRID
+from core.config.run import AnyRun, HybridRun
+from core.config.tasks import parse_task
 from core.errors import UserError, suggest
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
@@ -31,15 +31,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 """kind -> preset -> dotted key -> value. The first preset of a kind is what one gets without asking."""
 
 
-def describe(kind: str, method: str | None = None, task: str | None = None) -> list[Field]:
-    """Every option that a run of this kind has, by dotted key, in the order of config.toml."""
-    run = _kind(kind)
-    found = [field for field in fields(run) if field.key != "version"]
-    for name, section in _sections(run, method, task).items():
-        found += fields(section, prefix=f"{name}.")
-    return found
-
-
 def build(
     kind: str,
     *,
@@ -54,7 +45,7 @@ def build(
     defaults, preset, task, settings. Raises UserError for a kind, method, preset, key or value that doesn't exist.
     """
     values: dict[str, Any] = {"kind": kind}
-    run = _kind(kind)
+    run = find_kind(kind)
     wanted: dict[str, Any] = {}
     if preset is not None:
         if preset not in PRESETS[kind]:
@@ -66,43 +57,18 @@ def build(
     elif method is not None:
         raise UserError(f"{kind} takes no method.", "Leave --method out, or run hybrid.")
     if task is not None:
-        if "task" not in _section_names(run):
+        if "task" not in section_types(run):
             raise UserError(f"{kind} has no task: it trains a model and restores nothing.", "Leave --task out.")
         values["task"] = msgspec.to_builtins(parse_task(task))
-    known = {field.key for field in describe(kind, method, task)}
+    options = describe(kind, method, task)
+    known = {field.key for field in options}
     for key, value in wanted.items():
         if key not in known:
             raise UserError(f"{kind} has no option {key!r}.", suggest(key, known))
         _put(values, key, value)
     if "task" in values:
         values["task"].setdefault("name", "denoise")
-    try:
-        return cast(AnyRun, msgspec.convert(values, AnyRun, strict=False))
-    except msgspec.ValidationError as error:
-        raise complaint(error, describe(kind, method, task)) from None
-
-
-def _kind(kind: str) -> type[RunConfig]:
-    if kind not in KINDS:
-        raise UserError(f"There is no kind of run named {kind!r}.", suggest(kind, KINDS))
-    return KINDS[kind]
-
-
-def _section_names(run: type[RunConfig]) -> list[str]:
-    return [f.name for f in msgspec.structs.fields(run) if isinstance(f.default, Section)]
-
-
-def _sections(run: type[RunConfig], method: str | None, task: str | None) -> dict[str, type[Section]]:
-    defaults = {f.name: f.default for f in msgspec.structs.fields(run) if isinstance(f.default, Section)}
-    sections = {name: type(default) for name, default in defaults.items()}
-    if "hybrid" in sections:
-        chosen = method or DEFAULT_HYBRID
-        if chosen not in HYBRIDS:
-            raise UserError(f"There is no hybrid method named {chosen!r}.", suggest(chosen, HYBRIDS))
-        sections["hybrid"] = HYBRIDS[chosen]
-    if "task" in sections:
-        sections["task"] = type(parse_task(task)) if task else Denoise
-    return sections
+    return cast(AnyRun, convert(values, AnyRun, options, strict=False))
 
 
 def _put(values: dict[str, Any], key: str, value: Any) -> None:

@@ -1,22 +1,20 @@
-"""The whole config of a run, by kind, and its TOML file."""
+"""The whole config of a run, by kind."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
-import msgspec
 from msgspec import Meta
 
-from core.config.complaints import complaint
 from core.config.ddpm import DdpmConfig
 from core.config.dip import DipConfig
 from core.config.hybrid import HybridMethod, Substitution
 from core.config.section import Section
 from core.config.tasks import Denoise, Task
-from core.errors import UserError
 
 VERSION = 1
+MOST_IMAGES = 100_000
+"""That one run restores: more than any data set here has in a split."""
 
 
 class DataConfig(Section, frozen=True):
@@ -33,20 +31,27 @@ class ImagesConfig(Section, frozen=True):
     """Which images are degraded and restored."""
 
     indices: Annotated[
-        str, Meta(pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*$", description="places in the split, as 0-9 or 3,17,42")
+        str, Meta(pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*\Z", description="places in the split, as 0-9 or 3,17,42")
     ] = "0-9"
     split: Annotated[Literal["train", "test"], Meta(description="the part of the data set that they come from")] = (
         "test"
     )
     files: Annotated[tuple[str, ...], Meta(description="image files to use instead of the data set")] = ()
 
+    def __post_init__(self) -> None:
+        ranges = self._ranges()
+        if not all(ranges):
+            raise ValueError("indices must count upwards, as 0-9")
+        if sum(places.stop - places.start for places in ranges) > MOST_IMAGES:
+            raise ValueError(f"indices name more than {MOST_IMAGES:,} images")
+
     def places(self) -> list[int]:
         """The indices as numbers, in the order given."""
-        numbers: list[int] = []
-        for part in self.indices.split(","):
-            first, _, last = part.partition("-")
-            numbers.extend(range(int(first), int(last or first) + 1))
-        return numbers
+        return [place for places in self._ranges() for place in places]
+
+    def _ranges(self) -> list[range]:
+        ends = (part.partition("-") for part in self.indices.split(","))
+        return [range(int(first), int(last or first) + 1) for first, _, last in ends]
 
 
 class RunConfig(Section, tag_field="kind", frozen=True):
@@ -58,7 +63,7 @@ class RunConfig(Section, tag_field="kind", frozen=True):
     name: Annotated[str, Meta(max_length=200, description="what people call the run")] = ""
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="seed of every random draw")] = 0
     device: Annotated[
-        str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N")
+        str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)\Z", description="auto, cpu, mps, cuda or cuda:N")
     ] = "auto"
     threads: Annotated[int, Meta(ge=0, le=1024, description="CPU threads for torch; 0: all cores")] = 0
     checkpoint_seconds: Annotated[
@@ -127,32 +132,3 @@ KINDS: dict[str, type[RunConfig]] = {"dip": DipRun, "ddpm": DdpmRun, "hybrid": H
 def experiment_path(config: RunConfig) -> str:
     """Import path of the class that carries out this config."""
     return config.hybrid.experiment if isinstance(config, HybridRun) else config.experiment
-
-
-def from_builtins(values: Any) -> AnyRun:
-    """Check plain values (of a TOML or JSON file) against the types.
-
-    Raises UserError naming the key at fault; values are never coerced.
-    """
-    try:
-        return cast(AnyRun, msgspec.convert(values, AnyRun))
-    except msgspec.ValidationError as error:
-        raise complaint(error, []) from None
-
-
-def to_toml(config: RunConfig) -> str:
-    """The complete config, defaults included."""
-    return msgspec.toml.encode(config).decode()
-
-
-def load(path: Path) -> AnyRun:
-    """Read a config.toml. Raises UserError for a file that can't be read, isn't TOML or doesn't fit the types."""
-    try:
-        values = msgspec.toml.decode(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path} can't be read: {error.strerror}.", "Give the path of a config.toml.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(
-            f"{path} is not a TOML file: {error}.", "Mend the file, or take a fresh one from --dry-run."
-        ) from None
-    return from_builtins(values)

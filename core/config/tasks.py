@@ -5,12 +5,13 @@ Noise levels are standard deviations in 8-bit grey levels: sigma=25 is 25/255 of
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 
 import msgspec
 from msgspec import Meta
 
-from core.config.section import PositiveFloat, Section
+from core.config.complaints import convert
+from core.config.section import PositiveFloat, Section, fields
 from core.errors import UserError, suggest
 
 Noise: TypeAlias = Literal["gaussian", "poisson", "salt-and-pepper"]
@@ -117,10 +118,7 @@ def parse_task(text: str) -> Task:
         if key not in known:
             raise UserError(f"The task {name} has no option {key!r}.", suggest(key, known))
         values[key] = value
-    try:
-        return msgspec.convert(values, Task, strict=False)
-    except msgspec.ValidationError as error:
-        raise UserError(f"The task {text!r} is not valid: {error}.", f"Try {format_task(TASKS[name]())}.") from None
+    return cast(Task, convert(values, Task, fields(TASKS[name]), strict=False))
 
 
 def format_task(task: TaskOptions) -> str:
