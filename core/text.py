@@ -15,7 +15,7 @@ def printable(text: str, limit: int = 2000) -> str:
     Escape sequences (colours, titles, links, clipboard) thereby lose their power; tabs and line ends become spaces.
     """
     shortened = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(map(_visible, shortened))
+    return shortened if shortened.isprintable() else "".join(map(_visible, shortened))
 
 
 def _visible(character: str) -> str:

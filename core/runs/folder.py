@@ -42,7 +42,9 @@ class Run:
     def created(self) -> float:
         """When the run was asked for, by its id, in seconds since 1970."""
         try:
-            return time.mktime(time.strptime(self.id[:15], "%Y%m%d-%H%M%S"))
+            day, clock = self.id[:8], self.id[9:15]
+            date = (int(day[:4]), int(day[4:6]), int(day[6:]))
+            return time.mktime((*date, int(clock[:2]), int(clock[2:4]), int(clock[4:]), 0, 0, -1))
         except (ValueError, OverflowError):
             return 0.0
 
@@ -57,7 +59,7 @@ class Run:
     def look(self) -> Glance:
         """The run as it stands now."""
         folded = summary.read(self.folder)
-        worker = life.read(self.folder)
+        worker = life.read(self.folder) if folded.phase.live else None
         return Glance(self, folded, worker, summary.state(folded, worker, self.created))
 
 
@@ -68,6 +70,7 @@ class Glance:
     run: Run
     summary: Summary
     worker: life.Worker | None
+    """Who is at it; None for a run that told its end."""
     state: State
     at: float = field(default_factory=time.time)
 
