@@ -75,6 +75,21 @@ def waiting() -> list[tuple[Path, Ticket]]:
     return found
 
 
+def move(run: str, by: int) -> None:
+    """Serve a waiting run later (`by` > 0) or earlier by so many places; a run that waits no more is left alone.
+
+    A ticket's place is the number that its name begins with, so that moving it is a rename.
+    """
+    tickets = waiting()
+    place = next((n for n, (_, ticket) in enumerate(tickets) if ticket.run == run), None)
+    if place is None or not by:
+        return
+    beside = tickets[max(0, min(place + by, len(tickets) - 1))][0]
+    if beside != tickets[place][0]:
+        number = int(beside.name.partition("-")[0]) + (1 if by > 0 else -1)
+        tickets[place][0].rename(beside.with_name(f"{number:020d}-{tickets[place][1].identity.pid}.ticket"))
+
+
 def acquire(
     run: str,
     devices: list[str],

@@ -1,0 +1,102 @@
+"""What is kept on disk: delete with a way back, disk use, and giving up what only resuming needs. Loads no torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from core.errors import UserError
+from core.runs.folder import Run, RunsFolder
+
+TRASH = ".trash"
+"""Deleted runs wait here, in the runs folder itself, so that deleting and restoring is one rename."""
+
+
+class Use(NamedTuple):
+    """Bytes on disk."""
+
+    total: int
+    checkpoints: int
+    images: int
+
+
+def disk_use(run: Run) -> Use:
+    """What the run's files take up; what vanishes meanwhile counts as nothing."""
+    checkpoints, images = _size(run.folder / "checkpoints"), _size(run.folder / "images")
+    return Use(_size(run.folder), checkpoints, images)
+
+
+def delete(run: Run) -> None:
+    """Move a run to the trash, from where `restore` brings it back and `empty_trash` doesn't.
+
+    Raises UserError for a run that is live, or when the folder can't be moved.
+    """
+    if run.look().state.live:
+        raise UserError(f"The run {run.id} is still live.", "Stop it first.")
+    trash = run.folder.parent / TRASH
+    try:
+        trash.mkdir(exist_ok=True)
+        run.folder.rename(trash / run.id)
+    except OSError as error:
+        raise UserError(f"The run {run.id} can't be deleted: {error.strerror}.", f"Check {run.folder}.") from None
+
+
+def restore(runs: RunsFolder, run_id: str) -> Run:
+    """Bring a deleted run back. Raises UserError where the trash doesn't hold it any more."""
+    try:
+        (runs.root / TRASH / run_id).rename(runs.root / run_id)
+    except OSError as error:
+        raise UserError(f"The run {run_id} can't be restored: {error.strerror}.", "It may be gone for good.") from None
+    return Run(runs.root / run_id)
+
+
+def trashed(runs: RunsFolder) -> list[str]:
+    """The ids of deleted runs that can still be restored."""
+    try:
+        return sorted(entry.name for entry in (runs.root / TRASH).iterdir() if entry.is_dir())
+    except OSError:
+        return []
+
+
+def empty_trash(runs: RunsFolder, run_ids: list[str] | None = None) -> None:
+    """Delete for good: these runs, or all that were deleted. Another console's deletions are its own to empty."""
+    for run_id in trashed(runs) if run_ids is None else run_ids:
+        shutil.rmtree(runs.root / TRASH / run_id, ignore_errors=True)
+    if not trashed(runs):
+        shutil.rmtree(runs.root / TRASH, ignore_errors=True)
+
+
+def keep_best_only(run: Run) -> int:
+    """Remove every checkpoint but the best model; the bytes freed. The run can't be resumed or extended afterwards.
+
+    Raises UserError for a run that is live, or that stored no best model.
+    """
+    glance = run.look()
+    if glance.state.live:
+        raise UserError(f"The run {run.id} is still live.", "Stop it first.")
+    best = run.folder / glance.summary.best_file
+    folder = run.folder / "checkpoints"
+    if not glance.summary.best_file or best.parent != folder or not best.is_file():
+        raise UserError(f"The run {run.id} has no best model to keep.", "Delete the run if it isn't needed.")
+    freed = 0
+    for path in folder.iterdir():
+        if path != best and path.is_file() and not path.is_symlink():
+            freed += path.stat().st_size
+            path.unlink(missing_ok=True)
+    return freed
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    total += _size(Path(entry.path))
+                else:
+                    total += entry.stat(follow_symlinks=False).st_size
+    except OSError:
+        pass
+    return total

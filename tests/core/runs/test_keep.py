@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core import config, events
+from core.errors import UserError
+from core.runs import EventLog, Run, RunsFolder, State, extend, keep
+
+
+def made(runs: RunsFolder, *happened: events.Event, kind: str = "ddpm") -> Run:
+    run = runs.create(config.build(kind, settings={"name": "first"}))
+    log = EventLog(run.folder)
+    for event in (events.RunStarted(kind=kind, method="tutorial", device="cpu", epochs=20, steps=200), *happened):
+        log.append(event)
+    log.close()
+    return run
+
+
+def best(run: Run) -> events.BestModelStored:
+    (run.folder / "checkpoints/best.safetensors").write_bytes(b"best")
+    (run.folder / "checkpoints/last.safetensors").write_bytes(b"the last one")
+    return events.BestModelStored(step=100, value=0.1, file="checkpoints/best.safetensors", sha256="0")
+
+
+def log(run: Run, *happened: events.Event) -> None:
+    writer = EventLog(run.folder)
+    for event in happened:
+        writer.append(event)
+    writer.close()
+
+
+@pytest.fixture
+def runs(runs_root: Path) -> RunsFolder:
+    return RunsFolder(runs_root)
+
+
+@pytest.fixture
+def finished(runs: RunsFolder) -> Run:
+    run = made(runs)
+    log(run, best(run), events.RunFinished(seconds=1.0, step=200))
+    return run
+
+
+def test_a_deleted_run_is_gone_and_comes_back_as_it_was(runs: RunsFolder, finished: Run) -> None:
+    before = finished.events()
+    keep.delete(finished)
+    assert runs.runs() == []
+    assert keep.trashed(runs) == [finished.id]
+    assert keep.restore(runs, finished.id).events() == before
+    assert keep.trashed(runs) == []
+
+
+def test_emptying_the_trash_takes_only_what_it_is_told(runs: RunsFolder, finished: Run) -> None:
+    other = made(runs, events.RunFinished(seconds=1.0))
+    keep.delete(finished)
+    keep.delete(other)
+    keep.empty_trash(runs, [other.id])
+    assert keep.trashed(runs) == [finished.id]
+    keep.empty_trash(runs)
+    assert not (runs.root / keep.TRASH).exists()
+    with pytest.raises(UserError, match="can't be restored"):
+        keep.restore(runs, finished.id)
+
+
+def test_a_live_run_is_neither_deleted_nor_pruned(runs: RunsFolder) -> None:
+    run = runs.create(config.build("dip"))
+    assert run.look().state is State.queued
+    for act in (keep.delete, keep.keep_best_only):
+        with pytest.raises(UserError, match="still live"):
+            act(run)
+
+
+def test_keeping_the_best_frees_what_the_rest_took(runs: RunsFolder, finished: Run) -> None:
+    assert keep.keep_best_only(finished) == len(b"the last one")
+    assert [path.name for path in (finished.folder / "checkpoints").iterdir()] == ["best.safetensors"]
+
+
+def test_a_run_without_a_best_model_keeps_what_it_has(runs: RunsFolder) -> None:
+    run = made(runs, events.RunFinished(seconds=1.0))
+    (run.folder / "checkpoints/last.safetensors").write_bytes(b"last")
+    with pytest.raises(UserError, match="no best model"):
+        keep.keep_best_only(run)
+    assert (run.folder / "checkpoints/last.safetensors").exists()
+
+
+def test_a_best_model_outside_the_folder_is_not_believed(runs: RunsFolder, tmp_path: Path) -> None:
+    (tmp_path / "outside").write_bytes(b"x")
+    run = made(runs, events.BestModelStored(step=1, value=1.0, file="../../outside", sha256="0"))
+    log(run, events.RunFinished(seconds=1.0))
+    with pytest.raises(UserError, match="no best model"):
+        keep.keep_best_only(run)
+
+
+def test_disk_use_is_what_the_files_hold(finished: Run) -> None:
+    use = keep.disk_use(finished)
+    assert use.checkpoints == len(b"best") + len(b"the last one")
+    assert use.images == 0
+    assert use.total == sum(path.stat().st_size for path in finished.folder.rglob("*") if path.is_file())
+
+
+def test_an_extended_run_goes_on_from_the_old_one_and_leaves_it_alone(runs: RunsFolder, finished: Run) -> None:
+    before = finished.look().summary
+    new = extend.extend(runs, finished, 5)
+    assert extend.length(finished) == ("ddpm.epochs", 20)
+    assert extend.length(new) == ("ddpm.epochs", 25)
+    assert (new.folder / extend.CHECKPOINT).read_bytes() == b"the last one"
+    told = new.look().summary
+    assert (told.epochs, told.steps, told.step) == (25, 250, 200)
+    assert new.config().name == "first"
+    assert finished.look().summary == before
+
+
+def test_only_a_finished_run_with_its_checkpoint_is_extended(runs: RunsFolder, finished: Run) -> None:
+    stopped = made(runs, events.RunStopped(reason="asked to stop", step=10))
+    with pytest.raises(UserError, match="not finished"):
+        extend.extend(runs, stopped, 5)
+    keep.keep_best_only(finished)
+    with pytest.raises(UserError, match="no longer has its last checkpoint"):
+        extend.extend(runs, finished, 5)
+    assert len(runs.runs()) == 2
