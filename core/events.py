@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -20,7 +20,7 @@ State: TypeAlias = Mapping[str, Any]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=True):
-    """One line of events.jsonl. `time`, in seconds since 1970, and the schema version `v` are stamped by `encode`."""
+    """One line of events.jsonl. `time`, in seconds since 1970, and the schema version `v` are stamped in writing."""
 
     time: float = 0.0
     v: int = 0
@@ -264,11 +264,20 @@ class Experiment(Protocol):
     `load_state_dict` the iteration goes on from there, to the same numbers as if it had never stopped.
     """
 
-    network: Any
-    """The network being fitted (kept with each checkpoint), or None."""
-    step: int
-    """Steps done. One count for the whole run: it never goes back, also when one phase follows another."""
-    epoch: int
+    @property
+    def network(self) -> Any:
+        """The network being fitted (kept with each checkpoint), or None."""
+        ...
+
+    @property
+    def step(self) -> int:
+        """Steps done. One count for the whole run: it never goes back, also when one phase follows another."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished; 0 for what has none."""
+        ...
 
     def started(self) -> RunStarted:
         """Totals and sizes, known before the first step."""
@@ -285,9 +294,17 @@ class Experiment(Protocol):
         ...
 
 
+E = TypeVar("E", bound=Event)
+
+
+def stamped(event: E) -> E:
+    """The event with the schema's version and, unless it has one, the time."""
+    return msgspec.structs.replace(event, time=event.time or time.time(), v=SCHEMA)
+
+
 def encode(event: Event) -> bytes:
-    """One JSON line with its newline; the time is stamped unless it has one."""
-    return plain.dump(msgspec.structs.replace(event, time=event.time or time.time(), v=SCHEMA)) + b"\n"
+    """One JSON line with its newline, stamped."""
+    return plain.dump(stamped(event)) + b"\n"
 
 
 def decode(line: bytes) -> AnyEvent | None:

@@ -16,7 +16,7 @@ _ENCODER = msgspec.json.Encoder()
 
 def dump(record: msgspec.Struct) -> bytes:
     """A struct as one line of JSON, without a newline."""
-    if all(map(_is_finite, msgspec.structs.astuple(record))):
+    if _is_finite(record):
         return _ENCODER.encode(record)
     return _ENCODER.encode(_named(msgspec.to_builtins(record)))
 
@@ -38,9 +38,13 @@ def _decoder(kind: Hashable, *, strict: bool) -> msgspec.json.Decoder[Any]:
 def _is_finite(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
-    if isinstance(value, dict):
-        return all(map(_is_finite, value.values()))
-    return all(map(_is_finite, value)) if isinstance(value, list) else True
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.structs.astuple(value)
+    elif isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return True
+    return all(map(_is_finite, value))
 
 
 def _named(value: Any) -> Any:
@@ -48,4 +52,4 @@ def _named(value: Any) -> Any:
         return str(value)
     if isinstance(value, dict):
         return {key: _named(v) for key, v in value.items()}
-    return [_named(v) for v in value] if isinstance(value, list) else value
+    return [_named(v) for v in value] if isinstance(value, list | tuple) else value

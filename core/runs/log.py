@@ -9,12 +9,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import time
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
-
-import msgspec
 
 from core import events
 from core.errors import UserError
@@ -52,7 +50,8 @@ class EventLog:
             if error.errno not in {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}:
                 raise
             # A file system without locks: worker.json alone keeps a second worker away.
-        self._end_torn_line()
+        self._torn = self._ends_torn()
+        """Whether the last line lacks its end, by a kill or a full disk: the next one must not be glued to it."""
 
     @property
     def size(self) -> int:
@@ -64,12 +63,13 @@ class EventLog:
 
         Raises OSError when the disk is full.
         """
-        event = msgspec.structs.replace(event, time=event.time or time.time())
-        line = events.encode(event)
+        event = events.stamped(event)
+        line = b"\n" * self._torn + events.encode(event)
         written = os.write(self._descriptor, line)
-        if written < len(line):
+        self._torn = written < len(line)
+        if self._torn:
             # A full disk took a part. The rest is never sent alone: what readers see is a torn line, which they skip.
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if isinstance(event, _DURABLE):
             os.fsync(self._descriptor)
         return event
@@ -80,11 +80,8 @@ class EventLog:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _end_torn_line(self) -> None:
-        """A line cut by a kill is closed, so that the next one isn't glued to it."""
-        size = os.fstat(self._descriptor).st_size
-        if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
-            os.write(self._descriptor, b"\n")
+    def _ends_torn(self) -> bool:
+        return self.size > 0 and os.pread(self._descriptor, 1, self.size - 1) != b"\n"
 
 
 class EventReader:
@@ -112,7 +109,10 @@ class EventReader:
         except OSError:
             return found
         try:
-            self._look_for_replacement(os.fstat(descriptor))
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                return found
+            self._look_for_replacement(status)
             start = self.offset
             while limit is None or self.offset - start < limit:
                 block = os.pread(descriptor, _CHUNK, self.offset)

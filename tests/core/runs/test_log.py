@@ -1,0 +1,296 @@
+"""events.jsonl: whole lines in, the same lines out, whatever is cut, replaced or thrown between them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core import events
+from core.errors import UserError
+from core.events import AnyEvent, EpochFinished, Message, RunResumed, RunStopped, Step
+from core.runs import EVENTS_FILE, EventLog, EventReader, history
+from core.runs.log import MAX_LINE
+
+
+def texts(found: list[AnyEvent]) -> list[str]:
+    return [event.text for event in found if isinstance(event, Message)]
+
+
+def line(text: str) -> bytes:
+    return events.encode(Message(text=text, time=1.5))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / EVENTS_FILE
+
+
+def test_what_is_appended_is_read(tmp_path: Path) -> None:
+    log, reader = EventLog(tmp_path), EventReader(tmp_path)
+    assert reader.read() == []
+    for n in range(3):
+        written = log.append(Message(text=str(n)))
+        assert reader.read() == [written]
+    log.close()
+    log.close()
+    assert reader.read() == []
+    assert texts(EventReader(tmp_path).read()) == ["0", "1", "2"]
+
+
+def test_a_line_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = EventLog(tmp_path)
+    writes: list[bytes] = []
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: writes.append(bytes(data)) or write(fd, data))
+    for n in range(5):
+        log.append(Message(text="x" * 10_000 * n))
+    monkeypatch.undo()
+    log.close()
+    assert [json.loads(written)["event"] for written in writes] == ["message"] * 5
+    assert b"".join(writes) == (tmp_path / EVENTS_FILE).read_bytes()
+
+
+def test_an_end_is_on_disk_before_append_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = EventLog(tmp_path)
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    log.append(Step(step=1))
+    assert synced == []
+    log.append(events.CheckpointStored(step=1, file="f", sha256="0"))
+    log.append(RunStopped(reason="asked"))
+    assert len(synced) == 2
+    log.close()
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=("Cs",)), max_size=8), max_size=5), st.data())
+def test_a_reader_sees_the_complete_lines_at_every_cut(
+    tmp_path_factory: pytest.TempPathFactory, said: list[str], data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("log")
+    content = b"".join(map(line, said))
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(content)), max_size=8)) | {len(content)})
+    reader = EventReader(folder)
+    seen: list[str] = []
+    at = 0
+    for cut in cuts:
+        with (folder / EVENTS_FILE).open("ab") as file:
+            file.write(content[at:cut])
+        at = cut
+        seen += texts(reader.read())
+        assert seen == said[: content[:cut].count(b"\n")]
+    assert reader.unreadable == 0
+
+
+def test_every_single_cut_of_a_log(tmp_path: Path, file: Path) -> None:
+    content = line("one") + line("zwei é") + line("three")
+    for cut in range(len(content) + 1):
+        file.write_bytes(content[:cut])
+        reader = EventReader(tmp_path)
+        first = texts(reader.read())
+        with file.open("ab") as rest:
+            rest.write(content[cut:])
+        assert first + texts(reader.read()) == ["one", "zwei é", "three"]
+
+
+def test_a_line_cut_by_a_kill_is_not_glued_to_the_next(tmp_path: Path, file: Path) -> None:
+    file.write_bytes(line("whole") + line("torn")[:-5])
+    log = EventLog(tmp_path)
+    log.append(Message(text="after"))
+    log.close()
+    reader = EventReader(tmp_path)
+    assert texts(reader.read()) == ["whole", "after"]
+    assert reader.unreadable == 1
+
+
+FULL = """
+import errno, resource, signal, sys
+from pathlib import Path
+from core.events import Message, RunFailed
+from core.runs import EventLog
+log = EventLog(Path(sys.argv[1]))
+log.append(Message(text="before"))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (log.size + 50, resource.RLIM_INFINITY))
+try:
+    log.append(Message(text="x" * 500))
+except OSError as error:
+    assert error.errno == errno.ENOSPC, error
+else:
+    raise SystemExit("the short write was not noticed")
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+log.append(RunFailed(error="full", hint="free"))
+"""
+
+
+def test_a_short_write_raises_and_the_last_word_still_gets_through(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], check=True)
+    reader = EventReader(tmp_path)
+    assert [type(event).__name__ for event in reader.read()] == ["Message", "RunFailed"]
+    assert reader.unreadable == 1
+
+
+def test_a_second_writer_is_refused_until_the_first_ends(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import sys;from pathlib import Path;from core.runs import EventLog;"
+         "log=EventLog(Path(sys.argv[1]));print('held',flush=True);sys.stdin.read()", str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(UserError, match="Another process works on"):
+        EventLog(tmp_path)
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+    EventLog(tmp_path).close()
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=60).filter(lambda noise: b"\n" not in noise),
+            st.sampled_from([b"\x00" * 4096, b"{}", b"[[[[", b'{"event":"of_tomorrow"}', b"\xff\xfe", b"\r", b""]),
+            st.integers(0, 9).map(lambda n: line(str(n))[:-1]),
+        ),
+        max_size=12,
+    )
+)
+def test_garbage_between_lines_is_skipped(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
+    folder = tmp_path_factory.mktemp("log")
+    (folder / EVENTS_FILE).write_bytes(b"".join(each + b"\n" for each in lines))
+    expected = []
+    for each in lines:
+        try:
+            expected.append(json.loads(each)["text"])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue
+    assert texts(EventReader(folder).read()) == expected
+
+
+@pytest.mark.parametrize("extra", [0, 1, MAX_LINE, 3 * MAX_LINE + 7])
+def test_a_huge_line_is_skipped_and_what_follows_is_read(extra: int, tmp_path: Path, file: Path) -> None:
+    file.write_bytes(line("before") + b"x" * (MAX_LINE + extra))
+    reader = EventReader(tmp_path)
+    assert texts(reader.read()) == ["before"]
+    with file.open("ab") as more:
+        more.write(b"y" * 10 + b"\n" + line("after"))
+    assert texts(reader.read()) == ["after"]
+    assert texts(reader.read()) == []
+
+
+def test_lines_across_the_reader_s_blocks(tmp_path: Path, file: Path) -> None:
+    said = [str(n) * 300 for n in range(6000)]
+    file.write_bytes(b"".join(map(line, said)))
+    assert file.stat().st_size > 3 * MAX_LINE
+    assert texts(EventReader(tmp_path).read()) == said
+    reader, seen = EventReader(tmp_path), []
+    while part := texts(reader.read(limit=1)):
+        seen += part
+    assert seen == said
+
+
+def test_a_file_that_shrinks_is_read_anew(tmp_path: Path, file: Path) -> None:
+    file.write_bytes(line("old") * 3)
+    reader = EventReader(tmp_path)
+    reader.read()
+    file.write_bytes(line("new"))
+    assert texts(reader.read()) == ["new"]
+    assert reader.restarted
+    assert texts(reader.read()) == []
+    assert not reader.restarted
+
+
+def test_a_file_that_is_replaced_is_read_anew(tmp_path: Path, file: Path) -> None:
+    file.write_bytes(line("old"))
+    reader = EventReader(tmp_path)
+    reader.read()
+    (tmp_path / "other").write_bytes(line("new") * 2)
+    (tmp_path / "other").replace(file)
+    assert texts(reader.read()) == ["new", "new"]
+    assert reader.restarted
+
+
+def test_a_file_that_vanishes_or_is_none_gives_nothing(tmp_path: Path, file: Path) -> None:
+    reader = EventReader(tmp_path)
+    assert reader.read() == []
+    file.write_bytes(line("here"))
+    reader.read()
+    file.unlink()
+    assert reader.read() == []
+    for make in (
+        file.mkdir,
+        lambda: os.mkfifo(file),
+        lambda: file.symlink_to(file),
+        lambda: file.symlink_to("/dev/zero"),
+    ):
+        make()
+        assert EventReader(tmp_path).read() == []
+        file.rmdir() if file.is_dir() else file.unlink()
+
+
+def test_eight_readers_beside_a_writer_see_every_line_once_and_in_order(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    seen: list[list[str]] = [[] for _ in range(8)]
+    done = threading.Event()
+
+    def follow(mine: list[str]) -> None:
+        reader = EventReader(tmp_path)
+        while not done.is_set():
+            mine += texts(reader.read())
+        mine += texts(reader.read())
+
+    threads = [threading.Thread(target=follow, args=[mine]) for mine in seen]
+    for thread in threads:
+        thread.start()
+    for n in range(1000):
+        log.append(Message(text=str(n)))
+    done.set()
+    for thread in threads:
+        thread.join()
+    log.close()
+    assert all(mine == [str(n) for n in range(1000)] for mine in seen)
+
+
+def naive_history(recorded: list[AnyEvent]) -> list[AnyEvent]:
+    """From the end: a resume voids what stands before it and is of a later step, and every end."""
+    told: list[AnyEvent] = []
+    lowest = None
+    for event in reversed(recorded):
+        step = getattr(event, "step", 0)
+        if lowest is None or (step <= lowest and not isinstance(event, events.ENDS)):
+            told.insert(0, event)
+        if isinstance(event, RunResumed):
+            lowest = event.from_step if lowest is None else min(lowest, event.from_step)
+    return told
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(Step, step=st.integers(0, 9)),
+            st.builds(EpochFinished, epoch=st.integers(1, 3), step=st.integers(0, 9), loss=st.just(1.0)),
+            st.builds(Message, text=st.just("hi")),
+            st.builds(RunStopped, reason=st.just("asked"), step=st.integers(0, 9)),
+            st.builds(RunResumed, from_step=st.integers(0, 9)),
+        ),
+        max_size=30,
+    )
+)
+def test_the_logical_history_is_that_of_the_formula(recorded: list[AnyEvent]) -> None:
+    assert history(recorded) == naive_history(recorded)
+
+
+def test_a_resumed_run_tells_each_epoch_once() -> None:
+    def epoch(n: int) -> EpochFinished:
+        return EpochFinished(epoch=n, step=10 * n, loss=1 / n)
+
+    recorded: list[AnyEvent] = [epoch(1), epoch(2), epoch(3), RunResumed(from_step=15), epoch(2), epoch(3), epoch(4)]
+    assert [event.epoch for event in history(recorded) if isinstance(event, EpochFinished)] == [1, 2, 3, 4]

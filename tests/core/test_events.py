@@ -1,0 +1,142 @@
+"""Events as lines: what goes in comes out, whatever the numbers; what a reader doesn't know it skips."""
+
+from __future__ import annotations
+
+import json
+import math
+import types
+import typing
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core import events
+from core.events import AnyEvent, Event, Payload
+
+KINDS: tuple[type[Event], ...] = typing.get_args(AnyEvent)
+
+NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
+TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+VALUES = {
+    int: st.integers(-(2**63), 2**63 - 1),
+    float: NUMBERS,
+    str: TEXT,
+    bool: st.booleans(),
+    list[float]: st.lists(NUMBERS, max_size=4),
+    list[str]: st.lists(TEXT, max_size=4),
+}
+
+
+def values(hint: Any) -> st.SearchStrategy[Any]:
+    if isinstance(hint, types.UnionType):
+        return st.one_of(st.none() if arm is types.NoneType else values(arm) for arm in typing.get_args(hint))
+    return VALUES[hint]
+
+
+def event_of(kind: type[Event]) -> st.SearchStrategy[Event]:
+    hints = typing.get_type_hints(kind)
+    given_time = {"time": st.floats(1, 4e9), "v": st.just(events.SCHEMA)}
+    fields = {name: given_time[name] if name in given_time else values(hints[name]) for name in kind.__struct_fields__}
+    return st.builds(kind, **fields)
+
+
+any_event = st.one_of([event_of(kind) for kind in KINDS])
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal, NaN being NaN."""
+    if isinstance(a, float) and isinstance(b, float):
+        return a == b or (math.isnan(a) and math.isnan(b))
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+@given(any_event)
+def test_every_event_comes_back(event: Event) -> None:
+    line = events.encode(event)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    again = events.decode(line)
+    assert type(again) is type(event)
+    assert all(map(same, msgspec.structs.astuple(again), msgspec.structs.astuple(event)))
+
+
+@given(any_event)
+def test_a_line_is_json_that_anybody_can_read(event: Event) -> None:
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    read = json.loads(events.encode(event), parse_constant=refuse)
+    assert read["event"] == type(event).__struct_config__.tag
+    assert read["v"] == events.SCHEMA
+    assert read["time"] > 0
+
+
+def test_time_and_version_are_stamped() -> None:
+    read = json.loads(events.encode(events.Message(text="hello")))
+    assert read["time"] > 1.7e9
+    assert read["v"] == events.SCHEMA
+
+
+def test_what_is_not_finite_is_written_in_words() -> None:
+    event = events.PsnrMeasured(step=1, psnr=[math.nan, 20.5, math.inf], mean=-math.inf)
+    read = json.loads(events.encode(event))
+    assert read["psnr"] == ["nan", 20.5, "inf"]
+    assert read["mean"] == "-inf"
+
+
+@given(any_event, st.dictionaries(TEXT.map("x_".__add__), st.none() | st.integers() | TEXT, min_size=1, max_size=3))
+def test_fields_of_a_later_version_are_skipped(event: Event, extra: dict[str, Any]) -> None:
+    read = json.loads(events.encode(event)) | extra
+    again = events.decode(json.dumps(read).encode())
+    assert again is not None
+    assert all(map(same, msgspec.structs.astuple(again), msgspec.structs.astuple(event)))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"step"',
+        b"{}",
+        b'{"event":"of_tomorrow","step":1}',
+        b'{"event":"step"}',
+        b'{"event":"step","step":"many"}',
+        b'{"event":"step","step":1,"loss":[]}',
+        b'{"event":"step","step":1',
+        b'{"event":"message","text":"\xff"}',
+        b"\x00" * 50,
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_no_event_is_none(line: bytes) -> None:
+    assert events.decode(line) is None
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_raise(line: bytes) -> None:
+    assert events.decode(line) is None or line.lstrip().startswith(b"{")
+
+
+def test_every_kind_of_event_is_read() -> None:
+    """A kind that was defined but left out of `AnyEvent` would be written and never read."""
+    defined = {
+        kind
+        for kind in vars(events).values()
+        if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event
+    }
+    assert defined == set(KINDS)
+    assert not any(issubclass(kind, Payload) for kind in KINDS)
+
+
+def test_a_payload_is_no_event_and_has_no_line() -> None:
+    payload = events.Pictures(name="samples", images=object())
+    assert not isinstance(payload, Event)
+    with pytest.raises(AttributeError):
+        events.encode(payload)  # type: ignore[arg-type]
