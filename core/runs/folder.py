@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import secrets
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,6 +122,7 @@ class RunsFolder:
                 if not self.root.is_dir():
                     raise self._unwritable("it is not a folder") from None
             except OSError as error:
+                shutil.rmtree(folder, ignore_errors=True)
                 raise self._unwritable(error.strerror or str(error)) from None
             else:
                 return Run(folder)

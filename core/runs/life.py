@@ -63,7 +63,7 @@ def write(folder: Path, worker: Worker) -> None:
 def read(folder: Path) -> Worker | None:
     """worker.json; None where there is none or it can't be read."""
     try:
-        return msgspec.json.decode((folder / WORKER_FILE).read_bytes(), type=Worker)
+        return msgspec.json.decode(files.read(folder / WORKER_FILE), type=Worker)
     except (OSError, ValueError, RecursionError):
         return None
 

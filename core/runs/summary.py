@@ -84,7 +84,9 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
         """Share of the work done, 0 to 1; None while the total isn't known."""
         if self.phase is State.finished:
             return 1.0
-        return min(1.0, self.step / self.steps) if self.steps else None
+        if not self.steps:
+            return None
+        return self.step / self.steps if 0 <= self.step < self.steps else 1.0
 
     def seconds_left(self, now: float | None = None) -> float | None:
         """Time to the end at the pace so far; None before there is a pace."""
@@ -180,7 +182,7 @@ def rebuild(folder: Path) -> Summary:
 
 def _stored(folder: Path) -> Summary:
     try:
-        summary = plain.load((folder / SUMMARY_FILE).read_bytes(), Summary)
+        summary = plain.load(files.read(folder / SUMMARY_FILE), Summary)
     except (OSError, ValueError, RecursionError):
         return _named(folder)
     return summary if summary.format == FORMAT and summary.offset >= 0 and summary.kind else _named(folder)
@@ -206,5 +208,5 @@ def state(summary: Summary, worker: life.Worker | None, created: float, now: flo
         return summary.phase
     if worker is None:
         age = (time.time() if now is None else now) - created
-        return State.queued if age < life.SILENT_SECONDS and not summary.last else State.crashed
+        return State.queued if abs(age) < life.SILENT_SECONDS and not summary.last else State.crashed
     return summary.phase if life.is_alive(worker, now) else State.crashed
