@@ -84,9 +84,12 @@ def number(value: float, step: float) -> str:
     if value == 0:
         return "0"
     size = abs(value)
-    if size >= 1e6 or size < 1e-4:
+    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if 1e12 > size >= max(unit, 1e4):
+            return number(value / unit, step / unit) + letter
+    if size >= 1e12 or size < 1e-4:
         digits = max(0, _decade(size) - _decade(step)) + (_leading(step) % 1 != 0)
-        return f"{value:.{digits}e}".replace("e-0", "e-").replace("e+0", "e")
+        return f"{value:.{digits}e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
     places = max(0, -_decade(step)) + (_leading(step) % 1 != 0 and step < 10)
     return f"{value:.{places}f}"
 

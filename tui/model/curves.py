@@ -20,6 +20,7 @@ class Series(NamedTuple):
     """A line on a chart: `x` never decreases, and where `y` is not finite the line has a gap.
 
     `colour` counts through the theme's series colours. A `faint` line is drawn beneath the others.
+    Of a `watched` one, the values that are not finite are marked: a loss that diverged must not look like none.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Series(NamedTuple):
     y: Sequence[float]
     colour: int = 0
     faint: bool = False
+    watched: bool = False
 
 
 class Track:

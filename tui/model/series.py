@@ -164,10 +164,10 @@ class RunSeries:
         if len(track):
             x, raw = track.x(axis), track.values["loss"]
             if weight > 0 and len(track) > 1:
-                found.append(Series("loss", x, raw, 0, faint=True))
+                found.append(Series("loss", x, raw, 0, faint=True, watched=True))
                 found.append(Series("smoothed", x, track.smoothed("loss", weight), 0))
             else:
-                found.append(Series("loss", x, raw, 0))
+                found.append(Series("loss", x, raw, 0, watched=True))
         held_out = self._epochs.values["held_out"]
         if any(map(math.isfinite, held_out)):
             found.append(Series("held out", self._epochs.x(axis), held_out, 1))

@@ -1,0 +1,145 @@
+"""A line chart as text, drawn by plotext: series, marks and axes in; runs of characters with a role each out.
+
+plotext takes a tenth of a second to load, so it is loaded with the first chart that has something to show.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from tui.model.axis import Scale
+
+AXIS, TICK, CURSOR, MARK, LOST = range(1, 6)
+"""Roles; those of series follow at `SERIES` and, faint, at `FAINT`. plotext is given them as colour numbers."""
+SERIES, FAINT = 16, 32
+GUTTER = 6
+"""Room for the numbers of the y axis, the same for all charts so that they line up."""
+_CODE = re.compile(r"\x1b\[(?:38;5;(\d+)|[\d;]*)m|([^\x1b]+)")
+
+
+class Line(NamedTuple):
+    """Points to be joined, in the coordinates of the axes; a `y` that is NaN parts them."""
+
+    role: int
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+class Sign(NamedTuple):
+    """One character at a point."""
+
+    role: int
+    x: float
+    y: float
+    character: str
+
+
+class Run(NamedTuple):
+    """Characters that look alike."""
+
+    text: str
+    role: int
+
+
+class Plot(NamedTuple):
+    """All that is drawn."""
+
+    x: Scale
+    y: Scale
+    lines: Sequence[Line]
+    signs: Sequence[Sign] = ()
+    cursor: float | None = None
+    label: str = ""
+    """What the x axis counts; it stands in the corner."""
+
+
+def render(plot: Plot, width: int, height: int) -> list[list[Run]]:
+    """The lines of text of a chart of this size; below 3 lines there is no room for an x axis."""
+    import plotext
+
+    plotext.terminal.limit(False, False)
+    figure = plotext.figure
+    figure.clear()
+    figure.theme("colorless")
+    figure.plot_size(width, height)
+    figure.canvas("default")
+    figure.axes(False)
+    with_x = height > 3
+    if with_x:
+        figure.axes(True, axis="x", side="lower", pixel=_pixel(AXIS))
+    figure.axes(True, axis="y", side="left", pixel=_pixel(AXIS))
+    _ruler(figure.ruler("x", "lower"), plot.x, [*plot.x.labels] if with_x else None)
+    _ruler(figure.ruler("y", "left"), plot.y, [label.rjust(GUTTER) for label in plot.y.labels])
+    if plot.cursor is not None:
+        figure.line(plot.cursor, orientation=1, pixel=_pixel(CURSOR))
+    for line in plot.lines:
+        _draw(figure, line)
+    for sign in plot.signs:
+        figure.draw(figure.signal([sign.x], [sign.y], marker=plotext.marker(sign.character, _pixel(sign.role))))
+    drawn = [_runs(text) for text in figure.build().string().split("\n")[:height]]
+    if with_x and plot.label and drawn:
+        drawn[-1] = _in_corner(drawn[-1], plot.label)
+    return drawn
+
+
+def _pixel(role: int) -> Any:
+    import plotext
+
+    return plotext.pixel(foreground=role)
+
+
+def _ruler(ruler: Any, scale: Scale, labels: list[str] | None) -> None:
+    ruler.pixel(_pixel(TICK))
+    ruler.alignment(lim="edge", tick="dynamic")
+    ruler.lim(scale.lower, scale.upper)
+    if labels is None:
+        ruler.frequency(0)
+    else:
+        ruler.ticks(list(scale.ticks), labels)
+
+
+def _draw(figure: Any, line: Line) -> None:
+    """A line with gaps: points that are no numbers are left out, and what follows them is not joined to them."""
+    import plotext
+
+    x: list[float] = []
+    y: list[float] = []
+    parted: list[int] = []
+    gap = False
+    for at, value in zip(line.x, line.y, strict=True):
+        if math.isnan(value):
+            gap = True
+            continue
+        if gap:
+            parted.append(len(x))
+            gap = False
+        x.append(at)
+        y.append(value)
+    if not x:
+        return
+    signal = figure.signal(x, y, marker=plotext.marker("braille", _pixel(line.role))).lines()
+    for index in parted:
+        signal.line(index, False)
+    figure.draw(signal)
+
+
+def _runs(text: str) -> list[Run]:
+    """The escape codes read back as roles."""
+    runs: list[Run] = []
+    role = 0
+    for match in _CODE.finditer(text):
+        if match[2]:
+            runs.append(Run(match[2], role))
+        else:
+            role = int(match[1] or 0) if match[1] else role if match[0].startswith("\x1b[48") else 0
+    return runs
+
+
+def _in_corner(line: list[Run], label: str) -> list[Run]:
+    """The axis' label in the empty room below the numbers of the y axis."""
+    text = "".join(run.text for run in line)
+    room = len(text) - len(text.lstrip())
+    return [Run(label[:room].ljust(room), TICK), Run(text[room:], TICK)] if room > len(label) else line
