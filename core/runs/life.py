@@ -19,6 +19,7 @@ BEAT_SECONDS = 5.0
 """A thread of the worker stamps worker.json this often."""
 SILENT_SECONDS = 60.0
 """A worker on another host, of which only its stamps are known, counts as gone after this long."""
+SKEW_SECONDS = 86_400.0
 STALL_SECONDS = 120.0
 """A worker that lives but has made no progress for this long is marked as stalled."""
 
@@ -71,12 +72,12 @@ def read(folder: Path) -> Worker | None:
 def is_alive(worker: Worker, now: float | None = None) -> bool:
     """The process named in worker.json where this host can look it up, else the age of its last stamp.
 
-    A clock that jumped back makes the stamp lie in the future: that counts as a sign of life.
+    A clock that jumped back makes the stamp lie in the future: up to a day, that counts as a sign of life.
     """
     known = runs_here(worker.identity)
     if known is not None:
         return known
-    return (time.time() if now is None else now) - worker.alive < SILENT_SECONDS
+    return -SKEW_SECONDS < (time.time() if now is None else now) - worker.alive < SILENT_SECONDS
 
 
 def _start_ticks(pid: int) -> int | None:

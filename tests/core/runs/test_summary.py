@@ -1,0 +1,196 @@
+"""summary.json is only a shortcut: with it, without it or with a wrong one, a run reads the same."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core import config as configs
+from core import events
+from core.events import AnyEvent
+from core.recorder import Recorder
+from core.runs import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE, EventLog, Run, State, Summary, life, summary
+
+steps = st.integers(0, 30)
+numbers = st.floats(allow_nan=False, width=32)
+any_event = st.one_of(
+    st.builds(events.RunQueued, device=st.just("cpu")),
+    st.builds(events.RunStarted, kind=st.just("ddpm"), method=st.just("m"), device=st.just("cpu"), steps=steps),
+    st.builds(events.Step, step=steps, epoch=st.integers(0, 4), images_per_second=st.none() | numbers),
+    st.builds(events.EpochFinished, epoch=st.integers(1, 4), step=steps, loss=numbers),
+    st.builds(events.BestModelStored, step=steps, value=numbers, file=st.just("f"), sha256=st.just("0")),
+    st.builds(events.PsnrMeasured, step=steps, psnr=st.just([1.0]), mean=numbers, loss=st.just([2.0])),
+    st.builds(events.EarlyStopped, step=steps, image=st.integers(0, 3), at=steps, rule=st.just("ema"), psnr=numbers),
+    st.builds(events.RunFinished, seconds=numbers, step=steps),
+    st.builds(events.RunFailed, error=st.just("e"), hint=st.just("h"), step=steps),
+    st.builds(events.RunStopped, reason=st.just("asked"), step=steps),
+    st.builds(events.RunResumed, from_step=steps, from_epoch=st.integers(0, 4)),
+)
+
+
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of logs are written here, and none has to outlive a power cut."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / CONFIG_FILE).write_text(configs.to_toml(configs.build("ddpm", settings={"name": "mine"})))
+    return folder
+
+
+@given(recorded=st.lists(any_event, max_size=25), data=st.data())
+def test_read_in_any_number_of_sittings_it_is_the_same(
+    tmp_path_factory: pytest.TempPathFactory, recorded: list[AnyEvent], data: st.DataObject
+) -> None:
+    folder = make(tmp_path_factory.mktemp("run") / "run")
+    log = EventLog(folder)
+    for event in recorded:
+        log.append(event)
+        match data.draw(st.sampled_from(["nothing", "read", "store"])):
+            case "read":
+                assert summary.read(folder) == summary.rebuild(folder)
+            case "store":
+                summary.write(folder, summary.read(folder))
+    log.close()
+    assert summary.read(folder) == summary.rebuild(folder)
+
+
+@given(st.lists(any_event, max_size=25))
+def test_what_the_recorder_keeps_is_what_the_log_says(
+    tmp_path_factory: pytest.TempPathFactory, recorded: list[AnyEvent]
+) -> None:
+    folder = make(tmp_path_factory.mktemp("run") / "run")
+    log = EventLog(folder)
+    recorder = Recorder(folder, log)
+    for event in recorded:
+        recorder.record(event)
+    recorder.flush()
+    log.close()
+    assert recorder.summary == summary.rebuild(folder)
+    assert summary.read(folder) == recorder.summary
+
+
+def test_the_summary_says_what_happened(tmp_path: Path) -> None:
+    folder = make(tmp_path / "run")
+    log = EventLog(folder)
+    for event in [
+        events.RunStarted(kind="ddpm", method="tutorial", device="cpu", epochs=4, steps=40, time=100.0),
+        events.DataLoaded(dataset="fashion-mini", split="train", images=10, sha256="0"),
+        events.Step(step=10, epoch=1, images_per_second=50.0),
+        events.EpochFinished(epoch=1, step=10, loss=0.5, best=True),
+        events.BestModelStored(step=10, value=0.5, file="checkpoints/best.safetensors", sha256="0", epoch=1),
+        events.EpochFinished(epoch=2, step=20, loss=0.7, time=110.0),
+    ]:
+        log.append(event)
+    log.close()
+    told = summary.read(folder)
+    assert (told.kind, told.method, told.name, told.dataset) == ("ddpm", "tutorial", "mine", "fashion-mini")
+    assert (told.epoch, told.epochs, told.step, told.loss) == (2, 4, 20, 0.7)
+    assert (told.best_loss, told.best_epoch, told.best_file) == (0.5, 1, "checkpoints/best.safetensors")
+    assert told.progress == 0.5
+    assert told.seconds_left() == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"",
+        b"\x00" * 100,
+        b"null",
+        b"[]",
+        b'{"offset": -5}',
+        b'{"format": 99, "kind": "ddpm", "offset": 3}',
+        b'{"kind": "ddpm", "offset": 999999999}',
+        b'{"phase": "gone"}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_damaged_summary_is_rebuilt(stored: bytes, tmp_path: Path) -> None:
+    folder = make(tmp_path / "run")
+    log = EventLog(folder)
+    log.append(events.EpochFinished(epoch=1, step=10, loss=0.5))
+    log.close()
+    (folder / SUMMARY_FILE).write_bytes(stored)
+    assert summary.read(folder) == summary.rebuild(folder)
+    assert summary.read(folder).loss == 0.5
+
+
+def test_a_pipe_in_its_place_does_not_hang(tmp_path: Path) -> None:
+    folder = make(tmp_path / "run")
+    for name in (SUMMARY_FILE, life.WORKER_FILE, EVENTS_FILE):
+        os.mkfifo(folder / name)
+    assert Run(folder).look().summary.name == "mine"
+
+
+HERE = life.identity()
+assert HERE is not None
+NOW = 1_000_000.0
+
+
+def worker(alive: float = NOW, **other: object) -> life.Worker:
+    values = {"host": HERE.host, "boot": HERE.boot, "pid": HERE.pid, "start": HERE.start} | other
+    return life.Worker(life.Identity(**values), alive=alive)  # type: ignore[arg-type]
+
+
+RUNNING = Summary(kind="ddpm", phase=State.running, last=NOW - 500)
+QUEUED = Summary(kind="ddpm", phase=State.queued, last=NOW - 500)
+UNBORN = Summary(kind="ddpm")
+DONE = Summary(kind="ddpm", phase=State.finished, last=NOW - 500)
+
+
+@pytest.mark.parametrize(
+    ("told", "who", "created", "expected"),
+    [
+        # An end event counts, whoever is still there.
+        (DONE, worker(), NOW, State.finished),
+        (DONE, None, NOW, State.finished),
+        (Summary(kind="ddpm", phase=State.stopped), worker(pid=1, start=-1), NOW, State.stopped),
+        # The very process.
+        (RUNNING, worker(), NOW, State.running),
+        (QUEUED, worker(), NOW, State.queued),
+        (RUNNING, worker(alive=NOW - 10_000), NOW, State.running),
+        # Gone: no such pid, the pid of another process, another boot; however fresh the stamp.
+        (RUNNING, worker(pid=2**22 + 1), NOW, State.crashed),
+        (RUNNING, worker(start=HERE.start + 1), NOW, State.crashed),
+        (RUNNING, worker(boot="another"), NOW, State.crashed),
+        (QUEUED, worker(boot="another"), NOW, State.crashed),
+        # Another host: only its stamps are known.
+        (RUNNING, worker(host="elsewhere"), NOW, State.running),
+        (RUNNING, worker(host="elsewhere", alive=NOW - 59), NOW, State.running),
+        (RUNNING, worker(host="elsewhere", alive=NOW - 61), NOW, State.crashed),
+        (RUNNING, worker(host="elsewhere", alive=NOW + 30), NOW, State.running),
+        # Nobody yet: just created, or created long ago, or by a clock far ahead.
+        (UNBORN, None, NOW - 5, State.queued),
+        (UNBORN, None, NOW + 5, State.queued),
+        (UNBORN, None, NOW - 61, State.crashed),
+        (UNBORN, None, NOW + 3600, State.crashed),
+        (RUNNING, None, NOW, State.crashed),
+        # No config.
+        (Summary(), worker(), NOW, State.broken),
+    ],
+)
+def test_the_state_is_decided_in_order(told: Summary, who: life.Worker | None, created: float, expected: State) -> None:
+    assert summary.state(told, who, created, now=NOW) is expected
+
+
+def test_a_stamp_of_next_year_is_no_sign_of_life() -> None:
+    assert summary.state(RUNNING, worker(host="elsewhere", alive=NOW + 3e7), NOW, now=NOW) is State.crashed
+
+
+@given(
+    step=st.integers(-(10**30), 10**30),
+    steps=st.integers(-(10**30), 10**30),
+    times=st.tuples(*[st.floats(allow_nan=True, allow_infinity=True)] * 3),
+)
+def test_no_numbers_break_progress(step: int, steps: int, times: tuple[float, float, float]) -> None:
+    told = Summary(kind="ddpm", phase=State.running, step=step, steps=steps, started=times[0], last=times[1])
+    assert told.progress is None or 0 <= told.progress <= 1
+    left = told.seconds_left(times[2])
+    assert left is None or left >= 0 or math.isnan(left)
