@@ -1,0 +1,125 @@
+"""The feed: what happened, a line each, newest at the bottom; a new best model stands out."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
+
+from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.segment import Segment
+
+from core import events
+from core.events import Event
+from core.text import printable
+from tui import lines
+from tui.widgets.lines import LinesWidget
+
+Tone: TypeAlias = Literal["plain", "best", "good", "warning", "bad", "hint"]
+
+KEPT = 1000
+"""Older entries are dropped."""
+CLOCK_CELLS = 9
+
+
+class Entry(NamedTuple):
+    """One line of the feed. The text is shown as it is, never as markup."""
+
+    time: float
+    text: str
+    tone: Tone = "plain"
+
+
+def entries(happened: Iterable[Event]) -> list[Entry]:
+    """The events as lines of the feed; what went wrong is followed by what to do about it."""
+    found = []
+    for event in happened:
+        match event:
+            case events.BestModelStored():
+                where = f"at epoch {event.epoch}" if event.epoch else f"at step {event.step}"
+                text = f"Best model {where}: {event.measure.replace('_', ' ')} {event.value:.4g} --> {event.file}"
+                found.append(Entry(event.time, text, "best"))
+            case events.RunFailed():
+                found.append(Entry(event.time, f"Failed: {event.error}", "bad"))
+                found.append(Entry(event.time, event.hint, "hint"))
+            case _:
+                text = lines.line(event) or ""
+                found.append(Entry(event.time, text, _tone(event)))
+    return [entry._replace(text=printable(entry.text)) for entry in found if entry.text]
+
+
+def _tone(event: Event) -> Tone:
+    match event:
+        case events.Message(level="warning") | events.RunStopped():
+            return "warning"
+        case events.RunFinished():
+            return "good"
+        case events.EpochFinished(best=True):
+            return "best"
+        case _:
+            return "plain"
+
+
+class Feed(LinesWidget):
+    """Shows as many of the last entries as there is room for; entries come in batches."""
+
+    DEFAULT_CSS = """
+    Feed {
+        height: 1fr;
+        & > .feed--time { color: $foreground 50%; }
+        & > .feed--plain { color: $foreground 85%; }
+        & > .feed--best { color: $success; text-style: bold; }
+        & > .feed--good { color: $success; }
+        & > .feed--warning { color: $warning; }
+        & > .feed--bad { color: $error; text-style: bold; }
+        & > .feed--hint { color: $warning; }
+    }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "feed--time",
+        "feed--plain",
+        "feed--best",
+        "feed--good",
+        "feed--warning",
+        "feed--bad",
+        "feed--hint",
+    }
+
+    def __init__(self, *, empty: str = "", id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes=classes)
+        self._entries: deque[Entry] = deque(maxlen=KEPT)
+        self._empty = empty
+
+    def add(self, more: Iterable[Entry]) -> None:
+        """Append a batch and draw once."""
+        self._entries.extend(more)
+        self.redraw()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._entries.clear()
+        self.redraw()
+
+    def draw(self, width: int, height: int) -> list[list[Segment]]:
+        """The last entries, the newest at the bottom once the feed is full. What went wrong is wrapped, never cut."""
+        if not self._entries:
+            return [[Segment(self._empty, self.tone("feed--time"))]]
+        drawn: list[list[Segment]] = []
+        for entry in reversed(self._entries):
+            drawn[:0] = self._entry(entry, width)
+            if len(drawn) >= height:
+                break
+        return drawn[-height:]
+
+    def _entry(self, entry: Entry, width: int) -> list[list[Segment]]:
+        clock = time.strftime("%H:%M:%S ", time.localtime(entry.time)) if entry.time else " " * CLOCK_CELLS
+        room = max(1, width - CLOCK_CELLS)
+        style = self.tone(f"feed--{entry.tone}")
+        parts = [entry.text]
+        if cell_len(entry.text) > room:
+            parts = [set_cell_size(entry.text, room - 1) + "…"]
+            if entry.tone in {"bad", "hint"}:
+                parts = chop_cells(entry.text, room)
+        heads = [Segment(clock, self.tone("feed--time")), *[Segment(" " * CLOCK_CELLS)] * (len(parts) - 1)]
+        return [[head, Segment(part, style)] for head, part in zip(heads, parts, strict=True)]
