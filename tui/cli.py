@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from core.errors import UserError, suggest
-from tui.commands import data, history
+from tui.commands import bench, data, history
 from tui.commands.run import run
 
 BAD_USAGE = 2
@@ -28,6 +28,7 @@ app.command()(history.show)
 app.command()(history.watch)
 app.command()(history.stop)
 app.command()(history.resume)
+app.command()(bench.bench)
 app.add_typer(data.app, name="data")
 
 

@@ -1,0 +1,139 @@
+"""Measurements of the program itself: always side by side in one run, and as a ratio. Loads no torch by itself."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from core import config as configs
+from core import events
+from core.runs import EventLog, RunsFolder, summary
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One measured thing beside what it is compared with. `ratio` is that of the medians, `spread` half the range."""
+
+    name: str
+    seconds: float
+    spread: float
+    against: str
+    ratio: float
+    repeats: int
+
+
+def side_by_side(
+    baseline: str, work: Mapping[str, Callable[[], float]], *, repeats: int, warm_up: int = 1
+) -> list[Row]:
+    """Measure things in turn, so that what else the machine does falls on all alike.
+
+    Each function returns the seconds that it took. The first row is the baseline's, with ratio 1.
+    """
+    for _ in range(warm_up):
+        for function in work.values():
+            function()
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(repeats):
+        for name, function in work.items():
+            times[name].append(function())
+    base = statistics.median(times[baseline])
+    return [
+        Row(
+            name=name,
+            seconds=statistics.median(taken),
+            spread=(max(taken) - min(taken)) / 2,
+            against=baseline,
+            ratio=statistics.median(taken) / base,
+            repeats=repeats,
+        )
+        for name, taken in times.items()
+    ]
+
+
+def start_up(command: list[str], runs: int = 100, repeats: int = 15) -> list[Row]:
+    """Wall time of `command --help` and `command ls`, with so many runs to list, against `python -c pass`."""
+    with tempfile.TemporaryDirectory() as folder:
+        make_runs(Path(folder), runs)
+        return side_by_side(
+            "python -c pass",
+            {
+                "python -c pass": lambda: _seconds([sys.executable, "-c", "pass"]),
+                "dipddpm --help": lambda: _seconds([*command, "--help"]),
+                f"dipddpm ls, {runs} runs": lambda: _seconds([*command, "ls", "--all", "--runs-dir", folder]),
+            },
+            repeats=repeats,
+        )
+
+
+def event_log(steps: int = 24, repeats: int = 5) -> list[Row]:
+    """Training of the tutorial network with its events put on disk, against the same training without a log.
+
+    What is written is what a run writes: events, best model, summary, and a checkpoint at the end of the epoch.
+    """
+    import torch
+
+    from core.ddpm.run import DdpmExperiment
+    from core.recorder import Recorder
+
+    config = configs.build(
+        "ddpm",
+        settings={
+            "data.dataset": "fashion-mini",
+            "data.train_images": 128 * steps if 128 * steps < 2000 else 0,
+            "ddpm.epochs": max(1, steps * 128 // 2000),
+            "ddpm.samples": 0,
+        },
+    )
+    assert isinstance(config, configs.DdpmRun)
+
+    def bare() -> float:
+        experiment = DdpmExperiment.from_config(config, torch.device("cpu"))
+        started = time.perf_counter()
+        for _ in experiment:
+            pass
+        return time.perf_counter() - started
+
+    def logged() -> float:
+        experiment = DdpmExperiment.from_config(config, torch.device("cpu"))
+        with tempfile.TemporaryDirectory() as folder:
+            run = RunsFolder(Path(folder)).create(config)
+            log = EventLog(run.folder)
+            recorder = Recorder(run.folder, log)
+            started = time.perf_counter()
+            recorder.record(experiment.started())
+            for item in experiment:
+                recorder.record(item)
+            recorder.checkpoint(experiment)
+            recorder.record(events.RunFinished(seconds=0.0, step=experiment.step))
+            seconds = time.perf_counter() - started
+            log.close()
+        return seconds
+
+    return side_by_side("training, no log", {"training, no log": bare, "training, logged": logged}, repeats=repeats)
+
+
+def make_runs(folder: Path, count: int, epochs: int = 20) -> None:
+    """Finished runs to list, each with the events of a short training."""
+    config = configs.build("ddpm")
+    runs = RunsFolder(folder)
+    for number in range(count):
+        run = runs.create(config)
+        log = EventLog(run.folder)
+        log.append(events.RunStarted(kind="ddpm", method="tutorial", device="cpu", epochs=epochs, steps=epochs * 469))
+        for epoch in range(1, epochs + 1):
+            log.append(events.EpochFinished(epoch=epoch, step=epoch * 469, loss=0.129 / epoch + number * 1e-4))
+        log.append(events.RunFinished(seconds=60.0, step=epochs * 469))
+        log.close()
+        summary.write(run.folder, summary.read(run.folder))
+
+
+def _seconds(command: list[str]) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - started
