@@ -44,6 +44,8 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     progress: float | None = None
     """0 to 1, in hundredths."""
     step: int = 0
+    """Steps done; left at 0 while the run is live, for it would change at every look."""
+    steps: int = 0
     epoch: int = 0
     epochs: int = 0
     loss: float | None = None
@@ -81,6 +83,7 @@ def row_of(glance: Glance, marked: marks.Marks = marks.NONE) -> RunRow:
         stalled=glance.stalled,
         progress=None if share is None else math.floor(share * 100) / 100,
         step=0 if live else told.step,
+        steps=told.steps,
         epoch=told.epoch,
         epochs=told.epochs,
         loss=told.loss,
