@@ -91,9 +91,9 @@ class Feed(LinesWidget):
         self._entries: deque[Entry] = deque(maxlen=KEPT)
         self._empty = empty
 
-    def add(self, happened: Iterable[Event]) -> None:
-        """Append a batch of events and draw once."""
-        self._entries.extend(entries(happened))
+    def add(self, more: Iterable[Entry]) -> None:
+        """Append a batch and draw once."""
+        self._entries.extend(more)
         self.redraw()
 
     def clear(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -34,24 +33,23 @@ class HostLine(LinesWidget):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes)
         self._sample: HostSample | None = None
-        self._queue: Sequence[str] = ()
-        self._working = 0
+        self._queue = (0, 0)
         self._place = ""
 
-    def show(self, sample: HostSample, queue: Sequence[str], *, running: int = 0, place: str = "") -> None:
-        """Show the machine, the runs that wait for it, how many are running, and where runs are kept."""
-        self._sample, self._queue, self._working, self._place = sample, tuple(queue), running, printable(place, 200)
+    def show(self, sample: HostSample | None, queue: tuple[int, int] = (0, 0), place: str = "") -> None:
+        """Show the machine, how many runs are running and queued, and where runs are kept."""
+        self._sample, self._queue, self._place = sample, queue, printable(place, 200)
         self.redraw()
 
     def draw(self, width: int, height: int) -> list[list[Segment]]:
         """The machine at the left, the queue at the right; what matters least goes first where there is no room."""
         quiet = self.tone("host--quiet")
-        running, queued = self._working, len(self._queue)
+        running, queued = self._queue
         right = [f"{running} running" if running else "", f"{queued} queued" if queued else ""]
         queue = "  ".join(filter(None, right)) or "idle"
         sample = self._sample
         if sample is None:
-            return []
+            return [spread([], [Segment(queue, quiet)], width)]
         facts = [[Segment(sample.hostname, self.tone("host--name"))]]
         facts += [self._gpu(gpu, number, len(sample.gpus)) for number, gpu in enumerate(sample.gpus)]
         if not sample.gpus:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
+from textual.geometry import Size
 
 from core.text import printable
 from tui.model.series import PsnrCurve
@@ -17,16 +19,18 @@ BARS = "▁▂▃▄▅▆▇█"
 PEAK, STOP, BOTH, LOST = "▲", "▼", "◆", "×"
 SPAN_DB = 6.0
 """What lies further below the peak is drawn at the bottom: a fall of half a decibel after the peak must be seen."""
+CELL_WIDTH = 46
+"""Images stand side by side where each has this much room."""
 LABEL_WIDTH = 11
 FACTS_WIDTH = 34
 
 
 class PsnrSparkline(LinesWidget):
-    """One curve on one line: a label, the curve, and what it came to."""
+    """The curves given by `RunSeries.psnr`, one to a line; the mean takes a line of its own."""
 
     DEFAULT_CSS = """
     PsnrSparkline {
-        height: 1;
+        height: auto;
         & > .spark--label { color: $foreground 80%; }
         & > .spark--line { color: $series-0; }
         & > .spark--after { color: $series-0 45%; }
@@ -50,25 +54,59 @@ class PsnrSparkline(LinesWidget):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes)
-        self._curve: PsnrCurve | None = None
+        self._curves: Sequence[PsnrCurve] = ()
+        self._labels: Mapping[int, str] = {}
         self._limit: float | None = None
         self._cursor: float | None = None
 
-    def show(self, curve: PsnrCurve, *, limit: float | None = None, cursor: float | None = None) -> None:
-        """Draw this curve, one of `RunSeries.psnr`.
+    def show(
+        self,
+        curves: Sequence[PsnrCurve],
+        *,
+        labels: Mapping[int, str] | None = None,
+        limit: float | None = None,
+        cursor: float | None = None,
+    ) -> None:
+        """Draw these curves.
 
-        `limit` is the number of steps that the run will have, if that is known; at a `cursor`, a step, the value shown
-        is the one it had there. To call an image by another name, replace the curve's `label`.
+        `labels` names images by their number, `limit` is the number of steps that the run will have, if that is
+        known, and `cursor` a step: the values are then those at the cursor.
         """
-        self._curve, self._limit, self._cursor = curve, limit, cursor
+        more = len(curves) != len(self._curves)
+        self._curves, self._labels, self._limit, self._cursor = tuple(curves), labels or {}, limit, cursor
+        if more:
+            self.refresh(layout=True)
         self.redraw()
 
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """A line for each row of curves."""
+        return len(self._rows(width))
+
+    def _rows(self, width: int) -> list[list[PsnrCurve]]:
+        whole = [curve for curve in self._curves if curve.image < 0]
+        images = [curve for curve in self._curves if curve.image >= 0]
+        if len(images) == 1 and whole:
+            return [[images[0]]]  # the mean of one image says nothing more
+        across = max(1, (width + 2) // (CELL_WIDTH + 2))
+        return [[curve] for curve in whole] + [images[at : at + across] for at in range(0, len(images), across)]
+
     def draw(self, width: int, height: int) -> list[list[Segment]]:
-        """The one line."""
-        return [self._line(self._curve, width)] if self._curve else []
+        """The rows, in columns of equal width."""
+        across = max(1, (width + 2) // (CELL_WIDTH + 2))
+        cell = (width + 2) // across - 2
+        lines: list[list[Segment]] = []
+        for row in self._rows(width)[:height]:
+            if row[0].image < 0 or len(self._curves) <= 2:
+                lines.append(self._line(row[0], width))
+                continue
+            line: list[Segment] = []
+            for curve in row:
+                line += [*self._line(curve, cell), Segment("  ")]
+            lines.append(line)
+        return lines
 
     def _line(self, curve: PsnrCurve, width: int) -> list[Segment]:
-        label = printable(curve.label, 40)
+        label = printable(self._labels.get(curve.image, curve.label), 40)
         if cell_len(label) > LABEL_WIDTH:
             label = set_cell_size(label, LABEL_WIDTH - 1) + "…"
         left = [Segment(set_cell_size(label, LABEL_WIDTH) + " ", self.tone("spark--label"))]
