@@ -17,7 +17,7 @@ from core.events import BestModel, EpochFinished, Item, State, Step
 from core.images import to_model
 
 View: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""What the network sees in place of xt: from xt (N, C, H, W) and t (N,) to a tensor like xt, without gradient."""
+"""What the network sees in place of xt: from xt (N, C, H, W) and t (N,) to a tensor like xt. No gradient passes it."""
 
 READ_EVERY = 25
 """Steps between two looks at the loss on an accelerator, where each look waits for the device."""
@@ -169,7 +169,7 @@ class DdpmTraining:
     def _loss(self, x0: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
         eps = torch.randn(x0.shape, generator=generator, device=x0.device)
         xt = self.schedule.add_noise(x0, eps, t)
-        seen = xt if self.view is None else self.view(xt, t)
+        seen = xt if self.view is None else self.view(xt, t).detach()
         return F.mse_loss(self.network(seen, t), eps)
 
     def _finish_epoch(self) -> Iterator[Item]:

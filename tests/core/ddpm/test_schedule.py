@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.config import DdpmConfig
+from core.ddpm.schedule import Schedule
+
+
+@pytest.fixture(scope="module")
+def schedule() -> Schedule:
+    return Schedule.from_config(DdpmConfig())
+
+
+@pytest.fixture(scope="module")
+def oracle() -> DDPMScheduler:
+    return DDPMScheduler(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
+
+
+def test_tables_are_those_of_diffusers(schedule: Schedule, oracle: DDPMScheduler) -> None:
+    assert len(schedule) == 1000
+    assert schedule.alpha_bar.dtype == torch.float64
+    # diffusers computes in float32, whose running product is off by a few parts in 10^5 at the end.
+    torch.testing.assert_close(schedule.alpha_bar.float(), oracle.alphas_cumprod, rtol=1e-4, atol=0)
+    ours = schedule.posterior_variance[1:].float()
+    theirs = torch.stack([oracle._get_variance(t, variance_type="fixed_small") for t in range(1, 1000)])
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=0)
+    assert schedule.posterior_variance[0] == 0
+
+
+def test_noise_is_added_as_diffusers_does(schedule: Schedule, oracle: DDPMScheduler) -> None:
+    x0, eps = torch.randn(2, 64, 1, 4, 4)
+    t = torch.randint(1000, (64,))
+    torch.testing.assert_close(schedule.add_noise(x0, eps, t), oracle.add_noise(x0, eps, t))
+
+
+def test_one_timestep_for_all_is_that_timestep_for_each(schedule: Schedule) -> None:
+    x0, eps = torch.randn(2, 5, 1, 4, 4)
+    assert torch.equal(schedule.add_noise(x0, eps, 321), schedule.add_noise(x0, eps, torch.full((5,), 321)))
+
+
+def test_predicting_x0_undoes_the_noise(schedule: Schedule) -> None:
+    x0, eps = torch.randn(2, 1000, 1, 2, 2)
+    t = torch.arange(1000)
+    # At the end x0 is multiplied by 0.006, which takes two of float32's seven digits.
+    torch.testing.assert_close(schedule.predict_x0(schedule.add_noise(x0, eps, t), eps, t), x0, rtol=1e-4, atol=2e-4)
+
+
+def test_the_posterior_is_that_of_bayes(schedule: Schedule) -> None:
+    """q(x_{t-1} | xt, x0) from the product of the two Gaussians q(x_{t-1} | x0) and q(xt | x_{t-1})."""
+    t = torch.tensor([1, 10, 500, 999])
+    beta, before = schedule.beta[t], schedule.alpha_bar[t - 1]
+    x0, xt = torch.randn(2, 4, dtype=torch.float64)
+    precision = 1 / (1 - before) + (1 - beta) / beta
+    mean = (before.sqrt() * x0 / (1 - before) + (1 - beta).sqrt() * xt / beta) / precision
+    torch.testing.assert_close(schedule.posterior_variance[t], 1 / precision)
+    ours = schedule.posterior_mean(x0.view(-1, 1, 1, 1), xt.view(-1, 1, 1, 1), t).flatten()
+    torch.testing.assert_close(ours, mean, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("grey_levels", "t"), [(15, 32), (25, 56), (50, 114), (0, 0), (10**6, 999)])
+def test_noise_levels_find_their_timestep(schedule: Schedule, grey_levels: float, t: int) -> None:
+    assert schedule.timestep(grey_levels / 255) == t
+
+
+@given(st.integers(0, 999))
+def test_sigma_and_timestep_are_inverse(t: int) -> None:
+    schedule = Schedule.from_config(DdpmConfig())
+    assert schedule.timestep(float(schedule.sigma[t])) == t
+
+
+def test_a_noisy_image_is_distributed_as_xt(schedule: Schedule) -> None:
+    """sqrt(alpha_bar) (2y - 1) has the mean and the noise of xt, for y = x + sigma n on [0, 1]."""
+    t = 200
+    scale = schedule.alpha_bar[t].sqrt()
+    noise = scale * 2 * schedule.sigma[t]
+    torch.testing.assert_close(noise, (1 - schedule.alpha_bar[t]).sqrt())
+
+
+@pytest.mark.parametrize("sigma", [-0.1, float("nan"), float("inf")])
+def test_what_is_no_noise_level_is_refused(schedule: Schedule, sigma: float) -> None:
+    with pytest.raises(ValueError, match="standard deviation"):
+        schedule.timestep(sigma)
+
+
+@pytest.mark.parametrize("beta", [torch.tensor([1.5, 0.1]), torch.tensor([0.0]), torch.full((2, 2), 0.1)])
+def test_what_is_no_schedule_is_refused(beta: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="beta"):
+        Schedule(beta)
