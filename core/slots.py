@@ -6,6 +6,7 @@ file; the kernel frees the lock when the process ends, however it ends.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import tempfile
@@ -87,7 +88,8 @@ def move(run: str, by: int) -> None:
     beside = tickets[max(0, min(place + by, len(tickets) - 1))][0]
     if beside != tickets[place][0]:
         number = int(beside.name.partition("-")[0]) + (1 if by > 0 else -1)
-        tickets[place][0].rename(beside.with_name(f"{number:020d}-{tickets[place][1].identity.pid}.ticket"))
+        with contextlib.suppress(FileNotFoundError):  # it has just been served
+            tickets[place][0].rename(beside.with_name(f"{number:020d}-{tickets[place][1].identity.pid}.ticket"))
 
 
 def acquire(
@@ -103,16 +105,19 @@ def acquire(
     """
     identity = life.identity()
     assert identity is not None
-    mine = folder() / f"{time.time_ns():020d}-{os.getpid()}.ticket"
+    # The monotonic clock is one for all processes of the machine, and nobody can set it back.
+    mine = folder() / f"{time.monotonic_ns():020d}-{os.getpid()}.ticket"
     files.replace(mine, msgspec.json.encode(Ticket(run, devices, identity)), durable=False)
     told = -1
     try:
         while not given_up():
-            before = _before(mine, devices)
-            if not before and (slot := _lock_one(devices)):
+            before = [ticket for ticket in _before(mine) if not set(ticket.devices).isdisjoint(devices)]
+            claimed = {device for ticket in before for device in ticket.devices}
+            if slot := _lock_one([device for device in devices if device not in claimed]):
                 return slot
-            if told != max(1, before):
-                told = max(1, before)
+            # Whoever holds the slot counts as one, where nobody else waits.
+            if told != max(1, len(before)):
+                told = max(1, len(before))
                 ahead(told)
             time.sleep(POLL_SECONDS)
         return None
@@ -120,11 +125,11 @@ def acquire(
         _drop(run)
 
 
-def _before(mine: Path, devices: list[str]) -> int:
-    """How many tickets for any of these devices come first. A ticket that was moved up or down is found by its run."""
+def _before(mine: Path) -> list[Ticket]:
+    """The tickets that come first. One's own, which may have been moved up or down, is known by its process."""
     tickets = waiting()
     mine_now = next((path for path, ticket in tickets if ticket.identity.pid == os.getpid()), mine)
-    return sum(path < mine_now and not set(ticket.devices).isdisjoint(devices) for path, ticket in tickets)
+    return [ticket for path, ticket in tickets if path < mine_now]
 
 
 def _drop(run: str) -> None:
@@ -149,6 +154,6 @@ def _lock_one(devices: list[str]) -> Slot | None:
 
 def _read(path: Path) -> Ticket | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Ticket)
+        return msgspec.json.decode(files.read(path), type=Ticket)
     except (OSError, ValueError, RecursionError):
         return None
