@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import torch as safetensors
 from torch import nn
 
 from core import files, registry
 from core.errors import UserError
 from core.events import State
 
+FORMAT = "dipddpm-1"
 _TENSOR = "__tensor__"
 _INTEGER_KEYS = "__integer_keys__"
 """Marks a mapping whose keys were integers, as those of an optimiser's state are; JSON knows only strings."""
@@ -47,10 +48,10 @@ def save(path: Path, state: State, network: nn.Module | None = None) -> Stored:
         state = {**state, "network": network.state_dict()}
     tensors: dict[str, torch.Tensor] = {}
     values = _flatten(state, "", tensors)
-    header = {"format": "dipddpm-1", "values": json.dumps(values), "network": json.dumps(described)}
-    with files.replacing(path) as file:
-        save_file(tensors, file.name, metadata=header)
-    return Stored(path, digest(path), path.stat().st_size)
+    header = {"format": FORMAT, "values": json.dumps(values), "network": json.dumps(described)}
+    content = safetensors.save(tensors, header)
+    files.replace(path, content)
+    return Stored(path, hashlib.sha256(content).hexdigest(), len(content))
 
 
 def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
@@ -68,9 +69,11 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
             network: nn.Module = kind(**described["arguments"])
         weights = {key.removeprefix("network."): t for key, t in tensors.items() if key.startswith("network.")}
         network.load_state_dict(weights, assign=True)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path} does not fit its network: {first_line}.", _OTHER) from None
+    except UserError:
+        raise
+    except Exception as error:  # a constructor given somebody's arguments may raise anything
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} does not fit its network: {first_line.rstrip('.:')}.", _OTHER) from None
     return network.eval()
 
 
@@ -80,8 +83,12 @@ def load_state(path: Path | str, device: torch.device | str = "cpu") -> dict[str
     Raises UserError for a file that is missing or damaged.
     """
     header, tensors = _read(Path(path), device)
-    state = _rebuild(_json(header, "values", path), "", tensors)
-    assert isinstance(state, dict)
+    try:
+        state = _rebuild(_json(header, "values", path), "", tensors)
+    except (KeyError, ValueError, AttributeError, RecursionError):
+        state = None
+    if not isinstance(state, dict):
+        raise UserError(f"The header of {path} is damaged.", _OTHER)
     return state
 
 
@@ -99,9 +106,13 @@ def _read(path: Path, device: torch.device | str) -> tuple[dict[str, str], dict[
         raise UserError(f"There is no checkpoint at {path}.", "Check the path, or see the files with dipddpm show.")
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
-            return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            header = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is not a whole checkpoint: {error}.", _OTHER) from None
+    if header.get("format") != FORMAT:
+        raise UserError(f"{path} is no checkpoint of this program.", "Give a file that a run has stored.")
+    return header, tensors
 
 
 def _json(header: dict[str, str], key: str, path: Path | str) -> dict[str, Any]:
@@ -115,18 +126,20 @@ def _json(header: dict[str, str], key: str, path: Path | str) -> dict[str, Any]:
 
 
 def _flatten(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """Move the tensors of a nested value into `tensors`; what remains is JSON."""
+    """Move the tensors of a nested value into `tensors`; what remains is JSON. Raises TypeError for what can't be."""
     if isinstance(value, torch.Tensor):
-        # Clones, because safetensors refuses views and shared memory.
-        tensors[path] = value.detach().clone(memory_format=torch.contiguous_format)
+        if path in tensors:
+            raise TypeError(f"a checkpoint can't hold two tensors at {path}")
+        # Copies, because safetensors refuses views and shared memory.
+        tensors[path] = value.detach().to("cpu", copy=True).contiguous()
         return _TENSOR
     if isinstance(value, Mapping) and value and all(type(key) is int for key in value):
         return {_INTEGER_KEYS: _flatten({str(k): v for k, v in value.items()}, path, tensors)}
-    if isinstance(value, Mapping):
-        return {str(k): _flatten(v, f"{path}.{k}" if path else str(k), tensors) for k, v in value.items()}
+    if isinstance(value, Mapping) and all(type(key) is str for key in value) and _INTEGER_KEYS not in value:
+        return {k: _flatten(v, f"{path}.{k}" if path else k, tensors) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_flatten(v, f"{path}.{i}", tensors) for i, v in enumerate(value)]
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or (isinstance(value, bool | int | float | str) and value != _TENSOR):
         return value
     raise TypeError(f"a checkpoint can't hold {type(value).__name__} at {path}")
 
