@@ -46,7 +46,7 @@ def collect(device: str, device_name: str, threads: int) -> Environment:
         device=device,
         device_name=device_name,
         threads=threads,
-        git=_revision(Path(__file__).parent),
+        git=_revision(Path(__file__).parents[1]),
         command=os.environ.get("DIPDDPM_COMMAND", shlex.join(sys.argv)),
     )
 
@@ -59,6 +59,9 @@ def _version(package: str) -> str:
 
 
 def _revision(folder: Path) -> str:
+    if not (folder / ".git").exists():
+        # An installed wheel may lie in somebody else's repository, whose revision says nothing of ours.
+        return ""
     try:
         found = subprocess.run(
             ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"],

@@ -18,22 +18,23 @@ TEMPORARY = ".tmp"
 def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a new file that takes the place of `path`, by a rename within its folder, when the block ends well.
 
-    The file's `name` is a path that can be written by other means too. With `durable` the file and its folder are
-    on disk when this returns. Raises OSError; the old file is then still there, and so it is after any exception.
+    With `durable` the file and its folder are on disk when this returns. Raises OSError; the old file is then still
+    there, and so it is after any exception.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         with temporary.open("wb") as file:
             yield file
-        if durable:
-            sync(temporary)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
     if durable:
-        sync(path.parent)
+        _sync_folder(path.parent)
 
 
 def replace(path: Path, content: bytes, *, durable: bool = True) -> None:
@@ -61,8 +62,7 @@ def sweep(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def sync(path: Path) -> None:
-    """Flush a file, or a folder's entries, to the disk."""
+def _sync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

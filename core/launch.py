@@ -5,6 +5,7 @@ Loads no torch. Nothing is kept in memory: who runs what stands in the run folde
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -20,6 +21,8 @@ REQUEST_SECONDS = 20.0
 """A worker that hasn't ended this long after the request gets SIGTERM."""
 TERM_SECONDS = 20.0
 """And this long after SIGTERM, SIGKILL."""
+ENDING_SECONDS = 10.0
+"""What a process may take to end once its run has."""
 
 _children: list[subprocess.Popen[bytes]] = []
 
@@ -31,15 +34,13 @@ def start(run: Run, *, resume: bool = False, now: bool = False) -> None:
     the run is already being worked on, or the process can't be started.
     """
     _children[:] = [child for child in _children if child.poll() is None]
-    state = run.look().state
-    worker = life.read(run.folder)
-    if worker is not None and life.is_alive(worker):
-        raise UserError(f"The run {run.id} is already {state}.", f"Follow it with: dipddpm watch {run.id}")
+    _await_last_worker(run)
     # -P keeps a folder named `core` in the working directory from being taken for ours.
     command = [sys.executable, "-P", "-m", "core.worker", str(run.folder.resolve())]
     command += ["--resume"] * resume + ["--now"] * now
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "DIPDDPM_COMMAND": shlex.join(["dipddpm", *sys.argv[1:]])}
     try:
+        (run.folder / STOP_FILE).unlink(missing_ok=True)
         with (run.folder / LOG_FILE).open("ab") as output:
             child = subprocess.Popen(
                 command,
@@ -55,7 +56,20 @@ def start(run: Run, *, resume: bool = False, now: bool = False) -> None:
     identity = life.identity(child.pid)
     if identity is not None:
         # Until the worker stamps this itself, readers would take a run that has just started for a crashed one.
-        life.write(run.folder, life.Worker(identity, alive=time.time()))
+        with contextlib.suppress(OSError):
+            life.write(run.folder, life.Worker(identity, alive=time.time()))
+
+
+def _await_last_worker(run: Run) -> None:
+    """Refuse a run that is being worked on; a worker that has written its last event is given time to end."""
+    until = time.monotonic() + ENDING_SECONDS
+    while (worker := life.read(run.folder)) is not None and life.is_alive(worker):
+        state = run.look().state
+        if state.live:
+            raise UserError(f"The run {run.id} is already {state}.", f"Follow it with: dipddpm watch {run.id}")
+        if time.monotonic() > until:
+            raise UserError(f"The last worker of {run.id} has not ended yet.", "Try again in a moment.")
+        time.sleep(0.05)
 
 
 def resume(run: Run, *, now: bool = False) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import re
 import signal
 import sys
 import threading
@@ -21,7 +22,7 @@ import msgspec
 from core import config as configs
 from core import devices, events, files, registry, slots
 from core.errors import UserError
-from core.runs import ENVIRONMENT_FILE, STOP_FILE, EventLog, Run, life
+from core.runs import ENVIRONMENT_FILE, STOP_FILE, SUMMARY_FILE, EventLog, Run, life
 
 if TYPE_CHECKING:
     from core.config import AnyRun
@@ -41,9 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = Run(options.folder).config()
         log = EventLog(options.folder)
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
+    for place in (options.folder, options.folder / "checkpoints", options.folder / "images"):
+        files.sweep(place)
     with contextlib.closing(log), Pulse(options.folder) as pulse:
         return _Job(options.folder, config, log, pulse).run(resume=options.resume, now=options.now)
 
@@ -60,13 +63,12 @@ class Pulse:
         self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
 
     def __enter__(self) -> Pulse:
-        (self.folder / STOP_FILE).unlink(missing_ok=True)
-        self._stamp()
-        self._thread.start()
         signal.signal(signal.SIGTERM, lambda *_: self.wish_to_stop("SIGTERM"))
         signal.signal(signal.SIGINT, lambda *_: self.wish_to_stop("SIGINT"))
         # A worker outlives the terminal that it was started from.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._stamp()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -84,8 +86,9 @@ class Pulse:
     def _beat(self) -> None:
         stamped = time.monotonic()
         while not self._done.wait(STOP_POLL_SECONDS):
-            if (self.folder / STOP_FILE).exists():
-                self.wish_to_stop("asked to stop")
+            with contextlib.suppress(OSError):  # a file system that is gone for a moment asks for nothing
+                if (self.folder / STOP_FILE).exists():
+                    self.wish_to_stop("asked to stop")
             if time.monotonic() - stamped >= life.BEAT_SECONDS:
                 stamped = time.monotonic()
                 self._stamp()
@@ -117,13 +120,22 @@ class _Job:
                 return 0
             return self._carry_out(device, resume=resume)
         except Exception as error:
-            if not isinstance(error, UserError):
-                traceback.print_exc()
             problem, hint = explain(error, self.config)
-            print(f"{problem} {hint}", file=sys.stderr)
-            with contextlib.suppress(OSError):
-                self.log.append(events.RunFailed(error=problem, hint=hint, step=self._step))
+            self._last_word(events.RunFailed(error=problem, hint=hint, step=self._step))
+            with contextlib.suppress(OSError):  # worker.log may lie on the disk that is full
+                if not isinstance(error, UserError):
+                    traceback.print_exc()
+                print(f"{problem} {hint}", file=sys.stderr)
             return 1
+
+    def _last_word(self, event: events.RunFailed) -> None:
+        try:
+            self.log.append(event)
+        except OSError:
+            # The summary can be rebuilt, so on a full disk it gives up its place for the event.
+            with contextlib.suppress(OSError):
+                (self.folder / SUMMARY_FILE).unlink(missing_ok=True)
+                self.log.append(event)
 
     @property
     def _step(self) -> int:
@@ -159,7 +171,8 @@ class _Job:
             self.config, device
         )
         recorder = Recorder(self.folder, self.log)
-        if resume:
+        # A run that was killed before it began has nothing to go on from.
+        if resume and recorder.summary.started:
             self._resume(experiment, recorder, device_name)
         else:
             recorder.record(
@@ -210,9 +223,10 @@ def explain(error: BaseException, config: AnyRun) -> tuple[str, str]:
     """What went wrong and what to do about it, a sentence each."""
     if isinstance(error, UserError):
         return error.problem, error.remedy
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+    # torch raises a plain RuntimeError where the host's memory ends.
+    if isinstance(error, MemoryError) or re.search("out of memory|can't allocate memory", str(error), re.IGNORECASE):
         return "The device ran out of memory.", _lower_memory(config)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return "The disk is full.", "Free some space, then resume the run; the last best model is whole."
     if isinstance(error, OSError):
         return f"A file could not be used: {error}.", "Check the runs folder and its disk, then resume the run."
@@ -224,7 +238,7 @@ def _lower_memory(config: AnyRun) -> str:
     if isinstance(config, configs.DipRun):
         return "Give fewer images, or lower dip.channels."
     size = config.ddpm.batch_size
-    return f"Lower ddpm.batch_size from {size} to {max(1, size // 2)}."
+    return f"Lower ddpm.batch_size from {size} to {size // 2}." if size > 1 else "Choose a smaller network."
 
 
 if __name__ == "__main__":
