@@ -1,0 +1,91 @@
+"""`dipddpm-tui`: the options, and what must be settled before Textual is loaded."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.launch import runs_root
+from tui import terminal
+
+COLOURS = {"auto": "auto", "16": "standard", "256": "256", "true": "truecolor"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How this console was asked to behave."""
+
+    root: Path
+    run: str = ""
+    readonly: bool = False
+    fps: float = 4.0
+    mouse: bool = True
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Open the console; the exit code is 0, 2 for bad usage, 128 and a signal's number where one ended it."""
+    given = _parser().parse_args(arguments)
+    options = Options(
+        root=runs_root(given.runs_dir),
+        run=given.run or "",
+        readonly=given.readonly,
+        fps=given.fps,
+        mouse=not given.no_mouse,
+    )
+    _settle(given.color)
+    if given.once:
+        from tui.once import print_frame
+
+        return print_frame(options)
+    if not terminal.is_there():
+        print(
+            "The console needs a terminal. In a script, take one frame with --once, or use dipddpm ls.", file=sys.stderr
+        )
+        return 2
+    from tui.console import Console
+
+    return Console(options).work()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dipddpm-tui", description="Launch, watch, compare and review runs in the terminal."
+    )
+    parser.add_argument("run", nargs="?", metavar="RUN", help="open this run: an id, a unique prefix of one, or last")
+    parser.add_argument(
+        "--runs-dir", type=Path, metavar="FOLDER", help="where runs are kept (else DIPDDPM_RUNS, else ./runs)"
+    )
+    parser.add_argument("--readonly", action="store_true", help="look only: launch, stop, change and delete nothing")
+    parser.add_argument(
+        "--fps", type=_rate, default=4.0, metavar="N", help="screen updates a second while runs go on (0.1 to 30)"
+    )
+    parser.add_argument("--once", action="store_true", help="print one frame as text and leave")
+    parser.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
+    parser.add_argument("--color", choices=COLOURS, default="auto", help="colours the terminal shows")
+    return parser
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 30:
+        raise argparse.ArgumentTypeError(f"{text} is no rate between 0.1 and 30")
+    return value
+
+
+def _settle(color: str) -> None:
+    """Textual reads its environment when it is loaded. Nothing in this console needs to move by itself."""
+    os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
+    if color != "auto":
+        os.environ["TEXTUAL_COLOR_SYSTEM"] = COLOURS[color]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""What the run list shows of a run, column by column."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len, set_cell_size
+
+from core.runs import State
+from core.text import printable
+from tui.lines import duration
+
+if TYPE_CHECKING:
+    from tui.model.runlist import RunRow
+
+SIGNS: dict[str, tuple[str, str]] = {
+    "running": ("●", "live"),
+    "stalled": ("◐", "warn"),
+    "queued": ("○", "live"),
+    "finished": ("✓", "good"),
+    "stopped": ("■", "dim"),
+    "failed": ("✗", "bad"),
+    "crashed": ("!", "bad"),
+    "broken": ("?", "bad"),
+}
+"""state -> its sign and the tone in which it is drawn."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. Those of the lowest rank are the last to be left out for want of room."""
+
+    key: str
+    title: str
+    width: int
+    text: Callable[[RunRow], str]
+    rank: int
+    right: bool = False
+    elastic: bool = False
+    quiet: bool = False
+    toned: bool = False
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number for people; nothing for none, and a word for what is no number."""
+    if value is None:
+        return ""
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.3g}"
+
+
+def age(seconds: float) -> str:
+    """How long ago, in its largest unit. A clock that jumped back gives 0."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f}{unit}"
+    return "now"
+
+
+def size(found: int | None) -> str:
+    """Bytes in their largest unit; nothing where nobody has looked."""
+    if found is None:
+        return ""
+    value = float(found)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def fit(text: str, width: int, *, right: bool = False) -> str:
+    """The text in exactly `width` cells, cut with an ellipsis; wide characters count as the two they take."""
+    if width <= 0:
+        return ""
+    taken = cell_len(text)
+    if taken > width:
+        text = set_cell_size(text, width - 1) + "…"
+        taken = cell_len(text)
+    pad = " " * (width - taken)
+    return pad + text if right else text + pad
+
+
+def title(row: RunRow) -> str:
+    """What people call the run: its name, else what it does."""
+    return row.name or f"{row.kind} {row.method}".strip() or printable(row.id, 60)
+
+
+def status(row: RunRow) -> str:
+    """Where the run stands, in the dozen cells that a narrow list has."""
+    share = "" if row.progress is None else f"{row.progress:.0%}"
+    match row.state:
+        case State.running if row.stalled:
+            return f"{share} stalled".strip()
+        case State.running:
+            return f"{share} {'' if row.eta is None else duration(row.eta)}".strip() or "running"
+        case State.finished:
+            return result(row) or "done"
+        case State.stopped:
+            return f"stopped {share}".strip()
+        case _:
+            return str(row.state)
+
+
+def result(row: RunRow) -> str:
+    """What came of it: the PSNR of a restoration, else the best loss."""
+    if row.psnr is not None:
+        return f"{number(row.psnr, 2)} dB"
+    return number(row.best_loss)
+
+
+def _progress(row: RunRow) -> str:
+    return "" if row.progress is None else f"{row.progress:.0%}"
+
+
+def _left(row: RunRow) -> str:
+    return duration(row.eta) if row.eta is not None and row.state.live else ""
+
+
+def _what(row: RunRow) -> str:
+    return f"{row.kind:<6} {row.name or row.method}" if row.kind else printable(row.id, 60)
+
+
+NARROW: tuple[Column, ...] = (
+    Column("name", "run", 12, _what, 0, elastic=True),
+    Column("state", "", 13, status, 1, right=True, quiet=True),
+)
+COLUMNS: tuple[Column, ...] = (
+    Column("state", "state", 10, lambda row: "stalled" if row.stalled else str(row.state), 1, toned=True),
+    Column("kind", "kind", 8, lambda row: row.kind, 2),
+    Column("method", "method", 14, lambda row: row.method, 3),
+    Column("name", "name", 12, lambda row: row.name, 4, elastic=True),
+    Column("tags", "tags", 12, lambda row: " ".join(row.tags), 11, quiet=True),
+    Column("progress", "done", 6, _progress, 5, right=True),
+    Column("eta", "left", 8, _left, 9, right=True),
+    Column("best_loss", "best loss", 11, lambda row: number(row.best_loss), 6, right=True),
+    Column("psnr", "PSNR", 8, lambda row: number(row.psnr, 2), 7, right=True),
+    Column(
+        "duration", "took", 9, lambda row: duration(row.duration) if row.started else "", 10, right=True, quiet=True
+    ),
+    Column("created", "age", 6, lambda row: age(row.age), 8, right=True, quiet=True),
+)

@@ -1,0 +1,159 @@
+"""The application: what lasts as long as the console does. Wiring only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.command import Provider
+from textual.notifications import SeverityLevel
+from textual.screen import Screen
+
+from core.config import AnyRun
+from core.errors import UserError
+from core.runs import RunsFolder, keep
+from core.text import printable
+from tui import notify, preferences, terminal
+from tui.app import Options
+from tui.follower import Follower
+from tui.screens.main import MainScreen
+from tui.themes import SUMMARIES, THEMES
+from tui.widgets.pictures import detect_graphics
+
+if TYPE_CHECKING:
+    from tui.model.runlist import RunRow
+
+
+def _commands() -> type[Provider]:
+    from tui.screens.palette import Commands
+
+    return Commands
+
+
+class Console(App[None]):
+    """Follows files and starts processes. Nothing is trained in here, so that leaving it costs nothing."""
+
+    TITLE = "dipddpm"
+    CSS_PATH = "console.tcss"
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_commands}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("T", "theme", "theme", show=False),
+        Binding("question_mark", "help", "help", key_display="?"),
+        Binding("ctrl+p", "command_palette", "all commands", show=False, priority=True),
+        Binding("q,ctrl+q,ctrl+c", "quit", "quit", key_display="q"),
+    ]
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self.options = options
+        self.preferences = preferences.load()
+        self.runs = RunsFolder(options.root)
+        self.deleted: list[str] = []
+        """Runs that `u` can bring back, the last one last."""
+        self.arriving = ""
+        """A run that was just made: the cursor goes there once the list knows it."""
+        self.animation_level = "none"
+        self._watch = notify.Watch()
+        self._guard: terminal.Guard | None = None
+        self._main: MainScreen | None = None
+
+    def work(self) -> int:
+        """Run until quit; the exit code."""
+        detect_graphics()
+        asyncio.run(self._run())
+        preferences.save(self.preferences)
+        keep.empty_trash(self.runs, self.deleted)
+        return (self._guard.status if self._guard else 0) or self.return_code or 0
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._guard = terminal.Guard(lambda: self._leave(loop))
+        self._guard.watch()
+        await self.run_async(mouse=self.options.mouse)
+
+    def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_soon_threadsafe(self.exit)
+
+    def get_default_screen(self) -> Screen[object]:
+        """The main screen."""
+        for theme in THEMES.values():
+            self.register_theme(theme)
+        self.theme = self.preferences.theme
+        follower = Follower(self.options.root, self._post, self.options.fps)
+        self._main = MainScreen(follower)
+        return self._main  # type: ignore[return-value]
+
+    def _post(self, message: object) -> None:
+        if self._main is not None:
+            self._main.post_message(message)  # type: ignore[arg-type]
+
+    def on_unmount(self) -> None:
+        """Let the follower end by itself."""
+        if self._main is not None:
+            self._main.follower.end()
+
+    # What happens to runs
+
+    def hear(self, rows: Sequence[RunRow], *, complete: bool) -> None:
+        """Tell of what ended, failed or stalled; go to a run that was waited for."""
+        if self.arriving and self._main is not None and self._main.table.go_to(self.arriving):
+            self.arriving = ""
+        if not complete:
+            return
+        for news in self._watch.look(rows):
+            self.notify(printable(news.text), severity=_severity(news), markup=False)
+            if self.preferences.bell and self._driver is not None and not self.is_headless:
+                self._driver.write(notify.escape_codes(news))
+            if self.preferences.hook:
+                notify.call_hook(self.preferences.hook, news)
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that the first frame shows has been read."""
+        return self._main is not None and self._main.settled
+
+    def estimate(self, config: AnyRun) -> float | None:
+        """Seconds that a run like this takes, by earlier ones."""
+        from tui.model.estimate import estimate
+
+        return estimate(config, self._main.rows) if self._main else None
+
+    def complain(self, error: UserError) -> None:
+        """Show what is wrong and what to do."""
+        self.notify(printable(f"{error.problem} {error.remedy}"), severity="error", timeout=10, markup=False)
+
+    # Keys
+
+    def action_help(self) -> None:
+        """Explain the keys that work here."""
+        from tui.screens.help import Help
+
+        if not isinstance(self.screen, Help):
+            self.push_screen(Help(self.screen))
+
+    def action_theme(self) -> None:
+        """Choose how the console looks."""
+        from tui.screens.dialogs import Choose
+
+        choices = [(name, f"{name:<8} {words}") for name, words in SUMMARIES.items()]
+        self.push_screen(Choose("Theme", choices, self.theme), self.use_theme)
+
+    def use_theme(self, name: str | None) -> None:
+        """Wear this theme and remember it."""
+        if name in THEMES:
+            self.theme = self.preferences.theme = name  # type: ignore[assignment]
+            if self._main is not None:
+                self._main.show_rows()
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[object]:  # type: ignore[override]
+        """None of Textual's own: the palette has ours."""
+        return ()
+
+
+def _severity(news: notify.News) -> SeverityLevel:
+    if news.state in {"failed", "crashed"}:
+        return "error"
+    return "warning" if news.state == "stalled" else "information"

@@ -1,0 +1,33 @@
+"""What tells runs apart: the options in which their configs differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from core.config import AnyRun
+from tui.model.draft import as_text, flat
+
+IGNORED = {"name", "version"}
+ABSENT = "-"
+
+
+class Difference(NamedTuple):
+    """An option, and what each run has it at; `-` where a run has no such option, or no config."""
+
+    key: str
+    values: list[str]
+
+
+def differences(found: Sequence[AnyRun | None]) -> list[Difference]:
+    """The options that are not the same for all of these configs, in the order of config.toml."""
+    tables = [flat(msgspec.to_builtins(config)) if config else {} for config in found]
+    keys = dict.fromkeys(key for table in tables for key in table if key not in IGNORED)
+    told = []
+    for key in keys:
+        values = [as_text(table[key]) if key in table else ABSENT for table in tables]
+        if len(set(values)) > 1:
+            told.append(Difference(key, values))
+    return told

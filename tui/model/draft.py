@@ -1,0 +1,194 @@
+"""A run that is being thought up: what the form holds, what is wrong with it, and the command that does the same."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from core import config as configs
+from core.config import DEFAULT_HYBRID, HYBRIDS, KINDS, PRESETS, TASKS, AnyRun, DdpmRun, Field, HybridRun
+from core.errors import UserError
+
+FIRST = ("name", "ddpm.epochs", "dip.iterations", "data.dataset", "images.indices", "device", "seed")
+"""The options that nearly every run is told; the rest are shown on request."""
+FLAGS = {
+    "ddpm.epochs": "--epochs",
+    "dip.iterations": "--iterations",
+    "data.dataset": "--dataset",
+    "data.directory": "--data-dir",
+    "images.indices": "--images",
+    "device": "--device",
+    "seed": "--seed",
+    "name": "--name",
+}
+"""Options that the command line knows by a name of their own; all others are given with --set."""
+
+
+class Draft:
+    """Kind, preset, method and task, and under them what was typed, as text by dotted key."""
+
+    def __init__(self, kind: str = "hybrid") -> None:
+        self.kind = kind
+        self.preset = next(iter(PRESETS[kind]))
+        self.method = DEFAULT_HYBRID
+        self.task = next(iter(TASKS))
+        self.typed: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, config: AnyRun) -> Draft:
+        """The draft that leads to this very config, for a fork."""
+        draft = cls(config.kind)
+        if isinstance(config, HybridRun):
+            draft.method = config.method
+        if not isinstance(config, DdpmRun):
+            draft.task = str(type(config.task).__struct_config__.tag)
+        values = flat(msgspec.to_builtins(config))
+        for field in draft.fields:
+            text = as_text(values[field.key])
+            if text != as_text(field.default):
+                draft.typed[field.key] = text
+        return draft
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds to choose from."""
+        return list(KINDS)
+
+    @property
+    def presets(self) -> list[str]:
+        """The presets of this kind."""
+        return list(PRESETS[self.kind])
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods to choose from; none for a kind without."""
+        return list(HYBRIDS) if self.kind == "hybrid" else []
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks to choose from; none for a kind that restores nothing."""
+        return list(TASKS) if any(field.key.startswith("images.") for field in configs.describe(self.kind)) else []
+
+    @property
+    def fields(self) -> list[Field]:
+        """Every option of a run like this, the first ones first."""
+        found = configs.describe(self.kind, self.method if self.methods else None, self.task if self.tasks else None)
+        return sorted(found, key=lambda field: _rank(field.key))
+
+    def is_first(self, key: str) -> bool:
+        """Whether the option is shown without being asked for."""
+        return _rank(key) < len(FIRST) + 2
+
+    def choose(self, what: str, word: str) -> None:
+        """Choose another kind, preset, method or task. What was typed stays, where the new choice knows it."""
+        setattr(self, what, word)
+        if what == "kind" and self.preset not in PRESETS[word]:
+            self.preset = next(iter(PRESETS[word]))
+
+    def value(self, field: Field) -> str:
+        """What the option stands at: as typed, else as the preset has it, else its default."""
+        if field.key in self.typed:
+            return self.typed[field.key]
+        return as_text(PRESETS[self.kind][self.preset].get(field.key, field.default))
+
+    def write(self, field: Field, text: str) -> None:
+        """Give the option this value; an option put back to where it stood counts as not given."""
+        self.typed.pop(field.key, None)
+        if text != self.value(field):
+            self.typed[field.key] = text
+
+    def problem(self, key: str) -> str:
+        """What is wrong with this one option, in words; empty where nothing is."""
+        if key not in self.typed:
+            return ""
+        try:
+            self._build({key: self.typed[key]})
+        except UserError as error:
+            return error.problem
+        return ""
+
+    def config(self) -> AnyRun:
+        """The config. Raises UserError for what is wrong with it."""
+        known = {field.key for field in self.fields}
+        return self._build({key: text for key, text in self.typed.items() if key in known})
+
+    def command(self, *, now: bool = False, root: Path | None = None) -> str:
+        """The `dipddpm run` line that starts the same run. Raises UserError as `config` does."""
+        self.config()
+        words = ["dipddpm", "run", self.kind]
+        if self.methods and self.method != DEFAULT_HYBRID:
+            words += ["--method", self.method]
+        if PRESETS[self.kind][self.preset]:
+            words += ["--preset", self.preset]
+        if self.tasks and (spec := self._task_spec()):
+            words += ["--task", spec]
+        for field in self.fields:
+            if field.key in self.typed and not field.key.startswith("task."):
+                words += _option(field.key, self.typed[field.key])
+        words += ["--now"] * now + (["--runs-dir", str(root)] if root else [])
+        return shlex.join(words)
+
+    def _task_spec(self) -> str:
+        options = [f"{key[5:]}={text}" for key, text in self.typed.items() if key.startswith("task.")]
+        if not options:
+            return "" if self.task == next(iter(TASKS)) else self.task
+        return f"{self.task}:{','.join(options)}"
+
+    def _build(self, settings: dict[str, str]) -> AnyRun:
+        return configs.build(
+            self.kind,
+            method=self.method if self.methods else None,
+            preset=self.preset,
+            task=self.task if self.tasks else None,
+            settings={key: _value(key, text) for key, text in settings.items()},
+        )
+
+
+def as_text(value: Any) -> str:
+    """A value as it is typed."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}" if float(f"{value:.6g}") == value else repr(value)
+    if isinstance(value, list | tuple):
+        return " ".join(shlex.quote(str(part)) for part in value)
+    return str(value)
+
+
+def _value(key: str, text: str) -> Any:
+    """Text for `build`, which reads every type but a list of files."""
+    if key != "images.files":
+        return text.strip()
+    try:
+        return tuple(shlex.split(text))
+    except ValueError:
+        raise UserError("images.files has a quotation mark without its other half.", "Close it.") from None
+
+
+def _option(key: str, text: str) -> list[str]:
+    if key == "images.files":
+        return [word for file in _value(key, text) for word in ("--image", file)]
+    if key == "images.indices" and text.strip().isdecimal():
+        text = f"{text.strip()}-{text.strip()}"  # a plain number is a count there
+    return [FLAGS[key], text] if key in FLAGS else ["--set", f"{key}={text.strip()}"]
+
+
+def _rank(key: str) -> int:
+    if key in FIRST:
+        return FIRST.index(key)
+    prefixes = ("task.", "hybrid.")
+    return next((len(FIRST) + n for n, prefix in enumerate(prefixes) if key.startswith(prefix)), len(FIRST) + 2)
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping by dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found

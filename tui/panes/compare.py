@@ -1,0 +1,157 @@
+"""Marked runs against each other: curves over curves, what their configs differ in beside what came of it, images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.style import Style
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import HorizontalScroll, ScrollableContainer
+from textual.widgets import Static
+
+from core.config import AnyRun
+from core.errors import UserError
+from tui.columns import fit, number, title
+from tui.lines import duration
+from tui.model.compare import differences
+from tui.model.curves import Series
+from tui.panes.images import inside
+from tui.panes.view import Compared, Pane, View
+from tui.widgets.chart import LineChart
+from tui.widgets.pictures import PictureView
+
+HOW_TO = "Mark runs with m in the list, up to eight; here they are compared.\n\nM unmarks all."
+NAME_CELLS = 24
+KEY_CELLS = 14
+WANTED = ("restored", "samples", "result")
+"""The pictures that are put side by side: the first of these names that a run has, else its last picture."""
+CURVES_ROWS = 16
+PICTURES_ROWS = 34
+"""From this height on there is room for a second chart, and for pictures."""
+
+
+class ComparePane(Pane):
+    """Colours are those of the marks in the list."""
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._configs: dict[str, AnyRun | None] = {}
+        self._table: Text | None = None
+        self._pictured: tuple[str, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        """Charts, table, pictures."""
+        yield Static(HOW_TO, id="compare-how", markup=False)
+        yield LineChart("loss", id="compare-loss")
+        yield LineChart("PSNR dB", id="compare-psnr")
+        with ScrollableContainer(id="compare-table"):
+            yield Static(id="compare-rows", markup=False)
+        yield HorizontalScroll(id="compare-pictures")
+
+    def present(self, view: View) -> None:
+        """Compare the marked runs, as far as they have been read."""
+        marked = view.marked
+        self.query_one("#compare-how").display = not marked
+        self._show_loss(view)
+        self._show_psnr(view)
+        self._show_table(marked)
+        self._show_pictures(view)
+
+    def _show_loss(self, view: View) -> None:
+        preferences = view.preferences
+        lines = []
+        for compared in view.marked:
+            found = [line for line in compared.series.loss(preferences.axis, preferences.smoothing) if not line.faint]
+            lines += [_named(compared, line) for line in found[:1] if len(line.x)]
+        chart = self.query_one("#compare-loss", LineChart)
+        chart.display = bool(lines)
+        note = "log y" if preferences.log_y else ""
+        chart.show(lines, log_y=preferences.log_y, x_label=preferences.axis, note=note)
+
+    def _show_psnr(self, view: View) -> None:
+        lines = []
+        for compared in view.marked:
+            curves = compared.series.psnr()
+            lines += [Series(title(compared.row), c.x, c.y, compared.colour_index) for c in curves[:1]]
+        chart = self.query_one("#compare-psnr", LineChart)
+        chart.display = bool(lines) and (self.size.height >= CURVES_ROWS or not self.query_one("#compare-loss").display)
+        chart.show(lines, x_label="step")
+
+    # The table
+
+    def _show_table(self, marked: Sequence[Compared]) -> None:
+        self.query_one("#compare-table").display = bool(marked)
+        for compared in marked:
+            if compared.run.id not in self._configs:
+                self._configs[compared.run.id] = _config(compared)
+        table = self._draw_table(marked)
+        if table != self._table:
+            self._table = table
+            self.query_one("#compare-rows", Static).update(table)
+
+    def _draw_table(self, marked: Sequence[Compared]) -> Text:
+        told = differences([self._configs[compared.run.id] for compared in marked])
+        header = ["", "state", "best loss", "PSNR", "peak", "took", *(entry.key for entry in told)]
+        rows = []
+        for place, compared in enumerate(marked):
+            row = compared.row
+            results = [str(row.state), number(row.best_loss), number(row.psnr, 2), number(row.peak_psnr, 2)]
+            took = duration(row.duration) if row.started else ""
+            rows.append([title(row), *results, took, *(entry.values[place] for entry in told)])
+        widths = [max([cell_len(line[column]) for line in [header, *rows]]) for column in range(len(header))]
+        widths = [min(width, NAME_CELLS if column in {0} else KEY_CELLS * 2) for column, width in enumerate(widths)]
+        text = Text(no_wrap=True)
+        dim = self.app.theme_variables["text-muted"]
+        text.append("  " + "  ".join(map(fit, header, widths)) + "\n", Style(bold=True))
+        for compared, cells in zip(marked, rows, strict=True):
+            text.append("▌ ", self.colour(compared.colour_index))
+            text.append("  ".join(map(fit, cells, widths)) + "\n")
+        if len(marked) > 1 and not told:
+            text.append("  Their configs are the same.\n", dim if dim.startswith("#") else Style(dim=True))
+        return text
+
+    def colour(self, index: int) -> Style:
+        """The colour of a mark."""
+        return self.query_one("#compare-loss", LineChart).tone(f"chart--series-{index}")
+
+    # The pictures
+
+    def _show_pictures(self, view: View) -> None:
+        strip = self.query_one("#compare-pictures")
+        found = [(compared, _picture(compared, view)) for compared in view.marked]
+        shown = [(compared, file) for compared, file in found if file]
+        strip.display = bool(shown) and self.size.height >= PICTURES_ROWS
+        files = tuple(str(compared.run.folder / file) for compared, file in shown)
+        if files == self._pictured or not strip.display:
+            return
+        self._pictured = files
+        views = []
+        for compared, file in shown:
+            picture = PictureView()
+            picture.styles.width = max(24, self.size.width // len(shown))
+            views.append(picture)
+            self.call_after_refresh(picture.show, inside(compared.run, file), title(compared.row))
+        with self.app.batch_update():
+            strip.remove_children()
+            strip.mount_all(views)
+
+
+def _named(compared: Compared, line: Series) -> Series:
+    return line._replace(name=fit(title(compared.row), NAME_CELLS).rstrip(), colour=compared.colour_index)
+
+
+def _config(compared: Compared) -> AnyRun | None:
+    try:
+        return compared.run.config()
+    except UserError:
+        return None
+
+
+def _picture(compared: Compared, view: View) -> str:
+    """The file to show of a run, where the time cursor stands; empty if it has none."""
+    pictures = compared.series.pictures()
+    name = next((name for name in WANTED if name in pictures), next(reversed(pictures), ""))
+    found = compared.series.picture(name, view.step if view.step is not None else compared.series.step)
+    return found.file if found else ""

@@ -1,0 +1,60 @@
+"""What a pane is given to show. Panes keep nothing of their own but what is on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from textual.message import Message
+from textual.widget import Widget
+
+from core.runs import Run
+from tui.model.runlist import RunRow
+from tui.model.series import RunSeries
+from tui.preferences import Preferences
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A marked run; its colour stays the same as long as it is marked."""
+
+    row: RunRow
+    series: RunSeries
+    colour_index: int
+    run: Run
+
+
+@dataclass(frozen=True)
+class View:
+    """The run under the cursor, the time cursor, the marked runs and how people want to see them."""
+
+    run: Run
+    row: RunRow
+    series: RunSeries
+    preferences: Preferences
+    step: int | None = None
+    """Where the time cursor stands; None follows the run."""
+    marked: Sequence[Compared] = ()
+
+
+class Pane(Widget):
+    """One of the five panes."""
+
+    DEFAULT_CSS = "Pane { height: 1fr; layout: vertical; }"
+
+    class Ready(Message):
+        """The pane stands on the screen, at another size than before, and wants something to show."""
+
+    def on_resize(self) -> None:
+        """What fits has changed."""
+        self.post_message(self.Ready())
+
+    def present(self, view: View) -> None:
+        """Show this. Called a few times a second; what hasn't changed must cost nothing."""
+        raise NotImplementedError
+
+    def add(self, lines: Sequence[str], *, restarted: bool) -> None:
+        """Take what the run's process printed."""
+
+    def clear(self) -> None:
+        """Another run comes: forget what was shown."""

@@ -1,0 +1,316 @@
+"""What can be done to runs from the main screen: start, stop, change, take away."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from core import launch
+from core.errors import UserError
+from core.runs import Run, State, extend, keep
+from tui.columns import size, title
+
+if TYPE_CHECKING:
+    from tui.console import Console
+    from tui.follower import Follower
+    from tui.model.draft import Draft
+    from tui.model.runlist import RunRow
+    from tui.preferences import Preferences
+    from tui.screens.dialogs import Tell
+    from tui.screens.form import Launch
+    from tui.widgets.runtable import RunTable
+
+RESUMABLE = {State.stopped, State.failed, State.crashed}
+CHANGES = {"new", "fork", "stop", "resume", "extend", "tag", "delete", "undo"}
+"""Refused by --readonly."""
+
+
+class RunActions(Screen[None]):
+    """The run under the cursor is what an action acts on."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "new", "new run"),
+        Binding("s", "stop", "stop"),
+        Binding("r", "resume", "resume"),
+        Binding("x", "extend", "extend"),
+        Binding("f", "fork", "fork", show=False),
+        Binding("t", "tag", "tag and note", show=False),
+        Binding("e", "export", "export", show=False),
+        Binding("d", "delete", "delete", show=False),
+        Binding("u", "undo", "undo delete"),
+        Binding("Q", "queue", "queue", show=False),
+        Binding("D", "disk", "disk use", show=False),
+    ]
+
+    follower: Follower
+
+    @property
+    def console(self) -> Console:
+        """The app, by its own type."""
+        return cast("Console", self.app)
+
+    @property
+    def preferences(self) -> Preferences:
+        """How the person wants to see things."""
+        return self.console.preferences
+
+    @property
+    def table(self) -> RunTable:
+        """The run list."""
+        raise NotImplementedError
+
+    @property
+    def row(self) -> RunRow | None:
+        """The row under the cursor."""
+        raise NotImplementedError
+
+    @property
+    def run(self) -> Run:
+        """The run under the cursor."""
+        assert self.row is not None
+        return Run(self.console.runs.root / self.row.id)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: PLR0911
+        """What applies here and now; the footer shows nothing else."""
+        if action in CHANGES and self.console.options.readonly:
+            return False
+        row = self.row
+        match action:
+            case "stop":
+                return row is not None and row.state.live
+            case "resume":
+                return row is not None and row.state in RESUMABLE
+            case "extend":
+                return row is not None and row.state is State.finished
+            case "delete":
+                return row is not None and not row.state.live
+            case "fork" | "tag" | "export" | "mark" | "scrub" | "log_y" | "smooth" | "axis":
+                return row is not None
+            case "undo":
+                return bool(self.console.deleted)
+            case _:
+                return True
+
+    # New runs
+
+    def action_new(self) -> None:
+        """Open the form."""
+        from tui.model.draft import Draft
+
+        self._open_form(Draft(), "New run")
+
+    def action_fork(self) -> None:
+        """Open the form as the run under the cursor was made."""
+        from tui.model.draft import Draft
+
+        try:
+            draft = Draft.of(self.run.config())
+        except UserError as error:
+            self.console.complain(error)
+        else:
+            self._open_form(draft, f"New run, after {self.run.id}")
+
+    def _open_form(self, draft: Draft, title: str) -> None:
+        from tui.screens.form import Form
+
+        root = self.console.runs.root
+        shown = None if root == launch.runs_root(None) else root
+        self.app.push_screen(Form(draft, title, root=shown, estimate=self.console.estimate), self._start)
+
+    def _start(self, wanted: Launch | None) -> None:
+        if wanted is None:
+            return
+        try:
+            run = self.console.runs.create(wanted.config)
+            launch.start(run, now=wanted.now)
+        except UserError as error:
+            self.console.complain(error)
+        else:
+            self._go_to(run)
+
+    def action_extend(self) -> None:
+        """Ask for how much longer, and go on in a new run."""
+        from tui.screens.dialogs import Line, Prompt
+
+        run = self.run
+        try:
+            key, length = extend.length(run)
+        except UserError as error:
+            self.console.complain(error)
+            return
+        what = key.partition(".")[2]
+
+        def go_on(answer: dict[str, str] | None) -> None:
+            if answer is None:
+                return
+            try:
+                if not answer["more"].strip().isdecimal():
+                    raise UserError(f"{answer['more']!r} is no number of {what}.", "Give a whole number.")
+                new = extend.extend(self.console.runs, run, int(answer["more"]))
+                launch.start(new, resume=True)
+            except UserError as error:
+                self.console.complain(error)
+            else:
+                self._go_to(new)
+
+        detail = f"{run.id} has {length}. The new run begins where it ended; the old one stays as it is."
+        self.app.push_screen(Prompt("Go on for longer", [Line("more", f"{what} more", str(length))], detail), go_on)
+
+    def _go_to(self, run: Run) -> None:
+        """Put the cursor on a run that the list doesn't know yet, as soon as it does."""
+        self.console.arriving = run.id
+        self.follower.hurry()
+
+    # Runs that go on
+
+    def action_stop(self) -> None:
+        """Ask, then stop: the request, and after a while the signals."""
+        from tui.screens.dialogs import Ask
+
+        run = self.run
+        name = title(self.row) if self.row else run.id
+
+        def stop(sure: bool | None) -> None:
+            if sure:
+                self.app.notify(f"{name} is asked to stop.", markup=False)
+                self.in_background(lambda: _stop(run))
+                self.follower.hurry()
+
+        detail = "It finishes its step and writes a checkpoint; r resumes it."
+        self.app.push_screen(Ask(f"Stop {name}?", detail), stop)
+
+    def action_resume(self) -> None:
+        """Go on from the last checkpoint."""
+        try:
+            launch.resume(self.run)
+        except UserError as error:
+            self.console.complain(error)
+        self.follower.hurry()
+
+    def action_queue(self) -> None:
+        """The runs that wait, to be put in another order."""
+        from tui.screens.queue import Queue
+
+        self.app.push_screen(Queue(self.follower.hurry, readonly=self.console.options.readonly))
+
+    # What is kept
+
+    def action_tag(self) -> None:
+        """Write tags and a note."""
+        from tui.model import marks
+        from tui.screens.dialogs import Line, Prompt
+
+        run, row = self.run, self.row
+        assert row is not None
+
+        def write(answer: dict[str, str] | None) -> None:
+            if answer is None:
+                return
+            try:
+                marks.write(run.folder, marks.Marks(marks.parse_tags(answer["tags"]), answer["note"]))
+            except UserError as error:
+                self.console.complain(error)
+            self.follower.hurry()
+
+        lines = [
+            Line("tags", "tags", " ".join(row.tags), "words, found with tag:word"),
+            Line("note", "note", row.note, "what this run is about"),
+        ]
+        self.app.push_screen(Prompt(f"Tags and note of {title(row)}", lines), write)
+
+    def action_export(self) -> None:
+        """Write the run's series and images into a folder, and say how to fetch it."""
+        from tui.screens.dialogs import Line, Prompt
+
+        run = self.run
+
+        def export(answer: dict[str, str] | None) -> None:
+            if answer is None:
+                return
+            folder = Path(answer["folder"]).expanduser().absolute()
+            self.in_background(lambda: self._bundle(run, folder))
+
+        line = Line("folder", "into the folder", str(Path("exports") / run.id))
+        self.app.push_screen(
+            Prompt("Export", [line], "CSV and JSON of the series, the config, and the images."), export
+        )
+
+    def _bundle(self, run: Run, folder: Path) -> Callable[[], None]:
+        from core.export import bundle, scp_line
+        from tui.screens.dialogs import Tell
+
+        done = bundle(run, folder)
+        words = f"{len(done.files)} files in {done.folder}\n\nTo fetch them, on your own machine:"
+        return partial(self._tell, Tell("Exported", words, scp_line(done.folder)))
+
+    def _tell(self, told: Tell) -> None:
+        self.app.push_screen(told)
+
+    def action_delete(self) -> None:
+        """Ask, then put the run where `u` finds it until the console is quit."""
+        from tui.screens.dialogs import Ask
+
+        run = self.run
+        name = title(self.row) if self.row else run.id
+
+        def delete(sure: bool | None) -> None:
+            if not sure:
+                return
+            try:
+                keep.delete(run)
+            except UserError as error:
+                self.console.complain(error)
+                return
+            self.console.deleted.append(run.id)
+            self.app.notify(f"{name} is deleted; u brings it back.", markup=False)
+            self.follower.forget(run.id)
+            self.follower.hurry()
+            self.refresh_bindings()
+
+        detail = f"{run.id}, {size(keep.disk_use(run).total)}. Until you quit, u brings it back."
+        self.app.push_screen(Ask(f"Delete {name}?", detail), delete)
+
+    def action_undo(self) -> None:
+        """Bring back the run that was deleted last."""
+        try:
+            run = keep.restore(self.console.runs, self.console.deleted.pop())
+        except UserError as error:
+            self.console.complain(error)
+        else:
+            self._go_to(run)
+        self.refresh_bindings()
+
+    def action_disk(self) -> None:
+        """What takes up the disk, and what can go."""
+        from tui.screens.storage import Storage
+
+        self.app.push_screen(Storage(self.console), lambda _: self.follower.hurry())
+
+    # Slow work
+
+    def in_background(self, work: Callable[[], Callable[[], None] | None]) -> None:
+        """Do slow work beside the screen; what it returns is then called, and its UserError is shown."""
+
+        def job() -> None:
+            then: Callable[[], None] | None
+            try:
+                then = work()
+            except UserError as error:
+                then = partial(self.console.complain, error)
+            if then is not None:
+                with contextlib.suppress(RuntimeError):  # the console was quit meanwhile
+                    self.app.call_from_thread(then)
+
+        threading.Thread(target=job, daemon=True).start()
+
+
+def _stop(run: Run) -> None:
+    """Ask, and after a while insist."""
+    launch.stop(run)

@@ -1,0 +1,455 @@
+"""The main screen: the list on the left, the panes on the right, and who tells whom."""
+
+from __future__ import annotations
+
+import importlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.timer import Timer
+from textual.widgets import Input, Static
+
+from core.errors import UserError
+from core.runs import Run, State
+from tui.follower import EventsRead, Follower, HostSampled, RunsScanned, TextRead
+from tui.model.host import HostSample
+from tui.model.query import Query, parse
+from tui.model.runlist import RunRow, arrange
+from tui.model.series import RunSeries
+from tui.panes.view import Compared, Pane, View
+from tui.screens.actions import RunActions
+from tui.widgets.hostline import HostLine
+from tui.widgets.keyline import KeyLine
+from tui.widgets.runhead import RunHead
+from tui.widgets.runtable import RunTable
+from tui.widgets.tabs import PANES, Tabs
+
+KEPT_SERIES = 16
+"""So many runs that were looked at stay in memory."""
+SETTLE_SECONDS = 0.06
+"""The cursor must rest this long before a run's log is read."""
+MOST_MARKED = 8
+
+
+class MainScreen(RunActions):
+    """Holds the rows, the series of the runs that are looked at, the marks and the time cursor."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(str(n), f"show('{pane}')", f"show {pane}", show=False) for n, pane in enumerate(PANES, start=1)),
+        Binding("enter", "open", "open", show=False),
+        Binding("y", "log_y", "log y"),
+        Binding("w", "smooth", "smooth"),
+        Binding("a", "axis", "x axis"),
+        Binding("comma,less_than_sign", "scrub(-1)", "back in time", key_display=",", show=False),
+        Binding("full_stop,greater_than_sign", "scrub(1)", "forward in time", key_display=".", show=False),
+        Binding("m,space", "mark", "mark"),
+        Binding("M", "unmark", "unmark all", show=False),
+        Binding("slash", "filter", "filter", key_display="/"),
+        Binding("o", "sort", "sort"),
+        Binding("O", "reverse", "reverse the order", show=False),
+        Binding("0", "history", "all columns"),
+        Binding("z", "zoom", "hide the list", show=False),
+        Binding("left_square_bracket", "resize(-4)", "narrower list", key_display="[", show=False),
+        Binding("right_square_bracket", "resize(4)", "wider list", key_display="]", show=False),
+        Binding("escape", "back", "back", show=False),
+    ]
+
+    def __init__(self, follower: Follower) -> None:
+        super().__init__()
+        self.follower = follower
+        self.rows: Sequence[RunRow] = ()
+        self.marked: dict[str, int] = {}
+        self.step: int | None = None
+        self._sample: HostSample | None = None
+        self._query: Query = parse("")
+        self._series: OrderedDict[str, RunSeries] = OrderedDict()
+        self._pane = self.preferences.pane
+        self._wanted = ""
+        self._settling: Timer | None = None
+        self._first = True
+        self.settled = False
+        """Whether the list and the run under its cursor have been read to their ends."""
+
+    def compose(self) -> ComposeResult:
+        """The pieces; each pane comes when it is first shown."""
+        yield HostLine()
+        with Horizontal(id="body"):
+            with Vertical(id="left"):
+                filtering = Input(self.preferences.filter, id="filter", compact=True, placeholder="filter: kind:hybrid")
+                filtering.cursor_blink = False
+                filtering.display = False
+                yield filtering
+                yield Static(id="list-title", markup=False)
+                yield RunTable()
+            with Vertical(id="right"):
+                yield Tabs()
+                yield RunHead()
+                yield Static(id="empty", markup=False)
+        yield KeyLine()
+
+    def on_mount(self) -> None:
+        """Begin to follow."""
+        self._query = parse(self.preferences.filter)
+        self._lay_out()
+        self.table.focus()
+        self.follower.start()
+
+    # What comes from the follower
+
+    @on(RunsScanned)
+    def _scanned(self, event: RunsScanned) -> None:
+        self.rows = event.rows
+        self.show_rows()
+        self._show_host()
+        if self._first and event.complete:
+            self._first = False
+            self._open_wanted()
+        self.console.hear(event.rows, complete=event.complete)
+
+    @on(EventsRead)
+    def _read(self, event: EventsRead) -> None:
+        series = self._series.get(event.run)
+        if series is None:
+            return
+        if event.restarted:
+            series.reset()
+        series.feed(event.events)
+        if event.caught_up:
+            self.present()
+
+    @on(TextRead)
+    def _printed(self, event: TextRead) -> None:
+        pane = self._open_pane()
+        if self._pane == "log" and pane is not None and self.row is not None and event.run == self.row.id:
+            pane.add(event.lines, restarted=event.restarted)
+
+    @on(HostSampled)
+    def _sampled(self, event: HostSampled) -> None:
+        self._sample = event.sample
+        self._show_host()
+
+    def _show_host(self) -> None:
+        states = [row.state for row in self.rows if row.state.live]
+        queue = states.count(State.running), states.count(State.queued)
+        self.query_one(HostLine).show(self._sample, queue, str(self.console.options.root))
+
+    # The list
+
+    @property
+    def table(self) -> RunTable:
+        """The run list."""
+        return self.query_one(RunTable)
+
+    @property
+    def row(self) -> RunRow | None:
+        """The row under the cursor."""
+        return self.table.row
+
+    def show_rows(self) -> None:
+        """Filter, sort and draw the list."""
+        preferences = self.preferences
+        shown = [row for row in self.rows if self._query.matches(row)] if self._query.text else list(self.rows)
+        shown = arrange(shown, preferences.sort, descending=preferences.descending)
+        variables = self.app.theme_variables
+        marked = {run: variables[f"series-{colour}"] for run, colour in self.marked.items()}
+        self.table.show(shown, marked, (preferences.sort, preferences.descending))
+        self._title(len(shown))
+        self._say_what_to_do(len(shown))
+        self.query_one(Tabs).marked = len(self.marked)
+        self.present()
+
+    def _title(self, shown: int) -> None:
+        total = len(self.rows)
+        title = f"Runs  {shown} of {total}" if self._query.text else f"Runs  {total}"
+        if self._query.text:
+            title += f"  /{self._query.text}"
+        line = self.query_one("#list-title", Static)
+        line.set_class(bool(self._query.problem), "wrong")
+        line.update(self._query.problem or title)
+
+    def _say_what_to_do(self, shown: int) -> None:
+        empty = self.query_one("#empty", Static)
+        empty.display = not shown
+        self.query_one(RunHead).display = bool(shown)
+        for pane in self.query(Pane):
+            pane.display = bool(shown) and pane.id == f"pane-{self._pane}"
+        if self.rows:
+            empty.update("No run matches the filter.\n\n/  change it     esc  show all runs")
+        else:
+            empty.update(_welcome(self.console.options.root, readonly=self.console.options.readonly))
+
+    @on(RunTable.Moved)
+    def _moved(self, event: RunTable.Moved) -> None:
+        self.step = None
+        if self._settling is not None:
+            self._settling.stop()
+        self._settling = self.set_timer(SETTLE_SECONDS, self._settled)
+        self.refresh_bindings()
+
+    def _settled(self) -> None:
+        for pane in self.query(Pane):
+            pane.clear()
+        self._watch()
+        self.present()
+
+    def _watch(self) -> None:
+        """Follow the run under the cursor, and the marked ones once they have been compared."""
+        wanted = [self.row.id] if self.row else []
+        if self._pane == "compare":
+            wanted += [run for run in self.marked if run not in wanted]
+        for run in wanted:
+            if run not in self._series:
+                self._series[run] = RunSeries()
+            self._series.move_to_end(run)
+        while len(self._series) > KEPT_SERIES:
+            forgotten, _ = self._series.popitem(last=False)
+            self.follower.forget(forgotten)
+        self.follower.watch(wanted)
+        self.follower.watch_text(self.row.id if self.row and self._pane == "log" else "")
+
+    def _open_wanted(self) -> None:
+        if not (wanted := self.console.options.run):
+            return
+        try:
+            self.table.go_to(self.console.runs.find(wanted).id)
+        except UserError as error:
+            self.console.complain(error)
+
+    @on(RunTable.Opened)
+    def _opened(self) -> None:
+        self.action_open()
+
+    # The panes
+
+    def present(self) -> None:
+        """Show the run under the cursor in the pane that is open."""
+        row = self.row
+        head = self.query_one(RunHead)
+        if row is None:
+            return
+        series = self._series.get(row.id)
+        head.show(row, series, self.step)
+        if series is None:
+            return
+        pane = self._open_pane()
+        if pane is not None:
+            pane.present(self._view(row, series))
+            self.settled = True
+
+    def _view(self, row: RunRow, series: RunSeries) -> View:
+        by_id = {row.id: row for row in self.rows} if self.marked else {}
+        root = self.console.runs.root
+        marked = [
+            Compared(by_id[run], self._series.get(run) or RunSeries(), colour, Run(root / run))
+            for run, colour in self.marked.items()
+            if run in by_id
+        ]
+        return View(Run(root / row.id), row, series, self.preferences, self.step, marked)
+
+    def _open_pane(self) -> Pane | None:
+        """The pane that is shown; it is made when it is first asked for, and None until it stands on the screen."""
+        for found in self.query(f"#pane-{self._pane}").results(Pane):
+            return found if found.is_mounted else None
+        module = importlib.import_module(f"tui.panes.{self._pane}")
+        pane = getattr(module, f"{self._pane.capitalize()}Pane")(id=f"pane-{self._pane}")
+        self.query_one("#right").mount(pane)
+        return None
+
+    @on(Pane.Ready)
+    def _ready(self) -> None:
+        self._watch()
+        self.present()
+
+    def action_show(self, pane: str) -> None:
+        """Show another pane."""
+        self._pane = self.preferences.pane = pane  # type: ignore[assignment]
+        self.query_one(Tabs).shown = pane
+        for other in self.query(Pane):
+            other.display = other.id == f"pane-{pane}"
+        self.remove_class("history")
+        self._watch()
+        self.present()
+        self.refresh_bindings()
+
+    # Keys
+
+    def action_open(self) -> None:
+        """From the wide list to the run; from the narrow one into the pane."""
+        if self.has_class("history"):
+            self.remove_class("history")
+        else:
+            self.app.action_focus_next()
+
+    def action_back(self) -> None:
+        """Undo the nearest narrowing: the time cursor, the zoom, the wide list, then the filter."""
+        if self.step is not None:
+            self.step = None
+            self.present()
+        elif self.focused is not self.table:
+            self.remove_class("zoom")
+            self.table.focus()
+        elif self.classes & {"zoom", "history"}:
+            self.remove_class("zoom", "history")
+        elif self._query.text:
+            self._filter_by("")
+        self.refresh_bindings()
+
+    def action_history(self) -> None:
+        """All columns of all runs, or the panes again."""
+        self.remove_class("zoom")
+        self.toggle_class("history")
+        self.table.focus()
+
+    def action_zoom(self) -> None:
+        """The pane alone, or the list beside it again."""
+        self.remove_class("history")
+        self.toggle_class("zoom")
+
+    def action_resize(self, by: int) -> None:
+        """Make the list wider or narrower."""
+        width = self.query_one("#left").size.width
+        self.preferences.list_width = max(20, min(self.size.width - 40, width + by))
+        self._lay_out()
+
+    def action_mark(self) -> None:
+        """Mark the run for comparison, or unmark it."""
+        if self.row is None:
+            return
+        if self.row.id in self.marked:
+            del self.marked[self.row.id]
+        elif len(self.marked) >= MOST_MARKED:
+            self.app.notify(f"{MOST_MARKED} runs can be compared at once.", severity="warning", markup=False)
+            return
+        else:
+            free = (colour for colour in range(MOST_MARKED) if colour not in self.marked.values())
+            self.marked[self.row.id] = next(free)
+        self._watch()
+        self.show_rows()
+        self.refresh_bindings()
+
+    def action_unmark(self) -> None:
+        """Unmark all runs."""
+        self.marked.clear()
+        self._watch()
+        self.show_rows()
+        self.refresh_bindings()
+
+    def action_scrub(self, by: int) -> None:
+        """Move the time cursor to the next step at which something was measured, and past the last one to now."""
+        series = self._series.get(self.row.id) if self.row else None
+        steps = series.steps() if series else []
+        if not steps:
+            return
+        stride = max(1, len(steps) // 100) * by
+        place = len(steps) if self.step is None else steps.index(self.step) if self.step in steps else len(steps)
+        place = max(0, place + stride)
+        self.step = steps[place] if place < len(steps) else None
+        self.present()
+
+    def action_log_y(self) -> None:
+        """Logarithmic or linear y."""
+        self.preferences.log_y = not self.preferences.log_y
+        self.present()
+
+    def action_smooth(self) -> None:
+        """The next of a few smoothing weights."""
+        weights = (0.0, 0.6, 0.9, 0.98)
+        place = weights.index(self.preferences.smoothing) if self.preferences.smoothing in weights else 0
+        self.preferences.smoothing = weights[(place + 1) % len(weights)]
+        self.present()
+
+    def action_axis(self) -> None:
+        """Steps, epochs or time along x, of those that the run has."""
+        series = self._series.get(self.row.id) if self.row else None
+        axes = series.axes() if series else ("step", "epoch", "time")
+        here = self.preferences.axis
+        self.preferences.axis = axes[(axes.index(here) + 1) % len(axes)] if here in axes else axes[0]
+        self.present()
+
+    # Filter and order
+
+    def action_filter(self) -> None:
+        """Write a filter; the list narrows meanwhile."""
+        self.remove_class("zoom")
+        field = self.query_one("#filter", Input)
+        field.display = True
+        field.focus()
+
+    @on(Input.Changed, "#filter")
+    def _filter_typed(self, event: Input.Changed) -> None:
+        if event.input.display:
+            self._query = parse(event.value)
+            self.show_rows()
+
+    @on(Input.Submitted, "#filter")
+    def _filter_done(self) -> None:
+        self.preferences.filter = self._query.text
+        self._leave_filter()
+
+    def on_key(self, event: events.Key) -> None:
+        """Esc in the filter takes it back."""
+        field = self.query_one("#filter", Input)
+        if event.key in {"escape", "down"} and self.focused is field:
+            event.stop()
+            event.prevent_default()
+            if event.key == "escape":
+                self._filter_by("")
+            self._leave_filter()
+
+    def _filter_by(self, text: str) -> None:
+        self.preferences.filter = text
+        self._query = parse(text)
+        self.query_one("#filter", Input).value = text
+        self.show_rows()
+
+    def _leave_filter(self) -> None:
+        self.query_one("#filter", Input).display = False
+        self.table.focus()
+
+    def action_sort(self) -> None:
+        """Choose the column to sort by; the same one again turns the order."""
+        from tui.columns import COLUMNS
+        from tui.screens.dialogs import Choose
+
+        def sort(key: str | None) -> None:
+            if key is None:
+                return
+            same = key == self.preferences.sort
+            self.preferences.descending = not self.preferences.descending if same else key not in _ASCENDING
+            self.preferences.sort = key
+            self.show_rows()
+
+        choices = [(column.key, column.title) for column in COLUMNS]
+        self.app.push_screen(Choose("Sort by", choices, self.preferences.sort), sort)
+
+    def action_reverse(self) -> None:
+        """Turn the order."""
+        self.preferences.descending = not self.preferences.descending
+        self.show_rows()
+
+    # Layout
+
+    def on_resize(self) -> None:
+        """Give the list its share."""
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        width = self.app.size.width
+        share = 30 if width < 100 else min(48, max(38, width // 4))
+        chosen = self.preferences.list_width
+        self.query_one("#left").styles.width = min(chosen, max(20, width - 40)) if chosen else share
+        self.query_one(Tabs).shown = self._pane
+
+
+_ASCENDING = {"best_loss", "name", "kind", "method", "state"}
+
+
+def _welcome(root: Path, *, readonly: bool) -> str:
+    start = "" if readonly else "n  start the first one\n\nor, in a shell:\n"
+    return f"No runs in {root} yet.\n\n{start}dipddpm run hybrid --preset quick\n\n?  help     q  quit"

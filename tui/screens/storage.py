@@ -1,0 +1,164 @@
+"""What the runs take up on disk, largest first, and what can go."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import DataTable, Label, Static
+
+from core.errors import UserError
+from core.runs import Run, keep
+from core.runs.keep import Use
+from tui.columns import fit, size
+from tui.screens.dialogs import Ask
+
+if TYPE_CHECKING:
+    from tui.console import Console
+
+SHOWN = 200
+
+
+class Storage(ModalScreen[None]):
+    """Sizes are counted by a thread: a slow disk takes its time."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "dismiss(None)", "leave"),
+        Binding("b", "best", "keep best only"),
+        Binding("p", "prune", "prune all"),
+        Binding("d", "delete", "delete"),
+        Binding("x", "empty", "empty the trash"),
+        Binding("j", "cursor(1)", show=False),
+        Binding("k", "cursor(-1)", show=False),
+    ]
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._owner = console
+        self._uses: dict[str, Use] = {}
+
+    def compose(self) -> ComposeResult:
+        """The table."""
+        with Vertical(classes="dialog wide"):
+            yield Label("Disk use", classes="title", markup=False)
+            yield Static("counting ...", id="total", markup=False)
+            yield DataTable(cursor_type="row", zebra_stripes=False)
+            yield Static(
+                "b keep best only   p prune all ended   d delete   x empty the trash   esc leave",
+                classes="keys",
+                markup=False,
+            )
+
+    def on_mount(self) -> None:
+        """Count."""
+        table = self.query_one(DataTable)
+        table.add_columns("run", "total", "checkpoints", "images")
+        table.focus()
+        self._count()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Looking is always allowed."""
+        return action not in {"best", "prune", "delete", "empty"} or not self._owner.options.readonly
+
+    def _count(self) -> None:
+        runs = self._owner.runs
+
+        def job() -> None:
+            uses = {run.id: keep.disk_use(run) for run in runs.runs()}
+            trash = sum(keep.disk_use(Run(runs.root / keep.TRASH / name)).total for name in keep.trashed(runs))
+            with contextlib.suppress(RuntimeError):  # the console was quit meanwhile
+                self.app.call_from_thread(self._show, uses, trash)
+
+        threading.Thread(target=job, daemon=True).start()
+
+    def _show(self, uses: dict[str, Use], trash: int) -> None:
+        if not self.is_mounted:
+            return
+        self._uses = uses
+        table = self.query_one(DataTable)
+        place = table.cursor_row
+        table.clear()
+        largest = sorted(uses, key=lambda run: uses[run].total, reverse=True)[:SHOWN]
+        for run in largest:
+            use = uses[run]
+            cells = (fit(size(found), 9, right=True) for found in use)
+            table.add_row(run, *cells, key=run)
+        table.move_cursor(row=min(place, max(0, len(largest) - 1)))
+        total = size(sum(use.total for use in uses.values()))
+        more = f"; the {SHOWN} largest are shown" if len(uses) > SHOWN else ""
+        self.query_one("#total", Static).update(f"{len(uses)} runs, {total}; {size(trash)} in the trash{more}")
+
+    @property
+    def _chosen(self) -> Run | None:
+        table = self.query_one(DataTable)
+        if not table.row_count:
+            return None
+        key = table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
+        return Run(self._owner.runs.root / key) if key else None
+
+    def action_cursor(self, by: int) -> None:
+        """Move as vim does."""
+        table = self.query_one(DataTable)
+        table.action_cursor_down() if by > 0 else table.action_cursor_up()
+
+    def action_best(self) -> None:
+        """Keep the best model of the chosen run only."""
+        run = self._chosen
+        if run is not None:
+            question = f"Keep only the best model of {run.id}?"
+            self._ask(question, "It can then be neither resumed nor extended.", lambda: self._prune([run]))
+
+    def action_prune(self) -> None:
+        """Keep the best models of all runs that have ended only."""
+        runs = [Run(self._owner.runs.root / name) for name in self._uses]
+        detail = "They can then be neither resumed nor extended. Live runs, and runs without a best model, stay whole."
+        self._ask("Keep only the best model of every run that has ended?", detail, lambda: self._prune(runs))
+
+    def _prune(self, runs: list[Run]) -> None:
+        freed = 0
+        for run in runs:
+            try:
+                freed += keep.keep_best_only(run)
+            except UserError as error:
+                if len(runs) == 1:
+                    self._owner.complain(error)
+        self.app.notify(f"{size(freed)} freed.", markup=False)
+        self._count()
+
+    def action_delete(self) -> None:
+        """Delete the chosen run."""
+        run = self._chosen
+        if run is not None:
+            self._ask(
+                f"Delete {run.id}?", "Until you quit, u on the main screen brings it back.", lambda: self._rid(run)
+            )
+
+    def _rid(self, run: Run) -> None:
+        try:
+            keep.delete(run)
+        except UserError as error:
+            self._owner.complain(error)
+        else:
+            self._owner.deleted.append(run.id)
+        self._count()
+
+    def action_empty(self) -> None:
+        """Delete for good what was deleted."""
+        self._ask("Empty the trash?", "What was deleted can then not be brought back.", self._empty)
+
+    def _empty(self) -> None:
+        keep.empty_trash(self._owner.runs)
+        self._owner.deleted.clear()
+        self._count()
+
+    def _ask(self, question: str, detail: str, act: object) -> None:
+        def answered(sure: bool | None) -> None:
+            if sure and callable(act):
+                act()
+
+        self.app.push_screen(Ask(question, detail), answered)

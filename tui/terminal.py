@@ -1,0 +1,82 @@
+"""The terminal: what the console needs of it, and how it gets it back whatever ends the console.
+
+Textual leaves the terminal raw when a signal ends the process, and turns in circles once the terminal is gone. Here a
+signal asks for an orderly end, and a thread sees to it that the end comes within a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import termios
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+PATIENCE_SECONDS = 0.7
+"""How long the orderly end may take before the terminal is put right by force and the process ends."""
+UNDO = (
+    b"\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l"  # mouse
+    b"\x1b[?2004l\x1b[?1004l\x1b[?2048l\x1b[?2026l\x1b[?7h"  # paste, focus and resize reports; line wrap
+    b"\x1b[<u\x1b[?1049l\x1b[?25h\x1b[0m"  # kitty's keys, the alternate screen, the cursor, colours
+)
+
+
+def is_there() -> bool:
+    """Whether a person sits at the other end."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+
+
+class Guard:
+    """Ends the program in order on SIGTERM, SIGHUP, SIGINT and when the terminal goes away."""
+
+    def __init__(self, leave: Callable[[], None]) -> None:
+        self.status = 0
+        """What the process should exit with: 128 and the signal's number, once one came."""
+        self._leave = leave
+        self._insisting = threading.Lock()
+        self._before = self._attributes()
+
+    def watch(self) -> None:
+        """Begin; call this from the main thread."""
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        threading.Thread(target=self._wait_for_hangup, name="hangup", daemon=True).start()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._end(128 + number)
+
+    def _wait_for_hangup(self) -> None:
+        """Asks for no event at all, so that only the loss of the terminal wakes this; it costs nothing meanwhile."""
+        poll = select.poll()
+        poll.register(sys.__stdin__.fileno() if sys.__stdin__ else 0, 0)
+        poll.poll()
+        self._end(128 + signal.SIGHUP)
+
+    def _end(self, status: int) -> None:
+        self.status = self.status or status
+        if self._insisting.acquire(blocking=False):
+            threading.Thread(target=self._insist, name="insist", daemon=True).start()
+        with contextlib.suppress(RuntimeError):  # the loop has already ended
+            self._leave()
+
+    def _insist(self) -> None:
+        threading.Event().wait(PATIENCE_SECONDS)
+        if self._before is not None:
+            with contextlib.suppress(termios.error, OSError):
+                termios.tcsetattr(0, termios.TCSANOW, self._before)
+        with contextlib.suppress(OSError):
+            os.set_blocking(2, False)
+            os.write(2, UNDO)
+        os._exit(self.status)
+
+    @staticmethod
+    def _attributes() -> list[Any] | None:
+        try:
+            return termios.tcgetattr(0)
+        except termios.error:
+            return None

@@ -1,0 +1,221 @@
+"""The list of runs: two columns in a narrow place, all of them in a wide one. Draws only the lines on the screen.
+
+A table widget that holds every cell takes seconds for 10,000 runs; this one holds rows and asks them when it draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui.columns import COLUMNS, NARROW, SIGNS, Column, fit
+
+if TYPE_CHECKING:
+    from tui.model.runlist import RunRow
+
+WIDE = 72
+"""From this width on, every column has its place and the columns have names."""
+
+
+class RunTable(ScrollView, can_focus=True):
+    """Rows, a cursor that keeps to its run when rows move, and a colour for each that is marked."""
+
+    DEFAULT_CSS = "RunTable { scrollbar-size-vertical: 1; }"
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "run-table--cursor",
+        "run-table--header",
+        "run-table--dim",
+        "run-table--live",
+        "run-table--good",
+        "run-table--bad",
+        "run-table--warn",
+    }
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down,j", "move(1)", "down", show=False),
+        Binding("up,k", "move(-1)", "up", show=False),
+        Binding("pagedown,ctrl+d", "page(1)", "page down", show=False),
+        Binding("pageup,ctrl+u", "page(-1)", "page up", show=False),
+        Binding("home,g", "ends(0)", "first", show=False),
+        Binding("end,G", "ends(-1)", "last", show=False),
+    ]
+
+    cursor: reactive[int] = reactive(0, repaint=False)
+
+    @dataclass
+    class Moved(Message):
+        """The cursor is on another run, or on none."""
+
+        run: str
+
+    @dataclass
+    class Opened(Message):
+        """The run was clicked twice, or chosen with Enter in the wide list."""
+
+        run: str
+
+    def __init__(self) -> None:
+        super().__init__(id="runs")
+        self._rows: Sequence[RunRow] = ()
+        self._marked: Mapping[str, str] = {}
+        self._sorted = ("", True)
+        self._styles: dict[str, Style] = {}
+
+    @property
+    def row(self) -> RunRow | None:
+        """The row under the cursor."""
+        return self._rows[self.cursor] if 0 <= self.cursor < len(self._rows) else None
+
+    @property
+    def wide(self) -> bool:
+        """Whether there is room for all columns."""
+        return self.size.width >= WIDE
+
+    def show(self, rows: Sequence[RunRow], marked: Mapping[str, str], sort: tuple[str, bool]) -> None:
+        """Show these rows; only the lines that differ from what is on the screen are drawn.
+
+        `marked` gives the colour of each marked run, `sort` the column and whether it descends.
+        """
+        before, was_marked, was_sorted = self._rows, self._marked, self._sorted
+        here = self.row.id if self.row else ""
+        self._rows, self._marked, self._sorted = rows, dict(marked), sort
+        self.virtual_size = Size(self.size.width, len(rows) + self._header)
+        self._keep_cursor(here)
+        if was_sorted != sort or was_marked.keys() != self._marked.keys():
+            self.refresh()
+            return
+        top = self.scroll_offset.y
+        for line in range(self._header, self.size.height):
+            place = top + line - self._header
+            old = before[place] if place < len(before) else None
+            new = rows[place] if place < len(rows) else None
+            if old != new:
+                self.refresh(Region(0, line, self.size.width, 1))
+
+    def go_to(self, run: str) -> bool:
+        """Put the cursor on this run; whether it is in the list."""
+        for place, row in enumerate(self._rows):
+            if row.id == run:
+                self._move_to(place)
+                return True
+        return False
+
+    def _keep_cursor(self, run: str) -> None:
+        if not self._rows:
+            self.cursor = 0
+            self.post_message(self.Moved(""))
+            return
+        if self.row is not None and self.row.id == run:
+            return
+        places = {row.id: place for place, row in enumerate(self._rows)} if run else {}
+        self._move_to(places.get(run, min(self.cursor, len(self._rows) - 1)))
+        if run not in places and self.row is not None:
+            self.post_message(self.Moved(self.row.id))
+
+    @property
+    def _header(self) -> int:
+        return 1 if self.wide else 0
+
+    def action_move(self, by: int) -> None:
+        """Move the cursor by lines."""
+        self._move_to(self.cursor + by)
+
+    def action_page(self, by: int) -> None:
+        """Move the cursor by screens."""
+        self._move_to(self.cursor + by * max(1, self.size.height - self._header - 1))
+
+    def action_ends(self, end: int) -> None:
+        """Move the cursor to the first run or the last."""
+        self._move_to(0 if end == 0 else len(self._rows) - 1)
+
+    def _move_to(self, place: int) -> None:
+        place = max(0, min(place, len(self._rows) - 1))
+        if place == self.cursor:
+            return
+        before, self.cursor = self.cursor, place
+        top, height = self.scroll_offset.y, max(1, self.size.height - self._header)
+        if place < top or place >= top + height:
+            self.scroll_to(y=place if place < top else place - height + 1, animate=False, immediate=True)
+        for changed in (before, place):
+            line = changed - self.scroll_offset.y + self._header
+            if 0 <= line < self.size.height:
+                self.refresh(Region(0, line, self.size.width, 1))
+        if self.row is not None:
+            self.post_message(self.Moved(self.row.id))
+
+    def on_click(self, event: events.Click) -> None:
+        """Move to the run that was clicked; a second click opens it."""
+        place = self.scroll_offset.y + event.y - self._header
+        if event.y < self._header or place >= len(self._rows):
+            return
+        self._move_to(place)
+        if event.chain >= 2 and self.row is not None:
+            self.post_message(self.Opened(self.row.id))
+
+    def on_resize(self) -> None:
+        """The header comes and goes with the width."""
+        self.virtual_size = Size(self.size.width, len(self._rows) + self._header)
+        self.refresh()
+
+    def notify_style_update(self) -> None:
+        """Another theme, other colours."""
+        super().notify_style_update()
+        self._styles.clear()
+
+    def _style(self, name: str) -> Style:
+        if name not in self._styles:
+            self._styles[name] = self.get_component_rich_style(f"run-table--{name}", partial=True)
+        return self._styles[name]
+
+    def render_line(self, y: int) -> Strip:
+        """A line of the screen."""
+        width = self.size.width
+        columns = COLUMNS if self.wide else NARROW
+        if self.wide and y == 0:
+            return self._draw_header(columns, width)
+        place = self.scroll_offset.y + y - self._header
+        if place >= len(self._rows):
+            return Strip.blank(width, self.rich_style)
+        return self._draw_row(self._rows[place], columns, width, under_cursor=place == self.cursor)
+
+    def _draw_header(self, columns: Sequence[Column], width: int) -> Strip:
+        key, descending = self._sorted
+        style = self.rich_style + self._style("header")
+        segments = [Segment("   ", style)]
+        for column, room in _rooms(columns, width - 3):
+            arrow = ("▾" if descending else "▴") if column.key == key else ""
+            segments.append(Segment(fit(column.title + arrow, room - 1, right=column.right) + " ", style))
+        return Strip(segments).adjust_cell_length(width, style)
+
+    def _draw_row(self, row: RunRow, columns: Sequence[Column], width: int, *, under_cursor: bool) -> Strip:
+        base = self.rich_style + (self._style("cursor") if under_cursor else Style.null())
+        sign, tone = SIGNS["stalled" if row.stalled else str(row.state)]
+        colour = self._marked.get(row.id)
+        segments = [
+            Segment("▌" if colour else " ", base + Style.parse(colour) if colour else base),
+            Segment(f"{sign} ", base + self._style(tone)),
+        ]
+        for column, room in _rooms(columns, width - 3):
+            text = fit(column.text(row), room - 1, right=column.right)
+            quiet = base + self._style("dim") if column.quiet and not under_cursor else base
+            segments.append(Segment(f"{text} ", base + self._style(tone) if column.toned else quiet))
+        return Strip(segments).adjust_cell_length(width, base)
+
+
+def _rooms(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
+    """The columns that fit, the most wanted first, each with its width; what is left over goes to the elastic one."""
+    kept = sorted(columns, key=lambda column: column.rank)
+    while len(kept) > 1 and sum(column.width for column in kept) > width:
+        kept.pop()
+    spare = width - sum(column.width for column in kept)
+    return [(column, column.width + (max(0, spare) if column.elastic else 0)) for column in columns if column in kept]
