@@ -107,7 +107,9 @@ def _read(path: Path, device: torch.device | str) -> tuple[dict[str, str], dict[
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            # Clones, because what lies in the mapped file isn't aligned as torch's own memory is: other code paths of
+            # the processor would compute with it, to other last bits. And the file may be cut while it is mapped.
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is not a whole checkpoint: {error}.", _OTHER) from None
     if header.get("format") != FORMAT:
