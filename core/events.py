@@ -131,6 +131,23 @@ class EarlyStopped(Event, tag="early_stopped", frozen=True):
     psnr: float | None = None
 
 
+class StopsCompared(Event, tag="stops_compared", frozen=True):
+    """At the end of a fit, for each image in order: what the truth-free stop gave, and what was possible.
+
+    `psnr` and `ssim` are those of the image at the stop, iteration `at`; `peak` is the best PSNR that the restoration
+    ever had, at `peak_at`, known only with the truth; `final` is that of the last iteration. The gap is peak - psnr.
+    """
+
+    step: int
+    rule: str
+    at: list[int]
+    psnr: list[float]
+    peak: list[float]
+    peak_at: list[int]
+    final: list[float]
+    ssim: list[float] = []
+
+
 class ImageSaved(Event, tag="image_saved", frozen=True):
     """A PNG was written. `file` is relative to the run folder; `panels` names what is shown, in order."""
 
@@ -205,6 +222,7 @@ AnyEvent: TypeAlias = (
     | CheckpointStored
     | PsnrMeasured
     | EarlyStopped
+    | StopsCompared
     | ImageSaved
     | SamplesEvaluated
     | RestorationScored

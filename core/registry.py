@@ -14,6 +14,8 @@ from core.errors import UserError, suggest
 NETWORKS: dict[str, str] = {
     "tutorial": "core.ddpm.tutorial:TutorialNetwork",
     "skip": "core.dip.skip:SkipNetwork",
+    "decoder": "core.dip.decoder:DecoderNetwork",
+    "fashion-classifier": "core.quality.classifier:FashionClassifier",
 }
 """Networks by the name that configs and checkpoints use. Each class has `name` (its key here) and `arguments`, the
 keyword arguments, plain values all, that build it again."""

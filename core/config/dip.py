@@ -1,4 +1,4 @@
-"""Options of the Deep Image Prior: its network, its optimiser, and how often it is looked at."""
+"""Options of the Deep Image Prior: its network, its optimiser, when it stops, and how often it is looked at."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from core.config.section import Positive, PositiveFloat, Section
 class DipConfig(Section, frozen=True):
     """An hourglass fitted to each degraded image from a fixed random input (Ulyanov et al., CVPR 2018)."""
 
-    iterations: Annotated[Positive, Meta(description="optimiser steps on each image")] = 600
-    network: Annotated[Literal["skip"], Meta(description="the untrained network whose structure is the prior")] = "skip"
+    iterations: Annotated[Positive, Meta(description="optimiser steps on each image, at most")] = 600
+    network: Annotated[
+        Literal["skip", "decoder"], Meta(description="the untrained network: skip hourglass or deep decoder")
+    ] = "skip"
     scales: Annotated[
         int,
         Meta(ge=0, le=8, description="times the image is halved at most; never below 3 pixels a side"),
     ] = 3
-    channels: Annotated[Positive, Meta(description="feature maps at every scale")] = 64
-    skip_channels: Annotated[int, Meta(ge=0, description="feature maps that bypass each scale")] = 4
+    channels: Annotated[Positive, Meta(description="feature maps at every scale")] = 32
+    skip_channels: Annotated[int, Meta(ge=0, description="feature maps that bypass each scale (skip)")] = 4
     upsampling: Annotated[
         Literal["bilinear", "nearest"], Meta(description="how features are enlarged on the way up")
     ] = "bilinear"
@@ -29,4 +31,25 @@ class DipConfig(Section, frozen=True):
     average: Annotated[
         float, Meta(ge=0, lt=1, description="weight of the past in the running average of outputs; 0 turns it off")
     ] = 0.99
-    measure_every: Annotated[Positive, Meta(description="iterations between two looks at loss and PSNR")] = 10
+    sgld: Annotated[
+        float, Meta(ge=0, description="std of noise on the weights at each step, in learning rates; 0: no Langevin")
+    ] = 0.0
+    backtrack: Annotated[
+        float,
+        Meta(ge=0, description="fall of the fit, in dB, after which it goes back to its last good state; 0: never"),
+    ] = 5.0
+    stop: Annotated[
+        Literal["variance", "held-out", "discrepancy", "never"],
+        Meta(description="rule that picks the image without the truth; never: the last one"),
+    ] = "variance"
+    window: Annotated[int, Meta(ge=2, description="outputs in the moving variance")] = 30
+    patience: Annotated[Positive, Meta(description="iterations without a better score before a fit stops")] = 100
+    held_out: Annotated[
+        float, Meta(gt=0, lt=1, description="share of the measured values that the fit never sees (held-out)")
+    ] = 0.05
+    run_on: Annotated[
+        bool, Meta(description="go on to the last iteration when every image has stopped, to see the fall")
+    ] = False
+    batch: Annotated[int, Meta(ge=0, description="images in one network; 0: as many as fit in memory")] = 0
+    measure_every: Annotated[Positive, Meta(description="iterations between two looks at loss, PSNR and SSIM")] = 10
+    picture_every: Annotated[int, Meta(ge=0, description="iterations between two pictures; 0: only the last")] = 100

@@ -85,7 +85,7 @@ class RunConfig(Section, tag_field="kind", frozen=True):
 class DipRun(RunConfig, tag="dip", frozen=True):
     """Fit a Deep Image Prior to each of a few degraded images."""
 
-    experiment: ClassVar[str] = "core.dip.run:DipRun"
+    experiment: ClassVar[str] = "core.dip.run:DipExperiment"
 
     images: ImagesConfig = ImagesConfig()
     task: Task = Denoise()

@@ -71,16 +71,20 @@ class SkipNetwork(nn.Module):
     @classmethod
     def for_images(cls, shape: tuple[int, int, int], options: DipConfig, priors: int = 1) -> Self:
         """The network of a config for images of shape (C, H, W)."""
-        channels, height, width = shape
+        channels, *size = shape
         return cls(
             options.input_channels,
             channels,
-            min(options.scales, most_scales(height, width)),
+            min(options.scales, most_scales(*size)),
             channels=options.channels,
             skip_channels=options.skip_channels,
             upsampling=options.upsampling,
             priors=priors,
         )
+
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """Of the random input z: that of the image."""
+        return height, width
 
     def forward(self, z: Tensor) -> Tensor:
         """Images from random inputs."""

@@ -1,0 +1,224 @@
+"""The fit of any number of images, of any sizes, as something that one iterates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.dip.batch import PriorBatch
+from core.errors import UserError
+from core.events import EarlyStopped, Event, Item, Message, Pictures, PsnrMeasured, State, Step, StopsCompared
+from core.metrics import SSIM_WINDOW, psnr, ssim
+
+
+class DipFit:
+    """Take batches of priors on side by side, so that one count of iterations holds for all images.
+
+    `places` says where each batch's images stand in the order that events and results use. Yields a `Step` for every
+    iteration (on an accelerator, for every look), `EarlyStopped`, a `Message` for each way back, `PsnrMeasured` (SSIM
+    is that of the restoration), pictures of the restorations so far, and at the end `StopsCompared`. Ends after
+    `iterations`, or when every image has stopped, unless `run_on`.
+
+    Raises UserError when the fit of an image is no longer finite.
+    """
+
+    def __init__(
+        self,
+        batches: Sequence[PriorBatch],
+        places: Sequence[Sequence[int]],
+        *,
+        iterations: int,
+        measure_every: int = 10,
+        picture_every: int = 0,
+        run_on: bool = False,
+    ) -> None:
+        self.batches = batches
+        self.places = places
+        self.iterations = iterations
+        self.measure_every = measure_every
+        self.picture_every = picture_every
+        self.run_on = run_on
+        self.stride = 1 if batches[0].y.device.type == "cpu" else measure_every
+        self.known = all(batch.truth is not None for batch in batches)
+        self.step = 0
+        self._told = 0
+
+    def __iter__(self) -> Iterator[Item]:
+        # What there is to tell depends on the state alone, so a resumed fit goes on in the middle of it.
+        while True:
+            for item in self._items()[self._told :]:
+                self._told += 1
+                yield item
+            if self.finished:
+                return
+            for _ in range(min(self.stride, self.iterations - self.step)):
+                for batch in self.batches:
+                    batch.advance()
+                self.step += 1
+            self._told = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is no iteration left to do."""
+        if self.step >= self.iterations:
+            return True
+        return not self.run_on and all(bool((batch.stopping.decided > 0).all()) for batch in self.batches)
+
+    @property
+    def restored(self) -> list[Tensor]:
+        """Each image (C, H, W) at its stop, or at the best score so far."""
+        return self.gather(lambda batch: list(batch.stopping.restored))
+
+    def gather(self, values: Callable[[PriorBatch], Sequence[Any] | Tensor]) -> list[Any]:
+        """What each batch says of each of its images, in the order of the images."""
+        found: dict[int, Any] = {}
+        for batch, places in zip(self.batches, self.places, strict=True):
+            told = values(batch)
+            found.update(zip(places, told.tolist() if isinstance(told, Tensor) else told, strict=True))
+        return [found[place] for place in sorted(found)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs; valid between two items, and to be stored before the next one."""
+        return {"step": self.step, "told": self._told, "batches": [batch.state_dict() for batch in self.batches]}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from where `state_dict` was called, with the same batches."""
+        self.step, self._told = state["step"], state["told"]
+        for batch, its_state in zip(self.batches, state["batches"], strict=True):
+            batch.load_state_dict(its_state)
+
+    def _items(self) -> list[Item]:
+        """All that there is to tell of the present iteration."""
+        if self.step == 0:
+            return []
+        losses = self.gather(lambda batch: batch.loss)
+        measuring = self.step % self.measure_every == 0 or self.finished
+        if measuring:
+            self._refuse_infinite(losses)
+        items: list[Item] = [
+            Step(step=self.step, loss=sum(losses) / len(losses), lr=self.batches[0].options.lr),
+            *self._ways_back(),
+            *self._stops(),
+        ]
+        if measuring and self.known:
+            items.append(self._measured(losses))
+        if self.picture_every and self.step % self.picture_every == 0:
+            items += self.pictures("fit", f"Iteration {self.step}", lambda batch: batch.restored, numbered=True)
+        if self.finished and self.known:
+            items.append(self._compared())
+        return items
+
+    def _refuse_infinite(self, losses: list[float]) -> None:
+        for image, loss in enumerate(losses):
+            if not math.isfinite(loss) and not self.batches[0].options.backtrack:
+                raise UserError(
+                    f"The fit of image {image} became {loss} at iteration {self.step}.",
+                    "Lower dip.lr, or let it go back with dip.backtrack=5.",
+                )
+
+    def _since_last_look(self, step: int) -> bool:
+        return (self.step - 1) // self.stride * self.stride < step <= self.step
+
+    def _ways_back(self) -> list[Event]:
+        fall = self.batches[0].options.backtrack
+        return [
+            Message(
+                text=f"The fit of image {image} fell by {fall:g} dB; it went back at iteration {at}", level="warning"
+            )
+            for image, at in enumerate(self.gather(lambda batch: batch.backtracked))
+            if self._since_last_look(at)
+        ]
+
+    def _stops(self) -> list[Event]:
+        """The images that stopped since the last look; at the end, also those whose best score never got old."""
+        decided = self.gather(lambda batch: batch.stopping.decided)
+        rule = self.batches[0].stopping.rule.name
+        stopped = [
+            image
+            for image, step in enumerate(decided)
+            if self._since_last_look(step) or (step == 0 and self.finished and rule != "never")
+        ]
+        if not stopped:
+            return []
+        at = self.gather(lambda batch: batch.stopping.at)
+        values: list[Any] = self.gather(_psnr_at_stop) if self.known else [None] * len(at)
+        return [
+            EarlyStopped(step=self.step, image=image, at=at[image], rule=rule, psnr=values[image]) for image in stopped
+        ]
+
+    def _measured(self, losses: list[float]) -> PsnrMeasured:
+        values = self.gather(lambda batch: batch.output_psnr)
+        averaging = self.batches[0].options.average > 0
+        return PsnrMeasured(
+            step=self.step,
+            psnr=values,
+            mean=sum(values) / len(values),
+            loss=losses,
+            ssim=self._ssim(lambda batch: batch.restored),
+            averaged=self.gather(_psnr_now) if averaging else [],
+        )
+
+    def _compared(self) -> StopsCompared:
+        return StopsCompared(
+            step=self.step,
+            rule=self.batches[0].stopping.rule.name,
+            at=self.gather(lambda batch: batch.stopping.at),
+            psnr=self.gather(_psnr_at_stop),
+            peak=self.gather(lambda batch: batch.peak),
+            peak_at=self.gather(lambda batch: batch.peak_at),
+            final=self.gather(_psnr_now),
+            ssim=self._ssim(lambda batch: batch.stopping.restored),
+        )
+
+    def _ssim(self, images: Callable[[PriorBatch], Tensor]) -> list[float]:
+        """Of each image; empty where one is too small for it."""
+        if any(min(batch.restored.shape[-2:]) < SSIM_WINDOW for batch in self.batches):
+            return []
+        return self.gather(lambda batch: ssim(images(batch), _truth(batch)))
+
+    def pictures(
+        self, name: str, title: str, images: Callable[[PriorBatch], Tensor], *, numbered: bool = False
+    ) -> list[Item]:
+        """Degraded, restored and (where known) true images side by side: a picture for each size that there is."""
+        panels = ("degraded", "restored", "truth") if self.known else ("degraded", "restored")
+        shown = self.gather(lambda batch: list(torch.stack(_panels(batch, images(batch)), 1)))
+        sizes: dict[torch.Size, list[Tensor]] = {}
+        for row in shown:
+            sizes.setdefault(row.shape, []).append(row)
+        made: list[Item] = []
+        for size, rows in sizes.items():
+            made.append(
+                Pictures(
+                    name=name if len(sizes) == 1 else f"{name}-{size[-1]}x{size[-2]}",
+                    images=torch.cat(rows).clamp(0, 1),
+                    step=self.step,
+                    title=title,
+                    columns=len(panels) * max(1, round(math.sqrt(len(rows) / len(panels)))),
+                    panels=panels,
+                    numbered=numbered,
+                )
+            )
+        return made
+
+
+def _truth(batch: PriorBatch) -> Tensor:
+    assert batch.truth is not None
+    return batch.truth
+
+
+def _psnr_now(batch: PriorBatch) -> Tensor:
+    return psnr(batch.restored, _truth(batch))
+
+
+def _psnr_at_stop(batch: PriorBatch) -> Tensor:
+    return psnr(batch.stopping.restored, _truth(batch))
+
+
+def _panels(batch: PriorBatch, images: Tensor) -> list[Tensor]:
+    """What is shown of a batch: y, as large as the image, the image, and the truth where it is known."""
+    y = batch.y if batch.y.shape == images.shape else batch.degradation.operator.pinv(batch.y)
+    return [y, images] if batch.truth is None else [y, images, batch.truth]
