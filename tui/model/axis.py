@@ -10,6 +10,7 @@ _MANTISSAS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _LOG_MANTISSAS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
 _LOG_TICKS = ((1.0, 2.0, 3.0, 4.0, 5.0, 7.0), (1.0, 2.0, 3.0, 5.0), (1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
 _CLOCK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+_ROOM = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 _FINE = 12
 """Limits lie on a grid of about this many lines across the data: close to it, and still for most new values."""
 
@@ -59,13 +60,17 @@ def logarithmic(low: float, high: float, wanted: int) -> Scale:
 
 
 def counted(high: float, wanted: int, *, exact: bool = False) -> Scale:
-    """An axis of steps or epochs from 0 to `high`, or to the next round number; its end is labelled."""
+    """An axis of steps or epochs from 0 to `high`, or with some room to grow; its end is labelled.
+
+    Room, because all of the chart is drawn anew when the axis changes.
+    """
     upper = max(high, 1.0)
     if not exact:
-        grid = max(1.0, _round_step(upper / _FINE))
-        upper = math.ceil(upper / grid - 1e-9) * grid
+        scale = 10.0 ** math.floor(math.log10(upper))
+        upper = max(1.0, next(room for room in _ROOM if room * scale >= upper * (1 - 1e-9)) * scale)
     step = _round_step(upper / max(1.0, wanted - 1.0))
     step = max(1.0, 5.0 if step == 2.5 else step)
+    upper = math.ceil(upper)
     return _ended(step, upper, count)
 
 
@@ -74,7 +79,7 @@ def clock(high: float, wanted: int, *, exact: bool = False) -> Scale:
     upper = max(high, 1.0)
     step = _clock_step(upper / max(1.0, wanted - 1.0))
     if not exact:
-        grid = _clock_step(upper / _FINE)
+        grid = _clock_step(upper / 4)
         upper = math.ceil(upper / grid - 1e-9) * grid
     return _ended(step, upper, _clock_label)
 

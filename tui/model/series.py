@@ -151,7 +151,10 @@ class RunSeries:
         return AXES if self.epochs or (self.started and self.started.epochs) else ("step", "time")
 
     def limit(self, axis: Axis) -> float | None:
-        """Where the axis will end, if the run said so beforehand."""
+        """Where the axis ends: for a run that has ended where that is, else where it said that it would, if it did."""
+        track = self._timeline()
+        if self.ended is not None and len(track):
+            return track.x(axis)[-1]
         if self.started is None:
             return None
         total = {"step": self.started.steps, "epoch": self.started.epochs, "time": 0}[axis]
@@ -257,6 +260,7 @@ class RunSeries:
         )
 
     def _timeline(self) -> Track:
+        """The track that tells most: the cursor walks along it."""
         return max((self._losses, self._psnr, self._epochs), key=len)
 
     # Taking events in

@@ -79,6 +79,8 @@ class LineChart(LinesWidget):
         self._log_y = False
         self._cursor: float | None = None
         self._binners: dict[tuple[str, int, bool], Binner] = {}
+        self._drawn: tuple[plot.Plot, int, int] | None = None
+        self._body: list[list[Segment]] = []
 
     def show(
         self,
@@ -113,9 +115,17 @@ class LineChart(LinesWidget):
         if plotted is None:
             note = Segment(self._empty.center(width)[:width], self.tone("chart--note"))
             return [*lines, *[[]] * ((body - 1) // 2), [note]]
-        styles = _Styles(self)
-        lines += [[Segment(text, styles[role]) for text, role in runs] for runs in plot.render(plotted, width, body)]
-        return lines
+        dots = plot.on_dots(plotted, width, body)
+        if (dots, width, body) != self._drawn:
+            self._drawn = dots, width, body
+            styles = _Styles(self)
+            self._body = [[Segment(text, styles[role]) for text, role in runs] for runs in plot.render(*self._drawn)]
+        return [*lines, *self._body]
+
+    def notify_style_update(self) -> None:
+        """Another theme, other colours."""
+        self._drawn = None
+        super().notify_style_update()
 
     def _header(self, width: int) -> list[Segment]:
         left = [Segment(self._title, self.tone("chart--title"))]
@@ -133,7 +143,7 @@ class LineChart(LinesWidget):
         ends = [series.x[-1] for series in self._series if len(series.x)]
         if not ends:
             return None
-        canvas = width - plot.GUTTER - 1
+        canvas, rows = plot.canvas(width, height)
         x = self._x_scale(max(ends), canvas)
         binned = [(series, *self._binner(series, x, 2 * canvas).follow(series.x, series.y)) for series in self._series]
         values = [value for _, _, ys in binned for value in ys if math.isfinite(value)]
@@ -143,7 +153,7 @@ class LineChart(LinesWidget):
             values = [value for value in values if value > 0]
         if not values:
             return None
-        wanted = max(2, height // 3)
+        wanted = max(3, (rows + 1) // 3)
         y = (axes.logarithmic if log else axes.linear)(min(values), max(values), wanted)
         lift = _log10 if log else float
         faint_first = sorted(binned, key=lambda found: not found[0].faint)

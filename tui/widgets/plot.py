@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tui.model.axis import Scale
@@ -17,11 +17,13 @@ AXIS, TICK, CURSOR, MARK, LOST = range(1, 6)
 SERIES, FAINT = 16, 32
 GUTTER = 6
 """Room for the numbers of the y axis, the same for all charts so that they line up."""
+FLAT = 3
+"""Up to this height there is no room for an x axis."""
 _CODE = re.compile(r"\x1b\[(?:38;5;(\d+)|[\d;]*)m|([^\x1b]+)")
 
 
 class Line(NamedTuple):
-    """Points to be joined, in the coordinates of the axes; a `y` that is NaN parts them."""
+    """Points to be joined; a `y` that is NaN parts them."""
 
     role: int
     x: Sequence[float]
@@ -45,7 +47,7 @@ class Run(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """All that is drawn."""
+    """All that is drawn, in the coordinates of its axes."""
 
     x: Scale
     y: Scale
@@ -56,8 +58,31 @@ class Plot(NamedTuple):
     """What the x axis counts; it stands in the corner."""
 
 
+def canvas(width: int, height: int) -> tuple[int, int]:
+    """The columns and rows of a chart of this size that are left for the curves."""
+    return width - GUTTER - 1, height - 2 if height > FLAT else height
+
+
+def on_dots(plot: Plot, width: int, height: int) -> Plot:
+    """The plot in whole braille dots from the lower left, as they will be seen: what looks the same is equal."""
+    columns, rows = canvas(width, height)
+    x, place_x = _dotted(plot.x, 2 * columns)
+    y, place_y = _dotted(plot.y, 4 * rows)
+    lines = []
+    for line in plot.lines:
+        dots: list[tuple[float, float]] = []
+        for at, value in zip(line.x, line.y, strict=True):
+            dot = (place_x(at), place_y(value)) if math.isfinite(value) else (0.0, math.nan)
+            if not dots or (dot != dots[-1] and not (math.isnan(dot[1]) and math.isnan(dots[-1][1]))):
+                dots.append(dot)
+        lines.append(Line(line.role, [dot[0] for dot in dots], [dot[1] for dot in dots]))
+    signs = [Sign(sign.role, place_x(sign.x), place_y(sign.y), sign.character) for sign in plot.signs]
+    cursor = None if plot.cursor is None else place_x(plot.cursor)
+    return Plot(x, y, lines, signs, cursor, plot.label)
+
+
 def render(plot: Plot, width: int, height: int) -> list[list[Run]]:
-    """The lines of text of a chart of this size; below 3 lines there is no room for an x axis."""
+    """The lines of text of a chart of this size, given on dots; where it is `FLAT` it has no x axis."""
     import plotext
 
     plotext.terminal.limit(False, False)
@@ -67,12 +92,11 @@ def render(plot: Plot, width: int, height: int) -> list[list[Run]]:
     figure.plot_size(width, height)
     figure.canvas("default")
     figure.axes(False)
-    with_x = height > 3
-    if with_x:
+    if height > FLAT:
         figure.axes(True, axis="x", side="lower", pixel=_pixel(AXIS))
     figure.axes(True, axis="y", side="left", pixel=_pixel(AXIS))
-    _ruler(figure.ruler("x", "lower"), plot.x, [*plot.x.labels] if with_x else None)
-    _ruler(figure.ruler("y", "left"), plot.y, [label.rjust(GUTTER) for label in plot.y.labels])
+    _ruler(figure.ruler("x", "lower"), plot.x, [*plot.x.labels] if height > FLAT else None)
+    _ruler(figure.ruler("y", "left"), plot.y, [label[:GUTTER].rjust(GUTTER) for label in plot.y.labels])
     if plot.cursor is not None:
         figure.line(plot.cursor, orientation=1, pixel=_pixel(CURSOR))
     for line in plot.lines:
@@ -80,9 +104,19 @@ def render(plot: Plot, width: int, height: int) -> list[list[Run]]:
     for sign in plot.signs:
         figure.draw(figure.signal([sign.x], [sign.y], marker=plotext.marker(sign.character, _pixel(sign.role))))
     drawn = [_runs(text) for text in figure.build().string().split("\n")[:height]]
-    if with_x and plot.label and drawn:
+    if height > FLAT and plot.label and drawn:
         drawn[-1] = _in_corner(drawn[-1], plot.label)
     return drawn
+
+
+def _dotted(scale: Scale, dots: int) -> tuple[Scale, Callable[[float], float]]:
+    """An axis counted in dots, and what brings a value to the middle of its dot."""
+    per_dot = (scale.upper - scale.lower) / dots
+
+    def place(value: float) -> float:
+        return min(dots - 1, max(0, math.floor((value - scale.lower) / per_dot + 1e-6))) + 0.5
+
+    return Scale(0.0, float(dots), tuple(map(place, scale.ticks)), scale.labels), place
 
 
 def _pixel(role: int) -> Any:
@@ -105,24 +139,14 @@ def _draw(figure: Any, line: Line) -> None:
     """A line with gaps: points that are no numbers are left out, and what follows them is not joined to them."""
     import plotext
 
-    x: list[float] = []
-    y: list[float] = []
-    parted: list[int] = []
-    gap = False
-    for at, value in zip(line.x, line.y, strict=True):
-        if math.isnan(value):
-            gap = True
-            continue
-        if gap:
-            parted.append(len(x))
-            gap = False
-        x.append(at)
-        y.append(value)
-    if not x:
+    finite = [index for index, value in enumerate(line.y) if not math.isnan(value)]
+    if not finite:
         return
+    x, y = [line.x[index] for index in finite], [line.y[index] for index in finite]
     signal = figure.signal(x, y, marker=plotext.marker("braille", _pixel(line.role))).lines()
-    for index in parted:
-        signal.line(index, False)
+    for place in range(1, len(finite)):
+        if finite[place] != finite[place - 1] + 1:
+            signal.line(place, False)
     figure.draw(signal)
 
 

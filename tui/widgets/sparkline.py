@@ -122,7 +122,7 @@ class PsnrSparkline(LinesWidget):
         if room < FACTS_WIDTH + 8:
             return facts if room >= 9 else []
         peak, stop = curve.peak, curve.stop
-        if peak is not None:
+        if peak is not None and _is_past(curve):
             facts.append(Segment(f"  {PEAK}{_decibel(peak.value)} @{peak.step}", self.tone("spark--peak")))
         if stop is not None:
             lost = "" if peak is None or math.isnan(stop.value) else f" ({stop.value - peak.value:+.1f})"
@@ -135,7 +135,7 @@ class PsnrSparkline(LinesWidget):
         scale = (width - 1) / last if last > 0 else 0.0
         stop = None if curve.stop is None else round(curve.stop.step * scale)
         text = list(_columns(curve, width, scale))
-        for spot, sign in ((curve.stop, STOP), (curve.peak, PEAK)):
+        for spot, sign in ((curve.stop, STOP), (curve.peak if _is_past(curve) else None, PEAK)):
             if spot is not None and (at := min(width - 1, round(spot.step * scale))) < len(text):
                 text[at] = BOTH if text[at] == STOP else sign
         segments = [
@@ -162,8 +162,8 @@ def _columns(curve: PsnrCurve, width: int, scale: float) -> str:
     finite = [value for value in best.values() if math.isfinite(value)]
     if not finite:
         return LOST if best else ""
-    top = max(finite)
-    bottom = max(min(finite), top - SPAN_DB)
+    top = math.ceil(max(finite) * 2) / 2  # in halves, so that not every new peak moves all bars
+    bottom = max(math.floor(min(finite) * 2) / 2, top - SPAN_DB)
     text, shown = [], " "
     for column in range(max(best) + 1):
         if column in best:
@@ -182,6 +182,11 @@ def _at(curve: PsnrCurve, step: float | None) -> float:
         return curve.y[-1]
     before = [value for at, value in zip(curve.x, curve.y, strict=True) if at <= step]
     return before[-1] if before else math.nan
+
+
+def _is_past(curve: PsnrCurve) -> bool:
+    """Whether the peak is behind: as long as a curve climbs, its peak is its end."""
+    return curve.peak is not None and len(curve.x) > 0 and curve.peak.step < curve.x[-1]
 
 
 def _decibel(value: float) -> str:
