@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+import torch
+from torch import Tensor
+
+from core.config import DipConfig, parse_task
+from core.degrade import degrade
+from core.dip.batch import PriorBatch
+from core.errors import UserError
+
+SMALL = DipConfig(scales=2, channels=6, skip_channels=2, input_channels=4, window=3, patience=50)
+TRUTH = torch.rand(3, 1, 12, 13, generator=torch.Generator().manual_seed(0))
+SHAPE = (1, 12, 13)
+
+
+def options(**changes: object) -> DipConfig:
+    return msgspec.structs.replace(SMALL, **changes)
+
+
+def batch(
+    chosen: DipConfig, task: str = "denoise", places: list[int] | None = None, *, known: bool = True, seed: int = 3
+) -> PriorBatch:
+    places = places or [0, 1, 2]
+    truth = TRUTH[places].to(torch.get_default_dtype())
+    y, degradation = degrade(parse_task(task), truth, places)
+    return PriorBatch(y, degradation, chosen, SHAPE, seed=seed, truth=truth if known else None)
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("network", ["skip", "decoder"])
+@pytest.mark.parametrize("task", ["denoise", "inpaint:missing=0.5", "superres:factor=2"])
+def test_many_at_once_are_the_same_as_one_by_one(network: str, task: str) -> None:
+    """Float64, a few steps: a network of three priors makes the three fits that each image has alone."""
+    chosen = options(network=network, sgld=0.5)
+    together = batch(chosen, task)
+    alone = [batch(chosen, task, [place]) for place in range(3)]
+    for _ in range(6):
+        for fit in (together, *alone):
+            fit.advance()
+    assert torch.allclose(together.restored, torch.cat([fit.restored for fit in alone]), atol=1e-9)
+    assert torch.allclose(together.loss, torch.cat([fit.loss for fit in alone]), atol=1e-9)
+    assert torch.allclose(together.stopping.best, torch.cat([fit.stopping.best for fit in alone]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("task", ["denoise", "denoise:noise=salt-and-pepper", "deblur:sigma=2"])
+def test_it_learns(task: str) -> None:
+    fit = batch(options(lr=0.02), task)
+    fit.advance()
+    first = fit.loss
+    for _ in range(60):
+        fit.advance()
+    assert (fit.loss < 0.8 * first).all()
+
+
+def test_the_truth_is_for_reporting_only() -> None:
+    with_truth, without = batch(SMALL), batch(SMALL, known=False)
+    for _ in range(12):
+        with_truth.advance()
+        without.advance()
+    assert torch.equal(with_truth.restored, without.restored)
+    assert torch.equal(with_truth.stopping.restored, without.stopping.restored)
+
+
+def test_same_seed_same_fit_and_another_seed_another() -> None:
+    fits = [batch(SMALL, seed=seed) for seed in (1, 1, 2)]
+    for fit in fits:
+        fit.advance()
+    assert torch.equal(fits[0].restored, fits[1].restored)
+    assert not torch.equal(fits[0].restored, fits[2].restored)
+
+
+@pytest.mark.parametrize("cut", [4, 10, 13])
+def test_it_goes_on_bit_for_bit(cut: int) -> None:
+    chosen = options(sgld=0.5, backtrack=0.5)
+    whole, first, second = batch(chosen), batch(chosen), batch(chosen)
+    for _ in range(25):
+        whole.advance()
+    for _ in range(cut):
+        first.advance()
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for _ in range(25 - cut):
+        second.advance()
+    assert torch.equal(second.restored, whole.restored)
+    assert torch.equal(second.stopping.restored, whole.stopping.restored)
+    assert torch.equal(second.peak, whole.peak)
+    assert torch.equal(second.backtracked, whole.backtracked)
+
+
+def test_the_average_is_that_of_its_definition() -> None:
+    """w rises as t / (t + 9) to its limit; with 0 there is none."""
+    outputs: list[Tensor] = []
+    fit, plain = batch(options(average=0.6)), batch(options(average=0.0))
+    expected = torch.zeros(())
+    for t in range(20):
+        fit.advance()
+        plain.advance()
+        outputs.append(plain.restored)
+        weight = min(0.6, t / (t + 9))
+        expected = weight * expected + (1 - weight) * outputs[-1]
+    assert torch.allclose(fit.restored, expected, atol=1e-5)
+
+
+def weights_of(fit: PriorBatch, image: int) -> list[Tensor]:
+    return [row[image].clone() for row in fit._rows()]
+
+
+def test_only_the_image_whose_fit_fell_goes_back() -> None:
+    """Weights and both moments return to the last good state, and nothing else changes."""
+    fit = batch(options(backtrack=5.0))
+    for _ in range(10):
+        fit.advance()
+    good = weights_of(fit, 1)
+    with torch.no_grad():
+        for row in fit._rows():
+            row[1] += 3.0
+    for _ in range(9):
+        fit.advance()
+    fit.good_loss[1] = 1e-6
+    other = batch(options(backtrack=0.0))
+    for _ in range(19):
+        other.advance()
+    fit.advance()
+    other.advance()
+    assert fit.backtracked.tolist() == [0, 20, 0]
+    assert all(torch.equal(a, b) for a, b in zip(weights_of(fit, 1), good, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(weights_of(fit, 0), weights_of(other, 0), strict=True))
+
+
+def test_an_image_that_is_no_longer_finite_goes_back_too() -> None:
+    fit = batch(options(backtrack=5.0))
+    for _ in range(10):
+        fit.advance()
+    with torch.no_grad():
+        fit._rows()[0][2] = torch.nan
+    for _ in range(10):
+        fit.advance()
+    assert fit.backtracked.tolist() == [0, 0, 20]
+    fit.advance()
+    assert torch.isfinite(fit.loss).all()
+
+
+def test_what_is_held_out_is_never_fitted() -> None:
+    fit = batch(options(stop="held-out", held_out=0.3), "inpaint:missing=0.4")
+    measured = fit.degradation.operator.measured(fit.y)
+    assert torch.equal(fit.hidden + fit.fitted, measured)
+    assert 0.1 < fit.hidden.sum() / measured.sum() < 0.5
+    twin = batch(options(stop="held-out", held_out=0.3), "inpaint:missing=0.4")
+    twin.y = twin.y + 9 * twin.hidden
+    for _ in range(5):
+        fit.advance()
+        twin.advance()
+    assert torch.equal(fit.restored, twin.restored)
+    assert not torch.equal(fit.stopping.best, twin.stopping.best)
+
+
+@pytest.mark.parametrize("task", ["denoise:noise=salt-and-pepper", "superres:factor=2"])
+def test_the_discrepancy_principle_is_refused_without_a_noise_level(task: str) -> None:
+    with pytest.raises(UserError, match="needs a noise level"):
+        batch(options(stop="discrepancy"), task)

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import math
+
+import msgspec
+import pytest
+import torch
+
+from core.config import DipConfig, parse_task
+from core.degrade import degrade
+from core.dip.batch import PriorBatch
+from core.dip.fit import DipFit
+from core.errors import UserError
+from core.events import EarlyStopped, Event, Message, Pictures, PsnrMeasured, Step, StopsCompared
+from core.metrics import psnr
+
+SMALL = DipConfig(scales=2, channels=6, skip_channels=2, input_channels=4, window=3, patience=4)
+
+
+def batches(chosen: DipConfig, *, known: bool = True) -> list[PriorBatch]:
+    """Two images of 12x12 and one of 11x15."""
+    made = []
+    for count, height, width in ((2, 12, 12), (1, 11, 15)):
+        truth = torch.rand(count, 1, height, width, generator=torch.Generator().manual_seed(height))
+        y, degradation = degrade(parse_task("denoise:sigma=10"), truth, range(count))
+        made.append(PriorBatch(y, degradation, chosen, (1, height, width), truth=truth if known else None))
+    return made
+
+
+def fit(
+    iterations: int = 12, *, known: bool = True, run_on: bool = True, picture_every: int = 0, **changes: object
+) -> DipFit:
+    chosen = msgspec.structs.replace(SMALL, **changes)
+    return DipFit(
+        batches(chosen, known=known),
+        [[0, 2], [1]],
+        iterations=iterations,
+        measure_every=5,
+        picture_every=picture_every,
+        run_on=run_on,
+    )
+
+
+def test_one_count_of_iterations_holds_for_all_images() -> None:
+    made = fit()
+    events = list(made)
+    assert [event.step for event in events if isinstance(event, Step)] == list(range(1, 13))
+    measured = [event for event in events if isinstance(event, PsnrMeasured)]
+    assert [event.step for event in measured] == [5, 10, 12]
+    last = measured[-1]
+    expected = [made.batches[0].loss[0], made.batches[1].loss[0], made.batches[0].loss[1]]
+    assert last.loss == pytest.approx([loss.item() for loss in expected])
+    assert last.mean == pytest.approx(sum(last.psnr) / 3)
+    assert len(last.ssim) == len(last.averaged) == 3
+
+
+def test_results_come_in_the_order_of_the_images() -> None:
+    made = fit()
+    list(made)
+    assert [tuple(image.shape[-2:]) for image in made.restored] == [(12, 12), (11, 15), (12, 12)]
+
+
+def test_the_stop_is_told_once_for_each_image_with_the_psnr_of_what_is_returned() -> None:
+    made = fit(iterations=40, patience=4)
+    events = list(made)
+    stops = {event.image: event for event in events if isinstance(event, EarlyStopped)}
+    assert len([event for event in events if isinstance(event, EarlyStopped)]) == len(stops) == 3
+    compared = events[-1]
+    assert isinstance(compared, StopsCompared)
+    truths = made.gather(lambda batch: list(batch.truth))  # type: ignore[arg-type]
+    for image, restored in enumerate(made.restored):
+        value = psnr(restored.unsqueeze(0), truths[image].unsqueeze(0)).item()
+        assert stops[image].psnr == pytest.approx(value)
+        assert compared.psnr[image] == pytest.approx(value)
+        assert compared.at[image] == stops[image].at
+        assert compared.peak[image] >= max(value, compared.final[image]) - 1e-6
+
+
+def test_it_ends_when_every_image_has_stopped_unless_it_runs_on() -> None:
+    short = fit(iterations=200, patience=2, run_on=False)
+    stops = [event.step for event in short if isinstance(event, EarlyStopped)]
+    assert short.step == max(stops) < 200
+    long = fit(iterations=40, patience=2)
+    list(long)
+    assert long.step == 40
+
+
+def test_without_the_truth_there_are_no_figures_that_need_it() -> None:
+    events = list(fit(known=False))
+    assert not [event for event in events if isinstance(event, PsnrMeasured | StopsCompared)]
+    assert all(event.psnr is None for event in events if isinstance(event, EarlyStopped))
+
+
+def test_pictures_come_at_their_interval_one_for_each_size() -> None:
+    pictures = [item for item in fit(picture_every=6) if isinstance(item, Pictures)]
+    assert [(item.step, item.name) for item in pictures] == [
+        (6, "fit-12x12"),
+        (6, "fit-15x11"),
+        (12, "fit-12x12"),
+        (12, "fit-15x11"),
+    ]
+    assert [len(item.images) for item in pictures[:2]] == [6, 3]
+    assert pictures[0].panels == ("degraded", "restored", "truth")
+
+
+@pytest.mark.parametrize("taken", [1, 9, 17, 22])
+def test_it_goes_on_in_the_middle_of_what_it_tells(taken: int) -> None:
+    """After any item; a state may be stored between the PSNR of an iteration and its pictures."""
+    whole = [repr_of(item) for item in fit(picture_every=5)]
+    first, second = fit(picture_every=5), fit(picture_every=5)
+    told = []
+    for item in first:
+        told.append(repr_of(item))
+        if len(told) == taken:
+            break
+    second.load_state_dict(first.state_dict())
+    assert told + [repr_of(item) for item in second] == whole
+
+
+def repr_of(item: object) -> str:
+    return repr(item) if isinstance(item, Event) else f"{item}"
+
+
+def test_a_way_back_is_told() -> None:
+    made = fit(iterations=20)
+    told = []
+    for item in made:
+        if isinstance(item, Step) and item.step == 15:
+            made.batches[1].good_loss.fill_(1e-9)
+        if isinstance(item, Message):
+            told.append(item.text)
+    assert told == ["The fit of image 1 fell by 5 dB; it went back at iteration 20"]
+
+
+def test_a_fit_that_is_no_longer_finite_ends_with_its_image() -> None:
+    made = fit(backtrack=0.0)
+    with pytest.raises(UserError, match="image 1 became nan"):
+        for item in made:
+            if isinstance(item, Step) and item.step == 3:
+                with torch.no_grad():
+                    next(made.batches[1].network.parameters()).fill_(math.nan)
