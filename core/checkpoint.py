@@ -22,7 +22,8 @@ from core import files, registry
 from core.errors import UserError
 from core.events import State
 
-FORMAT = "dipddpm-1"
+HEADER = "dipddpm"
+FORMAT = 1
 _TENSOR = "__tensor__"
 _INTEGER_KEYS = "__integer_keys__"
 """Marks a mapping whose keys were integers, as those of an optimiser's state are; JSON knows only strings."""
@@ -47,9 +48,9 @@ def save(path: Path, state: State, network: nn.Module | None = None) -> Stored:
         described = {"name": network.name, "arguments": network.arguments}
         state = {**state, "network": network.state_dict()}
     tensors: dict[str, torch.Tensor] = {}
-    values = _flatten(state, "", tensors)
-    header = {"format": FORMAT, "values": json.dumps(values), "network": json.dumps(described)}
-    content = safetensors.save(tensors, header)
+    header = {"format": FORMAT, "network": described, "values": _flatten(state, "", tensors)}
+    # One entry, because safetensors writes several in any order, and the same state shall have the same digest.
+    content = safetensors.save(tensors, {HEADER: json.dumps(header)})
     files.replace(path, content)
     return Stored(path, hashlib.sha256(content).hexdigest(), len(content))
 
@@ -60,7 +61,7 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
     Raises UserError for a file that is missing, damaged, or holds no network.
     """
     header, tensors = _read(Path(path), device)
-    described = _json(header, "network", path)
+    described = header.get("network")
     if not described:
         raise UserError(f"{path} holds no network.", "Give a best.safetensors or last.safetensors of a run.")
     try:
@@ -84,7 +85,7 @@ def load_state(path: Path | str, device: torch.device | str = "cpu") -> dict[str
     """
     header, tensors = _read(Path(path), device)
     try:
-        state = _rebuild(_json(header, "values", path), "", tensors)
+        state = _rebuild(header["values"], "", tensors)
     except (KeyError, ValueError, AttributeError, RecursionError):
         state = None
     if not isinstance(state, dict):
@@ -101,30 +102,28 @@ def digest(path: Path) -> str:
 _OTHER = "Take another checkpoint of the run, or train it again."
 
 
-def _read(path: Path, device: torch.device | str) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+def _read(path: Path, device: torch.device | str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if not path.is_file():
         raise UserError(f"There is no checkpoint at {path}.", "Check the path, or see the files with dipddpm show.")
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
-            header = file.metadata() or {}
+            header = _header((file.metadata() or {}).get(HEADER, ""))
             # Clones, because what lies in the mapped file isn't aligned as torch's own memory is: other code paths of
             # the processor would compute with it, to other last bits. And the file may be cut while it is mapped.
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is not a whole checkpoint: {error}.", _OTHER) from None
-    if header.get("format") != FORMAT:
+    if header is None:
         raise UserError(f"{path} is no checkpoint of this program.", "Give a file that a run has stored.")
     return header, tensors
 
 
-def _json(header: dict[str, str], key: str, path: Path | str) -> dict[str, Any]:
+def _header(text: str) -> dict[str, Any] | None:
     try:
-        values = json.loads(header.get(key, "{}"))
+        header = json.loads(text)
     except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise UserError(f"The header of {path} is damaged.", _OTHER)
-    return values
+        return None
+    return header if isinstance(header, dict) and header.get("format") == FORMAT else None
 
 
 def _flatten(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:

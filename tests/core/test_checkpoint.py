@@ -75,6 +75,11 @@ def test_every_state_comes_back(tmp_path_factory: pytest.TempPathFactory, state:
     assert stored.bytes == path.stat().st_size
 
 
+def test_the_same_state_has_the_same_digest(tmp_path: Path) -> None:
+    state = {"weights": torch.arange(5.0), "epoch": 3, "more": {"half": torch.ones(2, dtype=torch.bfloat16)}}
+    assert len({checkpoint.save(tmp_path / str(n), state).sha256 for n in range(20)}) == 1
+
+
 def test_views_and_shared_memory_come_back(tmp_path: Path) -> None:
     whole = torch.arange(12.0).view(3, 4)
     state = {"whole": whole, "column": whole[:, 1], "turned": whole.t(), "again": whole, "wide": whole[:1].expand(5, 4)}
@@ -133,28 +138,32 @@ def test_nothing_is_drawn_from_the_global_generator(tmp_path: Path) -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-def stored(path: Path, header: dict[str, str] | None, tensors: dict[str, torch.Tensor] | None = None) -> Path:
-    save_file(tensors or {}, path, metadata=header)
+def stored(path: Path, header: str, tensors: dict[str, torch.Tensor] | None = None) -> Path:
+    """A file with our mark and a header of anybody's making."""
+    save_file(tensors or {}, path, metadata={checkpoint.HEADER: header})
     return path
 
 
-FORMAT = {"format": checkpoint.FORMAT}
-
-
 @pytest.mark.parametrize(
-    "header",
+    "values",
     [
-        FORMAT | {"values": "no json"},
-        FORMAT | {"values": "[" * 100_000},
-        FORMAT | {"values": "[]"},
-        FORMAT | {"values": '"__tensor__"'},
-        FORMAT | {"values": '{"a": "__tensor__"}'},
-        FORMAT | {"values": '{"a": {"__integer_keys__": 3}}'},
-        FORMAT | {"values": '{"a": {"__integer_keys__": {"x": 1}}}'},
+        "[]",
+        "3",
+        "null",
+        '"__tensor__"',
+        '{"a": "__tensor__"}',
+        '{"a": {"__integer_keys__": 3}}',
+        '{"a": {"__integer_keys__": {"x": 1}}}',
     ],
 )
-def test_a_tampered_header_is_refused(header: dict[str, str], tmp_path: Path) -> None:
+def test_a_tampered_header_is_refused(values: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="damaged"):
+        checkpoint.load_state(stored(tmp_path / "f", f'{{"format": 1, "values": {values}}}'))
+
+
+@pytest.mark.parametrize("header", ["", "no json", "[" * 100_000, "[]", "{}", '{"format": 99, "values": {}}'])
+def test_a_header_that_is_not_ours_is_refused(header: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no checkpoint of this program"):
         checkpoint.load_state(stored(tmp_path / "f", header))
 
 
@@ -163,7 +172,8 @@ def test_foreign_missing_and_cut_files_are_refused(read: Any, tmp_path: Path) ->
     with pytest.raises(UserError, match="no checkpoint at"):
         read(tmp_path / "none")
     with pytest.raises(UserError, match="no checkpoint of this program"):
-        read(stored(tmp_path / "foreign", None, {"w": torch.ones(2)}))
+        save_file({"w": torch.ones(2)}, tmp_path / "foreign")
+        read(tmp_path / "foreign")
     checkpoint.save(tmp_path / "whole", {"a": torch.ones(100)}, TutorialNetwork(timesteps=5))
     whole = (tmp_path / "whole").read_bytes()
     for cut in (0, 1, 8, 9, 100, len(whole) // 2, len(whole) - 1):
@@ -175,8 +185,8 @@ def test_foreign_missing_and_cut_files_are_refused(read: Any, tmp_path: Path) ->
 @given(st.binary(max_size=200), st.integers(0, 2000))
 def test_no_bytes_raise_anything_else(tmp_path_factory: pytest.TempPathFactory, noise: bytes, at: int) -> None:
     path = tmp_path_factory.mktemp("noise") / "f"
-    header = FORMAT | {"values": json.dumps({"a": {"b": "__tensor__", "c": [1, 2]}}), "network": "{}"}
-    content = safetensors_bytes({"a.b": torch.ones(300)}, header)
+    header = {"format": 1, "network": {}, "values": {"a": {"b": "__tensor__", "c": [1, 2]}}}
+    content = safetensors_bytes({"a.b": torch.ones(300)}, {checkpoint.HEADER: json.dumps(header)})
     path.write_bytes(content[:at] + noise + content[at + len(noise) :])
     try:
         checkpoint.load_state(path)
@@ -200,12 +210,12 @@ def test_no_bytes_raise_anything_else(tmp_path_factory: pytest.TempPathFactory, 
 )
 def test_what_fits_no_network_is_refused(network: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=words):
-        checkpoint.load(stored(tmp_path / "f", FORMAT | {"values": "{}", "network": network}))
+        checkpoint.load(stored(tmp_path / "f", f'{{"format": 1, "values": {{}}, "network": {network}}}'))
 
 
 def test_a_stranger_s_name_imports_nothing(tmp_path: Path) -> None:
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    stored(tmp_path / "f", FORMAT | {"network": '{"name": "evil:Network", "arguments": {}}'})
+    stored(tmp_path / "f", '{"format": 1, "network": {"name": "evil:Network", "arguments": {}}}')
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from core import checkpoint\nfrom core.errors import UserError\n"
