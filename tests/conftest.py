@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from core.config import DdpmRun
+    from core.runs import Run, RunsFolder
 
 # Here rather than in a fixture, so that torch sees it on import and workers inherit it: two tests may share a core.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -29,23 +36,67 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def runs_root() -> Iterator[Path]:
-    """The runs folder of this test; what still runs in it at the end is ended."""
+def runs(own_folders: None) -> Iterator[RunsFolder]:
+    """The runs folder of this test, as the command line finds it; what still runs in it at the end is ended."""
     from core import launch
     from core.runs import RunsFolder
 
-    root = launch.runs_root(None)
-    yield root
-    end_workers(RunsFolder(root))
+    folder = RunsFolder(launch.runs_root(None))
+    yield folder
+    end_workers(folder)
 
 
-def end_workers(runs: object) -> None:
+def end_workers(runs: RunsFolder) -> None:
     """Kill the workers of a runs folder, each only if it still is the very process that its run names."""
-    import signal
-
     from core import launch
-    from core.runs import RunsFolder
 
-    assert isinstance(runs, RunsFolder)
     for run in runs.runs():
         launch.send_signal(run, signal.SIGKILL)
+    for child in launch._children:
+        child.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., DdpmRun]:
+    """A real training in miniature: seconds, on images that ship with the program."""
+
+    def build(**settings: Any) -> DdpmRun:
+        from core import config as configs
+
+        given = {"data.dataset": "fashion-mini", "data.train_images": 512, "ddpm.epochs": 4, "ddpm.samples": 0}
+        dotted = {key.replace("__", "."): value for key, value in settings.items()}
+        return cast("DdpmRun", configs.build("ddpm", settings={**given, "device": "cpu", "threads": 1, **dotted}))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., Any]:
+    """Wait until something holds; what it gave."""
+
+    def wait(holds: Callable[[], Any], seconds: float = 120.0) -> Any:
+        end = time.monotonic() + seconds
+        while not (given := holds()):
+            assert time.monotonic() < end, f"not within {seconds:g} s"
+            time.sleep(0.02)
+        return given
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., DdpmRun], until: Callable[..., Any]) -> Run:
+    """A run that nothing disturbed, to compare the others with. Not to be changed."""
+    from core import launch
+    from core.runs import RunsFolder
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIPDDPM_SLOTS_DIR", str(tmp_path_factory.mktemp("slots")))
+        runs = RunsFolder(tmp_path_factory.mktemp("finished"))
+        run = runs.create(tiny(name="finished"))
+        launch.start(run)
+        try:
+            until(lambda: not run.look().state.live)
+        finally:
+            end_workers(runs)
+    return run
