@@ -43,7 +43,7 @@ class LinesWidget(Widget):
         dirty = [
             Region(start, y, end - start, 1)
             for y, (old, new) in enumerate(zip(before, drawn, strict=True))
-            if old is not new and old != new
+            if old != new
             for start, end in changed(old, new)
         ]
         if dirty:
