@@ -23,7 +23,7 @@ _CODE = re.compile(r"\x1b\[(?:38;5;(\d+)|[\d;]*)m|([^\x1b]+)")
 
 
 class Line(NamedTuple):
-    """Points to be joined; a `y` that is NaN parts them."""
+    """Points to be joined; a `y` that is not finite parts them."""
 
     role: int
     x: Sequence[float]
@@ -72,9 +72,7 @@ def on_dots(plot: Plot, width: int, height: int) -> Plot:
     for line in plot.lines:
         dots: list[tuple[float, float]] = []
         for at, value in zip(line.x, line.y, strict=True):
-            dot = (place_x(at), place_y(value)) if math.isfinite(value) else (0.0, math.nan)
-            if not dots or (dot != dots[-1] and not (math.isnan(dot[1]) and math.isnan(dots[-1][1]))):
-                dots.append(dot)
+            _extend(dots, (place_x(at), place_y(value)) if math.isfinite(value) else (math.inf, math.inf))
         lines.append(Line(line.role, [dot[0] for dot in dots], [dot[1] for dot in dots]))
     signs = [Sign(sign.role, place_x(sign.x), place_y(sign.y), sign.character) for sign in plot.signs]
     cursor = None if plot.cursor is None else place_x(plot.cursor)
@@ -109,6 +107,16 @@ def render(plot: Plot, width: int, height: int) -> list[list[Run]]:
     return drawn
 
 
+def _extend(dots: list[tuple[float, float]], dot: tuple[float, float]) -> None:
+    """Add a dot, unless it adds nothing: it is the last one again, or goes on with a level stretch."""
+    if dots and dot == dots[-1]:
+        return
+    if len(dots) > 1 and dots[-2][1] == dots[-1][1] == dot[1]:
+        dots[-1] = dot
+    else:
+        dots.append(dot)
+
+
 def _dotted(scale: Scale, dots: int) -> tuple[Scale, Callable[[float], float]]:
     """An axis counted in dots, and what brings a value to the middle of its dot."""
     per_dot = (scale.upper - scale.lower) / dots
@@ -139,7 +147,7 @@ def _draw(figure: Any, line: Line) -> None:
     """A line with gaps: points that are no numbers are left out, and what follows them is not joined to them."""
     import plotext
 
-    finite = [index for index, value in enumerate(line.y) if not math.isnan(value)]
+    finite = [index for index, value in enumerate(line.y) if math.isfinite(value)]
     if not finite:
         return
     x, y = [line.x[index] for index in finite], [line.y[index] for index in finite]
