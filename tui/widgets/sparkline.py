@@ -19,10 +19,11 @@ BARS = "▁▂▃▄▅▆▇█"
 PEAK, STOP, BOTH, LOST = "▲", "▼", "◆", "×"
 SPAN_DB = 6.0
 """What lies further below the peak is drawn at the bottom: a fall of half a decibel after the peak must be seen."""
-CELL_WIDTH = 46
+CELL_WIDTH = 50
 """Images stand side by side where each has this much room."""
 LABEL_WIDTH = 11
-FACTS_WIDTH = 34
+SHORT_FACTS, FULL_FACTS = 22, 36
+FEWEST_BARS = 8
 
 
 class PsnrSparkline(LinesWidget):
@@ -116,18 +117,21 @@ class PsnrSparkline(LinesWidget):
         return Segment.adjust_line_length([*left, *bars, *facts], width)
 
     def _facts(self, curve: PsnrCurve, room: int) -> list[Segment]:
-        """The value, the peak and the stop, as far as there is room for them."""
-        value = _at(curve, self._cursor)
-        facts = [Segment(f" {_decibel(value)} dB".rjust(9), self.tone("spark--value"))]
-        if room < FACTS_WIDTH + 8:
-            return facts if room >= 9 else []
-        peak, stop = curve.peak, curve.stop
-        if peak is not None and _is_past(curve):
-            facts.append(Segment(f"  {PEAK}{_decibel(peak.value)} @{peak.step}", self.tone("spark--peak")))
-        if stop is not None:
-            lost = "" if peak is None or math.isnan(stop.value) else f" ({stop.value - peak.value:+.1f})"
-            facts.append(Segment(f"  {STOP}{stop.step}{lost}", self.tone("spark--stop")))
-        missing = FACTS_WIDTH - Segment.get_line_length(facts)
+        """The value, the peak and the stop, in more or fewer words by the room there is."""
+        value = f"{_decibel(_at(curve, self._cursor))} dB"
+        facts = [Segment(value.rjust(9), self.tone("spark--value"))]
+        if room < SHORT_FACTS + FEWEST_BARS:
+            return facts if room >= 9 + FEWEST_BARS else []
+        full = room >= FULL_FACTS + 2 * FEWEST_BARS
+        if curve.peak is not None and _is_past(curve):
+            where = f" @{curve.peak.step}" if full else ""
+            facts.append(Segment(f" {PEAK}{_decibel(curve.peak.value)}{where}", self.tone("spark--peak")))
+        if curve.stop is not None:
+            known = curve.peak is not None and math.isfinite(curve.stop.value)
+            lost = f"{curve.stop.value - curve.peak.value:+.2f}" if known and curve.peak else ""
+            where = f"{curve.stop.step} " if full or not lost else ""
+            facts.append(Segment(f" {STOP}{where}{lost}", self.tone("spark--stop")))
+        missing = (FULL_FACTS if full else SHORT_FACTS) - Segment.get_line_length(facts)
         return [*facts, Segment(" " * max(0, missing))]
 
     def _bars(self, curve: PsnrCurve, width: int) -> list[Segment]:
