@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -107,7 +108,8 @@ class PictureView(LinesWidget):
         """The caption, and the picture in characters unless it is shown in pixels."""
         lines = [[Segment(self._caption, self.tone("picture--caption"))]]
         if self._trouble:
-            return [*lines, [Segment(printable(self._trouble), self.tone("picture--trouble"))]]
+            told = textwrap.wrap(printable(self._trouble), width)
+            return lines + [[Segment(line, self.tone("picture--trouble"))] for line in told]
         if self._image is None or self._pixels is not None or height < 2:
             return lines
         colours = None if self.app.no_color else self.app.console.color_system
