@@ -121,12 +121,14 @@ def _left(row: RunRow) -> str:
     return duration(row.eta) if row.eta is not None and row.state.live else ""
 
 
-def _what(row: RunRow) -> str:
-    return f"{row.kind:<6} {row.name or row.method}" if row.kind else printable(row.id, 60)
-
-
+TIGHT: tuple[Column, ...] = (
+    Column("name", "run", 12, title, 0, elastic=True),
+    Column("state", "", 12, status, 1, right=True, quiet=True),
+)
+"""For a list beside a pane on a small terminal."""
 NARROW: tuple[Column, ...] = (
-    Column("name", "run", 12, _what, 0, elastic=True),
+    Column("kind", "kind", 7, lambda row: row.kind, 2),
+    Column("name", "run", 12, lambda row: row.name or row.method or printable(row.id, 60), 0, elastic=True),
     Column("state", "", 13, status, 1, right=True, quiet=True),
 )
 COLUMNS: tuple[Column, ...] = (

@@ -43,7 +43,8 @@ class Console(App[None]):
         Binding("T", "theme", "theme", show=False),
         Binding("question_mark", "help", "help", key_display="?"),
         Binding("ctrl+p", "command_palette", "all commands", show=False, priority=True),
-        Binding("q,ctrl+q,ctrl+c", "quit", "quit", key_display="q"),
+        Binding("q,ctrl+q", "quit", "quit", key_display="q"),
+        Binding("ctrl+c", "quit", "quit", show=False, priority=True),
     ]
 
     def __init__(self, options: Options) -> None:
@@ -51,6 +52,11 @@ class Console(App[None]):
         self.options = options
         self.preferences = preferences.load()
         self.runs = RunsFolder(options.root)
+        for theme in THEMES.values():
+            self.register_theme(theme)
+        # Quietly: telling of a change would have every style computed twice at the start.
+        self.set_reactive(Console.theme, self.preferences.theme)
+        self.stylesheet.set_variables(self.get_css_variables())
         self.deleted: list[str] = []
         """Runs that `u` can bring back, the last one last."""
         self.arriving = ""
@@ -79,11 +85,9 @@ class Console(App[None]):
 
     def get_default_screen(self) -> Screen[object]:
         """The main screen."""
-        for theme in THEMES.values():
-            self.register_theme(theme)
-        self.theme = self.preferences.theme
         follower = Follower(self.options.root, self._post, self.options.fps)
         self._main = MainScreen(follower)
+        follower.start()  # the first rows are there by the time that there is a screen to show them on
         return self._main  # type: ignore[return-value]
 
     def _post(self, message: object) -> None:

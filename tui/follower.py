@@ -22,7 +22,10 @@ from tui.model.tail import TextTail
 
 CHUNK = 1 << 18
 """Bytes of a log that make one message: some two thousand events."""
+COURTESY_SECONDS = 0.1
 HOST_SECONDS = 2.0
+FIRST_HOST_SECONDS = 0.3
+"""Loading what speaks to the driver would hold up the first frame."""
 
 
 @dataclass
@@ -74,7 +77,7 @@ class Follower(threading.Thread):
         self._readers: dict[str, EventReader] = {}
         self._scanner = RunScanner(root)
         self._host = HostSampler()
-        self._host_at = 0.0
+        self._host_at = time.monotonic() + FIRST_HOST_SECONDS - HOST_SECONDS
 
     def watch(self, runs: Sequence[str]) -> None:
         """Follow these logs from now on. A log that was followed before goes on where it was left."""
@@ -114,6 +117,11 @@ class Follower(threading.Thread):
     def _scan(self) -> None:
         for rows, complete in self._scanner.scan():
             self._post(RunsScanned(rows, complete))
+            if not complete:
+                # The run that is looked at goes before the end of a long list.
+                self._wake.wait(COURTESY_SECONDS)
+                self._wake.clear()
+                self._read_logs()
 
     def _read_logs(self) -> None:
         for run in self._watched:

@@ -64,7 +64,7 @@ class ComparePane(Pane):
         lines = []
         for compared in view.marked:
             found = [line for line in compared.series.loss(preferences.axis, preferences.smoothing) if not line.faint]
-            lines += [_named(compared, line) for line in found[:1] if len(line.x)]
+            lines += [_named(compared, line, self._name_cells(view)) for line in found[:1] if len(line.x)]
         chart = self.query_one("#compare-loss", LineChart)
         chart.display = bool(lines)
         note = "log y" if preferences.log_y else ""
@@ -74,10 +74,15 @@ class ComparePane(Pane):
         lines = []
         for compared in view.marked:
             curves = compared.series.psnr()
-            lines += [Series(title(compared.row), c.x, c.y, compared.colour_index) for c in curves[:1]]
+            cells = self._name_cells(view)
+            lines += [_named(compared, Series("", c.x, c.y), cells) for c in curves[:1]]
         chart = self.query_one("#compare-psnr", LineChart)
         chart.display = bool(lines) and (self.size.height >= CURVES_ROWS or not self.query_one("#compare-loss").display)
         chart.show(lines, x_label="step")
+
+    def _name_cells(self, view: View) -> int:
+        """What a name may take of a legend, so that all of them fit."""
+        return max(6, min(NAME_CELLS, (self.size.width - 24) // max(1, len(view.marked)) - 4))
 
     # The table
 
@@ -138,8 +143,8 @@ class ComparePane(Pane):
             strip.mount_all(views)
 
 
-def _named(compared: Compared, line: Series) -> Series:
-    return line._replace(name=fit(title(compared.row), NAME_CELLS).rstrip(), colour=compared.colour_index)
+def _named(compared: Compared, line: Series, cells: int) -> Series:
+    return line._replace(name=fit(title(compared.row), cells).rstrip(), colour=compared.colour_index)
 
 
 def _config(compared: Compared) -> AnyRun | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import ClassVar
 
 from rich.style import Style
@@ -109,13 +110,15 @@ class Help(ModalScreen[None]):
             yield Static(self._page(), markup=False)
 
     def _page(self) -> Text:
-        width = 20 if self.app.size.width >= 90 else 12
+        width = 22
+        room = min(104, self.app.size.width - 12)
         page = Text()
         for title, keys in self._sections:
             page.append(f"\n{title}\n", Style(bold=True))
             for key, words in keys:
-                gap = "\n" + " " * (width + 2) if len(key) > width else " " * (width - len(key))
-                page.append(f"  {key}{gap}{words}\n")
+                first, *more = wrap(words, max(20, room - width))
+                page.append(f"  {key:<{width}}", Style(bold=True))
+                page.append(f"{first}\n" + "".join(f"{'':<{width + 2}}{line}\n" for line in more))
         return page
 
     def action_scroll(self, by: int) -> None:

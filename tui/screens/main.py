@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from textual import events, on
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from core.errors import UserError
 from core.runs import Run, State
 from tui.follower import EventsRead, Follower, HostSampled, RunsScanned, TextRead
 from tui.model.host import HostSample
+from tui.compositor import CellCompositor
 from tui.model.query import Query, parse
 from tui.model.runlist import RunRow, arrange
 from tui.model.series import RunSeries
@@ -62,6 +63,7 @@ class MainScreen(RunActions):
 
     def __init__(self, follower: Follower) -> None:
         super().__init__()
+        self._compositor = CellCompositor()
         self.follower = follower
         self.rows: Sequence[RunRow] = ()
         self.marked: dict[str, int] = {}
@@ -70,27 +72,25 @@ class MainScreen(RunActions):
         self._query: Query = parse("")
         self._series: OrderedDict[str, RunSeries] = OrderedDict()
         self._pane = self.preferences.pane
-        self._wanted = ""
+        self._titled = ""
         self._settling: Timer | None = None
         self._first = True
         self.settled = False
         """Whether the list and the run under its cursor have been read to their ends."""
 
     def compose(self) -> ComposeResult:
-        """The pieces; each pane comes when it is first shown."""
+        """The pieces; a pane comes when it is first shown, so that the list needn't wait for it."""
         yield HostLine()
         with Horizontal(id="body"):
             with Vertical(id="left"):
-                filtering = Input(self.preferences.filter, id="filter", compact=True, placeholder="filter: kind:hybrid")
-                filtering.cursor_blink = False
-                filtering.display = False
-                yield filtering
                 yield Static(id="list-title", markup=False)
                 yield RunTable()
             with Vertical(id="right"):
                 yield Tabs()
                 yield RunHead()
-                yield Static(id="empty", markup=False)
+                empty = Static(id="empty", markup=False)
+                empty.display = False
+                yield empty
         yield KeyLine()
 
     def on_mount(self) -> None:
@@ -98,7 +98,6 @@ class MainScreen(RunActions):
         self._query = parse(self.preferences.filter)
         self._lay_out()
         self.table.focus()
-        self.follower.start()
 
     # What comes from the follower
 
@@ -171,7 +170,9 @@ class MainScreen(RunActions):
             title += f"  /{self._query.text}"
         line = self.query_one("#list-title", Static)
         line.set_class(bool(self._query.problem), "wrong")
-        line.update(self._query.problem or title)
+        if self._titled != (title := self._query.problem or title):
+            self._titled = title
+            line.update(title)
 
     def _say_what_to_do(self, shown: int) -> None:
         empty = self.query_one("#empty", Static)
@@ -179,9 +180,9 @@ class MainScreen(RunActions):
         self.query_one(RunHead).display = bool(shown)
         for pane in self.query(Pane):
             pane.display = bool(shown) and pane.id == f"pane-{self._pane}"
-        if self.rows:
+        if not shown and self.rows:
             empty.update("No run matches the filter.\n\n/  change it     esc  show all runs")
-        else:
+        elif not shown:
             empty.update(_welcome(self.console.options.root, readonly=self.console.options.readonly))
 
     @on(RunTable.Moved)
@@ -189,7 +190,10 @@ class MainScreen(RunActions):
         self.step = None
         if self._settling is not None:
             self._settling.stop()
-        self._settling = self.set_timer(SETTLE_SECONDS, self._settled)
+        if self._series:
+            self._settling = self.set_timer(SETTLE_SECONDS, self._settled)
+        else:
+            self._settled()
         self.refresh_bindings()
 
     def _settled(self) -> None:
@@ -272,7 +276,8 @@ class MainScreen(RunActions):
         self.query_one(Tabs).shown = pane
         for other in self.query(Pane):
             other.display = other.id == f"pane-{pane}"
-        self.remove_class("history")
+        if self.has_class("history"):
+            self._use_room()
         self._watch()
         self.present()
         self.refresh_bindings()
@@ -282,9 +287,16 @@ class MainScreen(RunActions):
     def action_open(self) -> None:
         """From the wide list to the run; from the narrow one into the pane."""
         if self.has_class("history"):
-            self.remove_class("history")
+            self._use_room()
         else:
             self.app.action_focus_next()
+
+    def _use_room(self, name: str = "") -> None:
+        """Share the screen as `history` or `zoom` says, or between list and pane."""
+        self.remove_class("history", "zoom")
+        if name:
+            self.add_class(name)
+        self._lay_out()
 
     def action_back(self) -> None:
         """Undo the nearest narrowing: the time cursor, the zoom, the wide list, then the filter."""
@@ -292,24 +304,22 @@ class MainScreen(RunActions):
             self.step = None
             self.present()
         elif self.focused is not self.table:
-            self.remove_class("zoom")
+            self._use_room()
             self.table.focus()
         elif self.classes & {"zoom", "history"}:
-            self.remove_class("zoom", "history")
+            self._use_room()
         elif self._query.text:
-            self._filter_by("")
+            self.filter_by("")
         self.refresh_bindings()
 
     def action_history(self) -> None:
         """All columns of all runs, or the panes again."""
-        self.remove_class("zoom")
-        self.toggle_class("history")
+        self._use_room("" if self.has_class("history") else "history")
         self.table.focus()
 
     def action_zoom(self) -> None:
         """The pane alone, or the list beside it again."""
-        self.remove_class("history")
-        self.toggle_class("zoom")
+        self._use_room("" if self.has_class("zoom") else "zoom")
 
     def action_resize(self, by: int) -> None:
         """Make the list wider or narrower."""
@@ -376,41 +386,18 @@ class MainScreen(RunActions):
 
     def action_filter(self) -> None:
         """Write a filter; the list narrows meanwhile."""
-        self.remove_class("zoom")
-        field = self.query_one("#filter", Input)
-        field.display = True
-        field.focus()
+        from tui.widgets.filter import Filter
 
-    @on(Input.Changed, "#filter")
-    def _filter_typed(self, event: Input.Changed) -> None:
-        if event.input.display:
-            self._query = parse(event.value)
-            self.show_rows()
+        if self.has_class("zoom"):
+            self._use_room()
+        if not self.query(Filter):
+            self.query_one("#left").mount(Filter(self._query.text), before=0)
 
-    @on(Input.Submitted, "#filter")
-    def _filter_done(self) -> None:
-        self.preferences.filter = self._query.text
-        self._leave_filter()
-
-    def on_key(self, event: events.Key) -> None:
-        """Esc in the filter takes it back."""
-        field = self.query_one("#filter", Input)
-        if event.key in {"escape", "down"} and self.focused is field:
-            event.stop()
-            event.prevent_default()
-            if event.key == "escape":
-                self._filter_by("")
-            self._leave_filter()
-
-    def _filter_by(self, text: str) -> None:
-        self.preferences.filter = text
+    def filter_by(self, text: str) -> None:
+        """Show the runs that match; all of them for the empty text."""
         self._query = parse(text)
-        self.query_one("#filter", Input).value = text
+        self.preferences.filter = self._query.text
         self.show_rows()
-
-    def _leave_filter(self) -> None:
-        self.query_one("#filter", Input).display = False
-        self.table.focus()
 
     def action_sort(self) -> None:
         """Choose the column to sort by; the same one again turns the order."""
@@ -443,7 +430,8 @@ class MainScreen(RunActions):
         width = self.app.size.width
         share = 30 if width < 100 else min(48, max(38, width // 4))
         chosen = self.preferences.list_width
-        self.query_one("#left").styles.width = min(chosen, max(20, width - 40)) if chosen else share
+        beside = min(chosen, max(20, width - 40)) if chosen else share
+        self.query_one("#left").styles.width = "1fr" if self.has_class("history") else beside
         self.query_one(Tabs).shown = self._pane
 
 

@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
+from textual.app import App
 from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.screen import Screen
 from textual.types import IgnoreReturnCallbackType
 
+from tui.panes.view import Pane
 from tui.themes import SUMMARIES
+
+TEXTUALS_OWN = {"app.focus_next", "app.focus_previous", "screen.copy_text"}
 
 
 class _Command(NamedTuple):
@@ -37,7 +42,8 @@ class Commands(Provider):
         seen = set()
         for active in self.screen.active_bindings.values():
             binding = active.binding
-            if not active.enabled or not binding.description or binding.action in seen:
+            moves_about = not isinstance(active.node, Screen | App | Pane) or binding.action in TEXTUALS_OWN
+            if moves_about or not active.enabled or not binding.description or binding.action in seen:
                 continue
             seen.add(binding.action)
             key = binding.key_display or self.app.get_key_display(binding)

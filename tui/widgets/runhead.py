@@ -27,7 +27,7 @@ REMEDIES = {
 class RunHead(Widget):
     """Drawn anew only when its words change."""
 
-    DEFAULT_CSS = "RunHead { height: auto; max-height: 4; }"
+    DEFAULT_CSS = "RunHead { height: auto; min-height: 2; max-height: 4; }"
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "run-head--name",
         "run-head--dim",

@@ -19,13 +19,17 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.columns import COLUMNS, NARROW, SIGNS, Column, fit
+from tui.columns import COLUMNS, NARROW, SIGNS, TIGHT, Column, fit
 
 if TYPE_CHECKING:
     from tui.model.runlist import RunRow
 
 WIDE = 72
 """From this width on, every column has its place and the columns have names."""
+
+
+ROOMY = 34
+"""From this width on, the kind has a place of its own."""
 
 
 class RunTable(ScrollView, can_focus=True):
@@ -180,7 +184,7 @@ class RunTable(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """A line of the screen."""
         width = self.size.width
-        columns = COLUMNS if self.wide else NARROW
+        columns = COLUMNS if self.wide else NARROW if width >= ROOMY else TIGHT
         if self.wide and y == 0:
             return self._draw_header(columns, width)
         place = self.scroll_offset.y + y - self._header
