@@ -152,9 +152,9 @@ class RunSeries:
 
     def limit(self, axis: Axis) -> float | None:
         """Where the axis ends: for a run that has ended where that is, else where it said that it would, if it did."""
-        track = self._timeline()
-        if self.ended is not None and len(track):
-            return track.x(axis)[-1]
+        ends = [track.x(axis)[-1] for track in (self._losses, self._fits, self._epochs, self._psnr) if len(track)]
+        if self.ended is not None and ends:
+            return max(ends)
         if self.started is None:
             return None
         total = {"step": self.started.steps, "epoch": self.started.epochs, "time": 0}[axis]

@@ -36,9 +36,12 @@ def entries(happened: Iterable[Event]) -> list[Entry]:
     found = []
     for event in happened:
         match event:
+            case events.EpochFinished(best=True):
+                pass  # told by the best model that was stored
             case events.BestModelStored():
-                where = f"at epoch {event.epoch}" if event.epoch else f"at step {event.step}"
-                text = f"Best model {where}: {event.measure.replace('_', ' ')} {event.value:.4g} --> {event.file}"
+                where = f"epoch {event.epoch}" if event.epoch else f"step {event.step}"
+                measure = event.measure.replace("_", "-").capitalize()
+                text = f"{measure} at {where}: {event.value:.4g} --> Best model ever (stored)  {event.file}"
                 found.append(Entry(event.time, text, "best"))
             case events.RunFailed():
                 found.append(Entry(event.time, f"Failed: {event.error}", "bad"))
@@ -55,8 +58,6 @@ def _tone(event: Event) -> Tone:
             return "warning"
         case events.RunFinished():
             return "good"
-        case events.EpochFinished(best=True):
-            return "best"
         case _:
             return "plain"
 
