@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from core.config.section import Positive, PositiveFloat, Section
+from core.config.section import Positive, PositiveFloat
+from core.config.tasks import Restorer
 
 
-class DipConfig(Section, frozen=True):
+class DipConfig(Restorer, frozen=True):
     """An hourglass fitted to each degraded image from a fixed random input (Ulyanov et al., CVPR 2018)."""
 
     iterations: Annotated[Positive, Meta(description="optimiser steps on each image, at most")] = 600
@@ -26,7 +27,7 @@ class DipConfig(Section, frozen=True):
         Literal["bilinear", "nearest"], Meta(description="how features are enlarged on the way up")
     ] = "bilinear"
     input_channels: Annotated[Positive, Meta(description="channels of the random input z")] = 32
-    input_noise: Annotated[float, Meta(ge=0, description="std of fresh Gaussian noise on z at each step")] = 1 / 30
+    input_noise: Annotated[float, Meta(ge=0, description="std of fresh Gaussian noise on z at each step")] = 0.05
     lr: Annotated[PositiveFloat, Meta(description="Adam's learning rate")] = 0.01
     average: Annotated[
         float, Meta(ge=0, lt=1, description="weight of the past in the running average of outputs; 0 turns it off")
@@ -39,11 +40,19 @@ class DipConfig(Section, frozen=True):
         Meta(ge=0, description="fall of the fit, in dB, after which it goes back to its last good state; 0: never"),
     ] = 5.0
     stop: Annotated[
-        Literal["variance", "held-out", "discrepancy", "never"],
-        Meta(description="rule that picks the image without the truth; never: the last one"),
-    ] = "variance"
-    window: Annotated[int, Meta(ge=2, description="outputs in the moving variance")] = 30
-    patience: Annotated[Positive, Meta(description="iterations without a better score before a fit stops")] = 100
+        Literal["auto", "discrepancy", "variance", "held-out", "never"],
+        Meta(
+            description="rule that picks the image without the truth; auto: discrepancy where the noise level is known, "
+            "else variance; never: the last one"
+        ),
+    ] = "auto"
+    discrepancy: Annotated[
+        PositiveFloat, Meta(description="residual at which a fit stops, in shares of what the noise alone leaves")
+    ] = 0.92
+    window: Annotated[int, Meta(ge=2, description="outputs in the moving variance")] = 100
+    patience: Annotated[
+        Positive, Meta(description="iterations without a better score before a fit stops (variance, held-out)")
+    ] = 200
     held_out: Annotated[
         float, Meta(gt=0, lt=1, description="share of the measured values that the fit never sees (held-out)")
     ] = 0.05

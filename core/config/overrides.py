@@ -17,6 +17,16 @@ from core.errors import UserError, suggest
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "dip": {
         "fashion": {},
+        "classic": {
+            "dip.iterations": 3000,
+            "dip.scales": 5,
+            "dip.channels": 128,
+            "dip.input_noise": 1 / 30,
+            "dip.window": 100,
+            "dip.patience": 1000,
+            "dip.measure_every": 50,
+            "dip.picture_every": 500,
+        },
         "quick": {"dip.iterations": 150, "images.indices": "0-3"},
     },
     "ddpm": {

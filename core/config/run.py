@@ -91,6 +91,10 @@ class DipRun(RunConfig, tag="dip", frozen=True):
     task: Task = Denoise()
     dip: DipConfig = DipConfig()
 
+    def __post_init__(self) -> None:
+        if self.dip.stop == "discrepancy" and not self.task.has_noise_level():
+            raise ValueError("dip.stop = discrepancy needs a task with a noise level")
+
     @property
     def method(self) -> str:
         """The untrained network."""

@@ -37,6 +37,10 @@ class TaskOptions(Section, tag_field="name", frozen=True):
         """The options that play no part, because another one says so."""
         return {option for kind, option in _NOISE_OPTIONS.items() if kind != self.noise}
 
+    def has_noise_level(self) -> bool:
+        """Whether the mean square of the noise is known beforehand, and not nothing."""
+        return self.noise == "poisson" or (self.noise == "gaussian" and self.sigma > 0)
+
 
 class Denoise(TaskOptions, tag="denoise", frozen=True):
     """y = x + n. Gaussian noise is never clipped."""
@@ -99,6 +103,18 @@ TASKS: dict[str, type[TaskOptions]] = {
     "superres": Superres,
     "deblur": Deblur,
 }
+
+
+class Restorer(Section, frozen=True):
+    """Options of something that restores images; it says which tasks and which kinds of noise it can take."""
+
+    tasks: ClassVar[frozenset[str]] = frozenset(TASKS)
+    noises: ClassVar[frozenset[str]] = frozenset(_NOISE_OPTIONS)
+
+    @classmethod
+    def takes(cls, task: TaskOptions) -> bool:
+        """Whether it can be asked to do this task; a table says n/a where not."""
+        return task.__struct_config__.tag in cls.tasks and task.noise in cls.noises
 
 
 def parse_task(text: str) -> Task:

@@ -112,8 +112,7 @@ class PriorBatch:
             better = now > self.peak
             self.peak = torch.where(better, now, self.peak)
             self.peak_at = torch.where(better, self.step, self.peak_at)
-        residual = self._error(self.restored, self.fitted, 2)
-        look = Look(output, self.restored, residual, self._error(self.restored, self.hidden, self.power))
+        look = Look(output, self.restored, self.loss, self._error(self.restored, self.hidden, self.power))
         self.stopping.update(self.step, look)
 
     def _error(self, images: Tensor, where: Tensor, power: int) -> Tensor:
@@ -124,17 +123,20 @@ class PriorBatch:
 
     def _rule(self, shape: torch.Size) -> Rule:
         options, device = self.options, self.y.device
-        if options.stop == "variance":
-            return MovingVariance(shape, options.window, device)
-        if options.stop == "held-out":
-            return HeldOut()
-        if options.stop == "never":
-            return Never()
         expected = self.degradation.expected_residual(self.y)
+        wanted = options.stop
+        if wanted == "auto":
+            wanted = "variance" if expected is None else "discrepancy"
+        if wanted == "variance":
+            return MovingVariance(shape, options.window, device)
+        if wanted == "held-out":
+            return HeldOut()
+        if wanted == "never":
+            return Never()
         if expected is None:
             problem = "The discrepancy principle needs a noise level, and this task has none."
             raise UserError(problem, "Give the task a sigma, or use dip.stop=variance or held-out.")
-        return Discrepancy(expected)
+        return Discrepancy(options.discrepancy * expected)
 
     def _shake(self) -> None:
         """Langevin noise, alike for all priors, as everything random is."""

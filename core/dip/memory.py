@@ -39,6 +39,6 @@ def bytes_per_image(options: DipConfig, shape: tuple[int, int, int]) -> int:
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
     # Weights, their gradient, two moments, and a good state of three of them; the way back through the activations
     # takes as much again at most; outputs: the window, its sums, and a few more.
-    windows = options.window + 4 if options.stop == "variance" else 0
+    windows = options.window + 4 if options.stop in {"auto", "variance"} else 0
     image = output.numel() * output.element_size()
     return int(7 * weights + 2 * kept + (windows + 12) * image)

@@ -25,9 +25,9 @@ class Look:
     restored: Tensor
     """What would be returned now: the running average of outputs, or the output itself."""
     residual: Tensor
-    """Mean of (A restored - y)^2 over what is fitted, (B,)."""
+    """Mean of (A output - y)^2 over what is fitted, (B,)."""
     held_out: Tensor
-    """The same over what is measured but held out of the fit, (B,); NaN where nothing is."""
+    """The error of `restored` where it is measured but held out of the fit, (B,); NaN where nothing is."""
 
 
 class Rule(ABC):
@@ -101,13 +101,16 @@ class HeldOut(Rule):
 
 
 class Discrepancy(Rule):
-    """Morozov's principle: stop when the residual has come down to what the noise alone would leave."""
+    """Morozov's principle: stop when the residual has come down to what the noise alone would leave.
+
+    A little less than that serves better: by then the network has fitted some of the noise too.
+    """
 
     name = "discrepancy"
 
     def __init__(self, expected: Tensor) -> None:
         self.expected = expected
-        """Mean of (A x - y)^2 at the truth, (B,)."""
+        """The residual to stop at, (B,)."""
 
     def score(self, look: Look) -> Tensor:
         """The residual's excess over the expected one, 0 when there is none."""

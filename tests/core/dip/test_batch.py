@@ -13,7 +13,9 @@ from core.degrade import degrade
 from core.dip.batch import PriorBatch
 from core.errors import UserError
 
-SMALL = DipConfig(scales=2, channels=6, skip_channels=2, input_channels=4, window=3, patience=50)
+SMALL = DipConfig(
+    scales=2, input_noise=0.01, channels=6, skip_channels=2, input_channels=4, window=3, stop="variance", patience=50
+)
 TRUTH = torch.rand(3, 1, 12, 13, generator=torch.Generator().manual_seed(0))
 SHAPE = (1, 12, 13)
 

@@ -14,7 +14,7 @@ from core.errors import UserError
 from core.events import EarlyStopped, Event, Message, Pictures, PsnrMeasured, Step, StopsCompared
 from core.metrics import psnr
 
-SMALL = DipConfig(scales=2, channels=6, skip_channels=2, input_channels=4, window=3, patience=4)
+SMALL = DipConfig(scales=2, channels=6, skip_channels=2, input_channels=4, window=3, stop="variance", patience=4)
 
 
 def batches(chosen: DipConfig, *, known: bool = True) -> list[PriorBatch]:

@@ -40,17 +40,17 @@ def test_scales_never_fall_below_three_pixels(size: tuple[int, int], scales: int
     assert network.arguments["scales"] == min(5, scales)
 
 
-@pytest.mark.parametrize("skip_channels", [0, 3])
-def test_priors_do_not_see_each_other(skip_channels: int) -> None:
+@pytest.mark.parametrize(("channels", "skip_channels"), [(6, 0), (6, 3), (18, 2)])
+def test_priors_do_not_see_each_other(channels: int, skip_channels: int) -> None:
     """Each of three priors gives what a network of its own gives, in value and in gradient."""
-    network = SkipNetwork(4, 2, 2, channels=6, skip_channels=skip_channels, priors=3).double()
+    network = SkipNetwork(4, 2, 2, channels=channels, skip_channels=skip_channels, priors=3).double()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     z = torch.rand(3, 4, 13, 14, dtype=torch.float64)
     images = network(z)
     (images * torch.arange(1, 4).view(3, 1, 1, 1)).square().sum().backward()
     for i in range(3):
-        alone = SkipNetwork(4, 2, 2, channels=6, skip_channels=skip_channels).double()
+        alone = SkipNetwork(4, 2, 2, channels=channels, skip_channels=skip_channels).double()
         for mine, all_of_them in zip(alone.parameters(), network.parameters(), strict=True):
             mine.data = all_of_them.data.chunk(3)[i].clone()
         image = alone(z[i : i + 1])
