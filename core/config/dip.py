@@ -13,7 +13,7 @@ from core.config.tasks import Restorer
 class DipConfig(Restorer, frozen=True):
     """An hourglass fitted to each degraded image from a fixed random input (Ulyanov et al., CVPR 2018)."""
 
-    iterations: Annotated[Positive, Meta(description="optimiser steps on each image, at most")] = 600
+    iterations: Annotated[Positive, Meta(description="optimiser steps on each image, at most")] = 1000
     network: Annotated[
         Literal["skip", "decoder"], Meta(description="the untrained network: skip hourglass or deep decoder")
     ] = "skip"
