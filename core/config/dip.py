@@ -48,7 +48,7 @@ class DipConfig(Restorer, frozen=True):
     ] = "auto"
     discrepancy: Annotated[
         PositiveFloat, Meta(description="residual at which a fit stops, in shares of what the noise alone leaves")
-    ] = 0.92
+    ] = 0.9
     window: Annotated[int, Meta(ge=2, description="outputs in the moving variance")] = 100
     patience: Annotated[
         Positive, Meta(description="iterations without a better score before a fit stops (variance, held-out)")
