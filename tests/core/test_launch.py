@@ -1,0 +1,110 @@
+"""Workers that wait: the queue seen from the runs folder, and who may be signalled."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from core import events, launch, slots
+from core.config import DdpmRun
+from core.runs import EventReader, Run, RunsFolder, State, life
+
+Build = Callable[..., DdpmRun]
+Until = Callable[..., Any]
+
+
+def recorded(run: Run, kind: type) -> list[Any]:
+    return [event for event in EventReader(run.folder).read() if isinstance(event, kind)]
+
+
+def test_a_second_run_waits_for_the_first_and_now_does_not(runs: RunsFolder, tiny: Build, until: Until) -> None:
+    held = slots.acquire("something else", ["cpu"])
+    assert held is not None
+    waiting, hasty = (runs.create(tiny(ddpm__epochs=1, data__train_images=64)) for _ in range(2))
+    launch.start(waiting)
+    until(lambda: [ticket.run for _, ticket in slots.waiting()] == [waiting.id])
+    until(lambda: [event.ahead for event in recorded(waiting, events.RunQueued)] == [0, 1])
+    assert waiting.look().state is State.queued
+    worker = life.read(waiting.folder)
+    assert worker is not None
+    maps = Path(f"/proc/{worker.identity.pid}/maps").read_text()
+    assert "libtorch" not in maps, "a queue of waiting workers costs little"
+    launch.start(hasty, now=True)
+    until(lambda: hasty.look().state is State.finished)
+    assert waiting.look().state is State.queued
+    held.release()
+    until(lambda: waiting.look().state is State.finished)
+    assert slots.waiting() == []
+
+
+def test_a_waiting_run_stops_at_once_and_can_be_resumed(runs: RunsFolder, tiny: Build, until: Until) -> None:
+    held = slots.acquire("something else", ["cpu"])
+    assert held is not None
+    run = runs.create(tiny(ddpm__epochs=1, data__train_images=64))
+    launch.start(run)
+    assert launch.stop(run) is State.stopped  # maybe before the worker has looked for the first time
+    assert slots.waiting() == []
+    held.release()
+    launch.resume(run)
+    until(lambda: run.look().state is State.finished)
+
+
+def test_a_worker_that_does_not_listen_is_ended(runs: RunsFolder, tiny: Build) -> None:
+    """The ladder: request, SIGTERM, SIGKILL; here a process that heeds none but the last."""
+    run = runs.create(tiny())
+    deaf = subprocess.Popen(
+        [sys.executable, "-c", "import signal;signal.signal(15,signal.SIG_IGN);print(flush=True);signal.pause()"],
+        stdout=subprocess.PIPE,
+    )
+    assert deaf.stdout is not None
+    deaf.stdout.readline()
+    who = life.identity(deaf.pid)
+    assert who is not None
+    life.write(run.folder, life.Worker(who, alive=time.time()))
+    assert run.look().state.live
+    assert launch.stop(run, request=0.2, term=0.2) is State.crashed
+    assert deaf.wait() == -signal.SIGKILL
+    deaf.stdout.close()
+
+
+@pytest.mark.parametrize("change", [{"start": 1}, {"boot": "another"}, {"host": "elsewhere"}])
+def test_a_process_that_is_not_the_worker_is_never_signalled(
+    change: dict[str, Any], runs: RunsFolder, tiny: Build
+) -> None:
+    run = runs.create(tiny())
+    other = subprocess.Popen([sys.executable, "-c", "import sys;sys.stdin.read()"], stdin=subprocess.PIPE)
+    who = life.identity(other.pid)
+    assert who is not None
+    life.write(run.folder, life.Worker(msgspec.structs.replace(who, **change), alive=time.time()))
+    assert not launch.send_signal(run, signal.SIGKILL)
+    assert other.poll() is None
+    other.communicate()
+
+
+def test_a_zombie_counts_as_gone() -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    who = life.identity()
+    assert who is not None
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    assert life.identity(child) is None
+    os.waitpid(child, 0)
+
+
+def test_where_runs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert launch.runs_root(Path("here")) == tmp_path / "here"
+    monkeypatch.setenv("DIPDDPM_RUNS", "~/there")
+    assert launch.runs_root(None) == Path.home() / "there"
+    monkeypatch.setenv("DIPDDPM_RUNS", "")
+    assert launch.runs_root(None) == tmp_path / "runs"

@@ -1,0 +1,163 @@
+"""Slots: as many at a time as there are, in the order of arrival, and nothing left behind by a process that died."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from core import slots
+from core.errors import UserError
+from core.runs import life
+
+Until = Callable[..., Any]
+Start = Callable[..., subprocess.Popen[str]]
+
+HOLD = """
+import sys
+from core import slots
+run, *devices = sys.argv[1:]
+slot = slots.acquire(run, devices, ahead=lambda n: print("ahead", n, flush=True))
+print("got", slot.device, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Start a process that takes a slot, says so, and keeps it until its input ends."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(run: str, *devices: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", HOLD, run, *(devices or ("cpu",))]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def served(process: subprocess.Popen[str]) -> str:
+    """The device it got, however long it waited."""
+    while not (line := said(process)).startswith("got"):
+        assert line.startswith("ahead")
+    return line.removeprefix("got ")
+
+
+def waiting() -> list[str]:
+    return [ticket.run for _, ticket in slots.waiting()]
+
+
+def test_one_slot_is_served_in_the_order_of_arrival(start: Start, until: Until) -> None:
+    holders = [start("a")]
+    assert said(holders[0]) == "got cpu"
+    for run in ("b", "c", "d"):
+        holders.append(start(run))
+        until(lambda: run in waiting())  # noqa: B023
+    assert waiting() == ["b", "c", "d"]
+    assert [said(holder) for holder in holders[1:]] == ["ahead 1", "ahead 1", "ahead 2"]
+    holders[0].communicate()  # it ends as its input does
+    assert served(holders[1]) == "cpu"
+    until(lambda: waiting() == ["c", "d"])
+    holders[1].kill()  # and a kill frees the slot as well
+    assert served(holders[2]) == "cpu"
+
+
+def test_the_ticket_of_a_dead_process_holds_nobody_up(start: Start, until: Until) -> None:
+    first = start("a")
+    said(first)
+    dead = start("b")
+    until(lambda: waiting() == ["b"])
+    dead.kill()
+    dead.wait()
+    assert waiting() == []
+    assert list(slots.folder().glob("*.ticket")) == []
+    last = start("c")
+    first.communicate()
+    assert served(last) == "cpu"
+
+
+def test_a_ticket_of_a_reused_pid_or_another_boot_is_swept() -> None:
+    here = life.identity()
+    assert here is not None
+    for n, change in enumerate([{"start": here.start + 1}, {"boot": "another"}, {"pid": 2**22 + 1}]):
+        ticket = slots.Ticket("gone", ["cpu"], msgspec.structs.replace(here, **change))
+        (slots.folder() / f"{n}.ticket").write_bytes(msgspec.json.encode(ticket))
+    (slots.folder() / "9.ticket").write_bytes(b"\x00garbage")
+    os.mkfifo(slots.folder() / "99.ticket")
+    assert waiting() == []
+
+
+def test_more_slots_carry_more_runs(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIPDDPM_SLOTS", "2")
+    assert [said(start("a")), said(start("b"))] == ["got cpu"] * 2
+    assert said(start("c")) == "ahead 1"
+
+
+def test_a_run_takes_whichever_device_is_free(start: Start) -> None:
+    assert said(start("a", "cuda:0", "cuda:1")) == "got cuda:0"
+    assert said(start("b", "cuda:0", "cuda:1")) == "got cuda:1"
+    assert said(start("c", "cuda:0", "cuda:1")) == "ahead 1"
+
+
+def test_a_device_that_nobody_before_wants_is_not_left_idle(start: Start, until: Until) -> None:
+    said(start("busy", "cuda:0"))
+    start("picky", "cuda:0")
+    until(lambda: waiting() == ["picky"])
+    assert said(start("easy", "cuda:0", "cuda:1")) == "got cuda:1"
+
+
+def test_a_queue_can_be_reordered(start: Start, until: Until) -> None:
+    holder = start("a")
+    said(holder)
+    later = []
+    for run in ("b", "c"):
+        later.append(start(run))
+        until(lambda: run in waiting())  # noqa: B023
+    slots.move("c", -1)
+    assert waiting() == ["c", "b"]
+    slots.move("nobody", 1)
+    holder.communicate()
+    assert served(later[1]) == "cpu"
+    assert waiting() == ["b"]
+
+
+def test_one_gives_up_without_a_trace(start: Start) -> None:
+    said(start("a"))
+    began = time.monotonic()
+    assert slots.acquire("b", ["cpu"], given_up=lambda: time.monotonic() > began + 0.1) is None
+    assert waiting() == []
+
+
+def test_a_slot_that_is_given_back_can_be_had_again() -> None:
+    for _ in range(2):
+        slot = slots.acquire("a", ["cpu"])
+        assert slot is not None
+        slot.release()
+        slot.release()
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "many", "", "1.5"])
+def test_a_number_of_slots_that_is_none_is_refused(number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIPDDPM_SLOTS", number)
+    with pytest.raises(UserError, match="DIPDDPM_SLOTS"):
+        slots.per_device()
+
+
+def test_the_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
+    assert slots.folder() == tmp_path / "slots"
+    assert slots.folder().stat().st_mode & 0o777 == 0o700
