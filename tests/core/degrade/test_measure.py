@@ -7,8 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.config import TASKS, parse_task
-from core.config.tasks import Deblur, Denoise, Inpaint, Superres, format_task
+from core.config import Deblur, Denoise, Inpaint, Superres, parse_task
 from core.degrade import Degradation, degrade
 from core.errors import UserError
 from core.images import save_png
@@ -26,16 +25,6 @@ texts = st.sampled_from(
         "deblur:kernel=motion,width=9,angle=45,sigma=0",
     ]
 )
-
-
-@given(texts)
-def test_a_task_is_written_as_it_is_read(text: str) -> None:
-    assert format_task(parse_task(text)) == text
-
-
-def test_every_task_can_be_written_and_read_back() -> None:
-    for task in TASKS.values():
-        assert parse_task(format_task(task())) == task()
 
 
 @settings(max_examples=20, deadline=None)

@@ -1,0 +1,81 @@
+"""Tasks as people write them: what is written is what is read, and what can't be is refused by name."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.config import TASKS, Deblur, Denoise, DipConfig, Inpaint, Superres, TaskOptions, format_task, parse_task
+from core.config.tasks import Restorer
+from core.errors import UserError
+
+numbers = st.floats(0, 255, allow_nan=False)
+tasks = st.one_of(
+    st.builds(Denoise, sigma=numbers),
+    st.builds(Denoise, noise=st.just("poisson"), peak=st.floats(1e-3, 1e6)),
+    st.builds(Inpaint, missing=st.floats(0, 0.99), sigma=numbers),
+    st.builds(Inpaint, box=st.integers(1, 50), noise=st.just("salt-and-pepper"), hit=st.floats(0, 1)),
+    st.builds(Inpaint, mask=st.sampled_from(["mask.png", "a/b c.png"])),
+    st.builds(Superres, factor=st.sampled_from([2, 4])),
+    st.builds(Deblur, kernel=st.just("motion"), width=st.floats(0.1, 100), angle=st.floats(-360, 360)),
+)
+
+
+@given(tasks)
+def test_what_is_written_is_read_back(task: TaskOptions) -> None:
+    assert parse_task(format_task(task)) == task
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("denoise", "denoise:sigma=25"),
+        ("denoise:sigma=12.5", "denoise:sigma=12.5"),
+        ("denoise:noise=poisson,peak=9", "denoise:noise=poisson,peak=9"),
+        ("inpaint:missing=0.7,sigma=10", "inpaint:missing=0.7,sigma=10"),
+        ("inpaint:box=5,missing=0.2", "inpaint:box=5,sigma=0"),
+        ("superres:factor=4", "superres:factor=4,sigma=0"),
+        ("deblur:angle=30", "deblur:kernel=gaussian,width=1.5,sigma=0"),
+    ],
+)
+def test_only_what_plays_a_part_is_written(text: str, written: str) -> None:
+    assert format_task(parse_task(text)) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("inpant", "Did you mean inpaint"),
+        ("inpaint:mising=0.5", "Did you mean missing"),
+        ("denoise:noise=poison", "Did you mean poisson"),
+        ("denoise:sigma", "sigma=VALUE"),
+    ],
+)
+def test_what_does_not_exist_is_refused_with_the_nearest_right_one(text: str, words: str) -> None:
+    with pytest.raises(UserError) as refused:
+        parse_task(text)
+    assert words in refused.value.remedy
+
+
+@pytest.mark.parametrize("text", ["inpaint:missing=1", "superres:factor=3", "denoise:sigma=-1", "deblur:width=0"])
+def test_what_is_out_of_bounds_is_refused_by_name(text: str) -> None:
+    with pytest.raises(UserError) as refused:
+        parse_task(text)
+    assert text.partition(":")[2].partition("=")[0] in refused.value.problem
+
+
+def test_noise_without_a_level_is_known_for_it() -> None:
+    known = {text: parse_task(text).has_noise_level() for text in ("denoise", "inpaint", "superres:noise=poisson")}
+    assert known == {"denoise": True, "inpaint": False, "superres:noise=poisson": True}
+    assert not Denoise(noise="salt-and-pepper").has_noise_level()
+
+
+def test_a_method_says_what_it_takes() -> None:
+    class OnlyGaussianDenoising(Restorer, frozen=True):
+        tasks = frozenset({"denoise"})
+        noises = frozenset({"gaussian"})
+
+    assert [name for name, task in TASKS.items() if OnlyGaussianDenoising.takes(task())] == ["denoise"]
+    assert not OnlyGaussianDenoising.takes(Denoise(noise="poisson"))
+    assert all(DipConfig.takes(task()) for task in TASKS.values())
