@@ -20,7 +20,7 @@ class Substitution(HybridOptions, tag="substitution", frozen=True):
     """The published hybrid: the output of a DIP hourglass stands in for xt, and the network still regresses eps."""
 
     summary: ClassVar[str] = "the published form: DIP's output in place of the noised image"
-    experiment: ClassVar[str] = "core.hybrid.substitution:SubstitutionRun"
+    experiment: ClassVar[str] = "core.hybrid.substitution:SubstitutionExperiment"
 
     reading: Annotated[
         Literal["frozen", "fresh", "warm"],
@@ -28,9 +28,15 @@ class Substitution(HybridOptions, tag="substitution", frozen=True):
             description="how the hourglass makes its output: frozen, random weights applied to xt; fresh or warm, "
             "fitted to reproduce each batch of xt from a fixed z, from new weights or from those of the batch before"
         ),
-    ] = "warm"
-    steps: Annotated[Positive, Meta(description="hourglass steps k on each batch (fresh and warm)")] = 1
+    ] = "frozen"
+    steps: Annotated[Positive, Meta(description="hourglass steps k on each batch (fresh and warm)")] = 10
     lr: Annotated[PositiveFloat, Meta(description="the hourglass's learning rate (fresh and warm)")] = 0.01
+    scales: Annotated[int, Meta(ge=0, le=8, description="times the hourglass halves the image, at most")] = 2
+    channels: Annotated[Positive, Meta(description="the hourglass's feature maps at every scale")] = 32
+    skip_channels: Annotated[int, Meta(ge=0, description="feature maps that bypass each scale; 0: none")] = 0
+    picture_every: Annotated[
+        Positive, Meta(description="epochs between two pictures of what the network sees in place of xt")
+    ] = 5
 
 
 HybridMethod: TypeAlias = Substitution

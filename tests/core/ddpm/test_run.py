@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+
+from core import checkpoint, data
+from core.config import DdpmRun, build
+from core.ddpm.run import DdpmExperiment, training_images
+from core.errors import UserError
+from core.events import BestModel, DataLoaded, EpochFinished, Item, Pictures, Step
+from core.images import to_bytes
+
+QUICK = {"data.dataset": "fashion-mini", "data.train_images": 6, "ddpm.epochs": 1, "ddpm.batch_size": 4}
+QUICK |= {"ddpm.timesteps": 8, "ddpm.samples": 3}
+
+
+def experiment(**settings: Any) -> DdpmExperiment:
+    config = build("ddpm", settings=QUICK | {key.replace("__", "."): value for key, value in settings.items()})
+    assert isinstance(config, DdpmRun)
+    return DdpmExperiment.from_config(config, "cpu")
+
+
+def plain(item: Item) -> Any:
+    """What an item says, without clock readings and with tensors as lists."""
+    match item:
+        case Step():
+            return msgspec.structs.replace(item, images_per_second=None)
+        case EpochFinished():
+            return msgspec.structs.replace(item, images_per_second=None, seconds=0.0)
+        case Pictures():
+            return msgspec.structs.replace(item, images=item.images.tolist())
+        case BestModel():
+            return ("best", item.step, item.value)
+    return item
+
+
+def test_a_run_tells_what_it_does_in_order() -> None:
+    run = experiment()
+    started = run.started()
+    items = list(run)
+    kinds = [type(item) for item in items]
+    sampling = [Step] * 8
+    assert kinds == [DataLoaded, Pictures, Pictures, Step, Step, BestModel, EpochFinished, *sampling, Pictures]
+    steps = [item.step for item in items if isinstance(item, Step)]
+    assert steps == list(range(1, started.steps + 1))
+    assert (run.step, run.epoch) == (started.steps, started.epochs)
+    assert (started.images, started.parameters, started.method) == (6, 506_852, "tutorial")
+    loaded = items[0]
+    assert isinstance(loaded, DataLoaded)
+    assert loaded.sha256 == data.load("fashion-mini", "train").take(range(6)).sha256
+
+
+def test_pictures_can_be_looked_at() -> None:
+    batch, forward, samples = (item for item in experiment() if isinstance(item, Pictures))
+    for picture in (batch, forward, samples):
+        assert picture.images.shape[1:] == (1, 28, 28)
+        assert picture.images.min() >= 0
+        assert picture.images.max() <= 1
+    assert len(batch.images) == 4
+    assert len(samples.images) == 3
+    assert len(forward.panels) == forward.columns == 5
+    truth = {str(image.tolist()) for image in data.load("fashion-mini", "train").images[:6]}
+    assert {str(image.tolist()) for image in to_bytes(batch.images)} < truth
+    clean, *stages = forward.images[:5]
+    assert str(to_bytes(clean).tolist()) in truth
+    errors = [(stage - clean).square().mean().item() for stage in stages]
+    assert 0 < errors[0] < errors[1] < errors[2] < errors[3]
+
+
+def test_a_run_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
+    file = tmp_path / "last.safetensors"
+    items = [plain(item) for item in experiment()]
+    for stop_after in range(0, len(items) + 1, 3):
+        stopped = experiment()
+        seen = [plain(item) for _, item in zip(range(stop_after), stopped, strict=False)]
+        checkpoint.save(file, stopped.state_dict(), stopped.network)
+        resumed = experiment()
+        resumed.load_state_dict(checkpoint.load_state(file))
+        assert resumed.step == stopped.step
+        assert seen + [plain(item) for item in resumed] == items
+
+
+def test_without_samples_a_run_ends_with_the_training() -> None:
+    run = experiment(ddpm__samples=0)
+    assert run.started().steps == 2
+    assert isinstance(list(run)[-1], EpochFinished)
+
+
+def test_weights_depend_on_the_seed_alone() -> None:
+    torch.manual_seed(1)
+    one = experiment()
+    before = torch.get_rng_state()
+    two = experiment()
+    assert torch.equal(torch.get_rng_state(), before)
+    other = experiment(seed=1)
+    weights = [run.network.get_parameter("out.weight") for run in (one, two, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_what_is_held_out_comes_from_the_end_whatever_is_trained_on() -> None:
+    run = experiment(ddpm__hold_out=True)
+    everything = data.load("fashion-mini", "train").images
+    assert run.training.held_out is not None
+    assert torch.equal(run.training.held_out, everything[-len(everything) // 10 :])
+    assert torch.equal(run.training.images, everything[:6])
+    items = list(run)
+    assert [item.split for item in items if isinstance(item, DataLoaded)] == ["fit", "validation"]
+    assert next(item.measure for item in items if isinstance(item, BestModel)) == "held_out"
+
+
+def test_more_images_than_there_are_is_refused() -> None:
+    with pytest.raises(UserError, match="has 2000 images to train on, not 3000"):
+        experiment(data__train_images=3000)
+
+
+def test_images_that_the_network_does_not_take_are_refused(tmp_path: Path) -> None:
+    from core.images import save_png
+
+    for name in ("a", "b"):
+        save_png(tmp_path / f"{name}.png", torch.rand(3, 32, 32))
+    with pytest.raises(UserError, match="28x28 grey"):
+        experiment(data__dataset=f"folder:{tmp_path}", data__train_images=0)
+
+
+def test_data_that_is_not_there_is_refused() -> None:
+    config = build("ddpm", settings={"data.dataset": "fashion-mist"})
+    with pytest.raises(UserError):
+        training_images(config.data, hold_out=False)
