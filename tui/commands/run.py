@@ -52,7 +52,8 @@ def run(
 ) -> int:
     """Train or fit: a detached process does the work, and this command follows it; Ctrl-C asks it to stop."""
     options = _options(kind, epochs, iterations, images)
-    options |= {"data.dataset": dataset, "data.directory": data_dir and str(data_dir.expanduser().absolute())}
+    options |= {"data.dataset": dataset and _absolute(dataset)}
+    options |= {"data.directory": data_dir and str(data_dir.expanduser().absolute())}
     options |= {"device": device, "seed": seed, "name": name}
     if image:
         options["images.files"] = tuple(str(file.expanduser().absolute()) for file in image)
@@ -66,9 +67,10 @@ def run(
 
 def start(config: AnyRun, runs_dir: Path | None, *, detach: bool, now: bool, as_json: bool) -> int:
     """Make the run's folder, start its worker and, unless detached, follow it."""
-    if name := preflight.missing_data(config):
-        fetch_with_bar(name)
-    preflight.refuse(config)
+    missing = preflight.missing_data(config)
+    preflight.refuse(config, fetching=missing is not None)
+    if missing is not None:
+        fetch_with_bar(missing)
     run = RunsFolder(launch.runs_root(runs_dir)).create(config)
     launch.start(run, now=now)
     if detach:
@@ -88,6 +90,12 @@ def _options(kind: str, epochs: int | None, iterations: int | None, images: str 
     if kind == "ddpm" and images is not None:
         raise UserError("ddpm restores no images.", "Leave --images out; data.train_images limits the training.")
     return {"ddpm.epochs": epochs, "dip.iterations": iterations, "images.indices": images and _places(images)}
+
+
+def _absolute(dataset: str) -> str:
+    """A folder of images by its whole path: the run may be resumed from anywhere."""
+    prefix, folder, path = dataset.partition("folder:")
+    return f"{folder}{Path(path).expanduser().absolute()}" if folder and path and not prefix else dataset
 
 
 def _places(images: str) -> str:
