@@ -18,6 +18,16 @@ def printable(text: str, limit: int = 2000) -> str:
     return shortened if shortened.isprintable() else "".join(map(_visible, shortened))
 
 
+def printable_json(text: str) -> str:
+    """The same JSON, with every control and formatting character in its strings as an escape of JSON's own."""
+    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
+
+
 def _visible(character: str) -> str:
     if character.isprintable() or character in _KEPT:
         return character

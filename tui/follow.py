@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -11,12 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 from core import events, launch
 from core.errors import UserError
 from core.events import AnyEvent
-from core.runs import EventReader, Glance, Run, State
+from core.runs import LOG_FILE, EventReader, Glance, Run, State, life
+from core.text import printable, printable_json
 from tui.lines import duration, line
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+INTERRUPTED = 130
 POLL_SECONDS = 0.2
 LOOK_SECONDS = 1.0
 
@@ -38,7 +42,7 @@ class JsonSink:
 
     def show(self, event: AnyEvent) -> None:
         """Write the line as it stands in the log."""
-        sys.stdout.write(events.encode(event).decode())
+        sys.stdout.write(printable_json(events.encode(event).decode()))
         sys.stdout.flush()
 
     def progress(self, glance: Glance) -> None:
@@ -67,7 +71,7 @@ class BarSink:
     def show(self, event: AnyEvent) -> None:
         """Print the line above the bar."""
         if (text := line(event)) is not None:
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def progress(self, glance: Glance) -> None:
         """Move the bar."""
@@ -90,50 +94,61 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) 
     With `stop_on_interrupt`, Ctrl-C asks the run to stop and its end is awaited; a second one only leaves. Without,
     Ctrl-C just leaves, and the run goes on.
     """
-    with _sink(as_json) as sink:
-        try:
-            return _show_until_end(run, sink)
-        except KeyboardInterrupt:
-            if not stop_on_interrupt:
-                return 130
-        print("Stopping after this step. Ctrl-C again leaves it to end by itself.", file=sys.stderr)
-        try:
-            launch.request_stop(run)
-            _show_until_end(run, sink, skip=True)
-        except (KeyboardInterrupt, UserError):
-            pass
-        return 130
+    asked = False
+    looked = 0.0
+    with _sink(as_json) as sink, _Interrupts() as interrupts:
+        for event in _follow(run):
+            if event is not None:
+                sink.show(event)
+            if time.monotonic() - looked >= LOOK_SECONDS:
+                looked = time.monotonic()
+                sink.progress(run.look())
+            if interrupts.count > asked:
+                if asked or not stop_on_interrupt:
+                    return INTERRUPTED
+                asked = True
+                _ask_to_stop(run)
+        glance = run.look()
+        sink.progress(glance)
+    if glance.state is State.crashed:
+        print(
+            f"The worker of {printable(run.id)} is gone without a word. Its last lines may be in "
+            f"{printable(str(run.folder / LOG_FILE))}; go on with: dipddpm resume {printable(run.id)}",
+            file=sys.stderr,
+        )
+    return INTERRUPTED if asked else exit_code(glance.state)
 
 
 def exit_code(state: State) -> int:
     """0 for a run that is done or still going, 1 for one that failed, 130 for one that was stopped."""
-    return {State.finished: 0, State.stopped: 130}.get(state, 0 if state.live else 1)
+    return {State.finished: 0, State.stopped: INTERRUPTED}.get(state, 0 if state.live else 1)
 
 
-def _show_until_end(run: Run, sink: Sink, *, skip: bool = False) -> int:
-    looked = 0.0
-    for event in _follow(run, skip=skip):
-        if event is not None:
-            sink.show(event)
-        if time.monotonic() - looked >= LOOK_SECONDS:
-            looked = time.monotonic()
-            sink.progress(run.look())
-    glance = run.look()
-    sink.progress(glance)
-    if glance.state is State.crashed:
-        print(
-            f"The worker of {run.id} is gone without a word. Its last lines may be in {run.folder / 'worker.log'}; "
-            f"go on with: dipddpm resume {run.id}",
-            file=sys.stderr,
-        )
-    return exit_code(glance.state)
+class _Interrupts:
+    """Counts the Ctrl-Cs, so that none cuts a line in two or loses an event on its way to the screen."""
+
+    count = 0
+
+    def __enter__(self) -> _Interrupts:
+        self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, *_: object) -> None:
+        self.count += 1
 
 
-def _follow(run: Run, *, skip: bool) -> Iterator[AnyEvent | None]:
+def _ask_to_stop(run: Run) -> None:
+    print("Stopping after this step. Ctrl-C again leaves it to end by itself.", file=sys.stderr)
+    with contextlib.suppress(UserError):  # it has just ended
+        launch.request_stop(run)
+
+
+def _follow(run: Run) -> Iterator[AnyEvent | None]:
     """Events as they are written; None now and then while there are none. Ends when the run has ended."""
     reader = EventReader(run.folder)
-    if skip:
-        reader.read()
     looked = 0.0
     while True:
         fresh = reader.read()
@@ -142,12 +157,17 @@ def _follow(run: Run, *, skip: bool) -> Iterator[AnyEvent | None]:
             looked = 0.0
         elif time.monotonic() - looked >= LOOK_SECONDS:
             looked = time.monotonic()
-            if not run.look().state.live:
+            if _is_over(run.look()):
                 # The end may have been written between the last read and the look.
                 yield from reader.read()
                 return
         yield None
         time.sleep(POLL_SECONDS)
+
+
+def _is_over(glance: Glance) -> bool:
+    """Whether no more events will come. A worker that has just been started has not yet voided the end before."""
+    return not glance.state.live and not (glance.worker and life.runs_here(glance.worker.identity))
 
 
 def _sink(as_json: bool) -> AbstractContextManager[Sink]:
