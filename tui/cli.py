@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -17,7 +18,6 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     help="An experiment console for image priors: Deep Image Prior, DDPM and their hybrids. See also dipddpm-tui.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -44,19 +44,21 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 the run failed, 2 bad usage, 130 interrupted."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         result = app(arguments, prog_name="dipddpm", standalone_mode=False)
+        sys.stdout.flush()
     except UserError as error:
         _complain(error.problem, error.remedy)
         sys.exit(BAD_USAGE)
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read us, as `head` does, has seen enough.
-        sys.stderr.close()
+    except (BrokenPipeError, SystemExit) as error:
+        # typer turns a closed pipe into an exit with 1.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        # Whoever read us, as `head` does, has seen enough; what is left in the buffer has to go somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
         if "--debug" in arguments:

@@ -11,7 +11,7 @@ import typer
 from core import config as configs
 from core import launch, plain
 from core.runs import Glance, RunsFolder, State
-from core.text import printable
+from core.text import printable, printable_json
 from tui.commands.options import Json, RunArgument, RunsDir, find_run
 from tui.follow import follow
 from tui.lines import duration, line
@@ -54,7 +54,8 @@ def show(run: RunArgument, runs_dir: RunsDir = None, json: Json = False) -> None
     for text in epochs[-5:]:
         print(f"{'':<12} {text}")
     print()
-    print((configs.to_toml(glance.config) if glance.config else printable(glance.trouble)).rstrip())
+    told = configs.to_toml(glance.config) if glance.config else glance.trouble
+    print("\n".join(map(printable, told.rstrip().split("\n"))))
 
 
 def watch(run: RunArgument = "last", runs_dir: RunsDir = None, json: Json = False) -> int:
@@ -66,7 +67,7 @@ def stop(run: RunArgument, runs_dir: RunsDir = None) -> int:
     """Stop a run: it finishes its step and writes a checkpoint; a worker that doesn't is ended."""
     found = find_run(run, runs_dir)
     state = launch.stop(found)
-    print(f"{found.id} is {state}")
+    print(f"{printable(found.id)} is {state}")
     return 1 if state.live else 0
 
 
@@ -81,7 +82,7 @@ def resume(
     found = find_run(run, runs_dir)
     launch.resume(found, now=now)
     if detach:
-        print(found.id)
+        print(printable(found.id))
         return 0
     return follow(found, as_json=json, stop_on_interrupt=True)
 
@@ -101,22 +102,22 @@ def _row(glance: Glance) -> tuple[str, ...]:
     share = told.progress
     state = f"{glance.state}, stalled" if glance.stalled else str(glance.state)
     return (
-        glance.run.id,
-        printable(glance.config.method if glance.config else "?", 20),
+        printable(glance.run.id, 60),
+        printable(told.method or "?", 20),
         state,
         "" if share is None else f"{share:.0%}",
         "" if told.best_loss is None else f"{told.best_loss:.4f}",
         "" if told.psnr is None else f"{told.psnr:.2f}",
         duration(_spent(glance)) if told.started else "",
         _age(glance.at - glance.run.created),
-        printable(glance.config.name if glance.config else glance.trouble, 60),
+        printable(told.name if told.kind else glance.trouble, 60),
     )
 
 
 def _facts(glance: Glance) -> list[tuple[str, str]]:
     told, run = glance.summary, glance.run
     facts = [
-        ("run", run.id),
+        ("run", printable(run.id)),
         ("name", printable(glance.config.name) if glance.config else ""),
         ("state", f"{glance.state}{' (alive, but not advancing)' if glance.stalled else ''}"),
         ("what", f"{glance.config.kind} {glance.config.method}" if glance.config else ""),
@@ -125,13 +126,14 @@ def _facts(glance: Glance) -> list[tuple[str, str]]:
         ("done", _done(glance)),
         ("time", duration(_spent(glance)) if told.started else ""),
         ("best loss", f"{told.best_loss:.4f} at epoch {told.best_epoch}" if told.best_loss is not None else ""),
-        ("PSNR", f"{told.psnr:.2f} dB, peak {told.peak_psnr:.2f} at {told.peak_step}" if told.peak_psnr else ""),
+        ("PSNR", "" if told.psnr is None else f"{told.psnr:.2f} dB"),
+        ("peak PSNR", "" if told.peak_psnr is None else f"{told.peak_psnr:.2f} dB at {told.peak_step}"),
         ("stopped at", f"{told.stop_psnr:.2f} dB, iteration {told.stop_step}" if told.stop_psnr is not None else ""),
         ("speed", f"{told.images_per_second:,.0f} images/s" if told.images_per_second else ""),
         ("error", printable(told.error)),
         ("what to do", printable(told.hint)),
-        ("folder", str(run.folder)),
-        ("best model", str(run.folder / printable(told.best_file)) if told.best_file else ""),
+        ("folder", printable(str(run.folder))),
+        ("best model", printable(str(run.folder / told.best_file)) if told.best_file else ""),
     ]
     return [(key, value) for key, value in facts if value]
 
@@ -159,8 +161,8 @@ def _age(seconds: float) -> str:
 
 def _as_json(glance: Glance) -> str:
     record = _Record(
-        id=glance.run.id,
-        folder=str(glance.run.folder),
+        id=_unicode(glance.run.id),
+        folder=_unicode(str(glance.run.folder)),
         state=glance.state,
         created=glance.run.created,
         kind=glance.config.kind if glance.config else "",
@@ -170,7 +172,12 @@ def _as_json(glance: Glance) -> str:
         summary=glance.summary,
         config=msgspec.to_builtins(glance.config) if glance.config else None,
     )
-    return plain.dump(record).decode()
+    return printable_json(plain.dump(record).decode())
+
+
+def _unicode(name: str) -> str:
+    """The name of a file; bytes in it that aren't UTF-8, which JSON can't hold, become question marks."""
+    return name.encode(errors="replace").decode()
 
 
 class _Record(msgspec.Struct, kw_only=True):
