@@ -36,12 +36,21 @@ class DipExperiment:
         """`images` are true images (C, H, W) in [0, 1]; the noise of each is drawn by its label."""
         self.config = config
         self.loaded = loaded
-        self.measurements: list[Tensor] = [torch.empty(0)] * len(images)
+        self.images = images
+        self.labels = labels
+        self.device = device
+        self._prepare(_groups(config, images, device))
+        self._opened = 0
+        self._closed = 0
+
+    def _prepare(self, groups: Sequence[Sequence[int]]) -> None:
+        """Degrade the images and set up their fit, in these groups of images of one size."""
+        config = self.config
+        self.measurements: list[Tensor] = [torch.empty(0)] * len(self.images)
         batches = []
-        groups = _groups(config, images, device)
         for places in groups:
-            truth = torch.stack([images[place] for place in places]).to(device)
-            seeds = [derive(config.seed, f"measurement of {labels[place]}") for place in places]
+            truth = torch.stack([self.images[place] for place in places]).to(self.device)
+            seeds = [derive(config.seed, f"measurement of {self.labels[place]}") for place in places]
             y, degradation = degrade(config.task, truth, seeds)
             _, channels, height, width = truth.shape
             batches.append(
@@ -57,8 +66,6 @@ class DipExperiment:
             picture_every=config.dip.picture_every,
             run_on=config.dip.run_on,
         )
-        self._opened = 0
-        self._closed = 0
 
     @classmethod
     def from_config(cls, config: DipRun, device: torch.device | str) -> Self:
@@ -92,17 +99,22 @@ class DipExperiment:
         for item in self._opening()[self._opened :]:
             self._opened += 1
             yield item
-        yield from self.fit
+        for item in self.fit:
+            self._closed = 0
+            yield item
         for item in self._closing()[self._closed :]:
             self._closed += 1
             yield item
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs; valid between two items."""
-        return {"fit": self.fit.state_dict(), "opened": self._opened, "closed": self._closed}
+        groups = [list(places) for places in self.fit.places]
+        return {"fit": self.fit.state_dict(), "groups": groups, "opened": self._opened, "closed": self._closed}
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from where `state_dict` was called."""
+        """Go on from where `state_dict` was called, in its groups: another day another number of images may fit."""
+        if state["groups"] != self.fit.places:
+            self._prepare(state["groups"])
         self.fit.load_state_dict(state["fit"])
         self._opened, self._closed = state["opened"], state["closed"]
 

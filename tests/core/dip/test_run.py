@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,25 @@ def test_it_resumes_from_a_file_after_any_item(cut: int, tmp_path: Path) -> None
     second.load_state_dict(checkpoint.load_state(path))
     assert told + [text(item) for item in second] == whole
     assert checkpoint.load(path).name == "skip"
+
+
+def test_it_resumes_in_the_groups_that_it_had() -> None:
+    first, second, whole = experiment(dip__batch=1), experiment(dip__batch=2), experiment(dip__batch=1)
+    told = [text(item) for item in itertools.islice(first, 5)]
+    second.load_state_dict(first.state_dict())
+    assert told + [text(item) for item in second] == [text(item) for item in whole]
+
+
+def test_a_finished_run_can_be_made_longer() -> None:
+    """It ends again, with its results; without more to do there is nothing more to tell."""
+    first, same, longer = experiment(), experiment(), experiment(dip__iterations=9)
+    list(first)
+    for resumed in (same, longer):
+        resumed.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert list(same) == []
+    items = list(longer)
+    assert longer.step == 9
+    assert [type(item) for item in items[-3:]] == [StopsCompared, BestModel, Pictures]
 
 
 def text(item: object) -> str:
