@@ -1,0 +1,53 @@
+"""The wheel, away from the checkout: its commands run, and the images that ship with the program are in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    built = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", built], cwd=CHECKOUT, check=True)
+    (found,) = built.glob("*.whl")
+    return found
+
+
+def test_only_what_belongs_is_in_it(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.partition("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"core", "tui"}
+    assert "core/py.typed" in names
+    assert any(name.startswith("core/assets/fashion-mini/") for name in names)
+    assert not [name for name in names if name.endswith((".pyc", ".tmp"))]
+
+
+def test_it_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    place, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    install = ["install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", "--target", place, wheel]
+    subprocess.run([sys.executable, "-m", "pip", *install], check=True)
+
+    def dipddpm(*arguments: str) -> str:
+        return subprocess.run(
+            [place / "bin" / "dipddpm", *arguments],
+            cwd=elsewhere,
+            env=os.environ | {"PYTHONPATH": str(place)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    listed = {line.split()[0]: line for line in dipddpm("data").splitlines() if line and ":" not in line.split()[0]}
+    assert "here" in listed["fashion-mini"]
+    assert str(place) in listed["fashion-mini"], "it is the wheel's own, not the checkout's"
+    assert 'kind = "hybrid"' in dipddpm("run", "hybrid", "--preset", "quick", "--dry-run")
+    assert list(elsewhere.iterdir()) == []
