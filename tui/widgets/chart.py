@@ -18,7 +18,7 @@ from tui.widgets.lines import LinesWidget, spread
 _Binned: TypeAlias = tuple[Series, Sequence[float], Sequence[float]]
 
 COLOURS = 8
-TICK_CELLS = 9
+TICK_CELLS, CLOCK_CELLS = 7, 10
 """Columns for each number of the x axis."""
 MAX_PAST = 12
 _NAMES = {plot.AXIS: "axis", plot.TICK: "tick", plot.CURSOR: "cursor", plot.MARK: "mark", plot.LOST: "lost"}
@@ -169,8 +169,9 @@ class LineChart(LinesWidget):
     def _x_scale(self, end: float, canvas: int) -> axes.Scale:
         known = self._limit is not None and end <= self._limit
         high = self._limit if known and self._limit is not None else end
-        scale = axes.clock if self._axis == "time" else axes.counted
-        return scale(high, max(2, canvas // TICK_CELLS), exact=known)
+        if self._axis == "time":
+            return axes.clock(high, max(2, canvas // CLOCK_CELLS), exact=known)
+        return axes.counted(high, max(2, canvas // TICK_CELLS), exact=known)
 
     def _binner(self, series: Series, x: axes.Scale, columns: int) -> Binner:
         key = (series.name, series.colour, series.faint)

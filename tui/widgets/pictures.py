@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import textwrap
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -128,13 +129,17 @@ def load(path: Path) -> Image:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
                 raise UserError(f"{name} is no picture of a run.", f"A PNG of at most {MAX_BYTES >> 20} MB is shown.")
-            with Images.open(file, formats=["PNG"]) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise UserError(f"{name} has {image.width} x {image.height} pixels.", "That is too many to show.")
-                return image.convert("RGB")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Images.DecompressionBombWarning)  # it is refused below
+                image = Images.open(file, formats=["PNG"])
+            if image.width * image.height > MAX_PIXELS:
+                raise UserError(f"{name} has too many pixels.", "A picture of a run has a few thousand.")
+            return image.convert("RGB")
+    except Images.DecompressionBombError:
+        raise UserError(f"{name} has too many pixels.", "A picture of a run has a few thousand.") from None
     except FileNotFoundError:
         raise UserError(f"{name} is not there.", "It may have been removed.") from None
-    except (OSError, ValueError, SyntaxError, MemoryError, Images.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, MemoryError) as error:
         why = getattr(error, "strerror", None) or "it is damaged, or no PNG"
         raise UserError(f"{name} can't be shown: {why}.", "The run may still be writing it.") from None
 
