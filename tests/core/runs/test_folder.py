@@ -1,0 +1,195 @@
+"""The runs folder: what is a run and what isn't, how one is named, and that no folder of anybody's breaks the list."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import time
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core import config as configs
+from core import events
+from core.errors import UserError
+from core.events import AnyEvent
+from core.runs import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE, Run, RunsFolder, State, life
+from tui.commands.history import _as_json, _facts, _row
+from tui.lines import line
+
+CONFIG = configs.build("ddpm", settings={"name": "mine"})
+
+
+def made(root: Path, *names: str) -> RunsFolder:
+    for name in names:
+        (root / name).mkdir(parents=True)
+        (root / name / CONFIG_FILE).write_text(configs.to_toml(CONFIG))
+    return RunsFolder(root)
+
+
+def ids(runs: RunsFolder) -> list[str]:
+    return [run.id for run in runs.runs()]
+
+
+def test_a_new_run_has_a_folder_of_its_own_and_waits(tmp_path: Path) -> None:
+    runs = RunsFolder(tmp_path / "not" / "yet" / "there")
+    before = time.time()
+    first, second = runs.create(CONFIG), runs.create(CONFIG)
+    assert first.id != second.id
+    assert first.config() == CONFIG
+    assert before - 1 <= first.created <= time.time()
+    assert first.look().state is State.queued
+    assert sorted(path.name for path in first.folder.iterdir()) == ["checkpoints", CONFIG_FILE, "images"]
+    assert set(ids(runs)) == {first.id, second.id}
+
+
+def test_files_are_made_with_the_umask_of_the_user(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        run = RunsFolder(tmp_path / "runs").create(CONFIG)
+    finally:
+        os.umask(before)
+    assert run.folder.stat().st_mode & 0o777 == 0o750
+    assert (run.folder / CONFIG_FILE).stat().st_mode & 0o777 == 0o640
+
+
+def test_newest_come_first_and_foreign_folders_not_at_all(tmp_path: Path) -> None:
+    runs = made(tmp_path, "20260101-000000-ddpm-0001", "20260102-000000-dip-0002", "copied by hand")
+    (tmp_path / "20260103-000000-hybrid-0003").mkdir()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / ".trash").mkdir()
+    (tmp_path / ".trash" / CONFIG_FILE).write_text("")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "20260104-000000-ddpm-link").symlink_to(tmp_path / "20260101-000000-ddpm-0001")
+    (tmp_path / "loop").symlink_to("loop")
+    assert ids(runs) == [
+        "copied by hand",
+        "20260103-000000-hybrid-0003",
+        "20260102-000000-dip-0002",
+        "20260101-000000-ddpm-0001",
+    ]
+    assert ids(RunsFolder(tmp_path / "nowhere")) == []
+    assert ids(RunsFolder(tmp_path / "file")) == []
+
+
+def test_a_run_is_found_by_its_id_a_prefix_its_last_digits_or_as_the_last(tmp_path: Path) -> None:
+    runs = made(tmp_path, "20260101-000000-ddpm-0001", "20260102-000000-dip-0002", "20260102-000000-dip-0002-copy")
+    assert runs.find("last").id == "20260102-000000-dip-0002-copy"
+    assert runs.find("20260101").id == "20260101-000000-ddpm-0001"
+    assert runs.find("0001").id == "20260101-000000-ddpm-0001"
+    assert runs.find("20260102-000000-dip-0002").id == "20260102-000000-dip-0002", "an id beats a prefix"
+    with pytest.raises(UserError, match="2 runs match '20260102'"):
+        runs.find("20260102")
+    for wanted in ("20270101", "../tmp", "/etc", "", "0002 "):
+        with pytest.raises(UserError):
+            runs.find(wanted)
+    with pytest.raises(UserError, match="There are no runs"):
+        RunsFolder(tmp_path / "nowhere").find("last")
+
+
+def test_a_folder_without_a_config_is_broken_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / "20260101-000000-ddpm-0001").mkdir()
+    (run,) = RunsFolder(tmp_path).runs()
+    glance = run.look()
+    assert glance.state is State.broken
+    assert "config.toml can't be read" in glance.trouble
+    assert glance.config is None
+
+
+def test_a_clock_that_went_backwards_is_survived(tmp_path: Path) -> None:
+    runs = made(tmp_path, "20990101-000000-ddpm-0001", "00000000-000000-ddpm-0002", "99999999-999999-ddpm-0003")
+    for run in runs.runs():
+        assert run.look().state is State.crashed
+        _row(run.look())
+
+
+def test_alive_but_not_advancing_can_be_told(tmp_path: Path) -> None:
+    (run,) = made(tmp_path, "20260101-000000-ddpm-0001").runs()
+    (run.folder / EVENTS_FILE).write_text('{"event":"run_started","kind":"ddpm","method":"m","device":"cpu"}\n')
+    who = life.identity()
+    assert who is not None
+    now = time.time()
+    for progressed, stalled in ((now, False), (now - 1000, True), (0.0, False)):
+        life.write(run.folder, life.Worker(who, alive=now, progressed=progressed))
+        assert run.look().state is State.running
+        assert run.look().stalled is stalled
+
+
+noise = st.one_of(
+    st.binary(max_size=80),
+    st.sampled_from([b"\x00" * 9, b"{}", b"null", b"[", b"\xff\xfe", b'{"offset":9e99}', b'kind = "ddpm"']),
+)
+extremes = {
+    int: st.sampled_from([0, 1, -1, 2**63, -(2**63), 10**30, -(10**30)]),
+    float: st.sampled_from([0.0, -1.0, 1e308, -1e308, 5e-324, math.nan, math.inf, -math.inf]),
+    str: st.sampled_from(["", "x", "\x1b[2J", "[red]", "\u202e", "a" * 3000]),
+    bool: st.booleans(),
+    types.NoneType: st.none(),
+}
+
+
+def extreme(hint: Any) -> st.SearchStrategy[Any]:
+    if hint in extremes:
+        return extremes[hint]
+    arms = st.one_of([extreme(arm) for arm in typing.get_args(hint)])
+    return st.lists(arms, max_size=2) if typing.get_origin(hint) is list else arms
+
+
+EVENTS = st.one_of(
+    [
+        st.builds(kind, **{name: extreme(hint) for name, hint in typing.get_type_hints(kind).items()})
+        for kind in typing.get_args(AnyEvent)
+    ]
+).map(events.encode)
+
+
+@given(
+    config=st.just(configs.to_toml(CONFIG).encode()) | noise,
+    log=st.lists(EVENTS | noise, min_size=1, max_size=6),
+    stored=noise,
+    worker=noise,
+)
+def test_whatever_a_folder_holds_it_can_be_listed_and_shown(
+    tmp_path_factory: pytest.TempPathFactory, config: bytes, log: list[bytes], stored: bytes, worker: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("runs") / "20260101-000000-ddpm-0001"
+    folder.mkdir()
+    for name, content in (
+        (CONFIG_FILE, config),
+        (EVENTS_FILE, b"".join(log)),
+        (SUMMARY_FILE, stored),
+        (life.WORKER_FILE, worker),
+    ):
+        (folder / name).write_bytes(content)
+    (run,) = RunsFolder(folder.parent).runs()
+    glance = run.look()
+    assert len(_row(glance)) == 9
+    assert _facts(glance)
+    assert _as_json(glance).startswith("{")
+    for event in run.events():
+        text = line(event)
+        assert text is None or text.isprintable()
+
+
+def test_thousands_of_folders_half_of_them_broken_are_listed(tmp_path: Path) -> None:
+    names = [f"20260101-{n:06d}-ddpm-{n:04x}" for n in range(1000)]
+    runs = made(tmp_path, *names[::2])
+    for name in names[1::2]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / random.choice([CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE])).write_bytes(os.urandom(50))
+    states = [run.look().state for run in runs.runs()]
+    assert (states.count(State.crashed), states.count(State.broken)) == (500, 500)
+
+
+def test_an_id_is_never_a_path(tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / CONFIG_FILE).write_text(configs.to_toml(CONFIG))
+    with pytest.raises(UserError):
+        made(tmp_path / "runs", "20260101-000000-ddpm-0001").find("../secret")
+    assert Run(tmp_path / "secret").created == 0.0
