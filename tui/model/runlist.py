@@ -131,6 +131,7 @@ class RunScanner:
         self._rows: dict[str, RunRow] = {}
         self._stamps: dict[str, int] = {}
         self._names: list[str] = []
+        self._live: set[str] = set()
         self._listed_stamp = -1
         self._listed_at = -math.inf
         self._looked_at = -math.inf
@@ -146,11 +147,11 @@ class RunScanner:
         first = not math.isfinite(self._listed_at)
         changed = self._list() or first
         unread = [name for name in self._names if name not in self._rows]
-        shown = time.monotonic()
+        shown, patience = time.monotonic(), BATCH_SECONDS
         for count, name in enumerate(unread, 1):
             changed = self._read(name) or changed
-            if (first and count == FIRST) or time.monotonic() - shown > BATCH_SECONDS:
-                shown = time.monotonic()
+            if (first and count == FIRST) or time.monotonic() - shown > patience:
+                shown, patience = time.monotonic(), 2 * patience
                 if count < len(unread):
                     yield self.rows(), False
         changed = self._look_again(set(unread)) or changed
@@ -163,7 +164,7 @@ class RunScanner:
 
     def refresh(self, name: str) -> None:
         """See to it that the next scan reads this run anew."""
-        self._stamps.pop(name, None)
+        self._live.add(name)
         self._looked_at = -math.inf
 
     def _list(self) -> bool:
@@ -180,6 +181,7 @@ class RunScanner:
         for name in gone:
             del self._rows[name]
             self._stamps.pop(name, None)
+            self._live.discard(name)
         return bool(gone)
 
     def _look_again(self, just_read: set[str]) -> bool:
@@ -188,9 +190,8 @@ class RunScanner:
         now = time.monotonic()
         if now - self._looked_at >= LIVE_SECONDS:
             self._looked_at = now
-            for name, row in list(self._rows.items()):
-                if name not in just_read and (row.state.live or name not in self._stamps):
-                    changed = self._read(name) or changed
+            for name in self._live & self._rows.keys() - just_read:
+                changed = self._read(name) or changed
         if self._names:
             for offset in range(min(SWEEP, len(self._names))):
                 name = self._names[(self._sweep_from + offset) % len(self._names)]
@@ -207,6 +208,7 @@ class RunScanner:
         folder = self.root / name
         self._stamps[name] = _stamp(folder)  # taken before the look: what changes meanwhile is seen next time
         row = row_of(Run(folder).look(), marks.read(folder))
+        (self._live.add if row.state.live else self._live.discard)(name)
         if self._rows.get(name) == row:
             return False
         self._rows[name] = row
