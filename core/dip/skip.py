@@ -1,4 +1,4 @@
-"""The hourglass with skip connections (Ulyanov et al., CVPR 2018, supplementary figure 21), for many images at once."""
+"""The hourglass with skip connections (Ulyanov et al., CVPR 2018), for many images at once."""
 
 from __future__ import annotations
 

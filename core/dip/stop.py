@@ -49,7 +49,7 @@ class Rule(ABC):
 
 
 class MovingVariance(Rule):
-    """ES-WMV (Wang et al., TMLR 2023, algorithm 1): the variance of the outputs over a window of iterations.
+    """ES-WMV (Wang et al., TMLR 2023): the variance of the outputs over a window of iterations.
 
     VAR = mean over pixels of the variance of the last W outputs. It falls while the image takes shape and rises when
     noise is fitted. Kept by running sums in float64, which costs the same for any W. As in the authors' code, the score
