@@ -42,7 +42,7 @@ class DipConfig(Restorer, frozen=True):
     stop: Annotated[
         Literal["auto", "discrepancy", "variance", "held-out", "never"],
         Meta(
-            description="rule that picks the image without the truth; auto: discrepancy where the noise level is known, "
+            description="rule that picks the image without the truth; auto: discrepancy where the noise is known, "
             "else variance; never: the last one"
         ),
     ] = "auto"

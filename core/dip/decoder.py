@@ -17,8 +17,7 @@ class DecoderNetwork(nn.Module):
 
     Takes (priors, in_channels, h, w), or (1, in_channels, h, w) that all share, h x w being the image halved `scales`
     times (`input_size`). Each scale mixes channels pixel by pixel, doubles the size, applies ReLU and normalises per
-    image and channel; a last mix comes before the output's. Gives images of `size`, (H, W),
-    in [0, 1].
+    image and channel; a last mix comes before the output's. Gives images of `size`, (H, W), in [0, 1].
     """
 
     name: ClassVar[str] = "decoder"
