@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import Provider
+from textual.message import Message
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
@@ -61,6 +64,8 @@ class Console(App[None]):
         """Runs that `u` can bring back, the last one last."""
         self.arriving = ""
         """A run that was just made: the cursor goes there once the list knows it."""
+        self.leaving = False
+        """The screen is being taken down: nothing is drawn any more."""
         self.animation_level = "none"
         self._watch = notify.Watch()
         self._guard: terminal.Guard | None = None
@@ -80,19 +85,26 @@ class Console(App[None]):
         self._guard.watch()
         await self.run_async(mouse=self.options.mouse)
 
+    def exit(self, *results: Any, **options: Any) -> None:
+        """Come to an end."""
+        self.leaving = True
+        super().exit(*results, **options)
+
     def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.call_soon_threadsafe(self.exit)
 
     def get_default_screen(self) -> Screen[object]:
         """The main screen."""
-        follower = Follower(self.options.root, self._post, self.options.fps)
+        post = partial(self._post, asyncio.get_running_loop(), contextvars.copy_context())
+        follower = Follower(self.options.root, post, self.options.fps)
         self._main = MainScreen(follower)
         follower.start()  # the first rows are there by the time that there is a screen to show them on
         return self._main  # type: ignore[return-value]
 
-    def _post(self, message: object) -> None:
+    def _post(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context, message: Message) -> None:
+        """Hand a message from the follower's thread to the main screen, which need not be on the screen yet."""
         if self._main is not None:
-            self._main.post_message(message)  # type: ignore[arg-type]
+            loop.call_soon_threadsafe(self._main.post_message, message, context=context)
 
     def on_unmount(self) -> None:
         """Let the follower end by itself."""

@@ -6,6 +6,7 @@ messages; nothing is shared.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -104,6 +105,10 @@ class Follower(threading.Thread):
 
     def run(self) -> None:
         """Look, tell, wait."""
+        with contextlib.suppress(RuntimeError):  # the console was quit meanwhile
+            self._follow()
+
+    def _follow(self) -> None:
         while not self._ended:
             began = time.monotonic()
             self._read_logs()

@@ -50,7 +50,8 @@ def extend(runs: RunsFolder, run: Run, more: int) -> Run:
         log = EventLog(new.folder)
         try:
             for event in run.events():
-                log.append(_planned(event, key, (before + more) / before))
+                if not isinstance(event, events.ENDS):  # it has not ended, then
+                    log.append(_planned(event, key, (before + more) / before))
             log.append(events.Message(text=f"Goes on from {run.id}, {key} {before} + {more}", level="info"))
         finally:
             log.close()

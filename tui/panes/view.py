@@ -45,6 +45,10 @@ class Pane(Widget):
     class Ready(Message):
         """The pane stands on the screen, at another size than before, and wants something to show."""
 
+    def on_mount(self) -> None:
+        """A pane that was given its size before it listened is not told of it."""
+        self.call_after_refresh(self.post_message, self.Ready())
+
     def on_resize(self) -> None:
         """What fits has changed."""
         self.post_message(self.Ready())

@@ -17,9 +17,9 @@ from textual.widgets import Static
 
 from core.errors import UserError
 from core.runs import Run, State
+from tui.compositor import CellCompositor
 from tui.follower import EventsRead, Follower, HostSampled, RunsScanned, TextRead
 from tui.model.host import HostSample
-from tui.compositor import CellCompositor
 from tui.model.query import Query, parse
 from tui.model.runlist import RunRow, arrange
 from tui.model.series import RunSeries
@@ -74,7 +74,8 @@ class MainScreen(RunActions):
         self._pane = self.preferences.pane
         self._titled = ""
         self._settling: Timer | None = None
-        self._first = True
+        self.read_once = False
+        """Whether every run has been read."""
         self.settled = False
         """Whether the list and the run under its cursor have been read to their ends."""
 
@@ -103,11 +104,16 @@ class MainScreen(RunActions):
 
     @on(RunsScanned)
     def _scanned(self, event: RunsScanned) -> None:
+        if self.console.leaving:
+            return
+        before = self.row.state if self.row else None
         self.rows = event.rows
         self.show_rows()
+        if (self.row.state if self.row else None) is not before:
+            self.refresh_bindings()
         self._show_host()
-        if self._first and event.complete:
-            self._first = False
+        if event.complete and not self.read_once:
+            self.read_once = True
             self._open_wanted()
         self.console.hear(event.rows, complete=event.complete)
 
@@ -124,14 +130,15 @@ class MainScreen(RunActions):
 
     @on(TextRead)
     def _printed(self, event: TextRead) -> None:
-        pane = self._open_pane()
+        pane = None if self.console.leaving else self._open_pane()
         if self._pane == "log" and pane is not None and self.row is not None and event.run == self.row.id:
             pane.add(event.lines, restarted=event.restarted)
 
     @on(HostSampled)
     def _sampled(self, event: HostSampled) -> None:
         self._sample = event.sample
-        self._show_host()
+        if not self.console.leaving:
+            self._show_host()
 
     def _show_host(self) -> None:
         states = [row.state for row in self.rows if row.state.live]
@@ -149,6 +156,10 @@ class MainScreen(RunActions):
     def row(self) -> RunRow | None:
         """The row under the cursor."""
         return self.table.row
+
+    def series_of(self, run: str) -> RunSeries | None:
+        """The series of a run that was looked at."""
+        return self._series.get(run)
 
     def show_rows(self) -> None:
         """Filter, sort and draw the list."""
@@ -233,10 +244,9 @@ class MainScreen(RunActions):
 
     def present(self) -> None:
         """Show the run under the cursor in the pane that is open."""
-        row = self.row
-        head = self.query_one(RunHead)
-        if row is None:
+        if self.console.leaving or (row := self.row) is None:
             return
+        head = self.query_one(RunHead)
         series = self._series.get(row.id)
         head.show(row, series, self.step)
         if series is None:

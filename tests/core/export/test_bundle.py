@@ -13,8 +13,8 @@ from core.runs import EventLog, Run, RunsFolder
 
 
 @pytest.fixture
-def run(runs_root: Path) -> Run:
-    run = RunsFolder(runs_root).create(config.build("hybrid", settings={"name": "=1+1"}))
+def run(runs: RunsFolder) -> Run:
+    run = runs.create(config.build("hybrid", settings={"name": "=1+1"}))
     log = EventLog(run.folder)
     log.append(events.RunStarted(kind="hybrid", method="substitution", device="cpu", epochs=2, steps=20))
     for epoch in (1, 2):

@@ -32,36 +32,31 @@ def log(run: Run, *happened: events.Event) -> None:
 
 
 @pytest.fixture
-def runs(runs_root: Path) -> RunsFolder:
-    return RunsFolder(runs_root)
-
-
-@pytest.fixture
-def finished(runs: RunsFolder) -> Run:
+def ended(runs: RunsFolder) -> Run:
     run = made(runs)
-    log(run, best(run), events.RunFinished(seconds=1.0, step=200))
+    log(run, best(run), events.Step(step=200), events.RunFinished(seconds=1.0, step=200))
     return run
 
 
-def test_a_deleted_run_is_gone_and_comes_back_as_it_was(runs: RunsFolder, finished: Run) -> None:
-    before = finished.events()
-    keep.delete(finished)
+def test_a_deleted_run_is_gone_and_comes_back_as_it_was(runs: RunsFolder, ended: Run) -> None:
+    before = ended.events()
+    keep.delete(ended)
     assert runs.runs() == []
-    assert keep.trashed(runs) == [finished.id]
-    assert keep.restore(runs, finished.id).events() == before
+    assert keep.trashed(runs) == [ended.id]
+    assert keep.restore(runs, ended.id).events() == before
     assert keep.trashed(runs) == []
 
 
-def test_emptying_the_trash_takes_only_what_it_is_told(runs: RunsFolder, finished: Run) -> None:
+def test_emptying_the_trash_takes_only_what_it_is_told(runs: RunsFolder, ended: Run) -> None:
     other = made(runs, events.RunFinished(seconds=1.0))
-    keep.delete(finished)
+    keep.delete(ended)
     keep.delete(other)
     keep.empty_trash(runs, [other.id])
-    assert keep.trashed(runs) == [finished.id]
+    assert keep.trashed(runs) == [ended.id]
     keep.empty_trash(runs)
     assert not (runs.root / keep.TRASH).exists()
     with pytest.raises(UserError, match="can't be restored"):
-        keep.restore(runs, finished.id)
+        keep.restore(runs, ended.id)
 
 
 def test_a_live_run_is_neither_deleted_nor_pruned(runs: RunsFolder) -> None:
@@ -72,9 +67,9 @@ def test_a_live_run_is_neither_deleted_nor_pruned(runs: RunsFolder) -> None:
             act(run)
 
 
-def test_keeping_the_best_frees_what_the_rest_took(runs: RunsFolder, finished: Run) -> None:
-    assert keep.keep_best_only(finished) == len(b"the last one")
-    assert [path.name for path in (finished.folder / "checkpoints").iterdir()] == ["best.safetensors"]
+def test_keeping_the_best_frees_what_the_rest_took(runs: RunsFolder, ended: Run) -> None:
+    assert keep.keep_best_only(ended) == len(b"the last one")
+    assert [path.name for path in (ended.folder / "checkpoints").iterdir()] == ["best.safetensors"]
 
 
 def test_a_run_without_a_best_model_keeps_what_it_has(runs: RunsFolder) -> None:
@@ -93,30 +88,30 @@ def test_a_best_model_outside_the_folder_is_not_believed(runs: RunsFolder, tmp_p
         keep.keep_best_only(run)
 
 
-def test_disk_use_is_what_the_files_hold(finished: Run) -> None:
-    use = keep.disk_use(finished)
+def test_disk_use_is_what_the_files_hold(ended: Run) -> None:
+    use = keep.disk_use(ended)
     assert use.checkpoints == len(b"best") + len(b"the last one")
     assert use.images == 0
-    assert use.total == sum(path.stat().st_size for path in finished.folder.rglob("*") if path.is_file())
+    assert use.total == sum(path.stat().st_size for path in ended.folder.rglob("*") if path.is_file())
 
 
-def test_an_extended_run_goes_on_from_the_old_one_and_leaves_it_alone(runs: RunsFolder, finished: Run) -> None:
-    before = finished.look().summary
-    new = extend.extend(runs, finished, 5)
-    assert extend.length(finished) == ("ddpm.epochs", 20)
+def test_an_extended_run_goes_on_from_the_old_one_and_leaves_it_alone(runs: RunsFolder, ended: Run) -> None:
+    before = ended.look().summary
+    new = extend.extend(runs, ended, 5)
+    assert extend.length(ended) == ("ddpm.epochs", 20)
     assert extend.length(new) == ("ddpm.epochs", 25)
     assert (new.folder / extend.CHECKPOINT).read_bytes() == b"the last one"
     told = new.look().summary
     assert (told.epochs, told.steps, told.step) == (25, 250, 200)
     assert new.config().name == "first"
-    assert finished.look().summary == before
+    assert ended.look().summary == before
 
 
-def test_only_a_finished_run_with_its_checkpoint_is_extended(runs: RunsFolder, finished: Run) -> None:
+def test_only_a_finished_run_with_its_checkpoint_is_extended(runs: RunsFolder, ended: Run) -> None:
     stopped = made(runs, events.RunStopped(reason="asked to stop", step=10))
     with pytest.raises(UserError, match="not finished"):
         extend.extend(runs, stopped, 5)
-    keep.keep_best_only(finished)
+    keep.keep_best_only(ended)
     with pytest.raises(UserError, match="no longer has its last checkpoint"):
-        extend.extend(runs, finished, 5)
+        extend.extend(runs, ended, 5)
     assert len(runs.runs()) == 2

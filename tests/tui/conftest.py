@@ -1,0 +1,41 @@
+"""What the console's tests share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from core.runs import RunsFolder
+from tests.tui.driving import LARGE, Driver, Maker, Opener
+from tui.app import Options
+from tui.console import Console
+
+
+@pytest.fixture
+def make(runs: RunsFolder) -> Iterator[Maker]:
+    """Make run folders."""
+    maker = Maker(runs.root)
+    yield maker
+    for process in maker.processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def opened(runs: RunsFolder) -> Opener:
+    """Open a console on the test's runs folder: `async with opened(size=SMALL, readonly=True) as driver`."""
+
+    @contextlib.asynccontextmanager
+    async def open_console(size: tuple[int, int] = LARGE, **options: Any) -> AsyncIterator[Driver]:
+        console = Console(Options(root=runs.root, fps=20.0, **options))
+        async with console.run_test(size=size) as pilot:
+            driver = Driver(console, pilot)
+            await driver.until(lambda: driver.main.read_once, "the first reading of the runs folder")
+            if driver.main.rows:
+                await driver.until(lambda: console.settled, "the first run shown")
+            yield driver
+
+    return open_console

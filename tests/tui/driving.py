@@ -1,0 +1,174 @@
+"""Run folders as a worker would leave them, and a console that is driven without a terminal."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from textual.pilot import Pilot
+
+from core import config, events
+from core.runs import EventLog, Run, life
+from tui.console import Console
+from tui.model.series import RunSeries
+from tui.screens.main import MainScreen
+
+SMALL, LARGE = (80, 24), (120, 40)
+PATIENCE_SECONDS = 20.0
+
+
+class Maker:
+    """Makes run folders, each a minute older than the one before."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.made = 0
+        self.processes: list[subprocess.Popen[bytes]] = []
+        """Stand where workers would, for runs that are live."""
+
+    def __call__(
+        self,
+        kind: str = "ddpm",
+        *,
+        state: str = "finished",
+        losses: list[float] | None = None,
+        psnr: list[float] | None = None,
+        settings: dict[str, Any] | None = None,
+        **named: Any,
+    ) -> Run:
+        """A run with an epoch for each loss and a look for each PSNR; the first made is the newest."""
+        at = time.time() - 60 - 60 * self.made
+        asked = config.build(kind, settings={**(settings or {}), **named})
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(at))
+        run = Run(self.root / f"{stamp}-{kind}-{self.made:04x}")
+        self.made += 1
+        for name in ("images", "checkpoints"):
+            (run.folder / name).mkdir(parents=True)
+        (run.folder / "config.toml").write_text(config.to_toml(asked))
+        self._log(run, asked, state, losses if losses is not None else [0.3, 0.2, 0.1], psnr or [], at)
+        if state == "running":
+            self.processes.append(subprocess.Popen(["sleep", "300"]))
+            who = life.identity(self.processes[-1].pid)
+            assert who is not None
+            life.write(run.folder, life.Worker(who, alive=time.time(), progressed=time.time(), device="cpu"))
+        return run
+
+    @staticmethod
+    def _log(  # noqa: PLR0917
+        run: Run, asked: config.AnyRun, state: str, losses: list[float], psnr: list[float], at: float
+    ) -> None:
+        log = EventLog(run.folder)
+        epochs = 0 if asked.kind == "dip" else max(1, len(losses))
+        steps = max(1, 10 * len(losses or psnr))
+        log.append(
+            events.RunStarted(
+                kind=asked.kind, method=asked.method, device="cpu", epochs=epochs, steps=steps, images=100, time=at
+            )
+        )
+        best = math.inf
+        for number, loss in enumerate(losses if epochs else [], start=1):
+            log.append(events.Step(step=10 * number, epoch=number, loss=loss, lr=0.001, time=at + number))
+            log.append(
+                events.EpochFinished(epoch=number, step=10 * number, loss=loss, best=loss < best, time=at + number)
+            )
+            if loss < best:
+                best = loss
+                log.append(
+                    events.BestModelStored(
+                        step=10 * number,
+                        epoch=number,
+                        value=loss,
+                        file="checkpoints/best.safetensors",
+                        sha256="0" * 64,
+                        time=at + number,
+                    )
+                )
+        for number, value in enumerate(psnr, start=1):
+            log.append(
+                events.PsnrMeasured(
+                    step=10 * number, psnr=[value, value + 1], mean=value + 0.5, loss=[0.1, 0.1], time=at + number
+                )
+            )
+        end = {
+            "finished": events.RunFinished(seconds=3.0, step=steps, time=at + 30),
+            "stopped": events.RunStopped(reason="asked to stop", step=10, time=at + 30),
+            "failed": events.RunFailed(
+                error="The device ran out of memory.", hint="Lower the batch.", step=10, time=at + 30
+            ),
+        }.get(state)
+        if end is not None:
+            log.append(end)
+        log.close()
+
+
+def add_picture(run: Run, name: str, step: int, shade: int) -> None:
+    """Store a grey picture and log it."""
+    file = f"images/{name}-{step:06d}.png"
+    Image.new("L", (28, 28), shade).save(run.folder / file)
+    log = EventLog(run.folder)
+    log.append(events.ImageSaved(file=file, name=name, step=step, title=f"{name} at {step}"))
+    log.close()
+
+
+class Driver:
+    """A console without a terminal, its keys and its screen."""
+
+    def __init__(self, console: Console, pilot: Pilot[None]) -> None:
+        self.console = console
+        self.pilot = pilot
+
+    @property
+    def main(self) -> MainScreen:
+        """The main screen, also while a dialog is above it."""
+        screen = self.console.screen_stack[0]
+        assert isinstance(screen, MainScreen)
+        return screen
+
+    @property
+    def selected(self) -> str:
+        """The id of the run under the cursor."""
+        return self.main.row.id if self.main.row else ""
+
+    def series(self) -> RunSeries:
+        """The series of the run under the cursor."""
+        series = self.main.series_of(self.selected)
+        assert series is not None
+        return series
+
+    def text(self) -> str:
+        """What is on the screen."""
+        strips = self.console.screen._compositor.render_strips()
+        return "\n".join(strip.text.rstrip() for strip in strips)
+
+    def told(self) -> str:
+        """What the console gave notice of, whatever its width."""
+        return "\n".join(notification.message for notification in self.console._notifications)
+
+    async def press(self, *keys: str) -> None:
+        """Press keys, one after the other."""
+        await self.pilot.press(*keys)
+        await self.pilot.pause()
+
+    async def write(self, text: str) -> None:
+        """Type."""
+        await self.press(*["space" if character == " " else character for character in text])
+
+    async def until(self, condition: Callable[[], object], what: str = "") -> None:
+        """Wait until something is so; the test fails where it never is."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, f"never so: {what}\n{self.text()}"
+            await self.pilot.pause(0.02)
+
+    async def until_seen(self, words: str) -> None:
+        """Wait until these words are on the screen."""
+        await self.until(lambda: words in self.text(), words)
+
+
+Opener = Callable[..., AbstractAsyncContextManager[Driver]]

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from core import launch, slots
+from core.config import build
+from core.runs import Run, RunsFolder, State, keep
+from tests.tui.driving import Driver, Maker, Opener, add_picture
+from tui.model import marks
+from tui.screens.form import Form
+
+
+@pytest.fixture
+def busy() -> Iterator[None]:
+    """Somebody holds the CPU's only slot, so that what is started waits and loads nothing heavy."""
+    descriptor = os.open(slots.folder() / "cpu.0.slot", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    yield
+    os.close(descriptor)
+
+
+def waiting() -> list[str]:
+    return [ticket.run for _, ticket in slots.waiting()]
+
+
+async def started(driver: Driver, name: str) -> str:
+    """Start a run from the form; its id once the cursor is on it."""
+    await driver.press("n")
+    await driver.until(lambda: isinstance(driver.console.screen, Form) and driver.console.screen.query(Input), "form")
+    form = driver.console.screen
+    form.query_one("#option-data-dataset", Input).value = "fashion-mini"
+    form.query_one("#option-device", Input).value = "cpu"
+    form.query_one("#option-name", Input).value = name
+    await driver.pilot.pause()
+    await driver.press("ctrl+s")
+    await driver.until(lambda: driver.main.row is not None and driver.main.row.name == name, f"{name} in the list")
+    return driver.selected
+
+
+@pytest.mark.usefixtures("busy")
+async def test_a_run_is_started_queued_moved_up_and_stopped(opened: Opener, runs: RunsFolder) -> None:
+    async with opened() as driver:
+        first = await started(driver, "first")
+        await driver.until(lambda: waiting() == [first], "the first one waiting")
+        second = await started(driver, "second")
+        await driver.until(lambda: waiting() == [first, second], "both waiting")
+        await driver.until_seen("2 queued")
+
+        await driver.press("Q")
+        await driver.until_seen("2  ")
+        await driver.press("j", "K")
+        assert waiting() == [second, first]
+        await driver.press("escape")
+
+        await driver.press("s")
+        await driver.until_seen("Stop second?")
+        await driver.press("enter")
+        assert waiting() == [second, first], "Enter alone means no"
+        await driver.press("s", "y")
+        await driver.until(lambda: waiting() == [first], "the second one gone from the queue")
+        await driver.until(lambda: driver.main.row is not None and driver.main.row.state is State.stopped, "stopped")
+        assert runs.find(second).look().state is State.stopped
+    assert waiting() == [first], "the console was quit, the run goes on waiting"
+
+
+async def test_a_deleted_run_comes_back_and_is_gone_after_quitting(
+    opened: Opener, make: Maker, runs: RunsFolder
+) -> None:
+    kept, gone = make(name="kept"), make(name="gone")
+    async with opened() as driver:
+        await driver.press("d", "y")
+        await driver.until(lambda: runs.runs() == [gone], "the run in the trash")
+        await driver.press("u")
+        await driver.until(lambda: driver.selected == kept.id, "the run back, and the cursor on it")
+        await driver.press("d", "n")
+        assert len(runs.runs()) == 2
+    assert keep.trashed(runs) == []
+
+
+async def test_a_live_run_cannot_be_deleted(opened: Opener, make: Maker) -> None:
+    make(name="busy", state="running")
+    async with opened() as driver:
+        await driver.press("d")
+        assert driver.console.screen is driver.main
+
+
+async def test_tags_and_a_note_travel_with_the_run(opened: Opener, make: Maker) -> None:
+    run = make(name="boots")
+    async with opened() as driver:
+        await driver.press("t")
+        await driver.until_seen("Tags and note of boots")
+        await driver.write("good baseline")
+        await driver.press("enter")
+        await driver.write("see [this]")
+        await driver.press("enter")
+        await driver.until_seen("#good #baseline  see [this]")
+        await driver.press("slash")
+        await driver.write("tag:baseline")
+        await driver.until_seen("1 of 1")
+    assert marks.read(run.folder) == marks.Marks(("good", "baseline"), "see [this]")
+
+
+async def test_an_export_says_how_to_fetch_it(opened: Opener, make: Maker, tmp_path: Path) -> None:
+    run = make(name="boots", losses=[0.3, 0.2])
+    add_picture(run, "samples", 20, 90)
+    async with opened() as driver:
+        await driver.press("e")
+        await driver.until_seen("into the folder")
+        field = driver.console.screen.query_one(Input)
+        field.value = str(tmp_path / "home")
+        await driver.press("enter")
+        await driver.until_seen("scp -r")
+    written = {path.relative_to(tmp_path / "home").as_posix() for path in (tmp_path / "home").rglob("*.*")}
+    assert {"epochs.csv", "run.json", "config.toml", "images/samples-000020.png"} <= written
+
+
+async def test_an_export_into_a_place_that_is_none_is_refused(opened: Opener, make: Maker, tmp_path: Path) -> None:
+    make(name="boots")
+    (tmp_path / "file").write_text("")
+    async with opened() as driver:
+        await driver.press("e")
+        await driver.until_seen("into the folder")
+        driver.console.screen.query_one(Input).value = str(tmp_path / "file" / "out")
+        await driver.press("enter")
+        await driver.until(lambda: "can't be written" in driver.told(), "what is wrong")
+
+
+async def test_disk_use_is_counted_and_the_best_model_kept(opened: Opener, make: Maker) -> None:
+    run = make(name="large")
+    (run.folder / "checkpoints/best.safetensors").write_bytes(b"x" * 1000)
+    (run.folder / "checkpoints/last.safetensors").write_bytes(b"x" * 500_000)
+    async with opened() as driver:
+        await driver.press("D")
+        await driver.until_seen("1 runs, 50")
+        await driver.press("b", "y")
+        await driver.until(lambda: not (run.folder / "checkpoints/last.safetensors").exists(), "the rest gone")
+        assert (run.folder / "checkpoints/best.safetensors").exists()
+
+
+@pytest.mark.slow
+async def test_a_finished_run_goes_on_for_longer(opened: Opener, runs: RunsFolder, finished: Run) -> None:
+    import shutil
+
+    shutil.copytree(finished.folder, runs.root / finished.id)
+    async with opened() as driver:
+        await driver.press("x")
+        await driver.until_seen("Go on for longer")
+        driver.console.screen.query_one(Input).value = "1"
+        await driver.press("enter")
+        await driver.until(lambda: driver.selected not in {"", finished.id}, "the new run under the cursor")
+        new = Run(runs.root / driver.selected)
+        await driver.until(lambda: not new.look().state.live, "its end")
+    told = new.look().summary
+    assert new.look().state is State.finished
+    assert (told.epoch, told.epochs) == (finished.look().summary.epochs + 1,) * 2
+    before = [event for event in finished.events() if type(event).__name__ == "EpochFinished"]
+    after = [event for event in new.events() if type(event).__name__ == "EpochFinished"]
+    assert after[: len(before)] == before
+
+
+async def test_a_run_that_is_at_work_is_stopped_by_the_console(opened: Opener, runs: RunsFolder) -> None:
+    """Without a slot to wait for, `now` would load torch; a worker that is told to stop at once never gets there."""
+    run = runs.create(build("ddpm", settings={"data.dataset": "fashion-mini", "device": "cpu"}))
+    launch.start(run)
+    async with opened() as driver:
+        await driver.until(lambda: driver.main.row is not None and driver.main.row.state.live, "the run live")
+        await driver.press("s", "y")
+        await driver.until(lambda: not run.look().state.live, "the run stopped")
