@@ -35,8 +35,9 @@ def linear(low: float, high: float, wanted: int) -> Scale:
     lower, upper = math.floor(low / grid + 1e-9) * grid, math.ceil(high / grid - 1e-9) * grid
     step = _round_step((upper - lower) / max(1.0, wanted - 1.0))
     ticks = _multiples(step, lower, upper)
-    if len(ticks) < 2:
-        ticks, step = (lower, upper), grid
+    while len(ticks) < 2:
+        step = _round_step(step / 2.6)  # the next smaller one
+        ticks = _multiples(step, lower, upper)
     return Scale(lower, upper, ticks, tuple(number(tick, step) for tick in ticks))
 
 

@@ -6,7 +6,6 @@ What a resumed run did again supersedes what stood before, as in `core.runs.supe
 from __future__ import annotations
 
 import math
-from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 from core import events
 from core.events import AnyEvent
 from tui.model.curves import AXES, NAN, Axis, Binner, Series, Track, bin_minmax, smooth
+from tui.model.psnr import PsnrCurve, PsnrRecord, Spot
 
 __all__ = [
     "AXES",
@@ -37,13 +37,6 @@ _QUIET = (events.Step, events.PsnrMeasured, events.CheckpointStored)
 """Too many for a feed; the curves show them."""
 
 
-class Spot(NamedTuple):
-    """A value at a step."""
-
-    step: int
-    value: float
-
-
 class Mark(NamedTuple):
     """A point to be marked on a chart."""
 
@@ -59,17 +52,6 @@ class Picture(NamedTuple):
     file: str
     title: str = ""
     panels: tuple[str, ...] = ()
-
-
-class PsnrCurve(NamedTuple):
-    """PSNR in dB of one image (or the mean, image -1) against the step, its peak, and where a rule stopped."""
-
-    image: int
-    label: str
-    x: array[float]
-    y: array[float]
-    peak: Spot | None
-    stop: Spot | None
 
 
 class Reading(NamedTuple):
@@ -97,7 +79,6 @@ class RunSeries:
         self.epoch = 0
         self.epochs: list[events.EpochFinished] = []
         self.best: list[events.BestModelStored] = []
-        self.stops: dict[int, Spot] = {}
         self.restorations: list[events.RestorationScored] = []
         self.evaluations: list[events.SamplesEvaluated] = []
         self.generation = getattr(self, "generation", -1) + 1
@@ -108,10 +89,7 @@ class RunSeries:
         self._fits = Track("loss")
         self._paces = Track("lr", "images_per_second")
         self._epochs = Track("loss", "held_out", "lr", "images_per_second")
-        self._psnr = Track("mean", "averaged")
-        self._images: list[array[float]] = []
-        self._peaks: list[Spot | None] = [None]
-        self._stop_events: list[events.EarlyStopped] = []
+        self._psnr = PsnrRecord()
         self._pictures: list[events.ImageSaved] = []
         self._begun = 0.0
         self._last_epoch = (0, 0)  # the number of the last finished epoch, and its step
@@ -123,7 +101,7 @@ class RunSeries:
             events.EpochFinished: self._add_epoch,
             events.BestModelStored: self.best.append,
             events.PsnrMeasured: self._add_psnr,
-            events.EarlyStopped: self._add_stop,
+            events.EarlyStopped: self._psnr.stop,
             events.ImageSaved: self._pictures.append,
             events.SamplesEvaluated: self.evaluations.append,
             events.RestorationScored: self.restorations.append,
@@ -152,7 +130,7 @@ class RunSeries:
 
     def limit(self, axis: Axis) -> float | None:
         """Where the axis ends: for a run that has ended where that is, else where it said that it would, if it did."""
-        ends = [track.x(axis)[-1] for track in (self._losses, self._fits, self._epochs, self._psnr) if len(track)]
+        ends = [track.x(axis)[-1] for track in (self._losses, self._fits, self._epochs, self._psnr.track) if len(track)]
         if self.ended is not None and ends:
             return max(ends)
         if self.started is None:
@@ -196,22 +174,7 @@ class RunSeries:
 
     def psnr(self) -> list[PsnrCurve]:
         """PSNR against the step: the mean first, then that of the averaged outputs (image -2) if kept, then images."""
-        if not len(self._psnr):
-            return []
-        steps, stops = self._psnr.step, list(self.stops.values())
-        stop = None
-        if stops and len(stops) == len(self._images) and all(math.isfinite(spot.value) for spot in stops):
-            stop = Spot(sorted(spot.step for spot in stops)[len(stops) // 2], sum(s.value for s in stops) / len(stops))
-        curves = [PsnrCurve(-1, "mean", steps, self._psnr.values["mean"], self._peaks[0], stop)]
-        averaged = self._psnr.values["averaged"]
-        if any(map(math.isfinite, averaged)):
-            peak = max((i for i, value in enumerate(averaged) if math.isfinite(value)), key=averaged.__getitem__)
-            curves.append(PsnrCurve(-2, "averaged", steps, averaged, Spot(int(steps[peak]), averaged[peak]), None))
-        for image, values in enumerate(self._images):
-            curves.append(
-                PsnrCurve(image, f"image {image}", steps, values, self._peaks[image + 1], self.stops.get(image))
-            )
-        return curves
+        return self._psnr.curves()
 
     def pictures(self) -> dict[str, list[Picture]]:
         """The pictures by name, in the order of their steps; of a file written again, the last time counts."""
@@ -256,12 +219,12 @@ class RunSeries:
             track.time[row] if row >= 0 else 0.0,
             _value(self._losses if len(self._losses) else self._fits, "loss", step),
             _value(self._epochs, "held_out", step),
-            _value(self._psnr, "mean", step),
+            _value(self._psnr.track, "mean", step),
         )
 
     def _timeline(self) -> Track:
         """The track that tells most: the cursor walks along it."""
-        return max((self._losses, self._psnr, self._epochs), key=len)
+        return max((self._losses, self._psnr.track, self._epochs), key=len)
 
     # Taking events in
 
@@ -309,24 +272,8 @@ class RunSeries:
         if event.loss:
             self._row(self._fits, event, event.step)
             self._fits.values["loss"].append(sum(event.loss) / len(event.loss))
-        self._row(self._psnr, event, event.step)
-        self._psnr.values["mean"].append(event.mean)
-        averaged = event.averaged
-        self._psnr.values["averaged"].append(sum(averaged) / len(averaged) if averaged else NAN)
-        rows = len(self._psnr)
-        while len(self._images) < len(event.psnr):
-            self._images.append(array("d", [NAN]) * (rows - 1))
-            self._peaks.append(None)
-        for image, values in enumerate(self._images):
-            values.append(event.psnr[image] if image < len(event.psnr) else NAN)
-        for index, value in enumerate([event.mean, *event.psnr]):
-            peak = self._peaks[index]
-            if math.isfinite(value) and (peak is None or value > peak.value):
-                self._peaks[index] = Spot(event.step, value)
-
-    def _add_stop(self, event: events.EarlyStopped) -> None:
-        self._stop_events.append(event)
-        self.stops[event.image] = Spot(event.at, NAN if event.psnr is None else event.psnr)
+        self._row(self._psnr.track, event, event.step)
+        self._psnr.add(event)
 
     def _resume(self, event: events.RunResumed) -> None:
         kept = event.from_step
@@ -335,12 +282,9 @@ class RunSeries:
         self.step = kept
         for track in (self._losses, self._fits, self._paces, self._epochs, self._psnr):
             track.cut(kept)
-        self._images = [values[: len(self._psnr)] for values in self._images]
-        self._peaks = [_peak(self._psnr.step, values) for values in (self._psnr.values["mean"], *self._images)]
         records: list[list[Any]] = [self.epochs, self.best, self.restorations, self.evaluations]
-        for told in (*records, self._pictures, self._stop_events):
+        for told in (*records, self._pictures):
             told[:] = [past for past in told if past.step <= kept]
-        self.stops = {past.image: Spot(past.at, NAN if past.psnr is None else past.psnr) for past in self._stop_events}
         self._news = deque(
             (past for past in self._news if not isinstance(past, events.ENDS) and getattr(past, "step", 0) <= kept),
             maxlen=NEWS,
@@ -348,18 +292,13 @@ class RunSeries:
         self.epoch = self.epochs[-1].epoch if self.epochs else 0
         self._last_epoch = (self.epoch, self.epochs[-1].step) if self.epochs else (0, 0)
         # Seconds of work go on from where they stood; the time in which nobody worked is not counted.
-        worked = max((track.time[-1] for track in (self._losses, self._psnr, self._epochs) if len(track)), default=0.0)
+        tracks = (self._losses, self._psnr.track, self._epochs)
+        worked = max((track.time[-1] for track in tracks if len(track)), default=0.0)
         self._begun = event.time - worked
 
     def _pace(self, label: str, name: str, axis: Axis, colour: int) -> Series:
         track = self._paces if any(map(math.isfinite, self._paces.values[name])) else self._epochs
         return Series(label, track.x(axis), track.values[name], colour)
-
-
-def _peak(steps: array[float], values: array[float]) -> Spot | None:
-    finite = [index for index, value in enumerate(values) if math.isfinite(value)]
-    best = max(finite, key=values.__getitem__, default=None)
-    return None if best is None else Spot(int(steps[best]), values[best])
 
 
 def _value(track: Track, name: str, step: int) -> float | None:

@@ -71,7 +71,7 @@ def _told(run):
             run.news(0),
             run.steps(),
             [run.reading(step) for step in range(12)],
-            (run.step, run.epoch, run.ended, run.stops, run.epochs, run.best, run.axes()),
+            (run.step, run.epoch, run.ended, run.epochs, run.best, run.axes()),
         )
     )
 

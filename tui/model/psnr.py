@@ -1,0 +1,97 @@
+"""PSNR as a run measured it: for each image and on the mean, where it peaked, and where a rule stopped."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from typing import NamedTuple
+
+from core import events
+from tui.model.curves import NAN, Track
+
+
+class Spot(NamedTuple):
+    """A value at a step."""
+
+    step: int
+    value: float
+
+
+class PsnrCurve(NamedTuple):
+    """PSNR in dB of one image (or the mean, image -1) against the step, its peak, and where a rule stopped."""
+
+    image: int
+    label: str
+    x: array[float]
+    y: array[float]
+    peak: Spot | None
+    stop: Spot | None
+
+
+class PsnrRecord:
+    """All measurements of one run so far."""
+
+    def __init__(self) -> None:
+        self.track = Track("mean", "averaged")
+        self.stops: dict[int, Spot] = {}
+        self._images: list[array[float]] = []
+        self._peaks: list[Spot | None] = [None]
+        self._stopped: list[events.EarlyStopped] = []
+
+    def add(self, event: events.PsnrMeasured) -> None:
+        """Take in a measurement whose row was begun on the track."""
+        self.track.values["mean"].append(event.mean)
+        averaged = event.averaged
+        self.track.values["averaged"].append(sum(averaged) / len(averaged) if averaged else NAN)
+        while len(self._images) < len(event.psnr):
+            self._images.append(array("d", [NAN]) * (len(self.track) - 1))
+            self._peaks.append(None)
+        for image, values in enumerate(self._images):
+            values.append(event.psnr[image] if image < len(event.psnr) else NAN)
+        for index, value in enumerate([event.mean, *event.psnr]):
+            peak = self._peaks[index]
+            if math.isfinite(value) and (peak is None or value > peak.value):
+                self._peaks[index] = Spot(event.step, value)
+
+    def stop(self, event: events.EarlyStopped) -> None:
+        """Take in where a rule stopped an image."""
+        self._stopped.append(event)
+        self.stops[event.image] = Spot(event.at, NAN if event.psnr is None else event.psnr)
+
+    def cut(self, step: int) -> None:
+        """Forget what was measured and stopped after a step."""
+        self.track.cut(step)
+        self._images = [values[: len(self.track)] for values in self._images]
+        self._peaks = [_peak(self.track.step, values) for values in (self.track.values["mean"], *self._images)]
+        kept = [event for event in self._stopped if event.step <= step]
+        self._stopped, self.stops = [], {}
+        for event in kept:
+            self.stop(event)
+
+    def curves(self) -> list[PsnrCurve]:
+        """The mean first, then that of the averaged outputs (image -2) if kept, then the images."""
+        steps = self.track.step
+        if not len(steps):
+            return []
+        found = [PsnrCurve(-1, "mean", steps, self.track.values["mean"], self._peaks[0], self._mean_stop())]
+        averaged = self.track.values["averaged"]
+        if (peak := _peak(steps, averaged)) is not None:
+            found.append(PsnrCurve(-2, "averaged", steps, averaged, peak, None))
+        for image, values in enumerate(self._images):
+            found.append(
+                PsnrCurve(image, f"image {image}", steps, values, self._peaks[image + 1], self.stops.get(image))
+            )
+        return found
+
+    def _mean_stop(self) -> Spot | None:
+        """The median step at which the images were stopped, with the mean of what they have there; once all were."""
+        stops = list(self.stops.values())
+        if not stops or len(stops) < len(self._images) or not all(math.isfinite(spot.value) for spot in stops):
+            return None
+        return Spot(sorted(spot.step for spot in stops)[len(stops) // 2], sum(s.value for s in stops) / len(stops))
+
+
+def _peak(steps: array[float], values: array[float]) -> Spot | None:
+    finite = [index for index, value in enumerate(values) if math.isfinite(value)]
+    best = max(finite, key=values.__getitem__, default=None)
+    return None if best is None else Spot(int(steps[best]), values[best])
