@@ -70,7 +70,7 @@ class PriorBatch:
         full = torch.Size((count, *shape))
         self.restored = torch.zeros(full, device=device)
         self.loss = torch.zeros(count, device=device)
-        self.output_psnr = torch.zeros(count, device=device)
+        self.output = self.restored
         self.stopping = Stopping(self._rule(full), full, options.patience, device)
         self.peak = torch.full((count,), -torch.inf, device=device)
         """The best PSNR that `restored` ever had, (B,), and at which iteration."""
@@ -103,17 +103,16 @@ class PriorBatch:
 
     def _observe(self, output: Tensor) -> None:
         before = self.step - 1
-        self.loss = self.loss.detach()
+        self.loss, self.output = self.loss.detach(), output
         weight = min(self.options.average, before / (before + WARM_UP))
         self.restored = output if weight == 0 else torch.lerp(output, self.restored, weight)
         if self.truth is not None:
-            self.output_psnr = psnr(output, self.truth)
             now = psnr(self.restored, self.truth)
             better = now > self.peak
             self.peak = torch.where(better, now, self.peak)
             self.peak_at = torch.where(better, self.step, self.peak_at)
-        look = Look(output, self.restored, self.loss, self._error(self.restored, self.hidden, self.power))
-        self.stopping.update(self.step, look)
+        hidden = self._error(self.restored, self.hidden, self.power) if self.options.stop == "held-out" else None
+        self.stopping.update(self.step, Look(output, self.restored, self.loss, hidden))
 
     def _error(self, images: Tensor, where: Tensor, power: int) -> Tensor:
         """Mean of |A x - y|^power over some of the measured values, (B,)."""
@@ -191,5 +190,5 @@ class PriorBatch:
             setattr(self, name, state[name])
 
 
-_KEPT = ("restored", "loss", "output_psnr", "peak", "peak_at", "good_loss", "backtracked")
+_KEPT = ("restored", "loss", "output", "peak", "peak_at", "good_loss", "backtracked")
 """What else is remembered from one iteration to the next, a row for each image."""

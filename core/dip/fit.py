@@ -151,7 +151,7 @@ class DipFit:
         ]
 
     def _measured(self, losses: list[float]) -> PsnrMeasured:
-        values = self.gather(lambda batch: batch.output_psnr)
+        values = self.gather(lambda batch: psnr(batch.output, _truth(batch)))
         averaging = self.batches[0].options.average > 0
         return PsnrMeasured(
             step=self.step,

@@ -26,8 +26,8 @@ class Look:
     """What would be returned now: the running average of outputs, or the output itself."""
     residual: Tensor
     """Mean of (A output - y)^2 over what is fitted, (B,)."""
-    held_out: Tensor
-    """The error of `restored` where it is measured but held out of the fit, (B,); NaN where nothing is."""
+    held_out: Tensor | None
+    """The error of `restored` where it is measured but held out of the fit, (B,); None where nothing is."""
 
 
 class Rule(ABC):
@@ -97,6 +97,7 @@ class HeldOut(Rule):
 
     def score(self, look: Look) -> Tensor:
         """The held-out error of what would be returned."""
+        assert look.held_out is not None
         return look.held_out
 
 

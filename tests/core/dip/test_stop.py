@@ -14,8 +14,8 @@ SHAPE = torch.Size((3, 1, 4, 5))
 
 
 def look(output: Tensor, residual: list[float] | None = None, held_out: list[float] | None = None) -> Look:
-    unknown = [float("nan")] * len(output)
-    return Look(output, output + 1, torch.tensor(residual or unknown), torch.tensor(held_out or unknown))
+    hidden = None if held_out is None else torch.tensor(held_out)
+    return Look(output, output + 1, torch.tensor(residual or [1.0] * len(output)), hidden)
 
 
 def walk(steps: int, seed: int) -> Tensor:
