@@ -46,8 +46,7 @@ class Console(App[None]):
         Binding("T", "theme", "theme", show=False),
         Binding("question_mark", "help", "help", key_display="?"),
         Binding("ctrl+p", "command_palette", "all commands", show=False, priority=True),
-        Binding("q,ctrl+q", "quit", "quit", key_display="q"),
-        Binding("ctrl+c", "quit", "quit", show=False, priority=True),
+        Binding("ctrl+c,ctrl+q", "quit", "quit", show=False, priority=True),
     ]
 
     def __init__(self, options: Options) -> None:

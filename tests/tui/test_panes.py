@@ -30,11 +30,11 @@ async def test_live_shows_curve_and_best_model(opened: Opener, make: Maker, size
 async def test_psnr_is_marked_where_it_peaked(opened: Opener, make: Maker, size: tuple[int, int]) -> None:
     make("dip", name="boots", psnr=[20.0, 24.0, 26.0, 25.0, 23.0])
     async with opened(size) as driver:
+        await driver.until_seen("image 1")
         text = driver.text()
         assert "mean" in text
         assert "▲" in text
         assert "23.5 dB" in text
-        assert "image 1" in text
 
 
 @SIZES

@@ -108,13 +108,12 @@ class ComparePane(Pane):
         widths = [max([cell_len(line[column]) for line in [header, *rows]]) for column in range(len(header))]
         widths = [min(width, NAME_CELLS if column in {0} else KEY_CELLS * 2) for column, width in enumerate(widths)]
         text = Text(no_wrap=True)
-        dim = self.app.theme_variables["text-muted"]
         text.append("  " + "  ".join(map(fit, header, widths)) + "\n", Style(bold=True))
         for compared, cells in zip(marked, rows, strict=True):
             text.append("▌ ", self.colour(compared.colour_index))
             text.append("  ".join(map(fit, cells, widths)) + "\n")
         if len(marked) > 1 and not told:
-            text.append("  Their configs are the same.\n", dim if dim.startswith("#") else Style(dim=True))
+            text.append("  Their configs are the same.\n", Style(dim=True))
         return text
 
     def colour(self, index: int) -> Style:

@@ -51,8 +51,8 @@ class ConfigPane(Pane):
 
     def _page(self, run: Run) -> Text:
         page = Text()
-        section = self.get_component_rich_style("config--section", partial=True)
-        dim = self.get_component_rich_style("config--dim", partial=True)
+        section = self.get_component_rich_style("config--section")
+        dim = self.get_component_rich_style("config--dim")
         try:
             config = run.config()
         except UserError as error:
@@ -66,7 +66,7 @@ class ConfigPane(Pane):
         return page
 
     def _append_config(self, page: Text, config: AnyRun, section: Style, dim: Style) -> None:
-        chosen = self.get_component_rich_style("config--set", partial=True)
+        chosen = self.get_component_rich_style("config--set")
         draft = Draft.of(config)
         page.append("The same again\n", section)
         page.append(f"  $ {printable(draft.command())}\n\n")

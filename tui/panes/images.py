@@ -58,9 +58,9 @@ class ImagesPane(Pane, can_focus=True):
         line = Text(no_wrap=True, overflow="ellipsis")
         for name in names:
             tone = "images--shown" if name == self._chosen else "images--name"
-            line.append(f" {printable(name, 40)} ", self.get_component_rich_style(tone, partial=True))
+            line.append(f" {printable(name, 40)} ", self.get_component_rich_style(tone))
         of = f"   step {picture.step:,}" + (f", {kept.index(picture) + 1} of {len(kept)}" if len(kept) > 1 else "")
-        line.append(of, self.get_component_rich_style("images--dim", partial=True))
+        line.append(of, self.get_component_rich_style("images--dim"))
         self.query_one("#images-names", Static).update(line)
         words = [picture.title, " | ".join(picture.panels)]
         self.query_one(PictureView).show(inside(view.run, picture.file), printable("  ".join(filter(None, words)), 200))

@@ -44,7 +44,8 @@ SECTIONS: dict[str, list[tuple[str, list[tuple[str, str]]]]] = {
                 ("1 2 3 4 5", "live, images, log, config, compare"),
                 (", .", "time cursor back and forth: curves, PSNR and images move together; esc returns to now"),
                 ("y w a", "log y; smoothing; steps, epochs or time along x"),
-                ("tab", "between the list and the pane, which j k ↑ ↓ then scroll"),
+                ("tab  enter", "between the list and the pane, which j k ↑ ↓ then scroll"),
+                ("esc", "back: from the pane, from the time cursor, from hiding, from the filter"),
             ],
         ),
         (
@@ -56,7 +57,12 @@ SECTIONS: dict[str, list[tuple[str, list[tuple[str, str]]]]] = {
         ),
         (
             "Everywhere",
-            [("ctrl+p", "find a command"), ("T", "theme"), ("?", "this page"), ("q", "quit; runs go on without you")],
+            [
+                ("ctrl+p", "find a command"),
+                ("T", "theme"),
+                ("?", "this page"),
+                ("q  ctrl+c", "quit; runs go on without you"),
+            ],
         ),
     ],
     "Form": [

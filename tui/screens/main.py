@@ -36,6 +36,7 @@ KEPT_SERIES = 16
 SETTLE_SECONDS = 0.06
 """The cursor must rest this long before a run's log is read."""
 MOST_MARKED = 8
+CHARTED = {"live", "compare"}
 
 
 class MainScreen(RunActions):
@@ -44,21 +45,26 @@ class MainScreen(RunActions):
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(str(n), f"show('{pane}')", f"show {pane}", show=False) for n, pane in enumerate(PANES, start=1)),
         Binding("enter", "open", "open", show=False),
+        Binding("comma,less_than_sign", "scrub(-1)", "back in time", key_display=",", show=False),
+        Binding("full_stop,greater_than_sign", "scrub(1)", "forward in time", key_display=".", show=False),
+        Binding("m,space", "mark", "mark", key_display="m"),
+        Binding("M", "unmark", "unmark all", show=False),
+        Binding("slash", "filter", "filter", key_display="/"),
         Binding("y", "log_y", "log y"),
         Binding("w", "smooth", "smooth"),
         Binding("a", "axis", "x axis"),
-        Binding("comma,less_than_sign", "scrub(-1)", "back in time", key_display=",", show=False),
-        Binding("full_stop,greater_than_sign", "scrub(1)", "forward in time", key_display=".", show=False),
-        Binding("m,space", "mark", "mark"),
-        Binding("M", "unmark", "unmark all", show=False),
-        Binding("slash", "filter", "filter", key_display="/"),
         Binding("o", "sort", "sort"),
         Binding("O", "reverse", "reverse the order", show=False),
         Binding("0", "history", "all columns"),
+        Binding("f", "fork", "fork"),
+        Binding("t", "tag", "tag and note"),
+        Binding("e", "export", "export"),
+        Binding("d", "delete", "delete"),
         Binding("z", "zoom", "hide the list", show=False),
         Binding("left_square_bracket", "resize(-4)", "narrower list", key_display="[", show=False),
         Binding("right_square_bracket", "resize(4)", "wider list", key_display="]", show=False),
         Binding("escape", "back", "back", show=False),
+        Binding("q", "app.quit", "quit"),
     ]
 
     def __init__(self, follower: Follower) -> None:
@@ -99,6 +105,12 @@ class MainScreen(RunActions):
         self._query = parse(self.preferences.filter)
         self._lay_out()
         self.table.focus()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What turns charts applies where charts are shown."""
+        if action in {"log_y", "smooth", "axis"} and (self._pane not in CHARTED or self.has_class("history")):
+            return False
+        return super().check_action(action, parameters)
 
     # What comes from the follower
 
@@ -307,6 +319,7 @@ class MainScreen(RunActions):
         if name:
             self.add_class(name)
         self._lay_out()
+        self.refresh_bindings()
 
     def action_back(self) -> None:
         """Undo the nearest narrowing: the time cursor, the zoom, the wide list, then the filter."""

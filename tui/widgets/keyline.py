@@ -43,7 +43,7 @@ class KeyLine(Widget):
         return binding.key_display or self.app.get_key_display(binding)
 
     def render(self) -> Text:
-        """Keys and words; what doesn't fit is left out, the last two (help, quit) stay."""
+        """Keys and words; what doesn't fit is left out, the last two (quit, help) stay."""
         key_style = self.get_component_rich_style("key-line--key")
         word_style = self.get_component_rich_style("key-line--what")
         line = Text(no_wrap=True, end="")

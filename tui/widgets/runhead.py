@@ -58,7 +58,7 @@ class RunHead(Widget):
         """The words in their tones."""
         text = Text(end="", overflow="ellipsis")
         for part, tone in self._text:
-            style = self.get_component_rich_style(f"run-head--{tone}", partial=True) if tone else Style.null()
+            style = self.get_component_rich_style(f"run-head--{tone}") if tone else Style.null()
             text.append(part, style)
         return text
 

@@ -178,7 +178,9 @@ class RunTable(ScrollView, can_focus=True):
 
     def _style(self, name: str) -> Style:
         if name not in self._styles:
-            self._styles[name] = self.get_component_rich_style(f"run-table--{name}", partial=True)
+            # A whole style is blended with the background, which a partial one isn't; a tone has no ground of its own.
+            style = self.get_component_rich_style(f"run-table--{name}")
+            self._styles[name] = style if name == "cursor" else style.without_color + Style(color=style.color)
         return self._styles[name]
 
     def render_line(self, y: int) -> Strip:
