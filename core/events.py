@@ -24,6 +24,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_d
 
     time: float = 0.0
     v: int = 0
+    offset: int = 0
+    """Where the line stands in the log, in bytes; stamped by the log."""
 
 
 class RunQueued(Event, tag="run_queued", frozen=True):
@@ -47,9 +49,14 @@ class RunStarted(Event, tag="run_started", frozen=True):
 
 
 class RunResumed(Event, tag="run_resumed", frozen=True):
-    """The work goes on after a stop or a crash; records of later steps than `from_step` that stand before are void."""
+    """The work goes on after a stop or a crash; what stands before and is of a later step than `from_step` is void.
+
+    Several records may be of that very step, such as an epoch's last step, its best model and its end: of these, the
+    ones from `from_offset` on, where the log ended when the checkpoint was made, are void and will be written again.
+    """
 
     from_step: int
+    from_offset: int | None = None
     from_epoch: int = 0
     device: str = ""
 
@@ -75,13 +82,18 @@ class Step(Event, tag="step", frozen=True):
 
 
 class EpochFinished(Event, tag="epoch_finished", frozen=True):
-    """A pass over the training images. `best` is set when the model of this epoch has been stored as the best."""
+    """A pass over the training images. `best` is set when the model of this epoch has been stored as the best.
+
+    `bands` is the error of eps in ten equal parts of the timesteps, the least noisy first: on held-out images, or on
+    as many training images where none are held out. `held_out` is its mean there.
+    """
 
     epoch: int
     step: int
     loss: float
     best: bool = False
     held_out: float | None = None
+    bands: list[float] = []
     lr: float | None = None
     seconds: float = 0.0
     images_per_second: float | None = None

@@ -11,6 +11,8 @@ from core.runs import EventLog, summary
 
 STEP_SECONDS = 0.25
 SUMMARY_SECONDS = 1.0
+LOGGED = "logged"
+"""What a checkpoint calls the size that the log had when it was made."""
 SMALLEST_SIDE = 112
 """Pictures of smaller images are enlarged, pixel by pixel, until a side has about this many."""
 
@@ -44,7 +46,8 @@ class Recorder:
     def checkpoint(self, experiment: Experiment) -> None:
         """Store all that resuming needs."""
         path = self.folder / "checkpoints" / "last.safetensors"
-        stored = checkpoint.save(path, experiment.state_dict(), experiment.network)
+        state = {**experiment.state_dict(), LOGGED: self.log.size}
+        stored = checkpoint.save(path, state, experiment.network)
         self._append(
             events.CheckpointStored(
                 step=experiment.step, epoch=experiment.epoch, file=self._relative(path), sha256=stored.sha256

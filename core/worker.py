@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from core.recorder import Recorder
 
 STOP_POLL_SECONDS = 0.5
+LOCK_SECONDS = 2.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         config = Run(options.folder).config()
-        log = EventLog(options.folder)
+        log = EventLog(options.folder, patience=LOCK_SECONDS)
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -188,11 +189,20 @@ class _Job:
 
     def _resume(self, experiment: Experiment, recorder: Recorder, device_name: str) -> None:
         from core import checkpoint
+        from core.recorder import LOGGED
 
         last = self.folder / "checkpoints" / "last.safetensors"
+        logged: int | None = 0
         if last.exists():
-            experiment.load_state_dict(checkpoint.load_state(last, device_name))
-        recorder.record(events.RunResumed(from_step=experiment.step, from_epoch=experiment.epoch, device=device_name))
+            state = checkpoint.load_state(last, device_name)
+            found = state.pop(LOGGED, None)
+            logged = found if isinstance(found, int) else None
+            experiment.load_state_dict(state)
+        recorder.record(
+            events.RunResumed(
+                from_step=experiment.step, from_epoch=experiment.epoch, from_offset=logged, device=device_name
+            )
+        )
 
     def _iterate(self, experiment: Experiment, recorder: Recorder) -> bool:
         """Whether it was stopped before its end."""

@@ -11,7 +11,7 @@ from core.runs.folder import (
     Run,
     RunsFolder,
 )
-from core.runs.log import EVENTS_FILE, EventLog, EventReader, history, supersede
+from core.runs.log import EVENTS_FILE, EventLog, EventReader, history, supersede, voids
 from core.runs.summary import CONFIG_FILE, SUMMARY_FILE, State, Summary
 
 __all__ = [
@@ -30,4 +30,5 @@ __all__ = [
     "Summary",
     "history",
     "supersede",
+    "voids",
 ]

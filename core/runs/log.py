@@ -10,9 +10,12 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from core import events
 from core.errors import UserError
@@ -36,20 +39,18 @@ _DURABLE = (
 class EventLog:
     """The writing end. One process holds it, by a lock that ends with the process.
 
-    Raises UserError where another one does.
+    Raises UserError where another one still does after `patience` seconds: a killed process counts as gone a moment
+    before the last of its threads is, and with it the lock.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, patience: float = 0.0) -> None:
         self._descriptor = os.open(folder / EVENTS_FILE, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
-            raise UserError(f"Another process works on {folder.name}.", "Wait for it, or stop it first.") from None
-        except OSError as error:
-            if error.errno not in {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}:
-                raise
-            # A file system without locks: worker.json alone keeps a second worker away.
+        until = time.monotonic() + patience
+        while not self._lock():
+            if time.monotonic() >= until:
+                self.close()
+                raise UserError(f"Another process works on {folder.name}.", "Wait for it, or stop it first.")
+            time.sleep(0.05)
         self._torn = self._ends_torn()
         """Whether the last line lacks its end, by a kill or a full disk: the next one must not be glued to it."""
 
@@ -63,7 +64,7 @@ class EventLog:
 
         Raises OSError when the disk is full.
         """
-        event = events.stamped(event)
+        event = msgspec.structs.replace(events.stamped(event), offset=self.size + self._torn)
         line = b"\n" * self._torn + events.encode(event)
         written = os.write(self._descriptor, line)
         self._torn = written < len(line)
@@ -79,6 +80,17 @@ class EventLog:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def _lock(self) -> bool:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}:
+                raise
+            # A file system without locks: worker.json alone keeps a second worker away.
+        return True
 
     def _ends_torn(self) -> bool:
         return self.size > 0 and os.pread(self._descriptor, 1, self.size - 1) != b"\n"
@@ -154,16 +166,22 @@ class EventReader:
 def supersede(history: list[AnyEvent], event: AnyEvent) -> None:
     """Add an event to a logical history in place.
 
-    A resumed run does some steps again: `run_resumed.from_step` voids the records of later steps that stand before
-    it, and an end that came before is an end no longer.
+    A resumed run does some steps again: `run_resumed` voids the records of these that stand before it, and an end that
+    came before is an end no longer.
     """
     if isinstance(event, events.RunResumed):
-        history[:] = [
-            past
-            for past in history
-            if not isinstance(past, events.ENDS) and getattr(past, "step", 0) <= event.from_step
-        ]
+        history[:] = [past for past in history if not (isinstance(past, events.ENDS) or voids(event, past))]
     history.append(event)
+
+
+def voids(resumed: events.RunResumed, past: Event) -> bool:
+    """Whether a record that stands before a resume is of what the resumed run does again."""
+    step = getattr(past, "step", None)
+    if step is None or step < resumed.from_step:
+        return False
+    if step > resumed.from_step:
+        return True
+    return resumed.from_offset is not None and past.offset >= resumed.from_offset
 
 
 def history(recorded: Iterable[AnyEvent]) -> list[AnyEvent]:

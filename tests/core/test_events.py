@@ -25,15 +25,15 @@ VALUES = {
     float: NUMBERS,
     str: TEXT,
     bool: st.booleans(),
-    list[float]: st.lists(NUMBERS, max_size=4),
-    list[str]: st.lists(TEXT, max_size=4),
+    types.NoneType: st.none(),
 }
 
 
 def values(hint: Any) -> st.SearchStrategy[Any]:
-    if isinstance(hint, types.UnionType):
-        return st.one_of(st.none() if arm is types.NoneType else values(arm) for arm in typing.get_args(hint))
-    return VALUES[hint]
+    if hint in VALUES:
+        return VALUES[hint]
+    arms = st.one_of([values(arm) for arm in typing.get_args(hint)])
+    return st.lists(arms, max_size=4) if typing.get_origin(hint) is list else arms
 
 
 def event_of(kind: type[Event]) -> st.SearchStrategy[Event]:

@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
 from core import checkpoint, events, launch
+from core import config as configs
 from core.config import DdpmRun
 from core.errors import UserError
 from core.events import BestModelStored, EpochFinished, RunFailed, RunResumed, RunStopped
@@ -101,6 +103,41 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(
     assert epochs(run) == epochs(finished)
     assert bests(run)[-1] == bests(finished)[-1]
     assert list(run.folder.rglob("*.tmp")) == []
+
+
+OTHERS = {
+    "dip": {"dip.iterations": 60, "dip.channels": 8, "dip.measure_every": 5, "images.indices": "0-1"},
+    "hybrid": {"data.train_images": 256, "ddpm.epochs": 3, "ddpm.samples": 0, "dip.channels": 8},
+}
+
+
+def numbers(run: Run) -> list[Any]:
+    """All that the logical history measured, without when, where and how fast."""
+    kinds = (EpochFinished, events.PsnrMeasured, events.EarlyStopped, BestModelStored)
+    others = {"time": 0.0, "offset": 0, "seconds": 0.0, "images_per_second": None}
+    return [
+        msgspec.structs.replace(e, **{name: value for name, value in others.items() if hasattr(e, name)})
+        for e in run.events()
+        if isinstance(e, kinds)
+    ]
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_every_other_kind_goes_on_to_the_same_bits(kind: str, runs: RunsFolder, until: Until) -> None:
+    common = {"data.dataset": "fashion-mini", "device": "cpu", "threads": 1, "checkpoint_seconds": 0}
+    config = configs.build(kind, settings=common | OTHERS[kind])
+    whole, killed = runs.create(config), runs.create(config)
+    for run in (whole, killed):
+        launch.start(run, now=True)
+    until(lambda: len(numbers(killed)) >= 2)
+    launch.send_signal(killed, signal.SIGKILL)
+    until(lambda: gone(killed))
+    assert killed.look().state is State.crashed
+    launch.resume(killed, now=True)
+    until(lambda: recorded(killed, RunResumed))
+    until(lambda: not (killed.look().state.live or whole.look().state.live))
+    assert (whole.look().state, killed.look().state) == (State.finished, State.finished)
+    assert numbers(killed) == numbers(whole)
 
 
 def test_stopped_and_resumed_at_once_it_ends_with_the_same_bits(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -260,32 +261,56 @@ def test_eight_readers_beside_a_writer_see_every_line_once_and_in_order(tmp_path
 
 
 def naive_history(recorded: list[AnyEvent]) -> list[AnyEvent]:
-    """From the end: a resume voids what stands before it and is of a later step, and every end."""
+    """By looking ahead: an event stays unless a resume after it goes back to before it, or it is an end."""
     told: list[AnyEvent] = []
-    lowest = None
-    for event in reversed(recorded):
-        step = getattr(event, "step", 0)
-        if lowest is None or (step <= lowest and not isinstance(event, events.ENDS)):
-            told.insert(0, event)
-        if isinstance(event, RunResumed):
-            lowest = event.from_step if lowest is None else min(lowest, event.from_step)
+    for place, event in enumerate(recorded):
+        resumes = [later for later in recorded[place + 1 :] if isinstance(later, RunResumed)]
+        moment = (getattr(event, "step", -1), event.offset)
+        goals = [(r.from_step, math.inf if r.from_offset is None else r.from_offset) for r in resumes]
+        if not (resumes and isinstance(event, events.ENDS)) and all(moment < goal for goal in goals):
+            told.append(event)
     return told
+
+
+places = {"step": st.integers(0, 5), "offset": st.integers(0, 5)}
 
 
 @given(
     st.lists(
         st.one_of(
-            st.builds(Step, step=st.integers(0, 9)),
-            st.builds(EpochFinished, epoch=st.integers(1, 3), step=st.integers(0, 9), loss=st.just(1.0)),
+            st.builds(Step, **places),
+            st.builds(EpochFinished, epoch=st.integers(1, 3), loss=st.just(1.0), **places),
             st.builds(Message, text=st.just("hi")),
-            st.builds(RunStopped, reason=st.just("asked"), step=st.integers(0, 9)),
-            st.builds(RunResumed, from_step=st.integers(0, 9)),
+            st.builds(RunStopped, reason=st.just("asked"), **places),
+            st.builds(RunResumed, from_step=st.integers(0, 5), from_offset=st.none() | st.integers(0, 5)),
         ),
         max_size=30,
     )
 )
 def test_the_logical_history_is_that_of_the_formula(recorded: list[AnyEvent]) -> None:
     assert history(recorded) == naive_history(recorded)
+
+
+def test_a_line_knows_where_it_stands(tmp_path: Path, file: Path) -> None:
+    file.write_bytes(b"torn")
+    log = EventLog(tmp_path)
+    for n in range(3):
+        log.append(Message(text="é" * n))
+    log.close()
+    content = file.read_bytes()
+    for event in EventReader(tmp_path).read():
+        assert content[event.offset - 1 :].startswith(b'\n{"event":"message"')
+        assert isinstance(event, Message)
+        assert events.decode(content[event.offset :].partition(b"\n")[0]) == event
+
+
+def test_what_came_after_the_checkpoint_in_the_same_step_is_told_once() -> None:
+    """The checkpoint was made between an epoch's last step and its end, and both are of step 10."""
+    before = Step(step=10, offset=100)
+    end = EpochFinished(epoch=1, step=10, loss=0.5, offset=200)
+    again = EpochFinished(epoch=1, step=10, loss=0.5, offset=400)
+    resumed = RunResumed(from_step=10, from_offset=150, offset=300)
+    assert history([before, end, resumed, again]) == [before, resumed, again]
 
 
 def test_a_resumed_run_tells_each_epoch_once() -> None:
