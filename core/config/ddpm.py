@@ -8,20 +8,58 @@ from msgspec import Meta
 
 from core.config.section import Positive, PositiveFloat, Section
 
+Objective: TypeAlias = Literal["eps", "x0", "v"]
+Weighting: TypeAlias = Literal["plain", "eps", "min-snr"]
+SamplerName: TypeAlias = Literal["ancestral", "ddim", "dpm++", "heun"]
 Variance: TypeAlias = Literal["beta", "posterior"]
+Share: TypeAlias = Annotated[float, Meta(ge=0, lt=1)]
 
 
 class DdpmConfig(Section, frozen=True):
-    """A network trained to predict eps at each timestep (Ho et al., NeurIPS 2020)."""
+    """A network trained to undo noise at each timestep (Ho et al., NeurIPS 2020)."""
 
-    network: Annotated[Literal["tutorial"], Meta(description="the network that predicts the noise")] = "tutorial"
+    network: Annotated[
+        Literal["tutorial", "unet"], Meta(description="the network: that of the published baseline, or ours")
+    ] = "tutorial"
     timesteps: Annotated[int, Meta(ge=2, le=10_000, description="length T of the forward process")] = 1000
-    schedule: Annotated[Literal["linear"], Meta(description="how beta grows with t")] = "linear"
+    schedule: Annotated[Literal["linear", "cosine", "sigmoid"], Meta(description="how the noise grows with t")] = (
+        "linear"
+    )
     beta_start: Annotated[float, Meta(gt=0, lt=1, description="first beta of the linear schedule")] = 1e-4
     beta_end: Annotated[float, Meta(gt=0, lt=1, description="last beta of the linear schedule")] = 0.02
+    zero_terminal_snr: Annotated[
+        bool, Meta(description="rescale the schedule so that nothing of the image is left at the end (not with eps)")
+    ] = False
+    objective: Annotated[Objective, Meta(description="what the network predicts")] = "eps"
+    weighting: Annotated[
+        Weighting,
+        Meta(description="of the error over t: as the objective has it, as for eps, or capped where noise is low"),
+    ] = "plain"
+    conditional: Annotated[bool, Meta(description="learn the classes too, so that samples can be asked for (unet)")] = (
+        False
+    )
+    label_dropout: Annotated[
+        Share, Meta(description="share of the labels left out in training, which guidance needs (conditional)")
+    ] = 0.1
     epochs: Annotated[Positive, Meta(description="passes over the training images")] = 20
     batch_size: Annotated[Positive, Meta(description="images in one optimiser step")] = 128
-    lr: Annotated[PositiveFloat, Meta(description="Adam's learning rate")] = 1e-3
+    lr: Annotated[PositiveFloat, Meta(description="Adam's learning rate, the highest where it changes")] = 1e-3
+    warmup: Annotated[int, Meta(ge=0, description="steps in which the learning rate grows from 0")] = 0
+    decay: Annotated[
+        Literal["none", "linear", "cosine"], Meta(description="how the learning rate falls to 0 until the end")
+    ] = "none"
+    beta2: Annotated[Share, Meta(description="Adam's memory of squared gradients")] = 0.999
+    clip: Annotated[float, Meta(ge=0, description="largest norm of the gradient; 0: any")] = 0.0
+    stratified: Annotated[
+        bool, Meta(description="draw the timesteps of a batch evenly spread, which makes its loss less noisy")
+    ] = False
+    ema: Annotated[
+        Share, Meta(description="decay of the average of the weights, which is then sampled from and kept; 0: none")
+    ] = 0.0
+    precision: Annotated[
+        Literal["float32", "bfloat16"], Meta(description="in which the network computes in training (autocast)")
+    ] = "float32"
+    compile: Annotated[bool, Meta(description="torch.compile the network for training")] = False
     hold_out: Annotated[
         bool,
         Meta(
@@ -30,11 +68,23 @@ class DdpmConfig(Section, frozen=True):
         ),
     ] = False
     samples: Annotated[int, Meta(ge=0, le=4096, description="images sampled at the end of the run")] = 16
+    sample_every: Annotated[
+        int, Meta(ge=0, description="epochs between two looks at samples, from the same noise each time; 0: none")
+    ] = 0
+    sampler: Annotated[SamplerName, Meta(description="how samples are made")] = "ancestral"
+    sample_steps: Annotated[int, Meta(ge=0, le=10_000, description="steps of the sampler; 0: all timesteps")] = 0
+    eta: Annotated[float, Meta(ge=0, le=1, description="how much noise is drawn anew on the way (ddim)")] = 0.0
     variance: Annotated[
         Variance,
-        Meta(description="of the noise added in each sampling step: beta_t, as published, or that of the posterior"),
+        Meta(description="of the noise added in each step: beta_t, as published, or that of the posterior (ancestral)"),
     ] = "beta"
 
     def __post_init__(self) -> None:
         if self.beta_start > self.beta_end:
             raise ValueError("beta_start must not exceed beta_end")
+        if self.zero_terminal_snr and self.objective == "eps":
+            raise ValueError("zero_terminal_snr needs the objective x0 or v: eps says nothing of pure noise")
+        if self.conditional and self.network == "tutorial":
+            raise ValueError("the tutorial network takes no classes; conditional needs the network unet")
+        if self.sample_steps > self.timesteps:
+            raise ValueError("sample_steps must not exceed timesteps")

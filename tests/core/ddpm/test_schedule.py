@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,7 +90,57 @@ def test_what_is_no_noise_level_is_refused(schedule: Schedule, sigma: float) -> 
         schedule.timestep(sigma)
 
 
-@pytest.mark.parametrize("beta", [torch.tensor([1.5, 0.1]), torch.tensor([0.0]), torch.full((2, 2), 0.1)])
+def test_cosine_is_that_of_diffusers() -> None:
+    ours = Schedule.from_config(DdpmConfig(schedule="cosine"))
+    oracle = DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2")
+    # diffusers keeps beta in float32 and multiplies 1,000 of them up.
+    torch.testing.assert_close(ours.alpha_bar.float(), oracle.alphas_cumprod, rtol=1e-3, atol=1e-6)
+
+
+def test_sigmoid_falls_from_the_image_to_noise_and_alike_from_both_ends() -> None:
+    alpha_bar = Schedule.from_config(DdpmConfig(schedule="sigmoid")).alpha_bar
+    assert (alpha_bar[1:] < alpha_bar[:-1]).all()
+    # But for the last timestep, whose beta is cut off.
+    torch.testing.assert_close(alpha_bar[:-1] + alpha_bar[:-1].flip(0), torch.ones(999, dtype=torch.float64))
+    quarter = (1 / (1 + math.exp(-1.5)) - 1 / (1 + math.exp(3))) / (1 / (1 + math.exp(-3)) - 1 / (1 + math.exp(3)))
+    assert alpha_bar[249].item() == pytest.approx(quarter)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "sigmoid"])
+def test_zero_terminal_snr_is_that_of_diffusers(name: Literal["linear", "cosine", "sigmoid"]) -> None:
+    plain = Schedule.from_config(DdpmConfig(schedule=name))
+    ours = Schedule.from_config(DdpmConfig(schedule=name, objective="v", zero_terminal_snr=True))
+    assert ours.alpha_bar[-1] == 0
+    assert ours.alpha_bar[0].item() == pytest.approx(plain.alpha_bar[0].item())
+    oracle = 1 - rescale_zero_terminal_snr(plain.beta)
+    torch.testing.assert_close(ours.alpha_bar, torch.cumprod(oracle, 0))
+
+
+@given(st.integers(0, 999))
+def test_xt_and_velocity_give_x0_and_eps_back(t: int) -> None:
+    schedule = Schedule.from_config(DdpmConfig(schedule="cosine", objective="v", zero_terminal_snr=True))
+    x0, eps = torch.randn(2, 2, 1, 3, 3)
+    xt = schedule.add_noise(x0, eps, t)
+    for ours, truth in zip(schedule.from_velocity(xt, schedule.velocity(x0, eps, t), t), (x0, eps), strict=True):
+        torch.testing.assert_close(ours, truth, rtol=1e-4, atol=1e-5)
+
+
+def test_velocity_is_that_of_diffusers(schedule: Schedule, oracle: DDPMScheduler) -> None:
+    x0, eps = torch.randn(2, 64, 1, 4, 4)
+    t = torch.randint(1000, (64,))
+    torch.testing.assert_close(schedule.velocity(x0, eps, t), oracle.get_velocity(x0, eps, t), rtol=1e-5, atol=1e-5)
+
+
+def test_the_clean_image_is_the_level_before_the_first(schedule: Schedule) -> None:
+    assert schedule.level(-1) == (1.0, 0.0)
+    a, s = schedule.level(500)
+    assert a**2 + s**2 == pytest.approx(1)
+    assert s / a / 2 == pytest.approx(schedule.sigma[500].item())
+
+
+@pytest.mark.parametrize(
+    "beta", [torch.tensor([1.0, 0.1]), torch.tensor([1.5, 0.1]), torch.tensor([0.0]), torch.full((2, 2), 0.1)]
+)
 def test_what_is_no_schedule_is_refused(beta: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="beta"):
         Schedule(beta)

@@ -1,0 +1,143 @@
+"""Ways from one noise level to a lower one: the steps of which sampling is made.
+
+In xt = a x0 + s eps, a and s are sqrt(alpha_bar) and sqrt(1 - alpha_bar). A step goes from timestep t to `to` < t,
+and to = -1 is the clean image, where a = 1 and s = 0. Coefficients are computed in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from core.config.ddpm import SamplerName, Variance
+from core.ddpm.denoiser import Denoiser
+from core.events import State
+
+
+class Solver(ABC):
+    """One kind of step. Holds what it needs of earlier steps, and nothing of the images' own."""
+
+    power: ClassVar[float] = 1.5
+    """How its timesteps are spaced, see `core.ddpm.sampling.spacing`.
+
+    1.5 has the least truncation error of those tried, over 10 to 50 evaluations on the linear schedule, for data that
+    are Gaussians around 400 training images.
+    """
+
+    @abstractmethod
+    def advance(self, denoiser: Denoiser, xt: Tensor, t: int, to: int, generator: torch.Generator) -> Tensor:
+        """From xt at t to the same images at `to`."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next step needs of the earlier ones."""
+        return {}
+
+    def load_state_dict(self, state: State) -> None:
+        """The inverse of `state_dict`."""
+        del state
+
+
+class Ancestral(Solver):
+    """A draw from q(x_to | xt, x0) at the estimated x0 (Ho et al. 2020, algorithm 2).
+
+    The variance is `posterior`, that of this distribution, or `beta`, that of the noise which the forward process
+    adds on the way, as published: the two choices of section 3.2. Fewer than T steps are those of the coarser forward
+    process with the same alpha_bar (Nichol & Dhariwal 2021, section 4).
+    """
+
+    power = 1.0
+
+    def __init__(self, variance: Variance = "beta") -> None:
+        self.variance = variance
+
+    def advance(self, denoiser: Denoiser, xt: Tensor, t: int, to: int, generator: torch.Generator) -> Tensor:
+        """One draw, without noise in the last step."""
+        x0, _ = denoiser(xt, t)
+        (a, s), (a_to, s_to) = denoiser.schedule.level(t), denoiser.schedule.level(to)
+        kept = a**2 / a_to**2
+        mean = a_to * (1 - kept) / s**2 * x0 + math.sqrt(kept) * s_to**2 / s**2 * xt
+        variance = (1 - kept) * (s_to**2 / s**2 if self.variance == "posterior" else 1.0)
+        return mean if to < 0 else mean + math.sqrt(variance) * _noise(xt, generator)
+
+
+class Ddim(Solver):
+    """Song et al. 2021, eq. 12, with eta = 0 deterministic and eta = 1 as random as `Ancestral("posterior")`."""
+
+    def __init__(self, eta: float = 0.0) -> None:
+        self.eta = eta
+
+    def advance(self, denoiser: Denoiser, xt: Tensor, t: int, to: int, generator: torch.Generator) -> Tensor:
+        """Towards x0 along eps, of which a part is drawn anew."""
+        x0, eps = denoiser(xt, t)
+        (a, s), (a_to, s_to) = denoiser.schedule.level(t), denoiser.schedule.level(to)
+        sigma = self.eta * s_to / s * math.sqrt(max(0.0, 1 - a**2 / a_to**2))
+        x = a_to * x0 + math.sqrt(s_to**2 - sigma**2) * eps
+        return x + sigma * _noise(xt, generator) if sigma else x
+
+
+class DpmSolver(Solver):
+    """DPM-Solver++(2M), second order with one evaluation a step (Lu et al. 2022, algorithm 2).
+
+    The first step and the one to the clean image, which is infinitely far in log(a / s), are of first order.
+    """
+
+    def __init__(self) -> None:
+        self._before: Tensor | None = None
+        """The estimate of x0 in the step before."""
+        self._h_before = math.inf
+
+    def advance(self, denoiser: Denoiser, xt: Tensor, t: int, to: int, generator: torch.Generator) -> Tensor:
+        """Extrapolate x0 from this step and the one before, and go there."""
+        del generator
+        x0, _ = denoiser(xt, t)
+        (a, s), (a_to, s_to) = denoiser.schedule.level(t), denoiser.schedule.level(to)
+        shrink = a * s_to / (a_to * s)  # exp(-h), h being the step in log(a / s)
+        h = -math.log(shrink) if shrink else math.inf
+        ahead = x0
+        if self._before is not None and math.isfinite(h):
+            ahead = x0 + h / self._h_before / 2 * (x0 - self._before)
+        self._before, self._h_before = x0, h
+        return s_to / s * xt + a_to * (1 - shrink) * ahead
+
+    def state_dict(self) -> dict[str, Any]:
+        """The step before."""
+        return {"before": self._before, "h_before": self._h_before}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from the step before."""
+        self._before, self._h_before = state["before"], state["h_before"]
+
+
+class Heun(Solver):
+    """Heun's method on d(xt / a) = eps d(s / a): two evaluations a step, one in the last (Karras et al. 2022, alg. 1).
+
+    As there without added noise; the noise level s / a is their sigma. A step from pure noise (a = 0) is Euler's.
+    """
+
+    def advance(self, denoiser: Denoiser, xt: Tensor, t: int, to: int, generator: torch.Generator) -> Tensor:
+        """Go, look, and go again along the mean of both directions."""
+        del generator
+        x0, eps = denoiser(xt, t)
+        (a, s), (a_to, s_to) = denoiser.schedule.level(t), denoiser.schedule.level(to)
+        there = a_to * x0 + s_to * eps
+        if to < 0 or a == 0:
+            return there
+        _, eps_there = denoiser(there, to)
+        return there + a_to * (s_to / a_to - s / a) / 2 * (eps_there - eps)
+
+
+def solver(name: SamplerName, *, eta: float = 0.0, variance: Variance = "beta") -> Solver:
+    """The solver that a config or an option names; `eta` is DDIM's, `variance` that of ancestral steps."""
+    if name == "ancestral":
+        return Ancestral(variance)
+    if name == "ddim":
+        return Ddim(eta)
+    return DpmSolver() if name == "dpm++" else Heun()
+
+
+def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)

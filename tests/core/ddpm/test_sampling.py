@@ -1,0 +1,235 @@
+"""Every sampler against diffusers step by step, and against data whose denoiser is known in closed form."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from core.config import DdpmConfig
+from core.config.ddpm import Objective, SamplerName, Variance
+from core.ddpm.denoiser import Denoiser
+from core.ddpm.sampling import Sampling, spacing
+from core.ddpm.schedule import Schedule
+from core.ddpm.solvers import Ddim, Heun, solver
+from core.ddpm.tutorial import TutorialNetwork
+from core.errors import UserError
+from tests.core.ddpm.ideal import Finite, Gaussian
+
+SAMPLERS: list[SamplerName] = ["ancestral", "ddim", "dpm++", "heun"]
+SCHEDULE = Schedule.from_config(DdpmConfig())
+ZERO_TERMINAL = Schedule.from_config(DdpmConfig(schedule="cosine", zero_terminal_snr=True, objective="v"))
+
+
+def compare(ours: Sampling, oracle: Any, steps: int, seed: int) -> None:
+    """Step by step with the same network and the same noise."""
+    assert isinstance(ours.denoiser.network, TutorialNetwork)
+    oracle.set_timesteps(steps)
+    generator = torch.Generator().manual_seed(seed)
+    xt = torch.randn(ours.xt.shape, generator=generator)
+    with torch.no_grad():
+        for _, t in zip(ours, oracle.timesteps, strict=True):
+            eps = ours.denoiser.network(xt, t.expand(len(xt)))
+            options = {"eta": ours.solver.eta} if isinstance(ours.solver, Ddim) else {}
+            xt = oracle.step(eps, t, xt, generator=generator, **options).prev_sample
+            torch.testing.assert_close(ours.xt, xt, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def network() -> TutorialNetwork:
+    torch.manual_seed(0)
+    return TutorialNetwork(timesteps=40)
+
+
+SHORT = Schedule.from_config(DdpmConfig(timesteps=40))
+
+
+# With `fixed_large` and fewer steps theirs adds noise to the clean image too, after the last step.
+@pytest.mark.parametrize(
+    ("variance", "theirs", "steps"),
+    [("beta", "fixed_large", 40), ("posterior", "fixed_small", 40), ("posterior", "fixed_small", 10)],
+)
+def test_ancestral_steps_are_those_of_diffusers(
+    network: TutorialNetwork, variance: Variance, theirs: str, steps: int
+) -> None:
+    ours = Sampling(
+        Denoiser(network, SHORT, batch_size=2),
+        solver("ancestral", variance=variance),
+        (3, 1, 28, 28),
+        steps=steps,
+        seed=5,
+    )
+    oracle = DDPMScheduler(
+        40, 1e-4, 0.02, "linear", variance_type=theirs, clip_sample=False, timestep_spacing="trailing"
+    )
+    compare(ours, oracle, steps, 5)
+    assert ours.nfe == steps
+
+
+@pytest.mark.parametrize("steps", [40, 8, 1])
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_ddim_steps_are_those_of_diffusers(
+    network: TutorialNetwork, eta: float, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ddim, "power", 1.0)
+    ours = Sampling(Denoiser(network, SHORT), Ddim(eta), (2, 1, 28, 28), steps=steps, seed=6)
+    oracle = DDIMScheduler(40, 1e-4, 0.02, "linear", clip_sample=False, timestep_spacing="trailing")
+    compare(ours, oracle, steps, 6)
+
+
+@pytest.mark.parametrize("steps", [20, 5])
+def test_dpm_solver_steps_are_those_of_diffusers(
+    network: TutorialNetwork, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = solver("dpm++")
+    monkeypatch.setattr(type(chosen), "power", 1.0)
+    ours = Sampling(Denoiser(network, SHORT), chosen, (2, 1, 28, 28), steps=steps, seed=7)
+    oracle = DPMSolverMultistepScheduler(
+        40, 1e-4, 0.02, "linear", timestep_spacing="trailing", final_sigmas_type="zero", lower_order_final=False
+    )
+    compare(ours, oracle, steps, 7)
+
+
+def test_heun_goes_along_the_mean_of_both_directions() -> None:
+    """One step in the coordinates of Karras et al. (algorithm 1, lines 4 to 8): x / a over sigma = s / a."""
+    denoiser = Denoiser(Gaussian(SCHEDULE, 0.3, 0.5), SCHEDULE)
+    (a, s), (a_to, s_to) = SCHEDULE.level(700), SCHEDULE.level(500)
+    xt = torch.randn(2, 1, 4, 4)
+    x, sigma, sigma_to = xt / a, s / a, s_to / a_to
+    d = denoiser(xt, 700)[1]
+    euler = x + (sigma_to - sigma) * d
+    d_to = denoiser(euler * a_to, 500)[1]
+    expected = (x + (sigma_to - sigma) * (d + d_to) / 2) * a_to
+    torch.testing.assert_close(Heun().advance(denoiser, xt, 700, 500, torch.Generator()), expected)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("objective", ["eps", "x0", "v"])
+def test_samples_of_a_gaussian_have_its_mean_and_variance(name: SamplerName, objective: Objective) -> None:
+    mean, std, steps = 0.3, 0.5, 200
+    network = Gaussian(SCHEDULE, mean, std, objective)
+    sampling = Sampling(
+        Denoiser(network, SCHEDULE, objective=objective),
+        solver(name, variance="posterior"),
+        (40, 1, 28, 28),
+        steps=steps,
+    )
+    assert [event.step for event in sampling] == list(range(1, steps + 1))
+    assert sampling.nfe == network.calls == (2 * steps - 1 if name == "heun" else steps)
+    n = sampling.xt.numel()
+    assert sampling.xt.mean().item() == pytest.approx(mean, abs=5 * std / math.sqrt(n) + 0.002)
+    # 200 steps of first order, random or not, leave the standard deviation some 3% short.
+    tolerance = 0.005 if name in {"dpm++", "heun"} else 0.04
+    assert sampling.xt.std().item() == pytest.approx(std, rel=tolerance + 5 / math.sqrt(2 * n))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("schedule", [SCHEDULE, ZERO_TERMINAL], ids=["linear", "zero-terminal"])
+def test_samples_of_a_finite_set_belong_to_it(name: SamplerName, schedule: Schedule) -> None:
+    images = torch.rand(5, 1, 6, 6, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    denoiser = Denoiser(Finite(schedule, images), schedule, objective="v")
+    sampling = Sampling(denoiser, solver(name), (60, 1, 6, 6), steps=50, seed=2)
+    list(sampling)
+    nearest = (sampling.xt[:, None] - images).abs().flatten(2).amax(2).min(1)
+    assert nearest.values.max() < 0.02
+    assert set(nearest.indices.tolist()) == set(range(5))
+
+
+@pytest.mark.parametrize(("name", "order"), [("ddim", 1), ("dpm++", 2), ("heun", 2)])
+def test_the_error_falls_with_the_order_of_the_method(name: SamplerName, order: int) -> None:
+    """Against the exact solution for a Gaussian: xt keeps its place among the quantiles of its marginal."""
+    mean, std = 0.3, 0.5
+    x = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    a, s = SCHEDULE.level(999)
+    exact = mean + std * (x - a * mean) / math.sqrt(a**2 * std**2 + s**2)
+    errors = []
+    for steps in (25, 100):
+        sampling = Sampling(Denoiser(Gaussian(SCHEDULE, mean, std), SCHEDULE), solver(name), x, steps=steps)
+        list(sampling)
+        errors.append((sampling.xt - exact).abs().mean().item())
+    assert errors[0] / errors[1] > 0.6 * 4**order
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from(SAMPLERS), st.integers(0, 12), st.integers(1, 12))
+def test_sampling_goes_on_as_if_never_stopped(name: SamplerName, stop_after: int, steps: int) -> None:
+    def sampling(seed: int) -> Sampling:
+        denoiser = Denoiser(Gaussian(SHORT, 0.2, 1), SHORT)
+        return Sampling(denoiser, solver(name, eta=0.5), (2, 1, 4, 4), seed=seed, steps=steps, keep_every=2)
+
+    whole = sampling(3)
+    events = list(whole)
+    stopped = sampling(3)
+    for _ in zip(range(stop_after), stopped, strict=False):
+        pass
+    resumed = sampling(4)
+    resumed.load_state_dict(stopped.state_dict())
+    assert list(resumed) == events[stop_after:]
+    assert torch.equal(resumed.xt, whole.xt)
+    assert resumed.nfe == whole.nfe
+    assert len(whole.trajectory) == steps // 2
+    assert all(map(torch.equal, resumed.trajectory, whole.trajectory))
+
+
+def test_sampling_can_begin_from_noisy_images() -> None:
+    x0 = torch.full((3, 1, 4, 4), 0.5)
+    t = SCHEDULE.timestep(25 / 255)
+    start = SCHEDULE.add_noise(x0, torch.randn(x0.shape), t)
+    sampling = Sampling(Denoiser(Finite(SCHEDULE, x0[:1]), SCHEDULE, objective="v"), Ddim(), start, begin=t, steps=4)
+    list(sampling)
+    assert sampling.times[0] == t
+    torch.testing.assert_close(sampling.xt, x0)
+
+
+@given(st.integers(1, 1000), st.integers(1, 1000), st.sampled_from([1.0, 1.5, 3.0]))
+def test_any_number_of_steps_has_different_falling_timesteps(timesteps: int, steps: int, power: float) -> None:
+    if steps > timesteps:
+        with pytest.raises(UserError, match=f"has 1 to {timesteps} steps"):
+            spacing(timesteps, steps, power)
+        return
+    times = spacing(timesteps, steps, power)
+    assert len(times) == steps
+    assert times[0] == timesteps - 1
+    assert times[-1] >= 0
+    assert all(earlier > later for earlier, later in itertools.pairwise(times))
+
+
+def test_all_timesteps_are_taken_unless_fewer_are_asked_for() -> None:
+    assert spacing(1000, 1000, 1.5) == spacing(1000, 1000) == list(range(999, -1, -1))
+
+
+def test_guidance_goes_from_no_class_through_the_class() -> None:
+    def network(xt: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
+        return torch.ones_like(xt) * (1.0 if label is None else 3.0)
+
+    xt, label = torch.zeros(2, 1, 2, 2), torch.tensor([0, 1])
+    for guidance, expected, calls in ((1.0, 3.0, 1), (0.0, 1.0, 1), (2.0, 5.0, 2)):
+        denoiser = Denoiser(network, SCHEDULE, label=label, guidance=guidance)
+        assert denoiser(xt, 10)[1].unique().item() == pytest.approx(expected)
+        assert denoiser.nfe == calls
+
+
+def test_a_clipped_estimate_lies_in_range_and_eps_agrees() -> None:
+    xt = 3 * torch.randn(2, 1, 4, 4)
+    x0, eps = Denoiser(lambda xt, t: torch.zeros_like(xt), SCHEDULE, clip=True)(xt, 300)
+    assert x0.abs().max() <= 1
+    torch.testing.assert_close(SCHEDULE.add_noise(x0, eps, 300), xt)
+
+
+def test_the_network_sees_what_the_view_shows_it() -> None:
+    seen: list[Tensor] = []
+
+    def watching(xt: Tensor, t: Tensor) -> Tensor:
+        seen.append(xt)
+        return torch.zeros_like(xt)
+
+    denoiser = Denoiser(watching, SHORT, view=lambda xt, t: t.view(-1, 1, 1, 1) + 0 * xt)
+    list(Sampling(denoiser, solver("ancestral"), (1, 1, 2, 2), steps=4))
+    assert [x.unique().tolist() for x in seen] == [[39], [29], [19], [9]]
