@@ -13,6 +13,7 @@ from core.errors import UserError, suggest
 
 NETWORKS: dict[str, str] = {
     "tutorial": "core.ddpm.tutorial:TutorialNetwork",
+    "unet": "core.ddpm.unet:UNet",
     "skip": "core.dip.skip:SkipNetwork",
     "decoder": "core.dip.decoder:DecoderNetwork",
     "fashion-classifier": "core.quality.classifier:FashionClassifier",

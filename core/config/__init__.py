@@ -23,6 +23,7 @@ from core.config.run import (
 )
 from core.config.section import Field, Section
 from core.config.tasks import TASKS, Deblur, Denoise, Inpaint, Superres, Task, TaskOptions, format_task, parse_task
+from core.config.unet import UNetConfig
 
 __all__ = [
     "DEFAULT_HYBRID",
@@ -49,6 +50,7 @@ __all__ = [
     "Superres",
     "Task",
     "TaskOptions",
+    "UNetConfig",
     "build",
     "describe",
     "experiment_path",

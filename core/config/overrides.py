@@ -14,6 +14,24 @@ from core.config.run import AnyRun, HybridRun
 from core.config.tasks import parse_task
 from core.errors import UserError, suggest
 
+UNET: dict[str, Any] = {
+    "ddpm.network": "unet",
+    # Predicting v begins at the identity at every noise level; the loss stays that of eps.
+    "ddpm.objective": "v",
+    "ddpm.weighting": "eps",
+    "ddpm.hold_out": True,
+    "ddpm.lr": 2e-3,
+    "ddpm.decay": "linear",
+    "ddpm.beta2": 0.99,
+    "ddpm.clip": 1.0,
+    "ddpm.stratified": True,
+    "ddpm.ema": 0.999,
+    "ddpm.sample_every": 1,
+    "ddpm.sampler": "dpm++",
+    "ddpm.sample_steps": 20,
+}
+"""What the presets of our U-Net have in common."""
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "dip": {
         "fashion": {},
@@ -31,6 +49,27 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "ddpm": {
         "tutorial": {},
+        "cpu": {
+            **UNET,
+            "ddpm.epochs": 20,
+            "ddpm.warmup": 200,
+        },
+        "gpu": {
+            **UNET,
+            "unet.channels": "64,128,256",
+            "unet.blocks": 2,
+            "unet.attention": 2,
+            "unet.patch": 1,
+            "unet.dropout": 0.1,
+            "ddpm.epochs": 100,
+            "ddpm.batch_size": 256,
+            "ddpm.lr": 5e-4,
+            "ddpm.warmup": 1000,
+            "ddpm.ema": 0.9995,
+            "ddpm.precision": "bfloat16",
+            "ddpm.compile": True,
+            "ddpm.sample_every": 5,
+        },
         "quick": {"data.dataset": "fashion-mini", "ddpm.epochs": 3},
     },
     "hybrid": {

@@ -11,6 +11,7 @@ from core.config.dip import DipConfig
 from core.config.hybrid import HybridMethod, Substitution
 from core.config.section import Section
 from core.config.tasks import Denoise, Task
+from core.config.unet import UNetConfig
 
 VERSION = 1
 MOST_IMAGES = 100_000
@@ -107,6 +108,7 @@ class DdpmRun(RunConfig, tag="ddpm", frozen=True):
     experiment: ClassVar[str] = "core.ddpm.run:DdpmExperiment"
 
     ddpm: DdpmConfig = DdpmConfig()
+    unet: UNetConfig = UNetConfig()
 
     @property
     def method(self) -> str:
@@ -121,6 +123,7 @@ class HybridRun(RunConfig, tag="hybrid", frozen=True):
     task: Task = Denoise()
     dip: DipConfig = DipConfig()
     ddpm: DdpmConfig = DdpmConfig()
+    unet: UNetConfig = UNetConfig()
     hybrid: HybridMethod = Substitution()
 
     @property

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from core import data, registry
 from core.config import DataConfig, DdpmRun, HybridRun
-from core.ddpm.sample import AncestralSampling
+from core.ddpm.denoiser import Denoiser
+from core.ddpm.recipe import Recipe
+from core.ddpm.sampling import Sampling
 from core.ddpm.schedule import Schedule
+from core.ddpm.solvers import solver
 from core.ddpm.train import DdpmTraining, View
 from core.errors import UserError
 from core.events import DataLoaded, Item, Pictures, RunStarted, State
@@ -21,13 +24,16 @@ from core.seeds import derive
 
 SHOWN = 8
 """Images in the picture of the forward process."""
+PREVIEW_STEPS = 20
+"""Steps in which the samples along the training are made; those at its end take as many as the config says."""
 
 
 class DdpmExperiment:
-    """Train a noise predictor on images, then sample from its last weights.
+    """Train a noise predictor on images, then sample from its last weights, averaged if they are.
 
     Yields which images it uses, pictures of the first batch and of the forward process, what the training yields,
-    and at the end a picture of the samples. `view` is what the network sees in place of xt, in training and sampling.
+    every few epochs a picture of samples from noise that stays the same, and at the end a picture of the samples.
+    `view` is what the network sees in place of xt, in training and sampling.
     """
 
     network: nn.Module
@@ -49,7 +55,8 @@ class DdpmExperiment:
         # Initialisation draws from torch's global generator, which is put back as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(config.seed, "network"))
-            self.network = registry.network(options.network).for_images((channels, height, width), options).to(device)
+            kind, classes = registry.network(options.network), len(train.classes) if options.conditional else 0
+            self.network = kind.for_images((channels, height, width), config, classes).to(device)
         self.training = DdpmTraining(
             self.network,
             self.schedule,
@@ -58,21 +65,29 @@ class DdpmExperiment:
             batch_size=options.batch_size,
             lr=options.lr,
             seed=derive(config.seed, "training"),
+            recipe=Recipe.from_config(options),
+            labels=train.labels.to(device) if options.conditional else None,
             held_out=None if validation is None else validation.images.to(device),
+            held_out_labels=validation.labels.to(device) if validation and options.conditional else None,
             view=view,
         )
-        self.sampling = AncestralSampling(
-            self.network,
-            self.schedule,
+        label = torch.arange(options.samples, device=device) % classes if classes else None
+        self.denoiser = Denoiser(
+            self.training.averaged, self.schedule, objective=options.objective, label=label, view=view
+        )
+        self.sampling = Sampling(
+            self.denoiser,
+            solver(options.sampler, eta=options.eta, variance=options.variance),
             (options.samples, channels, height, width),
+            steps=options.sample_steps,
             device=device,
             seed=derive(config.seed, "samples"),
-            variance=options.variance,
-            view=view,
             first_step=options.epochs * self.training.steps_per_epoch,
             epoch=options.epochs,
         )
         self._opened = 0
+        self._pictured = 0
+        """The last epoch of which samples have been shown."""
         self._finished = False
 
     @classmethod
@@ -83,7 +98,7 @@ class DdpmExperiment:
 
     @property
     def step(self) -> int:
-        """Optimiser steps, and after them timesteps undone in sampling."""
+        """Optimiser steps, and after them steps of the sampler."""
         return self.training.step + self.sampling.done
 
     @property
@@ -93,7 +108,7 @@ class DdpmExperiment:
 
     def started(self) -> RunStarted:
         """Totals and sizes; `parameters` counts those that are trained."""
-        sampled = len(self.schedule) if self.config.ddpm.samples else 0
+        sampled = len(self.sampling) if self.config.ddpm.samples else 0
         return RunStarted(
             kind=self.config.kind,
             method=self.config.method,
@@ -108,12 +123,39 @@ class DdpmExperiment:
         for item in self._opening()[self._opened :]:
             self._opened += 1
             yield item
-        yield from self.training
+        yield from self._picture_if_due()
+        for item in self.training:
+            yield item
+            yield from self._picture_if_due()
         if self.config.ddpm.samples and not self._finished:
             yield from self.sampling
             self._finished = True
             title = f"Samples after epoch {self.epoch} (nfe {self.sampling.nfe})"
             yield Pictures(name="samples", images=_visible(self.sampling.xt), step=self.step, title=title)
+
+    def _picture_if_due(self) -> Iterator[Pictures]:
+        """Every few epochs: samples from the same noise, by DPM-Solver++."""
+        options = self.config.ddpm
+        if (
+            not (options.samples and options.sample_every)
+            or self.epoch <= self._pictured
+            or self.epoch % options.sample_every
+        ):
+            return
+        self._pictured = self.epoch
+        preview = Sampling(
+            self.denoiser,
+            solver("dpm++"),
+            (options.samples, *self.sampling.xt.shape[1:]),
+            steps=min(PREVIEW_STEPS, len(self.schedule)),
+            device=self.sampling.xt.device,
+            seed=derive(self.config.seed, "samples"),
+        )
+        for _ in preview:
+            pass
+        self.network.train()
+        title = f"Samples after epoch {self.epoch} (nfe {preview.nfe})"
+        yield Pictures(name="progress", images=_visible(preview.xt), step=self.step, title=title, numbered=True)
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs; valid between two items."""
@@ -121,6 +163,7 @@ class DdpmExperiment:
             **self.training.state_dict(),
             "sampling": self.sampling.state_dict(),
             "opened": self._opened,
+            "pictured": self._pictured,
             "finished": self._finished,
         }
 
@@ -128,7 +171,8 @@ class DdpmExperiment:
         """Go on from where `state_dict` was called."""
         self.training.load_state_dict(state)
         self.sampling.load_state_dict(state["sampling"])
-        self._opened, self._finished = state["opened"], state["finished"]
+        self._opened, self._pictured = state["opened"], state["pictured"]
+        self._finished = state["finished"]
 
     def _opening(self) -> list[Item]:
         """What there is to see before the first step."""

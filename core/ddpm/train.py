@@ -11,6 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.ddpm.denoiser import Denoiser
+from core.ddpm.ema import Ema
+from core.ddpm.monitor import Monitor
+from core.ddpm.objective import target, weights
+from core.ddpm.recipe import Recipe
 from core.ddpm.schedule import Schedule
 from core.errors import UserError
 from core.events import BestModel, EpochFinished, Item, State, Step
@@ -21,16 +26,17 @@ View: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 READ_EVERY = 25
 """Steps between two looks at the loss on an accelerator, where each look waits for the device."""
-MONITORED = 1_000
-"""Held-out images that the loss is measured on: about 3% of the cost of an epoch of 60,000."""
 
 
 class DdpmTraining:
     """Minimise |eps - network(xt, t)|^2 with t uniform, by Adam (Ho et al. 2020, algorithm 1 with L_simple, eq. 14).
 
     `images` is uint8 (N, C, H, W), on the device of the network and the schedule; an epoch takes them all, shuffled,
-    the last batch being what is left. The best model is that of the epoch with the lowest mean training loss; with
-    `held_out` images, of the lowest loss on up to 1,000 of those, always with the same noise and with t spread evenly.
+    the last batch being what is left. `recipe` changes how: what is predicted, weights, averaging and more. The best
+    model is that of the epoch with the lowest mean training loss; with `held_out` images, of the lowest error of eps
+    on up to 1,000 of those, of the averaged weights where there are any. Each epoch tells this error by timestep band
+    too, on the first training images where none are held out and no view stands in between, which has a memory.
+    `labels` and `held_out_labels`, int64 (N,), are for networks that know classes.
 
     Every random draw comes from one generator of its own, so iterating on after `load_state_dict` gives the same
     numbers as never having stopped, bit for bit on a CPU. Raises UserError when the loss is no longer finite; nothing
@@ -47,7 +53,10 @@ class DdpmTraining:
         batch_size: int = 128,
         lr: float = 1e-3,
         seed: int = 0,
+        recipe: Recipe | None = None,
+        labels: Tensor | None = None,
         held_out: Tensor | None = None,
+        held_out_labels: Tensor | None = None,
         view: View | None = None,
         read_every: int | None = None,
     ) -> None:
@@ -58,11 +67,25 @@ class DdpmTraining:
         self.images = images
         self.epochs = epochs
         self.batch_size = batch_size
-        self.held_out = None if held_out is None else held_out[:MONITORED]
+        self.recipe = recipe or Recipe()
+        self.labels = labels
         self.view = view
         self.read_every = read_every or (1 if images.device.type == "cpu" else READ_EVERY)
         parameters = [p for p in network.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(parameters, lr=lr, fused=images.device.type in {"cpu", "cuda"})
+        betas, fused = (0.9, self.recipe.beta2), images.device.type in {"cpu", "cuda"}
+        self.optimizer = torch.optim.Adam(parameters, lr=lr, betas=betas, fused=fused)
+        self.highest_lr = lr
+        self.ema = Ema(network, self.recipe.ema) if self.recipe.ema else None
+        self.selects = held_out is not None
+        """Whether the best model is chosen on held-out images."""
+        self.monitor: Monitor | None = None
+        if held_out is not None or view is None:
+            self.monitor = Monitor(schedule, images if held_out is None else held_out, seed=seed)
+            shown = labels if held_out is None else held_out_labels
+            self._monitored_labels = None if shown is None else shown[: len(self.monitor.images)]
+        self._forward = torch.compile(network) if self.recipe.compile else network
+        table = weights(self.recipe.objective, self.recipe.weighting, schedule)
+        self._weights = None if table is None else table.to(images.device)
         self.seed = seed
         self.generator = torch.Generator(images.device).manual_seed(seed)
         self.step = 0
@@ -76,6 +99,11 @@ class DdpmTraining:
     def steps_per_epoch(self) -> int:
         """Optimiser steps in an epoch, the last smaller batch included."""
         return math.ceil(len(self.images) / self.batch_size)
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The network with the averaged weights, where they are averaged, else the network."""
+        return self.network if self.ema is None else self.ema.network
 
     @property
     def lr(self) -> float:
@@ -108,6 +136,7 @@ class DdpmTraining:
             "seconds": self._seconds,
             "best": self.best,
             "best_epoch": self.best_epoch,
+            "ema": None if self.ema is None else self.ema.state_dict(),
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -120,6 +149,8 @@ class DdpmTraining:
         self.step, self.epoch = state["step"], state["epoch"]
         self._taken, self._loss_sum, self._seconds = state["taken"], state["loss_sum"], state["seconds"]
         self.best, self.best_epoch = state["best"], state["best_epoch"]
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
 
     def _shuffle(self) -> None:
         """Begin an epoch. What drew the order is kept rather than the order: 5 kB and not 480."""
@@ -135,7 +166,7 @@ class DdpmTraining:
         losses = torch.zeros((), device=self.images.device)
         for _ in range(self.read_every):
             x0 = self.batch()
-            losses += self._update(x0) * len(x0)
+            losses += self._update(x0, self._batch_labels()) * len(x0)
             self._taken += len(x0)
             self.step += 1
             if self._taken == len(self.images):
@@ -157,29 +188,59 @@ class DdpmTraining:
             images_per_second=count / seconds,
         )
 
-    def _update(self, x0: Tensor) -> Tensor:
+    def _update(self, x0: Tensor, label: Tensor | None) -> Tensor:
         """One optimiser step on a batch; returns its mean loss, still on the device."""
-        t = torch.randint(len(self.schedule), x0.shape[:1], generator=self.generator, device=x0.device)
-        loss = self._loss(x0, t, self.generator)
+        loss = self._loss(x0, self._draw_times(len(x0)), label)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        lr = self.highest_lr * self.recipe.lr_factor(self.step, self.epochs * self.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
         self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update(self.network)
         return loss.detach()
 
-    def _loss(self, x0: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
-        eps = torch.randn(x0.shape, generator=generator, device=x0.device)
+    def _draw_times(self, count: int) -> Tensor:
+        """A timestep for each image: uniform, and stratified one in each of `count` equal parts, moved together."""
+        length, generator, device = len(self.schedule), self.generator, self.images.device
+        if not self.recipe.stratified:
+            return torch.randint(length, (count,), generator=generator, device=device)
+        offset = torch.rand(1, generator=generator, device=device)
+        return (((torch.arange(count, device=device) + offset) / count) * length).long().clamp(max=length - 1)
+
+    def _batch_labels(self) -> Tensor | None:
+        """The labels of the next step, some of them left out."""
+        if self.labels is None:
+            return None
+        label = self.labels[self._order[self._taken : self._taken + self.batch_size]]
+        left_out = torch.rand(label.shape, generator=self.generator, device=label.device) < self.recipe.label_dropout
+        return label.masked_fill(left_out, int(self.network.classes))  # type: ignore[arg-type]
+
+    def _loss(self, x0: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
+        eps = torch.randn(x0.shape, generator=self.generator, device=x0.device)
         xt = self.schedule.add_noise(x0, eps, t)
         seen = xt if self.view is None else self.view(xt, t).detach()
-        return F.mse_loss(self.network(seen, t), eps)
+        with torch.autocast(x0.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            predicted = self._forward(seen, t) if label is None else self._forward(seen, t, label)
+        wanted = target(self.recipe.objective, self.schedule, x0, eps, t)
+        if self._weights is None:
+            return F.mse_loss(predicted.float(), wanted)
+        errors = (predicted.float() - wanted).square().flatten(1).mean(1)
+        loss: Tensor = (errors * self._weights[t]).mean()
+        return loss
 
     def _finish_epoch(self) -> Iterator[Item]:
         epoch, count = self.epoch + 1, len(self.images)
         loss = self._loss_sum / count
-        held_out = None if self.held_out is None else self._held_out_loss(self.held_out)
+        error, bands = self._measure()
+        held_out = error if self.selects else None
         value, measure = (loss, "loss") if held_out is None else (held_out, "held_out")
         if value < self.best:
             self.best, self.best_epoch = value, epoch
-            yield BestModel(network=self.network, step=self.step, value=value, measure=measure, epoch=epoch)
+            yield BestModel(network=self.averaged, step=self.step, value=value, measure=measure, epoch=epoch)
         self._lap()
         finished = EpochFinished(
             epoch=epoch,
@@ -187,6 +248,7 @@ class DdpmTraining:
             loss=loss,
             best=self.best_epoch == epoch,
             held_out=held_out,
+            bands=bands,
             lr=self.lr,
             seconds=self._seconds,
             images_per_second=count / self._seconds,
@@ -195,17 +257,15 @@ class DdpmTraining:
         self._shuffle()
         yield finished
 
-    @torch.no_grad()
-    def _held_out_loss(self, images: Tensor) -> float:
-        """Mean loss with the same noise every time, and with the timesteps spread evenly over the images."""
-        generator = torch.Generator(images.device).manual_seed(self.seed)
-        times = torch.arange(len(images), device=images.device) * len(self.schedule) // len(images)
-        self.network.eval()
-        total = 0.0
-        for batch, t in zip(*(torch.split(a, self.batch_size) for a in (images, times)), strict=True):
-            total += self._loss(to_model(batch), t, generator).item() * len(batch)
+    def _measure(self) -> tuple[float | None, list[float]]:
+        """The error of eps at the end of an epoch, and by timestep band."""
+        if self.monitor is None:
+            return None, []
+        label, network = self._monitored_labels, self.averaged.eval()
+        denoiser = Denoiser(network, self.schedule, objective=self.recipe.objective, label=label, view=self.view)
+        measured = self.monitor.measure(denoiser)
         self.network.train()
-        return total / len(images)
+        return measured
 
     def _lap(self) -> float:
         """Seconds since the last call, which are added to those of the epoch."""

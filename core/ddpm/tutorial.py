@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.config.ddpm import DdpmConfig
+from core.config import DdpmRun, HybridRun
 from core.errors import UserError
 
 SHAPE = (1, 28, 28)
@@ -59,15 +59,19 @@ class TutorialNetwork(nn.Module):
         assert sum(p.numel() for p in self.parameters()) == TRAINABLE
 
     @classmethod
-    def for_images(cls, shape: Sequence[int], config: DdpmConfig) -> Self:
-        """The network for images of `shape` (C, H, W). Raises UserError for any but 28x28 grey ones."""
+    def for_images(cls, shape: Sequence[int], config: DdpmRun | HybridRun, classes: int = 0) -> Self:
+        """The network for images of `shape` (C, H, W). Raises UserError for any but 28x28 grey ones.
+
+        It knows nothing of classes, and configs that ask for both are refused.
+        """
+        del classes
         if tuple(shape) != SHAPE:
             channels, height, width = shape
             raise UserError(
                 f"The tutorial network takes 28x28 grey images, not {width}x{height} ones with {channels} channel(s).",
                 "Choose fashionmnist, fashion-mini, mnist or kmnist.",
             )
-        return cls(timesteps=config.timesteps)
+        return cls(timesteps=config.ddpm.timesteps)
 
     def forward(self, xt: Tensor, t: Tensor) -> Tensor:
         """The noise in xt."""

@@ -105,12 +105,54 @@ def test_weights_depend_on_the_seed_alone() -> None:
 def test_what_is_held_out_comes_from_the_end_whatever_is_trained_on() -> None:
     run = experiment(ddpm__hold_out=True)
     everything = data.load("fashion-mini", "train").images
-    assert run.training.held_out is not None
-    assert torch.equal(run.training.held_out, everything[-len(everything) // 10 :])
+    assert run.training.monitor is not None
+    assert torch.equal(run.training.monitor.images, everything[-len(everything) // 10 :])
     assert torch.equal(run.training.images, everything[:6])
     items = list(run)
     assert [item.split for item in items if isinstance(item, DataLoaded)] == ["fit", "validation"]
     assert next(item.measure for item in items if isinstance(item, BestModel)) == "held_out"
+
+
+UNET = {
+    "ddpm__network": "unet",
+    "unet__channels": "8,16",
+    "ddpm__objective": "v",
+    "ddpm__ema": 0.9,
+    "ddpm__conditional": True,
+    "ddpm__hold_out": True,
+    "ddpm__sample_every": 1,
+    "ddpm__epochs": 2,
+    "ddpm__sampler": "dpm++",
+    "ddpm__sample_steps": 4,
+    "ddpm__decay": "cosine",
+}
+
+
+@pytest.mark.parametrize("stop_after", [3, 6, 7, 8, 16])
+def test_a_run_of_our_network_goes_on_as_if_never_stopped(stop_after: int, tmp_path: Path) -> None:
+    whole = [plain(item) for item in experiment(**UNET)]
+    stopped = experiment(**UNET)
+    for _ in zip(range(stop_after), stopped, strict=False):
+        pass
+    checkpoint.save(tmp_path / "last.safetensors", stopped.state_dict(), stopped.network)
+    resumed = experiment(**UNET)
+    resumed.load_state_dict(checkpoint.load_state(tmp_path / "last.safetensors"))
+    assert [plain(item) for item in resumed] == whole[stop_after:]
+
+
+def test_samples_along_the_way_come_from_the_same_noise_and_the_averaged_weights() -> None:
+    run = experiment(**UNET)
+    items = list(run)
+    progress = [item for item in items if isinstance(item, Pictures) and item.name == "progress"]
+    assert [item.numbered for item in progress] == [True, True]
+    assert not torch.equal(progress[0].images, progress[1].images)
+    assert run.denoiser.network is run.training.averaged
+    assert run.training.averaged is not run.network
+    best = [item for item in items if isinstance(item, BestModel)]
+    assert all(item.network is run.training.averaged and item.measure == "held_out" for item in best)
+    assert run.sampling.nfe == 4
+    assert run.denoiser.label is not None
+    assert run.denoiser.label.tolist() == [0, 1, 2]
 
 
 def test_more_images_than_there_are_is_refused() -> None:

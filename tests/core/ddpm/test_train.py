@@ -39,6 +39,10 @@ def plain(item: Item) -> Any:
     return item
 
 
+def without_bands(item: Any) -> Any:
+    return msgspec.structs.replace(item, bands=[]) if isinstance(item, EpochFinished) else item
+
+
 def test_an_epoch_takes_every_image_once() -> None:
     run = training(epochs=1)
     seen: list[Tensor] = []
@@ -162,7 +166,8 @@ def test_the_view_stands_between_xt_and_the_network_and_no_gradient_passes_it() 
     shown = [plain(item) for item in training(view=view)]
     assert shapes[0] == ((4, 1, 28, 28), (4,))
     assert weight.grad is None
-    assert shown == [plain(item) for item in training()]
+    # No more is done with a view than training asks for, since it may have a memory: no loss by band.
+    assert shown == [without_bands(plain(item)) for item in training()]
 
 
 def test_no_images_are_refused() -> None:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core import checkpoint
-from core.config import DdpmConfig
+from core.config import DdpmRun
 from core.ddpm.tutorial import TutorialNetwork
 from core.errors import UserError
 
@@ -107,4 +107,4 @@ def test_a_checkpoint_gives_the_network_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(3, 28, 28), (1, 32, 32), (1, 28, 27)])
 def test_other_images_are_refused(shape: tuple[int, int, int]) -> None:
     with pytest.raises(UserError, match="28x28 grey"):
-        TutorialNetwork.for_images(shape, DdpmConfig())
+        TutorialNetwork.for_images(shape, DdpmRun())
