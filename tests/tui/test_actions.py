@@ -143,6 +143,24 @@ async def test_disk_use_is_counted_and_the_best_model_kept(opened: Opener, make:
         assert (run.folder / "checkpoints/best.safetensors").exists()
 
 
+async def test_missing_data_is_offered_and_what_cannot_be_fetched_is_told(
+    opened: Opener, runs: RunsFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIPDDPM_MIRROR", (tmp_path / "no mirror").as_uri())
+    async with opened() as driver:
+        await driver.press("n")
+        await driver.until(lambda: driver.console.screen.query("#option-data-dataset"), "the form")
+        driver.console.screen.query_one("#option-data-dataset", Input).value = "kmnist"
+        await driver.pilot.pause()
+        await driver.press("ctrl+s")
+        await driver.until_seen("kmnist is not on this machine. Fetch it now?")
+        await driver.press("y")
+        await driver.until(
+            lambda: "kmnist" in driver.told() and "Fetching" not in driver.told().splitlines()[-1], "why not"
+        )
+        assert runs.runs() == []
+
+
 @pytest.mark.slow
 async def test_a_finished_run_goes_on_for_longer(opened: Opener, runs: RunsFolder, finished: Run) -> None:
     import shutil

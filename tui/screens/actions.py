@@ -123,6 +123,26 @@ class RunActions(Screen[None]):
     def _start(self, wanted: Launch | None) -> None:
         if wanted is None:
             return
+        if not wanted.missing:
+            self._launch(wanted)
+            return
+        from tui.screens.dialogs import Ask
+
+        def fetch(sure: bool | None) -> None:
+            if sure:
+                self.app.notify(f"Fetching {wanted.missing}; the run starts when it is here.", markup=False)
+                self.in_background(lambda: self._fetch(wanted))
+
+        detail = "It is downloaded and verified once; the run starts when it is here."
+        self.app.push_screen(Ask(f"{wanted.missing} is not on this machine. Fetch it now?", detail), fetch)
+
+    def _fetch(self, wanted: Launch) -> Callable[[], None]:
+        from core import data
+
+        data.fetch(wanted.missing)
+        return partial(self._launch, wanted)
+
+    def _launch(self, wanted: Launch) -> None:
         try:
             run = self.console.runs.create(wanted.config)
             launch.start(run, now=wanted.now)

@@ -31,6 +31,8 @@ class Launch(NamedTuple):
 
     config: AnyRun
     now: bool
+    missing: str = ""
+    """A data set that must be fetched first."""
 
 
 class Form(Screen[Launch | None]):
@@ -192,13 +194,14 @@ class Form(Screen[Launch | None]):
         """Hand the run over, unless something is wrong with it."""
         try:
             config = self.draft.config()
-            preflight.refuse(config)
+            missing = preflight.missing_data(config)
+            preflight.refuse(config, fetching=missing is not None)
         except UserError as error:
             line = self.query_one("#form-trouble", Static)
             line.add_class("wrong")
             line.update(printable(f"{error.problem} {error.remedy}"))
         else:
-            self.dismiss(Launch(config, now))
+            self.dismiss(Launch(config, now, missing or ""))
 
 
 def _row(label: str, widget: Widget) -> Widget:

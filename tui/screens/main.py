@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,8 @@ KEPT_SERIES = 16
 """So many runs that were looked at stay in memory."""
 SETTLE_SECONDS = 0.06
 """The cursor must rest this long before a run's log is read."""
+BATCH_SECONDS = 1.0
+"""While a long list is read for the first time, what has been read is shown this often."""
 MOST_MARKED = 8
 CHARTED = {"live", "compare"}
 
@@ -82,6 +85,7 @@ class MainScreen(RunActions):
         self._settling: Timer | None = None
         self.read_once = False
         """Whether every run has been read."""
+        self._scanned_at = 0.0
         self.settled = False
         """Whether the list and the run under its cursor have been read to their ends."""
 
@@ -116,8 +120,10 @@ class MainScreen(RunActions):
 
     @on(RunsScanned)
     def _scanned(self, event: RunsScanned) -> None:
-        if self.console.leaving:
+        soon_again = self.rows and not event.complete and time.monotonic() - self._scanned_at < BATCH_SECONDS
+        if self.console.leaving or soon_again:
             return
+        self._scanned_at = time.monotonic()
         before = self.row.state if self.row else None
         self.rows = event.rows
         self.show_rows()
