@@ -25,7 +25,7 @@ Build = Callable[..., DdpmRun]
 Until = Callable[..., Any]
 
 COMMAND = [sys.executable, "-P", "-c", "from tui.cli import main; main()"]
-TINY = ["ddpm", "--preset", "quick", "--set", "data.train_images=512", "--set", "ddpm.samples=0", "--device", "cpu"]
+TINY = ["ddpm", "--preset", "quick", "--set", "data.train_images=256", "--set", "ddpm.samples=0", "--device", "cpu"]
 
 
 def dipddpm(*arguments: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:

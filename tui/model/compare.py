@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -27,7 +27,11 @@ def differences(found: Sequence[AnyRun | None]) -> list[Difference]:
     keys = dict.fromkeys(key for table in tables for key in table if key not in IGNORED)
     told = []
     for key in keys:
-        values = [as_text(table[key]) if key in table else ABSENT for table in tables]
-        if len(set(values)) > 1:
+        values = [_short(table[key]) if key in table else ABSENT for table in tables]
+        if any(table.get(key) != tables[0].get(key) for table in tables):
             told.append(Difference(key, values))
     return told
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else as_text(value)

@@ -98,13 +98,10 @@ class ComparePane(Pane):
 
     def _draw_table(self, marked: Sequence[Compared]) -> Text:
         told = differences([self._configs[compared.run.id] for compared in marked])
-        header = ["", "state", "best loss", "PSNR", "peak", "took", *(entry.key for entry in told)]
-        rows = []
-        for place, compared in enumerate(marked):
-            row = compared.row
-            results = [str(row.state), number(row.best_loss), number(row.psnr, 2), number(row.peak_psnr, 2)]
-            took = duration(row.duration) if row.started else ""
-            rows.append([title(row), *results, took, *(entry.values[place] for entry in told)])
+        columns = {"": [title(compared.row) for compared in marked], **_results(marked)}
+        columns |= {entry.key: entry.values for entry in told}
+        header = list(columns)
+        rows = [list(cells) for cells in zip(*columns.values(), strict=True)]
         widths = [max([cell_len(line[column]) for line in [header, *rows]]) for column in range(len(header))]
         widths = [min(width, NAME_CELLS if column in {0} else KEY_CELLS * 2) for column, width in enumerate(widths)]
         text = Text(no_wrap=True)
@@ -144,6 +141,19 @@ class ComparePane(Pane):
 
 def _named(compared: Compared, line: Series, cells: int) -> Series:
     return line._replace(name=fit(title(compared.row), cells).rstrip(), colour=compared.colour_index)
+
+
+def _results(marked: Sequence[Compared]) -> dict[str, list[str]]:
+    """What came of the runs, by column; a column in which nothing stands is left out."""
+    rows = [compared.row for compared in marked]
+    columns = {
+        "state": [str(row.state) for row in rows],
+        "best loss": [number(row.best_loss) for row in rows],
+        "PSNR": [number(row.psnr, 2) for row in rows],
+        "peak": [number(row.peak_psnr, 2) for row in rows],
+        "took": [duration(row.duration) if row.started else "" for row in rows],
+    }
+    return {name: cells for name, cells in columns.items() if any(cells)}
 
 
 def _config(compared: Compared) -> AnyRun | None:
