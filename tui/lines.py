@@ -37,6 +37,12 @@ def _words(event: Event) -> str | None:  # noqa: PLR0911
         case events.EarlyStopped():
             psnr = "" if event.psnr is None else f": {event.psnr:.2f} dB"
             return f"Image {event.image} stopped at iteration {event.at} by {event.rule}{psnr}"
+        case events.StopsCompared():
+            gaps = [peak - at_stop for peak, at_stop in zip(event.peak, event.psnr, strict=False)]
+            return (
+                f"Stopped by {event.rule}: {_mean(event.psnr):.2f} dB; the peaks were {_mean(event.peak):.2f}"
+                f" (gap {_mean(gaps):.2f} on the mean), the last iteration {_mean(event.final):.2f}"
+            )
         case events.ImageSaved():
             return f"Picture {event.file}{f': {event.title}' if event.title else ''}"
         case events.SamplesEvaluated():

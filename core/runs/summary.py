@@ -68,7 +68,7 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     best_epoch: int = 0
     best_file: str = ""
     psnr: float | None = None
-    """Mean PSNR in dB at the last look."""
+    """Mean PSNR in dB of the restorations at the last look."""
     peak_psnr: float | None = None
     peak_step: int = 0
     stop_psnr: float | None = None
@@ -139,11 +139,12 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
         self.device = event.device or self.device
 
     def _measure(self, event: events.PsnrMeasured) -> None:
-        self.psnr = event.mean
+        # Where outputs are averaged, their average is the restoration: the stop is of it, so the peak must be too.
+        self.psnr = sum(event.averaged) / len(event.averaged) if event.averaged else event.mean
         if event.loss:
             self.loss = sum(event.loss) / len(event.loss)
-        if math.isfinite(event.mean) and (self.peak_psnr is None or event.mean > self.peak_psnr):
-            self.peak_psnr, self.peak_step = event.mean, event.step
+        if math.isfinite(self.psnr) and (self.peak_psnr is None or self.psnr > self.peak_psnr):
+            self.peak_psnr, self.peak_step = self.psnr, event.step
 
     def _stop_image(self, event: events.EarlyStopped) -> None:
         if event.psnr is not None:

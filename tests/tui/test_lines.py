@@ -55,3 +55,18 @@ def test_the_words(event: Event, words: str | None) -> None:
 )
 def test_durations_as_people_read_them(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_stops_are_told_beside_their_peaks() -> None:
+    event = events.StopsCompared(
+        step=300,
+        rule="variance",
+        at=[200, 250],
+        psnr=[26.0, 24.0],
+        peak=[26.5, 24.1],
+        peak_at=[220, 260],
+        final=[25, 23],
+    )
+    assert line(event) == (
+        "Stopped by variance: 25.00 dB; the peaks were 25.30 (gap 0.30 on the mean), the last iteration 24.00"
+    )

@@ -194,3 +194,11 @@ def test_no_numbers_break_progress(step: int, steps: int, times: tuple[float, fl
     assert told.progress is None or 0 <= told.progress <= 1
     left = told.seconds_left(times[2])
     assert left is None or left >= 0 or math.isnan(left)
+
+
+def test_psnr_is_that_of_the_restoration() -> None:
+    told = Summary()
+    told.fold(events.PsnrMeasured(step=10, psnr=[20.0, 22.0], mean=21.0))
+    assert (told.psnr, told.peak_psnr) == (21.0, 21.0)
+    told.fold(events.PsnrMeasured(step=20, psnr=[18.0, 20.0], mean=19.0, averaged=[24.0, 26.0]))
+    assert (told.psnr, told.peak_psnr, told.peak_step) == (25.0, 25.0, 20)
