@@ -22,7 +22,7 @@ from tui.model.runlist import RunRow, RunScanner
 from tui.model.tail import TextTail
 
 CHUNK = 1 << 18
-"""Bytes of a log that make one message: some two thousand events."""
+"""About so many bytes of a log make one message: some two thousand events."""
 COURTESY_SECONDS = 0.1
 HOST_SECONDS = 2.0
 FIRST_HOST_SECONDS = 0.3
@@ -61,6 +61,13 @@ class HostSampled(Message):
     """The machine."""
 
     sample: HostSample
+
+
+@dataclass
+class Broken(Message):
+    """The follower met an error that it can't go on from; without it the console would show the past for ever."""
+
+    error: Exception
 
 
 class Follower(threading.Thread):
@@ -106,18 +113,27 @@ class Follower(threading.Thread):
     def run(self) -> None:
         """Look, tell, wait."""
         with contextlib.suppress(RuntimeError):  # the console was quit meanwhile
-            self._follow()
+            try:
+                self._follow()
+            except RuntimeError:
+                raise
+            except Exception as error:
+                self._post(Broken(error))
 
     def _follow(self) -> None:
         while not self._ended:
             began = time.monotonic()
-            self._read_logs()
-            self._scan()
-            self._read_logs()
-            self._read_text()
-            self._ask_host()
+            with contextlib.suppress(OSError):  # a file system that went away: the next look tries again
+                self._look()
             self._wake.wait(max(0.01, self._period - (time.monotonic() - began)))
             self._wake.clear()
+
+    def _look(self) -> None:
+        self._read_logs()
+        self._scan()
+        self._read_logs()
+        self._read_text()
+        self._ask_host()
 
     def _scan(self) -> None:
         for rows, complete in self._scanner.scan():
@@ -136,11 +152,12 @@ class Follower(threading.Thread):
             self._read(run, reader)
 
     def _read(self, run: str, reader: EventReader) -> None:
+        more = reader.offset == 0  # of a log that is empty, too, people want to know
         while not self._ended:
             before = reader.offset
             events = reader.read(CHUNK)
-            more = reader.offset - before >= CHUNK and not reader.restarted
-            if events or reader.restarted or before == 0:
+            awaited, more = more, reader.offset - before >= CHUNK
+            if events or reader.restarted or awaited:
                 self._post(EventsRead(run, events, reader.restarted, not more))
             if not more:
                 return

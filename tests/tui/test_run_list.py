@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from rich.cells import cell_len
 
-from core.runs import keep
-from tests.tui.driving import LARGE, SMALL, Maker, Opener
+from core.runs import RunsFolder, keep
+from tests.tui.driving import LARGE, SMALL, Maker, Opener, add_picture
 from tui.widgets.runtable import RunTable
 
 SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
@@ -177,3 +179,34 @@ async def test_the_run_asked_for_is_opened(opened: Opener, make: Maker) -> None:
     wanted = make(name="second")
     async with opened(run=wanted.id[-4:]) as driver:
         assert driver.selected == wanted.id
+
+
+async def test_a_runs_folder_that_vanishes_and_comes_back_is_followed(
+    opened: Opener, make: Maker, runs: RunsFolder
+) -> None:
+    make(name="before")
+    async with opened() as driver:
+        for pane in "12345":
+            await driver.press(pane)
+        shutil.rmtree(runs.root)
+        await driver.until_seen("No runs in")
+        runs.root.mkdir()
+        make(name="after")
+        await driver.until_seen("after")
+
+
+async def test_files_that_vanish_or_turn_into_something_else_are_survived(opened: Opener, make: Maker) -> None:
+    run = make("dip", name="boots", psnr=[20.0, 21.0])
+    add_picture(run, "restored", 20, 100)
+    async with opened() as driver:
+        await driver.press("2")
+        await driver.until_seen("restored at 20")
+        shutil.rmtree(run.folder / "images")
+        (run.folder / "events.jsonl").unlink()
+        (run.folder / "events.jsonl").mkdir()
+        (run.folder / "worker.log").mkdir()
+        (run.folder / "notes.toml").write_bytes(b"\xff\x00")
+        for pane in "12345":
+            await driver.press(pane)
+            await driver.pilot.pause(0.1)
+        assert "boots" in driver.text()

@@ -19,7 +19,7 @@ from textual.widgets import Static
 from core.errors import UserError
 from core.runs import Run, State
 from tui.compositor import CellCompositor
-from tui.follower import EventsRead, Follower, HostSampled, RunsScanned, TextRead
+from tui.follower import Broken, EventsRead, Follower, HostSampled, RunsScanned, TextRead
 from tui.model.host import HostSample
 from tui.model.query import Query, parse
 from tui.model.runlist import RunRow, arrange
@@ -145,6 +145,10 @@ class MainScreen(RunActions):
         series.feed(event.events)
         if event.caught_up:
             self.present()
+
+    @on(Broken)
+    def _broken(self, event: Broken) -> None:
+        raise event.error
 
     @on(TextRead)
     def _printed(self, event: TextRead) -> None:
