@@ -63,7 +63,7 @@ def tiny() -> Callable[..., DdpmRun]:
     def build(**settings: Any) -> DdpmRun:
         from core import config as configs
 
-        given = {"data.dataset": "fashion-mini", "data.train_images": 512, "ddpm.epochs": 4, "ddpm.samples": 0}
+        given = {"data.dataset": "fashion-mini", "data.train_images": 256, "ddpm.epochs": 4, "ddpm.samples": 0}
         dotted = {key.replace("__", "."): value for key, value in settings.items()}
         return cast("DdpmRun", configs.build("ddpm", settings={**given, "device": "cpu", "threads": 1, **dotted}))
 
