@@ -57,11 +57,18 @@ class Ancestral(Solver):
     def advance(self, denoiser: Denoiser, xt: Tensor, t: int, to: int, generator: torch.Generator) -> Tensor:
         """One draw, without noise in the last step."""
         x0, _ = denoiser(xt, t)
-        (a, s), (a_to, s_to) = denoiser.schedule.level(t), denoiser.schedule.level(to)
-        kept = a**2 / a_to**2
-        mean = a_to * (1 - kept) / s**2 * x0 + math.sqrt(kept) * s_to**2 / s**2 * xt
-        variance = (1 - kept) * (s_to**2 / s**2 if self.variance == "posterior" else 1.0)
-        return mean if to < 0 else mean + math.sqrt(variance) * _noise(xt, generator)
+        return self.draw(denoiser, x0, xt, (t, to), generator)
+
+    def draw(
+        self, denoiser: Denoiser, x0: Tensor, xt: Tensor, step: tuple[int, int], generator: torch.Generator
+    ) -> Tensor:
+        """The draw for a given x0, from the first timestep of `step` to the second."""
+        here, there = (denoiser.schedule.level(t) for t in step)
+        of_x0, of_xt, deviation = posterior(here, there)
+        if self.variance == "beta":
+            deviation = math.sqrt(1 - here[0] ** 2 / there[0] ** 2)
+        mean = of_x0 * x0 + of_xt * xt
+        return mean if step[1] < 0 else mean + deviation * noise(xt, generator)
 
 
 class Ddim(Solver):
@@ -76,7 +83,7 @@ class Ddim(Solver):
         (a, s), (a_to, s_to) = denoiser.schedule.level(t), denoiser.schedule.level(to)
         sigma = self.eta * s_to / s * math.sqrt(max(0.0, 1 - a**2 / a_to**2))
         x = a_to * x0 + math.sqrt(s_to**2 - sigma**2) * eps
-        return x + sigma * _noise(xt, generator) if sigma else x
+        return x + sigma * noise(xt, generator) if sigma else x
 
 
 class DpmSolver(Solver):
@@ -139,5 +146,17 @@ def solver(name: SamplerName, *, eta: float = 0.0, variance: Variance = "beta") 
     return DpmSolver() if name == "dpm++" else Heun()
 
 
-def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
+def posterior(here: tuple[float, float], there: tuple[float, float]) -> tuple[float, float, float]:
+    """The weights of x0 and xt in the mean of q(x_to | xt, x0), and its standard deviation (Ho et al. 2020, eq. 7).
+
+    From and to are given as (a, s), so that steps may span several timesteps.
+    """
+    (a, s), (a_to, s_to) = here, there
+    kept = a**2 / a_to**2
+    of_x0, of_xt = a_to * (1 - kept) / s**2, math.sqrt(kept) * s_to**2 / s**2
+    return of_x0, of_xt, math.sqrt(1 - kept) * s_to / s
+
+
+def noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal noise for a tensor like this one."""
     return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)

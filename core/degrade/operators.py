@@ -7,7 +7,8 @@ Images are (N, C, H, W); an operator may hold something for each of the N images
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Self
+from collections.abc import Callable
+from typing import Self, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,10 @@ from torch import Tensor
 
 TRUNCATION = 1e-3
 """A blur lets nothing pass where its transfer function is below this share of its peak."""
+
+
+Gain: TypeAlias = Callable[[Tensor], Tensor]
+"""From singular values, as a tensor of any shape (..., H', W'), to what multiplies their components."""
 
 
 class Operator(ABC):
@@ -33,8 +38,16 @@ class Operator(ABC):
         """A+ y, the least-squares image of the least norm (Moore-Penrose)."""
 
     @abstractmethod
-    def prox(self, v: Tensor, y: Tensor, rho: float) -> Tensor:
-        """The x that minimises |A x - y|^2 + rho |x - v|^2, for rho > 0."""
+    def prox(self, v: Tensor, y: Tensor, rho: float | Tensor) -> Tensor:
+        """The x that minimises |A x - y|^2 + rho |x - v|^2, for rho > 0; one for all images, or (N, 1, 1, 1)."""
+
+    @abstractmethod
+    def weigh(self, x: Tensor, gain: Gain) -> Tensor:
+        """V g(S) V' x, where A = U S V': each singular component of x multiplied by a function of its value.
+
+        With g(s) = s^2 this is A'A x, with g(s) = 1 it is x; what A doesn't see has s = 0. A gain may differ from
+        image to image, as a tensor that begins with (N, 1).
+        """
 
     def measured(self, y: Tensor) -> Tensor:
         """1 where y holds a measurement and 0 where it holds none; shaped like y."""
@@ -68,9 +81,13 @@ class Identity(Operator):
         """The image itself."""
         return y
 
-    def prox(self, v: Tensor, y: Tensor, rho: float) -> Tensor:
+    def prox(self, v: Tensor, y: Tensor, rho: float | Tensor) -> Tensor:
         """(y + rho v) / (1 + rho)."""
         return (y + rho * v) / (1 + rho)
+
+    def weigh(self, x: Tensor, gain: Gain) -> Tensor:
+        """g(1) x."""
+        return gain(x.new_ones(1, 1)) * x
 
 
 class Mask(Operator):
@@ -91,9 +108,13 @@ class Mask(Operator):
         """The kept pixels, 0 elsewhere."""
         return y * self.mask
 
-    def prox(self, v: Tensor, y: Tensor, rho: float) -> Tensor:
+    def prox(self, v: Tensor, y: Tensor, rho: float | Tensor) -> Tensor:
         """(m y + rho v) / (m + rho)."""
         return (self.mask * y + rho * v) / (self.mask + rho)
+
+    def weigh(self, x: Tensor, gain: Gain) -> Tensor:
+        """g(m) x: the singular values are those of the mask, and the components the pixels."""
+        return gain(self.mask) * x
 
     def measured(self, y: Tensor) -> Tensor:
         """The mask, for each channel."""
@@ -135,9 +156,15 @@ class BlockMean(Operator):
         height, width = self.size
         return y.repeat_interleave(self.factor, -2).repeat_interleave(self.factor, -1)[..., :height, :width]
 
-    def prox(self, v: Tensor, y: Tensor, rho: float) -> Tensor:
+    def prox(self, v: Tensor, y: Tensor, rho: float | Tensor) -> Tensor:
         """Move every block of v towards its measured mean (by the matrix inversion lemma)."""
         return v + self.adjoint((y - self.A(v)) / (1 / self.count.to(y.dtype) + rho))
+
+    def weigh(self, x: Tensor, gain: Gain) -> Tensor:
+        """The mean of each block, of singular value 1 / sqrt(n), and what differs from it, of 0."""
+        mean = self.A(x)
+        rest = x - self.pinv(mean)
+        return self.pinv(gain(self.count.to(x.dtype).rsqrt()) * mean) + gain(x.new_zeros(1, 1)) * rest
 
 
 class CircularBlur(Operator):
@@ -174,9 +201,13 @@ class CircularBlur(Operator):
         passes = self.transfer != 0
         return self._filter(y, torch.where(passes, 1 / torch.where(passes, self.transfer, 1), 0))
 
-    def prox(self, v: Tensor, y: Tensor, rho: float) -> Tensor:
+    def prox(self, v: Tensor, y: Tensor, rho: float | Tensor) -> Tensor:
         """(A'A + rho)^-1 (A'y + rho v), frequency by frequency."""
         return self._filter(self.adjoint(y) + rho * v, 1 / (self.transfer.abs().square() + rho))
+
+    def weigh(self, x: Tensor, gain: Gain) -> Tensor:
+        """Frequency by frequency, the singular values being the moduli of the transfer function."""
+        return self._filter(x, gain(self.transfer.abs().to(x.dtype)))
 
     def _filter(self, x: Tensor, transfer: Tensor) -> Tensor:
         wide = torch.complex128 if x.dtype == torch.float64 else torch.complex64

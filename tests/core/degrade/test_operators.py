@@ -76,6 +76,19 @@ def test_the_proximal_step_solves_its_normal_equations(
     assert torch.allclose(a.adjoint(a.A(x)) + rho * x, a.adjoint(y) + rho * v, atol=1e-8)
 
 
+@settings(max_examples=60, deadline=None)
+@any_case
+def test_functions_of_the_singular_values(task: TaskOptions, height: int, width: int, channels: int, seed: int) -> None:
+    a = operator(task, (height, width))
+    x = normal((2, channels, height, width), seed)
+    assert torch.allclose(a.weigh(x, torch.ones_like), x)
+    assert torch.allclose(a.weigh(x, torch.square), a.adjoint(a.A(x)))
+    assert torch.allclose(a.weigh(x, lambda s: (s > 1e-12).to(s.dtype)), a.pinv(a.A(x)), atol=1e-8)
+    assert torch.allclose(a.weigh(a.weigh(x, torch.sqrt), torch.sqrt), a.weigh(x, lambda s: s))
+    each = torch.tensor([2.0, 3.0], dtype=x.dtype).view(2, 1, 1, 1)
+    assert torch.allclose(a.weigh(x, lambda s: each * s), each * a.weigh(x, lambda s: s))
+
+
 def test_what_is_measured() -> None:
     mask = (torch.arange(12).view(1, 1, 3, 4) % 2).float()
     y = torch.ones(2, 3, 3, 4)
