@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input
 
-from core import launch, slots
+from core import events, launch, slots
 from core.config import build
 from core.runs import Run, RunsFolder, State, keep
 from tests.tui.driving import Driver, Maker, Opener, add_picture
@@ -177,9 +177,12 @@ async def test_a_finished_run_goes_on_for_longer(opened: Opener, runs: RunsFolde
     told = new.look().summary
     assert new.look().state is State.finished
     assert (told.epoch, told.epochs) == (finished.look().summary.epochs + 1,) * 2
-    before = [event for event in finished.events() if type(event).__name__ == "EpochFinished"]
-    after = [event for event in new.events() if type(event).__name__ == "EpochFinished"]
+    before, after = (
+        [(event.epoch, event.loss) for event in run.events() if isinstance(event, events.EpochFinished)]
+        for run in (finished, new)
+    )
     assert after[: len(before)] == before
+    assert len(after) == len(before) + 1
 
 
 async def test_a_run_that_is_at_work_is_stopped_by_the_console(opened: Opener, runs: RunsFolder) -> None:
