@@ -29,7 +29,7 @@ def linear(low: float, high: float, wanted: int) -> Scale:
 
     It never goes below zero for data that doesn't.
     """
-    if not high > low:
+    if high - low <= 1e-12 * max(abs(low), abs(high), 1e-290):  # one value, as far as numbers can tell
         low, high = _widened(low)
     grid = _round_step((high - low) / _FINE)
     lower, upper = math.floor(low / grid + 1e-9) * grid, math.ceil(high / grid - 1e-9) * grid
@@ -110,7 +110,8 @@ def count(value: float) -> str:
 
 def _ended(step: float, upper: float, label: Callable[[float], str]) -> Scale:
     """From 0 to `upper` in steps; the end has a tick of its own, and no other one so near that labels would touch."""
-    ticks = (*(tick for tick in _multiples(step, 0.0, upper) if tick <= upper - 0.45 * step), upper)
+    between = (tick for tick in _multiples(step, 0.0, upper) if 0 < tick <= upper - 0.45 * step)
+    ticks = (0.0, *between, upper)
     return Scale(0.0, upper, ticks, tuple(map(label, ticks)))
 
 

@@ -11,6 +11,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
+from core.events import RunResumed
+
 Axis: TypeAlias = Literal["step", "epoch", "time"]
 AXES: tuple[Axis, ...] = ("step", "epoch", "time")
 NAN = math.nan
@@ -38,14 +40,15 @@ class Track:
         self.step = array("d")
         self.epoch = array("d")
         self.time = array("d")
+        self.offset = array("q")
         self.values: dict[str, array[float]] = {name: array("d") for name in names}
         self._smooth: dict[tuple[str, float], Smoother] = {}
 
     def __len__(self) -> int:
         return len(self.step)
 
-    def at(self, step: float, epoch: float, time: float) -> None:
-        """Begin a row; its values are then appended to `values`, one to each name."""
+    def at(self, step: float, epoch: float, time: float, offset: int = 0) -> None:
+        """Begin a row; its values are then appended to `values`, one to each name. `offset` is where its line lies."""
         if self.step and step < self.step[-1]:  # only a log that was tampered with goes back
             step = self.step[-1]
         if self.epoch and epoch < self.epoch[-1]:
@@ -55,6 +58,7 @@ class Track:
         self.step.append(step)
         self.epoch.append(epoch)
         self.time.append(time)
+        self.offset.append(offset)
 
     def x(self, axis: Axis) -> array[float]:
         """Where the rows lie on an axis."""
@@ -74,9 +78,13 @@ class Track:
         """The last row at or before a step; -1 where there is none."""
         return bisect_right(self.step, step) - 1
 
-    def cut(self, step: float) -> None:
-        """Forget the rows of later steps. The arrays are new ones afterwards."""
-        kept = self.before(step) + 1
+    def cut(self, resumed: RunResumed) -> None:
+        """Forget the rows of what is done again, as `core.runs.voids` has it. The arrays are new ones afterwards."""
+        kept, everything = bisect_left(self.step, resumed.from_step), self.before(resumed.from_step) + 1
+        end = resumed.from_offset
+        while kept < everything and (end is None or self.offset[kept] < end):
+            kept += 1
+        self.offset = self.offset[:kept]
         self.step, self.epoch, self.time = self.step[:kept], self.epoch[:kept], self.time[:kept]
         self.values = {name: values[:kept] for name, values in self.values.items()}
         self._smooth.clear()

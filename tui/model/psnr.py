@@ -7,6 +7,7 @@ from array import array
 from typing import NamedTuple
 
 from core import events
+from core.runs import voids
 from tui.model.curves import NAN, Track
 
 
@@ -58,12 +59,12 @@ class PsnrRecord:
         self._stopped.append(event)
         self.stops[event.image] = Spot(event.at, NAN if event.psnr is None else event.psnr)
 
-    def cut(self, step: int) -> None:
-        """Forget what was measured and stopped after a step."""
-        self.track.cut(step)
+    def cut(self, resumed: events.RunResumed) -> None:
+        """Forget what was measured and stopped in what a resumed run does again."""
+        self.track.cut(resumed)
         self._images = [values[: len(self.track)] for values in self._images]
         self._peaks = [_peak(self.track.step, values) for values in (self.track.values["mean"], *self._images)]
-        kept = [event for event in self._stopped if event.step <= step]
+        kept = [event for event in self._stopped if not voids(resumed, event)]
         self._stopped, self.stops = [], {}
         for event in kept:
             self.stop(event)

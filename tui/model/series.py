@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from core import events
 from core.events import AnyEvent
+from core.runs import voids
 from tui.model.curves import AXES, NAN, Axis, Binner, Series, Track, bin_minmax, smooth
 from tui.model.psnr import PsnrCurve, PsnrRecord, Spot
 
@@ -241,7 +242,7 @@ class RunSeries:
         self.step = max(self.step, step)
         epoch, at = self._last_epoch
         part = (step - at) / self._epoch_length if self._epoch_length else 0.0
-        track.at(step, epoch + min(max(part, 0.0), 1.0), event.time - self._begun)
+        track.at(step, epoch + min(max(part, 0.0), 1.0), event.time - self._begun, event.offset)
 
     def _add_step(self, event: events.Step) -> None:
         if event.loss is not None:
@@ -276,17 +277,16 @@ class RunSeries:
         self._psnr.add(event)
 
     def _resume(self, event: events.RunResumed) -> None:
-        kept = event.from_step
         self.generation += 1
         self.ended = None
-        self.step = kept
+        self.step = event.from_step
         for track in (self._losses, self._fits, self._paces, self._epochs, self._psnr):
-            track.cut(kept)
+            track.cut(event)
         records: list[list[Any]] = [self.epochs, self.best, self.restorations, self.evaluations]
         for told in (*records, self._pictures):
-            told[:] = [past for past in told if past.step <= kept]
+            told[:] = [past for past in told if not voids(event, past)]
         self._news = deque(
-            (past for past in self._news if not isinstance(past, events.ENDS) and getattr(past, "step", 0) <= kept),
+            (past for past in self._news if not isinstance(past, events.ENDS) and not voids(event, past)),
             maxlen=NEWS,
         )
         self.epoch = self.epochs[-1].epoch if self.epochs else 0

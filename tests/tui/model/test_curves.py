@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.events import RunResumed
 from tui.model.curves import Binner, Smoother, Track, bin_minmax, smooth
 
 VALUES = st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf, -math.inf])
@@ -118,7 +119,7 @@ def test_cutting_a_track_forgets_later_rows_and_their_smoothing():
         track.at(step, step / 10, step * 2.0)
         track.values["loss"].append(float(step))
     before = track.smoothed("loss", 0.5)
-    track.cut(4)
+    track.cut(RunResumed(from_step=4))
     assert list(track.step) == [1, 2, 3, 4]
     assert track.before(3) == 2
     assert track.before(0) == -1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,7 +56,9 @@ def logs(draw):
                 log.append(events.RunStopped(time=time, reason="asked", step=step))
             case _:
                 step = draw(st.integers(0, step))
-                log.append(events.RunResumed(time=time, from_step=step, device="cpu"))
+                line = draw(st.none() | st.integers(0, len(log)))
+                log.append(events.RunResumed(time=time, from_step=step, from_offset=line, device="cpu"))
+        log[-1] = msgspec.structs.replace(log[-1], offset=len(log) - 1)
     return log
 
 
