@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tui.model.series import RunSeries
 
 REMEDIES = {
-    State.crashed: "its process is gone without a word; r resumes it, 3 shows its last lines",
+    State.crashed: "its process is gone; r resumes it, 3 has its words",
     State.broken: "its config can't be read; d deletes it",
     State.queued: "waits for a free slot; Q shows the queue",
 }
