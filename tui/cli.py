@@ -12,6 +12,7 @@ import typer
 from core.errors import UserError, suggest
 from tui.commands import bench, data, history
 from tui.commands.run import run
+from tui.commands.sample import sample
 
 BAD_USAGE = 2
 INTERRUPTED = 130
@@ -28,6 +29,7 @@ app.command()(history.show)
 app.command()(history.watch)
 app.command()(history.stop)
 app.command()(history.resume)
+app.command()(sample)
 app.command()(bench.bench)
 app.add_typer(data.app, name="data")
 

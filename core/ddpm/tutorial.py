@@ -26,6 +26,8 @@ class TutorialNetwork(nn.Module):
     """
 
     name: ClassVar[str] = "tutorial"
+    shape: ClassVar[tuple[int, ...]] = SHAPE
+    classes: ClassVar[int] = 0
 
     def __init__(self, timesteps: int = 1000) -> None:
         super().__init__()

@@ -58,6 +58,7 @@ class UNet(nn.Module):
             "dropout": dropout,
             "timesteps": timesteps,
         }
+        self.shape = tuple(shape)
         self.classes = classes
         self.multiple = patch * 2 ** (len(channels) - 1)
         """What the sides are padded to."""

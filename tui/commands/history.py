@@ -10,6 +10,8 @@ import typer
 
 from core import config as configs
 from core import launch, plain
+from core.config import DipRun
+from core.events import AnyEvent, EpochFinished
 from core.runs import Glance, RunsFolder, State
 from core.text import printable, printable_json
 from tui.commands.options import Json, RunArgument, RunsDir, find_run
@@ -50,9 +52,12 @@ def show(run: RunArgument, runs_dir: RunsDir = None, json: Json = False) -> None
         return
     for key, value in _facts(glance):
         print(f"{key:<12} {value}")
-    epochs = [text for event in found.events() if (text := line(event)) and text.startswith("Loss at epoch")]
+    events = found.events()
+    epochs = [text for event in events if (text := line(event)) and text.startswith("Loss at epoch")]
     for text in epochs[-5:]:
         print(f"{'':<12} {text}")
+    for text in _by_timestep(glance, events):
+        print(text)
     print()
     told = configs.to_toml(glance.config) if glance.config else glance.trouble
     print("\n".join(map(printable, told.rstrip().split("\n"))))
@@ -136,6 +141,18 @@ def _facts(glance: Glance) -> list[tuple[str, str]]:
         ("best model", printable(str(run.folder / told.best_file)) if told.best_file else ""),
     ]
     return [(key, value) for key, value in facts if value]
+
+
+def _by_timestep(glance: Glance, events: list[AnyEvent]) -> list[str]:
+    """The error of eps of the last epoch in each part of the timesteps, as a table."""
+    bands = next((event.bands for event in reversed(events) if isinstance(event, EpochFinished)), [])
+    if not bands or isinstance(glance.config, DipRun | None):
+        return []
+    edges = [glance.config.ddpm.timesteps * i // len(bands) for i in range(len(bands) + 1)]
+    return [
+        f"{'eps by t' if first == 0 else '':<12} {f'{first}-{last - 1}':>9}  {error:.4f}"
+        for first, last, error in zip(edges, edges[1:], bands, strict=False)
+    ]
 
 
 def _done(glance: Glance) -> str:

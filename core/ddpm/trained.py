@@ -1,0 +1,64 @@
+"""A trained model taken out of its run folder: the network with all that is needed to use it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from core import checkpoint
+from core import config as configs
+from core.config import DdpmConfig, DdpmRun
+from core.ddpm.denoiser import Denoiser
+from core.ddpm.schedule import Schedule
+from core.errors import UserError
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network on a device, in eval mode, and the options that it was trained with."""
+
+    network: nn.Module
+    schedule: Schedule
+    options: DdpmConfig
+    device: torch.device
+
+    @classmethod
+    def of_run(cls, folder: Path, device: torch.device | str = "cpu") -> TrainedModel:
+        """The best model of a run of kind ddpm.
+
+        Raises UserError for another kind, and where there is no best model yet or its file is damaged.
+        """
+        config = configs.load(folder / "config.toml")
+        if not isinstance(config, DdpmRun):
+            problem = f"{folder.name} is a run of kind {config.kind}: what it has trained can't sample by itself."
+            raise UserError(problem, "Give a run of kind ddpm; dipddpm ls shows them.")
+        path = folder / "checkpoints" / "best.safetensors"
+        if not path.is_file():
+            raise UserError(f"{folder.name} has no best model yet.", "Let it finish an epoch, or resume it.")
+        network = checkpoint.load(path, device)
+        return cls(network, Schedule.from_config(config.ddpm, device), config.ddpm, torch.device(device))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images that it was trained on."""
+        channels, height, width = self.network.shape  # type: ignore[misc]
+        return int(channels), int(height), int(width)
+
+    @property
+    def classes(self) -> int:
+        """How many classes it can be asked for; 0 for none."""
+        return int(self.network.classes)  # type: ignore[arg-type]
+
+    def denoiser(self, *, label: Tensor | None = None, guidance: float = 1.0, clip: bool = False) -> Denoiser:
+        """What samplers and restorations take; see `Denoiser`."""
+        return Denoiser(
+            self.network,
+            self.schedule,
+            objective=self.options.objective,
+            label=label,
+            guidance=guidance,
+            clip=clip,
+        )

@@ -1,0 +1,126 @@
+"""`dipddpm sample` and what `dipddpm show` says of a trained model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core import checkpoint
+from core import config as configs
+from core.config import DdpmRun
+from core.ddpm.sampling import Sampling
+from core.ddpm.solvers import solver
+from core.ddpm.trained import TrainedModel
+from core.ddpm.unet import UNet
+from core.events import EpochFinished
+from core.images import load_image, to_bytes, to_unit
+from core.runs import EventLog, Run, RunsFolder
+from tui.cli import main
+
+SMALL = {"unet.channels": "8,8", "ddpm.network": "unet", "ddpm.timesteps": 40, "ddpm.objective": "v"}
+
+
+def trained(runs: RunsFolder, classes: int = 0, **settings: Any) -> Run:
+    """A finished run of a tiny network with random weights."""
+    config = configs.build("ddpm", settings=SMALL | {"ddpm.conditional": classes > 0} | settings)
+    assert isinstance(config, DdpmRun)
+    run = runs.create(config)
+    torch.manual_seed(0)
+    network = UNet.for_images((1, 12, 10), config, classes)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    checkpoint.save(run.folder / "checkpoints" / "best.safetensors", {}, network)
+    return run
+
+
+def dipddpm(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return int(ended.value.code or 0)
+
+
+def test_the_picture_holds_the_samples_of_the_best_model(
+    tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(runs)
+    target = tmp_path / "out.png"
+    assert dipddpm("sample", run.id, "--steps", "5", "--sampler", "heun", "--n", "4", "--grid", target) == 0
+    assert "4 images in" in capsys.readouterr().out
+    model = TrainedModel.of_run(run.folder)
+    sampling = Sampling(model.denoiser(), solver("heun"), (4, *model.shape), steps=5)
+    list(sampling)
+    # Two by two, enlarged five times, with a gap of a pixel between and around.
+    picture = load_image(target)
+    assert picture.shape == (1, 1, 2 * 60 + 3, 2 * 50 + 3)
+    last = picture[..., 62:122:5, 52:102:5]
+    assert torch.equal(to_bytes(last), to_bytes(to_unit(sampling.xt[3:]).clamp(0, 1)))
+
+
+def test_classes_can_be_asked_for(tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    run = trained(runs, classes=3)
+    pictures = {}
+    for name, options in {"none": [], "two": ["--class", "2"], "guided": ["--class", "2", "--guidance", "3"]}.items():
+        assert dipddpm("sample", run.id, "-n", "2", *options, "--grid", tmp_path / f"{name}.png", "--json") == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["nfe"] == (40 if name == "guided" else 20)
+        pictures[name] = (tmp_path / f"{name}.png").read_bytes()
+    assert len(set(pictures.values())) == 3
+
+
+def test_the_way_there_can_be_looked_at(tmp_path: Path, runs: RunsFolder) -> None:
+    run = trained(runs)
+    way = tmp_path / "way.png"
+    assert dipddpm("sample", run.id, "-n", "3", "--grid", tmp_path / "a.png", "--trajectory", way) == 0
+    # 20 steps, of which every second is shown, and a row for each image.
+    assert load_image(way).shape == (1, 1, 3 * 60 + 4, 10 * 50 + 11)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--class", "3"], "no class 3"),
+        (["--steps", "41"], "1 to 40 steps"),
+        (["--grid", "out.gif"], "no name of a PNG"),
+        (["--grid", "nowhere/out.png"], "no folder nowhere"),
+        (["--device", "cuda:99"], "no device cuda:99"),
+        (["--sampler", "euler"], "euler"),
+    ],
+)
+def test_what_can_not_be_is_refused(
+    options: list[str],
+    words: str,
+    runs: RunsFolder,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = trained(runs, classes=3)
+    assert dipddpm("sample", run.id, "--grid", tmp_path / "out.png", *options) == 2
+    assert words in capsys.readouterr().err
+    assert list(tmp_path.rglob("*.png")) == []
+
+
+def test_models_that_are_not_there_are_refused(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dipddpm("sample", runs.create(configs.build("dip")).id) == 2
+    assert "is a run of kind dip" in capsys.readouterr().err
+    assert dipddpm("sample", runs.create(configs.build("ddpm")).id) == 2
+    assert "no best model yet" in capsys.readouterr().err
+    run = trained(runs)
+    assert dipddpm("sample", run.id, "--class", "1") == 2
+    assert "knows no classes" in capsys.readouterr().err
+
+
+def test_show_tells_the_error_by_timestep(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    run = trained(runs)
+    bands = [0.3, 0.12, 0.06, 0.03, 0.02, 0.01, 0.005, 0.001, 0.0005, 0.0001]
+    log = EventLog(run.folder)
+    log.append(EpochFinished(epoch=1, step=10, loss=0.1, bands=[1.0] * 10))
+    log.append(EpochFinished(epoch=2, step=20, loss=0.05, bands=bands))
+    log.close()
+    assert dipddpm("show", run.id) == 0
+    shown = capsys.readouterr().out
+    assert "eps by t           0-3  0.3000" in shown
+    assert "                 36-39  0.0001" in shown
