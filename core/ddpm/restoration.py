@@ -23,6 +23,7 @@ from core.images import to_unit
 
 LEAST_SIGMA = 1e-3
 """DiffPIR takes the measurement to have at least this much noise, on images in [0, 1]; its step is undefined at 0."""
+TINY = 1e-12
 
 
 class Problem:
@@ -67,10 +68,12 @@ class PosteriorMean(Solver):
 class Ddnm(Solver):
     """DDNM+ (Wang et al. 2023, section 3.3): x0 is replaced by what agrees with y, as far as its noise allows.
 
-    Along each singular component, of value s, x0 moves towards y by a share of the difference, and the noise that this
-    brings in is left out of the noise drawn anew: the share is 1 where it fits in, else as large as fits. What is
-    drawn anew is `eta` of the noise at `to`, as in their code. This is more than an ancestral step draws: it lets a
-    wrong beginning be put right, and pulls what y leaves open towards its mean. Without time travel.
+    Along each singular component that y tells of, x0 moves towards y, and noise is drawn anew so that this and what y
+    brings in make up the noise at `to`; where y is noisier than that, x0 moves only so far that `eta` of the noise is
+    left to be drawn. Nothing of the old noise stays there, since y's own would add up. What y doesn't tell of takes a
+    DDIM step with `eta` of its noise drawn anew. The rule for each component is that of their code, which differs from
+    the paper's in drawing more than an ancestral step does: a wrong beginning can be put right, and what y leaves open
+    is pulled towards its mean. Without time travel.
     """
 
     power = 1.0
@@ -81,23 +84,29 @@ class Ddnm(Solver):
 
     def advance(self, denoiser: Denoiser, xt: Tensor, t: int, to: int, generator: torch.Generator) -> Tensor:
         """From xt to `to` by way of an x0 that agrees with y."""
-        operator, y, sigma = self.problem.operator, self.problem.y, self.problem.sigma
+        operator, y = self.problem.operator, self.problem.y
         x0, eps = denoiser(xt, t)
         a, s = denoiser.schedule.level(to)
-        drawn = self.eta * s
+        kept = math.sqrt(1 - self.eta**2) * s
 
         def brought(value: Tensor) -> Tensor:
-            return torch.where(value > 0, a * sigma / value.clamp(min=1e-12), 0.0)
+            return torch.where(value > 0, a * self.problem.sigma / value.clamp(min=TINY), 0.0)
 
         def share(value: Tensor) -> Tensor:
-            return torch.where(brought(value) > drawn, drawn / brought(value).clamp(min=1e-12), 1.0)
+            return torch.where(brought(value) > s, kept / brought(value).clamp(min=TINY), 1.0)
 
-        def left(value: Tensor) -> Tensor:
-            return (drawn**2 - (share(value) * brought(value)).square()).clamp(min=0).sqrt()
+        def drawn(value: Tensor) -> Tensor:
+            room = (s**2 - brought(value).square()).clamp(min=0).sqrt()
+            return torch.where((value > 0) & (brought(value) <= s), room, self.eta * s)
 
-        x0 = x0 - operator.weigh(operator.pinv(operator.A(x0) - y), share)
-        x = a * x0 + math.sqrt(s**2 - drawn**2) * eps
-        return x if to < 0 else x + operator.weigh(noise(xt, generator), left)
+        def remembered(value: Tensor) -> Tensor:
+            return kept * (value == 0).to(value.dtype)
+
+        agreed = x0 - operator.weigh(operator.pinv(operator.A(x0) - y), share)
+        if to < 0:
+            return agreed
+        new = operator.weigh(noise(xt, generator), drawn)
+        return a * agreed + operator.weigh(eps, remembered) + new
 
 
 class DiffPir(Solver):

@@ -107,6 +107,18 @@ def test_ddnm_brings_in_no_more_noise_than_is_drawn() -> None:
         torch.testing.assert_close(x_to.std(0), torch.full((1, 4, 4), s), rtol=0.05, atol=0)
 
 
+def test_the_noise_of_a_measurement_does_not_pile_up_in_ddnm() -> None:
+    """It is the same in every step: for Gaussian data the mean of many chains must be the mean of the posterior."""
+    mean, std, shape, sigma = 0.1, 0.5, (4, 1, 8, 8), 40
+    x = to_unit(mean + std * torch.randn(shape, generator=torch.Generator().manual_seed(1)))
+    y, degradation = degrade(parse_task(f"denoise:sigma={sigma}"), x, range(4))
+    denoiser = Denoiser(Gaussian(SCHEDULE, mean, std), SCHEDULE)
+    restoration = Restoration("ddnm", denoiser, y, degradation, shape, steps=100, samples=64)
+    list(restoration)
+    best = to_unit(mean + std**2 / (std**2 + (2 * sigma / 255) ** 2) * (to_model(y) - mean))
+    assert (restoration.images - best).square().mean() < 0.1 * (best - x).square().mean()
+
+
 def test_dps_moves_each_image_against_its_own_residual() -> None:
     """For Gaussian data x0 is linear in xt, so the gradient of the norm is known."""
     mean, std, t, to = 0.2, 0.5, 400, 390
