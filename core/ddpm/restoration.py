@@ -112,12 +112,13 @@ class Ddnm(Solver):
 class DiffPir(Solver):
     """DiffPIR (Zhu et al. 2023, algorithm 1): x0 is pulled towards y by a proximal step, then noised again.
 
-    `pull` is their lambda and `renewed` their zeta, the share of the noise that is drawn anew.
+    `pull` is their lambda and `renewed` their zeta, the share of the noise that is drawn anew. The defaults did best, on
+    training images, on four noisy tasks with 50 steps; carrying old noise on lets that of the measurement pile up.
     """
 
     power = 1.0
 
-    def __init__(self, problem: Problem, pull: float = 7.0, renewed: float = 0.3) -> None:
+    def __init__(self, problem: Problem, pull: float = 1.0, renewed: float = 1.0) -> None:
         self.problem = problem
         self.pull = pull
         self.renewed = renewed
