@@ -112,8 +112,8 @@ class Ddnm(Solver):
 class DiffPir(Solver):
     """DiffPIR (Zhu et al. 2023, algorithm 1): x0 is pulled towards y by a proximal step, then noised again.
 
-    `pull` is their lambda and `renewed` their zeta, the share of the noise that is drawn anew. The defaults did best, on
-    training images, on four noisy tasks with 50 steps; carrying old noise on lets that of the measurement pile up.
+    `pull` is their lambda and `renewed` their zeta, the share of the noise that is drawn anew. The defaults did best
+    on training images, on four noisy tasks in 50 steps; old noise that is carried on holds that of the measurement.
     """
 
     power = 1.0
