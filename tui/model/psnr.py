@@ -36,6 +36,7 @@ class PsnrRecord:
         self.track = Track("mean", "averaged")
         self.stops: dict[int, Spot] = {}
         self._images: list[array[float]] = []
+        self._measured = array("q")  # how many images each row told of
         self._peaks: list[Spot | None] = [None]
         self._stopped: list[events.EarlyStopped] = []
 
@@ -47,6 +48,7 @@ class PsnrRecord:
         while len(self._images) < len(event.psnr):
             self._images.append(array("d", [NAN]) * (len(self.track) - 1))
             self._peaks.append(None)
+        self._measured.append(len(event.psnr))
         for image, values in enumerate(self._images):
             values.append(event.psnr[image] if image < len(event.psnr) else NAN)
         for index, value in enumerate([event.mean, *event.psnr]):
@@ -62,7 +64,8 @@ class PsnrRecord:
     def cut(self, resumed: events.RunResumed) -> None:
         """Forget what was measured and stopped in what a resumed run does again."""
         self.track.cut(resumed)
-        self._images = [values[: len(self.track)] for values in self._images]
+        self._measured = self._measured[: len(self.track)]
+        self._images = [values[: len(self.track)] for values in self._images[: max(self._measured, default=0)]]
         self._peaks = [_peak(self.track.step, values) for values in (self.track.values["mean"], *self._images)]
         kept = [event for event in self._stopped if not voids(resumed, event)]
         self._stopped, self.stops = [], {}
