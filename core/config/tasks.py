@@ -32,14 +32,18 @@ class TaskOptions(Section, tag_field="name", frozen=True):
     hit: Annotated[
         float, Meta(ge=0, le=1, description="share of the values that become black or white (salt-and-pepper)")
     ] = 0.1
+    blind: Annotated[bool, Meta(description="don't tell the methods how much noise there is, only of which kind")] = (
+        False
+    )
 
     def idle(self) -> set[str]:
         """The options that play no part, because another one says so."""
-        return {option for kind, option in _NOISE_OPTIONS.items() if kind != self.noise}
+        unused = {option for kind, option in _NOISE_OPTIONS.items() if kind != self.noise}
+        return unused if self.blind else unused | {"blind"}
 
     def has_noise_level(self) -> bool:
-        """Whether the mean square of the noise is known beforehand, and not nothing."""
-        return self.noise == "poisson" or (self.noise == "gaussian" and self.sigma > 0)
+        """Whether methods are told the mean square of the noise, and it is not nothing."""
+        return not self.blind and (self.noise == "poisson" or (self.noise == "gaussian" and self.sigma > 0))
 
 
 class Denoise(TaskOptions, tag="denoise", frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,6 +23,8 @@ class Degradation:
 
     operator: Operator
     noise: Noise
+    blind: bool = False
+    """Whether methods are told only of which kind the noise is; how much of it there is, they must not look at then."""
 
     @classmethod
     def from_task(cls, task: TaskOptions, size: tuple[int, int], generator: torch.Generator) -> Degradation:
@@ -43,7 +45,7 @@ class Degradation:
         elif isinstance(task, Deblur):
             kernel = gaussian_kernel(task.width) if task.kernel == "gaussian" else motion_kernel(task.width, task.angle)
             operator = CircularBlur(kernel.to(generator.device), size)
-        return cls(operator, noise)
+        return cls(operator, noise, task.blind)
 
     def measure(self, x0: Tensor, generator: torch.Generator) -> Tensor:
         """y for true images (N, C, H, W) in [0, 1]; 0 where nothing is measured, and never clipped."""
@@ -52,15 +54,15 @@ class Degradation:
 
     def expected_residual(self, y: Tensor) -> Tensor | None:
         """The mean of (y - A x)^2 over what is measured to be expected at the truth, (N,); None where unknown."""
-        return self.noise.variance(y, self.operator.measured(y))
+        return None if self.blind else self.noise.variance(y, self.operator.measured(y))
 
     def select(self, places: list[int]) -> Degradation:
         """The degradation of some of the images."""
-        return Degradation(self.operator.select(places), self.noise)
+        return replace(self, operator=self.operator.select(places))
 
     def to(self, device: torch.device | str) -> Degradation:
         """This degradation with its tensors on a device."""
-        return Degradation(self.operator.to(device), self.noise)
+        return replace(self, operator=self.operator.to(device))
 
 
 def degrade(task: TaskOptions, x0: Tensor, seeds: Sequence[int]) -> tuple[Tensor, Degradation]:
@@ -77,7 +79,7 @@ def degrade(task: TaskOptions, x0: Tensor, seeds: Sequence[int]) -> tuple[Tensor
     together = degradations[0]
     if isinstance(together.operator, Mask):
         masks = [d.operator.mask for d in degradations if isinstance(d.operator, Mask)]
-        together = Degradation(Mask(torch.cat(masks)), together.noise)
+        together = replace(together, operator=Mask(torch.cat(masks)))
     return torch.cat(measurements).to(x0.device), together.to(x0.device)
 
 

@@ -12,7 +12,7 @@ from core.errors import UserError
 
 numbers = st.floats(0, 255, allow_nan=False)
 tasks = st.one_of(
-    st.builds(Denoise, sigma=numbers),
+    st.builds(Denoise, sigma=numbers, blind=st.booleans()),
     st.builds(Denoise, noise=st.just("poisson"), peak=st.floats(1e-3, 1e6)),
     st.builds(Inpaint, missing=st.floats(0, 0.99), sigma=numbers),
     st.builds(Inpaint, box=st.integers(1, 50), noise=st.just("salt-and-pepper"), hit=st.floats(0, 1)),
@@ -32,6 +32,8 @@ def test_what_is_written_is_read_back(task: TaskOptions) -> None:
     [
         ("denoise", "denoise:sigma=25"),
         ("denoise:sigma=12.5", "denoise:sigma=12.5"),
+        ("denoise:sigma=50,blind=false", "denoise:sigma=50"),
+        ("denoise:blind=true", "denoise:sigma=25,blind=true"),
         ("denoise:noise=poisson,peak=9", "denoise:noise=poisson,peak=9"),
         ("inpaint:missing=0.7,sigma=10", "inpaint:missing=0.7,sigma=10"),
         ("inpaint:box=5,missing=0.2", "inpaint:box=5,sigma=0"),
@@ -68,6 +70,7 @@ def test_what_is_out_of_bounds_is_refused_by_name(text: str) -> None:
 def test_noise_without_a_level_is_known_for_it() -> None:
     known = {text: parse_task(text).has_noise_level() for text in ("denoise", "inpaint", "superres:noise=poisson")}
     assert known == {"denoise": True, "inpaint": False, "superres:noise=poisson": True}
+    assert not Denoise(blind=True).has_noise_level()
     assert not Denoise(noise="salt-and-pepper").has_noise_level()
 
 

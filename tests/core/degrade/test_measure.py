@@ -125,3 +125,15 @@ def test_one_generator_measures_a_batch() -> None:
     degradation = Degradation.from_task(Denoise(), (40, 50), torch.Generator().manual_seed(3))
     first = degradation.measure(X0, torch.Generator().manual_seed(4))
     assert torch.equal(first, degradation.measure(X0, torch.Generator().manual_seed(4)))
+
+
+@pytest.mark.parametrize("text", ["denoise:sigma=50", "inpaint:missing=0.5,noise=poisson", "superres:sigma=9"])
+def test_blind_tasks_measure_alike_and_tell_no_level(text: str) -> None:
+    y, told = degrade(parse_task(text), X0, range(4))
+    again, untold = degrade(parse_task(f"{text},blind=true"), X0, range(4))
+    assert torch.equal(y, again)
+    assert told.expected_residual(y) is not None
+    assert untold.blind
+    for kept in (untold, untold.select([1, 2]), untold.to("cpu")):
+        assert kept.expected_residual(y[1:3]) is None
+        assert kept.noise.kind == told.noise.kind
