@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ CHECK_EVERY = 10
 """Iterations between two good states that a fit can go back to."""
 WARM_UP = 9
 """The running average covers about the last tenth of the iterations, until that is more than its weight allows."""
+
+Penalty: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""From outputs (n, C, H, W) and their places in the batch, int64 (n,), to what is added to each one's loss, (n,)."""
 
 
 class PriorBatch:
@@ -45,8 +49,13 @@ class PriorBatch:
         *,
         seed: int = 0,
         truth: Tensor | None = None,
+        hidden: Tensor | None = None,
+        penalty: Penalty | None = None,
     ) -> None:
         """`y` are B measurements of images of `shape` (C, H, W); `truth` (B, C, H, W) is for reporting only.
+
+        `hidden`, shaped like y, is 1 at what the fit must not see, in place of the random share of the rule held-out.
+        `penalty` is added to what is minimised; what is told and what stops a fit is the data error alone.
 
         Raises UserError for a stopping rule that can't work with this noise.
         """
@@ -57,7 +66,8 @@ class PriorBatch:
             torch.manual_seed(derive(seed, "network"))
             network = registry.network(options.network).for_images(shape, options, count)
             self.z = 0.1 * torch.rand(1, options.input_channels, *network.input_size(*shape[1:])).to(device)
-            hidden = torch.rand(y.shape[1:]) < options.held_out if options.stop == "held-out" else torch.zeros(1) > 0
+            drawn = torch.rand(y.shape[1:]) < options.held_out if options.stop == "held-out" else torch.zeros(1) > 0
+        hidden = drawn if hidden is None else hidden
         self.network: nn.Module = network.to(device)
         self.generator = torch.Generator(device).manual_seed(derive(seed, "fit"))
         fused = device.type in {"cpu", "cuda"}
@@ -66,6 +76,8 @@ class PriorBatch:
         measured = degradation.operator.measured(y)
         self.hidden = measured * hidden.to(device)
         self.fitted = measured - self.hidden
+        self.penalty = penalty
+        self.places = torch.arange(count, device=device)
         self.power = 1 if degradation.noise.kind == "salt-and-pepper" else 2
         full = torch.Size((count, *shape))
         self.restored = torch.zeros(full, device=device)
@@ -84,14 +96,23 @@ class PriorBatch:
     def __len__(self) -> int:
         return len(self.y)
 
+    def start_from(self, other: PriorBatch) -> None:
+        """Begin where another fit of these images with this seed has come to; all images must still be in it.
+
+        Its networks and the optimiser's moments are taken over; its average of outputs and its stop are not.
+        """
+        self.network.load_state_dict(other.network.state_dict())
+        self.optimizer.load_state_dict(other.optimizer.state_dict())
+
     def advance(self) -> None:
         """One iteration. Nothing is read from the device."""
         options = self.options
         noise = torch.randn(self.z.shape, generator=self.generator, device=self.z.device)
         output = self.network(self.z + options.input_noise * noise)
         self.loss = self._error(output, self.fitted, self.power)
+        aim = self.loss if self.penalty is None else self.loss + self.penalty(output, self.places)
         self.optimizer.zero_grad()
-        self.loss.sum().backward()  # type: ignore[no-untyped-call]
+        aim.sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.step += 1
         with torch.no_grad():

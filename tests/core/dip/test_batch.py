@@ -171,3 +171,51 @@ def test_what_is_held_out_is_never_fitted() -> None:
 def test_the_discrepancy_principle_is_refused_without_a_noise_level(task: str) -> None:
     with pytest.raises(UserError, match="needs a noise level"):
         batch(options(stop="discrepancy"), task)
+
+
+def test_a_mask_of_ones_own_hides_from_the_fit() -> None:
+    truth = TRUTH.to(torch.get_default_dtype())
+    y, degradation = degrade(parse_task("inpaint:missing=0.4"), truth, range(3))
+    hidden = torch.zeros_like(y)
+    hidden[:, :, ::3] = 1
+    spoiled = y + 9 * hidden
+    fits = [PriorBatch(given, degradation, SMALL, SHAPE, hidden=hidden) for given in (y, spoiled)]
+    for fit in fits:
+        for _ in range(5):
+            fit.advance()
+    assert torch.equal(fits[0].restored, fits[1].restored)
+    assert torch.equal(fits[0].hidden, hidden * degradation.operator.measured(y))
+
+
+def test_a_penalty_of_nothing_changes_nothing_and_one_that_pulls_does_for_its_image_alone() -> None:
+    def pull(outputs: Tensor, places: Tensor) -> Tensor:
+        return strength[places] * outputs.square().flatten(1).mean(1)
+
+    strength = torch.zeros(3)
+    plain, nothing = batch(SMALL), batch(SMALL)
+    nothing.penalty = pull
+    for _ in range(30):
+        plain.advance()
+        nothing.advance()
+    assert torch.equal(plain.restored, nothing.restored)
+    strength[1] = 100.0
+    for _ in range(30):
+        plain.advance()
+        nothing.advance()
+    assert torch.equal(plain.restored[[0, 2]], nothing.restored[[0, 2]])
+    assert nothing.output[1].mean() < 0.5 * plain.output[1].mean()
+    assert nothing.loss[1] > plain.loss[1]  # what is told is the data error
+
+
+def test_a_fit_goes_on_from_where_another_has_come_to() -> None:
+    """Without noise on z the two are the same fit from there on, but for the average, which begins anew."""
+    first, second = (batch(options(input_noise=0.0)) for _ in range(2))
+    for _ in range(20):
+        first.advance()
+    second.start_from(first)
+    for _ in range(3):
+        first.advance()
+        second.advance()
+        assert torch.equal(first.output, second.output)
+    assert second.step == 3
+    assert not torch.equal(first.restored, second.restored)
