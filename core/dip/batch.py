@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -102,7 +103,7 @@ class PriorBatch:
         Its networks and the optimiser's moments are taken over; its average of outputs and its stop are not.
         """
         self.network.load_state_dict(other.network.state_dict())
-        self.optimizer.load_state_dict(other.optimizer.state_dict())
+        self.optimizer.load_state_dict(copy.deepcopy(other.optimizer.state_dict()))
 
     def advance(self) -> None:
         """One iteration. Nothing is read from the device."""
