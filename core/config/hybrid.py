@@ -1,4 +1,7 @@
-"""Options of the hybrids, one struct a method; `experiment` says where the method itself lives."""
+"""Options of the hybrids, one struct a method; `restorer` says where the method itself lives.
+
+A method that is more than that, as one that trains a network of its own, has an `experiment` of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,19 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta
 
-from core.config.section import Positive, PositiveFloat, Section
+from core.config.section import Positive, PositiveFloat
+from core.config.tasks import Restorer
 
 
-class HybridOptions(Section, tag_field="method", frozen=True):
-    """What every hybrid has: a summary for the help page and the import path of its experiment."""
+class HybridOptions(Restorer, tag_field="method", frozen=True):
+    """What every hybrid has: a summary for the help page, and the import paths of what carries it out."""
 
     summary: ClassVar[str] = ""
-    experiment: ClassVar[str] = ""
+    experiment: ClassVar[str] = "core.hybrid.run:HybridExperiment"
+    restorer: ClassVar[str] = ""
+    """A class whose `for_case` makes a `core.hybrid.restorer.Restorer`; empty for a method that restores nothing."""
+    needs_prior: ClassVar[bool] = True
+    """Whether it needs a trained diffusion model beside the measurements."""
 
 
 class Substitution(HybridOptions, tag="substitution", frozen=True):
