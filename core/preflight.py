@@ -7,6 +7,7 @@ from pathlib import Path
 
 from core import data, devices
 from core.config import AnyRun, DdpmRun, DipRun
+from core.config.tasks import Inpaint
 from core.errors import UserError
 
 
@@ -18,8 +19,9 @@ def refuse(config: AnyRun, *, fetching: bool = False) -> None:
             data.check(config.data.dataset, config.data.directory or None)
         _refuse_too_many(config)
     if not isinstance(config, DdpmRun):
-        for name in config.images.files:
-            _refuse_image(Path(name))
+        mask = config.task.mask if isinstance(config.task, Inpaint) else ""
+        for name in filter(None, (*config.images.files, mask)):
+            _refuse_image(Path(name).expanduser())
 
 
 def missing_data(config: AnyRun) -> str | None:

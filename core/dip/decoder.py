@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.config.dip import DipConfig
-from core.dip.layers import PriorConv2d, Upsampling, enlarge, most_scales, norm, to_features, to_images
+from core.dip.layers import PriorConv2d, Upsampling, arguments, enlarge, norm, to_features, to_images
 
 
 class DecoderNetwork(nn.Module):
@@ -54,16 +54,7 @@ class DecoderNetwork(nn.Module):
     @classmethod
     def for_images(cls, shape: tuple[int, int, int], options: DipConfig, priors: int = 1) -> Self:
         """The network of a config for images of shape (C, H, W)."""
-        channels, *size = shape
-        return cls(
-            options.input_channels,
-            channels,
-            min(options.scales, most_scales(*size)),
-            size,
-            channels=options.channels,
-            upsampling=options.upsampling,
-            priors=priors,
-        )
+        return cls(**arguments(shape, options, priors), size=list(shape[1:]))
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """Of the random input z: the image halved `scales` times."""

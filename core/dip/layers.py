@@ -6,11 +6,13 @@ one group a prior, and normalisation is per image and channel. So one such netwo
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from core.config.dip import DipConfig
 
 Upsampling = Literal["bilinear", "nearest"]
 
@@ -91,3 +93,16 @@ def most_scales(height: int, width: int) -> int:
     while (side := (side + 1) // 2) >= SMALLEST:
         scales += 1
     return scales
+
+
+def arguments(shape: tuple[int, int, int], options: DipConfig, priors: int) -> dict[str, Any]:
+    """What every network of a config is built with for images of shape (C, H, W)."""
+    channels, height, width = shape
+    return {
+        "in_channels": options.input_channels,
+        "out_channels": channels,
+        "scales": min(options.scales, most_scales(height, width)),
+        "channels": options.channels,
+        "upsampling": options.upsampling,
+        "priors": priors,
+    }

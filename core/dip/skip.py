@@ -11,10 +11,10 @@ from core.config.dip import DipConfig
 from core.dip.layers import (
     PriorConv2d,
     Upsampling,
+    arguments,
     beside,
     conv_norm_act,
     enlarge,
-    most_scales,
     norm,
     to_features,
     to_images,
@@ -71,16 +71,7 @@ class SkipNetwork(nn.Module):
     @classmethod
     def for_images(cls, shape: tuple[int, int, int], options: DipConfig, priors: int = 1) -> Self:
         """The network of a config for images of shape (C, H, W)."""
-        channels, *size = shape
-        return cls(
-            options.input_channels,
-            channels,
-            min(options.scales, most_scales(*size)),
-            channels=options.channels,
-            skip_channels=options.skip_channels,
-            upsampling=options.upsampling,
-            priors=priors,
-        )
+        return cls(**arguments(shape, options, priors), skip_channels=options.skip_channels)
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """Of the random input z: that of the image."""

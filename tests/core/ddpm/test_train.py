@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from core.ddpm.tutorial import TutorialNetwork
 from core.errors import UserError
 from core.events import BestModel, EpochFinished, Item, Step
 
+Plain = Callable[[Item], Any]
 IMAGES = torch.randint(256, (6, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
@@ -25,18 +27,6 @@ def training(*, images: Tensor = IMAGES, seed: int = 0, weights: int = 0, **opti
     network = TutorialNetwork(timesteps=50)
     schedule = Schedule.from_config(DdpmConfig(timesteps=50))
     return DdpmTraining(network, schedule, images, **{"epochs": 2, "batch_size": 4, "seed": seed} | options)
-
-
-def plain(item: Item) -> Any:
-    """What an item says, without clock readings."""
-    match item:
-        case Step():
-            return msgspec.structs.replace(item, images_per_second=None)
-        case EpochFinished():
-            return msgspec.structs.replace(item, images_per_second=None, seconds=0.0)
-        case BestModel():
-            return ("best", item.step, item.value, item.measure, item.epoch)
-    return item
 
 
 def without_bands(item: Any) -> Any:
@@ -100,7 +90,7 @@ def test_the_best_model_comes_just_before_the_epoch_that_it_belongs_to() -> None
 
 
 @pytest.mark.parametrize("held_out", [None, IMAGES[:3]])
-def test_training_goes_on_as_if_never_stopped(tmp_path: Path, held_out: Tensor | None) -> None:
+def test_training_goes_on_as_if_never_stopped(tmp_path: Path, held_out: Tensor | None, plain: Plain) -> None:
     whole = training(held_out=held_out)
     items = [plain(item) for item in whole]
     for stop_after in range(len(items) + 1):
@@ -114,7 +104,7 @@ def test_training_goes_on_as_if_never_stopped(tmp_path: Path, held_out: Tensor |
             assert torch.equal(resumed.network.state_dict()[name], weight), name
 
 
-def test_nothing_else_that_draws_changes_the_numbers() -> None:
+def test_nothing_else_that_draws_changes_the_numbers(plain: Plain) -> None:
     quiet = [plain(item) for item in training()]
     noisy = []
     for item in training():
@@ -123,7 +113,7 @@ def test_nothing_else_that_draws_changes_the_numbers() -> None:
     assert noisy == quiet
 
 
-def test_another_seed_gives_other_numbers() -> None:
+def test_another_seed_gives_other_numbers(plain: Plain) -> None:
     first, second = (next(iter(training(seed=seed))) for seed in (0, 1))
     assert plain(first) != plain(second)
 
@@ -155,7 +145,7 @@ def test_a_diverged_loss_ends_the_run_and_yields_nothing_of_it() -> None:
     assert not any(isinstance(item, BestModel) for item in items)
 
 
-def test_the_view_stands_between_xt_and_the_network_and_no_gradient_passes_it() -> None:
+def test_the_view_stands_between_xt_and_the_network_and_no_gradient_passes_it(plain: Plain) -> None:
     weight = torch.ones(1, requires_grad=True)
     shapes = []
 

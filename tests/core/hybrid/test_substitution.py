@@ -1,18 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import torch
 
 from core import checkpoint
 from core.config import HybridRun, Substitution, build
 from core.errors import UserError
-from core.events import BestModel, EpochFinished, Item, Pictures, Step
+from core.events import EpochFinished, Item, Pictures, Step
 from core.hybrid.substitution import FittedHourglass, FrozenHourglass, SubstitutionExperiment
 
+Plain = Callable[[Item], Any]
 READINGS = ["frozen", "fresh", "warm"]
 QUICK = {"data.dataset": "fashion-mini", "data.train_images": 6, "ddpm.epochs": 2, "ddpm.batch_size": 4}
 QUICK |= {"ddpm.timesteps": 4, "ddpm.samples": 5, "hybrid.steps": 2, "hybrid.channels": 4, "hybrid.picture_every": 1}
@@ -30,22 +31,8 @@ def fitted(**options: Any) -> FittedHourglass:
     return FittedHourglass(Substitution(**options), (1, 12, 12), batch_size=4, seed=0, device="cpu")
 
 
-def plain(item: Item) -> Any:
-    """What an item says, without clock readings and with tensors as lists."""
-    match item:
-        case Step():
-            return msgspec.structs.replace(item, images_per_second=None)
-        case EpochFinished():
-            return msgspec.structs.replace(item, images_per_second=None, seconds=0.0)
-        case Pictures():
-            return msgspec.structs.replace(item, images=item.images.tolist())
-        case BestModel():
-            return ("best", item.step, item.value)
-    return item
-
-
 @pytest.mark.parametrize("reading", READINGS)
-def test_a_run_goes_on_as_if_never_stopped(reading: str, tmp_path: Path) -> None:
+def test_a_run_goes_on_as_if_never_stopped(reading: str, tmp_path: Path, plain: Plain) -> None:
     file = tmp_path / "last.safetensors"
     whole = experiment(reading)
     items = [plain(item) for item in whole]
