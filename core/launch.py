@@ -31,8 +31,9 @@ def start(run: Run, *, resume: bool = False, now: bool = False) -> None:
     """Start a worker for a run folder and return at once.
 
     With `resume` it goes on from the last checkpoint; with `now` it doesn't wait for a slot. Raises UserError where
-    the run is already being worked on, or the process can't be started.
+    the run is already being worked on, or is a reference run, or the process can't be started.
     """
+    run.refuse_change()
     _children[:] = [child for child in _children if child.poll() is None]
     _await_last_worker(run)
     # -P keeps a folder named `core` in the working directory from being taken for ours.
@@ -74,6 +75,7 @@ def _await_last_worker(run: Run) -> None:
 
 def resume(run: Run, *, now: bool = False) -> None:
     """Go on with a run that was stopped, failed or crashed. Raises UserError for one that is live, done or broken."""
+    run.refuse_change()
     glance = run.look()
     if glance.state is State.broken:
         raise UserError(f"The run {run.id} can't be resumed: {glance.trouble}", "Start it anew with dipddpm run.")
@@ -84,6 +86,7 @@ def resume(run: Run, *, now: bool = False) -> None:
 
 def request_stop(run: Run) -> None:
     """Ask the worker to finish its step, write a checkpoint and end. Raises UserError where nothing runs."""
+    run.refuse_change()
     if not run.look().state.live:
         raise UserError(f"The run {run.id} is not running.", "See its state with dipddpm ls.")
     try:

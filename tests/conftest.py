@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,11 @@ settings.load_profile("dipddpm")
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that a test starts reads or writes the runs, slots or data of the person who runs it."""
+    """Nothing that a test starts reads or writes the runs, slots or data of the person who runs it.
+
+    Nor does it see the runs that ship, unless it is about these.
+    """
+    monkeypatch.setattr("core.runs.reference.FOLDER", tmp_path / "reference-runs")
     monkeypatch.setenv("DIPDDPM_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("DIPDDPM_SLOTS_DIR", str(tmp_path / "slots"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -101,3 +106,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., DdpmR
         finally:
             end_workers(runs)
     return run
+
+
+@pytest.fixture
+def shipped(finished: Run, own_folders: None, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A finished run that ships with the program, as its prior."""
+    from core.runs import Run, reference
+
+    shutil.copytree(finished.folder, reference.FOLDER / finished.id)
+    monkeypatch.setattr(reference, "PRIOR", finished.id)
+    return Run(reference.FOLDER / finished.id)

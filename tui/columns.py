@@ -21,12 +21,18 @@ SIGNS: dict[str, tuple[str, str]] = {
     "stalled": ("◐", "warn"),
     "queued": ("○", "live"),
     "finished": ("✓", "good"),
+    "reference": ("◆", "good"),
     "stopped": ("■", "dim"),
     "failed": ("✗", "bad"),
     "crashed": ("!", "bad"),
     "broken": ("?", "bad"),
 }
 """state -> its sign and the tone in which it is drawn."""
+
+
+def state(row: RunRow) -> str:
+    """Where the run stands, in a word that has a sign."""
+    return "reference" if row.reference else "stalled" if row.stalled else str(row.state)
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,7 @@ NARROW: tuple[Column, ...] = (
     Column("state", "", 13, status, 1, right=True, quiet=True),
 )
 COLUMNS: tuple[Column, ...] = (
-    Column("state", "state", 10, lambda row: "stalled" if row.stalled else str(row.state), 1, toned=True),
+    Column("state", "state", 10, state, 1, toned=True),
     Column("kind", "kind", 8, lambda row: row.kind, 2),
     Column("method", "method", 14, lambda row: row.method, 3),
     Column("name", "name", 12, lambda row: row.name, 4, elastic=True),

@@ -16,7 +16,7 @@ from pathlib import Path
 from textual.message import Message
 
 from core.events import AnyEvent
-from core.runs import LOG_FILE, EventReader
+from core.runs import LOG_FILE, EventReader, RunsFolder
 from tui.model.host import HostSample, HostSampler
 from tui.model.runlist import RunRow, RunScanner
 from tui.model.tail import TextTail
@@ -75,7 +75,7 @@ class Follower(threading.Thread):
 
     def __init__(self, root: Path, post: Callable[[Message], object], rate: float) -> None:
         super().__init__(name="follower", daemon=True)
-        self.root = root
+        self.runs = RunsFolder(root)
         self._post = post
         self._period = 1 / rate
         self._wake = threading.Event()
@@ -94,7 +94,7 @@ class Follower(threading.Thread):
 
     def watch_text(self, run: str) -> None:
         """Read also what this run's process prints, from its last lines on; nothing for the empty id."""
-        self._text = TextTail(self.root / run / LOG_FILE) if run else None
+        self._text = TextTail(self.runs.run(run).folder / LOG_FILE) if run else None
         self._wake.set()
 
     def forget(self, run: str) -> None:
@@ -148,7 +148,7 @@ class Follower(threading.Thread):
         for run in self._watched:
             reader = self._readers.get(run)
             if reader is None:
-                reader = self._readers[run] = EventReader(self.root / run)
+                reader = self._readers[run] = EventReader(self.runs.run(run).folder)
             self._read(run, reader)
 
     def _read(self, run: str, reader: EventReader) -> None:

@@ -17,7 +17,7 @@ from core import files
 from core.config import AnyRun
 from core.errors import UserError
 from core.events import AnyEvent
-from core.runs import life, summary
+from core.runs import life, reference, summary
 from core.runs.log import EVENTS_FILE, EventReader, history
 from core.runs.summary import CONFIG_FILE, State, Summary
 
@@ -48,6 +48,17 @@ class Run:
             return time.mktime((*date, int(clock[:2]), int(clock[2:4]), int(clock[4:]), 0, 0, -1))
         except (ValueError, OverflowError):
             return 0.0
+
+    @property
+    def reference(self) -> bool:
+        """Whether it ships with the program, and therefore stays as it is."""
+        return self.folder.parent == reference.FOLDER
+
+    def refuse_change(self) -> None:
+        """Raise UserError for a reference run."""
+        if self.reference:
+            problem = f"{self.id} is a reference run: it ships with the program and stays as it is."
+            raise UserError(problem, "Fork it, or start one of your own with dipddpm run.")
 
     def config(self) -> AnyRun:
         """What was asked. Raises UserError where config.toml is missing or damaged."""
@@ -100,7 +111,7 @@ class Glance:
 
 
 class RunsFolder:
-    """All runs of one place."""
+    """All runs of one place, and beside them the reference runs."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -135,25 +146,35 @@ class RunsFolder:
         )
 
     def runs(self) -> list[Run]:
-        """Every run, newest first: the folders that hold a config or events. Links and foreign folders are left out."""
-        try:
-            with os.scandir(self.root) as entries:
-                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except OSError:
-            return []
-        found = [Run(self.root / name) for name in sorted(names, reverse=True) if not name.startswith(".")]
-        return [run for run in found if RUN_ID.fullmatch(run.id) or _holds_a_run(run.folder)]
+        """Every run of this place, newest first: the folders that hold a config or events.
+
+        Links and foreign folders are left out, and so are reference runs.
+        """
+        return _runs_in(self.root)
+
+    def references(self) -> list[Run]:
+        """The reference runs, newest first, but for one that this place holds itself."""
+        return [run for run in _runs_in(reference.FOLDER) if not (self.root / run.id).is_dir()]
+
+    def run(self, run_id: str) -> Run:
+        """The run of a whole id, wherever it is; of one that is nowhere, the one that this place would hold."""
+        shipped = Run(reference.FOLDER / run_id)
+        own = Run(self.root / run_id)
+        return shipped if shipped.folder.is_dir() and not own.folder.is_dir() else own
 
     def find(self, wanted: str) -> Run:
-        """The run of an id, a unique prefix of one, the digits at its end, or `last`.
+        """The run of an id, a unique prefix of one, the digits at its end, `last` or `reference`, the shipped prior.
 
         Raises UserError for none or several.
         """
-        everything = self.runs()
-        if not everything:
+        if wanted == reference.NAME:
+            return Run(reference.FOLDER / reference.PRIOR)
+        own = self.runs()
+        everything = [*own, *self.references()]
+        if not own and (wanted == "last" or not everything):
             raise UserError(f"There are no runs in {self.root}.", "Start one with: dipddpm run hybrid --preset quick")
         if wanted == "last":
-            return everything[0]
+            return own[0]
         exact = [run for run in everything if run.id == wanted]
         matches = exact or [run for run in everything if run.id.startswith(wanted) or run.id.endswith(f"-{wanted}")]
         if len(matches) == 1:
@@ -164,6 +185,16 @@ class RunsFolder:
         raise UserError(
             f"There is no run {wanted!r} in {self.root}.", f"The latest is {everything[0].id}; see dipddpm ls."
         )
+
+
+def _runs_in(place: Path) -> list[Run]:
+    try:
+        with os.scandir(place) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    found = [Run(place / name) for name in sorted(names, reverse=True) if not name.startswith(".")]
+    return [run for run in found if RUN_ID.fullmatch(run.id) or _holds_a_run(run.folder)]
 
 
 def _holds_a_run(folder: Path) -> bool:

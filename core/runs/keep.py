@@ -31,8 +31,9 @@ def disk_use(run: Run) -> Use:
 def delete(run: Run) -> None:
     """Move a run to the trash, from where `restore` brings it back and `empty_trash` doesn't.
 
-    Raises UserError for a run that is live, or when the folder can't be moved.
+    Raises UserError for a run that is live, for a reference run, or when the folder can't be moved.
     """
+    run.refuse_change()
     if run.look().state.live:
         raise UserError(f"The run {run.id} is still live.", "Stop it first.")
     trash = run.folder.parent / TRASH
@@ -71,8 +72,9 @@ def empty_trash(runs: RunsFolder, run_ids: list[str] | None = None) -> None:
 def keep_best_only(run: Run) -> int:
     """Remove every checkpoint but the best model; the bytes freed. The run can't be resumed or extended afterwards.
 
-    Raises UserError for a run that is live, or that stored no best model.
+    Raises UserError for a run that is live, that stored no best model, or is a reference run.
     """
+    run.refuse_change()
     glance = run.look()
     if glance.state.live:
         raise UserError(f"The run {run.id} is still live.", "Stop it first.")

@@ -27,18 +27,18 @@ def ls(
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
-    """List the runs, newest first."""
-    root = launch.runs_root(runs_dir)
-    runs = RunsFolder(root).runs()
+    """List the runs, newest first, and after them the reference runs, which ship with the program."""
+    folder = RunsFolder(launch.runs_root(runs_dir))
+    runs = folder.runs()
     shown = runs if everything else runs[:limit]
-    glances = [run.look() for run in shown]
+    glances = [run.look() for run in (*shown, *folder.references())]
     if json:
         print("[" + ",\n".join(map(_as_json, glances)) + "]")
         return
     if not runs:
-        print(f"No runs in {root} yet. Start one with: dipddpm run hybrid --preset quick", file=sys.stderr)
-        return
-    print_table([COLUMNS, *map(_row, glances)])
+        print(f"No runs in {folder.root} yet. Start one with: dipddpm run hybrid --preset quick", file=sys.stderr)
+    if glances:
+        print_table([COLUMNS, *map(_row, glances)])
     if len(shown) < len(runs):
         print(f"and {len(runs) - len(shown)} older; --all shows them", file=sys.stderr)
 
@@ -105,11 +105,10 @@ def print_table(rows: list[tuple[str, ...]]) -> None:
 def _row(glance: Glance) -> tuple[str, ...]:
     told = glance.summary
     share = told.progress
-    state = f"{glance.state}, stalled" if glance.stalled else str(glance.state)
     return (
         printable(glance.run.id, 60),
         printable(told.method or "?", 20),
-        state,
+        _state(glance),
         "" if share is None else f"{share:.0%}",
         "" if told.best_loss is None else f"{told.best_loss:.4f}",
         "" if told.psnr is None else f"{told.psnr:.2f}",
@@ -119,12 +118,24 @@ def _row(glance: Glance) -> tuple[str, ...]:
     )
 
 
+def _state(glance: Glance) -> str:
+    if glance.run.reference:
+        return "reference"
+    return f"{glance.state}, stalled" if glance.stalled else str(glance.state)
+
+
+def _remark(glance: Glance) -> str:
+    if glance.run.reference:
+        return " (a reference run, which ships with the program)"
+    return " (alive, but not advancing)" if glance.stalled else ""
+
+
 def _facts(glance: Glance) -> list[tuple[str, str]]:
     told, run = glance.summary, glance.run
     facts = [
         ("run", printable(run.id)),
         ("name", printable(glance.config.name) if glance.config else ""),
-        ("state", f"{glance.state}{' (alive, but not advancing)' if glance.stalled else ''}"),
+        ("state", f"{glance.state}{_remark(glance)}"),
         ("what", f"{glance.config.kind} {glance.config.method}" if glance.config else ""),
         ("data", printable(told.dataset)),
         ("device", printable(told.device)),
@@ -186,6 +197,7 @@ def _as_json(glance: Glance) -> str:
         method=glance.config.method if glance.config else "",
         name=glance.config.name if glance.config else "",
         stalled=glance.stalled,
+        reference=glance.run.reference,
         summary=glance.summary,
         config=msgspec.to_builtins(glance.config) if glance.config else None,
     )
@@ -208,5 +220,6 @@ class _Record(msgspec.Struct, kw_only=True):
     method: str
     name: str
     stalled: bool
+    reference: bool
     summary: Any
     config: Any

@@ -15,7 +15,9 @@ RunsDir: TypeAlias = Annotated[
     typer.Option("--runs-dir", metavar="FOLDER", help="Where runs are kept (else DIPDDPM_RUNS, else ./runs)."),
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-RunArgument: TypeAlias = Annotated[str, typer.Argument(metavar="RUN", help="An id, a unique prefix of one, or last.")]
+RunArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="RUN", help="An id, a unique prefix of one, last, or reference.")
+]
 
 
 def find_run(wanted: str, runs_dir: Path | None) -> Run:

@@ -39,6 +39,8 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     method: str = ""
     name: str = ""
     state: State = State.broken
+    reference: bool = False
+    """It ships with the program."""
     stalled: bool = False
     """Alive, but not advancing."""
     progress: float | None = None
@@ -80,6 +82,7 @@ def row_of(glance: Glance, marked: marks.Marks = marks.NONE) -> RunRow:
         method=printable(told.method, 40),
         name=printable(told.name, 200),
         state=glance.state,
+        reference=glance.run.reference,
         stalled=glance.stalled,
         progress=None if share is None else math.floor(share * 100) / 100,
         step=0 if live else told.step,
@@ -123,14 +126,14 @@ def arrange(rows: Sequence[RunRow], column: str, *, descending: bool = True) -> 
 
 
 class RunScanner:
-    """Keeps the rows of a runs folder. Not for several threads at once."""
+    """Keeps the rows of a runs folder and of the reference runs. Not for several threads at once."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._folder = RunsFolder(root)
         self._rows: dict[str, RunRow] = {}
         self._stamps: dict[str, int] = {}
-        self._names: list[str] = []
+        self._runs: dict[str, Run] = {}
         self._live: set[str] = set()
         self._listed_stamp = -1
         self._listed_at = -math.inf
@@ -146,7 +149,7 @@ class RunScanner:
         """
         first = not math.isfinite(self._listed_at)
         changed = self._list() or first
-        unread = [name for name in self._names if name not in self._rows]
+        unread = [name for name in self._runs if name not in self._rows]
         shown, patience = time.monotonic(), BATCH_SECONDS
         for count, name in enumerate(unread, 1):
             changed = self._read(name) or changed
@@ -160,7 +163,7 @@ class RunScanner:
 
     def rows(self) -> list[RunRow]:
         """The rows read so far, newest first."""
-        return [self._rows[name] for name in self._names if name in self._rows]
+        return [self._rows[name] for name in self._runs if name in self._rows]
 
     def refresh(self, name: str) -> None:
         """See to it that the next scan reads this run anew."""
@@ -176,8 +179,8 @@ class RunScanner:
         if stamp == self._listed_stamp and 0 <= waited < (LIST_SECONDS if settled else GRAIN_SECONDS):
             return False
         self._listed_stamp, self._listed_at = stamp, now
-        self._names = [run.id for run in self._folder.runs()]
-        gone = self._rows.keys() - set(self._names)
+        self._runs = {run.id: run for run in (*self._folder.runs(), *self._folder.references())}
+        gone = self._rows.keys() - self._runs.keys()
         for name in gone:
             del self._rows[name]
             self._stamps.pop(name, None)
@@ -192,12 +195,12 @@ class RunScanner:
             self._looked_at = now
             for name in self._live & self._rows.keys() - just_read:
                 changed = self._read(name) or changed
-        if self._names:
-            for offset in range(min(SWEEP, len(self._names))):
-                name = self._names[(self._sweep_from + offset) % len(self._names)]
-                if name not in just_read and _stamp(self.root / name) != self._stamps.get(name):
+        if names := list(self._runs):
+            for offset in range(min(SWEEP, len(names))):
+                name = names[(self._sweep_from + offset) % len(names)]
+                if name not in just_read and _stamp(self._runs[name].folder) != self._stamps.get(name):
                     changed = self._read(name) or changed
-            self._sweep_from = (self._sweep_from + SWEEP) % len(self._names)
+            self._sweep_from = (self._sweep_from + SWEEP) % len(names)
         if now - self._aged_at >= AGE_SECONDS:
             self._aged_at = now
             changed = self._grow_older() or changed
@@ -205,9 +208,9 @@ class RunScanner:
 
     def _read(self, name: str) -> bool:
         """Read one run; whether its row is another one now."""
-        folder = self.root / name
-        self._stamps[name] = _stamp(folder)  # taken before the look: what changes meanwhile is seen next time
-        row = row_of(Run(folder).look(), marks.read(folder))
+        run = self._runs[name]
+        self._stamps[name] = _stamp(run.folder)  # taken before the look: what changes meanwhile is seen next time
+        row = row_of(run.look(), marks.read(run.folder))
         (self._live.add if row.state.live else self._live.discard)(name)
         if self._rows.get(name) == row:
             return False

@@ -71,7 +71,7 @@ class RunActions(Screen[None]):
     def run(self) -> Run:
         """The run under the cursor."""
         assert self.row is not None
-        return Run(self.console.runs.root / self.row.id)
+        return self.console.runs.run(self.row.id)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: PLR0911
         """What applies here and now; the footer shows nothing else."""
@@ -225,6 +225,8 @@ class RunActions(Screen[None]):
 
         run, row = self.run, self.row
         assert row is not None
+        if self._refused(run):
+            return
 
         def write(answer: dict[str, str] | None) -> None:
             if answer is None:
@@ -274,6 +276,8 @@ class RunActions(Screen[None]):
         from tui.screens.dialogs import Ask
 
         run = self.run
+        if self._refused(run):
+            return
         name = title(self.row) if self.row else run.id
 
         def delete(sure: bool | None) -> None:
@@ -292,6 +296,15 @@ class RunActions(Screen[None]):
 
         detail = f"{run.id}, {size(keep.disk_use(run).total)}. Until you quit, u brings it back."
         self.app.push_screen(Ask(f"Delete {name}?", detail), delete)
+
+    def _refused(self, run: Run) -> bool:
+        """Say so of a run that stays as it is; whether it is one."""
+        try:
+            run.refuse_change()
+        except UserError as error:
+            self.console.complain(error)
+            return True
+        return False
 
     def action_undo(self) -> None:
         """Bring back the run that was deleted last."""

@@ -17,7 +17,7 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from core.errors import UserError
-from core.runs import Run, State
+from core.runs import State
 from tui.compositor import CellCompositor
 from tui.follower import Broken, EventsRead, Follower, HostSampled, RunsScanned, TextRead
 from tui.model.host import HostSample
@@ -280,13 +280,13 @@ class MainScreen(RunActions):
 
     def _view(self, row: RunRow, series: RunSeries) -> View:
         by_id = {row.id: row for row in self.rows} if self.marked else {}
-        root = self.console.runs.root
+        runs = self.console.runs
         marked = [
-            Compared(by_id[run], self._series.get(run) or RunSeries(), colour, Run(root / run))
+            Compared(by_id[run], self._series.get(run) or RunSeries(), colour, runs.run(run))
             for run, colour in self.marked.items()
             if run in by_id
         ]
-        return View(Run(root / row.id), row, series, self.preferences, self.step, marked)
+        return View(runs.run(row.id), row, series, self.preferences, self.step, marked)
 
     def _open_pane(self) -> Pane | None:
         """The pane that is shown; it is made when it is first asked for, and None until it stands on the screen."""

@@ -10,7 +10,7 @@ from textual.widget import Widget
 
 from core.runs import State
 from core.text import printable
-from tui.columns import SIGNS, age, number, title
+from tui.columns import SIGNS, age, number, state, title
 from tui.lines import duration
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ class RunHead(Widget):
 
 
 def _first_line(row: RunRow) -> list[tuple[str, str]]:
-    sign, tone = SIGNS["stalled" if row.stalled else str(row.state)]
+    sign, tone = SIGNS[state(row)]
     parts = [(f" {sign} ", tone), (title(row), "name"), (f"  {row.id[-4:]}", "dim")]
-    parts.append((f"  {'stalled' if row.stalled else row.state}", tone))
+    parts.append((f"  {state(row)}", tone))
     if row.tags:
         parts.append((f"  {' '.join(f'#{tag}' for tag in row.tags)}", "dim"))
     if row.note:

@@ -19,7 +19,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.columns import COLUMNS, NARROW, SIGNS, TIGHT, Column, fit
+from tui.columns import COLUMNS, NARROW, SIGNS, TIGHT, Column, fit, state
 
 if TYPE_CHECKING:
     from tui.model.runlist import RunRow
@@ -205,7 +205,7 @@ class RunTable(ScrollView, can_focus=True):
 
     def _draw_row(self, row: RunRow, columns: Sequence[Column], width: int, *, under_cursor: bool) -> Strip:
         base = self.rich_style + (self._style("cursor") if under_cursor else Style.null())
-        sign, tone = SIGNS["stalled" if row.stalled else str(row.state)]
+        sign, tone = SIGNS[state(row)]
         colour = self._marked.get(row.id)
         segments = [
             Segment("▌" if colour else " ", base + Style.parse(colour) if colour else base),

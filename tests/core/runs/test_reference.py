@@ -1,0 +1,63 @@
+"""Reference runs: found everywhere, changed nowhere."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core import launch
+from core.config import build
+from core.errors import UserError
+from core.runs import Run, RunsFolder, extend, keep
+
+
+def test_it_is_found_by_its_id_and_by_its_word(shipped: Run, runs: RunsFolder) -> None:
+    for wanted in (shipped.id, shipped.id[:15], shipped.id[-4:], "reference"):
+        assert runs.find(wanted) == shipped
+    assert shipped.reference
+    assert runs.run(shipped.id) == shipped
+    assert runs.references() == [shipped]
+
+
+def test_the_last_run_is_one_of_ones_own(shipped: Run, runs: RunsFolder) -> None:
+    assert runs.runs() == []
+    with pytest.raises(UserError, match="no runs in"):
+        runs.find("last")
+    own = runs.create(build("ddpm"))
+    assert not own.reference
+    assert runs.find("last") == own
+    assert runs.run(own.id) == own
+    assert runs.runs() == [own]
+
+
+def test_a_run_of_ones_own_with_its_id_hides_it(shipped: Run, runs: RunsFolder) -> None:
+    shutil.copytree(shipped.folder, runs.root / shipped.id)
+    assert runs.references() == []
+    assert runs.find(shipped.id) == runs.run(shipped.id) == Run(runs.root / shipped.id)
+    assert runs.find("reference") == shipped
+
+
+@pytest.mark.parametrize(
+    "change",
+    [launch.start, launch.resume, launch.request_stop, launch.stop, keep.delete, keep.keep_best_only],
+)
+def test_nothing_changes_it(change: Callable[[Run], object], shipped: Run) -> None:
+    before = _content(shipped.folder)
+    with pytest.raises(UserError, match="is a reference run"):
+        change(shipped)
+    assert _content(shipped.folder) == before
+
+
+def test_it_can_be_gone_on_with_where_it_has_all_that_takes(shipped: Run, runs: RunsFolder) -> None:
+    longer = extend.extend(runs, shipped, 2)
+    assert longer.folder.parent == runs.root
+    (shipped.folder / extend.CHECKPOINT).unlink()
+    with pytest.raises(UserError, match="no longer has its last checkpoint"):
+        extend.extend(runs, shipped, 2)
+
+
+def _content(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
