@@ -71,6 +71,14 @@ class DataLoaded(Event, tag="data_loaded", frozen=True):
     source: str = ""
 
 
+class PriorLoaded(Event, tag="prior_loaded", frozen=True):
+    """Which trained model the run uses, by the id of the run that trained it and the hash of its file."""
+
+    run: str
+    sha256: str
+    parameters: int = 0
+
+
 class Step(Event, tag="step", frozen=True):
     """An optimiser or sampler step. The log keeps a few a second of them."""
 
@@ -182,7 +190,12 @@ class SamplesEvaluated(Event, tag="samples_evaluated", frozen=True):
 
 
 class RestorationScored(Event, tag="restoration_scored", frozen=True):
-    """How one method did on one task: PSNR and SSIM for each image, and what it cost."""
+    """How one method did on one task and one set of images: PSNR and SSIM for each image, and what it cost.
+
+    `nfe` and `iterations` are for each image; `seconds` are of all images together, with everything counted. `runs` is
+    how many restarts or samples the result is the mean of; `budget_of` names the hybrid whose seconds it was given,
+    empty for what takes the time that it takes. `recognised` is whether the classifier told each image for what it is.
+    """
 
     task: str
     method: str
@@ -192,6 +205,11 @@ class RestorationScored(Event, tag="restoration_scored", frozen=True):
     iterations: int = 0
     seconds: float = 0.0
     step: int = 0
+    set: str = ""
+    seed: int = 0
+    runs: int = 1
+    budget_of: str = ""
+    recognised: list[bool] = []
 
 
 class Message(Event, tag="message", frozen=True):
@@ -228,6 +246,7 @@ AnyEvent: TypeAlias = (
     | RunStarted
     | RunResumed
     | DataLoaded
+    | PriorLoaded
     | Step
     | EpochFinished
     | BestModelStored
@@ -282,6 +301,13 @@ class Tensors(Payload, frozen=True):
     name: str
     tensors: State
     step: int = 0
+
+
+class Document(Payload, frozen=True):
+    """A text to be kept as a file of this name in the run folder: a table, a report."""
+
+    name: str
+    text: str
 
 
 Item: TypeAlias = Event | Payload

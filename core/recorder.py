@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from core import checkpoint, events, images
-from core.events import BestModel, Event, Experiment, Item, Pictures, Step, Tensors
+from core import checkpoint, events, files, images
+from core.events import BestModel, Document, Event, Experiment, Item, Pictures, Step, Tensors
 from core.runs import EventLog, summary
 
 STEP_SECONDS = 0.25
@@ -40,6 +40,8 @@ class Recorder:
                 self._store_pictures(item)
             case Tensors():
                 checkpoint.save(self.folder / f"{item.name}.safetensors", item.tensors)
+            case Document():
+                files.replace(self.folder / item.name, item.text.encode())
             case _:
                 raise TypeError(f"an experiment yielded a {type(item).__name__}")
 

@@ -97,3 +97,8 @@ def test_a_measurement_is_kept_as_it_was_used(recorder: Recorder) -> None:
 def test_what_is_neither_event_nor_payload_is_a_mistake(recorder: Recorder) -> None:
     with pytest.raises(TypeError, match="yielded a str"):
         recorder.record("loss 0.3")  # type: ignore[arg-type]
+
+
+def test_a_document_is_a_file_of_its_name(recorder: Recorder) -> None:
+    recorder.record(events.Document(name="scores.json", text='{"gain": "+0.4 dB ±"}'))
+    assert (recorder.folder / "scores.json").read_text(encoding="utf-8") == '{"gain": "+0.4 dB ±"}'
