@@ -14,6 +14,9 @@ SamplerName: TypeAlias = Literal["ancestral", "ddim", "dpm++", "heun"]
 Variance: TypeAlias = Literal["beta", "posterior"]
 Share: TypeAlias = Annotated[float, Meta(ge=0, lt=1)]
 
+LEAST_EVALUATED = 128
+"""Samples whose quality can be measured at least; see `core.quality.distances`."""
+
 
 class DdpmConfig(Section, frozen=True):
     """A network trained to undo noise at each timestep (Ho et al., NeurIPS 2020)."""
@@ -68,6 +71,12 @@ class DdpmConfig(Section, frozen=True):
         ),
     ] = False
     samples: Annotated[int, Meta(ge=0, le=4096, description="images sampled at the end of the run")] = 16
+    evaluate: Annotated[
+        int,
+        Meta(
+            ge=0, le=65536, description="samples at the end whose quality is measured, where images are 28x28; 0: none"
+        ),
+    ] = 0
     sample_every: Annotated[
         int, Meta(ge=0, description="epochs between two looks at samples, from the same noise each time; 0: none")
     ] = 0
@@ -86,5 +95,7 @@ class DdpmConfig(Section, frozen=True):
             raise ValueError("zero_terminal_snr needs the objective x0 or v: eps says nothing of pure noise")
         if self.conditional and self.network == "tutorial":
             raise ValueError("the tutorial network takes no classes; conditional needs the network unet")
+        if 0 < self.evaluate < LEAST_EVALUATED:
+            raise ValueError(f"evaluate needs {LEAST_EVALUATED} samples at least, or 0 for none")
         if self.sample_steps > self.timesteps:
             raise ValueError("sample_steps must not exceed timesteps")

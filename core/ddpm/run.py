@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,7 @@ from core.ddpm.train import DdpmTraining, View
 from core.errors import UserError
 from core.events import DataLoaded, Item, Pictures, RunStarted, State
 from core.images import to_unit
+from core.quality import Judge
 from core.seeds import derive
 
 SHOWN = 8
@@ -32,8 +34,8 @@ class DdpmExperiment:
     """Train a noise predictor on images, then sample from its last weights, averaged if they are.
 
     Yields which images it uses, pictures of the first batch and of the forward process, what the training yields,
-    every few epochs a picture of samples from noise that stays the same, and at the end a picture of the samples.
-    `view` is what the network sees in place of xt, in training and sampling.
+    every few epochs a picture of samples from noise that stays the same, and at the end a picture of the samples and,
+    with a `judge`, what it says of them. `view` is what the network sees in place of xt, in training and sampling.
     """
 
     network: nn.Module
@@ -45,6 +47,7 @@ class DdpmExperiment:
         device: torch.device | str,
         *,
         validation: data.ImageSet | None = None,
+        judge: Judge | None = None,
         view: View | None = None,
     ) -> None:
         options = config.ddpm
@@ -55,8 +58,9 @@ class DdpmExperiment:
         # Initialisation draws from torch's global generator, which is put back as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(config.seed, "network"))
-            kind, classes = registry.network(options.network), len(train.classes) if options.conditional else 0
-            self.network = kind.for_images((channels, height, width), config, classes).to(device)
+            kind = registry.network(options.network)
+            self.classes = len(train.classes) if options.conditional else 0
+            self.network = kind.for_images((channels, height, width), config, self.classes).to(device)
         self.training = DdpmTraining(
             self.network,
             self.schedule,
@@ -71,14 +75,12 @@ class DdpmExperiment:
             held_out_labels=validation.labels.to(device) if validation and options.conditional else None,
             view=view,
         )
-        label = torch.arange(options.samples, device=device) % classes if classes else None
-        self.denoiser = Denoiser(
-            self.training.averaged, self.schedule, objective=options.objective, label=label, view=view
-        )
+        self.judge = judge
+        drawn = max(options.samples, options.evaluate if judge else 0)
         self.sampling = Sampling(
-            self.denoiser,
+            self._denoiser(drawn),
             solver(options.sampler, eta=options.eta, variance=options.variance),
-            (options.samples, channels, height, width),
+            (drawn, channels, height, width),
             steps=options.sample_steps,
             device=device,
             seed=derive(config.seed, "samples"),
@@ -88,13 +90,15 @@ class DdpmExperiment:
         self._opened = 0
         self._pictured = 0
         """The last epoch of which samples have been shown."""
-        self._finished = False
+        self._finished = 0
+        """What has been told of the samples."""
 
     @classmethod
     def from_config(cls, config: DdpmRun, device: torch.device | str) -> Self:
-        """Raises UserError for data that is missing, too small, or not what the network takes."""
+        """Raises UserError for data that is missing, too small, or not what the network or the judge takes."""
         train, validation = training_images(config.data, hold_out=config.ddpm.hold_out)
-        return cls(config, train, device, validation=validation)
+        judge = Judge.of(config.data, train) if config.ddpm.evaluate else None
+        return cls(config, train, device, validation=validation, judge=judge)
 
     @property
     def step(self) -> int:
@@ -108,7 +112,7 @@ class DdpmExperiment:
 
     def started(self) -> RunStarted:
         """Totals and sizes; `parameters` counts those that are trained."""
-        sampled = len(self.sampling) if self.config.ddpm.samples else 0
+        sampled = len(self.sampling) if len(self.sampling.xt) else 0
         return RunStarted(
             kind=self.config.kind,
             method=self.config.method,
@@ -127,11 +131,31 @@ class DdpmExperiment:
         for item in self.training:
             yield item
             yield from self._picture_if_due()
-        if self.config.ddpm.samples and not self._finished:
+        if len(self.sampling.xt):
             yield from self.sampling
-            self._finished = True
-            title = f"Samples after epoch {self.epoch} (nfe {self.sampling.nfe})"
-            yield Pictures(name="samples", images=_visible(self.sampling.xt), step=self.step, title=title)
+            for item in itertools.islice(self._closing(), self._finished, None):
+                self._finished += 1
+                yield item
+
+    def _closing(self) -> Iterator[Item]:
+        """What there is to say of the samples."""
+        options, images, nfe = self.config.ddpm, _visible(self.sampling.xt), self.sampling.nfe
+        if options.samples:
+            title = f"Samples after epoch {self.epoch} (nfe {nfe})"
+            yield Pictures(name="samples", images=images[: options.samples], step=self.step, title=title)
+        if self.judge is not None:
+            yield from self.judge(images[: options.evaluate], seed=self.config.seed, step=self.step, nfe=nfe)
+
+    def _denoiser(self, count: int) -> Denoiser:
+        """What samples so many images: by the averaged weights, of every class in turn."""
+        device = self.training.images.device
+        return Denoiser(
+            self.training.averaged,
+            self.schedule,
+            objective=self.config.ddpm.objective,
+            label=torch.arange(count, device=device) % self.classes if self.classes else None,
+            view=self.training.view,
+        )
 
     def _picture_if_due(self) -> Iterator[Pictures]:
         """Every few epochs: samples from the same noise, by DPM-Solver++."""
@@ -144,7 +168,7 @@ class DdpmExperiment:
             return
         self._pictured = self.epoch
         preview = Sampling(
-            self.denoiser,
+            self._denoiser(options.samples),
             solver("dpm++"),
             (options.samples, *self.sampling.xt.shape[1:]),
             steps=min(PREVIEW_STEPS, len(self.schedule)),

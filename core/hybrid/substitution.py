@@ -20,7 +20,7 @@ The default has the published late start, but lets too little of eps through to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 import torch
@@ -35,6 +35,7 @@ from core.dip.skip import SkipNetwork
 from core.errors import UserError
 from core.events import Item, Pictures, State
 from core.images import to_model, to_unit
+from core.quality import Judge
 from core.seeds import derive
 
 INPUT_CHANNELS = 32
@@ -111,18 +112,29 @@ class FittedHourglass:
         self.network = _hourglass(self.options, INPUT_CHANNELS, self.shape, seed).to(self.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.options.lr)
 
-    def _fit(self, xt: Tensor) -> Tensor:
+    def along(self, xt: Tensor, counts: Iterable[int]) -> Iterator[Tensor]:
+        """What stands in for xt after each of these numbers of steps of one fit; they ascend, and 0 is its beginning.
+
+        At most `batch_size` images, which count as fitted once all is taken.
+        """
         if self.options.reading == "fresh":
             self._renew()
-        for _ in range(self.options.steps):
-            with torch.enable_grad():
-                loss = F.mse_loss(self._output(xt), xt)
-            self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
+        done = 0
+        for count in counts:
+            for _ in range(count - done):
+                with torch.enable_grad():
+                    loss = F.mse_loss(self._output(xt), xt)
+                self.optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                self.optimizer.step()
+            done = count
+            with torch.no_grad():
+                yield self._output(xt)
         self.fits += 1
-        with torch.no_grad():
-            return self._output(xt)
+
+    def _fit(self, xt: Tensor) -> Tensor:
+        *_, output = self.along(xt, [self.options.steps])
+        return output
 
     def _output(self, like: Tensor) -> Tensor:
         images = self.network(self.z).reshape(self.batch_size, *like.shape[1:])
@@ -136,7 +148,9 @@ class SubstitutionExperiment(DdpmExperiment):
     there too each xt passes the hourglass first. Adds pictures of xt beside what the network saw instead.
     """
 
-    def __init__(self, config: HybridRun, train: data.ImageSet, device: torch.device | str) -> None:
+    def __init__(
+        self, config: HybridRun, train: data.ImageSet, device: torch.device | str, *, judge: Judge | None = None
+    ) -> None:
         options = config.hybrid
         _, channels, height, width = train.images.shape
         shape, seed = (channels, height, width), derive(config.seed, "hourglass")
@@ -149,16 +163,17 @@ class SubstitutionExperiment(DdpmExperiment):
         self.picture_every = options.picture_every
         self._pictured = 0
         self._shown: dict[str, Tensor] = {}
-        super().__init__(config, train, device, view=self._see)
+        super().__init__(config, train, device, judge=judge, view=self._see)
 
     @classmethod
     def from_config(cls, config: HybridRun, device: torch.device | str) -> Self:  # type: ignore[override]
-        """Raises UserError for data that is missing, too small, or not what the networks take."""
+        """Raises UserError for data that is missing, too small, or not what the networks or the judge take."""
         if config.ddpm.hold_out:
             problem = "The substitution hybrid selects by its training loss, as published, and holds nothing out."
             raise UserError(problem, "Leave ddpm.hold_out out.")
         train, _ = training_images(config.data, hold_out=False)
-        return cls(config, train, device)
+        judge = Judge.of(config.data, train) if config.ddpm.evaluate else None
+        return cls(config, train, device, judge=judge)
 
     def __iter__(self) -> Iterator[Item]:
         yield from self._picture_if_due()

@@ -16,21 +16,21 @@ from core.ddpm.sampling import Sampling
 from core.ddpm.solvers import solver
 from core.ddpm.trained import TrainedModel
 from core.ddpm.unet import UNet
-from core.events import EpochFinished
-from core.images import load_image, to_bytes, to_unit
+from core.events import EpochFinished, SamplesEvaluated
+from core.images import load_image, save_png, to_bytes, to_unit
 from core.runs import EventLog, Run, RunsFolder
 from tui.cli import main
 
 SMALL = {"unet.channels": "8,8", "ddpm.network": "unet", "ddpm.timesteps": 40, "ddpm.objective": "v"}
 
 
-def trained(runs: RunsFolder, classes: int = 0, **settings: Any) -> Run:
+def trained(runs: RunsFolder, classes: int = 0, size: tuple[int, int] = (12, 10), **settings: Any) -> Run:
     """A finished run of a tiny network with random weights."""
     config = configs.build("ddpm", settings=SMALL | {"ddpm.conditional": classes > 0} | settings)
     assert isinstance(config, DdpmRun)
     run = runs.create(config)
     torch.manual_seed(0)
-    network = UNet.for_images((1, 12, 10), config, classes)
+    network = UNet.for_images((1, *size), config, classes)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     checkpoint.save(run.folder / "checkpoints" / "best.safetensors", {}, network)
@@ -79,6 +79,30 @@ def test_the_way_there_can_be_looked_at(tmp_path: Path, runs: RunsFolder) -> Non
     assert load_image(way).shape == (1, 1, 3 * 60 + 4, 10 * 50 + 11)
 
 
+def test_quality_is_told_with_its_protocol_and_the_nearest_images_shown(
+    tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(runs, size=(28, 28), **{"data.dataset": "fashion-mini", "data.train_images": 200})
+    command = ("sample", run.id, "-n", "4", "--steps", "2", "--evaluate", "128", "--grid", tmp_path / "out.png")
+    assert dipddpm(*command) == 0
+    first, *told = capsys.readouterr().out.splitlines()
+    assert first.startswith("128 images in")
+    assert [text.partition(" with 2 NFE (")[0].rpartition(" ")[0] for text in told] == [
+        "Frechet distance",
+        "Kernel distance",
+        "Suspected copies, in pixels",
+        "Suspected copies, in features",
+    ]
+    assert "128 samples of seed 0 against the 500 test images of fashion-mini" in told[0]
+    assert "one of the 200 train images" in told[2]
+    # Sixteen rows of a sample and its two neighbours, twice as large.
+    assert load_image(tmp_path / "out-nearest.png").shape == (1, 1, 16 * 57 + 1, 3 * 57 + 1)
+    assert load_image(tmp_path / "out.png").shape == (1, 1, 2 * 57 + 1, 2 * 57 + 1)
+    assert dipddpm(*command, "--json") == 0
+    values = [event["value"] for event in json.loads(capsys.readouterr().out)["evaluated"]]
+    assert [f"{value:.4g}" for value in values] == [text.partition(" with")[0].split()[-1] for text in told]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -88,6 +112,9 @@ def test_the_way_there_can_be_looked_at(tmp_path: Path, runs: RunsFolder) -> Non
         (["--grid", "nowhere/out.png"], "no folder nowhere"),
         (["--device", "cuda:99"], "no device cuda:99"),
         (["--sampler", "euler"], "euler"),
+        (["--evaluate", "100"], "quality of 100 samples"),
+        (["--evaluate", "200", "--class", "1"], "Samples of one class"),
+        (["--evaluate", "200"], "28x28 grey images"),
     ],
 )
 def test_what_can_not_be_is_refused(
@@ -97,10 +124,13 @@ def test_what_can_not_be_is_refused(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run = trained(runs, classes=3)
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        save_png(tmp_path / "photos" / f"{number}.png", torch.rand(1, 3, 12, 10))
+    run = trained(runs, classes=3, **{"data.dataset": f"folder:{tmp_path / 'photos'}"})
     assert dipddpm("sample", run.id, "--grid", tmp_path / "out.png", *options) == 2
     assert words in capsys.readouterr().err
-    assert list(tmp_path.rglob("*.png")) == []
+    assert list(tmp_path.glob("*.png")) == []
 
 
 def test_models_that_are_not_there_are_refused(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,8 +149,12 @@ def test_show_tells_the_error_by_timestep(runs: RunsFolder, capsys: pytest.Captu
     log = EventLog(run.folder)
     log.append(EpochFinished(epoch=1, step=10, loss=0.1, bands=[1.0] * 10))
     log.append(EpochFinished(epoch=2, step=20, loss=0.05, bands=bands))
+    log.append(
+        SamplesEvaluated(step=20, measure="Frechet distance", value=1.25, samples=500, protocol="as ever", nfe=5)
+    )
     log.close()
     assert dipddpm("show", run.id) == 0
     shown = capsys.readouterr().out
     assert "eps by t           0-3  0.3000" in shown
     assert "                 36-39  0.0001" in shown
+    assert "Frechet distance 1.25 with 5 NFE (as ever)" in shown

@@ -11,7 +11,7 @@ import typer
 from core import config as configs
 from core import launch, plain
 from core.config import DipRun
-from core.events import AnyEvent, EpochFinished
+from core.events import AnyEvent, EpochFinished, SamplesEvaluated
 from core.runs import Glance, RunsFolder, State
 from core.text import printable, printable_json
 from tui.commands.options import Json, RunArgument, RunsDir, find_run
@@ -58,6 +58,9 @@ def show(run: RunArgument, runs_dir: RunsDir = None, json: Json = False) -> None
         print(f"{'':<12} {text}")
     for text in _by_timestep(glance, events):
         print(text)
+    for event in events:
+        if isinstance(event, SamplesEvaluated):
+            print(f"{'':<12} {line(event)}")
     print()
     told = configs.to_toml(glance.config) if glance.config else glance.trouble
     print("\n".join(map(printable, told.rstrip().split("\n"))))

@@ -12,17 +12,21 @@ import msgspec
 import typer
 
 from core import devices
-from core.config.ddpm import SamplerName
+from core.config import DdpmRun
+from core.config.ddpm import LEAST_EVALUATED, SamplerName
 from core.errors import UserError
+from core.events import Pictures, SamplesEvaluated
+from core.runs import Run
 from core.text import printable
 from tui.commands.options import Json, RunArgument, RunsDir, find_run
-from tui.lines import duration
+from tui.lines import duration, line
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from core.ddpm.sampling import Sampling
     from core.ddpm.trained import TrainedModel
+    from core.quality import Judge
 
 
 def sample(
@@ -37,15 +41,23 @@ def sample(
     clip: Annotated[bool, typer.Option("--clip", help="Keep every estimate of the image within range.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    evaluate: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Measure the quality of N samples, too (28x28 grey images).")
+    ] = 0,
     grid: Annotated[Path | None, typer.Option(help="Where to put the picture (else samples.png here).")] = None,
     trajectory: Annotated[Path | None, typer.Option(help="A picture of eight of them on their way, too.")] = None,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
-    """Sample images from the best model of a ddpm run, as one PNG."""
+    """Sample images from the best model of a ddpm run, as one PNG.
+
+    With --evaluate, the Frechet and the kernel distance to the test images, the share of suspected copies, and beside
+    the PNG another one of the nearest training images. The distances compare with each other at the same N only.
+    """
     target = grid or Path("samples.png")
     for path in filter(None, (target, trajectory)):
         _refuse_path(path)
+    _refuse_evaluation(evaluate, label)
     found = find_run(run, runs_dir)
     usable = devices.candidates(device)
 
@@ -55,23 +67,46 @@ def sample(
     from core.ddpm.trained import TrainedModel
 
     model = TrainedModel.of_run(found.folder, devices.resolve(usable[0]))
+    judge = _judge(found) if evaluate else None
+    drawn = max(n, evaluate)
     chosen = solver(sampler, eta=eta, variance=model.options.variance)
-    denoiser = model.denoiser(label=_labels(model, label, n), guidance=guidance, clip=clip)
-    sampling = Sampling(denoiser, chosen, (n, *model.shape), steps=steps, seed=seed, device=model.device)
+    denoiser = model.denoiser(label=_labels(model, label, drawn), guidance=guidance, clip=clip)
+    sampling = Sampling(denoiser, chosen, (drawn, *model.shape), steps=steps, seed=seed, device=model.device)
     if trajectory is not None:
         sampling.keep_every = max(1, len(sampling) // 8)
     began = time.perf_counter()
     _follow(sampling)
     seconds = time.perf_counter() - began
     scale = max(1, 56 // min(model.shape[1:]))
-    images.save_png(target, images.grid(_visible(sampling.xt), scale=scale))
+    visible = _visible(sampling.xt)
+    images.save_png(target, images.grid(visible[:n], scale=scale))
     if trajectory is not None:
         rows = _visible(_on_the_way(sampling))
         images.save_png(trajectory, images.grid(rows, len(sampling.trajectory), scale=scale))
+    told: list[SamplesEvaluated] = []
+    for item in judge(visible[:evaluate], seed=seed, nfe=sampling.nfe) if judge else ():
+        if isinstance(item, Pictures):
+            images.save_png(target.with_stem(f"{target.stem}-nearest"), images.grid(item.images, 3, scale=scale))
+        else:
+            told.append(item)
     if json:
-        print(msgspec.json.encode({"run": found.id, "file": str(target), "images": n, "nfe": sampling.nfe}).decode())
+        record = {"run": found.id, "file": str(target), "images": n, "nfe": sampling.nfe, "evaluated": told}
+        print(msgspec.json.encode(record).decode())
         return
-    print(f"{n} images in {duration(seconds)}, nfe {sampling.nfe}: {printable(str(target))}")
+    print(f"{drawn} images in {duration(seconds)}, nfe {sampling.nfe}: {printable(str(target))}")
+    for event in told:
+        print(line(event))
+
+
+def _judge(run: Run) -> Judge:
+    """Who judges the samples of this run's model."""
+    from core.ddpm.run import training_images
+    from core.quality import Judge
+
+    config = run.config()
+    assert isinstance(config, DdpmRun)
+    training, _ = training_images(config.data, hold_out=config.ddpm.hold_out)
+    return Judge.of(config.data, training)
 
 
 def _labels(model: TrainedModel, label: int | None, count: int) -> Tensor | None:
@@ -113,6 +148,15 @@ def _visible(xt: Tensor) -> Tensor:
     from core.images import to_unit
 
     return to_unit(xt).clamp(0, 1)
+
+
+def _refuse_evaluation(count: int, label: int | None) -> None:
+    if 0 < count < LEAST_EVALUATED:
+        problem = f"The quality of {count} samples can't be measured."
+        raise UserError(problem, f"Give --evaluate {LEAST_EVALUATED} or more; 5,000 are usual.")
+    if count and label is not None:
+        problem = "Samples of one class are not to be compared with images of all of them."
+        raise UserError(problem, "Leave --class out, or --evaluate.")
 
 
 def _refuse_path(path: Path) -> None:

@@ -11,8 +11,8 @@ from core import checkpoint, data
 from core.config import DdpmRun, build
 from core.ddpm.run import DdpmExperiment, training_images
 from core.errors import UserError
-from core.events import BestModel, DataLoaded, EpochFinished, Item, Pictures, Step
-from core.images import to_bytes
+from core.events import BestModel, DataLoaded, EpochFinished, Item, Pictures, SamplesEvaluated, Step
+from core.images import save_png, to_bytes
 
 Plain = Callable[[Item], Any]
 QUICK = {"data.dataset": "fashion-mini", "data.train_images": 6, "ddpm.epochs": 1, "ddpm.batch_size": 4}
@@ -69,6 +69,54 @@ def test_a_run_goes_on_as_if_never_stopped(tmp_path: Path, plain: Plain) -> None
         resumed.load_state_dict(checkpoint.load_state(file))
         assert resumed.step == stopped.step
         assert seen + [plain(item) for item in resumed] == items
+
+
+JUDGED = {
+    "ddpm.network": "unet",
+    "unet.channels": "8,8",
+    "ddpm.samples": 3,
+    "ddpm.evaluate": 128,
+    "ddpm.conditional": True,
+    "ddpm.sampler": "dpm++",
+    "ddpm.sample_steps": 2,
+    "ddpm.sample_every": 1,
+}
+
+
+def test_what_samples_are_worth_is_told_at_the_end() -> None:
+    items = list(experiment(**JUDGED))
+    *_, samples, frechet, kernel, in_pixels, in_features, nearest = items
+    assert isinstance(samples, Pictures)
+    assert isinstance(nearest, Pictures)
+    assert (samples.name, len(samples.images)) == ("samples", 3)
+    assert (nearest.name, nearest.columns) == ("nearest", 3)
+    assert torch.equal(to_bytes(nearest.images[::3][:3]), to_bytes(samples.images))
+    told = [frechet, kernel, in_pixels, in_features]
+    assert all(isinstance(event, SamplesEvaluated) and (event.samples, event.nfe) == (128, 2) for event in told)
+    assert "against the 500 test images of fashion-mini" in frechet.protocol
+    assert "one of the 6 train images of fashion-mini" in in_pixels.protocol
+
+
+@pytest.mark.parametrize("back", [1, 2, 4, 6, 8])
+def test_a_judgement_goes_on_where_it_was_stopped(back: int, tmp_path: Path, plain: Plain) -> None:
+    whole = [plain(item) for item in experiment(**JUDGED)]
+    stopped = experiment(**JUDGED)
+    for _ in zip(range(len(whole) - back), stopped, strict=False):
+        pass
+    checkpoint.save(tmp_path / "last.safetensors", stopped.state_dict(), stopped.network)
+    resumed = experiment(**JUDGED)
+    resumed.load_state_dict(checkpoint.load_state(tmp_path / "last.safetensors"))
+    assert [plain(item) for item in resumed] == whole[-back:]
+
+
+def test_what_can_not_be_judged_is_refused_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="evaluate needs 128 samples at least"):
+        experiment(ddpm__evaluate=127)
+    (tmp_path / "photos").mkdir()
+    for number in range(10):
+        save_png(tmp_path / "photos" / f"{number}.png", torch.rand(1, 3, 16, 16))
+    with pytest.raises(UserError, match="28x28 grey images"):
+        experiment(**JUDGED | {"data.dataset": f"folder:{tmp_path / 'photos'}", "ddpm.conditional": False})
 
 
 def test_without_samples_a_run_ends_with_the_training() -> None:
@@ -133,13 +181,13 @@ def test_samples_along_the_way_come_from_the_same_noise_and_the_averaged_weights
     progress = [item for item in items if isinstance(item, Pictures) and item.name == "progress"]
     assert [item.numbered for item in progress] == [True, True]
     assert not torch.equal(progress[0].images, progress[1].images)
-    assert run.denoiser.network is run.training.averaged
+    assert run.sampling.denoiser.network is run.training.averaged
     assert run.training.averaged is not run.network
     best = [item for item in items if isinstance(item, BestModel)]
     assert all(item.network is run.training.averaged and item.measure == "held_out" for item in best)
     assert run.sampling.nfe == 4
-    assert run.denoiser.label is not None
-    assert run.denoiser.label.tolist() == [0, 1, 2]
+    assert run.sampling.denoiser.label is not None
+    assert run.sampling.denoiser.label.tolist() == [0, 1, 2]
 
 
 def test_more_images_than_there_are_is_refused() -> None:
@@ -148,8 +196,6 @@ def test_more_images_than_there_are_is_refused() -> None:
 
 
 def test_images_that_the_network_does_not_take_are_refused(tmp_path: Path) -> None:
-    from core.images import save_png
-
     for name in ("a", "b"):
         save_png(tmp_path / f"{name}.png", torch.rand(3, 32, 32))
     with pytest.raises(UserError, match="28x28 grey"):
