@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from core import registry
 from core.config.dip import DipConfig
 from core.degrade import Degradation
+from core.dip.priors import Priors
 from core.dip.stop import Discrepancy, HeldOut, Look, MovingVariance, Never, Rule, Stopping
 from core.errors import UserError
 from core.events import State
@@ -22,6 +21,8 @@ CHECK_EVERY = 10
 """Iterations between two good states that a fit can go back to."""
 WARM_UP = 9
 """The running average covers about the last tenth of the iterations, until that is more than its weight allows."""
+REST_SHARE = 1 / 8
+"""Of the images still fitted; when as many have stopped, the others are worth a smaller network."""
 
 Penalty: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """From outputs (n, C, H, W) and their places in the batch, int64 (n,), to what is added to each one's loss, (n,)."""
@@ -65,20 +66,19 @@ class PriorBatch:
         # Drawn on the CPU, so that every device starts from the same point.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "network"))
-            network = registry.network(options.network).for_images(shape, options, count)
-            self.z = 0.1 * torch.rand(1, options.input_channels, *network.input_size(*shape[1:])).to(device)
+            self.priors = Priors(shape, options, count, device)
+            size = self.priors.network.input_size(*shape[1:])  # type: ignore[operator]
+            self.z = 0.1 * torch.rand(1, options.input_channels, *size).to(device)
             drawn = torch.rand(y.shape[1:]) < options.held_out if options.stop == "held-out" else torch.zeros(1) > 0
         hidden = drawn if hidden is None else hidden
-        self.network: nn.Module = network.to(device)
         self.generator = torch.Generator(device).manual_seed(derive(seed, "fit"))
-        fused = device.type in {"cpu", "cuda"}
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=options.lr, fused=fused)
 
         measured = degradation.operator.measured(y)
         self.hidden = measured * hidden.to(device)
         self.fitted = measured - self.hidden
         self.penalty = penalty
-        self.places = torch.arange(count, device=device)
+        self.operator = degradation.operator
+        """That of the images still fitted."""
         self.power = 1 if degradation.noise.kind == "salt-and-pepper" else 2
         full = torch.Size((count, *shape))
         self.restored = torch.zeros(full, device=device)
@@ -90,55 +90,84 @@ class PriorBatch:
         self.peak_at = torch.zeros(count, dtype=torch.long, device=device)
         self.step = 0
         self.good_loss = torch.full((count,), torch.inf, device=device)
-        self.good: list[Tensor] = []
         self.backtracked = torch.zeros(count, dtype=torch.long, device=device)
         """The iteration of each image's last way back, (B,); 0: none."""
 
     def __len__(self) -> int:
         return len(self.y)
 
+    @property
+    def network(self) -> nn.Module:
+        """Of the images still fitted."""
+        return self.priors.network
+
+    @property
+    def places(self) -> Tensor:
+        """Of the images still fitted, int64 (n,)."""
+        return self.stopping.places
+
     def start_from(self, other: PriorBatch) -> None:
         """Begin where another fit of these images with this seed has come to; all images must still be in it.
 
         Its networks and the optimiser's moments are taken over; its average of outputs and its stop are not.
         """
-        self.network.load_state_dict(other.network.state_dict())
-        self.optimizer.load_state_dict(copy.deepcopy(other.optimizer.state_dict()))
+        self.priors.start_from(other.priors)
 
     def advance(self) -> None:
         """One iteration. Nothing is read from the device."""
         options = self.options
         noise = torch.randn(self.z.shape, generator=self.generator, device=self.z.device)
         output = self.network(self.z + options.input_noise * noise)
-        self.loss = self._error(output, self.fitted, self.power)
-        aim = self.loss if self.penalty is None else self.loss + self.penalty(output, self.places)
-        self.optimizer.zero_grad()
-        aim.sum().backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        loss = self._error(output, self.fitted, self.power)
+        self.priors.descend(loss if self.penalty is None else loss + self.penalty(output, self.places))
         self.step += 1
         with torch.no_grad():
             if options.sgld:
-                self._shake()
-            self._observe(output.detach())
+                self.priors.shake(options.sgld * options.lr, self.generator)
+            self._observe(output.detach(), loss.detach())
             if options.backtrack and self.step % CHECK_EVERY == 0:
-                self._go_back_or_save()
+                self._go_back_or_note(loss.detach())
 
-    def _observe(self, output: Tensor) -> None:
+    def rest(self) -> None:
+        """Leave out the images that have stopped, once they are an eighth of those fitted: a smaller network goes on.
+
+        What is told of them stays as it was when they were left out. The others are fitted as they would have been
+        (up to rounding). Waits for the device.
+        """
+        going = self.stopping.decided[self.places] == 0
+        stopped = len(going) - int(going.sum())
+        if REST_SHARE * len(going) <= stopped < len(going):
+            self._keep(going.nonzero().flatten())
+
+    def _keep(self, rows: Tensor) -> None:
+        """Go on with these rows of those that are fitted."""
+        self.priors.keep(rows)
+        self.stopping.keep(rows)
+        self.good_loss = self.good_loss[rows]
+        self.operator = self.degradation.operator.select(self.places.tolist())
+
+    def _told(self, before: Tensor, now: Tensor) -> Tensor:
+        """What is told of all images, (B, ...), with the new rows of those still fitted."""
+        return before.index_copy(0, self.places, now)
+
+    def _observe(self, output: Tensor, loss: Tensor) -> None:
         before = self.step - 1
-        self.loss, self.output = self.loss.detach(), output
         weight = min(self.options.average, before / (before + WARM_UP))
-        self.restored = output if weight == 0 else torch.lerp(output, self.restored, weight)
+        restored = output if weight == 0 else torch.lerp(output, self.restored[self.places], weight)
+        self.loss, self.output = self._told(self.loss, loss), self._told(self.output, output)
+        self.restored = self._told(self.restored, restored)
         if self.truth is not None:
             now = psnr(self.restored, self.truth)
             better = now > self.peak
             self.peak = torch.where(better, now, self.peak)
             self.peak_at = torch.where(better, self.step, self.peak_at)
-        hidden = self._error(self.restored, self.hidden, self.power) if self.options.stop == "held-out" else None
-        self.stopping.update(self.step, Look(output, self.restored, self.loss, hidden))
+        hidden = self._error(restored, self.hidden, self.power) if self.options.stop == "held-out" else None
+        self.stopping.update(self.step, Look(output, restored, loss, hidden))
 
     def _error(self, images: Tensor, where: Tensor, power: int) -> Tensor:
-        """Mean of |A x - y|^power over some of the measured values, (B,)."""
-        difference = (self.degradation.operator.A(images) - self.y) * where
+        """Mean of |A x - y|^power over some of the measured values, (n,)."""
+        where = where[self.places]
+        difference = (self.operator.A(images) - self.y[self.places]) * where
         error = difference.square() if power == 2 else difference.abs()
         return error.flatten(1).sum(1) / where.flatten(1).sum(1)
 
@@ -159,58 +188,36 @@ class PriorBatch:
             raise UserError(problem, "Give the task a sigma, or use dip.stop=variance or held-out.")
         return Discrepancy(options.discrepancy * expected)
 
-    def _shake(self) -> None:
-        """Langevin noise, alike for all priors, as everything random is."""
-        std = self.options.sgld * self.options.lr
-        for weight in self.network.parameters():
-            if weight.ndim == 4:
-                one = torch.randn(
-                    len(weight) // len(self), *weight.shape[1:], generator=self.generator, device=weight.device
-                )
-                weight.add_(one.repeat(len(self), 1, 1, 1), alpha=std)
-
-    def _rows(self) -> list[Tensor]:
-        """All that is fitted, and the optimiser's moments, each with a row for every prior."""
-        parameters = list(self.network.parameters())
-        moments = [self.optimizer.state[p][key] for p in parameters for key in ("exp_avg", "exp_avg_sq")]
-        return [tensor.view(len(self), -1) for tensor in (*parameters, *moments)]
-
-    def _go_back_or_save(self) -> None:
-        """Take back the images whose fit fell, or that are no longer finite; note where the others are.
-
-        The optimiser's count of steps, which all images share, goes on.
-        """
+    def _go_back_or_note(self, loss: Tensor) -> None:
+        """Take back the images whose fit fell, or that are no longer finite."""
         allowed = self.good_loss * 10 ** (self.options.backtrack * self.power / 20)
-        fell = ~(self.loss <= allowed)
-        self.good = self.good or [now.clone() for now in self._rows()]
-        for now, good in zip(self._rows(), self.good, strict=True):
-            now.copy_(torch.where(fell.view(-1, 1), good, now))
-            good.copy_(now)
-        self.good_loss = torch.where(fell, self.good_loss, self.loss)
-        self.backtracked = torch.where(fell, self.step, self.backtracked)
+        fell = ~(loss <= allowed)
+        self.priors.note_or_go_back(fell)
+        self.good_loss = torch.where(fell, self.good_loss, loss)
+        self.backtracked = self._told(self.backtracked, torch.where(fell, self.step, self.backtracked[self.places]))
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs; valid between two iterations."""
         return {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "priors": self.priors.state_dict(),
             "generator": self.generator.get_state(),
             "stopping": self.stopping.state_dict(),
             "step": self.step,
-            "good": self.good,
             **{name: getattr(self, name) for name in _KEPT},
         }
 
     def load_state_dict(self, state: State) -> None:
         """Go on from where `state_dict` was called, with the same measurements and options."""
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        going = state["stopping"]["places"].to(self.y.device)
+        if len(going) < len(self.places):
+            self._keep(going)
+        self.priors.load_state_dict(state["priors"])
         self.generator.set_state(state["generator"].cpu())
         self.stopping.load_state_dict(state["stopping"])
-        self.step, self.good = state["step"], [good.clone() for good in state["good"]]
+        self.step = state["step"]
         for name in _KEPT:
             setattr(self, name, state[name])
 
 
 _KEPT = ("restored", "loss", "output", "peak", "peak_at", "good_loss", "backtracked")
-"""What else is remembered from one iteration to the next, a row for each image."""
+"""What else is remembered from one iteration to the next."""

@@ -21,7 +21,8 @@ class DipFit:
     `places` says where each batch's images stand in the order that events and results use. Yields a `Step` for every
     iteration (on an accelerator, for every look), `EarlyStopped`, a `Message` for each way back, `PsnrMeasured` (SSIM
     is that of the restoration), pictures of the restorations so far, and at the end `StopsCompared`. Ends after
-    `iterations`, or when every image has stopped, unless `run_on`.
+    `iterations`, or when every image has stopped, unless `run_on`; until then, images that have stopped are left out
+    as they come to be a good share, and what is told of them no longer changes.
 
     Raises UserError when the fit of an image is no longer finite.
     """
@@ -55,10 +56,14 @@ class DipFit:
                 yield item
             if self.finished:
                 return
+            going = [batch for batch in self.batches if self.run_on or not batch.stopping.over]
             for _ in range(min(self.stride, self.iterations - self.step)):
-                for batch in self.batches:
+                for batch in going:
                     batch.advance()
                 self.step += 1
+            if not self.run_on:
+                for batch in going:
+                    batch.rest()
             self._told = 0
 
     @property
@@ -66,7 +71,7 @@ class DipFit:
         """Whether there is no iteration left to do."""
         if self.step >= self.iterations:
             return True
-        return not self.run_on and all(bool((batch.stopping.decided > 0).all()) for batch in self.batches)
+        return not self.run_on and all(batch.stopping.over for batch in self.batches)
 
     @property
     def restored(self) -> list[Tensor]:

@@ -39,6 +39,10 @@ class Rule(ABC):
     def score(self, look: Look) -> Tensor:
         """(B,), lower is better; at 0 an image stops at once, at infinity there is no score yet."""
 
+    def keep(self, rows: Tensor) -> None:
+        """Score only these rows of the images from now on, int64 (n,)."""
+        del rows
+
     def state_dict(self) -> dict[str, Any]:
         """What the rule remembers of earlier iterations."""
         return {}
@@ -77,6 +81,10 @@ class MovingVariance(Rule):
             return torch.full_like(look.residual, torch.inf)
         variance = self.squares / window - (self.sum / window).square()
         return variance.flatten(1).mean(1).to(look.residual.dtype)
+
+    def keep(self, rows: Tensor) -> None:
+        """Remember what was of these images."""
+        self.ring, self.sum, self.squares = self.ring[:, rows], self.sum[rows], self.squares[rows]
 
     def state_dict(self) -> dict[str, Any]:
         """The window and its sums, so that rounding goes on as it would have."""
@@ -117,6 +125,10 @@ class Discrepancy(Rule):
         """The residual's excess over the expected one, 0 when there is none."""
         return (look.residual / self.expected - 1).clamp(min=0)
 
+    def keep(self, rows: Tensor) -> None:
+        """Expect the residuals of these images."""
+        self.expected = self.expected[rows]
+
 
 class Never(Rule):
     """Every iteration is better than the one before: the last one is returned."""
@@ -144,7 +156,8 @@ class Stopping:
     """The restoration at the best score so far of each image, until that score has stood for `patience` iterations.
 
     `at` (B,) is the iteration of `restored` (B, C, H, W); `decided` (B,) is the iteration at which an image stopped,
-    0 while it hasn't. What comes after that leaves both as they are.
+    0 while it hasn't. What comes after that leaves both as they are. A stopped image can be left out of what comes
+    (`keep`); `places` int64 (n,) says which images the next look is at.
     """
 
     def __init__(self, rule: Rule, shape: torch.Size, patience: int, device: torch.device | str) -> None:
@@ -154,26 +167,38 @@ class Stopping:
         self.at = torch.zeros(shape[:1], dtype=torch.long, device=device)
         self.decided = torch.zeros(shape[:1], dtype=torch.long, device=device)
         self.restored = torch.zeros(shape, device=device)
+        self.places = torch.arange(shape[0], device=device)
+
+    @property
+    def over(self) -> bool:
+        """Whether every image has stopped."""
+        return bool((self.decided > 0).all())
+
+    def keep(self, rows: Tensor) -> None:
+        """Look only at these rows of the images looked at so far, from now on; all others must have stopped."""
+        self.places = self.places[rows]
+        self.rule.keep(rows)
 
     def update(self, step: int, look: Look) -> None:
         """Take iteration `step` (from 1 on) into account."""
-        score = self.rule.score(look).nan_to_num(nan=torch.inf)
+        score = self.best.index_copy(0, self.places, self.rule.score(look).nan_to_num(nan=torch.inf))
+        restored = self.restored.index_copy(0, self.places, look.restored)
         going = self.decided == 0
         # Until the first score there is the image of the moment.
         better = going & ((score < self.best) | self.best.isinf())
         self.best = torch.where(better, score, self.best)
         self.at = torch.where(better, step, self.at)
-        self.restored = torch.where(better.view(-1, 1, 1, 1), look.restored, self.restored)
+        self.restored = torch.where(better.view(-1, 1, 1, 1), restored, self.restored)
         over = (self.best <= 0) | (step - self.at >= self.patience)
         self.decided = torch.where(going & over, step, self.decided)
 
     def state_dict(self) -> dict[str, Any]:
         """The best so far, and what the rule remembers."""
         tensors = {"best": self.best, "at": self.at, "decided": self.decided, "restored": self.restored}
-        return {**tensors, "rule": self.rule.state_dict()}
+        return {**tensors, "places": self.places, "rule": self.rule.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
-        """The inverse of `state_dict`."""
+        """The inverse of `state_dict`, once what it doesn't look at is left out."""
         self.best, self.at = state["best"], state["at"]
         self.decided, self.restored = state["decided"], state["restored"]
         self.rule.load_state_dict(state["rule"])

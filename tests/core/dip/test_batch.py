@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -31,13 +30,6 @@ def batch(
     truth = TRUTH[places].to(torch.get_default_dtype())
     y, degradation = degrade(parse_task(task), truth, places)
     return PriorBatch(y, degradation, chosen, SHAPE, seed=seed, truth=truth if known else None)
-
-
-@pytest.fixture
-def double() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.usefixtures("double")
@@ -115,7 +107,7 @@ def test_the_average_is_that_of_its_definition() -> None:
 
 
 def weights_of(fit: PriorBatch, image: int) -> list[Tensor]:
-    return [row[image].clone() for row in fit._rows()]
+    return [row[image].clone() for row in fit.priors.rows()]
 
 
 def test_only_the_image_whose_fit_fell_goes_back() -> None:
@@ -125,7 +117,7 @@ def test_only_the_image_whose_fit_fell_goes_back() -> None:
         fit.advance()
     good = weights_of(fit, 1)
     with torch.no_grad():
-        for row in fit._rows():
+        for row in fit.priors.rows():
             row[1] += 3.0
     for _ in range(9):
         fit.advance()
@@ -145,7 +137,7 @@ def test_an_image_that_is_no_longer_finite_goes_back_too() -> None:
     for _ in range(10):
         fit.advance()
     with torch.no_grad():
-        fit._rows()[0][2] = torch.nan
+        fit.priors.rows()[0][2] = torch.nan
     for _ in range(10):
         fit.advance()
     assert fit.backtracked.tolist() == [0, 0, 20]
@@ -219,3 +211,99 @@ def test_a_fit_goes_on_from_where_another_has_come_to() -> None:
         assert torch.equal(first.output, second.output)
     assert second.step == 3
     assert not torch.equal(first.restored, second.restored)
+
+
+def rested(chosen: DipConfig, steps: int, task: str = "denoise") -> PriorBatch:
+    """A batch of three whose middle image rests from the fifth iteration on."""
+    fit = batch(chosen, task)
+    for _ in range(4):
+        fit.advance()
+    fit.stopping.decided[1] = fit.step
+    fit.rest()
+    for _ in range(steps - 4):
+        fit.advance()
+    return fit
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("network", ["skip", "decoder"])
+@pytest.mark.parametrize(
+    ("task", "stop"),
+    [("denoise", "variance"), ("denoise", "discrepancy"), ("inpaint:missing=0.5,sigma=5", "held-out")],
+)
+def test_images_go_on_alike_when_another_rests(network: str, task: str, stop: str) -> None:
+    """Weights, moments, z, what a fall would go back to and what the rule remembers go on as if nothing had been."""
+    chosen = options(network=network, stop=stop, sgld=0.5, patience=90)
+    fit, whole = rested(chosen, 24, task), batch(chosen, task)
+    for _ in range(24):
+        whole.advance()
+    assert fit.places.tolist() == [0, 2]
+    assert (
+        sum(p.numel() for p in fit.network.parameters()) * 3 == sum(p.numel() for p in whole.network.parameters()) * 2
+    )
+    for name in ("restored", "output", "loss", "peak"):
+        assert torch.allclose(getattr(fit, name)[[0, 2]], getattr(whole, name)[[0, 2]], atol=1e-9)
+    assert torch.allclose(fit.stopping.restored[[0, 2]], whole.stopping.restored[[0, 2]], atol=1e-9)
+    assert torch.allclose(fit.stopping.best[[0, 2]], whole.stopping.best[[0, 2]], rtol=1e-6)
+    assert torch.equal(fit.stopping.at[[0, 2]], whole.stopping.at[[0, 2]])
+    for mine, its in zip(fit.priors.good, whole.priors.good, strict=True):
+        assert torch.allclose(mine, its[[0, 2]], atol=1e-9)
+
+
+def test_what_is_told_of_an_image_at_rest_stays() -> None:
+    early, late = rested(SMALL, 4), rested(SMALL, 24)
+    for name in ("restored", "output", "loss", "peak", "peak_at", "backtracked"):
+        assert torch.equal(getattr(early, name)[1], getattr(late, name)[1])
+        assert not torch.equal(getattr(early, name)[0], getattr(late, name)[0]) or name == "backtracked"
+    assert torch.equal(early.stopping.restored[1], late.stopping.restored[1])
+
+
+def test_an_image_at_rest_is_not_told_of_as_gone_back() -> None:
+    fit = rested(options(backtrack=5.0), 12)
+    fit.good_loss[1] = 1e-9
+    for _ in range(8):
+        fit.advance()
+    assert fit.backtracked.tolist() == [0, 0, 20]
+
+
+def test_it_goes_on_bit_for_bit_with_images_at_rest() -> None:
+    chosen = options(sgld=0.5, backtrack=0.5)
+    whole, first, second = rested(chosen, 25), rested(chosen, 13), batch(chosen)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for _ in range(12):
+        second.advance()
+    assert second.places.tolist() == [0, 2]
+    assert torch.equal(second.restored, whole.restored)
+    assert torch.equal(second.stopping.restored, whole.stopping.restored)
+    assert torch.equal(second.backtracked, whole.backtracked)
+
+
+def test_the_penalty_is_told_which_images_are_left() -> None:
+    seen: list[list[int]] = []
+
+    def watch(outputs: Tensor, places: Tensor) -> Tensor:
+        seen.append(places.tolist())
+        return 0 * outputs.flatten(1).mean(1)
+
+    fit = batch(SMALL)
+    fit.penalty = watch
+    fit.advance()
+    fit.stopping.decided[0] = 1
+    fit.rest()
+    fit.advance()
+    assert seen == [[0, 1, 2], [1, 2]]
+
+
+def test_few_that_have_stopped_among_many_are_no_reason_to_begin_a_smaller_network() -> None:
+    y, degradation = degrade(parse_task("denoise"), TRUTH[[0] * 17], range(17))
+    fit = PriorBatch(y, degradation, SMALL, SHAPE)
+    fit.stopping.decided[:2] = 1
+    fit.rest()
+    assert len(fit.priors) == 17
+    fit.stopping.decided[2] = 1
+    fit.rest()
+    assert len(fit.priors) == 14
+    fit.stopping.decided[:] = 1
+    fit.rest()
+    assert len(fit.priors) == 14
+    assert fit.stopping.over

@@ -85,6 +85,17 @@ def test_it_ends_when_every_image_has_stopped_unless_it_runs_on() -> None:
     assert long.step == 40
 
 
+@pytest.mark.usefixtures("double")
+def test_what_has_stopped_is_left_out_and_its_result_is_that_of_a_fit_that_runs_on() -> None:
+    short, long = (fit(iterations=60, patience=6, lr=0.05, run_on=run_on) for run_on in (False, True))
+    told, beyond = ({item.image: item for item in made if isinstance(item, EarlyStopped)} for made in (short, long))
+    assert {image: event.at for image, event in told.items()} == {image: event.at for image, event in beyond.items()}
+    for mine, its in zip(short.restored, long.restored, strict=True):
+        assert torch.allclose(mine, its, atol=1e-6)
+    assert [len(batch.places) for batch in short.batches] == [1, 1]
+    assert [len(batch.places) for batch in long.batches] == [2, 1]
+
+
 def test_without_the_truth_there_are_no_figures_that_need_it() -> None:
     events = list(fit(known=False))
     assert not [event for event in events if isinstance(event, PsnrMeasured | StopsCompared)]
