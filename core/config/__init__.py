@@ -16,12 +16,16 @@ from core.config.run import (
     DataConfig,
     DdpmRun,
     DipRun,
+    ExplanationRun,
     HybridRun,
     ImagesConfig,
+    PriorConfig,
     RunConfig,
+    StudyRun,
     experiment_path,
 )
 from core.config.section import Field, Section
+from core.config.study import ExplanationConfig, StudyConfig
 from core.config.tasks import TASKS, Deblur, Denoise, Inpaint, Superres, Task, TaskOptions, format_task, parse_task
 from core.config.unet import UNetConfig
 
@@ -39,13 +43,18 @@ __all__ = [
     "Denoise",
     "DipConfig",
     "DipRun",
+    "ExplanationConfig",
+    "ExplanationRun",
     "Field",
     "HybridOptions",
     "HybridRun",
     "ImagesConfig",
     "Inpaint",
+    "PriorConfig",
     "RunConfig",
     "Section",
+    "StudyConfig",
+    "StudyRun",
     "Substitution",
     "Superres",
     "Task",

@@ -10,6 +10,7 @@ from core.config.ddpm import DdpmConfig
 from core.config.dip import DipConfig
 from core.config.hybrid import HybridMethod, Substitution
 from core.config.section import Section
+from core.config.study import ExplanationConfig, StudyConfig
 from core.config.tasks import Denoise, Task
 from core.config.unet import UNetConfig
 
@@ -53,6 +54,18 @@ class ImagesConfig(Section, frozen=True):
     def _ranges(self) -> list[range]:
         ends = (part.partition("-") for part in self.indices.split(","))
         return [range(int(first), int(last or first) + 1) for first, _, last in ends]
+
+
+class PriorConfig(Section, frozen=True):
+    """The trained diffusion model that a hybrid builds on."""
+
+    run: Annotated[
+        str,
+        Meta(
+            description="the run whose best model is the prior: its folder, or reference for the one that ships with "
+            "the program; empty: train one first, as ddpm says"
+        ),
+    ] = "reference"
 
 
 class RunConfig(Section, tag_field="kind", frozen=True):
@@ -117,8 +130,9 @@ class DdpmRun(RunConfig, tag="ddpm", frozen=True):
 
 
 class HybridRun(RunConfig, tag="hybrid", frozen=True):
-    """Combine the two."""
+    """Combine the two: train a prior or take one, and restore degraded images with it and a method."""
 
+    prior: PriorConfig = PriorConfig()
     images: ImagesConfig = ImagesConfig()
     task: Task = Denoise()
     dip: DipConfig = DipConfig()
@@ -131,9 +145,48 @@ class HybridRun(RunConfig, tag="hybrid", frozen=True):
         """The way in which the two are combined."""
         return str(type(self.hybrid).__struct_config__.tag)
 
+    @property
+    def trains(self) -> bool:
+        """Whether it begins by training a network on the data set."""
+        return self.hybrid.needs_prior and not (self.prior.run and self.hybrid.restorer)
 
-AnyRun: TypeAlias = DipRun | DdpmRun | HybridRun
-KINDS: dict[str, type[RunConfig]] = {"dip": DipRun, "ddpm": DdpmRun, "hybrid": HybridRun}
+
+class ExplanationRun(RunConfig, tag="explanation", frozen=True):
+    """Measure why the published hybrid failed."""
+
+    experiment: ClassVar[str] = "core.study.explanation:ExplanationExperiment"
+
+    data: DataConfig = DataConfig(dataset="fashion-mini")
+    explanation: ExplanationConfig = ExplanationConfig()
+
+    @property
+    def method(self) -> str:
+        """The hybrid that it explains."""
+        return "substitution"
+
+
+class StudyRun(RunConfig, tag="study", frozen=True):
+    """Carry the published study out, as runs of their own, and report it beside the published numbers."""
+
+    experiment: ClassVar[str] = "core.study.run:StudyExperiment"
+
+    study: StudyConfig = StudyConfig()
+    explanation: ExplanationConfig = ExplanationConfig()
+
+    @property
+    def method(self) -> str:
+        """Whether the published settings are used as they are."""
+        return "published" if self.study == StudyConfig(full=self.study.full) else "shortened"
+
+
+AnyRun: TypeAlias = DipRun | DdpmRun | HybridRun | ExplanationRun | StudyRun
+KINDS: dict[str, type[RunConfig]] = {
+    "dip": DipRun,
+    "ddpm": DdpmRun,
+    "hybrid": HybridRun,
+    "explanation": ExplanationRun,
+    "study": StudyRun,
+}
 
 
 def experiment_path(config: RunConfig) -> str:

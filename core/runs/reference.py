@@ -10,3 +10,8 @@ NAME = "reference"
 """The word that names the trained prior among them wherever a run is asked for."""
 PRIOR = "20261123-131021-ddpm-0fc3"
 """Our U-Net, 20 epochs of FashionMNIST with the preset cpu."""
+
+
+def prior_folder(run: str) -> Path:
+    """The folder of the run that a config names as its prior: a path, or `reference`."""
+    return FOLDER / PRIOR if run == NAME else Path(run)

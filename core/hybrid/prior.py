@@ -1,0 +1,33 @@
+"""The trained prior of a hybrid: taken out of another run, and the same one for as long as the run lasts."""
+
+from __future__ import annotations
+
+import torch
+
+from core import checkpoint
+from core.ddpm.trained import TrainedModel
+from core.errors import UserError
+from core.events import PriorLoaded
+from core.runs import reference
+
+
+def load_prior(run: str, device: torch.device | str) -> tuple[TrainedModel, PriorLoaded]:
+    """The best model of a run of kind ddpm, named as in `prior.run`, and the event that says which it is.
+
+    Raises UserError for a run that is not there, of another kind, or without a best model.
+    """
+    folder = reference.prior_folder(run)
+    if not folder.is_dir():
+        raise UserError(f"The run of the prior is not there: {folder}.", "Give another one with --from.")
+    model = TrainedModel.of_run(folder, device)
+    digest = checkpoint.digest(folder / "checkpoints" / "best.safetensors")
+    return model, PriorLoaded(
+        run=folder.name, sha256=digest, parameters=sum(p.numel() for p in model.network.parameters())
+    )
+
+
+def refuse_another(before: str, now: PriorLoaded) -> None:
+    """Raise UserError where a run that is resumed finds another model than the one of this hash."""
+    if before != now.sha256:
+        problem = f"The best model of {now.run} is not the one that this run began with."
+        raise UserError(problem, "Start the run anew; a prior should have finished its training.")

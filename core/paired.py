@@ -1,0 +1,51 @@
+"""Differences between two methods on the same images, and how sure they are. Loads no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+CONFIDENCE = 0.95
+
+
+class Interval(NamedTuple):
+    """A mean and the bounds that hold the true one 95 times of 100."""
+
+    mean: float
+    lower: float
+    upper: float
+
+    def __str__(self) -> str:
+        """As a table has it: the mean with its sign, then the bounds."""
+        return f"{self.mean:+.2f} [{self.lower:+.2f}, {self.upper:+.2f}]"
+
+
+def interval(differences: Sequence[float]) -> Interval:
+    """Student's t interval for the mean of differences that are independent; unbounded for a single one."""
+    return pooled([differences])
+
+
+def pooled(strata: Sequence[Sequence[float]]) -> Interval:
+    """The mean over strata (sets of images) of the mean within each, every stratum weighing alike.
+
+    The bounds are those of Welch's t with Satterthwaite's degrees of freedom, (sum v)^2 / sum(v^2 / (n - 1)), v being
+    the squared standard error of a stratum's mean; for a single stratum this is Student's.
+    """
+    from scipy.special import stdtrit
+
+    means = [sum(values) / len(values) for values in strata]
+    mean = sum(means) / len(means)
+    if any(len(values) < 2 for values in strata):
+        return Interval(mean, -math.inf, math.inf)
+    errors = [_variance(values, m) / len(values) / len(strata) ** 2 for values, m in zip(strata, means, strict=True)]
+    total = sum(errors)
+    if total == 0:
+        return Interval(mean, mean, mean)
+    freedom = total**2 / sum(e**2 / (len(values) - 1) for e, values in zip(errors, strata, strict=True))
+    reach = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(total)
+    return Interval(mean, mean - reach, mean + reach)
+
+
+def _variance(values: Sequence[float], mean: float) -> float:
+    return sum((value - mean) ** 2 for value in values) / (len(values) - 1)

@@ -1,0 +1,83 @@
+"""The board: who is compared with whom, on which images, and how sure that is."""
+
+from __future__ import annotations
+
+from scipy import stats
+
+from core.events import RestorationScored
+from core.scores import Scoreboard
+
+HYBRID = "substitution"
+
+
+def score(method: str, psnr: list[float], *, of: str = "", task: str = "denoise", seed: int = 0) -> RestorationScored:
+    return RestorationScored(task=task, set="glyphs", method=method, psnr=psnr, budget_of=of, seed=seed, seconds=2.0)
+
+
+def test_the_better_parent_is_that_of_the_cell_whatever_form_it_has() -> None:
+    board = Scoreboard(
+        [
+            score(HYBRID, [21.0, 23.5]),
+            score("dip-mean", [20.0, 22.0], of=HYBRID),
+            score("ddpm-mean", [19.0, 20.0], of=HYBRID),
+            score("posterior-mean", [22.0, 21.0]),
+            score("ddnm-100", [40.0, 40.0]),
+            score("dip-mean", [30.0, 30.0], of="another"),
+        ]
+    )
+    (cell,) = board.cells.values()
+    assert cell.better_parent(HYBRID) is cell.rows["posterior-mean", ""]
+    assert cell.differences(HYBRID) == [-1.0, 2.5]
+    assert cell.differences(HYBRID, "DIP") == [1.0, 1.5]
+    assert board.hybrids == [HYBRID]
+
+
+def test_an_image_counts_once_however_often_it_was_degraded() -> None:
+    seeds = [
+        (
+            score(HYBRID, [20.0 + seed, 24.0, 19.0], seed=seed),
+            score("dip-mean", [20.0, 22.0, 20.0], of=HYBRID, seed=seed),
+        )
+        for seed in range(3)
+    ]
+    board = Scoreboard([event for pair in seeds for event in pair])
+    (cell,) = board.cells.values()
+    oracle = stats.ttest_rel([21.0, 24.0, 19.0], [20.0, 22.0, 20.0]).confidence_interval(0.95)
+    gain = cell.gain(HYBRID)
+    assert gain is not None
+    assert (round(gain.lower, 6), round(gain.upper, 6)) == (round(oracle.low, 6), round(oracle.high, 6))
+
+
+def test_means_over_cells_take_an_image_of_several_tasks_as_one_observation() -> None:
+    events = []
+    for task, ours in (
+        ("inpaint:missing=0.7", [21.0, 22.0]),
+        ("inpaint:missing=0.5", [23.0, 22.0]),
+        ("denoise", [9.0, 9.0]),
+    ):
+        events += [score(HYBRID, ours, task=task), score("dip-mean", [20.0, 20.0], of=HYBRID, task=task)]
+    board = Scoreboard(events)
+    groups = board.groups()
+    assert {name: len(cells) for name, cells in groups.items()} == {"inpainting": 2, "all": 3}
+    gain = board.gain(HYBRID, groups["inpainting"])
+    assert gain is not None
+    assert gain == (2.0, 2.0, 2.0)
+
+
+def test_what_was_scored_again_after_a_resume_counts_once() -> None:
+    board = Scoreboard([score("dip", [1.0]), score("dip", [3.0])])
+    (cell,) = board.cells.values()
+    assert cell.rows["dip", ""].psnr == [3.0]
+
+
+def test_the_table_tells_the_gain_and_leaves_out_what_nobody_measured() -> None:
+    board = Scoreboard([score(HYBRID, [21.0, 21.0]), score("dip-mean", [20.0, 20.5], of=HYBRID)])
+    head, cell, ours, theirs = board.table()
+    assert cell[0] == "denoise on glyphs"
+    assert (ours[0].strip(), ours[1], ours[3]) == (HYBRID, "21.00", "")
+    assert ours[-1].startswith("+0.75 [")
+    assert theirs[0].strip() == f"dip-mean ({HYBRID})"
+    assert len(head) == len(theirs)
+    assert board.verdicts()[0].startswith(
+        f"{HYBRID}, denoise on glyphs: 21.00 dB; the better parent in as long, dip-mean"
+    )
