@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[1]
+REFERENCE = "core/assets/reference-runs/"
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,7 @@ def test_only_what_belongs_is_in_it(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"core", "tui"}
     assert "core/py.typed" in names
     assert any(name.startswith("core/assets/fashion-mini/") for name in names)
+    assert [name for name in names if name.startswith(REFERENCE) and name.endswith("/checkpoints/best.safetensors")]
     assert not [name for name in names if name.endswith((".pyc", ".tmp"))]
 
 
@@ -49,5 +51,7 @@ def test_it_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
     listed = {line.split()[0]: line for line in dipddpm("data").splitlines() if line and ":" not in line.split()[0]}
     assert "here" in listed["fashion-mini"]
     assert str(place) in listed["fashion-mini"], "it is the wheel's own, not the checkout's"
+    assert str(place / REFERENCE) in dipddpm("show", "reference"), "and so is the trained prior"
+    assert "reference" in dipddpm("ls")
     assert 'kind = "hybrid"' in dipddpm("run", "hybrid", "--preset", "quick", "--dry-run")
     assert list(elsewhere.iterdir()) == []
