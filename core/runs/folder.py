@@ -165,26 +165,24 @@ class RunsFolder:
     def find(self, wanted: str) -> Run:
         """The run of an id, a unique prefix of one, the digits at its end, `last` or `reference`, the shipped prior.
 
-        Raises UserError for none or several.
+        A reference run is meant where none of this place is. Raises UserError for none or several.
         """
         if wanted == reference.NAME:
             return Run(reference.FOLDER / reference.PRIOR)
         own = self.runs()
-        everything = [*own, *self.references()]
-        if not own and (wanted == "last" or not everything):
-            raise UserError(f"There are no runs in {self.root}.", "Start one with: dipddpm run hybrid --preset quick")
-        if wanted == "last":
+        if own and wanted == "last":
             return own[0]
-        exact = [run for run in everything if run.id == wanted]
-        matches = exact or [run for run in everything if run.id.startswith(wanted) or run.id.endswith(f"-{wanted}")]
-        if len(matches) == 1:
-            return matches[0]
-        if matches:
-            some = ", ".join(run.id for run in matches[:3])
-            raise UserError(f"{len(matches)} runs match {wanted!r}: {some}.", "Give more of the id.")
-        raise UserError(
-            f"There is no run {wanted!r} in {self.root}.", f"The latest is {everything[0].id}; see dipddpm ls."
-        )
+        for runs in (own, self.references()):
+            exact = [run for run in runs if run.id == wanted]
+            matches = exact or [run for run in runs if run.id.startswith(wanted) or run.id.endswith(f"-{wanted}")]
+            if len(matches) == 1:
+                return matches[0]
+            if matches:
+                some = ", ".join(run.id for run in matches[:3])
+                raise UserError(f"{len(matches)} runs match {wanted!r}: {some}.", "Give more of the id.")
+        if not own:
+            raise UserError(f"There are no runs in {self.root}.", "Start one with: dipddpm run hybrid --preset quick")
+        raise UserError(f"There is no run {wanted!r} in {self.root}.", f"The latest is {own[0].id}; see dipddpm ls.")
 
 
 def _runs_in(place: Path) -> list[Run]:
