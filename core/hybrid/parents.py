@@ -1,0 +1,182 @@
+"""DIP and the diffusion model each by itself: what a hybrid has to beat, on the same ground and in the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor
+
+from core.config.dip import DipConfig
+from core.ddpm.restoration import Restoration
+from core.ddpm.trained import TrainedModel
+from core.degrade import CircularBlur, Degradation, Identity, SaltAndPepper
+from core.degrade.estimate import with_noise_level
+from core.dip.batch import PriorBatch
+from core.dip.fit import DipFit
+from core.dip.memory import images_that_fit
+from core.events import EarlyStopped, Item, State, Step
+from core.hybrid.restorer import Case
+from core.seeds import derive
+
+
+class DipRestorer:
+    """The mean of `restarts` DIP fits, each of other random weights and each stopped without the truth.
+
+    The errors of fits differ, so their mean is better than any of them (Ulyanov et al. 2018, section 4). While a fit is
+    at work, `images` are the mean of those before it; of the first, what it has come to.
+    """
+
+    def __init__(self, case: Case, dip: DipConfig, *, restarts: int = 1) -> None:
+        """Raises UserError for a stopping rule that can't work with this noise."""
+        self.case = case
+        self.dip = dip
+        self.restarts = restarts
+        self.sum = torch.zeros(case.shape, device=case.y.device)
+        self.done = 0
+        """Fits that have come to their end."""
+        self.before = 0
+        """Iterations of all of these."""
+        self.fit = self._begin()
+
+    def __len__(self) -> int:
+        return self.restarts * self.dip.iterations
+
+    def __iter__(self) -> Iterator[Item]:
+        while self.done < self.restarts:
+            for item in self.fit:
+                counted = isinstance(item, Step | EarlyStopped)
+                yield msgspec.structs.replace(item, step=self.before + item.step) if counted else item
+            self.sum += torch.stack(self.fit.restored)
+            self.before += self.fit.step
+            self.done += 1
+            if self.done < self.restarts:
+                self.fit = self._begin()
+
+    @property
+    def images(self) -> Tensor:
+        """(N, C, H, W), in [0, 1]."""
+        return self.sum / self.done if self.done else torch.stack(self.fit.restored)
+
+    @property
+    def nfe(self) -> int:
+        """None: there is no trained network."""
+        return 0
+
+    @property
+    def iterations(self) -> int:
+        """Of all fits together."""
+        return self.before + (self.fit.step if self.done < self.restarts else 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs; valid between two items."""
+        groups = [list(places) for places in self.fit.places]
+        own = {"sum": self.sum, "done": self.done, "before": self.before}
+        return {**own, "groups": groups, "fit": self.fit.state_dict()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from where `state_dict` was called, in its groups: another day another number of images may fit."""
+        self.sum, self.done, self.before = state["sum"].clone(), state["done"], state["before"]
+        self.fit = self._begin(state["groups"])
+        self.fit.load_state_dict(state["fit"])
+
+    def _begin(self, groups: list[list[int]] | None = None) -> DipFit:
+        case, shape = self.case, self.case.shape
+        if groups is None:
+            most = self.dip.batch or images_that_fit(self.dip, shape[1:], case.y.device)
+            groups = [list(range(i, min(i + most, shape[0]))) for i in range(0, shape[0], most)]
+        # The fit that has ended last is kept, so that a resume finds it.
+        seed = derive(case.seed, f"restart {min(self.done, self.restarts - 1)}")
+        batches = [
+            PriorBatch(case.y[places], case.degradation.select(places), self.dip, shape[1:], seed=seed)
+            for places in groups
+        ]
+        return DipFit(
+            batches, groups, iterations=self.dip.iterations, measure_every=self.dip.measure_every, run_on=False
+        )
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """A way of restoring with a trained network: a method of `core.ddpm.restoration.METHODS` and its steps."""
+
+    method: str
+    steps: int
+
+
+def diffusion_for(degradation: Degradation) -> Diffusion:
+    """What serves a task best: chosen by the PSNR of the mean of eight samples of training images of FashionMNIST.
+
+    Noise alone, but for impulses, needs a single step. Of DDNM+ and DiffPIR in 20, 50 and 100 steps, the 100 steps of
+    DDNM+ were best at deblurring by 2.8 dB, those of DiffPIR at super-resolution and impulses by 0.2 and 0.1 dB; at
+    inpainting the two were even.
+    """
+    if isinstance(degradation.operator, Identity) and not isinstance(degradation.noise, SaltAndPepper):
+        return Diffusion("posterior-mean", 1)
+    return Diffusion("ddnm" if isinstance(degradation.operator, CircularBlur) else "diffpir", 100)
+
+
+class DdpmRestorer:
+    """The mean of `samples` restorations by a trained network, by the method that serves the task unless one is given.
+
+    Where the noise level isn't told, it is estimated from the measurements.
+    """
+
+    def __init__(
+        self,
+        case: Case,
+        prior: TrainedModel,
+        *,
+        method: str = "",
+        steps: int = 0,
+        samples: int = 1,
+    ) -> None:
+        """`method` "" and `steps` 0 leave the choice to `diffusion_for`.
+
+        Raises UserError for a method that doesn't serve the task, and for more steps than there are timesteps.
+        """
+        degradation = with_noise_level(case.y, case.degradation)
+        best = diffusion_for(degradation)
+        steps = min(steps or best.steps, len(prior.schedule))
+        self.restoration = Restoration(
+            method or best.method,
+            prior.denoiser(),
+            case.y,
+            degradation,
+            case.shape,
+            steps=steps,
+            samples=samples,
+            seed=derive(case.seed, "diffusion"),
+        )
+
+    def __len__(self) -> int:
+        return len(self.restoration)
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.restoration)
+
+    @property
+    def images(self) -> Tensor:
+        """(N, C, H, W), in [0, 1] but not clipped."""
+        return self.restoration.images
+
+    @property
+    def nfe(self) -> int:
+        """All samples together."""
+        return self.restoration.nfe
+
+    @property
+    def iterations(self) -> int:
+        """None: there is no untrained network."""
+        return 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs but the trained network; valid between two items."""
+        return self.restoration.state_dict()
+
+    def load_state_dict(self, state: State) -> None:
+        """The inverse of `state_dict`."""
+        self.restoration.load_state_dict(state)
