@@ -30,8 +30,8 @@ app.command()(history.watch)
 app.command()(history.stop)
 app.command()(history.resume)
 app.command()(sample)
-app.command()(bench.bench)
 app.add_typer(data.app, name="data")
+app.add_typer(bench.app, name="bench")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,20 +1,41 @@
-"""`dipddpm bench`: what the program itself costs on this machine."""
+"""`dipddpm bench`: what the program costs here, what samples are worth at which cost, how fast networks learn."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import msgspec
+import typer
 
-from core import bench as benchmarks
+from core import devices, files
+from core.config import DdpmRun
+from core.config.ddpm import LEAST_EVALUATED, SamplerName
+from core.errors import UserError, suggest
+from core.runs import Run
+from core.text import printable
 from tui.commands.history import print_table
-from tui.commands.options import Json
+from tui.commands.options import Json, RunArgument, RunsDir, find_run
+
+if TYPE_CHECKING:
+    from core.data import ImageSet
 
 COMMAND = [sys.executable, "-P", "-c", "from tui.cli import main; main()"]
 
+app = typer.Typer(help="Measurements of the program, of samples, and of trainings.", invoke_without_command=True)
 
-def bench(json: Json = False) -> None:
+Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Where to put the numbers (JSON) and the picture (PNG).")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+
+
+@app.callback()
+def program(context: typer.Context, json: Json = False) -> None:
     """Measure start-up times and the cost of the event log, each beside what it is compared with."""
+    if context.invoked_subcommand is not None:
+        return
+    from core.bench import program as benchmarks
+
     rows = [*benchmarks.start_up(COMMAND), *benchmarks.event_log()]
     if json:
         print(msgspec.json.format(msgspec.json.encode(rows)).decode())
@@ -22,3 +43,160 @@ def bench(json: Json = False) -> None:
     table = [("WHAT", "MEDIAN", "SPREAD", "RATIO", "AGAINST")]
     table += [(r.name, f"{r.seconds:.3f} s", f"±{r.spread:.3f}", f"{r.ratio:.3f}", r.against) for r in rows]
     print_table(list(table))
+
+
+@app.command()
+def quality(
+    run: RunArgument = "reference",
+    *,
+    nfe: Annotated[
+        str, typer.Option(help="Evaluations of the network for each image, of each setting.")
+    ] = "5,10,20,50",
+    samplers: Annotated[str, typer.Option(help="Samplers, parted by commas.")] = ",".join(get_args(SamplerName)),
+    n: Annotated[int, typer.Option("--n", "-n", min=LEAST_EVALUATED, help="Samples of each setting.")] = 1000,
+    seeds: Annotated[int, typer.Option(min=1, help="Times that each is drawn anew; above 100 NFE only once.")] = 3,
+    out: Out = Path("quality"),
+    device: Device = "auto",
+    runs_dir: RunsDir = None,
+) -> None:
+    """How good a model's samples are against what they cost: Frechet and kernel distance by sampler and NFE.
+
+    What stands in the folder already is not drawn again, so a table can be made in parts. The spread is the standard
+    deviation over the seeds; Heun's steps cost two evaluations each, the last one. Needs a model of 28x28 grey images.
+    """
+    chosen = _samplers(samplers)
+    budgets = _budgets(nfe)
+    found = find_run(run, runs_dir)
+    usable = devices.candidates(device)
+
+    from core import checkpoint, plots
+    from core.bench import quality as bench
+    from core.ddpm.trained import TrainedModel
+
+    model = TrainedModel.of_run(found.folder, devices.resolve(usable[0]))
+    digest = checkpoint.digest(found.folder / "checkpoints" / "best.safetensors")
+    numbers, picture = out / "quality.json", out / "quality.png"
+    kept = bench.load(numbers, digest, n)
+    todo = bench.draws(
+        model, _test_images(_ddpm(found)), samplers=chosen, nfe=budgets, samples=n, seeds=seeds, known=list(kept)
+    )
+    _make(out)
+    for draw in todo:
+        kept.append(draw)
+        bench.save(numbers, digest, n, kept)
+        print(f"{draw.sampler}, {draw.nfe} NFE, seed {draw.seed}: {draw.frechet:.4f}", file=sys.stderr)
+    settings = bench.settings(kept)
+    plots.save(bench.plot(settings, n), picture)
+    base = bench.longest_ancestral(settings)
+    against = "" if base is None else f"OF ANCESTRAL, {base.nfe}"
+    table = [("SAMPLER", "NFE", "SEEDS", "FRECHET", "", "KERNEL", "", "SECONDS", against)]
+    for s in settings:
+        frechet, kernel = (f"{s.frechet:.4f}", f"±{s.frechet_std:.4f}"), (f"{s.kernel:.5f}", f"±{s.kernel_std:.5f}")
+        share = "" if base is None else f"{s.frechet / base.frechet:.3f}"
+        table.append((s.sampler, str(s.nfe), str(s.seeds), *frechet, *kernel, f"{s.seconds:.1f}", share))
+    print_table(list(table))
+    print(kept[0].protocol)
+    print(printable(str(picture)))
+
+
+@app.command()
+def learning(
+    run: RunArgument,
+    against: Annotated[str, typer.Argument(metavar="BASELINE", help="The run that it is compared with.")],
+    *,
+    model: Annotated[
+        list[str], typer.Option(metavar="EPOCH=FILE", help="The baseline's model after an epoch; may be repeated.")
+    ],
+    images: Annotated[int, typer.Option(min=128, help="Images that the speed of training is measured on.")] = 1536,
+    repeats: Annotated[int, typer.Option(min=1, help="Times that it is measured, in turn.")] = 5,
+    out: Out = Path("learning"),
+    device: Device = "auto",
+    runs_dir: RunsDir = None,
+) -> None:
+    """In what share of the time a run's network reaches the held-out loss that a baseline has after some epochs.
+
+    Both are measured on the same held-out images with the same noise; a baseline that was trained on these, too, has
+    the advantage. The speeds of both networks are measured here and now, in turn.
+    """
+    ours, theirs = find_run(run, runs_dir), find_run(against, runs_dir)
+    usable = devices.candidates(device)
+
+    from core import plots
+    from core.bench import learning as bench
+
+    place = devices.resolve(usable[0])
+    configs = {_title(each): _ddpm(each) for each in (theirs, ours)}
+    if len(configs) == 1:
+        raise UserError("Both runs are of the same network.", "Give runs of two, or name them differently.")
+    baseline, network = configs
+    curves = {
+        baseline: bench.measured(configs[baseline], _models(model), place),
+        network: bench.logged(ours),
+    }
+    speeds = bench.seconds_per_image(configs, images=images, repeats=repeats, device=place)
+    seconds = {name: bench.seconds_per_epoch(configs[name], speeds[name]) for name in configs}
+    ratio = seconds[network] / seconds[baseline]
+    rows = bench.overtaken(curves[network], curves[baseline], ratio)
+    _make(out)
+    record = {"seconds_per_epoch": seconds, "ratio": ratio, "curves": curves, "overtaken": rows}
+    files.replace(out / "learning.json", msgspec.json.format(msgspec.json.encode(record)))
+    plots.save(bench.plot(curves, seconds), out / "learning.png")
+    table = [(f"EPOCHS OF {baseline.upper()}", "LOSS", f"EPOCHS OF {network.upper()}", "SHARE OF THE TIME")]
+    for row in rows:
+        never = ("never", "") if row.epochs is None else (f"{row.epochs:.2f}", f"{row.share:.3f}")
+        table.append((str(row.epoch), f"{row.loss:.5f}", *never))
+    print_table(list(table))
+    print(f"An epoch of {network} takes {ratio:.3f} of the time of one of {baseline}.")
+    print(printable(str(out / "learning.png")))
+
+
+def _test_images(config: DdpmRun) -> ImageSet:
+    from core import data
+
+    root = Path(config.data.directory).expanduser() if config.data.directory else None
+    return data.load(config.data.dataset, "test", root=root)
+
+
+def _samplers(text: str) -> list[SamplerName]:
+    known = get_args(SamplerName)
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in known:
+            raise UserError(f"There is no sampler named {printable(name)!r}.", suggest(name, known))
+    return cast(list[SamplerName], names)
+
+
+def _budgets(text: str) -> list[int]:
+    budgets = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) for part in budgets):
+        raise UserError(f"{printable(text)!r} is no list of evaluations.", "Write it as 5,10,20,50.")
+    return [int(part) for part in budgets]
+
+
+def _models(given: list[str]) -> dict[int, Path]:
+    models = {}
+    for text in given:
+        epoch, _, file = text.partition("=")
+        if not (epoch.isdecimal() and int(epoch) and file):
+            raise UserError(f"{printable(text)!r} names no model after an epoch.", "Write it as 5=FILE.")
+        models[int(epoch)] = Path(file).expanduser()
+    return models
+
+
+def _ddpm(run: Run) -> DdpmRun:
+    config = run.config()
+    if not isinstance(config, DdpmRun):
+        raise UserError(f"{run.id} is a run of kind {config.kind}.", "Give runs of kind ddpm; dipddpm ls shows them.")
+    return config
+
+
+def _title(run: Run) -> str:
+    """What a table and a picture call the run: its network."""
+    return _ddpm(run).method
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{printable(str(folder))} can't be made: {error.strerror}.", "Choose another --out.") from None

@@ -1,0 +1,156 @@
+"""Our fit against the code that came with the paper (Ulyanov et al., CVPR 2018), which you have to bring along.
+
+Both restore the same measurements, the original at the settings of its denoising notebook but for the number of scales,
+which small images limit to three. Seconds are those of the processor, so that what else the machine does counts less.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from core.config import DipRun
+from core.dip.run import DipExperiment
+from core.errors import UserError
+from core.events import StopsCompared
+from core.metrics import psnr
+from core.seeds import derive
+
+Build = Callable[..., nn.Module]
+SCALES = 3
+INPUT_CHANNELS = 32
+INPUT_NOISE = 1 / 30
+LR = 0.01
+AVERAGE = 0.99
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """What both reached, in dB and in seconds for all images; the original takes them one after the other."""
+
+    images: int
+    fitted: int
+    """Images that the original was given; its seconds are those of these, for as many as there are."""
+    milliseconds: float
+    """Of an iteration of the original, on one image."""
+    best: float
+    """The mean over its images of PSNR, of the average of its outputs, where that is highest."""
+    best_at: int
+    original_seconds: float
+    """To its best."""
+    psnr: float
+    """Ours at the truth-free stops, on the images that the original was given."""
+    psnr_of_all: float
+    seconds: float
+    """Ours, of all images, until the last one has stopped."""
+    spread: float
+    """Half the range of ours."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times our seconds fit into the original's."""
+        return self.original_seconds / self.seconds
+
+
+def load(folder: Path) -> Build:
+    """The function that makes a network of the original, from a checkout of github.com/DmitryUlyanov/deep-image-prior.
+
+    Its code is run. Raises UserError where there is none.
+    """
+    file = folder / "models" / "__init__.py"
+    if not file.is_file():
+        problem = f"{folder} holds no code of the original."
+        raise UserError(problem, "Give a checkout of github.com/DmitryUlyanov/deep-image-prior.")
+    spec = importlib.util.spec_from_file_location(
+        "deep_image_prior", file, submodule_search_locations=[str(file.parent)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module: ModuleType = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its files import each other
+    spec.loader.exec_module(module)
+    build: Build = module.get_net
+    return build
+
+
+def compare(build: Build, config: DipRun, fitted: int, iterations: int) -> Comparison:
+    """Restore the config's images by our fit, the first ones of them by the original, and all by ours once more."""
+    ours = [_ours(config)]
+    experiment = _experiment(config)
+    batch = experiment.fit.batches[0]
+    assert batch.truth is not None
+    curves, seconds = [], 0.0
+    for place in range(fitted):
+        curve, taken = _fit(build, batch.y[[place]], batch.truth[[place]], iterations, derive(config.seed, "original"))
+        curves.append(curve)
+        seconds += taken
+    ours.append(_ours(config))
+    (told, _), times = ours[0], [taken for _, taken in ours]
+    mean = torch.stack(curves).mean(0)
+    best, at = mean.max(0)
+    each = seconds / (fitted * iterations)
+    count = len(experiment.images)
+    return Comparison(
+        images=count,
+        fitted=fitted,
+        milliseconds=1000 * each,
+        best=best.item(),
+        best_at=int(at) + 1,
+        original_seconds=each * (int(at) + 1) * count,
+        psnr=statistics.mean(told.psnr[:fitted]),
+        psnr_of_all=statistics.mean(told.psnr),
+        seconds=statistics.mean(times),
+        spread=(max(times) - min(times)) / 2,
+    )
+
+
+def _experiment(config: DipRun) -> DipExperiment:
+    # All pictures and looks but the last are left out; they cost time, and the original has none.
+    dip = msgspec.structs.replace(config.dip, picture_every=0, measure_every=config.dip.iterations)
+    return DipExperiment.from_config(msgspec.structs.replace(config, dip=dip), "cpu")
+
+
+def _ours(config: DipRun) -> tuple[StopsCompared, float]:
+    experiment = _experiment(config)
+    began = time.process_time()
+    items = list(experiment.fit)
+    seconds = time.process_time() - began
+    (told,) = [item for item in items if isinstance(item, StopsCompared)]
+    return told, seconds
+
+
+def _fit(build: Build, y: Tensor, truth: Tensor, iterations: int, seed: int) -> tuple[Tensor, float]:
+    """PSNR of the average of outputs after each iteration, and the seconds of all of them."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build(
+            INPUT_CHANNELS,
+            "skip",
+            "reflection",
+            upsample_mode="bilinear",
+            n_channels=y.shape[1],
+            num_scales=SCALES,
+        )
+        z = 0.1 * torch.rand(1, INPUT_CHANNELS, *y.shape[2:])
+        optimizer = torch.optim.Adam(network.parameters(), lr=LR)
+        curve, seconds = [], 0.0
+        average: Tensor | None = None
+        for _ in range(iterations):
+            began = time.process_time()
+            output = network(z + INPUT_NOISE * torch.randn_like(z))
+            optimizer.zero_grad()
+            nn.functional.mse_loss(output, y).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            now = output.detach()
+            average = now if average is None else AVERAGE * average + (1 - AVERAGE) * now
+            seconds += time.process_time() - began
+            curve.append(psnr(average, truth)[0])
+    return torch.stack(curve), seconds
