@@ -1,0 +1,1 @@
+"""The published study, reproduced end to end, and why its hybrid failed."""
