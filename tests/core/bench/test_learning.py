@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core import checkpoint
+from core.bench.learning import (
+    Learned,
+    logged,
+    measured,
+    overtaken,
+    plot,
+    reached,
+    seconds_per_epoch,
+    seconds_per_image,
+)
+from core.config import DdpmRun
+from core.ddpm.run import DdpmExperiment
+from core.errors import UserError
+from core.events import BestModel, EpochFinished
+from core.runs import EventLog, Run
+
+CURVE = [Learned(1, 0.4), Learned(2, 0.2), Learned(4, 0.1)]
+
+
+def test_a_point_between_two_epochs_is_interpolated_in_log_loss() -> None:
+    assert reached(CURVE, 0.2) == 2
+    assert reached(CURVE, 0.1 * 2**0.5) == pytest.approx(3)
+    assert reached(CURVE, 0.5) == 1, "before the first point nobody measured"
+    assert reached(CURVE, 0.09) is None
+
+
+@given(epoch=st.floats(1, 4))
+def test_the_line_between_points_is_found_again(epoch: float) -> None:
+    loss = 0.4 * 2.0 ** (1 - epoch) if epoch <= 2 else 0.2 * 2.0 ** ((2 - epoch) / 2)
+    assert reached(CURVE, loss) == pytest.approx(epoch)
+
+
+def test_a_curve_overtakes_itself_in_the_share_that_an_epoch_takes() -> None:
+    rows = overtaken(CURVE, [*CURVE, Learned(8, 0.05)], ratio=0.5)
+    assert [row.share for row in rows] == [0.5, 0.5, 0.5, None]
+    assert [row.epochs for row in rows] == [1, 2, 4, None]
+    (curve,) = plot({"ours": CURVE}, {"ours": 30.0}).curves
+    assert (curve.x, curve.y) == ([0.5, 1.0, 2.0], [0.4, 0.2, 0.1])
+
+
+def test_checkpoints_are_measured_as_the_run_measures_itself(tiny: Callable[..., DdpmRun], tmp_path: Path) -> None:
+    config = tiny(ddpm__hold_out=True, ddpm__epochs=2, data__train_images=64)
+    experiment = DdpmExperiment.from_config(config, "cpu")
+    models, told = {}, {}
+    for item in experiment:
+        if isinstance(item, BestModel):
+            models[item.epoch] = tmp_path / f"{item.epoch}.safetensors"
+            checkpoint.save(models[item.epoch], {}, item.network)
+        elif isinstance(item, EpochFinished):
+            told[item.epoch] = item.held_out
+    assert models
+    assert measured(config, models) == [Learned(epoch, told[epoch]) for epoch in sorted(models)]
+
+
+def test_a_run_tells_its_own_curve(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    for epoch in (1, 2):
+        log.append(EpochFinished(epoch=epoch, step=epoch, loss=1.0, held_out=1 / epoch))
+    log.close()
+    assert logged(Run(tmp_path)) == [Learned(1, 1.0), Learned(2, 0.5)]
+
+
+def test_a_run_that_holds_nothing_out_is_refused(finished: Run) -> None:
+    with pytest.raises(UserError, match="no held-out loss"):
+        logged(finished)
+
+
+def test_an_epoch_takes_as_long_as_its_images(tiny: Callable[..., DdpmRun]) -> None:
+    speeds = seconds_per_image({"tiny": tiny()}, images=128, repeats=1)
+    assert speeds["tiny"] > 0
+    assert seconds_per_epoch(tiny(), 0.5) == 128

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from core import config as configs
+from core import data
+from core.bench import quality
+from core.bench.quality import Draw, draws, longest_ancestral, settings, steps_for
+from core.config import DdpmRun
+from core.ddpm.sampling import Sampling
+from core.ddpm.schedule import Schedule
+from core.ddpm.solvers import Ddim
+from core.ddpm.trained import TrainedModel
+from core.ddpm.unet import UNet
+from core.errors import UserError
+from core.images import to_unit
+from core.quality import evaluate
+
+
+@pytest.fixture(scope="module")
+def test_images() -> data.ImageSet:
+    return data.load("fashion-mini", "test")
+
+
+@pytest.fixture(scope="module")
+def model() -> TrainedModel:
+    """A tiny network of random weights."""
+    config = configs.build("ddpm", settings={"ddpm.network": "unet", "unet.channels": "8", "ddpm.timesteps": 12})
+    assert isinstance(config, DdpmRun)
+    torch.manual_seed(0)
+    network = UNet.for_images((1, 28, 28), config).eval()
+    return TrainedModel(network, Schedule.from_config(config.ddpm), config.ddpm, torch.device("cpu"))
+
+
+def draw(**values: object) -> Draw:
+    given = {"sampler": "ddim", "steps": 5, "nfe": 5, "samples": 128, "seed": 0, "frechet": 1.0, "kernel": 0.1}
+    return msgspec.convert({**given, "seconds": 1.0, "protocol": "", **values}, Draw)
+
+
+def test_every_setting_is_drawn_at_its_cost(model: TrainedModel, test_images: data.ImageSet) -> None:
+    found = list(draws(model, test_images, samplers=["ddim", "heun"], nfe=[6, 3], samples=128, seeds=2))
+    assert [(d.sampler, d.steps, d.nfe, d.seed) for d in found] == [
+        ("ddim", 3, 3, 0),
+        ("ddim", 3, 3, 1),
+        ("heun", 2, 3, 0),
+        ("heun", 2, 3, 1),
+        ("ddim", 6, 6, 0),
+        ("ddim", 6, 6, 1),
+        ("heun", 3, 5, 0),
+        ("heun", 3, 5, 1),
+    ]
+    sampling = Sampling(model.denoiser(), Ddim(), (128, 1, 28, 28), steps=3, seed=1)
+    list(sampling)
+    frechet, kernel = evaluate(to_unit(sampling.xt), test_images, seed=1)
+    assert (found[1].frechet, found[1].kernel, found[1].protocol) == (frechet.value, kernel.value, frechet.protocol)
+
+
+def test_what_is_known_is_not_drawn_again(model: TrainedModel, test_images: data.ImageSet) -> None:
+    known = [draw(steps=2, seed=0), draw(steps=2, seed=1), draw(steps=2, seed=2, samples=200)]
+    todo = draws(model, test_images, samplers=["ddim"], nfe=[2], samples=128, seeds=3, known=known)
+    assert [(d.seed, d.samples) for d in todo] == [(2, 128)]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "nfe", "steps"), [("ddim", 5, 5), ("heun", 5, 3), ("heun", 20, 10), ("heun", 1, 1), ("dpm++", 50, 30)]
+)
+def test_steps_take_at_most_the_evaluations_asked_for(sampler: str, nfe: int, steps: int) -> None:
+    assert steps_for(sampler, nfe, timesteps=30) == steps  # type: ignore[arg-type]
+
+
+def test_draws_are_put_together_by_sampler_and_cost() -> None:
+    drawn = [draw(seed=seed, frechet=value) for seed, value in enumerate((1.0, 2.0, 6.0))]
+    drawn += [draw(sampler="ancestral", nfe=nfe, frechet=nfe / 100) for nfe in (50, 1000)]
+    found = settings(reversed(drawn))
+    assert [(s.sampler, s.nfe, s.seeds) for s in found] == [
+        ("ancestral", 50, 1),
+        ("ancestral", 1000, 1),
+        ("ddim", 5, 3),
+    ]
+    assert (found[2].frechet, found[2].frechet_std) == pytest.approx((3.0, 7.0**0.5))
+    assert found[0].frechet_std == 0
+    assert longest_ancestral(found) == found[1]
+    assert longest_ancestral(found[2:]) is None
+    shown = quality.plot(found, 128)
+    assert [(curve.name, list(curve.x)) for curve in shown.curves] == [("ancestral", [50, 1000]), ("ddim", [5])]
+    assert shown.levels == {"ancestral, 1000 NFE": 10.0}
+
+
+def test_a_file_of_another_model_is_not_mixed_in(tmp_path: Path) -> None:
+    path = tmp_path / "quality.json"
+    assert quality.load(path, "abc", 128) == []
+    quality.save(path, "abc", 128, [draw()])
+    assert quality.load(path, "abc", 128) == [draw()]
+    for model, samples in (("abd", 128), ("abc", 500)):
+        with pytest.raises(UserError, match="draws of another model, or of 128 samples"):
+            quality.load(path, model, samples)
+    path.write_text("{}")
+    with pytest.raises(UserError, match="can't be read"):
+        quality.load(path, "abc", 128)
