@@ -10,11 +10,13 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 from textual.pilot import Pilot
 
 from core import config, events
-from core.runs import EventLog, Run, life
+from core.runs import EventLog, Run, RunsFolder, life
+from tui.cli import main
 from tui.console import Console
 from tui.model.series import RunSeries
 from tui.screens.main import MainScreen
@@ -172,3 +174,29 @@ class Driver:
 
 
 Opener = Callable[..., AbstractAsyncContextManager[Driver]]
+
+
+def trained(runs: RunsFolder, classes: int = 0, size: tuple[int, int] = (12, 10), **settings: Any) -> Run:
+    """A run with a best model: a tiny network with random weights."""
+    import torch
+
+    from core import checkpoint
+    from core.ddpm.unet import UNet
+
+    small = {"unet.channels": "8,8", "ddpm.network": "unet", "ddpm.timesteps": 40, "ddpm.objective": "v"}
+    asked = config.build("ddpm", settings=small | {"ddpm.conditional": classes > 0} | settings)
+    assert isinstance(asked, config.DdpmRun)
+    run = runs.create(asked)
+    torch.manual_seed(0)
+    network = UNet.for_images((1, *size), asked, classes)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    checkpoint.save(run.folder / "checkpoints" / "best.safetensors", {}, network)
+    return run
+
+
+def dipddpm(*arguments: str | Path) -> int:
+    """The exit code of a command, carried out in this process."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return int(ended.value.code or 0)

@@ -9,14 +9,7 @@ import pytest
 
 from core.images import load_image
 from core.runs import Run, RunsFolder
-from tests.tui.driving import Maker, Opener
-from tui.cli import main
-
-
-def dipddpm(*arguments: str | Path) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    return int(ended.value.code or 0)
+from tests.tui.driving import Maker, Opener, dipddpm
 
 
 def test_it_is_listed_after_ones_own_runs_and_marked(

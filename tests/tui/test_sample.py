@@ -4,43 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from core import checkpoint
 from core import config as configs
-from core.config import DdpmRun
 from core.ddpm.sampling import Sampling
 from core.ddpm.solvers import solver
 from core.ddpm.trained import TrainedModel
-from core.ddpm.unet import UNet
 from core.events import EpochFinished, SamplesEvaluated
 from core.images import load_image, save_png, to_bytes, to_unit
-from core.runs import EventLog, Run, RunsFolder
-from tui.cli import main
-
-SMALL = {"unet.channels": "8,8", "ddpm.network": "unet", "ddpm.timesteps": 40, "ddpm.objective": "v"}
-
-
-def trained(runs: RunsFolder, classes: int = 0, size: tuple[int, int] = (12, 10), **settings: Any) -> Run:
-    """A finished run of a tiny network with random weights."""
-    config = configs.build("ddpm", settings=SMALL | {"ddpm.conditional": classes > 0} | settings)
-    assert isinstance(config, DdpmRun)
-    run = runs.create(config)
-    torch.manual_seed(0)
-    network = UNet.for_images((1, *size), config, classes)
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    checkpoint.save(run.folder / "checkpoints" / "best.safetensors", {}, network)
-    return run
-
-
-def dipddpm(*arguments: str | Path) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    return int(ended.value.code or 0)
+from core.runs import EventLog, RunsFolder
+from tests.tui.driving import dipddpm, trained
 
 
 def test_the_picture_holds_the_samples_of_the_best_model(
