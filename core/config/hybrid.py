@@ -47,6 +47,44 @@ class Substitution(HybridOptions, tag="substitution", frozen=True):
     ] = 5
 
 
-HybridMethod: TypeAlias = Substitution
-HYBRIDS: dict[str, type[HybridOptions]] = {"substitution": Substitution}
+class Guided(HybridOptions, tag="guided", frozen=True):
+    """DIP regularised by the diffusion prior: its output is drawn to what the network makes of it, noised."""
+
+    summary: ClassVar[str] = "DIP drawn to what the diffusion network makes of its output"
+    restorer: ClassVar[str] = "core.hybrid.guided:GuidedRestorer"
+
+    weight: Annotated[float, Meta(ge=0, description="w of the pull, beside a data error of weight 1; 0: plain DIP")] = (
+        0.1
+    )
+    start: Annotated[PositiveFloat, Meta(description="noise on the output at first, in 8-bit grey levels")] = 150.0
+    floor: Annotated[
+        PositiveFloat,
+        Meta(description="noise on the output in the end, in 8-bit grey levels, never less than the measurement has"),
+    ] = 25.0
+    fall: Annotated[Positive, Meta(description="iterations in which the noise falls from start to floor")] = 300
+    every: Annotated[Positive, Meta(description="iterations between two evaluations of the diffusion network")] = 4
+
+
+class PriorInit(HybridOptions, tag="prior-init", frozen=True):
+    """DIP's result, noised as far as it seems to be wrong, is where a data-consistent sampler begins."""
+
+    summary: ClassVar[str] = "the diffusion sampler begins at DIP's result, noised"
+    restorer: ClassVar[str] = "core.hybrid.prior_init:PriorInitRestorer"
+
+    fits: Annotated[
+        int, Meta(ge=2, description="DIP fits, whose mean is the beginning and whose spread tells its error")
+    ] = 2
+    scale: Annotated[
+        PositiveFloat, Meta(description="noise on the beginning, in shares of the root mean square spread of the fits")
+    ] = 2.0
+    steps: Annotated[Positive, Meta(description="evaluations of the diffusion network for each sample")] = 10
+    samples: Annotated[Positive, Meta(description="samples that are averaged")] = 8
+
+
+HybridMethod: TypeAlias = Guided | PriorInit | Substitution
+HYBRIDS: dict[str, type[HybridOptions]] = {
+    "guided": Guided,
+    "prior-init": PriorInit,
+    "substitution": Substitution,
+}
 DEFAULT_HYBRID = "substitution"

@@ -48,8 +48,7 @@ class DipRestorer:
     def __iter__(self) -> Iterator[Item]:
         while self.done < self.restarts:
             for item in self.fit:
-                counted = isinstance(item, Step | EarlyStopped)
-                yield msgspec.structs.replace(item, step=self.before + item.step) if counted else item
+                yield later(item, self.before)
             self.sum += torch.stack(self.fit.restored)
             self.before += self.fit.step
             self.done += 1
@@ -84,19 +83,24 @@ class DipRestorer:
         self.fit.load_state_dict(state["fit"])
 
     def _begin(self, groups: list[list[int]] | None = None) -> DipFit:
-        case, shape = self.case, self.case.shape
-        if groups is None:
-            most = self.dip.batch or images_that_fit(self.dip, shape[1:], case.y.device)
-            groups = [list(range(i, min(i + most, shape[0]))) for i in range(0, shape[0], most)]
         # The fit that has ended last is kept, so that a resume finds it.
-        seed = derive(case.seed, f"restart {min(self.done, self.restarts - 1)}")
-        batches = [
-            PriorBatch(case.y[places], case.degradation.select(places), self.dip, shape[1:], seed=seed)
-            for places in groups
-        ]
-        return DipFit(
-            batches, groups, iterations=self.dip.iterations, measure_every=self.dip.measure_every, run_on=False
-        )
+        seed = derive(self.case.seed, f"restart {min(self.done, self.restarts - 1)}")
+        return dip_fit(self.case, self.dip, seed, groups)
+
+
+def dip_fit(case: Case, dip: DipConfig, seed: int, groups: list[list[int]] | None = None) -> DipFit:
+    """A fit of a case's images, in these groups; without any, in as many as fit in memory."""
+    shape = case.shape[1:]
+    if groups is None:
+        most = dip.batch or images_that_fit(dip, shape, case.y.device)
+        groups = [list(range(i, min(i + most, case.shape[0]))) for i in range(0, case.shape[0], most)]
+    batches = [PriorBatch(case.y[places], case.degradation.select(places), dip, shape, seed=seed) for places in groups]
+    return DipFit(batches, groups, iterations=dip.iterations, measure_every=dip.measure_every)
+
+
+def later(item: Item, steps: int) -> Item:
+    """The same item, so many steps later."""
+    return msgspec.structs.replace(item, step=steps + item.step) if isinstance(item, Step | EarlyStopped) else item
 
 
 @dataclass(frozen=True)
