@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 from core import data, devices
-from core.config import AnyRun, DdpmRun, DipRun
+from core.config import AnyRun, DipRun, HybridRun
 from core.config.tasks import Inpaint
 from core.errors import UserError
+from core.runs import reference
 
 
 def refuse(config: AnyRun, *, fetching: bool = False) -> None:
@@ -18,7 +19,9 @@ def refuse(config: AnyRun, *, fetching: bool = False) -> None:
         if not fetching:
             data.check(config.data.dataset, config.data.directory or None)
         _refuse_too_many(config)
-    if not isinstance(config, DdpmRun):
+    if isinstance(config, HybridRun) and config.prior.run and config.hybrid.needs_prior and not config.trains:
+        _refuse_prior(config.prior.run)
+    if isinstance(config, DipRun | HybridRun):
         mask = config.task.mask if isinstance(config.task, Inpaint) else ""
         for name in filter(None, (*config.images.files, mask)):
             _refuse_image(Path(name).expanduser())
@@ -33,8 +36,10 @@ def missing_data(config: AnyRun) -> str | None:
 
 
 def _needs_data(config: AnyRun) -> bool:
-    """A fit of image files does without; whatever is trained doesn't."""
-    return not isinstance(config, DipRun) or not config.images.files
+    """What restores image files does without; whatever is trained doesn't."""
+    if isinstance(config, DipRun) or (isinstance(config, HybridRun) and not config.trains):
+        return not config.images.files
+    return True
 
 
 def _refuse_too_many(config: AnyRun) -> None:
@@ -45,12 +50,21 @@ def _refuse_too_many(config: AnyRun) -> None:
     if config.data.train_images > known.train:
         problem = f"{known.name} has {known.train:,} images to train on, not {config.data.train_images:,}."
         raise UserError(problem, "Lower data.train_images; 0 takes them all.")
-    if isinstance(config, DdpmRun) or config.images.files:
+    if not isinstance(config, DipRun | HybridRun) or config.images.files:
         return
     count = known.train if config.images.split == "train" else known.test
     if (last := max(config.images.places())) >= count:
         problem = f"There is no image {last} in the {config.images.split} images of {known.name}."
         raise UserError(problem, f"Choose from 0 to {count - 1}.")
+
+
+def _refuse_prior(run: str) -> None:
+    """A run that isn't there, or has no model yet."""
+    folder = reference.prior_folder(run)
+    if not folder.is_dir():
+        raise UserError(f"The prior's run is not there: {folder}.", "Name another with --from, or train one: --epochs.")
+    if not (folder / "checkpoints" / "best.safetensors").is_file():
+        raise UserError(f"{folder.name} has no best model yet.", "Let it finish an epoch, or resume it.")
 
 
 def _refuse_image(path: Path) -> None:

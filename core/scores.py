@@ -161,7 +161,7 @@ class Scoreboard:
 
     def table(self) -> list[tuple[str, ...]]:
         """A row of text for each method of each cell, a heading first."""
-        rows = [("METHOD", "PSNR", "SSIM", "CLASS", "NFE", "ITER", "RUNS", "SECONDS", "GAIN")]
+        rows: list[tuple[str, ...]] = [("METHOD", "PSNR", "SSIM", "CLASS", "NFE", "ITER", "RUNS", "SECONDS", "GAIN")]
         for cell in self.cells.values():
             rows.append((cell.name, *[""] * 8))
             rows += [self._line(cell, row) for row in cell.rows.values()]

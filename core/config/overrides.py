@@ -31,6 +31,30 @@ UNET: dict[str, Any] = {
     "ddpm.sample_steps": 20,
 }
 """What the presets of our U-Net have in common."""
+CPU: dict[str, Any] = {
+    **UNET,
+    "unet.channels": "48,96",
+    "ddpm.epochs": 20,
+    # Small batches learn far more from as many images, and a CPU is about as fast with them.
+    "ddpm.batch_size": 32,
+    "ddpm.warmup": 500,
+}
+GPU: dict[str, Any] = {
+    **UNET,
+    "unet.channels": "64,128,256",
+    "unet.blocks": 2,
+    "unet.attention": 2,
+    "unet.patch": 1,
+    "unet.dropout": 0.1,
+    "ddpm.epochs": 100,
+    "ddpm.batch_size": 256,
+    "ddpm.lr": 5e-4,
+    "ddpm.warmup": 1000,
+    "ddpm.ema": 0.9995,
+    "ddpm.precision": "bfloat16",
+    "ddpm.compile": True,
+    "ddpm.sample_every": 5,
+}
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "dip": {
@@ -49,35 +73,26 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "ddpm": {
         "tutorial": {},
-        "cpu": {
-            **UNET,
-            "unet.channels": "48,96",
-            "ddpm.epochs": 20,
-            # Small batches learn far more from as many images, and a CPU is about as fast with them.
-            "ddpm.batch_size": 32,
-            "ddpm.warmup": 500,
-        },
-        "gpu": {
-            **UNET,
-            "unet.channels": "64,128,256",
-            "unet.blocks": 2,
-            "unet.attention": 2,
-            "unet.patch": 1,
-            "unet.dropout": 0.1,
-            "ddpm.epochs": 100,
-            "ddpm.batch_size": 256,
-            "ddpm.lr": 5e-4,
-            "ddpm.warmup": 1000,
-            "ddpm.ema": 0.9995,
-            "ddpm.precision": "bfloat16",
-            "ddpm.compile": True,
-            "ddpm.sample_every": 5,
-        },
+        "cpu": CPU,
+        "gpu": GPU,
         "quick": {"data.dataset": "fashion-mini", "ddpm.epochs": 3},
     },
     "hybrid": {
+        "reference": {},
+        "cpu": {**CPU, "prior.run": "", "ddpm.samples": 0},
+        "gpu": {**GPU, "prior.run": "", "ddpm.samples": 0},
+        "published": {"hybrid.method": "substitution"},
+        "quick": {"data.dataset": "fashion-mini", "images.indices": "0-3"},
+    },
+    "explanation": {"full": {}},
+    "study": {
         "published": {},
-        "quick": {"data.dataset": "fashion-mini", "ddpm.epochs": 3},
+        "quick": {
+            "data.dataset": "fashion-mini",
+            "study.epochs": 3,
+            "study.images": "0-3",
+            "study.iterations": 200,
+        },
     },
 }
 """kind -> preset -> dotted key -> value. The first preset of a kind is what one gets without asking."""
@@ -105,7 +120,9 @@ def build(
         wanted |= PRESETS[kind][preset]
     wanted |= settings or {}
     if issubclass(run, HybridRun):
-        values["hybrid"] = {"method": method or DEFAULT_HYBRID}
+        preferred = wanted.pop("hybrid.method", DEFAULT_HYBRID)
+        method = method or preferred
+        values["hybrid"] = {"method": method}
     elif method is not None:
         raise UserError(f"{kind} takes no method.", "Leave --method out, or run hybrid.")
     if task is not None:

@@ -10,11 +10,11 @@ import typer
 
 from core import config as configs
 from core import launch, preflight
-from core.config import AnyRun
+from core.config import AnyRun, HybridRun
 from core.errors import UserError
 from core.runs import RunsFolder
 from tui.commands.data import fetch_with_bar
-from tui.commands.options import Json, RunsDir
+from tui.commands.options import Json, RunsDir, prior_of
 from tui.follow import follow
 
 KINDS_HELP = "dip fits an untrained network to each image; ddpm trains a diffusion model; hybrid combines them."
@@ -26,6 +26,10 @@ def run(
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images (ddpm, hybrid).")] = None,
     iterations: Annotated[int | None, typer.Option(help="Steps on each image (dip).")] = None,
     method: Annotated[str | None, typer.Option(help="How the two are combined (hybrid).")] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option("--from", metavar="RUN", help="The run whose model is the prior, or reference (hybrid)."),
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH.")
     ] = None,
@@ -52,6 +56,10 @@ def run(
 ) -> int:
     """Train or fit: a detached process does the work, and this command follows it; Ctrl-C asks it to stop."""
     options = _options(kind, epochs, iterations, images)
+    if prior is not None:
+        options["prior.run"] = _prior(kind, prior, epochs, runs_dir)
+    elif kind == "hybrid" and epochs is not None:
+        options["prior.run"] = ""  # who asks for epochs wants a training
     options |= {"data.dataset": dataset and _absolute(dataset)}
     options |= {"data.directory": data_dir and str(data_dir.expanduser().absolute())}
     options |= {"device": device, "seed": seed, "name": name}
@@ -59,6 +67,7 @@ def run(
         options["images.files"] = tuple(str(file.expanduser().absolute()) for file in image)
     given = {key: value for key, value in options.items() if value is not None}
     config = configs.build(kind, method=method, preset=preset, task=task, settings=_pairs(settings) | given)
+    _refuse_unused(config, prior)
     if dry_run:
         print(configs.to_toml(config), end="")
         return 0
@@ -90,6 +99,21 @@ def _options(kind: str, epochs: int | None, iterations: int | None, images: str 
     if kind == "ddpm" and images is not None:
         raise UserError("ddpm restores no images.", "Leave --images out; data.train_images limits the training.")
     return {"ddpm.epochs": epochs, "dip.iterations": iterations, "images.indices": images and _places(images)}
+
+
+def _prior(kind: str, run: str, epochs: int | None, runs_dir: Path | None) -> str:
+    """The folder of the run that a hybrid takes its prior from, or the word for the one that ships."""
+    if kind != "hybrid":
+        raise UserError(f"{kind} builds on no prior.", "Leave --from out, or run hybrid.")
+    if epochs is not None:
+        raise UserError("--epochs trains a prior, and --from takes one that is trained.", "Leave one of them out.")
+    return prior_of(run, runs_dir)
+
+
+def _refuse_unused(config: AnyRun, prior: str | None) -> None:
+    """A prior for a method that has no use for one."""
+    if prior is not None and isinstance(config, HybridRun) and (config.trains or not config.hybrid.needs_prior):
+        raise UserError(f"{config.method} takes no trained prior.", "Leave --from out, or choose another --method.")
 
 
 def _absolute(dataset: str) -> str:

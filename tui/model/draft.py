@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 
 from core import config as configs
-from core.config import DEFAULT_HYBRID, HYBRIDS, KINDS, PRESETS, TASKS, AnyRun, DdpmRun, Field, HybridRun
+from core.config import DEFAULT_HYBRID, HYBRIDS, KINDS, PRESETS, TASKS, AnyRun, DipRun, Field, HybridRun
 from core.errors import UserError
 
-FIRST = ("name", "ddpm.epochs", "dip.iterations", "data.dataset", "images.indices", "device", "seed")
+FIRST = ("name", "prior.run", "ddpm.epochs", "dip.iterations", "data.dataset", "images.indices", "device", "seed")
 """The options that nearly every run is told; the rest are shown on request."""
 FLAGS = {
+    "prior.run": "--from",
     "ddpm.epochs": "--epochs",
     "dip.iterations": "--iterations",
     "data.dataset": "--dataset",
@@ -33,7 +34,7 @@ class Draft:
     def __init__(self, kind: str = "hybrid") -> None:
         self.kind = kind
         self.preset = next(iter(PRESETS[kind]))
-        self.method = DEFAULT_HYBRID
+        self.method = self._preferred
         self.task = next(iter(TASKS))
         self.typed: dict[str, str] = {}
 
@@ -43,14 +44,21 @@ class Draft:
         draft = cls(config.kind)
         if isinstance(config, HybridRun):
             draft.method = config.method
-        if not isinstance(config, DdpmRun):
+        if isinstance(config, DipRun | HybridRun):
             draft.task = str(type(config.task).__struct_config__.tag)
         values = flat(msgspec.to_builtins(config))
         for field in draft.fields:
             text = as_text(values[field.key])
             if text != as_text(field.default):
                 draft.typed[field.key] = text
+        if isinstance(config, HybridRun) and "ddpm.epochs" in draft.typed:
+            draft.typed["prior.run"] = config.prior.run
         return draft
+
+    @property
+    def _preferred(self) -> str:
+        """The hybrid method that one gets without asking."""
+        return str(PRESETS[self.kind][self.preset].get("hybrid.method", DEFAULT_HYBRID))
 
     @property
     def kinds(self) -> list[str]:
@@ -87,6 +95,8 @@ class Draft:
         setattr(self, what, word)
         if what == "kind" and self.preset not in PRESETS[word]:
             self.preset = next(iter(PRESETS[word]))
+        if what in {"kind", "preset"}:
+            self.method = self._preferred
 
     def value(self, field: Field) -> str:
         """What the option stands at: as typed, else as the preset has it, else its default."""
@@ -119,7 +129,7 @@ class Draft:
         """The `dipddpm run` line that starts the same run. Raises UserError as `config` does."""
         self.config()
         words = ["dipddpm", "run", self.kind]
-        if self.methods and self.method != DEFAULT_HYBRID:
+        if self.methods and self.method != self._preferred:
             words += ["--method", self.method]
         if PRESETS[self.kind][self.preset]:
             words += ["--preset", self.preset]
@@ -127,9 +137,15 @@ class Draft:
             words += ["--task", spec]
         for field in self.fields:
             if field.key in self.typed and not field.key.startswith("task."):
-                words += _option(field.key, self.typed[field.key])
+                words += self._option(field.key, self.typed[field.key])
         words += ["--now"] * now + (["--runs-dir", str(root)] if root else [])
         return shlex.join(words)
+
+    def _option(self, key: str, text: str) -> list[str]:
+        """How the command line is told of it; `--epochs` asks a hybrid for a training."""
+        if key == "ddpm.epochs" and self.kind == "hybrid" and "prior.run" in self.typed:
+            return ["--set", f"{key}={text.strip()}"]
+        return _option(key, text)
 
     def _task_spec(self) -> str:
         options = [f"{key[5:]}={text}" for key, text in self.typed.items() if key.startswith("task.")]
@@ -143,8 +159,14 @@ class Draft:
             method=self.method if self.methods else None,
             preset=self.preset,
             task=self.task if self.tasks else None,
-            settings={key: _value(key, text) for key, text in settings.items()},
+            settings=self._trained({key: _value(key, text) for key, text in settings.items()}),
         )
+
+    def _trained(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Who asks for epochs, and names no prior, wants it trained; as `dipddpm run` has it."""
+        if self.kind == "hybrid" and "ddpm.epochs" in settings and "prior.run" not in self.typed:
+            return {**settings, "prior.run": ""}
+        return settings
 
 
 def as_text(value: Any) -> str:
@@ -173,6 +195,8 @@ def _option(key: str, text: str) -> list[str]:
         return [word for file in _value(key, text) for word in ("--image", file)]
     if key == "images.indices" and text.strip().isdecimal():
         text = f"{text.strip()}-{text.strip()}"  # a plain number is a count there
+    if key == "prior.run" and not text.strip():
+        return ["--set", f"{key}="]  # train one
     return [FLAGS[key], text] if key in FLAGS else ["--set", f"{key}={text.strip()}"]
 
 

@@ -1,0 +1,365 @@
+"""A hybrid run from config to scoreboard: what the worker carries out, and a notebook can iterate over."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, Self
+
+import msgspec
+import torch
+from torch import Tensor
+
+from core import registry
+from core.config import HybridRun, format_task
+from core.ddpm.run import DdpmExperiment, training_images
+from core.ddpm.schedule import Schedule
+from core.ddpm.trained import TrainedModel
+from core.degrade import degrade
+from core.dip.run import true_images
+from core.errors import UserError
+from core.events import (
+    BestModel,
+    DataLoaded,
+    EarlyStopped,
+    Item,
+    Message,
+    Pictures,
+    PriorLoaded,
+    PsnrMeasured,
+    RestorationScored,
+    RunStarted,
+    State,
+    Step,
+    Tensors,
+)
+from core.hybrid.equal_time import parents
+from core.hybrid.prior import load_prior, refuse_another
+from core.hybrid.restorer import Case, Restorer
+from core.hybrid.timed import Budgeted, Spent, Timed, clock_of
+from core.hybrid.told import Told
+from core.metrics import SSIM_WINDOW, psnr, ssim
+from core.scores import DDPM_MEAN, DIP_MEAN, Scoreboard
+from core.seeds import derive
+
+
+class HybridExperiment:
+    """Train a prior or take one, restore degraded images with a hybrid, and score it against both parents.
+
+    The parents, DIP and the DDPM, are given the seconds that the hybrid took, for restarts and samples whose results
+    they average. The truth is for reporting only. Images are of one size, and restored as one batch.
+    """
+
+    network = None
+
+    def __init__(
+        self,
+        config: HybridRun,
+        truth: Tensor,
+        labels: list[str],
+        loaded: DataLoaded,
+        *,
+        prior: tuple[TrainedModel, PriorLoaded] | None = None,
+        training: DdpmExperiment | None = None,
+    ) -> None:
+        """`truth` are true images (N, C, H, W) in [0, 1], on the device of the work; `training` makes the prior."""
+        self.config = config
+        self.truth = truth
+        self.loaded = loaded
+        self.given = prior
+        self.training = training
+        seeds = [derive(config.seed, f"measurement of {label}") for label in labels]
+        y, degradation = degrade(config.task, truth, seeds)
+        n, c, h, w = truth.shape
+        self.case = Case(y, degradation, (n, c, h, w), seed=derive(config.seed, "restoration"))
+        self.clock = clock_of(truth.device)
+        self._told = Told()
+        self._best: dict[str, Tensor] | None = None
+        """The weights of the best model, where one is trained here."""
+        self._length = len(self._restorer(self._untrained()))
+        self._work: Timed | None = None
+        self._at = self._before = 0
+        """The hybrid's last step, and the one before."""
+        self._loss: float | None = None
+        self._spent: Spent | None = None
+        self._rivals: dict[str, Budgeted] = {}
+        self._scored: list[RestorationScored] = []
+        self._step = 0
+
+    @classmethod
+    def from_config(cls, config: HybridRun, device: torch.device | str) -> Self:
+        """Raises UserError for images, data or a prior that are missing or don't go together."""
+        images, labels, loaded = true_images(config.images, config.data)
+        if len({image.shape for image in images}) > 1:
+            raise UserError("The images differ in size; a hybrid restores them as one batch.", "Give one size at once.")
+        truth = torch.stack(images).to(device)
+        if not config.hybrid.needs_prior:
+            return cls(config, truth, labels, loaded)
+        if config.trains:
+            train, validation = training_images(config.data, hold_out=config.ddpm.hold_out)
+            _refuse_other_size(tuple(truth.shape[1:]), tuple(train.images.shape[1:]))
+            training = DdpmExperiment(config, train, device, validation=validation)
+            return cls(config, truth, labels, loaded, training=training)
+        prior = load_prior(config.prior.run, device)
+        _refuse_other_size(tuple(truth.shape[1:]), prior[0].shape)
+        return cls(config, truth, labels, loaded, prior=prior)
+
+    @property
+    def step(self) -> int:
+        """Steps of the training, then of the hybrid, then hundredths of each parent's time."""
+        return max(self._step, self.training.step if self.training else 0)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that the prior has been trained for."""
+        return self.training.epoch if self.training else 0
+
+    @property
+    def restored(self) -> Tensor | None:
+        """The restored images (N, C, H, W), in [0, 1] but not clipped; None before they are done."""
+        return None if self._spent is None else self._spent.images
+
+    def started(self) -> RunStarted:
+        """Totals and sizes; `parameters` counts those of a prior that is trained here."""
+        training = self.training.started() if self.training else None
+        return RunStarted(
+            kind=self.config.kind,
+            method=self.config.method,
+            device=str(self.truth.device),
+            epochs=training.epochs if training else 0,
+            steps=self._first + self._length + sum(len(rival) for rival in self._new_rivals(1.0).values()),
+            images=len(self.truth),
+            parameters=training.parameters if training else 0,
+        )
+
+    def __iter__(self) -> Iterator[Item]:
+        yield from self._told.rest("opening", self._opening)
+        for item in self.training or ():
+            if isinstance(item, BestModel):
+                self._best = copy.deepcopy(dict(item.network.state_dict()))
+            yield item
+        yield from self._restore()
+        yield from self._compare()
+        yield from self._told.rest("closing", self._closing)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs; valid between two items."""
+        return {
+            "training": self.training.state_dict() if self.training else None,
+            "best": self._best,
+            "prior": self.given[1].sha256 if self.given else "",
+            "told": self._told.counts,
+            "work": self._work.state_dict() if self._work else None,
+            "at": self._at,
+            "before": self._before,
+            "loss": self._loss,
+            "spent": dict(vars(self._spent)) if self._spent else None,
+            "rivals": {name: rival.state_dict() for name, rival in self._rivals.items()},
+            "scored": [msgspec.to_builtins(scored) for scored in self._scored],
+            "step": self._step,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from where `state_dict` was called. Raises UserError where the prior is another one than then."""
+        if self.given:
+            refuse_another(state["prior"], self.given[1])
+        if self.training:
+            self.training.load_state_dict(state["training"])
+        self._best = state["best"]
+        self._told.counts = dict(state["told"])
+        self._at, self._before, self._loss = state["at"], state["before"], state["loss"]
+        self._step = state["step"]
+        if state["work"]:
+            self._work = self._begin()
+            self._work.load_state_dict(state["work"])
+        if state["spent"]:
+            self._spent = Spent(**state["spent"])
+            self._rivals = self._new_rivals(self._spent.seconds)
+            for name, its_state in state["rivals"].items():
+                self._rivals[name].load_state_dict(its_state)
+        self._scored = [msgspec.convert(scored, RestorationScored) for scored in state["scored"]]
+
+    # The prior
+
+    @property
+    def _first(self) -> int:
+        """Steps before the restoration."""
+        return self.training.started().steps if self.training else 0
+
+    def _untrained(self) -> TrainedModel | None:
+        """The prior as far as its size goes."""
+        return self._as_model(self.training.network) if self.training else self.given and self.given[0]
+
+    def _prior(self) -> TrainedModel | None:
+        """The trained prior; of a training its best model, not its last."""
+        if not self.training:
+            return self.given and self.given[0]
+        network = copy.deepcopy(self.training.network)
+        if self._best is not None:
+            network.load_state_dict(self._best)
+        return self._as_model(network.eval())
+
+    def _as_model(self, network: torch.nn.Module) -> TrainedModel:
+        device = self.truth.device
+        return TrainedModel(network, Schedule.from_config(self.config.ddpm, device), self.config.ddpm, device)
+
+    # The restoration
+
+    def _restorer(self, prior: TrainedModel | None) -> Restorer:
+        method = registry.resolve(self.config.hybrid.restorer)
+        made: Restorer = method.for_case(self.case, prior, self.config.hybrid, self.config.dip)
+        return made
+
+    def _begin(self) -> Timed:
+        prior = self._prior()
+        return Timed(lambda: self._restorer(prior), self.clock)
+
+    def _restore(self) -> Iterator[Item]:
+        if self._spent is None:
+            work = self._work = self._work or self._begin()
+            yield from self._told.rest("step", self._of_step)
+            for item in work:
+                if isinstance(item, Step):
+                    self._before, self._at, self._loss = self._at, item.step, item.loss
+                    self._step = self._first + self._at
+                    self._told.again("step")
+                    yield from self._told.rest("step", self._of_step)
+                else:
+                    yield self._shifted(item)
+            images = work.result()
+            done = work.restorer
+            self._spent = Spent(images, 1, done.nfe, done.iterations, work.seconds)
+            self._work = None
+            self._step = self._first + self._length
+        yield from self._told.rest("restored", self._at_the_end)
+
+    def _shifted(self, item: Item) -> Item:
+        """Told in steps of the whole run."""
+        if isinstance(item, EarlyStopped):
+            return msgspec.structs.replace(item, step=self._step, at=self._first + item.at)
+        return item
+
+    def _of_step(self) -> list[Item]:
+        """What there is to tell after a step; the looks are those of a DIP run."""
+        if self._work is None or not self._at:
+            return []
+        items: list[Item] = [Step(step=self._step)]
+        options = self.config.dip
+        if self._passed(options.measure_every):
+            items.append(self._measured(self._work.restorer.images))
+        if options.picture_every and self._passed(options.picture_every):
+            title = f"Step {self._at}"
+            items.append(self._picture("restoring", self._work.restorer.images, title, numbered=True))
+        return items
+
+    def _passed(self, every: int) -> bool:
+        return self._at // every > self._before // every
+
+    def _measured(self, images: Tensor) -> PsnrMeasured:
+        values = psnr(images, self.truth).tolist()
+        return PsnrMeasured(
+            step=self._step,
+            psnr=values,
+            mean=sum(values) / len(values),
+            loss=[] if self._loss is None else [self._loss],
+            ssim=_ssim(images, self.truth),
+        )
+
+    def _at_the_end(self) -> list[Item]:
+        """What there is to keep of the restoration."""
+        assert self._spent is not None
+        images = self._spent.images
+        scored = self._score(self.config.method, self._spent)
+        measured = [] if self._passed(self.config.dip.measure_every) else [self._measured(images)]
+        return [
+            *measured,
+            BestModel(
+                network=self._prior().network if self.training else None,  # type: ignore[union-attr]
+                step=self._step,
+                value=self._residual(images),
+                measure="residual",
+                tensors={"restored": images},
+            ),
+            self._picture("restored", images, f"Restored by {self.config.method}"),
+            scored,
+        ]
+
+    def _residual(self, images: Tensor) -> float:
+        """The mean of (A x - y)^2 over what is measured: it needs no truth."""
+        operator, y = self.case.degradation.operator, self.case.y
+        measured = operator.measured(y)
+        return float(((operator.A(images) - y).square() * measured).sum() / measured.sum())
+
+    # The scoreboard
+
+    def _new_rivals(self, seconds: float) -> dict[str, Budgeted]:
+        return parents(self.case, self._prior(), self.config.dip, budgets=[seconds], clock=self.clock)
+
+    def _compare(self) -> Iterator[Item]:
+        assert self._spent is not None
+        self._rivals = self._rivals or self._new_rivals(self._spent.seconds)
+        first = self._first + self._length
+        for name, rival in self._rivals.items():
+            for item in rival:
+                if isinstance(item, Step):
+                    self._step = max(self._step, first + item.step)
+                    yield Step(step=self._step)
+            first += len(rival)
+            self._step = first
+            yield from self._told.rest(name, lambda: [self._score(name, rival.met[0])])  # noqa: B023
+
+    def _score(self, method: str, spent: Spent) -> RestorationScored:
+        """The score of a method, remembered for the end."""
+        scored = RestorationScored(
+            task=format_task(self.config.task),
+            method=method,
+            psnr=psnr(spent.images, self.truth).tolist(),
+            ssim=_ssim(spent.images, self.truth),
+            nfe=spent.nfe,
+            iterations=spent.iterations,
+            seconds=spent.seconds,
+            step=self._step,
+            set=self.loaded.dataset,
+            seed=self.config.seed,
+            runs=spent.runs,
+            budget_of=self.config.method if method in {DIP_MEAN, DDPM_MEAN} else "",
+        )
+        self._scored = [*(s for s in self._scored if s.method != method), scored]
+        return scored
+
+    def _closing(self) -> list[Item]:
+        return [Message(text=text) for text in Scoreboard(self._scored).verdicts()]
+
+    # What is seen
+
+    def _opening(self) -> list[Item]:
+        """What there is to see before the first step."""
+        measured = self.case.degradation.operator.measured(self.case.y)
+        kept = Tensors(name="measurement", tensors={"y": self.case.y, "measured": measured})
+        return [*([self.given[1]] if self.given else []), self.loaded, kept]
+
+    def _picture(self, name: str, images: Tensor, title: str, *, numbered: bool = False) -> Pictures:
+        y = self.case.y
+        degraded = y if y.shape == images.shape else self.case.degradation.operator.pinv(y)
+        rows = torch.stack([degraded, images, self.truth], 1).flatten(0, 1)
+        return Pictures(
+            name=name,
+            images=rows.clamp(0, 1),
+            step=self._step,
+            title=title,
+            columns=3 * max(1, round((len(images) / 3) ** 0.5)),
+            panels=("degraded", "restored", "truth"),
+            numbered=numbered,
+        )
+
+
+def _ssim(images: Tensor, truth: Tensor) -> list[float]:
+    """Of each image; empty where they are too small for it."""
+    return [] if min(truth.shape[-2:]) < SSIM_WINDOW else ssim(images, truth).tolist()
+
+
+def _refuse_other_size(images: tuple[int, ...], prior: tuple[int, ...]) -> None:
+    if images != prior:
+        told = ["x".join(map(str, shape)) for shape in (prior, images)]
+        problem = f"The prior knows {told[0]} images (channels, height, width), and these have {told[1]}."
+        raise UserError(problem, "Give images of the prior's size, or a prior of theirs.")
