@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from core.errors import UserError, suggest
-from tui.commands import bench, data, history
+from tui.commands import bench, bench_dip, data, history
 from tui.commands.run import run
 from tui.commands.sample import sample
 
@@ -31,6 +31,8 @@ app.command()(history.stop)
 app.command()(history.resume)
 app.command()(sample)
 app.add_typer(data.app, name="data")
+bench.app.command()(bench_dip.stops)
+bench.app.command()(bench_dip.original)
 app.add_typer(bench.app, name="bench")
 
 

@@ -1,1 +1,1 @@
-"""Measurements: of the program itself, of samples against their cost, and of how fast networks learn."""
+"""Measurements: of the program itself, of samples against their cost, of how fast networks learn, and of fits."""
