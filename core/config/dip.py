@@ -25,10 +25,10 @@ class DipConfig(Restorer, frozen=True):
     skip_channels: Annotated[int, Meta(ge=0, description="feature maps that bypass each scale (skip)")] = 4
     upsampling: Annotated[
         Literal["bilinear", "nearest"], Meta(description="how features are enlarged on the way up")
-    ] = "bilinear"
+    ] = "nearest"
     input_channels: Annotated[Positive, Meta(description="channels of the random input z")] = 32
     input_noise: Annotated[float, Meta(ge=0, description="std of fresh Gaussian noise on z at each step")] = 0.05
-    lr: Annotated[PositiveFloat, Meta(description="Adam's learning rate")] = 0.01
+    lr: Annotated[PositiveFloat, Meta(description="Adam's learning rate")] = 0.02
     average: Annotated[
         float, Meta(ge=0, lt=1, description="weight of the past in the running average of outputs; 0 turns it off")
     ] = 0.99
