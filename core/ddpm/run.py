@@ -88,7 +88,7 @@ class DdpmExperiment:
             epoch=options.epochs,
         )
         self._opened = 0
-        self._pictured = 0
+        self._previewed = 0
         """The last epoch of which samples have been shown."""
         self._finished = 0
         """What has been told of the samples."""
@@ -127,10 +127,10 @@ class DdpmExperiment:
         for item in self._opening()[self._opened :]:
             self._opened += 1
             yield item
-        yield from self._picture_if_due()
+        yield from self._preview_if_due()
         for item in self.training:
             yield item
-            yield from self._picture_if_due()
+            yield from self._preview_if_due()
         if len(self.sampling.xt):
             yield from self.sampling
             for item in itertools.islice(self._closing(), self._finished, None):
@@ -157,16 +157,23 @@ class DdpmExperiment:
             view=self.training.view,
         )
 
-    def _picture_if_due(self) -> Iterator[Pictures]:
+    def _preview_if_due(self) -> Iterator[Pictures]:
         """Every few epochs: samples from the same noise, by DPM-Solver++."""
         options = self.config.ddpm
         if (
             not (options.samples and options.sample_every)
-            or self.epoch <= self._pictured
+            or self.epoch <= self._previewed
             or self.epoch % options.sample_every
         ):
             return
-        self._pictured = self.epoch
+        self._previewed = self.epoch
+        preview = self._preview()
+        title = f"Samples after epoch {self.epoch} (nfe {preview.nfe})"
+        yield Pictures(name="progress", images=_visible(preview.xt), step=self.step, title=title, numbered=True)
+
+    def _preview(self) -> Sampling:
+        """The samples; whatever it takes to draw them, the training goes on as if they hadn't been drawn."""
+        options = self.config.ddpm
         preview = Sampling(
             self._denoiser(options.samples),
             solver("dpm++"),
@@ -178,8 +185,7 @@ class DdpmExperiment:
         for _ in preview:
             pass
         self.network.train()
-        title = f"Samples after epoch {self.epoch} (nfe {preview.nfe})"
-        yield Pictures(name="progress", images=_visible(preview.xt), step=self.step, title=title, numbered=True)
+        return preview
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs; valid between two items."""
@@ -187,7 +193,7 @@ class DdpmExperiment:
             **self.training.state_dict(),
             "sampling": self.sampling.state_dict(),
             "opened": self._opened,
-            "pictured": self._pictured,
+            "pictured": self._previewed,
             "finished": self._finished,
         }
 
@@ -195,7 +201,7 @@ class DdpmExperiment:
         """Go on from where `state_dict` was called."""
         self.training.load_state_dict(state)
         self.sampling.load_state_dict(state["sampling"])
-        self._opened, self._pictured = state["opened"], state["pictured"]
+        self._opened, self._previewed = state["opened"], state["pictured"]
         self._finished = state["finished"]
 
     def _opening(self) -> list[Item]:

@@ -20,6 +20,7 @@ The default has the published late start, but lets too little of eps through to 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
@@ -30,6 +31,7 @@ from torch import Tensor
 from core import data
 from core.config import HybridRun, Substitution
 from core.ddpm.run import DdpmExperiment, training_images
+from core.ddpm.sampling import Sampling
 from core.dip.layers import most_scales
 from core.dip.skip import SkipNetwork
 from core.errors import UserError
@@ -198,6 +200,14 @@ class SubstitutionExperiment(DdpmExperiment):
         seen = self.hourglass(xt)
         self._shown = {"xt": xt[:SHOWN], "seen": seen[:SHOWN]}
         return seen
+
+    def _preview(self) -> Sampling:
+        """The hourglass that the preview's images pass is put back as it was, and so is what is shown of it."""
+        before, shown = copy.deepcopy(self.hourglass.state_dict()), self._shown
+        preview = super()._preview()
+        self.hourglass.load_state_dict(before)
+        self._shown = shown
+        return preview
 
     def _picture_if_due(self) -> Iterator[Pictures]:
         """After the first epoch and every few: xt of the last batch beside what the network saw in its place."""

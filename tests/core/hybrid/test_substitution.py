@@ -46,6 +46,33 @@ def test_a_run_goes_on_as_if_never_stopped(reading: str, tmp_path: Path, plain: 
         assert torch.equal(resumed.network.get_parameter("out.bias"), whole.network.get_parameter("out.bias"))
 
 
+LOOKED_AT = {"ddpm__sample_every": 1, "ddpm__samples": 2}
+
+
+@pytest.mark.parametrize("reading", ["fresh", "warm"])
+@pytest.mark.parametrize("stop_after", [7, 8, 9])
+def test_a_run_whose_samples_are_looked_at_goes_on_as_if_never_stopped(
+    reading: str, stop_after: int, tmp_path: Path, plain: Plain
+) -> None:
+    whole = [plain(item) for item in experiment(reading, **LOOKED_AT)]
+    shown = [item.name for item in whole if isinstance(item, Pictures)]
+    assert shown == ["first-batch", "forward-process", *["seen", "progress"] * 2, "samples"]
+    stopped = experiment(reading, **LOOKED_AT)
+    for _ in zip(range(stop_after), stopped, strict=False):
+        pass
+    checkpoint.save(tmp_path / "last.safetensors", stopped.state_dict(), stopped.network)
+    resumed = experiment(reading, **LOOKED_AT)
+    resumed.load_state_dict(checkpoint.load_state(tmp_path / "last.safetensors"))
+    assert [plain(item) for item in resumed] == whole[stop_after:]
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_looking_at_samples_changes_nothing_of_the_training(reading: str, plain: Plain) -> None:
+    alone, looked_at = (experiment(reading, **LOOKED_AT | {"ddpm__sample_every": every}) for every in (0, 1))
+    items = [plain(item) for item in looked_at]
+    assert [item for item in items if getattr(item, "name", "") != "progress"] == [plain(item) for item in alone]
+
+
 @pytest.mark.parametrize("reading", READINGS)
 def test_the_loss_on_eps_never_reaches_the_hourglass(reading: str) -> None:
     """The draws of xt are the same at any learning rate, so the hourglass must be too, however the network fares."""

@@ -1,0 +1,73 @@
+"""The presets of our U-Net in miniature: what a GPU is asked to do runs on a CPU, too."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from typing import Any
+
+import pytest
+import torch
+
+from core.config import PRESETS, DdpmRun, build
+from core.ddpm.run import DdpmExperiment
+from core.events import BestModel, EpochFinished, Pictures
+
+SMALL = {
+    "data.dataset": "fashion-mini",
+    "data.train_images": 24,
+    "ddpm.epochs": 2,
+    "ddpm.batch_size": 8,
+    "ddpm.timesteps": 20,
+    "ddpm.warmup": 2,
+    "ddpm.samples": 2,
+    "ddpm.sample_every": 1,
+    "ddpm.sample_steps": 3,
+}
+SIZES = {"cpu": {"unet.channels": "8,16"}, "gpu": {"unet.channels": "8,8,16", "unet.blocks": 1}}
+
+
+def experiment(preset: str, **settings: Any) -> DdpmExperiment:
+    config = build("ddpm", preset=preset, settings={**SMALL, **SIZES[preset], **settings})
+    assert isinstance(config, DdpmRun)
+    return DdpmExperiment.from_config(config, "cpu")
+
+
+def run_through(run: DdpmExperiment) -> list[float]:
+    """The losses of a whole run, which must be as a run's are."""
+    items = list(run)
+    losses = [item.loss for item in items if isinstance(item, EpochFinished)]
+    assert len(losses) == 2
+    assert all(math.isfinite(loss) for loss in losses)
+    assert any(isinstance(item, BestModel) and item.measure == "held_out" for item in items)
+    assert [item.name for item in items if isinstance(item, Pictures)][2:] == ["progress", "progress", "samples"]
+    assert all(parameter.dtype == torch.float32 for parameter in run.network.parameters())
+    return losses
+
+
+@pytest.mark.parametrize("preset", SIZES)
+def test_a_preset_of_our_network_runs_in_miniature(preset: str) -> None:
+    run_through(experiment(preset, **{"ddpm.compile": False}))
+
+
+def test_half_the_precision_gives_nearly_the_same_losses() -> None:
+    assert PRESETS["ddpm"]["gpu"]["ddpm.precision"] == "bfloat16"
+    settings = {"ddpm.compile": False, "unet.dropout": 0.0}
+    half, full = (
+        run_through(experiment("gpu", **settings, **{"ddpm.precision": precision}))
+        for precision in ("bfloat16", "float32")
+    )
+    assert half != full
+    assert half == pytest.approx(full, rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_the_compiled_network_gives_the_same_losses() -> None:
+    assert PRESETS["ddpm"]["gpu"]["ddpm.compile"]
+    # As small as can be: the compiler takes about as long for each layer.
+    settings = {"unet.channels": "8", "unet.dropout": 0.0, "ddpm.precision": "float32"}
+    compiled, eager = (
+        run_through(experiment("gpu", **settings, **{"ddpm.compile": compiled})) for compiled in (True, False)
+    )
+    assert compiled == pytest.approx(eager, rel=1e-3)
