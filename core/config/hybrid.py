@@ -47,6 +47,31 @@ class Substitution(HybridOptions, tag="substitution", frozen=True):
     ] = 5
 
 
+class Calibrated(HybridOptions, tag="calibrated", frozen=True):
+    """DIP, guided DIP and diffusion, weighed image by image by how well they predict measurements kept from them."""
+
+    summary: ClassVar[str] = "DIP and diffusion, each trusted as far as it predicts measurements kept from it"
+    restorer: ClassVar[str] = "core.hybrid.calibrated:CalibratedRestorer"
+
+    hidden: Annotated[
+        float, Meta(gt=0, lt=1, description="share of the measurements that the candidates are tried on")
+    ] = 0.15
+    noise: Annotated[
+        PositiveFloat,
+        Meta(
+            description="where noise is split instead: noise added for the candidates, in shares of the measurement's"
+        ),
+    ] = 0.5
+    weight: Annotated[PositiveFloat, Meta(description="pull of the guided fit, as in guided")] = 0.1
+    steps: Annotated[Positive, Meta(description="evaluations of the diffusion network for each sample, at most")] = 50
+    trial_samples: Annotated[Positive, Meta(description="diffusion samples that are averaged on trial")] = 4
+    samples: Annotated[Positive, Meta(description="diffusion samples that are averaged where they are trusted")] = 8
+    restarts: Annotated[int, Meta(ge=0, description="further DIP fits of the images for which DIP is trusted")] = 2
+    least: Annotated[
+        float, Meta(ge=0, lt=1, description="weight of a kind of candidate below which it is not made again")
+    ] = 0.05
+
+
 class Guided(HybridOptions, tag="guided", frozen=True):
     """DIP regularised by the diffusion prior: its output is drawn to what the network makes of it, noised."""
 
@@ -61,7 +86,7 @@ class Guided(HybridOptions, tag="guided", frozen=True):
         PositiveFloat,
         Meta(description="noise on the output in the end, in 8-bit grey levels, never less than the measurement has"),
     ] = 25.0
-    fall: Annotated[Positive, Meta(description="iterations in which the noise falls from start to floor")] = 300
+    fall: Annotated[Positive, Meta(description="iterations in which the noise falls from start to floor")] = 100
     every: Annotated[Positive, Meta(description="iterations between two evaluations of the diffusion network")] = 4
 
 
@@ -81,8 +106,9 @@ class PriorInit(HybridOptions, tag="prior-init", frozen=True):
     samples: Annotated[Positive, Meta(description="samples that are averaged")] = 8
 
 
-HybridMethod: TypeAlias = Guided | PriorInit | Substitution
+HybridMethod: TypeAlias = Calibrated | Guided | PriorInit | Substitution
 HYBRIDS: dict[str, type[HybridOptions]] = {
+    "calibrated": Calibrated,
     "guided": Guided,
     "prior-init": PriorInit,
     "substitution": Substitution,

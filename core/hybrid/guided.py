@@ -84,19 +84,24 @@ class GuidedRestorer:
     """A guided DIP fit of each image, stopped as plain DIP is."""
 
     def __init__(
-        self, case: Case, prior: TrainedModel, options: Guided, dip: DipConfig, groups: list[list[int]] | None = None
+        self, case: Case, prior: TrainedModel, options: Guided, dip: DipConfig, *, weights: Tensor | None = None
     ) -> None:
-        """Raises UserError for a stopping rule that can't work with this noise."""
-        self.case, self.prior, self.options, self.dip = case, prior, options, dip
-        self._prepare(groups)
+        """`weights` (N,) are those of the images, in place of the one of the options.
 
-    def _prepare(self, groups: list[list[int]] | None) -> None:
+        Raises UserError for a stopping rule that can't work with this noise.
+        """
+        self.case, self.prior, self.options, self.dip = case, prior, options, dip
+        self.weights = case.y.new_full((len(case.y),), options.weight) if weights is None else weights
+        self._prepare()
+
+    def _prepare(self, groups: list[list[int]] | None = None) -> None:
         case = self.case
         # Without a pull this is to the last bit the first fit of the parent.
         self.fit = dip_fit(case, self.dip, derive(case.seed, "restart 0"), groups)
         self.guides = []
-        for batch in self.fit.batches if self.options.weight else ():
-            weight = batch.y.new_full((len(batch),), self.options.weight)
+        pairs = zip(self.fit.batches, self.fit.places, strict=True)
+        for batch, places in pairs if bool(self.weights.any()) else ():
+            weight = self.weights[list(places)]
             told = with_noise_level(batch.y, batch.degradation)
             seed = derive(case.seed, "guide")
             guide = Guide(self.prior.denoiser(), self.options, told, batch.y, weight=weight, seed=seed)

@@ -176,6 +176,11 @@ class Chains:
         """Of the image that was seen most often, all its samples together."""
         return self.samples * max(sampling.nfe for sampling in self.samplings)
 
+    @property
+    def iterations(self) -> int:
+        """None: there is no untrained network."""
+        return 0
+
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs but the trained network and what it was made of; valid between two items."""
         return {"samplings": [sampling.state_dict() for sampling in self.samplings]}

@@ -1,0 +1,267 @@
+"""The hybrid that knows whom to trust: DIP and diffusion, each as far as it predicts measurements kept from it.
+
+Nothing tells it the domain of the images, and it never sees the truth. First a part of the measurements is held back,
+and a few candidates are made of the rest: a DIP fit, a guided one, diffusion that begins at these, and diffusion from
+pure noise. The convex combination that best predicts what was held back says, image by image, what each is worth.
+Then what is worth something is made again from all measurements: DIP as restarts, whose mean with those on trial is
+better than any of them, and diffusion as more samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from core.config.dip import DipConfig
+from core.config.hybrid import Calibrated, Guided
+from core.ddpm.trained import TrainedModel
+from core.degrade import CircularBlur, SaltAndPepper
+from core.degrade.estimate import with_noise_level
+from core.events import Item, Message, State, Step
+from core.hybrid.guided import GuidedRestorer
+from core.hybrid.hold_out import hold_out
+from core.hybrid.impulses import without_impulses
+from core.hybrid.parents import DdpmRestorer, DipRestorer, diffusion_for, later
+from core.hybrid.prior_init import Chains
+from core.hybrid.restorer import Case, Restorer
+from core.hybrid.stacking import stack
+from core.seeds import derive
+
+SPREAD = 2.0
+"""The noise on the beginning of prior-init, in shares of the root mean square deviation of the two fits."""
+INIT_STEPS = 10
+
+
+class CalibratedRestorer:
+    """A combination of candidates for each image, weighed by held-back measurements.
+
+    Works in stages, each a restorer of its own; `weights` (N, K) are the shares of `kinds` once the trial is over.
+    """
+
+    def __init__(self, case: Case, prior: TrainedModel, options: Calibrated, dip: DipConfig) -> None:
+        """Raises UserError where a noise level is needed and can't be estimated."""
+        self.case = replace(case, degradation=with_noise_level(case.y, case.degradation))
+        self.prior, self.options, self.dip = prior, options, dip
+        self.split = hold_out(self.case, options.hidden, options.noise, derive(case.seed, "hold out"))
+        restarts = {f"restart {i}": self._restart for i in range(options.restarts)}
+        self.plan: dict[str, Callable[[str], tuple[Restorer, list[int]] | None]] = {
+            "dip": self._try_dip,
+            "guided": self._try_guided,
+            "prior-init": self._try_prior_init,
+            "diffusion": self._try_diffusion,
+            **restarts,
+            "prior-init again": self._prior_init_again,
+            "diffusion again": self._diffusion_again,
+        }
+        self.kinds = ["dip", "guided", "prior-init", "diffusion"]
+        self.results: dict[str, Tensor] = {}
+        """The images (N, C, H, W) that each stage has come to, in their order; those of the trial where it had none."""
+        self.weights: Tensor | None = None
+        self.work: tuple[Restorer, list[int]] | None = None
+        """The stage that is at work, and the images that it is about."""
+        self.steps = self.spent = self.fitted = 0
+        """Steps, evaluations and iterations of the stages that have ended."""
+        if isinstance(self.case.degradation.operator, CircularBlur):
+            self.kinds.append("pseudo-inverse")
+
+    @classmethod
+    def for_case(cls, case: Case, prior: TrainedModel | None, options: Calibrated, dip: DipConfig) -> Self:
+        """As every method is made."""
+        assert prior is not None
+        return cls(case, prior, options, dip)
+
+    def __len__(self) -> int:
+        fits = (2 + self.options.restarts) * self.dip.iterations
+        return fits + 2 * (8 * INIT_STEPS + self.options.steps)
+
+    def __iter__(self) -> Iterator[Item]:
+        for name, begin in self.plan.items():
+            if name in self.results:
+                continue
+            self.work = self.work or begin(name)
+            if self.work is not None:
+                for item in self.work[0]:
+                    if isinstance(item, Step | Message):
+                        yield later(item, self.steps)
+            self._end(name)
+
+    def _end(self, name: str) -> None:
+        """Take what a stage has come to."""
+        before = self.results.get(name.removesuffix(" again"), self.results.get("dip"))
+        result = torch.zeros(self.case.shape, device=self.case.y.device) if before is None else before.clone()
+        if self.work is not None:
+            restorer, places = self.work
+            result[places] = restorer.images
+            self.spent += restorer.nfe
+            self.fitted += restorer.iterations
+            self.steps += len(restorer) if isinstance(restorer, Chains | DdpmRestorer) else restorer.iterations
+        self.results[name] = result
+        self.work = None
+        if name == "diffusion":
+            self.weights = self._weigh()
+
+    @property
+    def images(self) -> Tensor:
+        """(N, C, H, W), in [0, 1] but not clipped: until the trial is over, the mean of what there is."""
+        if self.weights is None:
+            if self.results:
+                return torch.stack(list(self.results.values())).mean(0)
+            return self.work[0].images if self.work else torch.zeros(self.case.shape, device=self.case.y.device)
+        return self._consistent(self._combined())
+
+    @property
+    def nfe(self) -> int:
+        """Of all stages, as if each were about every image."""
+        return self.spent + (self.work[0].nfe if self.work else 0)
+
+    @property
+    def iterations(self) -> int:
+        """Of all fits together, as if each were of every image."""
+        return self.fitted + (self.work[0].iterations if self.work else 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs but the trained network; valid between two items."""
+        return {
+            "results": dict(self.results),
+            "weights": self.weights,
+            "work": None if self.work is None else self.work[0].state_dict(),
+            "counts": [self.steps, self.spent, self.fitted],
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from where `state_dict` was called: every stage follows from the results of those before it."""
+        self.results, self.weights = dict(state["results"]), state["weights"]
+        self.steps, self.spent, self.fitted = state["counts"]
+        if state["work"] is not None:
+            name = next(name for name in self.plan if name not in self.results)
+            self.work = self.plan[name](name)
+            assert self.work is not None
+            self.work[0].load_state_dict(state["work"])
+
+    # The trial: every candidate is made of what was not held back.
+
+    def _seen(self, name: str) -> Case:
+        return replace(self.split.seen, seed=derive(self.case.seed, name))
+
+    def _everywhere(self) -> list[int]:
+        return list(range(self.case.shape[0]))
+
+    def _try_dip(self, name: str) -> tuple[Restorer, list[int]]:
+        return DipRestorer(self._seen(name), self.dip), self._everywhere()
+
+    def _try_guided(self, name: str) -> tuple[Restorer, list[int]]:
+        options = Guided(weight=self.options.weight)
+        return GuidedRestorer(self._seen(name), self.prior, options, self.dip), self._everywhere()
+
+    def _try_prior_init(self, name: str) -> tuple[Restorer, list[int]]:
+        fits = torch.stack([self.results["dip"], self.results["guided"]])
+        return self._chains(self._seen(name), fits), self._everywhere()
+
+    def _try_diffusion(self, name: str) -> tuple[Restorer, list[int]]:
+        case = without_impulses(self._seen(name), self.results["dip"])
+        return self._samples(case, self.options.trial_samples), self._everywhere()
+
+    def _weigh(self) -> Tensor:
+        """The shares of `kinds`, (N, K), that best predict what was held back."""
+        candidates = [self.results[kind] for kind in self.kinds if kind in self.results]
+        if "pseudo-inverse" in self.kinds:
+            candidates.append(self.split.seen.degradation.operator.pinv(self.split.seen.y))
+        errors = self.split.errors(torch.stack(candidates))
+        return stack(errors, self.split.where.flatten(1), robust=self.split.robust)
+
+    # What is worth something is made again from all that was measured.
+
+    def _share(self, *kinds: str) -> Tensor:
+        """Of the combination, for each image, (N,)."""
+        assert self.weights is not None
+        return self.weights[:, [self.kinds.index(kind) for kind in kinds]].sum(1)
+
+    def _worth(self, share: Tensor) -> list[int]:
+        return (share > self.options.least).nonzero().flatten().tolist()
+
+    def _some(self, name: str, places: list[int]) -> Case:
+        """The case of some of the images, from all measurements."""
+        case, shape = self.case, (len(places), *self.case.shape[1:])
+        return Case(case.y[places], case.degradation.select(places), shape, derive(case.seed, name))
+
+    def _restart(self, name: str) -> tuple[Restorer, list[int]] | None:
+        """A DIP fit that is guided as far as guiding was better than leaving it alone."""
+        total = self._share("dip", "guided")
+        places = self._worth(total)
+        if not places:
+            return None
+        pull = (self._share("guided") / total.clamp(min=1e-6))[places] * self.options.weight
+        options = Guided(weight=self.options.weight)
+        return GuidedRestorer(self._some(name, places), self.prior, options, self.dip, weights=pull), places
+
+    def _prior_init_again(self, name: str) -> tuple[Restorer, list[int]] | None:
+        places = self._worth(self._share("prior-init"))
+        fits = torch.stack([self.results[kind] for kind in self._fits()])
+        return (self._chains(self._some(name, places), fits[:, places]), places) if places else None
+
+    def _diffusion_again(self, name: str) -> tuple[Restorer, list[int]] | None:
+        places = self._worth(self._share("diffusion"))
+        if not places:
+            return None
+        case = without_impulses(self._some(name, places), self._fitted()[places])
+        return self._samples(case, self.options.samples), places
+
+    def _fits(self) -> list[str]:
+        return ["dip", "guided", *(name for name in self.results if name.startswith("restart"))]
+
+    def _fitted(self) -> Tensor:
+        """DIP's part: the fits on trial in their shares, and the mean of that and the restarts where there were any."""
+        shares = torch.stack([self._share("dip"), self._share("guided")]) + 1e-6
+        shares = (shares / shares.sum(0)).view(2, -1, 1, 1, 1)
+        trial = (shares * torch.stack([self.results["dip"], self.results["guided"]])).sum(0)
+        restarts = [self.results[name] for name in self.results if name.startswith("restart")]
+        if not restarts:
+            return trial
+        made = torch.zeros(len(trial), dtype=torch.bool, device=trial.device)
+        made[self._worth(self._share("dip", "guided"))] = True
+        return torch.where(made.view(-1, 1, 1, 1), torch.stack([trial, *restarts]).mean(0), trial)
+
+    def _combined(self) -> Tensor:
+        sampled = ("prior-init", "diffusion")
+        parts = [(self._share(kind), self.results.get(f"{kind} again", self.results[kind])) for kind in sampled]
+        parts.append((self._share("dip", "guided"), self._fitted()))
+        if "pseudo-inverse" in self.kinds:
+            parts.append((self._share("pseudo-inverse"), self.case.degradation.operator.pinv(self.case.y)))
+        return torch.stack([share.view(-1, 1, 1, 1) * images for share, images in parts]).sum(0)
+
+    def _consistent(self, images: Tensor) -> Tensor:
+        """Agree with the measurements where these are exact."""
+        case = self.case
+        if isinstance(case.degradation.noise, SaltAndPepper):
+            case = without_impulses(case, images)
+        if case.degradation.expected_residual(case.y) is not None or isinstance(case.degradation.noise, SaltAndPepper):
+            return images
+        operator = case.degradation.operator
+        return images + operator.pinv(case.y - operator.A(images))
+
+    # Diffusion, which is told where impulses seem to be.
+
+    def _chains(self, case: Case, fits: Tensor) -> Chains:
+        mean = fits.mean(0)
+        told = without_impulses(case, mean)
+        sigma = SPREAD * fits.var(0).flatten(1).mean(1).sqrt()
+        return Chains(
+            self.prior,
+            told.y,
+            told.degradation,
+            mean,
+            sigma.tolist(),
+            steps=INIT_STEPS,
+            samples=self.options.samples,
+            seed=case.seed,
+        )
+
+    def _samples(self, case: Case, samples: int) -> DdpmRestorer:
+        chosen = diffusion_for(case.degradation)
+        samples = 1 if chosen.steps == 1 else samples
+        steps = min(chosen.steps, self.options.steps)
+        return DdpmRestorer(case, self.prior, steps=steps, samples=samples)

@@ -1,0 +1,128 @@
+"""Measurements held back from every candidate, so that what each one predicts there tells which to trust."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from core.degrade import CircularBlur, Degradation, GaussianNoise, Identity, Operator, SaltAndPepper
+from core.degrade.operators import Gain
+from core.hybrid.restorer import Case
+
+
+@dataclass(frozen=True)
+class Split:
+    """A case as candidates see it, and what was kept from them."""
+
+    seen: Case
+    hidden: Tensor
+    """What is to be predicted, (N, ...)."""
+    where: Tensor
+    """1 at the values that count, shaped like `hidden`."""
+    predict: Callable[[Tensor], Tensor]
+    """From images (N, C, H, W) to predictions."""
+    robust: bool
+    """Whether a hidden value may be an impulse, which says nothing of the image."""
+
+    def errors(self, images: Tensor) -> Tensor:
+        """Of each candidate's images (K, N, C, H, W) at what was hidden, (K, N, M); 0 where nothing counts."""
+        return torch.stack([((self.predict(each) - self.hidden) * self.where).flatten(1) for each in images])
+
+
+def hold_out(case: Case, share: float, noise: float, seed: int) -> Split:
+    """Keep a part of what is measured back.
+
+    - Of missing pixels, blocks and impulses: `share` of each image's measured values.
+    - Of white noise on an image or a blurred one, nothing is hidden: with z drawn anew, y + b s z and y - s z / b have
+      independent noise, s being the deviation of y's own and b = `noise` (Oliveira, Lei & Tibshirani 2022). Candidates
+      see the first, which has hardly more noise than y, and predict the second; no error is biased by what they fit.
+    - Of a blur without noise: the share of the frequencies that pass which it lets through least. They are next to
+      those that nobody has measured, and compared with no weight of the blur on them.
+
+    The noise level must be told by now where it can be. Draws depend on `seed` alone.
+    """
+    y, degradation = case.y, case.degradation
+    generator = torch.Generator(y.device).manual_seed(seed)
+    variance = degradation.expected_residual(y)
+    operator = degradation.operator
+    if variance is not None and isinstance(operator, Identity | CircularBlur):
+        deviation = variance.clamp(min=0).sqrt().view(-1, *[1] * (y.ndim - 1))
+        z = deviation * torch.randn(y.shape, generator=generator, device=y.device, dtype=y.dtype)
+        level = math.sqrt(variance.mean().item() * (1 + noise**2))
+        seen = replace(case, y=y + noise * z, degradation=Degradation(operator, GaussianNoise(level)))
+        return Split(seen, y - z / noise, torch.ones_like(y), operator.A, robust=False)
+    if isinstance(operator, CircularBlur):
+        return _hide_frequencies(case, operator, share)
+    measured = operator.measured(y)
+    draw = torch.rand(y.shape[0], 1, *y.shape[2:], generator=generator, device=y.device, dtype=y.dtype)
+    # Exactly the share of each image, and one at least.
+    order = (draw + 2 * (1 - measured[:, :1])).flatten(1).argsort(1).argsort(1).view(draw.shape)
+    count = (share * measured[:, :1].flatten(1).sum(1)).round().clamp(min=1).view(-1, 1, 1, 1)
+    hidden = (order < count).to(y.dtype).expand_as(y)
+    kept = Unseen(operator, 1 - hidden)
+    seen = replace(case, y=y * (1 - hidden), degradation=replace(degradation, operator=kept))
+    robust = isinstance(degradation.noise, SaltAndPepper)
+    return Split(seen, y, hidden * measured, operator.A, robust)
+
+
+class Unseen(Operator):
+    """Another operator of which some values are not seen: 0 in y, and no part of A.
+
+    For operators whose values have no pixels in common (`Identity`, `Mask`, `BlockMean`).
+    """
+
+    def __init__(self, whole: Operator, kept: Tensor) -> None:
+        """`kept`, shaped like y, is 1 at what is still seen."""
+        self.whole = whole
+        self.kept = kept
+
+    def A(self, x: Tensor) -> Tensor:  # noqa: N802 - as in every paper
+        """What is still seen, 0 elsewhere."""
+        return self.whole.A(x) * self.kept
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Of what is still seen."""
+        return self.whole.adjoint(y * self.kept)
+
+    def pinv(self, y: Tensor) -> Tensor:
+        """Of what is still seen: its pixels are no other value's."""
+        return self.whole.pinv(y * self.kept)
+
+    def prox(self, v: Tensor, y: Tensor, rho: float | Tensor) -> Tensor:
+        """Where nothing is seen there is no reason to leave v: there y is what v predicts."""
+        return self.whole.prox(v, y * self.kept + self.whole.A(v) * (1 - self.kept), rho)
+
+    def weigh(self, x: Tensor, gain: Gain) -> Tensor:
+        """The components of what is no longer seen have singular value 0 now."""
+        lost = self.whole.pinv(self.whole.A(x) * (1 - self.kept))
+        return self.whole.weigh(x - lost, gain) + gain(x.new_zeros(1, 1)) * lost
+
+    def measured(self, y: Tensor) -> Tensor:
+        """What the whole measures and is still seen."""
+        return self.whole.measured(y) * self.kept
+
+    def select(self, places: list[int]) -> Unseen:
+        """Of some of the images."""
+        return Unseen(self.whole.select(places), self.kept[places])
+
+
+def _hide_frequencies(case: Case, blur: CircularBlur, share: float) -> Split:
+    passing = blur.transfer.abs()
+    least = passing[passing > 0].quantile(share)
+    seen, rest = copy.copy(blur), copy.copy(blur)
+    seen.transfer = torch.where(passing > least, blur.transfer, 0)
+    rest.transfer = torch.where(passing > least, 0, blur.transfer)
+
+    def predict(images: Tensor) -> Tensor:
+        return rest.pinv(rest.A(images))
+
+    # What is left of y is what the narrower blur would have measured.
+    y = seen.A(seen.pinv(case.y))
+    hidden = rest.pinv(case.y)
+    told = replace(case, y=y, degradation=replace(case.degradation, operator=seen))
+    return Split(told, hidden, torch.ones_like(hidden), predict, robust=False)
