@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Told apart by colour-blind eyes, too (Okabe & Ito 2008)."""
@@ -34,7 +35,7 @@ class Plot:
     log_y: bool = False
 
 
-def save(plot: Plot, path: Path) -> None:
+def save(plot: Plot, path: Path | IO[bytes]) -> None:
     """Draw it into a PNG file, 1,200 x 825 pixels. Raises OSError."""
     from matplotlib.figure import Figure
 
@@ -58,4 +59,4 @@ def save(plot: Plot, path: Path) -> None:
     axes.set(title=plot.title, xlabel=plot.x, ylabel=plot.y)
     axes.grid(visible=True, which="both", color="0.9")
     axes.legend()
-    figure.savefig(path, metadata={"Software": None})
+    figure.savefig(path, format="png", metadata={"Software": None})

@@ -106,6 +106,14 @@ class Cell:
         found = self.differences(hybrid, against)
         return interval(found) if found else None
 
+    def verdict(self, hybrid: str) -> str:
+        """What the hybrid has here and what the better parent has in as long; empty without either."""
+        parent, gain, ours = self.better_parent(hybrid), self.gain(hybrid), self.rows.get((hybrid, ""))
+        if parent is None or gain is None or ours is None:
+            return ""
+        told = f"{hybrid}, {self.name}: {ours.mean:.2f} dB"
+        return f"{told}; the better parent in as long, {parent.method}, {parent.mean:.2f}: {gain} dB"
+
 
 class Scoreboard:
     """What `restoration_scored` events say, in the order in which they came."""
@@ -146,18 +154,17 @@ class Scoreboard:
         return pooled(strata) if strata else None
 
     def verdicts(self) -> list[str]:
-        """A sentence for each hybrid in each cell: what it has and what the better parent has in as long."""
-        told = []
-        for cell in self.cells.values():
-            for hybrid in self.hybrids:
-                parent, gain = cell.better_parent(hybrid), cell.gain(hybrid)
-                if parent is not None and gain is not None:
-                    ours = cell.rows[hybrid, ""].mean
-                    told.append(
-                        f"{hybrid}, {cell.name}: {ours:.2f} dB; the better parent in as long, {parent.method}, "
-                        f"{parent.mean:.2f}: {gain} dB"
-                    )
-        return told
+        """What comes of it in sentences: the means over cells or, where there is a single one, how that was won."""
+        means = [
+            f"{hybrid} minus {against or 'the better parent'}, mean of {name} ({len(cells)} cells): {gain} dB"
+            for hybrid in self.hybrids
+            for name, cells in self.groups().items()
+            for against in ("", *PARENTS)
+            if (gain := self.gain(hybrid, cells, against))
+        ]
+        return means or [
+            text for cell in self.cells.values() for hybrid in self.hybrids if (text := cell.verdict(hybrid))
+        ]
 
     def table(self) -> list[tuple[str, ...]]:
         """A row of text for each method of each cell, a heading first."""
@@ -165,12 +172,6 @@ class Scoreboard:
         for cell in self.cells.values():
             rows.append((cell.name, *[""] * 8))
             rows += [self._line(cell, row) for row in cell.rows.values()]
-        for hybrid in self.hybrids:
-            for name, cells in self.groups().items():
-                for against in ("", *PARENTS):
-                    if gain := self.gain(hybrid, cells, against):
-                        what = against or "the better parent"
-                        rows.append((f"{hybrid} against {what}, mean of {name}", *[""] * 7, str(gain)))
         return rows
 
     @staticmethod

@@ -10,6 +10,7 @@ from core.config.dip import DipConfig
 from core.config.file import from_builtins, load, to_toml
 from core.config.hybrid import DEFAULT_HYBRID, HYBRIDS, HybridOptions, Substitution
 from core.config.overrides import PRESETS, build
+from core.config.restore import RestoreConfig
 from core.config.run import (
     KINDS,
     AnyRun,
@@ -20,6 +21,7 @@ from core.config.run import (
     HybridRun,
     ImagesConfig,
     PriorConfig,
+    RestoreRun,
     RunConfig,
     StudyRun,
     experiment_path,
@@ -51,6 +53,8 @@ __all__ = [
     "ImagesConfig",
     "Inpaint",
     "PriorConfig",
+    "RestoreConfig",
+    "RestoreRun",
     "RunConfig",
     "Section",
     "StudyConfig",

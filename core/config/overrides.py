@@ -86,6 +86,15 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "published": {"hybrid.method": "substitution"},
         "quick": {"data.dataset": "fashion-mini", "images.indices": "0-3"},
     },
+    "restore": {
+        "full": {},
+        "quick": {
+            "restore.tasks": ("inpaint:missing=0.7,sigma=5", "denoise:sigma=50,blind=true"),
+            "restore.sets": ("fashion-mini", "patches"),
+            "restore.images": 4,
+            "restore.seeds": 1,
+        },
+    },
     "explanation": {"full": {}},
     "study": {
         "published": {},
@@ -93,6 +102,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "data.dataset": "fashion-mini",
             "study.epochs": 3,
             "study.images": "0-3",
+            "study.sample_steps": 50,
             "study.iterations": 200,
         },
     },

@@ -9,6 +9,7 @@ from msgspec import Meta
 from core.config.ddpm import DdpmConfig
 from core.config.dip import DipConfig
 from core.config.hybrid import HybridMethod, Substitution
+from core.config.restore import RestoreConfig
 from core.config.section import Section
 from core.config.study import ExplanationConfig, StudyConfig
 from core.config.tasks import Denoise, Task
@@ -72,6 +73,8 @@ class RunConfig(Section, tag_field="kind", frozen=True):
     """What every run has, whatever its kind."""
 
     experiment: ClassVar[str] = ""
+    starts_others: ClassVar[bool] = False
+    """Whether the work is done by other runs, so that this one needs no device and must not hold one they wait for."""
 
     version: Annotated[int, Meta(ge=1, le=VERSION, description="format of this file")] = VERSION
     name: Annotated[str, Meta(max_length=200, description="what people call the run")] = ""
@@ -87,7 +90,7 @@ class RunConfig(Section, tag_field="kind", frozen=True):
 
     @property
     def kind(self) -> str:
-        """`dip`, `ddpm` or `hybrid`."""
+        """As the command line has it: `dip`, `ddpm`, `hybrid`, `restore`, `explanation` or `study`."""
         return str(type(self).__struct_config__.tag)
 
     @property
@@ -151,6 +154,21 @@ class HybridRun(RunConfig, tag="hybrid", frozen=True):
         return self.hybrid.needs_prior and not (self.prior.run and self.hybrid.restorer)
 
 
+class RestoreRun(RunConfig, tag="restore", frozen=True):
+    """Restore the same degraded images with every method, at matched cost."""
+
+    experiment: ClassVar[str] = "core.restore.run:RestoreExperiment"
+
+    prior: PriorConfig = PriorConfig()
+    restore: RestoreConfig = RestoreConfig()
+    dip: DipConfig = DipConfig()
+
+    @property
+    def method(self) -> str:
+        """The hybrids that are compared, where they were named."""
+        return " ".join(self.restore.methods) or "every method"
+
+
 class ExplanationRun(RunConfig, tag="explanation", frozen=True):
     """Measure why the published hybrid failed."""
 
@@ -169,6 +187,7 @@ class StudyRun(RunConfig, tag="study", frozen=True):
     """Carry the published study out, as runs of their own, and report it beside the published numbers."""
 
     experiment: ClassVar[str] = "core.study.run:StudyExperiment"
+    starts_others: ClassVar[bool] = True
 
     study: StudyConfig = StudyConfig()
     explanation: ExplanationConfig = ExplanationConfig()
@@ -179,11 +198,12 @@ class StudyRun(RunConfig, tag="study", frozen=True):
         return "published" if self.study == StudyConfig(full=self.study.full) else "shortened"
 
 
-AnyRun: TypeAlias = DipRun | DdpmRun | HybridRun | ExplanationRun | StudyRun
+AnyRun: TypeAlias = DipRun | DdpmRun | HybridRun | RestoreRun | ExplanationRun | StudyRun
 KINDS: dict[str, type[RunConfig]] = {
     "dip": DipRun,
     "ddpm": DdpmRun,
     "hybrid": HybridRun,
+    "restore": RestoreRun,
     "explanation": ExplanationRun,
     "study": StudyRun,
 }

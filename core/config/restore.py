@@ -1,0 +1,55 @@
+"""Options of the head-to-head."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from msgspec import Meta
+
+from core.config.hybrid import HYBRIDS
+from core.config.section import Positive, Section
+from core.config.tasks import parse_task
+from core.errors import UserError, suggest
+
+SetName: TypeAlias = Literal["fashionmnist", "fashion-mini", "glyphs", "patches", "leaves"]
+TASKS = (
+    "denoise:sigma=25",
+    "denoise:sigma=50,blind=true",
+    "denoise:noise=salt-and-pepper,hit=0.1",
+    "inpaint:missing=0.7,sigma=5",
+    "superres:factor=4",
+    "deblur:width=1.5,sigma=2",
+)
+
+
+class RestoreConfig(Section, frozen=True):
+    """What is degraded, how, and which hybrids are to restore it; the controls are always there."""
+
+    tasks: Annotated[tuple[str, ...], Meta(min_length=1, description="degradations, as denoise:sigma=25")] = TASKS
+    sets: Annotated[
+        tuple[SetName, ...],
+        Meta(
+            min_length=1,
+            description="what the images are: test images of fashionmnist or fashion-mini, glyphs, patches, leaves",
+        ),
+    ] = ("fashionmnist", "glyphs", "patches", "leaves")
+    methods: Annotated[tuple[str, ...], Meta(description="the hybrids that are compared; none named: all of them")] = ()
+    images: Annotated[Positive, Meta(le=10_000, description="images of each set")] = 50
+    seeds: Annotated[Positive, Meta(le=100, description="times that each image is degraded and restored anew")] = 3
+
+    def __post_init__(self) -> None:
+        for task in self.tasks:
+            parse_task(task)
+        for name in self.methods:
+            if not (name in HYBRIDS and HYBRIDS[name].restorer):
+                raise UserError(f"There is no hybrid {name!r} that restores.", suggest(name, restoring()))
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The hybrids that are compared."""
+        return self.methods or restoring()
+
+
+def restoring() -> tuple[str, ...]:
+    """The hybrids that restore images by themselves."""
+    return tuple(name for name, options in HYBRIDS.items() if options.restorer)

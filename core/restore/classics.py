@@ -1,0 +1,88 @@
+"""Methods from before deep learning, one for each task: what any learned method should beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+from skimage.restoration import denoise_nl_means, inpaint_biharmonic, wiener
+from torch import Tensor
+
+from core.degrade import BlockMean, CircularBlur, Degradation, Mask, SaltAndPepper
+from core.degrade.estimate import with_noise_level
+from core.hybrid.restorer import Case
+
+Plane = NDArray[np.float64]
+BALANCE = 5.0
+"""Of the Wiener filter, in variances of the noise; like the other settings here, best on training images."""
+
+
+def restore(case: Case) -> Tensor:
+    """By the method that fits the task, (N, C, H, W), on the device of the case:
+
+    impulses by a 3x3 median, missing pixels by biharmonic inpainting, large pixels by bicubic interpolation, a blur by
+    a Wiener filter, and noise by non-local means.
+    """
+    y, degradation = case.y, with_noise_level(case.y, case.degradation)
+    operator = degradation.operator
+    if isinstance(operator, Mask):
+        images = _each(_inpainted, y, operator.mask.expand_as(y))
+    elif isinstance(operator, BlockMean):
+        images = F.interpolate(y, size=case.shape[2:], mode="bicubic", align_corners=False)
+    elif isinstance(operator, CircularBlur):
+        images = _each(_wiener(operator, _sigma(case, degradation)), y)
+    elif isinstance(degradation.noise, SaltAndPepper):
+        images = _each(_median, y)
+    else:
+        images = _each(_nonlocal(_sigma(case, degradation)), y)
+    return images.to(y.device)
+
+
+def _sigma(case: Case, degradation: Degradation) -> float:
+    """The standard deviation of the noise on the mean of the images, on [0, 1]; 0 where there is none."""
+    variance = degradation.expected_residual(case.y)
+    return 0.0 if variance is None else float(variance.clamp(min=0).mean().sqrt())
+
+
+def _each(method: Callable[..., Plane], *inputs: Tensor) -> Tensor:
+    """A method for one plane, applied to all channels of all images."""
+    planes = [tensor.double().cpu().flatten(0, 1).numpy() for tensor in inputs]
+    done = np.stack([method(*plane) for plane in zip(*planes, strict=True)])
+    return torch.from_numpy(done).float().view(*inputs[0].shape[:2], *done.shape[1:])
+
+
+def _nonlocal(sigma: float) -> Callable[[Plane], Plane]:
+    """Buades et al., CVPR 2005, on patches of 5x5 pixels."""
+
+    def denoise(y: Plane) -> Plane:
+        found: Plane = denoise_nl_means(y, patch_size=5, patch_distance=6, h=sigma, sigma=sigma, fast_mode=False)
+        return found
+
+    return denoise
+
+
+def _median(y: Plane) -> Plane:
+    found: Plane = median_filter(y, size=3, mode="reflect")
+    return found
+
+
+def _inpainted(y: Plane, kept: Plane) -> Plane:
+    found: Plane = inpaint_biharmonic(y, kept == 0)
+    return found
+
+
+def _wiener(operator: CircularBlur, sigma: float) -> Callable[[Plane], Plane]:
+    """Hunt's filter: a Laplacian is what is held small."""
+    transfer = operator.transfer.cpu().numpy()
+
+    def deblur(y: Plane) -> Plane:
+        found: Plane = wiener(  # type: ignore[no-untyped-call]
+            y, transfer, balance=max(sigma, 1 / 255) ** 2 * BALANCE, clip=False
+        )
+        return found
+
+    return deblur

@@ -1,0 +1,90 @@
+"""The board of a head-to-head as files: JSON for machines, a table for people, and quality against time as pictures."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from core import plots
+from core.events import Pictures
+from core.paired import Interval
+from core.scores import PARENTS, Cell, Row, Scoreboard
+
+
+def as_json(board: Scoreboard) -> str:
+    """Every score, image by image, and every gain with its bounds."""
+    found = {"cells": [_cell(board, cell) for cell in board.cells.values()], "means": _means(board)}
+    return msgspec.json.format(msgspec.json.encode(found)).decode() + "\n"
+
+
+def as_text(board: Scoreboard) -> str:
+    """The table, and below it what comes of it."""
+    rows = board.table()
+    widths = [max(len(row[column]) for row in rows if row[1]) for column in range(len(rows[0]))]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join([*lines, "", *board.verdicts()]) + "\n"
+
+
+def pictures(board: Scoreboard, step: int) -> list[Pictures]:
+    """For each task, PSNR against seconds an image, on the mean of the sets."""
+    tasks = dict.fromkeys(cell.task for cell in board.cells.values())
+    return [
+        Pictures(name=f"quality-time-{place}", images=_drawn(board, task), step=step, title=task, columns=1)
+        for place, task in enumerate(tasks, 1)
+    ]
+
+
+def _drawn(board: Scoreboard, task: str) -> Tensor:
+    cells = [cell for cell in board.cells.values() if cell.task == task]
+    families: dict[str, list[tuple[float, float]]] = {}
+    for method, budget_of in cells[0].rows:
+        rows = [cell.rows[method, budget_of] for cell in cells if (method, budget_of) in cell.rows]
+        seconds = sum(row.seconds / len(row.psnr) for row in rows) / len(rows)
+        name = method.rstrip("0123456789").rstrip("-") + (f" ({budget_of})" if budget_of else "")
+        families.setdefault(name, []).append((seconds, sum(row.mean for row in rows) / len(rows)))
+    curves = [
+        plots.Curve(name, *(list(values) for values in zip(*sorted(points), strict=True)))
+        for name, points in families.items()
+    ]
+    plot = plots.Plot(f"{task}, mean of {len(cells)} sets", "seconds an image", "PSNR in dB", curves, log_x=True)
+    file = io.BytesIO()
+    plots.save(plot, file)
+    pixels = np.asarray(Image.open(file).convert("RGB"))
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).unsqueeze(0).float() / 255
+
+
+def _cell(board: Scoreboard, cell: Cell) -> dict[str, Any]:
+    gains = {hybrid: _bounds(cell.gain(hybrid)) for hybrid in board.hybrids}
+    better = {hybrid: row.method for hybrid in board.hybrids if (row := cell.better_parent(hybrid))}
+    return {
+        "task": cell.task,
+        "set": cell.set,
+        "methods": [_row(row) for row in cell.rows.values()],
+        "better_parent": better,
+        "gain": gains,
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    names = ("method", "budget_of", "mean", "psnr", "ssim", "accuracy", "nfe", "iterations", "runs", "seconds")
+    return {name: getattr(row, name) for name in names}
+
+
+def _means(board: Scoreboard) -> list[dict[str, Any]]:
+    return [
+        {"hybrid": hybrid, "cells": name, "against": against or "the better parent", "gain": _bounds(gain)}
+        for hybrid in board.hybrids
+        for name, cells in board.groups().items()
+        for against in ("", *PARENTS)
+        if (gain := board.gain(hybrid, cells, against))
+    ]
+
+
+def _bounds(gain: Interval | None) -> dict[str, float] | None:
+    return gain._asdict() if gain else None
