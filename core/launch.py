@@ -39,7 +39,9 @@ def start(run: Run, *, resume: bool = False, now: bool = False) -> None:
     # -P keeps a folder named `core` in the working directory from being taken for ours.
     command = [sys.executable, "-P", "-m", "core.worker", str(run.folder.resolve())]
     command += ["--resume"] * resume + ["--now"] * now
-    environment = os.environ | {"PYTHONUNBUFFERED": "1", "DIPDDPM_COMMAND": shlex.join(["dipddpm", *sys.argv[1:]])}
+    # A run that starts others passes on what was typed to start it.
+    typed = os.environ.get("DIPDDPM_COMMAND") or shlex.join(["dipddpm", *sys.argv[1:]])
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "DIPDDPM_COMMAND": typed}
     try:
         (run.folder / STOP_FILE).unlink(missing_ok=True)
         with (run.folder / LOG_FILE).open("ab") as output:

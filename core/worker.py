@@ -22,7 +22,7 @@ import msgspec
 from core import config as configs
 from core import devices, events, files, registry, slots
 from core.errors import UserError
-from core.runs import ENVIRONMENT_FILE, STOP_FILE, SUMMARY_FILE, EventLog, Run, life
+from core.runs import ENVIRONMENT_FILE, STOP_FILE, SUMMARY_FILE, EventLog, Run, RunsFolder, life
 
 if TYPE_CHECKING:
     from core.config import AnyRun
@@ -144,6 +144,8 @@ class _Job:
 
     def _wait_for_device(self, *, now: bool) -> str | None:
         usable = devices.candidates(self.config.device)
+        if self.config.starts_others:
+            return "cpu"
 
         def tell(ahead: int) -> None:
             self.log.append(events.RunQueued(device=" or ".join(usable), ahead=ahead))
@@ -168,8 +170,10 @@ class _Job:
         self.pulse.device = device_name
         environment = collect(device_name, devices.describe(device), self.config.threads)
         files.replace(self.folder / ENVIRONMENT_FILE, msgspec.json.format(msgspec.json.encode(environment)))
+        # What starts other runs is told where they go, and not what to work on.
+        place = RunsFolder(self.folder.parent) if self.config.starts_others else device
         experiment = self.experiment = registry.resolve(configs.experiment_path(self.config)).from_config(
-            self.config, device
+            self.config, place
         )
         recorder = Recorder(self.folder, self.log)
         # A run that was killed before it began has nothing to go on from.
@@ -247,6 +251,8 @@ def explain(error: BaseException, config: AnyRun) -> tuple[str, str]:
 def _lower_memory(config: AnyRun) -> str:
     if isinstance(config, configs.DipRun):
         return "Give fewer images, or lower dip.channels."
+    if not isinstance(config, configs.DdpmRun | configs.HybridRun):
+        return "Give fewer images."
     size = config.ddpm.batch_size
     return f"Lower ddpm.batch_size from {size} to {size // 2}." if size > 1 else "Choose a smaller network."
 

@@ -43,6 +43,9 @@ class StudyConfig(Section, frozen=True):
 
     epochs: Annotated[Positive, Meta(description="passes over the training images, of DDPM and of the hybrid")] = 20
     full: Annotated[bool, Meta(description="take the hybrid on to 100 epochs too, as the study did")] = False
+    sample_steps: Annotated[
+        int, Meta(ge=0, le=1000, description="steps of the samples that DDPM and the hybrid end with; 0: all timesteps")
+    ] = 0
     images: Annotated[
         str, Meta(pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*\Z", description="test images that DIP denoises, as 0-9 or 3,17")
     ] = "0-9"

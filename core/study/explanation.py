@@ -20,11 +20,12 @@ from core import data
 from core.config import DataConfig, DdpmConfig, ExplanationRun, Substitution
 from core.ddpm.schedule import Schedule
 from core.errors import UserError
-from core.events import DataLoaded, Document, Item, Message, RunStarted, State, Step
+from core.events import DataLoaded, Document, Item, Message, Pictures, RunStarted, State, Step
 from core.hybrid.substitution import FittedHourglass
+from core.images import to_unit
 from core.quality.classifier import SHAPE
 from core.seeds import derive
-from core.study import findings
+from core.study import figures, findings
 from core.study.bank import Bank, Noised
 from core.study.denoising import Sides, denoise
 from core.study.findings import Explanation, after
@@ -35,6 +36,8 @@ from core.study.trial import Lesson, Network, Trial
 HOURGLASS = Substitution(reading="fresh", scales=2, channels=64, skip_channels=4)
 """The DIP: thin skips as in the original, and features enough for a batch of 32 images."""
 BATCH_SIZE = 32
+SHOWN_AT = 0.15
+"""The share of the timesteps at which an image is shown: noised well, and still to be made out."""
 FILE = "explanation.json"
 """Where the run keeps its record."""
 
@@ -77,7 +80,7 @@ class ExplanationExperiment:
         self._settled = 0
         """The step after the last unit that is done."""
         self._opened = False
-        self._closed = False
+        self._closed = 0
 
     @classmethod
     def from_config(cls, config: ExplanationRun, device: torch.device | str) -> Self:
@@ -120,9 +123,28 @@ class ExplanationExperiment:
                 yield from self._learn(one, seed)
         if not self.found.denoised:
             yield self._denoise()
-        if not self._closed:
-            self._closed = True
-            yield Document(name=FILE, text=msgspec.json.format(msgspec.json.encode(self.found)).decode())
+        for item in self._closing()[self._closed :]:
+            self._closed += 1
+            yield item
+
+    def _closing(self) -> list[Item]:
+        """The picture of it all, and the record."""
+        picture = Pictures(
+            name="explanation",
+            images=figures.pixels(figures.explanation(self.found, self._strip())),
+            step=self.step,
+            title="Why the published hybrid failed",
+            columns=1,
+        )
+        return [picture, Document(name=FILE, text=msgspec.json.format(msgspec.json.encode(self.found)).decode())]
+
+    def _strip(self) -> dict[str, Tensor]:
+        """A test image from the middle of the way: x0, xt, and what DIP makes of it after each k."""
+        bank = self.banks[1]
+        place = int((bank.noised.t - int(len(self.schedule) * SHOWN_AT)).abs().argmin())
+        shown = {findings.X0: bank.noised.x0[place], findings.XT: bank.noised.xt[place]}
+        shown |= {after(k): output[place] for k, output in zip(bank.steps, bank.outputs, strict=True)}
+        return {name: to_unit(image).clamp(0, 1) for name, image in shown.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """All units that are done; one under way is not among them."""

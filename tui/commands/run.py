@@ -66,7 +66,7 @@ def run(
     if image:
         options["images.files"] = tuple(str(file.expanduser().absolute()) for file in image)
     given = {key: value for key, value in options.items() if value is not None}
-    config = configs.build(kind, method=method, preset=preset, task=task, settings=_pairs(settings) | given)
+    config = configs.build(kind, method=method, preset=preset, task=task, settings=pairs(settings) | given)
     _refuse_unused(config, prior)
     if dry_run:
         print(configs.to_toml(config), end="")
@@ -131,11 +131,12 @@ def _places(images: str) -> str:
     return f"0-{int(images) - 1}"
 
 
-def _pairs(settings: list[str] | None) -> dict[str, str]:
-    pairs = {}
+def pairs(settings: list[str] | None) -> dict[str, str]:
+    """What `--set KEY=VALUE` says, by key. Raises UserError for one without a value."""
+    found = {}
     for setting in settings or []:
         key, equals, value = setting.partition("=")
         if not equals:
             raise UserError(f"--set {setting} has no value.", f"Write it as --set {key}=VALUE.")
-        pairs[key.strip()] = value.strip()
-    return pairs
+        found[key.strip()] = value.strip()
+    return found

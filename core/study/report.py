@@ -1,0 +1,267 @@
+"""The study's report: each published number beside ours, why they differ, why the hybrid failed, and what works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from core import files
+from core.config import StudyRun
+from core.events import EpochFinished, PsnrMeasured, RestorationScored, StopsCompared
+from core.runs import ENVIRONMENT_FILE, Run
+from core.scores import Scoreboard
+from core.study import figures
+from core.study.findings import Explanation, after
+from core.study.page import Block, Heading, Page, Photo, Plot, Points, Table, Text
+from core.study.published import published
+from core.study.stages import FULL_EPOCHS, Stage
+from core.study.verdicts import overlooked, verdicts
+
+NOT_PUBLISHED = (
+    "These are not the published settings: {what}. The published numbers stand beside ours to show the form of the "
+    "report; their ratio means nothing here."
+)
+WHY_DDPM = (
+    "With the settings as published, the losses of the first epochs do not come out as published: epoch 1 lands at "
+    "0.189, not 0.129. The same network written down plainly a second time, with a training loop of its own, has 0.19 "
+    "to 0.21, by seed; with batches of 64 the first two epochs are 0.139 and 0.067. What else the study did otherwise "
+    "is not known."
+)
+WHY_SUBSTITUTION = (
+    "The published text doesn't say how its hourglass is made. Ours is the reading that comes nearest to its first two "
+    "epochs: random weights that never change, two scales, no skips. Where ours falls less far, it lets less of the "
+    "noise through; the chapter on why it failed measures how the loss hangs on that."
+)
+WHY_DIP = (
+    "The published minutes are those of ten fits one after the other; here all images are fitted at once by one "
+    "grouped network, on whatever machine this is."
+)
+
+
+def page(study: StudyRun, stages: Sequence[Stage], made: Mapping[str, Run]) -> Page:
+    """The report of the stages that are made so far; the others are named as missing."""
+    found = Page("The published study, reproduced", [_opening(study)])
+    if shortened := _shortened(study):
+        found.blocks.append(Text(NOT_PUBLISHED.format(what=shortened), notice=True))
+    found.blocks += [Heading("The runs"), _runs(stages, made)]
+    chapters = {
+        "ddpm": _ddpm,
+        "dip": _dip,
+        "substitution": _substitution,
+        "full": _full,
+        "explanation": _explanation,
+        "hybrids": _hybrids,
+    }
+    for stage in stages:
+        found.blocks.append(Heading(stage.title))
+        if stage.key in made:
+            found.blocks += chapters[stage.key](made[stage.key])
+        else:
+            found.blocks.append(Text("Not there yet."))
+    return found
+
+
+def beside(published_values: Sequence[float], ours: Sequence[float], first: int = 1) -> list[list[str]]:
+    """Rows of epoch, published, ours and their ratio; what one side lacks is left open."""
+    rows = []
+    for place in range(max(len(published_values), len(ours))):
+        theirs = published_values[place] if place < len(published_values) else None
+        mine = ours[place] if place < len(ours) else None
+        rows.append([str(first + place), number(theirs), number(mine), ratio(mine, theirs)])
+    return rows
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number of a table, open where there is none."""
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def ratio(ours: float | None, theirs: float | None) -> str:
+    """Ours as a multiple of theirs."""
+    return "" if ours is None or not theirs else f"{ours / theirs:.2f}"
+
+
+def minutes(clock: str) -> float:
+    """Minutes of a wall-clock time written as M:SS."""
+    whole, seconds = clock.split(":")
+    return int(whole) + int(seconds) / 60
+
+
+def _opening(study: StudyRun) -> Text:
+    images = f"the first {study.data.train_images:,}" if study.data.train_images else "all"
+    return Text(
+        f"A DDPM and a Deep Image Prior on images of clothes, and a hybrid of the two that failed: what the study "
+        f"printed beside what this program measured, on {images} training images of {study.data.dataset}, seed "
+        f"{study.seed}. A ratio is ours divided by the published number."
+    )
+
+
+def _shortened(study: StudyRun) -> str:
+    """What differs from the published settings, in words; empty for none."""
+    default, theirs = StudyRun(), published()
+    parts = []
+    if (study.data.dataset, study.data.train_images) != (default.data.dataset, 0):
+        part = f" (the first {study.data.train_images:,})" if study.data.train_images else ""
+        parts.append(f"{study.data.dataset}{part} in place of {theirs.ddpm.dataset}")
+    if study.study.epochs != theirs.ddpm.epochs:
+        parts.append(f"epochs: {study.study.epochs} in place of {theirs.ddpm.epochs}")
+    if study.study.images != default.study.images:
+        parts.append(f"images for DIP: {study.study.images} in place of {default.study.images}")
+    if study.study.iterations != default.study.iterations:
+        parts.append(f"DIP steps: {study.study.iterations} in place of {default.study.iterations}")
+    return "; ".join(parts)
+
+
+def _runs(stages: Sequence[Stage], made: Mapping[str, Run]) -> Table:
+    rows = []
+    for stage in stages:
+        run = made.get(stage.key)
+        took = _seconds(run) if run else None
+        where = _device(run) if run else ""
+        rows.append([stage.title, run.id if run else "", where, "" if took is None else f"{took / 60:.1f}"])
+    return Table(["stage", "run", "on", "minutes"], rows)
+
+
+def _seconds(run: Run) -> float:
+    """From the start to the end; in a run that was interrupted, the time between counts too."""
+    told = run.look().summary
+    return max(0.0, (told.ended or told.last) - told.started)
+
+
+def _device(run: Run) -> str:
+    """The device by its name, and nothing that tells the host."""
+    try:
+        environment = msgspec.json.decode(files.read(run.folder / ENVIRONMENT_FILE))
+        return str(environment.get("device_name") or environment.get("device") or "")
+    except (OSError, ValueError, RecursionError, AttributeError):
+        return ""
+
+
+def _epochs(run: Run) -> list[EpochFinished]:
+    return [event for event in run.events() if isinstance(event, EpochFinished)]
+
+
+def _photos(run: Run, titles: Mapping[str, str]) -> list[Block]:
+    """The pictures of these names that the run has."""
+    found = [(run.folder / "images" / f"{name}.png", title) for name, title in titles.items()]
+    return [Photo(file, title) for file, title in found if file.is_file() and not file.is_symlink()]
+
+
+def _clock(theirs: float, wall_clock: str, epochs: Sequence[EpochFinished]) -> Table:
+    """Seconds of an epoch, and minutes of all."""
+    seconds = [epoch.seconds for epoch in epochs]
+    mean, total = sum(seconds) / len(seconds), sum(seconds) / 60
+    return Table(
+        ["time", "published", "ours", "ratio"],
+        [
+            ["seconds per epoch", f"{theirs:.2f}", f"{mean:.2f}", ratio(mean, theirs)],
+            ["minutes, all epochs", wall_clock, f"{total:.1f}", ratio(total, minutes(wall_clock))],
+        ],
+    )
+
+
+def _ddpm(run: Run) -> list[Block]:
+    theirs, epochs = published().ddpm, _epochs(run)
+    ours = [epoch.loss for epoch in epochs]
+    return [
+        *_photos(run, {"first-batch": "The first batch", "forward-process": "The forward process"}),
+        Table(["epoch", "published", "ours", "ratio"], beside(theirs.epoch_loss, ours)),
+        Plot("ddpm", "Loss of DDPM", figures.losses(ours, theirs.epoch_loss, figures.DDPM)),
+        _clock(theirs.seconds_per_epoch, theirs.wall_clock, epochs),
+        Text(WHY_DDPM),
+        *_photos(run, {"samples": "Samples of DDPM"}),
+    ]
+
+
+def _dip(run: Run) -> list[Block]:
+    theirs, events = published().dip, run.events()
+    looks = [event for event in events if isinstance(event, PsnrMeasured)]
+    ends = [event for event in events if isinstance(event, StopsCompared)]
+    took = _seconds(run) / 60
+    rows = [["minutes, all images", f"{theirs.total_minutes:.1f}", f"{took:.1f}", ratio(took, theirs.total_minutes)]]
+    found: list[Block] = [Text(f"Published: {theirs.finding}.")]
+    if looks:
+        rows.insert(0, ["images", str(theirs.images), str(len(looks[0].psnr)), ""])
+        psnr = [_mean(look.averaged or look.psnr) for look in looks]
+        steps, losses = [look.step for look in looks], [_mean(look.loss) for look in looks]
+        title = "PSNR and loss of DIP, on the mean of its images"
+        found.append(Plot("dip", title, figures.restoring(steps, psnr, losses)))
+    if ends:
+        end = ends[-1]
+        found.append(
+            Text(
+                f"Ours: PSNR rises to {_mean(end.peak):.2f} dB, at step {_mean(end.peak_at):.0f} on the mean, and has "
+                f"declined to {_mean(end.final):.2f} dB at the last step. The stop that doesn't know the truth gives "
+                f"{_mean(end.psnr):.2f} dB."
+            )
+        )
+    table = Table(["DIP", "published", "ours", "ratio"], rows)
+    return [*found, table, Text(WHY_DIP), *_photos(run, {"restored": "Measured, restored, truth"})]
+
+
+def _substitution(run: Run) -> list[Block]:
+    theirs, epochs = published().hybrid_substitution, _epochs(run)
+    ours = [epoch.loss for epoch in epochs]
+    return [
+        Text(f"Published: {theirs.description}; {theirs.finding}."),
+        Table(["epoch", "published", "ours", "ratio"], beside(theirs.epoch_loss, ours)),
+        Plot("substitution", "Loss of the hybrid", figures.losses(ours, theirs.epoch_loss, figures.HYBRID)),
+        _clock(theirs.seconds_per_epoch, theirs.wall_clock, epochs),
+        Text(WHY_SUBSTITUTION),
+        *_photos(run, {"samples": "Samples of the hybrid"}),
+    ]
+
+
+def _full(run: Run) -> list[Block]:
+    theirs, epochs = published().hybrid_substitution, _epochs(run)
+    first = FULL_EPOCHS - len(theirs.epochs_90_to_100_loss) + 1
+    last = epochs[first - 1 :]
+    rows = beside(theirs.epochs_90_to_100_loss, [epoch.loss for epoch in last], first)
+    for row, was, epoch in zip(rows, theirs.epochs_90_to_100_stored, last, strict=False):
+        row += ["stored" if was else "", "stored" if epoch.best else ""]
+    head = ["epoch", "published", "ours", "ratio", "published as best", "ours as best"]
+    return [Table(head, rows), Text(WHY_SUBSTITUTION)]
+
+
+def _explanation(run: Run) -> list[Block]:
+    found = msgspec.json.decode(files.read(run.folder / "explanation.json"), type=Explanation)
+    rows = [_input(found, name) for name in found.linear]
+    denoised = [
+        [f"{one.sigma:g}", one.method, f"{one.psnr:.2f}", f"{one.ssim:.3f}", f"{one.accuracy:.1%}"]
+        for one in found.denoised
+    ]
+    sizes = (
+        f"Measured on {found.test_images} test images of fashion-mini; small networks of the same kind, of "
+        f"{found.epochs} epochs on {found.train_images} training images, and linear filters of 9x9 pixels."
+    )
+    judged = [str(verdict) for verdict in verdicts(found, published().hybrid_substitution.suspected_causes)]
+    return [
+        Text(overlooked(found)),
+        Text(sizes),
+        *_photos(run, {"explanation": "Why the published hybrid failed"}),
+        Table(["the network sees", "loss", "linearly predictable", "distance from xt"], rows),
+        Heading("The causes that the study suspected", 3),
+        Points(judged),
+        Heading("Left and right: denoised images", 3),
+        Text(
+            f"The same noised images denoised in one step, by the network that sees xt and by the one that sees DIP's "
+            f"output ({after(found.fixed)}). The share recognised is that of our classifier."
+        ),
+        Table(["sigma", "method", "PSNR, dB", "SSIM", "recognised"], denoised),
+        *_photos(run, {"denoised": "Measured, DDPM alone, the hybrid, truth; twice in each row"}),
+    ]
+
+
+def _input(found: Explanation, name: str) -> list[str]:
+    return [name, f"{found.loss(name):.3f}", f"{found.linear_share(name):.1%}", number(found.distance.get(name))]
+
+
+def _hybrids(run: Run) -> list[Block]:
+    board = Scoreboard(event for event in run.events() if isinstance(event, RestorationScored))
+    head, *rows = board.table()
+    return [Table(head, rows), Points(board.verdicts())]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")

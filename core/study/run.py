@@ -1,0 +1,113 @@
+"""The study as a run that carries out others: it starts each stage, follows it, and writes the report as it grows."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self
+
+from core import launch
+from core.config import StudyRun
+from core.errors import UserError
+from core.events import Document, Item, Message, Pictures, RunStarted, State, Step
+from core.runs import Run, RunsFolder
+from core.runs import State as RunState
+from core.study import figures, report
+from core.study.stages import Stage, find, make, stages
+
+PARTS = 1000
+"""Steps of a study: thousandths of the whole."""
+POLL_SECONDS = 1.0
+
+
+class StudyExperiment:
+    """Make the runs of the study that the history lacks, one after the other.
+
+    Each is a run of its own in the same runs folder, and waits for its slot as any other does; the study itself works
+    on no device and holds none. A stage whose finished run is in the history is not made again, one that was cut short
+    is gone on with, one that somebody else has started is waited for: so nothing needs to be remembered, and a study
+    that was killed is resumed by looking. When the iteration is closed before its end, the stage under way is stopped
+    too. Raises UserError for a stage that failed, or that somebody stopped.
+    """
+
+    network: ClassVar[None] = None
+    epoch = 0
+
+    def __init__(self, config: StudyRun, runs: RunsFolder) -> None:
+        self.config = config
+        self.runs = runs
+        self.stages = stages(config)
+        self.made: dict[str, Run] = {}
+        """The runs of the stages so far, by key."""
+        self.step = 0
+
+    @classmethod
+    def from_config(cls, config: StudyRun, runs: RunsFolder) -> Self:
+        """What starts other runs is given the folder that they go to, and no device."""
+        return cls(config, runs)
+
+    def started(self) -> RunStarted:
+        """Totals."""
+        return RunStarted(kind=self.config.kind, method=self.config.method, device="", steps=PARTS)
+
+    def __iter__(self) -> Iterator[Item]:
+        for stage in self.stages:
+            run, how = self._run_of(stage)
+            yield Message(text=f"{stage.title}: {run.id}, {how}")
+            yield from self._follow(stage, run)
+            self.made[stage.key] = run
+            yield from self._report(stage)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far it was; the runs themselves are found in the history."""
+        return {"step": self.step}
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from where `state_dict` was called."""
+        self.step = state["step"]
+
+    def _run_of(self, stage: Stage) -> tuple[Run, str]:
+        """The stage's run, with a worker at it unless it is finished, and a word on where it came from."""
+        run = find(self.runs, stage)
+        if run is None:
+            return make(self.runs, stage, self.made.get(stage.longer_than)), "started"
+        state = run.look().state
+        if state is RunState.finished:
+            return run, "finished before"
+        if state.live:
+            return run, f"{state} already"
+        launch.resume(run)
+        return run, f"was {state}, goes on"
+
+    def _follow(self, stage: Stage, run: Run) -> Iterator[Step]:
+        """Wait for the stage's end, with a step every second that says how far it is."""
+        try:
+            while (glance := run.look()).state.live:
+                yield self._advance(stage, glance.summary.progress or 0.0)
+                time.sleep(POLL_SECONDS)
+        except GeneratorExit:
+            with contextlib.suppress(UserError):  # it has just ended
+                launch.stop(run)
+            raise
+        if glance.state is not RunState.finished:
+            why = glance.summary.error or f"{run.id} is {glance.state}."
+            raise UserError(f"{stage.title}: {why}", glance.summary.hint or "Resume the study to go on with it.")
+        yield self._advance(stage, 1.0)
+
+    def _advance(self, stage: Stage, progress: float) -> Step:
+        shares = {one.key: one.share for one in self.stages}
+        done = sum(shares[key] for key in self.made) + shares[stage.key] * progress
+        # Where a stage does some steps again, the study stands still.
+        self.step = max(self.step, int(PARTS * done / sum(shares.values())))
+        return Step(step=self.step)
+
+    def _report(self, newest: Stage) -> Iterator[Item]:
+        """The report as far as there is something to tell, and the figure of its newest chapter."""
+        page = report.page(self.config, self.stages, self.made)
+        for plot in page.plots:
+            if plot.name != newest.key:
+                continue
+            yield Pictures(name=plot.name, images=figures.pixels(plot.figure), title=plot.title, columns=1)
+        yield Document(name="report.md", text=page.markdown())
+        yield Document(name="report.html", text=page.html())

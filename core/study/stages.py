@@ -1,0 +1,116 @@
+"""The stages of the study: which runs it is made of, and which of them are in the history already. Loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import msgspec
+
+from core import launch
+from core.config import (
+    AnyRun,
+    DataConfig,
+    DdpmConfig,
+    DdpmRun,
+    DipConfig,
+    DipRun,
+    ExplanationRun,
+    HybridRun,
+    ImagesConfig,
+    PriorConfig,
+    RunConfig,
+    StudyRun,
+    Substitution,
+)
+from core.runs import Run, RunsFolder, State
+from core.runs.extend import extend
+
+FULL_EPOCHS = 100
+R = TypeVar("R", bound=RunConfig)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of the study."""
+
+    key: str
+    title: str
+    config: AnyRun
+    share: float
+    """Of the study's time, roughly, in any unit."""
+    longer_than: str = ""
+    """The key of a stage before it that it goes on from."""
+    more: int = 0
+    """Epochs that it takes beyond that stage's."""
+
+
+def stages(study: StudyRun) -> list[Stage]:
+    """The runs that the study is made of, in order."""
+    options, data = study.study, study.data
+    ddpm = DdpmConfig(epochs=options.epochs, sample_steps=options.sample_steps)
+    dip = DipRun(
+        data=data,
+        images=ImagesConfig(indices=options.images),
+        # To the last step, so that the fall after the peak is seen.
+        dip=DipConfig(iterations=options.iterations, run_on=True),
+    )
+    found = [
+        Stage("ddpm", "DDPM alone", DdpmRun(data=data, ddpm=ddpm), options.epochs),
+        Stage("dip", "DIP alone", dip, 1),
+        Stage("substitution", "The hybrid as published", _hybrid(data, ddpm), options.epochs),
+    ]
+    if options.full:
+        long, more = _hybrid(data, msgspec.structs.replace(ddpm, epochs=FULL_EPOCHS)), FULL_EPOCHS - options.epochs
+        found.append(Stage("full", f"The hybrid, {FULL_EPOCHS} epochs", long, more, "substitution", more))
+    found.append(Stage("explanation", "Why it failed", ExplanationRun(explanation=study.explanation), 2))
+    return [replace(stage, config=_of(study, stage)) for stage in found]
+
+
+def find(runs: RunsFolder, stage: Stage) -> Run | None:
+    """The run of the history that is this stage: a finished one, else one under way, else one to go on with."""
+    wanted = _bare(stage.config)
+    found = []
+    for run in (*runs.runs(), *runs.references()):
+        glance = run.look()
+        if glance.summary.kind == wanted.kind and glance.config and _bare(glance.config) == wanted:
+            found.append(glance)
+    # The newest of the best rank, for min takes the first.
+    best = min(found, key=lambda glance: (glance.state is not State.finished, not glance.state.live), default=None)
+    return best.run if best else None
+
+
+def make(runs: RunsFolder, stage: Stage, before: Run | None) -> Run:
+    """A new run for a stage, with a worker at it; `before` is the run that it goes on from, if it is a longer one."""
+    if before is None or not (before.folder / "checkpoints" / "last.safetensors").is_file():
+        run = runs.create(stage.config)
+        launch.start(run)
+    else:
+        run = extend(runs, before, stage.more)
+        launch.start(run, resume=True)
+    return run
+
+
+def _hybrid(data: DataConfig, ddpm: DdpmConfig) -> HybridRun:
+    """The published hybrid, whichever one gets without asking today."""
+    return HybridRun(data=data, ddpm=ddpm, hybrid=Substitution())
+
+
+def _of(study: StudyRun, stage: Stage) -> AnyRun:
+    """The stage's config with what the study says for all its runs."""
+    return msgspec.structs.replace(
+        stage.config,
+        name=f"{study.name or 'study'}: {stage.title}",
+        seed=study.seed,
+        device=study.device,
+        threads=study.threads,
+        checkpoint_seconds=study.checkpoint_seconds,
+    )
+
+
+def _bare(config: R) -> R:
+    """A config without what changes no result: two runs with equal ones are one experiment."""
+    if isinstance(config, HybridRun) and config.trains:
+        config = msgspec.structs.replace(config, prior=PriorConfig())
+    data = msgspec.structs.replace(config.data, directory="")
+    return msgspec.structs.replace(config, name="", device="auto", threads=0, checkpoint_seconds=60.0, data=data)
