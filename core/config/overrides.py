@@ -55,6 +55,12 @@ GPU: dict[str, Any] = {
     "ddpm.compile": True,
     "ddpm.sample_every": 5,
 }
+RESTORE_QUICK: dict[str, Any] = {
+    "restore.tasks": ("inpaint:missing=0.7,sigma=5", "denoise:sigma=50,blind=true"),
+    "restore.sets": ("fashion-mini", "patches"),
+    "restore.images": 4,
+    "restore.seeds": 1,
+}
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "dip": {
@@ -88,12 +94,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "restore": {
         "full": {},
-        "quick": {
-            "restore.tasks": ("inpaint:missing=0.7,sigma=5", "denoise:sigma=50,blind=true"),
-            "restore.sets": ("fashion-mini", "patches"),
-            "restore.images": 4,
-            "restore.seeds": 1,
-        },
+        "quick": RESTORE_QUICK,
     },
     "explanation": {"full": {}},
     "study": {
@@ -104,6 +105,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "study.images": "0-3",
             "study.sample_steps": 50,
             "study.iterations": 200,
+            "explanation.train_images": 320,
+            "explanation.test_images": 100,
+            "explanation.epochs": 4,
+            "explanation.steps": "0,20,50,100,200",
+            **RESTORE_QUICK,
         },
     },
 }

@@ -191,6 +191,8 @@ class StudyRun(RunConfig, tag="study", frozen=True):
 
     study: StudyConfig = StudyConfig()
     explanation: ExplanationConfig = ExplanationConfig()
+    prior: PriorConfig = PriorConfig()
+    restore: RestoreConfig = RestoreConfig()
 
     @property
     def method(self) -> str:

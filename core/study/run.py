@@ -57,7 +57,9 @@ class StudyExperiment:
             yield Message(text=f"{stage.title}: {run.id}, {how}")
             yield from self._follow(stage, run)
             self.made[stage.key] = run
+            yield Message(text=f"{stage.title}: {_result(run)}")
             yield from self._report(stage)
+        yield Message(text="The report is report.html, and report.md, in this run's folder")
 
     def state_dict(self) -> dict[str, Any]:
         """How far it was; the runs themselves are found in the history."""
@@ -111,3 +113,10 @@ class StudyExperiment:
             yield Pictures(name=plot.name, images=figures.pixels(plot.figure), title=plot.title, columns=1)
         yield Document(name="report.md", text=page.markdown())
         yield Document(name="report.html", text=page.html())
+
+
+def _result(run: Run) -> str:
+    """How a stage ended, in a few words."""
+    told = run.look().summary
+    best = f", best loss {told.best_loss:.4f}" if told.best_loss is not None else ""
+    return f"finished{best or (f', {told.psnr:.2f} dB' if told.psnr is not None else '')}"

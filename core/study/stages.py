@@ -19,6 +19,7 @@ from core.config import (
     HybridRun,
     ImagesConfig,
     PriorConfig,
+    RestoreRun,
     RunConfig,
     StudyRun,
     Substitution,
@@ -64,6 +65,8 @@ def stages(study: StudyRun) -> list[Stage]:
         long, more = _hybrid(data, msgspec.structs.replace(ddpm, epochs=FULL_EPOCHS)), FULL_EPOCHS - options.epochs
         found.append(Stage("full", f"The hybrid, {FULL_EPOCHS} epochs", long, more, "substitution", more))
     found.append(Stage("explanation", "Why it failed", ExplanationRun(explanation=study.explanation), 2))
+    restore = RestoreRun(prior=study.prior, restore=study.restore)
+    found.append(Stage("hybrids", "The hybrids that the study lacks", restore, 40))
     return [replace(stage, config=_of(study, stage)) for stage in found]
 
 
