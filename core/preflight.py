@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from core import data, devices
-from core.config import AnyRun, DipRun, HybridRun
+from core.config import AnyRun, DipRun, HybridRun, RestoreRun
 from core.config.tasks import Inpaint
 from core.errors import UserError
 from core.runs import reference
@@ -15,11 +15,13 @@ from core.runs import reference
 def refuse(config: AnyRun, *, fetching: bool = False) -> None:
     """Raise UserError for what would fail for certain once the work starts; `fetching`: missing data is on its way."""
     devices.candidates(config.device)
-    if _needs_data(config):
-        if not fetching:
-            data.check(config.data.dataset, config.data.directory or None)
-        _refuse_too_many(config)
-    if isinstance(config, HybridRun) and config.prior.run and config.hybrid.needs_prior and not config.trains:
+    if not fetching:
+        for name in _datasets(config):
+            data.check(name, config.data.directory or None)
+    _refuse_too_many(config)
+    if isinstance(config, RestoreRun) or (
+        isinstance(config, HybridRun) and config.prior.run and (config.hybrid.learns or _takes_prior(config))
+    ):
         _refuse_prior(config.prior.run)
     if isinstance(config, DipRun | HybridRun):
         mask = config.task.mask if isinstance(config.task, Inpaint) else ""
@@ -27,25 +29,39 @@ def refuse(config: AnyRun, *, fetching: bool = False) -> None:
             _refuse_image(Path(name).expanduser())
 
 
+def _takes_prior(config: HybridRun) -> bool:
+    return config.hybrid.needs_prior and not config.trains
+
+
 def missing_data(config: AnyRun) -> str | None:
     """The name of the data set that this run needs, if it is not on this machine but can be fetched."""
-    name = config.data.dataset
-    if name not in data.NAMES or config.data.directory or not _needs_data(config):
+    if config.data.directory:
         return None
-    return None if next(status for status in data.status() if status.name == name).present else name
+    present = {status.name: status.present for status in data.status()}
+    return next((name for name in _datasets(config) if not present.get(name, True)), None)
 
 
-def _needs_data(config: AnyRun) -> bool:
-    """What restores image files does without; whatever is trained doesn't."""
+def _datasets(config: AnyRun) -> list[str]:
+    """What is needed of data sets: whatever is trained needs one, what restores image files or drawn images doesn't."""
+    if isinstance(config, RestoreRun):
+        return [name for name in config.restore.sets if name in data.NAMES]
     if isinstance(config, DipRun) or (isinstance(config, HybridRun) and not config.trains):
-        return not config.images.files
-    return True
+        return [] if config.images.files else [config.data.dataset]
+    return [config.data.dataset]
 
 
 def _refuse_too_many(config: AnyRun) -> None:
     """Images that a data set of known size doesn't have."""
-    known = next((status for status in data.status() if status.name == config.data.dataset), None)
-    if known is None:
+    for known in data.status():
+        if known.name in _datasets(config):
+            _refuse_more_than(config, known)
+
+
+def _refuse_more_than(config: AnyRun, known: data.DatasetStatus) -> None:
+    if isinstance(config, RestoreRun):
+        if config.restore.images > known.test:
+            problem = f"{known.name} has {known.test:,} test images, not {config.restore.images:,}."
+            raise UserError(problem, "Lower restore.images.")
         return
     if config.data.train_images > known.train:
         problem = f"{known.name} has {known.train:,} images to train on, not {config.data.train_images:,}."

@@ -22,6 +22,8 @@ class HybridOptions(Restorer, tag_field="method", frozen=True):
     """A class whose `for_case` makes a `core.hybrid.restorer.Restorer`; empty for a method that restores nothing."""
     needs_prior: ClassVar[bool] = True
     """Whether it needs a trained diffusion model beside the measurements."""
+    learns: ClassVar[bool] = False
+    """Whether it goes on training the prior that it is given, for as many epochs as it is told."""
 
 
 class Substitution(HybridOptions, tag="substitution", frozen=True):
@@ -106,11 +108,69 @@ class PriorInit(HybridOptions, tag="prior-init", frozen=True):
     samples: Annotated[Positive, Meta(description="samples that are averaged")] = 8
 
 
-HybridMethod: TypeAlias = Calibrated | Guided | PriorInit | Substitution
+class SelfDiffusion(HybridOptions, tag="self-diffusion", frozen=True):
+    """An untrained network fitted through a falling noise schedule: it sees its own last output, noised."""
+
+    summary: ClassVar[str] = "DIP through a falling noise schedule, with nothing that was trained"
+    restorer: ClassVar[str] = "core.hybrid.self_diffusion:SelfDiffusionRestorer"
+    needs_prior: ClassVar[bool] = False
+
+    start: Annotated[PositiveFloat, Meta(description="noise on what it sees at first, in 8-bit grey levels")] = 255.0
+    floor: Annotated[PositiveFloat, Meta(description="noise on what it sees in the end, in 8-bit grey levels")] = 10.0
+    fall: Annotated[Positive, Meta(description="iterations in which the noise falls from start to floor")] = 200
+    every: Annotated[Positive, Meta(description="iterations at each noise level")] = 10
+
+
+class Sequential(HybridOptions, tag="sequential", frozen=True):
+    """DIP and diffusion in turn: the network sees its own last output, which the trained one has cleaned."""
+
+    summary: ClassVar[str] = "DIP fed by what the diffusion network makes of its output, in turn"
+    restorer: ClassVar[str] = "core.hybrid.sequential:SequentialRestorer"
+
+    weight: Annotated[
+        float, Meta(ge=0, description="w of the pull to what it sees, beside a data error of weight 1")
+    ] = 0.1
+    start: Annotated[PositiveFloat, Meta(description="noise of the first purification, in 8-bit grey levels")] = 150.0
+    floor: Annotated[
+        PositiveFloat,
+        Meta(description="noise of the last ones, in 8-bit grey levels, never less than the measurement has"),
+    ] = 25.0
+    fall: Annotated[Positive, Meta(description="iterations in which the noise falls from start to floor")] = 100
+    every: Annotated[Positive, Meta(description="iterations between two purifications")] = 10
+    steps: Annotated[
+        int, Meta(ge=0, description="evaluations of the diffusion network in each purification; 0: none (aSeqDIP)")
+    ] = 3
+
+
+class Conditioned(HybridOptions, tag="conditioned", frozen=True):
+    """The training hybrid: a diffusion network that sees what a DIP made of the measurement, beside the noised image.
+
+    It is trained for one task, on a bank of DIP results for degraded training images.
+    """
+
+    summary: ClassVar[str] = "a network trained with DIP's results beside the noised image"
+    experiment: ClassVar[str] = "core.hybrid.conditioned:ConditionedExperiment"
+    learns: ClassVar[bool] = True
+
+    beside: Annotated[
+        Literal["dip", "pinv"],
+        Meta(description="what the network sees beside the noised image: DIP's result, or as a control A+ y"),
+    ] = "dip"
+    bank: Annotated[
+        int, Meta(ge=20, le=60_000, description="training images in the bank; a tenth more are held out to select on")
+    ] = 500
+    steps: Annotated[Positive, Meta(description="steps of the sampler (dpm++)")] = 20
+    samples: Annotated[Positive, Meta(description="samples that are averaged")] = 8
+
+
+HybridMethod: TypeAlias = Calibrated | Conditioned | Guided | PriorInit | SelfDiffusion | Sequential | Substitution
 HYBRIDS: dict[str, type[HybridOptions]] = {
     "calibrated": Calibrated,
+    "conditioned": Conditioned,
     "guided": Guided,
     "prior-init": PriorInit,
+    "self-diffusion": SelfDiffusion,
+    "sequential": Sequential,
     "substitution": Substitution,
 }
-DEFAULT_HYBRID = "substitution"
+DEFAULT_HYBRID = "calibrated"

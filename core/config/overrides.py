@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, cast, get_origin
 
 import msgspec
 
@@ -11,6 +12,7 @@ from core.config.complaints import convert
 from core.config.described import describe, find_kind, section_types
 from core.config.hybrid import DEFAULT_HYBRID
 from core.config.run import AnyRun, HybridRun
+from core.config.section import Field
 from core.config.tasks import parse_task
 from core.errors import UserError, suggest
 
@@ -90,6 +92,18 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "cpu": {**CPU, "prior.run": "", "ddpm.samples": 0},
         "gpu": {**GPU, "prior.run": "", "ddpm.samples": 0},
         "published": {"hybrid.method": "substitution"},
+        "conditioned": {
+            "hybrid.method": "conditioned",
+            "ddpm.network": "unet",
+            "ddpm.epochs": 30,
+            "ddpm.batch_size": 32,
+            "ddpm.lr": 5e-4,
+            "ddpm.decay": "cosine",
+            "ddpm.warmup": 50,
+            "ddpm.clip": 1.0,
+            "ddpm.stratified": True,
+            "ddpm.ema": 0.99,
+        },
         "quick": {"data.dataset": "fashion-mini", "images.indices": "0-3"},
     },
     "restore": {
@@ -126,7 +140,8 @@ def build(
 ) -> AnyRun:
     """The complete config of a run.
 
-    `settings` maps dotted keys to values; text is read as the key's type (`"0.01"`, `"true"`). Later beats earlier:
+    `settings` maps dotted keys to values; text is read as the key's type (`"0.01"`, `"true"`, and words
+    for a list). Later beats earlier:
     defaults, preset, task, settings. Raises UserError for a kind, method, preset, key or value that doesn't exist.
     """
     values: dict[str, Any] = {"kind": kind}
@@ -148,14 +163,24 @@ def build(
             raise UserError(f"{kind} has no task: it trains a model and restores nothing.", "Leave --task out.")
         values["task"] = msgspec.to_builtins(parse_task(task))
     options = describe(kind, method, task)
-    known = {field.key for field in options}
+    known = {field.key: field for field in options}
     for key, value in wanted.items():
         if key not in known:
             raise UserError(f"{kind} has no option {key!r}.", suggest(key, known))
-        _put(values, key, value)
+        _put(values, key, _words(known[key], value))
     if "task" in values:
         values["task"].setdefault("name", "denoise")
     return cast(AnyRun, convert(values, AnyRun, options, strict=False))
+
+
+def _words(field: Field, value: Any) -> Any:
+    """Text for a list, as a shell would take it apart."""
+    if get_origin(field.type) is not tuple or not isinstance(value, str):
+        return value
+    try:
+        return shlex.split(value)
+    except ValueError:
+        raise UserError(f"{field.key} has a quotation mark without its other half.", "Close it.") from None
 
 
 def _put(values: dict[str, Any], key: str, value: Any) -> None:

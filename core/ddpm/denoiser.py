@@ -22,7 +22,8 @@ class Denoiser:
     through the network at a time. `label`, int64 (N,), asks for classes; `guidance` w then moves the prediction from
     that without a class to w times as far as that with it (Ho & Salimans 2022, eq. 6 with w - 1; 1 is no guidance).
     With `clip`, the estimate of x0 is clipped to [-1, 1] and eps made to agree. `view` is what the network sees in
-    place of xt. Gradients flow wherever the caller lets them.
+    place of xt, and `beside`, (N, C', H, W), what it sees beside it as more channels. Gradients flow wherever the
+    caller lets them.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Denoiser:
         clip: bool = False,
         batch_size: int = 512,
         view: Callable[[Tensor, Tensor], Tensor] | None = None,
+        beside: Tensor | None = None,
     ) -> None:
         if guidance != 1 and label is None:
             raise ValueError("guidance needs a label")
@@ -47,6 +49,7 @@ class Denoiser:
         self.clip = clip
         self.batch_size = batch_size
         self.view = view
+        self.beside = beside
         self.nfe = 0
 
     def __call__(self, xt: Tensor, t: Timestep) -> tuple[Tensor, Tensor]:
@@ -65,9 +68,13 @@ class Denoiser:
 
     def _predict(self, xt: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
         self.nfe += 1
-        given = (xt, t) if label is None else (xt, t, label)
-        batches = zip(*(torch.split(tensor, self.batch_size) for tensor in given), strict=True)
-        return torch.cat([self.network(self._seen(x, s), s, *c) for x, s, *c in batches])
-
-    def _seen(self, xt: Tensor, t: Tensor) -> Tensor:
-        return xt if self.view is None else self.view(xt, t)
+        parts = []
+        for start in range(0, len(xt), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            seen, times = xt[part], t[part]
+            if self.view is not None:
+                seen = self.view(seen, times)
+            if self.beside is not None:
+                seen = torch.cat([seen, self.beside[part]], 1)
+            parts.append(self.network(seen, times) if label is None else self.network(seen, times, label[part]))
+        return torch.cat(parts)

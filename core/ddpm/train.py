@@ -36,7 +36,8 @@ class DdpmTraining:
     model is that of the epoch with the lowest mean training loss; with `held_out` images, of the lowest error of eps
     on up to 1,000 of those, of the averaged weights where there are any. Each epoch tells this error by timestep band
     too, on the first training images where none are held out and no view stands in between, which has a memory.
-    `labels` and `held_out_labels`, int64 (N,), are for networks that know classes.
+    `labels` and `held_out_labels`, int64 (N,), are for networks that know classes; `beside` and `held_out_beside`,
+    (N, C', H, W), for those that see more channels beside xt.
 
     Every random draw comes from one generator of its own, so iterating on after `load_state_dict` gives the same
     numbers as never having stopped, bit for bit on a CPU. Raises UserError when the loss is no longer finite; nothing
@@ -57,6 +58,8 @@ class DdpmTraining:
         labels: Tensor | None = None,
         held_out: Tensor | None = None,
         held_out_labels: Tensor | None = None,
+        beside: Tensor | None = None,
+        held_out_beside: Tensor | None = None,
         view: View | None = None,
         read_every: int | None = None,
     ) -> None:
@@ -69,6 +72,7 @@ class DdpmTraining:
         self.batch_size = batch_size
         self.recipe = recipe or Recipe()
         self.labels = labels
+        self.beside = beside
         self.view = view
         self.read_every = read_every or (1 if images.device.type == "cpu" else READ_EVERY)
         parameters = [p for p in network.parameters() if p.requires_grad]
@@ -81,8 +85,9 @@ class DdpmTraining:
         self.monitor: Monitor | None = None
         if held_out is not None or view is None:
             self.monitor = Monitor(schedule, images if held_out is None else held_out, seed=seed)
-            shown = labels if held_out is None else held_out_labels
-            self._monitored_labels = None if shown is None else shown[: len(self.monitor.images)]
+            of_these = (labels, beside) if held_out is None else (held_out_labels, held_out_beside)
+            self._monitored = [None if known is None else known[: len(self.monitor.images)] for known in of_these]
+            """Labels and more channels of the monitored images."""
         self._forward = torch.compile(network) if self.recipe.compile else network
         table = weights(self.recipe.objective, self.recipe.weighting, schedule)
         self._weights = None if table is None else table.to(images.device)
@@ -120,7 +125,12 @@ class DdpmTraining:
 
     def batch(self) -> Tensor:
         """The images of the next step: model space, shape (n, C, H, W)."""
-        return to_model(self.images[self._order[self._taken : self._taken + self.batch_size]])
+        return to_model(self.images[self._chosen])
+
+    @property
+    def _chosen(self) -> Tensor:
+        """Places of the images of the next step, int64 (n,)."""
+        return self._order[self._taken : self._taken + self.batch_size]
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs; valid between two items, and to be stored before the next one."""
@@ -215,7 +225,7 @@ class DdpmTraining:
         """The labels of the next step, some of them left out."""
         if self.labels is None:
             return None
-        label = self.labels[self._order[self._taken : self._taken + self.batch_size]]
+        label = self.labels[self._chosen]
         left_out = torch.rand(label.shape, generator=self.generator, device=label.device) < self.recipe.label_dropout
         return label.masked_fill(left_out, int(self.network.classes))  # type: ignore[arg-type]
 
@@ -223,6 +233,8 @@ class DdpmTraining:
         eps = torch.randn(x0.shape, generator=self.generator, device=x0.device)
         xt = self.schedule.add_noise(x0, eps, t)
         seen = xt if self.view is None else self.view(xt, t).detach()
+        if self.beside is not None:
+            seen = torch.cat([seen, self.beside[self._chosen]], 1)
         with torch.autocast(x0.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             predicted = self._forward(seen, t) if label is None else self._forward(seen, t, label)
         wanted = target(self.recipe.objective, self.schedule, x0, eps, t)
@@ -261,8 +273,10 @@ class DdpmTraining:
         """The error of eps at the end of an epoch, and by timestep band."""
         if self.monitor is None:
             return None, []
-        label, network = self._monitored_labels, self.averaged.eval()
-        denoiser = Denoiser(network, self.schedule, objective=self.recipe.objective, label=label, view=self.view)
+        (label, beside), network = self._monitored, self.averaged.eval()
+        denoiser = Denoiser(
+            network, self.schedule, objective=self.recipe.objective, label=label, view=self.view, beside=beside
+        )
         measured = self.monitor.measure(denoiser)
         self.network.train()
         return measured

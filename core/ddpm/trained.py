@@ -52,7 +52,14 @@ class TrainedModel:
         """How many classes it can be asked for; 0 for none."""
         return int(self.network.classes)  # type: ignore[arg-type]
 
-    def denoiser(self, *, label: Tensor | None = None, guidance: float = 1.0, clip: bool = False) -> Denoiser:
+    def denoiser(
+        self,
+        *,
+        label: Tensor | None = None,
+        guidance: float = 1.0,
+        clip: bool = False,
+        beside: Tensor | None = None,
+    ) -> Denoiser:
         """What samplers and restorations take; see `Denoiser`."""
         return Denoiser(
             self.network,
@@ -61,4 +68,5 @@ class TrainedModel:
             label=label,
             guidance=guidance,
             clip=clip,
+            beside=beside,
         )

@@ -29,8 +29,9 @@ class UNet(nn.Module):
     training begins from the identity.
 
     With `classes`, `label` int64 (N,) asks for a class and None, or the number of classes, for none; a network
-    trained with labels left out now and then can be guided (Ho & Salimans 2022). Sizes that don't halve evenly are
-    padded by repeating the border and cut again.
+    trained with labels left out now and then can be guided (Ho & Salimans 2022). With `beside`, xt comes with so many
+    more channels, which are seen and not predicted. Sizes that don't halve evenly are padded by repeating the border
+    and cut again.
     """
 
     name: ClassVar[str] = "unet"
@@ -44,6 +45,7 @@ class UNet(nn.Module):
         attention: int = 1,
         patch: int = 2,
         classes: int = 0,
+        beside: int = 0,
         dropout: float = 0.0,
         timesteps: int = 1000,
     ) -> None:
@@ -55,6 +57,7 @@ class UNet(nn.Module):
             "attention": attention,
             "patch": patch,
             "classes": classes,
+            "beside": beside,
             "dropout": dropout,
             "timesteps": timesteps,
         }
@@ -70,7 +73,7 @@ class UNet(nn.Module):
             sizes = itertools.pairwise([into, *[out] * blocks])
             return _Stage(_Block(a, b, 4 * channels[0], attend=attend, dropout=dropout) for a, b in sizes)
 
-        self.stem = nn.Conv2d(shape[0], channels[0], patch + 2, stride=patch, padding=1)
+        self.stem = nn.Conv2d(shape[0] + beside, channels[0], patch + 2, stride=patch, padding=1)
         self.down = nn.ModuleList([stage(c, c, attend=a) for c, a in zip(channels, attended, strict=True)])
         self.shrink = nn.ModuleList([nn.Conv2d(a, b, 2, stride=2) for a, b in itertools.pairwise(channels)])
         self.grow = nn.ModuleList([nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in itertools.pairwise(channels)])
@@ -99,6 +102,15 @@ class UNet(nn.Module):
             dropout=options.dropout,
             timesteps=config.ddpm.timesteps,
         )
+
+    def seeing_more(self, beside: int) -> UNet:
+        """A network that sees so many more channels beside xt, and at first predicts what this one does."""
+        grown = UNet(**self.arguments | {"beside": beside})
+        weights = dict(self.state_dict())
+        stem = weights["stem.weight"]
+        weights["stem.weight"] = torch.cat([stem, stem.new_zeros(len(stem), beside, *stem.shape[2:])], 1)
+        grown.load_state_dict(weights)
+        return grown.to(stem.device)
 
     def forward(self, xt: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         """The prediction for xt."""

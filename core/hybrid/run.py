@@ -22,6 +22,7 @@ from core.events import (
     BestModel,
     DataLoaded,
     EarlyStopped,
+    Experiment,
     Item,
     Message,
     Pictures,
@@ -60,7 +61,7 @@ class HybridExperiment:
         loaded: DataLoaded,
         *,
         prior: tuple[TrainedModel, PriorLoaded] | None = None,
-        training: DdpmExperiment | None = None,
+        training: Experiment | None = None,
     ) -> None:
         """`truth` are true images (N, C, H, W) in [0, 1], on the device of the work; `training` makes the prior."""
         self.config = config
@@ -97,11 +98,11 @@ class HybridExperiment:
             return cls(config, truth, labels, loaded)
         if config.trains:
             train, validation = training_images(config.data, hold_out=config.ddpm.hold_out)
-            _refuse_other_size(tuple(truth.shape[1:]), tuple(train.images.shape[1:]))
+            refuse_other_size(tuple(truth.shape[1:]), tuple(train.images.shape[1:]))
             training = DdpmExperiment(config, train, device, validation=validation)
             return cls(config, truth, labels, loaded, training=training)
         prior = load_prior(config.prior.run, device)
-        _refuse_other_size(tuple(truth.shape[1:]), prior[0].shape)
+        refuse_other_size(tuple(truth.shape[1:]), prior[0].shape)
         return cls(config, truth, labels, loaded, prior=prior)
 
     @property
@@ -358,7 +359,8 @@ def _ssim(images: Tensor, truth: Tensor) -> list[float]:
     return [] if min(truth.shape[-2:]) < SSIM_WINDOW else ssim(images, truth).tolist()
 
 
-def _refuse_other_size(images: tuple[int, ...], prior: tuple[int, ...]) -> None:
+def refuse_other_size(images: tuple[int, ...], prior: tuple[int, ...]) -> None:
+    """Raise UserError where images and a prior are not of one shape (C, H, W)."""
     if images != prior:
         told = ["x".join(map(str, shape)) for shape in (prior, images)]
         problem = f"The prior knows {told[0]} images (channels, height, width), and these have {told[1]}."

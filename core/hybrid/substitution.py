@@ -154,6 +154,7 @@ class SubstitutionExperiment(DdpmExperiment):
         self, config: HybridRun, train: data.ImageSet, device: torch.device | str, *, judge: Judge | None = None
     ) -> None:
         options = config.hybrid
+        assert isinstance(options, Substitution)
         _, channels, height, width = train.images.shape
         shape, seed = (channels, height, width), derive(config.seed, "hourglass")
         self.hourglass: FrozenHourglass | FittedHourglass

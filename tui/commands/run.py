@@ -10,7 +10,7 @@ import typer
 
 from core import config as configs
 from core import launch, preflight
-from core.config import AnyRun, HybridRun
+from core.config import HYBRIDS, PRESETS, AnyRun, HybridRun
 from core.errors import UserError
 from core.runs import RunsFolder
 from tui.commands.data import fetch_with_bar
@@ -56,9 +56,10 @@ def run(
 ) -> int:
     """Train or fit: a detached process does the work, and this command follows it; Ctrl-C asks it to stop."""
     options = _options(kind, epochs, iterations, images)
+    fresh = epochs is not None and not _learns(method, preset)
     if prior is not None:
-        options["prior.run"] = _prior(kind, prior, epochs, runs_dir)
-    elif kind == "hybrid" and epochs is not None:
+        options["prior.run"] = _prior(kind, prior, runs_dir, fresh=fresh)
+    elif kind == "hybrid" and fresh:
         options["prior.run"] = ""  # who asks for epochs wants a training
     options |= {"data.dataset": dataset and _absolute(dataset)}
     options |= {"data.directory": data_dir and str(data_dir.expanduser().absolute())}
@@ -101,18 +102,26 @@ def _options(kind: str, epochs: int | None, iterations: int | None, images: str 
     return {"ddpm.epochs": epochs, "dip.iterations": iterations, "images.indices": images and _places(images)}
 
 
-def _prior(kind: str, run: str, epochs: int | None, runs_dir: Path | None) -> str:
+def _learns(method: str | None, preset: str | None) -> bool:
+    """Whether the epochs are those of the hybrid itself, which goes on from a prior."""
+    chosen = method or PRESETS["hybrid"].get(preset or "", {}).get("hybrid.method", "")
+    return chosen in HYBRIDS and HYBRIDS[chosen].learns
+
+
+def _prior(kind: str, run: str, runs_dir: Path | None, *, fresh: bool) -> str:
     """The folder of the run that a hybrid takes its prior from, or the word for the one that ships."""
     if kind != "hybrid":
         raise UserError(f"{kind} builds on no prior.", "Leave --from out, or run hybrid.")
-    if epochs is not None:
+    if fresh:
         raise UserError("--epochs trains a prior, and --from takes one that is trained.", "Leave one of them out.")
     return prior_of(run, runs_dir)
 
 
 def _refuse_unused(config: AnyRun, prior: str | None) -> None:
     """A prior for a method that has no use for one."""
-    if prior is not None and isinstance(config, HybridRun) and (config.trains or not config.hybrid.needs_prior):
+    if prior is None or not isinstance(config, HybridRun) or config.hybrid.learns:
+        return
+    if config.trains or not config.hybrid.needs_prior:
         raise UserError(f"{config.method} takes no trained prior.", "Leave --from out, or choose another --method.")
 
 
