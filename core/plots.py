@@ -48,7 +48,7 @@ def save(plot: Plot, path: Path | IO[bytes]) -> None:
             yerr=curve.spread or None,
             label=curve.name,
             color=COLOURS[number % len(COLOURS)],
-            marker=MARKS[number % len(MARKS)],
+            marker=MARKS[(number + number // len(COLOURS)) % len(MARKS)],
             markersize=5,
             capsize=3,
         )

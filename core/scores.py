@@ -68,6 +68,18 @@ class Row:
         """Restarts or samples that its result is the mean of."""
         return _mean([scored.runs for scored in self.scored])
 
+    def figures(self) -> tuple[str, ...]:
+        """What a table says of it, under `HEADS`."""
+        return (
+            f"{self.mean:.2f}",
+            "" if self.ssim is None else f"{self.ssim:.3f}",
+            "" if self.accuracy is None else f"{self.accuracy:.0%}",
+            f"{self.nfe:.0f}" if self.nfe else "",
+            f"{self.iterations:.0f}" if self.iterations else "",
+            f"{self.runs:.0f}" if self.runs > 1 else "",
+            f"{self.seconds:.1f}",
+        )
+
 
 @dataclass
 class Cell:
@@ -107,12 +119,9 @@ class Cell:
         return interval(found) if found else None
 
     def verdict(self, hybrid: str) -> str:
-        """What the hybrid has here and what the better parent has in as long; empty without either."""
-        parent, gain, ours = self.better_parent(hybrid), self.gain(hybrid), self.rows.get((hybrid, ""))
-        if parent is None or gain is None or ours is None:
-            return ""
-        told = f"{hybrid}, {self.name}: {ours.mean:.2f} dB"
-        return f"{told}; the better parent in as long, {parent.method}, {parent.mean:.2f}: {gain} dB"
+        """The hybrid minus the better parent in as long, with its bounds; empty without either."""
+        parent, gain = self.better_parent(hybrid), self.gain(hybrid)
+        return f"{hybrid} - {parent.method}: {gain} dB" if parent and gain else ""
 
 
 class Scoreboard:
@@ -153,41 +162,50 @@ class Scoreboard:
         strata = [[_mean(values) for values in zip(*tasks, strict=False)] for tasks in by_set.values()]
         return pooled(strata) if strata else None
 
-    def verdicts(self) -> list[str]:
-        """What comes of it in sentences: the means over cells or, where there is a single one, how that was won."""
-        means = [
-            f"{hybrid} minus {against or 'the better parent'}, mean of {name} ({len(cells)} cells): {gain} dB"
+    def means(self) -> list[str]:
+        """What comes of several cells: each hybrid against the better parent of each, and against either parent."""
+        return [
+            f"{hybrid} - {against or 'better parent'}, mean of {len(cells)} {name}: {gain} dB"
             for hybrid in self.hybrids
             for name, cells in self.groups().items()
             for against in ("", *PARENTS)
             if (gain := self.gain(hybrid, cells, against))
         ]
-        return means or [
-            text for cell in self.cells.values() for hybrid in self.hybrids if (text := cell.verdict(hybrid))
+
+    def verdicts(self) -> list[str]:
+        """What comes of it all: the means over cells, or where there is a single one, its gains."""
+        return self.means() or [
+            f"{cell.name}: {text}"
+            for cell in self.cells.values()
+            for hybrid in self.hybrids
+            if (text := cell.verdict(hybrid))
         ]
 
-    def table(self) -> list[tuple[str, ...]]:
-        """A row of text for each method of each cell, a heading first."""
-        rows: list[tuple[str, ...]] = [("METHOD", "PSNR", "SSIM", "CLASS", "NFE", "ITER", "RUNS", "SECONDS", "GAIN")]
+    def lines(self) -> list[str]:
+        """The board as text, below 80 columns: a table for each cell with its gains, then the means over cells."""
+        keys = list(dict.fromkeys(key for cell in self.cells.values() for key in cell.rows))
+        widest = max((len(_label(*key)) for key in keys), default=0)
+        found = []
         for cell in self.cells.values():
-            rows.append((cell.name, *[""] * 8))
-            rows += [self._line(cell, row) for row in cell.rows.values()]
-        return rows
+            found += [cell.name, _aligned("method", HEADS, widest)]
+            for key in keys:
+                row = cell.rows.get(key)
+                found.append(_aligned(_label(*key), row.figures() if row else ("n/a",), widest))
+            found += [f"  {text}" for hybrid in self.hybrids if (text := cell.verdict(hybrid))]
+            found.append("")
+        return [*found, *self.means()] if self.groups() else found[:-1]
 
-    @staticmethod
-    def _line(cell: Cell, row: Row) -> tuple[str, ...]:
-        gain = cell.gain(row.method) if row.method in HYBRIDS else None
-        return (
-            f"  {row.method}{f' ({row.budget_of})' if row.budget_of else ''}",
-            f"{row.mean:.2f}",
-            "" if row.ssim is None else f"{row.ssim:.3f}",
-            "" if row.accuracy is None else f"{row.accuracy:.0%}",
-            f"{row.nfe:.0f}" if row.nfe else "",
-            f"{row.iterations:.0f}" if row.iterations else "",
-            f"{row.runs:.0f}" if row.runs > 1 else "",
-            f"{row.seconds:.1f}",
-            "" if gain is None else str(gain),
-        )
+
+HEADS = ("PSNR", "SSIM", "class", "NFE", "iter", "runs", "seconds")
+WIDTHS = (6, 6, 6, 6, 6, 5, 8)
+
+
+def _label(method: str, budget_of: str) -> str:
+    return f"{method} @{budget_of}" if budget_of else method
+
+
+def _aligned(label: str, cells: Sequence[str], widest: int) -> str:
+    return f"  {label:<{widest}}" + "".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=False))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -12,6 +12,7 @@ import typer
 from core.errors import UserError, suggest
 from tui.commands import bench, bench_dip, data, history
 from tui.commands.reproduce import reproduce
+from tui.commands.restore import restore
 from tui.commands.run import run
 from tui.commands.sample import sample
 
@@ -25,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)
+app.command()(restore)
 app.command()(reproduce)
 app.command()(history.ls)
 app.command()(history.show)

@@ -15,6 +15,7 @@ from core.errors import UserError
 from core.events import AnyEvent
 from core.runs import LOG_FILE, EventReader, Glance, Run, State, life
 from core.text import printable, printable_json
+from tui.board import board_of
 from tui.lines import duration, line
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) 
                 _ask_to_stop(run)
         glance = run.look()
         sink.progress(glance)
+    if glance.state is State.finished and not as_json:
+        print("".join(f"{text}\n" for text in board_of(run)), end="")
     if glance.state is State.crashed:
         print(
             f"The worker of {printable(run.id)} is gone without a word. Its last lines may be in "

@@ -48,7 +48,9 @@ def _words(event: Event) -> str | None:  # noqa: PLR0911
         case events.SamplesEvaluated():
             return f"{event.measure} {event.value:.4g} with {event.nfe} NFE ({event.protocol})"
         case events.RestorationScored():
-            return f"{event.task}, {event.method}: {_mean(event.psnr):.2f} dB in {event.seconds:.1f} s"
+            return _scored(event)
+        case events.PriorLoaded():
+            return f"Prior: the best model of {event.run}, {event.parameters:,} parameters, sha256 {event.sha256[:12]}"
         case events.Message():
             return f"Warning: {event.text}" if event.level == "warning" else event.text
         case events.RunFinished():
@@ -67,6 +69,13 @@ def _started(event: events.RunStarted) -> str:
     parts += [f"{event.parameters:,} parameters"] if event.parameters else []
     where = f"{event.device} ({event.device_name})" if event.device_name else event.device
     return f"{event.kind} {event.method} on {where}: {', '.join(parts)}"
+
+
+def _scored(event: events.RestorationScored) -> str:
+    where = f"{event.task} on {event.set}" if event.set else event.task
+    runs = f", mean of {event.runs}" if event.runs > 1 else ""
+    budget = f" (in the time of {event.budget_of})" if event.budget_of else ""
+    return f"{where}, {event.method}{runs}: {_mean(event.psnr):.2f} dB in {event.seconds:.1f} s{budget}"
 
 
 def _mean(values: list[float]) -> float:

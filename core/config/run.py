@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from core.config.ddpm import DdpmConfig
 from core.config.dip import DipConfig
-from core.config.hybrid import HybridMethod, Substitution
+from core.config.hybrid import Calibrated, HybridMethod
 from core.config.restore import RestoreConfig
 from core.config.section import Section
 from core.config.study import ExplanationConfig, StudyConfig
@@ -141,7 +141,7 @@ class HybridRun(RunConfig, tag="hybrid", frozen=True):
     dip: DipConfig = DipConfig()
     ddpm: DdpmConfig = DdpmConfig()
     unet: UNetConfig = UNetConfig()
-    hybrid: HybridMethod = Substitution()
+    hybrid: HybridMethod = Calibrated()
 
     @property
     def method(self) -> str:

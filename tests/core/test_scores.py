@@ -70,14 +70,19 @@ def test_what_was_scored_again_after_a_resume_counts_once() -> None:
     assert cell.rows["dip", ""].psnr == [3.0]
 
 
-def test_the_table_tells_the_gain_and_leaves_out_what_nobody_measured() -> None:
-    board = Scoreboard([score(HYBRID, [21.0, 21.0]), score("dip-mean", [20.0, 20.5], of=HYBRID)])
-    head, cell, ours, theirs = board.table()
-    assert cell[0] == "denoise on glyphs"
-    assert (ours[0].strip(), ours[1], ours[3]) == (HYBRID, "21.00", "")
-    assert ours[-1].startswith("+0.75 [")
-    assert theirs[0].strip() == f"dip-mean ({HYBRID})"
-    assert len(head) == len(theirs)
-    assert board.verdicts()[0].startswith(
-        f"{HYBRID}, denoise on glyphs: 21.00 dB; the better parent in as long, dip-mean"
+def test_the_board_as_text_tells_what_is_missing_too_and_fits_a_small_screen() -> None:
+    board = Scoreboard(
+        [
+            score(HYBRID, [21.0, 21.0]),
+            score("dip-mean", [20.0, 20.5], of=HYBRID),
+            score("posterior-mean", [9.0, 9.5]),
+            score(HYBRID, [21.0, 21.0], task="inpaint:missing=0.7,sigma=5"),
+        ]
     )
+    lines = board.lines()
+    assert lines[0] == "denoise on glyphs"
+    assert lines[2].split() == [HYBRID, "21.00", "2.0"]
+    assert f"  dip-mean @{HYBRID}" in lines[3]
+    assert f"  {HYBRID} - dip-mean: +0.75 [" in lines[5]
+    assert [line.split()[-1] for line in lines[7:] if "dip-mean" in line or "posterior" in line] == ["n/a", "n/a"]
+    assert max(map(len, lines)) < 80

@@ -10,10 +10,11 @@ import typer
 
 from core import config as configs
 from core import launch, plain
-from core.config import DipRun
+from core.config import DdpmRun, HybridRun
 from core.events import AnyEvent, EpochFinished, SamplesEvaluated
 from core.runs import Glance, RunsFolder, State
 from core.text import printable, printable_json
+from tui.board import board_of
 from tui.commands.options import Json, RunArgument, RunsDir, find_run
 from tui.follow import follow
 from tui.lines import duration, line
@@ -61,7 +62,7 @@ def show(run: RunArgument, runs_dir: RunsDir = None, json: Json = False) -> None
     for event in events:
         if isinstance(event, SamplesEvaluated):
             print(f"{'':<12} {line(event)}")
-    print()
+    print("".join(f"{text}\n" for text in ["", *board_of(found)]))
     told = configs.to_toml(glance.config) if glance.config else glance.trouble
     print("\n".join(map(printable, told.rstrip().split("\n"))))
 
@@ -160,7 +161,7 @@ def _facts(glance: Glance) -> list[tuple[str, str]]:
 def _by_timestep(glance: Glance, events: list[AnyEvent]) -> list[str]:
     """The error of eps of the last epoch in each part of the timesteps, as a table."""
     bands = next((event.bands for event in reversed(events) if isinstance(event, EpochFinished)), [])
-    if not bands or isinstance(glance.config, DipRun | None):
+    if not bands or not isinstance(glance.config, DdpmRun | HybridRun):
         return []
     edges = [glance.config.ddpm.timesteps * i // len(bands) for i in range(len(bands) + 1)]
     return [

@@ -159,7 +159,7 @@ class Draft:
             method=self.method if self.methods else None,
             preset=self.preset,
             task=self.task if self.tasks else None,
-            settings=self._trained({key: _value(key, text) for key, text in settings.items()}),
+            settings=self._trained({key: text.strip() for key, text in settings.items()}),
         )
 
     def _trained(self, settings: dict[str, Any]) -> dict[str, Any]:
@@ -180,19 +180,9 @@ def as_text(value: Any) -> str:
     return str(value)
 
 
-def _value(key: str, text: str) -> Any:
-    """Text for `build`, which reads every type but a list of files."""
-    if key != "images.files":
-        return text.strip()
-    try:
-        return tuple(shlex.split(text))
-    except ValueError:
-        raise UserError("images.files has a quotation mark without its other half.", "Close it.") from None
-
-
 def _option(key: str, text: str) -> list[str]:
     if key == "images.files":
-        return [word for file in _value(key, text) for word in ("--image", file)]
+        return [word for file in shlex.split(text) for word in ("--image", file)]
     if key == "images.indices" and text.strip().isdecimal():
         text = f"{text.strip()}-{text.strip()}"  # a plain number is a count there
     if key == "prior.run" and not text.strip():

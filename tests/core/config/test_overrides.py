@@ -115,7 +115,7 @@ def test_a_setting_of_the_task_beats_its_spec() -> None:
         ({"kind": "ddpm", "settings": {"name": "x" * 201}}, "name"),
         ({"kind": "ddpm", "settings": {"name": "\udcff"}}, "bytes that are no text"),
         ({"kind": "dip", "settings": {"images.files": ("a\udcff.png",)}}, "bytes that are no text"),
-        ({"kind": "dip", "settings": {"images.files": "a.png"}}, "images.files must be a list"),
+        ({"kind": "dip", "settings": {"images.files": 3}}, "images.files must be a list"),
         ({"kind": "dip", "settings": {"images.indices": "9-0"}}, "count upwards"),
         ({"kind": "dip", "settings": {"images.indices": "0-" + "9" * 30}}, "more than"),
         ({"kind": "dip", "settings": {"images.indices": "1,,2"}}, "images.indices"),

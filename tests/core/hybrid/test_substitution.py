@@ -22,7 +22,7 @@ QUICK |= {"ddpm.timesteps": 4, "ddpm.samples": 5, "hybrid.steps": 2, "hybrid.cha
 def experiment(reading: str, **settings: Any) -> SubstitutionExperiment:
     """Two epochs of two steps; five samples pass an hourglass that takes four images at once."""
     settings = {key.replace("__", "."): value for key, value in settings.items()}
-    config = build("hybrid", settings=QUICK | {"hybrid.reading": reading} | settings)
+    config = build("hybrid", method="substitution", settings=QUICK | {"hybrid.reading": reading} | settings)
     assert isinstance(config, HybridRun)
     return SubstitutionExperiment.from_config(config, "cpu")
 
