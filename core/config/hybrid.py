@@ -64,13 +64,22 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
             description="where noise is split instead: noise added for the candidates, in shares of the measurement's"
         ),
     ] = 0.5
+    iterations: Annotated[Positive, Meta(description="iterations of each DIP fit, at most")] = 200
     weight: Annotated[PositiveFloat, Meta(description="pull of the guided fit, as in guided")] = 0.1
-    steps: Annotated[Positive, Meta(description="evaluations of the diffusion network for each sample, at most")] = 50
-    trial_samples: Annotated[Positive, Meta(description="diffusion samples that are averaged on trial")] = 4
-    samples: Annotated[Positive, Meta(description="diffusion samples that are averaged where they are trusted")] = 8
+    near: Annotated[
+        PositiveFloat, Meta(description="noise on the fits where diffusion begins at them, as scale in prior-init")
+    ] = 4.0
+    far: Annotated[PositiveFloat, Meta(description="the same, where it has only the large features from them")] = 15.0
+    steps: Annotated[Positive, Meta(description="steps of a sample that begins at the fits")] = 20
+    full_steps: Annotated[Positive, Meta(description="steps of a sample that begins at pure noise, at most")] = 100
+    trial_samples: Annotated[Positive, Meta(description="samples that are averaged on trial")] = 4
+    samples: Annotated[Positive, Meta(description="samples that are averaged where they are trusted")] = 16
     restarts: Annotated[int, Meta(ge=0, description="further DIP fits of the images for which DIP is trusted")] = 2
+    trusted: Annotated[
+        float, Meta(ge=0, le=1, description="weight of the DIP fits above which they are made again")
+    ] = 0.3
     least: Annotated[
-        float, Meta(ge=0, lt=1, description="weight of a kind of candidate below which it is not made again")
+        float, Meta(ge=0, lt=1, description="weight of another candidate below which it is not made again")
     ] = 0.05
 
 
@@ -103,7 +112,7 @@ class PriorInit(HybridOptions, tag="prior-init", frozen=True):
     ] = 2
     scale: Annotated[
         PositiveFloat, Meta(description="noise on the beginning, in shares of the root mean square spread of the fits")
-    ] = 2.0
+    ] = 15.0
     steps: Annotated[Positive, Meta(description="evaluations of the diffusion network for each sample")] = 10
     samples: Annotated[Positive, Meta(description="samples that are averaged")] = 8
 

@@ -1,18 +1,20 @@
 """The hybrid that knows whom to trust: DIP and diffusion, each as far as it predicts measurements kept from it.
 
 Nothing tells it the domain of the images, and it never sees the truth. First a part of the measurements is held back,
-and a few candidates are made of the rest: a DIP fit, a guided one, diffusion that begins at these, and diffusion from
-pure noise. The convex combination that best predicts what was held back says, image by image, what each is worth.
-Then what is worth something is made again from all measurements: DIP as restarts, whose mean with those on trial is
-better than any of them, and diffusion as more samples.
+and a few candidates are made of the rest: a DIP fit, a guided one, diffusion that begins at the mean of these, noised a
+little or a lot, and diffusion from pure noise. The convex combination that best predicts what was held back says, image
+by image, what each is worth. Then what is worth something is made again from all measurements: DIP as restarts, whose
+mean with the fits on trial is better than any of them, and diffusion as more samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Self
+from functools import partial
+from typing import Any, Self, TypeAlias
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -26,14 +28,21 @@ from core.hybrid.guided import GuidedRestorer
 from core.hybrid.hold_out import hold_out
 from core.hybrid.impulses import without_impulses
 from core.hybrid.parents import DdpmRestorer, DipRestorer, diffusion_for, later
-from core.hybrid.prior_init import Chains
+from core.hybrid.prior_init import LEVELS, Chains
 from core.hybrid.restorer import Case, Restorer
 from core.hybrid.stacking import stack
 from core.seeds import derive
 
-SPREAD = 2.0
-"""The noise on the beginning of prior-init, in shares of the root mean square deviation of the two fits."""
-INIT_STEPS = 10
+DIP = ("dip", "guided")
+SAMPLED = ("near", "far", "diffusion")
+"""Candidates by diffusion: two that begin at the fits, with little noise and with much, and one from pure noise."""
+
+
+PSEUDO_INVERSE = "pseudo-inverse"
+
+Work: TypeAlias = tuple[Restorer, list[int]]
+Begin: TypeAlias = Callable[[str], Work | None]
+"""From a stage's name to its work: none where no image needs it."""
 
 
 class CalibratedRestorer:
@@ -45,28 +54,32 @@ class CalibratedRestorer:
     def __init__(self, case: Case, prior: TrainedModel, options: Calibrated, dip: DipConfig) -> None:
         """Raises UserError where a noise level is needed and can't be estimated."""
         self.case = replace(case, degradation=with_noise_level(case.y, case.degradation))
-        self.prior, self.options, self.dip = prior, options, dip
+        self.prior, self.options = prior, options
+        self.dip = msgspec.structs.replace(dip, iterations=min(options.iterations, dip.iterations))
         self.split = hold_out(self.case, options.hidden, options.noise, derive(case.seed, "hold out"))
-        restarts = {f"restart {i}": self._restart for i in range(options.restarts)}
-        self.plan: dict[str, Callable[[str], tuple[Restorer, list[int]] | None]] = {
+        trials: dict[str, Begin] = {
             "dip": self._try_dip,
             "guided": self._try_guided,
-            "prior-init": self._try_prior_init,
+            "near": partial(self._try_from_fits, scale=options.near),
+            "far": partial(self._try_from_fits, scale=options.far),
             "diffusion": self._try_diffusion,
-            **restarts,
-            "prior-init again": self._prior_init_again,
+        }
+        self.kinds = list(trials)
+        if isinstance(self.case.degradation.operator, CircularBlur):
+            self.kinds.append(PSEUDO_INVERSE)
+        self.plan = trials | {f"restart {i}": self._restart for i in range(options.restarts)}
+        self.plan |= {
+            "near again": partial(self._from_fits_again, scale=options.near),
+            "far again": partial(self._from_fits_again, scale=options.far),
             "diffusion again": self._diffusion_again,
         }
-        self.kinds = ["dip", "guided", "prior-init", "diffusion"]
         self.results: dict[str, Tensor] = {}
         """The images (N, C, H, W) that each stage has come to, in their order; those of the trial where it had none."""
         self.weights: Tensor | None = None
-        self.work: tuple[Restorer, list[int]] | None = None
+        self.work: Work | None = None
         """The stage that is at work, and the images that it is about."""
         self.steps = self.spent = self.fitted = 0
         """Steps, evaluations and iterations of the stages that have ended."""
-        if isinstance(self.case.degradation.operator, CircularBlur):
-            self.kinds.append("pseudo-inverse")
 
     @classmethod
     def for_case(cls, case: Case, prior: TrainedModel | None, options: Calibrated, dip: DipConfig) -> Self:
@@ -76,7 +89,7 @@ class CalibratedRestorer:
 
     def __len__(self) -> int:
         fits = (2 + self.options.restarts) * self.dip.iterations
-        return fits + 2 * (8 * INIT_STEPS + self.options.steps)
+        return fits + 2 * (2 * LEVELS * self.options.steps + self.options.full_steps)
 
     def __iter__(self) -> Iterator[Item]:
         for name, begin in self.plan.items():
@@ -150,25 +163,25 @@ class CalibratedRestorer:
     def _everywhere(self) -> list[int]:
         return list(range(self.case.shape[0]))
 
-    def _try_dip(self, name: str) -> tuple[Restorer, list[int]]:
+    def _try_dip(self, name: str) -> Work:
         return DipRestorer(self._seen(name), self.dip), self._everywhere()
 
-    def _try_guided(self, name: str) -> tuple[Restorer, list[int]]:
+    def _try_guided(self, name: str) -> Work:
         options = Guided(weight=self.options.weight)
         return GuidedRestorer(self._seen(name), self.prior, options, self.dip), self._everywhere()
 
-    def _try_prior_init(self, name: str) -> tuple[Restorer, list[int]]:
-        fits = torch.stack([self.results["dip"], self.results["guided"]])
-        return self._chains(self._seen(name), fits), self._everywhere()
+    def _try_from_fits(self, name: str, scale: float) -> Work:
+        places = self._everywhere()
+        return self._chains(self._seen(name), places, scale, self.options.trial_samples), places
 
-    def _try_diffusion(self, name: str) -> tuple[Restorer, list[int]]:
+    def _try_diffusion(self, name: str) -> Work:
         case = without_impulses(self._seen(name), self.results["dip"])
         return self._samples(case, self.options.trial_samples), self._everywhere()
 
     def _weigh(self) -> Tensor:
         """The shares of `kinds`, (N, K), that best predict what was held back."""
         candidates = [self.results[kind] for kind in self.kinds if kind in self.results]
-        if "pseudo-inverse" in self.kinds:
+        if PSEUDO_INVERSE in self.kinds:
             candidates.append(self.split.seen.degradation.operator.pinv(self.split.seen.y))
         errors = self.split.errors(torch.stack(candidates))
         return stack(errors, self.split.where.flatten(1), robust=self.split.robust)
@@ -180,57 +193,58 @@ class CalibratedRestorer:
         assert self.weights is not None
         return self.weights[:, [self.kinds.index(kind) for kind in kinds]].sum(1)
 
-    def _worth(self, share: Tensor) -> list[int]:
-        return (share > self.options.least).nonzero().flatten().tolist()
+    def _places(self, share: Tensor, least: float) -> list[int]:
+        return (share > least).nonzero().flatten().tolist()
+
+    def _fitted_again(self) -> list[int]:
+        return self._places(self._share(*DIP), self.options.trusted)
 
     def _some(self, name: str, places: list[int]) -> Case:
         """The case of some of the images, from all measurements."""
         case, shape = self.case, (len(places), *self.case.shape[1:])
         return Case(case.y[places], case.degradation.select(places), shape, derive(case.seed, name))
 
-    def _restart(self, name: str) -> tuple[Restorer, list[int]] | None:
+    def _restart(self, name: str) -> Work | None:
         """A DIP fit that is guided as far as guiding was better than leaving it alone."""
-        total = self._share("dip", "guided")
-        places = self._worth(total)
+        places = self._fitted_again()
         if not places:
             return None
-        pull = (self._share("guided") / total.clamp(min=1e-6))[places] * self.options.weight
+        pull = (self._share("guided") / self._share(*DIP).clamp(min=1e-6))[places] * self.options.weight
         options = Guided(weight=self.options.weight)
         return GuidedRestorer(self._some(name, places), self.prior, options, self.dip, weights=pull), places
 
-    def _prior_init_again(self, name: str) -> tuple[Restorer, list[int]] | None:
-        places = self._worth(self._share("prior-init"))
-        fits = torch.stack([self.results[kind] for kind in self._fits()])
-        return (self._chains(self._some(name, places), fits[:, places]), places) if places else None
+    def _from_fits_again(self, name: str, scale: float) -> Work | None:
+        places = self._places(self._share(name.removesuffix(" again")), self.options.least)
+        if not places:
+            return None
+        return self._chains(self._some(name, places), places, scale, self.options.samples), places
 
-    def _diffusion_again(self, name: str) -> tuple[Restorer, list[int]] | None:
-        places = self._worth(self._share("diffusion"))
+    def _diffusion_again(self, name: str) -> Work | None:
+        places = self._places(self._share("diffusion"), self.options.least)
         if not places:
             return None
         case = without_impulses(self._some(name, places), self._fitted()[places])
         return self._samples(case, self.options.samples), places
 
-    def _fits(self) -> list[str]:
-        return ["dip", "guided", *(name for name in self.results if name.startswith("restart"))]
-
     def _fitted(self) -> Tensor:
         """DIP's part: the fits on trial in their shares, and the mean of that and the restarts where there were any."""
-        shares = torch.stack([self._share("dip"), self._share("guided")]) + 1e-6
-        shares = (shares / shares.sum(0)).view(2, -1, 1, 1, 1)
-        trial = (shares * torch.stack([self.results["dip"], self.results["guided"]])).sum(0)
-        restarts = [self.results[name] for name in self.results if name.startswith("restart")]
-        if not restarts:
-            return trial
-        made = torch.zeros(len(trial), dtype=torch.bool, device=trial.device)
-        made[self._worth(self._share("dip", "guided"))] = True
-        return torch.where(made.view(-1, 1, 1, 1), torch.stack([trial, *restarts]).mean(0), trial)
+        if self.weights is None:
+            shares = self.case.y.new_full((2, self.case.shape[0]), 0.5)
+        else:
+            shares = torch.stack([self._share(kind) for kind in DIP]) + 1e-6
+            shares = shares / shares.sum(0)
+        fitted = (shares.view(2, -1, 1, 1, 1) * torch.stack([self.results[kind] for kind in DIP])).sum(0)
+        made = [result for name, result in self.results.items() if name.startswith("restart")]
+        if made:
+            places = self._fitted_again()
+            fitted[places] = torch.stack([fitted[places], *(result[places] for result in made)]).mean(0)
+        return fitted
 
     def _combined(self) -> Tensor:
-        sampled = ("prior-init", "diffusion")
-        parts = [(self._share(kind), self.results.get(f"{kind} again", self.results[kind])) for kind in sampled]
-        parts.append((self._share("dip", "guided"), self._fitted()))
-        if "pseudo-inverse" in self.kinds:
-            parts.append((self._share("pseudo-inverse"), self.case.degradation.operator.pinv(self.case.y)))
+        parts = [(self._share(kind), self.results.get(f"{kind} again", self.results[kind])) for kind in SAMPLED]
+        parts.append((self._share(*DIP), self._fitted()))
+        if PSEUDO_INVERSE in self.kinds:
+            parts.append((self._share(PSEUDO_INVERSE), self.case.degradation.operator.pinv(self.case.y)))
         return torch.stack([share.view(-1, 1, 1, 1) * images for share, images in parts]).sum(0)
 
     def _consistent(self, images: Tensor) -> Tensor:
@@ -245,23 +259,23 @@ class CalibratedRestorer:
 
     # Diffusion, which is told where impulses seem to be.
 
-    def _chains(self, case: Case, fits: Tensor) -> Chains:
-        mean = fits.mean(0)
-        told = without_impulses(case, mean)
-        sigma = SPREAD * fits.var(0).flatten(1).mean(1).sqrt()
+    def _chains(self, case: Case, places: list[int], scale: float, samples: int) -> Chains:
+        """From the fits as far as they are made, noised by their spread on trial."""
+        begin = self._fitted()[places]
+        told = without_impulses(case, begin)
+        spread = torch.stack([self.results[kind] for kind in DIP]).var(0).flatten(1).mean(1).sqrt()
         return Chains(
             self.prior,
             told.y,
             told.degradation,
-            mean,
-            sigma.tolist(),
-            steps=INIT_STEPS,
-            samples=self.options.samples,
+            begin,
+            (scale * spread[places]).tolist(),
+            steps=self.options.steps,
+            samples=samples,
             seed=case.seed,
         )
 
     def _samples(self, case: Case, samples: int) -> DdpmRestorer:
         chosen = diffusion_for(case.degradation)
         samples = 1 if chosen.steps == 1 else samples
-        steps = min(chosen.steps, self.options.steps)
-        return DdpmRestorer(case, self.prior, steps=steps, samples=samples)
+        return DdpmRestorer(case, self.prior, steps=min(chosen.steps, self.options.full_steps), samples=samples)

@@ -10,7 +10,7 @@ from core.degrade import Degradation, GaussianNoise, Identity, Mask, SaltAndPepp
 from core.hybrid.hold_out import Unseen
 from core.hybrid.restorer import Case
 
-TOLERANCE = 0.2
+TOLERANCE = 0.1
 """Black or white that differs from the estimate by more than this is taken for an impulse."""
 
 

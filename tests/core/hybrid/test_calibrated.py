@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+import torch
+
+from core.config.hybrid import Calibrated
+from core.hybrid.calibrated import CalibratedRestorer
+from core.metrics import psnr
+from tests.core.hybrid.cases import SMALL, assert_goes_on_exactly, case, ideal_prior, shapes
+
+TRUTH = shapes(6, size=16)
+DIP = msgspec.structs.replace(SMALL, iterations=80, window=20, patience=30)
+FEW = Calibrated(steps=6, full_steps=10, trial_samples=2, samples=2, restarts=1)
+
+
+@pytest.mark.parametrize(
+    "task", ["inpaint:missing=0.7,sigma=5", "denoise:sigma=50,blind=true", "deblur", "denoise:noise=salt-and-pepper"]
+)
+def test_a_prior_that_knows_the_images_is_trusted_and_one_of_other_images_is_not(task: str) -> None:
+    given = case(task, TRUTH)
+    shares = []
+    for known in (TRUTH, 1 - TRUTH):
+        made = CalibratedRestorer.for_case(given, ideal_prior(known), FEW, DIP)
+        list(made)
+        assert made.weights is not None
+        shares.append(made.weights[:, 2:5].sum(1).mean().item())
+    assert shares[0] > shares[1] + 0.3
+
+
+def test_in_a_mixed_group_each_image_trusts_what_is_right_for_it() -> None:
+    """The prior knows the first images, and of the others it believes the opposite."""
+    truth = torch.cat([TRUTH[:3], 1 - shapes(3, seed=5, size=16)])
+    made = CalibratedRestorer.for_case(case("inpaint:missing=0.5,sigma=5", truth), ideal_prior(TRUTH), FEW, DIP)
+    list(made)
+    assert made.weights is not None
+    diffusion = made.weights[:, 2:].sum(1)
+    assert (diffusion[:3] > 0.7).all()
+    assert (diffusion[3:] < 0.3).all()
+    assert (psnr(made.images, truth)[:3] > 28).all()
+
+
+def test_what_nobody_trusts_is_not_made_again() -> None:
+    made = CalibratedRestorer.for_case(case("inpaint:missing=0.5,sigma=5", TRUTH), ideal_prior(TRUTH), FEW, DIP)
+    plan = [name for name in made.plan if name.startswith("restart")]
+    list(made)
+    assert plan and (made._share("dip", "guided") < FEW.trusted).all()
+    assert torch.equal(made.results["restart 0"], made.results["dip"])
+    assert made.iterations <= 2 * DIP.iterations
+
+
+def test_exact_measurements_are_kept() -> None:
+    for task in ("superres:factor=4", "deblur:width=0.6"):
+        given = case(task, TRUTH)
+        made = CalibratedRestorer.for_case(given, ideal_prior(1 - TRUTH), FEW, DIP)
+        list(made)
+        torch.testing.assert_close(given.degradation.operator.A(made.images), given.y, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["inpaint:missing=0.6,sigma=5", "denoise:sigma=40,blind=true"])
+def test_it_goes_on_exactly(task: str) -> None:
+    truth = TRUTH[:2]
+    prior = ideal_prior(torch.cat([truth[:1], 1 - truth[1:]]))
+    dip = msgspec.structs.replace(SMALL, iterations=12)
+    given = case(task, truth)
+    whole = CalibratedRestorer.for_case(given, prior, FEW, dip)
+    count = len(list(whole))
+    cuts = [0, 1, 12, 13, 24, 25, count // 2, count - 8, count - 1, count]
+    assert_goes_on_exactly(lambda: CalibratedRestorer.for_case(given, prior, FEW, dip), cuts)
