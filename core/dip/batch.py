@@ -26,6 +26,8 @@ REST_SHARE = 1 / 8
 
 Penalty: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """From outputs (n, C, H, W) and their places in the batch, int64 (n,), to what is added to each one's loss, (n,)."""
+Source: TypeAlias = Callable[[Tensor], Tensor]
+"""From places in the batch, int64 (n,), to what these networks see at this iteration, (n, input_channels, h, w)."""
 
 
 class PriorBatch:
@@ -77,6 +79,8 @@ class PriorBatch:
         self.hidden = measured * hidden.to(device)
         self.fitted = measured - self.hidden
         self.penalty = penalty
+        self.source: Source | None = None
+        """Of what the networks see in place of the z that all share."""
         self.operator = degradation.operator
         """That of the images still fitted."""
         self.power = 1 if degradation.noise.kind == "salt-and-pepper" else 2
@@ -117,7 +121,8 @@ class PriorBatch:
         """One iteration. Nothing is read from the device."""
         options = self.options
         noise = torch.randn(self.z.shape, generator=self.generator, device=self.z.device)
-        output = self.network(self.z + options.input_noise * noise)
+        z = self.z if self.source is None else self.source(self.places)
+        output = self.network(z + options.input_noise * noise)
         loss = self._error(output, self.fitted, self.power)
         self.priors.descend(loss if self.penalty is None else loss + self.penalty(output, self.places))
         self.step += 1

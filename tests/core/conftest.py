@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 import pytest
+import torch
 
 from core.events import BestModel, EpochFinished, Item, Pictures, Step
 
@@ -28,3 +29,11 @@ def plain() -> Callable[[Item], Any]:
         return item
 
     return told
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """Float64 for all that is made: what is the same but for rounding stays the same for longer."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
