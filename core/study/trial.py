@@ -108,7 +108,7 @@ class Trial:
             training=[sum(epoch) / len(epoch) for epoch in self.losses],
             bands=bands,
             gradient=float(norms.mean()),
-            gradient_spread=float(norms.std() / norms.mean()),
+            gradient_spread=float(norms.std(correction=0) / norms.mean()),
             spikes=spikes,
             steps=sum(len(epoch) for epoch in late_losses),
         )

@@ -1,0 +1,55 @@
+"""Findings to judge and to report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from core.study import findings
+from core.study.findings import Denoised, Explanation, Learned, after
+
+
+def learned(loss: float, *, spread: float = 0.4, spikes: int = 0) -> Learned:
+    return Learned(
+        loss=loss,
+        curve=[loss + 0.1, loss],
+        training=[loss + 0.2, loss],
+        bands=[loss] * 5,
+        gradient=0.2,
+        gradient_spread=spread,
+        spikes=spikes,
+        steps=100,
+    )
+
+
+@pytest.fixture(scope="session")
+def explained() -> Callable[..., Explanation]:
+    """An explanation of numbers that are told; the others are those of a failed hybrid."""
+
+    def build(losses: dict[str, float] | None = None, **hybrid: Any) -> Explanation:
+        steps, fixed = [0, 10, 50, 200], after(50)
+        known = {findings.XT: 0.075, findings.CLIPPED: 0.16, findings.X0: 1.0}
+        known |= dict(zip(map(after, steps), (1.0, 0.98, 0.82, 0.42), strict=True))
+        known |= {findings.DISCREPANCY: 0.966, findings.BUDGET: 0.73, findings.BESIDE: 0.076}
+        known |= {findings.X0_FROM_XT: 0.2125, findings.X0_FROM_DIP: 0.2367} | (losses or {})
+        networks = {name: [learned(loss)] for name, loss in known.items()}
+        networks[findings.XT] = [learned(known[findings.XT] + off) for off in (-0.001, 0, 0.001)]
+        networks[fixed] = [learned(known[fixed] + off, **hybrid) for off in (-0.002, 0, 0.002)]
+        return Explanation(
+            train_images=640,
+            test_images=200,
+            epochs=2,
+            steps=steps,
+            fixed=50,
+            seeds=3,
+            bands=5,
+            distance={after(k): 1 / (k + 1) for k in steps},
+            linear={name: [1 - loss] * 5 for name, loss in known.items() if not name.startswith("x0 from")},
+            learned=networks,
+            chosen={findings.DISCREPANCY: [200, 50, 10, 10, 10], findings.BUDGET: [0, 0, 0, 50, 200]},
+            denoised=[Denoised(sigma=25, method=findings.DDPM_ALONE, psnr=26.2231, ssim=0.8699, accuracy=0.875)],
+        )
+
+    return build

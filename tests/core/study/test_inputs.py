@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import itertools
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.config import DdpmConfig, Substitution
+from core.ddpm.schedule import Schedule
+from core.study.bank import Bank, Noised
+from core.study.inputs import best_within_budget, by_noise_level
+
+STEPS = (0, 2, 5, 10)
+LOSSES = st.lists(st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=3, max_size=3)
+
+
+@given(LOSSES, st.integers(0, 12))
+def test_steps_are_dealt_out_as_well_as_can_be(losses: list[list[float]], budget: int) -> None:
+    found = best_within_budget(torch.tensor(losses, dtype=torch.float64), STEPS, budget).tolist()
+    allowed = [
+        places
+        for places in itertools.product(range(4), repeat=3)
+        if sum(STEPS[place] for place in places) <= budget * 3
+    ]
+    assert tuple(found) in allowed
+    totals = [sum(row[place] for row, place in zip(losses, places, strict=True)) for places in allowed]
+    own = sum(row[place] for row, place in zip(losses, found, strict=True))
+    assert own <= min(totals) + 1e-12
+
+
+def test_a_dip_that_knows_t_stops_where_it_has_removed_the_noise() -> None:
+    schedule = Schedule.from_config(DdpmConfig())
+    images = torch.zeros(5, 1, 12, 12, dtype=torch.uint8)
+    noised = Noised.of(images, schedule, seed=0)
+    bank = Bank(noised, Substitution(reading="fresh", channels=4), STEPS, batch_size=5, seed=0)
+    right = torch.tensor([0, 1, 2, 3, 1])
+    std = (1 - schedule.alpha_bar[noised.t]).sqrt().float().view(-1, 1, 1, 1)
+    for place in range(len(STEPS)):
+        # All is removed exactly as much as there is noise at one place, and thrice or a third of it elsewhere.
+        off = torch.where(right == place, 1.0, torch.where(right > place, 3.0, 1 / 3)).view(-1, 1, 1, 1)
+        bank.outputs[place] = noised.xt - std * off
+    assert torch.equal(by_noise_level(bank, schedule), right)

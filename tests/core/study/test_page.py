@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from core.study import figures
+from core.study.page import Heading, Page, Photo, Plot, Points, Table, Text
+from core.text import printable
+
+HOSTILE = '<script>alert(1)</script>"\'><img src=x onerror=y> [a](javascript:b) ![c](d) `e` **f** $g$ | h & &lt; \x1b[31m'
+ANY = st.text(min_size=1, max_size=40)
+
+
+class Seen(HTMLParser):
+    """What a browser would make of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.text: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def everywhere(text: str) -> Page:
+    """A page that says this wherever it can say something."""
+    table = Table([text, text], [[text, text]])
+    return Page(text, [Heading(text), Text(text), Text(text, notice=True), Points([text]), table])
+
+
+@given(ANY | st.just(HOSTILE))
+def test_html_shows_the_text_and_nothing_of_it_is_markup(text: str) -> None:
+    seen, plain = Seen(everywhere(text).html()), Seen(everywhere("x").html())
+    assert seen.tags == plain.tags
+    assert seen.attributes == plain.attributes
+    assert seen.text.count(printable(text)) == 10
+
+
+@given(ANY | st.just(HOSTILE) | st.sampled_from(["# a", "1. a", "- a", "---", "+ a", "=="]))
+def test_markdown_shows_the_text_and_nothing_of_it_is_markup(text: str) -> None:
+    def told(page: Page) -> tuple[list[str], list[str]]:
+        tokens = MarkdownIt("commonmark").enable("table").parse(page.markdown())
+        inline = [token for token in tokens if token.type == "inline"]
+        kinds = [child.type for token in inline for child in token.children or [] if child.type != "text_special"]
+        shown = ["".join(child.content for child in token.children or []) for token in inline]
+        return [token.type for token in tokens] + [kind for kind in kinds if kind != "text"], shown
+
+    if not printable(text).strip():
+        return
+    kinds, shown = told(everywhere(text))
+    assert kinds == told(everywhere("x"))[0]
+    assert {" ".join(one.split()) for one in shown} == {" ".join(printable(text).split())}
+
+
+def test_a_page_needs_no_other_file(tmp_path: Path) -> None:
+    png = tmp_path / "20261123-094512-dip-3f9a" / "images" / "samples.png"
+    png.parent.mkdir(parents=True)
+    png.write_bytes(b"\x89PNG not really")
+    plot = Plot("ddpm", "Loss", figures.losses([0.2, 0.1], [0.3, 0.2], figures.DDPM))
+    page = Page("Report", [plot, Photo(png, "Samples")])
+    html = page.html()
+    sources = re.findall(r'src="([^"]*)"', html)
+    assert [source.split(",")[0] for source in sources] == ["data:image/svg+xml;base64", "data:image/png;base64"]
+    drawn, photo = (base64.b64decode(source.split(",")[1]) for source in sources)
+    assert drawn.startswith(b"<svg")
+    assert photo == png.read_bytes()
+    assert "http" not in html.replace("http-equiv", "")
+    assert "default-src &#x27;none&#x27;" in html
+    assert "(<../20261123-094512-dip-3f9a/images/samples.png>)" in page.markdown()
+    assert "(images/ddpm.png)" in page.markdown()
+    assert page.plots == [plot]

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.study.trial import Lesson, Network, Trial
+
+SIDE = 8
+
+
+def draw(count: int, seed: int) -> Tensor:
+    return torch.randn(count, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+
+
+def lesson(given: Tensor, wanted: Tensor) -> Lesson:
+    return Lesson(torch.cat([given, given], 1), torch.zeros(len(given), dtype=torch.long), wanted)
+
+
+def trial(fit: Lesson, test: Lesson, epochs: int = 3) -> Trial:
+    made = Trial(Network((SIDE, SIDE), 10, 0, "cpu"), fit, test, epochs=epochs, seed=0)
+    for _ in made:
+        pass
+    return made
+
+
+def test_from_what_knows_nothing_of_the_noise_the_loss_is_its_variance() -> None:
+    eps, test = draw(160, 1), draw(160, 2)
+    made = trial(lesson(draw(160, 3), eps), lesson(draw(160, 4), test))
+    variance = float(test.square().mean())
+    assert variance <= made.curve[-1] + 0.005
+    assert made.curve[-1] == pytest.approx(variance, abs=0.03)
+
+
+def test_from_the_noise_itself_nearly_all_is_learned() -> None:
+    eps, test = draw(160, 1), draw(160, 2)
+    assert trial(lesson(eps, eps), lesson(test, test), epochs=6).curve[-1] < 0.2
+
+
+def test_no_network_beats_the_posterior_mean_of_a_finite_set() -> None:
+    """With x0 one of two known images the best estimate of eps is exact: the mean over both, weighted by Bayes."""
+    generator = torch.Generator().manual_seed(0)
+    pair = 0.25 * torch.randn(2, 1, SIDE, SIDE, generator=generator).sign()
+
+    def noised(count: int, seed: int) -> tuple[Tensor, Tensor]:
+        eps = draw(count, seed)
+        which = torch.randint(2, (count,), generator=torch.Generator().manual_seed(seed))
+        return pair[which] + eps, eps
+
+    (xt, eps), (test_xt, test_eps) = noised(240, 5), noised(240, 6)
+    residuals = test_xt[:, None] - pair
+    weights = torch.softmax(-residuals.square().flatten(2).sum(2) / 2, 1)
+    ideal = (weights[:, :, None, None, None] * residuals).sum(1)
+    floor = float((ideal - test_eps).square().mean())
+    learned = trial(lesson(xt, eps), lesson(test_xt, test_eps), epochs=6).curve[-1]
+    assert 0 < floor < learned < 1
+
+
+def test_what_came_of_it_is_counted_after_the_first_epoch() -> None:
+    made = trial(lesson(draw(32, 1), draw(32, 2)), lesson(draw(8, 3), draw(8, 4)), epochs=1)
+    made.losses = [[9.0, 1.0], [1.0, 1.0, 3.5, 1.0], [1.0, 1.0, 1.0, 1.0]]
+    made.norms = [[100.0, 1.0], [1.0, 3.0, 1.0, 3.0], [1.0, 3.0, 1.0, 3.0]]
+    found = made.learned([0.5])
+    assert (found.spikes, found.steps) == (1, 8)
+    assert found.gradient == pytest.approx(2.0)
+    assert found.gradient_spread == pytest.approx(0.5)
+    assert found.training == [5.0, 1.625, 1.0]
+    assert found.loss == made.curve[-1]
+
+
+def test_a_trial_is_the_same_every_time() -> None:
+    fit, test = lesson(draw(32, 1), draw(32, 2)), lesson(draw(8, 3), draw(8, 4))
+    assert trial(fit, test).curve == trial(fit, test).curve
