@@ -16,6 +16,7 @@ from typing import Any, Self, TypeAlias
 
 import msgspec
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from core.config.dip import DipConfig
@@ -39,6 +40,11 @@ SAMPLED = ("near", "far", "diffusion")
 
 
 PSEUDO_INVERSE = "pseudo-inverse"
+FITTING = 2.0
+"""How many times as wrong samples may be at hidden block means as the fits are, for their prior to be believed. In a
+trial of super-resolution x4 it was 1.2 for training images of FashionMNIST, and 3.1 for natural patches."""
+BELIEF = 30.0
+"""Hidden block means that those of all images together are worth to one of them."""
 
 Work: TypeAlias = tuple[Restorer, list[int]]
 Begin: TypeAlias = Callable[[str], Work | None]
@@ -183,8 +189,18 @@ class CalibratedRestorer:
         candidates = [self.results[kind] for kind in self.kinds if kind in self.results]
         if PSEUDO_INVERSE in self.kinds:
             candidates.append(self.split.seen.degradation.operator.pinv(self.split.seen.y))
-        errors = self.split.errors(torch.stack(candidates))
-        return stack(errors, self.split.where.flatten(1), robust=self.split.robust)
+        errors, where = self.split.errors(torch.stack(candidates)), self.split.where.flatten(1)
+        if self.split.telling:
+            return stack(errors, where, robust=self.split.robust)
+        # The mean of a block says nothing of what is inside, which only a prior that fits can know: either the fits are
+        # much better at the means, and it doesn't fit, or the samples are to be preferred though they are worse there.
+        count = len(DIP)
+        fits = F.pad(stack(errors[:count], where), (0, len(errors) - count))
+        samples = F.pad(stack(errors[count:], where), (count, 0))
+        own = (errors.square() * where).sum(2)
+        shrunk = (own + BELIEF * own.sum(1, keepdim=True) / where.sum()) / (where.sum(1) + BELIEF)
+        fitting = shrunk[count:].min(0).values < FITTING**2 * shrunk[:count].min(0).values
+        return torch.where(fitting.view(-1, 1), samples, fits)
 
     # What is worth something is made again from all that was measured.
 

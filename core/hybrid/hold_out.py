@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from core.degrade import CircularBlur, Degradation, GaussianNoise, Identity, Operator, SaltAndPepper
+from core.degrade import BlockMean, CircularBlur, Degradation, GaussianNoise, Identity, Operator, SaltAndPepper
 from core.degrade.operators import Gain
 from core.hybrid.restorer import Case
 
@@ -28,6 +28,8 @@ class Split:
     """From images (N, C, H, W) to predictions."""
     robust: bool
     """Whether a hidden value may be an impulse, which says nothing of the image."""
+    telling: bool = True
+    """Whether errors at what was hidden are like those at what nobody has measured."""
 
     def errors(self, images: Tensor) -> Tensor:
         """Of each candidate's images (K, N, C, H, W) at what was hidden, (K, N, M); 0 where nothing counts."""
@@ -67,7 +69,7 @@ def hold_out(case: Case, share: float, noise: float, seed: int) -> Split:
     kept = Unseen(operator, 1 - hidden)
     seen = replace(case, y=y * (1 - hidden), degradation=replace(degradation, operator=kept))
     robust = isinstance(degradation.noise, SaltAndPepper)
-    return Split(seen, y, hidden * measured, operator.A, robust)
+    return Split(seen, y, hidden * measured, operator.A, robust, telling=not isinstance(operator, BlockMean))
 
 
 class Unseen(Operator):
