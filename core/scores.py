@@ -68,17 +68,18 @@ class Row:
         """Restarts or samples that its result is the mean of."""
         return _mean([scored.runs for scored in self.scored])
 
-    def figures(self) -> tuple[str, ...]:
-        """What a table says of it, under `HEADS`."""
-        return (
-            f"{self.mean:.2f}",
-            "" if self.ssim is None else f"{self.ssim:.3f}",
-            "" if self.accuracy is None else f"{self.accuracy:.0%}",
-            f"{self.nfe:.0f}" if self.nfe else "",
-            f"{self.iterations:.0f}" if self.iterations else "",
-            f"{self.runs:.0f}" if self.runs > 1 else "",
-            f"{self.seconds:.1f}",
-        )
+    def figures(self) -> dict[str, str]:
+        """What a table says of it, by the head of its column; what nobody measured is left out."""
+        numbers = {
+            "PSNR": f"{self.mean:.2f}",
+            "SSIM": "" if self.ssim is None else f"{self.ssim:.3f}",
+            "class": "" if self.accuracy is None else f"{self.accuracy:.0%}",
+            "NFE": f"{self.nfe:.0f}" if self.nfe else "",
+            "iter": f"{self.iterations:.0f}" if self.iterations else "",
+            "runs": f"{self.runs:.0f}" if self.runs > 1 else "",
+            "seconds": f"{self.seconds:.1f}",
+        }
+        return {head: text for head, text in numbers.items() if text}
 
 
 @dataclass
@@ -181,31 +182,37 @@ class Scoreboard:
             if (text := cell.verdict(hybrid))
         ]
 
-    def lines(self) -> list[str]:
-        """The board as text, below 80 columns: a table for each cell with its gains, then the means over cells."""
+    def lines(self, width: int = 79, *, newest_first: bool = False) -> list[str]:
+        """The board as text: a table for each cell with its gains, and the means over cells.
+
+        Columns that `width` has no room for are left out; the newest cell can stand first, for whoever watches.
+        """
         keys = list(dict.fromkeys(key for cell in self.cells.values() for key in cell.rows))
-        widest = max((len(_label(*key)) for key in keys), default=0)
-        found = []
-        for cell in self.cells.values():
-            found += [cell.name, _aligned("method", HEADS, widest)]
-            for key in keys:
-                row = cell.rows.get(key)
-                found.append(_aligned(_label(*key), row.figures() if row else ("n/a",), widest))
-            found += [f"  {text}" for hybrid in self.hybrids if (text := cell.verdict(hybrid))]
-            found.append("")
-        return [*found, *self.means()] if self.groups() else found[:-1]
+        label = max((len(_label(*key)) for key in keys), default=0) + 2
+        heads = [head for head in HEADS if label + sum(HEADS[h] for h in _FIRST[: _FIRST.index(head) + 1]) <= width]
+        blocks = [self._block(cell, keys, label, heads) for cell in self.cells.values()]
+        means = [self.means()] if self.groups() else []
+        blocks = [*means, *reversed(blocks)] if newest_first else [*blocks, *means]
+        return [line for block in blocks for line in ("", *block)][1:]
+
+    def _block(self, cell: Cell, keys: Sequence[tuple[str, str]], label: int, heads: Sequence[str]) -> list[str]:
+        lines = [cell.name, "  method".ljust(label) + "".join(head.rjust(HEADS[head]) for head in heads)]
+        for key in keys:
+            row = cell.rows.get(key)
+            told = row.figures() if row else {"PSNR": "n/a"}
+            lines.append(f"  {_label(*key)}".ljust(label) + "".join(told.get(h, "").rjust(HEADS[h]) for h in heads))
+        verdicts = filter(None, map(cell.verdict, self.hybrids))
+        return [line.rstrip() for line in (*lines, *(f"  {text}" for text in verdicts))]
 
 
-HEADS = ("PSNR", "SSIM", "class", "NFE", "iter", "runs", "seconds")
-WIDTHS = (6, 6, 6, 6, 6, 5, 8)
+HEADS = {"PSNR": 6, "SSIM": 6, "class": 6, "NFE": 6, "iter": 6, "runs": 5, "seconds": 8}
+"""The columns and how wide they are."""
+_FIRST = ("PSNR", "seconds", "SSIM", "class", "NFE", "iter", "runs")
+"""The columns in the order in which room is given to them."""
 
 
 def _label(method: str, budget_of: str) -> str:
     return f"{method} @{budget_of}" if budget_of else method
-
-
-def _aligned(label: str, cells: Sequence[str], widest: int) -> str:
-    return f"  {label:<{widest}}" + "".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=False))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -86,3 +86,7 @@ def test_the_board_as_text_tells_what_is_missing_too_and_fits_a_small_screen() -
     assert f"  {HYBRID} - dip-mean: +0.75 [" in lines[5]
     assert [line.split()[-1] for line in lines[7:] if "dip-mean" in line or "posterior" in line] == ["n/a", "n/a"]
     assert max(map(len, lines)) < 80
+    narrow = board.lines(34, newest_first=True)
+    cells = [line for line in narrow if " on glyphs" in line]
+    assert cells == ["inpaint:missing=0.7,sigma=5 on glyphs", "denoise on glyphs"]
+    assert {tuple(line.split()) for line in narrow if "method" in line} == {("method", "PSNR")}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from textual.app import ComposeResult
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal, ScrollableContainer, VerticalScroll
+from textual.widgets import Static
 
+from core.scores import Scoreboard
+from core.text import printable
 from tui.model.curves import Axis, Series
 from tui.model.series import Mark, PsnrCurve
 from tui.panes.view import Pane, View
@@ -27,9 +30,12 @@ class LivePane(Pane):
         self._shape: tuple[int, ...] = ()
         self._told = 0
         self._generation = -1
+        self._scored: tuple[int, ...] = ()
 
     def compose(self) -> ComposeResult:
         """From the curves down to the words."""
+        with ScrollableContainer(id="live-board"):
+            yield Static(id="live-scores", markup=False)
         yield LineChart("loss", id="live-loss")
         yield LineChart("PSNR dB", id="live-psnr")
         with VerticalScroll(id="live-images"):
@@ -42,11 +48,13 @@ class LivePane(Pane):
     def clear(self) -> None:
         """Another run's words don't belong here."""
         self.query_one(Feed).clear()
+        self._scored = ()
         self._told, self._generation = 0, -1
 
     def present(self, view: View) -> None:
         """Show the run as it stands, or as it stood where the time cursor is."""
         curves = view.series.psnr()
+        self._show_board(view)
         self._lay_out(len(curves), paces=any(len(curve.x) for curve in _paces(view)))
         self._show_loss(view)
         if curves:
@@ -67,6 +75,19 @@ class LivePane(Pane):
         self.query_one("#live-psnr").display = bool(curves) and height >= PSNR_CHART_ROWS
         self.query_one("#live-paces").display = paces and height >= PACES_ROWS
         self.query_one(Feed).styles.height = max(4, height // 5)
+
+    def _show_board(self, view: View) -> None:
+        """The scores of restorations, where there are any; they have all the room where there are no curves."""
+        scored, board = view.series.restorations, self.query_one("#live-board")
+        curves = bool(view.series.psnr()) or any(len(line.x) for line in view.series.loss("step"))
+        self.query_one("#live-loss").display = curves or not scored
+        board.display = bool(scored)
+        board.styles.height = "1fr" if not curves else max(FEW, self.size.height // 3)
+        key = (len(scored), view.series.generation, self.size.width)
+        if scored and key != self._scored:
+            self._scored = key
+            lines = Scoreboard(scored).lines(self.size.width - 2, newest_first=True)
+            self.query_one("#live-scores", Static).update("\n".join(map(printable, lines)))
 
     def _show_loss(self, view: View) -> None:
         series, preferences = view.series, view.preferences
