@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.degrade.measure import Degradation
-from core.degrade.noise import GaussianNoise
+from core.degrade.noise import GaussianNoise, SaltAndPepper
 from core.errors import UserError
 
 TO_DEVIATION = 1.4826
@@ -40,11 +40,11 @@ def estimate_sigma(y: Tensor, measured: Tensor) -> Tensor:
 
 
 def with_noise_level(y: Tensor, degradation: Degradation) -> Degradation:
-    """The same degradation; where its Gaussian noise level isn't told, with the one that y shows.
+    """The same degradation; where its noise level isn't told, with Gaussian noise of the level that y shows.
 
-    All images of a degradation have one level, so it is the median of theirs. Other kinds of noise stay as they are.
+    All images of a degradation have one level, so it is the median of theirs. Impulses have none, and stay.
     """
-    if not (degradation.blind and isinstance(degradation.noise, GaussianNoise)):
+    if not degradation.blind or isinstance(degradation.noise, SaltAndPepper):
         return degradation
     sigma = estimate_sigma(y, degradation.operator.measured(y)).median().item()
     return replace(degradation, noise=GaussianNoise(max(sigma, LEAST)), blind=False)

@@ -22,7 +22,7 @@ from torch import Tensor
 from core.config.dip import DipConfig
 from core.config.hybrid import Calibrated, Guided
 from core.ddpm.trained import TrainedModel
-from core.degrade import CircularBlur, SaltAndPepper
+from core.degrade import CircularBlur, GaussianNoise
 from core.degrade.estimate import with_noise_level
 from core.events import Item, Message, State, Step
 from core.hybrid.guided import GuidedRestorer
@@ -265,13 +265,11 @@ class CalibratedRestorer:
 
     def _consistent(self, images: Tensor) -> Tensor:
         """Agree with the measurements where these are exact."""
-        case = self.case
-        if isinstance(case.degradation.noise, SaltAndPepper):
-            case = without_impulses(case, images)
-        if case.degradation.expected_residual(case.y) is not None or isinstance(case.degradation.noise, SaltAndPepper):
+        case = without_impulses(self.case, images)
+        degradation = case.degradation
+        if not isinstance(degradation.noise, GaussianNoise) or degradation.expected_residual(case.y) is not None:
             return images
-        operator = case.degradation.operator
-        return images + operator.pinv(case.y - operator.A(images))
+        return images + degradation.operator.pinv(case.y - degradation.operator.A(images))
 
     # Diffusion, which is told where impulses seem to be.
 

@@ -55,3 +55,11 @@ def test_only_what_is_measured_counts() -> None:
 def test_what_is_told_and_other_noise_stay(task: str) -> None:
     y, degradation = degrade(parse_task(task), scenes(28), range(3))
     assert with_noise_level(y, degradation) is degradation
+
+
+def test_poisson_noise_that_is_not_told_is_taken_for_gaussian() -> None:
+    x = torch.full((4, 1, 32, 32), 0.5)
+    y, degradation = degrade(parse_task("denoise:noise=poisson,peak=20,blind=true"), x, range(4))
+    noise = with_noise_level(y, degradation).noise
+    assert isinstance(noise, GaussianNoise)
+    assert noise.sigma == pytest.approx((0.5 / 20) ** 0.5, rel=0.1)
