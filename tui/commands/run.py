@@ -68,7 +68,7 @@ def run(
         options["images.files"] = tuple(str(file.expanduser().absolute()) for file in image)
     given = {key: value for key, value in options.items() if value is not None}
     config = configs.build(kind, method=method, preset=preset, task=task, settings=pairs(settings) | given)
-    _refuse_unused(config, prior)
+    _refuse_unused(config, prior, epochs)
     if dry_run:
         print(configs.to_toml(config), end="")
         return 0
@@ -117,11 +117,14 @@ def _prior(kind: str, run: str, runs_dir: Path | None, *, fresh: bool) -> str:
     return prior_of(run, runs_dir)
 
 
-def _refuse_unused(config: AnyRun, prior: str | None) -> None:
-    """A prior for a method that has no use for one."""
-    if prior is None or not isinstance(config, HybridRun) or config.hybrid.learns:
+def _refuse_unused(config: AnyRun, prior: str | None, epochs: int | None) -> None:
+    """A prior, or epochs to train one, for a method that has no use for it."""
+    if not isinstance(config, HybridRun) or config.hybrid.learns:
         return
-    if config.trains or not config.hybrid.needs_prior:
+    if epochs is not None and not config.hybrid.needs_prior:
+        problem = f"{config.method} is fitted to each image and has no epochs."
+        raise UserError(problem, f"Use --iterations {epochs} instead.")
+    if prior is not None and (config.trains or not config.hybrid.needs_prior):
         raise UserError(f"{config.method} takes no trained prior.", "Leave --from out, or choose another --method.")
 
 
