@@ -170,7 +170,7 @@ def _figure(title: str, kind: str, content: bytes, *, photo: bool) -> str:
 
 def _literal(text: str) -> str:
     """Markdown that shows just this text."""
-    return LEADING.sub(r"\1\\\2", MARKUP.sub(r"\\\1", printable(text)))
+    return LEADING.sub(r"\1\\\2", MARKUP.sub(r"\\\1", printable(text).strip()))
 
 
 def _escaped(text: str) -> str:

@@ -11,7 +11,7 @@ import typer
 from core import config as configs
 from core import launch, plain
 from core.config import DdpmRun, HybridRun
-from core.events import AnyEvent, EpochFinished, SamplesEvaluated
+from core.events import AnyEvent, EpochFinished, Message, SamplesEvaluated
 from core.runs import Glance, RunsFolder, State
 from core.text import printable, printable_json
 from tui.board import board_of
@@ -20,6 +20,10 @@ from tui.follow import follow
 from tui.lines import duration, line
 
 COLUMNS = ("ID", "METHOD", "STATE", "DONE", "LOSS", "PSNR", "TIME", "AGE", "NAME")
+TOLD = {"explanation", "study"}
+"""Kinds of runs whose results are sentences."""
+REPORT = "report.html"
+"""What a study leaves."""
 
 
 def ls(
@@ -60,7 +64,7 @@ def show(run: RunArgument, runs_dir: RunsDir = None, json: Json = False) -> None
     for text in _by_timestep(glance, events):
         print(text)
     for event in events:
-        if isinstance(event, SamplesEvaluated):
+        if isinstance(event, SamplesEvaluated) or (isinstance(event, Message) and glance.summary.kind in TOLD):
             print(f"{'':<12} {line(event)}")
     print("".join(f"{text}\n" for text in ["", *board_of(found)]))
     told = configs.to_toml(glance.config) if glance.config else glance.trouble
@@ -154,6 +158,7 @@ def _facts(glance: Glance) -> list[tuple[str, str]]:
         ("what to do", printable(told.hint)),
         ("folder", printable(str(run.folder))),
         ("best model", printable(str(run.folder / told.best_file)) if told.best_file else ""),
+        ("report", printable(str(run.folder / REPORT)) if (run.folder / REPORT).is_file() else ""),
     ]
     return [(key, value) for key, value in facts if value]
 

@@ -39,7 +39,10 @@ def test_it_is_ordinary_least_squares_on_neighbourhoods() -> None:
     def rows(images: torch.Tensor) -> np.ndarray:
         padded = np.pad(images.squeeze(1).numpy().astype(float), ((0, 0), (reach, reach), (reach, reach)))
         found = [
-            [*image[i : i + WINDOW, j : j + WINDOW].ravel(), 1.0] for image in padded for i in range(12) for j in range(12)
+            [*image[i : i + WINDOW, j : j + WINDOW].ravel(), 1.0]
+            for image in padded
+            for i in range(12)
+            for j in range(12)
         ]
         return np.array(found)
 

@@ -13,7 +13,9 @@ from core.study import figures
 from core.study.page import Heading, Page, Photo, Plot, Points, Table, Text
 from core.text import printable
 
-HOSTILE = '<script>alert(1)</script>"\'><img src=x onerror=y> [a](javascript:b) ![c](d) `e` **f** $g$ | h & &lt; \x1b[31m'
+HOSTILE = (
+    "<script>alert(1)</script>\"'><img src=x onerror=y> [a](javascript:b) ![c](d) `e` **f** $g$ | h & &lt; \x1b[31m"
+)
 ANY = st.text(min_size=1, max_size=40)
 
 

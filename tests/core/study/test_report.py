@@ -97,7 +97,13 @@ def test_dip_tells_its_rise_and_its_fall(runs: RunsFolder) -> None:
     plan = stages(study())
     looks = [PsnrMeasured(step=n, psnr=[20.0, 22.0], mean=21.0, loss=[0.1, 0.1]) for n in (10, 20)]
     end = StopsCompared(
-        step=20, rule="discrepancy", at=[10, 10], psnr=[24.0, 25.0], peak=[26.0, 27.0], peak_at=[12, 14], final=[22.0, 23.0]
+        step=20,
+        rule="discrepancy",
+        at=[10, 10],
+        psnr=[24.0, 25.0],
+        peak=[26.0, 27.0],
+        peak_at=[12, 14],
+        final=[22.0, 23.0],
     )
     page = report.page(study(), plan, {"dip": logged(runs, plan[1].config, *looks, end)})
     blocks = chapter(page, "DIP alone")

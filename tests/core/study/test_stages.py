@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from core import config as configs
+from core import events
+from core.config import AnyRun, StudyRun
+from core.runs import EventLog, Run, RunsFolder
+from core.study.stages import Stage, find, stages
+
+
+def study(**settings: Any) -> StudyRun:
+    config = configs.build("study", settings={key.replace("__", "."): value for key, value in settings.items()})
+    assert isinstance(config, StudyRun)
+    return config
+
+
+def logged(runs: RunsFolder, config: AnyRun, *ends: events.Event) -> Run:
+    run = runs.create(config)
+    log = EventLog(run.folder)
+    for event in (events.RunStarted(kind=config.kind, method=config.method, device="cpu"), *ends):
+        log.append(event)
+    log.close()
+    return run
+
+
+FINISHED = events.RunFinished(seconds=1.0)
+STOPPED = events.RunStopped(reason="asked to stop")
+
+
+def stage(key: str, **settings: Any) -> Stage:
+    return next(stage for stage in stages(study(**settings)) if stage.key == key)
+
+
+def test_the_published_study_is_the_published_settings() -> None:
+    plan = {stage.key: stage.config for stage in stages(study())}
+    assert list(plan) == ["ddpm", "dip", "substitution", "explanation", "hybrids"]
+    # A baseline that anybody trained with `dipddpm run ddpm` is the same run.
+    bare = msgspec.structs.replace(plan["ddpm"], name="")
+    assert bare == configs.build("ddpm")
+    assert plan["dip"].task.sigma == 25  # type: ignore[union-attr]
+    assert plan["dip"].images.places() == list(range(10))  # type: ignore[union-attr]
+    assert (plan["substitution"].method, plan["substitution"].ddpm.epochs) == ("substitution", 20)  # type: ignore[union-attr]
+    long = stage("full", study__full=True)
+    assert long.config.ddpm.epochs == 100  # type: ignore[union-attr]
+    assert (long.longer_than, long.more) == ("substitution", 80)
+
+
+@pytest.mark.parametrize("aside", [{"name": "mine"}, {"device": "cpu"}, {"threads": 3}, {"checkpoint_seconds": 1.0}])
+def test_a_finished_run_is_found_whatever_it_is_called_and_wherever_it_ran(
+    aside: dict[str, Any], runs: RunsFolder
+) -> None:
+    run = logged(runs, configs.build("ddpm", settings=aside), FINISHED)
+    assert find(runs, stage("ddpm")) == run
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"ddpm.epochs": 19}, {"data.train_images": 10}, {"ddpm.lr": 0.002}])
+def test_a_run_of_another_experiment_is_not(other: dict[str, Any], runs: RunsFolder) -> None:
+    logged(runs, configs.build("ddpm", settings=other), FINISHED)
+    assert find(runs, stage("ddpm")) is None
+
+
+def test_a_hybrid_that_trains_is_the_same_with_any_prior(runs: RunsFolder) -> None:
+    config = configs.build("hybrid", method="substitution", settings={"prior.run": ""})
+    run = logged(runs, config, FINISHED)
+    assert find(runs, stage("substitution")) == run
+
+
+def test_a_finished_run_comes_before_one_that_was_cut_short(runs: RunsFolder) -> None:
+    config = configs.build("ddpm")
+    finished = logged(runs, config, FINISHED)
+    stopped = logged(runs, config, STOPPED)
+    assert find(runs, stage("ddpm")) == finished
+    (finished.folder / "config.toml").write_text("kind = ")
+    (finished.folder / "summary.json").unlink(missing_ok=True)
+    assert find(runs, stage("ddpm")) == stopped
