@@ -93,7 +93,8 @@ class EpochFinished(Event, tag="epoch_finished", frozen=True):
     """A pass over the training images. `best` is set when the model of this epoch has been stored as the best.
 
     `bands` is the error of eps in ten equal parts of the timesteps, the least noisy first: on held-out images, or on
-    as many training images where none are held out. `held_out` is its mean there.
+    as many training images where none are held out. `held_out` is the error on the held-out images that the best model
+    is chosen by: the mean of the bands, unless the method chooses by another one.
     """
 
     epoch: int

@@ -95,6 +95,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "conditioned": {
             "hybrid.method": "conditioned",
             "ddpm.network": "unet",
+            "ddpm.objective": "v",
             "ddpm.epochs": 30,
             "ddpm.batch_size": 32,
             "ddpm.lr": 5e-4,

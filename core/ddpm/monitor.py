@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from core.config.ddpm import Objective
 from core.ddpm.denoiser import Denoiser
+from core.ddpm.objective import target
 from core.ddpm.schedule import Schedule
 from core.images import to_model
 
@@ -18,12 +20,14 @@ class Monitor:
     """The mean of |eps - prediction|^2 on up to 1,000 images, with the same noise and timesteps every time.
 
     The error is that of eps whatever the network predicts, so that all trainings on the same images and schedule can
-    be compared. Timesteps are spread evenly over the images, in random order; bands are ten equal parts of them, the
-    least noisy first. `images` is uint8 (N, C, H, W).
+    be compared; `of` makes it another one, for networks that are to be judged where noise is high. Timesteps are
+    spread evenly over the images, in random order; bands are ten equal parts of them, the least noisy first. `images`
+    is uint8 (N, C, H, W).
     """
 
-    def __init__(self, schedule: Schedule, images: Tensor, *, seed: int) -> None:
+    def __init__(self, schedule: Schedule, images: Tensor, *, seed: int, of: Objective = "eps") -> None:
         self.schedule = schedule
+        self.of: Objective = of
         self.images = images[:MONITORED]
         self.seed = seed
         count, device = len(self.images), images.device
@@ -32,15 +36,20 @@ class Monitor:
 
     @torch.no_grad()
     def measure(self, denoiser: Denoiser) -> tuple[float, list[float]]:
-        """The loss, and the loss in each band; no bands where there are too few images or timesteps for all of them."""
+        """The loss, and that of eps in each band; no bands where there are too few images or timesteps for them all."""
         x0 = to_model(self.images)
         eps = torch.randn(x0.shape, generator=self._generator(), device=x0.device)
-        _, predicted = denoiser(self.schedule.add_noise(x0, eps, self.times), self.times)
-        loss = (predicted - eps).square().flatten(1).mean(1).double()
+        x0_seen, eps_seen = denoiser(self.schedule.add_noise(x0, eps, self.times), self.times)
+
+        def error(of: Objective) -> Tensor:
+            pair = (target(of, self.schedule, *both, self.times) for both in ((x0_seen, eps_seen), (x0, eps)))
+            return torch.sub(*pair).square().flatten(1).mean(1).double()
+
+        loss = error("eps")
         band = self.times * BANDS // len(self.schedule)
         counts = torch.bincount(band, minlength=BANDS)
         sums = torch.zeros(BANDS, dtype=loss.dtype, device=loss.device).index_add_(0, band, loss)
-        return loss.mean().item(), (sums / counts).tolist() if counts.all() else []
+        return error(self.of).mean().item(), (sums / counts).tolist() if counts.all() else []
 
     def _generator(self) -> torch.Generator:
         return torch.Generator(self.images.device).manual_seed(self.seed)

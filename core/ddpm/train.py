@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.config.ddpm import Objective
 from core.ddpm.denoiser import Denoiser
 from core.ddpm.ema import Ema
 from core.ddpm.monitor import Monitor
@@ -34,10 +35,10 @@ class DdpmTraining:
     `images` is uint8 (N, C, H, W), on the device of the network and the schedule; an epoch takes them all, shuffled,
     the last batch being what is left. `recipe` changes how: what is predicted, weights, averaging and more. The best
     model is that of the epoch with the lowest mean training loss; with `held_out` images, of the lowest error of eps
-    on up to 1,000 of those, of the averaged weights where there are any. Each epoch tells this error by timestep band
-    too, on the first training images where none are held out and no view stands in between, which has a memory.
-    `labels` and `held_out_labels`, int64 (N,), are for networks that know classes; `beside` and `held_out_beside`,
-    (N, C', H, W), for those that see more channels beside xt.
+    (or what `selected_by` says) on up to 1,000 of those, of the averaged weights where there are any. Each epoch tells
+    the error of eps by timestep band too, on the first training images where none are held out and no view stands in
+    between, which has a memory. `labels` and `held_out_labels`, int64 (N,), are for networks that know classes;
+    `beside` and `held_out_beside`, (N, C', H, W), for those that see more channels beside xt.
 
     Every random draw comes from one generator of its own, so iterating on after `load_state_dict` gives the same
     numbers as never having stopped, bit for bit on a CPU. Raises UserError when the loss is no longer finite; nothing
@@ -60,6 +61,7 @@ class DdpmTraining:
         held_out_labels: Tensor | None = None,
         beside: Tensor | None = None,
         held_out_beside: Tensor | None = None,
+        selected_by: Objective = "eps",
         view: View | None = None,
         read_every: int | None = None,
     ) -> None:
@@ -84,7 +86,7 @@ class DdpmTraining:
         """Whether the best model is chosen on held-out images."""
         self.monitor: Monitor | None = None
         if held_out is not None or view is None:
-            self.monitor = Monitor(schedule, images if held_out is None else held_out, seed=seed)
+            self.monitor = Monitor(schedule, images if held_out is None else held_out, seed=seed, of=selected_by)
             of_these = (labels, beside) if held_out is None else (held_out_labels, held_out_beside)
             self._monitored = [None if known is None else known[: len(self.monitor.images)] for known in of_these]
             """Labels and more channels of the monitored images."""

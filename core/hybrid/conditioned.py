@@ -44,7 +44,9 @@ HELD_OUT = 10
 class ConditionedTraining:
     """Make a bank of DIP results for degraded training images, and train a network that sees them beside xt.
 
-    It begins with the weights of the prior, where there is one, and sees nothing new at first. `beside = pinv` is the
+    It begins with the weights of the prior, where there is one, and sees nothing new at first. What it sees tells most
+    where noise is high, and there the error of eps is next to nothing: the best model is the one with the least error
+    of v on held-out images, and the errors of training had better be weighted as those of v. `beside = pinv` is the
     control: it sees A+ y of the same measurements instead, and no bank is made.
     """
 
@@ -86,6 +88,7 @@ class ConditionedTraining:
             held_out=few.images.to(device),
             beside=self.beside[0],
             held_out_beside=self.beside[1],
+            selected_by="v",
         )
         self.sets = (train, few)
         self._opened = 0
@@ -311,5 +314,4 @@ _SETTLED = (
     "beta_end",
     "zero_terminal_snr",
     "objective",
-    "weighting",
 )

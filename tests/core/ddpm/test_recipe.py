@@ -150,7 +150,8 @@ def test_the_loss_by_band_is_the_error_of_eps(objective: Objective) -> None:
     mean, std = 0.1, 0.25
     generator = torch.Generator().manual_seed(0)
     images = (mean + std * torch.randn(1000, 1, 16, 16, generator=generator) + 1) * 127.5
-    monitor = Monitor(SCHEDULE, images.round().clamp(0, 255).to(torch.uint8), seed=1)
+    shown = images.round().clamp(0, 255).to(torch.uint8)
+    monitor = Monitor(SCHEDULE, shown, seed=1)
     denoiser = Denoiser(Gaussian(SCHEDULE, mean, std, objective), SCHEDULE, objective=objective)
     loss, bands = monitor.measure(denoiser)
     a = SCHEDULE.alpha_bar
@@ -158,6 +159,10 @@ def test_the_loss_by_band_is_the_error_of_eps(objective: Objective) -> None:
     assert bands == pytest.approx(expected.view(10, 100).mean(1).tolist(), rel=0.03)
     assert loss == pytest.approx(expected.mean().item(), rel=0.02)
     assert monitor.measure(denoiser) == (loss, bands)
+    # v = (eps - sqrt(1 - a) xt) / sqrt(a).
+    of_v, again = Monitor(SCHEDULE, shown, seed=1, of="v").measure(denoiser)
+    assert of_v == pytest.approx((expected / a).mean().item(), rel=0.02)
+    assert again == bands
 
 
 def test_few_images_have_no_bands() -> None:
