@@ -16,7 +16,6 @@ from typing import Any, Self, TypeAlias
 
 import msgspec
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from core.config.dip import DipConfig
@@ -40,11 +39,6 @@ SAMPLED = ("near", "far", "diffusion")
 
 
 PSEUDO_INVERSE = "pseudo-inverse"
-FITTING = 2.0
-"""How many times as wrong samples may be at hidden block means as the fits are, for their prior to be believed. In a
-trial of super-resolution x4 it was 1.2 for training images of FashionMNIST, and 3.1 for natural patches."""
-BELIEF = 30.0
-"""Hidden block means that those of all images together are worth to one of them."""
 
 Work: TypeAlias = tuple[Restorer, list[int]]
 Begin: TypeAlias = Callable[[str], Work | None]
@@ -189,18 +183,8 @@ class CalibratedRestorer:
         candidates = [self.results[kind] for kind in self.kinds if kind in self.results]
         if PSEUDO_INVERSE in self.kinds:
             candidates.append(self.split.seen.degradation.operator.pinv(self.split.seen.y))
-        errors, where = self.split.errors(torch.stack(candidates)), self.split.where.flatten(1)
-        if self.split.telling:
-            return stack(errors, where, robust=self.split.robust)
-        # The mean of a block says nothing of what is inside, which only a prior that fits can know: either the fits are
-        # much better at the means, and it doesn't fit, or the samples are to be preferred though they are worse there.
-        count = len(DIP)
-        fits = F.pad(stack(errors[:count], where), (0, len(errors) - count))
-        samples = F.pad(stack(errors[count:], where), (count, 0))
-        own = (errors.square() * where).sum(2)
-        shrunk = (own + BELIEF * own.sum(1, keepdim=True) / where.sum()) / (where.sum(1) + BELIEF)
-        fitting = shrunk[count:].min(0).values < FITTING**2 * shrunk[:count].min(0).values
-        return torch.where(fitting.view(-1, 1), samples, fits)
+        errors = self.split.errors(torch.stack(candidates))
+        return stack(errors, self.split.where.flatten(1), robust=self.split.robust)
 
     # What is worth something is made again from all that was measured.
 
@@ -213,6 +197,8 @@ class CalibratedRestorer:
         return (share > least).nonzero().flatten().tolist()
 
     def _fitted_again(self) -> list[int]:
+        if self.split.coarser:
+            return self._places(self._share(*DIP, "near", "far"), self.options.least)
         return self._places(self._share(*DIP), self.options.trusted)
 
     def _some(self, name: str, places: list[int]) -> Case:
@@ -250,11 +236,21 @@ class CalibratedRestorer:
             shares = torch.stack([self._share(kind) for kind in DIP]) + 1e-6
             shares = shares / shares.sum(0)
         fitted = (shares.view(2, -1, 1, 1, 1) * torch.stack([self.results[kind] for kind in DIP])).sum(0)
-        made = [result for name, result in self.results.items() if name.startswith("restart")]
-        if made:
+        restarts = [self.results[name] for name in self._restarts()]
+        if restarts:
             places = self._fitted_again()
-            fitted[places] = torch.stack([fitted[places], *(result[places] for result in made)]).mean(0)
+            members = restarts if self.split.coarser else [fitted, *restarts]
+            fitted[places] = torch.stack(members).mean(0)[places]
         return fitted
+
+    def _spread(self) -> Tensor:
+        """The root mean square deviation of the first fits from their mean, (N,)."""
+        restarts = self._restarts()
+        fits = restarts if self.split.coarser and len(restarts) > 1 else DIP
+        return torch.stack([self.results[name] for name in fits]).var(0).flatten(1).mean(1).sqrt()
+
+    def _restarts(self) -> list[str]:
+        return [name for name in self.results if name.startswith("restart")]
 
     def _combined(self) -> Tensor:
         parts = [(self._share(kind), self.results.get(f"{kind} again", self.results[kind])) for kind in SAMPLED]
@@ -274,16 +270,15 @@ class CalibratedRestorer:
     # Diffusion, which is told where impulses seem to be.
 
     def _chains(self, case: Case, places: list[int], scale: float, samples: int) -> Chains:
-        """From the fits as far as they are made, noised by their spread on trial."""
+        """From the fits as far as they are made, noised by their spread."""
         begin = self._fitted()[places]
         told = without_impulses(case, begin)
-        spread = torch.stack([self.results[kind] for kind in DIP]).var(0).flatten(1).mean(1).sqrt()
         return Chains(
             self.prior,
             told.y,
             told.degradation,
             begin,
-            (scale * spread[places]).tolist(),
+            (scale * self._spread()[places]).tolist(),
             steps=self.options.steps,
             samples=samples,
             seed=case.seed,

@@ -28,8 +28,8 @@ class Split:
     """From images (N, C, H, W) to predictions."""
     robust: bool
     """Whether a hidden value may be an impulse, which says nothing of the image."""
-    telling: bool = True
-    """Whether errors at what was hidden are like those at what nobody has measured."""
+    coarser: bool = False
+    """Whether so much was hidden that what candidates came to is of no use by itself."""
 
     def errors(self, images: Tensor) -> Tensor:
         """Of each candidate's images (K, N, C, H, W) at what was hidden, (K, N, M); 0 where nothing counts."""
@@ -39,7 +39,9 @@ class Split:
 def hold_out(case: Case, share: float, noise: float, seed: int) -> Split:
     """Keep a part of what is measured back.
 
-    - Of missing pixels, blocks and impulses: `share` of each image's measured values.
+    - Of missing pixels and of impulses: `share` of each image's measured values.
+    - Of blocks, whose means say nothing of what is inside: candidates see means over blocks of twice the side, and
+      predict those that were measured. Who can tell what is inside large blocks may be believed in small ones.
     - Of white noise on an image or a blurred one, nothing is hidden: with z drawn anew, y + b s z and y - s z / b have
       independent noise, s being the deviation of y's own and b = `noise` (Oliveira, Lei & Tibshirani 2022). Candidates
       see the first, which has hardly more noise than y, and predict the second; no error is biased by what they fit.
@@ -60,6 +62,9 @@ def hold_out(case: Case, share: float, noise: float, seed: int) -> Split:
         return Split(seen, y - z / noise, torch.ones_like(y), operator.A, robust=False)
     if isinstance(operator, CircularBlur):
         return _hide_frequencies(case, operator, share)
+    robust = isinstance(degradation.noise, SaltAndPepper)
+    if isinstance(operator, BlockMean) and not robust:
+        return _measure_coarsely(case, operator)
     measured = operator.measured(y)
     draw = torch.rand(y.shape[0], 1, *y.shape[2:], generator=generator, device=y.device, dtype=y.dtype)
     # Exactly the share of each image, and one at least.
@@ -68,8 +73,7 @@ def hold_out(case: Case, share: float, noise: float, seed: int) -> Split:
     hidden = (order < count).to(y.dtype).expand_as(y)
     kept = Unseen(operator, 1 - hidden)
     seen = replace(case, y=y * (1 - hidden), degradation=replace(degradation, operator=kept))
-    robust = isinstance(degradation.noise, SaltAndPepper)
-    return Split(seen, y, hidden * measured, operator.A, robust, telling=not isinstance(operator, BlockMean))
+    return Split(seen, y, hidden * measured, operator.A, robust)
 
 
 class Unseen(Operator):
@@ -111,6 +115,15 @@ class Unseen(Operator):
     def select(self, places: list[int]) -> Unseen:
         """Of some of the images."""
         return Unseen(self.whole.select(places), self.kept[places])
+
+
+def _measure_coarsely(case: Case, blocks: BlockMean) -> Split:
+    larger = BlockMean(2 * blocks.factor, blocks.size, case.y.device)
+    y, noise = larger.A(blocks.pinv(case.y)), case.degradation.noise
+    # Noise is averaged over four blocks, but for some at the edges.
+    halved = GaussianNoise(noise.sigma / 2) if isinstance(noise, GaussianNoise) else noise
+    told = replace(case, y=y, degradation=replace(case.degradation, operator=larger, noise=halved))
+    return Split(told, case.y, torch.ones_like(case.y), blocks.A, robust=False, coarser=True)
 
 
 def _hide_frequencies(case: Case, blur: CircularBlur, share: float) -> Split:

@@ -13,9 +13,8 @@ from tests.core.hybrid.cases import case, shapes
 TRUTH = shapes(4, size=16)
 HIDING = [
     "inpaint:missing=0.5,sigma=5",
-    "superres:factor=4",
     "denoise:noise=salt-and-pepper",
-    "superres:factor=2,sigma=5",
+    "superres:noise=salt-and-pepper",
 ]
 SPLITTING = ["denoise:sigma=25", "deblur:width=1,sigma=10", "denoise:noise=poisson,peak=40"]
 
@@ -38,7 +37,7 @@ def test_what_is_hidden_changes_nothing_that_is_seen(task: str) -> None:
     torch.testing.assert_close(seen.A(hidden), torch.zeros_like(given.y), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("task", [*HIDING[1:2], "deblur", "inpaint:missing=0.5"])
+@pytest.mark.parametrize("task", ["superres:factor=4", "deblur", "inpaint:missing=0.5"])
 def test_the_truth_makes_no_error_where_there_is_no_noise(task: str) -> None:
     split = hold_out(case(task, TRUTH), 0.2, 0.5, seed=1)
     errors = split.errors(torch.stack([TRUTH, TRUTH + 0.3 * torch.rand(TRUTH.shape)]))
@@ -46,6 +45,25 @@ def test_the_truth_makes_no_error_where_there_is_no_noise(task: str) -> None:
     assert errors[1].square().mean() > 1e-5
     seen = split.seen.degradation.operator
     torch.testing.assert_close(seen.A(TRUTH), split.seen.y, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [16, 18])
+def test_blocks_are_seen_as_larger_ones(size: int) -> None:
+    truth = shapes(4, size=size)
+    split = hold_out(case("superres:factor=2", truth), 0.2, 0.5, seed=1)
+    larger = split.seen.degradation.operator
+    assert isinstance(larger, BlockMean) and larger.factor == 4
+    torch.testing.assert_close(split.seen.y, larger.A(truth), rtol=0, atol=1e-6)
+    inside = truth - larger.pinv(larger.A(truth))
+    errors = split.errors(torch.stack([truth, truth - inside]))
+    assert errors[0].abs().max() < 1e-6
+    assert errors[1].square().mean() > 1e-3
+    assert split.coarser
+    noisy = hold_out(case("superres:factor=2,sigma=8", truth), 0.2, 0.5, seed=1).seen
+    told = noisy.degradation.expected_residual(noisy.y)
+    assert told is not None
+    if size == 16:
+        assert (noisy.y - larger.A(truth)).square().mean().item() == pytest.approx(told.mean().item(), rel=0.3)
 
 
 @pytest.mark.parametrize("task", SPLITTING[:2])
