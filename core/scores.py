@@ -183,7 +183,7 @@ class Scoreboard:
         ]
 
     def lines(self, width: int = 79, *, newest_first: bool = False) -> list[str]:
-        """The board as text: a table for each cell with its gains, and the means over cells.
+        """The board as text: a table for each cell below its gains, and the means over cells.
 
         Columns that `width` has no room for are left out; the newest cell can stand first, for whoever watches.
         """
@@ -196,13 +196,14 @@ class Scoreboard:
         return [line for block in blocks for line in ("", *block)][1:]
 
     def _block(self, cell: Cell, keys: Sequence[tuple[str, str]], label: int, heads: Sequence[str]) -> list[str]:
-        lines = [cell.name, "  method".ljust(label) + "".join(head.rjust(HEADS[head]) for head in heads)]
+        verdicts = filter(None, map(cell.verdict, self.hybrids))
+        lines = [cell.name, *(f"  {text}" for text in verdicts)]
+        lines.append("  method".ljust(label) + "".join(head.rjust(HEADS[head]) for head in heads))
         for key in keys:
             row = cell.rows.get(key)
             told = row.figures() if row else {"PSNR": "n/a"}
             lines.append(f"  {_label(*key)}".ljust(label) + "".join(told.get(h, "").rjust(HEADS[h]) for h in heads))
-        verdicts = filter(None, map(cell.verdict, self.hybrids))
-        return [line.rstrip() for line in (*lines, *(f"  {text}" for text in verdicts))]
+        return [line.rstrip() for line in lines]
 
 
 HEADS = {"PSNR": 6, "SSIM": 6, "class": 6, "NFE": 6, "iter": 6, "runs": 5, "seconds": 8}

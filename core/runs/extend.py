@@ -9,6 +9,7 @@ import msgspec
 
 from core import config as configs
 from core import events
+from core.config import HybridRun, RestoreRun
 from core.errors import UserError
 from core.events import Event
 from core.runs.folder import Run, RunsFolder
@@ -21,6 +22,10 @@ CHECKPOINT = "checkpoints/last.safetensors"
 def length(run: Run) -> tuple[str, int]:
     """What measures the run's length, and how long it is: ("ddpm.epochs", 20) or ("dip.iterations", 600)."""
     config = run.config()
+    if isinstance(config, RestoreRun) or (
+        isinstance(config, HybridRun) and (config.hybrid.restorer or config.hybrid.learns)
+    ):
+        raise UserError(f"The run {run.id} has restored images, which can't be gone on with.", "Fork it instead.")
     section, option = ("ddpm", "epochs") if run.look().summary.epochs else ("dip", "iterations")
     if not hasattr(config, section):
         raise UserError(f"The run {run.id} has no length that could be extended.", "Fork it instead.")

@@ -81,9 +81,9 @@ def test_the_board_as_text_tells_what_is_missing_too_and_fits_a_small_screen() -
     )
     lines = board.lines()
     assert lines[0] == "denoise on glyphs"
-    assert lines[2].split() == [HYBRID, "21.00", "2.0"]
-    assert f"  dip-mean @{HYBRID}" in lines[3]
-    assert f"  {HYBRID} - dip-mean: +0.75 [" in lines[5]
+    assert f"  {HYBRID} - dip-mean: +0.75 [" in lines[1]
+    assert lines[3].split() == [HYBRID, "21.00", "2.0"]
+    assert f"  dip-mean @{HYBRID}" in lines[4]
     assert [line.split()[-1] for line in lines[7:] if "dip-mean" in line or "posterior" in line] == ["n/a", "n/a"]
     assert max(map(len, lines)) < 80
     narrow = board.lines(34, newest_first=True)

@@ -1,0 +1,179 @@
+"""The head-to-head: everyone on the same measurements, hybrids against parents in as long, and on from anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import islice
+from typing import Any, cast
+
+import msgspec
+import pytest
+import torch
+
+from core import config as configs
+from core.config import DdpmRun, RestoreRun
+from core.ddpm.run import DdpmExperiment
+from core.errors import UserError
+from core.events import Document, Item, Pictures, PriorLoaded, RestorationScored
+from core.hybrid.restorer import Case
+from core.recorder import Recorder
+from core.restore import controls
+from core.restore.run import RestoreExperiment
+from core.runs import EventLog, Run
+from core.scores import DDPM_MEAN, DIP_MEAN, Scoreboard
+
+TINY = {
+    "restore.tasks": ("inpaint:missing=0.5,sigma=10", "denoise:sigma=50,blind=true"),
+    "restore.sets": ("fashion-mini", "glyphs"),
+    "restore.methods": ("prior-init",),
+    "restore.images": 2,
+    "restore.seeds": 1,
+    "dip.iterations": 4,
+    "dip.channels": 4,
+    "dip.stop": "never",
+}
+Build = Callable[..., RestoreExperiment]
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("prior")
+    for name in ("checkpoints", "images"):
+        (folder / name).mkdir()
+    settings: dict[str, Any] = {
+        "data.dataset": "fashion-mini",
+        "data.train_images": 64,
+        "ddpm.timesteps": 20,
+        "ddpm.samples": 0,
+    }
+    settings |= {"ddpm.network": "unet", "unet.channels": "8,8"}
+    config = cast(DdpmRun, configs.build("ddpm", settings={**settings, "ddpm.epochs": 1}))
+    (folder / "config.toml").write_text(configs.to_toml(config))
+    log = EventLog(folder)
+    recorder = Recorder(folder, log)
+    for item in DdpmExperiment.from_config(config, "cpu"):
+        recorder.record(item)
+    log.close()
+    return Run(folder)
+
+
+@pytest.fixture
+def build(prior: Run) -> Build:
+    def make(**settings: Any) -> RestoreExperiment:
+        given = {"prior.run": str(prior.folder), **TINY, **{k.replace("__", "."): v for k, v in settings.items()}}
+        return RestoreExperiment.from_config(cast(RestoreRun, configs.build("restore", settings=given)), "cpu")
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def whole(prior: Run) -> list[Item]:
+    """A run that nothing disturbed."""
+    config = configs.build("restore", settings={"prior.run": str(prior.folder), **TINY})
+    return list(RestoreExperiment.from_config(cast(RestoreRun, config), "cpu"))
+
+
+def scores(items: list[Item]) -> list[RestorationScored]:
+    return [item for item in items if isinstance(item, RestorationScored)]
+
+
+def test_every_cell_has_every_method_and_denoising_the_posterior_mean_too(whole: list[Item]) -> None:
+    board = Scoreboard(scores(whole))
+    assert len(board.cells) == 4
+    always = {"prior-init", DIP_MEAN, DDPM_MEAN, "pinv", "classic", "dip"}
+    always |= {f"{method}-{steps}" for method in ("ddnm", "diffpir") for steps in (10, 20, 100)}
+    for (task, _), cell in board.cells.items():
+        extra = {"posterior-mean"} if task.startswith("denoise") else set()
+        assert {method for method, _ in cell.rows} == always | extra
+        assert {of for (method, of) in cell.rows if method in {DIP_MEAN, DDPM_MEAN}} == {"prior-init"}
+        assert all(len(row.scored) == 1 for row in cell.rows.values())
+
+
+def test_only_images_with_classes_are_classified(whole: list[Item]) -> None:
+    found = {(score.set, len(score.recognised)) for score in scores(whole)}
+    assert found == {("fashion-mini", 2), ("glyphs", 0)}
+
+
+def test_it_ends_with_a_picture_of_each_cell_a_board_and_a_plot_for_each_task(whole: list[Item]) -> None:
+    pictures = [item for item in whole if isinstance(item, Pictures)]
+    assert [p.name.rpartition("-")[0] for p in pictures] == ["cell"] * 4 + ["quality-time"] * 2
+    first = pictures[0]
+    assert first.panels[0] == "degraded"
+    assert first.panels[-1] == "truth"
+    assert len(first.images) == 2 * len(first.panels)
+    written = {item.name: item.text for item in whole if isinstance(item, Document)}
+    board = json.loads(written["scores.json"])
+    assert len(board["cells"]) == 4
+    told = {(c["task"], c["set"]): c["gain"]["prior-init"] for c in board["cells"]}
+    again = Scoreboard(scores(whole))
+    gain = again.cells["denoise:sigma=50,blind=true", "glyphs"].gain("prior-init")
+    assert gain is not None
+    assert told["denoise:sigma=50,blind=true", "glyphs"] == pytest.approx(gain._asdict())
+    assert written["scores.txt"].startswith("inpaint:missing=0.5,sigma=10 on fashion-mini\n")
+    assert isinstance(whole[0], PriorLoaded)
+
+
+@pytest.mark.slow
+def test_all_methods_of_a_degradation_are_given_the_same_and_no_truth(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Case] = []
+
+    class Watched(controls.Direct):
+        def __init__(self, case: Case, formula: Callable[[Case], torch.Tensor]) -> None:
+            given.append(case)
+            super().__init__(case, formula)
+
+    monkeypatch.setattr(controls, "Direct", Watched)
+    experiment = build(restore__sets=("glyphs",), restore__tasks=("inpaint:missing=0.5,sigma=10",), restore__seeds=2)
+    list(experiment)
+    first, again, second = given[0], given[1], given[2]
+    assert torch.equal(first.y, again.y)
+    assert not torch.equal(first.y, second.y)
+    truth = experiment.sets["glyphs"].images.float() / 255
+    assert not any(torch.equal(value, truth) for value in vars(first).values() if isinstance(value, torch.Tensor))
+
+
+def timeless(items: list[Item]) -> list[Any]:
+    """The scores of what takes the time that it takes."""
+    return [
+        msgspec.structs.replace(score, seconds=0.0)
+        for score in scores(items)
+        if score.method not in {DIP_MEAN, DDPM_MEAN}
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cut", [7, 150])
+def test_it_goes_on_from_the_middle_of_a_cell_to_the_same_bits(build: Build, whole: list[Item], cut: int) -> None:
+    first, second = build(), build()
+    told = list(islice(first, cut))
+    second.load_state_dict(first.state_dict())
+    told += list(second)
+    assert timeless(told) == timeless(whole)
+    assert [(s.task, s.set, s.seed, s.method) for s in scores(told)] == [
+        (s.task, s.set, s.seed, s.method) for s in scores(whole)
+    ]
+    same = [p.name for p in told if isinstance(p, Pictures)] == [p.name for p in whole if isinstance(p, Pictures)]
+    assert same
+
+
+def test_another_prior_is_refused_on_resume(build: Build) -> None:
+    first = build()
+    next(iter(first))
+    with pytest.raises(UserError, match="not the one"):
+        build().load_state_dict({**first.state_dict(), "prior": "0" * 64})
+
+
+def test_hybrids_that_do_not_take_a_task_are_left_out_of_it(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    from core.config.hybrid import PriorInit
+
+    monkeypatch.setattr(PriorInit, "tasks", frozenset({"denoise"}))
+    items = list(build(restore__sets=("glyphs",), restore__seeds=1))
+    board = Scoreboard(scores(items))
+    inpainting, denoising = board.cells.values()
+    assert ("prior-init", "") not in inpainting.rows
+    assert (DIP_MEAN, "") in inpainting.rows
+    assert ("prior-init", "") in denoising.rows
+    assert any("n/a" in line for line in board.lines())
