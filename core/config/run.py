@@ -197,7 +197,8 @@ class StudyRun(RunConfig, tag="study", frozen=True):
     @property
     def method(self) -> str:
         """Whether the published settings are used as they are."""
-        return "published" if self.study == StudyConfig(full=self.study.full) else "shortened"
+        published = (StudyConfig(full=self.study.full), DataConfig(directory=self.data.directory))
+        return "published" if (self.study, self.data) == published else "shortened"
 
 
 AnyRun: TypeAlias = DipRun | DdpmRun | HybridRun | RestoreRun | ExplanationRun | StudyRun

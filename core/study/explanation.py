@@ -95,12 +95,13 @@ class ExplanationExperiment:
     def started(self) -> RunStarted:
         """Totals; a step is a batch of DIPs, a set of filters, an epoch of a network or a comparison."""
         fits = sum(len(bank) for bank in self.banks)
+        filters = sum(not one.asks_x0 for one in self.plan)
         networks = sum(one.seeds for one in self.plan) * self.config.explanation.epochs
         return RunStarted(
             kind=self.config.kind,
             method=self.config.method,
             device=str(self.device),
-            steps=fits + len(self.plan) + networks + 1,
+            steps=fits + filters + networks + 1,
             images=sum(len(images) for images in self.sets),
         )
 
