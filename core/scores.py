@@ -163,6 +163,11 @@ class Scoreboard:
         strata = [[_mean(values) for values in zip(*tasks, strict=False)] for tasks in by_set.values()]
         return pooled(strata) if strata else None
 
+    def headline(self) -> str:
+        """The gain of the first hybrid over the better parent, on the mean of all cells; empty without one."""
+        gain = self.gain(self.hybrids[0], list(self.cells.values())) if self.hybrids else None
+        return f"{gain.mean:+.2f} dB" if gain else ""
+
     def means(self) -> list[str]:
         """What comes of several cells: each hybrid against the better parent of each, and against either parent."""
         return [

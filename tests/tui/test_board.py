@@ -84,3 +84,12 @@ def test_what_a_stranger_wrote_into_a_log_is_never_an_escape(make: Maker) -> Non
     run = make("restore", losses=[])
     score(run, "\x1b[31mred", 20.0, task="denoise\x07")
     assert not any(character in text for text in board_of(run) for character in "\x1b\x07")
+
+
+async def test_compared_runs_tell_the_gain_of_their_hybrids(opened: Opener, make: Maker) -> None:
+    scored(make)
+    make(name="shirts")
+    async with opened(LARGE) as driver:
+        await driver.press("m", "down", "m", "5")
+        await driver.until_seen("+0.50 dB")
+        assert "gain" in driver.text()

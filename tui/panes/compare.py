@@ -13,6 +13,7 @@ from textual.widgets import Static
 
 from core.config import AnyRun
 from core.errors import UserError
+from core.scores import Scoreboard
 from tui.columns import fit, number, title
 from tui.lines import duration
 from tui.model.compare import differences
@@ -40,6 +41,8 @@ class ComparePane(Pane):
         self._configs: dict[str, AnyRun | None] = {}
         self._table: Text | None = None
         self._pictured: tuple[str, ...] = ()
+        self._gains: dict[tuple[str, int], str] = {}
+        """By run and how many of its restorations have been scored."""
 
     def compose(self) -> ComposeResult:
         """Charts, table, pictures."""
@@ -98,7 +101,10 @@ class ComparePane(Pane):
 
     def _draw_table(self, marked: Sequence[Compared]) -> Text:
         told = differences([self._configs[compared.run.id] for compared in marked])
-        columns = {"": [title(compared.row) for compared in marked], **_results(marked)}
+        columns = {
+            "": [title(compared.row) for compared in marked],
+            **_results(marked, [self._gain(one) for one in marked]),
+        }
         columns |= {entry.key: entry.values for entry in told}
         header = list(columns)
         rows = [list(cells) for cells in zip(*columns.values(), strict=True)]
@@ -112,6 +118,14 @@ class ComparePane(Pane):
         if len(marked) > 1 and not told:
             text.append("  Their configs are the same.\n", Style(dim=True))
         return text
+
+    def _gain(self, compared: Compared) -> str:
+        """What a hybrid of the run has over the better parent."""
+        scored = compared.series.restorations
+        key = (compared.run.id, len(scored))
+        if key not in self._gains:
+            self._gains[key] = Scoreboard(scored).headline()
+        return self._gains[key]
 
     def colour(self, index: int) -> Style:
         """The colour of a mark."""
@@ -143,7 +157,7 @@ def _named(compared: Compared, line: Series, cells: int) -> Series:
     return line._replace(name=fit(title(compared.row), cells).rstrip(), colour=compared.colour_index)
 
 
-def _results(marked: Sequence[Compared]) -> dict[str, list[str]]:
+def _results(marked: Sequence[Compared], gains: list[str]) -> dict[str, list[str]]:
     """What came of the runs, by column; a column in which nothing stands is left out."""
     rows = [compared.row for compared in marked]
     columns = {
@@ -151,6 +165,7 @@ def _results(marked: Sequence[Compared]) -> dict[str, list[str]]:
         "best loss": [number(row.best_loss) for row in rows],
         "PSNR": [number(row.psnr, 2) for row in rows],
         "peak": [number(row.peak_psnr, 2) for row in rows],
+        "gain": gains,
         "took": [duration(row.duration) if row.started else "" for row in rows],
     }
     return {name: cells for name, cells in columns.items() if any(cells)}
