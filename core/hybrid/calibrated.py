@@ -253,11 +253,17 @@ class CalibratedRestorer:
         return [name for name in self.results if name.startswith("restart")]
 
     def _combined(self) -> Tensor:
+        """The candidates in their shares. Fits that were not made again have not seen all measurements: they drop out."""
+        fitted = torch.zeros(self.case.shape[0], device=self.case.y.device)
+        places = self._fitted_again()
+        fitted[places] = self._share(*DIP)[places]
         parts = [(self._share(kind), self.results.get(f"{kind} again", self.results[kind])) for kind in SAMPLED]
-        parts.append((self._share(*DIP), self._fitted()))
+        parts.append((fitted, self._fitted()))
         if PSEUDO_INVERSE in self.kinds:
             parts.append((self._share(PSEUDO_INVERSE), self.case.degradation.operator.pinv(self.case.y)))
-        return torch.stack([share.view(-1, 1, 1, 1) * images for share, images in parts]).sum(0)
+        shares = torch.stack([share for share, _ in parts])
+        shares = (shares / shares.sum(0)).view(*shares.shape, 1, 1, 1)
+        return (shares * torch.stack([images for _, images in parts])).sum(0)
 
     def _consistent(self, images: Tensor) -> Tensor:
         """Agree with the measurements where these are exact."""

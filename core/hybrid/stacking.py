@@ -24,7 +24,7 @@ def stack(errors: Tensor, where: Tensor, *, robust: bool = False) -> Tensor:
     square of the combined error (Wolpert 1992; Breiman 1996), or the mean absolute value with `robust`. An image's
     hidden values are few, so what the combination does to those of all images is added, as so many values as serve
     best: half of the hidden values choose weights for the other half, and of all numbers of values the largest is taken
-    whose score, over all images, is within a standard error of the best (Breiman et al. 1984).
+    whose relative score, over all images, is within a standard error of the best (Breiman et al. 1984).
 
     The result is the mean over draws of the Bayesian bootstrap (Rubin 1981): candidates that the hidden values can't
     tell apart share the weight, which averages their errors, and one that is clearly worse gets none.
@@ -49,6 +49,8 @@ def _strength(errors: Tensor, where: Tensor) -> float:
         for chosen, tested in (halves, halves[::-1]):
             weights = _solve(errors, chosen, strength)
             scores[place] += (tested * torch.einsum("nk,knm->nm", weights, errors).square()).sum(1)
+    # Some images are much harder than others; each is to have its say.
+    scores = scores / scores.amin(0).clamp(min=1e-12)
     excess = scores - scores[scores.sum(1).argmin()]
     doubt = excess.std(1, correction=0) * len(where) ** 0.5
     return STRENGTHS[int((excess.sum(1) <= doubt).nonzero().max())]
