@@ -215,7 +215,7 @@ class _Job:
             recorder.record(item)
             self.pulse.advance()
             if self.pulse.stop_reason:
-                return True
+                return True  # which closes the iteration: what starts other runs stops them then
             if time.monotonic() - saved >= self.config.checkpoint_seconds:
                 recorder.checkpoint(experiment)
                 saved = time.monotonic()

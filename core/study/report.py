@@ -10,7 +10,7 @@ from core import files
 from core.config import StudyRun
 from core.events import EpochFinished, PsnrMeasured, RestorationScored, StopsCompared
 from core.runs import ENVIRONMENT_FILE, Run
-from core.scores import Scoreboard
+from core.scores import HEADS, Row, Scoreboard
 from core.study import figures
 from core.study.findings import Explanation, after
 from core.study.page import Block, Heading, Page, Photo, Plot, Points, Table, Text
@@ -258,9 +258,30 @@ def _input(found: Explanation, name: str) -> list[str]:
 
 
 def _hybrids(run: Run) -> list[Block]:
+    """The scoreboard: what comes of it all, quality against time, and each cell with all its methods."""
     board = Scoreboard(event for event in run.events() if isinstance(event, RestorationScored))
-    head, *rows = board.table()
-    return [Table(head, rows), Points(board.verdicts())]
+    tasks = dict.fromkeys(cell.task for cell in board.cells.values())
+    plots = {f"quality-time-{place}": f"PSNR against seconds: {task}" for place, task in enumerate(tasks, 1)}
+    found: list[Block] = [
+        Text(
+            "Each hybrid minus the better of its parents on the same images, DIP and diffusion each given as much time "
+            "as the hybrid took: PSNR with 95% bounds. NFE, iterations and seconds are everything that was done."
+        ),
+        Points(board.verdicts()),
+        *_photos(run, plots),
+    ]
+    for cell in board.cells.values():
+        figures_of = {_method(row): row.figures() for row in cell.rows.values()}
+        heads = [head for head in HEADS if any(head in told for told in figures_of.values())]
+        rows = [[method, *(told.get(head, "") for head in heads)] for method, told in figures_of.items()]
+        gains = [text for hybrid in board.hybrids if (text := cell.verdict(hybrid))]
+        found += [Heading(cell.name, 3), Points(gains), Table(["method", *heads], rows)]
+    return found
+
+
+def _method(row: Row) -> str:
+    """A control that was given a hybrid's time is named after both."""
+    return f"{row.method}, as long as {row.budget_of}" if row.budget_of else row.method
 
 
 def _mean(values: Sequence[float]) -> float:

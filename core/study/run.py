@@ -14,7 +14,7 @@ from core.events import Document, Item, Message, Pictures, RunStarted, State, St
 from core.runs import Run, RunsFolder
 from core.runs import State as RunState
 from core.study import figures, report
-from core.study.stages import Stage, find, make, stages
+from core.study.stages import Stage, find, is_own, make, stages
 
 PARTS = 1000
 """Steps of a study: thousandths of the whole."""
@@ -28,7 +28,7 @@ class StudyExperiment:
     on no device and holds none. A stage whose finished run is in the history is not made again, one that was cut short
     is gone on with, one that somebody else has started is waited for: so nothing needs to be remembered, and a study
     that was killed is resumed by looking. When the iteration is closed before its end, the stage under way is stopped
-    too. Raises UserError for a stage that failed, or that somebody stopped.
+    too, if it is the study's own. Raises UserError for a stage that failed, or that somebody stopped.
     """
 
     network: ClassVar[None] = None
@@ -89,8 +89,9 @@ class StudyExperiment:
                 yield self._advance(stage, glance.summary.progress or 0.0)
                 time.sleep(POLL_SECONDS)
         except GeneratorExit:
-            with contextlib.suppress(UserError):  # it has just ended
-                launch.stop(run)
+            if is_own(run, stage):
+                with contextlib.suppress(UserError):  # it has just ended
+                    launch.stop(run)
             raise
         if glance.state is not RunState.finished:
             why = glance.summary.error or f"{run.id} is {glance.state}."

@@ -71,16 +71,26 @@ def stages(study: StudyRun) -> list[Stage]:
 
 
 def find(runs: RunsFolder, stage: Stage) -> Run | None:
-    """The run of the history that is this stage: a finished one, else one under way, else one to go on with."""
+    """The run of the history that is this stage: a finished one, else one under way, whoever started it.
+
+    Else one that the study has begun: what somebody else has cut short is theirs to go on with.
+    """
     wanted = _bare(stage.config)
     found = []
     for run in (*runs.runs(), *runs.references()):
         glance = run.look()
-        if glance.summary.kind == wanted.kind and glance.config and _bare(glance.config) == wanted:
+        if glance.summary.kind != wanted.kind or glance.config is None or _bare(glance.config) != wanted:
+            continue
+        if glance.state is State.finished or glance.state.live or is_own(run, stage):
             found.append(glance)
     # The newest of the best rank, for min takes the first.
     best = min(found, key=lambda glance: (glance.state is not State.finished, not glance.state.live), default=None)
     return best.run if best else None
+
+
+def is_own(run: Run, stage: Stage) -> bool:
+    """Whether a study of this name made the run: it names its runs `study: DDPM alone`."""
+    return run.config().name.partition(": ")[0] == stage.config.name.partition(": ")[0]
 
 
 def make(runs: RunsFolder, stage: Stage, before: Run | None) -> Run:

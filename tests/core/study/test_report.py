@@ -11,11 +11,11 @@ import pytest
 from core import config as configs
 from core import events
 from core.config import StudyRun
-from core.events import EpochFinished, PsnrMeasured, RunFinished, RunStarted, StopsCompared
+from core.events import EpochFinished, PsnrMeasured, RestorationScored, RunFinished, RunStarted, StopsCompared
 from core.runs import EventLog, Run, RunsFolder
 from core.study import report
 from core.study.findings import Explanation
-from core.study.page import Heading, Page, Table, Text
+from core.study.page import Heading, Page, Points, Table, Text
 from core.study.published import FILE, published
 from core.study.stages import stages
 
@@ -126,6 +126,22 @@ def test_the_explanation_s_numbers_are_those_of_its_run(
     inputs, denoised = tables(chapter(report.page(study(), plan, {"explanation": run}), stage.title))
     assert ["k = 50", "0.820", "18.0%", "0.020"] in inputs.rows
     assert denoised.rows == [["25", "DDPM alone", "26.22", "0.870", "87.5%"]]
+
+
+def test_the_hybrids_chapter_is_the_scoreboard_of_its_run(runs: RunsFolder) -> None:
+    plan = stages(study())
+    stage = next(stage for stage in plan if stage.key == "hybrids")
+    scored = [
+        RestorationScored(
+            task="denoise:sigma=25", set="glyphs", method=method, psnr=psnr, seconds=2.0, budget_of=budget
+        )
+        for method, psnr, budget in (("guided", [25.0, 27.0], ""), ("dip-mean", [24.0, 25.0], "guided"))
+    ]
+    blocks = chapter(report.page(study(), plan, {"hybrids": logged(runs, stage.config, *scored)}), stage.title)
+    (table,) = tables(blocks)
+    assert table.rows == [["guided", "26.00", "2.0"], ["dip-mean, as long as guided", "24.50", "2.0"]]
+    (gain, *_) = [text for block in blocks if isinstance(block, Points) for text in block.texts]
+    assert "guided - dip-mean: +1.50" in gain
 
 
 def test_a_shortened_study_says_so_and_the_published_one_does_not() -> None:

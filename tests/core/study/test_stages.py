@@ -9,7 +9,7 @@ from core import config as configs
 from core import events
 from core.config import AnyRun, StudyRun
 from core.runs import EventLog, Run, RunsFolder
-from core.study.stages import Stage, find, stages
+from core.study.stages import Stage, find, is_own, stages
 
 
 def study(**settings: Any) -> StudyRun:
@@ -72,8 +72,18 @@ def test_a_hybrid_that_trains_is_the_same_with_any_prior(runs: RunsFolder) -> No
 def test_a_finished_run_comes_before_one_that_was_cut_short(runs: RunsFolder) -> None:
     config = configs.build("ddpm")
     finished = logged(runs, config, FINISHED)
-    stopped = logged(runs, config, STOPPED)
+    stopped = logged(runs, stage("ddpm").config, STOPPED)
     assert find(runs, stage("ddpm")) == finished
     (finished.folder / "config.toml").write_text("kind = ")
     (finished.folder / "summary.json").unlink(missing_ok=True)
     assert find(runs, stage("ddpm")) == stopped
+
+
+def test_what_somebody_else_has_cut_short_is_left_to_them(runs: RunsFolder) -> None:
+    theirs = logged(runs, configs.build("ddpm", settings={"name": "mine"}), STOPPED)
+    assert find(runs, stage("ddpm")) is None
+    assert not is_own(theirs, stage("ddpm"))
+    own = logged(runs, stage("ddpm", seed=0).config, STOPPED)
+    assert find(runs, stage("ddpm")) == own
+    assert is_own(own, stage("ddpm"))
+    assert find(runs, stage("ddpm", name="another study")) is None
