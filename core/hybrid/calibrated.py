@@ -39,6 +39,8 @@ SAMPLED = ("near", "far", "diffusion")
 
 
 PSEUDO_INVERSE = "pseudo-inverse"
+LEAD = 0.5
+"""The share that a candidate needs after a coarse trial, in shares of the largest one; the fits count as one."""
 
 Work: TypeAlias = tuple[Restorer, list[int]]
 Begin: TypeAlias = Callable[[str], Work | None]
@@ -184,7 +186,14 @@ class CalibratedRestorer:
         if PSEUDO_INVERSE in self.kinds:
             candidates.append(self.split.seen.degradation.operator.pinv(self.split.seen.y))
         errors = self.split.errors(torch.stack(candidates))
-        return stack(errors, self.split.where.flatten(1), robust=self.split.robust)
+        weights = stack(errors, self.split.where.flatten(1), robust=self.split.robust)
+        if not self.split.coarser:
+            return weights
+        # From so little the second best is not as far behind as it will be: only those that lead are kept.
+        fits = weights[:, : len(DIP)].sum(1, keepdim=True).expand(-1, len(DIP))
+        leading = torch.cat([fits, weights[:, len(DIP) :]], 1)
+        kept = weights * (leading >= LEAD * leading.amax(1, keepdim=True))
+        return kept / kept.sum(1, keepdim=True)
 
     # What is worth something is made again from all that was measured.
 
@@ -253,7 +262,7 @@ class CalibratedRestorer:
         return [name for name in self.results if name.startswith("restart")]
 
     def _combined(self) -> Tensor:
-        """The candidates in their shares. Fits that were not made again have not seen all measurements: they drop out."""
+        """The candidates in their shares, without fits that were not made again: they haven't seen all measurements."""
         fitted = torch.zeros(self.case.shape[0], device=self.case.y.device)
         places = self._fitted_again()
         fitted[places] = self._share(*DIP)[places]
