@@ -138,12 +138,12 @@ class Sequential(HybridOptions, tag="sequential", frozen=True):
 
     weight: Annotated[
         float, Meta(ge=0, description="w of the pull to what it sees, beside a data error of weight 1")
-    ] = 0.1
+    ] = 1.0
     start: Annotated[PositiveFloat, Meta(description="noise of the first purification, in 8-bit grey levels")] = 150.0
     floor: Annotated[
         PositiveFloat,
         Meta(description="noise of the last ones, in 8-bit grey levels, never less than the measurement has"),
-    ] = 25.0
+    ] = 50.0
     fall: Annotated[Positive, Meta(description="iterations in which the noise falls from start to floor")] = 100
     every: Annotated[Positive, Meta(description="iterations between two purifications")] = 10
     steps: Annotated[
