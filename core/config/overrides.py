@@ -125,6 +125,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "explanation.epochs": 4,
             "explanation.steps": "0,20,50,100,200",
             **RESTORE_QUICK,
+            "restore.methods": ("calibrated",),
         },
     },
 }
