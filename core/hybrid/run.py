@@ -40,6 +40,7 @@ from core.hybrid.restorer import Case, Restorer
 from core.hybrid.timed import Budgeted, Spent, Timed, clock_of
 from core.hybrid.told import Told
 from core.metrics import SSIM_WINDOW, psnr, ssim
+from core.quality import Judge
 from core.scores import DDPM_MEAN, DIP_MEAN, Scoreboard
 from core.seeds import derive
 
@@ -99,7 +100,8 @@ class HybridExperiment:
         if config.trains:
             train, validation = training_images(config.data, hold_out=config.ddpm.hold_out)
             refuse_other_size(tuple(truth.shape[1:]), tuple(train.images.shape[1:]))
-            training = DdpmExperiment(config, train, device, validation=validation)
+            judge = Judge.of(config.data, train) if config.ddpm.evaluate else None
+            training = DdpmExperiment(config, train, device, validation=validation, judge=judge)
             return cls(config, truth, labels, loaded, training=training)
         prior = load_prior(config.prior.run, device)
         refuse_other_size(tuple(truth.shape[1:]), prior[0].shape)
@@ -226,19 +228,13 @@ class HybridExperiment:
                     self._told.again("step")
                     yield from self._told.rest("step", self._of_step)
                 else:
-                    yield self._shifted(item)
+                    yield _as_news(item)
             images = work.result()
             done = work.restorer
             self._spent = Spent(images, 1, done.nfe, done.iterations, work.seconds)
             self._work = None
             self._step = self._first + self._length
         yield from self._told.rest("restored", self._at_the_end)
-
-    def _shifted(self, item: Item) -> Item:
-        """Told in steps of the whole run."""
-        if isinstance(item, EarlyStopped):
-            return msgspec.structs.replace(item, step=self._step, at=self._first + item.at)
-        return item
 
     def _of_step(self) -> list[Item]:
         """What there is to tell after a step; the looks are those of a DIP run."""
@@ -352,6 +348,13 @@ class HybridExperiment:
             panels=("degraded", "restored", "truth"),
             numbered=numbered,
         )
+
+
+def _as_news(item: Item) -> Item:
+    """That a fit on the way has stopped is no stop of the image that it is about."""
+    if isinstance(item, EarlyStopped):
+        return Message(text=f"A fit of image {item.image} was stopped by {item.rule}, at iteration {item.at}")
+    return item
 
 
 def _ssim(images: Tensor, truth: Tensor) -> list[float]:
