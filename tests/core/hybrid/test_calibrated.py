@@ -14,6 +14,7 @@ DIP = msgspec.structs.replace(SMALL, iterations=80, window=20, patience=30)
 FEW = Calibrated(steps=6, full_steps=10, trial_samples=2, samples=2, restarts=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "task", ["inpaint:missing=0.7,sigma=5", "denoise:sigma=50,blind=true", "deblur", "denoise:noise=salt-and-pepper"]
 )
@@ -47,6 +48,20 @@ def test_what_nobody_trusts_is_not_made_again() -> None:
     assert plan and (made._share("dip", "guided") < FEW.trusted).all()
     assert torch.equal(made.results["restart 0"], made.results["dip"])
     assert made.iterations <= 2 * DIP.iterations
+
+
+def test_after_a_coarse_trial_only_those_that_lead_are_kept_and_made_again() -> None:
+    made = CalibratedRestorer.for_case(case("superres:factor=2", TRUTH), ideal_prior(1 - TRUTH), FEW, DIP)
+    list(made)
+    assert made.weights is not None and made.split.coarser
+    fits = made.weights[:, :2].sum(1)
+    others = made.weights[:, 2:]
+    lead = torch.maximum(fits, others.amax(1))
+    assert ((others == 0) | (others >= 0.5 * lead[:, None])).all()
+    torch.testing.assert_close(made.weights.sum(1), torch.ones(len(TRUTH)))
+    # What is fitted from blocks of twice the side is never a part of the result.
+    places = (fits > 0).nonzero().flatten()
+    torch.testing.assert_close(made._fitted()[places], made.results["restart 0"][places])
 
 
 def test_exact_measurements_are_kept() -> None:
