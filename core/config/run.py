@@ -12,8 +12,9 @@ from core.config.hybrid import Calibrated, HybridMethod
 from core.config.restore import RestoreConfig
 from core.config.section import Section
 from core.config.study import ExplanationConfig, StudyConfig
-from core.config.tasks import Denoise, Task
+from core.config.tasks import Denoise, Task, format_task
 from core.config.unet import UNetConfig
+from core.errors import UserError
 
 VERSION = 1
 MOST_IMAGES = 100_000
@@ -142,6 +143,10 @@ class HybridRun(RunConfig, tag="hybrid", frozen=True):
     ddpm: DdpmConfig = DdpmConfig()
     unet: UNetConfig = UNetConfig()
     hybrid: HybridMethod = Calibrated()
+
+    def __post_init__(self) -> None:
+        if not self.hybrid.takes(self.task):
+            raise UserError(f"{self.method} doesn't take the task {format_task(self.task)}.", "Choose another method.")
 
     @property
     def method(self) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from core import config as configs
 from core import events, registry
 from core.config import DdpmRun, DipConfig, HybridRun
-from core.config.hybrid import HybridOptions
+from core.config.hybrid import Guided, HybridOptions
 from core.ddpm.run import DdpmExperiment
 from core.ddpm.trained import TrainedModel
 from core.errors import UserError
@@ -231,3 +231,9 @@ def test_images_of_another_size_than_the_priors_are_refused(build: Build, tmp_pa
     save_png(tmp_path / "wide.png", torch.rand(1, 1, 28, 32))
     with pytest.raises(UserError, match="28x28"):
         build(images__files=(str(tmp_path / "wide.png"),))
+
+
+def test_a_task_that_the_method_does_not_take_is_refused_by_name(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Guided, "tasks", frozenset({"denoise"}))
+    with pytest.raises(UserError, match="guided doesn't take the task superres:factor=2"):
+        configs.build("hybrid", method="guided", task="superres")

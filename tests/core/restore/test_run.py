@@ -12,15 +12,13 @@ import pytest
 import torch
 
 from core import config as configs
-from core.config import DdpmRun, RestoreRun
-from core.ddpm.run import DdpmExperiment
+from core.config import RestoreRun
 from core.errors import UserError
 from core.events import Document, Item, Pictures, PriorLoaded, RestorationScored
 from core.hybrid.restorer import Case
-from core.recorder import Recorder
 from core.restore import controls
 from core.restore.run import RestoreExperiment
-from core.runs import EventLog, Run
+from core.runs import Run
 from core.scores import DDPM_MEAN, DIP_MEAN, Scoreboard
 
 TINY = {
@@ -34,28 +32,6 @@ TINY = {
     "dip.stop": "never",
 }
 Build = Callable[..., RestoreExperiment]
-
-
-@pytest.fixture(scope="module")
-def prior(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("prior")
-    for name in ("checkpoints", "images"):
-        (folder / name).mkdir()
-    settings: dict[str, Any] = {
-        "data.dataset": "fashion-mini",
-        "data.train_images": 64,
-        "ddpm.timesteps": 20,
-        "ddpm.samples": 0,
-    }
-    settings |= {"ddpm.network": "unet", "unet.channels": "8,8"}
-    config = cast(DdpmRun, configs.build("ddpm", settings={**settings, "ddpm.epochs": 1}))
-    (folder / "config.toml").write_text(configs.to_toml(config))
-    log = EventLog(folder)
-    recorder = Recorder(folder, log)
-    for item in DdpmExperiment.from_config(config, "cpu"):
-        recorder.record(item)
-    log.close()
-    return Run(folder)
 
 
 @pytest.fixture

@@ -85,9 +85,9 @@ def killed_on_the_way(runs: RunsFolder, config: configs.AnyRun, until: Until, ki
 
 @pytest.mark.parametrize("trained", [True, False], ids=["epochs", "from"])
 def test_a_hybrid_goes_on_after_a_kill_to_the_same_bits(
-    trained: bool, finished: Run, runs: RunsFolder, until: Until
+    trained: bool, prior: Run, runs: RunsFolder, until: Until
 ) -> None:
-    own = {"prior.run": "", "ddpm.epochs": 1} if trained else {"prior.run": str(finished.folder)}
+    own = {"prior.run": "", "ddpm.epochs": 1} if trained else {"prior.run": str(prior.folder)}
     config = configs.build(
         "hybrid", method="guided", task="inpaint:missing=0.5,sigma=5", settings={**COMMON, **HYBRID, **own}
     )
@@ -99,13 +99,13 @@ def test_a_hybrid_goes_on_after_a_kill_to_the_same_bits(
     (verdict,) = [event.text for event in whole.events() if isinstance(event, Message)][-1:]
     assert verdict.startswith("inpaint:missing=0.5,sigma=5 on fashion-mini: guided - ")
     taken = [event.run for event in whole.events() if isinstance(event, events.PriorLoaded)]
-    assert taken == ([] if trained else [finished.id])
+    assert taken == ([] if trained else [prior.id])
     with pytest.raises(UserError, match="can't be gone on with"):
         extend(runs, whole, 1)
 
 
-def test_the_head_to_head_goes_on_in_the_middle_of_a_cell(finished: Run, runs: RunsFolder, until: Until) -> None:
-    config = configs.build("restore", settings={**COMMON, **RESTORE, "prior.run": str(finished.folder)})
+def test_the_head_to_head_goes_on_in_the_middle_of_a_cell(prior: Run, runs: RunsFolder, until: Until) -> None:
+    config = configs.build("restore", settings={**COMMON, **RESTORE, "prior.run": str(prior.folder)})
     whole = carry_out(runs, config, until)
     killed = killed_on_the_way(runs, config, until, RestorationScored)
     assert numbers(killed) == numbers(whole)
