@@ -142,3 +142,9 @@ def test_pictures_show_xt_beside_what_stood_in_for_it() -> None:
 def test_holding_out_is_refused() -> None:
     with pytest.raises(UserError, match="hold"):
         experiment("frozen", ddpm__hold_out=True)
+
+
+def test_one_fit_gives_what_fits_of_fewer_steps_give() -> None:
+    xt = torch.rand(4, 1, 12, 12) * 2 - 1
+    for steps, output in zip((1, 3, 5), fitted(reading="fresh").along(xt, (1, 3, 5)), strict=True):
+        assert torch.equal(output, fitted(reading="fresh", steps=steps)(xt))
