@@ -54,6 +54,30 @@ def test_a_fork_leads_to_the_same_config() -> None:
     assert Draft.of(asked).config() == asked
 
 
+def test_a_hybrid_trains_its_prior_where_epochs_are_asked_for_and_no_prior_is_named() -> None:
+    asked = written(Draft("hybrid"), ddpm__epochs="3").config()
+    assert isinstance(asked, config.HybridRun)
+    assert asked.prior.run == ""
+    named = written(Draft("hybrid"), ddpm__epochs="3", prior__run="/some/run")
+    assert named.config().prior.run == "/some/run"  # type: ignore[union-attr]
+    assert "--from /some/run --set ddpm.epochs=3" in named.command()
+
+
+def test_lists_are_words_in_the_form_and_in_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    from tui.cli import app
+
+    draft = written(Draft("restore"), restore__tasks="denoise:sigma=9 superres", restore__sets="glyphs leaves")
+    asked = draft.config()
+    assert isinstance(asked, config.RestoreRun)
+    assert asked.restore.tasks == ("denoise:sigma=9", "superres")
+    assert asked.restore.sets == ("glyphs", "leaves")
+    app([*parsed(draft.command()), "--dry-run"], standalone_mode=False)
+    assert capsys.readouterr().out == config.to_toml(asked)
+    assert draft.is_first("restore.images")
+    written(draft, restore__tasks="denoise 'inpaint")
+    assert "other half" in draft.problem("restore.tasks")
+
+
 def test_what_is_put_back_counts_as_not_given() -> None:
     draft = written(Draft("ddpm"), ddpm__epochs="7")
     assert "--epochs 7" in draft.command()

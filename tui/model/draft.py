@@ -14,6 +14,8 @@ from core.errors import UserError
 
 FIRST = ("name", "prior.run", "ddpm.epochs", "dip.iterations", "data.dataset", "images.indices", "device", "seed")
 """The options that nearly every run is told; the rest are shown on request."""
+FIRST_TABLES = ("task.", "hybrid.", "restore.")
+"""Tables of which every option is."""
 FLAGS = {
     "prior.run": "--from",
     "ddpm.epochs": "--epochs",
@@ -88,7 +90,7 @@ class Draft:
 
     def is_first(self, key: str) -> bool:
         """Whether the option is shown without being asked for."""
-        return _rank(key) < len(FIRST) + 2
+        return _rank(key) < len(FIRST) + len(FIRST_TABLES)
 
     def choose(self, what: str, word: str) -> None:
         """Choose another kind, preset, method or task. What was typed stays, where the new choice knows it."""
@@ -193,8 +195,8 @@ def _option(key: str, text: str) -> list[str]:
 def _rank(key: str) -> int:
     if key in FIRST:
         return FIRST.index(key)
-    prefixes = ("task.", "hybrid.")
-    return next((len(FIRST) + n for n, prefix in enumerate(prefixes) if key.startswith(prefix)), len(FIRST) + 2)
+    tables = (len(FIRST) + place for place, table in enumerate(FIRST_TABLES) if key.startswith(table))
+    return next(tables, len(FIRST) + len(FIRST_TABLES))
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
