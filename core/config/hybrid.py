@@ -168,7 +168,11 @@ class Conditioned(HybridOptions, tag="conditioned", frozen=True):
     bank: Annotated[
         int, Meta(ge=20, le=60_000, description="training images in the bank; a tenth more are held out to select on")
     ] = 500
-    steps: Annotated[Positive, Meta(description="steps of the sampler (dpm++)")] = 20
+    sampler: Annotated[
+        Literal["dpm++", "ddnm", "diffpir"],
+        Meta(description="how samples are drawn: knowing the measurement by what is seen alone, or agreeing with it"),
+    ] = "diffpir"
+    steps: Annotated[Positive, Meta(description="steps of the sampler")] = 20
     samples: Annotated[Positive, Meta(description="samples that are averaged")] = 8
 
 

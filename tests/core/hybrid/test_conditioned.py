@@ -170,9 +170,9 @@ def test_making_and_training_go_on_as_if_never_stopped(
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("beside", ["dip", "pinv"])
-def test_a_restoration_goes_on_as_if_never_stopped(beside: str) -> None:
-    options = Conditioned(beside=beside, steps=4, samples=3)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("beside", "sampler"), [("dip", "diffpir"), ("dip", "dpm++"), ("pinv", "ddnm")])
+def test_a_restoration_goes_on_as_if_never_stopped(beside: str, sampler: str) -> None:
+    options = Conditioned(beside=beside, sampler=sampler, steps=4, samples=3)  # type: ignore[arg-type]
     known = case(TASK, shapes(3))
     whole = ConditionedRestorer(known, model(seeing()), options, SMALL)
     items = list(whole)
@@ -194,7 +194,8 @@ def test_samples_follow_what_the_network_sees() -> None:
     options = build("ddpm", settings={"ddpm.objective": "x0"})
     assert isinstance(options, DdpmRun)
     copying = TrainedModel(Copying(), SCHEDULE, options.ddpm, torch.device("cpu"))
-    restorer = ConditionedRestorer(known, copying, Conditioned(steps=5, samples=3), SMALL)
+    options_of_it = Conditioned(sampler="dpm++", steps=5, samples=3)
+    restorer = ConditionedRestorer(known, copying, options_of_it, SMALL)
     list(restorer)
     assert restorer.fit is not None
     assert torch.allclose(restorer.images, torch.stack(restorer.fit.restored), atol=1e-5)
