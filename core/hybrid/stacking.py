@@ -17,7 +17,7 @@ SMALL = 0.02
 """Absolute errors below this, on images in [0, 1], count as squares do."""
 
 
-def stack(errors: Tensor, where: Tensor, *, robust: bool = False) -> Tensor:
+def stack(errors: Tensor, where: Tensor, *, robust: bool = False, least: float = 0.0) -> Tensor:
     """Weights (N, K), none negative and of sum 1, for K candidates of each of N images.
 
     `errors` (K, N, M) are those at hidden values, `where` (N, M) is 1 at the values that count. Minimised is the mean
@@ -26,26 +26,31 @@ def stack(errors: Tensor, where: Tensor, *, robust: bool = False) -> Tensor:
     best: half of the hidden values choose weights for the other half, and of all numbers of values the largest is taken
     whose relative score, over all images, is within a standard error of the best (Breiman et al. 1984).
 
+    `least` is that number at least.
+
     The result is the mean over draws of the Bayesian bootstrap (Rubin 1981): candidates that the hidden values can't
     tell apart share the weight, which averages their errors, and one that is clearly worse gets none.
     """
     reweighted = where
     for _ in range(ROUNDS if robust else 0):
-        combined = torch.einsum("nk,knm->nm", _solve(errors, reweighted, _strength(errors, reweighted)), errors).abs()
+        combined = torch.einsum(
+            "nk,knm->nm", _solve(errors, reweighted, _strength(errors, reweighted, least)), errors
+        ).abs()
         reweighted = where * SMALL / combined.clamp(min=SMALL)
     generator = torch.Generator(where.device).manual_seed(0)
     shape = (DRAWS, *where.shape)
     chances = torch.empty(shape, device=where.device).exponential_(generator=generator)
-    strength = _strength(errors, reweighted)
+    strength = _strength(errors, reweighted, least)
     return torch.stack([_solve(errors, reweighted * chance, strength) for chance in chances]).mean(0)
 
 
-def _strength(errors: Tensor, where: Tensor) -> float:
+def _strength(errors: Tensor, where: Tensor, least: float) -> float:
     """How many values the images together are worth to each of them."""
     half = torch.arange(where.shape[1], device=where.device) % 2 == 0
     halves = [where * half, where * ~half]
-    scores = errors.new_zeros(len(STRENGTHS), len(where))
-    for place, strength in enumerate(STRENGTHS):
+    strengths = [strength for strength in STRENGTHS if strength >= least]
+    scores = errors.new_zeros(len(strengths), len(where))
+    for place, strength in enumerate(strengths):
         for chosen, tested in (halves, halves[::-1]):
             weights = _solve(errors, chosen, strength)
             scores[place] += (tested * torch.einsum("nk,knm->nm", weights, errors).square()).sum(1)
@@ -53,7 +58,7 @@ def _strength(errors: Tensor, where: Tensor) -> float:
     scores = scores / scores.amin(0).clamp(min=1e-12)
     excess = scores - scores[scores.sum(1).argmin()]
     doubt = excess.std(1, correction=0) * len(where) ** 0.5
-    return STRENGTHS[int((excess.sum(1) <= doubt).nonzero().max())]
+    return strengths[int((excess.sum(1) <= doubt).nonzero().max())]
 
 
 def _solve(errors: Tensor, where: Tensor, strength: float) -> Tensor:
