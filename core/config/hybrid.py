@@ -63,7 +63,7 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
         Meta(
             description="where noise is split instead: noise added for the candidates, in shares of the measurement's"
         ),
-    ] = 0.5
+    ] = 0.35
     iterations: Annotated[Positive, Meta(description="iterations of each DIP fit, at most")] = 200
     weight: Annotated[PositiveFloat, Meta(description="pull of the guided fit, as in guided")] = 0.1
     near: Annotated[
