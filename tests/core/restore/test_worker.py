@@ -63,7 +63,7 @@ def numbers(run: Run) -> list[Any]:
 def carry_out(runs: RunsFolder, config: configs.AnyRun, until: Until) -> Run:
     run = runs.create(config)
     launch.start(run, now=True)
-    until(lambda: not run.look().state.live)
+    until(lambda: not run.look().state.live, 600)
     assert run.look().state is State.finished, run.look().summary.error
     return run
 
@@ -72,13 +72,13 @@ def killed_on_the_way(runs: RunsFolder, config: configs.AnyRun, until: Until, ki
     """Carried out with a SIGKILL after a few events of a kind."""
     run = runs.create(config)
     launch.start(run, now=True)
-    until(lambda: len(recorded(run, kind)) >= 2)
+    until(lambda: len(recorded(run, kind)) >= 2, 600)
     launch.send_signal(run, signal.SIGKILL)
     until(lambda: (worker := life.read(run.folder)) is not None and not life.is_alive(worker))
     assert run.look().state is State.crashed
     launch.resume(run, now=True)
     until(lambda: recorded(run, events.RunResumed))
-    until(lambda: not run.look().state.live)
+    until(lambda: not run.look().state.live, 600)
     assert run.look().state is State.finished, run.look().summary.error
     return run
 
