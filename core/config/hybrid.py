@@ -57,7 +57,7 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
 
     hidden: Annotated[
         float, Meta(gt=0, lt=1, description="share of the measurements that the candidates are tried on")
-    ] = 0.15
+    ] = 0.1
     noise: Annotated[
         PositiveFloat,
         Meta(

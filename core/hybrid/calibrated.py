@@ -39,8 +39,6 @@ SAMPLED = ("near", "far", "diffusion")
 
 
 PSEUDO_INVERSE = "pseudo-inverse"
-POOLED = 100.0
-"""Hidden values that all images together are worth to each one after a coarse trial, at least."""
 LEAD = 0.5
 """The share that a candidate needs after a coarse trial, in shares of the largest one; the fits count as one."""
 
@@ -188,8 +186,8 @@ class CalibratedRestorer:
         if PSEUDO_INVERSE in self.kinds:
             candidates.append(self.split.seen.degradation.operator.pinv(self.split.seen.y))
         errors = self.split.errors(torch.stack(candidates))
-        least = POOLED if self.split.coarser else 0.0
-        weights = stack(errors, self.split.where.flatten(1), robust=self.split.robust, least=least)
+        split = self.split
+        weights = stack(errors, split.where.flatten(1), robust=split.robust, least=split.pooled)
         if not self.split.coarser:
             return weights
         # From so little the second best is not as far behind as it will be: only those that lead are kept.

@@ -14,6 +14,9 @@ from core.degrade import BlockMean, CircularBlur, Degradation, GaussianNoise, Id
 from core.degrade.operators import Gain
 from core.hybrid.restorer import Case
 
+POOLED_NOISY = 3000.0
+POOLED_COARSE = 100.0
+
 
 @dataclass(frozen=True)
 class Split:
@@ -28,6 +31,9 @@ class Split:
     """From images (N, C, H, W) to predictions."""
     robust: bool
     """Whether a hidden value may be an impulse, which says nothing of the image."""
+    pooled: float = 0.0
+    """Hidden values that those of all images together should be worth to each one, at least: where its own say little,
+    for they are noisy or few."""
     coarser: bool = False
     """Whether so much was hidden that what candidates came to is of no use by itself."""
 
@@ -59,7 +65,7 @@ def hold_out(case: Case, share: float, noise: float, seed: int) -> Split:
         z = deviation * torch.randn(y.shape, generator=generator, device=y.device, dtype=y.dtype)
         level = math.sqrt(variance.mean().item() * (1 + noise**2))
         seen = replace(case, y=y + noise * z, degradation=Degradation(operator, GaussianNoise(level)))
-        return Split(seen, y - z / noise, torch.ones_like(y), operator.A, robust=False)
+        return Split(seen, y - z / noise, torch.ones_like(y), operator.A, robust=False, pooled=POOLED_NOISY)
     if isinstance(operator, CircularBlur):
         return _hide_frequencies(case, operator, share)
     robust = isinstance(degradation.noise, SaltAndPepper)
@@ -123,7 +129,7 @@ def _measure_coarsely(case: Case, blocks: BlockMean) -> Split:
     # Noise is averaged over four blocks, but for some at the edges.
     halved = GaussianNoise(noise.sigma / 2) if isinstance(noise, GaussianNoise) else noise
     told = replace(case, y=y, degradation=replace(case.degradation, operator=larger, noise=halved))
-    return Split(told, case.y, torch.ones_like(case.y), blocks.A, robust=False, coarser=True)
+    return Split(told, case.y, torch.ones_like(case.y), blocks.A, robust=False, pooled=POOLED_COARSE, coarser=True)
 
 
 def _hide_frequencies(case: Case, blur: CircularBlur, share: float) -> Split:

@@ -11,7 +11,7 @@ from tests.core.hybrid.cases import SMALL, assert_goes_on_exactly, case, ideal_p
 
 TRUTH = shapes(6, size=16)
 DIP = msgspec.structs.replace(SMALL, iterations=80, window=20, patience=30)
-FEW = Calibrated(steps=6, full_steps=10, trial_samples=2, samples=2, restarts=1)
+FEW = Calibrated(hidden=0.2, steps=6, full_steps=10, trial_samples=2, samples=2, restarts=1)
 
 
 @pytest.mark.slow
