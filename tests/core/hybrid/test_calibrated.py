@@ -36,9 +36,9 @@ def test_in_a_mixed_group_each_image_trusts_what_is_right_for_it() -> None:
     list(made)
     assert made.weights is not None
     diffusion = made.weights[:, 2:].sum(1)
-    assert (diffusion[:3] > 0.7).all()
+    assert (diffusion[:3] > 0.6).all()
     assert (diffusion[3:] < 0.3).all()
-    assert (psnr(made.images, truth)[:3] > 28).all()
+    assert (psnr(made.images, truth)[:3] > 26).all()
 
 
 def test_what_nobody_trusts_is_not_made_again() -> None:
