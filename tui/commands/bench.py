@@ -91,7 +91,8 @@ def quality(
     against = "" if base is None else f"OF ANCESTRAL, {base.nfe}"
     table = [("SAMPLER", "NFE", "SEEDS", "FRECHET", "", "KERNEL", "", "SECONDS", against)]
     for s in settings:
-        frechet, kernel = (f"{s.frechet:.4f}", f"±{s.frechet_std:.4f}"), (f"{s.kernel:.5f}", f"±{s.kernel_std:.5f}")
+        spreads = (f"±{s.frechet_std:.4f}", f"±{s.kernel_std:.5f}") if s.seeds > 1 else ("", "")
+        frechet, kernel = (f"{s.frechet:.4f}", spreads[0]), (f"{s.kernel:.5f}", spreads[1])
         share = "" if base is None else f"{s.frechet / base.frechet:.3f}"
         table.append((s.sampler, str(s.nfe), str(s.seeds), *frechet, *kernel, f"{s.seconds:.1f}", share))
     print_table(list(table))
