@@ -21,14 +21,23 @@ MOST_IMAGES = 100_000
 """That one run restores: more than any data set here has in a split."""
 
 
+DatasetName: TypeAlias = Annotated[
+    str, Meta(min_length=1, description="fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH")
+]
+
+
 class DataConfig(Section, frozen=True):
     """The data set that a model is trained on, or that images are taken from."""
 
-    dataset: Annotated[
-        str, Meta(min_length=1, description="fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH")
-    ] = "fashionmnist"
+    dataset: DatasetName = "fashionmnist"
     directory: Annotated[str, Meta(description="folder to look in first; empty: the usual places")] = ""
     train_images: Annotated[int, Meta(ge=0, description="use only the first N training images; 0: all")] = 0
+
+
+class SmallDataConfig(DataConfig, frozen=True):
+    """The same, but what ships is enough unless something else is asked for."""
+
+    dataset: DatasetName = "fashion-mini"
 
 
 class ImagesConfig(Section, frozen=True):
@@ -179,7 +188,7 @@ class ExplanationRun(RunConfig, tag="explanation", frozen=True):
 
     experiment: ClassVar[str] = "core.study.explanation:ExplanationExperiment"
 
-    data: DataConfig = DataConfig(dataset="fashion-mini")
+    data: SmallDataConfig = SmallDataConfig()
     explanation: ExplanationConfig = ExplanationConfig()
 
     @property
