@@ -42,8 +42,8 @@ class DipConfig(Restorer, frozen=True):
     stop: Annotated[
         Literal["auto", "discrepancy", "variance", "held-out", "never"],
         Meta(
-            description="rule that picks the image without the truth; auto: discrepancy where the noise is known, "
-            "else variance; never: the last one"
+            description="rule that picks the image without the truth; auto: discrepancy where the noise has a level "
+            "(estimated if not told), held-out with impulses, else variance; never: the last one"
         ),
     ] = "auto"
     discrepancy: Annotated[
@@ -55,7 +55,7 @@ class DipConfig(Restorer, frozen=True):
     ] = 200
     held_out: Annotated[
         float, Meta(gt=0, lt=1, description="share of the measured values that the fit never sees (held-out)")
-    ] = 0.05
+    ] = 0.1
     run_on: Annotated[
         bool, Meta(description="go on to the last iteration when every image has stopped, to see the fall")
     ] = False

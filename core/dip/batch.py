@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from core.config.dip import DipConfig
 from core.degrade import Degradation
+from core.degrade.estimate import with_noise_level
 from core.dip.priors import Priors
 from core.dip.stop import Discrepancy, HeldOut, Look, MovingVariance, Never, Rule, Stopping
 from core.errors import UserError
@@ -65,13 +66,15 @@ class PriorBatch:
         """
         device, count = y.device, len(y)
         self.y, self.degradation, self.options, self.truth = y, degradation, options, truth
+        self.wanted, self.expected = _stopping_rule(options, degradation, y)
+        """The stopping rule: that of the options, or what serves this noise; and the residual that noise leaves."""
         # Drawn on the CPU, so that every device starts from the same point.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "network"))
             self.priors = Priors(shape, options, count, device)
             size = self.priors.network.input_size(*shape[1:])  # type: ignore[operator]
             self.z = 0.1 * torch.rand(1, options.input_channels, *size).to(device)
-            drawn = torch.rand(y.shape[1:]) < options.held_out if options.stop == "held-out" else torch.zeros(1) > 0
+            drawn = torch.rand(y.shape[1:]) < options.held_out if self.wanted == "held-out" else torch.zeros(1) > 0
         hidden = drawn if hidden is None else hidden
         self.generator = torch.Generator(device).manual_seed(derive(seed, "fit"))
 
@@ -166,7 +169,7 @@ class PriorBatch:
             better = now > self.peak
             self.peak = torch.where(better, now, self.peak)
             self.peak_at = torch.where(better, self.step, self.peak_at)
-        hidden = self._error(restored, self.hidden, self.power) if self.options.stop == "held-out" else None
+        hidden = self._error(restored, self.hidden, self.power) if self.wanted == "held-out" else None
         self.stopping.update(self.step, Look(output, restored, loss, hidden))
 
     def _error(self, images: Tensor, where: Tensor, power: int) -> Tensor:
@@ -178,20 +181,16 @@ class PriorBatch:
 
     def _rule(self, shape: torch.Size) -> Rule:
         options, device = self.options, self.y.device
-        expected = self.degradation.expected_residual(self.y)
-        wanted = options.stop
-        if wanted == "auto":
-            wanted = "variance" if expected is None else "discrepancy"
-        if wanted == "variance":
+        if self.wanted == "variance":
             return MovingVariance(shape, options.window, device)
-        if wanted == "held-out":
+        if self.wanted == "held-out":
             return HeldOut()
-        if wanted == "never":
+        if self.wanted == "never":
             return Never()
-        if expected is None:
+        if self.expected is None:
             problem = "The discrepancy principle needs a noise level, and this task has none."
             raise UserError(problem, "Give the task a sigma, or use dip.stop=variance or held-out.")
-        return Discrepancy(options.discrepancy * expected)
+        return Discrepancy(options.discrepancy * self.expected)
 
     def _go_back_or_note(self, loss: Tensor) -> None:
         """Take back the images whose fit fell, or that are no longer finite."""
@@ -222,6 +221,26 @@ class PriorBatch:
         self.step = state["step"]
         for name in _KEPT:
             setattr(self, name, state[name])
+
+
+def _stopping_rule(options: DipConfig, degradation: Degradation, y: Tensor) -> tuple[str, Tensor | None]:
+    """The rule that `auto` stands for, else the one asked for; and the residual to be expected, (B,), where known.
+
+    Without a noise level the moving variance finds no stop on small noisy images. On eight training images of 28x28 it
+    gave 18.3 dB with impulses, where held-out values gave 21.7 and the peak was 22.9, and 16.9 dB with noise of
+    sigma 50 that nobody told of, where the discrepancy with the estimated sigma gave 22.2 and the peak was 22.4.
+    """
+    expected = degradation.expected_residual(y)
+    if options.stop != "auto":
+        return options.stop, expected
+    if degradation.noise.kind == "salt-and-pepper":
+        return "held-out", None
+    if degradation.blind:
+        try:
+            expected = with_noise_level(y, degradation).expected_residual(y)
+        except UserError:
+            return "held-out", None
+    return ("variance" if expected is None else "discrepancy"), expected
 
 
 _KEPT = ("restored", "loss", "output", "peak", "peak_at", "good_loss", "backtracked")

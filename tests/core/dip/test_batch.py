@@ -10,6 +10,7 @@ from torch import Tensor
 from core.config import DipConfig, parse_task
 from core.degrade import degrade
 from core.dip.batch import PriorBatch
+from core.dip.stop import Discrepancy
 from core.errors import UserError
 
 SMALL = DipConfig(
@@ -163,6 +164,27 @@ def test_what_is_held_out_is_never_fitted() -> None:
 def test_the_discrepancy_principle_is_refused_without_a_noise_level(task: str) -> None:
     with pytest.raises(UserError, match="needs a noise level"):
         batch(options(stop="discrepancy"), task)
+
+
+@pytest.mark.parametrize(
+    ("task", "rule"),
+    [
+        ("denoise", "discrepancy"),
+        ("denoise:noise=poisson,blind=true", "discrepancy"),
+        ("denoise:noise=salt-and-pepper", "held-out"),
+        ("inpaint:missing=0.9,sigma=5,blind=true", "held-out"),
+        ("superres", "variance"),
+    ],
+)
+def test_auto_takes_the_rule_that_serves_the_noise(task: str, rule: str) -> None:
+    assert batch(options(stop="auto"), task).stopping.rule.name == rule
+
+
+def test_a_level_that_is_not_told_is_estimated_for_the_discrepancy() -> None:
+    y, degradation = degrade(parse_task("denoise:sigma=50,blind=true"), torch.full((4, 1, 28, 28), 0.5), range(4))
+    fit = PriorBatch(y, degradation, options(stop="auto", discrepancy=1.0), (1, 28, 28))
+    assert isinstance(fit.stopping.rule, Discrepancy)
+    assert fit.stopping.rule.expected.sqrt() * 255 == pytest.approx(50, rel=0.15)
 
 
 def test_a_mask_of_ones_own_hides_from_the_fit() -> None:
