@@ -90,7 +90,8 @@ class DdpmTraining:
             of_these = (labels, beside) if held_out is None else (held_out_labels, held_out_beside)
             self._monitored = [None if known is None else known[: len(self.monitor.images)] for known in of_these]
             """Labels and more channels of the monitored images."""
-        self._forward = torch.compile(network) if self.recipe.compile else network
+        # Each size of batch is compiled for itself: there are few, and symbolic sizes cost speed and fail on some nets.
+        self._forward = torch.compile(network, dynamic=False) if self.recipe.compile else network
         table = weights(self.recipe.objective, self.recipe.weighting, schedule)
         self._weights = None if table is None else table.to(images.device)
         self.seed = seed

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from textual.screen import Screen
 from textual.widgets import Input
 
 from core import events, launch, slots
@@ -30,10 +31,8 @@ def waiting() -> list[str]:
 
 
 async def started(driver: Driver, name: str) -> str:
-    """Start a run from the form; its id once the cursor is on it."""
-    await driver.press("n")
-    await driver.until(lambda: isinstance(driver.console.screen, Form) and driver.console.screen.query(Input), "form")
-    form = driver.console.screen
+    """Start a training from the form; its id once the cursor is on it."""
+    form = await training_form(driver)
     form.query_one("#option-data-dataset", Input).value = "fashion-mini"
     form.query_one("#option-device", Input).value = "cpu"
     form.query_one("#option-name", Input).value = name
@@ -41,6 +40,15 @@ async def started(driver: Driver, name: str) -> str:
     await driver.press("ctrl+s")
     await driver.until(lambda: driver.main.row is not None and driver.main.row.name == name, f"{name} in the list")
     return driver.selected
+
+
+async def training_form(driver: Driver) -> Screen[object]:
+    """The form of a run of kind ddpm."""
+    await driver.press("n")
+    await driver.until(lambda: isinstance(driver.console.screen, Form) and driver.console.screen.query(Input), "form")
+    await driver.press("d", "d")  # the kinds that begin with d, one after the other
+    await driver.until(lambda: not driver.console.screen.query("#pick-method"), "a kind without a method")
+    return driver.console.screen
 
 
 @pytest.mark.usefixtures("busy")
@@ -148,9 +156,8 @@ async def test_missing_data_is_offered_and_what_cannot_be_fetched_is_told(
 ) -> None:
     monkeypatch.setenv("DIPDDPM_MIRROR", (tmp_path / "no mirror").as_uri())
     async with opened() as driver:
-        await driver.press("n")
-        await driver.until(lambda: driver.console.screen.query("#option-data-dataset"), "the form")
-        driver.console.screen.query_one("#option-data-dataset", Input).value = "kmnist"
+        form = await training_form(driver)
+        form.query_one("#option-data-dataset", Input).value = "kmnist"
         await driver.pilot.pause()
         await driver.press("ctrl+s")
         await driver.until_seen("kmnist is not on this machine. Fetch it now?")
