@@ -83,7 +83,7 @@ def killed_on_the_way(runs: RunsFolder, config: configs.AnyRun, until: Until, ki
     return run
 
 
-@pytest.mark.parametrize("trained", [True, False], ids=["epochs", "from"])
+@pytest.mark.parametrize("trained", [pytest.param(True, marks=pytest.mark.durability), False], ids=["epochs", "from"])
 def test_a_hybrid_goes_on_after_a_kill_to_the_same_bits(
     trained: bool, prior: Run, runs: RunsFolder, until: Until
 ) -> None:
@@ -104,6 +104,7 @@ def test_a_hybrid_goes_on_after_a_kill_to_the_same_bits(
         extend(runs, whole, 1)
 
 
+@pytest.mark.durability
 def test_the_head_to_head_goes_on_in_the_middle_of_a_cell(prior: Run, runs: RunsFolder, until: Until) -> None:
     config = configs.build("restore", settings={**COMMON, **RESTORE, "prior.run": str(prior.folder)})
     whole = carry_out(runs, config, until)

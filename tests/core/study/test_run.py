@@ -50,7 +50,7 @@ def messages(run: Run) -> list[str]:
     return [event.text for event in run.events() if isinstance(event, Message)]
 
 
-@pytest.mark.slow
+@pytest.mark.durability
 def test_the_study_is_made_of_runs_and_goes_on_after_a_kill(
     runs: RunsFolder, until: Until, shipped: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
