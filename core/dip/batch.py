@@ -113,13 +113,6 @@ class PriorBatch:
         """Of the images still fitted, int64 (n,)."""
         return self.stopping.places
 
-    def start_from(self, other: PriorBatch) -> None:
-        """Begin where another fit of these images with this seed has come to; all images must still be in it.
-
-        Its networks and the optimiser's moments are taken over; its average of outputs and its stop are not.
-        """
-        self.priors.start_from(other.priors)
-
     def advance(self) -> None:
         """One iteration. Nothing is read from the device."""
         options = self.options

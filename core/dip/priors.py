@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -84,11 +83,6 @@ class Priors:
                     len(weight) // self.count, *weight.shape[1:], generator=generator, device=weight.device
                 )
                 weight.add_(one.repeat(self.count, 1, 1, 1), alpha=std)
-
-    def start_from(self, other: Priors) -> None:
-        """Take over the weights of as many other priors, and the moments."""
-        self.network.load_state_dict(other.network.state_dict())
-        self.optimizer.load_state_dict(copy.deepcopy(other.optimizer.state_dict()))
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs."""

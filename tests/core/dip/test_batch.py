@@ -221,20 +221,6 @@ def test_a_penalty_of_nothing_changes_nothing_and_one_that_pulls_does_for_its_im
     assert nothing.loss[1] > plain.loss[1]  # what is told is the data error
 
 
-def test_a_fit_goes_on_from_where_another_has_come_to() -> None:
-    """Without noise on z the two are the same fit from there on, but for the average, which begins anew."""
-    first, second = (batch(options(input_noise=0.0)) for _ in range(2))
-    for _ in range(20):
-        first.advance()
-    second.start_from(first)
-    for _ in range(3):
-        first.advance()
-        second.advance()
-        assert torch.equal(first.output, second.output)
-    assert second.step == 3
-    assert not torch.equal(first.restored, second.restored)
-
-
 def rested(chosen: DipConfig, steps: int, task: str = "denoise") -> PriorBatch:
     """A batch of three whose middle image rests from the fifth iteration on."""
     fit = batch(chosen, task)
