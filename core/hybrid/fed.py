@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from core.config.dip import DipConfig
 from core.dip.batch import PriorBatch
-from core.events import Item, State
-from core.hybrid.parents import dip_fit
+from core.events import State
+from core.hybrid.one_fit import OneFit
 from core.hybrid.restorer import Case
 
 
@@ -55,7 +55,7 @@ class Feed(ABC):
         self.generator.set_state(state["generator"].cpu())
 
 
-class FedRestorer:
+class FedRestorer(OneFit):
     """A fit of each image whose network is fed, stopped as plain DIP is.
 
     The network is the hourglass of the options of DIP, with as many input channels as the image has: the deep decoder
@@ -64,54 +64,11 @@ class FedRestorer:
 
     def __init__(self, case: Case, dip: DipConfig, feed: Callable[[PriorBatch], Feed], *, seed: int) -> None:
         """`feed` makes that of a batch. Raises UserError for a stopping rule that can't work with this noise."""
-        self.case, self.feed, self.seed = case, feed, seed
-        self.dip = msgspec.structs.replace(dip, network="skip", input_channels=case.shape[1])
-        self._prepare()
+        self.feed = feed
+        super().__init__(case, msgspec.structs.replace(dip, network="skip", input_channels=case.shape[1]), seed)
 
-    def _prepare(self, groups: list[list[int]] | None = None) -> None:
-        self.fit = dip_fit(self.case, self.dip, self.seed, groups)
-        self.feeds = [self.feed(batch) for batch in self.fit.batches]
-        for batch, feed in zip(self.fit.batches, self.feeds, strict=True):
-            batch.source = feed
-
-    def __len__(self) -> int:
-        return self.dip.iterations
-
-    def __iter__(self) -> Iterator[Item]:
-        return iter(self.fit)
-
-    @property
-    def images(self) -> Tensor:
-        """(N, C, H, W), in [0, 1]."""
-        return torch.stack(self.fit.restored)
-
-    @property
-    def nfe(self) -> int:
-        """Of the image that was fed for longest."""
-        return max(feed.nfe for feed in self.feeds)
-
-    @property
-    def iterations(self) -> int:
-        """Of the one fit."""
-        return self.fit.step
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but a trained network; valid between two items."""
-        return {
-            "groups": [list(places) for places in self.fit.places],
-            "fit": self.fit.state_dict(),
-            "feeds": [feed.state_dict() for feed in self.feeds],
-        }
-
-    def load_state_dict(self, state: State) -> None:
-        """Go on from where `state_dict` was called, in its groups."""
-        self._prepare(state["groups"])
-        self.fit.load_state_dict(state["fit"])
-        for feed, its_state in zip(self.feeds, state["feeds"], strict=True):
-            feed.load_state_dict(its_state)
-
-
-def falling(start: float, floor: float, share: float) -> float:
-    """A level that falls geometrically from one to another as `share` rises from 0 to 1, and then stays there."""
-    share = min(1.0, share)
-    return float(start ** (1 - share) * floor**share)
+    def attach(self, batch: PriorBatch, places: list[int]) -> Feed:
+        """The batch's own feed."""
+        del places
+        batch.source = made = self.feed(batch)
+        return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Self
 
 import torch
@@ -15,8 +14,9 @@ from core.ddpm.solvers import noise
 from core.ddpm.trained import TrainedModel
 from core.degrade import Degradation, SaltAndPepper
 from core.degrade.estimate import with_noise_level
-from core.events import Item, State
-from core.hybrid.parents import dip_fit
+from core.dip.batch import PriorBatch
+from core.events import State
+from core.hybrid.one_fit import OneFit, falling, no_less_than_measured
 from core.hybrid.restorer import Case
 from core.images import to_model
 from core.seeds import derive
@@ -38,9 +38,7 @@ class Guide:
         self.options = options
         self.weight = weight
         self.generator = torch.Generator(y.device).manual_seed(seed)
-        variance = degradation.expected_residual(y)
-        least = 0.0 if variance is None else 255 * variance.clamp(min=0).sqrt().mean().item()
-        self.floor = max(options.floor, least)
+        self.floor = no_less_than_measured(options.floor, degradation, y)
         # In model space a mean square is 4 times that in [0, 1], and a mean absolute value twice: what is fitted is in
         # [0, 1], and only the share of the two counts.
         self.unit = 2.0 if isinstance(degradation.noise, SaltAndPepper) else 4.0
@@ -59,10 +57,15 @@ class Guide:
 
     @torch.no_grad()
     def _evaluate(self, f: Tensor) -> Tensor:
-        start, share = max(self.options.start, self.floor), min(1.0, self.step / self.options.fall)
-        t = self.denoiser.schedule.timestep(start ** (1 - share) * self.floor**share / 255)
+        level = falling(max(self.options.start, self.floor), self.floor, self.step / self.options.fall)
+        t = self.denoiser.schedule.timestep(level / 255)
         xt = self.denoiser.schedule.add_noise(f, noise(f, self.generator), t)
         return self.denoiser(xt, t)[0]
+
+    @property
+    def nfe(self) -> int:
+        """Of the trained network, for each image."""
+        return self.denoiser.nfe
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs; valid between two iterations."""
@@ -80,7 +83,7 @@ class Guide:
         self.denoiser.nfe = state["nfe"]
 
 
-class GuidedRestorer:
+class GuidedRestorer(OneFit):
     """A guided DIP fit of each image, stopped as plain DIP is."""
 
     def __init__(
@@ -90,23 +93,10 @@ class GuidedRestorer:
 
         Raises UserError for a stopping rule that can't work with this noise.
         """
-        self.case, self.prior, self.options, self.dip = case, prior, options, dip
+        self.prior, self.options = prior, options
         self.weights = case.y.new_full((len(case.y),), options.weight) if weights is None else weights
-        self._prepare()
-
-    def _prepare(self, groups: list[list[int]] | None = None) -> None:
-        case = self.case
         # Without a pull this is to the last bit the first fit of the parent.
-        self.fit = dip_fit(case, self.dip, derive(case.seed, "restart 0"), groups)
-        self.guides = []
-        pairs = zip(self.fit.batches, self.fit.places, strict=True)
-        for batch, places in pairs if bool(self.weights.any()) else ():
-            weight = self.weights[list(places)]
-            told = with_noise_level(batch.y, batch.degradation)
-            seed = derive(case.seed, "guide")
-            guide = Guide(self.prior.denoiser(), self.options, told, batch.y, weight=weight, seed=seed)
-            batch.penalty = guide
-            self.guides.append(guide)
+        super().__init__(case, dip, derive(case.seed, "restart 0"))
 
     @classmethod
     def for_case(cls, case: Case, prior: TrainedModel | None, options: Guided, dip: DipConfig) -> Self:
@@ -114,38 +104,12 @@ class GuidedRestorer:
         assert prior is not None
         return cls(case, prior, options, dip)
 
-    def __len__(self) -> int:
-        return self.dip.iterations
-
-    def __iter__(self) -> Iterator[Item]:
-        return iter(self.fit)
-
-    @property
-    def images(self) -> Tensor:
-        """(N, C, H, W), in [0, 1]."""
-        return torch.stack(self.fit.restored)
-
-    @property
-    def nfe(self) -> int:
-        """Of the image that was guided for longest."""
-        return max((guide.denoiser.nfe for guide in self.guides), default=0)
-
-    @property
-    def iterations(self) -> int:
-        """Of the one fit."""
-        return self.fit.step
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the trained network; valid between two items."""
-        return {
-            "groups": [list(places) for places in self.fit.places],
-            "fit": self.fit.state_dict(),
-            "guides": [guide.state_dict() for guide in self.guides],
-        }
-
-    def load_state_dict(self, state: State) -> None:
-        """Go on from where `state_dict` was called, in its groups."""
-        self._prepare(state["groups"])
-        self.fit.load_state_dict(state["fit"])
-        for guide, its_state in zip(self.guides, state["guides"], strict=True):
-            guide.load_state_dict(its_state)
+    def attach(self, batch: PriorBatch, places: list[int]) -> Guide | None:
+        """A guide, unless no image at all is pulled."""
+        if not bool(self.weights.any()):
+            return None
+        told = with_noise_level(batch.y, batch.degradation)
+        seed = derive(self.case.seed, "guide")
+        guide = Guide(self.prior.denoiser(), self.options, told, batch.y, weight=self.weights[places], seed=seed)
+        batch.penalty = guide
+        return guide

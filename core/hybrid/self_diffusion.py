@@ -12,7 +12,8 @@ from core.config.dip import DipConfig
 from core.config.hybrid import SelfDiffusion
 from core.ddpm.trained import TrainedModel
 from core.dip.batch import PriorBatch
-from core.hybrid.fed import FedRestorer, Feed, falling
+from core.hybrid.fed import FedRestorer, Feed
+from core.hybrid.one_fit import falling
 from core.hybrid.restorer import Case
 from core.seeds import derive
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from core.config import DipConfig
 from core.config.hybrid import SelfDiffusion, Sequential
-from core.hybrid.fed import FedRestorer, Feed, falling
+from core.hybrid.fed import FedRestorer, Feed
+from core.hybrid.one_fit import falling
 from core.hybrid.self_diffusion import SelfDiffusionRestorer
 from core.hybrid.sequential import Purified, SequentialRestorer
 from core.metrics import psnr
@@ -33,7 +34,7 @@ class Own(Feed):
 
 def test_what_is_fed_stays_for_as_many_iterations_and_is_renewed_for_those_still_fitted() -> None:
     made = FedRestorer(case("denoise:sigma=25", TRUTH), longer(9), lambda batch: Own(batch, 3, 0), seed=0)
-    (batch,), (feed,) = made.fit.batches, made.feeds
+    (batch,), (feed,) = made.fit.batches, made.attached
     seen = []
     for step in range(9):
         if step == 4:
@@ -88,7 +89,7 @@ def test_groups_make_no_difference() -> None:
 
 def test_self_diffusion_sees_noise_first_and_then_less_and_less() -> None:
     made = SelfDiffusionRestorer(case("denoise:sigma=25", TRUTH), DESCENT, longer(40, stop="never"))
-    (batch,), (feed,) = made.fit.batches, made.feeds
+    (batch,), (feed,) = made.fit.batches, made.attached
     noise = []
     for _ in range(40):
         before = batch.output
@@ -126,7 +127,7 @@ def test_every_purification_is_counted_and_none_without_steps() -> None:
 
 def test_a_purified_image_is_the_one_of_the_set_and_the_noise_is_never_below_the_measurements() -> None:
     made = SequentialRestorer(case("denoise:sigma=60", TRUTH), ideal_prior(TRUTH), TURNS, longer(4))
-    (feed,) = made.feeds
+    (feed,) = made.attached
     assert isinstance(feed, Purified)
     assert feed.floor == pytest.approx(60)
     noisy = TRUTH + 0.1 * torch.randn(TRUTH.shape, generator=torch.Generator().manual_seed(0))
