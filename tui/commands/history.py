@@ -15,7 +15,7 @@ from core.events import AnyEvent, EpochFinished, Message, SamplesEvaluated
 from core.runs import Glance, RunsFolder, State
 from core.text import printable, printable_json
 from tui.board import board_of
-from tui.commands.options import Json, RunArgument, RunsDir, find_run
+from tui.commands.options import Json, Now, RunArgument, RunsDir, find_run
 from tui.follow import follow
 from tui.lines import duration, line
 
@@ -87,7 +87,7 @@ def stop(run: RunArgument, runs_dir: RunsDir = None) -> int:
 def resume(
     run: RunArgument,
     detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False,
-    now: Annotated[bool, typer.Option("--now", help="Don't wait for a free slot on the device.")] = False,
+    now: Now = False,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from core.errors import UserError
 from core.launch import runs_root
 from core.runs import CONFIG_FILE, Run, RunsFolder, reference
 
@@ -18,6 +20,33 @@ Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for ma
 RunArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="RUN", help="An id, a unique prefix of one, last, or reference.")
 ]
+DataDir: TypeAlias = Annotated[Path | None, typer.Option(help="A folder to look for the data in first.")]
+Settings: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any option by its key, as dip.channels=16.")
+]
+Device: TypeAlias = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Seed: TypeAlias = Annotated[int | None, typer.Option(help="Seed of every random draw.")]
+Name: TypeAlias = Annotated[str | None, typer.Option(help="What to call the run.")]
+Detach: TypeAlias = Annotated[bool, typer.Option("--detach", help="Return at once; the run goes on by itself.")]
+Now: TypeAlias = Annotated[bool, typer.Option("--now", help="Don't wait for a free slot on the device.")]
+DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Print the complete config and do nothing.")]
+
+
+def given(options: Mapping[str, Any], data_dir: Path | None, settings: list[str] | None) -> dict[str, Any]:
+    """What a config is built of: `--set` first, then the options with a name of their own that were given."""
+    named = {**options, "data.directory": data_dir and str(data_dir.expanduser().absolute())}
+    return pairs(settings) | {key: value for key, value in named.items() if value is not None}
+
+
+def pairs(settings: list[str] | None) -> dict[str, str]:
+    """What `--set KEY=VALUE` says, by key. Raises UserError for one without a value."""
+    found = {}
+    for setting in settings or []:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UserError(f"--set {setting} has no value.", f"Write it as --set {key}=VALUE.")
+        found[key.strip()] = value.strip()
+    return found
 
 
 def find_run(wanted: str, runs_dir: Path | None) -> Run:

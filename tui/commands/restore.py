@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from core import config as configs
-from tui.commands.options import Json, RunsDir, prior_of
-from tui.commands.run import pairs, start
+from tui.commands.options import (
+    DataDir,
+    Detach,
+    Device,
+    DryRun,
+    Json,
+    Name,
+    Now,
+    RunsDir,
+    Seed,
+    Settings,
+    given,
+    prior_of,
+)
+from tui.commands.run import start
 
 
 def restore(
@@ -37,16 +49,14 @@ def restore(
     seeds: Annotated[int | None, typer.Option(metavar="S", help="Times that each image is degraded anew.")] = None,
     iterations: Annotated[int | None, typer.Option(help="DIP's steps on each image, at most.")] = None,
     preset: Annotated[str | None, typer.Option(help="A named set of options; quick takes a few minutes.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="A folder to look for the data in first.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any option by its key, as dip.channels=16.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
-    name: Annotated[str | None, typer.Option(help="What to call the run.")] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Return at once; the run goes on by itself.")] = False,
-    now: Annotated[bool, typer.Option("--now", help="Don't wait for a free slot on the device.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the complete config and do nothing.")] = False,
+    data_dir: DataDir = None,
+    settings: Settings = None,
+    device: Device = None,
+    seed: Seed = None,
+    name: Name = None,
+    detach: Detach = False,
+    now: Now = False,
+    dry_run: DryRun = False,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> int:
@@ -64,14 +74,9 @@ def restore(
         "restore.images": images,
         "restore.seeds": seeds,
         "dip.iterations": iterations,
-        "data.directory": data_dir and str(data_dir.expanduser().absolute()),
         "device": device,
         "seed": seed,
         "name": name,
     }
-    given = {key: value for key, value in options.items() if value is not None}
-    config = configs.build("restore", preset=preset, settings=pairs(settings) | given)
-    if dry_run:
-        print(configs.to_toml(config), end="")
-        return 0
-    return start(config, runs_dir, detach=detach, now=now, as_json=json)
+    config = configs.build("restore", preset=preset, settings=given(options, data_dir, settings))
+    return start(config, runs_dir, dry_run=dry_run, detach=detach, now=now, as_json=json)

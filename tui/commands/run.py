@@ -14,7 +14,20 @@ from core.config import HYBRIDS, PRESETS, AnyRun, HybridRun
 from core.errors import UserError
 from core.runs import RunsFolder
 from tui.commands.data import fetch_with_bar
-from tui.commands.options import Json, RunsDir, prior_of
+from tui.commands.options import (
+    DataDir,
+    Detach,
+    Device,
+    DryRun,
+    Json,
+    Name,
+    Now,
+    RunsDir,
+    Seed,
+    Settings,
+    given,
+    prior_of,
+)
 from tui.follow import follow
 
 KINDS_HELP = "dip fits an untrained network to each image; ddpm trains a diffusion model; hybrid combines them."
@@ -33,7 +46,7 @@ def run(
     dataset: Annotated[
         str | None, typer.Option(help="fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH.")
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="A folder to look for the data in first.")] = None,
+    data_dir: DataDir = None,
     images: Annotated[
         str | None, typer.Option(metavar="N|LIST", help="Images to restore: the first N, or places as 3,17 or 0-9.")
     ] = None,
@@ -42,15 +55,13 @@ def run(
     ] = None,
     task: Annotated[str | None, typer.Option(metavar="SPEC", help="The degradation, as denoise:sigma=25.")] = None,
     preset: Annotated[str | None, typer.Option(help="A named set of options; quick takes a minute or two.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any option by its key, as ddpm.lr=0.002.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
-    name: Annotated[str | None, typer.Option(help="What to call the run.")] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Return at once; the run goes on by itself.")] = False,
-    now: Annotated[bool, typer.Option("--now", help="Don't wait for a free slot on the device.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the complete config and do nothing.")] = False,
+    settings: Settings = None,
+    device: Device = None,
+    seed: Seed = None,
+    name: Name = None,
+    detach: Detach = False,
+    now: Now = False,
+    dry_run: DryRun = False,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> int:
@@ -62,21 +73,22 @@ def run(
     elif kind == "hybrid" and fresh:
         options["prior.run"] = ""  # who asks for epochs wants a training
     options |= {"data.dataset": dataset and _absolute(dataset)}
-    options |= {"data.directory": data_dir and str(data_dir.expanduser().absolute())}
     options |= {"device": device, "seed": seed, "name": name}
     if image:
         options["images.files"] = tuple(str(file.expanduser().absolute()) for file in image)
-    given = {key: value for key, value in options.items() if value is not None}
-    config = configs.build(kind, method=method, preset=preset, task=task, settings=pairs(settings) | given)
+    chosen = given(options, data_dir, settings)
+    config = configs.build(kind, method=method, preset=preset, task=task, settings=chosen)
     _refuse_unused(config, prior, epochs)
+    return start(config, runs_dir, dry_run=dry_run, detach=detach, now=now, as_json=json)
+
+
+def start(
+    config: AnyRun, runs_dir: Path | None, *, dry_run: bool = False, detach: bool, now: bool, as_json: bool
+) -> int:
+    """Make the run's folder, start its worker and, unless detached, follow it; a dry run only prints the config."""
     if dry_run:
         print(configs.to_toml(config), end="")
         return 0
-    return start(config, runs_dir, detach=detach, now=now, as_json=json)
-
-
-def start(config: AnyRun, runs_dir: Path | None, *, detach: bool, now: bool, as_json: bool) -> int:
-    """Make the run's folder, start its worker and, unless detached, follow it."""
     missing = preflight.missing_data(config)
     preflight.refuse(config, fetching=missing is not None)
     if missing is not None:
@@ -141,14 +153,3 @@ def _places(images: str) -> str:
     if int(images) < 1:
         raise UserError("--images 0 leaves nothing to restore.", "Give 1 or more.")
     return f"0-{int(images) - 1}"
-
-
-def pairs(settings: list[str] | None) -> dict[str, str]:
-    """What `--set KEY=VALUE` says, by key. Raises UserError for one without a value."""
-    found = {}
-    for setting in settings or []:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise UserError(f"--set {setting} has no value.", f"Write it as --set {key}=VALUE.")
-        found[key.strip()] = value.strip()
-    return found
