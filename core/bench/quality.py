@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from core import files
+from core.bench import kept
 from core.config.ddpm import SamplerName
 from core.data import ImageSet
 from core.ddpm.sampling import Sampling
@@ -69,12 +69,9 @@ def load(path: Path, model: str, samples: int) -> list[Draw]:
 
     Raises UserError for those of another model or of another number of samples, and for a file that isn't ours.
     """
-    if not path.is_file():
+    found = kept.load(path, _Results)
+    if found is None:
         return []
-    try:
-        found = msgspec.json.decode(files.read(path), type=_Results)
-    except (OSError, ValueError, RecursionError):
-        raise UserError(f"{path} can't be read.", "Choose another --out.") from None
     if (found.model, found.samples) != (model, samples):
         problem = f"{path} holds draws of another model, or of {found.samples:,} samples each."
         raise UserError(problem, "Choose another --out: they don't compare.")
@@ -83,7 +80,7 @@ def load(path: Path, model: str, samples: int) -> list[Draw]:
 
 def save(path: Path, model: str, samples: int, drawn: list[Draw]) -> None:
     """Put the draws into a file. Raises OSError."""
-    files.replace(path, msgspec.json.format(msgspec.json.encode(_Results(model, samples, drawn))) + b"\n")
+    kept.save(path, _Results(model, samples, drawn))
 
 
 def steps_for(sampler: SamplerName, nfe: int, timesteps: int) -> int:

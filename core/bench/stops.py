@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from core import config as configs
-from core import devices, files
+from core import devices
+from core.bench import kept
 from core.config import DipRun
 from core.errors import UserError
 from core.events import StopsCompared
@@ -71,12 +72,9 @@ def load(path: Path, config: DipRun) -> list[Fit]:
 
     Raises UserError for those of other images or options, and for a file that isn't ours.
     """
-    if not path.is_file():
+    found = kept.load(path, _Results)
+    if found is None:
         return []
-    try:
-        found = msgspec.json.decode(files.read(path), type=_Results)
-    except (OSError, ValueError, RecursionError):
-        raise UserError(f"{path} can't be read.", "Choose another --out.") from None
     if found.protocol != msgspec.json.decode(msgspec.json.encode(protocol(config))):
         problem = f"{path} holds fits of other images, or with other options."
         raise UserError(problem, "Choose another --out: they don't compare.")
@@ -85,7 +83,7 @@ def load(path: Path, config: DipRun) -> list[Fit]:
 
 def save(path: Path, config: DipRun, fitted: list[Fit]) -> None:
     """Put the fits into a file. Raises OSError."""
-    files.replace(path, msgspec.json.format(msgspec.json.encode(_Results(protocol(config), fitted))) + b"\n")
+    kept.save(path, _Results(protocol(config), fitted))
 
 
 def fits(config: DipRun, tasks: Sequence[str], seeds: int, known: Sequence[Fit] = ()) -> Iterator[Fit]:
