@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
 
 import msgspec
 import pytest
 import torch
 
+from core import config as configs
+from core.config import DdpmRun
+from core.ddpm.run import DdpmExperiment
 from core.events import BestModel, EpochFinished, Item, Pictures, Step
+from core.recorder import Recorder
+from core.runs import EventLog, Run
+
+Trained = Callable[[Mapping[str, Any]], Run]
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +44,23 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train for an epoch, with these settings, here and now: the run that a prior is taken from."""
+
+    def train(settings: Mapping[str, Any]) -> Run:
+        folder = tmp_path_factory.mktemp("prior")
+        for name in ("checkpoints", "images"):
+            (folder / name).mkdir()
+        config = cast(DdpmRun, configs.build("ddpm", settings={**settings, "ddpm.epochs": 1}))
+        (folder / "config.toml").write_text(configs.to_toml(config))
+        log = EventLog(folder)
+        recorder = Recorder(folder, log)
+        for item in DdpmExperiment.from_config(config, "cpu"):
+            recorder.record(item)
+        log.close()
+        return Run(folder)
+
+    return train

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from core import config as configs
 from core import events, registry
-from core.config import DdpmRun, DipConfig, HybridRun
+from core.config import DipConfig, HybridRun
 from core.config.hybrid import Guided, HybridOptions
-from core.ddpm.run import DdpmExperiment
 from core.ddpm.trained import TrainedModel
 from core.errors import UserError
 from core.events import Item, PsnrMeasured, RestorationScored, Step
@@ -24,8 +23,7 @@ from core.hybrid.parents import DdpmRestorer, DipRestorer
 from core.hybrid.restorer import Case
 from core.hybrid.run import HybridExperiment
 from core.metrics import psnr
-from core.recorder import Recorder
-from core.runs import EventLog, Run
+from core.runs import Run
 
 TINY = {
     "data.dataset": "fashion-mini",
@@ -96,20 +94,10 @@ def halfway(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def prior(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def prior(trained: Callable[[dict[str, Any]], Run]) -> Run:
     """A run that has trained a prior, if only for a moment."""
-    folder = tmp_path_factory.mktemp("prior")
-    for name in ("checkpoints", "images"):
-        (folder / name).mkdir()
     settings = {key: value for key, value in TINY.items() if key.startswith(("data.", "ddpm."))}
-    config = cast(DdpmRun, configs.build("ddpm", settings={**settings, "ddpm.epochs": 1}))
-    (folder / "config.toml").write_text(configs.to_toml(config))
-    log = EventLog(folder)
-    recorder = Recorder(folder, log)
-    for item in DdpmExperiment.from_config(config, "cpu"):
-        recorder.record(item)
-    log.close()
-    return Run(folder)
+    return trained(settings)
 
 
 Build = Callable[..., HybridExperiment]
