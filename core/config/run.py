@@ -88,6 +88,13 @@ class RunConfig(Section, tag_field="kind", frozen=True):
 
     version: Annotated[int, Meta(ge=1, le=VERSION, description="format of this file")] = VERSION
     name: Annotated[str, Meta(max_length=200, description="what people call the run")] = ""
+    group: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9._+-]{0,80}\Z",
+            description="the group of runs that it belongs to, as a sweep names it: letters, digits and . _ + -",
+        ),
+    ] = ""
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="seed of every random draw")] = 0
     device: Annotated[
         str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)\Z", description="auto, cpu, mps, cuda or cuda:N")
@@ -107,6 +114,11 @@ class RunConfig(Section, tag_field="kind", frozen=True):
     def method(self) -> str:
         """The hybrid's method, else the network: what tells runs of one kind apart."""
         raise NotImplementedError
+
+    @property
+    def trains_prior(self) -> bool:
+        """Whether its best model is a diffusion model that can be used by itself, as a prior or to sample."""
+        return False
 
 
 class DipRun(RunConfig, tag="dip", frozen=True):
@@ -141,6 +153,11 @@ class DdpmRun(RunConfig, tag="ddpm", frozen=True):
         """The network that predicts the noise."""
         return self.ddpm.network
 
+    @property
+    def trains_prior(self) -> bool:
+        """It trains nothing else."""
+        return True
+
 
 class HybridRun(RunConfig, tag="hybrid", frozen=True):
     """Combine the two: train a prior or take one, and restore degraded images with it and a method."""
@@ -166,6 +183,11 @@ class HybridRun(RunConfig, tag="hybrid", frozen=True):
     def trains(self) -> bool:
         """Whether it begins by training a network on the data set."""
         return self.hybrid.needs_prior and not (self.prior.run and self.hybrid.restorer)
+
+    @property
+    def trains_prior(self) -> bool:
+        """Whether what it trains is its prior, and not the method itself, which sees more or other than xt."""
+        return self.trains and bool(self.hybrid.restorer)
 
 
 class RestoreRun(RunConfig, tag="restore", frozen=True):

@@ -49,9 +49,10 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     format: int = FORMAT
     offset: int = 0
     kind: str = ""
-    """As config.toml has it, and so are method and name; empty where no config can be read."""
+    """As config.toml has it, and so are method, name and group; empty where no config can be read."""
     method: str = ""
     name: str = ""
+    group: str = ""
     phase: State = State.queued
     """Where the log leaves the run; whether its process lives is not the log's to say."""
     device: str = ""
@@ -74,10 +75,17 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     stop_psnr: float | None = None
     """Mean PSNR of the images where the stopping rule left them."""
     stop_step: int = 0
+    ssim: float | None = None
+    """Mean SSIM of the restorations where the stopping rule left them, else at the last look."""
     images_per_second: float | None = None
     error: str = ""
     hint: str = ""
     stops: dict[int, float] = {}
+
+    @property
+    def result_psnr(self) -> float | None:
+        """Mean PSNR in dB where the stopping rule left the images, else at the last look."""
+        return self.psnr if self.stop_psnr is None else self.stop_psnr
 
     @property
     def progress(self) -> float | None:
@@ -124,6 +132,8 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
                 self._measure(event)
             case events.EarlyStopped():
                 self._stop_image(event)
+            case events.StopsCompared() if event.ssim:
+                self.ssim = sum(event.ssim) / len(event.ssim)
             case events.RunFinished():
                 self.phase, self.ended = State.finished, event.time
             case events.RunFailed():
@@ -143,6 +153,8 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
         self.psnr = sum(event.averaged) / len(event.averaged) if event.averaged else event.mean
         if event.loss:
             self.loss = sum(event.loss) / len(event.loss)
+        if event.ssim:
+            self.ssim = sum(event.ssim) / len(event.ssim)
         if math.isfinite(self.psnr) and (self.peak_psnr is None or self.psnr > self.peak_psnr):
             self.peak_psnr, self.peak_step = self.psnr, event.step
 
@@ -195,7 +207,7 @@ def _named(folder: Path) -> Summary:
         config = configs.load(folder / CONFIG_FILE)
     except UserError:
         return Summary()
-    return Summary(kind=config.kind, method=config.method, name=config.name)
+    return Summary(kind=config.kind, method=config.method, name=config.name, group=config.group)
 
 
 def state(summary: Summary, worker: life.Worker | None, created: float, now: float | None = None) -> State:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import msgspec
 
@@ -18,17 +17,15 @@ from core.config import (
     ExplanationRun,
     HybridRun,
     ImagesConfig,
-    PriorConfig,
     RestoreRun,
-    RunConfig,
     StudyRun,
     Substitution,
 )
-from core.runs import Run, RunsFolder, State
+from core.runs import Run, RunsFolder
+from core.runs.alike import alike, best
 from core.runs.extend import extend
 
 FULL_EPOCHS = 100
-R = TypeVar("R", bound=RunConfig)
 
 
 @dataclass(frozen=True)
@@ -75,17 +72,8 @@ def find(runs: RunsFolder, stage: Stage) -> Run | None:
 
     Else one that the study has begun: what somebody else has cut short is theirs to go on with.
     """
-    wanted = _bare(stage.config)
-    found = []
-    for run in (*runs.runs(), *runs.references()):
-        glance = run.look()
-        if glance.summary.kind != wanted.kind or glance.config is None or _bare(glance.config) != wanted:
-            continue
-        if glance.state is State.finished or glance.state.live or is_own(run, stage):
-            found.append(glance)
-    # The newest of the best rank, for min takes the first.
-    best = min(found, key=lambda glance: (glance.state is not State.finished, not glance.state.live), default=None)
-    return best.run if best else None
+    known = alike((*runs.runs(), *runs.references()), stage.config)
+    return best(known, lambda run: is_own(run, stage))
 
 
 def is_own(run: Run, stage: Stage) -> bool:
@@ -119,11 +107,3 @@ def _of(study: StudyRun, stage: Stage) -> AnyRun:
         threads=study.threads,
         checkpoint_seconds=study.checkpoint_seconds,
     )
-
-
-def _bare(config: R) -> R:
-    """A config without what changes no result: two runs with equal ones are one experiment."""
-    if isinstance(config, HybridRun) and config.trains:
-        config = msgspec.structs.replace(config, prior=PriorConfig())
-    data = msgspec.structs.replace(config.data, directory="")
-    return msgspec.structs.replace(config, name="", device="auto", threads=0, checkpoint_seconds=60.0, data=data)
