@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from core import data, devices
+from core import data, devices, files
 from core.config import AnyRun, DipRun, HybridRun, RestoreRun
 from core.config.tasks import Inpaint
 from core.errors import UserError
-from core.runs import reference
+from core.runs import prior, reference
 
 
 def refuse(config: AnyRun, *, fetching: bool = False) -> None:
@@ -75,24 +75,23 @@ def _refuse_more_than(config: AnyRun, known: data.DatasetStatus) -> None:
 
 
 def _refuse_prior(run: str) -> None:
-    """A run that isn't there, or has no model yet."""
+    """A run that isn't there, or has no model of its own."""
     folder = reference.prior_folder(run)
     if not folder.is_dir():
         raise UserError(f"The prior's run is not there: {folder}.", "Name another with --from, or train one: --epochs.")
-    if not (folder / "checkpoints" / "best.safetensors").is_file():
-        raise UserError(f"{folder.name} has no best model yet.", "Let it finish an epoch, or resume it.")
+    prior.trained(folder)
 
 
 def _refuse_image(path: Path) -> None:
     """Only what is cheap to see; the whole file is decoded by the worker."""
     from PIL import Image, UnidentifiedImageError
 
-    if not path.is_file():
+    if not files.is_file(path):
         raise UserError(f"There is no image file {path}.", "Check the path.")
     if not os.access(path, os.R_OK):
         raise UserError(f"{path} cannot be read: permission denied.", "Check its permissions.")
     try:
-        with Image.open(path) as image:
+        with files.opened(path) as file, Image.open(file, formats=files.IMAGE_FORMATS) as image:
             image.verify()
     except UnidentifiedImageError:
         raise UserError(f"{path} is no image that can be read.", "Give a PNG or JPEG file.") from None

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from core import checkpoint
-from core import config as configs
-from core.config import DdpmConfig, DdpmRun
+from core.config import DdpmConfig
 from core.ddpm.denoiser import Denoiser
 from core.ddpm.schedule import Schedule
-from core.errors import UserError
+from core.runs import prior
 
 
 @dataclass(frozen=True)
@@ -27,19 +26,13 @@ class TrainedModel:
 
     @classmethod
     def of_run(cls, folder: Path, device: torch.device | str = "cpu") -> TrainedModel:
-        """The best model of a run of kind ddpm.
+        """The best model of a run of kind ddpm, or of a hybrid that has trained its prior.
 
-        Raises UserError for another kind, and where there is no best model yet or its file is damaged.
+        Raises UserError for a run that has none of its own, and where its file is damaged.
         """
-        config = configs.load(folder / "config.toml")
-        if not isinstance(config, DdpmRun):
-            problem = f"{folder.name} is a run of kind {config.kind}: what it has trained can't sample by itself."
-            raise UserError(problem, "Give a run of kind ddpm; dipddpm ls shows them.")
-        path = folder / "checkpoints" / "best.safetensors"
-        if not path.is_file():
-            raise UserError(f"{folder.name} has no best model yet.", "Let it finish an epoch, or resume it.")
-        network = checkpoint.load(path, device)
-        return cls(network, Schedule.from_config(config.ddpm, device), config.ddpm, torch.device(device))
+        ddpm = prior.trained(folder).ddpm
+        network = checkpoint.load(folder / prior.BEST, device)
+        return cls(network, Schedule.from_config(ddpm, device), ddpm, torch.device(device))
 
     @property
     def shape(self) -> tuple[int, int, int]:

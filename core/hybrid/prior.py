@@ -8,19 +8,19 @@ from core import checkpoint
 from core.ddpm.trained import TrainedModel
 from core.errors import UserError
 from core.events import PriorLoaded
-from core.runs import reference
+from core.runs import prior, reference
 
 
 def load_prior(run: str, device: torch.device | str) -> tuple[TrainedModel, PriorLoaded]:
-    """The best model of a run of kind ddpm, named as in `prior.run`, and the event that says which it is.
+    """The best diffusion model of a run, named as in `prior.run`, and the event that says which it is.
 
-    Raises UserError for a run that is not there, of another kind, or without a best model.
+    Raises UserError for a run that is not there, or has no such model of its own.
     """
     folder = reference.prior_folder(run)
     if not folder.is_dir():
         raise UserError(f"The run of the prior is not there: {folder}.", "Give another one with --from.")
     model = TrainedModel.of_run(folder, device)
-    digest = checkpoint.digest(folder / "checkpoints" / "best.safetensors")
+    digest = checkpoint.digest(folder / prior.BEST)
     return model, PriorLoaded(
         run=folder.name, sha256=digest, parameters=sum(p.numel() for p in model.network.parameters())
     )

@@ -12,11 +12,10 @@ import msgspec
 import typer
 
 from core import devices
-from core.config import DdpmRun
 from core.config.ddpm import LEAST_EVALUATED, SamplerName
 from core.errors import UserError
 from core.events import Pictures, SamplesEvaluated
-from core.runs import Run
+from core.runs import Run, prior
 from core.text import printable
 from tui.commands.options import Json, RunArgument, RunsDir, find_run
 from tui.lines import duration, line
@@ -49,7 +48,7 @@ def sample(
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
-    """Sample images from the best model of a ddpm run, as one PNG.
+    """Sample images from the best model of a run, ddpm or a hybrid that has trained its prior, as one PNG.
 
     With --evaluate, the Frechet and the kernel distance to the test images, the share of suspected copies, and beside
     the PNG another one of the nearest training images. The distances compare with each other at the same N only.
@@ -103,8 +102,7 @@ def _judge(run: Run) -> Judge:
     from core.ddpm.run import training_images
     from core.quality import Judge
 
-    config = run.config()
-    assert isinstance(config, DdpmRun)
+    config = prior.trained(run.folder)
     training, _ = training_images(config.data, hold_out=config.ddpm.hold_out)
     return Judge.of(config.data, training)
 

@@ -1,0 +1,37 @@
+"""The run that a prior is taken from, and whether it has one to give. Loads no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core import config as configs
+from core.config import DdpmRun, HybridRun
+from core.errors import UserError
+from core.runs import reference
+from core.runs.summary import CONFIG_FILE
+
+BEST = Path("checkpoints", "best.safetensors")
+"""Where its weights are. A hybrid that has trained its prior keeps its restored images in the same file."""
+
+
+def trained(folder: Path) -> DdpmRun | HybridRun:
+    """The config of a run that has trained a diffusion model and has stored its best one.
+
+    Raises UserError for a run that trains none or took it from another, for one whose network needs to see more than
+    xt, and where there is no best model yet.
+    """
+    config = configs.load(folder / CONFIG_FILE)
+    if not (isinstance(config, DdpmRun | HybridRun) and config.trains_prior):
+        raise _refusal(folder, config)
+    if not (folder / BEST).is_file():
+        raise UserError(f"{folder.name} has no best model yet.", "Let it finish an epoch, or resume it.")
+    return config
+
+
+def _refusal(folder: Path, config: configs.AnyRun) -> UserError:
+    if isinstance(config, HybridRun) and config.hybrid.needs_prior and not config.trains:
+        owner = reference.prior_folder(config.prior.run).name
+        return UserError(f"{folder.name} has trained no prior: it took that of {owner}.", f"Give {owner} itself.")
+    what = f"hybrid {config.method}" if isinstance(config, HybridRun) else config.kind
+    problem = f"{folder.name} is a run of kind {what}: what it has trained can't sample by itself."
+    return UserError(problem, "Give a run of kind ddpm, or one of a hybrid that has trained its prior.")
