@@ -1,30 +1,100 @@
-"""Curves as a picture, for reports and papers. matplotlib is loaded when one is drawn, and no sooner."""
+"""Curves, scores and pictures as figures. matplotlib is loaded when one is drawn, and no sooner."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Told apart by colour-blind eyes, too (Okabe & Ito 2008)."""
 MARKS = "osD^vP*"
+SPOT_MARKS = "^vsD"
+INK, QUIET = "#1f2933", "#9aa5b1"
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e7eb",
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4.5,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "dipddpm",
+    "pdf.fonttype": 42,  # fonts that publishers accept, not Type 3
+}
+"""Of all that the program draws."""
+_METADATA: Mapping[str, Any] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""Left out, so that the same numbers give the same file."""
+_LOG_RANGE = 8.0
+"""From this ratio of the largest to the smallest value on, a loss is drawn with a logarithmic axis."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How large a drawing is, in inches, and its letters, in points; a paper has its titles in the captions."""
+
+    width: float
+    height: float
+    font: float
+    dpi: int
+    titled: bool = True
+
+
+SCREEN = Look(8, 5.5, 10, 150)
+PAGE = Look(6.4, 3.2, 9, 110)
+"""Across a page of HTML."""
+COLUMN = Look(3.35, 2.3, 7.5, 300, titled=False)
+"""One column of a paper in two: 8.5 cm."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Points in the order in which they are joined; `spread` is drawn up and down from each."""
+    """Points in the order in which they are joined; `spread` is drawn up and down from each.
+
+    A quiet one stays in the background, and out of the legend.
+    """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     spread: Sequence[float] = ()
+    marks: bool = field(default=True, kw_only=True)
+    quiet: bool = field(default=False, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A point that matters; those of one name have one mark."""
+
+    name: str
+    x: float
+    y: float
 
 
 @dataclass(frozen=True)
 class Plot:
-    """What is drawn: curves, and levels as dashed lines across, each with its name."""
+    """What is drawn: curves, spots, and levels as dashed lines across, each with its name."""
 
     title: str
     x: str
@@ -33,30 +103,151 @@ class Plot:
     levels: Mapping[str, float] = field(default_factory=dict)
     log_x: bool = False
     log_y: bool = False
+    spots: Sequence[Spot] = ()
 
 
-def save(plot: Plot, path: Path | IO[bytes]) -> None:
-    """Draw it into a PNG file, 1,200 x 825 pixels. Raises OSError."""
+@dataclass(frozen=True)
+class Strip:
+    """Values by name, a row each: all of them as dots, and their mean with its 95% bounds."""
+
+    title: str
+    x: str
+    rows: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Panels:
+    """A picture of images in `columns`, with what its columns show above it, over and over from left to right."""
+
+    title: str
+    file: Path
+    heads: Sequence[str]
+    columns: int
+
+
+Drawing: TypeAlias = Plot | Strip | Panels
+
+
+def draw(drawing: Drawing, look: Look = SCREEN) -> Figure:
+    """The figure, without a screen and without matplotlib's global state. Raises OSError for a picture that is gone."""
+    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5.5), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    for number, curve in enumerate(plot.curves):
+    with mpl.rc_context(_style(look)):
+        figure = Figure(figsize=(look.width, look.height), dpi=look.dpi, layout="constrained")
+        axes = figure.subplots()
+        match drawing:
+            case Plot():
+                _plot(axes, drawing)
+            case Strip():
+                figure.set_figheight(max(look.height * 0.6, (len(drawing.rows) + 2.5) * look.font * 1.9 / 72))
+                _strip(axes, drawing)
+            case Panels():
+                height, width = _panels(axes, drawing, look)
+                figure.set_figheight(look.width * height / width + 2.4 * look.font / 72)
+        if look.titled:
+            axes.set_title(drawing.title)
+    return figure
+
+
+def save(
+    drawing: Drawing, path: Path | IO[bytes], look: Look = SCREEN, kind: Literal["png", "svg", "pdf"] = "png"
+) -> None:
+    """Draw it into a file, the same one each time; a PNG for the screen has 1,200 x 825 pixels. Raises OSError."""
+    import matplotlib as mpl
+
+    figure = draw(drawing, look)
+    with mpl.rc_context(_style(look)):
+        figure.savefig(path, format=kind, metadata=_METADATA[kind])
+
+
+def svg(figure: Figure) -> str:
+    """As an SVG element for a page: no declaration, no date, text as outlines; the same every time."""
+    import matplotlib as mpl
+
+    out = io.StringIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(out, format="svg", bbox_inches="tight", metadata=_METADATA["svg"])
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def wants_log(values: Sequence[float]) -> bool:
+    """Whether these are better seen with a logarithmic axis: all positive, and far apart."""
+    return len(values) > 1 and min(values) > 0 and max(values) / min(values) >= _LOG_RANGE
+
+
+def _style(look: Look) -> Any:
+    """`STYLE`, its sizes in proportion to the letters of the look."""
+    scale = look.font / STYLE["font.size"]
+    sized = {key: value * scale for key, value in STYLE.items() if key.endswith(("size", "linewidth"))}
+    return {**STYLE, **sized, "legend.fontsize": look.font * 0.92}
+
+
+def _plot(axes: Axes, plot: Plot) -> None:
+    loud = [curve for curve in plot.curves if not curve.quiet]
+    for curve in plot.curves:
+        if curve.quiet:
+            axes.plot(curve.x, curve.y, color=QUIET, linewidth=0.6, alpha=0.7, zorder=1.5)
+    for number, curve in enumerate(loud):
         axes.errorbar(
             curve.x,
             curve.y,
             yerr=curve.spread or None,
             label=curve.name,
             color=COLOURS[number % len(COLOURS)],
-            marker=MARKS[(number + number // len(COLOURS)) % len(MARKS)],
-            markersize=5,
+            linestyle="-" if number < len(COLOURS) else "--",
+            marker=MARKS[(number + number // len(COLOURS)) % len(MARKS)] if curve.marks else None,
             capsize=3,
         )
     for number, (name, level) in enumerate(plot.levels.items()):
         axes.axhline(level, color="0.4", linestyle=("--", ":", "-.")[number % 3], label=name)
+    for number, name in enumerate(dict.fromkeys(spot.name for spot in plot.spots)):
+        found = [spot for spot in plot.spots if spot.name == name]
+        colour = COLOURS[(len(loud) + number) % len(COLOURS)]
+        axes.plot(
+            [spot.x for spot in found],
+            [spot.y for spot in found],
+            linestyle="none",
+            marker=SPOT_MARKS[number % len(SPOT_MARKS)],
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            color=colour,
+            label=name,
+            zorder=3,
+        )
     axes.set_xscale("log" if plot.log_x else "linear")
     axes.set_yscale("log" if plot.log_y else "linear")
-    axes.set(title=plot.title, xlabel=plot.x, ylabel=plot.y)
-    axes.grid(visible=True, which="both", color="0.9")
-    axes.legend()
-    figure.savefig(path, format="png", metadata={"Software": None})
+    axes.set(xlabel=plot.x, ylabel=plot.y)
+    axes.grid(visible=True, which="both")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend()
+
+
+def _strip(axes: Axes, strip: Strip) -> None:
+    from core.paired import interval
+
+    for place, values in enumerate(strip.rows.values()):
+        mean, lower, upper = interval(values)
+        bounds = [[mean - lower], [upper - mean]] if len(values) > 1 else None
+        axes.plot(values, [place] * len(values), "|", color=QUIET, zorder=1.5)
+        axes.errorbar([mean], [place], xerr=bounds, fmt="o", color=COLOURS[0], capsize=2.5)
+    axes.set_yticks(range(len(strip.rows)), list(strip.rows))
+    axes.set(xlabel=strip.x, ylim=(len(strip.rows) - 0.5, -0.5))
+    axes.grid(visible=False, axis="y")
+
+
+def _panels(axes: Axes, panels: Panels, look: Look) -> tuple[int, int]:
+    """Height and width of the picture, in pixels."""
+    from matplotlib.image import imread
+
+    pixels = imread(panels.file, format="png")
+    height, width = int(pixels.shape[0]), int(pixels.shape[1])
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="none", aspect="auto")
+    axes.set_axis_off()
+    room = look.width * 72 / panels.columns / (look.font * 0.62)  # letters above one column
+    for column in range(panels.columns if panels.heads else 0):
+        head = panels.heads[column % len(panels.heads)]
+        size = look.font * min(1.0, room / max(1, len(head)))
+        axes.text((column + 0.5) * width / panels.columns, -2, head, ha="center", va="bottom", fontsize=size)
+    return height, width

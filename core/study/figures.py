@@ -16,40 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from core.images import to_unit
+from core.plots import QUIET, STYLE
 from core.study import findings
 from core.study.findings import Explanation, after
 
-INK, QUIET, DDPM, DIP, HYBRID, PUBLISHED = "#1f2933", "#9aa5b1", "#2368b0", "#c65102", "#a3286b", "#6b7783"
-STYLE: Any = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": QUIET,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e7eb",
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 4.5,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "dipddpm",
-}
-
-
-def svg(figure: Figure) -> str:
-    """As an SVG element for a page: no declaration, no date, text as outlines; the same every time."""
-    out = io.StringIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
-    text = out.getvalue()
-    return text[text.index("<svg") :]
+DDPM, DIP, HYBRID, PUBLISHED = "#2368b0", "#c65102", "#a3286b", "#6b7783"
 
 
 def pixels(figure: Figure, dpi: int = 110) -> Tensor:

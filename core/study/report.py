@@ -9,11 +9,11 @@ import msgspec
 from core import files
 from core.config import StudyRun
 from core.events import EpochFinished, PsnrMeasured, RestorationScored, StopsCompared
+from core.page import Block, Heading, Page, Photo, Plot, Points, Table, Text
 from core.runs import ENVIRONMENT_FILE, Run
 from core.scores import HEADS, Row, Scoreboard
 from core.study import figures
 from core.study.findings import Explanation, after
-from core.study.page import Block, Heading, Page, Photo, Plot, Points, Table, Text
 from core.study.published import published
 from core.study.stages import FULL_EPOCHS, Stage
 from core.study.verdicts import overlooked, verdicts

@@ -12,10 +12,10 @@ from core import config as configs
 from core import events
 from core.config import StudyRun
 from core.events import EpochFinished, PsnrMeasured, RestorationScored, RunFinished, RunStarted, StopsCompared
+from core.page import Heading, Page, Points, Table, Text
 from core.runs import EventLog, Run, RunsFolder
 from core.study import report
 from core.study.findings import Explanation
-from core.study.page import Heading, Page, Points, Table, Text
 from core.study.published import FILE, published
 from core.study.stages import stages
 

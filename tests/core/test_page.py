@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from core.page import Heading, Page, Photo, Plot, Points, Table, Text
 from core.study import figures
-from core.study.page import Heading, Page, Photo, Plot, Points, Table, Text
 from core.text import printable
 
 HOSTILE = (

@@ -155,7 +155,7 @@ def _html(block: Block) -> str:
             body = "\n".join(f"<tr>{row}</tr>" for row in rows)
             return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
         case Plot():
-            from core.study.figures import svg
+            from core.plots import svg
 
             return _figure(block.title, "image/svg+xml", svg(block.figure).encode(), photo=False)
         case Photo():
