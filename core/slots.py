@@ -22,6 +22,8 @@ from core.errors import UserError
 from core.runs import life
 
 POLL_SECONDS = 0.5
+FAR = 10
+"""Whoever is at this place in the queue or behind it looks this many times more seldom."""
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -96,46 +98,73 @@ def acquire(
     run: str,
     devices: list[str],
     *,
+    since: int | None = None,
     given_up: Callable[[], bool] = lambda: False,
     ahead: Callable[[int], None] = lambda _: None,
 ) -> Slot | None:
-    """Wait for a slot on one of these devices, in the order of arrival.
+    """Wait for a slot on one of these devices, in the order of arrival: `since` a reading of `now`, else from now on.
 
     `ahead` is told how many are served first, whenever that changes. None when `given_up` became true meanwhile.
     """
     identity = life.identity()
     assert identity is not None
-    # The monotonic clock is one for all processes of the machine, and nobody can set it back.
-    mine = folder() / f"{time.monotonic_ns():020d}-{os.getpid()}.ticket"
+    mine = folder() / f"{now() if since is None else since:020d}-{os.getpid()}.ticket"
     files.replace(mine, msgspec.json.encode(Ticket(run, devices, identity)), durable=False)
-    told = -1
+    queue = _Queue()
+    told, look_at = -1, time.monotonic()
     try:
         while not given_up():
-            before = [ticket for ticket in _before(mine) if not set(ticket.devices).isdisjoint(devices)]
-            claimed = {device for ticket in before for device in ticket.devices}
-            if slot := _lock_one([device for device in devices if device not in claimed]):
-                return slot
-            # Whoever holds the slot counts as one, where nobody else waits.
-            if told != max(1, len(before)):
-                told = max(1, len(before))
-                ahead(told)
+            if time.monotonic() >= look_at:
+                before = [
+                    (path, ticket) for path, ticket in queue.before() if not set(ticket.devices).isdisjoint(devices)
+                ]
+                if slot := _lock_one(_unclaimed(devices, before)):
+                    return slot
+                # Whoever holds the slot counts as one, where nobody else waits.
+                if told != max(1, len(before)):
+                    told = max(1, len(before))
+                    ahead(told)
+                look_at = time.monotonic() + POLL_SECONDS * min(told, FAR)
             time.sleep(POLL_SECONDS)
         return None
     finally:
-        _drop(run)
-
-
-def _before(mine: Path) -> list[Ticket]:
-    """The tickets that come first. One's own, which may have been moved up or down, is known by its process."""
-    tickets = waiting()
-    mine_now = next((path for path, ticket in tickets if ticket.identity.pid == os.getpid()), mine)
-    return [ticket for path, ticket in tickets if path < mine_now]
-
-
-def _drop(run: str) -> None:
-    for path, ticket in waiting():
-        if ticket.run == run and ticket.identity.pid == os.getpid():
+        for path in folder().glob(f"*-{os.getpid()}.ticket"):
             path.unlink(missing_ok=True)
+
+
+def now() -> int:
+    """The time by which the queue is ordered: the monotonic clock is one for all processes of the machine."""
+    return time.monotonic_ns()
+
+
+class _Queue:
+    """The queue as one who waits in it sees it. Each ticket is read once, for there may be hundreds."""
+
+    def __init__(self) -> None:
+        self._tickets: dict[str, Ticket | None] = {}
+
+    def before(self) -> list[tuple[Path, Ticket]]:
+        """The tickets before this process's own, which may have been moved up or down; some may be of the dead."""
+        place = folder()
+        names = sorted(name for name in os.listdir(place) if name.endswith(".ticket"))  # noqa: PTH208
+        mine = next((at for at, name in enumerate(names) if name.endswith(f"-{os.getpid()}.ticket")), len(names))
+        self._tickets = {
+            name: self._tickets[name] if name in self._tickets else _read(place / name) for name in names[:mine]
+        }
+        return [(place / name, ticket) for name, ticket in self._tickets.items() if ticket is not None]
+
+
+def _unclaimed(devices: list[str], before: list[tuple[Path, Ticket]]) -> list[str]:
+    """The devices that no living process wants which comes first; only as many are looked up as it takes to know."""
+    left = devices
+    for path, ticket in before:
+        if set(ticket.devices).isdisjoint(left):
+            continue
+        if life.runs_here(ticket.identity):
+            left = [device for device in left if device not in ticket.devices]
+        else:
+            path.unlink(missing_ok=True)
+    return left
 
 
 def _lock_one(devices: list[str]) -> Slot | None:

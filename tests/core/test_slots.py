@@ -161,3 +161,35 @@ def test_a_number_of_slots_that_is_none_is_refused(number: str, monkeypatch: pyt
 def test_the_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert slots.folder() == tmp_path / "slots"
     assert slots.folder().stat().st_mode & 0o777 == 0o700
+
+
+def test_a_place_in_the_queue_is_kept_for_who_asked_first(start: Start, until: Until) -> None:
+    """However long a process takes to get ready to wait."""
+    asked = slots.now()
+    holder = start("a")
+    said(holder)
+    start("b")
+    until(lambda: waiting() == ["b"])
+    ahead: list[int] = []
+    assert slots.acquire("early", ["cpu"], since=asked, given_up=lambda: bool(ahead), ahead=ahead.append) is None
+    assert ahead == [1]  # the holder alone, though b has waited for longer
+    slots.acquire("late", ["cpu"], given_up=lambda: len(ahead) > 1, ahead=ahead.append)
+    assert ahead == [1, 1]
+
+
+def test_waiting_behind_many_reads_each_ticket_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = life.identity()
+    assert here is not None
+    other = msgspec.structs.replace(here, pid=os.getppid(), start=life.identity(os.getppid()).start)  # type: ignore[union-attr]
+    for place in range(100):
+        (slots.folder() / f"{place:020d}-{other.pid}.ticket").write_bytes(
+            msgspec.json.encode(slots.Ticket(str(place), ["cpu"], other))
+        )
+    read: list[Path] = []
+    looked: list[int] = []
+    monkeypatch.setattr(slots, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(slots.files, "read", lambda path, once=slots.files.read: read.append(path) or once(path))
+    monkeypatch.setattr(life, "runs_here", lambda who, once=life.runs_here: looked.append(who.pid) or once(who))
+    assert slots.acquire("mine", ["cpu"], given_up=lambda: len(looked) > 4) is None
+    assert len(read) == 100
+    assert set(looked) == {other.pid}
