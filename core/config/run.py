@@ -92,7 +92,7 @@ class RunConfig(Section, tag_field="kind", frozen=True):
         str,
         Meta(
             pattern=r"^[A-Za-z0-9._+-]{0,80}\Z",
-            description="the group of runs that it belongs to, as a sweep names it: letters, digits and . _ + -",
+            description="a word that names the runs it belongs with: letters, digits and . _ + -",
         ),
     ] = ""
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="seed of every random draw")] = 0
@@ -103,6 +103,9 @@ class RunConfig(Section, tag_field="kind", frozen=True):
     checkpoint_seconds: Annotated[
         float, Meta(ge=0, description="seconds between two checkpoints of a running run; 0: at every event")
     ] = 60.0
+    checkpoint_epochs: Annotated[
+        int, Meta(ge=0, description="epochs between two checkpoints, however short; 0: by time alone")
+    ] = 0
     data: DataConfig = DataConfig()
 
     @property

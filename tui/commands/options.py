@@ -20,6 +20,33 @@ Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for ma
 RunArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="RUN", help="An id, a unique prefix of one, last, or reference.")
 ]
+Kind: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="{dip|ddpm|hybrid}",
+        help="dip fits an untrained network to each image; ddpm trains a diffusion model; hybrid combines them.",
+    ),
+]
+Epochs: TypeAlias = Annotated[int | None, typer.Option(help="Passes over the training images (ddpm, hybrid).")]
+Iterations: TypeAlias = Annotated[int | None, typer.Option(help="Steps on each image (dip).")]
+Method: TypeAlias = Annotated[str | None, typer.Option(help="How the two are combined (hybrid).")]
+Prior: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--from", metavar="RUN", help="The run whose model is the prior, or reference (hybrid)."),
+]
+Dataset: TypeAlias = Annotated[
+    str | None, typer.Option(help="fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH.")
+]
+Images: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="N|LIST", help="Images to restore: the first N, or places as 3,17 or 0-9.")
+]
+ImageFiles: TypeAlias = Annotated[
+    list[Path] | None, typer.Option("--image", metavar="FILE", help="An image file to restore; may be repeated.")
+]
+TaskSpec: TypeAlias = Annotated[
+    str | None, typer.Option("--task", metavar="SPEC", help="The degradation, as denoise:sigma=25.")
+]
+Preset: TypeAlias = Annotated[str | None, typer.Option(help="A named set of options; quick takes a minute or two.")]
 DataDir: TypeAlias = Annotated[Path | None, typer.Option(help="A folder to look for the data in first.")]
 Settings: TypeAlias = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any option by its key, as dip.channels=16.")
@@ -27,6 +54,7 @@ Settings: TypeAlias = Annotated[
 Device: TypeAlias = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Seed: TypeAlias = Annotated[int | None, typer.Option(help="Seed of every random draw.")]
 Name: TypeAlias = Annotated[str | None, typer.Option(help="What to call the run.")]
+Group: TypeAlias = Annotated[str | None, typer.Option(help="A word for the runs that it belongs to.")]
 Detach: TypeAlias = Annotated[bool, typer.Option("--detach", help="Return at once; the run goes on by itself.")]
 Now: TypeAlias = Annotated[bool, typer.Option("--now", help="Don't wait for a free slot on the device.")]
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Print the complete config and do nothing.")]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from core import config as configs
 from core import launch, preflight
@@ -16,49 +16,94 @@ from core.runs import RunsFolder
 from tui.commands.data import fetch_with_bar
 from tui.commands.options import (
     DataDir,
+    Dataset,
     Detach,
     Device,
     DryRun,
+    Epochs,
+    Group,
+    ImageFiles,
+    Images,
+    Iterations,
     Json,
+    Kind,
+    Method,
     Name,
     Now,
+    Preset,
+    Prior,
     RunsDir,
     Seed,
     Settings,
+    TaskSpec,
     given,
     prior_of,
 )
 from tui.follow import follow
 
-KINDS_HELP = "dip fits an untrained network to each image; ddpm trains a diffusion model; hybrid combines them."
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the command line was told of a run, by the names of its options."""
+
+    kind: str
+    epochs: int | None = None
+    iterations: int | None = None
+    method: str | None = None
+    prior: str | None = None
+    dataset: str | None = None
+    data_dir: Path | None = None
+    images: str | None = None
+    image: Sequence[Path] = ()
+    task: str | None = None
+    preset: str | None = None
+    settings: list[str] | None = None
+    device: str | None = None
+    seed: int | None = None
+    name: str | None = None
+    group: str | None = None
+    runs_dir: Path | None = None
+
+    def options(self) -> dict[str, Any]:
+        """What was given with a name of its own, by dotted key. Raises UserError for what the kind has no use for."""
+        found = _options(self.kind, self.epochs, self.iterations, self.images)
+        fresh = self.epochs is not None and not _learns(self.method, self.preset)
+        if self.prior is not None:
+            found["prior.run"] = _prior(self.kind, self.prior, self.runs_dir, fresh=fresh)
+        elif self.kind == "hybrid" and fresh:
+            found["prior.run"] = ""  # who asks for epochs wants a training
+        found |= {"data.dataset": self.dataset and _absolute(self.dataset)}
+        found |= {"device": self.device, "seed": self.seed, "name": self.name, "group": self.group}
+        if self.image:
+            found["images.files"] = tuple(str(file.expanduser().absolute()) for file in self.image)
+        return {key: value for key, value in found.items() if value is not None}
+
+    def config(self) -> AnyRun:
+        """The complete config. Raises UserError for what is wrong with it."""
+        chosen = given(self.options(), self.data_dir, self.settings)
+        config = configs.build(self.kind, method=self.method, preset=self.preset, task=self.task, settings=chosen)
+        _refuse_unused(config, self.prior, self.epochs)
+        return config
 
 
 def run(
-    kind: Annotated[str, typer.Argument(metavar="{dip|ddpm|hybrid}", help=KINDS_HELP)],
+    kind: Kind,
     *,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images (ddpm, hybrid).")] = None,
-    iterations: Annotated[int | None, typer.Option(help="Steps on each image (dip).")] = None,
-    method: Annotated[str | None, typer.Option(help="How the two are combined (hybrid).")] = None,
-    prior: Annotated[
-        str | None,
-        typer.Option("--from", metavar="RUN", help="The run whose model is the prior, or reference (hybrid)."),
-    ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH.")
-    ] = None,
+    epochs: Epochs = None,
+    iterations: Iterations = None,
+    method: Method = None,
+    prior: Prior = None,
+    dataset: Dataset = None,
     data_dir: DataDir = None,
-    images: Annotated[
-        str | None, typer.Option(metavar="N|LIST", help="Images to restore: the first N, or places as 3,17 or 0-9.")
-    ] = None,
-    image: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="An image file to restore; may be repeated.")
-    ] = None,
-    task: Annotated[str | None, typer.Option(metavar="SPEC", help="The degradation, as denoise:sigma=25.")] = None,
-    preset: Annotated[str | None, typer.Option(help="A named set of options; quick takes a minute or two.")] = None,
+    images: Images = None,
+    image: ImageFiles = None,
+    task: TaskSpec = None,
+    preset: Preset = None,
     settings: Settings = None,
     device: Device = None,
     seed: Seed = None,
     name: Name = None,
+    group: Group = None,
     detach: Detach = False,
     now: Now = False,
     dry_run: DryRun = False,
@@ -66,20 +111,26 @@ def run(
     json: Json = False,
 ) -> int:
     """Train or fit: a detached process does the work, and this command follows it; Ctrl-C asks it to stop."""
-    options = _options(kind, epochs, iterations, images)
-    fresh = epochs is not None and not _learns(method, preset)
-    if prior is not None:
-        options["prior.run"] = _prior(kind, prior, runs_dir, fresh=fresh)
-    elif kind == "hybrid" and fresh:
-        options["prior.run"] = ""  # who asks for epochs wants a training
-    options |= {"data.dataset": dataset and _absolute(dataset)}
-    options |= {"device": device, "seed": seed, "name": name}
-    if image:
-        options["images.files"] = tuple(str(file.expanduser().absolute()) for file in image)
-    chosen = given(options, data_dir, settings)
-    config = configs.build(kind, method=method, preset=preset, task=task, settings=chosen)
-    _refuse_unused(config, prior, epochs)
-    return start(config, runs_dir, dry_run=dry_run, detach=detach, now=now, as_json=json)
+    asked = Asked(
+        kind=kind,
+        epochs=epochs,
+        iterations=iterations,
+        method=method,
+        prior=prior,
+        dataset=dataset,
+        data_dir=data_dir,
+        images=images,
+        image=image or (),
+        task=task,
+        preset=preset,
+        settings=settings,
+        device=device,
+        seed=seed,
+        name=name,
+        group=group,
+        runs_dir=runs_dir,
+    )
+    return start(asked.config(), runs_dir, dry_run=dry_run, detach=detach, now=now, as_json=json)
 
 
 def start(
