@@ -170,13 +170,17 @@ class StopsCompared(Event, tag="stops_compared", frozen=True):
 
 
 class ImageSaved(Event, tag="image_saved", frozen=True):
-    """A PNG was written. `file` is relative to the run folder; `panels` names what is shown, in order."""
+    """A PNG was written. `file` is relative to the run folder; `panels` names what is shown, in order.
+
+    Its images lie in rows of `columns`; 0 where the log doesn't tell, as those of older runs.
+    """
 
     file: str
     name: str
     step: int = 0
     title: str = ""
     panels: list[str] = []
+    columns: int = 0
 
 
 class SamplesEvaluated(Event, tag="samples_evaluated", frozen=True):

@@ -103,6 +103,7 @@ class Recorder:
                 step=pictures.step,
                 title=pictures.title,
                 panels=list(pictures.panels),
+                columns=pictures.columns,
             )
         )
 
