@@ -15,6 +15,7 @@ from tui.commands.reproduce import reproduce
 from tui.commands.restore import restore
 from tui.commands.run import run
 from tui.commands.sample import sample
+from tui.commands.sweep import sweep
 
 BAD_USAGE = 2
 INTERRUPTED = 130
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(restore)
 app.command()(reproduce)
+app.command()(sweep)
 app.command()(history.ls)
 app.command()(history.show)
 app.command()(history.watch)

@@ -1,4 +1,4 @@
-"""Which runs are one experiment: they were asked for the same, but for what changes no result. Loads no torch."""
+"""Which runs belong together: those of one experiment, and those of one group. Loads no torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def bare(config: R) -> R:
         config = msgspec.structs.replace(config, prior=PriorConfig())
     data = msgspec.structs.replace(config.data, directory="")
     return msgspec.structs.replace(
-        config, name="", group="", device="auto", threads=0, checkpoint_seconds=60.0, data=data
+        config, name="", group="", device="auto", threads=0, checkpoint_seconds=60.0, checkpoint_epochs=0, data=data
     )
 
 
@@ -46,3 +46,8 @@ def best(glances: Iterable[Glance], may_go_on: Callable[[Run], bool] = lambda ru
     # The newest of the best rank, for min takes the first.
     chosen = min(found, key=lambda glance: (glance.state is not State.finished, not glance.state.live), default=None)
     return chosen.run if chosen else None
+
+
+def of_group(runs: Iterable[Run], name: str) -> list[Run]:
+    """Those of the runs whose config names this group, in the order given."""
+    return [run for run in runs if run.look().summary.group == name]

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from core.errors import UserError
+from core.errors import UserError, suggest
 from core.launch import runs_root
 from core.runs import CONFIG_FILE, Run, RunsFolder, reference
+from core.runs.alike import of_group
+from core.text import printable
 
 RunsDir: TypeAlias = Annotated[
     Path | None,
     typer.Option("--runs-dir", metavar="FOLDER", help="Where runs are kept (else DIPDDPM_RUNS, else ./runs)."),
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+RunArguments: TypeAlias = Annotated[
+    list[str], typer.Argument(metavar="RUN...", help="Ids, unique prefixes, last, or names of groups.")
+]
+GroupOf: TypeAlias = Annotated[str | None, typer.Option("--group", help="The runs of this group.")]
 RunArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="RUN", help="An id, a unique prefix of one, last, or reference.")
 ]
@@ -82,13 +88,46 @@ def find_run(wanted: str, runs_dir: Path | None) -> Run:
     return RunsFolder(runs_root(runs_dir)).find(wanted)
 
 
+def find_runs(wanted: Iterable[str], runs_dir: Path | None) -> list[Run]:
+    """The runs meant, each once: a word may also be the name of a group. Raises UserError for one that is neither."""
+    folder = RunsFolder(runs_root(runs_dir))
+    found: list[Run] = []
+    for word in wanted:
+        try:
+            found.append(folder.find(word))
+        except UserError:
+            if not (members := of_group(folder.runs(), word)):
+                raise
+            found += members
+    return list(dict.fromkeys(found))
+
+
+def find_group(name: str, runs_dir: Path | None) -> list[Run]:
+    """The runs of a group, newest first. Raises UserError where no run names it."""
+    runs = RunsFolder(runs_root(runs_dir)).runs()
+    if found := of_group(runs, name):
+        return found
+    groups = dict.fromkeys(group for run in runs if (group := run.look().summary.group))
+    remedy = suggest(name, groups) if groups else "Make one with: dipddpm sweep"
+    raise UserError(f"There is no group {printable(name)!r} of runs.", remedy)
+
+
+def folder_of(wanted: str, runs_dir: Path | None) -> str:
+    """The whole path of the run meant: one of the runs folder, or the path of a run's folder elsewhere.
+
+    Raises UserError for none or several.
+    """
+    elsewhere = Path(wanted).expanduser()
+    found = elsewhere if (elsewhere / CONFIG_FILE).is_file() else find_run(wanted, runs_dir).folder
+    return str(found.absolute())
+
+
 def prior_of(wanted: str, runs_dir: Path | None) -> str:
     """What a config calls the run meant: its folder, wherever that lies, or the word for the prior that ships.
 
     A run of the runs folder, or the path of a run's folder elsewhere. Raises UserError for none or several.
     """
-    elsewhere = Path(wanted).expanduser()
     if wanted == reference.NAME:
         return wanted
-    found = elsewhere if (elsewhere / CONFIG_FILE).is_file() else find_run(wanted, runs_dir).folder
-    return reference.NAME if found.absolute() == reference.FOLDER / reference.PRIOR else str(found.absolute())
+    found = folder_of(wanted, runs_dir)
+    return reference.NAME if Path(found) == reference.FOLDER / reference.PRIOR else found

@@ -1,0 +1,208 @@
+"""`dipddpm sweep`: a group of runs, every combination of what is varied with several seeds."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import replace
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from core import launch, preflight
+from core import sweep as sweeps
+from core.config import AnyRun
+from core.errors import UserError
+from core.runs import RunsFolder
+from core.runs.alike import of_group
+from core.sweep import Planned
+from core.text import printable, printable_json
+from tui.commands.data import fetch_with_bar
+from tui.commands.history import print_table
+from tui.commands.options import (
+    DataDir,
+    Dataset,
+    Device,
+    Epochs,
+    ImageFiles,
+    Images,
+    Iterations,
+    Json,
+    Kind,
+    Method,
+    Name,
+    Now,
+    Preset,
+    Prior,
+    RunsDir,
+    Seed,
+    Settings,
+    TaskSpec,
+    pairs,
+)
+from tui.commands.run import Asked
+
+Over = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=V1,V2",
+        help="An option and the values to try, as dip.lr=0.01,0.1; also task and method. Semicolons part values that "
+        "hold commas. May be repeated: every combination is run.",
+    ),
+]
+Seeds = Annotated[int, typer.Option(min=1, help="Runs of each combination, with as many seeds from --seed on.")]
+GroupName = Annotated[str | None, typer.Option(help="What to call the group (else a name made of what is varied).")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the table of runs and do nothing.")]
+
+
+def sweep(
+    kind: Kind,
+    *,
+    over: Over = None,
+    seeds: Seeds = 1,
+    group: GroupName = None,
+    epochs: Epochs = None,
+    iterations: Iterations = None,
+    method: Method = None,
+    prior: Prior = None,
+    dataset: Dataset = None,
+    data_dir: DataDir = None,
+    images: Images = None,
+    image: ImageFiles = None,
+    task: TaskSpec = None,
+    preset: Preset = None,
+    settings: Settings = None,
+    device: Device = None,
+    seed: Seed = None,
+    name: Name = None,
+    now: Now = False,
+    dry_run: DryRun = False,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Run every combination of some options' values, each with several seeds, as a group that waits in the queue.
+
+    All are checked before one is started. The same sweep again goes on: what is finished stays, what was stopped,
+    failed or crashed is resumed, and further values or seeds join the group.
+    """
+    asked = Asked(
+        kind=kind,
+        epochs=epochs,
+        iterations=iterations,
+        method=method,
+        prior=prior,
+        dataset=dataset,
+        data_dir=data_dir,
+        images=images,
+        image=image or (),
+        task=task,
+        preset=preset,
+        settings=settings,
+        device=device,
+        seed=seed,
+        name=name,
+        group=group,
+        runs_dir=runs_dir,
+    )
+    varied = _varied(over or [])
+    _refuse_double(asked, varied, seeds)
+    first = seed or 0
+    combinations = sweeps.combinations(varied, range(first, first + seeds))
+    configs = _configs(asked, combinations, list(varied))
+    folder = RunsFolder(launch.runs_root(runs_dir))
+    planned = sweeps.plan(of_group(folder.runs(), configs[0].group), configs)
+    missing = {name for config in configs if (name := preflight.missing_data(config))}
+    for config in configs:
+        preflight.refuse(config, fetching=bool(missing))
+    rows = [dict(values) for values in combinations]
+    if dry_run:
+        _tell(planned, rows, as_json=json)
+        return
+    for dataset_name in sorted(missing):
+        fetch_with_bar(dataset_name)
+    started = [replace(one, run=sweeps.carry_out(folder, one, now=now)) for one in planned]
+    _tell(started, rows, as_json=json)
+    if not json:
+        _say_how_to_follow(started)
+
+
+def _varied(over: list[str]) -> dict[str, list[str]]:
+    """The values by key. Raises UserError for a key without several, or with one that stands there twice."""
+    found: dict[str, list[str]] = {}
+    for text in over:
+        key, equals, values = text.partition("=")
+        key = {"method": "hybrid.method"}.get(key.strip(), key.strip())
+        listed = [value.strip() for value in values.split(";" if ";" in values else ",")]
+        if not equals or not key or not all(listed):
+            raise UserError(f"--over {printable(text)} names no values.", "Write it as --over dip.lr=0.01,0.1.")
+        if key in found:
+            raise UserError(f"{printable(key)} is swept over twice.", "Put all its values into one --over.")
+        found[key] = listed
+    return found
+
+
+def _refuse_double(asked: Asked, varied: dict[str, list[str]], seeds: int) -> None:
+    """Raise UserError for an option that is both varied and given."""
+    given = {**asked.options(), **pairs(asked.settings), "task": asked.task, "hybrid.method": asked.method}
+    if seeds > 1:
+        given["seed"] = seeds
+    for key in varied:
+        if given.get(key) is not None:
+            raise UserError(f"{printable(key)} is both given and swept over.", "Leave one of them out.")
+
+
+def _configs(asked: Asked, combinations: list[dict[str, str]], varied: list[str]) -> list[AnyRun]:
+    """The config of each combination, with its group and its name. Raises UserError for any that isn't right."""
+    several = {key for key in combinations[0] if len({values[key] for values in combinations}) > 1}
+    group = asked.group
+    made = []
+    for values in combinations:
+        told = sweeps.label({key: value for key, value in values.items() if key in several or key in varied})
+        one = _with(replace(asked, name=" ".join(filter(None, (asked.name, told)))), values)
+        group = group or sweeps.group_name(one.config(), varied)
+        made.append(replace(one, group=group).config())
+    return made
+
+
+def _with(asked: Asked, values: dict[str, str]) -> Asked:
+    """The run that was asked for, with these values."""
+    named: dict[str, Any] = {"seed": None}
+    settings = []
+    for key, value in values.items():
+        if key in {"task", "hybrid.method"}:
+            named[key.removeprefix("hybrid.")] = value
+        else:
+            settings.append(f"{key}={value}")
+    return replace(asked, settings=[*(asked.settings or []), *settings], **named)
+
+
+def _tell(planned: list[Planned], rows: list[dict[str, str]], *, as_json: bool) -> None:
+    if as_json:
+        runs = [
+            {"run": one.run.id if one.run else None, "state": one.state, "how": one.how, "values": values}
+            for one, values in zip(planned, rows, strict=True)
+        ]
+        record = {"group": planned[0].config.group, "runs": runs}
+        print(printable_json(msgspec.json.format(msgspec.json.encode(record)).decode()))
+        return
+    keys = list(rows[0])
+    table = [("RUN", *(sweeps.short(key, keys).upper() for key in keys), "")]
+    for one, values in zip(planned, rows, strict=True):
+        run = printable(one.run.id) if one.run else "-"
+        table.append((run, *(printable(values[key], 40) for key in keys), one.how))
+    print_table(list(table))
+
+
+def _say_how_to_follow(started: list[Planned]) -> None:
+    group = started[0].config.group
+    begun = sum(one.starts for one in started)
+    count = f"{len(started)} run{'s' * (len(started) > 1)}"
+    print(f"{count} in the group {group}, {begun} of them started now.", file=sys.stderr)
+    for words, command in (
+        ("the list", ["ls", "--group", group]),
+        ("means and spreads", ["compare", "--group", group]),
+        ("stop them all", ["stop", group]),
+    ):
+        print(f"  {words:<18} dipddpm {shlex.join(command)}", file=sys.stderr)
+    print(f"  {'live':<18} dipddpm-tui, and there /group:{group}", file=sys.stderr)
