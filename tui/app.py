@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.errors import UserError
 from core.launch import runs_root
 from tui import terminal
 
@@ -28,7 +30,10 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Open the console; the exit code is 0, 2 for bad usage, 128 and a signal's number where one ended it."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.serve:
+        return _serve(given, parser)
     options = Options(
         root=runs_root(given.runs_dir),
         run=given.run or "",
@@ -46,9 +51,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "The console needs a terminal. In a script, take one frame with --once, or use dipddpm ls.", file=sys.stderr
         )
         return 2
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ctrl-c while all this is loaded; the console then takes it over
     from tui.console import Console
 
     return Console(options).work()
+
+
+def _serve(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Serve a console with the other options in a browser."""
+    if given.once:
+        parser.error("--once prints one frame, and --serve goes on: leave one of them out")
+    try:
+        from tui.serve import serve
+    except ImportError:
+        print("Serving needs the extra serve. Install it with: pip install 'dipddpm[serve]'", file=sys.stderr)
+        return 2
+    options = ["--runs-dir", str(runs_root(given.runs_dir)), "--fps", str(given.fps), "--color", given.color]
+    options += ["--readonly"] * given.readonly + ["--no-mouse"] * given.no_mouse
+    try:
+        return serve([*options, *([given.run] if given.run else [])], given.port)
+    except UserError as error:
+        print(f"{error.problem}\n{error.remedy}", file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
         "--fps", type=_rate, default=4.0, metavar="N", help="screen updates a second while runs go on (0.1 to 30)"
     )
     parser.add_argument("--once", action="store_true", help="print one frame as text and leave")
+    parser.add_argument("--serve", action="store_true", help="in a browser of this machine, or through an SSH tunnel")
+    parser.add_argument("--port", type=_port, default=8000, metavar="N", help="where --serve listens (8000; 0: any)")
     parser.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
     parser.add_argument("--color", choices=COLOURS, default="auto", help="colours the terminal shows")
     return parser
@@ -77,6 +103,12 @@ def _rate(text: str) -> float:
     if not 0.1 <= value <= 30:
         raise argparse.ArgumentTypeError(f"{text} is no rate between 0.1 and 30")
     return value
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port between 0 and 65535")
+    return int(text)
 
 
 def _settle(color: str) -> None:

@@ -27,18 +27,23 @@ UNDO = (
 
 
 def is_there() -> bool:
-    """Whether a person sits at the other end."""
-    return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+    """Whether a person sits at the other end, of a terminal or, where textual-serve has started this, of a browser."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)  # None where it was closed before the program began
+    return "TEXTUAL_DRIVER" in os.environ or all(stream and stream.isatty() for stream in streams)
 
 
 class Guard:
-    """Ends the program in order on SIGTERM, SIGHUP, SIGINT and when the terminal goes away."""
+    """Ends the program in order on SIGTERM, SIGHUP, SIGINT and when the terminal goes away.
+
+    Whatever asked for the end, it comes: by force where the program doesn't come to it in time.
+    """
 
     def __init__(self, leave: Callable[[], None]) -> None:
         self.status = 0
         """What the process should exit with: 128 and the signal's number, once one came."""
         self._leave = leave
         self._insisting = threading.Lock()
+        self._given_back = threading.Event()
         self._before = self._attributes()
 
     def watch(self) -> None:
@@ -46,6 +51,16 @@ class Guard:
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, self._on_signal)
         threading.Thread(target=self._wait_for_hangup, name="hangup", daemon=True).start()
+
+    def insist(self) -> None:
+        """See to it that the end, which is on its way, comes within a second."""
+        if self._insisting.acquire(blocking=False):
+            threading.Thread(target=self._insist, name="insist", daemon=True).start()
+
+    def relax(self) -> None:
+        """The terminal is given back: what is left to do may take its time, unless a signal wants the end."""
+        if not self.status:
+            self._given_back.set()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._end(128 + number)
@@ -59,13 +74,15 @@ class Guard:
 
     def _end(self, status: int) -> None:
         self.status = self.status or status
-        if self._insisting.acquire(blocking=False):
-            threading.Thread(target=self._insist, name="insist", daemon=True).start()
+        self.insist()
         with contextlib.suppress(RuntimeError):  # the loop has already ended
             self._leave()
 
     def _insist(self) -> None:
-        threading.Event().wait(PATIENCE_SECONDS)
+        if self._given_back.wait(PATIENCE_SECONDS):
+            self._given_back.clear()
+            self._insisting.release()
+            return
         if self._before is not None:
             with contextlib.suppress(termios.error, OSError):
                 termios.tcsetattr(0, termios.TCSANOW, self._before)
