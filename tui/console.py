@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -74,6 +76,8 @@ class Console(App[None]):
         """Run until quit; the exit code."""
         detect_graphics()
         asyncio.run(self._run())
+        if self._guard is not None:
+            self._guard.relax()
         preferences.save(self.preferences)
         keep.empty_trash(self.runs, self.deleted)
         return (self._guard.status if self._guard else 0) or self.return_code or 0
@@ -87,6 +91,9 @@ class Console(App[None]):
     def exit(self, *results: Any, **options: Any) -> None:
         """Come to an end."""
         self.leaving = True
+        self.on_unmount()  # at once: its thread would hold up what is left to do
+        if self._guard is not None:
+            self._guard.insist()
         super().exit(*results, **options)
 
     def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -102,8 +109,9 @@ class Console(App[None]):
 
     def _post(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context, message: Message) -> None:
         """Hand a message from the follower's thread to the main screen, which need not be on the screen yet."""
-        if self._main is not None:
-            loop.call_soon_threadsafe(self._main.post_message, message, context=context)
+        if self._main is not None and not self.leaving:
+            with contextlib.suppress(RuntimeError):  # the loop has just ended
+                loop.call_soon_threadsafe(self._main.post_message, message, context=context)
 
     def on_unmount(self) -> None:
         """Let the follower end by itself."""
@@ -139,6 +147,21 @@ class Console(App[None]):
     def complain(self, error: UserError) -> None:
         """Show what is wrong and what to do."""
         self.notify(printable(f"{error.problem} {error.remedy}"), severity="error", timeout=10, markup=False)
+
+    def in_background(self, work: Callable[[], Callable[[], object] | None]) -> None:
+        """Do slow work beside the screen; what it returns is then called, and its UserError is shown."""
+
+        def job() -> None:
+            then: Callable[[], object] | None
+            try:
+                then = work()
+            except UserError as error:
+                then = partial(self.complain, error)
+            if then is not None:
+                with contextlib.suppress(RuntimeError):  # the console was quit meanwhile
+                    self.call_from_thread(then)
+
+        threading.Thread(target=job, daemon=True).start()
 
     # Keys
 

@@ -113,6 +113,8 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) 
         sink.progress(glance)
     if glance.state is State.finished and not as_json:
         print("".join(f"{text}\n" for text in board_of(run)), end="")
+    if glance.state is State.broken:
+        print(f"{printable(run.id)} can't be followed: {printable(glance.trouble)}", file=sys.stderr)
     if glance.state is State.crashed:
         print(
             f"The worker of {printable(run.id)} is gone without a word. Its last lines may be in "

@@ -108,17 +108,15 @@ class Follower(threading.Thread):
     def end(self) -> None:
         """Come to an end soon; nothing waits for it."""
         self._ended = True
+        self._scanner.end()
         self._wake.set()
 
     def run(self) -> None:
         """Look, tell, wait."""
-        with contextlib.suppress(RuntimeError):  # the console was quit meanwhile
-            try:
-                self._follow()
-            except RuntimeError:
-                raise
-            except Exception as error:
-                self._post(Broken(error))
+        try:
+            self._follow()
+        except Exception as error:
+            self._post(Broken(error))
 
     def _follow(self) -> None:
         while not self._ended:

@@ -4,83 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Iterator
 
-import pyte
 import pytest
 
 from core.runs import RunsFolder
 from tests.tui.driving import Maker
-
-COLUMNS, LINES = 80, 24
-PATIENCE_SECONDS = 60.0
-
-
-class Terminal:
-    """A console in a pseudo-terminal, and the screen that a person would see."""
-
-    def __init__(self, *options: str) -> None:
-        self.screen = pyte.Screen(COLUMNS, LINES)
-        self.stream = pyte.ByteStream(self.screen)
-        self.output = b""
-        self.master, self.slave = pty.openpty()
-        termios.tcsetwinsize(self.slave, (LINES, COLUMNS))
-        self.before = termios.tcgetattr(self.slave)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tui.app", *options],
-            stdin=self.slave,
-            stdout=self.slave,
-            stderr=self.slave,
-            env=os.environ | {"TERM": "xterm-256color"},
-            start_new_session=True,
-        )
-
-    def read(self) -> None:
-        """Take in what was written."""
-        while select.select([self.master], [], [], 0.02)[0]:
-            try:
-                block = os.read(self.master, 1 << 16)
-            except OSError:
-                return
-            self.output += block
-            with contextlib.suppress(Exception):  # pyte knows fewer sequences than terminals do
-                self.stream.feed(block)
-
-    def until_seen(self, words: str) -> None:
-        """Wait until these words are on the screen."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not any(words in line for line in self.screen.display):
-            assert time.monotonic() < deadline, "\n".join(self.screen.display)
-            assert self.process.poll() is None, self.output[-2000:]
-            self.read()
-
-    def ended(self) -> int:
-        """Wait for the end; the exit code."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.process.poll() is None:
-            assert time.monotonic() < deadline, "the console does not end"
-            self.read()
-        self.read()
-        return self.process.returncode
-
-    def close(self) -> None:
-        """The terminal goes away."""
-        for descriptor in (self.master, self.slave):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+from tests.tui.terminal import PATIENCE_SECONDS, Terminal
 
 
 @pytest.fixture
-def terminal(make: Maker) -> Iterator[Terminal]:
+def terminal(request: pytest.FixtureRequest, make: Maker) -> Iterator[Terminal]:
     make(name="shirts")
-    opened = Terminal()
+    opened = Terminal(controlling=getattr(request, "param", True))
     yield opened
     opened.process.kill()
     opened.process.wait()
@@ -111,24 +51,31 @@ def test_a_signal_ends_the_console_and_gives_the_terminal_back(terminal: Termina
 
 def test_q_ends_it_too(terminal: Terminal) -> None:
     terminal.until_seen("shirts")
-    os.write(terminal.master, b"q")
+    terminal.write(b"q")
     assert terminal.ended() == 0
     assert_given_back(terminal)
 
 
+@pytest.mark.parametrize("terminal", [True, False], indirect=True, ids=["told", "untold"])
 def test_a_terminal_that_goes_away_ends_the_console(terminal: Terminal) -> None:
     terminal.until_seen("shirts")
     terminal.close()
     assert terminal.process.wait(PATIENCE_SECONDS) == 128 + signal.SIGHUP
 
 
-def test_a_terminal_that_takes_no_more_output_does_not_hold_the_console(terminal: Terminal) -> None:
+@pytest.mark.parametrize("leave", [b"q", signal.SIGTERM], ids=["q", "SIGTERM"])
+def test_a_terminal_that_takes_no_more_output_does_not_hold_the_console(
+    terminal: Terminal, leave: bytes | signal.Signals
+) -> None:
     terminal.until_seen("shirts")
     for _ in range(200):  # nobody reads what is drawn, until the console can't write any more
         with contextlib.suppress(BlockingIOError):
-            os.write(terminal.master, b"0")
-    terminal.process.send_signal(signal.SIGTERM)
-    assert terminal.process.wait(PATIENCE_SECONDS) == 128 + signal.SIGTERM
+            terminal.write(b"0")
+    if isinstance(leave, bytes):
+        terminal.write(leave)
+    else:
+        terminal.process.send_signal(leave)
+    assert terminal.process.wait(PATIENCE_SECONDS) == (0 if isinstance(leave, bytes) else 128 + leave)
     assert termios.tcgetattr(terminal.slave) == terminal.before
 
 
@@ -144,6 +91,13 @@ def test_without_a_terminal_it_says_what_to_do_instead() -> None:
     assert done.returncode == 2
     assert "--once" in done.stderr
     assert done.stdout == ""
+
+
+def test_closed_streams_are_no_terminal() -> None:
+    closing = ["sh", "-c", 'exec "$@" <&- 2>&-', "sh", sys.executable, "-m", "tui.app"]
+    done = subprocess.run(closing, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stdout
 
 
 def test_once_prints_a_frame(make: Maker) -> None:

@@ -140,6 +140,7 @@ class RunScanner:
         self._looked_at = -math.inf
         self._aged_at = -math.inf
         self._sweep_from = 0
+        self._ended = False
 
     def scan(self) -> Iterator[tuple[list[RunRow], bool]]:
         """Look for changes; the rows, newest first, each time that they changed, and whether all have been read.
@@ -152,6 +153,8 @@ class RunScanner:
         unread = [name for name in self._runs if name not in self._rows]
         shown, patience = time.monotonic(), BATCH_SECONDS
         for count, name in enumerate(unread, 1):
+            if self._ended:
+                return
             changed = self._read(name) or changed
             if (first and count == FIRST) or time.monotonic() - shown > patience:
                 shown, patience = time.monotonic(), 2 * patience
@@ -164,6 +167,10 @@ class RunScanner:
     def rows(self) -> list[RunRow]:
         """The rows read so far, newest first."""
         return [self._rows[name] for name in self._runs if name in self._rows]
+
+    def end(self) -> None:
+        """Nobody wants the rows any more: a scan that another thread is at ends with the run that it reads."""
+        self._ended = True
 
     def refresh(self, name: str) -> None:
         """See to it that the next scan reads this run anew."""

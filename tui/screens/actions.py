@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -46,6 +44,10 @@ class RunActions(Screen[None]):
     ]
 
     follower: Follower
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._resuming: set[str] = set()
 
     @property
     def console(self) -> Console:
@@ -131,7 +133,7 @@ class RunActions(Screen[None]):
         def fetch(sure: bool | None) -> None:
             if sure:
                 self.app.notify(f"Fetching {wanted.missing}; the run starts when it is here.", markup=False)
-                self.in_background(lambda: self._fetch(wanted))
+                self.console.in_background(lambda: self._fetch(wanted))
 
         detail = "It is downloaded and verified once; the run starts when it is here."
         self.app.push_screen(Ask(f"{wanted.missing} is not on this machine. Fetch it now?", detail), fetch)
@@ -164,20 +166,18 @@ class RunActions(Screen[None]):
         what = key.partition(".")[2]
 
         def go_on(answer: dict[str, str] | None) -> None:
-            if answer is None:
-                return
-            try:
-                if not answer["more"].strip().isdecimal():
-                    raise UserError(f"{answer['more']!r} is no number of {what}.", "Give a whole number.")
-                new = extend.extend(self.console.runs, run, int(answer["more"]))
-                launch.start(new, resume=True)
-            except UserError as error:
-                self.console.complain(error)
-            else:
-                self._go_to(new)
+            if answer is not None:
+                self.console.in_background(partial(self._extend, run, answer["more"].strip(), what))
 
         detail = f"{run.id} has {length}. The new run begins where it ended; the old one stays as it is."
         self.app.push_screen(Prompt("Go on for longer", [Line("more", f"{what} more", str(length))], detail), go_on)
+
+    def _extend(self, run: Run, more: str, what: str) -> Callable[[], None]:
+        if not more.isdecimal():
+            raise UserError(f"{more!r} is no number of {what}.", "Give a whole number.")
+        new = extend.extend(self.console.runs, run, int(more))
+        launch.start(new, resume=True)
+        return partial(self._go_to, new)
 
     def _go_to(self, run: Run) -> None:
         """Put the cursor on a run that the list doesn't know yet, as soon as it does."""
@@ -196,7 +196,7 @@ class RunActions(Screen[None]):
         def stop(sure: bool | None) -> None:
             if sure:
                 self.app.notify(f"{name} is asked to stop.", markup=False)
-                self.in_background(lambda: _stop(run))
+                self.console.in_background(lambda: _stop(run))
                 self.follower.hurry()
 
         detail = "It finishes its step and writes a checkpoint; r resumes it."
@@ -204,11 +204,19 @@ class RunActions(Screen[None]):
 
     def action_resume(self) -> None:
         """Go on from the last checkpoint."""
-        try:
-            launch.resume(self.run)
-        except UserError as error:
-            self.console.complain(error)
-        self.follower.hurry()
+        run = self.run
+        if run.id in self._resuming:
+            return
+        self._resuming.add(run.id)
+
+        def resume() -> Callable[[], None]:
+            try:
+                launch.resume(run)  # which waits for the worker before to end
+            finally:
+                self._resuming.discard(run.id)
+            return self.follower.hurry
+
+        self.console.in_background(resume)
 
     def action_queue(self) -> None:
         """The runs that wait, to be put in another order."""
@@ -253,7 +261,7 @@ class RunActions(Screen[None]):
             if answer is None:
                 return
             folder = Path(answer["folder"]).expanduser().absolute()
-            self.in_background(lambda: self._bundle(run, folder))
+            self.console.in_background(lambda: self._bundle(run, folder))
 
         line = Line("folder", "into the folder", str(Path("exports") / run.id))
         self.app.push_screen(
@@ -321,23 +329,6 @@ class RunActions(Screen[None]):
         from tui.screens.storage import Storage
 
         self.app.push_screen(Storage(self.console), lambda _: self.follower.hurry())
-
-    # Slow work
-
-    def in_background(self, work: Callable[[], Callable[[], None] | None]) -> None:
-        """Do slow work beside the screen; what it returns is then called, and its UserError is shown."""
-
-        def job() -> None:
-            then: Callable[[], None] | None
-            try:
-                then = work()
-            except UserError as error:
-                then = partial(self.console.complain, error)
-            if then is not None:
-                with contextlib.suppress(RuntimeError):  # the console was quit meanwhile
-                    self.app.call_from_thread(then)
-
-        threading.Thread(target=job, daemon=True).start()
 
 
 def _stop(run: Run) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -25,7 +25,7 @@ SHOWN = 200
 
 
 class Storage(ModalScreen[None]):
-    """Sizes are counted by a thread: a slow disk takes its time."""
+    """Sizes are counted, and files removed, beside the screen: a slow disk takes its time."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss(None)", "leave"),
@@ -68,13 +68,12 @@ class Storage(ModalScreen[None]):
     def _count(self) -> None:
         runs = self._owner.runs
 
-        def job() -> None:
+        def count() -> Callable[[], None]:
             uses = {run.id: keep.disk_use(run) for run in runs.runs()}
             trash = sum(keep.disk_use(Run(runs.root / keep.TRASH / name)).total for name in keep.trashed(runs))
-            with contextlib.suppress(RuntimeError):  # the console was quit meanwhile
-                self.app.call_from_thread(self._show, uses, trash)
+            return partial(self._show, uses, trash)
 
-        threading.Thread(target=job, daemon=True).start()
+        self._owner.in_background(count)
 
     def _show(self, uses: dict[str, Use], trash: int) -> None:
         if not self.is_mounted:
@@ -120,14 +119,20 @@ class Storage(ModalScreen[None]):
         self._ask("Keep only the best model of every run that has ended?", detail, lambda: self._prune(runs))
 
     def _prune(self, runs: list[Run]) -> None:
-        freed = 0
-        for run in runs:
-            try:
-                freed += keep.keep_best_only(run)
-            except UserError as error:
-                if len(runs) == 1:
-                    self._owner.complain(error)
-        self.app.notify(f"{size(freed)} freed.", markup=False)
+        def prune() -> Callable[[], None]:
+            freed = 0
+            for run in runs:
+                try:
+                    freed += keep.keep_best_only(run)
+                except UserError:
+                    if len(runs) == 1:
+                        raise
+            return partial(self._done, f"{size(freed)} freed.")
+
+        self._owner.in_background(prune)
+
+    def _done(self, words: str) -> None:
+        self._owner.notify(words, markup=False)
         self._count()
 
     def action_delete(self) -> None:
@@ -152,9 +157,12 @@ class Storage(ModalScreen[None]):
         self._ask("Empty the trash?", "What was deleted can then not be brought back.", self._empty)
 
     def _empty(self) -> None:
-        keep.empty_trash(self._owner.runs)
+        def empty() -> Callable[[], None]:
+            keep.empty_trash(self._owner.runs)
+            return partial(self._done, "The trash is empty.")
+
         self._owner.deleted.clear()
-        self._count()
+        self._owner.in_background(empty)
 
     def _ask(self, question: str, detail: str, act: object) -> None:
         def answered(sure: bool | None) -> None:

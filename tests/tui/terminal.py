@@ -1,0 +1,91 @@
+"""A console in a pseudo-terminal, and the screen that a person would see."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Sequence
+
+import pyte
+
+COLUMNS, LINES = 80, 24
+PATIENCE_SECONDS = 60.0
+
+
+class Terminal:
+    """A pseudo-terminal with the console in it, or another command."""
+
+    def __init__(
+        self,
+        *options: str,
+        command: Sequence[str] = (),
+        size: tuple[int, int] = (COLUMNS, LINES),
+        controlling: bool = True,
+        **given: str,
+    ) -> None:
+        self.screen = pyte.Screen(*size)
+        self.stream = pyte.ByteStream(self.screen)
+        self.output = b""
+        self.master, self.slave = pty.openpty()
+        termios.tcsetwinsize(self.slave, size[::-1])
+        self.before = termios.tcgetattr(self.slave)
+        # A session's leader that opens a terminal has it for its own: the system itself then sends the signals of
+        # ctrl-c and of a lost line.
+        opening = ["sh", "-c", 'exec "$@" 0<>"$0"', os.ttyname(self.slave)] if controlling else []
+        self.process = subprocess.Popen(
+            [*opening, *(command or (sys.executable, "-m", "tui.app")), *options],
+            stdin=self.slave,
+            stdout=self.slave,
+            stderr=self.slave,
+            env=os.environ | {"TERM": "xterm-256color"} | given,
+            start_new_session=True,
+        )
+
+    def read(self) -> None:
+        """Take in what was written."""
+        while select.select([self.master], [], [], 0.02)[0]:
+            try:
+                block = os.read(self.master, 1 << 16)
+            except OSError:
+                return
+            self.output += block
+            with contextlib.suppress(Exception):  # pyte knows fewer sequences than terminals do
+                self.stream.feed(block)
+
+    def write(self, keys: bytes) -> None:
+        """Type."""
+        os.write(self.master, keys)
+
+    @property
+    def text(self) -> str:
+        """What is on the screen."""
+        return "\n".join(self.screen.display)
+
+    def until_seen(self, words: str) -> None:
+        """Wait until these words are on the screen."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not any(words in line for line in self.screen.display):
+            assert time.monotonic() < deadline, self.text
+            assert self.process.poll() is None, self.output[-2000:]
+            self.read()
+
+    def ended(self) -> int:
+        """Wait for the end; the exit code."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, "the console does not end"
+            self.read()
+        self.read()
+        return self.process.returncode
+
+    def close(self) -> None:
+        """The terminal goes away."""
+        for descriptor in (self.master, self.slave):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
