@@ -12,10 +12,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
+from core import events, slots
 from core.errors import UserError
-from core.runs import LOG_FILE, STOP_FILE, Run, State, life
+from core.runs import CHECKPOINT_FILE, LOG_FILE, STOP_FILE, Run, State, life
 
 REQUEST_SECONDS = 20.0
 """A worker that hasn't ended this long after the request gets SIGTERM."""
@@ -38,7 +40,8 @@ def start(run: Run, *, resume: bool = False, now: bool = False) -> None:
     _await_last_worker(run)
     # -P keeps a folder named `core` in the working directory from being taken for ours.
     command = [sys.executable, "-P", "-m", "core.worker", str(run.folder.resolve())]
-    command += ["--resume"] * resume + ["--now"] * now
+    # Its place in the queue is that of this moment, not of when its process is ready to wait.
+    command += ["--since", str(slots.now())] + ["--resume"] * resume + ["--now"] * now
     # A run that starts others passes on what was typed to start it.
     typed = os.environ.get("DIPDDPM_COMMAND") or shlex.join(["dipddpm", *sys.argv[1:]])
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "DIPDDPM_COMMAND": typed}
@@ -84,6 +87,10 @@ def resume(run: Run, *, now: bool = False) -> None:
     if glance.state is State.finished:
         raise UserError(f"The run {run.id} is finished.", "Start a new one with dipddpm run.")
     start(run, resume=True, now=now)
+    if not (run.folder / CHECKPOINT_FILE).is_file() and any(
+        isinstance(event, events.CheckpointStored) for event in run.events()
+    ):
+        raise UserError(f"The run {run.id} no longer has its last checkpoint.", "Fork it, to run it anew.")
 
 
 def request_stop(run: Run) -> None:
@@ -121,19 +128,37 @@ def send_signal(run: Run, number: signal.Signals) -> bool:
 def stop(run: Run, *, request: float = REQUEST_SECONDS, term: float = TERM_SECONDS) -> State:
     """Stop a run and wait for its end: the request, then SIGTERM, then SIGKILL; the state that it ended in."""
     request_stop(run)
-    if not _ended(run, request) and send_signal(run, signal.SIGTERM) and not _ended(run, term):
+    return _insist(run, time.monotonic() + request, term)
+
+
+def stop_all(runs: Iterable[Run]) -> list[Run]:
+    """Stop those of the runs that are live, all at once, as `stop` does; these. The ones that wait are asked first."""
+    glances = [glance for glance in (run.look() for run in runs) if glance.state.live]
+    asked = []
+    for glance in sorted(glances, key=lambda glance: glance.state is not State.queued):
+        with contextlib.suppress(UserError):  # it has just ended
+            request_stop(glance.run)
+            asked.append(glance.run)
+    until = time.monotonic() + REQUEST_SECONDS
+    for run in asked:
+        _insist(run, until, TERM_SECONDS)
+    return asked
+
+
+def _insist(run: Run, until: float, term: float) -> State:
+    """Give a run that was asked to stop its time, then end it."""
+    if not _ended(run, until) and send_signal(run, signal.SIGTERM) and not _ended(run, time.monotonic() + term):
         send_signal(run, signal.SIGKILL)
-        _ended(run, 5.0)
+        _ended(run, time.monotonic() + 5.0)
     return run.look().state
 
 
-def _ended(run: Run, seconds: float) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if not run.look().state.live:
-            return True
+def _ended(run: Run, until: float) -> bool:
+    while run.look().state.live:
+        if time.monotonic() >= until:
+            return False
         time.sleep(0.1)
-    return False
+    return True
 
 
 def runs_root(given: Path | None) -> Path:

@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -25,6 +25,8 @@ from core.errors import UserError
 from core.runs import ENVIRONMENT_FILE, STOP_FILE, SUMMARY_FILE, EventLog, Run, RunsFolder, life
 
 if TYPE_CHECKING:
+    import torch
+
     from core.config import AnyRun
     from core.events import Experiment
     from core.recorder import Recorder
@@ -38,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="core.worker")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--since", type=int, help="when it was asked for: its place in the queue")
     parser.add_argument("--now", action="store_true", help="start at once, without waiting for a slot")
     options = parser.parse_args(arguments)
     try:
@@ -49,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     for place in (options.folder, options.folder / "checkpoints", options.folder / "images"):
         files.sweep(place)
     with contextlib.closing(log), Pulse(options.folder) as pulse:
-        return _Job(options.folder, config, log, pulse).run(resume=options.resume, now=options.now)
+        return _Job(options.folder, config, log, pulse).run(options)
 
 
 class Pulse:
@@ -113,13 +116,13 @@ class _Job:
         self.began = time.monotonic()
         self.experiment: Experiment | None = None
 
-    def run(self, *, resume: bool, now: bool) -> int:
+    def run(self, options: argparse.Namespace) -> int:
         try:
-            device = self._wait_for_device(now=now)
+            device = self._wait_for_device(options)
             if device is None:
                 self.log.append(events.RunStopped(reason=self.pulse.stop_reason))
                 return 0
-            return self._carry_out(device, resume=resume)
+            return self._carry_out(device, resume=options.resume)
         except Exception as error:
             problem, hint = explain(error, self.config)
             self._last_word(events.RunFailed(error=problem, hint=hint, step=self._step))
@@ -142,7 +145,7 @@ class _Job:
     def _step(self) -> int:
         return self.experiment.step if self.experiment else 0
 
-    def _wait_for_device(self, *, now: bool) -> str | None:
+    def _wait_for_device(self, options: argparse.Namespace) -> str | None:
         usable = devices.candidates(self.config.device)
         if self.config.starts_others:
             return "cpu"
@@ -151,7 +154,7 @@ class _Job:
             self.log.append(events.RunQueued(device=" or ".join(usable), ahead=ahead))
 
         tell(0)
-        if now:
+        if options.now:
             return usable[0]
 
         def given_up() -> bool:
@@ -159,7 +162,7 @@ class _Job:
             return bool(self.pulse.stop_reason)
 
         # The slot's lock is kept by its descriptor until this process ends.
-        slot = slots.acquire(self.folder.name, usable, given_up=given_up, ahead=tell)
+        slot = slots.acquire(self.folder.name, usable, since=options.since, given_up=given_up, ahead=tell)
         return slot.device if slot else None
 
     def _carry_out(self, device_name: str, *, resume: bool) -> int:
@@ -210,25 +213,27 @@ class _Job:
 
     def _iterate(self, experiment: Experiment, recorder: Recorder) -> bool:
         """Whether it was stopped before its end."""
-        saved = time.monotonic()
+        saved, saved_epoch = time.monotonic(), experiment.epoch
         for item in experiment:
             recorder.record(item)
             self.pulse.advance()
             if self.pulse.stop_reason:
+    from core import generators
+
                 return True  # which closes the iteration: what starts other runs stops them then
             if time.monotonic() - saved >= self.config.checkpoint_seconds:
                 recorder.checkpoint(experiment)
-                saved = time.monotonic()
+                saved, saved_epoch = time.monotonic(), experiment.epoch
         return False
 
 
-def prepare_torch(config: AnyRun, device_name: str) -> Any:
-    """Load torch, seed its global generators (ours are explicit; libraries may use these) and set its threads."""
+def prepare_torch(config: AnyRun, device_name: str) -> torch.device:
+    """Load torch, seed the generators that all code shares and set its threads."""
     import torch
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
+    generators.seed(config.seed)
     torch.set_flush_denormal(True)
     return devices.resolve(device_name)
 

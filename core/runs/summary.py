@@ -42,6 +42,11 @@ class State(enum.StrEnum):
         """A process is at it, or waits to be."""
         return self in {State.queued, State.running}
 
+    @property
+    def resumable(self) -> bool:
+        """It has ended before its work was done."""
+        return self in {State.stopped, State.failed, State.crashed}
+
 
 class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What the log says so far. `offset` is how many bytes of events.jsonl it covers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import Annotated, Any
 
 import msgspec
@@ -11,6 +12,7 @@ import typer
 from core import config as configs
 from core import launch, plain
 from core.config import DdpmRun, HybridRun
+from core.errors import UserError
 from core.events import AnyEvent, EpochFinished, Message, SamplesEvaluated
 from core.runs import Glance, RunsFolder, State
 from core.text import printable, printable_json
@@ -30,13 +32,14 @@ def ls(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The newest N runs.")] = 20,
     everything: Annotated[bool, typer.Option("--all", "-a", help="All runs.")] = False,
     runs_dir: RunsDir = None,
+    group: GroupOf = None,
     json: Json = False,
 ) -> None:
     """List the runs, newest first, and after them the reference runs, which ship with the program."""
     folder = RunsFolder(launch.runs_root(runs_dir))
-    runs = folder.runs()
-    shown = runs if everything else runs[:limit]
-    glances = [run.look() for run in (*shown, *folder.references())]
+    runs = folder.runs() if group is None else find_group(group, runs_dir)
+    shown = runs if everything or group is not None else runs[:limit]
+    glances = [run.look() for run in (*shown, *(folder.references() if group is None else ()))]
     if json:
         print("[" + ",\n".join(map(_as_json, glances)) + "]")
         return
@@ -77,14 +80,26 @@ def watch(run: RunArgument = "last", runs_dir: RunsDir = None, json: Json = Fals
 
 
 def stop(run: RunArgument, runs_dir: RunsDir = None) -> int:
-    """Stop a run: it finishes its step and writes a checkpoint; a worker that doesn't is ended."""
-    found = find_run(run, runs_dir)
-    state = launch.stop(found)
-    print(f"{printable(found.id)} is {state}")
+    """Stop a run, or all runs of a group: each finishes its step and writes a checkpoint, or is ended."""
+    found = find_runs([run], runs_dir)
+    if len(found) > 1:
+        return _stop_all(run, found)
+    state = launch.stop(found[0])
+    print(f"{printable(found[0].id)} is {state}")
     return 1 if state.live else 0
 
 
 def resume(
+def _stop_all(group: str, runs: list[Run]) -> int:
+    stopped = launch.stop_all(runs)
+    if not stopped:
+        raise UserError(f"No run of the group {printable(group)} is running.", "See their states with dipddpm ls.")
+    states = Counter(run.look().state for run in stopped)
+    told = ", ".join(f"{count} {state}" for state, count in states.items())
+    print(f"{len(stopped)} runs of the group {printable(group)}: {told}")
+    return 1 if any(state.live for state in states) else 0
+
+
     run: RunArgument,
     detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False,
     now: Now = False,
@@ -103,6 +118,17 @@ def resume(
 def print_table(rows: list[tuple[str, ...]]) -> None:
     """Columns padded to their widest cell, by what the cells take up on a terminal."""
     from rich.cells import cell_len
+
+def _resume_all(group: str, runs: list[Run], *, now: bool) -> int:
+    """A group goes on by itself: nobody can follow many runs in lines."""
+    resumable = [run for run in reversed(runs) if run.look().state.resumable]
+    if not resumable:
+        raise UserError(f"No run of the group {printable(group)} can go on.", "See their states with dipddpm ls.")
+    for run in resumable:
+        launch.resume(run, now=now)
+        print(printable(run.id))
+    return 0
+
 
     widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     for row in rows:
@@ -148,7 +174,8 @@ def _facts(glance: Glance) -> list[tuple[str, str]]:
         ("data", printable(told.dataset)),
         ("device", printable(told.device)),
         ("done", _done(glance)),
-        ("time", duration(_spent(glance)) if told.started else ""),
+        ("group", glance.config.group if glance.config else ""),
+        ("time", duration(spent(glance)) if told.started else ""),
         ("best loss", f"{told.best_loss:.4f} at epoch {told.best_epoch}" if told.best_loss is not None else ""),
         ("PSNR", "" if told.psnr is None else f"{told.psnr:.2f} dB"),
         ("peak PSNR", "" if told.peak_psnr is None else f"{told.peak_psnr:.2f} dB at {told.peak_step}"),
@@ -183,7 +210,8 @@ def _done(glance: Glance) -> str:
     return f"step {told.step:,} of {told.steps:,}{share}" if told.steps else ""
 
 
-def _spent(glance: Glance) -> float:
+def spent(glance: Glance) -> float:
+    """Seconds from its start to its end, or to now."""
     told = glance.summary
     end = glance.at if glance.state is State.running else told.ended or told.last
     return max(0.0, end - told.started)
@@ -211,6 +239,7 @@ def _as_json(glance: Glance) -> str:
         config=msgspec.to_builtins(glance.config) if glance.config else None,
     )
     return printable_json(plain.dump(record).decode())
+        group=glance.config.group if glance.config else "",
 
 
 def _unicode(name: str) -> str:
@@ -232,3 +261,4 @@ class _Record(msgspec.Struct, kw_only=True):
     reference: bool
     summary: Any
     config: Any
+    group: str

@@ -10,7 +10,7 @@ import msgspec
 from core.config import AnyRun
 from tui.model.draft import as_text, flat
 
-IGNORED = {"name", "version"}
+IGNORED = {"name", "group", "version"}
 ABSENT = "-"
 
 
@@ -27,11 +27,12 @@ def differences(found: Sequence[AnyRun | None]) -> list[Difference]:
     keys = dict.fromkeys(key for table in tables for key in table if key not in IGNORED)
     told = []
     for key in keys:
-        values = [_short(table[key]) if key in table else ABSENT for table in tables]
+        values = [short(table[key]) if key in table else ABSENT for table in tables]
         if any(table.get(key) != tables[0].get(key) for table in tables):
             told.append(Difference(key, values))
     return told
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """An option's value in a few characters."""
     return f"{value:.4g}" if isinstance(value, float) else as_text(value)
