@@ -47,7 +47,7 @@ def double() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def train_prior(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Train for an epoch, with these settings, here and now: the run that a prior is taken from."""
 
     def train(settings: Mapping[str, Any]) -> Run:

@@ -94,10 +94,10 @@ def halfway(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def prior(trained: Callable[[dict[str, Any]], Run]) -> Run:
+def prior(train_prior: Callable[[dict[str, Any]], Run]) -> Run:
     """A run that has trained a prior, if only for a moment."""
     settings = {key: value for key, value in TINY.items() if key.startswith(("data.", "ddpm."))}
-    return trained(settings)
+    return train_prior(settings)
 
 
 Build = Callable[..., HybridExperiment]

@@ -11,7 +11,7 @@ from core.runs import Run
 
 
 @pytest.fixture(scope="package")
-def prior(trained: Callable[[dict[str, Any]], Run]) -> Run:
+def prior(train_prior: Callable[[dict[str, Any]], Run]) -> Run:
     """A run that has trained one, if only for a moment."""
     settings: dict[str, Any] = {
         "data.dataset": "fashion-mini",
@@ -20,4 +20,4 @@ def prior(trained: Callable[[dict[str, Any]], Run]) -> Run:
         "ddpm.samples": 0,
     }
     settings |= {"ddpm.network": "unet", "unet.channels": "8,8"}
-    return trained(settings)
+    return train_prior(settings)
