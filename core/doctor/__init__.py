@@ -1,0 +1,52 @@
+"""What is wrong with this machine, as far as runs are concerned, and what to do about it: `dipddpm doctor`.
+
+A room for each thing that is looked at; each check is a function of nothing, or of the runs folder, that yields
+findings. Nothing is changed, and nothing here loads torch: that is done in a process of its own, which may well die.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from core.doctor import machine, software, storage, torches, work
+from core.doctor.finding import Finding, Verdict, note
+
+Check = Callable[[], Iterable[Finding]]
+
+__all__ = ["Check", "Finding", "Verdict", "examine", "findings"]
+
+
+def examine(root: Path, further: dict[str, Check] | None = None) -> Iterator[Finding]:
+    """Everything about this machine and the runs folder `root`, and then `further` checks; what takes long comes last.
+
+    Never raises.
+    """
+    probe = torches.Probe()
+    checks: dict[str, Check] = {
+        "python": software.python,
+        "extras": software.extras,
+        "cpu": machine.processors,
+        "memory": machine.memory,
+        "disk": lambda: storage.disk(root),
+        "file system": lambda: storage.file_system(root),
+        "log-out": machine.log_out,
+        "data": work.data_sets,
+        "queue": work.queue,
+        "runs": lambda: work.runs(root),
+        **(further or {}),
+        "torch": probe.findings,
+    }
+    try:
+        for what, check in checks.items():
+            yield from findings(what, check)
+    finally:
+        probe.close()
+
+
+def findings(what: str, check: Check) -> Iterator[Finding]:
+    """What a check finds; one that fails itself is a finding, too."""
+    try:
+        yield from check()
+    except Exception as error:
+        yield note(what, f"This can't be told: {type(error).__name__}: {error}", "Report it, with this line.")

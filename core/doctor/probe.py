@@ -1,0 +1,89 @@
+"""A process of its own that loads torch, tries the GPUs and prints what it found: `python -m core.doctor.probe`."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+
+class Device(msgspec.Struct, frozen=True):
+    """A CUDA device as torch sees it."""
+
+    name: str
+    capability: str
+    """As `9.0`."""
+    trouble: str = ""
+    """Why it can't add two numbers; empty where it can."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What torch says of itself."""
+
+    torch: str = ""
+    """Version; empty where torch can't be loaded."""
+    trouble: str = ""
+    """Why torch can't be loaded."""
+    cuda: str = ""
+    """The CUDA version that it was built with, as `13.2`; empty for a build without."""
+    hip: str = ""
+    devices: list[Device] = []
+    threads: int = 0
+    torchvision: str = ""
+    torchvision_trouble: str = ""
+    seconds: float = 0.0
+    """What loading torch took."""
+
+
+def report() -> Report:
+    """Load torch and look. Raises nothing that is torch's fault."""
+    began = time.perf_counter()
+    try:
+        import torch
+    except Exception as error:
+        return Report(trouble=_line(error))
+    seconds = time.perf_counter() - began
+    vision, trouble = _torchvision()
+    return Report(
+        torch=str(torch.__version__),
+        cuda=torch.version.cuda or "",
+        hip=torch.version.hip or "",
+        devices=_devices(),
+        threads=torch.get_num_threads(),
+        torchvision=vision,
+        torchvision_trouble=trouble,
+        seconds=seconds,
+    )
+
+
+def _devices() -> list[Device]:
+    import torch
+
+    found = []
+    for index in range(torch.cuda.device_count()):
+        try:
+            capability = "{}.{}".format(*torch.cuda.get_device_capability(index))
+            name = torch.cuda.get_device_name(index)
+            # The first kernel tells what nothing else does: a build without code for this GPU, a driver too old for it.
+            assert (torch.ones(2, device=f"cuda:{index}") + 1).sum().item() == 4
+        except Exception as error:
+            found.append(Device(f"cuda:{index}", "", _line(error)))
+        else:
+            found.append(Device(name, capability))
+    return found
+
+
+def _torchvision() -> tuple[str, str]:
+    try:
+        import torchvision
+    except Exception as error:
+        return "", _line(error)
+    return str(torchvision.__version__), ""
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+if __name__ == "__main__":
+    print(msgspec.json.encode(report()).decode())

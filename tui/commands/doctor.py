@@ -1,0 +1,38 @@
+"""`dipddpm doctor`: what is wrong here, and what to do about it."""
+
+from __future__ import annotations
+
+import textwrap
+
+import msgspec
+
+from core import doctor as checks
+from core.doctor import Verdict
+from core.launch import runs_root
+from core.text import printable, printable_json
+from tui.commands.options import Json, RunsDir
+
+INDENT = " " * 23
+
+
+def doctor(runs_dir: RunsDir = None, json: Json = False) -> int:
+    """Look at Python, torch, GPUs, disk, data, queue, runs and this terminal, and tell what to do about each.
+
+    Changes nothing. Exit code 1 where runs would fail, else 0.
+    """
+    from tui import doctor as terminal
+
+    found = []
+    for finding in checks.examine(runs_root(runs_dir), {"terminal": terminal.terminal}):
+        found.append(finding)
+        if not json:
+            print(f"{finding.verdict:<9} {printable(finding.what):<12} {printable(finding.told)}", flush=True)
+            if finding.remedy:
+                print(textwrap.indent(printable(finding.remedy), INDENT))
+    problems = sum(finding.verdict is Verdict.problem for finding in found)
+    if json:
+        print(printable_json(msgspec.json.format(msgspec.json.encode({"problems": problems, "found": found})).decode()))
+    else:
+        notes = sum(finding.verdict is Verdict.note for finding in found)
+        print(f"\n{problems or 'No'} problem{'s' * (problems != 1)}, {notes or 'no'} note{'s' * (notes != 1)}.")
+    return 1 if problems else 0
