@@ -103,7 +103,7 @@ _OTHER = "Take another checkpoint of the run, or train it again."
 
 
 def _read(path: Path, device: torch.device | str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    if not path.is_file():
+    if not files.is_file(path):
         raise UserError(f"There is no checkpoint at {path}.", "Check the path, or see the files with dipddpm show.")
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:

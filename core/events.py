@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, TypeAlias, TypeVar, cast
+from typing import Annotated, Any, Protocol, TypeAlias, TypeVar, cast
 
 import msgspec
+from msgspec import Meta
 
 from core import plain
 
 SCHEMA = 1
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
+"""A number of things, a place or a size. A line with one that can't be is no event: nobody need reckon with it."""
+Moment: TypeAlias = Annotated[float, Meta(ge=0, le=1e11)]
+"""Seconds since 1970, up to the year 5138."""
 State: TypeAlias = Mapping[str, Any]
 """Tensors, plain values and nested mappings of them: what a checkpoint can hold without pickle."""
 
@@ -22,9 +27,9 @@ State: TypeAlias = Mapping[str, Any]
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=True):
     """One line of events.jsonl. `time`, in seconds since 1970, and the schema version `v` are stamped in writing."""
 
-    time: float = 0.0
-    v: int = 0
-    offset: int = 0
+    time: Moment = 0.0
+    v: Count = 0
+    offset: Count = 0
     """Where the line stands in the log, in bytes; stamped by the log."""
 
 
@@ -32,7 +37,7 @@ class RunQueued(Event, tag="run_queued", frozen=True):
     """The worker waits for a slot on its device; `ahead` runs are served first."""
 
     device: str
-    ahead: int = 0
+    ahead: Count = 0
 
 
 class RunStarted(Event, tag="run_started", frozen=True):
@@ -42,22 +47,22 @@ class RunStarted(Event, tag="run_started", frozen=True):
     method: str
     device: str
     device_name: str = ""
-    epochs: int = 0
-    steps: int = 0
-    images: int = 0
-    parameters: int = 0
+    epochs: Count = 0
+    steps: Count = 0
+    images: Count = 0
+    parameters: Count = 0
 
 
 class RunResumed(Event, tag="run_resumed", frozen=True):
-    """The work goes on after a stop or a crash; what stands before and is of a later step than `from_step` is void.
+    """The work goes on after a stop or a crash, from the last checkpoint.
 
-    Several records may be of that very step, such as an epoch's last step, its best model and its end: of these, the
-    ones from `from_offset` on, where the log ended when the checkpoint was made, are void and will be written again.
+    What the log tells of the work from `from_offset` on, where it ended when the checkpoint was made, up to this line
+    is void: it is done and written again. Without an offset nothing is void.
     """
 
-    from_step: int
-    from_offset: int | None = None
-    from_epoch: int = 0
+    from_step: Count
+    from_offset: Count | None = None
+    from_epoch: Count = 0
     device: str = ""
 
 
@@ -66,7 +71,7 @@ class DataLoaded(Event, tag="data_loaded", frozen=True):
 
     dataset: str
     split: str
-    images: int
+    images: Count
     sha256: str
     source: str = ""
 
@@ -76,14 +81,14 @@ class PriorLoaded(Event, tag="prior_loaded", frozen=True):
 
     run: str
     sha256: str
-    parameters: int = 0
+    parameters: Count = 0
 
 
 class Step(Event, tag="step", frozen=True):
     """An optimiser or sampler step. The log keeps a few a second of them."""
 
-    step: int
-    epoch: int = 0
+    step: Count
+    epoch: Count = 0
     loss: float | None = None
     lr: float | None = None
     images_per_second: float | None = None
@@ -97,8 +102,8 @@ class EpochFinished(Event, tag="epoch_finished", frozen=True):
     is chosen by: the mean of the bands, unless the method chooses by another one.
     """
 
-    epoch: int
-    step: int
+    epoch: Count
+    step: Count
     loss: float
     best: bool = False
     held_out: float | None = None
@@ -111,21 +116,21 @@ class EpochFinished(Event, tag="epoch_finished", frozen=True):
 class BestModelStored(Event, tag="best_model_stored", frozen=True):
     """The best model so far is safely on disk. `measure` names what `value` is: loss, held_out or the stopping rule."""
 
-    step: int
+    step: Count
     value: float
     file: str
     sha256: str
     measure: str = "loss"
-    epoch: int = 0
+    epoch: Count = 0
 
 
 class CheckpointStored(Event, tag="checkpoint_stored", frozen=True):
     """All that resuming needs is safely on disk."""
 
-    step: int
+    step: Count
     file: str
     sha256: str
-    epoch: int = 0
+    epoch: Count = 0
 
 
 class PsnrMeasured(Event, tag="psnr_measured", frozen=True):
@@ -134,7 +139,7 @@ class PsnrMeasured(Event, tag="psnr_measured", frozen=True):
     `averaged` is the PSNR of the running average of outputs, where one is kept.
     """
 
-    step: int
+    step: Count
     psnr: list[float]
     mean: float
     loss: list[float] = []
@@ -145,9 +150,9 @@ class PsnrMeasured(Event, tag="psnr_measured", frozen=True):
 class EarlyStopped(Event, tag="early_stopped", frozen=True):
     """A rule that doesn't know the truth stopped the fit of one image at `at`; `psnr` is what the image has there."""
 
-    step: int
-    image: int
-    at: int
+    step: Count
+    image: Count
+    at: Count
     rule: str
     psnr: float | None = None
 
@@ -159,12 +164,12 @@ class StopsCompared(Event, tag="stops_compared", frozen=True):
     ever had, at `peak_at`, known only with the truth; `final` is that of the last iteration. The gap is peak - psnr.
     """
 
-    step: int
+    step: Count
     rule: str
-    at: list[int]
+    at: list[Count]
     psnr: list[float]
     peak: list[float]
-    peak_at: list[int]
+    peak_at: list[Count]
     final: list[float]
     ssim: list[float] = []
 
@@ -177,21 +182,21 @@ class ImageSaved(Event, tag="image_saved", frozen=True):
 
     file: str
     name: str
-    step: int = 0
+    step: Count = 0
     title: str = ""
     panels: list[str] = []
-    columns: int = 0
+    columns: Count = 0
 
 
 class SamplesEvaluated(Event, tag="samples_evaluated", frozen=True):
     """A distance between samples and a reference, with the protocol that gives it a meaning."""
 
-    step: int
+    step: Count
     measure: str
     value: float
-    samples: int
+    samples: Count
     protocol: str
-    nfe: int = 0
+    nfe: Count = 0
 
 
 class RestorationScored(Event, tag="restoration_scored", frozen=True):
@@ -206,15 +211,45 @@ class RestorationScored(Event, tag="restoration_scored", frozen=True):
     method: str
     psnr: list[float]
     ssim: list[float] = []
-    nfe: int = 0
-    iterations: int = 0
+    nfe: Count = 0
+    iterations: Count = 0
     seconds: float = 0.0
-    step: int = 0
+    step: Count = 0
     set: str = ""
     seed: int = 0
-    runs: int = 1
+    runs: Count = 1
     budget_of: str = ""
     recognised: list[bool] = []
+
+
+class RestorationMissing(Event, tag="restoration_missing", frozen=True):
+    """That a method has no result on a task and a set of images, and why, in a sentence.
+
+    It is not made for the task, or lacks something (n/a); or it failed, be it with one seed of several.
+    """
+
+    task: str
+    method: str
+    why: str
+    failed: bool = False
+    step: Count = 0
+    set: str = ""
+    seed: int = 0
+
+
+class RestorationsCompared(Event, tag="restorations_compared", frozen=True):
+    """What a hybrid's scores come to so far: its PSNR and its gain over the better parent, on the mean of all cells.
+
+    `lower` and `upper` are the 95% bounds of the gain; all three are None where there is no parent to compare with.
+    """
+
+    method: str
+    psnr: float
+    cells: Count
+    gain: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    step: Count = 0
 
 
 class Message(Event, tag="message", frozen=True):
@@ -228,7 +263,7 @@ class RunFinished(Event, tag="run_finished", frozen=True):
     """All that was asked for is done."""
 
     seconds: float
-    step: int = 0
+    step: Count = 0
 
 
 class RunFailed(Event, tag="run_failed", frozen=True):
@@ -236,14 +271,14 @@ class RunFailed(Event, tag="run_failed", frozen=True):
 
     error: str
     hint: str
-    step: int = 0
+    step: Count = 0
 
 
 class RunStopped(Event, tag="run_stopped", frozen=True):
     """Somebody asked the run to stop, and it did, with a checkpoint."""
 
     reason: str
-    step: int = 0
+    step: Count = 0
 
 
 AnyEvent: TypeAlias = (
@@ -262,6 +297,8 @@ AnyEvent: TypeAlias = (
     | ImageSaved
     | SamplesEvaluated
     | RestorationScored
+    | RestorationMissing
+    | RestorationsCompared
     | Message
     | RunFinished
     | RunFailed

@@ -1,4 +1,6 @@
-"""Writing files so that a reader sees the old one or the new one, whole, whatever happens in between."""
+"""Files that survive what happens: written so that a reader sees the old one or the new one, whole, whatever comes in
+between, and read without trust in who put them there.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,10 @@ TEMPORARY = ".tmp"
 """Ending of a file that is being written; what a kill leaves behind can be swept by it."""
 
 
+IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
+"""What Pillow may decode. Left out are formats that run other programs (EPS) or that no photograph comes in."""
+
+
 @contextlib.contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a new file that takes the place of `path`, by a rename within its folder, when the block ends well.
@@ -23,7 +29,9 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        # Made anew, so that nothing that somebody put there, such as a link to elsewhere, is written through.
+        with temporary.open("xb") as file:
             yield file
             if durable:
                 file.flush()
@@ -43,17 +51,46 @@ def replace(path: Path, content: bytes, *, durable: bool = True) -> None:
         file.write(content)
 
 
-def read(path: Path, limit: int = 1 << 22) -> bytes:
-    """The content of a small file that may be anybody's. Raises OSError, also for a pipe, a device or a huge file."""
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that may be anybody's for reading. Raises OSError, also for a pipe, a device or a folder."""
     # Opening a pipe would wait for its other end.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
-        if status.st_size > limit:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
-        return file.read(limit)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path, limit: int = 1 << 22) -> bytes:
+    """The content of a small file that may be anybody's. Raises OSError, also for what `opened` refuses or is huge."""
+    with opened(path) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return content
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there and can be seen; never raises, also where looking is not permitted."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """The same of a folder."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def sweep(folder: Path) -> None:

@@ -19,15 +19,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from core.errors import UserError
-from core.files import replacing
+from core.files import IMAGE_FORMATS, opened, replacing
 
 Channels = Literal[1, 3]
 
 MAX_PIXELS = 64 * 2**20
 """The most pixels that an image file may have: as float RGB it would fill 800 MB."""
-
-# What Pillow may decode. Left out are formats that run other programs (EPS) or that no photograph comes in.
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
 
 # Larger files are refused below with a sentence of our own; Pillow's warning before it would only be noise.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -67,14 +64,14 @@ def load_image(path: Path | str, channels: Channels | None = None) -> Tensor:
     """
     path = Path(path)
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with opened(path) as file, Image.open(file, formats=IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             pixels = _pixels(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise UserError(f"There is no image file {path}.", "Check the path.") from None
     except UnidentifiedImageError:
-        raise UserError(f"{path} is no image that can be read.", f"Give one of {', '.join(FORMATS)}.") from None
+        raise UserError(f"{path} is no image that can be read.", f"Give one of {', '.join(IMAGE_FORMATS)}.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the warning where warnings are errors
         problem = f"{path} has more than {MAX_PIXELS:,} pixels, the most that is read."
         raise UserError(problem, "Scale it down or cut a part out of it.") from None

@@ -36,6 +36,7 @@ def start(run: Run, *, resume: bool = False, now: bool = False) -> None:
     the run is already being worked on, or is a reference run, or the process can't be started.
     """
     run.refuse_change()
+    run.refuse_writing()
     _children[:] = [child for child in _children if child.poll() is None]
     _await_last_worker(run)
     # -P keeps a folder named `core` in the working directory from being taken for ours.
@@ -86,16 +87,17 @@ def resume(run: Run, *, now: bool = False) -> None:
         raise UserError(f"The run {run.id} can't be resumed: {glance.trouble}", "Start it anew with dipddpm run.")
     if glance.state is State.finished:
         raise UserError(f"The run {run.id} is finished.", "Start a new one with dipddpm run.")
-    start(run, resume=True, now=now)
     if not (run.folder / CHECKPOINT_FILE).is_file() and any(
         isinstance(event, events.CheckpointStored) for event in run.events()
     ):
         raise UserError(f"The run {run.id} no longer has its last checkpoint.", "Fork it, to run it anew.")
+    start(run, resume=True, now=now)
 
 
 def request_stop(run: Run) -> None:
     """Ask the worker to finish its step, write a checkpoint and end. Raises UserError where nothing runs."""
     run.refuse_change()
+    run.refuse_writing()
     if not run.look().state.live:
         raise UserError(f"The run {run.id} is not running.", "See its state with dipddpm ls.")
     try:

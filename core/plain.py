@@ -1,4 +1,4 @@
-"""JSON for our records, with NaN and infinity, which JSON lacks, as the strings "nan", "inf" and "-inf"."""
+"""Records as text: JSON, with NaN and infinity, which JSON lacks, as the strings "nan", "inf" and "-inf"; and TOML."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import msgspec
 
 T = TypeVar("T")
 
+MAX_DOTS = 64
+"""In a line of TOML. The parser takes quadratic time over a dotted key, and days over one that fills a megabyte."""
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -28,6 +30,13 @@ def load(content: bytes, kind: type[T]) -> T:
     except msgspec.ValidationError:
         # Lax decoding reads "nan" where a number is expected, and only there.
         return cast(T, _decoder(cast(Hashable, kind), strict=False).decode(content))
+
+
+def load_toml(content: bytes, kind: type[T]) -> T:
+    """What a TOML file, which may be anybody's, says. Raises ValueError or RecursionError."""
+    if any(line.count(b".") > MAX_DOTS for line in content.split(b"\n")):
+        raise ValueError(f"a line has more than {MAX_DOTS} dots")
+    return msgspec.toml.decode(content, type=kind)
 
 
 @functools.cache

@@ -44,7 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--now", action="store_true", help="start at once, without waiting for a slot")
     options = parser.parse_args(arguments)
     try:
-        config = Run(options.folder).config()
+        run = Run(options.folder)
+        run.refuse_writing()
+        config = run.config()
         log = EventLog(options.folder, patience=LOCK_SECONDS)
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)

@@ -7,11 +7,14 @@ from typing import Any, cast
 
 import msgspec
 
-from core import files
+from core import files, plain
 from core.config.complaints import convert
 from core.config.described import describe
 from core.config.run import AnyRun, RunConfig
 from core.errors import UserError
+
+MAX_BYTES = 1 << 20
+"""More is no config: the longest names some thousand image files."""
 
 
 def to_toml(config: RunConfig) -> str:
@@ -22,7 +25,7 @@ def to_toml(config: RunConfig) -> str:
 def load(path: Path) -> AnyRun:
     """Read a config.toml. Raises UserError for a file that can't be read, isn't TOML or doesn't fit the types."""
     try:
-        values = msgspec.toml.decode(files.read(path))
+        values = plain.load_toml(files.read(path, MAX_BYTES), object)
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror}.", "Give the path of a config.toml.") from None
     except (ValueError, RecursionError) as error:

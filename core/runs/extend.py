@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -11,12 +13,10 @@ from core import config as configs
 from core import events
 from core.config import HybridRun, RestoreRun
 from core.errors import UserError
-from core.events import Event
-from core.runs.folder import Run, RunsFolder
+from core.events import AnyEvent, Event
+from core.runs.folder import CHECKPOINT_FILE, Run, RunsFolder
 from core.runs.log import EventLog
 from core.runs.summary import State
-
-CHECKPOINT = "checkpoints/last.safetensors"
 
 
 def length(run: Run) -> tuple[str, int]:
@@ -41,22 +41,19 @@ def extend(runs: RunsFolder, run: Run, more: int) -> Run:
     glance = run.look()
     if glance.state is not State.finished:
         raise UserError(f"The run {run.id} is {glance.state}, not finished.", "Resume it instead.")
-    if not (run.folder / CHECKPOINT).is_file():
+    if not (run.folder / CHECKPOINT_FILE).is_file():
         raise UserError(f"The run {run.id} no longer has its last checkpoint.", "Fork it, to run it anew for longer.")
     if more < 1:
         raise UserError(f"{more} more is no extension.", "Give 1 or more.")
     key, before = length(run)
     new = runs.create(_with(run.config(), key, before + more))
     try:
-        for name in ("checkpoints", "images"):
-            shutil.copytree(run.folder / name, new.folder / name, dirs_exist_ok=True)
-        for path in run.folder.glob("*.safetensors"):
-            shutil.copy2(path, new.folder / path.name)
+        for path in (*run.files("checkpoints/*"), *run.files("images/*"), *run.files("*.safetensors")):
+            shutil.copyfile(path, new.folder / path.relative_to(run.folder))
         log = EventLog(new.folder)
         try:
-            for event in run.events():
-                if not isinstance(event, events.ENDS):  # it has not ended, then
-                    log.append(_planned(event, key, (before + more) / before))
+            for event in _kept(run.events(), key):
+                log.append(_planned(event, key, (before + more) / before))
             log.append(events.Message(text=f"Goes on from {run.id}, {key} {before} + {more}", level="info"))
         finally:
             log.close()
@@ -72,6 +69,27 @@ def _with(config: configs.AnyRun, key: str, value: int) -> configs.AnyRun:
     values[section][option] = value
     # Through TOML's types, where a tuple is a list.
     return configs.from_builtins(values)
+
+
+def _kept(history: list[AnyEvent], key: str) -> Iterable[AnyEvent]:
+    """The history of a run that has not ended, then, nor come to what follows its training: that is done anew.
+
+    Of its checkpoints the last one stays, which is the one that is gone on from.
+    """
+    trained = [event.step for event in history if isinstance(event, events.EpochFinished)]
+    last = trained[-1] if trained and key.endswith("epochs") else math.inf
+    checkpoints = [event for event in history if isinstance(event, events.CheckpointStored)]
+    for event in history:
+        match event:
+            case events.RunFinished() | events.RunStopped() | events.RunFailed():
+                pass
+            case events.CheckpointStored():
+                if event is checkpoints[-1]:
+                    yield msgspec.structs.replace(event, step=int(min(event.step, last)))
+            case events.RunResumed():  # what it made void is left out already
+                yield msgspec.structs.replace(event, from_offset=None)
+            case _ if getattr(event, "step", 0) <= last:
+                yield event
 
 
 def _planned(event: Event, key: str, ratio: float) -> Event:

@@ -25,6 +25,10 @@ ENVIRONMENT_FILE = "environment.json"
 LOG_FILE = "worker.log"
 STOP_FILE = "stop"
 """A request to stop, seen by the worker within a second or so; works where signals don't reach."""
+CHECKPOINT_FILE = "checkpoints/last.safetensors"
+"""What a run goes on from."""
+_WRITTEN_FILES = {EVENTS_FILE, LOG_FILE, STOP_FILE}
+_WRITTEN_FOLDERS = {"checkpoints", "images"}
 RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,40}-[0-9a-f]{4}")
 
 
@@ -59,6 +63,23 @@ class Run:
         if self.reference:
             problem = f"{self.id} is a reference run: it ships with the program and stays as it is."
             raise UserError(problem, "Fork it, or start one of your own with dipddpm run.")
+
+    def refuse_writing(self) -> None:
+        """Raise UserError where what would be written to isn't the folder's own: a link to elsewhere, or a pipe."""
+        try:
+            with os.scandir(self.folder) as entries:
+                strange = [entry.name for entry in entries if _is_strange(entry)]
+        except OSError:
+            return  # whoever writes will say it better
+        if strange:
+            problem = f"{strange[0]} of {self.id} is no file or folder of its own, but a link or a pipe."
+            raise UserError(problem, "Copy the run's folder, so that links become what they point to.")
+
+    def files(self, pattern: str) -> list[Path]:
+        """The files of a pattern, as `images/*.png`, in order. Links are left out: they may lead out of the folder."""
+        root = self.folder.resolve()
+        found = [path for path in sorted(self.folder.glob(pattern)) if files.is_file(path)]
+        return [path for path in found if path.resolve() == root / path.relative_to(self.folder)]
 
     def config(self) -> AnyRun:
         """What was asked. Raises UserError where config.toml is missing or damaged."""
@@ -154,13 +175,13 @@ class RunsFolder:
 
     def references(self) -> list[Run]:
         """The reference runs, newest first, but for one that this place holds itself."""
-        return [run for run in _runs_in(reference.FOLDER) if not (self.root / run.id).is_dir()]
+        return [run for run in _runs_in(reference.FOLDER) if not files.is_folder(self.root / run.id)]
 
     def run(self, run_id: str) -> Run:
         """The run of a whole id, wherever it is; of one that is nowhere, the one that this place would hold."""
         shipped = Run(reference.FOLDER / run_id)
         own = Run(self.root / run_id)
-        return shipped if shipped.folder.is_dir() and not own.folder.is_dir() else own
+        return shipped if files.is_folder(shipped.folder) and not files.is_folder(own.folder) else own
 
     def find(self, wanted: str) -> Run:
         """The run of an id, a unique prefix of one, the digits at its end, `last` or `reference`, the shipped prior.
@@ -196,4 +217,10 @@ def _runs_in(place: Path) -> list[Run]:
 
 
 def _holds_a_run(folder: Path) -> bool:
-    return (folder / CONFIG_FILE).is_file() or (folder / EVENTS_FILE).is_file()
+    return files.is_file(folder / CONFIG_FILE) or files.is_file(folder / EVENTS_FILE)
+
+
+def _is_strange(entry: os.DirEntry[str]) -> bool:
+    if entry.name in _WRITTEN_FOLDERS:
+        return not entry.is_dir(follow_symlinks=False)
+    return entry.name in _WRITTEN_FILES and not entry.is_file(follow_symlinks=False)

@@ -44,7 +44,8 @@ class EventLog:
     """
 
     def __init__(self, folder: Path, patience: float = 0.0) -> None:
-        self._descriptor = os.open(folder / EVENTS_FILE, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._descriptor = os.open(folder / EVENTS_FILE, flags, 0o666)
         until = time.monotonic() + patience
         while not self._lock():
             if time.monotonic() >= until:

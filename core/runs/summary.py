@@ -16,7 +16,7 @@ import msgspec
 from core import config as configs
 from core import events, files, plain
 from core.errors import UserError
-from core.events import Event
+from core.events import Count, Event, Moment
 from core.runs import life
 from core.runs.log import EventReader, history
 
@@ -52,7 +52,7 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What the log says so far. `offset` is how many bytes of events.jsonl it covers."""
 
     format: int = FORMAT
-    offset: int = 0
+    offset: Count = 0
     kind: str = ""
     """As config.toml has it, and so are method, name and group; empty where no config can be read."""
     method: str = ""
@@ -62,30 +62,32 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Where the log leaves the run; whether its process lives is not the log's to say."""
     device: str = ""
     dataset: str = ""
-    started: float = 0.0
-    ended: float = 0.0
-    last: float = 0.0
-    step: int = 0
-    steps: int = 0
-    epoch: int = 0
-    epochs: int = 0
+    started: Moment = 0.0
+    ended: Moment = 0.0
+    last: Moment = 0.0
+    step: Count = 0
+    steps: Count = 0
+    epoch: Count = 0
+    epochs: Count = 0
     loss: float | None = None
     best_loss: float | None = None
-    best_epoch: int = 0
+    best_epoch: Count = 0
     best_file: str = ""
     psnr: float | None = None
-    """Mean PSNR in dB of the restorations at the last look."""
+    """Mean PSNR in dB of the restorations at the last look; of a head-to-head that of its first hybrid."""
+    gain: float | None = None
+    """What this hybrid has over the better parent in as long, in dB, on the mean of all cells so far."""
     peak_psnr: float | None = None
-    peak_step: int = 0
+    peak_step: Count = 0
     stop_psnr: float | None = None
     """Mean PSNR of the images where the stopping rule left them."""
-    stop_step: int = 0
+    stop_step: Count = 0
     ssim: float | None = None
     """Mean SSIM of the restorations where the stopping rule left them, else at the last look."""
     images_per_second: float | None = None
     error: str = ""
     hint: str = ""
-    stops: dict[int, float] = {}
+    stops: dict[Count, float] = {}
 
     @property
     def result_psnr(self) -> float | None:
@@ -137,6 +139,8 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
                 self._measure(event)
             case events.EarlyStopped():
                 self._stop_image(event)
+            case events.RestorationsCompared():
+                self.psnr, self.gain = event.psnr, event.gain
             case events.StopsCompared() if event.ssim:
                 self.ssim = sum(event.ssim) / len(event.ssim)
             case events.RunFinished():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from core import files
+from core import files, plain
 from core.errors import UserError
 from core.text import printable
 
@@ -33,10 +33,8 @@ NONE = Marks()
 def read(folder: Path) -> Marks:
     """The run's marks; none where the file is missing, too large or damaged."""
     try:
-        with (folder / NOTES_FILE).open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        found = msgspec.toml.decode(content, type=Marks) if len(content) <= MAX_BYTES else NONE
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = plain.load_toml(files.read(folder / NOTES_FILE, MAX_BYTES), Marks)
+    except (OSError, ValueError, RecursionError):
         return NONE
     return Marks(tidy(found.tags), _lines(found.note))
 

@@ -38,6 +38,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = ""
     method: str = ""
     name: str = ""
+    group: str = ""
     state: State = State.broken
     reference: bool = False
     """It ships with the program."""
@@ -55,6 +56,9 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     psnr: float | None = None
     """Mean PSNR in dB where the stopping rule left the images, else at the last look."""
     peak_psnr: float | None = None
+    gain: float | None = None
+    """What a hybrid has over the better parent in as long, in dB."""
+    ssim: float | None = None
     created: float = 0.0
     started: float = 0.0
     duration: float = 0.0
@@ -81,6 +85,7 @@ def row_of(glance: Glance, marked: marks.Marks = marks.NONE) -> RunRow:
         kind=printable(told.kind, 20),
         method=printable(told.method, 40),
         name=printable(told.name, 200),
+        group=printable(told.group, 80),
         state=glance.state,
         reference=glance.run.reference,
         stalled=glance.stalled,
@@ -93,6 +98,8 @@ def row_of(glance: Glance, marked: marks.Marks = marks.NONE) -> RunRow:
         best_loss=told.best_loss,
         psnr=told.result_psnr,
         peak_psnr=told.peak_psnr,
+        gain=told.gain,
+        ssim=told.ssim,
         created=created,
         started=told.started,
         duration=_coarse(max(0.0, end - told.started)) if told.started else 0.0,
@@ -244,7 +251,9 @@ def coarse_age(seconds: float) -> float:
 
 
 def _coarse(seconds: float) -> float:
-    """A time in steps of about a twentieth of it, and of a second at least."""
+    """A time in steps of about a twentieth of it, and of a second at least; what is not finite stays so."""
+    if not math.isfinite(seconds):
+        return seconds
     grain = next((grain for grain in (300, 60, 30, 10, 5) if seconds >= 20 * grain), 1)
     return float(round(seconds / grain) * grain)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from core import files
 from core.text import printable
 
 FIRST_BYTES = 1 << 16
@@ -23,20 +24,15 @@ class TextTail:
     def read(self) -> tuple[list[str], bool]:
         """The lines completed since the last call, and whether the file began anew."""
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            with files.opened(self.path) as file:
+                status = os.fstat(file.fileno())
+                restarted = self._offset < 0 or status.st_ino != self._inode or status.st_size < self._offset
+                self._inode = status.st_ino
+                if restarted or status.st_size - self._offset > FIRST_BYTES:
+                    self._offset = max(0, status.st_size - FIRST_BYTES)
+                block = os.pread(file.fileno(), FIRST_BYTES, self._offset)
         except OSError:
             return [], False
-        try:
-            status = os.fstat(descriptor)
-            restarted = self._offset < 0 or status.st_ino != self._inode or status.st_size < self._offset
-            self._inode = status.st_ino
-            if restarted or status.st_size - self._offset > FIRST_BYTES:
-                self._offset = max(0, status.st_size - FIRST_BYTES)
-            block = os.pread(descriptor, FIRST_BYTES, self._offset)
-        except OSError:
-            return [], False
-        finally:
-            os.close(descriptor)
         whole, newline, _ = block.rpartition(b"\n")
         if not newline and len(block) < FIRST_BYTES:
             return [], restarted

@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
+from core import files
 from core.config import AnyRun
 from core.errors import UserError
 from core.runs import ENVIRONMENT_FILE, Run
@@ -83,8 +84,8 @@ class ConfigPane(Pane):
 def _environment(run: Run) -> list[tuple[str, str]]:
     """What environment.json tells; nothing where it is missing or damaged."""
     try:
-        with (run.folder / ENVIRONMENT_FILE).open("rb") as file:
-            found = msgspec.json.decode(file.read(MAX_BYTES), type=dict[str, object])
+        content = files.read(run.folder / ENVIRONMENT_FILE, MAX_BYTES)
+        found = msgspec.json.decode(content, type=dict[str, object])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return [("", "not started yet, or its environment.json can't be read")]
     facts = [(key, str(found[key])) for key in FACTS if found.get(key)]

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from textual.app import ComposeResult
 from textual.widgets import Log, Static
 
+from core.runs import LOG_FILE
+from core.text import printable
 from tui.panes.view import Pane, View
 
 MAX_LINES = 5000
@@ -29,7 +31,7 @@ class LogPane(Pane):
         if view.run.id != self._run:
             self.clear()
             self._run = view.run.id
-            self.query_one("#log-title", Static).update(f"{view.run.folder / 'worker.log'}")
+            self.query_one("#log-title", Static).update(printable(str(view.run.folder / LOG_FILE)))
 
     def clear(self) -> None:
         """Forget the lines."""

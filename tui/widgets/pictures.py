@@ -7,9 +7,9 @@ used instead; `detect_graphics` must ask the terminal before the app begins to l
 from __future__ import annotations
 
 import os
-import stat
 import textwrap
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +19,7 @@ from rich.style import Style
 from textual.app import ComposeResult
 from textual.widget import Widget
 
+from core import files
 from core.errors import UserError
 from core.text import printable
 from tui.widgets.lines import LinesWidget
@@ -47,8 +48,7 @@ def detect_graphics() -> bool:
     """
     global _graphics  # noqa: PLW0603
     wanted = os.environ.get("DIPDDPM_GRAPHICS", "")
-    hints = " ".join(os.environ.get(name, "") for name in ("TERM", "TERM_PROGRAM", "LC_TERMINAL")).lower()
-    if wanted == "0" or not (wanted or "KONSOLE_VERSION" in os.environ or any(name in hints for name in CAPABLE)):
+    if wanted == "0" or not (wanted or may_have_graphics(os.environ)):
         return False
     try:
         from textual_image.renderable import Image as Best
@@ -59,6 +59,12 @@ def detect_graphics() -> bool:
     if Best in {SixelImage, TGPImage}:
         _graphics = Found
     return _graphics is not None
+
+
+def may_have_graphics(environment: Mapping[str, str]) -> bool:
+    """Whether a terminal that sets these variables is worth asking."""
+    hints = " ".join(environment.get(name, "") for name in ("TERM", "TERM_PROGRAM", "LC_TERMINAL")).lower()
+    return "KONSOLE_VERSION" in environment or any(name in hints for name in CAPABLE)
 
 
 class PictureView(LinesWidget):
@@ -123,11 +129,8 @@ def load(path: Path) -> Image:
 
     name = printable(path.name, 100)
     try:
-        # Opened without waiting, so that a pipe in disguise can't hold the console.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+        with files.opened(path) as file:
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
                 raise UserError(f"{name} is no picture of a run.", f"A PNG of at most {MAX_BYTES >> 20} MB is shown.")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Images.DecompressionBombWarning)  # it is refused below
@@ -139,7 +142,9 @@ def load(path: Path) -> Image:
         raise UserError(f"{name} has too many pixels.", "A picture of a run has a few thousand.") from None
     except FileNotFoundError:
         raise UserError(f"{name} is not there.", "It may have been removed.") from None
-    except (OSError, ValueError, SyntaxError, MemoryError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # on broken files Pillow's decoders raise almost anything
         why = getattr(error, "strerror", None) or "it is damaged, or no PNG"
         raise UserError(f"{name} can't be shown: {why}.", "The run may still be writing it.") from None
 

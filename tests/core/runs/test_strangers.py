@@ -1,0 +1,237 @@
+"""A run folder from a stranger: pipes, devices, links and nonsense in it hold nobody up and lead nobody out of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from core import config as configs
+from core import events, launch
+from core.errors import UserError
+from core.runs import (
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    EVENTS_FILE,
+    LOG_FILE,
+    STOP_FILE,
+    SUMMARY_FILE,
+    EventLog,
+    EventReader,
+    Run,
+    RunsFolder,
+    State,
+    extend,
+    keep,
+    life,
+)
+from core.worker import main as work
+from tui.model import marks
+from tui.model.runlist import row_of
+from tui.model.tail import TextTail
+from tui.panes.config import _environment
+
+STARTED = events.RunStarted(kind="dip", method="skip", device="cpu", steps=10, time=1e9)
+TOLD = {
+    EVENTS_FILE: events.encode(STARTED) + events.encode(events.RunFinished(seconds=1.0, time=1e9 + 1)),
+    CONFIG_FILE: configs.to_toml(configs.build("dip", settings={"name": "boots"})).encode(),
+}
+READ = (EVENTS_FILE, CONFIG_FILE, SUMMARY_FILE, life.WORKER_FILE, marks.NOTES_FILE, ENVIRONMENT_FILE, LOG_FILE)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return a_run(tmp_path / "runs" / "20261123-094512-dip-3f9a")
+
+
+def a_run(folder: Path) -> Run:
+    for name in ("checkpoints", "images"):
+        (folder / name).mkdir(parents=True)
+    for name, content in TOLD.items():
+        (folder / name).write_bytes(content)
+    return Run(folder)
+
+
+def read_all(run: Run) -> None:
+    """Whatever the list, the panes and the command line read of a run."""
+    glance = run.look()
+    row_of(glance, marks.read(run.folder))
+    assert glance.config is not None or glance.trouble
+    run.events()
+    EventReader(run.folder).read()
+    TextTail(run.folder / LOG_FILE).read()
+    _environment(run)
+    keep.disk_use(run)
+    RunsFolder(run.folder.parent).runs()
+
+
+STRANGE: dict[str, Callable[[Path], object]] = {
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "loop": lambda path: path.symlink_to(path.name),
+    "nothing": lambda path: path.symlink_to("gone"),
+    "socket": lambda path: os.mknod(path, stat.S_IFSOCK | 0o600),
+    "sparse": lambda path: (path.touch(), os.truncate(path, 1 << 40)),
+    "zeros": lambda path: path.write_bytes(bytes(200_000)),
+    "no text": lambda path: path.write_bytes(b"\xff\xfe\x80" * 999),
+    "dots": lambda path: path.write_bytes(b"a" + b".a" * 30_000 + b"=1"),
+    "brackets": lambda path: path.write_bytes(b"a=" + b"[" * 60_000),
+    "braces": lambda path: path.write_bytes(b'{"a":' * 60_000),
+    "digits": lambda path: path.write_bytes(b"a=" + b"9" * 60_000),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("strange", [name for name in STRANGE if name != "sparse"])
+def test_whatever_lies_in_the_place_of_a_file_is_passed_by(run: Run, name: str, strange: str) -> None:
+    (run.folder / name).unlink(missing_ok=True)
+    STRANGE[strange](run.folder / name)
+    read_all(run)
+
+
+@pytest.mark.parametrize("name", [name for name in READ if name != EVENTS_FILE])
+def test_of_a_file_of_a_terabyte_little_is_read(run: Run, name: str) -> None:
+    (run.folder / name).unlink(missing_ok=True)
+    STRANGE["sparse"](run.folder / name)
+    read_all(run)
+
+
+@contextlib.contextmanager
+def unprivileged() -> Iterator[Path]:
+    """A folder of a user to whom permissions matter, who one is meanwhile: the superuser may read everything."""
+    place = Path(tempfile.mkdtemp())
+    superuser = os.geteuid() == 0
+    if superuser:
+        os.chown(place, 65534, 65534)
+        os.seteuid(65534)
+    try:
+        yield place
+    finally:
+        if superuser:
+            os.seteuid(0)
+        for path in place.rglob("*"):
+            path.chmod(0o700)
+        shutil.rmtree(place)
+
+
+def test_what_may_not_be_read_is_marked_and_the_rest_is_listed(tmp_path: Path) -> None:
+    read_all(a_run(tmp_path / "once"))  # so that nothing is imported while one is somebody else
+    with unprivileged() as place:
+        runs = [a_run(place / f"20261123-09451{n}-dip-3f9{n}") for n in range(4)]
+        secret = a_run(place / "secret")
+        runs[0].folder.chmod(0)
+        (runs[1].folder / CONFIG_FILE).chmod(0)
+        (runs[2].folder / EVENTS_FILE).chmod(0)
+        secret.folder.chmod(0)
+        assert [run.id for run in RunsFolder(place).runs()] == [run.id for run in reversed(runs)]
+        assert [run.look().state for run in runs] == [State.broken, State.broken, State.crashed, State.finished]
+        assert "Permission denied" in runs[1].look().trouble
+        for run in runs:
+            read_all(run)
+
+
+def test_a_link_in_the_place_of_what_is_written_is_refused(run: Run, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("mine")
+    for name in (EVENTS_FILE, LOG_FILE, STOP_FILE, "checkpoints", "images"):
+        path = run.folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        path.symlink_to(elsewhere if name in {"checkpoints", "images"} else elsewhere / "precious")
+        for act in (launch.start, launch.request_stop, keep.keep_best_only):
+            with pytest.raises(UserError, match=f"{name} of {run.id} is no file or folder of its own"):
+                act(run)
+        assert work([str(run.folder), "--now"]) == 2
+        path.unlink()
+        path.mkdir() if name in {"checkpoints", "images"} else path.write_bytes(TOLD.get(name, b""))
+    assert [(path.name, path.read_text()) for path in elsewhere.iterdir()] == [("precious", "mine")]
+    (run.folder / EVENTS_FILE).unlink()
+    (run.folder / EVENTS_FILE).symlink_to(elsewhere / "precious")
+    with pytest.raises(OSError, match="symbolic link"):
+        EventLog(run.folder)
+
+
+def test_a_pipe_in_the_place_of_worker_log_does_not_hold_up_a_resume(run: Run) -> None:
+    os.mkfifo(run.folder / LOG_FILE)
+    with pytest.raises(UserError, match=r"worker\.log"):
+        launch.start(run, resume=True)
+
+
+def test_what_links_lead_to_is_neither_exported_nor_extended(run: Run, tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    for name in ("secret.png", "best.safetensors", "last.safetensors"):
+        (secrets / name).write_text("secret")
+    (run.folder / "images" / "own.png").write_text("own")
+    (run.folder / "images" / "link.png").symlink_to(secrets / "secret.png")
+    (run.folder / "images" / "deep").symlink_to(secrets)
+    os.mkfifo(run.folder / "images" / "pipe.png")
+    assert run.files("images/*.png") == [run.folder / "images" / "own.png"]
+    assert run.files("images/deep/*.png") == run.files("../../secrets/*.png") == []
+    (run.folder / "checkpoints" / "last.safetensors").write_text("own")
+    (run.folder / "checkpoints" / "best.safetensors").symlink_to(secrets / "best.safetensors")
+    longer = extend.extend(RunsFolder(run.folder.parent), run, 1)
+    copied = sorted(path.name for path in longer.folder.rglob("*") if path.suffix in {".png", ".safetensors"})
+    assert copied == ["last.safetensors", "own.png"]
+    shutil.rmtree(run.folder / "images")
+    (run.folder / "images").symlink_to(secrets)
+    assert run.files("images/*.png") == []
+
+
+def test_a_link_in_the_place_of_the_trash_is_not_emptied(run: Run, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "work").mkdir(parents=True)
+    runs = RunsFolder(run.folder.parent)
+    (runs.root / keep.TRASH).symlink_to(home)
+    assert keep.trashed(runs) == []
+    keep.empty_trash(runs)
+    keep.empty_trash(runs, ["work"])
+    assert (home / "work").is_dir()
+    with pytest.raises(UserError, match=r"\.trash is a link"):
+        keep.delete(run)
+    (runs.root / keep.TRASH).unlink()
+    (runs.root / keep.TRASH).mkdir()
+    (runs.root / keep.TRASH / "work").symlink_to(home / "work")
+    keep.empty_trash(runs)
+    keep.empty_trash(runs, ["work", "../../home"])
+    assert (home / "work").is_dir()
+
+
+def test_a_temporary_file_that_somebody_foresaw_is_not_written_through(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    (run.folder / f".{life.WORKER_FILE}.{os.getpid()}.tmp").symlink_to(tmp_path / "precious")
+    who = life.identity()
+    assert who is not None
+    life.write(run.folder, life.Worker(who))
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert life.read(run.folder) == life.Worker(who)
+
+
+ABSURD = ["inf", "-inf", "nan", 1e308, -1, 2**60, 2**70, -(2**70)]
+
+
+@pytest.mark.parametrize("value", ABSURD)
+@pytest.mark.parametrize("key", ["time", "step", "offset", "epoch"])
+def test_a_line_with_a_number_that_can_not_be_is_no_event(run: Run, key: str, value: object) -> None:
+    line = {"event": "epoch_finished", "epoch": 1, "step": 1, "loss": 0.5, key: value}
+    with (run.folder / EVENTS_FILE).open("ab") as file:
+        file.write(json.dumps(line).encode() + b"\n")
+    reader = EventReader(run.folder)
+    assert [type(event) for event in reader.read()] == [events.RunStarted, events.RunFinished]
+    assert reader.unreadable == 1
+
+
+@pytest.mark.parametrize("value", ABSURD)
+def test_a_summary_with_a_number_that_can_not_be_is_made_anew(run: Run, value: object) -> None:
+    for key in ("started", "last", "step", "steps", "epoch", "offset"):
+        content = {"format": 2, "kind": "dip", "name": "false", key: value}
+        (run.folder / SUMMARY_FILE).write_text(json.dumps(content))
+        assert run.look().summary.name == "boots"
