@@ -1,0 +1,115 @@
+"""Data, queue and runs: what is missing, who holds a slot, and which runs want a look."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from core import slots
+from core.doctor import Verdict, work
+from core.doctor.finding import Finding
+from core.runs import EVENTS_FILE, RunsFolder, life
+from tests.tui.driving import Maker
+
+
+def told(findings: Iterable[Finding]) -> dict[str, Finding]:
+    return {finding.told: finding for finding in findings}
+
+
+def test_runs_are_counted_and_those_that_want_a_look_are_named(runs: RunsFolder) -> None:
+    (nothing,) = work.runs(runs.root)
+    assert "none yet" in nothing.told
+    make = Maker(runs.root)
+    for _ in range(5):
+        make("ddpm", state="crashed")
+    make("ddpm")
+    broken = make("dip", state="gone")
+    (broken.folder / "config.toml").unlink()
+    (broken.folder / EVENTS_FILE).unlink()
+    counted, crashed, unread = work.runs(runs.root)
+    assert counted.told == f"1 broken, 5 crashed, 1 finished, in {runs.root}"
+    assert crashed.told.endswith("and 2 more")
+    newest = runs.runs()[0].id
+    assert (crashed.verdict, crashed.remedy) == (Verdict.note, f"Go on with one: dipddpm resume {newest}")
+    assert broken.id in unread.told
+
+
+def test_a_run_that_lives_but_does_not_advance_is_named(runs: RunsFolder) -> None:
+    make = Maker(runs.root)
+    run = make("ddpm", state="running")
+    try:
+        worker = life.read(run.folder)
+        assert worker is not None
+        life.write(run.folder, msgspec.structs.replace(worker, progressed=time.time() - 3600))
+        _, stalled = work.runs(runs.root)
+    finally:
+        make.processes[0].kill()
+        make.processes[0].wait()
+    assert "not advancing" in stalled.told
+    assert run.id in stalled.remedy
+
+
+def test_the_queue_clears_the_dead_and_names_what_it_cannot_read() -> None:
+    folder = slots.folder()
+    (quiet,) = work.queue()
+    assert (quiet.verdict, "0 at work, 0 waiting" in quiet.told) == (Verdict.ok, True)
+    mine = life.identity()
+    assert mine is not None
+    for number, who in enumerate((mine, msgspec.structs.replace(mine, start=mine.start + 1))):
+        ticket = msgspec.json.encode(slots.Ticket("some-run", ["cpu"], who))
+        (folder / f"{number:020d}-{mine.pid}.ticket").write_bytes(ticket)
+    (cleared,) = work.queue()
+    assert (cleared.verdict, "1 waiting" in cleared.told) == (Verdict.ok, True)
+    assert "1 left by workers that ended" in cleared.told
+    (folder / "1-1.ticket").write_text("torn")
+    (damaged,) = work.queue()
+    assert (damaged.verdict, "1-1.ticket" in damaged.remedy) == (Verdict.note, True)
+
+
+def test_a_slot_that_no_worker_holds_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = slots.folder() / "cpu.0.slot"
+    with path.open("wb") as ours:
+        fcntl.flock(ours, fcntl.LOCK_EX)
+        assert work.held(slots.folder()) == {path: os.getpid()}
+        (found,) = work.queue()
+        assert (found.verdict, "1 at work" in found.told) == (Verdict.ok, True)
+    code = f"import fcntl; f = open({str(path)!r}); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); input()"
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    other.stdout.readline()
+    (found,) = work.queue()
+    other.communicate(b"\n")
+    assert (found.verdict, f"process {other.pid}" in found.told) == (Verdict.note, True)
+    assert work.held(slots.folder()) == {}
+
+
+def test_a_queue_that_can_t_be_had_stops_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DIPDDPM_SLOTS", "many")
+    (found,) = work.queue()
+    assert (found.verdict, "many" in found.told) == (Verdict.problem, True)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DIPDDPM_SLOTS_DIR", str(tmp_path / "file" / "slots"))
+    (found,) = work.queue()
+    assert found.verdict is Verdict.problem
+
+
+def test_data_that_is_not_here_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("core.data.places.DEBIAN_FOLDER", tmp_path)
+    data, prior = work.data_sets(), None
+    (found,) = data
+    assert (found.verdict, "fashion-mini" in found.told) == (Verdict.note, True)
+    assert "dipddpm data fetch fashionmnist" in found.remedy
+    monkeypatch.setattr("core.data.places._holds", lambda folder, dataset: dataset.name == "fashionmnist")
+    (found,) = work.data_sets()
+    assert (found.verdict, "Install dipddpm again" in found.remedy) == (Verdict.problem, True)
+    monkeypatch.setattr("core.data.places._holds", lambda folder, dataset: True)
+    found, prior = work.data_sets()  # the tests' own folder has no reference runs
+    assert (found.verdict, prior.verdict) == (Verdict.ok, Verdict.note)

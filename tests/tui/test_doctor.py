@@ -1,0 +1,118 @@
+"""`dipddpm doctor`: what it prints, its exit code, and what it says of terminals."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from core.doctor import Verdict, torches
+from core.doctor.probe import Report
+from tests.tui.driving import dipddpm
+from tests.tui.terminal import Terminal
+from tui.doctor import judge_colours, judge_letters, judge_pictures, judge_size
+
+HERE = Report(torch="2.15.0", torchvision="0.30", threads=2)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the seconds that loading torch takes; that it is loaded has a test of its own."""
+    monkeypatch.setattr(torches.Probe, "report", lambda self: HERE)
+    monkeypatch.setattr(torches, "look_at_driver", torches.Driver)
+
+
+def test_lines_for_people_and_json_for_machines(quick: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dipddpm("doctor") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines if "2.15.0" in line] == [["ok", "torch"]]
+    assert "No problems" in lines[-1]
+    assert dipddpm("doctor", "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["problems"] == 0
+    assert {"what": "torch", "verdict": "ok", "remedy": ""}.items() <= record["found"][-3].items()
+
+
+def test_what_stops_runs_is_the_exit_code(
+    quick: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIPDDPM_SLOTS", "\x1b[31mmany")
+    assert dipddpm("doctor", "--runs-dir", "/proc/nowhere") == 1
+    said = capsys.readouterr().out
+    assert "2 problems" in said.splitlines()[-1]
+    assert "--runs-dir or DIPDDPM_RUNS" in said
+    assert "\x1b" not in said
+
+
+def test_in_a_terminal_it_tells_of_the_terminal() -> None:
+    terminal = Terminal(
+        command=[*_command(), "doctor"], size=(110, 40), TERM="xterm", COLORTERM="truecolor", TMUX="", NO_COLOR=""
+    )
+    try:
+        terminal.ended()
+        assert "terminal     xterm, 110x40" in terminal.text
+        assert "true colour" in terminal.text
+    finally:
+        terminal.close()
+
+
+def _command() -> list[str]:
+    import sys
+
+    # A terminal has to be a real one; torch doesn't.
+    code = "from core.doctor import torches, probe; torches.Probe.report = lambda self: probe.Report(torch='2')"
+    return [sys.executable, "-P", "-c", f"{code}; from tui.cli import main; main()"]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "verdict", "remedy"),
+    [
+        ("xterm", (200, 50), Verdict.ok, ""), ("xterm", (90, 30), Verdict.ok, "120x36"),
+        ("xterm", (60, 20), Verdict.note, "80x24"), ("dumb", (200, 50), Verdict.note, "TERM"),
+        ("", (200, 50), Verdict.note, "TERM"),
+    ],
+)  # fmt: skip
+def test_size(name: str, size: tuple[int, int], verdict: Verdict, remedy: str) -> None:
+    found = judge_size(name, size)
+    assert (found.verdict, remedy in found.remedy) == (verdict, True)
+
+
+TMUX = {"TMUX": "/tmp/tmux-1000/default,1,0"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "features", "verdict", "words"),
+    [
+        ({"TERM": "xterm-256color", "COLORTERM": "truecolor"}, "", Verdict.ok, "true colour"),
+        ({"TERM": "xterm-256color"}, "", Verdict.note, "256: COLORTERM is not set"),
+        ({"TERM": "xterm", "SSH_CONNECTION": "a 1 b 22"}, "", Verdict.note, "16: sshd doesn't forward"),
+        ({"TERM": "xterm", "COLORTERM": "24bit", "NO_COLOR": "1"}, "", Verdict.note, "NO_COLOR"),
+        ({"TERM": "screen", **TMUX}, "utf8=1 256", Verdict.note, "tmux calls itself screen"),
+        ({"TERM": "tmux-256color", "COLORTERM": "truecolor", **TMUX}, "utf8=1 256", Verdict.note, "passes on fewer"),
+        ({"TERM": "tmux-256color", "COLORTERM": "truecolor", **TMUX}, "utf8=1 256,RGB", Verdict.ok, "true colour"),
+    ],
+)
+def test_colours(environment: dict[str, str], features: str, verdict: Verdict, words: str) -> None:
+    found = judge_colours(environment, features)
+    assert (found.verdict, words in found.told) == (verdict, True), found
+
+
+def test_letters() -> None:
+    assert judge_letters({}, "utf-8", "").verdict is Verdict.ok
+    assert "LANG=C.UTF-8" in judge_letters({}, "ascii", "").remedy
+    assert "tmux -u" in judge_letters(TMUX, "utf-8", "utf8=0 256").remedy
+    assert judge_letters(TMUX, "utf-8", "utf8=1 256").verdict is Verdict.ok
+
+
+@pytest.mark.parametrize(
+    ("environment", "installed", "told", "remedy"),
+    [
+        ({"TERM": "xterm-kitty"}, True, "pixels", ""), ({"TERM": "xterm-kitty"}, False, "half", "dipddpm[images]"),
+        ({"TERM": "xterm"}, True, "half blocks", ""), ({"TERM": "foot", "DIPDDPM_GRAPHICS": "0"}, True, "half", ""),
+    ],
+)  # fmt: skip
+def test_pictures(environment: Any, installed: bool, told: str, remedy: str) -> None:
+    found = judge_pictures(environment, installed=installed)
+    assert found.told.startswith(told)
+    assert remedy in found.remedy
