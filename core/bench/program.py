@@ -118,12 +118,12 @@ def event_log(steps: int = 24, repeats: int = 5) -> list[Row]:
     return side_by_side("training, no log", {"training, no log": bare, "training, logged": logged}, repeats=repeats)
 
 
-def make_runs(folder: Path, count: int, epochs: int = 20) -> None:
-    """Finished runs to list, each with the events of a short training."""
+def make_runs(folder: Path, count: int, epochs: int = 20, newest: str = "") -> None:
+    """Finished runs to list, each with the events of a short training; the newest has this name."""
     config = configs.build("ddpm")
     runs = RunsFolder(folder)
     for number in range(count):
-        run = runs.create(config)
+        run = runs.create(msgspec.structs.replace(config, name=newest if number == count - 1 else ""))
         log = EventLog(run.folder)
         log.append(events.RunStarted(kind="ddpm", method="tutorial", device="cpu", epochs=epochs, steps=epochs * 469))
         for epoch in range(1, epochs + 1):

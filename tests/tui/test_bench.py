@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from core import checkpoint
-from core.bench import quality
+from core.bench import quality, works
+from core.bench.rates import Work
 from core.events import EpochFinished
 from core.images import load_image
 from core.runs import EventLog, RunsFolder
@@ -87,3 +89,27 @@ def test_runs_that_do_not_compare_are_refused(runs: RunsFolder, capsys: pytest.C
     theirs = trained(runs, size=(28, 28), **MINI, **{"ddpm.network": "tutorial", "ddpm.objective": "eps"})
     assert dipddpm("bench", "learning", ours.id, theirs.id, "--model", "x") == 2
     assert "'x' names no model after an epoch" in capsys.readouterr().err
+
+
+def test_speeds_are_told_as_tables_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.zeros(64, 64)
+    monkeypatch.setitem(works.PARTS, "dip", lambda _: [Work("dip", "a product", "products", 1, lambda: x @ x)])  # type: ignore[arg-type]
+    assert dipddpm("bench", "--only", "dip", "--device", "cpu", "--out", tmp_path / "out") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["MACHINE", "THREADS", "COPY"]
+    header = next(number for number, line in enumerate(lines) if line.startswith("PART"))
+    assert lines[header + 1].split()[:3] == ["dip", "a", "product"]
+    kept = json.loads((tmp_path / "out" / "bench.json").read_text())
+    (rate,) = kept["rates"]
+    assert rate["unit"] == "products"
+    assert rate["flops"] == 2 * 64**3
+    assert rate["per_second"] > 0
+
+
+def test_a_part_that_does_not_exist_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dipddpm("bench", "--only", "grwth", "--out", tmp_path / "out") == 2
+    assert "growth" in capsys.readouterr().err
+    assert dipddpm("bench", "--against", tmp_path, "--out", tmp_path / "out") == 2
+    assert "no code of the published network" in capsys.readouterr().err

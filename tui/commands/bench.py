@@ -19,9 +19,13 @@ from tui.commands.history import print_table
 from tui.commands.options import Json, RunArgument, RunsDir, find_run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from core.bench.suite import Report
     from core.data import ImageSet
 
 COMMAND = [sys.executable, "-P", "-c", "from tui.cli import main; main()"]
+CONSOLE = [sys.executable, "-P", "-c", "from tui.app import main; main()"]
 
 app = typer.Typer(help="Measurements of the program, of samples, and of trainings.", invoke_without_command=True)
 
@@ -30,19 +34,91 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
 
 @app.callback()
-def program(context: typer.Context, json: Json = False) -> None:
-    """Measure start-up times and the cost of the event log, each beside what it is compared with."""
+def speed(
+    context: typer.Context,
+    *,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PART", help="Measure this part only; may be repeated. A wrong name tells them all."),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="A checkout of github.com/BrianPulfer/PapersReimplementations, to train beside; it is run."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all cores.")] = 0,
+    device: Device = "auto",
+    out: Out = Path("bench"),
+    json: Json = False,
+) -> None:
+    """Measure the speed of all that the program does on this machine: medians, spreads, shares of what is possible.
+
+    Start-up and the event log are told beside what they are compared with. Training, DIP, sampling and restoration are
+    told as units a second, half the range of the repeats, and the share of the roofline of this machine's own matrix
+    product and copy. At the end, how cost grows with the work. Takes ten minutes on 2 cores; --only takes less.
+    """
     if context.invoked_subcommand is not None:
         return
-    from core.bench import program as benchmarks
+    usable = devices.candidates(device)
+    import torch
 
-    rows = [*benchmarks.start_up(COMMAND), *benchmarks.event_log()]
+    from core import plots
+    from core.bench import growth, suite
+
+    parts = () if against and not only else suite.chosen(only or [])
+    if threads:
+        torch.set_num_threads(threads)
+    _make(out)
+    report = None
+    for done, report in suite.measure(parts, devices.resolve(usable[0]), COMMAND, CONSOLE, against):
+        print(printable(done), file=sys.stderr)
+        report.save(out / "bench.json")
+    assert report is not None
+    if report.growth:
+        plots.save(growth.plot(report.growth), out / "growth.png")
     if json:
-        print(msgspec.json.format(msgspec.json.encode(rows)).decode())
+        print(msgspec.json.format(msgspec.json.encode(report)).decode())
         return
-    table = [("WHAT", "MEDIAN", "SPREAD", "RATIO", "AGAINST")]
-    table += [(r.name, f"{r.seconds:.3f} s", f"±{r.spread:.3f}", f"{r.ratio:.3f}", r.against) for r in rows]
-    print_table(list(table))
+    for table in _tables(report):
+        print_table(table)
+        print()
+    print(printable(str(out / "bench.json")))
+
+
+def _tables(report: Report) -> Iterator[list[tuple[str, ...]]]:
+    if report.rows:
+        table: list[tuple[str, ...]] = [("SECONDS", "MEDIAN", "SPREAD", "RATIO", "AGAINST")]
+        yield table + [
+            (r.name, f"{r.seconds:.3f}", f"±{r.spread:.3f}", f"{r.ratio:.3f}", r.against) for r in report.rows
+        ]
+    if report.idle:
+        idle = report.idle
+        values = (
+            f"{idle.cpu:.1%}",
+            f"{idle.bytes_per_second:.0f} B/s",
+            f"{idle.memory:.0f} MiB",
+            f"{idle.exit_seconds:.2f} s",
+        )
+        yield [("CONSOLE AT REST", "OF A CORE", "TERMINAL", "MEMORY", "TO EXIT"), (f"{idle.runs:,} runs", *values)]
+    if report.machine:
+        machine = report.machine
+        table = [("MACHINE", "THREADS", "COPY", *(f"MATRIX PRODUCT, {name}" for name in machine.flops))]
+        most = (f"{value / 1e9:.1f} GFLOP/s" for value in machine.flops.values())
+        yield [*table, (machine.device, str(machine.threads), f"{machine.bandwidth / 1e9:.1f} GB/s", *most)]
+    if report.rates:
+        table = [("PART", "WHAT", "A SECOND", "SPREAD", "UNIT", "MFLOP", "MB", "OF LIMIT", "WARM-UP")]
+        for rate in report.rates:
+            speeds = (f"{rate.per_second:.2f}", f"±{rate.spread:.2f}", rate.unit)
+            costs = (f"{rate.flops / 1e6:.1f}", f"{rate.bytes / 1e6:.1f}", f"{rate.share:.2f}", f"{rate.warm_up:.1f} s")
+            table.append((rate.part, rate.name, *speeds, *costs))
+        yield table
+    if report.growth:
+        table = [("COST OF", "BY", "FROM", "TO", "STEEPEST", "")]
+        for grown in report.growth:
+            first, last = grown.points[0], grown.points[-1]
+            ends = (f"{first.amount:,}: {first.seconds:.4f} s", f"{last.amount:,}: {last.seconds:.4f} s")
+            worse = "" if grown.linear else "worse than linear"
+            table.append((grown.name, grown.amount, *ends, f"^{grown.steepest:.2f}", worse))
+        yield table
 
 
 @app.command()

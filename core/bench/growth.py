@@ -1,0 +1,163 @@
+"""How cost grows with the work: image size, batch, runs in the folder, events in a log; worse than linear shows."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import torch
+
+from core import config as configs
+from core import events
+from core.bench.program import make_runs
+from core.config import DipConfig, parse_task
+from core.ddpm.unet import UNet
+from core.degrade import degrade
+from core.dip.batch import PriorBatch
+from core.hybrid.timed import clock_of
+from core.plots import Curve, Plot
+from core.runs import EventLog, RunsFolder, summary
+
+ROUNDING = 0.15
+"""How much over linear a step's exponent may be before it counts: what repeats of the same differ by."""
+
+
+class Point(msgspec.Struct, frozen=True):
+    """Seconds that an amount of work takes: the least of `repeats` measurements, on which other work falls least."""
+
+    amount: int
+    seconds: float
+    repeats: int
+
+
+class Growth(msgspec.Struct, frozen=True, kw_only=True):
+    """Cost against an amount of work."""
+
+    name: str
+    amount: str
+    """What is counted."""
+    points: list[Point]
+
+    @property
+    def steepest(self) -> float:
+        """The largest exponent b of cost ~ amount^b between two neighbouring points: 1 is linear."""
+        pairs = zip(self.points, self.points[1:], strict=False)
+        return max(math.log(b.seconds / a.seconds) / math.log(b.amount / a.amount) for a, b in pairs)
+
+    @property
+    def linear(self) -> bool:
+        """Whether no step is worse than linear, but for what repeats differ by."""
+        return self.steepest <= 1 + ROUNDING
+
+
+def pixels(device: torch.device, sides: Sequence[int] = (28, 64, 128, 256)) -> Growth:
+    """An iteration of DIP on one image, by its pixels."""
+
+    def work(side: int) -> Callable[[], object]:
+        x0 = torch.rand(1, 1, side, side, device=device)
+        y, degradation = degrade(parse_task("denoise:sigma=25"), x0, seeds=[0])
+        return PriorBatch(y, degradation, DipConfig(), (1, side, side)).advance
+
+    points = [_point(side * side, work(side), device) for side in sides]
+    return Growth(name="an iteration of DIP", amount="pixels of the image", points=points)
+
+
+def batch(device: torch.device, largest: int = 0) -> Growth:
+    """The U-Net forward and backward, by the images of a batch: to 4096 on a GPU, 256 on a CPU."""
+    largest = largest or (4096 if device.type == "cuda" else 256)
+    network = UNet((1, 28, 28), channels=(32, 64)).to(device)
+    sizes = [4**power for power in range(7) if 4**power <= largest]
+
+    def step(count: int) -> None:
+        x = torch.randn(count, 1, 28, 28, device=device)
+        network(x, torch.zeros(count, dtype=torch.long, device=device)).square().mean().backward()
+
+    points = [_point(count, partial(step, count), device) for count in sizes]
+    return Growth(name="a training step of a U-Net", amount="images of the batch", points=points)
+
+
+def runs(command: list[str], counts: Sequence[int] = (10, 100, 1000, 10_000)) -> Growth:
+    """`dipddpm ls --all`, by the runs in the folder; starting Python is part of it."""
+    points = []
+    with tempfile.TemporaryDirectory() as folder:
+        made = 0
+        for count in counts:
+            make_runs(Path(folder), count - made)
+            made = count
+            listing = partial(_run, [*command, "ls", "--all", "--runs-dir", folder])
+            points.append(_point(count, listing, torch.device("cpu"), clock=time.perf_counter))
+    return Growth(name="dipddpm ls --all", amount="runs in the folder", points=points)
+
+
+def log(counts: Sequence[int] = (1_000, 10_000, 100_000, 1_000_000)) -> Growth:
+    """A summary made anew from the log, by its events."""
+    points = []
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunsFolder(Path(folder)).create(configs.build("ddpm"))
+        writing = EventLog(run.folder)
+        written = 0
+        for count in counts:
+            while written < count:
+                written += 1
+                writing.append(events.Step(step=written, epoch=1, loss=1 / written))
+            fold = partial(summary.rebuild, run.folder)
+            points.append(_point(count, fold, torch.device("cpu"), clock=time.perf_counter, repeats=2))
+        writing.close()
+    return Growth(name="a summary from the whole log", amount="events in the log", points=points)
+
+
+def all_of(device: torch.device, command: list[str]) -> Iterator[Growth]:
+    """Each of the above."""
+    yield pixels(device)
+    yield batch(device)
+    yield runs(command)
+    yield log()
+
+
+def plot(found: Sequence[Growth]) -> Plot:
+    """Cost against work, each in multiples of its smallest amount, beside the line of what is linear."""
+    curves = [_relative(growth) for growth in found]
+    most = max(x for curve in curves for x in curve.x)
+    return Plot(
+        title="How cost grows with the work",
+        x="amount of work, in multiples of the smallest",
+        y="seconds, in multiples of those",
+        curves=[*curves, Curve("linear", [1, most], [1, most])],
+        log_x=True,
+        log_y=True,
+    )
+
+
+def _relative(growth: Growth) -> Curve:
+    first = growth.points[0]
+    x = [point.amount / first.amount for point in growth.points]
+    y = [point.seconds / first.seconds for point in growth.points]
+    return Curve(f"{growth.name}, by {growth.amount}", x, y)
+
+
+def _point(
+    amount: int,
+    work: Callable[[], object],
+    device: torch.device,
+    *,
+    clock: Callable[[], float] | None = None,
+    repeats: int = 3,
+) -> Point:
+    clock = clock or clock_of(device)
+    work()
+    times = []
+    for _ in range(repeats):
+        began = clock()
+        work()
+        times.append(clock() - began)
+    return Point(amount, min(times), repeats)
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)

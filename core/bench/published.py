@@ -1,0 +1,104 @@
+"""Training of the published network: ours against the code that came with it, which you have to bring along.
+
+The same work: batches of 128 of 60,000 grey images of 28x28, the same network, Adam. The published loop reads its
+images one by one from a data set of pictures, as torchvision's DataLoader does, and so does it here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from core.bench.program import Row, side_by_side
+from core.bench.works import BATCH, SHAPE, training_of
+from core.ddpm.train import READ_EVERY
+from core.errors import UserError
+from core.hybrid.timed import clock_of
+
+MODELS = Path("src/cv/ddpm/models.py")
+TIMESTEPS = 1000
+IMAGES = 60_000
+
+
+def load(folder: Path) -> Any:
+    """The module with its networks, from a checkout of github.com/BrianPulfer/PapersReimplementations.
+
+    Its code is run. Raises UserError where there is none.
+    """
+    file = folder / MODELS
+    if not file.is_file():
+        problem = f"{folder} holds no code of the published network."
+        raise UserError(problem, "Give a checkout of github.com/BrianPulfer/PapersReimplementations.")
+    spec = importlib.util.spec_from_file_location("published_ddpm", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def compare(module: Any, device: torch.device, *, steps: int = 0, repeats: int = 5) -> list[Row]:
+    """Seconds of so many steps (0: what suits the device) of the published loop, and of ours in both precisions."""
+    steps = steps or (2 * READ_EVERY if device.type == "cuda" else 8)
+    clock = clock_of(device)
+    images = torch.randint(256, (IMAGES, *SHAPE), dtype=torch.uint8)
+    theirs = _published(module, images, device)
+    loops: dict[str, tuple[Iterator[object], int]] = {"published": (theirs, steps)}
+    each = READ_EVERY if device.type == "cuda" else 1
+    for precision in ("float32", "bfloat16"):
+        for compiled in (False, True):
+            settings = {"ddpm.precision": precision, "ddpm.compile": compiled}
+            name = f"ours, {precision}{', compiled' if compiled else ''}"
+            loops[name] = (training_of("tutorial", None, settings, device), steps // each)
+
+    def seconds(items: Iterator[object], count: int) -> float:
+        began = clock()
+        for _ in zip(range(count), items, strict=False):
+            pass
+        return clock() - began
+
+    work = {name: partial(seconds, items, count) for name, (items, count) in loops.items()}
+    return side_by_side("published", work, repeats=repeats)
+
+
+class _Pictures(Dataset[tuple[Tensor, int]]):
+    """What torchvision's FashionMNIST does for each image: a PIL image, then ToTensor, then to [-1, 1]."""
+
+    def __init__(self, images: Tensor) -> None:
+        from torchvision.transforms import Compose, Lambda, ToTensor
+
+        self.images = images
+        self.transform = Compose([ToTensor(), Lambda(lambda x: (x - 0.5) * 2)])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, place: int) -> tuple[Tensor, int]:
+        from PIL import Image
+
+        return self.transform(Image.fromarray(self.images[place, 0].numpy(), mode="L")), 0
+
+
+def _published(module: Any, images: Tensor, device: torch.device) -> Iterator[float]:
+    """The published training loop, a loss for each step (its `training_loop`, without the progress bars)."""
+    ddpm = module.MyDDPM(module.MyUNet(TIMESTEPS), n_steps=TIMESTEPS, min_beta=1e-4, max_beta=0.02, device=device)
+    optimizer = torch.optim.Adam(ddpm.parameters(), 1e-3)
+    mse = nn.MSELoss()
+    for batch in DataLoader(_Pictures(images), BATCH, shuffle=True):
+        x0 = batch[0].to(device)
+        n = len(x0)
+        eta = torch.randn_like(x0).to(device)
+        t = torch.randint(0, TIMESTEPS, (n,)).to(device)
+        noisy = ddpm(x0, t, eta)
+        loss = mse(ddpm.backward(noisy, t.reshape(n, -1)), eta)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        yield loss.item()

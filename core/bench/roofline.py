@@ -1,0 +1,96 @@
+"""What a machine can do at most, and what a piece of work asks of it: how near to the limit a measured speed is.
+
+The roofline model (Williams et al., CACM 2009): work takes at least the time of its floating-point operations at the
+machine's highest rate, and at least that of its bytes at the highest bandwidth. Both rates are measured here, by a
+large matrix product and a large copy. Bytes are those that each operation reads and writes by itself, as if nothing
+stayed in a cache and nothing was fused; so a share above 1 is possible, and says that much was.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from core.hybrid.timed import clock_of
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+REPEATS = 5
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """The highest rates that were measured on a device: operations a second by precision, and bytes a second."""
+
+    device: str
+    threads: int
+    flops: dict[str, float]
+    bandwidth: float
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """What a piece of work asks for: floating-point operations (two for a multiply-add), and bytes read and written."""
+
+    flops: float
+    bytes: float
+
+    def seconds_at_least(self, machine: Machine, precision: str) -> float:
+        """The time that it takes on this machine at least."""
+        return max(self.flops / machine.flops[precision], self.bytes / machine.bandwidth)
+
+
+def measure(device: torch.device) -> Machine:
+    """The rates of this device, with the threads that torch has now: a second or two on a CPU."""
+    side, length = (8192, 2**28) if device.type == "cuda" else (1536, 2**25)
+    flops = {}
+    for name, dtype in PRECISIONS.items():
+        left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        flops[name] = 2 * side**3 / _seconds(partial(torch.matmul, left, right), device)
+    source = torch.zeros(length, device=device)
+    target = torch.empty_like(source)
+    bandwidth = 2 * source.nbytes / _seconds(lambda: target.copy_(source), device)
+    threads = torch.get_num_threads() if device.type == "cpu" else 0
+    return Machine(device=str(device), threads=threads, flops=flops, bandwidth=bandwidth)
+
+
+def cost(work: Callable[[], object]) -> Cost:
+    """Do the work once, counting. What was compiled can't be counted: give the work as it is before."""
+    traffic = _Traffic()
+    with FlopCounterMode(display=False) as counter, traffic:
+        work()
+    return Cost(float(counter.get_total_flops()), float(traffic.bytes))
+
+
+class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of the tensors that operations take and give; views of others move none."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            leaves = tree_leaves((args, kwargs, result))
+            self.bytes += sum(leaf.nbytes for leaf in leaves if isinstance(leaf, Tensor))
+        return result
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    clock = clock_of(device)
+    work()
+    times = []
+    for _ in range(REPEATS):
+        began = clock()
+        work()
+        times.append(clock() - began)
+    return statistics.median(times)

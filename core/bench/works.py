@@ -1,0 +1,155 @@
+"""The work of the program whose speed is measured: training, DIP fits, sampling, restoration.
+
+Images are random where their contents don't matter for the time, and those of `fashion-mini` where they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from core import config as configs
+from core import data, registry
+from core.bench.rates import Work
+from core.config import HYBRIDS, DdpmRun, DipConfig, parse_task
+from core.ddpm.recipe import Recipe
+from core.ddpm.sampling import Sampling
+from core.ddpm.schedule import Schedule
+from core.ddpm.solvers import solver
+from core.ddpm.train import READ_EVERY, DdpmTraining
+from core.ddpm.trained import TrainedModel
+from core.degrade import degrade
+from core.dip.batch import PriorBatch
+from core.hybrid.parents import DdpmRestorer, DipRestorer
+from core.hybrid.restorer import Case, Restorer
+from core.images import to_unit
+from core.runs import reference
+
+SHAPE = (1, 28, 28)
+BATCH = 128
+NETWORKS: Mapping[str, tuple[str, str | None]] = {
+    "tutorial": ("tutorial", None),
+    "unet, cpu": ("unet", "cpu"),
+    "unet, gpu": ("unet", "gpu"),
+}
+"""What is trained: the network and the preset that gives its size."""
+NFE = (5, 10, 20, 50)
+RESTORED = "inpaint:missing=0.7,sigma=5"
+
+
+def training(device: torch.device) -> Iterator[Work]:
+    """Steps of 128 images, by network, precision and whether compiled; the large U-Net on a GPU only."""
+    gpu = device.type == "cuda"
+    items, units = 2, 2 * BATCH * (READ_EVERY if gpu else 1)
+    for name, (network, preset) in NETWORKS.items():
+        if name == "unet, gpu" and not gpu:
+            continue
+        for precision in ("float32", "bfloat16"):
+            plain = training_of(network, preset, {"ddpm.precision": precision}, device)
+            run = partial(_take, plain, items)
+            yield Work("training", f"{name}, {precision}", "images", units, run, precision)
+            compiled = training_of(network, preset, {"ddpm.precision": precision, "ddpm.compile": True}, device)
+            fast = partial(_take, compiled, items)
+            yield Work("training", f"{name}, {precision}, compiled", "images", units, fast, precision, run)
+
+
+def fitting(device: torch.device) -> Iterator[Work]:
+    """Iterations of DIP with the settings for small images, by how many images are fitted at once."""
+    gpu = device.type == "cuda"
+    for count in (1, 10, 100, 1000, 4000) if gpu else (1, 10, 50):
+        y, degradation = degrade(parse_task("denoise:sigma=25"), _images(count, device), seeds=range(count))
+        batch = PriorBatch(y, degradation, DipConfig(), SHAPE)
+        iterations = 50 if gpu else max(2, 20 // count)
+        work = partial(_repeat, batch.advance, iterations)
+        yield Work("dip", f"{count} image{'s' * (count > 1)} at once", "image-iterations", count * iterations, work)
+
+
+def sampling(device: torch.device) -> Iterator[Work]:
+    """Samples of the prior that ships, by evaluations of the network."""
+    model = _prior(device)
+    count = 1024 if device.type == "cuda" else 16
+
+    def sample(steps: int) -> None:
+        start = (count, *model.shape)
+        for _ in Sampling(model.denoiser(), solver("dpm++"), start, steps=steps, device=device):
+            pass
+
+    for nfe in NFE:
+        yield Work("sampling", f"dpm++, {nfe} NFE", "images", count, partial(sample, nfe))
+
+
+def restoring(device: torch.device) -> Iterator[Work]:
+    """Whole restorations by each method with its defaults: inpainting of a small batch, all of it counted."""
+    model, dip = _prior(device), DipConfig()
+    count = 64 if device.type == "cuda" else 4
+    y, degradation = degrade(parse_task(RESTORED), _images(count, device), seeds=range(count))
+    case = Case(y, degradation, (count, *SHAPE))
+    made: dict[str, Callable[[], Restorer]] = {
+        "dip": lambda: DipRestorer(case, dip),
+        "ddpm": lambda: DdpmRestorer(case, model),
+    }
+    for name, method in HYBRIDS.items():
+        options = method()
+        if options.restorer:
+            build = registry.resolve(options.restorer).for_case
+            made[name] = partial(build, case, model, options, dip)
+    for name, make in made.items():
+        yield Work("restoration", name, "images", count, partial(_restore, make))
+
+
+PARTS: Mapping[str, Callable[[torch.device], Iterator[Work]]] = {
+    "training": training,
+    "dip": fitting,
+    "sampling": sampling,
+    "restoration": restoring,
+}
+"""What can be measured, each a function from the device to its works."""
+
+
+def training_of(network: str, preset: str | None, settings: dict[str, Any], device: torch.device) -> Iterator[object]:
+    """The items of an endless training, its network made now and its images drawn now."""
+    config = configs.build("ddpm", preset=preset, settings={"ddpm.network": network, **settings})
+    options = cast(DdpmRun, config).ddpm
+    built = registry.network(network).for_images(SHAPE, config).to(device)
+    images = torch.randint(256, (60_000, *SHAPE), dtype=torch.uint8, device=device)
+    train = DdpmTraining(
+        built,
+        Schedule.from_config(options, device),
+        images,
+        epochs=1,
+        batch_size=BATCH,
+        recipe=Recipe.from_config(options),
+    )
+    return iter(train)
+
+
+def _take(items: Iterator[object], count: int) -> None:
+    for _ in zip(range(count), items, strict=False):
+        pass
+
+
+def _repeat(function: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        function()
+
+
+def _restore(make: Callable[[], Restorer]) -> Tensor:
+    restorer = make()
+    for _ in restorer:
+        pass
+    return restorer.images
+
+
+def _images(count: int, device: torch.device) -> Tensor:
+    """Test images of `fashion-mini`, over and over: (count, 1, 28, 28) in [0, 1]."""
+    images = data.load("fashion-mini", "test").images
+    places = torch.arange(count) % len(images)
+    return to_unit(images[places]).to(device)
+
+
+def _prior(device: torch.device) -> TrainedModel:
+    return TrainedModel.of_run(reference.FOLDER / reference.PRIOR, device)

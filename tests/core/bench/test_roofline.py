@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from core.bench import roofline
+from core.bench.rates import Work, measured
+from core.bench.roofline import Cost, Machine
+
+MACHINE = Machine(device="cpu", threads=1, flops={"float32": 100.0, "bfloat16": 200.0}, bandwidth=10.0)
+
+
+@settings(deadline=None, max_examples=10)
+@given(m=st.integers(1, 40), k=st.integers(1, 40), n=st.integers(1, 40))
+def test_a_matrix_product_costs_what_the_formula_says(m: int, k: int, n: int) -> None:
+    left, right = torch.zeros(m, k), torch.zeros(k, n)
+    assert roofline.cost(lambda: left @ right) == Cost(2 * m * k * n, 4 * (m * k + k * n + m * n))
+
+
+def test_a_convolution_backwards_costs_twice_as_much_again() -> None:
+    conv, x = nn.Conv2d(4, 8, 3, padding=1, bias=False), torch.zeros(2, 4, 10, 10)
+    forward = 2 * 2 * 8 * 10 * 10 * 4 * 9
+    assert roofline.cost(lambda: conv(x)).flops == forward
+    wanted = x.clone().requires_grad_()
+    assert roofline.cost(lambda: conv(wanted).sum().backward()).flops == 3 * forward
+
+
+def test_a_view_moves_nothing() -> None:
+    x = torch.zeros(4, 6)
+    assert roofline.cost(lambda: x.view(6, 4).t()) == Cost(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("flops", "moved", "precision", "seconds"),
+    [(200, 10, "float32", 2), (200, 10, "bfloat16", 1), (1, 50, "float32", 5)],
+)
+def test_the_limit_is_the_slower_of_the_two(flops: float, moved: float, precision: str, seconds: float) -> None:
+    assert Cost(flops, moved).seconds_at_least(MACHINE, precision) == seconds
+
+
+def test_this_machine_has_rates() -> None:
+    machine = roofline.measure(torch.device("cpu"))
+    assert machine.device == "cpu"
+    assert machine.flops.keys() == {"float32", "bfloat16"}
+    assert min(*machine.flops.values(), machine.bandwidth) > 1e7
+
+
+def test_a_rate_is_units_over_seconds_and_its_share_that_of_the_limit() -> None:
+    x = torch.zeros(64, 64)
+    calls = []
+
+    def run() -> None:
+        calls.append(1)
+        x @ x
+
+    (rate,) = measured([Work("part", "product", "products", 1, run)], MACHINE, repeats=4)
+    assert len(calls) == 6, "counted, warmed up, and measured four times"
+    assert rate.flops == 2 * 64**3
+    assert rate.share == pytest.approx(rate.per_second * max(rate.flops / 100, rate.bytes / 10))
+    assert rate.repeats == 4
+    assert rate.spread >= 0
+
+
+def test_works_of_a_part_take_turns() -> None:
+    order: list[str] = []
+    works = [Work(part, name, "things", 2, lambda name=name: order.append(name)) for part, name in ("xa", "xb", "yc")]  # type: ignore[misc]
+    assert [rate.name for rate in measured(works, MACHINE, repeats=2)] == ["a", "b", "c"]
+    assert order == [*"ab" * 4, *"c" * 4]
