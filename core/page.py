@@ -27,6 +27,8 @@ table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular
   overflow-x: auto; }
 th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #8883; }
 th:first-child, td:first-child { text-align: left; }
+table.facts td { text-align: left; } table.facts th { font-weight: normal; color: #777; }
+pre { overflow-x: auto; padding: .8rem 1rem; background: #8881; font-size: .85rem; line-height: 1.4; }
 figure { margin: 1.4rem 0; } figcaption { color: #777; font-size: .9rem; }
 img { max-width: 100%; background: white; border-radius: 4px; } img.photo { image-rendering: pixelated; }
 .notice { border-left: 4px solid #c65102; padding: .4rem 1rem; background: #c6510218; }
@@ -34,6 +36,7 @@ img { max-width: 100%; background: white; border-radius: 4px; } img.photo { imag
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """What a browser may load for the page: nothing that doesn't stand in it."""
 MARKUP = re.compile(r"([\\`*_\[\]<>|~$&])")
+TICKS = re.compile("`+")
 LEADING = re.compile(r"^(\d*)([-+=.)#]+)(?=\s|$)")
 """What makes a heading, a list or a rule of a line that begins with it."""
 
@@ -91,7 +94,22 @@ class Photo:
         return f"../{self.file.parents[1].name}/{self.file.parent.name}/{self.file.name}"
 
 
-Block: TypeAlias = Heading | Text | Points | Table | Plot | Photo
+@dataclass(frozen=True)
+class Facts:
+    """What is so, and how: pairs of a name and words or a number."""
+
+    pairs: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines for a machine, as they stand; `language` helps whoever colours them."""
+
+    text: str
+    language: str = ""
+
+
+Block: TypeAlias = Heading | Text | Points | Table | Facts | Code | Plot | Photo
 
 
 @dataclass
@@ -123,7 +141,7 @@ class Page:
         )
 
 
-def _markdown(block: Block) -> str:
+def _markdown(block: Block) -> str:  # noqa: PLR0911
     match block:
         case Heading():
             return f"{'#' * block.level} {_literal(block.text)}"
@@ -135,13 +153,20 @@ def _markdown(block: Block) -> str:
             rules = ["---", *["---:"] * (len(block.head) - 1)]
             rows = [[_literal(cell) for cell in row] for row in (block.head, *block.rows)]
             return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rules, *rows[1:]))
+        case Facts():
+            return _markdown(Table(["", ""], block.pairs)).replace("---:", "---")
+        case Code():
+            lines = _lines(block)
+            longest = max((len(run) for run in TICKS.findall(lines)), default=0)
+            fence = "`" * max(3, longest + 1)
+            return f"{fence}{block.language}\n{lines}\n{fence}"
         case Plot():
             return f"![{_literal(block.title)}](images/{block.name}.png)"
         case Photo():
             return f"![{_literal(block.title)}](<{block.link}>)"
 
 
-def _html(block: Block) -> str:
+def _html(block: Block) -> str:  # noqa: PLR0911
     match block:
         case Heading():
             return f"<h{block.level}>{_escaped(block.text)}</h{block.level}>"
@@ -154,6 +179,11 @@ def _html(block: Block) -> str:
             rows = ["".join(f"<td>{_escaped(cell)}</td>" for cell in row) for row in block.rows]
             body = "\n".join(f"<tr>{row}</tr>" for row in rows)
             return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+        case Facts():
+            rows = [f"<tr><th>{_escaped(name)}</th><td>{_escaped(value)}</td></tr>" for name, value in block.pairs]
+            return "<table class=facts>\n" + "\n".join(rows) + "\n</table>"
+        case Code():
+            return f"<pre>{html.escape(_lines(block))}</pre>"
         case Plot():
             from core.plots import svg
 
@@ -166,6 +196,10 @@ def _figure(title: str, kind: str, content: bytes, *, photo: bool) -> str:
     source = f"data:{kind};base64,{base64.b64encode(content).decode()}"
     image = f'<img{" class=photo" if photo else ""} alt="{_escaped(title)}" src="{source}">'
     return f"<figure>{image}<figcaption>{_escaped(title)}</figcaption></figure>"
+
+
+def _lines(code: Code) -> str:
+    return "\n".join(printable(line) for line in code.text.split("\n"))
 
 
 def _literal(text: str) -> str:

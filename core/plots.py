@@ -52,19 +52,20 @@ _LOG_RANGE = 8.0
 
 @dataclass(frozen=True)
 class Look:
-    """How large a drawing is, in inches, and its letters, in points; a paper has its titles in the captions."""
+    """How large a drawing is, in inches, its letters and its lines, in points; papers have titles in the captions."""
 
     width: float
     height: float
     font: float
+    line: float
     dpi: int
     titled: bool = True
 
 
-SCREEN = Look(8, 5.5, 10, 150)
-PAGE = Look(6.4, 3.2, 9, 110)
-"""Across a page of HTML."""
-COLUMN = Look(3.35, 2.3, 7.5, 300, titled=False)
+SCREEN = Look(8, 5.5, 10, 1.8, 150)
+PAGE = Look(6.4, 3.2, 9, 1.6, 110, titled=False)
+"""Across a page of HTML, with the title below it."""
+COLUMN = Look(3.35, 2.3, 7.5, 1.1, 300, titled=False)
 """One column of a paper in two: 8.5 cm."""
 
 
@@ -178,13 +179,23 @@ def wants_log(values: Sequence[float]) -> bool:
 
 
 def _style(look: Look) -> Any:
-    """`STYLE`, its sizes in proportion to the letters of the look."""
-    scale = look.font / STYLE["font.size"]
-    sized = {key: value * scale for key, value in STYLE.items() if key.endswith(("size", "linewidth"))}
-    return {**STYLE, **sized, "legend.fontsize": look.font * 0.92}
+    """`STYLE` in the sizes of the look."""
+    return {
+        **STYLE,
+        "font.size": look.font,
+        "axes.titlesize": look.font * 1.1,
+        "legend.fontsize": look.font * 0.92,
+        "lines.linewidth": look.line,
+        "lines.markersize": look.line * 2.5,
+        "grid.linewidth": look.line * 0.45,
+        "axes.linewidth": look.line * 0.45,
+    }
 
 
 def _plot(axes: Axes, plot: Plot) -> None:
+    import matplotlib as mpl
+    from matplotlib.ticker import MaxNLocator
+
     loud = [curve for curve in plot.curves if not curve.quiet]
     for curve in plot.curves:
         if curve.quiet:
@@ -204,24 +215,29 @@ def _plot(axes: Axes, plot: Plot) -> None:
         axes.axhline(level, color="0.4", linestyle=("--", ":", "-.")[number % 3], label=name)
     for number, name in enumerate(dict.fromkeys(spot.name for spot in plot.spots)):
         found = [spot for spot in plot.spots if spot.name == name]
-        colour = COLOURS[(len(loud) + number) % len(COLOURS)]
         axes.plot(
             [spot.x for spot in found],
             [spot.y for spot in found],
             linestyle="none",
             marker=SPOT_MARKS[number % len(SPOT_MARKS)],
-            markeredgecolor="white",
-            markeredgewidth=0.6,
-            color=colour,
+            markeredgecolor=INK,
+            markerfacecolor=INK if number % 2 == 0 else "white",
             label=name,
+            markersize=mpl.rcParams["lines.markersize"] * 1.5,
             zorder=3,
         )
-    axes.set_xscale("log" if plot.log_x else "linear")
+    if plot.log_x:
+        axes.set_xscale("log")
+    elif all(float(x).is_integer() for curve in plot.curves for x in curve.x):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_yscale("log" if plot.log_y else "linear")
     axes.set(xlabel=plot.x, ylabel=plot.y)
-    axes.grid(visible=True, which="both")
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend()
+    axes.grid(visible=True, which="major")
+    axes.grid(visible=True, which="minor", alpha=0.5)
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    if names := [*(curve.name for curve in loud), *plot.levels, *(spot.name for spot in plot.spots)]:
+        order = list(dict.fromkeys(names))
+        axes.legend([handles[name] for name in order], order)
 
 
 def _strip(axes: Axes, strip: Strip) -> None:
@@ -243,7 +259,7 @@ def _panels(axes: Axes, panels: Panels, look: Look) -> tuple[int, int]:
 
     pixels = imread(panels.file, format="png")
     height, width = int(pixels.shape[0]), int(pixels.shape[1])
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="none", aspect="auto")
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="none")
     axes.set_axis_off()
     room = look.width * 72 / panels.columns / (look.font * 0.62)  # letters above one column
     for column in range(panels.columns if panels.heads else 0):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from core import checkpoint, events, files, images
 from core.events import BestModel, Document, Event, Experiment, Item, Pictures, Step, Tensors
+from core.export.mirror import Mirror
 from core.runs import EventLog, summary
 
 STEP_SECONDS = 0.25
@@ -24,6 +25,7 @@ class Recorder:
         self.folder = folder
         self.log = log
         self.summary = summary.read(folder)
+        self.mirror = Mirror(folder)
         self._step_at = 0.0
         self._summary_at = 0.0
 
@@ -76,6 +78,8 @@ class Recorder:
         self.summary.offset = self.log.size
         if time.monotonic() - self._summary_at >= SUMMARY_SECONDS or isinstance(event, events.ENDS):
             self.flush()
+        if problem := self.mirror.add(stamped):
+            self._append(events.Message(text=problem, level="warning"))
 
     def _store_best(self, best: BestModel) -> None:
         path = self.folder / "checkpoints" / "best.safetensors"

@@ -11,6 +11,7 @@ import typer
 
 from core.errors import UserError, suggest
 from tui.commands import bench, bench_dip, data, history
+from tui.commands.export import export
 from tui.commands.reproduce import reproduce
 from tui.commands.restore import restore
 from tui.commands.run import run
@@ -37,6 +38,7 @@ app.command()(history.stop)
 app.command()(history.resume)
 app.command()(compare)
 app.command()(sample)
+app.command()(export)
 app.add_typer(data.app, name="data")
 bench.app.command()(bench_dip.stops)
 bench.app.command()(bench_dip.original)

@@ -1,5 +1,5 @@
-"""Taking results home: a run's series, config and images as plain files. Loads no torch."""
+"""Taking results home: runs as plain files, figures and reports, and in the formats of other tools. Loads no torch."""
 
-from core.export.bundle import Bundle, bundle, scp_line
+from core.export.formats import FORMATS, AlreadyThereError, Exported, Format, export, refuse, scp_line
 
-__all__ = ["Bundle", "bundle", "scp_line"]
+__all__ = ["FORMATS", "AlreadyThereError", "Exported", "Format", "export", "refuse", "scp_line"]

@@ -14,14 +14,15 @@ from core import launch, plain
 from core.config import DdpmRun, HybridRun
 from core.errors import UserError
 from core.events import AnyEvent, EpochFinished, Message, SamplesEvaluated
-from core.runs import Glance, RunsFolder, State
+from core.export.mirror import wish
+from core.runs import Glance, Run, RunsFolder, State
 from core.text import printable, printable_json
 from tui.board import board_of
-from tui.commands.options import Json, Now, RunArgument, RunsDir, find_run
+from tui.commands.options import GroupOf, Json, Mirror, Now, RunArgument, RunsDir, find_group, find_run, find_runs
 from tui.follow import follow
 from tui.lines import duration, line
 
-COLUMNS = ("ID", "METHOD", "STATE", "DONE", "LOSS", "PSNR", "TIME", "AGE", "NAME")
+COLUMNS = ("ID", "METHOD", "STATE", "DONE", "LOSS", "PSNR", "GAIN", "TIME", "AGE", "NAME")
 TOLD = {"explanation", "study"}
 """Kinds of runs whose results are sentences."""
 REPORT = "report.html"
@@ -31,8 +32,8 @@ REPORT = "report.html"
 def ls(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The newest N runs.")] = 20,
     everything: Annotated[bool, typer.Option("--all", "-a", help="All runs.")] = False,
-    runs_dir: RunsDir = None,
     group: GroupOf = None,
+    runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
     """List the runs, newest first, and after them the reference runs, which ship with the program."""
@@ -89,7 +90,6 @@ def stop(run: RunArgument, runs_dir: RunsDir = None) -> int:
     return 1 if state.live else 0
 
 
-def resume(
 def _stop_all(group: str, runs: list[Run]) -> int:
     stopped = launch.stop_all(runs)
     if not stopped:
@@ -100,24 +100,25 @@ def _stop_all(group: str, runs: list[Run]) -> int:
     return 1 if any(state.live for state in states) else 0
 
 
+def resume(
     run: RunArgument,
+    *,
     detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False,
     now: Now = False,
+    mirror: Mirror = None,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> int:
     """Go on with a run that was stopped, failed or crashed, from its last checkpoint."""
     found = find_run(run, runs_dir)
+    if mirror is not None:
+        wish(found, mirror)
     launch.resume(found, now=now)
     if detach:
         print(printable(found.id))
         return 0
     return follow(found, as_json=json, stop_on_interrupt=True)
 
-
-def print_table(rows: list[tuple[str, ...]]) -> None:
-    """Columns padded to their widest cell, by what the cells take up on a terminal."""
-    from rich.cells import cell_len
 
 def _resume_all(group: str, runs: list[Run], *, now: bool) -> int:
     """A group goes on by itself: nobody can follow many runs in lines."""
@@ -129,6 +130,10 @@ def _resume_all(group: str, runs: list[Run], *, now: bool) -> int:
         print(printable(run.id))
     return 0
 
+
+def print_table(rows: list[tuple[str, ...]]) -> None:
+    """Columns padded to their widest cell, by what the cells take up on a terminal."""
+    from rich.cells import cell_len
 
     widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     for row in rows:
@@ -145,8 +150,9 @@ def _row(glance: Glance) -> tuple[str, ...]:
         _state(glance),
         "" if share is None else f"{share:.0%}",
         "" if told.best_loss is None else f"{told.best_loss:.4f}",
-        "" if told.psnr is None else f"{told.psnr:.2f}",
-        duration(_spent(glance)) if told.started else "",
+        "" if told.result_psnr is None else f"{told.result_psnr:.2f}",
+        "" if told.gain is None else f"{told.gain:+.2f}",
+        duration(spent(glance)) if told.started else "",
         _age(glance.at - glance.run.created),
         printable(told.name if told.kind else glance.trouble, 60),
     )
@@ -169,15 +175,16 @@ def _facts(glance: Glance) -> list[tuple[str, str]]:
     facts = [
         ("run", printable(run.id)),
         ("name", printable(glance.config.name) if glance.config else ""),
+        ("group", glance.config.group if glance.config else ""),
         ("state", f"{glance.state}{_remark(glance)}"),
         ("what", f"{glance.config.kind} {glance.config.method}" if glance.config else ""),
         ("data", printable(told.dataset)),
         ("device", printable(told.device)),
         ("done", _done(glance)),
-        ("group", glance.config.group if glance.config else ""),
         ("time", duration(spent(glance)) if told.started else ""),
         ("best loss", f"{told.best_loss:.4f} at epoch {told.best_epoch}" if told.best_loss is not None else ""),
         ("PSNR", "" if told.psnr is None else f"{told.psnr:.2f} dB"),
+        ("gain", "" if told.gain is None else f"{told.gain:+.2f} dB over the better parent in as long"),
         ("peak PSNR", "" if told.peak_psnr is None else f"{told.peak_psnr:.2f} dB at {told.peak_step}"),
         ("stopped at", f"{told.stop_psnr:.2f} dB, iteration {told.stop_step}" if told.stop_psnr is not None else ""),
         ("speed", f"{told.images_per_second:,.0f} images/s" if told.images_per_second else ""),
@@ -233,13 +240,13 @@ def _as_json(glance: Glance) -> str:
         kind=glance.config.kind if glance.config else "",
         method=glance.config.method if glance.config else "",
         name=glance.config.name if glance.config else "",
+        group=glance.config.group if glance.config else "",
         stalled=glance.stalled,
         reference=glance.run.reference,
         summary=glance.summary,
         config=msgspec.to_builtins(glance.config) if glance.config else None,
     )
     return printable_json(plain.dump(record).decode())
-        group=glance.config.group if glance.config else "",
 
 
 def _unicode(name: str) -> str:
@@ -257,8 +264,8 @@ class _Record(msgspec.Struct, kw_only=True):
     kind: str
     method: str
     name: str
+    group: str
     stalled: bool
     reference: bool
     summary: Any
     config: Any
-    group: str

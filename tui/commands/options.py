@@ -61,6 +61,10 @@ Device: TypeAlias = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cu
 Seed: TypeAlias = Annotated[int | None, typer.Option(help="Seed of every random draw.")]
 Name: TypeAlias = Annotated[str | None, typer.Option(help="What to call the run.")]
 Group: TypeAlias = Annotated[str | None, typer.Option(help="A word for the runs that it belongs to.")]
+Mirror: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="tensorboard", help="Write this along while it goes on, in a folder of the run's own."),
+]
 Detach: TypeAlias = Annotated[bool, typer.Option("--detach", help="Return at once; the run goes on by itself.")]
 Now: TypeAlias = Annotated[bool, typer.Option("--now", help="Don't wait for a free slot on the device.")]
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Print the complete config and do nothing.")]

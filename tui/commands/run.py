@@ -12,6 +12,7 @@ from core import config as configs
 from core import launch, preflight
 from core.config import HYBRIDS, PRESETS, AnyRun, HybridRun
 from core.errors import UserError
+from core.export.mirror import refuse_mirror, wish
 from core.runs import RunsFolder
 from tui.commands.data import fetch_with_bar
 from tui.commands.options import (
@@ -28,6 +29,7 @@ from tui.commands.options import (
     Json,
     Kind,
     Method,
+    Mirror,
     Name,
     Now,
     Preset,
@@ -104,6 +106,7 @@ def run(
     seed: Seed = None,
     name: Name = None,
     group: Group = None,
+    mirror: Mirror = None,
     detach: Detach = False,
     now: Now = False,
     dry_run: DryRun = False,
@@ -130,13 +133,23 @@ def run(
         group=group,
         runs_dir=runs_dir,
     )
-    return start(asked.config(), runs_dir, dry_run=dry_run, detach=detach, now=now, as_json=json)
+    config = asked.config()
+    return start(config, runs_dir, mirror=mirror, dry_run=dry_run, detach=detach, now=now, as_json=json)
 
 
 def start(
-    config: AnyRun, runs_dir: Path | None, *, dry_run: bool = False, detach: bool, now: bool, as_json: bool
+    config: AnyRun,
+    runs_dir: Path | None,
+    *,
+    mirror: str | None = None,
+    dry_run: bool = False,
+    detach: bool,
+    now: bool,
+    as_json: bool,
 ) -> int:
     """Make the run's folder, start its worker and, unless detached, follow it; a dry run only prints the config."""
+    if mirror is not None:
+        refuse_mirror(mirror)
     if dry_run:
         print(configs.to_toml(config), end="")
         return 0
@@ -145,6 +158,8 @@ def start(
     if missing is not None:
         fetch_with_bar(missing)
     run = RunsFolder(launch.runs_root(runs_dir)).create(config)
+    if mirror is not None:
+        wish(run, mirror)
     launch.start(run, now=now)
     if detach:
         print(run.id)

@@ -16,12 +16,13 @@ from core.runs import Run, State, extend, keep
 from tui.columns import size, title
 
 if TYPE_CHECKING:
+    from core.export import Format
     from tui.console import Console
     from tui.follower import Follower
     from tui.model.draft import Draft
     from tui.model.runlist import RunRow
     from tui.preferences import Preferences
-    from tui.screens.dialogs import Tell
+    from tui.screens.dialogs import Ask, Tell
     from tui.screens.form import Launch
     from tui.widgets.runtable import RunTable
 
@@ -252,32 +253,52 @@ class RunActions(Screen[None]):
         self.app.push_screen(Prompt(f"Tags and note of {title(row)}", lines), write)
 
     def action_export(self) -> None:
-        """Write the run's series and images into a folder, and say how to fetch it."""
-        from tui.screens.dialogs import Line, Prompt
+        """Ask what for and where to, write it, and say how to fetch it."""
+        from core.export import FORMATS
+        from tui.screens.dialogs import Choose, Line, Prompt
 
         run = self.run
 
-        def export(answer: dict[str, str] | None) -> None:
-            if answer is None:
+        def choose(name: str | None) -> None:
+            if name is None:
                 return
-            folder = Path(answer["folder"]).expanduser().absolute()
-            self.console.in_background(lambda: self._bundle(run, folder))
+            if missing := FORMATS[name].missing:
+                self.console.complain(missing)
+                return
+            line = Line("folder", "into the folder", "exports", "the run gets a place of its own in it")
+            self.app.push_screen(Prompt(f"Export: {FORMATS[name].words}", [line]), partial(export, name))
 
-        line = Line("folder", "into the folder", str(Path("exports") / run.id))
-        self.app.push_screen(
-            Prompt("Export", [line], "CSV and JSON of the series, the config, and the images."), export
-        )
+        def export(name: str, answer: dict[str, str] | None) -> None:
+            if answer is not None:
+                folder = Path(answer["folder"]).expanduser().absolute()
+                self.console.in_background(lambda: self._export(run, name, folder))
 
-    def _bundle(self, run: Run, folder: Path) -> Callable[[], None]:
-        from core.export import bundle, scp_line
-        from tui.screens.dialogs import Tell
+        width = max(map(len, FORMATS))
+        choices = [(name, f"{name:<{width}}  {_words(each)}") for name, each in FORMATS.items()]
+        self.app.push_screen(Choose(f"Export {title(self.row) if self.row else run.id}", choices), choose)
 
-        done = bundle(run, folder)
-        words = f"{len(done.files)} files in {done.folder}\n\nTo fetch them, on your own machine:"
-        return partial(self._tell, Tell("Exported", words, scp_line(done.folder)))
+    def _export(self, run: Run, name: str, folder: Path, *, replace: bool = False) -> Callable[[], None]:
+        from core.export import AlreadyThereError, export, scp_line
+        from tui.screens.dialogs import Ask, Tell
+
+        def again(sure: bool | None) -> None:
+            if sure:
+                self.console.in_background(lambda: self._export(run, name, folder, replace=True))
+
+        try:
+            (done,) = export([run], [name], folder, replace=replace)
+        except AlreadyThereError as error:
+            asked = Ask(f"{error.problem} Replace it?")
+            return partial(self._ask, asked, again)
+        then = f"To go on with it: {done.then}\n\n" if done.then else ""
+        words = f"{done.path}\n\n{then}To fetch it, on your own machine:"
+        return partial(self._tell, Tell("Exported", words, scp_line(done.path)))
 
     def _tell(self, told: Tell) -> None:
         self.app.push_screen(told)
+
+    def _ask(self, asked: Ask, then: Callable[[bool | None], None]) -> None:
+        self.app.push_screen(asked, then)
 
     def action_delete(self) -> None:
         """Ask, then put the run where `u` finds it until the console is quit."""
@@ -329,6 +350,11 @@ class RunActions(Screen[None]):
         from tui.screens.storage import Storage
 
         self.app.push_screen(Storage(self.console), lambda _: self.follower.hurry())
+
+
+def _words(each: Format) -> str:
+    """What a format is, and what it needs where that isn't there."""
+    return f"{each.words} (needs {each.module})" if each.missing else each.words
 
 
 def _stop(run: Run) -> None:

@@ -33,7 +33,7 @@ SECTIONS: dict[str, list[tuple[str, list[tuple[str, str]]]]] = {
                 ("n f", "start a new run; start one like this"),
                 ("s r x", "stop it; resume it; go on with a finished one for longer"),
                 ("t", "tags and a note"),
-                ("e", "export: CSV, JSON and images into a folder, with the scp line"),
+                ("e", "export: tables, figures, a report, the model, TensorBoard, W&B or MLflow; with the scp line"),
                 ("d u", "delete; bring the last one back (until you quit)"),
                 ("Q D", "the queue and its order; disk use, keep best only, prune"),
             ],

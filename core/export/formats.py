@@ -1,0 +1,202 @@
+"""What a run can be exported to, and how it gets there: refused before any work, and put in place whole."""
+
+from __future__ import annotations
+
+import getpass
+import importlib.util
+import os
+import shlex
+import shutil
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from core import files, registry
+from core.errors import UserError, suggest
+from core.export.record import Record, safe
+from core.runs import Run
+
+Writer: TypeAlias = Callable[[Record, Path], None]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way out. `writer` fills a folder that is made for it; with `suffix` it writes one file instead.
+
+    `check` raises UserError for a run that has nothing to give. `module` is a package that must be installed, `extra`
+    the name of ours that brings it. `then` is what one does with the result: `{store}` is the folder of all runs,
+    `{place}` that of this one. In a `shared` store runs lie under names of the store's own: the writer then gets the
+    store, and functions `holds` and `take_out` beside it say whether a run is there, and remove it.
+    """
+
+    words: str
+    writer: str
+    check: str = ""
+    suffix: str = ""
+    module: str = ""
+    extra: str = ""
+    then: str = ""
+    shared: bool = False
+
+    @property
+    def missing(self) -> UserError | None:
+        """What to say where the package that it needs isn't installed."""
+        if not self.module or importlib.util.find_spec(self.module) is not None:
+            return None
+        problem = f"This needs the package {self.module}, which is not installed."
+        return UserError(problem, f"Install it: pip install 'dipddpm[{self.extra}]'")
+
+    def beside(self, name: str) -> Any:
+        """A function that stands beside the writer."""
+        return registry.resolve(f"{self.writer.partition(':')[0]}:{name}")
+
+
+_TABLES = "core.export.tables:tables"
+FORMATS: dict[str, Format] = {
+    "files": Format("CSV, JSON, the config and the pictures", "core.export.bundle:write"),
+    "csv": Format("the numbers as tables, for spreadsheets", "core.export.tables:write_csv", _TABLES),
+    "jsonl": Format("the same as JSON lines, for data frames and Parquet", "core.export.tables:write_jsonl", _TABLES),
+    "figures": Format(
+        "PDF, SVG and PNG as wide as a paper's column", "core.export.figures:write", "core.export.figures:drawings"
+    ),
+    "html": Format("a report in one file", "core.export.page:write", suffix=".html"),
+    "model": Format("the trained model with its card", "core.export.model:write", "core.export.model:refuse"),
+    "tensorboard": Format(
+        "event files of TensorBoard",
+        "core.export.tensorboard:write",
+        module="tensorboard",
+        extra="tensorboard",
+        then="tensorboard --logdir {store}",
+    ),
+    "wandb": Format(
+        "an offline run of Weights & Biases",
+        "core.export.wandb:write",
+        module="wandb",
+        extra="wandb",
+        then="wandb sync {place}/offline-run-*",
+    ),
+    "mlflow": Format(
+        "a run in an MLflow store",
+        "core.export.mlflow:write",
+        module="mlflow",
+        extra="mlflow",
+        then="MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {store}",
+        shared=True,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and what one does with it, if anything."""
+
+    run: str
+    format: str
+    path: Path
+    then: str
+
+
+class AlreadyThereError(UserError):
+    """An export of the same run is in the way."""
+
+
+def export(runs: Sequence[Run], formats: Sequence[str], folder: Path, *, replace: bool = False) -> list[Exported]:
+    """Write runs to FOLDER/FORMAT/RUN, each whole or not at all; a run that still goes on is told as far as it is.
+
+    Raises UserError, before anything is written, for an unknown format, a package that is missing, a run that has
+    nothing to give, and (`AlreadyThereError`) for what is there already, unless it is to be replaced. Later it does so
+    only for a folder that can't be written.
+    """
+    refuse(formats)
+    chosen = list(dict.fromkeys(formats))
+    targets = [_Target(run, name, folder.absolute() / name) for run in runs for name in chosen]
+    for target in targets:
+        if target.is_there and not replace:
+            problem = f"{target.path} is there already."
+            raise AlreadyThereError(problem, "Replace it with --force, or choose another folder.")
+    checks = dict.fromkeys(filter(None, (FORMATS[name].check for name in chosen)))
+    for run in runs if checks else ():
+        record = Record.of(run)
+        for check in checks:
+            registry.resolve(check)(record)
+    done = []
+    for run in runs:  # one record at a time: a long run's history takes room
+        record = Record.of(run)
+        done += [target.fill(record) for target in targets if target.run == run]
+    return done
+
+
+def refuse(formats: Sequence[str]) -> None:
+    """Raise UserError for a format that is unknown, or whose package isn't installed."""
+    for name in formats:
+        if name not in FORMATS:
+            raise UserError(f"There is no format {name!r}.", suggest(name, FORMATS))
+        if (missing := FORMATS[name].missing) is not None:
+            raise missing
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where a run goes in one format."""
+
+    run: Run
+    name: str
+    store: Path
+
+    @property
+    def format(self) -> Format:
+        return FORMATS[self.name]
+
+    @property
+    def path(self) -> Path:
+        return self.store if self.format.shared else self.store / f"{safe(self.run.id)}{self.format.suffix}"
+
+    @property
+    def is_there(self) -> bool:
+        if self.format.shared:
+            return bool(self.format.beside("holds")(self.store, self.run.id))
+        return os.path.lexists(self.path)
+
+    def fill(self, record: Record) -> Exported:
+        write: Writer = registry.resolve(self.format.writer)
+        try:
+            self.store.mkdir(parents=True, exist_ok=True)
+            if self.format.shared:
+                if self.is_there:
+                    self.format.beside("take_out")(self.store, self.run.id)
+                write(record, self.store)
+            else:
+                self._put_in_place(record, write)
+        except OSError as error:
+            problem = f"{self.path} can't be written: {error.strerror or error}."
+            raise UserError(problem, "Free some space, or choose another folder.") from None
+        then = self.format.then.format(store=shlex.quote(str(self.store)), place=shlex.quote(str(self.path)))
+        return Exported(self.run.id, self.name, self.path, then)
+
+    def _put_in_place(self, record: Record, write: Writer) -> None:
+        """Write beside the place, and move there what is whole."""
+        staged = self.store / f".{self.path.name}.{os.getpid()}{files.TEMPORARY}"
+        try:
+            if not self.format.suffix:
+                staged.mkdir()
+            write(record, staged)
+            _remove(self.path)
+            staged.rename(self.path)
+        except BaseException:
+            _remove(staged)
+            raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def scp_line(path: Path) -> str:
+    """The command that, typed on one's own machine, fetches the file or folder from this one."""
+    host = f"{getpass.getuser()}@{socket.gethostname()}"
+    return f"scp -r {shlex.quote(f'{host}:{path.absolute()}')} ."

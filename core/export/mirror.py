@@ -1,0 +1,80 @@
+"""A mirror: a run written to TensorBoard's event files while it goes on, in a folder of the run's own.
+
+That the folder is there says that a mirror is wanted, so that whoever resumes the run, from wherever, goes on with it.
+A worker that begins writes it anew from the logical history: it shows every step once, and what a killed worker had
+not yet written, too. A TensorBoard that looks meanwhile is told to forget what it had.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import UserError, suggest
+from core.events import Event
+from core.export.formats import FORMATS, refuse
+from core.export.record import Record
+from core.runs import Run
+
+if TYPE_CHECKING:
+    from core.export.tensorboard import EventFiles
+
+MIRRORS = ("tensorboard",)
+
+
+def refuse_mirror(name: str) -> None:
+    """Raise UserError for what can't be written along, or whose package isn't installed."""
+    if name not in MIRRORS:
+        remedy = "Export the run when it is done." if name in FORMATS else suggest(name, MIRRORS)
+        raise UserError(f"{name!r} can't be written while a run goes on.", remedy)
+    refuse([name])
+
+
+def wish(run: Run, name: str) -> Path:
+    """Make the folder that asks for a mirror. Raises UserError where it can't be made."""
+    refuse_mirror(name)
+    run.refuse_change()
+    place = run.folder / name
+    try:
+        place.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{place} can't be made: {error.strerror}.", "Check the runs folder.") from None
+    return place
+
+
+class Mirror:
+    """What a worker tells, told to TensorBoard as well. It never raises: a failing mirror doesn't cost the run."""
+
+    def __init__(self, folder: Path) -> None:
+        self._run = Run(folder)
+        self._place = folder / MIRRORS[0]
+        self._files: EventFiles | None = None
+        self._wanted = self._place.is_dir() and not self._place.is_symlink()
+
+    def add(self, event: Event) -> str:
+        """Take in an event that has just been logged; what went wrong, in a sentence, after which the mirror is off."""
+        if not self._wanted:
+            return ""
+        try:
+            if self._files is None:
+                self._files = self._begin()  # the history, and with it this event
+            else:
+                self._files.add(event)
+        except Exception as error:  # somebody else's library, and a disk
+            self._wanted = False
+            return f"The run goes on without its TensorBoard mirror: {error or type(error).__name__}"
+        return ""
+
+    def _begin(self) -> EventFiles:
+        from core.export.tensorboard import PATTERN, EventFiles
+
+        earlier = list(self._place.glob(PATTERN))
+        files = EventFiles(self._run, self._place)
+        atexit.register(files.close)
+        files.begin(Record.of(self._run))
+        for path in earlier:
+            # Emptied and not deleted: a TensorBoard that follows one would not find its way to the next.
+            os.truncate(path, 0)
+        return files

@@ -1,0 +1,104 @@
+"""A run in a store of MLflow, by MLflow's own client: a folder of files, which needs no server.
+
+MLflow keeps such stores in maintenance, and asks for a word before it writes one; `mlflow migrate-filestore` brings
+them into a database.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.export.record import Record, quiet, safe, scalars
+from core.runs import CONFIG_FILE, State
+from core.text import printable
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+EXPERIMENT = "dipddpm"
+TAG = "dipddpm.run"
+QUIET = {"MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+BATCH = 1000
+"""The most metrics that the client takes at once."""
+MOST_CHARACTERS = 6000
+"""Of a parameter's value."""
+_STATUS = {State.finished: "FINISHED", State.failed: "FAILED", State.crashed: "FAILED", State.stopped: "KILLED"}
+
+
+def write(record: Record, store: Path) -> None:
+    """Metrics by step with their own times, the options as parameters, and the config and pictures as artifacts."""
+    with quiet(QUIET):
+        from mlflow.entities import Metric, Param
+
+        client = _client(store)
+        began = record.history[0].time if record.history else record.run.created
+        tags = {TAG: record.run.id, "mlflow.source.name": "dipddpm"}
+        name = printable(record.title, 120)
+        made = client.create_run(_experiment(client), start_time=_milliseconds(began), tags=tags, run_name=name)
+        run = made.info.run_id
+        try:
+            params = [Param(safe(key), str(value)[:MOST_CHARACTERS]) for key, value in record.options().items()]
+            client.log_batch(run, params=params)
+            for batch in _batches(
+                Metric(name, value, _milliseconds(event.time), max(0, getattr(event, "step", 0)))
+                for event in record.history
+                for name, value in scalars(event)
+            ):
+                client.log_batch(run, metrics=batch)
+            for path in record.run.files(CONFIG_FILE):
+                client.log_artifact(run, str(path))
+            for _, path in record.pictures():
+                client.log_artifact(run, str(path), "images")
+            told = record.glance.summary
+            end = _milliseconds(told.ended or told.last or began)
+            client.set_terminated(run, _STATUS.get(record.glance.state, "RUNNING"), end)
+        except BaseException:
+            client.delete_run(run)
+            raise
+
+
+def holds(store: Path, run_id: str) -> bool:
+    """Whether the store has this run."""
+    return bool(_found(store, run_id))
+
+
+def take_out(store: Path, run_id: str) -> None:
+    """Delete the run in the store; MLflow keeps it in its own trash."""
+    for found in _found(store, run_id):
+        with quiet(QUIET):
+            _client(store).delete_run(found)
+
+
+def _found(store: Path, run_id: str) -> list[str]:
+    if not store.is_dir():
+        return []
+    with quiet(QUIET):
+        client = _client(store)
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        runs = client.search_runs([experiment.experiment_id]) if experiment else []
+        return [run.info.run_id for run in runs if run.data.tags.get(TAG) == run_id]
+
+
+def _client(store: Path) -> MlflowClient:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=store.as_uri())
+
+
+def _experiment(client: MlflowClient) -> str:
+    known = client.get_experiment_by_name(EXPERIMENT)
+    return str(known.experiment_id if known else client.create_experiment(EXPERIMENT))
+
+
+def _batches(metrics: Iterable[Metric]) -> Iterable[list[Metric]]:
+    left = iter(metrics)
+    while batch := list(itertools.islice(left, BATCH)):
+        yield batch
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)

@@ -1,0 +1,103 @@
+"""A run as TensorBoard's event files, by TensorBoard's own writer: written at once, or along with the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tensorboard.compat.proto.event_pb2 import Event as Entry
+from tensorboard.compat.proto.event_pb2 import SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from core import config as configs
+from core.events import ENDS, Event, ImageSaved, Message
+from core.export.record import Record, safe, scalars
+from core.runs import Run
+from core.scores import Scoreboard
+from core.text import printable
+
+PATTERN = "events.out.tfevents.*"
+FLUSH_SECONDS = 5
+
+
+def write(record: Record, place: Path) -> None:
+    """Scalars by step with the time at which they were told, pictures, the config as hyperparameters and as text."""
+    files = EventFiles(record.run, place)
+    try:
+        files.begin(record)
+    finally:
+        files.close()
+
+
+class EventFiles:
+    """The writing end; raises OSError where the disk takes no more."""
+
+    def __init__(self, run: Run, place: Path) -> None:
+        self.run = run
+        self._writer = EventFileWriter(str(place), flush_secs=FLUSH_SECONDS)
+
+    def begin(self, record: Record) -> None:
+        """All that the run has told so far."""
+        at = record.history[0].time if record.history else 0.0
+        # Whoever follows these files forgets what earlier ones told.
+        self._add(at, 0, session_log=SessionLog(status=SessionLog.START))
+        if options := record.options():
+            group = hparams_pb(options, trial_id=record.run.id, start_time_secs=at)
+            self._add(at, 0, summary=Summary.FromString(group.SerializeToString()))
+        if record.config is not None:
+            self._text("config", configs.to_toml(record.config), at, 0)
+        # A picture that was written several times is there once: as it was last.
+        last = {event.file: event for event, _ in record.pictures()}
+        for event in record.history:
+            if not isinstance(event, ImageSaved) or last.get(event.file) is event:
+                self.add(event)
+        if lines := Scoreboard(record.history).lines():
+            self._text("scores", "\n".join(lines), record.history[-1].time, record.glance.summary.step)
+
+    def add(self, event: Event) -> None:
+        """What one event tells."""
+        step = int(getattr(event, "step", 0))
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars(event)]
+        if values:
+            self._add(event.time, step, summary=Summary(value=values))
+        match event:
+            case ImageSaved():
+                self._picture(event)
+            case Message():
+                self._text("messages", event.text, event.time, step)
+            case _ if isinstance(event, ENDS):
+                self._writer.flush()
+            case _:
+                pass
+
+    def close(self) -> None:
+        """Everything to disk."""
+        self._writer.close()
+
+    def _picture(self, event: ImageSaved) -> None:
+        if not (found := [path for path in self.run.files("images/*.png") if path.name == Path(event.file).name]):
+            return
+        content = found[0].read_bytes()
+        with Image.open(found[0], formats=["PNG"]) as image:
+            width, height, channels = image.width, image.height, len(image.getbands())
+        picture = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=content)
+        value = Summary.Value(tag=f"images/{safe(event.name)}", image=picture)
+        self._add(event.time, event.step, summary=Summary(value=[value]))
+
+    def _text(self, name: str, text: str, time: float, step: int) -> None:
+        """Indented, so that TensorBoard, which takes it for Markdown, shows it as it stands."""
+        lines = "\n".join(f"    {printable(line)}" for line in text.strip().split("\n"))
+        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
+        tensor = TensorProto(dtype=DT_STRING, string_val=[lines.encode()], tensor_shape=shape)
+        plugin = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+        value = Summary.Value(tag=f"{name}/text_summary", metadata=plugin, tensor=tensor)
+        self._add(time, step, summary=Summary(value=[value]))
+
+    def _add(self, time: float, step: int, **what: Any) -> None:
+        self._writer.add_event(Entry(wall_time=time, step=step, **what))

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+from core import config
+from core.errors import UserError
+from core.export import AlreadyThereError, export, scp_line
+from core.runs import Run, RunsFolder
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_each_format_gets_a_place_and_each_run_one_in_it(run: Run, runs: RunsFolder, tmp_path: Path) -> None:
+    other = runs.create(config.build("ddpm"))
+    out = tmp_path / "out"
+    done = export([run, other], ["html", "files"], out)
+    assert [(one.run, one.path) for one in done] == [
+        (run.id, out / f"html/{run.id}.html"),
+        (run.id, out / f"files/{run.id}"),
+        (other.id, out / f"html/{other.id}.html"),
+        (other.id, out / f"files/{other.id}"),
+    ]
+    assert {name.partition("/")[0] for name in everything(out)} == {"html", "files"}, "nothing half done is left"
+
+
+def test_nothing_is_replaced_unasked(run: Run, tmp_path: Path) -> None:
+    export([run], ["csv"], tmp_path)
+    mine = tmp_path / "csv" / run.id / "mine.txt"
+    mine.write_text("kept")
+    before = everything(tmp_path)
+    with pytest.raises(AlreadyThereError, match="is there already"):
+        export([run], ["jsonl", "csv"], tmp_path)
+    assert everything(tmp_path) == before, "and the other format wasn't begun"
+    export([run], ["csv"], tmp_path, replace=True)
+    assert not mine.exists()
+
+
+def test_a_failed_export_leaves_what_was_there(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export([run], ["csv"], tmp_path)
+    before = everything(tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("csv.writer", full)
+    with pytest.raises(UserError, match="No space left"):
+        export([run], ["csv"], tmp_path, replace=True)
+    assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
+def test_a_missing_extra_is_told_before_work_starts(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda module: None if module == name else found(module))
+    with pytest.raises(UserError) as refused:
+        export([run], ["csv", name], tmp_path / "out")
+    assert f"pip install 'dipddpm[{name}]'" in refused.value.remedy
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_format_is_refused_with_a_hint(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        export([run], ["figure"], tmp_path)
+    assert "figures" in refused.value.remedy
+
+
+def test_a_run_with_nothing_to_give_stops_the_others_too(run: Run, runs: RunsFolder, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no numbers yet"):
+        export([run, runs.create(config.build("ddpm"))], ["csv"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_strange_folder_name_is_made_harmless(run: Run, tmp_path: Path) -> None:
+    strange = Run(run.folder.rename(run.folder.with_name("a b;$(touch x)\x1b[31m")))
+    (done,) = export([strange], ["csv"], tmp_path / "out")
+    assert done.path == tmp_path / "out/csv/a_b_touch_x_31m"
+    assert b"\x1b" not in b"".join(everything(tmp_path / "out").values())
+
+
+def test_a_folder_that_cannot_be_written_is_told(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="can't be written"):
+        export([run], ["csv"], tmp_path / "file" / "out")
+
+
+def test_the_scp_line_quotes_what_a_shell_would_split(tmp_path: Path) -> None:
+    line = scp_line(tmp_path / "my runs")
+    assert line.startswith("scp -r '")
+    assert line.endswith("my runs' .")

@@ -1,0 +1,137 @@
+"""A mirror, written by the worker's recorder and read by TensorBoard's own reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.summary.writer import event_file_writer
+
+from core import events
+from core.config import DdpmRun
+from core.errors import UserError
+from core.export.mirror import refuse_mirror, wish
+from core.recorder import Recorder
+from core.runs import EventLog, Run, RunsFolder
+from tests.core.export.test_tensorboard import accumulated, points
+
+
+@pytest.fixture
+def mirrored(runs: RunsFolder, tiny: Callable[..., DdpmRun]) -> Run:
+    run = runs.create(tiny())
+    assert wish(run, "tensorboard") == run.folder / "tensorboard"
+    return run
+
+
+class Worker:
+    """The writing end of a worker: its log and its recorder, and no experiment."""
+
+    def __init__(self, run: Run) -> None:
+        self.log = EventLog(run.folder)
+        self.recorder = Recorder(run.folder, self.log)
+
+    def tell(self, *told: events.Item) -> None:
+        for item in told:
+            self.recorder.record(item)
+
+    def gone(self) -> None:
+        """Killed: what the mirror's writer still holds is lost."""
+        self.log.close()
+
+
+def started() -> events.RunStarted:
+    return events.RunStarted(kind="ddpm", method="tutorial", device="cpu", epochs=3, steps=30)
+
+
+def epoch(number: int, loss: float) -> events.EpochFinished:
+    return events.EpochFinished(epoch=number, step=10 * number, loss=loss)
+
+
+def mirror_of(run: Run) -> Any:
+    return accumulated(run.folder / "tensorboard")
+
+
+def test_it_tells_what_the_log_tells_while_the_run_goes_on(mirrored: Run) -> None:
+    worker = Worker(mirrored)
+    picture = events.Pictures(name="samples", images=torch.zeros(4, 1, 28, 28), step=10)
+    worker.tell(started(), epoch(1, 0.5), picture, epoch(2, 0.25), events.RunFinished(seconds=1, step=20))
+    read = mirror_of(mirrored)
+    assert points(read, "loss/epoch") == [(10, 0.5), (20, 0.25)]
+    assert [picture.step for picture in read.Images("images/samples")] == [10]
+    log = {(event.step, event.time) for event in mirrored.events() if isinstance(event, events.EpochFinished)}
+    assert {(point.step, point.wall_time) for point in read.Scalars("loss/epoch")} == log
+    worker.gone()
+
+
+def test_a_resume_tells_nothing_twice_and_nothing_less(mirrored: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Files of one second are told apart by a count, and read in the order of their names.
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(100))
+    first = Worker(mirrored)
+    first.tell(started(), epoch(1, 0.5))
+    logged = first.log.size
+    first.tell(epoch(2, 9.0), epoch(3, 9.5))
+    follower = mirror_of(mirrored)
+    first.gone()
+
+    second = Worker(mirrored)
+    second.tell(events.RunResumed(from_step=10, from_epoch=1, from_offset=logged))
+    second.tell(epoch(2, 0.25), epoch(3, 0.125), events.RunFinished(seconds=1, step=30))
+    wanted = [(10, 0.5), (20, 0.25), (30, 0.125)]
+    assert points(mirror_of(mirrored), "loss/epoch") == wanted
+    follower.Reload()
+    assert points(follower, "loss/epoch") == wanted, "and so sees who looked all along"
+    second.gone()
+
+
+def test_a_mirror_asked_for_later_has_the_history_too(mirrored: Run) -> None:
+    (mirrored.folder / "tensorboard").rmdir()
+    first = Worker(mirrored)
+    first.tell(started(), epoch(1, 0.5), events.RunStopped(reason="asked to stop", step=10))
+    logged = first.log.size
+    first.gone()
+    assert not (mirrored.folder / "tensorboard").exists(), "none was asked for"
+    wish(mirrored, "tensorboard")
+    second = Worker(mirrored)
+    second.tell(
+        events.RunResumed(from_step=10, from_offset=logged), epoch(2, 0.25), events.RunFinished(seconds=1, step=20)
+    )
+    assert points(mirror_of(mirrored), "loss/epoch") == [(10, 0.5), (20, 0.25)]
+    second.gone()
+
+
+@pytest.mark.parametrize("method", ["begin", "add"])
+def test_its_failure_is_a_message_and_the_run_goes_on(
+    mirrored: Run, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(f"core.export.tensorboard.EventFiles.{method}", fail)
+    worker = Worker(mirrored)
+    worker.tell(started(), epoch(1, 0.5), epoch(2, 0.25), events.RunFinished(seconds=1, step=20))
+    told = [event for event in mirrored.events() if isinstance(event, events.Message)]
+    assert [(event.level, "No space left" in event.text) for event in told] == [("warning", True)]
+    assert sum(isinstance(event, events.EpochFinished) for event in mirrored.events()) == 2
+    worker.gone()
+
+
+def test_a_link_is_no_wish(mirrored: Run, tmp_path: Path) -> None:
+    (mirrored.folder / "tensorboard").rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    (mirrored.folder / "tensorboard").symlink_to(tmp_path / "elsewhere")
+    worker = Worker(mirrored)
+    worker.tell(started(), epoch(1, 0.5))
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    worker.gone()
+
+
+def test_what_cannot_be_mirrored_is_refused_by_name() -> None:
+    with pytest.raises(UserError) as refused:
+        refuse_mirror("wandb")
+    assert refused.value.remedy == "Export the run when it is done."
+    with pytest.raises(UserError) as refused:
+        refuse_mirror("tensorbord")
+    assert "tensorboard" in refused.value.remedy

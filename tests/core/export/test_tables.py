@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from core import config, events
+from core.errors import UserError
+from core.export.record import Record
+from core.export.tables import tables, write_csv, write_jsonl
+from core.runs import RunsFolder
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]
+
+
+def test_csv_holds_the_logical_history(record: Record, tmp_path: Path) -> None:
+    write_csv(record, tmp_path)
+    assert {path.stem for path in tmp_path.glob("*.csv")} == {"epochs", "steps", "psnr", "stops", "scores"}
+    epochs = rows(tmp_path / "epochs.csv")
+    assert [(row["epoch"], row["loss"], row["held_out"]) for row in epochs] == [
+        ("1", "0.5", "0.625"),
+        ("2", "0.25", "0.375"),
+    ]
+    assert [(row["step"], row["loss"]) for row in rows(tmp_path / "steps.csv")] == [("10", "0.5"), ("15", "0.3")]
+    looks = rows(tmp_path / "psnr.csv")
+    assert [(row["step"], row["image"], float(row["psnr"])) for row in looks][1:4] == [
+        ("20", "1", 22.5),
+        ("30", "0", math.inf),
+        ("30", "1", 24.5),
+    ]
+    assert {row["run"] for row in looks} == {record.run.id}
+    assert next(iter(looks[0])) == "run"
+    scores = rows(tmp_path / "scores.csv")
+    assert [(row["method"], row["budget_of"], row["image"], row["ssim"]) for row in scores[2:4]] == [
+        ("dip-mean", "calibrated", "0", "0.5"),
+        ("dip-mean", "calibrated", "1", "0.75"),
+    ]
+
+
+def test_every_json_line_has_the_same_keys_and_each_key_one_type(record: Record, tmp_path: Path) -> None:
+    write_csv(record, tmp_path)
+    write_jsonl(record, tmp_path)
+    for path in tmp_path.glob("*.jsonl"):
+        found = lines(path)
+        assert [list(row) for row in found] == [list(found[0])] * len(found)
+        for key in found[0]:
+            assert len({type(row[key]) for row in found if row[key] is not None}) <= 1, f"{path.name} {key}"
+        table = rows(path.with_suffix(".csv"))
+        assert list(table[0]) == list(found[0])
+        assert len(table) == len(found)
+    psnr = lines(tmp_path / "psnr.jsonl")
+    assert [row["psnr"] for row in psnr] == [20.0, 22.5, None, 24.5, 23.0, 24.0]
+    assert {row["loss"] for row in psnr} == {0.2, None}
+
+
+def test_what_a_spreadsheet_would_calculate_stays_text(record: Record, tmp_path: Path) -> None:
+    last = record.last(events.RestorationScored)
+    assert last is not None
+    record.history.append(msgspec.structs.replace(last, method="=HYPERLINK(1)"))
+    write_csv(record, tmp_path)
+    assert "'=HYPERLINK(1)" in {row["method"] for row in rows(tmp_path / "scores.csv")}
+
+
+def test_a_run_without_numbers_is_refused(runs: RunsFolder) -> None:
+    with pytest.raises(UserError, match="no numbers yet"):
+        tables(Record.of(runs.create(config.build("ddpm"))))

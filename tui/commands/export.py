@@ -1,0 +1,46 @@
+"""`dipddpm export`: runs as files for other programs and other people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from core.export import FORMATS, refuse
+from core.export import export as write
+from core.text import printable, printable_json
+from tui.commands.options import Json, RunsDir, find_runs
+
+_LIST = "; ".join(f"{name}: {each.words}" for name, each in FORMATS.items())
+
+
+def export(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids, prefixes, groups, last or reference.")],
+    *,
+    to: Annotated[
+        list[str] | None, typer.Option("--to", metavar="FORMAT", help=f"May be repeated (else files). {_LIST}.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="Where to: a run gets to FOLDER/FORMAT/RUN.")
+    ] = Path("exports"),
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there already.")] = False,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Export runs: tables, figures, a report, the model, or what TensorBoard, W&B and MLflow read.
+
+    What a resumed run did again is told once. A run that goes on is told as far as it is. Nothing leaves this machine.
+    """
+    formats = [name for given in to or ["files"] for name in given.split(",")]
+    refuse(formats)
+    done = write(find_runs(runs, runs_dir), formats, out.expanduser(), replace=force)
+    if json:
+        told = [{"run": one.run, "format": one.format, "path": str(one.path), "then": one.then} for one in done]
+        print(printable_json(msgspec.json.encode(told).decode()))
+        return
+    for one in done:
+        print(printable(str(one.path)))
+    for then in dict.fromkeys(filter(None, (one.then for one in done))):
+        print(f"Next: {printable(then)}")
