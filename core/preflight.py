@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from core import data, devices, files
-from core.config import AnyRun, DipRun, HybridRun, RestoreRun
+from core.config import AnyRun, DipRun, HybridRun, RestoreRun, format_task, parse_task
 from core.config.tasks import Inpaint
 from core.errors import UserError
 from core.runs import prior, reference
@@ -23,6 +23,8 @@ def refuse(config: AnyRun, *, fetching: bool = False) -> None:
         isinstance(config, HybridRun) and config.prior.run and (config.hybrid.learns or _takes_prior(config))
     ):
         _refuse_prior(config.prior.run)
+    if isinstance(config, RestoreRun):
+        _refuse_networks(config)
     if isinstance(config, DipRun | HybridRun):
         mask = config.task.mask if isinstance(config.task, Inpaint) else ""
         for name in filter(None, (*config.images.files, mask)):
@@ -80,6 +82,15 @@ def _refuse_prior(run: str) -> None:
     if not folder.is_dir():
         raise UserError(f"The prior's run is not there: {folder}.", "Name another with --from, or train one: --epochs.")
     prior.trained(folder)
+
+
+def _refuse_networks(config: RestoreRun) -> None:
+    """A conditioned network that isn't there, or whose task nobody restores."""
+    asked = {format_task(parse_task(text)) for text in config.restore.tasks}
+    for run in config.restore.conditioned:
+        found, _ = prior.conditioned(Path(run))
+        if (task := format_task(found.task)) not in asked:
+            raise UserError(f"The network of {Path(run).name} is trained for {task}.", f"Add --task {task}.")
 
 
 def _refuse_image(path: Path) -> None:

@@ -1,21 +1,25 @@
 """Restorations compared: methods on the same degraded images, and a hybrid against both its parents. Loads no torch.
 
 A cell is a task on a set of images. An image that was degraded several times, with other seeds, counts once, with the
-mean of its scores. All is made of `restoration_scored` events, so a log is enough to draw the board again.
+mean of its scores. All is made of `restoration_scored` and `restoration_missing` events, so a log is enough to draw the
+board again.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from core.config import HYBRIDS
-from core.events import RestorationScored
+from core.events import AnyEvent, RestorationMissing, RestorationsCompared, RestorationScored
 from core.paired import Interval, interval, pooled
 
 DIP_MEAN, DDPM_MEAN, POSTERIOR_MEAN = "dip-mean", "ddpm-mean", "posterior-mean"
 PARENTS = {"DIP": (DIP_MEAN,), "DDPM": (DDPM_MEAN, POSTERIOR_MEAN)}
 """The forms of each parent that a hybrid is compared with: the best of them on the mean of a cell stands for it."""
+CONTROLS = {"conditioned": "conditioned-pinv"}
+"""The same hybrid without what it has from DIP, by its name."""
 
 
 @dataclass
@@ -84,11 +88,23 @@ class Row:
 
 @dataclass
 class Cell:
-    """All methods on one task and one set."""
+    """All methods on one task and one set. One that failed with one seed has no row, but stands under `missing`."""
 
     task: str
     set: str
     rows: dict[tuple[str, str], Row] = field(default_factory=dict)
+    missing: dict[str, RestorationMissing] = field(default_factory=dict)
+
+    def add(self, event: RestorationScored | RestorationMissing) -> None:
+        """Take in one result, or that there is none."""
+        if isinstance(event, RestorationMissing):
+            self.missing[event.method] = event
+            for key in [key for key in self.rows if event.method in key]:
+                del self.rows[key]
+        elif not {event.method, event.budget_of} & self.missing.keys():
+            key = (event.method, event.budget_of)
+            row = self.rows.setdefault(key, Row(*key))
+            row.scored = [*(before for before in row.scored if before.seed != event.seed), event]
 
     @property
     def name(self) -> str:
@@ -96,13 +112,20 @@ class Cell:
         return f"{self.task} on {self.set}" if self.set else self.task
 
     def parent(self, family: str, hybrid: str) -> Row | None:
-        """The best form, in this cell, of a parent (`DIP` or `DDPM`) that has had no more time than the hybrid."""
+        """The best form, in this cell, of a parent (`DIP` or `DDPM`) that has had no more time than the hybrid.
+
+        None where one of its forms failed: the others alone would flatter the hybrid.
+        """
+        if self._failed(family):
+            return None
         keys = [(form, of) for form in PARENTS[family] for of in (hybrid, "")]
         found = [self.rows[key] for key in keys if key in self.rows]
         return max(found, key=lambda row: row.mean, default=None)
 
     def better_parent(self, hybrid: str) -> Row | None:
-        """The better one of the two, by the mean of the cell."""
+        """The better one of the two, by the mean of the cell; None where either failed."""
+        if any(map(self._failed, PARENTS)):
+            return None
         found = [row for family in PARENTS if (row := self.parent(family, hybrid))]
         return max(found, key=lambda row: row.mean, default=None)
 
@@ -119,22 +142,31 @@ class Cell:
         found = self.differences(hybrid, against)
         return interval(found) if found else None
 
-    def verdict(self, hybrid: str) -> str:
-        """The hybrid minus the better parent in as long, with its bounds; empty without either."""
-        parent, gain = self.better_parent(hybrid), self.gain(hybrid)
-        return f"{hybrid} - {parent.method}: {gain} dB" if parent and gain else ""
+    def verdicts(self) -> list[str]:
+        """Each hybrid minus the better parent in as long, and minus the control of its own, with bounds."""
+        found = []
+        for hybrid in (method for method, _ in self.rows if method in HYBRIDS):
+            parent, gain = self.better_parent(hybrid), self.gain(hybrid)
+            if parent and gain:
+                found.append(f"{hybrid} - {parent.method}: {gain} dB")
+            if control := self.rows.get((CONTROLS.get(hybrid, ""), "")):
+                ours = self.rows[hybrid, ""]
+                over = interval([a - b for a, b in zip(ours.psnr, control.psnr, strict=False)])
+                found.append(f"{hybrid} - {control.method}: {over} dB")
+        return found
+
+    def _failed(self, family: str) -> bool:
+        return any(form in self.missing and self.missing[form].failed for form in PARENTS[family])
 
 
 class Scoreboard:
-    """What `restoration_scored` events say, in the order in which they came."""
+    """What events say of restorations, in the order in which they came; other events say nothing of them."""
 
-    def __init__(self, scored: Iterable[RestorationScored]) -> None:
+    def __init__(self, history: Iterable[AnyEvent]) -> None:
         self.cells: dict[tuple[str, str], Cell] = {}
-        for event in scored:
-            cell = self.cells.setdefault((event.task, event.set), Cell(event.task, event.set))
-            key = (event.method, event.budget_of)
-            row = cell.rows.setdefault(key, Row(*key))
-            row.scored = [*(before for before in row.scored if before.seed != event.seed), event]
+        for event in history:
+            if isinstance(event, RestorationScored | RestorationMissing):
+                self.cells.setdefault((event.task, event.set), Cell(event.task, event.set)).add(event)
 
     @property
     def hybrids(self) -> list[str]:
@@ -163,55 +195,72 @@ class Scoreboard:
         strata = [[_mean(values) for values in zip(*tasks, strict=False)] for tasks in by_set.values()]
         return pooled(strata) if strata else None
 
-    def headline(self) -> str:
-        """The gain of the first hybrid over the better parent, on the mean of all cells; empty without one."""
-        gain = self.gain(self.hybrids[0], list(self.cells.values())) if self.hybrids else None
-        return f"{gain.mean:+.2f} dB" if gain else ""
+    def headline(self, step: int = 0) -> RestorationsCompared | None:
+        """What the first hybrid's scores come to, on the mean of the cells that it is in; None without one."""
+        if not self.hybrids:
+            return None
+        hybrid = self.hybrids[0]
+        cells = [cell for cell in self.cells.values() if (hybrid, "") in cell.rows]
+        psnr = _mean([cell.rows[hybrid, ""].mean for cell in cells])
+        gain = self.gain(hybrid, cells)
+        mean, lower, upper = gain or (None, None, None)
+        return RestorationsCompared(
+            method=hybrid, psnr=psnr, cells=len(cells), gain=mean, lower=lower, upper=upper, step=step
+        )
+
+    def absences(self) -> list[str]:
+        """Which method has no result, why, and where, if not everywhere."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for cell in self.cells.values():
+            for event in cell.missing.values():
+                label = f"{event.method} {'failed' if event.failed else 'n/a'}"
+                found.setdefault((label, event.why), []).append(cell.name)
+        where = {key: "" if len(names) == len(self.cells) else f" ({', '.join(names)})" for key, names in found.items()}
+        return [f"{label}{where[label, why]}: {why}" for label, why in found]
 
     def means(self) -> list[str]:
         """What comes of several cells: each hybrid against the better parent of each, and against either parent."""
         return [
-            f"{hybrid} - {against or 'better parent'}, mean of {len(cells)} {name}: {gain} dB"
+            f"{hybrid} - {against or 'better parent'}, mean of {compared} {name}: {gain} dB"
             for hybrid in self.hybrids
             for name, cells in self.groups().items()
             for against in ("", *PARENTS)
             if (gain := self.gain(hybrid, cells, against))
+            and (compared := sum(bool(cell.differences(hybrid, against)) for cell in cells))
         ]
 
     def verdicts(self) -> list[str]:
         """What comes of it all: the means over cells, or where there is a single one, its gains."""
-        return self.means() or [
-            f"{cell.name}: {text}"
-            for cell in self.cells.values()
-            for hybrid in self.hybrids
-            if (text := cell.verdict(hybrid))
-        ]
+        return self.means() or [f"{cell.name}: {text}" for cell in self.cells.values() for text in cell.verdicts()]
 
     def lines(self, width: int = 79, *, newest_first: bool = False) -> list[str]:
-        """The board as text: a table for each cell below its gains, and the means over cells.
+        """The board as text: a table for each cell below its gains, the means over cells, and what has no result.
 
         Columns that `width` has no room for are left out; the newest cell can stand first, for whoever watches.
         """
-        keys = list(dict.fromkeys(key for cell in self.cells.values() for key in cell.rows))
+        cells = self.cells.values()
+        keys = list(dict.fromkeys(key for cell in cells for key in (*cell.rows, *((m, "") for m in cell.missing))))
         label = max((len(_label(*key)) for key in keys), default=0) + 2
         heads = [head for head in HEADS if label + sum(HEADS[h] for h in _FIRST[: _FIRST.index(head) + 1]) <= width]
         blocks = [self._block(cell, keys, label, heads) for cell in self.cells.values()]
         means = [self.means()] if self.groups() else []
         blocks = [*means, *reversed(blocks)] if newest_first else [*blocks, *means]
+        if absences := self.absences():
+            blocks.append([line for text in absences for line in textwrap.wrap(text, width, subsequent_indent="  ")])
         return [line for block in blocks for line in ("", *block)][1:]
 
     def _block(self, cell: Cell, keys: Sequence[tuple[str, str]], label: int, heads: Sequence[str]) -> list[str]:
-        verdicts = filter(None, map(cell.verdict, self.hybrids))
-        lines = [cell.name, *(f"  {text}" for text in verdicts)]
+        lines = [cell.name, *(f"  {text}" for text in cell.verdicts())]
         lines.append("  method".ljust(label) + "".join(head.rjust(HEADS[head]) for head in heads))
         for key in keys:
             row = cell.rows.get(key)
-            told = row.figures() if row else {"PSNR": "n/a"}
+            failed = key[0] in cell.missing and cell.missing[key[0]].failed
+            told = row.figures() if row else {"PSNR": "failed" if failed else "n/a"}
             lines.append(f"  {_label(*key)}".ljust(label) + "".join(told.get(h, "").rjust(HEADS[h]) for h in heads))
         return [line.rstrip() for line in lines]
 
 
-HEADS = {"PSNR": 6, "SSIM": 6, "class": 6, "NFE": 6, "iter": 6, "runs": 5, "seconds": 8}
+HEADS = {"PSNR": 7, "SSIM": 6, "class": 6, "NFE": 6, "iter": 6, "runs": 5, "seconds": 8}
 """The columns and how wide they are."""
 _FIRST = ("PSNR", "seconds", "SSIM", "class", "NFE", "iter", "runs")
 """The columns in the order in which room is given to them."""

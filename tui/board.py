@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from core.events import RestorationScored
 from core.runs import Run
 from core.scores import Scoreboard
 from core.text import printable
@@ -10,5 +9,4 @@ from core.text import printable
 
 def board_of(run: Run) -> list[str]:
     """The tables and what comes of them; empty for a run that has scored nothing."""
-    scored = [event for event in run.events() if isinstance(event, RestorationScored)]
-    return [printable(line) for line in Scoreboard(scored).lines()] if scored else []
+    return [printable(line) for line in Scoreboard(run.events()).lines()]

@@ -14,6 +14,7 @@ from core.text import printable
 from tui.lines import duration
 
 if TYPE_CHECKING:
+    from tui.model.groups import GroupRow
     from tui.model.runlist import RunRow
 
 SIGNS: dict[str, tuple[str, str]] = {
@@ -48,6 +49,18 @@ class Column:
     elastic: bool = False
     quiet: bool = False
     toned: bool = False
+
+
+def group_cells(group: GroupRow) -> dict[str, str]:
+    """What the header of a group has in the columns of these keys; nothing in the others."""
+    return {
+        "kind": group.kind,
+        "method": group.method,
+        "name": f"{'▾' if group.unfolded else '▸'} {group.name}",
+        "state": f"{group.finished}/{len(group.runs)} done",
+        "progress": "" if group.progress is None else f"{group.progress:.0%}",
+        "created": age(group.age),
+    }
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -119,6 +132,11 @@ def result(row: RunRow) -> str:
     return number(row.best_loss)
 
 
+def gain(row: RunRow) -> str:
+    """What a hybrid has over the better parent, with its sign."""
+    return "" if row.gain is None else f"{row.gain:+.2f}"
+
+
 def _progress(row: RunRow) -> str:
     return "" if row.progress is None else f"{row.progress:.0%}"
 
@@ -142,13 +160,14 @@ COLUMNS: tuple[Column, ...] = (
     Column("kind", "kind", 8, lambda row: row.kind, 2),
     Column("method", "method", 14, lambda row: row.method, 3),
     Column("name", "name", 12, lambda row: row.name, 4, elastic=True),
-    Column("tags", "tags", 12, lambda row: " ".join(row.tags), 11, quiet=True),
+    Column("tags", "tags", 12, lambda row: " ".join(row.tags), 12, quiet=True),
     Column("progress", "done", 6, _progress, 5, right=True),
-    Column("eta", "left", 8, _left, 9, right=True),
+    Column("eta", "left", 8, _left, 10, right=True),
     Column("best_loss", "best loss", 11, lambda row: number(row.best_loss), 6, right=True),
     Column("psnr", "PSNR", 8, lambda row: number(row.psnr, 2), 7, right=True),
+    Column("gain", "gain", 7, gain, 8, right=True),
     Column(
-        "duration", "took", 9, lambda row: duration(row.duration) if row.started else "", 10, right=True, quiet=True
+        "duration", "took", 9, lambda row: duration(row.duration) if row.started else "", 11, right=True, quiet=True
     ),
-    Column("created", "age", 6, lambda row: age(row.age), 8, right=True, quiet=True),
+    Column("created", "age", 6, lambda row: age(row.age), 9, right=True, quiet=True),
 )

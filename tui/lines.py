@@ -6,6 +6,7 @@ import math
 
 from core import events
 from core.events import Event
+from core.paired import Interval
 from core.text import printable
 
 
@@ -49,6 +50,11 @@ def _words(event: Event) -> str | None:  # noqa: PLR0911
             return f"{event.measure} {event.value:.4g} with {event.nfe} NFE ({event.protocol})"
         case events.RestorationScored():
             return _scored(event)
+        case events.RestorationMissing():
+            what = "failed" if event.failed else "n/a"
+            return f"{_place(event)}, {event.method}: {what}: {event.why}"
+        case events.RestorationsCompared():
+            return _compared(event)
         case events.PriorLoaded():
             return f"Prior: the best model of {event.run}, {event.parameters:,} parameters, sha256 {event.sha256[:12]}"
         case events.Message():
@@ -72,10 +78,21 @@ def _started(event: events.RunStarted) -> str:
 
 
 def _scored(event: events.RestorationScored) -> str:
-    where = f"{event.task} on {event.set}" if event.set else event.task
     runs = f", mean of {event.runs}" if event.runs > 1 else ""
     budget = f" (in the time of {event.budget_of})" if event.budget_of else ""
-    return f"{where}, {event.method}{runs}: {_mean(event.psnr):.2f} dB in {event.seconds:.1f} s{budget}"
+    return f"{_place(event)}, {event.method}{runs}: {_mean(event.psnr):.2f} dB in {event.seconds:.1f} s{budget}"
+
+
+def _place(event: events.RestorationScored | events.RestorationMissing) -> str:
+    return f"{event.task} on {event.set}" if event.set else event.task
+
+
+def _compared(event: events.RestorationsCompared) -> str:
+    cells = f", mean of {event.cells} cells" if event.cells > 1 else ""
+    gain = ""
+    if event.gain is not None and event.lower is not None and event.upper is not None:
+        gain = f", {Interval(event.gain, event.lower, event.upper)} dB over the better parent"
+    return f"{event.method}{cells}: {event.psnr:.2f} dB{gain}"
 
 
 def _mean(values: list[float]) -> float:

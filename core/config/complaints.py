@@ -44,11 +44,11 @@ def convert(values: Any, kind: Any, known: Iterable[Field], *, strict: bool = Tr
 
 def _complaint(error: msgspec.ValidationError, known: list[Field]) -> UserError:
     text, _, place = str(error).partition(" - at `$")
-    key = place.rstrip("`").removeprefix(".")
+    key = re.sub(r"\[(\d+|\.\.\.)\]$", "", place.rstrip("`").removeprefix("."))  # an item of a list
     field = next((field for field in known if field.key == key), None)
     if choice := re.match(r"Invalid enum value '?(.*?)'?$", text):
-        choices = field.choices if field else ()
-        return UserError(f"{key} can't be {choice[1]!r}.", suggest(choice[1], choices) if choices else _REMEDY)
+        words = field.words if field else ()
+        return UserError(f"{key} can't be {choice[1]!r}.", suggest(choice[1], words) if words else _REMEDY)
     if unknown := re.match(r"Object contains unknown field `(.*)`", text):
         name = f"{key}.{unknown[1]}" if key else unknown[1]
         return UserError(f"There is no option {name!r}.", suggest(name, [field.key for field in known]))

@@ -21,6 +21,10 @@ TASKS = (
     "deblur:width=1.5,sigma=2",
 )
 
+CONDITIONED = "conditioned"
+"""The hybrid that is trained for one task."""
+TRAIN_ONE = "--conditioned RUN, a run of dipddpm run hybrid --preset conditioned --task TASK"
+
 
 class RestoreConfig(Section, frozen=True):
     """What is degraded, how, and which hybrids are to restore it; the controls are always there."""
@@ -34,6 +38,13 @@ class RestoreConfig(Section, frozen=True):
         ),
     ] = ("fashionmnist", "glyphs", "patches", "leaves")
     methods: Annotated[tuple[str, ...], Meta(description="the hybrids that are compared; none named: all of them")] = ()
+    conditioned: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="folders of finished runs of hybrid conditioned: each one's network restores the task that it "
+            "was trained for; one that sees A+ y is the control of one that sees DIP's result"
+        ),
+    ] = ()
     images: Annotated[Positive, Meta(le=10_000, description="images of each set")] = 50
     seeds: Annotated[Positive, Meta(le=100, description="times that each image is degraded and restored anew")] = 3
 
@@ -41,15 +52,17 @@ class RestoreConfig(Section, frozen=True):
         for task in self.tasks:
             parse_task(task)
         for name in self.methods:
-            if not (name in HYBRIDS and HYBRIDS[name].restorer):
+            if name == CONDITIONED and not self.conditioned:
+                raise UserError(f"{name} needs a network that is trained for the task.", f"Give it: {TRAIN_ONE}.")
+            if name != CONDITIONED and name not in restoring():
                 raise UserError(f"There is no hybrid {name!r} that restores.", suggest(name, restoring()))
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """The hybrids that are compared."""
-        return self.methods or restoring()
+        """The hybrids that are compared and need nothing that is trained for a task."""
+        return tuple(name for name in self.methods if name != CONDITIONED) if self.methods else restoring()
 
 
 def restoring() -> tuple[str, ...]:
-    """The hybrids that restore images by themselves."""
+    """The hybrids that restore images with nothing but a prior."""
     return tuple(name for name, options in HYBRIDS.items() if options.restorer)

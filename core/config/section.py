@@ -35,6 +35,12 @@ class Field(msgspec.Struct, frozen=True):
         args = get_args(self.type)
         return tuple(args) if args and all(isinstance(arg, str) for arg in args) else ()
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words that may be written: `choices`, or those of each item of a list."""
+        item = get_args(self.type)[0] if get_origin(self.type) is tuple else self.type
+        return msgspec.structs.replace(self, type=item).choices
+
 
 def fields(section: type[Section], prefix: str = "") -> list[Field]:
     """Every option of a section in its declared order, nested sections not included."""

@@ -325,7 +325,9 @@ class HybridExperiment:
         return scored
 
     def _closing(self) -> list[Item]:
-        return [Message(text=text) for text in Scoreboard(self._scored).verdicts()]
+        board = Scoreboard(self._scored)
+        compared = board.headline(self._step)
+        return [*([compared] if compared else []), *(Message(text=text) for text in board.verdicts())]
 
     # What is seen
 

@@ -79,6 +79,7 @@ def _cell(board: Scoreboard, cell: Cell) -> dict[str, Any]:
         "task": cell.task,
         "set": cell.set,
         "methods": [_row(row) for row in cell.rows.values()],
+        "missing": [{"method": m.method, "failed": m.failed, "why": m.why} for m in cell.missing.values()],
         "better_parent": better,
         "gain": gains,
     }

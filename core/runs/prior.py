@@ -1,11 +1,12 @@
-"""The run that a prior is taken from, and whether it has one to give. Loads no torch."""
+"""The run that a trained network is taken from, and whether it has one to give. Loads no torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from core import config as configs
-from core.config import DdpmRun, HybridRun
+from core.config import DdpmConfig, DdpmRun, HybridRun
+from core.config.hybrid import Conditioned
 from core.errors import UserError
 from core.runs import reference
 from core.runs.summary import CONFIG_FILE
@@ -23,9 +24,27 @@ def trained(folder: Path) -> DdpmRun | HybridRun:
     config = configs.load(folder / CONFIG_FILE)
     if not (isinstance(config, DdpmRun | HybridRun) and config.trains_prior):
         raise _refusal(folder, config)
+    _refuse_without_best(folder)
+    return config
+
+
+def conditioned(folder: Path) -> tuple[HybridRun, DdpmConfig | None]:
+    """The config of a run that has trained a conditioned network, and the options of the prior that it began with.
+
+    Raises UserError for another run, without a best model, and where the prior's run is not there any more.
+    """
+    config = configs.load(folder / CONFIG_FILE)
+    if not (isinstance(config, HybridRun) and isinstance(config.hybrid, Conditioned)):
+        what = f"{config.kind} {config.method}".strip()
+        problem = f"{folder.name} is a run of kind {what}, and has trained no conditioned network."
+        raise UserError(problem, "Give one of dipddpm run hybrid --preset conditioned --task TASK.")
+    _refuse_without_best(folder)
+    return config, trained(reference.prior_folder(config.prior.run)).ddpm if config.prior.run else None
+
+
+def _refuse_without_best(folder: Path) -> None:
     if not (folder / BEST).is_file():
         raise UserError(f"{folder.name} has no best model yet.", "Let it finish an epoch, or resume it.")
-    return config
 
 
 def _refusal(folder: Path, config: configs.AnyRun) -> UserError:

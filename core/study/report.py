@@ -8,7 +8,7 @@ import msgspec
 
 from core import files
 from core.config import StudyRun
-from core.events import EpochFinished, PsnrMeasured, RestorationScored, StopsCompared
+from core.events import EpochFinished, PsnrMeasured, StopsCompared
 from core.page import Block, Heading, Page, Photo, Plot, Points, Table, Text
 from core.runs import ENVIRONMENT_FILE, Run
 from core.scores import HEADS, Row, Scoreboard
@@ -259,7 +259,7 @@ def _input(found: Explanation, name: str) -> list[str]:
 
 def _hybrids(run: Run) -> list[Block]:
     """The scoreboard: what comes of it all, quality against time, and each cell with all its methods."""
-    board = Scoreboard(event for event in run.events() if isinstance(event, RestorationScored))
+    board = Scoreboard(run.events())
     tasks = dict.fromkeys(cell.task for cell in board.cells.values())
     plots = {f"quality-time-{place}": f"PSNR against seconds: {task}" for place, task in enumerate(tasks, 1)}
     found: list[Block] = [
@@ -274,8 +274,9 @@ def _hybrids(run: Run) -> list[Block]:
         figures_of = {_method(row): row.figures() for row in cell.rows.values()}
         heads = [head for head in HEADS if any(head in told for told in figures_of.values())]
         rows = [[method, *(told.get(head, "") for head in heads)] for method, told in figures_of.items()]
-        gains = [text for hybrid in board.hybrids if (text := cell.verdict(hybrid))]
-        found += [Heading(cell.name, 3), Points(gains), Table(["method", *heads], rows)]
+        found += [Heading(cell.name, 3), Points(cell.verdicts()), Table(["method", *heads], rows)]
+    if absences := board.absences():
+        found += [Heading("Without a result", 3), Points(absences)]
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scipy import stats
 
-from core.events import RestorationScored
+from core.events import AnyEvent, RestorationMissing, RestorationScored
 from core.scores import Scoreboard
 
 HYBRID = "substitution"
@@ -12,6 +12,10 @@ HYBRID = "substitution"
 
 def score(method: str, psnr: list[float], *, of: str = "", task: str = "denoise", seed: int = 0) -> RestorationScored:
     return RestorationScored(task=task, set="glyphs", method=method, psnr=psnr, budget_of=of, seed=seed, seconds=2.0)
+
+
+def missing(method: str, why: str, *, failed: bool = False, task: str = "denoise", seed: int = 0) -> RestorationMissing:
+    return RestorationMissing(task=task, set="glyphs", method=method, why=why, failed=failed, seed=seed)
 
 
 def test_the_better_parent_is_that_of_the_cell_whatever_form_it_has() -> None:
@@ -90,3 +94,74 @@ def test_the_board_as_text_tells_what_is_missing_too_and_fits_a_small_screen() -
     cells = [line for line in narrow if " on glyphs" in line]
     assert cells == ["inpaint:missing=0.7,sigma=5 on glyphs", "denoise on glyphs"]
     assert {tuple(line.split()) for line in narrow if "method" in line} == {("method", "PSNR")}
+
+
+def test_what_failed_with_one_seed_has_no_result_in_the_cell_whichever_came_first() -> None:
+    ours, parents = score(HYBRID, [21.0], seed=0), [score("dip-mean", [20.0], of=HYBRID, seed=s) for s in (0, 1)]
+    broken = missing(HYBRID, "it broke.", failed=True, seed=1)
+    for history in ([ours, *parents, broken], [broken, ours, *parents]):
+        (cell,) = Scoreboard(history).cells.values()
+        assert not cell.rows
+        assert cell.gain(HYBRID) is None
+
+
+def test_a_parent_that_failed_leaves_no_gain_over_the_better_one() -> None:
+    history: list[AnyEvent] = [
+        score(HYBRID, [21.0, 22.0]),
+        score("ddpm-mean", [20.0, 20.5], of=HYBRID),
+        missing("dip-mean", "it broke.", failed=True),
+        missing("posterior-mean", "not its task."),
+    ]
+    (cell,) = Scoreboard(history).cells.values()
+    assert cell.gain(HYBRID) is None
+    assert cell.gain(HYBRID, "DIP") is None
+    against_the_other = cell.gain(HYBRID, "DDPM")
+    assert against_the_other is not None
+    assert against_the_other.mean == 1.25
+    board = Scoreboard(
+        [
+            *history,
+            score(HYBRID, [25.0, 26.0], task="deblur"),
+            score("dip-mean", [24.0, 24.0], of=HYBRID, task="deblur"),
+        ]
+    )
+    assert any(text.startswith(f"{HYBRID} - better parent, mean of 1 ") for text in board.means())
+
+
+def test_what_has_no_result_is_told_once_with_where_and_why() -> None:
+    board = Scoreboard(
+        [
+            score(HYBRID, [21.0]),
+            missing("conditioned", "no network."),
+            missing("guided", "RuntimeError: NaN", failed=True),
+            score(HYBRID, [21.0], task="deblur"),
+            missing("conditioned", "no network.", task="deblur"),
+        ]
+    )
+    assert board.absences() == ["conditioned n/a: no network.", "guided failed (denoise on glyphs): RuntimeError: NaN"]
+    lines = board.lines()
+    assert lines[-2:] == board.absences()
+    assert [line.split() for line in lines if line.startswith("  guided")] == [["guided", "failed"], ["guided", "n/a"]]
+    assert all(len(line) <= 34 for line in board.lines(34)[-6:])
+
+
+def test_the_headline_is_of_the_cells_that_the_first_hybrid_is_in() -> None:
+    assert Scoreboard([score("dip", [20.0])]).headline() is None
+    told = Scoreboard(
+        [
+            score(HYBRID, [21.0, 23.0]),
+            score("dip-mean", [20.0, 20.0], of=HYBRID),
+            score("dip", [9.0, 9.0], task="deblur"),
+        ]
+    ).headline(step=7)
+    assert told is not None
+    assert (told.method, told.psnr, told.cells, told.gain, told.step) == (HYBRID, 22.0, 1, 2.0, 7)
+    alone = Scoreboard([score(HYBRID, [21.0])]).headline()
+    assert alone is not None
+    assert (alone.psnr, alone.gain) == (21.0, None)
+
+
+def test_a_hybrid_with_a_control_of_its_own_is_compared_with_it_too() -> None:
+    board = Scoreboard([score("conditioned", [21.0, 22.0]), score("conditioned-pinv", [20.0, 21.0])])
+    (cell,) = board.cells.values()
+    assert cell.verdicts() == ["conditioned - conditioned-pinv: +1.00 [+1.00, +1.00] dB"]

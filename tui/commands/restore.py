@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from core import config as configs
+from tui import complete
 from tui.commands.options import (
     DataDir,
     Detach,
@@ -18,6 +19,7 @@ from tui.commands.options import (
     RunsDir,
     Seed,
     Settings,
+    folder_of,
     given,
     prior_of,
 )
@@ -26,12 +28,25 @@ from tui.commands.run import start
 
 def restore(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="The run whose model is the prior; else the one that ships.")
+        str | None,
+        typer.Argument(
+            metavar="[RUN]",
+            help="The run whose model is the prior; else the one that ships.",
+            autocompletion=complete.runs,
+        ),
     ] = None,
     *,
-    prior: Annotated[str | None, typer.Option("--from", metavar="RUN", help="The same, as an option.")] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option("--from", metavar="RUN", help="The same, as an option.", autocompletion=complete.runs),
+    ] = None,
     task: Annotated[
-        list[str] | None, typer.Option(metavar="SPEC", help="A degradation, as denoise:sigma=25; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC",
+            help="A degradation, as denoise:sigma=25; may be repeated.",
+            autocompletion=complete.tasks,
+        ),
     ] = None,
     of: Annotated[
         list[str] | None,
@@ -39,16 +54,34 @@ def restore(
             "--set-of-images",
             metavar="NAME",
             help="fashionmnist, fashion-mini, glyphs, patches or leaves; may be repeated.",
+            autocompletion=complete.sets,
         ),
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", "--methods", metavar="NAME", help="A hybrid to compare; may be repeated, else all."),
+        typer.Option(
+            "--method",
+            "--methods",
+            metavar="NAME",
+            help="A hybrid to compare; may be repeated, else all.",
+            autocompletion=complete.methods,
+        ),
+    ] = None,
+    conditioned: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RUN",
+            help="A run of hybrid conditioned: its network restores the task it was trained for; may be repeated.",
+            autocompletion=complete.runs,
+        ),
     ] = None,
     images: Annotated[int | None, typer.Option(metavar="N", help="Images of each set.")] = None,
     seeds: Annotated[int | None, typer.Option(metavar="S", help="Times that each image is degraded anew.")] = None,
     iterations: Annotated[int | None, typer.Option(help="DIP's steps on each image, at most.")] = None,
-    preset: Annotated[str | None, typer.Option(help="A named set of options; quick takes a few minutes.")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="A named set of options; quick takes a few minutes.", autocompletion=complete.presets),
+    ] = None,
     data_dir: DataDir = None,
     settings: Settings = None,
     device: Device = None,
@@ -71,6 +104,7 @@ def restore(
         "restore.tasks": task and tuple(task),
         "restore.sets": of and tuple(of),
         "restore.methods": method and tuple(method),
+        "restore.conditioned": conditioned and tuple(folder_of(run, runs_dir) for run in conditioned),
         "restore.images": images,
         "restore.seeds": seeds,
         "dip.iterations": iterations,

@@ -80,7 +80,7 @@ class RunSeries:
         self.epoch = 0
         self.epochs: list[events.EpochFinished] = []
         self.best: list[events.BestModelStored] = []
-        self.restorations: list[events.RestorationScored] = []
+        self.restorations: list[events.RestorationScored | events.RestorationMissing] = []
         self.evaluations: list[events.SamplesEvaluated] = []
         self.generation = getattr(self, "generation", -1) + 1
         """Counts the times that something drawn before ceased to be true."""
@@ -106,6 +106,7 @@ class RunSeries:
             events.ImageSaved: self._pictures.append,
             events.SamplesEvaluated: self.evaluations.append,
             events.RestorationScored: self.restorations.append,
+            events.RestorationMissing: self.restorations.append,
             events.RunFinished: self._end,
             events.RunFailed: self._end,
             events.RunStopped: self._end,

@@ -19,7 +19,8 @@ from core.degrade import degrade
 from core.errors import UserError
 from core.events import BestModel, EpochFinished, Item, Pictures, RestorationScored, Step
 from core.hybrid import bank
-from core.hybrid.conditioned import ConditionedExperiment, ConditionedRestorer, ConditionedTraining
+from core.hybrid.conditioned import ConditionedExperiment, ConditionedTraining
+from core.hybrid.conditioned_restorer import ConditionedRestorer
 from core.images import to_model, to_unit
 from core.runs import RunsFolder
 from core.scores import DDPM_MEAN, DIP_MEAN

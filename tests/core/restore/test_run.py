@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, cast
 
@@ -14,7 +15,16 @@ import torch
 from core import config as configs
 from core.config import RestoreRun
 from core.errors import UserError
-from core.events import Document, Item, Pictures, PriorLoaded, RestorationScored
+from core.events import (
+    Document,
+    Item,
+    Pictures,
+    PriorLoaded,
+    RestorationMissing,
+    RestorationsCompared,
+    RestorationScored,
+    Step,
+)
 from core.hybrid.restorer import Case
 from core.restore import controls
 from core.restore.run import RestoreExperiment
@@ -152,4 +162,58 @@ def test_hybrids_that_do_not_take_a_task_are_left_out_of_it(build: Build, monkey
     assert ("prior-init", "") not in inpainting.rows
     assert (DIP_MEAN, "") in inpainting.rows
     assert ("prior-init", "") in denoising.rows
-    assert any("n/a" in line for line in board.lines())
+    told = [(item.method, item.failed) for item in items if isinstance(item, RestorationMissing)]
+    assert told == [("prior-init", False), ("posterior-mean", False)]
+
+
+class Broken:
+    """A method that breaks on its way."""
+
+    nfe = iterations = 0
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        return 2
+
+    def __iter__(self) -> Iterator[Item]:
+        yield Step(step=1)
+        raise self.error
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (UserError("It can't.", "Take another."), "It can't. Take another."),
+        (RuntimeError("NaN\nfound"), "RuntimeError: NaN found"),
+    ],
+)
+def test_a_method_that_fails_has_no_result_and_says_why_and_the_others_go_on(
+    build: Build, error: Exception, why: str
+) -> None:
+    experiment = build(restore__sets=("glyphs",), restore__tasks=("inpaint:missing=0.5,sigma=10",), restore__seeds=2)
+    make = experiment.entrants.controls["ddnm-10"]
+    calls = itertools.count()
+    experiment.entrants.controls["ddnm-10"] = lambda case: Broken(error) if next(calls) else make(case)  # type: ignore[return-value]
+    items = list(experiment)
+    (failed,) = [item for item in items if isinstance(item, RestorationMissing) and item.failed]
+    assert (failed.method, failed.seed, failed.why) == ("ddnm-10", 1, why)
+    assert experiment.step == len(experiment.units) == experiment.started().steps
+    (scored,) = [item for item in items if isinstance(item, Document) and item.name == "scores.json"]
+    (cell,) = json.loads(scored.text)["cells"]
+    assert {"method": "ddnm-10", "failed": True, "why": why} in cell["missing"]
+    assert "ddnm-10" not in [row["method"] for row in cell["methods"]]
+    assert [len(row["psnr"]) for row in cell["methods"] if row["method"] == "ddnm-20"] == [2]
+    compared = [item for item in items if isinstance(item, RestorationsCompared)]
+    assert [(item.method, item.cells) for item in compared] == [("prior-init", 1)]
+
+
+def test_where_everything_fails_the_run_fails(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = build(restore__sets=("glyphs",), restore__tasks=("inpaint:missing=0.5,sigma=10",), restore__seeds=1)
+    monkeypatch.setattr(experiment.entrants, "begin", lambda *_: Broken(UserError("It can't.", "Take another.")))
+    with pytest.raises(UserError, match=r"Every method failed\. The first one: It can't"):
+        list(experiment)
