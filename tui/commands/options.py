@@ -13,6 +13,7 @@ from core.launch import runs_root
 from core.runs import CONFIG_FILE, Run, RunsFolder, reference
 from core.runs.alike import of_group
 from core.text import printable
+from tui import complete
 
 RunsDir: TypeAlias = Annotated[
     Path | None,
@@ -20,28 +21,45 @@ RunsDir: TypeAlias = Annotated[
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 RunArguments: TypeAlias = Annotated[
-    list[str], typer.Argument(metavar="RUN...", help="Ids, unique prefixes, last, or names of groups.")
+    list[str],
+    typer.Argument(
+        metavar="RUN...", help="Ids, unique prefixes, last, or names of groups.", autocompletion=complete.runs
+    ),
 ]
 GroupOf: TypeAlias = Annotated[str | None, typer.Option("--group", help="The runs of this group.")]
 RunArgument: TypeAlias = Annotated[
-    str, typer.Argument(metavar="RUN", help="An id, a unique prefix of one, last, or reference.")
+    str,
+    typer.Argument(
+        metavar="RUN", help="An id, a unique prefix of one, last, or reference.", autocompletion=complete.runs
+    ),
 ]
 Kind: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="{dip|ddpm|hybrid}",
         help="dip fits an untrained network to each image; ddpm trains a diffusion model; hybrid combines them.",
+        autocompletion=complete.kinds,
     ),
 ]
 Epochs: TypeAlias = Annotated[int | None, typer.Option(help="Passes over the training images (ddpm, hybrid).")]
 Iterations: TypeAlias = Annotated[int | None, typer.Option(help="Steps on each image (dip).")]
-Method: TypeAlias = Annotated[str | None, typer.Option(help="How the two are combined (hybrid).")]
+Method: TypeAlias = Annotated[
+    str | None, typer.Option(help="How the two are combined (hybrid).", autocompletion=complete.methods)
+]
 Prior: TypeAlias = Annotated[
     str | None,
-    typer.Option("--from", metavar="RUN", help="The run whose model is the prior, or reference (hybrid)."),
+    typer.Option(
+        "--from",
+        metavar="RUN",
+        help="The run whose model is the prior, or reference (hybrid).",
+        autocompletion=complete.runs,
+    ),
 ]
 Dataset: TypeAlias = Annotated[
-    str | None, typer.Option(help="fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH.")
+    str | None,
+    typer.Option(
+        help="fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH.", autocompletion=complete.datasets
+    ),
 ]
 Images: TypeAlias = Annotated[
     str | None, typer.Option(metavar="N|LIST", help="Images to restore: the first N, or places as 3,17 or 0-9.")
@@ -50,14 +68,26 @@ ImageFiles: TypeAlias = Annotated[
     list[Path] | None, typer.Option("--image", metavar="FILE", help="An image file to restore; may be repeated.")
 ]
 TaskSpec: TypeAlias = Annotated[
-    str | None, typer.Option("--task", metavar="SPEC", help="The degradation, as denoise:sigma=25.")
+    str | None,
+    typer.Option("--task", metavar="SPEC", help="The degradation, as denoise:sigma=25.", autocompletion=complete.tasks),
 ]
-Preset: TypeAlias = Annotated[str | None, typer.Option(help="A named set of options; quick takes a minute or two.")]
+Preset: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="A named set of options; quick takes a minute or two.", autocompletion=complete.presets),
+]
 DataDir: TypeAlias = Annotated[Path | None, typer.Option(help="A folder to look for the data in first.")]
 Settings: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any option by its key, as dip.channels=16.")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any option by its key, as dip.channels=16.",
+        autocompletion=complete.settings,
+    ),
 ]
-Device: TypeAlias = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Device: TypeAlias = Annotated[
+    str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=complete.devices)
+]
 Seed: TypeAlias = Annotated[int | None, typer.Option(help="Seed of every random draw.")]
 Name: TypeAlias = Annotated[str | None, typer.Option(help="What to call the run.")]
 Group: TypeAlias = Annotated[str | None, typer.Option(help="A word for the runs that it belongs to.")]

@@ -1,0 +1,186 @@
+"""What the shell completes: runs, kinds, methods, presets, tasks, data sets, devices and the keys of `--set`.
+
+Loads no torch. A completion is read by a shell, and zsh evaluates it: of what comes from files only ids of runs are
+offered, which can hold nothing but letters, digits and hyphens, and explanations are stripped to plain characters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from typing import Any, TypeAlias, get_args
+
+import typer
+
+from core import config as configs
+from core.config import HYBRIDS, PRESETS
+from core.config.restore import SetName
+from core.config.section import Field, fields
+from core.config.tasks import TASKS
+from core.errors import UserError
+
+Offer: TypeAlias = Iterator[tuple[str, str]]
+ASKED = "_DIPDDPM_COMPLETE"
+"""The variable by which the shell asks."""
+NEWEST = 30
+"""So many runs are offered; an id that is typed further brings back older ones."""
+KINDS = ("dip", "ddpm", "hybrid")
+OF_COMMAND = {"restore": "restore", "reproduce": "study"}
+"""Commands that make runs of one kind."""
+_STRANGE = re.compile(r"[^\w ,.;:=+%/()’-]")
+
+
+def runs(ctx: typer.Context, incomplete: str) -> Offer:
+    """Ids of runs, newest first, and the words that stand for one."""
+    from core.launch import runs_root
+    from core.runs import RunsFolder
+    from core.runs.folder import RUN_ID
+
+    folder = RunsFolder(runs_root(ctx.params.get("runs_dir")))
+    fitting = (run for run in folder.runs() if run.id.startswith(incomplete) and RUN_ID.fullmatch(run.id))
+    for run in itertools.islice(fitting, NEWEST):
+        glance = run.look()
+        yield run.id, plain(f"{glance.summary.method} {glance.state} {glance.summary.name}")
+    yield from _starting(incomplete, {"last": "the newest run", "reference": "the trained prior that ships"})
+
+
+def kinds(incomplete: str) -> Offer:
+    """What `run` and `sweep` make."""
+    yield from _starting(incomplete, dict.fromkeys(KINDS, ""))
+
+
+def methods(incomplete: str) -> Offer:
+    """The hybrids."""
+    yield from _starting(incomplete, {name: plain(options.summary) for name, options in HYBRIDS.items()})
+
+
+def presets(ctx: typer.Context, incomplete: str) -> Offer:
+    """Those of the kind that is asked for."""
+    for kind in _kinds_of(ctx):
+        yield from _starting(incomplete, dict.fromkeys(PRESETS[kind], ""))
+
+
+def datasets(incomplete: str) -> Offer:
+    """Names of data sets; a folder's path is typed."""
+    from core.data.catalogue import CATALOGUE
+
+    known = {name: plain(dataset.title) for name, dataset in CATALOGUE.items()}
+    yield from _starting(incomplete, {**known, "folder:": "images of your own"})
+
+
+def sets(incomplete: str) -> Offer:
+    """The sets of images that `restore` can take."""
+    yield from _starting(incomplete, dict.fromkeys(get_args(SetName), ""))
+
+
+def devices(incomplete: str) -> Offer:
+    """Those of this machine."""
+    from core.devices import gpu_count
+
+    yield from _starting(incomplete, dict.fromkeys(["auto", "cpu", *(f"cuda:{n}" for n in range(gpu_count()))], ""))
+
+
+def tasks(incomplete: str) -> Offer:
+    """Names of tasks, and after the colon their options."""
+    name, colon, options = incomplete.partition(":")
+    if not colon:
+        yield from _starting(name, {task: plain(options.summary) for task, options in TASKS.items()})
+        return
+    if name in TASKS:
+        before, comma, last = options.rpartition(",")
+        given = {part.partition("=")[0] for part in before.split(",")}
+        known = [field for field in fields(TASKS[name]) if field.key not in given]
+        for value, told in _settings(known, last):
+            yield f"{name}:{before}{comma}{value}", told
+
+
+def settings(ctx: typer.Context, incomplete: str) -> Offer:
+    """Keys of options with their defaults, and the values that one of them may have."""
+    known: dict[str, Field] = {}
+    for kind in _kinds_of(ctx):
+        with contextlib.suppress(UserError):
+            described = configs.describe(kind, ctx.params.get("method") if kind == "hybrid" else None, _task(ctx))
+            known |= {field.key: field for field in described}
+    yield from _settings(list(known.values()), incomplete)
+
+
+def plain(text: str) -> str:
+    """An explanation without what means something to a shell or to rich."""
+    return _STRANGE.sub("", text.replace("'", "’")).strip()
+
+
+def answer(app: Callable[[], object], environment: MutableMapping[str, str] = os.environ) -> object:
+    """Have the command line complete, as the shell asks it to by `ASKED`.
+
+    bash takes words apart at `=` and `:` and replaces the last part alone, of which typer knows nothing.
+    """
+    if environment[ASKED] != "complete_bash":
+        return app()
+    words, place = environment.get("COMP_WORDS", "").split("\n"), int(environment.get("COMP_CWORD") or 0)
+    words, last = rejoined(words[: place + 1])
+    environment.update({"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)})
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
+        app()
+    sys.stdout.write("".join(f"{line[last:]}\n" for line in printed.getvalue().splitlines()))
+    return 0
+
+
+def rejoined(words: list[str]) -> tuple[list[str], int]:
+    """Words that bash took apart, and how much of the last one it takes for words of their own."""
+    found: list[str] = []
+    for number, word in enumerate(words):
+        broken = number and (word in {"=", ":"} or words[number - 1] in {"=", ":"})
+        if broken and found:
+            found[-1] += word
+        else:
+            found.append(word)
+    kept = re.match(r".*[=:]", found[-1]) if found else None
+    return found, kept.end() if kept else 0
+
+
+def _settings(known: list[Field], incomplete: str) -> Offer:
+    """`key=default` of each field that fits, or of a single one all values that it may have."""
+    key, equals, value = incomplete.partition("=")
+    fitting = [field for field in known if (field.key == key if equals else field.key.startswith(key))]
+    for field in fitting:
+        single = len(fitting) == 1 or equals
+        for word in _values(field) if single else [_written(field.default)]:
+            if word.startswith(value):
+                yield f"{field.key}={word}", plain(field.description)
+
+
+def _values(field: Field) -> Iterable[str]:
+    if field.type is bool:
+        return ("true", "false")
+    return field.choices or (_written(field.default),)
+
+
+def _written(default: Any) -> str:
+    """A default as it is typed; of a list nothing, for it needs quotes."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "" if default is None or isinstance(default, tuple) else plain(str(default).removesuffix(".0"))
+
+
+def _kinds_of(ctx: typer.Context) -> Iterable[str]:
+    """The kind of run that the command line makes, as far as it is typed.
+
+    It is looked for in the words themselves: while an option has no value yet, the arguments before it aren't parsed.
+    """
+    words = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
+    kind = OF_COMMAND.get(ctx.info_name or "") or next((word for word in words.split() if word in KINDS), "")
+    return (kind,) if kind else KINDS
+
+
+def _task(ctx: typer.Context) -> str | None:
+    task = ctx.params.get("task")
+    return task if isinstance(task, str) else None
+
+
+def _starting(incomplete: str, known: dict[str, str]) -> Offer:
+    return ((word, told) for word, told in known.items() if word.startswith(incomplete))
