@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from core.errors import UserError, suggest
+from tui import complete
 from tui.commands import bench, bench_dip, data, history
+from tui.commands.compare import compare
+from tui.commands.doctor import doctor
 from tui.commands.export import export
 from tui.commands.reproduce import reproduce
 from tui.commands.restore import restore
@@ -34,12 +38,13 @@ app.command()(sweep)
 app.command()(history.ls)
 app.command()(history.show)
 app.command()(history.watch)
+app.command()(compare)
 app.command()(history.stop)
 app.command()(history.resume)
-app.command()(compare)
 app.command()(sample)
 app.command()(export)
 app.add_typer(data.app, name="data")
+app.command()(doctor)
 bench.app.command()(bench_dip.stops)
 bench.app.command()(bench_dip.original)
 app.add_typer(bench.app, name="bench")
@@ -58,8 +63,9 @@ def _root(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 the run failed, 2 bad usage, 130 interrupted."""
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    work = partial(app, arguments, prog_name="dipddpm", standalone_mode=False)
     try:
-        result = app(arguments, prog_name="dipddpm", standalone_mode=False)
+        result = complete.answer(work) if complete.ASKED in os.environ else work()
         sys.stdout.flush()
     except UserError as error:
         _complain(error.problem, error.remedy)
