@@ -6,9 +6,11 @@ name and arguments of the network whose weights stand under `network`. Loading i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from core import files, registry
 from core.errors import UserError
@@ -27,6 +30,10 @@ FORMAT = 1
 _TENSOR = "__tensor__"
 _INTEGER_KEYS = "__integer_keys__"
 """Marks a mapping whose keys were integers, as those of an optimiser's state are; JSON knows only strings."""
+
+
+LARGEST = 1 << 16
+"""That a size or a count may be with which a network is built."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +58,9 @@ def save(path: Path, state: State, network: nn.Module | None = None) -> Stored:
     header = {"format": FORMAT, "network": described, "values": _flatten(state, "", tensors)}
     # One entry, because safetensors writes several in any order, and the same state shall have the same digest.
     content = safetensors.save(tensors, {HEADER: json.dumps(header)})
+    stored = Stored(path, hashlib.sha256(content).hexdigest(), len(content))
     files.replace(path, content)
-    return Stored(path, hashlib.sha256(content).hexdigest(), len(content))
+    return stored
 
 
 def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
@@ -66,8 +74,8 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
         raise UserError(f"{path} holds no network.", "Give a best.safetensors or last.safetensors of a run.")
     try:
         kind = registry.network(str(described["name"]))
-        with torch.device("meta"):
-            network: nn.Module = kind(**described["arguments"])
+        with torch.device("meta"), _at_most(2 * len(tensors)):
+            network: nn.Module = kind(**_modest(described["arguments"]))
         weights = {key.removeprefix("network."): t for key, t in tensors.items() if key.startswith("network.")}
         network.load_state_dict(weights, assign=True)
     except UserError:
@@ -116,6 +124,33 @@ def _read(path: Path, device: torch.device | str) -> tuple[dict[str, Any], dict[
     if header is None:
         raise UserError(f"{path} is no checkpoint of this program.", "Give a file that a run has stored.")
     return header, tensors
+
+
+@contextlib.contextmanager
+def _at_most(count: int) -> Iterator[None]:
+    """Meanwhile, raise ValueError in a constructor that registers more weights than so many, lest it never ends."""
+    made = itertools.count(1)
+
+    def refuse(*_: object) -> None:
+        if next(made) > count:
+            raise ValueError("it asks for more weights than the file holds")
+
+    handle = register_module_parameter_registration_hook(refuse)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _modest(arguments: Any) -> dict[str, Any]:
+    """Arguments of a network as ours have them. Raises ValueError for other ones."""
+    if not isinstance(arguments, dict):
+        raise ValueError("its arguments are none")
+    for value in arguments.values():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and abs(number) > LARGEST:
+                raise ValueError(f"{number} is too large")
+    return arguments
 
 
 def _header(text: str) -> dict[str, Any] | None:

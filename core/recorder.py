@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from core import checkpoint, events, files, images
+import torch
+
+from core import checkpoint, events, files, images, resume
 from core.events import BestModel, Document, Event, Experiment, Item, Pictures, Step, Tensors
 from core.export.mirror import Mirror
 from core.runs import EventLog, summary
 
 STEP_SECONDS = 0.25
 SUMMARY_SECONDS = 1.0
-LOGGED = "logged"
-"""What a checkpoint calls the size that the log had when it was made."""
 SMALLEST_SIDE = 112
 """Pictures of smaller images are enlarged, pixel by pixel, until a side has about this many."""
 
@@ -21,9 +21,10 @@ SMALLEST_SIDE = 112
 class Recorder:
     """The writing end of a run folder; raises OSError when the disk takes no more."""
 
-    def __init__(self, folder: Path, log: EventLog) -> None:
+    def __init__(self, folder: Path, log: EventLog, device: torch.device | str = "cpu") -> None:
         self.folder = folder
         self.log = log
+        self.device = torch.device(device)
         self.summary = summary.read(folder)
         self.mirror = Mirror(folder)
         self._step_at = 0.0
@@ -49,14 +50,25 @@ class Recorder:
 
     def checkpoint(self, experiment: Experiment) -> None:
         """Store all that resuming needs."""
-        path = self.folder / "checkpoints" / "last.safetensors"
-        state = {**experiment.state_dict(), LOGGED: self.log.size}
-        stored = checkpoint.save(path, state, experiment.network)
+        stored = resume.store(self.folder, experiment, self.device, self.log.size)
         self._append(
             events.CheckpointStored(
-                step=experiment.step, epoch=experiment.epoch, file=self._relative(path), sha256=stored.sha256
+                step=experiment.step, epoch=experiment.epoch, file=self._relative(stored.path), sha256=stored.sha256
             )
         )
+
+    def go_on(self, experiment: Experiment) -> None:
+        """Bring an experiment to where its last checkpoint was made, and void what the log tells beyond that.
+
+        Raises UserError for a checkpoint that is damaged.
+        """
+        logged = resume.load(self.folder, experiment, self.device)
+        self._append(
+            events.RunResumed(
+                from_step=experiment.step, from_epoch=experiment.epoch, from_offset=logged, device=str(self.device)
+            )
+        )
+        resume.mend_best(self.folder)
 
     def flush(self) -> None:
         """Bring summary.json up to date."""
@@ -82,15 +94,14 @@ class Recorder:
             self._append(events.Message(text=problem, level="warning"))
 
     def _store_best(self, best: BestModel) -> None:
-        path = self.folder / "checkpoints" / "best.safetensors"
-        stored = checkpoint.save(path, best.tensors, best.network)
+        stored = resume.store_best(self.folder, best)
         self._append(
             events.BestModelStored(
                 step=best.step,
                 epoch=best.epoch,
                 value=best.value,
                 measure=best.measure,
-                file=self._relative(path),
+                file=self._relative(stored.path),
                 sha256=stored.sha256,
             )
         )

@@ -43,13 +43,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--since", type=int, help="when it was asked for: its place in the queue")
     parser.add_argument("--now", action="store_true", help="start at once, without waiting for a slot")
     options = parser.parse_args(arguments)
+    run = Run(options.folder)
     try:
-        run = Run(options.folder)
         run.refuse_writing()
         config = run.config()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
         log = EventLog(options.folder, patience=LOCK_SECONDS)
     except (UserError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(*explain(error, config), file=sys.stderr)
         return 2
     for place in (options.folder, options.folder / "checkpoints", options.folder / "images"):
         files.sweep(place)
@@ -180,10 +184,10 @@ class _Job:
         experiment = self.experiment = registry.resolve(configs.experiment_path(self.config)).from_config(
             self.config, place
         )
-        recorder = Recorder(self.folder, self.log)
+        recorder = Recorder(self.folder, self.log, device)
         # A run that was killed before it began has nothing to go on from.
         if resume and recorder.summary.started:
-            self._resume(experiment, recorder, device_name)
+            recorder.go_on(experiment)
         else:
             recorder.record(
                 msgspec.structs.replace(experiment.started(), device=device_name, device_name=environment.device_name)
@@ -196,23 +200,6 @@ class _Job:
             recorder.record(events.RunFinished(seconds=time.monotonic() - self.began, step=experiment.step))
         return 0
 
-    def _resume(self, experiment: Experiment, recorder: Recorder, device_name: str) -> None:
-        from core import checkpoint
-        from core.recorder import LOGGED
-
-        last = self.folder / "checkpoints" / "last.safetensors"
-        logged: int | None = 0
-        if last.exists():
-            state = checkpoint.load_state(last, device_name)
-            found = state.pop(LOGGED, None)
-            logged = found if isinstance(found, int) else None
-            experiment.load_state_dict(state)
-        recorder.record(
-            events.RunResumed(
-                from_step=experiment.step, from_epoch=experiment.epoch, from_offset=logged, device=device_name
-            )
-        )
-
     def _iterate(self, experiment: Experiment, recorder: Recorder) -> bool:
         """Whether it was stopped before its end."""
         saved, saved_epoch = time.monotonic(), experiment.epoch
@@ -220,10 +207,12 @@ class _Job:
             recorder.record(item)
             self.pulse.advance()
             if self.pulse.stop_reason:
-    from core import generators
-
                 return True  # which closes the iteration: what starts other runs stops them then
-            if time.monotonic() - saved >= self.config.checkpoint_seconds:
+            epochs = experiment.epoch - saved_epoch
+            if (
+                time.monotonic() - saved >= self.config.checkpoint_seconds
+                or 0 < self.config.checkpoint_epochs <= epochs
+            ):
                 recorder.checkpoint(experiment)
                 saved, saved_epoch = time.monotonic(), experiment.epoch
         return False
@@ -232,6 +221,8 @@ class _Job:
 def prepare_torch(config: AnyRun, device_name: str) -> torch.device:
     """Load torch, seed the generators that all code shares and set its threads."""
     import torch
+
+    from core import generators
 
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -200,9 +200,11 @@ class DdpmExperiment:
     def load_state_dict(self, state: State) -> None:
         """Go on from where `state_dict` was called."""
         self.training.load_state_dict(state)
-        self.sampling.load_state_dict(state["sampling"])
         self._opened, self._previewed = state["opened"], state["pictured"]
-        self._finished = state["finished"]
+        # Of a run that is to be trained for longer, the samples are drawn again, later.
+        if self.training.epoch == self.training.epochs:
+            self.sampling.load_state_dict(state["sampling"])
+            self._finished = state["finished"]
 
     def _opening(self) -> list[Item]:
         """What there is to see before the first step."""

@@ -34,6 +34,7 @@ _DURABLE = (
     events.CheckpointStored,
     *events.ENDS,
 )
+_PROCESS = (events.RunQueued, events.RunStarted, events.RunResumed)
 
 
 class EventLog:
@@ -167,8 +168,8 @@ class EventReader:
 def supersede(history: list[AnyEvent], event: AnyEvent) -> None:
     """Add an event to a logical history in place.
 
-    A resumed run does some steps again: `run_resumed` voids the records of these that stand before it, and an end that
-    came before is an end no longer.
+    A resumed run does some of the work again: `run_resumed` voids what was told of it after the checkpoint, and an end
+    that came before is an end no longer.
     """
     if isinstance(event, events.RunResumed):
         history[:] = [past for past in history if not (isinstance(past, events.ENDS) or voids(event, past))]
@@ -176,13 +177,13 @@ def supersede(history: list[AnyEvent], event: AnyEvent) -> None:
 
 
 def voids(resumed: events.RunResumed, past: Event) -> bool:
-    """Whether a record that stands before a resume is of what the resumed run does again."""
-    step = getattr(past, "step", None)
-    if step is None or step < resumed.from_step:
+    """Whether a record that stands before a resume is of what the resumed run does again.
+
+    That its processes waited, began and went on stays true.
+    """
+    if resumed.from_offset is None or isinstance(past, _PROCESS):
         return False
-    if step > resumed.from_step:
-        return True
-    return resumed.from_offset is not None and past.offset >= resumed.from_offset
+    return past.offset >= resumed.from_offset
 
 
 def history(recorded: Iterable[AnyEvent]) -> list[AnyEvent]:

@@ -21,7 +21,7 @@ from core.config import (
     StudyRun,
     Substitution,
 )
-from core.runs import Run, RunsFolder
+from core.runs import CHECKPOINT_FILE, Run, RunsFolder
 from core.runs.alike import alike, best
 from core.runs.extend import extend
 
@@ -83,7 +83,7 @@ def is_own(run: Run, stage: Stage) -> bool:
 
 def make(runs: RunsFolder, stage: Stage, before: Run | None) -> Run:
     """A new run for a stage, with a worker at it; `before` is the run that it goes on from, if it is a longer one."""
-    if before is None or not (before.folder / "checkpoints" / "last.safetensors").is_file():
+    if before is None or not (before.folder / CHECKPOINT_FILE).is_file():
         run = runs.create(stage.config)
         launch.start(run)
     else:
@@ -106,4 +106,5 @@ def _of(study: StudyRun, stage: Stage) -> AnyRun:
         device=study.device,
         threads=study.threads,
         checkpoint_seconds=study.checkpoint_seconds,
+        checkpoint_epochs=study.checkpoint_epochs,
     )

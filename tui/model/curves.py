@@ -80,10 +80,9 @@ class Track:
 
     def cut(self, resumed: RunResumed) -> None:
         """Forget the rows of what is done again, as `core.runs.voids` has it. The arrays are new ones afterwards."""
-        kept, everything = bisect_left(self.step, resumed.from_step), self.before(resumed.from_step) + 1
-        end = resumed.from_offset
-        while kept < everything and (end is None or self.offset[kept] < end):
-            kept += 1
+        if resumed.from_offset is None:
+            return
+        kept = bisect_left(self.offset, resumed.from_offset)
         self.offset = self.offset[:kept]
         self.step, self.epoch, self.time = self.step[:kept], self.epoch[:kept], self.time[:kept]
         self.values = {name: values[:kept] for name, values in self.values.items()}

@@ -6,7 +6,7 @@ import pytest
 
 from core import config, events
 from core.errors import UserError
-from core.runs import EventLog, Run, RunsFolder, State, extend, keep
+from core.runs import CHECKPOINT_FILE, EventLog, Run, RunsFolder, State, extend, keep
 
 
 def made(runs: RunsFolder, *happened: events.Event, kind: str = "ddpm") -> Run:
@@ -100,7 +100,7 @@ def test_an_extended_run_goes_on_from_the_old_one_and_leaves_it_alone(runs: Runs
     new = extend.extend(runs, ended, 5)
     assert extend.length(ended) == ("ddpm.epochs", 20)
     assert extend.length(new) == ("ddpm.epochs", 25)
-    assert (new.folder / extend.CHECKPOINT).read_bytes() == b"the last one"
+    assert (new.folder / CHECKPOINT_FILE).read_bytes() == b"the last one"
     told = new.look().summary
     assert (told.epochs, told.steps, told.step) == (25, 250, 200)
     assert new.config().name == "first"

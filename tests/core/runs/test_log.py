@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 import subprocess
@@ -11,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -261,13 +261,14 @@ def test_eight_readers_beside_a_writer_see_every_line_once_and_in_order(tmp_path
 
 
 def naive_history(recorded: list[AnyEvent]) -> list[AnyEvent]:
-    """By looking ahead: an event stays unless a resume after it goes back to before it, or it is an end."""
+    """By looking ahead: an event of the work stays unless a resume after it goes back to before it, or it is an end."""
     told: list[AnyEvent] = []
     for place, event in enumerate(recorded):
         resumes = [later for later in recorded[place + 1 :] if isinstance(later, RunResumed)]
-        moment = (getattr(event, "step", -1), event.offset)
-        goals = [(r.from_step, math.inf if r.from_offset is None else r.from_offset) for r in resumes]
-        if not (resumes and isinstance(event, events.ENDS)) and all(moment < goal for goal in goals):
+        goals = [r.from_offset for r in resumes if r.from_offset is not None]
+        of_the_work = not isinstance(event, events.RunQueued | events.RunStarted | RunResumed)
+        done_again = of_the_work and any(event.offset >= goal for goal in goals)
+        if not done_again and not (resumes and isinstance(event, events.ENDS)):
             told.append(event)
     return told
 
@@ -280,7 +281,8 @@ places = {"step": st.integers(0, 5), "offset": st.integers(0, 5)}
         st.one_of(
             st.builds(Step, **places),
             st.builds(EpochFinished, epoch=st.integers(1, 3), loss=st.just(1.0), **places),
-            st.builds(Message, text=st.just("hi")),
+            st.builds(Message, text=st.just("hi"), offset=places["offset"]),
+            st.builds(events.RunQueued, device=st.just("cpu"), offset=places["offset"]),
             st.builds(RunStopped, reason=st.just("asked"), **places),
             st.builds(RunResumed, from_step=st.integers(0, 5), from_offset=st.none() | st.integers(0, 5)),
         ),
@@ -304,18 +306,33 @@ def test_a_line_knows_where_it_stands(tmp_path: Path, file: Path) -> None:
         assert events.decode(content[event.offset :].partition(b"\n")[0]) == event
 
 
-def test_what_came_after_the_checkpoint_in_the_same_step_is_told_once() -> None:
-    """The checkpoint was made between an epoch's last step and its end, and both are of step 10."""
+def test_what_came_after_the_checkpoint_is_told_once_and_the_life_of_the_processes_stays() -> None:
+    queued, started = events.RunQueued(device="cpu", offset=0), events.RunStarted(kind="d", method="m", device="c")
     before = Step(step=10, offset=100)
     end = EpochFinished(epoch=1, step=10, loss=0.5, offset=200)
-    again = EpochFinished(epoch=1, step=10, loss=0.5, offset=400)
+    remark = Message(text="an aside", offset=250)
     resumed = RunResumed(from_step=10, from_offset=150, offset=300)
-    assert history([before, end, resumed, again]) == [before, resumed, again]
+    again = [msgspec.structs.replace(event, offset=event.offset + 300) for event in (end, remark)]
+    assert history([queued, started, before, end, remark, resumed, *again]) == [
+        queued,
+        started,
+        before,
+        resumed,
+        *again,
+    ]
+    from_the_start = RunResumed(from_step=0, from_offset=0, offset=700)
+    assert history([queued, started, before, resumed, from_the_start]) == [queued, started, resumed, from_the_start]
 
 
-def test_a_resumed_run_tells_each_epoch_once() -> None:
-    def epoch(n: int) -> EpochFinished:
-        return EpochFinished(epoch=n, step=10 * n, loss=1 / n)
-
-    recorded: list[AnyEvent] = [epoch(1), epoch(2), epoch(3), RunResumed(from_step=15), epoch(2), epoch(3), epoch(4)]
-    assert [event.epoch for event in history(recorded) if isinstance(event, EpochFinished)] == [1, 2, 3, 4]
+def test_a_resumed_run_tells_each_epoch_once(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    goal = 0
+    for n in (1, 2, 3):
+        log.append(EpochFinished(epoch=n, step=10 * n, loss=1 / n))
+        goal = log.size if n == 1 else goal
+    log.append(RunResumed(from_step=15, from_offset=goal))
+    for n in (2, 3, 4):
+        log.append(EpochFinished(epoch=n, step=10 * n, loss=1 / n))
+    log.close()
+    told = history(EventReader(tmp_path).read())
+    assert [event.epoch for event in told if isinstance(event, EpochFinished)] == [1, 2, 3, 4]

@@ -11,7 +11,7 @@ import pytest
 from core import launch
 from core.config import build
 from core.errors import UserError
-from core.runs import Run, RunsFolder, extend, keep
+from core.runs import CHECKPOINT_FILE, Run, RunsFolder, extend, keep
 
 
 def test_it_is_found_by_its_id_and_by_its_word(shipped: Run, runs: RunsFolder) -> None:
@@ -54,7 +54,7 @@ def test_nothing_changes_it(change: Callable[[Run], object], shipped: Run) -> No
 def test_it_can_be_gone_on_with_where_it_has_all_that_takes(shipped: Run, runs: RunsFolder) -> None:
     longer = extend.extend(runs, shipped, 2)
     assert longer.folder.parent == runs.root
-    (shipped.folder / extend.CHECKPOINT).unlink()
+    (shipped.folder / CHECKPOINT_FILE).unlink()
     with pytest.raises(UserError, match="no longer has its last checkpoint"):
         extend.extend(runs, shipped, 2)
 

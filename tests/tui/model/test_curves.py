@@ -116,10 +116,10 @@ def test_a_track_never_goes_back():
 def test_cutting_a_track_forgets_later_rows_and_their_smoothing():
     track = Track("loss")
     for step in range(1, 11):
-        track.at(step, step / 10, step * 2.0)
+        track.at(step, step / 10, step * 2.0, offset=100 * step)
         track.values["loss"].append(float(step))
     before = track.smoothed("loss", 0.5)
-    track.cut(RunResumed(from_step=4))
+    track.cut(RunResumed(from_step=4, from_offset=401))
     assert list(track.step) == [1, 2, 3, 4]
     assert track.before(3) == 2
     assert track.before(0) == -1

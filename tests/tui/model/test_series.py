@@ -55,8 +55,10 @@ def logs(draw):
             case "!":
                 log.append(events.RunStopped(time=time, reason="asked", step=step))
             case _:
-                step = draw(st.integers(0, step))
                 line = draw(st.none() | st.integers(0, len(log)))
+                # Of a part of the log that is void already, nothing is told that could still be made void.
+                kept = [event for event in history(log) if line is None or event.offset < line]
+                step = max((getattr(event, "step", 0) for event in kept), default=0)
                 log.append(events.RunResumed(time=time, from_step=step, from_offset=line, device="cpu"))
         log[-1] = msgspec.structs.replace(log[-1], offset=len(log) - 1)
     return log
@@ -184,10 +186,10 @@ def test_psnr_knows_peak_and_stop_of_each_image():
 def test_a_resume_takes_back_a_peak_that_was_not_kept():
     run = fed(
         START,
-        events.PsnrMeasured(time=101.0, step=10, psnr=[20.0], mean=20.0),
-        events.PsnrMeasured(time=102.0, step=20, psnr=[30.0], mean=30.0),
-        events.EarlyStopped(time=102.0, step=20, image=0, at=20, rule="r", psnr=30.0),
-        events.RunResumed(time=103.0, from_step=10),
+        events.PsnrMeasured(time=101.0, step=10, psnr=[20.0], mean=20.0, offset=10),
+        events.PsnrMeasured(time=102.0, step=20, psnr=[30.0], mean=30.0, offset=20),
+        events.EarlyStopped(time=102.0, step=20, image=0, at=20, rule="r", psnr=30.0, offset=30),
+        events.RunResumed(time=103.0, from_step=10, from_offset=15),
     )
     assert run.psnr()[0].peak == run.psnr()[1].peak == Spot(10, 20.0)
     assert run.psnr()[1].stop is None

@@ -1,0 +1,71 @@
+"""What a run goes on from after a stop or a crash: its last checkpoint, and the best model that belongs to it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from core import checkpoint, generators
+from core.checkpoint import Stored
+from core.events import BestModel, BestModelStored, CheckpointStored, Experiment
+from core.runs import CHECKPOINT_FILE, EventReader, history
+
+BEST = Path("checkpoints/best.safetensors")
+BEST_BEFORE = Path("checkpoints/best-before.safetensors")
+"""The best model of the last checkpoint, from when a better one replaces it until the next checkpoint.
+
+Without it, a run that is killed between the two would go on from a time at which another model was the best.
+"""
+_LOGGED = "logged"
+_GENERATORS = "generators"
+
+
+def store(folder: Path, experiment: Experiment, device: torch.device, logged: int) -> Stored:
+    """Put all that resuming needs on disk; `logged` is the size of the log at this moment. Raises OSError."""
+    own = {_LOGGED: logged, _GENERATORS: generators.state_dict(device)}
+    stored = checkpoint.save(folder / CHECKPOINT_FILE, {**experiment.state_dict(), **own}, experiment.network)
+    (folder / BEST_BEFORE).unlink(missing_ok=True)
+    return stored
+
+
+def store_best(folder: Path, best: BestModel) -> Stored:
+    """Put a best model on disk, and keep the one before it where the last checkpoint is of that one's time."""
+    if (folder / BEST).exists() and not (folder / BEST_BEFORE).exists():
+        try:
+            os.link(folder / BEST, folder / BEST_BEFORE)
+        except OSError:  # a file system without links
+            shutil.copyfile(folder / BEST, folder / BEST_BEFORE)
+    return checkpoint.save(folder / BEST, best.tensors, best.network)
+
+
+def load(folder: Path, experiment: Experiment, device: torch.device) -> int:
+    """Bring an experiment to where its last checkpoint was made; the size that the log had then.
+
+    Without a checkpoint it stays at its beginning. Raises UserError for a checkpoint that is damaged.
+    """
+    if not (folder / CHECKPOINT_FILE).exists():
+        return 0
+    state = checkpoint.load_state(folder / CHECKPOINT_FILE, device)
+    logged = int(state.pop(_LOGGED))
+    shared = state.pop(_GENERATORS)
+    experiment.load_state_dict(state)
+    generators.load_state_dict(shared, device)
+    # The log may have been copied, by a run that goes on with this one: there the checkpoint's own line tells where.
+    digest = checkpoint.digest(folder / CHECKPOINT_FILE)
+    recorded = EventReader(folder).read()
+    lines = [event.offset for event in recorded if isinstance(event, CheckpointStored) and event.sha256 == digest]
+    return lines[-1] if lines else logged
+
+
+def mend_best(folder: Path) -> None:
+    """Put the best model that the logical history tells of back in its place."""
+    told = [event for event in history(EventReader(folder).read()) if isinstance(event, BestModelStored)]
+    before = folder / BEST_BEFORE
+    with contextlib.suppress(FileNotFoundError):
+        if told and checkpoint.digest(before) == told[-1].sha256:
+            before.replace(folder / BEST)
+        before.unlink(missing_ok=True)
