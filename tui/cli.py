@@ -12,10 +12,11 @@ import typer
 
 from core.errors import UserError, suggest
 from tui import complete
-from tui.commands import bench, bench_dip, data, history
+from tui.commands import bench, bench_dip, data, history, kept
 from tui.commands.compare import compare
 from tui.commands.doctor import doctor
 from tui.commands.export import export
+from tui.commands.fork import fork
 from tui.commands.reproduce import reproduce
 from tui.commands.restore import restore
 from tui.commands.run import run
@@ -41,6 +42,9 @@ app.command()(history.watch)
 app.command()(compare)
 app.command()(history.stop)
 app.command()(history.resume)
+app.command()(fork)
+app.command()(kept.rm)
+app.command()(kept.prune)
 app.command()(sample)
 app.command()(export)
 app.add_typer(data.app, name="data")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import msgspec
 
 from core import config as configs
 from core.config import DEFAULT_HYBRID, HYBRIDS, KINDS, PRESETS, TASKS, AnyRun, DipRun, Field, HybridRun
-from core.errors import UserError
+from core.errors import UserError, suggest
 
 FIRST = ("name", "prior.run", "ddpm.epochs", "dip.iterations", "data.dataset", "images.indices", "device", "seed")
 """The options that nearly every run is told; the rest are shown on request."""
@@ -26,6 +27,7 @@ FLAGS = {
     "device": "--device",
     "seed": "--seed",
     "name": "--name",
+    "group": "--group",
 }
 """Options that the command line knows by a name of their own; all others are given with --set."""
 
@@ -42,7 +44,7 @@ class Draft:
 
     @classmethod
     def of(cls, config: AnyRun) -> Draft:
-        """The draft that leads to this very config, for a fork."""
+        """The draft that leads to this very config."""
         draft = cls(config.kind)
         if isinstance(config, HybridRun):
             draft.method = config.method
@@ -55,6 +57,14 @@ class Draft:
                 draft.typed[field.key] = text
         if isinstance(config, HybridRun) and "ddpm.epochs" in draft.typed:
             draft.typed["prior.run"] = config.prior.run
+        return draft
+
+    @classmethod
+    def fork(cls, config: AnyRun) -> Draft:
+        """The draft of a run like this one. It is of no group, nor called what it is called there: it will differ."""
+        draft = cls.of(config)
+        if draft.typed.pop("group", None):
+            draft.typed.pop("name", None)
         return draft
 
     @property
@@ -111,6 +121,17 @@ class Draft:
         self.typed.pop(field.key, None)
         if text != self.value(field):
             self.typed[field.key] = text
+
+    def change(self, settings: Mapping[str, str]) -> None:
+        """Give options other values, by key. Raises UserError for one that a run like this doesn't have."""
+        rest = dict(settings)
+        if self.methods and "hybrid.method" in rest:
+            self.choose("method", rest.pop("hybrid.method"))
+        known = {field.key: field for field in self.fields}
+        for key, text in rest.items():
+            if key not in known:
+                raise UserError(f"{self.kind} has no option {key!r}.", suggest(key, known))
+            self.write(known[key], text)
 
     def problem(self, key: str) -> str:
         """What is wrong with this one option, in words; empty where nothing is."""

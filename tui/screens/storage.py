@@ -110,26 +110,24 @@ class Storage(ModalScreen[None]):
         run = self._chosen
         if run is not None:
             question = f"Keep only the best model of {run.id}?"
-            self._ask(question, "It can then be neither resumed nor extended.", lambda: self._prune([run]))
+            self._ask(
+                question,
+                "It can then be neither resumed nor extended.",
+                lambda: self._free(partial(keep.keep_best_only, run)),
+            )
 
     def action_prune(self) -> None:
         """Keep the best models of all runs that have ended only."""
         runs = [Run(self._owner.runs.root / name) for name in self._uses]
         detail = "They can then be neither resumed nor extended. Live runs, and runs without a best model, stay whole."
-        self._ask("Keep only the best model of every run that has ended?", detail, lambda: self._prune(runs))
+        self._ask(
+            "Keep only the best model of every run that has ended?",
+            detail,
+            lambda: self._free(partial(keep.prune, runs)),
+        )
 
-    def _prune(self, runs: list[Run]) -> None:
-        def prune() -> Callable[[], None]:
-            freed = 0
-            for run in runs:
-                try:
-                    freed += keep.keep_best_only(run)
-                except UserError:
-                    if len(runs) == 1:
-                        raise
-            return partial(self._done, f"{size(freed)} freed.")
-
-        self._owner.in_background(prune)
+    def _free(self, work: Callable[[], int]) -> None:
+        self._owner.in_background(lambda: partial(self._done, f"{size(work())} freed."))
 
     def _done(self, words: str) -> None:
         self._owner.notify(words, markup=False)
