@@ -122,7 +122,7 @@ class Console(App[None]):
 
     def hear(self, rows: Sequence[RunRow], *, complete: bool) -> None:
         """Tell of what ended, failed or stalled; go to a run that was waited for."""
-        if self.arriving and self._main is not None and self._main.table.go_to(self.arriving):
+        if self.arriving and self._main is not None and self._main.go_to(self.arriving):
             self.arriving = ""
         if not complete:
             return

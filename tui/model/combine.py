@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from core.runs import Summary
 from core.text import printable
 from tui.model.compare import ABSENT, short
 from tui.model.draft import flat
+from tui.model.groups import natural
 
 LOOSE = {"version", "name", "group", "seed", "device", "threads", "checkpoint_seconds", "checkpoint_epochs"}
 """Options that don't make another combination, and one that says only where the data lies."""
@@ -116,16 +116,3 @@ def find_key(wanted: str, tables: Sequence[Mapping[str, str]]) -> str:
     if ends:
         raise UserError(f"{printable(wanted)} may be any of {', '.join(ends)}.", "Give the whole key.")
     raise UserError(f"These runs have no option {printable(wanted)!r}.", suggest(wanted, known))
-
-
-def natural(text: str) -> list[tuple[int, float, str]]:
-    """A key by which texts sort as people expect: numbers by their value."""
-    parts = re.findall(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|[^\d]+", text)
-    return [_part(part) for part in parts]
-
-
-def _part(part: str) -> tuple[int, float, str]:
-    try:
-        return 0, float(part), ""
-    except ValueError:
-        return 1, 0.0, part

@@ -15,13 +15,30 @@ from tui.preferences import Preferences
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A marked run; its colour stays the same as long as it is marked."""
+class Member:
+    """A run that is compared."""
 
     row: RunRow
     series: RunSeries
-    colour_index: int
     run: Run
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A marked run, or several that differ in their seeds only; its colour stays the same as long as it is marked.
+
+    Of several, not all need have been read: `members` are those whose curves are shown, `rows` are of all.
+    """
+
+    title: str
+    members: Sequence[Member]
+    rows: Sequence[RunRow]
+    colour_index: int
+
+    @property
+    def first(self) -> Member:
+        """The run itself, or the one that stands for the others."""
+        return self.members[0]
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,7 @@ class View:
     step: int | None = None
     """Where the time cursor stands; None follows the run."""
     marked: Sequence[Compared] = ()
+    """What is compared: the marked runs, or the combinations of the group under the cursor."""
 
 
 class Pane(Widget):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from tui.screens.form import Launch
     from tui.widgets.runtable import RunTable
 
-RESUMABLE = {State.stopped, State.failed, State.crashed}
 CHANGES = {"new", "fork", "stop", "resume", "extend", "tag", "delete", "undo"}
 """Refused by --readonly."""
 
@@ -71,6 +70,11 @@ class RunActions(Screen[None]):
         raise NotImplementedError
 
     @property
+    def chosen(self) -> Sequence[RunRow]:
+        """The run under the cursor, or those of the group whose header is there."""
+        raise NotImplementedError
+
+    @property
     def run(self) -> Run:
         """The run under the cursor."""
         assert self.row is not None
@@ -83,9 +87,9 @@ class RunActions(Screen[None]):
         row = self.row
         match action:
             case "stop":
-                return row is not None and row.state.live
+                return any(one.state.live for one in self.chosen)
             case "resume":
-                return row is not None and row.state in RESUMABLE
+                return any(one.state.resumable for one in self.chosen)
             case "extend":
                 return row is not None and row.state is State.finished
             case "delete":
@@ -110,7 +114,7 @@ class RunActions(Screen[None]):
         from tui.model.draft import Draft
 
         try:
-            draft = Draft.of(self.run.config())
+            draft = Draft.fork(self.run.config())
         except UserError as error:
             self.console.complain(error)
         else:
@@ -191,33 +195,37 @@ class RunActions(Screen[None]):
         """Ask, then stop: the request, and after a while the signals."""
         from tui.screens.dialogs import Ask
 
-        run = self.run
-        name = title(self.row) if self.row else run.id
+        live = [row for row in self.chosen if row.state.live]
+        name = title(live[0]) if len(live) == 1 else f"{len(live)} runs of {live[0].group}"
 
         def stop(sure: bool | None) -> None:
             if sure:
-                self.app.notify(f"{name} is asked to stop.", markup=False)
-                self.console.in_background(lambda: _stop(run))
+                self.app.notify(f"{name} {'is' if len(live) == 1 else 'are'} asked to stop.", markup=False)
+                self.console.in_background(lambda: _stop(self._runs(live)))
                 self.follower.hurry()
 
         detail = "It finishes its step and writes a checkpoint; r resumes it."
+        if len(live) > 1:
+            detail = "Each finishes its step and writes a checkpoint; r on the group resumes them."
         self.app.push_screen(Ask(f"Stop {name}?", detail), stop)
 
     def action_resume(self) -> None:
         """Go on from the last checkpoint."""
-        run = self.run
-        if run.id in self._resuming:
-            return
-        self._resuming.add(run.id)
+        wanted = [row for row in self.chosen if row.state.resumable and row.id not in self._resuming]
+        self._resuming |= {row.id for row in wanted}
 
         def resume() -> Callable[[], None]:
             try:
-                launch.resume(run)  # which waits for the worker before to end
+                for run in self._runs(wanted):
+                    launch.resume(run)  # which waits for the worker before to end
             finally:
-                self._resuming.discard(run.id)
+                self._resuming -= {row.id for row in wanted}
             return self.follower.hurry
 
         self.console.in_background(resume)
+
+    def _runs(self, rows: Sequence[RunRow]) -> list[Run]:
+        return [self.console.runs.run(row.id) for row in rows]
 
     def action_queue(self) -> None:
         """The runs that wait, to be put in another order."""
@@ -357,6 +365,6 @@ def _words(each: Format) -> str:
     return f"{each.words} (needs {each.module})" if each.missing else each.words
 
 
-def _stop(run: Run) -> None:
+def _stop(runs: Sequence[Run]) -> None:
     """Ask, and after a while insist."""
-    launch.stop(run)
+    launch.stop_all(runs)

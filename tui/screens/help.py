@@ -20,9 +20,13 @@ SECTIONS: dict[str, list[tuple[str, list[tuple[str, str]]]]] = {
             [
                 ("j k  ↑ ↓", "the run below, above"),
                 ("g G  ctrl+d ctrl+u", "first, last; a page down, up"),
-                ("/", "filter: words, kind:hybrid, state:crashed, tag:x, loss<0.04, psnr>24, age<2d, -word, a|b"),
+                (
+                    "/",
+                    "filter: words, kind:hybrid, state:crashed, tag:x, group:x, loss<0.04, age<2d, -word, a|b",
+                ),
                 ("o O", "sort by a column; turn the order"),
                 ("0", "all columns across the screen; enter goes back to the run"),
+                ("→ ←  enter", "unfold a group, fold it; on its header its combinations are compared, mean and spread"),
                 ("m M", "mark for comparison (up to 8); unmark all"),
                 ("[ ]  z", "narrower or wider list; hide it"),
             ],

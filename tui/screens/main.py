@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -17,20 +18,25 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from core.errors import UserError
-from core.runs import State
+from core.runs import Run, State
+from tui.columns import title
 from tui.compositor import CellCompositor
 from tui.follower import Broken, EventsRead, Follower, HostSampled, RunsScanned, TextRead
+from tui.model.groups import GroupRow, gather
 from tui.model.host import HostSample
 from tui.model.query import Query, parse
 from tui.model.runlist import RunRow, arrange
 from tui.model.series import RunSeries
-from tui.panes.view import Compared, Pane, View
+from tui.panes.view import Compared, Member, Pane, View
 from tui.screens.actions import RunActions
 from tui.widgets.hostline import HostLine
 from tui.widgets.keyline import KeyLine
 from tui.widgets.runhead import RunHead
 from tui.widgets.runtable import RunTable
 from tui.widgets.tabs import PANES, Tabs
+
+if TYPE_CHECKING:
+    from tui.model.combinations import Combinations, Combined
 
 KEPT_SERIES = 16
 """So many runs that were looked at stay in memory."""
@@ -76,6 +82,10 @@ class MainScreen(RunActions):
         self.follower = follower
         self.rows: Sequence[RunRow] = ()
         self.marked: dict[str, int] = {}
+        self._turned: set[str] = set()
+        """The groups that are not as they are without being asked: folded, but where a filter looks for runs."""
+        self._combinations: Combinations | None = None
+        self._reading = False
         self.step: int | None = None
         self._sample: HostSample | None = None
         self._query: Query = parse("")
@@ -112,8 +122,8 @@ class MainScreen(RunActions):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What turns charts applies where charts are shown."""
-        if action in {"log_y", "smooth", "axis"} and (self._pane not in CHARTED or self.has_class("history")):
-            return False
+        if action in {"log_y", "smooth", "axis"}:
+            return (self._shown in CHARTED and not self.has_class("history")) and bool(self.row or self.group)
         return super().check_action(action, parameters)
 
     # What comes from the follower
@@ -153,7 +163,7 @@ class MainScreen(RunActions):
     @on(TextRead)
     def _printed(self, event: TextRead) -> None:
         pane = None if self.console.leaving else self._open_pane()
-        if self._pane == "log" and pane is not None and self.row is not None and event.run == self.row.id:
+        if self._shown == "log" and pane is not None and self.row is not None and event.run == self.row.id:
             pane.add(event.lines, restarted=event.restarted)
 
     @on(HostSampled)
@@ -176,8 +186,26 @@ class MainScreen(RunActions):
 
     @property
     def row(self) -> RunRow | None:
-        """The row under the cursor."""
+        """The run under the cursor."""
         return self.table.row
+
+    @property
+    def group(self) -> GroupRow | None:
+        """The group whose header is under the cursor."""
+        return self.table.group
+
+    @property
+    def chosen(self) -> Sequence[RunRow]:
+        """The run under the cursor, or those of the group whose header is there."""
+        if self.group is not None:
+            wanted = set(self.group.runs)
+            return [row for row in self.rows if row.id in wanted]
+        return [self.row] if self.row else []
+
+    @property
+    def _shown(self) -> str:
+        """The pane that is shown: of a group there is nothing but to compare its combinations."""
+        return "compare" if self.group is not None else self._pane
 
     def series_of(self, run: str) -> RunSeries | None:
         """The series of a run that was looked at."""
@@ -188,13 +216,33 @@ class MainScreen(RunActions):
         preferences = self.preferences
         shown = [row for row in self.rows if self._query.matches(row)] if self._query.text else list(self.rows)
         shown = arrange(shown, preferences.sort, descending=preferences.descending)
+        entries = gather(shown, self._unfolded(shown), by_name=preferences.sort == "created")
         variables = self.app.theme_variables
         marked = {run: variables[f"series-{colour}"] for run, colour in self.marked.items()}
-        self.table.show(shown, marked, (preferences.sort, preferences.descending))
+        self.table.show(entries, marked, (preferences.sort, preferences.descending))
         self._title(len(shown))
         self._say_what_to_do(len(shown))
         self.query_one(Tabs).marked = len(self.marked)
         self.present()
+
+    def _unfolded(self, rows: Sequence[RunRow]) -> set[str]:
+        groups = {row.group for row in rows}
+        return groups - self._turned if self._query.text else groups & self._turned
+
+    @on(RunTable.Turned)
+    def _turn(self, event: RunTable.Turned) -> None:
+        self._turned ^= {event.group}
+        self.show_rows()
+
+    def go_to(self, run: str) -> bool:
+        """Put the cursor on this run, out of a folded group if need be; whether the list knows it."""
+        if self.table.go_to(run):
+            return True
+        hidden = next((row.group for row in self.rows if row.id == run and self._query.matches(row)), "")
+        if hidden:
+            self._turned ^= {hidden}
+            self.show_rows()
+        return self.table.go_to(run)
 
     def _title(self, shown: int) -> None:
         total = len(self.rows)
@@ -211,8 +259,7 @@ class MainScreen(RunActions):
         empty = self.query_one("#empty", Static)
         empty.display = not shown
         self.query_one(RunHead).display = bool(shown)
-        for pane in self.query(Pane):
-            pane.display = bool(shown) and pane.id == f"pane-{self._pane}"
+        self._display(self._shown if shown else "")
         if not shown and self.rows:
             empty.update("No run matches the filter.\n\n/  change it     esc  show all runs")
         elif not shown:
@@ -229,32 +276,38 @@ class MainScreen(RunActions):
             self._settled()
         self.refresh_bindings()
 
+    def _display(self, shown: str) -> None:
+        for pane in self.query(Pane):
+            pane.display = pane.id == f"pane-{shown}"
+        self.query_one(Tabs).shown = shown or self._pane
+
     def _settled(self) -> None:
         for pane in self.query(Pane):
             pane.clear()
+        self._display(self._shown)
         self._watch()
         self.present()
 
     def _watch(self) -> None:
-        """Follow the run under the cursor, and the marked ones once they have been compared."""
-        wanted = [self.row.id] if self.row else []
-        if self._pane == "compare":
+        """Follow the run under the cursor, those drawn of a group, and the marked ones once they have been compared."""
+        wanted = [self.row.id] if self.row else [row.id for one in self._combined() for row in one.drawn]
+        if self._pane == "compare" and self.row:
             wanted += [run for run in self.marked if run not in wanted]
         for run in wanted:
             if run not in self._series:
                 self._series[run] = RunSeries()
             self._series.move_to_end(run)
-        while len(self._series) > KEPT_SERIES:
+        while len(self._series) > max(KEPT_SERIES, len(wanted)):
             forgotten, _ = self._series.popitem(last=False)
             self.follower.forget(forgotten)
         self.follower.watch(wanted)
-        self.follower.watch_text(self.row.id if self.row and self._pane == "log" else "")
+        self.follower.watch_text(self.row.id if self.row and self._shown == "log" else "")
 
     def _open_wanted(self) -> None:
         if not (wanted := self.console.options.run):
             return
         try:
-            self.table.go_to(self.console.runs.find(wanted).id)
+            self.go_to(self.console.runs.find(wanted).id)
         except UserError as error:
             self.console.complain(error)
 
@@ -265,8 +318,13 @@ class MainScreen(RunActions):
     # The panes
 
     def present(self) -> None:
-        """Show the run under the cursor in the pane that is open."""
-        if self.console.leaving or (row := self.row) is None:
+        """Show the run or the group under the cursor in the pane that is open."""
+        if self.console.leaving:
+            return
+        if self.group is not None:
+            self._present_group(self.group)
+            return
+        if (row := self.row) is None:
             return
         head = self.query_one(RunHead)
         series = self._series.get(row.id)
@@ -275,25 +333,63 @@ class MainScreen(RunActions):
             return
         pane = self._open_pane()
         if pane is not None:
-            pane.present(self._view(row, series))
+            by_id = {row.id: row for row in self.rows} if self.marked else {}
+            marked = [
+                Compared(title(by_id[run]), [self._member(by_id[run])], [by_id[run]], colour)
+                for run, colour in self.marked.items()
+                if run in by_id
+            ]
+            pane.present(View(self.console.runs.run(row.id), row, series, self.preferences, self.step, marked))
             self.settled = True
 
-    def _view(self, row: RunRow, series: RunSeries) -> View:
-        by_id = {row.id: row for row in self.rows} if self.marked else {}
-        runs = self.console.runs
-        marked = [
-            Compared(by_id[run], self._series.get(run) or RunSeries(), colour, runs.run(run))
-            for run, colour in self.marked.items()
-            if run in by_id
+    def _present_group(self, group: GroupRow) -> None:
+        self.query_one(RunHead).show_group(group)
+        combined, pane = self._combined(), self._open_pane()
+        if not combined or pane is None:
+            return
+        compared = [
+            Compared(one.title, [self._member(row) for row in one.drawn], one.rows, one.colour) for one in combined
         ]
-        return View(runs.run(row.id), row, series, self.preferences, self.step, marked)
+        first = self._member(combined[0].rows[0])
+        pane.present(View(first.run, first.row, first.series, self.preferences, None, compared))
+        self.settled = True
+
+    def _member(self, row: RunRow) -> Member:
+        return Member(row, self._series.get(row.id) or RunSeries(), self.console.runs.run(row.id))
+
+    def _combined(self) -> list[Combined]:
+        """The combinations of the group under the cursor; none until what was asked of its runs has been read."""
+        if self.group is None:
+            return []
+        if self._combinations is None:
+            from tui.model.combinations import Combinations
+
+            self._combinations = Combinations()
+        rows = self.chosen
+        lacking = self._combinations.lacks(rows)
+        if not lacking:
+            return self._combinations.of(rows)
+        if not self._reading:
+            self._reading = True
+            runs = [self.console.runs.run(run) for run in lacking]
+            self.console.in_background(partial(self._read_options, self._combinations, runs))
+        return []
+
+    def _read_options(self, into: Combinations, runs: Sequence[Run]) -> Callable[[], None]:
+        into.read(runs)
+        return self._options_read
+
+    def _options_read(self) -> None:
+        self._reading = False
+        self._watch()
+        self.present()
 
     def _open_pane(self) -> Pane | None:
         """The pane that is shown; it is made when it is first asked for, and None until it stands on the screen."""
-        for found in self.query(f"#pane-{self._pane}").results(Pane):
+        for found in self.query(f"#pane-{self._shown}").results(Pane):
             return found if found.is_mounted else None
-        module = importlib.import_module(f"tui.panes.{self._pane}")
-        pane = getattr(module, f"{self._pane.capitalize()}Pane")(id=f"pane-{self._pane}")
+        module = importlib.import_module(f"tui.panes.{self._shown}")
+        pane = getattr(module, f"{self._shown.capitalize()}Pane")(id=f"pane-{self._shown}")
         self.query_one("#right").mount(pane)
         return None
 
@@ -305,9 +401,7 @@ class MainScreen(RunActions):
     def action_show(self, pane: str) -> None:
         """Show another pane."""
         self._pane = self.preferences.pane = pane  # type: ignore[assignment]
-        self.query_one(Tabs).shown = pane
-        for other in self.query(Pane):
-            other.display = other.id == f"pane-{pane}"
+        self._display(self._shown)
         if self.has_class("history"):
             self._use_room()
         self._watch()
@@ -317,8 +411,11 @@ class MainScreen(RunActions):
     # Keys
 
     def action_open(self) -> None:
-        """From the wide list to the run; from the narrow one into the pane."""
-        if self.has_class("history"):
+        """From the wide list to the run; from the narrow one into the pane; a group is unfolded, or folded."""
+        if self.group is not None and self.focused is self.table:
+            self._turned ^= {self.group.name}
+            self.show_rows()
+        elif self.has_class("history"):
             self._use_room()
         else:
             self.app.action_focus_next()
@@ -465,7 +562,7 @@ class MainScreen(RunActions):
         chosen = self.preferences.list_width
         beside = min(chosen, max(20, width - 40)) if chosen else share
         self.query_one("#left").styles.width = "1fr" if self.has_class("history") else beside
-        self.query_one(Tabs).shown = self._pane
+        self.query_one(Tabs).shown = self._shown
 
 
 _ASCENDING = {"best_loss", "name", "kind", "method", "state"}

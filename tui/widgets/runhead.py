@@ -14,6 +14,7 @@ from tui.columns import SIGNS, age, number, state, title
 from tui.lines import duration
 
 if TYPE_CHECKING:
+    from tui.model.groups import GroupRow
     from tui.model.runlist import RunRow
     from tui.model.series import RunSeries
 
@@ -43,7 +44,17 @@ class RunHead(Widget):
 
     def show(self, row: RunRow, series: RunSeries | None, step: int | None) -> None:
         """Show where this run stands, or stood at `step`."""
-        text = (*_first_line(row), *_second_line(row, series, step), *_trouble(row, series))
+        self._write((*_first_line(row), *_second_line(row, series, step), *_trouble(row, series)))
+
+    def show_group(self, group: GroupRow) -> None:
+        """Show what is in this group and how far it is."""
+        sign, tone = SIGNS[str(group.state)]
+        told = "  ".join(f"{count} {state}" for state, count in group.states)
+        share = "" if group.progress is None else f"{group.progress:.0%}  "
+        what = f"  group of {len(group.runs)}  {group.kind} {group.method}".rstrip()
+        self._write(((f" {sign} ", tone), (group.name, "name"), (what, "dim"), (f"\n   {share}{told}", "dim")))
+
+    def _write(self, text: tuple[tuple[str, str], ...]) -> None:
         if text != self._text:
             lines = sum(part.count("\n") for part, _ in self._text), sum(part.count("\n") for part, _ in text)
             self._text = text

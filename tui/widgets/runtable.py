@@ -19,9 +19,11 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.columns import COLUMNS, NARROW, SIGNS, TIGHT, Column, fit, state
+from tui.columns import COLUMNS, NARROW, SIGNS, TIGHT, Column, fit, group_cells, state
+from tui.model.groups import GroupRow
 
 if TYPE_CHECKING:
+    from tui.model.groups import Entry
     from tui.model.runlist import RunRow
 
 WIDE = 72
@@ -33,7 +35,10 @@ ROOMY = 34
 
 
 class RunTable(ScrollView, can_focus=True):
-    """Rows, a cursor that keeps to its run when rows move, and a colour for each that is marked."""
+    """Rows, a cursor that keeps to its run when rows move, and a colour for each that is marked.
+
+    Some rows may be the headers of groups; the runs beneath an unfolded one are indented.
+    """
 
     DEFAULT_CSS = "RunTable { scrollbar-size-vertical: 1; }"
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -52,32 +57,50 @@ class RunTable(ScrollView, can_focus=True):
         Binding("pageup,ctrl+u", "page(-1)", "page up", show=False),
         Binding("home,g", "ends(0)", "first", show=False),
         Binding("end,G", "ends(-1)", "last", show=False),
+        Binding("right,l", "fold(False)", "unfold the group", show=False),
+        Binding("left,h", "fold(True)", "fold the group", show=False),
     ]
 
     cursor: reactive[int] = reactive(0, repaint=False)
 
     @dataclass
     class Moved(Message):
-        """The cursor is on another run, or on none."""
+        """The cursor is on another run or group, or on none."""
 
         run: str
 
     @dataclass
     class Opened(Message):
-        """The run was clicked twice, or chosen with Enter in the wide list."""
+        """The run or group was clicked twice, or chosen with Enter in the wide list."""
 
         run: str
 
+    @dataclass
+    class Turned(Message):
+        """A folded group is to be unfolded, or the other way round."""
+
+        group: str
+
     def __init__(self) -> None:
         super().__init__(id="runs")
-        self._rows: Sequence[RunRow] = ()
+        self._rows: Sequence[Entry] = ()
+        self._unfolded: set[str] = set()
         self._marked: Mapping[str, str] = {}
         self._sorted = ("", True)
         self._styles: dict[str, Style] = {}
 
     @property
     def row(self) -> RunRow | None:
-        """The row under the cursor."""
+        """The run under the cursor; None on the header of a group."""
+        return None if isinstance(self._entry, GroupRow) else self._entry
+
+    @property
+    def group(self) -> GroupRow | None:
+        """The group whose header is under the cursor."""
+        return self._entry if isinstance(self._entry, GroupRow) else None
+
+    @property
+    def _entry(self) -> Entry | None:
         return self._rows[self.cursor] if 0 <= self.cursor < len(self._rows) else None
 
     @property
@@ -85,13 +108,14 @@ class RunTable(ScrollView, can_focus=True):
         """Whether there is room for all columns."""
         return self.size.width >= WIDE
 
-    def show(self, rows: Sequence[RunRow], marked: Mapping[str, str], sort: tuple[str, bool]) -> None:
+    def show(self, rows: Sequence[Entry], marked: Mapping[str, str], sort: tuple[str, bool]) -> None:
         """Show these rows; only the lines that differ from what is on the screen are drawn.
 
         `marked` gives the colour of each marked run, `sort` the column and whether it descends.
         """
         before, was_marked, was_sorted = self._rows, self._marked, self._sorted
-        here = self.row.id if self.row else ""
+        here = self._entry.id if self._entry else ""
+        self._unfolded = {row.name for row in rows if isinstance(row, GroupRow) and row.unfolded}
         self._rows, self._marked, self._sorted = rows, dict(marked), sort
         self.virtual_size = Size(self.size.width, len(rows) + self._header)
         self._keep_cursor(here)
@@ -119,12 +143,12 @@ class RunTable(ScrollView, can_focus=True):
             self.cursor = 0
             self.post_message(self.Moved(""))
             return
-        if self.row is not None and self.row.id == run:
+        if self._entry is not None and self._entry.id == run:
             return
         places = {row.id: place for place, row in enumerate(self._rows)} if run else {}
         self._move_to(places.get(run, min(self.cursor, len(self._rows) - 1)))
-        if run not in places and self.row is not None:
-            self.post_message(self.Moved(self.row.id))
+        if run not in places and self._entry is not None:
+            self.post_message(self.Moved(self._entry.id))
 
     @property
     def _header(self) -> int:
@@ -154,8 +178,15 @@ class RunTable(ScrollView, can_focus=True):
             line = changed - self.scroll_offset.y + self._header
             if 0 <= line < self.size.height:
                 self.refresh(Region(0, line, self.size.width, 1))
-        if self.row is not None:
-            self.post_message(self.Moved(self.row.id))
+        if self._entry is not None:
+            self.post_message(self.Moved(self._entry.id))
+
+    def action_fold(self, fold: bool) -> None:
+        """Fold or unfold the group under the cursor; from one of its runs, go to the header first."""
+        if self.group is not None and self.group.unfolded is fold:
+            self.post_message(self.Turned(self.group.name))
+        elif fold and self.row is not None and self.row.group in self._unfolded:
+            self.go_to(f"/{self.row.group}")
 
     def on_click(self, event: events.Click) -> None:
         """Move to the run that was clicked; a second click opens it."""
@@ -163,8 +194,8 @@ class RunTable(ScrollView, can_focus=True):
         if event.y < self._header or place >= len(self._rows):
             return
         self._move_to(place)
-        if event.chain >= 2 and self.row is not None:
-            self.post_message(self.Opened(self.row.id))
+        if event.chain >= 2 and self._entry is not None:
+            self.post_message(self.Opened(self._entry.id))
 
     def on_resize(self) -> None:
         """The header comes and goes with the width."""
@@ -203,19 +234,28 @@ class RunTable(ScrollView, can_focus=True):
             segments.append(Segment(fit(column.title + arrow, room - 1, right=column.right) + " ", style))
         return Strip(segments).adjust_cell_length(width, style)
 
-    def _draw_row(self, row: RunRow, columns: Sequence[Column], width: int, *, under_cursor: bool) -> Strip:
+    def _draw_row(self, row: Entry, columns: Sequence[Column], width: int, *, under_cursor: bool) -> Strip:
         base = self.rich_style + (self._style("cursor") if under_cursor else Style.null())
-        sign, tone = SIGNS[state(row)]
+        if isinstance(row, GroupRow):
+            cells, sign, tone = group_cells(row), *SIGNS[row.state]
+        else:
+            cells, sign, tone = self._cells(row, columns), *SIGNS[state(row)]
         colour = self._marked.get(row.id)
         segments = [
             Segment("▌" if colour else " ", base + Style.parse(colour) if colour else base),
             Segment(f"{sign} ", base + self._style(tone)),
         ]
         for column, room in _rooms(columns, width - 3):
-            text = fit(column.text(row), room - 1, right=column.right)
+            text = fit(cells.get(column.key, ""), room - 1, right=column.right)
             quiet = base + self._style("dim") if column.quiet and not under_cursor else base
             segments.append(Segment(f"{text} ", base + self._style(tone) if column.toned else quiet))
         return Strip(segments).adjust_cell_length(width, base)
+
+    def _cells(self, row: RunRow, columns: Sequence[Column]) -> dict[str, str]:
+        cells = {column.key: column.text(row) for column in columns}
+        if row.group in self._unfolded:
+            cells["name"] = f"  {cells['name']}"
+        return cells
 
 
 def _rooms(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
