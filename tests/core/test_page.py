@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from core.page import Heading, Page, Photo, Plot, Points, Table, Text
+from core.page import Code, Facts, Heading, Page, Photo, Plot, Points, Table, Text
 from core.study import figures
 from core.text import printable
 
@@ -40,7 +40,8 @@ class Seen(HTMLParser):
 def everywhere(text: str) -> Page:
     """A page that says this wherever it can say something."""
     table = Table([text, text], [[text, text]])
-    return Page(text, [Heading(text), Text(text), Text(text, notice=True), Points([text]), table])
+    blocks = [Heading(text), Text(text), Text(text, notice=True), Points([text]), table, Facts([(text, text)])]
+    return Page(text, blocks)
 
 
 @given(ANY | st.just(HOSTILE))
@@ -48,7 +49,7 @@ def test_html_shows_the_text_and_nothing_of_it_is_markup(text: str) -> None:
     seen, plain = Seen(everywhere(text).html()), Seen(everywhere("x").html())
     assert seen.tags == plain.tags
     assert seen.attributes == plain.attributes
-    assert seen.text.count(printable(text)) == 10
+    assert seen.text.count(printable(text)) == 12
 
 
 @given(ANY | st.just(HOSTILE) | st.sampled_from(["# a", "1. a", "- a", "---", "+ a", "=="]))
@@ -64,7 +65,19 @@ def test_markdown_shows_the_text_and_nothing_of_it_is_markup(text: str) -> None:
         return
     kinds, shown = told(everywhere(text))
     assert kinds == told(everywhere("x"))[0]
-    assert {" ".join(one.split()) for one in shown} == {" ".join(printable(text).split())}
+    assert {" ".join(one.split()) for one in shown if one} == {" ".join(printable(text).split())}
+
+
+@given(st.lists(ANY | st.just(HOSTILE) | st.sampled_from(["```", "````python", "~~~"]), min_size=1, max_size=3))
+def test_lines_for_machines_stand_as_they_are_and_end_where_they_end(lines: list[str]) -> None:
+    shown = "\n".join(printable(part) for line in lines for part in line.split("\n"))
+    page = Page("x", [Code("\n".join(lines), "toml"), Heading("after")])
+    fence, *rest = MarkdownIt("commonmark").parse(page.markdown())[3:]
+    assert (fence.type, fence.info, fence.content) == ("fence", "toml", f"{shown}\n")
+    assert [token.type for token in rest] == ["heading_open", "inline", "heading_close"]
+    seen = Seen(page.html())
+    assert seen.tags == Seen(Page("x", [Code("x"), Heading("after")]).html()).tags
+    assert shown in seen.text
 
 
 def test_a_page_needs_no_other_file(tmp_path: Path) -> None:

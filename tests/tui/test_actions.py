@@ -12,7 +12,7 @@ from textual.widgets import Input
 from core import events, launch, slots
 from core.config import build
 from core.runs import Run, RunsFolder, State, keep
-from tests.tui.driving import Driver, Maker, Opener, add_picture
+from tests.tui.driving import Driver, Maker, Opener
 from tui.model import marks
 from tui.screens.form import Form
 
@@ -112,31 +112,6 @@ async def test_tags_and_a_note_travel_with_the_run(opened: Opener, make: Maker) 
         await driver.write("tag:baseline")
         await driver.until_seen("1 of 1")
     assert marks.read(run.folder) == marks.Marks(("good", "baseline"), "see [this]")
-
-
-async def test_an_export_says_how_to_fetch_it(opened: Opener, make: Maker, tmp_path: Path) -> None:
-    run = make(name="boots", losses=[0.3, 0.2])
-    add_picture(run, "samples", 20, 90)
-    async with opened() as driver:
-        await driver.press("e")
-        await driver.until_seen("into the folder")
-        field = driver.console.screen.query_one(Input)
-        field.value = str(tmp_path / "home")
-        await driver.press("enter")
-        await driver.until_seen("scp -r")
-    written = {path.relative_to(tmp_path / "home").as_posix() for path in (tmp_path / "home").rglob("*.*")}
-    assert {"epochs.csv", "run.json", "config.toml", "images/samples-000020.png"} <= written
-
-
-async def test_an_export_into_a_place_that_is_none_is_refused(opened: Opener, make: Maker, tmp_path: Path) -> None:
-    make(name="boots")
-    (tmp_path / "file").write_text("")
-    async with opened() as driver:
-        await driver.press("e")
-        await driver.until_seen("into the folder")
-        driver.console.screen.query_one(Input).value = str(tmp_path / "file" / "out")
-        await driver.press("enter")
-        await driver.until(lambda: "can't be written" in driver.told(), "what is wrong")
 
 
 async def test_disk_use_is_counted_and_the_best_model_kept(opened: Opener, make: Maker) -> None:

@@ -16,17 +16,19 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_each_format_gets_a_place_and_each_run_one_in_it(run: Run, runs: RunsFolder, tmp_path: Path) -> None:
-    other = runs.create(config.build("ddpm"))
+def test_each_format_gets_a_place_and_each_run_one_in_it(runs: RunsFolder, tmp_path: Path) -> None:
+    one, other = (runs.create(config.build("ddpm")) for _ in range(2))
     out = tmp_path / "out"
-    done = export([run, other], ["html", "files"], out)
-    assert [(one.run, one.path) for one in done] == [
-        (run.id, out / f"html/{run.id}.html"),
-        (run.id, out / f"files/{run.id}"),
+    done = export([one, other], ["html", "files"], out)
+    assert [(each.run, each.path) for each in done] == [
+        (one.id, out / f"html/{one.id}.html"),
+        (one.id, out / f"files/{one.id}"),
         (other.id, out / f"html/{other.id}.html"),
         (other.id, out / f"files/{other.id}"),
     ]
-    assert {name.partition("/")[0] for name in everything(out)} == {"html", "files"}, "nothing half done is left"
+    files = {f"files/{run.id}/{name}" for run in (one, other) for name in ("run.json", "config.toml")}
+    pages = {f"html/{run.id}.html" for run in (one, other)}
+    assert set(everything(out)) == files | pages, "and nothing half done is left"
 
 
 def test_nothing_is_replaced_unasked(run: Run, tmp_path: Path) -> None:

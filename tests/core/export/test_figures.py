@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from core import config, events, plots
+from core.errors import UserError
+from core.export.figures import drawings, write
+from core.export.record import Record
+from core.plots import COLUMN, Panels, Plot, Strip
+from core.runs import RunsFolder
+
+DRAWN = {"loss", "loss-by-timestep", "psnr", "fit-loss", "scores-1", "quality-time-1", "picture-restored"}
+POINTS_AN_INCH = 72
+
+
+def plot(record: Record, name: str) -> Plot:
+    found = drawings(record)[name]
+    assert isinstance(found, Plot)
+    return found
+
+
+def test_what_is_drawn_is_what_was_told(record: Record) -> None:
+    found = drawings(record)
+    assert set(found) == DRAWN
+    loss = plot(record, "loss")
+    assert [(curve.name, list(curve.x), list(curve.y)) for curve in loss.curves] == [
+        ("training", [1, 2], [0.5, 0.25]),
+        ("held out", [1, 2], [0.625, 0.375]),
+    ]
+    psnr = plot(record, "psnr")
+    assert [curve.name for curve in psnr.curves] == ["mean", "image 0", "image 1"]
+    assert psnr.curves[2].y == [22.5, 24.5, 24.0]
+    assert {(spot.name, spot.x, spot.y) for spot in psnr.spots} == {
+        ("peak", 30, 24.0),
+        ("peak", 30, 24.5),
+        ("stop", 30, 23.5),
+        ("stop", 35, 24.25),
+    }
+    strip = found["scores-1"]
+    assert isinstance(strip, Strip)
+    assert dict(strip.rows) == {
+        "calibrated": [26.0, 25.0],
+        "dip-mean @calibrated": [26.1, 25.0],
+        "ddpm-mean": [25.9, 25.0],
+    }
+    assert "\x1b" not in found["picture-restored"].title
+
+
+def test_each_is_a_column_wide_in_every_kind_and_the_same_each_time(record: Record, tmp_path: Path) -> None:
+    kinds = (events.EpochFinished, events.ImageSaved)
+    record.history[:] = [
+        msgspec.structs.replace(e, bands=[]) if hasattr(e, "bands") else e
+        for e in record.history
+        if isinstance(e, kinds)
+    ]
+    for place in (tmp_path / "a", tmp_path / "b"):
+        place.mkdir()
+        write(record, place)
+    written = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    assert set(written) == {f"{name}.{kind}" for name in ("loss", "picture-restored") for kind in ("pdf", "svg", "png")}
+    assert written == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
+    for path in (tmp_path / "a").glob("*.svg"):
+        width = ET.parse(path).getroot().attrib["width"]
+        assert float(width.removesuffix("pt")) == pytest.approx(COLUMN.width * POINTS_AN_INCH)
+    for path in (tmp_path / "a").glob("*.pdf"):
+        assert (box := re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ", path.read_bytes()))
+        assert float(box[1]) == pytest.approx(COLUMN.width * POINTS_AN_INCH)
+        assert b"/Type3" not in path.read_bytes()
+    for path in (tmp_path / "a").glob("*.png"):
+        with Image.open(path) as image:
+            assert image.width == int(COLUMN.width * COLUMN.dpi)
+
+
+def test_a_picture_keeps_its_proportions_below_its_heads(tmp_path: Path) -> None:
+    Image.new("L", (60, 30), 128).save(tmp_path / "picture.png")
+    plots.save(Panels("T", tmp_path / "picture.png", ["degraded", "restored"], 2), tmp_path / "out.png", COLUMN)
+    pixels = np.asarray(Image.open(tmp_path / "out.png").convert("L"))
+    picture = pixels == 128
+    rows, columns = (np.flatnonzero(picture.mean(axis) > 0.3) for axis in (1, 0))
+    assert (np.ptp(columns) + 1) / (np.ptp(rows) + 1) == pytest.approx(2, rel=0.02)
+    assert (pixels[: rows.min()] < 100).any(), "the heads"
+
+
+def test_of_many_images_the_mean_stands_out(record: Record) -> None:
+    record.history[:] = [events.PsnrMeasured(step=step, psnr=[20.0] * 9, mean=20.0) for step in (1, 2)]
+    assert [curve.name for curve in plot(record, "psnr").curves if not curve.quiet] == ["mean"]
+
+
+def test_within_the_first_epoch_the_steps_are_drawn(record: Record) -> None:
+    record.history[:] = [events.Step(step=step, loss=1 / step) for step in (1, 10, 100)]
+    loss = plot(record, "loss")
+    assert (loss.x, loss.log_y, list(loss.curves[0].x)) == ("step", True, [1, 10, 100])
+
+
+def test_a_run_with_nothing_to_draw_is_refused(runs: RunsFolder) -> None:
+    with pytest.raises(UserError, match="nothing to draw"):
+        drawings(Record.of(runs.create(config.build("ddpm"))))

@@ -1,0 +1,81 @@
+"""MLflow's own client is the oracle."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.export import export, mlflow
+from core.export.formats import AlreadyThereError
+from core.export.record import Record, quiet
+from core.runs import Run
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where no socket may be opened to anybody."""
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    return tmp_path / "out" / "mlflow"
+
+
+@pytest.fixture
+def client(store: Path) -> Iterator[Any]:
+    with quiet(mlflow.QUIET):
+        from mlflow import MlflowClient
+
+        yield MlflowClient(tracking_uri=store.as_uri())
+
+
+def found(client: Any) -> list[Any]:
+    experiment = client.get_experiment_by_name("dipddpm")
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def test_metrics_parameters_and_files_come_back(record: Record, store: Path, client: Any) -> None:
+    before = dict(os.environ)
+    mlflow.write(record, store)
+    assert os.environ == before
+    (run,) = found(client)
+    assert run.info.status == "FINISHED"
+    assert (run.info.start_time, run.info.end_time) == (100_000, 131_500)
+    assert run.data.params["data.dataset"] == "fashion-mini"
+    assert run.data.params["dip.iterations"] == str(record.options()["dip.iterations"])
+    losses = client.get_metric_history(run.info.run_id, "loss/step")
+    assert [(m.step, m.value, m.timestamp) for m in losses] == [(10, 0.5, 101_000), (15, 0.3, 111_000)]
+    (score,) = client.get_metric_history(run.info.run_id, "scores/denoise_sigma_25/fashion-mini/calibrated/psnr")
+    assert score.value == 25.5
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"config.toml", "images"}
+    images = {file.path for file in client.list_artifacts(run.info.run_id, "images")}
+    assert images == {"images/restored.png", "images/samples-10.png"}
+
+
+def test_a_store_takes_each_run_once_unless_it_is_to_be_replaced(run: Run, store: Path, client: Any) -> None:
+    (done,) = export([run], ["mlflow"], store.parent)
+    assert done.path == store
+    (first,) = found(client)
+    with pytest.raises(AlreadyThereError):
+        export([run], ["mlflow"], store.parent)
+    export([run], ["mlflow"], store.parent, replace=True)
+    (second,) = found(client)
+    assert first.info.run_id != second.info.run_id
+
+
+def test_a_failure_leaves_no_half_run(
+    record: Record, store: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mlflow.MlflowClient.log_artifact", fail)
+    with pytest.raises(OSError, match="No space"):
+        mlflow.write(record, store)
+    assert found(client) == []

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
+from safetensors.torch import load_file
+
+from core import checkpoint
+from core.ddpm.trained import TrainedModel
+from core.errors import UserError
+from core.export import export
+from core.export.record import Record
+from core.runs import Run
+
+
+@pytest.fixture
+def exported(finished: Run, tmp_path: Path) -> Path:
+    (done,) = export([finished], ["model"], tmp_path / "out")
+    return done.path
+
+
+def copy(run: Run, place: Path) -> Run:
+    shutil.copytree(run.folder, place / run.id)
+    return Run(place / run.id)
+
+
+def test_the_card_is_one_to_the_hub(exported: Path, finished: Run) -> None:
+    card = ModelCard.load(exported / "README.md")
+    assert card.data.library_name == "dipddpm"
+    assert card.data.license == "unknown", "that is for whoever trained it to say"
+    assert card.data.datasets == ["zalando-datasets/fashion_mnist"]
+    (result,) = card.data.eval_results
+    best = finished.look().summary.best_loss
+    assert (result.metric_type, result.metric_value) == ("loss", best)
+    assert "MIT, Zalando SE" in card.text
+    assert checkpoint.digest(exported / "checkpoints/best.safetensors") in card.text
+
+
+def test_the_lines_of_the_card_load_it_and_draw_samples(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = MarkdownIt().parse((exported / "README.md").read_text().split("---", 2)[2])
+    load, sample = (token.content for token in tokens if token.type == "fence" and token.info == "python")
+    assert len(load.strip().splitlines()) == 3
+    monkeypatch.chdir(exported)
+    names: dict[str, object] = {}
+    exec(load, names)
+    model = names["model"]
+    assert isinstance(model, TrainedModel)
+    original = checkpoint.load(exported / "checkpoints/best.safetensors").state_dict()
+    assert all(torch.equal(tensor, original[name]) for name, tensor in model.network.state_dict().items())
+    exec(sample, names)
+    assert (exported / "samples.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_weights_are_plain_safetensors(exported: Path, finished: Run) -> None:
+    tensors = load_file(exported / "checkpoints/best.safetensors")
+    network = checkpoint.load(finished.folder / "checkpoints/best.safetensors")
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensors[f"network.{name}"], tensor)
+
+
+def test_a_name_can_not_break_out_of_the_head(finished: Run, tmp_path: Path) -> None:
+    run = copy(finished, tmp_path)
+    path = run.folder / "config.toml"
+    hostile = 'x: \\"\\n---\\n# <script> 😀'
+    path.write_text(re.sub(r'^name = ".*"', lambda _: f'name = "{hostile}"', path.read_text(), flags=re.MULTILINE))
+    (run.folder / "summary.json").unlink()
+    (done,) = export([run], ["model"], tmp_path / "out")
+    card = ModelCard.load(done.path / "README.md")
+    assert card.data.model_name == 'x: " --- # <script> 😀'
+    assert MarkdownIt().render(card.text).count("<h1>") == 1
+
+
+def test_another_file_than_the_log_tells_of_is_refused(finished: Run, tmp_path: Path) -> None:
+    run = copy(finished, tmp_path)
+    with (run.folder / "checkpoints/best.safetensors").open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(UserError, match="is not the one that its log tells of"):
+        export([run], ["model"], tmp_path / "out")
+    assert list((tmp_path / "out/model").iterdir()) == []
+
+
+def test_a_run_without_a_model_is_refused_before_work_starts(run: Run, record: Record, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="trained no prior"):
+        export([run], ["csv", "model"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
