@@ -126,7 +126,7 @@ def answer(app: Callable[[], object], environment: MutableMapping[str, str] = os
     environment.update({"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)})
     with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
         app()
-    sys.stdout.write("".join(f"{line[last:]}\n" for line in printed.getvalue().splitlines()))
+    sys.stdout.write("".join(f"{line[last:]}\n" for line in printed.getvalue().splitlines() if line))
     return 0
 
 
