@@ -33,8 +33,8 @@ class Sink(Protocol):
         """Take one event."""
         ...
 
-    def progress(self, glance: Glance) -> None:
-        """Take the run's state, about once a second."""
+    def progress(self, run: Run) -> None:
+        """Show where the run stands, about once a second."""
         ...
 
 
@@ -46,7 +46,7 @@ class JsonSink:
         sys.stdout.write(printable_json(events.encode(event).decode()))
         sys.stdout.flush()
 
-    def progress(self, glance: Glance) -> None:
+    def progress(self, run: Run) -> None:
         """Nothing: the events say it."""
 
 
@@ -58,7 +58,7 @@ class PlainSink:
         if (text := line(event)) is not None:
             print(text, flush=True)
 
-    def progress(self, glance: Glance) -> None:
+    def progress(self, run: Run) -> None:
         """Nothing: a pipe gets lines only."""
 
 
@@ -74,8 +74,9 @@ class BarSink:
         if (text := line(event)) is not None:
             self._bar.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
-    def progress(self, glance: Glance) -> None:
+    def progress(self, run: Run) -> None:
         """Move the bar."""
+        glance = run.look()
         told = glance.summary
         left = told.seconds_left(glance.at)
         where = f"epoch {min(told.epoch + 1, told.epochs)}/{told.epochs}" if told.epochs else f"step {told.step}"
@@ -102,15 +103,15 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) 
             if event is not None:
                 sink.show(event)
             if time.monotonic() - looked >= LOOK_SECONDS:
-                looked = time.monotonic()
-                sink.progress(run.look())
+                sink.progress(run)
+                looked = time.monotonic()  # after it: where a look takes long, the events go first
             if interrupts.count > asked:
                 if asked or not stop_on_interrupt:
                     return INTERRUPTED
                 asked = True
                 _ask_to_stop(run)
-        glance = run.look()
-        sink.progress(glance)
+        sink.progress(run)
+    glance = run.look()
     if glance.state is State.finished and not as_json:
         print("".join(f"{text}\n" for text in board_of(run)), end="")
     if glance.state is State.broken:

@@ -1,0 +1,91 @@
+"""Who writes the log and who reads it in `test_readers`, each as a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from textual.message import Message
+
+from core import events
+from core.events import Event
+from core.runs import EventLog
+from tui.follower import EventsRead, Follower
+
+RATE = 1000
+PER_EPOCH = 100
+
+
+def event(number: int, life: int) -> Event:
+    """What happens at a step; whoever reads it can tell that it is whole, and of which life of the writer."""
+    if number % PER_EPOCH == 0:
+        return events.EpochFinished(epoch=number // PER_EPOCH, step=number, loss=1 / number + life)
+    if number % PER_EPOCH == 1:
+        return events.Message(text=f"{number} " + "x" * (number * 37 % 5000), level="info")
+    return events.Step(step=number, epoch=number // PER_EPOCH + 1, loss=1 / number + life, lr=0.001 * life)
+
+
+def write(folder: Path, start: int, stop: int, life: int, torn: bool) -> None:
+    """Write the events of these steps at the rate; then be killed in the middle of a line, or end the run.
+
+    Prints the rate that was reached, in events a second.
+    """
+    log = EventLog(folder, patience=10.0)
+    if start == 1:
+        log.append(
+            events.RunStarted(kind="ddpm", method="tutorial", device="cpu", steps=stop, epochs=stop // PER_EPOCH)
+        )
+    else:
+        size = int((folder / "checkpointed").read_text())
+        log.append(events.RunResumed(from_step=start - 1, from_epoch=(start - 1) // PER_EPOCH, from_offset=size))
+    began = time.perf_counter()
+    for number in range(start, stop + 1):
+        if (ahead := began + (number - start) / RATE - time.perf_counter()) > 0:
+            time.sleep(ahead)
+        log.append(event(number, life))
+        if number == stop - stop // 5:
+            (folder / "checkpointed").write_text(str(log.size))
+    print((stop - start + 1) / (time.perf_counter() - began), flush=True)
+    if torn:
+        line = events.encode(event(stop + 1, life))
+        os.write(log._descriptor, line[: len(line) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    log.append(events.RunFinished(seconds=time.perf_counter() - began, step=stop))
+
+
+def follow(folder: Path) -> None:
+    """Read as the console does until the run has finished; prints each event as a JSON line, in the order it came."""
+    done = threading.Event()
+
+    def hear(message: Message) -> None:
+        if isinstance(message, EventsRead):
+            assert not message.restarted
+            for read in message.events:
+                sys.stdout.write(events.encode(read).decode())
+            if any(isinstance(read, events.RunFinished) for read in message.events):
+                done.set()
+
+    follower = Follower(folder.parent, hear, rate=4.0)
+    follower.watch([folder.name])
+    follower.start()
+    done.wait(600.0)
+    follower.end()
+    follower.join()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("part", choices=["write", "follow"])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("numbers", type=int, nargs="*")
+    given = parser.parse_args()
+    if given.part == "follow":
+        follow(given.folder)
+    else:
+        start, stop, life, torn = given.numbers
+        write(given.folder, start, stop, life, torn=bool(torn))
