@@ -108,3 +108,19 @@ def test_where_runs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert launch.runs_root(None) == Path.home() / "there"
     monkeypatch.setenv("DIPDDPM_RUNS", "")
     assert launch.runs_root(None) == tmp_path / "runs"
+
+
+def test_all_that_is_live_of_several_runs_is_stopped_at_once(runs: RunsFolder, tiny: Build, until: Until) -> None:
+    held = slots.acquire("something else", ["cpu"])
+    assert held is not None
+    ended, *waiting = (runs.create(tiny(ddpm__epochs=1, data__train_images=64, seed=seed)) for seed in range(3))
+    launch.start(ended)
+    assert launch.stop(ended) is State.stopped
+    for run in waiting:
+        launch.start(run)
+    until(lambda: len(slots.waiting()) == 2)
+    assert [ticket.run for _, ticket in slots.waiting()] == [run.id for run in waiting], "in the order of starting"
+    assert launch.stop_all([ended, *waiting]) == waiting
+    assert {run.look().state for run in waiting} == {State.stopped}
+    assert slots.waiting() == []
+    assert launch.stop_all(waiting) == []
