@@ -21,9 +21,10 @@ from torch import Tensor
 from core.config.dip import DipConfig
 from core.config.hybrid import Calibrated, Guided
 from core.ddpm.trained import TrainedModel
-from core.degrade import CircularBlur, GaussianNoise
+from core.degrade import GaussianNoise
 from core.degrade.estimate import with_noise_level
 from core.events import Item, Message, State, Step
+from core.hybrid.evened import evened
 from core.hybrid.guided import GuidedRestorer
 from core.hybrid.hold_out import hold_out
 from core.hybrid.impulses import without_impulses
@@ -36,9 +37,6 @@ from core.seeds import derive
 DIP = ("dip", "guided")
 SAMPLED = ("near", "far", "diffusion")
 """Candidates by diffusion: two that begin at the fits, with little noise and with much, and one from pure noise."""
-
-
-PSEUDO_INVERSE = "pseudo-inverse"
 LEAD = 0.5
 """The share that a candidate needs after a coarse trial, in shares of the largest one; the fits count as one."""
 
@@ -67,8 +65,6 @@ class CalibratedRestorer:
             "diffusion": self._try_diffusion,
         }
         self.kinds = list(trials)
-        if isinstance(self.case.degradation.operator, CircularBlur):
-            self.kinds.append(PSEUDO_INVERSE)
         self.plan = trials | {f"restart {i}": self._restart for i in range(options.restarts)}
         self.plan |= {
             "near again": partial(self._from_fits_again, scale=options.near),
@@ -166,11 +162,11 @@ class CalibratedRestorer:
         return list(range(self.case.shape[0]))
 
     def _try_dip(self, name: str) -> Work:
-        return DipRestorer(self._seen(name), self.dip), self._everywhere()
+        return DipRestorer(evened(self._seen(name)), self.dip), self._everywhere()
 
     def _try_guided(self, name: str) -> Work:
         options = Guided(weight=self.options.weight)
-        return GuidedRestorer(self._seen(name), self.prior, options, self.dip), self._everywhere()
+        return GuidedRestorer(evened(self._seen(name)), self.prior, options, self.dip), self._everywhere()
 
     def _try_from_fits(self, name: str, scale: float) -> Work:
         places = self._everywhere()
@@ -182,19 +178,16 @@ class CalibratedRestorer:
 
     def _weigh(self) -> Tensor:
         """The shares of `kinds`, (N, K), that best predict what was held back."""
-        candidates = [self.results[kind] for kind in self.kinds if kind in self.results]
-        if PSEUDO_INVERSE in self.kinds:
-            candidates.append(self.split.seen.degradation.operator.pinv(self.split.seen.y))
-        errors = self.split.errors(torch.stack(candidates))
+        errors = self.split.errors(torch.stack([self.results[kind] for kind in self.kinds]))
         split = self.split
         weights = stack(errors, split.where.flatten(1), robust=split.robust, least=split.pooled)
-        if not self.split.coarser:
-            return weights
-        # From so little the second best is not as far behind as it will be: only those that lead are kept.
         fits = weights[:, : len(DIP)].sum(1, keepdim=True).expand(-1, len(DIP))
         leading = torch.cat([fits, weights[:, len(DIP) :]], 1)
-        kept = weights * (leading >= LEAD * leading.amax(1, keepdim=True))
-        return kept / kept.sum(1, keepdim=True)
+        if split.coarser:
+            # From so little the second best is not as far behind as it will be: only those that lead are kept.
+            weights = weights * (leading >= LEAD * leading.amax(1, keepdim=True))
+        weights = weights * leading ** (split.power - 1)
+        return weights / weights.sum(1, keepdim=True)
 
     # What is worth something is made again from all that was measured.
 
@@ -223,7 +216,7 @@ class CalibratedRestorer:
             return None
         pull = (self._share("guided") / self._share(*DIP).clamp(min=1e-6))[places] * self.options.weight
         options = Guided(weight=self.options.weight)
-        return GuidedRestorer(self._some(name, places), self.prior, options, self.dip, weights=pull), places
+        return GuidedRestorer(evened(self._some(name, places)), self.prior, options, self.dip, weights=pull), places
 
     def _from_fits_again(self, name: str, scale: float) -> Work | None:
         places = self._places(self._share(name.removesuffix(" again")), self.options.least)
@@ -269,8 +262,6 @@ class CalibratedRestorer:
         fitted[places] = self._share(*DIP)[places]
         parts = [(self._share(kind), self.results.get(f"{kind} again", self.results[kind])) for kind in SAMPLED]
         parts.append((fitted, self._fitted()))
-        if PSEUDO_INVERSE in self.kinds:
-            parts.append((self._share(PSEUDO_INVERSE), self.case.degradation.operator.pinv(self.case.y)))
         shares = torch.stack([share for share, _ in parts])
         shares = (shares / shares.sum(0)).view(*shares.shape, 1, 1, 1)
         return (shares * torch.stack([images for _, images in parts])).sum(0)
