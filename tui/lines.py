@@ -50,9 +50,8 @@ def _words(event: Event) -> str | None:  # noqa: PLR0911
             return f"{event.measure} {event.value:.4g} with {event.nfe} NFE ({event.protocol})"
         case events.RestorationScored():
             return _scored(event)
-        case events.RestorationMissing():
-            what = "failed" if event.failed else "n/a"
-            return f"{_place(event)}, {event.method}: {what}: {event.why}"
+        case events.RestorationMissing() if event.failed:
+            return f"{_place(event)}, {event.method} failed: {event.why}"
         case events.RestorationsCompared():
             return _compared(event)
         case events.PriorLoaded():

@@ -1,15 +1,16 @@
-"""Make a reference run of a finished one: `python -m core.export.reference FOLDER` puts it among those that ship.
+"""Make reference runs of finished ones: `python -m core.export.reference FOLDER...` puts them among those that ship.
 
-What it was made of and what came of it stays; whose machine it was made on, and what only resuming needs, does not.
+What they were made of and what came of it stays; whose machine they were made on, and what only resuming needs, does
+not. With `--without-weights` their best models stay behind, too: they are there to be looked at.
 """
 
 from __future__ import annotations
 
+import argparse
 import getpass
 import re
 import shutil
 import socket
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,17 @@ from core.errors import UserError
 from core.events import AnyEvent
 from core.runs import CONFIG_FILE, ENVIRONMENT_FILE, EventLog, Run, State, reference, summary
 
+DOCUMENTS = ("report.md", "report.html", "explanation.json", "scores.json", "scores.txt")
+"""What experiments have written for people and programs, beside what every run has."""
 STEPS = 1_000
 """About so many of the logged steps are kept, evenly: a curve doesn't show more, and an epoch is told whole anyway."""
 _ABSOLUTE = re.compile(r'"(?:~|/|[A-Za-z]:\\)[^"]*"')
 
 
-def make_reference(run: Run, place: Path = reference.FOLDER) -> Run:
+def make_reference(run: Run, place: Path = reference.FOLDER, *, weights: bool = True) -> Run:
     """Copy a finished run into `place`, without its host, its paths and its last checkpoint; the copy.
+
+    Without `weights` its best model stays behind too, and what the log tells of it names no file.
 
     Raises UserError for a run that isn't finished, whose data lie in a folder of this machine, or in which something
     of this machine is left.
@@ -47,9 +52,15 @@ def make_reference(run: Run, place: Path = reference.FOLDER) -> Run:
             system = environment.system.partition("-")[0]
             bare = msgspec.structs.replace(environment, host="", command="", system=system)
             files.replace(folder / ENVIRONMENT_FILE, msgspec.json.format(msgspec.json.encode(bare)) + b"\n")
-        _copy(run, folder, ["checkpoints/best.safetensors", *_pictures(run)])
+        patterns = ["images/*.png", *DOCUMENTS, *["checkpoints/best.safetensors"] * weights]
+        for source in (path for pattern in patterns for path in run.files(pattern)):
+            target = folder / source.relative_to(run.folder)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(source, target)
         log = EventLog(folder)
         for event in _scrubbed(run.events()):
+            if isinstance(event, events.BestModelStored) and not weights:
+                event = msgspec.structs.replace(event, file="", sha256="")  # noqa: PLW2901
             log.append(event)
         log.close()
         summary.write(folder, summary.rebuild(folder))
@@ -66,7 +77,7 @@ def left_behind(folder: Path, names: Iterable[str] = ()) -> list[str]:
     words = [re.compile(rf"(?<![\w.]){re.escape(name)}(?![\w.])") for name in names if name]
     found = []
     for path in sorted(folder.rglob("*")):
-        if path.suffix not in {".json", ".jsonl", ".toml"}:
+        if path.suffix not in {".json", ".jsonl", ".toml", ".md", ".html", ".txt"}:
             continue
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if _ABSOLUTE.search(line) or any(word.search(line) for word in words):
@@ -113,22 +124,21 @@ def _scrubbed(history: list[AnyEvent]) -> Iterable[AnyEvent]:
                 yield event
 
 
-def _pictures(run: Run) -> list[str]:
-    return sorted(path.relative_to(run.folder).as_posix() for path in (run.folder / "images").glob("*.png"))
-
-
-def _copy(run: Run, folder: Path, names: Iterable[str]) -> None:
-    for name in names:
-        if (run.folder / name).is_file():
-            (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(run.folder / name, folder / name)
-
-
 def _names(run: Run) -> list[str]:
     """What this machine and the one that the run was made on are called, and who works here."""
     environment = _environment(run)
     return [socket.gethostname(), getpass.getuser(), environment.host if environment else ""]
 
 
+def main() -> None:
+    """Of each folder that is named."""
+    parser = argparse.ArgumentParser(prog="core.export.reference")
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("--without-weights", action="store_true")
+    options = parser.parse_args()
+    for folder in options.folders:
+        print(make_reference(Run(folder.absolute()), weights=not options.without_weights).folder)
+
+
 if __name__ == "__main__":
-    print(make_reference(Run(Path(sys.argv[1]).absolute())).folder)
+    main()

@@ -44,6 +44,10 @@ def conditioned(folder: Path) -> tuple[HybridRun, DdpmConfig | None]:
 
 def _refuse_without_best(folder: Path) -> None:
     if not (folder / BEST).is_file():
+        if folder.parent == reference.FOLDER:
+            raise UserError(
+                f"{folder.name} ships without its weights.", "Fork it to train it here, or give another run."
+            )
         raise UserError(f"{folder.name} has no best model yet.", "Let it finish an epoch, or resume it.")
 
 

@@ -70,9 +70,10 @@ def stages(study: StudyRun) -> list[Stage]:
 def find(runs: RunsFolder, stage: Stage) -> Run | None:
     """The run of the history that is this stage: a finished one, else one under way, whoever started it.
 
-    Else one that the study has begun: what somebody else has cut short is theirs to go on with.
+    Else one that the study has begun: what somebody else has cut short is theirs to go on with. A reference run is
+    none: a study that finds its stages among what ships would reproduce nothing.
     """
-    known = alike((*runs.runs(), *runs.references()), stage.config)
+    known = alike(runs.runs(), stage.config)
     return best(known, lambda run: is_own(run, stage))
 
 

@@ -62,6 +62,19 @@ def test_its_model_is_the_best_one(finished: Run, tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(theirs.parameters(), own.parameters(), strict=True))
 
 
+def test_without_its_weights_it_names_no_file_and_brings_what_was_written_along(finished: Run, tmp_path: Path) -> None:
+    run = copy(finished, tmp_path)
+    for name in ("report.md", "scores.json", "notes.json"):
+        (run.folder / name).write_text("{}")
+    made = make_reference(run, tmp_path / "reference", weights=False)
+    assert not (made.folder / "checkpoints").exists()
+    assert (made.folder / "report.md").is_file()
+    assert (made.folder / "scores.json").is_file()
+    assert not (made.folder / "notes.json").exists()
+    told, before = made.look().summary, run.look().summary
+    assert (told.best_file, told.best_loss, told.best_epoch) == ("", before.best_loss, before.best_epoch)
+
+
 def test_a_resume_voids_nothing_twice_and_a_long_log_is_thinned(finished: Run, tmp_path: Path) -> None:
     run = copy(finished, tmp_path)
     (run.folder / "events.jsonl").unlink()
