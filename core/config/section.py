@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -42,7 +43,8 @@ class Field(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, type=item).choices
 
 
-def fields(section: type[Section], prefix: str = "") -> list[Field]:
+@functools.cache
+def fields(section: type[Section], prefix: str = "") -> tuple[Field, ...]:
     """Every option of a section in its declared order, nested sections not included."""
     hints = get_type_hints(section, include_extras=True)
     found = []
@@ -65,7 +67,7 @@ def fields(section: type[Section], prefix: str = "") -> list[Field]:
                 lt=_bound(meta, "lt"),
             )
         )
-    return found
+    return tuple(found)
 
 
 def _split(hint: Any) -> tuple[Any, tuple[msgspec.Meta, ...]]:
