@@ -142,7 +142,7 @@ def draw(drawing: Drawing, look: Look = SCREEN) -> Figure:
                 _plot(axes, drawing)
             case Strip():
                 figure.set_figheight(max(look.height * 0.6, (len(drawing.rows) + 2.5) * look.font * 1.9 / 72))
-                _strip(axes, drawing)
+                _strip(axes, drawing, look)
             case Panels():
                 height, width = _panels(axes, drawing, look)
                 figure.set_figheight(look.width * height / width + 2.4 * look.font / 72)
@@ -235,18 +235,19 @@ def _plot(axes: Axes, plot: Plot) -> None:
     axes.grid(visible=True, which="major")
     axes.grid(visible=True, which="minor", alpha=0.5)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    if names := [*(curve.name for curve in loud), *plot.levels, *(spot.name for spot in plot.spots)]:
+    names = [*(curve.name for curve in loud), *plot.levels, *(spot.name for spot in plot.spots)]
+    if len(names) > 1:  # of a single curve the axis tells
         order = list(dict.fromkeys(names))
         axes.legend([handles[name] for name in order], order)
 
 
-def _strip(axes: Axes, strip: Strip) -> None:
+def _strip(axes: Axes, strip: Strip, look: Look) -> None:
     from core.paired import interval
 
     for place, values in enumerate(strip.rows.values()):
         mean, lower, upper = interval(values)
         bounds = [[mean - lower], [upper - mean]] if len(values) > 1 else None
-        axes.plot(values, [place] * len(values), "|", color=QUIET, zorder=1.5)
+        axes.plot(values, [place] * len(values), "|", color=INK, alpha=0.45, markersize=look.font, zorder=1.5)
         axes.errorbar([mean], [place], xerr=bounds, fmt="o", color=COLOURS[0], capsize=2.5)
     axes.set_yticks(range(len(strip.rows)), list(strip.rows))
     axes.set(xlabel=strip.x, ylim=(len(strip.rows) - 0.5, -0.5))

@@ -32,8 +32,8 @@ def quality_time(board: Scoreboard, task: str) -> Plot:
     for name, points in families.items():
         x, y = zip(*sorted(points), strict=True)
         curves.append(Curve(name, x, y))
-    over = f"{task}, mean of {len(cells)} sets" if len(cells) > 1 else f"{task} on {cells[0].set}"
-    return Plot(over, "seconds an image", "PSNR in dB", curves, levels, log_x=True)
+    over = f"{task}, mean of {len(cells)} sets" if len(cells) > 1 else cells[0].name
+    return Plot(f"Quality against time: {over}", "seconds an image", "PSNR in dB", curves, levels, log_x=True)
 
 
 def _family(method: str) -> str:

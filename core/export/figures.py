@@ -34,7 +34,7 @@ def drawings(record: Record) -> dict[str, Drawing]:
         "loss-by-timestep": _by_timestep(record),
         "psnr": _psnr(record),
         "fit-loss": _fit_loss(record),
-        **curves(record),
+        **_scores(record),
         **_panels(record),
     }
     drawn = {name: drawing for name, drawing in found.items() if drawing is not None}
@@ -44,14 +44,14 @@ def drawings(record: Record) -> dict[str, Drawing]:
     return drawn
 
 
-def curves(record: Record) -> dict[str, Drawing]:
+def _scores(record: Record) -> dict[str, Drawing]:
     """The scoreboard: methods against each other in each cell, and quality against time for each task."""
     board = Scoreboard(record.history)
     found: dict[str, Drawing] = {}
     for number, cell in enumerate(board.cells.values(), 1):
         if cell.rows:
             rows = {method if not of else f"{method} @{of}": row.psnr for (method, of), row in cell.rows.items()}
-            title = printable(cell.name)
+            title = printable(f"PSNR by method: {cell.name}")
             found[f"scores-{number}"] = Strip(title, "PSNR in dB", {printable(k, 30): v for k, v in rows.items()})
     tasks = dict.fromkeys(cell.task for cell in board.cells.values() if len(cell.rows) > 1)
     for number, task in enumerate(tasks, 1):
@@ -116,7 +116,7 @@ def _psnr(record: Record) -> Drawing | None:
     if end is not None:
         spots += [Spot("peak", at, value) for at, value in zip(end.peak_at, end.peak, strict=False)]
         spots += [Spot("stop", at, value) for at, value in zip(end.at, end.psnr, strict=False)]
-    return Plot("PSNR of the restorations", "iteration", "PSNR in dB", found, spots=spots)
+    return Plot("PSNR of the restorations", "step", "PSNR in dB", found, spots=spots)
 
 
 def _fit_loss(record: Record) -> Drawing | None:
@@ -125,7 +125,7 @@ def _fit_loss(record: Record) -> Drawing | None:
         return None
     losses = [_mean(look.loss) for look in looks]
     curve = Curve("mean of the images", [look.step for look in looks], losses, marks=False)
-    return Plot("Loss of the fit", "iteration", "loss", [curve], log_y=wants_log(losses))
+    return Plot("Loss of the fit", "step", "loss", [curve], log_y=wants_log(losses))
 
 
 def _panels(record: Record) -> dict[str, Drawing]:

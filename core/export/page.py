@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core import config as configs
-from core import plots
+from core import plots, scoreboard
 from core.errors import UserError
 from core.events import EpochFinished, Message, RunStarted, SamplesEvaluated, StopsCompared
 from core.export.figures import drawings
@@ -14,7 +14,7 @@ from core.export.record import Record
 from core.page import Block, Code, Facts, Heading, Page, Photo, Plot, Points, Table, Text
 from core.plots import PAGE, Panels
 from core.runs import State
-from core.scores import HEADS, Row, Scoreboard
+from core.scores import Scoreboard
 
 MOST_EPOCHS = 30
 """Rows of the table of epochs, evenly out of all; the best and the last are always among them."""
@@ -32,8 +32,9 @@ def report(record: Record) -> Page:
     found = Page(record.title, [*_notices(record), Facts(_facts(record))])
     if results := _results(record):
         found.blocks += [Heading("Results"), *results]
-    if scores := scoreboard(Scoreboard(record.history)):
-        found.blocks += [Heading("Scores"), *scores]
+    board = Scoreboard(record.history)
+    if scores := scoreboard.cells(board):
+        found.blocks += [Heading("Scores"), Points(board.verdicts()), *scores]
     if curves := _curves(record):
         found.blocks += [Heading("Curves"), *curves]
     if epochs := record.all(EpochFinished):
@@ -45,23 +46,6 @@ def report(record: Record) -> Page:
     if record.config is not None:
         found.blocks += [Heading("Config"), Code(configs.to_toml(record.config).strip(), "toml")]
     return found
-
-
-def scoreboard(board: Scoreboard) -> list[Block]:
-    """What comes of a head-to-head, and each cell of it with all its methods."""
-    found: list[Block] = [Points(verdicts)] if (verdicts := board.verdicts()) else []
-    for cell in board.cells.values():
-        figures = {_method(row): row.figures() for row in cell.rows.values()}
-        heads = [head for head in HEADS if any(head in told for told in figures.values())]
-        rows = [[method, *(told.get(head, "") for head in heads)] for method, told in figures.items()]
-        gains = cell.verdicts()
-        found += [Heading(cell.name, 3), *([Points(gains)] if gains else []), Table(["method", *heads], rows)]
-    return found
-
-
-def _method(row: Row) -> str:
-    """A control that was given a hybrid's time is named after both."""
-    return f"{row.method}, as long as {row.budget_of}" if row.budget_of else row.method
 
 
 def _notices(record: Record) -> list[Block]:

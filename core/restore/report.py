@@ -14,17 +14,8 @@ from torch import Tensor
 from core import plots
 from core.events import Pictures
 from core.paired import Interval
-from core.restore.controls import STEPS
-from core.scores import DDPM_MEAN, DIP_MEAN, PARENTS, Cell, Row, Scoreboard
-
-FAMILIES = {
-    "dip": "DIP, one fit and means",
-    DIP_MEAN: "DIP, one fit and means",
-    DDPM_MEAN: "diffusion, means of samples",
-    **{f"ddnm-{steps}": "DDNM+, one sample" for steps in STEPS},
-    **{f"diffpir-{steps}": "DiffPIR, one sample" for steps in STEPS},
-}
-"""What is joined in a picture, and under which name."""
+from core.quality_time import quality_time
+from core.scores import PARENTS, Cell, Row, Scoreboard
 
 
 def as_json(board: Scoreboard) -> str:
@@ -48,26 +39,8 @@ def pictures(board: Scoreboard, step: int) -> list[Pictures]:
 
 
 def _drawn(board: Scoreboard, task: str) -> Tensor:
-    cells = [cell for cell in board.cells.values() if cell.task == task]
-    families: dict[str, list[tuple[float, float]]] = {}
-    levels = {}
-    for key in dict.fromkeys(key for cell in cells for key in cell.rows):
-        rows = [cell.rows[key] for cell in cells if key in cell.rows]
-        quality = sum(row.mean for row in rows) / len(rows)
-        if key[0] == "pinv":
-            levels["A+ y"] = quality  # takes no time that a logarithm could show
-            continue
-        seconds = sum(row.seconds / len(row.psnr) for row in rows) / len(rows)
-        families.setdefault(FAMILIES.get(key[0], key[0]), []).append((seconds, quality))
-    curves = [
-        plots.Curve(name, *(list(values) for values in zip(*sorted(points), strict=True)))
-        for name, points in families.items()
-    ]
-    plot = plots.Plot(
-        f"{task}, mean of {len(cells)} sets", "seconds an image", "PSNR in dB", curves, levels, log_x=True
-    )
     file = io.BytesIO()
-    plots.save(plot, file)
+    plots.save(quality_time(board, task), file)
     pixels = np.asarray(Image.open(file).convert("RGB"))
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).unsqueeze(0).float() / 255
 

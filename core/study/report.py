@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from core import files
+from core import files, scoreboard
 from core.config import StudyRun
 from core.events import EpochFinished, PsnrMeasured, StopsCompared
 from core.page import Block, Heading, Page, Photo, Plot, Points, Table, Text
 from core.runs import ENVIRONMENT_FILE, Run
-from core.scores import HEADS, Row, Scoreboard
+from core.scores import Scoreboard
 from core.study import figures
 from core.study.findings import Explanation, after
 from core.study.published import published
@@ -262,27 +262,15 @@ def _hybrids(run: Run) -> list[Block]:
     board = Scoreboard(run.events())
     tasks = dict.fromkeys(cell.task for cell in board.cells.values())
     plots = {f"quality-time-{place}": f"PSNR against seconds: {task}" for place, task in enumerate(tasks, 1)}
-    found: list[Block] = [
+    return [
         Text(
             "Each hybrid minus the better of its parents on the same images, DIP and diffusion each given as much time "
             "as the hybrid took: PSNR with 95% bounds. NFE, iterations and seconds are everything that was done."
         ),
         Points(board.verdicts()),
         *_photos(run, plots),
+        *scoreboard.cells(board),
     ]
-    for cell in board.cells.values():
-        figures_of = {_method(row): row.figures() for row in cell.rows.values()}
-        heads = [head for head in HEADS if any(head in told for told in figures_of.values())]
-        rows = [[method, *(told.get(head, "") for head in heads)] for method, told in figures_of.items()]
-        found += [Heading(cell.name, 3), Points(cell.verdicts()), Table(["method", *heads], rows)]
-    if absences := board.absences():
-        found += [Heading("Without a result", 3), Points(absences)]
-    return found
-
-
-def _method(row: Row) -> str:
-    """A control that was given a hybrid's time is named after both."""
-    return f"{row.method}, as long as {row.budget_of}" if row.budget_of else row.method
 
 
 def _mean(values: Sequence[float]) -> float:
