@@ -22,6 +22,8 @@ class Combined(NamedTuple):
     """A combination: what sets it apart, its runs, and those of them whose curves are drawn, in this colour."""
 
     title: str
+    brief: str
+    """The values alone, for a place where the keys don't fit."""
     rows: Sequence[RunRow]
     drawn: Sequence[RunRow] = ()
     colour: int = 0
@@ -48,7 +50,11 @@ class Combinations:
         tables = [self._tables[row.id] for row in rows]
         keys = combine.set_apart(tables)
         found = [
-            Combined(label(dict(zip(keys, one.values, strict=True))) or "all alike", [rows[n] for n in one.members])
+            Combined(
+                label(dict(zip(keys, one.values, strict=True))) or "all alike",
+                " ".join(one.values),
+                [rows[n] for n in one.members],
+            )
             for one in combine.combine(tables, keys)
         ]
         best = sorted(found, key=_merit)[:MOST_DRAWN]

@@ -115,4 +115,5 @@ def find_key(wanted: str, tables: Sequence[Mapping[str, str]]) -> str:
         return ends[0]
     if ends:
         raise UserError(f"{printable(wanted)} may be any of {', '.join(ends)}.", "Give the whole key.")
-    raise UserError(f"These runs have no option {printable(wanted)!r}.", suggest(wanted, known))
+    last_words = {key.rpartition(".")[2] for key in known}
+    raise UserError(f"These runs have no option {printable(wanted)!r}.", suggest(wanted, {*known, *last_words}))

@@ -52,7 +52,9 @@ class ComparePane(Pane):
 
     def compose(self) -> ComposeResult:
         """Charts, table, pictures."""
-        yield Static(HOW_TO, id="compare-how", markup=False)
+        how = Static(HOW_TO, id="compare-how", markup=False)
+        how.display = False
+        yield how
         yield LineChart("loss", id="compare-loss")
         yield LineChart("PSNR dB", id="compare-psnr")
         with ScrollableContainer(id="compare-table"):
@@ -169,7 +171,8 @@ class ComparePane(Pane):
 
 def _lines(compared: Compared, curves: Sequence[Curve], cells: int, *, watched: bool = False) -> list[Series]:
     """The curve of a run; of several runs their mean, and beneath it the edges of the band."""
-    name, colour = fit(compared.title, cells).rstrip(), compared.colour_index
+    title = compared.brief if compared.brief and cell_len(compared.title) > cells else compared.title
+    name, colour = fit(title, cells).rstrip(), compared.colour_index
     if len(curves) < 2:
         return [Series(name, x, y, colour, watched=watched) for x, y in curves]
     found = band(curves)

@@ -34,6 +34,8 @@ class Compared:
     members: Sequence[Member]
     rows: Sequence[RunRow]
     colour_index: int
+    brief: str = ""
+    """A name for a place where the title doesn't fit; empty where it has none."""
 
     @property
     def first(self) -> Member:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import importlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -18,7 +16,7 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from core.errors import UserError
-from core.runs import Run, State
+from core.runs import State
 from tui.columns import title
 from tui.compositor import CellCompositor
 from tui.follower import Broken, EventsRead, Follower, HostSampled, RunsScanned, TextRead
@@ -28,15 +26,12 @@ from tui.model.query import Query, parse
 from tui.model.runlist import RunRow, arrange
 from tui.model.series import RunSeries
 from tui.panes.view import Compared, Member, Pane, View
-from tui.screens.actions import RunActions
+from tui.screens.groups import GroupActions
 from tui.widgets.hostline import HostLine
 from tui.widgets.keyline import KeyLine
 from tui.widgets.runhead import RunHead
 from tui.widgets.runtable import RunTable
 from tui.widgets.tabs import PANES, Tabs
-
-if TYPE_CHECKING:
-    from tui.model.combinations import Combinations, Combined
 
 KEPT_SERIES = 16
 """So many runs that were looked at stay in memory."""
@@ -48,7 +43,7 @@ MOST_MARKED = 8
 CHARTED = {"live", "compare"}
 
 
-class MainScreen(RunActions):
+class MainScreen(GroupActions):
     """Holds the rows, the series of the runs that are looked at, the marks and the time cursor."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -80,12 +75,7 @@ class MainScreen(RunActions):
         super().__init__()
         self._compositor = CellCompositor()
         self.follower = follower
-        self.rows: Sequence[RunRow] = ()
         self.marked: dict[str, int] = {}
-        self._turned: set[str] = set()
-        """The groups that are not as they are without being asked: folded, but where a filter looks for runs."""
-        self._combinations: Combinations | None = None
-        self._reading = False
         self.step: int | None = None
         self._sample: HostSample | None = None
         self._query: Query = parse("")
@@ -190,19 +180,6 @@ class MainScreen(RunActions):
         return self.table.row
 
     @property
-    def group(self) -> GroupRow | None:
-        """The group whose header is under the cursor."""
-        return self.table.group
-
-    @property
-    def chosen(self) -> Sequence[RunRow]:
-        """The run under the cursor, or those of the group whose header is there."""
-        if self.group is not None:
-            wanted = set(self.group.runs)
-            return [row for row in self.rows if row.id in wanted]
-        return [self.row] if self.row else []
-
-    @property
     def _shown(self) -> str:
         """The pane that is shown: of a group there is nothing but to compare its combinations."""
         return "compare" if self.group is not None else self._pane
@@ -216,7 +193,9 @@ class MainScreen(RunActions):
         preferences = self.preferences
         shown = [row for row in self.rows if self._query.matches(row)] if self._query.text else list(self.rows)
         shown = arrange(shown, preferences.sort, descending=preferences.descending)
-        entries = gather(shown, self._unfolded(shown), by_name=preferences.sort == "created")
+        entries = gather(
+            shown, self.unfolded(shown, filtered=bool(self._query.text)), by_name=preferences.sort == "created"
+        )
         variables = self.app.theme_variables
         marked = {run: variables[f"series-{colour}"] for run, colour in self.marked.items()}
         self.table.show(entries, marked, (preferences.sort, preferences.descending))
@@ -225,23 +204,13 @@ class MainScreen(RunActions):
         self.query_one(Tabs).marked = len(self.marked)
         self.present()
 
-    def _unfolded(self, rows: Sequence[RunRow]) -> set[str]:
-        groups = {row.group for row in rows}
-        return groups - self._turned if self._query.text else groups & self._turned
-
-    @on(RunTable.Turned)
-    def _turn(self, event: RunTable.Turned) -> None:
-        self._turned ^= {event.group}
-        self.show_rows()
-
     def go_to(self, run: str) -> bool:
         """Put the cursor on this run, out of a folded group if need be; whether the list knows it."""
         if self.table.go_to(run):
             return True
         hidden = next((row.group for row in self.rows if row.id == run and self._query.matches(row)), "")
         if hidden:
-            self._turned ^= {hidden}
-            self.show_rows()
+            self.turn(hidden)
         return self.table.go_to(run)
 
     def _title(self, shown: int) -> None:
@@ -290,7 +259,7 @@ class MainScreen(RunActions):
 
     def _watch(self) -> None:
         """Follow the run under the cursor, those drawn of a group, and the marked ones once they have been compared."""
-        wanted = [self.row.id] if self.row else [row.id for one in self._combined() for row in one.drawn]
+        wanted = [self.row.id] if self.row else [row.id for one in self.combined() for row in one.drawn]
         if self._pane == "compare" and self.row:
             wanted += [run for run in self.marked if run not in wanted]
         for run in wanted:
@@ -344,11 +313,12 @@ class MainScreen(RunActions):
 
     def _present_group(self, group: GroupRow) -> None:
         self.query_one(RunHead).show_group(group)
-        combined, pane = self._combined(), self._open_pane()
+        combined, pane = self.combined(), self._open_pane()
         if not combined or pane is None:
             return
         compared = [
-            Compared(one.title, [self._member(row) for row in one.drawn], one.rows, one.colour) for one in combined
+            Compared(one.title, [self._member(row) for row in one.drawn], one.rows, one.colour, one.brief)
+            for one in combined
         ]
         first = self._member(combined[0].rows[0])
         pane.present(View(first.run, first.row, first.series, self.preferences, None, compared))
@@ -356,33 +326,6 @@ class MainScreen(RunActions):
 
     def _member(self, row: RunRow) -> Member:
         return Member(row, self._series.get(row.id) or RunSeries(), self.console.runs.run(row.id))
-
-    def _combined(self) -> list[Combined]:
-        """The combinations of the group under the cursor; none until what was asked of its runs has been read."""
-        if self.group is None:
-            return []
-        if self._combinations is None:
-            from tui.model.combinations import Combinations
-
-            self._combinations = Combinations()
-        rows = self.chosen
-        lacking = self._combinations.lacks(rows)
-        if not lacking:
-            return self._combinations.of(rows)
-        if not self._reading:
-            self._reading = True
-            runs = [self.console.runs.run(run) for run in lacking]
-            self.console.in_background(partial(self._read_options, self._combinations, runs))
-        return []
-
-    def _read_options(self, into: Combinations, runs: Sequence[Run]) -> Callable[[], None]:
-        into.read(runs)
-        return self._options_read
-
-    def _options_read(self) -> None:
-        self._reading = False
-        self._watch()
-        self.present()
 
     def _open_pane(self) -> Pane | None:
         """The pane that is shown; it is made when it is first asked for, and None until it stands on the screen."""
@@ -395,6 +338,10 @@ class MainScreen(RunActions):
 
     @on(Pane.Ready)
     def _ready(self) -> None:
+        self.show_anew()
+
+    def show_anew(self) -> None:
+        """Follow and show what is under the cursor, of which more is known now."""
         self._watch()
         self.present()
 
@@ -413,8 +360,7 @@ class MainScreen(RunActions):
     def action_open(self) -> None:
         """From the wide list to the run; from the narrow one into the pane; a group is unfolded, or folded."""
         if self.group is not None and self.focused is self.table:
-            self._turned ^= {self.group.name}
-            self.show_rows()
+            self.turn(self.group.name)
         elif self.has_class("history"):
             self._use_room()
         else:
