@@ -63,8 +63,10 @@ def start(run: Run, *, resume: bool = False, now: bool = False) -> None:
     identity = life.identity(child.pid)
     if identity is not None:
         # Until the worker stamps this itself, readers would take a run that has just started for a crashed one.
+        # Where somebody else has started one in this very moment, that one is at work, and ours is about to be refused.
         with contextlib.suppress(OSError):
-            life.write(run.folder, life.Worker(identity, alive=time.time()))
+            if (first := life.read(run.folder)) is None or not life.is_alive(first):
+                life.write(run.folder, life.Worker(identity, alive=time.time()))
 
 
 def _await_last_worker(run: Run) -> None:
@@ -164,5 +166,17 @@ def _ended(run: Run, until: float) -> bool:
 
 
 def runs_root(given: Path | None) -> Path:
-    """The runs folder: the one given, else `DIPDDPM_RUNS`, else ./runs."""
-    return (given or Path(os.environ.get("DIPDDPM_RUNS") or "runs")).expanduser().absolute()
+    """The runs folder: the one given, else `DIPDDPM_RUNS`, else ./runs.
+
+    Raises UserError for one that is relative to a working directory that is gone.
+    """
+    chosen = (given or Path(os.environ.get("DIPDDPM_RUNS") or "runs")).expanduser()
+    return chosen if chosen.is_absolute() else working_folder() / chosen
+
+
+def working_folder() -> Path:
+    """Where this process was started. Raises UserError where that folder is gone."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UserError("The folder that you are in is gone.", "Go to another one, with cd.") from None

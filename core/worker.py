@@ -237,22 +237,13 @@ def explain(error: BaseException, config: AnyRun) -> tuple[str, str]:
         return error.problem, error.remedy
     # torch raises a plain RuntimeError where the host's memory ends.
     if isinstance(error, MemoryError) or re.search("out of memory|can't allocate memory", str(error), re.IGNORECASE):
-        return "The device ran out of memory.", _lower_memory(config)
+        return "The device ran out of memory.", configs.lower_memory(config)
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return "The disk is full.", "Free some space, then resume the run; the last best model is whole."
     if isinstance(error, OSError):
         return f"A file could not be used: {error}.", "Check the runs folder and its disk, then resume the run."
     first_line = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {first_line}", "The whole traceback is in worker.log; please report it."
-
-
-def _lower_memory(config: AnyRun) -> str:
-    if isinstance(config, configs.DipRun):
-        return "Give fewer images, or lower dip.channels."
-    if not isinstance(config, configs.DdpmRun | configs.HybridRun):
-        return "Give fewer images."
-    size = config.ddpm.batch_size
-    return f"Lower ddpm.batch_size from {size} to {size // 2}." if size > 1 else "Choose a smaller network."
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) 
         print(f"{printable(run.id)} can't be followed: {printable(glance.trouble)}", file=sys.stderr)
     if glance.state is State.crashed:
         print(
-            f"The worker of {printable(run.id)} is gone without a word. Its last lines may be in "
+            f"The worker of {printable(run.id)} is gone without a word. {glance.hint} Its last lines may be in "
             f"{printable(str(run.folder / LOG_FILE))}; go on with: dipddpm resume {printable(run.id)}",
             file=sys.stderr,
         )

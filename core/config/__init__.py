@@ -9,6 +9,7 @@ from core.config.described import describe
 from core.config.dip import DipConfig
 from core.config.file import from_builtins, load, to_toml
 from core.config.hybrid import DEFAULT_HYBRID, HYBRIDS, HybridOptions, Substitution
+from core.config.lower import lower_memory
 from core.config.overrides import PRESETS, build
 from core.config.restore import RestoreConfig
 from core.config.run import (
@@ -70,6 +71,7 @@ __all__ = [
     "format_task",
     "from_builtins",
     "load",
+    "lower_memory",
     "parse_task",
     "to_toml",
 ]

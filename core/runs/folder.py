@@ -124,6 +124,16 @@ class Glance:
         return ""
 
     @property
+    def hint(self) -> str:
+        """What to do about a run that failed, or of which the process is gone; empty for others."""
+        if self.state is not State.crashed:
+            return self.summary.hint
+        if self.worker is not None and life.restarted_since(self.worker.identity):
+            return "The machine was restarted meanwhile: resume it."
+        lower = f" If that happens again: {configs.lower_memory(self.config)}" if self.config else ""
+        return f"Killed, by somebody or because the machine's memory was full: resume it.{lower}"
+
+    @property
     def stalled(self) -> bool:
         """Alive but not advancing."""
         if self.state is not State.running or self.worker is None or not self.worker.progressed:

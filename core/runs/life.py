@@ -42,6 +42,12 @@ class Worker(msgspec.Struct, frozen=True):
     device: str = ""
 
 
+class _Stamp(Worker, frozen=True):
+    """What is written: the worker, and the inode of the folder that it works in."""
+
+    inode: int = 0
+
+
 def identity(pid: int | None = None) -> Identity | None:
     """The identity of a process on this host (this one, if no pid is given); None where there is no such process."""
     pid = os.getpid() if pid is None else pid
@@ -56,17 +62,29 @@ def runs_here(who: Identity) -> bool | None:
     return who.boot == _boot_id() and _start_ticks(who.pid) == who.start
 
 
+def restarted_since(who: Identity) -> bool:
+    """Whether this host, on which the process ran, has been started anew."""
+    return who.host == socket.gethostname() and who.boot != _boot_id()
+
+
 def write(folder: Path, worker: Worker) -> None:
     """Replace worker.json."""
-    files.replace(folder / WORKER_FILE, msgspec.json.encode(worker), durable=False)
+    stamp = _Stamp(worker.identity, worker.alive, worker.progressed, worker.device, inode=folder.stat().st_ino)
+    files.replace(folder / WORKER_FILE, msgspec.json.encode(stamp), durable=False)
 
 
 def read(folder: Path) -> Worker | None:
-    """worker.json; None where there is none or it can't be read."""
+    """worker.json; None where there is none, it can't be read, or it came along when somebody copied the folder.
+
+    The worker of the original is not at the copy, and must not be stopped in its name. On another host, where a folder
+    may show under another inode, that can't be told.
+    """
     try:
-        return msgspec.json.decode(files.read(folder / WORKER_FILE), type=Worker)
+        stamp = msgspec.json.decode(files.read(folder / WORKER_FILE), type=_Stamp)
+        copied = stamp.inode not in {0, folder.stat().st_ino} and stamp.identity.host == socket.gethostname()
     except (OSError, ValueError, RecursionError):
         return None
+    return None if copied else Worker(stamp.identity, stamp.alive, stamp.progressed, stamp.device)
 
 
 def is_alive(worker: Worker, now: float | None = None) -> bool:

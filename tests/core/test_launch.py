@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from core import events, launch, slots
 from core.config import DdpmRun
+from core.errors import UserError
 from core.runs import EventReader, Run, RunsFolder, State, life
 
 Build = Callable[..., DdpmRun]
@@ -88,6 +90,62 @@ def test_a_process_that_is_not_the_worker_is_never_signalled(
     assert not launch.send_signal(run, signal.SIGKILL)
     assert other.poll() is None
     other.communicate()
+
+
+def test_a_copy_of_a_live_run_is_not_live_and_stopping_it_stops_nobody(
+    runs: RunsFolder, tiny: Build, tmp_path: Path
+) -> None:
+    run = runs.create(tiny())
+    other = subprocess.Popen([sys.executable, "-c", "import sys;sys.stdin.read()"], stdin=subprocess.PIPE)
+    who = life.identity(other.pid)
+    assert who is not None
+    life.write(run.folder, life.Worker(who, alive=time.time()))
+    (run.folder / "events.jsonl").write_bytes(events.encode(events.RunQueued(device="cpu")))
+    copied = Run(Path(shutil.copytree(run.folder, runs.root / "20261123-000000-ddpm-c0de")))
+    assert (run.look().state, copied.look().state) == (State.queued, State.crashed)
+    assert not launch.send_signal(copied, signal.SIGKILL)
+    with pytest.raises(UserError, match="not running"):
+        launch.stop(copied)
+    moved = Run(run.folder.rename(tmp_path / "moved"))
+    assert moved.look().state is State.queued
+    other.communicate()
+
+
+def test_a_folder_from_another_host_is_judged_by_its_stamps(runs: RunsFolder, tiny: Build) -> None:
+    """Its inodes are of another file system, and tell nothing."""
+    run = runs.create(tiny())
+    who = life.Identity("elsewhere", "boot", 1, 2)
+    stamp = {"identity": msgspec.to_builtins(who), "alive": time.time(), "inode": 1}
+    (run.folder / life.WORKER_FILE).write_bytes(msgspec.json.encode(stamp))
+    assert life.read(run.folder) == life.Worker(who, alive=stamp["alive"])
+    assert run.look().state is State.queued
+    assert not launch.send_signal(run, signal.SIGKILL)
+
+
+def test_what_has_given_up_its_checkpoint_is_not_begun_anew(runs: RunsFolder, tiny: Build) -> None:
+    run = runs.create(tiny())
+    told = (
+        events.RunStarted(kind="ddpm", method="tutorial", device="cpu"),
+        events.CheckpointStored(step=2, file="checkpoints/last.safetensors", sha256="0"),
+        events.RunStopped(reason="asked to stop"),
+    )
+    (run.folder / "events.jsonl").write_bytes(b"".join(map(events.encode, told)))
+    with pytest.raises(UserError, match="no longer has its last checkpoint"):
+        launch.resume(run)
+    assert run.look().state is State.stopped
+
+
+def test_a_run_whose_process_is_gone_says_what_to_do(runs: RunsFolder, tiny: Build) -> None:
+    run = runs.create(tiny())
+    (run.folder / "events.jsonl").write_bytes(events.encode(events.RunQueued(device="cpu")))
+    here = life.identity()
+    assert here is not None
+    for change, words in (({"start": 1}, "ddpm.batch_size from 128 to 64"), ({"boot": "another"}, "restarted")):
+        life.write(run.folder, life.Worker(msgspec.structs.replace(here, **change), alive=time.time()))
+        glance = run.look()
+        assert glance.state is State.crashed
+        assert words in glance.hint
+        assert "resume it" in glance.hint
 
 
 def test_a_zombie_counts_as_gone() -> None:

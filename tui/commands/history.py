@@ -189,7 +189,7 @@ def _facts(glance: Glance) -> list[tuple[str, str]]:
         ("stopped at", f"{told.stop_psnr:.2f} dB, iteration {told.stop_step}" if told.stop_psnr is not None else ""),
         ("speed", f"{told.images_per_second:,.0f} images/s" if told.images_per_second else ""),
         ("error", printable(told.error)),
-        ("what to do", printable(told.hint)),
+        ("what to do", printable(glance.hint)),
         ("folder", printable(str(run.folder))),
         ("best model", printable(str(run.folder / told.best_file)) if told.best_file else ""),
         ("report", printable(str(run.folder / REPORT)) if (run.folder / REPORT).is_file() else ""),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tui.model.series import RunSeries
 
 REMEDIES = {
-    State.crashed: "its process is gone; r resumes it, 3 has its words",
+    State.crashed: "its process is gone, killed or out of memory; r resumes it, 3 has its words",
     State.broken: "its config can't be read; d deletes it",
     State.queued: "waits for a free slot; Q shows the queue",
 }

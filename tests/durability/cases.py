@@ -1,0 +1,134 @@
+"""What is killed: every kind of run and every method, as small as they can be and do all that they do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core import config as configs
+from core.runs import Run
+
+COMMON = {"data.dataset": "fashion-mini", "device": "cpu", "threads": 1, "checkpoint_seconds": 0.1}
+DIP = {
+    "dip.iterations": 30,
+    "dip.scales": 2,
+    "dip.channels": 4,
+    "dip.input_channels": 4,
+    "dip.measure_every": 5,
+    "dip.picture_every": 20,
+    "dip.window": 5,
+    "dip.patience": 8,
+}
+UNET = {"ddpm.network": "unet", "unet.channels": "8,8", "ddpm.timesteps": 50}
+DDPM = {
+    "data.train_images": 64,
+    "ddpm.batch_size": 16,
+    "ddpm.epochs": 4,
+    "ddpm.samples": 2,
+    "ddpm.sample_every": 2,
+    "ddpm.sample_steps": 10,
+}
+PRIOR = {**COMMON, **UNET, "data.train_images": 64, "ddpm.epochs": 1, "ddpm.samples": 0}
+"""The run that hybrids take their trained network from."""
+HYBRID = {**DIP, "images.indices": "0-1", "dip.iterations": 16}
+TASK = "inpaint:missing=0.5,sigma=5"
+
+CASES: dict[str, dict[str, Any]] = {
+    "ddpm tutorial": {"kind": "ddpm", **DDPM, "ddpm.sampler": "ancestral", "ddpm.timesteps": 50},
+    "ddpm unet": {
+        "kind": "ddpm",
+        **DDPM,
+        **UNET,
+        "unet.dropout": 0.1,
+        "ddpm.conditional": True,
+        "ddpm.precision": "bfloat16",
+        "ddpm.ema": 0.99,
+        "ddpm.warmup": 3,
+        "ddpm.decay": "cosine",
+        "ddpm.clip": 1.0,
+        "ddpm.stratified": True,
+        "ddpm.hold_out": True,
+        "ddpm.sampler": "dpm++",
+    },
+    "dip": {"kind": "dip", **DIP, "images.indices": "0-2", "dip.batch": 2, "dip.average": 0.9, "dip.sgld": 0.01},
+    "dip decoder": {"kind": "dip", **DIP, "images.indices": "0", "dip.network": "decoder", "dip.stop": "held-out"},
+    "calibrated": {"kind": "hybrid", **HYBRID, "hybrid.iterations": 12, "hybrid.full_steps": 4, "hybrid.samples": 2},
+    "conditioned": {
+        "kind": "hybrid",
+        **HYBRID,
+        "hybrid.bank": 20,
+        "hybrid.steps": 4,
+        "hybrid.samples": 2,
+        "ddpm.epochs": 2,
+        "ddpm.batch_size": 8,
+    },
+    "guided": {"kind": "hybrid", **HYBRID, "hybrid.every": 2},
+    "guided, trained": {
+        "kind": "hybrid",
+        **HYBRID,
+        **UNET,
+        "data.train_images": 64,
+        "ddpm.batch_size": 16,
+        "ddpm.epochs": 2,
+        "prior.run": "",
+    },
+    "prior-init": {"kind": "hybrid", **HYBRID, "hybrid.steps": 4, "hybrid.samples": 2},
+    "self-diffusion": {"kind": "hybrid", **HYBRID, "hybrid.every": 2},
+    "sequential": {"kind": "hybrid", **HYBRID, "hybrid.every": 4},
+    "substitution": {"kind": "hybrid", **DDPM, "ddpm.timesteps": 50, "hybrid.picture_every": 2},
+    "substitution, warm": {
+        "kind": "hybrid",
+        **DDPM,
+        "ddpm.timesteps": 50,
+        "ddpm.epochs": 2,
+        "hybrid.reading": "warm",
+        "hybrid.steps": 2,
+        "hybrid.channels": 4,
+    },
+    "restore": {
+        "kind": "restore",
+        **DIP,
+        "restore.tasks": (TASK,),
+        "restore.sets": ("fashion-mini",),
+        "restore.methods": ("guided",),
+        "restore.images": 2,
+        "restore.seeds": 1,
+    },
+    "explanation": {
+        "kind": "explanation",
+        "explanation.train_images": 40,
+        "explanation.test_images": 20,
+        "explanation.epochs": 1,
+        "explanation.seeds": 2,
+        "explanation.steps": "0,1,2,4",
+        "explanation.fixed": 2,
+    },
+}
+STUDY = {
+    "device": "cpu",
+    "threads": 1,
+    "checkpoint_seconds": 0.1,
+    "data.dataset": "fashion-mini",
+    "data.train_images": 64,
+    "study.epochs": 1,
+    "study.images": "0-1",
+    "study.iterations": 5,
+    "study.sample_steps": 1,
+    **{key: value for key, value in CASES["explanation"].items() if key != "kind"},
+    **{key: value for key, value in CASES["restore"].items() if key.startswith("restore.")},
+}
+
+
+def study(prior: Run) -> configs.AnyRun:
+    """A whole study, with one hybrid in its head-to-head."""
+    return configs.build("study", settings={**STUDY, "prior.run": str(prior.folder)})
+
+
+def build(name: str, prior: Run) -> configs.AnyRun:
+    """The config of a case; what takes a prior takes this one."""
+    settings = {**COMMON, **CASES[name]}
+    kind = settings.pop("kind")
+    method = name.partition(",")[0] if kind == "hybrid" else None
+    if kind == "restore" or (kind == "hybrid" and method not in {"self-diffusion", "substitution"}):
+        settings = {"prior.run": str(prior.folder), **settings}
+    task = TASK if kind == "dip" or (kind == "hybrid" and method != "substitution") else None
+    return configs.build(kind, method=method, task=task, settings=settings)

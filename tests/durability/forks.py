@@ -1,0 +1,101 @@
+"""Workers that are forked from a process that has loaded torch already: seconds of processor time less for each.
+
+From `core.worker.main` on they are what `core.launch` starts, and they are started by it: only how the process is made
+differs. Run as a program, this is the one that makes them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from core.runs import life
+
+LOADED = (
+    "torch._dynamo",
+    "core.recorder",
+    "core.environment",
+    "core.hybrid.run",
+    "core.restore.run",
+    "core.study.explanation",
+)
+
+
+class ForkedWorkers:
+    """Stands in for `subprocess.Popen` where `core.launch` makes a process."""
+
+    def __init__(self) -> None:
+        began = time.monotonic()
+        self.forker = subprocess.Popen(
+            [sys.executable, "-P", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self.forker.stdout is not None
+        self.forker.stdout.readline()
+        self.loading_seconds = time.monotonic() - began
+        """What a worker that isn't forked takes before it is ready to work."""
+
+    def __call__(self, command: list[str], *, stdout: Any, env: dict[str, str], **_: Any) -> Forked:
+        """Fork a worker with the arguments that follow `-m core.worker`."""
+        assert self.forker.stdin is not None
+        assert self.forker.stdout is not None
+        arguments = command[command.index("core.worker") + 1 :]
+        self.forker.stdin.write(json.dumps([arguments, stdout.name, env]) + "\n")
+        self.forker.stdin.flush()
+        return Forked(int(self.forker.stdout.readline()))
+
+    def close(self) -> None:
+        """End the process that forks; its workers go on."""
+        self.forker.communicate(timeout=60)
+
+
+class Forked:
+    """What `core.launch` asks of a process that it has made."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._who = life.identity(pid)
+
+    def poll(self) -> int | None:
+        """None while it lives; its exit code is known to its parent alone."""
+        return None if self._who is not None and life.runs_here(self._who) else 0
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Whoever asks has killed it."""
+        return 0
+
+
+def serve() -> None:
+    """Fork a worker for each line of the input; ends as the input does."""
+    import importlib
+
+    for name in LOADED:
+        importlib.import_module(name)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # which buries the dead
+    print("ready", flush=True)
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(_work(*json.loads(line)))
+        print(pid, flush=True)
+
+
+def _work(arguments: list[str], output: str, environment: dict[str, str]) -> int:
+    from core import worker
+
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.environ.clear()
+    os.environ.update(environment)
+    log, nothing = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT), os.open(os.devnull, os.O_RDONLY)
+    for descriptor, number in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(descriptor, number)
+    return worker.main(arguments)
+
+
+if __name__ == "__main__":
+    serve()

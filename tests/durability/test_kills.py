@@ -1,0 +1,118 @@
+"""Kill any worker at any moment: nothing that was told is lost, and resumed it ends as if nothing had happened.
+
+`DIPDDPM_KILLS` says how many kills the cases share, `DIPDDPM_KILLS_SEED` which ones: the seed is told at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from core import launch
+from core.runs import Run, RunsFolder, State
+from tests.durability import cases
+from tests.durability.conftest import REPORT
+from tests.durability.killing import Killer, Tally, differences, forking, kill_stages, until
+
+KILLS = int(os.environ.get("DIPDDPM_KILLS", "200"))
+SEED = os.environ.get("DIPDDPM_KILLS_SEED") or secrets.token_hex(4)
+FEW = {"ddpm unet": 5, "dip": 5}
+"""The kills of the default tests."""
+
+Kill = Callable[[str, int], None]
+
+
+@pytest.fixture(scope="module")
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    """What all kills came to, told at the end."""
+    tally = Tally()
+    yield tally
+    request.config.stash.setdefault(REPORT, []).extend([f"DIPDDPM_KILLS_SEED={SEED}", *tally.lines()])
+
+
+@pytest.fixture(scope="module")
+def forked() -> Iterator[Any]:
+    """What most workers are forked from."""
+    with forking() as forked:
+        yield forked
+
+
+@pytest.fixture(scope="module")
+def prior_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Run]:
+    """The run that hybrids take their prior from, made when one asks for it."""
+    made: list[Run] = []
+
+    def prior() -> Run:
+        if not made:
+            from core import config as configs
+
+            run = RunsFolder(tmp_path_factory.mktemp("prior")).create(configs.build("ddpm", settings=cases.PRIOR))
+            launch.start(run, now=True)
+            until(lambda: not run.look().state.live)
+            assert run.look().state is State.finished
+            made.append(run)
+        return made[0]
+
+    return prior
+
+
+@pytest.fixture
+def kill(runs: RunsFolder, forked: Any, tally: Tally, prior_of: Callable[[], Run]) -> Kill:
+    """Kill so many workers of a case."""
+
+    def strike(case: str, kills: int) -> None:
+        before = {what: len(found) for what, found in tally.problems.items()}
+        killer = Killer(case, runs, forked, tally, Random(zlib.crc32(f"{SEED} {case}".encode())))
+        needs = "prior" if cases.CASES[case]["kind"] in {"hybrid", "restore"} else ""
+        config = cases.build(case, prior_of() if needs else Run(runs.root))
+        # What a forked worker does is compared with one that isn't, here and there.
+        reference = killer.undisturbed(config, forked=case not in FEW)
+        killer.kill(config, reference, kills)
+        fresh = {what: found[before[what] :] for what, found in tally.problems.items()}
+        assert fresh == {"unreadable": [], "lost": [], "inexact": []}, f"with DIPDDPM_KILLS_SEED={SEED}"
+
+    return strike
+
+
+def share_of(case: str) -> int:
+    """How many of all kills are a case's."""
+    every = [*cases.CASES, "study"]
+    share, rest = divmod(KILLS, len(every))
+    return share + (every.index(case) < rest)
+
+
+@pytest.mark.durability
+@pytest.mark.parametrize("case", cases.CASES)
+def test_killed_at_any_moment_every_kind_ends_with_the_same_bits(case: str, kill: Kill) -> None:
+    kill(case, share_of(case))
+
+
+@pytest.mark.durability
+def test_a_study_and_its_stages_end_with_the_same_bits(
+    tmp_path: Path, runs: RunsFolder, forked: Any, tally: Tally, prior_of: Callable[[], Run]
+) -> None:
+    config = cases.study(prior_of())
+    undisturbed = RunsFolder(tmp_path / "undisturbed")
+    before = {what: len(found) for what, found in tally.problems.items()}
+    Killer("study", undisturbed, forked, tally, Random(0)).undisturbed(config, forked=True)
+    kill_stages(runs, config, share_of("study"), tally, Random(f"{SEED} study"))
+    by_stage = [{run.look().config.name: run for run in place.runs()} for place in (undisturbed, runs)]
+    assert len(by_stage[1]) == len(runs.runs()), "no stage is made twice"
+    assert by_stage[0].keys() == by_stage[1].keys()
+    for name, reference in by_stage[0].items():
+        if reference.config().kind != "study":
+            assert differences(by_stage[1][name], reference) == [], name
+    assert before == {what: len(found) for what, found in tally.problems.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", FEW)
+def test_a_few_kills_change_nothing(case: str, kill: Kill) -> None:
+    kill(case, FEW[case])
