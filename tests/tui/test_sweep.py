@@ -81,9 +81,7 @@ def test_a_dry_run_makes_nothing_and_tells_all(runs: RunsFolder, capsys: Said) -
         ["inpaint:missing=0.7,sigma=5", "20", "0", "new"],
     ]
     assert runs.runs() == []
-    assert (
-        dipddpm("sweep", "hybrid", "--over", "method=calibrated,guided", "--epochs", "1", "--dry-run") == 0
-    )
+    assert dipddpm("sweep", "hybrid", "--over", "method=calibrated,guided", "--epochs", "1", "--dry-run") == 0
     assert [row[1] for row in rows(capsys)] == ["METHOD", "calibrated", "guided"]
 
 
@@ -140,9 +138,9 @@ def test_compare_tells_mean_and_spread_of_each_combination(make: Maker, capsys: 
     assert dipddpm("compare", "--group", "g") == 0
     said = capsys.readouterr()
     lines = [line.split() for line in said.out.splitlines()]
-    assert lines[0][:3] == ["LR", "RUNS", "LOSS"]
+    assert lines[0][:3] == ["LR", "RUNS", "PSNR"]
     # A measurement of the maker's is half a dB above what it is given.
-    assert lines[1][:4] + lines[1][5:7] == ["0.02", "2", "of", "3", "±0.0000", "25.00"]
+    assert lines[1][:6] == ["0.02", "2", "of", "3", "25.00", "±0.71"]
     assert "25.00 ±0.71" in said.out.splitlines()[1]
     assert "21.50 ±1.41" in said.out.splitlines()[2]
     assert "1 run is not finished and left out." in said.err

@@ -47,7 +47,11 @@ def ls(
     if not runs:
         print(f"No runs in {folder.root} yet. Start one with: dipddpm run hybrid --preset quick", file=sys.stderr)
     if glances:
-        print_table([COLUMNS, *map(_row, glances)])
+        table = [COLUMNS, *map(_row, glances)]
+        if group is None and any(glance.summary.group for glance in glances):
+            names = ["GROUP", *(printable(glance.summary.group, 80) for glance in glances)]
+            table = [(*row[:-1], name, row[-1]) for row, name in zip(table, names, strict=True)]
+        print_table(table)
     if len(shown) < len(runs):
         print(f"and {len(runs) - len(shown)} older; --all shows them", file=sys.stderr)
 

@@ -50,18 +50,18 @@ class Measure(NamedTuple):
 
 
 OUTCOMES: Mapping[str, Measure] = {
-    "best_loss": Measure("best loss", 4),
-    "loss": Measure("loss", 4),
     "psnr": Measure("PSNR", 2),
     "ssim": Measure("SSIM", 3),
     "gain": Measure("gain", 2),
+    "best_loss": Measure("best loss", 4),
+    "loss": Measure("loss", 4),
     "seconds": Measure("seconds", 1),
 }
 
 
 def outcome(told: Summary, seconds: float | None) -> dict[str, float | None]:
     """What came of a run, by the names of `OUTCOMES`; PSNR and SSIM are those where the stopping rule left it."""
-    values = (told.best_loss, told.loss, told.result_psnr, told.ssim, told.gain, seconds)
+    values = (told.result_psnr, told.ssim, told.gain, told.best_loss, told.loss, seconds)
     return dict(zip(OUTCOMES, values, strict=True))
 
 

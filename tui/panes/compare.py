@@ -97,7 +97,8 @@ class ComparePane(Pane):
 
     def _name_cells(self, view: View) -> int:
         """What a name may take of a legend, so that all of them fit."""
-        return max(6, min(NAME_CELLS, (self.size.width - 24) // max(1, len(view.marked)) - 4))
+        named = sum(any(member.series.step for member in compared.members) for compared in view.marked)
+        return max(6, min(NAME_CELLS, (self.size.width - 24) // max(1, named) - 4))
 
     # The table
 
@@ -202,11 +203,11 @@ def _means(marked: Sequence[Compared]) -> dict[str, list[str]]:
     done = [[row for row in compared.rows if row.state is State.finished] for compared in marked]
     columns = {"runs": [_count(len(some), len(one.rows)) for some, one in zip(done, marked, strict=True)]}
     values: dict[str, Callable[[RunRow], float | None]] = {
-        "best_loss": lambda row: row.best_loss,
-        "loss": lambda row: row.loss,
         "psnr": lambda row: row.psnr,
         "ssim": lambda row: row.ssim,
         "gain": lambda row: row.gain,
+        "best_loss": lambda row: row.best_loss,
+        "loss": lambda row: row.loss,
     }
     for key, value in values.items():
         measure = OUTCOMES[key]
