@@ -21,6 +21,7 @@ LIGHT = [
     "core.registry",
     "core.devices",
     "core.data",
+    "core.doctor",
     "core.worker",
     "core.text",
 ]
