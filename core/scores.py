@@ -221,12 +221,12 @@ class Scoreboard:
     def means(self) -> list[str]:
         """What comes of several cells: each hybrid against the better parent of each, and against either parent."""
         return [
-            f"{hybrid} - {against or 'better parent'}, mean of {compared} {name}: {gain} dB"
+            f"{hybrid} - {against or 'better parent'}, mean of {compared} {NAMES[name]}: {gain} dB"
             for hybrid in self.hybrids
             for name, cells in self.groups().items()
             for against in ("", *PARENTS)
             if (gain := self.gain(hybrid, cells, against))
-            and (compared := sum(bool(cell.differences(hybrid, against)) for cell in cells))
+            and (compared := sum(bool(cell.differences(hybrid, against)) for cell in cells)) > 1
         ]
 
     def verdicts(self) -> list[str]:
@@ -260,6 +260,8 @@ class Scoreboard:
         return [line.rstrip() for line in lines]
 
 
+NAMES = {"inpainting": "inpainting cells", "others": "other cells", "all": "cells"}
+"""What the groups of cells are called in a sentence."""
 HEADS = {"PSNR": 7, "SSIM": 6, "class": 6, "NFE": 6, "iter": 6, "runs": 5, "seconds": 8}
 """The columns and how wide they are."""
 _FIRST = ("PSNR", "seconds", "SSIM", "class", "NFE", "iter", "runs")

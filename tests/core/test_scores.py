@@ -118,14 +118,12 @@ def test_a_parent_that_failed_leaves_no_gain_over_the_better_one() -> None:
     against_the_other = cell.gain(HYBRID, "DDPM")
     assert against_the_other is not None
     assert against_the_other.mean == 1.25
-    board = Scoreboard(
-        [
-            *history,
-            score(HYBRID, [25.0, 26.0], task="deblur"),
-            score("dip-mean", [24.0, 24.0], of=HYBRID, task="deblur"),
-        ]
-    )
-    assert any(text.startswith(f"{HYBRID} - better parent, mean of 1 ") for text in board.means())
+    for task in ("deblur", "superres"):
+        history += [score(HYBRID, [25.0, 26.0], task=task), score("dip-mean", [24.0, 24.0], of=HYBRID, task=task)]
+    told = Scoreboard(history).means()
+    assert [text.partition(":")[0] for text in told] == [
+        f"{HYBRID} - {against}, mean of 2 cells" for against in ("better parent", "DIP")
+    ]
 
 
 def test_what_has_no_result_is_told_once_with_where_and_why() -> None:
