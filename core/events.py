@@ -188,6 +188,14 @@ class ImageSaved(Event, tag="image_saved", frozen=True):
     columns: Count = 0
 
 
+class FileStored(Event, tag="file_stored", frozen=True):
+    """A measurement, a table or a report is safely on disk. `file` is relative to the run folder."""
+
+    file: str
+    sha256: str
+    step: int = 0
+
+
 class SamplesEvaluated(Event, tag="samples_evaluated", frozen=True):
     """A distance between samples and a reference, with the protocol that gives it a meaning."""
 
@@ -295,6 +303,7 @@ AnyEvent: TypeAlias = (
     | EarlyStopped
     | StopsCompared
     | ImageSaved
+    | FileStored
     | SamplesEvaluated
     | RestorationScored
     | RestorationMissing
@@ -350,6 +359,7 @@ class Document(Payload, frozen=True):
 
     name: str
     text: str
+    step: int = 0
 
 
 Item: TypeAlias = Event | Payload

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 
 import torch
 
 from core import checkpoint, events, files, images, resume
-from core.events import BestModel, Document, Event, Experiment, Item, Pictures, Step, Tensors
+from core.events import BestModel, Document, Event, Experiment, FileStored, Item, Pictures, Step, Tensors
 from core.export.mirror import Mirror
 from core.runs import EventLog, summary
 
@@ -42,9 +43,13 @@ class Recorder:
             case Pictures():
                 self._store_pictures(item)
             case Tensors():
-                checkpoint.save(self.folder / f"{item.name}.safetensors", item.tensors)
+                stored = checkpoint.save(self.folder / f"{item.name}.safetensors", item.tensors)
+                self._append(FileStored(file=self._relative(stored.path), sha256=stored.sha256, step=item.step))
             case Document():
-                files.replace(self.folder / item.name, item.text.encode())
+                content = item.text.encode()
+                files.replace(self.folder / item.name, content)
+                digest = hashlib.sha256(content).hexdigest()
+                self._append(FileStored(file=item.name, sha256=digest, step=item.step))
             case _:
                 raise TypeError(f"an experiment yielded a {type(item).__name__}")
 

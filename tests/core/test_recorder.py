@@ -92,6 +92,8 @@ def test_a_measurement_is_kept_as_it_was_used(recorder: Recorder) -> None:
     y = torch.tensor([[-0.3, 1.7, 0.123456789]])
     recorder.record(events.Tensors(name="measurement", tensors={"y": y}))
     assert torch.equal(checkpoint.load_state(recorder.folder / "measurement.safetensors")["y"], y)
+    (told,) = logged(recorder)
+    assert (told.file, told.sha256) == ("measurement.safetensors", checkpoint.digest(recorder.folder / told.file))
 
 
 def test_what_is_neither_event_nor_payload_is_a_mistake(recorder: Recorder) -> None:
@@ -102,3 +104,5 @@ def test_what_is_neither_event_nor_payload_is_a_mistake(recorder: Recorder) -> N
 def test_a_document_is_a_file_of_its_name(recorder: Recorder) -> None:
     recorder.record(events.Document(name="scores.json", text='{"gain": "+0.4 dB ±"}'))
     assert (recorder.folder / "scores.json").read_text(encoding="utf-8") == '{"gain": "+0.4 dB ±"}'
+    (told,) = logged(recorder)
+    assert (told.file, told.sha256) == ("scores.json", checkpoint.digest(recorder.folder / "scores.json"))

@@ -44,6 +44,9 @@ BY_THE_CLOCK = {"time": 0.0, "offset": 0, "seconds": 0.0, "images_per_second": N
 PARENTS_GET_SECONDS = {"hybrid", "restore"}
 """Kinds that end by comparing with parents, which are given the seconds that the hybrid took: never the same twice."""
 
+SCORES = {"scores.json", "scores.txt"}
+"""And therefore their tables."""
+
 
 @dataclass
 class Tally:
@@ -268,6 +271,7 @@ def numbers(run: Run) -> list[Any]:
     if kind in PARENTS_GET_SECONDS:
         told = [event for event in told if not isinstance(event, events.Message | events.RestorationsCompared)]
         told = [event for event in told if not getattr(event, "budget_of", "")]
+        told = [event for event in told if getattr(event, "file", "") not in SCORES]
     return [_plain(event) for event in told]
 
 
@@ -291,8 +295,7 @@ def differences(run: Run, reference: Run) -> list[str]:
 def _kept(run: Run) -> dict[str, str]:
     """Files, and tensors of the last checkpoint, by name, each as a digest."""
     kind = run.config().kind
-    clocked = {"scores.json", "scores.txt", "scores.csv", "scores.tex"} if kind in PARENTS_GET_SECONDS else set()
-    paths = [path for path in run.folder.rglob("*") if path.is_file() and path.name not in clocked]
+    paths = [path for path in run.folder.rglob("*") if path.is_file() and path.name not in SCORES]
     if kind == "restore":  # whose pictures show the parents too
         paths = [path for path in paths if path.suffix != ".png"]
     ours = {EVENTS_FILE, LOG_FILE, "summary.json", "worker.json", "environment.json", Path(CHECKPOINT_FILE).name}
