@@ -15,12 +15,13 @@ from core.scores import Scoreboard
 from core.study import figures
 from core.study.findings import Explanation, after
 from core.study.published import published
+from core.study.short import explanation_of, in_short
 from core.study.stages import FULL_EPOCHS, Stage
 from core.study.verdicts import overlooked, verdicts
 
 NOT_PUBLISHED = (
     "These are not the published settings: {what}. The published numbers stand beside ours to show the form of the "
-    "report; their ratio means nothing here."
+    "report; ratios, which would mean nothing here, are left out."
 )
 WHY_DDPM = (
     "With the settings as published the losses do not come out as published: at 60,000 images, epoch 1 lands at 0.189, "
@@ -41,9 +42,13 @@ WHY_DIP = (
 
 def page(study: StudyRun, stages: Sequence[Stage], made: Mapping[str, Run]) -> Page:
     """The report of the stages that are made so far; the others are named as missing."""
-    found = Page("The published study, reproduced", [_opening(study)])
+    found = Page("The published study, reproduced")
     if shortened := _shortened(study):
-        found.blocks.append(Text(NOT_PUBLISHED.format(what=shortened), notice=True))
+        found.blocks += [Text(_opening(study)), Text(NOT_PUBLISHED.format(what=shortened), notice=True)]
+    else:
+        found.blocks.append(Text(f"{_opening(study)} A ratio is ours divided by the published number."))
+    if sentences := in_short(made):
+        found.blocks += [Heading("In short"), Points(sentences)]
     found.blocks += [Heading("The runs"), _runs(stages, made)]
     chapters = {
         "ddpm": _ddpm,
@@ -56,10 +61,21 @@ def page(study: StudyRun, stages: Sequence[Stage], made: Mapping[str, Run]) -> P
     for stage in stages:
         found.blocks.append(Heading(stage.title))
         if stage.key in made:
-            found.blocks += chapters[stage.key](made[stage.key])
+            blocks = chapters[stage.key](made[stage.key])
+            found.blocks += [_of_shortened(block) for block in blocks] if shortened else blocks
         else:
             found.blocks.append(Text("Not there yet."))
     return found
+
+
+def _of_shortened(block: Block) -> Block:
+    """A table without ratios of what can't be compared, and without rows that have nothing of ours."""
+    if not isinstance(block, Table) or "ratio" not in block.head:
+        return block
+    ratios, ours = block.head.index("ratio"), block.head.index("ours")
+    rows = [row for row in block.rows if row[ours]]
+    head, *rest = ([cell for place, cell in enumerate(row) if place != ratios] for row in (block.head, *rows))
+    return Table(head, rest)
 
 
 def beside(published_values: Sequence[float], ours: Sequence[float], first: int = 1) -> list[list[str]]:
@@ -88,12 +104,12 @@ def minutes(clock: str) -> float:
     return int(whole) + int(seconds) / 60
 
 
-def _opening(study: StudyRun) -> Text:
+def _opening(study: StudyRun) -> str:
     images = f"the first {study.data.train_images:,}" if study.data.train_images else "all"
-    return Text(
-        f"A DDPM and a Deep Image Prior on images of clothes, and a hybrid of the two that failed: what the study "
-        f"printed beside what this program measured, on {images} training images of {study.data.dataset}, seed "
-        f"{study.seed}. A ratio is ours divided by the published number."
+    return (
+        f"A DDPM and a Deep Image Prior (DIP) on images of clothes, and a hybrid of the two that failed: what the "
+        f"study printed beside what this program measured, on {images} training images of {study.data.dataset}, seed "
+        f"{study.seed}. Losses are mean squared errors of eps, the noise that the networks are asked for."
     )
 
 
@@ -225,7 +241,7 @@ def _full(run: Run) -> list[Block]:
 
 
 def _explanation(run: Run) -> list[Block]:
-    found = msgspec.json.decode(files.read(run.folder / "explanation.json"), type=Explanation)
+    found = explanation_of(run)
     rows = [_input(found, name) for name in found.linear]
     denoised = [
         [f"{one.sigma:g}", one.method, f"{one.psnr:.2f}", f"{one.ssim:.3f}", f"{one.accuracy:.1%}"]

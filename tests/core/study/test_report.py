@@ -81,6 +81,20 @@ def test_epochs_that_one_side_lacks_are_left_open() -> None:
     assert report.minutes("11:14") == pytest.approx(11 + 14 / 60)
 
 
+def test_a_shortened_study_has_no_ratios_and_no_epochs_that_it_lacks(runs: RunsFolder) -> None:
+    shorter = study(study__epochs=2)
+    plan = stages(shorter)
+    stage = next(stage for stage in plan if stage.key == "ddpm")
+    made = {"ddpm": logged(runs, stage.config, *epochs([0.5, 0.25]))}
+    page = report.page(shorter, plan, made)
+    losses, clock = tables(chapter(page, "DDPM alone"))
+    assert (losses.head, [row[0] for row in losses.rows]) == (["epoch", "published", "ours"], ["1", "2"])
+    assert [len(row) for row in (*losses.rows, *clock.rows)] == [3] * 4
+    assert any(isinstance(block, Text) and block.notice and "ratios" in block.text for block in page.blocks)
+    (short,) = [block for block in chapter(page, "In short") if isinstance(block, Points)]
+    assert short.texts == ["DDPM alone comes to a loss of 0.250 in 2 epochs; who knows nothing has 1."]
+
+
 def test_a_hundred_epochs_say_which_were_stored(runs: RunsFolder) -> None:
     plan = stages(study(study__full=True))
     stage = next(stage for stage in plan if stage.key == "full")

@@ -1,0 +1,73 @@
+"""What came of a study in a sentence a stage, for who reads no further. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import mean
+
+import msgspec
+
+from core import files
+from core.events import EpochFinished, StopsCompared
+from core.paired import Interval
+from core.runs import Run
+from core.scores import Scoreboard
+from core.study.findings import XT, Explanation, after
+
+
+def in_short(made: Mapping[str, Run]) -> list[str]:
+    """Of the stages that are made, in their order."""
+    tellers = {
+        "ddpm": lambda run: _losses(run, "DDPM alone"),
+        "dip": _dip,
+        "substitution": lambda run: _losses(run, "The hybrid as published, DIP's output in place of the noised image,"),
+        "full": lambda run: _losses(run, "The same, trained on,"),
+        "explanation": _explanation,
+        "hybrids": _hybrids,
+    }
+    return [text for key, run in made.items() if (text := tellers[key](run))]
+
+
+def explanation_of(run: Run) -> Explanation:
+    """What the run that explains the failure has found."""
+    return msgspec.json.decode(files.read(run.folder / "explanation.json"), type=Explanation)
+
+
+def _losses(run: Run, what: str) -> str:
+    epochs = [event for event in run.events() if isinstance(event, EpochFinished)]
+    if not epochs:
+        return ""
+    return f"{what} comes to a loss of {epochs[-1].loss:.3f} in {len(epochs)} epochs; who knows nothing has 1."
+
+
+def _dip(run: Run) -> str:
+    ends = [event for event in run.events() if isinstance(event, StopsCompared)]
+    if not ends:
+        return ""
+    peak, last, stop = (mean(values) for values in (ends[-1].peak, ends[-1].final, ends[-1].psnr))
+    return (
+        f"DIP alone rises to a PSNR of {peak:.2f} dB and falls to {last:.2f} dB as it begins to fit the noise; stopped "
+        f"without knowing the truth it has {stop:.2f} dB."
+    )
+
+
+def _explanation(run: Run) -> str:
+    found = explanation_of(run)
+    fixed = after(found.fixed)
+    return (
+        f"Why the hybrid failed: the network is asked for the noise, and DIP takes the noise away. A linear filter can "
+        f"predict {found.linear_share(XT):.0%} of it from the noised image and {found.linear_share(fixed):.0%} from "
+        f"DIP's output after {found.fixed} steps."
+    )
+
+
+def _hybrids(run: Run) -> str:
+    told = Scoreboard(run.events()).headline()
+    if told is None or told.gain is None or told.lower is None or told.upper is None:
+        return ""
+    gain = Interval(told.gain, told.lower, told.upper)
+    many = f"over {told.cells} kinds of task and image" if told.cells > 1 else "on one kind of task and image"
+    return (
+        f"A hybrid that works, {told.method}: {told.psnr:.2f} dB {many}, {gain} dB more than the better of DIP and "
+        f"diffusion alone, each given as much time."
+    )
