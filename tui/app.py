@@ -7,11 +7,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.errors import UserError
-from core.launch import runs_root
+from core.launch import runs_root, working_folder
 from tui import terminal
 
 COLOURS = {"auto": "auto", "16": "standard", "256": "256", "true": "truecolor"}
@@ -22,6 +22,8 @@ class Options:
     """How this console was asked to behave."""
 
     root: Path
+    here: Path = field(default_factory=Path.cwd)
+    """Where it was started: that folder may go while the console is open."""
     run: str = ""
     readonly: bool = False
     fps: float = 4.0
@@ -32,15 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Open the console; the exit code is 0, 2 for bad usage, 128 and a signal's number where one ended it."""
     parser = _parser()
     given = parser.parse_args(arguments)
+    try:
+        options = Options(
+            root=runs_root(given.runs_dir),
+            here=working_folder(),
+            run=given.run or "",
+            readonly=given.readonly,
+            fps=given.fps,
+            mouse=not given.no_mouse,
+        )
+    except UserError as error:
+        return _refused(error)
     if given.serve:
-        return _serve(given, parser)
-    options = Options(
-        root=runs_root(given.runs_dir),
-        run=given.run or "",
-        readonly=given.readonly,
-        fps=given.fps,
-        mouse=not given.no_mouse,
-    )
+        return _serve(given, options.root, parser)
     _settle(given.color)
     if given.once:
         from tui.once import print_frame
@@ -57,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return Console(options).work()
 
 
-def _serve(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+def _serve(given: argparse.Namespace, root: Path, parser: argparse.ArgumentParser) -> int:
     """Serve a console with the other options in a browser."""
     if given.once:
         parser.error("--once prints one frame, and --serve goes on: leave one of them out")
@@ -66,13 +72,17 @@ def _serve(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     except ImportError:
         print("Serving needs the extra serve. Install it with: pip install 'dipddpm[serve]'", file=sys.stderr)
         return 2
-    options = ["--runs-dir", str(runs_root(given.runs_dir)), "--fps", str(given.fps), "--color", given.color]
+    options = ["--runs-dir", str(root), "--fps", str(given.fps), "--color", given.color]
     options += ["--readonly"] * given.readonly + ["--no-mouse"] * given.no_mouse
     try:
         return serve([*options, *([given.run] if given.run else [])], given.port)
     except UserError as error:
-        print(f"{error.problem}\n{error.remedy}", file=sys.stderr)
-        return 2
+        return _refused(error)
+
+
+def _refused(error: UserError) -> int:
+    print(f"{error.problem}\n{error.remedy}", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
+from core import launch
 from core.config import AnyRun
 from core.errors import UserError
 from core.runs import RunsFolder, keep
@@ -56,6 +57,8 @@ class Console(App[None]):
         self.options = options
         self.preferences = preferences.load()
         self.runs = RunsFolder(options.root)
+        self.at_home = options.root == launch.runs_root(None)
+        """Whether the runs folder is the one that commands find without being told."""
         for theme in THEMES.values():
             self.register_theme(theme)
         # Quietly: telling of a change would have every style computed twice at the start.

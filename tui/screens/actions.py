@@ -123,8 +123,7 @@ class RunActions(Screen[None]):
     def _open_form(self, draft: Draft, title: str) -> None:
         from tui.screens.form import Form
 
-        root = self.console.runs.root
-        shown = None if root == launch.runs_root(None) else root
+        shown = None if self.console.at_home else self.console.runs.root
         self.app.push_screen(Form(draft, title, root=shown, estimate=self.console.estimate), self._start)
 
     def _start(self, wanted: Launch | None) -> None:
@@ -278,7 +277,7 @@ class RunActions(Screen[None]):
 
         def export(name: str, answer: dict[str, str] | None) -> None:
             if answer is not None:
-                folder = Path(answer["folder"]).expanduser().absolute()
+                folder = self.console.options.here / Path(answer["folder"]).expanduser()
                 self.console.in_background(lambda: self._export(run, name, folder))
 
         width = max(map(len, FORMATS))

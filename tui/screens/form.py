@@ -55,7 +55,7 @@ class Form(Screen[Launch | None]):
     ) -> None:
         super().__init__()
         self.draft = draft
-        self._title = title
+        self._title = printable(title)
         self._root = root
         self._estimate = estimate
         self._all = False
@@ -73,18 +73,19 @@ class Form(Screen[Launch | None]):
     async def on_mount(self) -> None:
         """Show the options."""
         await self._fill()
-        self._judge()
 
     async def _fill(self) -> None:
-        """Draw the options anew; the one that had the focus keeps it."""
+        """Draw the options anew; the one that had the focus keeps it. Nothing where the form is left meanwhile."""
         focused = self.focused.id if self.focused else None
         options = self.query_one("#form-options")
         with self.app.batch_update():
             await options.remove_children()
             self._fields = {_id(field.key): field for field in self.draft.fields}
             await options.mount_all(self._rows())
-        found = options.query(f"#{focused}") if focused else None
-        (found.first() if found else options.query("Choice, Input").first()).focus()
+        found = (focused and options.query(f"#{focused}")) or options.query("Choice, Input")
+        if found:
+            found.first().focus()
+            self._judge()
 
     def _rows(self) -> list[Widget]:
         draft = self.draft
@@ -123,7 +124,7 @@ class Form(Screen[Launch | None]):
             await self._fill()
         else:
             self.draft.write(self._fields[name], event.value)
-        self._judge()
+            self._judge()
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
