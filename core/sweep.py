@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,12 +106,18 @@ def plan(known: Iterable[Run], configs: Sequence[AnyRun]) -> list[Planned]:
     return list(planned.values())
 
 
-def carry_out(runs: RunsFolder, one: Planned, *, now: bool = False) -> Run:
-    """Start, resume or leave the run as it is; the run. With `now` it doesn't wait for a slot."""
-    if one.run is None:
-        run = runs.create(one.config)
-        launch.start(run, now=now)
-        return run
+def carry_out(
+    runs: RunsFolder, one: Planned, *, now: bool = False, prepare: Callable[[Run], object] = lambda _: None
+) -> Run:
+    """Start, resume or leave the run as it is; the run. With `now` it doesn't wait for a slot.
+
+    `prepare` is called with a run whose worker is about to be started.
+    """
+    run = one.run or runs.create(one.config)
     if one.starts:
-        launch.resume(one.run, now=now)
-    return one.run
+        prepare(run)
+        if one.run is None:
+            launch.start(run, now=now)
+        else:
+            launch.resume(run, now=now)
+    return run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from core.runs import State
@@ -22,6 +22,7 @@ class News(NamedTuple):
     run: str
     state: str
     text: str
+    group: str = ""
 
 
 SENTENCES = {
@@ -30,6 +31,9 @@ SENTENCES = {
     State.crashed: "crashed",
     State.stopped: "was stopped",
 }
+
+OF_SEVERAL = {State.finished: "are done", State.stopped: "were stopped"}
+"""Where one says something else of several."""
 
 
 class Watch:
@@ -51,8 +55,22 @@ class Watch:
             elif before is not None:
                 del self._live[row.id]
                 if row.state in SENTENCES:
-                    news.append(News(row.id, str(row.state), f"{title(row)} {SENTENCES[row.state]}"))
+                    text = f"{title(row)} {SENTENCES[row.state]}"
+                    news.append(News(row.id, str(row.state), text, row.group))
         return news
+
+
+def together(news: Sequence[News]) -> list[News]:
+    """What happened to several runs of a group at once, as one piece of news; the rest as it is."""
+    alike: dict[tuple[str, str], list[News]] = {}
+    for one in news:
+        alike.setdefault((one.group or one.run, one.state), []).append(one)
+    return [_several(those) if len(those) > 1 else those[0] for those in alike.values()]
+
+
+def _several(news: Sequence[News]) -> News:
+    first, state = news[0], State(news[0].state)
+    return first._replace(text=f"{len(news)} runs of {first.group} {OF_SEVERAL.get(state, SENTENCES[state])}")
 
 
 def escape_codes(news: News) -> str:

@@ -79,3 +79,21 @@ async def test_the_console_tells_of_an_end(opened: Opener, make: Maker) -> None:
         log.append(events.RunFinished(seconds=1.0, time=time.time()))
         log.close()
         await driver.until(lambda: "boots is done" in driver.told(), "the notice")
+
+
+def test_what_happens_to_a_group_at_once_is_told_once() -> None:
+    happened = [
+        *(notify.News(f"id{n}", "stopped", f"run {n} was stopped", "g") for n in range(3)),
+        notify.News("other", "stopped", "other was stopped"),
+        notify.News("another", "stopped", "another was stopped"),
+        notify.News("id9", "failed", "run 9 failed", "g"),
+        notify.News("a", "failed", "a failed", "h"),
+        notify.News("b", "failed", "b failed", "h"),
+    ]
+    assert [news.text for news in notify.together(happened)] == [
+        "3 runs of g were stopped",
+        "other was stopped",
+        "another was stopped",
+        "run 9 failed",
+        "2 runs of h failed",
+    ]

@@ -113,26 +113,21 @@ def resume(
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> int:
-    """Go on with a run that was stopped, failed or crashed, from its last checkpoint."""
-    found = find_run(run, runs_dir)
-    if mirror is not None:
-        wish(found, mirror)
-    launch.resume(found, now=now)
-    if detach:
-        print(printable(found.id))
-        return 0
-    return follow(found, as_json=json, stop_on_interrupt=True)
+    """Go on with a run that was stopped, failed or crashed, from its last checkpoint, or with all those of a group.
 
-
-def _resume_all(group: str, runs: list[Run], *, now: bool) -> int:
-    """A group goes on by itself: nobody can follow many runs in lines."""
-    resumable = [run for run in reversed(runs) if run.look().state.resumable]
-    if not resumable:
-        raise UserError(f"No run of the group {printable(group)} can go on.", "See their states with dipddpm ls.")
-    for run in resumable:
-        launch.resume(run, now=now)
-        print(printable(run.id))
-    return 0
+    A group goes on by itself: nobody follows many runs in lines.
+    """
+    found = find_runs([run], runs_dir)
+    several = len(found) > 1
+    if several and not (found := [one for one in reversed(found) if one.look().state.resumable]):
+        raise UserError(f"No run of the group {printable(run)} can go on.", "See their states with dipddpm ls.")
+    for one in found:
+        if mirror is not None:
+            wish(one, mirror)
+        launch.resume(one, now=now)
+        if several or detach:
+            print(printable(one.id))
+    return 0 if several or detach else follow(found[0], as_json=json, stop_on_interrupt=True)
 
 
 def print_table(rows: list[tuple[str, ...]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -14,6 +15,7 @@ from core import launch, preflight
 from core import sweep as sweeps
 from core.config import AnyRun
 from core.errors import UserError
+from core.export.mirror import refuse_mirror, wish
 from core.runs import RunsFolder
 from core.runs.alike import of_group
 from core.sweep import Planned
@@ -31,6 +33,7 @@ from tui.commands.options import (
     Json,
     Kind,
     Method,
+    Mirror,
     Name,
     Now,
     Preset,
@@ -76,6 +79,7 @@ def sweep(
     device: Device = None,
     seed: Seed = None,
     name: Name = None,
+    mirror: Mirror = None,
     now: Now = False,
     dry_run: DryRun = False,
     runs_dir: RunsDir = None,
@@ -105,6 +109,8 @@ def sweep(
         group=group,
         runs_dir=runs_dir,
     )
+    if mirror is not None:
+        refuse_mirror(mirror)
     varied = _varied(over or [])
     _refuse_double(asked, varied, seeds)
     first = seed or 0
@@ -121,7 +127,8 @@ def sweep(
         return
     for dataset_name in sorted(missing):
         fetch_with_bar(dataset_name)
-    started = [replace(one, run=sweeps.carry_out(folder, one, now=now)) for one in planned]
+    prepare = partial(wish, name=mirror) if mirror is not None else lambda _: None
+    started = [replace(one, run=sweeps.carry_out(folder, one, now=now, prepare=prepare)) for one in planned]
     _tell(started, rows, as_json=json)
     if not json:
         _say_how_to_follow(started)
