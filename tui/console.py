@@ -129,12 +129,13 @@ class Console(App[None]):
             self.arriving = ""
         if not complete:
             return
-        for news in self._watch.look(rows):
+        happened = self._watch.look(rows)
+        for news in notify.together(happened):
             self.notify(printable(news.text), severity=_severity(news), markup=False)
             if self.preferences.bell and self._driver is not None and not self.is_headless:
                 self._driver.write(notify.escape_codes(news))
-            if self.preferences.hook:
-                notify.call_hook(self.preferences.hook, news)
+        for news in happened if self.preferences.hook else ():
+            notify.call_hook(self.preferences.hook, news)
 
     @property
     def settled(self) -> bool:
