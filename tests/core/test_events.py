@@ -32,12 +32,15 @@ VALUES = {
 def values(hint: Any) -> st.SearchStrategy[Any]:
     if hint in VALUES:
         return VALUES[hint]
+    if typing.get_origin(hint) is typing.Annotated:
+        (bounds,) = hint.__metadata__
+        return st.integers(bounds.ge, bounds.le)
     arms = st.one_of([values(arm) for arm in typing.get_args(hint)])
     return st.lists(arms, max_size=4) if typing.get_origin(hint) is list else arms
 
 
 def event_of(kind: type[Event]) -> st.SearchStrategy[Event]:
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     given_time = {"time": st.floats(1, 4e9), "v": st.just(events.SCHEMA)}
     fields = {name: given_time[name] if name in given_time else values(hints[name]) for name in kind.__struct_fields__}
     return st.builds(kind, **fields)
