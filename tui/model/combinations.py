@@ -34,6 +34,7 @@ class Combinations:
 
     def __init__(self) -> None:
         self._tables: dict[str, dict[str, str]] = {}
+        self._last: tuple[tuple[RunRow, ...], list[Combined]] = ((), [])
 
     def lacks(self, rows: Sequence[RunRow]) -> list[str]:
         """The ids of the runs whose options have not been read."""
@@ -46,7 +47,15 @@ class Combinations:
             self._tables[run.id] = combine.table(run.id, glance.config)
 
     def of(self, rows: Sequence[RunRow]) -> list[Combined]:
-        """The combinations of these runs, in the order of their values; of many, the best are drawn."""
+        """The combinations of these runs, in the order of their values; of many, the best are drawn.
+
+        Asked for a few times a second: the same rows have the same answer, which is kept.
+        """
+        if tuple(rows) != self._last[0]:
+            self._last = tuple(rows), self._combine(rows)
+        return self._last[1]
+
+    def _combine(self, rows: Sequence[RunRow]) -> list[Combined]:
         tables = [self._tables[row.id] for row in rows]
         keys = combine.set_apart(tables)
         found = [
