@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -45,24 +46,23 @@ def test_what_stops_runs_is_the_exit_code(
     assert "\x1b" not in said
 
 
-def test_in_a_terminal_it_tells_of_the_terminal() -> None:
-    terminal = Terminal(
-        command=[*_command(), "doctor"], size=(110, 40), TERM="xterm", COLORTERM="truecolor", TMUX="", NO_COLOR=""
-    )
-    try:
-        terminal.ended()
-        assert "terminal     xterm, 110x40" in terminal.text
-        assert "true colour" in terminal.text
-    finally:
-        terminal.close()
-
-
-def _command() -> list[str]:
-    import sys
-
+def test_in_a_terminal_it_tells_of_the_terminal_however_poor() -> None:
     # A terminal has to be a real one; torch doesn't.
     code = "from core.doctor import torches, probe; torches.Probe.report = lambda self: probe.Report(torch='2')"
-    return [sys.executable, "-P", "-c", f"{code}; from tui.cli import main; main()"]
+    command = [sys.executable, "-P", "-c", f"{code}; from tui.cli import main; main()"]
+    poor = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TMUX": "", "NO_COLOR": ""}
+    size = (110, 45)
+    terminal = Terminal(
+        "doctor", "--runs-dir", "r\u00fcns", command=command, size=size, TERM="xterm", COLORTERM="24bit", **poor
+    )
+    try:
+        assert terminal.ended() == 0
+        assert "terminal     xterm, 110x45" in terminal.text
+        assert "true colour" in terminal.text
+        assert "LANG=C.UTF-8" in terminal.text
+        assert "none yet" in terminal.text
+    finally:
+        terminal.close()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import textwrap
 
 import msgspec
@@ -22,6 +24,9 @@ def doctor(runs_dir: RunsDir = None, json: Json = False) -> int:
     """
     from tui import doctor as terminal
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal without UTF-8 is one of the things to be told of.
+        sys.stdout.reconfigure(errors="backslashreplace")
     found = []
     for finding in checks.examine(runs_root(runs_dir), {"terminal": terminal.terminal}):
         found.append(finding)
