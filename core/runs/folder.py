@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import re
@@ -148,24 +149,26 @@ class RunsFolder:
         self.root = root
 
     def create(self, config: AnyRun) -> Run:
-        """Make the folder of a new run and write its config.toml.
+        """Make the folder of a new run with its config.toml: nobody ever sees it without, whatever happens meanwhile.
 
         Raises UserError where the runs folder can't be written.
         """
         for _ in range(16):
             name = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.kind}-{secrets.token_hex(2)}"
-            folder = self.root / name
+            folder, begun = self.root / name, self.root / f".{name}{files.TEMPORARY}"
             try:
-                folder.mkdir(parents=True)
-                (folder / "checkpoints").mkdir()
-                (folder / "images").mkdir()
-                files.replace(folder / CONFIG_FILE, configs.to_toml(config).encode())
+                begun.mkdir(parents=True)
+                (begun / "checkpoints").mkdir()
+                (begun / "images").mkdir()
+                files.replace(begun / CONFIG_FILE, configs.to_toml(config).encode())
+                begun.rename(folder)
             except FileExistsError:
                 if not self.root.is_dir():
                     raise self._unwritable("it is not a folder") from None
             except OSError as error:
-                shutil.rmtree(folder, ignore_errors=True)
-                raise self._unwritable(error.strerror or str(error)) from None
+                shutil.rmtree(begun, ignore_errors=True)
+                if error.errno != errno.ENOTEMPTY:
+                    raise self._unwritable(error.strerror or str(error)) from None
             else:
                 return Run(folder)
         raise self._unwritable("no free run id was found")

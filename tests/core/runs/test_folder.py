@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import config as configs
-from core import events
+from core import events, files
 from core.errors import UserError
 from core.events import AnyEvent
 from core.runs import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE, Run, RunsFolder, State, life
@@ -47,6 +47,25 @@ def test_a_new_run_has_a_folder_of_its_own_and_waits(tmp_path: Path) -> None:
     assert first.look().state is State.queued
     assert sorted(path.name for path in first.folder.iterdir()) == ["checkpoints", CONFIG_FILE, "images"]
     assert set(ids(runs)) == {first.id, second.id}
+
+
+def test_nobody_sees_a_run_without_its_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = RunsFolder(tmp_path / "runs")
+    replace = files.replace
+
+    def seen(path: Path, content: bytes) -> None:
+        assert ids(runs) == []
+        replace(path, content)
+        assert ids(runs) == []
+        raise KeyboardInterrupt  # as a signal that ends the process, which then tidies up nothing
+
+    monkeypatch.setattr(files, "replace", seen)
+    with pytest.raises(KeyboardInterrupt):
+        runs.create(CONFIG)
+    monkeypatch.undo()
+    assert ids(runs) == []
+    run = runs.create(CONFIG)
+    assert ids(runs) == [run.id]
 
 
 def test_files_are_made_with_the_umask_of_the_user(tmp_path: Path) -> None:
