@@ -116,7 +116,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "published": {},
         "quick": {
             "data.dataset": "fashion-mini",
-            "study.epochs": 3,
+            "study.epochs": 10,
             "study.images": "0-3",
             "study.sample_steps": 50,
             "study.iterations": 200,

@@ -9,7 +9,6 @@ import msgspec
 
 from core import files
 from core.events import EpochFinished, StopsCompared
-from core.paired import Interval
 from core.runs import Run
 from core.scores import Scoreboard
 from core.study.findings import XT, Explanation, after
@@ -62,12 +61,15 @@ def _explanation(run: Run) -> str:
 
 
 def _hybrids(run: Run) -> str:
-    told = Scoreboard(run.events()).headline()
-    if told is None or told.gain is None or told.lower is None or told.upper is None:
+    board = Scoreboard(run.events())
+    told = board.headline()
+    if told is None:
         return ""
-    gain = Interval(told.gain, told.lower, told.upper)
-    many = f"over {told.cells} kinds of task and image" if told.cells > 1 else "on one kind of task and image"
-    return (
-        f"A hybrid that works, {told.method}: {told.psnr:.2f} dB {many}, {gain} dB more than the better of DIP and "
-        f"diffusion alone, each given as much time."
-    )
+    cells = list(board.cells.values())
+    rivals = {"the better of DIP and diffusion in each": "", "DIP throughout": "DIP", "diffusion throughout": "DDPM"}
+    gains = [
+        f"{gain} dB against {name}" for name, key in rivals.items() if (gain := board.gain(told.method, cells, key))
+    ]
+    many = f" on the mean of {told.cells} tasks and sets of images" if told.cells > 1 else ""
+    compared = f": {', '.join(gains)}, each given as much time" if gains else ""
+    return f"The hybrid {told.method} has {told.psnr:.2f} dB{many}{compared}."

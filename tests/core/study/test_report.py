@@ -184,3 +184,19 @@ def test_a_run_that_names_itself_badly_is_only_named(runs: RunsFolder, tmp_path:
     assert "<script" not in html
     assert "my-box" not in html
     assert "Samples of DDPM" not in html
+
+
+def test_in_short_it_says_what_a_hybrid_has_against_whom(runs: RunsFolder) -> None:
+    def score(method: str, psnr: list[float], of: str = "") -> RestorationScored:
+        return RestorationScored(task="deblur", set="glyphs", method=method, psnr=psnr, budget_of=of, seconds=2.0)
+
+    parents = [score("dip-mean", [20.0, 21.0], "guided"), score("ddpm-mean", [19.0, 20.0], "guided")]
+    plan = stages(study())
+    config = next(stage.config for stage in plan if stage.key == "hybrids")
+    told = report.in_short({"hybrids": logged(runs, config, score("guided", [22.0, 23.0]), *parents)})
+    assert told == [
+        "The hybrid guided has 22.50 dB: +2.00 [+2.00, +2.00] dB against the better of DIP and diffusion in each, "
+        "+2.00 [+2.00, +2.00] dB against DIP throughout, +3.00 [+3.00, +3.00] dB against diffusion throughout, "
+        "each given as much time."
+    ]
+    assert report.in_short({"hybrids": logged(runs, config)}) == []
