@@ -168,7 +168,7 @@ def test_a_shortened_study_says_so_and_the_published_one_does_not() -> None:
     assert isinstance(quick, StudyRun)
     (notice,) = notices(quick)
     assert "not the published settings" in notice
-    assert all(part in notice for part in ("fashion-mini in place of FashionMNIST", "epochs: 3 in place of 20"))
+    assert all(part in notice for part in ("fashion-mini in place of FashionMNIST", "epochs: 10 in place of 20"))
     (notice,) = notices(study(data__train_images=500))
     assert "the first 500" in notice
 
