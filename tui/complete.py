@@ -49,6 +49,19 @@ def runs(ctx: typer.Context, incomplete: str) -> Offer:
     yield from _starting(incomplete, {"last": "the newest run", "reference": "the trained prior that ships"})
 
 
+def groups(ctx: typer.Context, incomplete: str) -> Offer:
+    """Names of groups, the one with the newest run first; what was tampered with is no word and left out."""
+    from core.launch import runs_root
+    from core.runs import RunsFolder
+
+    counts: dict[str, int] = {}
+    for run in RunsFolder(runs_root(ctx.params.get("runs_dir"))).runs():
+        name = run.look().summary.group
+        counts[name] = counts.get(name, 0) + 1
+    known = {name: f"{count} runs" for name, count in counts.items() if name and plain(name) == name}
+    yield from _starting(incomplete, known)
+
+
 def kinds(incomplete: str) -> Offer:
     """What `run` and `sweep` make."""
     yield from _starting(incomplete, dict.fromkeys(KINDS, ""))

@@ -47,6 +47,8 @@ def test_commands_kinds_methods_presets_and_data_sets(offered: Offered) -> None:
     assert offered("run", "ddpm", "--dataset", "fa") == ["fashionmnist", "fashion-mini"]
     assert offered("run", "ddpm", "--device", "")[:2] == ["auto", "cpu"]
     assert offered("restore", "--set-of-images", "gl") == ["glyphs"]
+    assert offered("data", "fetch", "k") == ["kmnist"]
+    assert "tensorboard" in offered("export", "last", "--to", "")
 
 
 def test_keys_have_their_defaults_and_one_key_its_values(offered: Offered) -> None:
@@ -70,6 +72,13 @@ def test_tasks_and_their_options(offered: Offered) -> None:
     after = offered("run", "dip", "--task", "inpaint", ":", "missing", "=", "0.7,m")
     assert after == ["0.7,mask="]
     assert offered("run", "dip", "--task", "unknown", ":") == []
+
+
+def test_groups_are_offered(offered: Offered, make: Maker) -> None:
+    for group in ("night", "night", "day", ""):
+        make("dip", psnr=[20.0], settings={"group": group})
+    assert offered("compare", "--group", "") == ["night", "day"]
+    assert offered("ls", "--group", "d") == ["day"]
 
 
 def test_runs_are_offered_newest_first(offered: Offered, make: Maker, runs: RunsFolder) -> None:

@@ -126,6 +126,20 @@ def test_a_group_that_is_none_is_told_with_the_nearest(make: Maker, capsys: Said
         assert "There is no group 'nigth' of runs.\nDid you mean night?" in capsys.readouterr().err
 
 
+def test_watching_a_group_tells_of_each_end(make: Maker, capsys: Said) -> None:
+    ended = make("dip", psnr=[20.0], name="lr=0.1", settings={"group": "night"})
+    make("dip", psnr=[21.0], name="lr=0.2", settings={"group": "night"})
+    assert dipddpm("watch", "night") == 0
+    assert f"{ended.id}  lr=0.1: finished, 20.50 dB" in capsys.readouterr().out.splitlines()
+    make("dip", state="stopped", settings={"group": "night"})
+    assert dipddpm("watch", "night") == 130
+    make("dip", state="failed", settings={"group": "night"})
+    capsys.readouterr()
+    assert dipddpm("watch", "night", "--json") == 1
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sorted(one["state"] for one in told) == ["failed", "finished", "finished", "stopped"]
+
+
 def compared(make: Maker) -> None:
     for lr, psnrs in ((0.1, [20.0, 22.0]), (0.02, [24.0, 25.0])):
         for seed, psnr in enumerate(psnrs):

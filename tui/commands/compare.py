@@ -13,15 +13,24 @@ from core import plain, sweep
 from core.errors import UserError
 from core.runs import Glance, State, summary
 from core.text import printable, printable_json
+from tui import complete
 from tui.commands.history import print_table, spent
 from tui.commands.options import Json, RunsDir, find_group, find_runs
 from tui.model import combine
 from tui.model.combine import OUTCOMES, RUN, Combination, Spread
 
 Runs = Annotated[
-    list[str] | None, typer.Argument(metavar="[RUN]...", help="Ids, unique prefixes, last, or names of groups.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN]...", help="Ids, unique prefixes, last, or names of groups.", autocompletion=complete.runs
+    ),
 ]
-Group = Annotated[str | None, typer.Option(help="All runs of this group, a line for each combination of options.")]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        help="All runs of this group, a line for each combination of options.", autocompletion=complete.groups
+    ),
+]
 By = Annotated[
     list[str] | None,
     typer.Option(

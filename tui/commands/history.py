@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from core.runs import Glance, Run, RunsFolder, State
 from core.text import printable, printable_json
 from tui.board import board_of
 from tui.commands.options import GroupOf, Json, Mirror, Now, RunArgument, RunsDir, find_group, find_run, find_runs
-from tui.follow import follow
+from tui.follow import LOOK_SECONDS, exit_code, follow
 from tui.lines import duration, line
 
 COLUMNS = ("ID", "METHOD", "STATE", "DONE", "LOSS", "PSNR", "GAIN", "TIME", "AGE", "NAME")
@@ -80,8 +81,26 @@ def show(run: RunArgument, runs_dir: RunsDir = None, json: Json = False) -> None
 
 
 def watch(run: RunArgument = "last", runs_dir: RunsDir = None, json: Json = False) -> int:
-    """Follow a run until it ends. Ctrl-C only leaves; the run goes on."""
-    return follow(find_run(run, runs_dir), as_json=json)
+    """Follow a run until it ends, or those of a group until all have. Ctrl-C only leaves; the runs go on."""
+    found = find_runs([run], runs_dir)
+    return follow(found[0], as_json=json) if len(found) == 1 else _await_all(found, as_json=json)
+
+
+def _await_all(runs: list[Run], *, as_json: bool) -> int:
+    """Tell of each run that it has ended; 0 if all of them are finished, and a failure counts for more than a stop."""
+    left, codes = runs, {0}
+    while left:
+        glances = [run.look() for run in left]
+        for glance in glances:
+            if not glance.state.live:
+                came_to = "" if glance.summary.result_psnr is None else f", {glance.summary.result_psnr:.2f} dB"
+                told = f"{printable(glance.run.id)}  {printable(glance.summary.name, 60)}: {glance.state}{came_to}"
+                print(_as_json(glance) if as_json else told, flush=True)
+                codes.add(exit_code(glance.state))
+        left = [glance.run for glance in glances if glance.state.live]
+        if left:
+            time.sleep(LOOK_SECONDS)
+    return 1 if 1 in codes else max(codes)
 
 
 def stop(run: RunArgument, runs_dir: RunsDir = None) -> int:

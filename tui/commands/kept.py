@@ -10,6 +10,7 @@ from core.errors import UserError
 from core.launch import runs_root
 from core.runs import RunsFolder, keep
 from core.text import printable
+from tui import complete
 from tui.columns import size
 from tui.commands.history import print_table
 from tui.commands.options import RunArguments, RunsDir, find_runs
@@ -37,7 +38,8 @@ def rm(run: RunArguments, yes: Yes = False, runs_dir: RunsDir = None) -> None:
 
 def prune(
     run: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Of these runs or groups; else of all.")
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Of these runs or groups; else of all.", autocompletion=complete.runs),
     ] = None,
     yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would go and do nothing.")] = False,

@@ -26,7 +26,9 @@ RunArguments: TypeAlias = Annotated[
         metavar="RUN...", help="Ids, unique prefixes, last, or names of groups.", autocompletion=complete.runs
     ),
 ]
-GroupOf: TypeAlias = Annotated[str | None, typer.Option("--group", help="The runs of this group.")]
+GroupOf: TypeAlias = Annotated[
+    str | None, typer.Option("--group", help="The runs of this group.", autocompletion=complete.groups)
+]
 RunArgument: TypeAlias = Annotated[
     str,
     typer.Argument(
@@ -90,7 +92,9 @@ Device: TypeAlias = Annotated[
 ]
 Seed: TypeAlias = Annotated[int | None, typer.Option(help="Seed of every random draw.")]
 Name: TypeAlias = Annotated[str | None, typer.Option(help="What to call the run.")]
-Group: TypeAlias = Annotated[str | None, typer.Option(help="A word for the runs that it belongs to.")]
+Group: TypeAlias = Annotated[
+    str | None, typer.Option(help="A word for the runs that it belongs with.", autocompletion=complete.groups)
+]
 Mirror: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="tensorboard", help="Write this along while it goes on, in a folder of the run's own."),

@@ -20,6 +20,7 @@ from core.runs import RunsFolder
 from core.runs.alike import of_group
 from core.sweep import Planned
 from core.text import printable, printable_json
+from tui import complete
 from tui.commands.data import fetch_with_bar
 from tui.commands.history import print_table
 from tui.commands.options import (
@@ -52,6 +53,7 @@ Over = Annotated[
         metavar="KEY=V1,V2",
         help="An option and the values to try, as dip.lr=0.01,0.1; also task and method. Semicolons part values that "
         "hold commas. May be repeated: every combination is run.",
+        autocompletion=complete.settings,
     ),
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="Runs of each combination, with as many seeds from --seed on.")]

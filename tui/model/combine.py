@@ -18,7 +18,17 @@ from tui.model.compare import ABSENT, short
 from tui.model.draft import flat
 from tui.model.groups import natural
 
-LOOSE = {"version", "name", "group", "seed", "device", "threads", "checkpoint_seconds", "checkpoint_epochs"}
+LOOSE = {
+    "version",
+    "name",
+    "group",
+    "seed",
+    "device",
+    "threads",
+    "processes",
+    "checkpoint_seconds",
+    "checkpoint_epochs",
+}
 """Options that don't make another combination, and one that says only where the data lies."""
 RUN = "run"
 """The key by which every run is by itself."""
