@@ -96,7 +96,8 @@ def is_folder(path: Path) -> bool:
 def sweep(folder: Path) -> None:
     """Remove what a killed writer left half done. Nobody else may be writing in this folder meanwhile."""
     for path in folder.glob(f".*{TEMPORARY}"):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is only in the way of space
+            path.unlink()
 
 
 def _sync_folder(path: Path) -> None:

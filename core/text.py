@@ -18,6 +18,11 @@ def printable(text: str, limit: int = 2000) -> str:
     return shortened if shortened.isprintable() else "".join(map(_visible, shortened))
 
 
+def printable_lines(text: str) -> str:
+    """The same of a text of several lines, which it keeps."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def printable_json(text: str) -> str:
     """The same JSON, with every control and formatting character in its strings as an escape of JSON's own."""
     return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)

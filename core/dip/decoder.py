@@ -45,11 +45,11 @@ class DecoderNetwork(nn.Module):
         }
         self.priors = priors
         self.upsampling = upsampling
-        self.sizes = [_halved(size, times) for times in reversed(range(scales))]
         inputs = [in_channels, *[channels] * scales]
         self.mixes = nn.ModuleList(PriorConv2d(priors, count, channels, kernel=1) for count in inputs)
         self.norms = nn.ModuleList(norm(priors, channels) for _ in inputs)
         self.head = PriorConv2d(priors, channels, out_channels, kernel=1)
+        self.sizes = [_halved(size, times) for times in reversed(range(scales))]
 
     @classmethod
     def for_images(cls, shape: tuple[int, int, int], options: DipConfig, priors: int = 1) -> Self:

@@ -1,4 +1,4 @@
-"""Small questions: yes or no, a choice, a few lines of text."""
+"""Small questions: yes or no, a choice, a few lines of text. Whatever they are asked to say is made safe to show."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
+from core.text import printable, printable_lines
+
 
 class Ask(ModalScreen[bool]):
     """Yes or no. Enter alone means no, so that a key held too long deletes nothing."""
@@ -24,8 +26,8 @@ class Ask(ModalScreen[bool]):
 
     def __init__(self, question: str, detail: str = "") -> None:
         super().__init__()
-        self._question = question
-        self._detail = detail
+        self._question = printable(question)
+        self._detail = printable_lines(detail)
 
     def compose(self) -> ComposeResult:
         """The question and how to answer it."""
@@ -51,7 +53,7 @@ class Choose(ModalScreen[str | None]):
 
     def __init__(self, title: str, choices: Sequence[tuple[str, str]], chosen: str = "") -> None:
         super().__init__()
-        self._title = title
+        self._title = printable(title)
         self._choices = choices
         self._chosen = chosen
 
@@ -77,6 +79,10 @@ class Choose(ModalScreen[str | None]):
         self.dismiss(event.option.id)
 
 
+LONGEST = 1 << 14
+"""Characters of a text that can be changed here."""
+
+
 @dataclass(frozen=True)
 class Line:
     """A line of text that is asked for."""
@@ -94,9 +100,9 @@ class Prompt(ModalScreen[dict[str, str] | None]):
 
     def __init__(self, title: str, lines: Sequence[Line], detail: str = "") -> None:
         super().__init__()
-        self._title = title
+        self._title = printable(title)
         self._lines = lines
-        self._detail = detail
+        self._detail = printable_lines(detail)
 
     def compose(self) -> ComposeResult:
         """A label and a field each."""
@@ -106,7 +112,9 @@ class Prompt(ModalScreen[dict[str, str] | None]):
                 yield Static(self._detail, classes="detail", markup=False)
             for line in self._lines:
                 yield Label(line.label, classes="label", markup=False)
-                field = Input(line.value, placeholder=line.hint, id=f"field-{line.key}", compact=True)
+                field = Input(
+                    printable(line.value, LONGEST), placeholder=line.hint, id=f"field-{line.key}", compact=True
+                )
                 field.cursor_blink = False
                 yield field
             yield Static("enter next, done   esc leave", classes="keys", markup=False)
@@ -131,9 +139,9 @@ class Tell(ModalScreen[None]):
 
     def __init__(self, title: str, text: str, line: str) -> None:
         super().__init__()
-        self._title = title
-        self._text = text
-        self._line = line
+        self._title = printable(title)
+        self._text = printable_lines(text)
+        self._line = printable(line)
 
     def compose(self) -> ComposeResult:
         """The words, and the line by itself."""

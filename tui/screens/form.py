@@ -22,6 +22,7 @@ from core.errors import UserError
 from core.text import printable
 from tui.lines import duration
 from tui.model.draft import Draft
+from tui.screens.dialogs import LONGEST
 from tui.widgets.choice import Choice
 from tui.widgets.keyline import KeyLine
 
@@ -112,7 +113,10 @@ class Form(Screen[Launch | None]):
             return Choice(field.choices, value, id=name)
         if field.type is bool:
             return Choice(("true", "false"), value, id=name)
-        entry = Input(value, id=name, compact=True, select_on_focus=False, placeholder=_placeholder(field))
+        # An input hands what it holds to the terminal as it is.
+        entry = Input(
+            printable(value, LONGEST), id=name, compact=True, select_on_focus=False, placeholder=_placeholder(field)
+        )
         entry.cursor_blink = False
         return entry
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -15,6 +16,7 @@ from textual.widgets import DataTable, Label, Static
 from core.errors import UserError
 from core.runs import Run, keep
 from core.runs.keep import Use
+from core.text import printable
 from tui.columns import fit, size
 from tui.screens.dialogs import Ask
 
@@ -86,7 +88,7 @@ class Storage(ModalScreen[None]):
         for run in largest:
             use = uses[run]
             cells = (fit(size(found), 9, right=True) for found in use)
-            table.add_row(run, *cells, key=run)
+            table.add_row(Text(printable(run, 60)), *cells, key=run)
         table.move_cursor(row=min(place, max(0, len(largest) - 1)))
         total = size(sum(use.total for use in uses.values()))
         more = f"; the {SHOWN} largest are shown" if len(uses) > SHOWN else ""

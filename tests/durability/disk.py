@@ -1,0 +1,123 @@
+"""A disk that fails: every write, sync, rename, link and removal below a folder goes through here and may go wrong."""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FAULTS = ("ENOSPC", "EIO", "EROFS", "short")
+"""What a call gives instead: an error of this name, or, of a write, a half of it; other calls then go well."""
+
+
+class Disk:
+    """Counts the calls below `root`, and fails the one of number `at`, or from there on all, until `mend`.
+
+    Files opened for writing by name are Python's own buffered writers on raw files whose writes come here, too: a short
+    write is theirs to go on from.
+    """
+
+    def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
+        self.root = str(root)
+        self.calls: list[str] = []
+        self.failed = ""
+        """The call that went wrong."""
+        self._at = -1
+        self._fault = ""
+        self._lasting = False
+        self._real: dict[str, Callable[..., Any]] = {}
+        # What a sync is for can't be seen here, and hundreds of them take long.
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        for name in ("write", "fsync", "open", "replace", "rename", "link", "unlink", "mkdir"):
+            self._real[name] = getattr(os, name)
+            patch.setattr(os, name, self._wrapped(name))
+        self._open = io.open
+        patch.setattr(io, "open", self._open_file)
+        patch.setattr(builtins, "open", self._open_file)
+
+    def fail(self, at: int, fault: str, *, lasting: bool = False) -> None:
+        """Let the call of this number go wrong, counted from now on."""
+        self.calls.clear()
+        self.failed = ""
+        self._at, self._fault, self._lasting = at, fault, lasting
+
+    def mend(self) -> None:
+        """Everything goes well from now on."""
+        self._at = -1
+
+    def write(self, descriptor: int, data: Any) -> int:
+        """`os.write`, which may write a half."""
+        if self._is_ours(descriptor) and self._goes_wrong(f"write {self._name(descriptor)}"):
+            data = memoryview(data)[: len(data) // 2]
+        written: int = self._real["write"](descriptor, data)
+        return written
+
+    def _wrapped(self, name: str) -> Callable[..., Any]:
+        if name == "write":
+            return self.write
+
+        def call(first: Any, *rest: Any, **options: Any) -> Any:
+            reading = name == "open" and not rest[0] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+            if not reading and self._is_ours(first):
+                self._goes_wrong(f"{name} {self._name(first)}")
+            return self._real[name](first, *rest, **options)
+
+        return call
+
+    def _goes_wrong(self, call: str) -> bool:
+        """Raise the fault, or say that a write is to be short."""
+        self.calls.append(call)
+        number = len(self.calls) - 1
+        if self._at < 0 or not (number == self._at or (self._lasting and number > self._at)):
+            return False
+        self.failed = self.failed or call
+        if self._fault == "short":
+            return True
+        code = getattr(errno, self._fault)
+        raise OSError(code, os.strerror(code), call)
+
+    def _open_file(self, file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
+        if not set(mode) & set("wxa+") or isinstance(file, int) or not self._is_ours(file):
+            return self._open(file, mode, *rest, **options)
+        assert mode in {"xb", "wb", "ab"}, mode
+        flags = {"x": os.O_EXCL, "w": os.O_TRUNC, "a": os.O_APPEND}[mode[0]]
+        return io.BufferedWriter(_Raw(self, os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o666)))
+
+    def _path(self, place: Any) -> str:
+        return str(Path(f"/proc/self/fd/{place}").readlink()) if isinstance(place, int) else os.fspath(place)
+
+    def _is_ours(self, place: Any) -> bool:
+        return self._path(place).startswith(self.root)
+
+    def _name(self, place: Any) -> str:
+        return self._path(place).removeprefix(self.root).lstrip("/")
+
+
+class _Raw(io.RawIOBase):
+    """A raw file whose writes the disk does."""
+
+    def __init__(self, disk: Disk, descriptor: int) -> None:
+        self._disk = disk
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def write(self, data: Any) -> int:
+        return self._disk.write(self._descriptor, data)
+
+    def close(self) -> None:
+        if not self.closed:
+            try:
+                super().close()
+            finally:
+                os.close(self._descriptor)

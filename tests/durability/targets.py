@@ -1,0 +1,336 @@
+"""What is fed with nonsense: each target takes bytes, as anybody's file or line may hold, and raises what mustn't be.
+
+`UserError` is what a person is told and is caught here; readers may raise nothing at all. A target also holds what is
+accepted to account: it must be readable again, drawable, and the same after a way out and back in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import struct
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+
+from core import config as configs
+from core import data, events, files
+from core.data import published
+from core.data.catalogue import CATALOGUE
+from core.errors import UserError
+from core.events import AnyEvent
+from core.runs import CONFIG_FILE, ENVIRONMENT_FILE, EVENTS_FILE, SUMMARY_FILE, EventReader, Run, life, summary
+from core.scores import Scoreboard
+from tui.lines import line
+from tui.model import marks
+from tui.model.curves import AXES
+from tui.model.draft import Draft
+from tui.model.query import parse
+from tui.model.runlist import RunRow, row_of
+from tui.model.series import RunSeries
+
+CORPUS = Path(__file__).parent / "corpus"
+Target = Callable[[bytes], None]
+
+
+@cache
+def folder() -> Path:
+    """A run folder that every input is put into, in turn."""
+    place = Path(tempfile.mkdtemp(prefix="fuzz-")) / "20261123-094512-ddpm-3f9a"
+    place.mkdir(parents=True)
+    (place / CONFIG_FILE).write_text(configs.to_toml(configs.build("ddpm")))
+    return place
+
+
+def forget() -> None:
+    """Remove the folder."""
+    shutil.rmtree(folder().parent)
+    folder.cache_clear()
+
+
+def event_lines(content: bytes) -> None:
+    """events.jsonl: read, folded, listed, told in words, drawn."""
+    run = Run(folder())
+    (run.folder / EVENTS_FILE).write_bytes(content)
+    told = EventReader(run.folder).read()
+    assert EventReader(run.folder).read(1)[: len(told)] == told[:1] or len(content) > 1
+    shown(run, told)
+    for event in told:
+        assert events.decode(events.encode(event)) is not None
+
+
+def shown(run: Run, told: list[AnyEvent]) -> None:
+    """All that the console and the command line make of a run's records."""
+    assert summary.read(run.folder) == summary.rebuild(run.folder)
+    row = row_of(run.look())
+    safe(row.name, row.method, row.kind, row.error, row.hint, row.dataset, row.device)
+    series = RunSeries()
+    series.feed(told[:1])
+    series.feed(told[1:])
+    for axis in AXES:
+        series.limit(axis)
+        series.best_marks(axis)
+        drawn = [*series.loss(axis), *series.loss(axis, 0.6), series.lr(axis), series.images_per_second(axis)]
+        for curve in drawn:
+            assert len(curve.x) == len(curve.y)
+            assert all(here <= there for here, there in zip(curve.x, curve.x[1:], strict=False))
+    series.psnr()
+    for step in {*series.steps()[:2], series.step}:
+        series.reading(step)
+        series.x_of(step, "time")
+        for name in list(series.pictures())[:3]:
+            series.picture(name, step)
+    for event in series.news(0):
+        safe(line(event) or "")
+    with contextlib.suppress(UserError):
+        Scoreboard(series.restorations).headline()
+    for event in run.events():
+        safe(line(event) or "")
+
+
+def safe(*texts: str) -> None:
+    """Nothing in these could move a cursor, set a title or begin a link."""
+    for text in texts:
+        assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u202e\u2066\u200b" for c in text), ascii(text)
+
+
+def config_file(content: bytes) -> None:
+    """config.toml: refused in a sentence, or the same again after being written."""
+    path = folder() / "fuzzed.toml"
+    path.write_bytes(content)
+    try:
+        config = configs.load(path)
+    except UserError as error:
+        assert error.problem and error.remedy
+        return
+    path.write_text(configs.to_toml(config))
+    assert configs.load(path) == config
+    configs.experiment_path(config)
+    assert config.kind and config.method
+    Draft.of(config).command()
+
+
+def stored_records(content: bytes) -> None:
+    """The small files beside the log, all holding the same."""
+    run = Run(folder())
+    for name in (SUMMARY_FILE, life.WORKER_FILE, ENVIRONMENT_FILE, marks.NOTES_FILE):
+        (run.folder / name).write_bytes(content)
+    (run.folder / EVENTS_FILE).unlink(missing_ok=True)
+    try:
+        glance = run.look()
+        marked = marks.read(run.folder)
+        row = row_of(glance, marked)
+        safe(row.name, row.method, row.kind, row.error, row.note.replace("\n", ""), *row.tags)
+        assert glance.stalled in {True, False}
+    finally:
+        for name in (SUMMARY_FILE, life.WORKER_FILE, ENVIRONMENT_FILE, marks.NOTES_FILE):
+            (run.folder / name).unlink()
+
+
+def checkpoint_file(content: bytes) -> None:
+    """A checkpoint: as it is, and as the header of a file whose tensors are zeros."""
+    from core import checkpoint
+
+    path = folder() / "fuzzed.safetensors"
+    bodies = [content]
+    if content.startswith(b"{"):
+        bodies = [struct.pack("<Q", len(content)) + content + bytes(size) for size in (0, 64)]
+        bodies.append(_checkpoint(content))
+    for body in bodies:
+        path.write_bytes(body)
+        for load in (checkpoint.load, checkpoint.load_state):
+            with contextlib.suppress(UserError):
+                load(path)
+
+
+def _checkpoint(header: bytes) -> bytes:
+    """A file as ours, with one tensor, and this in the place of our own header."""
+    tensors = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
+    ours = header.decode("utf-8", "replace")
+    text = json.dumps({"__metadata__": {"dipddpm": ours}, **tensors}).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(8)
+
+
+ROWS = [
+    RunRow(id="a"),
+    RunRow(id="b\x1b", kind="dip", name="[b]x", loss=0.1, psnr=float("nan"), progress=0.5, step=3, tags=("x", "y")),
+    RunRow(id="c", kind="hybrid", loss=float("inf"), psnr=-1e308, age=1e300, started=1.0, eta=float("nan"), note="n"),
+]
+
+
+def filter_query(content: bytes) -> None:
+    """What is typed after the slash: never raises, and lets everything through where it is not understood."""
+    text = content.decode("utf-8", "replace")
+    query = parse(text)
+    safe(query.problem)
+    found = [query.matches(row) for row in ROWS]
+    assert all(found) or not query.problem
+
+
+def task_spec(content: bytes) -> None:
+    """`inpaint:missing=0.7`: refused in a sentence, or one that does to a small image what can be measured."""
+    import torch
+
+    from core.degrade import degrade
+
+    try:
+        task = configs.parse_task(content.decode("utf-8", "replace"))
+    except UserError:
+        return
+    if "," not in getattr(task, "mask", ""):
+        assert configs.parse_task(configs.format_task(task)) == _played(task)
+    with contextlib.suppress(UserError):
+        y, degradation = degrade(task, torch.full((2, 1, 6, 5), 0.5), [1, 2])
+        assert y.isfinite().all(), configs.format_task(task)
+        assert degradation.operator.pinv(y).isfinite().all()
+
+
+def _played(task: Any) -> Any:
+    """The task with what plays no part left at its defaults, as `format_task` leaves it out."""
+    default = type(task)()
+    return msgspec.structs.replace(task, **{name: getattr(default, name) for name in task.idle()})
+
+
+def image_file(content: bytes) -> None:
+    """An image file, as an experiment takes it and as the console shows it."""
+    from core.images import load_image
+    from tui.widgets.pictures import characters, load
+
+    path = folder() / "fuzzed.png"
+    path.write_bytes(content)
+    with contextlib.suppress(UserError):
+        image = load_image(path)
+        assert image.ndim == 4 and image.shape[1] in {1, 3} and 0 <= image.min() <= image.max() <= 1
+    with contextlib.suppress(UserError):
+        picture = load(path)
+        if picture.width * picture.height <= 1 << 16:
+            characters(picture, 40, 10, "standard")
+
+
+def idx_file(content: bytes) -> None:
+    """A file in the place of a published one."""
+    for dataset in list(CATALOGUE.values())[:2]:
+        for file in dataset.files[:2]:
+            with contextlib.suppress(published.NotPublishedError):
+                published.unpack(content, file)
+    place = folder() / "fuzzed-data" / "fashionmnist"
+    place.mkdir(parents=True, exist_ok=True)
+    for file in CATALOGUE["fashionmnist"].files:
+        (place / file.name).write_bytes(content)
+    with contextlib.suppress(UserError):
+        data.load("fashionmnist", root=place.parent)
+        raise AssertionError("taken for the published images")
+
+
+TARGETS: dict[str, Target] = {
+    "events": event_lines,
+    "config": config_file,
+    "records": stored_records,
+    "checkpoint": checkpoint_file,
+    "query": filter_query,
+    "task": task_spec,
+    "image": image_file,
+    "idx": idx_file,
+}
+
+
+def seeds(target: str) -> list[bytes]:
+    """Inputs to begin with: sound ones, so that what lies behind the first check is reached."""
+    found = {
+        "events": lambda: [events.encode(event) for event in sound_events()],
+        "config": lambda: [
+            configs.to_toml(configs.build(kind, preset=preset)).encode()
+            for kind, presets in configs.PRESETS.items()
+            for preset in presets
+        ],
+        "records": _records,
+        "checkpoint": _headers,
+        "query": lambda: [b"kind:hybrid loss<0.04 -state:crashed | tag:keep", b"age<2d not (psnr>=25 or done:50%)"],
+        "task": lambda: (
+            [configs.format_task(task()).encode() for task in configs.TASKS.values()]
+            + [b"inpaint:box=3,noise=poisson,peak=9", b"deblur:kernel=motion,width=3,angle=40,sigma=2,blind=true"]
+        ),
+        "image": _images,
+        "idx": lambda: [b"\x00\x00\x08\x01\x00\x00\x00\x02ab", b"\x1f\x8b\x08\x00"],
+    }[target]()
+    return [*found, *(path.read_bytes() for path in sorted((CORPUS / target).glob("*")))]
+
+
+def sound_events() -> list[AnyEvent]:
+    """One of every kind, all fields given."""
+    plain = {str: "a", events.Count: 1, events.Moment: 1e9, int: 1, float: 0.5, bool: True}
+
+    def value(kind: Any) -> Any:
+        inner = [arg for arg in get_args(kind) if arg is not type(None)]
+        if getattr(kind, "__origin__", None) is list:
+            return [value(inner[0])] * 2
+        return plain[kind] if kind in plain else value(inner[0])
+
+    return [
+        kind(**{field.name: value(field.type) for field in msgspec.structs.fields(kind)}) for kind in get_args(AnyEvent)
+    ]
+
+
+def _records() -> list[bytes]:
+    told = summary.Summary(kind="dip", phase=summary.State.running, started=1e9, steps=10, step=3, stops={1: 20.0})
+    who = life.Worker(life.Identity("elsewhere", "boot", 1, 2), alive=1e9, progressed=1e9, device="cpu")
+    note = msgspec.toml.encode(marks.Marks(("keep",), "a note"))
+    return [msgspec.json.encode(told), msgspec.json.encode(who), note, b'{"packages":{"torch":"2"},"host":"a"}']
+
+
+def _headers() -> list[bytes]:
+    from core import checkpoint
+    from core.dip.decoder import DecoderNetwork
+
+    path = folder() / "seed.safetensors"
+    state = {"step": 1, "optimizer": {"state": {0: {"a": 1.5}}, "list": [None, True]}}
+    checkpoint.save(path, state, DecoderNetwork(2, 1, 1, [4, 4], channels=2))
+    content = path.read_bytes()
+    size = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + size])
+    return [content, content[8 : 8 + size], header["__metadata__"]["dipddpm"].encode()]
+
+
+def _images() -> list[bytes]:
+    from io import BytesIO
+
+    from PIL import Image
+
+    found = []
+    for form in files.IMAGE_FORMATS:
+        for mode in ("L", "RGB"):
+            stream = BytesIO()
+            Image.new(mode, (5, 4), 99).save(stream, form)
+            found.append(stream.getvalue())
+    for mode in ("P", "RGBA", "I;16", "1"):
+        stream = BytesIO()
+        Image.new(mode, (5, 4)).save(stream, "PNG")
+        found.append(stream.getvalue())
+    return found
+
+
+def words(target: str) -> set[str]:
+    """What a fuzzer had better know of: names of fields, kinds and options."""
+    if target in {"events", "records"}:
+        kinds = get_args(AnyEvent) if target == "events" else (summary.Summary, life.Worker, life.Identity, marks.Marks)
+        named = {f'"{name}":' for kind in kinds for name in kind.__struct_fields__}
+        tags = {f'"event":"{kind.__struct_config__.tag}"' for kind in kinds if kind.__struct_config__.tag}
+        return named | tags | {'"inf"', '"nan"', "1e308", "-1", "null", "[]", "true", '"running"', "\n"}
+    if target == "config":
+        keys = {field.key for kind in configs.KINDS for field in configs.describe(kind)}
+        return {part for key in keys for part in key.split(".")} | {"inf", "nan", "1e400", "[", "]", "\n", '"""', "{"}
+    if target == "checkpoint":
+        return {"__tensor__", "__integer_keys__", '"F32"', '"F8_E4M3"', '"BF16"', '"network"', '"values"', "decoder"}
+    if target == "query":
+        return {"kind:", "loss<", "age>=", "done=", "not ", " or ", "|", "(", ")", '"', "-", "none", "1e999", "2d", "%"}
+    if target == "task":
+        options = {name for task in configs.TASKS.values() for name in task.__struct_fields__}
+        return (
+            {f"{name}=" for name in options} | {f"{name}:" for name in configs.TASKS} | {"1e-320", "1e308", "poisson"}
+        )
+    return {"IHDR", "IDAT", "zTXt", "iCCP", "eXIf", "tRNS", "PLTE", "acTL", "\x89PNG", "GIF89a", "II*", "RIFF", "WEBP"}

@@ -1,0 +1,219 @@
+"""A disk that is full, failing or read-only at any call of a whole run: nothing half-written is taken for whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from core import checkpoint, environment, events, files, images, registry
+from core import config as configs
+from core.config import DdpmRun
+from core.dip.decoder import DecoderNetwork
+from core.events import BestModel, Document, EpochFinished, Item, Pictures, RunFailed, RunStarted, Step, Tensors
+from core.runs import EventReader, Run, RunsFolder, State, life
+from core.worker import main as work
+from tests.durability.disk import FAULTS, Disk
+
+EPOCHS = 2
+REPORT = "# Report\n" * 40
+
+
+class Tiny:
+    """An experiment that yields one of everything, with a real network."""
+
+    network: ClassVar[Any] = None
+
+    def __init__(self) -> None:
+        self.place = 0
+        """Items yielded."""
+        self.network = DecoderNetwork(2, 1, 1, [8, 8], channels=4)  # type: ignore[misc]
+
+    @property
+    def step(self) -> int:
+        return min(2 * EPOCHS, 2 * (self.place // 5) + min(2, self.place % 5))
+
+    @property
+    def epoch(self) -> int:
+        return min(EPOCHS, (self.place + 1) // 5)
+
+    @classmethod
+    def from_config(cls, config: DdpmRun, device: torch.device) -> Tiny:
+        return cls()
+
+    def started(self) -> RunStarted:
+        return RunStarted(kind="ddpm", method="tutorial", device="", epochs=EPOCHS, steps=2 * EPOCHS)
+
+    def __iter__(self) -> Iterator[Item]:
+        while self.place < 5 * EPOCHS + 2:
+            self.place += 1
+            yield self.item(self.place - 1)
+
+    def item(self, place: int) -> Item:
+        epoch, part = place // 5 + 1, place % 5
+        if epoch > EPOCHS:
+            tensors = Tensors(name="y", tensors={"y": torch.ones(4)}, step=self.step)
+            return Document(name="report.md", text=REPORT) if part else tensors
+        if part < 2:
+            return Step(step=self.step, epoch=epoch, loss=1 / self.step)
+        with torch.no_grad():
+            for weight in self.network.parameters():
+                weight.fill_(epoch)
+        if part == 2:
+            best = {"step": self.step, "epoch": epoch, "value": 1 / epoch}
+            return BestModel(network=self.network, tensors={"epoch": epoch}, **best)
+        if part == 3:
+            return EpochFinished(epoch=epoch, step=self.step, loss=1 / epoch, best=True)
+        shade = torch.full((1, 1, 8, 8), epoch / EPOCHS)
+        return Pictures(name="samples", images=shade, step=self.step, numbered=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"place": self.place}
+
+    def load_state_dict(self, state: Any) -> None:
+        self.place = state["place"]
+        self.network.load_state_dict(state["network"])
+
+
+@dataclass
+class Bench:
+    """Makes runs of the tiny experiment on a disk that fails when told to."""
+
+    runs: RunsFolder
+    disk: Disk
+    config: DdpmRun
+
+    def run(self) -> Run:
+        """A new one, with nothing done yet."""
+        self.disk.mend()
+        return self.runs.create(self.config)
+
+    def work(self, run: Run, *options: str) -> int:
+        """Be its worker; the exit code."""
+        code = work([str(run.folder), "--now", *options])
+        self.disk.mend()
+        with contextlib.suppress(FileNotFoundError):
+            (run.folder / life.WORKER_FILE).unlink()  # the process that it names goes on, being ours
+        return code
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    resolve, told = registry.resolve, environment.collect("cpu", "cpu", 1)
+    monkeypatch.setattr(registry, "resolve", lambda path: Tiny if path == DdpmRun.experiment else resolve(path))
+    monkeypatch.setattr(environment, "collect", lambda *_: told)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    config = configs.build("ddpm", settings={"device": "cpu", "threads": 1, "checkpoint_seconds": 0})
+    assert isinstance(config, DdpmRun)
+    with pytest.MonkeyPatch.context() as patch:
+        yield Bench(RunsFolder(tmp_path / "runs"), Disk(tmp_path / "runs", patch), config)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def refuse_halves(run: Run) -> None:
+    """Every file that has its own name is whole, and whatever the log tells of is there and is what it says."""
+    told = EventReader(run.folder)
+    recorded = told.read()
+    assert told.unreadable <= 1, "of a short write, at most one torn line"
+    best = run.folder / "checkpoints" / "best.safetensors"
+    stored = [event for event in recorded if isinstance(event, events.BestModelStored)]
+    if stored or best.exists():
+        state = checkpoint.load_state(best)
+        assert checkpoint.load(best) is not None
+        # The log may not have come to tell of it, but it never tells of one that isn't there.
+        assert state["epoch"] >= (stored[-1].epoch if stored else 1)
+        assert all(bool((weight == state["epoch"]).all()) for weight in state["network"].values())
+    for name in ("checkpoints/last.safetensors", "y.safetensors"):
+        if (run.folder / name).exists():
+            checkpoint.load_state(run.folder / name)
+    pictures = [run.folder / event.file for event in recorded if isinstance(event, events.ImageSaved)]
+    for path in {*pictures, *(run.folder / "images").glob("*.png")}:
+        images.load_image(path)
+    if (run.folder / "report.md").exists():
+        assert (run.folder / "report.md").read_text() == REPORT
+    assert run.config().kind == "ddpm"
+
+
+def numbers(run: Run) -> list[tuple[int, int, float]]:
+    return [(e.epoch, e.step, e.loss) for e in run.events() if isinstance(e, EpochFinished)]
+
+
+def suffer(bench: Bench, at: int, fault: str, capsys: pytest.CaptureFixture[str], *, lasting: bool = False) -> str:
+    """One run in which this call goes wrong, and its resume on a disk that is well; the call."""
+    run = bench.run()
+    bench.disk.fail(at, fault, lasting=lasting)
+    code = bench.work(run)
+    call = bench.disk.failed
+    printed = capsys.readouterr()
+    refuse_halves(run)
+    glance = run.look()
+    if code:
+        said = [event for event in run.events() if isinstance(event, RunFailed)]
+        words = f"{said[-1].error} {said[-1].hint}" if said else printed.err
+        full = fault in {"ENOSPC", "short"}
+        assert ("The disk is full." if full else "could not be used") in words, (call, words)
+        assert "resume the run" in words, (call, words)
+        assert said or lasting or code == 2, (call, "the log doesn't tell")
+        assert glance.state in {State.failed, State.crashed, State.queued}
+    else:
+        assert glance.state is State.finished
+    assert bench.work(run, "--resume") == 0 or not code
+    refuse_halves(run)
+    assert run.look().state is State.finished
+    assert numbers(run) == [(epoch, 2 * epoch, 1 / epoch) for epoch in range(1, EPOCHS + 1)]
+    assert checkpoint.load_state(run.folder / "checkpoints" / "best.safetensors")["epoch"] == EPOCHS
+    if code:
+        assert list(run.folder.rglob(f"*{files.TEMPORARY}")) == [], "swept by the next worker"
+    return call
+
+
+def calls_of_a_run(bench: Bench) -> list[str]:
+    assert bench.work(bench.run()) == 0
+    return list(bench.disk.calls)
+
+
+def test_a_run_without_faults_touches_all_kinds_of_files(bench: Bench) -> None:
+    calls = {call.partition(" ")[0] for call in calls_of_a_run(bench)}
+    assert calls >= {"write", "fsync", "open", "replace", "unlink"}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_some_faults_of_each_kind(bench: Bench, fault: str, capsys: pytest.CaptureFixture[str]) -> None:
+    count = len(calls_of_a_run(bench))
+    for at in range(3 + len(fault), count, 29):
+        suffer(bench, at, fault, capsys)
+    suffer(bench, count // 2, fault, capsys, lasting=fault != "short")
+
+
+@pytest.mark.durability
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_at_every_call(
+    bench: Bench, fault: str, lasting: bool, capsys: pytest.CaptureFixture[str], record_property: Callable[..., None]
+) -> None:
+    count = len(calls_of_a_run(bench))
+    for at in range(count):
+        suffer(bench, at, fault, capsys, lasting=lasting)
+    record_property("faults", count)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o002])
+def test_whatever_a_run_makes_has_the_umask_of_the_user(bench: Bench, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        run = bench.run()
+        assert work([str(run.folder), "--now"]) == 0
+    finally:
+        os.umask(before)
+    made = [run.folder, *run.folder.rglob("*")]
+    assert {path.name for path in made} >= {"events.jsonl", "worker.json", "best.safetensors", "samples-000002.png"}
+    for path in made:
+        assert path.stat().st_mode & 0o777 == (0o777 if path.is_dir() else 0o666) & ~umask, path

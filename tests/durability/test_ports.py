@@ -1,0 +1,58 @@
+"""Nothing listens on the network: not a worker, not the console, nor anything that they start."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import pytest
+
+from core import launch
+from core.runs import RunsFolder, life
+
+LOOKS = 20
+
+
+def open_ports(pid: int) -> list[Any]:
+    """What a process and its children listen on, or are connected to, over the network."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        return [port for member in family for port in member.net_connections(kind="inet")]
+    except psutil.NoSuchProcess:
+        return []
+
+
+@pytest.mark.durability
+def test_neither_a_worker_nor_the_console_opens_a_port(
+    runs: RunsFolder, tiny: Callable[..., Any], until: Callable[..., Any]
+) -> None:
+    run = runs.create(tiny())
+    launch.start(run)
+    worker = until(lambda: life.read(run.folder)).identity.pid
+    master, slave = pty.openpty()
+    command = [sys.executable, "-P", "-c", "import sys; from tui.app import main; sys.exit(main())"]
+    console = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    os.close(slave)
+    seen = 0
+    try:
+        until(lambda: os.read(master, 1 << 16))
+        os.set_blocking(master, False)
+        while seen < LOOKS or run.look().state.live:
+            assert open_ports(worker) == open_ports(console.pid) == []
+            assert console.poll() is None
+            seen += 1
+            try:
+                os.read(master, 1 << 20)
+            except BlockingIOError:
+                time.sleep(0.1)
+    finally:
+        console.kill()
+        console.wait()
+        os.close(master)
