@@ -1,7 +1,7 @@
 """What the shell completes: runs, kinds, methods, presets, tasks, data sets, devices and the keys of `--set`.
 
-Loads no torch. A completion is read by a shell, and zsh evaluates it: of what comes from files only ids of runs are
-offered, which can hold nothing but letters, digits and hyphens, and explanations are stripped to plain characters.
+Loads no torch. A completion is read by a shell, and zsh evaluates it: of what comes from files only ids of runs and
+names of groups are offered, if they are words that a shell takes as they are, and explanations are stripped.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ NEWEST = 30
 KINDS = ("dip", "ddpm", "hybrid")
 OF_COMMAND = {"restore": "restore", "reproduce": "study"}
 """Commands that make runs of one kind."""
+_WORD = re.compile(r"[\w.,:=+-]+")
+"""What a shell takes as it is, wherever it came from."""
 _STRANGE = re.compile(r"[^\w ,.;:=+%/()’-]")
 
 
@@ -58,7 +60,7 @@ def groups(ctx: typer.Context, incomplete: str) -> Offer:
     for run in RunsFolder(runs_root(ctx.params.get("runs_dir"))).runs():
         name = run.look().summary.group
         counts[name] = counts.get(name, 0) + 1
-    known = {name: f"{count} runs" for name, count in counts.items() if name and plain(name) == name}
+    known = {name: f"{count} runs" for name, count in counts.items() if _WORD.fullmatch(name)}
     yield from _starting(incomplete, known)
 
 
@@ -89,6 +91,13 @@ def datasets(incomplete: str) -> Offer:
 def sets(incomplete: str) -> Offer:
     """The sets of images that `restore` can take."""
     yield from _starting(incomplete, dict.fromkeys(get_args(SetName), ""))
+
+
+def formats(incomplete: str) -> Offer:
+    """What runs are exported to."""
+    from core.export import FORMATS
+
+    yield from _starting(incomplete, {name: plain(each.words) for name, each in FORMATS.items()})
 
 
 def devices(incomplete: str) -> Offer:

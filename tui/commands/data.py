@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from core import data as datasets
+from tui import complete
 from tui.commands.options import Json
 
 app = typer.Typer(help="Data sets: what is here, and fetching what is not.", invoke_without_command=True)
@@ -40,7 +41,7 @@ def overview(
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="Which data set.")],
+    name: Annotated[str, typer.Argument(help="Which data set.", autocompletion=complete.datasets)],
     data_dir: Annotated[Path | None, typer.Option(help="Where to put it (else the cache).")] = None,
 ) -> None:
     """Download a data set, check it by its contents, and keep it."""

@@ -11,16 +11,28 @@ import typer
 from core.export import FORMATS, refuse
 from core.export import export as write
 from core.text import printable, printable_json
+from tui import complete
 from tui.commands.options import Json, RunsDir, find_runs
 
 _LIST = "; ".join(f"{name}: {each.words}" for name, each in FORMATS.items())
 
 
 def export(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids, prefixes, groups, last or reference.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...", help="Ids, prefixes, groups, last or reference.", autocompletion=complete.runs
+        ),
+    ],
     *,
     to: Annotated[
-        list[str] | None, typer.Option("--to", metavar="FORMAT", help=f"May be repeated (else files). {_LIST}.")
+        list[str] | None,
+        typer.Option(
+            "--to",
+            metavar="FORMAT",
+            help=f"May be repeated (else files). {_LIST}.",
+            autocompletion=complete.formats,
+        ),
     ] = None,
     out: Annotated[
         Path, typer.Option("--out", metavar="FOLDER", help="Where to: a run gets to FOLDER/FORMAT/RUN.")
