@@ -26,7 +26,7 @@ def test_only_what_belongs_is_in_it(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"core", "tui"}
-    assert "core/py.typed" in names
+    assert {"core/py.typed", "tui/console.tcss", "tui/serve.html"} <= set(names)
     assert any(name.startswith("core/assets/fashion-mini/") for name in names)
     assert [name for name in names if name.startswith(REFERENCE) and name.endswith("/checkpoints/best.safetensors")]
     assert not [name for name in names if name.endswith((".pyc", ".tmp"))]
