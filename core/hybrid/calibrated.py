@@ -32,13 +32,12 @@ from core.hybrid.parents import DdpmRestorer, DipRestorer, diffusion_for, later
 from core.hybrid.prior_init import LEVELS, Chains
 from core.hybrid.restorer import Case, Restorer
 from core.hybrid.stacking import stack
+from core.hybrid.trust import decided, leading
 from core.seeds import derive
 
 DIP = ("dip", "guided")
 SAMPLED = ("near", "far", "diffusion")
 """Candidates by diffusion: two that begin at the fits, with little noise and with much, and one from pure noise."""
-LEAD = 0.5
-"""The share that a candidate needs after a coarse trial, in shares of the largest one; the fits count as one."""
 
 Work: TypeAlias = tuple[Restorer, list[int]]
 Begin: TypeAlias = Callable[[str], Work | None]
@@ -181,13 +180,9 @@ class CalibratedRestorer:
         errors = self.split.errors(torch.stack([self.results[kind] for kind in self.kinds]))
         split = self.split
         weights = stack(errors, split.where.flatten(1), robust=split.robust, least=split.pooled)
-        fits = weights[:, : len(DIP)].sum(1, keepdim=True).expand(-1, len(DIP))
-        leading = torch.cat([fits, weights[:, len(DIP) :]], 1)
         if split.coarser:
-            # From so little the second best is not as far behind as it will be: only those that lead are kept.
-            weights = weights * (leading >= LEAD * leading.amax(1, keepdim=True))
-        weights = weights * leading ** (split.power - 1)
-        return weights / weights.sum(1, keepdim=True)
+            return leading(weights, len(DIP))
+        return decided(weights, len(DIP)) if split.faint else weights
 
     # What is worth something is made again from all that was measured.
 
