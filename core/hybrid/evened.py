@@ -20,10 +20,10 @@ def evened(case: Case, strength: float = STRENGTH) -> Case:
     """The same measurement, each frequency divided by sqrt(s^2 + (strength sigma)^2), s being what the blur leaves.
 
     Gradient descent on |A f(z) - y|^2 takes a frequency the longer, the less of it A leaves. Here that is about 1
-    wherever noise doesn't prevent it: a DIP of 200 iterations on this had 0.4 dB more than one of 1000 on y, on the mean
-    of four training images and four each of glyphs, patches and leaves, blurred by 1.5 pixels, with noise of 2 grey levels.
-    The noise is no longer white; told is its level over all frequencies. What is no blur is left as it is, and so are
-    impulses, which would be spread.
+    wherever noise doesn't prevent it: a DIP of 200 iterations on this had 0.4 dB more than one of 1000 on y, on the
+    mean of four training images and four each of glyphs, patches and leaves, blurred by 1.5 pixels with noise of 2 grey
+    levels. The noise is no longer white; told is its level over all frequencies. What is no blur is left as it is, and
+    so are impulses, which would be spread.
     """
     blur, noise = case.degradation.operator, case.degradation.noise
     if not isinstance(blur, CircularBlur) or isinstance(noise, SaltAndPepper):
