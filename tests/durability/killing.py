@@ -251,7 +251,8 @@ def kill_stages(runs: RunsFolder, config: Any, kills: int, tally: Tally, random:
             tally.kills["study" if victim == study else "study's stage"] += 1
             until(lambda: not victim.look().state.live)
         if study.look().state in {State.crashed, State.failed}:
-            launch.resume(study)
+            with contextlib.suppress(UserError):  # which was resumed a moment ago, and hasn't shown itself yet
+                launch.resume(study)
 
 
 @contextlib.contextmanager
