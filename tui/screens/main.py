@@ -228,7 +228,7 @@ class MainScreen(GroupActions):
         empty = self.query_one("#empty", Static)
         empty.display = not shown
         self.query_one(RunHead).display = bool(shown)
-        self._display(self._shown if shown else "")
+        self._display()
         if not shown and self.rows:
             empty.update("No run matches the filter.\n\n/  change it     esc  show all runs")
         elif not shown:
@@ -245,7 +245,8 @@ class MainScreen(GroupActions):
             self._settled()
         self.refresh_bindings()
 
-    def _display(self, shown: str) -> None:
+    def _display(self) -> None:
+        shown = self._shown if self.row or self.group else ""
         for pane in self.query(Pane):
             pane.display = pane.id == f"pane-{shown}"
         self.query_one(Tabs).shown = shown or self._pane
@@ -253,7 +254,7 @@ class MainScreen(GroupActions):
     def _settled(self) -> None:
         for pane in self.query(Pane):
             pane.clear()
-        self._display(self._shown)
+        self._display()
         self._watch()
         self.present()
 
@@ -348,7 +349,7 @@ class MainScreen(GroupActions):
     def action_show(self, pane: str) -> None:
         """Show another pane."""
         self._pane = self.preferences.pane = pane  # type: ignore[assignment]
-        self._display(self._shown)
+        self._display()
         if self.has_class("history"):
             self._use_room()
         self._watch()
