@@ -129,3 +129,22 @@ class Recorder:
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
+
+
+class Onlooker:
+    """In place of the recorder, where another process records what this one does as well."""
+
+    def __init__(self, folder: Path, device: torch.device | str) -> None:
+        self.folder = folder
+        self.device = torch.device(device)
+        self.summary = summary.read(folder)
+
+    def record(self, item: Item) -> None:
+        """Nothing."""
+
+    def checkpoint(self, experiment: Experiment) -> None:
+        """Nothing."""
+
+    def go_on(self, experiment: Experiment) -> None:
+        """Bring an experiment to where its last checkpoint was made. Raises UserError for one that is damaged."""
+        resume.load(self.folder, experiment, self.device)

@@ -36,16 +36,15 @@ class Ticket(msgspec.Struct, frozen=True):
 
 @dataclass
 class Slot:
-    """A device that is ours until `release`, or until this process ends."""
+    """Devices that are ours until `release`, or until this process ends."""
 
-    device: str
-    _descriptor: int
+    devices: list[str]
+    _descriptors: list[int]
 
     def release(self) -> None:
         """Give the slot to the next one."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        while self._descriptors:
+            os.close(self._descriptors.pop())
 
 
 def folder() -> Path:
@@ -97,12 +96,13 @@ def move(run: str, by: int) -> None:
 def acquire(
     run: str,
     devices: list[str],
+    count: int = 1,
     *,
     since: int | None = None,
     given_up: Callable[[], bool] = lambda: False,
     ahead: Callable[[int], None] = lambda _: None,
 ) -> Slot | None:
-    """Wait for a slot on one of these devices, in the order of arrival: `since` a reading of `now`, else from now on.
+    """Wait for a slot on `count` of these devices, in the order of arrival: `since` a reading of `now`, else from now.
 
     `ahead` is told how many are served first, whenever that changes. None when `given_up` became true meanwhile.
     """
@@ -118,7 +118,7 @@ def acquire(
                 before = [
                     (path, ticket) for path, ticket in queue.before() if not set(ticket.devices).isdisjoint(devices)
                 ]
-                if slot := _lock_one(_unclaimed(devices, before)):
+                if slot := _lock(_unclaimed(devices, before), count):
                     return slot
                 # Whoever holds the slot counts as one, where nobody else waits.
                 if told != max(1, len(before)):
@@ -167,17 +167,29 @@ def _unclaimed(devices: list[str], before: list[tuple[Path, Ticket]]) -> list[st
     return left
 
 
-def _lock_one(devices: list[str]) -> Slot | None:
+def _lock(devices: list[str], count: int) -> Slot | None:
+    """So many of the devices, or none: half of them would keep others waiting for nothing."""
+    slot = Slot([], [])
     for device in devices:
-        for number in range(per_device()):
-            path = folder() / f"{device.replace(':', '-')}.{number}.slot"
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(descriptor)
-            else:
-                return Slot(device, descriptor)
+        if len(slot.devices) < count and (descriptor := _lock_one(device)) is not None:
+            slot.devices.append(device)
+            slot._descriptors.append(descriptor)
+    if len(slot.devices) == count:
+        return slot
+    slot.release()
+    return None
+
+
+def _lock_one(device: str) -> int | None:
+    for number in range(per_device()):
+        path = folder() / f"{device.replace(':', '-')}.{number}.slot"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+        else:
+            return descriptor
     return None
 
 

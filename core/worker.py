@@ -22,17 +22,23 @@ import msgspec
 from core import config as configs
 from core import devices, events, files, registry, slots
 from core.errors import UserError
-from core.runs import ENVIRONMENT_FILE, STOP_FILE, SUMMARY_FILE, EventLog, Run, RunsFolder, life
+from core.runs import ENVIRONMENT_FILE, STOP_FILE, SUMMARY_FILE, EventLog, Run, RunsFolder, life, summary
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
     from core.config import AnyRun
     from core.events import Experiment
-    from core.recorder import Recorder
+    from core.recorder import Onlooker, Recorder
 
 STOP_POLL_SECONDS = 0.5
 LOCK_SECONDS = 2.0
+BEREFT = (
+    "One of the processes that shared this run has ended.",
+    "See worker.log, then resume the run: it goes on from its last checkpoint.",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--since", type=int, help="when it was asked for: its place in the queue")
     parser.add_argument("--now", action="store_true", help="start at once, without waiting for a slot")
+    parser.add_argument("--member-of", help="be one of several processes on these devices, as torchrun's variables say")
     options = parser.parse_args(arguments)
     run = Run(options.folder)
     try:
@@ -50,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    if options.member_of:
+        return _member(options.folder, config, options.member_of.split(","), resume=options.resume)
     try:
         log = EventLog(options.folder, patience=LOCK_SECONDS)
     except (UserError, OSError) as error:
@@ -61,11 +70,24 @@ def main(arguments: list[str] | None = None) -> int:
         return _Job(options.folder, config, log, pulse).run(options)
 
 
+def _member(folder: Path, config: AnyRun, names: list[str], *, resume: bool) -> int:
+    """Be one of several processes that share a run; the first one records it."""
+    from core import parallel
+
+    place = parallel.local_rank()
+    with contextlib.ExitStack() as stack:
+        pulse = stack.enter_context(Pulse(folder, stamps=False))
+        log = stack.enter_context(contextlib.closing(EventLog(folder, patience=LOCK_SECONDS))) if not place else None
+        job = _Job(folder, config, log, pulse)
+        return job.guarded(lambda: job.share(names, place, resume=resume))
+
+
 class Pulse:
     """A thread that stamps worker.json, and the wish to stop, which comes as a signal or as a file in the folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, stamps: bool = True) -> None:
         self.folder = folder
+        self.stamps = stamps
         self.stop_reason = ""
         self.device = ""
         self._progressed = time.time()
@@ -104,6 +126,8 @@ class Pulse:
                 self._stamp()
 
     def _stamp(self) -> None:
+        if not self.stamps:
+            return
         identity = life.identity()
         assert identity is not None
         worker = life.Worker(identity, alive=time.time(), progressed=self._progressed, device=self.device)
@@ -114,7 +138,8 @@ class Pulse:
 class _Job:
     """The work itself, from waiting in the queue to the last event."""
 
-    def __init__(self, folder: Path, config: AnyRun, log: EventLog, pulse: Pulse) -> None:
+    def __init__(self, folder: Path, config: AnyRun, log: EventLog | None, pulse: Pulse) -> None:
+        """Without a log it is another process that records."""
         self.folder = folder
         self.config = config
         self.log = log
@@ -123,12 +148,24 @@ class _Job:
         self.experiment: Experiment | None = None
 
     def run(self, options: argparse.Namespace) -> int:
-        try:
-            device = self._wait_for_device(options)
-            if device is None:
-                self.log.append(events.RunStopped(reason=self.pulse.stop_reason))
+        """Wait for what it needs, and do it."""
+
+        def work() -> int:
+            found = self._wait_for_devices(options)
+            if not found:
+                self._append(events.RunStopped(reason=self.pulse.stop_reason))
                 return 0
-            return self._carry_out(device, resume=options.resume)
+            if self.config.shared_by > 1:
+                return self._lead(found, resume=options.resume)
+            prepare_torch(self.config, found[0])
+            return self._carry_out(found[0], resume=options.resume)
+
+        return self.guarded(work)
+
+    def guarded(self, work: Callable[[], int]) -> int:
+        """Do the work; what goes wrong is the run's last event."""
+        try:
+            return work()
         except Exception as error:
             problem, hint = explain(error, self.config)
             self._last_word(events.RunFailed(error=problem, hint=hint, step=self._step))
@@ -138,53 +175,91 @@ class _Job:
                 print(f"{problem} {hint}", file=sys.stderr)
             return 1
 
+    def share(self, names: list[str], place: int, *, resume: bool) -> int:
+        """Do this process's part of a run that several share, of which it is number `place`."""
+        from core import parallel, team
+
+        team.die_with_parent()
+        threads = 0 if names[place] != "cpu" else self.config.threads or team.threads_of(len(names))
+        device = prepare_torch(msgspec.structs.replace(self.config, threads=threads), names[place])
+        with parallel.joined(device):
+            return self._carry_out(names[place], resume=resume)
+
+    def _lead(self, names: list[str], *, resume: bool) -> int:
+        """Have several processes do it, the first of which takes the log over."""
+        from core import team
+
+        assert self.log is not None
+        self.pulse.device = ",".join(names)
+        self.log.close()
+        code = team.lead(
+            self.folder, names, resume=resume, wish=lambda: self.pulse.stop_reason, advance=self.pulse.advance
+        )
+        self.log = EventLog(self.folder, patience=LOCK_SECONDS)
+        if summary.rebuild(self.folder).phase.live:
+            raise UserError(*BEREFT)
+        return 0 if code == 0 or self.pulse.stop_reason else 1
+
+    def _append(self, event: events.Event) -> None:
+        if self.log is not None:
+            self.log.append(event)
+
     def _last_word(self, event: events.RunFailed) -> None:
         try:
-            self.log.append(event)
+            self._append(event)
         except OSError:
             # The summary can be rebuilt, so on a full disk it gives up its place for the event.
             with contextlib.suppress(OSError):
                 (self.folder / SUMMARY_FILE).unlink(missing_ok=True)
-                self.log.append(event)
+                self._append(event)
 
     @property
     def _step(self) -> int:
         return self.experiment.step if self.experiment else 0
 
-    def _wait_for_device(self, options: argparse.Namespace) -> str | None:
+    def _wait_for_devices(self, options: argparse.Namespace) -> list[str]:
+        """A device for each process, which on the CPU all share; none if it is to stop before there are."""
         usable = devices.candidates(self.config.device)
         if self.config.starts_others:
-            return "cpu"
+            return ["cpu"]
+        many, together = self.config.shared_by, usable == ["cpu"]
+        if len(usable) < many and not together:
+            problem = f"This machine has {len(usable)} GPUs for {many} processes."
+            raise UserError(problem, f"Lower --gpus to {len(usable)}, or add --device cpu.")
 
         def tell(ahead: int) -> None:
-            self.log.append(events.RunQueued(device=" or ".join(usable), ahead=ahead))
+            self._append(events.RunQueued(device=" or ".join(usable), ahead=ahead))
 
         tell(0)
         if options.now:
-            return usable[0]
+            return usable * many if together else usable[:many]
 
         def given_up() -> bool:
             self.pulse.advance()
             return bool(self.pulse.stop_reason)
 
-        # The slot's lock is kept by its descriptor until this process ends.
-        slot = slots.acquire(self.folder.name, usable, since=options.since, given_up=given_up, ahead=tell)
-        return slot.device if slot else None
+        # The slots' locks are kept by their descriptors until this process ends.
+        count = 1 if together else many
+        slot = slots.acquire(self.folder.name, usable, count, since=options.since, given_up=given_up, ahead=tell)
+        if slot is None:
+            return []
+        return slot.devices * many if together else slot.devices
 
     def _carry_out(self, device_name: str, *, resume: bool) -> int:
         from core.environment import collect
-        from core.recorder import Recorder
+        from core.recorder import Onlooker, Recorder
 
-        device = prepare_torch(self.config, device_name)
+        device = devices.resolve(device_name)
         self.pulse.device = device_name
         environment = collect(device_name, devices.describe(device), self.config.threads)
-        files.replace(self.folder / ENVIRONMENT_FILE, msgspec.json.format(msgspec.json.encode(environment)))
+        if self.log is not None:
+            files.replace(self.folder / ENVIRONMENT_FILE, msgspec.json.format(msgspec.json.encode(environment)))
         # What starts other runs is told where they go, and not what to work on.
         place = RunsFolder(self.folder.parent) if self.config.starts_others else device
         experiment = self.experiment = registry.resolve(configs.experiment_path(self.config)).from_config(
             self.config, place
         )
-        recorder = Recorder(self.folder, self.log, device)
+        recorder = Onlooker(self.folder, device) if self.log is None else Recorder(self.folder, self.log, device)
         # A run that was killed before it began has nothing to go on from.
         if resume and recorder.summary.started:
             recorder.go_on(experiment)
@@ -192,7 +267,7 @@ class _Job:
             recorder.record(
                 msgspec.structs.replace(experiment.started(), device=device_name, device_name=environment.device_name)
             )
-        stopped = self._iterate(experiment, recorder)
+        stopped = self._iterate(experiment, recorder, device)
         recorder.checkpoint(experiment)
         if stopped:
             recorder.record(events.RunStopped(reason=self.pulse.stop_reason, step=experiment.step))
@@ -200,13 +275,16 @@ class _Job:
             recorder.record(events.RunFinished(seconds=time.monotonic() - self.began, step=experiment.step))
         return 0
 
-    def _iterate(self, experiment: Experiment, recorder: Recorder) -> bool:
+    def _iterate(self, experiment: Experiment, recorder: Recorder | Onlooker, device: torch.device) -> bool:
         """Whether it was stopped before its end."""
+        from core.parallel import Ranks
+
+        ranks = Ranks.here()
         saved, saved_epoch = time.monotonic(), experiment.epoch
         for item in experiment:
             recorder.record(item)
             self.pulse.advance()
-            if self.pulse.stop_reason:
+            if ranks.any(bool(self.pulse.stop_reason), device):
                 return True  # which closes the iteration: what starts other runs stops them then
             epochs = experiment.epoch - saved_epoch
             if (
@@ -242,6 +320,8 @@ def explain(error: BaseException, config: AnyRun) -> tuple[str, str]:
         return "The disk is full.", "Free some space, then resume the run; the last best model is whole."
     if isinstance(error, OSError):
         return f"A file could not be used: {error}.", "Check the runs folder and its disk, then resume the run."
+    if re.search("gloo|nccl", str(error), re.IGNORECASE):
+        return BEREFT
     first_line = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {first_line}", "The whole traceback is in worker.log; please report it."
 

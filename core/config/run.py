@@ -123,6 +123,11 @@ class RunConfig(Section, tag_field="kind", frozen=True):
         """Whether its best model is a diffusion model that can be used by itself, as a prior or to sample."""
         return False
 
+    @property
+    def shared_by(self) -> int:
+        """Processes that share the work."""
+        return 1
+
 
 class DipRun(RunConfig, tag="dip", frozen=True):
     """Fit a Deep Image Prior to each of a few degraded images."""
@@ -148,8 +153,22 @@ class DdpmRun(RunConfig, tag="ddpm", frozen=True):
 
     experiment: ClassVar[str] = "core.ddpm.run:DdpmExperiment"
 
+    processes: Annotated[
+        int, Meta(ge=1, le=64, description="processes that share the training: a GPU each, or together the CPU")
+    ] = 1
     ddpm: DdpmConfig = DdpmConfig()
     unet: UNetConfig = UNetConfig()
+
+    def __post_init__(self) -> None:
+        if self.processes > 1 and self.device not in {"auto", "cpu"}:
+            raise ValueError("device must be auto or cpu where several processes share the training")
+        if self.processes > 1 and self.unet.dropout:
+            raise ValueError("unet.dropout draws in each process by itself; it needs processes = 1")
+
+    @property
+    def shared_by(self) -> int:
+        """As many as were asked for."""
+        return self.processes
 
     @property
     def method(self) -> str:

@@ -21,6 +21,7 @@ from core.ddpm.train import DdpmTraining, View
 from core.errors import UserError
 from core.events import DataLoaded, Item, Pictures, RunStarted, State
 from core.images import to_unit
+from core.parallel import Ranks
 from core.quality import Judge
 from core.seeds import derive
 
@@ -74,6 +75,7 @@ class DdpmExperiment:
             held_out=None if validation is None else validation.images.to(device),
             held_out_labels=validation.labels.to(device) if validation and options.conditional else None,
             view=view,
+            ranks=Ranks.here(),
         )
         self.judge = judge
         drawn = max(options.samples, options.evaluate if judge else 0)

@@ -21,6 +21,7 @@ from core.ddpm.schedule import Schedule
 from core.errors import UserError
 from core.events import BestModel, EpochFinished, Item, State, Step
 from core.images import to_model
+from core.parallel import Ranks
 
 View: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """What the network sees in place of xt: from xt (N, C, H, W) and t (N,) to a tensor like xt. No gradient passes it."""
@@ -41,8 +42,10 @@ class DdpmTraining:
     `beside` and `held_out_beside`, (N, C', H, W), for those that see more channels beside xt.
 
     Every random draw comes from one generator of its own, so iterating on after `load_state_dict` gives the same
-    numbers as never having stopped, bit for bit on a CPU. Raises UserError when the loss is no longer finite; nothing
-    is yielded between the step at fault and the error, so that no checkpoint can be made of its weights.
+    numbers as never having stopped, bit for bit on a CPU. Where several processes share the training (`ranks`), each
+    sees its part of every batch, and the losses are those of one process but for rounding. Raises UserError when the
+    loss is no longer finite; nothing is yielded between the step at fault and the error, so that no checkpoint can be
+    made of its weights.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class DdpmTraining:
         selected_by: Objective = "eps",
         view: View | None = None,
         read_every: int | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         if len(images) == 0:
             raise ValueError("there are no images to train on")
@@ -76,6 +80,7 @@ class DdpmTraining:
         self.labels = labels
         self.beside = beside
         self.view = view
+        self.ranks = ranks or Ranks()
         self.read_every = read_every or (1 if images.device.type == "cpu" else READ_EVERY)
         parameters = [p for p in network.parameters() if p.requires_grad]
         betas, fused = (0.9, self.recipe.beta2), images.device.type in {"cpu", "cuda"}
@@ -91,7 +96,8 @@ class DdpmTraining:
             self._monitored = [None if known is None else known[: len(self.monitor.images)] for known in of_these]
             """Labels and more channels of the monitored images."""
         # Each size of batch is compiled for itself: there are few, and symbolic sizes cost speed and fail on some nets.
-        self._forward = torch.compile(network, dynamic=False) if self.recipe.compile else network
+        shared = self.ranks.wrap(network)
+        self._forward = torch.compile(shared, dynamic=False) if self.recipe.compile else shared
         table = weights(self.recipe.objective, self.recipe.weighting, schedule)
         self._weights = None if table is None else table.to(images.device)
         self.seed = seed
@@ -185,7 +191,7 @@ class DdpmTraining:
             if self._taken == len(self.images):
                 break
         count = self._taken - before
-        loss_sum = losses.item()
+        loss_sum = self.ranks.sum(losses).item()
         if not math.isfinite(loss_sum):
             raise UserError(
                 f"The loss became {loss_sum} at step {self.step}, in epoch {self.epoch + 1}.",
@@ -202,7 +208,7 @@ class DdpmTraining:
         )
 
     def _update(self, x0: Tensor, label: Tensor | None) -> Tensor:
-        """One optimiser step on a batch; returns its mean loss, still on the device."""
+        """One optimiser step on a batch; returns its mean loss, still on the device, or this rank's share of that."""
         loss = self._loss(x0, self._draw_times(len(x0)), label)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -214,7 +220,7 @@ class DdpmTraining:
         self.optimizer.step()
         if self.ema is not None:
             self.ema.update(self.network)
-        return loss.detach()
+        return loss.detach() / self.ranks.count
 
     def _draw_times(self, count: int) -> Tensor:
         """A timestep for each image: uniform, and stratified one in each of `count` equal parts, moved together."""
@@ -234,17 +240,22 @@ class DdpmTraining:
 
     def _loss(self, x0: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
         eps = torch.randn(x0.shape, generator=self.generator, device=x0.device)
+        whole, mine = len(x0), self.ranks.part(len(x0))
+        x0, eps, t, label = x0[mine], eps[mine], t[mine], None if label is None else label[mine]
         xt = self.schedule.add_noise(x0, eps, t)
         seen = xt if self.view is None else self.view(xt, t).detach()
         if self.beside is not None:
-            seen = torch.cat([seen, self.beside[self._chosen]], 1)
+            seen = torch.cat([seen, self.beside[self._chosen[mine]]], 1)
         with torch.autocast(x0.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             predicted = self._forward(seen, t) if label is None else self._forward(seen, t, label)
         wanted = target(self.recipe.objective, self.schedule, x0, eps, t)
-        if self._weights is None:
+        if self._weights is None and self.ranks.count == 1:
             return F.mse_loss(predicted.float(), wanted)
         errors = (predicted.float() - wanted).square().flatten(1).mean(1)
-        loss: Tensor = (errors * self._weights[t]).mean()
+        if self._weights is not None:
+            errors = errors * self._weights[t]
+        # Gradients are averaged over the ranks, whose parts may differ in size, and may be empty in a last small batch.
+        loss: Tensor = errors.sum() * (self.ranks.count / whole)
         return loss
 
     def _finish_epoch(self) -> Iterator[Item]:
@@ -253,6 +264,7 @@ class DdpmTraining:
         error, bands = self._measure()
         held_out = error if self.selects else None
         value, measure = (loss, "loss") if held_out is None else (held_out, "held_out")
+        value = self.ranks.told(value, self.images.device)
         if value < self.best:
             self.best, self.best_epoch = value, epoch
             yield BestModel(network=self.averaged, step=self.step, value=value, measure=measure, epoch=epoch)

@@ -25,7 +25,7 @@ import sys
 from core import slots
 run, *devices = sys.argv[1:]
 slot = slots.acquire(run, devices, ahead=lambda n: print("ahead", n, flush=True))
-print("got", slot.device, flush=True)
+print("got", slot.devices[0], flush=True)
 sys.stdin.read()
 """
 

@@ -34,6 +34,7 @@ from tui.commands.options import (
     Now,
     Preset,
     Prior,
+    Processes,
     RunsDir,
     Seed,
     Settings,
@@ -61,6 +62,7 @@ class Asked:
     preset: str | None = None
     settings: list[str] | None = None
     device: str | None = None
+    processes: int | None = None
     seed: int | None = None
     name: str | None = None
     group: str | None = None
@@ -76,6 +78,10 @@ class Asked:
             found["prior.run"] = ""  # who asks for epochs wants a training
         found |= {"data.dataset": self.dataset and _absolute(self.dataset)}
         found |= {"device": self.device, "seed": self.seed, "name": self.name, "group": self.group}
+        if self.processes is not None:
+            if self.kind != "ddpm":
+                raise UserError("Several processes share the training of a ddpm run only.", "Leave --gpus out.")
+            found["processes"] = self.processes
         if self.image:
             found["images.files"] = tuple(str(file.expanduser().absolute()) for file in self.image)
         return {key: value for key, value in found.items() if value is not None}
@@ -103,6 +109,7 @@ def run(
     preset: Preset = None,
     settings: Settings = None,
     device: Device = None,
+    gpus: Processes = None,
     seed: Seed = None,
     name: Name = None,
     group: Group = None,
@@ -128,6 +135,7 @@ def run(
         preset=preset,
         settings=settings,
         device=device,
+        processes=gpus,
         seed=seed,
         name=name,
         group=group,
