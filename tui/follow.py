@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from core import events, launch
 from core.errors import UserError
 from core.events import AnyEvent
-from core.runs import LOG_FILE, EventReader, Glance, Run, State, life
+from core.runs import LOG_FILE, EventReader, Glance, Run, State, history, life
 from core.text import printable, printable_json
 from tui.board import board_of
 from tui.lines import duration, line
@@ -153,11 +153,14 @@ def _ask_to_stop(run: Run) -> None:
 
 
 def _follow(run: Run) -> Iterator[AnyEvent | None]:
-    """Events as they are written; None now and then while there are none. Ends when the run has ended."""
+    """Events as they are written; None now and then while there are none. Ends when the run has ended.
+
+    What stands there already is told as the run's one history: what was resumed from a checkpoint, once.
+    """
     reader = EventReader(run.folder)
+    fresh = history(reader.read())
     looked = 0.0
     while True:
-        fresh = reader.read()
         yield from fresh
         if fresh:
             looked = 0.0
@@ -169,6 +172,7 @@ def _follow(run: Run) -> Iterator[AnyEvent | None]:
                 return
         yield None
         time.sleep(POLL_SECONDS)
+        fresh = reader.read()
 
 
 def _is_over(glance: Glance) -> bool:

@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from core.runs import Run
+from core import events
+from core.runs import EventLog, Run
 from tests.tui.driving import Maker
 from tui import follow
 
@@ -22,6 +23,20 @@ def test_a_run_that_nobody_sees_the_progress_of_is_not_looked_at(
     assert follow.follow(run) == 0
     assert "Loss at epoch 39: 0.026" in capsys.readouterr().out
     assert len(looks) <= 2, "whether it has ended, and how"
+
+
+def test_what_was_done_again_is_told_once(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make(state="crashed", losses=[0.5, 0.4])
+    log = EventLog(run.folder)
+    checkpoint = log.size
+    log.append(events.EpochFinished(epoch=3, step=30, loss=0.3))
+    log.append(events.RunResumed(from_step=20, from_epoch=2, from_offset=checkpoint))
+    log.append(events.EpochFinished(epoch=3, step=30, loss=0.3))
+    log.append(events.RunFinished(seconds=1.0))
+    log.close()
+    assert follow.follow(run) == 0
+    told = capsys.readouterr().out
+    assert [told.count(f"Loss at epoch {number}:") for number in (1, 2, 3)] == [1, 1, 1]
 
 
 def test_a_run_that_vanishes_is_told_of(

@@ -1,0 +1,91 @@
+"""Whoever looks at one run sees the same: two consoles, and `watch` for people and for machines."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from core import events
+from core.runs import EventLog, Run, history
+from tests.tui.driving import Maker
+from tests.tui.terminal import Terminal
+
+TALL = (110, 60)
+WATCH = [sys.executable, "-c", "from tui.cli import main; main()", "watch"]
+EPOCH = re.compile(r"Loss at epoch (\d+): ([0-9.]+)( --> Best model ever \(stored\))?")
+
+
+@pytest.fixture
+def run(make: Maker) -> Run:
+    return make(name="shirts", state="running", losses=[0.5])
+
+
+@pytest.fixture
+def consoles(run: Run) -> Iterator[list[Terminal]]:
+    found = [Terminal(run.id, size=TALL), Terminal("last", "--fps", "2", size=TALL)]
+    yield found
+    for terminal in found:
+        terminal.process.kill()
+        terminal.process.wait()
+        terminal.close()
+
+
+def learn(log: EventLog, number: int, loss: float, *, best: bool = False) -> None:
+    """An epoch."""
+    at = {"epoch": number, "step": 10 * number}
+    log.append(events.EpochFinished(**at, loss=loss, best=best))
+    if best:
+        log.append(events.BestModelStored(**at, value=loss, file="checkpoints/best.safetensors", sha256="0" * 64))
+
+
+def told_of(text: str) -> list[tuple[int, float, bool]]:
+    """The epochs of which a text speaks."""
+    return [(int(number), float(loss), bool(best)) for number, loss, best in EPOCH.findall(text)]
+
+
+def live(run: Run, consoles: list[Terminal]) -> None:
+    """What a worker would do while others look: some epochs, a crash, two of them again, and the end."""
+    log = EventLog(run.folder)
+    for number in (2, 3):
+        learn(log, number, 0.53 - number / 10, best=True)
+    checkpoint = log.size
+    for number in (4, 5):
+        learn(log, number, 9.0 + number)
+    for console in consoles:
+        console.until_seen("Loss at epoch 5: 14")
+    log.append(events.RunResumed(from_step=30, from_epoch=3, from_offset=checkpoint, device="cpu"))
+    for number in (4, 5, 6):
+        learn(log, number, 0.53 - number / 20, best=number > 5)
+    log.append(events.RunFinished(seconds=2.0, step=60))
+    log.close()
+
+
+def test_all_who_look_at_a_run_see_the_same(run: Run, consoles: list[Terminal]) -> None:
+    for console in consoles:
+        console.until_seen("Loss at epoch 1: 0.5")
+    watching = [
+        subprocess.Popen([*WATCH, run.id, *options], stdout=subprocess.PIPE, text=True) for options in ([], ["--json"])
+    ]
+    live(run, consoles)
+    printed, told = (process.communicate(timeout=60)[0] for process in watching)
+    assert [process.returncode for process in watching] == [0, 0]
+    logical = history(event for line in told.splitlines() if (event := events.decode(line.encode())))
+    finished = [event for event in logical if isinstance(event, events.EpochFinished)]
+    assert [event.loss for event in finished] == [0.5, 0.53 - 0.2, 0.53 - 0.3, 0.53 - 0.2, 0.53 - 0.25, 0.53 - 0.3]
+    expected = [(event.epoch, round(event.loss, 4), event.best) for event in finished]
+
+    for console in consoles:
+        console.until_seen("Finished in 2s")
+        for _ in range(3):  # what else the last update draws
+            console.read()
+            time.sleep(0.3)
+        assert told_of(console.text) == expected
+        assert "finished" in console.text
+        assert "0.2300" in console.text, "the best loss, in the list"
+    _, _, after = printed.partition("esumed")
+    assert told_of(after) == expected[3:]
