@@ -75,6 +75,7 @@ class Tally:
             *(
                 f"  {what}: {', '.join(f'{name} {count}' for name, count in counts.most_common())}"
                 for what, counts in counted.items()
+                if counts
             ),
             f"  best model newer than its line: {self.best_ahead}",
             "  " + ", ".join(f"{what}: {len(found)}" for what, found in self.problems.items()),
@@ -244,7 +245,7 @@ def kill_stages(runs: RunsFolder, config: Any, kills: int, tally: Tally, random:
     launch.start(study)
     tally.runs += 1
     while study.look().state is not State.finished:
-        time.sleep(random.uniform(0, 12.0) if kills else 1.0)
+        time.sleep(random.uniform(0, 20.0) if kills else 1.0)
         live = [run for run in runs.runs() if run.look().state.live]
         if kills and live and launch.send_signal(victim := random.choice(live), signal.SIGKILL):
             kills -= 1
