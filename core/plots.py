@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,7 @@ _METADATA: Mapping[str, Any] = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 """Left out, so that the same numbers give the same file."""
+_LARGEST = 1e15
 _LOG_RANGE = 8.0
 """From this ratio of the largest to the smallest value on, a loss is drawn with a logarithmic axis."""
 
@@ -192,6 +194,11 @@ def _style(look: Look) -> Any:
     }
 
 
+def _drawable(values: Sequence[float]) -> list[float]:
+    """What no axis can hold becomes a gap."""
+    return [value if abs(value) < _LARGEST else math.nan for value in values]
+
+
 def _plot(axes: Axes, plot: Plot) -> None:
     import matplotlib as mpl
     from matplotlib.ticker import MaxNLocator
@@ -199,11 +206,11 @@ def _plot(axes: Axes, plot: Plot) -> None:
     loud = [curve for curve in plot.curves if not curve.quiet]
     for curve in plot.curves:
         if curve.quiet:
-            axes.plot(curve.x, curve.y, color=QUIET, linewidth=0.6, alpha=0.7, zorder=1.5)
+            axes.plot(_drawable(curve.x), _drawable(curve.y), color=QUIET, linewidth=0.6, alpha=0.7, zorder=1.5)
     for number, curve in enumerate(loud):
         axes.errorbar(
-            curve.x,
-            curve.y,
+            _drawable(curve.x),
+            _drawable(curve.y),
             yerr=curve.spread or None,
             label=curve.name,
             color=COLOURS[number % len(COLOURS)],
@@ -212,12 +219,12 @@ def _plot(axes: Axes, plot: Plot) -> None:
             capsize=3,
         )
     for number, (name, level) in enumerate(plot.levels.items()):
-        axes.axhline(level, color="0.4", linestyle=("--", ":", "-.")[number % 3], label=name)
+        axes.axhline(*_drawable([level]), color="0.4", linestyle=("--", ":", "-.")[number % 3], label=name)
     for number, name in enumerate(dict.fromkeys(spot.name for spot in plot.spots)):
         found = [spot for spot in plot.spots if spot.name == name]
         axes.plot(
-            [spot.x for spot in found],
-            [spot.y for spot in found],
+            _drawable([spot.x for spot in found]),
+            _drawable([spot.y for spot in found]),
             linestyle="none",
             marker=SPOT_MARKS[number % len(SPOT_MARKS)],
             markeredgecolor=INK,
@@ -226,11 +233,13 @@ def _plot(axes: Axes, plot: Plot) -> None:
             markersize=mpl.rcParams["lines.markersize"] * 1.5,
             zorder=3,
         )
-    if plot.log_x:
+    x, y = ([v for curve in plot.curves for v in _drawable(getattr(curve, axis))] for axis in "xy")
+    if plot.log_x and any(value > 0 for value in x):  # else there is no logarithm to draw
         axes.set_xscale("log")
-    elif all(float(x).is_integer() for curve in plot.curves for x in curve.x):
+    elif all(float(value).is_integer() for value in x):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_yscale("log" if plot.log_y else "linear")
+    if plot.log_y and any(value > 0 for value in y):
+        axes.set_yscale("log")
     axes.set(xlabel=plot.x, ylabel=plot.y)
     axes.grid(visible=True, which="major")
     axes.grid(visible=True, which="minor", alpha=0.5)
@@ -244,7 +253,10 @@ def _plot(axes: Axes, plot: Plot) -> None:
 def _strip(axes: Axes, strip: Strip, look: Look) -> None:
     from core.paired import interval
 
-    for place, values in enumerate(strip.rows.values()):
+    for place, told in enumerate(strip.rows.values()):
+        values = [value for value in _drawable(told) if not math.isnan(value)]
+        if not values:
+            continue
         mean, lower, upper = interval(values)
         bounds = [[mean - lower], [upper - mean]] if len(values) > 1 else None
         axes.plot(values, [place] * len(values), "|", color=INK, alpha=0.45, markersize=look.font, zorder=1.5)

@@ -21,7 +21,9 @@ def quality_time(board: Scoreboard, task: str) -> Plot:
     families: dict[str, list[tuple[float, float]]] = {}
     levels = {}
     for key in dict.fromkeys(key for cell in cells for key in cell.rows):
-        rows = [cell.rows[key] for cell in cells if key in cell.rows]
+        rows = [cell.rows[key] for cell in cells if key in cell.rows and cell.rows[key].psnr]
+        if not rows:
+            continue
         quality = sum(row.mean for row in rows) / len(rows)
         if key[0] == PINV:
             levels["A+ y"] = quality  # takes no time that a logarithm could show

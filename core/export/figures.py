@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from core import plots
 from core.errors import UserError
 from core.events import BestModelStored, EpochFinished, PsnrMeasured, Step, StopsCompared
-from core.export.record import Record, safe
+from core.export.record import Record, mean, safe
 from core.plots import COLUMN, Curve, Drawing, Panels, Plot, Spot, Strip, wants_log
 from core.quality_time import quality_time
 from core.scores import Scoreboard
@@ -50,9 +49,9 @@ def _scores(record: Record) -> dict[str, Drawing]:
     found: dict[str, Drawing] = {}
     for number, cell in enumerate(board.cells.values(), 1):
         if cell.rows:
-            rows = {method if not of else f"{method} @{of}": row.psnr for (method, of), row in cell.rows.items()}
-            title = printable(f"PSNR by method: {cell.name}")
-            found[f"scores-{number}"] = Strip(title, "PSNR in dB", {printable(k, 30): v for k, v in rows.items()})
+            rows = {f"{method} @{of}" if of else method: row.psnr for (method, of), row in cell.rows.items()}
+            told = {printable(name, 30): values for name, values in rows.items() if values}
+            found[f"scores-{number}"] = Strip(printable(f"PSNR by method: {cell.name}"), "PSNR in dB", told)
     tasks = dict.fromkeys(cell.task for cell in board.cells.values() if len(cell.rows) > 1)
     for number, task in enumerate(tasks, 1):
         found[f"quality-time-{number}"] = quality_time(board, task)
@@ -104,13 +103,13 @@ def _psnr(record: Record) -> Drawing | None:
     # Where outputs are averaged, their average is the restoration: stop and peak are of it.
     values = [look.averaged or look.psnr for look in looks]
     images = [[row[image] if image < len(row) else float("nan") for row in values] for image in range(count)]
-    mean = Curve("mean", steps, [_mean(row) for row in values], marks=False)
+    average = Curve("mean", steps, [mean(row) for row in values], marks=False)
     if count == 1:
         found = [Curve("PSNR", steps, images[0], marks=False)]
     elif count <= FEW - 1:
-        found = [mean, *(Curve(f"image {k}", steps, row, marks=False) for k, row in enumerate(images))]
+        found = [average, *(Curve(f"image {k}", steps, row, marks=False) for k, row in enumerate(images))]
     else:
-        found = [*(Curve(f"image {k}", steps, row, quiet=True) for k, row in enumerate(images)), mean]
+        found = [*(Curve(f"image {k}", steps, row, quiet=True) for k, row in enumerate(images)), average]
     end = record.last(StopsCompared)
     spots = []
     if end is not None:
@@ -123,7 +122,7 @@ def _fit_loss(record: Record) -> Drawing | None:
     looks = [look for look in record.all(PsnrMeasured) if look.loss]
     if len(looks) < 2:
         return None
-    losses = [_mean(look.loss) for look in looks]
+    losses = [mean(look.loss) for look in looks]
     curve = Curve("mean of the images", [look.step for look in looks], losses, marks=False)
     return Plot("Loss of the fit", "step", "loss", [curve], log_y=wants_log(losses))
 
@@ -137,7 +136,3 @@ def _panels(record: Record) -> dict[str, Drawing]:
         for event, path in record.pictures()
         if event.panels and event.columns
     }
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

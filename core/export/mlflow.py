@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.export.record import Record, quiet, safe, scalars
+from core.export.record import Record, quiet, safe, scalars, step_of, time_of
 from core.runs import CONFIG_FILE, State
 from core.text import printable
 
@@ -35,7 +35,7 @@ def write(record: Record, store: Path) -> None:
         from mlflow.entities import Metric, Param
 
         client = _client(store)
-        began = record.history[0].time if record.history else record.run.created
+        began = time_of(record.history[0]) if record.history else record.run.created
         tags = {TAG: record.run.id, "mlflow.source.name": "dipddpm"}
         name = printable(record.title, 120)
         made = client.create_run(_experiment(client), start_time=_milliseconds(began), tags=tags, run_name=name)
@@ -44,7 +44,7 @@ def write(record: Record, store: Path) -> None:
             params = [Param(safe(key), str(value)[:MOST_CHARACTERS]) for key, value in record.options().items()]
             client.log_batch(run, params=params)
             for batch in _batches(
-                Metric(name, value, _milliseconds(event.time), max(0, getattr(event, "step", 0)))
+                Metric(name, value, _milliseconds(time_of(event)), step_of(event))
                 for event in record.history
                 for name, value in scalars(event)
             ):
@@ -53,8 +53,7 @@ def write(record: Record, store: Path) -> None:
                 client.log_artifact(run, str(path))
             for _, path in record.pictures():
                 client.log_artifact(run, str(path), "images")
-            told = record.glance.summary
-            end = _milliseconds(told.ended or told.last or began)
+            end = _milliseconds(time_of(record.history[-1]) if record.history else began)
             client.set_terminated(run, _STATUS.get(record.glance.state, "RUNNING"), end)
         except BaseException:
             client.delete_run(run)

@@ -10,7 +10,7 @@ from core import plots, scoreboard
 from core.errors import UserError
 from core.events import EpochFinished, Message, RunStarted, SamplesEvaluated, StopsCompared
 from core.export.figures import drawings
-from core.export.record import Record
+from core.export.record import Record, mean
 from core.page import Block, Code, Facts, Heading, Page, Photo, Plot, Points, Table, Text
 from core.plots import PAGE, Panels
 from core.runs import State
@@ -92,7 +92,7 @@ def _results(record: Record) -> list[Block]:
     if told.loss is not None:
         facts.append(("last loss", f"{told.loss:.4g}"))
     if (end := record.last(StopsCompared)) is not None and end.psnr:
-        at_stop, peak, final = (sum(values) / len(values) for values in (end.psnr, end.peak, end.final))
+        at_stop, peak, final = map(mean, (end.psnr, end.peak, end.final))
         facts += [
             (f"PSNR at the stop ({end.rule})", f"{at_stop:.2f} dB"),
             ("PSNR at its peak, known only with the truth", f"{peak:.2f} dB"),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,8 @@ from core.runs import ENVIRONMENT_FILE, Glance, Run
 E = TypeVar("E", bound=Event)
 MOST_IMAGES = 32
 """Of more images, a curve each would hide what matters: other tools get the mean alone; tables have them all."""
+LARGEST = 2**53
+"""Whole numbers up to here are the same in all tools."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -103,21 +106,35 @@ def scalars(event: Event) -> Iterator[tuple[str, float]]:
             yield "psnr/mean", event.mean
             for name, values in (("averaged", event.averaged), ("ssim", event.ssim), ("fit_loss", event.loss)):
                 if values:
-                    yield f"{name}/mean", sum(values) / len(values)
+                    yield f"{name}/mean", mean(values)
             yield from _each("psnr", event.psnr)
             yield from _each("averaged", event.averaged)
         case events.EarlyStopped(psnr=float(psnr)) if event.image < MOST_IMAGES:
             yield f"stop/image_{event.image}", psnr
         case events.StopsCompared() if event.psnr:
             for name in ("psnr", "peak", "final"):
-                values = getattr(event, name)
-                yield f"stop/{name}", sum(values) / len(values)
+                yield f"stop/{name}", mean(getattr(event, name))
         case events.SamplesEvaluated():
             yield f"samples/{safe(event.measure)}", event.value
         case events.RestorationScored() if event.psnr:
             place = "/".join(map(safe, ("scores", event.task, event.set, _method(event))))
-            yield f"{place}/psnr", sum(event.psnr) / len(event.psnr)
+            yield f"{place}/psnr", mean(event.psnr)
             yield f"{place}/seconds", event.seconds
+
+
+def mean(values: Sequence[float]) -> float:
+    """Not a number where there are none."""
+    return sum(values) / len(values) if values else math.nan
+
+
+def step_of(event: Event) -> int:
+    """The step that an event tells of, within what every tool can hold."""
+    return min(max(int(getattr(event, "step", 0)), 0), LARGEST)
+
+
+def time_of(event: Event) -> float:
+    """When it was told, in seconds since 1970, within what every tool can hold."""
+    return min(max(event.time, 0.0), LARGEST / 1e6) if math.isfinite(event.time) else 0.0
 
 
 def safe(text: str) -> str:

@@ -17,7 +17,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from core import config as configs
 from core.events import ENDS, Event, ImageSaved, Message
-from core.export.record import Record, safe, scalars
+from core.export.record import Record, safe, scalars, step_of, time_of
 from core.runs import Run
 from core.scores import Scoreboard
 from core.text import printable
@@ -44,7 +44,7 @@ class EventFiles:
 
     def begin(self, record: Record) -> None:
         """All that the run has told so far."""
-        at = record.history[0].time if record.history else 0.0
+        at = time_of(record.history[0]) if record.history else 0.0
         # Whoever follows these files forgets what earlier ones told.
         self._add(at, 0, session_log=SessionLog(status=SessionLog.START))
         if options := record.options():
@@ -58,19 +58,19 @@ class EventFiles:
             if not isinstance(event, ImageSaved) or last.get(event.file) is event:
                 self.add(event)
         if lines := Scoreboard(record.history).lines():
-            self._text("scores", "\n".join(lines), record.history[-1].time, record.glance.summary.step)
+            self._text("scores", "\n".join(lines), time_of(record.history[-1]), step_of(record.history[-1]))
 
     def add(self, event: Event) -> None:
         """What one event tells."""
-        step = int(getattr(event, "step", 0))
+        step, time = step_of(event), time_of(event)
         values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars(event)]
         if values:
-            self._add(event.time, step, summary=Summary(value=values))
+            self._add(time, step, summary=Summary(value=values))
         match event:
             case ImageSaved():
                 self._picture(event)
             case Message():
-                self._text("messages", event.text, event.time, step)
+                self._text("messages", event.text, time, step)
             case _ if isinstance(event, ENDS):
                 self._writer.flush()
             case _:
@@ -88,7 +88,7 @@ class EventFiles:
             width, height, channels = image.width, image.height, len(image.getbands())
         picture = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=content)
         value = Summary.Value(tag=f"images/{safe(event.name)}", image=picture)
-        self._add(event.time, event.step, summary=Summary(value=[value]))
+        self._add(time_of(event), step_of(event), summary=Summary(value=[value]))
 
     def _text(self, name: str, text: str, time: float, step: int) -> None:
         """Indented, so that TensorBoard, which takes it for Markdown, shows it as it stands."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from core.events import ImageSaved
-from core.export.record import Record, quiet, safe, scalars
+from core.export.record import Record, quiet, safe, scalars, step_of, time_of
 from core.text import printable
 
 PROJECT = "dipddpm"
@@ -57,13 +57,13 @@ def write(record: Record, place: Path) -> None:
 def rows(record: Record) -> Iterator[tuple[int, dict[str, float | Path]]]:
     """For each step all that was told at it: numbers, pictures by their paths, and when; steps only rise."""
     pictures = {event.file: (event, path) for event, path in record.pictures()}
-    began = record.history[0].time if record.history else 0.0
+    began = time_of(record.history[0]) if record.history else 0.0
     found: dict[int, dict[str, float | Path]] = {}
     for event in record.history:
         told: dict[str, float | Path] = dict(scalars(event))
         if isinstance(event, ImageSaved) and pictures.get(event.file, (None,))[0] is event:
             told[f"images/{safe(event.name)}"] = pictures[event.file][1]
         if told:
-            step = max(0, getattr(event, "step", 0))
-            found.setdefault(step, {}).update(told, _timestamp=event.time, _runtime=event.time - began)
+            time = time_of(event)
+            found.setdefault(step_of(event), {}).update(told, _timestamp=time, _runtime=time - began)
     yield from sorted(found.items())

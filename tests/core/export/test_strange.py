@@ -1,0 +1,102 @@
+"""A log may hold anything that is of the right types: whatever it tells, an export ends well."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tempfile
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from core import config, events, plots
+from core.errors import UserError
+from core.events import AnyEvent
+from core.export import tables, tensorboard, wandb
+from core.export.figures import drawings
+from core.export.page import report
+from core.export.record import LARGEST, Record
+from core.plots import COLUMN, Curve, Plot, Spot, Strip
+from core.runs import Run
+from tests.core.export.test_tensorboard import accumulated
+
+PLAIN = {
+    int: st.integers(-(2**63), 2**64 - 1),
+    float: st.floats(),
+    str: st.text(max_size=8),
+    bool: st.booleans(),
+    NoneType: st.none(),
+}
+
+
+def of(kind: Any) -> st.SearchStrategy[Any]:
+    """Any value of a field's type."""
+    if kind in PLAIN:
+        return PLAIN[kind]
+    if typing.get_origin(kind) is list:
+        return st.lists(of(typing.get_args(kind)[0]), max_size=3)
+    return st.one_of(*map(of, typing.get_args(kind)))
+
+
+def any_event() -> st.SearchStrategy[AnyEvent]:
+    kinds = typing.get_args(AnyEvent)
+    fields = {kind: {name: of(hint) for name, hint in typing.get_type_hints(kind).items()} for kind in kinds}
+    return st.one_of(*(st.builds(kind, **given) for kind, given in fields.items()))
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("strange")
+    (folder / "config.toml").write_text(config.to_toml(config.build("dip")))
+    return Run(folder)
+
+
+def refuse(constant: str) -> Iterator[Any]:
+    raise AssertionError(f"{constant} is no JSON")
+
+
+@settings(max_examples=30, phases=[Phase.generate])
+@given(history=st.lists(any_event(), max_size=6))
+def test_whatever_a_log_tells_is_exported(empty: Run, history: list[AnyEvent]) -> None:
+    record = Record(empty, empty.look(), history)
+    steps = [step for step, _ in wandb.rows(record)]
+    assert steps == sorted(set(steps))
+    assert all(0 <= step <= LARGEST for step in steps)
+    with tempfile.TemporaryDirectory() as place:
+        tensorboard.write(record, Path(place))
+        accumulated(Path(place))
+        try:
+            tables.write_csv(record, Path(place))
+            tables.write_jsonl(record, Path(place))
+        except UserError:
+            assert not list(Path(place).glob("*.csv"))
+        for path in Path(place).glob("*.jsonl"):
+            for line in path.read_text().splitlines():
+                json.loads(line, parse_constant=refuse)
+    with contextlib.suppress(UserError):
+        drawings(record)
+    drawn = (events.Step, events.EpochFinished, events.PsnrMeasured, events.RestorationScored)
+    told = Record(empty, record.glance, [event for event in history if not isinstance(event, drawn)])
+    assert "<script" not in report(told).html()
+
+
+NUMBERS = st.lists(st.floats(), min_size=1, max_size=4)
+
+
+@settings(max_examples=6, phases=[Phase.generate])
+@given(x=NUMBERS, y=NUMBERS, log=st.booleans())
+def test_whatever_numbers_there_are_are_drawn(x: list[float], y: list[float], log: bool) -> None:
+    size = min(len(x), len(y))
+    curve = Curve("a", x[:size], y[:size], marks=False)
+    drawn = Plot("t", "x", "y", [curve], {"level": y[0]}, log, log, [Spot("spot", x[0], y[0])])
+    for drawing in (drawn, Strip("t", "x", {"a": y})):
+        out = io.BytesIO()
+        plots.save(drawing, out, COLUMN, "svg")
+        assert b"</svg>" in out.getvalue()
