@@ -125,9 +125,10 @@ def _scrubbed(history: list[AnyEvent]) -> Iterable[AnyEvent]:
 
 
 def _names(run: Run) -> list[str]:
-    """What this machine and the one that the run was made on are called, and who works here."""
+    """What this machine and the one that the run was made on are called, and who works here; root works everywhere."""
     environment = _environment(run)
-    return [socket.gethostname(), getpass.getuser(), environment.host if environment else ""]
+    names = {socket.gethostname(), getpass.getuser(), environment.host if environment else ""}
+    return sorted(names - {"root"})
 
 
 def main() -> None:
