@@ -54,7 +54,7 @@ def test_what_to_do_next_is_told(make: Maker, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_mirror_is_wished_for_before_the_worker_starts(
-    make: Maker, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
+    make: Maker, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started: list[Run] = []
 
@@ -68,6 +68,7 @@ def test_a_mirror_is_wished_for_before_the_worker_starts(
     arguments = ["--dataset", "fashion-mini", "--device", "cpu", "--mirror", "tensorboard", "--detach"]
     assert told("run", "ddpm", *arguments) == 0
     assert started == [stopped, runs.runs()[0]]
+    assert f"Next: tensorboard --logdir {started[1].folder}/tensorboard" in capsys.readouterr().err
 
 
 def test_a_mirror_of_what_is_unknown_makes_no_run(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -167,7 +168,7 @@ def start(
         fetch_with_bar(missing)
     run = RunsFolder(launch.runs_root(runs_dir)).create(config)
     if mirror is not None:
-        wish(run, mirror)
+        print(f"Next: {mirror} --logdir {shlex.quote(str(wish(run, mirror)))}", file=sys.stderr)
     launch.start(run, now=now)
     if detach:
         print(run.id)
