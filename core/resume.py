@@ -11,6 +11,7 @@ import torch
 
 from core import checkpoint, generators
 from core.checkpoint import Stored
+from core.errors import UserError
 from core.events import BestModel, BestModelStored, CheckpointStored, Experiment
 from core.runs import CHECKPOINT_FILE, EventReader, history
 
@@ -45,15 +46,21 @@ def store_best(folder: Path, best: BestModel) -> Stored:
 def load(folder: Path, experiment: Experiment, device: torch.device) -> int:
     """Bring an experiment to where its last checkpoint was made; the size that the log had then.
 
-    Without a checkpoint it stays at its beginning. Raises UserError for a checkpoint that is damaged.
+    Without a checkpoint it stays at its beginning. Raises UserError for a checkpoint that is damaged or another run's.
     """
     if not (folder / CHECKPOINT_FILE).exists():
         return 0
     state = checkpoint.load_state(folder / CHECKPOINT_FILE, device)
-    logged = int(state.pop(_LOGGED))
-    shared = state.pop(_GENERATORS)
-    experiment.load_state_dict(state)
-    generators.load_state_dict(shared, device)
+    try:
+        logged = int(state.pop(_LOGGED))
+        shared = state.pop(_GENERATORS)
+        experiment.load_state_dict(state)
+        generators.load_state_dict(shared, device)
+    except torch.OutOfMemoryError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        problem = f"{CHECKPOINT_FILE} does not fit the run: {type(error).__name__}."
+        raise UserError(problem, "It is damaged, or another run's: start the run anew.") from error
     # The log may have been copied, by a run that goes on with this one: there the checkpoint's own line tells where.
     digest = checkpoint.digest(folder / CHECKPOINT_FILE)
     recorded = EventReader(folder).read()

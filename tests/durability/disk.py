@@ -54,7 +54,7 @@ class Disk:
     def write(self, descriptor: int, data: Any) -> int:
         """`os.write`, which may write a half."""
         if self._is_ours(descriptor) and self._goes_wrong(f"write {self._name(descriptor)}"):
-            data = memoryview(data)[: len(data) // 2]
+            data = memoryview(data)[: max(1, len(data) // 2)]
         written: int = self._real["write"](descriptor, data)
         return written
 

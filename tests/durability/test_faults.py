@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,10 +20,11 @@ from core.dip.decoder import DecoderNetwork
 from core.events import BestModel, Document, EpochFinished, Item, Pictures, RunFailed, RunStarted, Step, Tensors
 from core.runs import EventReader, Run, RunsFolder, State, life
 from core.worker import main as work
+from tests.durability.conftest import REPORT
 from tests.durability.disk import FAULTS, Disk
 
 EPOCHS = 2
-REPORT = "# Report\n" * 40
+DOCUMENT = "# Report\n" * 40
 
 
 class Tiny:
@@ -60,7 +61,7 @@ class Tiny:
         epoch, part = place // 5 + 1, place % 5
         if epoch > EPOCHS:
             tensors = Tensors(name="y", tensors={"y": torch.ones(4)}, step=self.step)
-            return Document(name="report.md", text=REPORT) if part else tensors
+            return Document(name="report.md", text=DOCUMENT) if part else tensors
         if part < 2:
             return Step(step=self.step, epoch=epoch, loss=1 / self.step)
         with torch.no_grad():
@@ -78,7 +79,7 @@ class Tiny:
         return {"place": self.place}
 
     def load_state_dict(self, state: Any) -> None:
-        self.place = state["place"]
+        self.place = int(state["place"])
         self.network.load_state_dict(state["network"])
 
 
@@ -138,7 +139,7 @@ def refuse_halves(run: Run) -> None:
     for path in {*pictures, *(run.folder / "images").glob("*.png")}:
         images.load_image(path)
     if (run.folder / "report.md").exists():
-        assert (run.folder / "report.md").read_text() == REPORT
+        assert (run.folder / "report.md").read_text() == DOCUMENT
     assert run.config().kind == "ddpm"
 
 
@@ -188,7 +189,7 @@ def test_a_run_without_faults_touches_all_kinds_of_files(bench: Bench) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_some_faults_of_each_kind(bench: Bench, fault: str, capsys: pytest.CaptureFixture[str]) -> None:
     count = len(calls_of_a_run(bench))
-    for at in range(3 + len(fault), count, 29):
+    for at in range(3 + len(fault), count, 47):
         suffer(bench, at, fault, capsys)
     suffer(bench, count // 2, fault, capsys, lasting=fault != "short")
 
@@ -197,12 +198,13 @@ def test_some_faults_of_each_kind(bench: Bench, fault: str, capsys: pytest.Captu
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_at_every_call(
-    bench: Bench, fault: str, lasting: bool, capsys: pytest.CaptureFixture[str], record_property: Callable[..., None]
+    bench: Bench, fault: str, lasting: bool, capsys: pytest.CaptureFixture[str], pytestconfig: pytest.Config
 ) -> None:
     count = len(calls_of_a_run(bench))
     for at in range(count):
         suffer(bench, at, fault, capsys, lasting=lasting)
-    record_property("faults", count)
+    when = "from each of its calls on" if lasting else "at each of its calls in turn"
+    pytestconfig.stash.setdefault(REPORT, []).append(f"{count} runs with {fault} {when}, each resumed to its end")
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o002])
@@ -217,3 +219,17 @@ def test_whatever_a_run_makes_has_the_umask_of_the_user(bench: Bench, umask: int
     assert {path.name for path in made} >= {"events.jsonl", "worker.json", "best.safetensors", "samples-000002.png"}
     for path in made:
         assert path.stat().st_mode & 0o777 == (0o777 if path.is_dir() else 0o666) & ~umask, path
+
+
+@pytest.mark.parametrize("place", [{"place": "x"}, {"place": None}, {}, {"logged": "x"}, {"generators": []}])
+def test_a_checkpoint_that_was_tampered_with_ends_in_a_sentence(bench: Bench, place: dict[str, Any]) -> None:
+    run = bench.run()
+    assert bench.work(run) == 0
+    last = run.folder / "checkpoints" / "last.safetensors"
+    state = checkpoint.load_state(last)
+    state.pop(next(iter(place), "place"))
+    checkpoint.save(last, {**state, **place})
+    assert bench.work(run, "--resume") == 1
+    failed = run.events()[-1]
+    assert isinstance(failed, RunFailed)
+    assert "does not fit the run" in failed.error

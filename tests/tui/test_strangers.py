@@ -12,7 +12,7 @@ from PIL import Image
 
 from core import config, events
 from core.runs import ENVIRONMENT_FILE, EVENTS_FILE, LOG_FILE, RunsFolder
-from tests.tui.driving import LARGE, SMALL, Driver, Maker, Opener
+from tests.tui.driving import Driver, Maker, Opener
 from tui.cli import main
 from tui.model.draft import Draft
 from tui.model.marks import NOTES_FILE
@@ -65,10 +65,9 @@ def look(driver: Driver, where: str) -> None:
                 assert "@click" not in style.meta, f"{where}: {text!r}"
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
-async def test_no_pane_or_dialog_lets_a_text_be_more(opened: Opener, make: Maker, size: tuple[int, int]) -> None:
+async def test_no_pane_or_dialog_lets_a_text_be_more(opened: Opener, make: Maker) -> None:
     write_evil(make)
-    async with opened(size) as driver:
+    async with opened() as driver:
         look(driver, "the list")
         for pane in "12345":
             await driver.press(pane)
@@ -86,9 +85,7 @@ async def test_no_pane_or_dialog_lets_a_text_be_more(opened: Opener, make: Maker
             await driver.press("escape")
 
 
-@pytest.mark.parametrize(
-    "words", [["ls", "--all"], ["show", "last"], ["watch", "last"], ["ls", "--json"], ["show", "last", "--json"]]
-)
+@pytest.mark.parametrize("words", [["ls", "--all"], ["show", "last"], ["watch", "last"], ["show", "last", "--json"]])
 def test_no_command_prints_what_a_terminal_obeys(
     runs: RunsFolder, make: Maker, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
