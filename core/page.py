@@ -30,7 +30,7 @@ th:first-child, td:first-child { text-align: left; }
 table.facts td { text-align: left; } table.facts th { font-weight: normal; color: #777; }
 pre { overflow-x: auto; padding: .8rem 1rem; background: #8881; font-size: .85rem; line-height: 1.4; }
 figure { margin: 1.4rem 0; } figcaption { color: #777; font-size: .9rem; }
-img { max-width: 100%; background: white; border-radius: 4px; } img.photo { image-rendering: pixelated; }
+img { max-width: 100%; background: white; border-radius: 4px; }
 .notice { border-left: 4px solid #c65102; padding: .4rem 1rem; background: #c6510218; }
 """.strip()
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -187,14 +187,14 @@ def _html(block: Block) -> str:  # noqa: PLR0911
         case Plot():
             from core.plots import svg
 
-            return _figure(block.title, "image/svg+xml", svg(block.figure).encode(), photo=False)
+            return _figure(block.title, "image/svg+xml", svg(block.figure).encode())
         case Photo():
-            return _figure(block.title, "image/png", block.file.read_bytes(), photo=True)
+            return _figure(block.title, "image/png", block.file.read_bytes())
 
 
-def _figure(title: str, kind: str, content: bytes, *, photo: bool) -> str:
+def _figure(title: str, kind: str, content: bytes) -> str:
     source = f"data:{kind};base64,{base64.b64encode(content).decode()}"
-    image = f'<img{" class=photo" if photo else ""} alt="{_escaped(title)}" src="{source}">'
+    image = f'<img alt="{_escaped(title)}" src="{source}">'
     return f"<figure>{image}<figcaption>{_escaped(title)}</figcaption></figure>"
 
 

@@ -249,7 +249,9 @@ def _explanation(run: Run) -> list[Block]:
     ]
     sizes = (
         f"Measured on {found.test_images} test images of fashion-mini; small networks of the same kind, of "
-        f"{found.epochs} epochs on {found.train_images} training images, and linear filters of 9x9 pixels."
+        f"{found.epochs} epochs on {found.train_images} training images, and linear filters of 9x9 pixels. k is the "
+        f"number of steps that DIP has been fitted to xt: a fixed one; by noise level, as many as take away what the "
+        f"noise put in; best by t, as suits the loss."
     )
     judged = [str(verdict) for verdict in verdicts(found, published().hybrid_substitution.suspected_causes)]
     return [
