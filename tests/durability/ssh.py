@@ -1,0 +1,139 @@
+"""A real sshd on loopback, with keys and a configuration of its own, and lines to it that can be cut."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from tests.tui.terminal import Terminal
+
+SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+MARK = "DIPDDPM_LINE"
+"""Set for whatever a line starts, and handed down to what that starts."""
+CUTS = ("client", "terminal", "server", "silence")
+"""The client or its server is killed -9; the terminal is closed; nothing moves until the server gives the line up."""
+SILENT_SECONDS = 2.0
+_CONFIG = """\
+ListenAddress 127.0.0.1
+Port {port}
+HostKey {folder}/host
+AuthorizedKeysFile {folder}/user.pub
+PidFile none
+StrictModes no
+UsePAM no
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PrintMotd no
+SetEnv {environment}
+"""
+
+
+class Server:
+    """The sshd; `environment` is what its sessions find set."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        assert SSHD is not None
+        folder.mkdir()
+        for name in ("host", "user"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd shuts its unprivileged part in there
+        self.mark = uuid.uuid4().hex
+        given = " ".join(f'{name}="{value}"' for name, value in {**environment, MARK: self.mark}.items())
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.folder = folder
+        config = folder / "sshd_config"
+        config.write_text(_CONFIG.format(port=self.port, folder=folder, environment=given))
+        with (folder / "sshd.log").open("wb") as log:
+            self.process = psutil.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=log)
+        self._await()
+
+    def _await(self) -> None:
+        until = time.monotonic() + 30.0
+        while True:
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port)):
+                return
+            assert self.process.is_running(), (self.folder / "sshd.log").read_text()
+            assert time.monotonic() < until, "sshd does not listen"
+            time.sleep(0.05)
+
+    def connect(self, command: str, size: tuple[int, int] = (100, 30)) -> Line:
+        """Log in, in a terminal, for this command."""
+        return Line(self, command, size)
+
+    def started(self) -> list[psutil.Process]:
+        """What lines have started and still lives, but for the workers."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                ours = process.environ().get(MARK) == self.mark
+                if ours and process.status() != psutil.STATUS_ZOMBIE and "core.worker" not in process.cmdline():
+                    found.append(process)
+        return found
+
+    def close(self) -> None:
+        """End it, and the sessions that it still has."""
+        for process in [*self.process.children(recursive=True), *self.started()]:
+            with contextlib.suppress(psutil.Error):
+                if "core.worker" not in process.cmdline():
+                    process.kill()
+        self.process.kill()
+        self.process.wait()
+
+
+class Line(Terminal):
+    """A terminal with an ssh client in it."""
+
+    def __init__(self, server: Server, command: str, size: tuple[int, int]) -> None:
+        client = ["ssh", "-F", "none", "-tt", "-i", str(server.folder / "user"), "-p", str(server.port)]
+        for option in ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"):
+            client += ["-o", option]
+        self._server = server
+        self._others = {child.pid for child in server.process.children()}
+        super().__init__(f"{pwd.getpwuid(os.getuid()).pw_name}@127.0.0.1", command, command=client, size=size)
+
+    def last(self, seconds: float) -> None:
+        """Stay for a while, or until the other end is done."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and self.process.poll() is None:
+            self.read()
+
+    def cut(self, how: str) -> None:
+        """Lose the line, in one of the ways of `CUTS`."""
+        if how == "silence":
+            self.process.send_signal(signal.SIGSTOP)
+            time.sleep(SILENT_SECONDS)
+        sessions = [child for child in self._server.process.children() if child.pid not in self._others]
+        if how == "terminal":
+            self.close()
+        elif how == "client" or not sessions:  # cut before the server has taken it
+            self.process.kill()
+        for session in sessions if how in {"server", "silence"} else ():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                session.kill()
+
+    def give_up(self) -> None:
+        """Put away what is left at this end."""
+        self.process.kill()
+        self.process.wait()
+        self.close()
+
+
+def moment(draw: random.Random) -> float:
+    """Seconds after which a line is cut: often while programs start, sometimes before the login, sometimes late."""
+    return draw.choice((draw.uniform(0.0, 1.0), draw.uniform(0.3, 2.5), draw.uniform(1.0, 5.0)))

@@ -1,0 +1,152 @@
+"""Lines that are cut at random moments, with runs going: what was started goes on, and nothing else is left behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import tui
+from core import events, launch
+from core.runs import Run, RunsFolder, State, life
+from tests.durability.ssh import CUTS, SSHD, Line, Server, moment
+
+GONE_SECONDS = 2.0
+"""What a line brought in is gone so soon after it was cut, on a machine with a core to spare."""
+EPOCHS = 3
+TRAINING = (
+    f"run ddpm --epochs {EPOCHS} --dataset fashion-mini --device cpu --seed 3"
+    " --set data.train_images=256 --set ddpm.samples=0 --set threads=1"
+)
+STARTING = ("foreground", "detached", "forked")
+WAYS = ("foreground", "console", "watch", "detached", "console", "watch", "forked", "console")
+"""What a person does at the far end: start a run, in one of three ways, or look at those that go on."""
+STARTED_SHARE = 0.75
+"""So many of the lines that start a run are cut after it is there, the others at any moment."""
+
+pytestmark = pytest.mark.skipif(SSHD is None, reason="there is no sshd on this machine")
+
+
+@pytest.fixture
+def server(tmp_path: Path, runs: RunsFolder) -> Iterator[Server]:
+    names = ("DIPDDPM_RUNS", "DIPDDPM_SLOTS_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
+    given = {name: os.environ[name] for name in (*names, "OMP_NUM_THREADS")}
+    given["PYTHONPATH"] = str(Path(tui.__file__).parents[1])
+    server = Server(tmp_path / "ssh", given)
+    yield server
+    server.close()
+
+
+class Person:
+    """Logs in, does one thing, and loses the line."""
+
+    def __init__(self, server: Server, runs: RunsFolder, seed: int) -> None:
+        self.server = server
+        self.runs = runs
+        self.draw = random.Random(seed)
+        self.slowest = 0.0
+        self.asked: list[str] = []
+        """The names of runs that were asked for on the command line."""
+        self.counts: Counter[str] = Counter()
+
+    def lose(self, way: str, cut: str) -> None:
+        """One session from its login to its end."""
+        line = self.server.connect(self._command(way))
+        try:
+            known = len(self.runs.runs())
+            if way == "forked":
+                self._fork(line)
+            if way in STARTING and (not known or self.draw.random() < STARTED_SHARE):
+                while len(self.runs.runs()) == known and line.process.poll() is None:
+                    line.last(0.1)
+            line.last(moment(self.draw))
+            self.counts[f"{way}, {cut}"] += 1
+            line.cut(cut)
+            self._see_it_gone(f"{way}, {cut}")
+        finally:
+            line.give_up()
+
+    def _command(self, way: str) -> str:
+        python = shlex.quote(sys.executable)
+        command, console = f"{python} -c 'from tui.cli import main; main()'", f"{python} -m tui.app"
+        name = f"cut-{len(self.asked)}"
+        match way:
+            case "foreground":
+                self.asked.append(name)
+                return f"exec {command} {TRAINING} --name {name}"
+            case "detached":
+                self.asked.append(name)
+                return f"{command} {TRAINING} --name {name} --detach && exec {console} last"
+            case "watch":
+                return f"exec {command} watch"
+            case _:
+                return f"exec {console}"
+
+    @staticmethod
+    def _fork(line: Line) -> None:
+        """In the console, start the run under the cursor once more."""
+        line.until_seen("Runs  ")
+        line.until_seen("cut-")
+        line.write(b"f")
+        line.until_seen("New run, after")
+        line.write(b"\x13")  # ctrl+s
+
+    def _see_it_gone(self, what: str) -> None:
+        began = time.monotonic()
+        crowded = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+        while left := self.server.started():
+            took = time.monotonic() - began
+            assert took < GONE_SECONDS * crowded, f"{what}: {[_told(process) for process in left]} after {took:.1f} s"
+            time.sleep(0.02)
+        self.slowest = max(self.slowest, time.monotonic() - began)
+
+
+def _told(process: psutil.Process) -> str:
+    try:
+        return f"{process.cmdline()[-4:]} at {process.cpu_percent(0.5):.0f}% CPU"
+    except psutil.Error:
+        return "one that has just ended"
+
+
+def losses(run: Run) -> list[float]:
+    return [event.loss for event in run.events() if isinstance(event, events.EpochFinished)]
+
+
+@pytest.mark.parametrize(
+    "cuts",
+    [
+        pytest.param(int(os.environ.get("DIPDDPM_CUTS", "50")), marks=pytest.mark.durability, id="many"),
+        pytest.param(3, id="few"),
+    ],
+)
+def test_runs_go_on_when_lines_are_cut_and_nothing_else_is_left(
+    server: Server, runs: RunsFolder, cuts: int, until: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    began = time.monotonic()
+    person = Person(server, runs, seed=20261123)
+    for number in range(cuts):
+        # A few lines do the different things once; more of them mix all ways with all cuts.
+        way = ("foreground", "console", "watch")[number] if cuts <= 3 else WAYS[number % len(WAYS)]
+        person.lose(way, CUTS[number % len(CUTS)] if cuts <= 3 else person.draw.choice(CUTS))
+    for run in runs.runs():
+        if life.read(run.folder) is None and not run.look().state.live:
+            person.counts["resumed, as the line was cut before there was a worker"] += 1
+            launch.resume(run)
+    until(lambda: not any(run.look().state.live for run in runs.runs()), 600.0)
+    found = runs.runs()
+    assert [run.look().state for run in found] == [State.finished] * len(found)
+    assert {len(losses(run)) for run in found} <= {EPOCHS}
+    assert len({tuple(losses(run)) for run in found}) <= 1, "the same training, the same losses"
+    assert not server.started()
+    with capsys.disabled():
+        print(f"\n{cuts} cuts, {len(found)} runs finished, the last process gone after {person.slowest:.2f} s at most;")
+        print(f"{time.monotonic() - began:.0f} s in all; {dict(person.counts)}")
