@@ -141,7 +141,7 @@ def test_runs_go_on_when_lines_are_cut_and_nothing_else_is_left(
         if life.read(run.folder) is None and not run.look().state.live:
             person.counts["resumed, as the line was cut before there was a worker"] += 1
             launch.resume(run)
-    until(lambda: not any(run.look().state.live for run in runs.runs()), 600.0)
+    until(lambda: not any(run.look().state.live for run in runs.runs()), 1800.0)
     found = runs.runs()
     assert [run.look().state for run in found] == [State.finished] * len(found)
     assert {len(losses(run)) for run in found} <= {EPOCHS}
