@@ -188,7 +188,7 @@ def test_whatever_a_folder_holds_it_can_be_listed_and_shown(
         (folder / name).write_bytes(content)
     (run,) = RunsFolder(folder.parent).runs()
     glance = run.look()
-    assert len(_row(glance)) == 9
+    assert len(_row(glance)) == 10
     assert _facts(glance)
     assert _as_json(glance).startswith("{")
     for event in run.events():
