@@ -42,10 +42,14 @@ def pooled(strata: Sequence[Sequence[float]]) -> Interval:
     total = sum(errors)
     if total == 0:
         return Interval(mean, mean, mean)
-    freedom = total**2 / sum(e**2 / (len(values) - 1) for e, values in zip(errors, strata, strict=True))
+    if not math.isfinite(total):
+        return Interval(mean, -math.inf, math.inf)
+    # As shares of the total, the squares of the smallest errors are still numbers.
+    freedom = 1 / sum((e / total) ** 2 / (len(values) - 1) for e, values in zip(errors, strata, strict=True))
     reach = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(total)
     return Interval(mean, mean - reach, mean + reach)
 
 
 def _variance(values: Sequence[float], mean: float) -> float:
-    return sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    differences = [value - mean for value in values]
+    return sum(d * d for d in differences) / (len(values) - 1)  # of the largest, d**2 would be an error

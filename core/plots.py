@@ -233,7 +233,13 @@ def _plot(axes: Axes, plot: Plot) -> None:
             markersize=mpl.rcParams["lines.markersize"] * 1.5,
             zorder=3,
         )
-    x, y = ([v for curve in plot.curves for v in _drawable(getattr(curve, axis))] for axis in "xy")
+    points = [
+        point
+        for curve in plot.curves
+        for point in zip(_drawable(curve.x), _drawable(curve.y), strict=False)
+        if all(map(math.isfinite, point))
+    ]
+    x, y = ([point[axis] for point in points] for axis in range(2))
     if plot.log_x and any(value > 0 for value in x):  # else there is no logarithm to draw
         axes.set_xscale("log")
     elif all(float(value).is_integer() for value in x):

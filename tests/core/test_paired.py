@@ -41,3 +41,14 @@ def test_one_image_proves_nothing() -> None:
 
 def test_it_reads_as_a_table_has_it() -> None:
     assert str(Interval(0.418, 0.1, -0.02)) == "+0.42 [+0.10, -0.02]"
+
+
+@pytest.mark.parametrize("scale", [1e-120, 1e-3, 1e150])
+def test_bounds_grow_with_the_unit_however_small_or_large(scale: float) -> None:
+    strata = [[0.1, 0.4, -0.2], [1.0, 0.7, 0.9, 1.3]]
+    scaled = pooled([[scale * value for value in values] for values in strata])
+    assert scaled == pytest.approx([scale * bound for bound in pooled(strata)], rel=1e-9, abs=0)
+
+
+def test_beyond_all_bounds_nothing_is_known_of_a_mean() -> None:
+    assert interval([1e200, -1e200])[1:] == (-math.inf, math.inf)
