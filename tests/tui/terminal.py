@@ -43,7 +43,7 @@ class Terminal:
             stdin=self.slave,
             stdout=self.slave,
             stderr=self.slave,
-            env=os.environ | {"TERM": "xterm-256color"} | given,
+            env=_without_size() | {"TERM": "xterm-256color"} | given,
             start_new_session=True,
         )
 
@@ -89,3 +89,8 @@ class Terminal:
         for descriptor in (self.master, self.slave):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+
+
+def _without_size() -> dict[str, str]:
+    """The environment without the size of the terminal that the tests were started from, if they tell."""
+    return {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
