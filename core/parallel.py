@@ -30,11 +30,6 @@ class Ranks:
         """Where this process stands in the group that it has joined, if any."""
         return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
 
-    @property
-    def leads(self) -> bool:
-        """Whether this is the one that writes."""
-        return self.rank == 0
-
     def part(self, size: int) -> slice:
         """This rank's part of so many things: all parts together are all of them, and differ by one at most."""
         return slice(self.rank * size // self.count, (self.rank + 1) * size // self.count)

@@ -13,9 +13,8 @@ from core import checkpoint, generators
 from core.checkpoint import Stored
 from core.errors import UserError
 from core.events import BestModel, BestModelStored, CheckpointStored, Experiment
-from core.runs import CHECKPOINT_FILE, EventReader, history
+from core.runs import BEST_FILE, CHECKPOINT_FILE, EventReader, history
 
-BEST = Path("checkpoints/best.safetensors")
 BEST_BEFORE = Path("checkpoints/best-before.safetensors")
 """The best model of the last checkpoint, from when a better one replaces it until the next checkpoint.
 
@@ -35,12 +34,12 @@ def store(folder: Path, experiment: Experiment, device: torch.device, logged: in
 
 def store_best(folder: Path, best: BestModel) -> Stored:
     """Put a best model on disk, and keep the one before it where the last checkpoint is of that one's time."""
-    if (folder / BEST).exists() and not (folder / BEST_BEFORE).exists():
+    if (folder / BEST_FILE).exists() and not (folder / BEST_BEFORE).exists():
         try:
-            os.link(folder / BEST, folder / BEST_BEFORE)
+            os.link(folder / BEST_FILE, folder / BEST_BEFORE)
         except OSError:  # a file system without links
-            shutil.copyfile(folder / BEST, folder / BEST_BEFORE)
-    return checkpoint.save(folder / BEST, best.tensors, best.network)
+            shutil.copyfile(folder / BEST_FILE, folder / BEST_BEFORE)
+    return checkpoint.save(folder / BEST_FILE, best.tensors, best.network)
 
 
 def load(folder: Path, experiment: Experiment, device: torch.device) -> int:
@@ -74,5 +73,5 @@ def mend_best(folder: Path) -> None:
     before = folder / BEST_BEFORE
     with contextlib.suppress(FileNotFoundError):
         if told and checkpoint.digest(before) == told[-1].sha256:
-            before.replace(folder / BEST)
+            before.replace(folder / BEST_FILE)
         before.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ import torch
 
 from core import config as configs
 from core import events
-from core.bench.program import make_runs
+from core.bench.program import make_runs, timed
 from core.config import DipConfig, parse_task
 from core.ddpm.unet import UNet
 from core.degrade import degrade
@@ -149,14 +149,7 @@ def _point(
     clock: Callable[[], float] | None = None,
     repeats: int = 3,
 ) -> Point:
-    clock = clock or clock_of(device)
-    work()
-    times = []
-    for _ in range(repeats):
-        began = clock()
-        work()
-        times.append(clock() - began)
-    return Point(amount, min(times), repeats)
+    return Point(amount, min(timed(work, clock or clock_of(device), repeats)), repeats)
 
 
 def _run(command: list[str]) -> None:

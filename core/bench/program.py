@@ -56,6 +56,17 @@ def side_by_side(
     ]
 
 
+def timed(work: Callable[[], object], clock: Callable[[], float], repeats: int) -> list[float]:
+    """The seconds of each of so many calls, after one that warms up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        began = clock()
+        work()
+        times.append(clock() - began)
+    return times
+
+
 def start_up(command: list[str], runs: int = 100, repeats: int = 15) -> list[Row]:
     """Wall time of `command --help` and `command ls`, with so many runs to list, against `python -c pass`."""
     with tempfile.TemporaryDirectory() as folder:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from core.bench.program import Row, side_by_side
-from core.bench.works import BATCH, SHAPE, training_of
+from core.bench.works import BATCH, SHAPE, take, training_of
 from core.ddpm.train import READ_EVERY
 from core.errors import UserError
 from core.hybrid.timed import clock_of
@@ -60,8 +60,7 @@ def compare(module: Any, device: torch.device, *, steps: int = 0, repeats: int =
 
     def seconds(items: Iterator[object], count: int) -> float:
         began = clock()
-        for _ in zip(range(count), items, strict=False):
-            pass
+        take(items, count)
         return clock() - began
 
     work = {name: partial(seconds, items, count) for name, (items, count) in loops.items()}

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from core.bench.program import timed
 from core.hybrid.timed import clock_of
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -86,11 +87,4 @@ class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    clock = clock_of(device)
-    work()
-    times = []
-    for _ in range(REPEATS):
-        began = clock()
-        work()
-        times.append(clock() - began)
-    return statistics.median(times)
+    return statistics.median(timed(work, clock_of(device), REPEATS))

@@ -50,10 +50,10 @@ def training(device: torch.device) -> Iterator[Work]:
             continue
         for precision in ("float32", "bfloat16"):
             plain = training_of(network, preset, {"ddpm.precision": precision}, device)
-            run = partial(_take, plain, items)
+            run = partial(take, plain, items)
             yield Work("training", f"{name}, {precision}", "images", units, run, precision)
             compiled = training_of(network, preset, {"ddpm.precision": precision, "ddpm.compile": True}, device)
-            fast = partial(_take, compiled, items)
+            fast = partial(take, compiled, items)
             yield Work("training", f"{name}, {precision}, compiled", "images", units, fast, precision, run)
 
 
@@ -127,7 +127,8 @@ def training_of(network: str, preset: str | None, settings: dict[str, Any], devi
     return iter(train)
 
 
-def _take(items: Iterator[object], count: int) -> None:
+def take(items: Iterator[object], count: int) -> None:
+    """Go on by so many items."""
     for _ in zip(range(count), items, strict=False):
         pass
 

@@ -12,7 +12,7 @@ from core import checkpoint
 from core.config import DdpmConfig
 from core.ddpm.denoiser import Denoiser
 from core.ddpm.schedule import Schedule
-from core.runs import prior
+from core.runs import BEST_FILE, prior
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class TrainedModel:
         Raises UserError for a run that has none of its own, and where its file is damaged.
         """
         ddpm = prior.trained(folder).ddpm
-        network = checkpoint.load(folder / prior.BEST, device)
+        network = checkpoint.load(folder / BEST_FILE, device)
         return cls(network, Schedule.from_config(ddpm, device), ddpm, torch.device(device))
 
     @property

@@ -12,7 +12,7 @@ from core.config import DataConfig
 from core.data.catalogue import MINI
 from core.doctor.finding import Finding, note, ok, problem
 from core.errors import UserError
-from core.runs import Glance, RunsFolder, State, reference
+from core.runs import BEST_FILE, Glance, RunsFolder, State, reference
 
 LOCKS = Path("/proc/locks")
 NAMED = 3
@@ -30,7 +30,7 @@ def data_sets() -> Iterator[Finding]:
             yield (problem if name == MINI else note)("data", told, found[name].remedy)
             return
     yield ok("data", told, f"dipddpm data fetch {away[0]} gets it" if away else "")
-    if not (reference.prior_folder(reference.NAME) / "checkpoints" / "best.safetensors").is_file():
+    if not (reference.prior_folder(reference.NAME) / BEST_FILE).is_file():
         told = "the trained prior that ships with the program is missing"
         yield note("prior", told, "Install dipddpm again, or name a prior of your own with --from.")
 

@@ -19,7 +19,7 @@ from core.errors import UserError
 from core.events import BestModelStored, DataLoaded, RunStarted, SamplesEvaluated
 from core.export.record import Record
 from core.page import Block, Code, Facts, Heading, Page, Points, Text
-from core.runs import CONFIG_FILE, prior
+from core.runs import BEST_FILE, CONFIG_FILE, prior
 from core.text import printable
 
 CARD = "README.md"
@@ -57,8 +57,8 @@ def write(record: Record, place: Path) -> None:
 
     Raises UserError where that isn't one of which the log tells: it was damaged, or exchanged.
     """
-    sources = record.run.files(prior.BEST.as_posix())
-    target = place / prior.BEST
+    sources = record.run.files(BEST_FILE)
+    target = place / BEST_FILE
     target.parent.mkdir()
     for source in (*sources, *record.run.files(CONFIG_FILE)):
         shutil.copyfile(source, place / source.relative_to(record.run.folder))
@@ -111,7 +111,7 @@ def _body(record: Record, sha256: str) -> Page:
         "network": f"{config.ddpm.network}, {started.parameters:,} parameters" if started else config.ddpm.network,
         "predicts": f"{config.ddpm.objective}, {config.ddpm.timesteps} timesteps, {config.ddpm.schedule} schedule",
         "trained on": started.device_name or started.device if started else "",
-        "weights": f"{prior.BEST.as_posix()}, sha256 {sha256}",
+        "weights": f"{BEST_FILE}, sha256 {sha256}",
     }
     blocks: list[Block] = [
         Text(about),

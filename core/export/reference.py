@@ -23,7 +23,7 @@ from core.config import AnyRun
 from core.environment import Environment
 from core.errors import UserError
 from core.events import AnyEvent
-from core.runs import CONFIG_FILE, ENVIRONMENT_FILE, EventLog, Run, State, reference, summary
+from core.runs import BEST_FILE, CONFIG_FILE, ENVIRONMENT_FILE, EventLog, Run, State, reference, summary
 
 DOCUMENTS = ("report.md", "report.html", "explanation.json", "scores.json", "scores.txt")
 """What experiments have written for people and programs, beside what every run has."""
@@ -52,7 +52,7 @@ def make_reference(run: Run, place: Path = reference.FOLDER, *, weights: bool = 
             system = environment.system.partition("-")[0]
             bare = msgspec.structs.replace(environment, host="", command="", system=system)
             files.replace(folder / ENVIRONMENT_FILE, msgspec.json.format(msgspec.json.encode(bare)) + b"\n")
-        patterns = ["images/*.png", *DOCUMENTS, *["checkpoints/best.safetensors"] * weights]
+        patterns = ["images/*.png", *DOCUMENTS, *[BEST_FILE] * weights]
         for source in (path for pattern in patterns for path in run.files(pattern)):
             target = folder / source.relative_to(run.folder)
             target.parent.mkdir(exist_ok=True)

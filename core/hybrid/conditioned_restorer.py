@@ -25,7 +25,7 @@ from core.events import Item, State
 from core.hybrid.parents import dip_fit, later
 from core.hybrid.restorer import Case
 from core.images import to_model, to_unit
-from core.runs import prior
+from core.runs import BEST_FILE, prior
 from core.seeds import derive
 
 _SETTLED = (
@@ -66,9 +66,9 @@ class ConditionedModel:
         config, of_prior = prior.conditioned(folder)
         assert isinstance(config.hybrid, Conditioned)
         ddpm = settled(config.ddpm, of_prior) if of_prior else config.ddpm
-        network = checkpoint.load(folder / prior.BEST, device)
+        network = checkpoint.load(folder / BEST_FILE, device)
         model = TrainedModel(network, Schedule.from_config(ddpm, device), ddpm, torch.device(device))
-        digest = checkpoint.digest(folder / prior.BEST)
+        digest = checkpoint.digest(folder / BEST_FILE)
         return cls(model, config.hybrid, config.dip, config.task, folder.name, digest)
 
     def restorer(self, case: Case) -> ConditionedRestorer:

@@ -8,7 +8,7 @@ from core import checkpoint
 from core.ddpm.trained import TrainedModel
 from core.errors import UserError
 from core.events import PriorLoaded
-from core.runs import prior, reference
+from core.runs import BEST_FILE, reference
 
 
 def load_prior(run: str, device: torch.device | str) -> tuple[TrainedModel, PriorLoaded]:
@@ -20,7 +20,7 @@ def load_prior(run: str, device: torch.device | str) -> tuple[TrainedModel, Prio
     if not folder.is_dir():
         raise UserError(f"The run of the prior is not there: {folder}.", "Give another one with --from.")
     model = TrainedModel.of_run(folder, device)
-    digest = checkpoint.digest(folder / prior.BEST)
+    digest = checkpoint.digest(folder / BEST_FILE)
     return model, PriorLoaded(
         run=folder.name, sha256=digest, parameters=sum(p.numel() for p in model.network.parameters())
     )

@@ -30,9 +30,9 @@ class Purified(Feed):
     """z: at first A+ y, then the network's last output, noised and brought out of the noise by DDIM steps.
 
     The network is drawn to what it is fed: `pull` is w |f(z) - z|^p for a data error |A f(z) - y|^p of weight 1. The
-    noise falls geometrically, and never below that of the measurement. The defaults are
-    of a few trials in which more than one option changed at a time; on six training images they had 2.1 dB more than
-    plain DIP at inpainting 70% and 0.1 dB more at sigma 25, in two to three times its seconds.
+    noise falls geometrically, and never below that of the measurement. The defaults are of a few trials in which more
+    than one option changed at a time; on six training images they had 2.1 dB more than plain DIP at inpainting 70% and
+    0.1 dB more at sigma 25, in two to three times its seconds.
     """
 
     def __init__(self, batch: PriorBatch, denoiser: Denoiser, options: Sequential, seed: int) -> None:

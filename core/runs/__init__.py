@@ -4,6 +4,7 @@ A reader trusts no file: torn lines, unknown events and foreign folders are skip
 """
 
 from core.runs.folder import (
+    BEST_FILE,
     CHECKPOINT_FILE,
     ENVIRONMENT_FILE,
     LOG_FILE,
@@ -16,6 +17,7 @@ from core.runs.log import EVENTS_FILE, EventLog, EventReader, history, supersede
 from core.runs.summary import CONFIG_FILE, SUMMARY_FILE, State, Summary
 
 __all__ = [
+    "BEST_FILE",
     "CHECKPOINT_FILE",
     "CONFIG_FILE",
     "ENVIRONMENT_FILE",

@@ -28,6 +28,8 @@ STOP_FILE = "stop"
 """A request to stop, seen by the worker within a second or so; works where signals don't reach."""
 CHECKPOINT_FILE = "checkpoints/last.safetensors"
 """What a run goes on from."""
+BEST_FILE = "checkpoints/best.safetensors"
+"""The best model of a run that trains; a run that restores keeps its images in the same file."""
 _WRITTEN_FILES = {EVENTS_FILE, LOG_FILE, STOP_FILE}
 _WRITTEN_FOLDERS = {"checkpoints", "images"}
 RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,40}-[0-9a-f]{4}")

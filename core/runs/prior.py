@@ -9,10 +9,8 @@ from core.config import DdpmConfig, DdpmRun, HybridRun
 from core.config.hybrid import Conditioned
 from core.errors import UserError
 from core.runs import reference
+from core.runs.folder import BEST_FILE
 from core.runs.summary import CONFIG_FILE
-
-BEST = Path("checkpoints", "best.safetensors")
-"""Where its weights are. A hybrid that has trained its prior keeps its restored images in the same file."""
 
 
 def trained(folder: Path) -> DdpmRun | HybridRun:
@@ -43,7 +41,7 @@ def conditioned(folder: Path) -> tuple[HybridRun, DdpmConfig | None]:
 
 
 def _refuse_without_best(folder: Path) -> None:
-    if not (folder / BEST).is_file():
+    if not (folder / BEST_FILE).is_file():
         if folder.parent == reference.FOLDER:
             raise UserError(
                 f"{folder.name} ships without its weights.", "Fork it to train it here, or give another run."

@@ -20,12 +20,11 @@ from core.config import DdpmRun
 from core.errors import UserError
 from core.events import EpochFinished, RunFailed, RunResumed, Step
 from core.parallel import Ranks
-from core.runs import Run, RunsFolder, State, life
+from core.runs import BEST_FILE, Run, RunsFolder, State, life
 from core.worker import BEREFT
 
 Build = Callable[..., DdpmRun]
 Until = Callable[..., Any]
-BEST = "checkpoints/best.safetensors"
 
 
 @given(size=st.integers(0, 1000), count=st.integers(1, 64))
@@ -39,7 +38,6 @@ def test_the_parts_of_all_ranks_are_the_whole(size: int, count: int) -> None:
 def test_a_process_by_itself_agrees_with_itself() -> None:
     alone, cpu = Ranks.here(), torch.device("cpu")
     assert alone == Ranks(0, 1)
-    assert alone.leads
     assert alone.part(7) == slice(0, 7)
     assert alone.told(0.1, cpu) == 0.1
     assert alone.any(True, cpu)
@@ -95,7 +93,7 @@ def test_two_processes_have_the_losses_of_one(tiny: Build, runs: RunsFolder, unt
     until(lambda: not run.look().state.live)
     assert run.look().state is State.finished
     assert losses(run) == pytest.approx(expected, rel=1e-5)
-    weights = load_file(run.folder / BEST)
+    weights = load_file(run.folder / BEST_FILE)
     for name, value in alone.training.averaged.state_dict().items():
         (stored,) = (w for key, w in weights.items() if key.endswith(name) and w.shape == value.shape)
         torch.testing.assert_close(stored, value, rtol=1e-3, atol=1e-5)

@@ -14,8 +14,8 @@ from core import checkpoint, resume
 from core.errors import UserError
 from core.events import BestModel, BestModelStored, Message
 from core.recorder import Recorder
-from core.resume import BEST, BEST_BEFORE
-from core.runs import CHECKPOINT_FILE, EventLog, EventReader, history
+from core.resume import BEST_BEFORE
+from core.runs import BEST_FILE, CHECKPOINT_FILE, EventLog, EventReader, history
 
 
 class Counting:
@@ -68,14 +68,14 @@ def test_the_best_model_goes_back_with_the_checkpoint(
     for step in (2, 3):
         recorder.record(better(step))
         recorder.record(Message(text=f"better at {step}"))
-    assert told(folder)[-1] == (3, checkpoint.digest(folder / BEST))
+    assert told(folder)[-1] == (3, checkpoint.digest(folder / BEST_FILE))
 
     again = Counting()
     Recorder(folder, recorder.log).go_on(again)  # type: ignore[arg-type]
     assert again.step == 1
-    assert told(folder) == [(1, checkpoint.digest(folder / BEST))]
+    assert told(folder) == [(1, checkpoint.digest(folder / BEST_FILE))]
     assert not [e for e in history(EventReader(folder).read()) if isinstance(e, Message)], "what was said is void too"
-    assert checkpoint.load_state(folder / BEST)["weights"].item() == 1.0
+    assert checkpoint.load_state(folder / BEST_FILE)["weights"].item() == 1.0
     assert not (folder / BEST_BEFORE).exists()
 
 
@@ -89,7 +89,7 @@ def test_a_checkpoint_needs_the_best_before_no_more(recorder: Recorder) -> None:
     recorder.checkpoint(counting)  # type: ignore[arg-type]
     assert not (folder / BEST_BEFORE).exists()
     Recorder(folder, recorder.log).go_on(Counting())  # type: ignore[arg-type]
-    assert told(folder)[-1] == (2, checkpoint.digest(folder / BEST))
+    assert told(folder)[-1] == (2, checkpoint.digest(folder / BEST_FILE))
 
 
 def test_a_kill_before_the_first_checkpoint_begins_anew(recorder: Recorder) -> None:

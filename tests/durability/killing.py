@@ -22,8 +22,19 @@ from safetensors import safe_open
 from core import checkpoint, events, files, launch
 from core.errors import UserError
 from core.events import AnyEvent, BestModelStored
-from core.resume import BEST, BEST_BEFORE
-from core.runs import CHECKPOINT_FILE, EVENTS_FILE, LOG_FILE, EventReader, Run, RunsFolder, State, history, life
+from core.resume import BEST_BEFORE
+from core.runs import (
+    BEST_FILE,
+    CHECKPOINT_FILE,
+    EVENTS_FILE,
+    LOG_FILE,
+    EventReader,
+    Run,
+    RunsFolder,
+    State,
+    history,
+    life,
+)
 from tests.durability.forks import ForkedWorkers
 
 PATIENCE = 600.0
@@ -228,11 +239,13 @@ class Killer:
     def _look_at_best(self, run: Run, told: str) -> None:
         """The best model loads, and is the one of the log or one so new that there was no time to tell of it."""
         try:
-            checkpoint.load_state(run.folder / BEST)
+            checkpoint.load_state(run.folder / BEST_FILE)
         except UserError as error:
             self.tally.complain("unreadable", f"{self.case}, {run.id}: {error}")
             return
-        found = [checkpoint.digest(run.folder / name) for name in (BEST, BEST_BEFORE) if (run.folder / name).exists()]
+        found = [
+            checkpoint.digest(run.folder / name) for name in (BEST_FILE, BEST_BEFORE) if (run.folder / name).exists()
+        ]
         if found[0] != told:
             self.tally.best_ahead += 1
             if told not in found and len(found) < 2:

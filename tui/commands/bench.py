@@ -13,7 +13,7 @@ from core import devices, files
 from core.config import DdpmRun
 from core.config.ddpm import LEAST_EVALUATED, SamplerName
 from core.errors import UserError, suggest
-from core.runs import Run
+from core.runs import BEST_FILE, Run
 from core.text import printable
 from tui.commands.history import print_table
 from tui.commands.options import Json, RunArgument, RunsDir, find_run
@@ -150,7 +150,7 @@ def quality(
     from core.ddpm.trained import TrainedModel
 
     model = TrainedModel.of_run(found.folder, devices.resolve(usable[0]))
-    digest = checkpoint.digest(found.folder / "checkpoints" / "best.safetensors")
+    digest = checkpoint.digest(found.folder / BEST_FILE)
     numbers, picture = out / "quality.json", out / "quality.png"
     kept = bench.load(numbers, digest, n)
     todo = bench.draws(

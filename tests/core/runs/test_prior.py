@@ -8,13 +8,13 @@ import pytest
 
 from core.config import build
 from core.errors import UserError
-from core.runs import Run, RunsFolder, prior
+from core.runs import BEST_FILE, Run, RunsFolder, prior
 
 
 def run_of(runs: RunsFolder, kind: str, *, best: bool = True, **settings: Any) -> Run:
     run = runs.create(build(kind, settings={key.replace("__", "."): value for key, value in settings.items()}))
     if best:
-        (run.folder / prior.BEST).write_bytes(b"")
+        (run.folder / BEST_FILE).write_bytes(b"")
     return run
 
 
