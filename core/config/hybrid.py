@@ -66,6 +66,10 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
     ] = 0.35
     iterations: Annotated[Positive, Meta(description="iterations of each DIP fit, at most")] = 200
     weight: Annotated[PositiveFloat, Meta(description="pull of the guided fit, as in guided")] = 0.1
+    pull: Annotated[
+        float,
+        Meta(ge=0, description="pull of further fits, at least, where values were hidden from those on trial"),
+    ] = 0.03
     near: Annotated[
         PositiveFloat, Meta(description="noise on the fits where diffusion begins at them, as scale in prior-init")
     ] = 4.0
@@ -74,7 +78,14 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
     full_steps: Annotated[Positive, Meta(description="steps of a sample that begins at pure noise, at most")] = 100
     trial_samples: Annotated[Positive, Meta(description="samples that are averaged on trial")] = 4
     samples: Annotated[Positive, Meta(description="samples that are averaged where they are trusted")] = 16
-    restarts: Annotated[int, Meta(ge=0, description="further DIP fits of the images for which DIP is trusted")] = 2
+    restarts: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="further DIP fits of the images for which DIP is trusted; two more where values were hidden "
+            "from those on trial, which then count no more",
+        ),
+    ] = 2
     trusted: Annotated[
         float, Meta(ge=0, le=1, description="weight of the DIP fits above which they are made again")
     ] = 0.3

@@ -32,7 +32,7 @@ from core.hybrid.parents import DdpmRestorer, DipRestorer, diffusion_for, later
 from core.hybrid.prior_init import LEVELS, Chains
 from core.hybrid.restorer import Case, Restorer
 from core.hybrid.stacking import stack
-from core.hybrid.trust import decided, leading
+from core.hybrid.trust import decided, leading, spread
 from core.seeds import derive
 
 DIP = ("dip", "guided")
@@ -64,7 +64,9 @@ class CalibratedRestorer:
             "diffusion": self._try_diffusion,
         }
         self.kinds = list(trials)
-        self.plan = trials | {f"restart {i}": self._restart for i in range(options.restarts)}
+        # As many fits are averaged where those on trial don't count, for they have seen fewer values.
+        restarts = options.restarts + (len(DIP) if self.split.fewer and options.restarts else 0)
+        self.plan = trials | {f"restart {i}": self._restart for i in range(restarts)}
         self.plan |= {
             "near again": partial(self._from_fits_again, scale=options.near),
             "far again": partial(self._from_fits_again, scale=options.far),
@@ -85,7 +87,8 @@ class CalibratedRestorer:
         return cls(case, prior, options, dip)
 
     def __len__(self) -> int:
-        fits = (2 + self.options.restarts) * self.dip.iterations
+        restarts = sum(name.startswith("restart") for name in self.plan)
+        fits = (len(DIP) + restarts) * self.dip.iterations
         return fits + 2 * (2 * LEVELS * self.options.steps + self.options.full_steps)
 
     def __iter__(self) -> Iterator[Item]:
@@ -182,6 +185,8 @@ class CalibratedRestorer:
         weights = stack(errors, split.where.flatten(1), robust=split.robust, least=split.pooled)
         if split.coarser:
             return leading(weights, len(DIP))
+        if split.fewer:
+            return spread(weights, len(DIP))
         return decided(weights, len(DIP)) if split.faint else weights
 
     # What is worth something is made again from all that was measured.
@@ -197,7 +202,7 @@ class CalibratedRestorer:
     def _fitted_again(self) -> list[int]:
         if self.split.coarser:
             return self._places(self._share(*DIP, "near", "far"), self.options.least)
-        return self._places(self._share(*DIP), self.options.trusted)
+        return self._places(self._share(*DIP), self.options.least if self.split.fewer else self.options.trusted)
 
     def _some(self, name: str, places: list[int]) -> Case:
         """The case of some of the images, from all measurements."""
@@ -205,11 +210,14 @@ class CalibratedRestorer:
         return Case(case.y[places], case.degradation.select(places), shape, derive(case.seed, name))
 
     def _restart(self, name: str) -> Work | None:
-        """A DIP fit that is guided as far as guiding was better than leaving it alone."""
+        """A DIP fit that is guided as far as guiding was better than leaving it alone, and a little in any case where
+        so few values were hidden that this is hard to tell."""
         places = self._fitted_again()
         if not places:
             return None
         pull = (self._share("guided") / self._share(*DIP).clamp(min=1e-6))[places] * self.options.weight
+        if self.split.fewer:
+            pull = pull.clamp(min=self.options.pull)
         options = Guided(weight=self.options.weight)
         return GuidedRestorer(evened(self._some(name, places)), self.prior, options, self.dip, weights=pull), places
 
@@ -237,7 +245,7 @@ class CalibratedRestorer:
         restarts = [self.results[name] for name in self._restarts()]
         if restarts:
             places = self._fitted_again()
-            members = restarts if self.split.coarser else [fitted, *restarts]
+            members = restarts if self.split.coarser or self.split.fewer else [fitted, *restarts]
             fitted[places] = torch.stack(members).mean(0)[places]
         return fitted
 

@@ -46,6 +46,8 @@ class Split:
     """Whether so much was hidden that what candidates came to is of no use by itself."""
     faint: bool = False
     """Whether candidates differ more in what nobody measured than in what was hidden."""
+    fewer: bool = False
+    """Whether candidates saw fewer values than were measured, and so are behind what the same come to with all."""
 
     def errors(self, images: Tensor) -> Tensor:
         """Of each candidate's images (K, N, C, H, W) at what was hidden, (K, N, M); 0 where nothing counts."""
@@ -94,7 +96,7 @@ def hold_out(case: Case, share: float, noise: float, seed: int) -> Split:
     hidden = (order < count).to(y.dtype).expand_as(y)
     kept = Unseen(operator, 1 - hidden)
     seen = replace(case, y=y * (1 - hidden), degradation=replace(degradation, operator=kept))
-    return Split(seen, y, hidden * measured, operator.A, robust)
+    return Split(seen, y, hidden * measured, operator.A, robust, fewer=True)
 
 
 class Unseen(Operator):

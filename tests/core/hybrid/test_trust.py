@@ -1,21 +1,27 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from core.hybrid.trust import decided, leading
+from core.hybrid.trust import decided, leading, spread
+
+Rule: TypeAlias = Callable[[Tensor, int], Tensor]
 
 
 @given(
     rows=st.lists(st.lists(st.integers(0, 20), min_size=5, max_size=5).filter(any), min_size=1, max_size=6),
-    coarse=st.booleans(),
+    rule=st.sampled_from([leading, decided, spread]),
 )
-def test_shares_stay_shares_and_nobody_gets_one_for_nothing(rows: list[list[int]], coarse: bool) -> None:
+def test_shares_stay_shares_and_nobody_gets_one_for_nothing(rows: list[list[int]], rule: Rule) -> None:
     weights = torch.tensor(rows, dtype=torch.float32)
     weights = weights / weights.sum(1, keepdim=True)
-    told = leading(weights, 2) if coarse else decided(weights, 2)
+    told = rule(weights, 2)
     assert (told >= 0).all() and bool((told[weights == 0] == 0).all())
     torch.testing.assert_close(told.sum(1), torch.ones(len(rows)))
 
@@ -38,3 +44,8 @@ def test_between_dip_and_diffusion_the_one_that_leads_gets_more_than_its_share(o
 def test_samples_come_nearer_to_each_other() -> None:
     told = decided(torch.tensor([[0.0, 0.0, 0.0, 0.9, 0.1]]), 2)[0]
     torch.testing.assert_close(told, torch.tensor([0.0, 0.0, 0.0, 0.75, 0.25]))
+
+
+def test_spreading_leaves_the_fits_theirs() -> None:
+    told = spread(torch.tensor([[0.2, 0.3, 0.0, 0.45, 0.05]]), 2)[0]
+    torch.testing.assert_close(told, torch.tensor([0.2, 0.3, 0.0, 0.375, 0.125]))
