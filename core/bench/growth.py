@@ -20,9 +20,10 @@ from core.config import DipConfig, parse_task
 from core.ddpm.unet import UNet
 from core.degrade import degrade
 from core.dip.batch import PriorBatch
+from core.events import AnyEvent
 from core.hybrid.timed import clock_of
 from core.plots import Curve, Plot
-from core.runs import EventLog, RunsFolder, summary
+from core.runs import EventLog, RunsFolder, history, summary
 
 ROUNDING = 0.15
 """How much over linear a step's exponent may be before it counts: what repeats of the same differ by."""
@@ -95,29 +96,46 @@ def runs(command: list[str], counts: Sequence[int] = (10, 100, 1000, 10_000)) ->
     return Growth(name="dipddpm ls --all", amount="runs in the folder", points=points)
 
 
-def log(counts: Sequence[int] = (1_000, 10_000, 100_000, 1_000_000)) -> Growth:
-    """A summary made anew from the log, by its events."""
-    points = []
-    with tempfile.TemporaryDirectory() as folder:
-        run = RunsFolder(Path(folder)).create(configs.build("ddpm"))
-        writing = EventLog(run.folder)
-        written = 0
-        for count in counts:
-            while written < count:
-                written += 1
-                writing.append(events.Step(step=written, epoch=1, loss=1 / written))
+def log(counts: Sequence[int] = (1_000, 10_000, 100_000, 1_000_000)) -> tuple[Growth, Growth]:
+    """Writing a log, event by event; and a summary made anew from it, by its events."""
+    written, read = [], []
+    for count in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            run = RunsFolder(Path(folder)).create(configs.build("ddpm"))
+            log = EventLog(run.folder)
+            began = time.perf_counter()
+            for step in range(1, count + 1):
+                log.append(events.Step(step=step, epoch=1, loss=1 / step))
+            written.append(Point(count, time.perf_counter() - began, 1))
+            log.close()
             fold = partial(summary.rebuild, run.folder)
-            points.append(_point(count, fold, torch.device("cpu"), clock=time.perf_counter, repeats=2))
-        writing.close()
-    return Growth(name="a summary from the whole log", amount="events in the log", points=points)
+            read.append(_point(count, fold, torch.device("cpu"), clock=time.perf_counter, repeats=2))
+    return (
+        Growth(name="writing a log", amount="events", points=written),
+        Growth(name="a summary from the whole log", amount="events in the log", points=read),
+    )
 
 
-def all_of(device: torch.device, command: list[str]) -> Iterator[Growth]:
-    """Each of the above."""
+def resumes(counts: Sequence[int] = (10, 100, 1_000, 10_000)) -> Growth:
+    """The logical history of a run, by how often it was resumed: every time, half of the work is done again."""
+    points = []
+    for count in counts:
+        recorded: list[AnyEvent] = []
+        for offset in range(0, 20 * count, 20):
+            recorded += [events.Step(step=offset + place, offset=offset + place) for place in range(20)]
+            recorded.append(events.RunResumed(from_step=offset + 10, from_offset=offset + 10, offset=offset + 20))
+        told = partial(history, recorded)
+        points.append(_point(count, told, torch.device("cpu"), clock=time.perf_counter))
+    return Growth(name="a logical history", amount="resumes", points=points)
+
+
+def all_of(device: torch.device, command: list[str], longest: int = 1_000_000) -> Iterator[Growth]:
+    """Each of the above, with logs of up to so many events."""
     yield pixels(device)
     yield batch(device)
     yield runs(command)
-    yield log()
+    yield resumes()
+    yield from log([10**power for power in range(3, 12) if 10**power <= longest])
 
 
 def plot(found: Sequence[Growth]) -> Plot:

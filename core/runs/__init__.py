@@ -13,7 +13,7 @@ from core.runs.folder import (
     Run,
     RunsFolder,
 )
-from core.runs.log import EVENTS_FILE, EventLog, EventReader, history, supersede, voids
+from core.runs.log import EVENTS_FILE, EventLog, EventReader, history, voids
 from core.runs.summary import CONFIG_FILE, SUMMARY_FILE, State, Summary
 
 __all__ = [
@@ -33,6 +33,5 @@ __all__ = [
     "State",
     "Summary",
     "history",
-    "supersede",
     "voids",
 ]

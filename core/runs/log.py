@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
+import math
 import os
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -102,12 +104,13 @@ class EventReader:
     """The reading end: remembers its offset, hands out complete lines only, and never raises for what a file holds.
 
     Any number of readers may follow one log. `restarted` is set by a `read` that found the file replaced or shorter
-    than before and therefore began again at its start.
+    than before and therefore began again at its start. With `naming`, lines that don't hold it are passed over.
     """
 
-    def __init__(self, folder: Path, offset: int = 0) -> None:
+    def __init__(self, folder: Path, offset: int = 0, *, naming: bytes = b"") -> None:
         self.path = folder / EVENTS_FILE
         self.offset = offset
+        self.naming = naming
         self.restarted = False
         self.unreadable = 0
         """Complete lines that were no event of a known kind."""
@@ -145,6 +148,13 @@ class EventReader:
             os.close(descriptor)
         return found
 
+    def stream(self) -> Iterator[AnyEvent]:
+        """The same, to the end that the log has by then, without holding more than a piece of it in memory."""
+        before = -1
+        while self.offset != before:
+            before = self.offset
+            yield from self.read(limit=1)
+
     def _look_for_replacement(self, status: os.stat_result) -> None:
         replaced = self._inode not in {0, status.st_ino}
         self._inode = status.st_ino
@@ -158,22 +168,13 @@ class EventReader:
             if self._skipping:
                 self._skipping = False
                 continue
+            if self.naming not in line:
+                continue
             event = events.decode(line) if line else None
             if event is not None:
                 yield event
             elif line:
                 self.unreadable += 1
-
-
-def supersede(history: list[AnyEvent], event: AnyEvent) -> None:
-    """Add an event to a logical history in place.
-
-    A resumed run does some of the work again: `run_resumed` voids what was told of it after the checkpoint, and an end
-    that came before is an end no longer.
-    """
-    if isinstance(event, events.RunResumed):
-        history[:] = [past for past in history if not (isinstance(past, events.ENDS) or voids(event, past))]
-    history.append(event)
 
 
 def voids(resumed: events.RunResumed, past: Event) -> bool:
@@ -188,7 +189,26 @@ def voids(resumed: events.RunResumed, past: Event) -> bool:
 
 def history(recorded: Iterable[AnyEvent]) -> list[AnyEvent]:
     """The recorded events as the run's logical history, each step once."""
-    told: list[AnyEvent] = []
+    recorded = list(recorded)
+    return list(logical(recorded, [event for event in recorded if isinstance(event, events.RunResumed)]))
+
+
+def logical(recorded: Iterable[AnyEvent], resumes: Sequence[events.RunResumed]) -> Iterator[AnyEvent]:
+    """Of the recorded events those that none of the `resumes`, the first among them, makes void, as they come.
+
+    A resumed run does some of the work again: `run_resumed` voids what was told of it after the checkpoint, and an end
+    that came before is an end no longer. However many resumes there are, each event is looked at once.
+    """
+    # The furthest way back of all resumes from each one on: what stands there or later is void by one of them.
+    goals = list(itertools.accumulate(map(_goal, reversed(resumes)), min, initial=math.inf))
     for event in recorded:
-        supersede(told, event)
-    return told
+        if isinstance(event, events.RunResumed) and len(goals) > 1:
+            goals.pop()
+        elif isinstance(event, events.ENDS) and len(goals) > 1:
+            continue
+        if isinstance(event, _PROCESS) or event.offset < goals[-1]:
+            yield event
+
+
+def _goal(resumed: events.RunResumed) -> float:
+    return math.inf if resumed.from_offset is None else resumed.from_offset

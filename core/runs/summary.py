@@ -18,7 +18,7 @@ from core import events, files, plain
 from core.errors import UserError
 from core.events import Count, Event, Moment
 from core.runs import life
-from core.runs.log import EventReader, history
+from core.runs.log import EventReader, logical
 
 SUMMARY_FILE = "summary.json"
 CONFIG_FILE = "config.toml"
@@ -193,13 +193,23 @@ def read(folder: Path) -> Summary:
 
 
 def rebuild(folder: Path) -> Summary:
-    """The summary from config.toml and the log alone."""
+    """The summary from config.toml and the log alone, which may be longer than fits into memory."""
     summary = _named(folder)
+    resumes = _resumes(folder)
     reader = EventReader(folder)
-    for event in history(reader.read()):
+    met = 0
+    for event in logical(reader.stream(), resumes):
         summary.fold(event)
+        met += isinstance(event, events.RunResumed)
     summary.offset = reader.offset
-    return summary
+    # One that was written meanwhile has made void what was folded before it.
+    return summary if met == len(resumes) else rebuild(folder)
+
+
+def _resumes(folder: Path) -> list[events.RunResumed]:
+    """Those that the log tells of; quick, as other lines are not decoded."""
+    found = EventReader(folder, naming=b'"run_resumed"').stream()
+    return [event for event in found if isinstance(event, events.RunResumed)]
 
 
 def _stored(folder: Path) -> Summary:

@@ -1,6 +1,6 @@
 """One run as series: fed with its events as they come, ready at any moment to be drawn.
 
-What a resumed run did again supersedes what stood before, as in `core.runs.supersede`.
+What a resumed run did again supersedes what stood before, as in `core.runs.history`.
 """
 
 from __future__ import annotations

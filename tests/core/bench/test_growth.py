@@ -41,7 +41,9 @@ def test_growth_is_drawn_relative_to_its_first_point() -> None:
     [
         (lambda: growth.pixels(CPU, sides=(8, 16)), [64, 256]),
         (lambda: growth.batch(CPU, largest=4), [1, 4]),
-        (lambda: growth.log(counts=(10, 100)), [10, 100]),
+        (lambda: growth.log(counts=(10, 100))[0], [10, 100]),
+        (lambda: growth.log(counts=(10, 100))[1], [10, 100]),
+        (lambda: growth.resumes(counts=(3, 30)), [3, 30]),
     ],
 )
 def test_each_kind_of_work_is_measured(measure: Any, amounts: list[int]) -> None:

@@ -293,6 +293,19 @@ def test_the_logical_history_is_that_of_the_formula(recorded: list[AnyEvent]) ->
     assert history(recorded) == naive_history(recorded)
 
 
+def test_a_log_is_streamed_as_it_is_read(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    for n in range(12_000):
+        log.append(Message(text=f"{n} " + "x" * 200))
+    log.append(RunResumed(from_step=3))
+    log.close()
+    assert (tmp_path / EVENTS_FILE).stat().st_size > MAX_LINE, "it is no single piece"
+    reader = EventReader(tmp_path)
+    assert list(reader.stream()) == EventReader(tmp_path).read()
+    assert reader.offset == (tmp_path / EVENTS_FILE).stat().st_size
+    assert [type(event) for event in EventReader(tmp_path, naming=b'"run_resumed"').stream()] == [RunResumed]
+
+
 def test_a_line_knows_where_it_stands(tmp_path: Path, file: Path) -> None:
     file.write_bytes(b"torn")
     log = EventLog(tmp_path)

@@ -202,3 +202,18 @@ def test_psnr_is_that_of_the_restoration() -> None:
     assert (told.psnr, told.peak_psnr) == (21.0, 21.0)
     told.fold(events.PsnrMeasured(step=20, psnr=[18.0, 20.0], mean=19.0, averaged=[24.0, 26.0]))
     assert (told.psnr, told.peak_psnr, told.peak_step) == (25.0, 25.0, 20)
+
+
+def test_a_resume_that_is_written_while_the_log_is_read_is_met_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make(tmp_path / "run")
+    log = EventLog(folder)
+    goal = log.size
+    log.append(events.EpochFinished(epoch=1, step=10, loss=0.5))
+    log.append(events.RunResumed(from_step=0, from_offset=goal))
+    log.close()
+    known = summary._resumes
+    late = iter([[]])
+    monkeypatch.setattr(summary, "_resumes", lambda folder: next(late, None) or known(folder))
+    assert summary.rebuild(folder).loss is None
