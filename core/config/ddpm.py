@@ -10,6 +10,7 @@ from core.config.section import Positive, PositiveFloat, Section
 
 Objective: TypeAlias = Literal["eps", "x0", "v"]
 Weighting: TypeAlias = Literal["plain", "eps", "min-snr"]
+CompileMode: TypeAlias = Literal["default", "reduce-overhead", "max-autotune"]
 SamplerName: TypeAlias = Literal["ancestral", "ddim", "dpm++", "heun"]
 Variance: TypeAlias = Literal["beta", "posterior"]
 Share: TypeAlias = Annotated[float, Meta(ge=0, lt=1)]
@@ -63,6 +64,10 @@ class DdpmConfig(Section, frozen=True):
         Literal["float32", "bfloat16"], Meta(description="in which the network computes in training (autocast)")
     ] = "float32"
     compile: Annotated[bool, Meta(description="torch.compile the network for training")] = False
+    compile_mode: Annotated[
+        CompileMode,
+        Meta(description="what is compiled for: with CUDA graphs (GPU), and with kernels tried out beforehand"),
+    ] = "default"
     hold_out: Annotated[
         bool,
         Meta(

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from core.config.ddpm import DdpmConfig, Objective, Weighting
+from core.config.ddpm import CompileMode, DdpmConfig, Objective, Weighting
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Recipe:
     ema: float = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
+    compile_mode: CompileMode = "default"
 
     @classmethod
     def from_config(cls, config: DdpmConfig) -> Self:
