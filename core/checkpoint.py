@@ -54,13 +54,26 @@ def save(path: Path, state: State, network: nn.Module | None = None) -> Stored:
     if network is not None:
         described = {"name": network.name, "arguments": network.arguments}
         state = {**state, "network": network.state_dict()}
-    tensors: dict[str, torch.Tensor] = {}
-    header = {"format": FORMAT, "network": described, "values": _flatten(state, "", tensors)}
-    # One entry, because safetensors writes several in any order, and the same state shall have the same digest.
-    content = safetensors.save(tensors, {HEADER: json.dumps(header)})
+    content = packed(state, described)
     stored = Stored(path, hashlib.sha256(content).hexdigest(), len(content))
     files.replace(path, content)
     return stored
+
+
+def packed(state: State, described: Mapping[str, Any] | None = None) -> bytes:
+    """A state as the file that holds it; `described` says which network it is of. Raises TypeError."""
+    tensors: dict[str, torch.Tensor] = {}
+    header = {"format": FORMAT, "network": described or {}, "values": _flatten(state, "", tensors)}
+    # One entry, because safetensors writes several in any order, and the same state shall have the same digest.
+    return safetensors.save(tensors, {HEADER: json.dumps(header)})
+
+
+def unpacked(content: bytes) -> dict[str, Any]:
+    """The state that `packed` was given, on the CPU; tuples have become lists."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER])
+    state: dict[str, Any] = _rebuild(header["values"], "", safetensors.load(content))
+    return state
 
 
 def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:

@@ -1,21 +1,27 @@
-"""Several processes at one training: which part of a batch is whose, and what they have to agree on.
+"""Several processes at one run: which part of it is whose, and what they have to agree on.
 
-Each process is a rank of torch.distributed and draws the random numbers of the whole batch, all from the same seed; it
-takes its own part of them, and DistributedDataParallel puts the gradients together. So the losses are those of one
-process with the same batch, up to the order in which numbers are added.
+Each process is a rank of torch.distributed. Those that share a training draw the random numbers of the whole batch, all
+from the same seed; each takes its own part of them, and DistributedDataParallel puts the gradients together. So the
+losses are those of one process with the same batch, up to the order in which numbers are added. Those that share
+images restore different ones and tell each other what came of it, so that all yield the same items; the first one's
+are recorded.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from core import checkpoint
 
 
 @dataclass(frozen=True)
@@ -58,13 +64,42 @@ class Ranks:
         dist.broadcast(shared, 0)
         return shared.item()
 
-    def any(self, wish: bool, device: torch.device) -> bool:
-        """Whether any rank wishes it."""
+    def any(self, wishes: Sequence[bool], device: torch.device) -> list[bool]:
+        """Whether any rank wishes it, for each of several things."""
         if self.count == 1:
-            return wish
-        shared = torch.tensor(int(wish), device=device)
+            return list(wishes)
+        shared = torch.tensor(wishes, dtype=torch.int64, device=device)
         dist.all_reduce(shared, dist.ReduceOp.MAX)
-        return bool(shared.item())
+        return [bool(wish) for wish in shared.tolist()]
+
+    def gathered(self, value: Any) -> list[Any]:
+        """What each rank has, in the order of the ranks, for all of them.
+
+        It goes from one to the other as a checkpoint would hold it: any nesting of plain values and tensors, which
+        arrive on the CPU.
+        """
+        return [value] if self.count == 1 else self._exchanged(value, everyone=True)
+
+    def collected(self, value: Any) -> list[Any]:
+        """The same for the first rank alone; the others have their own. For what is large, and recorded only."""
+        return [value] if self.count == 1 else self._exchanged(value, everyone=False)
+
+    def _exchanged(self, value: Any, *, everyone: bool) -> list[Any]:
+        mine = torch.frombuffer(bytearray(checkpoint.packed({"value": value})), dtype=torch.uint8)
+        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.count)]
+        dist.all_gather(lengths, torch.tensor([len(mine)]))
+        longest = max(int(length) for length in lengths)
+        padded = F.pad(mine, (0, longest - len(mine)))
+        # A gathering wants parts of one length.
+        parts = [torch.empty_like(padded) for _ in lengths] if everyone or self.rank == 0 else []
+        if everyone:
+            dist.all_gather(parts, padded)
+        else:
+            dist.gather(padded, parts or None)
+        if not parts:
+            return [value]
+        whole = [part[: int(length)] for part, length in zip(parts, lengths, strict=True)]
+        return [checkpoint.unpacked(part.numpy().tobytes())["value"] for part in whole]
 
 
 @contextlib.contextmanager
@@ -74,7 +109,8 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # What lies in the host's memory goes by gloo, on an accelerator's machine too.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     yield Ranks.here()
     dist.destroy_process_group()
 

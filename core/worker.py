@@ -284,13 +284,14 @@ class _Job:
         for item in experiment:
             recorder.record(item)
             self.pulse.advance()
-            if ranks.any(bool(self.pulse.stop_reason), device):
-                return True  # which closes the iteration: what starts other runs stops them then
-            epochs = experiment.epoch - saved_epoch
-            if (
+            due = (
                 time.monotonic() - saved >= self.config.checkpoint_seconds
-                or 0 < self.config.checkpoint_epochs <= epochs
-            ):
+                or 0 < self.config.checkpoint_epochs <= experiment.epoch - saved_epoch
+            )
+            stop, due = ranks.any([bool(self.pulse.stop_reason), due], device)
+            if stop:
+                return True  # which closes the iteration: what starts other runs stops them then
+            if due:
                 recorder.checkpoint(experiment)
                 saved, saved_epoch = time.monotonic(), experiment.epoch
         return False

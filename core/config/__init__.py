@@ -24,6 +24,7 @@ from core.config.run import (
     PriorConfig,
     RestoreRun,
     RunConfig,
+    SharedRun,
     StudyRun,
     experiment_path,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "RestoreRun",
     "RunConfig",
     "Section",
+    "SharedRun",
     "StudyConfig",
     "StudyRun",
     "Substitution",

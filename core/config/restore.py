@@ -58,6 +58,11 @@ class RestoreConfig(Section, frozen=True):
                 raise UserError(f"There is no hybrid {name!r} that restores.", suggest(name, restoring()))
 
     @property
+    def degradations(self) -> int:
+        """How many times a set of images is degraded, to be restored by every method."""
+        return len(self.tasks) * len(self.sets) * self.seeds
+
+    @property
     def compared(self) -> tuple[str, ...]:
         """The hybrids that are compared and need nothing that is trained for a task."""
         return tuple(name for name in self.methods if name != CONDITIONED) if self.methods else restoring()

@@ -58,6 +58,11 @@ class ImagesConfig(Section, frozen=True):
         if sum(places.stop - places.start for places in ranges) > MOST_IMAGES:
             raise ValueError(f"indices name more than {MOST_IMAGES:,} images")
 
+    @property
+    def count(self) -> int:
+        """How many images that is."""
+        return len(self.files) or sum(map(len, self._ranges()))
+
     def places(self) -> list[int]:
         """The indices as numbers, in the order given."""
         return [place for places in self._ranges() for place in places]
@@ -129,7 +134,30 @@ class RunConfig(Section, tag_field="kind", frozen=True):
         return 1
 
 
-class DipRun(RunConfig, tag="dip", frozen=True):
+class SharedRun(RunConfig, frozen=True):
+    """A run whose work several processes can share."""
+
+    processes: Annotated[
+        int, Meta(ge=1, le=64, description="processes that share the work: a GPU each, or together the CPU")
+    ] = 1
+
+    def __post_init__(self) -> None:
+        if self.processes > 1 and self.device not in {"auto", "cpu"}:
+            raise ValueError("device must be auto or cpu where several processes share the work")
+
+    @property
+    def shared_by(self) -> int:
+        """As many as were asked for."""
+        return self.processes
+
+    def _refuse_idle(self, count: int, parts: str, remedy: str) -> None:
+        """Raise UserError where there are more processes than parts of the work, of which there are `count`."""
+        if self.processes > count:
+            problem = f"There are {self.processes} processes, and only {count} {parts} to share."
+            raise UserError(problem, f"Lower --gpus to {count}, or {remedy}.")
+
+
+class DipRun(SharedRun, tag="dip", frozen=True):
     """Fit a Deep Image Prior to each of a few degraded images."""
 
     experiment: ClassVar[str] = "core.dip.run:DipExperiment"
@@ -139,6 +167,8 @@ class DipRun(RunConfig, tag="dip", frozen=True):
     dip: DipConfig = DipConfig()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        self._refuse_idle(self.images.count, "image(s)", "give more images")
         if self.dip.stop == "discrepancy" and not self.task.has_noise_level():
             raise ValueError("dip.stop = discrepancy needs a task with a noise level")
 
@@ -148,27 +178,18 @@ class DipRun(RunConfig, tag="dip", frozen=True):
         return self.dip.network
 
 
-class DdpmRun(RunConfig, tag="ddpm", frozen=True):
+class DdpmRun(SharedRun, tag="ddpm", frozen=True):
     """Train a diffusion model on a data set."""
 
     experiment: ClassVar[str] = "core.ddpm.run:DdpmExperiment"
 
-    processes: Annotated[
-        int, Meta(ge=1, le=64, description="processes that share the training: a GPU each, or together the CPU")
-    ] = 1
     ddpm: DdpmConfig = DdpmConfig()
     unet: UNetConfig = UNetConfig()
 
     def __post_init__(self) -> None:
-        if self.processes > 1 and self.device not in {"auto", "cpu"}:
-            raise ValueError("device must be auto or cpu where several processes share the training")
+        super().__post_init__()
         if self.processes > 1 and self.unet.dropout:
             raise ValueError("unet.dropout draws in each process by itself; it needs processes = 1")
-
-    @property
-    def shared_by(self) -> int:
-        """As many as were asked for."""
-        return self.processes
 
     @property
     def method(self) -> str:
@@ -212,7 +233,7 @@ class HybridRun(RunConfig, tag="hybrid", frozen=True):
         return self.trains and bool(self.hybrid.restorer)
 
 
-class RestoreRun(RunConfig, tag="restore", frozen=True):
+class RestoreRun(SharedRun, tag="restore", frozen=True):
     """Restore the same degraded images with every method, at matched cost."""
 
     experiment: ClassVar[str] = "core.restore.run:RestoreExperiment"
@@ -220,6 +241,10 @@ class RestoreRun(RunConfig, tag="restore", frozen=True):
     prior: PriorConfig = PriorConfig()
     restore: RestoreConfig = RestoreConfig()
     dip: DipConfig = DipConfig()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._refuse_idle(self.restore.degradations, "degraded set(s)", "give more tasks, sets or seeds")
 
     @property
     def method(self) -> str:

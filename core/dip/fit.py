@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,16 +13,28 @@ from core.dip.batch import PriorBatch
 from core.errors import UserError
 from core.events import EarlyStopped, Event, Item, Message, Pictures, PsnrMeasured, State, Step, StopsCompared
 from core.metrics import SSIM_WINDOW, psnr, ssim
+from core.parallel import Ranks
+
+
+class Now(NamedTuple):
+    """Where the fit of one image is: its loss, its last way back, at which iteration it stopped, and of which one."""
+
+    loss: float
+    backtracked: int
+    decided: int
+    at: int
 
 
 class DipFit:
     """Take batches of priors on side by side, so that one count of iterations holds for all images.
 
-    `places` says where each batch's images stand in the order that events and results use. Yields a `Step` for every
-    iteration (on an accelerator, for every look), `EarlyStopped`, a `Message` for each way back, `PsnrMeasured` (SSIM
-    is that of the restoration), pictures of the restorations so far, and at the end `StopsCompared`. Ends after
-    `iterations`, or when every image has stopped, unless `run_on`; until then, images that have stopped are left out
-    as they come to be a good share, and what is told of them no longer changes.
+    `places` says where each batch's images stand in the order that events and results use. Where several processes
+    share the images (`ranks`), each has batches of its own, and all yield what is told of all images.
+
+    Yields a `Step` for every iteration (on an accelerator, for every look), `EarlyStopped`, a `Message` for each way
+    back, `PsnrMeasured` (SSIM is that of the restoration), pictures of the restorations so far, and at the end
+    `StopsCompared`. Ends after `iterations`, or when every image has stopped, unless `run_on`; until then, images that
+    have stopped are left out as they come to be a good share, and what is told of them no longer changes.
 
     Raises UserError when the fit of an image is no longer finite.
     """
@@ -36,6 +48,7 @@ class DipFit:
         measure_every: int = 10,
         picture_every: int = 0,
         run_on: bool = False,
+        ranks: Ranks | None = None,
     ) -> None:
         self.batches = batches
         self.places = places
@@ -43,14 +56,19 @@ class DipFit:
         self.measure_every = measure_every
         self.picture_every = picture_every
         self.run_on = run_on
+        self.ranks = ranks or Ranks()
         self.stride = 1 if batches[0].y.device.type == "cpu" else measure_every
         self.known = all(batch.truth is not None for batch in batches)
         self.step = 0
         self._told = 0
+        self._now: list[Now] = []
+        self.finished = False
+        """Whether there is no iteration left to do, as of the last look."""
 
     def __iter__(self) -> Iterator[Item]:
         # What there is to tell depends on the state alone, so a resumed fit goes on in the middle of it.
         while True:
+            self._look()
             for item in self._items()[self._told :]:
                 self._told += 1
                 yield item
@@ -67,23 +85,17 @@ class DipFit:
             self._told = 0
 
     @property
-    def finished(self) -> bool:
-        """Whether there is no iteration left to do."""
-        if self.step >= self.iterations:
-            return True
-        return not self.run_on and all(batch.stopping.over for batch in self.batches)
-
-    @property
     def restored(self) -> list[Tensor]:
         """Each image (C, H, W) at its stop, or at the best score so far."""
         return self.gather(lambda batch: list(batch.stopping.restored))
 
     def gather(self, values: Callable[[PriorBatch], Sequence[Any] | Tensor]) -> list[Any]:
-        """What each batch says of each of its images, in the order of the images."""
-        found: dict[int, Any] = {}
+        """What each batch says of each of its images, in the order of the images; all ranks have to ask at once."""
+        mine: dict[int, Any] = {}
         for batch, places in zip(self.batches, self.places, strict=True):
             told = values(batch)
-            found.update(zip(places, told.tolist() if isinstance(told, Tensor) else told, strict=True))
+            mine.update(zip(places, told.tolist() if isinstance(told, Tensor) else told, strict=True))
+        found = {place: value for part in self.ranks.gathered(mine) for place, value in part.items()}
         return [found[place] for place in sorted(found)]
 
     def state_dict(self) -> dict[str, Any]:
@@ -96,11 +108,18 @@ class DipFit:
         for batch, its_state in zip(self.batches, state["batches"], strict=True):
             batch.load_state_dict(its_state)
 
+    def _look(self) -> None:
+        """See where all images are: what the ranks go on by, and most of what they tell, in one exchange."""
+        told = self.gather(lambda batch: list(zip(*(values.tolist() for values in _now(batch)), strict=True)))
+        self._now = [Now(*values) for values in told]
+        stopped = not self.run_on and all(now.decided for now in self._now)
+        self.finished = self.step >= self.iterations or stopped
+
     def _items(self) -> list[Item]:
         """All that there is to tell of the present iteration."""
         if self.step == 0:
             return []
-        losses = self.gather(lambda batch: batch.loss)
+        losses = [now.loss for now in self._now]
         measuring = self.step % self.measure_every == 0 or self.finished
         if measuring:
             self._refuse_infinite(losses)
@@ -134,25 +153,24 @@ class DipFit:
             Message(
                 text=f"The fit of image {image} fell by {fall:g} dB; it went back at iteration {at}", level="warning"
             )
-            for image, at in enumerate(self.gather(lambda batch: batch.backtracked))
-            if self._since_last_look(at)
+            for image, now in enumerate(self._now)
+            if self._since_last_look(at := now.backtracked)
         ]
 
     def _stops(self) -> list[Event]:
         """The images that stopped since the last look; at the end, also those whose best score never got old."""
-        decided = self.gather(lambda batch: batch.stopping.decided)
         rule = self.batches[0].stopping.rule.name
         stopped = [
             image
-            for image, step in enumerate(decided)
-            if self._since_last_look(step) or (step == 0 and self.finished and rule != "never")
+            for image, now in enumerate(self._now)
+            if self._since_last_look(now.decided) or (now.decided == 0 and self.finished and rule != "never")
         ]
         if not stopped:
             return []
-        at = self.gather(lambda batch: batch.stopping.at)
-        values: list[Any] = self.gather(_psnr_at_stop) if self.known else [None] * len(at)
+        values: list[Any] = self.gather(_psnr_at_stop) if self.known else [None] * len(self._now)
         return [
-            EarlyStopped(step=self.step, image=image, at=at[image], rule=rule, psnr=values[image]) for image in stopped
+            EarlyStopped(step=self.step, image=image, at=self._now[image].at, rule=rule, psnr=values[image])
+            for image in stopped
         ]
 
     def _measured(self, losses: list[float]) -> PsnrMeasured:
@@ -171,7 +189,7 @@ class DipFit:
         return StopsCompared(
             step=self.step,
             rule=self.batches[0].stopping.rule.name,
-            at=self.gather(lambda batch: batch.stopping.at),
+            at=[now.at for now in self._now],
             psnr=self.gather(_psnr_at_stop),
             peak=self.gather(lambda batch: batch.peak),
             peak_at=self.gather(lambda batch: batch.peak_at),
@@ -181,9 +199,13 @@ class DipFit:
 
     def _ssim(self, images: Callable[[PriorBatch], Tensor]) -> list[float]:
         """Of each image; empty where one is too small for it."""
-        if any(min(batch.restored.shape[-2:]) < SSIM_WINDOW for batch in self.batches):
-            return []
-        return self.gather(lambda batch: ssim(images(batch), _truth(batch)))
+
+        def of(batch: PriorBatch) -> Tensor | list[None]:
+            small = min(batch.restored.shape[-2:]) < SSIM_WINDOW
+            return [None] * len(batch) if small else ssim(images(batch), _truth(batch))
+
+        values = self.gather(of)
+        return [] if None in values else values
 
     def pictures(
         self, name: str, title: str, images: Callable[[PriorBatch], Tensor], *, numbered: bool = False
@@ -208,6 +230,11 @@ class DipFit:
                 )
             )
         return made
+
+
+def _now(batch: PriorBatch) -> tuple[Tensor, ...]:
+    """The columns of `Now`."""
+    return batch.loss, batch.backtracked, batch.stopping.decided, batch.stopping.at
 
 
 def _truth(batch: PriorBatch) -> Tensor:

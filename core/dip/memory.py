@@ -8,6 +8,7 @@ from torch import Tensor
 
 from core import registry
 from core.config.dip import DipConfig
+from core.parallel import Ranks
 
 SHARE = 0.5
 """Of the free memory, what a fit may take: convolutions want room to work in, and other runs live here too."""
@@ -18,7 +19,7 @@ def images_that_fit(options: DipConfig, shape: tuple[int, int, int], device: tor
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
     else:
-        free = psutil.virtual_memory().available
+        free = psutil.virtual_memory().available // Ranks.here().count
     return max(1, int(SHARE * free) // bytes_per_image(options, shape))
 
 

@@ -16,8 +16,10 @@ from core.degrade import degrade
 from core.dip.batch import PriorBatch
 from core.dip.fit import DipFit
 from core.dip.memory import images_that_fit
+from core.errors import UserError
 from core.events import BestModel, DataLoaded, Item, RunStarted, State, Tensors
 from core.images import load_image, to_unit
+from core.parallel import Ranks
 from core.seeds import derive
 
 
@@ -26,6 +28,10 @@ class DipExperiment:
 
     Yields which images it uses, the measurements y, what the fit yields, and at the end each image at its truth-free
     stop. Images of one size are fitted together, as many as fit in memory; the truth is used for reporting only.
+
+    Several processes share the images, a network or more each, and all yield the same. Seeds are of the images, so each
+    image is fitted as by one process: to the same bits where it is alone in its network (dip.batch=1), else up to
+    rounding. A checkpoint tells of networks, not of processes; fewer of these can go on with it, to the same bits.
     """
 
     epoch = 0
@@ -39,14 +45,14 @@ class DipExperiment:
         self.images = images
         self.labels = labels
         self.device = device
-        self._prepare(_groups(config, images, device))
+        self.ranks = Ranks.here()
+        self._prepare(_groups(config, images, device, self.ranks))
         self._opened = 0
         self._closed = 0
 
     def _prepare(self, groups: Sequence[Sequence[int]]) -> None:
-        """Degrade the images and set up their fit, in these groups of images of one size."""
+        """Degrade the images of this process and set up their fit, in these groups of images of one size."""
         config = self.config
-        self.measurements: list[Tensor] = [torch.empty(0)] * len(self.images)
         batches = []
         for places in groups:
             truth = torch.stack([self.images[place] for place in places]).to(self.device)
@@ -56,8 +62,6 @@ class DipExperiment:
             batches.append(
                 PriorBatch(y, degradation, config.dip, (channels, height, width), seed=config.seed, truth=truth)
             )
-            for place, measured in zip(places, y, strict=True):
-                self.measurements[place] = measured
         self.fit = DipFit(
             batches,
             groups,
@@ -65,6 +69,7 @@ class DipExperiment:
             measure_every=config.dip.measure_every,
             picture_every=config.dip.picture_every,
             run_on=config.dip.run_on,
+            ranks=self.ranks,
         )
 
     @classmethod
@@ -76,7 +81,13 @@ class DipExperiment:
     @property
     def network(self) -> nn.Module | None:
         """The network of all images, where one holds them all."""
-        return self.fit.batches[0].network if len(self.fit.batches) == 1 else None
+        alone = self.ranks.count == len(self.fit.batches) == 1
+        return self.fit.batches[0].network if alone else None
+
+    @property
+    def measurements(self) -> list[Tensor]:
+        """The y of each image."""
+        return self.fit.gather(lambda batch: list(batch.y))
 
     @property
     def step(self) -> int:
@@ -91,7 +102,7 @@ class DipExperiment:
             method=self.config.method,
             device=str(first.y.device),
             steps=self.fit.iterations,
-            images=len(self.measurements),
+            images=len(self.images),
             parameters=sum(p.numel() for p in first.network.parameters()) // len(first),
         )
 
@@ -107,15 +118,24 @@ class DipExperiment:
             yield item
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid between two items."""
-        groups = [list(places) for places in self.fit.places]
-        return {"fit": self.fit.state_dict(), "groups": groups, "opened": self._opened, "closed": self._closed}
+        """All that an exact resume needs; valid between two items. Of several processes, the first one has it."""
+        fit = self.fit.state_dict()
+        parts = self.ranks.collected([[list(places) for places in self.fit.places], fit["batches"]])
+        groups, batches = ([one for part in parts for one in part[kind]] for kind in (0, 1))
+        return {"fit": {**fit, "batches": batches}, "groups": groups, "opened": self._opened, "closed": self._closed}
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from where `state_dict` was called, in its groups: another day another number of images may fit."""
-        if state["groups"] != self.fit.places:
-            self._prepare(state["groups"])
-        self.fit.load_state_dict(state["fit"])
+        """Go on from where `state_dict` was called, in its groups: another day another number of images may fit.
+
+        Raises UserError where there are more processes than groups.
+        """
+        groups, mine = state["groups"], self.ranks.part(len(state["groups"]))
+        if self.ranks.count > len(groups):
+            problem = f"The checkpoint holds {len(groups)} network(s), and there are {self.ranks.count} processes."
+            raise UserError(problem, f"Go on with {len(groups)} or fewer, or start the run anew.")
+        if groups[mine] != self.fit.places:
+            self._prepare(groups[mine])
+        self.fit.load_state_dict({**state["fit"], "batches": state["fit"]["batches"][mine]})
         self._opened, self._closed = state["opened"], state["closed"]
 
     def _opening(self) -> list[Item]:
@@ -163,14 +183,19 @@ def true_images(images: ImagesConfig, source: DataConfig) -> tuple[list[Tensor],
     return list(to_unit(chosen.images)), [f"{chosen.split} {place}" for place in places], loaded
 
 
-def _groups(config: DipRun, images: Sequence[Tensor], device: torch.device) -> list[list[int]]:
-    """Places of images of one size that one network takes, in the order of the images."""
+def _groups(config: DipRun, images: Sequence[Tensor], device: torch.device, ranks: Ranks) -> list[list[int]]:
+    """Places of images of one size that one network takes, in the order of the images; those of this process.
+
+    The images are dealt out size by size, so that each process has about as many of each.
+    """
     sizes: dict[tuple[int, int, int], list[int]] = {}
     for place, image in enumerate(images):
         channels, height, width = image.shape
         sizes.setdefault((channels, height, width), []).append(place)
+    dealt = [(size, place) for size, places in sizes.items() for place in places][ranks.rank :: ranks.count]
     groups = []
-    for size, places in sizes.items():
+    for size in sizes:
+        places = [place for its_size, place in dealt if its_size == size]
         most = config.dip.batch or images_that_fit(config.dip, size, device)
         groups += [places[i : i + most] for i in range(0, len(places), most)]
     return groups

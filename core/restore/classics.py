@@ -12,8 +12,9 @@ from scipy.ndimage import median_filter
 from skimage.restoration import denoise_nl_means, inpaint_biharmonic, wiener
 from torch import Tensor
 
-from core.degrade import BlockMean, CircularBlur, Degradation, Mask, SaltAndPepper
+from core.degrade import BlockMean, CircularBlur, Degradation, Identity, Mask, SaltAndPepper
 from core.degrade.estimate import with_noise_level
+from core.hybrid.impulses import without_impulses
 from core.hybrid.restorer import Case
 
 Plane = NDArray[np.float64]
@@ -24,9 +25,11 @@ BALANCE = 5.0
 def restore(case: Case) -> Tensor:
     """By the method that fits the task, (N, C, H, W), on the device of the case:
 
-    impulses by a 3x3 median, missing pixels by biharmonic inpainting, large pixels by bicubic interpolation, a blur by
-    a Wiener filter, and noise by non-local means.
+    missing pixels by biharmonic inpainting, impulses so too where a 3x3 median shows them, large pixels by bicubic
+    interpolation, a blur by a Wiener filter, and noise by non-local means.
     """
+    if isinstance(case.degradation.noise, SaltAndPepper) and isinstance(case.degradation.operator, Identity):
+        case = without_impulses(case, _each(_median, case.y).to(case.y.device))
     y, degradation = case.y, with_noise_level(case.y, case.degradation)
     operator = degradation.operator
     if isinstance(operator, Mask):
@@ -35,8 +38,6 @@ def restore(case: Case) -> Tensor:
         images = F.interpolate(y, size=case.shape[2:], mode="bicubic", align_corners=False)
     elif isinstance(operator, CircularBlur):
         images = _each(_wiener(operator, _sigma(case, degradation)), y)
-    elif isinstance(degradation.noise, SaltAndPepper):
-        images = _each(_median, y)
     else:
         images = _each(_nonlocal(_sigma(case, degradation)), y)
     return images.to(y.device)

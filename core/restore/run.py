@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +12,9 @@ import msgspec
 import torch
 from torch import Tensor
 
-from core.config import HYBRIDS, RestoreRun, format_task, parse_task
+from core.config import RestoreRun, format_task
 from core.data import ImageSet
 from core.ddpm.trained import TrainedModel
-from core.degrade import degrade
 from core.errors import UserError
 from core.events import (
     DataLoaded,
@@ -32,18 +31,17 @@ from core.events import (
 )
 from core.hybrid.conditioned_restorer import ConditionedModel
 from core.hybrid.prior import load_prior, refuse_another
-from core.hybrid.restorer import Case
-from core.hybrid.timed import Budgeted, Spent, Timed, clock_of
+from core.hybrid.timed import clock_of
 from core.hybrid.told import Told
-from core.images import to_unit
+from core.parallel import Ranks
 from core.restore import report, sets
 from core.restore.entrants import Entrants
+from core.restore.piece import SHOWN, Outcome, Piece, degraded
 from core.restore.unit import Unit
-from core.scores import POSTERIOR_MEAN, Scoreboard
-from core.seeds import derive
+from core.scores import Scoreboard
 
-SHOWN = 8
-"""Images of each set that pictures show."""
+MEET_SECONDS = 1.0
+"""After so long, processes that share the work tell each other what they have."""
 SEES = {"dip": "DIP's result", "pinv": "A+ y"}
 
 
@@ -54,6 +52,13 @@ class RestoreExperiment:
     Yields a `RestorationScored` for each, a picture for each cell, and at the end the verdicts and the whole board.
     A method that fails is a `RestorationMissing`, and ends nothing but its own part. No method sees the truth. Steps
     count the units.
+
+    Several processes share the degradations: each takes the next one, restores it by every method on its own device,
+    and takes another. Every now and then they tell each other what they have, and all yield it in the order in which
+    one process would. So the scores are those of one process, and seconds are compared within a process only: those of
+    its own work, not of its waiting. They are as honest as the processes are undisturbed by each other: GPUs should be
+    alike, and on a CPU each process should have a core, where its seconds are of processor time. A checkpoint tells of
+    degradations, not of processes: any number of these can go on with it.
     """
 
     network = None
@@ -73,6 +78,7 @@ class RestoreExperiment:
         self.prior, self.loaded = prior
         self.device = torch.device(device)
         self.conditioned = conditioned
+        self.ranks = Ranks.here()
         clock = clock_of(self.device)
         self.entrants = Entrants(config.restore, self.prior, config.dip, conditioned, clock)
         self.units = [
@@ -82,14 +88,24 @@ class RestoreExperiment:
             for i in range(config.restore.seeds)
             for method in self.entrants.of(task)
         ]
+        self._firsts = [place for place in range(len(self.units)) if self._at_new("seed", place)]
+        """Where the units of each degradation begin."""
         self.step = 0
-        """Units done."""
+        """Units done, as far as all before them are."""
         self._told = Told()
-        self._work: Timed | Budgeted | None = None
+        self._waiting = list(self._firsts)
+        """Degradations that no process has taken yet."""
+        self._begun: dict[int, State] = {}
+        """Those of them that were begun before a resume."""
+        self._idle = [True] * self.ranks.count
+        """Which ranks have none."""
+        self._piece: Piece | None = None
+        self._items: Iterator[Outcome | Step] = iter(())
+        """Of the piece at work here."""
+        self._found: dict[int, Outcome] = {}
+        """What came of units that are done before those before them."""
         self._scored: list[RestorationScored] = []
         self._missing: list[RestorationMissing] = []
-        self._seconds: dict[str, float] = {}
-        """What the hybrids took of the degradation at work."""
         self._results: dict[str, Tensor] = {}
         """The first restorations of the cell at work, by method, for its picture."""
 
@@ -124,22 +140,29 @@ class RestoreExperiment:
                 break
             unit = self.units[self.step]
             yield from self._told.rest("cell", lambda: self._absent(unit))  # noqa: B023
-            yield from self._restore(unit)
+            while self.step not in self._found:
+                self._advance()
+                if self.step not in self._found:
+                    yield Step(step=self.step)
+            self._go_on(self._found.pop(self.step))
         if not self._scored:
             raise UserError("Every method failed.", f"The first one: {self._missing[0].why}")
         yield from self._told.rest("closing", self._closing)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid between two items. What hangs on a clock goes on as far as it can."""
+        """All that an exact resume needs; valid between two items. Of several processes, the first one has it."""
+        mine = {self._piece.first: self._piece.state_dict()} if self._piece else {}
+        begun = {first: state for part in self.ranks.collected(mine) for first, state in part.items()}
         return {
             "prior": self.loaded.sha256,
             "conditioned": [model.sha256 for model in self.conditioned],
             "step": self.step,
             "told": self._told.counts,
-            "work": self._work.state_dict() if self._work else None,
+            "begun": {**self._begun, **begun},
+            "waiting": sorted([*self._waiting, *begun]),
+            "found": [outcome.kept() for outcome in self._found.values()],
             "scored": [msgspec.to_builtins(scored) for scored in self._scored],
             "missing": [msgspec.to_builtins(missing) for missing in self._missing],
-            "seconds": self._seconds,
             "results": self._results,
         }
 
@@ -150,79 +173,69 @@ class RestoreExperiment:
             refuse_another(before, PriorLoaded(run=model.run, sha256=model.sha256, parameters=0))
         self.step = state["step"]
         self._told.counts = dict(state["told"])
+        self._begun, self._waiting = dict(state["begun"]), list(state["waiting"])
+        self._found = {found.place: found for found in map(Outcome.of, state["found"])}
         self._scored = [msgspec.convert(scored, RestorationScored) for scored in state["scored"]]
         self._missing = [msgspec.convert(missing, RestorationMissing) for missing in state["missing"]]
-        self._seconds, self._results = dict(state["seconds"]), dict(state["results"])
-        if state["work"]:
-            self._work = self._begin(self.units[self.step])
-            self._work.load_state_dict(state["work"])
+        self._results = dict(state["results"])
+        self._idle = [True] * self.ranks.count
 
-    # A unit
+    # The work
 
-    def _case(self, unit: Unit) -> tuple[Case, Tensor]:
-        """What the method is given, and the truth."""
-        truth = to_unit(self.sets[unit.set].images).to(self.device)
-        seeds = [derive(unit.seed, f"measurement of {unit.set} {place}") for place in range(len(truth))]
-        y, degradation = degrade(parse_task(unit.task), truth, seeds)
-        n, c, h, w = truth.shape
-        return Case(y, degradation, (n, c, h, w), seed=derive(unit.seed, "restoration")), truth
+    def _advance(self) -> None:
+        """Take the work on here, to the next item or, where others do some too, for a while; and hear from them."""
+        self._share_out()
+        until = time.monotonic() + (MEET_SECONDS if self.ranks.count > 1 else 0)
+        fresh = []
+        while self._piece is not None:
+            item = next(self._items)
+            if isinstance(item, Outcome):
+                fresh.append(item.kept())
+                if self._piece.over:
+                    self._piece = None
+            if time.monotonic() >= until:
+                break
+        parts = self.ranks.gathered({"idle": self._piece is None, "fresh": fresh})
+        self._idle = [part["idle"] for part in parts]
+        for found in (Outcome.of(kept) for part in parts for kept in part["fresh"]):
+            self._found[found.place] = found
 
-    def _begin(self, unit: Unit) -> Timed | Budgeted:
-        return self.entrants.begin(unit.method, unit.task, self._case(unit)[0], list(self._seconds.values()))
+    def _share_out(self) -> None:
+        """Give the next degradations to the ranks that have none. All ranks do the same."""
+        for rank, idle in enumerate(self._idle):
+            if idle and self._waiting:
+                first = self._waiting.pop(0)
+                begun = self._begun.pop(first, None)
+                if rank == self.ranks.rank:
+                    self._take(first, begun)
 
-    def _restore(self, unit: Unit) -> Iterator[Item]:
-        """Restore and score; a method that fails says why and has no score, and the others go on."""
-        try:
-            work = self._work = self._work or self._begin(unit)
-            for item in work:
-                if isinstance(item, Step):
-                    yield Step(step=self.step)
-            self._finish(unit, work)
-        except Exception as error:
-            if not isinstance(error, UserError):
-                logging.getLogger(__name__).exception("%s failed", unit)
-            self._give_up(unit, error)
+    def _take(self, first: int, begun: State | None) -> None:
+        end = next((place for place in self._firsts if place > first), len(self.units))
+        units = self.units[first:end]
+        self._piece = Piece(units, first, self.entrants, self.sets[units[0].set], self.device)
+        if begun is not None:
+            self._piece.load_state_dict(begun)
+        self._items = iter(self._piece)
 
-    def _finish(self, unit: Unit, work: Timed | Budgeted) -> None:
-        """Score what has been restored."""
-        if isinstance(work, Timed):
-            result, done = work.result(), work.restorer
-            found = {"": Spent(result, 1, done.nfe, done.iterations, work.seconds)}
-            if unit.method in HYBRIDS:
-                self._seconds[unit.method] = work.seconds
-        elif unit.method == POSTERIOR_MEAN or not self._seconds:
-            found = {"": work.met[0]}
-        else:
-            found = {name: work.of(seconds) for name, seconds in self._seconds.items()}
-        _, truth = self._case(unit)
-        images, step = self.sets[unit.set], self.step + 1
-        self._scored += [unit.scored(spent, name, images, truth, step) for name, spent in found.items()]
-        if unit.seed == self.config.seed:
-            self._results[unit.method] = next(iter(found.values())).images[:SHOWN]
-        self._go_on()
-
-    def _give_up(self, unit: Unit, error: Exception) -> None:
-        """Note that a method has failed, with what it says of that."""
-        self._seconds.pop(unit.method, None)
-        self._results.pop(unit.method, None)
-        self._missing.append(unit.failed(error, self.step + 1))
-        self._go_on()
-
-    def _go_on(self) -> None:
-        """The state stands at the next unit."""
+    def _go_on(self, found: Outcome) -> None:
+        """Take in what came of a unit; the state stands at the next one."""
+        unit = self.units[self.step]
+        self._scored += found.scored
+        if found.missing is not None:
+            self._missing.append(found.missing)
+            self._results.pop(unit.method, None)
+        elif unit.seed == self.config.seed:
+            self._results[unit.method] = found.shown.to(self.device)
         self.step += 1
-        self._work = None
         self._told.again("unit")
-        if self._at_new("seed"):
-            self._seconds = {}
-        if self._at_new("cell"):
+        if self._at_new("cell", self.step):
             self._told.again("cell")
 
-    def _at_new(self, what: Literal["cell", "seed"]) -> bool:
-        """Whether the next unit is of another cell, or another degradation, than the last one."""
-        if self.step == len(self.units):
+    def _at_new(self, what: Literal["cell", "seed"], place: int) -> bool:
+        """Whether the unit at a place is of another cell, or another degradation, than the one before."""
+        if place in {0, len(self.units)}:
             return True
-        last, coming = self.units[self.step - 1], self.units[self.step]
+        last, coming = self.units[place - 1], self.units[place]
         same_cell = (last.task, last.set) == (coming.task, coming.set)
         return not same_cell or (what == "seed" and last.seed != coming.seed)
 
@@ -250,17 +263,17 @@ class RestoreExperiment:
             return []
         told: list[RestorationScored | RestorationMissing] = [*self._scored, *self._missing]
         items: list[Item] = [event for event in told if event.step == self.step]
-        if not self._at_new("cell"):
+        if not self._at_new("cell", self.step):
             return items
         compared = self._board().headline(self.step)
         return [*items, self._picture(self.units[self.step - 1]), *([compared] if compared else [])]
 
     def _picture(self, unit: Unit) -> Pictures:
         """A row for each image: degraded, restored by each method, and the truth."""
-        case, truth = self._case(replace(unit, seed=self.config.seed))
+        case, truth = degraded(replace(unit, seed=self.config.seed), self.sets[unit.set], self.device)
         shown = [name for name in self.entrants.of(unit.task) if name in self._results]
-        degraded = case.degradation.operator.pinv(case.y)
-        columns = [degraded[:SHOWN], *(self._results[name] for name in shown), truth[:SHOWN]]
+        before = case.degradation.operator.pinv(case.y)
+        columns = [before[:SHOWN], *(self._results[name] for name in shown), truth[:SHOWN]]
         return Pictures(
             name=f"cell-{self.step:04d}",
             images=torch.stack(columns, 1).flatten(0, 1).clamp(0, 1),

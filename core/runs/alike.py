@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from core.config import HybridRun, PriorConfig, RunConfig
+from core.config import HybridRun, PriorConfig, RunConfig, SharedRun
 from core.runs.folder import Glance, Run
 from core.runs.summary import State
 
@@ -18,6 +18,8 @@ def bare(config: R) -> R:
     """A config without what changes no result: two runs with equal ones are one experiment."""
     if isinstance(config, HybridRun) and config.trains:
         config = msgspec.structs.replace(config, prior=PriorConfig())
+    if isinstance(config, SharedRun):  # what several processes do is the same but for rounding
+        config = msgspec.structs.replace(config, processes=1)
     data = msgspec.structs.replace(config.data, directory="")
     return msgspec.structs.replace(
         config, name="", group="", device="auto", threads=0, checkpoint_seconds=60.0, checkpoint_epochs=0, data=data

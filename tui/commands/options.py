@@ -91,7 +91,8 @@ Device: TypeAlias = Annotated[
     str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=complete.devices)
 ]
 Processes: TypeAlias = Annotated[
-    int | None, typer.Option("--gpus", "--nproc", metavar="N", help="GPUs that share a ddpm training; CPU processes.")
+    int | None,
+    typer.Option("--gpus", "--nproc", metavar="N", help="GPUs, or processes of the CPU, that share the work."),
 ]
 Seed: TypeAlias = Annotated[int | None, typer.Option(help="Seed of every random draw.")]
 Name: TypeAlias = Annotated[str | None, typer.Option(help="What to call the run.")]

@@ -16,6 +16,7 @@ from tui.commands.options import (
     Json,
     Name,
     Now,
+    Processes,
     RunsDir,
     Seed,
     Settings,
@@ -85,6 +86,7 @@ def restore(
     data_dir: DataDir = None,
     settings: Settings = None,
     device: Device = None,
+    gpus: Processes = None,
     seed: Seed = None,
     name: Name = None,
     detach: Detach = False,
@@ -96,7 +98,7 @@ def restore(
     """Restore the same degraded images with every method: hybrids, both their parents at equal time, and controls.
 
     The scores come as they are made, and the table at the end; dipddpm show tells it again. Seconds compare only
-    where nothing else keeps the device busy.
+    where nothing else keeps the device busy. Processes of --gpus take one degraded set each, with all its methods.
     """
     named = run or prior
     options: dict[str, Any] = {
@@ -109,6 +111,7 @@ def restore(
         "restore.seeds": seeds,
         "dip.iterations": iterations,
         "device": device,
+        "processes": gpus,
         "seed": seed,
         "name": name,
     }

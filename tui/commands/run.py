@@ -80,8 +80,9 @@ class Asked:
         found |= {"data.dataset": self.dataset and _absolute(self.dataset)}
         found |= {"device": self.device, "seed": self.seed, "name": self.name, "group": self.group}
         if self.processes is not None:
-            if self.kind != "ddpm":
-                raise UserError("Several processes share the training of a ddpm run only.", "Leave --gpus out.")
+            if self.kind == "hybrid":
+                problem = "A hybrid restores its images together, in a time that its parents are given as well."
+                raise UserError(problem, "Leave --gpus out; run ddpm, run dip and restore take it.")
             found["processes"] = self.processes
         if self.image:
             found["images.files"] = tuple(str(file.expanduser().absolute()) for file in self.image)
