@@ -167,8 +167,9 @@ class CalibratedRestorer:
         return DipRestorer(evened(self._seen(name)), self.dip), self._everywhere()
 
     def _try_guided(self, name: str) -> Work:
+        case = without_impulses(self._seen(name), self.results["dip"])
         options = Guided(weight=self.options.weight)
-        return GuidedRestorer(evened(self._seen(name)), self.prior, options, self.dip), self._everywhere()
+        return GuidedRestorer(evened(case), self.prior, options, self.dip), self._everywhere()
 
     def _try_from_fits(self, name: str, scale: float) -> Work:
         places = self._everywhere()
@@ -205,9 +206,16 @@ class CalibratedRestorer:
         return self._places(self._share(*DIP), self.options.least if self.split.fewer else self.options.trusted)
 
     def _some(self, name: str, places: list[int]) -> Case:
-        """The case of some of the images, from all measurements."""
+        """The case of some of the images, from all measurements but those that the trial shows to be impulses."""
         case, shape = self.case, (len(places), *self.case.shape[1:])
-        return Case(case.y[places], case.degradation.select(places), shape, derive(case.seed, name))
+        some = Case(case.y[places], case.degradation.select(places), shape, derive(case.seed, name))
+        return without_impulses(some, self._on_trial()[places])
+
+    def _on_trial(self) -> Tensor:
+        """The combination of the candidates as they are, before any is made again."""
+        assert self.weights is not None
+        results = torch.stack([self.results[kind] for kind in self.kinds])
+        return (self.weights.T[:, :, None, None, None] * results).sum(0)
 
     def _restart(self, name: str) -> Work | None:
         """A DIP fit that is guided as far as guiding was better than leaving it alone, and a little in any case where
@@ -231,8 +239,7 @@ class CalibratedRestorer:
         places = self._places(self._share("diffusion"), self.options.least)
         if not places:
             return None
-        case = without_impulses(self._some(name, places), self._fitted()[places])
-        return self._samples(case, self.options.samples), places
+        return self._samples(self._some(name, places), self.options.samples), places
 
     def _fitted(self) -> Tensor:
         """DIP's part: the fits on trial in their shares, and the mean of that and the restarts where there were any."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import median_filter
 
 from core.config import parse_task
 from core.degrade import degrade
@@ -40,6 +41,15 @@ def test_it_beats_the_pseudo_inverse(text: str) -> None:
     assert restored.shape == X0.shape
     gain = psnr(restored, X0) - psnr(given.degradation.operator.pinv(given.y), X0)
     assert gain.mean() > 0.5
+
+
+def test_impulses_are_filled_and_the_rest_is_left_alone() -> None:
+    given = case("denoise:noise=salt-and-pepper,hit=0.1")
+    restored = classics.restore(given)
+    grey = (given.y > 0) & (given.y < 1)
+    assert torch.equal(restored[grey], given.y[grey])
+    median = torch.from_numpy(median_filter(given.y.numpy(), size=(1, 1, 3, 3), mode="reflect"))
+    assert (psnr(restored, X0) - psnr(median, X0)).mean() > 3
 
 
 def test_what_is_measured_without_noise_stays_in_inpainting() -> None:
