@@ -8,8 +8,9 @@ stayed in a cache and nothing was fused; so a share above 1 is possible, and say
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -64,7 +65,7 @@ def measure(device: torch.device) -> Machine:
 def cost(work: Callable[[], object]) -> Cost:
     """Do the work once, counting. What was compiled can't be counted: give the work as it is before."""
     traffic = _Traffic()
-    with FlopCounterMode(display=False) as counter, traffic:
+    with FlopCounterMode(display=False, custom_mapping=_COUNTED) as counter, traffic:
         work()
     return Cost(float(counter.get_total_flops()), float(traffic.bytes))
 
@@ -84,6 +85,28 @@ class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
             leaves = tree_leaves((args, kwargs, result))
             self.bytes += sum(leaf.nbytes for leaf in leaves if isinstance(leaf, Tensor))
         return result
+
+
+def _convolution_backward(  # noqa: PLR0917
+    grad: Sequence[int],
+    x: Sequence[int],
+    weight: Sequence[int],
+    bias: object,
+    stride: object,
+    padding: object,
+    dilation: object,
+    transposed: bool,
+    output_padding: object,
+    groups: int,
+    wanted: Sequence[bool],
+    **_: object,
+) -> int:
+    """As many operations for each gradient as forward; torch counts those of the weights as if there were one group."""
+    places = (x if transposed else grad)[2:]
+    return 2 * x[0] * math.prod(places) * math.prod(weight) * (wanted[0] + wanted[1])
+
+
+_COUNTED = {torch.ops.aten.convolution_backward: _convolution_backward}
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from core import config as configs
 from core import data, registry
+from core.bench.convolutions import convolving
 from core.bench.rates import Work
 from core.config import HYBRIDS, DdpmRun, DipConfig, parse_task
 from core.ddpm.recipe import Recipe
@@ -37,6 +38,8 @@ NETWORKS: Mapping[str, tuple[str, str | None]] = {
     "unet, gpu": ("unet", "gpu"),
 }
 """What is trained: the network and the preset that gives its size."""
+TUNED = {"ddpm.compile": True, "ddpm.compile_mode": "max-autotune"}
+"""With CUDA graphs, and kernels tried out."""
 NFE = (5, 10, 20, 50)
 RESTORED = "inpaint:missing=0.7,sigma=5"
 
@@ -55,6 +58,10 @@ def training(device: torch.device) -> Iterator[Work]:
             compiled = training_of(network, preset, {"ddpm.precision": precision, "ddpm.compile": True}, device)
             fast = partial(take, compiled, items)
             yield Work("training", f"{name}, {precision}, compiled", "images", units, fast, precision, run)
+            if gpu:
+                tuned = training_of(network, preset, {**TUNED, "ddpm.precision": precision}, device)
+                best = partial(take, tuned, items)
+                yield Work("training", f"{name}, {precision}, max-autotune", "images", units, best, precision, run)
 
 
 def fitting(device: torch.device) -> Iterator[Work]:
@@ -104,6 +111,7 @@ def restoring(device: torch.device) -> Iterator[Work]:
 PARTS: Mapping[str, Callable[[torch.device], Iterator[Work]]] = {
     "training": training,
     "dip": fitting,
+    "convolution": convolving,
     "sampling": sampling,
     "restoration": restoring,
 }

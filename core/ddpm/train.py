@@ -97,7 +97,7 @@ class DdpmTraining:
             """Labels and more channels of the monitored images."""
         # Each size of batch is compiled for itself: there are few, and symbolic sizes cost speed and fail on some nets.
         shared = self.ranks.wrap(network)
-        self._forward = shared
+        self._forward: Callable[..., Tensor] = shared
         if self.recipe.compile:
             self._forward = torch.compile(shared, dynamic=False, mode=self.recipe.compile_mode)
         table = weights(self.recipe.objective, self.recipe.weighting, schedule)

@@ -117,7 +117,7 @@ def test_a_gpu_raises_for_nothing_within_a_window(strict: None) -> None:
 @cuda
 @pytest.mark.parametrize("mode", get_args(CompileMode))
 def test_each_way_to_compile_gives_the_losses_of_the_plain_step(mode: CompileMode) -> None:
-    def losses(recipe: Recipe) -> list[float]:
+    def losses(recipe: Recipe) -> list[float | None]:
         torch.manual_seed(0)
         images = torch.randint(256, (512, 1, 28, 28), dtype=torch.uint8, device="cuda")
         schedule = Schedule.from_config(DdpmConfig(), torch.device("cuda"))
@@ -131,7 +131,7 @@ def test_each_way_to_compile_gives_the_losses_of_the_plain_step(mode: CompileMod
 
 @cuda
 def test_half_the_precision_on_a_gpu_gives_nearly_the_losses() -> None:
-    def losses(precision: Any) -> list[float]:
+    def losses(precision: Any) -> list[float | None]:
         run = training(Recipe(precision=precision), "cuda", read_every=5, epochs=4)
         return [item.loss for item in run if isinstance(item, Step)]
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -20,9 +22,11 @@ def test_a_matrix_product_costs_what_the_formula_says(m: int, k: int, n: int) ->
     assert roofline.cost(lambda: left @ right) == Cost(2 * m * k * n, 4 * (m * k + k * n + m * n))
 
 
-def test_a_convolution_backwards_costs_twice_as_much_again() -> None:
-    conv, x = nn.Conv2d(4, 8, 3, padding=1, bias=False), torch.zeros(2, 4, 10, 10)
-    forward = 2 * 2 * 8 * 10 * 10 * 4 * 9
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+def test_a_convolution_backwards_costs_twice_as_much_again(kind: Any, groups: int) -> None:
+    conv, x = kind(4, 8, 3, padding=1, bias=False, groups=groups), torch.zeros(2, 4, 10, 10)
+    forward = 2 * 2 * 8 * 10 * 10 * 4 // groups * 9
     assert roofline.cost(lambda: conv(x)).flops == forward
     wanted = x.clone().requires_grad_()
     assert roofline.cost(lambda: conv(wanted).sum().backward()).flops == 3 * forward

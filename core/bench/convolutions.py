@@ -1,0 +1,49 @@
+"""The convolutions of many priors at once, in two ways: grouped, as `core.dip.layers` has it, and as batched products.
+
+A program could do either: where images are many, the grouped convolution of a library need not be the fastest. So
+both are measured, on the machine at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from core.bench.rates import Work
+from core.dip.layers import PriorConv2d
+
+INPUTS, OUTPUTS = 36, 32
+"""Channels of the costliest layer of a fit with the default settings: all features of a scale and its skip."""
+SIDE = 28
+
+
+def convolving(device: torch.device) -> Iterator[Work]:
+    """That layer forward and backward, by how many images are fitted at once, in both ways."""
+    gpu = device.type == "cuda"
+    for count in (10, 100, 1000) if gpu else (1, 10, 50):
+        layer = PriorConv2d(count, INPUTS, OUTPUTS).to(device)
+        x = torch.randn(1, count * INPUTS, SIDE, SIDE, device=device, requires_grad=True)
+        repeats = 50 if gpu else max(1, 50 // count)
+        ways: dict[str, Callable[[Tensor], Tensor]] = {"grouped": layer, "batched product": partial(batched, layer)}
+        for name, way in ways.items():
+            run = partial(_there_and_back, way, x, repeats)
+            yield Work("convolution", f"{name}, {count} image{'s' * (count > 1)}", "images", count * repeats, run)
+
+
+def batched(layer: PriorConv2d, x: Tensor) -> Tensor:
+    """What `layer` gives for x (1, priors * inputs, H, W): patches laid out, and one product of matrices a prior."""
+    inputs, kernel = layer.weight.shape[1:3]
+    priors, height, width = x.shape[1] // inputs, *x.shape[2:]
+    padded = F.pad(x.view(priors, inputs, height, width), [layer.padding] * 4, mode="reflect")
+    patches = F.unfold(padded, kernel, stride=layer.stride)
+    product = torch.baddbmm(layer.bias.view(priors, -1, 1), layer.weight.view(priors, -1, patches.shape[1]), patches)
+    return product.view(1, -1, (height - 1) // layer.stride + 1, (width - 1) // layer.stride + 1)
+
+
+def _there_and_back(way: Callable[[Tensor], Tensor], x: Tensor, repeats: int) -> None:
+    for _ in range(repeats):
+        way(x).square().mean().backward()  # type: ignore[no-untyped-call]
