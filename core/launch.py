@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,30 +16,38 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from core import events, slots
+from core import cluster, events, slots
 from core.errors import UserError
 from core.runs import CHECKPOINT_FILE, LOG_FILE, STOP_FILE, Run, State, life
+from core.runs import job as jobs
 
 REQUEST_SECONDS = 20.0
 """A worker that hasn't ended this long after the request gets SIGTERM."""
 TERM_SECONDS = 20.0
 """And this long after SIGTERM, SIGKILL."""
+KILL_SECONDS = 40.0
+"""Slurm sends SIGKILL by itself, after its KillWait: 30 seconds, unless a cluster has it otherwise."""
 ENDING_SECONDS = 10.0
 """What a process may take to end once its run has."""
 
 _children: list[subprocess.Popen[bytes]] = []
 
 
-def start(run: Run, *, resume: bool = False, now: bool = False) -> None:
+def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") -> None:
     """Start a worker for a run folder and return at once.
 
-    With `resume` it goes on from the last checkpoint; with `now` it doesn't wait for a slot. Raises UserError where
-    the run is already being worked on, or is a reference run, or the process can't be started.
+    With `resume` it goes on from the last checkpoint; with `now` it doesn't wait for a slot; `on` is the cluster that
+    it is made a job of, as `slurm:partition=gpu`. Raises UserError where the run is already being worked on, or is a
+    reference run, or the process can't be started; of a new run that a cluster doesn't take, nothing is left.
     """
     run.refuse_change()
     run.refuse_writing()
     _children[:] = [child for child in _children if child.poll() is None]
     _await_last_worker(run)
+    _await_last_job(run)
+    if on:
+        _submit(run, on, resume=resume)
+        return
     # -P keeps a folder named `core` in the working directory from being taken for ours.
     command = [sys.executable, "-P", "-m", "core.worker", str(run.folder.resolve())]
     # Its place in the queue is that of this moment, not of when its process is ready to wait.
@@ -47,7 +56,8 @@ def start(run: Run, *, resume: bool = False, now: bool = False) -> None:
     typed = os.environ.get("DIPDDPM_COMMAND") or shlex.join(["dipddpm", *sys.argv[1:]])
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "DIPDDPM_COMMAND": typed}
     try:
-        (run.folder / STOP_FILE).unlink(missing_ok=True)
+        for before in (STOP_FILE, jobs.JOB_FILE):
+            (run.folder / before).unlink(missing_ok=True)
         with (run.folder / LOG_FILE).open("ab") as output:
             child = subprocess.Popen(
                 command,
@@ -81,8 +91,35 @@ def _await_last_worker(run: Run) -> None:
         time.sleep(0.05)
 
 
-def resume(run: Run, *, now: bool = False) -> None:
-    """Go on with a run that was stopped, failed or crashed. Raises UserError for one that is live, done or broken."""
+def _submit(run: Run, on: str, *, resume: bool) -> None:
+    try:
+        cluster.refuse(on, run.config())
+        (run.folder / STOP_FILE).unlink(missing_ok=True)
+        cluster.submit(run, on)
+    except UserError:
+        if not resume:
+            shutil.rmtree(run.folder, ignore_errors=True)
+        raise
+
+
+def _await_last_job(run: Run) -> None:
+    """Refuse a run that Slurm has not done with; a job that has told its end is given time to end."""
+    until = time.monotonic() + ENDING_SECONDS
+    while (seen := jobs.look(run.folder, now=True)) is not None and seen.told is not None and not seen.told.over:
+        state = run.look().state
+        if state.live:
+            raise UserError(f"The run {run.id} is already {state}.", f"Follow it with: dipddpm watch {run.id}")
+        if time.monotonic() > until:
+            problem = f"The last job of {run.id}, which is {seen.job.id}, has not ended yet."
+            raise UserError(problem, "Try again in a moment.")
+        time.sleep(0.5)
+
+
+def resume(run: Run, *, now: bool = False, on: str = "") -> None:
+    """Go on with a run that was stopped, failed or crashed, where it was at work before unless `on` says otherwise.
+
+    `on` is a cluster as `start` takes it, or `here`. Raises UserError for a run that is live, done or broken.
+    """
     run.refuse_change()
     glance = run.look()
     if glance.state is State.broken:
@@ -93,11 +130,16 @@ def resume(run: Run, *, now: bool = False) -> None:
         isinstance(event, events.CheckpointStored) for event in run.events()
     ):
         raise UserError(f"The run {run.id} no longer has its last checkpoint.", "Fork it, to run it anew.")
-    start(run, resume=True, now=now)
+    before = jobs.read(run.folder)
+    on = on or (before.on if before else "")
+    start(run, resume=True, now=now, on="" if on == cluster.HERE else on)
 
 
 def request_stop(run: Run) -> None:
-    """Ask the worker to finish its step, write a checkpoint and end. Raises UserError where nothing runs."""
+    """Ask the worker to finish its step, write a checkpoint and end; a job that has none yet leaves its queue.
+
+    Raises UserError where nothing runs.
+    """
     run.refuse_change()
     run.refuse_writing()
     if not run.look().state.live:
@@ -106,6 +148,7 @@ def request_stop(run: Run) -> None:
         (run.folder / STOP_FILE).touch()
     except OSError as error:
         raise UserError(f"The request can't be written: {error.strerror}.", f"Check {run.folder}.") from None
+    cluster.withdraw(run)
 
 
 def send_signal(run: Run, number: signal.Signals) -> bool:
@@ -130,7 +173,10 @@ def send_signal(run: Run, number: signal.Signals) -> bool:
 
 
 def stop(run: Run, *, request: float = REQUEST_SECONDS, term: float = TERM_SECONDS) -> State:
-    """Stop a run and wait for its end: the request, then SIGTERM, then SIGKILL; the state that it ended in."""
+    """Stop a run and wait for its end: the request, then SIGTERM, then SIGKILL; the state that it ended in.
+
+    A job of a cluster gets the signals from Slurm, by scancel.
+    """
     request_stop(run)
     return _insist(run, time.monotonic() + request, term)
 
@@ -151,7 +197,11 @@ def stop_all(runs: Iterable[Run]) -> list[Run]:
 
 def _insist(run: Run, until: float, term: float) -> State:
     """Give a run that was asked to stop its time, then end it."""
-    if not _ended(run, until) and send_signal(run, signal.SIGTERM) and not _ended(run, time.monotonic() + term):
+    if _ended(run, until):
+        pass
+    elif cluster.cancel(run):
+        _ended(run, time.monotonic() + KILL_SECONDS)
+    elif send_signal(run, signal.SIGTERM) and not _ended(run, time.monotonic() + term):
         send_signal(run, signal.SIGKILL)
         _ended(run, time.monotonic() + 5.0)
     return run.look().state

@@ -12,9 +12,13 @@ from core.errors import UserError
 from core.runs import prior, reference
 
 
-def refuse(config: AnyRun, *, fetching: bool = False) -> None:
-    """Raise UserError for what would fail for certain once the work starts; `fetching`: missing data is on its way."""
-    devices.candidates(config.device)
+def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -> None:
+    """Raise UserError for what would fail for certain once the work starts.
+
+    With `fetching`, missing data is on its way; `elsewhere` is a machine that shares files with this one, but not GPUs.
+    """
+    if not elsewhere:
+        devices.candidates(config.device)
     if not fetching:
         for name in _datasets(config):
             data.check(name, config.data.directory or None)

@@ -107,9 +107,14 @@ def plan(known: Iterable[Run], configs: Sequence[AnyRun]) -> list[Planned]:
 
 
 def carry_out(
-    runs: RunsFolder, one: Planned, *, now: bool = False, prepare: Callable[[Run], object] = lambda _: None
+    runs: RunsFolder,
+    one: Planned,
+    *,
+    now: bool = False,
+    on: str = "",
+    prepare: Callable[[Run], object] = lambda _: None,
 ) -> Run:
-    """Start, resume or leave the run as it is; the run. With `now` it doesn't wait for a slot.
+    """Start, resume or leave the run as it is; the run. With `now` it doesn't wait for a slot; `on` is a cluster.
 
     `prepare` is called with a run whose worker is about to be started.
     """
@@ -117,7 +122,7 @@ def carry_out(
     if one.starts:
         prepare(run)
         if one.run is None:
-            launch.start(run, now=now)
+            launch.start(run, now=now, on=on)
         else:
-            launch.resume(run, now=now)
+            launch.resume(run, now=now, on=on)
     return run

@@ -62,6 +62,8 @@ def threads_of(count: int) -> int:
 if __name__ == "__main__":
     # What torchrun does, in a process that doesn't outlive the worker.
     die_with_parent()
+    # Slurm sends it to all processes of a job; the worker passes on what it means.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     from torch.distributed.run import main
 
     main(sys.argv[1:])

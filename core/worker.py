@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from core import cluster, devices, events, files, registry, slots
 from core import config as configs
-from core import devices, events, files, registry, slots
 from core.errors import UserError
-from core.runs import ENVIRONMENT_FILE, STOP_FILE, SUMMARY_FILE, EventLog, Run, RunsFolder, life, summary
+from core.runs import ENVIRONMENT_FILE, STOP_FILE, SUMMARY_FILE, EventLog, Run, RunsFolder, State, life, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from core.recorder import Onlooker, Recorder
 
 STOP_POLL_SECONDS = 0.5
+STOP_REQUEST = "asked to stop"
+TIME_IS_UP = "its job's time is up"
 LOCK_SECONDS = 2.0
 BEREFT = (
     "One of the processes that shared this run has ended.",
@@ -48,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--since", type=int, help="when it was asked for: its place in the queue")
     parser.add_argument("--now", action="store_true", help="start at once, without waiting for a slot")
+    parser.add_argument("--job", action="store_true", help="be a job of a cluster, which goes on after its time")
     parser.add_argument("--member-of", help="be one of several processes on these devices, as torchrun's variables say")
     options = parser.parse_args(arguments)
     run = Run(options.folder)
@@ -97,6 +100,8 @@ class Pulse:
     def __enter__(self) -> Pulse:
         signal.signal(signal.SIGTERM, lambda *_: self.wish_to_stop("SIGTERM"))
         signal.signal(signal.SIGINT, lambda *_: self.wish_to_stop("SIGINT"))
+        # What submitit has Slurm send to a job some time before its end.
+        signal.signal(signal.SIGUSR2, lambda *_: self.wish_to_stop(TIME_IS_UP))
         # A worker outlives the terminal that it was started from.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self._stamp()
@@ -120,7 +125,7 @@ class Pulse:
         while not self._done.wait(STOP_POLL_SECONDS):
             with contextlib.suppress(OSError):  # a file system that is gone for a moment asks for nothing
                 if (self.folder / STOP_FILE).exists():
-                    self.wish_to_stop("asked to stop")
+                    self.wish_to_stop(STOP_REQUEST)
             if time.monotonic() - stamped >= life.BEAT_SECONDS:
                 stamped = time.monotonic()
                 self._stamp()
@@ -146,9 +151,11 @@ class _Job:
         self.pulse = pulse
         self.began = time.monotonic()
         self.experiment: Experiment | None = None
+        self.is_job = False
 
     def run(self, options: argparse.Namespace) -> int:
         """Wait for what it needs, and do it."""
+        self.is_job = options.job
 
         def work() -> int:
             found = self._wait_for_devices(options)
@@ -191,13 +198,19 @@ class _Job:
 
         assert self.log is not None
         self.pulse.device = ",".join(names)
+        begun = summary.read(self.folder).step
         self.log.close()
         code = team.lead(
             self.folder, names, resume=resume, wish=lambda: self.pulse.stop_reason, advance=self.pulse.advance
         )
         self.log = EventLog(self.folder, patience=LOCK_SECONDS)
-        if summary.rebuild(self.folder).phase.live:
+        told = summary.rebuild(self.folder)
+        if told.phase.live:
             raise UserError(*BEREFT)
+        if self.is_job and told.phase is State.stopped and self.pulse.stop_reason != STOP_REQUEST:
+            # The processes were asked by the file, which the job that goes on must not find.
+            (self.folder / STOP_FILE).unlink(missing_ok=True)
+            self._leave(self._append, told.step, begun)
         return 0 if code == 0 or self.pulse.stop_reason else 1
 
     def _append(self, event: events.Event) -> None:
@@ -267,13 +280,30 @@ class _Job:
             recorder.record(
                 msgspec.structs.replace(experiment.started(), device=device_name, device_name=environment.device_name)
             )
+        begun = experiment.step
         stopped = self._iterate(experiment, recorder, device)
         recorder.checkpoint(experiment)
         if stopped:
-            recorder.record(events.RunStopped(reason=self.pulse.stop_reason, step=experiment.step))
+            self._leave(recorder.record, experiment.step, begun)
         else:
             recorder.record(events.RunFinished(seconds=time.monotonic() - self.began, step=experiment.step))
         return 0
+
+    def _leave(self, record: Callable[[events.Event], object], step: int, begun: int) -> None:
+        """Tell of a stop before the end; of a job that Slurm starts again, that it waits."""
+        reason = self.pulse.stop_reason
+        up = reason == TIME_IS_UP
+        if self.is_job and reason != STOP_REQUEST and (up or cluster.comes_again()):
+            if up and step <= begun:
+                problem = "The time of the run's job was up before it got on."
+                raise UserError(problem, "Resume it with more time, as --on slurm:time=4:00:00.")
+            record(
+                events.Message(text=f"Leaves the cluster to others at step {step}, and waits to go on", level="info")
+            )
+            record(events.RunQueued(device="Slurm"))
+            if not up or cluster.requeue():
+                return
+        record(events.RunStopped(reason=reason, step=step))
 
     def _iterate(self, experiment: Experiment, recorder: Recorder | Onlooker, device: torch.device) -> bool:
         """Whether it was stopped before its end."""

@@ -51,6 +51,20 @@ def runs(ctx: typer.Context, incomplete: str) -> Offer:
     yield from _starting(incomplete, {"last": "the newest run", "reference": "the trained prior that ships"})
 
 
+def clusters(incomplete: str) -> Offer:
+    """What `--on` begins with, and the options of a job, one after the other."""
+    from core.cluster import HERE, OPTIONS
+
+    if not incomplete.startswith("slurm:"):
+        yield from _starting(incomplete, {"slurm:": "a job of this Slurm cluster", HERE: "this machine, to resume"})
+        return
+    before, _, begun = incomplete.rpartition("," if "," in incomplete else ":")
+    mark = incomplete[len(before) : len(before) + 1]
+    for key, (_, example) in OPTIONS.items():
+        if key.startswith(begun):
+            yield f"{before}{mark}{key}=", plain(f"as {key}={example}")
+
+
 def groups(ctx: typer.Context, incomplete: str) -> Offer:
     """Names of groups, the one with the newest run first; what was tampered with is no word and left out."""
     from core.launch import runs_root

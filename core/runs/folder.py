@@ -18,7 +18,7 @@ from core import files
 from core.config import AnyRun
 from core.errors import UserError
 from core.events import AnyEvent
-from core.runs import life, reference, summary
+from core.runs import job, life, reference, summary
 from core.runs.log import EVENTS_FILE, EventReader, history
 from core.runs.summary import CONFIG_FILE, State, Summary
 
@@ -31,7 +31,7 @@ CHECKPOINT_FILE = "checkpoints/last.safetensors"
 BEST_FILE = "checkpoints/best.safetensors"
 """The best model of a run that trains; a run that restores keeps its images in the same file."""
 _WRITTEN_FILES = {EVENTS_FILE, LOG_FILE, STOP_FILE}
-_WRITTEN_FOLDERS = {"checkpoints", "images"}
+_WRITTEN_FOLDERS = {"checkpoints", "images", "slurm"}
 RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,40}-[0-9a-f]{4}")
 
 
@@ -96,7 +96,13 @@ class Run:
         """The run as it stands now."""
         folded = summary.read(self.folder)
         worker = life.read(self.folder) if folded.phase.live else None
-        return Glance(self, folded, worker, summary.state(folded, worker, self.created))
+        seen = job.look(self.folder) if folded.phase.live else None
+        if seen is None:
+            return Glance(self, folded, worker, summary.state(folded, worker, self.created))
+        state = job.state(folded, worker, seen)
+        if state is State.crashed and not (folded := summary.read(self.folder)).phase.live:
+            state = folded.phase  # its last word was written before Slurm was asked, and after the log was read
+        return Glance(self, folded, worker, state, seen)
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,8 @@ class Glance:
     worker: life.Worker | None
     """Who is at it; None for a run that told its end."""
     state: State
+    job: job.Seen | None = None
+    """Its job, if it is one of a cluster; None for a run that told its end."""
     at: float = field(default_factory=time.time)
 
     @functools.cached_property
@@ -131,6 +139,8 @@ class Glance:
         """What to do about a run that failed, or of which the process is gone; empty for others."""
         if self.state is not State.crashed:
             return self.summary.hint
+        if self.job is not None:
+            return self.job.hint
         if self.worker is not None and life.restarted_since(self.worker.identity):
             return "The machine was restarted meanwhile: resume it."
         lower = f" If that happens again: {configs.lower_memory(self.config)}" if self.config else ""

@@ -10,6 +10,7 @@ from tui.commands.options import (
     Json,
     Name,
     Now,
+    On,
     RunArgument,
     RunsDir,
     Seed,
@@ -29,6 +30,7 @@ def fork(
     seed: Seed = None,
     name: Name = None,
     group: Group = None,
+    on: On = None,
     detach: Detach = False,
     now: Now = False,
     dry_run: DryRun = False,
@@ -39,4 +41,4 @@ def fork(
     draft = Draft.fork(find_run(run, runs_dir).config())
     named = {"device": device, "seed": None if seed is None else str(seed), "name": name, "group": group}
     draft.change(pairs(settings) | {key: text for key, text in named.items() if text is not None})
-    return start(draft.config(), runs_dir, dry_run=dry_run, detach=detach, now=now, as_json=json)
+    return start(draft.config(), runs_dir, on=on, dry_run=dry_run, detach=detach, now=now, as_json=json)

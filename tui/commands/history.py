@@ -10,16 +10,17 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from core import cluster, launch, plain
 from core import config as configs
-from core import launch, plain
 from core.config import DdpmRun, HybridRun
 from core.errors import UserError
 from core.events import AnyEvent, EpochFinished, Message, SamplesEvaluated
 from core.export.mirror import wish
 from core.runs import Glance, Run, RunsFolder, State
+from core.runs import job as jobs
 from core.text import printable, printable_json
 from tui.board import board_of
-from tui.commands.options import GroupOf, Json, Mirror, Now, RunArgument, RunsDir, find_group, find_run, find_runs
+from tui.commands.options import GroupOf, Json, Mirror, Now, On, RunArgument, RunsDir, find_group, find_run, find_runs
 from tui.follow import LOOK_SECONDS, exit_code, follow
 from tui.lines import duration, line
 
@@ -128,6 +129,7 @@ def resume(
     *,
     detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False,
     now: Now = False,
+    on: On = None,
     mirror: Mirror = None,
     runs_dir: RunsDir = None,
     json: Json = False,
@@ -136,6 +138,8 @@ def resume(
 
     A group goes on by itself: nobody follows many runs in lines.
     """
+    if on is not None and on != cluster.HERE:
+        cluster.refuse(on)
     found = find_runs([run], runs_dir)
     several = len(found) > 1
     if several and not (found := [one for one in reversed(found) if one.look().state.resumable]):
@@ -143,7 +147,7 @@ def resume(
     for one in found:
         if mirror is not None:
             wish(one, mirror)
-        launch.resume(one, now=now)
+        launch.resume(one, now=now, on=on or "")
         if several or detach:
             print(printable(one.id))
     return 0 if several or detach else follow(found[0], as_json=json, stop_on_interrupt=True)
@@ -179,12 +183,21 @@ def _row(glance: Glance) -> tuple[str, ...]:
 def _state(glance: Glance) -> str:
     if glance.run.reference:
         return "reference"
+    if glance.state is State.queued and (why := _reason(glance)):
+        return f"{glance.state}, {why}"
     return f"{glance.state}, stalled" if glance.stalled else str(glance.state)
+
+
+def _reason(glance: Glance) -> str:
+    """Why a job waits, in Slurm's words."""
+    return printable(glance.job.told.reason, 30) if glance.job is not None and glance.job.told is not None else ""
 
 
 def _remark(glance: Glance) -> str:
     if glance.run.reference:
         return " (a reference run, which ships with the program)"
+    if glance.state is State.queued and (why := _reason(glance)):
+        return f" (Slurm: {why})"
     return " (alive, but not advancing)" if glance.stalled else ""
 
 
@@ -198,6 +211,7 @@ def _facts(glance: Glance) -> list[tuple[str, str]]:
         ("what", f"{glance.config.kind} {glance.config.method}" if glance.config else ""),
         ("data", printable(told.dataset)),
         ("device", printable(told.device)),
+        ("job", f"{job.id}, {printable(job.on)}" if (job := jobs.read(run.folder)) else ""),
         ("done", _done(glance)),
         ("time", duration(spent(glance)) if told.started else ""),
         ("best loss", f"{told.best_loss:.4f} at epoch {told.best_epoch}" if told.best_loss is not None else ""),

@@ -103,6 +103,14 @@ Mirror: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="tensorboard", help="Write this along while it goes on, in a folder of the run's own."),
 ]
+On: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="slurm:KEY=VALUE,...",
+        help="Make it a job of this cluster, as slurm:partition=gpu,gres=gpu:1,time=4:00:00; resume takes here, too.",
+        autocompletion=complete.clusters,
+    ),
+]
 Detach: TypeAlias = Annotated[bool, typer.Option("--detach", help="Return at once; the run goes on by itself.")]
 Now: TypeAlias = Annotated[bool, typer.Option("--now", help="Don't wait for a free slot on the device.")]
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Print the complete config and do nothing.")]

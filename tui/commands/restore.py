@@ -16,6 +16,7 @@ from tui.commands.options import (
     Json,
     Name,
     Now,
+    On,
     Processes,
     RunsDir,
     Seed,
@@ -89,6 +90,7 @@ def restore(
     gpus: Processes = None,
     seed: Seed = None,
     name: Name = None,
+    on: On = None,
     detach: Detach = False,
     now: Now = False,
     dry_run: DryRun = False,
@@ -116,4 +118,4 @@ def restore(
         "name": name,
     }
     config = configs.build("restore", preset=preset, settings=given(options, data_dir, settings))
-    return start(config, runs_dir, dry_run=dry_run, detach=detach, now=now, as_json=json)
+    return start(config, runs_dir, on=on, dry_run=dry_run, detach=detach, now=now, as_json=json)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core import cluster, launch, preflight
 from core import config as configs
-from core import launch, preflight
 from core.config import HYBRIDS, PRESETS, AnyRun, HybridRun
 from core.errors import UserError
 from core.export.mirror import refuse_mirror, wish
@@ -33,6 +33,7 @@ from tui.commands.options import (
     Mirror,
     Name,
     Now,
+    On,
     Preset,
     Prior,
     Processes,
@@ -116,6 +117,7 @@ def run(
     name: Name = None,
     group: Group = None,
     mirror: Mirror = None,
+    on: On = None,
     detach: Detach = False,
     now: Now = False,
     dry_run: DryRun = False,
@@ -144,7 +146,7 @@ def run(
         runs_dir=runs_dir,
     )
     config = asked.config()
-    return start(config, runs_dir, mirror=mirror, dry_run=dry_run, detach=detach, now=now, as_json=json)
+    return start(config, runs_dir, mirror=mirror, on=on, dry_run=dry_run, detach=detach, now=now, as_json=json)
 
 
 def start(
@@ -152,6 +154,7 @@ def start(
     runs_dir: Path | None,
     *,
     mirror: str | None = None,
+    on: str | None = None,
     dry_run: bool = False,
     detach: bool,
     now: bool,
@@ -163,20 +166,29 @@ def start(
     if dry_run:
         print(configs.to_toml(config), end="")
         return 0
+    on = elsewhere(on, config)
     missing = preflight.missing_data(config)
-    preflight.refuse(config, fetching=missing is not None)
+    preflight.refuse(config, fetching=missing is not None, elsewhere=bool(on))
     if missing is not None:
         fetch_with_bar(missing)
     run = RunsFolder(launch.runs_root(runs_dir)).create(config)
     if mirror is not None:
         print(f"Next: {mirror} --logdir {shlex.quote(str(wish(run, mirror)))}", file=sys.stderr)
-    launch.start(run, now=now)
+    launch.start(run, now=now, on=on)
     if detach:
         print(run.id)
         return 0
     if not as_json:
         print(f"Run {run.id} in {run.folder}", file=sys.stderr)
     return follow(run, as_json=as_json, stop_on_interrupt=True)
+
+
+def elsewhere(on: str | None, config: AnyRun) -> str:
+    """The cluster that a new run is meant for; empty for this machine. Raises UserError for one that can't be."""
+    if on is None or on == cluster.HERE:
+        return ""
+    cluster.refuse(on, config)
+    return on
 
 
 def _options(kind: str, epochs: int | None, iterations: int | None, images: str | None) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from tui.commands.options import (
     Mirror,
     Name,
     Now,
+    On,
     Preset,
     Prior,
     Processes,
@@ -46,7 +47,7 @@ from tui.commands.options import (
     TaskSpec,
     pairs,
 )
-from tui.commands.run import Asked
+from tui.commands.run import Asked, elsewhere
 
 Over = Annotated[
     list[str] | None,
@@ -84,6 +85,7 @@ def sweep(
     seed: Seed = None,
     name: Name = None,
     mirror: Mirror = None,
+    on: On = None,
     now: Now = False,
     dry_run: DryRun = False,
     runs_dir: RunsDir = None,
@@ -124,8 +126,9 @@ def sweep(
     folder = RunsFolder(launch.runs_root(runs_dir))
     planned = sweeps.plan(of_group(folder.runs(), configs[0].group), configs)
     missing = {name for config in configs if (name := preflight.missing_data(config))}
+    on = on if on is None else elsewhere(on, configs[0])
     for config in configs:
-        preflight.refuse(config, fetching=bool(missing))
+        preflight.refuse(config, fetching=bool(missing), elsewhere=bool(on))
     rows = [dict(values) for values in combinations]
     if dry_run:
         _tell(planned, rows, as_json=json)
@@ -133,7 +136,9 @@ def sweep(
     for dataset_name in sorted(missing):
         fetch_with_bar(dataset_name)
     prepare = partial(wish, name=mirror) if mirror is not None else lambda _: None
-    started = [replace(one, run=sweeps.carry_out(folder, one, now=now, prepare=prepare)) for one in planned]
+    started = [
+        replace(one, run=sweeps.carry_out(folder, one, now=now, on=on or "", prepare=prepare)) for one in planned
+    ]
     _tell(started, rows, as_json=json)
     if not json:
         _say_how_to_follow(started)
