@@ -22,6 +22,7 @@ from core.config import DipRun
 from core.dip.run import DipExperiment
 from core.errors import UserError
 from core.events import StopsCompared
+from core.hybrid.timed import Clock, clock_of
 from core.metrics import psnr
 from core.seeds import derive
 
@@ -81,18 +82,23 @@ def load(folder: Path) -> Build:
     return build
 
 
-def compare(build: Build, config: DipRun, fitted: int, iterations: int) -> Comparison:
+def compare(
+    build: Build, config: DipRun, fitted: int, iterations: int, device: torch.device | str = "cpu"
+) -> Comparison:
     """Restore the config's images by our fit, the first ones of them by the original, and all by ours once more."""
-    ours = [_ours(config)]
-    experiment = _experiment(config)
+    device = torch.device(device)
+    clock = time.process_time if device.type == "cpu" else clock_of(device)
+    ours = [_ours(config, device, clock)]
+    experiment = _experiment(config, device)
     batch = experiment.fit.batches[0]
     assert batch.truth is not None
     curves, seconds = [], 0.0
     for place in range(fitted):
-        curve, taken = _fit(build, batch.y[[place]], batch.truth[[place]], iterations, derive(config.seed, "original"))
+        seed = derive(config.seed, "original")
+        curve, taken = _fit(build, batch.y[[place]], batch.truth[[place]], iterations, seed, clock)
         curves.append(curve)
         seconds += taken
-    ours.append(_ours(config))
+    ours.append(_ours(config, device, clock))
     (told, _), times = ours[0], [taken for _, taken in ours]
     mean = torch.stack(curves).mean(0)
     best, at = mean.max(0)
@@ -112,22 +118,24 @@ def compare(build: Build, config: DipRun, fitted: int, iterations: int) -> Compa
     )
 
 
-def _experiment(config: DipRun) -> DipExperiment:
+def _experiment(config: DipRun, device: torch.device) -> DipExperiment:
     # All pictures and looks but the last are left out; they cost time, and the original has none.
     dip = msgspec.structs.replace(config.dip, picture_every=0, measure_every=config.dip.iterations)
-    return DipExperiment.from_config(msgspec.structs.replace(config, dip=dip), "cpu")
+    return DipExperiment.from_config(msgspec.structs.replace(config, dip=dip), device)
 
 
-def _ours(config: DipRun) -> tuple[StopsCompared, float]:
-    experiment = _experiment(config)
-    began = time.process_time()
+def _ours(config: DipRun, device: torch.device, clock: Clock) -> tuple[StopsCompared, float]:
+    experiment = _experiment(config, device)
+    began = clock()
     items = list(experiment.fit)
-    seconds = time.process_time() - began
+    seconds = clock() - began
     (told,) = [item for item in items if isinstance(item, StopsCompared)]
     return told, seconds
 
 
-def _fit(build: Build, y: Tensor, truth: Tensor, iterations: int, seed: int) -> tuple[Tensor, float]:
+def _fit(  # noqa: PLR0917
+    build: Build, y: Tensor, truth: Tensor, iterations: int, seed: int, clock: Clock
+) -> tuple[Tensor, float]:
     """PSNR of the average of outputs after each iteration, and the seconds of all of them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -138,19 +146,19 @@ def _fit(build: Build, y: Tensor, truth: Tensor, iterations: int, seed: int) -> 
             upsample_mode="bilinear",
             n_channels=y.shape[1],
             num_scales=SCALES,
-        )
-        z = 0.1 * torch.rand(1, INPUT_CHANNELS, *y.shape[2:])
+        ).to(y.device)
+        z = 0.1 * torch.rand(1, INPUT_CHANNELS, *y.shape[2:]).to(y.device)
         optimizer = torch.optim.Adam(network.parameters(), lr=LR)
         curve, seconds = [], 0.0
         average: Tensor | None = None
         for _ in range(iterations):
-            began = time.process_time()
+            began = clock()
             output = network(z + INPUT_NOISE * torch.randn_like(z))
             optimizer.zero_grad()
             nn.functional.mse_loss(output, y).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             now = output.detach()
             average = now if average is None else AVERAGE * average + (1 - AVERAGE) * now
-            seconds += time.process_time() - began
+            seconds += clock() - began
             curve.append(psnr(average, truth)[0])
     return torch.stack(curve), seconds

@@ -9,15 +9,16 @@ import msgspec
 import torch
 
 from core import devices
-from core.bench import console, growth, kept, program, published, rates, roofline, works
+from core.bench import console, goals, growth, kept, program, published, rates, roofline, works
 from core.bench.console import Idle
 from core.bench.growth import Growth
 from core.bench.program import Row
+from core.bench.quality import Draw
 from core.bench.rates import Rate
 from core.bench.roofline import Machine
 from core.errors import UserError, suggest
 
-PARTS = ("start-up", "log", "console", *works.PARTS, "growth")
+PARTS = ("start-up", "log", "console", *works.PARTS, "goals", "growth")
 """What is measured, in this order; the last ones take longest."""
 
 
@@ -31,6 +32,7 @@ class Report(msgspec.Struct, kw_only=True):
     """Seconds, each beside what they are compared with."""
     idle: Idle | None = None
     rates: list[Rate] = []
+    draws: list[Draw] = []
     growth: list[Growth] = []
 
     def save(self, path: Path) -> None:
@@ -47,11 +49,18 @@ def chosen(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def measure(
-    parts: Sequence[str], device: torch.device, cli: list[str], tui: list[str], against: Path | None = None
+    parts: Sequence[str],
+    device: torch.device,
+    cli: list[str],
+    tui: list[str],
+    *,
+    against: Path | None = None,
+    longest: int = 1_000_000,
 ) -> Iterator[tuple[str, Report]]:
     """Measure the parts, in turn: what was done last, and the report so far.
 
-    `cli` and `tui` are the commands of the two programs; `against` is a checkout of the published code.
+    `cli` and `tui` are the commands of the two programs; `against` is a checkout of the published code, and
+    `longest` how many events the longest log has.
     """
     report = Report(torch=str(torch.__version__), processor=devices.describe(device))
     if against is not None:
@@ -66,8 +75,14 @@ def measure(
             case "console":
                 report.rows += console.start(tui)
                 report.idle = console.idle(tui)
+            case "goals":
+                for row in goals.rows(device):
+                    report.rows.append(row)
+                    yield f"{part}: {row.name}", report
+                if device.type == "cuda":
+                    report.draws = goals.distances(device)
             case "growth":
-                for grown in growth.all_of(device, cli):
+                for grown in growth.all_of(device, cli, longest):
                     report.growth.append(grown)
                     yield f"{part}: {grown.name}", report
             case _:

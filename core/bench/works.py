@@ -31,6 +31,8 @@ from core.images import to_unit
 from core.runs import reference
 
 SHAPE = (1, 28, 28)
+ENDLESS = 1_000_000
+"""Epochs."""
 BATCH = 128
 NETWORKS: Mapping[str, tuple[str, str | None]] = {
     "tutorial": ("tutorial", None),
@@ -68,7 +70,7 @@ def fitting(device: torch.device) -> Iterator[Work]:
     """Iterations of DIP with the settings for small images, by how many images are fitted at once."""
     gpu = device.type == "cuda"
     for count in (1, 10, 100, 1000, 4000) if gpu else (1, 10, 50):
-        y, degradation = degrade(parse_task("denoise:sigma=25"), _images(count, device), seeds=range(count))
+        y, degradation = degrade(parse_task("denoise:sigma=25"), test_images(count, device), seeds=range(count))
         batch = PriorBatch(y, degradation, DipConfig(), SHAPE)
         iterations = 50 if gpu else max(2, 20 // count)
         work = partial(_repeat, batch.advance, iterations)
@@ -77,7 +79,7 @@ def fitting(device: torch.device) -> Iterator[Work]:
 
 def sampling(device: torch.device) -> Iterator[Work]:
     """Samples of the prior that ships, by evaluations of the network."""
-    model = _prior(device)
+    model = prior(device)
     count = 1024 if device.type == "cuda" else 16
 
     def sample(steps: int) -> None:
@@ -91,9 +93,9 @@ def sampling(device: torch.device) -> Iterator[Work]:
 
 def restoring(device: torch.device) -> Iterator[Work]:
     """Whole restorations by each method with its defaults: inpainting of a small batch, all of it counted."""
-    model, dip = _prior(device), DipConfig()
+    model, dip = prior(device), DipConfig()
     count = 64 if device.type == "cuda" else 4
-    y, degradation = degrade(parse_task(RESTORED), _images(count, device), seeds=range(count))
+    y, degradation = degrade(parse_task(RESTORED), test_images(count, device), seeds=range(count))
     case = Case(y, degradation, (count, *SHAPE))
     made: dict[str, Callable[[], Restorer]] = {
         "dip": lambda: DipRestorer(case, dip),
@@ -128,7 +130,7 @@ def training_of(network: str, preset: str | None, settings: dict[str, Any], devi
         built,
         Schedule.from_config(options, device),
         images,
-        epochs=1,
+        epochs=ENDLESS,
         batch_size=BATCH,
         recipe=Recipe.from_config(options),
     )
@@ -153,12 +155,13 @@ def _restore(make: Callable[[], Restorer]) -> Tensor:
     return restorer.images
 
 
-def _images(count: int, device: torch.device) -> Tensor:
+def test_images(count: int, device: torch.device) -> Tensor:
     """Test images of `fashion-mini`, over and over: (count, 1, 28, 28) in [0, 1]."""
     images = data.load("fashion-mini", "test").images
     places = torch.arange(count) % len(images)
     return to_unit(images[places]).to(device)
 
 
-def _prior(device: torch.device) -> TrainedModel:
+def prior(device: torch.device) -> TrainedModel:
+    """The model that ships."""
     return TrainedModel.of_run(reference.FOLDER / reference.PRIOR, device)

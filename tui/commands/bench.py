@@ -46,6 +46,9 @@ def speed(
         typer.Option(help="A checkout of github.com/BrianPulfer/PapersReimplementations, to train beside; it is run."),
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all cores.")] = 0,
+    events: Annotated[
+        int, typer.Option(min=1000, help="Of the longest log that is written and read; ten million take 4 minutes.")
+    ] = 1_000_000,
     device: Device = "auto",
     out: Out = Path("bench"),
     json: Json = False,
@@ -69,7 +72,8 @@ def speed(
         torch.set_num_threads(threads)
     _make(out)
     report = None
-    for done, report in suite.measure(parts, devices.resolve(usable[0]), COMMAND, CONSOLE, against):
+    place = devices.resolve(usable[0])
+    for done, report in suite.measure(parts, place, COMMAND, CONSOLE, against=against, longest=events):
         print(printable(done), file=sys.stderr)
         report.save(out / "bench.json")
     assert report is not None
@@ -111,6 +115,11 @@ def _tables(report: Report) -> Iterator[list[tuple[str, ...]]]:
             costs = (f"{rate.flops / 1e6:.1f}", f"{rate.bytes / 1e6:.1f}", f"{rate.share:.2f}", f"{rate.warm_up:.1f} s")
             table.append((rate.part, rate.name, *speeds, *costs))
         yield table
+    if report.draws:
+        table = [("SAMPLER", "NFE", "SAMPLES", "FRECHET", "SECONDS")]
+        yield table + [
+            (d.sampler, str(d.nfe), f"{d.samples:,}", f"{d.frechet:.4f}", f"{d.seconds:.1f}") for d in report.draws
+        ]
     if report.growth:
         table = [("COST OF", "BY", "FROM", "TO", "STEEPEST", "")]
         for grown in report.growth:

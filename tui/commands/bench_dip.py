@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from core import config as configs
-from core import preflight
+from core import devices, preflight
 from core.bench import stops as bench
 from core.config import DipRun
 from core.text import printable
@@ -68,17 +68,19 @@ def original(
     fitted: Annotated[int, typer.Option(min=1, help="Of these images, how many the original is given.")] = 2,
     iterations: Annotated[int, typer.Option(min=1, help="Iterations of the original.")] = 600,
     threads: Threads = 0,
+    device: Device = "cpu",
 ) -> None:
-    """Our fit beside the code that came with the paper: PSNR, and seconds for all images, on the CPU.
+    """Our fit beside the code that came with the paper: PSNR, and seconds for all images.
 
     The original takes one image after the other, at the settings of its denoising notebook with three scales; what it
     takes for some is counted as often as there are images, to the iteration where its averaged output is best.
     """
-    config = _config(dataset, split, images, {"device": "cpu"}, task)
+    config = _config(dataset, split, images, {"device": device}, task)
+    place = devices.resolve(devices.candidates(device)[0])
     _threads(threads)
     from core.bench import original as beside
 
-    found = beside.compare(beside.load(path.expanduser()), config, fitted, iterations)
+    found = beside.compare(beside.load(path.expanduser()), config, fitted, iterations, place)
     first = f"FIRST {found.fitted}"
     all_of = f"ALL {found.images}"
     table = [("", f"PSNR, {first}", f"PSNR, {all_of}", f"SECONDS, {all_of}", "RATIO")]

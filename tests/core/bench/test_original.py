@@ -54,7 +54,7 @@ def test_both_restore_the_same_images(tmp_path: Path) -> None:
     assert found.original_seconds == pytest.approx(found.milliseconds / 1000 * found.best_at * 3)
     assert found.ratio == pytest.approx(found.original_seconds / found.seconds)
     # One level of grey for a whole image: its best is the standard deviation of the truth, at most.
-    truth = original._experiment(config).images[:2]
+    truth = original._experiment(config, torch.device("cpu")).images[:2]
     limit = sum(-10 * torch.log10(image.var(correction=0)).item() for image in truth) / 2
     assert found.best < limit + 0.5
 
