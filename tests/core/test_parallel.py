@@ -1,15 +1,21 @@
-"""Several processes at one training: the same losses as one, one writer, and a clear end when one of them dies."""
+"""Several processes at one run: the same results as one, one writer, and a clear end when one of them dies."""
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -18,10 +24,25 @@ from core import config as configs
 from core import launch, slots
 from core.config import DdpmRun
 from core.errors import UserError
-from core.events import EpochFinished, RunFailed, RunResumed, Step
+from core.events import (
+    BestModel,
+    BestModelStored,
+    EarlyStopped,
+    EpochFinished,
+    PsnrMeasured,
+    RestorationScored,
+    RunFailed,
+    RunResumed,
+    Step,
+    StopsCompared,
+    Tensors,
+)
 from core.parallel import Ranks
 from core.runs import BEST_FILE, Run, RunsFolder, State, life
+from core.runs.alike import bare
+from core.scores import DDPM_MEAN, DIP_MEAN
 from core.worker import BEREFT
+from tests.core import sharing
 
 Build = Callable[..., DdpmRun]
 Until = Callable[..., Any]
@@ -40,8 +61,8 @@ def test_a_process_by_itself_agrees_with_itself() -> None:
     assert alone == Ranks(0, 1)
     assert alone.part(7) == slice(0, 7)
     assert alone.told(0.1, cpu) == 0.1
-    assert alone.any(True, cpu)
-    assert not alone.any(False, cpu)
+    assert alone.any([True, False], cpu) == [True, False]
+    assert alone.gathered(3) == alone.collected(3) == [3]
     network = torch.nn.Linear(1, 1)
     assert alone.wrap(network) is network
 
@@ -70,6 +91,110 @@ def test_several_devices_are_taken_together_or_not_at_all() -> None:
 def test_what_several_processes_cannot_share_is_refused(settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         configs.build("ddpm", settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "problem"),
+    [
+        ("dip", {"images.indices": "3"}, r"only 1 image\(s\) to share"),
+        ("dip", {"images.files": ("a.png",)}, r"only 1 image\(s\) to share"),
+        (
+            "restore",
+            {"restore.tasks": ("denoise",), "restore.sets": ("glyphs",), "restore.seeds": 1},
+            r"only 1 degraded set\(s\) to share",
+        ),
+    ],
+)
+def test_a_process_that_would_have_nothing_to_do_is_refused(kind: str, settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        configs.build(kind, settings={**settings, "processes": 2})
+
+
+@pytest.mark.parametrize("kind", ["dip", "ddpm", "restore"])
+def test_the_number_of_processes_makes_no_other_experiment(kind: str) -> None:
+    one, two, other = (configs.build(kind, settings=s) for s in ({}, {"processes": 2}, {"seed": 1}))
+    assert bare(two) == bare(one) != bare(other)
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory, train_prior: Callable[[dict[str, Any]], Run]) -> dict[str, Any]:
+    """What two processes come to, of which this one is the first; with the folder of the prior they used."""
+    settings = {"data.dataset": "fashion-mini", "data.train_images": 64, "ddpm.timesteps": 20, "ddpm.samples": 0}
+    prior = str(train_prior(settings | {"ddpm.network": "unet", "unet.channels": "8,8"}).folder)
+    store = str(tmp_path_factory.mktemp("together") / "store")
+    command = [sys.executable, "-m", "tests.core.sharing", "1", store, prior]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as second:
+        sharing.joined(0, store)
+        try:
+            found = sharing.carry_out(prior)
+        finally:
+            dist.destroy_process_group()
+    assert second.returncode == 0
+    return {**found, "prior": prior}
+
+
+@pytest.mark.slow
+def test_what_each_has_comes_to_all_or_to_the_first_one(together: dict[str, Any]) -> None:
+    assert [(part["rank"], part["loss"], part["images"][0].tolist()) for part in together["gathered"]] == [
+        (0, math.inf, [0.5]),
+        (1, math.inf, [0.5, 0.5]),
+    ]
+    assert together["collected"] == [{0: "part"}, {1: "part"}]
+    assert together["any"] == [True, False]
+
+
+@pytest.mark.slow
+def test_images_that_two_processes_fit_are_told_of_as_by_one_and_go_on_to_the_same_bits(
+    together: dict[str, Any], plain: Callable[[Any], Any]
+) -> None:
+    alone = sharing.dip()
+    assert together["dip alone"] == 2, "of the three networks"
+    assert len(alone.fit.places) == 3
+    expected = [_said(item, plain) for item in alone]
+    assert sharing.stops(together["dip"])
+    assert [_said(item, plain) for item in together["dip"]] == expected
+    assert [_said(item, plain) for item in together["dip resumed"]] == expected
+    fewer = sharing.dip()
+    fewer.load_state_dict(together["dip state"])
+    assert [_said(item, plain) for item in [*together["dip"][:9], *fewer]] == expected
+
+
+def test_more_processes_than_networks_of_a_checkpoint_are_refused() -> None:
+    one = sharing.dip(dip__batch=3)
+    many = sharing.dip()
+    many.ranks = Ranks(0, 2)
+    with pytest.raises(UserError, match=r"holds 1 network\(s\), and there are 2 processes"):
+        many.load_state_dict(one.state_dict())
+
+
+@pytest.mark.slow
+def test_a_head_to_head_of_two_processes_is_that_of_one_in_its_order(
+    together: dict[str, Any], plain: Callable[[Any], Any]
+) -> None:
+    def timeless(items: list[Any]) -> list[Any]:
+        still = [item for item in items if getattr(item, "method", "") not in {DIP_MEAN, DDPM_MEAN}]
+        scored = [item for item in still if isinstance(item, RestorationScored)]
+        return [msgspec.structs.replace(item, seconds=0.0) for item in scored]
+
+    def order(items: list[Any]) -> list[Any]:
+        told = [item for item in items if not isinstance(item, Step)]
+        return [(type(item), item.step if hasattr(item, "step") else None) for item in told]
+
+    alone = list(sharing.restore(together["prior"]))
+    assert timeless(together["restore"]) == timeless(alone)
+    assert order(together["restore"]) == order(alone)
+    assert len(together["restore state"]["begun"]) == 2, "degradations in the middle of which the state is"
+    rest = sharing.restore(together["prior"])
+    rest.load_state_dict(together["restore state"])
+    assert timeless([*together["restore before"], *rest]) == timeless(alone)
+
+
+def _said(item: Any, plain: Callable[[Any], Any]) -> Any:
+    """What an item says, with its tensors as lists."""
+    if isinstance(item, Tensors | BestModel):
+        tensors = {name: [value.tolist() for value in values] for name, values in item.tensors.items()}
+        return (item.name, tensors) if isinstance(item, Tensors) else (plain(item), tensors)
+    return plain(item)
 
 
 def shared(tiny: Build, **settings: Any) -> DdpmRun:
@@ -125,6 +250,47 @@ def test_when_one_dies_the_run_says_so_and_resumes_to_the_same_bits(
     until(lambda: run.look().state is State.finished)
     assert any(isinstance(event, RunResumed) for event in run.events())
     assert losses(run) == losses(whole)
+
+
+def came_to(run: Run) -> list[Any]:
+    """What the run measured, but for what hangs on the clock."""
+    still = {"time": 0.0, "offset": 0, "seconds": 0.0}
+    return [
+        msgspec.structs.replace(event, **{name: value for name, value in still.items() if hasattr(event, name)})
+        for event in run.events()
+        if isinstance(event, PsnrMeasured | EarlyStopped | StopsCompared | BestModelStored)
+        or (isinstance(event, RestorationScored) and not event.budget_of)
+    ]
+
+
+@pytest.mark.durability
+@pytest.mark.parametrize(
+    ("kind", "own", "killed"),
+    [
+        ("dip", {**sharing.DIP, "dip.iterations": 200, "dip.patience": 150}, "second"),
+        ("restore", {**sharing.RESTORE, "restore.seeds": 3, "restore.images": 3}, "first"),
+    ],
+)
+def test_images_that_are_shared_come_to_the_same_bits_as_in_one_process_though_a_process_dies(
+    together: dict[str, Any], runs: RunsFolder, until: Until, *, kind: str, own: dict[str, Any], killed: str
+) -> None:
+    given = {**own, "device": "cpu", "threads": 1, "checkpoint_seconds": 0.0}
+    if kind == "restore":
+        given["prior.run"] = together["prior"]
+    whole, run = (runs.create(configs.build(kind, settings={**given, "processes": count})) for count in (1, 2))
+    launch.start(whole, now=True)
+    until(lambda: not whole.look().state.live, 300)
+    launch.start(run, now=True)
+    until(lambda: len(came_to(run)) >= 2)
+    os.kill(_process(run, killed), signal.SIGKILL)
+    until(lambda: not run.look().state.live)
+    (failed,) = (event for event in run.events() if isinstance(event, RunFailed))
+    assert (failed.error, failed.hint) == BEREFT
+    until(lambda: not _members(run))
+    launch.resume(run, now=True)
+    until(lambda: run.look().state is State.finished, 300)
+    assert any(isinstance(event, RunResumed) and event.from_step for event in run.events())
+    assert came_to(run) == came_to(whole)
 
 
 @pytest.mark.durability

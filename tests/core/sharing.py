@@ -1,0 +1,109 @@
+"""Work that two processes share, as either of them does it: `python -m tests.core.sharing RANK STORE PRIOR`.
+
+All random draws but those of a clock are the images' own, so what comes of it is what one process would come to.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+
+from core import config as configs
+from core.config import DipRun, RestoreRun
+from core.dip.run import DipExperiment
+from core.events import EarlyStopped, Item, RestorationScored
+from core.parallel import Ranks
+from core.restore import run
+from core.restore.run import RestoreExperiment
+
+RANKS = 2
+DIP = {
+    "data.dataset": "fashion-mini",
+    "images.indices": "0-2",
+    "dip.iterations": 12,
+    "dip.channels": 4,
+    "dip.input_channels": 4,
+    "dip.stop": "variance",
+    "dip.window": 3,
+    "dip.patience": 3,
+    "dip.measure_every": 4,
+    "dip.picture_every": 6,
+    "dip.batch": 1,
+}
+RESTORE = {
+    "restore.tasks": ("inpaint:missing=0.5,sigma=10",),
+    "restore.sets": ("glyphs",),
+    "restore.methods": ("prior-init",),
+    "restore.images": 1,
+    "restore.seeds": 2,
+    "dip.iterations": 4,
+    "dip.channels": 4,
+    "dip.stop": "never",
+}
+
+
+def dip(**settings: Any) -> DipExperiment:
+    """Three images, each in a network of its own."""
+    config = configs.build("dip", settings=DIP | {key.replace("__", "."): value for key, value in settings.items()})
+    return DipExperiment.from_config(cast(DipRun, config), "cpu")
+
+
+def restore(prior: str) -> RestoreExperiment:
+    """A set, degraded twice."""
+    config = configs.build("restore", settings=RESTORE | {"prior.run": prior})
+    return RestoreExperiment.from_config(cast(RestoreRun, config), "cpu")
+
+
+def joined(rank: int, store: str) -> None:
+    """Be one of two processes."""
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=RANKS)
+
+
+def carry_out(prior: str) -> dict[str, Any]:
+    """What both do; what the first one has of it: the items and a state from the middle, of each."""
+    ranks, found = Ranks.here(), dict[str, Any]()
+    told = {"rank": ranks.rank, "loss": float("inf"), "images": [torch.full((ranks.rank + 1,), 0.5)]}
+    found["gathered"], found["collected"] = ranks.gathered(told), ranks.collected({ranks.rank: "part"})
+    found["any"] = ranks.any([ranks.rank == 1, False], torch.device("cpu"))
+    first = dip()
+    before = list(itertools.islice(first, 9))
+    found["dip state"] = state = first.state_dict()
+    found["dip"] = [*before, *first]
+    found["dip alone"] = len(first.fit.places)
+    if (rest := ranks.gathered(state if ranks.rank == 0 else None)[0]) is not None:
+        again = dip()
+        again.load_state_dict(rest)
+        found["dip resumed"] = [*before, *again]
+    whole = restore(prior)
+    often, run.MEET_SECONDS = run.MEET_SECONDS, 0.0  # so that the state is of the middle of a degradation of each
+    found["restore before"] = until_scored(whole, 5)
+    found["restore state"] = whole.state_dict()
+    run.MEET_SECONDS = often
+    found["restore"] = [*found["restore before"], *whole]
+    return found
+
+
+def until_scored(experiment: RestoreExperiment, count: int) -> list[Item]:
+    """The items up to so many scores."""
+    items: list[Item] = []
+    for item in experiment:
+        items.append(item)
+        if sum(isinstance(one, RestorationScored) for one in items) == count:
+            break
+    return items
+
+
+def stops(items: list[Item]) -> list[EarlyStopped]:
+    """Those of the fits among them."""
+    return [item for item in items if isinstance(item, EarlyStopped)]
+
+
+if __name__ == "__main__":
+    joined(int(sys.argv[1]), sys.argv[2])
+    carry_out(str(Path(sys.argv[3])))
+    dist.destroy_process_group()
