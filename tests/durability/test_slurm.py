@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -127,8 +129,8 @@ def test_a_job_that_waits_is_queued_and_leaves_the_queue(
     busy, waiting = (runs.create(tiny(**LONG)) for _ in range(2))
     launch.start(busy, on="slurm:cpus-per-task=2")
     launch.start(waiting, on="slurm:cpus-per-task=2")
-    until(lambda: "queued, Resources" in dipddpm("ls").stdout)
-    assert "(Slurm: Resources)" in dipddpm("show", waiting.id).stdout
+    until(lambda: re.search("queued, (Resources|Priority)", dipddpm("ls").stdout))
+    assert re.search(r"queued \(Slurm: (Resources|Priority)\)", dipddpm("show", waiting.id).stdout)
     assert launch.stop(waiting) is State.stopped
     until(lambda: here.ask("squeue", "--states=all", "-h", "-o%T", "-j", number(waiting)).strip() == "CANCELLED")
     launch.stop(busy)
@@ -141,8 +143,9 @@ def test_a_job_that_is_gone_has_crashed(here: Cluster, runs: RunsFolder, tiny: B
     run = runs.create(tiny(**LONG))
     launch.start(run, on=ON)
     until(at_work(run))
-    here.ask("scancel", "--full", "--signal=KILL", number(run))
-    until(lambda: run.look().state is State.crashed)
+    assert launch.send_signal(run, signal.SIGKILL)
+    until(lambda: not run.look().state.live)
+    assert run.look().state is State.crashed
     assert "its last word (FAILED)" in run.look().hint
     launch.resume(run)
     until(lambda: run.look().state is State.finished)
