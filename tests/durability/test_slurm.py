@@ -136,6 +136,7 @@ def test_a_job_that_waits_is_queued_and_leaves_the_queue(
     launch.stop(busy)
     launch.resume(waiting, on=cluster.HERE)
     assert jobs.read(waiting.folder) is None
+    until(lambda: waiting.look().state.live)
     assert launch.stop(waiting) is State.stopped
 
 
