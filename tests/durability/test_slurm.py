@@ -79,7 +79,7 @@ def dipddpm(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_what_slurm_requeues_goes_on_exactly(here: Cluster, runs: RunsFolder, tiny: Build, until: Until) -> None:
     """Once as in a preemption, by SIGTERM, and once by the signal that submitit has sent before the time is up."""
-    whole, run = (runs.create(tiny(**LONG)) for _ in range(2))
+    whole, run = (runs.create(tiny(**LONG | {"data__train_images": 512})) for _ in range(2))
     launch.start(run, on=ON)
     until(at_work(run))
     here.ask("scontrol", "requeue", number(run))
