@@ -43,6 +43,7 @@ from core.runs.alike import bare
 from core.scores import DDPM_MEAN, DIP_MEAN
 from core.worker import BEREFT
 from tests.core import sharing
+from tui.commands.run import Asked
 
 Build = Callable[..., DdpmRun]
 Until = Callable[..., Any]
@@ -108,6 +109,12 @@ def test_what_several_processes_cannot_share_is_refused(settings: dict[str, Any]
 def test_a_process_that_would_have_nothing_to_do_is_refused(kind: str, settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         configs.build(kind, settings={**settings, "processes": 2})
+
+
+def test_a_hybrid_is_not_shared() -> None:
+    assert Asked(kind="dip", processes=2).config().shared_by == 2
+    with pytest.raises(UserError, match="A hybrid restores its images together"):
+        Asked(kind="hybrid", processes=2).config()
 
 
 @pytest.mark.parametrize("kind", ["dip", "ddpm", "restore"])
