@@ -29,6 +29,8 @@ DOCUMENTS = ("report.md", "report.html", "explanation.json", "scores.json", "sco
 """What experiments have written for people and programs, beside what every run has."""
 STEPS = 1_000
 """About so many of the logged steps are kept, evenly: a curve doesn't show more, and an epoch is told whole anyway."""
+_PICTURE = re.compile(r"base64,[\w+/=]+")
+"""In a page: letters at random, in which a short name turns up sooner or later."""
 _ABSOLUTE = re.compile(r'"(?:~|/|[A-Za-z]:\\)[^"]*"')
 
 
@@ -79,7 +81,8 @@ def left_behind(folder: Path, names: Iterable[str] = ()) -> list[str]:
     for path in sorted(folder.rglob("*")):
         if path.suffix not in {".json", ".jsonl", ".toml", ".md", ".html", ".txt"}:
             continue
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        text = _PICTURE.sub("", path.read_text(encoding="utf-8"))
+        for number, line in enumerate(text.splitlines(), 1):
             if _ABSOLUTE.search(line) or any(word.search(line) for word in words):
                 found.append(f"{path.relative_to(folder)}, line {number}")
     return found

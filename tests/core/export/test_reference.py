@@ -121,6 +121,14 @@ def test_it_is_made_once(finished: Run, tmp_path: Path) -> None:
         make_reference(finished, tmp_path)
 
 
+def test_a_name_is_found_in_words_and_not_in_pictures(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text('<img src="data:image/png;base64,AA/vm+/vm==">\n')
+    assert left_behind(tmp_path, ["vm"]) == []
+    page.write_text('<img src="data:image/png;base64,AA/vm+/vm==">\n<p>made on vm</p>\n')
+    assert left_behind(tmp_path, ["vm"]) == ["report.html, line 2"]
+
+
 @pytest.mark.parametrize("folder", sorted(SHIPPED.glob("*")), ids=lambda folder: folder.name)
 def test_those_that_ship_are_whole_and_tell_of_no_machine(folder: Path) -> None:
     assert left_behind(folder) == []
