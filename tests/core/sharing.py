@@ -80,22 +80,21 @@ def carry_out(prior: str) -> dict[str, Any]:
         again.load_state_dict(rest)
         found["dip resumed"] = [*before, *again]
     whole = restore(prior)
-    often, run.MEET_SECONDS = run.MEET_SECONDS, 0.0  # so that the state is of the middle of a degradation of each
-    found["restore before"] = until_scored(whole, 5)
+    often, run.MEET_SECONDS = run.MEET_SECONDS, 0.0  # an item each at a time, so that both are in the middle
+    found["restore before"] = past_first_score(whole, 3)
     found["restore state"] = whole.state_dict()
     run.MEET_SECONDS = often
     found["restore"] = [*found["restore before"], *whole]
     return found
 
 
-def until_scored(experiment: RestoreExperiment, count: int) -> list[Item]:
-    """The items up to so many scores."""
-    items: list[Item] = []
-    for item in experiment:
-        items.append(item)
-        if sum(isinstance(one, RestorationScored) for one in items) == count:
-            break
-    return items
+def past_first_score(experiment: RestoreExperiment, more: int) -> list[Item]:
+    """The items up to the first score, before which no clock has a say, and so many more."""
+    every = iter(experiment)
+    items = [next(every)]
+    while not isinstance(items[-1], RestorationScored):
+        items.append(next(every))
+    return [*items, *itertools.islice(every, more)]
 
 
 def stops(items: list[Item]) -> list[EarlyStopped]:
