@@ -19,10 +19,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from core import events, slurm
+from core import events, slurm, typed
 from core.config import AnyRun
 from core.errors import UserError, suggest
-from core.runs import LOG_FILE, EventLog, Run
+from core.runs import LOG_FILE, SCRIPTS_FOLDER, STOP_REQUEST, EventLog, Run
 from core.runs import job as jobs
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 HERE = "here"
 """What `--on` takes for this machine."""
-SCRIPTS = "slurm"
-"""The folder of a run that the batch scripts are kept in."""
+SLURM = "slurm"
+"""And what for a cluster, before its options."""
 WARNING_SECONDS = 90
 """A job is told so long before its time is up; a short one a quarter of its time."""
 _COUNT = re.compile(r"[1-9]\d{0,5}")
@@ -72,8 +72,8 @@ def parse(on: str) -> dict[str, str]:
     than Slurm, an option that there isn't, and a value that can't be right.
     """
     where, _, rest = on.partition(":")
-    if where != "slurm":
-        raise UserError(f"A run can't be started on {where!r}.", suggest(where, ["slurm", HERE]))
+    if where != SLURM:
+        raise UserError(f"A run can't be started on {where!r}.", suggest(where, [SLURM, HERE]))
     found: dict[str, str] = {}
     key = ""
     for part in filter(None, (part.strip() for part in rest.split(","))):
@@ -135,8 +135,8 @@ def submit(run: Run, on: str) -> None:
     folder = run.folder.resolve()
     command = [sys.executable, "-u", "-P", "-m", "core.worker", str(folder), "--resume", "--now", "--job"]
     try:
-        (folder / SCRIPTS).mkdir(exist_ok=True)
-        executor = _executor(folder / SCRIPTS)
+        (folder / SCRIPTS_FOLDER).mkdir(exist_ok=True)
+        executor = _executor(folder / SCRIPTS_FOLDER)
         executor.update_parameters(**_parameters(run.id, str(folder), options))
         with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what sbatch complains of, and raises it too
             number: str = executor._submit_command(shlex.join(command)).job_id
@@ -158,7 +158,7 @@ def withdraw(run: Run) -> None:
     seen = jobs.look(run.folder, now=True)
     if seen is not None and seen.told is not None and seen.told.over:
         with contextlib.suppress(UserError, OSError):  # it began in this very moment, and sees the request
-            _append(run, events.RunStopped(reason="asked to stop", step=run.look().summary.step))
+            _append(run, events.RunStopped(reason=STOP_REQUEST, step=run.look().summary.step))
 
 
 def cancel(run: Run) -> bool:
@@ -201,7 +201,6 @@ def _parameters(name: str, folder: str, options: dict[str, str]) -> dict[str, An
     What the worker prints goes to worker.log by its bare name, since a whole path may hold what Slurm takes for its
     patterns; srun, of which submitit has opinions of its own, is told again.
     """
-    typed = os.environ.get("DIPDDPM_COMMAND") or shlex.join(["dipddpm", *sys.argv[1:]])
     output = {"output": LOG_FILE, "error": LOG_FILE}
     to_srun = [f"--{key}={value}" for key, value in {**output, "open-mode": "append"}.items()]
     if "cpus_per_task" in options:  # which srun no longer takes over from sbatch
@@ -212,7 +211,7 @@ def _parameters(name: str, folder: str, options: dict[str, str]) -> dict[str, An
         "time": None,
         "wckey": None,
         "signal_delay_s": warning,
-        "setup": [f"export DIPDDPM_COMMAND={shlex.quote(typed)}"],
+        "setup": [f"export {typed.VARIABLE}={shlex.quote(typed.command())}"],
         "srun_args": to_srun,
         "additional_parameters": {"chdir": folder, "requeue": True, **output, **options},
     }

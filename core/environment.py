@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import socket
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 
 import msgspec
+
+from core import typed
 
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "msgspec")
 
@@ -47,7 +47,7 @@ def collect(device: str, device_name: str, threads: int) -> Environment:
         device_name=device_name,
         threads=threads,
         git=_revision(Path(__file__).parents[1]),
-        command=os.environ.get("DIPDDPM_COMMAND", shlex.join(sys.argv)),
+        command=typed.command(),
     )
 
 

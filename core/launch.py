@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from core import cluster, events, slots
+from core import cluster, events, slots, typed
 from core.errors import UserError
 from core.runs import CHECKPOINT_FILE, LOG_FILE, STOP_FILE, Run, State, life
 from core.runs import job as jobs
@@ -53,8 +52,7 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
     # Its place in the queue is that of this moment, not of when its process is ready to wait.
     command += ["--since", str(slots.now())] + ["--resume"] * resume + ["--now"] * now
     # A run that starts others passes on what was typed to start it.
-    typed = os.environ.get("DIPDDPM_COMMAND") or shlex.join(["dipddpm", *sys.argv[1:]])
-    environment = os.environ | {"PYTHONUNBUFFERED": "1", "DIPDDPM_COMMAND": typed}
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", typed.VARIABLE: typed.command()}
     try:
         for before in (STOP_FILE, jobs.JOB_FILE):
             (run.folder / before).unlink(missing_ok=True)

@@ -22,7 +22,18 @@ import msgspec
 from core import cluster, devices, events, files, registry, slots
 from core import config as configs
 from core.errors import UserError
-from core.runs import ENVIRONMENT_FILE, STOP_FILE, SUMMARY_FILE, EventLog, Run, RunsFolder, State, life, summary
+from core.runs import (
+    ENVIRONMENT_FILE,
+    STOP_FILE,
+    STOP_REQUEST,
+    SUMMARY_FILE,
+    EventLog,
+    Run,
+    RunsFolder,
+    State,
+    life,
+    summary,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +45,6 @@ if TYPE_CHECKING:
     from core.recorder import Onlooker, Recorder
 
 STOP_POLL_SECONDS = 0.5
-STOP_REQUEST = "asked to stop"
 TIME_IS_UP = "its job's time is up"
 LOCK_SECONDS = 2.0
 BEREFT = (

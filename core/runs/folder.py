@@ -26,12 +26,16 @@ ENVIRONMENT_FILE = "environment.json"
 LOG_FILE = "worker.log"
 STOP_FILE = "stop"
 """A request to stop, seen by the worker within a second or so; works where signals don't reach."""
+STOP_REQUEST = "asked to stop"
+"""The reason that a run gives which stopped on such a request."""
+SCRIPTS_FOLDER = "slurm"
+"""Of a run that is a cluster's job: its batch script."""
 CHECKPOINT_FILE = "checkpoints/last.safetensors"
 """What a run goes on from."""
 BEST_FILE = "checkpoints/best.safetensors"
 """The best model of a run that trains; a run that restores keeps its images in the same file."""
 _WRITTEN_FILES = {EVENTS_FILE, LOG_FILE, STOP_FILE}
-_WRITTEN_FOLDERS = {"checkpoints", "images", "slurm"}
+_WRITTEN_FOLDERS = {"checkpoints", "images", SCRIPTS_FOLDER}
 RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,40}-[0-9a-f]{4}")
 
 
