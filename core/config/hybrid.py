@@ -58,6 +58,10 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
     hidden: Annotated[
         float, Meta(gt=0, lt=1, description="share of the measurements that the candidates are tried on")
     ] = 0.1
+    fold: Annotated[
+        float, Meta(gt=0, le=0.5, description="where pixels are missing: share of those measured that a fold hides")
+    ] = 0.12
+    folds: Annotated[int, Meta(ge=2, description="and the folds, each of which hides others")] = 5
     noise: Annotated[
         PositiveFloat,
         Meta(
@@ -92,6 +96,10 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
     least: Annotated[
         float, Meta(ge=0, lt=1, description="weight of another candidate below which it is not made again")
     ] = 0.05
+
+    def __post_init__(self) -> None:
+        if self.fold * self.folds > 1:
+            raise ValueError(f"{self.folds} folds that each hide {self.fold:g} of the pixels hide more than there are")
 
 
 class Guided(HybridOptions, tag="guided", frozen=True):

@@ -9,10 +9,9 @@ mean with the fits on trial is better than any of them, and diffusion as more sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, Self, TypeAlias
+from typing import Any
 
 import msgspec
 import torch
@@ -23,15 +22,17 @@ from core.config.hybrid import Calibrated, Guided
 from core.ddpm.trained import TrainedModel
 from core.degrade import GaussianNoise
 from core.degrade.estimate import with_noise_level
-from core.events import Item, Message, State, Step
+from core.events import State
+from core.hybrid.cross_fitted import CrossFittedRestorer
 from core.hybrid.evened import evened
 from core.hybrid.guided import GuidedRestorer
 from core.hybrid.hold_out import hold_out
 from core.hybrid.impulses import without_impulses
-from core.hybrid.parents import DdpmRestorer, DipRestorer, diffusion_for, later
+from core.hybrid.parents import DdpmRestorer, DipRestorer, diffusion_for
 from core.hybrid.prior_init import LEVELS, Chains
 from core.hybrid.restorer import Case, Restorer
 from core.hybrid.stacking import stack
+from core.hybrid.staged import Begin, Staged, Work
 from core.hybrid.trust import decided, leading, spread
 from core.seeds import derive
 
@@ -39,12 +40,8 @@ DIP = ("dip", "guided")
 SAMPLED = ("near", "far", "diffusion")
 """Candidates by diffusion: two that begin at the fits, with little noise and with much, and one from pure noise."""
 
-Work: TypeAlias = tuple[Restorer, list[int]]
-Begin: TypeAlias = Callable[[str], Work | None]
-"""From a stage's name to its work: none where no image needs it."""
 
-
-class CalibratedRestorer:
+class CalibratedRestorer(Staged):
     """A combination of candidates for each image, weighed by held-back measurements.
 
     Works in stages, each a restorer of its own; `weights` (N, K) are the shares of `kinds` once the trial is over.
@@ -52,7 +49,7 @@ class CalibratedRestorer:
 
     def __init__(self, case: Case, prior: TrainedModel, options: Calibrated, dip: DipConfig) -> None:
         """Raises UserError where a noise level is needed and can't be estimated."""
-        self.case = replace(case, degradation=with_noise_level(case.y, case.degradation))
+        super().__init__(case, with_noise_level(case.y, case.degradation))
         self.prior, self.options = prior, options
         self.dip = msgspec.structs.replace(dip, iterations=min(options.iterations, dip.iterations))
         self.split = hold_out(self.case, options.hidden, options.noise, derive(case.seed, "hold out"))
@@ -72,18 +69,14 @@ class CalibratedRestorer:
             "far again": partial(self._from_fits_again, scale=options.far),
             "diffusion again": self._diffusion_again,
         }
-        self.results: dict[str, Tensor] = {}
-        """The images (N, C, H, W) that each stage has come to, in their order; those of the trial where it had none."""
         self.weights: Tensor | None = None
-        self.work: Work | None = None
-        """The stage that is at work, and the images that it is about."""
-        self.steps = self.spent = self.fitted = 0
-        """Steps, evaluations and iterations of the stages that have ended."""
 
     @classmethod
-    def for_case(cls, case: Case, prior: TrainedModel | None, options: Calibrated, dip: DipConfig) -> Self:
-        """As every method is made."""
+    def for_case(cls, case: Case, prior: TrainedModel | None, options: Calibrated, dip: DipConfig) -> Restorer:
+        """As every method is made: by folds, where pixels are missing."""
         assert prior is not None
+        if CrossFittedRestorer.serves(case):
+            return CrossFittedRestorer(case, prior, options, dip)
         return cls(case, prior, options, dip)
 
     def __len__(self) -> int:
@@ -91,29 +84,12 @@ class CalibratedRestorer:
         fits = (len(DIP) + restarts) * self.dip.iterations
         return fits + 2 * (2 * LEVELS * self.options.steps + self.options.full_steps)
 
-    def __iter__(self) -> Iterator[Item]:
-        for name, begin in self.plan.items():
-            if name in self.results:
-                continue
-            self.work = self.work or begin(name)
-            if self.work is not None:
-                for item in self.work[0]:
-                    if isinstance(item, Step | Message):
-                        yield later(item, self.steps)
-            self._end(name)
+    def earlier(self, name: str) -> Tensor:
+        """That of the trial."""
+        return self.results.get(name.removesuffix(" again"), self.results.get("dip", self.nothing))
 
-    def _end(self, name: str) -> None:
-        """Take what a stage has come to."""
-        before = self.results.get(name.removesuffix(" again"), self.results.get("dip"))
-        result = torch.zeros(self.case.shape, device=self.case.y.device) if before is None else before.clone()
-        if self.work is not None:
-            restorer, places = self.work
-            result[places] = restorer.images
-            self.spent += restorer.nfe
-            self.fitted += restorer.iterations
-            self.steps += len(restorer) if isinstance(restorer, Chains | DdpmRestorer) else restorer.iterations
-        self.results[name] = result
-        self.work = None
+    def ended(self, name: str) -> None:
+        """With the last candidate the trial is over."""
         if name == "diffusion":
             self.weights = self._weigh()
 
@@ -121,63 +97,38 @@ class CalibratedRestorer:
     def images(self) -> Tensor:
         """(N, C, H, W), in [0, 1] but not clipped: until the trial is over, the mean of what there is."""
         if self.weights is None:
-            if self.results:
-                return torch.stack(list(self.results.values())).mean(0)
-            return self.work[0].images if self.work else torch.zeros(self.case.shape, device=self.case.y.device)
+            return self.mean_so_far()
         return self._consistent(self._combined())
-
-    @property
-    def nfe(self) -> int:
-        """Of all stages, as if each were about every image."""
-        return self.spent + (self.work[0].nfe if self.work else 0)
-
-    @property
-    def iterations(self) -> int:
-        """Of all fits together, as if each were of every image."""
-        return self.fitted + (self.work[0].iterations if self.work else 0)
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs but the trained network; valid between two items."""
-        return {
-            "results": dict(self.results),
-            "weights": self.weights,
-            "work": None if self.work is None else self.work[0].state_dict(),
-            "counts": [self.steps, self.spent, self.fitted],
-        }
+        return {**super().state_dict(), "weights": self.weights}
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from where `state_dict` was called: every stage follows from the results of those before it."""
-        self.results, self.weights = dict(state["results"]), state["weights"]
-        self.steps, self.spent, self.fitted = state["counts"]
-        if state["work"] is not None:
-            name = next(name for name in self.plan if name not in self.results)
-            self.work = self.plan[name](name)
-            assert self.work is not None
-            self.work[0].load_state_dict(state["work"])
+        """Go on from where `state_dict` was called."""
+        self.weights = state["weights"]
+        super().load_state_dict(state)
 
     # The trial: every candidate is made of what was not held back.
 
     def _seen(self, name: str) -> Case:
         return replace(self.split.seen, seed=derive(self.case.seed, name))
 
-    def _everywhere(self) -> list[int]:
-        return list(range(self.case.shape[0]))
-
     def _try_dip(self, name: str) -> Work:
-        return DipRestorer(evened(self._seen(name)), self.dip), self._everywhere()
+        return DipRestorer(evened(self._seen(name)), self.dip), self.everywhere()
 
     def _try_guided(self, name: str) -> Work:
         case = without_impulses(self._seen(name), self.results["dip"])
         options = Guided(weight=self.options.weight)
-        return GuidedRestorer(evened(case), self.prior, options, self.dip), self._everywhere()
+        return GuidedRestorer(evened(case), self.prior, options, self.dip), self.everywhere()
 
     def _try_from_fits(self, name: str, scale: float) -> Work:
-        places = self._everywhere()
+        places = self.everywhere()
         return self._chains(self._seen(name), places, scale, self.options.trial_samples), places
 
     def _try_diffusion(self, name: str) -> Work:
         case = without_impulses(self._seen(name), self.results["dip"])
-        return self._samples(case, self.options.trial_samples), self._everywhere()
+        return self._samples(case, self.options.trial_samples), self.everywhere()
 
     def _weigh(self) -> Tensor:
         """The shares of `kinds`, (N, K), that best predict what was held back."""
@@ -207,9 +158,7 @@ class CalibratedRestorer:
 
     def _some(self, name: str, places: list[int]) -> Case:
         """The case of some of the images, from all measurements but those that the trial shows to be impulses."""
-        case, shape = self.case, (len(places), *self.case.shape[1:])
-        some = Case(case.y[places], case.degradation.select(places), shape, derive(case.seed, name))
-        return without_impulses(some, self._on_trial()[places])
+        return without_impulses(self.some(name, places), self._on_trial()[places])
 
     def _on_trial(self) -> Tensor:
         """The combination of the candidates as they are, before any is made again."""

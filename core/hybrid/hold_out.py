@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -88,15 +88,33 @@ def hold_out(case: Case, share: float, noise: float, seed: int) -> Split:
     robust = isinstance(degradation.noise, SaltAndPepper)
     if isinstance(operator, BlockMean) and not robust:
         return _measure_coarsely(case, operator)
+    return next(_hide_in_turn(case, share, 1, generator))
+
+
+def folds(case: Case, share: float, count: int, seed: int) -> list[Split]:
+    """So many cases that each keep another `share` of an image's measured values back, none of them twice.
+
+    For values that have no pixels in common. Draws depend on `seed` alone. Raises ValueError where count * share > 1.
+    """
+    if count * share > 1:
+        raise ValueError(f"{count} shares of {share} are more than all")
+    return list(_hide_in_turn(case, share, count, torch.Generator(case.y.device).manual_seed(seed)))
+
+
+def _hide_in_turn(case: Case, share: float, times: int, generator: torch.Generator) -> Iterator[Split]:
+    y, degradation = case.y, case.degradation
+    operator = degradation.operator
     measured = operator.measured(y)
     draw = torch.rand(y.shape[0], 1, *y.shape[2:], generator=generator, device=y.device, dtype=y.dtype)
     # Exactly the share of each image, and one at least.
     order = (draw + 2 * (1 - measured[:, :1])).flatten(1).argsort(1).argsort(1).view(draw.shape)
     count = (share * measured[:, :1].flatten(1).sum(1)).round().clamp(min=1).view(-1, 1, 1, 1)
-    hidden = (order < count).to(y.dtype).expand_as(y)
-    kept = Unseen(operator, 1 - hidden)
-    seen = replace(case, y=y * (1 - hidden), degradation=replace(degradation, operator=kept))
-    return Split(seen, y, hidden * measured, operator.A, robust, fewer=True)
+    for time in range(times):
+        hidden = ((order >= time * count) & (order < (time + 1) * count)).to(y.dtype).expand_as(y)
+        kept = Unseen(operator, 1 - hidden)
+        seen = replace(case, y=y * (1 - hidden), degradation=replace(degradation, operator=kept))
+        robust = isinstance(degradation.noise, SaltAndPepper)
+        yield Split(seen, y, hidden * measured, operator.A, robust, fewer=True)
 
 
 class Unseen(Operator):

@@ -15,6 +15,8 @@ DRAWS = 20
 """Of the bootstrap."""
 SMALL = 0.02
 """Absolute errors below this, on images in [0, 1], count as squares do."""
+FLOOR = 1e-3
+"""The least eigenvalue of an estimated covariance, in shares of the largest: estimates may come out negative."""
 
 
 def stack(errors: Tensor, where: Tensor, *, robust: bool = False, least: float = 0.0) -> Tensor:
@@ -34,43 +36,79 @@ def stack(errors: Tensor, where: Tensor, *, robust: bool = False, least: float =
     reweighted = where
     for _ in range(ROUNDS if robust else 0):
         combined = torch.einsum(
-            "nk,knm->nm", _solve(errors, reweighted, _strength(errors, reweighted, least)), errors
+            "nk,knm->nm", _solve(errors, reweighted, _strength_of(errors, reweighted, least)), errors
         ).abs()
         reweighted = where * SMALL / combined.clamp(min=SMALL)
     generator = torch.Generator(where.device).manual_seed(0)
     shape = (DRAWS, *where.shape)
     chances = torch.empty(shape, device=where.device).exponential_(generator=generator)
-    strength = _strength(errors, reweighted, least)
+    strength = _strength_of(errors, reweighted, least)
     return torch.stack([_solve(errors, reweighted * chance, strength) for chance in chances]).mean(0)
 
 
-def _strength(errors: Tensor, where: Tensor, least: float) -> float:
-    """How many values the images together are worth to each of them."""
+def stack_means(errors: Tensor, where: Tensor, scatter: Tensor) -> Tensor:
+    """Weights (N, K), none negative and of sum 1, for the means of K candidates over F folds, each hiding other values.
+
+    `errors` (F, K, N, M) are those at what a fold hid, where `where` (F, N, M) is 1 (cross-fitting: Wolpert 1992). They
+    are a single fold's, while the means are what is to be combined: what averaging takes away, 1 - 1/F of `scatter`
+    (N, K, K), the covariance of a fold's deviations from the mean, is taken off the mean products of errors. What the
+    other images have to say is chosen as in `stack`, with each fold tested on weights of all others.
+    """
+    values = where.sum(2).double()
+    own = torch.stack([_products(*fold) for fold in zip(errors, where, strict=True)])
+    own = own - (1 - 1 / len(errors)) * values[:, :, None, None] * scatter.double()
+    weights = _least(own.sum(0), values.sum(0), _strength(own, values, floor=FLOOR), floor=FLOOR)
+    return weights.to(errors.dtype)
+
+
+def _strength_of(errors: Tensor, where: Tensor, least: float) -> float:
+    """Of halves, which are each other's test."""
     half = torch.arange(where.shape[1], device=where.device) % 2 == 0
     halves = [where * half, where * ~half]
+    own = torch.stack([_products(errors, part) for part in halves])
+    return _strength(own, torch.stack([part.sum(1).double() for part in halves]), least)
+
+
+def _strength(own: Tensor, values: Tensor, least: float = 0.0, floor: float = 0.0) -> float:
+    """How many values the images together are worth to each of them, for the products of errors of parts, (P, N, K, K),
+    and the parts' numbers of values, (P, N): each part is tested on what all others choose."""
     strengths = [strength for strength in STRENGTHS if strength >= least]
-    scores = errors.new_zeros(len(strengths), len(where))
+    scores = own.new_zeros(len(strengths), own.shape[1])
     for place, strength in enumerate(strengths):
-        for chosen, tested in (halves, halves[::-1]):
-            weights = _solve(errors, chosen, strength)
-            scores[place] += (tested * torch.einsum("nk,knm->nm", weights, errors).square()).sum(1)
+        for part in range(len(own)):
+            others = [other for other in range(len(own)) if other != part]
+            weights = _least(own[others].sum(0), values[others].sum(0), strength, floor)
+            scores[place] += torch.einsum("nk,nkl,nl->n", weights, own[part], weights)
     # Some images are much harder than others; each is to have its say.
-    scores = scores / scores.amin(0).clamp(min=1e-12)
+    alone = own.sum(0).diagonal(dim1=1, dim2=2).amin(1)
+    scores = scores / torch.maximum(scores.amin(0), 0.1 * alone).clamp(min=1e-12)
     excess = scores - scores[scores.sum(1).argmin()]
-    doubt = excess.std(1, correction=0) * len(where) ** 0.5
+    doubt = excess.std(1, correction=0) * own.shape[1] ** 0.5
     return strengths[int((excess.sum(1) <= doubt).nonzero().max())]
 
 
+def _products(errors: Tensor, where: Tensor) -> Tensor:
+    """Sums of the products of errors (K, N, M) where they count, (N, K, K)."""
+    return torch.einsum("knm,lnm,nm->nkl", errors, errors, where).double()
+
+
 def _solve(errors: Tensor, where: Tensor, strength: float) -> Tensor:
+    """The weights (N, K) of the least mean square of errors (K, N, M)."""
+    return _least(_products(errors, where), where.sum(1).double(), strength).to(errors.dtype)
+
+
+def _least(own: Tensor, values: Tensor, strength: float, floor: float = 0.0) -> Tensor:
     """The weights of the least mean square: on each support in closed form, and of these the best that is feasible.
 
     The best candidate alone is among them, so its score, that of all images included, is never better.
     """
-    count = len(errors)
-    own = torch.einsum("knm,lnm,nm->nkl", errors, errors, where).double()
-    values = where.sum(1).double()
+    count = own.shape[-1]
     together = own.sum(0) / values.sum().clamp(min=1e-12)
     gram = (own + strength * together) / (values + strength).clamp(min=1e-12).view(-1, 1, 1)
+    if floor:
+        value, vector = torch.linalg.eigh(gram)
+        value = value.clamp(min=floor * value.amax(1, keepdim=True).clamp(min=1e-30))
+        gram = vector @ torch.diag_embed(value) @ vector.mT
     # Candidates that are alike would make it singular.
     gram = gram + torch.diag_embed(1e-9 * gram.diagonal(dim1=1, dim2=2) + 1e-30)
     best = torch.full_like(values, torch.inf)
@@ -86,4 +124,4 @@ def _solve(errors: Tensor, where: Tensor, strength: float) -> Tensor:
             full = torch.zeros_like(answer)
             full[:, support] = weights
             answer = torch.where(better[:, None], full, answer)
-    return answer.to(errors.dtype)
+    return answer

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from scipy.ndimage import median_filter
-from skimage.restoration import denoise_nl_means, inpaint_biharmonic, wiener
+from skimage.restoration import denoise_nl_means, wiener
 from torch import Tensor
 
 from core.degrade import BlockMean, CircularBlur, Degradation, Identity, Mask, SaltAndPepper
 from core.degrade.estimate import with_noise_level
+from core.hybrid.biharmonic import Plane, each_plane, inpainted
 from core.hybrid.impulses import without_impulses
 from core.hybrid.restorer import Case
 
-Plane = NDArray[np.float64]
 BALANCE = 5.0
 """Of the Wiener filter, in variances of the noise; like the other settings here, best on training images."""
 
@@ -29,31 +26,24 @@ def restore(case: Case) -> Tensor:
     interpolation, a blur by a Wiener filter, and noise by non-local means.
     """
     if isinstance(case.degradation.noise, SaltAndPepper) and isinstance(case.degradation.operator, Identity):
-        case = without_impulses(case, _each(_median, case.y).to(case.y.device))
+        case = without_impulses(case, each_plane(_median, case.y))
     y, degradation = case.y, with_noise_level(case.y, case.degradation)
     operator = degradation.operator
     if isinstance(operator, Mask):
-        images = _each(_inpainted, y, operator.mask.expand_as(y))
+        images = inpainted(y, operator.mask.expand_as(y))
     elif isinstance(operator, BlockMean):
         images = F.interpolate(y, size=case.shape[2:], mode="bicubic", align_corners=False)
     elif isinstance(operator, CircularBlur):
-        images = _each(_wiener(operator, _sigma(case, degradation)), y)
+        images = each_plane(_wiener(operator, _sigma(case, degradation)), y)
     else:
-        images = _each(_nonlocal(_sigma(case, degradation)), y)
-    return images.to(y.device)
+        images = each_plane(_nonlocal(_sigma(case, degradation)), y)
+    return images
 
 
 def _sigma(case: Case, degradation: Degradation) -> float:
     """The standard deviation of the noise on the mean of the images, on [0, 1]; 0 where there is none."""
     variance = degradation.expected_residual(case.y)
     return 0.0 if variance is None else float(variance.clamp(min=0).mean().sqrt())
-
-
-def _each(method: Callable[..., Plane], *inputs: Tensor) -> Tensor:
-    """A method for one plane, applied to all channels of all images."""
-    planes = [tensor.double().cpu().flatten(0, 1).numpy() for tensor in inputs]
-    done = np.stack([method(*plane) for plane in zip(*planes, strict=True)])
-    return torch.from_numpy(done).float().view(*inputs[0].shape[:2], *done.shape[1:])
 
 
 def _nonlocal(sigma: float) -> Callable[[Plane], Plane]:
@@ -68,11 +58,6 @@ def _nonlocal(sigma: float) -> Callable[[Plane], Plane]:
 
 def _median(y: Plane) -> Plane:
     found: Plane = median_filter(y, size=3, mode="reflect")
-    return found
-
-
-def _inpainted(y: Plane, kept: Plane) -> Plane:
-    found: Plane = inpaint_biharmonic(y, kept == 0)
     return found
 
 

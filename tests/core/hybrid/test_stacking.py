@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core.hybrid.stacking import STRENGTHS, _solve, stack
+from core.hybrid.stacking import STRENGTHS, _solve, stack, stack_means
 
 
 def draw(seed: int, *shape: int) -> Tensor:
@@ -92,3 +92,20 @@ def test_impulses_do_not_move_the_weights_of_absolute_values(robust: bool) -> No
     errors[:, hit] += torch.tensor([0.9, 0.4]).view(2, 1)
     weights = stack(errors, torch.ones(30, 60), robust=robust)
     assert (weights[:, 0].mean() > 0.5) == robust
+
+
+def test_weights_of_means_are_those_that_suit_the_means() -> None:
+    """The first candidate is noisier than the second in each fold, and exact on the mean of many."""
+    folds, images, values = 8, 12, 8000
+    own = draw(0, folds, 1, images, values)
+    lasting = 0.7 * draw(1, 1, 1, images, values)
+    members = torch.cat([own, lasting.expand(folds, 1, images, values)], 1)
+    where = torch.zeros(folds, images, values)
+    for fold in range(folds):
+        where[fold, :, fold::folds] = 1
+    away = members - members.mean(0)
+    scatter = torch.einsum("fknm,flnm->nkl", away, away) / (folds - 1) / values
+    weights = stack_means(members * where[:, None], where, scatter)
+    best = 0.7**2 / (0.7**2 + 1 / folds)  # precisions of independent errors
+    torch.testing.assert_close(weights[:, 0], torch.full((images,), best), rtol=0, atol=0.1)
+    assert (stack(members[0], torch.ones(images, values))[:, 0] < 0.5).all(), "of a single fold the second is better"

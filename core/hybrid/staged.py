@@ -1,0 +1,115 @@
+"""A restoration in stages, each a restorer of its own that follows from the results of those before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from core.degrade import Degradation
+from core.events import Item, Message, State, Step
+from core.hybrid.parents import DdpmRestorer, later
+from core.hybrid.prior_init import Chains
+from core.hybrid.restorer import Case, Restorer
+from core.seeds import derive
+
+Work: TypeAlias = tuple[Restorer, list[int]]
+Begin: TypeAlias = Callable[[str], Work | None]
+"""From a stage's name to its work: none where no image needs it."""
+
+
+class Staged:
+    """Carries out a plan of stages, and stands at one of them."""
+
+    def __init__(self, case: Case, degradation: Degradation) -> None:
+        """`degradation` is that of the case, its noise level told where it can be."""
+        self.case = replace(case, degradation=degradation)
+        self.plan: dict[str, Begin] = {}
+        self.results: dict[str, Tensor] = {}
+        """The images (N, C, H, W) that each stage has come to, in their order; `earlier` ones where it had none."""
+        self.work: Work | None = None
+        """The stage that is at work, and the places of the images that it is about."""
+        self.steps = self.spent = self.fitted = 0
+        """Steps, evaluations and iterations of the stages that have ended."""
+
+    def __iter__(self) -> Iterator[Item]:
+        for name, begin in self.plan.items():
+            if name in self.results:
+                continue
+            self.work = self.work or begin(name)
+            if self.work is not None:
+                for item in self.work[0]:
+                    if isinstance(item, Step | Message):
+                        yield later(item, self.steps)
+            self._end(name)
+
+    def _end(self, name: str) -> None:
+        """Take what a stage has come to."""
+        result = self.earlier(name).clone()
+        if self.work is not None:
+            restorer, places = self.work
+            result[places] = restorer.images
+            self.spent += restorer.nfe
+            self.fitted += restorer.iterations
+            self.steps += len(restorer) if isinstance(restorer, Chains | DdpmRestorer) else restorer.iterations
+        self.results[name] = result
+        self.work = None
+        self.ended(name)
+
+    def earlier(self, name: str) -> Tensor:
+        """What stands for the result of a stage where it does nothing, (N, C, H, W)."""
+        raise NotImplementedError
+
+    def ended(self, name: str) -> None:
+        """Told when a stage has ended."""
+
+    @property
+    def nothing(self) -> Tensor:
+        """Images of zeros, (N, C, H, W)."""
+        return torch.zeros(self.case.shape, device=self.case.y.device)
+
+    @property
+    def nfe(self) -> int:
+        """Of all stages, as if each were about every image."""
+        return self.spent + (self.work[0].nfe if self.work else 0)
+
+    @property
+    def iterations(self) -> int:
+        """Of all fits together, as if each were of every image."""
+        return self.fitted + (self.work[0].iterations if self.work else 0)
+
+    def mean_so_far(self) -> Tensor:
+        """The mean of what there is, for as long as nothing better is known, (N, C, H, W)."""
+        if self.results:
+            return torch.stack(list(self.results.values())).mean(0)
+        return self.work[0].images if self.work else self.nothing
+
+    def everywhere(self) -> list[int]:
+        """The places of all images."""
+        return list(range(self.case.shape[0]))
+
+    def some(self, name: str, places: list[int]) -> Case:
+        """The case of some of the images, with the seed of a stage."""
+        shape = (len(places), *self.case.shape[1:])
+        return Case(self.case.y[places], self.case.degradation.select(places), shape, derive(self.case.seed, name))
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs but the trained network; valid between two items."""
+        return {
+            "results": dict(self.results),
+            "work": None if self.work is None else self.work[0].state_dict(),
+            "counts": [self.steps, self.spent, self.fitted],
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from where `state_dict` was called: every stage follows from the results of those before it."""
+        self.results = dict(state["results"])
+        self.steps, self.spent, self.fitted = state["counts"]
+        if state["work"] is not None:
+            name = next(name for name in self.plan if name not in self.results)
+            self.work = self.plan[name](name)
+            assert self.work is not None
+            self.work[0].load_state_dict(state["work"])
