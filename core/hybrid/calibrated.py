@@ -11,9 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor
 
@@ -21,14 +19,12 @@ from core.config.dip import DipConfig
 from core.config.hybrid import Calibrated, Guided
 from core.ddpm.trained import TrainedModel
 from core.degrade import GaussianNoise
-from core.degrade.estimate import with_noise_level
-from core.events import State
 from core.hybrid.cross_fitted import CrossFittedRestorer
 from core.hybrid.evened import evened
 from core.hybrid.guided import GuidedRestorer
 from core.hybrid.hold_out import hold_out
 from core.hybrid.impulses import without_impulses
-from core.hybrid.parents import DdpmRestorer, DipRestorer, diffusion_for
+from core.hybrid.parents import DipRestorer
 from core.hybrid.prior_init import LEVELS, Chains
 from core.hybrid.restorer import Case, Restorer
 from core.hybrid.stacking import stack
@@ -49,9 +45,7 @@ class CalibratedRestorer(Staged):
 
     def __init__(self, case: Case, prior: TrainedModel, options: Calibrated, dip: DipConfig) -> None:
         """Raises UserError where a noise level is needed and can't be estimated."""
-        super().__init__(case, with_noise_level(case.y, case.degradation))
-        self.prior, self.options = prior, options
-        self.dip = msgspec.structs.replace(dip, iterations=min(options.iterations, dip.iterations))
+        super().__init__(case, prior, options, dip)
         self.split = hold_out(self.case, options.hidden, options.noise, derive(case.seed, "hold out"))
         trials: dict[str, Begin] = {
             "dip": self._try_dip,
@@ -69,7 +63,6 @@ class CalibratedRestorer(Staged):
             "far again": partial(self._from_fits_again, scale=options.far),
             "diffusion again": self._diffusion_again,
         }
-        self.weights: Tensor | None = None
 
     @classmethod
     def for_case(cls, case: Case, prior: TrainedModel | None, options: Calibrated, dip: DipConfig) -> Restorer:
@@ -100,15 +93,6 @@ class CalibratedRestorer(Staged):
             return self.mean_so_far()
         return self._consistent(self._combined())
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the trained network; valid between two items."""
-        return {**super().state_dict(), "weights": self.weights}
-
-    def load_state_dict(self, state: State) -> None:
-        """Go on from where `state_dict` was called."""
-        self.weights = state["weights"]
-        super().load_state_dict(state)
-
     # The trial: every candidate is made of what was not held back.
 
     def _seen(self, name: str) -> Case:
@@ -128,7 +112,7 @@ class CalibratedRestorer(Staged):
 
     def _try_diffusion(self, name: str) -> Work:
         case = without_impulses(self._seen(name), self.results["dip"])
-        return self._samples(case, self.options.trial_samples), self.everywhere()
+        return self.samples(case, self.options.trial_samples), self.everywhere()
 
     def _weigh(self) -> Tensor:
         """The shares of `kinds`, (N, K), that best predict what was held back."""
@@ -188,7 +172,7 @@ class CalibratedRestorer(Staged):
         places = self._places(self._share("diffusion"), self.options.least)
         if not places:
             return None
-        return self._samples(self._some(name, places), self.options.samples), places
+        return self.samples(self._some(name, places), self.options.samples), places
 
     def _fitted(self) -> Tensor:
         """DIP's part: the fits on trial in their shares, and the mean of that and the restarts where there were any."""
@@ -239,18 +223,4 @@ class CalibratedRestorer(Staged):
         """From the fits as far as they are made, noised by their spread."""
         begin = self._fitted()[places]
         told = without_impulses(case, begin)
-        return Chains(
-            self.prior,
-            told.y,
-            told.degradation,
-            begin,
-            (scale * self._spread()[places]).tolist(),
-            steps=self.options.steps,
-            samples=samples,
-            seed=case.seed,
-        )
-
-    def _samples(self, case: Case, samples: int) -> DdpmRestorer:
-        chosen = diffusion_for(case.degradation)
-        samples = 1 if chosen.steps == 1 else samples
-        return DdpmRestorer(case, self.prior, steps=min(chosen.steps, self.options.full_steps), samples=samples)
+        return self.chains(told, begin, scale * self._spread()[places], samples)

@@ -8,10 +8,9 @@ those that suit the means over the folds. Then what is worth something is made a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor
 
@@ -19,13 +18,10 @@ from core.config.dip import DipConfig
 from core.config.hybrid import Calibrated, Guided
 from core.ddpm.trained import TrainedModel
 from core.degrade import Mask, SaltAndPepper
-from core.degrade.estimate import with_noise_level
-from core.events import State
 from core.hybrid.biharmonic import inpainted
 from core.hybrid.evened import evened
 from core.hybrid.guided import GuidedRestorer
 from core.hybrid.hold_out import folds
-from core.hybrid.parents import DdpmRestorer, diffusion_for
 from core.hybrid.prior_init import LEVELS, Chains
 from core.hybrid.restorer import Case
 from core.hybrid.stacking import stack_means
@@ -45,9 +41,7 @@ class CrossFittedRestorer(Staged):
 
     def __init__(self, case: Case, prior: TrainedModel, options: Calibrated, dip: DipConfig) -> None:
         """`case` must be one that this `serves`. Raises UserError for a noise level that can't be estimated."""
-        super().__init__(case, with_noise_level(case.y, case.degradation))
-        self.prior, self.options = prior, options
-        self.dip = msgspec.structs.replace(dip, iterations=min(options.iterations, dip.iterations))
+        super().__init__(case, prior, options, dip)
         self.splits = folds(self.case, options.fold, options.folds, derive(case.seed, "folds"))
         trial: dict[str, Begin] = {}
         for kind, begin in (
@@ -65,7 +59,6 @@ class CrossFittedRestorer(Staged):
             "far again": partial(self._from_fits_again, scale=options.far),
             "diffusion again": self._diffusion_again,
         }
-        self.weights: Tensor | None = None
 
     @staticmethod
     def serves(case: Case) -> bool:
@@ -84,15 +77,6 @@ class CrossFittedRestorer(Staged):
             return self.mean_so_far()
         parts = torch.stack([self._made(kind) for kind in KINDS])
         return (self.weights.T[:, :, None, None, None] * parts).sum(0)
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the trained network; valid between two items."""
-        return {**super().state_dict(), "weights": self.weights}
-
-    def load_state_dict(self, state: State) -> None:
-        """Go on from where `state_dict` was called."""
-        self.weights = state["weights"]
-        super().load_state_dict(state)
 
     def earlier(self, name: str) -> Tensor:
         """The mean over folds."""
@@ -128,7 +112,7 @@ class CrossFittedRestorer(Staged):
         return self._chains(self._seen(name, fold), begin, places, scale, self.options.trial_samples), places
 
     def _diffusion(self, name: str, fold: int) -> Work:
-        return self._samples(self._seen(name, fold), self.options.trial_samples), self.everywhere()
+        return self.samples(self._seen(name, fold), self.options.trial_samples), self.everywhere()
 
     # From all measurements
 
@@ -145,7 +129,7 @@ class CrossFittedRestorer(Staged):
 
     def _diffusion_again(self, name: str) -> Work | None:
         places = self._worth("diffusion")
-        return (self._samples(self.some(name, places), self.options.samples), places) if places else None
+        return (self.samples(self.some(name, places), self.options.samples), places) if places else None
 
     def _worth(self, kind: str) -> list[int]:
         assert self.weights is not None
@@ -178,8 +162,7 @@ class CrossFittedRestorer(Staged):
     # The work
 
     def _seen(self, name: str, fold: int) -> Case:
-        seen = self.splits[fold].seen
-        return Case(seen.y, seen.degradation, seen.shape, derive(self.case.seed, name))
+        return replace(self.splits[fold].seen, seed=derive(self.case.seed, name))
 
     def _guided(self, case: Case) -> GuidedRestorer:
         pull = case.y.new_full((len(case.y),), self.options.pull)
@@ -188,20 +171,7 @@ class CrossFittedRestorer(Staged):
     def _chains(self, case: Case, begin: Tensor, places: list[int], scale: float, samples: int) -> Chains:
         """From fits, noised by how far those of the folds are apart."""
         spread = self._folded("fit").var(0).flatten(1).mean(1).sqrt()[places]
-        return Chains(
-            self.prior,
-            case.y,
-            case.degradation,
-            begin,
-            (scale * spread).tolist(),
-            steps=self.options.steps,
-            samples=samples,
-            seed=case.seed,
-        )
-
-    def _samples(self, case: Case, samples: int) -> DdpmRestorer:
-        steps = min(diffusion_for(case.degradation).steps, self.options.full_steps)
-        return DdpmRestorer(case, self.prior, steps=steps, samples=samples)
+        return self.chains(case, begin, scale * spread, samples)
 
 
 def _smooth(case: Case) -> Tensor:

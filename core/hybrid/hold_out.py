@@ -85,8 +85,7 @@ def hold_out(case: Case, share: float, noise: float, seed: int) -> Split:
         return Split(seen, other.y, where, predict, robust=False, pooled=POOLED_NOISY, faint=blurred)
     if isinstance(operator, CircularBlur):
         return _hide_frequencies(case, operator, share)
-    robust = isinstance(degradation.noise, SaltAndPepper)
-    if isinstance(operator, BlockMean) and not robust:
+    if isinstance(operator, BlockMean) and not isinstance(degradation.noise, SaltAndPepper):
         return _measure_coarsely(case, operator)
     return next(_hide_in_turn(case, share, 1, generator))
 
@@ -104,6 +103,7 @@ def folds(case: Case, share: float, count: int, seed: int) -> list[Split]:
 def _hide_in_turn(case: Case, share: float, times: int, generator: torch.Generator) -> Iterator[Split]:
     y, degradation = case.y, case.degradation
     operator = degradation.operator
+    robust = isinstance(degradation.noise, SaltAndPepper)
     measured = operator.measured(y)
     draw = torch.rand(y.shape[0], 1, *y.shape[2:], generator=generator, device=y.device, dtype=y.dtype)
     # Exactly the share of each image, and one at least.
@@ -113,7 +113,6 @@ def _hide_in_turn(case: Case, share: float, times: int, generator: torch.Generat
         hidden = ((order >= time * count) & (order < (time + 1) * count)).to(y.dtype).expand_as(y)
         kept = Unseen(operator, 1 - hidden)
         seen = replace(case, y=y * (1 - hidden), degradation=replace(degradation, operator=kept))
-        robust = isinstance(degradation.noise, SaltAndPepper)
         yield Split(seen, y, hidden * measured, operator.A, robust, fewer=True)
 
 

@@ -1,4 +1,5 @@
-"""A restoration in stages, each a restorer of its own that follows from the results of those before it."""
+"""A restoration in stages, each a restorer of its own that follows from the results of those before it: what both forms
+of the calibrated hybrid are made of."""
 
 from __future__ import annotations
 
@@ -6,12 +7,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+import msgspec
 import torch
 from torch import Tensor
 
-from core.degrade import Degradation
+from core.config.dip import DipConfig
+from core.config.hybrid import Calibrated
+from core.ddpm.trained import TrainedModel
+from core.degrade.estimate import with_noise_level
 from core.events import Item, Message, State, Step
-from core.hybrid.parents import DdpmRestorer, later
+from core.hybrid.parents import DdpmRestorer, diffusion_for, later
 from core.hybrid.prior_init import Chains
 from core.hybrid.restorer import Case, Restorer
 from core.seeds import derive
@@ -24,10 +29,14 @@ Begin: TypeAlias = Callable[[str], Work | None]
 class Staged:
     """Carries out a plan of stages, and stands at one of them."""
 
-    def __init__(self, case: Case, degradation: Degradation) -> None:
-        """`degradation` is that of the case, its noise level told where it can be."""
-        self.case = replace(case, degradation=degradation)
+    def __init__(self, case: Case, prior: TrainedModel, options: Calibrated, dip: DipConfig) -> None:
+        """Raises UserError where a noise level is needed and can't be estimated."""
+        self.case = replace(case, degradation=with_noise_level(case.y, case.degradation))
+        self.prior, self.options = prior, options
+        self.dip = msgspec.structs.replace(dip, iterations=min(options.iterations, dip.iterations))
         self.plan: dict[str, Begin] = {}
+        self.weights: Tensor | None = None
+        """The shares of the candidates, (N, K), once they have been tried."""
         self.results: dict[str, Tensor] = {}
         """The images (N, C, H, W) that each stage has come to, in their order; `earlier` ones where it had none."""
         self.work: Work | None = None
@@ -96,17 +105,30 @@ class Staged:
         shape = (len(places), *self.case.shape[1:])
         return Case(self.case.y[places], self.case.degradation.select(places), shape, derive(self.case.seed, name))
 
+    def chains(self, case: Case, begin: Tensor, levels: Tensor, samples: int) -> Chains:
+        """Diffusion from images that are noised, each to a level (N,)."""
+        steps = self.options.steps
+        y, degradation = case.y, case.degradation
+        return Chains(self.prior, y, degradation, begin, levels.tolist(), steps=steps, samples=samples, seed=case.seed)
+
+    def samples(self, case: Case, samples: int) -> DdpmRestorer:
+        """Diffusion from pure noise."""
+        chosen = diffusion_for(case.degradation)
+        samples = 1 if chosen.steps == 1 else samples
+        return DdpmRestorer(case, self.prior, steps=min(chosen.steps, self.options.full_steps), samples=samples)
+
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs but the trained network; valid between two items."""
         return {
             "results": dict(self.results),
+            "weights": self.weights,
             "work": None if self.work is None else self.work[0].state_dict(),
             "counts": [self.steps, self.spent, self.fitted],
         }
 
     def load_state_dict(self, state: State) -> None:
         """Go on from where `state_dict` was called: every stage follows from the results of those before it."""
-        self.results = dict(state["results"])
+        self.results, self.weights = dict(state["results"]), state["weights"]
         self.steps, self.spent, self.fitted = state["counts"]
         if state["work"] is not None:
             name = next(name for name in self.plan if name not in self.results)
