@@ -6,6 +6,7 @@ import contextlib
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -45,6 +46,7 @@ class Terminal:
             stderr=self.slave,
             env=_without_size() | {"TERM": "xterm-256color"} | given,
             start_new_session=True,
+            preexec_fn=_as_at_a_login,  # noqa: PLW1509 - no threads here
         )
 
     def read(self) -> None:
@@ -89,6 +91,11 @@ class Terminal:
         for descriptor in (self.master, self.slave):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+
+
+def _as_at_a_login() -> None:
+    """Under nohup what is started would not hear that its terminal is gone."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _without_size() -> dict[str, str]:
