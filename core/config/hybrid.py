@@ -87,7 +87,7 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
         Meta(
             ge=0,
             description="further DIP fits of the images for which DIP is trusted; two more where values were hidden "
-            "from those on trial, which then count no more",
+            "from those on trial, which then count no more, and four where pixels are missing",
         ),
     ] = 2
     trusted: Annotated[

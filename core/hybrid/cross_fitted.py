@@ -2,8 +2,8 @@
 
 A tenth of the measured pixels is too few to tell candidates apart, and hiding more would spoil them. So pixels are
 hidden in turn (cross-fitting: Wolpert 1992; Breiman 1996). In each fold there are a DIP fit that is guided a little,
-diffusion from that fit, noised a little or a lot, diffusion from pure noise, and the smoothest image. The weights are
-those that suit the means over the folds. Then what is worth something is made again from all measurements.
+diffusion from that fit, noised a little or a lot, and what kriging makes of the pixels. The weights are those that suit
+the means over the folds. Then what is worth something is made again from all measurements.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from core.config.dip import DipConfig
 from core.config.hybrid import Calibrated, Guided
 from core.ddpm.trained import TrainedModel
 from core.degrade import Mask, SaltAndPepper
-from core.hybrid.biharmonic import inpainted
 from core.hybrid.evened import evened
 from core.hybrid.guided import GuidedRestorer
 from core.hybrid.hold_out import folds
+from core.hybrid.kriging import kriged
 from core.hybrid.prior_init import LEVELS, Chains
 from core.hybrid.restorer import Case
 from core.hybrid.stacking import stack_means
 from core.hybrid.staged import Begin, Staged, Work
 from core.seeds import derive
 
-KINDS = ("fit", "near", "far", "diffusion", "smooth")
-"""Candidates: a fit, diffusion that begins at it with little noise and with much and from pure noise, and the classic
-that knows nothing but smoothness."""
+KINDS = ("fit", "near", "far", "kriged")
+"""Candidates: a fit, diffusion that begins at it with little noise and with much, and the classic that knows nothing
+but the image's own correlations. With much noise there is hardly anything left of the fit; from pure noise the same
+would take five times as many steps."""
 
 
 class CrossFittedRestorer(Staged):
@@ -48,16 +49,14 @@ class CrossFittedRestorer(Staged):
             ("fit", self._fit),
             ("near", partial(self._from_fit, scale=options.near)),
             ("far", partial(self._from_fit, scale=options.far)),
-            ("diffusion", self._diffusion),
         ):
             trial |= {f"{kind} {fold}": partial(begin, fold=fold) for fold in range(options.folds)}
-        restarts = options.restarts + 2 if options.restarts else 0
+        restarts = options.restarts + 4 if options.restarts else 0
         self.last = list(trial)[-1]
         self.plan = trial | {f"restart {i}": self._restart for i in range(restarts)}
         self.plan |= {
             "near again": partial(self._from_fits_again, scale=options.near),
             "far again": partial(self._from_fits_again, scale=options.far),
-            "diffusion again": self._diffusion_again,
         }
 
     @staticmethod
@@ -68,7 +67,7 @@ class CrossFittedRestorer(Staged):
 
     def __len__(self) -> int:
         fits = (self.options.folds + len(self._restarts())) * self.dip.iterations
-        return fits + (self.options.folds + 1) * (2 * LEVELS * self.options.steps + self.options.full_steps)
+        return fits + (self.options.folds + 1) * 2 * LEVELS * self.options.steps
 
     @property
     def images(self) -> Tensor:
@@ -87,8 +86,8 @@ class CrossFittedRestorer(Staged):
     def ended(self, name: str) -> None:
         """After the last fold the candidates are weighed."""
         if name == self.last:
-            self.results |= {f"smooth {fold}": _smooth(split.seen) for fold, split in enumerate(self.splits)}
-            self.results["smooth again"] = _smooth(self.case)
+            self.results |= {f"kriged {fold}": _kriged(split.seen) for fold, split in enumerate(self.splits)}
+            self.results["kriged again"] = _kriged(self.case)
             self.weights = self._weigh()
 
     def _weigh(self) -> Tensor:
@@ -111,9 +110,6 @@ class CrossFittedRestorer(Staged):
         begin, places = self.results[f"fit {fold}"], self.everywhere()
         return self._chains(self._seen(name, fold), begin, places, scale, self.options.trial_samples), places
 
-    def _diffusion(self, name: str, fold: int) -> Work:
-        return self.samples(self._seen(name, fold), self.options.trial_samples), self.everywhere()
-
     # From all measurements
 
     def _restart(self, name: str) -> Work | None:
@@ -126,10 +122,6 @@ class CrossFittedRestorer(Staged):
             return None
         chains = self._chains(self.some(name, places), self._made("fit")[places], places, scale, self.options.samples)
         return chains, places
-
-    def _diffusion_again(self, name: str) -> Work | None:
-        places = self._worth("diffusion")
-        return (self.samples(self.some(name, places), self.options.samples), places) if places else None
 
     def _worth(self, kind: str) -> list[int]:
         assert self.weights is not None
@@ -154,7 +146,7 @@ class CrossFittedRestorer(Staged):
         again = self.results.get(f"{kind} again")
         if again is None:
             return self._mean(kind)
-        if kind == "smooth":
+        if kind == "kriged":
             return again
         before = self.options.folds * self.options.trial_samples
         return (self.options.samples * again + before * self._mean(kind)) / (self.options.samples + before)
@@ -174,5 +166,7 @@ class CrossFittedRestorer(Staged):
         return self.chains(case, begin, scale * spread, samples)
 
 
-def _smooth(case: Case) -> Tensor:
-    return inpainted(case.y, case.degradation.operator.measured(case.y))
+def _kriged(case: Case) -> Tensor:
+    noise = case.degradation.expected_residual(case.y)
+    variance = case.y.new_zeros(len(case.y)) if noise is None else noise
+    return kriged(case.y, case.degradation.operator.measured(case.y), variance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import torch
@@ -15,6 +16,8 @@ DRAWS = 20
 """Of the bootstrap."""
 SMALL = 0.02
 """Absolute errors below this, on images in [0, 1], count as squares do."""
+CERTAINTY = 2.0
+"""How many times less a choice counts, in powers of e, whose score is twice the best."""
 FLOOR = 1e-3
 """The least eigenvalue of an estimated covariance, in shares of the largest: estimates may come out negative."""
 
@@ -51,14 +54,18 @@ def stack_means(errors: Tensor, where: Tensor, scatter: Tensor) -> Tensor:
 
     `errors` (F, K, N, M) are those at what a fold hid, where `where` (F, N, M) is 1 (cross-fitting: Wolpert 1992). They
     are a single fold's, while the means are what is to be combined: what averaging takes away, 1 - 1/F of `scatter`
-    (N, K, K), the covariance of a fold's deviations from the mean, is taken off the mean products of errors. What the
-    other images have to say is chosen as in `stack`, with each fold tested on weights of all others.
+    (N, K, K), the covariance of a fold's deviations from the mean, is taken off the mean products of errors.
+
+    The other images have their say as in `stack`, but how many values they are worth is not chosen: each number of
+    these has weights of its own, and counts for an image the less, the worse they are at each of its folds when chosen
+    by all others.
     """
     values = where.sum(2).double()
     own = torch.stack([_products(*fold) for fold in zip(errors, where, strict=True)])
     own = own - (1 - 1 / len(errors)) * values[:, :, None, None] * scatter.double()
-    weights = _least(own.sum(0), values.sum(0), _strength(own, values, floor=FLOOR), floor=FLOOR)
-    return weights.to(errors.dtype)
+    shares = (-CERTAINTY * _excess(own, values, STRENGTHS, floor=FLOOR)).softmax(0)
+    found = [_least(own.sum(0), values.sum(0), strength, floor=FLOOR) for strength in STRENGTHS]
+    return torch.einsum("sn,snk->nk", shares, torch.stack(found)).to(errors.dtype)
 
 
 def _strength_of(errors: Tensor, where: Tensor, least: float) -> float:
@@ -69,10 +76,21 @@ def _strength_of(errors: Tensor, where: Tensor, least: float) -> float:
     return _strength(own, torch.stack([part.sum(1).double() for part in halves]), least)
 
 
-def _strength(own: Tensor, values: Tensor, least: float = 0.0, floor: float = 0.0) -> float:
-    """How many values the images together are worth to each of them, for the products of errors of parts, (P, N, K, K),
-    and the parts' numbers of values, (P, N): each part is tested on what all others choose."""
+def _strength(own: Tensor, values: Tensor, least: float = 0.0) -> float:
+    """How many values the images together are worth to each of them: the most that is within a standard error of what
+    serves best."""
     strengths = [strength for strength in STRENGTHS if strength >= least]
+    excess = _excess(own, values, strengths)
+    doubt = excess.std(1, correction=0) * excess.shape[1] ** 0.5
+    return strengths[int((excess.sum(1) <= doubt).nonzero().max())]
+
+
+def _excess(own: Tensor, values: Tensor, strengths: Sequence[float], floor: float = 0.0) -> Tensor:
+    """How far each image's relative score for each strength is above that for the best over all images, (S, N).
+
+    For the products of errors of parts, (P, N, K, K), and the parts' numbers of values, (P, N): each part is tested on
+    what all others choose.
+    """
     scores = own.new_zeros(len(strengths), own.shape[1])
     for place, strength in enumerate(strengths):
         for part in range(len(own)):
@@ -82,9 +100,7 @@ def _strength(own: Tensor, values: Tensor, least: float = 0.0, floor: float = 0.
     # Some images are much harder than others; each is to have its say.
     alone = own.sum(0).diagonal(dim1=1, dim2=2).amin(1)
     scores = scores / torch.maximum(scores.amin(0), 0.1 * alone).clamp(min=1e-12)
-    excess = scores - scores[scores.sum(1).argmin()]
-    doubt = excess.std(1, correction=0) * own.shape[1] ** 0.5
-    return strengths[int((excess.sum(1) <= doubt).nonzero().max())]
+    return scores - scores[scores.sum(1).argmin()]
 
 
 def _products(errors: Tensor, where: Tensor) -> Tensor:
