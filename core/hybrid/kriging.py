@@ -95,7 +95,7 @@ class Field:
         covariance = covariance + torch.diag_embed(torch.where(self.real, self.noise[:, None], 1.0))
         factor = torch.linalg.cholesky(covariance)
         solved = torch.cholesky_solve(torch.stack([self.values, self.real.to(table)], 2), factor)
-        level = solved[..., 0].sum(1) / solved[..., 1].sum(1)
+        level = solved[..., 0].sum(1) / solved[..., 1].sum(1).clamp(min=1e-12)  # 0 where nothing is known
         return solved[..., 0] - level[:, None] * solved[..., 1], level, factor
 
     def _table(self, logs: Tensor) -> Tensor:

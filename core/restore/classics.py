@@ -11,8 +11,9 @@ from torch import Tensor
 
 from core.degrade import BlockMean, CircularBlur, Degradation, Identity, Mask, SaltAndPepper
 from core.degrade.estimate import with_noise_level
-from core.hybrid.biharmonic import Plane, each_plane, inpainted
+from core.hybrid.biharmonic import Plane, each_plane
 from core.hybrid.impulses import without_impulses
+from core.hybrid.kriging import kriged
 from core.hybrid.restorer import Case
 
 BALANCE = 5.0
@@ -22,15 +23,16 @@ BALANCE = 5.0
 def restore(case: Case) -> Tensor:
     """By the method that fits the task, (N, C, H, W), on the device of the case:
 
-    missing pixels by biharmonic inpainting, impulses so too where a 3x3 median shows them, large pixels by bicubic
-    interpolation, a blur by a Wiener filter, and noise by non-local means.
+    missing pixels by kriging, impulses so too where a 3x3 median shows them, large pixels by bicubic interpolation, a
+    blur by a Wiener filter, and noise by non-local means.
     """
     if isinstance(case.degradation.noise, SaltAndPepper) and isinstance(case.degradation.operator, Identity):
         case = without_impulses(case, each_plane(_median, case.y))
     y, degradation = case.y, with_noise_level(case.y, case.degradation)
     operator = degradation.operator
     if isinstance(operator, Mask):
-        images = inpainted(y, operator.mask.expand_as(y))
+        variance = degradation.expected_residual(y)
+        images = kriged(y, operator.mask.expand_as(y), y.new_zeros(len(y)) if variance is None else variance)
     elif isinstance(operator, BlockMean):
         images = F.interpolate(y, size=case.shape[2:], mode="bicubic", align_corners=False)
     elif isinstance(operator, CircularBlur):
