@@ -13,6 +13,7 @@ from core.bench import roofline
 from core.hybrid.timed import clock_of
 
 REPEATS = 5
+FEW = 2
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Work:
     precision: str = "float32"
     counted: Callable[[], object] | None = None
     """The same, in a form whose operations can be counted, where `run` isn't that."""
+    long: bool = False
+    """Takes up to minutes: counting is its warm-up, and `FEW` calls are measured."""
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,11 +62,19 @@ def measured(works: Sequence[Work], machine: roofline.Machine, *, repeats: int =
 
     for part in dict.fromkeys(work.part for work in works):
         own = [work for work in works if work.part == part]
-        costs = [roofline.cost(work.counted or work.run) for work in own]
-        first = [seconds(work) for work in own]
-        times = [[seconds(work) for work in own] for _ in range(repeats)]
+        costs, counting = [], []
+        for work in own:
+            began = clock()
+            costs.append(roofline.cost(work.counted or work.run))
+            counting.append(clock() - began)
+        first = [taken if work.long else seconds(work) for work, taken in zip(own, counting, strict=True)]
+        times: list[list[float]] = [[] for _ in own]
+        for turn in range(repeats):
+            for place, work in enumerate(own):
+                if turn < FEW or not work.long:
+                    times[place].append(seconds(work))
         for place, work in enumerate(own):
-            rates = [work.units / taken[place] for taken in times]
+            rates = [work.units / taken for taken in times[place]]
             middle = statistics.median(rates)
             least = costs[place].seconds_at_least(machine, work.precision) / work.units
             yield Rate(
@@ -72,7 +83,7 @@ def measured(works: Sequence[Work], machine: roofline.Machine, *, repeats: int =
                 unit=work.unit,
                 per_second=middle,
                 spread=(max(rates) - min(rates)) / 2,
-                repeats=repeats,
+                repeats=len(rates),
                 warm_up=first[place],
                 flops=costs[place].flops / work.units,
                 bytes=costs[place].bytes / work.units,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, cast
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -42,6 +43,13 @@ NETWORKS: Mapping[str, tuple[str, str | None]] = {
 """What is trained: the network and the preset that gives its size."""
 TUNED = {"ddpm.compile": True, "ddpm.compile_mode": "max-autotune"}
 """With CUDA graphs, and kernels tried out."""
+FITTED: Mapping[str, DipConfig] = {
+    "": DipConfig(),
+    ", bfloat16": DipConfig(precision="bfloat16"),
+    ", compiled": DipConfig(compile=True, compile_mode="reduce-overhead"),
+    ", bfloat16, compiled": DipConfig(precision="bfloat16", compile=True, compile_mode="reduce-overhead"),
+}
+"""The forms of a fit, by what is added to its name."""
 NFE = (5, 10, 20, 50)
 RESTORED = "inpaint:missing=0.7,sigma=5"
 
@@ -67,34 +75,61 @@ def training(device: torch.device) -> Iterator[Work]:
 
 
 def fitting(device: torch.device) -> Iterator[Work]:
-    """Iterations of DIP with the settings for small images, by how many images are fitted at once."""
+    """Iterations of DIP with the settings for small images, by how many images are fitted at once, precision and
+    whether compiled; on a GPU the large network of the paper on 512x512 pixels, too."""
     gpu = device.type == "cuda"
     for count in (1, 10, 100, 1000, 4000) if gpu else (1, 10, 50):
         y, degradation = degrade(parse_task("denoise:sigma=25"), test_images(count, device), seeds=range(count))
-        batch = PriorBatch(y, degradation, DipConfig(), SHAPE)
         iterations = 50 if gpu else max(2, 20 // count)
-        work = partial(_repeat, batch.advance, iterations)
-        yield Work("dip", f"{count} image{'s' * (count > 1)} at once", "image-iterations", count * iterations, work)
+        name = f"{count} image{'s' * (count > 1)} at once"
+        for form, options in FITTED.items() if gpu or count == 10 else [("", DipConfig())]:
+            batch = PriorBatch(y, degradation, options, SHAPE)
+            yield _iterations(name + form, batch, iterations, options)
+    if gpu:
+        y, degradation = degrade(parse_task("denoise:sigma=25"), torch.rand(1, 3, 512, 512, device=device), seeds=[0])
+        for form, options in FITTED.items():
+            large = msgspec.structs.replace(options, scales=5, channels=128, upsampling="bilinear")
+            batch = PriorBatch(y, degradation, large, (3, 512, 512))
+            yield _iterations("512x512, 5 scales of 128 channels" + form, batch, 10, large)
+
+
+def _iterations(name: str, batch: PriorBatch, count: int, options: DipConfig) -> Work:
+    plain = None
+    if options.compile:  # what is compiled can't be counted
+        eager = msgspec.structs.replace(options, compile=False)
+        shape = batch.restored.shape[1:]
+        same = PriorBatch(batch.y, batch.degradation, eager, (shape[0], shape[1], shape[2]))
+        plain = partial(_repeat, same.advance, count)
+    work, units = partial(_repeat, batch.advance, count), len(batch) * count
+    return Work("dip", name, "image-iterations", units, work, options.precision, plain)
 
 
 def sampling(device: torch.device) -> Iterator[Work]:
-    """Samples of the prior that ships, by evaluations of the network."""
-    model = prior(device)
+    """Samples of the prior that ships, by evaluations of the network, and whether that is compiled."""
+    plain = prior(device)
+    fast = plain.compiled("reduce-overhead")
     count = 1024 if device.type == "cuda" else 16
 
-    def sample(steps: int) -> None:
+    def sample(model: TrainedModel, steps: int) -> None:
         start = (count, *model.shape)
         for _ in Sampling(model.denoiser(), solver("dpm++"), start, steps=steps, device=device):
             pass
 
     for nfe in NFE:
-        yield Work("sampling", f"dpm++, {nfe} NFE", "images", count, partial(sample, nfe))
+        eager = partial(sample, plain, nfe)
+        yield Work("sampling", f"dpm++, {nfe} NFE", "images", count, eager)
+        yield Work(
+            "sampling", f"dpm++, {nfe} NFE, compiled", "images", count, partial(sample, fast, nfe), counted=eager
+        )
 
 
 def restoring(device: torch.device) -> Iterator[Work]:
-    """Whole restorations by each method with its defaults: inpainting of a small batch, all of it counted."""
+    """Whole restorations by each method with its defaults: inpainting of a small batch, all of it counted.
+
+    They take seconds to minutes, so that two of each tell enough.
+    """
     model, dip = prior(device), DipConfig()
-    count = 64 if device.type == "cuda" else 4
+    count = 64 if device.type == "cuda" else 2
     y, degradation = degrade(parse_task(RESTORED), test_images(count, device), seeds=range(count))
     case = Case(y, degradation, (count, *SHAPE))
     made: dict[str, Callable[[], Restorer]] = {
@@ -107,7 +142,7 @@ def restoring(device: torch.device) -> Iterator[Work]:
             build = registry.resolve(options.restorer).for_case
             made[name] = partial(build, case, model, options, dip)
     for name, make in made.items():
-        yield Work("restoration", name, "images", count, partial(_restore, make))
+        yield Work("restoration", name, "images", count, partial(_restore, make), long=True)
 
 
 PARTS: Mapping[str, Callable[[torch.device], Iterator[Work]]] = {

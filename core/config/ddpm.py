@@ -6,11 +6,10 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
-from core.config.section import Positive, PositiveFloat, Section
+from core.config.section import CompileMode, Positive, PositiveFloat, Precision, Section
 
 Objective: TypeAlias = Literal["eps", "x0", "v"]
 Weighting: TypeAlias = Literal["plain", "eps", "min-snr"]
-CompileMode: TypeAlias = Literal["default", "reduce-overhead", "max-autotune"]
 SamplerName: TypeAlias = Literal["ancestral", "ddim", "dpm++", "heun"]
 Variance: TypeAlias = Literal["beta", "posterior"]
 Share: TypeAlias = Annotated[float, Meta(ge=0, lt=1)]
@@ -60,9 +59,9 @@ class DdpmConfig(Section, frozen=True):
     ema: Annotated[
         Share, Meta(description="decay of the average of the weights, which is then sampled from and kept; 0: none")
     ] = 0.0
-    precision: Annotated[
-        Literal["float32", "bfloat16"], Meta(description="in which the network computes in training (autocast)")
-    ] = "float32"
+    precision: Annotated[Precision, Meta(description="in which the network computes in training (autocast)")] = (
+        "float32"
+    )
     compile: Annotated[bool, Meta(description="torch.compile the network for training")] = False
     compile_mode: Annotated[
         CompileMode,

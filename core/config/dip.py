@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from core.config.section import Positive, PositiveFloat
+from core.config.section import CompileMode, Positive, PositiveFloat, Precision
 from core.config.tasks import Restorer
 
 
@@ -59,6 +59,9 @@ class DipConfig(Restorer, frozen=True):
     run_on: Annotated[
         bool, Meta(description="go on to the last iteration when every image has stopped, to see the fall")
     ] = False
+    precision: Annotated[Precision, Meta(description="in which the network computes (autocast)")] = "float32"
+    compile: Annotated[bool, Meta(description="torch.compile the network: for many iterations on a GPU")] = False
+    compile_mode: Annotated[CompileMode, Meta(description="what is compiled for: as in ddpm.compile_mode")] = "default"
     batch: Annotated[int, Meta(ge=0, description="images in one network; 0: as many as fit in memory")] = 0
     measure_every: Annotated[Positive, Meta(description="iterations between two looks at loss, PSNR and SSIM")] = 10
     picture_every: Annotated[int, Meta(ge=0, description="iterations between two pictures; 0: only the last")] = 100

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from core.config.ddpm import CompileMode, DdpmConfig, Objective, Weighting
+from core.config.ddpm import DdpmConfig, Objective, Weighting
+from core.config.section import CompileMode, Precision
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Recipe:
     clip: float = 0.0
     stratified: bool = False
     ema: float = 0.0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     compile: bool = False
     compile_mode: CompileMode = "default"
 

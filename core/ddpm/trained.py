@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from core import checkpoint
+from core.compiled import compiled
 from core.config import DdpmConfig
-from core.ddpm.denoiser import Denoiser
+from core.config.section import CompileMode
+from core.ddpm.denoiser import Denoiser, Network
 from core.ddpm.schedule import Schedule
 from core.runs import BEST_FILE, prior
 
@@ -23,6 +25,8 @@ class TrainedModel:
     schedule: Schedule
     options: DdpmConfig
     device: torch.device
+    fast: Network | None = None
+    """The network in a form that takes less time, if there is one."""
 
     @classmethod
     def of_run(cls, folder: Path, device: torch.device | str = "cpu") -> TrainedModel:
@@ -45,6 +49,10 @@ class TrainedModel:
         """How many classes it can be asked for; 0 for none."""
         return int(self.network.classes)  # type: ignore[arg-type]
 
+    def compiled(self, mode: CompileMode = "default") -> TrainedModel:
+        """The same, with denoisers whose network is compiled; see `core.compiled`."""
+        return replace(self, fast=compiled(self.network, mode))
+
     def denoiser(
         self,
         *,
@@ -55,7 +63,7 @@ class TrainedModel:
     ) -> Denoiser:
         """What samplers and restorations take; see `Denoiser`."""
         return Denoiser(
-            self.network,
+            self.fast or self.network,
             self.schedule,
             objective=self.options.objective,
             label=label,

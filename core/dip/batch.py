@@ -24,6 +24,8 @@ WARM_UP = 9
 """The running average covers about the last tenth of the iterations, until that is more than its weight allows."""
 REST_SHARE = 1 / 8
 """Of the images still fitted; when as many have stopped, the others are worth a smaller network."""
+COMPILED_REST_SHARE = 1 / 2
+"""The same where that network has to be compiled first."""
 
 Penalty: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """From outputs (n, C, H, W) and their places in the batch, int64 (n,), to what is added to each one's loss, (n,)."""
@@ -118,7 +120,7 @@ class PriorBatch:
         options = self.options
         noise = torch.randn(self.z.shape, generator=self.generator, device=self.z.device)
         z = self.z if self.source is None else self.source(self.places)
-        output = self.network(z + options.input_noise * noise)
+        output = self.priors.see(z + options.input_noise * noise)
         loss = self._error(output, self.fitted, self.power)
         self.priors.descend(loss if self.penalty is None else loss + self.penalty(output, self.places))
         self.step += 1
@@ -131,13 +133,15 @@ class PriorBatch:
 
     def rest(self) -> None:
         """Leave out the images that have stopped, once they are an eighth of those fitted: a smaller network goes on.
+        Once they are half of them where that has to be compiled first.
 
         What is told of them stays as it was when they were left out. The others are fitted as they would have been
         (up to rounding). Waits for the device.
         """
         going = self.stopping.decided[self.places] == 0
         stopped = len(going) - int(going.sum())
-        if REST_SHARE * len(going) <= stopped < len(going):
+        share = COMPILED_REST_SHARE if self.options.compile else REST_SHARE
+        if share * len(going) <= stopped < len(going):
             self._keep(going.nonzero().flatten())
 
     def _keep(self, rows: Tensor) -> None:

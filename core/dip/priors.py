@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from core import registry
+from core.compiled import compiled
 from core.config.dip import DipConfig
 from core.events import State
 
@@ -32,10 +33,17 @@ class Priors:
     def _adopt(self, network: nn.Module) -> None:
         fused = next(network.parameters()).device.type in {"cpu", "cuda"}
         self.network = network
+        self._forward = compiled(network, self.options.compile_mode) if self.options.compile else network
         self.optimizer = torch.optim.Adam(network.parameters(), lr=self.options.lr, fused=fused)
 
     def __len__(self) -> int:
         return self.count
+
+    def see(self, z: Tensor) -> Tensor:
+        """What each prior makes of z (1 or count, input_channels, h, w): (count, C, H, W), as precise as z."""
+        half = self.options.precision == "bfloat16"
+        with torch.autocast(z.device.type, torch.bfloat16, enabled=half):
+            return self._forward(z).to(z.dtype)
 
     def descend(self, aim: Tensor) -> None:
         """One step down the gradient of a loss for each prior, (count,)."""

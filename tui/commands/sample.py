@@ -40,6 +40,9 @@ def sample(
     clip: Annotated[bool, typer.Option("--clip", help="Keep every estimate of the image within range.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the network first, on a GPU with CUDA graphs: for many images.")
+    ] = False,
     evaluate: Annotated[
         int, typer.Option(metavar="N", min=0, help="Measure the quality of N samples, too (28x28 grey images).")
     ] = 0,
@@ -66,6 +69,8 @@ def sample(
     from core.ddpm.trained import TrainedModel
 
     model = TrainedModel.of_run(found.folder, devices.resolve(usable[0]))
+    if compiled:
+        model = model.compiled("reduce-overhead")
     judge = _judge(found) if evaluate else None
     drawn = max(n, evaluate)
     chosen = solver(sampler, eta=eta, variance=model.options.variance)

@@ -73,3 +73,9 @@ def test_works_of_a_part_take_turns() -> None:
     works = [Work(part, name, "things", 2, lambda name=name: order.append(name)) for part, name in ("xa", "xb", "yc")]  # type: ignore[misc]
     assert [rate.name for rate in measured(works, MACHINE, repeats=2)] == ["a", "b", "c"]
     assert order == [*"ab" * 4, *"c" * 4]
+
+
+def test_what_takes_long_is_done_three_times() -> None:
+    calls = []
+    (rate,) = measured([Work("part", "long", "units", 1, lambda: calls.append(1), long=True)], MACHINE)
+    assert (len(calls), rate.repeats) == (3, 2)

@@ -28,13 +28,20 @@ def test_a_training_takes_the_steps_that_it_counts() -> None:
 
 def test_dip_is_measured_by_how_many_images_are_fitted_together() -> None:
     found = list(works.fitting(CPU))
-    assert [work.name for work in found] == ["1 image at once", "10 images at once", "50 images at once"]
+    forms = ("", ", bfloat16", ", compiled", ", bfloat16, compiled")
+    tens = [f"10 images at once{form}" for form in forms]
+    assert [work.name for work in found] == ["1 image at once", *tens, "50 images at once"]
+    assert [work.precision for work in found[1:5]] == ["float32", "bfloat16"] * 2
+    assert [work.counted is not None for work in found[1:5]] == [False, False, True, True]
     found[1].run()
+    assert found[3].counted is not None
+    found[3].counted()  # what is compiled is counted without being compiled
 
 
 def test_sampling_is_measured_by_evaluations(shipped: None) -> None:
     found = list(works.sampling(CPU))
-    assert [work.name for work in found] == ["dpm++, 5 NFE", "dpm++, 10 NFE", "dpm++, 20 NFE", "dpm++, 50 NFE"]
+    forms = [f"dpm++, {nfe} NFE{form}" for nfe in (5, 10, 20, 50) for form in ("", ", compiled")]
+    assert [work.name for work in found] == forms
 
 
 def test_every_method_that_restores_is_measured(shipped: None) -> None:

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from functools import partial
 
 import msgspec
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from core import data
 from core.config import DipConfig, parse_task
 from core.degrade import degrade
 from core.dip.batch import PriorBatch
 from core.dip.stop import Discrepancy
 from core.errors import UserError
+from core.images import to_unit
 
 SMALL = DipConfig(
     scales=2, input_noise=0.01, channels=6, skip_channels=2, input_channels=4, window=3, stop="variance", patience=50
@@ -315,3 +319,51 @@ def test_few_that_have_stopped_among_many_are_no_reason_to_begin_a_smaller_netwo
     fit.rest()
     assert len(fit.priors) == 14
     assert fit.stopping.over
+
+
+@pytest.mark.slow
+def test_half_the_precision_restores_as_well() -> None:
+    """Images of clothes, fitted to where they are at their best; single ones differ, as they do between seeds."""
+    truth = to_unit(data.load("fashion-mini", "test").images[:8])
+    y, degradation = degrade(parse_task("denoise:sigma=25"), truth, range(8))
+    fits = [
+        PriorBatch(y, degradation, DipConfig(precision=precision), (1, 28, 28), truth=truth)
+        for precision in ("float32", "bfloat16")
+    ]
+    for fit in fits:
+        for _ in range(200):
+            fit.advance()
+    whole, half = fits
+    assert half.restored.dtype == torch.float32
+    assert not torch.equal(half.restored, whole.restored)
+    assert half.peak.mean() > whole.peak.mean() - 0.3
+
+
+def test_a_compiled_fit_is_the_same_and_is_compiled_anew_when_half_have_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Traced as ever, but with eager kernels, for which nobody has to wait."""
+    monkeypatch.setattr(torch, "compile", partial(_compile_quickly, torch.compile))
+    fits = [batch(options(scales=1, compile=faster)) for faster in (False, True)]
+    for fit in fits:
+        for _ in range(8):
+            fit.advance()
+    eager, compiled = fits
+    torch.testing.assert_close(compiled.restored, eager.restored, rtol=0, atol=1e-4)
+    compiled.stopping.decided[0] = 1
+    compiled.rest()
+    assert len(compiled.places) == 3, "a third is not worth compiling"
+    for fit in fits:
+        fit.stopping.decided[:2] = 1
+        fit.rest()
+        assert fit.places.tolist() == [2]
+        for _ in range(4):
+            fit.advance()
+    torch.testing.assert_close(compiled.restored, eager.restored, rtol=0, atol=1e-4)
+
+
+def _compile_quickly(
+    compiler: Callable[..., Callable[..., Tensor]], network: nn.Module, *, dynamic: bool, mode: str
+) -> Callable[..., Tensor]:
+    assert mode == "default"
+    return compiler(network, dynamic=dynamic, backend="aot_eager")
