@@ -1,7 +1,8 @@
 """Our fit against the code that came with the paper (Ulyanov et al., CVPR 2018), which you have to bring along.
 
 Both restore the same measurements, the original at the settings of its denoising notebook but for the number of scales,
-which small images limit to three. Seconds are those of the processor, so that what else the machine does counts less.
+which small images limit to three. Told are the seconds that pass, and those of the processor, on which what else the
+machine does falls less: with several threads the two differ.
 """
 
 from __future__ import annotations
@@ -34,6 +35,23 @@ LR = 0.01
 AVERAGE = 0.99
 
 
+class Taken(msgspec.Struct, frozen=True):
+    """Seconds."""
+
+    passed: float
+    processor: float
+    """Of all threads together; on a GPU those that pass."""
+
+    def __sub__(self, other: Taken) -> Taken:
+        return Taken(self.passed - other.passed, self.processor - other.processor)
+
+    def __add__(self, other: Taken) -> Taken:
+        return Taken(self.passed + other.passed, self.processor + other.processor)
+
+    def __mul__(self, factor: float) -> Taken:
+        return Taken(self.passed * factor, self.processor * factor)
+
+
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """What both reached, in dB and in seconds for all images; the original takes them one after the other."""
 
@@ -45,20 +63,20 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     best: float
     """The mean over its images of PSNR, of the average of its outputs, where that is highest."""
     best_at: int
-    original_seconds: float
-    """To its best."""
+    original: Taken
+    """The original's, to its best."""
     psnr: float
     """Ours at the truth-free stops, on the images that the original was given."""
     psnr_of_all: float
-    seconds: float
-    """Ours, of all images, until the last one has stopped."""
-    spread: float
+    ours: Taken
+    """Of all images, until the last one has stopped."""
+    spread: Taken
     """Half the range of ours."""
 
     @property
-    def ratio(self) -> float:
-        """How many times our seconds fit into the original's."""
-        return self.original_seconds / self.seconds
+    def ratio(self) -> Taken:
+        """How many times ours fit into the original's."""
+        return Taken(self.original.passed / self.ours.passed, self.original.processor / self.ours.processor)
 
 
 def load(folder: Path) -> Build:
@@ -87,34 +105,34 @@ def compare(
 ) -> Comparison:
     """Restore the config's images by our fit, the first ones of them by the original, and all by ours once more."""
     device = torch.device(device)
-    clock = time.process_time if device.type == "cpu" else clock_of(device)
+    clock = _clock(device)
     ours = [_ours(config, device, clock)]
     experiment = _experiment(config, device)
     batch = experiment.fit.batches[0]
     assert batch.truth is not None
-    curves, seconds = [], 0.0
+    curves, seconds = [], Taken(0.0, 0.0)
     for place in range(fitted):
         seed = derive(config.seed, "original")
         curve, taken = _fit(build, batch.y[[place]], batch.truth[[place]], iterations, seed, clock)
         curves.append(curve)
-        seconds += taken
+        seconds = seconds + taken
     ours.append(_ours(config, device, clock))
-    (told, _), times = ours[0], [taken for _, taken in ours]
+    (told, one), (_, other) = ours
     mean = torch.stack(curves).mean(0)
     best, at = mean.max(0)
-    each = seconds / (fitted * iterations)
+    each = seconds * (1 / (fitted * iterations))
     count = len(experiment.images)
     return Comparison(
         images=count,
         fitted=fitted,
-        milliseconds=1000 * each,
+        milliseconds=1000 * each.passed,
         best=best.item(),
         best_at=int(at) + 1,
-        original_seconds=each * (int(at) + 1) * count,
+        original=each * ((int(at) + 1) * count),
         psnr=statistics.mean(told.psnr[:fitted]),
         psnr_of_all=statistics.mean(told.psnr),
-        seconds=statistics.mean(times),
-        spread=(max(times) - min(times)) / 2,
+        ours=(one + other) * 0.5,
+        spread=Taken(abs(one.passed - other.passed) / 2, abs(one.processor - other.processor) / 2),
     )
 
 
@@ -124,7 +142,17 @@ def _experiment(config: DipRun, device: torch.device) -> DipExperiment:
     return DipExperiment.from_config(msgspec.structs.replace(config, dip=dip), device)
 
 
-def _ours(config: DipRun, device: torch.device, clock: Clock) -> tuple[StopsCompared, float]:
+def _clock(device: torch.device) -> Callable[[], Taken]:
+    passed: Clock = time.perf_counter if device.type == "cpu" else clock_of(device)
+
+    def now() -> Taken:
+        at = passed()
+        return Taken(at, time.process_time() if device.type == "cpu" else at)
+
+    return now
+
+
+def _ours(config: DipRun, device: torch.device, clock: Callable[[], Taken]) -> tuple[StopsCompared, Taken]:
     experiment = _experiment(config, device)
     began = clock()
     items = list(experiment.fit)
@@ -134,8 +162,8 @@ def _ours(config: DipRun, device: torch.device, clock: Clock) -> tuple[StopsComp
 
 
 def _fit(  # noqa: PLR0917
-    build: Build, y: Tensor, truth: Tensor, iterations: int, seed: int, clock: Clock
-) -> tuple[Tensor, float]:
+    build: Build, y: Tensor, truth: Tensor, iterations: int, seed: int, clock: Callable[[], Taken]
+) -> tuple[Tensor, Taken]:
     """PSNR of the average of outputs after each iteration, and the seconds of all of them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -149,7 +177,7 @@ def _fit(  # noqa: PLR0917
         ).to(y.device)
         z = 0.1 * torch.rand(1, INPUT_CHANNELS, *y.shape[2:]).to(y.device)
         optimizer = torch.optim.Adam(network.parameters(), lr=LR)
-        curve, seconds = [], 0.0
+        curve, seconds = [], Taken(0.0, 0.0)
         average: Tensor | None = None
         for _ in range(iterations):
             began = clock()
@@ -159,6 +187,6 @@ def _fit(  # noqa: PLR0917
             optimizer.step()
             now = output.detach()
             average = now if average is None else AVERAGE * average + (1 - AVERAGE) * now
-            seconds += clock() - began
+            seconds = seconds + (clock() - began)
             curve.append(psnr(average, truth)[0])
     return torch.stack(curve), seconds

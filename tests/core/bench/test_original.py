@@ -51,8 +51,10 @@ def test_both_restore_the_same_images(tmp_path: Path) -> None:
     found = original.compare(original.load(checkout(tmp_path)), config, 2, 20)
     assert (found.images, found.fitted) == (3, 2)
     assert 1 <= found.best_at <= 20
-    assert found.original_seconds == pytest.approx(found.milliseconds / 1000 * found.best_at * 3)
-    assert found.ratio == pytest.approx(found.original_seconds / found.seconds)
+    assert found.original.passed == pytest.approx(found.milliseconds / 1000 * found.best_at * 3)
+    assert found.ratio.passed == pytest.approx(found.original.passed / found.ours.passed)
+    assert found.ratio.processor == pytest.approx(found.original.processor / found.ours.processor)
+    assert 0 < found.ours.processor < 1.5 * torch.get_num_threads() * found.ours.passed
     # One level of grey for a whole image: its best is the standard deviation of the truth, at most.
     truth = original._experiment(config, torch.device("cpu")).images[:2]
     limit = sum(-10 * torch.log10(image.var(correction=0)).item() for image in truth) / 2
