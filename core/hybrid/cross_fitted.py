@@ -30,8 +30,10 @@ from core.seeds import derive
 
 KINDS = ("fit", "near", "far", "kriged")
 """Candidates: a fit, diffusion that begins at it with little noise and with much, and the classic that knows nothing
-but the image's own correlations. With much noise there is hardly anything left of the fit; from pure noise the same
-would take five times as many steps."""
+but the image's own correlations."""
+SURE = 0.7
+"""Weight of diffusion above which half of it is drawn from pure noise, in the end. On trial that would take five times
+as many steps, for much the same as what begins with much noise. But few steps from the same fits err alike."""
 
 
 class CrossFittedRestorer(Staged):
@@ -57,6 +59,7 @@ class CrossFittedRestorer(Staged):
         self.plan |= {
             "near again": partial(self._from_fits_again, scale=options.near),
             "far again": partial(self._from_fits_again, scale=options.far),
+            "from noise": self._from_noise,
         }
 
     @staticmethod
@@ -67,7 +70,7 @@ class CrossFittedRestorer(Staged):
 
     def __len__(self) -> int:
         fits = (self.options.folds + len(self._restarts())) * self.dip.iterations
-        return fits + (self.options.folds + 1) * 2 * LEVELS * self.options.steps
+        return fits + (self.options.folds + 1) * 2 * LEVELS * self.options.steps + self.options.full_steps
 
     @property
     def images(self) -> Tensor:
@@ -78,8 +81,8 @@ class CrossFittedRestorer(Staged):
         return (self.weights.T[:, :, None, None, None] * parts).sum(0)
 
     def earlier(self, name: str) -> Tensor:
-        """The mean over folds."""
-        if self.weights is None:
+        """The mean over folds, of what folds have."""
+        if self.weights is None or name == "from noise":
             return self.nothing
         return self._mean("fit" if name.startswith("restart") else name.removesuffix(" again"))
 
@@ -123,6 +126,15 @@ class CrossFittedRestorer(Staged):
         chains = self._chains(self.some(name, places), self._made("fit")[places], places, scale, self.options.samples)
         return chains, places
 
+    def _from_noise(self, name: str) -> Work | None:
+        places = self._sure().nonzero().flatten().tolist()
+        return (self.samples(self.some(name, places), self.options.samples), places) if places else None
+
+    def _sure(self) -> Tensor:
+        """Of which images diffusion is believed, (N,)."""
+        assert self.weights is not None
+        return self.weights[:, [KINDS.index("near"), KINDS.index("far")]].sum(1) > SURE
+
     def _worth(self, kind: str) -> list[int]:
         assert self.weights is not None
         return (self.weights[:, KINDS.index(kind)] > self.options.least).nonzero().flatten().tolist()
@@ -149,7 +161,9 @@ class CrossFittedRestorer(Staged):
         if kind == "kriged":
             return again
         before = self.options.folds * self.options.trial_samples
-        return (self.options.samples * again + before * self._mean(kind)) / (self.options.samples + before)
+        made = (self.options.samples * again + before * self._mean(kind)) / (self.options.samples + before)
+        noise = self.results.get("from noise")
+        return made if noise is None else torch.where(self._sure().view(-1, 1, 1, 1), (made + noise) / 2, made)
 
     # The work
 

@@ -81,6 +81,22 @@ def test_only_what_is_worth_something_is_made_again() -> None:
         assert torch.equal(again[unworthy], restorer._mean(kind)[unworthy])
 
 
+def test_where_diffusion_is_believed_half_of_it_is_drawn_from_pure_noise() -> None:
+    truth = torch.cat([TRUTH[:2], 1 - TRUTH[2:]])
+    restorer = made(truth, TRUTH)
+    list(restorer)
+    assert restorer.weights is not None
+    assert restorer._sure().tolist() == [True, True, False, False]
+    noise = restorer.results["from noise"]
+    assert (psnr(noise[:2], truth[:2]) > 30).all()
+    assert not noise[2:].any(), "nobody asked for these"
+    before = restorer.options.folds * restorer.options.trial_samples
+    samples = restorer.options.samples
+    chains = (samples * restorer.results["near again"] + before * restorer._mean("near")) / (samples + before)
+    torch.testing.assert_close(restorer._made("near")[:2], (chains + noise)[:2] / 2)
+    assert torch.equal(restorer._made("near")[2:], chains[2:])
+
+
 def test_more_folds_than_there_are_pixels_for_are_refused() -> None:
     with pytest.raises(UserError, match="hide more than there are"):
         configs.build("hybrid", settings={"hybrid.folds": "9", "hybrid.fold": "0.2"})
