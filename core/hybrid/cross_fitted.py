@@ -153,8 +153,8 @@ class CrossFittedRestorer(Staged):
     def _made(self, kind: str) -> Tensor:
         """The best that there is of a kind: fits that have seen all pixels, and all samples."""
         if kind == "fit":
-            made = [self.results[name] for name in self._restarts() if name in self.results]
-            return torch.stack(made).mean(0) if made else self._mean(kind)
+            fits = [self.results[name] for name in self._restarts() if name in self.results]
+            return torch.stack(fits).mean(0) if fits else self._mean(kind)
         again = self.results.get(f"{kind} again")
         if again is None:
             return self._mean(kind)
@@ -162,8 +162,10 @@ class CrossFittedRestorer(Staged):
             return again
         before = self.options.folds * self.options.trial_samples
         made = (self.options.samples * again + before * self._mean(kind)) / (self.options.samples + before)
-        noise = self.results.get("from noise")
-        return made if noise is None else torch.where(self._sure().view(-1, 1, 1, 1), (made + noise) / 2, made)
+        if "from noise" in self.results:
+            both = (made + self.results["from noise"]) / 2
+            made = torch.where(self._sure().view(-1, 1, 1, 1), both, made)
+        return made
 
     # The work
 

@@ -52,8 +52,10 @@ def test_both_restore_the_same_images(tmp_path: Path) -> None:
     assert (found.images, found.fitted) == (3, 2)
     assert 1 <= found.best_at <= 20
     assert found.original.passed == pytest.approx(found.milliseconds / 1000 * found.best_at * 3)
-    assert found.ratio.passed == pytest.approx(found.original.passed / found.ours.passed)
-    assert found.ratio.processor == pytest.approx(found.original.processor / found.ours.processor)
+    assert found.ratio(found.ours).passed == pytest.approx(found.original.passed / found.ours.passed)
+    assert found.ratio(found.ours).processor == pytest.approx(found.original.processor / found.ours.processor)
+    assert found.as_good is not None, "no image prior at all is soon as good as"
+    assert 0 < found.as_good.passed < 2 * found.ours.passed
     assert 0 < found.ours.processor < 1.5 * torch.get_num_threads() * found.ours.passed
     # One level of grey for a whole image: its best is the standard deviation of the truth, at most.
     truth = original._experiment(config, torch.device("cpu")).images[:2]
