@@ -28,7 +28,7 @@ def kriged(y: Tensor, measured: Tensor, variance: Tensor) -> Tensor:
     2.2 and 2.7), plane by plane. The covariance of two pixels is a share of exp(-d) and the rest of Matern's with
     smoothness 3/2, where d is their distance in units of two lengths along two axes that may point anywhere: edges have
     a direction. Lengths, axes, share and deviation are those that make each plane's measured pixels likeliest (section
-    5.4.1), with a broad prior. All planes are worked on at once.
+    5.4.1), with a broad prior. All planes are worked on at once. What is measured without noise stays as it is.
 
     Where more than `MOST` pixels of a plane are measured it is biharmonic inpainting instead.
     """
@@ -36,7 +36,9 @@ def kriged(y: Tensor, measured: Tensor, variance: Tensor) -> Tensor:
     if not len(planes) or known.flatten(1).sum(1).max() > MOST:
         return inpainted(y, measured)
     noise = variance.clamp(min=LEAST_NOISE).repeat_interleave(y.shape[1])
-    return Field(planes, known, noise).mean().view(y.shape)
+    made = Field(planes, known, noise).mean().view(y.shape)
+    exact = (variance == 0).view(-1, 1, 1, 1) & (measured != 0)
+    return torch.where(exact, y, made)
 
 
 class Field:

@@ -139,6 +139,15 @@ def test_nothing_is_too_little(dtype: torch.dtype) -> None:
     torch.testing.assert_close(made[[0, 1, 3]], y[[0, 1, 3]], rtol=0, atol=1e-3)
 
 
+def test_what_is_measured_without_noise_stays() -> None:
+    y, mask = measured(drawn(TURNED, 2))
+    made = kriged(y, mask, y.new_tensor([0.0, SIGMA**2]))
+    stays = (made == y)[mask != 0].view(-1)
+    first = int(mask[0].sum())
+    assert stays[:first].all()
+    assert not stays[first:].any()
+
+
 def test_of_too_many_pixels_it_is_biharmonic_inpainting(monkeypatch: pytest.MonkeyPatch) -> None:
     y, mask = measured(drawn(TURNED, 1).float())
     monkeypatch.setattr(kriging, "MOST", 50)
