@@ -149,10 +149,7 @@ def make_runs(folder: Path, count: int, epochs: int = 20, newest: str = "") -> N
     config = configs.build("ddpm")
     runs = RunsFolder(folder)
     for number in range(count):
-        last = number == count - 1
-        if last and newest:
-            time.sleep(1 - time.time() % 1)  # ids tell seconds: within one, runs are in no order
-        run = runs.create(msgspec.structs.replace(config, name=newest if last else ""))
+        run = runs.create(msgspec.structs.replace(config, name=newest if number == count - 1 else ""))
         log = EventLog(run.folder)
         log.append(events.RunStarted(kind="ddpm", method="tutorial", device="cpu", epochs=epochs, steps=epochs * 469))
         for epoch in range(1, epochs + 1):

@@ -7,7 +7,6 @@ import errno
 import functools
 import os
 import re
-import secrets
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -170,7 +169,9 @@ class RunsFolder:
         Raises UserError where the runs folder can't be written.
         """
         for _ in range(16):
-            name = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.kind}-{secrets.token_hex(2)}"
+            now = time.time()
+            part = int(now % 1 * 16**4)
+            name = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{config.kind}-{part:04x}"
             folder, begun = self.root / name, self.root / f".{name}{files.TEMPORARY}"
             try:
                 begun.mkdir(parents=True)
@@ -179,6 +180,7 @@ class RunsFolder:
                 files.replace(begun / CONFIG_FILE, configs.to_toml(config).encode())
                 begun.rename(folder)
             except FileExistsError:
+                time.sleep(16**-4)
                 if not self.root.is_dir():
                     raise self._unwritable("it is not a folder") from None
             except OSError as error:
@@ -235,13 +237,18 @@ class RunsFolder:
         raise UserError(f"There is no run {wanted!r} in {self.root}.", f"The latest is {own[0].id}; see dipddpm ls.")
 
 
+def by_time(run_id: str) -> tuple[str, str, str]:
+    """What runs are ordered by: the second in which they were made, as ids tell, and what part of it had passed."""
+    return run_id[:15], run_id[-4:], run_id
+
+
 def _runs_in(place: Path) -> list[Run]:
     try:
         with os.scandir(place) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-    found = [Run(place / name) for name in sorted(names, reverse=True) if not name.startswith(".")]
+    found = [Run(place / name) for name in sorted(names, key=by_time, reverse=True) if not name.startswith(".")]
     return [run for run in found if RUN_ID.fullmatch(run.id) or _holds_a_run(run.folder)]
 
 

@@ -52,7 +52,7 @@ def gather(rows: Sequence[RunRow], unfolded: Collection[str], *, by_name: bool) 
     """The rows, with those of a group under its header, where the first of them stands; folded unless `unfolded`.
 
     A group with a single run among the rows has no header. `by_name` orders the runs of a group by their names, which
-    tell what sets them apart: started within a second, they have no order of time.
+    tell what sets them apart.
     """
     members: dict[str, list[RunRow]] = {}
     for row in rows:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from core.runs import Glance, Run, RunsFolder, State
+from core.runs.folder import by_time
 from core.text import printable
 from tui.model import marks
 
@@ -125,7 +126,7 @@ def arrange(rows: Sequence[RunRow], column: str, *, descending: bool = True) -> 
             return found.casefold() or None
         return found if found != () else None
 
-    newest_first = sorted(rows, key=lambda row: row.id, reverse=True)
+    newest_first = sorted(rows, key=lambda row: by_time(row.id), reverse=True)
     known = [row for row in newest_first if value(row) is not None]
     known.sort(key=value, reverse=descending)
     known += [row for row in newest_first if value(row) is None]

@@ -37,6 +37,14 @@ def ids(runs: RunsFolder) -> list[str]:
     return [run.id for run in runs.runs()]
 
 
+def test_runs_of_one_second_are_in_the_order_in_which_they_were_made(tmp_path: Path) -> None:
+    runs = RunsFolder(tmp_path)
+    kinds = [CONFIG, configs.build("dip"), configs.build("restore")]
+    made = [runs.create(kinds[number % 3]).id for number in range(30)]
+    assert ids(runs) == made[::-1]
+    assert len({run_id[:15] for run_id in made}) < 30
+
+
 def test_a_new_run_has_a_folder_of_its_own_and_waits(tmp_path: Path) -> None:
     runs = RunsFolder(tmp_path / "not" / "yet" / "there")
     before = time.time()
