@@ -222,7 +222,7 @@ class Scoreboard:
     def means(self) -> list[str]:
         """What comes of several cells: each hybrid against the better parent of each, and against either parent."""
         return [
-            f"{hybrid} - {against or 'better parent'}, mean of {compared} {NAMES[name]}: {gain} dB"
+            f"{hybrid} - {against or 'better parent'}: {gain} dB, mean of {compared} {NAMES[name]}"
             for hybrid in self.hybrids
             for name, cells in self.groups().items()
             for against in ("", *PARENTS)

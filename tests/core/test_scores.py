@@ -122,8 +122,9 @@ def test_a_parent_that_failed_leaves_no_gain_over_the_better_one() -> None:
         history += [score(HYBRID, [25.0, 26.0], task=task), score("dip-mean", [24.0, 24.0], of=HYBRID, task=task)]
     told = Scoreboard(history).means()
     assert [text.partition(":")[0] for text in told] == [
-        f"{HYBRID} - {against}, mean of 2 cells" for against in ("better parent", "DIP")
+        f"{HYBRID} - {against}" for against in ("better parent", "DIP")
     ]
+    assert all(text.endswith(" dB, mean of 2 cells") for text in told)
 
 
 def test_what_has_no_result_is_told_once_with_where_and_why() -> None:
