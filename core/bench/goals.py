@@ -31,7 +31,7 @@ STEPS = 8
 """Of an epoch, those that a CPU does; the others are counted as they were."""
 SAMPLES = 64
 SAMPLERS: Sequence[tuple[SamplerName, int]] = (("ancestral", 1000), ("heun", 19))
-"""The published sampler, and what is as good in a fiftieth of its evaluations."""
+"""The published sampler, and the best of ours in a fiftieth of its evaluations."""
 MEASURED = 5000
 """Samples whose quality is measured on a GPU; a CPU would need hours."""
 
