@@ -1,16 +1,18 @@
 """The one thread that reads: it scans the runs folder, follows the logs that are looked at, and asks the host.
 
-It alone touches the disk, so that a slow file system never holds up a key. What it finds it hands over whole, as
-messages; nothing is shared.
+A slow file system then never holds up a key. The screen's thread sends commands through a queue and gets messages
+back. The two threads share nothing else but the flag that ends the loop.
 """
 
 from __future__ import annotations
 
 import contextlib
+import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from textual.message import Message
@@ -39,11 +41,15 @@ class RunsScanned(Message):
 
 @dataclass
 class EventsRead(Message):
-    """More of a run's log. `restarted`: the log was replaced, these are its first events. `caught_up`: all of it."""
+    """The events of a run's log from the byte `start` to the byte `end`; `caught_up` when that is the end of the log.
+
+    The receiver knows by `start` whether a piece is missing: it then asks for the log from its first byte again.
+    """
 
     run: str
+    start: int
+    end: int
     events: Sequence[AnyEvent]
-    restarted: bool
     caught_up: bool
 
 
@@ -78,7 +84,7 @@ class Follower(threading.Thread):
         self.runs = RunsFolder(root)
         self._post = post
         self._period = 1 / rate
-        self._wake = threading.Event()
+        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._ended = False
         self._watched: tuple[str, ...] = ()
         self._text: TextTail | None = None
@@ -87,29 +93,32 @@ class Follower(threading.Thread):
         self._host = HostSampler()
         self._host_at = time.monotonic() + FIRST_HOST_SECONDS - HOST_SECONDS
 
+    # Commands, from any thread
+
     def watch(self, runs: Sequence[str]) -> None:
         """Follow these logs from now on. A log that was followed before goes on where it was left."""
-        self._watched = tuple(runs)
-        self._wake.set()
+        self._commands.put(partial(setattr, self, "_watched", tuple(runs)))
 
     def watch_text(self, run: str) -> None:
         """Read also what this run's process prints, from its last lines on; nothing for the empty id."""
-        self._text = TextTail(self.runs.run(run).folder / LOG_FILE) if run else None
-        self._wake.set()
+        tail = TextTail(self.runs.run(run).folder / LOG_FILE) if run else None
+        self._commands.put(partial(setattr, self, "_text", tail))
 
-    def forget(self, run: str) -> None:
-        """Begin this log anew when it is watched again."""
-        self._readers.pop(run, None)
+    def rewind(self, run: str) -> None:
+        """Read this log from its first byte again, now or when it is watched again."""
+        self._commands.put(partial(self._forget, run))
 
     def hurry(self) -> None:
         """Look now: something was just started, stopped or moved."""
-        self._wake.set()
+        self._commands.put(lambda: None)
 
     def end(self) -> None:
         """Come to an end soon; nothing waits for it."""
         self._ended = True
         self._scanner.end()
-        self._wake.set()
+        self.hurry()
+
+    # The thread
 
     def run(self) -> None:
         """Look, tell, wait."""
@@ -123,13 +132,22 @@ class Follower(threading.Thread):
             began = time.monotonic()
             with contextlib.suppress(OSError):  # a file system that went away: the next look tries again
                 self._look()
-            self._wake.wait(max(0.01, self._period - (time.monotonic() - began)))
-            self._wake.clear()
+            self.obey(max(0.01, self._period - (time.monotonic() - began)))
+
+    def obey(self, patience: float = 0.0) -> None:
+        """Carry out the commands that have come; wait for the first one at most `patience` seconds."""
+        with contextlib.suppress(queue.Empty):
+            self._commands.get(patience > 0, patience)()
+            while True:
+                self._commands.get_nowait()()
+
+    def _forget(self, run: str) -> None:
+        self._readers.pop(run, None)
 
     def _look(self) -> None:
-        self._read_logs()
+        self.read_logs()
         self._scan()
-        self._read_logs()
+        self.read_logs()
         self._read_text()
         self._ask_host()
 
@@ -138,25 +156,27 @@ class Follower(threading.Thread):
             self._post(RunsScanned(rows, complete))
             if not complete:
                 # The run that is looked at goes before the end of a long list.
-                self._wake.wait(COURTESY_SECONDS)
-                self._wake.clear()
-                self._read_logs()
+                self.obey(COURTESY_SECONDS)
+                self.read_logs()
 
-    def _read_logs(self) -> None:
+    def read_logs(self) -> None:
+        """Post what is new in the logs that are watched."""
         for run in self._watched:
-            reader = self._readers.get(run)
-            if reader is None:
-                reader = self._readers[run] = EventReader(self.runs.run(run).folder)
-            self._read(run, reader)
+            self._read_log(run)
 
-    def _read(self, run: str, reader: EventReader) -> None:
-        more = reader.offset == 0  # of a log that is empty, too, people want to know
+    def _read_log(self, run: str) -> None:
+        reader = self._readers.get(run)
+        more = reader is None  # the first message comes even when the log is empty: a screen may wait for it
+        if reader is None:
+            reader = self._readers[run] = EventReader(self.runs.run(run).folder)
         while not self._ended:
             before = reader.offset
             events = reader.read(CHUNK)
-            awaited, more = more, reader.offset - before >= CHUNK
-            if events or reader.restarted or awaited:
-                self._post(EventsRead(run, events, reader.restarted, not more))
+            start = 0 if reader.restarted else before
+            awaited, more = more, reader.offset - start >= CHUNK
+            # Lines that hold no event move the offset, too, and the receiver has to know it.
+            if reader.offset > start or reader.restarted or awaited:
+                self._post(EventsRead(run, start, reader.offset, events, not more))
             if not more:
                 return
 

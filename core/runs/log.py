@@ -29,6 +29,8 @@ EVENTS_FILE = "events.jsonl"
 MAX_LINE = 1 << 20
 """A longer line is no event of ours, and is skipped without being kept in memory."""
 _CHUNK = 1 << 20
+_LAST = 64
+"""So many bytes tell whether a log is still the one that was read: a line ends with its time and its offset."""
 _DURABLE = (
     events.RunStarted,
     events.RunResumed,
@@ -115,6 +117,8 @@ class EventReader:
         self.unreadable = 0
         """Complete lines that were no event of a known kind."""
         self._inode = 0
+        self._last = b""
+        """The bytes before `offset`: a file system may give the inode of a deleted log to the next one."""
         self._skipping = False
 
     def read(self, limit: int | None = None) -> list[AnyEvent]:
@@ -129,7 +133,7 @@ class EventReader:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 return found
-            self._look_for_replacement(status)
+            self._look_for_replacement(descriptor, status)
             start = self.offset
             while limit is None or self.offset - start < limit:
                 block = os.pread(descriptor, _CHUNK, self.offset)
@@ -142,6 +146,7 @@ class EventReader:
                     self.offset += len(block)
                 else:
                     break
+                self._last = block[: len(lines) + 1 if newline else len(block)][-_LAST:]
         except OSError:
             pass  # a file system that went away; what was read stands, and the next call tries again
         finally:
@@ -155,11 +160,14 @@ class EventReader:
             before = self.offset
             yield from self.read(limit=1)
 
-    def _look_for_replacement(self, status: os.stat_result) -> None:
-        replaced = self._inode not in {0, status.st_ino}
+    def _look_for_replacement(self, descriptor: int, status: os.stat_result) -> None:
+        replaced = self._inode not in {0, status.st_ino} or status.st_size < self.offset
+        if not replaced and self._last:
+            replaced = os.pread(descriptor, len(self._last), self.offset - len(self._last)) != self._last
         self._inode = status.st_ino
-        if replaced or status.st_size < self.offset:
+        if replaced:
             self.offset = 0
+            self._last = b""
             self._skipping = False
             self.restarted = True
 

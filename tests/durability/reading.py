@@ -61,10 +61,13 @@ def write(folder: Path, start: int, stop: int, life: int, torn: bool) -> None:
 def follow(folder: Path) -> None:
     """Read as the console does until the run has finished; prints each event as a JSON line, in the order it came."""
     done = threading.Event()
+    offset = 0
 
     def hear(message: Message) -> None:
         if isinstance(message, EventsRead):
-            assert not message.restarted
+            nonlocal offset
+            assert message.start == offset
+            offset = message.end
             for read in message.events:
                 sys.stdout.write(events.encode(read).decode())
             if any(isinstance(read, events.RunFinished) for read in message.events):

@@ -11,7 +11,7 @@ from textual.widgets import Input
 
 from core import events, launch, slots
 from core.config import build
-from core.runs import Run, RunsFolder, State, keep
+from core.runs import EventLog, Run, RunsFolder, State, keep
 from tests.tui.driving import Driver, Maker, Opener
 from tui.model import marks
 from tui.screens.form import Form
@@ -89,6 +89,23 @@ async def test_a_deleted_run_comes_back_and_is_gone_after_quitting(
         await driver.press("d", "n")
         assert len(runs.runs()) == 2
     assert keep.trashed(runs) == []
+
+
+async def test_the_curves_of_a_run_that_comes_back_are_not_doubled(
+    opened: Opener, make: Maker, runs: RunsFolder
+) -> None:
+    kept, gone = make(name="kept", losses=[0.3, 0.2, 0.1]), make(name="gone")
+    async with opened() as driver:
+        await driver.until(lambda: len(driver.series().epochs) == 3, "the log of the run")
+        await driver.press("d", "y")
+        await driver.until(lambda: runs.runs() == [gone], "the run in the trash")
+        await driver.press("u")
+        await driver.until(lambda: driver.selected == kept.id, "the cursor on the run")
+        log = EventLog(kept.folder)
+        log.append(events.EpochFinished(epoch=4, step=40, loss=0.05))
+        log.close()
+        await driver.until(lambda: driver.series().epochs[-1].epoch == 4, "the new epoch")
+        assert [epoch.epoch for epoch in driver.series().epochs] == [1, 2, 3, 4]
 
 
 async def test_a_live_run_cannot_be_deleted(opened: Opener, make: Maker) -> None:

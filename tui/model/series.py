@@ -67,13 +67,17 @@ class Reading(NamedTuple):
 
 
 class RunSeries:
-    """The model of one run. `feed` it with what an `EventReader` hands out; after a restart of the reader, `reset`."""
+    """The model of one run. `feed` it with what an `EventReader` hands out; after a restart of the reader, `reset`.
+
+    `offset` says how far the run's log has been read into it. No other object keeps that number.
+    """
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
         """Begin anew."""
+        self.offset = 0
         self.started: events.RunStarted | None = None
         self.ended: events.RunFinished | events.RunFailed | events.RunStopped | None = None
         self.step = 0

@@ -326,7 +326,6 @@ class RunActions(Screen[None]):
                 return
             self.console.deleted.append(run.id)
             self.app.notify(f"{name} is deleted; u brings it back.", markup=False)
-            self.follower.forget(run.id)
             self.follower.hurry()
             self.refresh_bindings()
 

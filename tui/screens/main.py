@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections import OrderedDict
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,6 +24,7 @@ from tui.model.host import HostSample
 from tui.model.query import Query, parse
 from tui.model.runlist import RunRow, arrange
 from tui.model.series import RunSeries
+from tui.model.store import SeriesStore
 from tui.panes.view import Compared, Member, Pane, View
 from tui.screens.groups import GroupActions
 from tui.widgets.hostline import HostLine
@@ -33,8 +33,6 @@ from tui.widgets.runhead import RunHead
 from tui.widgets.runtable import RunTable
 from tui.widgets.tabs import PANES, Tabs
 
-KEPT_SERIES = 16
-"""So many runs that were looked at stay in memory."""
 SETTLE_SECONDS = 0.06
 """The cursor must rest this long before a run's log is read."""
 BATCH_SECONDS = 1.0
@@ -79,7 +77,7 @@ class MainScreen(GroupActions):
         self.step: int | None = None
         self._sample: HostSample | None = None
         self._query: Query = parse("")
-        self._series: OrderedDict[str, RunSeries] = OrderedDict()
+        self._series = SeriesStore(follower.rewind)
         self._pane = self.preferences.pane
         self._titled = ""
         self._settling: Timer | None = None
@@ -137,13 +135,7 @@ class MainScreen(GroupActions):
 
     @on(EventsRead)
     def _read(self, event: EventsRead) -> None:
-        series = self._series.get(event.run)
-        if series is None:
-            return
-        if event.restarted:
-            series.reset()
-        series.feed(event.events)
-        if event.caught_up:
+        if self._series.add(event.run, event.start, event.end, event.events) and event.caught_up:
             self.present()
 
     @on(Broken)
@@ -263,13 +255,7 @@ class MainScreen(GroupActions):
         wanted = [self.row.id] if self.row else [row.id for one in self.combined() for row in one.drawn]
         if self._pane == "compare" and self.row:
             wanted += [run for run in self.marked if run not in wanted]
-        for run in wanted:
-            if run not in self._series:
-                self._series[run] = RunSeries()
-            self._series.move_to_end(run)
-        while len(self._series) > max(KEPT_SERIES, len(wanted)):
-            forgotten, _ = self._series.popitem(last=False)
-            self.follower.forget(forgotten)
+        self._series.watch(wanted)
         self.follower.watch(wanted)
         self.follower.watch_text(self.row.id if self.row and self._shown == "log" else "")
 

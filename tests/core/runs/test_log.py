@@ -219,6 +219,17 @@ def test_a_file_that_is_replaced_is_read_anew(tmp_path: Path, file: Path) -> Non
     assert reader.restarted
 
 
+def test_a_file_that_is_replaced_by_a_longer_one_at_the_same_inode_is_read_anew(tmp_path: Path, file: Path) -> None:
+    file.write_bytes(line("old"))
+    reader = EventReader(tmp_path)
+    reader.read()
+    file.write_bytes(line("new") * 3)
+    assert texts(reader.read()) == ["new"] * 3
+    assert reader.restarted
+    assert texts(reader.read()) == []
+    assert not reader.restarted
+
+
 def test_a_file_that_vanishes_or_is_none_gives_nothing(tmp_path: Path, file: Path) -> None:
     reader = EventReader(tmp_path)
     assert reader.read() == []
