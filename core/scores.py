@@ -8,13 +8,13 @@ board again.
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from core.config import HYBRIDS
 from core.events import AnyEvent, RestorationMissing, RestorationsCompared, RestorationScored
 from core.paired import Interval, interval, pooled
+from core.text import wrapped
 
 DIP_MEAN, DDPM_MEAN, POSTERIOR_MEAN = "dip-mean", "ddpm-mean", "posterior-mean"
 PARENTS = {"DIP": (DIP_MEAN,), "DDPM": (DDPM_MEAN, POSTERIOR_MEAN)}
@@ -247,7 +247,7 @@ class Scoreboard:
         means = [self.means()] if self.groups() else []
         blocks = [*means, *reversed(blocks)] if newest_first else [*blocks, *means]
         if absences := self.absences():
-            blocks.append([line for text in absences for line in textwrap.wrap(text, width, subsequent_indent="  ")])
+            blocks.append([line for text in absences for line in wrapped(text, width, "  ")])
         return [line for block in blocks for line in ("", *block)][1:]
 
     def _block(self, cell: Cell, keys: Sequence[tuple[str, str]], label: int, heads: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
 
 _KEPT = {"\u200d", "\ufe0f"}
@@ -21,6 +22,14 @@ def printable(text: str, limit: int = 2000) -> str:
 def printable_lines(text: str) -> str:
     """The same of a text of several lines, which it keeps."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """The text in lines of at most `width` characters, those after the first indented.
+
+    A screen may leave no room at all: the lines then are one character wide, where `textwrap` raises.
+    """
+    return textwrap.wrap(text, max(1, width), subsequent_indent=indent)
 
 
 def printable_json(text: str) -> str:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from textual.message import Message
 from textual.widget import Widget
+from textual.widgets import Static
 
 from core.runs import Run
 from tui.model.runlist import RunRow
 from tui.model.series import RunSeries
 from tui.preferences import Preferences
+from tui.widgets.lines import report
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,10 @@ class View:
 class Pane(Widget):
     """One of the five panes."""
 
-    DEFAULT_CSS = "Pane { height: 1fr; layout: vertical; }"
+    DEFAULT_CSS = """
+    Pane { height: 1fr; layout: vertical; }
+    Pane > .trouble { dock: top; height: 1; color: $error; text-overflow: ellipsis; text-wrap: nowrap; }
+    """
 
     class Ready(Message):
         """The pane stands on the screen, at another size than before, and wants something to show."""
@@ -72,6 +77,20 @@ class Pane(Widget):
     def on_resize(self) -> None:
         """What fits has changed."""
         self.post_message(self.Ready())
+
+    def show(self, view: View) -> None:
+        """Present the view, or one line on why that can't be done: a fault in a pane must not end the console."""
+        trouble = ""
+        try:
+            self.present(view)
+        except Exception as error:
+            trouble = report(self, error)
+        line = next(iter(self.query(".trouble").results(Static)), None)
+        if line is not None:
+            line.update(trouble)
+            line.display = bool(trouble)
+        elif trouble:
+            self.mount(Static(trouble, classes="trouble", markup=False))
 
     def present(self, view: View) -> None:
         """Show this. Called a few times a second; what hasn't changed must cost nothing."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from textwrap import wrap
 from typing import ClassVar
 
 from rich.style import Style
@@ -12,6 +11,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Label, Static
+
+from core.text import wrapped
 
 SECTIONS: dict[str, list[tuple[str, list[tuple[str, str]]]]] = {
     "MainScreen": [
@@ -126,7 +127,7 @@ class Help(ModalScreen[None]):
         for title, keys in self._sections:
             page.append(f"\n{title}\n", Style(bold=True))
             for key, words in keys:
-                first, *more = wrap(words, max(20, room - width))
+                first, *more = wrapped(words, max(20, room - width))
                 page.append(f"  {key:<{width}}", Style(bold=True))
                 page.append(f"{first}\n" + "".join(f"{'':<{width + 2}}{line}\n" for line in more))
         return page

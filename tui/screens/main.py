@@ -295,7 +295,7 @@ class MainScreen(GroupActions):
                 for run, colour in self.marked.items()
                 if run in by_id
             ]
-            pane.present(View(self.console.runs.run(row.id), row, series, self.preferences, self.step, marked))
+            pane.show(View(self.console.runs.run(row.id), row, series, self.preferences, self.step, marked))
             self.settled = True
 
     def _present_group(self, group: GroupRow) -> None:
@@ -308,7 +308,7 @@ class MainScreen(GroupActions):
             for one in combined
         ]
         first = self._member(combined[0].rows[0])
-        pane.present(View(first.run, first.row, first.series, self.preferences, None, compared))
+        pane.show(View(first.run, first.row, first.series, self.preferences, None, compared))
         self.settled = True
 
     def _member(self, row: RunRow) -> Member:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Sequence
 
 from rich.segment import Segment
@@ -10,6 +11,8 @@ from textual import events
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
+
+from core.text import printable
 
 JOIN = 6
 """Changes nearer to each other than this many cells are sent as one: moving the cursor costs as much."""
@@ -34,7 +37,11 @@ class LinesWidget(Widget):
         size = self.content_size
         if not self.is_mounted or not size:
             return
-        drawn = [_strip(line, size.width) for line in self.draw(size.width, size.height)[: size.height]]
+        try:
+            lines = self.draw(size.width, size.height)
+        except Exception as error:  # a fault in one widget must not end the console
+            lines = [[Segment(report(self, error), Style(color="red"))]]
+        drawn = [_strip(line, size.width) for line in lines[: size.height]]
         drawn += [_strip([], size.width)] * (size.height - len(drawn))
         before, self._lines = self._lines, drawn
         if len(before) != len(drawn):
@@ -68,6 +75,12 @@ class LinesWidget(Widget):
         super().notify_style_update()
         self._lines = []
         self.call_later(self.redraw)
+
+
+def report(widget: Widget, error: Exception) -> str:
+    """One line about a widget that can't be drawn; the traceback goes to Textual's log."""
+    widget.log.error("".join(traceback.format_exception(error)))
+    return printable(f"This can't be drawn: {type(error).__name__}: {error}", 200)
 
 
 def changed(old: Strip, new: Strip) -> list[tuple[int, int]]:

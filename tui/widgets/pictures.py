@@ -7,7 +7,6 @@ used instead; `detect_graphics` must ask the terminal before the app begins to l
 from __future__ import annotations
 
 import os
-import textwrap
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from textual.widget import Widget
 
 from core import files
 from core.errors import UserError
-from core.text import printable
+from core.text import printable, wrapped
 from tui.widgets.lines import LinesWidget
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ class PictureView(LinesWidget):
         """The caption, and the picture in characters unless it is shown in pixels."""
         lines = [[Segment(self._caption, self.tone("picture--caption"))]]
         if self._trouble:
-            told = textwrap.wrap(printable(self._trouble), width)
+            told = wrapped(printable(self._trouble), width)
             return lines + [[Segment(line, self.tone("picture--trouble"))] for line in told]
         if self._image is None or self._pixels is not None or height < 2:
             return lines

@@ -1,0 +1,103 @@
+"""Every pane draws every kind of run at every size of the terminal, down to one cell."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from pathlib import Path
+
+import pytest
+
+from core.runs import Run, RunsFolder
+from core.scores import Scoreboard
+from core.text import wrapped
+from tests.tui.driving import Maker, Opener
+from tui.panes.live import LivePane
+from tui.panes.view import Pane, View
+from tui.widgets.feed import Feed
+from tui.widgets.lines import LinesWidget
+from tui.widgets.tabs import PANES
+
+SHIPPED = sorted((Path(__file__).parents[2] / "core" / "assets" / "reference-runs").iterdir())
+TINY = [(1, 1), (2, 2), (10, 3), (20, 5), (31, 7), (80, 24)]
+WIDTHS, HEIGHTS = (*range(1, 13), 14, 15, 30), (1, 2, 4, 5)
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the guards of panes and widgets caught."""
+    caught: list[str] = []
+
+    def note(widget: object, error: Exception) -> str:
+        caught.append(f"{widget!r}: {error!r}")
+        return "caught"
+
+    monkeypatch.setattr("tui.widgets.lines.report", note)
+    monkeypatch.setattr("tui.panes.view.report", note)
+    return caught
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name.split("-")[2])
+async def test_every_pane_is_drawn_at_every_size(
+    opened: Opener, runs: RunsFolder, folder: Path, faults: list[str]
+) -> None:
+    shutil.copytree(folder, runs.root / folder.name, ignore=shutil.ignore_patterns("checkpoints"))
+    async with opened() as driver:
+        await driver.press("m")
+        for key, pane in enumerate(PANES, start=1):
+            await driver.press(str(key))
+            await driver.until(lambda pane=pane: driver.main.query(f"#pane-{pane}"), pane)  # type: ignore[misc]
+            for size in TINY:
+                await driver.pilot.resize_terminal(*size)
+                await driver.pilot.pause()
+                driver.main.present()
+                driver.text()
+            for widget in driver.main.query_one(f"#pane-{pane}").query(LinesWidget):
+                for width, height in itertools.product(WIDTHS, HEIGHTS):
+                    widget.draw(width, height)
+        assert faults == []
+
+
+def test_a_scoreboard_is_written_at_every_width() -> None:
+    restored = next(folder for folder in SHIPPED if "-restore-" in folder.name)
+    board = Scoreboard(Run(restored).events())
+    whole = board.lines(400)
+    for width in range(-5, 100):
+        lines = board.lines(width)
+        assert len(lines) >= len(whole)
+
+
+def test_text_is_wrapped_where_there_is_no_room() -> None:
+    for width in range(-3, 2):
+        assert wrapped("ab c", width) == ["a", "b", "c"]
+    assert wrapped("one two", 5, "  ") == ["one", "  two"]
+
+
+async def test_a_pane_that_cannot_be_drawn_says_so_and_the_console_goes_on(
+    opened: Opener, make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(name="fine")
+    present = LivePane.present
+
+    def broken(self: Pane, view: View) -> None:
+        raise ValueError("[red]invalid width -2")
+
+    async with opened() as driver:
+        monkeypatch.setattr(LivePane, "present", broken)
+        driver.main.present()
+        await driver.until_seen("This can't be drawn: ValueError: [red]invalid width -2")
+        monkeypatch.setattr(LivePane, "present", present)
+        driver.main.present()
+        await driver.pilot.pause()
+        assert "can't be drawn" not in driver.text()
+
+
+async def test_a_widget_that_cannot_be_drawn_says_so_and_the_others_go_on(
+    opened: Opener, make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(name="fine")
+    async with opened() as driver:
+        monkeypatch.setattr(Feed, "draw", lambda self, width, height: 1 / 0)
+        await driver.pilot.resize_terminal(100, 30)
+        await driver.until_seen("This can't be drawn: ZeroDivisionError")
+        assert "loss" in driver.text()
