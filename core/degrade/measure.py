@@ -61,7 +61,7 @@ class Degradation:
         return replace(self, operator=self.operator.select(places))
 
     def to(self, device: torch.device | str) -> Degradation:
-        """This degradation with its tensors on a device."""
+        """Copy this degradation to a device; the original stays where it is."""
         return replace(self, operator=self.operator.to(device))
 
 

@@ -6,6 +6,7 @@ Images are (N, C, H, W); an operator may hold something for each of the N images
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Self, TypeAlias
@@ -59,11 +60,12 @@ class Operator(ABC):
         return self
 
     def to(self, device: torch.device | str) -> Self:
-        """This operator with its tensors on a device, in place."""
+        """Copy this operator to a device. The original keeps its tensors, as those of `Tensor.to` do."""
+        moved = copy.copy(self)
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
-                setattr(self, name, value.to(device))
-        return self
+                setattr(moved, name, value.to(device))
+        return moved
 
 
 class Identity(Operator):

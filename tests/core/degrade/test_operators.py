@@ -102,6 +102,19 @@ def test_a_mask_for_each_image_is_selected_with_it() -> None:
     assert torch.equal(Mask(masks).select([2, 0]).A(x[[2, 0]]), Mask(masks).A(x)[[2, 0]])
 
 
+@pytest.mark.parametrize("task", TASK_OPTIONS, ids=str)
+def test_a_copy_on_another_device_leaves_the_original(task: TaskOptions) -> None:
+    degradation = Degradation.from_task(task, (8, 9), torch.Generator().manual_seed(0))
+    moved = degradation.to("meta")
+    kept = [value for value in vars(degradation.operator).values() if isinstance(value, Tensor)]
+    copied = [value for value in vars(moved.operator).values() if isinstance(value, Tensor)]
+    assert type(moved.operator) is type(degradation.operator)
+    assert [value.device.type for value in kept] == ["cpu"] * len(kept)
+    assert [value.device.type for value in copied] == ["meta"] * len(kept)
+    x = torch.ones(1, 1, 8, 9)
+    assert degradation.operator.A(x).device.type == "cpu"
+
+
 def test_blocks_at_the_edge_are_means_of_what_is_there() -> None:
     x = torch.arange(15.0).view(1, 1, 3, 5)
     expected = torch.tensor([[3.0, 5.0, 6.5], [10.5, 12.5, 14.0]])
