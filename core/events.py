@@ -405,14 +405,14 @@ class Experiment(Protocol):
 E = TypeVar("E", bound=Event)
 
 
-def stamped(event: E) -> E:
-    """The event with the schema's version and, unless it has one, the time."""
-    return msgspec.structs.replace(event, time=event.time or time.time(), v=SCHEMA)
+def stamped(event: E, offset: int = 0) -> E:
+    """Copy the event with the schema's version, its offset in the log and, unless it has one, the time."""
+    return msgspec.structs.replace(event, time=event.time or time.time(), v=SCHEMA, offset=offset)
 
 
 def encode(event: Event) -> bytes:
-    """One JSON line with its newline, stamped."""
-    return plain.dump(stamped(event)) + b"\n"
+    """One JSON line with its newline. It holds the event as it is, so that equal events give equal lines."""
+    return plain.dump(event) + b"\n"
 
 
 def decode(line: bytes) -> AnyEvent | None:

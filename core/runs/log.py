@@ -17,8 +17,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 from core import events
 from core.errors import UserError
 from core.events import AnyEvent, Event
@@ -70,7 +68,7 @@ class EventLog:
 
         Raises OSError when the disk is full.
         """
-        event = msgspec.structs.replace(events.stamped(event), offset=self.size + self._torn)
+        event = events.stamped(event, self.size + self._torn)
         line = b"\n" * self._torn + events.encode(event)
         written = os.write(self._descriptor, line)
         self._torn = written < len(line)

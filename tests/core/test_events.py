@@ -80,9 +80,16 @@ def test_a_line_is_json_that_anybody_can_read(event: Event) -> None:
 
 
 def test_time_and_version_are_stamped() -> None:
-    read = json.loads(events.encode(events.Message(text="hello")))
+    read = json.loads(events.encode(events.stamped(events.Message(text="hello"), offset=7)))
     assert read["time"] > 1.7e9
-    assert read["v"] == events.SCHEMA
+    assert (read["v"], read["offset"]) == (events.SCHEMA, 7)
+
+
+def test_an_event_is_encoded_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    event = events.Message(text="hello")
+    first = events.encode(event)
+    monkeypatch.setattr("time.time", lambda: 1e9)
+    assert events.encode(event) == first == b'{"event":"message","text":"hello"}\n'
 
 
 def test_what_is_not_finite_is_written_in_words() -> None:
@@ -141,5 +148,5 @@ def test_every_kind_of_event_is_read() -> None:
 def test_a_payload_is_no_event_and_has_no_line() -> None:
     payload = events.Pictures(name="samples", images=object())
     assert not isinstance(payload, Event)
-    with pytest.raises(AttributeError):
+    with pytest.raises(TypeError):
         events.encode(payload)  # type: ignore[arg-type]

@@ -60,6 +60,22 @@ def test_a_line_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert b"".join(writes) == (tmp_path / EVENTS_FILE).read_bytes()
 
 
+def test_a_line_is_stamped_once_and_copied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = EventLog(tmp_path)
+    copies: list[str] = []
+    clock: list[float] = []
+    copy = msgspec.structs.replace
+    monkeypatch.setattr(msgspec.structs, "replace", lambda e, **c: (copies.append(type(e).__name__), copy(e, **c))[1])
+    monkeypatch.setattr("time.time", lambda: clock.append(1e9) or clock[-1])
+    written = log.append(Message(text="first")), log.append(Message(text="second"))
+    monkeypatch.undo()
+    log.close()
+    assert copies == ["Message"] * 2
+    assert len(clock) == 2
+    assert tuple(EventReader(tmp_path).read()) == written
+    assert written[1].offset == len((tmp_path / EVENTS_FILE).read_bytes().splitlines(keepends=True)[0])
+
+
 def test_an_end_is_on_disk_before_append_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = EventLog(tmp_path)
     synced: list[int] = []
