@@ -98,10 +98,14 @@ def with_channels(images: Tensor, channels: Channels) -> Tensor:
 
 
 def save_png(path: Path | str, image: Tensor) -> None:
-    """Write one image as an 8-bit PNG, atomically: (C, H, W) or (1, C, H, W), C = 1 or 3, float in [0, 1], clipped."""
+    """Write one image as an 8-bit PNG: (C, H, W) or (1, C, H, W), C = 1 or 3, float in [0, 1], clipped.
+
+    A reader sees the old file or the new one, whole. The file isn't synced to disk: a power cut may lose a picture,
+    and waiting for the disk at each one would slow the run down.
+    """
     image = image.squeeze(0) if image.ndim == 4 else image
     pixels = to_bytes(image.detach().cpu()).movedim(0, -1).squeeze(-1).numpy()
-    with replacing(Path(path)) as file:
+    with replacing(Path(path), durable=False) as file:
         Image.fromarray(pixels).save(file, format="PNG")
 
 

@@ -265,10 +265,10 @@ def test_a_failed_write_leaves_the_old_image(tmp_path: Path, monkeypatch: pytest
     save_png(path, torch.zeros(1, 4, 4))
     before = path.read_bytes()
 
-    def full(_: int) -> None:
+    def full(*_: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         save_png(path, torch.ones(1, 4, 4))
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

@@ -47,6 +47,18 @@ def test_a_best_model_is_on_disk_before_the_log_tells_of_it(
     assert torch.equal(checkpoint.load_state(recorder.folder / told.file)["z"], torch.ones(2))
 
 
+def test_the_disk_is_waited_for_at_a_best_model_and_not_at_a_picture(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    recorder.record(events.Pictures(name="samples", images=torch.zeros(4, 1, 8, 8)))
+    assert (recorder.folder / "images" / "samples.png").is_file()
+    assert synced == []
+    recorder.record(events.BestModel(network=TutorialNetwork(timesteps=5), step=1, value=0.5))
+    assert len(synced) == 3  # the file, its folder, and the line of the log
+
+
 def test_what_could_not_be_stored_is_not_told(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
