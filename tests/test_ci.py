@@ -1,0 +1,146 @@
+"""The checks of `.ci/run`, with stand-ins for Python and the tools: what it runs, and which folders it leaves alone."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+TOOLS = ("python", "pip", "ruff", "mypy", "lint-imports")
+OLD = "0123456789abcdef"
+
+# Logs its own path and its arguments, a line a call.
+TOOL = '#!/bin/sh\necho "$0 $*" >>"$CALLS"\n'
+PYTHON3 = f"""#!/bin/sh
+if [ "$1" = --version ]; then echo "Python $VERSION"; exit; fi
+echo "$0 $*" >>"$CALLS"
+mkdir -p "$3/bin" && : >"$3/pyvenv.cfg"
+for tool in {" ".join(TOOLS)}; do cp "$TOOL" "$3/bin/$tool"; done
+"""
+
+
+def script(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+@dataclass
+class Checkout:
+    """A checkout with the script in it, and a folder where its environments are kept."""
+
+    folder: Path
+
+    @property
+    def kept(self) -> Path:
+        return self.folder / "kept"
+
+    @property
+    def environments(self) -> set[str]:
+        """The names in the folder of environments."""
+        return {path.name for path in self.kept.iterdir()}
+
+    def run(self, version: str = "3.11.2") -> subprocess.CompletedProcess[str]:
+        given = {
+            "PATH": f"{self.folder / 'fake'}:/usr/bin:/bin",
+            "HOME": str(self.folder),
+            "DIPDDPM_CI_ENVIRONMENTS": str(self.kept),
+            "CALLS": str(self.folder / "calls"),
+            "TOOL": str(self.folder / "fake/tool"),
+            "VERSION": version,
+        }
+        (self.folder / "calls").write_text("")
+        command = ["bash", self.folder / "clone/.ci/run"]
+        return subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+
+    def calls(self) -> list[str]:
+        """The calls of the last run, with "ENV" in place of the environment's folder."""
+        (environment,) = {
+            path for path in self.kept.iterdir() if len(path.name) == len(OLD) and (path / "bin/python").is_file()
+        }
+        return (self.folder / "calls").read_text().replace(str(environment), "ENV").splitlines()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    for name in ("fake", "clone", "kept"):
+        (tmp_path / name).mkdir()
+    shutil.copytree(CHECKOUT / ".ci", tmp_path / "clone/.ci")
+    for name in ("README.md", "pyproject.toml"):
+        shutil.copy(CHECKOUT / name, tmp_path / "clone")
+    script(tmp_path / "fake/python3", PYTHON3)
+    script(tmp_path / "fake/tool", TOOL)
+    script(tmp_path / "fake/id", "#!/bin/sh\necho 1000\n")  # root would install packages
+    return Checkout(tmp_path)
+
+
+def folder_with(path: Path, *names: str) -> None:
+    path.mkdir(parents=True)
+    for name in names:
+        (path / name).write_text("mine")
+
+
+def test_the_developers_environment_and_other_folders_stay(checkout: Checkout) -> None:
+    folder_with(checkout.folder / "clone/.venv", "pyvenv.cfg")
+    foreign = {"photos", OLD[:-1], OLD.upper(), f"{OLD}0"}
+    for name in foreign:
+        folder_with(checkout.kept / name, "pyvenv.cfg")
+    folder_with(checkout.kept / OLD[::-1], "no environment")
+    folder_with(checkout.folder / "elsewhere", "pyvenv.cfg")
+    (checkout.kept / OLD.replace("0", "1")).symlink_to(checkout.folder / "elsewhere")
+    folder_with(checkout.kept / OLD, "pyvenv.cfg")
+    done = checkout.run()
+    assert done.returncode == 0, done.stderr
+    assert not (checkout.folder / "clone/.venv").is_symlink()
+    assert [path.name for path in (checkout.folder / "clone/.venv").iterdir()] == ["pyvenv.cfg"]
+    assert (checkout.folder / "elsewhere/pyvenv.cfg").is_file()
+    stay = foreign | {OLD[::-1], OLD.replace("0", "1")}
+    assert checkout.environments > stay
+    (made,) = checkout.environments - stay
+    assert made != OLD
+
+
+def test_an_environment_is_kept_until_what_it_is_made_from_changes(checkout: Checkout) -> None:
+    def made(version: str = "3.11.2") -> str:
+        done = checkout.run(version)
+        assert done.returncode == 0, done.stderr
+        (name,) = checkout.environments
+        return name
+
+    names = [made(), made(), made("3.12.1")]
+    (checkout.folder / "clone/constraints.txt").write_text("torch==2.5\n")
+    names.append(made("3.12.1"))
+    assert names[0] == names[1]
+    assert len(set(names)) == 3
+    assert not (checkout.folder / "clone/.venv").exists()
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+def test_the_tools_and_the_readmes_test_command_run_in_the_kept_environment(
+    checkout: Checkout, constrained: bool
+) -> None:
+    if constrained:
+        (checkout.folder / "clone/constraints.txt").write_text("torch==2.5\n")
+    readme = checkout.folder / "clone/README.md"
+    readme.write_text(readme.read_text().replace("-m pytest", "-m pytest --special"))
+    done = checkout.run()
+    assert done.returncode == 0, done.stderr
+    calls = checkout.calls()
+    assert calls[0] == f"{checkout.folder}/fake/python3 -m venv ENV"
+    assert calls[1].startswith("ENV/bin/python -m pip install")
+    assert ("-c constraints.txt" in calls[1]) is constrained
+    assert calls[1].endswith("-e .[dev]")
+    checks = ["ruff format --check .", "ruff check .", "mypy ", "lint-imports "]
+    assert calls[2:6] == [f"ENV/bin/{check}" for check in checks]
+    assert calls[-1].startswith("ENV/bin/python -m pytest --special")
+
+
+def test_a_readme_without_a_test_command_fails(checkout: Checkout) -> None:
+    readme = checkout.folder / "clone/README.md"
+    readme.write_text(readme.read_text().replace("<!-- tests -->", ""))
+    done = checkout.run()
+    assert done.returncode == 1
+    assert "no test command" in done.stderr
