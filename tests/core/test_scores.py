@@ -142,6 +142,8 @@ def test_what_has_no_result_is_told_once_with_where_and_why() -> None:
     assert lines[-2:] == board.absences()
     assert [line.split() for line in lines if line.startswith("  guided")] == [["guided", "failed"], ["guided", "n/a"]]
     assert all(len(line) <= 34 for line in board.lines(34)[-6:])
+    # A pane that has no room yet asks with a width below zero.
+    assert board.lines(-2)[-1].strip()
 
 
 def test_the_headline_is_of_the_cells_that_the_first_hybrid_is_in() -> None:
