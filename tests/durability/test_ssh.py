@@ -20,10 +20,8 @@ from core import events, launch
 from core.runs import Run, RunsFolder, State, life
 from tests.durability.ssh import CUTS, SSHD, Line, Server, moment
 
-GONE_SECONDS = 2.0
-"""What a line brought in is gone so soon after it was cut, on a machine with a core to spare."""
-HUNG_SECONDS = 15.0
-"""Beside other tests on the same cores, only what is still there then is told from what merely waits for its turn."""
+HUNG_SECONDS = 120.0
+"""A process that is still there so long after its line was cut hangs, however busy the machine is."""
 EPOCHS = 3
 TRAINING = (
     f"run ddpm --epochs {EPOCHS} --dataset fashion-mini --device cpu --seed 3"
@@ -51,10 +49,9 @@ def server(tmp_path: Path, runs: RunsFolder) -> Iterator[Server]:
 class Person:
     """Logs in, does one thing, and loses the line."""
 
-    def __init__(self, server: Server, runs: RunsFolder, seed: int, patience: float) -> None:
+    def __init__(self, server: Server, runs: RunsFolder, seed: int) -> None:
         self.server = server
         self.runs = runs
-        self.patience = patience
         """Seconds that what is left after a cut has to end."""
         self.draw = random.Random(seed)
         self.slowest = 0.0
@@ -106,10 +103,9 @@ class Person:
 
     def _see_it_gone(self, what: str) -> None:
         began = time.monotonic()
-        crowded = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
         while left := self.server.started():
             took = time.monotonic() - began
-            assert took < self.patience * crowded, f"{what}: {[_told(process) for process in left]} after {took:.1f} s"
+            assert took < HUNG_SECONDS, f"{what}: {[_told(process) for process in left]} after {took:.1f} s"
             time.sleep(0.02)
         self.slowest = max(self.slowest, time.monotonic() - began)
 
@@ -136,7 +132,7 @@ def test_runs_go_on_when_lines_are_cut_and_nothing_else_is_left(
     server: Server, runs: RunsFolder, cuts: int, until: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     began = time.monotonic()
-    person = Person(server, runs, seed=20261123, patience=HUNG_SECONDS if cuts <= 3 else GONE_SECONDS)
+    person = Person(server, runs, seed=20261123)
     for number in range(cuts):
         # A few lines do the different things once; more of them mix all ways with all cuts.
         way = ("foreground", "console", "watch")[number] if cuts <= 3 else WAYS[number % len(WAYS)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -65,7 +65,7 @@ def live(run: Run, consoles: list[Terminal]) -> None:
     log.close()
 
 
-def test_all_who_look_at_a_run_see_the_same(run: Run, consoles: list[Terminal]) -> None:
+def test_all_who_look_at_a_run_see_the_same(run: Run, consoles: list[Terminal], until: Callable[..., Any]) -> None:
     for console in consoles:
         console.until_seen("Loss at epoch 1: 0.5")
     watching = [
@@ -81,10 +81,7 @@ def test_all_who_look_at_a_run_see_the_same(run: Run, consoles: list[Terminal]) 
 
     for console in consoles:
         console.until_seen("Finished in 2s")
-        for _ in range(3):  # what else the last update draws
-            console.read()
-            time.sleep(0.3)
-        assert told_of(console.text) == expected
+        until(lambda console=console: console.read() or told_of(console.text) == expected)
         assert "finished" in console.text
         assert "0.2300" in console.text, "the best loss, in the list"
     _, _, after = printed.partition("esumed")
