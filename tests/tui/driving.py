@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from textual.pilot import Pilot
+from textual.widgets import Static
 
 from core import config, events
 from core.runs import EventLog, Run, RunsFolder, life
@@ -152,6 +153,10 @@ class Driver:
         """What the console gave notice of, whatever its width."""
         return "\n".join(notification.message for notification in self.console._notifications)
 
+    def dialog(self) -> str:
+        """The texts of the dialog in front. The screen may break them into lines wherever a path in them is long."""
+        return "\n".join(str(text.content) for text in self.console.screen.query(Static))
+
     async def press(self, *keys: str) -> None:
         """Press keys, one after the other."""
         await self.pilot.press(*keys)
@@ -171,6 +176,10 @@ class Driver:
     async def until_seen(self, words: str) -> None:
         """Wait until these words are on the screen."""
         await self.until(lambda: words in self.text(), words)
+
+    async def until_dialog(self, words: str) -> None:
+        """Wait until a dialog with these words is in front, on however many lines."""
+        await self.until(lambda: words in self.dialog(), words)
 
 
 Opener = Callable[..., AbstractAsyncContextManager[Driver]]

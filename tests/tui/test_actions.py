@@ -67,7 +67,7 @@ async def test_a_run_is_started_queued_moved_up_and_stopped(opened: Opener, runs
         await driver.press("escape")
 
         await driver.press("s")
-        await driver.until_seen("Stop second?")
+        await driver.until_dialog("Stop second?")
         await driver.press("enter")
         assert waiting() == [second, first], "Enter alone means no"
         await driver.press("s", "y")
@@ -119,7 +119,7 @@ async def test_tags_and_a_note_travel_with_the_run(opened: Opener, make: Maker) 
     run = make(name="boots")
     async with opened() as driver:
         await driver.press("t")
-        await driver.until_seen("Tags and note of boots")
+        await driver.until_dialog("Tags and note of boots")
         await driver.write("good baseline")
         await driver.press("enter")
         await driver.write("see [this]")
@@ -152,7 +152,7 @@ async def test_missing_data_is_offered_and_what_cannot_be_fetched_is_told(
         form.query_one("#option-data-dataset", Input).value = "kmnist"
         await driver.pilot.pause()
         await driver.press("ctrl+s")
-        await driver.until_seen("kmnist is not on this machine. Fetch it now?")
+        await driver.until_dialog("kmnist is not on this machine. Fetch it now?")
         await driver.press("y")
         await driver.until(
             lambda: "kmnist" in driver.told() and "Fetching" not in driver.told().splitlines()[-1], "why not"
@@ -167,7 +167,7 @@ async def test_a_finished_run_goes_on_for_longer(opened: Opener, runs: RunsFolde
     shutil.copytree(finished.folder, runs.root / finished.id)
     async with opened() as driver:
         await driver.press("x")
-        await driver.until_seen("Go on for longer")
+        await driver.until_dialog("Go on for longer")
         driver.console.screen.query_one(Input).value = "1"
         await driver.press("enter")
         await driver.until(lambda: driver.selected not in {"", finished.id}, "the new run under the cursor")

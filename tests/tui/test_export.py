@@ -24,7 +24,7 @@ async def ask(driver: Driver, name: str, folder: Path) -> None:
     await driver.until_seen("spreadsheets")
     driver.console.screen.query_one(OptionList).highlighted = list(FORMATS).index(name)
     await driver.press("enter")
-    await driver.until_seen("into the folder")
+    await driver.until_dialog("into the folder")
     driver.console.screen.query_one(Input).value = str(folder)
     await driver.press("enter")
 
@@ -87,7 +87,7 @@ async def test_the_console_writes_the_same_and_says_how_to_fetch_it(
     add_picture(run, "samples", 20, 90)
     async with opened() as driver:
         await ask(driver, "files", tmp_path / "home")
-        await driver.until_seen("scp -r")
+        await driver.until_dialog("scp -r")
     place = tmp_path / "home/files" / run.id
     written = {path.relative_to(place).as_posix() for path in place.rglob("*.*")}
     assert {"epochs.csv", "run.json", "config.toml", "images/samples-000020.png"} <= written
@@ -95,18 +95,19 @@ async def test_the_console_writes_the_same_and_says_how_to_fetch_it(
 
 async def test_the_console_asks_before_it_replaces(opened: Opener, make: Maker, tmp_path: Path) -> None:
     run = make(name="boots")
-    mine = tmp_path / "home/csv" / run.id / "mine.txt"
+    home = tmp_path / ("long" * 40)  # the question names it, on more than one line
+    mine = home / "csv" / run.id / "mine.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("kept")
     async with opened() as driver:
-        await ask(driver, "csv", tmp_path / "home")
-        await driver.until_seen("Replace it?")
+        await ask(driver, "csv", home)
+        await driver.until_dialog("Replace it?")
         await driver.press("n")
         assert mine.exists()
-        await ask(driver, "csv", tmp_path / "home")
-        await driver.until_seen("Replace it?")
+        await ask(driver, "csv", home)
+        await driver.until_dialog("Replace it?")
         await driver.press("y")
-        await driver.until_seen("scp -r")
+        await driver.until_dialog("scp -r")
     assert not mine.exists()
     assert (mine.parent / "epochs.csv").is_file()
 

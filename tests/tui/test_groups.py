@@ -87,7 +87,7 @@ async def test_what_is_done_to_a_group_is_done_to_its_runs(opened: Opener, make:
         await driver.until_seen("4/6 done")
         assert "2 running  4 finished" in driver.text()
         await driver.press("s")
-        await driver.until_seen("Stop 2 runs of g?")
+        await driver.until_dialog("Stop 2 runs of g?")
         await driver.press("n", "t", "d", "e", "m")
         assert driver.console.screen is driver.main
         assert driver.main.marked == {}

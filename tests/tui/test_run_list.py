@@ -126,7 +126,7 @@ async def test_sorting_by_a_column_and_back(opened: Opener, make: Maker) -> None
         await driver.press("O", "g")
         assert driver.main.row.name == "worst"
         await driver.press("o")
-        await driver.until_seen("Sort by")
+        await driver.until_dialog("Sort by")
         await driver.press("escape")
 
 
