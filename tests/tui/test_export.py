@@ -95,8 +95,10 @@ async def test_the_console_writes_the_same_and_says_how_to_fetch_it(
 
 async def test_the_console_asks_before_it_replaces(opened: Opener, make: Maker, tmp_path: Path) -> None:
     run = make(name="boots")
-    home = tmp_path / ("long" * 40)  # the question names it, on more than one line
-    mine = home / "csv" / run.id / "mine.txt"
+    # The question names the run's folder. With 236 characters the screen breaks "Replace it?" into two lines.
+    below = Path("csv") / run.id
+    home = tmp_path / ("x" * max(1, 234 - len(f"{tmp_path}{below}")))
+    mine = home / below / "mine.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("kept")
     async with opened() as driver:
