@@ -1,0 +1,60 @@
+# `just` lists these recipes. `pip install rust-just` brings it; `just setup` makes the environment that they use.
+
+bin := ".venv/bin"
+
+# List the recipes.
+[private]
+default:
+    @just --list --unsorted
+
+# Make .venv with the pinned packages, and install the checkout into it.
+setup:
+    python3 -m venv .venv && {{ bin }}/pip install --require-hashes -r constraints.txt && {{ bin }}/pip install --no-deps -e .
+
+# Format the code, and mend what ruff can mend.
+fmt:
+    {{ bin }}/ruff format . && {{ bin }}/ruff check --fix .
+
+# Check the format, the code, and which module may import which.
+lint:
+    {{ bin }}/ruff format --check . && {{ bin }}/ruff check . && {{ bin }}/lint-imports
+
+# Check the types.
+types:
+    {{ bin }}/mypy
+
+# Run the tests that are fast and start no process.
+test-fast *arguments:
+    {{ bin }}/python -m pytest -n 2 -m "not slow and not process and not durability" {{ arguments }}
+
+# Run the tests, with coverage.
+test *arguments:
+    {{ bin }}/python -m pytest -n 2 --cov {{ arguments }}
+
+# Kill workers, cut SSH lines and fail disks, from a checkout that nobody edits meanwhile.
+durability *arguments:
+    {{ bin }}/python -m pytest -m durability {{ arguments }}
+
+# Measure how fast this machine runs the program.
+bench *arguments:
+    {{ bin }}/python -m benchmarks {{ arguments }}
+
+# Build the documentation site into build/site; `pip install mkdocs-material` into .venv first.
+docs:
+    {{ bin }}/python -m mkdocs build --strict
+
+# Draw the pictures of the console in the README again.
+screenshots *arguments:
+    {{ bin }}/python scripts/screenshots.py {{ arguments }}
+
+# Pin what .venv holds in constraints.txt; needs uv.
+constraints:
+    scripts/make_constraints.sh
+
+# Build the wheel into dist/.
+wheel:
+    {{ bin }}/python -m build --wheel
+
+# Check everything that must hold before a change is taken.
+ci:
+    .ci/run
