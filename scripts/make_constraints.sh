@@ -17,7 +17,7 @@ trap 'rm -f "$installed" "$resolved"' EXIT
 # --all, because `pip freeze` leaves out setuptools, which some packages import while they run.
 "$environment/bin/python" -m pip freeze --all --exclude-editable | sed -E '/^#/d; s/\+.*$//' >"$installed"
 
-# --no-config, and no index or local folder of this machine: the file must resolve for everybody.
+# --no-config and no local folder of wheels: the file must resolve for everybody, not on this machine alone.
 env -u UV_FIND_LINKS -u PIP_FIND_LINKS uv --no-config pip compile pyproject.toml --extra dev \
   --constraints "$installed" --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet --output-file "$resolved" >/dev/null
