@@ -13,21 +13,21 @@ from typing import Annotated, Any, Protocol, TypeAlias, TypeVar, cast
 import msgspec
 from msgspec import Meta
 
-from core import plain
+from dipddpm.core.io import records
 
 SCHEMA = 1
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
 """A number of things, a place or a size. A line with one that can't be is no event: nobody need reckon with it."""
-Moment: TypeAlias = Annotated[float, Meta(ge=0, le=1e11)]
+Timestamp: TypeAlias = Annotated[float, Meta(ge=0, le=1e11)]
 """Seconds since 1970, up to the year 5138."""
-State: TypeAlias = Mapping[str, Any]
+StateDict: TypeAlias = Mapping[str, Any]
 """Tensors, plain values and nested mappings of them: what a checkpoint can hold without pickle."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=True):
     """One line of events.jsonl. `time`, in seconds since 1970, and the schema version `v` are stamped in writing."""
 
-    time: Moment = 0.0
+    time: Timestamp = 0.0
     v: Count = 0
     offset: Count = 0
     """Where the line stands in the log, in bytes; stamped by the log."""
@@ -343,14 +343,14 @@ class BestModel(Payload, frozen=True):
     value: float
     measure: str = "loss"
     epoch: int = 0
-    tensors: State = {}
+    tensors: StateDict = {}
 
 
 class Tensors(Payload, frozen=True):
     """Tensors to be kept as float safetensors, as they were used: a measurement, a result."""
 
     name: str
-    tensors: State
+    tensors: StateDict
     step: int = 0
 
 
@@ -397,7 +397,7 @@ class Experiment(Protocol):
         """All that an exact resume needs."""
         ...
 
-    def load_state_dict(self, state: State) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """The inverse of `state_dict`."""
         ...
 
@@ -412,12 +412,12 @@ def stamped(event: E, offset: int = 0) -> E:
 
 def encode(event: Event) -> bytes:
     """One JSON line with its newline. It holds the event as it is, so that equal events give equal lines."""
-    return plain.dump(event) + b"\n"
+    return records.dump(event) + b"\n"
 
 
 def decode(line: bytes) -> AnyEvent | None:
     """The event of a line; None for a kind that this version doesn't know, or for a line that is no event."""
     try:
-        return cast(AnyEvent, plain.load(line, cast(type, AnyEvent)))
+        return cast(AnyEvent, records.load(line, cast(type, AnyEvent)))
     except (ValueError, RecursionError):
         return None

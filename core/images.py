@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from core.errors import UserError
-from core.files import IMAGE_FORMATS, opened, replacing
+from dipddpm.core.errors import UserError
+from dipddpm.core.io.atomic import IMAGE_FORMATS, atomic_writer, open_regular
 
 Channels = Literal[1, 3]
 
@@ -64,7 +64,7 @@ def load_image(path: Path | str, channels: Channels | None = None) -> Tensor:
     """
     path = Path(path)
     try:
-        with opened(path) as file, Image.open(file, formats=IMAGE_FORMATS) as image:
+        with open_regular(path) as file, Image.open(file, formats=IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             pixels = _pixels(ImageOps.exif_transpose(image))
@@ -105,7 +105,7 @@ def save_png(path: Path | str, image: Tensor) -> None:
     """
     image = image.squeeze(0) if image.ndim == 4 else image
     pixels = to_bytes(image.detach().cpu()).movedim(0, -1).squeeze(-1).numpy()
-    with replacing(Path(path), durable=False) as file:
+    with atomic_writer(Path(path), durable=False) as file:
         Image.fromarray(pixels).save(file, format="PNG")
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from core.errors import UserError, suggest
+from dipddpm.core.errors import UserError, suggest
 
 NETWORKS: dict[str, str] = {
-    "tutorial": "core.ddpm.tutorial:TutorialNetwork",
-    "unet": "core.ddpm.unet:UNet",
-    "skip": "core.dip.skip:SkipNetwork",
-    "decoder": "core.dip.decoder:DecoderNetwork",
-    "fashion-classifier": "core.quality.classifier:FashionClassifier",
+    "tutorial": "dipddpm.core.ddpm.networks.tutorial:TutorialNetwork",
+    "unet": "dipddpm.core.ddpm.networks.unet:UNet",
+    "skip": "dipddpm.core.dip.networks.skip:SkipNetwork",
+    "decoder": "dipddpm.core.dip.networks.decoder:DecoderNetwork",
+    "fashion-classifier": "dipddpm.core.metrics.samples.classifier:FashionClassifier",
 }
 """Networks by the name that configs and checkpoints use. Each class has `name` (its key here) and `arguments`, the
 keyword arguments, plain values all, that build it again."""

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from core.config import DdpmRun
-    from core.runs import Run, RunsFolder
+    from dipddpm.core.config import DdpmRun
+    from dipddpm.core.runs import Run, RunsFolder
 
 # Here rather than in a fixture, so that torch sees it on import and workers inherit it: two tests may share a core.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -40,7 +40,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     Nor does it see the runs that ship, unless it is about these.
     """
-    monkeypatch.setattr("core.runs.reference.FOLDER", tmp_path / "reference-runs")
+    monkeypatch.setattr("dipddpm.core.runs.reference.FOLDER", tmp_path / "reference-runs")
     monkeypatch.setenv("DIPDDPM_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("DIPDDPM_SLOTS_DIR", str(tmp_path / "slots"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -53,21 +53,21 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def runs(own_folders: None) -> Iterator[RunsFolder]:
     """The runs folder of this test, as the command line finds it; what still runs in it at the end is ended."""
-    from core import launch
-    from core.runs import RunsFolder
+    from dipddpm.core.launch import local
+    from dipddpm.core.runs import RunsFolder
 
-    folder = RunsFolder(launch.runs_root(None))
+    folder = RunsFolder(local.runs_root(None))
     yield folder
     end_workers(folder)
 
 
 def end_workers(runs: RunsFolder) -> None:
     """Kill the workers of a runs folder, each only if it still is the very process that its run names."""
-    from core import launch
+    from dipddpm.core.launch import local
 
     for run in runs.runs():
-        launch.send_signal(run, signal.SIGKILL)
-    for child in launch._children:
+        local.send_signal(run, signal.SIGKILL)
+    for child in local._children:
         child.wait(timeout=30)
 
 
@@ -76,11 +76,11 @@ def tiny() -> Callable[..., DdpmRun]:
     """A real training in miniature: seconds, on images that ship with the program."""
 
     def build(**settings: Any) -> DdpmRun:
-        from core import config as configs
+        from dipddpm.core import config as configs
 
-        given = {"data.dataset": "fashion-mini", "data.train_images": 256, "ddpm.epochs": 4, "ddpm.samples": 0}
+        defaults = {"data.dataset": "fashion-mini", "data.train_images": 256, "ddpm.epochs": 4, "ddpm.samples": 0}
         dotted = {key.replace("__", "."): value for key, value in settings.items()}
-        return cast("DdpmRun", configs.build("ddpm", settings={**given, "device": "cpu", "threads": 1, **dotted}))
+        return cast("DdpmRun", configs.build("ddpm", settings={**defaults, "device": "cpu", "threads": 1, **dotted}))
 
     return build
 
@@ -102,16 +102,16 @@ def until() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., DdpmRun], until: Callable[..., Any]) -> Run:
     """A run that nothing disturbed, to compare the others with. Not to be changed."""
-    from core import launch
-    from core.runs import RunsFolder
+    from dipddpm.core.launch import local
+    from dipddpm.core.runs import RunsFolder
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIPDDPM_SLOTS_DIR", str(tmp_path_factory.mktemp("slots")))
         runs = RunsFolder(tmp_path_factory.mktemp("finished"))
         run = runs.create(tiny(name="finished"))
-        launch.start(run)
+        local.start(run)
         try:
-            until(lambda: not run.look().state.live)
+            until(lambda: not run.status().state.live)
         finally:
             end_workers(runs)
     return run
@@ -120,7 +120,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., DdpmR
 @pytest.fixture
 def shipped(finished: Run, own_folders: None, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A finished run that ships with the program, as its prior."""
-    from core.runs import Run, reference
+    from dipddpm.core.runs import Run, reference
 
     shutil.copytree(finished.folder, reference.FOLDER / finished.id)
     monkeypatch.setattr(reference, "PRIOR", finished.id)

@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[1]
-COMMAND = "from tui.cli import main; main()"
+COMMAND = "from dipddpm.tui.cli.main import main; main()"
 ASKED = ("--method", "anchored", "--set", "hybrid.weight=0.25", "--dry-run")
-NEW = ("core/hybrid/anchored.py", "tests/core/hybrid/test_anchored.py")
+NEW = ("core/methods/anchored.py", "tests/core/methods/test_anchored.py")
 BLOCK = re.compile(r"<!-- (?P<what>.+?) -->\n```\w+\n(?P<text>.*?)```\n", re.DOTALL)
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """The program with the example in it, as its page tells."""
-    for name in ("core", "tui", "tests"):
+    for name in ("dipddpm", "core", "tui", "tests"):
         unwanted = shutil.ignore_patterns("__pycache__", "reference-runs")
-        shutil.copytree(CHECKOUT / name, tmp_path / name, ignore=unwanted)
+        shutil.copytree(CHECKOUT / name, tmp_path / name, symlinks=True, ignore=unwanted)
     shutil.copy(CHECKOUT / "pyproject.toml", tmp_path)
     for what, text in BLOCK.findall((CHECKOUT / "CONTRIBUTING.md").read_text()):
         place, _, before = what.removeprefix("new file ").removeprefix("add to ").partition(", before ")
@@ -55,7 +55,7 @@ def run(folder: Path, *command: str | Path) -> str:
 
 @pytest.mark.slow
 def test_the_example_passes_its_tests_and_is_a_method_like_any_other(copy: Path) -> None:
-    assert "2 passed" in run(copy, "-m", "pytest", "tests/core/hybrid/test_anchored.py")
+    assert "2 passed" in run(copy, "-m", "pytest", "tests/core/methods/test_anchored.py")
     asked = run(copy, "-c", COMMAND, "run", "hybrid", *ASKED)
     assert 'method = "anchored"' in asked
     assert "weight = 0.25" in asked

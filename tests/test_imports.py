@@ -8,22 +8,22 @@ import sys
 
 import pytest
 
-import core
+import dipddpm.core
 
 TERMINAL = {"textual", "rich", "plotext", "typer"}
 LIGHT = [
-    "core.config",
-    "core.events",
-    "core.runs",
-    "core.launch",
-    "core.slots",
-    "core.preflight",
-    "core.registry",
-    "core.devices",
-    "core.data",
-    "core.doctor",
-    "core.worker",
-    "core.text",
+    "dipddpm.core.config",
+    "dipddpm.core.events",
+    "dipddpm.core.runs",
+    "dipddpm.core.launch.local",
+    "dipddpm.core.launch.queue",
+    "dipddpm.core.launch.preflight",
+    "dipddpm.core.registry",
+    "dipddpm.core.compute.devices",
+    "dipddpm.core.data",
+    "dipddpm.core.doctor",
+    "dipddpm.core.launch.worker",
+    "dipddpm.core.io.sanitize",
 ]
 
 
@@ -44,18 +44,23 @@ def test_it_loads_no_torch(module: str) -> None:
 
 @pytest.mark.parametrize("command", ["--help", "ls", "data"])
 def test_the_command_line_starts_without_torch(command: str) -> None:
-    assert not loaded("from tui.cli import main; main()", command) & {"torch", "torchvision", "textual", "plotext"}
+    assert not loaded("from dipddpm.tui.cli.main import main; main()", command) & {
+        "torch",
+        "torchvision",
+        "textual",
+        "plotext",
+    }
 
 
 def test_a_run_is_asked_for_without_torch() -> None:
-    code = "from tui.cli import main; main()"
+    code = "from dipddpm.tui.cli.main import main; main()"
     arguments = ["run", "ddpm", "--preset", "quick", "--device", "cpu", "--epochs", "1", "--detach", "--now"]
     assert "torch" not in loaded(f"{code}", *arguments, "--dry-run")
 
 
 def test_no_module_of_core_knows_of_terminals() -> None:
-    modules = [module.name for module in pkgutil.walk_packages(core.__path__, "core.")]
-    assert "core.worker" in modules
-    assert "core.runs.log" in modules
+    modules = [module.name for module in pkgutil.walk_packages(dipddpm.core.__path__, "dipddpm.core.")]
+    assert "dipddpm.core.launch.worker" in modules
+    assert "dipddpm.core.runs.log" in modules
     # One interpreter for all: whichever of them loads a terminal library, it shows.
     assert not loaded("\n".join(f"import {name}" for name in modules)) & TERMINAL

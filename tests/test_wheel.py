@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[1]
-REFERENCE = "core/assets/reference-runs/"
+REFERENCE = "dipddpm/core/assets/reference-runs/"
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +25,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_only_what_belongs_is_in_it(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"core", "tui"}
-    assert {"core/py.typed", "tui/console.tcss", "tui/serve.html"} <= set(names)
-    assert any(name.startswith("core/assets/fashion-mini/") for name in names)
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"dipddpm"}
+    assert {"dipddpm/py.typed", "dipddpm/tui/console/console.tcss", "dipddpm/tui/console/serve.html"} <= set(names)
+    assert any(name.startswith("dipddpm/core/assets/fashion-mini/") for name in names)
     assert [name for name in names if name.startswith(REFERENCE) and name.endswith("/checkpoints/best.safetensors")]
     assert not [name for name in names if name.endswith((".pyc", ".tmp"))]
 

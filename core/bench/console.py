@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from core.bench.program import Row, make_runs, side_by_side
+from dipddpm.core.bench.program import TimingRow, make_runs, side_by_side
 
 ROWS, COLUMNS = 45, 160
 READY = b"bench-ready"
@@ -51,7 +51,7 @@ class Idle(msgspec.Struct, frozen=True, kw_only=True):
     """From the key q to its end."""
 
 
-def start(command: list[str], counts: tuple[int, ...] = (10, 1000), repeats: int = 5) -> list[Row]:
+def start(command: list[str], counts: tuple[int, ...] = (10, 1000), repeats: int = 5) -> list[TimingRow]:
     """Wall time from the start to the list of runs on the screen, against a bare Textual program's first screen."""
     with contextlib.ExitStack() as stack:
         work: dict[str, Callable[[], float]] = {"bare Textual program": lambda: _started([sys.executable, "-c", BARE])}

@@ -1,4 +1,4 @@
-"""The convolutions of many priors at once, in two ways: grouped, as `core.dip.layers` has it, and as batched products.
+"""The convolutions of many priors at once: grouped, as in `core.dip.networks.layers`, and as batched products.
 
 A program could do either: where images are many, the grouped convolution of a library need not be the fastest. So
 both are measured, on the machine at hand.
@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.bench.rates import Work
-from core.dip.layers import PriorConv2d
+from dipddpm.core.bench.rates import Work
+from dipddpm.core.dip.networks.layers import PriorConv2d
 
 INPUTS, OUTPUTS = 36, 32
 """Channels of the costliest layer of a fit with the default settings: all features of a scale and its skip."""

@@ -11,20 +11,20 @@ from functools import partial
 
 import torch
 
-from core import data
-from core.bench import quality
-from core.bench.program import Row, side_by_side
-from core.bench.works import BATCH, SHAPE, TUNED, prior, take, test_images, training_of
-from core.config import DipConfig, parse_task
-from core.config.ddpm import SamplerName
-from core.ddpm.sampling import Sampling
-from core.ddpm.solvers import solver
-from core.degrade import degrade
-from core.dip.batch import PriorBatch
-from core.dip.fit import DipFit
-from core.errors import UserError
-from core.events import EpochFinished
-from core.hybrid.timed import clock_of
+from dipddpm.core import data
+from dipddpm.core.bench import quality
+from dipddpm.core.bench.program import TimingRow, side_by_side
+from dipddpm.core.bench.works import BATCH, SHAPE, TUNED, prior, take, test_images, training_of
+from dipddpm.core.config import DipConfig, parse_task
+from dipddpm.core.config.ddpm import SamplerName
+from dipddpm.core.ddpm.sampling import Sampling
+from dipddpm.core.ddpm.solvers import solver
+from dipddpm.core.degrade import degrade
+from dipddpm.core.dip.batch import PriorBatch
+from dipddpm.core.dip.fit import DipFit
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import EpochFinished
+from dipddpm.core.methods.budget import clock_of
 
 EPOCH = 60_000
 STEPS = 8
@@ -36,14 +36,14 @@ MEASURED = 5000
 """Samples whose quality is measured on a GPU; a CPU would need hours."""
 
 
-def rows(device: torch.device, images: int = 0) -> Iterator[Row]:
+def rows(device: torch.device, images: int = 0) -> Iterator[TimingRow]:
     """The seconds of each; `images` are fitted together (0: 1,000 on a GPU, 10 on a CPU)."""
     yield epoch(device)
     yield fit(device, images or (1000 if device.type == "cuda" else 10))
     yield from samples(device, SAMPLES)
 
 
-def epoch(device: torch.device) -> Row:
+def epoch(device: torch.device) -> TimingRow:
     """An epoch of the tutorial network in its fastest form: all of it on a GPU, with what is measured at its end."""
     if device.type == "cuda":
         items = training_of("tutorial", None, {**TUNED, "ddpm.precision": "bfloat16"}, device)
@@ -55,7 +55,7 @@ def epoch(device: torch.device) -> Row:
     return side_by_side(name, {name: lambda: some() / share}, repeats=3)[0]
 
 
-def fit(device: torch.device, count: int) -> Row:
+def fit(device: torch.device, count: int) -> TimingRow:
     """So many images, fitted together until each has stopped."""
     y, degradation = degrade(parse_task("denoise:sigma=25"), test_images(count, device), seeds=range(count))
 
@@ -69,7 +69,7 @@ def fit(device: torch.device, count: int) -> Row:
     return side_by_side(name, {name: _seconds(device, work)}, repeats=1, warm_up=0)[0]
 
 
-def samples(device: torch.device, count: int) -> list[Row]:
+def samples(device: torch.device, count: int) -> list[TimingRow]:
     """So many samples of the prior that ships, by each of the samplers."""
     model = prior(device)
 

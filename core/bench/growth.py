@@ -13,17 +13,17 @@ from pathlib import Path
 import msgspec
 import torch
 
-from core import config as configs
-from core import events
-from core.bench.program import make_runs, timed
-from core.config import DipConfig, parse_task
-from core.ddpm.unet import UNet
-from core.degrade import degrade
-from core.dip.batch import PriorBatch
-from core.events import AnyEvent
-from core.hybrid.timed import clock_of
-from core.plots import Curve, Plot
-from core.runs import EventLog, RunsFolder, history, summary
+from dipddpm.core import config as configs
+from dipddpm.core import events
+from dipddpm.core.bench.program import make_runs, timed
+from dipddpm.core.config import DipConfig, parse_task
+from dipddpm.core.ddpm.networks.unet import UNet
+from dipddpm.core.degrade import degrade
+from dipddpm.core.dip.batch import PriorBatch
+from dipddpm.core.events import AnyEvent
+from dipddpm.core.methods.budget import clock_of
+from dipddpm.core.report.plots import Curve, LinePlot
+from dipddpm.core.runs import EventLog, RunsFolder, history, summary
 
 ROUNDING = 0.15
 """How much over linear a step's exponent may be before it counts: what repeats of the same differ by."""
@@ -63,7 +63,7 @@ def pixels(device: torch.device, sides: Sequence[int] = (28, 64, 128, 256)) -> G
     def work(side: int) -> Callable[[], object]:
         x0 = torch.rand(1, 1, side, side, device=device)
         y, degradation = degrade(parse_task("denoise:sigma=25"), x0, seeds=[0])
-        return PriorBatch(y, degradation, DipConfig(), (1, side, side)).advance
+        return PriorBatch(y, degradation, DipConfig(), (1, side, side)).step_once
 
     points = [_point(side * side, work(side), device) for side in sides]
     return Growth(name="an iteration of DIP", amount="pixels of the image", points=points)
@@ -136,11 +136,11 @@ def all_of(device: torch.device, command: list[str], longest: int = 1_000_000) -
     yield from log([10**power for power in range(3, 12) if 10**power <= longest])
 
 
-def plot(found: Sequence[Growth]) -> Plot:
+def plot(found: Sequence[Growth]) -> LinePlot:
     """Cost against work, each in multiples of its smallest amount, beside the line of what is linear."""
     curves = [_relative(growth) for growth in found]
     most = max(x for curve in curves for x in curve.x)
-    return Plot(
+    return LinePlot(
         title="How cost grows with the work",
         x="amount of work, in multiples of the smallest",
         y="seconds, in multiples of those",

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import msgspec
 
-from core import files
-from core.errors import UserError
+from dipddpm.core.errors import UserError
+from dipddpm.core.io import atomic
 
 T = TypeVar("T")
 
@@ -18,11 +18,11 @@ def load(path: Path, results: type[T]) -> T | None:
     if not path.is_file():
         return None
     try:
-        return msgspec.json.decode(files.read(path), type=results)
+        return msgspec.json.decode(atomic.read(path), type=results)
     except (OSError, ValueError, RecursionError):
         raise UserError(f"{path} can't be read.", "Choose another --out.") from None
 
 
 def save(path: Path, results: msgspec.Struct) -> None:
     """Put results into a file, whole or not at all. Raises OSError."""
-    files.replace(path, msgspec.json.format(msgspec.json.encode(results)) + b"\n")
+    atomic.write_atomic(path, msgspec.json.format(msgspec.json.encode(results)) + b"\n")

@@ -15,22 +15,23 @@ from pathlib import Path
 import msgspec
 import torch
 
-from core import checkpoint, data
-from core.bench.program import side_by_side
-from core.config import DdpmRun
-from core.ddpm.denoiser import Denoiser
-from core.ddpm.monitor import Monitor
-from core.ddpm.run import DdpmExperiment, training_images
-from core.ddpm.schedule import Schedule
-from core.errors import UserError
-from core.events import EpochFinished
-from core.hybrid.timed import clock_of
-from core.plots import Curve, Plot
-from core.runs import Run
-from core.seeds import derive
+from dipddpm.core import data
+from dipddpm.core.bench.program import side_by_side
+from dipddpm.core.compute import checkpoint
+from dipddpm.core.compute.rng import derive
+from dipddpm.core.config import DdpmRun
+from dipddpm.core.ddpm.denoiser import Denoiser
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.ddpm.validation import Validator
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import EpochFinished
+from dipddpm.core.experiments.ddpm import DdpmExperiment, training_images
+from dipddpm.core.methods.budget import clock_of
+from dipddpm.core.report.plots import Curve, LinePlot
+from dipddpm.core.runs import Run
 
 
-class Learned(msgspec.Struct, frozen=True):
+class LossPoint(msgspec.Struct, frozen=True):
     """What a network's error of eps is on held-out images after so many epochs of its training."""
 
     epoch: int
@@ -48,18 +49,18 @@ class Overtaken(msgspec.Struct, frozen=True, kw_only=True):
     """Its time as a share of the baseline's."""
 
 
-def logged(run: Run) -> list[Learned]:
+def logged(run: Run) -> list[LossPoint]:
     """What a run that selects on held-out images says of itself, epoch by epoch.
 
     Raises UserError for one that holds none out.
     """
-    found = [Learned(e.epoch, e.held_out) for e in run.events() if isinstance(e, EpochFinished) and e.held_out]
+    found = [LossPoint(e.epoch, e.held_out) for e in run.events() if isinstance(e, EpochFinished) and e.held_out]
     if not found:
         raise UserError(f"The run {run.id} tells of no held-out loss.", "Give one with ddpm.hold_out.")
     return found
 
 
-def measured(config: DdpmRun, models: Mapping[int, Path], device: torch.device | str = "cpu") -> list[Learned]:
+def measured(config: DdpmRun, models: Mapping[int, Path], device: torch.device | str = "cpu") -> list[LossPoint]:
     """The same of checkpoints after so many epochs of a training, as `logged` measures it for a run of its seed.
 
     Raises UserError for files that are no checkpoints.
@@ -67,11 +68,11 @@ def measured(config: DdpmRun, models: Mapping[int, Path], device: torch.device |
     root = Path(config.data.directory).expanduser() if config.data.directory else None
     _, held_out = data.hold_out(data.load(config.data.dataset, "train", root=root))
     schedule = Schedule.from_config(config.ddpm, device)
-    monitor = Monitor(schedule, held_out.images.to(device), seed=derive(config.seed, "training"))
+    monitor = Validator(schedule, held_out.images.to(device), seed=derive(config.seed, "training"))
     found = []
     for epoch, path in sorted(models.items()):
         denoiser = Denoiser(checkpoint.load(path, device), schedule, objective=config.ddpm.objective)
-        found.append(Learned(epoch, monitor.measure(denoiser)[0]))
+        found.append(LossPoint(epoch, monitor.measure(denoiser)[0]))
     return found
 
 
@@ -108,7 +109,7 @@ def seconds_per_epoch(config: DdpmRun, per_image: float) -> float:
     return len(training_images(config.data, hold_out=config.ddpm.hold_out)[0]) * per_image
 
 
-def overtaken(ours: Sequence[Learned], theirs: Sequence[Learned], ratio: float) -> list[Overtaken]:
+def overtaken(ours: Sequence[LossPoint], theirs: Sequence[LossPoint], ratio: float) -> list[Overtaken]:
     """When the curve of one network reaches each point of the baseline's; `ratio` is that of an epoch's time."""
     found = []
     for point in theirs:
@@ -118,12 +119,12 @@ def overtaken(ours: Sequence[Learned], theirs: Sequence[Learned], ratio: float) 
     return found
 
 
-def reached(curve: Sequence[Learned], loss: float) -> float | None:
+def reached(curve: Sequence[LossPoint], loss: float) -> float | None:
     """After how many epochs a curve is first at this loss, by interpolation in log loss; None where it never is.
 
     What it did before its first point nobody measured: there the first point counts.
     """
-    before: Learned | None = None
+    before: LossPoint | None = None
     for point in sorted(curve, key=lambda point: point.epoch):
         if point.loss <= loss:
             if before is None:
@@ -134,9 +135,9 @@ def reached(curve: Sequence[Learned], loss: float) -> float | None:
     return None
 
 
-def plot(curves: Mapping[str, Sequence[Learned]], seconds: Mapping[str, float]) -> Plot:
+def plot(curves: Mapping[str, Sequence[LossPoint]], seconds: Mapping[str, float]) -> LinePlot:
     """Held-out loss against minutes of training, a curve for each network; `seconds` are those of an epoch."""
-    return Plot(
+    return LinePlot(
         title="How fast the networks learn",
         x="minutes of training",
         y="held-out error of eps",

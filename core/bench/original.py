@@ -19,13 +19,13 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from core.config import DipRun
-from core.dip.run import DipExperiment
-from core.errors import UserError
-from core.events import StopsCompared
-from core.hybrid.timed import Clock, clock_of
-from core.metrics import psnr
-from core.seeds import derive
+from dipddpm.core.compute.rng import derive
+from dipddpm.core.config import DipRun
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import StopsCompared
+from dipddpm.core.experiments.dip import DipExperiment
+from dipddpm.core.methods.budget import Clock, clock_of
+from dipddpm.core.metrics.image import psnr
 
 Build = Callable[..., nn.Module]
 SCALES = 3
@@ -173,7 +173,7 @@ def _reach(
     seconds = Taken(0.0, 0.0)
     for _ in range(config.dip.iterations):
         began = clock()
-        batch.advance()
+        batch.step_once()
         seconds = seconds + (clock() - began)
         if psnr(batch.restored[:fitted], batch.truth[:fitted]).mean() >= wanted:
             return seconds

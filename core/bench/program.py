@@ -14,12 +14,12 @@ from pathlib import Path
 
 import msgspec
 
-from core import config as configs
-from core import events
-from core.runs import EventLog, RunsFolder, summary
+from dipddpm.core import config as configs
+from dipddpm.core import events
+from dipddpm.core.runs import EventLog, RunsFolder, summary
 
 
-class Row(msgspec.Struct, frozen=True):
+class TimingRow(msgspec.Struct, frozen=True):
     """One measured thing beside what it is compared with. `ratio` is that of the medians, `spread` half the range."""
 
     name: str
@@ -32,7 +32,7 @@ class Row(msgspec.Struct, frozen=True):
 
 def side_by_side(
     baseline: str, work: Mapping[str, Callable[[], float]], *, repeats: int, warm_up: int = 1
-) -> list[Row]:
+) -> list[TimingRow]:
     """Measure things in turn, so that what else the machine does falls on all alike.
 
     Each function returns the seconds that it took. The first row is the baseline's, with ratio 1.
@@ -46,7 +46,7 @@ def side_by_side(
             times[name].append(function())
     base = statistics.median(times[baseline])
     return [
-        Row(
+        TimingRow(
             name=name,
             seconds=statistics.median(taken),
             spread=(max(taken) - min(taken)) / 2,
@@ -69,7 +69,7 @@ def timed(work: Callable[[], object], clock: Callable[[], float], repeats: int) 
     return times
 
 
-def start_up(command: list[str], runs: int = 100, repeats: int = 15) -> list[Row]:
+def start_up(command: list[str], runs: int = 100, repeats: int = 15) -> list[TimingRow]:
     """Wall time of `command --help` and `command ls`, with so many runs to list, against `python -c pass`."""
     with tempfile.TemporaryDirectory() as folder:
         make_runs(Path(folder), runs)
@@ -84,7 +84,7 @@ def start_up(command: list[str], runs: int = 100, repeats: int = 15) -> list[Row
         )
 
 
-def event_log(steps: int = 48, repeats: int = 7) -> list[Row]:
+def event_log(steps: int = 48, repeats: int = 7) -> list[TimingRow]:
     """Training of the tutorial network with its events put on disk, against the same training without a log.
 
     What is written is what a run writes: events, summary, and the files of best models and a checkpoint. The difference
@@ -93,8 +93,8 @@ def event_log(steps: int = 48, repeats: int = 7) -> list[Row]:
     """
     import torch
 
-    from core.ddpm.run import DdpmExperiment
-    from core.recorder import Recorder
+    from dipddpm.core.experiments.ddpm import DdpmExperiment
+    from dipddpm.core.launch.recorder import Recorder
 
     config = configs.build(
         "ddpm",

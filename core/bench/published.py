@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from core.bench.program import Row, side_by_side
-from core.bench.works import BATCH, SHAPE, take, training_of
-from core.ddpm.train import READ_EVERY
-from core.errors import UserError
-from core.hybrid.timed import clock_of
+from dipddpm.core.bench.program import TimingRow, side_by_side
+from dipddpm.core.bench.works import BATCH, SHAPE, take, training_of
+from dipddpm.core.ddpm.training import READ_EVERY
+from dipddpm.core.errors import UserError
+from dipddpm.core.methods.budget import clock_of
 
 MODELS = Path("src/cv/ddpm/models.py")
 TIMESTEPS = 1000
@@ -44,7 +44,7 @@ def load(folder: Path) -> Any:
     return module
 
 
-def compare(module: Any, device: torch.device, *, steps: int = 0, repeats: int = 5) -> list[Row]:
+def compare(module: Any, device: torch.device, *, steps: int = 0, repeats: int = 5) -> list[TimingRow]:
     """Seconds of so many steps (0: what suits the device) of the published loop, and of ours in both precisions."""
     steps = steps or (2 * READ_EVERY if device.type == "cuda" else 8)
     clock = clock_of(device)

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import msgspec
 
-from core.bench import kept
-from core.config.ddpm import SamplerName
-from core.data import ImageSet
-from core.ddpm.sampling import Sampling
-from core.ddpm.solvers import solver
-from core.ddpm.trained import TrainedModel
-from core.errors import UserError
-from core.images import to_unit
-from core.plots import Curve, Plot
-from core.quality import evaluate
+from dipddpm.core.bench import kept
+from dipddpm.core.config.ddpm import SamplerName
+from dipddpm.core.data import ImageSet
+from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.ddpm.sampling import Sampling
+from dipddpm.core.ddpm.solvers import solver
+from dipddpm.core.errors import UserError
+from dipddpm.core.images import to_unit
+from dipddpm.core.metrics.samples import evaluate
+from dipddpm.core.report.plots import Curve, LinePlot
 
 LONG = 100
 """Settings with more evaluations than this are drawn once: they take as long as all the others together."""
@@ -137,7 +137,7 @@ def longest_ancestral(found: Sequence[Setting]) -> Setting | None:
     return max((s for s in found if s.sampler == "ancestral"), key=lambda s: s.nfe, default=None)
 
 
-def plot(found: Sequence[Setting], samples: int) -> Plot:
+def plot(found: Sequence[Setting], samples: int) -> LinePlot:
     """Frechet distance against evaluations, a curve for each sampler."""
     curves = []
     for sampler in dict.fromkeys(s.sampler for s in found):
@@ -145,7 +145,7 @@ def plot(found: Sequence[Setting], samples: int) -> Plot:
         spread = [s.frechet_std for s in own]
         curves.append(Curve(sampler, [s.nfe for s in own], [s.frechet for s in own], spread))
     base = longest_ancestral(found)
-    return Plot(
+    return LinePlot(
         title=f"Sample quality against cost, {samples:,} samples",
         x="evaluations of the network for each image (NFE)",
         y="Frechet distance on our classifier's features",

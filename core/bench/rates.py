@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import msgspec
 import torch
 
-from core.bench import roofline
-from core.hybrid.timed import clock_of
+from dipddpm.core.bench import roofline
+from dipddpm.core.methods.budget import clock_of
 
 REPEATS = 5
 FEW = 2

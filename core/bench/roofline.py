@@ -21,8 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from core.bench.program import timed
-from core.hybrid.timed import clock_of
+from dipddpm.core.bench.program import timed
+from dipddpm.core.methods.budget import clock_of
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 REPEATS = 5
@@ -37,7 +37,7 @@ class Machine(msgspec.Struct, frozen=True):
     bandwidth: float
 
 
-class Cost(msgspec.Struct, frozen=True):
+class WorkCost(msgspec.Struct, frozen=True):
     """What a piece of work asks for: floating-point operations (two for a multiply-add), and bytes read and written."""
 
     flops: float
@@ -62,12 +62,12 @@ def measure(device: torch.device) -> Machine:
     return Machine(device=str(device), threads=threads, flops=flops, bandwidth=bandwidth)
 
 
-def cost(work: Callable[[], object]) -> Cost:
+def cost(work: Callable[[], object]) -> WorkCost:
     """Do the work once, counting. What was compiled can't be counted: give the work as it is before."""
     traffic = _Traffic()
     with FlopCounterMode(display=False, custom_mapping=_COUNTED) as counter, traffic:
         work()
-    return Cost(float(counter.get_total_flops()), float(traffic.bytes))
+    return WorkCost(float(counter.get_total_flops()), float(traffic.bytes))
 
 
 class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]

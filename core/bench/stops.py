@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from core import config as configs
-from core import devices
-from core.bench import kept
-from core.config import DipRun
-from core.errors import UserError
-from core.events import StopsCompared
+from dipddpm.core import config as configs
+from dipddpm.core.bench import kept
+from dipddpm.core.compute import devices
+from dipddpm.core.config import DipRun
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import StopsCompared
 
 TASKS = (
     "denoise:sigma=15",
@@ -45,7 +45,7 @@ class _Results(msgspec.Struct):
     fits: list[Fit]
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class StopSummary(msgspec.Struct, frozen=True, kw_only=True):
     """All fits of one task: means over images and seeds, and `spread`, half the range of the seeds' mean gaps."""
 
     task: str
@@ -97,7 +97,7 @@ def fits(config: DipRun, tasks: Sequence[str], seeds: int, known: Sequence[Fit] 
                 yield _fit(config, task, seed)
 
 
-def rows(fitted: Iterable[Fit]) -> list[Row]:
+def rows(fitted: Iterable[Fit]) -> list[StopSummary]:
     """The fits put together by task, in the order in which the tasks first come."""
     groups: dict[str, list[Fit]] = {}
     for fit in fitted:
@@ -105,7 +105,7 @@ def rows(fitted: Iterable[Fit]) -> list[Row]:
     return [_row(group) for group in groups.values()]
 
 
-def _row(group: Sequence[Fit]) -> Row:
+def _row(group: Sequence[Fit]) -> StopSummary:
     gaps = [[peak - psnr for peak, psnr in zip(fit.peak, fit.psnr, strict=True)] for fit in group]
     everything = [gap for some in gaps for gap in some]
     means = [statistics.mean(some) for some in gaps]
@@ -113,7 +113,7 @@ def _row(group: Sequence[Fit]) -> Row:
     def mean(values: Iterable[Sequence[float]]) -> float:
         return statistics.mean(value for some in values for value in some)
 
-    return Row(
+    return StopSummary(
         task=group[0].task,
         rule=group[0].rule,
         seeds=len(group),
@@ -128,7 +128,7 @@ def _row(group: Sequence[Fit]) -> Row:
 
 
 def _fit(config: DipRun, task: str, seed: int) -> Fit:
-    from core.dip.run import DipExperiment
+    from dipddpm.core.experiments.dip import DipExperiment
 
     options = msgspec.structs.replace(config.dip, run_on=True, picture_every=0, measure_every=config.dip.iterations)
     asked = msgspec.structs.replace(config, task=configs.parse_task(task), seed=seed, dip=options)

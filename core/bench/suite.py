@@ -8,27 +8,27 @@ from pathlib import Path
 import msgspec
 import torch
 
-from core import devices
-from core.bench import console, goals, growth, kept, program, published, rates, roofline, works
-from core.bench.console import Idle
-from core.bench.growth import Growth
-from core.bench.program import Row
-from core.bench.quality import Draw
-from core.bench.rates import Rate
-from core.bench.roofline import Machine
-from core.errors import UserError, suggest
+from dipddpm.core.bench import console, goals, growth, kept, program, published, rates, roofline, works
+from dipddpm.core.bench.console import Idle
+from dipddpm.core.bench.growth import Growth
+from dipddpm.core.bench.program import TimingRow
+from dipddpm.core.bench.quality import Draw
+from dipddpm.core.bench.rates import Rate
+from dipddpm.core.bench.roofline import Machine
+from dipddpm.core.compute import devices
+from dipddpm.core.errors import UserError, suggest
 
 PARTS = ("start-up", "log", "console", *works.PARTS, "goals", "growth")
 """What is measured, in this order; the last ones take longest."""
 
 
-class Report(msgspec.Struct, kw_only=True):
+class BenchReport(msgspec.Struct, kw_only=True):
     """What was measured so far."""
 
     torch: str
     processor: str
     machine: Machine | None = None
-    rows: list[Row] = []
+    rows: list[TimingRow] = []
     """Seconds, each beside what they are compared with."""
     idle: Idle | None = None
     rates: list[Rate] = []
@@ -56,13 +56,13 @@ def measure(
     *,
     against: Path | None = None,
     longest: int = 1_000_000,
-) -> Iterator[tuple[str, Report]]:
+) -> Iterator[tuple[str, BenchReport]]:
     """Measure the parts, in turn: what was done last, and the report so far.
 
     `cli` and `tui` are the commands of the two programs; `against` is a checkout of the published code, and
     `longest` how many events the longest log has.
     """
-    report = Report(torch=str(torch.__version__), processor=devices.describe(device))
+    report = BenchReport(torch=str(torch.__version__), processor=devices.describe(device))
     if against is not None:
         report.rows += published.compare(published.load(against), device)
         yield "against the published code", report

@@ -13,23 +13,23 @@ import msgspec
 import torch
 from torch import Tensor
 
-from core import config as configs
-from core import data, registry
-from core.bench.convolutions import convolving
-from core.bench.rates import Work
-from core.config import HYBRIDS, DdpmRun, DipConfig, parse_task
-from core.ddpm.recipe import Recipe
-from core.ddpm.sampling import Sampling
-from core.ddpm.schedule import Schedule
-from core.ddpm.solvers import solver
-from core.ddpm.train import READ_EVERY, DdpmTraining
-from core.ddpm.trained import TrainedModel
-from core.degrade import degrade
-from core.dip.batch import PriorBatch
-from core.hybrid.parents import DdpmRestorer, DipRestorer
-from core.hybrid.restorer import Case, Restorer
-from core.images import to_unit
-from core.runs import reference
+from dipddpm.core import config as configs
+from dipddpm.core import data, registry
+from dipddpm.core.bench.convolutions import convolving
+from dipddpm.core.bench.rates import Work
+from dipddpm.core.config import HYBRIDS, DdpmRun, DipConfig, parse_task
+from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.ddpm.options import TrainOptions
+from dipddpm.core.ddpm.sampling import Sampling
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.ddpm.solvers import solver
+from dipddpm.core.ddpm.training import READ_EVERY, DdpmTraining
+from dipddpm.core.degrade import degrade
+from dipddpm.core.dip.batch import PriorBatch
+from dipddpm.core.images import to_unit
+from dipddpm.core.methods.base import Case, Restorer
+from dipddpm.core.methods.baselines import DdpmRestorer, DipRestorer
+from dipddpm.core.runs import reference
 
 SHAPE = (1, 28, 28)
 ENDLESS = 1_000_000
@@ -99,8 +99,8 @@ def _iterations(name: str, batch: PriorBatch, count: int, options: DipConfig) ->
         eager = msgspec.structs.replace(options, compile=False)
         shape = batch.restored.shape[1:]
         same = PriorBatch(batch.y, batch.degradation, eager, (shape[0], shape[1], shape[2]))
-        plain = partial(_repeat, same.advance, count)
-    work, units = partial(_repeat, batch.advance, count), len(batch) * count
+        plain = partial(_repeat, same.step_once, count)
+    work, units = partial(_repeat, batch.step_once, count), len(batch) * count
     return Work("dip", name, "image-iterations", units, work, options.precision, plain)
 
 
@@ -138,8 +138,8 @@ def restoring(device: torch.device) -> Iterator[Work]:
     }
     for name, method in HYBRIDS.items():
         options = method()
-        if options.restorer:
-            build = registry.resolve(options.restorer).for_case
+        if options.restorer_path:
+            build = registry.resolve(options.restorer_path).for_case
             made[name] = partial(build, case, model, options, dip)
     for name, make in made.items():
         yield Work("restoration", name, "images", count, partial(_restore, make), long=True)
@@ -167,7 +167,7 @@ def training_of(network: str, preset: str | None, settings: dict[str, Any], devi
         images,
         epochs=ENDLESS,
         batch_size=BATCH,
-        recipe=Recipe.from_config(options),
+        options=TrainOptions.from_config(options),
     )
     return iter(train)
 

@@ -1,18 +1,17 @@
 """What a run is asked to do: typed, validated, one TOML file. Loads no torch.
 
 `DipRun`, `DdpmRun` and `HybridRun` are the whole configs; their sections have a file each in this package. A hybrid
-method is a struct in `core.config.hybrid` whose `experiment` names the class that carries it out.
+method is a struct in `dipddpm.core.config.hybrid` whose `experiment` names the class that carries it out.
 """
 
-from core.config.ddpm import DdpmConfig
-from core.config.described import describe
-from core.config.dip import DipConfig
-from core.config.file import from_builtins, load, to_toml
-from core.config.hybrid import DEFAULT_HYBRID, HYBRIDS, HybridOptions, Substitution
-from core.config.lower import lower_memory
-from core.config.overrides import PRESETS, build
-from core.config.restore import RestoreConfig
-from core.config.run import (
+from dipddpm.core.config.base import Field, Section
+from dipddpm.core.config.build import PRESETS, build
+from dipddpm.core.config.ddpm import DdpmConfig
+from dipddpm.core.config.dip import DipConfig
+from dipddpm.core.config.hybrid import DEFAULT_HYBRID, HYBRIDS, HybridOptions, Substitution
+from dipddpm.core.config.oom_hints import lower_memory
+from dipddpm.core.config.restore import RestoreConfig
+from dipddpm.core.config.run import (
     KINDS,
     AnyRun,
     DataConfig,
@@ -28,10 +27,21 @@ from core.config.run import (
     StudyRun,
     experiment_path,
 )
-from core.config.section import Field, Section
-from core.config.study import ExplanationConfig, StudyConfig
-from core.config.tasks import TASKS, Deblur, Denoise, Inpaint, Superres, Task, TaskOptions, format_task, parse_task
-from core.config.unet import UNetConfig
+from dipddpm.core.config.schema import describe
+from dipddpm.core.config.study import ExplanationConfig, StudyConfig
+from dipddpm.core.config.tasks import (
+    TASKS,
+    Deblur,
+    Denoise,
+    Inpaint,
+    Superres,
+    Task,
+    TaskOptions,
+    format_task,
+    parse_task,
+)
+from dipddpm.core.config.toml import from_builtins, load, to_toml
+from dipddpm.core.config.unet import UNetConfig
 
 __all__ = [
     "DEFAULT_HYBRID",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
-from core.config.section import CompileMode, Positive, PositiveFloat, Precision, Section
+from dipddpm.core.config.base import CompileMode, Positive, PositiveFloat, Precision, Section
 
 Objective: TypeAlias = Literal["eps", "x0", "v"]
 Weighting: TypeAlias = Literal["plain", "eps", "min-snr"]
@@ -14,8 +14,8 @@ SamplerName: TypeAlias = Literal["ancestral", "ddim", "dpm++", "heun"]
 Variance: TypeAlias = Literal["beta", "posterior"]
 Share: TypeAlias = Annotated[float, Meta(ge=0, lt=1)]
 
-LEAST_EVALUATED = 128
-"""Samples whose quality can be measured at least; see `core.quality.distances`."""
+MIN_EVALUATED = 128
+"""Samples whose quality can be measured at least; see `dipddpm.core.metrics.samples.distances`."""
 
 
 class DdpmConfig(Section, frozen=True):
@@ -99,7 +99,7 @@ class DdpmConfig(Section, frozen=True):
             raise ValueError("zero_terminal_snr needs the objective x0 or v: eps says nothing of pure noise")
         if self.conditional and self.network == "tutorial":
             raise ValueError("the tutorial network takes no classes; conditional needs the network unet")
-        if 0 < self.evaluate < LEAST_EVALUATED:
-            raise ValueError(f"evaluate needs {LEAST_EVALUATED} samples at least, or 0 for none")
+        if 0 < self.evaluate < MIN_EVALUATED:
+            raise ValueError(f"evaluate needs {MIN_EVALUATED} samples at least, or 0 for none")
         if self.sample_steps > self.timesteps:
             raise ValueError("sample_steps must not exceed timesteps")

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from core.config.section import CompileMode, Positive, PositiveFloat, Precision
-from core.config.tasks import Restorer
+from dipddpm.core.config.base import CompileMode, Positive, PositiveFloat, Precision
+from dipddpm.core.config.tasks import RestorerOptions
 
 
-class DipConfig(Restorer, frozen=True):
+class DipConfig(RestorerOptions, frozen=True):
     """An hourglass fitted to each degraded image from a fixed random input (Ulyanov et al., CVPR 2018)."""
 
     iterations: Annotated[Positive, Meta(description="optimiser steps on each image, at most")] = 1000

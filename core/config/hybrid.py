@@ -9,17 +9,17 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta
 
-from core.config.section import Positive, PositiveFloat
-from core.config.tasks import Restorer
+from dipddpm.core.config.base import Positive, PositiveFloat
+from dipddpm.core.config.tasks import RestorerOptions
 
 
-class HybridOptions(Restorer, tag_field="method", frozen=True):
+class HybridOptions(RestorerOptions, tag_field="method", frozen=True):
     """What every hybrid has: a summary for the help page, and the import paths of what carries it out."""
 
     summary: ClassVar[str] = ""
-    experiment: ClassVar[str] = "core.hybrid.run:HybridExperiment"
-    restorer: ClassVar[str] = ""
-    """A class whose `for_case` makes a `core.hybrid.restorer.Restorer`; empty for a method that restores nothing."""
+    experiment: ClassVar[str] = "dipddpm.core.experiments.hybrid:HybridExperiment"
+    restorer_path: ClassVar[str] = ""
+    """A class whose `for_case` makes a `core.methods.base.Restorer`; empty for a method that restores nothing."""
     needs_prior: ClassVar[bool] = True
     """Whether it needs a trained diffusion model beside the measurements."""
     learns: ClassVar[bool] = False
@@ -30,7 +30,7 @@ class Substitution(HybridOptions, tag="substitution", frozen=True):
     """The published hybrid: the output of a DIP hourglass stands in for xt, and the network still regresses eps."""
 
     summary: ClassVar[str] = "the published form: DIP's output in place of the noised image"
-    experiment: ClassVar[str] = "core.hybrid.substitution:SubstitutionExperiment"
+    experiment: ClassVar[str] = "dipddpm.core.experiments.substitution:SubstitutionExperiment"
 
     reading: Annotated[
         Literal["frozen", "fresh", "warm"],
@@ -53,7 +53,7 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
     """DIP, guided DIP and diffusion, weighed image by image by how well they predict measurements kept from them."""
 
     summary: ClassVar[str] = "DIP and diffusion, each trusted as far as it predicts measurements kept from it"
-    restorer: ClassVar[str] = "core.hybrid.calibrated:CalibratedRestorer"
+    restorer_path: ClassVar[str] = "dipddpm.core.methods.calibrated.method:CalibratedRestorer"
 
     hidden: Annotated[
         float, Meta(gt=0, lt=1, description="share of the measurements that the candidates are tried on")
@@ -106,7 +106,7 @@ class Guided(HybridOptions, tag="guided", frozen=True):
     """DIP regularised by the diffusion prior: its output is drawn to what the network makes of it, noised."""
 
     summary: ClassVar[str] = "DIP drawn to what the diffusion network makes of its output"
-    restorer: ClassVar[str] = "core.hybrid.guided:GuidedRestorer"
+    restorer_path: ClassVar[str] = "dipddpm.core.methods.guided:GuidedRestorer"
 
     weight: Annotated[float, Meta(ge=0, description="w of the pull, beside a data error of weight 1; 0: plain DIP")] = (
         0.1
@@ -124,7 +124,7 @@ class PriorInit(HybridOptions, tag="prior-init", frozen=True):
     """DIP's result, noised as far as it seems to be wrong, is where a data-consistent sampler begins."""
 
     summary: ClassVar[str] = "the diffusion sampler begins at DIP's result, noised"
-    restorer: ClassVar[str] = "core.hybrid.prior_init:PriorInitRestorer"
+    restorer_path: ClassVar[str] = "dipddpm.core.methods.prior_init:PriorInitRestorer"
 
     fits: Annotated[
         int, Meta(ge=2, description="DIP fits, whose mean is the beginning and whose spread tells its error")
@@ -140,7 +140,7 @@ class SelfDiffusion(HybridOptions, tag="self-diffusion", frozen=True):
     """An untrained network fitted through a falling noise schedule: it sees its own last output, noised."""
 
     summary: ClassVar[str] = "DIP through a falling noise schedule, with nothing that was trained"
-    restorer: ClassVar[str] = "core.hybrid.self_diffusion:SelfDiffusionRestorer"
+    restorer_path: ClassVar[str] = "dipddpm.core.methods.self_diffusion:SelfDiffusionRestorer"
     needs_prior: ClassVar[bool] = False
 
     start: Annotated[PositiveFloat, Meta(description="noise on what it sees at first, in 8-bit grey levels")] = 255.0
@@ -153,7 +153,7 @@ class Sequential(HybridOptions, tag="sequential", frozen=True):
     """DIP and diffusion in turn: the network sees its own last output, which the trained one has cleaned."""
 
     summary: ClassVar[str] = "DIP fed by what the diffusion network makes of its output, in turn"
-    restorer: ClassVar[str] = "core.hybrid.sequential:SequentialRestorer"
+    restorer_path: ClassVar[str] = "dipddpm.core.methods.sequential:SequentialRestorer"
 
     weight: Annotated[
         float, Meta(ge=0, description="w of the pull to what it sees, beside a data error of weight 1")
@@ -177,7 +177,7 @@ class Conditioned(HybridOptions, tag="conditioned", frozen=True):
     """
 
     summary: ClassVar[str] = "a network trained with DIP's results beside the noised image"
-    experiment: ClassVar[str] = "core.hybrid.conditioned:ConditionedExperiment"
+    experiment: ClassVar[str] = "dipddpm.core.experiments.conditioned:ConditionedExperiment"
     learns: ClassVar[bool] = True
 
     beside: Annotated[

@@ -6,10 +6,10 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
-from core.config.hybrid import HYBRIDS
-from core.config.section import Positive, Section
-from core.config.tasks import parse_task
-from core.errors import UserError, suggest
+from dipddpm.core.config.base import Positive, Section
+from dipddpm.core.config.hybrid import HYBRIDS
+from dipddpm.core.config.tasks import parse_task
+from dipddpm.core.errors import UserError, suggest
 
 SetName: TypeAlias = Literal["fashionmnist", "fashion-mini", "glyphs", "patches", "leaves"]
 TASKS = (
@@ -54,8 +54,8 @@ class RestoreConfig(Section, frozen=True):
         for name in self.methods:
             if name == CONDITIONED and not self.conditioned:
                 raise UserError(f"{name} needs a network that is trained for the task.", f"Give it: {TRAIN_ONE}.")
-            if name != CONDITIONED and name not in restoring():
-                raise UserError(f"There is no hybrid {name!r} that restores.", suggest(name, restoring()))
+            if name != CONDITIONED and name not in restoring_methods():
+                raise UserError(f"There is no hybrid {name!r} that restores.", suggest(name, restoring_methods()))
 
     @property
     def degradations(self) -> int:
@@ -65,9 +65,9 @@ class RestoreConfig(Section, frozen=True):
     @property
     def compared(self) -> tuple[str, ...]:
         """The hybrids that are compared and need nothing that is trained for a task."""
-        return tuple(name for name in self.methods if name != CONDITIONED) if self.methods else restoring()
+        return tuple(name for name in self.methods if name != CONDITIONED) if self.methods else restoring_methods()
 
 
-def restoring() -> tuple[str, ...]:
+def restoring_methods() -> tuple[str, ...]:
     """The hybrids that restore images with nothing but a prior."""
-    return tuple(name for name, options in HYBRIDS.items() if options.restorer)
+    return tuple(name for name, options in HYBRIDS.items() if options.restorer_path)

@@ -6,18 +6,18 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta
 
-from core.config.ddpm import DdpmConfig
-from core.config.dip import DipConfig
-from core.config.hybrid import Calibrated, HybridMethod
-from core.config.restore import RestoreConfig
-from core.config.section import Section
-from core.config.study import ExplanationConfig, StudyConfig
-from core.config.tasks import Denoise, Task, format_task
-from core.config.unet import UNetConfig
-from core.errors import UserError
+from dipddpm.core.config.base import Section
+from dipddpm.core.config.ddpm import DdpmConfig
+from dipddpm.core.config.dip import DipConfig
+from dipddpm.core.config.hybrid import Calibrated, HybridMethod
+from dipddpm.core.config.restore import RestoreConfig
+from dipddpm.core.config.study import ExplanationConfig, StudyConfig
+from dipddpm.core.config.tasks import Denoise, Task, format_task
+from dipddpm.core.config.unet import UNetConfig
+from dipddpm.core.errors import UserError
 
 VERSION = 1
-MOST_IMAGES = 100_000
+MAX_IMAGES = 100_000
 """That one run restores: more than any data set here has in a split."""
 
 
@@ -55,17 +55,17 @@ class ImagesConfig(Section, frozen=True):
         ranges = self._ranges()
         if not all(ranges):
             raise ValueError("indices must count upwards, as 0-9")
-        if sum(places.stop - places.start for places in ranges) > MOST_IMAGES:
-            raise ValueError(f"indices name more than {MOST_IMAGES:,} images")
+        if sum(span.stop - span.start for span in ranges) > MAX_IMAGES:
+            raise ValueError(f"indices name more than {MAX_IMAGES:,} images")
 
     @property
     def count(self) -> int:
         """How many images that is."""
         return len(self.files) or sum(map(len, self._ranges()))
 
-    def places(self) -> list[int]:
+    def image_indices(self) -> list[int]:
         """The indices as numbers, in the order given."""
-        return [place for places in self._ranges() for place in places]
+        return [index for span in self._ranges() for index in span]
 
     def _ranges(self) -> list[range]:
         ends = (part.partition("-") for part in self.indices.split(","))
@@ -160,7 +160,7 @@ class SharedRun(RunConfig, frozen=True):
 class DipRun(SharedRun, tag="dip", frozen=True):
     """Fit a Deep Image Prior to each of a few degraded images."""
 
-    experiment: ClassVar[str] = "core.dip.run:DipExperiment"
+    experiment: ClassVar[str] = "dipddpm.core.experiments.dip:DipExperiment"
 
     images: ImagesConfig = ImagesConfig()
     task: Task = Denoise()
@@ -181,7 +181,7 @@ class DipRun(SharedRun, tag="dip", frozen=True):
 class DdpmRun(SharedRun, tag="ddpm", frozen=True):
     """Train a diffusion model on a data set."""
 
-    experiment: ClassVar[str] = "core.ddpm.run:DdpmExperiment"
+    experiment: ClassVar[str] = "dipddpm.core.experiments.ddpm:DdpmExperiment"
 
     ddpm: DdpmConfig = DdpmConfig()
     unet: UNetConfig = UNetConfig()
@@ -214,7 +214,7 @@ class HybridRun(RunConfig, tag="hybrid", frozen=True):
     hybrid: HybridMethod = Calibrated()
 
     def __post_init__(self) -> None:
-        if not self.hybrid.takes(self.task):
+        if not self.hybrid.supports(self.task):
             raise UserError(f"{self.method} doesn't take the task {format_task(self.task)}.", "Choose another method.")
 
     @property
@@ -225,18 +225,18 @@ class HybridRun(RunConfig, tag="hybrid", frozen=True):
     @property
     def trains(self) -> bool:
         """Whether it begins by training a network on the data set."""
-        return self.hybrid.needs_prior and not (self.prior.run and self.hybrid.restorer)
+        return self.hybrid.needs_prior and not (self.prior.run and self.hybrid.restorer_path)
 
     @property
     def trains_prior(self) -> bool:
         """Whether what it trains is its prior, and not the method itself, which sees more or other than xt."""
-        return self.trains and bool(self.hybrid.restorer)
+        return self.trains and bool(self.hybrid.restorer_path)
 
 
 class RestoreRun(SharedRun, tag="restore", frozen=True):
     """Restore the same degraded images with every method, at matched cost."""
 
-    experiment: ClassVar[str] = "core.restore.run:RestoreExperiment"
+    experiment: ClassVar[str] = "dipddpm.core.experiments.restore.experiment:RestoreExperiment"
 
     prior: PriorConfig = PriorConfig()
     restore: RestoreConfig = RestoreConfig()
@@ -255,7 +255,7 @@ class RestoreRun(SharedRun, tag="restore", frozen=True):
 class ExplanationRun(RunConfig, tag="explanation", frozen=True):
     """Measure why the published hybrid failed."""
 
-    experiment: ClassVar[str] = "core.study.explanation:ExplanationExperiment"
+    experiment: ClassVar[str] = "dipddpm.core.experiments.explanation:ExplanationExperiment"
 
     data: SmallDataConfig = SmallDataConfig()
     explanation: ExplanationConfig = ExplanationConfig()
@@ -269,7 +269,7 @@ class ExplanationRun(RunConfig, tag="explanation", frozen=True):
 class StudyRun(RunConfig, tag="study", frozen=True):
     """Carry the published study out, as runs of their own, and report it beside the published numbers."""
 
-    experiment: ClassVar[str] = "core.study.run:StudyExperiment"
+    experiment: ClassVar[str] = "dipddpm.core.experiments.study:StudyExperiment"
     starts_others: ClassVar[bool] = True
 
     study: StudyConfig = StudyConfig()

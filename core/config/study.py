@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from core.config.section import Positive, Section
+from dipddpm.core.config.base import Positive, Section
 
 
 class ExplanationConfig(Section, frozen=True):

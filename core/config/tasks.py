@@ -10,11 +10,11 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 import msgspec
 from msgspec import Meta
 
-from core.config.complaints import convert
-from core.config.section import PositiveFloat, Section, fields
-from core.errors import UserError, suggest
+from dipddpm.core.config.base import PositiveFloat, Section, fields
+from dipddpm.core.config.validation import convert
+from dipddpm.core.errors import UserError, suggest
 
-Noise: TypeAlias = Literal["gaussian", "poisson", "salt-and-pepper"]
+NoiseKind: TypeAlias = Literal["gaussian", "poisson", "salt-and-pepper"]
 Sigma: TypeAlias = Annotated[
     float, Meta(ge=0, le=255, description="standard deviation of Gaussian noise, in 8-bit grey levels")
 ]
@@ -26,7 +26,7 @@ class TaskOptions(Section, tag_field="name", frozen=True):
 
     summary: ClassVar[str] = ""
 
-    noise: Annotated[Noise, Meta(description="kind of noise; sigma, peak or hit says how much of it")] = "gaussian"
+    noise: Annotated[NoiseKind, Meta(description="kind of noise; sigma, peak or hit says how much of it")] = "gaussian"
     sigma: Sigma = 0.0
     peak: Annotated[PositiveFloat, Meta(description="photons that a white pixel counts on average (Poisson)")] = 30.0
     hit: Annotated[
@@ -36,7 +36,7 @@ class TaskOptions(Section, tag_field="name", frozen=True):
         False
     )
 
-    def idle(self) -> set[str]:
+    def unused_options(self) -> set[str]:
         """The options that play no part, because another one says so."""
         unused = {option for kind, option in _NOISE_OPTIONS.items() if kind != self.noise}
         return unused if self.blind else unused | {"blind"}
@@ -67,10 +67,10 @@ class Inpaint(TaskOptions, tag="inpaint", frozen=True):
         str, Meta(description="image file instead, as large as the image: black is missing, white is kept")
     ] = ""
 
-    def idle(self) -> set[str]:
+    def unused_options(self) -> set[str]:
         """A mask file beats a box, and a box beats a random share."""
         others = {"missing", "box"} if self.mask else {"missing", "mask"} if self.box else {"box", "mask"}
-        return super().idle() | others
+        return super().unused_options() | others
 
 
 class Superres(TaskOptions, tag="superres", frozen=True):
@@ -95,9 +95,9 @@ class Deblur(TaskOptions, tag="deblur", frozen=True):
         float, Meta(ge=-360, le=360, description="direction of the motion, in degrees from the x axis")
     ] = 0.0
 
-    def idle(self) -> set[str]:
+    def unused_options(self) -> set[str]:
         """A Gaussian has no direction."""
-        return super().idle() | ({"angle"} if self.kernel == "gaussian" else set())
+        return super().unused_options() | ({"angle"} if self.kernel == "gaussian" else set())
 
 
 Task: TypeAlias = Denoise | Inpaint | Superres | Deblur
@@ -109,14 +109,14 @@ TASKS: dict[str, type[TaskOptions]] = {
 }
 
 
-class Restorer(Section, frozen=True):
+class RestorerOptions(Section, frozen=True):
     """Options of something that restores images; it says which tasks and which kinds of noise it can take."""
 
     tasks: ClassVar[frozenset[str]] = frozenset(TASKS)
     noises: ClassVar[frozenset[str]] = frozenset(_NOISE_OPTIONS)
 
     @classmethod
-    def takes(cls, task: TaskOptions) -> bool:
+    def supports(cls, task: TaskOptions) -> bool:
         """Whether it can be asked to do this task; a table says n/a where not."""
         return task.__struct_config__.tag in cls.tasks and task.noise in cls.noises
 
@@ -152,7 +152,7 @@ def format_task(task: TaskOptions) -> str:
         del values["noise"]
     # What is special to a task stands before its noise.
     order = sorted(values.items(), key=lambda item: item[0] in TaskOptions.__struct_fields__)
-    options = ",".join(f"{key}={_plain(value)}" for key, value in order if key not in task.idle())
+    options = ",".join(f"{key}={_plain(value)}" for key, value in order if key not in task.unused_options())
     return f"{name}:{options}" if options else str(name)
 
 

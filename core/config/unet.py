@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from core.config.section import Section
+from dipddpm.core.config.base import Section
 
 
 class UNetConfig(Section, frozen=True):

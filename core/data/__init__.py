@@ -4,10 +4,10 @@
 is, and `fetch` gets what isn't.
 """
 
-from core.data.catalogue import CATALOGUE, Progress, Split
-from core.data.download import fetch
-from core.data.imageset import ImageSet, hold_out, load
-from core.data.places import DatasetStatus, cache_folder, check, status
+from dipddpm.core.data.catalogue import CATALOGUE, Progress, Split
+from dipddpm.core.data.download import fetch
+from dipddpm.core.data.imageset import ImageSet, hold_out, load
+from dipddpm.core.data.locate import DatasetStatus, cache_folder, check, status
 
 NAMES = tuple(CATALOGUE)
 """The data sets that have a name; `folder:PATH` is understood beside them."""

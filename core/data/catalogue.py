@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from core.errors import UserError, suggest
+from dipddpm.core.errors import UserError, suggest
 
 Split = Literal["train", "test"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from core.data.catalogue import Dataset, Progress, SourceFile, find
-from core.data.places import cache_folder, locate
-from core.data.published import MOST_BYTES, NotPublishedError, contents, unpack
-from core.errors import UserError
-from core.files import replace
+from dipddpm.core.data.catalogue import Dataset, Progress, SourceFile, find
+from dipddpm.core.data.formats import MAX_BYTES, NotPublishedError, contents, unpack
+from dipddpm.core.data.locate import cache_folder, locate
+from dipddpm.core.errors import UserError
+from dipddpm.core.io.atomic import write_atomic
 
 MIRROR = "DIPDDPM_MIRROR"
 """Environment variable: the only address to fetch from, which holds the files as `NAME/FILE`."""
@@ -47,7 +47,7 @@ def fetch(
         folder.mkdir(parents=True, exist_ok=True)
         for file in dataset.files:
             if not _intact(dataset, folder, file):
-                replace(folder / file.name, _published(dataset, file, mirrors, progress))
+                write_atomic(folder / file.name, _published(dataset, file, mirrors, progress))
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}.", "Choose another --data-dir.") from None
     return folder
@@ -98,7 +98,7 @@ def _download(url: str, what: str, progress: Progress | None) -> bytes:
         expected = int(response.headers.get("Content-Length") or 0)
         while chunk := response.read(_CHUNK):
             received += chunk
-            if len(received) > MOST_BYTES:
+            if len(received) > MAX_BYTES:
                 raise ValueError("it has no end")
             if progress is not None:
                 progress(what, len(received), expected)

@@ -15,8 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.data.catalogue import Progress, Split
-from core.errors import UserError
+from dipddpm.core.data.catalogue import Progress, Split
+from dipddpm.core.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,8 +38,8 @@ class Folder:
     def files(self) -> list[Path]:
         """All image files by their ending, sorted; hidden ones, which file managers leave behind, aren't meant."""
         tops = [self.path / "test", self.path / "train"] if self.is_split else [self.path]
-        found = (path for top in tops for path in top.rglob("*") if path.suffix.lower() in _SUFFIXES)
-        return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+        paths = (path for top in tops for path in top.rglob("*") if path.suffix.lower() in _SUFFIXES)
+        return sorted(path for path in paths if path.is_file() and not path.name.startswith("."))
 
     @property
     def is_split(self) -> bool:
@@ -56,7 +56,7 @@ class Folder:
         if self.is_split:
             files = [file for file in self.files if file.is_relative_to(self.path / split)]
         else:
-            files = [file for place, file in enumerate(self.files) if (place % 10 == 9) == (split == "test")]
+            files = [file for index, file in enumerate(self.files) if (index % 10 == 9) == (split == "test")]
         if not files:
             problem = f"There is no image for the {split} split in {self.path}."
             raise UserError(problem, "Give at least ten, every tenth is for testing, or put some in train and in test.")
@@ -88,7 +88,7 @@ def read(folder: Folder, split: Split, progress: Progress | None = None) -> tupl
     """
     import torch
 
-    from core.images import Channels, with_channels
+    from dipddpm.core.images import Channels, with_channels
 
     files = folder.split(split)
     images = []
@@ -107,7 +107,7 @@ def _square(file: Path, size: int) -> Tensor:
     """The central square of an image file at `size` pixels: uint8, shape (1, C, size, size)."""
     import torch.nn.functional as F
 
-    from core.images import load_image, to_bytes
+    from dipddpm.core.images import load_image, to_bytes
 
     image = load_image(file)
     height, width = image.shape[2:]

@@ -9,17 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.data import folder, published
-from core.data.catalogue import Progress, Split, find
-from core.data.download import fetch
-from core.data.places import locate, require
-from core.errors import UserError
+from dipddpm.core.data import folder, formats
+from dipddpm.core.data.catalogue import Progress, Split, find
+from dipddpm.core.data.download import fetch
+from dipddpm.core.data.locate import locate, require
+from dipddpm.core.errors import UserError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-HELD_OUT = 5_000
+MAX_HELD_OUT = 5_000
 """How many training images models are selected on, of a full data set."""
 
 
@@ -55,12 +55,12 @@ class ImageSet:
 
     def take(self, indices: Sequence[int]) -> ImageSet:
         """Some of the images, in the order given; raises `UserError` for a place that isn't there."""
-        places = list(indices)
-        for place in places:
-            if not 0 <= place < len(self):
-                problem = f"There is no image {place} in the {self.split} images of {self.name}."
+        selected = list(indices)
+        for index in selected:
+            if not 0 <= index < len(self):
+                problem = f"There is no image {index} in the {self.split} images of {self.name}."
                 raise UserError(problem, f"Choose from 0 to {len(self) - 1}.")
-        return replace(self, images=self.images[places], labels=self.labels[places])
+        return replace(self, images=self.images[selected], labels=self.labels[selected])
 
 
 def load(
@@ -84,14 +84,14 @@ def load(
     import torch
 
     if name.startswith(folder.PREFIX):
-        place = folder.parse(name)
-        images, labels, classes = folder.read(place, split, progress)
-        return ImageSet(name, split, images, labels, classes, source=str(place.path.resolve()))
+        image_folder = folder.parse(name)
+        images, labels, classes = folder.read(image_folder, split, progress)
+        return ImageSet(name, split, images, labels, classes, source=str(image_folder.path.resolve()))
     dataset = find(name)
     if download and locate(dataset, root) is None:
         fetch(name, root=root, progress=progress)
     path = require(dataset, root)
-    pixels, numbers = published.read(dataset, path, split)
+    pixels, numbers = formats.read(dataset, path, split)
     images, labels = torch.from_numpy(pixels.copy()), torch.from_numpy(numbers.astype("int64"))
     return ImageSet(name, split, images, labels, dataset.classes, source=str(path))
 
@@ -104,7 +104,7 @@ def hold_out(train: ImageSet) -> tuple[ImageSet, ImageSet]:
     """
     if len(train) < 2:
         raise UserError(f"{train.name} has too few images to select a model on.", "Give at least two.")
-    cut = len(train) - max(1, min(HELD_OUT, len(train) // 10))
+    cut = len(train) - max(1, min(MAX_HELD_OUT, len(train) // 10))
     return (
         replace(train, split="fit", images=train.images[:cut], labels=train.labels[:cut]),
         replace(train, split="validation", images=train.images[cut:], labels=train.labels[cut:]),

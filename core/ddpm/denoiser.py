@@ -7,12 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from core.config.ddpm import Objective
-from core.ddpm.objective import split
-from core.ddpm.schedule import Schedule, Timestep
+from dipddpm.core.config.ddpm import Objective
+from dipddpm.core.ddpm.objective import split
+from dipddpm.core.ddpm.schedule import Schedule, Timestep
 
 Network = Callable[..., Tensor]
-"""(xt, t) or (xt, t, label) to a prediction like xt; see `core.ddpm.unet`."""
+"""(xt, t) or (xt, t, label) to a prediction like xt; see `dipddpm.core.ddpm.networks.unet`."""
 
 
 class Denoiser:
@@ -36,8 +36,8 @@ class Denoiser:
         guidance: float = 1.0,
         clip: bool = False,
         batch_size: int = 512,
-        view: Callable[[Tensor, Tensor], Tensor] | None = None,
-        beside: Tensor | None = None,
+        input_transform: Callable[[Tensor, Tensor], Tensor] | None = None,
+        cond: Tensor | None = None,
     ) -> None:
         if guidance != 1 and label is None:
             raise ValueError("guidance needs a label")
@@ -48,8 +48,8 @@ class Denoiser:
         self.guidance = guidance
         self.clip = clip
         self.batch_size = batch_size
-        self.view = view
-        self.beside = beside
+        self.input_transform = input_transform
+        self.cond = cond
         self.nfe = 0
 
     def __call__(self, xt: Tensor, t: Timestep) -> tuple[Tensor, Tensor]:
@@ -71,10 +71,10 @@ class Denoiser:
         parts = []
         for start in range(0, len(xt), self.batch_size):
             part = slice(start, start + self.batch_size)
-            seen, times = xt[part], t[part]
-            if self.view is not None:
-                seen = self.view(seen, times)
-            if self.beside is not None:
-                seen = torch.cat([seen, self.beside[part]], 1)
-            parts.append(self.network(seen, times) if label is None else self.network(seen, times, label[part]))
+            inputs, times = xt[part], t[part]
+            if self.input_transform is not None:
+                inputs = self.input_transform(inputs, times)
+            if self.cond is not None:
+                inputs = torch.cat([inputs, self.cond[part]], 1)
+            parts.append(self.network(inputs, times) if label is None else self.network(inputs, times, label[part]))
         return torch.cat(parts)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from core.events import State
+from dipddpm.core.events import StateDict
 
 
 class Ema:
@@ -35,7 +35,7 @@ class Ema:
         """All that going on needs."""
         return {"network": self.network.state_dict(), "updates": self.updates}
 
-    def load_state_dict(self, state: State) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """The inverse of `state_dict`."""
         self.network.load_state_dict(state["network"])
         self.updates = state["updates"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from core.config.ddpm import Objective, Weighting
-from core.ddpm.schedule import Schedule, Timestep
+from dipddpm.core.config.ddpm import Objective, Weighting
+from dipddpm.core.ddpm.schedule import Schedule, Timestep
 
 MIN_SNR_GAMMA = 5.0
 """Where min-SNR weighting caps the signal-to-noise ratio (Hang et al. 2023, section 3.4)."""

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.ddpm.denoiser import Denoiser
-from core.ddpm.solvers import Solver
-from core.ddpm.train import READ_EVERY
-from core.errors import UserError
-from core.events import State, Step
+from dipddpm.core.ddpm.denoiser import Denoiser
+from dipddpm.core.ddpm.solvers import Solver
+from dipddpm.core.ddpm.training import READ_EVERY
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import StateDict, Step
 
 
 class Sampling:
@@ -38,7 +38,7 @@ class Sampling:
         steps: int = 0,
         seed: int = 0,
         device: torch.device | str = "cpu",
-        keep_every: int = 0,
+        trajectory_every: int = 0,
         first_step: int = 0,
         epoch: int = 0,
     ) -> None:
@@ -55,10 +55,10 @@ class Sampling:
             self.xt = start
         else:
             self.xt = torch.randn(start, generator=self.generator, device=device)
-        self.done = 0
+        self.steps_done = 0
         """Steps done."""
         self.nfe = 0
-        self.keep_every = keep_every
+        self.trajectory_every = trajectory_every
         self.trajectory: list[Tensor] = []
         self.first_step = first_step
         self.epoch = epoch
@@ -67,10 +67,10 @@ class Sampling:
     def __iter__(self) -> Iterator[Step]:
         if isinstance(self.denoiser.network, nn.Module):
             self.denoiser.network.eval()
-        while self.done < len(self.times):
-            for _ in range(min(self.read_every, len(self.times) - self.done)):
-                self._advance()
-            yield Step(step=self.first_step + self.done, epoch=self.epoch)
+        while self.steps_done < len(self.times):
+            for _ in range(min(self.read_every, len(self.times) - self.steps_done)):
+                self._step()
+            yield Step(step=self.first_step + self.steps_done, epoch=self.epoch)
 
     def __len__(self) -> int:
         return len(self.times)
@@ -79,28 +79,28 @@ class Sampling:
         """All that an exact resume needs but the network's weights; valid between two items."""
         return {
             "xt": self.xt,
-            "done": self.done,
+            "done": self.steps_done,
             "nfe": self.nfe,
             "generator": self.generator.get_state(),
             "solver": self.solver.state_dict(),
             "trajectory": list(self.trajectory),
         }
 
-    def load_state_dict(self, state: State) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Go on from where `state_dict` was called, with the same network and options."""
         self.xt = state["xt"].to(self.xt.device)
-        self.done, self.nfe, self.trajectory = state["done"], state["nfe"], list(state["trajectory"])
+        self.steps_done, self.nfe, self.trajectory = state["done"], state["nfe"], list(state["trajectory"])
         self.generator.set_state(state["generator"].cpu())
         self.solver.load_state_dict(state["solver"])
 
     @torch.no_grad()
-    def _advance(self) -> None:
-        t, to = self.times[self.done], (*self.times, -1)[self.done + 1]
-        before = self.denoiser.nfe
-        self.xt = self.solver.advance(self.denoiser, self.xt, t, to, self.generator)
-        self.nfe += self.denoiser.nfe - before
-        self.done += 1
-        if self.keep_every and self.done % self.keep_every == 0:
+    def _step(self) -> None:
+        t, t_next = self.times[self.steps_done], (*self.times, -1)[self.steps_done + 1]
+        nfe_before = self.denoiser.nfe
+        self.xt = self.solver.step(self.denoiser, self.xt, t, t_next, self.generator)
+        self.nfe += self.denoiser.nfe - nfe_before
+        self.steps_done += 1
+        if self.trajectory_every and self.steps_done % self.trajectory_every == 0:
             self.trajectory.append(self.xt.cpu())
 
 

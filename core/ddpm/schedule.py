@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from core.config.ddpm import DdpmConfig
+from dipddpm.core.config.ddpm import DdpmConfig
 
 Timestep = int | Tensor
 """One timestep for a whole batch, or an int64 tensor of shape (N,) with one for each image."""
@@ -26,12 +26,12 @@ def linear(config: DdpmConfig) -> Tensor:
 
 def cosine(config: DdpmConfig) -> Tensor:
     """alpha_bar falls as cos^2 of a quarter turn (Nichol & Dhariwal 2021, eq. 17)."""
-    return _beta(torch.cos((_moments(config) + 0.008) / 1.008 * math.pi / 2).square())
+    return _beta(torch.cos((_time_grid(config) + 0.008) / 1.008 * math.pi / 2).square())
 
 
 def sigmoid(config: DdpmConfig) -> Tensor:
     """alpha_bar falls as a sigmoid from -3 to 3 (Jabri et al. 2022, algorithm of `sigmoid_schedule`, tau 1)."""
-    falling = torch.sigmoid(3 - 6 * _moments(config))
+    falling = torch.sigmoid(3 - 6 * _time_grid(config))
     return _beta((falling - falling[-1]) / (falling[0] - falling[-1]))
 
 
@@ -50,7 +50,7 @@ def to_zero_terminal_snr(beta: Tensor) -> Tensor:
     return 1 - torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
 
 
-def _moments(config: DdpmConfig) -> Tensor:
+def _time_grid(config: DdpmConfig) -> Tensor:
     """0, 1/T .. 1."""
     return torch.linspace(0, 1, config.timesteps + 1, dtype=torch.float64)
 
@@ -118,7 +118,7 @@ class Schedule:
         a, s = _at(self._sqrt_alpha_bar, t), _at(self._sqrt_noise, t)
         return a * xt - s * v, s * xt + a * v
 
-    def level(self, t: int) -> tuple[float, float]:
+    def alpha_sigma(self, t: int) -> tuple[float, float]:
         """sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t); (1, 0), the clean image, for t = -1."""
         alpha_bar = self.alpha_bar[t].item() if t >= 0 else 1.0
         return math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)

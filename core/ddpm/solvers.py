@@ -13,30 +13,30 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from core.config.ddpm import SamplerName, Variance
-from core.ddpm.denoiser import Denoiser
-from core.events import State
+from dipddpm.core.config.ddpm import SamplerName, Variance
+from dipddpm.core.ddpm.denoiser import Denoiser
+from dipddpm.core.events import StateDict
 
 
 class Solver(ABC):
     """One kind of step. Holds what it needs of earlier steps, and nothing of the images' own."""
 
     power: ClassVar[float] = 1.5
-    """How its timesteps are spaced, see `core.ddpm.sampling.spacing`.
+    """How its timesteps are spaced, see `dipddpm.core.ddpm.sampling.spacing`.
 
     1.5 has the least truncation error of those tried, over 10 to 50 evaluations on the linear schedule, for data that
     are Gaussians around 400 training images.
     """
 
     @abstractmethod
-    def advance(self, denoiser: Denoiser, xt: Tensor, t: int, to: int, generator: torch.Generator) -> Tensor:
+    def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
         """From xt at t to the same images at `to`."""
 
     def state_dict(self) -> dict[str, Any]:
         """What the next step needs of the earlier ones."""
         return {}
 
-    def load_state_dict(self, state: State) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """The inverse of `state_dict`."""
         del state
 
@@ -54,21 +54,21 @@ class Ancestral(Solver):
     def __init__(self, variance: Variance = "beta") -> None:
         self.variance = variance
 
-    def advance(self, denoiser: Denoiser, xt: Tensor, t: int, to: int, generator: torch.Generator) -> Tensor:
+    def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
         """One draw, without noise in the last step."""
         x0, _ = denoiser(xt, t)
-        return self.draw(denoiser, x0, xt, (t, to), generator)
+        return self.draw(denoiser, x0, xt, (t, t_next), generator)
 
     def draw(
-        self, denoiser: Denoiser, x0: Tensor, xt: Tensor, step: tuple[int, int], generator: torch.Generator
+        self, denoiser: Denoiser, x0: Tensor, xt: Tensor, t_pair: tuple[int, int], generator: torch.Generator
     ) -> Tensor:
         """The draw for a given x0, from the first timestep of `step` to the second."""
-        here, there = (denoiser.schedule.level(t) for t in step)
+        here, there = (denoiser.schedule.alpha_sigma(t) for t in t_pair)
         of_x0, of_xt, deviation = posterior(here, there)
         if self.variance == "beta":
             deviation = math.sqrt(1 - here[0] ** 2 / there[0] ** 2)
         mean = of_x0 * x0 + of_xt * xt
-        return mean if step[1] < 0 else mean + deviation * noise(xt, generator)
+        return mean if t_pair[1] < 0 else mean + deviation * noise(xt, generator)
 
 
 class Ddim(Solver):
@@ -77,10 +77,10 @@ class Ddim(Solver):
     def __init__(self, eta: float = 0.0) -> None:
         self.eta = eta
 
-    def advance(self, denoiser: Denoiser, xt: Tensor, t: int, to: int, generator: torch.Generator) -> Tensor:
+    def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
         """Towards x0 along eps, of which a part is drawn anew."""
         x0, eps = denoiser(xt, t)
-        (a, s), (a_to, s_to) = denoiser.schedule.level(t), denoiser.schedule.level(to)
+        (a, s), (a_to, s_to) = denoiser.schedule.alpha_sigma(t), denoiser.schedule.alpha_sigma(t_next)
         sigma = self.eta * s_to / s * math.sqrt(max(0.0, 1 - a**2 / a_to**2))
         x = a_to * x0 + math.sqrt(s_to**2 - sigma**2) * eps
         return x + sigma * noise(xt, generator) if sigma else x
@@ -93,30 +93,30 @@ class DpmSolver(Solver):
     """
 
     def __init__(self) -> None:
-        self._before: Tensor | None = None
+        self._previous_x0: Tensor | None = None
         """The estimate of x0 in the step before."""
-        self._h_before = math.inf
+        self._previous_h = math.inf
 
-    def advance(self, denoiser: Denoiser, xt: Tensor, t: int, to: int, generator: torch.Generator) -> Tensor:
+    def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
         """Extrapolate x0 from this step and the one before, and go there."""
         del generator
         x0, _ = denoiser(xt, t)
-        (a, s), (a_to, s_to) = denoiser.schedule.level(t), denoiser.schedule.level(to)
+        (a, s), (a_to, s_to) = denoiser.schedule.alpha_sigma(t), denoiser.schedule.alpha_sigma(t_next)
         shrink = a * s_to / (a_to * s)  # exp(-h), h being the step in log(a / s)
         h = -math.log(shrink) if shrink else math.inf
         ahead = x0
-        if self._before is not None and math.isfinite(h):
-            ahead = x0 + h / self._h_before / 2 * (x0 - self._before)
-        self._before, self._h_before = x0, h
+        if self._previous_x0 is not None and math.isfinite(h):
+            ahead = x0 + h / self._previous_h / 2 * (x0 - self._previous_x0)
+        self._previous_x0, self._previous_h = x0, h
         return s_to / s * xt + a_to * (1 - shrink) * ahead
 
     def state_dict(self) -> dict[str, Any]:
         """The step before."""
-        return {"before": self._before, "h_before": self._h_before}
+        return {"before": self._previous_x0, "h_before": self._previous_h}
 
-    def load_state_dict(self, state: State) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Go on from the step before."""
-        self._before, self._h_before = state["before"], state["h_before"]
+        self._previous_x0, self._previous_h = state["before"], state["h_before"]
 
 
 class Heun(Solver):
@@ -125,15 +125,15 @@ class Heun(Solver):
     As there without added noise; the noise level s / a is their sigma. A step from pure noise (a = 0) is Euler's.
     """
 
-    def advance(self, denoiser: Denoiser, xt: Tensor, t: int, to: int, generator: torch.Generator) -> Tensor:
+    def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
         """Go, look, and go again along the mean of both directions."""
         del generator
         x0, eps = denoiser(xt, t)
-        (a, s), (a_to, s_to) = denoiser.schedule.level(t), denoiser.schedule.level(to)
+        (a, s), (a_to, s_to) = denoiser.schedule.alpha_sigma(t), denoiser.schedule.alpha_sigma(t_next)
         there = a_to * x0 + s_to * eps
-        if to < 0 or a == 0:
+        if t_next < 0 or a == 0:
             return there
-        _, eps_there = denoiser(there, to)
+        _, eps_there = denoiser(there, t_next)
         return there + a_to * (s_to / a_to - s / a) / 2 * (eps_there - eps)
 
 
@@ -152,9 +152,9 @@ def posterior(here: tuple[float, float], there: tuple[float, float]) -> tuple[fl
     From and to are given as (a, s), so that steps may span several timesteps.
     """
     (a, s), (a_to, s_to) = here, there
-    kept = a**2 / a_to**2
-    of_x0, of_xt = a_to * (1 - kept) / s**2, math.sqrt(kept) * s_to**2 / s**2
-    return of_x0, of_xt, math.sqrt(1 - kept) * s_to / s
+    alpha_ratio = a**2 / a_to**2
+    of_x0, of_xt = a_to * (1 - alpha_ratio) / s**2, math.sqrt(alpha_ratio) * s_to**2 / s**2
+    return of_x0, of_xt, math.sqrt(1 - alpha_ratio) * s_to / s
 
 
 def noise(like: Tensor, generator: torch.Generator) -> Tensor:

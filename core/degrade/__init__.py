@@ -3,9 +3,9 @@
 `degrade` makes the measurements of a run from true images and a task; every method starts from a `Degradation`.
 """
 
-from core.degrade.measure import Degradation, degrade
-from core.degrade.noise import GaussianNoise, Noise, PoissonNoise, SaltAndPepper
-from core.degrade.operators import BlockMean, CircularBlur, Identity, Mask, Operator
+from dipddpm.core.degrade.measure import Degradation, degrade
+from dipddpm.core.degrade.noise import GaussianNoise, Noise, PoissonNoise, SaltAndPepper
+from dipddpm.core.degrade.operators import BlockMean, CircularBlur, Identity, Mask, Operator
 
 __all__ = [
     "BlockMean",

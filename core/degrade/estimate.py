@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.degrade.measure import Degradation
-from core.degrade.noise import GaussianNoise, SaltAndPepper
-from core.errors import UserError
+from dipddpm.core.degrade.measure import Degradation
+from dipddpm.core.degrade.noise import GaussianNoise, SaltAndPepper
+from dipddpm.core.errors import UserError
 
 TO_DEVIATION = 1.4826
 """From the median of |n| to the standard deviation of n, for Gaussian n."""
-LEAST = 1 / 255
+MIN_SIGMA = 1 / 255
 """Less noise than a grey level is not told apart from fine texture."""
 
 
@@ -31,12 +31,12 @@ def estimate_sigma(y: Tensor, measured: Tensor) -> Tensor:
     if min(y.shape[-2:]) < 3:
         raise UserError("The noise level can't be estimated on so few pixels.", "Give the task a sigma.")
     response = F.conv2d(planes, kernel.view(1, 1, 3, 3)).abs()
-    whole = F.avg_pool2d(measured.to(y.dtype).flatten(0, 1).unsqueeze(1), 3, stride=1) > 1 - 1e-4
+    fully_measured = F.avg_pool2d(measured.to(y.dtype).flatten(0, 1).unsqueeze(1), 3, stride=1) > 1 - 1e-4
     missing = torch.full_like(response, torch.nan)
-    found = torch.where(whole, response, missing).view(len(y), -1).nanmedian(1).values * TO_DEVIATION
-    if bool(found.isnan().all()):
+    sigma = torch.where(fully_measured, response, missing).view(len(y), -1).nanmedian(1).values * TO_DEVIATION
+    if bool(sigma.isnan().all()):
         raise UserError("The noise level can't be estimated: no 3x3 pixels are measured.", "Give the task a sigma.")
-    return torch.where(found.isnan(), found.nanmedian(), found)
+    return torch.where(sigma.isnan(), sigma.nanmedian(), sigma)
 
 
 def with_noise_level(y: Tensor, degradation: Degradation) -> Degradation:
@@ -47,4 +47,4 @@ def with_noise_level(y: Tensor, degradation: Degradation) -> Degradation:
     if not degradation.blind or isinstance(degradation.noise, SaltAndPepper):
         return degradation
     sigma = estimate_sigma(y, degradation.operator.measured(y)).median().item()
-    return replace(degradation, noise=GaussianNoise(max(sigma, LEAST)), blind=False)
+    return replace(degradation, noise=GaussianNoise(max(sigma, MIN_SIGMA)), blind=False)

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from core.config.tasks import Deblur, Inpaint, Superres, TaskOptions
-from core.degrade.noise import GaussianNoise, Noise, PoissonNoise, SaltAndPepper
-from core.degrade.operators import BlockMean, CircularBlur, Identity, Mask, Operator
-from core.errors import UserError
-from core.images import load_image
+from dipddpm.core.config.tasks import Deblur, Inpaint, Superres, TaskOptions
+from dipddpm.core.degrade.noise import GaussianNoise, Noise, PoissonNoise, SaltAndPepper
+from dipddpm.core.degrade.operators import BlockMean, CircularBlur, Identity, Mask, Operator
+from dipddpm.core.errors import UserError
+from dipddpm.core.images import load_image
 
 
 @dataclass
@@ -56,9 +56,9 @@ class Degradation:
         """The mean of (y - A x)^2 over what is measured to be expected at the truth, (N,); None where unknown."""
         return None if self.blind else self.noise.variance(y, self.operator.measured(y))
 
-    def select(self, places: list[int]) -> Degradation:
+    def select(self, indices: list[int]) -> Degradation:
         """The degradation of some of the images."""
-        return replace(self, operator=self.operator.select(places))
+        return replace(self, operator=self.operator.select(indices))
 
     def to(self, device: torch.device | str) -> Degradation:
         """Copy this degradation to a device; the original stays where it is."""
@@ -76,11 +76,11 @@ def degrade(task: TaskOptions, x0: Tensor, seeds: Sequence[int]) -> tuple[Tensor
         generator = torch.Generator().manual_seed(seed)
         degradations.append(Degradation.from_task(task, (image.shape[2], image.shape[3]), generator))
         measurements.append(degradations[-1].measure(image, generator))
-    together = degradations[0]
-    if isinstance(together.operator, Mask):
+    combined = degradations[0]
+    if isinstance(combined.operator, Mask):
         masks = [d.operator.mask for d in degradations if isinstance(d.operator, Mask)]
-        together = replace(together, operator=Mask(torch.cat(masks)))
-    return torch.cat(measurements).to(x0.device), together.to(x0.device)
+        combined = replace(combined, operator=Mask(torch.cat(masks)))
+    return torch.cat(measurements).to(x0.device), combined.to(x0.device)
 
 
 def gaussian_kernel(width: float) -> Tensor:

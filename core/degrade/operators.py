@@ -43,7 +43,7 @@ class Operator(ABC):
         """The x that minimises |A x - y|^2 + rho |x - v|^2, for rho > 0; one for all images, or (N, 1, 1, 1)."""
 
     @abstractmethod
-    def weigh(self, x: Tensor, gain: Gain) -> Tensor:
+    def spectral_filter(self, x: Tensor, gain: Gain) -> Tensor:
         """V g(S) V' x, where A = U S V': each singular component of x multiplied by a function of its value.
 
         With g(s) = s^2 this is A'A x, with g(s) = 1 it is x; what A doesn't see has s = 0. A gain may differ from
@@ -54,9 +54,9 @@ class Operator(ABC):
         """1 where y holds a measurement and 0 where it holds none; shaped like y."""
         return torch.ones_like(y)
 
-    def select(self, places: list[int]) -> Self:
+    def select(self, indices: list[int]) -> Self:
         """The operator of some of the images."""
-        del places
+        del indices
         return self
 
     def to(self, device: torch.device | str) -> Self:
@@ -87,7 +87,7 @@ class Identity(Operator):
         """(y + rho v) / (1 + rho)."""
         return (y + rho * v) / (1 + rho)
 
-    def weigh(self, x: Tensor, gain: Gain) -> Tensor:
+    def spectral_filter(self, x: Tensor, gain: Gain) -> Tensor:
         """g(1) x."""
         return gain(x.new_ones(1, 1)) * x
 
@@ -114,7 +114,7 @@ class Mask(Operator):
         """(m y + rho v) / (m + rho)."""
         return (self.mask * y + rho * v) / (self.mask + rho)
 
-    def weigh(self, x: Tensor, gain: Gain) -> Tensor:
+    def spectral_filter(self, x: Tensor, gain: Gain) -> Tensor:
         """g(m) x: the singular values are those of the mask, and the components the pixels."""
         return gain(self.mask) * x
 
@@ -122,9 +122,9 @@ class Mask(Operator):
         """The mask, for each channel."""
         return self.mask.expand_as(y)
 
-    def select(self, places: list[int]) -> Mask:
+    def select(self, indices: list[int]) -> Mask:
         """The masks of some of the images."""
-        return self if len(self.mask) == 1 else Mask(self.mask[places])
+        return self if len(self.mask) == 1 else Mask(self.mask[indices])
 
 
 class BlockMean(Operator):
@@ -162,11 +162,11 @@ class BlockMean(Operator):
         """Move every block of v towards its measured mean (by the matrix inversion lemma)."""
         return v + self.adjoint((y - self.A(v)) / (1 / self.count.to(y.dtype) + rho))
 
-    def weigh(self, x: Tensor, gain: Gain) -> Tensor:
+    def spectral_filter(self, x: Tensor, gain: Gain) -> Tensor:
         """The mean of each block, of singular value 1 / sqrt(n), and what differs from it, of 0."""
         mean = self.A(x)
-        rest = x - self.pinv(mean)
-        return self.pinv(gain(self.count.to(x.dtype).rsqrt()) * mean) + gain(x.new_zeros(1, 1)) * rest
+        residual = x - self.pinv(mean)
+        return self.pinv(gain(self.count.to(x.dtype).rsqrt()) * mean) + gain(x.new_zeros(1, 1)) * residual
 
 
 class CircularBlur(Operator):
@@ -186,8 +186,8 @@ class CircularBlur(Operator):
         wrapped = torch.zeros(size, dtype=torch.float64, device=kernel.device)
         wrapped.index_put_((rows.view(-1, 1), columns.view(1, -1)), kernel.double(), accumulate=True)
         transfer = torch.fft.rfft2(wrapped)
-        keep = transfer.abs() > TRUNCATION * transfer.abs().max()
-        self.transfer = torch.where(keep, transfer, torch.zeros_like(transfer))
+        passband = transfer.abs() > TRUNCATION * transfer.abs().max()
+        self.transfer = torch.where(passband, transfer, torch.zeros_like(transfer))
         """Fourier transform of the kernel, complex128, shape (H, W // 2 + 1)."""
 
     def A(self, x: Tensor) -> Tensor:
@@ -207,7 +207,7 @@ class CircularBlur(Operator):
         """(A'A + rho)^-1 (A'y + rho v), frequency by frequency."""
         return self._filter(self.adjoint(y) + rho * v, 1 / (self.transfer.abs().square() + rho))
 
-    def weigh(self, x: Tensor, gain: Gain) -> Tensor:
+    def spectral_filter(self, x: Tensor, gain: Gain) -> Tensor:
         """Frequency by frequency, the singular values being the moduli of the transfer function."""
         return self._filter(x, gain(self.transfer.abs().to(x.dtype)))
 

@@ -8,28 +8,28 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from core.config.dip import DipConfig
-from core.degrade import Degradation
-from core.degrade.estimate import with_noise_level
-from core.dip.priors import Priors
-from core.dip.stop import Discrepancy, HeldOut, Look, MovingVariance, Never, Rule, Stopping
-from core.errors import UserError
-from core.events import State
-from core.metrics import psnr
-from core.seeds import derive
+from dipddpm.core.compute.rng import derive
+from dipddpm.core.config.dip import DipConfig
+from dipddpm.core.degrade import Degradation
+from dipddpm.core.degrade.estimate import with_noise_level
+from dipddpm.core.dip.ensemble import Priors
+from dipddpm.core.dip.stopping import Discrepancy, HeldOut, MovingVariance, Never, Rule, StopInput, Stopping
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import StateDict
+from dipddpm.core.metrics.image import psnr
 
 CHECK_EVERY = 10
 """Iterations between two good states that a fit can go back to."""
 WARM_UP = 9
 """The running average covers about the last tenth of the iterations, until that is more than its weight allows."""
-REST_SHARE = 1 / 8
+COMPACT_SHARE = 1 / 8
 """Of the images still fitted; when as many have stopped, the others are worth a smaller network."""
-COMPILED_REST_SHARE = 1 / 2
+COMPILED_COMPACT_SHARE = 1 / 2
 """The same where that network has to be compiled first."""
 
 Penalty: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """From outputs (n, C, H, W) and their places in the batch, int64 (n,), to what is added to each one's loss, (n,)."""
-Source: TypeAlias = Callable[[Tensor], Tensor]
+InputSource: TypeAlias = Callable[[Tensor], Tensor]
 """From places in the batch, int64 (n,), to what these networks see at this iteration, (n, input_channels, h, w)."""
 
 
@@ -56,7 +56,7 @@ class PriorBatch:
         *,
         seed: int = 0,
         truth: Tensor | None = None,
-        hidden: Tensor | None = None,
+        held_out_mask: Tensor | None = None,
         penalty: Penalty | None = None,
     ) -> None:
         """`y` are B measurements of images of `shape` (C, H, W); `truth` (B, C, H, W) is for reporting only.
@@ -68,7 +68,7 @@ class PriorBatch:
         """
         device, count = y.device, len(y)
         self.y, self.degradation, self.options, self.truth = y, degradation, options, truth
-        self.wanted, self.expected = _stopping_rule(options, degradation, y)
+        self.rule_name, self.expected_residual = _stopping_rule(options, degradation, y)
         """The stopping rule: that of the options, or what serves this noise; and the residual that noise leaves."""
         # Drawn on the CPU, so that every device starts from the same point.
         with torch.random.fork_rng(devices=[]):
@@ -76,24 +76,26 @@ class PriorBatch:
             self.priors = Priors(shape, options, count, device)
             size = self.priors.network.input_size(*shape[1:])  # type: ignore[operator]
             self.z = 0.1 * torch.rand(1, options.input_channels, *size).to(device)
-            drawn = torch.rand(y.shape[1:]) < options.held_out if self.wanted == "held-out" else torch.zeros(1) > 0
-        hidden = drawn if hidden is None else hidden
+            random_mask = (
+                torch.rand(y.shape[1:]) < options.held_out if self.rule_name == "held-out" else torch.zeros(1) > 0
+            )
+        held_out_mask = random_mask if held_out_mask is None else held_out_mask
         self.generator = torch.Generator(device).manual_seed(derive(seed, "fit"))
 
         measured = degradation.operator.measured(y)
-        self.hidden = measured * hidden.to(device)
-        self.fitted = measured - self.hidden
+        self.held_out_mask = measured * held_out_mask.to(device)
+        self.fit_mask = measured - self.held_out_mask
         self.penalty = penalty
-        self.source: Source | None = None
+        self.input_source: InputSource | None = None
         """Of what the networks see in place of the z that all share."""
         self.operator = degradation.operator
         """That of the images still fitted."""
         self.power = 1 if degradation.noise.kind == "salt-and-pepper" else 2
-        full = torch.Size((count, *shape))
-        self.restored = torch.zeros(full, device=device)
+        full_shape = torch.Size((count, *shape))
+        self.restored = torch.zeros(full_shape, device=device)
         self.loss = torch.zeros(count, device=device)
         self.output = self.restored
-        self.stopping = Stopping(self._rule(full), full, options.patience, device)
+        self.stopping = Stopping(self._make_rule(full_shape), full_shape, options.patience, device)
         self.peak = torch.full((count,), -torch.inf, device=device)
         """The best PSNR that `restored` ever had, (B,), and at which iteration."""
         self.peak_at = torch.zeros(count, dtype=torch.long, device=device)
@@ -111,91 +113,93 @@ class PriorBatch:
         return self.priors.network
 
     @property
-    def places(self) -> Tensor:
+    def indices(self) -> Tensor:
         """Of the images still fitted, int64 (n,)."""
-        return self.stopping.places
+        return self.stopping.indices
 
-    def advance(self) -> None:
+    def step_once(self) -> None:
         """One iteration. Nothing is read from the device."""
         options = self.options
         noise = torch.randn(self.z.shape, generator=self.generator, device=self.z.device)
-        z = self.z if self.source is None else self.source(self.places)
-        output = self.priors.see(z + options.input_noise * noise)
-        loss = self._error(output, self.fitted, self.power)
-        self.priors.descend(loss if self.penalty is None else loss + self.penalty(output, self.places))
+        z = self.z if self.input_source is None else self.input_source(self.indices)
+        output = self.priors.forward(z + options.input_noise * noise)
+        loss = self._error(output, self.fit_mask, self.power)
+        self.priors.step(loss if self.penalty is None else loss + self.penalty(output, self.indices))
         self.step += 1
         with torch.no_grad():
             if options.sgld:
-                self.priors.shake(options.sgld * options.lr, self.generator)
-            self._observe(output.detach(), loss.detach())
+                self.priors.add_langevin_noise(options.sgld * options.lr, self.generator)
+            self._record(output.detach(), loss.detach())
             if options.backtrack and self.step % CHECK_EVERY == 0:
-                self._go_back_or_note(loss.detach())
+                self._checkpoint_or_rollback(loss.detach())
 
-    def rest(self) -> None:
+    def compact(self) -> None:
         """Leave out the images that have stopped, once they are an eighth of those fitted: a smaller network goes on.
         Once they are half of them where that has to be compiled first.
 
         What is told of them stays as it was when they were left out. The others are fitted as they would have been
         (up to rounding). Waits for the device.
         """
-        going = self.stopping.decided[self.places] == 0
-        stopped = len(going) - int(going.sum())
-        share = COMPILED_REST_SHARE if self.options.compile else REST_SHARE
-        if share * len(going) <= stopped < len(going):
-            self._keep(going.nonzero().flatten())
+        active = self.stopping.stopped_at[self.indices] == 0
+        stopped = len(active) - int(active.sum())
+        share = COMPILED_COMPACT_SHARE if self.options.compile else COMPACT_SHARE
+        if share * len(active) <= stopped < len(active):
+            self._select_rows(active.nonzero().flatten())
 
-    def _keep(self, rows: Tensor) -> None:
+    def _select_rows(self, rows: Tensor) -> None:
         """Go on with these rows of those that are fitted."""
-        self.priors.keep(rows)
-        self.stopping.keep(rows)
+        self.priors.select(rows)
+        self.stopping.select(rows)
         self.good_loss = self.good_loss[rows]
-        self.operator = self.degradation.operator.select(self.places.tolist())
+        self.operator = self.degradation.operator.select(self.indices.tolist())
 
-    def _told(self, before: Tensor, now: Tensor) -> Tensor:
+    def _scatter(self, full: Tensor, active_rows: Tensor) -> Tensor:
         """What is told of all images, (B, ...), with the new rows of those still fitted."""
-        return before.index_copy(0, self.places, now)
+        return full.index_copy(0, self.indices, active_rows)
 
-    def _observe(self, output: Tensor, loss: Tensor) -> None:
-        before = self.step - 1
-        weight = min(self.options.average, before / (before + WARM_UP))
-        restored = output if weight == 0 else torch.lerp(output, self.restored[self.places], weight)
-        self.loss, self.output = self._told(self.loss, loss), self._told(self.output, output)
-        self.restored = self._told(self.restored, restored)
+    def _record(self, output: Tensor, loss: Tensor) -> None:
+        iterations_before = self.step - 1
+        weight = min(self.options.average, iterations_before / (iterations_before + WARM_UP))
+        restored = output if weight == 0 else torch.lerp(output, self.restored[self.indices], weight)
+        self.loss, self.output = self._scatter(self.loss, loss), self._scatter(self.output, output)
+        self.restored = self._scatter(self.restored, restored)
         if self.truth is not None:
-            now = psnr(self.restored, self.truth)
-            better = now > self.peak
-            self.peak = torch.where(better, now, self.peak)
+            current_psnr = psnr(self.restored, self.truth)
+            better = current_psnr > self.peak
+            self.peak = torch.where(better, current_psnr, self.peak)
             self.peak_at = torch.where(better, self.step, self.peak_at)
-        hidden = self._error(restored, self.hidden, self.power) if self.wanted == "held-out" else None
-        self.stopping.update(self.step, Look(output, restored, loss, hidden))
+        held_out_error = self._error(restored, self.held_out_mask, self.power) if self.rule_name == "held-out" else None
+        self.stopping.update(self.step, StopInput(output, restored, loss, held_out_error))
 
     def _error(self, images: Tensor, where: Tensor, power: int) -> Tensor:
         """Mean of |A x - y|^power over some of the measured values, (n,)."""
-        where = where[self.places]
-        difference = (self.operator.A(images) - self.y[self.places]) * where
+        where = where[self.indices]
+        difference = (self.operator.A(images) - self.y[self.indices]) * where
         error = difference.square() if power == 2 else difference.abs()
         return error.flatten(1).sum(1) / where.flatten(1).sum(1)
 
-    def _rule(self, shape: torch.Size) -> Rule:
+    def _make_rule(self, shape: torch.Size) -> Rule:
         options, device = self.options, self.y.device
-        if self.wanted == "variance":
+        if self.rule_name == "variance":
             return MovingVariance(shape, options.window, device)
-        if self.wanted == "held-out":
+        if self.rule_name == "held-out":
             return HeldOut()
-        if self.wanted == "never":
+        if self.rule_name == "never":
             return Never()
-        if self.expected is None:
+        if self.expected_residual is None:
             problem = "The discrepancy principle needs a noise level, and this task has none."
             raise UserError(problem, "Give the task a sigma, or use dip.stop=variance or held-out.")
-        return Discrepancy(options.discrepancy * self.expected)
+        return Discrepancy(options.discrepancy * self.expected_residual)
 
-    def _go_back_or_note(self, loss: Tensor) -> None:
+    def _checkpoint_or_rollback(self, loss: Tensor) -> None:
         """Take back the images whose fit fell, or that are no longer finite."""
         allowed = self.good_loss * 10 ** (self.options.backtrack * self.power / 20)
-        fell = ~(loss <= allowed)
-        self.priors.note_or_go_back(fell)
-        self.good_loss = torch.where(fell, self.good_loss, loss)
-        self.backtracked = self._told(self.backtracked, torch.where(fell, self.step, self.backtracked[self.places]))
+        diverged = ~(loss <= allowed)
+        self.priors.checkpoint_or_rollback(diverged)
+        self.good_loss = torch.where(diverged, self.good_loss, loss)
+        self.backtracked = self._scatter(
+            self.backtracked, torch.where(diverged, self.step, self.backtracked[self.indices])
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs; valid between two iterations."""
@@ -204,19 +208,19 @@ class PriorBatch:
             "generator": self.generator.get_state(),
             "stopping": self.stopping.state_dict(),
             "step": self.step,
-            **{name: getattr(self, name) for name in _KEPT},
+            **{name: getattr(self, name) for name in _STATE_ATTRIBUTES},
         }
 
-    def load_state_dict(self, state: State) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Go on from where `state_dict` was called, with the same measurements and options."""
-        going = state["stopping"]["places"].to(self.y.device)
-        if len(going) < len(self.places):
-            self._keep(going)
+        active = state["stopping"]["places"].to(self.y.device)
+        if len(active) < len(self.indices):
+            self._select_rows(active)
         self.priors.load_state_dict(state["priors"])
         self.generator.set_state(state["generator"].cpu())
         self.stopping.load_state_dict(state["stopping"])
         self.step = state["step"]
-        for name in _KEPT:
+        for name in _STATE_ATTRIBUTES:
             setattr(self, name, state[name])
 
 
@@ -240,5 +244,5 @@ def _stopping_rule(options: DipConfig, degradation: Degradation, y: Tensor) -> t
     return ("variance" if expected is None else "discrepancy"), expected
 
 
-_KEPT = ("restored", "loss", "output", "peak", "peak_at", "good_loss", "backtracked")
+_STATE_ATTRIBUTES = ("restored", "loss", "output", "peak", "peak_at", "good_loss", "backtracked")
 """What else is remembered from one iteration to the next."""

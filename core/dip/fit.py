@@ -9,20 +9,30 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from core.dip.batch import PriorBatch
-from core.errors import UserError
-from core.events import EarlyStopped, Event, Item, Message, Pictures, PsnrMeasured, State, Step, StopsCompared
-from core.metrics import SSIM_WINDOW, psnr, ssim
-from core.parallel import Ranks
+from dipddpm.core.compute.distributed import ProcessGroup
+from dipddpm.core.dip.batch import PriorBatch
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import (
+    EarlyStopped,
+    Event,
+    Item,
+    Message,
+    Pictures,
+    PsnrMeasured,
+    StateDict,
+    Step,
+    StopsCompared,
+)
+from dipddpm.core.metrics.image import SSIM_WINDOW, psnr, ssim
 
 
-class Now(NamedTuple):
+class FitStatus(NamedTuple):
     """Where the fit of one image is: its loss, its last way back, at which iteration it stopped, and of which one."""
 
     loss: float
     backtracked: int
-    decided: int
-    at: int
+    stopped_at: int
+    best_iteration: int
 
 
 class DipFit:
@@ -42,47 +52,47 @@ class DipFit:
     def __init__(
         self,
         batches: Sequence[PriorBatch],
-        places: Sequence[Sequence[int]],
+        indices: Sequence[Sequence[int]],
         *,
         iterations: int,
         measure_every: int = 10,
         picture_every: int = 0,
         run_on: bool = False,
-        ranks: Ranks | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         self.batches = batches
-        self.places = places
+        self.indices = indices
         self.iterations = iterations
         self.measure_every = measure_every
         self.picture_every = picture_every
         self.run_on = run_on
-        self.ranks = ranks or Ranks()
+        self.process_group = process_group or ProcessGroup()
         self.stride = 1 if batches[0].y.device.type == "cpu" else measure_every
-        self.known = all(batch.truth is not None for batch in batches)
+        self.has_truth = all(batch.truth is not None for batch in batches)
         self.step = 0
-        self._told = 0
-        self._now: list[Now] = []
+        self._items_yielded = 0
+        self._statuses: list[FitStatus] = []
         self.finished = False
         """Whether there is no iteration left to do, as of the last look."""
 
     def __iter__(self) -> Iterator[Item]:
         # What there is to tell depends on the state alone, so a resumed fit goes on in the middle of it.
         while True:
-            self._look()
-            for item in self._items()[self._told :]:
-                self._told += 1
+            self._sync_status()
+            for item in self._items()[self._items_yielded :]:
+                self._items_yielded += 1
                 yield item
             if self.finished:
                 return
-            going = [batch for batch in self.batches if self.run_on or not batch.stopping.over]
+            active = [batch for batch in self.batches if self.run_on or not batch.stopping.all_stopped]
             for _ in range(min(self.stride, self.iterations - self.step)):
-                for batch in going:
-                    batch.advance()
+                for batch in active:
+                    batch.step_once()
                 self.step += 1
             if not self.run_on:
-                for batch in going:
-                    batch.rest()
-            self._told = 0
+                for batch in active:
+                    batch.compact()
+            self._items_yielded = 0
 
     @property
     def restored(self) -> list[Tensor]:
@@ -91,49 +101,63 @@ class DipFit:
 
     def gather(self, values: Callable[[PriorBatch], Sequence[Any] | Tensor]) -> list[Any]:
         """What each batch says of each of its images, in the order of the images; all ranks have to ask at once."""
-        mine: dict[int, Any] = {}
-        for batch, places in zip(self.batches, self.places, strict=True):
-            told = values(batch)
-            mine.update(zip(places, told.tolist() if isinstance(told, Tensor) else told, strict=True))
-        found = {place: value for part in self.ranks.gathered(mine) for place, value in part.items()}
-        return [found[place] for place in sorted(found)]
+        local_values: dict[int, Any] = {}
+        for batch, batch_indices in zip(self.batches, self.indices, strict=True):
+            batch_values = values(batch)
+            local_values.update(
+                zip(
+                    batch_indices,
+                    batch_values.tolist() if isinstance(batch_values, Tensor) else batch_values,
+                    strict=True,
+                )
+            )
+        by_index = {
+            index: value for part in self.process_group.all_gather(local_values) for index, value in part.items()
+        }
+        return [by_index[index] for index in sorted(by_index)]
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs; valid between two items, and to be stored before the next one."""
-        return {"step": self.step, "told": self._told, "batches": [batch.state_dict() for batch in self.batches]}
+        return {
+            "step": self.step,
+            "told": self._items_yielded,
+            "batches": [batch.state_dict() for batch in self.batches],
+        }
 
-    def load_state_dict(self, state: State) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Go on from where `state_dict` was called, with the same batches."""
-        self.step, self._told = state["step"], state["told"]
+        self.step, self._items_yielded = state["step"], state["told"]
         for batch, its_state in zip(self.batches, state["batches"], strict=True):
             batch.load_state_dict(its_state)
 
-    def _look(self) -> None:
+    def _sync_status(self) -> None:
         """See where all images are: what the ranks go on by, and most of what they tell, in one exchange."""
-        told = self.gather(lambda batch: list(zip(*(values.tolist() for values in _now(batch)), strict=True)))
-        self._now = [Now(*values) for values in told]
-        stopped = not self.run_on and all(now.decided for now in self._now)
+        columns = self.gather(
+            lambda batch: list(zip(*(values.tolist() for values in _status_columns(batch)), strict=True))
+        )
+        self._statuses = [FitStatus(*values) for values in columns]
+        stopped = not self.run_on and all(status.stopped_at for status in self._statuses)
         self.finished = self.step >= self.iterations or stopped
 
     def _items(self) -> list[Item]:
         """All that there is to tell of the present iteration."""
         if self.step == 0:
             return []
-        losses = [now.loss for now in self._now]
+        losses = [status.loss for status in self._statuses]
         measuring = self.step % self.measure_every == 0 or self.finished
         if measuring:
             self._refuse_infinite(losses)
         items: list[Item] = [
             Step(step=self.step, loss=sum(losses) / len(losses), lr=self.batches[0].options.lr),
-            *self._ways_back(),
-            *self._stops(),
+            *self._rollback_messages(),
+            *self._stop_events(),
         ]
-        if measuring and self.known:
-            items.append(self._measured(losses))
+        if measuring and self.has_truth:
+            items.append(self._psnr_event(losses))
         if self.picture_every and self.step % self.picture_every == 0:
             items += self.pictures("fit", f"Iteration {self.step}", lambda batch: batch.restored, numbered=True)
-        if self.finished and self.known:
-            items.append(self._compared())
+        if self.finished and self.has_truth:
+            items.append(self._stops_compared_event())
         return items
 
     def _refuse_infinite(self, losses: list[float]) -> None:
@@ -144,36 +168,40 @@ class DipFit:
                     "Lower dip.lr, or let it go back with dip.backtrack=5.",
                 )
 
-    def _since_last_look(self, step: int) -> bool:
+    def _since_last_report(self, step: int) -> bool:
         return (self.step - 1) // self.stride * self.stride < step <= self.step
 
-    def _ways_back(self) -> list[Event]:
+    def _rollback_messages(self) -> list[Event]:
         fall = self.batches[0].options.backtrack
         return [
             Message(
-                text=f"The fit of image {image} fell by {fall:g} dB; it went back at iteration {at}", level="warning"
+                text=f"The fit of image {image} fell by {fall:g} dB; it went back at iteration {iteration}",
+                level="warning",
             )
-            for image, now in enumerate(self._now)
-            if self._since_last_look(at := now.backtracked)
+            for image, status in enumerate(self._statuses)
+            if self._since_last_report(iteration := status.backtracked)
         ]
 
-    def _stops(self) -> list[Event]:
+    def _stop_events(self) -> list[Event]:
         """The images that stopped since the last look; at the end, also those whose best score never got old."""
         rule = self.batches[0].stopping.rule.name
         stopped = [
             image
-            for image, now in enumerate(self._now)
-            if self._since_last_look(now.decided) or (now.decided == 0 and self.finished and rule != "never")
+            for image, status in enumerate(self._statuses)
+            if self._since_last_report(status.stopped_at)
+            or (status.stopped_at == 0 and self.finished and rule != "never")
         ]
         if not stopped:
             return []
-        values: list[Any] = self.gather(_psnr_at_stop) if self.known else [None] * len(self._now)
+        values: list[Any] = self.gather(_psnr_at_stop) if self.has_truth else [None] * len(self._statuses)
         return [
-            EarlyStopped(step=self.step, image=image, at=self._now[image].at, rule=rule, psnr=values[image])
+            EarlyStopped(
+                step=self.step, image=image, at=self._statuses[image].best_iteration, rule=rule, psnr=values[image]
+            )
             for image in stopped
         ]
 
-    def _measured(self, losses: list[float]) -> PsnrMeasured:
+    def _psnr_event(self, losses: list[float]) -> PsnrMeasured:
         values = self.gather(lambda batch: psnr(batch.output, _truth(batch)))
         averaging = self.batches[0].options.average > 0
         return PsnrMeasured(
@@ -182,18 +210,18 @@ class DipFit:
             mean=sum(values) / len(values),
             loss=losses,
             ssim=self._ssim(lambda batch: batch.restored),
-            averaged=self.gather(_psnr_now) if averaging else [],
+            averaged=self.gather(_current_psnr) if averaging else [],
         )
 
-    def _compared(self) -> StopsCompared:
+    def _stops_compared_event(self) -> StopsCompared:
         return StopsCompared(
             step=self.step,
             rule=self.batches[0].stopping.rule.name,
-            at=[now.at for now in self._now],
+            at=[status.best_iteration for status in self._statuses],
             psnr=self.gather(_psnr_at_stop),
             peak=self.gather(lambda batch: batch.peak),
             peak_at=self.gather(lambda batch: batch.peak_at),
-            final=self.gather(_psnr_now),
+            final=self.gather(_current_psnr),
             ssim=self._ssim(lambda batch: batch.stopping.restored),
         )
 
@@ -211,14 +239,14 @@ class DipFit:
         self, name: str, title: str, images: Callable[[PriorBatch], Tensor], *, numbered: bool = False
     ) -> list[Item]:
         """Degraded, restored and (where known) true images side by side: a picture for each size that there is."""
-        panels = ("degraded", "restored", "truth") if self.known else ("degraded", "restored")
+        panels = ("degraded", "restored", "truth") if self.has_truth else ("degraded", "restored")
         shown = self.gather(lambda batch: list(torch.stack(_panels(batch, images(batch)), 1)))
         sizes: dict[torch.Size, list[Tensor]] = {}
         for row in shown:
             sizes.setdefault(row.shape, []).append(row)
-        made: list[Item] = []
+        items: list[Item] = []
         for size, rows in sizes.items():
-            made.append(
+            items.append(
                 Pictures(
                     name=name if len(sizes) == 1 else f"{name}-{size[-1]}x{size[-2]}",
                     images=torch.cat(rows).clamp(0, 1),
@@ -229,12 +257,12 @@ class DipFit:
                     numbered=numbered,
                 )
             )
-        return made
+        return items
 
 
-def _now(batch: PriorBatch) -> tuple[Tensor, ...]:
+def _status_columns(batch: PriorBatch) -> tuple[Tensor, ...]:
     """The columns of `Now`."""
-    return batch.loss, batch.backtracked, batch.stopping.decided, batch.stopping.at
+    return batch.loss, batch.backtracked, batch.stopping.stopped_at, batch.stopping.best_iteration
 
 
 def _truth(batch: PriorBatch) -> Tensor:
@@ -242,7 +270,7 @@ def _truth(batch: PriorBatch) -> Tensor:
     return batch.truth
 
 
-def _psnr_now(batch: PriorBatch) -> Tensor:
+def _current_psnr(batch: PriorBatch) -> Tensor:
     return psnr(batch.restored, _truth(batch))
 
 

@@ -6,11 +6,11 @@ import psutil
 import torch
 from torch import Tensor
 
-from core import registry
-from core.config.dip import DipConfig
-from core.parallel import Ranks
+from dipddpm.core import registry
+from dipddpm.core.compute.distributed import ProcessGroup
+from dipddpm.core.config.dip import DipConfig
 
-SHARE = 0.5
+MEMORY_FRACTION = 0.5
 """Of the free memory, what a fit may take: convolutions want room to work in, and other runs live here too."""
 
 
@@ -19,17 +19,17 @@ def images_that_fit(options: DipConfig, shape: tuple[int, int, int], device: tor
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
     else:
-        free = psutil.virtual_memory().available // Ranks.here().count
-    return max(1, int(SHARE * free) // bytes_per_image(options, shape))
+        free = psutil.virtual_memory().available // ProcessGroup.current().world_size
+    return max(1, int(MEMORY_FRACTION * free) // bytes_per_image(options, shape))
 
 
 def bytes_per_image(options: DipConfig, shape: tuple[int, int, int]) -> int:
     """What the fit of one image of shape (C, H, W) takes: counted on a network without data, nothing is computed."""
-    kept = 0
+    saved_bytes = 0
 
     def count(tensor: Tensor) -> Tensor:
-        nonlocal kept
-        kept += tensor.numel() * tensor.element_size()
+        nonlocal saved_bytes
+        saved_bytes += tensor.numel() * tensor.element_size()
         return tensor
 
     with torch.device("meta"):
@@ -42,4 +42,4 @@ def bytes_per_image(options: DipConfig, shape: tuple[int, int, int]) -> int:
     # takes as much again at most; outputs: the window, its sums, and a few more.
     windows = options.window + 4 if options.stop in {"auto", "variance"} else 0
     image = output.numel() * output.element_size()
-    return int(7 * weights + 2 * kept + (windows + 12) * image)
+    return int(7 * weights + 2 * saved_bytes + (windows + 12) * image)

@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from core.doctor import machine, software, storage, torches, work
-from core.doctor.finding import Finding, Verdict, note
+from dipddpm.core.doctor import machine, software, storage, torch, work
+from dipddpm.core.doctor.finding import Finding, Severity, note
 
 Check = Callable[[], Iterable[Finding]]
 
-__all__ = ["Check", "Finding", "Verdict", "examine", "findings"]
+__all__ = ["Check", "Finding", "Severity", "examine", "findings"]
 
 
-def examine(root: Path, further: dict[str, Check] | None = None) -> Iterator[Finding]:
+def examine(root: Path, extra_checks: dict[str, Check] | None = None) -> Iterator[Finding]:
     """Everything about this machine and the runs folder `root`, and then `further` checks; what takes long comes last.
 
     Never raises.
     """
-    probe = torches.Probe()
+    probe = torch.Probe()
     checks: dict[str, Check] = {
         "python": software.python,
         "extras": software.extras,
@@ -34,7 +34,7 @@ def examine(root: Path, further: dict[str, Check] | None = None) -> Iterator[Fin
         "data": work.data_sets,
         "queue": work.queue,
         "runs": lambda: work.runs(root),
-        **(further or {}),
+        **(extra_checks or {}),
         "torch": probe.findings,
     }
     try:

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.doctor.finding import Finding, note, ok
+from dipddpm.core.doctor.finding import Finding, note, ok
 
 CGROUPS = Path("/sys/fs/cgroup")
 UNLIMITED = 1 << 60
@@ -22,22 +22,24 @@ LITTLE_GB = 2.0
 def processors() -> Iterator[Finding]:
     """Cores, how many of them are ours, and how busy they are."""
     cores = os.cpu_count() or 1
-    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    yield judge_processors(cores, ours, quota(CGROUPS), os.getloadavg()[0], os.environ.get("OMP_NUM_THREADS", ""))
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
+    yield assess_processors(cores, usable, quota(CGROUPS), os.getloadavg()[0], os.environ.get("OMP_NUM_THREADS", ""))
 
 
-def judge_processors(cores: int, ours: int, limit: float | None, load: float, threads: str) -> Finding:
+def assess_processors(cores: int, usable: int, limit: float | None, load: float, threads: str) -> Finding:
     """`ours` of the `cores` may be used, `limit` cores' worth of time; `threads` is OMP_NUM_THREADS."""
-    told = f"{cores} core{'s' * (cores != 1)}"
-    told += f", {ours} of them for us" * (ours < cores) + f", OMP_NUM_THREADS={threads}" * bool(threads)
-    if limit is not None and limit < ours:
-        told += f", time for {limit:g}"
+    message = f"{cores} core{'s' * (cores != 1)}"
+    message += f", {usable} of them for us" * (usable < cores) + f", OMP_NUM_THREADS={threads}" * bool(threads)
+    if limit is not None and limit < usable:
+        message += f", time for {limit:g}"
         # torch counts cores and knows nothing of the quota; its threads then wait for each other.
         if not threads or not threads.isdecimal() or int(threads) > limit:
-            return note("cpu", told, f"Give runs no more threads: --set threads={max(1, math.floor(limit))}")
-    if load > ours:
-        return note("cpu", f"{told}, load {load:.1f}", "Others are at work: seconds that are measured now mean little.")
-    return ok("cpu", told)
+            return note("cpu", message, f"Give runs no more threads: --set threads={max(1, math.floor(limit))}")
+    if load > usable:
+        return note(
+            "cpu", f"{message}, load {load:.1f}", "Others are at work: seconds that are measured now mean little."
+        )
+    return ok("cpu", message)
 
 
 def quota(groups: Path) -> float | None:
@@ -60,16 +62,16 @@ def memory() -> Iterator[Finding]:
     """What is free, and whether a container's limit comes before."""
     import psutil
 
-    seen = psutil.virtual_memory()
-    total, free = seen.total / 1e9, seen.available / 1e9
-    told = f"{free:.1f} of {total:.1f} GB free"
+    virtual = psutil.virtual_memory()
+    total, free = virtual.total / 1e9, virtual.available / 1e9
+    message = f"{free:.1f} of {total:.1f} GB free"
     if (left := memory_left(CGROUPS)) is not None and left / 1e9 < free:
         free = left / 1e9
-        told += f"; this container may have {free:.1f} GB more"
+        message += f"; this container may have {free:.1f} GB more"
     if free < LITTLE_GB:
-        yield note("memory", told, "A worker takes about 1 GB: stop something, or let runs wait for each other.")
+        yield note("memory", message, "A worker takes about 1 GB: stop something, or let runs wait for each other.")
     else:
-        yield ok("memory", told)
+        yield ok("memory", message)
 
 
 def memory_left(groups: Path) -> int | None:
@@ -89,20 +91,20 @@ def memory_left(groups: Path) -> int | None:
 def log_out() -> Iterator[Finding]:
     """Whether a detached run outlives the session that it was started from."""
     if job := os.environ.get("SLURM_JOB_ID"):
-        told = f"this is Slurm's job {job}: what is started here ends with the allocation"
-        yield note("log-out", told, "Ask for enough --time, or submit runs with --on slurm:...")
+        message = f"this is Slurm's job {job}: what is started here ends with the allocation"
+        yield note("log-out", message, "Ask for enough --time, or submit runs with --on slurm:...")
         return
     if not Path("/run/systemd/system").exists():
         yield ok("log-out", "no systemd here: runs go on after a log-out")
         return
-    yield judge_log_out(
+    yield assess_log_out(
         kills=_ask("show-user", "--property=KillUserProcesses") == "yes",
         lingers=_ask("show-user", getpass.getuser(), "--property=Linger") == "yes",
         group=_own_group(),
     )
 
 
-def judge_log_out(*, kills: bool, lingers: bool, group: str) -> Finding:
+def assess_log_out(*, kills: bool, lingers: bool, group: str) -> Finding:
     """What logind `kills` ends with the last session; what is of the user's own manager ends with that one.
 
     Unless the account `lingers`. `group` is /proc/self/cgroup.

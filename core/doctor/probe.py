@@ -1,4 +1,4 @@
-"""A process of its own that loads torch, tries the GPUs and prints what it found: `python -m core.doctor.probe`."""
+"""Load torch, try the GPUs and print the result: `python -m dipddpm.core.doctor.probe`, a process of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Device(msgspec.Struct, frozen=True):
     """Why it can't add two numbers; empty where it can."""
 
 
-class Report(msgspec.Struct, frozen=True):
+class TorchReport(msgspec.Struct, frozen=True):
     """What torch says of itself."""
 
     torch: str = ""
@@ -35,16 +35,16 @@ class Report(msgspec.Struct, frozen=True):
     """What loading torch took."""
 
 
-def report() -> Report:
+def report() -> TorchReport:
     """Load torch and look. Raises nothing that is torch's fault."""
     began = time.perf_counter()
     try:
         import torch
     except Exception as error:
-        return Report(trouble=_line(error))
+        return TorchReport(trouble=_line(error))
     seconds = time.perf_counter() - began
     vision, trouble = _torchvision()
-    return Report(
+    return TorchReport(
         torch=str(torch.__version__),
         cuda=torch.version.cuda or "",
         hip=torch.version.hip or "",
@@ -59,7 +59,7 @@ def report() -> Report:
 def _devices() -> list[Device]:
     import torch
 
-    found = []
+    devices = []
     for index in range(torch.cuda.device_count()):
         try:
             capability = "{}.{}".format(*torch.cuda.get_device_capability(index))
@@ -67,10 +67,10 @@ def _devices() -> list[Device]:
             # The first kernel tells what nothing else does: a build without code for this GPU, a driver too old for it.
             assert (torch.ones(2, device=f"cuda:{index}") + 1).sum().item() == 4
         except Exception as error:
-            found.append(Device(f"cuda:{index}", "", _line(error)))
+            devices.append(Device(f"cuda:{index}", "", _line(error)))
         else:
-            found.append(Device(name, capability))
-    return found
+            devices.append(Device(name, capability))
+    return devices
 
 
 def _torchvision() -> tuple[str, str]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.doctor.finding import Finding, note, ok, problem
+from dipddpm.core.doctor.finding import Finding, note, ok, problem
 
 LEAST_GB, LITTLE_GB = 0.2, 5.0
 """Below the first a run hardly ends; a large run's checkpoints and images may take the second."""
@@ -36,29 +36,29 @@ OF_CONTAINERS = {"overlay", "aufs"}
 
 def disk(root: Path) -> Iterator[Finding]:
     """Write a small file there, as a checkpoint is written, and see what is free."""
-    place = existing(root)
-    seconds = _try_writing(place)
+    folder = nearest_existing(root)
+    seconds = _try_writing(folder)
     if isinstance(seconds, str):
-        told = f"{place} can't be written: {seconds}"
-        yield problem("disk", told, "Free some space, or choose another folder with --runs-dir or DIPDDPM_RUNS.")
+        message = f"{folder} can't be written: {seconds}"
+        yield problem("disk", message, "Free some space, or choose another folder with --runs-dir or DIPDDPM_RUNS.")
         return
-    about = os.statvfs(place)
-    free, total = about.f_bavail * about.f_frsize / 1e9, about.f_blocks * about.f_frsize / 1e9
-    yield judge_disk(root, free, total, about.f_favail if about.f_files else None, seconds)
+    usage = os.statvfs(folder)
+    free, total = usage.f_bavail * usage.f_frsize / 1e9, usage.f_blocks * usage.f_frsize / 1e9
+    yield assess_disk(root, free, total, usage.f_favail if usage.f_files else None, seconds)
 
 
-def judge_disk(root: Path, free: float, total: float, names: int | None, seconds: float) -> Finding:
+def assess_disk(root: Path, free: float, total: float, free_inodes: int | None, seconds: float) -> Finding:
     """`free` of `total` GB; `names` more files can be made (None: any number); a checkpoint's sync took `seconds`."""
-    told = f"{free:,.1f} of {total:,.0f} GB free where runs are kept, {root}"
-    if free < LEAST_GB or names == 0:
-        told += "; no more files can be made" * (names == 0)
-        return problem("disk", told, "Free some space, or choose another folder with --runs-dir or DIPDDPM_RUNS.")
+    message = f"{free:,.1f} of {total:,.0f} GB free where runs are kept, {root}"
+    if free < LEAST_GB or free_inodes == 0:
+        message += "; no more files can be made" * (free_inodes == 0)
+        return problem("disk", message, "Free some space, or choose another folder with --runs-dir or DIPDDPM_RUNS.")
     if free < LITTLE_GB:
-        return note("disk", told, "D in the console shows what takes it up, and gives up what only resuming needs.")
+        return note("disk", message, "D in the console shows what takes it up, and gives up what only resuming needs.")
     if seconds > SLOW_SYNC_SECONDS:
-        told += f"; writing a small file for good takes {seconds:.1f} s"
-        return note("disk", told, "Checkpoints wait for the disk: raise checkpoint_seconds, or choose a faster one.")
-    return ok("disk", told)
+        message += f"; writing a small file for good takes {seconds:.1f} s"
+        return note("disk", message, "Checkpoints wait for the disk: raise checkpoint_seconds, or choose a faster one.")
+    return ok("disk", message)
 
 
 def file_system(root: Path) -> Iterator[Finding]:
@@ -68,24 +68,26 @@ def file_system(root: Path) -> Iterator[Finding]:
     except OSError:
         yield ok("file system", "not told by this system")
         return
-    yield judge_file_system(mounted(mounts, existing(root).resolve()))
+    yield assess_file_system(filesystem_of(mounts, nearest_existing(root).resolve()))
 
 
-def judge_file_system(kind: str) -> Finding:
+def assess_file_system(kind: str) -> Finding:
     """What follows from this kind, by the kernel's name for it."""
     if kind in NETWORK:
-        told = f"{kind}, a network file system: runs of other machines are seen, a few seconds late"
-        return note("file system", told, "A worker elsewhere counts as crashed a minute after its last sign of life.")
+        message = f"{kind}, a network file system: runs of other machines are seen, a few seconds late"
+        return note(
+            "file system", message, "A worker elsewhere counts as crashed a minute after its last sign of life."
+        )
     if kind in IN_MEMORY:
-        told = f"{kind}: runs lie in memory, take it up, and are gone after a reboot"
-        return note("file system", told, "Choose a folder on a disk with --runs-dir or DIPDDPM_RUNS.")
+        message = f"{kind}: runs lie in memory, take it up, and are gone after a reboot"
+        return note("file system", message, "Choose a folder on a disk with --runs-dir or DIPDDPM_RUNS.")
     if kind in OF_CONTAINERS:
-        told = f"{kind}: runs lie in this container, and are gone with it"
-        return note("file system", told, "Mount a folder of the host, and name it with --runs-dir or DIPDDPM_RUNS.")
+        message = f"{kind}: runs lie in this container, and are gone with it"
+        return note("file system", message, "Mount a folder of the host, and name it with --runs-dir or DIPDDPM_RUNS.")
     return ok("file system", kind or "not told by this system")
 
 
-def mounted(mounts: str, path: Path) -> str:
+def filesystem_of(mounts: str, path: Path) -> str:
     """The kind of the file system that holds a path, by the text of /proc/self/mountinfo: the last, deepest mount."""
     best, kind = -1, ""
     for line in mounts.splitlines():
@@ -94,22 +96,22 @@ def mounted(mounts: str, path: Path) -> str:
         if len(fields) < 5 or not after:
             continue
         # Blanks and the like stand there as \040.
-        point = Path(re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), fields[4]))
+        point = Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4]))
         if path.is_relative_to(point) and len(point.parts) >= best:
             best, kind = len(point.parts), after.split(" ")[0]
     return kind
 
 
-def existing(folder: Path) -> Path:
+def nearest_existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there."""
-    return next((place for place in (folder, *folder.parents) if place.is_dir()), Path("/"))
+    return next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
 
 
-def _try_writing(place: Path) -> float | str:
+def _try_writing(folder: Path) -> float | str:
     """The seconds that a small file takes until it is on disk, or why it can't be written."""
     began = time.perf_counter()
     try:
-        with tempfile.NamedTemporaryFile(dir=place, prefix=".doctor-") as file:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
             file.write(bytes(4096))
             file.flush()
             os.fsync(file.fileno())

@@ -7,32 +7,33 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from core import data, slots
-from core.config import DataConfig
-from core.data.catalogue import MINI
-from core.doctor.finding import Finding, note, ok, problem
-from core.errors import UserError
-from core.runs import BEST_FILE, Glance, RunsFolder, State, reference
+from dipddpm.core import data
+from dipddpm.core.config import DataConfig
+from dipddpm.core.data.catalogue import MINI
+from dipddpm.core.doctor.finding import Finding, note, ok, problem
+from dipddpm.core.errors import UserError
+from dipddpm.core.launch import queue as slots
+from dipddpm.core.runs import BEST_FILE, RunsFolder, RunState, RunStatus, reference
 
 LOCKS = Path("/proc/locks")
-NAMED = 3
+MAX_NAMED = 3
 """So many runs are named; the rest is counted."""
 
 
 def data_sets() -> Iterator[Finding]:
     """Which are here; the one that ships and the one that runs use unasked count."""
-    found = {status.name: status for status in data.status()}
-    here = [name for name, status in found.items() if status.present]
-    away = [name for name in found if name not in here]
-    told = f"here: {', '.join(here)}" + f"; not here: {', '.join(away)}" * bool(away)
+    statuses = {status.name: status for status in data.status()}
+    present = [name for name, status in statuses.items() if status.present]
+    absent = [name for name in statuses if name not in present]
+    message = f"here: {', '.join(present)}" + f"; not here: {', '.join(absent)}" * bool(absent)
     for name in (MINI, DataConfig().dataset):
-        if name in away:
-            yield (problem if name == MINI else note)("data", told, found[name].remedy)
+        if name in absent:
+            yield (problem if name == MINI else note)("data", message, statuses[name].remedy)
             return
-    yield ok("data", told, f"dipddpm data fetch {away[0]} gets it" if away else "")
+    yield ok("data", message, f"dipddpm data fetch {absent[0]} gets it" if absent else "")
     if not (reference.prior_folder(reference.NAME) / BEST_FILE).is_file():
-        told = "the trained prior that ships with the program is missing"
-        yield note("prior", told, "Install dipddpm again, or name a prior of your own with --from.")
+        message = "the trained prior that ships with the program is missing"
+        yield note("prior", message, "Install dipddpm again, or name a prior of your own with --from.")
 
 
 def queue() -> Iterator[Finding]:
@@ -43,27 +44,29 @@ def queue() -> Iterator[Finding]:
         yield problem("queue", error.problem, error.remedy)
         return
     except OSError as error:
-        told = f"the folder of the queue can't be made: {error}"
-        yield problem("queue", told, "Set DIPDDPM_SLOTS_DIR to a folder of your own.")
+        message = f"the folder of the queue can't be made: {error}"
+        yield problem("queue", message, "Set DIPDDPM_SLOTS_DIR to a folder of your own.")
         return
     before = set(folder.glob("*.ticket"))
     waiting = slots.waiting()
     left = set(folder.glob("*.ticket"))
     cleared = len(before - left)
     damaged = sorted((before & left) - {path for path, _ in waiting})
-    holders = held(folder)
+    holders = slot_holders(folder)
     strangers = [f"{path.name} by process {pid}" for path, pid in holders.items() if not _is_worker(pid)]
-    told = f"{each} run{'s' * (each > 1)} a device; {len(holders)} at work, {len(waiting)} waiting, by {folder}"
-    told += f"; {cleared} left by workers that ended, cleared" * bool(cleared)
+    message = f"{each} run{'s' * (each > 1)} a device; {len(holders)} at work, {len(waiting)} waiting, by {folder}"
+    message += f"; {cleared} left by workers that ended, cleared" * bool(cleared)
     if strangers:
-        yield note("queue", f"{told}; held by no worker: {strangers[0]}", "End that process, or start runs with --now.")
+        yield note(
+            "queue", f"{message}; held by no worker: {strangers[0]}", "End that process, or start runs with --now."
+        )
     elif damaged:
-        yield note("queue", f"{told}; {len(damaged)} tickets can't be read", f"Remove {damaged[0]}")
+        yield note("queue", f"{message}; {len(damaged)} tickets can't be read", f"Remove {damaged[0]}")
     else:
-        yield ok("queue", told)
+        yield ok("queue", message)
 
 
-def held(folder: Path, locks: Path = LOCKS) -> dict[Path, int]:
+def slot_holders(folder: Path, locks: Path = LOCKS) -> dict[Path, int]:
     """The slots that are taken, with the process that holds each, by the kernel's table of locks."""
     try:
         lines = locks.read_text().splitlines()
@@ -75,41 +78,41 @@ def held(folder: Path, locks: Path = LOCKS) -> dict[Path, int]:
         fields = line.split()
         if len(fields) >= 6 and fields[1] == "FLOCK":
             holders[fields[5]] = int(fields[4])
-    return {path: holders[name] for path in sorted(folder.glob("*.slot")) if (name := _as_locked(path)) in holders}
+    return {path: holders[name] for path in sorted(folder.glob("*.slot")) if (name := _lock_key(path)) in holders}
 
 
-def _as_locked(path: Path) -> str:
+def _lock_key(path: Path) -> str:
     """What the table of locks calls a file: device and inode."""
-    about = path.stat()
-    return f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
+    stat = path.stat()
+    return f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino}"
 
 
 def _is_worker(pid: int) -> bool:
     """Whether a process is a run's; one that can't be looked at counts as one."""
     try:
-        return pid == os.getpid() or b"core.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return pid == os.getpid() or b"dipddpm.core.launch.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return True
 
 
 def runs(root: Path) -> Iterator[Finding]:
     """How many there are in which state, and those that somebody should look at."""
-    glances = [run.look() for run in RunsFolder(root).runs()]
-    counts = Counter(str(glance.state) for glance in glances)
-    told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none yet"
-    yield ok("runs", f"{told}, in {root}")
-    crashed = [glance for glance in glances if glance.state is State.crashed]
-    broken = [glance for glance in glances if glance.state is State.broken]
-    stalled = [glance for glance in glances if glance.stalled]
+    statuses = [run.status() for run in RunsFolder(root).runs()]
+    counts = Counter(str(status.state) for status in statuses)
+    message = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none yet"
+    yield ok("runs", f"{message}, in {root}")
+    crashed = [status for status in statuses if status.state is RunState.crashed]
+    broken = [status for status in statuses if status.state is RunState.broken]
+    stalled = [status for status in statuses if status.stalled]
     if crashed:
-        yield note("runs", f"crashed: {_named(crashed)}", f"Go on with one: dipddpm resume {crashed[0].run.id}")
+        yield note("runs", f"crashed: {_run_ids(crashed)}", f"Go on with one: dipddpm resume {crashed[0].run.id}")
     if broken:
-        yield note("runs", f"can't be read: {_named(broken)}", f"{broken[0].trouble} Mend it, or delete the run.")
+        yield note("runs", f"can't be read: {_run_ids(broken)}", f"{broken[0].trouble} Mend it, or delete the run.")
     if stalled:
-        told = f"alive but not advancing: {_named(stalled)}"
-        yield note("runs", told, f"See {stalled[0].run.folder / 'worker.log'}, or dipddpm stop {stalled[0].run.id}")
+        message = f"alive but not advancing: {_run_ids(stalled)}"
+        yield note("runs", message, f"See {stalled[0].run.folder / 'worker.log'}, or dipddpm stop {stalled[0].run.id}")
 
 
-def _named(glances: list[Glance]) -> str:
-    ids = ", ".join(glance.run.id for glance in glances[:NAMED])
-    return ids + f" and {len(glances) - NAMED} more" * (len(glances) > NAMED)
+def _run_ids(statuses: list[RunStatus]) -> str:
+    ids = ", ".join(status.run.id for status in statuses[:MAX_NAMED])
+    return ids + f" and {len(statuses) - MAX_NAMED} more" * (len(statuses) > MAX_NAMED)

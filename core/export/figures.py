@@ -5,30 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from core import plots
-from core.errors import UserError
-from core.events import BestModelStored, EpochFinished, PsnrMeasured, Step, StopsCompared
-from core.export.record import Record, mean, safe
-from core.plots import COLUMN, Curve, Drawing, Panels, Plot, Spot, Strip, wants_log
-from core.quality_time import quality_time
-from core.scores import Scoreboard
-from core.text import printable
+from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.scoreboard import Scoreboard
+from dipddpm.core.events import BestModelStored, EpochFinished, PsnrMeasured, Step, StopsCompared
+from dipddpm.core.export.snapshot import Record, mean, safe_name
+from dipddpm.core.io.sanitize import printable
+from dipddpm.core.report import plots
+from dipddpm.core.report.plots import COLUMN, Curve, Drawing, ImagePanels, LinePlot, Marker, StripPlot, wants_log
+from dipddpm.core.report.quality_time import quality_time
 
 KINDS: tuple[Literal["pdf", "svg", "png"], ...] = ("pdf", "svg", "png")
 FEW = 7
 """So many curves are told apart by their colours; of more, the mean stands out."""
 
 
-def write(record: Record, place: Path) -> None:
+def write(record: Record, folder: Path) -> None:
     """Each drawing as PDF, SVG and PNG (300 dots an inch), 8.5 cm wide."""
     for name, drawing in drawings(record).items():
         for kind in KINDS:
-            plots.save(drawing, place / f"{name}.{kind}", COLUMN, kind)
+            plots.save(drawing, folder / f"{name}.{kind}", COLUMN, kind)
 
 
 def drawings(record: Record) -> dict[str, Drawing]:
     """All that there is to draw of the run, by name. Raises UserError where that is nothing."""
-    found: dict[str, Drawing | None] = {
+    candidates: dict[str, Drawing | None] = {
         "loss": _loss(record),
         "loss-by-timestep": _by_timestep(record),
         "psnr": _psnr(record),
@@ -36,7 +36,7 @@ def drawings(record: Record) -> dict[str, Drawing]:
         **_scores(record),
         **_panels(record),
     }
-    drawn = {name: drawing for name, drawing in found.items() if drawing is not None}
+    drawn = {name: drawing for name, drawing in candidates.items() if drawing is not None}
     if not drawn:
         problem = f"The run {printable(record.run.id)} has nothing to draw yet."
         raise UserError(problem, "Export it when it has begun its work.")
@@ -46,16 +46,18 @@ def drawings(record: Record) -> dict[str, Drawing]:
 def _scores(record: Record) -> dict[str, Drawing]:
     """The scoreboard: methods against each other in each cell, and quality against time for each task."""
     board = Scoreboard(record.history)
-    found: dict[str, Drawing] = {}
+    drawings_by_name: dict[str, Drawing] = {}
     for number, cell in enumerate(board.cells.values(), 1):
         if cell.rows:
             rows = {f"{method} @{of}" if of else method: row.psnr for (method, of), row in cell.rows.items()}
-            told = {printable(name, 30): values for name, values in rows.items() if values}
-            found[f"scores-{number}"] = Strip(printable(f"PSNR by method: {cell.name}"), "PSNR in dB", told)
+            values_by_method = {printable(name, 30): values for name, values in rows.items() if values}
+            drawings_by_name[f"scores-{number}"] = StripPlot(
+                printable(f"PSNR by method: {cell.name}"), "PSNR in dB", values_by_method
+            )
     tasks = dict.fromkeys(cell.task for cell in board.cells.values() if len(cell.rows) > 1)
     for number, task in enumerate(tasks, 1):
-        found[f"quality-time-{number}"] = quality_time(board, task)
-    return found
+        drawings_by_name[f"quality-time-{number}"] = quality_time(board, task)
+    return drawings_by_name
 
 
 def _loss(record: Record) -> Drawing | None:
@@ -66,18 +68,20 @@ def _loss(record: Record) -> Drawing | None:
         if len(steps) < 2:
             return None
         x, y = zip(*steps, strict=True)
-        return Plot("Training loss", "step", "loss", [Curve("training", x, y, marks=False)], log_y=wants_log(y))
-    places = [event.epoch for event in epochs]
-    found = [Curve("training", places, [event.loss for event in epochs], marks=len(epochs) <= 40)]
-    held = [(event.epoch, event.held_out) for event in epochs if event.held_out is not None]
-    if held:
-        x, y = zip(*held, strict=True)
-        found.append(Curve("held out", x, y, marks=len(epochs) <= 40))
+        return LinePlot("Training loss", "step", "loss", [Curve("training", x, y, marks=False)], log_y=wants_log(y))
+    epoch_numbers = [event.epoch for event in epochs]
+    curves = [Curve("training", epoch_numbers, [event.loss for event in epochs], marks=len(epochs) <= 40)]
+    held_out = [(event.epoch, event.held_out) for event in epochs if event.held_out is not None]
+    if held_out:
+        x, y = zip(*held_out, strict=True)
+        curves.append(Curve("held out", x, y, marks=len(epochs) <= 40))
     best = record.last(BestModelStored)
-    told = {"loss", "held_out"}
-    spots = [Spot("best model", best.epoch, best.value)] if best and best.epoch and best.measure in told else []
-    values = [value for curve in found for value in curve.y]
-    return Plot("Loss by epoch", "epoch", "loss", found, spots=spots, log_y=wants_log(values))
+    loss_measures = {"loss", "held_out"}
+    spots = (
+        [Marker("best model", best.epoch, best.value)] if best and best.epoch and best.measure in loss_measures else []
+    )
+    values = [value for curve in curves for value in curve.y]
+    return LinePlot("Loss by epoch", "epoch", "loss", curves, spots=spots, log_y=wants_log(values))
 
 
 def _by_timestep(record: Record) -> Drawing | None:
@@ -86,51 +90,51 @@ def _by_timestep(record: Record) -> Drawing | None:
     if not measured:
         return None
     chosen = {event.epoch: event for event in (measured[0], measured[-1])}
-    found = []
+    curves = []
     for event in chosen.values():
         count = len(event.bands)
-        found.append(Curve(f"epoch {event.epoch}", [(k + 0.5) / count for k in range(count)], event.bands))
+        curves.append(Curve(f"epoch {event.epoch}", [(k + 0.5) / count for k in range(count)], event.bands))
     values = [value for event in chosen.values() for value in event.bands]
-    return Plot("Error of eps by timestep", "t / T", "error of eps", found, log_y=wants_log(values))
+    return LinePlot("Error of eps by timestep", "t / T", "error of eps", curves, log_y=wants_log(values))
 
 
 def _psnr(record: Record) -> Drawing | None:
     """PSNR of the restorations on the way, with the truth-free stop and the peak of each image."""
-    looks = record.all(PsnrMeasured)
-    if not looks or not looks[0].psnr:
+    measurements = record.all(PsnrMeasured)
+    if not measurements or not measurements[0].psnr:
         return None
-    steps, count = [look.step for look in looks], len(looks[0].psnr)
+    steps, count = [measured.step for measured in measurements], len(measurements[0].psnr)
     # Where outputs are averaged, their average is the restoration: stop and peak are of it.
-    values = [look.averaged or look.psnr for look in looks]
+    values = [measured.averaged or measured.psnr for measured in measurements]
     images = [[row[image] if image < len(row) else float("nan") for row in values] for image in range(count)]
     average = Curve("mean", steps, [mean(row) for row in values], marks=False)
     if count == 1:
-        found = [Curve("PSNR", steps, images[0], marks=False)]
+        curves = [Curve("PSNR", steps, images[0], marks=False)]
     elif count <= FEW - 1:
-        found = [average, *(Curve(f"image {k}", steps, row, marks=False) for k, row in enumerate(images))]
+        curves = [average, *(Curve(f"image {k}", steps, row, marks=False) for k, row in enumerate(images))]
     else:
-        found = [*(Curve(f"image {k}", steps, row, quiet=True) for k, row in enumerate(images)), average]
+        curves = [*(Curve(f"image {k}", steps, row, background=True) for k, row in enumerate(images)), average]
     end = record.last(StopsCompared)
     spots = []
     if end is not None:
-        spots += [Spot("peak", at, value) for at, value in zip(end.peak_at, end.peak, strict=False)]
-        spots += [Spot("stop", at, value) for at, value in zip(end.at, end.psnr, strict=False)]
-    return Plot("PSNR of the restorations", "step", "PSNR in dB", found, spots=spots)
+        spots += [Marker("peak", at, value) for at, value in zip(end.peak_at, end.peak, strict=False)]
+        spots += [Marker("stop", at, value) for at, value in zip(end.at, end.psnr, strict=False)]
+    return LinePlot("PSNR of the restorations", "step", "PSNR in dB", curves, spots=spots)
 
 
 def _fit_loss(record: Record) -> Drawing | None:
-    looks = [look for look in record.all(PsnrMeasured) if look.loss]
-    if len(looks) < 2:
+    measurements = [measured for measured in record.all(PsnrMeasured) if measured.loss]
+    if len(measurements) < 2:
         return None
-    losses = [mean(look.loss) for look in looks]
-    curve = Curve("mean of the images", [look.step for look in looks], losses, marks=False)
-    return Plot("Loss of the fit", "step", "loss", [curve], log_y=wants_log(losses))
+    losses = [mean(measured.loss) for measured in measurements]
+    curve = Curve("mean of the images", [measured.step for measured in measurements], losses, marks=False)
+    return LinePlot("Loss of the fit", "step", "loss", [curve], log_y=wants_log(losses))
 
 
 def _panels(record: Record) -> dict[str, Drawing]:
     """The last picture of each name that shows several things side by side."""
     return {
-        f"picture-{safe(event.name)}": Panels(
+        f"picture-{safe_name(event.name)}": ImagePanels(
             printable(event.title), path, [printable(panel, 30) for panel in event.panels], event.columns
         )
         for event, path in record.pictures()

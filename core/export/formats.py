@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from core import files, registry
-from core.errors import UserError, suggest
-from core.export.record import Record, safe
-from core.runs import Run
+from dipddpm.core import registry
+from dipddpm.core.errors import UserError, suggest
+from dipddpm.core.export.snapshot import Record, safe_name
+from dipddpm.core.io import atomic
+from dipddpm.core.runs import Run
 
 Writer: TypeAlias = Callable[[Record, Path], None]
 
@@ -48,38 +49,44 @@ class Format:
         problem = f"This needs the package {self.module}, which is not installed."
         return UserError(problem, f"Install it: pip install 'dipddpm[{self.extra}]'")
 
-    def beside(self, name: str) -> Any:
+    def sibling(self, name: str) -> Any:
         """A function that stands beside the writer."""
         return registry.resolve(f"{self.writer.partition(':')[0]}:{name}")
 
 
-_TABLES = "core.export.tables:tables"
+_TABLES = "dipddpm.core.export.tables:tables"
 FORMATS: dict[str, Format] = {
-    "files": Format("CSV, JSON, the config and the pictures", "core.export.bundle:write"),
-    "csv": Format("the numbers as tables, for spreadsheets", "core.export.tables:write_csv", _TABLES),
-    "jsonl": Format("the same as JSON lines, for data frames and Parquet", "core.export.tables:write_jsonl", _TABLES),
-    "figures": Format(
-        "PDF, SVG and PNG as wide as a paper's column", "core.export.figures:write", "core.export.figures:drawings"
+    "files": Format("CSV, JSON, the config and the pictures", "dipddpm.core.export.bundle:write"),
+    "csv": Format("the numbers as tables, for spreadsheets", "dipddpm.core.export.tables:write_csv", _TABLES),
+    "jsonl": Format(
+        "the same as JSON lines, for data frames and Parquet", "dipddpm.core.export.tables:write_jsonl", _TABLES
     ),
-    "html": Format("a report in one file", "core.export.page:write", suffix=".html"),
-    "model": Format("the trained model with its card", "core.export.model:write", "core.export.model:refuse"),
+    "figures": Format(
+        "PDF, SVG and PNG as wide as a paper's column",
+        "dipddpm.core.export.figures:write",
+        "dipddpm.core.export.figures:drawings",
+    ),
+    "html": Format("a report in one file", "dipddpm.core.export.html:write", suffix=".html"),
+    "model": Format(
+        "the trained model with its card", "dipddpm.core.export.model:write", "dipddpm.core.export.model:refuse"
+    ),
     "tensorboard": Format(
         "event files of TensorBoard",
-        "core.export.tensorboard:write",
+        "dipddpm.core.export.tensorboard:write",
         module="tensorboard",
         extra="tensorboard",
         then="tensorboard --logdir {store}",
     ),
     "wandb": Format(
         "an offline run of Weights & Biases",
-        "core.export.wandb:write",
+        "dipddpm.core.export.wandb:write",
         module="wandb",
         extra="wandb",
         then="wandb sync {place}/offline-run-*",
     ),
     "mlflow": Format(
         "a run in an MLflow store",
-        "core.export.mlflow:write",
+        "dipddpm.core.export.mlflow:write",
         module="mlflow",
         extra="mlflow",
         then="MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {store}",
@@ -113,7 +120,7 @@ def export(runs: Sequence[Run], formats: Sequence[str], folder: Path, *, replace
     chosen = list(dict.fromkeys(formats))
     targets = [_Target(run, name, folder.absolute() / name) for run in runs for name in chosen]
     for target in targets:
-        if target.is_there and not replace:
+        if target.exists and not replace:
             problem = f"{target.path} is there already."
             raise AlreadyThereError(problem, "Replace it with --force, or choose another folder.")
     checks = dict.fromkeys(filter(None, (FORMATS[name].check for name in chosen)))
@@ -121,11 +128,11 @@ def export(runs: Sequence[Run], formats: Sequence[str], folder: Path, *, replace
         record = Record.of(run)
         for check in checks:
             registry.resolve(check)(record)
-    done = []
+    exported = []
     for run in runs:  # one record at a time: a long run's history takes room
         record = Record.of(run)
-        done += [target.fill(record) for target in targets if target.run == run]
-    return done
+        exported += [target.fill(record) for target in targets if target.run == run]
+    return exported
 
 
 def refuse(formats: Sequence[str]) -> None:
@@ -151,12 +158,12 @@ class _Target:
 
     @property
     def path(self) -> Path:
-        return self.store if self.format.shared else self.store / f"{safe(self.run.id)}{self.format.suffix}"
+        return self.store if self.format.shared else self.store / f"{safe_name(self.run.id)}{self.format.suffix}"
 
     @property
-    def is_there(self) -> bool:
+    def exists(self) -> bool:
         if self.format.shared:
-            return bool(self.format.beside("holds")(self.store, self.run.id))
+            return bool(self.format.sibling("holds")(self.store, self.run.id))
         return os.path.lexists(self.path)
 
     def fill(self, record: Record) -> Exported:
@@ -164,8 +171,8 @@ class _Target:
         try:
             self.store.mkdir(parents=True, exist_ok=True)
             if self.format.shared:
-                if self.is_there:
-                    self.format.beside("take_out")(self.store, self.run.id)
+                if self.exists:
+                    self.format.sibling("remove")(self.store, self.run.id)
                 write(record, self.store)
             else:
                 self._put_in_place(record, write)
@@ -177,7 +184,7 @@ class _Target:
 
     def _put_in_place(self, record: Record, write: Writer) -> None:
         """Write beside the place, and move there what is whole."""
-        staged = self.store / f".{self.path.name}.{os.getpid()}{files.TEMPORARY}"
+        staged = self.store / f".{self.path.name}.{os.getpid()}{atomic.TEMPORARY}"
         try:
             if not self.format.suffix:
                 staged.mkdir()

@@ -12,14 +12,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import UserError, suggest
-from core.events import Event
-from core.export.formats import FORMATS, refuse
-from core.export.record import Record
-from core.runs import Run
+from dipddpm.core.errors import UserError, suggest
+from dipddpm.core.events import Event
+from dipddpm.core.export.formats import FORMATS, refuse
+from dipddpm.core.export.snapshot import Record
+from dipddpm.core.runs import Run
 
 if TYPE_CHECKING:
-    from core.export.tensorboard import EventFiles
+    from dipddpm.core.export.tensorboard import EventFiles
 
 MIRRORS = ("tensorboard",)
 
@@ -32,16 +32,16 @@ def refuse_mirror(name: str) -> None:
     refuse([name])
 
 
-def wish(run: Run, name: str) -> Path:
+def request_mirror(run: Run, name: str) -> Path:
     """Make the folder that asks for a mirror. Raises UserError where it can't be made."""
     refuse_mirror(name)
     run.refuse_change()
-    place = run.folder / name
+    mirror_folder = run.folder / name
     try:
-        place.mkdir(exist_ok=True)
+        mirror_folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise UserError(f"{place} can't be made: {error.strerror}.", "Check the runs folder.") from None
-    return place
+        raise UserError(f"{mirror_folder} can't be made: {error.strerror}.", "Check the runs folder.") from None
+    return mirror_folder
 
 
 class Mirror:
@@ -49,13 +49,13 @@ class Mirror:
 
     def __init__(self, folder: Path) -> None:
         self._run = Run(folder)
-        self._place = folder / MIRRORS[0]
+        self._folder = folder / MIRRORS[0]
         self._files: EventFiles | None = None
-        self._wanted = self._place.is_dir() and not self._place.is_symlink()
+        self._enabled = self._folder.is_dir() and not self._folder.is_symlink()
 
     def add(self, event: Event) -> str:
         """Take in an event that has just been logged; what went wrong, in a sentence, after which the mirror is off."""
-        if not self._wanted:
+        if not self._enabled:
             return ""
         try:
             if self._files is None:
@@ -63,15 +63,15 @@ class Mirror:
             else:
                 self._files.add(event)
         except Exception as error:  # somebody else's library, and a disk
-            self._wanted = False
+            self._enabled = False
             return f"The run goes on without its TensorBoard mirror: {error or type(error).__name__}"
         return ""
 
     def _begin(self) -> EventFiles:
-        from core.export.tensorboard import PATTERN, EventFiles
+        from dipddpm.core.export.tensorboard import PATTERN, EventFiles
 
-        earlier = list(self._place.glob(PATTERN))
-        files = EventFiles(self._run, self._place)
+        earlier = list(self._folder.glob(PATTERN))
+        files = EventFiles(self._run, self._folder)
         atexit.register(files.close)
         files.begin(Record.of(self._run))
         for path in earlier:

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.export.record import Record, quiet, safe, scalars, step_of, time_of
-from core.runs import CONFIG_FILE, State
-from core.text import printable
+from dipddpm.core.export.snapshot import Record, safe_name, scalars, step_of, temporary_environ, time_of
+from dipddpm.core.io.sanitize import printable
+from dipddpm.core.runs import CONFIG_FILE, RunState
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,12 +26,17 @@ BATCH = 1000
 """The most metrics that the client takes at once."""
 MOST_CHARACTERS = 6000
 """Of a parameter's value."""
-_STATUS = {State.finished: "FINISHED", State.failed: "FAILED", State.crashed: "FAILED", State.stopped: "KILLED"}
+_STATUS = {
+    RunState.finished: "FINISHED",
+    RunState.failed: "FAILED",
+    RunState.crashed: "FAILED",
+    RunState.stopped: "KILLED",
+}
 
 
 def write(record: Record, store: Path) -> None:
     """Metrics by step with their own times, the options as parameters, and the config and pictures as artifacts."""
-    with quiet(QUIET):
+    with temporary_environ(QUIET):
         from mlflow.entities import Metric, Param
 
         client = _client(store)
@@ -41,7 +46,7 @@ def write(record: Record, store: Path) -> None:
         made = client.create_run(_experiment(client), start_time=_milliseconds(began), tags=tags, run_name=name)
         run = made.info.run_id
         try:
-            params = [Param(safe(key), str(value)[:MOST_CHARACTERS]) for key, value in record.options().items()]
+            params = [Param(safe_name(key), str(value)[:MOST_CHARACTERS]) for key, value in record.options().items()]
             client.log_batch(run, params=params)
             for batch in _batches(
                 Metric(name, value, _milliseconds(time_of(event)), step_of(event))
@@ -54,7 +59,7 @@ def write(record: Record, store: Path) -> None:
             for _, path in record.pictures():
                 client.log_artifact(run, str(path), "images")
             end = _milliseconds(time_of(record.history[-1]) if record.history else began)
-            client.set_terminated(run, _STATUS.get(record.glance.state, "RUNNING"), end)
+            client.set_terminated(run, _STATUS.get(record.status.state, "RUNNING"), end)
         except BaseException:
             client.delete_run(run)
             raise
@@ -62,20 +67,20 @@ def write(record: Record, store: Path) -> None:
 
 def holds(store: Path, run_id: str) -> bool:
     """Whether the store has this run."""
-    return bool(_found(store, run_id))
+    return bool(_mlflow_run_ids(store, run_id))
 
 
-def take_out(store: Path, run_id: str) -> None:
+def remove(store: Path, run_id: str) -> None:
     """Delete the run in the store; MLflow keeps it in its own trash."""
-    for found in _found(store, run_id):
-        with quiet(QUIET):
-            _client(store).delete_run(found)
+    for mlflow_run_id in _mlflow_run_ids(store, run_id):
+        with temporary_environ(QUIET):
+            _client(store).delete_run(mlflow_run_id)
 
 
-def _found(store: Path, run_id: str) -> list[str]:
+def _mlflow_run_ids(store: Path, run_id: str) -> list[str]:
     if not store.is_dir():
         return []
-    with quiet(QUIET):
+    with temporary_environ(QUIET):
         client = _client(store)
         experiment = client.get_experiment_by_name(EXPERIMENT)
         runs = client.search_runs([experiment.experiment_id]) if experiment else []
@@ -94,8 +99,8 @@ def _experiment(client: MlflowClient) -> str:
 
 
 def _batches(metrics: Iterable[Metric]) -> Iterable[list[Metric]]:
-    left = iter(metrics)
-    while batch := list(itertools.islice(left, BATCH)):
+    remaining = iter(metrics)
+    while batch := list(itertools.islice(remaining, BATCH)):
         yield batch
 
 

@@ -13,14 +13,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from core import config as configs
-from core.data.catalogue import CATALOGUE
-from core.errors import UserError
-from core.events import BestModelStored, DataLoaded, RunStarted, SamplesEvaluated
-from core.export.record import Record
-from core.page import Block, Code, Facts, Heading, Page, Points, Text
-from core.runs import BEST_FILE, CONFIG_FILE, prior
-from core.text import printable
+from dipddpm.core import config as configs
+from dipddpm.core.data.catalogue import CATALOGUE
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import BestModelStored, DataLoaded, RunStarted, SamplesEvaluated
+from dipddpm.core.export.snapshot import Record
+from dipddpm.core.io.sanitize import printable
+from dipddpm.core.report.document import Block, BulletList, Code, Facts, Heading, Page, Text
+from dipddpm.core.runs import BEST_FILE, CONFIG_FILE, trained
 
 CARD = "README.md"
 HUB = {
@@ -32,13 +32,13 @@ HUB = {
 """What the Hugging Face hub calls our data sets, where it has them."""
 LOAD = """
 from pathlib import Path
-from core.ddpm.trained import TrainedModel
+from dipddpm.core.ddpm.model import TrainedModel
 model = TrainedModel.of_run(Path("."))
 """.strip()
 SAMPLE = """
 from core import images
-from core.ddpm.sampling import Sampling
-from core.ddpm.solvers import solver
+from dipddpm.core.ddpm.sampling import Sampling
+from dipddpm.core.ddpm.solvers import solver
 
 sampling = Sampling(model.denoiser(), solver("dpm++"), (16, *model.shape), steps=20, seed=0)
 for step in sampling:
@@ -49,27 +49,29 @@ images.save_png("samples.png", images.grid(images.to_unit(sampling.xt), scale=2)
 
 def refuse(record: Record) -> None:
     """Raise UserError for a run without a trained model that can be used by itself."""
-    prior.trained(record.run.folder)
+    trained.trained_config(record.run.folder)
 
 
-def write(record: Record, place: Path) -> None:
+def write(record: Record, folder: Path) -> None:
     """`README.md`, the card; `config.toml`; and the best model's file, just as the run has it.
 
     Raises UserError where that isn't one of which the log tells: it was damaged, or exchanged.
     """
     sources = record.run.files(BEST_FILE)
-    target = place / BEST_FILE
+    target = folder / BEST_FILE
     target.parent.mkdir()
     for source in (*sources, *record.run.files(CONFIG_FILE)):
-        shutil.copyfile(source, place / source.relative_to(record.run.folder))
+        shutil.copyfile(source, folder / source.relative_to(record.run.folder))
     with target.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     # A run that goes on may have stored another one since it was read.
-    told = {event.sha256 for event in (*record.all(BestModelStored), *Record.of(record.run).all(BestModelStored))}
-    if digest not in told:
+    logged_hashes = {
+        event.sha256 for event in (*record.all(BestModelStored), *Record.of(record.run).all(BestModelStored))
+    }
+    if digest not in logged_hashes:
         problem = f"The best model of {record.run.id} is not the one that its log tells of."
         raise UserError(problem, "Copy the run again from where it was made, or train it anew.")
-    (place / CARD).write_text(card(record, digest), encoding="utf-8")
+    (folder / CARD).write_text(card(record, digest), encoding="utf-8")
 
 
 def card(record: Record, sha256: str) -> str:
@@ -103,7 +105,7 @@ def _head(record: Record) -> dict[str, Any]:
 
 
 def _body(record: Record, sha256: str) -> Page:
-    config = prior.trained(record.run.folder)
+    config = trained.trained_config(record.run.folder)
     started = record.last(RunStarted)
     about = f"A diffusion model of images, trained on {_dataset(record)} with dipddpm {version('dipddpm')}."
     facts = {
@@ -125,7 +127,7 @@ def _body(record: Record, sha256: str) -> Page:
         Code(f"dipddpm run hybrid --from FOLDER --dataset {_dataset(record)}", "sh"),
         Text("Without dipddpm: the tensors under network. in the safetensors file are the weights."),
         Heading("Data"),
-        Points([_data_line(event) for event in record.all(DataLoaded)]),
+        BulletList([_data_line(event) for event in record.all(DataLoaded)]),
         *_licences(record),
     ]
     if metrics := _metrics(record):
@@ -135,7 +137,7 @@ def _body(record: Record, sha256: str) -> Page:
 
 
 def _dataset(record: Record) -> str:
-    return printable(record.glance.summary.dataset or (record.config.data.dataset if record.config else ""), 80)
+    return printable(record.status.summary.dataset or (record.config.data.dataset if record.config else ""), 80)
 
 
 def _data_line(event: DataLoaded) -> str:
@@ -152,15 +154,15 @@ def _licences(record: Record) -> list[Block]:
 
 def _metrics(record: Record) -> dict[str, tuple[str, float]]:
     """Numbers by name, with words for people: the best loss and what samples were worth."""
-    found = {}
+    metrics = {}
     best = record.last(BestModelStored)
     for event in record.all(BestModelStored):
         if event.measure in {"loss", "held_out"}:
             best = event
     if best is not None:
         on = "held-out" if best.measure == "held_out" else "training"
-        found["loss"] = (f"loss of eps on {on} images, epoch {best.epoch}", best.value)
+        metrics["loss"] = (f"loss of eps on {on} images, epoch {best.epoch}", best.value)
     for measured in record.all(SamplesEvaluated):
         name = printable(measured.measure, 60)
-        found[name] = (f"{name}, {measured.protocol}, {measured.nfe} evaluations a sample", measured.value)
-    return found
+        metrics[name] = (f"{name}, {measured.protocol}, {measured.nfe} evaluations a sample", measured.value)
+    return metrics

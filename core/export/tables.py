@@ -14,21 +14,21 @@ from typing import Any
 
 import msgspec
 
-from core import events
-from core.errors import UserError
-from core.export.record import Record
-from core.text import printable
+from dipddpm.core import events
+from dipddpm.core.errors import UserError
+from dipddpm.core.export.snapshot import Record
+from dipddpm.core.io.sanitize import printable
 
 _FORMULA = ("=", "+", "-", "@")
 
 
-class Row(msgspec.Struct):
+class TableRow(msgspec.Struct):
     """A line of a table; its fields are the columns."""
 
     run: str
 
 
-class EpochRow(Row):
+class EpochRow(TableRow):
     """A pass over the training images."""
 
     epoch: int
@@ -42,7 +42,7 @@ class EpochRow(Row):
     seconds: float
 
 
-class StepRow(Row):
+class StepRow(TableRow):
     """A logged step."""
 
     step: int
@@ -53,7 +53,7 @@ class StepRow(Row):
     images_per_second: float | None
 
 
-class PsnrRow(Row):
+class PsnrRow(TableRow):
     """One image at one look."""
 
     step: int
@@ -65,7 +65,7 @@ class PsnrRow(Row):
     loss: float | None
 
 
-class StopRow(Row):
+class StopRow(TableRow):
     """One image at its truth-free stop, beside what was possible."""
 
     image: int
@@ -78,7 +78,7 @@ class StopRow(Row):
     final: float | None
 
 
-class ScoreRow(Row):
+class ScoreRow(TableRow):
     """One image restored by one method."""
 
     task: str
@@ -96,7 +96,7 @@ class ScoreRow(Row):
     seconds: float
 
 
-class SampleRow(Row):
+class SampleRow(TableRow):
     """A distance between samples and a reference."""
 
     step: int
@@ -108,53 +108,60 @@ class SampleRow(Row):
     protocol: str
 
 
-def tables(record: Record) -> dict[str, list[Row]]:
+def tables(record: Record) -> dict[str, list[TableRow]]:
     """The tables that the run has, by name. Raises UserError for one that has told no number yet."""
     run = printable(record.run.id)
-    found: dict[str, Iterable[Row]] = {
-        "epochs": (_like(EpochRow, run, event) for event in record.all(events.EpochFinished)),
-        "steps": (_like(StepRow, run, event) for event in record.all(events.Step)),
-        "psnr": (row for look in record.all(events.PsnrMeasured) for row in _looks(run, look)),
+    iterators: dict[str, Iterable[TableRow]] = {
+        "epochs": (_row_from_event(EpochRow, run, event) for event in record.all(events.EpochFinished)),
+        "steps": (_row_from_event(StepRow, run, event) for event in record.all(events.Step)),
+        "psnr": (row for measured in record.all(events.PsnrMeasured) for row in _psnr_rows(run, measured)),
         "stops": (row for stops in record.all(events.StopsCompared) for row in _stops(run, stops)),
         "scores": (row for scored in record.all(events.RestorationScored) for row in _scores(run, scored)),
-        "samples": (_like(SampleRow, run, event) for event in record.all(events.SamplesEvaluated)),
+        "samples": (_row_from_event(SampleRow, run, event) for event in record.all(events.SamplesEvaluated)),
     }
-    rows = {name: list(made) for name, made in found.items()}
+    rows = {name: list(built) for name, built in iterators.items()}
     if not any(rows.values()):
         raise UserError(f"The run {run} has no numbers yet.", "Export it when it has begun its work.")
-    return {name: made for name, made in rows.items() if made}
+    return {name: built for name, built in rows.items() if built}
 
 
-def write_csv(record: Record, place: Path) -> None:
+def write_csv(record: Record, folder: Path) -> None:
     """A CSV file a table. Text that a spreadsheet would take for a formula is led by an apostrophe."""
     for name, rows in tables(record).items():
-        with (place / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+        with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(rows[0].__struct_fields__)
             writer.writerows(map(_cell, msgspec.structs.astuple(row)) for row in rows)
 
 
-def write_jsonl(record: Record, place: Path) -> None:
+def write_jsonl(record: Record, folder: Path) -> None:
     """A file of JSON lines a table, every line with all keys; null for what is missing or isn't finite."""
     for name, rows in tables(record).items():
-        with (place / f"{name}.jsonl").open("wb") as file:
+        with (folder / f"{name}.jsonl").open("wb") as file:
             file.writelines(msgspec.json.encode(_finite(row)) + b"\n" for row in rows)
 
 
-def _like(kind: type[Row], run: str, event: Any) -> Row:
+def _row_from_event(kind: type[TableRow], run: str, event: Any) -> TableRow:
     """The row whose columns are fields of the event."""
     return kind(run=run, **{name: getattr(event, name) for name in kind.__struct_fields__ if name != "run"})
 
 
-def _looks(run: str, look: events.PsnrMeasured) -> Iterator[Row]:
-    for image, psnr in enumerate(look.psnr):
-        averaged, ssim, loss = (_at(values, image) for values in (look.averaged, look.ssim, look.loss))
+def _psnr_rows(run: str, measured: events.PsnrMeasured) -> Iterator[TableRow]:
+    for image, psnr in enumerate(measured.psnr):
+        averaged, ssim, loss = (_at(values, image) for values in (measured.averaged, measured.ssim, measured.loss))
         yield PsnrRow(
-            run=run, step=look.step, time=look.time, image=image, psnr=psnr, averaged=averaged, ssim=ssim, loss=loss
+            run=run,
+            step=measured.step,
+            time=measured.time,
+            image=image,
+            psnr=psnr,
+            averaged=averaged,
+            ssim=ssim,
+            loss=loss,
         )
 
 
-def _stops(run: str, stops: events.StopsCompared) -> Iterator[Row]:
+def _stops(run: str, stops: events.StopsCompared) -> Iterator[TableRow]:
     for image, (at, psnr) in enumerate(zip(stops.at, stops.psnr, strict=False)):
         yield StopRow(
             run=run,
@@ -169,7 +176,7 @@ def _stops(run: str, stops: events.StopsCompared) -> Iterator[Row]:
         )
 
 
-def _scores(run: str, scored: events.RestorationScored) -> Iterator[Row]:
+def _scores(run: str, scored: events.RestorationScored) -> Iterator[TableRow]:
     whole = {name: getattr(scored, name) for name in ("task", "set", "method", "budget_of", "seed", "nfe")}
     whole |= {name: getattr(scored, name) for name in ("iterations", "runs", "seconds")}
     for image, psnr in enumerate(scored.psnr):
@@ -177,8 +184,8 @@ def _scores(run: str, scored: events.RestorationScored) -> Iterator[Row]:
         yield ScoreRow(run=run, image=image, psnr=psnr, ssim=_at(scored.ssim, image), recognised=recognised, **whole)
 
 
-def _at(values: list[Any], place: int) -> Any:
-    return values[place] if place < len(values) else None
+def _at(values: list[Any], index: int) -> Any:
+    return values[index] if index < len(values) else None
 
 
 def _cell(value: Any) -> Any:
@@ -188,6 +195,6 @@ def _cell(value: Any) -> Any:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _finite(row: Row) -> dict[str, Any]:
+def _finite(row: TableRow) -> dict[str, Any]:
     values = zip(row.__struct_fields__, msgspec.structs.astuple(row), strict=True)
     return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values}

@@ -15,20 +15,20 @@ from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from core import config as configs
-from core.events import ENDS, Event, ImageSaved, Message
-from core.export.record import Record, safe, scalars, step_of, time_of
-from core.runs import Run
-from core.scores import Scoreboard
-from core.text import printable
+from dipddpm.core import config as configs
+from dipddpm.core.evaluation.scoreboard import Scoreboard
+from dipddpm.core.events import ENDS, Event, ImageSaved, Message
+from dipddpm.core.export.snapshot import Record, safe_name, scalars, step_of, time_of
+from dipddpm.core.io.sanitize import printable
+from dipddpm.core.runs import Run
 
 PATTERN = "events.out.tfevents.*"
 FLUSH_SECONDS = 5
 
 
-def write(record: Record, place: Path) -> None:
+def write(record: Record, folder: Path) -> None:
     """Scalars by step with the time at which they were told, pictures, the config as hyperparameters and as text."""
-    files = EventFiles(record.run, place)
+    files = EventFiles(record.run, folder)
     try:
         files.begin(record)
     finally:
@@ -38,9 +38,9 @@ def write(record: Record, place: Path) -> None:
 class EventFiles:
     """The writing end; raises OSError where the disk takes no more."""
 
-    def __init__(self, run: Run, place: Path) -> None:
+    def __init__(self, run: Run, folder: Path) -> None:
         self.run = run
-        self._writer = EventFileWriter(str(place), flush_secs=FLUSH_SECONDS)
+        self._writer = EventFileWriter(str(folder), flush_secs=FLUSH_SECONDS)
 
     def begin(self, record: Record) -> None:
         """All that the run has told so far."""
@@ -81,13 +81,13 @@ class EventFiles:
         self._writer.close()
 
     def _picture(self, event: ImageSaved) -> None:
-        if not (found := [path for path in self.run.files("images/*.png") if path.name == Path(event.file).name]):
+        if not (paths := [path for path in self.run.files("images/*.png") if path.name == Path(event.file).name]):
             return
-        content = found[0].read_bytes()
-        with Image.open(found[0], formats=["PNG"]) as image:
+        content = paths[0].read_bytes()
+        with Image.open(paths[0], formats=["PNG"]) as image:
             width, height, channels = image.width, image.height, len(image.getbands())
         picture = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=content)
-        value = Summary.Value(tag=f"images/{safe(event.name)}", image=picture)
+        value = Summary.Value(tag=f"images/{safe_name(event.name)}", image=picture)
         self._add(time_of(event), step_of(event), summary=Summary(value=[value]))
 
     def _text(self, name: str, text: str, time: float, step: int) -> None:

@@ -3,7 +3,7 @@
 A reader trusts no file: torn lines, unknown events and foreign folders are skipped or marked, never raised.
 """
 
-from core.runs.folder import (
+from dipddpm.core.runs.folder import (
     BEST_FILE,
     CHECKPOINT_FILE,
     ENVIRONMENT_FILE,
@@ -11,12 +11,12 @@ from core.runs.folder import (
     SCRIPTS_FOLDER,
     STOP_FILE,
     STOP_REQUEST,
-    Glance,
     Run,
     RunsFolder,
+    RunStatus,
 )
-from core.runs.log import EVENTS_FILE, EventLog, EventReader, history, voids
-from core.runs.summary import CONFIG_FILE, SUMMARY_FILE, State, Summary
+from dipddpm.core.runs.log import EVENTS_FILE, EventLog, EventReader, history, voids
+from dipddpm.core.runs.summary import CONFIG_FILE, SUMMARY_FILE, RunState, Summary
 
 __all__ = [
     "BEST_FILE",
@@ -31,10 +31,10 @@ __all__ = [
     "SUMMARY_FILE",
     "EventLog",
     "EventReader",
-    "Glance",
     "Run",
+    "RunState",
+    "RunStatus",
     "RunsFolder",
-    "State",
     "Summary",
     "history",
     "voids",

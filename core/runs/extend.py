@@ -9,24 +9,24 @@ from typing import Any
 
 import msgspec
 
-from core import config as configs
-from core import events
-from core.config import HybridRun, RestoreRun
-from core.errors import UserError
-from core.events import AnyEvent, Event
-from core.runs.folder import CHECKPOINT_FILE, Run, RunsFolder
-from core.runs.log import EventLog
-from core.runs.summary import State
+from dipddpm.core import config as configs
+from dipddpm.core import events
+from dipddpm.core.config import HybridRun, RestoreRun
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import AnyEvent, Event
+from dipddpm.core.runs.folder import CHECKPOINT_FILE, Run, RunsFolder
+from dipddpm.core.runs.log import EventLog
+from dipddpm.core.runs.summary import RunState
 
 
 def length(run: Run) -> tuple[str, int]:
     """What measures the run's length, and how long it is: ("ddpm.epochs", 20) or ("dip.iterations", 600)."""
     config = run.config()
     if isinstance(config, RestoreRun) or (
-        isinstance(config, HybridRun) and (config.hybrid.restorer or config.hybrid.learns)
+        isinstance(config, HybridRun) and (config.hybrid.restorer_path or config.hybrid.learns)
     ):
         raise UserError(f"The run {run.id} has restored images, which can't be gone on with.", "Fork it instead.")
-    section, option = ("ddpm", "epochs") if run.look().summary.epochs else ("dip", "iterations")
+    section, option = ("ddpm", "epochs") if run.status().summary.epochs else ("dip", "iterations")
     if not hasattr(config, section):
         raise UserError(f"The run {run.id} has no length that could be extended.", "Fork it instead.")
     return f"{section}.{option}", getattr(getattr(config, section), option)
@@ -35,25 +35,25 @@ def length(run: Run) -> tuple[str, int]:
 def extend(runs: RunsFolder, run: Run, more: int) -> Run:
     """A new run: the old one's config with `more` epochs (or iterations), its log, its checkpoints and its images.
 
-    Its worker is started with `core.launch.start(run, resume=True)`. The old run stays as it is. Raises UserError for
-    a run that isn't finished or has given up its last checkpoint.
+    Its worker is started with `core.launch.local.start(run, resume=True)`. The old run stays as it is. Raises UserError
+    for a run that isn't finished or has given up its last checkpoint.
     """
-    glance = run.look()
-    if glance.state is not State.finished:
-        raise UserError(f"The run {run.id} is {glance.state}, not finished.", "Resume it instead.")
+    status = run.status()
+    if status.state is not RunState.finished:
+        raise UserError(f"The run {run.id} is {status.state}, not finished.", "Resume it instead.")
     if not (run.folder / CHECKPOINT_FILE).is_file():
         raise UserError(f"The run {run.id} no longer has its last checkpoint.", "Fork it, to run it anew for longer.")
     if more < 1:
         raise UserError(f"{more} more is no extension.", "Give 1 or more.")
     key, before = length(run)
-    new = runs.create(_with(run.config(), key, before + more))
+    new = runs.create(_with_option(run.config(), key, before + more))
     try:
         for path in (*run.files("checkpoints/*"), *run.files("images/*"), *run.files("*.safetensors")):
             shutil.copyfile(path, new.folder / path.relative_to(run.folder))
         log = EventLog(new.folder)
         try:
-            for event in _kept(run.events(), key):
-                log.append(_planned(event, key, (before + more) / before))
+            for event in _copied_events(run.events(), key):
+                log.append(_with_longer_plan(event, key, (before + more) / before))
             log.append(events.Message(text=f"Goes on from {run.id}, {key} {before} + {more}", level="info"))
         finally:
             log.close()
@@ -63,7 +63,7 @@ def extend(runs: RunsFolder, run: Run, more: int) -> Run:
     return new
 
 
-def _with(config: configs.AnyRun, key: str, value: int) -> configs.AnyRun:
+def _with_option(config: configs.AnyRun, key: str, value: int) -> configs.AnyRun:
     section, _, option = key.partition(".")
     values: dict[str, Any] = msgspec.to_builtins(config)
     values[section][option] = value
@@ -71,7 +71,7 @@ def _with(config: configs.AnyRun, key: str, value: int) -> configs.AnyRun:
     return configs.from_builtins(values)
 
 
-def _kept(history: list[AnyEvent], key: str) -> Iterable[AnyEvent]:
+def _copied_events(history: list[AnyEvent], key: str) -> Iterable[AnyEvent]:
     """The history of a run that has not ended, then, nor come to what follows its training: that is done anew.
 
     Of its checkpoints the last one stays, which is the one that is gone on from.
@@ -92,7 +92,7 @@ def _kept(history: list[AnyEvent], key: str) -> Iterable[AnyEvent]:
                 yield event
 
 
-def _planned(event: Event, key: str, ratio: float) -> Event:
+def _with_longer_plan(event: Event, key: str, ratio: float) -> Event:
     """The start's totals as they are now that the plan is longer."""
     if not isinstance(event, events.RunStarted):
         return event

@@ -12,14 +12,15 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core import config as configs
-from core import files
-from core.config import AnyRun
-from core.errors import UserError
-from core.events import AnyEvent
-from core.runs import job, life, reference, summary
-from core.runs.log import EVENTS_FILE, EventReader, history
-from core.runs.summary import CONFIG_FILE, State, Summary
+from dipddpm.core import config as configs
+from dipddpm.core.config import AnyRun
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import AnyEvent
+from dipddpm.core.io import atomic
+from dipddpm.core.launch.slurm import job
+from dipddpm.core.runs import heartbeat, reference, summary
+from dipddpm.core.runs.log import EVENTS_FILE, EventReader, history
+from dipddpm.core.runs.summary import CONFIG_FILE, RunState, Summary
 
 ENVIRONMENT_FILE = "environment.json"
 LOG_FILE = "worker.log"
@@ -74,18 +75,18 @@ class Run:
         """Raise UserError where what would be written to isn't the folder's own: a link to elsewhere, or a pipe."""
         try:
             with os.scandir(self.folder) as entries:
-                strange = [entry.name for entry in entries if _is_strange(entry)]
+                unsafe = [entry.name for entry in entries if _is_unsafe_entry(entry)]
         except OSError:
             return  # whoever writes will say it better
-        if strange:
-            problem = f"{strange[0]} of {self.id} is no file or folder of its own, but a link or a pipe."
+        if unsafe:
+            problem = f"{unsafe[0]} of {self.id} is no file or folder of its own, but a link or a pipe."
             raise UserError(problem, "Copy the run's folder, so that links become what they point to.")
 
     def files(self, pattern: str) -> list[Path]:
         """The files of a pattern, as `images/*.png`, in order. Links are left out: they may lead out of the folder."""
         root = self.folder.resolve()
-        found = [path for path in sorted(self.folder.glob(pattern)) if files.is_file(path)]
-        return [path for path in found if path.resolve() == root / path.relative_to(self.folder)]
+        paths = [path for path in sorted(self.folder.glob(pattern)) if atomic.is_file(path)]
+        return [path for path in paths if path.resolve() == root / path.relative_to(self.folder)]
 
     def config(self) -> AnyRun:
         """What was asked. Raises UserError where config.toml is missing or damaged."""
@@ -95,29 +96,29 @@ class Run:
         """The run's logical history so far."""
         return history(EventReader(self.folder).read())
 
-    def look(self) -> Glance:
+    def status(self) -> RunStatus:
         """The run as it stands now."""
-        folded = summary.read(self.folder)
-        worker = life.read(self.folder) if folded.phase.live else None
-        seen = job.look(self.folder) if folded.phase.live else None
-        if seen is None:
-            return Glance(self, folded, worker, summary.state(folded, worker, self.created))
-        state = job.state(folded, worker, seen)
-        if state is State.crashed and not (folded := summary.read(self.folder)).phase.live:
-            state = folded.phase  # its last word was written before Slurm was asked, and after the log was read
-        return Glance(self, folded, worker, state, seen)
+        folded_summary = summary.read(self.folder)
+        worker = heartbeat.read(self.folder) if folded_summary.phase.live else None
+        job_status = job.query(self.folder) if folded_summary.phase.live else None
+        if job_status is None:
+            return RunStatus(self, folded_summary, worker, summary.state(folded_summary, worker, self.created))
+        state = job.state(folded_summary, worker, job_status)
+        if state is RunState.crashed and not (folded_summary := summary.read(self.folder)).phase.live:
+            state = folded_summary.phase  # its last word was written before Slurm was asked, and after the log was read
+        return RunStatus(self, folded_summary, worker, state, job_status)
 
 
 @dataclass(frozen=True)
-class Glance:
+class RunStatus:
     """A run seen at one moment. Its config is parsed when it is asked for: a list does without."""
 
     run: Run
     summary: Summary
-    worker: life.Worker | None
+    worker: heartbeat.Worker | None
     """Who is at it; None for a run that told its end."""
-    state: State
-    job: job.Seen | None = None
+    state: RunState
+    job: job.JobStatus | None = None
     """Its job, if it is one of a cluster; None for a run that told its end."""
     at: float = field(default_factory=time.time)
 
@@ -140,11 +141,11 @@ class Glance:
     @property
     def hint(self) -> str:
         """What to do about a run that failed, or of which the process is gone; empty for others."""
-        if self.state is not State.crashed:
+        if self.state is not RunState.crashed:
             return self.summary.hint
         if self.job is not None:
             return self.job.hint
-        if self.worker is not None and life.restarted_since(self.worker.identity):
+        if self.worker is not None and heartbeat.restarted_since(self.worker.identity):
             return "The machine was restarted meanwhile: resume it."
         lower = f" If that happens again: {configs.lower_memory(self.config)}" if self.config else ""
         return f"Killed, by somebody or because the machine's memory was full: resume it.{lower}"
@@ -152,9 +153,9 @@ class Glance:
     @property
     def stalled(self) -> bool:
         """Alive but not advancing."""
-        if self.state is not State.running or self.worker is None or not self.worker.progressed:
+        if self.state is not RunState.running or self.worker is None or not self.worker.progressed:
             return False
-        return self.at - self.worker.progressed > life.STALL_SECONDS
+        return self.at - self.worker.progressed > heartbeat.STALL_SECONDS
 
 
 class RunsFolder:
@@ -172,19 +173,19 @@ class RunsFolder:
             now = time.time()
             part = int(now % 1 * 16**4)
             name = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{config.kind}-{part:04x}"
-            folder, begun = self.root / name, self.root / f".{name}{files.TEMPORARY}"
+            folder, partial = self.root / name, self.root / f".{name}{atomic.TEMPORARY}"
             try:
-                begun.mkdir(parents=True)
-                (begun / "checkpoints").mkdir()
-                (begun / "images").mkdir()
-                files.replace(begun / CONFIG_FILE, configs.to_toml(config).encode())
-                begun.rename(folder)
+                partial.mkdir(parents=True)
+                (partial / "checkpoints").mkdir()
+                (partial / "images").mkdir()
+                atomic.write_atomic(partial / CONFIG_FILE, configs.to_toml(config).encode())
+                partial.rename(folder)
             except FileExistsError:
                 time.sleep(16**-4)
                 if not self.root.is_dir():
                     raise self._unwritable("it is not a folder") from None
             except OSError as error:
-                shutil.rmtree(begun, ignore_errors=True)
+                shutil.rmtree(partial, ignore_errors=True)
                 if error.errno != errno.ENOTEMPTY:
                     raise self._unwritable(error.strerror or str(error)) from None
             else:
@@ -206,13 +207,13 @@ class RunsFolder:
 
     def references(self) -> list[Run]:
         """The reference runs, newest first, but for one that this place holds itself."""
-        return [run for run in _runs_in(reference.FOLDER) if not files.is_folder(self.root / run.id)]
+        return [run for run in _runs_in(reference.FOLDER) if not atomic.is_folder(self.root / run.id)]
 
     def run(self, run_id: str) -> Run:
         """The run of a whole id, wherever it is; of one that is nowhere, the one that this place would hold."""
         shipped = Run(reference.FOLDER / run_id)
         own = Run(self.root / run_id)
-        return shipped if files.is_folder(shipped.folder) and not files.is_folder(own.folder) else own
+        return shipped if atomic.is_folder(shipped.folder) and not atomic.is_folder(own.folder) else own
 
     def find(self, wanted: str) -> Run:
         """The run of an id, a unique prefix of one, the digits at its end, `last` or `reference`, the shipped prior.
@@ -230,33 +231,33 @@ class RunsFolder:
             if len(matches) == 1:
                 return matches[0]
             if matches:
-                some = ", ".join(run.id for run in matches[:3])
-                raise UserError(f"{len(matches)} runs match {wanted!r}: {some}.", "Give more of the id.")
+                sample = ", ".join(run.id for run in matches[:3])
+                raise UserError(f"{len(matches)} runs match {wanted!r}: {sample}.", "Give more of the id.")
         if not own:
             raise UserError(f"There are no runs in {self.root}.", "Start one with: dipddpm run hybrid --preset quick")
         raise UserError(f"There is no run {wanted!r} in {self.root}.", f"The latest is {own[0].id}; see dipddpm ls.")
 
 
-def by_time(run_id: str) -> tuple[str, str, str]:
+def sort_key(run_id: str) -> tuple[str, str, str]:
     """What runs are ordered by: the second in which they were made, as ids tell, and what part of it had passed."""
     return run_id[:15], run_id[-4:], run_id
 
 
-def _runs_in(place: Path) -> list[Run]:
+def _runs_in(root: Path) -> list[Run]:
     try:
-        with os.scandir(place) as entries:
+        with os.scandir(root) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-    found = [Run(place / name) for name in sorted(names, key=by_time, reverse=True) if not name.startswith(".")]
-    return [run for run in found if RUN_ID.fullmatch(run.id) or _holds_a_run(run.folder)]
+    runs = [Run(root / name) for name in sorted(names, key=sort_key, reverse=True) if not name.startswith(".")]
+    return [run for run in runs if RUN_ID.fullmatch(run.id) or _holds_a_run(run.folder)]
 
 
 def _holds_a_run(folder: Path) -> bool:
-    return files.is_file(folder / CONFIG_FILE) or files.is_file(folder / EVENTS_FILE)
+    return atomic.is_file(folder / CONFIG_FILE) or atomic.is_file(folder / EVENTS_FILE)
 
 
-def _is_strange(entry: os.DirEntry[str]) -> bool:
+def _is_unsafe_entry(entry: os.DirEntry[str]) -> bool:
     if entry.name in _WRITTEN_FOLDERS:
         return not entry.is_dir(follow_symlinks=False)
     return entry.name in _WRITTEN_FILES and not entry.is_file(follow_symlinks=False)

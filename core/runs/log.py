@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from core import events
-from core.errors import UserError
-from core.events import AnyEvent, Event
+from dipddpm.core import events
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import AnyEvent, Event
 
 E = TypeVar("E", bound=Event)
 
@@ -107,10 +107,10 @@ class EventReader:
     than before and therefore began again at its start. With `naming`, lines that don't hold it are passed over.
     """
 
-    def __init__(self, folder: Path, offset: int = 0, *, naming: bytes = b"") -> None:
+    def __init__(self, folder: Path, offset: int = 0, *, containing: bytes = b"") -> None:
         self.path = folder / EVENTS_FILE
         self.offset = offset
-        self.naming = naming
+        self.containing = containing
         self.restarted = False
         self.unreadable = 0
         """Complete lines that were no event of a known kind."""
@@ -121,23 +121,23 @@ class EventReader:
 
     def read(self, limit: int | None = None) -> list[AnyEvent]:
         """The events whose lines were completed since the last call; at most about `limit` bytes of them."""
-        found: list[AnyEvent] = []
+        completed: list[AnyEvent] = []
         self.restarted = False
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
-            return found
+            return completed
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                return found
+                return completed
             self._look_for_replacement(descriptor, status)
             start = self.offset
             while limit is None or self.offset - start < limit:
                 block = os.pread(descriptor, _CHUNK, self.offset)
                 lines, newline, _ = block.rpartition(b"\n")
                 if newline:
-                    found += self._decode(lines)
+                    completed += self._decode(lines)
                     self.offset += len(lines) + 1
                 elif len(block) >= MAX_LINE:
                     self._skipping = True
@@ -149,7 +149,7 @@ class EventReader:
             pass  # a file system that went away; what was read stands, and the next call tries again
         finally:
             os.close(descriptor)
-        return found
+        return completed
 
     def stream(self) -> Iterator[AnyEvent]:
         """The same, to the end that the log has by then, without holding more than a piece of it in memory."""
@@ -174,7 +174,7 @@ class EventReader:
             if self._skipping:
                 self._skipping = False
                 continue
-            if self.naming not in line:
+            if self.containing not in line:
                 continue
             event = events.decode(line) if line else None
             if event is not None:
@@ -196,25 +196,25 @@ def voids(resumed: events.RunResumed, past: Event) -> bool:
 def history(recorded: Iterable[AnyEvent]) -> list[AnyEvent]:
     """The recorded events as the run's logical history, each step once."""
     recorded = list(recorded)
-    return list(logical(recorded, [event for event in recorded if isinstance(event, events.RunResumed)]))
+    return list(logical_history(recorded, [event for event in recorded if isinstance(event, events.RunResumed)]))
 
 
-def logical(recorded: Iterable[AnyEvent], resumes: Sequence[events.RunResumed]) -> Iterator[AnyEvent]:
+def logical_history(recorded: Iterable[AnyEvent], resumes: Sequence[events.RunResumed]) -> Iterator[AnyEvent]:
     """Of the recorded events those that none of the `resumes`, the first among them, makes void, as they come.
 
     A resumed run does some of the work again: `run_resumed` voids what was told of it after the checkpoint, and an end
     that came before is an end no longer. However many resumes there are, each event is looked at once.
     """
     # The furthest way back of all resumes from each one on: what stands there or later is void by one of them.
-    goals = list(itertools.accumulate(map(_goal, reversed(resumes)), min, initial=math.inf))
+    void_offsets = list(itertools.accumulate(map(_void_offset, reversed(resumes)), min, initial=math.inf))
     for event in recorded:
-        if isinstance(event, events.RunResumed) and len(goals) > 1:
-            goals.pop()
-        elif isinstance(event, events.ENDS) and len(goals) > 1:
+        if isinstance(event, events.RunResumed) and len(void_offsets) > 1:
+            void_offsets.pop()
+        elif isinstance(event, events.ENDS) and len(void_offsets) > 1:
             continue
-        if isinstance(event, _PROCESS) or event.offset < goals[-1]:
+        if isinstance(event, _PROCESS) or event.offset < void_offsets[-1]:
             yield event
 
 
-def _goal(resumed: events.RunResumed) -> float:
+def _void_offset(resumed: events.RunResumed) -> float:
     return math.inf if resumed.from_offset is None else resumed.from_offset

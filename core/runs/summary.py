@@ -13,19 +13,20 @@ from pathlib import Path
 
 import msgspec
 
-from core import config as configs
-from core import events, files, plain
-from core.errors import UserError
-from core.events import Count, Event, Moment
-from core.runs import life
-from core.runs.log import EventReader, logical
+from dipddpm.core import config as configs
+from dipddpm.core import events
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import Count, Event, Timestamp
+from dipddpm.core.io import atomic, records
+from dipddpm.core.runs import heartbeat
+from dipddpm.core.runs.log import EventReader, logical_history
 
 SUMMARY_FILE = "summary.json"
 CONFIG_FILE = "config.toml"
 FORMAT = 2
 
 
-class State(enum.StrEnum):
+class RunState(enum.StrEnum):
     """Where a run stands."""
 
     queued = enum.auto()
@@ -40,12 +41,12 @@ class State(enum.StrEnum):
     @property
     def live(self) -> bool:
         """A process is at it, or waits to be."""
-        return self in {State.queued, State.running}
+        return self in {RunState.queued, RunState.running}
 
     @property
     def resumable(self) -> bool:
         """It has ended before its work was done."""
-        return self in {State.stopped, State.failed, State.crashed}
+        return self in {RunState.stopped, RunState.failed, RunState.crashed}
 
 
 class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -58,13 +59,13 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     method: str = ""
     name: str = ""
     group: str = ""
-    phase: State = State.queued
+    phase: RunState = RunState.queued
     """Where the log leaves the run; whether its process lives is not the log's to say."""
     device: str = ""
     dataset: str = ""
-    started: Moment = 0.0
-    ended: Moment = 0.0
-    last: Moment = 0.0
+    started: Timestamp = 0.0
+    ended: Timestamp = 0.0
+    last: Timestamp = 0.0
     step: Count = 0
     steps: Count = 0
     epoch: Count = 0
@@ -97,7 +98,7 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     @property
     def progress(self) -> float | None:
         """Share of the work done, 0 to 1; None while the total isn't known."""
-        if self.phase is State.finished:
+        if self.phase is RunState.finished:
             return 1.0
         if not self.steps:
             return None
@@ -106,10 +107,10 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     def seconds_left(self, now: float | None = None) -> float | None:
         """Time to the end at the pace so far; None before there is a pace."""
         share = self.progress
-        if not self.started or not share or self.phase is not State.running:
+        if not self.started or not share or self.phase is not RunState.running:
             return None
-        spent = max(0.0, (self.last or (time.time() if now is None else now)) - self.started)
-        return spent * (1 - share) / share
+        elapsed = max(0.0, (self.last or (time.time() if now is None else now)) - self.started)
+        return elapsed * (1 - share) / share
 
     def fold(self, event: Event) -> None:
         """Take one more event into account."""
@@ -117,9 +118,9 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
         self.step = max(self.step, getattr(event, "step", 0))
         match event:
             case events.RunQueued():
-                self.phase, self.device = State.queued, event.device
+                self.phase, self.device = RunState.queued, event.device
             case events.RunStarted():
-                self.phase, self.device, self.started = State.running, event.device, event.time
+                self.phase, self.device, self.started = RunState.running, event.device, event.time
                 self.epochs, self.steps = event.epochs, event.steps
             case events.RunResumed():
                 self._resume(event)
@@ -144,16 +145,16 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
             case events.StopsCompared() if event.ssim:
                 self.ssim = sum(event.ssim) / len(event.ssim)
             case events.RunFinished():
-                self.phase, self.ended = State.finished, event.time
+                self.phase, self.ended = RunState.finished, event.time
             case events.RunFailed():
-                self.phase, self.ended, self.error, self.hint = State.failed, event.time, event.error, event.hint
+                self.phase, self.ended, self.error, self.hint = RunState.failed, event.time, event.error, event.hint
             case events.RunStopped():
-                self.phase, self.ended = State.stopped, event.time
+                self.phase, self.ended = RunState.stopped, event.time
             case _:
                 pass
 
     def _resume(self, event: events.RunResumed) -> None:
-        self.phase, self.ended, self.error, self.hint = State.running, 0.0, "", ""
+        self.phase, self.ended, self.error, self.hint = RunState.running, 0.0, "", ""
         self.step, self.epoch = event.from_step, event.from_epoch
         self.device = event.device or self.device
 
@@ -176,7 +177,7 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 def write(folder: Path, summary: Summary) -> None:
     """Replace summary.json. Not synced: it can be rebuilt."""
-    files.replace(folder / SUMMARY_FILE, plain.dump(summary), durable=False)
+    atomic.write_atomic(folder / SUMMARY_FILE, records.dump(summary), durable=False)
 
 
 def read(folder: Path) -> Summary:
@@ -194,33 +195,33 @@ def read(folder: Path) -> Summary:
 
 def rebuild(folder: Path) -> Summary:
     """The summary from config.toml and the log alone, which may be longer than fits into memory."""
-    summary = _named(folder)
+    summary = _from_config(folder)
     resumes = _resumes(folder)
     reader = EventReader(folder)
-    met = 0
-    for event in logical(reader.stream(), resumes):
+    resumes_seen = 0
+    for event in logical_history(reader.stream(), resumes):
         summary.fold(event)
-        met += isinstance(event, events.RunResumed)
+        resumes_seen += isinstance(event, events.RunResumed)
     summary.offset = reader.offset
     # One that was written meanwhile has made void what was folded before it.
-    return summary if met == len(resumes) else rebuild(folder)
+    return summary if resumes_seen == len(resumes) else rebuild(folder)
 
 
 def _resumes(folder: Path) -> list[events.RunResumed]:
     """Those that the log tells of; quick, as other lines are not decoded."""
-    found = EventReader(folder, naming=b'"run_resumed"').stream()
-    return [event for event in found if isinstance(event, events.RunResumed)]
+    events_read = EventReader(folder, containing=b'"run_resumed"').stream()
+    return [event for event in events_read if isinstance(event, events.RunResumed)]
 
 
 def _stored(folder: Path) -> Summary:
     try:
-        summary = plain.load(files.read(folder / SUMMARY_FILE), Summary)
+        summary = records.load(atomic.read(folder / SUMMARY_FILE), Summary)
     except (OSError, ValueError, RecursionError):
-        return _named(folder)
-    return summary if summary.format == FORMAT and summary.offset >= 0 and summary.kind else _named(folder)
+        return _from_config(folder)
+    return summary if summary.format == FORMAT and summary.offset >= 0 and summary.kind else _from_config(folder)
 
 
-def _named(folder: Path) -> Summary:
+def _from_config(folder: Path) -> Summary:
     """A summary of what was asked, before anything happened."""
     try:
         config = configs.load(folder / CONFIG_FILE)
@@ -229,16 +230,16 @@ def _named(folder: Path) -> Summary:
     return Summary(kind=config.kind, method=config.method, name=config.name, group=config.group)
 
 
-def state(summary: Summary, worker: life.Worker | None, created: float, now: float | None = None) -> State:
+def state(summary: Summary, worker: heartbeat.Worker | None, created: float, now: float | None = None) -> RunState:
     """An end that the log tells; else the process named in worker.json; else the age of its last sign of life.
 
     `created` is when the run was asked for: for a moment after that, no worker has shown itself yet.
     """
     if not summary.kind:
-        return State.broken
+        return RunState.broken
     if not summary.phase.live:
         return summary.phase
     if worker is None:
         age = (time.time() if now is None else now) - created
-        return State.queued if abs(age) < life.SILENT_SECONDS and not summary.last else State.crashed
-    return summary.phase if life.is_alive(worker, now) else State.crashed
+        return RunState.queued if abs(age) < heartbeat.SILENT_SECONDS and not summary.last else RunState.crashed
+    return summary.phase if heartbeat.is_alive(worker, now) else RunState.crashed

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core import quality
-from core.data import ImageSet
-from core.ddpm.schedule import Schedule
-from core.events import Pictures
-from core.hybrid.substitution import FittedHourglass
-from core.images import to_unit
-from core.metrics import psnr, ssim
-from core.study.bank import Noised
-from core.study.findings import DDPM_ALONE, DIP_ALONE, NOISY, SUBSTITUTION, Denoised
-from core.study.trial import Network
+from dipddpm.core.data import ImageSet
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.events import Pictures
+from dipddpm.core.experiments.substitution import FittedHourglass
+from dipddpm.core.images import to_unit
+from dipddpm.core.metrics import samples
+from dipddpm.core.metrics.image import psnr, ssim
+from dipddpm.core.study.dip_outputs import Noised
+from dipddpm.core.study.findings import DDPM_ALONE, DIP_ALONE, NOISY, SUBSTITUTION, Denoised
+from dipddpm.core.study.trial import TrialNetwork
 
 SIGMAS = (25.0, 50.0)
 """Of the noise, in 8-bit grey levels."""
@@ -24,41 +24,41 @@ SHOWN = 8
 
 
 @dataclass(frozen=True)
-class Sides:
+class NetworkPair:
     """Networks that say eps: given xt, and given DIP(xt)."""
 
-    plain: Network
-    substitution: Network
+    plain: TrialNetwork
+    substitution: TrialNetwork
 
 
 def denoise(
-    images: ImageSet, sides: Sides, hourglass: FittedHourglass, *, steps: int, schedule: Schedule, seed: int
+    images: ImageSet, networks: NetworkPair, hourglass: FittedHourglass, *, steps: int, schedule: Schedule, seed: int
 ) -> tuple[list[Denoised], Pictures]:
     """Noise the images at each sigma, denoise each in one step, x0 = (xt - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar).
 
     In the hybrid too xt is what eps is taken from. The accuracy is that of the classifier that ships. The picture has
     a row for each of the first images: the measurement, DDPM alone, the hybrid, the truth, at the first sigma.
     """
-    found, shown = [], None
+    scores, shown = [], None
     truth = to_unit(images.images)
     for sigma in SIGMAS:
         t = schedule.timestep(sigma / 255)
         noised = Noised.of(images.images, schedule, seed, t)
         parts = torch.split(noised.xt, hourglass.batch_size)
-        seen = torch.cat([output for part in parts for output in hourglass.along(part, [steps])])
-        level = schedule.level(t)[0]
+        dip_output = torch.cat([output for part in parts for output in hourglass.fit_outputs(part, [steps])])
+        level = schedule.alpha_sigma(t)[0]
         results = {
             NOISY: noised.xt / level,
-            DIP_ALONE: seen / level,
-            DDPM_ALONE: _x0(noised, sides.plain, noised.xt, schedule),
-            SUBSTITUTION: _x0(noised, sides.substitution, seen, schedule),
+            DIP_ALONE: dip_output / level,
+            DDPM_ALONE: _x0(noised, networks.plain, noised.xt, schedule),
+            SUBSTITUTION: _x0(noised, networks.substitution, dip_output, schedule),
         }
         units = {method: to_unit(result) for method, result in results.items()}
-        found += [_scored(sigma, method, result, truth, images.labels) for method, result in units.items()]
+        scores += [_scored(sigma, method, result, truth, images.labels) for method, result in units.items()]
         shown = shown or [units[NOISY], units[DDPM_ALONE], units[SUBSTITUTION], truth]
     assert shown is not None
     rows = torch.stack([column[:SHOWN] for column in shown], 1).flatten(0, 1)
-    return found, Pictures(
+    return scores, Pictures(
         name="denoised",
         images=rows.clamp(0, 1),
         title=f"Denoised in one step, sigma {SIGMAS[0]:g}",
@@ -67,8 +67,8 @@ def denoise(
     )
 
 
-def _x0(noised: Noised, network: Network, given: Tensor, schedule: Schedule) -> Tensor:
-    eps = network.predict(torch.cat([given, given], 1), noised.t)
+def _x0(noised: Noised, network: TrialNetwork, inputs: Tensor, schedule: Schedule) -> Tensor:
+    eps = network.predict(torch.cat([inputs, inputs], 1), noised.t)
     return schedule.predict_x0(noised.xt, eps, noised.t)
 
 
@@ -78,5 +78,5 @@ def _scored(sigma: float, method: str, result: Tensor, truth: Tensor, labels: Te
         method=method,
         psnr=float(psnr(result, truth).mean()),
         ssim=float(ssim(result, truth).mean()),
-        accuracy=quality.load_classifier().accuracy(result.clamp(0, 1), labels),
+        accuracy=samples.load_classifier().accuracy(result.clamp(0, 1), labels),
     )

@@ -20,7 +20,7 @@ def after(steps: int) -> str:
     return f"k = {steps}"
 
 
-class Learned(msgspec.Struct, frozen=True, kw_only=True):
+class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     """A small network trained on one input: mean squared errors, 1 being the variance of eps."""
 
     loss: float
@@ -67,7 +67,7 @@ class Explanation(msgspec.Struct, kw_only=True):
     """Mean squared distance of DIP's output from xt."""
     linear: dict[str, list[float]] = {}
     """R^2 of the best linear filter to eps, in equal parts of the timesteps."""
-    learned: dict[str, list[Learned]] = {}
+    learned: dict[str, list[TrainResult]] = {}
     """One for each seed."""
     chosen: dict[str, list[float]] = {}
     """Mean k in equal parts of the timesteps, where k is adapted to t."""

@@ -12,7 +12,7 @@ RIDGE = 1e-4
 """Of the features' mean square: enough for outputs that are constant, too little to move what can be told."""
 
 
-def predictable_share(given: Tensor, wanted: Tensor, fitted: int) -> float:
+def predictable_share(inputs: Tensor, targets: Tensor, fitted: int) -> float:
     """R^2 of the best linear filter from `given` to `wanted`, both (N, C, H, W), of one channel wanted.
 
     Each pixel of `wanted` is predicted from the 9x9 pixels of `given` around it, and a constant, by ridge regression
@@ -20,14 +20,14 @@ def predictable_share(given: Tensor, wanted: Tensor, fitted: int) -> float:
     SST being about the mean of the fitted ones. 0 says that nothing can be told, 1 that everything can; where nothing
     can, chance makes it a little less than 0.
     """
-    a, b = _features(given[:fitted]), wanted[:fitted].double().reshape(-1)
+    a, b = _features(inputs[:fitted]), targets[:fitted].double().reshape(-1)
     mean = b.mean()
     gram = a.T @ a
     gram.diagonal().add_(RIDGE * gram.diagonal().mean())
-    filter_ = torch.linalg.solve(gram, a.T @ (b - mean))
-    rest = wanted[fitted:].double().reshape(-1) - mean
-    error = (_features(given[fitted:]) @ filter_ - rest).square().sum()
-    return float(1 - error / rest.square().sum())
+    coefficients = torch.linalg.solve(gram, a.T @ (b - mean))
+    test_targets = targets[fitted:].double().reshape(-1) - mean
+    error = (_features(inputs[fitted:]) @ coefficients - test_targets).square().sum()
+    return float(1 - error / test_targets.square().sum())
 
 
 def _features(images: Tensor) -> Tensor:

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from core import launch
-from core.config import (
+from dipddpm.core.config import (
     AnyRun,
     DataConfig,
     DdpmConfig,
@@ -21,9 +20,10 @@ from core.config import (
     StudyRun,
     Substitution,
 )
-from core.runs import CHECKPOINT_FILE, Run, RunsFolder
-from core.runs.alike import alike, best
-from core.runs.extend import extend
+from dipddpm.core.launch import local
+from dipddpm.core.runs import CHECKPOINT_FILE, Run, RunsFolder
+from dipddpm.core.runs.equivalence import equivalent_runs, preferred_run
+from dipddpm.core.runs.extend import extend
 
 FULL_EPOCHS = 100
 
@@ -53,28 +53,28 @@ def stages(study: StudyRun) -> list[Stage]:
         # To the last step, so that the fall after the peak is seen.
         dip=DipConfig(iterations=options.iterations, run_on=True),
     )
-    found = [
+    planned = [
         Stage("ddpm", "DDPM alone", DdpmRun(data=data, ddpm=ddpm), options.epochs),
         Stage("dip", "DIP alone", dip, 1),
         Stage("substitution", "The hybrid as published", _hybrid(data, ddpm), options.epochs),
     ]
     if options.full:
         long, more = _hybrid(data, msgspec.structs.replace(ddpm, epochs=FULL_EPOCHS)), FULL_EPOCHS - options.epochs
-        found.append(Stage("full", f"The hybrid, {FULL_EPOCHS} epochs", long, more, "substitution", more))
-    found.append(Stage("explanation", "Why it failed", ExplanationRun(explanation=study.explanation), 2))
+        planned.append(Stage("full", f"The hybrid, {FULL_EPOCHS} epochs", long, more, "substitution", more))
+    planned.append(Stage("explanation", "Why it failed", ExplanationRun(explanation=study.explanation), 2))
     restore = RestoreRun(prior=study.prior, restore=study.restore)
-    found.append(Stage("hybrids", "The hybrids that the study lacks", restore, 40))
-    return [replace(stage, config=_of(study, stage)) for stage in found]
+    planned.append(Stage("hybrids", "The hybrids that the study lacks", restore, 40))
+    return [replace(stage, config=_with_study_settings(study, stage)) for stage in planned]
 
 
-def find(runs: RunsFolder, stage: Stage) -> Run | None:
+def find_run(runs: RunsFolder, stage: Stage) -> Run | None:
     """The run of the history that is this stage: a finished one, else one under way, whoever started it.
 
     Else one that the study has begun: what somebody else has cut short is theirs to go on with. A reference run is
     none: a study that finds its stages among what ships would reproduce nothing.
     """
-    known = alike(runs.runs(), stage.config)
-    return best(known, lambda run: is_own(run, stage))
+    known = equivalent_runs(runs.runs(), stage.config)
+    return preferred_run(known, lambda run: is_own(run, stage))
 
 
 def is_own(run: Run, stage: Stage) -> bool:
@@ -82,14 +82,14 @@ def is_own(run: Run, stage: Stage) -> bool:
     return run.config().name.partition(": ")[0] == stage.config.name.partition(": ")[0]
 
 
-def make(runs: RunsFolder, stage: Stage, before: Run | None) -> Run:
+def start_run(runs: RunsFolder, stage: Stage, before: Run | None) -> Run:
     """A new run for a stage, with a worker at it; `before` is the run that it goes on from, if it is a longer one."""
     if before is None or not (before.folder / CHECKPOINT_FILE).is_file():
         run = runs.create(stage.config)
-        launch.start(run)
+        local.start(run)
     else:
         run = extend(runs, before, stage.more)
-        launch.start(run, resume=True)
+        local.start(run, resume=True)
     return run
 
 
@@ -98,7 +98,7 @@ def _hybrid(data: DataConfig, ddpm: DdpmConfig) -> HybridRun:
     return HybridRun(data=data, ddpm=ddpm, hybrid=Substitution())
 
 
-def _of(study: StudyRun, stage: Stage) -> AnyRun:
+def _with_study_settings(study: StudyRun, stage: Stage) -> AnyRun:
     """The stage's config with what the study says for all its runs."""
     return msgspec.structs.replace(
         stage.config,

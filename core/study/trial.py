@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.ddpm.unet import UNet
-from core.events import State
-from core.study.findings import Learned
+from dipddpm.core.ddpm.networks.unet import UNet
+from dipddpm.core.events import StateDict
+from dipddpm.core.study.findings import TrainResult
 
 CHANNELS = (16, 32)
 """Of the U-Net's two levels: 52,306 weights, few enough to learn from some hundred images."""
@@ -23,18 +23,18 @@ SPIKE = 3.0
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Examples:
     """What the network is given, (N, 2, H, W), at which t, and what it is asked for, (N, 1, H, W).
 
     Always two channels, so that every trial has the very same network: one input is given twice.
     """
 
-    given: Tensor
+    inputs: Tensor
     t: Tensor
-    wanted: Tensor
+    targets: Tensor
 
 
-class Network:
+class TrialNetwork:
     """Our U-Net at its smallest, on two channels of which it answers with one."""
 
     def __init__(self, shape: tuple[int, int], timesteps: int, seed: int, device: torch.device | str) -> None:
@@ -43,31 +43,31 @@ class Network:
             unet = UNet((2, *shape), channels=CHANNELS, patch=1, attention=0, timesteps=timesteps)
         self.module: nn.Module = unet.to(device)
 
-    def __call__(self, given: Tensor, t: Tensor) -> Tensor:
+    def __call__(self, inputs: Tensor, t: Tensor) -> Tensor:
         """The answer, (N, 1, H, W), to (N, 2, H, W) at t (N,)."""
-        answer: Tensor = self.module(given, t)[:, :1]
+        answer: Tensor = self.module(inputs, t)[:, :1]
         return answer
 
     @torch.no_grad()
-    def predict(self, given: Tensor, t: Tensor) -> Tensor:
+    def predict(self, inputs: Tensor, t: Tensor) -> Tensor:
         """The answer, in parts of 128 and without a gradient."""
-        parts = zip(torch.split(given, 128), torch.split(t, 128), strict=True)
+        parts = zip(torch.split(inputs, 128), torch.split(t, 128), strict=True)
         return torch.cat([self(x, s) for x, s in parts])
 
-    def load(self, weights: State) -> Network:
+    def load(self, weights: StateDict) -> TrialNetwork:
         """Itself, with these weights."""
         self.module.load_state_dict(weights)
         return self
 
 
-class Trial:
+class TrainingTrial:
     """Minimise |wanted - network(given, t)|^2 on some images, and measure it on others after each epoch.
 
     Images are mirrored, in all four ways alike, together with what is wanted of them, which noise doesn't mind. One
     generator of its own draws everything.
     """
 
-    def __init__(self, network: Network, fit: Lesson, held_out: Lesson, *, epochs: int, seed: int) -> None:
+    def __init__(self, network: TrialNetwork, fit: Examples, held_out: Examples, *, epochs: int, seed: int) -> None:
         self.network, self.fit, self.held_out, self.epochs = network, fit, held_out, epochs
         self.generator = torch.Generator().manual_seed(seed)
         self.losses: list[list[float]] = []
@@ -85,24 +85,24 @@ class Trial:
             self.losses.append([])
             self.norms.append([])
             order = torch.randperm(len(self.fit.t), generator=self.generator)
-            for step, places in enumerate(torch.split(order, BATCH_SIZE)):
+            for step, indices in enumerate(torch.split(order, BATCH_SIZE)):
                 share = (epoch * steps + step) / (self.epochs * steps)
                 optimizer.param_groups[0]["lr"] = LR * (1 - share)
-                self._update(optimizer, places.to(self.fit.t.device))
+                self._update(optimizer, indices.to(self.fit.t.device))
             self.curve.append(float(self.errors().mean()))
             yield sum(self.losses[-1]) / steps
 
     def errors(self) -> Tensor:
         """The mean squared error on each held-out image, (N,)."""
-        wrong = self.network.predict(self.held_out.given, self.held_out.t) - self.held_out.wanted
-        return wrong.square().flatten(1).mean(1)
+        residual = self.network.predict(self.held_out.inputs, self.held_out.t) - self.held_out.targets
+        return residual.square().flatten(1).mean(1)
 
-    def learned(self, bands: list[float]) -> Learned:
+    def result(self, bands: list[float]) -> TrainResult:
         """What came of it; see `Learned`. The first epoch, in which every network jumps, says nothing of calm."""
         late_losses = self.losses[1:] or self.losses
         norms = torch.tensor([norm for epoch in self.norms[1:] or self.norms for norm in epoch])
         spikes = sum(loss > SPIKE * sorted(epoch)[len(epoch) // 2] for epoch in late_losses for loss in epoch)
-        return Learned(
+        return TrainResult(
             loss=self.curve[-1],
             curve=self.curve,
             training=[sum(epoch) / len(epoch) for epoch in self.losses],
@@ -113,10 +113,10 @@ class Trial:
             steps=sum(len(epoch) for epoch in late_losses),
         )
 
-    def _update(self, optimizer: torch.optim.Optimizer, places: Tensor) -> None:
-        sides = [side for side in (-2, -1) if torch.rand((), generator=self.generator) < 0.5]
-        given, wanted = self.fit.given[places].flip(sides), self.fit.wanted[places].flip(sides)
-        loss = F.mse_loss(self.network(given, self.fit.t[places]), wanted)
+    def _update(self, optimizer: torch.optim.Optimizer, indices: Tensor) -> None:
+        flipped_axes = [side for side in (-2, -1) if torch.rand((), generator=self.generator) < 0.5]
+        inputs, targets = self.fit.inputs[indices].flip(flipped_axes), self.fit.targets[indices].flip(flipped_axes)
+        loss = F.mse_loss(self.network(inputs, self.fit.t[indices]), targets)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         # Without a bound the norm is only measured.

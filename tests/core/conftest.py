@@ -9,12 +9,12 @@ import msgspec
 import pytest
 import torch
 
-from core import config as configs
-from core.config import DdpmRun
-from core.ddpm.run import DdpmExperiment
-from core.events import BestModel, EpochFinished, Item, Pictures, Step
-from core.recorder import Recorder
-from core.runs import EventLog, Run
+from dipddpm.core import config as configs
+from dipddpm.core.config import DdpmRun
+from dipddpm.core.events import BestModel, EpochFinished, Item, Pictures, Step
+from dipddpm.core.experiments.ddpm import DdpmExperiment
+from dipddpm.core.launch.recorder import Recorder
+from dipddpm.core.runs import EventLog, Run
 
 Trained = Callable[[Mapping[str, Any]], Run]
 
@@ -23,7 +23,7 @@ Trained = Callable[[Mapping[str, Any]], Run]
 def plain() -> Callable[[Item], Any]:
     """What an item says, without clock readings and with tensors as lists: two runs alike say the same."""
 
-    def told(item: Item) -> Any:
+    def comparable(item: Item) -> Any:
         match item:
             case Step():
                 return msgspec.structs.replace(item, images_per_second=None)
@@ -35,7 +35,7 @@ def plain() -> Callable[[Item], Any]:
                 return ("best", item.step, item.value, item.measure, item.epoch)
         return item
 
-    return told
+    return comparable
 
 
 @pytest.fixture

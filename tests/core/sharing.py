@@ -13,13 +13,13 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 
-from core import config as configs
-from core.config import DipRun, RestoreRun
-from core.dip.run import DipExperiment
-from core.events import EarlyStopped, Item, RestorationScored
-from core.parallel import Ranks
-from core.restore import run
-from core.restore.run import RestoreExperiment
+from dipddpm.core import config as configs
+from dipddpm.core.compute.distributed import ProcessGroup
+from dipddpm.core.config import DipRun, RestoreRun
+from dipddpm.core.events import EarlyStopped, Item, RestorationScored
+from dipddpm.core.experiments.dip import DipExperiment
+from dipddpm.core.experiments.restore import experiment as run
+from dipddpm.core.experiments.restore.experiment import RestoreExperiment
 
 RANKS = 2
 DIP = {
@@ -59,33 +59,33 @@ def restore(prior: str) -> RestoreExperiment:
     return RestoreExperiment.from_config(cast(RestoreRun, config), "cpu")
 
 
-def joined(rank: int, store: str) -> None:
+def join(rank: int, store: str) -> None:
     """Be one of two processes."""
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=RANKS)
 
 
 def carry_out(prior: str) -> dict[str, Any]:
     """What both do; what the first one has of it: the items and a state from the middle, of each."""
-    ranks, found = Ranks.here(), dict[str, Any]()
-    told = {"rank": ranks.rank, "loss": float("inf"), "images": [torch.full((ranks.rank + 1,), 0.5)]}
-    found["gathered"], found["collected"] = ranks.gathered(told), ranks.collected({ranks.rank: "part"})
-    found["any"] = ranks.any([ranks.rank == 1, False], torch.device("cpu"))
+    ranks, results = ProcessGroup.current(), dict[str, Any]()
+    value = {"rank": ranks.rank, "loss": float("inf"), "images": [torch.full((ranks.rank + 1,), 0.5)]}
+    results["gathered"], results["collected"] = ranks.all_gather(value), ranks.gather({ranks.rank: "part"})
+    results["any"] = ranks.any_rank([ranks.rank == 1, False], torch.device("cpu"))
     first = dip()
     before = list(itertools.islice(first, 9))
-    found["dip state"] = state = first.state_dict()
-    found["dip"] = [*before, *first]
-    found["dip alone"] = len(first.fit.places)
-    if (rest := ranks.gathered(state if ranks.rank == 0 else None)[0]) is not None:
+    results["dip state"] = state = first.state_dict()
+    results["dip"] = [*before, *first]
+    results["dip alone"] = len(first.fit.indices)
+    if (state_of_first := ranks.all_gather(state if ranks.rank == 0 else None)[0]) is not None:
         again = dip()
-        again.load_state_dict(rest)
-        found["dip resumed"] = [*before, *again]
+        again.load_state_dict(state_of_first)
+        results["dip resumed"] = [*before, *again]
     whole = restore(prior)
-    often, run.MEET_SECONDS = run.MEET_SECONDS, 0.0  # an item each at a time, so that both are in the middle
-    found["restore before"] = past_first_score(whole, 3)
-    found["restore state"] = whole.state_dict()
-    run.MEET_SECONDS = often
-    found["restore"] = [*found["restore before"], *whole]
-    return found
+    meet_seconds, run.SYNC_SECONDS = run.SYNC_SECONDS, 0.0  # an item each at a time, so that both are in the middle
+    results["restore before"] = past_first_score(whole, 3)
+    results["restore state"] = whole.state_dict()
+    run.SYNC_SECONDS = meet_seconds
+    results["restore"] = [*results["restore before"], *whole]
+    return results
 
 
 def past_first_score(experiment: RestoreExperiment, more: int) -> list[Item]:
@@ -103,6 +103,6 @@ def stops(items: list[Item]) -> list[EarlyStopped]:
 
 
 if __name__ == "__main__":
-    joined(int(sys.argv[1]), sys.argv[2])
+    join(int(sys.argv[1]), sys.argv[2])
     carry_out(str(Path(sys.argv[3])))
     dist.destroy_process_group()

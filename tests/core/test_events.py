@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import events
-from core.events import AnyEvent, Event, Payload
+from dipddpm.core import events
+from dipddpm.core.events import AnyEvent, Event, Payload
 
 KINDS: tuple[type[Event], ...] = typing.get_args(AnyEvent)
 

@@ -16,8 +16,8 @@ from PIL import Image
 from torchvision.transforms.functional import normalize, to_tensor
 from torchvision.utils import make_grid
 
-from core.errors import UserError
-from core.images import grid, load_image, save_png, to_bytes, to_model, to_unit, with_channels
+from dipddpm.core.errors import UserError
+from dipddpm.core.images import grid, load_image, save_png, to_bytes, to_model, to_unit, with_channels
 
 patient = settings(deadline=None)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from core import config as configs
-from core.runs import Run
+from dipddpm.core import config as configs
+from dipddpm.core.runs import Run
 
 COMMON = {"data.dataset": "fashion-mini", "device": "cpu", "threads": 1, "checkpoint_seconds": 0.1}
 DIP = {

@@ -89,14 +89,14 @@ class Disk:
         flags = {"x": os.O_EXCL, "w": os.O_TRUNC, "a": os.O_APPEND}[mode[0]]
         return io.BufferedWriter(_Raw(self, os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o666)))
 
-    def _path(self, place: Any) -> str:
-        return str(Path(f"/proc/self/fd/{place}").readlink()) if isinstance(place, int) else os.fspath(place)
+    def _path(self, target: Any) -> str:
+        return str(Path(f"/proc/self/fd/{target}").readlink()) if isinstance(target, int) else os.fspath(target)
 
-    def _is_ours(self, place: Any) -> bool:
-        return self._path(place).startswith(self.root)
+    def _is_ours(self, target: Any) -> bool:
+        return self._path(target).startswith(self.root)
 
-    def _name(self, place: Any) -> str:
-        return self._path(place).removeprefix(self.root).lstrip("/")
+    def _name(self, target: Any) -> str:
+        return self._path(target).removeprefix(self.root).lstrip("/")
 
 
 class _Raw(io.RawIOBase):

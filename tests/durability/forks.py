@@ -1,7 +1,7 @@
 """Workers that are forked from a process that has loaded torch already: seconds of processor time less for each.
 
-From `core.worker.main` on they are what `core.launch` starts, and they are started by it: only how the process is made
-differs. Run as a program, this is the one that makes them.
+From `core.launch.worker.main` on they are what `core.launch.local` starts, and they are started by it: only how the
+process is made differs. Run as a program, this is the one that makes them.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import sys
 import time
 from typing import Any
 
-from core.runs import life
+from dipddpm.core.runs import heartbeat
 
 LOADED = (
     "torch._dynamo",
-    "core.recorder",
-    "core.environment",
-    "core.hybrid.run",
-    "core.restore.run",
-    "core.study.explanation",
+    "dipddpm.core.launch.recorder",
+    "dipddpm.core.runs.environment",
+    "dipddpm.core.experiments.hybrid",
+    "dipddpm.core.experiments.restore.experiment",
+    "dipddpm.core.experiments.explanation",
 )
 
 
 class ForkedWorkers:
-    """Stands in for `subprocess.Popen` where `core.launch` makes a process."""
+    """Stands in for `subprocess.Popen` where `dipddpm.core.launch.local` makes a process."""
 
     def __init__(self) -> None:
         began = time.monotonic()
@@ -40,10 +40,10 @@ class ForkedWorkers:
         """What a worker that isn't forked takes before it is ready to work."""
 
     def __call__(self, command: list[str], *, stdout: Any, env: dict[str, str], **_: Any) -> Forked:
-        """Fork a worker with the arguments that follow `-m core.worker`."""
+        """Fork a worker with the arguments that follow `-m dipddpm.core.launch.worker`."""
         assert self.forker.stdin is not None
         assert self.forker.stdout is not None
-        arguments = command[command.index("core.worker") + 1 :]
+        arguments = command[command.index("dipddpm.core.launch.worker") + 1 :]
         self.forker.stdin.write(json.dumps([arguments, stdout.name, env]) + "\n")
         self.forker.stdin.flush()
         return Forked(int(self.forker.stdout.readline()))
@@ -54,15 +54,15 @@ class ForkedWorkers:
 
 
 class Forked:
-    """What `core.launch` asks of a process that it has made."""
+    """What `dipddpm.core.launch.local` asks of a process that it has made."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self._who = life.identity(pid)
+        self._identity = heartbeat.process_identity(pid)
 
     def poll(self) -> int | None:
         """None while it lives; its exit code is known to its parent alone."""
-        return None if self._who is not None and life.runs_here(self._who) else 0
+        return None if self._identity is not None and heartbeat.runs_here(self._identity) else 0
 
     def wait(self, timeout: float | None = None) -> int:
         """Whoever asks has killed it."""
@@ -85,7 +85,7 @@ def serve() -> None:
 
 
 def _work(arguments: list[str], output: str, environment: dict[str, str]) -> int:
-    from core import worker
+    from dipddpm.core.launch import worker
 
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -11,21 +11,21 @@ from pathlib import Path
 
 import atheris
 
-INSTRUMENTED = ["core", "tui", "tomllib", "json", "PIL"]
+INSTRUMENTED = ["dipddpm", "tomllib", "json", "PIL"]
 LONGEST = 4096
 TIMEOUT_SECONDS = 10
 MEGABYTES = 4096
 """torch alone takes half of one."""
 
 
-def main(name: str, runs: str, place: str) -> None:
+def main(name: str, runs: str, output: str) -> None:
     """Fuzz until so many inputs have been tried."""
     with atheris.instrument_imports(include=INSTRUMENTED):
         from tests.durability import targets
 
         seeds, target = targets.seeds(name), targets.TARGETS[name]
         target(seeds[0])  # what is loaded late is loaded now
-    folder = Path(place)
+    folder = Path(output)
     corpus = folder / "corpus"
     corpus.mkdir(parents=True)
     for number, seed in enumerate(seeds):

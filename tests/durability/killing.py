@@ -19,11 +19,14 @@ import msgspec
 import pytest
 from safetensors import safe_open
 
-from core import checkpoint, events, files, launch
-from core.errors import UserError
-from core.events import AnyEvent, BestModelStored
-from core.resume import BEST_BEFORE
-from core.runs import (
+from dipddpm.core import events
+from dipddpm.core.compute import checkpoint
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import AnyEvent, BestModelStored
+from dipddpm.core.io import atomic
+from dipddpm.core.launch import local
+from dipddpm.core.launch.resume import BEST_BEFORE
+from dipddpm.core.runs import (
     BEST_FILE,
     CHECKPOINT_FILE,
     EVENTS_FILE,
@@ -31,19 +34,19 @@ from core.runs import (
     EventReader,
     Run,
     RunsFolder,
-    State,
+    RunState,
+    heartbeat,
     history,
-    life,
 )
 from tests.durability.forks import ForkedWorkers
 
-PATIENCE = 600.0
+TIMEOUT_SECONDS = 600.0
 MOST_KILLS = 6
 """Of one run, before it is left in peace; its next kills are of a new one."""
 MOMENTS = {"start-up": 2, "beginning": 3, "first item": 4, "writing": 6, "work": 9, "end": 3}
 """When to kill, and how often beside the others: while the interpreter and torch are loaded, before the first line, at
 the first line, while a file is being written, any time, and at the last lines."""
-OF_THE_PROCESS = (
+PROCESS_EVENTS = (
     events.RunQueued,
     events.RunResumed,
     events.CheckpointStored,
@@ -51,8 +54,8 @@ OF_THE_PROCESS = (
     events.RunFinished,
 )
 """What tells of processes, or is thinned out by the clock."""
-BY_THE_CLOCK = {"time": 0.0, "offset": 0, "seconds": 0.0, "images_per_second": None}
-PARENTS_GET_SECONDS = {"hybrid", "restore"}
+CLOCK_FIELDS = {"time": 0.0, "offset": 0, "seconds": 0.0, "images_per_second": None}
+TIMED_BASELINE_KINDS = {"hybrid", "restore"}
 """Kinds that end by comparing with parents, which are given the seconds that the hybrid took: never the same twice."""
 
 SCORES = {"scores.json", "scores.txt"}
@@ -74,9 +77,9 @@ class Tally:
     """Best models on disk of which the log had no time to tell."""
     problems: dict[str, list[str]] = field(default_factory=lambda: {"unreadable": [], "lost": [], "inexact": []})
 
-    def complain(self, of: str, text: str) -> None:
+    def add_problem(self, kind: str, text: str) -> None:
         """Note that a promise was broken."""
-        self.problems[of].append(text)
+        self.problems[kind].append(text)
 
     def lines(self) -> list[str]:
         """The figures, for people."""
@@ -89,7 +92,7 @@ class Tally:
                 if counts
             ),
             f"  best model newer than its line: {self.best_ahead}",
-            "  " + ", ".join(f"{what}: {len(found)}" for what, found in self.problems.items()),
+            "  " + ", ".join(f"{what}: {len(problems)}" for what, problems in self.problems.items()),
         ]
 
 
@@ -99,24 +102,24 @@ class Witness:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.reader = EventReader(run.folder)
-        self.told: list[AnyEvent] = []
+        self.events_seen: list[AnyEvent] = []
         self.bytes = b""
 
-    def look(self) -> list[AnyEvent]:
+    def read_new(self) -> list[AnyEvent]:
         """What is new."""
-        fresh = self.reader.read()
-        self.told += fresh
-        return fresh
+        new_events = self.reader.read()
+        self.events_seen += new_events
+        return new_events
 
     def compare(self, tally: Tally) -> None:
         """What was on the screen must still be in the log, and the log only grow."""
         content = (self.run.folder / EVENTS_FILE).read_bytes() if (self.run.folder / EVENTS_FILE).exists() else b""
         if not content.startswith(self.bytes):
-            tally.complain("lost", f"{self.run.id}: the log no longer begins as it did")
+            tally.add_problem("lost", f"{self.run.id}: the log no longer begins as it did")
         self.bytes = content
         again = EventReader(self.run.folder).read()
-        if again[: len(self.told)] != self.told:
-            tally.complain("lost", f"{self.run.id}: what was seen is no longer in the log")
+        if again[: len(self.events_seen)] != self.events_seen:
+            tally.add_problem("lost", f"{self.run.id}: what was seen is no longer in the log")
 
 
 class Killer:
@@ -134,68 +137,68 @@ class Killer:
         """A run that nobody disturbs, by a worker that is forked or started as ever."""
         run = self.runs.create(config)
         self._start(run, cold=not forked)
-        until(lambda: run.look().summary.started or not run.look().state.live)
+        until(lambda: run.status().summary.started or not run.status().state.live)
         began = time.monotonic()
-        until(lambda: not run.look().state.live)
+        until(lambda: not run.status().state.live)
         self.work_seconds = max(0.2, time.monotonic() - began)
-        assert run.look().state is State.finished, (run.folder / LOG_FILE).read_text()
+        assert run.status().state is RunState.finished, (run.folder / LOG_FILE).read_text()
         return run
 
     def kill(self, config: Any, reference: Run, kills: int) -> None:
         """Kill so many workers, and compare every run in the end with the undisturbed one."""
-        ends = numbers(reference)[-2:]
+        ends = comparable_events(reference)[-2:]
         while kills > 0:
             self.tally.runs += 1
             run, struck = self.runs.create(config), 0
             witness = Witness(run)
-            while kills and struck < MOST_KILLS and run.look().state is not State.finished:
+            while kills and struck < MOST_KILLS and run.status().state is not RunState.finished:
                 moment = self.random.choices(list(MOMENTS), list(MOMENTS.values()))[0]
                 self._start(run, cold=moment == "start-up")
                 if not self._strike(run, witness, moment, ends):
                     break
                 kills, struck = kills - 1, struck + 1
             self._finish(run)
-            witness.look()
+            witness.read_new()
             witness.compare(self.tally)
             for text in differences(run, reference):
-                self.tally.complain("inexact", f"{self.case}, {run.id}: {text}")
+                self.tally.add_problem("inexact", f"{self.case}, {run.id}: {text}")
 
     def _start(self, run: Run, *, cold: bool = False) -> None:
         begun = (run.folder / EVENTS_FILE).exists()
         with pytest.MonkeyPatch.context() as patch:
             if not cold:
                 makes = SimpleNamespace(Popen=self.forked, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT)
-                patch.setattr(launch, "subprocess", makes)
+                patch.setattr(local, "subprocess", makes)
             if begun:
-                launch.resume(run, now=True)
+                local.resume(run, now=True)
             else:
-                launch.start(run, now=True)
+                local.start(run, now=True)
 
     def _finish(self, run: Run) -> None:
         """Resume as long as it takes; once, unless something is wrong."""
-        if run.look().state is State.crashed:
+        if run.status().state is RunState.crashed:
             self._start(run)
-        until(lambda: not run.look().state.live)
-        if run.look().state is not State.finished:
-            error = run.look().summary.error
-            self.tally.complain("inexact", f"{self.case}, {run.id} is {run.look().state}: {error}")
+        until(lambda: not run.status().state.live)
+        if run.status().state is not RunState.finished:
+            error = run.status().summary.error
+            self.tally.add_problem("inexact", f"{self.case}, {run.id} is {run.status().state}: {error}")
 
     def _strike(self, run: Run, witness: Witness, moment: str, ends: list[Any]) -> bool:
         """Wait for the moment and kill; False where the run came to its end before."""
-        before = len(witness.told)
-        self._await(run, witness, moment, ends)
-        if not launch.send_signal(run, signal.SIGKILL):
+        before = len(witness.events_seen)
+        self._wait_for_moment(run, witness, moment, ends)
+        if not local.send_signal(run, signal.SIGKILL):
             return False
-        worker = life.read(run.folder)
+        worker = heartbeat.read(run.folder)
         assert worker is not None
-        until(lambda: not life.is_alive(worker))
+        until(lambda: not heartbeat.is_alive(worker))
         self.tally.kills[self.case] += 1
         self.tally.moments[moment] += 1
-        self.tally.hits[_hit(run, witness, before)] += 1
-        self._look_at_what_is_left(run, witness)
+        self.tally.hits[_worker_activity(run, witness, before)] += 1
+        self._check_remains(run, witness)
         return True
 
-    def _await(self, run: Run, witness: Witness, moment: str, ends: list[Any]) -> None:
+    def _wait_for_moment(self, run: Run, witness: Witness, moment: str, ends: list[Any]) -> None:
         """Come back when it is time to kill, or the run has ended by itself."""
         begun = (events.RunStarted, events.RunResumed)
         match moment:
@@ -212,61 +215,61 @@ class Killer:
             case "work":
                 reached, wait = lambda fresh: any(isinstance(event, begun) for event in fresh), self.work_seconds
             case _:
-                reached, wait = lambda fresh: any(_plain(event) in ends for event in fresh), 0.05
-        end, looked = time.monotonic() + PATIENCE, time.monotonic()
-        while not reached(witness.look()) and time.monotonic() < end:
+                reached, wait = lambda fresh: any(_without_clock(event) in ends for event in fresh), 0.05
+        end, checked_at = time.monotonic() + TIMEOUT_SECONDS, time.monotonic()
+        while not reached(witness.read_new()) and time.monotonic() < end:
             time.sleep(0.001)
-            if time.monotonic() - looked > 0.2:
-                looked = time.monotonic()
-                if not run.look().state.live:
+            if time.monotonic() - checked_at > 0.2:
+                checked_at = time.monotonic()
+                if not run.status().state.live:
                     break
         time.sleep(self.random.uniform(0, wait))
 
-    def _look_at_what_is_left(self, run: Run, witness: Witness) -> None:
-        witness.look()
+    def _check_remains(self, run: Run, witness: Witness) -> None:
+        witness.read_new()
         witness.compare(self.tally)
         try:
-            states = {one.id: one.look().state for one in self.runs.runs()}
+            states = {one.id: one.status().state for one in self.runs.runs()}
         except Exception as error:
-            self.tally.complain("unreadable", f"{self.case}, the list: {error!r}")
+            self.tally.add_problem("unreadable", f"{self.case}, the list: {error!r}")
             return
-        if states.get(run.id) not in {State.crashed, State.finished}:
-            self.tally.complain("unreadable", f"{self.case}, {run.id} is {states.get(run.id)}")
-        told = [event for event in history(EventReader(run.folder).read()) if isinstance(event, BestModelStored)]
-        if told:
-            self._look_at_best(run, told[-1].sha256)
+        if states.get(run.id) not in {RunState.crashed, RunState.finished}:
+            self.tally.add_problem("unreadable", f"{self.case}, {run.id} is {states.get(run.id)}")
+        best_events = [event for event in history(EventReader(run.folder).read()) if isinstance(event, BestModelStored)]
+        if best_events:
+            self._check_best(run, best_events[-1].sha256)
 
-    def _look_at_best(self, run: Run, told: str) -> None:
+    def _check_best(self, run: Run, logged_digest: str) -> None:
         """The best model loads, and is the one of the log or one so new that there was no time to tell of it."""
         try:
             checkpoint.load_state(run.folder / BEST_FILE)
         except UserError as error:
-            self.tally.complain("unreadable", f"{self.case}, {run.id}: {error}")
+            self.tally.add_problem("unreadable", f"{self.case}, {run.id}: {error}")
             return
-        found = [
+        digests = [
             checkpoint.digest(run.folder / name) for name in (BEST_FILE, BEST_BEFORE) if (run.folder / name).exists()
         ]
-        if found[0] != told:
+        if digests[0] != logged_digest:
             self.tally.best_ahead += 1
-            if told not in found and len(found) < 2:
-                self.tally.complain("lost", f"{self.case}, {run.id}: the best model is not the one of the log")
+            if logged_digest not in digests and len(digests) < 2:
+                self.tally.add_problem("lost", f"{self.case}, {run.id}: the best model is not the one of the log")
 
 
 def kill_stages(runs: RunsFolder, config: Any, kills: int, tally: Tally, random: Random) -> None:
     """Carry a study out, with so many kills of its own worker or of that of the stage under way."""
     study = runs.create(config)
-    launch.start(study)
+    local.start(study)
     tally.runs += 1
-    while study.look().state is not State.finished:
+    while study.status().state is not RunState.finished:
         time.sleep(random.uniform(0, 20.0) if kills else 1.0)
-        live = [run for run in runs.runs() if run.look().state.live]
-        if kills and live and launch.send_signal(victim := random.choice(live), signal.SIGKILL):
+        live = [run for run in runs.runs() if run.status().state.live]
+        if kills and live and local.send_signal(victim := random.choice(live), signal.SIGKILL):
             kills -= 1
             tally.kills["study" if victim == study else "study's stage"] += 1
-            until(lambda: not victim.look().state.live)
-        if study.look().state in {State.crashed, State.failed}:
+            until(lambda: not victim.status().state.live)
+        if study.status().state in {RunState.crashed, RunState.failed}:
             with contextlib.suppress(UserError):  # which was resumed a moment ago, and hasn't shown itself yet
-                launch.resume(study)
+                local.resume(study)
 
 
 @contextlib.contextmanager
@@ -279,55 +282,59 @@ def forking() -> Iterator[ForkedWorkers]:
         forked.close()
 
 
-def numbers(run: Run) -> list[Any]:
+def comparable_events(run: Run) -> list[Any]:
     """All that the logical history tells of the work, without when and how fast."""
     kind = run.config().kind
-    told = [event for event in run.events() if not isinstance(event, OF_THE_PROCESS)]
-    if kind in PARENTS_GET_SECONDS:
-        told = [event for event in told if not isinstance(event, events.Message | events.RestorationsCompared)]
-        told = [event for event in told if not getattr(event, "budget_of", "")]
-        told = [event for event in told if getattr(event, "file", "") not in SCORES]
-    return [_plain(event) for event in told]
+    history_events = [event for event in run.events() if not isinstance(event, PROCESS_EVENTS)]
+    if kind in TIMED_BASELINE_KINDS:
+        history_events = [
+            event for event in history_events if not isinstance(event, events.Message | events.RestorationsCompared)
+        ]
+        history_events = [event for event in history_events if not getattr(event, "budget_of", "")]
+        history_events = [event for event in history_events if getattr(event, "file", "") not in SCORES]
+    return [_without_clock(event) for event in history_events]
 
 
 def differences(run: Run, reference: Run) -> list[str]:
     """In what a run is not the same as another one, bit for bit."""
-    found = []
-    mine, theirs = numbers(run), numbers(reference)
+    texts = []
+    mine, theirs = comparable_events(run), comparable_events(reference)
     for one, other in zip(mine, theirs, strict=False):
         if one != other:
-            found.append(f"{one} and not {other}")
+            texts.append(f"{one} and not {other}")
             break
     if len(mine) != len(theirs):
-        found.append(f"{len(mine)} events and not {len(theirs)}")
+        texts.append(f"{len(mine)} events and not {len(theirs)}")
     losses = [{e.step: e.loss for e in one.events() if isinstance(e, events.Step)} for one in (run, reference)]
-    found += [f"the loss of step {n}" for n in losses[0].keys() & losses[1].keys() if losses[0][n] != losses[1][n]]
-    kept = [_kept(one) for one in (run, reference)]
-    found += [name for name in kept[0].keys() | kept[1].keys() if kept[0].get(name) != kept[1].get(name)]
-    return found
+    texts += [f"the loss of step {n}" for n in losses[0].keys() & losses[1].keys() if losses[0][n] != losses[1][n]]
+    digests = [_file_digests(one) for one in (run, reference)]
+    texts += [name for name in digests[0].keys() | digests[1].keys() if digests[0].get(name) != digests[1].get(name)]
+    return texts
 
 
-def _kept(run: Run) -> dict[str, str]:
+def _file_digests(run: Run) -> dict[str, str]:
     """Files, and tensors of the last checkpoint, by name, each as a digest."""
     kind = run.config().kind
     paths = [path for path in run.folder.rglob("*") if path.is_file() and path.name not in SCORES]
     if kind == "restore":  # whose pictures show the parents too
         paths = [path for path in paths if path.suffix != ".png"]
     ours = {EVENTS_FILE, LOG_FILE, "summary.json", "worker.json", "environment.json", Path(CHECKPOINT_FILE).name}
-    kept = {path.relative_to(run.folder).as_posix(): checkpoint.digest(path) for path in paths if path.name not in ours}
+    digests = {
+        path.relative_to(run.folder).as_posix(): checkpoint.digest(path) for path in paths if path.name not in ours
+    }
     with safe_open(run.folder / CHECKPOINT_FILE, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118
             if not {"rivals", "results", "work"} & set(name.split(".")):
-                kept[f"last: {name}"] = hashlib.sha256(file.get_tensor(name).numpy(force=True).tobytes()).hexdigest()
-    return kept
+                digests[f"last: {name}"] = hashlib.sha256(file.get_tensor(name).numpy(force=True).tobytes()).hexdigest()
+    return digests
 
 
-def _plain(event: AnyEvent) -> Any:
-    still = {name: value for name, value in BY_THE_CLOCK.items() if hasattr(event, name)}
+def _without_clock(event: AnyEvent) -> Any:
+    still = {name: value for name, value in CLOCK_FIELDS.items() if hasattr(event, name)}
     return msgspec.structs.replace(event, **still)
 
 
-def _hit(run: Run, witness: Witness, before: int) -> str:
+def _worker_activity(run: Run, witness: Witness, before: int) -> str:
     """What the worker was at."""
     half = _half_written(run)
     if half:
@@ -338,15 +345,15 @@ def _hit(run: Run, witness: Witness, before: int) -> str:
 
 def _half_written(run: Run) -> list[str]:
     """Names of files that are being written, or were."""
-    found = []
-    for place in ("checkpoints", "images"):
+    names = []
+    for folder_name in ("checkpoints", "images"):
         with contextlib.suppress(OSError):
-            found += [path.name for path in (run.folder / place).iterdir() if path.suffix == files.TEMPORARY]
-    return found
+            names += [path.name for path in (run.folder / folder_name).iterdir() if path.suffix == atomic.TEMPORARY]
+    return names
 
 
 def until(holds: Callable[[], Any]) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT_SECONDS
     while not holds():
-        assert time.monotonic() < end, f"not within {PATIENCE:g} s"
+        assert time.monotonic() < end, f"not within {TIMEOUT_SECONDS:g} s"
         time.sleep(0.03)

@@ -12,25 +12,25 @@ from pathlib import Path
 
 from textual.message import Message
 
-from core import events
-from core.events import Event
-from core.runs import EventLog
-from tui.follower import EventsRead, Follower
+from dipddpm.core import events
+from dipddpm.core.events import Event
+from dipddpm.core.runs import EventLog
+from dipddpm.tui.console.reader import EventsRead, Reader
 
 RATE = 1000
 PER_EPOCH = 100
 
 
-def event(number: int, life: int) -> Event:
+def event(number: int, writer: int) -> Event:
     """What happens at a step; whoever reads it can tell that it is whole, and of which life of the writer."""
     if number % PER_EPOCH == 0:
-        return events.EpochFinished(epoch=number // PER_EPOCH, step=number, loss=1 / number + life)
+        return events.EpochFinished(epoch=number // PER_EPOCH, step=number, loss=1 / number + writer)
     if number % PER_EPOCH == 1:
         return events.Message(text=f"{number} " + "x" * (number * 37 % 5000), level="info")
-    return events.Step(step=number, epoch=number // PER_EPOCH + 1, loss=1 / number + life, lr=0.001 * life)
+    return events.Step(step=number, epoch=number // PER_EPOCH + 1, loss=1 / number + writer, lr=0.001 * writer)
 
 
-def write(folder: Path, start: int, stop: int, life: int, torn: bool) -> None:
+def write(folder: Path, start: int, stop: int, writer: int, torn: bool) -> None:
     """Write the events of these steps at the rate; then be killed in the middle of a line, or end the run.
 
     Prints the rate that was reached, in events a second.
@@ -47,12 +47,12 @@ def write(folder: Path, start: int, stop: int, life: int, torn: bool) -> None:
     for number in range(start, stop + 1):
         if (ahead := began + (number - start) / RATE - time.perf_counter()) > 0:
             time.sleep(ahead)
-        log.append(event(number, life))
+        log.append(event(number, writer))
         if number == stop - stop // 5:
             (folder / "checkpointed").write_text(str(log.size))
     print((stop - start + 1) / (time.perf_counter() - began), flush=True)
     if torn:
-        line = events.encode(event(stop + 1, life))
+        line = events.encode(event(stop + 1, writer))
         os.write(log._descriptor, line[: len(line) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
     log.append(events.RunFinished(seconds=time.perf_counter() - began, step=stop))
@@ -63,7 +63,7 @@ def follow(folder: Path) -> None:
     done = threading.Event()
     offset = 0
 
-    def hear(message: Message) -> None:
+    def receive(message: Message) -> None:
         if isinstance(message, EventsRead):
             nonlocal offset
             assert message.start == offset
@@ -73,12 +73,12 @@ def follow(folder: Path) -> None:
             if any(isinstance(read, events.RunFinished) for read in message.events):
                 done.set()
 
-    follower = Follower(folder.parent, hear, rate=4.0)
-    follower.watch([folder.name])
-    follower.start()
+    reader = Reader(folder.parent, receive, rate=4.0)
+    reader.watch([folder.name])
+    reader.start()
     done.wait(600.0)
-    follower.end()
-    follower.join()
+    reader.stop()
+    reader.join()
 
 
 if __name__ == "__main__":

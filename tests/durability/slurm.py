@@ -77,10 +77,10 @@ class Cluster:
         munge = [f"--{key}={self.folder}/munge.{key.partition('-')[0]}" for key in ("socket", "pid-file", "log-file")]
         munge += [f"--key-file={self.folder}/munge.key", f"--seed-file={self.folder}/munge.seed"]
         self._daemon("munged", "--foreground", "--force", *munge)
-        self._await((self.folder / "munge.socket").exists)
+        self._wait_until((self.folder / "munge.socket").exists)
         self._daemon("slurmctld", "-D")
         self._daemon("slurmd", "-D")
-        self._await(lambda: self.ask("sinfo", "--noheader", "--format=%T").strip() == "idle")
+        self._wait_until(lambda: self.ask("sinfo", "--noheader", "--format=%T").strip() == "idle")
 
     def ask(self, *command: str) -> str:
         """What one of Slurm's commands prints."""
@@ -108,16 +108,16 @@ class Cluster:
             )
         self._daemons.append(process)
 
-    def _await(self, ready: Callable[[], bool]) -> None:
-        until = time.monotonic() + READY_SECONDS
+    def _wait_until(self, ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + READY_SECONDS
         while not ready():
-            if time.monotonic() > until or any(daemon.poll() is not None for daemon in self._daemons):
+            if time.monotonic() > deadline or any(daemon.poll() is not None for daemon in self._daemons):
                 logs = "".join(path.read_text(errors="replace")[-2000:] for path in sorted(self.folder.glob("*.log")))
                 raise RuntimeError(f"Slurm does not start:\n{logs}")
             time.sleep(0.2)
 
 
 def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -61,42 +61,46 @@ class Server:
         config.write_text(_CONFIG.format(port=self.port, folder=folder, environment=given))
         with (folder / "sshd.log").open("wb") as log:
             self.process = psutil.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=log)
-        self._await()
+        self._wait_until_ready()
 
-    def _await(self) -> None:
-        until = time.monotonic() + 30.0
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + 30.0
         while True:
             with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port)):
                 return
             assert self.process.is_running(), (self.folder / "sshd.log").read_text()
-            assert time.monotonic() < until, "sshd does not listen"
+            assert time.monotonic() < deadline, "sshd does not listen"
             time.sleep(0.05)
 
-    def connect(self, command: str, size: tuple[int, int] = (100, 30)) -> Line:
+    def connect(self, command: str, size: tuple[int, int] = (100, 30)) -> SshSession:
         """Log in, in a terminal, for this command."""
-        return Line(self, command, size)
+        return SshSession(self, command, size)
 
     def started(self) -> list[psutil.Process]:
         """What lines have started and still lives, but for the workers."""
-        found = []
+        processes = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 ours = process.environ().get(MARK) == self.mark
-                if ours and process.status() != psutil.STATUS_ZOMBIE and "core.worker" not in process.cmdline():
-                    found.append(process)
-        return found
+                if (
+                    ours
+                    and process.status() != psutil.STATUS_ZOMBIE
+                    and "dipddpm.core.launch.worker" not in process.cmdline()
+                ):
+                    processes.append(process)
+        return processes
 
     def close(self) -> None:
         """End it, and the sessions that it still has."""
         for process in [*self.process.children(recursive=True), *self.started()]:
             with contextlib.suppress(psutil.Error):
-                if "core.worker" not in process.cmdline():
+                if "dipddpm.core.launch.worker" not in process.cmdline():
                     process.kill()
         self.process.kill()
         self.process.wait()
 
 
-class Line(Terminal):
+class SshSession(Terminal):
     """A terminal with an ssh client in it."""
 
     def __init__(self, server: Server, command: str, size: tuple[int, int]) -> None:
@@ -107,10 +111,10 @@ class Line(Terminal):
         self._others = {child.pid for child in server.process.children()}
         super().__init__(f"{pwd.getpwuid(os.getuid()).pw_name}@127.0.0.1", command, command=client, size=size)
 
-    def last(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
         """Stay for a while, or until the other end is done."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and self.process.poll() is None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.process.poll() is None:
             self.read()
 
     def cut(self, how: str) -> None:

@@ -18,21 +18,31 @@ from typing import Any, get_args
 
 import msgspec
 
-from core import config as configs
-from core import data, events, files
-from core.data import published
-from core.data.catalogue import CATALOGUE
-from core.errors import UserError
-from core.events import AnyEvent
-from core.runs import CONFIG_FILE, ENVIRONMENT_FILE, EVENTS_FILE, SUMMARY_FILE, EventReader, Run, life, summary
-from core.scores import Scoreboard
-from tui.lines import line
-from tui.model import marks
-from tui.model.curves import AXES
-from tui.model.draft import Draft
-from tui.model.query import parse
-from tui.model.runlist import RunRow, row_of
-from tui.model.series import RunSeries
+from dipddpm.core import config as configs
+from dipddpm.core import data, events
+from dipddpm.core.data import formats
+from dipddpm.core.data.catalogue import CATALOGUE
+from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.scoreboard import Scoreboard
+from dipddpm.core.events import AnyEvent
+from dipddpm.core.io import atomic
+from dipddpm.core.runs import (
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    EVENTS_FILE,
+    SUMMARY_FILE,
+    EventReader,
+    Run,
+    heartbeat,
+    summary,
+)
+from dipddpm.tui.console.model import marks
+from dipddpm.tui.console.model.curves import AXES
+from dipddpm.tui.console.model.draft import Draft
+from dipddpm.tui.console.model.query import parse
+from dipddpm.tui.console.model.runlist import RunRow, make_row
+from dipddpm.tui.console.model.series import RunSeries
+from dipddpm.tui.shared.formatting import event_line
 
 CORPUS = Path(__file__).parent / "corpus"
 Target = Callable[[bytes], None]
@@ -41,13 +51,13 @@ Target = Callable[[bytes], None]
 @cache
 def folder() -> Path:
     """A run folder that every input is put into, in turn."""
-    place = Path(tempfile.mkdtemp(prefix="fuzz-")) / "20261123-094512-ddpm-3f9a"
-    place.mkdir(parents=True)
-    (place / CONFIG_FILE).write_text(configs.to_toml(configs.build("ddpm")))
-    return place
+    path = Path(tempfile.mkdtemp(prefix="fuzz-")) / "20261123-094512-ddpm-3f9a"
+    path.mkdir(parents=True)
+    (path / CONFIG_FILE).write_text(configs.to_toml(configs.build("ddpm")))
+    return path
 
 
-def forget() -> None:
+def remove_folder() -> None:
     """Remove the folder."""
     shutil.rmtree(folder().parent)
     folder.cache_clear()
@@ -57,21 +67,21 @@ def event_lines(content: bytes) -> None:
     """events.jsonl: read, folded, listed, told in words, drawn."""
     run = Run(folder())
     (run.folder / EVENTS_FILE).write_bytes(content)
-    told = EventReader(run.folder).read()
-    assert EventReader(run.folder).read(1)[: len(told)] == told[:1] or len(content) > 1
-    shown(run, told)
-    for event in told:
+    read_events = EventReader(run.folder).read()
+    assert EventReader(run.folder).read(1)[: len(read_events)] == read_events[:1] or len(content) > 1
+    check_shown(run, read_events)
+    for event in read_events:
         assert events.decode(events.encode(event)) is not None
 
 
-def shown(run: Run, told: list[AnyEvent]) -> None:
+def check_shown(run: Run, read_events: list[AnyEvent]) -> None:
     """All that the console and the command line make of a run's records."""
     assert summary.read(run.folder) == summary.rebuild(run.folder)
-    row = row_of(run.look())
-    safe(row.name, row.method, row.kind, row.error, row.hint, row.dataset, row.device)
+    row = make_row(run.status())
+    assert_safe(row.name, row.method, row.kind, row.error, row.hint, row.dataset, row.device)
     series = RunSeries()
-    series.feed(told[:1])
-    series.feed(told[1:])
+    series.feed(read_events[:1])
+    series.feed(read_events[1:])
     for axis in AXES:
         series.limit(axis)
         series.best_marks(axis)
@@ -81,19 +91,19 @@ def shown(run: Run, told: list[AnyEvent]) -> None:
             assert all(here <= there for here, there in zip(curve.x, curve.x[1:], strict=False))
     series.psnr()
     for step in {*series.steps()[:2], series.step}:
-        series.reading(step)
+        series.values_at(step)
         series.x_of(step, "time")
         for name in list(series.pictures())[:3]:
             series.picture(name, step)
-    for event in series.news(0):
-        safe(line(event) or "")
+    for event in series.recent_events(0):
+        assert_safe(event_line(event) or "")
     with contextlib.suppress(UserError):
         Scoreboard(series.restorations).headline()
     for event in run.events():
-        safe(line(event) or "")
+        assert_safe(event_line(event) or "")
 
 
-def safe(*texts: str) -> None:
+def assert_safe(*texts: str) -> None:
     """Nothing in these could move a cursor, set a title or begin a link."""
     for text in texts:
         assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u202e\u2066\u200b" for c in text), ascii(text)
@@ -112,29 +122,29 @@ def config_file(content: bytes) -> None:
     assert configs.load(path) == config
     configs.experiment_path(config)
     assert config.kind and config.method
-    Draft.of(config).command()
+    Draft.from_config(config).command()
 
 
 def stored_records(content: bytes) -> None:
     """The small files beside the log, all holding the same."""
     run = Run(folder())
-    for name in (SUMMARY_FILE, life.WORKER_FILE, ENVIRONMENT_FILE, marks.NOTES_FILE):
+    for name in (SUMMARY_FILE, heartbeat.WORKER_FILE, ENVIRONMENT_FILE, marks.NOTES_FILE):
         (run.folder / name).write_bytes(content)
     (run.folder / EVENTS_FILE).unlink(missing_ok=True)
     try:
-        glance = run.look()
-        marked = marks.read(run.folder)
-        row = row_of(glance, marked)
-        safe(row.name, row.method, row.kind, row.error, row.note.replace("\n", ""), *row.tags)
-        assert glance.stalled in {True, False}
+        status = run.status()
+        notes = marks.read(run.folder)
+        row = make_row(status, notes)
+        assert_safe(row.name, row.method, row.kind, row.error, row.note.replace("\n", ""), *row.tags)
+        assert status.stalled in {True, False}
     finally:
-        for name in (SUMMARY_FILE, life.WORKER_FILE, ENVIRONMENT_FILE, marks.NOTES_FILE):
+        for name in (SUMMARY_FILE, heartbeat.WORKER_FILE, ENVIRONMENT_FILE, marks.NOTES_FILE):
             (run.folder / name).unlink()
 
 
 def checkpoint_file(content: bytes) -> None:
     """A checkpoint: as it is, and as the header of a file whose tensors are zeros."""
-    from core import checkpoint
+    from dipddpm.core.compute import checkpoint
 
     path = folder() / "fuzzed.safetensors"
     bodies = [content]
@@ -167,30 +177,30 @@ def filter_query(content: bytes) -> None:
     """What is typed after the slash: never raises, and lets everything through where it is not understood."""
     text = content.decode("utf-8", "replace")
     query = parse(text)
-    safe(query.problem)
-    found = [query.matches(row) for row in ROWS]
-    assert all(found) or not query.problem
+    assert_safe(query.problem)
+    matches = [query.matches(row) for row in ROWS]
+    assert all(matches) or not query.problem
 
 
 def task_spec(content: bytes) -> None:
     """`inpaint:missing=0.7`: refused in a sentence, or one that does to a small image what can be measured."""
     import torch
 
-    from core.degrade import degrade
+    from dipddpm.core.degrade import degrade
 
     try:
         task = configs.parse_task(content.decode("utf-8", "replace"))
     except UserError:
         return
     if "," not in getattr(task, "mask", ""):
-        assert configs.parse_task(configs.format_task(task)) == _played(task)
+        assert configs.parse_task(configs.format_task(task)) == _without_idle(task)
     with contextlib.suppress(UserError):
         y, degradation = degrade(task, torch.full((2, 1, 6, 5), 0.5), [1, 2])
         assert y.isfinite().all(), configs.format_task(task)
         assert degradation.operator.pinv(y).isfinite().all()
 
 
-def _played(task: Any) -> Any:
+def _without_idle(task: Any) -> Any:
     """The task with what plays no part left at its defaults, as `format_task` leaves it out."""
     default = type(task)()
     return msgspec.structs.replace(task, **{name: getattr(default, name) for name in task.idle()})
@@ -198,8 +208,8 @@ def _played(task: Any) -> Any:
 
 def image_file(content: bytes) -> None:
     """An image file, as an experiment takes it and as the console shows it."""
-    from core.images import load_image
-    from tui.widgets.pictures import characters, load
+    from dipddpm.core.images import load_image
+    from dipddpm.tui.console.widgets.pictures import characters, load
 
     path = folder() / "fuzzed.png"
     path.write_bytes(content)
@@ -216,14 +226,14 @@ def idx_file(content: bytes) -> None:
     """A file in the place of a published one."""
     for dataset in list(CATALOGUE.values())[:2]:
         for file in dataset.files[:2]:
-            with contextlib.suppress(published.NotPublishedError):
-                published.unpack(content, file)
-    place = folder() / "fuzzed-data" / "fashionmnist"
-    place.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(formats.NotPublishedError):
+                formats.unpack(content, file)
+    data_folder = folder() / "fuzzed-data" / "fashionmnist"
+    data_folder.mkdir(parents=True, exist_ok=True)
     for file in CATALOGUE["fashionmnist"].files:
-        (place / file.name).write_bytes(content)
+        (data_folder / file.name).write_bytes(content)
     with contextlib.suppress(UserError):
-        data.load("fashionmnist", root=place.parent)
+        data.load("fashionmnist", root=data_folder.parent)
         raise AssertionError("taken for the published images")
 
 
@@ -241,7 +251,7 @@ TARGETS: dict[str, Target] = {
 
 def seeds(target: str) -> list[bytes]:
     """Inputs to begin with: sound ones, so that what lies behind the first check is reached."""
-    found = {
+    sound = {
         "events": lambda: [events.encode(event) for event in sound_events()],
         "config": lambda: [
             configs.to_toml(configs.build(kind, preset=preset)).encode()
@@ -258,12 +268,12 @@ def seeds(target: str) -> list[bytes]:
         "image": _images,
         "idx": lambda: [b"\x00\x00\x08\x01\x00\x00\x00\x02ab", b"\x1f\x8b\x08\x00"],
     }[target]()
-    return [*found, *(path.read_bytes() for path in sorted((CORPUS / target).glob("*")))]
+    return [*sound, *(path.read_bytes() for path in sorted((CORPUS / target).glob("*")))]
 
 
 def sound_events() -> list[AnyEvent]:
     """One of every kind, all fields given."""
-    plain = {str: "a", events.Count: 1, events.Moment: 1e9, int: 1, float: 0.5, bool: True}
+    plain = {str: "a", events.Count: 1, events.Timestamp: 1e9, int: 1, float: 0.5, bool: True}
 
     def value(kind: Any) -> Any:
         inner = [arg for arg in get_args(kind) if arg is not type(None)]
@@ -277,15 +287,24 @@ def sound_events() -> list[AnyEvent]:
 
 
 def _records() -> list[bytes]:
-    told = summary.Summary(kind="dip", phase=summary.State.running, started=1e9, steps=10, step=3, stops={1: 20.0})
-    who = life.Worker(life.Identity("elsewhere", "boot", 1, 2), alive=1e9, progressed=1e9, device="cpu")
-    note = msgspec.toml.encode(marks.Marks(("keep",), "a note"))
-    return [msgspec.json.encode(told), msgspec.json.encode(who), note, b'{"packages":{"torch":"2"},"host":"a"}']
+    run_summary = summary.Summary(
+        kind="dip", phase=summary.RunState.running, started=1e9, steps=10, step=3, stops={1: 20.0}
+    )
+    worker = heartbeat.Worker(
+        heartbeat.ProcessIdentity("elsewhere", "boot", 1, 2), alive=1e9, progressed=1e9, device="cpu"
+    )
+    note = msgspec.toml.encode(marks.RunNotes(("keep",), "a note"))
+    return [
+        msgspec.json.encode(run_summary),
+        msgspec.json.encode(worker),
+        note,
+        b'{"packages":{"torch":"2"},"host":"a"}',
+    ]
 
 
 def _headers() -> list[bytes]:
-    from core import checkpoint
-    from core.dip.decoder import DecoderNetwork
+    from dipddpm.core.compute import checkpoint
+    from dipddpm.core.dip.networks.decoder import DecoderNetwork
 
     path = folder() / "seed.safetensors"
     state = {"step": 1, "optimizer": {"state": {0: {"a": 1.5}}, "list": [None, True]}}
@@ -301,23 +320,27 @@ def _images() -> list[bytes]:
 
     from PIL import Image
 
-    found = []
-    for form in files.IMAGE_FORMATS:
+    contents = []
+    for form in atomic.IMAGE_FORMATS:
         for mode in ("L", "RGB"):
             stream = BytesIO()
             Image.new(mode, (5, 4), 99).save(stream, form)
-            found.append(stream.getvalue())
+            contents.append(stream.getvalue())
     for mode in ("P", "RGBA", "I;16", "1"):
         stream = BytesIO()
         Image.new(mode, (5, 4)).save(stream, "PNG")
-        found.append(stream.getvalue())
-    return found
+        contents.append(stream.getvalue())
+    return contents
 
 
 def words(target: str) -> set[str]:
     """What a fuzzer had better know of: names of fields, kinds and options."""
     if target in {"events", "records"}:
-        kinds = get_args(AnyEvent) if target == "events" else (summary.Summary, life.Worker, life.Identity, marks.Marks)
+        kinds = (
+            get_args(AnyEvent)
+            if target == "events"
+            else (summary.Summary, heartbeat.Worker, heartbeat.ProcessIdentity, marks.RunNotes)
+        )
         named = {f'"{name}":' for kind in kinds for name in kind.__struct_fields__}
         tags = {f'"event":"{kind.__struct_config__.tag}"' for kind in kinds if kind.__struct_config__.tag}
         return named | tags | {'"inf"', '"nan"', "1e308", "-1", "null", "[]", "true", '"running"', "\n"}

@@ -13,13 +13,15 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from core import checkpoint, environment, events, files, images, registry
-from core import config as configs
-from core.config import DdpmRun
-from core.dip.decoder import DecoderNetwork
-from core.events import BestModel, Document, EpochFinished, Item, Pictures, RunFailed, RunStarted, Step, Tensors
-from core.runs import EventReader, Run, RunsFolder, State, life
-from core.worker import main as work
+from dipddpm.core import config as configs
+from dipddpm.core import events, images, registry
+from dipddpm.core.compute import checkpoint
+from dipddpm.core.config import DdpmRun
+from dipddpm.core.dip.networks.decoder import DecoderNetwork
+from dipddpm.core.events import BestModel, Document, EpochFinished, Item, Pictures, RunFailed, RunStarted, Step, Tensors
+from dipddpm.core.io import atomic
+from dipddpm.core.launch.worker import main as work
+from dipddpm.core.runs import EventReader, Run, RunsFolder, RunState, environment, heartbeat
 from tests.durability.conftest import REPORT
 from tests.durability.disk import FAULTS, Disk
 
@@ -101,7 +103,7 @@ class Bench:
         code = work([str(run.folder), "--now", *options])
         self.disk.mend()
         with contextlib.suppress(FileNotFoundError):
-            (run.folder / life.WORKER_FILE).unlink()  # the process that it names goes on, being ours
+            (run.folder / heartbeat.WORKER_FILE).unlink()  # the process that it names goes on, being ours
         return code
 
 
@@ -163,7 +165,7 @@ def suffer(bench: Bench, at: int, fault: str, capsys: pytest.CaptureFixture[str]
     printed = capsys.readouterr()
     torn = LAST_WORDS if lasting else 1
     refuse_halves(run, torn)
-    glance = run.look()
+    glance = run.status()
     if code:
         said = [event for event in run.events() if isinstance(event, RunFailed)]
         words = f"{said[-1].error} {said[-1].hint}" if said else printed.err
@@ -172,18 +174,20 @@ def suffer(bench: Bench, at: int, fault: str, capsys: pytest.CaptureFixture[str]
         assert "resume the run" in words, (call, words)
         assert said or lasting or code == 2, (call, "the log doesn't tell")
         # What fails after the last event is written takes nothing from a run that is done.
-        assert glance.state in {State.failed, State.crashed, State.queued} | ({State.finished} if lasting else set())
+        assert glance.state in {RunState.failed, RunState.crashed, RunState.queued} | (
+            {RunState.finished} if lasting else set()
+        )
     else:
-        assert glance.state is State.finished
-    goes_on = glance.state is not State.finished
+        assert glance.state is RunState.finished
+    goes_on = glance.state is not RunState.finished
     if goes_on:
         assert bench.work(run, "--resume") == 0
     refuse_halves(run, torn)
-    assert run.look().state is State.finished
+    assert run.status().state is RunState.finished
     assert numbers(run) == [(epoch, 2 * epoch, 1 / epoch) for epoch in range(1, EPOCHS + 1)]
     assert checkpoint.load_state(run.folder / "checkpoints" / "best.safetensors")["epoch"] == EPOCHS
     if goes_on:
-        assert list(run.folder.rglob(f"*{files.TEMPORARY}")) == [], "swept by the next worker"
+        assert list(run.folder.rglob(f"*{atomic.TEMPORARY}")) == [], "swept by the next worker"
     return call
 
 

@@ -63,7 +63,7 @@ WILD = [
 @pytest.fixture(scope="module", autouse=True)
 def own_folder() -> Iterator[None]:
     yield
-    targets.forget()
+    targets.remove_folder()
 
 
 @contextmanager

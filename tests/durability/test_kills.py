@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from core import launch
-from core.runs import Run, RunsFolder, State
+from dipddpm.core.launch import local
+from dipddpm.core.runs import Run, RunsFolder, RunState
 from tests.durability import cases
 from tests.durability.conftest import REPORT
 from tests.durability.killing import Killer, Tally, differences, forking, kill_stages, until
@@ -51,12 +51,12 @@ def prior_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Run]:
 
     def prior() -> Run:
         if not made:
-            from core import config as configs
+            from dipddpm.core import config as configs
 
             run = RunsFolder(tmp_path_factory.mktemp("prior")).create(configs.build("ddpm", settings=cases.PRIOR))
-            launch.start(run, now=True)
-            until(lambda: not run.look().state.live)
-            assert run.look().state is State.finished
+            local.start(run, now=True)
+            until(lambda: not run.status().state.live)
+            assert run.status().state is RunState.finished
             made.append(run)
         return made[0]
 
@@ -103,7 +103,7 @@ def test_a_study_and_its_stages_end_with_the_same_bits(
     before = {what: len(found) for what, found in tally.problems.items()}
     Killer("study", undisturbed, forked, tally, Random(0)).undisturbed(config, forked=True)
     kill_stages(runs, config, share_of("study"), tally, Random(f"{SEED} study"))
-    by_stage = [{run.look().config.name: run for run in place.runs()} for place in (undisturbed, runs)]
+    by_stage = [{run.status().config.name: run for run in place.runs()} for place in (undisturbed, runs)]
     assert len(by_stage[1]) == len(runs.runs()), "no stage is made twice"
     assert by_stage[0].keys() == by_stage[1].keys()
     for name, reference in by_stage[0].items():

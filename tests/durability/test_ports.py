@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from core import launch
-from core.runs import RunsFolder, life
+from dipddpm.core.launch import local
+from dipddpm.core.runs import RunsFolder, heartbeat
 
 LOOKS = 20
 
@@ -34,17 +34,22 @@ def test_neither_a_worker_nor_the_console_opens_a_port(
     runs: RunsFolder, tiny: Callable[..., Any], until: Callable[..., Any]
 ) -> None:
     run = runs.create(tiny())
-    launch.start(run)
-    worker = until(lambda: life.read(run.folder)).identity.pid
+    local.start(run)
+    worker = until(lambda: heartbeat.read(run.folder)).identity.pid
     master, slave = pty.openpty()
-    command = [sys.executable, "-P", "-c", "import sys; from tui.app import main; sys.exit(main())"]
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        "import sys; from dipddpm.tui.console.__main__ import main; sys.exit(main())",
+    ]
     console = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
     os.close(slave)
     seen = 0
     try:
         until(lambda: os.read(master, 1 << 16))
         os.set_blocking(master, False)
-        while seen < LOOKS or run.look().state.live:
+        while seen < LOOKS or run.status().state.live:
             assert open_ports(worker) == open_ports(console.pid) == []
             assert console.poll() is None
             seen += 1

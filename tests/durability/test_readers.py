@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from core import events
-from core.events import AnyEvent
-from core.runs import EVENTS_FILE, Run, RunsFolder, history, life
+from dipddpm.core import events
+from dipddpm.core.events import AnyEvent
+from dipddpm.core.runs import EVENTS_FILE, Run, RunsFolder, heartbeat, history
 from tests.durability import reading
 from tests.durability.reading import RATE, event
 
-WATCH = [sys.executable, "-c", "from tui.cli import main; main()", "watch", "--json"]
+WATCH = [sys.executable, "-c", "from dipddpm.tui.cli.main import main; main()", "watch", "--json"]
 PART = [sys.executable, "-P", reading.__file__]
 
 
@@ -57,9 +57,9 @@ def run(runs: RunsFolder, tiny: Callable[..., Any]) -> Iterator[Run]:
     """A run whose worker, as far as anybody can see, lives all the time: what writes comes and goes."""
     run = runs.create(tiny(name="read"))
     with subprocess.Popen(["sleep", "600"]) as worker:
-        who = life.identity(worker.pid)
+        who = heartbeat.process_identity(worker.pid)
         assert who is not None
-        life.write(run.folder, life.Worker(who, alive=time.time(), progressed=time.time()))
+        heartbeat.write(run.folder, heartbeat.Worker(who, alive=time.time(), progressed=time.time()))
         yield run
         worker.kill()
 

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
-from core import cluster, events, launch, slurm
-from core.config import DdpmRun
-from core.errors import UserError
-from core.runs import CHECKPOINT_FILE, EventReader, Run, RunsFolder, State
-from core.runs import job as jobs
+from dipddpm.core import events
+from dipddpm.core.config import DdpmRun
+from dipddpm.core.errors import UserError
+from dipddpm.core.launch import local
+from dipddpm.core.launch.slurm import job as jobs
+from dipddpm.core.launch.slurm import status, submit
+from dipddpm.core.runs import CHECKPOINT_FILE, EventReader, Run, RunsFolder, RunState
 from tests.durability.slurm import MISSING, Cluster
 
 Build = Callable[..., DdpmRun]
@@ -46,7 +48,7 @@ def installed() -> Iterator[Cluster]:
 def here(installed: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """The cluster as this process and all commands see it, with nothing in it before and after."""
     monkeypatch.setenv("SLURM_CONF", str(installed.config))
-    monkeypatch.setattr(slurm, "_watch", slurm._Watch())
+    monkeypatch.setattr(status, "_queue_cache", status._QueueCache())
     yield installed
     installed.ask("scancel", "--full", "--signal=KILL", "--me")
     installed.ask("scancel", "--me")
@@ -75,7 +77,7 @@ def told(run: Run) -> list[Any]:
 
 def dipddpm(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from tui.cli import main; main()", *words],
+        [sys.executable, "-c", "from dipddpm.tui.cli.main import main; main()", *words],
         capture_output=True,
         text=True,
         check=False,
@@ -86,82 +88,82 @@ def dipddpm(*words: str) -> subprocess.CompletedProcess[str]:
 def test_what_slurm_requeues_goes_on_exactly(here: Cluster, runs: RunsFolder, tiny: Build, until: Until) -> None:
     """Once as in a preemption, by SIGTERM, and once by the signal that submitit has sent before the time is up."""
     whole, run = (runs.create(tiny(**LONG | {"data__train_images": 512})) for _ in range(2))
-    launch.start(run, on=ON)
+    local.start(run, on=ON)
     until(at_work(run))
     here.ask("scontrol", "requeue", number(run))
-    until(lambda: run.look().state is State.queued)
+    until(lambda: run.status().state is RunState.queued)
     until(lambda: len(recorded(run, events.RunResumed)) == 1)
     epochs = len(recorded(run, events.EpochFinished))
     until(lambda: len(recorded(run, events.EpochFinished)) > epochs)
     here.ask("scancel", "--signal=USR2", number(run))
     until(lambda: len(recorded(run, events.RunResumed)) == 2)
-    until(lambda: not run.look().state.live)
-    assert run.look().state is State.finished
+    until(lambda: not run.status().state.live)
+    assert run.status().state is RunState.finished
     assert recorded(run, events.RunStopped) == [], "followers go on following"
-    launch.start(whole, now=True)
-    until(lambda: whole.look().state is State.finished)
+    local.start(whole, now=True)
+    until(lambda: whole.status().state is RunState.finished)
     assert told(run) == told(whole)
 
 
 def test_a_job_is_stopped_and_goes_on_as_a_job(here: Cluster, runs: RunsFolder, tiny: Build, until: Until) -> None:
     run = runs.create(tiny(**LONG))
-    launch.start(run, on=ON)
+    local.start(run, on=ON)
     first = number(run)
     with pytest.raises(UserError, match="already"):
-        launch.resume(run)
+        local.resume(run)
     until(at_work(run))
     assert dipddpm("stop", run.id).stdout == f"{run.id} is stopped\n"
     assert (run.folder / CHECKPOINT_FILE).is_file()
     resumed = dipddpm("resume", run.id)
     assert resumed.returncode == 0, resumed.stderr
-    assert run.look().state is State.finished
+    assert run.status().state is RunState.finished
     assert int(number(run)) > int(first)
 
 
 def test_a_job_that_does_not_listen_is_cancelled(here: Cluster, runs: RunsFolder, tiny: Build, until: Until) -> None:
     run = runs.create(tiny(**LONG))
-    launch.start(run, on=ON)
+    local.start(run, on=ON)
     until(at_work(run))
-    launch.request_stop(run)
+    local.request_stop(run)
     (run.folder / "stop").unlink(missing_ok=True)  # as a file system would that shows it to nobody else
-    assert cluster.cancel(run)
-    until(lambda: not run.look().state.live)
-    assert run.look().state is State.stopped
+    assert submit.cancel(run)
+    until(lambda: not run.status().state.live)
+    assert run.status().state is RunState.stopped
 
 
 def test_a_job_that_waits_is_queued_and_leaves_the_queue(
     here: Cluster, runs: RunsFolder, tiny: Build, until: Until
 ) -> None:
     busy, waiting = (runs.create(tiny(**LONG)) for _ in range(2))
-    launch.start(busy, on="slurm:cpus-per-task=2")
-    launch.start(waiting, on="slurm:cpus-per-task=2")
+    local.start(busy, on="slurm:cpus-per-task=2")
+    local.start(waiting, on="slurm:cpus-per-task=2")
     until(lambda: re.search("queued, (Resources|Priority)", dipddpm("ls").stdout))
     assert re.search(r"queued \(Slurm: (Resources|Priority)\)", dipddpm("show", waiting.id).stdout)
-    assert launch.stop(waiting) is State.stopped
+    assert local.stop(waiting) is RunState.stopped
     until(lambda: here.ask("squeue", "--states=all", "-h", "-o%T", "-j", number(waiting)).strip() == "CANCELLED")
-    launch.stop(busy)
-    launch.resume(waiting, on=cluster.HERE)
+    local.stop(busy)
+    local.resume(waiting, on=submit.HERE)
     assert jobs.read(waiting.folder) is None
-    until(lambda: waiting.look().state.live)
-    assert launch.stop(waiting) is State.stopped
+    until(lambda: waiting.status().state.live)
+    assert local.stop(waiting) is RunState.stopped
 
 
 def test_a_job_that_is_gone_has_crashed(here: Cluster, runs: RunsFolder, tiny: Build, until: Until) -> None:
     run = runs.create(tiny(**LONG))
-    launch.start(run, on=ON)
+    local.start(run, on=ON)
     until(at_work(run))
-    assert launch.send_signal(run, signal.SIGKILL)
-    until(lambda: not run.look().state.live)
-    assert run.look().state is State.crashed
-    assert "its last word (FAILED)" in run.look().hint
-    launch.resume(run)
-    until(lambda: run.look().state is State.finished)
+    assert local.send_signal(run, signal.SIGKILL)
+    until(lambda: not run.status().state.live)
+    assert run.status().state is RunState.crashed
+    assert "its last word (FAILED)" in run.status().hint
+    local.resume(run)
+    until(lambda: run.status().state is RunState.finished)
 
 
 def test_what_slurm_does_not_take_leaves_nothing(here: Cluster, runs: RunsFolder, tiny: Build) -> None:
     run = runs.create(tiny())
     with pytest.raises(UserError, match="Invalid partition name"):
-        launch.start(run, on="slurm:partition=nowhere")
+        local.start(run, on="slurm:partition=nowhere")
     assert runs.runs() == []
 
 
@@ -171,5 +173,5 @@ def test_a_sweep_is_a_job_for_each_run(here: Cluster, runs: RunsFolder) -> None:
     assert swept.returncode == 0, swept.stderr
     assert dipddpm("watch", "pair").returncode == 0
     group = runs.runs()
-    assert [run.look().state for run in group] == [State.finished] * 2
+    assert [run.status().state for run in group] == [RunState.finished] * 2
     assert len({number(run) for run in group}) == 2

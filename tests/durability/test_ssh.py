@@ -15,10 +15,11 @@ from typing import Any
 import psutil
 import pytest
 
-import tui
-from core import events, launch
-from core.runs import Run, RunsFolder, State, life
-from tests.durability.ssh import CUTS, SSHD, Line, Server, moment
+import dipddpm
+from dipddpm.core import events
+from dipddpm.core.launch import local
+from dipddpm.core.runs import Run, RunsFolder, RunState, heartbeat
+from tests.durability.ssh import CUTS, SSHD, Server, SshSession, moment
 
 HUNG_SECONDS = 120.0
 """A process that is still there so long after its line was cut hangs, however busy the machine is."""
@@ -40,7 +41,7 @@ pytestmark = pytest.mark.skipif(SSHD is None, reason="there is no sshd on this m
 def server(tmp_path: Path, runs: RunsFolder) -> Iterator[Server]:
     names = ("DIPDDPM_RUNS", "DIPDDPM_SLOTS_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
     given = {name: os.environ[name] for name in (*names, "OMP_NUM_THREADS")}
-    given["PYTHONPATH"] = str(Path(tui.__file__).parents[1])
+    given["PYTHONPATH"] = str(Path(dipddpm.__file__).parents[1])
     server = Server(tmp_path / "ssh", given)
     yield server
     server.close()
@@ -68,8 +69,8 @@ class Person:
                 self._fork(line)
             if way in STARTING and (not known or self.draw.random() < STARTED_SHARE):
                 while len(self.runs.runs()) == known and line.process.poll() is None:
-                    line.last(0.1)
-            line.last(moment(self.draw))
+                    line.wait(0.1)
+            line.wait(moment(self.draw))
             self.counts[f"{way}, {cut}"] += 1
             line.cut(cut)
             self._see_it_gone(f"{way}, {cut}")
@@ -78,7 +79,10 @@ class Person:
 
     def _command(self, way: str) -> str:
         python = shlex.quote(sys.executable)
-        command, console = f"{python} -c 'from tui.cli import main; main()'", f"{python} -m tui.app"
+        command, console = (
+            f"{python} -c 'from dipddpm.tui.cli.main import main; main()'",
+            f"{python} -m dipddpm.tui.console.__main__",
+        )
         name = f"cut-{len(self.asked)}"
         match way:
             case "foreground":
@@ -93,7 +97,7 @@ class Person:
                 return f"exec {console}"
 
     @staticmethod
-    def _fork(line: Line) -> None:
+    def _fork(line: SshSession) -> None:
         """In the console, start the run under the cursor once more."""
         line.until_seen("Runs  ")
         line.until_seen("cut-")
@@ -138,12 +142,12 @@ def test_runs_go_on_when_lines_are_cut_and_nothing_else_is_left(
         way = ("foreground", "console", "watch")[number] if cuts <= 3 else WAYS[number % len(WAYS)]
         person.lose(way, CUTS[number % len(CUTS)] if cuts <= 3 else person.draw.choice(CUTS))
     for run in runs.runs():
-        if life.read(run.folder) is None and not run.look().state.live:
+        if heartbeat.read(run.folder) is None and not run.status().state.live:
             person.counts["resumed, as the line was cut before there was a worker"] += 1
-            launch.resume(run)
-    until(lambda: not any(run.look().state.live for run in runs.runs()), 1800.0)
+            local.resume(run)
+    until(lambda: not any(run.status().state.live for run in runs.runs()), 1800.0)
     found = runs.runs()
-    assert [run.look().state for run in found] == [State.finished] * len(found)
+    assert [run.status().state for run in found] == [RunState.finished] * len(found)
     assert {len(losses(run)) for run in found} <= {EPOCHS}
     assert len({tuple(losses(run)) for run in found}) <= 1, "the same training, the same losses"
     assert not server.started()

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from core.runs import RunsFolder
+from dipddpm.core.runs import RunsFolder
+from dipddpm.tui.console.__main__ import Options
+from dipddpm.tui.console.app import DipddpmApp
 from tests.tui.driving import LARGE, Driver, Maker, Opener
-from tui.app import Options
-from tui.console import Console
 
 
 @pytest.fixture
@@ -30,12 +30,12 @@ def opened(runs: RunsFolder) -> Opener:
 
     @contextlib.asynccontextmanager
     async def open_console(size: tuple[int, int] = LARGE, **options: Any) -> AsyncIterator[Driver]:
-        console = Console(Options(root=runs.root, fps=20.0, **options))
-        async with console.run_test(size=size) as pilot:
-            driver = Driver(console, pilot)
-            await driver.until(lambda: driver.main.read_once, "the first reading of the runs folder")
+        app = DipddpmApp(Options(root=runs.root, fps=20.0, **options))
+        async with app.run_test(size=size) as pilot:
+            driver = Driver(app, pilot)
+            await driver.until(lambda: driver.main.all_runs_read, "the first reading of the runs folder")
             if driver.main.rows:
-                await driver.until(lambda: console.settled, "the first run shown")
+                await driver.until(lambda: app.first_frame_ready, "the first run shown")
             yield driver
 
     return open_console

@@ -15,15 +15,15 @@ from PIL import Image
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from core import config, events
-from core.runs import EventLog, Run, RunsFolder, life
-from tui.cli import main
-from tui.console import Console
-from tui.model.series import RunSeries
-from tui.screens.main import MainScreen
+from dipddpm.core import config, events
+from dipddpm.core.runs import EventLog, Run, RunsFolder, heartbeat
+from dipddpm.tui.cli.main import main
+from dipddpm.tui.console.app import DipddpmApp
+from dipddpm.tui.console.model.series import RunSeries
+from dipddpm.tui.console.screens.main import MainScreen
 
 SMALL, LARGE = (80, 24), (120, 40)
-PATIENCE_SECONDS = 20.0
+TIMEOUT_SECONDS = 20.0
 
 
 class Maker:
@@ -47,31 +47,39 @@ class Maker:
     ) -> Run:
         """A run with an epoch for each loss and a look for each PSNR; the first made is the newest."""
         at = time.time() - 60 - 60 * self.made
-        asked = config.build(kind, settings={**(settings or {}), **named})
+        run_config = config.build(kind, settings={**(settings or {}), **named})
         stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(at))
         run = Run(self.root / f"{stamp}-{kind}-{self.made:04x}")
         self.made += 1
         for name in ("images", "checkpoints"):
             (run.folder / name).mkdir(parents=True)
-        (run.folder / "config.toml").write_text(config.to_toml(asked))
-        self._log(run, asked, state, losses if losses is not None else [0.3, 0.2, 0.1], psnr or [], at)
+        (run.folder / "config.toml").write_text(config.to_toml(run_config))
+        self._log(run, run_config, state, losses if losses is not None else [0.3, 0.2, 0.1], psnr or [], at)
         if state == "running":
             self.processes.append(subprocess.Popen(["sleep", "300"]))
-            who = life.identity(self.processes[-1].pid)
-            assert who is not None
-            life.write(run.folder, life.Worker(who, alive=time.time(), progressed=time.time(), device="cpu"))
+            identity = heartbeat.process_identity(self.processes[-1].pid)
+            assert identity is not None
+            heartbeat.write(
+                run.folder, heartbeat.Worker(identity, alive=time.time(), progressed=time.time(), device="cpu")
+            )
         return run
 
     @staticmethod
     def _log(  # noqa: PLR0917
-        run: Run, asked: config.AnyRun, state: str, losses: list[float], psnr: list[float], at: float
+        run: Run, run_config: config.AnyRun, state: str, losses: list[float], psnr: list[float], at: float
     ) -> None:
         log = EventLog(run.folder)
-        epochs = 0 if asked.kind == "dip" else max(1, len(losses))
+        epochs = 0 if run_config.kind == "dip" else max(1, len(losses))
         steps = max(1, 10 * len(losses or psnr))
         log.append(
             events.RunStarted(
-                kind=asked.kind, method=asked.method, device="cpu", epochs=epochs, steps=steps, images=100, time=at
+                kind=run_config.kind,
+                method=run_config.method,
+                device="cpu",
+                epochs=epochs,
+                steps=steps,
+                images=100,
+                time=at,
             )
         )
         best = math.inf
@@ -122,14 +130,14 @@ def add_picture(run: Run, name: str, step: int, shade: int) -> None:
 class Driver:
     """A console without a terminal, its keys and its screen."""
 
-    def __init__(self, console: Console, pilot: Pilot[None]) -> None:
-        self.console = console
+    def __init__(self, app: DipddpmApp, pilot: Pilot[None]) -> None:
+        self.app = app
         self.pilot = pilot
 
     @property
     def main(self) -> MainScreen:
         """The main screen, also while a dialog is above it."""
-        screen = self.console.screen_stack[0]
+        screen = self.app.screen_stack[0]
         assert isinstance(screen, MainScreen)
         return screen
 
@@ -146,16 +154,16 @@ class Driver:
 
     def text(self) -> str:
         """What is on the screen."""
-        strips = self.console.screen._compositor.render_strips()
+        strips = self.app.screen._compositor.render_strips()
         return "\n".join(strip.text.rstrip() for strip in strips)
 
-    def told(self) -> str:
+    def notifications(self) -> str:
         """What the console gave notice of, whatever its width."""
-        return "\n".join(notification.message for notification in self.console._notifications)
+        return "\n".join(notification.message for notification in self.app._notifications)
 
     def dialog(self) -> str:
         """The texts of the dialog in front. The screen may break them into lines wherever a path in them is long."""
-        return "\n".join(str(text.content) for text in self.console.screen.query(Static))
+        return "\n".join(str(text.content) for text in self.app.screen.query(Static))
 
     async def press(self, *keys: str) -> None:
         """Press keys, one after the other."""
@@ -168,7 +176,7 @@ class Driver:
 
     async def until(self, condition: Callable[[], object], what: str = "") -> None:
         """Wait until something is so; the test fails where it never is."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while not condition():
             assert time.monotonic() < deadline, f"never so: {what}\n{self.text()}"
             await self.pilot.pause(0.02)
@@ -185,19 +193,19 @@ class Driver:
 Opener = Callable[..., AbstractAsyncContextManager[Driver]]
 
 
-def trained(runs: RunsFolder, classes: int = 0, size: tuple[int, int] = (12, 10), **settings: Any) -> Run:
+def make_trained_run(runs: RunsFolder, classes: int = 0, size: tuple[int, int] = (12, 10), **settings: Any) -> Run:
     """A run with a best model: a tiny network with random weights."""
     import torch
 
-    from core import checkpoint
-    from core.ddpm.unet import UNet
+    from dipddpm.core.compute import checkpoint
+    from dipddpm.core.ddpm.networks.unet import UNet
 
     small = {"unet.channels": "8,8", "ddpm.network": "unet", "ddpm.timesteps": 40, "ddpm.objective": "v"}
-    asked = config.build("ddpm", settings=small | {"ddpm.conditional": classes > 0} | settings)
-    assert isinstance(asked, config.DdpmRun)
-    run = runs.create(asked)
+    run_config = config.build("ddpm", settings=small | {"ddpm.conditional": classes > 0} | settings)
+    assert isinstance(run_config, config.DdpmRun)
+    run = runs.create(run_config)
     torch.manual_seed(0)
-    network = UNet.for_images((1, *size), asked, classes)
+    network = UNet.for_images((1, *size), run_config, classes)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     checkpoint.save(run.folder / "checkpoints" / "best.safetensors", {}, network)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import pyte
 
 COLUMNS, LINES = 80, 24
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 class Terminal:
@@ -28,23 +28,23 @@ class Terminal:
         command: Sequence[str] = (),
         size: tuple[int, int] = (COLUMNS, LINES),
         controlling: bool = True,
-        **given: str,
+        **environment: str,
     ) -> None:
         self.screen = pyte.Screen(*size)
         self.stream = pyte.ByteStream(self.screen)
         self.output = b""
         self.master, self.slave = pty.openpty()
         termios.tcsetwinsize(self.slave, size[::-1])
-        self.before = termios.tcgetattr(self.slave)
+        self.attributes_before = termios.tcgetattr(self.slave)
         # A session's leader that opens a terminal has it for its own: the system itself then sends the signals of
         # ctrl-c and of a lost line.
         opening = ["sh", "-c", 'exec "$@" 0<>"$0"', os.ttyname(self.slave)] if controlling else []
         self.process = subprocess.Popen(
-            [*opening, *(command or (sys.executable, "-m", "tui.app")), *options],
+            [*opening, *(command or (sys.executable, "-m", "dipddpm.tui.console.__main__")), *options],
             stdin=self.slave,
             stdout=self.slave,
             stderr=self.slave,
-            env=_without_size() | {"TERM": "xterm-256color"} | given,
+            env=_without_size() | {"TERM": "xterm-256color"} | environment,
             start_new_session=True,
             preexec_fn=_as_at_a_login,  # noqa: PLW1509 - no threads here
         )
@@ -71,15 +71,15 @@ class Terminal:
 
     def until_seen(self, words: str) -> None:
         """Wait until these words are on the screen."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while not any(words in line for line in self.screen.display):
             assert time.monotonic() < deadline, self.text
             assert self.process.poll() is None, self.output[-2000:]
             self.read()
 
-    def ended(self) -> int:
+    def wait_for_exit(self) -> int:
         """Wait for the end; the exit code."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while self.process.poll() is None:
             assert time.monotonic() < deadline, "the console does not end"
             self.read()

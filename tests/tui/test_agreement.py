@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from core import events
-from core.runs import EventLog, Run, history
+from dipddpm.core import events
+from dipddpm.core.runs import EventLog, Run, history
 from tests.tui.driving import Maker
 from tests.tui.terminal import Terminal
 
 TALL = (110, 60)
-WATCH = [sys.executable, "-c", "from tui.cli import main; main()", "watch"]
+WATCH = [sys.executable, "-c", "from dipddpm.tui.cli.main import main; main()", "watch"]
 EPOCH = re.compile(r"Loss at epoch (\d+): ([0-9.]+)( --> Best model ever \(stored\))?")
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from core.runs import Run, RunsFolder
-from core.scores import Scoreboard
-from core.text import wrapped
+from dipddpm.core.evaluation.scoreboard import Scoreboard
+from dipddpm.core.io.sanitize import wrapped
+from dipddpm.core.runs import Run, RunsFolder
+from dipddpm.tui.console.panes.live import LivePane
+from dipddpm.tui.console.panes.view import Pane, View
+from dipddpm.tui.console.widgets.feed import Feed
+from dipddpm.tui.console.widgets.lines import LinesWidget
+from dipddpm.tui.console.widgets.tabs import PANES
 from tests.tui.driving import Maker, Opener
-from tui.panes.live import LivePane
-from tui.panes.view import Pane, View
-from tui.widgets.feed import Feed
-from tui.widgets.lines import LinesWidget
-from tui.widgets.tabs import PANES
 
 SHIPPED = sorted((Path(__file__).parents[2] / "core" / "assets" / "reference-runs").iterdir())
 TINY = [(1, 1), (2, 2), (10, 3), (20, 5), (31, 7), (80, 24)]
@@ -32,8 +32,8 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         caught.append(f"{widget!r}: {error!r}")
         return "caught"
 
-    monkeypatch.setattr("tui.widgets.lines.report", note)
-    monkeypatch.setattr("tui.panes.view.report", note)
+    monkeypatch.setattr("dipddpm.tui.console.widgets.lines.report", note)
+    monkeypatch.setattr("dipddpm.tui.console.panes.view.report", note)
     return caught
 
 

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from core.bench import console
+from dipddpm.core.bench import console
 
-TUI = [sys.executable, "-P", "-c", "from tui.app import main; main()"]
+TUI = [sys.executable, "-P", "-c", "from dipddpm.tui.console.__main__ import main; main()"]
 
 
 @pytest.mark.slow

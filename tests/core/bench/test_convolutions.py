@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from core.bench import convolutions
-from core.dip.layers import PriorConv2d
+from dipddpm.core.bench import convolutions
+from dipddpm.core.dip.networks.layers import PriorConv2d
 
 
 @pytest.mark.parametrize("stride", [1, 2])

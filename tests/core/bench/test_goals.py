@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from core.bench import goals, suite
-from core.config import DipConfig
-from core.runs import reference
+from dipddpm.core.bench import goals, suite
+from dipddpm.core.config import DipConfig
+from dipddpm.core.runs import reference
 
 CPU = torch.device("cpu")
 SHIPPED = reference.FOLDER

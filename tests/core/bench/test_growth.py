@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.bench import growth
-from core.bench.growth import Growth, Point
+from dipddpm.core.bench import growth
+from dipddpm.core.bench.growth import Growth, Point
 
-CLI = [sys.executable, "-P", "-c", "from tui.cli import main; main()"]
+CLI = [sys.executable, "-P", "-c", "from dipddpm.tui.cli.main import main; main()"]
 CPU = torch.device("cpu")
 
 

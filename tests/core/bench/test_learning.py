@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import checkpoint
-from core.bench.learning import (
-    Learned,
+from dipddpm.core.bench.learning import (
+    LossPoint,
     logged,
     measured,
     overtaken,
@@ -18,13 +17,14 @@ from core.bench.learning import (
     seconds_per_epoch,
     seconds_per_image,
 )
-from core.config import DdpmRun
-from core.ddpm.run import DdpmExperiment
-from core.errors import UserError
-from core.events import BestModel, EpochFinished
-from core.runs import EventLog, Run
+from dipddpm.core.compute import checkpoint
+from dipddpm.core.config import DdpmRun
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import BestModel, EpochFinished
+from dipddpm.core.experiments.ddpm import DdpmExperiment
+from dipddpm.core.runs import EventLog, Run
 
-CURVE = [Learned(1, 0.4), Learned(2, 0.2), Learned(4, 0.1)]
+CURVE = [LossPoint(1, 0.4), LossPoint(2, 0.2), LossPoint(4, 0.1)]
 
 
 def test_a_point_between_two_epochs_is_interpolated_in_log_loss() -> None:
@@ -41,7 +41,7 @@ def test_the_line_between_points_is_found_again(epoch: float) -> None:
 
 
 def test_a_curve_overtakes_itself_in_the_share_that_an_epoch_takes() -> None:
-    rows = overtaken(CURVE, [*CURVE, Learned(8, 0.05)], ratio=0.5)
+    rows = overtaken(CURVE, [*CURVE, LossPoint(8, 0.05)], ratio=0.5)
     assert [row.share for row in rows] == [0.5, 0.5, 0.5, None]
     assert [row.epochs for row in rows] == [1, 2, 4, None]
     (curve,) = plot({"ours": CURVE}, {"ours": 30.0}).curves
@@ -59,7 +59,7 @@ def test_checkpoints_are_measured_as_the_run_measures_itself(tiny: Callable[...,
         elif isinstance(item, EpochFinished):
             told[item.epoch] = item.held_out
     assert models
-    assert measured(config, models) == [Learned(epoch, told[epoch]) for epoch in sorted(models)]
+    assert measured(config, models) == [LossPoint(epoch, told[epoch]) for epoch in sorted(models)]
 
 
 def test_a_run_tells_its_own_curve(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_run_tells_its_own_curve(tmp_path: Path) -> None:
     for epoch in (1, 2):
         log.append(EpochFinished(epoch=epoch, step=epoch, loss=1.0, held_out=1 / epoch))
     log.close()
-    assert logged(Run(tmp_path)) == [Learned(1, 1.0), Learned(2, 0.5)]
+    assert logged(Run(tmp_path)) == [LossPoint(1, 1.0), LossPoint(2, 0.5)]
 
 
 def test_a_run_that_holds_nothing_out_is_refused(finished: Run) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.bench import original
-from core.config import DipRun, build
-from core.errors import UserError
+from dipddpm.core.bench import original
+from dipddpm.core.config import DipRun, build
+from dipddpm.core.errors import UserError
 
 CODE = """
 import torch

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from core.bench import program
+from dipddpm.core.bench import program
 
 
 def test_a_log_is_told_beside_the_training_and_by_itself() -> None:

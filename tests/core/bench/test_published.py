@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.bench import published
-from core.errors import UserError
+from dipddpm.core.bench import published
+from dipddpm.core.errors import UserError
 
 CODE = """
 import torch

@@ -6,19 +6,19 @@ import msgspec
 import pytest
 import torch
 
-from core import config as configs
-from core import data
-from core.bench import quality
-from core.bench.quality import Draw, draws, longest_ancestral, settings, steps_for
-from core.config import DdpmRun
-from core.ddpm.sampling import Sampling
-from core.ddpm.schedule import Schedule
-from core.ddpm.solvers import Ddim
-from core.ddpm.trained import TrainedModel
-from core.ddpm.unet import UNet
-from core.errors import UserError
-from core.images import to_unit
-from core.quality import evaluate
+from dipddpm.core import config as configs
+from dipddpm.core import data
+from dipddpm.core.bench import quality
+from dipddpm.core.bench.quality import Draw, draws, longest_ancestral, settings, steps_for
+from dipddpm.core.config import DdpmRun
+from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.ddpm.networks.unet import UNet
+from dipddpm.core.ddpm.sampling import Sampling
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.ddpm.solvers import Ddim
+from dipddpm.core.errors import UserError
+from dipddpm.core.images import to_unit
+from dipddpm.core.metrics.samples import evaluate
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from core.bench import roofline
-from core.bench.rates import Work, measured
-from core.bench.roofline import Cost, Machine
+from dipddpm.core.bench import roofline
+from dipddpm.core.bench.rates import Work, measured
+from dipddpm.core.bench.roofline import Machine, WorkCost
 
 MACHINE = Machine(device="cpu", threads=1, flops={"float32": 100.0, "bfloat16": 200.0}, bandwidth=10.0)
 
@@ -19,7 +19,7 @@ MACHINE = Machine(device="cpu", threads=1, flops={"float32": 100.0, "bfloat16": 
 @given(m=st.integers(1, 40), k=st.integers(1, 40), n=st.integers(1, 40))
 def test_a_matrix_product_costs_what_the_formula_says(m: int, k: int, n: int) -> None:
     left, right = torch.zeros(m, k), torch.zeros(k, n)
-    assert roofline.cost(lambda: left @ right) == Cost(2 * m * k * n, 4 * (m * k + k * n + m * n))
+    assert roofline.cost(lambda: left @ right) == WorkCost(2 * m * k * n, 4 * (m * k + k * n + m * n))
 
 
 @pytest.mark.parametrize("groups", [1, 4])
@@ -34,7 +34,7 @@ def test_a_convolution_backwards_costs_twice_as_much_again(kind: Any, groups: in
 
 def test_a_view_moves_nothing() -> None:
     x = torch.zeros(4, 6)
-    assert roofline.cost(lambda: x.view(6, 4).t()) == Cost(0, 0)
+    assert roofline.cost(lambda: x.view(6, 4).t()) == WorkCost(0, 0)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_view_moves_nothing() -> None:
     [(200, 10, "float32", 2), (200, 10, "bfloat16", 1), (1, 50, "float32", 5)],
 )
 def test_the_limit_is_the_slower_of_the_two(flops: float, moved: float, precision: str, seconds: float) -> None:
-    assert Cost(flops, moved).seconds_at_least(MACHINE, precision) == seconds
+    assert WorkCost(flops, moved).seconds_at_least(MACHINE, precision) == seconds
 
 
 def test_this_machine_has_rates() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.bench import stops
-from core.config import DipRun, build
-from core.errors import UserError
+from dipddpm.core.bench import stops
+from dipddpm.core.config import DipRun, build
+from dipddpm.core.errors import UserError
 
 TASKS = ("denoise:sigma=25", "inpaint:missing=0.5")
 

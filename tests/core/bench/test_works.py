@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from core.bench import works
-from core.config import HYBRIDS
-from core.runs import reference
+from dipddpm.core.bench import works
+from dipddpm.core.config import HYBRIDS
+from dipddpm.core.runs import reference
 
 CPU = torch.device("cpu")
 SHIPPED = reference.FOLDER
@@ -46,4 +46,4 @@ def test_sampling_is_measured_by_evaluations(shipped: None) -> None:
 
 def test_every_method_that_restores_is_measured(shipped: None) -> None:
     names = {work.name for work in works.restoring(CPU)}
-    assert names == {"dip", "ddpm", *(name for name, method in HYBRIDS.items() if method().restorer)}
+    assert names == {"dip", "ddpm", *(name for name, method in HYBRIDS.items() if method().restorer_path)}

@@ -6,9 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import TASKS, Deblur, Denoise, DipConfig, Inpaint, Superres, TaskOptions, format_task, parse_task
-from core.config.tasks import Restorer
-from core.errors import UserError
+from dipddpm.core.config import (
+    TASKS,
+    Deblur,
+    Denoise,
+    DipConfig,
+    Inpaint,
+    Superres,
+    TaskOptions,
+    format_task,
+    parse_task,
+)
+from dipddpm.core.config.tasks import RestorerOptions
+from dipddpm.core.errors import UserError
 
 numbers = st.floats(0, 255, allow_nan=False)
 tasks = st.one_of(
@@ -75,10 +85,10 @@ def test_noise_without_a_level_is_known_for_it() -> None:
 
 
 def test_a_method_says_what_it_takes() -> None:
-    class OnlyGaussianDenoising(Restorer, frozen=True):
+    class OnlyGaussianDenoising(RestorerOptions, frozen=True):
         tasks = frozenset({"denoise"})
         noises = frozenset({"gaussian"})
 
-    assert [name for name, task in TASKS.items() if OnlyGaussianDenoising.takes(task())] == ["denoise"]
-    assert not OnlyGaussianDenoising.takes(Denoise(noise="poisson"))
-    assert all(DipConfig.takes(task()) for task in TASKS.values())
+    assert [name for name, task in TASKS.items() if OnlyGaussianDenoising.supports(task())] == ["denoise"]
+    assert not OnlyGaussianDenoising.supports(Denoise(noise="poisson"))
+    assert all(DipConfig.supports(task()) for task in TASKS.values())

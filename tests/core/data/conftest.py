@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from core.data import places
-from core.data.catalogue import CATALOGUE, Dataset
+from dipddpm.core.data import locate
+from dipddpm.core.data.catalogue import CATALOGUE, Dataset
 
 
 def idx(values: NDArray[np.uint8]) -> bytes:
@@ -45,7 +45,7 @@ def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     cache = tmp_path / "cache"
     monkeypatch.setenv("DIPDDPM_DATA", str(cache))
-    monkeypatch.setattr(places, "DEBIAN_FOLDER", tmp_path / "debian")
+    monkeypatch.setattr(locate, "DEBIAN_FOLDER", tmp_path / "debian")
     return cache
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 import torchvision.datasets
 
-from core.data import fetch, load, status
-from core.data.catalogue import CATALOGUE
-from core.data.download import _mirrors
-from core.errors import UserError
+from dipddpm.core.data import fetch, load, status
+from dipddpm.core.data.catalogue import CATALOGUE
+from dipddpm.core.data.download import _mirrors
+from dipddpm.core.errors import UserError
 
 if TYPE_CHECKING:
     from conftest import Published
@@ -174,14 +174,14 @@ def test_the_shipped_set_needs_no_network() -> None:
 def test_a_shipped_set_that_is_gone_is_not_looked_for_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.data.places.mini_folder", lambda: tmp_path)
+    monkeypatch.setattr("dipddpm.core.data.locate.mini_folder", lambda: tmp_path)
     with pytest.raises(UserError, match="Install dipddpm again"):
         fetch("fashion-mini")
 
 
 def test_a_file_without_end_is_given_up(published: Published, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     mirror.publish(published)
-    monkeypatch.setattr("core.data.download.MOST_BYTES", 1000)
+    monkeypatch.setattr("dipddpm.core.data.download.MAX_BYTES", 1000)
     with pytest.raises(UserError, match="it has no end"):
         fetch("fashionmnist", mirror=mirror.url)
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from core.data import check, load
-from core.errors import UserError
+from dipddpm.core.data import check, load
+from dipddpm.core.errors import UserError
 
 
 def write(path: Path, *, mode: str = "L", size: tuple[int, int] = (40, 30), value: int = 100) -> Path:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from core.data import ImageSet, check, hold_out, load
-from core.data.catalogue import CATALOGUE
-from core.errors import UserError
+from dipddpm.core.data import ImageSet, check, hold_out, load
+from dipddpm.core.data.catalogue import CATALOGUE
+from dipddpm.core.errors import UserError
 
 if TYPE_CHECKING:
     from conftest import Published
@@ -31,7 +31,9 @@ def numbered(count: int) -> ImageSet:
 
 
 def test_importing_it_loads_neither_torch_nor_numpy() -> None:
-    code = "import sys, core.data; core.data.status(); print({'torch', 'numpy', 'PIL'} & set(sys.modules))"
+    code = (
+        "import sys, dipddpm.core.data; dipddpm.core.data.status(); print({'torch', 'numpy', 'PIL'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
@@ -65,19 +67,20 @@ def test_the_published_set_as_torchvision_reads_it(tmp_path: Path) -> None:
 
 @needs_debian
 def test_the_mini_set_is_what_its_rule_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from core.data import draw_mini, places
+    from dipddpm.core.data import locate
+    from scripts import make_fashion_mini
 
-    monkeypatch.setattr(places, "DEBIAN_FOLDER", DEBIAN.parent)
-    draw_mini.write(tmp_path)
+    monkeypatch.setattr(locate, "DEBIAN_FOLDER", DEBIAN.parent)
+    make_fashion_mini.write(tmp_path)
     for file in CATALOGUE["fashion-mini"].files:
-        drawn, shipped = (tmp_path / file.name).read_bytes(), (places.mini_folder() / file.name).read_bytes()
+        drawn, shipped = (tmp_path / file.name).read_bytes(), (locate.mini_folder() / file.name).read_bytes()
         assert gzip.decompress(drawn) == gzip.decompress(shipped)
         assert drawn[4:8] == bytes(4)  # the time of writing, which would make every drawing another file
 
 
 @needs_debian
 def test_no_mini_image_is_one_that_models_are_selected_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.data.places.DEBIAN_FOLDER", DEBIAN.parent)
+    monkeypatch.setattr("dipddpm.core.data.locate.DEBIAN_FOLDER", DEBIAN.parent)
     fit, validation = hold_out(load("fashionmnist"))
     assert len(fit) == 55_000
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from core.config.ddpm import Objective
-from core.ddpm.objective import target
-from core.ddpm.schedule import Schedule
+from dipddpm.core.config.ddpm import Objective
+from dipddpm.core.ddpm.objective import target
+from dipddpm.core.ddpm.schedule import Schedule
 
 
 class Gaussian(nn.Module):

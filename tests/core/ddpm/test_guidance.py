@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.config import DdpmConfig
-from core.ddpm.denoiser import Denoiser
-from core.ddpm.recipe import Recipe
-from core.ddpm.sampling import Sampling
-from core.ddpm.schedule import Schedule
-from core.ddpm.solvers import DpmSolver
-from core.ddpm.train import DdpmTraining
-from core.ddpm.unet import UNet
-from core.events import EpochFinished
+from dipddpm.core.config import DdpmConfig
+from dipddpm.core.ddpm.denoiser import Denoiser
+from dipddpm.core.ddpm.networks.unet import UNet
+from dipddpm.core.ddpm.options import TrainOptions
+from dipddpm.core.ddpm.sampling import Sampling
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.ddpm.solvers import DpmSolver
+from dipddpm.core.ddpm.training import DdpmTraining
+from dipddpm.core.events import EpochFinished
 
 LEVELS = (40.0, 215.0)
 """Grey levels about which the images of the two classes lie."""
@@ -38,7 +38,7 @@ def trained() -> tuple[UNet, Schedule, list[EpochFinished]]:
         epochs=15,
         batch_size=32,
         lr=3e-3,
-        recipe=Recipe(objective="v", label_dropout=0.2, stratified=True, ema=0.99, decay="cosine"),
+        options=TrainOptions(objective="v", label_dropout=0.2, stratified=True, ema=0.99, decay="cosine"),
         labels=labels,
     )
     epochs = [item for item in training if isinstance(item, EpochFinished)]

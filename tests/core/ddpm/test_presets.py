@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from core.config import PRESETS, DdpmRun, build
-from core.ddpm.run import DdpmExperiment
-from core.events import BestModel, EpochFinished, Pictures
+from dipddpm.core.config import PRESETS, DdpmRun, build
+from dipddpm.core.events import BestModel, EpochFinished, Pictures
+from dipddpm.core.experiments.ddpm import DdpmExperiment
 
 SMALL = {
     "data.dataset": "fashion-mini",

@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core.config import DdpmConfig
-from core.config.ddpm import Objective, SamplerName, Variance
-from core.ddpm.denoiser import Denoiser
-from core.ddpm.sampling import Sampling, spacing
-from core.ddpm.schedule import Schedule
-from core.ddpm.solvers import Ddim, Heun, solver
-from core.ddpm.tutorial import TutorialNetwork
-from core.errors import UserError
+from dipddpm.core.config import DdpmConfig
+from dipddpm.core.config.ddpm import Objective, SamplerName, Variance
+from dipddpm.core.ddpm.denoiser import Denoiser
+from dipddpm.core.ddpm.networks.tutorial import TutorialNetwork
+from dipddpm.core.ddpm.sampling import Sampling, spacing
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.ddpm.solvers import Ddim, Heun, solver
+from dipddpm.core.errors import UserError
 from tests.core.ddpm.ideal import Finite, Gaussian
 
 SAMPLERS: list[SamplerName] = ["ancestral", "ddim", "dpm++", "heun"]
@@ -100,14 +100,14 @@ def test_dpm_solver_steps_are_those_of_diffusers(
 def test_heun_goes_along_the_mean_of_both_directions() -> None:
     """One step in the coordinates of Karras et al. (algorithm 1, lines 4 to 8): x / a over sigma = s / a."""
     denoiser = Denoiser(Gaussian(SCHEDULE, 0.3, 0.5), SCHEDULE)
-    (a, s), (a_to, s_to) = SCHEDULE.level(700), SCHEDULE.level(500)
+    (a, s), (a_to, s_to) = SCHEDULE.alpha_sigma(700), SCHEDULE.alpha_sigma(500)
     xt = torch.randn(2, 1, 4, 4)
     x, sigma, sigma_to = xt / a, s / a, s_to / a_to
     d = denoiser(xt, 700)[1]
     euler = x + (sigma_to - sigma) * d
     d_to = denoiser(euler * a_to, 500)[1]
     expected = (x + (sigma_to - sigma) * (d + d_to) / 2) * a_to
-    torch.testing.assert_close(Heun().advance(denoiser, xt, 700, 500, torch.Generator()), expected)
+    torch.testing.assert_close(Heun().step(denoiser, xt, 700, 500, torch.Generator()), expected)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -147,7 +147,7 @@ def test_the_error_falls_with_the_order_of_the_method(name: SamplerName, order: 
     """Against the exact solution for a Gaussian: xt keeps its place among the quantiles of its marginal."""
     mean, std = 0.3, 0.5
     x = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    a, s = SCHEDULE.level(999)
+    a, s = SCHEDULE.alpha_sigma(999)
     exact = mean + std * (x - a * mean) / math.sqrt(a**2 * std**2 + s**2)
     errors = []
     for steps in (25, 100):
@@ -162,7 +162,7 @@ def test_the_error_falls_with_the_order_of_the_method(name: SamplerName, order: 
 def test_sampling_goes_on_as_if_never_stopped(name: SamplerName, stop_after: int, steps: int) -> None:
     def sampling(seed: int) -> Sampling:
         denoiser = Denoiser(Gaussian(SHORT, 0.2, 1), SHORT)
-        return Sampling(denoiser, solver(name, eta=0.5), (2, 1, 4, 4), seed=seed, steps=steps, keep_every=2)
+        return Sampling(denoiser, solver(name, eta=0.5), (2, 1, 4, 4), seed=seed, steps=steps, trajectory_every=2)
 
     whole = sampling(3)
     events = list(whole)
@@ -230,6 +230,6 @@ def test_the_network_sees_what_the_view_shows_it() -> None:
         seen.append(xt)
         return torch.zeros_like(xt)
 
-    denoiser = Denoiser(watching, SHORT, view=lambda xt, t: t.view(-1, 1, 1, 1) + 0 * xt)
+    denoiser = Denoiser(watching, SHORT, input_transform=lambda xt, t: t.view(-1, 1, 1, 1) + 0 * xt)
     list(Sampling(denoiser, solver("ancestral"), (1, 1, 2, 2), steps=4))
     assert [x.unique().tolist() for x in seen] == [[39], [29], [19], [9]]

@@ -10,8 +10,8 @@ from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import DdpmConfig
-from core.ddpm.schedule import Schedule
+from dipddpm.core.config import DdpmConfig
+from dipddpm.core.ddpm.schedule import Schedule
 
 
 @pytest.fixture(scope="module")
@@ -132,8 +132,8 @@ def test_velocity_is_that_of_diffusers(schedule: Schedule, oracle: DDPMScheduler
 
 
 def test_the_clean_image_is_the_level_before_the_first(schedule: Schedule) -> None:
-    assert schedule.level(-1) == (1.0, 0.0)
-    a, s = schedule.level(500)
+    assert schedule.alpha_sigma(-1) == (1.0, 0.0)
+    a, s = schedule.alpha_sigma(500)
     assert a**2 + s**2 == pytest.approx(1)
     assert s / a / 2 == pytest.approx(schedule.sigma[500].item())
 

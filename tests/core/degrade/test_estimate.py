@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.config import parse_task
-from core.degrade import GaussianNoise, degrade
-from core.degrade.estimate import estimate_sigma, with_noise_level
-from core.errors import UserError
+from dipddpm.core.config import parse_task
+from dipddpm.core.degrade import GaussianNoise, degrade
+from dipddpm.core.degrade.estimate import estimate_sigma, with_noise_level
+from dipddpm.core.errors import UserError
 
 
 def scenes(size: int) -> Tensor:

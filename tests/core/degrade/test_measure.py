@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.config import Deblur, Denoise, Inpaint, Superres, parse_task
-from core.degrade import Degradation, degrade
-from core.errors import UserError
-from core.images import save_png
+from dipddpm.core.config import Deblur, Denoise, Inpaint, Superres, parse_task
+from dipddpm.core.degrade import Degradation, degrade
+from dipddpm.core.errors import UserError
+from dipddpm.core.images import save_png
 
 X0 = torch.rand(4, 1, 40, 50, generator=torch.Generator().manual_seed(0))
 

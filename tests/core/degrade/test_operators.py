@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core.config.tasks import TASKS, Deblur, Inpaint, Superres, TaskOptions
-from core.degrade import BlockMean, CircularBlur, Degradation, Identity, Mask, Operator
-from core.degrade.measure import gaussian_kernel, motion_kernel
+from dipddpm.core.config.tasks import TASKS, Deblur, Inpaint, Superres, TaskOptions
+from dipddpm.core.degrade import BlockMean, CircularBlur, Degradation, Identity, Mask, Operator
+from dipddpm.core.degrade.measure import gaussian_kernel, motion_kernel
 
 TASK_OPTIONS: list[TaskOptions] = [
     TASKS["denoise"](),
@@ -81,12 +81,14 @@ def test_the_proximal_step_solves_its_normal_equations(
 def test_functions_of_the_singular_values(task: TaskOptions, height: int, width: int, channels: int, seed: int) -> None:
     a = operator(task, (height, width))
     x = normal((2, channels, height, width), seed)
-    assert torch.allclose(a.weigh(x, torch.ones_like), x)
-    assert torch.allclose(a.weigh(x, torch.square), a.adjoint(a.A(x)))
-    assert torch.allclose(a.weigh(x, lambda s: (s > 1e-12).to(s.dtype)), a.pinv(a.A(x)), atol=1e-8)
-    assert torch.allclose(a.weigh(a.weigh(x, torch.sqrt), torch.sqrt), a.weigh(x, lambda s: s))
+    assert torch.allclose(a.spectral_filter(x, torch.ones_like), x)
+    assert torch.allclose(a.spectral_filter(x, torch.square), a.adjoint(a.A(x)))
+    assert torch.allclose(a.spectral_filter(x, lambda s: (s > 1e-12).to(s.dtype)), a.pinv(a.A(x)), atol=1e-8)
+    assert torch.allclose(
+        a.spectral_filter(a.spectral_filter(x, torch.sqrt), torch.sqrt), a.spectral_filter(x, lambda s: s)
+    )
     each = torch.tensor([2.0, 3.0], dtype=x.dtype).view(2, 1, 1, 1)
-    assert torch.allclose(a.weigh(x, lambda s: each * s), each * a.weigh(x, lambda s: s))
+    assert torch.allclose(a.spectral_filter(x, lambda s: each * s), each * a.spectral_filter(x, lambda s: s))
 
 
 def test_what_is_measured() -> None:

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core import data
-from core.config import DipConfig, parse_task
-from core.degrade import degrade
-from core.dip.batch import PriorBatch
-from core.dip.stop import Discrepancy
-from core.errors import UserError
-from core.images import to_unit
+from dipddpm.core import data
+from dipddpm.core.config import DipConfig, parse_task
+from dipddpm.core.degrade import degrade
+from dipddpm.core.dip.batch import PriorBatch
+from dipddpm.core.dip.stopping import Discrepancy
+from dipddpm.core.errors import UserError
+from dipddpm.core.images import to_unit
 
 SMALL = DipConfig(
     scales=2, input_noise=0.01, channels=6, skip_channels=2, input_channels=4, window=3, stop="variance", patience=50
@@ -47,7 +47,7 @@ def test_many_at_once_are_the_same_as_one_by_one(network: str, task: str) -> Non
     alone = [batch(chosen, task, [place]) for place in range(3)]
     for _ in range(6):
         for fit in (together, *alone):
-            fit.advance()
+            fit.step_once()
     assert torch.allclose(together.restored, torch.cat([fit.restored for fit in alone]), atol=1e-9)
     assert torch.allclose(together.loss, torch.cat([fit.loss for fit in alone]), atol=1e-9)
     assert torch.allclose(together.stopping.best, torch.cat([fit.stopping.best for fit in alone]), rtol=1e-6)
@@ -56,18 +56,18 @@ def test_many_at_once_are_the_same_as_one_by_one(network: str, task: str) -> Non
 @pytest.mark.parametrize("task", ["denoise", "denoise:noise=salt-and-pepper", "deblur:sigma=2"])
 def test_it_learns(task: str) -> None:
     fit = batch(options(lr=0.02), task)
-    fit.advance()
+    fit.step_once()
     first = fit.loss
     for _ in range(60):
-        fit.advance()
+        fit.step_once()
     assert (fit.loss < 0.8 * first).all()
 
 
 def test_the_truth_is_for_reporting_only() -> None:
     with_truth, without = batch(SMALL), batch(SMALL, known=False)
     for _ in range(12):
-        with_truth.advance()
-        without.advance()
+        with_truth.step_once()
+        without.step_once()
     assert torch.equal(with_truth.restored, without.restored)
     assert torch.equal(with_truth.stopping.restored, without.stopping.restored)
 
@@ -75,7 +75,7 @@ def test_the_truth_is_for_reporting_only() -> None:
 def test_same_seed_same_fit_and_another_seed_another() -> None:
     fits = [batch(SMALL, seed=seed) for seed in (1, 1, 2)]
     for fit in fits:
-        fit.advance()
+        fit.step_once()
     assert torch.equal(fits[0].restored, fits[1].restored)
     assert not torch.equal(fits[0].restored, fits[2].restored)
 
@@ -85,12 +85,12 @@ def test_it_goes_on_bit_for_bit(cut: int) -> None:
     chosen = options(sgld=0.5, backtrack=0.5)
     whole, first, second = batch(chosen), batch(chosen), batch(chosen)
     for _ in range(25):
-        whole.advance()
+        whole.step_once()
     for _ in range(cut):
-        first.advance()
+        first.step_once()
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     for _ in range(25 - cut):
-        second.advance()
+        second.step_once()
     assert torch.equal(second.restored, whole.restored)
     assert torch.equal(second.stopping.restored, whole.stopping.restored)
     assert torch.equal(second.peak, whole.peak)
@@ -103,8 +103,8 @@ def test_the_average_is_that_of_its_definition() -> None:
     fit, plain = batch(options(average=0.6)), batch(options(average=0.0))
     expected = torch.zeros(())
     for t in range(20):
-        fit.advance()
-        plain.advance()
+        fit.step_once()
+        plain.step_once()
         outputs.append(plain.restored)
         weight = min(0.6, t / (t + 9))
         expected = weight * expected + (1 - weight) * outputs[-1]
@@ -119,19 +119,19 @@ def test_only_the_image_whose_fit_fell_goes_back() -> None:
     """Weights and both moments return to the last good state, and nothing else changes."""
     fit = batch(options(backtrack=5.0))
     for _ in range(10):
-        fit.advance()
+        fit.step_once()
     good = weights_of(fit, 1)
     with torch.no_grad():
         for row in fit.priors.rows():
             row[1] += 3.0
     for _ in range(9):
-        fit.advance()
+        fit.step_once()
     fit.good_loss[1] = 1e-6
     other = batch(options(backtrack=0.0))
     for _ in range(19):
-        other.advance()
-    fit.advance()
-    other.advance()
+        other.step_once()
+    fit.step_once()
+    other.step_once()
     assert fit.backtracked.tolist() == [0, 20, 0]
     assert all(torch.equal(a, b) for a, b in zip(weights_of(fit, 1), good, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(weights_of(fit, 0), weights_of(other, 0), strict=True))
@@ -140,26 +140,26 @@ def test_only_the_image_whose_fit_fell_goes_back() -> None:
 def test_an_image_that_is_no_longer_finite_goes_back_too() -> None:
     fit = batch(options(backtrack=5.0))
     for _ in range(10):
-        fit.advance()
+        fit.step_once()
     with torch.no_grad():
         fit.priors.rows()[0][2] = torch.nan
     for _ in range(10):
-        fit.advance()
+        fit.step_once()
     assert fit.backtracked.tolist() == [0, 0, 20]
-    fit.advance()
+    fit.step_once()
     assert torch.isfinite(fit.loss).all()
 
 
 def test_what_is_held_out_is_never_fitted() -> None:
     fit = batch(options(stop="held-out", held_out=0.3), "inpaint:missing=0.4")
     measured = fit.degradation.operator.measured(fit.y)
-    assert torch.equal(fit.hidden + fit.fitted, measured)
-    assert 0.1 < fit.hidden.sum() / measured.sum() < 0.5
+    assert torch.equal(fit.held_out_mask + fit.fit_mask, measured)
+    assert 0.1 < fit.held_out_mask.sum() / measured.sum() < 0.5
     twin = batch(options(stop="held-out", held_out=0.3), "inpaint:missing=0.4")
-    twin.y = twin.y + 9 * twin.hidden
+    twin.y = twin.y + 9 * twin.held_out_mask
     for _ in range(5):
-        fit.advance()
-        twin.advance()
+        fit.step_once()
+        twin.step_once()
     assert torch.equal(fit.restored, twin.restored)
     assert not torch.equal(fit.stopping.best, twin.stopping.best)
 
@@ -197,12 +197,12 @@ def test_a_mask_of_ones_own_hides_from_the_fit() -> None:
     hidden = torch.zeros_like(y)
     hidden[:, :, ::3] = 1
     spoiled = y + 9 * hidden
-    fits = [PriorBatch(given, degradation, SMALL, SHAPE, hidden=hidden) for given in (y, spoiled)]
+    fits = [PriorBatch(given, degradation, SMALL, SHAPE, held_out_mask=hidden) for given in (y, spoiled)]
     for fit in fits:
         for _ in range(5):
-            fit.advance()
+            fit.step_once()
     assert torch.equal(fits[0].restored, fits[1].restored)
-    assert torch.equal(fits[0].hidden, hidden * degradation.operator.measured(y))
+    assert torch.equal(fits[0].held_out_mask, hidden * degradation.operator.measured(y))
 
 
 def test_a_penalty_of_nothing_changes_nothing_and_one_that_pulls_does_for_its_image_alone() -> None:
@@ -213,13 +213,13 @@ def test_a_penalty_of_nothing_changes_nothing_and_one_that_pulls_does_for_its_im
     plain, nothing = batch(SMALL), batch(SMALL)
     nothing.penalty = pull
     for _ in range(30):
-        plain.advance()
-        nothing.advance()
+        plain.step_once()
+        nothing.step_once()
     assert torch.equal(plain.restored, nothing.restored)
     strength[1] = 100.0
     for _ in range(30):
-        plain.advance()
-        nothing.advance()
+        plain.step_once()
+        nothing.step_once()
     assert torch.equal(plain.restored[[0, 2]], nothing.restored[[0, 2]])
     assert nothing.output[1].mean() < 0.5 * plain.output[1].mean()
     assert nothing.loss[1] > plain.loss[1]  # what is told is the data error
@@ -229,11 +229,11 @@ def rested(chosen: DipConfig, steps: int, task: str = "denoise") -> PriorBatch:
     """A batch of three whose middle image rests from the fifth iteration on."""
     fit = batch(chosen, task)
     for _ in range(4):
-        fit.advance()
-    fit.stopping.decided[1] = fit.step
-    fit.rest()
+        fit.step_once()
+    fit.stopping.stopped_at[1] = fit.step
+    fit.compact()
     for _ in range(steps - 4):
-        fit.advance()
+        fit.step_once()
     return fit
 
 
@@ -248,8 +248,8 @@ def test_images_go_on_alike_when_another_rests(network: str, task: str, stop: st
     chosen = options(network=network, stop=stop, sgld=0.5, patience=90)
     fit, whole = rested(chosen, 24, task), batch(chosen, task)
     for _ in range(24):
-        whole.advance()
-    assert fit.places.tolist() == [0, 2]
+        whole.step_once()
+    assert fit.indices.tolist() == [0, 2]
     assert (
         sum(p.numel() for p in fit.network.parameters()) * 3 == sum(p.numel() for p in whole.network.parameters()) * 2
     )
@@ -257,8 +257,8 @@ def test_images_go_on_alike_when_another_rests(network: str, task: str, stop: st
         assert torch.allclose(getattr(fit, name)[[0, 2]], getattr(whole, name)[[0, 2]], atol=1e-9)
     assert torch.allclose(fit.stopping.restored[[0, 2]], whole.stopping.restored[[0, 2]], atol=1e-9)
     assert torch.allclose(fit.stopping.best[[0, 2]], whole.stopping.best[[0, 2]], rtol=1e-6)
-    assert torch.equal(fit.stopping.at[[0, 2]], whole.stopping.at[[0, 2]])
-    for mine, its in zip(fit.priors.good, whole.priors.good, strict=True):
+    assert torch.equal(fit.stopping.best_iteration[[0, 2]], whole.stopping.best_iteration[[0, 2]])
+    for mine, its in zip(fit.priors.checkpoint_rows, whole.priors.checkpoint_rows, strict=True):
         assert torch.allclose(mine, its[[0, 2]], atol=1e-9)
 
 
@@ -274,7 +274,7 @@ def test_an_image_at_rest_is_not_told_of_as_gone_back() -> None:
     fit = rested(options(backtrack=5.0), 12)
     fit.good_loss[1] = 1e-9
     for _ in range(8):
-        fit.advance()
+        fit.step_once()
     assert fit.backtracked.tolist() == [0, 0, 20]
 
 
@@ -283,8 +283,8 @@ def test_it_goes_on_bit_for_bit_with_images_at_rest() -> None:
     whole, first, second = rested(chosen, 25), rested(chosen, 13), batch(chosen)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     for _ in range(12):
-        second.advance()
-    assert second.places.tolist() == [0, 2]
+        second.step_once()
+    assert second.indices.tolist() == [0, 2]
     assert torch.equal(second.restored, whole.restored)
     assert torch.equal(second.stopping.restored, whole.stopping.restored)
     assert torch.equal(second.backtracked, whole.backtracked)
@@ -299,26 +299,26 @@ def test_the_penalty_is_told_which_images_are_left() -> None:
 
     fit = batch(SMALL)
     fit.penalty = watch
-    fit.advance()
-    fit.stopping.decided[0] = 1
-    fit.rest()
-    fit.advance()
+    fit.step_once()
+    fit.stopping.stopped_at[0] = 1
+    fit.compact()
+    fit.step_once()
     assert seen == [[0, 1, 2], [1, 2]]
 
 
 def test_few_that_have_stopped_among_many_are_no_reason_to_begin_a_smaller_network() -> None:
     y, degradation = degrade(parse_task("denoise"), TRUTH[[0] * 17], range(17))
     fit = PriorBatch(y, degradation, SMALL, SHAPE)
-    fit.stopping.decided[:2] = 1
-    fit.rest()
+    fit.stopping.stopped_at[:2] = 1
+    fit.compact()
     assert len(fit.priors) == 17
-    fit.stopping.decided[2] = 1
-    fit.rest()
+    fit.stopping.stopped_at[2] = 1
+    fit.compact()
     assert len(fit.priors) == 14
-    fit.stopping.decided[:] = 1
-    fit.rest()
+    fit.stopping.stopped_at[:] = 1
+    fit.compact()
     assert len(fit.priors) == 14
-    assert fit.stopping.over
+    assert fit.stopping.all_stopped
 
 
 @pytest.mark.slow
@@ -332,7 +332,7 @@ def test_half_the_precision_restores_as_well() -> None:
     ]
     for fit in fits:
         for _ in range(200):
-            fit.advance()
+            fit.step_once()
     whole, half = fits
     assert half.restored.dtype == torch.float32
     assert not torch.equal(half.restored, whole.restored)
@@ -347,18 +347,18 @@ def test_a_compiled_fit_is_the_same_and_is_compiled_anew_when_half_have_stopped(
     fits = [batch(options(scales=1, compile=faster)) for faster in (False, True)]
     for fit in fits:
         for _ in range(8):
-            fit.advance()
+            fit.step_once()
     eager, compiled = fits
     torch.testing.assert_close(compiled.restored, eager.restored, rtol=0, atol=1e-4)
-    compiled.stopping.decided[0] = 1
-    compiled.rest()
-    assert len(compiled.places) == 3, "a third is not worth compiling"
+    compiled.stopping.stopped_at[0] = 1
+    compiled.compact()
+    assert len(compiled.indices) == 3, "a third is not worth compiling"
     for fit in fits:
-        fit.stopping.decided[:2] = 1
-        fit.rest()
-        assert fit.places.tolist() == [2]
+        fit.stopping.stopped_at[:2] = 1
+        fit.compact()
+        assert fit.indices.tolist() == [2]
         for _ in range(4):
-            fit.advance()
+            fit.step_once()
     torch.testing.assert_close(compiled.restored, eager.restored, rtol=0, atol=1e-4)
 
 

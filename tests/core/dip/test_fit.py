@@ -6,13 +6,13 @@ import msgspec
 import pytest
 import torch
 
-from core.config import DipConfig, parse_task
-from core.degrade import degrade
-from core.dip.batch import PriorBatch
-from core.dip.fit import DipFit
-from core.errors import UserError
-from core.events import EarlyStopped, Event, Message, Pictures, PsnrMeasured, Step, StopsCompared
-from core.metrics import psnr
+from dipddpm.core.config import DipConfig, parse_task
+from dipddpm.core.degrade import degrade
+from dipddpm.core.dip.batch import PriorBatch
+from dipddpm.core.dip.fit import DipFit
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import EarlyStopped, Event, Message, Pictures, PsnrMeasured, Step, StopsCompared
+from dipddpm.core.metrics.image import psnr
 
 SMALL = DipConfig(scales=2, channels=6, skip_channels=2, input_channels=4, window=3, stop="variance", patience=4)
 
@@ -92,8 +92,8 @@ def test_what_has_stopped_is_left_out_and_its_result_is_that_of_a_fit_that_runs_
     assert {image: event.at for image, event in told.items()} == {image: event.at for image, event in beyond.items()}
     for mine, its in zip(short.restored, long.restored, strict=True):
         assert torch.allclose(mine, its, atol=1e-6)
-    assert [len(batch.places) for batch in short.batches] == [1, 1]
-    assert [len(batch.places) for batch in long.batches] == [2, 1]
+    assert [len(batch.indices) for batch in short.batches] == [1, 1]
+    assert [len(batch.indices) for batch in long.batches] == [2, 1]
 
 
 def test_without_the_truth_there_are_no_figures_that_need_it() -> None:

@@ -6,34 +6,35 @@ from collections.abc import Iterator
 
 import pytest
 
-from core import doctor
-from core.doctor import Finding, Verdict, machine, software, torches
-from core.doctor.probe import Report
-from core.runs import RunsFolder
+from dipddpm.core import doctor
+from dipddpm.core.doctor import Finding, Severity, machine, software
+from dipddpm.core.doctor import torch as torches
+from dipddpm.core.doctor.probe import TorchReport
+from dipddpm.core.runs import RunsFolder
 
 
 def test_it_looks_at_everything_and_changes_nothing(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torches.Probe, "report", lambda self: Report(torch="2.15.0", torchvision="0.30"))
+    monkeypatch.setattr(torches.Probe, "report", lambda self: TorchReport(torch="2.15.0", torchvision="0.30"))
     found = list(doctor.examine(runs.root))
     assert {each.what for each in found} >= {
         "python", "extras", "cpu", "memory", "disk", "file system", "log-out", "data", "queue", "runs", "torch", "gpu"
     }  # fmt: skip
     assert all(each.told for each in found)
-    assert all(each.remedy for each in found if each.verdict is not Verdict.ok)
+    assert all(each.remedy for each in found if each.verdict is not Severity.ok)
     assert not runs.root.exists()
 
 
 def test_a_check_that_fails_is_a_finding_itself(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> Iterator[Finding]:
-        yield Finding("memory", Verdict.ok, "so far")
+        yield Finding("memory", Severity.ok, "so far")
         raise ZeroDivisionError("by nothing")
 
     monkeypatch.setattr(machine, "memory", broken)
     monkeypatch.setattr(torches.Probe, "report", lambda self: 1 / 0)
     found = {(each.what, each.verdict): each.told for each in doctor.examine(runs.root)}
-    assert found["memory", Verdict.ok] == "so far"
-    assert "ZeroDivisionError: by nothing" in found["memory", Verdict.note]
-    assert "ZeroDivisionError" in found["torch", Verdict.note]
+    assert found["memory", Severity.ok] == "so far"
+    assert "ZeroDivisionError: by nothing" in found["memory", Severity.note]
+    assert "ZeroDivisionError" in found["torch", Severity.note]
 
 
 def test_extras_are_those_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

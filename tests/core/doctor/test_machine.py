@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from core.doctor import Verdict
-from core.doctor.machine import judge_log_out, judge_processors, log_out, memory_left, quota
+from dipddpm.core.doctor import Severity
+from dipddpm.core.doctor.machine import assess_log_out, assess_processors, log_out, memory_left, quota
 
 
 @pytest.mark.parametrize(
     ("given", "verdict", "told"),
     [
-        ((8, 8, None, 1.0, ""), Verdict.ok, "8 cores"),
-        ((1, 1, None, 0.5, "1"), Verdict.ok, "1 core, OMP_NUM_THREADS=1"),
-        ((64, 4, None, 1.0, ""), Verdict.ok, "4 of them for us"),
-        ((64, 64, 2.5, 1.0, ""), Verdict.note, "time for 2.5"),
-        ((64, 64, 2.0, 1.0, "2"), Verdict.ok, "time for 2"),
-        ((2, 2, None, 7.3, ""), Verdict.note, "load 7.3"),
+        ((8, 8, None, 1.0, ""), Severity.ok, "8 cores"),
+        ((1, 1, None, 0.5, "1"), Severity.ok, "1 core, OMP_NUM_THREADS=1"),
+        ((64, 4, None, 1.0, ""), Severity.ok, "4 of them for us"),
+        ((64, 64, 2.5, 1.0, ""), Severity.note, "time for 2.5"),
+        ((64, 64, 2.0, 1.0, "2"), Severity.ok, "time for 2"),
+        ((2, 2, None, 7.3, ""), Severity.note, "load 7.3"),
     ],
 )
-def test_processors(given: tuple[int, int, float | None, float, str], verdict: Verdict, told: str) -> None:
-    found = judge_processors(*given)
+def test_processors(given: tuple[int, int, float | None, float, str], verdict: Severity, told: str) -> None:
+    found = assess_processors(*given)
     assert (found.verdict, told in found.told) == (verdict, True), found
     assert ("threads=2" in found.remedy) == (given[2] == 2.5)
 
@@ -48,19 +48,19 @@ def test_limits_of_both_kinds_of_control_groups(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kills", "lingers", "group", "verdict"),
     [
-        (False, False, "0::/user.slice/user-1000.slice/session-3.scope", Verdict.ok),
-        (True, False, "0::/user.slice/user-1000.slice/session-3.scope", Verdict.note),
-        (False, False, "0::/user.slice/user-1000.slice/user@1000.service/tmux.scope", Verdict.note),
-        (True, True, "0::/user.slice/user-1000.slice/user@1000.service/tmux.scope", Verdict.ok),
+        (False, False, "0::/user.slice/user-1000.slice/session-3.scope", Severity.ok),
+        (True, False, "0::/user.slice/user-1000.slice/session-3.scope", Severity.note),
+        (False, False, "0::/user.slice/user-1000.slice/user@1000.service/tmux.scope", Severity.note),
+        (True, True, "0::/user.slice/user-1000.slice/user@1000.service/tmux.scope", Severity.ok),
     ],
 )
-def test_what_a_log_out_ends(kills: bool, lingers: bool, group: str, verdict: Verdict) -> None:
-    found = judge_log_out(kills=kills, lingers=lingers, group=group)
+def test_what_a_log_out_ends(kills: bool, lingers: bool, group: str, verdict: Severity) -> None:
+    found = assess_log_out(kills=kills, lingers=lingers, group=group)
     assert found.verdict is verdict
-    assert ("enable-linger" in found.remedy) == (verdict is Verdict.note)
+    assert ("enable-linger" in found.remedy) == (verdict is Severity.note)
 
 
 def test_an_allocation_ends_what_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
     (found,) = log_out()
-    assert (found.verdict, "4711" in found.told) == (Verdict.note, True)
+    assert (found.verdict, "4711" in found.told) == (Severity.note, True)

@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.doctor import Verdict, storage
-from core.doctor.storage import disk, existing, judge_disk, judge_file_system, mounted
+from dipddpm.core.doctor import Severity, storage
+from dipddpm.core.doctor.storage import assess_disk, assess_file_system, disk, filesystem_of, nearest_existing
 
 MOUNTS = r"""22 27 0:21 / /proc rw,relatime - proc proc rw
 27 1 254:0 / / rw,relatime shared:1 master:2 - ext4 /dev/vda rw,discard
@@ -27,43 +27,43 @@ torn"""
     ],
 )  # fmt: skip
 def test_the_deepest_mount_holds_a_path(path: str, kind: str) -> None:
-    assert mounted(MOUNTS, Path(path)) == kind
+    assert filesystem_of(MOUNTS, Path(path)) == kind
 
 
 def test_this_machine_s_mounts_as_psutil_has_them(tmp_path: Path) -> None:
     ours = storage.MOUNTS.read_text()
     points = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
     deepest = max((point for point in points if tmp_path.resolve().is_relative_to(point)), key=len)
-    assert mounted(ours, tmp_path.resolve()) == points[deepest]
+    assert filesystem_of(ours, tmp_path.resolve()) == points[deepest]
 
 
 @pytest.mark.parametrize(
     ("kind", "verdict", "told"),
     [
-        ("ext4", Verdict.ok, "ext4"), ("nfs4", Verdict.note, "network"), ("overlay", Verdict.note, "container"),
-        ("tmpfs", Verdict.note, "memory"), ("", Verdict.ok, "not told"),
+        ("ext4", Severity.ok, "ext4"), ("nfs4", Severity.note, "network"), ("overlay", Severity.note, "container"),
+        ("tmpfs", Severity.note, "memory"), ("", Severity.ok, "not told"),
     ],
 )  # fmt: skip
-def test_what_follows_from_a_file_system(kind: str, verdict: Verdict, told: str) -> None:
-    found = judge_file_system(kind)
+def test_what_follows_from_a_file_system(kind: str, verdict: Severity, told: str) -> None:
+    found = assess_file_system(kind)
     assert (found.verdict, told in found.told) == (verdict, True)
-    assert bool(found.remedy) == (verdict is Verdict.note)
+    assert bool(found.remedy) == (verdict is Severity.note)
 
 
 @pytest.mark.parametrize(
     ("free", "names", "seconds", "verdict"),
     [
-        (100, None, 0.01, Verdict.ok), (3, None, 0.01, Verdict.note), (0.1, None, 0.01, Verdict.problem),
-        (100, 0, 0.01, Verdict.problem), (100, 5, 2.0, Verdict.note),
+        (100, None, 0.01, Severity.ok), (3, None, 0.01, Severity.note), (0.1, None, 0.01, Severity.problem),
+        (100, 0, 0.01, Severity.problem), (100, 5, 2.0, Severity.note),
     ],
 )  # fmt: skip
-def test_what_is_said_of_a_disk(free: float, names: int | None, seconds: float, verdict: Verdict) -> None:
-    assert judge_disk(Path("runs"), free, 500, names, seconds).verdict is verdict
+def test_what_is_said_of_a_disk(free: float, names: int | None, seconds: float, verdict: Severity) -> None:
+    assert assess_disk(Path("runs"), free, 500, names, seconds).verdict is verdict
 
 
 def test_a_folder_that_is_not_there_yet_is_tried_where_it_would_be(tmp_path: Path) -> None:
     wanted = tmp_path / "not" / "yet"
-    assert existing(wanted) == tmp_path
+    assert nearest_existing(wanted) == tmp_path
     (found,) = disk(wanted)
     assert str(wanted) in found.told
     assert list(tmp_path.iterdir()) == []
@@ -71,4 +71,4 @@ def test_a_folder_that_is_not_there_yet_is_tried_where_it_would_be(tmp_path: Pat
 
 def test_a_disk_that_can_t_be_written_is_a_problem() -> None:
     (found,) = disk(Path("/proc/here"))
-    assert (found.verdict, "can't be written" in found.told) == (Verdict.problem, True)
+    assert (found.verdict, "can't be written" in found.told) == (Severity.problem, True)

@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core import slots
-from core.doctor import Verdict, work
-from core.doctor.finding import Finding
-from core.runs import EVENTS_FILE, RunsFolder, life
+from dipddpm.core.doctor import Severity, work
+from dipddpm.core.doctor.finding import Finding
+from dipddpm.core.launch import queue
+from dipddpm.core.runs import EVENTS_FILE, RunsFolder, heartbeat
 from tests.tui.driving import Maker
 
 
@@ -38,7 +38,7 @@ def test_runs_are_counted_and_those_that_want_a_look_are_named(runs: RunsFolder)
     assert counted.told == f"1 broken, 5 crashed, 1 finished, in {runs.root}"
     assert crashed.told.endswith("and 2 more")
     newest = runs.runs()[0].id
-    assert (crashed.verdict, crashed.remedy) == (Verdict.note, f"Go on with one: dipddpm resume {newest}")
+    assert (crashed.verdict, crashed.remedy) == (Severity.note, f"Go on with one: dipddpm resume {newest}")
     assert broken.id in unread.told
 
 
@@ -46,9 +46,9 @@ def test_a_run_that_lives_but_does_not_advance_is_named(runs: RunsFolder) -> Non
     make = Maker(runs.root)
     run = make("ddpm", state="running")
     try:
-        worker = life.read(run.folder)
+        worker = heartbeat.read(run.folder)
         assert worker is not None
-        life.write(run.folder, msgspec.structs.replace(worker, progressed=time.time() - 3600))
+        heartbeat.write(run.folder, msgspec.structs.replace(worker, progressed=time.time() - 3600))
         _, stalled = work.runs(runs.root)
     finally:
         make.processes[0].kill()
@@ -58,58 +58,58 @@ def test_a_run_that_lives_but_does_not_advance_is_named(runs: RunsFolder) -> Non
 
 
 def test_the_queue_clears_the_dead_and_names_what_it_cannot_read() -> None:
-    folder = slots.folder()
+    folder = queue.folder()
     (quiet,) = work.queue()
-    assert (quiet.verdict, "0 at work, 0 waiting" in quiet.told) == (Verdict.ok, True)
-    mine = life.identity()
+    assert (quiet.verdict, "0 at work, 0 waiting" in quiet.told) == (Severity.ok, True)
+    mine = heartbeat.process_identity()
     assert mine is not None
     for number, who in enumerate((mine, msgspec.structs.replace(mine, start=mine.start + 1))):
-        ticket = msgspec.json.encode(slots.Ticket("some-run", ["cpu"], who))
+        ticket = msgspec.json.encode(queue.Ticket("some-run", ["cpu"], who))
         (folder / f"{number:020d}-{mine.pid}.ticket").write_bytes(ticket)
     (cleared,) = work.queue()
-    assert (cleared.verdict, "1 waiting" in cleared.told) == (Verdict.ok, True)
+    assert (cleared.verdict, "1 waiting" in cleared.told) == (Severity.ok, True)
     assert "1 left by workers that ended" in cleared.told
     (folder / "1-1.ticket").write_text("torn")
     (damaged,) = work.queue()
-    assert (damaged.verdict, "1-1.ticket" in damaged.remedy) == (Verdict.note, True)
+    assert (damaged.verdict, "1-1.ticket" in damaged.remedy) == (Severity.note, True)
 
 
 def test_a_slot_that_no_worker_holds_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = slots.folder() / "cpu.0.slot"
+    path = queue.folder() / "cpu.0.slot"
     with path.open("wb") as ours:
         fcntl.flock(ours, fcntl.LOCK_EX)
-        assert work.held(slots.folder()) == {path: os.getpid()}
+        assert work.slot_holders(queue.folder()) == {path: os.getpid()}
         (found,) = work.queue()
-        assert (found.verdict, "1 at work" in found.told) == (Verdict.ok, True)
+        assert (found.verdict, "1 at work" in found.told) == (Severity.ok, True)
     code = f"import fcntl; f = open({str(path)!r}); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); input()"
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert other.stdout is not None
     other.stdout.readline()
     (found,) = work.queue()
     other.communicate(b"\n")
-    assert (found.verdict, f"process {other.pid}" in found.told) == (Verdict.note, True)
-    assert work.held(slots.folder()) == {}
+    assert (found.verdict, f"process {other.pid}" in found.told) == (Severity.note, True)
+    assert work.slot_holders(queue.folder()) == {}
 
 
 def test_a_queue_that_can_t_be_had_stops_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DIPDDPM_SLOTS", "many")
     (found,) = work.queue()
-    assert (found.verdict, "many" in found.told) == (Verdict.problem, True)
+    assert (found.verdict, "many" in found.told) == (Severity.problem, True)
     (tmp_path / "file").touch()
     monkeypatch.setenv("DIPDDPM_SLOTS_DIR", str(tmp_path / "file" / "slots"))
     (found,) = work.queue()
-    assert found.verdict is Verdict.problem
+    assert found.verdict is Severity.problem
 
 
 def test_data_that_is_not_here_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("core.data.places.DEBIAN_FOLDER", tmp_path)
+    monkeypatch.setattr("dipddpm.core.data.locate.DEBIAN_FOLDER", tmp_path)
     data, prior = work.data_sets(), None
     (found,) = data
-    assert (found.verdict, "fashion-mini" in found.told) == (Verdict.note, True)
+    assert (found.verdict, "fashion-mini" in found.told) == (Severity.note, True)
     assert "dipddpm data fetch fashionmnist" in found.remedy
-    monkeypatch.setattr("core.data.places._holds", lambda folder, dataset: dataset.name == "fashionmnist")
+    monkeypatch.setattr("dipddpm.core.data.locate._holds", lambda folder, dataset: dataset.name == "fashionmnist")
     (found,) = work.data_sets()
-    assert (found.verdict, "Install dipddpm again" in found.remedy) == (Verdict.problem, True)
-    monkeypatch.setattr("core.data.places._holds", lambda folder, dataset: True)
+    assert (found.verdict, "Install dipddpm again" in found.remedy) == (Severity.problem, True)
+    monkeypatch.setattr("dipddpm.core.data.locate._holds", lambda folder, dataset: True)
     found, prior = work.data_sets()  # the tests' own folder has no reference runs
-    assert (found.verdict, prior.verdict) == (Verdict.ok, Verdict.note)
+    assert (found.verdict, prior.verdict) == (Severity.ok, Severity.note)

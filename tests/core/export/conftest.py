@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from PIL import Image
 
-from core import config, events
-from core.export.record import Record
-from core.runs import EventLog, Run, RunsFolder
+from dipddpm.core import config, events
+from dipddpm.core.export.snapshot import Record
+from dipddpm.core.runs import EventLog, Run, RunsFolder
 
 HOSTILE = "<script>alert(1)</script> \x1b[31m=1+1"
 Told = Callable[[], Record]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from core import config
-from core.export.bundle import write
-from core.export.record import Record
-from core.runs import RunsFolder
+from dipddpm.core import config
+from dipddpm.core.export.bundle import write
+from dipddpm.core.export.snapshot import Record
+from dipddpm.core.runs import RunsFolder
 from tests.core.export.conftest import HOSTILE
 
 

@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core import config, events, plots
-from core.errors import UserError
-from core.export.figures import drawings, write
-from core.export.record import Record
-from core.plots import COLUMN, Panels, Plot, Strip
-from core.runs import RunsFolder
+from dipddpm.core import config, events
+from dipddpm.core.errors import UserError
+from dipddpm.core.export.figures import drawings, write
+from dipddpm.core.export.snapshot import Record
+from dipddpm.core.report import plots
+from dipddpm.core.report.plots import COLUMN, ImagePanels, LinePlot, StripPlot
+from dipddpm.core.runs import RunsFolder
 
 DRAWN = {"loss", "loss-by-timestep", "psnr", "fit-loss", "scores-1", "quality-time-1", "picture-restored"}
 POINTS_AN_INCH = 72
 
 
-def plot(record: Record, name: str) -> Plot:
+def plot(record: Record, name: str) -> LinePlot:
     found = drawings(record)[name]
-    assert isinstance(found, Plot)
+    assert isinstance(found, LinePlot)
     return found
 
 
@@ -44,7 +45,7 @@ def test_what_is_drawn_is_what_was_told(record: Record) -> None:
         ("stop", 35, 24.25),
     }
     strip = found["scores-1"]
-    assert isinstance(strip, Strip)
+    assert isinstance(strip, StripPlot)
     assert dict(strip.rows) == {
         "calibrated": [26.0, 25.0],
         "dip-mean @calibrated": [26.1, 25.0],
@@ -80,7 +81,7 @@ def test_each_is_a_column_wide_in_every_kind_and_the_same_each_time(record: Reco
 
 def test_a_picture_keeps_its_proportions_below_its_heads(tmp_path: Path) -> None:
     Image.new("L", (60, 30), 128).save(tmp_path / "picture.png")
-    plots.save(Panels("T", tmp_path / "picture.png", ["degraded", "restored"], 2), tmp_path / "out.png", COLUMN)
+    plots.save(ImagePanels("T", tmp_path / "picture.png", ["degraded", "restored"], 2), tmp_path / "out.png", COLUMN)
     pixels = np.asarray(Image.open(tmp_path / "out.png").convert("L"))
     picture = pixels == 128
     rows, columns = (np.flatnonzero(picture.mean(axis) > 0.3) for axis in (1, 0))
@@ -90,7 +91,7 @@ def test_a_picture_keeps_its_proportions_below_its_heads(tmp_path: Path) -> None
 
 def test_of_many_images_the_mean_stands_out(record: Record) -> None:
     record.history[:] = [events.PsnrMeasured(step=step, psnr=[20.0] * 9, mean=20.0) for step in (1, 2)]
-    assert [curve.name for curve in plot(record, "psnr").curves if not curve.quiet] == ["mean"]
+    assert [curve.name for curve in plot(record, "psnr").curves if not curve.background] == ["mean"]
 
 
 def test_within_the_first_epoch_the_steps_are_drawn(record: Record) -> None:

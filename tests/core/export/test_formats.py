@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from core import config
-from core.errors import UserError
-from core.export import AlreadyThereError, export, scp_line
-from core.runs import Run, RunsFolder
+from dipddpm.core import config
+from dipddpm.core.errors import UserError
+from dipddpm.core.export import AlreadyThereError, export, scp_line
+from dipddpm.core.runs import Run, RunsFolder
 
 
 def everything(folder: Path) -> dict[str, bytes]:

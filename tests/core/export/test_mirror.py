@@ -10,19 +10,19 @@ import pytest
 import torch
 from tensorboard.summary.writer import event_file_writer
 
-from core import events
-from core.config import DdpmRun
-from core.errors import UserError
-from core.export.mirror import refuse_mirror, wish
-from core.recorder import Recorder
-from core.runs import EventLog, Run, RunsFolder
+from dipddpm.core import events
+from dipddpm.core.config import DdpmRun
+from dipddpm.core.errors import UserError
+from dipddpm.core.export.mirror import refuse_mirror, request_mirror
+from dipddpm.core.launch.recorder import Recorder
+from dipddpm.core.runs import EventLog, Run, RunsFolder
 from tests.core.export.test_tensorboard import accumulated, points
 
 
 @pytest.fixture
 def mirrored(runs: RunsFolder, tiny: Callable[..., DdpmRun]) -> Run:
     run = runs.create(tiny())
-    assert wish(run, "tensorboard") == run.folder / "tensorboard"
+    assert request_mirror(run, "tensorboard") == run.folder / "tensorboard"
     return run
 
 
@@ -93,7 +93,7 @@ def test_a_mirror_asked_for_later_has_the_history_too(mirrored: Run) -> None:
     logged = first.log.size
     first.gone()
     assert not (mirrored.folder / "tensorboard").exists(), "none was asked for"
-    wish(mirrored, "tensorboard")
+    request_mirror(mirrored, "tensorboard")
     second = Worker(mirrored)
     second.tell(
         events.RunResumed(from_step=10, from_offset=logged), epoch(2, 0.25), events.RunFinished(seconds=1, step=20)
@@ -109,7 +109,7 @@ def test_its_failure_is_a_message_and_the_run_goes_on(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(f"core.export.tensorboard.EventFiles.{method}", fail)
+    monkeypatch.setattr(f"dipddpm.core.export.tensorboard.EventFiles.{method}", fail)
     worker = Worker(mirrored)
     worker.tell(started(), epoch(1, 0.5), epoch(2, 0.25), events.RunFinished(seconds=1, step=20))
     told = [event for event in mirrored.events() if isinstance(event, events.Message)]

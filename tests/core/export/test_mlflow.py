@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from core.export import export, mlflow
-from core.export.formats import AlreadyThereError
-from core.export.record import Record, quiet
-from core.runs import Run
+from dipddpm.core.export import export, mlflow
+from dipddpm.core.export.formats import AlreadyThereError
+from dipddpm.core.export.snapshot import Record, temporary_environ
+from dipddpm.core.runs import Run
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def client(store: Path) -> Iterator[Any]:
-    with quiet(mlflow.QUIET):
+    with temporary_environ(mlflow.QUIET):
         from mlflow import MlflowClient
 
         yield MlflowClient(tracking_uri=store.as_uri())

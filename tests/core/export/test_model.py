@@ -10,12 +10,12 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from safetensors.torch import load_file
 
-from core import checkpoint
-from core.ddpm.trained import TrainedModel
-from core.errors import UserError
-from core.export import export
-from core.export.record import Record
-from core.runs import Run
+from dipddpm.core.compute import checkpoint
+from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.errors import UserError
+from dipddpm.core.export import export
+from dipddpm.core.export.snapshot import Record
+from dipddpm.core.runs import Run
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_the_card_is_one_to_the_hub(exported: Path, finished: Run) -> None:
     assert card.data.license == "unknown", "that is for whoever trained it to say"
     assert card.data.datasets == ["zalando-datasets/fashion_mnist"]
     (result,) = card.data.eval_results
-    best = finished.look().summary.best_loss
+    best = finished.status().summary.best_loss
     assert (result.metric_type, result.metric_value) == ("loss", best)
     assert "MIT, Zalando SE" in card.text
     assert checkpoint.digest(exported / "checkpoints/best.safetensors") in card.text

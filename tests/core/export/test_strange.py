@@ -16,15 +16,16 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from core import config, events, plots
-from core.errors import UserError
-from core.events import AnyEvent
-from core.export import tables, tensorboard, wandb
-from core.export.figures import drawings
-from core.export.page import report
-from core.export.record import LARGEST, Record
-from core.plots import COLUMN, Curve, Plot, Spot, Strip
-from core.runs import Run
+from dipddpm.core import config, events
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import AnyEvent
+from dipddpm.core.export import tables, tensorboard, wandb
+from dipddpm.core.export.figures import drawings
+from dipddpm.core.export.html import report
+from dipddpm.core.export.snapshot import LARGEST, Record
+from dipddpm.core.report import plots
+from dipddpm.core.report.plots import COLUMN, Curve, LinePlot, Marker, StripPlot
+from dipddpm.core.runs import Run
 from tests.core.export.test_tensorboard import accumulated
 
 PLAIN = {
@@ -65,7 +66,7 @@ def refuse(constant: str) -> Iterator[Any]:
 @settings(max_examples=30, phases=[Phase.generate])
 @given(history=st.lists(any_event(), max_size=6))
 def test_whatever_a_log_tells_is_exported(empty: Run, history: list[AnyEvent]) -> None:
-    record = Record(empty, empty.look(), history)
+    record = Record(empty, empty.status(), history)
     steps = [step for step, _ in wandb.rows(record)]
     assert steps == sorted(set(steps))
     assert all(0 <= step <= LARGEST for step in steps)
@@ -83,7 +84,7 @@ def test_whatever_a_log_tells_is_exported(empty: Run, history: list[AnyEvent]) -
     with contextlib.suppress(UserError):
         drawings(record)
     drawn = (events.Step, events.EpochFinished, events.PsnrMeasured, events.RestorationScored)
-    told = Record(empty, record.glance, [event for event in history if not isinstance(event, drawn)])
+    told = Record(empty, record.status, [event for event in history if not isinstance(event, drawn)])
     assert "<script" not in report(told).html()
 
 
@@ -95,8 +96,8 @@ NUMBERS = st.lists(st.floats(), min_size=1, max_size=4)
 def test_whatever_numbers_there_are_are_drawn(x: list[float], y: list[float], log: bool) -> None:
     size = min(len(x), len(y))
     curve = Curve("a", x[:size], y[:size], marks=False)
-    drawn = Plot("t", "x", "y", [curve], {"level": y[0]}, log, log, [Spot("spot", x[0], y[0])])
-    for drawing in (drawn, Strip("t", "x", {"a": y})):
+    drawn = LinePlot("t", "x", "y", [curve], {"level": y[0]}, log, log, [Marker("spot", x[0], y[0])])
+    for drawing in (drawn, StripPlot("t", "x", {"a": y})):
         out = io.BytesIO()
         plots.save(drawing, out, COLUMN, "svg")
         assert b"</svg>" in out.getvalue()

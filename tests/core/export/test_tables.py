@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from core import config, events
-from core.errors import UserError
-from core.export.record import Record
-from core.export.tables import tables, write_csv, write_jsonl
-from core.runs import RunsFolder
+from dipddpm.core import config, events
+from dipddpm.core.errors import UserError
+from dipddpm.core.export.snapshot import Record
+from dipddpm.core.export.tables import tables, write_csv, write_jsonl
+from dipddpm.core.runs import RunsFolder
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -10,10 +10,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from core import events
-from core.export import tensorboard
-from core.export.record import Record
-from core.runs import Run
+from dipddpm.core import events
+from dipddpm.core.export import tensorboard
+from dipddpm.core.export.snapshot import Record
+from dipddpm.core.runs import Run
 from tests.core.export.conftest import HOSTILE
 
 

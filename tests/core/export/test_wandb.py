@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from wandb.proto.wandb_internal_pb2 import Record as Message
 
-from core.export import wandb
-from core.export.record import Record
+from dipddpm.core.export import wandb
+from dipddpm.core.export.snapshot import Record
 
 BLOCK, HEAD, FILE_HEAD = 32_768, 7, 7
 FULL, LAST = 1, 4

@@ -15,13 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import config as configs
-from core import events, files
-from core.errors import UserError
-from core.events import AnyEvent
-from core.runs import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE, Run, RunsFolder, State, life
-from tui.commands.history import _as_json, _facts, _row
-from tui.lines import line
+from dipddpm.core import config as configs
+from dipddpm.core import events
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import AnyEvent
+from dipddpm.core.io import atomic
+from dipddpm.core.runs import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE, Run, RunsFolder, RunState, heartbeat
+from dipddpm.tui.cli.runs import _as_json, _facts, _list_row
+from dipddpm.tui.shared.formatting import event_line
 
 CONFIG = configs.build("ddpm", settings={"name": "mine"})
 
@@ -53,14 +54,14 @@ def test_a_new_run_has_a_folder_of_its_own_and_waits(tmp_path: Path) -> None:
     assert first.config() == CONFIG
     # An id tells whole seconds, of a clock that may be some milliseconds behind this one.
     assert before - 1.1 <= first.created <= time.time()
-    assert first.look().state is State.queued
+    assert first.status().state is RunState.queued
     assert sorted(path.name for path in first.folder.iterdir()) == ["checkpoints", CONFIG_FILE, "images"]
     assert set(ids(runs)) == {first.id, second.id}
 
 
 def test_nobody_sees_a_run_without_its_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = RunsFolder(tmp_path / "runs")
-    replace = files.replace
+    replace = atomic.write_atomic
 
     def seen(path: Path, content: bytes) -> None:
         assert ids(runs) == []
@@ -68,7 +69,7 @@ def test_nobody_sees_a_run_without_its_config(tmp_path: Path, monkeypatch: pytes
         assert ids(runs) == []
         raise KeyboardInterrupt  # as a signal that ends the process, which then tidies up nothing
 
-    monkeypatch.setattr(files, "replace", seen)
+    monkeypatch.setattr(atomic, "write_atomic", seen)
     with pytest.raises(KeyboardInterrupt):
         runs.create(CONFIG)
     monkeypatch.undo()
@@ -124,8 +125,8 @@ def test_a_run_is_found_by_its_id_a_prefix_its_last_digits_or_as_the_last(tmp_pa
 def test_a_folder_without_a_config_is_broken_and_says_why(tmp_path: Path) -> None:
     (tmp_path / "20260101-000000-ddpm-0001").mkdir()
     (run,) = RunsFolder(tmp_path).runs()
-    glance = run.look()
-    assert glance.state is State.broken
+    glance = run.status()
+    assert glance.state is RunState.broken
     assert "config.toml can't be read" in glance.trouble
     assert glance.config is None
 
@@ -133,20 +134,20 @@ def test_a_folder_without_a_config_is_broken_and_says_why(tmp_path: Path) -> Non
 def test_a_clock_that_went_backwards_is_survived(tmp_path: Path) -> None:
     runs = made(tmp_path, "20990101-000000-ddpm-0001", "00000000-000000-ddpm-0002", "99999999-999999-ddpm-0003")
     for run in runs.runs():
-        assert run.look().state is State.crashed
-        _row(run.look())
+        assert run.status().state is RunState.crashed
+        _list_row(run.status())
 
 
 def test_alive_but_not_advancing_can_be_told(tmp_path: Path) -> None:
     (run,) = made(tmp_path, "20260101-000000-ddpm-0001").runs()
     (run.folder / EVENTS_FILE).write_text('{"event":"run_started","kind":"ddpm","method":"m","device":"cpu"}\n')
-    who = life.identity()
+    who = heartbeat.process_identity()
     assert who is not None
     now = time.time()
     for progressed, stalled in ((now, False), (now - 1000, True), (0.0, False)):
-        life.write(run.folder, life.Worker(who, alive=now, progressed=progressed))
-        assert run.look().state is State.running
-        assert run.look().stalled is stalled
+        heartbeat.write(run.folder, heartbeat.Worker(who, alive=now, progressed=progressed))
+        assert run.status().state is RunState.running
+        assert run.status().stalled is stalled
 
 
 noise = st.one_of(
@@ -192,16 +193,16 @@ def test_whatever_a_folder_holds_it_can_be_listed_and_shown(
         (CONFIG_FILE, config),
         (EVENTS_FILE, b"".join(log)),
         (SUMMARY_FILE, stored),
-        (life.WORKER_FILE, worker),
+        (heartbeat.WORKER_FILE, worker),
     ):
         (folder / name).write_bytes(content)
     (run,) = RunsFolder(folder.parent).runs()
-    glance = run.look()
-    assert len(_row(glance)) == 10
+    glance = run.status()
+    assert len(_list_row(glance)) == 10
     assert _facts(glance)
     assert _as_json(glance).startswith("{")
     for event in run.events():
-        text = line(event)
+        text = event_line(event)
         assert text is None or text.isprintable()
 
 
@@ -211,8 +212,8 @@ def test_thousands_of_folders_half_of_them_broken_are_listed(tmp_path: Path) -> 
     for name in names[1::2]:
         (tmp_path / name).mkdir()
         (tmp_path / name / random.choice([CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE])).write_bytes(os.urandom(50))
-    states = [run.look().state for run in runs.runs()]
-    assert (states.count(State.crashed), states.count(State.broken)) == (500, 500)
+    states = [run.status().state for run in runs.runs()]
+    assert (states.count(RunState.crashed), states.count(RunState.broken)) == (500, 500)
 
 
 def test_an_id_is_never_a_path(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import events
-from core.errors import UserError
-from core.events import AnyEvent, EpochFinished, Message, RunResumed, RunStopped, Step
-from core.runs import EVENTS_FILE, EventLog, EventReader, history
-from core.runs.log import MAX_LINE
+from dipddpm.core import events
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import AnyEvent, EpochFinished, Message, RunResumed, RunStopped, Step
+from dipddpm.core.runs import EVENTS_FILE, EventLog, EventReader, history
+from dipddpm.core.runs.log import MAX_LINE
 
 
 def texts(found: list[AnyEvent]) -> list[str]:
@@ -131,8 +131,8 @@ def test_a_line_cut_by_a_kill_is_not_glued_to_the_next(tmp_path: Path, file: Pat
 FULL = """
 import errno, resource, signal, sys
 from pathlib import Path
-from core.events import Message, RunFailed
-from core.runs import EventLog
+from dipddpm.core.events import Message, RunFailed
+from dipddpm.core.runs import EventLog
 log = EventLog(Path(sys.argv[1]))
 log.append(Message(text="before"))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -157,7 +157,7 @@ def test_a_short_write_raises_and_the_last_word_still_gets_through(tmp_path: Pat
 
 def test_a_second_writer_is_refused_until_the_first_ends(tmp_path: Path) -> None:
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import sys;from pathlib import Path;from core.runs import EventLog;"
+        [sys.executable, "-c", "import sys;from pathlib import Path;from dipddpm.core.runs import EventLog;"
          "log=EventLog(Path(sys.argv[1]));print('held',flush=True);sys.stdin.read()", str(tmp_path)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
@@ -330,7 +330,7 @@ def test_a_log_is_streamed_as_it_is_read(tmp_path: Path) -> None:
     reader = EventReader(tmp_path)
     assert list(reader.stream()) == EventReader(tmp_path).read()
     assert reader.offset == (tmp_path / EVENTS_FILE).stat().st_size
-    assert [type(event) for event in EventReader(tmp_path, naming=b'"run_resumed"').stream()] == [RunResumed]
+    assert [type(event) for event in EventReader(tmp_path, containing=b'"run_resumed"').stream()] == [RunResumed]
 
 
 def test_a_line_knows_where_it_stands(tmp_path: Path, file: Path) -> None:

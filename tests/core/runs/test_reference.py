@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from core import launch
-from core.config import build
-from core.errors import UserError
-from core.runs import CHECKPOINT_FILE, Run, RunsFolder, extend, keep
+from dipddpm.core.config import build
+from dipddpm.core.errors import UserError
+from dipddpm.core.launch import local
+from dipddpm.core.runs import CHECKPOINT_FILE, Run, RunsFolder, extend, trash
 
 
 def test_it_is_found_by_its_id_and_by_its_word(shipped: Run, runs: RunsFolder) -> None:
@@ -42,7 +42,7 @@ def test_a_run_of_ones_own_with_its_id_hides_it(shipped: Run, runs: RunsFolder) 
 
 @pytest.mark.parametrize(
     "change",
-    [launch.start, launch.resume, launch.request_stop, launch.stop, keep.delete, keep.keep_best_only],
+    [local.start, local.resume, local.request_stop, local.stop, trash.delete, trash.keep_best_only],
 )
 def test_nothing_changes_it(change: Callable[[Run], object], shipped: Run) -> None:
     before = _content(shipped.folder)

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from core import config as configs
-from core import events, launch
-from core.errors import UserError
-from core.runs import (
+from dipddpm.core import config as configs
+from dipddpm.core import events
+from dipddpm.core.errors import UserError
+from dipddpm.core.launch import local
+from dipddpm.core.launch.worker import main as work
+from dipddpm.core.runs import (
     CONFIG_FILE,
     ENVIRONMENT_FILE,
     EVENTS_FILE,
@@ -27,23 +29,22 @@ from core.runs import (
     EventReader,
     Run,
     RunsFolder,
-    State,
+    RunState,
     extend,
-    keep,
-    life,
+    heartbeat,
+    trash,
 )
-from core.worker import main as work
-from tui.model import marks
-from tui.model.runlist import row_of
-from tui.model.tail import TextTail
-from tui.panes.config import _environment
+from dipddpm.tui.console.model import marks
+from dipddpm.tui.console.model.runlist import make_row
+from dipddpm.tui.console.model.tail import TextTail
+from dipddpm.tui.console.panes.config import _environment
 
 STARTED = events.RunStarted(kind="dip", method="skip", device="cpu", steps=10, time=1e9)
 TOLD = {
     EVENTS_FILE: events.encode(STARTED) + events.encode(events.RunFinished(seconds=1.0, time=1e9 + 1)),
     CONFIG_FILE: configs.to_toml(configs.build("dip", settings={"name": "boots"})).encode(),
 }
-READ = (EVENTS_FILE, CONFIG_FILE, SUMMARY_FILE, life.WORKER_FILE, marks.NOTES_FILE, ENVIRONMENT_FILE, LOG_FILE)
+READ = (EVENTS_FILE, CONFIG_FILE, SUMMARY_FILE, heartbeat.WORKER_FILE, marks.NOTES_FILE, ENVIRONMENT_FILE, LOG_FILE)
 
 
 @pytest.fixture
@@ -61,14 +62,14 @@ def a_run(folder: Path) -> Run:
 
 def read_all(run: Run) -> None:
     """Whatever the list, the panes and the command line read of a run."""
-    glance = run.look()
-    row_of(glance, marks.read(run.folder))
+    glance = run.status()
+    make_row(glance, marks.read(run.folder))
     assert glance.config is not None or glance.trouble
     run.events()
     EventReader(run.folder).read()
     TextTail(run.folder / LOG_FILE).read()
     _environment(run)
-    keep.disk_use(run)
+    trash.disk_use(run)
     RunsFolder(run.folder.parent).runs()
 
 
@@ -132,8 +133,13 @@ def test_what_may_not_be_read_is_marked_and_the_rest_is_listed(tmp_path: Path) -
         (runs[2].folder / EVENTS_FILE).chmod(0)
         secret.folder.chmod(0)
         assert [run.id for run in RunsFolder(place).runs()] == [run.id for run in reversed(runs)]
-        assert [run.look().state for run in runs] == [State.broken, State.broken, State.crashed, State.finished]
-        assert "Permission denied" in runs[1].look().trouble
+        assert [run.status().state for run in runs] == [
+            RunState.broken,
+            RunState.broken,
+            RunState.crashed,
+            RunState.finished,
+        ]
+        assert "Permission denied" in runs[1].status().trouble
         for run in runs:
             read_all(run)
 
@@ -146,7 +152,7 @@ def test_a_link_in_the_place_of_what_is_written_is_refused(run: Run, tmp_path: P
         path = run.folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         path.symlink_to(elsewhere if name in {"checkpoints", "images"} else elsewhere / "precious")
-        for act in (launch.start, launch.request_stop, keep.keep_best_only):
+        for act in (local.start, local.request_stop, trash.keep_best_only):
             with pytest.raises(UserError, match=f"{name} of {run.id} is no file or folder of its own"):
                 act(run)
         assert work([str(run.folder), "--now"]) == 2
@@ -162,7 +168,7 @@ def test_a_link_in_the_place_of_what_is_written_is_refused(run: Run, tmp_path: P
 def test_a_pipe_in_the_place_of_worker_log_does_not_hold_up_a_resume(run: Run) -> None:
     os.mkfifo(run.folder / LOG_FILE)
     with pytest.raises(UserError, match=r"worker\.log"):
-        launch.start(run, resume=True)
+        local.start(run, resume=True)
 
 
 def test_what_links_lead_to_is_neither_exported_nor_extended(run: Run, tmp_path: Path) -> None:
@@ -190,29 +196,29 @@ def test_a_link_in_the_place_of_the_trash_is_not_emptied(run: Run, tmp_path: Pat
     home = tmp_path / "home"
     (home / "work").mkdir(parents=True)
     runs = RunsFolder(run.folder.parent)
-    (runs.root / keep.TRASH).symlink_to(home)
-    assert keep.trashed(runs) == []
-    keep.empty_trash(runs)
-    keep.empty_trash(runs, ["work"])
+    (runs.root / trash.TRASH).symlink_to(home)
+    assert trash.trashed(runs) == []
+    trash.empty_trash(runs)
+    trash.empty_trash(runs, ["work"])
     assert (home / "work").is_dir()
     with pytest.raises(UserError, match=r"\.trash is a link"):
-        keep.delete(run)
-    (runs.root / keep.TRASH).unlink()
-    (runs.root / keep.TRASH).mkdir()
-    (runs.root / keep.TRASH / "work").symlink_to(home / "work")
-    keep.empty_trash(runs)
-    keep.empty_trash(runs, ["work", "../../home"])
+        trash.delete(run)
+    (runs.root / trash.TRASH).unlink()
+    (runs.root / trash.TRASH).mkdir()
+    (runs.root / trash.TRASH / "work").symlink_to(home / "work")
+    trash.empty_trash(runs)
+    trash.empty_trash(runs, ["work", "../../home"])
     assert (home / "work").is_dir()
 
 
 def test_a_temporary_file_that_somebody_foresaw_is_not_written_through(run: Run, tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("mine")
-    (run.folder / f".{life.WORKER_FILE}.{os.getpid()}.tmp").symlink_to(tmp_path / "precious")
-    who = life.identity()
+    (run.folder / f".{heartbeat.WORKER_FILE}.{os.getpid()}.tmp").symlink_to(tmp_path / "precious")
+    who = heartbeat.process_identity()
     assert who is not None
-    life.write(run.folder, life.Worker(who))
+    heartbeat.write(run.folder, heartbeat.Worker(who))
     assert (tmp_path / "precious").read_text() == "mine"
-    assert life.read(run.folder) == life.Worker(who)
+    assert heartbeat.read(run.folder) == heartbeat.Worker(who)
 
 
 ABSURD = ["inf", "-inf", "nan", 1e308, -1, 2**60, 2**70, -(2**70)]
@@ -234,4 +240,4 @@ def test_a_summary_with_a_number_that_can_not_be_is_made_anew(run: Run, value: o
     for key in ("started", "last", "step", "steps", "epoch", "offset"):
         content = {"format": 2, "kind": "dip", "name": "false", key: value}
         (run.folder / SUMMARY_FILE).write_text(json.dumps(content))
-        assert run.look().summary.name == "boots"
+        assert run.status().summary.name == "boots"

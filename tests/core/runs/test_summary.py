@@ -10,11 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import config as configs
-from core import events
-from core.events import AnyEvent
-from core.recorder import Recorder
-from core.runs import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE, EventLog, Run, State, Summary, life, summary
+from dipddpm.core import config as configs
+from dipddpm.core import events
+from dipddpm.core.events import AnyEvent
+from dipddpm.core.launch.recorder import Recorder
+from dipddpm.core.runs import (
+    CONFIG_FILE,
+    EVENTS_FILE,
+    SUMMARY_FILE,
+    EventLog,
+    Run,
+    RunState,
+    Summary,
+    heartbeat,
+    summary,
+)
 
 steps = st.integers(0, 30)
 numbers = st.floats(allow_nan=False, width=32)
@@ -124,64 +134,66 @@ def test_a_damaged_summary_is_rebuilt(stored: bytes, tmp_path: Path) -> None:
 
 def test_a_pipe_in_its_place_does_not_hang(tmp_path: Path) -> None:
     folder = make(tmp_path / "run")
-    for name in (SUMMARY_FILE, life.WORKER_FILE, EVENTS_FILE):
+    for name in (SUMMARY_FILE, heartbeat.WORKER_FILE, EVENTS_FILE):
         os.mkfifo(folder / name)
-    assert Run(folder).look().summary.name == "mine"
+    assert Run(folder).status().summary.name == "mine"
 
 
-HERE = life.identity()
+HERE = heartbeat.process_identity()
 assert HERE is not None
 NOW = 1_000_000.0
 
 
-def worker(alive: float = NOW, **other: object) -> life.Worker:
+def worker(alive: float = NOW, **other: object) -> heartbeat.Worker:
     values = {"host": HERE.host, "boot": HERE.boot, "pid": HERE.pid, "start": HERE.start} | other
-    return life.Worker(life.Identity(**values), alive=alive)  # type: ignore[arg-type]
+    return heartbeat.Worker(heartbeat.ProcessIdentity(**values), alive=alive)  # type: ignore[arg-type]
 
 
-RUNNING = Summary(kind="ddpm", phase=State.running, last=NOW - 500)
-QUEUED = Summary(kind="ddpm", phase=State.queued, last=NOW - 500)
+RUNNING = Summary(kind="ddpm", phase=RunState.running, last=NOW - 500)
+QUEUED = Summary(kind="ddpm", phase=RunState.queued, last=NOW - 500)
 UNBORN = Summary(kind="ddpm")
-DONE = Summary(kind="ddpm", phase=State.finished, last=NOW - 500)
+DONE = Summary(kind="ddpm", phase=RunState.finished, last=NOW - 500)
 
 
 @pytest.mark.parametrize(
     ("told", "who", "created", "expected"),
     [
         # An end event counts, whoever is still there.
-        (DONE, worker(), NOW, State.finished),
-        (DONE, None, NOW, State.finished),
-        (Summary(kind="ddpm", phase=State.stopped), worker(pid=1, start=-1), NOW, State.stopped),
+        (DONE, worker(), NOW, RunState.finished),
+        (DONE, None, NOW, RunState.finished),
+        (Summary(kind="ddpm", phase=RunState.stopped), worker(pid=1, start=-1), NOW, RunState.stopped),
         # The very process.
-        (RUNNING, worker(), NOW, State.running),
-        (QUEUED, worker(), NOW, State.queued),
-        (RUNNING, worker(alive=NOW - 10_000), NOW, State.running),
+        (RUNNING, worker(), NOW, RunState.running),
+        (QUEUED, worker(), NOW, RunState.queued),
+        (RUNNING, worker(alive=NOW - 10_000), NOW, RunState.running),
         # Gone: no such pid, the pid of another process, another boot; however fresh the stamp.
-        (RUNNING, worker(pid=2**22 + 1), NOW, State.crashed),
-        (RUNNING, worker(start=HERE.start + 1), NOW, State.crashed),
-        (RUNNING, worker(boot="another"), NOW, State.crashed),
-        (QUEUED, worker(boot="another"), NOW, State.crashed),
+        (RUNNING, worker(pid=2**22 + 1), NOW, RunState.crashed),
+        (RUNNING, worker(start=HERE.start + 1), NOW, RunState.crashed),
+        (RUNNING, worker(boot="another"), NOW, RunState.crashed),
+        (QUEUED, worker(boot="another"), NOW, RunState.crashed),
         # Another host: only its stamps are known.
-        (RUNNING, worker(host="elsewhere"), NOW, State.running),
-        (RUNNING, worker(host="elsewhere", alive=NOW - 59), NOW, State.running),
-        (RUNNING, worker(host="elsewhere", alive=NOW - 61), NOW, State.crashed),
-        (RUNNING, worker(host="elsewhere", alive=NOW + 30), NOW, State.running),
+        (RUNNING, worker(host="elsewhere"), NOW, RunState.running),
+        (RUNNING, worker(host="elsewhere", alive=NOW - 59), NOW, RunState.running),
+        (RUNNING, worker(host="elsewhere", alive=NOW - 61), NOW, RunState.crashed),
+        (RUNNING, worker(host="elsewhere", alive=NOW + 30), NOW, RunState.running),
         # Nobody yet: just created, or created long ago, or by a clock far ahead.
-        (UNBORN, None, NOW - 5, State.queued),
-        (UNBORN, None, NOW + 5, State.queued),
-        (UNBORN, None, NOW - 61, State.crashed),
-        (UNBORN, None, NOW + 3600, State.crashed),
-        (RUNNING, None, NOW, State.crashed),
+        (UNBORN, None, NOW - 5, RunState.queued),
+        (UNBORN, None, NOW + 5, RunState.queued),
+        (UNBORN, None, NOW - 61, RunState.crashed),
+        (UNBORN, None, NOW + 3600, RunState.crashed),
+        (RUNNING, None, NOW, RunState.crashed),
         # No config.
-        (Summary(), worker(), NOW, State.broken),
+        (Summary(), worker(), NOW, RunState.broken),
     ],
 )
-def test_the_state_is_decided_in_order(told: Summary, who: life.Worker | None, created: float, expected: State) -> None:
+def test_the_state_is_decided_in_order(
+    told: Summary, who: heartbeat.Worker | None, created: float, expected: RunState
+) -> None:
     assert summary.state(told, who, created, now=NOW) is expected
 
 
 def test_a_stamp_of_next_year_is_no_sign_of_life() -> None:
-    assert summary.state(RUNNING, worker(host="elsewhere", alive=NOW + 3e7), NOW, now=NOW) is State.crashed
+    assert summary.state(RUNNING, worker(host="elsewhere", alive=NOW + 3e7), NOW, now=NOW) is RunState.crashed
 
 
 @given(
@@ -190,7 +202,7 @@ def test_a_stamp_of_next_year_is_no_sign_of_life() -> None:
     times=st.tuples(*[st.floats(allow_nan=True, allow_infinity=True)] * 3),
 )
 def test_no_numbers_break_progress(step: int, steps: int, times: tuple[float, float, float]) -> None:
-    told = Summary(kind="ddpm", phase=State.running, step=step, steps=steps, started=times[0], last=times[1])
+    told = Summary(kind="ddpm", phase=RunState.running, step=step, steps=steps, started=times[0], last=times[1])
     assert told.progress is None or 0 <= told.progress <= 1
     left = told.seconds_left(times[2])
     assert left is None or left >= 0 or math.isnan(left)

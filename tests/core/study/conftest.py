@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from core.study import findings
-from core.study.findings import Denoised, Explanation, Learned, after
+from dipddpm.core.study import findings
+from dipddpm.core.study.findings import Denoised, Explanation, TrainResult, after
 
 
-def learned(loss: float, *, spread: float = 0.4, spikes: int = 0) -> Learned:
-    return Learned(
+def learned(loss: float, *, spread: float = 0.4, spikes: int = 0) -> TrainResult:
+    return TrainResult(
         loss=loss,
         curve=[loss + 0.1, loss],
         training=[loss + 0.2, loss],

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import DdpmConfig, Substitution
-from core.ddpm.schedule import Schedule
-from core.study.bank import Bank, Noised
-from core.study.inputs import best_within_budget, by_noise_level
+from dipddpm.core.config import DdpmConfig, Substitution
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.study.dip_outputs import DipStepBank, Noised
+from dipddpm.core.study.inputs import best_within_budget, by_noise_level
 
 STEPS = (0, 2, 5, 10)
 LOSSES = st.lists(st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=3, max_size=3)
@@ -33,7 +33,7 @@ def test_a_dip_that_knows_t_stops_where_it_has_removed_the_noise() -> None:
     schedule = Schedule.from_config(DdpmConfig())
     images = torch.zeros(5, 1, 12, 12, dtype=torch.uint8)
     noised = Noised.of(images, schedule, seed=0)
-    bank = Bank(noised, Substitution(reading="fresh", channels=4), STEPS, batch_size=5, seed=0)
+    bank = DipStepBank(noised, Substitution(reading="fresh", channels=4), STEPS, batch_size=5, seed=0)
     right = torch.tensor([0, 1, 2, 3, 1])
     std = (1 - schedule.alpha_bar[noised.t]).sqrt().float().view(-1, 1, 1, 1)
     for place in range(len(STEPS)):

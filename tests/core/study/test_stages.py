@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from core import config as configs
-from core import events
-from core.config import AnyRun, StudyRun
-from core.runs import EventLog, Run, RunsFolder
-from core.study.stages import Stage, find, is_own, stages
+from dipddpm.core import config as configs
+from dipddpm.core import events
+from dipddpm.core.config import AnyRun, StudyRun
+from dipddpm.core.runs import EventLog, Run, RunsFolder
+from dipddpm.core.study.stages import Stage, find_run, is_own, stages
 
 
 def study(**settings: Any) -> StudyRun:
@@ -42,7 +42,7 @@ def test_the_published_study_is_the_published_settings() -> None:
     bare = msgspec.structs.replace(plan["ddpm"], name="")
     assert bare == configs.build("ddpm")
     assert plan["dip"].task.sigma == 25  # type: ignore[union-attr]
-    assert plan["dip"].images.places() == list(range(10))  # type: ignore[union-attr]
+    assert plan["dip"].images.image_indices() == list(range(10))  # type: ignore[union-attr]
     assert (plan["substitution"].method, plan["substitution"].ddpm.epochs) == ("substitution", 20)  # type: ignore[union-attr]
     long = stage("full", study__full=True)
     assert long.config.ddpm.epochs == 100  # type: ignore[union-attr]
@@ -54,36 +54,36 @@ def test_a_finished_run_is_found_whatever_it_is_called_and_wherever_it_ran(
     aside: dict[str, Any], runs: RunsFolder
 ) -> None:
     run = logged(runs, configs.build("ddpm", settings=aside), FINISHED)
-    assert find(runs, stage("ddpm")) == run
+    assert find_run(runs, stage("ddpm")) == run
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"ddpm.epochs": 19}, {"data.train_images": 10}, {"ddpm.lr": 0.002}])
 def test_a_run_of_another_experiment_is_not(other: dict[str, Any], runs: RunsFolder) -> None:
     logged(runs, configs.build("ddpm", settings=other), FINISHED)
-    assert find(runs, stage("ddpm")) is None
+    assert find_run(runs, stage("ddpm")) is None
 
 
 def test_a_hybrid_that_trains_is_the_same_with_any_prior(runs: RunsFolder) -> None:
     config = configs.build("hybrid", method="substitution", settings={"prior.run": ""})
     run = logged(runs, config, FINISHED)
-    assert find(runs, stage("substitution")) == run
+    assert find_run(runs, stage("substitution")) == run
 
 
 def test_a_finished_run_comes_before_one_that_was_cut_short(runs: RunsFolder) -> None:
     config = configs.build("ddpm")
     finished = logged(runs, config, FINISHED)
     stopped = logged(runs, stage("ddpm").config, STOPPED)
-    assert find(runs, stage("ddpm")) == finished
+    assert find_run(runs, stage("ddpm")) == finished
     (finished.folder / "config.toml").write_text("kind = ")
     (finished.folder / "summary.json").unlink(missing_ok=True)
-    assert find(runs, stage("ddpm")) == stopped
+    assert find_run(runs, stage("ddpm")) == stopped
 
 
 def test_what_somebody_else_has_cut_short_is_left_to_them(runs: RunsFolder) -> None:
     theirs = logged(runs, configs.build("ddpm", settings={"name": "mine"}), STOPPED)
-    assert find(runs, stage("ddpm")) is None
+    assert find_run(runs, stage("ddpm")) is None
     assert not is_own(theirs, stage("ddpm"))
     own = logged(runs, stage("ddpm", seed=0).config, STOPPED)
-    assert find(runs, stage("ddpm")) == own
+    assert find_run(runs, stage("ddpm")) == own
     assert is_own(own, stage("ddpm"))
-    assert find(runs, stage("ddpm", name="another study")) is None
+    assert find_run(runs, stage("ddpm", name="another study")) is None

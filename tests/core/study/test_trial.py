@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.study.trial import Lesson, Network, Trial
+from dipddpm.core.study.trial import Examples, TrainingTrial, TrialNetwork
 
 SIDE = 8
 
@@ -13,12 +13,12 @@ def draw(count: int, seed: int) -> Tensor:
     return torch.randn(count, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
 
 
-def lesson(given: Tensor, wanted: Tensor) -> Lesson:
-    return Lesson(torch.cat([given, given], 1), torch.zeros(len(given), dtype=torch.long), wanted)
+def lesson(given: Tensor, wanted: Tensor) -> Examples:
+    return Examples(torch.cat([given, given], 1), torch.zeros(len(given), dtype=torch.long), wanted)
 
 
-def trial(fit: Lesson, test: Lesson, epochs: int = 3) -> Trial:
-    made = Trial(Network((SIDE, SIDE), 10, 0, "cpu"), fit, test, epochs=epochs, seed=0)
+def trial(fit: Examples, test: Examples, epochs: int = 3) -> TrainingTrial:
+    made = TrainingTrial(TrialNetwork((SIDE, SIDE), 10, 0, "cpu"), fit, test, epochs=epochs, seed=0)
     for _ in made:
         pass
     return made
@@ -60,7 +60,7 @@ def test_what_came_of_it_is_counted_after_the_first_epoch() -> None:
     made = trial(lesson(draw(32, 1), draw(32, 2)), lesson(draw(8, 3), draw(8, 4)), epochs=1)
     made.losses = [[9.0, 1.0], [1.0, 1.0, 3.5, 1.0], [1.0, 1.0, 1.0, 1.0]]
     made.norms = [[100.0, 1.0], [1.0, 3.0, 1.0, 3.0], [1.0, 3.0, 1.0, 3.0]]
-    found = made.learned([0.5])
+    found = made.result([0.5])
     assert (found.spikes, found.steps) == (1, 8)
     assert found.gradient == pytest.approx(2.0)
     assert found.gradient_spread == pytest.approx(0.5)

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from core.study import findings
-from core.study.findings import Explanation, after
-from core.study.published import published
-from core.study.verdicts import closed, overlooked, verdicts
+from dipddpm.core.study import findings
+from dipddpm.core.study.findings import Explanation, after
+from dipddpm.core.study.published import published
+from dipddpm.core.study.verdicts import closed_share, overlooked_cause, verdicts
 
 Explained = Callable[..., Explanation]
 CAUSES = published().hybrid_substitution.suspected_causes
@@ -33,14 +33,14 @@ def test_the_answers_follow_the_numbers(explained: Explained) -> None:
 
 def test_how_much_of_the_distance_is_closed(explained: Explained) -> None:
     found = explained({findings.XT: 0.1, after(50): 0.9, findings.BUDGET: 0.7})
-    assert closed(found, findings.BUDGET) == pytest.approx(0.25)
-    assert closed(found, findings.XT) == pytest.approx(1)
-    assert closed(found, after(50)) == pytest.approx(0)
+    assert closed_share(found, findings.BUDGET) == pytest.approx(0.25)
+    assert closed_share(found, findings.XT) == pytest.approx(1)
+    assert closed_share(found, after(50)) == pytest.approx(0)
 
 
 def test_the_evidence_is_made_of_the_numbers(explained: Explained) -> None:
     found = explained()
-    told = overlooked(found)
+    told = overlooked_cause(found)
     assert all(number in told for number in ("0.980 at k = 10", "0.820 at k = 50", "1.000", "0.075", "18.0%"))
     stability, timestep, combination = (verdict.evidence for verdict in verdicts(found, CAUSES))
     assert "0.0020 and 0.0010" in stability

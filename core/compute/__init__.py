@@ -1,0 +1,1 @@
+"""Where tensors are computed: devices, processes, random numbers, compilation, checkpoints."""

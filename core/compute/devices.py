@@ -1,0 +1,79 @@
+"""Which devices this machine has, asked of the driver so that refusing one loads no torch; and torch's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from typing import TYPE_CHECKING
+
+from dipddpm.core.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def gpu_count() -> int:
+    """CUDA devices that a process started here would see: NVML's count, or what CUDA_VISIBLE_DEVICES leaves of it."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        chosen = [part.strip() for part in visible.split(",")]
+        return min(_nvml_count(), len([part for part in chosen if part not in {"", "-1"}]))
+    return _nvml_count()
+
+
+def candidates(wanted: str) -> list[str]:
+    """The devices that a run may take, best first: `auto` means any GPU, else the CPU.
+
+    Raises UserError for a device that is not there.
+    """
+    gpus = gpu_count()
+    if wanted == "auto":
+        return [f"cuda:{index}" for index in range(gpus)] or ["cpu"]
+    if wanted.startswith("cuda"):
+        index = int(wanted.partition(":")[2] or 0)
+        if index >= gpus:
+            has = f"has {gpus} GPU{'s' * (gpus > 1)}" if gpus else "has no GPU that the NVIDIA driver shows"
+            raise UserError(f"There is no device {wanted}: this machine {has}.", "Use --device auto or --device cpu.")
+        return [f"cuda:{index}"]
+    if wanted == "mps" and platform.system() != "Darwin":
+        raise UserError("There is no device mps: it is Apple's.", "Use --device auto or --device cpu.")
+    return [wanted]
+
+
+def resolve(name: str) -> torch.device:
+    """The torch device of one of `candidates`. Raises UserError where torch itself can't use it."""
+    import torch
+
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(
+            f"The driver shows {name}, but this build of torch ({torch.__version__}) can't use it.",
+            "Install a torch build that fits the driver, or run with --device cpu.",
+        )
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UserError("This build of torch can't use mps.", "Run with --device cpu.")
+    return torch.device(name)
+
+
+def describe(device: torch.device) -> str:
+    """What people call the device: the GPU's name, or the processor's."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    with contextlib.suppress(OSError, IndexError), open("/proc/cpuinfo", encoding="utf-8") as info:  # noqa: PTH123
+        return next(line for line in info if line.startswith("model name")).partition(":")[2].strip()
+    return platform.processor()
+
+
+def _nvml_count() -> int:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return 0
+    try:
+        return int(pynvml.nvmlDeviceGetCount())
+    finally:
+        pynvml.nvmlShutdown()

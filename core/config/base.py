@@ -1,0 +1,89 @@
+"""The building block of a config: a strict, immutable struct whose fields carry their own help."""
+
+from __future__ import annotations
+
+import functools
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
+
+import msgspec
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of config.toml. Unknown keys are refused, bounds stand in the annotations."""
+
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+CompileMode: TypeAlias = Literal["default", "reduce-overhead", "max-autotune"]
+
+
+class Field(msgspec.Struct, frozen=True):
+    """What a form or a help page needs to know of one option."""
+
+    key: str
+    """Dotted key as `--set` takes it: `ddpm.batch_size`."""
+    type: Any
+    """The type without its metadata: `int`, `float`, `str`, `bool`, a `Literal` or a tuple type."""
+    default: Any
+    description: str
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The allowed words of a `Literal`; empty for anything else."""
+        args = get_args(self.type)
+        return tuple(args) if args and all(isinstance(arg, str) for arg in args) else ()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words that may be written: `choices`, or those of each item of a list."""
+        item = get_args(self.type)[0] if get_origin(self.type) is tuple else self.type
+        return msgspec.structs.replace(self, type=item).choices
+
+
+@functools.cache
+def fields(section: type[Section], prefix: str = "") -> tuple[Field, ...]:
+    """Every option of a section in its declared order, nested sections not included."""
+    hints = get_type_hints(section, include_extras=True)
+    options = []
+    for field in msgspec.structs.fields(section):
+        bare, meta = _split(hints[field.name])
+        if _is_section(bare):
+            continue
+        default = field.default if field.default is not msgspec.NODEFAULT else None
+        if field.default_factory is not msgspec.NODEFAULT:
+            default = field.default_factory()
+        options.append(
+            Field(
+                key=prefix + field.encode_name,
+                type=bare,
+                default=default,
+                description=next((m.description for m in meta if m.description), ""),
+                ge=_bound(meta, "ge"),
+                gt=_bound(meta, "gt"),
+                le=_bound(meta, "le"),
+                lt=_bound(meta, "lt"),
+            )
+        )
+    return tuple(options)
+
+
+def _split(hint: Any) -> tuple[Any, tuple[msgspec.Meta, ...]]:
+    if get_origin(hint) is Annotated:
+        bare, *meta = get_args(hint)
+        inner, inner_meta = _split(bare)
+        return inner, (*[m for m in meta if isinstance(m, msgspec.Meta)], *inner_meta)
+    return hint, ()
+
+
+def _bound(meta: tuple[msgspec.Meta, ...], name: str) -> float | None:
+    return next((getattr(m, name) for m in meta if getattr(m, name) is not None), None)
+
+
+def _is_section(bare: Any) -> bool:
+    members = get_args(bare) or (bare,)
+    return all(isinstance(member, type) and issubclass(member, Section) for member in members)

@@ -1,0 +1,73 @@
+"""A trained model taken out of its run folder: the network with all that is needed to use it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dipddpm.core.compute import checkpoint
+from dipddpm.core.compute.compile import compile_network
+from dipddpm.core.config import DdpmConfig
+from dipddpm.core.config.base import CompileMode
+from dipddpm.core.ddpm.denoiser import Denoiser, Network
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.runs import BEST_FILE, trained
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network on a device, in eval mode, and the options that it was trained with."""
+
+    network: nn.Module
+    schedule: Schedule
+    options: DdpmConfig
+    device: torch.device
+    fast: Network | None = None
+    """The network in a form that takes less time, if there is one."""
+
+    @classmethod
+    def of_run(cls, folder: Path, device: torch.device | str = "cpu") -> TrainedModel:
+        """The best model of a run of kind ddpm, or of a hybrid that has trained its prior.
+
+        Raises UserError for a run that has none of its own, and where its file is damaged.
+        """
+        ddpm = trained.trained_config(folder).ddpm
+        network = checkpoint.load(folder / BEST_FILE, device)
+        return cls(network, Schedule.from_config(ddpm, device), ddpm, torch.device(device))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images that it was trained on."""
+        channels, height, width = self.network.shape  # type: ignore[misc]
+        return int(channels), int(height), int(width)
+
+    @property
+    def classes(self) -> int:
+        """How many classes it can be asked for; 0 for none."""
+        return int(self.network.classes)  # type: ignore[arg-type]
+
+    def compiled(self, mode: CompileMode = "default") -> TrainedModel:
+        """The same, with denoisers whose network is compiled; see `dipddpm.core.compute.compile`."""
+        return replace(self, fast=compile_network(self.network, mode))
+
+    def denoiser(
+        self,
+        *,
+        label: Tensor | None = None,
+        guidance: float = 1.0,
+        clip: bool = False,
+        cond: Tensor | None = None,
+    ) -> Denoiser:
+        """What samplers and restorations take; see `Denoiser`."""
+        return Denoiser(
+            self.fast or self.network,
+            self.schedule,
+            objective=self.options.objective,
+            label=label,
+            guidance=guidance,
+            clip=clip,
+            cond=cond,
+        )

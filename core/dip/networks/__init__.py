@@ -1,0 +1,1 @@
+"""The networks that deep image priors are made of."""

@@ -1,0 +1,223 @@
+"""Whether torch, the NVIDIA driver and the GPUs go together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from dipddpm.core.doctor.finding import Finding, note, ok, problem
+from dipddpm.core.doctor.probe import TorchReport
+
+PATIENCE_SECONDS = 90.0
+SLOW_SECONDS = 20.0
+NVIDIA = "0x10de"
+TORCH_INSTALL_HINT = "pytorch.org/get-started tells the line"
+
+
+class Gpu(msgspec.Struct, frozen=True):
+    """A GPU as its driver sees it, memory in GB."""
+
+    name: str
+    total: float = 0.0
+    free: float = 0.0
+
+
+class Driver(msgspec.Struct, frozen=True):
+    """The NVIDIA driver."""
+
+    version: str = ""
+    cuda: str = ""
+    """The newest CUDA version that it knows, as `13.0`."""
+    gpus: list[Gpu] = []
+    trouble: str = ""
+    """Why it doesn't answer; empty, too, where no such driver is installed."""
+    on_bus: int = 0
+    """NVIDIA's display devices on the PCI bus, whether or not a driver knows them."""
+    visible: int | None = None
+    """How many of the GPUs CUDA_VISIBLE_DEVICES leaves; None where it isn't set."""
+
+
+class Probe:
+    """The process that loads torch, started at once and asked last."""
+
+    def __init__(self) -> None:
+        self._trouble = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "dipddpm.core.doctor.probe"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        except OSError as error:
+            self._trouble = str(error)
+
+    def findings(self) -> Iterator[Finding]:
+        """What is to be said of torch and the GPUs."""
+        report = self.report()
+        yield from assess_torch(report)
+        yield from assess_gpus(query_driver(), report)
+
+    def report(self) -> TorchReport:
+        """What the process found, or why it found nothing."""
+        if self._process is None:
+            return TorchReport(trouble=self._trouble)
+        try:
+            printed, complaint = self._process.communicate(timeout=PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            return TorchReport(trouble=f"it did not load within {PATIENCE_SECONDS:.0f} s")
+        with contextlib.suppress(msgspec.DecodeError):
+            return msgspec.json.decode(printed.splitlines()[-1] if printed else b"", type=TorchReport)
+        last = complaint.decode(errors="replace").strip().splitlines()[-1:]
+        return TorchReport(trouble=" ".join([f"loading it ended with {self._process.returncode}", *last]))
+
+    def close(self) -> None:
+        """End the process, if it still is at work."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+
+
+def assess_torch(report: TorchReport) -> Iterator[Finding]:
+    """What is to be said of torch itself."""
+    if not report.torch:
+        yield problem("torch", f"torch can't be loaded: {report.trouble}", f"Install it again; {TORCH_INSTALL_HINT}.")
+        return
+    build = (
+        f"built for CUDA {report.cuda}" if report.cuda else f"built for ROCm {report.hip}" if report.hip else "CPU only"
+    )
+    threads = f"{report.threads} thread{'s' * (report.threads != 1)}"
+    message = f"{report.torch}, {build}, {threads}, loads in {report.seconds:.1f} s"
+    if report.seconds > SLOW_SECONDS:
+        yield note("torch", message, "Keep the environment on a local disk: each run loads torch.")
+    else:
+        yield ok("torch", message)
+    if report.torchvision_trouble:
+        message = f"torchvision can't be loaded: {report.torchvision_trouble}"
+        yield problem(
+            "torchvision",
+            message,
+            f"Install the torchvision that belongs to torch {report.torch}; {TORCH_INSTALL_HINT}.",
+        )
+    else:
+        yield ok("torchvision", report.torchvision)
+
+
+def assess_gpus(driver: Driver, report: TorchReport) -> Iterator[Finding]:
+    """Whether runs can have the GPUs that the machine has."""
+    if not driver.gpus:
+        yield _no_driver(driver)
+        return
+    names = ", ".join(f"{gpu.name} ({gpu.total:.0f} GB)" for gpu in driver.gpus)
+    message = f"{names}; driver {driver.version}, up to CUDA {driver.cuda}"
+    if driver.visible == 0:
+        yield note("gpu", f"{message}; CUDA_VISIBLE_DEVICES hides them", "Unset it, or runs take the CPU.")
+        return
+    if not report.torch:
+        yield ok("gpu", message)
+    elif not report.cuda:
+        yield problem(
+            "gpu",
+            f"{message}; torch {report.torch} is not built for CUDA",
+            f"Install a CUDA build; {TORCH_INSTALL_HINT}.",
+        )
+    elif not report.devices:
+        yield problem("gpu", f"{message}; torch finds none of them", _why_none(driver, report))
+    elif broken := [device for device in report.devices if device.trouble]:
+        message = f"{broken[0].name} can't compute: {broken[0].trouble}"
+        yield problem(
+            "gpu", message, f"Install a torch built for this GPU ({TORCH_INSTALL_HINT}), or run with --device cpu."
+        )
+    else:
+        yield _full(driver) or ok("gpu", message)
+
+
+def query_driver() -> Driver:
+    """Ask NVML, and the PCI bus where nobody else answers."""
+    import pynvml
+
+    on_bus = _on_bus(Path("/sys/bus/pci/devices"))
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        absent = error.value in {pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED}
+        return Driver(trouble="" if absent else str(error), on_bus=on_bus)
+    try:
+        cuda = pynvml.nvmlSystemGetCudaDriverVersion_v2()
+        gpus = [_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return Driver(
+            version=_text(pynvml.nvmlSystemGetDriverVersion()),
+            cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
+            gpus=gpus,
+            on_bus=on_bus,
+            visible=_visible(os.environ.get("CUDA_VISIBLE_DEVICES"), len(gpus)),
+        )
+    except pynvml.NVMLError as error:
+        return Driver(trouble=str(error), on_bus=on_bus)
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _no_driver(driver: Driver) -> Finding:
+    if driver.trouble:
+        message = f"The NVIDIA driver doesn't answer: {driver.trouble}"
+        return problem("gpu", message, "Reboot after an update of the driver, or see what nvidia-smi says.")
+    if driver.on_bus:
+        message = f"{driver.on_bus} NVIDIA device{'s' * (driver.on_bus > 1)} on the bus, but no driver is loaded"
+        return problem("gpu", message, "Install NVIDIA's driver; in a container, start it with --gpus all.")
+    return ok("gpu", "no NVIDIA GPU: runs take the CPU")
+
+
+def _why_none(driver: Driver, report: TorchReport) -> str:
+    knows, needs = (int(version.partition(".")[0] or 0) for version in (driver.cuda, report.cuda))
+    if knows < needs:
+        update = f"Update the driver to one that knows CUDA {needs}"
+        return f"{update}, or install torch for CUDA {knows}; {TORCH_INSTALL_HINT}."
+    return "See what nvidia-smi says, and whether this account may open /dev/nvidia*."
+
+
+def _full(driver: Driver) -> Finding | None:
+    """A note where others leave little memory."""
+    full = [f"{index}" for index, gpu in enumerate(driver.gpus) if gpu.total and gpu.free < 0.1 * gpu.total]
+    if not full:
+        return None
+    message = f"GPU {', '.join(full)}: less than a tenth of the memory is free"
+    return note("gpu", message, "See who has it with nvidia-smi; --device cuda:N chooses another.")
+
+
+def _gpu(index: int) -> Gpu:
+    import pynvml
+
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    name = _text(pynvml.nvmlDeviceGetName(handle))
+    try:
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    except pynvml.NVMLError:
+        return Gpu(name)
+    return Gpu(name, memory.total / 1e9, memory.free / 1e9)
+
+
+def _visible(visible_devices: str | None, count: int) -> int | None:
+    if visible_devices is None:
+        return None
+    return min(count, len([part for part in visible_devices.split(",") if part.strip() not in {"", "-1"}]))
+
+
+def _on_bus(devices: Path) -> int:
+    """Display devices of NVIDIA's, by the PCI bus."""
+    count = 0
+    for device in devices.glob("*"):
+        with contextlib.suppress(OSError):
+            vendor, kind = ((device / name).read_text().strip() for name in ("vendor", "class"))
+            count += vendor == NVIDIA and kind.startswith("0x03")
+    return count
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode(errors="replace") if isinstance(name, bytes) else name

@@ -1,0 +1,218 @@
+"""The training hybrid: a diffusion network that sees what a DIP made of the measurement, beside the noised image.
+
+Unlike in the published hybrid, xt stays: nothing that the network is asked for has been taken from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+import msgspec
+import torch
+from torch import Tensor
+
+from dipddpm.core.compute.rng import derive
+from dipddpm.core.config import HybridRun
+from dipddpm.core.config.hybrid import Conditioned
+from dipddpm.core.data import ImageSet
+from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.ddpm.networks.unet import UNet
+from dipddpm.core.ddpm.options import TrainOptions
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.ddpm.training import DdpmTraining
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import DataLoaded, Item, PriorLoaded, RunStarted, StateDict
+from dipddpm.core.experiments.ddpm import training_images
+from dipddpm.core.experiments.dip import true_images
+from dipddpm.core.experiments.dip_cache import DipResultBank
+from dipddpm.core.experiments.hybrid import HybridExperiment, refuse_other_size
+from dipddpm.core.experiments.priors import load_prior
+from dipddpm.core.images import to_model
+from dipddpm.core.methods.base import Restorer
+from dipddpm.core.methods.baselines import shift_step
+from dipddpm.core.methods.budget import TimeBudget
+from dipddpm.core.methods.conditioned import ConditionedRestorer, inherit_prior_options
+from dipddpm.core.methods.equal_time import baselines
+
+HELD_OUT = 10
+"""The bank to select the best model on is this many times smaller than that to train on."""
+
+
+class ConditionedTraining:
+    """Make a bank of DIP results for degraded training images, and train a network that sees them beside xt.
+
+    It begins with the weights of the prior, where there is one, and sees nothing new at first. What it sees tells most
+    where noise is high, and there the error of eps is next to nothing: the best model is the one with the least error
+    of v on held-out images, and the errors of training had better be weighted as those of v. `beside = pinv` is the
+    control: it sees A+ y of the same measurements instead, and no bank is made.
+    """
+
+    def __init__(
+        self,
+        config: HybridRun,
+        options: Conditioned,
+        train: ImageSet,
+        validation: ImageSet,
+        device: torch.device | str,
+        *,
+        prior: TrainedModel | None = None,
+    ) -> None:
+        self.config, self.options, self.device = config, options, torch.device(device)
+        ddpm = config.ddpm
+        seed = derive(config.seed, "bank")
+        held_out = validation.take(range(min(len(validation), -(-len(train) // HELD_OUT))))
+        self.banks = [
+            DipResultBank(images, config.task, config.dip, seed=seed, device=device) for images in (train, held_out)
+        ]
+        channels, height, width = train.images.shape[1:]
+        if prior is None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(derive(config.seed, "network"))
+                self.network = (
+                    UNet.for_images((channels, height, width), config).with_cond_channels(channels).to(device)
+                )
+        else:
+            assert isinstance(prior.network, UNet)
+            self.network = prior.network.with_cond_channels(channels).to(device)
+        shapes = (len(images) for images in (train, held_out))
+        # Filled when the bank is there, before the first step.
+        self.cond = [torch.zeros(count, channels, height, width, device=device) for count in shapes]
+        self.training = DdpmTraining(
+            self.network,
+            Schedule.from_config(ddpm, device),
+            train.images.to(device),
+            epochs=ddpm.epochs,
+            batch_size=ddpm.batch_size,
+            lr=ddpm.lr,
+            seed=derive(config.seed, "training"),
+            options=TrainOptions.from_config(ddpm),
+            held_out=held_out.images.to(device),
+            cond=self.cond[0],
+            held_out_cond=self.cond[1],
+            selection_objective="v",
+        )
+        self.sets = (train, held_out)
+        self._opening_yielded = 0
+
+    @property
+    def step(self) -> int:
+        """Iterations of the bank's fits, then optimiser steps."""
+        return self._bank_steps_done + self.training.step
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished."""
+        return self.training.epoch
+
+    def started(self) -> RunStarted:
+        """Totals and sizes."""
+        return RunStarted(
+            kind=self.config.kind,
+            method=self.config.method,
+            device=str(self.device),
+            epochs=self.training.epochs,
+            steps=self._bank_steps_total + self.training.epochs * self.training.steps_per_epoch,
+            images=len(self.sets[0]),
+            parameters=sum(p.numel() for p in self.network.parameters()),
+        )
+
+    def __iter__(self) -> Iterator[Item]:
+        for loaded in self._opening_items()[self._opening_yielded :]:
+            self._opening_yielded += 1
+            yield loaded
+        if self.options.beside == "dip":
+            first, second = self.banks
+            yield from first
+            yield from (shift_step(item, len(first)) for item in second)
+        for cond, bank in zip(self.cond, self.banks, strict=True):
+            cond.copy_(self._conditioning(bank))
+        for item in self.training:
+            step = getattr(item, "step", 0)
+            yield msgspec.structs.replace(item, step=self._bank_steps_total + step) if step else item
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs; valid between two items."""
+        return {
+            **self.training.state_dict(),
+            "banks": [bank.state_dict() for bank in self.banks],
+            "opened": self._opening_yielded,
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Go on from where `state_dict` was called."""
+        self.training.load_state_dict(state)
+        for bank, its_state in zip(self.banks, state["banks"], strict=True):
+            bank.load_state_dict(its_state)
+        self._opening_yielded = state["opened"]
+
+    @property
+    def _bank_steps_done(self) -> int:
+        return sum(bank.step for bank in self.banks)
+
+    @property
+    def _bank_steps_total(self) -> int:
+        return sum(map(len, self.banks)) if self.options.beside == "dip" else 0
+
+    def _opening_items(self) -> list[DataLoaded]:
+        return [
+            DataLoaded(dataset=s.name, split=s.split, images=len(s), sha256=s.sha256, source=s.source)
+            for s in self.sets
+        ]
+
+    def _conditioning(self, bank: DipResultBank) -> Tensor:
+        """What the network sees beside the noised images of a bank, in model space."""
+        if self.options.beside == "dip":
+            return to_model(bank.results)
+        y, degradation = bank.measurements()
+        return to_model(degradation.operator.pinv(y))
+
+
+class ConditionedExperiment(HybridExperiment):
+    """Make the bank, train the network on it, restore with it, and score it against both parents.
+
+    The DDPM parent is the prior that the training began with; without one there is only DIP to beat.
+    """
+
+    @classmethod
+    def from_config(cls, config: HybridRun, device: torch.device | str) -> Self:
+        """Raises UserError for images, data or a prior that are missing or don't go together."""
+        options = config.hybrid
+        assert isinstance(options, Conditioned)
+        images, labels, loaded = true_images(config.images, config.data)
+        if len({image.shape for image in images}) > 1:
+            raise UserError("The images differ in size; a hybrid restores them as one batch.", "Give one size at once.")
+        truth = torch.stack(images).to(device)
+        prior = load_prior(config.prior.run, device) if config.prior.run else None
+        if prior is None and config.ddpm.network != "unet":
+            raise UserError("Only our U-Net can see more channels.", "Add --set ddpm.network=unet, or give a prior.")
+        if prior is not None:
+            config = _config_for_prior(config, prior)
+        train, validation = training_images(config.data, hold_out=True)
+        assert validation is not None
+        if options.bank > len(train):
+            problem = f"There are {len(train)} training images, too few for a bank of {options.bank}."
+            raise UserError(problem, "Lower hybrid.bank.")
+        train = train.take(range(options.bank))
+        for known in (train.images.shape[1:], *([prior[0].shape] if prior else [])):
+            refuse_other_size(tuple(truth.shape[1:]), tuple(known))
+        model = prior[0] if prior else None
+        training = ConditionedTraining(config, options, train, validation, device, prior=model)
+        return cls(config, truth, labels, loaded, prior=prior, training=training)
+
+    def _restorer(self, prior: TrainedModel | None) -> Restorer:
+        assert prior is not None
+        assert isinstance(self.config.hybrid, Conditioned)
+        return ConditionedRestorer(self.case, prior, self.config.hybrid, self.config.dip)
+
+    def _new_baselines(self, seconds: float) -> dict[str, TimeBudget]:
+        prior_model = self.given_prior[0] if self.given_prior else None
+        return baselines(self.case, prior_model, self.config.dip, budgets=[seconds], clock=self.clock)
+
+
+def _config_for_prior(config: HybridRun, prior: tuple[TrainedModel, PriorLoaded]) -> HybridRun:
+    """The config with all that the weights of a prior settle. Raises UserError for a network that can't see more."""
+    model, loaded = prior
+    if not isinstance(model.network, UNet):
+        raise UserError(f"The network of {loaded.run} can't see more channels.", "Give a prior of our U-Net.")
+    return msgspec.structs.replace(config, ddpm=inherit_prior_options(config.ddpm, model.options))

@@ -1,0 +1,256 @@
+"""A DDPM run from config to samples: what the worker carries out, and a notebook can iterate over."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from dipddpm.core import data, registry
+from dipddpm.core.compute.distributed import ProcessGroup
+from dipddpm.core.compute.rng import derive
+from dipddpm.core.config import DataConfig, DdpmRun, HybridRun
+from dipddpm.core.ddpm.denoiser import Denoiser
+from dipddpm.core.ddpm.options import TrainOptions
+from dipddpm.core.ddpm.sampling import Sampling
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.ddpm.solvers import solver
+from dipddpm.core.ddpm.training import DdpmTraining, InputTransform
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import DataLoaded, Item, Pictures, RunStarted, StateDict
+from dipddpm.core.images import to_unit
+from dipddpm.core.metrics.samples import SampleEvaluator
+
+MAX_SHOWN = 8
+"""Images in the picture of the forward process."""
+PREVIEW_STEPS = 20
+"""Steps in which the samples along the training are made; those at its end take as many as the config says."""
+
+
+class DdpmExperiment:
+    """Train a noise predictor on images, then sample from its last weights, averaged if they are.
+
+    Yields which images it uses, pictures of the first batch and of the forward process, what the training yields,
+    every few epochs a picture of samples from noise that stays the same, and at the end a picture of the samples and,
+    with a `judge`, what it says of them. `view` is what the network sees in place of xt, in training and sampling.
+    """
+
+    network: nn.Module
+
+    def __init__(
+        self,
+        config: DdpmRun | HybridRun,
+        train: data.ImageSet,
+        device: torch.device | str,
+        *,
+        validation: data.ImageSet | None = None,
+        evaluator: SampleEvaluator | None = None,
+        input_transform: InputTransform | None = None,
+    ) -> None:
+        options = config.ddpm
+        _, channels, height, width = train.images.shape
+        self.config = config
+        self.sets = [train] if validation is None else [train, validation]
+        self.schedule = Schedule.from_config(options, device)
+        # Initialisation draws from torch's global generator, which is put back as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(config.seed, "network"))
+            kind = registry.network(options.network)
+            self.classes = len(train.classes) if options.conditional else 0
+            self.network = kind.for_images((channels, height, width), config, self.classes).to(device)
+        self.training = DdpmTraining(
+            self.network,
+            self.schedule,
+            train.images.to(device),
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            lr=options.lr,
+            seed=derive(config.seed, "training"),
+            options=TrainOptions.from_config(options),
+            labels=train.labels.to(device) if options.conditional else None,
+            held_out=None if validation is None else validation.images.to(device),
+            held_out_labels=validation.labels.to(device) if validation and options.conditional else None,
+            input_transform=input_transform,
+            process_group=ProcessGroup.current(),
+        )
+        self.evaluator = evaluator
+        sample_count = max(options.samples, options.evaluate if evaluator else 0)
+        self.sampling = Sampling(
+            self._denoiser(sample_count),
+            solver(options.sampler, eta=options.eta, variance=options.variance),
+            (sample_count, channels, height, width),
+            steps=options.sample_steps,
+            device=device,
+            seed=derive(config.seed, "samples"),
+            first_step=options.epochs * self.training.steps_per_epoch,
+            epoch=options.epochs,
+        )
+        self._opening_yielded = 0
+        self._last_preview_epoch = 0
+        """The last epoch of which samples have been shown."""
+        self._closing_yielded = 0
+        """What has been told of the samples."""
+
+    @classmethod
+    def from_config(cls, config: DdpmRun, device: torch.device | str) -> Self:
+        """Raises UserError for data that is missing, too small, or not what the network or the judge takes."""
+        train, validation = training_images(config.data, hold_out=config.ddpm.hold_out)
+        evaluator = SampleEvaluator.of(config.data, train) if config.ddpm.evaluate else None
+        return cls(config, train, device, validation=validation, evaluator=evaluator)
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps, and after them steps of the sampler."""
+        return self.training.step + self.sampling.steps_done
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished."""
+        return self.training.epoch
+
+    def started(self) -> RunStarted:
+        """Totals and sizes; `parameters` counts those that are trained."""
+        sampled = len(self.sampling) if len(self.sampling.xt) else 0
+        return RunStarted(
+            kind=self.config.kind,
+            method=self.config.method,
+            device=str(self.training.images.device),
+            epochs=self.training.epochs,
+            steps=self.training.epochs * self.training.steps_per_epoch + sampled,
+            images=len(self.training.images),
+            parameters=sum(p.numel() for p in self.network.parameters() if p.requires_grad),
+        )
+
+    def __iter__(self) -> Iterator[Item]:
+        for item in self._opening_items()[self._opening_yielded :]:
+            self._opening_yielded += 1
+            yield item
+        yield from self._preview_if_due()
+        for item in self.training:
+            yield item
+            yield from self._preview_if_due()
+        if len(self.sampling.xt):
+            yield from self.sampling
+            for item in itertools.islice(self._closing_items(), self._closing_yielded, None):
+                self._closing_yielded += 1
+                yield item
+
+    def _closing_items(self) -> Iterator[Item]:
+        """What there is to say of the samples."""
+        options, images, nfe = self.config.ddpm, _visible(self.sampling.xt), self.sampling.nfe
+        if options.samples:
+            title = f"Samples after epoch {self.epoch} (nfe {nfe})"
+            yield Pictures(name="samples", images=images[: options.samples], step=self.step, title=title)
+        if self.evaluator is not None:
+            yield from self.evaluator(images[: options.evaluate], seed=self.config.seed, step=self.step, nfe=nfe)
+
+    def _denoiser(self, count: int) -> Denoiser:
+        """What samples so many images: by the averaged weights, of every class in turn."""
+        device = self.training.images.device
+        return Denoiser(
+            self.training.averaged,
+            self.schedule,
+            objective=self.config.ddpm.objective,
+            label=torch.arange(count, device=device) % self.classes if self.classes else None,
+            input_transform=self.training.input_transform,
+        )
+
+    def _preview_if_due(self) -> Iterator[Pictures]:
+        """Every few epochs: samples from the same noise, by DPM-Solver++."""
+        options = self.config.ddpm
+        if (
+            not (options.samples and options.sample_every)
+            or self.epoch <= self._last_preview_epoch
+            or self.epoch % options.sample_every
+        ):
+            return
+        self._last_preview_epoch = self.epoch
+        preview = self._preview()
+        title = f"Samples after epoch {self.epoch} (nfe {preview.nfe})"
+        yield Pictures(name="progress", images=_visible(preview.xt), step=self.step, title=title, numbered=True)
+
+    def _preview(self) -> Sampling:
+        """The samples; whatever it takes to draw them, the training goes on as if they hadn't been drawn."""
+        options = self.config.ddpm
+        preview = Sampling(
+            self._denoiser(options.samples),
+            solver("dpm++"),
+            (options.samples, *self.sampling.xt.shape[1:]),
+            steps=min(PREVIEW_STEPS, len(self.schedule)),
+            device=self.sampling.xt.device,
+            seed=derive(self.config.seed, "samples"),
+        )
+        for _ in preview:
+            pass
+        self.network.train()
+        return preview
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs; valid between two items."""
+        return {
+            **self.training.state_dict(),
+            "sampling": self.sampling.state_dict(),
+            "opened": self._opening_yielded,
+            "pictured": self._last_preview_epoch,
+            "finished": self._closing_yielded,
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Go on from where `state_dict` was called."""
+        self.training.load_state_dict(state)
+        self._opening_yielded, self._last_preview_epoch = state["opened"], state["pictured"]
+        # Of a run that is to be trained for longer, the samples are drawn again, later.
+        if self.training.epoch == self.training.epochs:
+            self.sampling.load_state_dict(state["sampling"])
+            self._closing_yielded = state["finished"]
+
+    def _opening_items(self) -> list[Item]:
+        """What there is to see before the first step."""
+        loaded = [
+            DataLoaded(dataset=s.name, split=s.split, images=len(s), sha256=s.sha256, source=s.source)
+            for s in self.sets
+        ]
+        first = self.training.batch()
+        batch = Pictures(name="first-batch", images=_visible(first), title="The first batch", columns=16)
+        return [*loaded, batch, self._forward_process(first[:MAX_SHOWN])]
+
+    def _forward_process(self, x0: Tensor) -> Pictures:
+        """A row for each image: x0, then xt at 25, 50, 75 and 100% of the way."""
+        generator = torch.Generator(x0.device).manual_seed(derive(self.config.seed, "pictures"))
+        eps = torch.randn(x0.shape, generator=generator, device=x0.device)
+        times = [max(len(self.schedule) * percent // 100, 1) - 1 for percent in (25, 50, 75, 100)]
+        stages = [x0, *(self.schedule.add_noise(x0, eps, t) for t in times)]
+        return Pictures(
+            name="forward-process",
+            images=_visible(torch.stack(stages, 1).flatten(0, 1)),
+            title="The forward process",
+            columns=len(stages),
+            panels=("x0", *(f"t = {t}" for t in times)),
+        )
+
+
+def training_images(options: DataConfig, *, hold_out: bool) -> tuple[data.ImageSet, data.ImageSet | None]:
+    """The images to train on and, with `hold_out`, those to select the best model on, on the CPU.
+
+    What is held out comes from the end of the whole training split, whatever `train_images` says of the rest.
+    Raises UserError for a data set that isn't here and for one with too few images.
+    """
+    root = Path(options.directory).expanduser() if options.directory else None
+    train, validation = data.load(options.dataset, "train", root=root), None
+    if hold_out:
+        train, validation = data.hold_out(train)
+    if options.train_images > len(train):
+        problem = f"{train.name} has {len(train)} images to train on, not {options.train_images}."
+        raise UserError(problem, "Lower data.train_images; 0 takes them all.")
+    if options.train_images:
+        train = train.take(range(options.train_images))
+    return train, validation
+
+
+def _visible(images: Tensor) -> Tensor:
+    """From model space to [0, 1], clipped, for a picture."""
+    return to_unit(images).clamp(0, 1)

@@ -1,0 +1,211 @@
+"""A DIP run from config to restored images: what the worker carries out, and a notebook can iterate over."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from dipddpm.core import data
+from dipddpm.core.compute.distributed import ProcessGroup
+from dipddpm.core.compute.rng import derive
+from dipddpm.core.config import DataConfig, DipRun, ImagesConfig
+from dipddpm.core.degrade import degrade
+from dipddpm.core.dip.batch import PriorBatch
+from dipddpm.core.dip.fit import DipFit
+from dipddpm.core.dip.memory import images_that_fit
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import BestModel, DataLoaded, Item, RunStarted, StateDict, Tensors
+from dipddpm.core.images import load_image, to_unit
+
+
+class DipExperiment:
+    """Degrade images, and fit a Deep Image Prior to each of them.
+
+    Yields which images it uses, the measurements y, what the fit yields, and at the end each image at its truth-free
+    stop. Images of one size are fitted together, as many as fit in memory; the truth is used for reporting only.
+
+    Several processes share the images, a network or more each, and all yield the same. Seeds are of the images, so each
+    image is fitted as by one process: to the same bits where it is alone in its network (dip.batch=1), else up to
+    rounding. A checkpoint tells of networks, not of processes; fewer of these can go on with it, to the same bits.
+    """
+
+    epoch = 0
+
+    def __init__(
+        self, config: DipRun, images: Sequence[Tensor], labels: Sequence[str], loaded: DataLoaded, device: torch.device
+    ) -> None:
+        """`images` are true images (C, H, W) in [0, 1]; the noise of each is drawn by its label."""
+        self.config = config
+        self.loaded = loaded
+        self.images = images
+        self.labels = labels
+        self.device = device
+        self.process_group = ProcessGroup.current()
+        self._prepare(_groups(config, images, device, self.process_group))
+        self._opening_yielded = 0
+        self._closing_yielded = 0
+
+    def _prepare(self, groups: Sequence[Sequence[int]]) -> None:
+        """Degrade the images of this process and set up their fit, in these groups of images of one size."""
+        config = self.config
+        batches = []
+        for indices in groups:
+            truth = torch.stack([self.images[index] for index in indices]).to(self.device)
+            seeds = [derive(config.seed, f"measurement of {self.labels[index]}") for index in indices]
+            y, degradation = degrade(config.task, truth, seeds)
+            _, channels, height, width = truth.shape
+            batches.append(
+                PriorBatch(y, degradation, config.dip, (channels, height, width), seed=config.seed, truth=truth)
+            )
+        self.fit = DipFit(
+            batches,
+            groups,
+            iterations=config.dip.iterations,
+            measure_every=config.dip.measure_every,
+            picture_every=config.dip.picture_every,
+            run_on=config.dip.run_on,
+            process_group=self.process_group,
+        )
+
+    @classmethod
+    def from_config(cls, config: DipRun, device: torch.device | str) -> Self:
+        """Raises UserError for images that are missing or can't be read, and for a task that doesn't suit them."""
+        images, labels, loaded = true_images(config.images, config.data)
+        return cls(config, images, labels, loaded, torch.device(device))
+
+    @property
+    def network(self) -> nn.Module | None:
+        """The network of all images, where one holds them all."""
+        alone = self.process_group.world_size == len(self.fit.batches) == 1
+        return self.fit.batches[0].network if alone else None
+
+    @property
+    def measurements(self) -> list[Tensor]:
+        """The y of each image."""
+        return self.fit.gather(lambda batch: list(batch.y))
+
+    @property
+    def step(self) -> int:
+        """Iterations done."""
+        return self.fit.step
+
+    def started(self) -> RunStarted:
+        """Totals and sizes; `parameters` counts those of one image's prior."""
+        first = self.fit.batches[0]
+        return RunStarted(
+            kind=self.config.kind,
+            method=self.config.method,
+            device=str(first.y.device),
+            steps=self.fit.iterations,
+            images=len(self.images),
+            parameters=sum(p.numel() for p in first.network.parameters()) // len(first),
+        )
+
+    def __iter__(self) -> Iterator[Item]:
+        for item in self._opening_items()[self._opening_yielded :]:
+            self._opening_yielded += 1
+            yield item
+        for item in self.fit:
+            self._closing_yielded = 0
+            yield item
+        for item in self._closing_items()[self._closing_yielded :]:
+            self._closing_yielded += 1
+            yield item
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs; valid between two items. Of several processes, the first one has it."""
+        fit = self.fit.state_dict()
+        parts = self.process_group.gather([[list(indices) for indices in self.fit.indices], fit["batches"]])
+        groups, batches = ([item for part in parts for item in part[kind]] for kind in (0, 1))
+        return {
+            "fit": {**fit, "batches": batches},
+            "groups": groups,
+            "opened": self._opening_yielded,
+            "closed": self._closing_yielded,
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Go on from where `state_dict` was called, in its groups: another day another number of images may fit.
+
+        Raises UserError where there are more processes than groups.
+        """
+        groups, shard = state["groups"], self.process_group.shard(len(state["groups"]))
+        if self.process_group.world_size > len(groups):
+            processes = self.process_group.world_size
+            problem = f"The checkpoint holds {len(groups)} network(s), and there are {processes} processes."
+            raise UserError(problem, f"Go on with {len(groups)} or fewer, or start the run anew.")
+        if groups[shard] != self.fit.indices:
+            self._prepare(groups[shard])
+        self.fit.load_state_dict({**state["fit"], "batches": state["fit"]["batches"][shard]})
+        self._opening_yielded, self._closing_yielded = state["opened"], state["closed"]
+
+    def _opening_items(self) -> list[Item]:
+        """What there is to see before the first iteration."""
+        masks = self.fit.gather(lambda batch: list(batch.degradation.operator.measured(batch.y)))
+        tensors = {"y": self.measurements, "measured": masks}
+        return [self.loaded, Tensors(name="measurement", tensors=tensors)]
+
+    def _closing_items(self) -> list[Item]:
+        """What there is to keep after the last one."""
+        fit = self.fit
+        restored = fit.restored
+        scores = fit.gather(lambda batch: batch.stopping.best)
+        rule = fit.batches[0].stopping.rule.name
+        best = BestModel(
+            network=None,
+            step=max(fit.gather(lambda batch: batch.stopping.best_iteration)),
+            value=sum(scores) / len(scores),
+            measure=rule,
+            tensors={"restored": restored},
+        )
+        title = f"At the stop ({rule})"
+        return [best, *fit.pictures("restored", title, lambda batch: batch.stopping.restored)]
+
+
+def true_images(images: ImagesConfig, source: DataConfig) -> tuple[list[Tensor], list[str], DataLoaded]:
+    """The images (C, H, W) in [0, 1] that a run restores, a label for each, and the event that says which they are.
+
+    A label is the image's place in its split, or among the files. Raises UserError for what isn't there.
+    """
+    if images.files:
+        tensors = [load_image(Path(name).expanduser())[0] for name in images.files]
+        digest = hashlib.sha256()
+        for image in tensors:
+            digest.update(str(tuple(image.shape)).encode() + image.numpy().tobytes())
+        names = ", ".join(Path(name).name for name in images.files)
+        loaded = DataLoaded(dataset="files", split="", images=len(tensors), sha256=digest.hexdigest(), source=names)
+        return tensors, [f"file {i}" for i in range(len(tensors))], loaded
+    root = Path(source.directory).expanduser() if source.directory else None
+    indices = images.image_indices()
+    chosen = data.load(source.dataset, images.split, root=root).take(indices)
+    loaded = DataLoaded(
+        dataset=chosen.name, split=chosen.split, images=len(chosen), sha256=chosen.sha256, source=chosen.source
+    )
+    return list(to_unit(chosen.images)), [f"{chosen.split} {index}" for index in indices], loaded
+
+
+def _groups(
+    config: DipRun, images: Sequence[Tensor], device: torch.device, process_group: ProcessGroup
+) -> list[list[int]]:
+    """Places of images of one size that one network takes, in the order of the images; those of this process.
+
+    The images are dealt out size by size, so that each process has about as many of each.
+    """
+    sizes: dict[tuple[int, int, int], list[int]] = {}
+    for index, image in enumerate(images):
+        channels, height, width = image.shape
+        sizes.setdefault((channels, height, width), []).append(index)
+    assigned = [(size, index) for size, indices in sizes.items() for index in indices][
+        process_group.rank :: process_group.world_size
+    ]
+    groups = []
+    for size in sizes:
+        places = [index for its_size, index in assigned if its_size == size]
+        batch_size = config.dip.batch or images_that_fit(config.dip, size, device)
+        groups += [places[i : i + batch_size] for i in range(0, len(places), batch_size)]
+    return groups

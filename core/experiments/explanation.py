@@ -1,0 +1,264 @@
+"""Why the published hybrid failed, as something that one iterates: every experiment, then the record and its picture.
+
+The published network regresses eps from DIP(xt). Whether that can be done is a question of what DIP's output still
+tells of eps, so the same small network and the best linear filters are given xt, DIP_k(xt) for growing k, and other
+inputs that tell the suspected causes apart; see `core.study.verdicts`. Everything is learned on training images and
+measured on test images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import msgspec
+import torch
+from torch import Tensor
+
+from dipddpm.core import data
+from dipddpm.core.compute.rng import derive
+from dipddpm.core.config import DataConfig, DdpmConfig, ExplanationRun, Substitution
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import DataLoaded, Document, Item, Message, Pictures, RunStarted, StateDict, Step
+from dipddpm.core.experiments.substitution import FittedHourglass
+from dipddpm.core.images import to_unit
+from dipddpm.core.metrics.samples.classifier import SHAPE
+from dipddpm.core.report import study_figures
+from dipddpm.core.study import findings
+from dipddpm.core.study.denoising import NetworkPair, denoise
+from dipddpm.core.study.dip_outputs import DipStepBank, Noised
+from dipddpm.core.study.findings import Explanation, after
+from dipddpm.core.study.inputs import BANDS, InputViews, NetworkInput, bands_of, plan
+from dipddpm.core.study.linear import predictable_share
+from dipddpm.core.study.trial import Examples, TrainingTrial, TrialNetwork
+
+HOURGLASS = Substitution(reading="fresh", scales=2, channels=64, skip_channels=4)
+"""The DIP: thin skips as in the original, and features enough for a batch of 32 images."""
+BATCH_SIZE = 32
+SHOWN_AT = 0.15
+"""The share of the timesteps at which an image is shown: noised well, and still to be made out."""
+FILE = "explanation.json"
+"""Where the run keeps its record."""
+
+
+class ExplanationExperiment:
+    """Fit the DIPs, then the filters, then the networks, then denoise; each of them is a unit that is done or not.
+
+    Between two units everything can be stored and gone on from; a unit that was cut short begins anew, and gives the
+    same numbers.
+    """
+
+    network: ClassVar[None] = None
+    epoch = 0
+
+    def __init__(
+        self, config: ExplanationRun, train: data.ImageSet, test: data.ImageSet, device: torch.device | str
+    ) -> None:
+        options = config.explanation
+        self.config = config
+        self.sets = [train, test]
+        self.device = device
+        self.schedule = Schedule.from_config(DdpmConfig(), device)
+        steps, seed = options.counts(), config.seed
+        sets = zip(self.sets, ("train", "test"), strict=True)
+        self.banks = [self._bank(images.images.to(device), steps, derive(seed, name)) for images, name in sets]
+        self.views = InputViews(self.banks[0], self.schedule, options.fixed)
+        self.plan = plan(options)
+        self.record = Explanation(
+            train_images=len(train),
+            test_images=len(test),
+            epochs=options.epochs,
+            steps=steps,
+            fixed=options.fixed,
+            seeds=options.seeds,
+            bands=BANDS,
+        )
+        self.weights: dict[str, Any] = {}
+        """Of the two networks that denoise in the end, by input."""
+        self.step = 0
+        self._stored_step = 0
+        """The step after the last unit that is done."""
+        self._has_opened = False
+        self._closing_yielded = 0
+
+    @classmethod
+    def from_config(cls, config: ExplanationRun, device: torch.device | str) -> Self:
+        """Raises UserError for a data set that isn't here, is too small, or isn't grey."""
+        train = _first(config.data, "train", config.explanation.train_images)
+        return cls(config, train, _first(config.data, "test", config.explanation.test_images), device)
+
+    def _bank(self, images: Tensor, steps: list[int], seed: int) -> DipStepBank:
+        noised = Noised.of(images, self.schedule, seed)
+        return DipStepBank(noised, HOURGLASS, steps, batch_size=BATCH_SIZE, seed=seed)
+
+    def started(self) -> RunStarted:
+        """Totals; a step is a batch of DIPs, a set of filters, an epoch of a network or a comparison."""
+        fits = sum(len(bank) for bank in self.banks)
+        filters = sum(not network_input.predicts_x0 for network_input in self.plan)
+        networks = sum(network_input.seeds for network_input in self.plan) * self.config.explanation.epochs
+        return RunStarted(
+            kind=self.config.kind,
+            method=self.config.method,
+            device=str(self.device),
+            steps=fits + filters + networks + 1,
+            images=sum(len(images) for images in self.sets),
+        )
+
+    def __iter__(self) -> Iterator[Item]:
+        if not self._has_opened:
+            self._has_opened = True
+            for images in self.sets:
+                yield DataLoaded(
+                    dataset=images.name,
+                    split=images.split,
+                    images=len(images),
+                    sha256=images.sha256,
+                    source=images.source,
+                )
+        yield from self._fit()
+        for network_input in self.plan:
+            if not network_input.predicts_x0 and network_input.name not in self.record.linear:
+                yield self._filter(network_input)
+            for seed in range(len(self.record.learned.get(network_input.name, [])), network_input.seeds):
+                yield from self._learn(network_input, seed)
+        if not self.record.denoised:
+            yield self._denoise()
+        for item in self._closing_items()[self._closing_yielded :]:
+            self._closing_yielded += 1
+            yield item
+
+    def _closing_items(self) -> list[Item]:
+        """The picture of it all, and the record."""
+        picture = Pictures(
+            name="explanation",
+            images=study_figures.pixels(study_figures.explanation(self.record, self._strip())),
+            step=self.step,
+            title="Why the published hybrid failed",
+            columns=1,
+        )
+        return [picture, Document(name=FILE, text=msgspec.json.format(msgspec.json.encode(self.record)).decode())]
+
+    def _strip(self) -> dict[str, Tensor]:
+        """A test image from the middle of the way: x0, xt, and what DIP makes of it after each k."""
+        bank = self.banks[1]
+        index = int((bank.noised.t - int(len(self.schedule) * SHOWN_AT)).abs().argmin())
+        shown = {findings.X0: bank.noised.x0[index], findings.XT: bank.noised.xt[index]}
+        shown |= {after(k): output[index] for k, output in zip(bank.steps, bank.outputs, strict=True)}
+        return {name: to_unit(image).clamp(0, 1) for name, image in shown.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All units that are done; one under way is not among them."""
+        return {
+            "banks": {str(n): bank.state_dict() for n, bank in enumerate(self.banks)},
+            "found": msgspec.json.encode(self.record).decode(),
+            "weights": self.weights,
+            "step": self._stored_step,
+            "opened": self._has_opened,
+            "closed": self._closing_yielded,
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Go on from where `state_dict` was called, at the beginning of the unit that was under way."""
+        for n, bank in enumerate(self.banks):
+            bank.load_state_dict(state["banks"][str(n)])
+        self.record = msgspec.json.decode(state["found"], type=Explanation)
+        self.weights = state["weights"]
+        self.step = self._stored_step = state["step"]
+        self._has_opened, self._closing_yielded = state["opened"], state["closed"]
+
+    def _advance(self, loss: float | None = None) -> Step:
+        self.step += 1
+        return Step(step=self.step, loss=loss)
+
+    def _fit(self) -> Iterator[Item]:
+        for bank in self.banks:
+            while bank.images_done < len(bank.noised):
+                item = self._advance(bank.fit_batch())
+                self._stored_step = self.step
+                yield item
+        test = self.banks[1]
+        for count, output in zip(test.steps, test.outputs, strict=True):
+            self.record.distance[after(count)] = float((output - test.noised.xt).square().mean())
+
+    def _filter(self, network_input: NetworkInput) -> Item:
+        """One of the linear measures: a filter for each part of the timesteps."""
+        test = self.banks[1]
+        bands = [bands_of(bank.noised.t, len(self.schedule)) for bank in self.banks]
+        inputs = [self.views.of(network_input.name, bank) for bank in self.banks]
+        # One channel says it all, unless there are two inputs.
+        inputs = [images if network_input.name == findings.BESIDE else images[:, :1] for images in inputs]
+        shares = []
+        for band in range(BANDS):
+            inside = [of == band for of in bands]
+            features = torch.cat([images[mask] for images, mask in zip(inputs, inside, strict=True)])
+            eps = torch.cat([bank.noised.eps[mask] for bank, mask in zip(self.banks, inside, strict=True)])
+            shares.append(predictable_share(features, eps, int(inside[0].sum())))
+        self.record.linear[network_input.name] = shares
+        if network_input.name in (findings.DISCREPANCY, findings.BUDGET):
+            counts = torch.tensor(test.steps, dtype=torch.float64)[self.views.choice(network_input.name, test).cpu()]
+            self.record.chosen[network_input.name] = _means(counts, bands[1])
+        item = self._advance(1 - self.record.linear_share(network_input.name))
+        self._stored_step = self.step
+        return item
+
+    def _learn(self, network_input: NetworkInput, seed: int) -> Iterator[Item]:
+        """One network."""
+        examples = [
+            Examples(self.views.of(network_input.name, bank), bank.noised.t, network_input.target(bank.noised))
+            for bank in self.banks
+        ]
+        trial = TrainingTrial(
+            self._network(seed), *examples, epochs=self.record.epochs, seed=derive(self.config.seed, f"trial {seed}")
+        )
+        for loss in trial:
+            yield self._advance(loss)
+        bands = _means(trial.errors(), bands_of(self.banks[1].noised.t, len(self.schedule)))
+        self.record.learned.setdefault(network_input.name, []).append(trial.result(bands))
+        if seed == 0 and network_input.name in (findings.XT, after(self.record.fixed)):
+            self.weights[network_input.name] = trial.network.module.state_dict()
+        self._stored_step = self.step
+        yield Message(text=self._summary_text(network_input, seed))
+
+    def _summary_text(self, network_input: NetworkInput, seed: int) -> str:
+        loss = self.record.learned[network_input.name][seed].loss
+        if network_input.predicts_x0:
+            return f"{network_input.name}: error {loss:.3f}"
+        linear = self.record.linear_share(network_input.name)
+        share = f"{linear:.1%} of eps is linearly predictable"
+        return f"eps from {network_input.name}, network {seed + 1}: loss {loss:.3f}; {share}"
+
+    def _network(self, seed: int) -> TrialNetwork:
+        height, width = self.banks[0].noised.xt.shape[-2:]
+        return TrialNetwork(
+            (height, width), len(self.schedule), derive(self.config.seed, f"network {seed}"), self.device
+        )
+
+    def _denoise(self) -> Item:
+        fixed, seed = self.record.fixed, derive(self.config.seed, "denoising")
+        networks = NetworkPair(*(self._network(0).load(self.weights[name]) for name in (findings.XT, after(fixed))))
+        _, channels, height, width = self.banks[1].noised.xt.shape
+        shape = (channels, height, width)
+        hourglass = FittedHourglass(HOURGLASS, shape, batch_size=BATCH_SIZE, seed=seed, device=self.device)
+        self.record.denoised, picture = denoise(
+            self.sets[1], networks, hourglass, steps=fixed, schedule=self.schedule, seed=seed
+        )
+        self.step += 1
+        self._stored_step = self.step
+        return msgspec.structs.replace(picture, step=self.step)
+
+
+def _first(source: DataConfig, split: Literal["train", "test"], count: int) -> data.ImageSet:
+    images = data.load(source.dataset, split, root=Path(source.directory).expanduser() if source.directory else None)
+    if count > len(images):
+        problem = f"{images.name} has {len(images)} {split} images, not {count}."
+        raise UserError(problem, f"Lower explanation.{split}_images.")
+    if tuple(images.images.shape[1:]) != SHAPE:
+        raise UserError("The explanation takes grey images of 28x28.", "Choose fashionmnist or fashion-mini.")
+    return images.take(range(count))
+
+
+def _means(values: Tensor, bands: Tensor) -> list[float]:
+    """The mean in each part of the timesteps."""
+    return [float(values[bands.to(values.device) == band].mean()) for band in range(BANDS)]

@@ -1,0 +1,138 @@
+"""One degradation of one set of images, restored by every method in turn: what a process does by itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor
+
+from dipddpm.core.compute.rng import derive
+from dipddpm.core.config import HYBRIDS, parse_task
+from dipddpm.core.data import ImageSet
+from dipddpm.core.degrade import degrade
+from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.scoreboard import POSTERIOR_MEAN
+from dipddpm.core.events import RestorationMissing, RestorationScored, StateDict, Step
+from dipddpm.core.experiments.restore.job import RestoreJob
+from dipddpm.core.experiments.restore.methods import Methods
+from dipddpm.core.images import to_unit
+from dipddpm.core.methods.base import Case
+from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget
+
+SHOWN = 8
+"""Images of each set that pictures show."""
+
+
+class RestoreJobResult(msgspec.Struct, frozen=True):
+    """What came of the unit at `place`, and its first restorations, (n, C, H, W), where it came to any."""
+
+    place: int
+    scored: list[RestorationScored]
+    missing: RestorationMissing | None = None
+    shown: Any = None
+
+    def to_state(self) -> dict[str, Any]:
+        """As a checkpoint holds it."""
+        return {**msgspec.to_builtins(msgspec.structs.replace(self, shown=None)), "shown": self.shown}
+
+    @classmethod
+    def from_state(cls, state: StateDict) -> RestoreJobResult:
+        """The inverse of `kept`."""
+        result = msgspec.convert({**state, "shown": None}, cls)
+        return msgspec.structs.replace(result, shown=state["shown"])
+
+
+class CellRunner:
+    """Yields an `Outcome` for each unit, and on the way to it a Step now and then.
+
+    The units stay together, in their order, since the seconds that hybrids take are what their parents are given. A
+    method that fails says why and has no score, and the others go on.
+    """
+
+    def __init__(
+        self, jobs: Sequence[RestoreJob], first_index: int, methods: Methods, images: ImageSet, device: torch.device
+    ) -> None:
+        """`units` are of one degradation of `images`; the first of them has the place `first` among all."""
+        self.jobs = jobs
+        self.first_index = first_index
+        self.methods = methods
+        self.images = images
+        self.device = device
+        self.jobs_done = 0
+        """Units done."""
+        self._stopwatch: Stopwatch | TimeBudget | None = None
+        self._seconds: dict[str, float] = {}
+        """What each hybrid took."""
+
+    def __iter__(self) -> Iterator[RestoreJobResult | Step]:
+        while not self.finished:
+            job = self.jobs[self.jobs_done]
+            try:
+                stopwatch = self._stopwatch = self._stopwatch or self._begin(job)
+                for item in stopwatch:
+                    if isinstance(item, Step):
+                        yield Step(step=self.first_index + self.jobs_done)
+                outcome = self._finish(job, stopwatch)
+            except Exception as error:
+                if not isinstance(error, UserError):
+                    logging.getLogger(__name__).exception("%s failed", job)
+                outcome = self._give_up(job, error)
+            self.jobs_done += 1
+            self._stopwatch = None
+            yield outcome
+
+    @property
+    def finished(self) -> bool:
+        """Whether all its units are done."""
+        return self.jobs_done == len(self.jobs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs; valid between two items. What hangs on a clock goes on as far as it can."""
+        work = self._stopwatch.state_dict() if self._stopwatch else None
+        return {"done": self.jobs_done, "seconds": self._seconds, "work": work}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Go on from where `state_dict` was called."""
+        self.jobs_done, self._seconds = state["done"], dict(state["seconds"])
+        if state["work"]:
+            self._stopwatch = self._begin(self.jobs[self.jobs_done])
+            self._stopwatch.load_state_dict(state["work"])
+
+    def _begin(self, job: RestoreJob) -> Stopwatch | TimeBudget:
+        case, _ = degrade_job(job, self.images, self.device)
+        return self.methods.begin(job.method, job.task, case, list(self._seconds.values()))
+
+    def _finish(self, job: RestoreJob, stopwatch: Stopwatch | TimeBudget) -> RestoreJobResult:
+        """Score what has been restored."""
+        if isinstance(stopwatch, Stopwatch):
+            result, restorer = stopwatch.result(), stopwatch.restorer
+            costs = {"": Cost(result, 1, restorer.nfe, restorer.iterations, stopwatch.seconds)}
+            if job.method in HYBRIDS:
+                self._seconds[job.method] = stopwatch.seconds
+        elif job.method == POSTERIOR_MEAN or not self._seconds:
+            costs = {"": stopwatch.reached[0]}
+        else:
+            costs = {name: stopwatch.within(seconds) for name, seconds in self._seconds.items()}
+        _, truth = degrade_job(job, self.images, self.device)
+        index = self.first_index + self.jobs_done
+        scored = [job.score_event(cost, name, self.images, truth, index + 1) for name, cost in costs.items()]
+        return RestoreJobResult(index, scored, shown=next(iter(costs.values())).images[:SHOWN])
+
+    def _give_up(self, job: RestoreJob, error: Exception) -> RestoreJobResult:
+        """Note that a method has failed, with what it says of that."""
+        self._seconds.pop(job.method, None)
+        index = self.first_index + self.jobs_done
+        return RestoreJobResult(index, [], job.failure_event(error, index + 1))
+
+
+def degrade_job(job: RestoreJob, images: ImageSet, device: torch.device) -> tuple[Case, Tensor]:
+    """What the methods are given of these images, and the truth."""
+    truth = to_unit(images.images).to(device)
+    seeds = [derive(job.seed, f"measurement of {job.set} {index}") for index in range(len(truth))]
+    y, degradation = degrade(parse_task(job.task), truth, seeds)
+    n, c, h, w = truth.shape
+    return Case(y, degradation, (n, c, h, w), seed=derive(job.seed, "restoration")), truth

@@ -1,0 +1,81 @@
+"""What hybrids are compared with, beside their parents at equal time: methods that take the time that they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from dipddpm.core import registry
+from dipddpm.core.config import HYBRIDS, DipConfig
+from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.events import Item, StateDict, Step
+from dipddpm.core.methods.base import Case, Restorer
+from dipddpm.core.methods.baselines import DdpmRestorer, DipRestorer
+from dipddpm.core.methods.classical import filters
+
+STEPS = (10, 20, 100)
+"""Evaluations of the network that the samplers are given."""
+RestorerFactory: TypeAlias = Callable[[Case], Restorer]
+
+
+class ClosedFormRestorer:
+    """A method in one step, which a formula gives."""
+
+    nfe = 0
+    iterations = 0
+
+    def __init__(self, case: Case, formula: Callable[[Case], Tensor]) -> None:
+        self.case = case
+        self.formula = formula
+        self.images = torch.zeros(case.shape, device=case.y.device)
+        """(N, C, H, W), in [0, 1] but not clipped."""
+        self.done = False
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Item]:
+        if not self.done:
+            self.images = self.formula(self.case)
+            self.done = True
+            yield Step(step=1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The result, where there is one."""
+        return {"images": self.images, "done": self.done}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """The inverse of `state_dict`."""
+        self.images, self.done = state["images"], state["done"]
+
+
+def controls(prior: TrainedModel, dip: DipConfig) -> dict[str, RestorerFactory]:
+    """By name: A+ y, a classic, DIP at its truth-free stop, and DDNM+ and DiffPIR with few and with many steps."""
+    factories: dict[str, RestorerFactory] = {
+        "pinv": lambda case: ClosedFormRestorer(case, lambda c: c.degradation.operator.pinv(c.y)),
+        "classic": lambda case: ClosedFormRestorer(case, filters.restore_classic),
+        "dip": lambda case: DipRestorer(case, dip),
+    }
+    for method in ("ddnm", "diffpir"):
+        for steps in STEPS:
+            factories[f"{method}-{steps}"] = _sampler_factory(prior, method, min(steps, len(prior.schedule)))
+    return factories
+
+
+def hybrid_factory(name: str, prior: TrainedModel, dip: DipConfig) -> RestorerFactory:
+    """A hybrid with its defaults."""
+    options = HYBRIDS[name]()
+    method = registry.resolve(options.restorer_path)
+
+    def make(case: Case) -> Restorer:
+        made: Restorer = method.for_case(case, prior, options, dip)
+        return made
+
+    return make
+
+
+def _sampler_factory(prior: TrainedModel, method: str, steps: int) -> RestorerFactory:
+    return lambda case: DdpmRestorer(case, prior, method=method, steps=steps)

@@ -1,0 +1,101 @@
+"""Who takes part in a head-to-head: on which tasks, why not on the others, and how each one is begun."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dipddpm.core.config import HYBRIDS, Denoise, DipConfig, RestoreConfig, format_task, parse_task
+from dipddpm.core.config.restore import CONDITIONED, TRAIN_ONE
+from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.scoreboard import CONTROLS, DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
+from dipddpm.core.experiments.restore.controls import RestorerFactory, controls, hybrid_factory
+from dipddpm.core.methods.base import Case
+from dipddpm.core.methods.budget import Clock, Stopwatch, TimeBudget
+from dipddpm.core.methods.conditioned import ConditionedModel
+from dipddpm.core.methods.equal_time import baselines
+
+BASELINE_METHODS = (DIP_MEAN, DDPM_MEAN, POSTERIOR_MEAN)
+"""The parents' forms, which are given the seconds of the hybrids."""
+CONDITIONED_NAMES = {"dip": CONDITIONED, "pinv": CONTROLS[CONDITIONED]}
+"""What a conditioned network is called, by what it sees."""
+NO_NETWORK = f"it needs a network that is trained for the task: {TRAIN_ONE}."
+OTHER_TASK = "no network was given that is trained for this task."
+UNFIT = "it isn't made for this task."
+NOT_ONE_STEP = "a single step removes Gaussian noise alone; for other tasks ddpm-mean is the diffusion model."
+
+
+class Methods:
+    """Every method, by the name that the board has for it."""
+
+    def __init__(
+        self,
+        options: RestoreConfig,
+        prior: TrainedModel,
+        dip: DipConfig,
+        conditioned: Sequence[ConditionedModel],
+        clock: Clock,
+    ) -> None:
+        """Raises UserError for a conditioned network whose task isn't asked for, or that has a twin."""
+        self.options, self.prior, self.dip, self.clock = options, prior, dip, clock
+        self.controls = controls(prior, dip)
+        self._hybrids = {name: hybrid_factory(name, prior, dip) for name in options.compared}
+        self._conditioned = _by_task(conditioned)
+        asked = {format_task(parse_task(text)) for text in options.tasks}
+        for (task, _), model in self._conditioned.items():
+            if task not in asked:
+                raise UserError(
+                    f"The network of {model.run} is trained for {task}.", f"Add --task {task}, or leave it out."
+                )
+
+    def for_task(self, task: str) -> list[str]:
+        """What restores a task, in the order in which it does: the hybrids first, since their time is the parents'."""
+        able = [name for name in self._hybrids if HYBRIDS[name].supports(parse_task(task))]
+        trained = [name for name in CONDITIONED_NAMES.values() if self._trained(task, name)]
+        return [*able, *trained, DIP_MEAN, DDPM_MEAN, *[POSTERIOR_MEAN] * _is_one_step(task), *self.controls]
+
+    def missing_reasons(self, task: str) -> dict[str, str]:
+        """What doesn't restore a task though one might look for it, and why."""
+        reasons = {name: UNFIT for name in self._hybrids if not HYBRIDS[name].supports(parse_task(task))}
+        if self._conditioned:
+            names = {name for _, name in self._conditioned}
+            reasons |= {
+                name: OTHER_TASK
+                for name in CONDITIONED_NAMES.values()
+                if name in names and not self._trained(task, name)
+            }
+        elif not self.options.methods:
+            reasons[CONDITIONED] = NO_NETWORK
+        return reasons if _is_one_step(task) else reasons | {POSTERIOR_MEAN: NOT_ONE_STEP}
+
+    def begin(self, method: str, task: str, case: Case, budgets: Sequence[float]) -> Stopwatch | TimeBudget:
+        """A method at work on a case; `budgets` are the seconds that the hybrids have taken of it."""
+        if method in BASELINE_METHODS:
+            return baselines(case, self.prior, self.dip, budgets=budgets or [0.0], clock=self.clock)[method]
+        make = self._maker(method, task)
+        return Stopwatch(lambda: make(case), self.clock)
+
+    def _maker(self, method: str, task: str) -> RestorerFactory:
+        if trained := self._trained(task, method):
+            return trained.restorer
+        return self._hybrids.get(method) or self.controls[method]
+
+    def _trained(self, task: str, name: str) -> ConditionedModel | None:
+        return self._conditioned.get((format_task(parse_task(task)), name))
+
+
+def _by_task(models: Sequence[ConditionedModel]) -> dict[tuple[str, str], ConditionedModel]:
+    by_key: dict[tuple[str, str], ConditionedModel] = {}
+    for model in models:
+        key = (format_task(model.task), CONDITIONED_NAMES[model.options.beside])
+        if key in by_key:
+            problem = f"{by_key[key].run} and {model.run} are both {key[1]} for {key[0]}."
+            raise UserError(problem, "Give one of them.")
+        by_key[key] = model
+    return by_key
+
+
+def _is_one_step(task: str) -> bool:
+    """Whether the posterior mean in one step serves a task."""
+    parsed = parse_task(task)
+    return isinstance(parsed, Denoise) and parsed.noise != "salt-and-pepper"

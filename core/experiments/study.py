@@ -1,0 +1,122 @@
+"""The study as a run that carries out others: it starts each stage, follows it, and writes the report as it grows."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self
+
+from dipddpm.core.config import StudyRun
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import Document, Item, Message, Pictures, RunStarted, StateDict, Step
+from dipddpm.core.launch import local
+from dipddpm.core.report import study, study_figures
+from dipddpm.core.runs import Run, RunsFolder, RunState
+from dipddpm.core.study.stages import Stage, find_run, is_own, stages, start_run
+
+PARTS = 1000
+"""Steps of a study: thousandths of the whole."""
+POLL_SECONDS = 1.0
+
+
+class StudyExperiment:
+    """Make the runs of the study that the history lacks, one after the other.
+
+    Each is a run of its own in the same runs folder, and waits for its slot as any other does; the study itself works
+    on no device and holds none. A stage whose finished run is in the history is not made again, one that was cut short
+    is gone on with, one that somebody else has started is waited for: so nothing needs to be remembered, and a study
+    that was killed is resumed by looking. When the iteration is closed before its end, the stage under way is stopped
+    too, if it is the study's own. Raises UserError for a stage that failed, or that somebody stopped.
+    """
+
+    network: ClassVar[None] = None
+    epoch = 0
+
+    def __init__(self, config: StudyRun, runs: RunsFolder) -> None:
+        self.config = config
+        self.runs = runs
+        self.stages = stages(config)
+        self.runs_by_stage: dict[str, Run] = {}
+        """The runs of the stages so far, by key."""
+        self.step = 0
+
+    @classmethod
+    def from_config(cls, config: StudyRun, runs: RunsFolder) -> Self:
+        """What starts other runs is given the folder that they go to, and no device."""
+        return cls(config, runs)
+
+    def started(self) -> RunStarted:
+        """Totals."""
+        return RunStarted(kind=self.config.kind, method=self.config.method, device="", steps=PARTS)
+
+    def __iter__(self) -> Iterator[Item]:
+        for stage in self.stages:
+            run, how = self._run_of(stage)
+            yield Message(text=f"{stage.title}: {run.id}, {how}")
+            yield from self._follow(stage, run)
+            self.runs_by_stage[stage.key] = run
+            yield Message(text=f"{stage.title}: {_result(run)}")
+            yield from self._report(stage)
+        yield Message(text="The report is report.html, and report.md, in this run's folder")
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far it was; the runs themselves are found in the history."""
+        return {"step": self.step}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Go on from where `state_dict` was called."""
+        self.step = state["step"]
+
+    def _run_of(self, stage: Stage) -> tuple[Run, str]:
+        """The stage's run, with a worker at it unless it is finished, and a word on where it came from."""
+        run = find_run(self.runs, stage)
+        if run is None:
+            return start_run(self.runs, stage, self.runs_by_stage.get(stage.longer_than)), "started"
+        state = run.status().state
+        if state is RunState.finished:
+            return run, "finished before"
+        if state.live:
+            return run, f"{state} already"
+        local.resume(run)
+        return run, f"was {state}, goes on"
+
+    def _follow(self, stage: Stage, run: Run) -> Iterator[Step]:
+        """Wait for the stage's end, with a step every second that says how far it is."""
+        try:
+            while (status := run.status()).state.live:
+                yield self._progress(stage, status.summary.progress or 0.0)
+                time.sleep(POLL_SECONDS)
+        except GeneratorExit:
+            if is_own(run, stage):
+                with contextlib.suppress(UserError):  # it has just ended
+                    local.stop(run)
+            raise
+        if status.state is not RunState.finished:
+            why = status.summary.error or f"{run.id} is {status.state}."
+            raise UserError(f"{stage.title}: {why}", status.summary.hint or "Resume the study to go on with it.")
+        yield self._progress(stage, 1.0)
+
+    def _progress(self, stage: Stage, progress: float) -> Step:
+        shares = {one.key: one.share for one in self.stages}
+        done = sum(shares[key] for key in self.runs_by_stage) + shares[stage.key] * progress
+        # Where a stage does some steps again, the study stands still.
+        self.step = max(self.step, int(PARTS * done / sum(shares.values())))
+        return Step(step=self.step)
+
+    def _report(self, newest: Stage) -> Iterator[Item]:
+        """The report as far as there is something to tell, and the figure of its newest chapter."""
+        page = study.page(self.config, self.stages, self.runs_by_stage)
+        for plot in page.figure_blocks:
+            if plot.name != newest.key:
+                continue
+            yield Pictures(name=plot.name, images=study_figures.pixels(plot.figure), title=plot.title, columns=1)
+        yield Document(name="report.md", text=page.markdown())
+        yield Document(name="report.html", text=page.html())
+
+
+def _result(run: Run) -> str:
+    """How a stage ended, in a few words."""
+    summary = run.status().summary
+    best = f", best loss {summary.best_loss:.4f}" if summary.best_loss is not None else ""
+    return f"finished{best or (f', {summary.psnr:.2f} dB' if summary.psnr is not None else '')}"

@@ -1,0 +1,176 @@
+"""A run's report: one HTML file with everything in it, that loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dipddpm.core import config as configs
+from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.scoreboard import Scoreboard
+from dipddpm.core.events import EpochFinished, Message, RunStarted, SamplesEvaluated, StopsCompared
+from dipddpm.core.export.figures import drawings
+from dipddpm.core.export.snapshot import Record, mean
+from dipddpm.core.report import plots, scoreboard
+from dipddpm.core.report.document import (
+    Block,
+    BulletList,
+    Code,
+    Facts,
+    FigureBlock,
+    Heading,
+    ImageBlock,
+    Page,
+    Table,
+    Text,
+)
+from dipddpm.core.report.plots import PAGE, ImagePanels
+from dipddpm.core.runs import RunState
+
+MOST_EPOCHS = 30
+"""Rows of the table of epochs, evenly out of all; the best and the last are always among them."""
+MOST_BYTES = 24_000_000
+"""Of pictures in one page."""
+
+
+def write(record: Record, path: Path) -> None:
+    """The report as an HTML file."""
+    path.write_text(report(record).html(), encoding="utf-8")
+
+
+def report(record: Record) -> Page:
+    """All that is worth telling of a run: what it is, what came of it, its curves, its scores and its pictures."""
+    page = Page(record.title, [*_notices(record), Facts(_facts(record))])
+    if results := _results(record):
+        page.blocks += [Heading("Results"), *results]
+    board = Scoreboard(record.history)
+    if scores := scoreboard.cells(board):
+        page.blocks += [Heading("Scores"), BulletList(board.verdicts()), *scores]
+    if curves := _curves(record):
+        page.blocks += [Heading("Curves"), *curves]
+    if epochs := record.all(EpochFinished):
+        page.blocks += [Heading("Epochs"), _epochs(epochs)]
+    if pictures := _pictures(record):
+        page.blocks += [Heading("Pictures"), *pictures]
+    if remarks := [event.text for event in record.all(Message)]:
+        page.blocks += [Heading("Remarks"), BulletList(remarks)]
+    if record.config is not None:
+        page.blocks += [Heading("Config"), Code(configs.to_toml(record.config).strip(), "toml")]
+    return page
+
+
+def _notices(record: Record) -> list[Block]:
+    """That there is more to come, or less than was asked for."""
+    summary, state = record.status.summary, record.status.state
+    if state is RunState.failed:
+        return [Text(f"The run failed: {summary.error} {summary.hint}", notice=True)]
+    if state is not RunState.finished:
+        return [Text(f"The run is {state}: this is what it has told so far.", notice=True)]
+    return []
+
+
+def _facts(record: Record) -> list[tuple[str, str]]:
+    """What the run is; where it ran is left out but for the device."""
+    summary, started, environment = record.status.summary, record.last(RunStarted), record.environment
+    share = "" if summary.progress is None else f", {summary.progress:.0%}"
+    facts = {
+        "run": record.run.id,
+        "what": f"{summary.kind} {summary.method}",
+        "state": str(record.status.state),
+        "data": summary.dataset,
+        "images": f"{started.images:,}" if started and started.images else "",
+        "parameters": f"{started.parameters:,}" if started and started.parameters else "",
+        "done": f"{f'{summary.epoch} epochs, ' if summary.epoch else ''}{summary.step:,} steps{share}",
+        "time": f"{max(0.0, (summary.ended or summary.last) - summary.started) / 60:.1f} minutes"
+        if summary.started
+        else "",
+        "device": (started.device_name or started.device) if started else summary.device,
+        "seed": str(record.config.seed) if record.config else "",
+        "made with": _versions(record) if environment else "",
+    }
+    return [(name, value) for name, value in facts.items() if value]
+
+
+def _versions(record: Record) -> str:
+    environment = record.environment
+    assert environment is not None
+    revision = f" ({environment.git})" if environment.git else ""
+    packages = ", ".join(f"{name} {number}" for name, number in environment.packages.items())
+    return f"dipddpm {environment.dipddpm}{revision}, Python {environment.python}, {packages}"
+
+
+def _results(record: Record) -> list[Block]:
+    summary = record.status.summary
+    facts = (
+        [("best loss", f"{summary.best_loss:.4f}, epoch {summary.best_epoch}")] if summary.best_loss is not None else []
+    )
+    if summary.loss is not None:
+        facts.append(("last loss", f"{summary.loss:.4g}"))
+    if (end := record.last(StopsCompared)) is not None and end.psnr:
+        at_stop, peak, final = map(mean, (end.psnr, end.peak, end.final))
+        facts += [
+            (f"PSNR at the stop ({end.rule})", f"{at_stop:.2f} dB"),
+            ("PSNR at its peak, known only with the truth", f"{peak:.2f} dB"),
+            ("PSNR of the last iteration", f"{final:.2f} dB"),
+        ]
+    elif summary.psnr is not None:
+        facts.append(("PSNR", f"{summary.psnr:.2f} dB"))
+    for event in record.all(SamplesEvaluated):
+        facts.append((event.measure, f"{event.value:.4g} ({event.samples:,} samples, {event.protocol})"))
+    blocks: list[Block] = [Facts(facts)] if facts else []
+    if end is not None and end.psnr:
+        blocks.append(_stops(end))
+    return blocks
+
+
+def _stops(end: StopsCompared) -> Table:
+    columns = (end.at, end.psnr, end.peak_at, end.peak, end.final)
+    rows = [
+        [str(image), str(at), f"{psnr:.2f}", str(peak_at), f"{peak:.2f}", f"{final:.2f}"]
+        for image, (at, psnr, peak_at, peak, final) in enumerate(zip(*columns, strict=False))
+    ]
+    return Table(["image", "stopped at", "PSNR, dB", "peak at", "peak, dB", "last, dB"], rows)
+
+
+def _curves(record: Record) -> list[Block]:
+    try:
+        figures = drawings(record)
+    except UserError:  # nothing to draw
+        return []
+    return [
+        FigureBlock(name, drawing.title, plots.draw(drawing, PAGE))
+        for name, drawing in figures.items()
+        if not isinstance(drawing, ImagePanels)  # which stands among the pictures
+    ]
+
+
+def _epochs(epochs: Sequence[EpochFinished]) -> Table:
+    every = -(-len(epochs) // MOST_EPOCHS)
+    best = next((event for event in reversed(epochs) if event.best), None)
+    shown = [e for number, e in enumerate(epochs, 1) if number % every == 0 or e is best or number == len(epochs)]
+    rows = [
+        [
+            str(e.epoch),
+            f"{e.loss:.4f}",
+            "" if e.held_out is None else f"{e.held_out:.4f}",
+            "stored" if e.best else "",
+            f"{e.seconds:.1f}",
+        ]
+        for e in shown
+    ]
+    return Table(["epoch", "loss", "held out", "as best", "seconds"], rows)
+
+
+def _pictures(record: Record) -> list[Block]:
+    """The last picture of each name, as far as there is room."""
+    last = {event.name: (event, path) for event, path in record.pictures()}
+    blocks: list[Block] = []
+    bytes_left = MOST_BYTES
+    for event, path in last.values():
+        bytes_left -= path.stat().st_size
+        if bytes_left < 0:
+            blocks.append(Text("There are more pictures in the run's folder."))
+            break
+        title = " | ".join(filter(None, (event.title or event.name, *event.panels)))
+        blocks.append(ImageBlock(path, title))
+    return blocks

@@ -1,0 +1,181 @@
+"""A run as an export sees it: read once, so that all that is written of it tells of the same moment."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from dipddpm.core import events
+from dipddpm.core.config import AnyRun
+from dipddpm.core.events import AnyEvent, Event
+from dipddpm.core.io import atomic
+from dipddpm.core.runs import ENVIRONMENT_FILE, Run, RunStatus
+from dipddpm.core.runs.environment import Environment
+
+E = TypeVar("E", bound=Event)
+MOST_IMAGES = 32
+"""Of more images, a curve each would hide what matters: other tools get the mean alone; tables have them all."""
+LARGEST = 2**53
+"""Whole numbers up to here are the same in all tools."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True)
+class Record:
+    """The logical history of a run, and what is known of it."""
+
+    run: Run
+    status: RunStatus
+    history: list[AnyEvent]
+
+    @classmethod
+    def of(cls, run: Run) -> Record:
+        """The run as it stands now."""
+        return cls(run, run.status(), run.events())
+
+    @property
+    def config(self) -> AnyRun | None:
+        """What was asked; None where it can't be read."""
+        return self.status.config
+
+    @property
+    def title(self) -> str:
+        """What people call the run."""
+        return self.status.summary.name or self.run.id
+
+    @property
+    def environment(self) -> Environment | None:
+        """What it was made with; None where that can't be read."""
+        try:
+            return msgspec.json.decode(atomic.read(self.run.folder / ENVIRONMENT_FILE), type=Environment)
+        except (OSError, ValueError, RecursionError):
+            return None
+
+    def all(self, kind: type[E]) -> list[E]:
+        """The events of a kind."""
+        return [event for event in self.history if isinstance(event, kind)]
+
+    def last(self, kind: type[E]) -> E | None:
+        """The last event of a kind."""
+        return next((event for event in reversed(self.history) if isinstance(event, kind)), None)
+
+    def pictures(self) -> list[tuple[events.ImageSaved, Path]]:
+        """The PNG files that the run holds, each with the event that told of it last, in the order of these."""
+        events_by_file = {event.file: event for event in self.all(events.ImageSaved)}
+        paths_by_file = {path.relative_to(self.run.folder).as_posix(): path for path in self.run.files("images/*.png")}
+        return [(event, paths_by_file[file]) for file, event in events_by_file.items() if file in paths_by_file]
+
+    def options(self) -> dict[str, bool | int | float | str]:
+        """The config, flat: dotted keys and plain values."""
+        return dict(_flat(msgspec.to_builtins(self.config))) if self.config else {}
+
+    def results(self) -> dict[str, float]:
+        """What came of it, in a few numbers by name; what the run has not is left out."""
+        summary = self.status.summary
+        numbers = {
+            "loss": summary.loss,
+            "best_loss": summary.best_loss,
+            "psnr": summary.psnr,
+            "psnr_peak": summary.peak_psnr,
+            "psnr_at_stop": summary.stop_psnr,
+            "images_per_second": summary.images_per_second,
+            "seconds": summary.ended - summary.started if summary.started and summary.ended else None,
+        }
+        return {name: value for name, value in numbers.items() if value is not None}
+
+
+def scalars(event: Event) -> Iterator[tuple[str, float]]:
+    """The numbers that an event tells, each under the name of its curve: what TensorBoard, W&B and MLflow are given.
+
+    A name never begins another one, so that names may be the paths of files.
+    """
+    match event:
+        case events.Step():
+            yield from _present({"loss/step": event.loss, "lr": event.lr, "images_per_second": event.images_per_second})
+        case events.EpochFinished():
+            yield from _present({"epoch": event.epoch, "loss/epoch": event.loss, "loss/held_out": event.held_out})
+            yield from ((f"loss_by_t/{band}", error) for band, error in enumerate(event.bands))
+        case events.PsnrMeasured():
+            yield "psnr/mean", event.mean
+            for name, values in (("averaged", event.averaged), ("ssim", event.ssim), ("fit_loss", event.loss)):
+                if values:
+                    yield f"{name}/mean", mean(values)
+            yield from _each("psnr", event.psnr)
+            yield from _each("averaged", event.averaged)
+        case events.EarlyStopped(psnr=float(psnr)) if event.image < MOST_IMAGES:
+            yield f"stop/image_{event.image}", psnr
+        case events.StopsCompared() if event.psnr:
+            for name in ("psnr", "peak", "final"):
+                yield f"stop/{name}", mean(getattr(event, name))
+        case events.SamplesEvaluated():
+            yield f"samples/{safe_name(event.measure)}", event.value
+        case events.RestorationScored() if event.psnr:
+            prefix = "/".join(map(safe_name, ("scores", event.task, event.set, _method(event))))
+            yield f"{prefix}/psnr", mean(event.psnr)
+            yield f"{prefix}/seconds", event.seconds
+
+
+def mean(values: Sequence[float]) -> float:
+    """Not a number where there are none."""
+    return sum(values) / len(values) if values else math.nan
+
+
+def step_of(event: Event) -> int:
+    """The step that an event tells of, within what every tool can hold."""
+    return min(max(int(getattr(event, "step", 0)), 0), LARGEST)
+
+
+def time_of(event: Event) -> float:
+    """When it was told, in seconds since 1970, within what every tool can hold."""
+    return min(max(event.time, 0.0), LARGEST / 1e6) if math.isfinite(event.time) else 0.0
+
+
+def safe_name(text: str) -> str:
+    """The text as a part of any tool's name or path: letters, digits and a few marks, and never empty."""
+    return _UNSAFE.sub("_", text)[:60].strip(".") or "_"
+
+
+@contextlib.contextmanager
+def temporary_environ(variables: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables by which a library is told to keep to itself, for as long as it is at work."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _method(event: events.RestorationScored) -> str:
+    return f"{event.method}_as_long_as_{event.budget_of}" if event.budget_of else event.method
+
+
+def _present(values: dict[str, float | None]) -> Iterator[tuple[str, float]]:
+    return ((name, value) for name, value in values.items() if value is not None)
+
+
+def _each(name: str, values: list[float]) -> Iterator[tuple[str, float]]:
+    if len(values) <= MOST_IMAGES:
+        yield from ((f"{name}/image_{image}", value) for image, value in enumerate(values))
+
+
+def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, bool | int | float | str]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, bool | int | float | str):
+            yield f"{prefix}{key}", value
+        else:
+            yield f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

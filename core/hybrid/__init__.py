@@ -1,1 +1,0 @@
-"""DIP and DDPM combined, one file a method. Their options stand in `core.config.hybrid`."""

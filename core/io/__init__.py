@@ -1,0 +1,1 @@
+"""Reading and writing files without trusting them: atomic writes, untrusted records, clean text. No torch."""

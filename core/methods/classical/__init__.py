@@ -1,0 +1,1 @@
+"""Classic restorations without a network, the controls of every head-to-head."""

@@ -1,0 +1,76 @@
+"""Methods from before deep learning, one for each task: what any learned method should beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from scipy.ndimage import median_filter
+from skimage.restoration import denoise_nl_means, wiener
+from torch import Tensor
+
+from dipddpm.core.degrade import BlockMean, CircularBlur, Degradation, Identity, Mask, SaltAndPepper
+from dipddpm.core.degrade.estimate import with_noise_level
+from dipddpm.core.degrade.impulses import without_impulses
+from dipddpm.core.methods.base import Case
+from dipddpm.core.methods.classical.biharmonic import Plane, map_planes
+from dipddpm.core.methods.classical.kriging import krige
+
+BALANCE = 5.0
+"""Of the Wiener filter, in variances of the noise; like the other settings here, best on training images."""
+
+
+def restore_classic(case: Case) -> Tensor:
+    """By the method that fits the task, (N, C, H, W), on the device of the case:
+
+    missing pixels by kriging, impulses so too where a 3x3 median shows them, large pixels by bicubic interpolation, a
+    blur by a Wiener filter, and noise by non-local means.
+    """
+    if isinstance(case.degradation.noise, SaltAndPepper) and isinstance(case.degradation.operator, Identity):
+        case = without_impulses(case, map_planes(_median, case.y))
+    y, degradation = case.y, with_noise_level(case.y, case.degradation)
+    operator = degradation.operator
+    if isinstance(operator, Mask):
+        variance = degradation.expected_residual(y)
+        images = krige(y, operator.mask.expand_as(y), y.new_zeros(len(y)) if variance is None else variance)
+    elif isinstance(operator, BlockMean):
+        images = F.interpolate(y, size=case.shape[2:], mode="bicubic", align_corners=False)
+    elif isinstance(operator, CircularBlur):
+        images = map_planes(_wiener(operator, _sigma(case, degradation)), y)
+    else:
+        images = map_planes(_nonlocal(_sigma(case, degradation)), y)
+    return images
+
+
+def _sigma(case: Case, degradation: Degradation) -> float:
+    """The standard deviation of the noise on the mean of the images, on [0, 1]; 0 where there is none."""
+    variance = degradation.expected_residual(case.y)
+    return 0.0 if variance is None else float(variance.clamp(min=0).mean().sqrt())
+
+
+def _nonlocal(sigma: float) -> Callable[[Plane], Plane]:
+    """Buades et al., CVPR 2005, on patches of 5x5 pixels."""
+
+    def denoise(y: Plane) -> Plane:
+        restored: Plane = denoise_nl_means(y, patch_size=5, patch_distance=6, h=sigma, sigma=sigma, fast_mode=False)
+        return restored
+
+    return denoise
+
+
+def _median(y: Plane) -> Plane:
+    restored: Plane = median_filter(y, size=3, mode="reflect")
+    return restored
+
+
+def _wiener(operator: CircularBlur, sigma: float) -> Callable[[Plane], Plane]:
+    """Hunt's filter: a Laplacian is what is held small."""
+    transfer = operator.transfer.cpu().numpy()
+
+    def deblur(y: Plane) -> Plane:
+        restored: Plane = wiener(  # type: ignore[no-untyped-call]
+            y, transfer, balance=max(sigma, 1 / 255) ** 2 * BALANCE, clip=False
+        )
+        return restored
+
+    return deblur

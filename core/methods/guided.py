@@ -1,0 +1,117 @@
+"""DIP guided by a diffusion prior: the fit is drawn to what the trained network makes of its own output, noised."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from dipddpm.core.compute.rng import derive
+from dipddpm.core.config.dip import DipConfig
+from dipddpm.core.config.hybrid import Guided
+from dipddpm.core.ddpm.denoiser import Denoiser
+from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.ddpm.solvers import noise
+from dipddpm.core.degrade import Degradation, SaltAndPepper
+from dipddpm.core.degrade.estimate import with_noise_level
+from dipddpm.core.dip.batch import PriorBatch
+from dipddpm.core.events import StateDict
+from dipddpm.core.images import to_model
+from dipddpm.core.methods.base import Case
+from dipddpm.core.methods.regularized_dip import OneFit, falling_level, noise_floor
+
+
+class Guide:
+    """The penalty w |f - sg(x0hat(xt))|^2, xt being the output f of a fit, noised to a level that falls.
+
+    RED-diff (Mardani et al., ICLR 2024) with the output of an untrained network in place of a free image. Both this and
+    the data error are means over values in model space, as the fit's own are in [0, 1]; `weight` is one for all images,
+    or (B,). The level falls geometrically, and never below that of the measurement: nearer to 0, x0hat would be f and
+    the pull would vanish. x0hat is evaluated anew every few iterations, and stays in between.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, options: Guided, degradation: Degradation, y: Tensor, *, weight: Tensor, seed: int
+    ) -> None:
+        self.denoiser = denoiser
+        self.options = options
+        self.weight = weight
+        self.generator = torch.Generator(y.device).manual_seed(seed)
+        self.floor = noise_floor(options.floor, degradation, y)
+        # In model space a mean square is 4 times that in [0, 1], and a mean absolute value twice: what is fitted is in
+        # [0, 1], and only the share of the two counts.
+        self.unit = 2.0 if isinstance(degradation.noise, SaltAndPepper) else 4.0
+        self.target: Tensor | None = None
+        """x0hat in model space, for those images that were last looked at."""
+        self.step = 0
+
+    def __call__(self, outputs: Tensor, indices: Tensor) -> Tensor:
+        """What is added to the loss of each image, (n,)."""
+        f = to_model(outputs)
+        if self.target is None or self.step % self.options.every == 0:
+            self.target = f.new_zeros(len(self.weight), *f.shape[1:]) if self.target is None else self.target
+            self.target = self.target.index_copy(0, indices, self._evaluate(f.detach()))
+        self.step += 1
+        return self.weight[indices] / self.unit * (f - self.target[indices]).square().flatten(1).mean(1)
+
+    @torch.no_grad()
+    def _evaluate(self, f: Tensor) -> Tensor:
+        level = falling_level(max(self.options.start, self.floor), self.floor, self.step / self.options.fall)
+        t = self.denoiser.schedule.timestep(level / 255)
+        xt = self.denoiser.schedule.add_noise(f, noise(f, self.generator), t)
+        return self.denoiser(xt, t)[0]
+
+    @property
+    def nfe(self) -> int:
+        """Of the trained network, for each image."""
+        return self.denoiser.nfe
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs; valid between two iterations."""
+        return {
+            "generator": self.generator.get_state(),
+            "target": self.target,
+            "step": self.step,
+            "nfe": self.denoiser.nfe,
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """The inverse of `state_dict`."""
+        self.generator.set_state(state["generator"].cpu())
+        self.target, self.step = state["target"], state["step"]
+        self.denoiser.nfe = state["nfe"]
+
+
+class GuidedRestorer(OneFit):
+    """A guided DIP fit of each image, stopped as plain DIP is."""
+
+    def __init__(
+        self, case: Case, prior: TrainedModel, options: Guided, dip: DipConfig, *, weights: Tensor | None = None
+    ) -> None:
+        """`weights` (N,) are those of the images, in place of the one of the options.
+
+        Raises UserError for a stopping rule that can't work with this noise.
+        """
+        self.prior, self.options = prior, options
+        self.weights = case.y.new_full((len(case.y),), options.weight) if weights is None else weights
+        # Without a pull this is to the last bit the first fit of the parent.
+        super().__init__(case, dip, derive(case.seed, "restart 0"))
+
+    @classmethod
+    def for_case(cls, case: Case, prior: TrainedModel | None, options: Guided, dip: DipConfig) -> Self:
+        """As every method is made."""
+        assert prior is not None
+        return cls(case, prior, options, dip)
+
+    def attach(self, batch: PriorBatch, indices: list[int]) -> Guide | None:
+        """A guide, unless no image at all is pulled."""
+        if not bool(self.weights.any()):
+            return None
+        known_degradation = with_noise_level(batch.y, batch.degradation)
+        seed = derive(self.case.seed, "guide")
+        guide = Guide(
+            self.prior.denoiser(), self.options, known_degradation, batch.y, weight=self.weights[indices], seed=seed
+        )
+        batch.penalty = guide
+        return guide

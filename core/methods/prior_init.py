@@ -1,0 +1,207 @@
+"""DIP as the beginning of a diffusion sampler: the correct form of "accelerating DDPM with an initial prior".
+
+CCDF (Chung et al., CVPR 2022): a good estimate, noised to the right marginal, needs only the end of the chain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from dipddpm.core.compute.rng import derive
+from dipddpm.core.config.dip import DipConfig
+from dipddpm.core.config.hybrid import PriorInit
+from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.ddpm.posterior import METHODS, Problem
+from dipddpm.core.ddpm.sampling import Sampling
+from dipddpm.core.ddpm.solvers import noise
+from dipddpm.core.degrade import Degradation
+from dipddpm.core.degrade.estimate import with_noise_level
+from dipddpm.core.events import Item, StateDict, Step
+from dipddpm.core.images import to_model, to_unit
+from dipddpm.core.methods.base import Case
+from dipddpm.core.methods.baselines import DipRestorer, diffusion_for, shift_step
+
+LEVELS = 8
+"""Different beginnings that there are between the cleanest timestep and pure noise."""
+
+
+class PriorInitRestorer:
+    """The mean of samples of a data-consistent sampler that begins at the mean of a few DIP fits, noised.
+
+    How far each image is noised follows from the spread of its fits, which tells how wrong they are without the truth:
+    t0 is where the noise is `scale` times the root mean square of their deviation from their mean.
+    """
+
+    def __init__(self, case: Case, prior: TrainedModel, options: PriorInit, dip: DipConfig) -> None:
+        self.case, self.prior, self.options = case, prior, options
+        self.degradation = with_noise_level(case.y, case.degradation)
+        self.fits = [
+            DipRestorer(Case(case.y, case.degradation, case.shape, derive(case.seed, f"fit {i}")), dip)
+            for i in range(options.fits)
+        ]
+        self.chains: Chains | None = None
+        """From when the fits have ended."""
+
+    @classmethod
+    def for_case(cls, case: Case, prior: TrainedModel | None, options: PriorInit, dip: DipConfig) -> Self:
+        """As every method is made."""
+        assert prior is not None
+        return cls(case, prior, options, dip)
+
+    def __len__(self) -> int:
+        return sum(len(fit) for fit in self.fits) + LEVELS * self.options.steps
+
+    def __iter__(self) -> Iterator[Item]:
+        for index, fit in enumerate(self.fits):
+            before = sum(earlier.iterations for earlier in self.fits[:index])
+            for item in fit:
+                yield shift_step(item, before)
+        self.chains = self.chains or self._begin()
+        for item in self.chains:
+            yield shift_step(item, self.iterations)
+
+    @property
+    def images(self) -> Tensor:
+        """(N, C, H, W), in [0, 1] but not clipped."""
+        if self.chains is not None:
+            return self.chains.images
+        return self.fits[0].images
+
+    @property
+    def nfe(self) -> int:
+        """All samples together."""
+        return self.chains.nfe if self.chains is not None else 0
+
+    @property
+    def iterations(self) -> int:
+        """Of all fits together."""
+        return sum(fit.iterations for fit in self.fits)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs but the trained network; valid between two items."""
+        chains = None if self.chains is None else self.chains.state_dict()
+        return {"fits": [fit.state_dict() for fit in self.fits], "chains": chains}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Go on from where `state_dict` was called."""
+        for fit, its_state in zip(self.fits, state["fits"], strict=True):
+            fit.load_state_dict(its_state)
+        if state["chains"] is not None:
+            self.chains = self._begin()
+            self.chains.load_state_dict(state["chains"])
+
+    def _begin(self) -> Chains:
+        results = torch.stack([fit.images for fit in self.fits])
+        sigma = self.options.scale * results.var(0).flatten(1).mean(1).sqrt()
+        return Chains(
+            self.prior,
+            self.case.y,
+            self.degradation,
+            results.mean(0),
+            sigma.tolist(),
+            steps=self.options.steps,
+            samples=self.options.samples,
+            seed=derive(self.case.seed, "chains"),
+        )
+
+
+class Chains:
+    """Samples of each image by the sampler that serves the task, from an image that is noised to a level of its own.
+
+    `sigma` is that level for each image, on the scale of [0, 1]; it is rounded to one of a few, and the images of each
+    go together. Iterating yields a `Step` for every step of each group; `images` are the means of the samples.
+    """
+
+    def __init__(
+        self,
+        prior: TrainedModel,
+        y: Tensor,
+        degradation: Degradation,
+        start: Tensor,
+        sigma: Sequence[float],
+        *,
+        steps: int,
+        samples: int,
+        seed: int,
+    ) -> None:
+        self.samples = samples
+        self.start = start
+        times = _levels(prior)
+        method = diffusion_for(degradation).method
+        method = "ddnm" if method == "posterior-mean" else method
+        self.groups: dict[int, list[int]] = {}
+        for index, level in enumerate(sigma):
+            begin = min(times, key=lambda t: abs(_log(prior.schedule.sigma[t].item()) - _log(level)))
+            self.groups.setdefault(begin, []).append(index)
+        self.samplings: list[Sampling] = []
+        for begin, group in sorted(self.groups.items()):
+            indices = [index for index in group for _ in range(samples)]
+            first = to_model(start[indices])
+            generator = torch.Generator(y.device).manual_seed(derive(seed, f"start at {begin}"))
+            noised = prior.schedule.add_noise(first, noise(first, generator), begin)
+            problem = Problem(y[indices], degradation.select(indices), tuple(first.shape))
+            solver = METHODS[method](problem)
+            step_count = min(steps, begin + 1)
+            self.samplings.append(
+                Sampling(
+                    prior.denoiser(),
+                    solver,
+                    noised,
+                    begin=begin,
+                    steps=step_count,
+                    seed=derive(seed, f"group at {begin}"),
+                )
+            )
+
+    def __len__(self) -> int:
+        return sum(len(sampling) for sampling in self.samplings)
+
+    def __iter__(self) -> Iterator[Item]:
+        for index, sampling in enumerate(self.samplings):
+            before = sum(len(earlier) for earlier in self.samplings[:index])
+            for step in sampling:
+                yield Step(step=before + step.step)
+
+    @property
+    def images(self) -> Tensor:
+        """(N, C, H, W), in [0, 1] but not clipped; the start, where sampling has not begun."""
+        images = self.start.clone()
+        for group, sampling in zip((group for _, group in sorted(self.groups.items())), self.samplings, strict=True):
+            if sampling.steps_done:
+                images[group] = to_unit(sampling.xt.view(len(group), self.samples, *images.shape[1:]).mean(1))
+        return images
+
+    @property
+    def nfe(self) -> int:
+        """Of the image that was seen most often, all its samples together."""
+        return self.samples * max(sampling.nfe for sampling in self.samplings)
+
+    @property
+    def iterations(self) -> int:
+        """None: there is no untrained network."""
+        return 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs but the trained network and what it was made of; valid between two items."""
+        return {"samplings": [sampling.state_dict() for sampling in self.samplings]}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Go on from where `state_dict` was called."""
+        for sampling, its_state in zip(self.samplings, state["samplings"], strict=True):
+            sampling.load_state_dict(its_state)
+
+
+def _levels(prior: TrainedModel) -> list[int]:
+    """Timesteps whose noise levels are as far apart as can be, from 4 grey levels on."""
+    first, last = prior.schedule.timestep(4 / 255), len(prior.schedule) - 1
+    logs = torch.linspace(_log(prior.schedule.sigma[first].item()), _log(prior.schedule.sigma[last].item()), LEVELS)
+    return sorted({prior.schedule.timestep(math.exp(level)) for level in logs.tolist()})
+
+
+def _log(sigma: float) -> float:
+    return math.log(max(sigma, 1e-6))

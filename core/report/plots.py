@@ -1,0 +1,288 @@
+"""Curves, scores and pictures as figures. matplotlib is loaded when one is drawn, and no sooner."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Told apart by colour-blind eyes, too (Okabe & Ito 2008)."""
+MARKS = "osD^vP*"
+SPOT_MARKS = "^vsD"
+INK, QUIET = "#1f2933", "#9aa5b1"
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e7eb",
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4.5,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "dipddpm",
+    "pdf.fonttype": 42,  # fonts that publishers accept, not Type 3
+}
+"""Of all that the program draws."""
+_METADATA: Mapping[str, Any] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""Left out, so that the same numbers give the same file."""
+_LARGEST = 1e15
+_LOG_RANGE = 8.0
+"""From this ratio of the largest to the smallest value on, a loss is drawn with a logarithmic axis."""
+
+
+@dataclass(frozen=True)
+class FigureStyle:
+    """How large a drawing is, in inches, its letters and its lines, in points; papers have titles in the captions."""
+
+    width: float
+    height: float
+    font: float
+    line: float
+    dpi: int
+    titled: bool = True
+
+
+SCREEN = FigureStyle(8, 5.5, 10, 1.8, 150)
+PAGE = FigureStyle(6.4, 3.2, 9, 1.6, 110, titled=False)
+"""Across a page of HTML, with the title below it."""
+COLUMN = FigureStyle(3.35, 2.3, 7.5, 1.1, 300, titled=False)
+"""One column of a paper in two: 8.5 cm."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points in the order in which they are joined; `spread` is drawn up and down from each.
+
+    A quiet one stays in the background, and out of the legend.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    spread: Sequence[float] = ()
+    marks: bool = field(default=True, kw_only=True)
+    background: bool = field(default=False, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A point that matters; those of one name have one mark."""
+
+    name: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class LinePlot:
+    """What is drawn: curves, spots, and levels as dashed lines across, each with its name."""
+
+    title: str
+    x: str
+    y: str
+    curves: Sequence[Curve]
+    levels: Mapping[str, float] = field(default_factory=dict)
+    log_x: bool = False
+    log_y: bool = False
+    spots: Sequence[Marker] = ()
+
+
+@dataclass(frozen=True)
+class StripPlot:
+    """Values by name, a row each: all of them as dots, and their mean with its 95% bounds."""
+
+    title: str
+    x: str
+    rows: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True)
+class ImagePanels:
+    """A picture of images in `columns`, with what its columns show above it, over and over from left to right."""
+
+    title: str
+    file: Path
+    heads: Sequence[str]
+    columns: int
+
+
+Drawing: TypeAlias = LinePlot | StripPlot | ImagePanels
+
+
+def draw(drawing: Drawing, style: FigureStyle = SCREEN) -> Figure:
+    """The figure, without a screen and without matplotlib's global state. Raises OSError for a picture that is gone."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_style(style)):
+        figure = Figure(figsize=(style.width, style.height), dpi=style.dpi, layout="constrained")
+        axes = figure.subplots()
+        match drawing:
+            case LinePlot():
+                _plot(axes, drawing)
+            case StripPlot():
+                figure.set_figheight(max(style.height * 0.6, (len(drawing.rows) + 2.5) * style.font * 1.9 / 72))
+                _strip(axes, drawing, style)
+            case ImagePanels():
+                height, width = _panels(axes, drawing, style)
+                figure.set_figheight(style.width * height / width + 2.4 * style.font / 72)
+        if style.titled:
+            axes.set_title(drawing.title)
+    return figure
+
+
+def save(
+    drawing: Drawing, path: Path | IO[bytes], style: FigureStyle = SCREEN, kind: Literal["png", "svg", "pdf"] = "png"
+) -> None:
+    """Draw it into a file, the same one each time; a PNG for the screen has 1,200 x 825 pixels. Raises OSError."""
+    import matplotlib as mpl
+
+    figure = draw(drawing, style)
+    with mpl.rc_context(_style(style)):
+        figure.savefig(path, format=kind, metadata=_METADATA[kind])
+
+
+def svg(figure: Figure) -> str:
+    """As an SVG element for a page: no declaration, no date, text as outlines; the same every time."""
+    import matplotlib as mpl
+
+    out = io.StringIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(out, format="svg", bbox_inches="tight", metadata=_METADATA["svg"])
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def wants_log(values: Sequence[float]) -> bool:
+    """Whether these are better seen with a logarithmic axis: all positive, and far apart."""
+    return len(values) > 1 and min(values) > 0 and max(values) / min(values) >= _LOG_RANGE
+
+
+def _style(style: FigureStyle) -> Any:
+    """`STYLE` in the sizes of the look."""
+    return {
+        **STYLE,
+        "font.size": style.font,
+        "axes.titlesize": style.font * 1.1,
+        "legend.fontsize": style.font * 0.92,
+        "lines.linewidth": style.line,
+        "lines.markersize": style.line * 2.5,
+        "grid.linewidth": style.line * 0.45,
+        "axes.linewidth": style.line * 0.45,
+    }
+
+
+def _drawable(values: Sequence[float]) -> list[float]:
+    """What no axis can hold becomes a gap."""
+    return [value if abs(value) < _LARGEST else math.nan for value in values]
+
+
+def _plot(axes: Axes, plot: LinePlot) -> None:
+    import matplotlib as mpl
+    from matplotlib.ticker import MaxNLocator
+
+    foreground = [curve for curve in plot.curves if not curve.background]
+    for curve in plot.curves:
+        if curve.background:
+            axes.plot(_drawable(curve.x), _drawable(curve.y), color=QUIET, linewidth=0.6, alpha=0.7, zorder=1.5)
+    for number, curve in enumerate(foreground):
+        axes.errorbar(
+            _drawable(curve.x),
+            _drawable(curve.y),
+            yerr=curve.spread or None,
+            label=curve.name,
+            color=COLOURS[number % len(COLOURS)],
+            linestyle="-" if number < len(COLOURS) else "--",
+            marker=MARKS[(number + number // len(COLOURS)) % len(MARKS)] if curve.marks else None,
+            capsize=3,
+        )
+    for number, (name, level) in enumerate(plot.levels.items()):
+        axes.axhline(*_drawable([level]), color="0.4", linestyle=("--", ":", "-.")[number % 3], label=name)
+    for number, name in enumerate(dict.fromkeys(spot.name for spot in plot.spots)):
+        markers = [spot for spot in plot.spots if spot.name == name]
+        axes.plot(
+            _drawable([spot.x for spot in markers]),
+            _drawable([spot.y for spot in markers]),
+            linestyle="none",
+            marker=SPOT_MARKS[number % len(SPOT_MARKS)],
+            markeredgecolor=INK,
+            markerfacecolor=INK if number % 2 == 0 else "white",
+            label=name,
+            markersize=mpl.rcParams["lines.markersize"] * 1.5,
+            zorder=3,
+        )
+    points = [
+        point
+        for curve in plot.curves
+        for point in zip(_drawable(curve.x), _drawable(curve.y), strict=False)
+        if all(map(math.isfinite, point))
+    ]
+    x, y = ([point[axis] for point in points] for axis in range(2))
+    if plot.log_x and any(value > 0 for value in x):  # else there is no logarithm to draw
+        axes.set_xscale("log")
+    elif all(float(value).is_integer() for value in x):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if plot.log_y and any(value > 0 for value in y):
+        axes.set_yscale("log")
+    axes.set(xlabel=plot.x, ylabel=plot.y)
+    axes.grid(visible=True, which="major")
+    axes.grid(visible=True, which="minor", alpha=0.5)
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    names = [*(curve.name for curve in foreground), *plot.levels, *(spot.name for spot in plot.spots)]
+    if len(names) > 1:  # of a single curve the axis tells
+        order = list(dict.fromkeys(names))
+        axes.legend([handles[name] for name in order], order)
+
+
+def _strip(axes: Axes, strip: StripPlot, style: FigureStyle) -> None:
+    from dipddpm.core.evaluation.intervals import interval
+
+    for row, samples in enumerate(strip.rows.values()):
+        values = [value for value in _drawable(samples) if not math.isnan(value)]
+        if not values:
+            continue
+        mean, lower, upper = interval(values)
+        bounds = [[mean - lower], [upper - mean]] if len(values) > 1 else None
+        axes.plot(values, [row] * len(values), "|", color=INK, alpha=0.45, markersize=style.font, zorder=1.5)
+        axes.errorbar([mean], [row], xerr=bounds, fmt="o", color=COLOURS[0], capsize=2.5)
+    axes.set_yticks(range(len(strip.rows)), list(strip.rows))
+    axes.set(xlabel=strip.x, ylim=(len(strip.rows) - 0.5, -0.5))
+    axes.grid(visible=False, axis="y")
+
+
+def _panels(axes: Axes, panels: ImagePanels, style: FigureStyle) -> tuple[int, int]:
+    """Height and width of the picture, in pixels."""
+    from matplotlib.image import imread
+
+    pixels = imread(panels.file, format="png")
+    height, width = int(pixels.shape[0]), int(pixels.shape[1])
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="none")
+    axes.set_axis_off()
+    max_letters = style.width * 72 / panels.columns / (style.font * 0.62)  # letters above one column
+    for column in range(panels.columns if panels.heads else 0):
+        head = panels.heads[column % len(panels.heads)]
+        size = style.font * min(1.0, max_letters / max(1, len(head)))
+        axes.text((column + 0.5) * width / panels.columns, -2, head, ha="center", va="bottom", fontsize=size)
+    return height, width

@@ -1,0 +1,75 @@
+"""environment.json: the versions, device, host, revision and command line that a run was made with."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+
+from dipddpm.core.runs import command as typed
+
+PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "msgspec")
+
+
+class Environment(msgspec.Struct, kw_only=True):
+    """Enough to tell why two runs of the same config differ."""
+
+    dipddpm: str
+    python: str
+    system: str
+    packages: dict[str, str]
+    host: str
+    cores: int
+    device: str = ""
+    device_name: str = ""
+    threads: int = 0
+    git: str = ""
+    """Revision of the checkout that the program runs from, with `-dirty` for changes; empty for an installed wheel."""
+    command: str = ""
+    """What was typed to start the run."""
+
+
+def collect(device: str, device_name: str, threads: int) -> Environment:
+    """The environment of this process."""
+    return Environment(
+        dipddpm=_version("dipddpm"),
+        python=platform.python_version(),
+        system=platform.platform(),
+        packages={name: _version(name) for name in PACKAGES},
+        host=socket.gethostname(),
+        cores=os.cpu_count() or 1,
+        device=device,
+        device_name=device_name,
+        threads=threads,
+        git=_revision(Path(__file__).parents[2]),
+        command=typed.command(),
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _revision(folder: Path) -> str:
+    if not (folder / ".git").exists():
+        # An installed wheel may lie in somebody else's repository, whose revision says nothing of ours.
+        return ""
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return result.stdout.strip() if result.returncode == 0 else ""

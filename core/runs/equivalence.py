@@ -1,0 +1,63 @@
+"""Which runs belong together: those of one experiment, and those of one group. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import msgspec
+
+from dipddpm.core.config import HybridRun, PriorConfig, RunConfig, SharedRun
+from dipddpm.core.runs.folder import Run, RunStatus
+from dipddpm.core.runs.summary import RunState
+
+R = TypeVar("R", bound=RunConfig)
+
+
+def comparable_config(config: R) -> R:
+    """A config without what changes no result: two runs with equal ones are one experiment."""
+    if isinstance(config, HybridRun) and config.trains:
+        config = msgspec.structs.replace(config, prior=PriorConfig())
+    if isinstance(config, SharedRun):  # what several processes do is the same but for rounding
+        config = msgspec.structs.replace(config, processes=1)
+    data = msgspec.structs.replace(config.data, directory="")
+    return msgspec.structs.replace(
+        config, name="", group="", device="auto", threads=0, checkpoint_seconds=60.0, checkpoint_epochs=0, data=data
+    )
+
+
+def equivalent_runs(runs: Iterable[Run], config: RunConfig) -> list[RunStatus]:
+    """Those of the runs that are the experiment of this config, in the order given."""
+    wanted = comparable_config(config)
+    matches = []
+    for run in runs:
+        status = run.status()
+        if (
+            status.summary.kind == wanted.kind
+            and status.config is not None
+            and comparable_config(status.config) == wanted
+        ):
+            matches.append(status)
+    return matches
+
+
+def preferred_run(statuses: Iterable[RunStatus], may_resume: Callable[[Run], bool] = lambda run: True) -> Run | None:
+    """Of runs that are one experiment, newest first, the one to use: a finished one, else one under way.
+
+    Else one that was cut short, of those that whoever asks `may_go_on` with; None where there is none.
+    """
+    usable = [
+        status
+        for status in statuses
+        if status.state is RunState.finished or status.state.live or may_resume(status.run)
+    ]
+    # The newest of the best rank, for min takes the first.
+    chosen = min(
+        usable, key=lambda status: (status.state is not RunState.finished, not status.state.live), default=None
+    )
+    return chosen.run if chosen else None
+
+
+def runs_in_group(runs: Iterable[Run], name: str) -> list[Run]:
+    """Those of the runs whose config names this group, in the order given."""
+    return [run for run in runs if run.status().summary.group == name]

@@ -1,0 +1,96 @@
+"""Noised images with what a DIP makes of them after k steps: the material of every experiment of the explanation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dipddpm.core.compute.rng import derive
+from dipddpm.core.config import Substitution
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.events import StateDict
+from dipddpm.core.experiments.substitution import FittedHourglass
+from dipddpm.core.images import to_model
+
+
+@dataclass(frozen=True)
+class Noised:
+    """Images, their noise and what came of it; model space, (N, C, H, W), t int64 (N,)."""
+
+    x0: Tensor
+    eps: Tensor
+    t: Tensor
+    xt: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor, schedule: Schedule, seed: int, t: int | None = None) -> Noised:
+        """Noise uint8 images: all to one `t`, or to timesteps spread evenly over the images in random order."""
+        x0 = to_model(images)
+        generator = torch.Generator().manual_seed(derive(seed, "noise"))
+        even = torch.arange(len(x0)) * len(schedule) // len(x0)
+        times = even[torch.randperm(len(x0), generator=generator)] if t is None else torch.full((len(x0),), t)
+        eps = torch.randn(x0.shape, generator=generator).to(x0.device)
+        times = times.to(x0.device)
+        return cls(x0, eps, times, schedule.add_noise(x0, eps, times))
+
+    def __len__(self) -> int:
+        return len(self.x0)
+
+
+class DipStepBank:
+    """DIP_k(xt) of noised images for several k, fitted batch by batch from a z that knows nothing of them.
+
+    Each batch is one fit of the `fresh` reading of the substitution hybrid: new random weights, one hourglass with an
+    output channel for each image, k Adam steps toward xt. Its outputs at all the k are taken from that one fit.
+    """
+
+    def __init__(
+        self, noised: Noised, options: Substitution, steps: Sequence[int], *, batch_size: int, seed: int
+    ) -> None:
+        """`options` are those of a fresh hourglass, their own number of steps playing no part; `steps` ascend."""
+        self.noised = noised
+        self.steps = tuple(steps)
+        _, channels, height, width = noised.xt.shape
+        shape = (channels, height, width)
+        device = noised.xt.device
+        self.hourglass = FittedHourglass(
+            options, shape, batch_size=batch_size, seed=derive(seed, "bank"), device=device
+        )
+        self.outputs = noised.xt.new_zeros(len(self.steps), *noised.xt.shape)
+        self.images_done = 0
+        """Images fitted."""
+
+    def __len__(self) -> int:
+        """Batches in all."""
+        return math.ceil(len(self.noised) / self.hourglass.batch_size)
+
+    def fit_batch(self) -> float:
+        """Fit one more batch; its mean squared distance to xt after the last step."""
+        indices = slice(self.images_done, self.images_done + self.hourglass.batch_size)
+        xt = self.noised.xt[indices]
+        for row, output in zip(self.outputs, self.hourglass.fit_outputs(xt, self.steps), strict=True):
+            row[indices] = output
+        self.images_done += len(xt)
+        return float((self.outputs[-1, indices] - xt).square().mean())
+
+    def outputs_after(self, steps: int) -> Tensor:
+        """DIP_k(xt) for one of the k."""
+        return self.outputs[self.steps.index(steps)]
+
+    def outputs_at(self, indices: Tensor) -> Tensor:
+        """For each image the output at a k of its own, given by its place among the k, int64 (N,)."""
+        return self.outputs[indices, torch.arange(len(self.noised), device=indices.device)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is fitted so far."""
+        return {"outputs": self.outputs, "done": self.images_done, "hourglass": self.hourglass.state_dict()}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Go on from where `state_dict` was called, with the same images and options."""
+        self.outputs, self.images_done = state["outputs"], state["done"]
+        self.hourglass.load_state_dict(state["hourglass"])

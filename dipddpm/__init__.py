@@ -1,0 +1,1 @@
+"""An experiment console for image priors: `dipddpm.core` holds the experiments, `dipddpm.tui` what a person sees."""

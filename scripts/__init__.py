@@ -1,0 +1,1 @@
+"""Makers of what the package ships: not part of the wheel."""

@@ -1,0 +1,83 @@
+"""How large is large? The distances of images that one knows: `python -m scripts.sample_anchors`, about a minute.
+
+All are of 5,000 images against the test images of FashionMNIST: real ones, which is the least that samples can hope
+for; the same with noise; of one class alone; digits; and noise alone. Beside them: how many the classifier tells
+right, and how many look like copies of the 55,000 images that a model is fitted on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from dipddpm.core.compute.rng import derive
+from dipddpm.core.data import ImageSet, hold_out, load
+from dipddpm.core.images import to_unit
+from dipddpm.core.metrics.samples.classifier import SHAPE, load_classifier
+from dipddpm.core.metrics.samples.evaluate import evaluate
+from dipddpm.core.metrics.samples.nearest import nearest_in_features, nearest_in_pixels, suspected_copies
+
+SAMPLES = 5_000
+SEED = 0
+NOISE = (10, 25, 50)
+"""Standard deviations, in 8-bit grey levels."""
+CLASS = 7
+COMPARED = 1_000
+"""Images of each set whose nearest training images are looked for."""
+
+
+def anchors(
+    fit: ImageSet, validation: ImageSet, generator: torch.Generator
+) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+    """What each set is, its images, uint8 or float in [0, 1], and their labels, where they have any."""
+    indices = torch.randperm(len(fit), generator=generator)[:SAMPLES]
+    images, labels = fit.images[indices], fit.labels[indices]
+    yield "fitted on", images, labels
+    yield "held out", validation.images, validation.labels
+    for sigma in NOISE:
+        noise = torch.randn(images.shape, generator=generator) * sigma / 255
+        yield f"fitted on, sigma {sigma}", to_unit(images) + noise, labels
+    same_class = (fit.labels == CLASS).nonzero().squeeze(1)[:SAMPLES]
+    yield f"{fit.classes[CLASS]} alone", fit.images[same_class], fit.labels[same_class]
+    yield "digits", digits(SAMPLES, generator), None
+    yield "uniform noise", torch.rand(images.shape, generator=generator), None
+
+
+def digits(count: int, generator: torch.Generator) -> Tensor:
+    """White digits on black, of many sizes and in many places: uint8 (count, 1, 28, 28). Much like MNIST."""
+    _, height, width = SHAPE
+    fonts = [ImageFont.load_default(size) for size in range(18, 31)]
+    bounds = ((0, 10), (0, len(fonts)), (10, 19), (10, 19))
+    draws = [torch.randint(low, high, (count,), generator=generator).tolist() for low, high in bounds]
+    pages = []
+    for digit, font, x, y in zip(*draws, strict=True):
+        page = Image.new("L", (width, height))
+        ImageDraw.Draw(page).text((x, y), str(digit), fill=255, font=fonts[font], anchor="mm")
+        pages.append(np.asarray(page))
+    return torch.from_numpy(np.stack(pages)).unsqueeze(1)
+
+
+def main() -> None:
+    """Print a line for each set."""
+    fit, validation = hold_out(load("fashionmnist", "train"))
+    test = load("fashionmnist", "test")
+    unseen = [find(test.images[:COMPARED], fit) for find in (nearest_in_pixels, nearest_in_features)]
+    generator = torch.Generator().manual_seed(derive(SEED, "anchors"))
+    protocols: tuple[str, ...] = ()
+    print(f"{'':24} {'Frechet':>9} {'kernel':>10} {'accuracy':>9}   copies in pixels, in features")
+    for name, images, labels in anchors(fit, validation, generator):
+        frechet, kernel = evaluate(images, test, seed=SEED)
+        accuracy = "-" if labels is None else f"{load_classifier().accuracy(images, labels):.2%}"
+        pixels = suspected_copies(nearest_in_pixels(images[:COMPARED], fit), unseen[0])
+        features = suspected_copies(nearest_in_features(images[:COMPARED], fit), unseen[1])
+        print(f"{name:24} {frechet.value:9.4f} {kernel.value:10.5f} {accuracy:>9}   {pixels:.1%}, {features:.1%}")
+        protocols = (frechet.protocol, kernel.protocol)
+    print(*protocols, sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from dipddpm.core.compute.compile import compile_network
+from dipddpm.core.config import DdpmConfig
+from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.ddpm.networks.unet import UNet
+from dipddpm.core.ddpm.sampling import Sampling
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.ddpm.solvers import solver
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU"),
+]
+
+
+def test_results_are_copies_that_the_next_call_leaves_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What CUDA graphs do, done by hand: every result is written to the same place."""
+    place = torch.zeros(3)
+    monkeypatch.setattr(torch, "compile", lambda network, **_: lambda x: place.copy_(network(x)))
+    double = compile_network(nn.Linear(3, 3))
+    first = double(torch.ones(3))
+    before = first.clone()
+    double(torch.zeros(3))
+    assert torch.equal(first, before)
+
+
+def test_samples_of_a_compiled_model_are_the_same() -> None:
+    torch.manual_seed(0)
+    network = UNet((1, 8, 8), channels=(8,)).eval()
+    nn.init.normal_(next(reversed(list(network.parameters()))))
+    options = DdpmConfig(network="unet", timesteps=50)
+    model = TrainedModel(network, Schedule.from_config(options), options, torch.device("cpu"))
+
+    def samples(model: TrainedModel) -> torch.Tensor:
+        denoiser = model.denoiser()
+        denoiser.batch_size = 4  # more than one part, the last one smaller
+        sampling = Sampling(denoiser, solver("dpm++"), (6, 1, 8, 8), steps=5, seed=1)
+        list(sampling)
+        return sampling.xt
+
+    fast = model.compiled()
+    assert fast.shape == (1, 8, 8)
+    torch.testing.assert_close(samples(fast), samples(model), rtol=0, atol=1e-4)

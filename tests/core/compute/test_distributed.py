@@ -1,0 +1,332 @@
+"""Several processes at one run: the same results as one, one writer, and a clear end when one of them dies."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from dipddpm.core import config as configs
+from dipddpm.core.compute.distributed import ProcessGroup
+from dipddpm.core.config import DdpmRun
+from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN
+from dipddpm.core.events import (
+    BestModel,
+    BestModelStored,
+    EarlyStopped,
+    EpochFinished,
+    PsnrMeasured,
+    RestorationScored,
+    RunFailed,
+    RunResumed,
+    Step,
+    StopsCompared,
+    Tensors,
+)
+from dipddpm.core.launch import local, queue
+from dipddpm.core.launch.worker import PROCESS_ENDED
+from dipddpm.core.runs import BEST_FILE, Run, RunsFolder, RunState, heartbeat
+from dipddpm.core.runs.equivalence import comparable_config
+from dipddpm.tui.cli.run import RunRequest
+from tests.core import sharing
+
+Build = Callable[..., DdpmRun]
+Until = Callable[..., Any]
+
+
+@given(size=st.integers(0, 1000), count=st.integers(1, 64))
+def test_the_parts_of_all_ranks_are_the_whole(size: int, count: int) -> None:
+    parts = [ProcessGroup(rank, count).shard(size) for rank in range(count)]
+    assert [place for part in parts for place in range(size)[part]] == list(range(size))
+    lengths = [part.stop - part.start for part in parts]
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_a_process_by_itself_agrees_with_itself() -> None:
+    alone, cpu = ProcessGroup.current(), torch.device("cpu")
+    assert alone == ProcessGroup(0, 1)
+    assert alone.shard(7) == slice(0, 7)
+    assert alone.broadcast(0.1, cpu) == 0.1
+    assert alone.any_rank([True, False], cpu) == [True, False]
+    assert alone.all_gather(3) == alone.gather(3) == [3]
+    network = torch.nn.Linear(1, 1)
+    assert alone.wrap(network) is network
+
+
+def test_several_devices_are_taken_together_or_not_at_all() -> None:
+    gpus = ["cuda:0", "cuda:1", "cuda:2"]
+    two = queue.acquire("two", gpus, 2)
+    assert two is not None
+    assert two.devices == ["cuda:0", "cuda:1"]
+    waited: list[int] = []
+    assert queue.acquire("three", gpus, 3, should_give_up=lambda: bool(waited), on_position=waited.append) is None
+    last = queue.acquire("one", gpus)
+    assert last is not None
+    assert last.devices == ["cuda:2"], "which the one that wanted three didn't keep"
+    two.release()
+    last.release()
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"processes": 2, "device": "cuda:1"}, "device must be auto or cpu"),
+        ({"processes": 2, "unet.dropout": 0.1}, "dropout"),
+    ],
+)
+def test_what_several_processes_cannot_share_is_refused(settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        configs.build("ddpm", settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "problem"),
+    [
+        ("dip", {"images.indices": "3"}, r"only 1 image\(s\) to share"),
+        ("dip", {"images.files": ("a.png",)}, r"only 1 image\(s\) to share"),
+        (
+            "restore",
+            {"restore.tasks": ("denoise",), "restore.sets": ("glyphs",), "restore.seeds": 1},
+            r"only 1 degraded set\(s\) to share",
+        ),
+    ],
+)
+def test_a_process_that_would_have_nothing_to_do_is_refused(kind: str, settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        configs.build(kind, settings={**settings, "processes": 2})
+
+
+def test_a_hybrid_is_not_shared() -> None:
+    assert RunRequest(kind="dip", processes=2).config().shared_by == 2
+    with pytest.raises(UserError, match="A hybrid restores its images together"):
+        RunRequest(kind="hybrid", processes=2).config()
+
+
+@pytest.mark.parametrize("kind", ["dip", "ddpm", "restore"])
+def test_the_number_of_processes_makes_no_other_experiment(kind: str) -> None:
+    one, two, other = (configs.build(kind, settings=s) for s in ({}, {"processes": 2}, {"seed": 1}))
+    assert comparable_config(two) == comparable_config(one) != comparable_config(other)
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory, train_prior: Callable[[dict[str, Any]], Run]) -> dict[str, Any]:
+    """What two processes come to, of which this one is the first; with the folder of the prior they used."""
+    settings = {"data.dataset": "fashion-mini", "data.train_images": 64, "ddpm.timesteps": 20, "ddpm.samples": 0}
+    prior = str(train_prior(settings | {"ddpm.network": "unet", "unet.channels": "8,8"}).folder)
+    store = str(tmp_path_factory.mktemp("together") / "store")
+    command = [sys.executable, "-m", "tests.core.sharing", "1", store, prior]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as second:
+        sharing.join(0, store)
+        try:
+            found = sharing.carry_out(prior)
+        finally:
+            dist.destroy_process_group()
+    assert second.returncode == 0
+    return {**found, "prior": prior}
+
+
+@pytest.mark.slow
+def test_what_each_has_comes_to_all_or_to_the_first_one(together: dict[str, Any]) -> None:
+    assert [(part["rank"], part["loss"], part["images"][0].tolist()) for part in together["gathered"]] == [
+        (0, math.inf, [0.5]),
+        (1, math.inf, [0.5, 0.5]),
+    ]
+    assert together["collected"] == [{0: "part"}, {1: "part"}]
+    assert together["any"] == [True, False]
+
+
+@pytest.mark.slow
+def test_images_that_two_processes_fit_are_told_of_as_by_one_and_go_on_to_the_same_bits(
+    together: dict[str, Any], plain: Callable[[Any], Any]
+) -> None:
+    alone = sharing.dip()
+    assert together["dip alone"] == 2, "of the three networks"
+    assert len(alone.fit.indices) == 3
+    expected = [_said(item, plain) for item in alone]
+    assert sharing.stops(together["dip"])
+    assert [_said(item, plain) for item in together["dip"]] == expected
+    assert [_said(item, plain) for item in together["dip resumed"]] == expected
+    fewer = sharing.dip()
+    fewer.load_state_dict(together["dip state"])
+    assert [_said(item, plain) for item in [*together["dip"][:9], *fewer]] == expected
+
+
+def test_more_processes_than_networks_of_a_checkpoint_are_refused() -> None:
+    one = sharing.dip(dip__batch=3)
+    many = sharing.dip()
+    many.process_group = ProcessGroup(0, 2)
+    with pytest.raises(UserError, match=r"holds 1 network\(s\), and there are 2 processes"):
+        many.load_state_dict(one.state_dict())
+
+
+@pytest.mark.slow
+def test_a_head_to_head_of_two_processes_is_that_of_one_in_its_order(
+    together: dict[str, Any], plain: Callable[[Any], Any]
+) -> None:
+    def timeless(items: list[Any]) -> list[Any]:
+        still = [item for item in items if getattr(item, "method", "") not in {DIP_MEAN, DDPM_MEAN}]
+        scored = [item for item in still if isinstance(item, RestorationScored)]
+        return [msgspec.structs.replace(item, seconds=0.0) for item in scored]
+
+    def order(items: list[Any]) -> list[Any]:
+        told = [item for item in items if not isinstance(item, Step)]
+        return [(type(item), item.step if hasattr(item, "step") else None) for item in told]
+
+    alone = list(sharing.restore(together["prior"]))
+    assert timeless(together["restore"]) == timeless(alone)
+    assert order(together["restore"]) == order(alone)
+    begun = together["restore state"]["begun"].values()
+    assert [bool(piece["work"]) for piece in begun] == [True, True], "the state is of the middle of both"
+    rest = sharing.restore(together["prior"])
+    rest.load_state_dict(together["restore state"])
+    assert timeless([*together["restore before"], *rest]) == timeless(alone)
+
+
+def _said(item: Any, plain: Callable[[Any], Any]) -> Any:
+    """What an item says, with its tensors as lists."""
+    if isinstance(item, Tensors | BestModel):
+        tensors = {name: [value.tolist() for value in values] for name, values in item.tensors.items()}
+        return (item.name, tensors) if isinstance(item, Tensors) else (plain(item), tensors)
+    return plain(item)
+
+
+def shared(tiny: Build, **settings: Any) -> DdpmRun:
+    """A training whose last batch of an epoch is one image: there one of two ranks has nothing."""
+    return tiny(processes=2, device="cpu", data__train_images=33, ddpm__batch_size=16, ddpm__samples=0, **settings)
+
+
+def losses(run: Run) -> list[float]:
+    return [event.loss for event in run.events() if isinstance(event, EpochFinished)]
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(tiny: Build, runs: RunsFolder, until: Until) -> None:
+    from dipddpm.core.experiments.ddpm import DdpmExperiment
+
+    config = shared(tiny, ddpm__epochs=2, ddpm__network="tutorial", ddpm__ema=0.9, ddpm__clip=1.0)
+    run = runs.create(config)
+    local.start(run, now=True)
+    alone = DdpmExperiment.from_config(config, "cpu")
+    expected = [item.loss for item in alone if isinstance(item, EpochFinished)]
+    until(lambda: not run.status().state.live)
+    assert run.status().state is RunState.finished
+    assert losses(run) == pytest.approx(expected, rel=1e-5)
+    weights = load_file(run.folder / BEST_FILE)
+    for name, value in alone.training.averaged.state_dict().items():
+        (stored,) = (w for key, w in weights.items() if key.endswith(name) and w.shape == value.shape)
+        torch.testing.assert_close(stored, value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.durability
+@pytest.mark.parametrize("killed", ["first", "second", "worker"])
+def test_when_one_dies_the_run_says_so_and_resumes_to_the_same_bits(
+    tiny: Build, runs: RunsFolder, until: Until, killed: str
+) -> None:
+    config = shared(tiny, ddpm__epochs=8, checkpoint_seconds=0.0)
+    whole = runs.create(config)
+    local.start(whole, now=True)
+    until(lambda: not whole.status().state.live)
+    run = runs.create(config)
+    local.start(run, now=True)
+    until(lambda: any(isinstance(event, Step) and event.step > 3 for event in run.events()))
+    os.kill(_process(run, killed), signal.SIGKILL)
+    until(lambda: not run.status().state.live)
+    state = run.status().state
+    if killed == "worker":
+        assert state in {RunState.crashed, RunState.stopped, RunState.failed}
+    else:
+        assert state is RunState.failed
+        (failed,) = (event for event in run.events() if isinstance(event, RunFailed))
+        assert (failed.error, failed.hint) == PROCESS_ENDED
+    until(lambda: not _members(run))
+    local.resume(run, now=True)
+    until(lambda: run.status().state is RunState.finished)
+    assert any(isinstance(event, RunResumed) for event in run.events())
+    assert losses(run) == losses(whole)
+
+
+def came_to(run: Run) -> list[Any]:
+    """What the run measured, but for what hangs on the clock."""
+    still = {"time": 0.0, "offset": 0, "seconds": 0.0}
+    return [
+        msgspec.structs.replace(event, **{name: value for name, value in still.items() if hasattr(event, name)})
+        for event in run.events()
+        if isinstance(event, PsnrMeasured | EarlyStopped | StopsCompared | BestModelStored)
+        or (isinstance(event, RestorationScored) and not event.budget_of)
+    ]
+
+
+@pytest.mark.durability
+@pytest.mark.parametrize(
+    ("kind", "own", "killed"),
+    [
+        ("dip", {**sharing.DIP, "dip.iterations": 200, "dip.patience": 150}, "second"),
+        ("restore", {**sharing.RESTORE, "restore.seeds": 3, "restore.images": 3}, "first"),
+    ],
+)
+def test_images_that_are_shared_come_to_the_same_bits_as_in_one_process_though_a_process_dies(
+    together: dict[str, Any], runs: RunsFolder, until: Until, *, kind: str, own: dict[str, Any], killed: str
+) -> None:
+    given = {**own, "device": "cpu", "threads": 1, "checkpoint_seconds": 0.0}
+    if kind == "restore":
+        given["prior.run"] = together["prior"]
+    whole, run = (runs.create(configs.build(kind, settings={**given, "processes": count})) for count in (1, 2))
+    local.start(whole, now=True)
+    until(lambda: not whole.status().state.live, 300)
+    local.start(run, now=True)
+    until(lambda: len(came_to(run)) >= 2)
+    os.kill(_process(run, killed), signal.SIGKILL)
+    until(lambda: not run.status().state.live)
+    (failed,) = (event for event in run.events() if isinstance(event, RunFailed))
+    assert (failed.error, failed.hint) == PROCESS_ENDED
+    until(lambda: not _members(run))
+    local.resume(run, now=True)
+    until(lambda: run.status().state is RunState.finished, 300)
+    assert any(isinstance(event, RunResumed) and event.from_step for event in run.events())
+    assert came_to(run) == came_to(whole)
+
+
+@pytest.mark.durability
+def test_a_stop_reaches_all_processes(tiny: Build, runs: RunsFolder, until: Until) -> None:
+    run = runs.create(shared(tiny, ddpm__epochs=10_000))
+    local.start(run, now=True)
+    until(lambda: any(isinstance(event, Step) for event in run.events()))
+    assert local.stop(run) is RunState.stopped
+    until(lambda: not _members(run))
+
+
+def _members(run: Run) -> dict[int, int]:
+    """The processes that compute, by their rank."""
+    found = {}
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if (
+            "--member-of" in command
+            and str(run.folder.resolve()) in command
+            and "dipddpm.core.launch.torchrun" not in command
+        ):
+            found[int(process.environ()["RANK"])] = process.pid
+    return found
+
+
+def _process(run: Run, which: str) -> int:
+    if which == "worker":
+        worker = heartbeat.read(run.folder)
+        assert worker is not None
+        return worker.identity.pid
+    return _members(run)[0 if which == "first" else 1]

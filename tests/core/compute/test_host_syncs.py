@@ -1,0 +1,138 @@
+"""What runs step by step on an accelerator never waits for it: no value is read from the device, and none is sent.
+
+On a CPU such an operation costs nothing, but it is there, and it can be counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from dipddpm.core.config import DdpmConfig, DipConfig, parse_task
+from dipddpm.core.config.ddpm import CompileMode
+from dipddpm.core.ddpm.networks.tutorial import TutorialNetwork
+from dipddpm.core.ddpm.networks.unet import UNet
+from dipddpm.core.ddpm.options import TrainOptions
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.ddpm.training import DdpmTraining
+from dipddpm.core.degrade import degrade
+from dipddpm.core.dip.batch import PriorBatch
+from dipddpm.core.events import Step
+
+aten = torch.ops.aten
+READS = {aten._local_scalar_dense, aten.is_nonzero, aten.nonzero, aten.masked_select, aten.unique_dim, aten.equal}
+"""Operations whose result, or its shape, the host needs before it goes on."""
+SCHEDULE = Schedule.from_config(DdpmConfig())
+ALL = TrainOptions(warmup=3, decay="cosine", clip=1.0, stratified=True, ema=0.9, weighting="min-snr")
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations that would wait for an accelerator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        masks = func.overloadpacket is aten.index and any(
+            isinstance(leaf, Tensor) and leaf.dtype == torch.bool for leaf in tree_leaves(args[1])
+        )
+        self.count += masks or func.overloadpacket in READS
+        return func(*args, **(kwargs or {}))
+
+
+def training(recipe: TrainOptions, device: str = "cpu", **options: Any) -> DdpmTraining:
+    torch.manual_seed(0)
+    network = UNet((1, 8, 8), channels=(8, 8), classes=3)
+    images = torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    options = {"epochs": 1, "batch_size": 4, "labels": (torch.arange(40) % 3).to(device)} | options
+    schedule = Schedule.from_config(DdpmConfig(), torch.device(device))
+    return DdpmTraining(network.to(device), schedule, images.to(device), options=recipe, **options)
+
+
+@pytest.mark.parametrize("recipe", [TrainOptions(), ALL], ids=["published", "all options"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_window_of_training_steps_reads_one_number(recipe: TrainOptions, precision: str) -> None:
+    run = training(TrainOptions(**{**vars(recipe), "precision": precision}), read_every=5)
+    with Waits() as waits:
+        item = next(iter(run))
+    assert isinstance(item, Step)
+    assert item.step == 5
+    assert waits.count == 1, "that is the loss, at the end of the window"
+
+
+@pytest.mark.parametrize("stop", ["discrepancy", "variance", "held-out"])
+def test_an_iteration_of_dip_reads_nothing(stop: Any) -> None:
+    y, degradation = degrade(parse_task("denoise:sigma=25"), torch.rand(3, 1, 12, 12), seeds=range(3))
+    batch = PriorBatch(y, degradation, DipConfig(stop=stop, scales=2), (1, 12, 12), truth=y)
+    with Waits() as waits:
+        for _ in range(21):
+            batch.step_once()
+    assert waits.count == 0
+
+
+def test_what_waits_is_counted() -> None:
+    x = torch.rand(4)
+    waiting: list[Callable[[], object]] = [lambda: x.sum().item(), lambda: x[x > 0.5], lambda: bool(x.sum() > 1)]
+    for read in waiting:
+        with Waits() as waits:
+            read()
+        assert waits.count == 1
+
+
+def test_images_stay_as_they_are_until_they_are_seen() -> None:
+    run = training(TrainOptions())
+    assert run.images.dtype == torch.uint8
+    assert run.batch().dtype == torch.float32
+    assert run.generator.device == run.images.device, "noise and timesteps are drawn where the images are"
+    assert run.optimizer.defaults["fused"]
+
+
+@pytest.fixture
+def strict() -> Iterator[None]:
+    """Within the test, CUDA itself raises for what waits."""
+    yield
+    torch.cuda.set_sync_debug_mode("default")
+
+
+@cuda
+def test_a_gpu_raises_for_nothing_within_a_window(strict: None) -> None:
+    run = training(ALL, "cuda", read_every=100)
+    next(iter(training(ALL, "cuda")))  # what is made once may wait
+    x0, label = run.batch(), run._batch_labels()
+    torch.cuda.set_sync_debug_mode("error")
+    for _ in range(5):
+        run._update(x0, label)
+
+
+@cuda
+@pytest.mark.parametrize("mode", get_args(CompileMode))
+def test_each_way_to_compile_gives_the_losses_of_the_plain_step(mode: CompileMode) -> None:
+    def losses(recipe: TrainOptions) -> list[float | None]:
+        torch.manual_seed(0)
+        images = torch.randint(256, (512, 1, 28, 28), dtype=torch.uint8, device="cuda")
+        schedule = Schedule.from_config(DdpmConfig(), torch.device("cuda"))
+        network = TutorialNetwork().cuda()
+        run = DdpmTraining(network, schedule, images, epochs=2, batch_size=64, options=recipe, read_every=2)
+        return [item.loss for item in run if isinstance(item, Step)]
+
+    plain = losses(TrainOptions(ema=0.9))
+    assert losses(TrainOptions(ema=0.9, compile=True, compile_mode=mode)) == pytest.approx(plain, rel=2e-3)
+
+
+@cuda
+def test_half_the_precision_on_a_gpu_gives_nearly_the_losses() -> None:
+    def losses(precision: Any) -> list[float | None]:
+        run = training(TrainOptions(precision=precision), "cuda", read_every=5, epochs=4)
+        return [item.loss for item in run if isinstance(item, Step)]
+
+    assert losses("bfloat16") == pytest.approx(losses("float32"), rel=0.05)

@@ -1,0 +1,149 @@
+"""From presets and `--set` to a config: what is asked for is what one gets, and what can't be is refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dipddpm.core import config as configs
+from dipddpm.core.config import HYBRIDS, KINDS, PRESETS, TASKS
+from dipddpm.core.errors import UserError
+
+
+def flat(config: configs.AnyRun) -> dict[str, Any]:
+    """Dotted keys and values, by a walk of its own."""
+    found: dict[str, Any] = {}
+
+    def walk(value: Any, key: str) -> None:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                walk(inner, f"{key}.{name}" if key else name)
+        else:
+            found[key] = value
+
+    walk(msgspec.to_builtins(config), "")
+    return found
+
+
+VARIANTS = [
+    *[(kind, None, None) for kind in KINDS],
+    *[("hybrid", method, task) for method in HYBRIDS for task in TASKS],
+    *[("dip", None, task) for task in TASKS],
+]
+
+
+@pytest.mark.parametrize(("kind", "method", "task"), VARIANTS)
+def test_describe_tells_every_option_with_its_default(kind: str, method: str | None, task: str | None) -> None:
+    values = flat(configs.build(kind, method=method, task=task))
+    told = {field.key: field.default for field in configs.describe(kind, method, task)}
+    assert told == {k: v for k, v in values.items() if k not in {"kind", "version", "hybrid.method", "task.name"}}
+
+
+@pytest.mark.parametrize(("kind", "method", "task"), VARIANTS)
+def test_every_default_can_be_given_as_text(kind: str, method: str | None, task: str | None) -> None:
+    plain = configs.build(kind, method=method, task=task)
+    for field in configs.describe(kind, method, task):
+        if isinstance(field.default, tuple):
+            continue
+        text = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+        assert configs.build(kind, method=method, task=task, settings={field.key: text}) == plain, field.key
+        assert field.description, field.key
+
+
+@pytest.mark.parametrize(("kind", "method", "task"), VARIANTS)
+def test_every_bound_holds_from_both_sides(kind: str, method: str | None, task: str | None) -> None:
+    for field in configs.describe(kind, method, task):
+        for bound, step in ((field.ge, -1), (field.le, 1)):
+            if bound is None:
+                continue
+            with pytest.raises(UserError, match=field.key.replace(".", r"\.")):
+                configs.build(kind, method=method, task=task, settings={field.key: bound + step})
+        for bound in (field.gt, field.lt):
+            if bound is not None:
+                with pytest.raises(UserError, match=field.key.replace(".", r"\.")):
+                    configs.build(kind, method=method, task=task, settings={field.key: str(bound)})
+
+
+def test_every_choice_is_accepted_and_no_other() -> None:
+    for kind in KINDS:
+        for field in configs.describe(kind):
+            for choice in field.choices:
+                assert flat(configs.build(kind, settings={field.key: choice}))[field.key] == choice
+            if field.choices:
+                with pytest.raises(UserError, match=field.key):
+                    configs.build(kind, settings={field.key: "nonesuch"})
+
+
+def test_later_beats_earlier() -> None:
+    assert configs.build("ddpm").data.dataset == "fashionmnist"
+    assert configs.build("ddpm", preset="quick").data.dataset == "fashion-mini"
+    asked = configs.build("ddpm", preset="quick", settings={"data.dataset": "mnist"})
+    assert (asked.data.dataset, asked.ddpm.epochs) == ("mnist", PRESETS["ddpm"]["quick"]["ddpm.epochs"])  # type: ignore[union-attr]
+
+
+def test_a_setting_of_the_task_beats_its_spec() -> None:
+    made = configs.build("dip", task="inpaint:missing=0.7", settings={"task.sigma": "10"})
+    assert configs.format_task(made.task) == "inpaint:missing=0.7,sigma=10"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"kind": "gan"}, "no kind of run named 'gan'"),
+        ({"kind": "ddpm", "preset": "tutoral"}, "tutorial"),
+        ({"kind": "ddpm", "method": "substitution"}, "takes no method"),
+        ({"kind": "hybrid", "method": "substitute"}, "substitution"),
+        ({"kind": "ddpm", "task": "denoise"}, "no task"),
+        ({"kind": "dip", "task": "denois"}, "denoise"),
+        ({"kind": "dip", "task": "denoise:sigma"}, "no value"),
+        ({"kind": "dip", "task": "denoise:sigma=1000"}, "sigma must be a number of at most 255"),
+        ({"kind": "dip", "task": "denoise:width=1"}, "no option 'width'"),
+        ({"kind": "ddpm", "settings": {"ddpm.epoch": "3"}}, "ddpm.epochs"),
+        ({"kind": "ddpm", "settings": {"dip.lr": "3"}}, "no option 'dip.lr'"),
+        ({"kind": "ddpm", "settings": {"ddpm.epochs": "three"}}, "whole number"),
+        ({"kind": "ddpm", "settings": {"ddpm.epochs": "1.5"}}, "whole number"),
+        ({"kind": "ddpm", "settings": {"ddpm.hold_out": "perhaps"}}, "true or false"),
+        ({"kind": "ddpm", "settings": {"ddpm.lr": "nan"}}, "ddpm.lr must be"),
+        ({"kind": "ddpm", "settings": {"ddpm.lr": "inf"}}, "ddpm.lr must be a finite number"),
+        ({"kind": "ddpm", "settings": {"ddpm.beta_start": "0.5"}}, "beta_start must not exceed beta_end"),
+        ({"kind": "ddpm", "settings": {"device": "gpu"}}, "device is not right"),
+        ({"kind": "ddpm", "settings": {"device": "cpu\n"}}, "device is not right"),
+        ({"kind": "ddpm", "settings": {"name": "x" * 201}}, "name"),
+        ({"kind": "ddpm", "settings": {"name": "\udcff"}}, "bytes that are no text"),
+        ({"kind": "dip", "settings": {"images.files": ("a\udcff.png",)}}, "bytes that are no text"),
+        ({"kind": "dip", "settings": {"images.files": 3}}, "images.files must be a list"),
+        ({"kind": "dip", "settings": {"images.indices": "9-0"}}, "count upwards"),
+        ({"kind": "dip", "settings": {"images.indices": "0-" + "9" * 30}}, "more than"),
+        ({"kind": "dip", "settings": {"images.indices": "1,,2"}}, "images.indices"),
+    ],
+)
+def test_what_is_refused_is_named(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError) as error:
+        configs.build(**arguments)
+    assert words in str(error.value)
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_no_key_or_value_raises_anything_else(key: str, value: str) -> None:
+    for wanted in (key, "ddpm.lr", "seed", "device", "data.dataset"):
+        try:
+            configs.build("ddpm", settings={wanted: value})
+        except UserError as error:
+            assert error.problem
+            assert error.remedy
+
+
+@given(st.lists(st.tuples(st.integers(0, 999), st.integers(0, 20)), min_size=1, max_size=5))
+def test_places_are_those_that_were_named(parts: list[tuple[int, int]]) -> None:
+    text = ",".join(f"{first}-{first + more}" if more else str(first) for first, more in parts)
+    expected: list[int] = []
+    for first, more in parts:
+        place = first
+        while place <= first + more:
+            expected.append(place)
+            place += 1
+    assert configs.ImagesConfig(indices=text).image_indices() == expected

@@ -1,0 +1,139 @@
+"""config.toml: what is written is read back, and what is wrong with a file is said in a sentence."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dipddpm.core import config as configs
+from dipddpm.core.config import KINDS, PRESETS
+from dipddpm.core.errors import UserError
+
+EVERY = [(kind, preset) for kind, presets in PRESETS.items() for preset in presets]
+
+
+def refused(path: Path, content: str) -> UserError:
+    path.write_text(content)
+    with pytest.raises(UserError) as error:
+        configs.load(path)
+    return error.value
+
+
+@pytest.mark.parametrize(("kind", "preset"), EVERY)
+def test_every_preset_comes_back_from_its_file(kind: str, preset: str, tmp_path: Path) -> None:
+    made = configs.build(kind, preset=preset)
+    (tmp_path / "config.toml").write_text(configs.to_toml(made))
+    assert configs.load(tmp_path / "config.toml") == made
+
+
+@pytest.mark.parametrize("method", configs.HYBRIDS)
+@pytest.mark.parametrize("task", configs.TASKS)
+def test_every_method_and_task_comes_back(method: str, task: str, tmp_path: Path) -> None:
+    made = configs.build("hybrid", method=method, task=task)
+    (tmp_path / "config.toml").write_text(configs.to_toml(made))
+    again = configs.load(tmp_path / "config.toml")
+    assert again == made
+    assert again.method == method
+
+
+@given(
+    name=st.text(st.characters(exclude_categories=("Cs",)), max_size=200),
+    seed=st.integers(0, 2**63 - 1),
+    lr=st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+    files=st.lists(st.text(st.characters(exclude_categories=("Cs",)))).map(tuple),
+)
+def test_any_text_and_number_comes_back_exactly(name: str, seed: int, lr: float, files: tuple[str, ...]) -> None:
+    settings = {"name": name, "seed": seed, "dip.lr": lr, "images.files": files}
+    made = configs.build("dip", settings=settings)
+    read = tomllib.loads(configs.to_toml(made))
+    assert (read["name"], read["seed"], read["dip"]["lr"], read["images"]["files"]) == (name, seed, lr, list(files))
+    assert configs.from_builtins(read) == made
+
+
+def test_the_file_is_complete() -> None:
+    """A reader that knows no defaults learns everything from it."""
+    for kind in KINDS:
+        read = tomllib.loads(configs.to_toml(configs.build(kind)))
+        for field in configs.describe(kind):
+            value = read
+            for part in field.key.split("."):
+                value = value[part]
+            assert msgspec.convert(value, field.type) == field.default, field.key
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "has no kind"),
+        ("kind = 3", "has no kind"),
+        ('kind = "dbip"', "dbip"),
+        ('kind = "ddpm"\nfoo = 1', "no option 'foo'"),
+        ('kind = "ddpm"\n[ddpm]\nepochs = "3"', "ddpm.epochs must be a whole number"),
+        ('kind = "ddpm"\n[ddpm]\nepochs = 0', "at least 1"),
+        ('kind = "ddpm"\n[ddpm]\nlr = inf', "ddpm.lr must be a finite number"),
+        ('kind = "ddpm"\nddpm = 1', "ddpm must be a table"),
+        ('kind = "ddpm"\nversion = 99', "version must be"),
+        ('kind = "ddpm"\nname = 2026-01-01', "name must be text"),
+        ('kind = "dip"\n[task]\nname = "denoize"', "denoize"),
+        ('kind = "dip"\n[images]\nindices = "a"', "images.indices"),
+        ("kind = ", "not a TOML file"),
+        ("a = " + "[" * 5000, "not a TOML file"),
+        ('name = "\ud800"'.encode("utf-8", "surrogatepass").decode("latin1"), "has no kind"),
+    ],
+)
+def test_what_is_wrong_is_named(content: str, words: str, tmp_path: Path) -> None:
+    error = refused(tmp_path / "config.toml", content)
+    assert words in error.problem
+    assert error.remedy
+
+
+@pytest.mark.parametrize(
+    ("content", "nearest"),
+    [
+        ('kind = "ddmp"', "ddpm"),
+        ('kind = "ddpm"\n[ddpm]\nepoch = 3', "ddpm.epochs"),
+        ('kind = "ddpm"\n[ddpm]\nnetwork = "tutoria"', "tutorial"),
+        ('kind = "hybrid"\n[hybrid]\nmethod = "substitutoin"', "substitution"),
+        ('kind = "dip"\n[task]\nname = "denoize"', "denoise"),
+        ('kind = "dip"\n[task]\nname = "denoise"\nsigmo = 3.0', "task.sigma"),
+    ],
+)
+def test_the_nearest_right_name_is_given(content: str, nearest: str, tmp_path: Path) -> None:
+    assert refused(tmp_path / "config.toml", content).remedy == f"Did you mean {nearest}?"
+
+
+def test_wrong_bytes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    for content in (b"\xff\xfe\x00", b"\x00" * 100, b'kind = "dd\xffpm"'):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="not a TOML file"):
+            configs.load(path)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_raise_anything_else(content: bytes) -> None:
+    read = os.memfd_create("config")
+    try:
+        os.write(read, content)
+        with pytest.raises(UserError):
+            configs.load(Path(f"/proc/self/fd/{read}"))
+    finally:
+        os.close(read)
+
+
+def test_a_pipe_or_a_huge_file_in_its_place_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.toml")
+    with pytest.raises(UserError, match="not a regular file"):
+        configs.load(tmp_path / "config.toml")
+    with (tmp_path / "huge.toml").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UserError, match="too large"):
+        configs.load(tmp_path / "huge.toml")
+    with pytest.raises(UserError, match="can't be read"):
+        configs.load(tmp_path)

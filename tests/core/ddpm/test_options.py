@@ -1,0 +1,205 @@
+"""What training may do beyond the published one, each against its definition."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dipddpm.core.config import DdpmConfig
+from dipddpm.core.config.ddpm import Objective, Weighting
+from dipddpm.core.ddpm.denoiser import Denoiser
+from dipddpm.core.ddpm.ema import Ema
+from dipddpm.core.ddpm.networks.unet import UNet
+from dipddpm.core.ddpm.objective import split, target, weights
+from dipddpm.core.ddpm.options import TrainOptions
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.ddpm.training import DdpmTraining
+from dipddpm.core.ddpm.validation import Validator
+from dipddpm.core.events import BestModel, EpochFinished, Step
+from tests.core.ddpm.ideal import Gaussian
+
+SCHEDULE = Schedule.from_config(DdpmConfig())
+OBJECTIVES: list[Objective] = ["eps", "x0", "v"]
+IMAGES = torch.randint(256, (10, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(10) % 3
+
+
+def training(recipe: TrainOptions, **options: Any) -> DdpmTraining:
+    torch.manual_seed(0)
+    network = UNet((1, 8, 8), channels=(8, 8), classes=options.pop("classes", 0))
+    return DdpmTraining(network, SCHEDULE, IMAGES, **{"epochs": 2, "batch_size": 4, "recipe": recipe} | options)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_stands_for_x0_and_eps(objective: Objective) -> None:
+    x0, eps = torch.randn(2, 50, 1, 4, 4)
+    t = torch.arange(50) * 20
+    xt = SCHEDULE.add_noise(x0, eps, t)
+    found = split(objective, SCHEDULE, xt, target(objective, SCHEDULE, x0, eps, t), t)
+    for ours, truth in zip(found, (x0, eps), strict=True):
+        torch.testing.assert_close(ours, truth, rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("weighting", ["eps", "min-snr"])
+def test_one_weighting_means_the_same_for_every_objective(weighting: Weighting) -> None:
+    """The weighted error of an estimate must not depend on the terms in which it is put."""
+    x0, eps, wrong = torch.randn(3, 40, 1, 4, 4, dtype=torch.float64)
+    t = torch.arange(40) * 24 + 10
+    xt = SCHEDULE.add_noise(x0, eps, t)
+    guess = x0 + 0.1 * wrong
+    losses = []
+    for objective in OBJECTIVES:
+        said = target(objective, SCHEDULE, guess, SCHEDULE.predict_eps(xt, guess, t), t)
+        error = (said - target(objective, SCHEDULE, x0, eps, t)).square().flatten(1).mean(1)
+        table = weights(objective, weighting, SCHEDULE)
+        losses.append(error if table is None else error * table[t])
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=0)
+    torch.testing.assert_close(losses[0], losses[2], rtol=1e-4, atol=0)
+
+
+def test_min_snr_caps_the_weight_of_x0_at_5() -> None:
+    table = weights("x0", "min-snr", SCHEDULE)
+    assert table is not None
+    assert table.max() == 5
+    assert table[-1].item() == pytest.approx(SCHEDULE.alpha_bar[-1].item(), rel=1e-3)
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    recipe = TrainOptions(warmup=3, decay="cosine")
+    factors = [recipe.lr_factor(step, 13) for step in range(13)]
+    assert factors[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert factors[8] == pytest.approx(0.5)
+    assert all(later < earlier for earlier, later in itertools.pairwise(factors[3:]))
+    assert TrainOptions(decay="linear").lr_factor(5, 10) == 0.5
+    assert {TrainOptions().lr_factor(step, 9) for step in range(9)} == {1.0}
+    told = [item.lr for item in training(recipe, lr=0.01) if isinstance(item, Step)]
+    assert told == [pytest.approx(0.01 * recipe.lr_factor(step, 6)) for step in range(6)]
+
+
+def test_the_average_forgets_its_beginning_first() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(network.weight)
+    ema = Ema(network, 0.5)
+    expected = 0.0
+    for n in range(1, 30):
+        nn.init.constant_(network.weight, n)
+        ema.update(network)
+        decay = min(0.5, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * n
+        assert ema.network.weight.item() == pytest.approx(expected)
+    assert not any(p.requires_grad for p in ema.network.parameters())
+
+
+def test_the_average_is_kept_as_best_and_the_weights_themselves_go_on() -> None:
+    run = training(TrainOptions(ema=0.9), held_out=IMAGES)
+    best = [item for item in run if isinstance(item, BestModel)]
+    assert all(item.network is run.averaged for item in best)
+    ours, theirs = run.averaged.get_parameter("stem.weight"), run.network.get_parameter("stem.weight")
+    assert not torch.equal(ours, theirs)
+    plain = training(TrainOptions())
+    list(plain)
+    assert torch.equal(plain.network.get_parameter("stem.weight"), theirs)
+
+
+def test_a_clipped_gradient_has_the_norm_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = training(TrainOptions(clip=1e-3), epochs=1)
+    norms = []
+    step = run.optimizer.step
+
+    def watch(*arguments: Any) -> Any:
+        gradients = [p.grad for p in run.network.parameters() if p.grad is not None]
+        norms.append(nn.utils.get_total_norm(gradients).item())
+        return step(*arguments)
+
+    monkeypatch.setattr(run.optimizer, "step", watch)
+    list(run)
+    assert norms == [pytest.approx(1e-3, rel=1e-3)] * 3
+
+
+def test_stratified_timesteps_fill_every_part_once() -> None:
+    run = training(TrainOptions(stratified=True))
+    for _ in range(20):
+        assert (run._draw_times(8) // 125).tolist() == list(range(8))
+    drawn = torch.cat([run._draw_times(8) for _ in range(2000)])
+    assert torch.bincount(drawn, minlength=1000).min() > 0
+
+
+def test_labels_reach_the_network_and_some_are_left_out() -> None:
+    run = training(
+        TrainOptions(label_dropout=0.5), classes=3, labels=LABELS, held_out=IMAGES, held_out_labels=LABELS, epochs=20
+    )
+    seen: list[Tensor] = []
+    run.network.register_forward_pre_hook(lambda module, given: seen.append(given[2]) if len(given) > 2 else None)
+    list(run)
+    labels = torch.cat(seen[:3])  # the first epoch
+    assert len(labels) == 10
+    assert set(torch.cat(seen).tolist()) == {0, 1, 2, 3}
+    # In training half of them are left out; what is held out is measured with all.
+    assert (torch.cat(seen) == 3).float().mean().item() == pytest.approx(0.25, abs=0.08)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_loss_by_band_is_the_error_of_eps(objective: Objective) -> None:
+    """For Gaussian data the least error of eps at each timestep is a std^2 / (a std^2 + 1 - a), a being alpha_bar."""
+    mean, std = 0.1, 0.25
+    generator = torch.Generator().manual_seed(0)
+    images = (mean + std * torch.randn(1000, 1, 16, 16, generator=generator) + 1) * 127.5
+    shown = images.round().clamp(0, 255).to(torch.uint8)
+    monitor = Validator(SCHEDULE, shown, seed=1)
+    denoiser = Denoiser(Gaussian(SCHEDULE, mean, std, objective), SCHEDULE, objective=objective)
+    loss, bands = monitor.measure(denoiser)
+    a = SCHEDULE.alpha_bar
+    expected = a * std**2 / (a * std**2 + 1 - a)
+    assert bands == pytest.approx(expected.view(10, 100).mean(1).tolist(), rel=0.03)
+    assert loss == pytest.approx(expected.mean().item(), rel=0.02)
+    assert monitor.measure(denoiser) == (loss, bands)
+    # v = (eps - sqrt(1 - a) xt) / sqrt(a).
+    of_v, again = Validator(SCHEDULE, shown, seed=1, objective="v").measure(denoiser)
+    assert of_v == pytest.approx((expected / a).mean().item(), rel=0.02)
+    assert again == bands
+
+
+def test_few_images_have_no_bands() -> None:
+    finished = [item for item in training(TrainOptions(), held_out=IMAGES[:7]) if isinstance(item, EpochFinished)]
+    assert all(item.bands == [] and item.held_out is not None for item in finished)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_loss_is_the_weighted_error_of_what_is_predicted(objective: Objective) -> None:
+    run = training(TrainOptions(objective=objective, weighting="min-snr"))
+    x0, t = run.batch(), torch.tensor([5, 300, 600, 999])
+    state = run.generator.get_state()
+    loss = run._loss(x0, t, None)
+    run.generator.set_state(state)
+    eps = torch.randn(x0.shape, generator=run.generator)
+    # The network still predicts nothing.
+    wanted = target(objective, SCHEDULE, x0, eps, t)
+    table = weights(objective, "min-snr", SCHEDULE)
+    assert table is not None
+    errors = torch.stack([table[s] * F.mse_loss(torch.zeros_like(w), w) for s, w in zip(t, wanted, strict=True)])
+    torch.testing.assert_close(loss, errors.mean())
+
+
+def test_bfloat16_learns_what_float32_learns() -> None:
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        run = training(TrainOptions(precision=precision), epochs=15, lr=1e-2)
+        losses.append([item.loss for item in run if isinstance(item, EpochFinished)])
+        assert all(p.dtype == torch.float32 for p in run.network.parameters())
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    assert not math.isnan(losses[1][-1])
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same() -> None:
+    losses = [
+        [item.loss for item in training(TrainOptions(compile=c), epochs=1) if isinstance(item, Step)] for c in (0, 1)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)

@@ -1,0 +1,185 @@
+"""Every method on every task, where the best answer is known: Gaussian data, and data that are a few images."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dipddpm.core.config import DdpmConfig, parse_task
+from dipddpm.core.ddpm.denoiser import Denoiser
+from dipddpm.core.ddpm.posterior import METHODS, Ddnm, Problem, Restoration
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.ddpm.solvers import Ancestral
+from dipddpm.core.degrade import degrade
+from dipddpm.core.errors import UserError
+from dipddpm.core.images import to_model, to_unit
+from tests.core.ddpm.ideal import Finite, Gaussian
+
+SCHEDULE = Schedule.from_config(DdpmConfig())
+TASKS = [
+    "denoise:sigma=25",
+    "inpaint:missing=0.6,sigma=5",
+    "inpaint:box=8,sigma=0",
+    "superres:factor=2,sigma=5",
+    "deblur:width=1,sigma=5",
+    "denoise:noise=poisson,peak=30",
+    "denoise:noise=salt-and-pepper,hit=0.1",
+]
+ITERATED = ["ddnm", "diffpir", "dps"]
+IMAGES = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(3))
+SHAPE = (4, 1, 16, 16)
+
+
+@pytest.mark.parametrize("text", TASKS)
+@pytest.mark.parametrize("method", METHODS)
+def test_the_image_that_was_measured_is_found_among_those_there_are(method: str, text: str) -> None:
+    if method == "posterior-mean" and not text.startswith("denoise"):
+        return
+    y, degradation = degrade(parse_task(text), IMAGES, range(4))
+    denoiser = Denoiser(Finite(SCHEDULE, to_model(IMAGES)), SCHEDULE, objective="v")
+    # Among a few images one must not be pulled to y too softly, or the first one that comes up stays.
+    options = {"pull": 7.0} if method == "diffpir" else {}
+    restoration = Restoration(method, denoiser, y, degradation, SHAPE, steps=100, options=options)
+    steps = [event.step for event in restoration]
+    assert steps == list(range(1, len(restoration) + 1))
+    assert restoration.nfe == len(restoration) == (1 if method == "posterior-mean" else 100)
+    torch.testing.assert_close(restoration.images, IMAGES, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("sigma", [10, 25, 50, 100])
+def test_one_step_is_the_mean_of_the_posterior(sigma: int) -> None:
+    mean, std = 0.2, 0.4  # in model space
+    x = to_unit(mean + std * torch.randn(SHAPE, generator=torch.Generator().manual_seed(0)))
+    y, degradation = degrade(parse_task(f"denoise:sigma={sigma}"), x, range(4))
+    restoration = Restoration(
+        "posterior-mean", Denoiser(Gaussian(SCHEDULE, mean, std), SCHEDULE), y, degradation, SHAPE
+    )
+    list(restoration)
+    noise = 2 * sigma / 255
+    expected = mean + std**2 / (std**2 + noise**2) * (to_model(y) - mean)
+    # The nearest timestep has a slightly different noise level.
+    torch.testing.assert_close(restoration.images, to_unit(expected), rtol=0, atol=0.01)
+
+
+def test_one_step_gives_every_image_its_own_timestep() -> None:
+    x = torch.cat([torch.full((1, 1, 8, 8), 0.05), torch.full((1, 1, 8, 8), 0.9)])
+    y, degradation = degrade(parse_task("denoise:noise=poisson,peak=20"), x, range(2))
+    seen: list[list[int]] = []
+
+    def network(xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        seen.append(t.tolist())
+        return torch.zeros_like(xt)
+
+    list(Restoration("posterior-mean", Denoiser(network, SCHEDULE), y, degradation, (2, 1, 8, 8)))
+    assert seen == [[SCHEDULE.timestep(math.sqrt(y[i].mean().item() / 20)) for i in range(2)]]
+
+
+@pytest.mark.parametrize("text", ["inpaint:missing=0.6", "superres:factor=2", "superres:factor=4", "deblur:width=0.6"])
+def test_ddnm_agrees_with_a_noise_free_measurement_and_else_with_the_prior(text: str) -> None:
+    mean, std, shape = 0.1, 0.5, (50, 1, 9, 8)
+    x = to_unit(mean + std * torch.randn(shape, generator=torch.Generator().manual_seed(1)))
+    y, degradation = degrade(parse_task(text), x, range(50))
+    denoiser = Denoiser(Gaussian(SCHEDULE, mean, std), SCHEDULE)
+    restoration = Restoration("ddnm", denoiser, y, degradation, shape, steps=100)
+    list(restoration)
+    operator = degradation.operator
+    torch.testing.assert_close(operator.A(restoration.images), y, rtol=0, atol=1e-4)
+    unseen = restoration.images - operator.pinv(operator.A(restoration.images))
+    truth = x - operator.pinv(operator.A(x))
+    if truth.std() > 0.01:  # a narrow blur lets everything pass
+        assert unseen.mean().item() == pytest.approx(truth.mean().item(), abs=0.02)
+        assert 0.5 * truth.std() < unseen.std() < truth.std()
+
+
+def test_ddnm_brings_in_no_more_noise_than_is_drawn() -> None:
+    """xt of a known image must have noise of s, whatever y brings in: looked at pixel by pixel."""
+    x = torch.full((4000, 1, 4, 4), 0.5)
+    y, degradation = degrade(parse_task("inpaint:box=2,sigma=40"), x, range(4000))
+    exact = Finite(SCHEDULE, to_model(x[:1]))
+    solver = Ddnm(Problem(y, degradation, tuple(x.shape)))
+    generator = torch.Generator().manual_seed(0)
+    for t, to in ((600, 500), (60, 40)):
+        xt = SCHEDULE.add_noise(to_model(x), torch.randn(x.shape, generator=generator), t)
+        x_to = solver.step(Denoiser(exact, SCHEDULE, objective="v"), xt, t, to, generator)
+        _, s = SCHEDULE.alpha_sigma(to)
+        torch.testing.assert_close(x_to.std(0), torch.full((1, 4, 4), s), rtol=0.05, atol=0)
+
+
+def test_the_noise_of_a_measurement_does_not_pile_up_in_ddnm() -> None:
+    """It is the same in every step: for Gaussian data the mean of many chains must be the mean of the posterior."""
+    mean, std, shape, sigma = 0.1, 0.5, (4, 1, 8, 8), 40
+    x = to_unit(mean + std * torch.randn(shape, generator=torch.Generator().manual_seed(1)))
+    y, degradation = degrade(parse_task(f"denoise:sigma={sigma}"), x, range(4))
+    denoiser = Denoiser(Gaussian(SCHEDULE, mean, std), SCHEDULE)
+    restoration = Restoration("ddnm", denoiser, y, degradation, shape, steps=100, samples=64)
+    list(restoration)
+    best = to_unit(mean + std**2 / (std**2 + (2 * sigma / 255) ** 2) * (to_model(y) - mean))
+    assert (restoration.images - best).square().mean() < 0.1 * (best - x).square().mean()
+
+
+def test_dps_moves_each_image_against_its_own_residual() -> None:
+    """For Gaussian data x0 is linear in xt, so the gradient of the norm is known."""
+    mean, std, t, to = 0.2, 0.5, 400, 390
+    y, degradation = degrade(parse_task("inpaint:missing=0.5"), IMAGES, range(4))
+    problem = Problem(y, degradation, SHAPE)
+    denoiser = Denoiser(Gaussian(SCHEDULE, mean, std), SCHEDULE)
+    xt = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
+    x0, _ = denoiser(xt, t)
+    a, s = SCHEDULE.alpha_sigma(t)
+    difference = problem.operator.A(x0) - problem.y
+    slope = a * std**2 / (a**2 * std**2 + s**2)
+    gradient = slope * problem.operator.adjoint(difference) / difference.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    plain = Ancestral("posterior").draw(denoiser, x0, xt, (t, to), torch.Generator().manual_seed(7))
+    ours = METHODS["dps"](problem, 0.3).step(denoiser, xt, t, to, torch.Generator().manual_seed(7))
+    torch.testing.assert_close(ours, plain - 0.3 * gradient, rtol=1e-4, atol=1e-5)
+
+
+def test_the_mean_of_many_samples_is_the_mean_of_the_posterior() -> None:
+    mean, std, shape, many = 0.1, 0.5, (3, 1, 8, 8), 64
+    x = to_unit(mean + std * torch.randn(shape, generator=torch.Generator().manual_seed(1)))
+    y, degradation = degrade(parse_task("inpaint:missing=0.5"), x, range(3))
+    network = Gaussian(SCHEDULE, mean, std)
+    restoration = Restoration("ddnm", Denoiser(network, SCHEDULE), y, degradation, shape, steps=20, samples=many)
+    list(restoration)
+    assert restoration.images.shape == shape
+    assert restoration.nfe == 20 * many
+    missing = 1 - degradation.operator.measured(y)
+    off = (restoration.images - to_unit(torch.tensor(mean))) * missing
+    assert off.abs().max() < 5 * std / 2 / math.sqrt(many)
+
+
+@pytest.mark.parametrize("method", ITERATED)
+def test_a_restoration_goes_on_as_if_never_stopped(method: str) -> None:
+    y, degradation = degrade(parse_task("deblur:width=1,sigma=5"), IMAGES, range(4))
+
+    def restoration(seed: int) -> Restoration:
+        denoiser = Denoiser(Gaussian(SCHEDULE, 0, 1), SCHEDULE)
+        return Restoration(method, denoiser, y, degradation, SHAPE, steps=9, samples=2, seed=seed)
+
+    whole = restoration(1)
+    events = list(whole)
+    stopped = restoration(1)
+    for _ in zip(range(4), stopped, strict=False):
+        pass
+    resumed = restoration(2)
+    resumed.load_state_dict(stopped.state_dict())
+    assert list(resumed) == events[4:]
+    assert torch.equal(resumed.images, whole.images)
+    assert resumed.nfe == whole.nfe == 18
+
+
+def test_an_image_is_restored_alike_whatever_else_there_is() -> None:
+    """With Poisson noise each has a noise level of its own."""
+    y, degradation = degrade(parse_task("deblur:noise=poisson,peak=20"), IMAGES, range(4))
+    whole = Problem(y, degradation, SHAPE)
+    alone = Problem(y[2:3], degradation.select([2]), (1, *SHAPE[1:]))
+    torch.testing.assert_close(whole.sigma[2:3], alone.sigma)
+    assert len(set(whole.sigma.flatten().tolist())) == 4
+
+
+def test_one_step_refuses_what_it_can_not_do() -> None:
+    y, degradation = degrade(parse_task("superres:factor=2"), IMAGES, range(4))
+    with pytest.raises(UserError, match="only denoises"):
+        Restoration("posterior-mean", Denoiser(Gaussian(SCHEDULE, 0, 1), SCHEDULE), y, degradation, SHAPE)

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from torch import Tensor
+
+from dipddpm.core.compute import checkpoint
+from dipddpm.core.config import DdpmConfig
+from dipddpm.core.ddpm.networks.tutorial import TutorialNetwork
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.ddpm.training import DdpmTraining
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import BestModel, EpochFinished, Item, Step
+
+Plain = Callable[[Item], Any]
+IMAGES = torch.randint(256, (6, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def training(*, images: Tensor = IMAGES, seed: int = 0, weights: int = 0, **options: Any) -> DdpmTraining:
+    """6 images in batches of 4 make epochs of two steps, the second on 2 images."""
+    torch.manual_seed(weights)
+    network = TutorialNetwork(timesteps=50)
+    schedule = Schedule.from_config(DdpmConfig(timesteps=50))
+    return DdpmTraining(network, schedule, images, **{"epochs": 2, "batch_size": 4, "seed": seed} | options)
+
+
+def without_bands(item: Any) -> Any:
+    return msgspec.structs.replace(item, bands=[]) if isinstance(item, EpochFinished) else item
+
+
+def test_an_epoch_takes_every_image_once() -> None:
+    run = training(epochs=1)
+    seen: list[Tensor] = []
+    for _ in range(2):
+        seen.append(run.batch())
+        next(iter(run))
+    assert [len(batch) for batch in seen] == [4, 2]
+    everything = ((torch.cat(seen) + 1) * 127.5).round().to(torch.uint8)
+    assert sorted(map(str, everything.tolist())) == sorted(map(str, IMAGES.tolist()))
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_images() -> None:
+    items = list(training(epochs=1))
+    losses = [item.loss for item in items if isinstance(item, Step)]
+    (finished,) = [item for item in items if isinstance(item, EpochFinished)]
+    assert all(loss is not None for loss in losses)
+    assert finished.loss == pytest.approx(sum(n * (loss or 0) for n, loss in zip((4, 2), losses, strict=True)) / 6)
+
+
+def test_a_step_is_plain_adam_on_the_noise() -> None:
+    """One step, written with plain tensor operations and the draws in the order that is documented by the code."""
+    run = training(epochs=1, batch_size=6, lr=1e-2)
+    schedule = run.schedule
+    before = {name: p.detach().clone() for name, p in run.network.named_parameters()}
+    draws = torch.Generator()
+    draws.set_state(run.generator.get_state())
+    x0 = run.batch()
+    t = torch.randint(50, (6,), generator=draws)
+    eps = torch.randn(x0.shape, generator=draws)
+    a = schedule.alpha_bar[t].view(-1, 1, 1, 1).float()
+    loss = (run.network(a.sqrt() * x0 + (1 - a).sqrt() * eps, t) - eps).square().mean()
+    used = [name for name in before if not name.startswith("up.2.2.norm")]
+    gradients = torch.autograd.grad(loss, [dict(run.network.named_parameters())[name] for name in used])
+    step = next(iter(run))
+    assert isinstance(step, Step)
+    assert step.loss == pytest.approx(loss.item())
+    for name, gradient in zip(used, gradients, strict=True):
+        # Adam's first step: its two averages are the gradient and its square.
+        moved = (run.network.get_parameter(name) - before[name]).detach()
+        clear = gradient.abs() > 1e-5  # else rounding decides the sign
+        torch.testing.assert_close(moved[clear], -1e-2 * gradient[clear].sign(), rtol=5e-3, atol=1e-7)
+
+
+def test_the_best_model_comes_just_before_the_epoch_that_it_belongs_to() -> None:
+    items = [item for item in training(epochs=6, lr=0.02) if not isinstance(item, Step)]
+    best = float("inf")
+    while items:
+        stored = items.pop(0) if isinstance(items[0], BestModel) else None
+        finished = items.pop(0)
+        assert isinstance(finished, EpochFinished)
+        assert finished.best == (stored is not None) == (finished.loss < best)
+        if stored is not None:
+            assert (stored.epoch, stored.step, stored.value) == (finished.epoch, finished.step, finished.loss)
+        best = min(best, finished.loss)
+
+
+@pytest.mark.parametrize("held_out", [None, IMAGES[:3]])
+def test_training_goes_on_as_if_never_stopped(tmp_path: Path, held_out: Tensor | None, plain: Plain) -> None:
+    whole = training(held_out=held_out)
+    items = [plain(item) for item in whole]
+    for stop_after in range(len(items) + 1):
+        stopped = training(held_out=held_out)
+        seen = [plain(item) for _, item in zip(range(stop_after), stopped, strict=False)]
+        checkpoint.save(tmp_path / "last.safetensors", stopped.state_dict())
+        resumed = training(weights=1, held_out=held_out)
+        resumed.load_state_dict(checkpoint.load_state(tmp_path / "last.safetensors"))
+        assert seen + [plain(item) for item in resumed] == items
+        for name, weight in whole.network.state_dict().items():
+            assert torch.equal(resumed.network.state_dict()[name], weight), name
+
+
+def test_nothing_else_that_draws_changes_the_numbers(plain: Plain) -> None:
+    quiet = [plain(item) for item in training()]
+    noisy = []
+    for item in training():
+        torch.randn(7)
+        noisy.append(plain(item))
+    assert noisy == quiet
+
+
+def test_another_seed_gives_other_numbers(plain: Plain) -> None:
+    first, second = (next(iter(training(seed=seed))) for seed in (0, 1))
+    assert plain(first) != plain(second)
+
+
+def test_looking_less_often_changes_no_number() -> None:
+    often, seldom = (training(batch_size=2, read_every=n) for n in (1, 2))
+    every, second = list(often), list(seldom)
+    assert [item.step for item in second if isinstance(item, Step)] == [2, 3, 5, 6]
+    losses = [[i.loss for i in items if isinstance(i, EpochFinished)] for items in (every, second)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert torch.equal(often.network.get_parameter("out.weight"), seldom.network.get_parameter("out.weight"))
+
+
+def test_held_out_images_choose_the_best_model_and_are_measured_alike() -> None:
+    run = training(held_out=IMAGES, lr=1e-12)
+    finished = [item for item in run if isinstance(item, EpochFinished)]
+    # With weights that stand still, only the same noise each time gives the same loss.
+    assert finished[0].held_out == pytest.approx(finished[1].held_out, rel=1e-5)
+    assert finished[0].loss != pytest.approx(finished[1].loss, rel=1e-5)
+    assert {item.measure for item in training(held_out=IMAGES) if isinstance(item, BestModel)} == {"held_out"}
+    assert run.network.training
+
+
+def test_a_diverged_loss_ends_the_run_and_yields_nothing_of_it() -> None:
+    run = training(lr=1e20)
+    items: list[Item] = []
+    with pytest.raises(UserError, match="loss became"):
+        items.extend(iter(run))
+    assert not any(isinstance(item, BestModel) for item in items)
+
+
+def test_the_view_stands_between_xt_and_the_network_and_no_gradient_passes_it(plain: Plain) -> None:
+    weight = torch.ones(1, requires_grad=True)
+    shapes = []
+
+    def view(xt: Tensor, t: Tensor) -> Tensor:
+        shapes.append((xt.shape, t.shape))
+        return weight * xt
+
+    shown = [plain(item) for item in training(view=view)]
+    assert shapes[0] == ((4, 1, 28, 28), (4,))
+    assert weight.grad is None
+    # No more is done with a view than training asks for, since it may have a memory: no loss by band.
+    assert shown == [without_bands(plain(item)) for item in training()]
+
+
+def test_no_images_are_refused() -> None:
+    with pytest.raises(ValueError, match="no images"):
+        training(images=IMAGES[:0])
+
+
+@pytest.mark.slow
+def test_a_short_training_learns_to_see_noise() -> None:
+    """About 60 steps on real images; the published network is near 0.3 there, a constant would be at 1."""
+    from dipddpm.core.data import load
+
+    images = load("fashion-mini", "train").images
+    losses = [item.loss for item in training(images=images, epochs=4, batch_size=128) if isinstance(item, Step)]
+    assert sum(loss or 1 for loss in losses[-10:]) / 10 < 0.5

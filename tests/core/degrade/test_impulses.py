@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import torch
+
+from dipddpm.core.degrade import GaussianNoise, Mask
+from dipddpm.core.degrade.impulses import without_impulses
+from dipddpm.core.methods.calibrated.splitting import hold_out_measurements
+from tests.core.methods.cases import case, shapes
+
+TRUTH = shapes(3, size=28) * 0.6 + 0.2
+
+
+def test_hits_are_found_and_what_is_left_is_exact() -> None:
+    given = case("denoise:noise=salt-and-pepper,hit=0.3", TRUTH)
+    told = without_impulses(given, TRUTH + 0.02)
+    operator = told.degradation.operator
+    assert isinstance(operator, Mask) and isinstance(told.degradation.noise, GaussianNoise)
+    assert told.degradation.expected_residual(told.y) is None
+    assert torch.equal((given.y != TRUTH) & (operator.mask > 0), torch.zeros_like(TRUTH) > 0)
+    assert torch.equal(told.y, TRUTH * operator.mask)
+    assert operator.mask.mean().item() > 0.68
+
+
+def test_black_that_should_be_black_is_believed() -> None:
+    dark = TRUTH.clone()
+    dark[:, :, :10] = 0
+    told = without_impulses(case("denoise:noise=salt-and-pepper,hit=0.2", dark), dark)
+    operator = told.degradation.operator
+    assert isinstance(operator, Mask)
+    assert operator.mask[:, :, :10].mean() > 0.85
+    assert torch.equal(told.y, dark * operator.mask)
+
+
+def test_what_is_missing_or_held_back_stays_so() -> None:
+    given = case("inpaint:missing=0.5,noise=salt-and-pepper", TRUTH)
+    split = hold_out_measurements(given, 0.2, 0.5, seed=0)
+    told = without_impulses(split.trial_case, TRUTH)
+    operator = told.degradation.operator
+    assert isinstance(operator, Mask)
+    assert (operator.mask * split.where).sum() == 0
+    assert (operator.mask * (1 - given.degradation.operator.measured(given.y))).sum() == 0
+
+
+def test_other_noise_is_none_of_its_business() -> None:
+    for task in ("denoise", "superres:noise=salt-and-pepper"):
+        given = case(task, TRUTH)
+        assert without_impulses(given, TRUTH) is given

@@ -1,0 +1,107 @@
+"""Whether torch, driver and GPUs go together: each pair that doesn't, and what is said of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from dipddpm.core.doctor import Severity
+from dipddpm.core.doctor import torch as torches
+from dipddpm.core.doctor.probe import Device, TorchReport
+from dipddpm.core.doctor.torch import Driver, Gpu, assess_gpus, assess_torch
+
+H100 = Gpu("NVIDIA H100", 85.0, 80.0)
+DRIVER = Driver(version="580.95", cuda="13.0", gpus=[H100], on_bus=1)
+WORKS = TorchReport(
+    torch="2.15.0+cu130", cuda="13.0", devices=[Device("NVIDIA H100", "9.0")], threads=8, torchvision="0.30"
+)
+
+
+def of(report: TorchReport, **changes: object) -> TorchReport:
+    return msgspec.structs.replace(report, **changes)
+
+
+@pytest.mark.parametrize(
+    ("driver", "report", "verdict", "told", "remedy"),
+    [
+        (DRIVER, WORKS, Severity.ok, "driver 580.95, up to CUDA 13.0", ""),
+        (Driver(), of(WORKS, devices=[]), Severity.ok, "runs take the CPU", ""),
+        (DRIVER, of(WORKS, cuda="", devices=[]), Severity.problem, "not built for CUDA", "Install a CUDA build"),
+        (
+            msgspec.structs.replace(DRIVER, cuda="12.4"), of(WORKS, devices=[]),
+            Severity.problem, "finds none", "knows CUDA 13, or install torch for CUDA 12",
+        ),
+        (DRIVER, of(WORKS, devices=[]), Severity.problem, "finds none", "nvidia-smi"),
+        (
+            DRIVER, of(WORKS, devices=[Device("cuda:0", "", "no kernel image is available")]),
+            Severity.problem, "no kernel image", "built for this GPU",
+        ),
+        (Driver(on_bus=2), WORKS, Severity.problem, "2 NVIDIA devices on the bus", "--gpus all"),
+        (Driver(trouble="Driver/library version mismatch"), WORKS, Severity.problem, "mismatch", "Reboot"),
+        (msgspec.structs.replace(DRIVER, visible=0), WORKS, Severity.note, "CUDA_VISIBLE_DEVICES hides", "Unset"),
+        (msgspec.structs.replace(DRIVER, gpus=[Gpu("A", 80, 2)]), WORKS, Severity.note, "GPU 0: less", "--device cuda"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_the_gpus(
+    driver: Driver, report: TorchReport, verdict: Severity, told: str, remedy: str
+) -> None:
+    (found,) = assess_gpus(driver, report)
+    assert found.verdict is verdict
+    assert told in found.told
+    assert remedy in found.remedy
+
+
+def test_what_is_said_of_torch_and_torchvision() -> None:
+    assert [found.verdict for found in assess_torch(WORKS)] == [Severity.ok, Severity.ok]
+    (gone,) = assess_torch(TorchReport(trouble="No module named 'torch'"))
+    assert (gone.verdict, "No module named" in gone.told) == (Severity.problem, True)
+    apart = of(WORKS, torchvision="", torchvision_trouble="operator torchvision::nms does not exist")
+    (_, vision) = assess_torch(apart)
+    assert (vision.verdict, "nms" in vision.told, WORKS.torch in vision.remedy) == (Severity.problem, True, True)
+    (slow, _) = assess_torch(of(WORKS, seconds=40.0))
+    assert (slow.verdict, "local disk" in slow.remedy) == (Severity.note, True)
+
+
+def test_the_process_that_loads_torch_tells_of_this_one() -> None:
+    from importlib import metadata
+
+    probe = torches.Probe()
+    try:
+        found = probe.report()
+    finally:
+        probe.close()
+    # Builds add a word of their own, as +cu132, which their metadata may lack.
+    assert found.torch.partition("+")[0] == metadata.version("torch").partition("+")[0]
+    assert found.torchvision.partition("+")[0] == metadata.version("torchvision").partition("+")[0]
+    assert (found.threads, found.trouble) == (1, "")
+
+
+def test_a_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = torches.Probe()
+    probe.close()
+    code = "import sys; print('Bus error', file=sys.stderr); sys.exit(3)"
+    probe._process = subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1)
+    assert probe.report().trouble == "loading it ended with 3 Bus error"
+    probe._process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdout=-1, stderr=-1)
+    monkeypatch.setattr(torches, "PATIENCE_SECONDS", 0.1)
+    assert "did not load within" in probe.report().trouble
+    probe.close()
+    assert probe._process.returncode == -9
+
+
+def test_devices_are_known_by_their_maker_and_kind(tmp_path: Path) -> None:
+    for name, vendor, kind in (("0", "0x10de", "0x030200"), ("1", "0x10de", "0x040300"), ("2", "0x8086", "0x030000")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "vendor").write_text(vendor)
+        (tmp_path / name / "class").write_text(kind)
+    (tmp_path / "3").mkdir()
+    assert torches._on_bus(tmp_path) == 1
+
+
+@pytest.mark.parametrize(("given", "visible"), [(None, None), ("", 0), ("-1", 0), ("0,2", 2), ("0,1,2,3,4", 4)])
+def test_what_is_left_visible(given: str | None, visible: int | None) -> None:
+    assert torches._visible(given, 4) == visible

@@ -1,0 +1,168 @@
+"""The board: who is compared with whom, on which images, and how sure that is."""
+
+from __future__ import annotations
+
+from scipy import stats
+
+from dipddpm.core.evaluation.scoreboard import Scoreboard
+from dipddpm.core.events import AnyEvent, RestorationMissing, RestorationScored
+
+HYBRID = "substitution"
+
+
+def score(method: str, psnr: list[float], *, of: str = "", task: str = "denoise", seed: int = 0) -> RestorationScored:
+    return RestorationScored(task=task, set="glyphs", method=method, psnr=psnr, budget_of=of, seed=seed, seconds=2.0)
+
+
+def missing(method: str, why: str, *, failed: bool = False, task: str = "denoise", seed: int = 0) -> RestorationMissing:
+    return RestorationMissing(task=task, set="glyphs", method=method, why=why, failed=failed, seed=seed)
+
+
+def test_the_better_parent_is_that_of_the_cell_whatever_form_it_has() -> None:
+    board = Scoreboard(
+        [
+            score(HYBRID, [21.0, 23.5]),
+            score("dip-mean", [20.0, 22.0], of=HYBRID),
+            score("ddpm-mean", [19.0, 20.0], of=HYBRID),
+            score("posterior-mean", [22.0, 21.0]),
+            score("ddnm-100", [40.0, 40.0]),
+            score("dip-mean", [30.0, 30.0], of="another"),
+        ]
+    )
+    (cell,) = board.cells.values()
+    assert cell.better_baseline(HYBRID) is cell.rows["posterior-mean", ""]
+    assert cell.differences(HYBRID) == [-1.0, 2.5]
+    assert cell.differences(HYBRID, "DIP") == [1.0, 1.5]
+    assert board.hybrids == [HYBRID]
+
+
+def test_an_image_counts_once_however_often_it_was_degraded() -> None:
+    seeds = [
+        (
+            score(HYBRID, [20.0 + seed, 24.0, 19.0], seed=seed),
+            score("dip-mean", [20.0, 22.0, 20.0], of=HYBRID, seed=seed),
+        )
+        for seed in range(3)
+    ]
+    board = Scoreboard([event for pair in seeds for event in pair])
+    (cell,) = board.cells.values()
+    oracle = stats.ttest_rel([21.0, 24.0, 19.0], [20.0, 22.0, 20.0]).confidence_interval(0.95)
+    gain = cell.gain(HYBRID)
+    assert gain is not None
+    assert (round(gain.lower, 6), round(gain.upper, 6)) == (round(oracle.low, 6), round(oracle.high, 6))
+
+
+def test_means_over_cells_take_an_image_of_several_tasks_as_one_observation() -> None:
+    events = []
+    for task, ours in (
+        ("inpaint:missing=0.7", [21.0, 22.0]),
+        ("inpaint:missing=0.5", [23.0, 22.0]),
+        ("denoise", [9.0, 9.0]),
+    ):
+        events += [score(HYBRID, ours, task=task), score("dip-mean", [20.0, 20.0], of=HYBRID, task=task)]
+    board = Scoreboard(events)
+    groups = board.groups()
+    assert {name: len(cells) for name, cells in groups.items()} == {"inpainting": 2, "all": 3}
+    gain = board.gain(HYBRID, groups["inpainting"])
+    assert gain is not None
+    assert gain == (2.0, 2.0, 2.0)
+
+
+def test_what_was_scored_again_after_a_resume_counts_once() -> None:
+    board = Scoreboard([score("dip", [1.0]), score("dip", [3.0])])
+    (cell,) = board.cells.values()
+    assert cell.rows["dip", ""].psnr == [3.0]
+
+
+def test_the_board_as_text_tells_what_is_missing_too_and_fits_a_small_screen() -> None:
+    board = Scoreboard(
+        [
+            score(HYBRID, [21.0, 21.0]),
+            score("dip-mean", [20.0, 20.5], of=HYBRID),
+            score("posterior-mean", [9.0, 9.5]),
+            score(HYBRID, [21.0, 21.0], task="inpaint:missing=0.7,sigma=5"),
+        ]
+    )
+    lines = board.lines()
+    assert lines[0] == "denoise on glyphs"
+    assert f"  {HYBRID} - dip-mean: +0.75 [" in lines[1]
+    assert lines[3].split() == [HYBRID, "21.00", "2.0"]
+    assert f"  dip-mean @{HYBRID}" in lines[4]
+    assert [line.split()[-1] for line in lines[7:] if "dip-mean" in line or "posterior" in line] == ["n/a", "n/a"]
+    assert max(map(len, lines)) < 80
+    narrow = board.lines(34, newest_first=True)
+    cells = [line for line in narrow if " on glyphs" in line]
+    assert cells == ["inpaint:missing=0.7,sigma=5 on glyphs", "denoise on glyphs"]
+    assert {tuple(line.split()) for line in narrow if "method" in line} == {("method", "PSNR")}
+
+
+def test_what_failed_with_one_seed_has_no_result_in_the_cell_whichever_came_first() -> None:
+    ours, parents = score(HYBRID, [21.0], seed=0), [score("dip-mean", [20.0], of=HYBRID, seed=s) for s in (0, 1)]
+    broken = missing(HYBRID, "it broke.", failed=True, seed=1)
+    for history in ([ours, *parents, broken], [broken, ours, *parents]):
+        (cell,) = Scoreboard(history).cells.values()
+        assert not cell.rows
+        assert cell.gain(HYBRID) is None
+
+
+def test_a_parent_that_failed_leaves_no_gain_over_the_better_one() -> None:
+    history: list[AnyEvent] = [
+        score(HYBRID, [21.0, 22.0]),
+        score("ddpm-mean", [20.0, 20.5], of=HYBRID),
+        missing("dip-mean", "it broke.", failed=True),
+        missing("posterior-mean", "not its task."),
+    ]
+    (cell,) = Scoreboard(history).cells.values()
+    assert cell.gain(HYBRID) is None
+    assert cell.gain(HYBRID, "DIP") is None
+    against_the_other = cell.gain(HYBRID, "DDPM")
+    assert against_the_other is not None
+    assert against_the_other.mean == 1.25
+    for task in ("deblur", "superres"):
+        history += [score(HYBRID, [25.0, 26.0], task=task), score("dip-mean", [24.0, 24.0], of=HYBRID, task=task)]
+    told = Scoreboard(history).means()
+    assert [text.partition(":")[0] for text in told] == [
+        f"{HYBRID} - {against}" for against in ("better parent", "DIP")
+    ]
+    assert all(text.endswith(" dB, mean of 2 cells") for text in told)
+
+
+def test_what_has_no_result_is_told_once_with_where_and_why() -> None:
+    board = Scoreboard(
+        [
+            score(HYBRID, [21.0]),
+            missing("conditioned", "no network."),
+            missing("guided", "RuntimeError: NaN", failed=True),
+            score(HYBRID, [21.0], task="deblur"),
+            missing("conditioned", "no network.", task="deblur"),
+        ]
+    )
+    assert board.absences() == ["conditioned n/a: no network.", "guided failed (denoise on glyphs): RuntimeError: NaN"]
+    lines = board.lines()
+    assert lines[-2:] == board.absences()
+    assert [line.split() for line in lines if line.startswith("  guided")] == [["guided", "failed"], ["guided", "n/a"]]
+    assert all(len(line) <= 34 for line in board.lines(34)[-6:])
+    # A pane that has no room yet asks with a width below zero.
+    assert board.lines(-2)[-1].strip()
+
+
+def test_the_headline_is_of_the_cells_that_the_first_hybrid_is_in() -> None:
+    assert Scoreboard([score("dip", [20.0])]).headline() is None
+    told = Scoreboard(
+        [
+            score(HYBRID, [21.0, 23.0]),
+            score("dip-mean", [20.0, 20.0], of=HYBRID),
+            score("dip", [9.0, 9.0], task="deblur"),
+        ]
+    ).headline(step=7)
+    assert told is not None
+    assert (told.method, told.psnr, told.cells, told.gain, told.step) == (HYBRID, 22.0, 1, 2.0, 7)
+    alone = Scoreboard([score(HYBRID, [21.0])]).headline()
+    assert alone is not None
+    assert (alone.psnr, alone.gain) == (21.0, None)
+
+
+def test_a_hybrid_with_a_control_of_its_own_is_compared_with_it_too() -> None:
+    board = Scoreboard([score("conditioned", [21.0, 22.0]), score("conditioned-pinv", [20.0, 21.0])])
+    (cell,) = board.cells.values()
+    assert cell.verdicts() == ["conditioned - conditioned-pinv: +1.00 [+1.00, +1.00] dB"]

@@ -1,0 +1,219 @@
+"""The head-to-head: everyone on the same measurements, hybrids against parents in as long, and on from anywhere."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, cast
+
+import msgspec
+import pytest
+import torch
+
+from dipddpm.core import config as configs
+from dipddpm.core.config import RestoreRun
+from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN, Scoreboard
+from dipddpm.core.events import (
+    Document,
+    Item,
+    Pictures,
+    PriorLoaded,
+    RestorationMissing,
+    RestorationsCompared,
+    RestorationScored,
+    Step,
+)
+from dipddpm.core.experiments.restore import controls
+from dipddpm.core.experiments.restore.experiment import RestoreExperiment
+from dipddpm.core.methods.base import Case
+from dipddpm.core.runs import Run
+
+TINY = {
+    "restore.tasks": ("inpaint:missing=0.5,sigma=10", "denoise:sigma=50,blind=true"),
+    "restore.sets": ("fashion-mini", "glyphs"),
+    "restore.methods": ("prior-init",),
+    "restore.images": 2,
+    "restore.seeds": 1,
+    "dip.iterations": 4,
+    "dip.channels": 4,
+    "dip.stop": "never",
+}
+Build = Callable[..., RestoreExperiment]
+
+
+@pytest.fixture
+def build(prior: Run) -> Build:
+    def make(**settings: Any) -> RestoreExperiment:
+        given = {"prior.run": str(prior.folder), **TINY, **{k.replace("__", "."): v for k, v in settings.items()}}
+        return RestoreExperiment.from_config(cast(RestoreRun, configs.build("restore", settings=given)), "cpu")
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def whole(prior: Run) -> list[Item]:
+    """A run that nothing disturbed."""
+    config = configs.build("restore", settings={"prior.run": str(prior.folder), **TINY})
+    return list(RestoreExperiment.from_config(cast(RestoreRun, config), "cpu"))
+
+
+def scores(items: list[Item]) -> list[RestorationScored]:
+    return [item for item in items if isinstance(item, RestorationScored)]
+
+
+def test_every_cell_has_every_method_and_denoising_the_posterior_mean_too(whole: list[Item]) -> None:
+    board = Scoreboard(scores(whole))
+    assert len(board.cells) == 4
+    always = {"prior-init", DIP_MEAN, DDPM_MEAN, "pinv", "classic", "dip"}
+    always |= {f"{method}-{steps}" for method in ("ddnm", "diffpir") for steps in (10, 20, 100)}
+    for (task, _), cell in board.cells.items():
+        extra = {"posterior-mean"} if task.startswith("denoise") else set()
+        assert {method for method, _ in cell.rows} == always | extra
+        assert {of for (method, of) in cell.rows if method in {DIP_MEAN, DDPM_MEAN}} == {"prior-init"}
+        assert all(len(row.scored) == 1 for row in cell.rows.values())
+
+
+def test_only_images_with_classes_are_classified(whole: list[Item]) -> None:
+    found = {(score.set, len(score.recognised)) for score in scores(whole)}
+    assert found == {("fashion-mini", 2), ("glyphs", 0)}
+
+
+def test_it_ends_with_a_picture_of_each_cell_a_board_and_a_plot_for_each_task(whole: list[Item]) -> None:
+    pictures = [item for item in whole if isinstance(item, Pictures)]
+    assert [p.name.rpartition("-")[0] for p in pictures] == ["cell"] * 4 + ["quality-time"] * 2
+    first = pictures[0]
+    assert first.panels[0] == "degraded"
+    assert first.panels[-1] == "truth"
+    assert len(first.images) == 2 * len(first.panels)
+    written = {item.name: item.text for item in whole if isinstance(item, Document)}
+    board = json.loads(written["scores.json"])
+    assert len(board["cells"]) == 4
+    told = {(c["task"], c["set"]): c["gain"]["prior-init"] for c in board["cells"]}
+    again = Scoreboard(scores(whole))
+    gain = again.cells["denoise:sigma=50,blind=true", "glyphs"].gain("prior-init")
+    assert gain is not None
+    assert told["denoise:sigma=50,blind=true", "glyphs"] == pytest.approx(gain._asdict())
+    assert written["scores.txt"].startswith("inpaint:missing=0.5,sigma=10 on fashion-mini\n")
+    assert isinstance(whole[0], PriorLoaded)
+
+
+@pytest.mark.slow
+def test_all_methods_of_a_degradation_are_given_the_same_and_no_truth(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Case] = []
+
+    class Watched(controls.ClosedFormRestorer):
+        def __init__(self, case: Case, formula: Callable[[Case], torch.Tensor]) -> None:
+            given.append(case)
+            super().__init__(case, formula)
+
+    monkeypatch.setattr(controls, "ClosedFormRestorer", Watched)
+    experiment = build(restore__sets=("glyphs",), restore__tasks=("inpaint:missing=0.5,sigma=10",), restore__seeds=2)
+    list(experiment)
+    first, again, second = given[0], given[1], given[2]
+    assert torch.equal(first.y, again.y)
+    assert not torch.equal(first.y, second.y)
+    truth = experiment.sets["glyphs"].images.float() / 255
+    assert not any(torch.equal(value, truth) for value in vars(first).values() if isinstance(value, torch.Tensor))
+
+
+def timeless(items: list[Item]) -> list[Any]:
+    """The scores of what takes the time that it takes."""
+    return [
+        msgspec.structs.replace(score, seconds=0.0)
+        for score in scores(items)
+        if score.method not in {DIP_MEAN, DDPM_MEAN}
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cut", [7, 150])
+def test_it_goes_on_from_the_middle_of_a_cell_to_the_same_bits(build: Build, whole: list[Item], cut: int) -> None:
+    first, second = build(), build()
+    told = list(islice(first, cut))
+    second.load_state_dict(first.state_dict())
+    told += list(second)
+    assert timeless(told) == timeless(whole)
+    assert [(s.task, s.set, s.seed, s.method) for s in scores(told)] == [
+        (s.task, s.set, s.seed, s.method) for s in scores(whole)
+    ]
+    same = [p.name for p in told if isinstance(p, Pictures)] == [p.name for p in whole if isinstance(p, Pictures)]
+    assert same
+
+
+def test_another_prior_is_refused_on_resume(build: Build) -> None:
+    first = build()
+    next(iter(first))
+    with pytest.raises(UserError, match="not the one"):
+        build().load_state_dict({**first.state_dict(), "prior": "0" * 64})
+
+
+def test_hybrids_that_do_not_take_a_task_are_left_out_of_it(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dipddpm.core.config.hybrid import PriorInit
+
+    monkeypatch.setattr(PriorInit, "tasks", frozenset({"denoise"}))
+    items = list(build(restore__sets=("glyphs",), restore__seeds=1))
+    board = Scoreboard(scores(items))
+    inpainting, denoising = board.cells.values()
+    assert ("prior-init", "") not in inpainting.rows
+    assert (DIP_MEAN, "") in inpainting.rows
+    assert ("prior-init", "") in denoising.rows
+    told = [(item.method, item.failed) for item in items if isinstance(item, RestorationMissing)]
+    assert told == [("prior-init", False), ("posterior-mean", False)]
+
+
+class Broken:
+    """A method that breaks on its way."""
+
+    nfe = iterations = 0
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        return 2
+
+    def __iter__(self) -> Iterator[Item]:
+        yield Step(step=1)
+        raise self.error
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (UserError("It can't.", "Take another."), "It can't. Take another."),
+        (RuntimeError("NaN\nfound"), "RuntimeError: NaN found"),
+    ],
+)
+def test_a_method_that_fails_has_no_result_and_says_why_and_the_others_go_on(
+    build: Build, error: Exception, why: str
+) -> None:
+    experiment = build(restore__sets=("glyphs",), restore__tasks=("inpaint:missing=0.5,sigma=10",), restore__seeds=2)
+    make = experiment.methods.controls["ddnm-10"]
+    calls = itertools.count()
+    experiment.methods.controls["ddnm-10"] = lambda case: Broken(error) if next(calls) else make(case)  # type: ignore[return-value]
+    items = list(experiment)
+    (failed,) = [item for item in items if isinstance(item, RestorationMissing) and item.failed]
+    assert (failed.method, failed.seed, failed.why) == ("ddnm-10", 1, why)
+    assert experiment.step == len(experiment.jobs) == experiment.started().steps
+    (scored,) = [item for item in items if isinstance(item, Document) and item.name == "scores.json"]
+    (cell,) = json.loads(scored.text)["cells"]
+    assert {"method": "ddnm-10", "failed": True, "why": why} in cell["missing"]
+    assert "ddnm-10" not in [row["method"] for row in cell["methods"]]
+    assert [len(row["psnr"]) for row in cell["methods"] if row["method"] == "ddnm-20"] == [2]
+    compared = [item for item in items if isinstance(item, RestorationsCompared)]
+    assert [(item.method, item.cells) for item in compared] == [("prior-init", 1)]
+
+
+def test_where_everything_fails_the_run_fails(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = build(restore__sets=("glyphs",), restore__tasks=("inpaint:missing=0.5,sigma=10",), restore__seeds=1)
+    monkeypatch.setattr(experiment.methods, "begin", lambda *_: Broken(UserError("It can't.", "Take another.")))
+    with pytest.raises(UserError, match=r"Every method failed\. The first one: It can't"):
+        list(experiment)

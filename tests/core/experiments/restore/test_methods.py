@@ -1,0 +1,114 @@
+"""Who takes part in a cell: conditioned networks where they were trained for its task, with the control beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+
+from dipddpm.core.compute import checkpoint
+from dipddpm.core.config import HybridRun, RestoreRun, build
+from dipddpm.core.ddpm.networks.unet import UNet
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import Item, RestorationMissing, RestorationScored
+from dipddpm.core.experiments.restore.experiment import RestoreExperiment
+from dipddpm.core.experiments.restore.methods import NO_NETWORK, OTHER_TASK
+from dipddpm.core.methods.conditioned import ConditionedModel
+from dipddpm.core.runs import Run, RunsFolder
+
+TASK = "inpaint:missing=0.5,sigma=10"
+SETTINGS = {
+    "restore.tasks": (TASK, "denoise:sigma=25"),
+    "restore.sets": ("glyphs",),
+    "restore.methods": ("conditioned", "prior-init"),
+    "restore.images": 2,
+    "restore.seeds": 1,
+    "dip.iterations": 4,
+    "dip.channels": 4,
+    "dip.stop": "never",
+}
+Network = Callable[..., Path]
+
+
+@pytest.fixture
+def network(prior: Run, runs: RunsFolder) -> Network:
+    """The folder of a run whose conditioned network is that of the prior, and sees one channel more."""
+
+    def make(beside: str = "dip", task: str = TASK) -> Path:
+        settings = {"prior.run": str(prior.folder), "hybrid.beside": beside, "hybrid.steps": 3, "hybrid.samples": 2}
+        settings |= {key: value for key, value in SETTINGS.items() if key.startswith("dip.")}
+        run = runs.create(build("hybrid", method="conditioned", task=task, settings=settings))
+        plain = checkpoint.load(prior.folder / "checkpoints" / "best.safetensors")
+        assert isinstance(plain, UNet)
+        checkpoint.save(run.folder / "checkpoints" / "best.safetensors", {}, plain.with_cond_channels(1))
+        return run.folder
+
+    return make
+
+
+def experiment(prior: Run, *networks: Path, **settings: Any) -> RestoreExperiment:
+    given = {"prior.run": str(prior.folder), "restore.conditioned": tuple(map(str, networks)), **SETTINGS, **settings}
+    return RestoreExperiment.from_config(cast(RestoreRun, build("restore", settings=given)), "cpu")
+
+
+def rows(items: list[Item], task: str) -> list[tuple[str, str]]:
+    return [(e.method, e.budget_of) for e in items if isinstance(e, RestorationScored) and e.task == task]
+
+
+def test_a_network_competes_on_its_own_task_and_its_parents_have_its_time(prior: Run, network: Network) -> None:
+    made = experiment(prior, network("dip"), network("pinv"))
+    items = list(made)
+    assert rows(items, TASK)[:5] == [
+        ("prior-init", ""),
+        ("conditioned", ""),
+        ("conditioned-pinv", ""),
+        ("dip-mean", "prior-init"),
+        ("dip-mean", "conditioned"),
+    ]
+    assert not [method for method, _ in rows(items, "denoise:sigma=25") if method.startswith("conditioned")]
+    absent = [(e.task, e.method, e.why) for e in items if isinstance(e, RestorationMissing)]
+    assert ("denoise:sigma=25", "conditioned", OTHER_TASK) in absent
+    assert ("denoise:sigma=25", "conditioned-pinv", OTHER_TASK) in absent
+    assert TASK not in [task for task, method, _ in absent if method.startswith("conditioned")]
+    cost = {e.method: (e.nfe, e.iterations) for e in items if isinstance(e, RestorationScored) and e.task == TASK}
+    assert (cost["conditioned"], cost["conditioned-pinv"]) == ((6, 4), (6, 0))
+
+
+def test_without_a_network_it_is_said_what_it_takes(prior: Run) -> None:
+    made = experiment(prior, **{"restore.methods": ()})
+    assert made.methods.missing_reasons(TASK)["conditioned"] == NO_NETWORK
+    named = experiment(prior, **{"restore.methods": ("guided",)})
+    assert "conditioned" not in named.methods.missing_reasons(TASK)
+
+
+def test_what_can_not_compete_is_refused(prior: Run, network: Network) -> None:
+    with pytest.raises(UserError, match="is trained for deblur"):
+        experiment(prior, network("dip", "deblur"))
+    with pytest.raises(UserError, match="are both conditioned for inpaint"):
+        experiment(prior, network("dip"), network("dip"))
+    with pytest.raises(UserError, match="has trained no conditioned network"):
+        experiment(prior, prior.folder)
+    with pytest.raises(UserError, match="needs a network that is trained for the task"):
+        build("restore", settings={"restore.methods": ("conditioned",)})
+
+
+def test_the_network_has_the_schedule_of_the_prior_that_it_began_with(prior: Run, network: Network) -> None:
+    taken = ConditionedModel.of_run(network("dip"))
+    options = cast(HybridRun, Run(network("dip")).config()).ddpm
+    assert options.timesteps != 20
+    assert (taken.model.options.timesteps, len(taken.model.schedule)) == (20, 20)
+    assert torch.equal(
+        taken.model.network.state_dict()["stem.weight"][:, :1],
+        checkpoint.load(prior.folder / "checkpoints" / "best.safetensors").state_dict()["stem.weight"],
+    )
+
+
+def test_another_network_in_its_place_is_refused_on_resume(prior: Run, network: Network) -> None:
+    folder = network("dip")
+    first = experiment(prior, folder)
+    next(iter(first))
+    with pytest.raises(UserError, match="not the one"):
+        experiment(prior, folder).load_state_dict({**first.state_dict(), "conditioned": ["0" * 64]})

@@ -1,0 +1,119 @@
+"""Hybrids and the head-to-head as real processes: to the end, and after a kill to the very same numbers."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from dipddpm.core import config as configs
+from dipddpm.core import events
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import BestModelStored, Message, PsnrMeasured, RestorationScored
+from dipddpm.core.launch import local
+from dipddpm.core.runs import EventReader, Run, RunsFolder, RunState, heartbeat
+from dipddpm.core.runs.extend import extend
+
+pytestmark = pytest.mark.slow
+Until = Callable[..., Any]
+COMMON = {
+    "data.dataset": "fashion-mini",
+    "data.train_images": 64,
+    "device": "cpu",
+    "threads": 1,
+    "checkpoint_seconds": 0,
+    "dip.iterations": 12,
+    "dip.channels": 4,
+    "dip.measure_every": 4,
+    "dip.stop": "never",
+}
+HYBRID = {
+    "images.indices": "0-1",
+    "ddpm.samples": 0,
+    "ddpm.timesteps": 50,
+    "ddpm.network": "unet",
+    "unet.channels": "8,8",
+}
+RESTORE = {
+    "restore.tasks": "inpaint:missing=0.5,sigma=5",
+    "restore.sets": "fashion-mini leaves",
+    "restore.methods": "guided",
+    "restore.images": 2,
+    "restore.seeds": 1,
+}
+
+
+def recorded(run: Run, kind: type) -> list[Any]:
+    return [event for event in EventReader(run.folder).read() if isinstance(event, kind)]
+
+
+def numbers(run: Run) -> list[Any]:
+    """What the logical history measured, but for what hangs on the clock."""
+    still = {"time": 0.0, "offset": 0, "seconds": 0.0}
+    return [
+        msgspec.structs.replace(event, **{name: value for name, value in still.items() if hasattr(event, name)})
+        for event in run.events()
+        if isinstance(event, PsnrMeasured | BestModelStored)
+        or (isinstance(event, RestorationScored) and not event.budget_of)
+    ]
+
+
+def carry_out(runs: RunsFolder, config: configs.AnyRun, until: Until) -> Run:
+    run = runs.create(config)
+    local.start(run, now=True)
+    until(lambda: not run.status().state.live, 600)
+    assert run.status().state is RunState.finished, run.status().summary.error
+    return run
+
+
+def killed_on_the_way(runs: RunsFolder, config: configs.AnyRun, until: Until, kind: type) -> Run:
+    """Carried out with a SIGKILL after a few events of a kind."""
+    run = runs.create(config)
+    local.start(run, now=True)
+    until(lambda: len(recorded(run, kind)) >= 2, 600)
+    local.send_signal(run, signal.SIGKILL)
+    until(lambda: (worker := heartbeat.read(run.folder)) is not None and not heartbeat.is_alive(worker))
+    assert run.status().state is RunState.crashed
+    local.resume(run, now=True)
+    until(lambda: recorded(run, events.RunResumed))
+    until(lambda: not run.status().state.live, 600)
+    assert run.status().state is RunState.finished, run.status().summary.error
+    return run
+
+
+@pytest.mark.parametrize("trained", [pytest.param(True, marks=pytest.mark.durability), False], ids=["epochs", "from"])
+def test_a_hybrid_goes_on_after_a_kill_to_the_same_bits(
+    trained: bool, prior: Run, runs: RunsFolder, until: Until
+) -> None:
+    own = {"prior.run": "", "ddpm.epochs": 1} if trained else {"prior.run": str(prior.folder)}
+    config = configs.build(
+        "hybrid", method="guided", task="inpaint:missing=0.5,sigma=5", settings={**COMMON, **HYBRID, **own}
+    )
+    whole = carry_out(runs, config, until)
+    killed = killed_on_the_way(runs, config, until, PsnrMeasured)
+    assert numbers(killed) == numbers(whole)
+    methods = [event.method for event in whole.events() if isinstance(event, RestorationScored)]
+    assert methods == ["guided", "dip-mean", "ddpm-mean"]
+    (verdict,) = [event.text for event in whole.events() if isinstance(event, Message)][-1:]
+    assert verdict.startswith("inpaint:missing=0.5,sigma=5 on fashion-mini: guided - ")
+    taken = [event.run for event in whole.events() if isinstance(event, events.PriorLoaded)]
+    assert taken == ([] if trained else [prior.id])
+    with pytest.raises(UserError, match="can't be gone on with"):
+        extend(runs, whole, 1)
+
+
+@pytest.mark.durability
+def test_the_head_to_head_goes_on_in_the_middle_of_a_cell(prior: Run, runs: RunsFolder, until: Until) -> None:
+    config = configs.build("restore", settings={**COMMON, **RESTORE, "prior.run": str(prior.folder)})
+    whole = carry_out(runs, config, until)
+    killed = killed_on_the_way(runs, config, until, RestorationScored)
+    assert numbers(killed) == numbers(whole)
+    assert len(numbers(whole)) == 2 * 10
+    for name in ("scores.json", "scores.txt"):
+        assert (whole.folder / name).is_file()
+    saved = [event.file for event in whole.events() if isinstance(event, events.ImageSaved)]
+    assert saved[-1] == "images/quality-time-1.png"
+    assert all((whole.folder / name).is_file() for name in saved)

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dipddpm.core import events
+from dipddpm.core.compute import checkpoint
+from dipddpm.core.compute.rng import derive
+from dipddpm.core.config import DdpmRun, HybridRun, build
+from dipddpm.core.config.hybrid import Conditioned
+from dipddpm.core.ddpm.denoiser import Denoiser
+from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.ddpm.networks.unet import UNet
+from dipddpm.core.ddpm.options import TrainOptions
+from dipddpm.core.ddpm.training import DdpmTraining
+from dipddpm.core.degrade import degrade
+from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN
+from dipddpm.core.events import BestModel, EpochFinished, Item, Pictures, RestorationScored, Step
+from dipddpm.core.experiments import dip_cache
+from dipddpm.core.experiments.conditioned import ConditionedExperiment, ConditionedTraining
+from dipddpm.core.images import to_model, to_unit
+from dipddpm.core.methods.conditioned import ConditionedRestorer
+from dipddpm.core.runs import RunsFolder
+from tests.core.methods.cases import SCHEDULE, SMALL, assert_goes_on_exactly, case, shapes
+
+Plain = Callable[[Item], Any]
+TINY = {
+    "data.dataset": "fashion-mini",
+    "images.indices": "0-1",
+    "hybrid.bank": 20,
+    "hybrid.steps": 3,
+    "hybrid.samples": 2,
+    "ddpm.network": "unet",
+    "ddpm.epochs": 2,
+    "ddpm.batch_size": 8,
+    "ddpm.timesteps": 20,
+    "unet.channels": "8",
+    "unet.attention": 0,
+    "dip.iterations": 4,
+    "dip.channels": 4,
+    "dip.scales": 1,
+    "dip.stop": "never",
+}
+TASK = "inpaint:missing=0.5,sigma=10"
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dip_cache, "CHUNK", 8)
+
+
+@pytest.fixture
+def prior(runs: RunsFolder) -> Path:
+    """The folder of a run whose network is tiny, and random."""
+    config = build("ddpm", settings={k: v for k, v in TINY.items() if k[:4] in {"ddpm", "unet", "data"}})
+    assert isinstance(config, DdpmRun)
+    run = runs.create(config)
+    torch.manual_seed(0)
+    network = UNet.for_images((1, 28, 28), config)
+    torch.nn.init.normal_(network.out.weight, std=0.1)
+    checkpoint.save(run.folder / "checkpoints" / "best.safetensors", {}, network)
+    return run.folder
+
+
+def config(prior: Path | str, **settings: Any) -> HybridRun:
+    given = TINY | {"prior.run": str(prior)} | {key.replace("__", "."): value for key, value in settings.items()}
+    made = build("hybrid", method="conditioned", task=TASK, settings=given)
+    assert isinstance(made, HybridRun)
+    return made
+
+
+def training(prior: Path, **settings: Any) -> ConditionedTraining:
+    made = ConditionedExperiment.from_config(config(prior, **settings), "cpu").training
+    assert isinstance(made, ConditionedTraining)
+    return made
+
+
+def model(network: UNet) -> TrainedModel:
+    options = build("ddpm", settings={"ddpm.network": "unet"})
+    assert isinstance(options, DdpmRun)
+    return TrainedModel(network, SCHEDULE, options.ddpm, torch.device("cpu"))
+
+
+def seeing() -> UNet:
+    """A tiny random network for 12x12 images, whose output depends on what is beside xt."""
+    torch.manual_seed(0)
+    network = UNet((1, 12, 12), channels=(8,), attention=0, beside=1)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return network.eval()
+
+
+def test_a_network_that_sees_more_says_the_same_at_first() -> None:
+    torch.manual_seed(0)
+    network = UNet((1, 12, 12), channels=(8, 16))
+    torch.nn.init.normal_(network.out.weight)
+    xt, t = torch.randn(3, 1, 12, 12), torch.tensor([0, 10, 500])
+    for seen in (torch.zeros(3, 2, 12, 12), torch.randn(3, 2, 12, 12)):
+        grown = network.with_cond_channels(2)
+        assert torch.allclose(grown(torch.cat([xt, seen], 1), t), network(xt, t), atol=1e-5)
+    assert grown.arguments == network.arguments | {"beside": 2}
+
+
+def test_every_part_of_a_batch_sees_what_is_its_own() -> None:
+    xt, seen = torch.randn(2, 5, 1, 12, 12).unbind()
+    whole, parts = (Denoiser(seeing(), SCHEDULE, cond=seen, batch_size=size) for size in (5, 2))
+    with torch.no_grad():
+        for one, other in zip(whole(xt, 300), parts(xt, 300), strict=True):
+            assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_a_network_learns_from_what_it_sees() -> None:
+    """Who sees x0 beside xt can tell the noise to the last bit; who sees it shuffled, beside other images, can't."""
+    truth = shapes(32)
+    images = (truth * 255).to(torch.uint8)
+    losses = {}
+    for name, seen in {"own": truth, "others'": truth.roll(1, 0)}.items():
+        torch.manual_seed(0)
+        network = UNet((1, 12, 12), channels=(16,), attention=0, patch=1).with_cond_channels(1)
+        recipe = TrainOptions(stratified=True)
+        fit = DdpmTraining(
+            network, SCHEDULE, images, epochs=40, batch_size=16, lr=3e-3, options=recipe, cond=to_model(seen)
+        )
+        *_, losses[name] = [item.loss for item in fit if isinstance(item, EpochFinished)]
+    assert losses["own"] < 0.75 * losses["others'"]
+
+
+@pytest.mark.parametrize("beside", ["dip", "pinv"])
+def test_the_network_sees_what_was_made_of_each_image(beside: str, prior: Path) -> None:
+    made = training(prior, hybrid__beside=beside, ddpm__epochs=1)
+    steps = [item.step for item in made if isinstance(item, Step)]
+    assert steps[-1] == made.started().steps == made.step
+    assert len(steps) == (16 + 4 * 2 if beside == "dip" else 0) - 8 * (beside == "dip") + 3
+    for images, seen in zip(made.sets, made.cond, strict=True):
+        seeds = [derive(derive(0, "bank"), f"bank measurement of {images.split} {i}") for i in range(len(images))]
+        y, degradation = degrade(made.config.task, to_unit(images.images), seeds)
+        if beside == "pinv":
+            assert torch.equal(seen, to_model(degradation.operator.pinv(y)))
+        else:
+            fitted = dict(zip(("fit", "validation"), (b.results for b in made.banks), strict=True))
+            assert torch.equal(seen, to_model(fitted[images.split]))
+    assert made.training.cond is made.cond[0]
+    assert made.training.validator is not None
+    assert torch.equal(made.training.validator.images, made.sets[1].images)
+
+
+@pytest.mark.parametrize("stop_after", [1, 5, 9, 14, 18, 20, 22])
+def test_making_and_training_go_on_as_if_never_stopped(
+    stop_after: int, prior: Path, tmp_path: Path, plain: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def elsewhere(name: str) -> ConditionedTraining:
+        """With a cache of its own, so that it finds nothing that others have kept."""
+        monkeypatch.setattr(dip_cache, "cache_folder", lambda: tmp_path / name)
+        return training(prior)
+
+    whole = elsewhere("whole")
+    items = [plain(item) for item in whole]
+    stopped = elsewhere("stopped")
+    for _ in zip(range(stop_after), stopped, strict=False):
+        pass
+    checkpoint.save(tmp_path / "last.safetensors", stopped.state_dict())
+    resumed = elsewhere("resumed")
+    resumed.load_state_dict(checkpoint.load_state(tmp_path / "last.safetensors"))
+    assert resumed.step == stopped.step
+    assert [plain(item) for item in resumed] == items[stop_after:]
+    for one, other in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("beside", "sampler"), [("dip", "diffpir"), ("dip", "dpm++"), ("pinv", "ddnm")])
+def test_a_restoration_goes_on_as_if_never_stopped(beside: str, sampler: str) -> None:
+    options = Conditioned(beside=beside, sampler=sampler, steps=4, samples=3)  # type: ignore[arg-type]
+    known = case(TASK, shapes(3))
+    whole = ConditionedRestorer(known, model(seeing()), options, SMALL)
+    items = list(whole)
+    assert (whole.nfe, whole.iterations) == (12, 24 if beside == "dip" else 0)
+    assert_goes_on_exactly(
+        lambda: ConditionedRestorer(known, model(seeing()), options, SMALL), list(range(0, len(items) + 1, 3))
+    )
+
+
+def test_samples_follow_what_the_network_sees() -> None:
+    """With a network that says that the image is what it sees, every sample is."""
+
+    class Copying(torch.nn.Module):
+        def forward(self, seen: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            del t
+            return seen[:, 1:]
+
+    known = case(TASK, shapes(2))
+    options = build("ddpm", settings={"ddpm.objective": "x0"})
+    assert isinstance(options, DdpmRun)
+    copying = TrainedModel(Copying(), SCHEDULE, options.ddpm, torch.device("cpu"))
+    options_of_it = Conditioned(sampler="dpm++", steps=5, samples=3)
+    restorer = ConditionedRestorer(known, copying, options_of_it, SMALL)
+    list(restorer)
+    assert restorer.fit is not None
+    assert torch.allclose(restorer.images, torch.stack(restorer.fit.restored), atol=1e-5)
+
+
+def test_a_run_makes_trains_restores_and_is_scored_against_both_parents(prior: Path, tmp_path: Path) -> None:
+    run = ConditionedExperiment.from_config(config(prior), "cpu")
+    items = list(run)
+    assert [item.epoch for item in items if isinstance(item, EpochFinished)] == [1, 2]
+    methods = [item.method for item in items if isinstance(item, RestorationScored)]
+    assert methods == ["conditioned", DIP_MEAN, DDPM_MEAN]
+    loaded = [item for item in items if isinstance(item, events.PriorLoaded)]
+    assert [item.run for item in loaded] == [prior.name]
+    best = [item for item in items if isinstance(item, BestModel)]
+    assert [item.measure for item in best][-1] == "residual"
+    checkpoint.save(tmp_path / "best.safetensors", best[-1].tensors, best[-1].network)
+    again = checkpoint.load(tmp_path / "best.safetensors")
+    assert isinstance(again, UNet)
+    assert again.arguments["beside"] == 1
+    assert any(isinstance(item, Pictures) and item.name == "restored" for item in items)
+
+
+def test_without_a_prior_it_begins_anew() -> None:
+    run = ConditionedExperiment.from_config(config("", ddpm__epochs=1), "cpu")
+    methods = [item.method for item in run if isinstance(item, RestorationScored)]
+    assert methods == ["conditioned", DIP_MEAN]
+
+
+def test_what_can_not_be_is_refused(prior: Path) -> None:
+    with pytest.raises(UserError, match="too few for a bank of 1801"):
+        ConditionedExperiment.from_config(config(prior, hybrid__bank=1801), "cpu")
+    with pytest.raises(UserError, match="Only our U-Net can see more"):
+        ConditionedExperiment.from_config(config("", ddpm__network="tutorial"), "cpu")

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dipddpm.core import data
+from dipddpm.core.compute import checkpoint
+from dipddpm.core.config import DdpmRun, build
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import BestModel, DataLoaded, EpochFinished, Item, Pictures, SamplesEvaluated, Step
+from dipddpm.core.experiments.ddpm import DdpmExperiment, training_images
+from dipddpm.core.images import save_png, to_bytes
+
+Plain = Callable[[Item], Any]
+QUICK = {"data.dataset": "fashion-mini", "data.train_images": 6, "ddpm.epochs": 1, "ddpm.batch_size": 4}
+QUICK |= {"ddpm.timesteps": 8, "ddpm.samples": 3}
+
+
+def experiment(**settings: Any) -> DdpmExperiment:
+    config = build("ddpm", settings=QUICK | {key.replace("__", "."): value for key, value in settings.items()})
+    assert isinstance(config, DdpmRun)
+    return DdpmExperiment.from_config(config, "cpu")
+
+
+def test_a_run_tells_what_it_does_in_order() -> None:
+    run = experiment()
+    started = run.started()
+    items = list(run)
+    kinds = [type(item) for item in items]
+    sampling = [Step] * 8
+    assert kinds == [DataLoaded, Pictures, Pictures, Step, Step, BestModel, EpochFinished, *sampling, Pictures]
+    steps = [item.step for item in items if isinstance(item, Step)]
+    assert steps == list(range(1, started.steps + 1))
+    assert (run.step, run.epoch) == (started.steps, started.epochs)
+    assert (started.images, started.parameters, started.method) == (6, 506_852, "tutorial")
+    loaded = items[0]
+    assert isinstance(loaded, DataLoaded)
+    assert loaded.sha256 == data.load("fashion-mini", "train").take(range(6)).sha256
+
+
+def test_pictures_can_be_looked_at() -> None:
+    batch, forward, samples = (item for item in experiment() if isinstance(item, Pictures))
+    for picture in (batch, forward, samples):
+        assert picture.images.shape[1:] == (1, 28, 28)
+        assert picture.images.min() >= 0
+        assert picture.images.max() <= 1
+    assert len(batch.images) == 4
+    assert len(samples.images) == 3
+    assert len(forward.panels) == forward.columns == 5
+    truth = {str(image.tolist()) for image in data.load("fashion-mini", "train").images[:6]}
+    assert {str(image.tolist()) for image in to_bytes(batch.images)} < truth
+    clean, *stages = forward.images[:5]
+    assert str(to_bytes(clean).tolist()) in truth
+    errors = [(stage - clean).square().mean().item() for stage in stages]
+    assert 0 < errors[0] < errors[1] < errors[2] < errors[3]
+
+
+def test_a_run_goes_on_as_if_never_stopped(tmp_path: Path, plain: Plain) -> None:
+    file = tmp_path / "last.safetensors"
+    items = [plain(item) for item in experiment()]
+    for stop_after in range(0, len(items) + 1, 3):
+        stopped = experiment()
+        seen = [plain(item) for _, item in zip(range(stop_after), stopped, strict=False)]
+        checkpoint.save(file, stopped.state_dict(), stopped.network)
+        resumed = experiment()
+        resumed.load_state_dict(checkpoint.load_state(file))
+        assert resumed.step == stopped.step
+        assert seen + [plain(item) for item in resumed] == items
+
+
+JUDGED = {
+    "ddpm.network": "unet",
+    "unet.channels": "8,8",
+    "ddpm.samples": 3,
+    "ddpm.evaluate": 128,
+    "ddpm.conditional": True,
+    "ddpm.sampler": "dpm++",
+    "ddpm.sample_steps": 2,
+    "ddpm.sample_every": 1,
+}
+
+
+def test_what_samples_are_worth_is_told_at_the_end() -> None:
+    items = list(experiment(**JUDGED))
+    *_, samples, frechet, kernel, in_pixels, in_features, nearest = items
+    assert isinstance(samples, Pictures)
+    assert isinstance(nearest, Pictures)
+    assert (samples.name, len(samples.images)) == ("samples", 3)
+    assert (nearest.name, nearest.columns) == ("nearest", 3)
+    assert torch.equal(to_bytes(nearest.images[::3][:3]), to_bytes(samples.images))
+    told = [frechet, kernel, in_pixels, in_features]
+    assert all(isinstance(event, SamplesEvaluated) and (event.samples, event.nfe) == (128, 2) for event in told)
+    assert "against the 500 test images of fashion-mini" in frechet.protocol
+    assert "one of the 6 train images of fashion-mini" in in_pixels.protocol
+
+
+@pytest.mark.parametrize("back", [1, 2, 4, 6, 8])
+def test_a_judgement_goes_on_where_it_was_stopped(back: int, tmp_path: Path, plain: Plain) -> None:
+    whole = [plain(item) for item in experiment(**JUDGED)]
+    stopped = experiment(**JUDGED)
+    for _ in zip(range(len(whole) - back), stopped, strict=False):
+        pass
+    checkpoint.save(tmp_path / "last.safetensors", stopped.state_dict(), stopped.network)
+    resumed = experiment(**JUDGED)
+    resumed.load_state_dict(checkpoint.load_state(tmp_path / "last.safetensors"))
+    assert [plain(item) for item in resumed] == whole[-back:]
+
+
+def test_what_can_not_be_judged_is_refused_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="evaluate needs 128 samples at least"):
+        experiment(ddpm__evaluate=127)
+    (tmp_path / "photos").mkdir()
+    for number in range(10):
+        save_png(tmp_path / "photos" / f"{number}.png", torch.rand(1, 3, 16, 16))
+    with pytest.raises(UserError, match="28x28 grey images"):
+        experiment(**JUDGED | {"data.dataset": f"folder:{tmp_path / 'photos'}", "ddpm.conditional": False})
+
+
+def test_without_samples_a_run_ends_with_the_training() -> None:
+    run = experiment(ddpm__samples=0)
+    assert run.started().steps == 2
+    assert isinstance(list(run)[-1], EpochFinished)
+
+
+def test_weights_depend_on_the_seed_alone() -> None:
+    torch.manual_seed(1)
+    one = experiment()
+    before = torch.get_rng_state()
+    two = experiment()
+    assert torch.equal(torch.get_rng_state(), before)
+    other = experiment(seed=1)
+    weights = [run.network.get_parameter("out.weight") for run in (one, two, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_what_is_held_out_comes_from_the_end_whatever_is_trained_on() -> None:
+    run = experiment(ddpm__hold_out=True)
+    everything = data.load("fashion-mini", "train").images
+    assert run.training.validator is not None
+    assert torch.equal(run.training.validator.images, everything[-len(everything) // 10 :])
+    assert torch.equal(run.training.images, everything[:6])
+    items = list(run)
+    assert [item.split for item in items if isinstance(item, DataLoaded)] == ["fit", "validation"]
+    assert next(item.measure for item in items if isinstance(item, BestModel)) == "held_out"
+
+
+UNET = {
+    "ddpm__network": "unet",
+    "unet__channels": "8,16",
+    "ddpm__objective": "v",
+    "ddpm__ema": 0.9,
+    "ddpm__conditional": True,
+    "ddpm__hold_out": True,
+    "ddpm__sample_every": 1,
+    "ddpm__epochs": 2,
+    "ddpm__sampler": "dpm++",
+    "ddpm__sample_steps": 4,
+    "ddpm__decay": "cosine",
+}
+
+
+@pytest.mark.parametrize("stop_after", [3, 6, 7, 8, 16])
+def test_a_run_of_our_network_goes_on_as_if_never_stopped(stop_after: int, tmp_path: Path, plain: Plain) -> None:
+    whole = [plain(item) for item in experiment(**UNET)]
+    stopped = experiment(**UNET)
+    for _ in zip(range(stop_after), stopped, strict=False):
+        pass
+    checkpoint.save(tmp_path / "last.safetensors", stopped.state_dict(), stopped.network)
+    resumed = experiment(**UNET)
+    resumed.load_state_dict(checkpoint.load_state(tmp_path / "last.safetensors"))
+    assert [plain(item) for item in resumed] == whole[stop_after:]
+
+
+def test_samples_along_the_way_come_from_the_same_noise_and_the_averaged_weights() -> None:
+    run = experiment(**UNET)
+    items = list(run)
+    progress = [item for item in items if isinstance(item, Pictures) and item.name == "progress"]
+    assert [item.numbered for item in progress] == [True, True]
+    assert not torch.equal(progress[0].images, progress[1].images)
+    assert run.sampling.denoiser.network is run.training.averaged
+    assert run.training.averaged is not run.network
+    best = [item for item in items if isinstance(item, BestModel)]
+    assert all(item.network is run.training.averaged and item.measure == "held_out" for item in best)
+    assert run.sampling.nfe == 4
+    assert run.sampling.denoiser.label is not None
+    assert run.sampling.denoiser.label.tolist() == [0, 1, 2]
+
+
+def test_more_images_than_there_are_is_refused() -> None:
+    with pytest.raises(UserError, match="has 2000 images to train on, not 3000"):
+        experiment(data__train_images=3000)
+
+
+def test_images_that_the_network_does_not_take_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save_png(tmp_path / f"{name}.png", torch.rand(3, 32, 32))
+    with pytest.raises(UserError, match="28x28 grey"):
+        experiment(data__dataset=f"folder:{tmp_path}", data__train_images=0)
+
+
+def test_data_that_is_not_there_is_refused() -> None:
+    config = build("ddpm", settings={"data.dataset": "fashion-mist"})
+    with pytest.raises(UserError):
+        training_images(config.data, hold_out=False)

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import copy
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dipddpm.core.compute import checkpoint
+from dipddpm.core.config import DipRun, build
+from dipddpm.core.dip.memory import bytes_per_image
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import BestModel, DataLoaded, Event, Pictures, StopsCompared, Tensors
+from dipddpm.core.experiments.dip import DipExperiment
+from dipddpm.core.images import save_png
+
+TINY = {
+    "data.dataset": "fashion-mini",
+    "images.split": "train",
+    "images.indices": "3,1",
+    "dip.iterations": 6,
+    "dip.channels": 4,
+    "dip.input_channels": 4,
+    "dip.window": 2,
+    "dip.patience": 50,
+    "dip.measure_every": 3,
+    "dip.picture_every": 4,
+}
+
+
+def experiment(task: str = "denoise", **settings: Any) -> DipExperiment:
+    dotted = {key.replace("__", "."): value for key, value in settings.items()}
+    config = build("dip", task=task, settings=TINY | dotted)
+    assert isinstance(config, DipRun)
+    return DipExperiment.from_config(config, "cpu")
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "denoise:sigma=25",
+        "denoise:noise=poisson",
+        "denoise:noise=salt-and-pepper",
+        "inpaint:missing=0.7,sigma=10",
+        "inpaint:box=8",
+        "superres:factor=2",
+        "superres:factor=4,sigma=2",
+        "deblur:kernel=gaussian",
+        "deblur:kernel=motion,width=5,angle=20,sigma=2",
+    ],
+)
+@pytest.mark.parametrize("network", ["skip", "decoder"])
+def test_every_task_runs_from_data_to_the_image_at_the_stop(task: str, network: str) -> None:
+    run = experiment(task, dip__network=network)
+    items = list(run)
+    assert isinstance(items[0], DataLoaded)
+    assert isinstance(items[1], Tensors)
+    assert items[0].images == 2
+    assert all(map(torch.equal, items[1].tensors["y"], run.measurements))
+    compared = next(item for item in items if isinstance(item, StopsCompared))
+    assert len(compared.psnr) == 2
+    best, final = items[-2:]
+    assert isinstance(best, BestModel)
+    assert isinstance(final, Pictures)
+    known, impulses = run.config.task.has_noise_level(), run.config.task.noise == "salt-and-pepper"
+    assert best.measure == ("discrepancy" if known else "held-out" if impulses else "variance")
+    assert torch.equal(final.images[1], best.tensors["restored"][0])
+    assert len(final.images) == 6
+    assert run.step == run.started().steps == 6
+
+
+def test_the_noise_of_an_image_does_not_depend_on_its_company() -> None:
+    alone, with_another = experiment(images__indices="1"), experiment()
+    assert torch.equal(alone.measurements[0], with_another.measurements[1])
+
+
+def test_files_of_any_size_and_colour_are_fitted_together(tmp_path: Path) -> None:
+    names = []
+    for i, shape in enumerate([(1, 12, 15), (3, 13, 11), (1, 12, 15)]):
+        names.append(str(tmp_path / f"{i}.png"))
+        save_png(names[-1], torch.rand(shape))
+    run = experiment(images__files=tuple(names))
+    assert [len(batch) for batch in run.fit.batches] == [2, 1]
+    items = list(run)
+    assert isinstance(items[0], DataLoaded)
+    assert (items[0].dataset, items[0].source) == ("files", "0.png, 1.png, 2.png")
+    assert [tuple(image.shape) for image in run.fit.restored] == [(1, 12, 15), (3, 13, 11), (1, 12, 15)]
+    assert run.network is None
+
+
+def test_a_batch_is_as_large_as_asked() -> None:
+    run = experiment(dip__batch=1)
+    assert [len(batch) for batch in run.fit.batches] == [1, 1]
+    together = experiment()
+    for made in (run, together):
+        list(made)
+    for a, b in zip(run.fit.restored, together.fit.restored, strict=True):
+        assert torch.allclose(a, b, atol=1e-3)
+
+
+def test_more_channels_and_pixels_take_more_memory() -> None:
+    options = experiment().config.dip
+    small, large = bytes_per_image(options, (1, 28, 28)), bytes_per_image(options, (1, 56, 56))
+    assert 3 * small < large < 5 * small
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 6, 12, 13])
+def test_it_resumes_from_a_file_after_any_item(cut: int, tmp_path: Path) -> None:
+    whole = [text(item) for item in experiment()]
+    first, second = experiment(), experiment()
+    told = []
+    for item in first:
+        told.append(text(item))
+        if len(told) == cut:
+            break
+    path = tmp_path / "last.safetensors"
+    checkpoint.save(path, first.state_dict(), first.network)
+    second.load_state_dict(checkpoint.load_state(path))
+    assert told + [text(item) for item in second] == whole
+    assert checkpoint.load(path).name == "skip"
+
+
+def test_it_resumes_in_the_groups_that_it_had() -> None:
+    first, second, whole = experiment(dip__batch=1), experiment(dip__batch=2), experiment(dip__batch=1)
+    told = [text(item) for item in itertools.islice(first, 5)]
+    second.load_state_dict(first.state_dict())
+    assert told + [text(item) for item in second] == [text(item) for item in whole]
+
+
+def test_a_finished_run_can_be_made_longer() -> None:
+    """It ends again, with its results; without more to do there is nothing more to tell."""
+    first, same, longer = experiment(), experiment(), experiment(dip__iterations=9)
+    list(first)
+    for resumed in (same, longer):
+        resumed.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert list(same) == []
+    items = list(longer)
+    assert longer.step == 9
+    assert [type(item) for item in items[-3:]] == [StopsCompared, BestModel, Pictures]
+
+
+def text(item: object) -> str:
+    return repr(item) if isinstance(item, Event) else str(item)
+
+
+def test_an_image_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match="no image 2000"):
+        experiment(images__indices="2000")

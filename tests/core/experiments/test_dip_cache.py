@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from dipddpm.core import data
+from dipddpm.core.compute import checkpoint
+from dipddpm.core.compute.rng import derive
+from dipddpm.core.config import DipConfig, parse_task
+from dipddpm.core.data import ImageSet, cache_folder
+from dipddpm.core.degrade import degrade
+from dipddpm.core.events import Message, Step
+from dipddpm.core.experiments import dip_cache as module
+from dipddpm.core.experiments.dip_cache import DipResultBank
+from dipddpm.core.images import to_unit
+from dipddpm.core.methods.base import Case
+from dipddpm.core.methods.baselines import dip_fit
+
+TASK = parse_task("inpaint:missing=0.5,sigma=10")
+DIP = DipConfig(iterations=4, channels=4, scales=1, stop="never", measure_every=2)
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", 3)
+
+
+@pytest.fixture(scope="module")
+def images() -> ImageSet:
+    return data.load("fashion-mini", "train").take(range(8))
+
+
+def filled(bank: DipResultBank) -> DipResultBank:
+    list(bank)
+    return bank
+
+
+def files() -> list[Path]:
+    return sorted((cache_folder() / "dip-bank").glob("*"))
+
+
+def test_each_result_is_that_of_a_fit_to_the_measurement(images: ImageSet) -> None:
+    bank = DipResultBank(images, TASK, DIP, seed=5)
+    items = list(bank)
+    assert len(bank) == 12
+    assert [item.step for item in items if isinstance(item, Step)] == list(range(1, 13))
+    assert [item.text[:30] for item in items if isinstance(item, Message)] == [
+        f"Bank: {count} of 8 DIP results" for count in (3, 6, 8)
+    ]
+    y, degradation = bank.measurements()
+    seeds = [derive(5, f"bank measurement of train {place}") for place in range(8)]
+    assert torch.equal(y, degrade(TASK, to_unit(images.images), seeds)[0])
+    for chunk, places in enumerate(([0, 1, 2], [3, 4, 5], [6, 7])):
+        case = Case(y[places], degradation.select(places), (len(places), 1, 28, 28))
+        fit = dip_fit(case, DIP, derive(5, f"bank {chunk}"))
+        list(fit)
+        assert torch.equal(bank.results[places], torch.stack(fit.restored))
+
+
+def test_what_was_fitted_once_is_found_again(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = filled(DipResultBank(images, TASK, DIP, seed=0))
+    assert len(files()) == 3
+    monkeypatch.setattr(module, "dip_fit", None)  # nothing may be fitted any more
+    again = DipResultBank(images, TASK, msgspec.structs.replace(DIP, measure_every=1), seed=0)
+    items = list(again)
+    assert not [item for item in items if isinstance(item, Step)]
+    assert again.step == len(again)
+    assert torch.equal(again.results, first.results)
+    # A larger bank is made of the chunks of a smaller one.
+    filled(DipResultBank(images.take(range(6)), TASK, DIP, seed=0))
+
+
+@pytest.mark.parametrize("other", ["images", "task", "dip", "seed"])
+def test_what_differs_is_made_anew(other: str, images: ImageSet) -> None:
+    few = images.take(range(3))
+    filled(DipResultBank(few, TASK, DIP, seed=0))
+    made = DipResultBank(
+        images.take(range(1, 4)) if other == "images" else few,
+        parse_task("inpaint:missing=0.5,sigma=11") if other == "task" else TASK,
+        msgspec.structs.replace(DIP, lr=0.02 if DIP.lr != 0.02 else 0.01) if other == "dip" else DIP,
+        seed=1 if other == "seed" else 0,
+    )
+    assert [item.step for item in list(made) if isinstance(item, Step)] == [1, 2, 3, 4]
+    assert len(files()) == 2
+
+
+def test_a_damaged_file_is_made_anew(images: ImageSet) -> None:
+    few = images.take(range(3))
+    before = filled(DipResultBank(few, TASK, DIP, seed=0)).results
+    (file,) = files()
+    good = file.read_bytes()
+    file.write_bytes(good[:-100])
+    assert torch.equal(filled(DipResultBank(few, TASK, DIP, seed=0)).results, before)
+    assert file.read_bytes() == good
+
+
+def test_without_a_cache_nothing_is_kept(images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = images.take(range(3))
+    before = filled(DipResultBank(few, TASK, DIP, seed=0)).results
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / "file")
+    assert torch.equal(filled(DipResultBank(few, TASK, DIP, seed=0)).results, before)
+
+
+@pytest.mark.parametrize("stop_after", [0, 2, 4, 5, 7, 12, 15])
+def test_a_bank_goes_on_as_if_never_stopped(
+    stop_after: int, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def elsewhere(name: str) -> DipResultBank:
+        """A bank with a cache of its own: it finds nothing that others have kept."""
+        monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / name)
+        return DipResultBank(images, TASK, DIP, seed=0)
+
+    whole = elsewhere("whole")
+    items = list(whole)
+    stopped = elsewhere("stopped")
+    for _ in zip(range(stop_after), stopped, strict=False):
+        pass
+    checkpoint.save(tmp_path / "last.safetensors", stopped.state_dict())
+    resumed = elsewhere("resumed")
+    resumed.load_state_dict(checkpoint.load_state(tmp_path / "last.safetensors"))
+    assert list(resumed) == items[stop_after:]
+    assert torch.equal(resumed.results, whole.results)

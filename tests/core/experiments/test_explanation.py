@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from dipddpm.core import config as configs
+from dipddpm.core.compute import checkpoint
+from dipddpm.core.config import ExplanationRun
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import Document, Item, Pictures
+from dipddpm.core.experiments.explanation import FILE, ExplanationExperiment
+from dipddpm.core.study import findings
+from dipddpm.core.study.findings import Explanation, after
+
+Plain = Callable[[Item], Any]
+TINY = {"train_images": 40, "test_images": 20, "epochs": 1, "seeds": 2, "steps": "0,1,2,4", "fixed": 2}
+
+
+def experiment(**settings: Any) -> ExplanationExperiment:
+    given = {f"explanation.{key}": value for key, value in (TINY | settings).items()}
+    config = configs.build("explanation", settings=given)
+    assert isinstance(config, ExplanationRun)
+    return ExplanationExperiment.from_config(config, "cpu")
+
+
+@pytest.mark.slow
+def test_everything_is_measured_and_a_stop_changes_nothing(tmp_path: Path, plain: Plain) -> None:
+    whole = experiment()
+    items = [plain(item) for item in whole]
+    assert whole.step == whole.started().steps
+    (document,) = [item for item in items if isinstance(item, Document)]
+    assert document.name == FILE
+    found = msgspec.json.decode(document.text, type=Explanation)
+    assert {item.name for item in items if isinstance(item, Pictures)} == {"denoised", "explanation"}
+    assert list(map(after, found.steps)) == [name for name in found.learned if name.startswith("k = ")]
+    assert {len(found.learned[name]) for name in (findings.XT, after(2))} == {2}
+    assert set(found.linear) == {name for name in found.learned if not name.startswith("x0 from")}
+    assert all(len(bands) == found.bands for bands in found.linear.values())
+    assert {one.sigma for one in found.denoised} == {25, 50}
+
+    file = tmp_path / "last.safetensors"
+    stopped = experiment()
+    for n, item in enumerate(stopped):
+        told = plain(item)
+        if n == len(items) // 2:
+            break
+    checkpoint.save(file, stopped.state_dict())
+    resumed = experiment()
+    resumed.load_state_dict(checkpoint.load_state(file))
+    rest = [plain(item) for item in resumed]
+    # The unit that was under way begins anew, so the rest may tell a little of it again.
+    assert told in items
+    assert rest == items[-len(rest) :]
+
+
+def test_what_the_data_lacks_is_refused() -> None:
+    with pytest.raises(UserError, match="500 test images, not 501"):
+        experiment(test_images=501)
+    with pytest.raises(UserError, match="fixed must be one of the steps"):
+        experiment(fixed=3)
+    with pytest.raises(UserError, match="count upwards"):
+        experiment(steps="0,4,2,8")

@@ -1,0 +1,227 @@
+"""A hybrid run: what it tells, in which order, that the truth stays out of it, and that it goes on from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import msgspec
+import pytest
+import torch
+from torch import Tensor
+
+from dipddpm.core import config as configs
+from dipddpm.core import events, registry
+from dipddpm.core.config import DipConfig, HybridRun
+from dipddpm.core.config.hybrid import Guided, HybridOptions
+from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import Item, PsnrMeasured, RestorationScored, Step
+from dipddpm.core.experiments.hybrid import HybridExperiment
+from dipddpm.core.methods.base import Case
+from dipddpm.core.methods.baselines import DdpmRestorer, DipRestorer
+from dipddpm.core.metrics.image import psnr
+from dipddpm.core.runs import Run
+
+TINY = {
+    "data.dataset": "fashion-mini",
+    "data.train_images": 64,
+    "images.indices": "0-1",
+    "ddpm.timesteps": 20,
+    "ddpm.samples": 0,
+    "ddpm.hold_out": False,
+    "dip.iterations": 6,
+    "dip.channels": 4,
+    "dip.measure_every": 3,
+    "dip.stop": "never",
+}
+
+
+class Halfway(HybridOptions, tag="halfway", frozen=True):
+    """The mean of both parents: as simple as a hybrid can be."""
+
+    restorer_path: ClassVar[str] = "halfway"
+
+
+class HalfwayRestorer:
+    """DIP first, then the diffusion model."""
+
+    def __init__(self, dip: DipRestorer, ddpm: DdpmRestorer) -> None:
+        self.parts: tuple[DipRestorer, DdpmRestorer] = (dip, ddpm)
+        self.done = 0
+
+    @classmethod
+    def for_case(cls, case: Case, prior: TrainedModel, options: Halfway, dip: DipConfig) -> HalfwayRestorer:
+        return cls(DipRestorer(case, dip), DdpmRestorer(case, prior, method="ddnm", steps=4))
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def __iter__(self) -> Any:
+        for part in self.parts:
+            for item in part:
+                if isinstance(item, Step):
+                    self.done += 1
+                    yield msgspec.structs.replace(item, step=self.done)
+
+    @property
+    def images(self) -> Tensor:
+        return (self.parts[0].images + self.parts[1].images) / 2
+
+    @property
+    def nfe(self) -> int:
+        return self.parts[1].nfe
+
+    @property
+    def iterations(self) -> int:
+        return self.parts[0].iterations
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [part.state_dict() for part in self.parts], "done": self.done}
+
+    def load_state_dict(self, state: Any) -> None:
+        self.done = state["done"]
+        self.parts[0].load_state_dict(state["parts"][0])
+        self.parts[1].load_state_dict(state["parts"][1])
+
+
+@pytest.fixture(autouse=True)
+def halfway(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = registry.resolve
+    monkeypatch.setattr(registry, "resolve", lambda path: HalfwayRestorer if path == "halfway" else real(path))
+
+
+@pytest.fixture(scope="module")
+def prior(train_prior: Callable[[dict[str, Any]], Run]) -> Run:
+    """A run that has trained a prior, if only for a moment."""
+    settings = {key: value for key, value in TINY.items() if key.startswith(("data.", "ddpm."))}
+    return train_prior(settings)
+
+
+Build = Callable[..., HybridExperiment]
+
+
+@pytest.fixture
+def build(prior: Run) -> Build:
+    def make(*, task: str = "inpaint:missing=0.5,sigma=10", **settings: Any) -> HybridExperiment:
+        given = {"prior.run": str(prior.folder), **TINY, **{k.replace("__", "."): v for k, v in settings.items()}}
+        config = cast(HybridRun, configs.build("hybrid", task=task, settings=given))
+        return HybridExperiment.from_config(msgspec.structs.replace(config, hybrid=Halfway()), "cpu")
+
+    return make
+
+
+def of(kind: type, items: list[Item]) -> list[Any]:
+    return [item for item in items if isinstance(item, kind)]
+
+
+def test_it_takes_a_prior_restores_and_ends_with_both_parents(build: Build, prior: Run) -> None:
+    experiment = build()
+    items = list(experiment)
+    (taken,) = of(events.PriorLoaded, items)
+    assert (taken.run, taken.sha256) == (prior.id, of(events.BestModelStored, list(prior.events()))[-1].sha256)
+    assert [picture.name for picture in of(events.Pictures, items)] == ["restored"]
+    scores = of(RestorationScored, items)
+    assert [(s.method, s.budget_of) for s in scores] == [
+        ("halfway", ""),
+        ("dip-mean", "halfway"),
+        ("ddpm-mean", "halfway"),
+    ]
+    assert (scores[0].nfe, scores[0].iterations, scores[0].seconds > 0) == (4, 6, True)
+    (best,) = of(events.BestModel, items)
+    assert best.network is None
+    assert scores[0].psnr == psnr(best.tensors["restored"], experiment.truth).tolist()
+    assert scores[0].psnr == of(PsnrMeasured, items)[-1].psnr
+    assert experiment.step == experiment.started().steps
+
+
+def test_steps_never_go_back_and_looks_are_as_often_as_asked(build: Build) -> None:
+    items = list(build())
+    steps = [item.step for item in items if isinstance(item, Step)]
+    assert steps == sorted(steps)
+    assert [look.step for look in of(PsnrMeasured, items)] == [3, 6, 9, 10]
+
+
+def test_given_epochs_it_trains_the_prior_and_restores_with_the_best_of_it(build: Build) -> None:
+    experiment = build(prior__run="", ddpm__epochs=3, ddpm__lr=0.05)
+    items = list(experiment)
+    told = [type(item) for item in items]
+    assert told.index(events.EpochFinished) < told.index(PsnrMeasured)
+    assert len(of(events.EpochFinished, items)) == 3
+    trained, kept = of(events.BestModel, items)[-2:]
+    assert (trained.measure, kept.measure) == ("loss", "residual")
+    assert experiment.training is not None
+    # The network that goes on is the one that was stored as the best, and not the last one.
+    best_epoch = of(events.EpochFinished, items)
+    weights = [e.epoch for e in best_epoch if e.best][-1]
+    same = all(
+        torch.equal(a, b)
+        for a, b in zip(kept.network.parameters(), experiment.training.network.parameters(), strict=True)
+    )
+    assert same == (weights == 3)
+
+
+def test_denoising_is_compared_with_the_posterior_mean_too(build: Build) -> None:
+    scores = of(RestorationScored, list(build(task="denoise:sigma=50,blind=true")))
+    assert [s.method for s in scores] == ["halfway", "dip-mean", "ddpm-mean", "posterior-mean"]
+    assert (scores[-1].nfe, scores[-1].runs, scores[-1].budget_of) == (1, 1, "")
+
+
+def comparable(items: list[Item]) -> list[Any]:
+    """What the clock has no part in: everything but the parents, which get as much time as there happened to be."""
+    kinds = (Step, PsnrMeasured, events.EpochFinished)
+    cut = next((i for i, item in enumerate(items) if isinstance(item, RestorationScored)), len(items))
+    timeless = {"seconds": 0.0, "images_per_second": None}
+    return [
+        msgspec.structs.replace(item, **{k: v for k, v in timeless.items() if hasattr(item, k)})
+        for item in items[: cut + 1]
+        if isinstance(item, (*kinds, RestorationScored))
+    ]
+
+
+@pytest.mark.parametrize("train", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_it_goes_on_from_any_item_to_the_same_bits(build: Build, train: bool) -> None:
+    options = {"prior__run": "", "ddpm__epochs": 2, "data__train_images": 200} if train else {}
+    whole = list(build(**options))
+    for cut in range(1, len(whole), max(1, len(whole) // 7)):
+        first, second = build(**options), build(**options)
+        told = list(islice(first, cut))
+        second.load_state_dict(first.state_dict())
+        told += list(second)
+        assert comparable(told) == comparable(whole), cut
+        assert [s.method for s in of(RestorationScored, told)] == ["halfway", "dip-mean", "ddpm-mean"]
+
+
+def test_another_model_in_the_priors_folder_is_refused_on_resume(build: Build) -> None:
+    first = build()
+    next(iter(first))
+    second = build()
+    state = {**first.state_dict(), "prior": "0" * 64}
+    with pytest.raises(UserError, match="not the one"):
+        second.load_state_dict(state)
+
+
+def test_the_truth_changes_nothing_but_the_scores(build: Build) -> None:
+    experiment, told = build(), []
+    other = build()
+    other.truth = 1 - other.truth
+    for one in (experiment, other):
+        (best,) = of(events.BestModel, list(one))
+        told.append(best.tensors["restored"])
+    assert torch.equal(*told)
+
+
+def test_images_of_another_size_than_the_priors_are_refused(build: Build, tmp_path: Path) -> None:
+    from dipddpm.core.images import save_png
+
+    save_png(tmp_path / "wide.png", torch.rand(1, 1, 28, 32))
+    with pytest.raises(UserError, match="28x28"):
+        build(images__files=(str(tmp_path / "wide.png"),))
+
+
+def test_a_task_that_the_method_does_not_take_is_refused_by_name(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Guided, "tasks", frozenset({"denoise"}))
+    with pytest.raises(UserError, match="guided doesn't take the task superres:factor=2"):
+        configs.build("hybrid", method="guided", task="superres")

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dipddpm.core.compute import checkpoint
+from dipddpm.core.config import HybridRun, Substitution, build
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import EpochFinished, Item, Pictures, Step
+from dipddpm.core.experiments.substitution import FittedHourglass, FrozenHourglass, SubstitutionExperiment
+
+Plain = Callable[[Item], Any]
+READINGS = ["frozen", "fresh", "warm"]
+QUICK = {"data.dataset": "fashion-mini", "data.train_images": 6, "ddpm.epochs": 2, "ddpm.batch_size": 4}
+QUICK |= {"ddpm.timesteps": 4, "ddpm.samples": 5, "hybrid.steps": 2, "hybrid.channels": 4, "hybrid.picture_every": 1}
+
+
+def experiment(reading: str, **settings: Any) -> SubstitutionExperiment:
+    """Two epochs of two steps; five samples pass an hourglass that takes four images at once."""
+    settings = {key.replace("__", "."): value for key, value in settings.items()}
+    config = build("hybrid", method="substitution", settings=QUICK | {"hybrid.reading": reading} | settings)
+    assert isinstance(config, HybridRun)
+    return SubstitutionExperiment.from_config(config, "cpu")
+
+
+def fitted(**options: Any) -> FittedHourglass:
+    return FittedHourglass(Substitution(**options), (1, 12, 12), batch_size=4, seed=0, device="cpu")
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_a_run_goes_on_as_if_never_stopped(reading: str, tmp_path: Path, plain: Plain) -> None:
+    file = tmp_path / "last.safetensors"
+    whole = experiment(reading)
+    items = [plain(item) for item in whole]
+    for stop_after in range(3, len(items) + 1, 3):
+        stopped = experiment(reading)
+        seen = [plain(item) for _, item in zip(range(stop_after), stopped, strict=False)]
+        checkpoint.save(file, stopped.state_dict(), stopped.network)
+        resumed = experiment(reading)
+        resumed.load_state_dict(checkpoint.load_state(file))
+        assert seen + [plain(item) for item in resumed] == items
+        assert torch.equal(resumed.network.get_parameter("out.bias"), whole.network.get_parameter("out.bias"))
+
+
+LOOKED_AT = {"ddpm__sample_every": 1, "ddpm__samples": 2}
+
+
+@pytest.mark.parametrize("reading", ["fresh", "warm"])
+@pytest.mark.parametrize("stop_after", [7, 8, 9])
+def test_a_run_whose_samples_are_looked_at_goes_on_as_if_never_stopped(
+    reading: str, stop_after: int, tmp_path: Path, plain: Plain
+) -> None:
+    whole = [plain(item) for item in experiment(reading, **LOOKED_AT)]
+    shown = [item.name for item in whole if isinstance(item, Pictures)]
+    assert shown == ["first-batch", "forward-process", *["seen", "progress"] * 2, "samples"]
+    stopped = experiment(reading, **LOOKED_AT)
+    for _ in zip(range(stop_after), stopped, strict=False):
+        pass
+    checkpoint.save(tmp_path / "last.safetensors", stopped.state_dict(), stopped.network)
+    resumed = experiment(reading, **LOOKED_AT)
+    resumed.load_state_dict(checkpoint.load_state(tmp_path / "last.safetensors"))
+    assert [plain(item) for item in resumed] == whole[stop_after:]
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_looking_at_samples_changes_nothing_of_the_training(reading: str, plain: Plain) -> None:
+    alone, looked_at = (experiment(reading, **LOOKED_AT | {"ddpm__sample_every": every}) for every in (0, 1))
+    items = [plain(item) for item in looked_at]
+    assert [item for item in items if getattr(item, "name", "") != "progress"] == [plain(item) for item in alone]
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_the_loss_on_eps_never_reaches_the_hourglass(reading: str) -> None:
+    """The draws of xt are the same at any learning rate, so the hourglass must be too, however the network fares."""
+    slow, fast = (experiment(reading, ddpm__samples=0, ddpm__lr=lr) for lr in (1e-4, 1e-2))
+    losses = [[item.loss for item in run if isinstance(item, Step)] for run in (slow, fast)]
+    assert losses[0] != losses[1]
+    for one, other in zip(slow.hourglass.network.parameters(), fast.hourglass.network.parameters(), strict=True):
+        assert torch.equal(one, other)
+    trained = {id(p) for group in slow.training.optimizer.param_groups for p in group["params"]}
+    assert not trained & {id(p) for p in slow.hourglass.network.parameters()}
+
+
+def test_what_the_network_sees_carries_no_gradient() -> None:
+    xt = torch.randn(3, 1, 12, 12)
+    hourglasses = [FrozenHourglass(Substitution(), (1, 12, 12), seed=0, device="cpu"), fitted(reading="warm")]
+    for hourglass in hourglasses:
+        seen = hourglass(xt)
+        assert seen.shape == xt.shape
+        assert not seen.requires_grad
+        assert seen.abs().max() <= 1
+
+
+@pytest.mark.parametrize("reading", ["fresh", "warm"])
+def test_more_steps_bring_the_output_nearer_to_xt(reading: str) -> None:
+    xt = torch.rand(4, 1, 12, 12) * 2 - 1
+    errors = [(fitted(reading=reading, steps=steps)(xt) - xt).square().mean() for steps in (1, 10, 100)]
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_fresh_weights_are_other_ones_for_each_batch_and_warm_ones_go_on() -> None:
+    xt = torch.rand(4, 1, 12, 12) * 2 - 1
+    fresh, warm = fitted(reading="fresh", steps=20), fitted(reading="warm", steps=20)
+    first, second = fresh(xt), fresh(xt)
+    assert not torch.equal(first, second)
+    error = (first - xt).square().mean().item()
+    assert (second - xt).square().mean().item() == pytest.approx(error, rel=0.3)
+    assert torch.equal(warm(xt), first)
+    assert (warm(xt) - xt).square().mean() < 0.9 * error
+
+
+def test_batches_of_any_size_are_taken() -> None:
+    xt = torch.randn(9, 1, 12, 12)
+    hourglass = fitted(reading="warm", steps=1)
+    assert hourglass(xt).shape == xt.shape
+    assert hourglass.fits == 3
+
+
+def test_an_output_that_knows_nothing_of_eps_has_a_loss_of_one() -> None:
+    """With weights that hardly move, a fitted hourglass says the same whatever xt is."""
+    run = experiment("warm", hybrid__lr=1e-30, ddpm__epochs=20, ddpm__samples=0, ddpm__timesteps=1000)
+    losses = [item.loss for item in run if isinstance(item, EpochFinished)]
+    # Over 10 epochs of 6 images of 784 pixels, the mean of eps^2 has a standard deviation of 0.007.
+    assert sum(losses[-10:]) / 10 == pytest.approx(1, abs=0.03)
+
+
+def test_pictures_show_xt_beside_what_stood_in_for_it() -> None:
+    run = experiment("frozen", hybrid__picture_every=2, ddpm__epochs=3, ddpm__samples=0)
+    shown = [item for item in run if isinstance(item, Pictures) and item.name == "seen"]
+    assert [item.title[-7:] for item in shown] == ["epoch 1", "epoch 3"]
+    for item in shown:
+        assert item.numbered
+        assert item.panels == ("xt", "seen")
+        assert item.images.shape == (4, 1, 28, 28)  # the two images of the last batch, each beside its stand-in
+        assert item.images[0].std() > item.images[1].std()
+
+
+def test_holding_out_is_refused() -> None:
+    with pytest.raises(UserError, match="hold"):
+        experiment("frozen", ddpm__hold_out=True)
+
+
+def test_one_fit_gives_what_fits_of_fewer_steps_give() -> None:
+    xt = torch.rand(4, 1, 12, 12) * 2 - 1
+    for steps, output in zip((1, 3, 5), fitted(reading="fresh").fit_outputs(xt, (1, 3, 5)), strict=True):
+        assert torch.equal(output, fitted(reading="fresh", steps=steps)(xt))

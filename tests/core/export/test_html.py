@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+
+from dipddpm.core import config
+from dipddpm.core.events import ImageSaved, Message
+from dipddpm.core.export.html import report, write
+from dipddpm.core.export.snapshot import Record
+from dipddpm.core.io.sanitize import printable
+from dipddpm.core.runs import RunsFolder
+from tests.core.export.conftest import HOSTILE
+from tests.core.report.test_document import Seen
+
+
+def test_it_tells_the_run_in_one_file(record: Record, tmp_path: Path) -> None:
+    write(record, tmp_path / "report.html")
+    html = (tmp_path / "report.html").read_text()
+    text = Seen(html).text
+    for told in (record.run.id, "hybrid calibrated", "finished", "0.3750", "24.25", "24.50", "denoise:sigma=25"):
+        assert any(told in part for part in text), told
+    assert 'dataset = "fashion-mini"' in html.replace("&quot;", '"')
+    sources = re.findall(r'src="([^"]*)"', html)
+    assert all(source.startswith("data:image/") for source in sources)
+    held = {base64.b64decode(source.partition(",")[2]) for source in sources if source.startswith("data:image/png")}
+    assert held == {path.read_bytes() for path in (record.run.folder / "images").glob("*.png")}
+    assert sum(source.startswith("data:image/svg") for source in sources) == 6
+    assert "default-src &#x27;none&#x27;" in html
+    bare = re.sub(r'src="data:[^"]*"', "", html)
+    assert not re.search(r"(src|href|url\()\s*=?\s*[\"']?(https?:|//|file:)", bare)
+
+
+def test_text_from_the_run_is_no_markup(record: Record) -> None:
+    record.history[:] = [event for event in record.history if isinstance(event, Message | ImageSaved)]
+    html = report(record).html()
+    assert "<script" not in html
+    assert "\x1b" not in html
+    assert printable(HOSTILE) in Seen(html).text, "the title"
+    assert not {name for name in Seen(html).attributes if name.startswith("on")}
+
+
+def test_a_run_that_goes_on_or_failed_says_so(runs: RunsFolder) -> None:
+    html = report(Record.of(runs.create(config.build("ddpm")))).html()
+    assert "class=notice" in html
+    assert "what it has told so far" in html

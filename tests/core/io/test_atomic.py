@@ -1,0 +1,61 @@
+"""Files: a reader sees the old one or the new one, and is not held up by what is no file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dipddpm.core.io import atomic
+
+
+def test_the_new_file_takes_the_place_of_the_old(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    atomic.write_atomic(path, b"old")
+    held = path.open("rb")
+    atomic.write_atomic(path, b"new")
+    assert (held.read(), path.read_bytes()) == (b"old", b"new")
+    held.close()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_block_that_fails_leaves_the_old_file_and_no_trace(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    atomic.write_atomic(path, b"old")
+    with pytest.raises(ZeroDivisionError), atomic.atomic_writer(path) as file:
+        file.write(b"half")
+        raise ZeroDivisionError
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["f"]
+
+
+def test_the_content_and_then_the_folder_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(str(Path(f"/proc/self/fd/{fd}").readlink())))
+    atomic.write_atomic(tmp_path / "f", b"x")
+    assert [Path(name).name.endswith(atomic.TEMPORARY) for name in synced] == [True, False]
+    assert synced[1] == str(tmp_path)
+    atomic.write_atomic(tmp_path / "f", b"x", durable=False)
+    assert len(synced) == 2
+
+
+def test_what_a_kill_left_is_swept(tmp_path: Path) -> None:
+    for name in (".last.safetensors.123.tmp", "last.safetensors", "notes.tmp"):
+        (tmp_path / name).write_text("")
+    atomic.remove_temporaries(tmp_path)
+    atomic.remove_temporaries(tmp_path / "nowhere")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["last.safetensors", "notes.tmp"]
+
+
+def test_only_small_regular_files_are_read(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("f")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    assert atomic.read(tmp_path / "f") == atomic.read(tmp_path / "link") == b"content"
+    for name in ("pipe", "loop", "nowhere", ".", "/dev/zero"):
+        with pytest.raises(OSError):
+            atomic.read(tmp_path / name)
+    with pytest.raises(OSError, match="too large"):
+        atomic.read(tmp_path / "f", limit=6)

@@ -1,0 +1,54 @@
+"""Text made safe to show: nothing in it moves the cursor, hides or turns around, and what is harmless stays."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dipddpm.core.io.sanitize import printable, printable_json
+
+
+@given(st.text())
+def test_nothing_has_power_over_a_terminal(text: str) -> None:
+    shown = printable(text)
+    assert not any(unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} for c in shown)
+    assert not set(shown) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\ufeff")
+    assert "\n" not in shown
+
+
+@given(st.text(st.characters(categories=("L", "N", "P", "S")), max_size=100))
+def test_letters_numbers_and_signs_stay(text: str) -> None:
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("a\tb\r\nc", "a b  c"),
+        ("\x9b2J", "\\x9b2J"),
+        ("abc\u202etxt.exe", "abc\\u202etxt.exe"),
+        ("\x00", "\\x00"),
+        ("a\u00a0b", "a b"),
+        ("\udcff", "\\udcff"),
+        ("\U0001f468\u200d\U0001f469 \u2764\ufe0f", "\U0001f468\u200d\U0001f469 \u2764\ufe0f"),
+    ],
+)
+def test_what_is_written_out(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_long_text_is_cut() -> None:
+    assert printable("x" * 100, 10) == "x" * 9 + "…"
+    assert printable("x" * 10, 10) == "x" * 10
+
+
+@given(st.recursive(st.none() | st.text(st.characters(exclude_categories=("Cs",))), st.lists))
+def test_json_says_the_same_without_power(value: object) -> None:
+    safe = printable_json(json.dumps(value, ensure_ascii=False) + "\n")
+    assert json.loads(safe) == value
+    assert all(c.isprintable() for c in safe[:-1])

@@ -1,0 +1,219 @@
+"""What --on asks for, what Slurm answers, and a job of submitit's local executor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dipddpm.core import config, events
+from dipddpm.core.config import DdpmRun
+from dipddpm.core.errors import UserError
+from dipddpm.core.launch import local
+from dipddpm.core.launch.slurm import job as jobs
+from dipddpm.core.launch.slurm import status, submit
+from dipddpm.core.runs import EventReader, Run, RunsFolder, RunState, heartbeat
+
+Answers = Callable[..., None]
+
+
+@pytest.fixture
+def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answers:
+    """A squeue that prints given lines; without any, one that fails as it does where no controller answers."""
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    (tmp_path / "bin").mkdir()
+
+    def answer(*lines: str) -> None:
+        squeue = tmp_path / "bin" / "squeue"
+        squeue.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines) + f"exit {int(not lines)}\n")
+        squeue.chmod(squeue.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setattr(status, "_queue_cache", status._QueueCache())
+
+    return answer
+
+
+def waiting(runs: RunsFolder, tiny: Callable[..., DdpmRun], ago: float = 100.0) -> Run:
+    run = runs.create(tiny())
+    jobs.write(run.folder, jobs.ClusterJob("slurm:partition=gpu", "7", time.time() - ago))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("on", "options"),
+    [
+        ("slurm", {}),
+        ("slurm:", {}),
+        (
+            "slurm:partition=gpu,long,gres=gpu:a100:1,time=1-12",
+            {"partition": "gpu,long", "gres": "gpu:a100:1", "time": "1-12"},
+        ),
+        ("slurm:cpus-per-task=8, mem=32G", {"cpus_per_task": "8", "mem": "32G"}),
+        ("slurm:nodelist=node[1-3,5],qos=high", {"nodelist": "node[1-3,5]", "qos": "high"}),
+    ],
+)
+def test_what_is_asked_for(on: str, options: dict[str, str]) -> None:
+    assert submit.parse(on) == options
+
+
+@pytest.mark.parametrize(
+    ("on", "problem", "remedy"),
+    [
+        ("slrum:partition=gpu", "can't be started on 'slrum'", "Did you mean slurm"),
+        ("slurm:partiton=gpu", "no option 'partiton'", "Did you mean partition"),
+        ("slurm:output=/etc/passwd", "no option 'output'", ""),
+        ("slurm:partition", "has no value", "partition=gpu"),
+        ("slurm:time=4h", "no time of '4h'", "time=4:00:00"),
+        ("slurm:time=0", "no time of '0'", ""),
+        ("slurm:mem=much", "no mem of 'much'", ""),
+        ("slurm:cpus_per_task=0", "no cpus_per_task of '0'", ""),
+        ("slurm:account=a,account=b", "given account twice", ""),
+        ("slurm:comment=a b", "no comment of 'a b'", ""),
+    ],
+)
+def test_what_is_refused(on: str, problem: str, remedy: str) -> None:
+    with pytest.raises(UserError, match=problem) as refused:
+        submit.parse(on)
+    assert remedy in refused.value.remedy
+
+
+@given(st.text(), st.sampled_from(sorted(submit.OPTIONS)))
+def test_no_value_gets_out_of_its_line(value: str, key: str) -> None:
+    """Of the batch script, where another line is another order to Slurm, or of a shell's word."""
+    try:
+        options = submit.parse(f"slurm:{key}={value}")
+    except UserError:
+        return
+    assert not set("".join(options.values())) & set(" \t\r\n\v\f\"'\\$`;<>#\0")
+
+
+@pytest.mark.parametrize(
+    ("time", "minutes"),
+    [("90", 90), ("4:30", 4.5), ("4:00:00", 240), ("1-12", 2160), ("1-12:30", 2190), ("2-0:0:30", 2880.5)],
+)
+def test_time_limits_are_read_as_slurm_reads_them(time: str, minutes: float) -> None:
+    assert submit.minutes(time) == minutes
+
+
+def test_what_starts_others_stays_here() -> None:
+    with pytest.raises(UserError, match="starts others"):
+        submit.refuse("slurm", config.build("study"))
+
+
+def test_without_slurm_it_is_said_before_anything_is_made(
+    runs: RunsFolder, tiny: Callable[..., DdpmRun], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="sbatch is not found"):
+        submit.refuse("slurm", tiny())
+
+
+@pytest.mark.parametrize(
+    ("line", "state"),
+    [
+        ("7|PENDING|Priority|{}", RunState.queued),
+        ("7|RUNNING|None|{}", RunState.queued),  # nothing has been told yet
+        ("7|CANCELLED|None|{}", RunState.crashed),
+        ("8|RUNNING|None|/elsewhere", RunState.crashed),
+    ],
+)
+def test_slurm_knows_a_job_without_a_worker(
+    answers: Answers, runs: RunsFolder, tiny: Callable[..., DdpmRun], line: str, state: RunState
+) -> None:
+    run = waiting(runs, tiny)
+    answers(line.format(run.folder.resolve()))
+    assert run.status().state is state
+
+
+def test_a_run_that_is_at_work_elsewhere_is_known_by_slurm_and_else_by_its_stamps(
+    answers: Answers, runs: RunsFolder, tiny: Callable[..., DdpmRun]
+) -> None:
+    run = waiting(runs, tiny)
+    with (run.folder / "events.jsonl").open("wb") as log:
+        log.write(events.encode(events.RunStarted(kind="ddpm", method="unet", device="cuda:0", time=time.time())))
+    elsewhere = heartbeat.ProcessIdentity("node7", "a boot", 1, 1)
+    heartbeat.write(run.folder, heartbeat.Worker(elsewhere, alive=time.time() - 90))
+    answers(f"7|RUNNING|None|{run.folder.resolve()}")
+    assert run.status().state is RunState.running, "its stamps may be late"
+    answers()
+    assert run.status().state is RunState.crashed
+    heartbeat.write(run.folder, heartbeat.Worker(elsewhere, alive=time.time()))
+    assert run.status().state is RunState.running
+    answers(f"7|NODE_FAIL|None|{run.folder.resolve()}")
+    assert run.status().state is RunState.crashed
+    assert "node that its job was on failed" in run.status().hint
+
+
+def test_a_job_of_this_moment_or_where_nobody_can_be_asked_waits(
+    answers: Answers, runs: RunsFolder, tiny: Callable[..., DdpmRun]
+) -> None:
+    answers("8|RUNNING|None|/elsewhere")
+    assert waiting(runs, tiny, ago=1.0).status().state is RunState.queued
+    answers()
+    assert waiting(runs, tiny).status().state is RunState.queued
+
+
+def test_a_copy_has_no_part_in_the_job_of_the_original(
+    answers: Answers, runs: RunsFolder, tiny: Callable[..., DdpmRun]
+) -> None:
+    run = waiting(runs, tiny)
+    answers("7|RUNNING|None|/the/original")
+    assert jobs.query(run.folder) is None
+    assert not submit.cancel(run)
+
+
+@pytest.mark.parametrize("number", ["7; rm -rf ~", "--me", "", "7\n", "٧", 7])
+def test_a_number_that_is_none_makes_no_job(tmp_path: Path, number: Any) -> None:
+    import msgspec
+
+    told = {"on": "slurm", "id": number, "submitted": 1.0}
+    (tmp_path / jobs.JOB_FILE).write_bytes(msgspec.json.encode(told))
+    assert jobs.read(tmp_path) is None
+
+
+def test_many_looks_are_one_question(answers: Answers, tmp_path: Path, runs: RunsFolder, tiny: Any) -> None:
+    answers("7|PENDING|None|x")
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.write_text(f"#!/bin/sh\necho asked >> {tmp_path}/asked\n")
+    for _ in range(20):
+        status.queue()
+    assert (tmp_path / "asked").read_text().splitlines() == ["asked"]
+
+
+def test_a_job_whose_time_is_up_goes_on(
+    runs: RunsFolder, tiny: Callable[..., DdpmRun], until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By submitit's local executor, which requeues as a cluster does."""
+    from submitit import LocalExecutor
+
+    started = []
+
+    class Executor(LocalExecutor):  # type: ignore[misc]
+        def _submit_command(self, command: str) -> Any:
+            job = super()._submit_command(command)
+            started.append(job._process)
+            return job
+
+    monkeypatch.setattr(submit, "_executor", Executor)
+    monkeypatch.setattr(submit, "refuse", lambda *_: None)
+    run = runs.create(tiny(ddpm__epochs=40, data__train_images=64, ddpm__samples=0))
+    local.start(run, on="slurm")
+
+    def recorded(kind: type) -> list[Any]:
+        return [event for event in EventReader(run.folder).read() if isinstance(event, kind)]
+
+    until(lambda: recorded(events.EpochFinished))
+    assert local.send_signal(run, signal.SIGUSR2)
+    until(lambda: recorded(events.RunResumed))
+    local.request_stop(run)
+    until(lambda: recorded(events.RunStopped))
+    started[0].wait(timeout=30)
+    assert len(recorded(events.RunStarted)) == 1
+    assert recorded(events.RunResumed)[0].from_step > 0

@@ -1,0 +1,185 @@
+"""Workers that wait: the queue seen from the runs folder, and who may be signalled."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from dipddpm.core import events
+from dipddpm.core.config import DdpmRun
+from dipddpm.core.errors import UserError
+from dipddpm.core.launch import local, queue
+from dipddpm.core.runs import EventReader, Run, RunsFolder, RunState, heartbeat
+
+Build = Callable[..., DdpmRun]
+Until = Callable[..., Any]
+
+
+def recorded(run: Run, kind: type) -> list[Any]:
+    return [event for event in EventReader(run.folder).read() if isinstance(event, kind)]
+
+
+def test_a_second_run_waits_for_the_first_and_now_does_not(runs: RunsFolder, tiny: Build, until: Until) -> None:
+    held = queue.acquire("something else", ["cpu"])
+    assert held is not None
+    waiting, hasty = (runs.create(tiny(ddpm__epochs=1, data__train_images=64)) for _ in range(2))
+    local.start(waiting)
+    until(lambda: [ticket.run for _, ticket in queue.waiting()] == [waiting.id])
+    until(lambda: [event.ahead for event in recorded(waiting, events.RunQueued)] == [0, 1])
+    assert waiting.status().state is RunState.queued
+    worker = heartbeat.read(waiting.folder)
+    assert worker is not None
+    maps = Path(f"/proc/{worker.identity.pid}/maps").read_text()
+    assert "libtorch" not in maps, "a queue of waiting workers costs little"
+    local.start(hasty, now=True)
+    until(lambda: hasty.status().state is RunState.finished)
+    assert waiting.status().state is RunState.queued
+    held.release()
+    until(lambda: waiting.status().state is RunState.finished)
+    assert queue.waiting() == []
+
+
+def test_a_waiting_run_stops_at_once_and_can_be_resumed(runs: RunsFolder, tiny: Build, until: Until) -> None:
+    held = queue.acquire("something else", ["cpu"])
+    assert held is not None
+    run = runs.create(tiny(ddpm__epochs=1, data__train_images=64))
+    local.start(run)
+    assert local.stop(run) is RunState.stopped  # maybe before the worker has looked for the first time
+    assert queue.waiting() == []
+    held.release()
+    local.resume(run)
+    until(lambda: run.status().state is RunState.finished)
+
+
+def test_a_worker_that_does_not_listen_is_ended(runs: RunsFolder, tiny: Build) -> None:
+    """The ladder: request, SIGTERM, SIGKILL; here a process that heeds none but the last."""
+    run = runs.create(tiny())
+    deaf = subprocess.Popen(
+        [sys.executable, "-c", "import signal;signal.signal(15,signal.SIG_IGN);print(flush=True);signal.pause()"],
+        stdout=subprocess.PIPE,
+    )
+    assert deaf.stdout is not None
+    deaf.stdout.readline()
+    who = heartbeat.process_identity(deaf.pid)
+    assert who is not None
+    heartbeat.write(run.folder, heartbeat.Worker(who, alive=time.time()))
+    assert run.status().state.live
+    assert local.stop(run, request=0.2, term=0.2) is RunState.crashed
+    assert deaf.wait() == -signal.SIGKILL
+    deaf.stdout.close()
+
+
+@pytest.mark.parametrize("change", [{"start": 1}, {"boot": "another"}, {"host": "elsewhere"}])
+def test_a_process_that_is_not_the_worker_is_never_signalled(
+    change: dict[str, Any], runs: RunsFolder, tiny: Build
+) -> None:
+    run = runs.create(tiny())
+    other = subprocess.Popen([sys.executable, "-c", "import sys;sys.stdin.read()"], stdin=subprocess.PIPE)
+    who = heartbeat.process_identity(other.pid)
+    assert who is not None
+    heartbeat.write(run.folder, heartbeat.Worker(msgspec.structs.replace(who, **change), alive=time.time()))
+    assert not local.send_signal(run, signal.SIGKILL)
+    assert other.poll() is None
+    other.communicate()
+
+
+def test_a_copy_of_a_live_run_is_not_live_and_stopping_it_stops_nobody(
+    runs: RunsFolder, tiny: Build, tmp_path: Path
+) -> None:
+    run = runs.create(tiny())
+    other = subprocess.Popen([sys.executable, "-c", "import sys;sys.stdin.read()"], stdin=subprocess.PIPE)
+    who = heartbeat.process_identity(other.pid)
+    assert who is not None
+    heartbeat.write(run.folder, heartbeat.Worker(who, alive=time.time()))
+    (run.folder / "events.jsonl").write_bytes(events.encode(events.RunQueued(device="cpu")))
+    copied = Run(Path(shutil.copytree(run.folder, runs.root / "20261123-000000-ddpm-c0de")))
+    assert (run.status().state, copied.status().state) == (RunState.queued, RunState.crashed)
+    assert not local.send_signal(copied, signal.SIGKILL)
+    with pytest.raises(UserError, match="not running"):
+        local.stop(copied)
+    moved = Run(run.folder.rename(tmp_path / "moved"))
+    assert moved.status().state is RunState.queued
+    other.communicate()
+
+
+def test_a_folder_from_another_host_is_judged_by_its_stamps(runs: RunsFolder, tiny: Build) -> None:
+    """Its inodes are of another file system, and tell nothing."""
+    run = runs.create(tiny())
+    who = heartbeat.ProcessIdentity("elsewhere", "boot", 1, 2)
+    stamp = {"identity": msgspec.to_builtins(who), "alive": time.time(), "inode": 1}
+    (run.folder / heartbeat.WORKER_FILE).write_bytes(msgspec.json.encode(stamp))
+    assert heartbeat.read(run.folder) == heartbeat.Worker(who, alive=stamp["alive"])
+    assert run.status().state is RunState.queued
+    assert not local.send_signal(run, signal.SIGKILL)
+
+
+def test_what_has_given_up_its_checkpoint_is_not_begun_anew(runs: RunsFolder, tiny: Build) -> None:
+    run = runs.create(tiny())
+    told = (
+        events.RunStarted(kind="ddpm", method="tutorial", device="cpu"),
+        events.CheckpointStored(step=2, file="checkpoints/last.safetensors", sha256="0"),
+        events.RunStopped(reason="asked to stop"),
+    )
+    (run.folder / "events.jsonl").write_bytes(b"".join(map(events.encode, told)))
+    with pytest.raises(UserError, match="no longer has its last checkpoint"):
+        local.resume(run)
+    assert run.status().state is RunState.stopped
+
+
+def test_a_run_whose_process_is_gone_says_what_to_do(runs: RunsFolder, tiny: Build) -> None:
+    run = runs.create(tiny())
+    (run.folder / "events.jsonl").write_bytes(events.encode(events.RunQueued(device="cpu")))
+    here = heartbeat.process_identity()
+    assert here is not None
+    for change, words in (({"start": 1}, "ddpm.batch_size from 128 to 64"), ({"boot": "another"}, "restarted")):
+        heartbeat.write(run.folder, heartbeat.Worker(msgspec.structs.replace(here, **change), alive=time.time()))
+        glance = run.status()
+        assert glance.state is RunState.crashed
+        assert words in glance.hint
+        assert "resume it" in glance.hint
+
+
+def test_a_zombie_counts_as_gone() -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    who = heartbeat.process_identity()
+    assert who is not None
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    assert heartbeat.process_identity(child) is None
+    os.waitpid(child, 0)
+
+
+def test_where_runs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert local.runs_root(Path("here")) == tmp_path / "here"
+    monkeypatch.setenv("DIPDDPM_RUNS", "~/there")
+    assert local.runs_root(None) == Path.home() / "there"
+    monkeypatch.setenv("DIPDDPM_RUNS", "")
+    assert local.runs_root(None) == tmp_path / "runs"
+
+
+def test_all_that_is_live_of_several_runs_is_stopped_at_once(runs: RunsFolder, tiny: Build, until: Until) -> None:
+    held = queue.acquire("something else", ["cpu"])
+    assert held is not None
+    ended, *waiting = (runs.create(tiny(ddpm__epochs=1, data__train_images=64, seed=seed)) for seed in range(3))
+    local.start(ended)
+    assert local.stop(ended) is RunState.stopped
+    for run in waiting:
+        local.start(run)
+    until(lambda: len(queue.waiting()) == 2)
+    assert [ticket.run for _, ticket in queue.waiting()] == [run.id for run in waiting], "in the order of starting"
+    assert local.stop_all([ended, *waiting]) == waiting
+    assert {run.status().state for run in waiting} == {RunState.stopped}
+    assert queue.waiting() == []
+    assert local.stop_all(waiting) == []

@@ -1,0 +1,122 @@
+"""The writing end of a run: what is on disk, and only then what the log tells of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from dipddpm.core import events
+from dipddpm.core.compute import checkpoint
+from dipddpm.core.ddpm.networks.tutorial import TutorialNetwork
+from dipddpm.core.io import atomic
+from dipddpm.core.launch.recorder import STEP_SECONDS, Recorder
+from dipddpm.core.runs import EventLog, EventReader
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Iterator[Recorder]:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "images").mkdir()
+    log = EventLog(tmp_path)
+    yield Recorder(tmp_path, log)
+    log.close()
+
+
+def logged(recorder: Recorder) -> list[Any]:
+    return list(EventReader(recorder.folder).read())
+
+
+def test_a_best_model_is_on_disk_before_the_log_tells_of_it(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    replace, append = atomic.write_atomic, EventLog.append
+    monkeypatch.setattr(atomic, "write_atomic", lambda path, *a, **k: (replace(path, *a, **k), order.append(path.name)))
+    monkeypatch.setattr(EventLog, "append", lambda log, e: (order.append(type(e).__name__), append(log, e))[1])
+    network = TutorialNetwork(timesteps=5)
+    recorder.record(events.BestModel(network=network, step=7, epoch=2, value=0.5, tensors={"z": torch.ones(2)}))
+    assert order[:2] == ["best.safetensors", "BestModelStored"]
+    (told,) = logged(recorder)
+    assert (told.step, told.epoch, told.value, told.measure) == (7, 2, 0.5, "loss")
+    assert told.sha256 == checkpoint.digest(recorder.folder / told.file)
+    assert torch.equal(checkpoint.load_state(recorder.folder / told.file)["z"], torch.ones(2))
+
+
+def test_the_disk_is_waited_for_at_a_best_model_and_not_at_a_picture(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    recorder.record(events.Pictures(name="samples", images=torch.zeros(4, 1, 8, 8)))
+    assert (recorder.folder / "images" / "samples.png").is_file()
+    assert synced == []
+    recorder.record(events.BestModel(network=TutorialNetwork(timesteps=5), step=1, value=0.5))
+    assert len(synced) == 3  # the file, its folder, and the line of the log
+
+
+def test_what_could_not_be_stored_is_not_told(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(atomic, "write_atomic", full)
+    with pytest.raises(OSError, match="No space left"):
+        recorder.record(events.BestModel(network=None, step=1, value=1.0))
+    assert logged(recorder) == []
+
+
+def test_steps_are_thinned_out_and_nothing_else_is(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    for step in range(100):
+        recorder.record(events.Step(step=step))
+        recorder.record(events.Message(text=str(step)))
+        now += STEP_SECONDS / 8
+    told = logged(recorder)
+    steps = [event.step for event in told if isinstance(event, events.Step)]
+    assert steps == list(range(0, 100, 8))
+    assert sum(isinstance(event, events.Message) for event in told) == 100
+
+
+def test_pictures_are_kept_as_they_are_to_be_seen(recorder: Recorder) -> None:
+    images = torch.linspace(0, 1, 3 * 28 * 28).view(3, 1, 28, 28)
+    recorder.record(events.Pictures(name="samples", images=images, step=12, title="T", columns=3, panels=("a", "b")))
+    recorder.record(events.Pictures(name="now", images=images, step=12, numbered=True))
+    first, second = logged(recorder)
+    assert (first.file, first.name, first.step, first.title, first.panels) == (
+        "images/samples.png",
+        "samples",
+        12,
+        "T",
+        ["a", "b"],
+    )
+    assert second.file == "images/now-000012.png"
+    with Image.open(recorder.folder / first.file) as png:
+        assert png.format == "PNG"
+        assert png.width == 3 * 28 * 4 + 4 * 2, "three across, each pixel four wide, gaps of two"
+
+
+def test_a_measurement_is_kept_as_it_was_used(recorder: Recorder) -> None:
+    y = torch.tensor([[-0.3, 1.7, 0.123456789]])
+    recorder.record(events.Tensors(name="measurement", tensors={"y": y}))
+    assert torch.equal(checkpoint.load_state(recorder.folder / "measurement.safetensors")["y"], y)
+    (told,) = logged(recorder)
+    assert (told.file, told.sha256) == ("measurement.safetensors", checkpoint.digest(recorder.folder / told.file))
+
+
+def test_what_is_neither_event_nor_payload_is_a_mistake(recorder: Recorder) -> None:
+    with pytest.raises(TypeError, match="yielded a str"):
+        recorder.record("loss 0.3")  # type: ignore[arg-type]
+
+
+def test_a_document_is_a_file_of_its_name(recorder: Recorder) -> None:
+    recorder.record(events.Document(name="scores.json", text='{"gain": "+0.4 dB ±"}'))
+    assert (recorder.folder / "scores.json").read_text(encoding="utf-8") == '{"gain": "+0.4 dB ±"}'
+    (told,) = logged(recorder)
+    assert (told.file, told.sha256) == ("scores.json", checkpoint.digest(recorder.folder / "scores.json"))

@@ -1,0 +1,123 @@
+"""What is gone on from: the last checkpoint, and the best model of that time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dipddpm.core.compute import checkpoint
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import BestModel, BestModelStored, Message
+from dipddpm.core.launch import resume
+from dipddpm.core.launch.recorder import Recorder
+from dipddpm.core.launch.resume import BEST_BEFORE
+from dipddpm.core.runs import BEST_FILE, CHECKPOINT_FILE, EventLog, EventReader, history
+
+
+class Counting:
+    """As simple as what is gone on with can be."""
+
+    network = None
+    epoch = 0
+
+    def __init__(self) -> None:
+        self.step = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"step": self.step}
+
+    def load_state_dict(self, state: Any) -> None:
+        self.step = state["step"]
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Iterator[Recorder]:
+    (tmp_path / "checkpoints").mkdir()
+    log = EventLog(tmp_path)
+    yield Recorder(tmp_path, log)
+    log.close()
+
+
+def better(step: int) -> BestModel:
+    return BestModel(network=None, step=step, value=1 / step, tensors={"weights": torch.tensor([float(step)])})
+
+
+def told(folder: Path) -> list[tuple[int, str]]:
+    """The best models of the logical history."""
+    recorded = history(EventReader(folder).read())
+    return [(event.step, event.sha256) for event in recorded if isinstance(event, BestModelStored)]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no-links"])
+def test_the_best_model_goes_back_with_the_checkpoint(
+    links: bool, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("this file system has no links")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    folder, counting = recorder.folder, Counting()
+    recorder.record(better(1))
+    counting.step = 1
+    recorder.checkpoint(counting)  # type: ignore[arg-type]
+    for step in (2, 3):
+        recorder.record(better(step))
+        recorder.record(Message(text=f"better at {step}"))
+    assert told(folder)[-1] == (3, checkpoint.digest(folder / BEST_FILE))
+
+    again = Counting()
+    Recorder(folder, recorder.log).resume_from_checkpoint(again)  # type: ignore[arg-type]
+    assert again.step == 1
+    assert told(folder) == [(1, checkpoint.digest(folder / BEST_FILE))]
+    assert not [e for e in history(EventReader(folder).read()) if isinstance(e, Message)], "what was said is void too"
+    assert checkpoint.load_state(folder / BEST_FILE)["weights"].item() == 1.0
+    assert not (folder / BEST_BEFORE).exists()
+
+
+def test_a_checkpoint_needs_the_best_before_no_more(recorder: Recorder) -> None:
+    folder, counting = recorder.folder, Counting()
+    recorder.record(better(1))
+    recorder.checkpoint(counting)  # type: ignore[arg-type]
+    recorder.record(better(2))
+    assert (folder / BEST_BEFORE).exists()
+    counting.step = 2
+    recorder.checkpoint(counting)  # type: ignore[arg-type]
+    assert not (folder / BEST_BEFORE).exists()
+    Recorder(folder, recorder.log).resume_from_checkpoint(Counting())  # type: ignore[arg-type]
+    assert told(folder)[-1] == (2, checkpoint.digest(folder / BEST_FILE))
+
+
+def test_a_kill_before_the_first_checkpoint_begins_anew(recorder: Recorder) -> None:
+    recorder.record(better(1))
+    Recorder(recorder.folder, recorder.log).resume_from_checkpoint(counting := Counting())  # type: ignore[arg-type]
+    assert counting.step == 0
+    assert told(recorder.folder) == []
+
+
+def test_where_the_log_stood_is_told_by_the_line_of_the_checkpoint(recorder: Recorder, tmp_path: Path) -> None:
+    """A run that goes on with another one has a log of its own, in which lines lie elsewhere."""
+    recorder.record(Message(text="x" * 500))
+    recorder.checkpoint(Counting())  # type: ignore[arg-type]
+    new = tmp_path / "longer"
+    (new / "checkpoints").mkdir(parents=True)
+    (new / CHECKPOINT_FILE).write_bytes((recorder.folder / CHECKPOINT_FILE).read_bytes())
+    log = EventLog(new)
+    line = log.append(EventReader(recorder.folder).read()[-1]).offset
+    log.append(Message(text="done after it"))
+    log.close()
+    assert line == 0
+    assert resume.load(new, Counting(), torch.device("cpu")) == line  # type: ignore[arg-type]
+
+
+def test_a_damaged_checkpoint_is_refused(recorder: Recorder) -> None:
+    recorder.checkpoint(Counting())  # type: ignore[arg-type]
+    path = recorder.folder / CHECKPOINT_FILE
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match="not a whole checkpoint"):
+        recorder.resume_from_checkpoint(Counting())  # type: ignore[arg-type]

@@ -1,0 +1,97 @@
+"""A sweep's plan: every combination once, a name of its own for the group, and what is there already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dipddpm.core import config as configs
+from dipddpm.core import events
+from dipddpm.core.config import AnyRun
+from dipddpm.core.errors import UserError
+from dipddpm.core.launch import sweep
+from dipddpm.core.runs import EventLog, Run, RunsFolder, RunState
+from dipddpm.core.runs.equivalence import runs_in_group
+
+FINISHED = events.RunFinished(seconds=1.0)
+STOPPED = events.RunStopped(reason="asked to stop")
+
+
+def dip(**settings: Any) -> AnyRun:
+    return configs.build("dip", settings={key.replace("__", "."): value for key, value in settings.items()})
+
+
+def logged(runs: RunsFolder, config: AnyRun, *ends: events.Event) -> Run:
+    run = runs.create(config)
+    log = EventLog(run.folder)
+    for event in (events.RunStarted(kind=config.kind, method=config.method, device="cpu"), *ends):
+        log.append(event)
+    log.close()
+    return run
+
+
+def test_every_combination_comes_once_with_every_seed() -> None:
+    found = sweep.combinations({"dip.lr": ["0.1", "0.2"], "dip.channels": ["8", "16"]}, range(3, 5))
+    assert len(found) == 8
+    assert len({tuple(values.items()) for values in found}) == 8
+    assert found[:2] == [
+        {"dip.lr": "0.1", "dip.channels": "8", "seed": "3"},
+        {"dip.lr": "0.1", "dip.channels": "8", "seed": "4"},
+    ]
+    assert sweep.label(found[0]) == "lr=0.1 channels=8 seed=3"
+
+
+def test_more_runs_than_anybody_means_are_refused_before_they_are_counted_out() -> None:
+    values = [str(n) for n in range(100_000)]
+    with pytest.raises(UserError, match="10,000,000,000 runs"):
+        sweep.combinations({"dip.lr": values}, range(100_000))
+
+
+def test_keys_with_the_same_last_word_are_told_apart() -> None:
+    keys = ["dip.channels", "unet.channels", "dip.lr"]
+    assert [sweep.short(key, keys) for key in keys] == ["dip.channels", "unet.channels", "lr"]
+
+
+@given(
+    lr=st.floats(1e-6, 1.0),
+    seed=st.integers(0, 2**32),
+    aside=st.sampled_from([{}, {"name": "mine"}, {"device": "cpu"}, {"threads": 2}, {"group": "old"}]),
+)
+def test_the_name_of_a_group_is_that_of_what_is_not_varied(lr: float, seed: int, aside: dict[str, Any]) -> None:
+    name = sweep.group_name(dip(dip__lr=lr, seed=seed, **aside), ["dip.lr"])
+    assert name == sweep.group_name(dip(), ["dip.lr"])
+    assert name.startswith("dip-lr-")
+    assert name != sweep.group_name(dip(dip__lr=lr, dip__channels=13), ["dip.lr"])
+    assert name != sweep.group_name(dip(dip__lr=lr), ["dip.channels"])
+    dip(group=name)  # and it is a word that a config takes
+
+
+def test_a_group_of_methods_or_tasks_has_one_name_too() -> None:
+    hybrids = [configs.build("hybrid", method=method) for method in ("calibrated", "guided", "self-diffusion")]
+    assert len({sweep.group_name(config, ["hybrid.method"]) for config in hybrids}) == 1
+    tasks = [configs.build("dip", task=task) for task in ("denoise", "inpaint:missing=0.7", "superres")]
+    assert len({sweep.group_name(config, ["task"]) for config in tasks}) == 1
+    assert len({sweep.group_name(config, ["dip.lr"]) for config in tasks}) == 3
+
+
+def test_what_the_group_has_is_found_and_what_is_cut_short_goes_on(runs: RunsFolder) -> None:
+    configs_ = [dip(dip__lr=lr, group="g", name=f"lr={lr}") for lr in (0.1, 0.2, 0.3)]
+    done = logged(runs, dip(dip__lr=0.1, group="g", name="called otherwise"), FINISHED)
+    logged(runs, configs_[0], STOPPED)  # a finished one comes first
+    stopped = logged(runs, configs_[1], STOPPED)
+    logged(runs, dip(dip__lr=0.3, group="another"), FINISHED)
+    planned = sweep.plan(runs_in_group(runs.runs(), "g"), configs_)
+    assert [(one.run, one.state, one.needs_start) for one in planned] == [
+        (done, RunState.finished, False),
+        (stopped, RunState.stopped, True),
+        (None, None, True),
+    ]
+    assert [one.how for one in planned] == ["finished already", "stopped, goes on", "new"]
+
+
+def test_two_combinations_that_are_one_experiment_are_refused() -> None:
+    with pytest.raises(UserError, match=r"'a' and 'b' are the same experiment"):
+        sweep.plan([], [dip(dip__lr=0.1, name="a"), dip(dip__lr=0.10, threads=3, name="b")])

@@ -1,0 +1,250 @@
+"""Workers as real processes: they finish, stop, fail with a reason, and after a kill go on to the very same numbers."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dipddpm.core import config as configs
+from dipddpm.core import events
+from dipddpm.core.compute import checkpoint
+from dipddpm.core.config import DdpmRun
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import BestModelStored, EpochFinished, RunFailed, RunResumed, RunStopped
+from dipddpm.core.launch import local
+from dipddpm.core.launch.worker import explain
+from dipddpm.core.runs import ENVIRONMENT_FILE, LOG_FILE, EventReader, Run, RunsFolder, RunState, heartbeat, summary
+
+Build = Callable[..., DdpmRun]
+Until = Callable[..., Any]
+
+
+def epochs(run: Run) -> list[tuple[int, int, float, bool]]:
+    """The logical history's epochs, to the bit."""
+    return [(e.epoch, e.step, e.loss, e.best) for e in run.events() if isinstance(e, EpochFinished)]
+
+
+def bests(run: Run) -> list[tuple[int, float, str]]:
+    return [(e.epoch, e.value, e.sha256) for e in run.events() if isinstance(e, BestModelStored)]
+
+
+def recorded(run: Run, kind: type) -> list[Any]:
+    """Every such event in the log, superseded ones too."""
+    return [event for event in EventReader(run.folder).read() if isinstance(event, kind)]
+
+
+def gone(run: Run) -> bool:
+    worker = heartbeat.read(run.folder)
+    return worker is not None and not heartbeat.is_alive(worker)
+
+
+def test_a_run_finishes_and_leaves_all_that_was_promised(finished: Run) -> None:
+    assert finished.status().state is RunState.finished
+    assert (finished.folder / LOG_FILE).read_text() == ""
+    assert [epoch for epoch, *_ in epochs(finished)] == [1, 2, 3, 4]
+    told = [type(event) for event in finished.events()]
+    assert told[:2] == [events.RunQueued, events.RunStarted]
+    assert told[-2:] == [events.CheckpointStored, events.RunFinished]
+    environment = json.loads((finished.folder / ENVIRONMENT_FILE).read_text())
+    assert environment["device"] == "cpu"
+    assert environment["packages"]["torch"] == torch.__version__.partition("+")[0]
+    saved = [event.file for event in finished.events() if isinstance(event, events.ImageSaved)]
+    assert saved
+    assert all((finished.folder / name).is_file() for name in saved)
+    assert list(finished.folder.rglob("*.tmp")) == []
+
+
+def test_the_best_model_is_the_one_that_the_log_tells_of(finished: Run) -> None:
+    best = bests(finished)[-1]
+    path = finished.folder / finished.status().summary.best_file
+    assert checkpoint.digest(path) == best[2]
+    assert best[1] == min(loss for _, _, loss, _ in epochs(finished))
+    assert [epoch for epoch, *_ in bests(finished)] == [epoch for epoch, _, _, best in epochs(finished) if best]
+    with torch.no_grad():
+        assert checkpoint.load(path)(torch.zeros(1, 1, 28, 28), torch.tensor([5])).shape == (1, 1, 28, 28)
+
+
+def test_the_summary_file_is_what_the_log_says(finished: Run) -> None:
+    assert summary.read(finished.folder) == summary.rebuild(finished.folder)
+
+
+def test_a_copied_folder_reads_the_same(finished: Run, tmp_path: Path) -> None:
+    copied = Run(Path(shutil.copytree(finished.folder, tmp_path / "copied")))
+    assert copied.status().state is RunState.finished
+    assert epochs(copied) == epochs(finished)
+
+
+def test_stopped_and_resumed_at_once_it_ends_with_the_same_bits(
+    finished: Run, runs: RunsFolder, tiny: Build, until: Until
+) -> None:
+    run = runs.create(tiny())
+    local.start(run)
+    until(lambda: recorded(run, EpochFinished))
+    assert local.send_signal(run, signal.SIGHUP), "a closed terminal is no reason to end"
+    assert local.stop(run) is RunState.stopped
+    stopped = recorded(run, RunStopped)
+    assert [event.reason for event in stopped] == ["asked to stop"]
+    with pytest.raises(UserError, match="not running"):
+        local.request_stop(run)
+    local.resume(run)  # the old process may still be ending
+    with pytest.raises(UserError, match="already"):
+        local.resume(run)
+    until(lambda: recorded(run, RunResumed))
+    assert recorded(run, RunResumed)[0].from_step == stopped[0].step
+    until(lambda: not run.status().state.live)
+    assert epochs(run) == epochs(finished)
+    with pytest.raises(UserError, match="is finished"):
+        local.resume(run)
+
+
+def test_sigterm_stops_with_a_checkpoint_and_a_second_worker_is_refused(
+    runs: RunsFolder, tiny: Build, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.create(tiny(ddpm__epochs=500))
+    local.start(run)
+    until(lambda: recorded(run, EpochFinished))
+    with pytest.raises(UserError, match="already running"):
+        local.start(run)
+    first = heartbeat.read(run.folder)
+    assert first is not None
+    with monkeypatch.context() as patch:  # somebody else who looked at the same moment
+        patch.setattr(local, "_await_last_worker", lambda run: None)
+        local.start(run, resume=True, now=True)
+    second = heartbeat.read(run.folder)
+    assert second is not None
+    assert second.identity == first.identity, "the one that is at work stays known"
+    assert local._children[-1].wait(timeout=120) == 2
+    assert "Another process works on" in (run.folder / LOG_FILE).read_text()
+    assert run.status().state is RunState.running
+    assert not recorded(run, RunResumed)
+    assert local.send_signal(run, signal.SIGTERM)
+    until(lambda: gone(run))
+    assert run.status().state is RunState.stopped
+    last = run.events()[-2:]
+    assert isinstance(last[0], events.CheckpointStored)
+    assert isinstance(last[1], RunStopped)
+    assert (last[1].reason, last[1].step) == ("SIGTERM", last[0].step)
+    assert checkpoint.load_state(run.folder / last[0].file)["step"] == last[0].step
+
+
+def test_a_run_killed_before_it_began_begins_on_resume(runs: RunsFolder, tiny: Build, until: Until) -> None:
+    run = runs.create(tiny(ddpm__epochs=1, data__train_images=64))
+    local.start(run)
+    until(lambda: recorded(run, events.RunQueued))
+    local.send_signal(run, signal.SIGKILL)
+    until(lambda: gone(run))
+    assert run.status().state is RunState.crashed
+    local.resume(run)
+    until(lambda: not run.status().state.live)
+    assert run.status().summary.progress == 1.0
+    assert run.status().summary.epochs == 1
+    assert [epoch for epoch, *_ in epochs(run)] == [1]
+
+
+def test_data_that_vanished_fails_with_a_reason(runs: RunsFolder, tiny: Build, tmp_path: Path, until: Until) -> None:
+    run = runs.create(tiny(data__dataset=f"folder:{tmp_path / 'gone'}"))
+    local.start(run)
+    until(lambda: not run.status().state.live)
+    (failed,) = recorded(run, RunFailed)
+    assert str(tmp_path / "gone") in failed.error
+    assert failed.hint
+    assert "Traceback" not in (run.folder / LOG_FILE).read_text()
+    assert local._children[-1].wait() == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 6 MB: room for the best model (2 MB) and its successor, not for a checkpoint (6 MB) beside it."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)], check=False)
+    if mounted.returncode:
+        pytest.skip("a small disk can't be mounted here")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk_is_told_and_the_best_model_stays_whole(small_disk: Path, tiny: Build, until: Until) -> None:
+    run = RunsFolder(small_disk).create(tiny())
+    local.start(run)
+    until(lambda: recorded(run, BestModelStored))
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(b"\0" * 4096)
+    until(lambda: gone(run))
+    (failed,) = recorded(run, RunFailed)
+    assert failed.error == "The disk is full."
+    assert "resume" in failed.hint
+    assert run.status().state is RunState.failed
+    assert checkpoint.digest(run.folder / "checkpoints" / "best.safetensors") in {sha for *_, sha in bests(run)}
+    filler.unlink()
+
+
+def test_a_folder_that_vanishes_ends_the_worker(runs: RunsFolder, tiny: Build, until: Until) -> None:
+    run = runs.create(tiny(ddpm__epochs=500, data__train_images=64))
+    local.start(run)
+    until(lambda: recorded(run, EpochFinished))
+    shutil.rmtree(runs.root)
+    assert local._children[-1].wait(timeout=60) == 1
+    assert not runs.root.exists(), "and nothing is made in its place"
+
+
+def test_a_file_that_may_not_grow_is_told(runs: RunsFolder, tiny: Build, until: Until) -> None:
+    run = runs.create(tiny())
+    local.start(run)
+    worker = until(lambda: heartbeat.read(run.folder))
+    resource.prlimit(worker.identity.pid, resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+    until(lambda: gone(run))
+    (failed,) = recorded(run, RunFailed)
+    assert "File too large" in failed.error
+    assert not (run.folder / "checkpoints" / "best.safetensors").exists()
+    assert list(run.folder.rglob("*.tmp")) == []
+
+
+LOWER = {
+    "ddpm": ({}, "Lower ddpm.batch_size from 128 to 64."),
+    "dip": ({}, "Lower dip.batch from 10 to 5."),
+    "hybrid": ({}, "Give 5 images at a time, instead of 10."),
+    "restore": ({}, "Lower restore.images from 50 to 25."),
+    "explanation": ({}, "Lower explanation.train_images from 640 to 320."),
+}
+
+
+@pytest.mark.parametrize("kind", LOWER)
+def test_memory_that_ran_out_is_explained(kind: str) -> None:
+    with pytest.raises(RuntimeError) as host:
+        torch.empty(2**50)
+    gpu = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    settings, hint = LOWER[kind]
+    for error in (host.value, gpu, MemoryError()):
+        assert explain(error, configs.build(kind, settings=settings)) == ("The device ran out of memory.", hint)
+
+
+def test_what_can_not_be_lowered_is_not_named() -> None:
+    for kind, settings in {
+        "ddpm": {"ddpm.batch_size": 1},
+        "hybrid": {"images.indices": "3"},
+        "dip": {"images.indices": "3", "dip.channels": 1},
+        "explanation": {"explanation.train_images": 40},
+    }.items():
+        assert configs.lower_memory(configs.build(kind, settings=settings)) == "Choose a smaller network."
+    alone = configs.build("dip", settings={"dip.batch": 1, "dip.channels": 32})
+    assert configs.lower_memory(alone) == "Lower dip.channels from 32 to 16."
+    trained = configs.build("hybrid", settings={"prior.run": ""})
+    assert configs.lower_memory(trained) == "Lower ddpm.batch_size from 128 to 64."
+
+
+def test_an_unforeseen_error_names_itself(tiny: Build) -> None:
+    problem, hint = explain(ZeroDivisionError("division by zero\nand more"), tiny())
+    assert problem == "ZeroDivisionError: division by zero"
+    assert "worker.log" in hint

@@ -1,0 +1,117 @@
+"""The worker within the test's own process, where what can't be brought about from outside can be made to happen."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dipddpm.core import config as configs
+from dipddpm.core import events, registry
+from dipddpm.core.events import CheckpointStored, EpochFinished, RunFailed
+from dipddpm.core.launch import worker
+from dipddpm.core.launch.worker import Heartbeat
+from dipddpm.core.runs import EventReader, Run, RunsFolder, RunState
+from dipddpm.core.runs.extend import extend
+
+Work = Callable[..., int]
+SMALL = {
+    "data.dataset": "fashion-mini",
+    "data.train_images": 32,
+    "ddpm.batch_size": 16,
+    "ddpm.timesteps": 20,
+    "ddpm.network": "unet",
+    "unet.channels": "8,8",
+    "ddpm.epochs": 2,
+    "ddpm.samples": 2,
+    "device": "cpu",
+    "checkpoint_seconds": 1e9,
+}
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """A worker changes what is its process's; this one goes on."""
+    kinds = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    handlers = [signal.getsignal(kind) for kind in kinds]
+    yield
+    for kind, handler in zip(kinds, handlers, strict=True):
+        signal.signal(kind, handler)
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> RunsFolder:
+    """Not the fixture of all tests, which ends by killing whoever works on its runs: here that is this process."""
+    return RunsFolder(tmp_path / "inside")
+
+
+def work(run: Run, *options: str) -> int:
+    return worker.main([str(run.folder), "--now", *options])
+
+
+def recorded(run: Run, kind: type) -> list[Any]:
+    return [event for event in EventReader(run.folder).read() if isinstance(event, kind)]
+
+
+def test_a_gpu_that_is_full_fails_the_run_with_a_number_to_lower(
+    runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Greedy:
+        @classmethod
+        def from_config(cls, *_: object) -> Any:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has 79 GiB.")
+
+    monkeypatch.setattr(registry, "resolve", lambda path: Greedy)
+    run = runs.create(configs.build("ddpm", settings=SMALL))
+    assert work(run) == 1
+    (failed,) = recorded(run, RunFailed)
+    assert (failed.error, failed.hint) == ("The device ran out of memory.", "Lower ddpm.batch_size from 16 to 8.")
+    assert run.status().hint == failed.hint
+
+
+def test_checkpoints_are_as_many_epochs_apart_as_asked(runs: RunsFolder) -> None:
+    settings = {**SMALL, "ddpm.epochs": 5, "ddpm.samples": 0}
+    seldom, often = (
+        runs.create(configs.build("ddpm", settings={**settings, "checkpoint_epochs": epochs})) for epochs in (0, 2)
+    )
+    assert [work(run) for run in (seldom, often)] == [0, 0]
+    assert [event.epoch for event in recorded(seldom, CheckpointStored)] == [5]
+    assert [event.epoch for event in recorded(often, CheckpointStored)] == [2, 4, 5]
+
+
+def test_a_run_that_goes_on_for_longer_ends_as_one_that_was_planned_so(runs: RunsFolder) -> None:
+    """Samples included, which are drawn anew at the new end; also where it is killed before its first checkpoint."""
+    short, long = (runs.create(configs.build("ddpm", settings={**SMALL, "ddpm.epochs": n})) for n in (2, 4))
+    assert [work(run) for run in (short, long)] == [0, 0]
+    longer = extend(runs, short, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker._RunWorker, "_last_word", lambda *_: None)
+        patch.setattr("dipddpm.core.launch.recorder.Recorder._store_pictures", _die)
+        assert work(longer, "--resume") == 1
+    assert len([e for e in longer.events() if isinstance(e, EpochFinished)]) == 4
+    assert work(longer, "--resume") == 0
+    assert longer.status().state is RunState.finished
+    told = [[(e.epoch, e.step, e.loss) for e in run.events() if isinstance(e, EpochFinished)] for run in (longer, long)]
+    assert told[0] == told[1]
+    steps = [event.step for event in longer.events() if isinstance(event, events.Step)]
+    assert steps == sorted(set(steps))
+    for name in ("images/samples.png", "checkpoints/best.safetensors"):
+        assert (longer.folder / name).read_bytes() == (long.folder / name).read_bytes()
+
+
+def _die(*_: object) -> None:
+    raise RuntimeError("killed")
+
+
+def test_signals_that_ask_for_an_end_and_one_that_does_not(tmp_path: Path) -> None:
+    with Heartbeat(tmp_path) as pulse:
+        signal.raise_signal(signal.SIGHUP)
+        assert pulse.stop_reason == ""
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        assert pulse.stop_reason == "SIGINT", "the first one is the reason"

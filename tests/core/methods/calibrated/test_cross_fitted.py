@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+import torch
+from torch import Tensor
+
+from dipddpm.core import config as configs
+from dipddpm.core.config import DipConfig
+from dipddpm.core.config.hybrid import Calibrated
+from dipddpm.core.errors import UserError
+from dipddpm.core.methods.calibrated.cross_fitted import KINDS, CrossFittedRestorer
+from dipddpm.core.methods.calibrated.method import CalibratedRestorer
+from dipddpm.core.metrics.image import psnr
+from tests.core.methods.cases import SMALL, assert_goes_on_exactly, case, ideal_prior, shapes
+
+TASK = "inpaint:missing=0.5,sigma=5"
+TRUTH = shapes(4, size=16)
+DIP = msgspec.structs.replace(SMALL, iterations=60, window=20, patience=30)
+FEW = Calibrated(folds=3, fold=0.2, steps=6, trial_samples=2, samples=2, restarts=1)
+
+
+def made(truth: Tensor, known: Tensor, dip: DipConfig = DIP, task: str = TASK) -> CrossFittedRestorer:
+    """A restorer of images, with the prior of others."""
+    return CrossFittedRestorer(case(task, truth), ideal_prior(known), FEW, dip)
+
+
+def diffusion(restorer: CrossFittedRestorer) -> Tensor:
+    assert restorer.weights is not None
+    return restorer.weights[:, 1:3].sum(1)
+
+
+def test_missing_pixels_and_no_others_are_restored_by_folds() -> None:
+    def kind(task: str) -> type:
+        return type(CalibratedRestorer.for_case(case(task, TRUTH), ideal_prior(TRUTH), FEW, DIP))
+
+    assert kind(TASK) is kind("inpaint:missing=0.5,sigma=5,blind=true") is CrossFittedRestorer
+    assert kind("denoise:sigma=25") is kind("denoise:noise=salt-and-pepper") is CalibratedRestorer
+
+
+@pytest.mark.slow
+def test_in_a_mixed_group_each_image_trusts_what_is_right_for_it() -> None:
+    """The prior knows the first images, and of the others it believes the opposite."""
+    truth = torch.cat([TRUTH[:3], 1 - shapes(3, seed=5, size=16)])
+    restorer = made(truth, TRUTH)
+    list(restorer)
+    shares = diffusion(restorer)
+    assert (shares[:3] > 0.6).all()
+    assert (shares[3:] < 0.3).all()
+    assert (psnr(restorer.images, truth)[:3] > 26).all()
+
+
+def test_what_its_own_correlations_tell_is_left_to_kriging() -> None:
+    """A ramp, of which DIP has hardly begun to learn and which the prior does not know."""
+    ramp = torch.linspace(0.2, 0.8, 16).expand(2, 1, 16, 16).contiguous()
+    restorer = made(ramp, TRUTH, msgspec.structs.replace(DIP, iterations=5))
+    list(restorer)
+    assert restorer.weights is not None
+    assert (restorer.weights[:, KINDS.index("kriged")] > 0.8).all()
+    assert (psnr(restorer.images, ramp) > 30).all()
+
+
+def test_no_measured_pixel_is_hidden_twice_and_folds_never_see_theirs() -> None:
+    restorer = made(TRUTH, TRUTH)
+    measured = restorer.case.degradation.operator.measured(restorer.case.y)
+    hidden = torch.stack([split.where for split in restorer.splits])
+    assert (hidden.sum(0) <= measured).all()
+    share = hidden.sum((1, 2, 3, 4)) / measured.sum()
+    torch.testing.assert_close(share, torch.full((3,), 0.2), rtol=0, atol=0.01)
+    for split in restorer.splits:
+        assert (split.trial_case.y * split.where == 0).all()
+        assert (split.trial_case.degradation.operator.measured(split.trial_case.y) + split.where == measured).all()
+
+
+def test_only_what_is_worth_something_is_made_again() -> None:
+    restorer = made(TRUTH, 1 - TRUTH)
+    list(restorer)
+    for kind in ("near", "far"):
+        unworthy = [place for place in restorer.all_indices() if place not in restorer._worthwhile_indices(kind)]
+        again = restorer.results[f"{kind} again"]
+        assert torch.equal(again[unworthy], restorer._fold_mean(kind)[unworthy])
+
+
+def test_where_diffusion_is_believed_half_of_it_is_drawn_from_pure_noise() -> None:
+    truth = torch.cat([TRUTH[:2], 1 - TRUTH[2:]])
+    restorer = made(truth, TRUTH)
+    list(restorer)
+    assert restorer.weights is not None
+    assert restorer._diffusion_trusted().tolist() == [True, True, False, False]
+    noise = restorer.results["from noise"]
+    assert (psnr(noise[:2], truth[:2]) > 30).all()
+    assert not noise[2:].any(), "nobody asked for these"
+    before = restorer.options.folds * restorer.options.trial_samples
+    samples = restorer.options.samples
+    chains = (samples * restorer.results["near again"] + before * restorer._fold_mean("near")) / (samples + before)
+    torch.testing.assert_close(restorer._best_result("near")[:2], (chains + noise)[:2] / 2)
+    assert torch.equal(restorer._best_result("near")[2:], chains[2:])
+
+
+def test_more_folds_than_there_are_pixels_for_are_refused() -> None:
+    with pytest.raises(UserError, match="hide more than there are"):
+        configs.build("hybrid", settings={"hybrid.folds": "9", "hybrid.fold": "0.2"})
+
+
+@pytest.mark.slow
+def test_it_goes_on_exactly() -> None:
+    truth = TRUTH[:2]
+    dip = msgspec.structs.replace(SMALL, iterations=12)
+    prior = ideal_prior(torch.cat([truth[:1], 1 - truth[1:]]))
+    given = case(TASK, truth)
+    count = len(list(CrossFittedRestorer(given, prior, FEW, dip)))
+    cuts = [0, 1, 12, 13, 36, 37, count // 2, count - 8, count - 1, count]
+    assert_goes_on_exactly(lambda: CrossFittedRestorer(given, prior, FEW, dip), cuts)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+import torch
+
+from dipddpm.core.config.hybrid import Calibrated
+from dipddpm.core.methods.calibrated.method import CalibratedRestorer
+from tests.core.methods.cases import SMALL, assert_goes_on_exactly, case, ideal_prior, shapes
+
+TRUTH = shapes(6, size=16)
+DIP = msgspec.structs.replace(SMALL, iterations=80, window=20, patience=30)
+FEW = Calibrated(hidden=0.2, steps=6, full_steps=10, trial_samples=2, samples=2, restarts=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["denoise:sigma=50,blind=true", "deblur", "denoise:noise=salt-and-pepper"])
+def test_a_prior_that_knows_the_images_is_trusted_and_one_of_other_images_is_not(task: str) -> None:
+    given = case(task, TRUTH)
+    shares = []
+    for known in (TRUTH, 1 - TRUTH):
+        made = CalibratedRestorer(given, ideal_prior(known), FEW, DIP)
+        list(made)
+        assert made.weights is not None
+        shares.append(made.weights[:, 2:5].sum(1).mean().item())
+    assert shares[0] > shares[1] + 0.3
+
+
+def test_what_nobody_trusts_is_not_made_again() -> None:
+    made = CalibratedRestorer(case("denoise:sigma=25", TRUTH), ideal_prior(TRUTH), FEW, DIP)
+    list(made)
+    assert (made._share("dip", "guided") < FEW.trusted).all()
+    assert torch.equal(made.results["restart 0"], made.results["dip"])
+    assert made.iterations <= 2 * DIP.iterations
+
+
+def test_after_a_coarse_trial_only_those_that_lead_are_kept_and_made_again() -> None:
+    made = CalibratedRestorer(case("superres:factor=2", TRUTH), ideal_prior(1 - TRUTH), FEW, DIP)
+    list(made)
+    assert made.weights is not None and made.split.coarser
+    fits = made.weights[:, :2].sum(1)
+    others = made.weights[:, 2:]
+    lead = torch.maximum(fits, others.amax(1))
+    assert ((others == 0) | (others >= 0.5 * lead[:, None])).all()
+    torch.testing.assert_close(made.weights.sum(1), torch.ones(len(TRUTH)))
+    # What is fitted from blocks of twice the side is never a part of the result.
+    places = (fits > 0).nonzero().flatten()
+    torch.testing.assert_close(made._dip_mean()[places], made.results["restart 0"][places])
+
+
+def test_exact_measurements_are_kept() -> None:
+    for task in ("superres:factor=4", "deblur:width=0.6"):
+        given = case(task, TRUTH)
+        made = CalibratedRestorer(given, ideal_prior(1 - TRUTH), FEW, DIP)
+        list(made)
+        torch.testing.assert_close(given.degradation.operator.A(made.images), given.y, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["denoise:noise=salt-and-pepper", "denoise:sigma=40,blind=true"])
+def test_it_goes_on_exactly(task: str) -> None:
+    truth = TRUTH[:2]
+    prior = ideal_prior(torch.cat([truth[:1], 1 - truth[1:]]))
+    dip = msgspec.structs.replace(SMALL, iterations=12)
+    given = case(task, truth)
+    whole = CalibratedRestorer(given, prior, FEW, dip)
+    count = len(list(whole))
+    cuts = [0, 1, 12, 13, 24, 25, count // 2, count - 8, count - 1, count]
+    assert_goes_on_exactly(lambda: CalibratedRestorer(given, prior, FEW, dip), cuts)

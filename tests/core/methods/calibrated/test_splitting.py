@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dipddpm.core.config import parse_task
+from dipddpm.core.degrade import BlockMean, CircularBlur, Identity, Mask, degrade
+from dipddpm.core.methods.base import Case
+from dipddpm.core.methods.calibrated.splitting import BLURRED, MaskedOperator, hold_out_measurements
+from tests.core.methods.cases import case, shapes
+
+TRUTH = shapes(4, size=16)
+HIDING = [
+    "inpaint:missing=0.5,sigma=5",
+    "denoise:noise=salt-and-pepper",
+    "superres:noise=salt-and-pepper",
+]
+SPLITTING = ["denoise:sigma=25", "deblur:width=1,sigma=10", "denoise:noise=poisson,peak=40"]
+
+
+@pytest.mark.parametrize("task", [*HIDING, *SPLITTING, "deblur"])
+def test_what_is_hidden_changes_nothing_that_is_seen(task: str) -> None:
+    """But for split noise, where the two halves are independent though made of the same values."""
+    given = case(task, TRUTH)
+    split = hold_out_measurements(given, 0.2, 0.5, seed=1)
+    again = hold_out_measurements(given, 0.2, 0.5, seed=1)
+    assert torch.equal(split.trial_case.y, again.trial_case.y)
+    if task in SPLITTING:
+        return
+    mean = split.where.mean().item() if task != "deblur" else 0.2
+    share = mean / given.degradation.operator.measured(given.y).mean().item()
+    assert share == pytest.approx(0.2, abs=0.03)
+    blurred = task == "deblur"
+    hidden = split.hidden if blurred else given.degradation.operator.pinv(given.y * split.where)
+    seen = split.trial_case.degradation.operator
+    torch.testing.assert_close(seen.A(hidden), torch.zeros_like(given.y), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("task", ["superres:factor=4", "deblur", "inpaint:missing=0.5"])
+def test_the_truth_makes_no_error_where_there_is_no_noise(task: str) -> None:
+    split = hold_out_measurements(case(task, TRUTH), 0.2, 0.5, seed=1)
+    errors = split.errors(torch.stack([TRUTH, TRUTH + 0.3 * torch.rand(TRUTH.shape)]))
+    assert errors[0].abs().max() < 5e-3
+    assert errors[1].square().mean() > 1e-5
+    seen = split.trial_case.degradation.operator
+    torch.testing.assert_close(seen.A(TRUTH), split.trial_case.y, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [16, 18])
+def test_blocks_are_seen_as_larger_ones(size: int) -> None:
+    truth = shapes(4, size=size)
+    split = hold_out_measurements(case("superres:factor=2", truth), 0.2, 0.5, seed=1)
+    larger = split.trial_case.degradation.operator
+    assert isinstance(larger, BlockMean) and larger.factor == 4
+    torch.testing.assert_close(split.trial_case.y, larger.A(truth), rtol=0, atol=1e-6)
+    inside = truth - larger.pinv(larger.A(truth))
+    errors = split.errors(torch.stack([truth, truth - inside]))
+    assert errors[0].abs().max() < 1e-6
+    assert errors[1].square().mean() > 1e-3
+    assert split.coarser
+    noisy = hold_out_measurements(case("superres:factor=2,sigma=8", truth), 0.2, 0.5, seed=1).trial_case
+    told = noisy.degradation.expected_residual(noisy.y)
+    assert told is not None
+    if size == 16:
+        assert (noisy.y - larger.A(truth)).square().mean().item() == pytest.approx(told.mean().item(), rel=0.3)
+
+
+@pytest.mark.parametrize("task", SPLITTING[:2])
+def test_split_noise_is_independent_and_scores_without_bias(task: str) -> None:
+    """Fitting the seen half to the last value gains nothing: the hidden half's error is that of the image, plus its
+    own noise."""
+    x = shapes(1, size=16).expand(3000, -1, -1, -1)
+    y, degradation = degrade(parse_task(task), x, range(3000))
+    given, share = Case(y, degradation, (3000, 1, 16, 16)), 0.5
+    split = hold_out_measurements(given, 0.2, share, seed=3)
+    first, second = split.trial_case.y - degradation.operator.A(x), split.hidden - split.predict(x)
+    variance = degradation.expected_residual(y)
+    assert variance is not None
+    blurred = isinstance(degradation.operator, CircularBlur)
+    share *= BLURRED if blurred else 1
+    level, hidden_level = variance[0].item(), second.square().mean().item()
+    assert first.square().mean().item() == pytest.approx(level * (1 + share**2), rel=0.02)
+    if not blurred:
+        assert hidden_level == pytest.approx(level * (1 + 1 / share**2), rel=0.02)
+    assert abs((first * second).mean().item()) < 0.02 * (level * hidden_level) ** 0.5
+    # Two estimates, of which one keeps all of the noise that it sees.
+    for estimate in (split.trial_case.degradation.operator.pinv(split.trial_case.y).clamp(-1, 2), x * 0 + 0.3):
+        errors = split.errors(estimate[None])
+        true = (split.predict(estimate) - split.predict(x)).square().mean().item()
+        assert errors.square().mean().item() - hidden_level == pytest.approx(true, rel=0.02, abs=0.02 * hidden_level)
+
+
+@pytest.mark.parametrize("whole", [Identity(), Mask((torch.rand(3, 1, 9, 8) > 0.3).float()), BlockMean(2, (9, 8))])
+def test_an_operator_of_which_a_part_is_unseen(whole: Identity | Mask | BlockMean) -> None:
+    """Against the matrix of it, image by image."""
+    x = torch.rand(3, 2, 9, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    if isinstance(whole, Mask):
+        whole.mask = whole.mask.double()
+    y = whole.A(x)
+    kept = (torch.rand(y.shape[0], 1, *y.shape[2:], generator=torch.Generator().manual_seed(1)) > 0.4).double()
+    operator = MaskedOperator(whole, kept.expand_as(y))
+    for place in range(3):
+        one = operator.select([place])
+        basis = torch.eye(144, dtype=torch.float64).view(144, 2, 9, 8)
+        matrix = torch.stack([one.A(e[None]).flatten() for e in basis], 1)
+        inverse = torch.linalg.pinv(matrix)
+        v = torch.rand(1, 2, 9, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+        w = torch.rand(y[:1].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+        torch.testing.assert_close(one.adjoint(w).flatten(), matrix.T @ w.flatten())
+        torch.testing.assert_close(one.pinv(w).flatten(), inverse @ w.flatten())
+        left = matrix.T @ matrix + 0.3 * torch.eye(144)
+        near = torch.linalg.solve(left.double(), matrix.T @ w.flatten() + 0.3 * v.flatten())
+        torch.testing.assert_close(one.prox(v, w, 0.3).flatten(), near)
+        values, vectors = torch.linalg.eigh(matrix.T @ matrix)
+        gained = vectors @ ((2 + values.clamp(min=0).sqrt()) * (vectors.T @ v.flatten()))
+        torch.testing.assert_close(one.spectral_filter(v, lambda s: 2 + s).flatten(), gained, rtol=1e-6, atol=1e-6)
+        assert torch.equal(one.measured(w), whole.measured(y)[[place]] * kept[[place]])

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dipddpm.core.methods.calibrated.weight_rules import keep_leading, prefer_leader, spread_samples
+
+Rule: TypeAlias = Callable[[Tensor, int], Tensor]
+
+
+@given(
+    rows=st.lists(st.lists(st.integers(0, 20), min_size=5, max_size=5).filter(any), min_size=1, max_size=6),
+    rule=st.sampled_from([keep_leading, prefer_leader, spread_samples]),
+)
+def test_shares_stay_shares_and_nobody_gets_one_for_nothing(rows: list[list[int]], rule: Rule) -> None:
+    weights = torch.tensor(rows, dtype=torch.float32)
+    weights = weights / weights.sum(1, keepdim=True)
+    told = rule(weights, 2)
+    assert (told >= 0).all() and bool((told[weights == 0] == 0).all())
+    torch.testing.assert_close(told.sum(1), torch.ones(len(rows)))
+
+
+def test_the_fits_lead_together() -> None:
+    weights = torch.tensor([[0.2, 0.2, 0.25, 0.15, 0.2], [0.05, 0.05, 0.5, 0.3, 0.1]])
+    told = keep_leading(weights, 2)
+    assert (told[0] > 0).tolist() == [True, True, True, False, True]
+    assert (told[1] > 0).tolist() == [False, False, True, True, False]
+
+
+@pytest.mark.parametrize("ours", [0.2, 0.8])
+def test_between_dip_and_diffusion_the_one_that_leads_gets_more_than_its_share(ours: float) -> None:
+    weights = torch.tensor([[0.25 * ours, 0.75 * ours, 0.0, 0.0, 1 - ours]])
+    fits = prefer_leader(weights, 2)[0, :2]
+    assert (fits.sum().item() > ours) == (ours > 0.5)
+    assert fits[1].item() == pytest.approx(3 * fits[0].item())
+
+
+def test_samples_come_nearer_to_each_other() -> None:
+    told = prefer_leader(torch.tensor([[0.0, 0.0, 0.0, 0.9, 0.1]]), 2)[0]
+    torch.testing.assert_close(told, torch.tensor([0.0, 0.0, 0.0, 0.75, 0.25]))
+
+
+def test_spreading_leaves_the_fits_theirs() -> None:
+    told = spread_samples(torch.tensor([[0.2, 0.3, 0.0, 0.45, 0.05]]), 2)[0]
+    torch.testing.assert_close(told, torch.tensor([0.2, 0.3, 0.0, 0.375, 0.125]))

@@ -1,0 +1,57 @@
+"""Small cases for the tests of restorers, and a trained model that is the best there can be."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dipddpm.core.config import DdpmConfig, DipConfig, parse_task
+from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.degrade import degrade
+from dipddpm.core.images import to_model
+from dipddpm.core.methods.base import Case, Restorer
+from tests.core.ddpm.ideal import Finite
+
+SMALL = DipConfig(iterations=24, scales=2, channels=8, skip_channels=2, input_channels=4, window=5, patience=10)
+SCHEDULE = Schedule.from_config(DdpmConfig())
+
+
+def shapes(count: int, seed: int = 0, size: int = 12) -> Tensor:
+    """Images (N, 1, size, size) of a bright rectangle on a dark ground."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.full((count, 1, size, size), 0.1)
+    for image in images[:, 0]:
+        top, left = torch.randint(0, size // 2, (2,), generator=generator).tolist()
+        image[top : top + size // 2, left : left + size // 2] = 0.5 + 0.4 * torch.rand((), generator=generator)
+    return images
+
+
+def case(task: str, truth: Tensor, seed: int = 0) -> Case:
+    y, degradation = degrade(parse_task(task), truth, range(len(truth)))
+    count, channels, height, width = truth.shape
+    return Case(y, degradation, (count, channels, height, width), seed)
+
+
+def ideal_prior(images: Tensor) -> TrainedModel:
+    """The model of data that are these images, each as likely as any other."""
+    options = DdpmConfig(objective="v")
+    return TrainedModel(Finite(SCHEDULE, to_model(images)), SCHEDULE, options, torch.device("cpu"))
+
+
+def assert_goes_on_exactly(make: Callable[[], Restorer], cuts: list[int]) -> None:
+    """Stopped between any two of its items, a restorer goes on to the same items, images and costs."""
+    whole = make()
+    items = list(whole)
+    steps = [item.step for item in items if type(item).__name__ == "Step"]
+    assert steps == sorted(set(steps)) and steps[-1] <= len(whole)
+    for cut in cuts:
+        first, second = make(), make()
+        before = [item for _, item in zip(range(cut), first, strict=False)]
+        second.load_state_dict(copy.deepcopy(first.state_dict()))
+        assert before + list(second) == items, f"cut at {cut} of {len(items)}"
+        assert torch.equal(second.images, whole.images)
+        assert (second.nfe, second.iterations) == (whole.nfe, whole.iterations)

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+from scipy.stats import multivariate_normal
+from torch import Tensor
+
+from dipddpm.core.methods.classical import kriging
+from dipddpm.core.methods.classical.biharmonic import inpaint
+from dipddpm.core.methods.classical.kriging import GaussianField, krige
+from dipddpm.core.metrics.image import psnr
+
+SIDE = 20
+SIGMA = 0.02
+Numbers = NDArray[np.float64]
+
+
+def covariances(logs: Numbers) -> Numbers:
+    """Of all pixels, in plain numpy: the axes are turned, each stretched, and then distance is distance."""
+    first, second, angle, deviation, share = logs
+    rows, columns = np.divmod(np.arange(SIDE * SIDE), SIDE)
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    points = turn @ np.stack([rows, columns]) / np.exp([[first], [second]])
+    distance = cdist(points.T, points.T)
+    share = 1 / (1 + math.exp(-share))
+    smooth = (1 + math.sqrt(3) * distance) * np.exp(-math.sqrt(3) * distance)
+    found: Numbers = math.exp(2 * deviation) * (share * np.exp(-distance) + (1 - share) * smooth)
+    return found
+
+
+def drawn(logs: Numbers, count: int, seed: int = 1) -> Tensor:
+    """Fields (count, 1, SIDE, SIDE) of these covariances about 0.5."""
+    factor = np.linalg.cholesky(covariances(logs) + 1e-9 * np.eye(SIDE * SIDE))
+    normal = np.random.default_rng(seed).standard_normal((SIDE * SIDE, count))
+    return torch.from_numpy(0.5 + (factor @ normal).T).view(count, 1, SIDE, SIDE)
+
+
+def measured(truth: Tensor, share: float = 0.35, seed: int = 2) -> tuple[Tensor, Tensor]:
+    """Noisy y and its mask; images have different numbers of pixels."""
+    generator = torch.Generator().manual_seed(seed)
+    mask = (torch.rand(truth.shape, generator=generator, dtype=truth.dtype) < share).to(truth)
+    return (truth + SIGMA * torch.randn(truth.shape, generator=generator, dtype=truth.dtype)) * mask, mask
+
+
+def variance(y: Tensor) -> Tensor:
+    return y.new_full((len(y),), SIGMA**2)
+
+
+TURNED = np.array([math.log(8.0), math.log(2.0), 0.6, math.log(0.2), 1.0])
+
+
+def test_the_mean_is_that_of_the_kriging_system() -> None:
+    """Weights that sum to 1, with a Lagrange multiplier, solved pixel by pixel."""
+    y, mask = measured(drawn(TURNED, 2))
+    field = GaussianField(y.flatten(0, 1), mask.flatten(0, 1) != 0, variance(y))
+    made = field.mean()
+    for plane in range(2):
+        known = np.flatnonzero(mask[plane, 0].numpy())
+        all_pairs = covariances(field.logs[plane].numpy())
+        n = len(known)
+        system = np.ones((n + 1, n + 1))
+        system[:n, :n] = all_pairs[np.ix_(known, known)] + SIGMA**2 * np.eye(n)
+        system[n, n] = 0
+        right = np.vstack([all_pairs[known], np.ones(SIDE * SIDE)])
+        weights = np.linalg.solve(system, right)[:n]
+        np.testing.assert_allclose(weights.sum(0), 1)
+        expected = weights.T @ y[plane, 0].numpy().ravel()[known]
+        np.testing.assert_allclose(made[plane].numpy().ravel(), expected, atol=1e-6)
+
+
+def test_what_was_fitted_is_likelier_than_what_is_near() -> None:
+    y, mask = measured(drawn(TURNED, 1))
+    field = GaussianField(y.flatten(0, 1), mask.flatten(0, 1) != 0, variance(y))
+    known = np.flatnonzero(mask[0, 0].numpy())
+    values = y[0, 0].numpy().ravel()[known]
+
+    def likelihood(logs: Numbers) -> float:
+        covariance = covariances(logs)[np.ix_(known, known)] + SIGMA**2 * np.eye(len(known))
+        inverse = np.linalg.inv(covariance)
+        level = (inverse @ values).sum() / inverse.sum()
+        expected = [kriging.LENGTH, kriging.LENGTH, kriging.DEVIATION]
+        prior = (logs[[0, 1, 3]] - np.log(expected)) / [kriging.LENGTHS, kriging.LENGTHS, kriging.DEVIATIONS]
+        found = multivariate_normal.logpdf(values, np.full(len(known), level), covariance)
+        return float(found) - 0.5 * float((prior**2).sum())
+
+    best = field.logs[0].numpy()
+    for place, step in ((0, 0.6), (1, 0.4), (2, 0.4), (3, 0.5), (4, 3.0)):
+        for sign in (-1, 1):
+            moved = best.copy()
+            moved[place] += sign * step
+            assert likelihood(moved) < likelihood(best)
+
+
+def test_fields_whose_covariances_nobody_tells_are_restored_almost_as_well_as_can_be() -> None:
+    """The error is near that of the conditional mean with the true covariances, which nothing can beat."""
+    truth = drawn(TURNED, 24)
+    y, mask = measured(truth)
+    ours = ((krige(y, mask, variance(y)) - truth) * (1 - mask)).square().sum().item()
+    whole, least = covariances(TURNED), 0.0
+    for image in range(len(truth)):
+        known = np.flatnonzero(mask[image, 0].numpy())
+        gain = whole[:, known] @ np.linalg.inv(whole[np.ix_(known, known)] + SIGMA**2 * np.eye(len(known)))
+        error = 0.5 + gain @ (y[image, 0].numpy().ravel()[known] - 0.5) - truth[image, 0].numpy().ravel()
+        least += float((error**2 * (1 - mask[image, 0].numpy().ravel())).sum())
+    assert least < ours < 1.08 * least
+
+
+def test_edges_may_point_anywhere() -> None:
+    """Stripes on the slant, where biharmonic inpainting knows of no direction."""
+    rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    stripes = (0.5 + 0.3 * torch.sin((rows + 2 * columns) / 2.5)).expand(1, 1, SIDE, SIDE)
+    y, mask = measured(stripes)
+    ours, theirs = psnr(krige(y, mask, variance(y)), stripes), psnr(inpaint(y, mask), stripes)
+    assert (ours > theirs + 4).all()
+
+
+def test_planes_have_nothing_to_do_with_each_other() -> None:
+    y, mask = measured(drawn(TURNED, 6))
+    together = krige(y, mask, variance(y))
+    alone = torch.cat([krige(y[[i]], mask[[i]], variance(y[[i]])) for i in range(6)])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
+    as_channels = krige(y.view(2, 3, SIDE, SIDE), mask.view(2, 3, SIDE, SIDE), variance(y)[:2])
+    torch.testing.assert_close(as_channels.view(y.shape), together, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_nothing_is_too_little(dtype: torch.dtype) -> None:
+    """A constant without noise, a single pixel, none at all, and all of them."""
+    y = torch.full((4, 1, 8, 8), 0.4, dtype=dtype)
+    mask = torch.zeros_like(y)
+    mask[0, :, ::3], mask[1, :, 4, 4], mask[3] = 1, 1, 1
+    made = krige(y * mask, mask, y.new_zeros(4))
+    assert made.isfinite().all()
+    torch.testing.assert_close(made[[0, 1, 3]], y[[0, 1, 3]], rtol=0, atol=1e-3)
+
+
+def test_what_is_measured_without_noise_stays() -> None:
+    y, mask = measured(drawn(TURNED, 2))
+    made = krige(y, mask, y.new_tensor([0.0, SIGMA**2]))
+    stays = (made == y)[mask != 0].view(-1)
+    first = int(mask[0].sum())
+    assert stays[:first].all()
+    assert not stays[first:].any()
+
+
+def test_of_too_many_pixels_it_is_biharmonic_inpainting(monkeypatch: pytest.MonkeyPatch) -> None:
+    y, mask = measured(drawn(TURNED, 1).float())
+    monkeypatch.setattr(kriging, "MAX_PIXELS", 50)
+    assert torch.equal(krige(y, mask, variance(y)), inpaint(y, mask))

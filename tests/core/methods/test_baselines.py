@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+import torch
+
+from dipddpm.core.config import parse_task
+from dipddpm.core.ddpm.posterior import METHODS, Restoration
+from dipddpm.core.degrade import degrade
+from dipddpm.core.events import EarlyStopped, Step
+from dipddpm.core.methods.base import Case
+from dipddpm.core.methods.baselines import DdpmRestorer, DipRestorer, diffusion_for
+from dipddpm.core.metrics.image import psnr
+from tests.core.methods.cases import SMALL, assert_goes_on_exactly, case, ideal_prior, shapes
+
+TRUTH = shapes(3)
+TASKS = [
+    "denoise:sigma=25",
+    "denoise:sigma=50,blind=true",
+    "denoise:noise=salt-and-pepper",
+    "inpaint",
+    "superres",
+    "deblur",
+]
+
+
+def test_restarts_are_averaged_and_are_fits_of_their_own() -> None:
+    given = case("denoise:sigma=50", TRUTH)
+    dip = msgspec.structs.replace(SMALL, iterations=30)
+    two = DipRestorer(given, dip, restarts=2)
+    seen = [two.images.clone() for item in two if isinstance(item, Step)]
+    first = DipRestorer(given, dip)
+    list(first)
+    second = 2 * two.images - first.images
+    torch.testing.assert_close(seen[first.iterations], first.images)
+    assert (second - first.images).abs().mean() > 1e-3
+    apart = (psnr(first.images, TRUTH) + psnr(second, TRUTH)) / 2
+    assert (psnr(two.images, TRUTH) > apart).all()
+    assert two.iterations == first.iterations + two.fit.step
+    assert two.nfe == 0
+
+
+def test_groups_make_no_difference() -> None:
+    given = case("inpaint:sigma=5", TRUTH)
+    together, apart = (
+        DipRestorer(given, msgspec.structs.replace(SMALL, iterations=6, batch=batch), restarts=2) for batch in (3, 1)
+    )
+    list(together)
+    list(apart)
+    torch.testing.assert_close(together.images, apart.images, rtol=0, atol=1e-3)
+
+
+def test_steps_count_on_over_restarts() -> None:
+    made = DipRestorer(case("denoise:sigma=80", TRUTH), SMALL, restarts=3)
+    items = list(made)
+    steps = [item.step for item in items if isinstance(item, Step)]
+    assert steps == list(range(1, made.iterations + 1))
+    assert max(item.step for item in items if isinstance(item, EarlyStopped)) == made.iterations
+
+
+def test_dip_goes_on_exactly() -> None:
+    assert_goes_on_exactly(lambda: DipRestorer(case("denoise:sigma=60", TRUTH), SMALL, restarts=2), [0, 5, 24, 29, 40])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_a_diffusion_method(task: str) -> None:
+    given = case(task, TRUTH)
+    chosen = diffusion_for(given.degradation)
+    assert chosen.method in METHODS
+    made = DdpmRestorer(given, ideal_prior(TRUTH), samples=2)
+    list(made)
+    assert made.nfe == 2 * chosen.steps == 2 * len(made)
+    assert (psnr(made.images, TRUTH) > 20).all()
+
+
+def test_a_level_that_is_told_makes_no_difference_where_it_is_estimated_well() -> None:
+    big = shapes(6, size=28)
+    told, untold = (case(f"denoise:sigma=50{blind}", big) for blind in ("", ",blind=true"))
+    prior = ideal_prior(shapes(40, seed=1, size=28))
+    results = []
+    for given in (told, untold):
+        made = DdpmRestorer(given, prior)
+        list(made)
+        results.append(made.images)
+    assert (results[0] - results[1]).square().mean() < 0.02 * (results[0] - big).square().mean()
+
+
+def test_ddpm_goes_on_exactly_and_is_the_restoration() -> None:
+    given = case("inpaint:missing=0.5,sigma=5", TRUTH)
+    prior = ideal_prior(shapes(8, seed=1))
+    assert_goes_on_exactly(lambda: DdpmRestorer(given, prior, method="ddnm", steps=6, samples=2), [0, 3, 6])
+    made = DdpmRestorer(given, prior, method="dps", steps=5)
+    list(made)
+    assert made.nfe == len(made) == 5
+    assert isinstance(made.restoration, Restoration)
+
+
+def test_seeds_differ() -> None:
+    y, degradation = degrade(parse_task("inpaint:missing=0.9"), TRUTH, range(3))
+    prior = ideal_prior(shapes(30, seed=1))
+    results = []
+    for seed in (0, 0, 1):
+        made = DdpmRestorer(Case(y, degradation, (3, 1, 12, 12), seed), prior, steps=10)
+        list(made)
+        results.append(made.images)
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])

@@ -1,0 +1,126 @@
+"""Restorers under a clock that only their own work moves, and parents that are given a budget of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dipddpm.core.events import Item, StateDict, Step
+from dipddpm.core.methods.budget import Stopwatch, TimeBudget
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Steady:
+    """`count` runs that take two steps each of `pace / 2` seconds, after a beginning that takes `making`."""
+
+    def __init__(self, clock: Clock, count: int, seed: int, *, pace: float, making: float = 0.0) -> None:
+        self.clock, self.count, self.seed, self.pace = clock, count, seed, pace
+        self.done = 0
+        clock.now += making
+
+    def __len__(self) -> int:
+        return 2 * self.count
+
+    def __iter__(self) -> Iterator[Item]:
+        while self.done < len(self):
+            self.clock.now += self.pace / 2
+            self.done += 1
+            yield Step(step=self.done)
+
+    @property
+    def images(self) -> Tensor:
+        """The mean of draws, each of which hangs on the seed alone."""
+        return torch.tensor([float(self.seed % 1000)]).view(1, 1, 1, 1)
+
+    @property
+    def nfe(self) -> int:
+        return 5 * self.count
+
+    @property
+    def iterations(self) -> int:
+        return 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"done": self.done}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        self.done = state["done"]
+
+
+def budgeted(budgets: list[float], pace: float) -> TimeBudget:
+    clock = Clock()
+    return TimeBudget(lambda count, seed: Steady(clock, count, seed, pace=pace), budgets, seed=7, clock=clock)
+
+
+def test_the_making_and_the_steps_count_and_what_is_done_between_them_does_not() -> None:
+    clock = Clock()
+    timed = Stopwatch(lambda: Steady(clock, 3, 0, pace=2.0, making=0.5), clock)
+    for _ in timed:
+        clock.now += 100  # a look at the truth
+    timed.result()
+    assert timed.seconds == pytest.approx(0.5 + 3 * 2.0)
+
+
+@given(st.floats(0.01, 50), st.floats(0.5, 5))
+def test_a_budget_is_used_to_the_nearest_whole_run_and_at_least_one(budget: float, pace: float) -> None:
+    work = budgeted([budget], pace)
+    assert list(work)
+    (spent,) = work.reached
+    assert spent.seconds == pytest.approx(spent.runs * pace)
+    assert spent.runs == 1 or abs(spent.seconds - budget) <= pace / 2 + 1e-9
+    assert spent.runs > 1 or budget < 1.5 * pace + 1e-9
+    assert spent.nfe == 5 * spent.runs
+
+
+def test_every_budget_is_met_on_the_way_to_the_largest() -> None:
+    work = budgeted([10.0, 2.0, 5.0], 1.0)
+    for _ in work:
+        pass
+    assert [work.within(budget).runs for budget in (2.0, 5.0, 10.0)] == [2, 5, 10]
+
+
+def test_the_result_is_the_mean_of_all_runs() -> None:
+    taken: list[tuple[int, int]] = []
+    clock = Clock()
+
+    def make(count: int, seed: int) -> Steady:
+        taken.append((count, seed))
+        return Steady(clock, count, seed, pace=1.0)
+
+    work = TimeBudget(make, [7.0], seed=7, clock=clock)
+    for _ in work:
+        pass
+    mean = sum(count * (seed % 1000) for count, seed in taken) / 7
+    assert work.reached[0].images.item() == pytest.approx(mean)
+    assert len({seed for _, seed in taken}) == len(taken)
+
+
+@given(st.integers(1, 40))
+def test_it_goes_on_from_any_item(cut: int) -> None:
+    whole = budgeted([4.0, 9.0], 1.0)
+    everything = list(whole)
+    first, second = budgeted([4.0, 9.0], 1.0), budgeted([4.0, 9.0], 1.0)
+    told = list(islice(first, min(cut, len(everything) - 1)))
+    second.load_state_dict(first.state_dict())
+    told += list(second)
+    assert told == everything
+    assert [vars(spent) for spent in second.reached] == [vars(spent) for spent in whole.reached]
+
+
+def test_steps_are_hundredths_of_the_largest_budget() -> None:
+    steps = [item.step for item in budgeted([2.0, 8.0], 1.0) if isinstance(item, Step)]
+    assert steps == sorted(steps)
+    assert (steps[-1], len(budgeted([1.0], 1.0))) == (100, 100)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+import torch
+
+from dipddpm.core.config import DipConfig
+from dipddpm.core.config.hybrid import Guided
+from dipddpm.core.ddpm.denoiser import Denoiser
+from dipddpm.core.degrade import Degradation, GaussianNoise, Identity
+from dipddpm.core.images import to_model, to_unit
+from dipddpm.core.methods.baselines import DipRestorer
+from dipddpm.core.methods.guided import Guide, GuidedRestorer
+from dipddpm.core.metrics.image import psnr
+from tests.core.ddpm.ideal import Gaussian
+from tests.core.methods.cases import SCHEDULE, SMALL, assert_goes_on_exactly, case, ideal_prior, shapes
+
+TRUTH = shapes(3)
+
+
+@pytest.mark.parametrize("task", ["inpaint:missing=0.5,sigma=5", "denoise:noise=salt-and-pepper", "superres"])
+def test_without_a_pull_it_is_plain_dip(task: str) -> None:
+    given = case(task, TRUTH)
+    guided, plain = GuidedRestorer(given, ideal_prior(TRUTH), Guided(weight=0.0), SMALL), DipRestorer(given, SMALL)
+    assert list(guided) == list(plain)
+    assert torch.equal(guided.images, plain.images)
+    assert guided.nfe == 0
+
+
+def test_the_right_prior_fills_in_what_dip_cannot_know() -> None:
+    given = case("inpaint:missing=0.8,sigma=10", TRUTH)
+    dip = msgspec.structs.replace(SMALL, iterations=150, stop="never", average=0.9)
+    results = []
+    for weight in (0.0, 0.3):
+        made = GuidedRestorer(given, ideal_prior(TRUTH), Guided(weight=weight, fall=60), dip)
+        list(made)
+        results.append(psnr(made.images, TRUTH))
+    # An image may be drawn to another one of the few that there are, but not most of them.
+    assert results[1].mean() > results[0].mean() + 3
+
+
+def test_the_pull_is_that_of_its_formula_in_model_space() -> None:
+    """For Gaussian data x0hat is known in closed form, so is its penalty when nothing is left to chance."""
+    mean, std, level = 0.2, 0.4, 40.0
+    outputs = torch.rand(2, 1, 6, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    options = Guided(start=level, floor=level, every=1)
+    degradation = Degradation(Identity(), GaussianNoise(0.0))
+    denoiser = Denoiser(Gaussian(SCHEDULE, mean, std), SCHEDULE)
+    guide = Guide(denoiser, options, degradation, outputs, weight=torch.tensor([0.5, 2.0]), seed=7)
+    told = guide(outputs, torch.arange(2))
+    t = SCHEDULE.timestep(level / 255)
+    f = to_model(outputs.detach())
+    xt = SCHEDULE.add_noise(f, torch.randn(f.shape, generator=torch.Generator().manual_seed(7)), t)
+    a = SCHEDULE.alpha_bar[t]
+    x0 = mean + a.sqrt() * std**2 / (a * std**2 + 1 - a) * (xt - a.sqrt() * mean)
+    # The data error is a quarter of that in model space, so the pull must be too.
+    expected = torch.tensor([0.5, 2.0]) * (f - x0).square().mean((1, 2, 3)) / 4
+    torch.testing.assert_close(told.detach(), expected, rtol=1e-4, atol=0, check_dtype=False)
+    (gradient,) = torch.autograd.grad(told.sum(), outputs)
+    direction = torch.tensor([0.5, 2.0]).view(2, 1, 1, 1) * (f - x0) / f[0].numel()
+    torch.testing.assert_close(gradient, direction, rtol=1e-4, atol=1e-6, check_dtype=False)
+
+
+@pytest.mark.parametrize(("sigma", "floor"), [(10.0, 25.0), (60.0, 60.0)])
+def test_the_level_falls_to_a_floor_that_the_noise_sets(sigma: float, floor: float) -> None:
+    outputs = torch.full((1, 1, 4, 4), 0.5)
+    seen: list[int] = []
+
+    def network(xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        seen.append(int(t[0]))
+        return torch.zeros_like(xt)
+
+    degradation = Degradation(Identity(), GaussianNoise(sigma / 255))
+    options = Guided(start=150.0, floor=25.0, fall=20, every=5)
+    guide = Guide(Denoiser(network, SCHEDULE), options, degradation, outputs, weight=torch.ones(1), seed=0)
+    for _ in range(40):
+        guide(outputs, torch.arange(1))
+    assert seen == sorted(seen, reverse=True)
+    assert len(seen) == guide.denoiser.nfe == 8
+    assert seen[0] == SCHEDULE.timestep(150 / 255)
+    assert seen[-1] == seen[4] == SCHEDULE.timestep(floor / 255)
+
+
+def test_images_that_rest_leave_the_others_as_they_are() -> None:
+    f = torch.rand(3, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    guide = Guide(
+        ideal_prior(to_unit(f)).denoiser(), Guided(every=2), Degradation(Identity(), GaussianNoise(0.1)), f,
+        weight=torch.tensor([1.0, 2.0, 3.0]), seed=0,
+    )  # fmt: skip
+    guide(f, torch.arange(3))
+    left = guide(f[[0, 2]], torch.tensor([0, 2]))
+    assert left.shape == (2,)
+    target = guide.target
+    assert target is not None
+    expected = torch.tensor([1.0, 3.0]) / 4 * (to_model(f[[0, 2]]) - target[[0, 2]]).square().mean((1, 2, 3))
+    torch.testing.assert_close(left, expected)
+
+
+def test_it_goes_on_exactly() -> None:
+    dip: DipConfig = msgspec.structs.replace(SMALL, iterations=40)
+    given, prior = case("denoise:sigma=60", TRUTH), ideal_prior(TRUTH)
+    assert_goes_on_exactly(lambda: GuidedRestorer(given, prior, Guided(fall=20, every=3), dip), [0, 1, 7, 30])

@@ -1,0 +1,135 @@
+"""Self-diffusion and sequential: the two methods whose networks are fed images."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+import torch
+from torch import Tensor
+
+from dipddpm.core.config import DipConfig
+from dipddpm.core.config.hybrid import SelfDiffusion, Sequential
+from dipddpm.core.methods.input_fed_dip import FedRestorer, Feed
+from dipddpm.core.methods.regularized_dip import falling_level
+from dipddpm.core.methods.self_diffusion import SelfDiffusionRestorer
+from dipddpm.core.methods.sequential import Purified, SequentialRestorer
+from dipddpm.core.metrics.image import psnr
+from tests.core.methods.cases import SMALL, assert_goes_on_exactly, case, ideal_prior, shapes
+
+TRUTH = shapes(3)
+DESCENT = SelfDiffusion(fall=20, every=4)
+TURNS = Sequential(fall=12, every=4, steps=2)
+
+
+def longer(iterations: int, **changes: object) -> DipConfig:
+    return msgspec.structs.replace(SMALL, iterations=iterations, average=0.9, **changes)
+
+
+class Own(Feed):
+    """Every network is fed its own last output."""
+
+    def renew(self, places: Tensor) -> Tensor:
+        return self.batch.output[places] + 1
+
+
+def test_what_is_fed_stays_for_as_many_iterations_and_is_renewed_for_those_still_fitted() -> None:
+    made = FedRestorer(case("denoise:sigma=25", TRUTH), longer(9), lambda batch: Own(batch, 3, 0), seed=0)
+    (batch,), (feed,) = made.fit.batches, made.attached
+    seen = []
+    for step in range(9):
+        if step == 4:
+            batch.stopping.stopped_at[0] = 4
+            batch.compact()
+        before = batch.output
+        batch.step_once()
+        seen.append(feed.seen)
+        if step % 3 == 0:
+            assert torch.equal(feed.seen[batch.indices], before[batch.indices] + 1)
+    assert torch.equal(seen[0], seen[2])
+    assert torch.equal(seen[3][0], seen[8][0])
+    assert not torch.equal(seen[3][1], seen[8][1])
+
+
+def test_a_level_falls_evenly_in_its_logarithm() -> None:
+    assert [falling_level(100.0, 1.0, share) for share in (0.0, 0.5, 1.0, 3.0)] == pytest.approx([100, 10, 1, 1])
+
+
+@pytest.mark.parametrize("task", ["denoise:sigma=50", "inpaint:missing=0.5,sigma=5", "superres:sigma=5"])
+@pytest.mark.parametrize("method", ["self-diffusion", "sequential"])
+def test_it_is_nearer_to_the_truth_than_what_is_measured(method: str, task: str) -> None:
+    given, dip = case(task, TRUTH), longer(80)
+    if method == "sequential":
+        made: FedRestorer = SequentialRestorer(given, ideal_prior(shapes(20, seed=1)), TURNS, dip)
+    else:
+        made = SelfDiffusionRestorer(given, DESCENT, dip)
+    list(made)
+    start = given.degradation.operator.pinv(given.y)
+    assert psnr(made.images, TRUTH).mean() > psnr(start, TRUTH).mean() + 1
+    assert made.iterations <= len(made) == 80
+
+
+def test_they_go_on_exactly() -> None:
+    given, prior = case("denoise:sigma=40", TRUTH), ideal_prior(shapes(8, seed=1))
+    assert_goes_on_exactly(lambda: SelfDiffusionRestorer(given, DESCENT, SMALL), [0, 3, 9, 15])
+    assert_goes_on_exactly(lambda: SequentialRestorer(given, prior, TURNS, SMALL), [0, 3, 9, 15])
+
+
+@pytest.mark.usefixtures("double")
+def test_groups_make_no_difference() -> None:
+    given, prior = case("inpaint:missing=0.5,sigma=5", TRUTH.double()), ideal_prior(shapes(8, seed=1))
+    for make in (
+        lambda dip: SelfDiffusionRestorer(given, DESCENT, dip),
+        lambda dip: SequentialRestorer(given, prior, msgspec.structs.replace(TURNS, steps=0), dip),
+    ):
+        together, apart = (make(longer(8, batch=batch)) for batch in (3, 1))
+        list(together)
+        list(apart)
+        torch.testing.assert_close(together.images, apart.images, rtol=0, atol=1e-9)
+
+
+def test_self_diffusion_sees_noise_first_and_then_less_and_less() -> None:
+    made = SelfDiffusionRestorer(case("denoise:sigma=25", TRUTH), DESCENT, longer(40, stop="never"))
+    (batch,), (feed,) = made.fit.batches, made.attached
+    noise = []
+    for _ in range(40):
+        before = batch.output
+        batch.step_once()
+        if (feed.step - 1) % 4 == 0:
+            noise.append((feed.seen - (before if feed.step > 1 else 0.5)).std().item())
+    assert noise[0] == pytest.approx(1.0, rel=0.2)
+    assert noise[5:] == pytest.approx([10 / 255] * 5, rel=0.2)
+    assert made.nfe == 0
+
+
+def test_with_the_right_prior_the_image_of_its_set_is_found() -> None:
+    """Seven in ten pixels are missing; the ideal denoiser of a few images knows the rest, plain DIP doesn't."""
+    given = case("inpaint:missing=0.7,sigma=10", TRUTH)
+    dip = longer(150, stop="never")
+    turns = Sequential(weight=0.3, fall=60, every=5, steps=2)
+    results = []
+    for options in (turns, msgspec.structs.replace(turns, weight=0.0, steps=0)):
+        made = SequentialRestorer(given, ideal_prior(torch.cat([TRUTH, shapes(3, seed=9)])), options, dip)
+        list(made)
+        results.append(psnr(made.images, TRUTH))
+    assert results[0].mean() > results[1].mean() + 3
+    assert results[0].min() > 25
+
+
+def test_every_purification_is_counted_and_none_without_steps() -> None:
+    given, prior = case("inpaint:missing=0.5", TRUTH), ideal_prior(TRUTH)
+    counts = []
+    for steps in (0, 2):
+        made = SequentialRestorer(given, prior, msgspec.structs.replace(TURNS, steps=steps), longer(12, stop="never"))
+        list(made)
+        counts.append(made.nfe)
+    assert counts == [0, 2 * 2]  # after 4 and 8 iterations; at first it is fed A+ y
+
+
+def test_a_purified_image_is_the_one_of_the_set_and_the_noise_is_never_below_the_measurements() -> None:
+    made = SequentialRestorer(case("denoise:sigma=60", TRUTH), ideal_prior(TRUTH), TURNS, longer(4))
+    (feed,) = made.attached
+    assert isinstance(feed, Purified)
+    assert feed.floor == pytest.approx(60)
+    noisy = TRUTH + 0.1 * torch.randn(TRUTH.shape, generator=torch.Generator().manual_seed(0))
+    feed.step = 12
+    torch.testing.assert_close(feed.purify(noisy), TRUTH, rtol=0, atol=0.02)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+import torch
+
+from dipddpm.core.config import DdpmConfig
+from dipddpm.core.config.hybrid import PriorInit
+from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.images import to_model, to_unit
+from dipddpm.core.methods.baselines import DipRestorer
+from dipddpm.core.methods.prior_init import Chains, PriorInitRestorer
+from dipddpm.core.metrics.image import psnr
+from tests.core.ddpm.ideal import Gaussian
+from tests.core.methods.cases import SCHEDULE, SMALL, assert_goes_on_exactly, case, ideal_prior, shapes
+
+TRUTH = shapes(3)
+
+
+@pytest.mark.parametrize("task", ["inpaint:missing=0.7,sigma=5", "denoise:sigma=50,blind=true", "deblur:sigma=2"])
+def test_a_few_steps_from_dips_result_find_the_image(task: str) -> None:
+    given, dip = case(task, TRUTH), msgspec.structs.replace(SMALL, iterations=60)
+    made = PriorInitRestorer(
+        given, ideal_prior(shapes(12, seed=1).index_put((torch.arange(3),), TRUTH)), PriorInit(scale=4.0), dip
+    )
+    list(made)
+    alone = DipRestorer(given, dip, restarts=2)
+    list(alone)
+    assert (psnr(made.images, TRUTH) > psnr(alone.images, TRUTH) + 2).all()
+    assert made.nfe == 80
+    assert made.iterations > 60
+
+
+def test_the_beginning_is_at_the_right_marginal_and_each_image_has_its_own() -> None:
+    start = torch.rand(3, 1, 40, 40, generator=torch.Generator().manual_seed(0))
+    given = case("inpaint:missing=0.5", start)
+    chains = Chains(
+        ideal_prior(start), given.y, given.degradation, start, [0.02, 2.0, 0.02], steps=4, samples=5, seed=0
+    )
+    assert sorted(chains.groups.values()) == [[0, 2], [1]]
+    for (begin, group), sampling in zip(sorted(chains.groups.items()), chains.samplings, strict=True):
+        assert sampling.times[0] == begin
+        a, s = SCHEDULE.alpha_sigma(begin)
+        off = sampling.xt.view(len(group), 5, 1, 40, 40) - a * to_model(start[group])[:, None]
+        assert off.std().item() == pytest.approx(s, rel=0.05)
+        assert abs(off.mean().item()) < 0.05 * s + 0.01
+    torch.testing.assert_close(chains.images, start)
+
+
+def test_from_any_beginning_gaussian_data_have_the_mean_that_theory_gives() -> None:
+    """Inpainting without noise: measured pixels are y's, the others the mean of the data, whatever DIP said."""
+    mean, std = 0.1, 0.3
+    x = to_unit(mean + std * torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(1)))
+    given = case("inpaint:missing=0.5", x)
+    prior = TrainedModel(Gaussian(SCHEDULE, mean, std), SCHEDULE, DdpmConfig(), torch.device("cpu"))
+    chains = Chains(prior, given.y, given.degradation, x * 0 + 0.9, [1.0] * 4, steps=50, samples=64, seed=0)
+    list(chains)
+    kept = given.degradation.operator.measured(given.y) > 0
+    torch.testing.assert_close(chains.images[kept], x[kept], rtol=0, atol=0.03)
+    assert chains.images[~kept].mean().item() == pytest.approx((mean + 1) / 2, abs=0.02)
+
+
+def test_it_goes_on_exactly() -> None:
+    given, prior = case("inpaint:missing=0.6,sigma=5", TRUTH), ideal_prior(shapes(5, seed=1))
+    options = PriorInit(steps=3, samples=2, fits=2)
+    assert_goes_on_exactly(lambda: PriorInitRestorer(given, prior, options, SMALL), [0, 10, 26, 48, 52, 54])

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from dipddpm.core.io.sanitize import printable
+from dipddpm.core.report import study_figures
+from dipddpm.core.report.document import BulletList, Code, Facts, FigureBlock, Heading, ImageBlock, Page, Table, Text
+
+HOSTILE = (
+    "<script>alert(1)</script>\"'><img src=x onerror=y> [a](javascript:b) ![c](d) `e` **f** $g$ | h & &lt; \x1b[31m"
+)
+ANY = st.text(min_size=1, max_size=40)
+
+
+class Seen(HTMLParser):
+    """What a browser would make of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.text: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def everywhere(text: str) -> Page:
+    """A page that says this wherever it can say something."""
+    table = Table([text, text], [[text, text]])
+    blocks = [Heading(text), Text(text), Text(text, notice=True), BulletList([text]), table, Facts([(text, text)])]
+    return Page(text, blocks)
+
+
+@given(ANY | st.just(HOSTILE))
+def test_html_shows_the_text_and_nothing_of_it_is_markup(text: str) -> None:
+    seen, plain = Seen(everywhere(text).html()), Seen(everywhere("x").html())
+    assert seen.tags == plain.tags
+    assert seen.attributes == plain.attributes
+    assert seen.text.count(printable(text)) == 12
+
+
+@given(ANY | st.just(HOSTILE) | st.sampled_from(["# a", "1. a", "- a", "---", "+ a", "=="]))
+def test_markdown_shows_the_text_and_nothing_of_it_is_markup(text: str) -> None:
+    def told(page: Page) -> tuple[list[str], list[str]]:
+        tokens = MarkdownIt("commonmark").enable("table").parse(page.markdown())
+        inline = [token for token in tokens if token.type == "inline"]
+        kinds = [child.type for token in inline for child in token.children or [] if child.type != "text_special"]
+        shown = ["".join(child.content for child in token.children or []) for token in inline]
+        return [token.type for token in tokens] + [kind for kind in kinds if kind != "text"], shown
+
+    if not printable(text).strip():
+        return
+    kinds, shown = told(everywhere(text))
+    assert kinds == told(everywhere("x"))[0]
+    assert {" ".join(one.split()) for one in shown if one} == {" ".join(printable(text).split())}
+
+
+@given(st.lists(ANY | st.just(HOSTILE) | st.sampled_from(["```", "````python", "~~~"]), min_size=1, max_size=3))
+def test_lines_for_machines_stand_as_they_are_and_end_where_they_end(lines: list[str]) -> None:
+    shown = "\n".join(printable(part) for line in lines for part in line.split("\n"))
+    page = Page("x", [Code("\n".join(lines), "toml"), Heading("after")])
+    fence, *rest = MarkdownIt("commonmark").parse(page.markdown())[3:]
+    assert (fence.type, fence.info, fence.content) == ("fence", "toml", f"{shown}\n")
+    assert [token.type for token in rest] == ["heading_open", "inline", "heading_close"]
+    seen = Seen(page.html())
+    assert seen.tags == Seen(Page("x", [Code("x"), Heading("after")]).html()).tags
+    assert shown in seen.text
+
+
+def test_a_page_needs_no_other_file(tmp_path: Path) -> None:
+    png = tmp_path / "20261123-094512-dip-3f9a" / "images" / "samples.png"
+    png.parent.mkdir(parents=True)
+    png.write_bytes(b"\x89PNG not really")
+    plot = FigureBlock("ddpm", "Loss", study_figures.loss_curves([0.2, 0.1], [0.3, 0.2], study_figures.DDPM))
+    page = Page("Report", [plot, ImageBlock(png, "Samples")])
+    html = page.html()
+    sources = re.findall(r'src="([^"]*)"', html)
+    assert [source.split(",")[0] for source in sources] == ["data:image/svg+xml;base64", "data:image/png;base64"]
+    drawn, photo = (base64.b64decode(source.split(",")[1]) for source in sources)
+    assert drawn.startswith(b"<svg")
+    assert photo == png.read_bytes()
+    assert "http" not in html.replace("http-equiv", "")
+    assert "default-src &#x27;none&#x27;" in html
+    assert "(<../20261123-094512-dip-3f9a/images/samples.png>)" in page.markdown()
+    assert "(images/ddpm.png)" in page.markdown()
+    assert page.figure_blocks == [plot]

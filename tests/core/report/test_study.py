@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from dipddpm.core import config as configs
+from dipddpm.core import events
+from dipddpm.core.config import StudyRun
+from dipddpm.core.events import EpochFinished, PsnrMeasured, RestorationScored, RunFinished, RunStarted, StopsCompared
+from dipddpm.core.report import study as report
+from dipddpm.core.report.document import BulletList, Heading, Page, Table, Text
+from dipddpm.core.runs import EventLog, Run, RunsFolder
+from dipddpm.core.study.findings import Explanation
+from dipddpm.core.study.published import FILE, published
+from dipddpm.core.study.stages import stages
+
+NUMBERS = tomllib.loads(FILE.read_text())
+
+
+def study(**settings: Any) -> StudyRun:
+    config = configs.build("study", settings={key.replace("__", "."): value for key, value in settings.items()})
+    assert isinstance(config, StudyRun)
+    return config
+
+
+def logged(runs: RunsFolder, config: configs.AnyRun, *happened: events.Event) -> Run:
+    run = runs.create(config)
+    log = EventLog(run.folder)
+    started = RunStarted(kind=config.kind, method=config.method, device="cpu", time=1000.0)
+    for event in (started, *happened, RunFinished(seconds=480.0, time=1480.0)):
+        log.append(event)
+    log.close()
+    return run
+
+
+def epochs(losses: list[float], seconds: float = 10.0) -> list[EpochFinished]:
+    return [EpochFinished(epoch=n, step=n, loss=loss, seconds=seconds) for n, loss in enumerate(losses, 1)]
+
+
+def chapter(page: Page, title: str) -> list[Any]:
+    starts = [n for n, block in enumerate(page.blocks) if isinstance(block, Heading) and block.level == 2]
+    begin = next(n for n in starts if page.blocks[n].text == title)  # type: ignore[union-attr]
+    return page.blocks[begin : next((n for n in starts if n > begin), None)]
+
+
+def tables(blocks: list[Any]) -> list[Table]:
+    return [block for block in blocks if isinstance(block, Table)]
+
+
+def test_published_numbers_are_those_of_the_file() -> None:
+    told = msgspec.to_builtins(published())
+    assert told == NUMBERS
+    assert len(NUMBERS["ddpm"]["epoch_loss"]) == len(NUMBERS["hybrid_substitution"]["epoch_loss"]) == 20
+    assert len(NUMBERS["hybrid_substitution"]["epochs_90_to_100_loss"]) == 11
+
+
+@pytest.mark.parametrize(("key", "title"), [("ddpm", "DDPM alone"), ("substitution", "The hybrid as published")])
+def test_every_published_loss_stands_beside_ours_with_their_ratio(key: str, title: str, runs: RunsFolder) -> None:
+    ours = [0.2 / n for n in range(1, 21)]
+    plan = stages(study())
+    stage = next(stage for stage in plan if stage.key == key)
+    made = {key: logged(runs, stage.config, *epochs(ours, seconds=67.06))}
+    losses, clock = tables(chapter(report.page(study(), plan, made), title))
+    theirs = NUMBERS["ddpm" if key == "ddpm" else "hybrid_substitution"]
+    for n, (row, published_loss, loss) in enumerate(zip(losses.rows, theirs["epoch_loss"], ours, strict=True), 1):
+        assert row == [str(n), f"{published_loss:.3f}", f"{loss:.3f}", f"{loss / published_loss:.2f}"]
+    seconds, total = clock.rows
+    assert seconds == ["seconds per epoch", f"{theirs['seconds_per_epoch']:.2f}", "67.06", seconds[-1]]
+    assert float(seconds[-1]) == pytest.approx(67.06 / theirs["seconds_per_epoch"], abs=0.005)
+    assert total[1] == theirs["wall_clock"]
+
+
+def test_epochs_that_one_side_lacks_are_left_open() -> None:
+    assert report.comparison_rows([0.5, 0.25], [1.0]) == [["1", "0.500", "1.000", "2.00"], ["2", "0.250", "", ""]]
+    assert report.comparison_rows([0.5], [1.0, 0.7], first=90)[1] == ["91", "", "0.700", ""]
+    assert report.minutes("11:14") == pytest.approx(11 + 14 / 60)
+
+
+def test_a_shortened_study_has_no_ratios_and_no_epochs_that_it_lacks(runs: RunsFolder) -> None:
+    shorter = study(study__epochs=2)
+    plan = stages(shorter)
+    stage = next(stage for stage in plan if stage.key == "ddpm")
+    made = {"ddpm": logged(runs, stage.config, *epochs([0.5, 0.25]))}
+    page = report.page(shorter, plan, made)
+    losses, clock = tables(chapter(page, "DDPM alone"))
+    assert (losses.head, [row[0] for row in losses.rows]) == (["epoch", "published", "ours"], ["1", "2"])
+    assert [len(row) for row in (*losses.rows, *clock.rows)] == [3] * 4
+    assert any(isinstance(block, Text) and block.notice and "ratios" in block.text for block in page.blocks)
+    (short,) = [block for block in chapter(page, "In short") if isinstance(block, BulletList)]
+    assert short.texts == ["DDPM alone comes to a loss of 0.250 in 2 epochs; who knows nothing has 1."]
+
+
+def test_a_hundred_epochs_say_which_were_stored(runs: RunsFolder) -> None:
+    plan = stages(study(study__full=True))
+    stage = next(stage for stage in plan if stage.key == "full")
+    finished = [msgspec.structs.replace(e, best=e.epoch % 2 == 0) for e in epochs([1 - n / 1000 for n in range(100)])]
+    page = report.page(study(), plan, {"full": logged(runs, stage.config, *finished)})
+    (table,) = tables(chapter(page, stage.title))
+    assert [row[0] for row in table.rows] == [str(n) for n in range(90, 101)]
+    assert [row[2] for row in table.rows] == [f"{1 - n / 1000:.3f}" for n in range(89, 100)]
+    assert [bool(row[4]) for row in table.rows] == NUMBERS["hybrid_substitution"]["epochs_90_to_100_stored"]
+    assert [bool(row[5]) for row in table.rows] == [n % 2 == 0 for n in range(90, 101)]
+
+
+def test_dip_tells_its_rise_and_its_fall(runs: RunsFolder) -> None:
+    plan = stages(study())
+    looks = [PsnrMeasured(step=n, psnr=[20.0, 22.0], mean=21.0, loss=[0.1, 0.1]) for n in (10, 20)]
+    end = StopsCompared(
+        step=20,
+        rule="discrepancy",
+        at=[10, 10],
+        psnr=[24.0, 25.0],
+        peak=[26.0, 27.0],
+        peak_at=[12, 14],
+        final=[22.0, 23.0],
+    )
+    page = report.page(study(), plan, {"dip": logged(runs, plan[1].config, *looks, end)})
+    blocks = chapter(page, "DIP alone")
+    told = " ".join(block.text for block in blocks if isinstance(block, Text))
+    assert NUMBERS["dip"]["finding"] in told
+    assert "26.50 dB, at step 13" in told
+    assert "22.50 dB at the last step" in told
+    assert "24.50 dB" in told
+    (table,) = tables(blocks)
+    assert table.rows == [["images", "10", "2", ""], ["minutes, all images", "8.0", "8.0", "1.00"]]
+
+
+def test_the_explanation_s_numbers_are_those_of_its_run(
+    runs: RunsFolder, explained: Callable[..., Explanation]
+) -> None:
+    plan, found = stages(study()), explained()
+    stage = next(stage for stage in plan if stage.key == "explanation")
+    run = logged(runs, stage.config)
+    (run.folder / "explanation.json").write_bytes(msgspec.json.encode(found))
+    inputs, denoised = tables(chapter(report.page(study(), plan, {"explanation": run}), stage.title))
+    assert ["k = 50", "0.820", "18.0%", "0.020"] in inputs.rows
+    assert denoised.rows == [["25", "DDPM alone", "26.22", "0.870", "87.5%"]]
+
+
+def test_the_hybrids_chapter_is_the_scoreboard_of_its_run(runs: RunsFolder) -> None:
+    plan = stages(study())
+    stage = next(stage for stage in plan if stage.key == "hybrids")
+    scored = [
+        RestorationScored(
+            task="denoise:sigma=25", set="glyphs", method=method, psnr=psnr, seconds=2.0, budget_of=budget
+        )
+        for method, psnr, budget in (("guided", [25.0, 27.0], ""), ("dip-mean", [24.0, 25.0], "guided"))
+    ]
+    blocks = chapter(report.page(study(), plan, {"hybrids": logged(runs, stage.config, *scored)}), stage.title)
+    (table,) = tables(blocks)
+    assert table.rows == [["guided", "26.00", "2.0"], ["dip-mean, as long as guided", "24.50", "2.0"]]
+    (gain, *_) = [text for block in blocks if isinstance(block, BulletList) for text in block.texts]
+    assert "guided - dip-mean: +1.50" in gain
+
+
+def test_a_shortened_study_says_so_and_the_published_one_does_not() -> None:
+    def notices(config: StudyRun) -> list[str]:
+        page = report.page(config, stages(config), {})
+        return [block.text for block in page.blocks if isinstance(block, Text) and block.notice]
+
+    assert notices(study()) == []
+    quick = configs.build("study", preset="quick")
+    assert isinstance(quick, StudyRun)
+    (notice,) = notices(quick)
+    assert "not the published settings" in notice
+    assert all(part in notice for part in ("fashion-mini in place of FashionMNIST", "epochs: 10 in place of 20"))
+    (notice,) = notices(study(data__train_images=500))
+    assert "the first 500" in notice
+
+
+def test_a_run_that_names_itself_badly_is_only_named(runs: RunsFolder, tmp_path: Path) -> None:
+    plan = stages(study())
+    run = logged(runs, plan[0].config, *epochs([0.1]))
+    outside = tmp_path / "secret.png"
+    outside.write_bytes(b"secret")
+    (run.folder / "images" / "samples.png").symlink_to(outside)
+    (run.folder / "environment.json").write_text('{"device_name": "<script>alert(1)</script>", "host": "my-box"}')
+    html = report.page(study(), plan, {"ddpm": run}).html()
+    assert "<script" not in html
+    assert "my-box" not in html
+    assert "Samples of DDPM" not in html
+
+
+def test_in_short_it_says_what_a_hybrid_has_against_whom(runs: RunsFolder) -> None:
+    def score(method: str, psnr: list[float], of: str = "") -> RestorationScored:
+        return RestorationScored(task="deblur", set="glyphs", method=method, psnr=psnr, budget_of=of, seconds=2.0)
+
+    parents = [score("dip-mean", [20.0, 21.0], "guided"), score("ddpm-mean", [19.0, 20.0], "guided")]
+    plan = stages(study())
+    config = next(stage.config for stage in plan if stage.key == "hybrids")
+    told = report.stage_summaries({"hybrids": logged(runs, config, score("guided", [22.0, 23.0]), *parents)})
+    assert told == [
+        "The hybrid guided has 22.50 dB: +2.00 [+2.00, +2.00] dB against the better of DIP and diffusion in each, "
+        "+2.00 [+2.00, +2.00] dB against DIP throughout, +3.00 [+3.00, +3.00] dB against diffusion throughout, "
+        "each given as much time."
+    ]
+    assert report.stage_summaries({"hybrids": logged(runs, config)}) == []

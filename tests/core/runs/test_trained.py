@@ -1,0 +1,47 @@
+"""Which runs have a diffusion model to give, and why the others have none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dipddpm.core.config import build
+from dipddpm.core.errors import UserError
+from dipddpm.core.runs import BEST_FILE, Run, RunsFolder, trained
+
+
+def run_of(runs: RunsFolder, kind: str, *, best: bool = True, **settings: Any) -> Run:
+    run = runs.create(build(kind, settings={key.replace("__", "."): value for key, value in settings.items()}))
+    if best:
+        (run.folder / BEST_FILE).write_bytes(b"")
+    return run
+
+
+@pytest.mark.parametrize("method", ["calibrated", "guided", "prior-init"])
+def test_a_hybrid_that_trained_its_prior_has_one_to_give_as_a_ddpm_run_has(method: str, runs: RunsFolder) -> None:
+    assert trained.trained_config(run_of(runs, "ddpm").folder).kind == "ddpm"
+    own = trained.trained_config(run_of(runs, "hybrid", hybrid__method=method, prior__run="").folder)
+    assert own.method == method
+
+
+def test_one_that_took_another_names_it(runs: RunsFolder) -> None:
+    first = run_of(runs, "ddpm")
+    second = run_of(runs, "hybrid", prior__run=str(first.folder))
+    with pytest.raises(UserError, match=f"it took that of {first.id}. Give {first.id} itself"):
+        trained.trained_config(second.folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [("dip", ""), ("restore", ""), *[("hybrid", name) for name in ("substitution", "conditioned", "self-diffusion")]],
+)
+def test_what_needs_to_see_more_or_trains_nothing_has_none(kind: str, method: str, runs: RunsFolder) -> None:
+    run = run_of(runs, kind, **({"hybrid__method": method} if method else {}))
+    with pytest.raises(UserError, match="can't sample by itself"):
+        trained.trained_config(run.folder)
+
+
+def test_before_the_first_epoch_there_is_none_yet(runs: RunsFolder) -> None:
+    with pytest.raises(UserError, match="no best model yet"):
+        trained.trained_config(run_of(runs, "hybrid", best=False, prior__run="").folder)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import torch
+
+from dipddpm.core.config import DdpmConfig, Substitution
+from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.images import to_model
+from dipddpm.core.study.dip_outputs import DipStepBank, Noised
+
+SCHEDULE = Schedule.from_config(DdpmConfig())
+STEPS = (0, 2, 30)
+
+
+def images(count: int = 10) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (count, 1, 12, 12), generator=generator, dtype=torch.uint8)
+
+
+def bank(noised: Noised) -> DipStepBank:
+    options = Substitution(reading="fresh", channels=16, skip_channels=4)
+    return DipStepBank(noised, options, STEPS, batch_size=4, seed=7)
+
+
+def filled(noised: Noised) -> DipStepBank:
+    made = bank(noised)
+    while made.images_done < len(noised):
+        made.fit_batch()
+    return made
+
+
+def test_images_are_noised_as_the_forward_process_says() -> None:
+    noised = Noised.of(images(), SCHEDULE, seed=1)
+    assert sorted(noised.t.tolist()) == list(range(0, 1000, 100))
+    alpha_bar = SCHEDULE.alpha_bar[noised.t].float().view(-1, 1, 1, 1)
+    expected = alpha_bar.sqrt() * to_model(images()) + (1 - alpha_bar).sqrt() * noised.eps
+    torch.testing.assert_close(noised.xt, expected)
+    assert Noised.of(images(), SCHEDULE, seed=1, t=56).t.tolist() == [56] * 10
+
+
+def test_before_its_first_step_dip_knows_nothing_of_xt_and_then_comes_nearer() -> None:
+    one, other = (filled(Noised.of(images(), SCHEDULE, seed=seed)) for seed in (1, 2))
+    assert torch.equal(one.outputs_after(0), other.outputs_after(0))
+    assert not torch.equal(one.outputs_after(2), other.outputs_after(2))
+    distances = [float((one.outputs_after(k) - one.noised.xt).square().mean()) for k in STEPS]
+    assert distances == sorted(distances, reverse=True)
+    assert distances[-1] < 0.8 * distances[0]
+
+
+def test_every_image_can_have_a_k_of_its_own() -> None:
+    made = filled(Noised.of(images(), SCHEDULE, seed=1))
+    places = torch.arange(10) % len(STEPS)
+    chosen = made.outputs_at(places)
+    for image, place in enumerate(places.tolist()):
+        assert torch.equal(chosen[image], made.outputs_after(STEPS[place])[image])
+
+
+def test_it_goes_on_as_if_never_stopped() -> None:
+    noised = Noised.of(images(), SCHEDULE, seed=1)
+    whole, half, rest = filled(noised), bank(noised), bank(noised)
+    assert len(whole) == 3
+    half.fit_batch()
+    rest.load_state_dict(half.state_dict())
+    while rest.images_done < len(noised):
+        rest.fit_batch()
+    assert torch.equal(rest.outputs, whole.outputs)

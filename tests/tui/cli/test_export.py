@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input, OptionList
+
+from dipddpm.core.export import FORMATS
+from dipddpm.core.runs import Run, RunsFolder
+from dipddpm.tui.cli.main import main
+from tests.tui.driving import Driver, Maker, Opener, add_picture
+
+
+def told(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    return int(ended.value.code or 0)
+
+
+async def ask(driver: Driver, name: str, folder: Path) -> None:
+    """Press e, choose a format, and give a folder."""
+    await driver.press("e")
+    await driver.until_seen("spreadsheets")
+    driver.app.screen.query_one(OptionList).highlighted = list(FORMATS).index(name)
+    await driver.press("enter")
+    await driver.until_dialog("into the folder")
+    driver.app.screen.query_one(Input).value = str(folder)
+    await driver.press("enter")
+
+
+# The command line
+
+
+def test_several_runs_go_to_several_formats(make: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [make(name="one"), make(name="two")]
+    out = tmp_path / "out"
+    arguments = [*(run.id for run in runs), runs[0].id, "--to", "csv,jsonl", "--to", "files", "--out", str(out)]
+    assert told("export", *arguments) == 0
+    places = [str(out / name / run.id) for run in runs for name in ("csv", "jsonl", "files")]
+    assert capsys.readouterr().out.splitlines() == places
+    assert told("export", runs[0].id, "--to", "csv", "--out", str(out)) == 2
+    assert "--force" in capsys.readouterr().err
+    assert told("export", runs[0].id, "--to", "csv", "--out", str(out), "--force", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == [{"run": runs[0].id, "format": "csv", "path": places[0], "then": ""}]
+
+
+def test_what_to_do_next_is_told(make: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make(name="one")
+    assert told("export", run.id, "--to", "tensorboard", "--out", str(tmp_path / "my out")) == 0
+    place, then = capsys.readouterr().out.splitlines()
+    assert place == str(tmp_path / "my out/tensorboard" / run.id)
+    assert then == f"Next: tensorboard --logdir '{tmp_path}/my out/tensorboard'"
+
+
+def test_a_mirror_is_wished_for_before_the_worker_starts(
+    make: Maker, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[Run] = []
+
+    def start(run: Run, **_: bool) -> None:
+        assert (run.folder / "tensorboard").is_dir()
+        started.append(run)
+
+    monkeypatch.setattr("dipddpm.core.launch.local.start", start)
+    stopped = make(state="stopped")
+    assert told("resume", stopped.id, "--mirror", "tensorboard", "--detach") == 0
+    arguments = ["--dataset", "fashion-mini", "--device", "cpu", "--mirror", "tensorboard", "--detach"]
+    assert told("run", "ddpm", *arguments) == 0
+    assert started == [stopped, runs.runs()[0]]
+    assert f"Next: tensorboard --logdir {started[1].folder}/tensorboard" in capsys.readouterr().err
+
+
+def test_a_mirror_of_what_is_unknown_makes_no_run(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert told("run", "ddpm", "--dataset", "fashion-mini", "--mirror", "mlflow") == 2
+    assert "Export the run when it is done." in capsys.readouterr().err
+    assert runs.runs() == []
+
+
+# The console
+
+
+async def test_the_console_writes_the_same_and_says_how_to_fetch_it(
+    opened: Opener, make: Maker, tmp_path: Path
+) -> None:
+    run = make(name="boots", losses=[0.3, 0.2])
+    add_picture(run, "samples", 20, 90)
+    async with opened() as driver:
+        await ask(driver, "files", tmp_path / "home")
+        await driver.until_dialog("scp -r")
+    place = tmp_path / "home/files" / run.id
+    written = {path.relative_to(place).as_posix() for path in place.rglob("*.*")}
+    assert {"epochs.csv", "run.json", "config.toml", "images/samples-000020.png"} <= written
+
+
+async def test_the_console_asks_before_it_replaces(opened: Opener, make: Maker, tmp_path: Path) -> None:
+    run = make(name="boots")
+    # The question names the run's folder. With 236 characters the screen breaks "Replace it?" into two lines.
+    below = Path("csv") / run.id
+    home = tmp_path / ("x" * max(1, 234 - len(f"{tmp_path}{below}")))
+    mine = home / below / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("kept")
+    async with opened() as driver:
+        await ask(driver, "csv", home)
+        await driver.until_dialog("Replace it?")
+        await driver.press("n")
+        assert mine.exists()
+        await ask(driver, "csv", home)
+        await driver.until_dialog("Replace it?")
+        await driver.press("y")
+        await driver.until_dialog("scp -r")
+    assert not mine.exists()
+    assert (mine.parent / "epochs.csv").is_file()
+
+
+async def test_what_is_not_installed_is_said_where_one_chooses(
+    opened: Opener, make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(name="boots")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    async with opened() as driver:
+        await driver.press("e")
+        await driver.until_seen("(needs wandb)")
+        driver.app.screen.query_one(OptionList).highlighted = list(FORMATS).index("wandb")
+        await driver.press("enter")
+        await driver.until(lambda: "pip install 'dipddpm[wandb]'" in driver.notifications(), "what to install")
+
+
+async def test_a_place_that_is_none_is_refused(opened: Opener, make: Maker, tmp_path: Path) -> None:
+    make(name="boots")
+    (tmp_path / "file").write_text("")
+    async with opened() as driver:
+        await ask(driver, "files", tmp_path / "file" / "out")
+        await driver.until(lambda: "can't be written" in driver.notifications(), "what is wrong")

@@ -1,0 +1,49 @@
+"""What `run`, `resume` and `watch` follow a run with."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from dipddpm.core import events
+from dipddpm.core.runs import EventLog, Run
+from dipddpm.tui.cli import follow
+from tests.tui.driving import Maker
+
+
+def test_a_run_that_nobody_sees_the_progress_of_is_not_looked_at(
+    make: Maker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make(losses=[1 / number for number in range(1, 40)])
+    looks = []
+    look = Run.status
+    monkeypatch.setattr(follow, "STATUS_SECONDS", 0.0)  # as if each look took longer than people wait for one
+    monkeypatch.setattr(Run, "status", lambda self: looks.append(self) or look(self))
+    assert follow.follow(run) == 0
+    assert "Loss at epoch 39: 0.026" in capsys.readouterr().out
+    assert len(looks) <= 2, "whether it has ended, and how"
+
+
+def test_what_was_done_again_is_told_once(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make(state="crashed", losses=[0.5, 0.4])
+    log = EventLog(run.folder)
+    checkpoint = log.size
+    log.append(events.EpochFinished(epoch=3, step=30, loss=0.3))
+    log.append(events.RunResumed(from_step=20, from_epoch=2, from_offset=checkpoint))
+    log.append(events.EpochFinished(epoch=3, step=30, loss=0.3))
+    log.append(events.RunFinished(seconds=1.0))
+    log.close()
+    assert follow.follow(run) == 0
+    told = capsys.readouterr().out
+    assert [told.count(f"Loss at epoch {number}:") for number in (1, 2, 3)] == [1, 1, 1]
+
+
+def test_a_run_that_vanishes_is_told_of(
+    make: Maker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make(state="running")
+    monkeypatch.setattr(follow.time, "sleep", lambda _: shutil.rmtree(run.folder, ignore_errors=True))
+    monkeypatch.setattr(follow, "STATUS_SECONDS", 0.0)
+    assert follow.follow(run) == 1
+    assert f"{run.id} can't be followed" in capsys.readouterr().err

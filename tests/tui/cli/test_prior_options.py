@@ -1,0 +1,59 @@
+"""`dipddpm run hybrid`: which prior a config names, by --from, by --epochs, and by neither."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from dipddpm.core.runs import RunsFolder
+from tests.tui.driving import dipddpm, make_trained_run
+
+
+def asked(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[str, int]:
+    """The run of the prior, and the epochs, in the config of a command."""
+    assert dipddpm("run", "hybrid", *arguments, "--dry-run") == 0
+    told = tomllib.loads(capsys.readouterr().out)
+    return told["prior"]["run"], told["ddpm"]["epochs"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--method", "guided"], ("reference", 20)),
+        (["--method", "guided", "--epochs", "3"], ("", 3)),
+        (["--method", "guided", "--from", "reference"], ("reference", 20)),
+        (["--preset", "conditioned", "--epochs", "3"], ("reference", 3)),
+        (["--method", "conditioned", "--epochs", "3", "--from", "reference"], ("reference", 3)),
+    ],
+)
+def test_epochs_train_a_prior_or_the_method_itself(
+    arguments: list[str], expected: tuple[str, int], runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asked(capsys, *arguments) == expected
+
+
+def test_a_prior_is_a_run_of_the_history_or_a_folder(
+    runs: RunsFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_trained_run(runs)
+    for name in (run.id, run.id[-4:], "last", run.folder):
+        assert asked(capsys, "--method", "guided", "--from", name)[0] == str(run.folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["hybrid", "--method", "guided", "--from", "reference", "--epochs", "3"], "takes one that is trained"),
+        (["hybrid", "--method", "substitution", "--from", "reference"], "substitution takes no trained prior"),
+        (["hybrid", "--method", "self-diffusion", "--from", "reference"], "self-diffusion takes no trained prior"),
+        (["hybrid", "--method", "guided", "--from", "nothing"], "There are no runs"),
+        (["dip", "--from", "reference"], "dip builds on no prior"),
+    ],
+)
+def test_what_can_not_be_is_refused(
+    arguments: list[str], words: str, runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dipddpm("run", *arguments) == 2
+    assert words in capsys.readouterr().err

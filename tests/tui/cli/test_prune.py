@@ -1,0 +1,115 @@
+"""`dipddpm rm`, `prune` and `fork`."""
+
+from __future__ import annotations
+
+import io
+import tomllib
+
+import pytest
+
+from dipddpm.core.runs import Run, RunsFolder, trash
+from tests.tui.driving import Maker, dipddpm
+
+Said = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What is typed when somebody is asked; nobody, unless something is written here."""
+    typed = io.StringIO()
+    monkeypatch.setattr("sys.stdin", typed)
+    return typed
+
+
+def say(answer: io.StringIO, text: str) -> None:
+    answer.write(text)
+    answer.seek(0)
+
+
+def with_checkpoints(run: Run) -> Run:
+    (run.folder / "checkpoints/best.safetensors").write_bytes(b"x" * 1000)
+    (run.folder / "checkpoints/last.safetensors").write_bytes(b"x" * 50_000)
+    return run
+
+
+def test_what_is_deleted_is_gone_and_the_rest_stays(
+    make: Maker, runs: RunsFolder, answer: io.StringIO, capsys: Said
+) -> None:
+    kept, *gone = (make(name=name, settings={"group": "g" if name != "kept" else ""}) for name in ("kept", "a", "b"))
+    say(answer, "n\n")
+    assert dipddpm("rm", "g") == 0
+    assert len(runs.runs()) == 3
+    answer.seek(0)
+    say(answer, "y\n")
+    assert dipddpm("rm", "g") == 0
+    said = capsys.readouterr().out
+    assert all(run.id in said for run in gone)
+    assert "2 deleted" in said
+    assert runs.runs() == [kept]
+    assert trash.trashed(runs) == []
+
+
+def test_where_nobody_answers_nothing_is_removed(
+    make: Maker, runs: RunsFolder, answer: io.StringIO, capsys: Said
+) -> None:
+    run = with_checkpoints(make(name="kept"))
+    for command in (["rm", run.id], ["prune"]):
+        assert dipddpm(*command) == 2
+        assert "Add --yes" in capsys.readouterr().err
+    assert runs.runs() == [run]
+    assert (run.folder / "checkpoints/last.safetensors").exists()
+    assert dipddpm("rm", run.id, "--yes") == 0
+    assert runs.runs() == []
+
+
+def test_one_live_run_keeps_all_of_them(make: Maker, runs: RunsFolder, capsys: Said) -> None:
+    ended, busy = make(name="ended"), make(name="busy", state="running")
+    assert dipddpm("rm", ended.id, busy.id, "--yes") == 2
+    assert "is still live" in capsys.readouterr().err
+    assert len(runs.runs()) == 2
+    assert dipddpm("rm", "nothing", "--yes") == 2
+
+
+def test_pruning_keeps_the_best_models_and_what_has_none(make: Maker, capsys: Said) -> None:
+    ended, busy = with_checkpoints(make()), with_checkpoints(make(state="running"))
+    without = make("dip", psnr=[20.0])  # it has stored no best model
+    (without.folder / "checkpoints/last.safetensors").write_bytes(b"x" * 100)
+    assert dipddpm("prune", "--dry-run") == 0
+    assert (ended.folder / "checkpoints/last.safetensors").exists()
+    assert dipddpm("prune", "--yes") == 0
+    assert capsys.readouterr().out.count(ended.id) == 2
+    assert sorted(path.name for path in (ended.folder / "checkpoints").iterdir()) == ["best.safetensors"]
+    for whole in (busy, without):
+        assert (whole.folder / "checkpoints/last.safetensors").exists()
+    assert dipddpm("prune", "--yes") == 0
+    assert capsys.readouterr().out == "There is nothing to prune.\n"
+
+
+def test_a_fork_is_like_the_run_but_for_what_is_given(make: Maker, capsys: Said) -> None:
+    run = make("dip", psnr=[20.0], settings={"dip.lr": 0.5, "dip.channels": 13, "group": "g", "name": "lr=0.5"})
+    assert dipddpm("fork", run.id, "--set", "dip.lr=0.25", "--seed", "7", "--dry-run") == 0
+    config = tomllib.loads(capsys.readouterr().out)
+    assert (config["dip"]["lr"], config["dip"]["channels"], config["seed"]) == (0.25, 13, 7)
+    assert (config["group"], config["name"]) == ("", "")
+    named = make("dip", psnr=[20.0], settings={"name": "mine"})
+    assert dipddpm("fork", named.id, "--dry-run") == 0
+    assert tomllib.loads(capsys.readouterr().out) == tomllib.loads((named.folder / "config.toml").read_text())
+
+
+def test_a_fork_may_take_another_method(make: Maker, capsys: Said) -> None:
+    run = make("hybrid", psnr=[20.0], settings={"images.indices": "3-4"})
+    assert dipddpm("fork", run.id, "--set", "hybrid.method=guided", "--dry-run") == 0
+    config = tomllib.loads(capsys.readouterr().out)
+    assert (config["hybrid"]["method"], config["images"]["indices"]) == ("guided", "3-4")
+
+
+@pytest.mark.parametrize(
+    ("setting", "remedy"), [("dip.lrr=3", "Did you mean dip.lr?"), ("hybrid.method=x", "no option"), ("dip.lr=x", "")]
+)
+def test_a_fork_of_what_cannot_be_is_refused(
+    setting: str, remedy: str, make: Maker, runs: RunsFolder, capsys: Said
+) -> None:
+    run = make("dip", psnr=[20.0])
+    assert dipddpm("fork", run.id, "--set", setting) == 2
+    assert remedy in capsys.readouterr().err
+    assert runs.runs() == [run]

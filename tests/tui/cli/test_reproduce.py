@@ -1,0 +1,49 @@
+"""`dipddpm reproduce`: which study its options ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dipddpm.core import config as configs
+from dipddpm.core.config import StudyRun
+from dipddpm.core.errors import UserError
+from dipddpm.tui.cli.reproduce import reproduce
+
+
+def asked(tmp_path: Path, capsys: pytest.CaptureFixture[str], **options: Any) -> StudyRun:
+    assert reproduce(dry_run=True, **options) == 0
+    file = tmp_path / "config.toml"
+    file.write_text(capsys.readouterr().out)
+    config = configs.load(file)
+    assert isinstance(config, StudyRun)
+    return config
+
+
+def test_by_itself_it_is_the_published_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = asked(tmp_path, capsys)
+    assert config == StudyRun()
+    assert (config.method, config.study.epochs, config.data.dataset) == ("published", 20, "fashionmnist")
+
+
+def test_full_adds_the_long_run_and_is_as_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = asked(tmp_path, capsys, full=True, device="cpu", seed=3, name="mine")
+    assert config.study.full
+    assert (config.method, config.device, config.seed, config.name) == ("published", "cpu", 3, "mine")
+
+
+def test_quick_is_shortened_and_can_be_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = asked(tmp_path, capsys, quick=True, settings=["study.epochs=1"], data_dir=tmp_path)
+    assert (config.method, config.study.epochs) == ("shortened", 1)
+    assert (config.data.dataset, config.data.directory) == ("fashion-mini", str(tmp_path))
+
+
+def test_quick_and_full_exclude_each_other() -> None:
+    with pytest.raises(UserError, match="--quick and --full exclude each other"):
+        reproduce(quick=True, full=True)
+
+
+def test_fewer_images_are_no_published_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asked(tmp_path, capsys, settings=["data.train_images=100"]).method == "shortened"

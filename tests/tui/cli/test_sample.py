@@ -1,0 +1,135 @@
+"""`dipddpm sample` and what `dipddpm show` says of a trained model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from dipddpm.core import config as configs
+from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.ddpm.sampling import Sampling
+from dipddpm.core.ddpm.solvers import solver
+from dipddpm.core.events import EpochFinished, SamplesEvaluated
+from dipddpm.core.images import load_image, save_png, to_bytes, to_unit
+from dipddpm.core.runs import EventLog, RunsFolder
+from tests.tui.driving import dipddpm, make_trained_run
+
+
+def test_the_picture_holds_the_samples_of_the_best_model(
+    tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_trained_run(runs)
+    target = tmp_path / "out.png"
+    assert dipddpm("sample", run.id, "--steps", "5", "--sampler", "heun", "--n", "4", "--grid", target) == 0
+    assert "4 images in" in capsys.readouterr().out
+    model = TrainedModel.of_run(run.folder)
+    sampling = Sampling(model.denoiser(), solver("heun"), (4, *model.shape), steps=5)
+    list(sampling)
+    # Two by two, enlarged five times, with a gap of a pixel between and around.
+    picture = load_image(target)
+    assert picture.shape == (1, 1, 2 * 60 + 3, 2 * 50 + 3)
+    last = picture[..., 62:122:5, 52:102:5]
+    assert torch.equal(to_bytes(last), to_bytes(to_unit(sampling.xt[3:]).clamp(0, 1)))
+
+
+def test_classes_can_be_asked_for(tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_trained_run(runs, classes=3)
+    pictures = {}
+    for name, options in {"none": [], "two": ["--class", "2"], "guided": ["--class", "2", "--guidance", "3"]}.items():
+        assert dipddpm("sample", run.id, "-n", "2", *options, "--grid", tmp_path / f"{name}.png", "--json") == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["nfe"] == (40 if name == "guided" else 20)
+        pictures[name] = (tmp_path / f"{name}.png").read_bytes()
+    assert len(set(pictures.values())) == 3
+
+
+def test_the_way_there_can_be_looked_at(tmp_path: Path, runs: RunsFolder) -> None:
+    run = make_trained_run(runs)
+    way = tmp_path / "way.png"
+    assert dipddpm("sample", run.id, "-n", "3", "--grid", tmp_path / "a.png", "--trajectory", way) == 0
+    # 20 steps, of which every second is shown, and a row for each image.
+    assert load_image(way).shape == (1, 1, 3 * 60 + 4, 10 * 50 + 11)
+
+
+def test_quality_is_told_with_its_protocol_and_the_nearest_images_shown(
+    tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_trained_run(runs, size=(28, 28), **{"data.dataset": "fashion-mini", "data.train_images": 200})
+    command = ("sample", run.id, "-n", "4", "--steps", "2", "--evaluate", "128", "--grid", tmp_path / "out.png")
+    assert dipddpm(*command) == 0
+    first, *told = capsys.readouterr().out.splitlines()
+    assert first.startswith("128 images in")
+    assert [text.partition(" with 2 NFE (")[0].rpartition(" ")[0] for text in told] == [
+        "Frechet distance",
+        "Kernel distance",
+        "Suspected copies, in pixels",
+        "Suspected copies, in features",
+    ]
+    assert "128 samples of seed 0 against the 500 test images of fashion-mini" in told[0]
+    assert "one of the 200 train images" in told[2]
+    # Sixteen rows of a sample and its two neighbours, twice as large.
+    assert load_image(tmp_path / "out-nearest.png").shape == (1, 1, 16 * 57 + 1, 3 * 57 + 1)
+    assert load_image(tmp_path / "out.png").shape == (1, 1, 2 * 57 + 1, 2 * 57 + 1)
+    assert dipddpm(*command, "--json") == 0
+    values = [event["value"] for event in json.loads(capsys.readouterr().out)["evaluated"]]
+    assert [f"{value:.4g}" for value in values] == [text.partition(" with")[0].split()[-1] for text in told]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--class", "3"], "no class 3"),
+        (["--steps", "41"], "1 to 40 steps"),
+        (["--grid", "out.gif"], "no name of a PNG"),
+        (["--grid", "nowhere/out.png"], "no folder nowhere"),
+        (["--device", "cuda:99"], "no device cuda:99"),
+        (["--sampler", "euler"], "euler"),
+        (["--evaluate", "100"], "quality of 100 samples"),
+        (["--evaluate", "200", "--class", "1"], "Samples of one class"),
+        (["--evaluate", "200"], "28x28 grey images"),
+    ],
+)
+def test_what_can_not_be_is_refused(
+    options: list[str],
+    words: str,
+    runs: RunsFolder,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        save_png(tmp_path / "photos" / f"{number}.png", torch.rand(1, 3, 12, 10))
+    run = make_trained_run(runs, classes=3, **{"data.dataset": f"folder:{tmp_path / 'photos'}"})
+    assert dipddpm("sample", run.id, "--grid", tmp_path / "out.png", *options) == 2
+    assert words in capsys.readouterr().err
+    assert list(tmp_path.glob("*.png")) == []
+
+
+def test_models_that_are_not_there_are_refused(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dipddpm("sample", runs.create(configs.build("dip")).id) == 2
+    assert "is a run of kind dip" in capsys.readouterr().err
+    assert dipddpm("sample", runs.create(configs.build("ddpm")).id) == 2
+    assert "no best model yet" in capsys.readouterr().err
+    run = make_trained_run(runs)
+    assert dipddpm("sample", run.id, "--class", "1") == 2
+    assert "knows no classes" in capsys.readouterr().err
+
+
+def test_show_tells_the_error_by_timestep(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_trained_run(runs)
+    bands = [0.3, 0.12, 0.06, 0.03, 0.02, 0.01, 0.005, 0.001, 0.0005, 0.0001]
+    log = EventLog(run.folder)
+    log.append(EpochFinished(epoch=1, step=10, loss=0.1, bands=[1.0] * 10))
+    log.append(EpochFinished(epoch=2, step=20, loss=0.05, bands=bands))
+    log.append(
+        SamplesEvaluated(step=20, measure="Frechet distance", value=1.25, samples=500, protocol="as ever", nfe=5)
+    )
+    log.close()
+    assert dipddpm("show", run.id) == 0
+    shown = capsys.readouterr().out
+    assert "eps by t           0-3  0.3000" in shown
+    assert "                 36-39  0.0001" in shown
+    assert "Frechet distance 1.25 with 5 NFE (as ever)" in shown

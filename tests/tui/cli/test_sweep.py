@@ -1,0 +1,187 @@
+"""`dipddpm sweep` and what takes a group's name: runs that wait in a real queue, so that none of them loads torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from dipddpm.core.launch import local, queue
+from dipddpm.core.runs import RunsFolder, RunState
+from tests.tui.driving import Maker, dipddpm
+
+Until = Callable[..., Any]
+Said = pytest.CaptureFixture[str]
+DIP = ("sweep", "dip", "--preset", "quick", "--dataset", "fashion-mini", "--images", "2", "--device", "cpu")
+RATES = (*DIP, "--over", "dip.lr=0.01,0.1", "--seeds", "2")
+
+
+@pytest.fixture
+def busy(runs: RunsFolder) -> Iterator[None]:
+    """The only slot is taken: whatever is started waits."""
+    held = queue.acquire("something else", ["cpu"])
+    assert held is not None
+    yield
+    held.release()
+
+
+def rows(said: Said) -> list[list[str]]:
+    return [line.split() for line in said.readouterr().out.splitlines()]
+
+
+@pytest.mark.usefixtures("busy")
+def test_a_sweep_waits_in_the_queue_is_found_stopped_and_gone_on_with(
+    runs: RunsFolder, until: Until, capsys: Said
+) -> None:
+    assert dipddpm(*RATES) == 0
+    said = capsys.readouterr()
+    made = list(reversed(runs.runs()))
+    configs = {run.id: run.config() for run in made}
+    (group,) = {config.group for config in configs.values()}
+    assert group.startswith("dip-lr-")
+    assert f"4 runs in the group {group}, 4 of them started now." in said.err
+    assert f"dipddpm compare --group {group}" in said.err
+    assert sorted((config.dip.lr, config.seed, config.name) for config in configs.values()) == [  # type: ignore[union-attr]
+        (0.01, 0, "lr=0.01 seed=0"),
+        (0.01, 1, "lr=0.01 seed=1"),
+        (0.1, 0, "lr=0.1 seed=0"),
+        (0.1, 1, "lr=0.1 seed=1"),
+    ]
+    until(lambda: len(queue.waiting()) == 4)
+    assert [configs[ticket.run].name for _, ticket in queue.waiting()] == sorted(c.name for c in configs.values())
+
+    assert dipddpm(*RATES, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {one["run"] for one in told["runs"]} == configs.keys()
+    assert {one["how"] for one in told["runs"]} == {"queued already"}
+
+    assert dipddpm("stop", group) == 0
+    assert capsys.readouterr().out == f"4 runs of the group {group}: 4 stopped\n"
+    assert dipddpm("stop", group) == 2
+    assert dipddpm(*RATES, "--seeds", "3") == 0
+    assert [row[-2:] for row in rows(capsys)[1:]] == [["goes", "on"], ["goes", "on"], ["2", "new"]] * 2
+    assert len(runs.runs()) == 6
+    assert dipddpm("ls", "--group", group, "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert len(listed) == 6
+    assert {one["group"] for one in listed} == {group}
+    assert {run.status().state for run in local.stop_all(runs.runs())} == {RunState.stopped}
+
+
+def test_a_dry_run_makes_nothing_and_tells_all(runs: RunsFolder, capsys: Said) -> None:
+    tasks = "task=denoise:sigma=50;inpaint:missing=0.7,sigma=5"
+    assert dipddpm(*DIP, "--over", tasks, "--over", "dip.iterations=10,20", "--dry-run", "--name", "night") == 0
+    assert [row[1:] for row in rows(capsys)] == [
+        ["TASK", "ITERATIONS", "SEED"],
+        ["denoise:sigma=50", "10", "0", "new"],
+        ["denoise:sigma=50", "20", "0", "new"],
+        ["inpaint:missing=0.7,sigma=5", "10", "0", "new"],
+        ["inpaint:missing=0.7,sigma=5", "20", "0", "new"],
+    ]
+    assert runs.runs() == []
+    assert dipddpm("sweep", "hybrid", "--over", "method=calibrated,guided", "--epochs", "1", "--dry-run") == 0
+    assert [row[1] for row in rows(capsys)] == ["METHOD", "calibrated", "guided"]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem", "remedy"),
+    [
+        (["--over", "dip.lrr=1,2"], "no option 'dip.lrr'", "Did you mean dip.lr?"),
+        (["--over", "dip.lr=0.1,much"], "dip.lr must be a number", "--dry-run"),
+        (["--over", "dip.lr=0.1,-1"], "dip.lr must be a number above 0", "--dry-run"),
+        (["--over", "dip.lr"], "names no values", "--over dip.lr=0.01,0.1"),
+        (["--over", "dip.lr=0.1,,0.2"], "names no values", "--over dip.lr=0.01,0.1"),
+        (["--over", "dip.lr=0.1,0.10"], "'lr=0.1' and 'lr=0.10' are the same experiment", "Leave one"),
+        (["--over", "threads=1,2"], "are the same experiment", "Leave one"),
+        (["--over", "dip.lr=1", "--over", "dip.lr=2"], "swept over twice", "one --over"),
+        (["--over", "dip.lr=1,2", "--set", "dip.lr=3"], "dip.lr is both given and swept over", "Leave one"),
+        (["--over", "dip.iterations=1,2", "--iterations", "3"], "both given and swept over", "Leave one"),
+        (["--over", "seed=1,2", "--seeds", "3"], "seed is both given and swept over", "Leave one"),
+        (["--over", "task=denoise,inpiant"], "no task named 'inpiant'", "Did you mean inpaint?"),
+        (["--over", "method=a,b"], "dip takes no method", "run hybrid"),
+        (["--group", "a group"], "group is not right", "letters, digits"),
+        (["--seeds", "1001"], "That makes 1,001 runs", "1,000 runs are the most"),
+        (["--over", "images.indices=0-1,2-3;9-99999"], "There is no image 99999", "Choose from 0 to"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_wrong_with_one_combination_refuses_all(
+    options: list[str], problem: str, remedy: str, runs: RunsFolder, capsys: Said
+) -> None:
+    arguments = DIP if "images.indices" not in options[-1] else tuple(a for a in DIP if a not in {"--images", "2"})
+    assert dipddpm(*arguments, *options) == 2
+    said = capsys.readouterr()
+    assert problem in said.err.splitlines()[0]
+    assert remedy in said.err.splitlines()[1]
+    assert said.out == ""
+    assert runs.runs() == []
+
+
+def test_a_group_that_is_none_is_told_with_the_nearest(make: Maker, capsys: Said) -> None:
+    make("dip", settings={"group": "night"})
+    for command in (["ls", "--group", "nigth"], ["compare", "--group", "nigth"]):
+        assert dipddpm(*command) == 2
+        assert "There is no group 'nigth' of runs.\nDid you mean night?" in capsys.readouterr().err
+
+
+def test_watching_a_group_tells_of_each_end(make: Maker, capsys: Said) -> None:
+    ended = make("dip", psnr=[20.0], name="lr=0.1", settings={"group": "night"})
+    make("dip", psnr=[21.0], name="lr=0.2", settings={"group": "night"})
+    assert dipddpm("watch", "night") == 0
+    assert f"{ended.id}  lr=0.1: finished, 20.50 dB" in capsys.readouterr().out.splitlines()
+    make("dip", state="stopped", settings={"group": "night"})
+    assert dipddpm("watch", "night") == 130
+    make("dip", state="failed", settings={"group": "night"})
+    capsys.readouterr()
+    assert dipddpm("watch", "night", "--json") == 1
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sorted(one["state"] for one in told) == ["failed", "finished", "finished", "stopped"]
+
+
+def compared(make: Maker) -> None:
+    for lr, psnrs in ((0.1, [20.0, 22.0]), (0.02, [24.0, 25.0])):
+        for seed, psnr in enumerate(psnrs):
+            make("dip", psnr=[psnr], settings={"dip.lr": lr, "seed": seed, "group": "g"})
+    make("dip", psnr=[11.0], state="stopped", settings={"dip.lr": 0.02, "seed": 2, "group": "g"})
+
+
+def test_compare_tells_mean_and_spread_of_each_combination(make: Maker, capsys: Said) -> None:
+    compared(make)
+    assert dipddpm("compare", "--group", "g") == 0
+    said = capsys.readouterr()
+    lines = [line.split() for line in said.out.splitlines()]
+    assert lines[0][:3] == ["LR", "RUNS", "PSNR"]
+    # A measurement of the maker's is half a dB above what it is given.
+    assert lines[1][:6] == ["0.02", "2", "of", "3", "25.00", "±0.71"]
+    assert "25.00 ±0.71" in said.out.splitlines()[1]
+    assert "21.50 ±1.41" in said.out.splitlines()[2]
+    assert "1 run is not finished and left out." in said.err
+
+    assert dipddpm("compare", "--group", "g", "--by", "seed", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["values"], one["counted"], len(one["runs"])) for one in found] == [
+        ({"seed": "0"}, 2, 2),
+        ({"seed": "1"}, 2, 2),
+        ({"seed": "2"}, 1, 1),
+    ]
+    assert found[0]["outcomes"]["psnr"] == {"mean": 22.5, "std": pytest.approx(8**0.5), "n": 2}
+    assert found[0]["outcomes"]["best_loss"] is None
+
+
+def test_runs_that_are_named_stand_by_themselves(make: Maker, capsys: Said) -> None:
+    compared(make)
+    one, other = make("ddpm", losses=[0.3, 0.1]), make("ddpm", losses=[0.2, 0.25], settings={"ddpm.lr": 0.01})
+    assert dipddpm("compare", one.id, other.id) == 0
+    header, *lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert header == ["RUN", "LR", "RUNS", "BEST", "LOSS", "LOSS", "SECONDS"]
+    assert sorted(lines) == sorted(
+        [
+            [one.id, "0.001", "finished", "0.1000", "0.1000", "30.0"],
+            [other.id, "0.01", "finished", "0.2000", "0.2500", "30.0"],
+        ]
+    )
+    assert dipddpm("compare", "g", "--by", "lrr") == 2
+    assert "Did you mean lr?" in capsys.readouterr().err
+    assert dipddpm("compare") == 2

@@ -1,0 +1,121 @@
+"""`dipddpm doctor`: what it prints, its exit code, and what it says of terminals."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from dipddpm.core.doctor import Severity
+from dipddpm.core.doctor import torch as torches
+from dipddpm.core.doctor.probe import TorchReport
+from dipddpm.tui.cli.terminal_check import check_colours, check_letters, check_pictures, check_size
+from tests.tui.driving import dipddpm
+from tests.tui.terminal import Terminal
+
+HERE = TorchReport(torch="2.15.0", torchvision="0.30", threads=2)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the seconds that loading torch takes; that it is loaded has a test of its own."""
+    monkeypatch.setattr(torches.Probe, "report", lambda self: HERE)
+    monkeypatch.setattr(torches, "query_driver", torches.Driver)
+
+
+def test_lines_for_people_and_json_for_machines(quick: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dipddpm("doctor") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines if "2.15.0" in line] == [["ok", "torch"]]
+    assert "No problems" in lines[-1]
+    assert dipddpm("doctor", "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["problems"] == 0
+    assert {"what": "torch", "verdict": "ok", "remedy": ""}.items() <= record["found"][-3].items()
+
+
+def test_what_stops_runs_is_the_exit_code(
+    quick: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIPDDPM_SLOTS", "\x1b[31mmany")
+    assert dipddpm("doctor", "--runs-dir", "/proc/nowhere") == 1
+    said = capsys.readouterr().out
+    assert "2 problems" in said.splitlines()[-1]
+    assert "--runs-dir or DIPDDPM_RUNS" in said
+    assert "\x1b" not in said
+
+
+def test_in_a_terminal_it_tells_of_the_terminal_however_poor() -> None:
+    # A terminal has to be a real one; torch doesn't.
+    code = "from dipddpm.core.doctor import torches, probe; torches.Probe.report = lambda self: probe.Report(torch='2')"
+    command = [sys.executable, "-P", "-c", f"{code}; from dipddpm.tui.cli.main import main; main()"]
+    poor = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TMUX": "", "NO_COLOR": ""}
+    size = (110, 45)
+    terminal = Terminal(
+        "doctor", "--runs-dir", "r\u00fcns", command=command, size=size, TERM="xterm", COLORTERM="24bit", **poor
+    )
+    try:
+        assert terminal.wait_for_exit() == 0
+        # Not what is on the screen: long paths push the first lines off it.
+        printed = terminal.output.decode()
+        assert "terminal     xterm, 110x45" in printed
+        assert "true colour" in printed
+        assert "LANG=C.UTF-8" in printed
+        assert "none yet" in printed
+    finally:
+        terminal.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "verdict", "remedy"),
+    [
+        ("xterm", (200, 50), Severity.ok, ""), ("xterm", (90, 30), Severity.ok, "120x36"),
+        ("xterm", (60, 20), Severity.note, "80x24"), ("dumb", (200, 50), Severity.note, "TERM"),
+        ("", (200, 50), Severity.note, "TERM"),
+    ],
+)  # fmt: skip
+def test_size(name: str, size: tuple[int, int], verdict: Severity, remedy: str) -> None:
+    found = check_size(name, size)
+    assert (found.verdict, remedy in found.remedy) == (verdict, True)
+
+
+TMUX = {"TMUX": "/tmp/tmux-1000/default,1,0"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "features", "verdict", "words"),
+    [
+        ({"TERM": "xterm-256color", "COLORTERM": "truecolor"}, "", Severity.ok, "true colour"),
+        ({"TERM": "xterm-256color"}, "", Severity.note, "256: COLORTERM is not set"),
+        ({"TERM": "xterm", "SSH_CONNECTION": "a 1 b 22"}, "", Severity.note, "16: sshd doesn't forward"),
+        ({"TERM": "xterm", "COLORTERM": "24bit", "NO_COLOR": "1"}, "", Severity.note, "NO_COLOR"),
+        ({"TERM": "screen", **TMUX}, "utf8=1 256", Severity.note, "tmux calls itself screen"),
+        ({"TERM": "tmux-256color", "COLORTERM": "truecolor", **TMUX}, "utf8=1 256", Severity.note, "passes on fewer"),
+        ({"TERM": "tmux-256color", "COLORTERM": "truecolor", **TMUX}, "utf8=1 256,RGB", Severity.ok, "true colour"),
+    ],
+)
+def test_colours(environment: dict[str, str], features: str, verdict: Severity, words: str) -> None:
+    found = check_colours(environment, features)
+    assert (found.verdict, words in found.told) == (verdict, True), found
+
+
+def test_letters() -> None:
+    assert check_letters({}, "utf-8", "").verdict is Severity.ok
+    assert "LANG=C.UTF-8" in check_letters({}, "ascii", "").remedy
+    assert "tmux -u" in check_letters(TMUX, "utf-8", "utf8=0 256").remedy
+    assert check_letters(TMUX, "utf-8", "utf8=1 256").verdict is Severity.ok
+
+
+@pytest.mark.parametrize(
+    ("environment", "installed", "told", "remedy"),
+    [
+        ({"TERM": "xterm-kitty"}, True, "pixels", ""), ({"TERM": "xterm-kitty"}, False, "half", "dipddpm[images]"),
+        ({"TERM": "xterm"}, True, "half blocks", ""), ({"TERM": "foot", "DIPDDPM_GRAPHICS": "0"}, True, "half", ""),
+    ],
+)  # fmt: skip
+def test_pictures(environment: Any, installed: bool, told: str, remedy: str) -> None:
+    found = check_pictures(environment, installed=installed)
+    assert found.told.startswith(told)
+    assert remedy in found.remedy

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dipddpm.tui.console.model.band import band, value_at
+
+CURVES = st.lists(
+    st.dictionaries(st.integers(0, 50), st.floats(-100, 100), min_size=1, max_size=12).map(
+        lambda points: ([float(x) for x in sorted(points)], [points[x] for x in sorted(points)])
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(CURVES)
+def test_the_band_is_numpys_mean_and_deviation_of_interpolated_curves(
+    curves: list[tuple[list[float], list[float]]],
+) -> None:
+    found = band(curves)
+    assert found.x == sorted({at for x, _ in curves for at in x})
+    for at, mean, lower, upper in zip(*found, strict=True):
+        values = [np.interp(at, x, y) for x, y in curves if x[0] <= at <= x[-1]]
+        assert mean == pytest.approx(np.mean(values), abs=1e-6)
+        if len(values) == 1:
+            assert math.isnan(lower)
+            assert math.isnan(upper)
+        else:
+            reach = np.std(values, ddof=1)
+            assert (lower, upper) == pytest.approx((np.mean(values) - reach, np.mean(values) + reach), abs=1e-6)
+
+
+def test_long_curves_are_thinned_and_keep_their_ends() -> None:
+    x = [float(at) for at in range(10_000)]
+    found = band([(x, x), (x, [at + 2 for at in x])], points=50)
+    assert len(found.x) == 50
+    assert (found.x[0], found.x[-1]) == (0.0, 9999.0)
+    assert found.mean == [at + 1 for at in found.x]
+
+
+def test_a_run_that_diverged_does_not_hide_the_others() -> None:
+    found = band([([0.0, 1.0], [1.0, 3.0]), ([0.0, 1.0], [2.0, math.nan])])
+    assert found.mean == [1.5, 3.0]
+
+
+def test_nothing_is_made_up_beyond_the_ends() -> None:
+    assert [value_at(([1.0, 2.0], [5.0, 7.0]), at) for at in (1.0, 1.5, 2.0)] == [5.0, 6.0, 7.0]
+    assert math.isnan(value_at(([1.0, 2.0], [5.0, 7.0]), 0.9))
+    assert math.isnan(value_at(([1.0, 2.0], [5.0, 7.0]), 2.1))
+    assert band([]) == ([], [], [], [])

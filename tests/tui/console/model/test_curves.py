@@ -1,0 +1,127 @@
+"""Reducing and smoothing against the definitions: nothing greater or smaller is lost, and growing changes nothing."""
+
+from __future__ import annotations
+
+import math
+from array import array
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dipddpm.core.events import RunResumed
+from dipddpm.tui.console.model.curves import Binner, Smoother, Track, bin_minmax, smooth
+
+VALUES = st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf, -math.inf])
+CURVES = st.lists(st.tuples(st.integers(0, 5), VALUES), min_size=1, max_size=300).map(
+    lambda rows: (
+        array("d", [float(sum(gap for gap, _ in rows[: index + 1])) for index in range(len(rows))]),
+        array("d", [value for _, value in rows]),
+    )
+)
+
+
+def _finite(values):
+    return [value for value in values if math.isfinite(value)]
+
+
+@given(CURVES, st.integers(1, 40))
+def test_reducing_keeps_the_extremes_of_every_column(curve, columns):
+    x, y = curve
+    reduced_x, reduced_y = bin_minmax(x, y, columns)
+    width = (x[-1] - x[0]) / columns or 1.0
+
+    def extremes(at, values):
+        found = {}
+        for place, value in zip(at, values, strict=True):
+            column = min(columns - 1, int((place - x[0]) / width))
+            if math.isfinite(value):
+                low, high = found.get(column, (value, value))
+                found[column] = min(low, value), max(high, value)
+        return found
+
+    assert extremes(reduced_x, reduced_y) == extremes(x, y)
+    assert len(reduced_y) <= 3 * columns
+    assert list(reduced_x) == sorted(reduced_x)
+
+
+@given(CURVES, st.integers(1, 20))
+def test_a_value_that_is_no_number_leaves_a_gap(curve, columns):
+    x, y = curve
+    _, reduced = bin_minmax(x, y, columns)
+    assert any(map(math.isnan, reduced)) == (len(_finite(y)) < len(y))
+
+
+@given(CURVES, st.integers(1, 30), st.lists(st.integers(0, 300), max_size=6))
+def test_following_a_growing_curve_is_the_same_as_reducing_it_at_once(curve, columns, pauses):
+    x, y = curve
+    growing_x, growing_y = array("d"), array("d")
+    binner = Binner(0.0, x[-1] or 1.0, columns)
+    for pause in sorted({*pauses, len(x)}):
+        growing_x.extend(x[len(growing_x) : pause])
+        growing_y.extend(y[len(growing_y) : pause])
+        found = binner.update(growing_x, growing_y)
+    fresh = Binner(0.0, x[-1] or 1.0, columns).update(x, y)
+    assert repr(found) == repr(fresh)
+
+
+def test_another_curve_is_not_taken_for_the_one_before():
+    binner = Binner(0.0, 10.0, 5)
+    binner.update(array("d", range(10)), array("d", range(10)))
+    assert binner.update(array("d", range(10)), array("d", [7.0] * 10))[1] == [7.0] * 10
+
+
+def test_a_spike_between_47000_values_survives():
+    y = array("d", [0.1]) * 47_000
+    y[31_234] = 9.0
+    reduced_x, reduced_y = bin_minmax(array("d", range(47_000)), y, 200)
+    assert reduced_x[reduced_y.index(9.0)] == 31_234
+
+
+@given(st.lists(VALUES, max_size=60), st.floats(0.01, 0.99))
+def test_smoothing_is_the_average_weighted_by_age(values, weight):
+    smoothed = smooth(values, weight)
+    for index, value in enumerate(values):
+        past = _finite(values[: index + 1])
+        if not math.isfinite(value):
+            assert math.isnan(smoothed[index])
+            continue
+        weights = [weight**age for age in range(len(past) - 1, -1, -1)]
+        expected = sum(w * v for w, v in zip(weights, past, strict=True)) / sum(weights)
+        assert smoothed[index] == pytest.approx(expected, rel=1e-6, abs=1e-3)
+
+
+def test_smoothing_a_constant_changes_nothing_from_the_first_value_on():
+    assert list(smooth([3.0] * 5, 0.9)) == pytest.approx([3.0] * 5)
+    assert smooth([1.0, 2.0], 0.0) == [1.0, 2.0]
+
+
+def test_smoothing_goes_on_where_it_was():
+    values = array("d", [5.0, 1.0, 4.0])
+    smoother = Smoother(0.7)
+    smoother.update(values)
+    values.extend([9.0, math.nan, 2.0])
+    assert repr(smoother.update(values)) == repr(Smoother(0.7).update(values))
+
+
+def test_a_track_never_goes_back():
+    track = Track("loss")
+    for step, time in ((1, 10.0), (5, 8.0), (3, 12.0)):
+        track.begin_row(step, 0, time)
+        track.values["loss"].append(0.0)
+    assert list(track.step) == [1, 5, 5]
+    assert list(track.time) == [10, 10, 12]
+
+
+def test_cutting_a_track_forgets_later_rows_and_their_smoothing():
+    track = Track("loss")
+    for step in range(1, 11):
+        track.begin_row(step, step / 10, step * 2.0, offset=100 * step)
+        track.values["loss"].append(float(step))
+    before = track.smoothed("loss", 0.5)
+    track.drop_voided(RunResumed(from_step=4, from_offset=401))
+    assert list(track.step) == [1, 2, 3, 4]
+    assert track.row_at(3) == 2
+    assert track.row_at(0) == -1
+    assert track.smoothed("loss", 0.5) == before[:4]
+    assert track.smoothed("loss", 0.5) is not before

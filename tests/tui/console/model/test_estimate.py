@@ -1,0 +1,67 @@
+"""An estimate is earlier runs, scaled."""
+
+from __future__ import annotations
+
+import pytest
+
+from dipddpm.core import config as configs
+from dipddpm.core.runs import RunState
+from dipddpm.tui.console.model.estimate import estimate
+from dipddpm.tui.console.model.runlist import RunRow
+
+
+def _row(**given):
+    known = {
+        "id": "a",
+        "kind": "ddpm",
+        "method": "tutorial",
+        "state": RunState.finished,
+        "epochs": 10,
+        "duration": 100.0,
+        "dataset": "fashionmnist",
+        "device": "cuda:0",
+        "started": 1.0,
+    }
+    return RunRow(**{**known, **given})
+
+
+DDPM = configs.build("ddpm", settings={"ddpm.epochs": 30})
+
+
+def test_time_goes_with_epochs():
+    assert estimate(DDPM, [_row()]) == pytest.approx(300.0)
+
+
+def test_a_fit_goes_with_its_iterations():
+    row = _row(kind="dip", method="skip", epochs=0, steps=600, duration=60.0)
+    assert estimate(
+        configs.build("dip", settings={"dip.network": "skip", "dip.iterations": 1200}), [row]
+    ) == pytest.approx(120.0)
+
+
+def test_the_median_of_the_latest_counts():
+    rows = [
+        _row(id=str(n), started=float(n), duration=d) for n, d in enumerate([9000.0, 90.0, 100.0, 110.0, 100.0, 95.0])
+    ]
+    assert estimate(DDPM, rows) == pytest.approx(300.0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"state": RunState.stopped},
+        {"kind": "hybrid"},
+        {"method": "unet"},
+        {"dataset": "cifar10"},
+        {"duration": 0.0},
+    ],
+)
+def test_runs_of_another_sort_tell_nothing(other):
+    assert estimate(DDPM, [_row(**other)]) is None
+    assert estimate(DDPM, []) is None
+
+
+def test_a_device_that_was_named_must_be_the_same():
+    asked = configs.build("ddpm", settings={"ddpm.epochs": 30, "device": "cpu"})
+    assert estimate(asked, [_row()]) is None
+    assert estimate(asked, [_row(device="cpu")]) == pytest.approx(300.0)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from dipddpm.core import config as configs
+from dipddpm.core.runs import Run, RunState
+from dipddpm.tui.console.model.combinations import MAX_CURVES, MAX_DRAWN, CombinationCache
+from dipddpm.tui.console.model.groups import GroupRow, group_rows
+from dipddpm.tui.console.model.runlist import RunRow, make_row
+from tests.tui.driving import Maker
+
+
+def row(name: str, group: str = "", state: RunState = RunState.finished, **more: object) -> RunRow:
+    return RunRow(id=f"id {name}", name=name, group=group, state=state, **more)  # type: ignore[arg-type]
+
+
+def names(rows: list[RunRow | GroupRow]) -> list[str]:
+    return [one.name for one in rows]
+
+
+ROWS = [row("alone"), row("lr=10", "g"), row("other"), row("lr=2", "g"), row("single", "h")]
+
+
+def test_a_group_stands_where_its_first_run_would_and_is_folded() -> None:
+    found = group_rows(ROWS, set(), by_name=True)
+    assert names(found) == ["alone", "g", "other", "single"]
+    header = found[1]
+    assert isinstance(header, GroupRow)
+    assert (header.runs, header.unfolded, header.finished) == (("id lr=2", "id lr=10"), False, 2)
+
+
+def test_an_unfolded_one_has_its_runs_beneath_it() -> None:
+    assert names(group_rows(ROWS, {"g", "h"}, by_name=True)) == ["alone", "g", "lr=2", "lr=10", "other", "single"]
+    assert names(group_rows(ROWS, {"g"}, by_name=False)) == ["alone", "g", "lr=10", "lr=2", "other", "single"]
+
+
+def test_its_sign_is_that_of_what_happens_and_its_progress_that_of_all() -> None:
+    states = [RunState.finished, RunState.failed, RunState.queued, RunState.running]
+    rows = [
+        row(str(state), "g", state, progress=share) for state, share in zip(states, (1, 0.5, None, 0.25), strict=True)
+    ]
+    (header,) = group_rows(rows, set(), by_name=True)
+    assert isinstance(header, GroupRow)
+    assert header.state is RunState.running
+    assert header.states == ((RunState.running, 1), (RunState.queued, 1), (RunState.failed, 1), (RunState.finished, 1))
+    assert header.progress == 0.43
+    (header,) = group_rows(rows[:2], set(), by_name=True)
+    assert header.state is RunState.failed
+
+
+def test_no_folder_of_a_run_is_called_as_a_header_is() -> None:
+    (header,) = group_rows([row("a", "g"), row("b", "g")], set(), by_name=True)
+    assert "/" in header.id
+
+
+def combined(make: Maker, *made: Run) -> tuple[CombinationCache, list[RunRow]]:
+    found = CombinationCache()
+    rows = [make_row(run.status()) for run in made]
+    assert found.missing_options(rows) == [run.id for run in made]
+    found.read(made)
+    assert found.missing_options(rows) == []
+    return found, rows
+
+
+def test_combinations_differ_in_more_than_their_seeds(make: Maker) -> None:
+    runs = [make("dip", psnr=[20.0], settings={"dip.lr": lr, "seed": seed}) for lr in (0.2, 0.1) for seed in (0, 1)]
+    found, rows = combined(make, *runs)
+    assert [(one.title, [row.id for row in one.rows], one.colour) for one in found.combinations(rows)] == [
+        ("lr=0.1", [run.id for run in runs[2:]], 0),
+        ("lr=0.2", [run.id for run in runs[:2]], 1),
+    ]
+    assert [one.title for one in found.combinations(rows[:2])] == ["all alike"]
+
+
+def test_of_many_combinations_the_best_are_drawn() -> None:
+    found = CombinationCache()
+    rates = [round(0.01 * n, 2) for n in range(1, 13)]
+    rows = [row(f"{lr} {seed}", "g", psnr=20 + 10 * lr) for lr in rates for seed in range(6)]
+    for one in rows:
+        config = configs.build("dip", settings={"dip.lr": one.name.split()[0], "seed": int(one.name.split()[1])})
+        found._tables[one.id] = {"dip.lr": str(config.dip.lr), "seed": str(config.seed)}  # type: ignore[union-attr]
+    all_ = found.combinations(rows)
+    assert len(all_) == 12
+    drawn = [one for one in all_ if one.drawn]
+    assert [one.title for one in drawn] == [f"lr={lr:g}" for lr in rates[-MAX_DRAWN:]]
+    assert [one.colour for one in drawn] == list(range(MAX_DRAWN))
+    assert sum(len(one.drawn) for one in drawn) <= MAX_CURVES

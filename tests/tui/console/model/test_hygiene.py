@@ -1,0 +1,31 @@
+"""The console's models need no terminal, and nothing of the console needs torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dipddpm.tui.console.model
+import dipddpm.tui.console.widgets
+
+HEAVY = ("torch", "torchvision", "plotext")
+
+
+def _modules(package):
+    return [f"{package.__name__}.{path.stem}" for path in sorted(Path(package.__file__).parent.glob("[a-z]*.py"))]
+
+
+@pytest.mark.parametrize(
+    ("package", "forbidden"),
+    [
+        (dipddpm.tui.console.model, (*HEAVY, "textual", "numpy", "PIL")),
+        (dipddpm.tui.console.widgets, (*HEAVY, "numpy", "PIL")),
+    ],
+)
+def test_importing_it_loads_nothing_that_it_must_not(package, forbidden):
+    code = f"import sys, {', '.join(_modules(package))}\nprint([name for name in {forbidden} if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert told.stdout.strip() == "[]"

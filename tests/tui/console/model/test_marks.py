@@ -1,0 +1,53 @@
+"""Tags and notes: kept in the run's folder, and safe to show whatever the file holds."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dipddpm.core.errors import UserError
+from dipddpm.tui.console.model import marks
+from dipddpm.tui.console.model.marks import RunNotes
+
+
+def test_what_is_written_is_read(tmp_path):
+    written = marks.write(tmp_path, RunNotes(("paper", "σ=25"), "best so far\nask about lr"))
+    assert written.tags == ("paper", "σ25")
+    assert marks.read(tmp_path) == written
+
+
+def test_no_marks_leave_no_file(tmp_path):
+    marks.write(tmp_path, RunNotes(("x",)))
+    marks.write(tmp_path, marks.NO_NOTES)
+    assert list(tmp_path.iterdir()) == []
+    assert marks.read(tmp_path) == marks.NO_NOTES
+
+
+def test_a_file_by_hand_is_tidied(tmp_path):
+    (tmp_path / marks.NOTES_FILE).write_text('tags = ["a b", "[red]", "x", "x"]\nnote = "\\u001b[31mred\\u0007"\n')
+    found = marks.read(tmp_path)
+    assert found.tags == ("ab", "red", "x")
+    assert found.note.isprintable()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"tags = 3", b"tags = [", b"x" * (1 << 17), b"[" * 5000])
+def test_a_damaged_file_holds_nothing(tmp_path, content):
+    (tmp_path / marks.NOTES_FILE).write_bytes(content)
+    assert marks.read(tmp_path) == marks.NO_NOTES
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path):
+    with pytest.raises(UserError, match="can't be written"):
+        marks.write(tmp_path / "gone", RunNotes(("x",)))
+
+
+def test_tags_are_parted_by_spaces_and_commas():
+    assert marks.parse_tags(" paper, x;y  x ") == ("paper", "x", "y")
+
+
+@given(st.text(max_size=200))
+def test_tags_are_single_words(text):
+    tags = marks.parse_tags(text)
+    assert marks.clean_tags(tags) == tags
+    assert all(tag and tag.isprintable() and " " not in tag for tag in tags)

@@ -1,0 +1,194 @@
+"""The run list: what a row says of a run, the order of rows, and that changes are seen without reading all again."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+
+import pytest
+
+from dipddpm.core import config as configs
+from dipddpm.core import events
+from dipddpm.core.runs import EventLog, Run, RunsFolder, RunState, heartbeat, summary
+from dipddpm.tui.console.model import marks, runlist
+from dipddpm.tui.console.model.runlist import FIRST_BATCH_ROWS, RunRow, RunScanner, round_age, sort_rows
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Not the `runs` of other tests, whose workers are ended: here the test itself poses as one."""
+    return RunsFolder(tmp_path / "list")
+
+
+def _log(run: Run, *told: events.Event) -> None:
+    log = EventLog(run.folder)
+    for event in told:
+        log.append(event)
+    log.close()
+
+
+def _finish(run: Run, loss: float = 0.5) -> Run:
+    _log(
+        run,
+        events.RunStarted(time=1000.0, kind="ddpm", method="m", device="cpu", epochs=2, steps=20),
+        events.EpochFinished(time=1050.0, epoch=2, step=20, loss=loss, best=True),
+        events.BestModelStored(
+            time=1050.0, epoch=2, step=20, value=loss, file="checkpoints/best.safetensors", sha256=""
+        ),
+        events.RunFinished(time=1100.0, seconds=100.0, step=20),
+    )
+    return run
+
+
+def _alive(run: Run) -> None:
+    """This very process is at it."""
+    _log(run, events.RunStarted(kind="ddpm", method="m", device="cpu", steps=100), events.Step(step=25, loss=1.0))
+    heartbeat.write(
+        run.folder, heartbeat.Worker(heartbeat.process_identity(), alive=time.time(), progressed=time.time())
+    )
+
+
+def _last(scanner):
+    found = list(scanner.scan())
+    return found[-1][0] if found else None
+
+
+def _forever(scanner, wanted):
+    """Scan until all runs had their turn to be looked at."""
+    for _ in range(1 + len(scanner.rows())):
+        scanner._looked_at = -math.inf
+        if (rows := _last(scanner)) and wanted(rows):
+            return True
+    return False
+
+
+def test_a_row_says_what_a_list_shows(place):
+    run = _finish(place.create(configs.build("ddpm", settings={"name": "take [2]\x1b[31m"})), loss=0.25)
+    marks.write(run.folder, marks.RunNotes(("x",), "good"))
+    (row,) = _last(RunScanner(place.root))
+    assert (row.id, row.kind, row.method, row.state) == (run.id, "ddpm", "tutorial", RunState.finished)
+    assert row.name == "take [2]\\x1b[31m"
+    assert (row.progress, row.epoch, row.best_loss, row.duration) == (1.0, 2, 0.25, 100.0)
+    assert (row.tags, row.note) == (("x",), "good")
+    assert row.eta is None
+
+
+def test_an_empty_or_missing_folder_has_no_rows(tmp_path):
+    assert _last(RunScanner(tmp_path / "gone")) == []
+    assert _last(RunScanner(tmp_path)) == []
+
+
+def test_the_first_rows_come_at_once_and_the_newest_first(place, monkeypatch):
+    monkeypatch.setattr(runlist, "BATCH_SECONDS", math.inf)
+    place.root.mkdir()
+    text = configs.to_toml(configs.build("dip"))
+    for number in range(FIRST_BATCH_ROWS + 20):
+        folder = place.root / f"20260101-{number // 3600:02d}{number // 60 % 60:02d}{number % 60:02d}-dip-0000"
+        folder.mkdir()
+        (folder / "config.toml").write_text(text)
+    batches = list(RunScanner(place.root).scan())
+    assert [(len(rows), complete) for rows, complete in batches] == [
+        (FIRST_BATCH_ROWS, False),
+        (FIRST_BATCH_ROWS + 20, True),
+    ]
+    ids = [row.id for row in batches[-1][0]]
+    assert ids == sorted(ids, reverse=True)
+    assert len(ids) == FIRST_BATCH_ROWS + 20
+
+
+def test_nothing_is_told_while_nothing_changes(place):
+    _finish(place.create(configs.build("ddpm")))
+    scanner = RunScanner(place.root)
+    assert _last(scanner) is not None
+    assert [_last(scanner) for _ in range(5)] == [None] * 5
+
+
+def test_runs_that_come_and_go_are_seen(place):
+    first = _finish(place.create(configs.build("ddpm")))
+    scanner = RunScanner(place.root)
+    _last(scanner)
+    second = _finish(place.create(configs.build("dip")))
+    assert {row.id for row in _last(scanner)} == {first.id, second.id}
+    shutil.rmtree(first.folder)
+    os.utime(place.root)
+    assert [row.id for row in _last(scanner)] == [second.id]
+
+
+def test_a_live_run_is_followed_to_its_end(place):
+    run = place.create(configs.build("ddpm"))
+    _alive(run)
+    scanner = RunScanner(place.root)
+    (row,) = _last(scanner)
+    assert (row.state, row.progress) == (RunState.running, 0.25)
+    _log(run, events.RunFinished(seconds=1.0, step=100))
+    assert _forever(scanner, lambda rows: rows[0].state is RunState.finished)
+
+
+def test_a_resumed_run_is_live_again(place):
+    run = _finish(place.create(configs.build("ddpm")))
+    scanner = RunScanner(place.root)
+    _last(scanner)
+    _log(run, events.RunResumed(from_step=20))
+    heartbeat.write(
+        run.folder, heartbeat.Worker(heartbeat.process_identity(), alive=time.time(), progressed=time.time())
+    )
+    assert _forever(scanner, lambda rows: rows[0].state is RunState.running)
+
+
+def test_marks_are_seen_when_they_are_put(place):
+    run = _finish(place.create(configs.build("ddpm")))
+    scanner = RunScanner(place.root)
+    _last(scanner)
+    marks.write(run.folder, marks.RunNotes(("keep",)))
+    scanner.refresh(run.id)
+    assert _last(scanner)[0].tags == ("keep",)
+
+
+def test_a_stalled_run_is_alive_but_not_advancing(place):
+    run = place.create(configs.build("ddpm"))
+    _alive(run)
+    long_ago = time.time() - 2 * heartbeat.STALL_SECONDS
+    heartbeat.write(run.folder, heartbeat.Worker(heartbeat.process_identity(), alive=time.time(), progressed=long_ago))
+    assert _last(RunScanner(place.root))[0].stalled
+
+
+def test_a_foreign_folder_is_left_out_and_a_broken_run_is_marked(place):
+    (place.root / "holiday").mkdir(parents=True)
+    broken = place.root / "20260101-000000-dip-abcd"
+    broken.mkdir()
+    (broken / "config.toml").write_text("kind = ")
+    (row,) = _last(RunScanner(place.root))
+    assert (row.id, row.state, row.kind) == (broken.name, RunState.broken, "")
+
+
+def test_a_list_of_ended_runs_parses_no_config(place):
+    """The summary carries what a row shows, and is rebuilt from config and log where it is missing or of old format."""
+    run = _finish(place.create(configs.build("ddpm", settings={"name": "take 1"})))
+    summary.write(run.folder, summary.read(run.folder))
+    config = (run.folder / "config.toml").read_bytes()
+    (run.folder / "config.toml").write_text("kind = ")
+    before = _last(RunScanner(place.root))
+    assert (before[0].name, before[0].state) == ("take 1", RunState.finished)
+    (run.folder / "config.toml").write_bytes(config)
+    stored = run.folder / "summary.json"
+    stored.write_text(json.dumps({**json.loads(stored.read_text()), "format": 1, "name": "another"}))
+    assert _last(RunScanner(place.root)) == before
+
+
+def test_order_is_by_value_with_live_runs_on_top_and_unknown_ones_last():
+    def row(name: str, loss: float | None, state: RunState = RunState.finished) -> RunRow:
+        return RunRow(id=name, best_loss=loss, state=state, name=name.upper())
+
+    rows = [row("a", 0.5), row("b", None), row("c", 0.1), row("d", math.nan), row("e", 0.9, RunState.running)]
+    assert [r.id for r in sort_rows(rows, "best_loss", descending=False)] == ["e", "c", "a", "d", "b"]
+    assert [r.id for r in sort_rows(rows, "best_loss", descending=True)] == ["e", "a", "c", "d", "b"]
+    assert [r.id for r in sort_rows(rows, "name", descending=False)] == ["e", "a", "b", "c", "d"]
+    assert [r.id for r in sort_rows(rows, "id")] == ["e", "d", "c", "b", "a"]
+    assert [r.id for r in sort_rows(rows, "tags")] == ["e", "d", "c", "b", "a"]
+
+
+def test_ages_are_in_whole_units_and_never_negative():
+    assert [round_age(seconds) for seconds in (-5, 59, 61, 3599, 3600, 90_000)] == [0, 0, 60, 3540, 3600, 86_400]

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from textual.screen import Screen
+from textual.widgets import Input
+
+from dipddpm.core import events
+from dipddpm.core.config import build
+from dipddpm.core.launch import local, queue
+from dipddpm.core.runs import EventLog, Run, RunsFolder, RunState, trash
+from dipddpm.tui.console.model import marks
+from dipddpm.tui.console.screens.form import Form
+from tests.tui.driving import Driver, Maker, Opener
+
+
+@pytest.fixture
+def busy() -> Iterator[None]:
+    """Somebody holds the CPU's only slot, so that what is started waits and loads nothing heavy."""
+    descriptor = os.open(queue.folder() / "cpu.0.slot", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    yield
+    os.close(descriptor)
+
+
+def waiting() -> list[str]:
+    return [ticket.run for _, ticket in queue.waiting()]
+
+
+async def started(driver: Driver, name: str) -> str:
+    """Start a training from the form; its id once the cursor is on it."""
+    form = await training_form(driver)
+    form.query_one("#option-data-dataset", Input).value = "fashion-mini"
+    form.query_one("#option-device", Input).value = "cpu"
+    form.query_one("#option-name", Input).value = name
+    await driver.pilot.pause()
+    await driver.press("ctrl+s")
+    await driver.until(lambda: driver.main.row is not None and driver.main.row.name == name, f"{name} in the list")
+    return driver.selected
+
+
+async def training_form(driver: Driver) -> Screen[object]:
+    """The form of a run of kind ddpm."""
+    await driver.press("n")
+    await driver.until(lambda: isinstance(driver.app.screen, Form) and driver.app.screen.query(Input), "form")
+    await driver.press("d", "d")  # the kinds that begin with d, one after the other
+    await driver.until(lambda: not driver.app.screen.query("#pick-method"), "a kind without a method")
+    return driver.app.screen
+
+
+@pytest.mark.usefixtures("busy")
+async def test_a_run_is_started_queued_moved_up_and_stopped(opened: Opener, runs: RunsFolder) -> None:
+    async with opened() as driver:
+        first = await started(driver, "first")
+        await driver.until(lambda: waiting() == [first], "the first one waiting")
+        second = await started(driver, "second")
+        await driver.until(lambda: waiting() == [first, second], "both waiting")
+        await driver.until_seen("2 queued")
+
+        await driver.press("Q")
+        await driver.until_seen("2  ")
+        await driver.press("j", "K")
+        assert waiting() == [second, first]
+        await driver.press("escape")
+
+        await driver.press("s")
+        await driver.until_dialog("Stop second?")
+        await driver.press("enter")
+        assert waiting() == [second, first], "Enter alone means no"
+        await driver.press("s", "y")
+        await driver.until(lambda: waiting() == [first], "the second one gone from the queue")
+        await driver.until(lambda: driver.main.row is not None and driver.main.row.state is RunState.stopped, "stopped")
+        assert runs.find(second).status().state is RunState.stopped
+    assert waiting() == [first], "the console was quit, the run goes on waiting"
+
+
+async def test_a_deleted_run_comes_back_and_is_gone_after_quitting(
+    opened: Opener, make: Maker, runs: RunsFolder
+) -> None:
+    kept, gone = make(name="kept"), make(name="gone")
+    async with opened() as driver:
+        await driver.press("d", "y")
+        await driver.until(lambda: runs.runs() == [gone], "the run in the trash")
+        await driver.press("u")
+        await driver.until(lambda: driver.selected == kept.id, "the run back, and the cursor on it")
+        await driver.press("d", "n")
+        assert len(runs.runs()) == 2
+    assert trash.trashed(runs) == []
+
+
+async def test_the_curves_of_a_run_that_comes_back_are_not_doubled(
+    opened: Opener, make: Maker, runs: RunsFolder
+) -> None:
+    kept, gone = make(name="kept", losses=[0.3, 0.2, 0.1]), make(name="gone")
+    async with opened() as driver:
+        await driver.until(lambda: len(driver.series().epochs) == 3, "the log of the run")
+        await driver.press("d", "y")
+        await driver.until(lambda: runs.runs() == [gone], "the run in the trash")
+        await driver.press("u")
+        await driver.until(lambda: driver.selected == kept.id, "the cursor on the run")
+        log = EventLog(kept.folder)
+        log.append(events.EpochFinished(epoch=4, step=40, loss=0.05))
+        log.close()
+        await driver.until(lambda: driver.series().epochs[-1].epoch == 4, "the new epoch")
+        assert [epoch.epoch for epoch in driver.series().epochs] == [1, 2, 3, 4]
+
+
+async def test_a_live_run_cannot_be_deleted(opened: Opener, make: Maker) -> None:
+    make(name="busy", state="running")
+    async with opened() as driver:
+        await driver.press("d")
+        assert driver.app.screen is driver.main
+
+
+async def test_tags_and_a_note_travel_with_the_run(opened: Opener, make: Maker) -> None:
+    run = make(name="boots")
+    async with opened() as driver:
+        await driver.press("t")
+        await driver.until_dialog("Tags and note of boots")
+        await driver.write("good baseline")
+        await driver.press("enter")
+        await driver.write("see [this]")
+        await driver.press("enter")
+        await driver.until_seen("#good #baseline  see [this]")
+        await driver.press("slash")
+        await driver.write("tag:baseline")
+        await driver.until_seen("1 of 1")
+    assert marks.read(run.folder) == marks.RunNotes(("good", "baseline"), "see [this]")
+
+
+async def test_disk_use_is_counted_and_the_best_model_kept(opened: Opener, make: Maker) -> None:
+    run = make(name="large")
+    (run.folder / "checkpoints/best.safetensors").write_bytes(b"x" * 1000)
+    (run.folder / "checkpoints/last.safetensors").write_bytes(b"x" * 500_000)
+    async with opened() as driver:
+        await driver.press("D")
+        await driver.until_seen("1 runs, 50")
+        await driver.press("b", "y")
+        await driver.until(lambda: not (run.folder / "checkpoints/last.safetensors").exists(), "the rest gone")
+        assert (run.folder / "checkpoints/best.safetensors").exists()
+
+
+async def test_missing_data_is_offered_and_what_cannot_be_fetched_is_told(
+    opened: Opener, runs: RunsFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIPDDPM_MIRROR", (tmp_path / "no mirror").as_uri())
+    async with opened() as driver:
+        form = await training_form(driver)
+        form.query_one("#option-data-dataset", Input).value = "kmnist"
+        await driver.pilot.pause()
+        await driver.press("ctrl+s")
+        await driver.until_dialog("kmnist is not on this machine. Fetch it now?")
+        await driver.press("y")
+        await driver.until(
+            lambda: "kmnist" in driver.notifications() and "Fetching" not in driver.notifications().splitlines()[-1],
+            "why not",
+        )
+        assert runs.runs() == []
+
+
+@pytest.mark.slow
+async def test_a_finished_run_goes_on_for_longer(opened: Opener, runs: RunsFolder, finished: Run) -> None:
+    import shutil
+
+    shutil.copytree(finished.folder, runs.root / finished.id)
+    async with opened() as driver:
+        await driver.press("x")
+        await driver.until_dialog("Go on for longer")
+        driver.app.screen.query_one(Input).value = "1"
+        await driver.press("enter")
+        await driver.until(lambda: driver.selected not in {"", finished.id}, "the new run under the cursor")
+        new = Run(runs.root / driver.selected)
+        await driver.until(lambda: not new.status().state.live, "its end")
+    told = new.status().summary
+    assert new.status().state is RunState.finished
+    assert (told.epoch, told.epochs) == (finished.status().summary.epochs + 1,) * 2
+    before, after = (
+        [(event.epoch, event.loss) for event in run.events() if isinstance(event, events.EpochFinished)]
+        for run in (finished, new)
+    )
+    assert after[: len(before)] == before
+    assert len(after) == len(before) + 1
+
+
+async def test_a_run_that_is_at_work_is_stopped_by_the_console(opened: Opener, runs: RunsFolder) -> None:
+    """Without a slot to wait for, `now` would load torch; a worker that is told to stop at once never gets there."""
+    run = runs.create(build("ddpm", settings={"data.dataset": "fashion-mini", "device": "cpu"}))
+    local.start(run)
+    async with opened() as driver:
+        await driver.until(lambda: driver.main.row is not None and driver.main.row.state.live, "the run live")
+        await driver.press("s", "y")
+        await driver.until(lambda: not run.status().state.live, "the run stopped")

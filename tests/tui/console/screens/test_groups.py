@@ -1,0 +1,102 @@
+"""Groups in the console: a header that folds, and their combinations with mean and spread."""
+
+from __future__ import annotations
+
+import pytest
+
+from dipddpm.core.runs import Run
+from tests.tui.driving import LARGE, SMALL, Driver, Maker, Opener
+
+SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
+
+
+@pytest.fixture
+def swept(make: Maker) -> list[Run]:
+    """Two learning rates with two seeds each, and one run that is in no group."""
+    runs = [
+        make("dip", psnr=[12.0, psnr], name=f"lr={lr} seed={seed}", settings={"dip.lr": lr, "seed": seed, "group": "g"})
+        for lr, psnrs in ((0.1, (20.0, 22.0)), (0.02, (24.0, 25.0)))
+        for seed, psnr in enumerate(psnrs)
+    ]
+    return [*runs, make(name="alone")]
+
+
+def listed(driver: Driver) -> list[str]:
+    """The lines of the list."""
+    return [
+        line.partition("▕")[0].strip() for line in driver.text().splitlines()[2:-1] if line.partition("▕")[0].strip()
+    ]
+
+
+@SIZES
+async def test_a_group_is_one_line_that_compares_its_combinations_until_it_is_unfolded(
+    opened: Opener, swept: list[Run], size: tuple[int, int]
+) -> None:
+    async with opened(size) as driver:
+        await driver.until(lambda: len(listed(driver)) == 2, "the group and the run that is in none")
+        assert "▸ g" in listed(driver)[0]
+        assert "4/4 done" in listed(driver)[0]
+        await driver.until_seen("25.00 ±0.71")
+        await driver.until_seen("PSNR dB")  # the chart comes after the table
+        text = driver.text()
+        assert "lr=0.02" in text
+        assert "Runs  5" in text
+        assert "group of 4" in text
+        # A measurement of the maker's is half a dB above what it is given.
+        assert "25.00 ±0.71" in text
+        assert "21.50 ±1.41" in text
+        await driver.press("4")
+        assert "25.00 ±0.71" in driver.text(), "there is nothing else to show of a group"
+        await driver.press("right")
+        await driver.until(lambda: len(listed(driver)) == 6, "its runs")
+        assert "▾ g" in listed(driver)[0]
+        assert [driver.main.table._rows[n].id for n in range(1, 5)] == [swept[n].id for n in (2, 3, 0, 1)]
+        await driver.press("j", "j")
+        assert driver.selected == swept[3].id
+        await driver.until(lambda: "±" not in driver.text(), "the config of the run")
+        await driver.press("h")
+        assert driver.main.group is not None
+        await driver.press("enter")
+        await driver.until(lambda: len(listed(driver)) == 2, "folded again")
+
+
+async def test_a_filter_looks_into_groups(opened: Opener, swept: list[Run]) -> None:
+    async with opened() as driver:
+        await driver.press("slash")
+        await driver.write("group:g psnr<22")
+        await driver.press("enter")
+        await driver.until_seen("1 of 5")
+        assert driver.selected == swept[0].id
+        await driver.press("slash")
+        await driver.write("group:g")
+        await driver.press("enter")
+        await driver.until_seen("4 of 5")
+        await driver.until(lambda: len(listed(driver)) == 5, "the group unfolded")
+
+
+async def test_a_run_of_a_folded_group_can_be_gone_to(opened: Opener, swept: list[Run]) -> None:
+    async with opened(run=swept[1].id) as driver:
+        await driver.until(lambda: driver.selected == swept[1].id, "the cursor on it")
+        assert len(listed(driver)) == 6
+
+
+async def test_what_is_done_to_a_group_is_done_to_its_runs(opened: Opener, make: Maker, swept: list[Run]) -> None:
+    make("dip", state="running", settings={"group": "g", "dip.lr": 0.3})
+    make("dip", state="running", settings={"group": "g", "dip.lr": 0.4})
+    async with opened() as driver:
+        await driver.until_seen("4/6 done")
+        assert "2 running  4 finished" in driver.text()
+        await driver.press("s")
+        await driver.until_dialog("Stop 2 runs of g?")
+        await driver.press("n", "t", "d", "e", "m")
+        assert driver.app.screen is driver.main
+        assert driver.main.marked == {}
+
+
+async def test_marked_runs_are_still_compared_one_by_one(opened: Opener, swept: list[Run]) -> None:
+    async with opened() as driver:
+        await driver.press("l", "j", "m", "j", "m", "5")
+        await driver.until_seen("24.50")
+        text = driver.text()
+        assert "±" not in text
+        assert "seed" in text

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dipddpm.core import events
+from dipddpm.core.runs import EventLog, RunState
+from dipddpm.tui.console import notify
+from dipddpm.tui.console.model.runlist import RunRow
+from dipddpm.tui.console.notify import StateChange, StateWatcher
+from tests.tui.driving import Maker, Opener
+
+
+def row(state: RunState, *, stalled: bool = False, name: str = "boots") -> RunRow:
+    return RunRow(id="20261123-094512-dip-3f9a", kind="dip", name=name, state=state, stalled=stalled)
+
+
+def test_what_had_ended_before_is_no_news() -> None:
+    assert StateWatcher().changes([row(RunState.finished)]) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [(RunState.finished, "is done"), (RunState.failed, "failed"), (RunState.crashed, "crashed")]
+)
+def test_an_end_is_told_once(state: RunState, words: str) -> None:
+    watch = StateWatcher()
+    watch.changes([row(RunState.running)])
+    (news,) = watch.changes([row(state)])
+    assert news.text == f"boots {words}"
+    assert watch.changes([row(state)]) == []
+
+
+def test_a_stall_is_told_once_and_again_after_it_got_on() -> None:
+    watch = StateWatcher()
+    told = [
+        bool(watch.changes([row(RunState.running, stalled=stalled)]))
+        for stalled in (False, True, True, False, True, False)
+    ]
+    assert told == [False, True, False, False, True, False]
+
+
+def test_a_resumed_run_is_told_of_anew() -> None:
+    watch = StateWatcher()
+    for state in (RunState.running, RunState.stopped, RunState.running):
+        watch.changes([row(state)])
+    assert watch.changes([row(RunState.finished)])
+
+
+def test_a_name_cannot_end_the_escape_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TMUX", raising=False)
+    code = notify.escape_codes(StateChange("id", "finished", "evil\x1b\\\x07;name is done"))
+    assert code.startswith("\x07\x1b]9;")
+    assert code.endswith("\x1b\\")
+    assert code.count("\x1b") == 2
+    assert code.count("\x07") == 1
+
+
+def test_tmux_hands_the_code_on_in_its_envelope(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMUX", "/tmp/tmux")
+    assert "\x1bPtmux;\x1b\x1b]9;" in notify.escape_codes(StateChange("id", "finished", "boots is done"))
+
+
+def test_the_hook_is_told_what_happened(tmp_path: Path, until: Callable[..., Any]) -> None:
+    file = tmp_path / "told"
+    notify.call_hook(
+        f'echo "$DIPDDPM_STATE $DIPDDPM_TEXT" > {file}.new && mv {file}.new {file}',
+        StateChange("i", "failed", "x failed"),
+    )
+    until(file.exists)
+    assert file.read_text() == "failed x failed\n"
+
+
+async def test_the_console_tells_of_an_end(opened: Opener, make: Maker) -> None:
+    run = make(name="boots", state="running")
+    async with opened() as driver:
+        log = EventLog(run.folder)
+        log.append(events.RunFinished(seconds=1.0, time=time.time()))
+        log.close()
+        await driver.until(lambda: "boots is done" in driver.notifications(), "the notice")
+
+
+def test_what_happens_to_a_group_at_once_is_told_once() -> None:
+    happened = [
+        *(notify.StateChange(f"id{n}", "stopped", f"run {n} was stopped", "g") for n in range(3)),
+        notify.StateChange("other", "stopped", "other was stopped"),
+        notify.StateChange("another", "stopped", "another was stopped"),
+        notify.StateChange("id9", "failed", "run 9 failed", "g"),
+        notify.StateChange("a", "failed", "a failed", "h"),
+        notify.StateChange("b", "failed", "b failed", "h"),
+    ]
+    assert [news.text for news in notify.merge_by_group(happened)] == [
+        "3 runs of g were stopped",
+        "other was stopped",
+        "another was stopped",
+        "run 9 failed",
+        "2 runs of h failed",
+    ]

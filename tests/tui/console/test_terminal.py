@@ -1,0 +1,129 @@
+"""The console in a real pseudo-terminal: what it leaves behind, whatever ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+
+import pytest
+
+from dipddpm.core.runs import RunsFolder
+from tests.tui.driving import Maker
+from tests.tui.terminal import TIMEOUT_SECONDS, Terminal
+
+
+@pytest.fixture
+def terminal(request: pytest.FixtureRequest, make: Maker) -> Iterator[Terminal]:
+    make(name="shirts")
+    opened = Terminal(controlling=getattr(request, "param", True))
+    yield opened
+    opened.process.kill()
+    opened.process.wait()
+    opened.close()
+
+
+def assert_given_back(terminal: Terminal) -> None:
+    """The terminal is as it was: its mode, its main screen, its cursor, and a mouse that is its own."""
+    assert termios.tcgetattr(terminal.slave) == terminal.attributes_before
+    assert b"Traceback" not in terminal.output
+    for switched_on, switched_off in (
+        (b"\x1b[?1049h", b"\x1b[?1049l"),
+        (b"\x1b[?25l", b"\x1b[?25h"),
+        (b"\x1b[?1003h", b"\x1b[?1003l"),
+        (b"\x1b[?2004h", b"\x1b[?2004l"),
+        (b"\x1b[?1004h", b"\x1b[?1004l"),
+    ):
+        assert terminal.output.rfind(switched_off) > terminal.output.rfind(switched_on) >= 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_ends_the_console_and_gives_the_terminal_back(terminal: Terminal, number: signal.Signals) -> None:
+    terminal.until_seen("shirts")
+    terminal.process.send_signal(number)
+    assert terminal.wait_for_exit() == 128 + number
+    assert_given_back(terminal)
+
+
+def test_q_ends_it_too(terminal: Terminal) -> None:
+    terminal.until_seen("shirts")
+    terminal.write(b"q")
+    assert terminal.wait_for_exit() == 0
+    assert_given_back(terminal)
+
+
+@pytest.mark.parametrize("terminal", [True, False], indirect=True, ids=["told", "untold"])
+def test_a_terminal_that_goes_away_ends_the_console(terminal: Terminal) -> None:
+    terminal.until_seen("shirts")
+    terminal.close()
+    assert terminal.process.wait(TIMEOUT_SECONDS) == 128 + signal.SIGHUP
+
+
+@pytest.mark.parametrize("leave", [b"q", signal.SIGTERM], ids=["q", "SIGTERM"])
+def test_a_terminal_that_takes_no_more_output_does_not_hold_the_console(
+    terminal: Terminal, leave: bytes | signal.Signals
+) -> None:
+    terminal.until_seen("shirts")
+    for _ in range(200):  # nobody reads what is drawn, until the console can't write any more
+        with contextlib.suppress(BlockingIOError):
+            terminal.write(b"0")
+    if isinstance(leave, bytes):
+        terminal.write(leave)
+    else:
+        terminal.process.send_signal(leave)
+    assert terminal.process.wait(TIMEOUT_SECONDS) == (0 if isinstance(leave, bytes) else 128 + leave)
+    assert termios.tcgetattr(terminal.slave) == terminal.attributes_before
+
+
+def run(*options: str, **given: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dipddpm.tui.console.__main__", *options]
+    return subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=os.environ | given, check=False
+    )
+
+
+def test_without_a_terminal_it_says_what_to_do_instead() -> None:
+    done = run()
+    assert done.returncode == 2
+    assert "--once" in done.stderr
+    assert done.stdout == ""
+
+
+def test_closed_streams_are_no_terminal() -> None:
+    closing = ["sh", "-c", 'exec "$@" <&- 2>&-', "sh", sys.executable, "-m", "dipddpm.tui.console.__main__"]
+    done = subprocess.run(closing, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stdout
+
+
+def test_once_prints_a_frame(make: Maker) -> None:
+    make(name="shirts", losses=[0.3, 0.125])
+    done = run("--once", COLUMNS="100", LINES="30")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert len(lines) == 30
+    assert max(map(len, lines)) <= 100
+    assert "shirts" in done.stdout
+    assert "Loss at epoch 2: 0.125" in done.stdout
+
+
+def test_a_rate_that_is_none_is_refused() -> None:
+    done = run("--fps", "0")
+    assert done.returncode == 2
+    assert "no rate between" in done.stderr
+
+
+def test_the_console_loads_no_torch(make: Maker, runs: RunsFolder) -> None:
+    make(name="shirts")
+    script = (
+        "import sys; from dipddpm.tui.console.__main__ import main; status = main(['--once']);"
+        "from dipddpm.tui.console.screens import form, storage, queue, palette, help;"
+        "from dipddpm.tui.console.panes import images, compare, log, config;"
+        "print(sorted({'torch', 'numpy', 'typer'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

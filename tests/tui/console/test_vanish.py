@@ -1,0 +1,105 @@
+"""What the console shows goes away under it, and comes back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dipddpm.core.runs import LOG_FILE, Run, RunsFolder
+from dipddpm.tui.console.panes.view import Pane
+from tests.tui.driving import Driver, Maker, Opener, add_picture
+
+PANES = ("5", "4", "3", "2", "1")
+
+
+@pytest.fixture
+def shown(make: Maker) -> list[Run]:
+    """Two runs with something in every pane, the newest first."""
+    found = [make(name="alpha"), make(name="beta")]
+    for run in found:
+        add_picture(run, "samples", 10, 100)
+        (run.folder / LOG_FILE).write_text("printed\n")
+    return found
+
+
+async def visit(driver: Driver, *more: str) -> None:
+    """Look into every pane, and at what else there is to open."""
+    for key in (*PANES, *more):
+        await driver.press(key)
+
+
+async def look_at_all(driver: Driver) -> None:
+    await driver.press("m", "j", "m", "k")
+    await visit(driver)
+    await driver.until(lambda: driver.series().epochs, "the log of the run")
+
+
+async def test_the_runs_folder_goes_and_comes_back(
+    opened: Opener, runs: RunsFolder, shown: list[Run], tmp_path: Path
+) -> None:
+    async with opened() as driver:
+        await look_at_all(driver)
+        runs.root.rename(tmp_path / "elsewhere")
+        await driver.until_seen("No runs in")
+        await visit(driver, "e", "t", "r", "s", "d", "0", "0")
+        runs.root.write_text("a file in its place")
+        await visit(driver, "n", "escape", "D", "escape")
+        assert not any(pane.display for pane in driver.main.query(Pane)), "there is nothing for a pane to show"
+        runs.root.unlink()
+        (tmp_path / "elsewhere").rename(runs.root)
+        await driver.until_seen("alpha")
+        await driver.until(lambda: len(driver.series().epochs) == 3, "the run as it was")
+
+
+async def test_a_run_goes_while_it_is_shown(opened: Opener, shown: list[Run]) -> None:
+    async with opened() as driver:
+        await look_at_all(driver)
+        shutil.rmtree(shown[0].folder)
+        shown[0].folder.write_text("a file in its place")
+        # Before the list knows of it: what acts on a run must do without.
+        await visit(driver, "f", "escape", "t", "escape", "r", "s", "d", "escape", "e", "escape")
+        driver.main.reader.wake()
+        await driver.until(lambda: driver.selected == shown[1].id, "the other run")
+        assert [row.id for row in driver.main.rows] == [shown[1].id]
+        await driver.until_seen("beta")
+
+
+async def test_a_run_becomes_another(opened: Opener, make: Maker, shown: list[Run]) -> None:
+    async with opened() as driver:
+        await driver.until(lambda: len(driver.series().epochs) == 3, "the log of the run")
+        shutil.rmtree(shown[0].folder)
+        make.made = 0
+        other = make(kind="ddpm", name="other", losses=[0.5])
+        other.folder.rename(shown[0].folder)
+        driver.main.reader.wake()
+        await driver.until(lambda: "other" in [row.name for row in driver.main.rows], "the other run in the list")
+        driver.main.table.go_to(shown[0].id)
+        await driver.until(lambda: [epoch.loss for epoch in driver.series().epochs] == [0.5], "the other's log")
+
+
+async def test_the_folder_that_the_console_was_started_in_goes(
+    opened: Opener, shown: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    monkeypatch.delenv("DIPDDPM_RUNS")
+    async with opened() as driver:
+        gone.rmdir()
+        with pytest.raises(FileNotFoundError):
+            os.getcwd()  # noqa: PTH109
+        for key in ("n", "escape", "f", "escape", "e", "escape"):
+            await driver.press(key)
+        await driver.until_seen("alpha")
+
+
+async def test_a_form_that_is_left_at_once_costs_nothing(opened: Opener, shown: list[Run]) -> None:
+    async with opened() as driver:
+        for _ in range(2):
+            driver.main.action_new()
+            driver.app.pop_screen()
+            await driver.pilot.pause()
+        await driver.until_seen("alpha")

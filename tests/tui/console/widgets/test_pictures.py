@@ -1,0 +1,162 @@
+"""Pictures: true to their shape in every colour system, and files that are not what they seem."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+
+import pytest
+from PIL import Image
+from rich.color import ColorSystem
+
+from dipddpm.core.errors import UserError
+from dipddpm.tui.console.widgets import pictures
+from dipddpm.tui.console.widgets.pictures import PictureView, characters, load
+
+
+def ramp(width=64, height=32):
+    return Image.linear_gradient("L").rotate(90).resize((width, height))
+
+
+def colours(rows):
+    """Upper and lower colour of every cell."""
+    return [[(segment.style.color, segment.style.bgcolor) for segment in row for _ in segment.text] for row in rows]
+
+
+def test_each_cell_is_two_pixels():
+    image = Image.new("RGB", (2, 4))
+    pixels = [(10, 0, 0), (20, 0, 0), (30, 0, 0), (40, 0, 0), (50, 0, 0), (60, 0, 0), (70, 0, 0), (80, 0, 0)]
+    image.putdata(pixels)
+    rows = colours(characters(image, 2, 2, "truecolor"))
+    shown = [[(upper.triplet.red, lower.triplet.red) for upper, lower in row] for row in rows]
+    assert shown == [[(10, 30), (20, 40)], [(50, 70), (60, 80)]]
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (20, 24), (80, 3), (1, 1), (7, 5)])
+def test_the_shape_is_kept_within_the_room(columns, rows):
+    drawn = characters(ramp(), columns, rows, "truecolor")
+    width = sum(len(segment.text) for segment in drawn[0])
+    assert len(drawn) <= rows
+    assert width <= columns
+    if width > 10:
+        assert width / (2 * len(drawn)) == pytest.approx(2, rel=0.15)
+
+
+def test_enlarging_keeps_pixels_sharp():
+    image = Image.new("L", (2, 2))
+    image.putdata([0, 255, 255, 0])
+    drawn = characters(image, 8, 4, "truecolor")
+    assert {(u.triplet.red, lo.triplet.red) for row in colours(drawn) for u, lo in row} == {(0, 0), (255, 255)}
+
+
+def test_sixteen_colours_are_mixed_to_greys_in_between():
+    flat = Image.new("L", (40, 40), 128)
+    shown = {
+        half.downgrade(ColorSystem.STANDARD).number
+        for row in colours(characters(flat, 40, 20, "standard"))
+        for pair in row
+        for half in pair
+    }
+    assert {7, 8} <= shown  # light grey and dark grey, by the cell
+
+
+def test_the_sixteen_colours_are_the_ones_rich_writes():
+    palette = Image.new("RGB", (16, 2))
+    palette.putdata([tuple(pictures._ANSI_PALETTE[3 * n : 3 * n + 3]) for n in range(16)] * 2)
+    (row,) = colours(characters(palette, 16, 1, "standard"))
+    assert [upper.downgrade(ColorSystem.STANDARD).number for upper, _ in row] == list(range(16))
+
+
+def test_without_colours_grey_values_stand_as_digits():
+    drawn = characters(ramp(40, 20), 20, 10, None)
+    lines = ["".join(segment.text for segment in row) for row in drawn]
+    assert len(set(lines)) == 1
+    assert list(lines[0]) == sorted(lines[0], reverse=lines[0][0] == "9")
+    assert {lines[0][0], lines[0][-1]} == {"0", "9"}
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_every_common_mode_is_shown(tmp_path, mode):
+    ramp().convert(mode).save(tmp_path / "x.png")
+    assert characters(load(tmp_path / "x.png"), 20, 10, "256")
+
+
+def _chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def _png(width, height, body=b""):
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(body)) + _chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "damaged"),
+        (b"not a picture", "damaged"),
+        (_png(10, 10)[:40], "damaged"),
+        (_png(10, 10, b"\x00"), "damaged"),
+        (_png(60_000, 60_000), "too many pixels"),
+        (_png(10_000, 10_000), "too many pixels"),
+        (_png(5_000, 5_000), "too many pixels"),
+        (b"GIF89a\x01\x00\x01\x00\x00\x00\x00;", "damaged"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "damaged"),
+    ],
+)
+def test_a_file_that_is_no_picture_is_refused_in_a_sentence(tmp_path, content, words):
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        load(tmp_path / "x.png")
+
+
+def test_no_file_a_folder_a_pipe_and_a_giant_are_refused_without_waiting(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    ramp().save(tmp_path / "large.png")
+    monkeypatch.setattr(pictures, "MAX_BYTES", 10)
+    for name in ("pipe.png", "folder.png", "large.png", "missing.png"):
+        with pytest.raises(UserError, match=name):
+            load(tmp_path / name)
+
+
+async def test_a_picture_is_shown_below_its_caption(stage, tmp_path):
+    ramp().save(tmp_path / "x.png")
+    view = PictureView()
+    async with stage(view, (40, 12)) as (app, _):
+        view.show(tmp_path / "x.png", "degraded | [b]restored[/b]")
+        lines = app.lines()
+        assert lines[0] == "degraded | [b]restored[/b]"
+        assert set(lines[1]) <= set("▀0123456789")
+        ramp().rotate(180).save(tmp_path / "x.png")
+        before = view._lines[1]
+        view.show(tmp_path / "x.png", "degraded | [b]restored[/b]")
+        assert view._lines[1] != before
+
+
+async def test_what_can_not_be_shown_is_told_in_words(stage, tmp_path):
+    view = PictureView()
+    async with stage(view, (40, 12)) as (app, _):
+        view.show(tmp_path / "gone\x1b[31m.png", "restored")
+        assert "gone\\x1b[31m.png is not there." in " ".join(app.lines())
+        view.show(None)
+        assert "There is no such picture." in " ".join(app.lines())
+
+
+async def test_without_colour_the_view_shows_digits(stage, monkeypatch):
+    view = PictureView()
+    async with stage(view, (40, 12)) as (app, _):
+        monkeypatch.setattr(app, "no_color", True)
+        view.show(ramp(), "grey")
+        assert set("".join(app.lines()[1:])) <= set("0123456789")
+        assert app.lines()[1]
+
+
+@pytest.mark.parametrize("asked", ["0", ""])
+def test_no_terminal_is_asked_unless_it_may_show_pixels(monkeypatch, asked):
+    for name in ("TERM_PROGRAM", "LC_TERMINAL", "KONSOLE_VERSION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color" if not asked else "xterm-kitty")
+    monkeypatch.setenv("DIPDDPM_GRAPHICS", asked)
+    assert pictures.detect_graphics() is False

@@ -1,0 +1,131 @@
+"""PSNR lines: the peak and the stop where they belong."""
+
+from __future__ import annotations
+
+import math
+from array import array
+
+import pytest
+
+from dipddpm.tui.console.model.series import PsnrCurve, StepValue
+from dipddpm.tui.console.widgets.sparkline import BARS, PsnrSparkline
+
+STEPS = array("d", range(10, 610, 10))
+HUMP = array("d", [25 - abs(step - 300) / 100 for step in STEPS])
+PEAK = StepValue(300, 25.0)
+
+
+def curve(values=HUMP, *, image=-1, label="mean", peak=PEAK, stop=None):
+    return PsnrCurve(image, label, STEPS[: len(values)], array("d", values), peak, stop)
+
+
+def bars(line):
+    """The heights of the bars in a line."""
+    return [BARS.index(character) for character in line[12:] if character in BARS]
+
+
+async def test_peak_and_stop_stand_in_the_curve_and_in_words(stage):
+    spark = PsnrSparkline()
+    async with stage(spark, (120, 5)) as (app, pilot):
+        spark.show([curve(stop=StepValue(260, 24.6))], limit=600)
+        await pilot.pause()
+        line = app.lines()[0]
+        drawn = line[12:84]
+        assert line.startswith("mean")
+        assert drawn.index("▼") < drawn.index("▲")
+        assert drawn.index("▲") == pytest.approx(71 / 2, abs=1)
+        assert "22.0 dB" in line
+        assert "▲25.0 @300" in line
+        assert "▼260 -0.40" in line
+
+
+async def test_one_sign_where_peak_and_stop_are_the_same(stage):
+    spark = PsnrSparkline()
+    async with stage(spark, (100, 3)) as (app, pilot):
+        spark.show([curve(stop=StepValue(300, 25.0))])
+        await pilot.pause()
+        assert "◆" in app.lines()[0][12:60]
+
+
+async def test_a_curve_that_still_climbs_has_no_peak_yet(stage):
+    spark = PsnrSparkline()
+    async with stage(spark, (100, 3)) as (app, pilot):
+        spark.show([curve(HUMP[:20], peak=StepValue(200, HUMP[19]))], limit=600)
+        await pilot.pause()
+        line = app.lines()[0]
+        assert "▲" not in line
+        heights = bars(line)
+        assert heights == sorted(heights)
+        assert len(heights) < 30
+
+
+async def test_a_fall_of_half_a_decibel_is_seen(stage):
+    spark = PsnrSparkline()
+    async with stage(spark, (100, 3)) as (app, pilot):
+        values = [10.0, 20.0, 25.0, 25.0, 25.0, 24.2]
+        spark.show([curve(values, peak=StepValue(30, 25.0))])
+        await pilot.pause()
+        heights = bars(app.lines()[0])
+        assert heights[-1] < max(heights)
+
+
+async def test_what_is_no_number_is_crossed_out(stage):
+    spark = PsnrSparkline()
+    async with stage(spark, (100, 3)) as (app, pilot):
+        spark.show([curve([20.0, math.nan, math.nan], peak=StepValue(10, 20.0))])
+        await pilot.pause()
+        assert "×" in app.lines()[0]
+        assert "? dB" in app.lines()[0]
+        spark.show([curve([math.nan], peak=None)])
+        assert "×" in app.lines()[0]
+
+
+async def test_the_values_are_those_at_the_cursor(stage):
+    spark = PsnrSparkline()
+    async with stage(spark, (100, 3)) as (app, pilot):
+        spark.show([curve()], cursor=105)
+        await pilot.pause()
+        assert "23.0 dB" in app.lines()[0]
+        spark.show([curve()], cursor=5)
+        assert "? dB" in app.lines()[0]
+
+
+@pytest.mark.parametrize(("width", "rows"), [(40, 7), (80, 7), (110, 4), (170, 3)])
+async def test_images_stand_side_by_side_where_there_is_room(stage, width, rows):
+    spark = PsnrSparkline()
+    images = [curve(image=n, label=f"image {n}") for n in range(6)]
+    async with stage(spark, (width, 12)) as (app, pilot):
+        spark.show([curve(), *images])
+        await pilot.pause()
+        shown = [line for line in app.lines() if line]
+        assert len(shown) == rows
+        assert sum(line.count("image") for line in shown) == 6
+        assert all("22.0 dB" in line for line in shown)
+
+
+async def test_one_image_needs_no_mean_and_can_have_a_name(stage):
+    spark = PsnrSparkline()
+    async with stage(spark, (80, 4)) as (app, pilot):
+        spark.show([curve(), curve(image=0, label="image 0")], labels={0: "ankle boot 名前 [b]"})
+        await pilot.pause()
+        assert [line[:12].strip() for line in app.lines() if line] == ["ankle boot…"]
+
+
+@pytest.mark.parametrize("width", [1, 12, 20, 21, 29])
+async def test_narrow_places_show_what_fits(stage, width):
+    spark = PsnrSparkline()
+    async with stage(spark, (width, 3)) as (app, pilot):
+        spark.show([curve(stop=StepValue(300, 25.0))])
+        await pilot.pause()
+        assert len(app.lines()[0]) <= width
+
+
+async def test_a_new_value_paints_a_few_cells(stage, repainted):
+    spark = PsnrSparkline()
+    async with stage(spark, (120, 3)) as (_, pilot):
+        spark.show([curve(HUMP[:40])], limit=600)
+        await pilot.pause()
+        repainted.clear()
+        spark.show([curve(HUMP[:41])], limit=600)
+        assert None not in repainted
+        assert sum(repainted) <= 12

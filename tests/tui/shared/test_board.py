@@ -1,0 +1,95 @@
+"""Boards of restorations: at the end of a run, in show, and as they grow in the console."""
+
+from __future__ import annotations
+
+import pytest
+
+from dipddpm.core import events
+from dipddpm.core.runs import EventLog, Run, RunsFolder
+from dipddpm.tui.cli.main import app
+from dipddpm.tui.console.widgets.chart import LineChart
+from dipddpm.tui.shared.board import scoreboard_lines
+from dipddpm.tui.shared.formatting import event_line
+from tests.tui.driving import LARGE, SMALL, Maker, Opener
+
+SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
+
+
+def score(run: Run, method: str, psnr: float, *, of: str = "", task: str = "denoise:sigma=50,blind=true") -> None:
+    log = EventLog(run.folder)
+    log.append(
+        events.RestorationScored(
+            task=task, set="glyphs", method=method, psnr=[psnr, psnr + 1], budget_of=of, seconds=12.5, runs=3, step=1
+        )
+    )
+    log.close()
+
+
+def scored(make: Maker) -> Run:
+    run = make("restore", name="duel", losses=[])
+    score(run, "calibrated", 24.0)
+    score(run, "dip-mean", 23.5, of="calibrated")
+    return run
+
+
+@SIZES
+async def test_the_live_pane_shows_the_board_as_it_grows(opened: Opener, make: Maker, size: tuple[int, int]) -> None:
+    run = scored(make)
+    async with opened(size) as driver:
+        await driver.until_seen("dip-mean @calibrated")
+        text = driver.text()
+        assert "denoise:sigma=50,blind=true on glyphs" in text
+        assert "24.50" in text
+        assert not driver.app.screen.query_one("#live-loss", LineChart).display
+        score(run, "calibrated", 30.0, task="superres:factor=4")
+        await driver.until_seen("30.50")
+
+
+@SIZES
+async def test_a_run_that_restores_nothing_has_no_board(opened: Opener, make: Maker, size: tuple[int, int]) -> None:
+    make(name="shirts")
+    async with opened(size) as driver:
+        assert not driver.app.screen.query_one("#live-board").display
+        assert driver.app.screen.query_one("#live-loss", LineChart).display
+
+
+def test_show_ends_with_the_board_before_the_config(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    run = scored(make)
+    app(["show", run.id, "--runs-dir", str(make.root)], standalone_mode=False)
+    told = capsys.readouterr().out
+    board = "\n".join(scoreboard_lines(RunsFolder(make.root).find(run.id)))
+    assert board in told
+    assert told.index(board) < told.index('kind = "restore"')
+    assert "  calibrated - dip-mean: +0.50 [+0.50, +0.50] dB" in board
+
+
+def test_a_score_is_a_line() -> None:
+    event = events.RestorationScored(
+        task="superres:factor=4",
+        set="leaves",
+        method="dip-mean",
+        psnr=[20.0, 21.0],
+        budget_of="guided",
+        seconds=3,
+        runs=4,
+    )
+    assert event_line(event) == (
+        "superres:factor=4 on leaves, dip-mean, mean of 4: 20.50 dB in 3.0 s (in the time of guided)"
+    )
+    prior = events.PriorLoaded(run="20261123-1-ddpm", sha256="ab" * 32, parameters=1234)
+    assert event_line(prior) == "Prior: the best model of 20261123-1-ddpm, 1,234 parameters, sha256 abababababab"
+
+
+def test_what_a_stranger_wrote_into_a_log_is_never_an_escape(make: Maker) -> None:
+    run = make("restore", losses=[])
+    score(run, "\x1b[31mred", 20.0, task="denoise\x07")
+    assert not any(character in text for text in scoreboard_lines(run) for character in "\x1b\x07")
+
+
+async def test_compared_runs_tell_the_gain_of_their_hybrids(opened: Opener, make: Maker) -> None:
+    scored(make)
+    make(name="shirts")
+    async with opened(LARGE) as driver:
+        await driver.press("m", "down", "m", "5")
+        await driver.until_seen("+0.50 dB")
+        assert "gain" in driver.text()

@@ -1,0 +1,118 @@
+"""`dipddpm compare`: what came of runs, beside what sets them apart, with mean and spread over seeds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+import typer
+
+from dipddpm.core.errors import UserError
+from dipddpm.core.io import records
+from dipddpm.core.io.sanitize import printable, printable_json
+from dipddpm.core.launch import sweep
+from dipddpm.core.runs import RunState, RunStatus, summary
+from dipddpm.tui.cli import complete
+from dipddpm.tui.cli.options import Json, RunsDir, find_group, find_runs
+from dipddpm.tui.cli.runs import elapsed_seconds, print_table
+from dipddpm.tui.console.model import combine
+from dipddpm.tui.console.model.combine import OUTCOMES, RUN_KEY, Combination, Spread
+
+Runs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN]...", help="Ids, unique prefixes, last, or names of groups.", autocompletion=complete.runs
+    ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        help="All runs of this group, a line for each combination of options.", autocompletion=complete.groups
+    ),
+]
+By = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY",
+        help="A line for each value of this option, over all runs that have it; also kind, method, task, group, run.",
+    ),
+]
+
+
+class TableLine(msgspec.Struct, kw_only=True):
+    """A line of the table as `--json` gives it. Only finished runs count where there are several."""
+
+    values: dict[str, str]
+    runs: list[str]
+    counted: int
+    outcomes: dict[str, Spread | None]
+
+
+def compare(
+    run: Runs = None, *, group: Group = None, by: By = None, runs_dir: RunsDir = None, json: Json = False
+) -> None:
+    """Compare runs: loss, PSNR, SSIM, gain and seconds, with mean and standard deviation over the runs of a line."""
+    if not run and group is None:
+        raise UserError("There is nothing to compare.", "Name runs, or a group with --group; dipddpm ls shows them.")
+    members = find_group(group, runs_dir) if group is not None else []
+    runs = list(dict.fromkeys([*(find_runs(run, runs_dir) if run else []), *members]))
+    statuses = [one.status() for one in runs]
+    tables = [combine.option_texts(status.run.id, status.config) for status in statuses]
+    keys = [combine.find_key(key, tables) for key in by or ()]
+    if not keys:
+        keys = combine.differing_options(tables) if group is not None else [RUN_KEY, *combine.differing_options(tables)]
+    combinations = combine.combine(tables, keys)
+    outcomes = [_outcome(status) for status in statuses]
+    lines = [_line(keys, one, statuses, outcomes) for one in combinations]
+    if json:
+        print("[" + ",\n".join(printable_json(records.dump(line).decode()) for line in lines) + "]")
+        return
+    _print_table(keys, lines, [statuses[one.member_indices[0]].state for one in combinations])
+    _print_footnotes(lines)
+
+
+def _outcome(status: RunStatus) -> dict[str, float | None]:
+    """From the log itself: the summaries of older runs lack what is told here."""
+    run_summary = summary.rebuild(status.run.folder)
+    return combine.outcome(run_summary, elapsed_seconds(status) if run_summary.started else None)
+
+
+def _line(
+    keys: Sequence[str],
+    combination: Combination,
+    statuses: Sequence[RunStatus],
+    outcomes: Sequence[dict[str, float | None]],
+) -> TableLine:
+    """A single run counts as it is; of several, those that are finished."""
+    finished = [index for index in combination.member_indices if statuses[index].state is RunState.finished]
+    counted = finished if len(combination.member_indices) > 1 else combination.member_indices
+    return TableLine(
+        values=dict(zip(keys, combination.values, strict=True)),
+        runs=[statuses[index].run.id for index in combination.member_indices],
+        counted=len(counted),
+        outcomes={name: combine.compute_spread(outcomes[index][name] for index in counted) for name in OUTCOMES},
+    )
+
+
+def _print_table(keys: Sequence[str], lines: Sequence[TableLine], states: Sequence[RunState]) -> None:
+    """What nobody measured is left out."""
+    measured = [name for name in OUTCOMES if any(line.outcomes[name] for line in lines)]
+    heads = [sweep.short(key, keys).upper() for key in keys]
+    table = [(*heads, "RUNS", *(OUTCOMES[name].title.upper() for name in measured))]
+    for line, state in zip(lines, states, strict=True):
+        total = len(line.runs)
+        count = str(state) if total == 1 else str(total) if line.counted == total else f"{line.counted} of {total}"
+        cells = (combine.format_spread(line.outcomes[name], OUTCOMES[name].digits) for name in measured)
+        table.append((*(printable(line.values[key], 60) for key in keys), count, *cells))
+    print_table(list(table))
+
+
+def _print_footnotes(lines: Sequence[TableLine]) -> None:
+    if any(line.counted > 1 for line in lines):
+        print("± is the standard deviation over the runs of a line.", file=sys.stderr)
+    left_out = sum(len(line.runs) - line.counted for line in lines)
+    if left_out:
+        are = "runs are" if left_out > 1 else "run is"
+        print(f"{left_out} {are} not finished and left out.", file=sys.stderr)

@@ -1,0 +1,222 @@
+"""What the shell completes: runs, kinds, methods, presets, tasks, data sets, devices and the keys of `--set`.
+
+Loads no torch. A completion is read by a shell, and zsh evaluates it: of what comes from files only ids of runs and
+names of groups are offered, if they are words that a shell takes as they are, and explanations are stripped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from typing import Any, TypeAlias, get_args
+
+import typer
+
+from dipddpm.core import config as configs
+from dipddpm.core.config import HYBRIDS, PRESETS
+from dipddpm.core.config.base import Field, fields
+from dipddpm.core.config.restore import SetName
+from dipddpm.core.config.tasks import TASKS
+from dipddpm.core.errors import UserError
+
+Completions: TypeAlias = Iterator[tuple[str, str]]
+COMPLETION_VARIABLE = "_DIPDDPM_COMPLETE"
+"""The variable by which the shell asks."""
+MAX_RUNS = 30
+"""So many runs are offered; an id that is typed further brings back older ones."""
+KINDS = ("dip", "ddpm", "hybrid")
+KIND_OF_COMMAND = {"restore": "restore", "reproduce": "study"}
+"""Commands that make runs of one kind."""
+_WORD = re.compile(r"[\w.,:=+-]+")
+"""What a shell takes as it is, wherever it came from."""
+_UNSAFE = re.compile(r"[^\w ,.;:=+%/()’-]")
+
+
+def runs(ctx: typer.Context, incomplete: str) -> Completions:
+    """Ids of runs, newest first, and the words that stand for one."""
+    from dipddpm.core.launch.local import runs_root
+    from dipddpm.core.runs import RunsFolder
+    from dipddpm.core.runs.folder import RUN_ID
+
+    folder = RunsFolder(runs_root(ctx.params.get("runs_dir")))
+    matching = (run for run in folder.runs() if run.id.startswith(incomplete) and RUN_ID.fullmatch(run.id))
+    for run in itertools.islice(matching, MAX_RUNS):
+        status = run.status()
+        yield run.id, shell_safe(f"{status.summary.method} {status.state} {status.summary.name}")
+    yield from _with_prefix(incomplete, {"last": "the newest run", "reference": "the trained prior that ships"})
+
+
+def clusters(incomplete: str) -> Completions:
+    """What `--on` begins with, and the options of a job, one after the other."""
+    from dipddpm.core.launch.slurm.submit import HERE, OPTIONS
+
+    if not incomplete.startswith("slurm:"):
+        yield from _with_prefix(incomplete, {"slurm:": "a job of this Slurm cluster", HERE: "this machine, to resume"})
+        return
+    before, _, typed_key = incomplete.rpartition("," if "," in incomplete else ":")
+    separator = incomplete[len(before) : len(before) + 1]
+    for key, (_, example) in OPTIONS.items():
+        if key.startswith(typed_key):
+            yield f"{before}{separator}{key}=", shell_safe(f"as {key}={example}")
+
+
+def groups(ctx: typer.Context, incomplete: str) -> Completions:
+    """Names of groups, the one with the newest run first; what was tampered with is no word and left out."""
+    from dipddpm.core.launch.local import runs_root
+    from dipddpm.core.runs import RunsFolder
+
+    counts: dict[str, int] = {}
+    for run in RunsFolder(runs_root(ctx.params.get("runs_dir"))).runs():
+        name = run.status().summary.group
+        counts[name] = counts.get(name, 0) + 1
+    known = {name: f"{count} runs" for name, count in counts.items() if _WORD.fullmatch(name)}
+    yield from _with_prefix(incomplete, known)
+
+
+def kinds(incomplete: str) -> Completions:
+    """What `run` and `sweep` make."""
+    yield from _with_prefix(incomplete, dict.fromkeys(KINDS, ""))
+
+
+def methods(incomplete: str) -> Completions:
+    """The hybrids."""
+    yield from _with_prefix(incomplete, {name: shell_safe(options.summary) for name, options in HYBRIDS.items()})
+
+
+def presets(ctx: typer.Context, incomplete: str) -> Completions:
+    """Those of the kind that is asked for."""
+    for kind in _kinds_of(ctx):
+        yield from _with_prefix(incomplete, dict.fromkeys(PRESETS[kind], ""))
+
+
+def datasets(incomplete: str) -> Completions:
+    """Names of data sets; a folder's path is typed."""
+    from dipddpm.core.data.catalogue import CATALOGUE
+
+    known = {name: shell_safe(dataset.title) for name, dataset in CATALOGUE.items()}
+    yield from _with_prefix(incomplete, {**known, "folder:": "images of your own"})
+
+
+def sets(incomplete: str) -> Completions:
+    """The sets of images that `restore` can take."""
+    yield from _with_prefix(incomplete, dict.fromkeys(get_args(SetName), ""))
+
+
+def formats(incomplete: str) -> Completions:
+    """What runs are exported to."""
+    from dipddpm.core.export import FORMATS
+
+    yield from _with_prefix(incomplete, {name: shell_safe(each.words) for name, each in FORMATS.items()})
+
+
+def devices(incomplete: str) -> Completions:
+    """Those of this machine."""
+    from dipddpm.core.compute.devices import gpu_count
+
+    yield from _with_prefix(incomplete, dict.fromkeys(["auto", "cpu", *(f"cuda:{n}" for n in range(gpu_count()))], ""))
+
+
+def tasks(incomplete: str) -> Completions:
+    """Names of tasks, and after the colon their options."""
+    name, colon, options = incomplete.partition(":")
+    if not colon:
+        yield from _with_prefix(name, {task: shell_safe(options.summary) for task, options in TASKS.items()})
+        return
+    if name in TASKS:
+        before, comma, last = options.rpartition(",")
+        given = {part.partition("=")[0] for part in before.split(",")}
+        known = [field for field in fields(TASKS[name]) if field.key not in given]
+        for value, description in _settings(known, last):
+            yield f"{name}:{before}{comma}{value}", description
+
+
+def settings(ctx: typer.Context, incomplete: str) -> Completions:
+    """Keys of options with their defaults, and the values that one of them may have."""
+    known: dict[str, Field] = {}
+    for kind in _kinds_of(ctx):
+        with contextlib.suppress(UserError):
+            described = configs.describe(kind, ctx.params.get("method") if kind == "hybrid" else None, _task(ctx))
+            known |= {field.key: field for field in described}
+    yield from _settings(list(known.values()), incomplete)
+
+
+def shell_safe(text: str) -> str:
+    """An explanation without what means something to a shell or to rich."""
+    return _UNSAFE.sub("", text.replace("'", "’")).strip()
+
+
+def run_completion(app: Callable[[], object], environment: MutableMapping[str, str] = os.environ) -> object:
+    """Have the command line complete, as the shell asks it to by `ASKED`.
+
+    bash takes words apart at `=` and `:` and replaces the last part alone, of which typer knows nothing.
+    """
+    if environment[COMPLETION_VARIABLE] != "complete_bash":
+        return app()
+    words, index = environment.get("COMP_WORDS", "").split("\n"), int(environment.get("COMP_CWORD") or 0)
+    words, last = rejoin_words(words[: index + 1])
+    environment.update({"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)})
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
+        app()
+    sys.stdout.write("".join(f"{line[last:]}\n" for line in printed.getvalue().splitlines() if line))
+    return 0
+
+
+def rejoin_words(words: list[str]) -> tuple[list[str], int]:
+    """Words that bash took apart, and how much of the last one it takes for words of their own."""
+    joined: list[str] = []
+    for number, word in enumerate(words):
+        broken = number and (word in {"=", ":"} or words[number - 1] in {"=", ":"})
+        if broken and joined:
+            joined[-1] += word
+        else:
+            joined.append(word)
+    split_part = re.match(r".*[=:]", joined[-1]) if joined else None
+    return joined, split_part.end() if split_part else 0
+
+
+def _settings(known: list[Field], incomplete: str) -> Completions:
+    """`key=default` of each field that fits, or of a single one all values that it may have."""
+    key, equals, value = incomplete.partition("=")
+    matching = [field for field in known if (field.key == key if equals else field.key.startswith(key))]
+    for field in matching:
+        single = len(matching) == 1 or equals
+        for word in _values(field) if single else [_default_text(field.default)]:
+            if word.startswith(value):
+                yield f"{field.key}={word}", shell_safe(field.description)
+
+
+def _values(field: Field) -> Iterable[str]:
+    if field.type is bool:
+        return ("true", "false")
+    return field.choices or (_default_text(field.default),)
+
+
+def _default_text(default: Any) -> str:
+    """A default as it is typed; of a list nothing, for it needs quotes."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "" if default is None or isinstance(default, tuple) else shell_safe(str(default).removesuffix(".0"))
+
+
+def _kinds_of(ctx: typer.Context) -> Iterable[str]:
+    """The kind of run that the command line makes, as far as it is typed.
+
+    It is looked for in the words themselves: while an option has no value yet, the arguments before it aren't parsed.
+    """
+    words = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
+    kind = KIND_OF_COMMAND.get(ctx.info_name or "") or next((word for word in words.split() if word in KINDS), "")
+    return (kind,) if kind else KINDS
+
+
+def _task(ctx: typer.Context) -> str | None:
+    task = ctx.params.get("task")
+    return task if isinstance(task, str) else None
+
+
+def _with_prefix(incomplete: str, known: dict[str, str]) -> Completions:
+    return ((word, description) for word, description in known.items() if word.startswith(incomplete))

@@ -1,0 +1,68 @@
+"""`dipddpm data`: what is here, and fetching what is not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from dipddpm.core import data as datasets
+from dipddpm.tui.cli import complete
+from dipddpm.tui.cli.options import Json
+
+app = typer.Typer(help="Data sets: what is here, and fetching what is not.", invoke_without_command=True)
+
+
+@app.callback()
+def overview(
+    context: typer.Context,
+    data_dir: Annotated[Path | None, typer.Option(help="A folder to look in first.")] = None,
+    json: Json = False,
+) -> None:
+    """List the data sets, where each lies, and how to get the others."""
+    if context.invoked_subcommand is not None:
+        return
+    statuses = datasets.status(data_dir)
+    if json:
+        print(msgspec.json.encode(statuses).decode())
+        return
+    for status in statuses:
+        mark = "here   " if status.present else "missing"
+        channels, height, width = status.shape
+        images = f"{status.train:,} + {status.test:,}, {height}x{width} {'grey' if channels == 1 else 'RGB'}"
+        print(f"{status.name:<13} {mark} {images:<34} {status.size:>9}  {status.where}")
+    for status in statuses:
+        if not status.present:
+            print(f"\n{status.name}: {status.remedy}")
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="Which data set.", autocompletion=complete.datasets)],
+    data_dir: Annotated[Path | None, typer.Option(help="Where to put it (else the cache).")] = None,
+) -> None:
+    """Download a data set, check it by its contents, and keep it."""
+    print(f"{name} is in {fetch_with_bar(name, data_dir)}")
+
+
+def fetch_with_bar(name: str, folder: Path | None = None) -> Path:
+    """Fetch a data set, with a progress bar on a terminal; the folder that holds it."""
+    if not sys.stderr.isatty():
+        print(f"Fetching {name}", file=sys.stderr)
+        return datasets.fetch(name, root=folder)
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total or None)
+            bar.update(tasks[what], completed=done)
+
+        return datasets.fetch(name, root=folder, progress=show)

@@ -1,0 +1,61 @@
+"""`dipddpm export`: runs as files for other programs and other people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from dipddpm.core.export import FORMATS, refuse
+from dipddpm.core.export import export as write
+from dipddpm.core.io.sanitize import printable, printable_json
+from dipddpm.tui.cli import complete
+from dipddpm.tui.cli.options import Json, RunsDir, find_runs
+
+_LIST = "; ".join(f"{name}: {each.words}" for name, each in FORMATS.items())
+
+
+def export(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...", help="Ids, prefixes, groups, last or reference.", autocompletion=complete.runs
+        ),
+    ],
+    *,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--to",
+            metavar="FORMAT",
+            help=f"May be repeated (else files). {_LIST}.",
+            autocompletion=complete.formats,
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="Where to: a run gets to FOLDER/FORMAT/RUN.")
+    ] = Path("exports"),
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there already.")] = False,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Export runs: tables, figures, a report, the model, or what TensorBoard, W&B and MLflow read.
+
+    What a resumed run did again is told once. A run that goes on is told as far as it is. Nothing leaves this machine.
+    """
+    formats = [name for names in to or ["files"] for name in names.split(",")]
+    refuse(formats)
+    exports = write(find_runs(runs, runs_dir), formats, out.expanduser(), replace=force)
+    if json:
+        records = [
+            {"run": exported.run, "format": exported.format, "path": str(exported.path), "then": exported.then}
+            for exported in exports
+        ]
+        print(printable_json(msgspec.json.encode(records).decode()))
+        return
+    for exported in exports:
+        print(printable(str(exported.path)))
+    for then in dict.fromkeys(filter(None, (exported.then for exported in exports))):
+        print(f"Next: {printable(then)}")

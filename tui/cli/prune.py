@@ -1,0 +1,77 @@
+"""`dipddpm rm` and `prune`: what is kept on disk, and what can go."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dipddpm.core.errors import UserError
+from dipddpm.core.io.sanitize import printable
+from dipddpm.core.launch.local import runs_root
+from dipddpm.core.runs import RunsFolder, trash
+from dipddpm.tui.cli import complete
+from dipddpm.tui.cli.options import RunArguments, RunsDir, find_runs
+from dipddpm.tui.cli.runs import print_table
+from dipddpm.tui.shared.columns import format_size
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+MAX_LISTED = 20
+
+
+def rm(run: RunArguments, yes: Yes = False, runs_dir: RunsDir = None) -> None:
+    """Delete runs, or all runs of groups, for good. It asks first; nothing is deleted if one of them is live."""
+    runs = find_runs(run, runs_dir)
+    for one in runs:
+        trash.refuse_deletion(one)
+    sizes = {one: trash.disk_use(one).total for one in runs}
+    _print_sizes({one.id: byte_count for one, byte_count in sizes.items()})
+    what = "this run" if len(runs) == 1 else f"these {len(runs)} runs"
+    if not _confirmed(f"Delete {what} for good?", yes=yes):
+        return
+    folder = RunsFolder(runs_root(runs_dir))
+    for one in runs:
+        trash.delete(one)
+        trash.empty_trash(folder, [one.id])
+    print(f"{len(runs)} deleted, {format_size(sum(sizes.values()))} freed.")
+
+
+def prune(
+    run: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Of these runs or groups; else of all.", autocompletion=complete.runs),
+    ] = None,
+    yes: Yes = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would go and do nothing.")] = False,
+    runs_dir: RunsDir = None,
+) -> None:
+    """Keep only the best model of every run that has ended; it can then be neither resumed nor extended.
+
+    It asks first. Live runs, and runs without a best model, stay whole.
+    """
+    runs = find_runs(run, runs_dir) if run else RunsFolder(runs_root(runs_dir)).runs()
+    prunable = trash.prunable(runs)
+    if not prunable:
+        print("There is nothing to prune.")
+        return
+    _print_sizes({one.id: freed for one, freed in prunable.items()})
+    if not dry_run and _confirmed("Remove every checkpoint of them but the best model?", yes=yes):
+        print(f"{format_size(trash.prune(prunable))} freed.")
+
+
+def _print_sizes(sizes: dict[str, int]) -> None:
+    """The largest of the runs, and what all of them come to."""
+    largest = sorted(sizes, key=lambda run: sizes[run], reverse=True)
+    table = [(printable(run, 60), format_size(sizes[run])) for run in largest[:MAX_LISTED]]
+    more = f" and {len(largest) - MAX_LISTED} more" if len(largest) > MAX_LISTED else ""
+    print_table([*table, (f"in all{more}", format_size(sum(sizes.values())))])
+
+
+def _confirmed(question: str, *, yes: bool) -> bool:
+    if yes:
+        return True
+    try:
+        return typer.confirm(question)
+    except typer.Abort:
+        print()
+        raise UserError("Nobody said yes, and nothing was removed.", "Add --yes where nobody can be asked.") from None

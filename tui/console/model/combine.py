@@ -1,0 +1,132 @@
+"""Runs put together by what sets them apart: the values of some options, and the mean and spread over the rest."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+
+from dipddpm.core.config import AnyRun, DipRun, HybridRun, format_task
+from dipddpm.core.errors import UserError, suggest
+from dipddpm.core.io.sanitize import printable
+from dipddpm.core.runs import Summary
+from dipddpm.tui.console.model.compare import ABSENT, short_text
+from dipddpm.tui.console.model.draft import flatten
+from dipddpm.tui.console.model.groups import natural_sort_key
+
+IGNORED_OPTIONS = {
+    "version",
+    "name",
+    "group",
+    "seed",
+    "device",
+    "threads",
+    "processes",
+    "checkpoint_seconds",
+    "checkpoint_epochs",
+}
+"""Options that don't make another combination, and one that says only where the data lies."""
+RUN_KEY = "run"
+"""The key by which every run is by itself."""
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """The mean of `n` values and their standard deviation (of the sample; None for a single one)."""
+
+    mean: float
+    std: float | None
+    n: int
+
+
+def compute_spread(values: Iterable[float | None]) -> Spread | None:
+    """Of the values that there are; None where there is none. What is no number makes the mean none, too."""
+    present = [value for value in values if value is not None]
+    if not present:
+        return None
+    if not all(map(math.isfinite, present)):
+        return Spread(math.nan, None, len(present))
+    return Spread(statistics.fmean(present), statistics.stdev(present) if len(present) > 1 else None, len(present))
+
+
+class Measure(NamedTuple):
+    """Something that came of a run: what people call it, and how many digits of it they are told."""
+
+    title: str
+    digits: int
+
+
+OUTCOMES: Mapping[str, Measure] = {
+    "psnr": Measure("PSNR", 2),
+    "ssim": Measure("SSIM", 3),
+    "gain": Measure("gain", 2),
+    "best_loss": Measure("best loss", 4),
+    "loss": Measure("loss", 4),
+    "seconds": Measure("seconds", 1),
+}
+
+
+def outcome(summary: Summary, seconds: float | None) -> dict[str, float | None]:
+    """What came of a run, by the names of `OUTCOMES`; PSNR and SSIM are those where the stopping rule left it."""
+    values = (summary.result_psnr, summary.ssim, summary.gain, summary.best_loss, summary.loss, seconds)
+    return dict(zip(OUTCOMES, values, strict=True))
+
+
+def format_spread(value: Spread | None, digits: int) -> str:
+    """`24.31 ±0.12`; nothing for none."""
+    if value is None:
+        return ""
+    return f"{value.mean:.{digits}f}" + ("" if value.std is None else f" ±{value.std:.{digits}f}")
+
+
+@dataclass(frozen=True)
+class Combination:
+    """What some runs have in common: the values of the keys, as text, and the places of the runs."""
+
+    values: tuple[str, ...]
+    member_indices: tuple[int, ...]
+
+
+def combine(tables: Sequence[Mapping[str, str]], keys: Sequence[str]) -> list[Combination]:
+    """The runs by the values that they have of these keys, in the order of the values."""
+    indices_by_values: dict[tuple[str, ...], list[int]] = {}
+    for index, table in enumerate(tables):
+        indices_by_values.setdefault(tuple(table.get(key, ABSENT) for key in keys), []).append(index)
+    return [
+        Combination(values, tuple(indices_by_values[values]))
+        for values in sorted(indices_by_values, key=lambda v: list(map(natural_sort_key, v)))
+    ]
+
+
+def option_texts(run: str, config: AnyRun | None) -> dict[str, str]:
+    """The options of a run as text, by dotted key; beside them `run`, `method` and `task`, as people call these."""
+    if config is None:
+        return {RUN_KEY: run}
+    values: dict[str, Any] = flatten(msgspec.to_builtins(config))
+    words = {key: short_text(value) for key, value in values.items()}
+    task = {"task": format_task(config.task)} if isinstance(config, DipRun | HybridRun) else {}
+    return {RUN_KEY: run, **words, "method": config.method, **task}
+
+
+def differing_options(tables: Sequence[Mapping[str, str]]) -> list[str]:
+    """The options in which the runs differ, but for the seed and what changes no result; as config.toml has them."""
+    keys = dict.fromkeys(key for one in tables for key in one)
+    ignored = {*IGNORED_OPTIONS, RUN_KEY, "method", "task", "data.directory"}
+    return [key for key in keys if key not in ignored and len({one.get(key) for one in tables}) > 1]
+
+
+def find_key(wanted: str, tables: Sequence[Mapping[str, str]]) -> str:
+    """The key meant: a whole one, or the last word of a single one. Raises UserError for none or several."""
+    known = dict.fromkeys(key for one in tables for key in one)
+    if wanted in known:
+        return wanted
+    matches = [key for key in known if key.rpartition(".")[2] == wanted]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise UserError(f"{printable(wanted)} may be any of {', '.join(matches)}.", "Give the whole key.")
+    last_words = {key.rpartition(".")[2] for key in known}
+    raise UserError(f"These runs have no option {printable(wanted)!r}.", suggest(wanted, {*known, *last_words}))

@@ -1,0 +1,179 @@
+"""Values along an axis: kept, smoothed, and reduced to the width of a chart without hiding a spike.
+
+Everything here only grows until it is cut, so that smoothing and binning go on from where they were.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+from dipddpm.core.events import RunResumed
+
+Axis: TypeAlias = Literal["step", "epoch", "time"]
+AXES: tuple[Axis, ...] = ("step", "epoch", "time")
+NAN = math.nan
+
+
+class Series(NamedTuple):
+    """A line on a chart: `x` never decreases, and where `y` is not finite the line has a gap.
+
+    `colour` counts through the theme's series colours. A `faint` line is drawn beneath the others.
+    Of a `watched` one, the values that are not finite are marked: a loss that diverged must not look like none.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: int = 0
+    faint: bool = False
+    marks_non_finite: bool = False
+
+
+class Track:
+    """Rows of values, each at a step, an epoch (as a fraction) and a time (in seconds of work)."""
+
+    def __init__(self, *names: str) -> None:
+        self.step = array("d")
+        self.epoch = array("d")
+        self.time = array("d")
+        self.offset = array("q")
+        self.values: dict[str, array[float]] = {name: array("d") for name in names}
+        self._smooth: dict[tuple[str, float], Smoother] = {}
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def begin_row(self, step: float, epoch: float, time: float, offset: int = 0) -> None:
+        """Begin a row; its values are then appended to `values`, one to each name. `offset` is where its line lies."""
+        if self.step and step < self.step[-1]:  # only a log that was tampered with goes back
+            step = self.step[-1]
+        if self.epoch and epoch < self.epoch[-1]:
+            epoch = self.epoch[-1]
+        if self.time and time < self.time[-1]:  # a clock that was set back
+            time = self.time[-1]
+        self.step.append(step)
+        self.epoch.append(epoch)
+        self.time.append(time)
+        self.offset.append(offset)
+
+    def x(self, axis: Axis) -> array[float]:
+        """Where the rows lie on an axis."""
+        return self.epoch if axis == "epoch" else self.time if axis == "time" else self.step
+
+    def smoothed(self, name: str, weight: float) -> array[float]:
+        """The values of a name, smoothed; the same array, grown, at every call."""
+        if weight <= 0:
+            return self.values[name]
+        key = (name, weight)
+        if key not in self._smooth:
+            self._smooth = {known_key: smoother for known_key, smoother in self._smooth.items() if known_key[0] != name}
+            self._smooth[key] = Smoother(weight)
+        return self._smooth[key].update(self.values[name])
+
+    def row_at(self, step: float) -> int:
+        """The last row at or before a step; -1 where there is none."""
+        return bisect_right(self.step, step) - 1
+
+    def drop_voided(self, resumed: RunResumed) -> None:
+        """Forget the rows of what is done again, as `core.runs.voids` has it. The arrays are new ones afterwards."""
+        if resumed.from_offset is None:
+            return
+        row_count = bisect_left(self.offset, resumed.from_offset)
+        self.offset = self.offset[:row_count]
+        self.step, self.epoch, self.time = self.step[:row_count], self.epoch[:row_count], self.time[:row_count]
+        self.values = {name: values[:row_count] for name, values in self.values.items()}
+        self._smooth.clear()
+
+
+class Smoother:
+    """Exponential moving average, without the bias towards zero that its start would give (as in Adam)."""
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+        self.smooth = array("d")
+        self._average = 0.0
+        self._share = 1.0
+
+    def update(self, values: Sequence[float]) -> array[float]:
+        """Take in what was appended to `values` since the last call. What isn't finite stays a gap and is left out."""
+        weight, average, share = self.weight, self._average, self._share
+        append, isfinite = self.smooth.append, math.isfinite
+        for index in range(len(self.smooth), len(values)):
+            value = values[index]
+            if isfinite(value):
+                average = weight * average + (1 - weight) * value
+                share *= weight
+                append(average / (1 - share))
+            else:
+                append(NAN)
+        self._average, self._share = average, share
+        return self.smooth
+
+
+def smooth(values: Sequence[float], weight: float) -> Sequence[float]:
+    """The moving average of all values; `weight` in [0, 1) is that of the past."""
+    return Smoother(weight).update(values) if weight > 0 else values
+
+
+class Binner:
+    """Reduces a series to `columns` between `lower` and `upper`: the least and the greatest value of each, in order.
+
+    So no spike is hidden. A value that isn't finite leaves a gap, also where finite ones share its column.
+    """
+
+    def __init__(self, lower: float, upper: float, columns: int) -> None:
+        self.key = (lower, upper, columns)
+        self._width = (upper - lower) / columns if upper > lower else 1.0
+        self._x: list[float] = []
+        self._y: list[float] = []
+        self._next = 0
+        self._source: tuple[Sequence[float], Sequence[float]] = ((), ())
+
+    def update(self, x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
+        """The reduced series. Columns that were complete at the last call with these very sequences are kept."""
+        if x is not self._source[0] or y is not self._source[1] or self._next > len(y):
+            self._x, self._y, self._next, self._source = [], [], 0, (x, y)
+        lower, upper, columns = self.key
+        end = bisect_right(x, upper, hi=len(y))
+        start = self._next or bisect_left(x, lower, hi=end)
+        xs, ys = self._x.copy(), self._y.copy()
+        while start < end:
+            column = min(columns - 1, int((x[start] - lower) / self._width))
+            stop = bisect_left(x, lower + (column + 1) * self._width, lo=start + 1, hi=end)
+            if column == columns - 1:
+                stop = end
+            elif stop < end:  # a later column has begun: this one is complete
+                self._next = stop
+            part = y[start:stop]
+            indices = _extreme_indices(part)
+            new_x = [x[start + index] for index in indices]
+            new_y = [part[index] if math.isfinite(part[index]) else NAN for index in indices]
+            xs += new_x
+            ys += new_y
+            if self._next == stop:
+                self._x += new_x
+                self._y += new_y
+            start = stop
+        return xs, ys
+
+
+def bin_minmax(x: Sequence[float], y: Sequence[float], columns: int) -> tuple[list[float], list[float]]:
+    """A series reduced over its whole width, as by `Binner`; `x` must not decrease."""
+    return Binner(x[0], x[-1], columns).update(x, y) if len(x) else ([], [])
+
+
+def _extreme_indices(part: Sequence[float]) -> list[int]:
+    """Which of these values must be drawn, in their order."""
+    if len(part) <= 2:
+        return list(range(len(part)))
+    if math.isfinite(sum(part)):
+        return sorted({part.index(min(part)), part.index(max(part))})
+    finite = [index for index, value in enumerate(part) if math.isfinite(value)]
+    indices = {next((index for index, value in enumerate(part) if not math.isfinite(value)), 0)}
+    if finite:
+        indices |= {min(finite, key=part.__getitem__), max(finite, key=part.__getitem__)}
+    return sorted(indices)

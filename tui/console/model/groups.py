@@ -1,0 +1,107 @@
+"""Runs of one group as the list shows them: a header that can be folded, and beneath it the runs."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from dipddpm.core.runs import RunState
+from dipddpm.tui.console.model.runlist import RunRow
+
+
+class GroupRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The header of a group. `kind` and `method` are empty where its runs have several."""
+
+    name: str
+    unfolded: bool
+    runs: tuple[str, ...]
+    """Their ids, as the list has them."""
+    states: tuple[tuple[RunState, int], ...]
+    """How many are in each state, as `State` has them."""
+    kind: str = ""
+    method: str = ""
+    progress: float | None = None
+    """Of all together, in hundredths."""
+    age: float = 0.0
+
+    @property
+    def id(self) -> str:
+        """What no folder of a run can be called."""
+        return f"/{self.name}"
+
+    @property
+    def state(self) -> RunState:
+        """The most telling one of its runs: something runs, waits, went wrong; else it is done."""
+        return self.states[0][0]
+
+    @property
+    def finished(self) -> int:
+        """How many are done."""
+        return dict(self.states).get(RunState.finished, 0)
+
+
+ListEntry: TypeAlias = RunRow | GroupRow
+_STATE_PRIORITY = (
+    RunState.running,
+    RunState.queued,
+    RunState.failed,
+    RunState.crashed,
+    RunState.broken,
+    RunState.stopped,
+    RunState.finished,
+)
+
+
+def group_rows(rows: Sequence[RunRow], unfolded: Collection[str], *, by_name: bool) -> list[ListEntry]:
+    """The rows, with those of a group under its header, where the first of them stands; folded unless `unfolded`.
+
+    A group with a single run among the rows has no header. `by_name` orders the runs of a group by their names, which
+    tell what sets them apart.
+    """
+    members: dict[str, list[RunRow]] = {}
+    for row in rows:
+        if row.group:
+            members.setdefault(row.group, []).append(row)
+    entries: list[ListEntry] = []
+    for row in rows:
+        group_members = members.get(row.group, ())
+        if len(group_members) < 2:
+            entries.append(row)
+        elif row is group_members[0]:
+            is_unfolded = row.group in unfolded
+            ordered = sorted(group_members, key=lambda one: natural_sort_key(one.name)) if by_name else group_members
+            entries.append(_header(row.group, ordered, unfolded=is_unfolded))
+            entries += ordered if is_unfolded else ()
+    return entries
+
+
+def _header(name: str, rows: Sequence[RunRow], *, unfolded: bool) -> GroupRow:
+    counts = Counter(row.state for row in rows)
+    kinds, methods = {row.kind for row in rows}, {row.method for row in rows}
+    return GroupRow(
+        name=name,
+        unfolded=unfolded,
+        runs=tuple(row.id for row in rows),
+        states=tuple((state, counts[state]) for state in _STATE_PRIORITY if counts[state]),
+        kind=kinds.pop() if len(kinds) == 1 else "",
+        method=methods.pop() if len(methods) == 1 else "",
+        progress=int(100 * sum(row.progress or 0.0 for row in rows) / len(rows)) / 100,
+        age=min(row.age for row in rows),
+    )
+
+
+def natural_sort_key(text: str) -> list[tuple[int, float, str]]:
+    """A key by which texts sort as people expect: numbers by their value."""
+    parts = re.findall(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|[^\d]+", text)
+    return [_part(part) for part in parts]
+
+
+def _part(part: str) -> tuple[int, float, str]:
+    try:
+        return 0, float(part), ""
+    except ValueError:
+        return 1, 0.0, part

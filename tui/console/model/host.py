@@ -1,0 +1,152 @@
+"""The machine: GPUs by NVML, processor and memory by psutil; rounded so that an idle machine looks the same twice."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import Any
+
+from dipddpm.core.io.sanitize import printable
+
+GB = 1e9
+NOISE_LIMITS = {"use": 4, "temperature": 2, "power": 8, "cpu": 4}
+"""Changes up to this much are noise: the value shown before is kept."""
+_BRANDS = re.compile(r"NVIDIA|GeForce|Tesla|Quadro|\d+GB|SXM\d*|PCIe?|HBM\w*")
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU; what its driver doesn't tell (MIG slices have no use, some boards no power) is None."""
+
+    name: str
+    use: int | None = None
+    """Percent of the time in which a kernel ran."""
+    used_gb: float = 0.0
+    total_gb: float = 0.0
+    temperature: int | None = None
+    """Degrees Celsius."""
+    power: int | None = None
+    """Watts."""
+
+
+@dataclass(frozen=True)
+class HostSample:
+    """The machine at one moment."""
+
+    hostname: str
+    cpu: int = 0
+    """Percent of all cores."""
+    used_gb: float = 0.0
+    total_gb: float = 0.0
+    gpus: tuple[Gpu, ...] = field(default=())
+
+
+class HostSampler:
+    """Asks the driver and the system; a sample costs about a millisecond. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._hostname = printable(socket.gethostname(), 40)
+        self._nvml: ModuleType | None = None
+        self._handles: list[tuple[str, Any]] | None = None
+        self._last: HostSample | None = None
+
+    def sample(self) -> HostSample:
+        """The machine now. A GPU that fell off the bus is left out from then on."""
+        import psutil
+
+        if self._handles is None:
+            self._find_gpus()
+            psutil.cpu_percent(None)
+        memory = psutil.virtual_memory()
+        sample = HostSample(
+            hostname=self._hostname,
+            cpu=round(psutil.cpu_percent(None)),
+            used_gb=_gigabytes(memory.total - memory.available),
+            total_gb=_gigabytes(memory.total),
+            gpus=tuple(gpu for name, handle in self._handles or () if (gpu := self._gpu(name, handle))),
+        )
+        self._last = sample if self._last is None else without_noise(sample, self._last)
+        return self._last
+
+    def _find_gpus(self) -> None:
+        import pynvml
+
+        self._handles = []
+        with contextlib.suppress(pynvml.NVMLError):
+            pynvml.nvmlInit()
+            self._nvml = pynvml
+            for index in range(pynvml.nvmlDeviceGetCount()):
+                with contextlib.suppress(pynvml.NVMLError):
+                    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+                    self._handles.append((short_name(_text(pynvml.nvmlDeviceGetName(handle))), handle))
+
+    def _gpu(self, name: str, handle: Any) -> Gpu | None:
+        nvml = self._nvml
+        if nvml is None:
+            return None
+        try:
+            memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        except nvml.NVMLError:
+            return None
+
+        def ask(question: str, *more: Any) -> Any:
+            try:
+                return getattr(nvml, question)(handle, *more)
+            except nvml.NVMLError:
+                return None
+
+        use = ask("nvmlDeviceGetUtilizationRates")
+        power = ask("nvmlDeviceGetPowerUsage")
+        return Gpu(
+            name=name,
+            use=None if use is None else int(use.gpu),
+            used_gb=_gigabytes(memory.used),
+            total_gb=_gigabytes(memory.total),
+            temperature=ask("nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU),
+            power=None if power is None else round(power / 1000),
+        )
+
+
+def without_noise(sample: HostSample, before: HostSample) -> HostSample:
+    """The sample, with the values kept that differ from those before by no more than noise."""
+    gpus = sample.gpus
+    if len(gpus) == len(before.gpus):
+        gpus = tuple(
+            replace(
+                now,
+                use=_steady_value(now.use, previous.use, "use"),
+                temperature=_steady_value(now.temperature, previous.temperature, "temperature"),
+                power=_steady_value(now.power, previous.power, "power"),
+                used_gb=_steady_memory(now.used_gb, previous.used_gb),
+            )
+            for now, previous in zip(gpus, before.gpus, strict=True)
+        )
+    cpu = _steady_value(sample.cpu, before.cpu, "cpu")
+    return replace(sample, gpus=gpus, cpu=cpu or 0, used_gb=_steady_memory(sample.used_gb, before.used_gb))
+
+
+def short_name(name: str) -> str:
+    """A GPU's name without what every one has in it: H100, RTX 4090, A100."""
+    words = [word for word in re.split(r"[\s-]+", printable(name, 60)) if word and not _BRANDS.fullmatch(word)]
+    return " ".join(words) or printable(name, 60)
+
+
+def _steady_value(now: int | None, before: int | None, what: str) -> int | None:
+    if now is None or before is None:
+        return now
+    return before if abs(now - before) <= NOISE_LIMITS[what] and now not in {0, 100} else now
+
+
+def _steady_memory(now: float, before: float) -> float:
+    return before if abs(now - before) <= max(0.2, 0.01 * before) else now
+
+
+def _gigabytes(size: int) -> float:
+    return round(size / GB, 1)
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode(errors="replace") if isinstance(name, bytes) else name

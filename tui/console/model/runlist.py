@@ -1,0 +1,268 @@
+"""The list of runs: a row each, kept up to date by looking only where something may have changed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dipddpm.core.io.sanitize import printable
+from dipddpm.core.runs import Run, RunsFolder, RunState, RunStatus
+from dipddpm.core.runs.folder import sort_key
+from dipddpm.tui.console.model import marks
+
+FIRST_BATCH_ROWS = 100
+"""Rows that are read before anything is shown: more than a screen holds."""
+BATCH_SECONDS = 0.25
+LIVE_SECONDS = 1.0
+"""A live run is looked at this often."""
+CHECKED_PER_SCAN = 64
+"""So many of the runs that have ended are checked at each scan, in turn: somebody may have resumed one."""
+LIST_SECONDS = 30.0
+"""The folder is listed again after this long, even if it says that nothing was added or removed."""
+STAMP_RESOLUTION_SECONDS = 3.0
+"""Changes this close to a listing may not show in the folder's time stamp."""
+AGE_SECONDS = 20.0
+
+
+class RunRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as a list shows it. Texts are safe to show, but for `id`, which is the folder's name as it is.
+
+    Times are in seconds, rounded to what a list shows, so that rows that look the same are equal.
+    """
+
+    id: str
+    kind: str = ""
+    method: str = ""
+    name: str = ""
+    group: str = ""
+    state: RunState = RunState.broken
+    reference: bool = False
+    """It ships with the program."""
+    stalled: bool = False
+    """Alive, but not advancing."""
+    progress: float | None = None
+    """0 to 1, in hundredths."""
+    step: int = 0
+    """Steps done; left at 0 while the run is live, for it would change at every look."""
+    steps: int = 0
+    epoch: int = 0
+    epochs: int = 0
+    loss: float | None = None
+    best_loss: float | None = None
+    psnr: float | None = None
+    """Mean PSNR in dB where the stopping rule left the images, else at the last look."""
+    peak_psnr: float | None = None
+    gain: float | None = None
+    """What a hybrid has over the better parent in as long, in dB."""
+    ssim: float | None = None
+    created: float = 0.0
+    started: float = 0.0
+    duration: float = 0.0
+    age: float = 0.0
+    eta: float | None = None
+    device: str = ""
+    dataset: str = ""
+    error: str = ""
+    hint: str = ""
+    tags: tuple[str, ...] = ()
+    note: str = ""
+
+
+def make_row(status: RunStatus, notes: marks.RunNotes = marks.NO_NOTES) -> RunRow:
+    """The row of a run as it was seen."""
+    summary, now = status.summary, status.at
+    live = status.state.live
+    created = status.run.created or summary.started
+    end = now if status.state is RunState.running else summary.ended or summary.last
+    seconds_left = summary.seconds_left(now) if live else None
+    share = summary.progress
+    return RunRow(
+        id=status.run.id,
+        kind=printable(summary.kind, 20),
+        method=printable(summary.method, 40),
+        name=printable(summary.name, 200),
+        group=printable(summary.group, 80),
+        state=status.state,
+        reference=status.run.reference,
+        stalled=status.stalled,
+        progress=None if share is None else math.floor(share * 100) / 100,
+        step=0 if live else summary.step,
+        steps=summary.steps,
+        epoch=summary.epoch,
+        epochs=summary.epochs,
+        loss=summary.loss,
+        best_loss=summary.best_loss,
+        psnr=summary.result_psnr,
+        peak_psnr=summary.peak_psnr,
+        gain=summary.gain,
+        ssim=summary.ssim,
+        created=created,
+        started=summary.started,
+        duration=_round_seconds(max(0.0, end - summary.started)) if summary.started else 0.0,
+        age=round_age(now - created),
+        eta=None if seconds_left is None else _round_seconds(seconds_left),
+        device=printable(summary.device, 40),
+        dataset=printable(summary.dataset, 60),
+        error=printable(summary.error),
+        hint=printable(summary.hint),
+        tags=notes.tags,
+        note=notes.note,
+    )
+
+
+def sort_rows(rows: Sequence[RunRow], column: str, *, descending: bool = True) -> list[RunRow]:
+    """The rows sorted by a column: live ones on top, those without a value last, equal ones newest first."""
+
+    def value(row: RunRow) -> Any:
+        field_value = getattr(row, column)
+        if isinstance(field_value, float) and math.isnan(field_value):
+            return None
+        if isinstance(field_value, str):
+            return field_value.casefold() or None
+        return field_value if field_value != () else None
+
+    newest_first = sorted(rows, key=lambda row: sort_key(row.id), reverse=True)
+    known = [row for row in newest_first if value(row) is not None]
+    known.sort(key=value, reverse=descending)
+    known += [row for row in newest_first if value(row) is None]
+    return [row for row in known if row.state.live] + [row for row in known if not row.state.live]
+
+
+class RunScanner:
+    """Keeps the rows of a runs folder and of the reference runs. Not for several threads at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._folder = RunsFolder(root)
+        self._rows: dict[str, RunRow] = {}
+        self._stamps: dict[str, int] = {}
+        self._runs: dict[str, Run] = {}
+        self._live: set[str] = set()
+        self._listed_stamp = -1
+        self._listed_at = -math.inf
+        self._live_read_at = -math.inf
+        self._aged_at = -math.inf
+        self._next_checked = 0
+        self._stop_requested = False
+
+    def scan(self) -> Iterator[tuple[list[RunRow], bool]]:
+        """Look for changes; the rows, newest first, each time that they changed, and whether all have been read.
+
+        The first scan hands over a screenful at once and the rest in batches. Later ones cost a few milliseconds and
+        hand over nothing where nothing changed.
+        """
+        first = not math.isfinite(self._listed_at)
+        changed = self._list() or first
+        unread = [name for name in self._runs if name not in self._rows]
+        yielded_at, batch_seconds = time.monotonic(), BATCH_SECONDS
+        for count, name in enumerate(unread, 1):
+            if self._stop_requested:
+                return
+            changed = self._read(name) or changed
+            if (first and count == FIRST_BATCH_ROWS) or time.monotonic() - yielded_at > batch_seconds:
+                yielded_at, batch_seconds = time.monotonic(), 2 * batch_seconds
+                if count < len(unread):
+                    yield self.rows(), False
+        changed = self._recheck(set(unread)) or changed
+        if changed:
+            yield self.rows(), True
+
+    def rows(self) -> list[RunRow]:
+        """The rows read so far, newest first."""
+        return [self._rows[name] for name in self._runs if name in self._rows]
+
+    def stop(self) -> None:
+        """Nobody wants the rows any more: a scan that another thread is at ends with the run that it reads."""
+        self._stop_requested = True
+
+    def refresh(self, name: str) -> None:
+        """See to it that the next scan reads this run anew."""
+        self._live.add(name)
+        self._live_read_at = -math.inf
+
+    def _list(self) -> bool:
+        """Find what was added and removed; whether something was removed."""
+        now = time.time()
+        stamp = _stamp(self.root)
+        waited = now - self._listed_at
+        stamp_is_reliable = not 0 <= self._listed_at - stamp / 1e9 < STAMP_RESOLUTION_SECONDS
+        if stamp == self._listed_stamp and 0 <= waited < (
+            LIST_SECONDS if stamp_is_reliable else STAMP_RESOLUTION_SECONDS
+        ):
+            return False
+        self._listed_stamp, self._listed_at = stamp, now
+        self._runs = {run.id: run for run in (*self._folder.runs(), *self._folder.references())}
+        gone = self._rows.keys() - self._runs.keys()
+        for name in gone:
+            del self._rows[name]
+            self._stamps.pop(name, None)
+            self._live.discard(name)
+        return bool(gone)
+
+    def _recheck(self, just_read: set[str]) -> bool:
+        """Re-read the live runs now and then, and of the others those whose folder changed."""
+        changed = False
+        now = time.monotonic()
+        if now - self._live_read_at >= LIVE_SECONDS:
+            self._live_read_at = now
+            for name in self._live & self._rows.keys() - just_read:
+                changed = self._read(name) or changed
+        if names := list(self._runs):
+            for offset in range(min(CHECKED_PER_SCAN, len(names))):
+                name = names[(self._next_checked + offset) % len(names)]
+                if name not in just_read and _stamp(self._runs[name].folder) != self._stamps.get(name):
+                    changed = self._read(name) or changed
+            self._next_checked = (self._next_checked + CHECKED_PER_SCAN) % len(names)
+        if now - self._aged_at >= AGE_SECONDS:
+            self._aged_at = now
+            changed = self._update_ages() or changed
+        return changed
+
+    def _read(self, name: str) -> bool:
+        """Read one run; whether its row is another one now."""
+        run = self._runs[name]
+        self._stamps[name] = _stamp(run.folder)  # taken before the look: what changes meanwhile is seen next time
+        row = make_row(run.status(), marks.read(run.folder))
+        (self._live.add if row.state.live else self._live.discard)(name)
+        if self._rows.get(name) == row:
+            return False
+        self._rows[name] = row
+        return True
+
+    def _update_ages(self) -> bool:
+        now = time.time()
+        changed = False
+        for name, row in self._rows.items():
+            age = round_age(now - row.created)
+            if age != row.age:
+                self._rows[name] = msgspec.structs.replace(row, age=age)
+                changed = True
+        return changed
+
+
+def round_age(seconds: float) -> float:
+    """An age in whole minutes, hours or days, as a list shows it; 0 where a clock jumped back."""
+    for unit in (86400.0, 3600.0, 60.0):
+        if seconds >= unit:
+            return seconds // unit * unit
+    return 0.0
+
+
+def _round_seconds(seconds: float) -> float:
+    """A time in steps of about a twentieth of it, and of a second at least; what is not finite stays so."""
+    if not math.isfinite(seconds):
+        return seconds
+    grain = next((grain for grain in (300, 60, 30, 10, 5) if seconds >= 20 * grain), 1)
+    return float(round(seconds / grain) * grain)
+
+
+def _stamp(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -1,0 +1,311 @@
+"""One run as series: fed with its events as they come, ready at any moment to be drawn.
+
+What a resumed run did again supersedes what stood before, as in `dipddpm.core.runs.history`.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from dipddpm.core import events
+from dipddpm.core.events import AnyEvent
+from dipddpm.core.runs import voids
+from dipddpm.tui.console.model.curves import AXES, NAN, Axis, Binner, Series, Track, bin_minmax, smooth
+from dipddpm.tui.console.model.psnr import PsnrCurve, PsnrRecord, StepValue
+
+__all__ = [
+    "AXES",
+    "Axis",
+    "Binner",
+    "ChartMark",
+    "CursorValues",
+    "Picture",
+    "PsnrCurve",
+    "RunSeries",
+    "Series",
+    "StepValue",
+    "bin_minmax",
+    "smooth",
+]
+
+MAX_RECENT_EVENTS = 2000
+"""So many happenings are kept for the feed."""
+_NOT_IN_FEED = (events.Step, events.PsnrMeasured, events.CheckpointStored)
+"""Too many for a feed; the curves show them."""
+
+
+class ChartMark(NamedTuple):
+    """A point to be marked on a chart."""
+
+    x: float
+    y: float
+    kind: str = "best"
+
+
+class Picture(NamedTuple):
+    """A stored picture; `file` is what the log says and not to be trusted."""
+
+    step: int
+    file: str
+    title: str = ""
+    panels: tuple[str, ...] = ()
+
+
+class CursorValues(NamedTuple):
+    """What the curves say at one step: the time cursor's read-out."""
+
+    step: int
+    epoch: float
+    seconds: float
+    loss: float | None
+    held_out: float | None
+    psnr: float | None
+
+
+class RunSeries:
+    """The model of one run. `feed` it with what an `EventReader` hands out; after a restart of the reader, `reset`.
+
+    `offset` says how far the run's log has been read into it. No other object keeps that number.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.offset = 0
+        self.started: events.RunStarted | None = None
+        self.ended: events.RunFinished | events.RunFailed | events.RunStopped | None = None
+        self.step = 0
+        self.epoch = 0
+        self.epochs: list[events.EpochFinished] = []
+        self.best: list[events.BestModelStored] = []
+        self.restorations: list[events.RestorationScored | events.RestorationMissing] = []
+        self.evaluations: list[events.SamplesEvaluated] = []
+        self.generation = getattr(self, "generation", -1) + 1
+        """Counts the times that something drawn before ceased to be true."""
+        self.event_count = 0
+        self._recent_events: deque[AnyEvent] = deque(maxlen=MAX_RECENT_EVENTS)
+        self._losses = Track("loss")
+        self._fits = Track("loss")
+        self._rates = Track("lr", "images_per_second")
+        self._epochs = Track("loss", "held_out", "lr", "images_per_second")
+        self._psnr = PsnrRecord()
+        self._pictures: list[events.ImageSaved] = []
+        self._work_started_at = 0.0
+        self._last_epoch = (0, 0)  # the number of the last finished epoch, and its step
+        self._epoch_length = 0.0
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            events.RunStarted: self._start,
+            events.RunResumed: self._resume,
+            events.Step: self._add_step,
+            events.EpochFinished: self._add_epoch,
+            events.BestModelStored: self.best.append,
+            events.PsnrMeasured: self._add_psnr,
+            events.EarlyStopped: self._psnr.stop,
+            events.ImageSaved: self._pictures.append,
+            events.SamplesEvaluated: self.evaluations.append,
+            events.RestorationScored: self.restorations.append,
+            events.RestorationMissing: self.restorations.append,
+            events.RunFinished: self._end,
+            events.RunFailed: self._end,
+            events.RunStopped: self._end,
+        }
+
+    def feed(self, new_events: Iterable[AnyEvent]) -> bool:
+        """Take in events; whether there were any."""
+        handler_for, changed = self._handlers.get, False
+        for event in new_events:
+            changed = True
+            if (handle := handler_for(type(event))) is not None:
+                handle(event)
+            if not isinstance(event, _NOT_IN_FEED):
+                self._recent_events.append(event)
+                self.event_count += 1
+        return changed
+
+    # What is drawn
+
+    def axes(self) -> tuple[Axis, ...]:
+        """The x axes that this run has: one that trains no epochs has no epoch axis."""
+        return AXES if self.epochs or (self.started and self.started.epochs) else ("step", "time")
+
+    def limit(self, axis: Axis) -> float | None:
+        """Where the axis ends: for a run that has ended where that is, else where it said that it would, if it did."""
+        ends = [track.x(axis)[-1] for track in (self._losses, self._fits, self._epochs, self._psnr.track) if len(track)]
+        if self.ended is not None and ends:
+            return max(ends)
+        if self.started is None:
+            return None
+        total = {"step": self.started.steps, "epoch": self.started.epochs, "time": 0}[axis]
+        return float(total) if total else None
+
+    def loss(self, axis: Axis = "step", weight: float = 0.0) -> list[Series]:
+        """The loss: as it was (faint) and smoothed, or just as it was; and the held-out loss of each epoch."""
+        track = next((track for track in (self._losses, self._fits) if len(track)), self._epochs)
+        lines = []
+        if len(track):
+            x, raw = track.x(axis), track.values["loss"]
+            if weight > 0 and len(track) > 1:
+                lines.append(Series("loss", x, raw, 0, faint=True, marks_non_finite=True))
+                lines.append(Series("smoothed", x, track.smoothed("loss", weight), 0))
+            else:
+                lines.append(Series("loss", x, raw, 0, marks_non_finite=True))
+        held_out = self._epochs.values["held_out"]
+        if any(map(math.isfinite, held_out)):
+            lines.append(Series("held out", self._epochs.x(axis), held_out, 1))
+        return lines
+
+    def best_marks(self, axis: Axis = "step") -> list[ChartMark]:
+        """The epochs whose model was stored as the best; the last one is of kind `best`, the others `was best`."""
+        where = self._epochs.x(axis)
+        marks = [
+            ChartMark(x, epoch.loss if epoch.held_out is None else epoch.held_out, "was best")
+            for x, epoch in zip(where, self.epochs, strict=True)
+            if epoch.best
+        ]
+        return [*marks[:-1], marks[-1]._replace(kind="best")] if marks else []
+
+    def lr(self, axis: Axis = "step") -> Series:
+        """The learning rate."""
+        return self._rate_series("learning rate", "lr", axis, 2)
+
+    def images_per_second(self, axis: Axis = "step") -> Series:
+        """The throughput."""
+        return self._rate_series("images/s", "images_per_second", axis, 3)
+
+    def psnr(self) -> list[PsnrCurve]:
+        """PSNR against the step: the mean first, then that of the averaged outputs (image -2) if kept, then images."""
+        return self._psnr.curves()
+
+    def pictures(self) -> dict[str, list[Picture]]:
+        """The pictures by name, in the order of their steps; of a file written again, the last time counts."""
+        by_file = {event.file: event for event in self._pictures}
+        pictures: dict[str, list[Picture]] = {}
+        for event in sorted(by_file.values(), key=lambda event: event.step):
+            picture = Picture(event.step, event.file, event.title, tuple(event.panels))
+            pictures.setdefault(event.name, []).append(picture)
+        return pictures
+
+    def picture(self, name: str, step: int) -> Picture | None:
+        """The picture of a name as it was at a step: the last one before, else the first one."""
+        pictures = self.pictures().get(name, [])
+        if not pictures:
+            return None
+        return pictures[max(0, bisect_right([picture.step for picture in pictures], step) - 1)]
+
+    def recent_events(self, seen: int) -> list[AnyEvent]:
+        """What happened since `news_count` was `seen`, as far as it is kept."""
+        missing = min(self.event_count - seen, len(self._recent_events))
+        return list(self._recent_events)[len(self._recent_events) - missing :] if missing > 0 else []
+
+    # The time cursor
+
+    def steps(self) -> list[int]:
+        """The steps at which something was measured, for a cursor to walk along."""
+        return [int(step) for step in self._timeline().step]
+
+    def x_of(self, step: int, axis: Axis) -> float:
+        """Where a step lies on an axis."""
+        track = self._timeline()
+        row = track.row_at(step)
+        return track.x(axis)[row] if row >= 0 else 0.0
+
+    def values_at(self, step: int) -> CursorValues:
+        """What was last known at a step."""
+        track = self._timeline()
+        row = track.row_at(step)
+        return CursorValues(
+            step,
+            track.epoch[row] if row >= 0 else 0.0,
+            track.time[row] if row >= 0 else 0.0,
+            _value(self._losses if len(self._losses) else self._fits, "loss", step),
+            _value(self._epochs, "held_out", step),
+            _value(self._psnr.track, "mean", step),
+        )
+
+    def _timeline(self) -> Track:
+        """The track that tells most: the cursor walks along it."""
+        return max((self._losses, self._psnr.track, self._epochs), key=len)
+
+    # Taking events in
+
+    def _start(self, event: events.RunStarted) -> None:
+        self.started, self.ended = event, None
+        self._work_started_at = event.time
+        self._epoch_length = event.steps / event.epochs if event.epochs and event.steps else 0.0
+
+    def _end(self, event: events.RunFinished | events.RunFailed | events.RunStopped) -> None:
+        self.ended = event
+        self.step = max(self.step, event.step)
+
+    def _begin_row(self, track: Track, event: AnyEvent, step: int) -> None:
+        self.step = max(self.step, step)
+        epoch, at = self._last_epoch
+        part = (step - at) / self._epoch_length if self._epoch_length else 0.0
+        track.begin_row(step, epoch + min(max(part, 0.0), 1.0), event.time - self._work_started_at, event.offset)
+
+    def _add_step(self, event: events.Step) -> None:
+        if event.loss is not None:
+            self._begin_row(self._losses, event, event.step)
+            self._losses.values["loss"].append(event.loss)
+        if event.lr is not None or event.images_per_second is not None:
+            self._begin_row(self._rates, event, event.step)
+            self._rates.values["lr"].append(NAN if event.lr is None else event.lr)
+            rate = event.images_per_second
+            self._rates.values["images_per_second"].append(NAN if rate is None else rate)
+        self.step = max(self.step, event.step)
+
+    def _add_epoch(self, event: events.EpochFinished) -> None:
+        passed, at = event.epoch - self._last_epoch[0], event.step - self._last_epoch[1]
+        if passed > 0 and at > 0:
+            self._epoch_length = at / passed
+        self._last_epoch = (event.epoch, event.step)
+        self.epoch = event.epoch
+        self.epochs.append(event)
+        self._begin_row(self._epochs, event, event.step)
+        values = self._epochs.values
+        values["loss"].append(event.loss)
+        values["held_out"].append(NAN if event.held_out is None else event.held_out)
+        values["lr"].append(NAN if event.lr is None else event.lr)
+        values["images_per_second"].append(NAN if event.images_per_second is None else event.images_per_second)
+
+    def _add_psnr(self, event: events.PsnrMeasured) -> None:
+        if event.loss:
+            self._begin_row(self._fits, event, event.step)
+            self._fits.values["loss"].append(sum(event.loss) / len(event.loss))
+        self._begin_row(self._psnr.track, event, event.step)
+        self._psnr.add(event)
+
+    def _resume(self, event: events.RunResumed) -> None:
+        self.generation += 1
+        self.ended = None
+        self.step = event.from_step
+        for track in (self._losses, self._fits, self._rates, self._epochs, self._psnr):
+            track.drop_voided(event)
+        records: list[list[Any]] = [self.epochs, self.best, self.restorations, self.evaluations]
+        for record in (*records, self._pictures):
+            record[:] = [past for past in record if not voids(event, past)]
+        self._recent_events = deque(
+            (past for past in self._recent_events if not isinstance(past, events.ENDS) and not voids(event, past)),
+            maxlen=MAX_RECENT_EVENTS,
+        )
+        self.epoch = self.epochs[-1].epoch if self.epochs else 0
+        self._last_epoch = (self.epoch, self.epochs[-1].step) if self.epochs else (0, 0)
+        # Seconds of work go on from where they stood; the time in which nobody worked is not counted.
+        tracks = (self._losses, self._psnr.track, self._epochs)
+        work_seconds = max((track.time[-1] for track in tracks if len(track)), default=0.0)
+        self._work_started_at = event.time - work_seconds
+
+    def _rate_series(self, label: str, name: str, axis: Axis, colour: int) -> Series:
+        track = self._rates if any(map(math.isfinite, self._rates.values[name])) else self._epochs
+        return Series(label, track.x(axis), track.values[name], colour)
+
+
+def _value(track: Track, name: str, step: int) -> float | None:
+    row = track.row_at(step)
+    return track.values[name][row] if row >= 0 and math.isfinite(track.values[name][row]) else None

@@ -1,0 +1,97 @@
+"""Telling a person who looks elsewhere that a run ended, failed or stalled: bell, desktop notification, hook."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from dipddpm.core.io.sanitize import printable
+from dipddpm.core.runs import RunState
+from dipddpm.tui.shared.columns import run_title
+
+if TYPE_CHECKING:
+    from dipddpm.tui.console.model.runlist import RunRow
+
+
+class StateChange(NamedTuple):
+    """Something that is worth a bell."""
+
+    run: str
+    state: str
+    text: str
+    group: str = ""
+
+
+STATE_PHRASES = {
+    RunState.finished: "is done",
+    RunState.failed: "failed",
+    RunState.crashed: "crashed",
+    RunState.stopped: "was stopped",
+}
+
+PLURAL_PHRASES = {RunState.finished: "are done", RunState.stopped: "were stopped"}
+"""Where one says something else of several."""
+
+
+class StateWatcher:
+    """Compares what it is shown with what it was shown before. What had ended when it first looked is no news."""
+
+    def __init__(self) -> None:
+        self._was_stalled: dict[str, bool] = {}
+        """Runs that were live at the last look, and whether they stalled."""
+
+    def changes(self, rows: Iterable[RunRow]) -> list[StateChange]:
+        """What happened since the last look."""
+        changes = []
+        for row in rows:
+            was_stalled = self._was_stalled.get(row.id)
+            if row.state.live:
+                if row.stalled and was_stalled is False:
+                    changes.append(
+                        StateChange(row.id, "stalled", f"{run_title(row)} is alive but has stopped advancing")
+                    )
+                self._was_stalled[row.id] = row.stalled
+            elif was_stalled is not None:
+                del self._was_stalled[row.id]
+                if row.state in STATE_PHRASES:
+                    text = f"{run_title(row)} {STATE_PHRASES[row.state]}"
+                    changes.append(StateChange(row.id, str(row.state), text, row.group))
+        return changes
+
+
+def merge_by_group(changes: Sequence[StateChange]) -> list[StateChange]:
+    """What happened to several runs of a group at once, as one piece of news; the rest as it is."""
+    by_group: dict[tuple[str, str], list[StateChange]] = {}
+    for change in changes:
+        by_group.setdefault((change.group or change.run, change.state), []).append(change)
+    return [
+        _merged(group_changes) if len(group_changes) > 1 else group_changes[0] for group_changes in by_group.values()
+    ]
+
+
+def _merged(changes: Sequence[StateChange]) -> StateChange:
+    first, state = changes[0], RunState(changes[0].state)
+    return first._replace(
+        text=f"{len(changes)} runs of {first.group} {PLURAL_PHRASES.get(state, STATE_PHRASES[state])}"
+    )
+
+
+def escape_codes(change: StateChange) -> str:
+    """BEL, then OSC 9, which iTerm2, WezTerm, Ghostty, Windows Terminal and others show on the desktop."""
+    text = printable(change.text, 120).replace(";", ",")
+    code = f"\x1b]9;dipddpm: {text}\x1b\\"
+    if os.environ.get("TMUX"):
+        # tmux hands on what stands in its own envelope, where `allow-passthrough` is on.
+        code = "\x1bPtmux;" + code.replace("\x1b", "\x1b\x1b") + "\x1b\\"
+    return "\x07" + code
+
+
+def call_hook(command: str, change: StateChange) -> None:
+    """Run the person's own command in the background; what becomes of it is theirs to see."""
+    variables = {"DIPDDPM_RUN": change.run, "DIPDDPM_STATE": change.state, "DIPDDPM_TEXT": printable(change.text)}
+    options = {"shell": True, "env": os.environ | variables, "check": False, "start_new_session": True}
+    silent = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    threading.Thread(target=subprocess.run, args=(command,), kwargs=options | silent, daemon=True).start()

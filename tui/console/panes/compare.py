@@ -1,0 +1,235 @@
+"""Marked runs against each other: curves over curves, what their configs differ in beside what came of it, images.
+
+Of a group, its combinations: each with the mean of its runs, and one standard deviation around it as a band.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich.cells import cell_len
+from rich.style import Style
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import HorizontalScroll, ScrollableContainer
+from textual.widgets import Static
+
+from dipddpm.core.config import AnyRun
+from dipddpm.core.evaluation.scoreboard import Scoreboard
+from dipddpm.core.runs import RunState
+from dipddpm.tui.console.model.band import Curve, band
+from dipddpm.tui.console.model.combine import OUTCOMES, compute_spread, format_spread
+from dipddpm.tui.console.model.compare import differences
+from dipddpm.tui.console.model.curves import Series
+from dipddpm.tui.console.model.runlist import RunRow
+from dipddpm.tui.console.panes.images import picture_path
+from dipddpm.tui.console.panes.view import ComparedRun, ComparisonEntry, Pane, View
+from dipddpm.tui.console.widgets.chart import LineChart
+from dipddpm.tui.console.widgets.pictures import PictureView
+from dipddpm.tui.shared.columns import fit, format_number
+from dipddpm.tui.shared.formatting import format_duration
+
+HOW_TO = "Mark runs with m in the list, up to eight; here they are compared.\n\nM unmarks all."
+NAME_CELLS = 24
+KEY_CELLS = 14
+PREFERRED_PICTURES = ("restored", "samples", "result")
+"""The pictures that are put side by side: the first of these names that a run has, else its last picture."""
+CURVES_ROWS = 16
+PICTURES_ROWS = 34
+"""From this height on there is room for a second chart, and for pictures."""
+
+
+class ComparePane(Pane):
+    """Colours are those of the marks in the list."""
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._configs: dict[str, AnyRun | None] = {}
+        self._table: Text | None = None
+        self._shown_files: tuple[str, ...] = ()
+        self._gains: dict[tuple[str, int], str] = {}
+        """By run and how many of its restorations have been scored."""
+
+    def compose(self) -> ComposeResult:
+        """Charts, table, pictures."""
+        how = Static(HOW_TO, id="compare-how", markup=False)
+        how.display = False
+        yield how
+        yield LineChart("loss", id="compare-loss")
+        yield LineChart("PSNR dB", id="compare-psnr")
+        with ScrollableContainer(id="compare-table"):
+            yield Static(id="compare-rows", markup=False)
+        yield HorizontalScroll(id="compare-pictures")
+
+    def present(self, view: View) -> None:
+        """Compare the marked runs, as far as they have been read."""
+        marked = view.marked
+        self.query_one("#compare-how").display = not marked
+        self._show_loss(view)
+        self._show_psnr(view)
+        self._show_table(marked)
+        self._show_pictures(view)
+
+    def _show_loss(self, view: View) -> None:
+        preferences = view.preferences
+        lines = []
+        for compared in view.marked:
+            loss_lines = [
+                next((line for line in series.loss(preferences.axis, preferences.smoothing) if not line.faint), None)
+                for series in (member.series for member in compared.members)
+            ]
+            curves = [(line.x, line.y) for line in loss_lines if line is not None and len(line.x)]
+            marks_non_finite = any(line is not None and line.marks_non_finite for line in loss_lines)
+            lines += _lines(compared, curves, self._name_cells(view), marks_non_finite=marks_non_finite)
+        chart = self.query_one("#compare-loss", LineChart)
+        chart.display = bool(lines)
+        note = "log y" if preferences.log_y else ""
+        chart.show(lines, log_y=preferences.log_y, x_label=preferences.axis, note=note)
+
+    def _show_psnr(self, view: View) -> None:
+        lines = []
+        for compared in view.marked:
+            means = [curve for member in compared.members for curve in member.series.psnr()[:1]]
+            lines += _lines(compared, [(curve.x, curve.y) for curve in means], self._name_cells(view))
+        chart = self.query_one("#compare-psnr", LineChart)
+        chart.display = bool(lines) and (self.size.height >= CURVES_ROWS or not self.query_one("#compare-loss").display)
+        chart.show(lines, x_label="step")
+
+    def _name_cells(self, view: View) -> int:
+        """What a name may take of a legend, so that all of them fit."""
+        named = sum(any(member.series.step for member in compared.members) for compared in view.marked)
+        return max(6, min(NAME_CELLS, (self.size.width - 24) // max(1, named) - 4))
+
+    # The table
+
+    def _show_table(self, marked: Sequence[ComparisonEntry]) -> None:
+        self.query_one("#compare-table").display = bool(marked)
+        table = self._draw_table(marked)
+        if table != self._table:
+            self._table = table
+            self.query_one("#compare-rows", Static).update(table)
+
+    def _draw_table(self, marked: Sequence[ComparisonEntry]) -> Text:
+        single_runs = all(len(compared.rows) == 1 for compared in marked)
+        differing = differences([self._config(compared.first) for compared in marked]) if single_runs else []
+        results = _results(marked, [self._gain(one.first) for one in marked]) if single_runs else _means(marked)
+        columns = {"": [compared.title for compared in marked], **results}
+        columns |= {entry.key: entry.values for entry in differing}
+        header = list(columns)
+        rows = [list(cells) for cells in zip(*columns.values(), strict=True)]
+        widths = [max([cell_len(line[column]) for line in [header, *rows]]) for column in range(len(header))]
+        widths = [min(width, NAME_CELLS if column in {0} else KEY_CELLS * 2) for column, width in enumerate(widths)]
+        text = Text(no_wrap=True)
+        text.append("  " + "  ".join(map(fit, header, widths)) + "\n", Style(bold=True))
+        for compared, cells in zip(marked, rows, strict=True):
+            text.append("▌ " if compared.members else "  ", self.series_style(compared.colour_index))
+            text.append("  ".join(map(fit, cells, widths)) + "\n")
+        if single_runs and len(marked) > 1 and not differing:
+            text.append("  Their configs are the same.\n", Style(dim=True))
+        if not single_runs:
+            text.append("  mean ±standard deviation over the runs that are done\n", Style(dim=True))
+        return text
+
+    def _config(self, member: ComparedRun) -> AnyRun | None:
+        if member.run.id not in self._configs:
+            self._configs[member.run.id] = member.run.status().config
+        return self._configs[member.run.id]
+
+    def _gain(self, member: ComparedRun) -> str:
+        """What a hybrid of the run has over the better parent."""
+        scored = member.series.restorations
+        key = (member.run.id, len(scored))
+        if key not in self._gains:
+            headline = Scoreboard(scored).headline()
+            self._gains[key] = "" if headline is None or headline.gain is None else f"{headline.gain:+.2f} dB"
+        return self._gains[key]
+
+    def series_style(self, index: int) -> Style:
+        """The colour of a mark."""
+        return self.query_one("#compare-loss", LineChart).component_style(f"chart--series-{index}")
+
+    # The pictures
+
+    def _show_pictures(self, view: View) -> None:
+        strip = self.query_one("#compare-pictures")
+        picture_files = [(compared, _picture(compared.first, view)) for compared in view.marked if compared.members]
+        shown = [(compared, file) for compared, file in picture_files if file]
+        strip.display = bool(shown) and self.size.height >= PICTURES_ROWS
+        files = tuple(str(compared.first.run.folder / file) for compared, file in shown)
+        if files == self._shown_files or not strip.display:
+            return
+        self._shown_files = files
+        views = []
+        for compared, file in shown:
+            picture = PictureView()
+            picture.styles.width = max(24, self.size.width // len(shown))
+            views.append(picture)
+            self.call_after_refresh(picture.show, picture_path(compared.first.run, file), compared.title)
+        with self.app.batch_update():
+            strip.remove_children()
+            strip.mount_all(views)
+
+
+def _lines(
+    compared: ComparisonEntry, curves: Sequence[Curve], cells: int, *, marks_non_finite: bool = False
+) -> list[Series]:
+    """The curve of a run; of several runs their mean, and beneath it the edges of the band."""
+    title = compared.short_title if compared.short_title and cell_len(compared.title) > cells else compared.title
+    name, colour = fit(title, cells).rstrip(), compared.colour_index
+    if len(curves) < 2:
+        return [Series(name, x, y, colour, marks_non_finite=marks_non_finite) for x, y in curves]
+    mean_band = band(curves)
+    return [
+        Series("lower", mean_band.x, mean_band.lower, colour, faint=True),
+        Series("upper", mean_band.x, mean_band.upper, colour, faint=True),
+        Series(name, mean_band.x, mean_band.mean, colour),
+    ]
+
+
+def _results(marked: Sequence[ComparisonEntry], gains: list[str]) -> dict[str, list[str]]:
+    """What came of the runs, by column; a column in which nothing stands is left out."""
+    rows = [compared.first.row for compared in marked]
+    columns = {
+        "state": [str(row.state) for row in rows],
+        "best loss": [format_number(row.best_loss) for row in rows],
+        "PSNR": [format_number(row.psnr, 2) for row in rows],
+        "peak": [format_number(row.peak_psnr, 2) for row in rows],
+        "gain": gains,
+        "took": [format_duration(row.duration) if row.started else "" for row in rows],
+    }
+    return {name: cells for name, cells in columns.items() if any(cells)}
+
+
+def _means(marked: Sequence[ComparisonEntry]) -> dict[str, list[str]]:
+    """The same of combinations: how many runs are done, and their mean and spread."""
+    done = [[row for row in compared.rows if row.state is RunState.finished] for compared in marked]
+    columns = {
+        "runs": [_count(len(finished_rows), len(one.rows)) for finished_rows, one in zip(done, marked, strict=True)]
+    }
+    values: dict[str, Callable[[RunRow], float | None]] = {
+        "psnr": lambda row: row.psnr,
+        "ssim": lambda row: row.ssim,
+        "gain": lambda row: row.gain,
+        "best_loss": lambda row: row.best_loss,
+        "loss": lambda row: row.loss,
+    }
+    for key, value in values.items():
+        measure = OUTCOMES[key]
+        columns[measure.title] = [
+            format_spread(compute_spread(map(value, finished_rows)), measure.digits) for finished_rows in done
+        ]
+    took = [compute_spread(row.duration for row in finished_rows if row.started) for finished_rows in done]
+    columns["took"] = [format_duration(seconds_spread.mean) if seconds_spread else "" for seconds_spread in took]
+    return {name: cells for name, cells in columns.items() if any(cells)}
+
+
+def _count(done: int, total: int) -> str:
+    return str(total) if done == total else f"{done} of {total}"
+
+
+def _picture(member: ComparedRun, view: View) -> str:
+    """The file to show of a run, where the time cursor stands; empty if it has none."""
+    pictures = member.series.pictures()
+    name = next((name for name in PREFERRED_PICTURES if name in pictures), next(reversed(pictures), ""))
+    picture = member.series.picture(name, view.step if view.step is not None else member.series.step)
+    return picture.file if picture else ""

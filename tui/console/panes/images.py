@@ -1,0 +1,87 @@
+"""Pictures of a run: degraded, restored, truth, error map; samples; and how they came to be, through time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import Static
+
+from dipddpm.core.io.sanitize import printable
+from dipddpm.core.runs import Run
+from dipddpm.tui.console.panes.view import Pane, View
+from dipddpm.tui.console.widgets.pictures import PictureView
+
+NONE_YET = "This run has stored no picture yet."
+
+
+class ImagesPane(Pane, can_focus=True):
+    """One picture at a time, as large as there is room for; its names in a line above."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("right,l,down,j", "turn(1)", "next picture"),
+        Binding("left,h,up,k", "turn(-1)", "previous picture", show=False),
+    ]
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"images--name", "images--shown", "images--dim"}
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._view: View | None = None
+        self._chosen = ""
+
+    def compose(self) -> ComposeResult:
+        """Names, picture."""
+        yield Static(id="images-names", markup=False)
+        yield PictureView(id="images-picture")
+        yield Static(NONE_YET, id="images-none", markup=False)
+
+    def present(self, view: View) -> None:
+        """Show the chosen picture as it was where the time cursor stands."""
+        self._view = view
+        names = list(view.series.pictures())
+        if names and self._chosen not in names:
+            self._chosen = "restored" if "restored" in names else names[-1]
+        self.query_one("#images-none").display = not names
+        self.query_one("#images-names").display = bool(names)
+        self.query_one(PictureView).display = bool(names)
+        if names:
+            self._show(view, names)
+
+    def _show(self, view: View, names: list[str]) -> None:
+        step = view.series.step if view.step is None else view.step
+        picture = view.series.picture(self._chosen, step)
+        assert picture is not None
+        pictures = view.series.pictures()[self._chosen]
+        line = Text(no_wrap=True, overflow="ellipsis")
+        for name in names:
+            tone = "images--shown" if name == self._chosen else "images--name"
+            line.append(f" {printable(name, 40)} ", self.get_component_rich_style(tone))
+        position = f"   step {picture.step:,}" + (
+            f", {pictures.index(picture) + 1} of {len(pictures)}" if len(pictures) > 1 else ""
+        )
+        line.append(position, self.get_component_rich_style("images--dim"))
+        self.query_one("#images-names", Static).update(line)
+        words = [picture.title, " | ".join(picture.panels)]
+        self.query_one(PictureView).show(
+            picture_path(view.run, picture.file), printable("  ".join(filter(None, words)), 200)
+        )
+
+    def action_turn(self, by: int) -> None:
+        """Show another picture."""
+        names = list(self._view.series.pictures()) if self._view else []
+        if names and self._view is not None:
+            self._chosen = names[(names.index(self._chosen) + by) % len(names)]
+            self._show(self._view, names)
+
+
+def picture_path(run: Run, file: str) -> Path | None:
+    """The path of a picture that a log names; None for one that lies outside the run's folder."""
+    folder = run.folder.resolve()
+    try:
+        path = (folder / file).resolve()
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return path if path.is_relative_to(folder) and path.suffix == ".png" else None

@@ -1,0 +1,149 @@
+"""A run as it goes: loss, PSNR, learning rate, throughput, and the feed of what happened."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, ScrollableContainer, VerticalScroll
+from textual.widgets import Static
+
+from dipddpm.core.evaluation.scoreboard import Scoreboard
+from dipddpm.core.io.sanitize import printable
+from dipddpm.tui.console.model.curves import Axis, Series
+from dipddpm.tui.console.model.series import ChartMark, PsnrCurve
+from dipddpm.tui.console.panes.view import Pane, View
+from dipddpm.tui.console.widgets.chart import LineChart
+from dipddpm.tui.console.widgets.feed import Feed, feed_entries
+from dipddpm.tui.console.widgets.sparkline import PsnrSparkline
+
+RATES_MIN_ROWS = 28
+"""From this height on, learning rate and throughput have charts of their own."""
+PSNR_CHART_MIN_ROWS = 30
+MIN_ROWS = 4
+"""So many lines of PSNR are shown where there is little room; the others scroll."""
+
+
+class LivePane(Pane):
+    """What a run has decides what is shown: a run without PSNR leaves its place to the loss."""
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._shape: tuple[int, ...] = ()
+        self._events_shown = 0
+        self._generation = -1
+        self._board_key: tuple[int, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        """From the curves down to the words."""
+        with ScrollableContainer(id="live-board"):
+            yield Static(id="live-scores", markup=False)
+        yield LineChart("loss", id="live-loss")
+        yield LineChart("PSNR dB", id="live-psnr")
+        with VerticalScroll(id="live-images"):
+            yield PsnrSparkline()
+        with Horizontal(id="live-paces"):
+            yield LineChart("learning rate", id="live-lr")
+            yield LineChart("images/s", id="live-speed")
+        yield Feed(id="live-feed")
+
+    def clear(self) -> None:
+        """Another run's words don't belong here."""
+        self.query_one(Feed).clear()
+        self._board_key = ()
+        self._events_shown, self._generation = 0, -1
+
+    def present(self, view: View) -> None:
+        """Show the run as it stands, or as it stood where the time cursor is."""
+        curves = view.series.psnr()
+        self._show_board(view)
+        self._lay_out(len(curves), rates=any(len(curve.x) for curve in _rates(view)))
+        self._show_loss(view)
+        if curves:
+            self._show_psnr(view, curves)
+        self._show_rates(view)
+        self._update_feed(view)
+
+    def _lay_out(self, curves: int, *, rates: bool) -> None:
+        """Share the height out; only where it has another shape than before."""
+        height = self.size.height
+        shape = (height, curves, rates)
+        if shape == self._shape:
+            return
+        self._shape = shape
+        images = self.query_one("#live-images")
+        images.display = bool(curves)
+        images.styles.max_height = max(MIN_ROWS, height // 3)
+        self.query_one("#live-psnr").display = bool(curves) and height >= PSNR_CHART_MIN_ROWS
+        self.query_one("#live-paces").display = rates and height >= RATES_MIN_ROWS
+        self.query_one(Feed).styles.height = max(4, height // 5)
+
+    def _show_board(self, view: View) -> None:
+        """The scores of restorations, where there are any; they have all the room where there are no curves."""
+        scored, board = view.series.restorations, self.query_one("#live-board")
+        curves = bool(view.series.psnr()) or any(len(line.x) for line in view.series.loss("step"))
+        self.query_one("#live-loss").display = curves or not scored
+        board.display = bool(scored)
+        board.styles.height = "1fr" if not curves else max(MIN_ROWS, self.size.height // 3)
+        key = (len(scored), view.series.generation, self.size.width)
+        if scored and key != self._board_key:
+            self._board_key = key
+            lines = Scoreboard(scored).lines(self.size.width - 2, newest_first=True)
+            self.query_one("#live-scores", Static).update("\n".join(map(printable, lines)))
+
+    def _show_loss(self, view: View) -> None:
+        series, preferences = view.series, view.preferences
+        axis = _axis(view)
+        notes = ["log y"] * preferences.log_y
+        notes += [f"smoothed {preferences.smoothing:g}"] * bool(preferences.smoothing)
+        self.query_one("#live-loss", LineChart).show(
+            series.loss(axis, preferences.smoothing),
+            log_y=preferences.log_y,
+            x_label=axis,
+            limit=series.limit(axis),
+            marks=series.best_marks(axis),
+            cursor=None if view.step is None else series.x_of(view.step, axis),
+            note="  ".join(notes),
+        )
+
+    def _show_psnr(self, view: View, curves: list[PsnrCurve]) -> None:
+        limit = view.series.limit("step")
+        self.query_one(PsnrSparkline).show(curves, limit=limit, cursor=view.step)
+        chart = self.query_one("#live-psnr", LineChart)
+        if chart.display:
+            means = [curve for curve in curves if curve.image < 0]
+            lines = [Series(curve.label, curve.x, curve.y, index) for index, curve in enumerate(means)]
+            marks = [
+                ChartMark(spot.step, spot.value, kind)
+                for spot, kind in ((means[0].stop, "stop"), (means[0].peak, "peak"))
+                if spot is not None
+            ]
+            chart.show(lines, limit=limit, marks=marks, cursor=view.step)
+
+    def _show_rates(self, view: View) -> None:
+        if not self.query_one("#live-paces").display:
+            return
+        axis = _axis(view)
+        cursor = None if view.step is None else view.series.x_of(view.step, axis)
+        for name, curve in zip(("#live-lr", "#live-speed"), _rates(view), strict=True):
+            self.query_one(name, LineChart).show([curve], x_label=axis, limit=view.series.limit(axis), cursor=cursor)
+
+    def _update_feed(self, view: View) -> None:
+        """Add what happened since the last look; after a resume, which takes words back, tell all of it anew."""
+        series, feed = view.series, self.query_one(Feed)
+        if series.generation != self._generation:
+            feed.clear()
+            self._events_shown, self._generation = 0, series.generation
+        if series.event_count > self._events_shown:
+            new_events = series.recent_events(self._events_shown)
+            self._events_shown = series.event_count
+            feed.add(feed_entries(new_events))
+
+
+def _axis(view: View) -> Axis:
+    """The axis that people chose, or steps for a run that doesn't have it."""
+    chosen = view.preferences.axis
+    return chosen if chosen in view.series.axes() else "step"
+
+
+def _rates(view: View) -> tuple[Series, Series]:
+    axis = _axis(view)
+    return view.series.lr(axis), view.series.images_per_second(axis)

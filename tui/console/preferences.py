@@ -1,0 +1,65 @@
+"""What the console remembers between two visits, in the user's config folder: theme, sort, filter, axes, pane."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from dipddpm.core.io import atomic
+
+FILE_NAME = "console.toml"
+
+
+class Preferences(msgspec.Struct, kw_only=True):
+    """The last view. What a file of another version holds, or a hand that erred, counts as not set."""
+
+    theme: Literal["night", "day", "clear", "plain"] = "night"
+    sort: str = "created"
+    descending: bool = True
+    filter: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    axis: Literal["step", "epoch", "time"] = "step"
+    log_y: bool = False
+    smoothing: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.6
+    pane: Literal["live", "images", "log", "config", "compare"] = "live"
+    list_width: Annotated[int, msgspec.Meta(ge=0, le=200)] = 0
+    """Columns of the run list; 0 chooses by the terminal's width."""
+    bell: bool = True
+    """Ring and send a desktop notification when a run ends, fails or stalls."""
+    hook: str = ""
+    """A command run by the shell at the same moments, with DIPDDPM_RUN, DIPDDPM_STATE and DIPDDPM_TEXT set."""
+
+
+def preferences_path() -> Path:
+    """Where preferences are kept: `$XDG_CONFIG_HOME/dipddpm`, else `~/.config/dipddpm`."""
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(base).expanduser() / "dipddpm" / FILE_NAME
+
+
+def load() -> Preferences:
+    """The preferences; each value that is missing or no longer valid has its default."""
+    try:
+        stored = msgspec.toml.decode(preferences_path().read_bytes())
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Preferences()
+    valid = {key: value for key, value in stored.items() if _valid(key, value)}
+    return msgspec.convert(valid, Preferences)
+
+
+def save(preferences: Preferences) -> None:
+    """Remember these. A folder that can't be written costs the memory, never the session."""
+    with contextlib.suppress(OSError):
+        path = preferences_path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_atomic(path, msgspec.toml.encode(preferences), durable=False)
+
+
+def _valid(key: str, value: object) -> bool:
+    try:
+        msgspec.convert({key: value}, Preferences)
+    except msgspec.ValidationError:
+        return False
+    return True

@@ -1,0 +1,195 @@
+"""The one thread that reads: it scans the runs folder, follows the logs that are looked at, and asks the host.
+
+A slow file system then never holds up a key. The screen's thread sends commands through a queue and gets messages
+back. The two threads share nothing else but the flag that ends the loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from textual.message import Message
+
+from dipddpm.core.events import AnyEvent
+from dipddpm.core.runs import LOG_FILE, EventReader, RunsFolder
+from dipddpm.tui.console.model.host import HostSample, HostSampler
+from dipddpm.tui.console.model.runlist import RunRow, RunScanner
+from dipddpm.tui.console.model.tail import TextTail
+
+CHUNK_BYTES = 1 << 18
+"""About so many bytes of a log make one message: some two thousand events."""
+SCAN_PAUSE_SECONDS = 0.1
+HOST_SECONDS = 2.0
+FIRST_HOST_SECONDS = 0.3
+"""Loading what speaks to the driver would hold up the first frame."""
+
+
+@dataclass
+class RunsScanned(Message):
+    """The rows of the run list, because something in them changed; `complete` once every folder has been read."""
+
+    rows: Sequence[RunRow]
+    complete: bool
+
+
+@dataclass
+class EventsRead(Message):
+    """The events of a run's log from the byte `start` to the byte `end`; `caught_up` when that is the end of the log.
+
+    The receiver knows by `start` whether a piece is missing: it then asks for the log from its first byte again.
+    """
+
+    run: str
+    start: int
+    end: int
+    events: Sequence[AnyEvent]
+    caught_up: bool
+
+
+@dataclass
+class OutputRead(Message):
+    """More of what a run's process printed."""
+
+    run: str
+    lines: Sequence[str]
+    restarted: bool
+
+
+@dataclass
+class HostSampled(Message):
+    """The machine."""
+
+    sample: HostSample
+
+
+@dataclass
+class ReaderFailed(Message):
+    """The follower met an error that it can't go on from; without it the console would show the past for ever."""
+
+    error: Exception
+
+
+class Reader(threading.Thread):
+    """Polls, because nothing else works on network file systems; at most `rate` times a second."""
+
+    def __init__(self, root: Path, post: Callable[[Message], object], rate: float) -> None:
+        super().__init__(name="follower", daemon=True)
+        self.runs = RunsFolder(root)
+        self._post = post
+        self._period = 1 / rate
+        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._stop_requested = False
+        self._watched: tuple[str, ...] = ()
+        self._output_tail: TextTail | None = None
+        self._readers: dict[str, EventReader] = {}
+        self._scanner = RunScanner(root)
+        self._host_sampler = HostSampler()
+        self._host_sampled_at = time.monotonic() + FIRST_HOST_SECONDS - HOST_SECONDS
+
+    # Commands, from any thread
+
+    def watch(self, runs: Sequence[str]) -> None:
+        """Follow these logs from now on. A log that was followed before goes on where it was left."""
+        self._commands.put(partial(setattr, self, "_watched", tuple(runs)))
+
+    def watch_output(self, run: str) -> None:
+        """Read also what this run's process prints, from its last lines on; nothing for the empty id."""
+        tail = TextTail(self.runs.run(run).folder / LOG_FILE) if run else None
+        self._commands.put(partial(setattr, self, "_text", tail))
+
+    def rewind(self, run: str) -> None:
+        """Read this log from its first byte again, now or when it is watched again."""
+        self._commands.put(partial(self._forget, run))
+
+    def wake(self) -> None:
+        """Look now: something was just started, stopped or moved."""
+        self._commands.put(lambda: None)
+
+    def stop(self) -> None:
+        """Come to an end soon; nothing waits for it."""
+        self._stop_requested = True
+        self._scanner.stop()
+        self.wake()
+
+    # The thread
+
+    def run(self) -> None:
+        """Look, tell, wait."""
+        try:
+            self._poll_until_stopped()
+        except Exception as error:
+            self._post(ReaderFailed(error))
+
+    def _poll_until_stopped(self) -> None:
+        while not self._stop_requested:
+            began = time.monotonic()
+            with contextlib.suppress(OSError):  # a file system that went away: the next look tries again
+                self._poll()
+            self.obey(max(0.01, self._period - (time.monotonic() - began)))
+
+    def obey(self, patience: float = 0.0) -> None:
+        """Carry out the commands that have come; wait for the first one at most `patience` seconds."""
+        with contextlib.suppress(queue.Empty):
+            self._commands.get(patience > 0, patience)()
+            while True:
+                self._commands.get_nowait()()
+
+    def _forget(self, run: str) -> None:
+        self._readers.pop(run, None)
+
+    def _poll(self) -> None:
+        self.read_logs()
+        self._scan()
+        self.read_logs()
+        self._read_output()
+        self._sample_host()
+
+    def _scan(self) -> None:
+        for rows, complete in self._scanner.scan():
+            self._post(RunsScanned(rows, complete))
+            if not complete:
+                # The run that is looked at goes before the end of a long list.
+                self.obey(SCAN_PAUSE_SECONDS)
+                self.read_logs()
+
+    def read_logs(self) -> None:
+        """Post what is new in the logs that are watched."""
+        for run in self._watched:
+            self._read_log(run)
+
+    def _read_log(self, run: str) -> None:
+        reader = self._readers.get(run)
+        more = reader is None  # the first message comes even when the log is empty: a screen may wait for it
+        if reader is None:
+            reader = self._readers[run] = EventReader(self.runs.run(run).folder)
+        while not self._stop_requested:
+            before = reader.offset
+            events = reader.read(CHUNK_BYTES)
+            start = 0 if reader.restarted else before
+            awaited, more = more, reader.offset - start >= CHUNK_BYTES
+            # Lines that hold no event move the offset, too, and the receiver has to know it.
+            if reader.offset > start or reader.restarted or awaited:
+                self._post(EventsRead(run, start, reader.offset, events, not more))
+            if not more:
+                return
+
+    def _read_output(self) -> None:
+        tail = self._output_tail
+        if tail is not None:
+            lines, restarted = tail.read()
+            if lines or restarted:
+                self._post(OutputRead(tail.path.parent.name, lines, restarted))
+
+    def _sample_host(self) -> None:
+        now = time.monotonic()
+        if now - self._host_sampled_at < HOST_SECONDS:
+            return
+        self._host_sampled_at = now
+        self._post(HostSampled(self._host_sampler.sample()))

@@ -1,0 +1,237 @@
+"""The launch form, made from the typed config: what is typed is checked as it is typed, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.events import DescendantFocus
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Input, Label, Static
+
+from dipddpm.core.config import HYBRIDS, TASKS, AnyRun, Field
+from dipddpm.core.errors import UserError
+from dipddpm.core.io.sanitize import printable
+from dipddpm.core.launch import preflight
+from dipddpm.tui.console.model.draft import Draft
+from dipddpm.tui.console.screens.dialogs import MAX_INPUT_LENGTH
+from dipddpm.tui.console.widgets.choice import Choice
+from dipddpm.tui.console.widgets.keyline import KeyLine
+from dipddpm.tui.shared.formatting import format_duration
+
+
+class LaunchRequest(NamedTuple):
+    """What the form hands over: a run to start, at once or when a slot is free."""
+
+    config: AnyRun
+    now: bool
+    missing: str = ""
+    """A data set that must be fetched first."""
+
+
+class Form(Screen[LaunchRequest | None]):
+    """A line an option. Below them: what the option means, what is wrong, the time it takes, and the command."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "launch(False)", "start", priority=True),
+        Binding("ctrl+g", "launch(True)", "start without queueing", priority=True),
+        Binding("ctrl+o", "more", "all options", priority=True),
+        Binding("ctrl+y", "copy", "copy command", priority=True),
+        Binding("down,enter", "step(1)", "next", show=False),
+        Binding("up", "step(-1)", "previous", show=False),
+        Binding("j", "step(1)", show=False),
+        Binding("k", "step(-1)", show=False),
+        Binding("escape", "dismiss(None)", "leave"),
+    ]
+
+    def __init__(
+        self, draft: Draft, title: str, *, root: Path | None, estimate: Callable[[AnyRun], float | None]
+    ) -> None:
+        super().__init__()
+        self.draft = draft
+        self._title = printable(title)
+        self._root = root
+        self._estimate = estimate
+        self._shows_all = False
+        self._fields: dict[str, Field] = {}
+
+    def compose(self) -> ComposeResult:
+        """Title, options, and the lines that speak of them."""
+        yield Label(self._title, id="form-title", markup=False)
+        yield VerticalScroll(id="form-options", can_focus=False)
+        yield Static(id="form-help", markup=False)
+        yield Static(id="form-trouble", markup=False)
+        yield Static(id="form-command", markup=False)
+        yield KeyLine()
+
+    async def on_mount(self) -> None:
+        """Show the options."""
+        await self._fill()
+
+    async def _fill(self) -> None:
+        """Draw the options anew; the one that had the focus keeps it. Nothing where the form is left meanwhile."""
+        focused = self.focused.id if self.focused else None
+        options = self.query_one("#form-options")
+        with self.app.batch_update():
+            await options.remove_children()
+            self._fields = {_widget_id(field.key): field for field in self.draft.fields}
+            await options.mount_all(self._rows())
+        focusable = (focused and options.query(f"#{focused}")) or options.query("Choice, Input")
+        if focusable:
+            focusable.first().focus()
+            self._check_options()
+
+    def _rows(self) -> list[Widget]:
+        draft = self.draft
+        rows = [_option_row("kind", Choice(draft.kinds, draft.kind, id="pick-kind"))]
+        if draft.methods:
+            rows.append(_option_row("method", Choice(draft.methods, draft.method, id="pick-method")))
+        rows.append(_option_row("preset", Choice(draft.presets, draft.preset, id="pick-preset")))
+        if draft.tasks:
+            rows.append(_option_row("task", Choice(draft.tasks, draft.task, id="pick-task")))
+        section = ""
+        for name, field in self._fields.items():
+            if not (self._shows_all or draft.is_basic(field.key)):
+                continue
+            prefix = field.key.partition(".")[0] if "." in field.key else ""
+            if self._shows_all and not draft.is_basic(field.key) and prefix != section:
+                rows.append(Label(prefix or "run", classes="section", markup=False))
+            section = prefix
+            rows.append(_option_row(field.key, self._widget(name, field)))
+        return rows
+
+    def _widget(self, name: str, field: Field) -> Widget:
+        value = self.draft.value(field)
+        if field.choices:
+            return Choice(field.choices, value, id=name)
+        if field.type is bool:
+            return Choice(("true", "false"), value, id=name)
+        # An input hands what it holds to the terminal as it is.
+        entry = Input(
+            printable(value, MAX_INPUT_LENGTH),
+            id=name,
+            compact=True,
+            select_on_focus=False,
+            placeholder=_placeholder(field),
+        )
+        entry.cursor_blink = False
+        return entry
+
+    @on(Choice.Changed)
+    async def _chosen(self, event: Choice.Changed) -> None:
+        name = event.choice.id or ""
+        if name.startswith("pick-"):
+            self.draft.choose(name.removeprefix("pick-"), event.value)
+            await self._fill()
+        else:
+            self.draft.set_value(self._fields[name], event.value)
+            self._check_options()
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        if event.input.id in self._fields:
+            self.draft.set_value(self._fields[event.input.id], event.value)
+            self._check_options()
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        """Speak of the option under the cursor."""
+        self._check_options()
+
+    def _check_options(self) -> None:
+        """Say what the option means, what is wrong, and what the command would be."""
+        troubles = {name: self.draft.problem(field.key) for name, field in self._fields.items()}
+        for name, trouble in troubles.items():
+            for widget in self.query(f"#{name}"):
+                widget.parent.set_class(bool(trouble), "wrong")  # type: ignore[union-attr]
+        focused_id = self.focused.id or "" if self.focused else ""
+        self.query_one("#form-help", Static).update(self._meaning(focused_id))
+        trouble, command, estimate = self._check_config(
+            troubles.get(focused_id) or next(filter(None, troubles.values()), "")
+        )
+        line = self.query_one("#form-trouble", Static)
+        line.set_class(bool(trouble), "wrong")
+        line.update(trouble or estimate)
+        self.query_one("#form-command", Static).update(command)
+
+    def _check_config(self, trouble: str) -> tuple[str, str, str]:
+        if trouble:
+            return printable(trouble), "", ""
+        try:
+            config = self.draft.config()
+            seconds = self._estimate(config)
+            command = self.draft.command(root=self._root)
+        except UserError as error:
+            return printable(f"{error.problem} {error.remedy}"), "", ""
+        estimate_text = "" if seconds is None else f"takes about {format_duration(seconds)}, by earlier runs like it"
+        return "", f"$ {printable(command)}", estimate_text or "ready; no earlier run tells how long it takes"
+
+    def _meaning(self, name: str) -> Text:
+        if name == "pick-method":
+            return Text(HYBRIDS[self.draft.method].summary)
+        if name == "pick-task":
+            return Text(TASKS[self.draft.task].summary)
+        if name.startswith("pick-"):
+            words = {"pick-kind": "what is run: dip fits each image, ddpm trains a model, hybrid combines the two"}
+            return Text(words.get(name, "a named set of values; what is typed below goes before it"))
+        field = self._fields.get(name)
+        return Text(_description_text(field) if field else "")
+
+    def action_step(self, by: int) -> None:
+        """Go to the next option or the one before."""
+        self.focus_next("Choice, Input") if by > 0 else self.focus_previous("Choice, Input")
+
+    async def action_more(self) -> None:
+        """Show every option, or the first ones only."""
+        self._shows_all = not self._shows_all
+        await self._fill()
+
+    def action_copy(self) -> None:
+        """Put the command on the clipboard of the person's own machine, where the terminal allows it."""
+        try:
+            self.app.copy_to_clipboard(self.draft.command(root=self._root))
+        except UserError as error:
+            self.app.notify(printable(str(error)), severity="error", markup=False)
+        else:
+            self.app.notify("The command is on the clipboard.", markup=False)
+
+    def action_launch(self, now: bool) -> None:
+        """Hand the run over, unless something is wrong with it."""
+        try:
+            config = self.draft.config()
+            missing = preflight.missing_data(config)
+            preflight.refuse(config, fetching=missing is not None)
+        except UserError as error:
+            line = self.query_one("#form-trouble", Static)
+            line.add_class("wrong")
+            line.update(printable(f"{error.problem} {error.remedy}"))
+        else:
+            self.dismiss(LaunchRequest(config, now, missing or ""))
+
+
+def _option_row(label: str, widget: Widget) -> Widget:
+    return Horizontal(Label(label, classes="label", markup=False), widget, classes="row")
+
+
+def _widget_id(key: str) -> str:
+    return "option-" + key.replace(".", "-")
+
+
+def _placeholder(field: Field) -> str:
+    return "none" if field.type not in (int, float) else ""
+
+
+def _description_text(field: Field) -> str:
+    bounds = [
+        f"{sign} {bound:g}"
+        for sign, bound in (("≥", field.ge), (">", field.gt), ("≤", field.le), ("<", field.lt))
+        if bound is not None
+    ]
+    limits = f" ({', '.join(bounds)})" if bounds else ""
+    return f"{field.description}{limits}"

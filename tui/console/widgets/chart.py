@@ -1,0 +1,251 @@
+"""A line chart that follows a run: axes that stay put while it grows, every spike shown, only changed cells sent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar, TypeAlias
+
+from rich.segment import Segment
+from rich.style import Style
+
+from dipddpm.tui.console.model import axis as axes
+from dipddpm.tui.console.model.curves import Axis, Binner, Series
+from dipddpm.tui.console.model.series import ChartMark
+from dipddpm.tui.console.widgets import plot
+from dipddpm.tui.console.widgets.lines import LinesWidget, justify
+
+_Binned: TypeAlias = tuple[Series, Sequence[float], Sequence[float]]
+
+COLOURS = 8
+TICK_CELLS, CLOCK_CELLS = 7, 10
+"""Columns for each number of the x axis."""
+MAX_FORMER_BESTS = 12
+_ROLE_NAMES = {
+    plot.AXIS: "axis",
+    plot.TICK: "tick",
+    plot.CURSOR: "cursor",
+    plot.MARK: "mark",
+    plot.NON_FINITE_ROLE: "lost",
+}
+MARK_SIGNS = {"lone": "●", "best": "◆", "was best": "•", "stop": "▼", "peak": "▲", "lost": "×"}
+
+
+class LineChart(LinesWidget):
+    """A title with a legend, and below it the series. `show` takes all there is; it may be called at any rate."""
+
+    DEFAULT_CSS = """
+    LineChart {
+        height: 1fr;
+        min-height: 4;
+        & > .chart--title { text-style: bold; }
+        & > .chart--note { color: $text-muted; }
+        & > .chart--axis { color: $foreground 40%; }
+        & > .chart--tick { color: $foreground 70%; }
+        & > .chart--cursor { color: $foreground 60%; }
+        & > .chart--mark { color: $success; text-style: bold; }
+        & > .chart--lost { color: $error; text-style: bold; }
+        & > .chart--series-0 { color: $series-0; }
+        & > .chart--series-1 { color: $series-1; }
+        & > .chart--series-2 { color: $series-2; }
+        & > .chart--series-3 { color: $series-3; }
+        & > .chart--series-4 { color: $series-4; }
+        & > .chart--series-5 { color: $series-5; }
+        & > .chart--series-6 { color: $series-6; }
+        & > .chart--series-7 { color: $series-7; }
+    }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "chart--title",
+        "chart--note",
+        "chart--axis",
+        "chart--tick",
+        "chart--cursor",
+        "chart--mark",
+        "chart--lost",
+        *(f"chart--series-{number}" for number in range(COLOURS)),
+    }
+
+    def __init__(
+        self,
+        title: str = "",
+        *,
+        empty: str = "Nothing measured yet.",
+        id: str | None = None,  # noqa: A002
+        classes: str | None = None,
+    ) -> None:
+        super().__init__(id=id, classes=classes)
+        self._title = title
+        self._empty = empty
+        self._note = ""
+        self._series: Sequence[Series] = ()
+        self._marks: Sequence[ChartMark] = ()
+        self._axis: Axis = "step"
+        self._limit: float | None = None
+        self._log_y = False
+        self._cursor: float | None = None
+        self._binners: dict[tuple[str, int, bool], Binner] = {}
+        self._drawn: tuple[plot.PlotData, int, int] | None = None
+        self._body: list[list[Segment]] = []
+
+    def show(
+        self,
+        series: Iterable[Series],
+        *,
+        log_y: bool = False,
+        x_label: Axis = "step",
+        limit: float | None = None,
+        marks: Sequence[ChartMark] = (),
+        cursor: float | None = None,
+        title: str | None = None,
+        note: str = "",
+    ) -> None:
+        """Draw these series.
+
+        `x_label` says what x counts; `limit` is where the x axis ends (a run's total), if that is known. `cursor` is
+        the x of a vertical line. `note` stands at the right of the title. Texts are taken as they are, never as markup.
+        """
+        self._series, self._marks = tuple(series), marks
+        self._log_y, self._axis, self._limit, self._cursor = log_y, x_label, limit, cursor
+        self._title = self._title if title is None else title
+        self._note = note
+        self.redraw()
+
+    def draw(self, width: int, height: int) -> list[list[Segment]]:
+        """The title, and the chart or what stands in for it."""
+        lines = [self._header(width)]
+        body = height - 1
+        if body < 1 or width < plot.GUTTER + 8:
+            return lines
+        plotted = self._plot_data(width, body)
+        if plotted is None:
+            note = Segment(self._empty.center(width)[:width], self.component_style("chart--note"))
+            return [*lines, *[[]] * ((body - 1) // 2), [note]]
+        dots = plot.to_dots(plotted, width, body)
+        if (dots, width, body) != self._drawn:
+            self._drawn = dots, width, body
+            styles = _Styles(self)
+            self._body = [[Segment(text, styles[role]) for text, role in runs] for runs in plot.render(*self._drawn)]
+        return [*lines, *self._body]
+
+    def notify_style_update(self) -> None:
+        """Another theme, other colours."""
+        self._drawn = None
+        super().notify_style_update()
+
+    def _header(self, width: int) -> list[Segment]:
+        left = [Segment(self._title, self.component_style("chart--title"))]
+        named = [series for series in self._series if not series.faint]
+        for series in named if len(named) > 1 else ():
+            left += [
+                Segment("  "),
+                Segment("━ ", self.component_style(f"chart--series-{series.colour % COLOURS}")),
+                Segment(series.name),
+            ]
+        return justify(left, [Segment(self._note, self.component_style("chart--note"))] if self._note else [], width)
+
+    def _plot_data(self, width: int, height: int) -> plot.PlotData | None:
+        """What to draw; None while there is nothing finite."""
+        ends = [series.x[-1] for series in self._series if len(series.x)]
+        if not ends:
+            return None
+        canvas, rows = plot.canvas(width, height)
+        x = self._x_scale(max(ends), canvas)
+        binned = [(series, *self._binner(series, x, 2 * canvas).update(series.x, series.y)) for series in self._series]
+        values = [value for _, _, ys in binned for value in ys if math.isfinite(value)]
+        values += [mark.y for mark in self._marks if math.isfinite(mark.y)]
+        log = self._log_y and any(value > 0 for value in values)
+        if log:
+            values = [value for value in values if value > 0]
+        if not values:
+            return None
+        max_ticks = max(3, (rows + 1) // 3)
+        y = (axes.log_scale if log else axes.linear_scale)(min(values), max(values), max_ticks)
+        transform = _log10 if log else float
+        faint_first = sorted(binned, key=lambda item: not item[0].faint)
+        return plot.PlotData(
+            x,
+            axes.Scale(transform(y.lower), transform(y.upper), tuple(map(transform, y.ticks)), y.labels),
+            [plot.PlotLine(_role(series), xs, [transform(value) for value in ys]) for series, xs, ys in faint_first],
+            [
+                *_single_points(binned, transform),
+                *_non_finite_signs(binned, transform(y.upper)),
+                *self._signs(x, transform),
+            ],
+            self._cursor if self._cursor is not None and 0 <= self._cursor <= x.upper else None,
+            self._axis,
+        )
+
+    def _x_scale(self, end: float, canvas: int) -> axes.Scale:
+        known = self._limit is not None and end <= self._limit
+        high = self._limit if known and self._limit is not None else end
+        if self._axis == "time":
+            return axes.time_scale(high, max(2, canvas // CLOCK_CELLS), exact=known)
+        return axes.count_scale(high, max(2, canvas // TICK_CELLS), exact=known)
+
+    def _binner(self, series: Series, x: axes.Scale, columns: int) -> Binner:
+        key = (series.name, series.colour, series.faint)
+        binner = self._binners.get(key)
+        if binner is None or binner.key != (x.lower, x.upper, columns):
+            shown_keys = {(shown.name, shown.colour, shown.faint) for shown in self._series}
+            self._binners = {known: old for known, old in self._binners.items() if known in shown_keys}
+            binner = self._binners[key] = Binner(x.lower, x.upper, columns)
+        return binner
+
+    def _signs(self, x: axes.Scale, transform: Callable[[float], float]) -> list[plot.PlotSign]:
+        """The marks; former bests only where they don't bury the curve."""
+        past = sum(mark.kind == "was best" for mark in self._marks)
+        wanted = [mark for mark in self._marks if past <= MAX_FORMER_BESTS or mark.kind != "was best"]
+        points = [(mark, transform(mark.y)) for mark in wanted if x.lower <= mark.x <= x.upper]
+        return [
+            plot.PlotSign(plot.MARK, mark.x, y, MARK_SIGNS.get(mark.kind, "•"))
+            for mark, y in points
+            if math.isfinite(y)
+        ]
+
+
+class _Styles(dict[int, Style]):
+    """The style of each role, looked up once a drawing."""
+
+    def __init__(self, chart: LineChart) -> None:
+        super().__init__({0: Style.null()})
+        self._chart = chart
+
+    def __missing__(self, role: int) -> Style:
+        if role in _ROLE_NAMES:
+            style = self._chart.component_style(f"chart--{_ROLE_NAMES[role]}")
+        elif role >= plot.FAINT_ROLE:
+            style = self._chart.component_style(f"chart--series-{role - plot.FAINT_ROLE}") + Style(dim=True)
+        else:
+            style = self._chart.component_style(f"chart--series-{role - plot.SERIES_ROLE}")
+        self[role] = style
+        return style
+
+
+def _single_points(binned: Iterable[_Binned], transform: Callable[[float], float]) -> list[plot.PlotSign]:
+    """A series of one point, which as a line would hardly be seen."""
+    signs = []
+    for series, xs, ys in binned:
+        points = [(at, transform(value)) for at, value in zip(xs, ys, strict=True) if math.isfinite(transform(value))]
+        if len(points) == 1:
+            signs.append(plot.PlotSign(_role(series), *points[0], MARK_SIGNS["lone"]))
+    return signs
+
+
+def _non_finite_signs(binned: Iterable[_Binned], top: float) -> list[plot.PlotSign]:
+    """A sign at the upper edge wherever a watched value was no number."""
+    return [
+        plot.PlotSign(plot.NON_FINITE_ROLE, at, top, MARK_SIGNS["lost"])
+        for series, xs, ys in binned
+        if series.marks_non_finite
+        for at, value in zip(xs, ys, strict=True)
+        if not math.isfinite(value)
+    ]
+
+
+def _role(series: Series) -> int:
+    return (plot.FAINT_ROLE if series.faint else plot.SERIES_ROLE) + series.colour % COLOURS
+
+
+def _log10(value: float) -> float:
+    return math.log10(value) if value > 0 else math.nan

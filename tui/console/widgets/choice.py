@@ -1,0 +1,90 @@
+"""A value among a few words, on one line: left and right turn it, a letter jumps to the words that begin with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.style import Style
+from rich.text import Text
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widget import Widget
+
+
+class Choice(Widget, can_focus=True):
+    """Where a drop-down would cover half of a small terminal, this stays a line."""
+
+    DEFAULT_CSS = "Choice { height: 1; }"
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"choice--chosen", "choice--other", "choice--arrow"}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left,h", "turn(-1)", "previous", show=False),
+        Binding("right,l,space", "turn(1)", "next", show=False),
+    ]
+
+    value: reactive[str] = reactive("")
+
+    @dataclass
+    class Changed(Message):
+        """Another word was chosen."""
+
+        choice: Choice
+        value: str
+
+        @property
+        def control(self) -> Choice:
+            """The widget, for `@on` selectors."""
+            return self.choice
+
+    def __init__(self, words: Sequence[str], value: str, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.words = list(words)
+        self.set_reactive(Choice.value, value if value in self.words else self.words[0])
+
+    def action_turn(self, by: int) -> None:
+        """Choose the word `by` places on, round and round."""
+        self._choose(self._neighbour(by))
+
+    def _neighbour(self, by: int) -> str:
+        return self.words[(self.words.index(self.value) + by) % len(self.words)]
+
+    def on_key(self, event: events.Key) -> None:
+        """A letter chooses the next word that begins with it."""
+        index = self.words.index(self.value)
+        following = self.words[index + 1 :] + self.words[: index + 1]
+        if event.character and event.character.isalpha() and event.character not in "hl":
+            match = next((word for word in following if word.startswith(event.character)), None)
+            if match is not None:
+                event.stop()
+                self._choose(match)
+
+    def on_click(self, event: events.Click) -> None:
+        """Choose the word that was clicked."""
+        if (word := event.style.meta.get("word")) is not None:
+            self._choose(word)
+
+    def _choose(self, word: str) -> None:
+        if word != self.value:
+            self.value = word
+            self.post_message(self.Changed(self, word))
+
+    def render(self) -> Text:
+        """All words where they fit, else the chosen one between arrows."""
+        chosen = self.get_component_rich_style("choice--chosen")
+        other = self.get_component_rich_style("choice--other")
+        arrow = self.get_component_rich_style("choice--arrow")
+        line = Text(no_wrap=True, end="", overflow="ellipsis")
+        if sum(len(word) + 2 for word in self.words) <= self.size.width:
+            for word in self.words:
+                click = Style(meta={"word": word})
+                line.append(f" {word} ", (chosen if word == self.value else other) + click)
+            return line
+        position = self.words.index(self.value) + 1
+        line.append("◂", arrow + Style(meta={"word": self._neighbour(-1)}))
+        line.append(f" {self.value} ", chosen)
+        line.append("▸", arrow + Style(meta={"word": self._neighbour(1)}))
+        line.append(f" {position} of {len(self.words)}", other)
+        return line

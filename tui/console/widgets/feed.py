@@ -1,0 +1,126 @@
+"""The feed: what happened, a line each, newest at the bottom; a new best model stands out."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
+
+from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.segment import Segment
+
+from dipddpm.core import events
+from dipddpm.core.events import Event
+from dipddpm.core.io.sanitize import printable
+from dipddpm.tui.console.widgets.lines import LinesWidget
+from dipddpm.tui.shared import formatting
+
+Tone: TypeAlias = Literal["plain", "best", "good", "warning", "bad", "hint"]
+
+MAX_ENTRIES = 1000
+"""Older entries are dropped."""
+CLOCK_CELLS = 9
+
+
+class FeedEntry(NamedTuple):
+    """One line of the feed. The text is shown as it is, never as markup."""
+
+    time: float
+    text: str
+    tone: Tone = "plain"
+
+
+def feed_entries(new_events: Iterable[Event]) -> list[FeedEntry]:
+    """The events as lines of the feed; what went wrong is followed by what to do about it."""
+    made = []
+    for event in new_events:
+        match event:
+            case events.EpochFinished(best=True):
+                pass  # told by the best model that was stored
+            case events.BestModelStored():
+                where = f"epoch {event.epoch}" if event.epoch else f"step {event.step}"
+                measure = event.measure.replace("_", "-").capitalize()
+                text = f"{measure} at {where}: {event.value:.4g} --> Best model ever (stored)  {event.file}"
+                made.append(FeedEntry(event.time, text, "best"))
+            case events.RunFailed():
+                made.append(FeedEntry(event.time, f"Failed: {event.error}", "bad"))
+                made.append(FeedEntry(event.time, event.hint, "hint"))
+            case _:
+                text = formatting.event_line(event) or ""
+                made.append(FeedEntry(event.time, text, _tone(event)))
+    return [entry._replace(text=printable(entry.text)) for entry in made if entry.text]
+
+
+def _tone(event: Event) -> Tone:
+    match event:
+        case events.Message(level="warning") | events.RunStopped():
+            return "warning"
+        case events.RunFinished():
+            return "good"
+        case _:
+            return "plain"
+
+
+class Feed(LinesWidget):
+    """Shows as many of the last entries as there is room for; entries come in batches."""
+
+    DEFAULT_CSS = """
+    Feed {
+        height: 1fr;
+        & > .feed--time { color: $foreground 50%; }
+        & > .feed--plain { color: $foreground 85%; }
+        & > .feed--best { color: $success; text-style: bold; }
+        & > .feed--good { color: $success; }
+        & > .feed--warning { color: $warning; }
+        & > .feed--bad { color: $error; text-style: bold; }
+        & > .feed--hint { color: $warning; }
+    }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "feed--time",
+        "feed--plain",
+        "feed--best",
+        "feed--good",
+        "feed--warning",
+        "feed--bad",
+        "feed--hint",
+    }
+
+    def __init__(self, *, empty: str = "", id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes=classes)
+        self._entries: deque[FeedEntry] = deque(maxlen=MAX_ENTRIES)
+        self._empty = empty
+
+    def add(self, new_entries: Iterable[FeedEntry]) -> None:
+        """Append a batch and draw once."""
+        self._entries.extend(new_entries)
+        self.redraw()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._entries.clear()
+        self.redraw()
+
+    def draw(self, width: int, height: int) -> list[list[Segment]]:
+        """The last entries, the newest at the bottom once the feed is full. What went wrong is wrapped, never cut."""
+        if not self._entries:
+            return [[Segment(self._empty, self.component_style("feed--time"))]]
+        drawn: list[list[Segment]] = []
+        for entry in reversed(self._entries):
+            drawn[:0] = self._entry(entry, width)
+            if len(drawn) >= height:
+                break
+        return drawn[-height:]
+
+    def _entry(self, entry: FeedEntry, width: int) -> list[list[Segment]]:
+        clock = time.strftime("%H:%M:%S ", time.localtime(entry.time)) if entry.time else " " * CLOCK_CELLS
+        room = max(1, width - CLOCK_CELLS)
+        style = self.component_style(f"feed--{entry.tone}")
+        parts = [entry.text]
+        if cell_len(entry.text) > room:
+            parts = [set_cell_size(entry.text, room - 1) + "…"]
+            if entry.tone in {"bad", "hint"}:
+                parts = chop_cells(entry.text, room)
+        heads = [Segment(clock, self.component_style("feed--time")), *[Segment(" " * CLOCK_CELLS)] * (len(parts) - 1)]
+        return [[head, Segment(part, style)] for head, part in zip(heads, parts, strict=True)]

@@ -1,0 +1,235 @@
+"""A picture in the terminal: half blocks in as many colours as there are, grey values as digits where there are none.
+
+Where the terminal can show real pixels (Kitty's protocol, Sixel) and the extra `dipddpm[images]` is installed, that is
+used instead; `detect_graphics` must ask the terminal before the app begins to listen to it.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rich.color import Color
+from rich.segment import Segment
+from rich.style import Style
+from textual.app import ComposeResult
+from textual.widget import Widget
+
+from dipddpm.core.errors import UserError
+from dipddpm.core.io import atomic
+from dipddpm.core.io.sanitize import printable, wrapped
+from dipddpm.tui.console.widgets.lines import LinesWidget
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_BYTES = 32 << 20
+MAX_PIXELS = 16 << 20
+"""A picture of ours is a thousandth of this."""
+UPPER_HALF = "▀"
+GRAPHICS_TERMINALS = (
+    "kitty",
+    "ghostty",
+    "wezterm",
+    "foot",
+    "iterm",
+    "konsole",
+    "mlterm",
+    "contour",
+    "sixel",
+    "rio",
+    "vscode",
+)
+"""Terminals that may show pixels, by what they set in the environment; only these are asked, for asking takes time."""
+_ANSI_PALETTE = bytes.fromhex(
+    "000000 aa0000 00aa00 aa5500 0000aa aa00aa 00aaaa aaaaaa 555555 ff5555 55ff55 ffff55 5555ff ff55ff 55ffff ffffff"
+)
+"""The colours that rich takes a terminal of sixteen colours to have."""
+
+_graphics: type[Widget] | None = None
+
+
+def detect_graphics() -> bool:
+    """Ask the terminal whether it shows pixels; call this before the app starts. `DIPDDPM_GRAPHICS` 1 or 0 decides.
+
+    Takes up to half a second where the terminal is asked, and nothing where it isn't.
+    """
+    global _graphics  # noqa: PLW0603
+    wanted = os.environ.get("DIPDDPM_GRAPHICS", "")
+    if wanted == "0" or not (wanted or may_have_graphics(os.environ)):
+        return False
+    try:
+        from textual_image.renderable import Image as Best
+        from textual_image.renderable import SixelImage, TGPImage
+        from textual_image.widget import Image as Found
+    except (ImportError, OSError):
+        return False
+    if Best in {SixelImage, TGPImage}:
+        _graphics = Found
+    return _graphics is not None
+
+
+def may_have_graphics(environment: Mapping[str, str]) -> bool:
+    """Whether a terminal that sets these variables is worth asking."""
+    hints = " ".join(environment.get(name, "") for name in ("TERM", "TERM_PROGRAM", "LC_TERMINAL")).lower()
+    return "KONSOLE_VERSION" in environment or any(name in hints for name in GRAPHICS_TERMINALS)
+
+
+class PictureView(LinesWidget):
+    """A caption, and below it one picture as large as fits."""
+
+    DEFAULT_CSS = """
+    PictureView {
+        height: 1fr;
+        & > .picture--caption { color: $foreground 80%; }
+        & > .picture--trouble { color: $warning; }
+        & > Image { width: 100%; height: 1fr; margin-top: 1; }
+    }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"picture--caption", "picture--trouble"}
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes=classes)
+        self._image: Image | None = None
+        self._caption = ""
+        self._trouble = ""
+        self._shown: object = None
+        self._pixels: Any = None
+
+    def compose(self) -> ComposeResult:
+        """Where the terminal shows pixels, a widget that does."""
+        if _graphics is not None:
+            self._pixels = _graphics(classes="picture--pixels")
+            yield self._pixels
+
+    def show(self, source: Path | Image | None, caption: str = "") -> None:
+        """Show a PNG file or an image; None for a picture that is not there. The file is read again if it changed."""
+        key = _file_version(source) if isinstance(source, Path) else source
+        if key is not None and key == self._shown and caption == self._caption:
+            return
+        self._shown, self._caption = key, printable(caption, 300)
+        self._image, self._trouble = None, ""
+        try:
+            self._image = load(source) if isinstance(source, Path) else source
+            if source is None:
+                self._trouble = "There is no such picture."
+        except UserError as error:
+            self._trouble = str(error)
+        if self._pixels is not None:
+            self._pixels.image = self._image
+        self.redraw()
+
+    def draw(self, width: int, height: int) -> list[list[Segment]]:
+        """The caption, and the picture in characters unless it is shown in pixels."""
+        lines = [[Segment(self._caption, self.component_style("picture--caption"))]]
+        if self._trouble:
+            told = wrapped(printable(self._trouble), width)
+            return lines + [[Segment(line, self.component_style("picture--trouble"))] for line in told]
+        if self._image is None or self._pixels is not None or height < 2:
+            return lines
+        colours = None if self.app.no_color else self.app.console.color_system
+        return [*lines, *characters(self._image, width, height - 1, colours)]
+
+
+def load(path: Path) -> Image:
+    """A PNG file, which anybody may have put there. Raises UserError, in a sentence, for all that can be wrong."""
+    from PIL import Image as Images
+
+    name = printable(path.name, 100)
+    try:
+        with atomic.open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise UserError(f"{name} is no picture of a run.", f"A PNG of at most {MAX_BYTES >> 20} MB is shown.")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Images.DecompressionBombWarning)  # it is refused below
+                image = Images.open(file, formats=["PNG"])
+            if image.width * image.height > MAX_PIXELS:
+                raise UserError(f"{name} has too many pixels.", "A picture of a run has a few thousand.")
+            return image.convert("RGB")
+    except Images.DecompressionBombError:
+        raise UserError(f"{name} has too many pixels.", "A picture of a run has a few thousand.") from None
+    except FileNotFoundError:
+        raise UserError(f"{name} is not there.", "It may have been removed.") from None
+    except UserError:
+        raise
+    except Exception as error:  # on broken files Pillow's decoders raise almost anything
+        why = getattr(error, "strerror", None) or "it is damaged, or no PNG"
+        raise UserError(f"{name} can't be shown: {why}.", "The run may still be writing it.") from None
+
+
+def characters(image: Image, columns: int, rows: int, colours: str | None) -> list[list[Segment]]:
+    """The image in at most so many cells, its shape kept: two pixels a cell, one above the other.
+
+    `colours` is rich's name of the colour system; without one, each cell holds its grey value as a digit, 9 is white.
+    """
+    image = image.convert("RGB")
+    if colours is None:
+        return _digits(_scaled(image, columns, 2 * rows, halved=True))
+    small = _scaled(image, columns, 2 * rows)
+    if colours == "standard":
+        small = _dithered(small)
+    return _half_blocks(small)
+
+
+def _scaled(image: Image, width: int, height: int, *, halved: bool = False) -> Image:
+    """As large as fits. Enlarged by whole factors and not blurred, so that single pixels can be seen."""
+    from PIL.Image import Resampling
+
+    factor = min(width / image.width, height / image.height)
+    if factor > 1:
+        factor = int(factor)
+    across, down = max(1, round(image.width * factor)), max(1, round(image.height * factor))
+    filtering = Resampling.BOX if factor < 1 else Resampling.NEAREST
+    return image.resize((across, max(1, down // 2) if halved else down), filtering)
+
+
+def _dithered(image: Image) -> Image:
+    """In the sixteen colours of a simple terminal; mixed, since only four of them are greys."""
+    from PIL import Image as Images
+
+    palette = Images.new("P", (1, 1))
+    palette.putpalette(_ANSI_PALETTE)
+    return image.quantize(palette=palette, dither=Images.Dither.FLOYDSTEINBERG).convert("RGB")
+
+
+def _half_blocks(image: Image) -> list[list[Segment]]:
+    pixels = image.tobytes()
+    width = image.width
+    styles: dict[bytes, Style] = {}
+    lines = []
+    for top in range(0, image.height, 2):
+        line = []
+        for column in range(width):
+            at = 3 * (top * width + column)
+            upper = pixels[at : at + 3]
+            lower = pixels[at + 3 * width : at + 3 * width + 3]
+            pair = upper + lower
+            if pair not in styles:
+                background = Color.from_rgb(*lower) if lower else None
+                styles[pair] = Style.from_color(Color.from_rgb(*upper), background)
+            line.append(Segment(UPPER_HALF, styles[pair]))
+        lines.append(list(Segment.simplify(line)))
+    return lines
+
+
+def _digits(image: Image) -> list[list[Segment]]:
+    grey = image.convert("L").tobytes()
+    return [
+        [
+            Segment(
+                "".join(str(min(9, value * 10 // 256)) for value in grey[row * image.width : (row + 1) * image.width])
+            )
+        ]
+        for row in range(image.height)
+    ]
+
+
+def _file_version(path: Path) -> tuple[str, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return str(path), status.st_mtime_ns, status.st_size

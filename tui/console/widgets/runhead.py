@@ -1,0 +1,124 @@
+"""One or two lines on the run under the cursor: what it is, where it stands, and what went wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.style import Style
+from rich.text import Text
+from textual.widget import Widget
+
+from dipddpm.core.io.sanitize import printable
+from dipddpm.core.runs import RunState
+from dipddpm.tui.shared.columns import STATE_SIGNS, format_age, format_number, run_title, state_name
+from dipddpm.tui.shared.formatting import format_duration
+
+if TYPE_CHECKING:
+    from dipddpm.tui.console.model.groups import GroupRow
+    from dipddpm.tui.console.model.runlist import RunRow
+    from dipddpm.tui.console.model.series import RunSeries
+
+REMEDIES = {
+    RunState.crashed: "its process is gone, killed or out of memory; r resumes it, 3 has its words",
+    RunState.broken: "its config can't be read; d deletes it",
+    RunState.queued: "waits for a free slot; Q shows the queue",
+}
+
+
+class RunHead(Widget):
+    """Drawn anew only when its words change."""
+
+    DEFAULT_CSS = "RunHead { height: auto; min-height: 2; max-height: 4; }"
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "run-head--name",
+        "run-head--dim",
+        "run-head--live",
+        "run-head--good",
+        "run-head--bad",
+        "run-head--warn",
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._text: tuple[tuple[str, str], ...] = ()
+
+    def show(self, row: RunRow, series: RunSeries | None, step: int | None) -> None:
+        """Show where this run stands, or stood at `step`."""
+        self._write((*_first_line(row), *_second_line(row, series, step), *_trouble(row, series)))
+
+    def show_group(self, group: GroupRow) -> None:
+        """Show what is in this group and how far it is."""
+        sign, tone = STATE_SIGNS[str(group.state)]
+        counts = "  ".join(f"{count} {state}" for state, count in group.states)
+        share = "" if group.progress is None else f"{group.progress:.0%}  "
+        what = f"  group of {len(group.runs)}  {group.kind} {group.method}".rstrip()
+        self._write(((f" {sign} ", tone), (group.name, "name"), (what, "dim"), (f"\n   {share}{counts}", "dim")))
+
+    def _write(self, text: tuple[tuple[str, str], ...]) -> None:
+        if text != self._text:
+            lines = sum(part.count("\n") for part, _ in self._text), sum(part.count("\n") for part, _ in text)
+            self._text = text
+            self.refresh(layout=lines[0] != lines[1] or max(lines) > 1)
+
+    def notify_style_update(self) -> None:
+        """Another theme, other colours."""
+        super().notify_style_update()
+        self.refresh()
+
+    def render(self) -> Text:
+        """The words in their tones."""
+        text = Text(end="", overflow="ellipsis")
+        for part, tone in self._text:
+            style = self.get_component_rich_style(f"run-head--{tone}") if tone else Style.null()
+            text.append(part, style)
+        return text
+
+
+def _first_line(row: RunRow) -> list[tuple[str, str]]:
+    sign, tone = STATE_SIGNS[state_name(row)]
+    parts = [(f" {sign} ", tone), (run_title(row), "name"), (f"  {row.id[-4:]}", "dim")]
+    parts.append((f"  {state_name(row)}", tone))
+    if row.tags:
+        parts.append((f"  {' '.join(f'#{tag}' for tag in row.tags)}", "dim"))
+    if row.note:
+        parts.append((f"  {row.note.splitlines()[0]}", "dim"))
+    return parts
+
+
+def _second_line(row: RunRow, series: RunSeries | None, step: int | None) -> list[tuple[str, str]]:
+    if series is not None and step is not None:
+        values = series.values_at(step)
+        words = [f"step {step:,}"]
+        words += [f"epoch {values.epoch:.1f}"] * bool(values.epoch) + [f"at {format_duration(values.seconds)}"]
+        words += [] if values.loss is None else [f"loss {format_number(values.loss)}"]
+        words += [] if values.held_out is None else [f"held out {format_number(values.held_out)}"]
+        words += [] if values.psnr is None else [f"PSNR {format_number(values.psnr, 2)} dB"]
+        return [("\n ◂▸ " + "  ".join(words), "warn"), ("  , . move  esc now", "dim")]
+    words = [] if row.progress is None else [f"{row.progress:.0%}"]
+    if series is not None and series.started is not None:
+        if series.started.epochs:
+            words.append(f"epoch {series.epoch}/{series.started.epochs}")
+        elif series.started.steps:
+            words.append(f"step {series.step:,}/{series.started.steps:,}")
+    if row.eta is not None and row.state.live:
+        words.append(f"{format_duration(row.eta)} left")
+    if row.started:
+        words.append(f"{'for' if row.state.live else 'took'} {format_duration(row.duration)}")
+    words.append(f"{format_age(row.age)} ago" if format_age(row.age) != "now" else "just now")
+    return [("\n   " + "  ".join(words), "dim")]
+
+
+def _trouble(row: RunRow, series: RunSeries | None) -> list[tuple[str, str]]:
+    """What went wrong, and what to do about it."""
+    from dipddpm.core.events import RunFailed
+
+    if row.state in REMEDIES:
+        return [(f"\n   {REMEDIES[row.state]}", "bad" if row.state is not RunState.queued else "dim")]
+    if row.state is RunState.failed and series is not None and isinstance(series.ended, RunFailed):
+        return [
+            (f"\n   {printable(series.ended.error, 300)}", "bad"),
+            (f" {printable(series.ended.hint, 300)}", "warn"),
+        ]
+    if row.stalled:
+        return [("\n   alive, but no progress for two minutes", "warn")]
+    return []

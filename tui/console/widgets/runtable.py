@@ -1,0 +1,267 @@
+"""The list of runs: two columns in a narrow place, all of them in a wide one. Draws only the lines on the screen.
+
+A table widget that holds every cell takes seconds for 10,000 runs; this one holds rows and asks them when it draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from dipddpm.tui.console.model.groups import GroupRow
+from dipddpm.tui.shared.columns import COLUMNS, NARROW, STATE_SIGNS, TIGHT, Column, fit, group_cells, state_name
+
+if TYPE_CHECKING:
+    from dipddpm.tui.console.model.groups import ListEntry
+    from dipddpm.tui.console.model.runlist import RunRow
+
+WIDE_MIN_WIDTH = 72
+"""From this width on, every column has its place and the columns have names."""
+
+
+KIND_MIN_WIDTH = 34
+"""From this width on, the kind has a place of its own."""
+
+
+class RunTable(ScrollView, can_focus=True):
+    """Rows, a cursor that keeps to its run when rows move, and a colour for each that is marked.
+
+    Some rows may be the headers of groups; the runs beneath an unfolded one are indented.
+    """
+
+    DEFAULT_CSS = "RunTable { scrollbar-size-vertical: 1; }"
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "run-table--cursor",
+        "run-table--header",
+        "run-table--dim",
+        "run-table--live",
+        "run-table--good",
+        "run-table--bad",
+        "run-table--warn",
+    }
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down,j", "move(1)", "down", show=False),
+        Binding("up,k", "move(-1)", "up", show=False),
+        Binding("pagedown,ctrl+d", "page(1)", "page down", show=False),
+        Binding("pageup,ctrl+u", "page(-1)", "page up", show=False),
+        Binding("home,g", "ends(0)", "first", show=False),
+        Binding("end,G", "ends(-1)", "last", show=False),
+        Binding("right,l", "fold(False)", "unfold the group", show=False),
+        Binding("left,h", "fold(True)", "fold the group", show=False),
+    ]
+
+    cursor: reactive[int] = reactive(0, repaint=False)
+
+    @dataclass
+    class Moved(Message):
+        """The cursor is on another run or group, or on none."""
+
+        run: str
+
+    @dataclass
+    class Opened(Message):
+        """The run or group was clicked twice, or chosen with Enter in the wide list."""
+
+        run: str
+
+    @dataclass
+    class FoldToggled(Message):
+        """A folded group is to be unfolded, or the other way round."""
+
+        group: str
+
+    def __init__(self) -> None:
+        super().__init__(id="runs")
+        self._rows: Sequence[ListEntry] = ()
+        self._unfolded: set[str] = set()
+        self._marked: Mapping[str, str] = {}
+        self._sorted = ("", True)
+        self._styles: dict[str, Style] = {}
+
+    @property
+    def row(self) -> RunRow | None:
+        """The run under the cursor; None on the header of a group."""
+        return None if isinstance(self._entry, GroupRow) else self._entry
+
+    @property
+    def group(self) -> GroupRow | None:
+        """The group whose header is under the cursor."""
+        return self._entry if isinstance(self._entry, GroupRow) else None
+
+    @property
+    def _entry(self) -> ListEntry | None:
+        return self._rows[self.cursor] if 0 <= self.cursor < len(self._rows) else None
+
+    @property
+    def wide(self) -> bool:
+        """Whether there is room for all columns."""
+        return self.size.width >= WIDE_MIN_WIDTH
+
+    def show(self, rows: Sequence[ListEntry], marked: Mapping[str, str], sort: tuple[str, bool]) -> None:
+        """Show these rows; only the lines that differ from what is on the screen are drawn.
+
+        `marked` gives the colour of each marked run, `sort` the column and whether it descends.
+        """
+        before, was_marked, was_sorted = self._rows, self._marked, self._sorted
+        cursor_id = self._entry.id if self._entry else ""
+        self._unfolded = {row.name for row in rows if isinstance(row, GroupRow) and row.unfolded}
+        self._rows, self._marked, self._sorted = rows, dict(marked), sort
+        self.virtual_size = Size(self.size.width, len(rows) + self._header_height)
+        self._restore_cursor(cursor_id)
+        if was_sorted != sort or was_marked.keys() != self._marked.keys():
+            self.refresh()
+            return
+        top = self.scroll_offset.y
+        for line in range(self._header_height, self.size.height):
+            index = top + line - self._header_height
+            old = before[index] if index < len(before) else None
+            new = rows[index] if index < len(rows) else None
+            if old != new:
+                self.refresh(Region(0, line, self.size.width, 1))
+
+    def go_to(self, run: str) -> bool:
+        """Put the cursor on this run; whether it is in the list."""
+        for index, row in enumerate(self._rows):
+            if row.id == run:
+                self._move_to(index)
+                return True
+        return False
+
+    def _restore_cursor(self, run: str) -> None:
+        if not self._rows:
+            self.cursor = 0
+            self.post_message(self.Moved(""))
+            return
+        if self._entry is not None and self._entry.id == run:
+            return
+        indices = {row.id: index for index, row in enumerate(self._rows)} if run else {}
+        self._move_to(indices.get(run, min(self.cursor, len(self._rows) - 1)))
+        if run not in indices and self._entry is not None:
+            self.post_message(self.Moved(self._entry.id))
+
+    @property
+    def _header_height(self) -> int:
+        return 1 if self.wide else 0
+
+    def action_move(self, by: int) -> None:
+        """Move the cursor by lines."""
+        self._move_to(self.cursor + by)
+
+    def action_page(self, by: int) -> None:
+        """Move the cursor by screens."""
+        self._move_to(self.cursor + by * max(1, self.size.height - self._header_height - 1))
+
+    def action_ends(self, end: int) -> None:
+        """Move the cursor to the first run or the last."""
+        self._move_to(0 if end == 0 else len(self._rows) - 1)
+
+    def _move_to(self, index: int) -> None:
+        index = max(0, min(index, len(self._rows) - 1))
+        if index == self.cursor:
+            return
+        before, self.cursor = self.cursor, index
+        top, height = self.scroll_offset.y, max(1, self.size.height - self._header_height)
+        if index < top or index >= top + height:
+            self.scroll_to(y=index if index < top else index - height + 1, animate=False, immediate=True)
+        for changed_index in (before, index):
+            line = changed_index - self.scroll_offset.y + self._header_height
+            if 0 <= line < self.size.height:
+                self.refresh(Region(0, line, self.size.width, 1))
+        if self._entry is not None:
+            self.post_message(self.Moved(self._entry.id))
+
+    def action_fold(self, fold: bool) -> None:
+        """Fold or unfold the group under the cursor; from one of its runs, go to the header first."""
+        if self.group is not None and self.group.unfolded is fold:
+            self.post_message(self.FoldToggled(self.group.name))
+        elif fold and self.row is not None and self.row.group in self._unfolded:
+            self.go_to(f"/{self.row.group}")
+
+    def on_click(self, event: events.Click) -> None:
+        """Move to the run that was clicked; a second click opens it."""
+        index = self.scroll_offset.y + event.y - self._header_height
+        if event.y < self._header_height or index >= len(self._rows):
+            return
+        self._move_to(index)
+        if event.chain >= 2 and self._entry is not None:
+            self.post_message(self.Opened(self._entry.id))
+
+    def on_resize(self) -> None:
+        """The header comes and goes with the width."""
+        self.virtual_size = Size(self.size.width, len(self._rows) + self._header_height)
+        self.refresh()
+
+    def notify_style_update(self) -> None:
+        """Another theme, other colours."""
+        super().notify_style_update()
+        self._styles.clear()
+
+    def _style(self, name: str) -> Style:
+        if name not in self._styles:
+            # A whole style is blended with the background, which a partial one isn't; a tone has no ground of its own.
+            style = self.get_component_rich_style(f"run-table--{name}")
+            self._styles[name] = style if name == "cursor" else style.without_color + Style(color=style.color)
+        return self._styles[name]
+
+    def render_line(self, y: int) -> Strip:
+        """A line of the screen."""
+        width = self.size.width
+        columns = COLUMNS if self.wide else NARROW if width >= KIND_MIN_WIDTH else TIGHT
+        if self.wide and y == 0:
+            return self._draw_header(columns, width)
+        index = self.scroll_offset.y + y - self._header_height
+        if index >= len(self._rows):
+            return Strip.blank(width, self.rich_style)
+        return self._draw_row(self._rows[index], columns, width, under_cursor=index == self.cursor)
+
+    def _draw_header(self, columns: Sequence[Column], width: int) -> Strip:
+        key, descending = self._sorted
+        style = self.rich_style + self._style("header")
+        segments = [Segment("   ", style)]
+        for column, room in _column_widths(columns, width - 3):
+            arrow = ("▾" if descending else "▴") if column.key == key else ""
+            segments.append(Segment(fit(column.title + arrow, room - 1, align_right=column.align_right) + " ", style))
+        return Strip(segments).adjust_cell_length(width, style)
+
+    def _draw_row(self, row: ListEntry, columns: Sequence[Column], width: int, *, under_cursor: bool) -> Strip:
+        base = self.rich_style + (self._style("cursor") if under_cursor else Style.null())
+        if isinstance(row, GroupRow):
+            cells, sign, tone = group_cells(row), *STATE_SIGNS[row.state]
+        else:
+            cells, sign, tone = self._cells(row, columns), *STATE_SIGNS[state_name(row)]
+        colour = self._marked.get(row.id)
+        segments = [
+            Segment("▌" if colour else " ", base + Style.parse(colour) if colour else base),
+            Segment(f"{sign} ", base + self._style(tone)),
+        ]
+        for column, room in _column_widths(columns, width - 3):
+            text = fit(cells.get(column.key, ""), room - 1, align_right=column.align_right)
+            quiet = base + self._style("dim") if column.dimmed and not under_cursor else base
+            segments.append(Segment(f"{text} ", base + self._style(tone) if column.uses_state_tone else quiet))
+        return Strip(segments).adjust_cell_length(width, base)
+
+    def _cells(self, row: RunRow, columns: Sequence[Column]) -> dict[str, str]:
+        cells = {column.key: column.text(row) for column in columns}
+        if row.group in self._unfolded:
+            cells["name"] = f"  {cells['name']}"
+        return cells
+
+
+def _column_widths(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
+    """The columns that fit, the most wanted first, each with its width; what is left over goes to the elastic one."""
+    chosen = sorted(columns, key=lambda column: column.rank)
+    while len(chosen) > 1 and sum(column.width for column in chosen) > width:
+        chosen.pop()
+    spare = width - sum(column.width for column in chosen)
+    return [(column, column.width + (max(0, spare) if column.elastic else 0)) for column in columns if column in chosen]

@@ -1,0 +1,199 @@
+"""PSNR as it went, a line for the mean and for each image: where it peaked, and where the rule stopped the fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Size
+
+from dipddpm.core.io.sanitize import printable
+from dipddpm.tui.console.model.series import PsnrCurve
+from dipddpm.tui.console.widgets.lines import LinesWidget
+
+BARS = "▁▂▃▄▅▆▇█"
+PEAK, STOP, BOTH, NON_FINITE = "▲", "▼", "◆", "×"
+SPAN_DB = 6.0
+"""What lies further below the peak is drawn at the bottom: a fall of half a decibel after the peak must be seen."""
+CELL_WIDTH = 50
+"""Images stand side by side where each has this much room."""
+LABEL_WIDTH = 11
+SHORT_FACTS, FULL_FACTS = 22, 36
+FEWEST_BARS = 8
+
+
+class PsnrSparkline(LinesWidget):
+    """The curves given by `RunSeries.psnr`, one to a line; the mean takes a line of its own."""
+
+    DEFAULT_CSS = """
+    PsnrSparkline {
+        height: auto;
+        & > .spark--label { color: $foreground 80%; }
+        & > .spark--line { color: $series-0; }
+        & > .spark--after { color: $series-0 45%; }
+        & > .spark--peak { color: $success; text-style: bold; }
+        & > .spark--stop { color: $warning; text-style: bold; }
+        & > .spark--lost { color: $error; text-style: bold; }
+        & > .spark--value { color: $foreground; text-style: bold; }
+        & > .spark--cursor { text-style: reverse; }
+    }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "spark--label",
+        "spark--line",
+        "spark--after",
+        "spark--peak",
+        "spark--stop",
+        "spark--lost",
+        "spark--value",
+        "spark--cursor",
+    }
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes=classes)
+        self._curves: Sequence[PsnrCurve] = ()
+        self._labels: Mapping[int, str] = {}
+        self._limit: float | None = None
+        self._cursor: float | None = None
+
+    def show(
+        self,
+        curves: Sequence[PsnrCurve],
+        *,
+        labels: Mapping[int, str] | None = None,
+        limit: float | None = None,
+        cursor: float | None = None,
+    ) -> None:
+        """Draw these curves.
+
+        `labels` names images by their number, `limit` is the number of steps that the run will have, if that is
+        known, and `cursor` a step: the values are then those at the cursor.
+        """
+        more = len(curves) != len(self._curves)
+        self._curves, self._labels, self._limit, self._cursor = tuple(curves), labels or {}, limit, cursor
+        if more:
+            self.refresh(layout=True)
+        self.redraw()
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """A line for each row of curves."""
+        return len(self._rows(width))
+
+    def _rows(self, width: int) -> list[list[PsnrCurve]]:
+        means = [curve for curve in self._curves if curve.image < 0]
+        images = [curve for curve in self._curves if curve.image >= 0]
+        if len(images) == 1 and means:
+            return [[images[0]]]  # the mean of one image says nothing more
+        across = max(1, (width + 2) // (CELL_WIDTH + 2))
+        return [[curve] for curve in means] + [images[at : at + across] for at in range(0, len(images), across)]
+
+    def draw(self, width: int, height: int) -> list[list[Segment]]:
+        """The rows, in columns of equal width."""
+        across = max(1, (width + 2) // (CELL_WIDTH + 2))
+        cell = (width + 2) // across - 2
+        lines: list[list[Segment]] = []
+        for row in self._rows(width)[:height]:
+            if row[0].image < 0 or len(self._curves) <= 2:
+                lines.append(self._line(row[0], width))
+                continue
+            line: list[Segment] = []
+            for curve in row:
+                line += [*self._line(curve, cell), Segment("  ")]
+            lines.append(line)
+        return lines
+
+    def _line(self, curve: PsnrCurve, width: int) -> list[Segment]:
+        label = printable(self._labels.get(curve.image, curve.label), 40)
+        if cell_len(label) > LABEL_WIDTH:
+            label = set_cell_size(label, LABEL_WIDTH - 1) + "…"
+        left = [Segment(set_cell_size(label, LABEL_WIDTH) + " ", self.component_style("spark--label"))]
+        facts = self._facts(curve, width - LABEL_WIDTH - 1)
+        room = width - LABEL_WIDTH - 1 - Segment.get_line_length(facts)
+        bars = self._bars(curve, room) if room > 0 else []
+        return Segment.adjust_line_length([*left, *bars, *facts], width)
+
+    def _facts(self, curve: PsnrCurve, room: int) -> list[Segment]:
+        """The value, the peak and the stop, in more or fewer words by the room there is."""
+        value = f"{_format_decibel(_value_at(curve, self._cursor))} dB"
+        facts = [Segment(value.rjust(9), self.component_style("spark--value"))]
+        if room < SHORT_FACTS + FEWEST_BARS:
+            return facts if room >= 9 + FEWEST_BARS else []
+        full = room >= FULL_FACTS + 2 * FEWEST_BARS
+        if curve.peak is not None and _is_past(curve):
+            where = f" @{curve.peak.step}" if full else ""
+            facts.append(
+                Segment(f" {PEAK}{_format_decibel(curve.peak.value)}{where}", self.component_style("spark--peak"))
+            )
+        if curve.stop is not None:
+            known = curve.peak is not None and math.isfinite(curve.stop.value)
+            lost = f"{curve.stop.value - curve.peak.value:+.2f}" if known and curve.peak else ""
+            where = f"{curve.stop.step} " if full or not lost else ""
+            facts.append(Segment(f" {STOP}{where}{lost}", self.component_style("spark--stop")))
+        missing = (FULL_FACTS if full else SHORT_FACTS) - Segment.get_line_length(facts)
+        return [*facts, Segment(" " * max(0, missing))]
+
+    def _bars(self, curve: PsnrCurve, width: int) -> list[Segment]:
+        last = max([self._limit or 0.0, curve.x[-1] if len(curve.x) else 0.0])
+        scale = (width - 1) / last if last > 0 else 0.0
+        stop = None if curve.stop is None else round(curve.stop.step * scale)
+        text = list(_columns(curve, width, scale))
+        for spot, sign in ((curve.stop, STOP), (curve.peak if _is_past(curve) else None, PEAK)):
+            if spot is not None and (at := min(width - 1, round(spot.step * scale))) < len(text):
+                text[at] = BOTH if text[at] == STOP else sign
+        segments = [
+            Segment(character, self._bar_style(character, stop is not None and at > stop))
+            for at, character in enumerate(text)
+        ]
+        if self._cursor is not None and (at := round(self._cursor * scale)) < len(segments):
+            style = segments[at].style or Style.null()
+            segments[at] = Segment(segments[at].text, style + self.component_style("spark--cursor"))
+        return [*Segment.simplify(segments), Segment(" " * (width - len(text)))]
+
+    def _bar_style(self, character: str, after: bool) -> Style:
+        names = {PEAK: "peak", STOP: "stop", BOTH: "peak", NON_FINITE: "lost"}
+        return self.component_style(f"spark--{names.get(character, 'after' if after else 'line')}")
+
+
+def _columns(curve: PsnrCurve, width: int, scale: float) -> str:
+    """A bar for each column up to the last measurement; a column without one shows the value before it."""
+    best: dict[int, float] = {}
+    for step, value in zip(curve.x, curve.y, strict=True):
+        column = min(width - 1, round(step * scale))
+        known = best.get(column, math.nan)
+        best[column] = value if math.isnan(known) or value > known else known
+    finite = [value for value in best.values() if math.isfinite(value)]
+    if not finite:
+        return NON_FINITE if best else ""
+    top = math.ceil(max(finite) * 2) / 2  # in halves, so that not every new peak moves all bars
+    bottom = max(math.floor(min(finite) * 2) / 2, top - SPAN_DB)
+    text, shown = [], " "
+    for column in range(max(best) + 1):
+        if column in best:
+            value = best[column]
+            share = (value - bottom) / (top - bottom) if top > bottom else 1.0
+            shown = BARS[round(max(0.0, share) * (len(BARS) - 1))] if math.isfinite(value) else NON_FINITE
+        text.append(shown)
+    return "".join(text)
+
+
+def _value_at(curve: PsnrCurve, step: float | None) -> float:
+    """The value at a step, or the last one."""
+    if not len(curve.y):
+        return math.nan
+    if step is None:
+        return curve.y[-1]
+    before = [value for at, value in zip(curve.x, curve.y, strict=True) if at <= step]
+    return before[-1] if before else math.nan
+
+
+def _is_past(curve: PsnrCurve) -> bool:
+    """Whether the peak is behind: as long as a curve climbs, its peak is its end."""
+    return curve.peak is not None and len(curve.x) > 0 and curve.peak.step < curve.x[-1]
+
+
+def _format_decibel(value: float) -> str:
+    return f"{value:.1f}" if math.isfinite(value) else "?"

@@ -1,0 +1,1 @@
+"""Columns and formatting that the command line and the console share."""

@@ -1,0 +1,179 @@
+"""What the run list shows of a run, column by column."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len, set_cell_size
+
+from dipddpm.core.io.sanitize import printable
+from dipddpm.core.runs import RunState
+from dipddpm.tui.shared.formatting import format_duration
+
+if TYPE_CHECKING:
+    from dipddpm.tui.console.model.groups import GroupRow
+    from dipddpm.tui.console.model.runlist import RunRow
+
+STATE_SIGNS: dict[str, tuple[str, str]] = {
+    "running": ("●", "live"),
+    "stalled": ("◐", "warn"),
+    "queued": ("○", "live"),
+    "finished": ("✓", "good"),
+    "reference": ("◆", "good"),
+    "stopped": ("■", "dim"),
+    "failed": ("✗", "bad"),
+    "crashed": ("!", "bad"),
+    "broken": ("?", "bad"),
+}
+"""state -> its sign and the tone in which it is drawn."""
+
+
+def state_name(row: RunRow) -> str:
+    """Where the run stands, in a word that has a sign."""
+    return "reference" if row.reference else "stalled" if row.stalled else str(row.state)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. Those of the lowest rank are the last to be left out for want of room."""
+
+    key: str
+    title: str
+    width: int
+    text: Callable[[RunRow], str]
+    rank: int
+    align_right: bool = False
+    elastic: bool = False
+    dimmed: bool = False
+    uses_state_tone: bool = False
+
+
+def group_cells(group: GroupRow) -> dict[str, str]:
+    """What the header of a group has in the columns of these keys; nothing in the others."""
+    return {
+        "kind": group.kind,
+        "method": group.method,
+        "name": f"{'▾' if group.unfolded else '▸'} {group.name}",
+        "state": f"{group.finished}/{len(group.runs)} done",
+        "progress": "" if group.progress is None else f"{group.progress:.0%}",
+        "created": format_age(group.age),
+    }
+
+
+def format_number(value: float | None, digits: int = 4) -> str:
+    """A number for people; nothing for none, and a word for what is no number."""
+    if value is None:
+        return ""
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.3g}"
+
+
+def format_age(seconds: float) -> str:
+    """How long ago, in its largest unit. A clock that jumped back gives 0."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f}{unit}"
+    return "now"
+
+
+def format_size(byte_count: int | None) -> str:
+    """Bytes in their largest unit; nothing where nobody has looked."""
+    if byte_count is None:
+        return ""
+    value = float(byte_count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def fit(text: str, width: int, *, align_right: bool = False) -> str:
+    """The text in exactly `width` cells, cut with an ellipsis; wide characters count as the two they take."""
+    if width <= 0:
+        return ""
+    taken = cell_len(text)
+    if taken > width:
+        text = set_cell_size(text, width - 1) + "…"
+        taken = cell_len(text)
+    pad = " " * (width - taken)
+    return pad + text if align_right else text + pad
+
+
+def run_title(row: RunRow) -> str:
+    """What people call the run: its name, else what it does."""
+    return row.name or f"{row.kind} {row.method}".strip() or printable(row.id, 60)
+
+
+def narrow_status(row: RunRow) -> str:
+    """Where the run stands, in the dozen cells that a narrow list has."""
+    share = "" if row.progress is None else f"{row.progress:.0%}"
+    match row.state:
+        case RunState.running if row.stalled:
+            return f"{share} stalled".strip()
+        case RunState.running:
+            return f"{share} {'' if row.eta is None else format_duration(row.eta)}".strip() or "running"
+        case RunState.finished:
+            return format_result(row) or "done"
+        case RunState.stopped:
+            return f"stopped {share}".strip()
+        case _:
+            return str(row.state)
+
+
+def format_result(row: RunRow) -> str:
+    """What came of it: the PSNR of a restoration, else the best loss."""
+    if row.psnr is not None:
+        return f"{format_number(row.psnr, 2)} dB"
+    return format_number(row.best_loss)
+
+
+def format_gain(row: RunRow) -> str:
+    """What a hybrid has over the better parent, with its sign."""
+    return "" if row.gain is None else f"{row.gain:+.2f}"
+
+
+def _progress(row: RunRow) -> str:
+    return "" if row.progress is None else f"{row.progress:.0%}"
+
+
+def _time_left(row: RunRow) -> str:
+    return format_duration(row.eta) if row.eta is not None and row.state.live else ""
+
+
+TIGHT: tuple[Column, ...] = (
+    Column("name", "run", 12, run_title, 0, elastic=True),
+    Column("state", "", 12, narrow_status, 1, align_right=True, dimmed=True),
+)
+"""For a list beside a pane on a small terminal."""
+NARROW: tuple[Column, ...] = (
+    Column("kind", "kind", 7, lambda row: row.kind, 2),
+    Column("name", "run", 12, lambda row: row.name or row.method or printable(row.id, 60), 0, elastic=True),
+    Column("state", "", 13, narrow_status, 1, align_right=True, dimmed=True),
+)
+COLUMNS: tuple[Column, ...] = (
+    Column("state", "state", 10, state_name, 1, uses_state_tone=True),
+    Column("kind", "kind", 8, lambda row: row.kind, 2),
+    Column("method", "method", 14, lambda row: row.method, 3),
+    Column("name", "name", 12, lambda row: row.name, 4, elastic=True),
+    Column("tags", "tags", 12, lambda row: " ".join(row.tags), 12, dimmed=True),
+    Column("progress", "done", 6, _progress, 5, align_right=True),
+    Column("eta", "left", 8, _time_left, 10, align_right=True),
+    Column("best_loss", "best loss", 11, lambda row: format_number(row.best_loss), 6, align_right=True),
+    Column("psnr", "PSNR", 8, lambda row: format_number(row.psnr, 2), 7, align_right=True),
+    Column("gain", "gain", 7, format_gain, 8, align_right=True),
+    Column(
+        "duration",
+        "took",
+        9,
+        lambda row: format_duration(row.duration) if row.started else "",
+        11,
+        align_right=True,
+        dimmed=True,
+    ),
+    Column("created", "age", 6, lambda row: format_age(row.age), 9, align_right=True, dimmed=True),
+)

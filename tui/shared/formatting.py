@@ -1,0 +1,110 @@
+"""An event as one line of text: what a pipe, a log pane and the console's feed show."""
+
+from __future__ import annotations
+
+import math
+
+from dipddpm.core import events
+from dipddpm.core.evaluation.intervals import Interval
+from dipddpm.core.events import Event
+from dipddpm.core.io.sanitize import printable
+
+
+def event_line(event: Event) -> str | None:
+    """The event in words, None for one that isn't worth a line. Free of control characters, never markup."""
+    text = _event_text(event)
+    return None if text is None else printable(text)
+
+
+def _event_text(event: Event) -> str | None:  # noqa: PLR0911
+    match event:
+        case events.RunQueued(ahead=ahead):
+            return f"Waiting for a slot on {event.device}: {ahead} ahead" if ahead else None
+        case events.RunStarted():
+            return _started(event)
+        case events.RunResumed():
+            return f"Resumed at step {event.from_step} on {event.device}"
+        case events.DataLoaded():
+            return f"{event.dataset} {event.split}: {event.images:,} images, sha256 {event.sha256[:12]}"
+        case events.EpochFinished():
+            best = " --> Best model ever (stored)" if event.best else ""
+            return f"Loss at epoch {event.epoch}: {event.loss:.3f}{best}"
+        case events.BestModelStored() if not event.epoch:
+            return f"Best model at step {event.step}: {event.measure} {event.value:.4g} (stored)"
+        case events.PsnrMeasured():
+            loss = f", loss {sum(event.loss) / len(event.loss):.5f}" if event.loss else ""
+            averaged = f" ({_mean(event.averaged):.2f} averaged)" if event.averaged else ""
+            return f"Iteration {event.step}: PSNR {event.mean:.2f} dB{averaged}{loss}"
+        case events.EarlyStopped():
+            psnr = "" if event.psnr is None else f": {event.psnr:.2f} dB"
+            return f"Image {event.image} stopped at iteration {event.at} by {event.rule}{psnr}"
+        case events.StopsCompared():
+            gaps = [peak - at_stop for peak, at_stop in zip(event.peak, event.psnr, strict=False)]
+            return (
+                f"Stopped by {event.rule}: {_mean(event.psnr):.2f} dB; the peaks were {_mean(event.peak):.2f}"
+                f" (gap {_mean(gaps):.2f} on the mean), the last iteration {_mean(event.final):.2f}"
+            )
+        case events.ImageSaved():
+            return f"Picture {event.file}{f': {event.title}' if event.title else ''}"
+        case events.SamplesEvaluated():
+            return f"{event.measure} {event.value:.4g} with {event.nfe} NFE ({event.protocol})"
+        case events.RestorationScored():
+            return _scored(event)
+        case events.RestorationMissing() if event.failed:
+            return f"{_task_and_set(event)}, {event.method} failed: {event.why}"
+        case events.RestorationsCompared():
+            return _compared(event)
+        case events.PriorLoaded():
+            return f"Prior: the best model of {event.run}, {event.parameters:,} parameters, sha256 {event.sha256[:12]}"
+        case events.Message():
+            return f"Warning: {event.text}" if event.level == "warning" else event.text
+        case events.RunFinished():
+            return f"Finished in {format_duration(event.seconds)}"
+        case events.RunFailed():
+            return f"Failed: {event.error} {event.hint}"
+        case events.RunStopped():
+            return f"Stopped at step {event.step}: {event.reason}"
+        case _:
+            return None
+
+
+def _started(event: events.RunStarted) -> str:
+    parts = [f"{event.images:,} images"] if event.images else []
+    parts += [f"{event.epochs} epochs"] if event.epochs else [f"{event.steps:,} steps"] if event.steps else []
+    parts += [f"{event.parameters:,} parameters"] if event.parameters else []
+    where = f"{event.device} ({event.device_name})" if event.device_name else event.device
+    return f"{event.kind} {event.method} on {where}: {', '.join(parts)}"
+
+
+def _scored(event: events.RestorationScored) -> str:
+    runs = f", mean of {event.runs}" if event.runs > 1 else ""
+    budget = f" (in the time of {event.budget_of})" if event.budget_of else ""
+    return f"{_task_and_set(event)}, {event.method}{runs}: {_mean(event.psnr):.2f} dB in {event.seconds:.1f} s{budget}"
+
+
+def _task_and_set(event: events.RestorationScored | events.RestorationMissing) -> str:
+    return f"{event.task} on {event.set}" if event.set else event.task
+
+
+def _compared(event: events.RestorationsCompared) -> str:
+    cells = f", mean of {event.cells} cells" if event.cells > 1 else ""
+    gain = ""
+    if event.gain is not None and event.lower is not None and event.upper is not None:
+        gain = f", {Interval(event.gain, event.lower, event.upper)} dB over the better parent"
+    return f"{event.method}{cells}: {event.psnr:.2f} dB{gain}"
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as people read them: 41s, 3:05, 2:10:00."""
+    if not math.isfinite(seconds):
+        return "?"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
