@@ -20,12 +20,13 @@ from dipddpm.core.bench.program import side_by_side
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import DdpmRun
+from dipddpm.core.data.sources import load_training
 from dipddpm.core.ddpm.denoiser import Denoiser
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.validation import Validator
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import EpochFinished
-from dipddpm.core.experiments.ddpm import DdpmExperiment, training_images
+from dipddpm.core.experiments.ddpm import DdpmExperiment
 from dipddpm.core.methods.budget import clock_of
 from dipddpm.core.report.plots import Curve, LinePlot
 from dipddpm.core.runs import Run
@@ -106,7 +107,7 @@ def seconds_per_image(
 
 def seconds_per_epoch(config: DdpmRun, per_image: float) -> float:
     """What an epoch over all the images of this config's training takes."""
-    return len(training_images(config.data, hold_out=config.ddpm.hold_out)[0]) * per_image
+    return len(load_training(config.data, held_out=config.ddpm.hold_out)[0]) * per_image
 
 
 def overtaken(ours: Sequence[LossPoint], theirs: Sequence[LossPoint], ratio: float) -> list[Overtaken]:

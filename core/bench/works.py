@@ -25,9 +25,10 @@ from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.solvers import solver
 from dipddpm.core.ddpm.training import READ_EVERY, DdpmTraining
 from dipddpm.core.degrade import degrade
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.images import to_unit
-from dipddpm.core.methods.base import Case, Restorer
+from dipddpm.core.methods.base import Restorer
 from dipddpm.core.methods.baselines import DdpmRestorer, DipRestorer
 from dipddpm.core.runs import reference
 

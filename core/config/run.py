@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta
@@ -32,6 +33,11 @@ class DataConfig(Section, frozen=True):
     dataset: DatasetName = "fashionmnist"
     directory: Annotated[str, Meta(description="folder to look in first; empty: the usual places")] = ""
     train_images: Annotated[int, Meta(ge=0, description="use only the first N training images; 0: all")] = 0
+
+    @property
+    def root(self) -> Path | None:
+        """The folder to look in first; None for the usual places."""
+        return Path(self.directory).expanduser() if self.directory else None
 
 
 class SmallDataConfig(DataConfig, frozen=True):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from dipddpm.core.degrade import CircularBlur, Degradation, GaussianNoise, SaltAndPepper
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.operators import TRUNCATION
-from dipddpm.core.methods.base import Case
 
 STRENGTH = 15.0
 """What a blur weakens to less than so many standard deviations of the noise is not made as strong as the rest."""

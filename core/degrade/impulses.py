@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from dipddpm.core.degrade import Degradation, GaussianNoise, Identity, Mask, SaltAndPepper
-from dipddpm.core.methods.base import Case
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.methods.calibrated.splitting import MaskedOperator
 
 TOLERANCE = 0.1

@@ -16,6 +16,7 @@ from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import HybridRun
 from dipddpm.core.config.hybrid import Conditioned
 from dipddpm.core.data import ImageSet
+from dipddpm.core.data.sources import data_loaded, load_batch, load_training
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.networks.unet import UNet
 from dipddpm.core.ddpm.options import TrainOptions
@@ -23,8 +24,6 @@ from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.training import DdpmTraining
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import DataLoaded, Item, PriorLoaded, RunStarted, StateDict
-from dipddpm.core.experiments.ddpm import training_images
-from dipddpm.core.experiments.dip import true_images
 from dipddpm.core.experiments.dip_cache import DipResultBank
 from dipddpm.core.experiments.hybrid import HybridExperiment, refuse_other_size
 from dipddpm.core.experiments.priors import load_prior
@@ -155,17 +154,14 @@ class ConditionedTraining:
         return sum(map(len, self.banks)) if self.options.beside == "dip" else 0
 
     def _opening_items(self) -> list[DataLoaded]:
-        return [
-            DataLoaded(dataset=s.name, split=s.split, images=len(s), sha256=s.sha256, source=s.source)
-            for s in self.sets
-        ]
+        return [data_loaded(images) for images in self.sets]
 
     def _conditioning(self, bank: DipResultBank) -> Tensor:
         """What the network sees beside the noised images of a bank, in model space."""
         if self.options.beside == "dip":
             return to_model(bank.results)
-        y, degradation = bank.measurements()
-        return to_model(degradation.operator.pinv(y))
+        case = bank.measurements()
+        return to_model(case.degradation.operator.pinv(case.y))
 
 
 class ConditionedExperiment(HybridExperiment):
@@ -179,16 +175,13 @@ class ConditionedExperiment(HybridExperiment):
         """Raises UserError for images, data or a prior that are missing or don't go together."""
         options = config.hybrid
         assert isinstance(options, Conditioned)
-        images, labels, loaded = true_images(config.images, config.data)
-        if len({image.shape for image in images}) > 1:
-            raise UserError("The images differ in size; a hybrid restores them as one batch.", "Give one size at once.")
-        truth = torch.stack(images).to(device)
+        truth, labels, loaded = load_batch(config.images, config.data)
         prior = load_prior(config.prior.run, device) if config.prior.run else None
         if prior is None and config.ddpm.network != "unet":
             raise UserError("Only our U-Net can see more channels.", "Add --set ddpm.network=unet, or give a prior.")
         if prior is not None:
             config = _config_for_prior(config, prior)
-        train, validation = training_images(config.data, hold_out=True)
+        train, validation = load_training(config.data, held_out=True)
         assert validation is not None
         if options.bank > len(train):
             problem = f"There are {len(train)} training images, too few for a bank of {options.bank}."
@@ -198,7 +191,7 @@ class ConditionedExperiment(HybridExperiment):
             refuse_other_size(tuple(truth.shape[1:]), tuple(known))
         model = prior[0] if prior else None
         training = ConditionedTraining(config, options, train, validation, device, prior=model)
-        return cls(config, truth, labels, loaded, prior=prior, training=training)
+        return cls(config, truth, labels, loaded, device, prior=prior, training=training)
 
     def _restorer(self, prior: TrainedModel | None) -> Restorer:
         assert prior is not None

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from dipddpm.core import data, registry
+from dipddpm.core import registry
 from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.compute.rng import derive
-from dipddpm.core.config import DataConfig, DdpmRun, HybridRun
+from dipddpm.core.config import DdpmRun, HybridRun
+from dipddpm.core.data import ImageSet
+from dipddpm.core.data.sources import data_loaded, load_training
 from dipddpm.core.ddpm.denoiser import Denoiser
 from dipddpm.core.ddpm.options import TrainOptions
 from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.solvers import solver
 from dipddpm.core.ddpm.training import DdpmTraining, InputTransform
-from dipddpm.core.errors import UserError
-from dipddpm.core.events import DataLoaded, Item, Pictures, RunStarted, StateDict
+from dipddpm.core.events import Item, Pictures, RunStarted, StateDict
 from dipddpm.core.images import to_unit
 from dipddpm.core.metrics.samples import SampleEvaluator
 
@@ -44,10 +44,10 @@ class DdpmExperiment:
     def __init__(
         self,
         config: DdpmRun | HybridRun,
-        train: data.ImageSet,
+        train: ImageSet,
         device: torch.device | str,
         *,
-        validation: data.ImageSet | None = None,
+        validation: ImageSet | None = None,
         evaluator: SampleEvaluator | None = None,
         input_transform: InputTransform | None = None,
     ) -> None:
@@ -98,7 +98,7 @@ class DdpmExperiment:
     @classmethod
     def from_config(cls, config: DdpmRun, device: torch.device | str) -> Self:
         """Raises UserError for data that is missing, too small, or not what the network or the judge takes."""
-        train, validation = training_images(config.data, hold_out=config.ddpm.hold_out)
+        train, validation = load_training(config.data, held_out=config.ddpm.hold_out)
         evaluator = SampleEvaluator.of(config.data, train) if config.ddpm.evaluate else None
         return cls(config, train, device, validation=validation, evaluator=evaluator)
 
@@ -210,13 +210,9 @@ class DdpmExperiment:
 
     def _opening_items(self) -> list[Item]:
         """What there is to see before the first step."""
-        loaded = [
-            DataLoaded(dataset=s.name, split=s.split, images=len(s), sha256=s.sha256, source=s.source)
-            for s in self.sets
-        ]
         first = self.training.batch()
         batch = Pictures(name="first-batch", images=_visible(first), title="The first batch", columns=16)
-        return [*loaded, batch, self._forward_process(first[:MAX_SHOWN])]
+        return [*map(data_loaded, self.sets), batch, self._forward_process(first[:MAX_SHOWN])]
 
     def _forward_process(self, x0: Tensor) -> Pictures:
         """A row for each image: x0, then xt at 25, 50, 75 and 100% of the way."""
@@ -231,24 +227,6 @@ class DdpmExperiment:
             columns=len(stages),
             panels=("x0", *(f"t = {t}" for t in times)),
         )
-
-
-def training_images(options: DataConfig, *, hold_out: bool) -> tuple[data.ImageSet, data.ImageSet | None]:
-    """The images to train on and, with `hold_out`, those to select the best model on, on the CPU.
-
-    What is held out comes from the end of the whole training split, whatever `train_images` says of the rest.
-    Raises UserError for a data set that isn't here and for one with too few images.
-    """
-    root = Path(options.directory).expanduser() if options.directory else None
-    train, validation = data.load(options.dataset, "train", root=root), None
-    if hold_out:
-        train, validation = data.hold_out(train)
-    if options.train_images > len(train):
-        problem = f"{train.name} has {len(train)} images to train on, not {options.train_images}."
-        raise UserError(problem, "Lower data.train_images; 0 takes them all.")
-    if options.train_images:
-        train = train.take(range(options.train_images))
-    return train, validation
 
 
 def _visible(images: Tensor) -> Tensor:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from dipddpm.core import data
 from dipddpm.core.compute.distributed import ProcessGroup
-from dipddpm.core.compute.rng import derive
-from dipddpm.core.config import DataConfig, DipRun, ImagesConfig
-from dipddpm.core.degrade import degrade
+from dipddpm.core.config import DipRun
+from dipddpm.core.data.sources import load_images
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.dip.fit import DipFit
 from dipddpm.core.dip.memory import images_that_fit
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import BestModel, DataLoaded, Item, RunStarted, StateDict, Tensors
-from dipddpm.core.images import load_image, to_unit
 
 
 class DipExperiment:
@@ -55,12 +51,18 @@ class DipExperiment:
         config = self.config
         batches = []
         for indices in groups:
-            truth = torch.stack([self.images[index] for index in indices]).to(self.device)
-            seeds = [derive(config.seed, f"measurement of {self.labels[index]}") for index in indices]
-            y, degradation = degrade(config.task, truth, seeds)
-            _, channels, height, width = truth.shape
+            truth = torch.stack([self.images[index] for index in indices])
+            labels = [self.labels[index] for index in indices]
+            case = Case.of(truth, config.task, labels, config.seed).to(self.device)
             batches.append(
-                PriorBatch(y, degradation, config.dip, (channels, height, width), seed=config.seed, truth=truth)
+                PriorBatch(
+                    case.y,
+                    case.degradation,
+                    config.dip,
+                    case.shape[1:],
+                    seed=config.seed,
+                    truth=truth.to(self.device),
+                )
             )
         self.fit = DipFit(
             batches,
@@ -75,7 +77,7 @@ class DipExperiment:
     @classmethod
     def from_config(cls, config: DipRun, device: torch.device | str) -> Self:
         """Raises UserError for images that are missing or can't be read, and for a task that doesn't suit them."""
-        images, labels, loaded = true_images(config.images, config.data)
+        images, labels, loaded = load_images(config.images, config.data)
         return cls(config, images, labels, loaded, torch.device(device))
 
     @property
@@ -165,28 +167,6 @@ class DipExperiment:
         )
         title = f"At the stop ({rule})"
         return [best, *fit.pictures("restored", title, lambda batch: batch.stopping.restored)]
-
-
-def true_images(images: ImagesConfig, source: DataConfig) -> tuple[list[Tensor], list[str], DataLoaded]:
-    """The images (C, H, W) in [0, 1] that a run restores, a label for each, and the event that says which they are.
-
-    A label is the image's place in its split, or among the files. Raises UserError for what isn't there.
-    """
-    if images.files:
-        tensors = [load_image(Path(name).expanduser())[0] for name in images.files]
-        digest = hashlib.sha256()
-        for image in tensors:
-            digest.update(str(tuple(image.shape)).encode() + image.numpy().tobytes())
-        names = ", ".join(Path(name).name for name in images.files)
-        loaded = DataLoaded(dataset="files", split="", images=len(tensors), sha256=digest.hexdigest(), source=names)
-        return tensors, [f"file {i}" for i in range(len(tensors))], loaded
-    root = Path(source.directory).expanduser() if source.directory else None
-    indices = images.image_indices()
-    chosen = data.load(source.dataset, images.split, root=root).take(indices)
-    loaded = DataLoaded(
-        dataset=chosen.name, split=chosen.split, images=len(chosen), sha256=chosen.sha256, source=chosen.source
-    )
-    return list(to_unit(chosen.images)), [f"{chosen.split} {index}" for index in indices], loaded
 
 
 def _groups(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,11 @@ from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import DipConfig
 from dipddpm.core.config.tasks import TaskOptions, format_task
 from dipddpm.core.data import ImageSet, cache_folder
-from dipddpm.core.degrade import Degradation, degrade
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.dip.fit import DipFit
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Message, StateDict, Step
 from dipddpm.core.images import to_unit
-from dipddpm.core.methods.base import Case
 from dipddpm.core.methods.baselines import dip_fit
 
 CHUNK = 50
@@ -69,9 +68,9 @@ class DipResultBank:
             suffix = "" if cached is None else ", the last of them from the cache"
             yield Message(text=f"Bank: {indices[-1] + 1} of {len(self.images)} DIP results{suffix}")
 
-    def measurements(self) -> tuple[Tensor, Degradation]:
+    def measurements(self) -> Case:
         """The measurements of all images, and how they were made."""
-        return self._degrade(list(range(len(self.images))))
+        return self._case(range(len(self.images)))
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs; valid between two items."""
@@ -108,16 +107,15 @@ class DipResultBank:
             checkpoint.save(path, {"key": key, "results": results})
 
     def _start_fit(self, indices: list[int]) -> DipFit:
-        y, degradation = self._degrade(indices)
-        _, channels, height, width = self.images.images.shape
-        case = Case(y, degradation, (len(indices), channels, height, width))
         # In one network, whatever the memory: groups would change the last bits of what is kept.
-        return dip_fit(case, self.dip, derive(self.seed, f"bank {self.chunks_done}"), [list(range(len(indices)))])
+        return dip_fit(
+            self._case(indices), self.dip, derive(self.seed, f"bank {self.chunks_done}"), [list(range(len(indices)))]
+        )
 
-    def _degrade(self, indices: list[int]) -> tuple[Tensor, Degradation]:
-        split = self.images.split
-        seeds = [derive(self.seed, f"bank measurement of {split} {index}") for index in indices]
-        return degrade(self.task, to_unit(self.images.images[indices]).to(self.device), seeds)
+    def _case(self, indices: Sequence[int]) -> Case:
+        labels = [f"{self.images.split} {index}" for index in indices]
+        truth = to_unit(self.images.take(indices).images)
+        return Case.of(truth, self.task, labels, self.seed, purpose="bank measurement").to(self.device)
 
     def _cache_entry(self, indices: list[int]) -> tuple[Path, str]:
         """Where the results of these images are kept, and the digest of all that they follow from."""

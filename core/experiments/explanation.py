@@ -9,7 +9,6 @@ measured on test images.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
@@ -19,9 +18,10 @@ from torch import Tensor
 from dipddpm.core import data
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import DataConfig, DdpmConfig, ExplanationRun, Substitution
+from dipddpm.core.data.sources import data_loaded
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import DataLoaded, Document, Item, Message, Pictures, RunStarted, StateDict, Step
+from dipddpm.core.events import Document, Item, Message, Pictures, RunStarted, StateDict, Step
 from dipddpm.core.experiments.substitution import FittedHourglass
 from dipddpm.core.images import to_unit
 from dipddpm.core.metrics.samples.classifier import SHAPE
@@ -110,13 +110,7 @@ class ExplanationExperiment:
         if not self._has_opened:
             self._has_opened = True
             for images in self.sets:
-                yield DataLoaded(
-                    dataset=images.name,
-                    split=images.split,
-                    images=len(images),
-                    sha256=images.sha256,
-                    source=images.source,
-                )
+                yield data_loaded(images)
         yield from self._fit()
         for network_input in self.plan:
             if not network_input.predicts_x0 and network_input.name not in self.record.linear:
@@ -250,7 +244,7 @@ class ExplanationExperiment:
 
 
 def _first(source: DataConfig, split: Literal["train", "test"], count: int) -> data.ImageSet:
-    images = data.load(source.dataset, split, root=Path(source.directory).expanduser() if source.directory else None)
+    images = data.load(source.dataset, split, root=source.root)
     if count > len(images):
         problem = f"{images.name} has {len(images)} {split} images, not {count}."
         raise UserError(problem, f"Lower explanation.{split}_images.")

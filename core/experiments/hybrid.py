@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from dipddpm.core import registry
-from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import HybridRun, format_task
+from dipddpm.core.data.sources import load_batch, load_training
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.schedule import Schedule
-from dipddpm.core.degrade import degrade
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN, Scoreboard
 from dipddpm.core.events import (
@@ -34,11 +34,10 @@ from dipddpm.core.events import (
     Step,
     Tensors,
 )
-from dipddpm.core.experiments.ddpm import DdpmExperiment, training_images
-from dipddpm.core.experiments.dip import true_images
+from dipddpm.core.experiments.ddpm import DdpmExperiment
 from dipddpm.core.experiments.priors import load_prior, refuse_other_prior
 from dipddpm.core.experiments.replay import ReplayCursor
-from dipddpm.core.methods.base import Case, Restorer
+from dipddpm.core.methods.base import Restorer
 from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget, clock_of
 from dipddpm.core.methods.equal_time import baselines
 from dipddpm.core.metrics.image import SSIM_WINDOW, psnr, ssim
@@ -60,21 +59,19 @@ class HybridExperiment:
         truth: Tensor,
         labels: list[str],
         loaded: DataLoaded,
+        device: torch.device | str,
         *,
         prior: tuple[TrainedModel, PriorLoaded] | None = None,
         training: Experiment | None = None,
     ) -> None:
-        """`truth` are true images (N, C, H, W) in [0, 1], on the device of the work; `training` makes the prior."""
+        """`truth` are true images (N, C, H, W) in [0, 1], still on the CPU; `training` makes the prior."""
         self.config = config
-        self.truth = truth
+        self.truth = truth.to(device)
         self.loaded = loaded
         self.given_prior = prior
         self.training = training
-        seeds = [derive(config.seed, f"measurement of {label}") for label in labels]
-        y, degradation = degrade(config.task, truth, seeds)
-        n, c, h, w = truth.shape
-        self.case = Case(y, degradation, (n, c, h, w), seed=derive(config.seed, "restoration"))
-        self.clock = clock_of(truth.device)
+        self.case = Case.of(truth, config.task, labels, config.seed).to(device)
+        self.clock = clock_of(self.truth.device)
         self._cursor = ReplayCursor()
         self._best: dict[str, Tensor] | None = None
         """The weights of the best model, where one is trained here."""
@@ -91,21 +88,18 @@ class HybridExperiment:
     @classmethod
     def from_config(cls, config: HybridRun, device: torch.device | str) -> Self:
         """Raises UserError for images, data or a prior that are missing or don't go together."""
-        images, labels, loaded = true_images(config.images, config.data)
-        if len({image.shape for image in images}) > 1:
-            raise UserError("The images differ in size; a hybrid restores them as one batch.", "Give one size at once.")
-        truth = torch.stack(images).to(device)
+        truth, labels, loaded = load_batch(config.images, config.data)
         if not config.hybrid.needs_prior:
-            return cls(config, truth, labels, loaded)
+            return cls(config, truth, labels, loaded, device)
         if config.trains:
-            train, validation = training_images(config.data, hold_out=config.ddpm.hold_out)
+            train, validation = load_training(config.data, held_out=config.ddpm.hold_out)
             refuse_other_size(tuple(truth.shape[1:]), tuple(train.images.shape[1:]))
             evaluator = SampleEvaluator.of(config.data, train) if config.ddpm.evaluate else None
             training = DdpmExperiment(config, train, device, validation=validation, evaluator=evaluator)
-            return cls(config, truth, labels, loaded, training=training)
+            return cls(config, truth, labels, loaded, device, training=training)
         prior = load_prior(config.prior.run, device)
         refuse_other_size(tuple(truth.shape[1:]), prior[0].shape)
-        return cls(config, truth, labels, loaded, prior=prior)
+        return cls(config, truth, labels, loaded, device, prior=prior)
 
     @property
     def step(self) -> int:

@@ -31,12 +31,13 @@ from torch import Tensor
 from dipddpm.core import data
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import HybridRun, Substitution
+from dipddpm.core.data.sources import load_training
 from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.dip.networks.layers import max_scales
 from dipddpm.core.dip.networks.skip import SkipNetwork
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Item, Pictures, StateDict
-from dipddpm.core.experiments.ddpm import DdpmExperiment, training_images
+from dipddpm.core.experiments.ddpm import DdpmExperiment
 from dipddpm.core.images import to_model, to_unit
 from dipddpm.core.metrics.samples import SampleEvaluator
 
@@ -179,7 +180,7 @@ class SubstitutionExperiment(DdpmExperiment):
         if config.ddpm.hold_out:
             problem = "The substitution hybrid selects by its training loss, as published, and holds nothing out."
             raise UserError(problem, "Leave ddpm.hold_out out.")
-        train, _ = training_images(config.data, hold_out=False)
+        train, _ = load_training(config.data, held_out=False)
         evaluator = SampleEvaluator.of(config.data, train) if config.ddpm.evaluate else None
         return cls(config, train, device, evaluator=evaluator)
 

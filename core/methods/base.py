@@ -1,29 +1,13 @@
-"""What every restoration method is given, and what it offers: plain DIP, plain diffusion and the hybrids alike."""
+"""What every restoration method offers: plain DIP, plain diffusion and the hybrids alike."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from dipddpm.core.degrade import Degradation
 from dipddpm.core.events import Item, StateDict
-
-
-@dataclass(frozen=True)
-class Case:
-    """Measurements of N images of one size, as far as a method may know them. The truth is not among them."""
-
-    y: Tensor
-    """The measurements, never clipped, on the device that the work is done on."""
-    degradation: Degradation
-    """How they were made; where the noise level isn't told, its noise says so (`expected_residual` is None)."""
-    shape: tuple[int, int, int, int]
-    """(N, C, H, W) of the images wanted."""
-    seed: int = 0
-    """Of the method's own random draws."""
 
 
 class Restorer(Protocol):

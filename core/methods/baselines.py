@@ -15,12 +15,12 @@ from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.posterior import Restoration
 from dipddpm.core.degrade import CircularBlur, Degradation, Identity, SaltAndPepper
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.dip.fit import DipFit
 from dipddpm.core.dip.memory import images_that_fit
 from dipddpm.core.events import EarlyStopped, Item, StateDict, Step
-from dipddpm.core.methods.base import Case
 
 
 class DipRestorer:

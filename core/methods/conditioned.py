@@ -20,11 +20,11 @@ from dipddpm.core.ddpm.posterior import Restoration
 from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.solvers import solver
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.dip.fit import DipFit
 from dipddpm.core.events import Item, StateDict
 from dipddpm.core.images import to_model, to_unit
-from dipddpm.core.methods.base import Case
 from dipddpm.core.methods.baselines import dip_fit, shift_step
 from dipddpm.core.runs import BEST_FILE, trained
 

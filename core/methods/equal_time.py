@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from dipddpm.core.config import DipConfig
 from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
-from dipddpm.core.methods.base import Case, Restorer
+from dipddpm.core.methods.base import Restorer
 from dipddpm.core.methods.baselines import DdpmRestorer, DipRestorer, diffusion_for
 from dipddpm.core.methods.budget import Clock, TimeBudget
 

@@ -14,11 +14,11 @@ from dipddpm.core.ddpm.denoiser import Denoiser
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.solvers import noise
 from dipddpm.core.degrade import Degradation, SaltAndPepper
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.events import StateDict
 from dipddpm.core.images import to_model
-from dipddpm.core.methods.base import Case
 from dipddpm.core.methods.regularized_dip import OneFit, falling_level, noise_floor
 
 

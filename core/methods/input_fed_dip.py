@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from dipddpm.core.config.dip import DipConfig
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.events import StateDict
-from dipddpm.core.methods.base import Case
 from dipddpm.core.methods.regularized_dip import OneFit
 
 

@@ -20,10 +20,10 @@ from dipddpm.core.ddpm.posterior import METHODS, Problem
 from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.ddpm.solvers import noise
 from dipddpm.core.degrade import Degradation
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.events import Item, StateDict, Step
 from dipddpm.core.images import to_model, to_unit
-from dipddpm.core.methods.base import Case
 from dipddpm.core.methods.baselines import DipRestorer, diffusion_for, shift_step
 
 LEVELS = 8

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.degrade import Degradation
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.events import Item, StateDict
-from dipddpm.core.methods.base import Case
 from dipddpm.core.methods.baselines import dip_fit
 
 

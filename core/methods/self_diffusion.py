@@ -12,8 +12,8 @@ from dipddpm.core.compute.rng import derive
 from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.config.hybrid import SelfDiffusion
 from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.dip.batch import PriorBatch
-from dipddpm.core.methods.base import Case
 from dipddpm.core.methods.input_fed_dip import FedRestorer, Feed
 from dipddpm.core.methods.regularized_dip import falling_level
 

@@ -17,11 +17,11 @@ from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.ddpm.solvers import noise, solver
 from dipddpm.core.degrade import SaltAndPepper
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.events import StateDict
 from dipddpm.core.images import to_model, to_unit
-from dipddpm.core.methods.base import Case
 from dipddpm.core.methods.input_fed_dip import FedRestorer, Feed
 from dipddpm.core.methods.regularized_dip import falling_level, noise_floor
 

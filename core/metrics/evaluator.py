@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Self
 
 from torch import Tensor
@@ -44,8 +43,7 @@ class SampleEvaluator:
         Raises UserError where the images aren't 28x28 and grey, and for fewer than 128 test images.
         """
         as_bytes(training.images[:1])
-        root = Path(options.directory).expanduser() if options.directory else None
-        test = data.load(options.dataset, "test", root=root)
+        test = data.load(options.dataset, "test", root=options.root)
         refuse_few(len(test), FEATURES)
         return cls(training, test)
 

@@ -104,11 +104,11 @@ def sample(
 
 def _evaluator(run: Run) -> SampleEvaluator:
     """Who judges the samples of this run's model."""
-    from dipddpm.core.experiments.ddpm import training_images
+    from dipddpm.core.data.sources import load_training
     from dipddpm.core.metrics.samples import SampleEvaluator
 
     config = trained.trained_config(run.folder)
-    training, _ = training_images(config.data, hold_out=config.ddpm.hold_out)
+    training, _ = load_training(config.data, held_out=config.ddpm.hold_out)
     return SampleEvaluator.of(config.data, training)
 
 

@@ -10,17 +10,15 @@ import msgspec
 import torch
 from torch import Tensor
 
-from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import HYBRIDS, parse_task
 from dipddpm.core.data import ImageSet
-from dipddpm.core.degrade import degrade
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import POSTERIOR_MEAN
 from dipddpm.core.events import RestorationMissing, RestorationScored, StateDict, Step
 from dipddpm.core.experiments.restore.job import RestoreJob
 from dipddpm.core.experiments.restore.methods import Methods
 from dipddpm.core.images import to_unit
-from dipddpm.core.methods.base import Case
 from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget
 
 SHOWN = 8
@@ -131,8 +129,6 @@ class CellRunner:
 
 def degrade_job(job: RestoreJob, images: ImageSet, device: torch.device) -> tuple[Case, Tensor]:
     """What the methods are given of these images, and the truth."""
-    truth = to_unit(images.images).to(device)
-    seeds = [derive(job.seed, f"measurement of {job.set} {index}") for index in range(len(truth))]
-    y, degradation = degrade(parse_task(job.task), truth, seeds)
-    n, c, h, w = truth.shape
-    return Case(y, degradation, (n, c, h, w), seed=derive(job.seed, "restoration")), truth
+    truth = to_unit(images.images)
+    labels = [f"{job.set} {index}" for index in range(len(truth))]
+    return Case.of(truth, parse_task(job.task), labels, job.seed).to(device), truth.to(device)

@@ -11,8 +11,9 @@ from torch import Tensor
 from dipddpm.core import registry
 from dipddpm.core.config import HYBRIDS, DipConfig
 from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.events import Item, StateDict, Step
-from dipddpm.core.methods.base import Case, Restorer
+from dipddpm.core.methods.base import Restorer
 from dipddpm.core.methods.baselines import DdpmRestorer, DipRestorer
 from dipddpm.core.methods.classical import filters
 

@@ -15,11 +15,11 @@ from torch import Tensor
 from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.config import RestoreRun, format_task
 from dipddpm.core.data import ImageSet, procedural
+from dipddpm.core.data.sources import data_loaded
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import (
-    DataLoaded,
     Document,
     Item,
     Message,
@@ -118,8 +118,10 @@ class RestoreExperiment:
             if model.shape != (1, procedural.SIDE, procedural.SIDE):
                 size = "x".join(map(str, model.shape))
                 raise UserError(f"The {name} knows {size} images, not 1x28x28.", "Give one of 28x28 grey images.")
-        root = Path(config.data.directory).expanduser() if config.data.directory else None
-        images = {str(name): procedural.load(name, config.restore.images, root=root) for name in config.restore.sets}
+        images = {
+            str(name): procedural.load(name, config.restore.images, root=config.data.root)
+            for name in config.restore.sets
+        }
         return cls(config, images, prior, device, conditioned)
 
     def started(self) -> RunStarted:
@@ -242,10 +244,7 @@ class RestoreExperiment:
     # What is told
 
     def _opening_items(self) -> list[Item]:
-        loaded = [
-            DataLoaded(dataset=s.name, split=s.split, images=len(s), sha256=s.sha256, source=s.source)
-            for s in self.sets.values()
-        ]
+        loaded = [data_loaded(images) for images in self.sets.values()]
         networks = [
             Message(
                 text=f"The network for {format_task(network.task)}, which sees "

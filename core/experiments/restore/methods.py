@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dipddpm.core.config import HYBRIDS, Denoise, DipConfig, RestoreConfig, format_task, parse_task
 from dipddpm.core.config.restore import CONDITIONED, TRAIN_ONE
 from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import CONTROLS, DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
 from dipddpm.core.experiments.restore.controls import RestorerFactory, controls, hybrid_factory
-from dipddpm.core.methods.base import Case
 from dipddpm.core.methods.budget import Clock, Stopwatch, TimeBudget
 from dipddpm.core.methods.conditioned import ConditionedModel
 from dipddpm.core.methods.equal_time import baselines

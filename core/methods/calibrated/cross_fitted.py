@@ -19,8 +19,8 @@ from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.config.hybrid import Calibrated, Guided
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade import Mask, SaltAndPepper
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.equalize import equalize_spectrum
-from dipddpm.core.methods.base import Case
 from dipddpm.core.methods.calibrated.splitting import folds
 from dipddpm.core.methods.calibrated.stacking import stack_means
 from dipddpm.core.methods.calibrated.staged import StagedRestorer, StageStart, StageWork

@@ -20,9 +20,10 @@ from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.config.hybrid import Calibrated, Guided
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade import GaussianNoise
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.equalize import equalize_spectrum
 from dipddpm.core.degrade.impulses import without_impulses
-from dipddpm.core.methods.base import Case, Restorer
+from dipddpm.core.methods.base import Restorer
 from dipddpm.core.methods.baselines import DipRestorer
 from dipddpm.core.methods.calibrated.cross_fitted import CrossFittedRestorer
 from dipddpm.core.methods.calibrated.splitting import hold_out_measurements

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from dipddpm.core.degrade import BlockMean, CircularBlur, Degradation, GaussianNoise, Identity, Operator, SaltAndPepper
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.equalize import equalize_spectrum
 from dipddpm.core.degrade.operators import Gain
-from dipddpm.core.methods.base import Case
 
 POOLED_NOISY = 3000.0
 POOLED_COARSE = 100.0

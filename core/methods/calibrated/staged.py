@@ -15,9 +15,10 @@ from dipddpm.core.compute.rng import derive
 from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.config.hybrid import Calibrated
 from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.events import Item, Message, StateDict, Step
-from dipddpm.core.methods.base import Case, Restorer
+from dipddpm.core.methods.base import Restorer
 from dipddpm.core.methods.baselines import DdpmRestorer, diffusion_for, shift_step
 from dipddpm.core.methods.prior_init import Chains
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from dipddpm.core.config import parse_task
 from dipddpm.core.degrade import CircularBlur, degrade
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.equalize import STRENGTH, equalize_spectrum
-from dipddpm.core.methods.base import Case
 from tests.core.methods.cases import case, shapes
 
 TRUTH = shapes(3, size=16)

@@ -10,9 +10,10 @@ import torch
 from dipddpm.core import data
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.config import DdpmRun, build
+from dipddpm.core.data.sources import load_training
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import BestModel, DataLoaded, EpochFinished, Item, Pictures, SamplesEvaluated, Step
-from dipddpm.core.experiments.ddpm import DdpmExperiment, training_images
+from dipddpm.core.experiments.ddpm import DdpmExperiment
 from dipddpm.core.images import save_png, to_bytes
 
 Plain = Callable[[Item], Any]
@@ -206,4 +207,4 @@ def test_images_that_the_network_does_not_take_are_refused(tmp_path: Path) -> No
 def test_data_that_is_not_there_is_refused() -> None:
     config = build("ddpm", settings={"data.dataset": "fashion-mist"})
     with pytest.raises(UserError):
-        training_images(config.data, hold_out=False)
+        load_training(config.data, held_out=False)

@@ -12,11 +12,11 @@ from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import DipConfig, parse_task
 from dipddpm.core.data import ImageSet, cache_folder
 from dipddpm.core.degrade import degrade
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.events import Message, Step
 from dipddpm.core.experiments import dip_cache as module
 from dipddpm.core.experiments.dip_cache import DipResultBank
 from dipddpm.core.images import to_unit
-from dipddpm.core.methods.base import Case
 from dipddpm.core.methods.baselines import dip_fit
 
 TASK = parse_task("inpaint:missing=0.5,sigma=10")
@@ -50,11 +50,11 @@ def test_each_result_is_that_of_a_fit_to_the_measurement(images: ImageSet) -> No
     assert [item.text[:30] for item in items if isinstance(item, Message)] == [
         f"Bank: {count} of 8 DIP results" for count in (3, 6, 8)
     ]
-    y, degradation = bank.measurements()
+    whole = bank.measurements()
     seeds = [derive(5, f"bank measurement of train {place}") for place in range(8)]
-    assert torch.equal(y, degrade(TASK, to_unit(images.images), seeds)[0])
+    assert torch.equal(whole.y, degrade(TASK, to_unit(images.images), seeds)[0])
     for chunk, places in enumerate(([0, 1, 2], [3, 4, 5], [6, 7])):
-        case = Case(y[places], degradation.select(places), (len(places), 1, 28, 28))
+        case = Case(whole.y[places], whole.degradation.select(places), (len(places), 1, 28, 28))
         fit = dip_fit(case, DIP, derive(5, f"bank {chunk}"))
         list(fit)
         assert torch.equal(bank.results[places], torch.stack(fit.restored))

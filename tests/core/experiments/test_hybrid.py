@@ -17,10 +17,10 @@ from dipddpm.core import events, registry
 from dipddpm.core.config import DipConfig, HybridRun
 from dipddpm.core.config.hybrid import Guided, HybridOptions
 from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Item, PsnrMeasured, RestorationScored, Step
 from dipddpm.core.experiments.hybrid import HybridExperiment
-from dipddpm.core.methods.base import Case
 from dipddpm.core.methods.baselines import DdpmRestorer, DipRestorer
 from dipddpm.core.metrics.image import psnr
 from dipddpm.core.runs import Run

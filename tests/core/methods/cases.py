@@ -12,8 +12,9 @@ from dipddpm.core.config import DdpmConfig, DipConfig, parse_task
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.degrade import degrade
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.images import to_model
-from dipddpm.core.methods.base import Case, Restorer
+from dipddpm.core.methods.base import Restorer
 from tests.core.ddpm.ideal import Finite
 
 SMALL = DipConfig(iterations=24, scales=2, channels=8, skip_channels=2, input_channels=4, window=5, patience=10)

@@ -7,8 +7,8 @@ import torch
 from dipddpm.core.config import parse_task
 from dipddpm.core.ddpm.posterior import METHODS, Restoration
 from dipddpm.core.degrade import degrade
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.events import EarlyStopped, Step
-from dipddpm.core.methods.base import Case
 from dipddpm.core.methods.baselines import DdpmRestorer, DipRestorer, diffusion_for
 from dipddpm.core.metrics.image import psnr
 from tests.core.methods.cases import SMALL, assert_goes_on_exactly, case, ideal_prior, shapes

@@ -14,6 +14,7 @@ import torch
 
 from dipddpm.core import config as configs
 from dipddpm.core.config import RestoreRun
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN, Scoreboard
 from dipddpm.core.events import (
@@ -28,7 +29,6 @@ from dipddpm.core.events import (
 )
 from dipddpm.core.experiments.restore import controls
 from dipddpm.core.experiments.restore.experiment import RestoreExperiment
-from dipddpm.core.methods.base import Case
 from dipddpm.core.runs import Run
 
 TINY = {

@@ -5,7 +5,7 @@ import torch
 
 from dipddpm.core.config import parse_task
 from dipddpm.core.degrade import BlockMean, CircularBlur, Identity, Mask, degrade
-from dipddpm.core.methods.base import Case
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.methods.calibrated.splitting import BLURRED, MaskedOperator, hold_out_measurements
 from tests.core.methods.cases import case, shapes
 

@@ -10,8 +10,8 @@ from scipy.ndimage import median_filter
 from dipddpm.core.config import parse_task
 from dipddpm.core.data import procedural
 from dipddpm.core.degrade import degrade
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.images import to_unit
-from dipddpm.core.methods.base import Case
 from dipddpm.core.methods.classical import filters
 from dipddpm.core.metrics.image import psnr
 
