@@ -13,7 +13,7 @@ from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.degrade import Degradation
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.dip.ensemble import Priors
-from dipddpm.core.dip.stopping import Discrepancy, HeldOut, MovingVariance, Never, Rule, StopInput, Stopping
+from dipddpm.core.dip.stopping import MovingVariance, Rule, StopInput, Stopping, discrepancy, held_out, never
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import StateDict
 from dipddpm.core.metrics.image import psnr
@@ -33,7 +33,7 @@ InputSource: TypeAlias = Callable[[Tensor], Tensor]
 """From places in the batch, int64 (n,), to what these networks see at this iteration, (n, input_channels, h, w)."""
 
 
-class PriorBatch:
+class PriorBatch(nn.Module):
     """Fit B priors to B measurements: minimise the mean of |A f(z) - y|^p, p = 2 (1 where noise is salt-and-pepper).
 
     Ulyanov et al., CVPR 2018: z is U(0, 0.1), drawn once; each iteration adds fresh Gaussian noise to it. All priors
@@ -45,7 +45,21 @@ class PriorBatch:
     on the convolutions makes the iterations stochastic gradient Langevin dynamics (Cheng et al., CVPR 2019), and the
     average their posterior mean. When the fit of an image falls by `backtrack` dB within 10 iterations, its weights and
     its optimiser's moments go back to where they were.
+
+    What each image has come to is in buffers of a row for each, (B, ...).
     """
+
+    restored: Tensor
+    loss: Tensor
+    output: Tensor
+    peak: Tensor
+    """The best PSNR that `restored` ever had."""
+    peak_at: Tensor
+    """The iteration of the peak."""
+    backtracked: Tensor
+    """The iteration at which the image last went back; 0: it never did."""
+    good_loss: Tensor
+    """The loss to go back to, (n,): of the images still fitted."""
 
     def __init__(
         self,
@@ -61,11 +75,12 @@ class PriorBatch:
     ) -> None:
         """`y` are B measurements of images of `shape` (C, H, W); `truth` (B, C, H, W) is for reporting only.
 
-        `hidden`, shaped like y, is 1 at what the fit must not see, in place of the random share of the rule held-out.
-        `penalty` is added to what is minimised; what is told and what stops a fit is the data error alone.
+        `held_out_mask`, shaped like y, is 1 at what the fit must not see, in place of the random share of the rule
+        held-out. `penalty` is added to what is minimised; what is told and what stops a fit is the data error alone.
 
         Raises UserError for a stopping rule that can't work with this noise.
         """
+        super().__init__()
         device, count = y.device, len(y)
         self.y, self.degradation, self.options, self.truth = y, degradation, options, truth
         self.rule_name, self.expected_residual = _stopping_rule(options, degradation, y)
@@ -87,34 +102,32 @@ class PriorBatch:
         self.fit_mask = measured - self.held_out_mask
         self.penalty = penalty
         self.input_source: InputSource | None = None
-        """Of what the networks see in place of the z that all share."""
+        """Makes what the networks see in place of the z that all share."""
         self.operator = degradation.operator
-        """That of the images still fitted."""
+        """The operator of the images still fitted."""
         self.power = 1 if degradation.noise.kind == "salt-and-pepper" else 2
         full_shape = torch.Size((count, *shape))
-        self.restored = torch.zeros(full_shape, device=device)
-        self.loss = torch.zeros(count, device=device)
-        self.output = self.restored
         self.stopping = Stopping(self._make_rule(full_shape), full_shape, options.patience, device)
-        self.peak = torch.full((count,), -torch.inf, device=device)
-        """The best PSNR that `restored` ever had, (B,), and at which iteration."""
-        self.peak_at = torch.zeros(count, dtype=torch.long, device=device)
         self.step = 0
-        self.good_loss = torch.full((count,), torch.inf, device=device)
-        self.backtracked = torch.zeros(count, dtype=torch.long, device=device)
-        """The iteration of each image's last way back, (B,); 0: none."""
+        self.register_buffer("restored", torch.zeros(full_shape, device=device))
+        self.register_buffer("loss", torch.zeros(count, device=device))
+        self.register_buffer("output", torch.zeros(full_shape, device=device))
+        self.register_buffer("peak", torch.full((count,), -torch.inf, device=device))
+        self.register_buffer("peak_at", torch.zeros(count, dtype=torch.long, device=device))
+        self.register_buffer("backtracked", torch.zeros(count, dtype=torch.long, device=device))
+        self.register_buffer("good_loss", torch.full((count,), torch.inf, device=device))
 
     def __len__(self) -> int:
         return len(self.y)
 
     @property
     def network(self) -> nn.Module:
-        """Of the images still fitted."""
+        """The network of the images still fitted."""
         return self.priors.network
 
     @property
     def indices(self) -> Tensor:
-        """Of the images still fitted, int64 (n,)."""
+        """Which images are still fitted, int64 (n,)."""
         return self.stopping.indices
 
     def step_once(self) -> None:
@@ -133,43 +146,40 @@ class PriorBatch:
             if options.backtrack and self.step % CHECK_EVERY == 0:
                 self._checkpoint_or_rollback(loss.detach())
 
-    def compact(self) -> None:
-        """Leave out the images that have stopped, once they are an eighth of those fitted: a smaller network goes on.
-        Once they are half of them where that has to be compiled first.
-
-        What is told of them stays as it was when they were left out. The others are fitted as they would have been
-        (up to rounding). Waits for the device.
+    def compact_if_worthwhile(self) -> None:
+        """Leave out the images that have stopped, once they are an eighth of those fitted; half where networks are
+        compiled. Waits for the device.
         """
         active = self.stopping.stopped_at[self.indices] == 0
         stopped = len(active) - int(active.sum())
         share = COMPILED_COMPACT_SHARE if self.options.compile else COMPACT_SHARE
         if share * len(active) <= stopped < len(active):
-            self._select_rows(active.nonzero().flatten())
+            self.compact(active.nonzero().flatten())
 
-    def _select_rows(self, rows: Tensor) -> None:
-        """Go on with these rows of those that are fitted."""
+    def compact(self, rows: Tensor) -> None:
+        """Go on with a smaller network, of these rows of the images still fitted, int64 (n,).
+
+        What is known of the others stays as it is; these are fitted as they would have been (up to rounding).
+        """
         self.priors.select(rows)
         self.stopping.select(rows)
         self.good_loss = self.good_loss[rows]
         self.operator = self.degradation.operator.select(self.indices.tolist())
 
-    def _scatter(self, full: Tensor, active_rows: Tensor) -> Tensor:
-        """What is told of all images, (B, ...), with the new rows of those still fitted."""
-        return full.index_copy(0, self.indices, active_rows)
-
     def _record(self, output: Tensor, loss: Tensor) -> None:
         iterations_before = self.step - 1
         weight = min(self.options.average, iterations_before / (iterations_before + WARM_UP))
         restored = output if weight == 0 else torch.lerp(output, self.restored[self.indices], weight)
-        self.loss, self.output = self._scatter(self.loss, loss), self._scatter(self.output, output)
-        self.restored = self._scatter(self.restored, restored)
+        self.loss = self.loss.index_copy(0, self.indices, loss)
+        self.output = self.output.index_copy(0, self.indices, output)
+        self.restored = self.restored.index_copy(0, self.indices, restored)
         if self.truth is not None:
             current_psnr = psnr(self.restored, self.truth)
             better = current_psnr > self.peak
             self.peak = torch.where(better, current_psnr, self.peak)
             self.peak_at = torch.where(better, self.step, self.peak_at)
         held_out_error = self._error(restored, self.held_out_mask, self.power) if self.rule_name == "held-out" else None
-        self.stopping.update(self.step, StopInput(output, restored, loss, held_out_error))
+        self.stopping.update(StopInput(self.step, self.indices, output, restored, loss, held_out_error))
 
     def _error(self, images: Tensor, where: Tensor, power: int) -> Tensor:
         """Mean of |A x - y|^power over some of the measured values, (n,)."""
@@ -183,13 +193,13 @@ class PriorBatch:
         if self.rule_name == "variance":
             return MovingVariance(shape, options.window, device)
         if self.rule_name == "held-out":
-            return HeldOut()
+            return held_out
         if self.rule_name == "never":
-            return Never()
+            return never
         if self.expected_residual is None:
             problem = "The discrepancy principle needs a noise level, and this task has none."
             raise UserError(problem, "Give the task a sigma, or use dip.stop=variance or held-out.")
-        return Discrepancy(options.discrepancy * self.expected_residual)
+        return discrepancy(options.discrepancy * self.expected_residual)
 
     def _checkpoint_or_rollback(self, loss: Tensor) -> None:
         """Take back the images whose fit fell, or that are no longer finite."""
@@ -197,31 +207,25 @@ class PriorBatch:
         diverged = ~(loss <= allowed)
         self.priors.checkpoint_or_rollback(diverged)
         self.good_loss = torch.where(diverged, self.good_loss, loss)
-        self.backtracked = self._scatter(
-            self.backtracked, torch.where(diverged, self.step, self.backtracked[self.indices])
-        )
+        last = torch.where(diverged, self.step, self.backtracked[self.indices])
+        self.backtracked = self.backtracked.index_copy(0, self.indices, last)
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid between two iterations."""
-        return {
-            "priors": self.priors.state_dict(),
-            "generator": self.generator.get_state(),
-            "stopping": self.stopping.state_dict(),
-            "step": self.step,
-            **{name: getattr(self, name) for name in _STATE_ATTRIBUTES},
-        }
+    def get_extra_state(self) -> dict[str, Any]:
+        """What an exact resume needs beside the buffers."""
+        return {"priors": self.priors.state_dict(), "generator": self.generator.get_state(), "step": self.step}
 
-    def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called, with the same measurements and options."""
-        active = state["stopping"]["places"].to(self.y.device)
-        if len(active) < len(self.indices):
-            self._select_rows(active)
+    def set_extra_state(self, state: StateDict) -> None:
+        """The inverse of `get_extra_state`."""
         self.priors.load_state_dict(state["priors"])
         self.generator.set_state(state["generator"].cpu())
-        self.stopping.load_state_dict(state["stopping"])
         self.step = state["step"]
-        for name in _STATE_ATTRIBUTES:
-            setattr(self, name, state[name])
+
+    def load_state_dict(self, state: StateDict, strict: bool = True, assign: bool = False) -> Any:
+        """Go on from where `state_dict` was called between two iterations, with the same measurements and options."""
+        rows = state["stopping.indices"].to(self.y.device)
+        if len(rows) < len(self.indices):
+            self.compact(rows)
+        return super().load_state_dict(state, strict, assign)
 
 
 def _stopping_rule(options: DipConfig, degradation: Degradation, y: Tensor) -> tuple[str, Tensor | None]:
@@ -242,7 +246,3 @@ def _stopping_rule(options: DipConfig, degradation: Degradation, y: Tensor) -> t
         except UserError:
             return "held-out", None
     return ("variance" if expected is None else "discrepancy"), expected
-
-
-_STATE_ATTRIBUTES = ("restored", "loss", "output", "peak", "peak_at", "good_loss", "backtracked")
-"""What else is remembered from one iteration to the next."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from dipddpm.core.compute.distributed import ProcessGroup
+from dipddpm.core.degrade.panels import comparison, side_by_side
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import (
@@ -17,22 +18,37 @@ from dipddpm.core.events import (
     Event,
     Item,
     Message,
-    Pictures,
     PsnrMeasured,
     StateDict,
     Step,
     StopsCompared,
 )
-from dipddpm.core.metrics.image import SSIM_WINDOW, psnr, ssim
+from dipddpm.core.metrics.image import has_ssim, psnr, ssim
 
 
 class FitStatus(NamedTuple):
-    """Where the fit of one image is: its loss, its last way back, at which iteration it stopped, and of which one."""
+    """Where the fit of one image is."""
 
     loss: float
     backtracked: int
+    """The iteration at which it last went back; 0: it never did."""
     stopped_at: int
+    """The iteration at which it stopped; 0: it hasn't."""
     best_iteration: int
+    best_score: float
+    peak_at: int
+    """The iteration of its best PSNR; 0 without the truth."""
+
+
+class FitQuality(NamedTuple):
+    """How close the fit of one image is to its truth: PSNR in dB, and SSIM where the image is large enough."""
+
+    output: float
+    restored: float
+    at_stop: float
+    peak: float
+    ssim: float | None = None
+    ssim_at_stop: float | None = None
 
 
 class DipFit:
@@ -68,17 +84,19 @@ class DipFit:
         self.run_on = run_on
         self.process_group = process_group or ProcessGroup()
         self.stride = 1 if batches[0].y.device.type == "cpu" else measure_every
+        self.rule_name = batches[0].rule_name
         self.has_truth = all(batch.truth is not None for batch in batches)
         self.step = 0
         self._items_yielded = 0
-        self._statuses: list[FitStatus] = []
+        self.statuses: list[FitStatus] = []
+        """Of each image, as of the last report."""
         self.finished = False
         """Whether there is no iteration left to do, as of the last look."""
 
     def __iter__(self) -> Iterator[Item]:
         # What there is to tell depends on the state alone, so a resumed fit goes on in the middle of it.
         while True:
-            self._sync_status()
+            self._sync_statuses()
             for item in self._items()[self._items_yielded :]:
                 self._items_yielded += 1
                 yield item
@@ -91,7 +109,7 @@ class DipFit:
                 self.step += 1
             if not self.run_on:
                 for batch in active:
-                    batch.compact()
+                    batch.compact_if_worthwhile()
             self._items_yielded = 0
 
     @property
@@ -130,34 +148,34 @@ class DipFit:
         for batch, its_state in zip(self.batches, state["batches"], strict=True):
             batch.load_state_dict(its_state)
 
-    def _sync_status(self) -> None:
-        """See where all images are: what the ranks go on by, and most of what they tell, in one exchange."""
-        columns = self.gather(
-            lambda batch: list(zip(*(values.tolist() for values in _status_columns(batch)), strict=True))
-        )
-        self._statuses = [FitStatus(*values) for values in columns]
-        stopped = not self.run_on and all(status.stopped_at for status in self._statuses)
+    def _sync_statuses(self) -> None:
+        """Gather where all images are: what the ranks go on by, and most of what they yield, in one exchange."""
+        self.statuses = [FitStatus(*values) for values in self.gather(_statuses)]
+        stopped = not self.run_on and all(status.stopped_at for status in self.statuses)
         self.finished = self.step >= self.iterations or stopped
 
     def _items(self) -> list[Item]:
-        """All that there is to tell of the present iteration."""
+        """All items of the present iteration."""
         if self.step == 0:
             return []
-        losses = [status.loss for status in self._statuses]
+        losses = [status.loss for status in self.statuses]
         measuring = self.step % self.measure_every == 0 or self.finished
         if measuring:
             self._refuse_infinite(losses)
+        stopped = self._just_stopped()
+        asked = self.has_truth and (measuring or stopped)
+        qualities = [FitQuality(*values) for values in self.gather(_qualities)] if asked else []
         items: list[Item] = [
             Step(step=self.step, loss=sum(losses) / len(losses), lr=self.batches[0].options.lr),
             *self._rollback_messages(),
-            *self._stop_events(),
+            *self._stop_events(stopped, qualities),
         ]
         if measuring and self.has_truth:
-            items.append(self._psnr_event(losses))
+            items.append(self._psnr_event(losses, qualities))
         if self.picture_every and self.step % self.picture_every == 0:
             items += self.pictures("fit", f"Iteration {self.step}", lambda batch: batch.restored, numbered=True)
         if self.finished and self.has_truth:
-            items.append(self._stops_compared_event())
+            items.append(self._stops_compared_event(qualities))
         return items
 
     def _refuse_infinite(self, losses: list[float]) -> None:
@@ -178,107 +196,92 @@ class DipFit:
                 text=f"The fit of image {image} fell by {fall:g} dB; it went back at iteration {iteration}",
                 level="warning",
             )
-            for image, status in enumerate(self._statuses)
+            for image, status in enumerate(self.statuses)
             if self._since_last_report(iteration := status.backtracked)
         ]
 
-    def _stop_events(self) -> list[Event]:
-        """The images that stopped since the last look; at the end, also those whose best score never got old."""
-        rule = self.batches[0].stopping.rule.name
-        stopped = [
+    def _just_stopped(self) -> list[int]:
+        """Find the images that stopped since the last report; at the end, also those whose best score never got old."""
+        never_stops = self.rule_name == "never"
+        return [
             image
-            for image, status in enumerate(self._statuses)
+            for image, status in enumerate(self.statuses)
             if self._since_last_report(status.stopped_at)
-            or (status.stopped_at == 0 and self.finished and rule != "never")
+            or (status.stopped_at == 0 and self.finished and not never_stops)
         ]
-        if not stopped:
-            return []
-        values: list[Any] = self.gather(_psnr_at_stop) if self.has_truth else [None] * len(self._statuses)
+
+    def _stop_events(self, stopped: list[int], qualities: list[FitQuality]) -> list[Event]:
         return [
             EarlyStopped(
-                step=self.step, image=image, at=self._statuses[image].best_iteration, rule=rule, psnr=values[image]
+                step=self.step,
+                image=image,
+                at=self.statuses[image].best_iteration,
+                rule=self.rule_name,
+                psnr=qualities[image].at_stop if qualities else None,
             )
             for image in stopped
         ]
 
-    def _psnr_event(self, losses: list[float]) -> PsnrMeasured:
-        values = self.gather(lambda batch: psnr(batch.output, _truth(batch)))
+    def _psnr_event(self, losses: list[float], qualities: list[FitQuality]) -> PsnrMeasured:
+        values = [quality.output for quality in qualities]
         averaging = self.batches[0].options.average > 0
         return PsnrMeasured(
             step=self.step,
             psnr=values,
             mean=sum(values) / len(values),
             loss=losses,
-            ssim=self._ssim(lambda batch: batch.restored),
-            averaged=self.gather(_current_psnr) if averaging else [],
+            ssim=_all_known(quality.ssim for quality in qualities),
+            averaged=[quality.restored for quality in qualities] if averaging else [],
         )
 
-    def _stops_compared_event(self) -> StopsCompared:
+    def _stops_compared_event(self, qualities: list[FitQuality]) -> StopsCompared:
         return StopsCompared(
             step=self.step,
-            rule=self.batches[0].stopping.rule.name,
-            at=[status.best_iteration for status in self._statuses],
-            psnr=self.gather(_psnr_at_stop),
-            peak=self.gather(lambda batch: batch.peak),
-            peak_at=self.gather(lambda batch: batch.peak_at),
-            final=self.gather(_current_psnr),
-            ssim=self._ssim(lambda batch: batch.stopping.restored),
+            rule=self.rule_name,
+            at=[status.best_iteration for status in self.statuses],
+            psnr=[quality.at_stop for quality in qualities],
+            peak=[quality.peak for quality in qualities],
+            peak_at=[status.peak_at for status in self.statuses],
+            final=[quality.restored for quality in qualities],
+            ssim=_all_known(quality.ssim_at_stop for quality in qualities),
         )
-
-    def _ssim(self, images: Callable[[PriorBatch], Tensor]) -> list[float]:
-        """Of each image; empty where one is too small for it."""
-
-        def of(batch: PriorBatch) -> Tensor | list[None]:
-            small = min(batch.restored.shape[-2:]) < SSIM_WINDOW
-            return [None] * len(batch) if small else ssim(images(batch), _truth(batch))
-
-        values = self.gather(of)
-        return [] if None in values else values
 
     def pictures(
         self, name: str, title: str, images: Callable[[PriorBatch], Tensor], *, numbered: bool = False
     ) -> list[Item]:
         """Degraded, restored and (where known) true images side by side: a picture for each size that there is."""
-        panels = ("degraded", "restored", "truth") if self.has_truth else ("degraded", "restored")
-        shown = self.gather(lambda batch: list(torch.stack(_panels(batch, images(batch)), 1)))
+        shown = self.gather(lambda batch: list(side_by_side(batch.y, batch.degradation, images(batch), batch.truth)))
         sizes: dict[torch.Size, list[Tensor]] = {}
         for row in shown:
             sizes.setdefault(row.shape, []).append(row)
-        items: list[Item] = []
-        for size, rows in sizes.items():
-            items.append(
-                Pictures(
-                    name=name if len(sizes) == 1 else f"{name}-{size[-1]}x{size[-2]}",
-                    images=torch.cat(rows).clamp(0, 1),
-                    step=self.step,
-                    title=title,
-                    columns=len(panels) * max(1, round(math.sqrt(len(rows) / len(panels)))),
-                    panels=panels,
-                    numbered=numbered,
-                )
+        return [
+            comparison(
+                name if len(sizes) == 1 else f"{name}-{size[-1]}x{size[-2]}",
+                rows,
+                step=self.step,
+                title=title,
+                numbered=numbered,
             )
-        return items
+            for size, rows in sizes.items()
+        ]
 
 
-def _status_columns(batch: PriorBatch) -> tuple[Tensor, ...]:
-    """The columns of `Now`."""
-    return batch.loss, batch.backtracked, batch.stopping.stopped_at, batch.stopping.best_iteration
+def _statuses(batch: PriorBatch) -> list[FitStatus]:
+    stop = batch.stopping
+    columns = batch.loss, batch.backtracked, stop.stopped_at, stop.best_iteration, stop.best, batch.peak_at
+    return [FitStatus(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
 
 
-def _truth(batch: PriorBatch) -> Tensor:
-    assert batch.truth is not None
-    return batch.truth
+def _qualities(batch: PriorBatch) -> list[FitQuality]:
+    truth, at_stop = batch.truth, batch.stopping.restored
+    assert truth is not None
+    columns = [psnr(images, truth) for images in (batch.output, batch.restored, at_stop)] + [batch.peak]
+    if has_ssim(truth):
+        columns += [ssim(batch.restored, truth), ssim(at_stop, truth)]
+    return [FitQuality(*values) for values in torch.stack(columns, 1).tolist()]
 
 
-def _current_psnr(batch: PriorBatch) -> Tensor:
-    return psnr(batch.restored, _truth(batch))
-
-
-def _psnr_at_stop(batch: PriorBatch) -> Tensor:
-    return psnr(batch.stopping.restored, _truth(batch))
-
-
-def _panels(batch: PriorBatch, images: Tensor) -> list[Tensor]:
-    """What is shown of a batch: y, as large as the image, the image, and the truth where it is known."""
-    y = batch.y if batch.y.shape == images.shape else batch.degradation.operator.pinv(batch.y)
-    return [y, images] if batch.truth is None else [y, images, batch.truth]
+def _all_known(values: Iterable[float | None]) -> list[float]:
+    """Return the values; an empty list where one is None."""
+    known = list(values)
+    return [] if None in known else known  # type: ignore[return-value]

@@ -156,16 +156,15 @@ class DipExperiment:
         """What there is to keep after the last one."""
         fit = self.fit
         restored = fit.restored
-        scores = fit.gather(lambda batch: batch.stopping.best)
-        rule = fit.batches[0].stopping.rule.name
+        scores = [status.best_score for status in fit.statuses]
         best = BestModel(
             network=None,
-            step=max(fit.gather(lambda batch: batch.stopping.best_iteration)),
+            step=max(status.best_iteration for status in fit.statuses),
             value=sum(scores) / len(scores),
-            measure=rule,
+            measure=fit.rule_name,
             tensors={"restored": restored},
         )
-        title = f"At the stop ({rule})"
+        title = f"At the stop ({fit.rule_name})"
         return [best, *fit.pictures("restored", title, lambda batch: batch.stopping.restored)]
 
 

@@ -16,6 +16,7 @@ from dipddpm.core.data.sources import load_batch, load_training
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.degrade.case import Case
+from dipddpm.core.degrade.panels import comparison, side_by_side
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN, Scoreboard
 from dipddpm.core.events import (
@@ -40,7 +41,7 @@ from dipddpm.core.experiments.replay import ReplayCursor
 from dipddpm.core.methods.base import Restorer
 from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget, clock_of
 from dipddpm.core.methods.equal_time import baselines
-from dipddpm.core.metrics.image import SSIM_WINDOW, psnr, ssim
+from dipddpm.core.metrics.image import psnr, ssim_or_none
 from dipddpm.core.metrics.samples import SampleEvaluator
 
 
@@ -255,7 +256,7 @@ class HybridExperiment:
             psnr=values,
             mean=sum(values) / len(values),
             loss=[] if self._loss is None else [self._loss],
-            ssim=_ssim(images, self.truth),
+            ssim=ssim_or_none(images, self.truth),
         )
 
     def _end_items(self) -> list[Item]:
@@ -307,7 +308,7 @@ class HybridExperiment:
             task=format_task(self.config.task),
             method=method,
             psnr=psnr(cost.images, self.truth).tolist(),
-            ssim=_ssim(cost.images, self.truth),
+            ssim=ssim_or_none(cost.images, self.truth),
             nfe=cost.nfe,
             iterations=cost.iterations,
             seconds=cost.seconds,
@@ -334,18 +335,8 @@ class HybridExperiment:
         return [*([self.given_prior[1]] if self.given_prior else []), self.loaded, measurement]
 
     def _picture(self, name: str, images: Tensor, title: str, *, numbered: bool = False) -> Pictures:
-        y = self.case.y
-        degraded = y if y.shape == images.shape else self.case.degradation.operator.pinv(y)
-        rows = torch.stack([degraded, images, self.truth], 1).flatten(0, 1)
-        return Pictures(
-            name=name,
-            images=rows.clamp(0, 1),
-            step=self._step,
-            title=title,
-            columns=3 * max(1, round((len(images) / 3) ** 0.5)),
-            panels=("degraded", "restored", "truth"),
-            numbered=numbered,
-        )
+        rows = side_by_side(self.case.y, self.case.degradation, images, self.truth)
+        return comparison(name, rows, step=self._step, title=title, numbered=numbered)
 
 
 def _as_message(item: Item) -> Item:
@@ -353,11 +344,6 @@ def _as_message(item: Item) -> Item:
     if isinstance(item, EarlyStopped):
         return Message(text=f"A fit of image {item.image} was stopped by {item.rule}, at iteration {item.at}")
     return item
-
-
-def _ssim(images: Tensor, truth: Tensor) -> list[float]:
-    """Of each image; empty where they are too small for it."""
-    return [] if min(truth.shape[-2:]) < SSIM_WINDOW else ssim(images, truth).tolist()
 
 
 def refuse_other_size(images: tuple[int, ...], prior: tuple[int, ...]) -> None:

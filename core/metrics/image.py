@@ -29,7 +29,7 @@ def ssim(images: Tensor, truth: Tensor) -> Tensor:
     sigma 1.5; K1 = 0.01, K2 = 0.03, range 1; variances are those of the population; the mean is over every place where
     the window fits, then over the channels. This is scikit-image's `structural_similarity` with `gaussian_weights`.
     """
-    if min(images.shape[-2:]) < SSIM_WINDOW:
+    if not has_ssim(images):
         raise ValueError(f"SSIM needs images of at least {SSIM_WINDOW} pixels a side")
     x, y = images.clamp(0, 1), truth
     mean_x, mean_y = _windowed(x), _windowed(y)
@@ -39,6 +39,16 @@ def ssim(images: Tensor, truth: Tensor) -> Tensor:
     luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
     structure = (2 * covariance + C2) / (var_x + var_y + C2)
     return (luminance * structure).flatten(1).mean(1)
+
+
+def has_ssim(images: Tensor) -> bool:
+    """Return whether images are large enough for SSIM's window."""
+    return min(images.shape[-2:]) >= SSIM_WINDOW
+
+
+def ssim_or_none(images: Tensor, truth: Tensor) -> list[float]:
+    """Return each image's SSIM; an empty list where they are too small for it."""
+    return ssim(images, truth).tolist() if has_ssim(images) else []
 
 
 def _windowed(images: Tensor) -> Tensor:

@@ -8,14 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dipddpm.core.dip.stopping import Discrepancy, HeldOut, MovingVariance, Never, StopInput, Stopping
+from dipddpm.core.dip.stopping import MovingVariance, StopInput, Stopping, discrepancy, held_out, never
 
 SHAPE = torch.Size((3, 1, 4, 5))
 
 
-def look(output: Tensor, residual: list[float] | None = None, held_out: list[float] | None = None) -> StopInput:
-    hidden = None if held_out is None else torch.tensor(held_out)
-    return StopInput(output, output + 1, torch.tensor(residual or [1.0] * len(output)), hidden)
+def at(step: int, output: Tensor, residual: list[float] | None = None, hidden: list[float] | None = None) -> StopInput:
+    error = None if hidden is None else torch.tensor(hidden)
+    residuals = torch.tensor(residual or [1.0] * len(output))
+    return StopInput(step, torch.arange(len(output)), output, output + 1, residuals, error)
 
 
 def walk(steps: int, seed: int) -> Tensor:
@@ -29,7 +30,7 @@ def test_running_sums_give_the_moving_variance_of_its_definition(window: int, st
     outputs = walk(steps, seed)
     rule = MovingVariance(SHAPE, window, "cpu")
     for t in range(steps):
-        score = rule.score(look(outputs[t]))
+        score = rule(at(t + 1, outputs[t]))
         if t + 1 < window:
             assert torch.isinf(score).all()
             continue
@@ -40,9 +41,9 @@ def test_running_sums_give_the_moving_variance_of_its_definition(window: int, st
 
 def test_each_image_stops_by_itself_and_keeps_the_image_of_its_best_score() -> None:
     scores = torch.tensor([[5.0, 5, 5], [4, 6, 4], [3, 6, 6], [4, 6, 3], [4, 6, 2], [1, 1, 1]])
-    stopping = Stopping(HeldOut(), SHAPE, patience=3, device="cpu")
+    stopping = Stopping(held_out, SHAPE, patience=3, device="cpu")
     for step, score in enumerate(scores, start=1):
-        stopping.update(step, look(torch.full(SHAPE, float(step)), held_out=score.tolist()))
+        stopping.update(at(step, torch.full(SHAPE, float(step)), hidden=score.tolist()))
     # The second stopped at 4, and its better score at 6 came too late; the others went on to it.
     assert stopping.best_iteration.tolist() == [6, 1, 6]
     assert stopping.stopped_at.tolist() == [0, 4, 0]
@@ -51,26 +52,26 @@ def test_each_image_stops_by_itself_and_keeps_the_image_of_its_best_score() -> N
 
 
 def test_the_discrepancy_principle_stops_when_the_residual_is_that_of_the_noise() -> None:
-    stopping = Stopping(Discrepancy(torch.tensor([0.01, 0.02, 0.001])), SHAPE, patience=100, device="cpu")
+    stopping = Stopping(discrepancy(torch.tensor([0.01, 0.02, 0.001])), SHAPE, patience=100, device="cpu")
     for step, residual in enumerate([0.05, 0.02, 0.01, 0.005], start=1):
-        stopping.update(step, look(torch.full(SHAPE, float(step)), residual=[residual] * 3))
+        stopping.update(at(step, torch.full(SHAPE, float(step)), residual=[residual] * 3))
     assert stopping.stopped_at.tolist() == [3, 2, 0]
     assert stopping.best_iteration.tolist() == [3, 2, 4]
     assert stopping.restored[:, 0, 0, 0].tolist() == [4, 3, 5]
 
 
 def test_never_returns_the_last_one() -> None:
-    stopping = Stopping(Never(), SHAPE, patience=1, device="cpu")
+    stopping = Stopping(never, SHAPE, patience=1, device="cpu")
     for step in range(1, 6):
-        stopping.update(step, look(torch.full(SHAPE, float(step))))
+        stopping.update(at(step, torch.full(SHAPE, float(step))))
     assert stopping.best_iteration.tolist() == [5, 5, 5]
     assert stopping.stopped_at.tolist() == [0, 0, 0]
 
 
 def test_what_is_not_a_number_is_never_the_best() -> None:
-    stopping = Stopping(HeldOut(), SHAPE, patience=10, device="cpu")
+    stopping = Stopping(held_out, SHAPE, patience=10, device="cpu")
     for step, score in enumerate([float("nan"), 3.0, float("nan"), 4.0], start=1):
-        stopping.update(step, look(torch.full(SHAPE, float(step)), held_out=[score] * 3))
+        stopping.update(at(step, torch.full(SHAPE, float(step)), hidden=[score] * 3))
     assert stopping.best_iteration.tolist() == [2, 2, 2]
 
 
@@ -83,12 +84,12 @@ def test_it_goes_on_as_if_it_had_never_stopped(cut: int) -> None:
 
     whole, first, second = fresh(), fresh(), fresh()
     for t in range(20):
-        whole.update(t + 1, look(outputs[t]))
+        whole.update(at(t + 1, outputs[t]))
     for t in range(cut):
-        first.update(t + 1, look(outputs[t]))
+        first.update(at(t + 1, outputs[t]))
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     for t in range(cut, 20):
-        second.update(t + 1, look(outputs[t]))
+        second.update(at(t + 1, outputs[t]))
     assert torch.equal(second.restored, whole.restored)
     assert torch.equal(second.best, whole.best)
     assert torch.equal(second.best_iteration, whole.best_iteration)

@@ -39,7 +39,7 @@ def test_what_is_fed_stays_for_as_many_iterations_and_is_renewed_for_those_still
     for step in range(9):
         if step == 4:
             batch.stopping.stopped_at[0] = 4
-            batch.compact()
+            batch.compact_if_worthwhile()
         before = batch.output
         batch.step_once()
         seen.append(feed.seen)

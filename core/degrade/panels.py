@@ -1,0 +1,34 @@
+"""Pictures of what a restoration began with and came to, side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dipddpm.core.degrade.measure import Degradation
+from dipddpm.core.events import Pictures
+
+
+def side_by_side(y: Tensor, degradation: Degradation, images: Tensor, truth: Tensor | None) -> Tensor:
+    """Put y, as large as the image, the restored image and (where known) the truth into a row: (N, panels, C, H, W)."""
+    degraded = y if y.shape == images.shape else degradation.operator.pinv(y)
+    return torch.stack([degraded, images] if truth is None else [degraded, images, truth], 1)
+
+
+def comparison(
+    name: str, rows: Sequence[Tensor] | Tensor, *, step: int, title: str, numbered: bool = False
+) -> Pictures:
+    """Lay out rows of one size, as `side_by_side` makes them, about as wide as high."""
+    panels = ("degraded", "restored", "truth")[: len(rows[0])]
+    return Pictures(
+        name=name,
+        images=torch.cat(list(rows)).clamp(0, 1),
+        step=step,
+        title=title,
+        columns=len(panels) * max(1, round(math.sqrt(len(rows) / len(panels)))),
+        panels=panels,
+        numbered=numbered,
+    )
