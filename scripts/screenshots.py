@@ -95,7 +95,7 @@ def disguise() -> None:
     def show_another(line: HostLine, sample: Any, queue: tuple[int, int] = (0, 0), place: str = "") -> None:
         show(line, sample and replace(sample, hostname=SHOWN["host"]), queue, SHOWN["folder"] if place else "")
 
-    HostLine.show = show_another  # type: ignore[method-assign]
+    HostLine.show = show_another  # type: ignore[method-assign, assignment]
 
 
 def lighter(svg: str) -> str:

@@ -1,1 +1,1 @@
-"""Measurements: of the program itself, of samples against their cost, of how fast networks learn, and of fits."""
+"""What `dipddpm bench` measures: the roofline of a machine, and the rates of standard works on it."""

@@ -1,9 +1,9 @@
-"""What a machine can do at most, and what a piece of work asks of it: how near to the limit a measured speed is.
+"""The roofline of a machine: how fast a piece of work could be on it at most.
 
 The roofline model (Williams et al., CACM 2009): work takes at least the time of its floating-point operations at the
-machine's highest rate, and at least that of its bytes at the highest bandwidth. Both rates are measured here, by a
-large matrix product and a large copy. Bytes are those that each operation reads and writes by itself, as if nothing
-stayed in a cache and nothing was fused; so a share above 1 is possible, and says that much was.
+machine's highest rate, and at least that of its bytes at the highest bandwidth. Both are measured, by a large matrix
+product and a large copy. Bytes are those that each operation reads and writes by itself, as if nothing stayed in a
+cache and nothing was fused; so a share above 1 is possible, and shows caching or fusion.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from dipddpm.core.bench.program import timed
 from dipddpm.core.methods.budget import clock_of
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -29,7 +28,7 @@ REPEATS = 5
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """The highest rates that were measured on a device: operations a second by precision, and bytes a second."""
+    """The highest measured rates of a device: operations per second by precision, and bytes per second."""
 
     device: str
     threads: int
@@ -38,18 +37,18 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class WorkCost(msgspec.Struct, frozen=True):
-    """What a piece of work asks for: floating-point operations (two for a multiply-add), and bytes read and written."""
+    """Floating-point operations of a piece of work (two for a multiply-add), and bytes read and written."""
 
     flops: float
     bytes: float
 
     def seconds_at_least(self, machine: Machine, precision: str) -> float:
-        """The time that it takes on this machine at least."""
+        """The least time that the work takes on this machine."""
         return max(self.flops / machine.flops[precision], self.bytes / machine.bandwidth)
 
 
 def measure(device: torch.device) -> Machine:
-    """The rates of this device, with the threads that torch has now: a second or two on a CPU."""
+    """Measure the rates of a device, with torch's current number of threads: a second or two on a CPU."""
     side, length = (8192, 2**28) if device.type == "cuda" else (1536, 2**25)
     flops = {}
     for name, dtype in PRECISIONS.items():
@@ -63,7 +62,7 @@ def measure(device: torch.device) -> Machine:
 
 
 def cost(work: Callable[[], object]) -> WorkCost:
-    """Do the work once, counting. What was compiled can't be counted: give the work as it is before."""
+    """Do the work once and count its operations and bytes; compiled work can't be counted."""
     traffic = _Traffic()
     with FlopCounterMode(display=False, custom_mapping=_COUNTED) as counter, traffic:
         work()
@@ -71,7 +70,7 @@ def cost(work: Callable[[], object]) -> WorkCost:
 
 
 class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the tensors that operations take and give; views of others move none."""
+    """Counts the bytes of the tensors that operations read and write; views of other tensors move none."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -102,12 +101,19 @@ def _convolution_backward(  # noqa: PLR0917
     **_: object,
 ) -> int:
     """As many operations for each gradient as forward; torch counts those of the weights as if there were one group."""
-    places = (x if transposed else grad)[2:]
-    return 2 * x[0] * math.prod(places) * math.prod(weight) * (wanted[0] + wanted[1])
+    positions = (x if transposed else grad)[2:]
+    return 2 * x[0] * math.prod(positions) * math.prod(weight) * (wanted[0] + wanted[1])
 
 
 _COUNTED = {torch.ops.aten.convolution_backward: _convolution_backward}
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    return statistics.median(timed(work, clock_of(device), REPEATS))
+    """The median time of the work, after a warm-up."""
+    clock, times = clock_of(device), []
+    work()
+    for _ in range(REPEATS):
+        began = clock()
+        work()
+        times.append(clock() - began)
+    return statistics.median(times)

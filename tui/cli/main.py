@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from dipddpm.core.errors import UserError, suggest
-from dipddpm.tui.cli import bench, bench_dip, complete, data, prune, runs
+from dipddpm.tui.cli import complete, data, prune, runs
+from dipddpm.tui.cli.bench import bench
 from dipddpm.tui.cli.compare import compare
 from dipddpm.tui.cli.doctor import doctor
 from dipddpm.tui.cli.export import export
@@ -48,9 +49,7 @@ app.command()(sample)
 app.command()(export)
 app.add_typer(data.app, name="data")
 app.command()(doctor)
-bench.app.command()(bench_dip.stops)
-bench.app.command()(bench_dip.original)
-app.add_typer(bench.app, name="bench")
+app.command()(bench)
 
 
 @app.callback(invoke_without_command=True)

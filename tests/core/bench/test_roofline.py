@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dipddpm.core.bench import roofline
-from dipddpm.core.bench.rates import Work, measured
 from dipddpm.core.bench.roofline import Machine, WorkCost
 
 MACHINE = Machine(device="cpu", threads=1, flops={"float32": 100.0, "bfloat16": 200.0}, bandwidth=10.0)
@@ -50,32 +49,3 @@ def test_this_machine_has_rates() -> None:
     assert machine.device == "cpu"
     assert machine.flops.keys() == {"float32", "bfloat16"}
     assert min(*machine.flops.values(), machine.bandwidth) > 1e7
-
-
-def test_a_rate_is_units_over_seconds_and_its_share_that_of_the_limit() -> None:
-    x = torch.zeros(64, 64)
-    calls = []
-
-    def run() -> None:
-        calls.append(1)
-        x @ x
-
-    (rate,) = measured([Work("part", "product", "products", 1, run)], MACHINE, repeats=4)
-    assert len(calls) == 6, "counted, warmed up, and measured four times"
-    assert rate.flops == 2 * 64**3
-    assert rate.share == pytest.approx(rate.per_second * max(rate.flops / 100, rate.bytes / 10))
-    assert rate.repeats == 4
-    assert rate.spread >= 0
-
-
-def test_works_of_a_part_take_turns() -> None:
-    order: list[str] = []
-    works = [Work(part, name, "things", 2, lambda name=name: order.append(name)) for part, name in ("xa", "xb", "yc")]  # type: ignore[misc]
-    assert [rate.name for rate in measured(works, MACHINE, repeats=2)] == ["a", "b", "c"]
-    assert order == [*"ab" * 4, *"c" * 4]
-
-
-def test_what_takes_long_is_done_three_times() -> None:
-    calls = []
-    (rate,) = measured([Work("part", "long", "units", 1, lambda: calls.append(1), long=True)], MACHINE)
-    assert (len(calls), rate.repeats) == (3, 2)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import pytest
@@ -8,10 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dipddpm.core.bench import growth
-from dipddpm.core.bench.growth import Growth, Point
+from benchmarks import growth
+from benchmarks.growth import Growth, Point
+from benchmarks.program import CLI
 
-CLI = [sys.executable, "-P", "-c", "from dipddpm.tui.cli.main import main; main()"]
 CPU = torch.device("cpu")
 
 
@@ -20,17 +19,17 @@ def grown(*points: tuple[int, float]) -> Growth:
 
 
 @given(exponent=st.floats(-1, 3), factor=st.integers(2, 1000), first=st.floats(1e-6, 10))
-def test_the_exponent_of_a_power_is_found(exponent: float, factor: int, first: float) -> None:
+def test_steepest_is_the_exponent_of_a_power_law(exponent: float, factor: int, first: float) -> None:
     found = grown((1, first), (factor, first * factor**exponent), (factor**2, first * factor ** (2 * exponent)))
     assert found.steepest == pytest.approx(exponent, abs=1e-6)
 
 
-def test_one_steep_step_shows_among_flat_ones() -> None:
+def test_linear_is_false_for_one_steep_step() -> None:
     assert grown((1, 1.0), (10, 1.1), (100, 11.0)).linear
     assert not grown((1, 1.0), (10, 1.1), (100, 110.0), (1000, 110.0)).linear
 
 
-def test_growth_is_drawn_relative_to_its_first_point() -> None:
+def test_plot_is_relative_to_the_first_point() -> None:
     curve, line = growth.plot([grown((10, 2.0), (40, 4.0))]).curves
     assert (curve.x, curve.y) == ([1, 4], [1, 2])
     assert line.x == line.y == [1, 4]
@@ -46,13 +45,13 @@ def test_growth_is_drawn_relative_to_its_first_point() -> None:
         (lambda: growth.resumes(counts=(3, 30)), [3, 30]),
     ],
 )
-def test_each_kind_of_work_is_measured(measure: Any, amounts: list[int]) -> None:
+def test_each_growth_is_measured_at_its_amounts(measure: Any, amounts: list[int]) -> None:
     found = measure()
     assert [point.amount for point in found.points] == amounts
     assert all(point.seconds > 0 for point in found.points)
 
 
 @pytest.mark.slow
-def test_listing_runs_is_measured() -> None:
+def test_runs_measures_ls() -> None:
     found = growth.runs(CLI, counts=(3,))
     assert [point.amount for point in found.points] == [3]

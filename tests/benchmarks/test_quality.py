@@ -6,10 +6,10 @@ import msgspec
 import pytest
 import torch
 
+from benchmarks import quality
+from benchmarks.quality import Draw, draws, longest_ancestral, settings, steps_for
 from dipddpm.core import config as configs
 from dipddpm.core import data
-from dipddpm.core.bench import quality
-from dipddpm.core.bench.quality import Draw, draws, longest_ancestral, settings, steps_for
 from dipddpm.core.config import DdpmRun
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.networks.unet import UNet
@@ -41,7 +41,7 @@ def draw(**values: object) -> Draw:
     return msgspec.convert({**given, "seconds": 1.0, "protocol": "", **values}, Draw)
 
 
-def test_every_setting_is_drawn_at_its_cost(model: TrainedModel, test_images: data.ImageSet) -> None:
+def test_draws_each_setting_at_its_cost(model: TrainedModel, test_images: data.ImageSet) -> None:
     found = list(draws(model, test_images, samplers=["ddim", "heun"], nfe=[6, 3], samples=128, seeds=2))
     assert [(d.sampler, d.steps, d.nfe, d.seed) for d in found] == [
         ("ddim", 3, 3, 0),
@@ -59,7 +59,7 @@ def test_every_setting_is_drawn_at_its_cost(model: TrainedModel, test_images: da
     assert (found[1].frechet, found[1].kernel, found[1].protocol) == (frechet.value, kernel.value, frechet.protocol)
 
 
-def test_what_is_known_is_not_drawn_again(model: TrainedModel, test_images: data.ImageSet) -> None:
+def test_draws_skips_known_draws(model: TrainedModel, test_images: data.ImageSet) -> None:
     known = [draw(steps=2, seed=0), draw(steps=2, seed=1), draw(steps=2, seed=2, samples=200)]
     todo = draws(model, test_images, samplers=["ddim"], nfe=[2], samples=128, seeds=3, known=known)
     assert [(d.seed, d.samples) for d in todo] == [(2, 128)]
@@ -68,11 +68,11 @@ def test_what_is_known_is_not_drawn_again(model: TrainedModel, test_images: data
 @pytest.mark.parametrize(
     ("sampler", "nfe", "steps"), [("ddim", 5, 5), ("heun", 5, 3), ("heun", 20, 10), ("heun", 1, 1), ("dpm++", 50, 30)]
 )
-def test_steps_take_at_most_the_evaluations_asked_for(sampler: str, nfe: int, steps: int) -> None:
+def test_steps_for_stays_within_the_evaluations(sampler: str, nfe: int, steps: int) -> None:
     assert steps_for(sampler, nfe, timesteps=30) == steps  # type: ignore[arg-type]
 
 
-def test_draws_are_put_together_by_sampler_and_cost() -> None:
+def test_settings_summarise_by_sampler_and_cost() -> None:
     drawn = [draw(seed=seed, frechet=value) for seed, value in enumerate((1.0, 2.0, 6.0))]
     drawn += [draw(sampler="ancestral", nfe=nfe, frechet=nfe / 100) for nfe in (50, 1000)]
     found = settings(reversed(drawn))
@@ -90,7 +90,7 @@ def test_draws_are_put_together_by_sampler_and_cost() -> None:
     assert shown.levels == {"ancestral, 1000 NFE": 10.0}
 
 
-def test_a_file_of_another_model_is_not_mixed_in(tmp_path: Path) -> None:
+def test_load_refuses_draws_of_another_model(tmp_path: Path) -> None:
     path = tmp_path / "quality.json"
     assert quality.load(path, "abc", 128) == []
     quality.save(path, "abc", 128, [draw()])

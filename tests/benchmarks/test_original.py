@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dipddpm.core.bench import original
+from benchmarks import original
 from dipddpm.core.config import DipRun, build
 from dipddpm.core.errors import UserError
 
@@ -38,7 +38,7 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
-def test_both_restore_the_same_images(tmp_path: Path) -> None:
+def test_compare_restores_the_same_images_by_both(tmp_path: Path) -> None:
     settings = {
         "data.dataset": "fashion-mini",
         "images.indices": "0-2",
@@ -63,6 +63,6 @@ def test_both_restore_the_same_images(tmp_path: Path) -> None:
     assert found.best < limit + 0.5
 
 
-def test_a_folder_without_the_code_is_refused(tmp_path: Path) -> None:
+def test_load_refuses_a_folder_without_the_code(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no code of the original"):
         original.load(tmp_path)

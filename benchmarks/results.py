@@ -1,9 +1,9 @@
-"""Results of a long measurement, kept in a file from one command to the next, so that it can be made in parts."""
+"""Results of a long measurement in a JSON file, so that it can be made in several commands."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def load(path: Path, results: type[T]) -> T | None:
-    """What a file holds; None where there is no file. Raises UserError for a file that isn't ours."""
+    """Read results; None where there is no file. Raises UserError for a file that holds no such results."""
     if not path.is_file():
         return None
     try:
@@ -23,6 +23,7 @@ def load(path: Path, results: type[T]) -> T | None:
         raise UserError(f"{path} can't be read.", "Choose another --out.") from None
 
 
-def save(path: Path, results: msgspec.Struct) -> None:
-    """Put results into a file, whole or not at all. Raises OSError."""
+def save(path: Path, results: Any) -> None:
+    """Write results, whole or not at all. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_atomic(path, msgspec.json.format(msgspec.json.encode(results)) + b"\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dipddpm.core.bench import published
+from benchmarks import published
 from dipddpm.core.errors import UserError
 
 CODE = """
@@ -43,7 +43,7 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
-def test_both_trainings_are_timed_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compare_times_all_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Compilation takes half a minute and has its own tests.
     monkeypatch.setattr(torch, "compile", lambda network, **_: network)
     rows = published.compare(published.load(checkout(tmp_path)), torch.device("cpu"), steps=1, repeats=1)
@@ -58,6 +58,6 @@ def test_both_trainings_are_timed_in_turn(tmp_path: Path, monkeypatch: pytest.Mo
     assert all(row.seconds > 0 and row.against == "published" for row in rows)
 
 
-def test_a_folder_without_the_code_is_refused(tmp_path: Path) -> None:
+def test_load_refuses_a_folder_without_the_code(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no code of the published network"):
         published.load(tmp_path)

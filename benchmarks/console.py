@@ -1,4 +1,4 @@
-"""What the console costs, seen from outside: it runs in a pseudo-terminal, as for a person, and is looked at there."""
+"""What the console costs from outside: it runs in a pseudo-terminal, and its output is watched."""
 
 from __future__ import annotations
 
@@ -14,72 +14,84 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import psutil
 
-from dipddpm.core.bench.program import TimingRow, make_runs, side_by_side
+from benchmarks.program import make_runs
+from benchmarks.timing import TimingRow, print_rows, side_by_side
+from dipddpm.tui.cli.runs import print_table
 
+CONSOLE = [sys.executable, "-P", "-c", "from dipddpm.tui.console.__main__ import main; main()"]
+BARE = [sys.executable, "-P", str(Path(__file__).with_name("bare.py"))]
+BASELINE = "bare Textual program"
 ROWS, COLUMNS = 45, 160
 READY = b"bench-ready"
-"""What is waited for on the screen; the bare program prints it, and so the last of the runs is called."""
-BARE = f"""
-from textual.app import App
-from textual.widgets import Static
-class Bare(App):
-    def compose(self):
-        yield Static({READY.decode()!r})
-Bare().run()
-"""
-PATIENCE = 60.0
+"""The text to wait for on the screen: the bare program shows it, and the newest run has it as its name."""
+PATIENCE_SECONDS = 60.0
 ESCAPES = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x1b\\|\x07)|\x1b[ -/]*[0-~]", re.DOTALL)
 
 
 class Idle(msgspec.Struct, frozen=True, kw_only=True):
-    """The console at rest, with runs to show and none of them at work."""
+    """The cost of an open console in which nothing happens."""
 
     runs: int
     cpu: float
     """Share of a core."""
     bytes_per_second: float
-    """To the terminal."""
+    """Sent to the terminal."""
     memory: float
     """Resident, in MiB."""
     exit_seconds: float
-    """From the key q to its end."""
+    """From the key q to the end of the process."""
+
+
+def measure() -> None:
+    """Start the console beside a bare Textual program, and watch it do nothing."""
+    print_rows(start(CONSOLE))
+    rest = idle(CONSOLE)
+    costs = (f"{rest.cpu:.1%}", f"{rest.bytes_per_second:.0f} B/s", f"{rest.memory:.0f} MiB")
+    print()
+    print_table(
+        [
+            ("CONSOLE AT REST", "OF A CORE", "TERMINAL", "MEMORY", "TO EXIT"),
+            (f"{rest.runs:,} runs", *costs, f"{rest.exit_seconds:.2f} s"),
+        ]
+    )
 
 
 def start(command: list[str], counts: tuple[int, ...] = (10, 1000), repeats: int = 5) -> list[TimingRow]:
     """Wall time from the start to the list of runs on the screen, against a bare Textual program's first screen."""
     with contextlib.ExitStack() as stack:
-        work: dict[str, Callable[[], float]] = {"bare Textual program": lambda: _started([sys.executable, "-c", BARE])}
+        work = {BASELINE: partial(_seconds_to_ready, BARE)}
         for count in counts:
-            folder = stack.enter_context(_listed(count))
-            work[f"console, {count:,} runs"] = lambda folder=folder: _started([*command, "--runs-dir", folder])  # type: ignore[misc]
-        return side_by_side("bare Textual program", work, repeats=repeats)
+            folder = stack.enter_context(_runs_folder(count))
+            work[f"console, {count:,} runs"] = partial(_seconds_to_ready, [*command, "--runs-dir", folder])
+        return side_by_side(BASELINE, work, repeats=repeats)
 
 
 def idle(command: list[str], count: int = 1000, seconds: float = 5.0) -> Idle:
-    """What it costs to leave the console open, with so many runs."""
-    with _listed(count) as folder, _Terminal([*command, "--runs-dir", folder]) as terminal:
-        terminal.until(READY)
+    """Measure a console that shows so many runs, for so long."""
+    with _runs_folder(count) as folder, _Terminal([*command, "--runs-dir", folder]) as terminal:
+        terminal.read_until(READY)
         terminal.read_for(2.0)  # the chart and the pictures come after the list
         process = psutil.Process(terminal.pid)
-        before, began = _processor(process), time.perf_counter()
+        cpu_before, began = _cpu_seconds(process), time.perf_counter()
         received = terminal.read_for(seconds)
-        taken, used = time.perf_counter() - began, _processor(process) - before
+        elapsed, used = time.perf_counter() - began, _cpu_seconds(process) - cpu_before
         memory = process.memory_info().rss / 2**20
         os.write(terminal.master, b"q")
-        left = time.perf_counter()
-        terminal.until_end()
+        asked = time.perf_counter()
+        terminal.read_until_end()
         return Idle(
             runs=count,
-            cpu=used / taken,
-            bytes_per_second=received / taken,
+            cpu=used / elapsed,
+            bytes_per_second=received / elapsed,
             memory=memory,
-            exit_seconds=time.perf_counter() - left,
+            exit_seconds=time.perf_counter() - asked,
         )
 
 
@@ -105,28 +117,28 @@ class _Terminal:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
 
-    def until(self, text: bytes) -> None:
-        """Read until this stands in what was printed, escapes left out."""
-        seen, deadline = b"", time.perf_counter() + PATIENCE
+    def read_until(self, text: bytes) -> None:
+        """Read until the output, without its escape sequences, contains the text."""
+        seen, deadline = b"", time.perf_counter() + PATIENCE_SECONDS
         while text not in ESCAPES.sub(b"", seen):
             more = self._read(deadline - time.perf_counter())
             if not more:
-                raise TimeoutError(f"{self.command[0]} didn't show {text.decode()!r} within {PATIENCE:.0f} s")
+                raise TimeoutError(f"{self.command[0]} didn't show {text.decode()!r} within {PATIENCE_SECONDS:.0f} s")
             seen += more
 
     def read_for(self, seconds: float) -> int:
-        """Read for so long; returns how many bytes came."""
+        """Read for so long; returns the number of bytes received."""
         received, deadline = 0, time.perf_counter() + seconds
         while (left := deadline - time.perf_counter()) > 0:
             received += len(self._read(left))
         return received
 
-    def until_end(self) -> None:
+    def read_until_end(self) -> None:
         """Read until the program has ended."""
-        deadline = time.perf_counter() + PATIENCE
+        deadline = time.perf_counter() + PATIENCE_SECONDS
         while os.waitpid(self.pid, os.WNOHANG)[0] == 0:
             if time.perf_counter() > deadline:
-                raise TimeoutError(f"{self.command[0]} didn't end within {PATIENCE:.0f} s")
+                raise TimeoutError(f"{self.command[0]} didn't end within {PATIENCE_SECONDS:.0f} s")
             self._read(0.02)
 
     def _read(self, seconds: float) -> bytes:
@@ -140,21 +152,21 @@ class _Terminal:
             return b""
 
 
-def _processor(process: psutil.Process) -> float:
-    """Processor time so far, in seconds, to a hundredth as the kernel counts it."""
+def _cpu_seconds(process: psutil.Process) -> float:
+    """Processor time so far, to a hundredth of a second, as the kernel counts it."""
     times = process.cpu_times()
     return round(float(times.user + times.system), 2)
 
 
-def _started(command: list[str]) -> float:
+def _seconds_to_ready(command: list[str]) -> float:
     began = time.perf_counter()
     with _Terminal(command) as terminal:
-        terminal.until(READY)
+        terminal.read_until(READY)
         return time.perf_counter() - began
 
 
 @contextlib.contextmanager
-def _listed(count: int) -> Iterator[str]:
+def _runs_folder(count: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         make_runs(Path(folder), count, newest=READY.decode())
         yield folder

@@ -1,62 +1,90 @@
-"""The work of the program whose speed is measured: training, DIP fits, sampling, restoration.
+"""Rates of the program's work in all its forms: training, DIP fits, convolutions, sampling, restoration.
 
-Images are random where their contents don't matter for the time, and those of `fashion-mini` where they do.
+Images are random where their contents don't change the time, and those of `fashion-mini` where they do.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, cast
+from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import torch
+import typer
 from torch import Tensor
 
-from dipddpm.core import config as configs
-from dipddpm.core import data, registry
-from dipddpm.core.bench.convolutions import convolving
+from benchmarks import results
+from benchmarks.convolutions import convolving
+from benchmarks.options import Device, Threads, resolve
+from dipddpm.core import registry
+from dipddpm.core.bench import rates, roofline
 from dipddpm.core.bench.rates import Work
-from dipddpm.core.config import HYBRIDS, DdpmRun, DipConfig, parse_task
+from dipddpm.core.bench.speed import BATCH, SHAPE, take, test_images, trained_prior, training_of
+from dipddpm.core.compute import devices
+from dipddpm.core.config import HYBRIDS, DipConfig, parse_task
 from dipddpm.core.ddpm.model import TrainedModel
-from dipddpm.core.ddpm.options import TrainOptions
 from dipddpm.core.ddpm.sampling import Sampling
-from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.solvers import solver
-from dipddpm.core.ddpm.training import READ_EVERY, DdpmTraining
+from dipddpm.core.ddpm.training import READ_EVERY
 from dipddpm.core.degrade import degrade
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.dip.batch import PriorBatch
-from dipddpm.core.images import to_unit
+from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.methods.base import Restorer
 from dipddpm.core.methods.baselines import DdpmRestorer, DipRestorer
-from dipddpm.core.runs import reference
+from dipddpm.tui.cli.bench import print_machine, print_rates
 
-SHAPE = (1, 28, 28)
-ENDLESS = 1_000_000
-"""Epochs."""
-BATCH = 128
 NETWORKS: Mapping[str, tuple[str, str | None]] = {
     "tutorial": ("tutorial", None),
     "unet, cpu": ("unet", "cpu"),
     "unet, gpu": ("unet", "gpu"),
 }
-"""What is trained: the network and the preset that gives its size."""
+"""The trained networks, and the presets that give their sizes."""
 TUNED = {"ddpm.compile": True, "ddpm.compile_mode": "max-autotune"}
-"""With CUDA graphs, and kernels tried out."""
+"""With CUDA graphs and tuned kernels."""
 FITTED: Mapping[str, DipConfig] = {
     "": DipConfig(),
     ", bfloat16": DipConfig(precision="bfloat16"),
     ", compiled": DipConfig(compile=True, compile_mode="reduce-overhead"),
     ", bfloat16, compiled": DipConfig(precision="bfloat16", compile=True, compile_mode="reduce-overhead"),
 }
-"""The forms of a fit, by what is added to its name."""
+"""The forms of a fit, by the suffix of their names."""
 NFE = (5, 10, 20, 50)
 RESTORED = "inpaint:missing=0.7,sigma=5"
 
 
+def measure(
+    parts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PART]...", help="training, dip, convolutions, sampling, restoration; default: all."),
+    ] = None,
+    *,
+    threads: Threads = 0,
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the numbers (JSON).")] = Path("rates.json"),
+) -> None:
+    """Measure rates in all forms of the work, and their shares of the roofline; restoration takes minutes."""
+    for name in parts or []:
+        if name not in PARTS:
+            raise UserError(f"There is no part {name!r}.", suggest(name, PARTS))
+    where = resolve(device, threads)
+    machine = roofline.measure(where)
+    measured = []
+    for part in parts or PARTS:
+        for rate in rates.measure(list(PARTS[part](where)), machine):
+            measured.append(rate)
+            results.save(out, {"torch": str(torch.__version__), "machine": machine, "rates": measured})
+            print(f"{rate.part}, {rate.name}", file=sys.stderr)
+    print_machine(machine, devices.describe(where))
+    print()
+    print_rates(measured)
+
+
 def training(device: torch.device) -> Iterator[Work]:
-    """Steps of 128 images, by network, precision and whether compiled; the large U-Net on a GPU only."""
+    """Training steps of 128 images, by network, precision and compilation; the large U-Net on a GPU only."""
     gpu = device.type == "cuda"
     items, units = 2, 2 * BATCH * (READ_EVERY if gpu else 1)
     for name, (network, preset) in NETWORKS.items():
@@ -76,8 +104,10 @@ def training(device: torch.device) -> Iterator[Work]:
 
 
 def fitting(device: torch.device) -> Iterator[Work]:
-    """Iterations of DIP with the settings for small images, by how many images are fitted at once, precision and
-    whether compiled; on a GPU the large network of the paper on 512x512 pixels, too."""
+    """Iterations of DIP by the number of images fitted at once, precision and compilation.
+
+    On a GPU the paper's large network on 512x512 pixels is measured, too.
+    """
     gpu = device.type == "cuda"
     for count in (1, 10, 100, 1000, 4000) if gpu else (1, 10, 50):
         y, degradation = degrade(parse_task("denoise:sigma=25"), test_images(count, device), seeds=range(count))
@@ -96,7 +126,7 @@ def fitting(device: torch.device) -> Iterator[Work]:
 
 def _iterations(name: str, batch: PriorBatch, count: int, options: DipConfig) -> Work:
     plain = None
-    if options.compile:  # what is compiled can't be counted
+    if options.compile:  # operations of compiled code can't be counted
         eager = msgspec.structs.replace(options, compile=False)
         shape = batch.restored.shape[1:]
         same = PriorBatch(batch.y, batch.degradation, eager, (shape[0], shape[1], shape[2]))
@@ -106,8 +136,8 @@ def _iterations(name: str, batch: PriorBatch, count: int, options: DipConfig) ->
 
 
 def sampling(device: torch.device) -> Iterator[Work]:
-    """Samples of the prior that ships, by evaluations of the network, and whether that is compiled."""
-    plain = prior(device)
+    """Samples of the run `reference`, by evaluations of the network and compilation."""
+    plain = trained_prior(device)
     fast = plain.compiled("reduce-overhead")
     count = 1024 if device.type == "cuda" else 16
 
@@ -125,11 +155,8 @@ def sampling(device: torch.device) -> Iterator[Work]:
 
 
 def restoring(device: torch.device) -> Iterator[Work]:
-    """Whole restorations by each method with its defaults: inpainting of a small batch, all of it counted.
-
-    They take seconds to minutes, so that two of each tell enough.
-    """
-    model, dip = prior(device), DipConfig()
+    """Whole restorations of a small batch by each method with its defaults: inpainting."""
+    model, dip = trained_prior(device), DipConfig()
     count = 64 if device.type == "cuda" else 2
     y, degradation = degrade(parse_task(RESTORED), test_images(count, device), seeds=range(count))
     case = Case(y, degradation, (count, *SHAPE))
@@ -149,34 +176,11 @@ def restoring(device: torch.device) -> Iterator[Work]:
 PARTS: Mapping[str, Callable[[torch.device], Iterator[Work]]] = {
     "training": training,
     "dip": fitting,
-    "convolution": convolving,
+    "convolutions": convolving,
     "sampling": sampling,
     "restoration": restoring,
 }
-"""What can be measured, each a function from the device to its works."""
-
-
-def training_of(network: str, preset: str | None, settings: dict[str, Any], device: torch.device) -> Iterator[object]:
-    """The items of an endless training, its network made now and its images drawn now."""
-    config = configs.build("ddpm", preset=preset, settings={"ddpm.network": network, **settings})
-    options = cast(DdpmRun, config).ddpm
-    built = registry.network(network).for_images(SHAPE, config).to(device)
-    images = torch.randint(256, (60_000, *SHAPE), dtype=torch.uint8, device=device)
-    train = DdpmTraining(
-        built,
-        Schedule.from_config(options, device),
-        images,
-        epochs=ENDLESS,
-        batch_size=BATCH,
-        options=TrainOptions.from_config(options),
-    )
-    return iter(train)
-
-
-def take(items: Iterator[object], count: int) -> None:
-    """Go on by so many items."""
-    for _ in zip(range(count), items, strict=False):
-        pass
+"""The parts, each a function from the device to its works."""
 
 
 def _repeat(function: Callable[[], object], times: int) -> None:
@@ -189,15 +193,3 @@ def _restore(make: Callable[[], Restorer]) -> Tensor:
     for _ in restorer:
         pass
     return restorer.images
-
-
-def test_images(count: int, device: torch.device) -> Tensor:
-    """Test images of `fashion-mini`, over and over: (count, 1, 28, 28) in [0, 1]."""
-    images = data.load("fashion-mini", "test").images
-    places = torch.arange(count) % len(images)
-    return to_unit(images[places]).to(device)
-
-
-def prior(device: torch.device) -> TrainedModel:
-    """The model that ships."""
-    return TrainedModel.of_run(reference.FOLDER / reference.PRIOR, device)

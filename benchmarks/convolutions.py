@@ -1,7 +1,6 @@
 """The convolutions of many priors at once: grouped, as in `core.dip.networks.layers`, and as batched products.
 
-A program could do either: where images are many, the grouped convolution of a library need not be the fastest. So
-both are measured, on the machine at hand.
+Where images are many, a library's grouped convolution need not be the fastest way, so both are measured.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from dipddpm.core.bench.rates import Work
 from dipddpm.core.dip.networks.layers import PriorConv2d
 
 INPUTS, OUTPUTS = 36, 32
-"""Channels of the costliest layer of a fit with the default settings: all features of a scale and its skip."""
+"""Channels of the costliest layer of a default fit: all features of a scale and its skip."""
 SIDE = 28
 
 
 def convolving(device: torch.device) -> Iterator[Work]:
-    """That layer forward and backward, by how many images are fitted at once, in both ways."""
+    """Both ways of that layer, forward and backward, by the number of images fitted at once."""
     gpu = device.type == "cuda"
     for count in (10, 100, 1000) if gpu else (1, 10, 50):
         layer = PriorConv2d(count, INPUTS, OUTPUTS).to(device)
@@ -30,12 +29,12 @@ def convolving(device: torch.device) -> Iterator[Work]:
         repeats = 50 if gpu else max(1, 50 // count)
         ways: dict[str, Callable[[Tensor], Tensor]] = {"grouped": layer, "batched product": partial(batched, layer)}
         for name, way in ways.items():
-            run = partial(_there_and_back, way, x, repeats)
+            run = partial(_forward_backward, way, x, repeats)
             yield Work("convolution", f"{name}, {count} image{'s' * (count > 1)}", "images", count * repeats, run)
 
 
 def batched(layer: PriorConv2d, x: Tensor) -> Tensor:
-    """What `layer` gives for x (1, priors * inputs, H, W): patches laid out, and one product of matrices a prior."""
+    """Compute `layer(x)` for x (1, priors * inputs, H, W) by unfolding patches and one matrix product per prior."""
     inputs, kernel = layer.weight.shape[1:3]
     priors, height, width = x.shape[1] // inputs, *x.shape[2:]
     padded = F.pad(x.view(priors, inputs, height, width), [layer.padding] * 4, mode="reflect")
@@ -44,6 +43,6 @@ def batched(layer: PriorConv2d, x: Tensor) -> Tensor:
     return product.view(1, -1, (height - 1) // layer.stride + 1, (width - 1) // layer.stride + 1)
 
 
-def _there_and_back(way: Callable[[Tensor], Tensor], x: Tensor, repeats: int) -> None:
+def _forward_backward(way: Callable[[Tensor], Tensor], x: Tensor, repeats: int) -> None:
     for _ in range(repeats):
         way(x).square().mean().backward()  # type: ignore[no-untyped-call]

@@ -1,36 +1,43 @@
-"""How cost grows with the work: image size, batch, runs in the folder, events in a log; worse than linear shows."""
+"""How cost grows with the amount of work: image size, batch, runs in the folder, events in a log."""
 
 from __future__ import annotations
 
 import math
-import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import torch
+import typer
 
+from benchmarks import results
+from benchmarks.options import Device, Out, Threads, resolve
+from benchmarks.program import CLI, execute, make_runs
+from benchmarks.timing import seconds_of
 from dipddpm.core import config as configs
 from dipddpm.core import events
-from dipddpm.core.bench.program import make_runs, timed
 from dipddpm.core.config import DipConfig, parse_task
 from dipddpm.core.ddpm.networks.unet import UNet
 from dipddpm.core.degrade import degrade
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.events import AnyEvent
 from dipddpm.core.methods.budget import clock_of
+from dipddpm.core.report import plots
 from dipddpm.core.report.plots import Curve, LinePlot
 from dipddpm.core.runs import EventLog, RunsFolder, history, summary
+from dipddpm.tui.cli.runs import print_table
 
 ROUNDING = 0.15
-"""How much over linear a step's exponent may be before it counts: what repeats of the same differ by."""
+"""How far above 1 an exponent may be and still count as linear: repeats of the same work differ by as much."""
 
 
 class Point(msgspec.Struct, frozen=True):
-    """Seconds that an amount of work takes: the least of `repeats` measurements, on which other work falls least."""
+    """Seconds that an amount of work takes: the least of `repeats` measurements, which other work disturbed least."""
 
     amount: int
     seconds: float
@@ -42,23 +49,49 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     amount: str
-    """What is counted."""
+    """The unit of the amounts."""
     points: list[Point]
 
     @property
     def steepest(self) -> float:
-        """The largest exponent b of cost ~ amount^b between two neighbouring points: 1 is linear."""
+        """The largest exponent b of cost ~ amount^b between two neighbouring points; 1 is linear."""
         pairs = zip(self.points, self.points[1:], strict=False)
         return max(math.log(b.seconds / a.seconds) / math.log(b.amount / a.amount) for a, b in pairs)
 
     @property
     def linear(self) -> bool:
-        """Whether no step is worse than linear, but for what repeats differ by."""
+        """Whether cost grows no faster than linearly, within what repeats differ by."""
         return self.steepest <= 1 + ROUNDING
 
 
+def measure(
+    *,
+    longest: Annotated[
+        int,
+        typer.Option("--events", min=1000, help="Events of the longest log; ten million take 4 minutes."),
+    ] = 1_000_000,
+    threads: Threads = 0,
+    device: Device = "auto",
+    out: Out = Path("growth"),
+) -> None:
+    """Measure how cost grows with pixels, batch, runs and events; whatever is worse than linear is marked."""
+    growths: list[Growth] = []
+    for growth in all_of(resolve(device, threads), CLI, longest):
+        growths.append(growth)
+        results.save(out / "growth.json", growths)
+        print(growth.name, file=sys.stderr)
+    plots.save(plot(growths), out / "growth.png")
+    table = [("COST OF", "BY", "FROM", "TO", "STEEPEST", "")]
+    for growth in growths:
+        first, last = growth.points[0], growth.points[-1]
+        ends = (f"{first.amount:,}: {first.seconds:.4f} s", f"{last.amount:,}: {last.seconds:.4f} s")
+        remark = "" if growth.linear else "worse than linear"
+        table.append((growth.name, growth.amount, *ends, f"^{growth.steepest:.2f}", remark))
+    print_table(list(table))
+
+
 def pixels(device: torch.device, sides: Sequence[int] = (28, 64, 128, 256)) -> Growth:
-    """An iteration of DIP on one image, by its pixels."""
+    """Measure an iteration of DIP on one image, by its pixels."""
 
     def work(side: int) -> Callable[[], object]:
         x0 = torch.rand(1, 1, side, side, device=device)
@@ -70,7 +103,7 @@ def pixels(device: torch.device, sides: Sequence[int] = (28, 64, 128, 256)) -> G
 
 
 def batch(device: torch.device, largest: int = 4096) -> Growth:
-    """The U-Net forward and backward, by the images of a batch; 4096 of them take 4 GB."""
+    """Measure the U-Net forward and backward, by the images of a batch; 4096 of them take 4 GB."""
     network = UNet((1, 28, 28), channels=(32, 64)).to(device)
     sizes = [4**power for power in range(7) if 4**power <= largest]
 
@@ -83,20 +116,20 @@ def batch(device: torch.device, largest: int = 4096) -> Growth:
 
 
 def runs(command: list[str], counts: Sequence[int] = (10, 100, 1000, 10_000)) -> Growth:
-    """`dipddpm ls --all`, by the runs in the folder; starting Python is part of it."""
+    """Measure `dipddpm ls --all`, including the start of Python, by the runs in the folder."""
     points = []
     with tempfile.TemporaryDirectory() as folder:
         made = 0
         for count in counts:
             make_runs(Path(folder), count - made)
             made = count
-            listing = partial(_run, [*command, "ls", "--all", "--runs-dir", folder])
+            listing = partial(execute, [*command, "ls", "--all", "--runs-dir", folder])
             points.append(_point(count, listing, torch.device("cpu"), clock=time.perf_counter))
     return Growth(name="dipddpm ls --all", amount="runs in the folder", points=points)
 
 
 def log(counts: Sequence[int] = (1_000, 10_000, 100_000, 1_000_000)) -> tuple[Growth, Growth]:
-    """Writing a log, event by event; and a summary made anew from it, by its events."""
+    """Measure writing a log event by event, and rebuilding the summary from it, by the number of events."""
     written, read = [], []
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
@@ -116,19 +149,19 @@ def log(counts: Sequence[int] = (1_000, 10_000, 100_000, 1_000_000)) -> tuple[Gr
 
 
 def resumes(counts: Sequence[int] = (10, 100, 1_000, 10_000)) -> Growth:
-    """The logical history of a run, by how often it was resumed: every time, half of the work is done again."""
+    """Measure the logical history of a run by its resumes, at each of which half of the work is done again."""
     points = []
     for count in counts:
         recorded: list[AnyEvent] = []
         for offset in range(0, 20 * count, 20):
-            recorded += [events.Step(step=offset + place, offset=offset + place) for place in range(20)]
+            recorded += [events.Step(step=offset + index, offset=offset + index) for index in range(20)]
             recorded.append(events.RunResumed(from_step=offset + 10, from_offset=offset + 10, offset=offset + 20))
         points.append(_point(count, partial(history, recorded), torch.device("cpu"), clock=time.process_time))
     return Growth(name="a logical history", amount="resumes", points=points)
 
 
 def all_of(device: torch.device, command: list[str], longest: int = 1_000_000) -> Iterator[Growth]:
-    """Each of the above, with logs of up to so many events."""
+    """Measure each growth, with logs of up to so many events."""
     yield pixels(device)
     yield batch(device)
     yield runs(command)
@@ -136,9 +169,9 @@ def all_of(device: torch.device, command: list[str], longest: int = 1_000_000) -
     yield from log([10**power for power in range(3, 12) if 10**power <= longest])
 
 
-def plot(found: Sequence[Growth]) -> LinePlot:
-    """Cost against work, each in multiples of its smallest amount, beside the line of what is linear."""
-    curves = [_relative(growth) for growth in found]
+def plot(growths: Sequence[Growth]) -> LinePlot:
+    """Cost against work, both in multiples of the smallest amount's, beside a line of linear growth."""
+    curves = [_relative(growth) for growth in growths]
     most = max(x for curve in curves for x in curve.x)
     return LinePlot(
         title="How cost grows with the work",
@@ -165,8 +198,6 @@ def _point(
     clock: Callable[[], float] | None = None,
     repeats: int = 3,
 ) -> Point:
-    return Point(amount, min(timed(work, clock or clock_of(device), repeats)), repeats)
-
-
-def _run(command: list[str]) -> None:
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    clock = clock or clock_of(device)
+    work()
+    return Point(amount, min(seconds_of(work, clock) for _ in range(repeats)), repeats)

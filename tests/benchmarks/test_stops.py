@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dipddpm.core.bench import stops
+from benchmarks import stops
 from dipddpm.core.config import DipRun, build
 from dipddpm.core.errors import UserError
 
@@ -41,7 +41,7 @@ def fit(task: str, seed: int, psnr: list[float], peak: list[float]) -> stops.Fit
     )
 
 
-def test_each_task_is_fitted_with_each_seed_and_goes_on_past_its_stop() -> None:
+def test_fits_cover_tasks_and_seeds_and_pass_their_stops() -> None:
     fits = list(stops.fits(config(dip__patience=2), TASKS, seeds=2))
     assert [(fit.task, fit.seed) for fit in fits] == [(task, seed) for seed in (0, 1) for task in TASKS]
     for made in fits:
@@ -50,7 +50,7 @@ def test_each_task_is_fitted_with_each_seed_and_goes_on_past_its_stop() -> None:
     assert fits[0].psnr != fits[2].psnr
 
 
-def test_what_is_known_is_not_fitted_again(tmp_path: Path) -> None:
+def test_fits_skips_known_fits(tmp_path: Path) -> None:
     path = tmp_path / "stops.json"
     assert stops.load(path, config()) == []
     first = next(stops.fits(config(), TASKS, seeds=1))
@@ -61,7 +61,7 @@ def test_what_is_known_is_not_fitted_again(tmp_path: Path) -> None:
     assert second.task == TASKS[1]
 
 
-def test_fits_with_other_options_are_refused(tmp_path: Path) -> None:
+def test_load_refuses_fits_with_other_options(tmp_path: Path) -> None:
     path = tmp_path / "stops.json"
     stops.save(path, config(), [])
     with pytest.raises(UserError, match="other options"):
@@ -71,7 +71,7 @@ def test_fits_with_other_options_are_refused(tmp_path: Path) -> None:
         stops.load(path, config())
 
 
-def test_gaps_are_put_together_over_images_and_seeds() -> None:
+def test_rows_average_gaps_over_images_and_seeds() -> None:
     psnr = np.random.default_rng(0).normal(25, 1, (2, 40))
     gaps = np.random.default_rng(1).exponential(0.5, (2, 40))
     fits = [fit("a", seed, psnr[seed].tolist(), (psnr + gaps)[seed].tolist()) for seed in (0, 1)]

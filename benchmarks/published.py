@@ -1,7 +1,7 @@
-"""Training of the published network: ours against the code that came with it, which you have to bring along.
+"""Training of the published network, by this program and by the code that was published with it.
 
-The same work: batches of 128 of 60,000 grey images of 28x28, the same network, Adam. The published loop reads its
-images one by one from a data set of pictures, as torchvision's DataLoader does, and so does it here.
+Both do the same work: batches of 128 of 60,000 grey images of 28x28, the same network, Adam. The published loop reads
+its images one by one through a DataLoader, here as in its notebook.
 """
 
 from __future__ import annotations
@@ -10,27 +10,42 @@ import importlib.util
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import Compose, Lambda, ToTensor
 
-from dipddpm.core.bench.program import TimingRow, side_by_side
-from dipddpm.core.bench.works import BATCH, SHAPE, take, training_of
+from benchmarks.options import Device, Threads, resolve
+from benchmarks.timing import TimingRow, print_rows, seconds_of, side_by_side
+from dipddpm.core.bench.speed import BATCH, EPOCH, SHAPE, take, training_of
 from dipddpm.core.ddpm.training import READ_EVERY
 from dipddpm.core.errors import UserError
 from dipddpm.core.methods.budget import clock_of
 
 MODELS = Path("src/cv/ddpm/models.py")
 TIMESTEPS = 1000
-IMAGES = 60_000
+
+
+def measure(
+    path: Annotated[
+        Path, typer.Argument(help="A checkout of github.com/BrianPulfer/PapersReimplementations; it is run.")
+    ],
+    *,
+    threads: Threads = 0,
+    device: Device = "auto",
+) -> None:
+    """Train the published network by the published code and by this program, in turns."""
+    print_rows(compare(load(path.expanduser()), resolve(device, threads)))
 
 
 def load(folder: Path) -> Any:
-    """The module with its networks, from a checkout of github.com/BrianPulfer/PapersReimplementations.
+    """Run and return the module of networks in a checkout of github.com/BrianPulfer/PapersReimplementations.
 
-    Its code is run. Raises UserError where there is none.
+    Raises UserError where there is none.
     """
     file = folder / MODELS
     if not file.is_file():
@@ -45,10 +60,10 @@ def load(folder: Path) -> Any:
 
 
 def compare(module: Any, device: torch.device, *, steps: int = 0, repeats: int = 5) -> list[TimingRow]:
-    """Seconds of so many steps (0: what suits the device) of the published loop, and of ours in both precisions."""
+    """Time so many steps (0: as many as suit the device) of the published loop, and of ours in both precisions."""
     steps = steps or (2 * READ_EVERY if device.type == "cuda" else 8)
     clock = clock_of(device)
-    images = torch.randint(256, (IMAGES, *SHAPE), dtype=torch.uint8)
+    images = torch.randint(256, (EPOCH, *SHAPE), dtype=torch.uint8)
     theirs = _published(module, images, device)
     loops: dict[str, tuple[Iterator[object], int]] = {"published": (theirs, steps)}
     each = READ_EVERY if device.type == "cuda" else 1
@@ -57,36 +72,26 @@ def compare(module: Any, device: torch.device, *, steps: int = 0, repeats: int =
             settings = {"ddpm.precision": precision, "ddpm.compile": compiled}
             name = f"ours, {precision}{', compiled' if compiled else ''}"
             loops[name] = (training_of("tutorial", None, settings, device), steps // each)
-
-    def seconds(items: Iterator[object], count: int) -> float:
-        began = clock()
-        take(items, count)
-        return clock() - began
-
-    work = {name: partial(seconds, items, count) for name, (items, count) in loops.items()}
+    work = {name: partial(seconds_of, partial(take, *loop), clock) for name, loop in loops.items()}
     return side_by_side("published", work, repeats=repeats)
 
 
 class _Pictures(Dataset[tuple[Tensor, int]]):
-    """What torchvision's FashionMNIST does for each image: a PIL image, then ToTensor, then to [-1, 1]."""
+    """Images as torchvision's FashionMNIST gives them: a PIL image, then ToTensor, then scaled to [-1, 1]."""
 
     def __init__(self, images: Tensor) -> None:
-        from torchvision.transforms import Compose, Lambda, ToTensor
-
         self.images = images
         self.transform = Compose([ToTensor(), Lambda(lambda x: (x - 0.5) * 2)])
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, place: int) -> tuple[Tensor, int]:
-        from PIL import Image
-
-        return self.transform(Image.fromarray(self.images[place, 0].numpy(), mode="L")), 0
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.images[index, 0].numpy(), mode="L")), 0
 
 
 def _published(module: Any, images: Tensor, device: torch.device) -> Iterator[float]:
-    """The published training loop, a loss for each step (its `training_loop`, without the progress bars)."""
+    """Run the published `training_loop` without its progress bars; yield the loss of each step."""
     ddpm = module.MyDDPM(module.MyUNet(TIMESTEPS), n_steps=TIMESTEPS, min_beta=1e-4, max_beta=0.02, device=device)
     optimizer = torch.optim.Adam(ddpm.parameters(), 1e-3)
     mse = nn.MSELoss()

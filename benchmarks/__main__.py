@@ -1,0 +1,43 @@
+"""`python -m benchmarks PART ...` measures a part; without a part it lists them."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from benchmarks import console, growth, learning, original, program, published, quality, stops, works
+from dipddpm.core.errors import UserError
+from dipddpm.core.io.sanitize import printable
+
+app = typer.Typer(
+    help="Measurements for developers; `dipddpm bench` is the one for users. Each part has --help.",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("start-up")(program.measure_start_up)
+app.command("log")(program.measure_log)
+app.command("console")(console.measure)
+app.command("rates")(works.measure)
+app.command("growth")(growth.measure)
+app.command("quality")(quality.measure)
+app.command("learning")(learning.measure)
+app.command("stops")(stops.measure)
+app.command("original")(original.measure)
+app.command("published")(published.measure)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one part and exit: 0 done, 2 bad usage."""
+    try:
+        app(arguments, prog_name="python -m benchmarks")
+    except UserError as error:
+        print(printable(error.problem), printable(error.remedy), sep="\n", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

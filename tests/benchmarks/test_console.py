@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from benchmarks import console
+
+
+@pytest.mark.slow
+def test_console_start_and_rest_are_measured() -> None:
+    bare, started = console.start(console.CONSOLE, counts=(3,), repeats=1)
+    assert bare.ratio == 1
+    assert started.name == "console, 3 runs"
+    assert started.seconds > 0
+    idle = console.idle(console.CONSOLE, count=3, seconds=1.0)
+    assert 0 <= idle.cpu < 1
+    assert idle.memory > 10
+    assert idle.exit_seconds > 0
+
+
+def test_read_until_gives_up_on_a_program_that_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "PATIENCE_SECONDS", 0.3)
+    with (
+        console._Terminal([sys.executable, "-c", "pass"]) as terminal,
+        pytest.raises(TimeoutError, match="didn't show"),
+    ):
+        terminal.read_until(b"never")
