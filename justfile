@@ -35,7 +35,7 @@ test *arguments:
 durability *arguments:
     {{ bin }}/python -m pytest -m durability {{ arguments }}
 
-# Measure how fast this machine runs the program.
+# Measure what the README's tables say; without arguments, list the parts.
 bench *arguments:
     {{ bin }}/python -m benchmarks {{ arguments }}
 
@@ -45,7 +45,7 @@ docs:
 
 # Draw the pictures of the console in the README again.
 screenshots *arguments:
-    {{ bin }}/python scripts/screenshots.py {{ arguments }}
+    {{ bin }}/python -m scripts.screenshots {{ arguments }}
 
 # Pin what .venv holds in constraints.txt; needs uv.
 constraints:
