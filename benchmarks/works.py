@@ -34,7 +34,8 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.methods.base import Restorer
-from dipddpm.core.methods.baselines import DdpmRestorer, DipRestorer
+from dipddpm.core.methods.diffusion import DdpmRestorer
+from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.tui.cli.bench import print_machine, print_rates
 
 NETWORKS: Mapping[str, tuple[str, str | None]] = {

@@ -5,11 +5,12 @@ method is a struct in `dipddpm.core.config.hybrid` whose `experiment` names the 
 """
 
 from dipddpm.core.config.base import Field, Section
-from dipddpm.core.config.build import PRESETS, build
+from dipddpm.core.config.build import build
 from dipddpm.core.config.ddpm import DdpmConfig
 from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.config.hybrid import DEFAULT_HYBRID, HYBRIDS, HybridOptions, Substitution
 from dipddpm.core.config.oom_hints import lower_memory
+from dipddpm.core.config.presets import PRESETS
 from dipddpm.core.config.restore import RestoreConfig
 from dipddpm.core.config.run import (
     KINDS,

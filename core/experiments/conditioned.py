@@ -28,11 +28,9 @@ from dipddpm.core.experiments.dip_cache import DipResultBank
 from dipddpm.core.experiments.hybrid import HybridExperiment, refuse_other_size
 from dipddpm.core.experiments.priors import load_prior
 from dipddpm.core.images import to_model
-from dipddpm.core.methods.base import Restorer
-from dipddpm.core.methods.baselines import shift_step
-from dipddpm.core.methods.budget import TimeBudget
+from dipddpm.core.methods.base import Restorer, shift_step
+from dipddpm.core.methods.budget import TimeBudget, baselines
 from dipddpm.core.methods.conditioned import ConditionedRestorer, inherit_prior_options
-from dipddpm.core.methods.equal_time import baselines
 
 HELD_OUT = 10
 """The bank to select the best model on is this many times smaller than that to train on."""

@@ -22,7 +22,7 @@ from dipddpm.core.dip.fit import DipFit
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Message, StateDict, Step
 from dipddpm.core.images import to_unit
-from dipddpm.core.methods.baselines import dip_fit
+from dipddpm.core.methods.dip import dip_fit
 
 CHUNK = 50
 """Images that are fitted together, and kept in one file; the last of a bank may be fewer."""

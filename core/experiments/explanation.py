@@ -20,9 +20,9 @@ from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import DataConfig, DdpmConfig, ExplanationRun, Substitution
 from dipddpm.core.data.sources import data_loaded
 from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.dip.hourglass import FittedHourglass
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Document, Item, Message, Pictures, RunStarted, StateDict, Step
-from dipddpm.core.experiments.substitution import FittedHourglass
 from dipddpm.core.images import to_unit
 from dipddpm.core.metrics.samples.classifier import SHAPE
 from dipddpm.core.report import study_figures

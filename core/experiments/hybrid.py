@@ -39,8 +39,7 @@ from dipddpm.core.experiments.ddpm import DdpmExperiment
 from dipddpm.core.experiments.priors import load_prior, refuse_other_prior
 from dipddpm.core.experiments.replay import ReplayCursor
 from dipddpm.core.methods.base import Restorer
-from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget, clock_of
-from dipddpm.core.methods.equal_time import baselines
+from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget, baselines, clock_of
 from dipddpm.core.metrics.image import psnr, ssim_or_none
 from dipddpm.core.metrics.samples import SampleEvaluator
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from dipddpm.core.compute import checkpoint, generators
+from dipddpm.core.compute import checkpoint, rng
 from dipddpm.core.compute.checkpoint import StoredFile
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import BestModel, BestModelStored, CheckpointStored, Experiment
@@ -26,7 +26,7 @@ _GENERATORS = "generators"
 
 def store(folder: Path, experiment: Experiment, device: torch.device, log_size: int) -> StoredFile:
     """Put all that resuming needs on disk; `logged` is the size of the log at this moment. Raises OSError."""
-    own = {_LOGGED: log_size, _GENERATORS: generators.state_dict(device)}
+    own = {_LOGGED: log_size, _GENERATORS: rng.state_dict(device)}
     stored = checkpoint.save(folder / CHECKPOINT_FILE, {**experiment.state_dict(), **own}, experiment.network)
     (folder / BEST_BEFORE).unlink(missing_ok=True)
     return stored
@@ -54,7 +54,7 @@ def load(folder: Path, experiment: Experiment, device: torch.device) -> int:
         log_size = int(state.pop(_LOGGED))
         generator_state = state.pop(_GENERATORS)
         experiment.load_state_dict(state)
-        generators.load_state_dict(generator_state, device)
+        rng.load_state_dict(generator_state, device)
     except torch.OutOfMemoryError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:

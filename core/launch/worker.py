@@ -359,11 +359,11 @@ def prepare_torch(config: AnyRun, device_name: str) -> torch.device:
     """Load torch, seed the generators that all code shares and set its threads."""
     import torch
 
-    from dipddpm.core.compute import generators
+    from dipddpm.core.compute import rng
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    generators.seed(config.seed)
+    rng.seed_all(config.seed)
     torch.set_flush_denormal(True)
     return devices.resolve(device_name)
 

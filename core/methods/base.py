@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+import msgspec
 from torch import Tensor
 
-from dipddpm.core.events import Item, StateDict
+from dipddpm.core.events import EarlyStopped, Item, StateDict, Step
 
 
 class Restorer(Protocol):
@@ -45,3 +46,8 @@ class Restorer(Protocol):
     def load_state_dict(self, state: StateDict) -> None:
         """The inverse of `state_dict`."""
         ...
+
+
+def shift_step(item: Item, steps: int) -> Item:
+    """Return the same item, so many steps later."""
+    return msgspec.structs.replace(item, step=steps + item.step) if isinstance(item, Step | EarlyStopped) else item

@@ -1,18 +1,24 @@
-"""What restoring costs: a restorer under the clock, and a method given as much time as another one took."""
+"""What restoring costs: a restorer under the clock, and the baselines given as much time as a hybrid took."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from dipddpm.core.compute.rng import derive
+from dipddpm.core.config import DipConfig
+from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.degrade.case import Case
+from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
 from dipddpm.core.events import Item, StateDict, Step
 from dipddpm.core.methods.base import Restorer
+from dipddpm.core.methods.diffusion import DdpmRestorer, diffusion_for
+from dipddpm.core.methods.dip import DipRestorer
 
 Clock: TypeAlias = Callable[[], float]
 """The time in seconds, of whatever beginning."""
@@ -21,6 +27,8 @@ MakeAveraged: TypeAlias = Callable[[int, int], Restorer]
 """From a count and a seed to a restorer whose result is the mean of so many runs of its method."""
 MAX_AT_ONCE = 16
 """Runs that are asked for together: they share a batch, and its memory."""
+SAMPLES = ("ddnm", 100)
+"""Method and steps of the samples that are averaged where the posterior mean in one step serves the task best."""
 
 
 def clock_of(device: torch.device) -> Clock:
@@ -181,3 +189,32 @@ class TimeBudget:
                 break
             self.reached.append(self._cost)
         self._round += 1
+
+
+def baselines(
+    case: Case, prior: TrainedModel | None, dip: DipConfig, *, budgets: Sequence[float], clock: Clock
+) -> dict[str, TimeBudget]:
+    """The parents by name, each with the same budgets of seconds; without a prior there is only DIP.
+
+    The posterior mean in one step, where it serves, would be the same each time, and is run once.
+    """
+
+    def fits(count: int, seed: int) -> Restorer:
+        return DipRestorer(replace(case, seed=seed), dip, restarts=count)
+
+    budgets_by_name = {DIP_MEAN: TimeBudget(fits, budgets, seed=case.seed, clock=clock)}
+    if prior is None:
+        return budgets_by_name
+    single = diffusion_for(case.degradation).method == POSTERIOR_MEAN
+    method, steps = SAMPLES if single else ("", 0)
+
+    def samples(count: int, seed: int) -> Restorer:
+        return DdpmRestorer(replace(case, seed=seed), prior, method=method, steps=steps, samples=count)
+
+    def once(count: int, seed: int) -> Restorer:
+        return DdpmRestorer(replace(case, seed=seed), prior, samples=count)
+
+    budgets_by_name[DDPM_MEAN] = TimeBudget(samples, budgets, seed=case.seed, clock=clock)
+    if single:
+        budgets_by_name[POSTERIOR_MEAN] = TimeBudget(once, [0.0], seed=case.seed, clock=clock)
+    return budgets_by_name

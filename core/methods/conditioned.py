@@ -25,7 +25,8 @@ from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.dip.fit import DipFit
 from dipddpm.core.events import Item, StateDict
 from dipddpm.core.images import to_model, to_unit
-from dipddpm.core.methods.baselines import dip_fit, shift_step
+from dipddpm.core.methods.base import shift_step
+from dipddpm.core.methods.dip import dip_fit
 from dipddpm.core.runs import BEST_FILE, trained
 
 _INHERITED_OPTIONS = (

@@ -24,7 +24,9 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.events import Item, StateDict, Step
 from dipddpm.core.images import to_model, to_unit
-from dipddpm.core.methods.baselines import DipRestorer, diffusion_for, shift_step
+from dipddpm.core.methods.base import shift_step
+from dipddpm.core.methods.diffusion import diffusion_for
+from dipddpm.core.methods.dip import DipRestorer
 
 LEVELS = 8
 """Different beginnings that there are between the cleanest timestep and pure noise."""

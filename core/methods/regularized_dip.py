@@ -14,7 +14,7 @@ from dipddpm.core.degrade import Degradation
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.events import Item, StateDict
-from dipddpm.core.methods.baselines import dip_fit
+from dipddpm.core.methods.dip import dip_fit
 
 
 class BatchAttachment(Protocol):

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dipddpm.core.data import ImageSet
 from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.dip.hourglass import FittedHourglass
 from dipddpm.core.events import Pictures
-from dipddpm.core.experiments.substitution import FittedHourglass
 from dipddpm.core.images import to_unit
 from dipddpm.core.metrics import samples
 from dipddpm.core.metrics.image import psnr, ssim

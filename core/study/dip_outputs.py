@@ -13,8 +13,8 @@ from torch import Tensor
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import Substitution
 from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.dip.hourglass import FittedHourglass
 from dipddpm.core.events import StateDict
-from dipddpm.core.experiments.substitution import FittedHourglass
 from dipddpm.core.images import to_model
 
 

@@ -14,8 +14,9 @@ from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.events import Item, StateDict, Step
 from dipddpm.core.methods.base import Restorer
-from dipddpm.core.methods.baselines import DdpmRestorer, DipRestorer
 from dipddpm.core.methods.classical import filters
+from dipddpm.core.methods.diffusion import DdpmRestorer
+from dipddpm.core.methods.dip import DipRestorer
 
 STEPS = (10, 20, 100)
 """Evaluations of the network that the samplers are given."""

@@ -11,9 +11,8 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import CONTROLS, DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
 from dipddpm.core.experiments.restore.controls import RestorerFactory, controls, hybrid_factory
-from dipddpm.core.methods.budget import Clock, Stopwatch, TimeBudget
+from dipddpm.core.methods.budget import Clock, Stopwatch, TimeBudget, baselines
 from dipddpm.core.methods.conditioned import ConditionedModel
-from dipddpm.core.methods.equal_time import baselines
 
 BASELINE_METHODS = (DIP_MEAN, DDPM_MEAN, POSTERIOR_MEAN)
 """The parents' forms, which are given the seconds of the hybrids."""

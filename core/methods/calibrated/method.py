@@ -24,12 +24,12 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.equalize import equalize_spectrum
 from dipddpm.core.degrade.impulses import without_impulses
 from dipddpm.core.methods.base import Restorer
-from dipddpm.core.methods.baselines import DipRestorer
 from dipddpm.core.methods.calibrated.cross_fitted import CrossFittedRestorer
 from dipddpm.core.methods.calibrated.splitting import hold_out_measurements
 from dipddpm.core.methods.calibrated.stacking import stack
 from dipddpm.core.methods.calibrated.staged import StagedRestorer, StageStart, StageWork
 from dipddpm.core.methods.calibrated.weight_rules import keep_leading, prefer_leader, spread_samples
+from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.methods.guided import GuidedRestorer
 from dipddpm.core.methods.prior_init import LEVELS, Chains
 

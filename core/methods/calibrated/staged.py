@@ -18,8 +18,8 @@ from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.events import Item, Message, StateDict, Step
-from dipddpm.core.methods.base import Restorer
-from dipddpm.core.methods.baselines import DdpmRestorer, diffusion_for, shift_step
+from dipddpm.core.methods.base import Restorer, shift_step
+from dipddpm.core.methods.diffusion import DdpmRestorer, diffusion_for
 from dipddpm.core.methods.prior_init import Chains
 
 StageWork: TypeAlias = tuple[Restorer, list[int]]

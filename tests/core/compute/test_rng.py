@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dipddpm.core.compute import checkpoint, rng
 from dipddpm.core.compute.rng import derive
 
+CPU = torch.device("cpu")
 SEEDS = st.integers(0, 2**63 - 1)
 
 
@@ -17,3 +24,27 @@ def test_purposes_and_seeds_never_share_a_stream(seed: int, other: int) -> None:
 
 def test_streams_stay_the_same_from_version_to_version() -> None:
     assert derive(0, "training") == 4408142417808709903
+
+
+def drawn() -> list[float]:
+    return [random.random(), random.gauss(), np.random.rand(), np.random.randn(), torch.rand(()).item()]
+
+
+def test_shared_generators_go_on_from_a_file(tmp_path: Path) -> None:
+    rng.seed_all(2**63 - 1)
+    drawn()
+    random.gauss()  # of the pairs that are drawn, one is kept
+    np.random.randn()
+    checkpoint.save(tmp_path / "last.safetensors", rng.state_dict(CPU))
+    expected = drawn()
+    rng.seed_all(3)
+    assert drawn() != expected
+    rng.load_state_dict(checkpoint.load_state(tmp_path / "last.safetensors"), CPU)
+    assert drawn() == expected
+
+
+def test_seed_all_settles_every_shared_generator() -> None:
+    rng.seed_all(5)
+    first = drawn()
+    rng.seed_all(5)
+    assert drawn() == first

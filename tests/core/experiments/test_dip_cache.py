@@ -17,7 +17,7 @@ from dipddpm.core.events import Message, Step
 from dipddpm.core.experiments import dip_cache as module
 from dipddpm.core.experiments.dip_cache import DipResultBank
 from dipddpm.core.images import to_unit
-from dipddpm.core.methods.baselines import dip_fit
+from dipddpm.core.methods.dip import dip_fit
 
 TASK = parse_task("inpaint:missing=0.5,sigma=10")
 DIP = DipConfig(iterations=4, channels=4, scales=1, stop="never", measure_every=2)

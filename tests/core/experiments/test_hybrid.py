@@ -21,7 +21,8 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Item, PsnrMeasured, RestorationScored, Step
 from dipddpm.core.experiments.hybrid import HybridExperiment
-from dipddpm.core.methods.baselines import DdpmRestorer, DipRestorer
+from dipddpm.core.methods.diffusion import DdpmRestorer
+from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.metrics.image import psnr
 from dipddpm.core.runs import Run
 

@@ -9,9 +9,10 @@ import torch
 
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.config import HybridRun, Substitution, build
+from dipddpm.core.dip.hourglass import FittedHourglass, FrozenHourglass
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import EpochFinished, Item, Pictures, Step
-from dipddpm.core.experiments.substitution import FittedHourglass, FrozenHourglass, SubstitutionExperiment
+from dipddpm.core.experiments.substitution import SubstitutionExperiment
 
 Plain = Callable[[Item], Any]
 READINGS = ["frozen", "fresh", "warm"]

@@ -9,7 +9,7 @@ from dipddpm.core.config.hybrid import Guided
 from dipddpm.core.ddpm.denoiser import Denoiser
 from dipddpm.core.degrade import Degradation, GaussianNoise, Identity
 from dipddpm.core.images import to_model, to_unit
-from dipddpm.core.methods.baselines import DipRestorer
+from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.methods.guided import Guide, GuidedRestorer
 from dipddpm.core.metrics.image import psnr
 from tests.core.ddpm.ideal import Gaussian

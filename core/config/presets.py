@@ -1,0 +1,120 @@
+"""Settings that have a name: what `--preset` stands for, by kind of run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+UNET: dict[str, Any] = {
+    "ddpm.network": "unet",
+    # Predicting v begins at the identity at every noise level; the loss stays that of eps.
+    "ddpm.objective": "v",
+    "ddpm.weighting": "eps",
+    "ddpm.hold_out": True,
+    "ddpm.lr": 2e-3,
+    "ddpm.decay": "linear",
+    "ddpm.beta2": 0.99,
+    "ddpm.clip": 1.0,
+    "ddpm.stratified": True,
+    "ddpm.ema": 0.999,
+    "ddpm.sample_every": 1,
+    "ddpm.sampler": "dpm++",
+    "ddpm.sample_steps": 20,
+}
+"""What the presets of our U-Net have in common."""
+CPU: dict[str, Any] = {
+    **UNET,
+    "unet.channels": "48,96",
+    "ddpm.epochs": 20,
+    # Small batches learn far more from as many images, and a CPU is about as fast with them.
+    "ddpm.batch_size": 32,
+    "ddpm.warmup": 500,
+}
+GPU: dict[str, Any] = {
+    **UNET,
+    "unet.channels": "64,128,256",
+    "unet.blocks": 2,
+    "unet.attention": 2,
+    "unet.patch": 1,
+    "unet.dropout": 0.1,
+    "ddpm.epochs": 100,
+    "ddpm.batch_size": 256,
+    "ddpm.lr": 5e-4,
+    "ddpm.warmup": 1000,
+    "ddpm.ema": 0.9995,
+    "ddpm.precision": "bfloat16",
+    "ddpm.compile": True,
+    "ddpm.sample_every": 5,
+}
+RESTORE_QUICK: dict[str, Any] = {
+    "restore.tasks": ("inpaint:missing=0.7,sigma=5", "denoise:sigma=50,blind=true"),
+    "restore.sets": ("fashion-mini", "patches"),
+    "restore.images": 4,
+    "restore.seeds": 1,
+}
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "dip": {
+        "fashion": {},
+        "classic": {
+            "dip.iterations": 3000,
+            "dip.scales": 5,
+            "dip.channels": 128,
+            "dip.upsampling": "bilinear",
+            "dip.input_noise": 1 / 30,
+            "dip.lr": 0.01,
+            "dip.window": 100,
+            "dip.patience": 1000,
+            "dip.measure_every": 50,
+            "dip.picture_every": 500,
+        },
+        "quick": {"dip.iterations": 150, "images.indices": "0-3"},
+    },
+    "ddpm": {
+        "tutorial": {},
+        "cpu": CPU,
+        "gpu": GPU,
+        "quick": {"data.dataset": "fashion-mini", "ddpm.epochs": 3},
+    },
+    "hybrid": {
+        "reference": {},
+        "cpu": {**CPU, "prior.run": "", "ddpm.samples": 0},
+        "gpu": {**GPU, "prior.run": "", "ddpm.samples": 0},
+        "published": {"hybrid.method": "substitution"},
+        "conditioned": {
+            "hybrid.method": "conditioned",
+            "ddpm.network": "unet",
+            "ddpm.objective": "v",
+            "ddpm.epochs": 40,
+            "ddpm.batch_size": 32,
+            "ddpm.lr": 2e-3,
+            "ddpm.decay": "cosine",
+            "ddpm.warmup": 50,
+            "ddpm.clip": 1.0,
+            "ddpm.stratified": True,
+            "ddpm.ema": 0.99,
+        },
+        "quick": {"data.dataset": "fashion-mini", "images.indices": "0-3"},
+    },
+    "restore": {
+        "full": {},
+        "quick": RESTORE_QUICK,
+    },
+    "explanation": {"full": {}},
+    "study": {
+        "published": {},
+        "quick": {
+            "data.dataset": "fashion-mini",
+            "study.epochs": 10,
+            "study.images": "0-3",
+            "study.sample_steps": 50,
+            "study.iterations": 200,
+            "explanation.train_images": 320,
+            "explanation.test_images": 100,
+            "explanation.epochs": 4,
+            "explanation.steps": "0,20,50,100,200",
+            **RESTORE_QUICK,
+            "restore.methods": ("calibrated",),
+        },
+    },
+}
+"""kind -> preset -> dotted key -> value. The first preset of a kind is what one gets without asking."""
