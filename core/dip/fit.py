@@ -54,10 +54,10 @@ class FitQuality(NamedTuple):
 class DipFit:
     """Take batches of priors on side by side, so that one count of iterations holds for all images.
 
-    `places` says where each batch's images stand in the order that events and results use. Where several processes
-    share the images (`ranks`), each has batches of its own, and all yield what is told of all images.
+    `indices` says where each batch's images stand in the order that events and results use. Where several processes
+    share the images (`process_group`), each has batches of its own, and all yield the events of all images.
 
-    Yields a `Step` for every iteration (on an accelerator, for every look), `EarlyStopped`, a `Message` for each way
+    Yields a `Step` for every iteration (on an accelerator, for every report), `EarlyStopped`, a `Message` for each way
     back, `PsnrMeasured` (SSIM is that of the restoration), pictures of the restorations so far, and at the end
     `StopsCompared`. Ends after `iterations`, or when every image has stopped, unless `run_on`; until then, images that
     have stopped are left out as they come to be a good share, and what is told of them no longer changes.
@@ -117,21 +117,12 @@ class DipFit:
         """Each image (C, H, W) at its stop, or at the best score so far."""
         return self.gather(lambda batch: list(batch.stopping.restored))
 
-    def gather(self, values: Callable[[PriorBatch], Sequence[Any] | Tensor]) -> list[Any]:
-        """What each batch says of each of its images, in the order of the images; all ranks have to ask at once."""
-        local_values: dict[int, Any] = {}
-        for batch, batch_indices in zip(self.batches, self.indices, strict=True):
-            batch_values = values(batch)
-            local_values.update(
-                zip(
-                    batch_indices,
-                    batch_values.tolist() if isinstance(batch_values, Tensor) else batch_values,
-                    strict=True,
-                )
-            )
-        by_index = {
-            index: value for part in self.process_group.all_gather(local_values) for index, value in part.items()
-        }
+    def gather(self, values: Callable[[PriorBatch], Sequence[Any]]) -> list[Any]:
+        """Gather a value of each image, in the order of the images; all ranks have to ask at once."""
+        local: dict[int, Any] = {}
+        for batch, indices in zip(self.batches, self.indices, strict=True):
+            local.update(zip(indices, values(batch), strict=True))
+        by_index = {index: value for part in self.process_group.all_gather(local) for index, value in part.items()}
         return [by_index[index] for index in sorted(by_index)]
 
     def state_dict(self) -> dict[str, Any]:

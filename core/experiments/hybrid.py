@@ -40,7 +40,7 @@ from dipddpm.core.experiments.priors import load_prior, refuse_other_prior
 from dipddpm.core.experiments.replay import ReplayCursor
 from dipddpm.core.methods.base import Restorer
 from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget, baselines, clock_of
-from dipddpm.core.metrics.image import psnr, ssim_or_none
+from dipddpm.core.metrics.image import psnr, ssim_scores
 from dipddpm.core.metrics.samples import SampleEvaluator
 
 
@@ -255,7 +255,7 @@ class HybridExperiment:
             psnr=values,
             mean=sum(values) / len(values),
             loss=[] if self._loss is None else [self._loss],
-            ssim=ssim_or_none(images, self.truth),
+            ssim=ssim_scores(images, self.truth),
         )
 
     def _end_items(self) -> list[Item]:
@@ -307,7 +307,7 @@ class HybridExperiment:
             task=format_task(self.config.task),
             method=method,
             psnr=psnr(cost.images, self.truth).tolist(),
-            ssim=ssim_or_none(cost.images, self.truth),
+            ssim=ssim_scores(cost.images, self.truth),
             nfe=cost.nfe,
             iterations=cost.iterations,
             seconds=cost.seconds,

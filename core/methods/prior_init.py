@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -42,10 +43,7 @@ class PriorInitRestorer:
     def __init__(self, case: Case, prior: TrainedModel, options: PriorInit, dip: DipConfig) -> None:
         self.case, self.prior, self.options = case, prior, options
         self.degradation = with_noise_level(case.y, case.degradation)
-        self.fits = [
-            DipRestorer(Case(case.y, case.degradation, case.shape, derive(case.seed, f"fit {i}")), dip)
-            for i in range(options.fits)
-        ]
+        self.fits = [DipRestorer(replace(case, seed=derive(case.seed, f"fit {i}")), dip) for i in range(options.fits)]
         self.chains: Chains | None = None
         """From when the fits have ended."""
 

@@ -46,7 +46,7 @@ def has_ssim(images: Tensor) -> bool:
     return min(images.shape[-2:]) >= SSIM_WINDOW
 
 
-def ssim_or_none(images: Tensor, truth: Tensor) -> list[float]:
+def ssim_scores(images: Tensor, truth: Tensor) -> list[float]:
     """Return each image's SSIM; an empty list where they are too small for it."""
     return ssim(images, truth).tolist() if has_ssim(images) else []
 

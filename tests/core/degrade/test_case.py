@@ -9,6 +9,7 @@ from torch import Tensor
 from dipddpm.core import data
 from dipddpm.core.config import DipConfig, DipRun, HybridRun, build, parse_task
 from dipddpm.core.degrade import Degradation
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.experiments.dip import DipExperiment
 from dipddpm.core.experiments.dip_cache import DipResultBank
 from dipddpm.core.experiments.hybrid import HybridExperiment
@@ -61,3 +62,17 @@ def test_dip_result_bank_measures_as_it_always_has() -> None:
     images = data.load("fashion-mini", "train").take([3, 1])
     case = DipResultBank(images, parse_task(TASK), DipConfig(), seed=7).measurements()
     assert digest(case.y, case.degradation) == "5773b7f794ecf7d5"
+
+
+def test_case_of_measures_an_image_by_its_label_whatever_is_beside_it() -> None:
+    truth = torch.rand(3, 1, 9, 9, generator=torch.Generator().manual_seed(0))
+    together = Case.of(truth, parse_task(TASK), ["a", "b", "c"], 5)
+    alone = Case.of(truth[1:2], parse_task(TASK), ["b"], 5)
+    assert torch.equal(together.y[1:2], alone.y)
+    assert (together.shape, together.seed) == ((3, 1, 9, 9), alone.seed)
+    others = [
+        Case.of(truth[1:2], parse_task(TASK), ["c"], 5),
+        Case.of(truth[1:2], parse_task(TASK), ["b"], 6),
+        Case.of(truth[1:2], parse_task(TASK), ["b"], 5, purpose="bank measurement"),
+    ]
+    assert not any(torch.equal(other.y, alone.y) for other in others)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from dipddpm.core.metrics.image import psnr, ssim
+from dipddpm.core.metrics.image import psnr, ssim, ssim_scores
 
 
 def pair(channels: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,3 +45,6 @@ def test_what_lies_outside_the_range_is_clipped() -> None:
 def test_an_image_that_is_smaller_than_the_window_has_no_ssim() -> None:
     with pytest.raises(ValueError, match="11 pixels"):
         ssim(torch.zeros(1, 1, 10, 28), torch.zeros(1, 1, 10, 28))
+    assert ssim_scores(torch.zeros(1, 1, 10, 28), torch.zeros(1, 1, 10, 28)) == []
+    images = torch.rand(2, 1, 11, 11, generator=torch.Generator().manual_seed(0))
+    assert ssim_scores(images, images) == pytest.approx([1, 1])
