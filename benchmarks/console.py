@@ -50,7 +50,7 @@ class Idle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure() -> None:
-    """Start the console beside a bare Textual program, and watch it do nothing."""
+    """Time the start of the console, and measure it at rest."""
     print_rows(start(CONSOLE))
     rest = idle(CONSOLE)
     costs = (f"{rest.cpu:.1%}", f"{rest.bytes_per_second:.0f} B/s", f"{rest.memory:.0f} MiB")

@@ -74,7 +74,7 @@ def measure(
     device: Device = "auto",
     out: Out = Path("growth"),
 ) -> None:
-    """Measure how cost grows with pixels, batch, runs and events; whatever is worse than linear is marked."""
+    """Measure how cost grows with pixels, batch, runs and events."""
     growths: list[Growth] = []
     for growth in all_of(resolve(device, threads), CLI, longest):
         growths.append(growth)

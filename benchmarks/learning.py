@@ -71,10 +71,10 @@ def measure(
     device: Device = "auto",
     runs_dir: RunsDir = None,
 ) -> None:
-    """Measure in what share of the time a run's network reaches a baseline's held-out losses.
+    """Measure how much sooner one network reaches another's losses.
 
-    Both are measured on the same held-out images with the same noise; a baseline that was trained on these images, too,
-    has the advantage.
+    Both networks are measured on the same held-out images with the same noise; a baseline that was trained on these
+    images, too, has the advantage.
     """
     ours, theirs = find_run(run, runs_dir), find_run(against, runs_dir)
     where = resolve(device)

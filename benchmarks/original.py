@@ -99,10 +99,10 @@ def measure(
     threads: Threads = 0,
     device: Device = "cpu",
 ) -> None:
-    """Compare our DIP fit with the paper's code: PSNR, and seconds for all images.
+    """Compare our DIP fit with the code of its paper.
 
-    The original restores one image after the other. Its seconds are extrapolated from some images to all, to the
-    iteration where its averaged output is best.
+    The original restores one image after the other. Its seconds are extrapolated from some images to all, and count to
+    the iteration where its averaged output is best.
     """
     config = dip_config(dataset, split, images, {"device": device}, task)
     found = compare(load(path.expanduser()), config, fitted, iterations, resolve(device, threads))

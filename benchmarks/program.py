@@ -26,12 +26,12 @@ PYTHON = "python -c pass"
 
 
 def measure_start_up() -> None:
-    """Start `dipddpm --help` and `dipddpm ls` beside `python -c pass`."""
+    """Time `dipddpm --help` and `dipddpm ls`, beside `python -c pass`."""
     print_rows(start_up(CLI))
 
 
 def measure_log() -> None:
-    """Train with and without an event log, and time the writing by itself."""
+    """Time a training with and without its event log."""
     print_rows(event_log())
 
 

@@ -38,7 +38,7 @@ def measure(
     threads: Threads = 0,
     device: Device = "auto",
 ) -> None:
-    """Train the published network by the published code and by this program, in turns."""
+    """Compare our training with the published code, in turns."""
     print_rows(compare(load(path.expanduser()), resolve(device, threads)))
 
 

@@ -87,10 +87,11 @@ def measure(
     device: Device = "auto",
     runs_dir: RunsDir = None,
 ) -> None:
-    """Measure a model's samples against their cost: Frechet and kernel distance by sampler and NFE.
+    """Measure the quality of samples by sampler and NFE.
 
-    Draws that the output file holds are not drawn again, so a table can be made in several commands. Spreads are
-    standard deviations over the seeds. Needs a model of 28x28 grey images.
+    Quality is the Frechet and the kernel distance to the test images; spreads are standard deviations over the seeds.
+    Draws that the output file holds are not made again, so a table can be made in several commands. Needs a model of
+    28x28 grey images.
     """
     chosen, budgets = _samplers(samplers), _budgets(nfe)
     source = find_run(run, runs_dir)

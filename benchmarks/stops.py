@@ -79,7 +79,7 @@ def measure(
     device: Device = "auto",
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the numbers (JSON).")] = Path("stops.json"),
 ) -> None:
-    """Measure how far truth-free stops are below the peaks of the fits, by task.
+    """Measure how far DIP's stops are below its peaks, by task.
 
     Fits that the output file holds are not made again, so a table can be made in several commands. The spread is half
     the range of the seeds' mean gaps; 95% of all gaps are below the last number.

@@ -67,7 +67,10 @@ def measure(
     device: Device = "auto",
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the numbers (JSON).")] = Path("rates.json"),
 ) -> None:
-    """Measure rates in all forms of the work, and their shares of the roofline; restoration takes minutes."""
+    """Measure the rates of all forms of the work.
+
+    Each rate stands beside its share of the roofline. Restoration takes minutes.
+    """
     for name in parts or []:
         if name not in PARTS:
             raise UserError(f"There is no part {name!r}.", suggest(name, PARTS))

@@ -1,1 +1,1 @@
-"""Makers of what the package ships: not part of the wheel."""
+"""Makers of files that the package and its documentation ship: `python -m scripts.NAME`. Not in the wheel."""

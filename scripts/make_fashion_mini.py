@@ -1,12 +1,15 @@
-"""Draw `fashion-mini`, the part of FashionMNIST that ships: `python -m scripts.make_fashion_mini`.
+"""Draw `fashion-mini`, the part of FashionMNIST that ships, into `core/assets/fashion-mini`.
 
-Of every class, in each split, the images come first whose `fashion-mini SPLIT PLACE` has the smallest SHA-256: 200 of
-the official training images, without the last 5,000 that models are selected on, and 50 of the official test images.
-Image 10 k + c is the k-th of class c, so that every ten images in a row, and every tenth part, are balanced.
+    python -m scripts.make_fashion_mini [FOLDER]
+
+It takes the same number of images of each class: 200 of the official training images, without the last 5,000 on which
+models are selected, and 50 of the official test images. They are those whose text `fashion-mini SPLIT INDEX` has the
+smallest SHA-256. Image 10 k + c is the k-th of class c, so that every ten images in a row are balanced.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import hashlib
 import struct
@@ -20,7 +23,7 @@ from dipddpm.core.data.locate import mini_folder
 
 
 def draw(images: ImageSet, split: Split, count: int) -> ImageSet:
-    """The `count` images of a split, as many of each class as of any other, class after class."""
+    """Draw `count` images of a split, equally many of each class, the classes taking turns."""
     order = sorted(range(len(images)), key=lambda index: hashlib.sha256(f"{MINI} {split} {index}".encode()).digest())
     labels = images.labels.tolist()
     classes = [[index for index in order if labels[index] == label] for label in range(len(images.classes))]
@@ -28,7 +31,7 @@ def draw(images: ImageSet, split: Split, count: int) -> ImageSet:
 
 
 def as_idx(values: Tensor) -> bytes:
-    """A tensor of bytes as an IDX file, packed; the same bytes in, the same bytes out."""
+    """Encode a tensor of bytes as a gzipped IDX file; the same tensor always gives the same bytes."""
     header = struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
     return gzip.compress(header + values.numpy().tobytes(), 9, mtime=0)
 
@@ -43,5 +46,12 @@ def write(folder: Path) -> None:
         (folder / file.name).write_bytes(as_idx(values))
 
 
+def main() -> None:
+    """Write the four files."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.make_fashion_mini")
+    parser.add_argument("folder", type=Path, nargs="?", default=mini_folder(), metavar="FOLDER")
+    write(parser.parse_args().folder)
+
+
 if __name__ == "__main__":
-    write(mini_folder())
+    main()

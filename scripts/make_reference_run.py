@@ -1,7 +1,9 @@
-"""Make reference runs: `python -m scripts.make_reference_run FOLDER...` puts them among the shipped ones.
+"""Copy finished runs into `runs/reference/`, which ships with the package.
 
-What they were made of and what came of it stays; whose machine they were made on, and what only resuming needs, does
-not. With `--without-weights` their best models stay behind, too: they are there to be looked at.
+    python -m scripts.make_reference_run [--without-weights] RUN_FOLDER...
+
+A copy keeps the config, the results and the best model. It drops the host, paths and user of the machine that made the
+run, and whatever only a resume needs. With `--without-weights` it drops the best model, too.
 """
 
 from __future__ import annotations
@@ -27,21 +29,19 @@ from dipddpm.core.runs import BEST_FILE, CONFIG_FILE, ENVIRONMENT_FILE, EventLog
 from dipddpm.core.runs.environment import Environment
 
 DOCUMENTS = ("report.md", "report.html", "explanation.json", "scores.json", "scores.txt")
-"""What experiments have written for people and programs, beside what every run has."""
+"""Files that some kinds of run write beside those that every run has."""
 STEPS = 1_000
-"""About so many of the logged steps are kept, evenly: a curve doesn't show more, and an epoch is told whole anyway."""
+"""About so many of the logged steps are kept, evenly spaced: a curve shows no more."""
 _PICTURE = re.compile(r"base64,[\w+/=]+")
-"""In a page: letters at random, in which a short name turns up sooner or later."""
+"""A picture in a page: random letters, in which a short name is found by chance."""
 _ABSOLUTE = re.compile(r'"(?:~|/|[A-Za-z]:\\)[^"]*"')
 
 
 def make_reference(run: Run, root: Path = reference.FOLDER, *, weights: bool = True) -> Run:
-    """Copy a finished run into `place`, without its host, its paths and its last checkpoint; the copy.
+    """Copy a finished run into a folder of `root`, without its host, its paths and its last checkpoint.
 
-    Without `weights` its best model stays behind too, and what the log tells of it names no file.
-
-    Raises UserError for a run that isn't finished, whose data lie in a folder of this machine, or in which something
-    of this machine is left.
+    Without `weights` the best model is not copied either, and the log names no file for it. Raises UserError for a run
+    that isn't finished, that read images from a folder of this machine, or whose texts still name this machine.
     """
     status = run.status()
     if status.state is not RunState.finished:
@@ -71,12 +71,14 @@ def make_reference(run: Run, root: Path = reference.FOLDER, *, weights: bool = T
         raise UserError(f"There already is a reference run {run.id}.", "Delete its folder first.") from None
     if leaks := find_leaks(folder, _names(run)):
         shutil.rmtree(folder)
-        raise UserError(f"The run {run.id} still tells of this machine: {leaks[0]}.", "Take it out, or choose another.")
+        raise UserError(
+            f"The run {run.id} still names this machine: {leaks[0]}.", "Remove that, or choose another run."
+        )
     return Run(folder)
 
 
 def find_leaks(folder: Path, names: Iterable[str] = ()) -> list[str]:
-    """Where the texts of a run folder hold an absolute path, or one of these names as a word: file and line."""
+    """List the lines in a run folder's texts that hold an absolute path, or one of these names as a word."""
     words = [re.compile(rf"(?<![\w.]){re.escape(name)}(?![\w.])") for name in names if name]
     leaks = []
     for path in sorted(folder.rglob("*")):
@@ -90,7 +92,7 @@ def find_leaks(folder: Path, names: Iterable[str] = ()) -> list[str]:
 
 
 def _without_paths(config: AnyRun) -> AnyRun:
-    """The config, with no folder of this machine in it."""
+    """The config without folders of this machine."""
     values: dict[str, Any] = msgspec.to_builtins(config)
     if values["data"]["dataset"].startswith("folder:") or values.get("images", {}).get("files"):
         raise UserError("The run's images lie in files of this machine.", "Choose a run on a published data set.")
@@ -106,9 +108,9 @@ def _environment(run: Run) -> Environment | None:
 
 
 def _scrub(history: list[AnyEvent]) -> Iterable[AnyEvent]:
-    """The history as one reads it: where the data lay, the checkpoints that don't come along, and most steps left out.
+    """The logical history without the data's folder, without checkpoints, and with few of the steps.
 
-    A resume stands where it was, but voids nothing any more: what it did is left out already.
+    Resumes stay, but no longer void events: the logical history has dropped these already.
     """
     steps = sum(isinstance(event, events.Step) for event in history)
     every, seen = max(1, steps // STEPS), 0
@@ -129,20 +131,20 @@ def _scrub(history: list[AnyEvent]) -> Iterable[AnyEvent]:
 
 
 def _names(run: Run) -> list[str]:
-    """What this machine and the one that the run was made on are called, and who works here; root works everywhere."""
+    """The names of this machine, of the one that made the run, and of the user, unless that is root."""
     environment = _environment(run)
     names = {socket.gethostname(), getpass.getuser(), environment.host if environment else ""}
     return sorted(names - {"root"})
 
 
 def main() -> None:
-    """Of each folder that is named."""
-    parser = argparse.ArgumentParser(prog="scripts.make_reference_run")
-    parser.add_argument("folders", type=Path, nargs="+")
+    """Copy each of the named runs."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.make_reference_run")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="RUN_FOLDER")
     parser.add_argument("--without-weights", action="store_true")
     options = parser.parse_args()
     for folder in options.folders:
-        print(make_reference(Run(folder.absolute()), weights=not options.without_weights).folder)
+        print(make_reference(Run(folder.absolute()), weights=not options.without_weights).folder.resolve())
 
 
 if __name__ == "__main__":

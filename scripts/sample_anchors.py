@@ -1,12 +1,15 @@
-"""How large is large? The distances of images that one knows: `python -m scripts.sample_anchors`, about a minute.
+"""Print the Frechet and kernel distances of images whose quality is known, to judge those of samples by.
 
-All are of 5,000 images against the test images of FashionMNIST: real ones, which is the least that samples can hope
-for; the same with noise; of one class alone; digits; and noise alone. Beside them: how many the classifier tells
-right, and how many look like copies of the 55,000 images that a model is fitted on.
+    python -m scripts.sample_anchors
+
+It takes about a minute. Sets of 5,000 images are compared with the test images of FashionMNIST: real images, whose
+distance is the least that samples can reach; the same with noise; one class alone; digits; and noise alone. Beside the
+distances stand the classifier's accuracy, and the share of suspected copies of the 55,000 training images.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 
 import numpy as np
@@ -27,13 +30,13 @@ NOISE = (10, 25, 50)
 """Standard deviations, in 8-bit grey levels."""
 CLASS = 7
 COMPARED = 1_000
-"""Images of each set whose nearest training images are looked for."""
+"""Images of each set whose nearest training images are searched."""
 
 
 def anchors(
     fit: ImageSet, validation: ImageSet, generator: torch.Generator
 ) -> Iterator[tuple[str, Tensor, Tensor | None]]:
-    """What each set is, its images, uint8 or float in [0, 1], and their labels, where they have any."""
+    """Yield each set's name, its images, uint8 or float in [0, 1], and its labels, where it has any."""
     indices = torch.randperm(len(fit), generator=generator)[:SAMPLES]
     images, labels = fit.images[indices], fit.labels[indices]
     yield "fitted on", images, labels
@@ -48,7 +51,7 @@ def anchors(
 
 
 def digits(count: int, generator: torch.Generator) -> Tensor:
-    """White digits on black, of many sizes and in many places: uint8 (count, 1, 28, 28). Much like MNIST."""
+    """Draw white digits on black, of random sizes at random positions, like MNIST: uint8 (count, 1, 28, 28)."""
     _, height, width = SHAPE
     fonts = [ImageFont.load_default(size) for size in range(18, 31)]
     bounds = ((0, 10), (0, len(fonts)), (10, 19), (10, 19))
@@ -63,6 +66,7 @@ def digits(count: int, generator: torch.Generator) -> Tensor:
 
 def main() -> None:
     """Print a line for each set."""
+    argparse.ArgumentParser(prog="python -m scripts.sample_anchors").parse_args()
     fit, validation = hold_out(load("fashionmnist", "train"))
     test = load("fashionmnist", "test")
     unseen = [find(test.images[:COMPARED], fit) for find in (nearest_in_pixels, nearest_in_features)]

@@ -1,13 +1,14 @@
-"""The README's screenshots: real runs on the images that ship, made first, and the console that shows them.
+"""Make real runs on the images that ship, and write screenshots of the console that shows them into `docs/`.
 
-    python docs/screenshots.py [FOLDER]
+    python -m scripts.screenshots [FOLDER]
 
-takes some minutes on two CPU cores. Runs that stand in FOLDER already are not made again; without one they are made in
-a temporary folder. The pictures are SVG, without fonts of their own, beside this file.
+It takes some minutes on two CPU cores. Runs that FOLDER already holds are not made again; without it, the runs are made
+in a temporary folder. The pictures are SVG without embedded fonts.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import re
@@ -17,11 +18,14 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-HERE = Path(__file__).parent
+if TYPE_CHECKING:
+    from dipddpm.tui.console.model.host import HostSample
+
+DOCS = Path(__file__).parents[1] / "docs"
 SIZE, PICTURES = (120, 36), (110, 32)
-"""Columns and lines. Each half of a cell of a picture is an element of its own, so there are fewer of them."""
+"""Columns and lines; fewer for pictures, in which each half of a cell is an SVG element."""
 COMMAND = [sys.executable, "-P", "-c", "from dipddpm.tui.cli.main import main; main()"]
 TASK = "inpaint:missing=0.7,sigma=5"
 MADE = {
@@ -30,20 +34,20 @@ MADE = {
     "prior-init": f"hybrid --method prior-init --dataset fashion-mini --images 4 --task {TASK}",
 }
 WATCHED = f"dip --dataset fashion-mini --images 4 --task {TASK} --iterations 800 --set dip.stop=never"
-"""Made last and looked at while it goes on."""
+"""Made last and shown while it runs."""
 SHOWN = {"host": "box", "folder": "~/runs"}
-"""In place of this machine's own names, which are nobody's business."""
+"""Shown in place of this machine's own names."""
 
 
-def main(folder: Path) -> None:
-    """Make what runs are missing, and the pictures."""
+def make(folder: Path) -> None:
+    """Make the missing runs in a folder, and the pictures."""
     os.environ |= {
         "DIPDDPM_RUNS": str(folder / "runs"),
         "DIPDDPM_SLOTS_DIR": str(folder / "slots"),
         "XDG_CONFIG_HOME": str(folder / "config"),
         "TEXTUAL_COLOR_SYSTEM": "truecolor",
     }
-    disguise()
+    hide_names()
     from dipddpm.core.launch.local import runs_root, stop
     from dipddpm.core.runs import RunsFolder
 
@@ -64,13 +68,13 @@ def main(folder: Path) -> None:
 
 
 def dipddpm(*arguments: str) -> str:
-    """A command, and what it printed."""
+    """Run a command; returns its output."""
     print("dipddpm", *arguments, file=sys.stderr)
     return subprocess.run([*COMMAND, *arguments], stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 async def picture(root: Path, run: str, *keys: str, size: tuple[int, int] = SIZE) -> str:
-    """The console with this run under the cursor, after these keys, as SVG."""
+    """Show the console with this run under the cursor, press these keys, and return its SVG."""
     from dipddpm.tui.console.__main__ import Options
     from dipddpm.tui.console.app import DipddpmApp
 
@@ -83,23 +87,25 @@ async def picture(root: Path, run: str, *keys: str, size: tuple[int, int] = SIZE
                 await pilot.pause(0.05)
         # Pictures are decoded in a thread of their own.
         await pilot.pause(2.0)
-        return lighter(console.export_screenshot(title="dipddpm"))
+        return shrink(console.export_screenshot(title="dipddpm"))
 
 
-def disguise() -> None:
-    """Let the line about the machine name another one."""
+def hide_names() -> None:
+    """Replace the machine's name and folder in the line about the machine."""
     from dipddpm.tui.console.widgets.hostline import HostLine
 
     show = HostLine.show
 
-    def show_another(line: HostLine, sample: Any, queue: tuple[int, int] = (0, 0), place: str = "") -> None:
-        show(line, sample and replace(sample, hostname=SHOWN["host"]), queue, SHOWN["folder"] if place else "")
+    def show_other(
+        line: HostLine, sample: HostSample | None, queue: tuple[int, int] = (0, 0), runs_path: str = ""
+    ) -> None:
+        show(line, sample and replace(sample, hostname=SHOWN["host"]), queue, SHOWN["folder"] if runs_path else "")
 
-    HostLine.show = show_another  # type: ignore[method-assign, assignment]
+    HostLine.show = show_other  # type: ignore[method-assign, assignment]
 
 
-def lighter(svg: str) -> str:
-    """The same picture in a third of the bytes, and without fonts to be fetched."""
+def shrink(svg: str) -> str:
+    """Drop clip paths and fonts to be fetched: the same picture in a third of the bytes."""
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL).replace("Fira Code,", "")
     svg = re.sub(r' clip-path="url\(#[\w-]+-line-\d+\)"', "", svg)
     svg = re.sub(r"<clipPath id=\"[\w-]+-line-\d+\">.*?</clipPath>\s*", "", svg, flags=re.DOTALL)
@@ -111,14 +117,21 @@ def lighter(svg: str) -> str:
 
 
 def save(name: str, svg: str) -> None:
-    """Put a picture beside this file."""
-    (HERE / f"{name}.svg").write_text(svg)
+    """Write a picture into `docs/`."""
+    (DOCS / f"{name}.svg").write_text(svg)
     print(f"docs/{name}.svg, {len(svg) / 1000:.0f} kB", file=sys.stderr)
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        main(Path(sys.argv[1]).absolute())
+def main() -> None:
+    """Make the pictures, with the runs in the named folder or in a temporary one."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.screenshots")
+    parser.add_argument("folder", type=Path, nargs="?", metavar="FOLDER")
+    if folder := parser.parse_args().folder:
+        make(folder.absolute())
     else:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
-            main(Path(temporary))
+            make(Path(temporary))
+
+
+if __name__ == "__main__":
+    main()

@@ -15,20 +15,19 @@ from dipddpm.core.compute import checkpoint
 from dipddpm.core.config import DdpmRun
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.errors import UserError
-from dipddpm.core.runs import CONFIG_FILE, EventLog, Run, RunState, reference, summary
+from dipddpm.core.runs import CONFIG_FILE, EventLog, Run, RunState, summary
 from scripts.make_reference_run import find_leaks, make_reference
 
-SHIPPED = Path(reference.__file__).parents[1] / "assets" / "reference-runs"
-"""The true one, which the tests' own folders hide."""
+SHIPPED = Path(__file__).parents[2] / "runs" / "reference"
 
 
-def copy(run: Run, place: Path) -> Run:
-    """A run to spoil."""
-    shutil.copytree(run.folder, place / run.id)
-    return Run(place / run.id)
+def copy(run: Run, folder: Path) -> Run:
+    """A run that a test may change."""
+    shutil.copytree(run.folder, folder / run.id)
+    return Run(folder / run.id)
 
 
-def test_what_a_run_was_and_gave_comes_along_and_where_it_was_made_does_not(finished: Run, tmp_path: Path) -> None:
+def test_make_reference_keeps_results_and_drops_the_machine(finished: Run, tmp_path: Path) -> None:
     run = copy(finished, tmp_path)
     asked = msgspec.structs.replace(
         run.config(), data=msgspec.structs.replace(run.config().data, directory=str(tmp_path))
@@ -50,20 +49,20 @@ def test_what_a_run_was_and_gave_comes_along_and_where_it_was_made_does_not(fini
     texts = {"config.toml", "environment.json", "events.jsonl", "summary.json"}
     assert files == texts | pictures | {"checkpoints/best.safetensors"}
     content = b"".join((made.folder / name).read_bytes() for name in files)
-    for told in (str(tmp_path), str(Path.home()) + "/", str(Path.cwd())):
-        assert told.encode() not in content
+    for name in (str(tmp_path), str(Path.home()) + "/", str(Path.cwd())):
+        assert name.encode() not in content
     environment = json.loads((made.folder / "environment.json").read_text())
     assert environment["host"] == environment["command"] == ""
     assert environment["packages"]["torch"] == torch.__version__.partition("+")[0]
 
 
-def test_its_model_is_the_best_one(finished: Run, tmp_path: Path) -> None:
+def test_make_reference_copies_the_best_model(finished: Run, tmp_path: Path) -> None:
     made = make_reference(finished, tmp_path)
     theirs, own = (checkpoint.load(run.folder / "checkpoints" / "best.safetensors") for run in (finished, made))
     assert all(torch.equal(a, b) for a, b in zip(theirs.parameters(), own.parameters(), strict=True))
 
 
-def test_without_its_weights_it_names_no_file_and_brings_what_was_written_along(finished: Run, tmp_path: Path) -> None:
+def test_make_reference_without_weights_keeps_documents_and_names_no_file(finished: Run, tmp_path: Path) -> None:
     run = copy(finished, tmp_path)
     for name in ("report.md", "scores.json", "notes.json"):
         (run.folder / name).write_text("{}")
@@ -72,11 +71,11 @@ def test_without_its_weights_it_names_no_file_and_brings_what_was_written_along(
     assert (made.folder / "report.md").is_file()
     assert (made.folder / "scores.json").is_file()
     assert not (made.folder / "notes.json").exists()
-    told, before = made.status().summary, run.status().summary
-    assert (told.best_file, told.best_loss, told.best_epoch) == ("", before.best_loss, before.best_epoch)
+    after, before = made.status().summary, run.status().summary
+    assert (after.best_file, after.best_loss, after.best_epoch) == ("", before.best_loss, before.best_epoch)
 
 
-def test_a_resume_voids_nothing_twice_and_a_long_log_is_thinned(finished: Run, tmp_path: Path) -> None:
+def test_make_reference_thins_steps_and_voids_nothing_twice(finished: Run, tmp_path: Path) -> None:
     run = copy(finished, tmp_path)
     (run.folder / "events.jsonl").unlink()
     log = EventLog(run.folder)
@@ -94,35 +93,35 @@ def test_a_resume_voids_nothing_twice_and_a_long_log_is_thinned(finished: Run, t
     assert [e.epoch for e in history if isinstance(e, events.EpochFinished)] == [1, 2]
 
 
-def test_what_can_not_be_shipped_is_refused_and_leaves_nothing(finished: Run, tmp_path: Path) -> None:
-    place = tmp_path / "reference"
+def test_make_reference_refuses_what_can_not_ship_and_leaves_nothing(finished: Run, tmp_path: Path) -> None:
+    target = tmp_path / "reference"
     run = copy(finished, tmp_path)
     log = EventLog(run.folder)
     log.append(events.Message(text=f"Made on {socket.gethostname()} with care"))
     log.close()
-    with pytest.raises(UserError, match=r"still tells of this machine: events.jsonl, line \d+"):
-        make_reference(run, place)
-    assert list(place.iterdir()) == []
+    with pytest.raises(UserError, match=r"still names this machine: events.jsonl, line \d+"):
+        make_reference(run, target)
+    assert list(target.iterdir()) == []
     config = run.config()
     assert isinstance(config, DdpmRun)
     photos = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, dataset="folder:/my/photos"))
     (run.folder / CONFIG_FILE).write_text(configs.to_toml(photos))
     with pytest.raises(UserError, match="files of this machine"):
-        make_reference(run, place)
+        make_reference(run, target)
     log = EventLog(run.folder)
     log.append(events.RunStopped(reason="enough"))
     log.close()
     with pytest.raises(UserError, match="stopped, not finished"):
-        make_reference(run, place)
+        make_reference(run, target)
 
 
-def test_it_is_made_once(finished: Run, tmp_path: Path) -> None:
+def test_make_reference_refuses_a_second_copy(finished: Run, tmp_path: Path) -> None:
     make_reference(finished, tmp_path)
     with pytest.raises(UserError, match="already is a reference run"):
         make_reference(finished, tmp_path)
 
 
-def test_a_name_is_found_in_words_and_not_in_pictures(tmp_path: Path) -> None:
+def test_find_leaks_searches_words_and_skips_pictures(tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     page.write_text('<img src="data:image/png;base64,AA/vm+/vm==">\n')
     assert find_leaks(tmp_path, ["vm"]) == []
@@ -131,16 +130,16 @@ def test_a_name_is_found_in_words_and_not_in_pictures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", sorted(SHIPPED.glob("*")), ids=lambda folder: folder.name)
-def test_those_that_ship_are_whole_and_tell_of_no_machine(folder: Path) -> None:
+def test_shipped_runs_are_whole_and_name_no_machine(folder: Path) -> None:
     assert find_leaks(folder) == []
     assert not (folder / "worker.json").exists()
     assert json.loads((folder / "environment.json").read_text())["host"] == ""
-    glance = Run(folder).status()
-    assert glance.state is RunState.finished
-    assert glance.summary == summary.rebuild(folder)
-    assert glance.config is not None
+    status = Run(folder).status()
+    assert status.state is RunState.finished
+    assert status.summary == summary.rebuild(folder)
+    assert status.config is not None
     assert sum(path.stat().st_size for path in folder.rglob("*")) < 6_000_000
-    if isinstance(glance.config, DdpmRun) and glance.summary.best_file:
+    if isinstance(status.config, DdpmRun) and status.summary.best_file:
         best = next(e for e in reversed(Run(folder).events()) if isinstance(e, events.BestModelStored))
         assert checkpoint.digest(folder / best.file) == best.sha256
         assert TrainedModel.of_run(folder).shape == (1, 28, 28)

@@ -7,12 +7,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from dipddpm.core import data
 from dipddpm.core.data import ImageSet
 from dipddpm.core.events import BestModel, EpochFinished
 from dipddpm.core.images import to_model
 from dipddpm.core.metrics.samples.classifier import Classifier
 from scripts.train_classifier import SHIFT, _augment
 from scripts.train_classifier import train as fit_classifier
+
+
+@pytest.fixture(scope="module")
+def train() -> ImageSet:
+    return data.load("fashion-mini", "train")
 
 
 def parts(images: ImageSet) -> tuple[ImageSet, ImageSet]:
@@ -40,11 +46,11 @@ def training(train: ImageSet) -> Training:
     return Training(train)
 
 
-def test_it_learns(training: Training) -> None:
+def test_train_lowers_the_loss(training: Training) -> None:
     assert training.finished[-1].loss < 0.8 * training.finished[0].loss
 
 
-def test_it_begins_the_same_again_and_leaves_the_global_generator_alone(training: Training, train: ImageSet) -> None:
+def test_train_repeats_exactly_and_leaves_the_global_generator_alone(training: Training, train: ImageSet) -> None:
     before = torch.random.get_rng_state()
     best, finished, *_ = itertools.islice(fit_classifier(*parts(train), epochs=3, seed=1), 2)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -54,7 +60,7 @@ def test_it_begins_the_same_again_and_leaves_the_global_generator_alone(training
         assert torch.equal(a, b)
 
 
-def test_the_best_is_the_one_with_the_fewest_errors_held_out(training: Training) -> None:
+def test_train_yields_the_network_with_the_fewest_held_out_errors(training: Training) -> None:
     errors = [epoch.held_out for epoch in training.finished if epoch.held_out is not None]
     assert len(errors) == 3
     assert training.best[-1].value == pytest.approx(1 - min(errors))
@@ -63,7 +69,7 @@ def test_the_best_is_the_one_with_the_fewest_errors_held_out(training: Training)
     assert [epoch.epoch for epoch in training.finished if epoch.best] == [model.epoch for model in training.best]
 
 
-def test_images_are_flipped_and_moved_and_black_comes_in(train: ImageSet) -> None:
+def test_augment_flips_and_moves_images_onto_black(train: ImageSet) -> None:
     images = to_model(train.images[:64])
     generator = torch.Generator().manual_seed(0)
     offsets = range(-SHIFT, SHIFT + 1)

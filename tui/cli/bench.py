@@ -30,9 +30,10 @@ def bench(
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all cores.")] = 0,
     json: Json = False,
 ) -> None:
-    """Measure this machine: its rates in training, DIP and sampling, what they allow at most, and how long jobs take.
+    """Measure how fast this machine trains, fits and samples.
 
-    Names the options that make the work faster here. Takes about a minute on 2 cores.
+    Prints each rate beside the highest that this machine would allow, how long jobs take, and the options that make the
+    work faster here. Takes a minute or two on 2 cores.
     """
     usable = devices.candidates(device)
     import torch
