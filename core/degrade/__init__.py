@@ -5,7 +5,7 @@
 
 from dipddpm.core.degrade.measure import Degradation, degrade
 from dipddpm.core.degrade.noise import GaussianNoise, Noise, PoissonNoise, SaltAndPepper
-from dipddpm.core.degrade.operators import BlockMean, CircularBlur, Identity, Mask, Operator
+from dipddpm.core.degrade.operators import BlockMean, CircularBlur, Identity, Mask, MaskedOperator, Operator
 
 __all__ = [
     "BlockMean",
@@ -14,6 +14,7 @@ __all__ = [
     "GaussianNoise",
     "Identity",
     "Mask",
+    "MaskedOperator",
     "Noise",
     "Operator",
     "PoissonNoise",

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from dipddpm.core.degrade import Degradation, GaussianNoise, Identity, Mask, SaltAndPepper
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.methods.calibrated.splitting import MaskedOperator
+from dipddpm.core.degrade.measure import Degradation
+from dipddpm.core.degrade.noise import GaussianNoise, SaltAndPepper
+from dipddpm.core.degrade.operators import Identity, Mask, MaskedOperator
 
 TOLERANCE = 0.1
 """Black or white that differs from the estimate by more than this is taken for an impulse."""

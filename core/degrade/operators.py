@@ -215,3 +215,44 @@ class CircularBlur(Operator):
         wide = torch.complex128 if x.dtype == torch.float64 else torch.complex64
         filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * transfer.to(wide), s=self.size)
         return filtered
+
+
+class MaskedOperator(Operator):
+    """Another operator of which some values are not seen: 0 in y, and no part of A.
+
+    For operators whose values have no pixels in common (`Identity`, `Mask`, `BlockMean`).
+    """
+
+    def __init__(self, inner: Operator, mask: Tensor) -> None:
+        """`mask`, shaped like y, is 1 at what is still seen."""
+        self.inner = inner
+        self.mask = mask
+
+    def A(self, x: Tensor) -> Tensor:
+        """What is still seen, 0 elsewhere."""
+        return self.inner.A(x) * self.mask
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Of what is still seen."""
+        return self.inner.adjoint(y * self.mask)
+
+    def pinv(self, y: Tensor) -> Tensor:
+        """Of what is still seen: its pixels are no other value's."""
+        return self.inner.pinv(y * self.mask)
+
+    def prox(self, v: Tensor, y: Tensor, rho: float | Tensor) -> Tensor:
+        """Where nothing is seen there is no reason to leave v: there y is what v predicts."""
+        return self.inner.prox(v, y * self.mask + self.inner.A(v) * (1 - self.mask), rho)
+
+    def spectral_filter(self, x: Tensor, gain: Gain) -> Tensor:
+        """The components of what is no longer seen have singular value 0 now."""
+        lost = self.inner.pinv(self.inner.A(x) * (1 - self.mask))
+        return self.inner.spectral_filter(x - lost, gain) + gain(x.new_zeros(1, 1)) * lost
+
+    def measured(self, y: Tensor) -> Tensor:
+        """What the whole measures and is still seen."""
+        return self.inner.measured(y) * self.mask
+
+    def select(self, indices: list[int]) -> MaskedOperator:
+        """Of some of the images."""
+        return MaskedOperator(self.inner.select(indices), self.mask[indices])

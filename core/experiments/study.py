@@ -10,10 +10,9 @@ from typing import Any, ClassVar, Self
 from dipddpm.core.config import StudyRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Document, Item, Message, Pictures, RunStarted, StateDict, Step
-from dipddpm.core.launch import local
 from dipddpm.core.report import study, study_figures
-from dipddpm.core.runs import Run, RunsFolder, RunState
-from dipddpm.core.study.stages import Stage, find_run, is_own, stages, start_run
+from dipddpm.core.runs import Run, RunState
+from dipddpm.core.study.stages import Launcher, Stage, find_run, is_own, stages, start_run
 
 PARTS = 1000
 """Steps of a study: thousandths of the whole."""
@@ -33,18 +32,18 @@ class StudyExperiment:
     network: ClassVar[None] = None
     epoch = 0
 
-    def __init__(self, config: StudyRun, runs: RunsFolder) -> None:
+    def __init__(self, config: StudyRun, launcher: Launcher) -> None:
         self.config = config
-        self.runs = runs
+        self.launcher = launcher
         self.stages = stages(config)
         self.runs_by_stage: dict[str, Run] = {}
         """The runs of the stages so far, by key."""
         self.step = 0
 
     @classmethod
-    def from_config(cls, config: StudyRun, runs: RunsFolder) -> Self:
-        """What starts other runs is given the folder that they go to, and no device."""
-        return cls(config, runs)
+    def from_config(cls, config: StudyRun, launcher: Launcher) -> Self:
+        """Make the study of a config. It is given a launcher in place of a device, for it computes nothing itself."""
+        return cls(config, launcher)
 
     def started(self) -> RunStarted:
         """Totals."""
@@ -70,15 +69,15 @@ class StudyExperiment:
 
     def _run_of(self, stage: Stage) -> tuple[Run, str]:
         """The stage's run, with a worker at it unless it is finished, and a word on where it came from."""
-        run = find_run(self.runs, stage)
+        run = find_run(self.launcher.runs, stage)
         if run is None:
-            return start_run(self.runs, stage, self.runs_by_stage.get(stage.longer_than)), "started"
+            return start_run(self.launcher, stage, self.runs_by_stage.get(stage.longer_than)), "started"
         state = run.status().state
         if state is RunState.finished:
             return run, "finished before"
         if state.live:
             return run, f"{state} already"
-        local.resume(run)
+        self.launcher.resume(run)
         return run, f"was {state}, goes on"
 
     def _follow(self, stage: Stage, run: Run) -> Iterator[Step]:
@@ -90,7 +89,7 @@ class StudyExperiment:
         except GeneratorExit:
             if is_own(run, stage):
                 with contextlib.suppress(UserError):  # it has just ended
-                    local.stop(run)
+                    self.launcher.stop(run)
             raise
         if status.state is not RunState.finished:
             why = status.summary.error or f"{run.id} is {status.state}."

@@ -36,7 +36,7 @@ from dipddpm.core.ddpm.model import TrainedModel
 model = TrainedModel.of_run(Path("."))
 """.strip()
 SAMPLE = """
-from core import images
+from dipddpm.core import images
 from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.ddpm.solvers import solver
 

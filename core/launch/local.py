@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from dipddpm.core import events
@@ -20,8 +21,9 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.launch import queue
 from dipddpm.core.launch.slurm import job as jobs
 from dipddpm.core.launch.slurm import submit
-from dipddpm.core.runs import CHECKPOINT_FILE, LOG_FILE, STOP_FILE, Run, RunState, heartbeat
+from dipddpm.core.runs import CHECKPOINT_FILE, LOG_FILE, STOP_FILE, Run, RunsFolder, RunState, heartbeat
 from dipddpm.core.runs import command as typed
+from dipddpm.core.runs.scheduler import JOB_FILE
 
 REQUEST_SECONDS = 20.0
 """A worker that hasn't ended this long after the request gets SIGTERM."""
@@ -57,7 +59,7 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
     # A run that starts others passes on what was typed to start it.
     environment = os.environ | {"PYTHONUNBUFFERED": "1", typed.VARIABLE: typed.command()}
     try:
-        for leftover in (STOP_FILE, jobs.JOB_FILE):
+        for leftover in (STOP_FILE, JOB_FILE):
             (run.folder / leftover).unlink(missing_ok=True)
         with (run.folder / LOG_FILE).open("ab") as output:
             child = subprocess.Popen(
@@ -184,6 +186,25 @@ def stop(run: Run, *, request: float = REQUEST_SECONDS, term: float = TERM_SECON
     """
     request_stop(run)
     return _escalate_stop(run, time.monotonic() + request, term)
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """Start, resume and stop runs of one folder on this machine."""
+
+    runs: RunsFolder
+
+    def start(self, run: Run, *, resume: bool = False) -> None:
+        """Give a new run, or one with a checkpoint, a worker."""
+        start(run, resume=resume)
+
+    def resume(self, run: Run) -> None:
+        """Give a run that was cut short a worker."""
+        resume(run)
+
+    def stop(self, run: Run) -> RunState:
+        """Ask a run to stop and wait for its end."""
+        return stop(run)
 
 
 def stop_all(runs: Iterable[Run]) -> list[Run]:

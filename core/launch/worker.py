@@ -24,7 +24,7 @@ from dipddpm.core import events, registry
 from dipddpm.core.compute import devices
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import atomic
-from dipddpm.core.launch import queue
+from dipddpm.core.launch import local, queue
 from dipddpm.core.launch.slurm import submit
 from dipddpm.core.runs import (
     ENVIRONMENT_FILE,
@@ -295,8 +295,8 @@ class _RunWorker:
         environment = collect(device_name, devices.describe(device), self.config.threads)
         if self.log is not None:
             atomic.write_atomic(self.folder / ENVIRONMENT_FILE, msgspec.json.format(msgspec.json.encode(environment)))
-        # What starts other runs is told where they go, and not what to work on.
-        target = RunsFolder(self.folder.parent) if self.config.starts_others else device
+        # An experiment that starts other runs needs a launcher, and computes nothing itself.
+        target = local.Launcher(RunsFolder(self.folder.parent)) if self.config.starts_others else device
         experiment = self.experiment = registry.resolve(configs.experiment_path(self.config)).from_config(
             self.config, target
         )

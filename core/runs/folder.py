@@ -17,8 +17,7 @@ from dipddpm.core.config import AnyRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import AnyEvent
 from dipddpm.core.io import atomic
-from dipddpm.core.launch.slurm import job
-from dipddpm.core.runs import heartbeat, reference, summary
+from dipddpm.core.runs import heartbeat, reference, scheduler, summary
 from dipddpm.core.runs.log import EVENTS_FILE, EventReader, history
 from dipddpm.core.runs.summary import CONFIG_FILE, RunState, Summary
 
@@ -100,10 +99,10 @@ class Run:
         """The run as it stands now."""
         folded_summary = summary.read(self.folder)
         worker = heartbeat.read(self.folder) if folded_summary.phase.live else None
-        job_status = job.query(self.folder) if folded_summary.phase.live else None
+        job_status = scheduler.query(self.folder) if folded_summary.phase.live else None
         if job_status is None:
             return RunStatus(self, folded_summary, worker, summary.state(folded_summary, worker, self.created))
-        state = job.state(folded_summary, worker, job_status)
+        state = job_status.state(folded_summary, worker)
         if state is RunState.crashed and not (folded_summary := summary.read(self.folder)).phase.live:
             state = folded_summary.phase  # its last word was written before Slurm was asked, and after the log was read
         return RunStatus(self, folded_summary, worker, state, job_status)
@@ -118,7 +117,7 @@ class RunStatus:
     worker: heartbeat.Worker | None
     """Who is at it; None for a run that told its end."""
     state: RunState
-    job: job.JobStatus | None = None
+    job: scheduler.JobStatus | None = None
     """Its job, if it is one of a cluster; None for a run that told its end."""
     at: float = field(default_factory=time.time)
 

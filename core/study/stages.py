@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import msgspec
 
@@ -20,8 +21,7 @@ from dipddpm.core.config import (
     StudyRun,
     Substitution,
 )
-from dipddpm.core.launch import local
-from dipddpm.core.runs import CHECKPOINT_FILE, Run, RunsFolder
+from dipddpm.core.runs import CHECKPOINT_FILE, Run, RunsFolder, RunState
 from dipddpm.core.runs.equivalence import equivalent_runs, preferred_run
 from dipddpm.core.runs.extend import extend
 
@@ -82,14 +82,35 @@ def is_own(run: Run, stage: Stage) -> bool:
     return run.config().name.partition(": ")[0] == stage.config.name.partition(": ")[0]
 
 
-def start_run(runs: RunsFolder, stage: Stage, before: Run | None) -> Run:
-    """A new run for a stage, with a worker at it; `before` is the run that it goes on from, if it is a longer one."""
+class Launcher(Protocol):
+    """What a study needs to carry out its stages: a runs folder, and workers for the runs in it."""
+
+    @property
+    def runs(self) -> RunsFolder:
+        """Where new runs go."""
+        ...
+
+    def start(self, run: Run, *, resume: bool = False) -> None:
+        """Give a new run, or one with a checkpoint, a worker."""
+        ...
+
+    def resume(self, run: Run) -> None:
+        """Give a run that was cut short a worker. Raises UserError for one that can't be resumed."""
+        ...
+
+    def stop(self, run: Run) -> RunState:
+        """Ask a run to stop and wait for its end. Raises UserError for one that has ended."""
+        ...
+
+
+def start_run(launcher: Launcher, stage: Stage, before: Run | None) -> Run:
+    """Start a new run for a stage. `before` is the run that it continues, if the stage is a longer one."""
     if before is None or not (before.folder / CHECKPOINT_FILE).is_file():
-        run = runs.create(stage.config)
-        local.start(run)
+        run = launcher.runs.create(stage.config)
+        launcher.start(run)
     else:
-        run = extend(runs, before, stage.more)
-        local.start(run, resume=True)
+        run = extend(launcher.runs, before, stage.more)
+        launcher.start(run, resume=True)
     return run
 
 

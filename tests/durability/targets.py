@@ -36,13 +36,13 @@ from dipddpm.core.runs import (
     heartbeat,
     summary,
 )
-from dipddpm.tui.console.model import marks
 from dipddpm.tui.console.model.curves import AXES
-from dipddpm.tui.console.model.draft import Draft
 from dipddpm.tui.console.model.query import parse
-from dipddpm.tui.console.model.runlist import RunRow, make_row
 from dipddpm.tui.console.model.series import RunSeries
+from dipddpm.tui.shared import marks
+from dipddpm.tui.shared.draft import Draft
 from dipddpm.tui.shared.formatting import event_line
+from dipddpm.tui.shared.runlist import RunRow, make_row
 
 CORPUS = Path(__file__).parent / "corpus"
 Target = Callable[[bytes], None]
@@ -203,7 +203,7 @@ def task_spec(content: bytes) -> None:
 def _without_idle(task: Any) -> Any:
     """The task with what plays no part left at its defaults, as `format_task` leaves it out."""
     default = type(task)()
-    return msgspec.structs.replace(task, **{name: getattr(default, name) for name in task.idle()})
+    return msgspec.structs.replace(task, **{name: getattr(default, name) for name in task.unused_options()})
 
 
 def image_file(content: bytes) -> None:

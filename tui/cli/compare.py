@@ -17,8 +17,8 @@ from dipddpm.core.runs import RunState, RunStatus, summary
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.options import Json, RunsDir, find_group, find_runs
 from dipddpm.tui.cli.runs import elapsed_seconds, print_table
-from dipddpm.tui.console.model import combine
-from dipddpm.tui.console.model.combine import OUTCOMES, RUN_KEY, Combination, Spread
+from dipddpm.tui.shared import combine
+from dipddpm.tui.shared.combine import OUTCOMES, RUN_KEY, Combination, Spread
 
 Runs = Annotated[
     list[str] | None,

@@ -19,7 +19,7 @@ from dipddpm.tui.cli.options import (
     parse_settings,
 )
 from dipddpm.tui.cli.run import start
-from dipddpm.tui.console.model.draft import Draft
+from dipddpm.tui.shared.draft import Draft
 
 
 def fork(

@@ -205,11 +205,7 @@ def _state_text(status: RunStatus) -> str:
 
 def _slurm_reason(status: RunStatus) -> str:
     """Why a job waits, in Slurm's words."""
-    return (
-        printable(status.job.slurm_job.reason, 30)
-        if status.job is not None and status.job.slurm_job is not None
-        else ""
-    )
+    return printable(status.job.reason, 30) if status.job is not None else ""
 
 
 def _state_remark(status: RunStatus) -> str:

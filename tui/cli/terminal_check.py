@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 
 from dipddpm.core.doctor.finding import Finding, note, ok
+from dipddpm.tui.shared.graphics import may_have_graphics
 
 SMALLEST, BEST = (80, 24), (120, 36)
 TRUE_COLOUR = {"truecolor", "24bit"}
@@ -70,9 +71,6 @@ def check_colours(environment: Mapping[str, str], features: str) -> Finding:
 
 def check_pictures(environment: Mapping[str, str], *, installed: bool) -> Finding:
     """How images are drawn."""
-    # Textual's widgets take 0.2 s to load; only this check needs them.
-    from dipddpm.tui.console.widgets.pictures import may_have_graphics
-
     if environment.get("DIPDDPM_GRAPHICS") == "0" or not may_have_graphics(environment):
         return ok("pictures", "half blocks")
     if not installed:

@@ -30,7 +30,7 @@ from dipddpm.tui.console.themes import SUMMARIES, THEMES
 from dipddpm.tui.console.widgets.pictures import detect_graphics
 
 if TYPE_CHECKING:
-    from dipddpm.tui.console.model.runlist import RunRow
+    from dipddpm.tui.shared.runlist import RunRow
 
 
 def _commands() -> type[Provider]:

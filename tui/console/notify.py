@@ -13,7 +13,7 @@ from dipddpm.core.runs import RunState
 from dipddpm.tui.shared.columns import run_title
 
 if TYPE_CHECKING:
-    from dipddpm.tui.console.model.runlist import RunRow
+    from dipddpm.tui.shared.runlist import RunRow
 
 
 class StateChange(NamedTuple):

@@ -20,8 +20,8 @@ from textual.message import Message
 from dipddpm.core.events import AnyEvent
 from dipddpm.core.runs import LOG_FILE, EventReader, RunsFolder
 from dipddpm.tui.console.model.host import HostSample, HostSampler
-from dipddpm.tui.console.model.runlist import RunRow, RunScanner
 from dipddpm.tui.console.model.tail import TextTail
+from dipddpm.tui.shared.runlist import RunRow, RunScanner
 
 CHUNK_BYTES = 1 << 18
 """About so many bytes of a log make one message: some two thousand events."""
@@ -102,7 +102,7 @@ class Reader(threading.Thread):
     def watch_output(self, run: str) -> None:
         """Read also what this run's process prints, from its last lines on; nothing for the empty id."""
         tail = TextTail(self.runs.run(run).folder / LOG_FILE) if run else None
-        self._commands.put(partial(setattr, self, "_text", tail))
+        self._commands.put(partial(setattr, self, "_output_tail", tail))
 
     def rewind(self, run: str) -> None:
         """Read this log from its first byte again, now or when it is watched again."""

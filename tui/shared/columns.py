@@ -14,8 +14,8 @@ from dipddpm.core.runs import RunState
 from dipddpm.tui.shared.formatting import format_duration
 
 if TYPE_CHECKING:
-    from dipddpm.tui.console.model.groups import GroupRow
-    from dipddpm.tui.console.model.runlist import RunRow
+    from dipddpm.tui.shared.groups import GroupRow
+    from dipddpm.tui.shared.runlist import RunRow
 
 STATE_SIGNS: dict[str, tuple[str, str]] = {
     "running": ("●", "live"),

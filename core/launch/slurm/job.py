@@ -16,9 +16,9 @@ from msgspec import Meta
 from dipddpm.core.io import atomic
 from dipddpm.core.launch.slurm import status
 from dipddpm.core.runs import heartbeat
+from dipddpm.core.runs.scheduler import JOB_FILE
 from dipddpm.core.runs.summary import RunState, Summary
 
-JOB_FILE = "job.json"
 CLOCKS_SECONDS = 10.0
 """Slurm may not list a job yet that was submitted so shortly before."""
 ENDED_AS = {
@@ -50,6 +50,23 @@ class JobStatus:
 
     job: ClusterJob
     slurm_job: status.SlurmJob | None
+
+    @property
+    def reason(self) -> str:
+        """Why the job waits, in Slurm's words; empty where it says nothing."""
+        return self.slurm_job.reason if self.slurm_job is not None else ""
+
+    def state(self, summary: Summary, worker: heartbeat.Worker | None) -> RunState:
+        """Where a run without an end event stands: as Slurm has it, else by its worker's last sign of life."""
+        if not summary.kind:
+            return RunState.broken
+        if self.slurm_job is None:
+            if worker is None or worker.alive < self.job.submitted:
+                return RunState.queued
+            return summary.phase if heartbeat.is_alive(worker) else RunState.crashed
+        if self.slurm_job.waits:
+            return RunState.queued
+        return RunState.crashed if self.slurm_job.ended else summary.phase
 
     @property
     def hint(self) -> str:
@@ -88,19 +105,6 @@ def query(folder: Path, *, now: bool = False) -> JobStatus | None:
         return JobStatus(job, None)
     slurm_job = queue.jobs.get(job.id, status.GONE)
     return None if slurm_job.folder and slurm_job.folder != str(folder.resolve()) else JobStatus(job, slurm_job)
-
-
-def state(summary: Summary, worker: heartbeat.Worker | None, job_status: JobStatus) -> RunState:
-    """Where a run stands whose log tells no end: as Slurm has it, else by its worker's last sign of life."""
-    if not summary.kind:
-        return RunState.broken
-    if job_status.slurm_job is None:
-        if worker is None or worker.alive < job_status.job.submitted:
-            return RunState.queued
-        return summary.phase if heartbeat.is_alive(worker) else RunState.crashed
-    if job_status.slurm_job.waits:
-        return RunState.queued
-    return RunState.crashed if job_status.slurm_job.ended else summary.phase
 
 
 def new_job(on: str, number: str) -> ClusterJob:

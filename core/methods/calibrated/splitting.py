@@ -10,10 +10,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dipddpm.core.degrade import BlockMean, CircularBlur, Degradation, GaussianNoise, Identity, Operator, SaltAndPepper
+from dipddpm.core.degrade import (
+    BlockMean,
+    CircularBlur,
+    Degradation,
+    GaussianNoise,
+    Identity,
+    MaskedOperator,
+    SaltAndPepper,
+)
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.equalize import equalize_spectrum
-from dipddpm.core.degrade.operators import Gain
 
 POOLED_NOISY = 3000.0
 POOLED_COARSE = 100.0
@@ -116,47 +123,6 @@ def _hide_in_turn(case: Case, share: float, times: int, generator: torch.Generat
         masked_operator = MaskedOperator(operator, 1 - hidden)
         trial_case = replace(case, y=y * (1 - hidden), degradation=replace(degradation, operator=masked_operator))
         yield HeldOutSplit(trial_case, y, hidden * measured, operator.A, robust, fewer_measurements=True)
-
-
-class MaskedOperator(Operator):
-    """Another operator of which some values are not seen: 0 in y, and no part of A.
-
-    For operators whose values have no pixels in common (`Identity`, `Mask`, `BlockMean`).
-    """
-
-    def __init__(self, inner: Operator, mask: Tensor) -> None:
-        """`kept`, shaped like y, is 1 at what is still seen."""
-        self.inner = inner
-        self.mask = mask
-
-    def A(self, x: Tensor) -> Tensor:  # noqa: N802 - as in every paper
-        """What is still seen, 0 elsewhere."""
-        return self.inner.A(x) * self.mask
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        """Of what is still seen."""
-        return self.inner.adjoint(y * self.mask)
-
-    def pinv(self, y: Tensor) -> Tensor:
-        """Of what is still seen: its pixels are no other value's."""
-        return self.inner.pinv(y * self.mask)
-
-    def prox(self, v: Tensor, y: Tensor, rho: float | Tensor) -> Tensor:
-        """Where nothing is seen there is no reason to leave v: there y is what v predicts."""
-        return self.inner.prox(v, y * self.mask + self.inner.A(v) * (1 - self.mask), rho)
-
-    def spectral_filter(self, x: Tensor, gain: Gain) -> Tensor:
-        """The components of what is no longer seen have singular value 0 now."""
-        lost = self.inner.pinv(self.inner.A(x) * (1 - self.mask))
-        return self.inner.spectral_filter(x - lost, gain) + gain(x.new_zeros(1, 1)) * lost
-
-    def measured(self, y: Tensor) -> Tensor:
-        """What the whole measures and is still seen."""
-        return self.inner.measured(y) * self.mask
-
-    def select(self, indices: list[int]) -> MaskedOperator:
-        """Of some of the images."""
-        return MaskedOperator(self.inner.select(indices), self.mask[indices])
 
 
 def _measure_coarsely(case: Case, blocks: BlockMean) -> HeldOutSplit:

@@ -218,7 +218,7 @@ def test_a_stranger_s_name_imports_nothing(tmp_path: Path) -> None:
     stored(tmp_path / "f", '{"format": 1, "network": {"name": "evil:Network", "arguments": {}}}')
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from core import checkpoint\nfrom dipddpm.core.errors import UserError\n"
+        "from dipddpm.core.compute import checkpoint\nfrom dipddpm.core.errors import UserError\n"
         "try: checkpoint.load(sys.argv[1] + '/f')\n"
         "except UserError: assert 'evil' not in sys.modules\n"
         "else: raise SystemExit('it was loaded')"

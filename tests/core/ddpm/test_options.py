@@ -33,7 +33,7 @@ LABELS = torch.arange(10) % 3
 def training(recipe: TrainOptions, **options: Any) -> DdpmTraining:
     torch.manual_seed(0)
     network = UNet((1, 8, 8), channels=(8, 8), classes=options.pop("classes", 0))
-    return DdpmTraining(network, SCHEDULE, IMAGES, **{"epochs": 2, "batch_size": 4, "recipe": recipe} | options)
+    return DdpmTraining(network, SCHEDULE, IMAGES, **{"epochs": 2, "batch_size": 4, "options": recipe} | options)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -153,7 +153,7 @@ def test_the_view_stands_between_xt_and_the_network_and_no_gradient_passes_it(pl
         shapes.append((xt.shape, t.shape))
         return weight * xt
 
-    shown = [plain(item) for item in training(view=view)]
+    shown = [plain(item) for item in training(input_transform=view)]
     assert shapes[0] == ((4, 1, 28, 28), (4,))
     assert weight.grad is None
     # No more is done with a view than training asks for, since it may have a memory: no loss by band.

@@ -90,11 +90,11 @@ def test_stopping_the_study_stops_its_stage_and_resuming_resumes_it(runs: RunsFo
     run = runs.create(study(**{"study.epochs": 500}))
     local.start(run)
     (stage,) = until(lambda: of_kind(runs, "ddpm"), PATIENCE)
-    until(lambda: stage.look().summary.step, PATIENCE)
+    until(lambda: stage.status().summary.step, PATIENCE)
     assert local.stop(run, request=60.0) is RunState.stopped
-    assert stage.look().state is RunState.stopped
+    assert stage.status().state is RunState.stopped
     local.resume(run)
-    until(lambda: stage.look().state is RunState.running, PATIENCE)
+    until(lambda: stage.status().state is RunState.running, PATIENCE)
     local.stop(stage)
     until(lambda: not run.status().state.live, PATIENCE)
     failed = next(event for event in run.events() if isinstance(event, RunFailed))

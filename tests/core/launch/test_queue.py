@@ -21,9 +21,9 @@ Start = Callable[..., subprocess.Popen[str]]
 
 HOLD = """
 import sys
-from core import slots
+from dipddpm.core.launch import queue
 run, *devices = sys.argv[1:]
-slot = slots.acquire(run, devices, ahead=lambda n: print("ahead", n, flush=True))
+slot = queue.acquire(run, devices, ahead=lambda n: print("ahead", n, flush=True))
 print("got", slot.devices[0], flush=True)
 sys.stdin.read()
 """
@@ -191,7 +191,7 @@ def test_waiting_behind_many_reads_each_ticket_once(monkeypatch: pytest.MonkeyPa
     read: list[Path] = []
     looked: list[int] = []
     monkeypatch.setattr(queue, "POLL_SECONDS", 0.001)
-    monkeypatch.setattr(queue.files, "read", lambda path, once=queue.files.read: read.append(path) or once(path))
+    monkeypatch.setattr(queue.atomic, "read", lambda path, once=queue.atomic.read: read.append(path) or once(path))
     monkeypatch.setattr(
         heartbeat, "runs_here", lambda who, once=heartbeat.runs_here: looked.append(who.pid) or once(who)
     )

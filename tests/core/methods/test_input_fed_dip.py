@@ -42,9 +42,9 @@ def test_what_is_fed_stays_for_as_many_iterations_and_is_renewed_for_those_still
             batch.compact_if_worthwhile()
         before = batch.output
         batch.step_once()
-        seen.append(feed.seen)
+        seen.append(feed.current_input)
         if step % 3 == 0:
-            assert torch.equal(feed.seen[batch.indices], before[batch.indices] + 1)
+            assert torch.equal(feed.current_input[batch.indices], before[batch.indices] + 1)
     assert torch.equal(seen[0], seen[2])
     assert torch.equal(seen[3][0], seen[8][0])
     assert not torch.equal(seen[3][1], seen[8][1])
@@ -95,7 +95,7 @@ def test_self_diffusion_sees_noise_first_and_then_less_and_less() -> None:
         before = batch.output
         batch.step_once()
         if (feed.step - 1) % 4 == 0:
-            noise.append((feed.seen - (before if feed.step > 1 else 0.5)).std().item())
+            noise.append((feed.current_input - (before if feed.step > 1 else 0.5)).std().item())
     assert noise[0] == pytest.approx(1.0, rel=0.2)
     assert noise[5:] == pytest.approx([10 / 255] * 5, rel=0.2)
     assert made.nfe == 0

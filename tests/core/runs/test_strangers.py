@@ -34,10 +34,10 @@ from dipddpm.core.runs import (
     heartbeat,
     trash,
 )
-from dipddpm.tui.console.model import marks
-from dipddpm.tui.console.model.runlist import make_row
 from dipddpm.tui.console.model.tail import TextTail
 from dipddpm.tui.console.panes.config import _environment
+from dipddpm.tui.shared import marks
+from dipddpm.tui.shared.runlist import make_row
 
 STARTED = events.RunStarted(kind="dip", method="skip", device="cpu", steps=10, time=1e9)
 TOLD = {

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dipddpm.core import config
-from dipddpm.tui.console.model.compare import Difference, differences
+from dipddpm.tui.shared.compare import Difference, differences
 
 
 def test_runs_of_one_config_differ_in_nothing_but_their_names() -> None:

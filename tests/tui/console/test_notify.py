@@ -10,8 +10,8 @@ import pytest
 from dipddpm.core import events
 from dipddpm.core.runs import EventLog, RunState
 from dipddpm.tui.console import notify
-from dipddpm.tui.console.model.runlist import RunRow
 from dipddpm.tui.console.notify import StateChange, StateWatcher
+from dipddpm.tui.shared.runlist import RunRow
 from tests.tui.driving import Maker, Opener
 
 

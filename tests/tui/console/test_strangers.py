@@ -13,8 +13,8 @@ from PIL import Image
 from dipddpm.core import config, events
 from dipddpm.core.runs import ENVIRONMENT_FILE, EVENTS_FILE, LOG_FILE, RunsFolder
 from dipddpm.tui.cli.main import main
-from dipddpm.tui.console.model.draft import Draft
-from dipddpm.tui.console.model.marks import NOTES_FILE
+from dipddpm.tui.shared.draft import Draft
+from dipddpm.tui.shared.marks import NOTES_FILE
 from tests.tui.driving import Driver, Maker, Opener
 
 EVIL = (

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from dipddpm.core.launch.sweep import label
 from dipddpm.core.runs import Run, RunStatus
-from dipddpm.tui.console.model import combine
-from dipddpm.tui.console.model.combine import compute_spread
-from dipddpm.tui.console.model.runlist import RunRow
+from dipddpm.tui.shared import combine
+from dipddpm.tui.shared.combine import compute_spread
+from dipddpm.tui.shared.runlist import RunRow
 
 MAX_DRAWN = 8
 """Combinations whose curves are drawn: as many as there are colours."""

@@ -7,7 +7,7 @@ from statistics import median
 
 from dipddpm.core.config import AnyRun
 from dipddpm.core.runs import RunState
-from dipddpm.tui.console.model.runlist import RunRow
+from dipddpm.tui.shared.runlist import RunRow
 
 MAX_RUNS = 5
 """The latest so many runs are asked."""

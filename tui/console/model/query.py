@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.io.sanitize import printable
-from dipddpm.tui.console.model.runlist import RunRow
+from dipddpm.tui.shared.runlist import RunRow
 
 Test: TypeAlias = Callable[[RunRow], bool]
 

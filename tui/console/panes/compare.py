@@ -18,16 +18,16 @@ from dipddpm.core.config import AnyRun
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.runs import RunState
 from dipddpm.tui.console.model.band import Curve, band
-from dipddpm.tui.console.model.combine import OUTCOMES, compute_spread, format_spread
-from dipddpm.tui.console.model.compare import differences
 from dipddpm.tui.console.model.curves import Series
-from dipddpm.tui.console.model.runlist import RunRow
 from dipddpm.tui.console.panes.images import picture_path
 from dipddpm.tui.console.panes.view import ComparedRun, ComparisonEntry, Pane, View
 from dipddpm.tui.console.widgets.chart import LineChart
 from dipddpm.tui.console.widgets.pictures import PictureView
 from dipddpm.tui.shared.columns import fit, format_number
+from dipddpm.tui.shared.combine import OUTCOMES, compute_spread, format_spread
+from dipddpm.tui.shared.compare import differences
 from dipddpm.tui.shared.formatting import format_duration
+from dipddpm.tui.shared.runlist import RunRow
 
 HOW_TO = "Mark runs with m in the list, up to eight; here they are compared.\n\nM unmarks all."
 NAME_CELLS = 24

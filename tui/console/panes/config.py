@@ -16,8 +16,8 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.io import atomic
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import ENVIRONMENT_FILE, Run
-from dipddpm.tui.console.model.draft import Draft, as_text, flatten
 from dipddpm.tui.console.panes.view import Pane, View
+from dipddpm.tui.shared.draft import Draft, as_text, flatten
 
 ENVIRONMENT_KEYS = (
     "command",

@@ -10,10 +10,10 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from dipddpm.core.runs import Run
-from dipddpm.tui.console.model.runlist import RunRow
 from dipddpm.tui.console.model.series import RunSeries
 from dipddpm.tui.console.preferences import Preferences
 from dipddpm.tui.console.widgets.lines import report
+from dipddpm.tui.shared.runlist import RunRow
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from dipddpm.tui.shared.columns import format_size, run_title
 if TYPE_CHECKING:
     from dipddpm.core.export import Format
     from dipddpm.tui.console.app import DipddpmApp
-    from dipddpm.tui.console.model.draft import Draft
-    from dipddpm.tui.console.model.runlist import RunRow
     from dipddpm.tui.console.preferences import Preferences
     from dipddpm.tui.console.reader import Reader
     from dipddpm.tui.console.screens.dialogs import ConfirmDialog, ResultDialog
     from dipddpm.tui.console.screens.form import LaunchRequest
     from dipddpm.tui.console.widgets.runtable import RunTable
+    from dipddpm.tui.shared.draft import Draft
+    from dipddpm.tui.shared.runlist import RunRow
 
 WRITE_ACTIONS = {"new", "fork", "stop", "resume", "extend", "tag", "delete", "undo"}
 """Refused by --readonly."""
@@ -105,13 +105,13 @@ class RunActions(Screen[None]):
 
     def action_new(self) -> None:
         """Open the form."""
-        from dipddpm.tui.console.model.draft import Draft
+        from dipddpm.tui.shared.draft import Draft
 
         self._open_form(Draft(), "New run")
 
     def action_fork(self) -> None:
         """Open the form as the run under the cursor was made."""
-        from dipddpm.tui.console.model.draft import Draft
+        from dipddpm.tui.shared.draft import Draft
 
         try:
             draft = Draft.fork(self.run.config())
@@ -238,8 +238,8 @@ class RunActions(Screen[None]):
 
     def action_tag(self) -> None:
         """Write tags and a note."""
-        from dipddpm.tui.console.model import marks
         from dipddpm.tui.console.screens.dialogs import PromptDialog, PromptField
+        from dipddpm.tui.shared import marks
 
         run, row = self.run, self.row
         assert row is not None

@@ -20,10 +20,10 @@ from dipddpm.core.config import HYBRIDS, TASKS, AnyRun, Field
 from dipddpm.core.errors import UserError
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import preflight
-from dipddpm.tui.console.model.draft import Draft
 from dipddpm.tui.console.screens.dialogs import MAX_INPUT_LENGTH
 from dipddpm.tui.console.widgets.choice import Choice
 from dipddpm.tui.console.widgets.keyline import KeyLine
+from dipddpm.tui.shared.draft import Draft
 from dipddpm.tui.shared.formatting import format_duration
 
 

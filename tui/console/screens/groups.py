@@ -14,8 +14,8 @@ from dipddpm.tui.console.widgets.runtable import RunTable
 
 if TYPE_CHECKING:
     from dipddpm.tui.console.model.combinations import CombinationCache, GroupCombination
-    from dipddpm.tui.console.model.groups import GroupRow
-    from dipddpm.tui.console.model.runlist import RunRow
+    from dipddpm.tui.shared.groups import GroupRow
+    from dipddpm.tui.shared.runlist import RunRow
 
 
 class GroupActions(RunActions):

@@ -17,10 +17,8 @@ from textual.widgets import Static
 from dipddpm.core.errors import UserError
 from dipddpm.core.runs import RunState
 from dipddpm.tui.console.compositor import CellCompositor
-from dipddpm.tui.console.model.groups import GroupRow, group_rows
 from dipddpm.tui.console.model.host import HostSample
 from dipddpm.tui.console.model.query import Query, parse
-from dipddpm.tui.console.model.runlist import RunRow, sort_rows
 from dipddpm.tui.console.model.series import RunSeries
 from dipddpm.tui.console.model.store import SeriesStore
 from dipddpm.tui.console.panes.view import ComparedRun, ComparisonEntry, Pane, View
@@ -32,6 +30,8 @@ from dipddpm.tui.console.widgets.runhead import RunHead
 from dipddpm.tui.console.widgets.runtable import RunTable
 from dipddpm.tui.console.widgets.tabs import PANES, Tabs
 from dipddpm.tui.shared.columns import run_title
+from dipddpm.tui.shared.groups import GroupRow, group_rows
+from dipddpm.tui.shared.runlist import RunRow, sort_rows
 
 CURSOR_REST_SECONDS = 0.06
 """The cursor must rest this long before a run's log is read."""

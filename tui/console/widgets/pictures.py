@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,6 +21,7 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.io import atomic
 from dipddpm.core.io.sanitize import printable, wrapped
 from dipddpm.tui.console.widgets.lines import LinesWidget
+from dipddpm.tui.shared.graphics import may_have_graphics
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,20 +30,6 @@ MAX_BYTES = 32 << 20
 MAX_PIXELS = 16 << 20
 """A picture of ours is a thousandth of this."""
 UPPER_HALF = "▀"
-GRAPHICS_TERMINALS = (
-    "kitty",
-    "ghostty",
-    "wezterm",
-    "foot",
-    "iterm",
-    "konsole",
-    "mlterm",
-    "contour",
-    "sixel",
-    "rio",
-    "vscode",
-)
-"""Terminals that may show pixels, by what they set in the environment; only these are asked, for asking takes time."""
 _ANSI_PALETTE = bytes.fromhex(
     "000000 aa0000 00aa00 aa5500 0000aa aa00aa 00aaaa aaaaaa 555555 ff5555 55ff55 ffff55 5555ff ff55ff 55ffff ffffff"
 )
@@ -70,12 +56,6 @@ def detect_graphics() -> bool:
     if Best in {SixelImage, TGPImage}:
         _graphics = Found
     return _graphics is not None
-
-
-def may_have_graphics(environment: Mapping[str, str]) -> bool:
-    """Whether a terminal that sets these variables is worth asking."""
-    hints = " ".join(environment.get(name, "") for name in ("TERM", "TERM_PROGRAM", "LC_TERMINAL")).lower()
-    return "KONSOLE_VERSION" in environment or any(name in hints for name in GRAPHICS_TERMINALS)
 
 
 class PictureView(LinesWidget):

@@ -14,9 +14,9 @@ from dipddpm.tui.shared.columns import STATE_SIGNS, format_age, format_number, r
 from dipddpm.tui.shared.formatting import format_duration
 
 if TYPE_CHECKING:
-    from dipddpm.tui.console.model.groups import GroupRow
-    from dipddpm.tui.console.model.runlist import RunRow
     from dipddpm.tui.console.model.series import RunSeries
+    from dipddpm.tui.shared.groups import GroupRow
+    from dipddpm.tui.shared.runlist import RunRow
 
 REMEDIES = {
     RunState.crashed: "its process is gone, killed or out of memory; r resumes it, 3 has its words",

@@ -19,12 +19,12 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from dipddpm.tui.console.model.groups import GroupRow
 from dipddpm.tui.shared.columns import COLUMNS, NARROW, STATE_SIGNS, TIGHT, Column, fit, group_cells, state_name
+from dipddpm.tui.shared.groups import GroupRow
 
 if TYPE_CHECKING:
-    from dipddpm.tui.console.model.groups import ListEntry
-    from dipddpm.tui.console.model.runlist import RunRow
+    from dipddpm.tui.shared.groups import ListEntry
+    from dipddpm.tui.shared.runlist import RunRow
 
 WIDE_MIN_WIDTH = 72
 """From this width on, every column has its place and the columns have names."""

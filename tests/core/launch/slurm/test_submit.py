@@ -21,6 +21,7 @@ from dipddpm.core.launch import local
 from dipddpm.core.launch.slurm import job as jobs
 from dipddpm.core.launch.slurm import status, submit
 from dipddpm.core.runs import EventReader, Run, RunsFolder, RunState, heartbeat
+from dipddpm.core.runs.scheduler import JOB_FILE
 
 Answers = Callable[..., None]
 
@@ -174,7 +175,7 @@ def test_a_number_that_is_none_makes_no_job(tmp_path: Path, number: Any) -> None
     import msgspec
 
     told = {"on": "slurm", "id": number, "submitted": 1.0}
-    (tmp_path / jobs.JOB_FILE).write_bytes(msgspec.json.encode(told))
+    (tmp_path / JOB_FILE).write_bytes(msgspec.json.encode(told))
     assert jobs.read(tmp_path) is None
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dipddpm.core.runs import RunState
 from dipddpm.tui.console.model.query import FIELDS, parse
-from dipddpm.tui.console.model.runlist import RunRow
+from dipddpm.tui.shared.runlist import RunRow
 
 SWEEP = RunRow(
     id="20261123-094512-hybrid-3f9a",

@@ -73,7 +73,7 @@ def _told(run):
             [(run.lr(axis), run.images_per_second(axis), run.limit(axis)) for axis in AXES],
             run.psnr(),
             run.pictures(),
-            run.news(0),
+            run.recent_events(0),
             run.steps(),
             [run.reading(step) for step in range(12)],
             (run.step, run.epoch, run.ended, run.epochs, run.best, run.axes()),

@@ -13,8 +13,8 @@ from dipddpm.core import events
 from dipddpm.core.config import build
 from dipddpm.core.launch import local, queue
 from dipddpm.core.runs import EventLog, Run, RunsFolder, RunState, trash
-from dipddpm.tui.console.model import marks
 from dipddpm.tui.console.screens.form import Form
+from dipddpm.tui.shared import marks
 from tests.tui.driving import Driver, Maker, Opener
 
 

@@ -10,8 +10,8 @@ from dipddpm.core import config
 from dipddpm.core.config import KINDS, PRESETS
 from dipddpm.core.errors import UserError
 from dipddpm.core.runs import RunsFolder
-from dipddpm.tui.console.model.draft import Draft
 from dipddpm.tui.console.screens.form import Form
+from dipddpm.tui.shared.draft import Draft
 from tests.tui.driving import LARGE, SMALL, Driver, Maker, Opener
 
 SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])

@@ -66,7 +66,7 @@ async def test_a_gap_is_not_bridged_and_a_lost_value_is_marked(stage):
     chart = LineChart()
     values = [1.0] * 20 + [math.nan] * 20 + [1.0] * 20
     async with stage(chart, (67, 12)) as (app, _):
-        chart.show([line(values, watched=True)], limit=60)
+        chart.show([line(values, marks_non_finite=True)], limit=60)
         rows = canvas(app.lines())
         drawn = {x for text in rows for x, character in enumerate(text) if is_drawn(character)}
         lost = {x for text in rows for x, character in enumerate(text) if character == "×"}

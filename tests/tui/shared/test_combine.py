@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from dipddpm.core import config as configs
 from dipddpm.core.errors import UserError
-from dipddpm.tui.console.model import combine
-from dipddpm.tui.console.model.combine import Combination, compute_spread, format_spread
+from dipddpm.tui.shared import combine
+from dipddpm.tui.shared.combine import Combination, compute_spread, format_spread
 
 
 @given(st.lists(st.none() | st.floats(-1e6, 1e6), min_size=1))

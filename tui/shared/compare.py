@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from dipddpm.core.config import AnyRun
-from dipddpm.tui.console.model.draft import as_text, flatten
+from dipddpm.tui.shared.draft import as_text, flatten
 
 IGNORED = {"name", "group", "version"}
 ABSENT = "-"

@@ -13,7 +13,7 @@ import msgspec
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import Run, RunsFolder, RunState, RunStatus
 from dipddpm.core.runs.folder import sort_key
-from dipddpm.tui.console.model import marks
+from dipddpm.tui.shared import marks
 
 FIRST_BATCH_ROWS = 100
 """Rows that are read before anything is shown: more than a screen holds."""

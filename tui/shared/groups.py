@@ -10,7 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from dipddpm.core.runs import RunState
-from dipddpm.tui.console.model.runlist import RunRow
+from dipddpm.tui.shared.runlist import RunRow
 
 
 class GroupRow(msgspec.Struct, frozen=True, kw_only=True):

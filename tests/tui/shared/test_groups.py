@@ -3,8 +3,8 @@ from __future__ import annotations
 from dipddpm.core import config as configs
 from dipddpm.core.runs import Run, RunState
 from dipddpm.tui.console.model.combinations import MAX_CURVES, MAX_DRAWN, CombinationCache
-from dipddpm.tui.console.model.groups import GroupRow, group_rows
-from dipddpm.tui.console.model.runlist import RunRow, make_row
+from dipddpm.tui.shared.groups import GroupRow, group_rows
+from dipddpm.tui.shared.runlist import RunRow, make_row
 from tests.tui.driving import Maker
 
 

@@ -13,8 +13,8 @@ import pytest
 from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.runs import EventLog, Run, RunsFolder, RunState, heartbeat, summary
-from dipddpm.tui.console.model import marks, runlist
-from dipddpm.tui.console.model.runlist import FIRST_BATCH_ROWS, RunRow, RunScanner, round_age, sort_rows
+from dipddpm.tui.shared import marks, runlist
+from dipddpm.tui.shared.runlist import FIRST_BATCH_ROWS, RunRow, RunScanner, round_age, sort_rows
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def _last(scanner):
 def _forever(scanner, wanted):
     """Scan until all runs had their turn to be looked at."""
     for _ in range(1 + len(scanner.rows())):
-        scanner._looked_at = -math.inf
+        scanner._scanned_at = -math.inf
         if (rows := _last(scanner)) and wanted(rows):
             return True
     return False

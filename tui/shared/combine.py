@@ -14,9 +14,9 @@ from dipddpm.core.config import AnyRun, DipRun, HybridRun, format_task
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import Summary
-from dipddpm.tui.console.model.compare import ABSENT, short_text
-from dipddpm.tui.console.model.draft import flatten
-from dipddpm.tui.console.model.groups import natural_sort_key
+from dipddpm.tui.shared.compare import ABSENT, short_text
+from dipddpm.tui.shared.draft import flatten
+from dipddpm.tui.shared.groups import natural_sort_key
 
 IGNORED_OPTIONS = {
     "version",

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dipddpm.core.errors import UserError
-from dipddpm.tui.console.model import marks
-from dipddpm.tui.console.model.marks import RunNotes
+from dipddpm.tui.shared import marks
+from dipddpm.tui.shared.marks import RunNotes
 
 
 def test_what_is_written_is_read(tmp_path):
