@@ -4,15 +4,9 @@ import pytest
 import torch
 
 from dipddpm.core.config import parse_task
-<<<<<<< HEAD
-from dipddpm.core.degrade import BlockMean, CircularBlur, Identity, Mask, degrade
-from dipddpm.core.degrade.case import Case
-from dipddpm.core.methods.calibrated.splitting import BLURRED, MaskedOperator, hold_out_measurements
-=======
 from dipddpm.core.degrade import BlockMean, CircularBlur, Identity, Mask, MaskedOperator, degrade
-from dipddpm.core.methods.base import Case
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.methods.calibrated.splitting import BLURRED, hold_out_measurements
->>>>>>> 45d9f7a (house: point every import one way, from screens to files)
 from tests.core.methods.cases import case, shapes
 
 TRUTH = shapes(4, size=16)
