@@ -23,7 +23,7 @@ HOLD = """
 import sys
 from dipddpm.core.launch import queue
 run, *devices = sys.argv[1:]
-slot = queue.acquire(run, devices, ahead=lambda n: print("ahead", n, flush=True))
+slot = queue.acquire(run, devices, on_position=lambda n: print("ahead", n, flush=True))
 print("got", slot.devices[0], flush=True)
 sys.stdin.read()
 """

@@ -75,7 +75,7 @@ def _told(run):
             run.pictures(),
             run.recent_events(0),
             run.steps(),
-            [run.reading(step) for step in range(12)],
+            [run.values_at(step) for step in range(12)],
             (run.step, run.epoch, run.ended, run.epochs, run.best, run.axes()),
         )
     )
