@@ -49,7 +49,9 @@ def test_what_stops_runs_is_the_exit_code(
 
 def test_in_a_terminal_it_tells_of_the_terminal_however_poor() -> None:
     # A terminal has to be a real one; torch doesn't.
-    code = "from dipddpm.core.doctor import torch, probe; torch.Probe.report = lambda self: probe.TorchReport(torch='2')"
+    code = (
+        "from dipddpm.core.doctor import torch, probe; torch.Probe.report = lambda self: probe.TorchReport(torch='2')"
+    )
     command = [sys.executable, "-P", "-c", f"{code}; from dipddpm.tui.cli.main import main; main()"]
     poor = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TMUX": "", "NO_COLOR": ""}
     size = (110, 45)
