@@ -70,13 +70,8 @@ class PriorBatch(nn.Module):
         *,
         seed: int = 0,
         truth: Tensor | None = None,
-        held_out_mask: Tensor | None = None,
-        penalty: Penalty | None = None,
     ) -> None:
         """`y` are B measurements of images of `shape` (C, H, W); `truth` (B, C, H, W) is for reporting only.
-
-        `held_out_mask`, shaped like y, is 1 at what the fit must not see, in place of the random share of the rule
-        held-out. `penalty` is added to what is minimised; what is told and what stops a fit is the data error alone.
 
         Raises UserError for a stopping rule that can't work with this noise.
         """
@@ -91,16 +86,15 @@ class PriorBatch(nn.Module):
             self.priors = Priors(shape, options, count, device)
             size = self.priors.network.input_size(*shape[1:])  # type: ignore[operator]
             self.z = 0.1 * torch.rand(1, options.input_channels, *size).to(device)
-            random_mask = (
-                torch.rand(y.shape[1:]) < options.held_out if self.rule_name == "held-out" else torch.zeros(1) > 0
-            )
-        held_out_mask = random_mask if held_out_mask is None else held_out_mask
+            share = options.held_out if self.rule_name == "held-out" else 0.0
+            hidden = torch.rand(y.shape[1:]) < share
         self.generator = torch.Generator(device).manual_seed(derive(seed, "fit"))
 
         measured = degradation.operator.measured(y)
-        self.held_out_mask = measured * held_out_mask.to(device)
+        self.held_out_mask = measured * hidden.to(device)
         self.fit_mask = measured - self.held_out_mask
-        self.penalty = penalty
+        self.penalty: Penalty | None = None
+        """Added to what is minimised; what is reported and what stops a fit is the data error alone."""
         self.input_source: InputSource | None = None
         """Makes what the networks see in place of the z that all share."""
         self.operator = degradation.operator

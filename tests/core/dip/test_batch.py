@@ -190,20 +190,6 @@ def test_a_level_that_is_not_told_is_estimated_for_the_discrepancy() -> None:
     assert fit.expected_residual.sqrt() * 255 == pytest.approx(50, rel=0.15)
 
 
-def test_a_mask_of_ones_own_hides_from_the_fit() -> None:
-    truth = TRUTH.to(torch.get_default_dtype())
-    y, degradation = degrade(parse_task("inpaint:missing=0.4"), truth, range(3))
-    hidden = torch.zeros_like(y)
-    hidden[:, :, ::3] = 1
-    spoiled = y + 9 * hidden
-    fits = [PriorBatch(given, degradation, SMALL, SHAPE, held_out_mask=hidden) for given in (y, spoiled)]
-    for fit in fits:
-        for _ in range(5):
-            fit.step_once()
-    assert torch.equal(fits[0].restored, fits[1].restored)
-    assert torch.equal(fits[0].held_out_mask, hidden * degradation.operator.measured(y))
-
-
 def test_a_penalty_of_nothing_changes_nothing_and_one_that_pulls_does_for_its_image_alone() -> None:
     def pull(outputs: Tensor, places: Tensor) -> Tensor:
         return strength[places] * outputs.square().flatten(1).mean(1)
