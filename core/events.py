@@ -368,8 +368,12 @@ Item: TypeAlias = Event | Payload
 class Experiment(Protocol):
     """What the worker carries out, and what a notebook can iterate over just the same.
 
-    Opens no file and prints nothing. `state_dict` and `load_state_dict` are valid between two items; after
-    `load_state_dict` the iteration goes on from there, to the same numbers as if it had never stopped.
+    Opens no file and prints nothing. A state is stored only after a `Step`: what belongs to a step is yielded before
+    its `Step`, so that nothing needs to count what it has already yielded. What comes before the first step is yielded
+    if and only if nothing has been done yet (`step == 0`). What comes at the end is yielded before the last `Step`,
+    and nothing follows that: a run that is killed there repeats its end from the last checkpoint, from where on the
+    log is void. After `load_state_dict` the iteration goes on to the same numbers as if it had never stopped; from the
+    last step's state there is nothing more to yield.
     """
 
     @property
@@ -394,7 +398,7 @@ class Experiment(Protocol):
     def __iter__(self) -> Iterator[Item]: ...
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs."""
+        """All that an exact resume needs; valid after a `Step`."""
         ...
 
     def load_state_dict(self, state: StateDict) -> None:

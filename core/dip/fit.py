@@ -57,10 +57,11 @@ class DipFit:
     `indices` says where each batch's images stand in the order that events and results use. Where several processes
     share the images (`process_group`), each has batches of its own, and all yield the events of all images.
 
-    Yields a `Step` for every iteration (on an accelerator, for every report), `EarlyStopped`, a `Message` for each way
-    back, `PsnrMeasured` (SSIM is that of the restoration), pictures of the restorations so far, and at the end
-    `StopsCompared`. Ends after `iterations`, or when every image has stopped, unless `run_on`; until then, images that
-    have stopped are left out as they come to be a good share, and what is told of them no longer changes.
+    Yields a `Step` for every iteration (on an accelerator, for every report), and before it what belongs to the
+    iteration: `EarlyStopped`, a `Message` for each way back, `PsnrMeasured` (SSIM is that of the restoration), pictures
+    of the restorations so far, and at the end `StopsCompared`. Ends after `iterations`, or when every image has
+    stopped, unless `run_on`; until then, images that have stopped are left out as they come to be a good share, and
+    their results no longer change.
 
     Raises UserError when the fit of an image is no longer finite.
     """
@@ -87,21 +88,14 @@ class DipFit:
         self.rule_name = batches[0].rule_name
         self.has_truth = all(batch.truth is not None for batch in batches)
         self.step = 0
-        self._items_yielded = 0
         self.statuses: list[FitStatus] = []
         """Of each image, as of the last report."""
         self.finished = False
         """Whether there is no iteration left to do, as of the last look."""
 
     def __iter__(self) -> Iterator[Item]:
-        # What there is to tell depends on the state alone, so a resumed fit goes on in the middle of it.
-        while True:
-            self._sync_statuses()
-            for item in self._items()[self._items_yielded :]:
-                self._items_yielded += 1
-                yield item
-            if self.finished:
-                return
+        self._sync_statuses()
+        while not self.finished:
             active = [batch for batch in self.batches if self.run_on or not batch.stopping.all_stopped]
             for _ in range(min(self.stride, self.iterations - self.step)):
                 for batch in active:
@@ -110,7 +104,8 @@ class DipFit:
             if not self.run_on:
                 for batch in active:
                     batch.compact_if_worthwhile()
-            self._items_yielded = 0
+            self._sync_statuses()
+            yield from self._items()
 
     @property
     def restored(self) -> list[Tensor]:
@@ -126,16 +121,12 @@ class DipFit:
         return [by_index[index] for index in sorted(by_index)]
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid between two items, and to be stored before the next one."""
-        return {
-            "step": self.step,
-            "told": self._items_yielded,
-            "batches": [batch.state_dict() for batch in self.batches],
-        }
+        """All that an exact resume needs; valid after a `Step`, and to be stored before the next item."""
+        return {"step": self.step, "batches": [batch.state_dict() for batch in self.batches]}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Go on from where `state_dict` was called, with the same batches."""
-        self.step, self._items_yielded = state["step"], state["told"]
+        self.step = state["step"]
         for batch, its_state in zip(self.batches, state["batches"], strict=True):
             batch.load_state_dict(its_state)
 
@@ -146,9 +137,7 @@ class DipFit:
         self.finished = self.step >= self.iterations or stopped
 
     def _items(self) -> list[Item]:
-        """All items of the present iteration."""
-        if self.step == 0:
-            return []
+        """All items of the present iteration, its `Step` last."""
         losses = [status.loss for status in self.statuses]
         measuring = self.step % self.measure_every == 0 or self.finished
         if measuring:
@@ -156,18 +145,14 @@ class DipFit:
         stopped = self._just_stopped()
         asked = self.has_truth and (measuring or stopped)
         qualities = [FitQuality(*values) for values in self.gather(_qualities)] if asked else []
-        items: list[Item] = [
-            Step(step=self.step, loss=sum(losses) / len(losses), lr=self.batches[0].options.lr),
-            *self._rollback_messages(),
-            *self._stop_events(stopped, qualities),
-        ]
+        items: list[Item] = [*self._rollback_messages(), *self._stop_events(stopped, qualities)]
         if measuring and self.has_truth:
             items.append(self._psnr_event(losses, qualities))
         if self.picture_every and self.step % self.picture_every == 0:
             items += self.pictures("fit", f"Iteration {self.step}", lambda batch: batch.restored, numbered=True)
         if self.finished and self.has_truth:
             items.append(self._stops_compared_event(qualities))
-        return items
+        return [*items, Step(step=self.step, loss=sum(losses) / len(losses), lr=self.batches[0].options.lr)]
 
     def _refuse_infinite(self, losses: list[float]) -> None:
         for image, loss in enumerate(losses):

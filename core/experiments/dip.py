@@ -16,7 +16,7 @@ from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.dip.fit import DipFit
 from dipddpm.core.dip.memory import images_that_fit
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import BestModel, DataLoaded, Item, RunStarted, StateDict, Tensors
+from dipddpm.core.events import BestModel, DataLoaded, Item, RunStarted, StateDict, Step, Tensors
 
 
 class DipExperiment:
@@ -43,8 +43,6 @@ class DipExperiment:
         self.device = device
         self.process_group = ProcessGroup.current()
         self._prepare(_groups(config, images, device, self.process_group))
-        self._opening_yielded = 0
-        self._closing_yielded = 0
 
     def _prepare(self, groups: Sequence[Sequence[int]]) -> None:
         """Degrade the images of this process and set up their fit, in these groups of images of one size."""
@@ -109,27 +107,19 @@ class DipExperiment:
         )
 
     def __iter__(self) -> Iterator[Item]:
-        for item in self._opening_items()[self._opening_yielded :]:
-            self._opening_yielded += 1
-            yield item
+        if self.step == 0:
+            yield from self._opening_items()
         for item in self.fit:
-            self._closing_yielded = 0
-            yield item
-        for item in self._closing_items()[self._closing_yielded :]:
-            self._closing_yielded += 1
+            if isinstance(item, Step) and self.fit.finished:
+                yield from self._closing_items()
             yield item
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid between two items. Of several processes, the first one has it."""
+        """All that an exact resume needs; valid after a `Step`. Of several processes, the first one has it."""
         fit = self.fit.state_dict()
         parts = self.process_group.gather([[list(indices) for indices in self.fit.indices], fit["batches"]])
         groups, batches = ([item for part in parts for item in part[kind]] for kind in (0, 1))
-        return {
-            "fit": {**fit, "batches": batches},
-            "groups": groups,
-            "opened": self._opening_yielded,
-            "closed": self._closing_yielded,
-        }
+        return {"fit": {**fit, "batches": batches}, "groups": groups}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Go on from where `state_dict` was called, in its groups: another day another number of images may fit.
@@ -144,7 +134,6 @@ class DipExperiment:
         if groups[shard] != self.fit.indices:
             self._prepare(groups[shard])
         self.fit.load_state_dict({**state["fit"], "batches": state["fit"]["batches"][shard]})
-        self._opening_yielded, self._closing_yielded = state["opened"], state["closed"]
 
     def _opening_items(self) -> list[Item]:
         """What there is to see before the first iteration."""

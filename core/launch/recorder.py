@@ -57,7 +57,7 @@ class Recorder:
                 raise TypeError(f"an experiment yielded a {type(item).__name__}")
 
     def checkpoint(self, experiment: Experiment) -> None:
-        """Store all that resuming needs."""
+        """Store all that resuming needs; to be called after a `Step`, so that the log ends where the state stands."""
         stored = resume.store(self.folder, experiment, self.device, self.log.size)
         self._append(
             events.CheckpointStored(

@@ -22,11 +22,14 @@ Without it, a run that is killed between the two would go on from a time at whic
 """
 _LOGGED = "logged"
 _GENERATORS = "generators"
+_FORMAT = "format"
+FORMAT = 2
+"""Version of what a checkpoint holds; in the first one, runs remembered which items of a step they had yielded."""
 
 
 def store(folder: Path, experiment: Experiment, device: torch.device, log_size: int) -> StoredFile:
-    """Put all that resuming needs on disk; `logged` is the size of the log at this moment. Raises OSError."""
-    own = {_LOGGED: log_size, _GENERATORS: rng.state_dict(device)}
+    """Put all that resuming needs on disk; `log_size` is where the log ends, after the last `Step`. Raises OSError."""
+    own = {_LOGGED: log_size, _GENERATORS: rng.state_dict(device), _FORMAT: FORMAT}
     stored = checkpoint.save(folder / CHECKPOINT_FILE, {**experiment.state_dict(), **own}, experiment.network)
     (folder / BEST_BEFORE).unlink(missing_ok=True)
     return stored
@@ -45,11 +48,15 @@ def store_best(folder: Path, best: BestModel) -> StoredFile:
 def load(folder: Path, experiment: Experiment, device: torch.device) -> int:
     """Bring an experiment to where its last checkpoint was made; the size that the log had then.
 
-    Without a checkpoint it stays at its beginning. Raises UserError for a checkpoint that is damaged or another run's.
+    Without a checkpoint it stays at its beginning. Raises UserError for a checkpoint that is damaged, another run's or
+    another version's.
     """
     if not (folder / CHECKPOINT_FILE).exists():
         return 0
     state = checkpoint.load_state(folder / CHECKPOINT_FILE, device)
+    if state.pop(_FORMAT, 1) != FORMAT:
+        problem = f"{CHECKPOINT_FILE} was stored by another version of this program, and can't be resumed."
+        raise UserError(problem, "Fork the run, to run it anew, or resume it with the version that it began with.")
     try:
         log_size = int(state.pop(_LOGGED))
         generator_state = state.pop(_GENERATORS)

@@ -334,7 +334,10 @@ class _RunWorker:
         record(events.RunStopped(reason=reason, step=step))
 
     def _iterate(self, experiment: Experiment, recorder: Recorder | NullRecorder, device: torch.device) -> bool:
-        """Whether it was stopped before its end."""
+        """Record the work until it ends or is stopped, and return whether it was stopped.
+
+        Stops and checkpoints happen only after a `Step`, which is where the experiment's state can be stored.
+        """
         from dipddpm.core.compute.distributed import ProcessGroup
 
         process_group = ProcessGroup.current()
@@ -342,6 +345,8 @@ class _RunWorker:
         for item in experiment:
             recorder.record(item)
             self.heartbeat.note_progress()
+            if not isinstance(item, events.Step):
+                continue
             due = (
                 time.monotonic() - saved >= self.config.checkpoint_seconds
                 or 0 < self.config.checkpoint_epochs <= experiment.epoch - saved_epoch

@@ -115,6 +115,14 @@ def test_where_the_log_stood_is_told_by_the_line_of_the_checkpoint(recorder: Rec
     assert resume.load(new, Counting(), torch.device("cpu")) == line  # type: ignore[arg-type]
 
 
+def test_load_refuses_a_checkpoint_of_another_version(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resume, "FORMAT", 1)
+    recorder.checkpoint(Counting())  # type: ignore[arg-type]
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="stored by another version"):
+        recorder.resume_from_checkpoint(Counting())  # type: ignore[arg-type]
+
+
 def test_a_damaged_checkpoint_is_refused(recorder: Recorder) -> None:
     recorder.checkpoint(Counting())  # type: ignore[arg-type]
     path = recorder.folder / CHECKPOINT_FILE

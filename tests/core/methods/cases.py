@@ -16,6 +16,7 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.images import to_model
 from dipddpm.core.methods.base import Restorer
 from tests.core.ddpm.ideal import Finite
+from tests.core.steps import until_step
 
 SMALL = DipConfig(iterations=24, scales=2, channels=8, skip_channels=2, input_channels=4, window=5, patience=10)
 SCHEDULE = Schedule.from_config(DdpmConfig())
@@ -44,15 +45,15 @@ def ideal_prior(images: Tensor) -> TrainedModel:
 
 
 def assert_goes_on_exactly(make: Callable[[], Restorer], cuts: list[int]) -> None:
-    """Stopped between any two of its items, a restorer goes on to the same items, images and costs."""
+    """Stopped after so many of its steps, a restorer goes on to the same items, images and costs."""
     whole = make()
     items = list(whole)
     steps = [item.step for item in items if type(item).__name__ == "Step"]
     assert steps == sorted(set(steps)) and steps[-1] <= len(whole)
     for cut in cuts:
         first, second = make(), make()
-        before = [item for _, item in zip(range(cut), first, strict=False)]
+        before = until_step(first, cut)
         second.load_state_dict(copy.deepcopy(first.state_dict()))
-        assert before + list(second) == items, f"cut at {cut} of {len(items)}"
+        assert before + list(second) == items, f"cut at {cut} of {len(steps)} steps"
         assert torch.equal(second.images, whole.images)
         assert (second.nfe, second.iterations) == (whole.nfe, whole.iterations)
