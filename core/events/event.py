@@ -1,27 +1,16 @@
-"""What happened: typed records, one JSON line each, and the in-memory payloads that ride beside them. Loads no torch.
-
-Whatever is fitted, trained or sampled yields these. An `Event` goes to the log as it is; a `Payload` carries tensors,
-is stored by the worker, and leaves an event that says where. A reader skips kinds and fields that it doesn't know.
-"""
+"""What happened: typed records, one JSON line each. A reader skips kinds and fields that it doesn't know."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Protocol, TypeAlias, TypeVar, cast
+from typing import Annotated, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
-from dipddpm.core.io import records
-
-SCHEMA = 1
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
 """A number of things, a place or a size. A line with one that can't be is no event: nobody need reckon with it."""
 Timestamp: TypeAlias = Annotated[float, Meta(ge=0, le=1e11)]
 """Seconds since 1970, up to the year 5138."""
-StateDict: TypeAlias = Mapping[str, Any]
-"""Tensors, plain values and nested mappings of them: what a checkpoint can hold without pickle."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=True):
@@ -314,114 +303,3 @@ AnyEvent: TypeAlias = (
     | RunStopped
 )
 ENDS = (RunFinished, RunFailed, RunStopped)
-
-
-class Payload(msgspec.Struct, frozen=True, kw_only=True):
-    """Something in memory that the worker stores. Never serialised."""
-
-
-class Pictures(Payload, frozen=True):
-    """Images to be kept as PNG: float tensor in [0, 1], shape (N, C, H, W), laid out in rows of `columns`.
-
-    `name` becomes the file's name; with `numbered`, the step is added to it so that earlier ones are kept.
-    """
-
-    name: str
-    images: Any
-    step: int = 0
-    title: str = ""
-    columns: int = 8
-    panels: tuple[str, ...] = ()
-    numbered: bool = False
-
-
-class BestModel(Payload, frozen=True):
-    """A network (any that the registry can rebuild) to be kept as the best, with tensors that belong to it."""
-
-    network: Any
-    step: int
-    value: float
-    measure: str = "loss"
-    epoch: int = 0
-    tensors: StateDict = {}
-
-
-class Tensors(Payload, frozen=True):
-    """Tensors to be kept as float safetensors, as they were used: a measurement, a result."""
-
-    name: str
-    tensors: StateDict
-    step: int = 0
-
-
-class Document(Payload, frozen=True):
-    """A text to be kept as a file of this name in the run folder: a table, a report."""
-
-    name: str
-    text: str
-    step: int = 0
-
-
-Item: TypeAlias = Event | Payload
-
-
-class Experiment(Protocol):
-    """What the worker carries out, and what a notebook can iterate over just the same.
-
-    Opens no file and prints nothing. A state is stored only after a `Step`: what belongs to a step is yielded before
-    its `Step`, so that nothing needs to count what it has already yielded. What comes before the first step is yielded
-    if and only if nothing has been done yet (`step == 0`). What comes at the end is yielded before the last `Step`,
-    and nothing follows that: a run that is killed there repeats its end from the last checkpoint, from where on the
-    log is void. After `load_state_dict` the iteration goes on to the same numbers as if it had never stopped; from the
-    last step's state there is nothing more to yield.
-    """
-
-    @property
-    def network(self) -> Any:
-        """The network being fitted (kept with each checkpoint), or None."""
-        ...
-
-    @property
-    def step(self) -> int:
-        """Steps done. One count for the whole run: it never goes back, also when one phase follows another."""
-        ...
-
-    @property
-    def epoch(self) -> int:
-        """Epochs finished; 0 for what has none."""
-        ...
-
-    def started(self) -> RunStarted:
-        """Totals and sizes, known before the first step."""
-        ...
-
-    def __iter__(self) -> Iterator[Item]: ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`."""
-        ...
-
-    def load_state_dict(self, state: StateDict) -> None:
-        """The inverse of `state_dict`."""
-        ...
-
-
-E = TypeVar("E", bound=Event)
-
-
-def stamped(event: E, offset: int = 0) -> E:
-    """Copy the event with the schema's version, its offset in the log and, unless it has one, the time."""
-    return msgspec.structs.replace(event, time=event.time or time.time(), v=SCHEMA, offset=offset)
-
-
-def encode(event: Event) -> bytes:
-    """One JSON line with its newline. It holds the event as it is, so that equal events give equal lines."""
-    return records.dump(event) + b"\n"
-
-
-def decode(line: bytes) -> AnyEvent | None:
-    """The event of a line; None for a kind that this version doesn't know, or for a line that is no event."""
-    try:
-        return cast(AnyEvent, records.load(line, cast(type, AnyEvent)))
-    except (ValueError, RecursionError):
-        return None
