@@ -72,7 +72,7 @@ def measure(
     ] = 1_000_000,
     threads: Threads = 0,
     device: Device = "auto",
-    out: Out = Path("growth"),
+    out: Out = Path("build/growth"),
 ) -> None:
     """Measure how cost grows with pixels, batch, runs and events."""
     growths: list[Growth] = []

@@ -67,7 +67,7 @@ def measure(
     ],
     images: Annotated[int, typer.Option(min=128, help="Images on which the speed of training is measured.")] = 1536,
     repeats: Annotated[int, typer.Option(min=1, help="Measurements of the speed, in turns.")] = 5,
-    out: Out = Path("learning"),
+    out: Out = Path("build/learning"),
     device: Device = "auto",
     runs_dir: RunsDir = None,
 ) -> None:

@@ -83,7 +83,7 @@ def measure(
     samplers: Annotated[str, typer.Option(help="Samplers, separated by commas.")] = ",".join(get_args(SamplerName)),
     n: Annotated[int, typer.Option("--n", "-n", min=MIN_EVALUATED, help="Samples of each setting.")] = 1000,
     seeds: Annotated[int, typer.Option(min=1, help="Draws of each setting; above 100 NFE only one.")] = 3,
-    out: Out = Path("quality"),
+    out: Out = Path("build/quality"),
     device: Device = "auto",
     runs_dir: RunsDir = None,
 ) -> None:

@@ -77,7 +77,9 @@ def measure(
     iterations: Annotated[int, typer.Option(min=1, help="Iterations of a fit.")] = 1000,
     threads: Threads = 0,
     device: Device = "auto",
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the numbers (JSON).")] = Path("stops.json"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the numbers (JSON).")] = Path(
+        "build/stops.json"
+    ),
 ) -> None:
     """Measure how far DIP's stops are below its peaks, by task.
 

@@ -65,7 +65,9 @@ def measure(
     *,
     threads: Threads = 0,
     device: Device = "auto",
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the numbers (JSON).")] = Path("rates.json"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the numbers (JSON).")] = Path(
+        "build/rates.json"
+    ),
 ) -> None:
     """Measure the rates of all forms of the work.
 
