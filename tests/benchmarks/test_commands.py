@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks import quality, works
-from benchmarks.__main__ import main
+from benchmarks.__main__ import app, main
 from dipddpm.core.bench.rates import Work
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.events import EpochFinished
@@ -48,6 +49,12 @@ def test_benchmarks_without_a_part_list_the_parts() -> None:
         "published",
     ):
         assert f"  {part} " in text
+
+
+def test_readme_names_parts_that_exist() -> None:
+    named = set(re.findall(r"python -m benchmarks ([a-z-]+)", (CHECKOUT / "README.md").read_text()))
+    assert {"quality", "learning", "stops"} <= named
+    assert named <= {command.name for command in app.registered_commands}
 
 
 def test_quality_draws_once_and_prints_a_table(
