@@ -53,7 +53,7 @@ class Checkout:
             "VERSION": version,
         }
         (self.folder / "calls").write_text("")
-        command = ["bash", self.folder / "clone/.ci/run"]
+        command = ["bash", str(self.folder / "clone/.ci/run")]
         return subprocess.run(command, env=given, capture_output=True, text=True, check=False)
 
     def calls(self) -> list[str]:

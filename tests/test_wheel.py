@@ -35,7 +35,16 @@ def test_only_what_belongs_is_in_it(wheel: Path) -> None:
 def test_it_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
     place, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
     elsewhere.mkdir()
-    install = ["install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", "--target", place, wheel]
+    install = [
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--disable-pip-version-check",
+        "--target",
+        str(place),
+        str(wheel),
+    ]
     subprocess.run([sys.executable, "-m", "pip", *install], check=True)
 
     def dipddpm(*arguments: str) -> str:

@@ -60,7 +60,7 @@ def test_readme_names_parts_that_exist() -> None:
 def test_quality_draws_once_and_prints_a_table(
     tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = make_trained_run(runs, size=(28, 28), **MINI)
+    run = make_trained_run(runs, size=(28, 28), settings=MINI)
     command = ("quality", run.id, "-n", "128", "--nfe", "2,4", "--seeds", "2", "--out", tmp_path / "out")
     assert run_part(*command, "--samplers", "ancestral,dpm++") == 0
     printed = capsys.readouterr()
@@ -82,8 +82,10 @@ def test_quality_draws_once_and_prints_a_table(
 
 
 def test_learning_compares_two_networks(tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    ours = make_trained_run(runs, size=(28, 28), **MINI, **{"ddpm.hold_out": True})
-    theirs = make_trained_run(runs, size=(28, 28), **MINI, **{"ddpm.network": "tutorial", "ddpm.objective": "eps"})
+    ours = make_trained_run(runs, size=(28, 28), settings={**MINI, "ddpm.hold_out": True})
+    theirs = make_trained_run(
+        runs, size=(28, 28), settings={**MINI, "ddpm.network": "tutorial", "ddpm.objective": "eps"}
+    )
     log = EventLog(ours.folder)
     for epoch, held_out in enumerate((1e9, 1e-9), 1):
         log.append(EpochFinished(epoch=epoch, step=epoch, loss=1.0, held_out=held_out))
@@ -103,10 +105,14 @@ def test_learning_compares_two_networks(tmp_path: Path, runs: RunsFolder, capsys
 
 
 def test_learning_refuses_runs_that_do_not_compare(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    ours, theirs = (make_trained_run(runs, **MINI, **{"ddpm.objective": objective}) for objective in ("v", "eps"))
+    ours, theirs = (
+        make_trained_run(runs, settings={**MINI, "ddpm.objective": objective}) for objective in ("v", "eps")
+    )
     assert run_part("learning", ours.id, theirs.id, "--model", "5=x") == 2
     assert "Both runs are of the same network" in capsys.readouterr().err
-    theirs = make_trained_run(runs, size=(28, 28), **MINI, **{"ddpm.network": "tutorial", "ddpm.objective": "eps"})
+    theirs = make_trained_run(
+        runs, size=(28, 28), settings={**MINI, "ddpm.network": "tutorial", "ddpm.objective": "eps"}
+    )
     assert run_part("learning", ours.id, theirs.id, "--model", "x") == 2
     assert "'x' names no model after an epoch" in capsys.readouterr().err
 
@@ -159,7 +165,7 @@ def test_rates_prints_and_stores_one_part(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = torch.zeros(64, 64)
-    monkeypatch.setitem(works.PARTS, "dip", lambda _: [Work("dip", "product", "products", 1, lambda: x @ x)])  # type: ignore[arg-type]
+    monkeypatch.setitem(works.PARTS, "dip", lambda _: [Work("dip", "product", "products", 1, lambda: x @ x)])
     assert run_part("rates", "dip", "--device", "cpu", "--out", tmp_path / "rates.json") == 0
     assert "dip, product" in capsys.readouterr().out
     (rate,) = json.loads((tmp_path / "rates.json").read_text())["rates"]

@@ -57,6 +57,7 @@ def test_measured_equals_what_the_run_logged(tiny: Callable[..., DdpmRun], tmp_p
             models[item.epoch] = tmp_path / f"{item.epoch}.safetensors"
             checkpoint.save(models[item.epoch], {}, item.network)
         elif isinstance(item, EpochFinished):
+            assert item.held_out is not None
             logged_losses[item.epoch] = item.held_out
     assert models
     assert measured(config, models) == [LossPoint(epoch, logged_losses[epoch]) for epoch in sorted(models)]

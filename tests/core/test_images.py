@@ -4,7 +4,9 @@ import io
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ patient = settings(deadline=None)
 PIXELS = np.random.default_rng(0).integers(0, 256, (13, 7, 3), np.uint8)
 
 
-def saved(path: Path, values: np.ndarray, **options: object) -> Path:
+def saved(path: Path, values: np.ndarray, **options: Any) -> Path:
     Image.fromarray(values).save(path, **options)
     return path
 
@@ -171,8 +173,10 @@ def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_images_are_turned_upright(tmp_path: Path, orientation: int, stored: object, dtype: type) -> None:
-    upright = PIXELS[..., 0].astype(dtype)
+def test_images_are_turned_upright(
+    tmp_path: Path, orientation: int, stored: Callable[[np.ndarray], np.ndarray], dtype: type
+) -> None:
+    upright: np.ndarray = PIXELS[..., 0].astype(dtype)
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = saved(tmp_path / "a.png", np.ascontiguousarray(stored(upright)), exif=exif)

@@ -201,6 +201,7 @@ class Killer:
     def _wait_for_moment(self, run: Run, witness: Witness, moment: str, ends: list[Any]) -> None:
         """Come back when it is time to kill, or the run has ended by itself."""
         begun = (events.RunStarted, events.RunResumed)
+        reached: Callable[[list[AnyEvent]], bool]
         match moment:
             case "start-up":
                 time.sleep(self.random.uniform(0, self.forked.loading_seconds))

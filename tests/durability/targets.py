@@ -251,7 +251,7 @@ TARGETS: dict[str, Target] = {
 
 def seeds(target: str) -> list[bytes]:
     """Inputs to begin with: sound ones, so that what lies behind the first check is reached."""
-    sound = {
+    makers: dict[str, Callable[[], list[bytes]]] = {
         "events": lambda: [events.encode(event) for event in sound_events()],
         "config": lambda: [
             configs.to_toml(configs.build(kind, preset=preset)).encode()
@@ -267,8 +267,8 @@ def seeds(target: str) -> list[bytes]:
         ),
         "image": _images,
         "idx": lambda: [b"\x00\x00\x08\x01\x00\x00\x00\x02ab", b"\x1f\x8b\x08\x00"],
-    }[target]()
-    return [*sound, *(path.read_bytes() for path in sorted((CORPUS / target).glob("*")))]
+    }
+    return [*makers[target](), *(path.read_bytes() for path in sorted((CORPUS / target).glob("*")))]
 
 
 def sound_events() -> list[AnyEvent]:

@@ -70,8 +70,9 @@ class Tiny:
             for weight in self.network.parameters():
                 weight.fill_(epoch)
         if part == 2:
-            best = {"step": self.step, "epoch": epoch, "value": 1 / epoch}
-            return BestModel(network=self.network, tensors={"epoch": epoch}, **best)
+            return BestModel(
+                network=self.network, tensors={"epoch": epoch}, step=self.step, epoch=epoch, value=1 / epoch
+            )
         if part == 3:
             return EpochFinished(epoch=epoch, step=self.step, loss=1 / epoch, best=True)
         shade = torch.full((1, 1, 8, 8), epoch / EPOCHS)

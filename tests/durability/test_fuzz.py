@@ -39,7 +39,7 @@ RUNS = {
 """Inputs by atheris; Hypothesis adds a twentieth."""
 FUZZ_SECONDS = 1800
 INPUT_SECONDS = 10
-WILD = [
+WILD: list[Any] = [
     None,
     True,
     -1,

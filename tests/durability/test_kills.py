@@ -103,7 +103,7 @@ def test_a_study_and_its_stages_end_with_the_same_bits(
     before = {what: len(found) for what, found in tally.problems.items()}
     Killer("study", undisturbed, forked, tally, Random(0)).undisturbed(config, forked=True)
     kill_stages(runs, config, share_of("study"), tally, Random(f"{SEED} study"))
-    by_stage = [{run.status().config.name: run for run in place.runs()} for place in (undisturbed, runs)]
+    by_stage = [{run.config().name: run for run in place.runs()} for place in (undisturbed, runs)]
     assert len(by_stage[1]) == len(runs.runs()), "no stage is made twice"
     assert by_stage[0].keys() == by_stage[1].keys()
     for name, reference in by_stage[0].items():

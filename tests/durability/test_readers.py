@@ -112,8 +112,8 @@ def test_no_reader_sees_a_wrong_event_or_misses_one(
     lines = (run.folder / EVENTS_FILE).read_bytes().splitlines()
     whole = [line for line in lines if line.endswith(b"}")]
     assert len(lines) - len(whole) == 1, "the line in which the writer was killed"
-    for found in read:
-        assert difference(list(map(json.loads, found)), list(map(json.loads, whole))) is None
+    for seen in read:
+        assert difference(list(map(json.loads, seen)), list(map(json.loads, whole))) is None
     found = [decoded for line in read[0] if (decoded := events.decode(line))]
     first, second = made(range(1, killed + 1), 1), made(range(kept + 1, last + 1), 2)
     assert difference([told(one) for one in found[1 : killed + 1]], first) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -193,7 +193,9 @@ class Driver:
 Opener = Callable[..., AbstractAsyncContextManager[Driver]]
 
 
-def make_trained_run(runs: RunsFolder, classes: int = 0, size: tuple[int, int] = (12, 10), **settings: Any) -> Run:
+def make_trained_run(
+    runs: RunsFolder, classes: int = 0, size: tuple[int, int] = (12, 10), settings: Mapping[str, Any] | None = None
+) -> Run:
     """A run with a best model: a tiny network with random weights."""
     import torch
 
@@ -201,7 +203,7 @@ def make_trained_run(runs: RunsFolder, classes: int = 0, size: tuple[int, int] =
     from dipddpm.core.ddpm.networks.unet import UNet
 
     small = {"unet.channels": "8,8", "ddpm.network": "unet", "ddpm.timesteps": 40, "ddpm.objective": "v"}
-    run_config = config.build("ddpm", settings=small | {"ddpm.conditional": classes > 0} | settings)
+    run_config = config.build("ddpm", settings=small | {"ddpm.conditional": classes > 0, **(settings or {})})
     assert isinstance(run_config, config.DdpmRun)
     run = runs.create(run_config)
     torch.manual_seed(0)

@@ -37,10 +37,10 @@ def consoles(run: Run) -> Iterator[list[Terminal]]:
 
 def learn(log: EventLog, number: int, loss: float, *, best: bool = False) -> None:
     """An epoch."""
-    at = {"epoch": number, "step": 10 * number}
-    log.append(events.EpochFinished(**at, loss=loss, best=best))
+    log.append(events.EpochFinished(epoch=number, step=10 * number, loss=loss, best=best))
     if best:
-        log.append(events.BestModelStored(**at, value=loss, file="checkpoints/best.safetensors", sha256="0" * 64))
+        stored = "checkpoints/best.safetensors"
+        log.append(events.BestModelStored(epoch=number, step=10 * number, value=loss, file=stored, sha256="0" * 64))
 
 
 def told_of(text: str) -> list[tuple[int, float, bool]]:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 from dipddpm.core.bench import speed
 from dipddpm.core.bench.rates import Work
 from dipddpm.core.config import DipConfig
+from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.events import Step
 from dipddpm.core.runs import reference
 
@@ -37,8 +40,8 @@ def test_standard_covers_training_dip_and_sampling(works: list[Work]) -> None:
 def test_standard_sampling_counts_its_evaluations(works: list[Work], monkeypatch: pytest.MonkeyPatch) -> None:
     evaluated = 0
 
-    class Counted(speed.Sampling):
-        def __iter__(self):  # type: ignore[no-untyped-def]
+    class Counted(Sampling):
+        def __iter__(self) -> Iterator[Step]:
             nonlocal evaluated
             yield from super().__iter__()
             evaluated += self.nfe * len(self.xt)

@@ -37,8 +37,8 @@ def tensor_of(shape: list[int], dtype: torch.dtype, seed: int) -> torch.Tensor:
 
 
 tensors = st.builds(tensor_of, st.lists(st.integers(0, 3), max_size=3), st.sampled_from(DTYPES), st.integers(0, 2**31))
-plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=("Cs",)))
-keys = st.text(st.characters(exclude_characters=".", exclude_categories=("Cs",)), min_size=1, max_size=5)
+plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec="utf-8"))
+keys = st.text(st.characters(codec="utf-8", exclude_characters="."), min_size=1, max_size=5)
 states = st.dictionaries(
     keys,
     st.recursive(

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dipddpm.core.config import DdpmConfig, DipConfig, parse_task
-from dipddpm.core.config.ddpm import CompileMode
+from dipddpm.core.config.base import CompileMode
 from dipddpm.core.ddpm.networks.tutorial import TutorialNetwork
 from dipddpm.core.ddpm.networks.unet import UNet
 from dipddpm.core.ddpm.options import TrainOptions
@@ -54,9 +54,10 @@ def training(recipe: TrainOptions, device: str = "cpu", **options: Any) -> DdpmT
     torch.manual_seed(0)
     network = UNet((1, 8, 8), channels=(8, 8), classes=3)
     images = torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    options = {"epochs": 1, "batch_size": 4, "labels": (torch.arange(40) % 3).to(device)} | options
+    labels = (torch.arange(40) % 3).to(device)
+    given: dict[str, Any] = {"epochs": 1, "batch_size": 4, "labels": labels, **options}
     schedule = Schedule.from_config(DdpmConfig(), torch.device(device))
-    return DdpmTraining(network.to(device), schedule, images.to(device), options=recipe, **options)
+    return DdpmTraining(network.to(device), schedule, images.to(device), options=recipe, **given)
 
 
 @pytest.mark.parametrize("recipe", [TrainOptions(), ALL], ids=["published", "all options"])

@@ -17,7 +17,7 @@ from dipddpm.core.data.download import _mirrors
 from dipddpm.core.errors import UserError
 
 if TYPE_CHECKING:
-    from conftest import Published
+    from tests.core.data.conftest import Published
 
 IMAGES = "train-images-idx3-ubyte.gz"
 

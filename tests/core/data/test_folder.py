@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from dipddpm.core.data import check, load
+from dipddpm.core.data import Split, check, load
 from dipddpm.core.errors import UserError
 
 
@@ -17,7 +17,7 @@ def write(path: Path, *, mode: str = "L", size: tuple[int, int] = (40, 30), valu
     return path
 
 
-def values(name: str, split: str) -> list[int]:
+def values(name: str, split: Split) -> list[int]:
     return load(name, split).images[:, 0, 0, 0].tolist()
 
 
@@ -42,7 +42,8 @@ def test_subfolders_are_classes_as_torchvision_has_them(tmp_path: Path) -> None:
                     tmp_path / split / kind / "deeper" / f"{place}.png", value=40 * place + (20 if kind == "dog" else 0)
                 )
     write(tmp_path / "cover.png")  # part of neither split
-    for split in ("train", "test"):
+    splits: tuple[Split, ...] = ("train", "test")
+    for split in splits:
         theirs = ImageFolder(str(tmp_path / split))
         ours = load(f"folder:{tmp_path}", split)
         assert list(ours.classes) == theirs.classes

@@ -6,20 +6,21 @@ import io
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 
-from dipddpm.core.data import ImageSet, check, hold_out, load
+from dipddpm.core.data import ImageSet, Split, check, hold_out, load
 from dipddpm.core.data.catalogue import CATALOGUE
 from dipddpm.core.errors import UserError
 
 if TYPE_CHECKING:
-    from conftest import Published
+    from tests.core.data.conftest import Published
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 needs_debian = pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
@@ -98,7 +99,8 @@ def test_a_given_folder_is_read_however_it_is_laid_out(
     published: Published, tmp_path: Path, layout: str, packed: bool
 ) -> None:
     folder = published.write(tmp_path / "given" / layout, packed=packed)
-    for split, (images, labels) in {"train": published.train, "test": published.test}.items():
+    splits: dict[Split, Any] = {"train": published.train, "test": published.test}
+    for split, (images, labels) in splits.items():
         found = load("fashionmnist", split, root=tmp_path / "given")
         assert found.source == str(folder)
         np.testing.assert_array_equal(found.images[:, 0].numpy(), images)
@@ -141,7 +143,7 @@ def _flip_packed(data: bytes) -> bytes:
 @pytest.mark.parametrize("file", ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"])
 @pytest.mark.parametrize("harm", [_cut, _tamper, _other_kind, lambda _: b"", lambda _: b"<html>not found</html>"])
 def test_a_file_that_is_not_the_published_one_is_refused_by_name(
-    published: Published, bare_machine: Path, harm: object, file: str
+    published: Published, bare_machine: Path, harm: Callable[[bytes], bytes], file: str
 ) -> None:
     path = published.write(bare_machine / "fashionmnist") / file
     path.write_bytes(harm(path.read_bytes()))

@@ -8,7 +8,7 @@ import pytest
 from dipddpm.core.data import NAMES, cache_folder, status
 
 if TYPE_CHECKING:
-    from conftest import Published
+    from tests.core.data.conftest import Published
 
 
 def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,8 @@ LABELS = torch.arange(10) % 3
 def training(recipe: TrainOptions, **options: Any) -> DdpmTraining:
     torch.manual_seed(0)
     network = UNet((1, 8, 8), channels=(8, 8), classes=options.pop("classes", 0))
-    return DdpmTraining(network, SCHEDULE, IMAGES, **{"epochs": 2, "batch_size": 4, "options": recipe} | options)
+    given: dict[str, Any] = {"epochs": 2, "batch_size": 4, "options": recipe, **options}
+    return DdpmTraining(network, SCHEDULE, IMAGES, **given)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -86,13 +87,15 @@ def test_the_average_forgets_its_beginning_first() -> None:
     network = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(network.weight)
     ema = Ema(network, 0.5)
+    average = ema.network.weight
+    assert isinstance(average, Tensor)
     expected = 0.0
     for n in range(1, 30):
         nn.init.constant_(network.weight, n)
         ema.update(network)
         decay = min(0.5, (1 + n) / (10 + n))
         expected = decay * expected + (1 - decay) * n
-        assert ema.network.weight.item() == pytest.approx(expected)
+        assert average.item() == pytest.approx(expected)
     assert not any(p.requires_grad for p in ema.network.parameters())
 
 
@@ -200,6 +203,7 @@ def test_bfloat16_learns_what_float32_learns() -> None:
 @pytest.mark.slow
 def test_a_compiled_network_learns_the_same() -> None:
     losses = [
-        [item.loss for item in training(TrainOptions(compile=c), epochs=1) if isinstance(item, Step)] for c in (0, 1)
+        [item.loss for item in training(TrainOptions(compile=c), epochs=1) if isinstance(item, Step)]
+        for c in (False, True)
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)

@@ -9,7 +9,7 @@ import torch
 
 from dipddpm.core.config import DdpmConfig, parse_task
 from dipddpm.core.ddpm.denoiser import Denoiser
-from dipddpm.core.ddpm.posterior import METHODS, Ddnm, Problem, Restoration
+from dipddpm.core.ddpm.posterior import METHODS, Ddnm, Dps, Problem, Restoration
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.solvers import Ancestral
 from dipddpm.core.degrade import degrade
@@ -132,7 +132,7 @@ def test_dps_moves_each_image_against_its_own_residual() -> None:
     slope = a * std**2 / (a**2 * std**2 + s**2)
     gradient = slope * problem.operator.adjoint(difference) / difference.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     plain = Ancestral("posterior").draw(denoiser, x0, xt, (t, to), torch.Generator().manual_seed(7))
-    ours = METHODS["dps"](problem, 0.3).step(denoiser, xt, t, to, torch.Generator().manual_seed(7))
+    ours = Dps(problem, 0.3).step(denoiser, xt, t, to, torch.Generator().manual_seed(7))
     torch.testing.assert_close(ours, plain - 0.3 * gradient, rtol=1e-4, atol=1e-5)
 
 

@@ -24,7 +24,10 @@ SMALL = {
     "ddpm.sample_every": 1,
     "ddpm.sample_steps": 3,
 }
-SIZES = {"cpu": {"unet.channels": "8,16"}, "gpu": {"unet.channels": "8,8,16", "unet.blocks": 1}}
+SIZES: dict[str, dict[str, Any]] = {
+    "cpu": {"unet.channels": "8,16"},
+    "gpu": {"unet.channels": "8,8,16", "unet.blocks": 1},
+}
 
 
 def experiment(preset: str, **settings: Any) -> DdpmExperiment:

@@ -80,7 +80,8 @@ def test_the_best_model_comes_just_before_the_epoch_that_it_belongs_to() -> None
     items = [item for item in training(epochs=6, lr=0.02) if not isinstance(item, Step)]
     best = float("inf")
     while items:
-        stored = items.pop(0) if isinstance(items[0], BestModel) else None
+        stored = items[0] if isinstance(items[0], BestModel) else None
+        del items[: stored is not None]
         finished = items.pop(0)
         assert isinstance(finished, EpochFinished)
         assert finished.best == (stored is not None) == (finished.loss < best)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import metadata
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_extras_are_those_of_the_package(monkeypatch: pytest.MonkeyPatch) -> Non
         'b-lib; python_version < "4" and extra == "beta"',
         "c; extra == 'dev'",
     ]
-    monkeypatch.setattr(software.metadata, "requires", lambda name: asked)
+    monkeypatch.setattr(metadata, "requires", lambda name: asked)
     monkeypatch.setattr(software, "_installed", lambda name: name == "a-lib")
     (found,) = software.extras()
     assert found.told == "here: alpha; not here: beta"

@@ -17,6 +17,7 @@ from dipddpm.core.doctor import Severity, work
 from dipddpm.core.doctor.finding import Finding
 from dipddpm.core.launch import queue
 from dipddpm.core.runs import EVENTS_FILE, RunsFolder, heartbeat
+from tests.helpers import this_process
 from tests.tui.driving import Maker
 
 
@@ -61,8 +62,7 @@ def test_the_queue_clears_the_dead_and_names_what_it_cannot_read() -> None:
     folder = queue.folder()
     (quiet,) = work.queue()
     assert (quiet.verdict, "0 at work, 0 waiting" in quiet.told) == (Severity.ok, True)
-    mine = heartbeat.process_identity()
-    assert mine is not None
+    mine = this_process()
     for number, who in enumerate((mine, msgspec.structs.replace(mine, start=mine.start + 1))):
         ticket = msgspec.json.encode(queue.Ticket("some-run", ["cpu"], who))
         (folder / f"{number:020d}-{mine.pid}.ticket").write_bytes(ticket)

@@ -99,7 +99,8 @@ def test_the_board_as_text_tells_what_is_missing_too_and_fits_a_small_screen() -
 def test_what_failed_with_one_seed_has_no_result_in_the_cell_whichever_came_first() -> None:
     ours, parents = score(HYBRID, [21.0], seed=0), [score("dip-mean", [20.0], of=HYBRID, seed=s) for s in (0, 1)]
     broken = missing(HYBRID, "it broke.", failed=True, seed=1)
-    for history in ([ours, *parents, broken], [broken, ours, *parents]):
+    histories: list[list[AnyEvent]] = [[ours, *parents, broken], [broken, ours, *parents]]
+    for history in histories:
         (cell,) = Scoreboard(history).cells.values()
         assert not cell.rows
         assert cell.gain(HYBRID) is None

@@ -93,8 +93,11 @@ def test_what_samples_are_worth_is_told_at_the_end() -> None:
     assert (samples.name, len(samples.images)) == ("samples", 3)
     assert (nearest.name, nearest.columns) == ("nearest", 3)
     assert torch.equal(to_bytes(nearest.images[::3][:3]), to_bytes(samples.images))
-    told = [frechet, kernel, in_pixels, in_features]
-    assert all(isinstance(event, SamplesEvaluated) and (event.samples, event.nfe) == (128, 2) for event in told)
+    for event in (frechet, kernel, in_pixels, in_features):
+        assert isinstance(event, SamplesEvaluated)
+        assert (event.samples, event.nfe) == (128, 2)
+    assert isinstance(frechet, SamplesEvaluated)
+    assert isinstance(in_pixels, SamplesEvaluated)
     assert "against the 500 test images of fashion-mini" in frechet.protocol
     assert "one of the 6 train images of fashion-mini" in in_pixels.protocol
 

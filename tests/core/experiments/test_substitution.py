@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.config import HybridRun, Substitution, build
@@ -88,7 +89,10 @@ def test_the_loss_on_eps_never_reaches_the_hourglass(reading: str) -> None:
 
 def test_what_the_network_sees_carries_no_gradient() -> None:
     xt = torch.randn(3, 1, 12, 12)
-    hourglasses = [FrozenHourglass(Substitution(), (1, 12, 12), seed=0, device="cpu"), fitted(reading="warm")]
+    hourglasses: list[Callable[[Tensor], Tensor]] = [
+        FrozenHourglass(Substitution(), (1, 12, 12), seed=0, device="cpu"),
+        fitted(reading="warm"),
+    ]
     for hourglass in hourglasses:
         seen = hourglass(xt)
         assert seen.shape == xt.shape

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wandb.proto.wandb_internal_pb2 import Record as Message
+from wandb.proto.wandb_internal_pb2 import Record as Message  # type: ignore[attr-defined]  # made at run time
 
 from dipddpm.core.export import wandb
 from dipddpm.core.export.snapshot import Record

@@ -20,6 +20,7 @@ from dipddpm.core.config import DdpmRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.launch import local, queue
 from dipddpm.core.runs import EventReader, Run, RunsFolder, RunState, heartbeat
+from tests.helpers import this_process
 
 Build = Callable[..., DdpmRun]
 Until = Callable[..., Any]
@@ -139,8 +140,7 @@ def test_what_has_given_up_its_checkpoint_is_not_begun_anew(runs: RunsFolder, ti
 def test_a_run_whose_process_is_gone_says_what_to_do(runs: RunsFolder, tiny: Build) -> None:
     run = runs.create(tiny())
     (run.folder / "events.jsonl").write_bytes(events.encode(events.RunQueued(device="cpu")))
-    here = heartbeat.process_identity()
-    assert here is not None
+    here = this_process()
     for change, words in (({"start": 1}, "ddpm.batch_size from 128 to 64"), ({"boot": "another"}, "restarted")):
         heartbeat.write(run.folder, heartbeat.Worker(msgspec.structs.replace(here, **change), alive=time.time()))
         glance = run.status()
@@ -153,8 +153,6 @@ def test_a_zombie_counts_as_gone() -> None:
     child = os.fork()
     if child == 0:
         os._exit(0)
-    who = heartbeat.process_identity()
-    assert who is not None
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     assert heartbeat.process_identity(child) is None
     os.waitpid(child, 0)

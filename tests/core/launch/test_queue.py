@@ -13,8 +13,10 @@ import msgspec
 import pytest
 
 from dipddpm.core.errors import UserError
+from dipddpm.core.io import atomic
 from dipddpm.core.launch import queue
 from dipddpm.core.runs import heartbeat
+from tests.helpers import record_calls, this_process
 
 Until = Callable[..., Any]
 Start = Callable[..., subprocess.Popen[str]]
@@ -91,9 +93,9 @@ def test_the_ticket_of_a_dead_process_holds_nobody_up(start: Start, until: Until
 
 
 def test_a_ticket_of_a_reused_pid_or_another_boot_is_swept() -> None:
-    here = heartbeat.process_identity()
-    assert here is not None
-    for n, change in enumerate([{"start": here.start + 1}, {"boot": "another"}, {"pid": 2**22 + 1}]):
+    here = this_process()
+    changes: list[dict[str, Any]] = [{"start": here.start + 1}, {"boot": "another"}, {"pid": 2**22 + 1}]
+    for n, change in enumerate(changes):
         ticket = queue.Ticket("gone", ["cpu"], msgspec.structs.replace(here, **change))
         (queue.folder() / f"{n}.ticket").write_bytes(msgspec.json.encode(ticket))
     (queue.folder() / "9.ticket").write_bytes(b"\x00garbage")
@@ -181,20 +183,15 @@ def test_a_place_in_the_queue_is_kept_for_who_asked_first(start: Start, until: U
 
 
 def test_waiting_behind_many_reads_each_ticket_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = heartbeat.process_identity()
-    assert here is not None
-    other = msgspec.structs.replace(here, pid=os.getppid(), start=heartbeat.process_identity(os.getppid()).start)  # type: ignore[union-attr]
+    other = heartbeat.process_identity(os.getppid())
+    assert other is not None
     for place in range(100):
         (queue.folder() / f"{place:020d}-{other.pid}.ticket").write_bytes(
             msgspec.json.encode(queue.Ticket(str(place), ["cpu"], other))
         )
-    read: list[Path] = []
-    looked: list[int] = []
     monkeypatch.setattr(queue, "POLL_SECONDS", 0.001)
-    monkeypatch.setattr(queue.atomic, "read", lambda path, once=queue.atomic.read: read.append(path) or once(path))
-    monkeypatch.setattr(
-        heartbeat, "runs_here", lambda who, once=heartbeat.runs_here: looked.append(who.pid) or once(who)
-    )
+    read = record_calls(monkeypatch, atomic, "read")
+    looked = record_calls(monkeypatch, heartbeat, "runs_here")
     assert queue.acquire("mine", ["cpu"], should_give_up=lambda: len(looked) > 4) is None
     assert len(read) == 100
-    assert set(looked) == {other.pid}
+    assert {process.pid for (process,) in looked} == {other.pid}

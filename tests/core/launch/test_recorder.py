@@ -15,6 +15,7 @@ from PIL import Image
 from dipddpm.core import events
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.ddpm.networks.tutorial import TutorialNetwork
+from dipddpm.core.events import AnyEvent
 from dipddpm.core.io import atomic
 from dipddpm.core.launch.recorder import STEP_SECONDS, Recorder
 from dipddpm.core.runs import EventLog, EventReader
@@ -37,9 +38,18 @@ def test_a_best_model_is_on_disk_before_the_log_tells_of_it(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    replace, append = atomic.write_atomic, EventLog.append
-    monkeypatch.setattr(atomic, "write_atomic", lambda path, *a, **k: (replace(path, *a, **k), order.append(path.name)))
-    monkeypatch.setattr(EventLog, "append", lambda log, e: (order.append(type(e).__name__), append(log, e))[1])
+    write, append = atomic.write_atomic, EventLog.append
+
+    def writing(path: Path, *arguments: Any, **options: Any) -> None:
+        write(path, *arguments, **options)
+        order.append(path.name)
+
+    def appending(log: EventLog, event: AnyEvent) -> AnyEvent:
+        order.append(type(event).__name__)
+        return append(log, event)
+
+    monkeypatch.setattr(atomic, "write_atomic", writing)
+    monkeypatch.setattr(EventLog, "append", appending)
     network = TutorialNetwork(timesteps=5)
     recorder.record(events.BestModel(network=network, step=7, epoch=2, value=0.5, tensors={"z": torch.ones(2)}))
     assert order[:2] == ["best.safetensors", "BestModelStored"]
@@ -68,7 +78,7 @@ def test_what_could_not_be_stored_is_not_told(recorder: Recorder, monkeypatch: p
     monkeypatch.setattr(atomic, "write_atomic", full)
     with pytest.raises(OSError, match="No space left"):
         recorder.record(events.BestModel(network=None, step=1, value=1.0))
-    assert logged(recorder) == []
+    assert EventReader(recorder.folder).read() == []
 
 
 def test_steps_are_thinned_out_and_nothing_else_is(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:

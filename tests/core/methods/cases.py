@@ -13,6 +13,7 @@ from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.degrade import degrade
 from dipddpm.core.degrade.case import Case
+from dipddpm.core.events import Step
 from dipddpm.core.images import to_model
 from dipddpm.core.methods.base import Restorer
 from tests.core.ddpm.ideal import Finite
@@ -48,7 +49,7 @@ def assert_goes_on_exactly(make: Callable[[], Restorer], cuts: list[int]) -> Non
     """Stopped after so many of its steps, a restorer goes on to the same items, images and costs."""
     whole = make()
     items = list(whole)
-    steps = [item.step for item in items if type(item).__name__ == "Step"]
+    steps = [item.step for item in items if isinstance(item, Step)]
     assert steps == sorted(set(steps)) and steps[-1] <= len(whole)
     for cut in cuts:
         first, second = make(), make()

@@ -35,6 +35,7 @@ class Own(Feed):
 def test_what_is_fed_stays_for_as_many_iterations_and_is_renewed_for_those_still_fitted() -> None:
     made = FedRestorer(case("denoise:sigma=25", TRUTH), longer(9), lambda batch: Own(batch, 3, 0), seed=0)
     (batch,), (feed,) = made.fit.batches, made.attached
+    assert isinstance(feed, Feed)
     seen = []
     for step in range(9):
         if step == 4:
@@ -90,6 +91,7 @@ def test_groups_make_no_difference() -> None:
 def test_self_diffusion_sees_noise_first_and_then_less_and_less() -> None:
     made = SelfDiffusionRestorer(case("denoise:sigma=25", TRUTH), DESCENT, longer(40, stop="never"))
     (batch,), (feed,) = made.fit.batches, made.attached
+    assert isinstance(feed, Feed)
     noise = []
     for _ in range(40):
         before = batch.output

@@ -4,6 +4,7 @@ import base64
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +41,14 @@ class Seen(HTMLParser):
 def everywhere(text: str) -> Page:
     """A page that says this wherever it can say something."""
     table = Table([text, text], [[text, text]])
-    blocks = [Heading(text), Text(text), Text(text, notice=True), BulletList([text]), table, Facts([(text, text)])]
+    blocks: list[Any] = [
+        Heading(text),
+        Text(text),
+        Text(text, notice=True),
+        BulletList([text]),
+        table,
+        Facts([(text, text)]),
+    ]
     return Page(text, blocks)
 
 

@@ -18,6 +18,7 @@ from dipddpm.core.runs import EventLog, Run, RunsFolder
 from dipddpm.core.study.findings import Explanation
 from dipddpm.core.study.published import FILE, published
 from dipddpm.core.study.stages import stages
+from dipddpm.core.study.summary import stage_summaries
 
 NUMBERS = tomllib.loads(FILE.read_text())
 
@@ -193,10 +194,10 @@ def test_in_short_it_says_what_a_hybrid_has_against_whom(runs: RunsFolder) -> No
     parents = [score("dip-mean", [20.0, 21.0], "guided"), score("ddpm-mean", [19.0, 20.0], "guided")]
     plan = stages(study())
     config = next(stage.config for stage in plan if stage.key == "hybrids")
-    told = report.stage_summaries({"hybrids": logged(runs, config, score("guided", [22.0, 23.0]), *parents)})
+    told = stage_summaries({"hybrids": logged(runs, config, score("guided", [22.0, 23.0]), *parents)})
     assert told == [
         "The hybrid guided has 22.50 dB: +2.00 [+2.00, +2.00] dB against the better of DIP and diffusion in each, "
         "+2.00 [+2.00, +2.00] dB against DIP throughout, +3.00 [+3.00, +3.00] dB against diffusion throughout, "
         "each given as much time."
     ]
-    assert report.stage_summaries({"hybrids": logged(runs, config)}) == []
+    assert stage_summaries({"hybrids": logged(runs, config)}) == []

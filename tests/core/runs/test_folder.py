@@ -23,6 +23,7 @@ from dipddpm.core.io import atomic
 from dipddpm.core.runs import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE, Run, RunsFolder, RunState, heartbeat
 from dipddpm.tui.cli.runs import _as_json, _facts, _list_row
 from dipddpm.tui.shared.formatting import event_line
+from tests.helpers import this_process
 
 CONFIG = configs.build("ddpm", settings={"name": "mine"})
 
@@ -141,8 +142,7 @@ def test_a_clock_that_went_backwards_is_survived(tmp_path: Path) -> None:
 def test_alive_but_not_advancing_can_be_told(tmp_path: Path) -> None:
     (run,) = made(tmp_path, "20260101-000000-ddpm-0001").runs()
     (run.folder / EVENTS_FILE).write_text('{"event":"run_started","kind":"ddpm","method":"m","device":"cpu"}\n')
-    who = heartbeat.process_identity()
-    assert who is not None
+    who = this_process()
     now = time.time()
     for progressed, stalled in ((now, False), (now - 1000, True), (0.0, False)):
         heartbeat.write(run.folder, heartbeat.Worker(who, alive=now, progressed=progressed))

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -20,6 +22,7 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.events import AnyEvent, EpochFinished, Message, RunResumed, RunStopped, Step
 from dipddpm.core.runs import EVENTS_FILE, EventLog, EventReader, history
 from dipddpm.core.runs.log import MAX_LINE
+from tests.helpers import record_calls
 
 
 def texts(found: list[AnyEvent]) -> list[str]:
@@ -49,29 +52,25 @@ def test_what_is_appended_is_read(tmp_path: Path) -> None:
 
 def test_a_line_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = EventLog(tmp_path)
-    writes: list[bytes] = []
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: writes.append(bytes(data)) or write(fd, data))
+    calls = record_calls(monkeypatch, os, "write")
     for n in range(5):
         log.append(Message(text="x" * 10_000 * n))
     monkeypatch.undo()
     log.close()
+    writes = [bytes(data) for _, data in calls]
     assert [json.loads(written)["event"] for written in writes] == ["message"] * 5
     assert b"".join(writes) == (tmp_path / EVENTS_FILE).read_bytes()
 
 
 def test_a_line_is_stamped_once_and_copied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = EventLog(tmp_path)
-    copies: list[str] = []
-    clock: list[float] = []
-    copy = msgspec.structs.replace
-    monkeypatch.setattr(msgspec.structs, "replace", lambda e, **c: (copies.append(type(e).__name__), copy(e, **c))[1])
-    monkeypatch.setattr("time.time", lambda: clock.append(1e9) or clock[-1])
+    copies = record_calls(monkeypatch, msgspec.structs, "replace")
+    stamps = record_calls(monkeypatch, time, "time")
     written = log.append(Message(text="first")), log.append(Message(text="second"))
     monkeypatch.undo()
     log.close()
-    assert copies == ["Message"] * 2
-    assert len(clock) == 2
+    assert [type(event) for (event,) in copies] == [Message] * 2
+    assert len(stamps) == 2
     assert tuple(EventReader(tmp_path).read()) == written
     assert written[1].offset == len((tmp_path / EVENTS_FILE).read_bytes().splitlines(keepends=True)[0])
 
@@ -88,7 +87,7 @@ def test_an_end_is_on_disk_before_append_returns(tmp_path: Path, monkeypatch: py
     log.close()
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=("Cs",)), max_size=8), max_size=5), st.data())
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=8), max_size=5), st.data())
 def test_a_reader_sees_the_complete_lines_at_every_cut(
     tmp_path_factory: pytest.TempPathFactory, said: list[str], data: st.DataObject
 ) -> None:
@@ -253,12 +252,13 @@ def test_a_file_that_vanishes_or_is_none_gives_nothing(tmp_path: Path, file: Pat
     reader.read()
     file.unlink()
     assert reader.read() == []
-    for make in (
+    makers: list[Callable[[], object]] = [
         file.mkdir,
         lambda: os.mkfifo(file),
         lambda: file.symlink_to(file),
         lambda: file.symlink_to("/dev/zero"),
-    ):
+    ]
+    for make in makers:
         make()
         assert EventReader(tmp_path).read() == []
         file.rmdir() if file.is_dir() else file.unlink()

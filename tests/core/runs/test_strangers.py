@@ -38,6 +38,7 @@ from dipddpm.tui.console.model.tail import TextTail
 from dipddpm.tui.console.panes.config import _environment
 from dipddpm.tui.shared import marks
 from dipddpm.tui.shared.runlist import make_row
+from tests.helpers import this_process
 
 STARTED = events.RunStarted(kind="dip", method="skip", device="cpu", steps=10, time=1e9)
 TOLD = {
@@ -73,6 +74,11 @@ def read_all(run: Run) -> None:
     RunsFolder(run.folder.parent).runs()
 
 
+def _sparse(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 40)
+
+
 STRANGE: dict[str, Callable[[Path], object]] = {
     "pipe": os.mkfifo,
     "folder": Path.mkdir,
@@ -80,7 +86,7 @@ STRANGE: dict[str, Callable[[Path], object]] = {
     "loop": lambda path: path.symlink_to(path.name),
     "nothing": lambda path: path.symlink_to("gone"),
     "socket": lambda path: os.mknod(path, stat.S_IFSOCK | 0o600),
-    "sparse": lambda path: (path.touch(), os.truncate(path, 1 << 40)),
+    "sparse": _sparse,
     "zeros": lambda path: path.write_bytes(bytes(200_000)),
     "no text": lambda path: path.write_bytes(b"\xff\xfe\x80" * 999),
     "dots": lambda path: path.write_bytes(b"a" + b".a" * 30_000 + b"=1"),
@@ -214,8 +220,7 @@ def test_a_link_in_the_place_of_the_trash_is_not_emptied(run: Run, tmp_path: Pat
 def test_a_temporary_file_that_somebody_foresaw_is_not_written_through(run: Run, tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("mine")
     (run.folder / f".{heartbeat.WORKER_FILE}.{os.getpid()}.tmp").symlink_to(tmp_path / "precious")
-    who = heartbeat.process_identity()
-    assert who is not None
+    who = this_process()
     heartbeat.write(run.folder, heartbeat.Worker(who))
     assert (tmp_path / "precious").read_text() == "mine"
     assert heartbeat.read(run.folder) == heartbeat.Worker(who)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +28,7 @@ from dipddpm.core.runs import (
     heartbeat,
     summary,
 )
+from tests.helpers import this_process
 
 steps = st.integers(0, 30)
 numbers = st.floats(allow_nan=False, width=32)
@@ -139,14 +143,12 @@ def test_a_pipe_in_its_place_does_not_hang(tmp_path: Path) -> None:
     assert Run(folder).status().summary.name == "mine"
 
 
-HERE = heartbeat.process_identity()
-assert HERE is not None
+HERE = this_process()
 NOW = 1_000_000.0
 
 
-def worker(alive: float = NOW, **other: object) -> heartbeat.Worker:
-    values = {"host": HERE.host, "boot": HERE.boot, "pid": HERE.pid, "start": HERE.start} | other
-    return heartbeat.Worker(heartbeat.ProcessIdentity(**values), alive=alive)  # type: ignore[arg-type]
+def worker(alive: float = NOW, **other: Any) -> heartbeat.Worker:
+    return heartbeat.Worker(msgspec.structs.replace(HERE, **other), alive=alive)
 
 
 RUNNING = Summary(kind="ddpm", phase=RunState.running, last=NOW - 500)
@@ -226,6 +228,6 @@ def test_a_resume_that_is_written_while_the_log_is_read_is_met_at_once(
     log.append(events.RunResumed(from_step=0, from_offset=goal))
     log.close()
     known = summary._resumes
-    late = iter([[]])
+    late: Iterator[list[events.RunResumed]] = iter([[]])
     monkeypatch.setattr(summary, "_resumes", lambda folder: next(late, None) or known(folder))
     assert summary.rebuild(folder).loss is None

@@ -37,7 +37,8 @@ def test_one_that_took_another_names_it(runs: RunsFolder) -> None:
     [("dip", ""), ("restore", ""), *[("hybrid", name) for name in ("substitution", "conditioned", "self-diffusion")]],
 )
 def test_what_needs_to_see_more_or_trains_nothing_has_none(kind: str, method: str, runs: RunsFolder) -> None:
-    run = run_of(runs, kind, **({"hybrid__method": method} if method else {}))
+    settings: dict[str, Any] = {"hybrid__method": method} if method else {}
+    run = run_of(runs, kind, **settings)
     with pytest.raises(UserError, match="can't sample by itself"):
         trained.trained_config(run.folder)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import time
 
 import pytest
 
 from dipddpm.core import events
 from dipddpm.core.runs import EventLog, Run
 from dipddpm.tui.cli import follow
+from tests.helpers import record_calls
 from tests.tui.driving import Maker
 
 
@@ -16,10 +18,8 @@ def test_a_run_that_nobody_sees_the_progress_of_is_not_looked_at(
     make: Maker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make(losses=[1 / number for number in range(1, 40)])
-    looks = []
-    look = Run.status
     monkeypatch.setattr(follow, "STATUS_SECONDS", 0.0)  # as if each look took longer than people wait for one
-    monkeypatch.setattr(Run, "status", lambda self: looks.append(self) or look(self))
+    looks = record_calls(monkeypatch, Run, "status")
     assert follow.follow(run) == 0
     assert "Loss at epoch 39: 0.026" in capsys.readouterr().out
     assert len(looks) <= 2, "whether it has ended, and how"
@@ -43,7 +43,7 @@ def test_a_run_that_vanishes_is_told_of(
     make: Maker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make(state="running")
-    monkeypatch.setattr(follow.time, "sleep", lambda _: shutil.rmtree(run.folder, ignore_errors=True))
+    monkeypatch.setattr(time, "sleep", lambda _: shutil.rmtree(run.folder, ignore_errors=True))
     monkeypatch.setattr(follow, "STATUS_SECONDS", 0.0)
     assert follow.follow(run) == 1
     assert f"{run.id} can't be followed" in capsys.readouterr().err

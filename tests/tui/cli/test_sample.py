@@ -57,7 +57,7 @@ def test_the_way_there_can_be_looked_at(tmp_path: Path, runs: RunsFolder) -> Non
 def test_quality_is_told_with_its_protocol_and_the_nearest_images_shown(
     tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = make_trained_run(runs, size=(28, 28), **{"data.dataset": "fashion-mini", "data.train_images": 200})
+    run = make_trained_run(runs, size=(28, 28), settings={"data.dataset": "fashion-mini", "data.train_images": 200})
     command = ("sample", run.id, "-n", "4", "--steps", "2", "--evaluate", "128", "--grid", tmp_path / "out.png")
     assert dipddpm(*command) == 0
     first, *told = capsys.readouterr().out.splitlines()
@@ -102,7 +102,7 @@ def test_what_can_not_be_is_refused(
     (tmp_path / "photos").mkdir()
     for number in range(3):
         save_png(tmp_path / "photos" / f"{number}.png", torch.rand(1, 3, 12, 10))
-    run = make_trained_run(runs, classes=3, **{"data.dataset": f"folder:{tmp_path / 'photos'}"})
+    run = make_trained_run(runs, classes=3, settings={"data.dataset": f"folder:{tmp_path / 'photos'}"})
     assert dipddpm("sample", run.id, "--grid", tmp_path / "out.png", *options) == 2
     assert words in capsys.readouterr().err
     assert list(tmp_path.glob("*.png")) == []

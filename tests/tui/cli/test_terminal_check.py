@@ -53,7 +53,13 @@ def test_in_a_terminal_it_tells_of_the_terminal_however_poor() -> None:
         "from dipddpm.core.doctor import torch, probe; torch.Probe.report = lambda self: probe.TorchReport(torch='2')"
     )
     command = [sys.executable, "-P", "-c", f"{code}; from dipddpm.tui.cli.main import main; main()"]
-    poor = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TMUX": "", "NO_COLOR": ""}
+    poor: dict[str, Any] = {
+        "LC_ALL": "POSIX",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+        "TMUX": "",
+        "NO_COLOR": "",
+    }
     size = (110, 45)
     terminal = Terminal(
         "doctor", "--runs-dir", "r\u00fcns", command=command, size=size, TERM="xterm", COLORTERM="24bit", **poor

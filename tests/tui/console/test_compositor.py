@@ -20,16 +20,16 @@ PARTS = st.lists(st.tuples(st.sampled_from("ab⣿▀ "), st.sampled_from(["red",
 LINES = PARTS.map(lambda parts: Strip([Segment(text, Style(color=colour)) for text, colour in parts], WIDTH))
 
 
-def _cut(strip, cuts):
+def _cut(strip: Strip, cuts: set[int]) -> tuple[dict[int, Strip], list[int]]:
     ends = sorted({*cuts, WIDTH})
     return dict(zip([0, *ends[:-1]], strip.divide(ends), strict=True)), ends
 
 
-def _painted(screen):
+def _painted(screen: pyte.Screen) -> list[list[tuple[str, str]]]:
     return [[(cell.data, cell.fg) for _, cell in sorted(row.items())] for _, row in sorted(screen.buffer.items())]
 
 
-def _terminal(strips):
+def _terminal(strips: list[Strip]) -> tuple[pyte.Screen, pyte.Stream]:
     screen = pyte.Screen(WIDTH, HEIGHT)
     stream = pyte.Stream(screen)
     for y, strip in enumerate(strips):
@@ -43,7 +43,9 @@ def _terminal(strips):
     st.sets(st.integers(1, WIDTH - 1), max_size=3),
     st.integers(0, 3),
 )
-def test_the_screen_ends_as_if_all_had_been_sent(before, after, cuts, more):
+def test_the_screen_ends_as_if_all_had_been_sent(
+    before: list[Strip], after: list[Strip], cuts: set[int], more: int
+) -> None:
     """Where the spans hold all that differs, and whatever widgets a line is cut into."""
     spans = []
     for y, (old, new) in enumerate(zip(before, after, strict=True)):
@@ -56,7 +58,7 @@ def test_the_screen_ends_as_if_all_had_been_sent(before, after, cuts, more):
     assert _painted(screen) == _painted(_terminal(after)[0])
 
 
-def test_nothing_left_of_a_change_is_sent():
+def test_nothing_left_of_a_change_is_sent() -> None:
     line = Strip([Segment("unchanged"), Segment("X")], 10)
     sent = CellUpdate([{0: line}], [(0, 9, 10)], [[10]]).render_segments(CONSOLE)
     assert "X" in sent

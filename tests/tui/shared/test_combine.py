@@ -57,7 +57,7 @@ def test_seeds_and_names_set_nothing_apart() -> None:
 
 
 def test_values_stand_in_the_order_of_their_numbers() -> None:
-    found = combine.combine(tables(*({"dip.lr": lr} for lr in (1e-5, 10.0, 0.5, 2.0))), ["dip.lr"])
+    found = combine.combine(tables(*(dict[str, object]({"dip.lr": lr}) for lr in (1e-5, 10.0, 0.5, 2.0))), ["dip.lr"])
     assert [one.values[0] for one in found] == ["1e-05", "0.5", "2", "10"]
 
 

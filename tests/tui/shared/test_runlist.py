@@ -7,6 +7,8 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -15,10 +17,11 @@ from dipddpm.core import events
 from dipddpm.core.runs import EventLog, Run, RunsFolder, RunState, heartbeat, summary
 from dipddpm.tui.shared import marks, runlist
 from dipddpm.tui.shared.runlist import FIRST_BATCH_ROWS, RunRow, RunScanner, round_age, sort_rows
+from tests.helpers import this_process
 
 
 @pytest.fixture
-def place(tmp_path):
+def place(tmp_path: Path) -> RunsFolder:
     """Not the `runs` of other tests, whose workers are ended: here the test itself poses as one."""
     return RunsFolder(tmp_path / "list")
 
@@ -46,29 +49,34 @@ def _finish(run: Run, loss: float = 0.5) -> Run:
 def _alive(run: Run) -> None:
     """This very process is at it."""
     _log(run, events.RunStarted(kind="ddpm", method="m", device="cpu", steps=100), events.Step(step=25, loss=1.0))
-    heartbeat.write(
-        run.folder, heartbeat.Worker(heartbeat.process_identity(), alive=time.time(), progressed=time.time())
-    )
+    heartbeat.write(run.folder, heartbeat.Worker(this_process(), alive=time.time(), progressed=time.time()))
 
 
-def _last(scanner):
+def _rows(scanner: RunScanner) -> list[RunRow]:
+    """The rows after a scan that found changes."""
+    rows = _last(scanner)
+    assert rows is not None
+    return rows
+
+
+def _last(scanner: RunScanner) -> list[RunRow] | None:
     found = list(scanner.scan())
     return found[-1][0] if found else None
 
 
-def _forever(scanner, wanted):
+def _forever(scanner: RunScanner, wanted: Callable[[list[RunRow]], bool]) -> bool:
     """Scan until all runs had their turn to be looked at."""
     for _ in range(1 + len(scanner.rows())):
-        scanner._scanned_at = -math.inf
+        scanner._live_read_at = -math.inf
         if (rows := _last(scanner)) and wanted(rows):
             return True
     return False
 
 
-def test_a_row_says_what_a_list_shows(place):
+def test_a_row_says_what_a_list_shows(place: RunsFolder) -> None:
     run = _finish(place.create(configs.build("ddpm", settings={"name": "take [2]\x1b[31m"})), loss=0.25)
     marks.write(run.folder, marks.RunNotes(("x",), "good"))
-    (row,) = _last(RunScanner(place.root))
+    (row,) = _rows(RunScanner(place.root))
     assert (row.id, row.kind, row.method, row.state) == (run.id, "ddpm", "tutorial", RunState.finished)
     assert row.name == "take [2]\\x1b[31m"
     assert (row.progress, row.epoch, row.best_loss, row.duration) == (1.0, 2, 0.25, 100.0)
@@ -76,12 +84,12 @@ def test_a_row_says_what_a_list_shows(place):
     assert row.eta is None
 
 
-def test_an_empty_or_missing_folder_has_no_rows(tmp_path):
+def test_an_empty_or_missing_folder_has_no_rows(tmp_path: Path) -> None:
     assert _last(RunScanner(tmp_path / "gone")) == []
     assert _last(RunScanner(tmp_path)) == []
 
 
-def test_the_first_rows_come_at_once_and_the_newest_first(place, monkeypatch):
+def test_the_first_rows_come_at_once_and_the_newest_first(place: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runlist, "BATCH_SECONDS", math.inf)
     place.root.mkdir()
     text = configs.to_toml(configs.build("dip"))
@@ -99,78 +107,76 @@ def test_the_first_rows_come_at_once_and_the_newest_first(place, monkeypatch):
     assert len(ids) == FIRST_BATCH_ROWS + 20
 
 
-def test_nothing_is_told_while_nothing_changes(place):
+def test_nothing_is_told_while_nothing_changes(place: RunsFolder) -> None:
     _finish(place.create(configs.build("ddpm")))
     scanner = RunScanner(place.root)
     assert _last(scanner) is not None
     assert [_last(scanner) for _ in range(5)] == [None] * 5
 
 
-def test_runs_that_come_and_go_are_seen(place):
+def test_runs_that_come_and_go_are_seen(place: RunsFolder) -> None:
     first = _finish(place.create(configs.build("ddpm")))
     scanner = RunScanner(place.root)
     _last(scanner)
     second = _finish(place.create(configs.build("dip")))
-    assert {row.id for row in _last(scanner)} == {first.id, second.id}
+    assert {row.id for row in _rows(scanner)} == {first.id, second.id}
     shutil.rmtree(first.folder)
     os.utime(place.root)
-    assert [row.id for row in _last(scanner)] == [second.id]
+    assert [row.id for row in _rows(scanner)] == [second.id]
 
 
-def test_a_live_run_is_followed_to_its_end(place):
+def test_a_live_run_is_followed_to_its_end(place: RunsFolder) -> None:
     run = place.create(configs.build("ddpm"))
     _alive(run)
     scanner = RunScanner(place.root)
-    (row,) = _last(scanner)
+    (row,) = _rows(scanner)
     assert (row.state, row.progress) == (RunState.running, 0.25)
     _log(run, events.RunFinished(seconds=1.0, step=100))
     assert _forever(scanner, lambda rows: rows[0].state is RunState.finished)
 
 
-def test_a_resumed_run_is_live_again(place):
+def test_a_resumed_run_is_live_again(place: RunsFolder) -> None:
     run = _finish(place.create(configs.build("ddpm")))
     scanner = RunScanner(place.root)
     _last(scanner)
     _log(run, events.RunResumed(from_step=20))
-    heartbeat.write(
-        run.folder, heartbeat.Worker(heartbeat.process_identity(), alive=time.time(), progressed=time.time())
-    )
+    heartbeat.write(run.folder, heartbeat.Worker(this_process(), alive=time.time(), progressed=time.time()))
     assert _forever(scanner, lambda rows: rows[0].state is RunState.running)
 
 
-def test_marks_are_seen_when_they_are_put(place):
+def test_marks_are_seen_when_they_are_put(place: RunsFolder) -> None:
     run = _finish(place.create(configs.build("ddpm")))
     scanner = RunScanner(place.root)
     _last(scanner)
     marks.write(run.folder, marks.RunNotes(("keep",)))
     scanner.refresh(run.id)
-    assert _last(scanner)[0].tags == ("keep",)
+    assert _rows(scanner)[0].tags == ("keep",)
 
 
-def test_a_stalled_run_is_alive_but_not_advancing(place):
+def test_a_stalled_run_is_alive_but_not_advancing(place: RunsFolder) -> None:
     run = place.create(configs.build("ddpm"))
     _alive(run)
     long_ago = time.time() - 2 * heartbeat.STALL_SECONDS
-    heartbeat.write(run.folder, heartbeat.Worker(heartbeat.process_identity(), alive=time.time(), progressed=long_ago))
-    assert _last(RunScanner(place.root))[0].stalled
+    heartbeat.write(run.folder, heartbeat.Worker(this_process(), alive=time.time(), progressed=long_ago))
+    assert _rows(RunScanner(place.root))[0].stalled
 
 
-def test_a_foreign_folder_is_left_out_and_a_broken_run_is_marked(place):
+def test_a_foreign_folder_is_left_out_and_a_broken_run_is_marked(place: RunsFolder) -> None:
     (place.root / "holiday").mkdir(parents=True)
     broken = place.root / "20260101-000000-dip-abcd"
     broken.mkdir()
     (broken / "config.toml").write_text("kind = ")
-    (row,) = _last(RunScanner(place.root))
+    (row,) = _rows(RunScanner(place.root))
     assert (row.id, row.state, row.kind) == (broken.name, RunState.broken, "")
 
 
-def test_a_list_of_ended_runs_parses_no_config(place):
+def test_a_list_of_ended_runs_parses_no_config(place: RunsFolder) -> None:
     """The summary carries what a row shows, and is rebuilt from config and log where it is missing or of old format."""
     run = _finish(place.create(configs.build("ddpm", settings={"name": "take 1"})))
     summary.write(run.folder, summary.read(run.folder))
     config = (run.folder / "config.toml").read_bytes()
     (run.folder / "config.toml").write_text("kind = ")
-    before = _last(RunScanner(place.root))
+    before = _rows(RunScanner(place.root))
     assert (before[0].name, before[0].state) == ("take 1", RunState.finished)
     (run.folder / "config.toml").write_bytes(config)
     stored = run.folder / "summary.json"
@@ -178,7 +184,7 @@ def test_a_list_of_ended_runs_parses_no_config(place):
     assert _last(RunScanner(place.root)) == before
 
 
-def test_order_is_by_value_with_live_runs_on_top_and_unknown_ones_last():
+def test_order_is_by_value_with_live_runs_on_top_and_unknown_ones_last() -> None:
     def row(name: str, loss: float | None, state: RunState = RunState.finished) -> RunRow:
         return RunRow(id=name, best_loss=loss, state=state, name=name.upper())
 
@@ -190,5 +196,5 @@ def test_order_is_by_value_with_live_runs_on_top_and_unknown_ones_last():
     assert [r.id for r in sort_rows(rows, "tags")] == ["e", "d", "c", "b", "a"]
 
 
-def test_ages_are_in_whole_units_and_never_negative():
+def test_ages_are_in_whole_units_and_never_negative() -> None:
     assert [round_age(seconds) for seconds in (-5, 59, 61, 3599, 3600, 90_000)] == [0, 0, 60, 3540, 3600, 86_400]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from dipddpm.core.ddpm.networks.unet import UNet
 from dipddpm.core.errors import UserError
 
 
-def small(shape: tuple[int, int, int] = (1, 28, 28), **options: int) -> UNet:
+def small(shape: tuple[int, int, int] = (1, 28, 28), **options: Any) -> UNet:
     """A network whose zero weights have been replaced, so that everything plays a part."""
     torch.manual_seed(0)
     network = UNet(shape, **{"channels": (8, 16)} | options)

@@ -198,7 +198,7 @@ def test_a_method_that_fails_has_no_result_and_says_why_and_the_others_go_on(
     experiment = build(restore__sets=("glyphs",), restore__tasks=("inpaint:missing=0.5,sigma=10",), restore__seeds=2)
     make = experiment.methods.controls["ddnm-10"]
     calls = itertools.count()
-    experiment.methods.controls["ddnm-10"] = lambda case: Broken(error) if next(calls) else make(case)  # type: ignore[return-value]
+    experiment.methods.controls["ddnm-10"] = lambda case: Broken(error) if next(calls) else make(case)  # type: ignore[return-value, assignment]
     items = list(experiment)
     (failed,) = [item for item in items if isinstance(item, RestorationMissing) and item.failed]
     assert (failed.method, failed.seed, failed.why) == ("ddnm-10", 1, why)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +21,9 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.launch import local
 from dipddpm.core.launch.slurm import job as jobs
 from dipddpm.core.launch.slurm import status, submit
-from dipddpm.core.runs import EventReader, Run, RunsFolder, RunState, heartbeat
+from dipddpm.core.runs import Run, RunsFolder, RunState, heartbeat
 from dipddpm.core.runs.scheduler import JOB_FILE
+from tests.helpers import recorded
 
 Answers = Callable[..., None]
 
@@ -192,13 +194,14 @@ def test_a_job_whose_time_is_up_goes_on(
     runs: RunsFolder, tiny: Callable[..., DdpmRun], until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By submitit's local executor, which requeues as a cluster does."""
-    from submitit import LocalExecutor
+    from submitit import LocalExecutor, LocalJob
 
-    started = []
+    started: list[subprocess.Popen[bytes]] = []
 
-    class Executor(LocalExecutor):  # type: ignore[misc]
-        def _submit_command(self, command: str) -> Any:
-            job = super()._submit_command(command)
+    class Executor(LocalExecutor):
+        def _submit_command(self, command: str) -> LocalJob[Any]:
+            job: LocalJob[Any] = super()._submit_command(command)
+            assert job._process is not None
             started.append(job._process)
             return job
 
@@ -207,14 +210,11 @@ def test_a_job_whose_time_is_up_goes_on(
     run = runs.create(tiny(ddpm__epochs=40, data__train_images=64, ddpm__samples=0))
     local.start(run, on="slurm")
 
-    def recorded(kind: type) -> list[Any]:
-        return [event for event in EventReader(run.folder).read() if isinstance(event, kind)]
-
-    until(lambda: recorded(events.EpochFinished))
+    until(lambda: recorded(run, events.EpochFinished))
     assert local.send_signal(run, signal.SIGUSR2)
-    until(lambda: recorded(events.RunResumed))
+    until(lambda: recorded(run, events.RunResumed))
     local.request_stop(run)
-    until(lambda: recorded(events.RunStopped))
+    until(lambda: recorded(run, events.RunStopped))
     started[0].wait(timeout=30)
-    assert len(recorded(events.RunStarted)) == 1
-    assert recorded(events.RunResumed)[0].from_step > 0
+    assert len(recorded(run, events.RunStarted)) == 1
+    assert recorded(run, events.RunResumed)[0].from_step > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Iterable, Sequence
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from dipddpm.core.events import RunResumed
 from dipddpm.tui.console.model.curves import Binner, Smoother, Track, bin_minmax, smooth
 
+Curve = tuple["array[float]", "array[float]"]
 VALUES = st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf, -math.inf])
 CURVES = st.lists(st.tuples(st.integers(0, 5), VALUES), min_size=1, max_size=300).map(
     lambda rows: (
@@ -21,18 +23,18 @@ CURVES = st.lists(st.tuples(st.integers(0, 5), VALUES), min_size=1, max_size=300
 )
 
 
-def _finite(values):
+def _finite(values: Iterable[float]) -> list[float]:
     return [value for value in values if math.isfinite(value)]
 
 
 @given(CURVES, st.integers(1, 40))
-def test_reducing_keeps_the_extremes_of_every_column(curve, columns):
+def test_reducing_keeps_the_extremes_of_every_column(curve: Curve, columns: int) -> None:
     x, y = curve
     reduced_x, reduced_y = bin_minmax(x, y, columns)
     width = (x[-1] - x[0]) / columns or 1.0
 
-    def extremes(at, values):
-        found = {}
+    def extremes(at: Sequence[float], values: Sequence[float]) -> dict[int, tuple[float, float]]:
+        found: dict[int, tuple[float, float]] = {}
         for place, value in zip(at, values, strict=True):
             column = min(columns - 1, int((place - x[0]) / width))
             if math.isfinite(value):
@@ -46,14 +48,16 @@ def test_reducing_keeps_the_extremes_of_every_column(curve, columns):
 
 
 @given(CURVES, st.integers(1, 20))
-def test_a_value_that_is_no_number_leaves_a_gap(curve, columns):
+def test_a_value_that_is_no_number_leaves_a_gap(curve: Curve, columns: int) -> None:
     x, y = curve
     _, reduced = bin_minmax(x, y, columns)
     assert any(map(math.isnan, reduced)) == (len(_finite(y)) < len(y))
 
 
 @given(CURVES, st.integers(1, 30), st.lists(st.integers(0, 300), max_size=6))
-def test_following_a_growing_curve_is_the_same_as_reducing_it_at_once(curve, columns, pauses):
+def test_following_a_growing_curve_is_the_same_as_reducing_it_at_once(
+    curve: Curve, columns: int, pauses: list[int]
+) -> None:
     x, y = curve
     growing_x, growing_y = array("d"), array("d")
     binner = Binner(0.0, x[-1] or 1.0, columns)
@@ -65,13 +69,13 @@ def test_following_a_growing_curve_is_the_same_as_reducing_it_at_once(curve, col
     assert repr(found) == repr(fresh)
 
 
-def test_another_curve_is_not_taken_for_the_one_before():
+def test_another_curve_is_not_taken_for_the_one_before() -> None:
     binner = Binner(0.0, 10.0, 5)
     binner.update(array("d", range(10)), array("d", range(10)))
     assert binner.update(array("d", range(10)), array("d", [7.0] * 10))[1] == [7.0] * 10
 
 
-def test_a_spike_between_47000_values_survives():
+def test_a_spike_between_47000_values_survives() -> None:
     y = array("d", [0.1]) * 47_000
     y[31_234] = 9.0
     reduced_x, reduced_y = bin_minmax(array("d", range(47_000)), y, 200)
@@ -79,7 +83,7 @@ def test_a_spike_between_47000_values_survives():
 
 
 @given(st.lists(VALUES, max_size=60), st.floats(0.01, 0.99))
-def test_smoothing_is_the_average_weighted_by_age(values, weight):
+def test_smoothing_is_the_average_weighted_by_age(values: list[float], weight: float) -> None:
     smoothed = smooth(values, weight)
     for index, value in enumerate(values):
         past = _finite(values[: index + 1])
@@ -91,12 +95,12 @@ def test_smoothing_is_the_average_weighted_by_age(values, weight):
         assert smoothed[index] == pytest.approx(expected, rel=1e-6, abs=1e-3)
 
 
-def test_smoothing_a_constant_changes_nothing_from_the_first_value_on():
+def test_smoothing_a_constant_changes_nothing_from_the_first_value_on() -> None:
     assert list(smooth([3.0] * 5, 0.9)) == pytest.approx([3.0] * 5)
     assert smooth([1.0, 2.0], 0.0) == [1.0, 2.0]
 
 
-def test_smoothing_goes_on_where_it_was():
+def test_smoothing_goes_on_where_it_was() -> None:
     values = array("d", [5.0, 1.0, 4.0])
     smoother = Smoother(0.7)
     smoother.update(values)
@@ -104,7 +108,7 @@ def test_smoothing_goes_on_where_it_was():
     assert repr(smoother.update(values)) == repr(Smoother(0.7).update(values))
 
 
-def test_a_track_never_goes_back():
+def test_a_track_never_goes_back() -> None:
     track = Track("loss")
     for step, time in ((1, 10.0), (5, 8.0), (3, 12.0)):
         track.begin_row(step, 0, time)
@@ -113,7 +117,7 @@ def test_a_track_never_goes_back():
     assert list(track.time) == [10, 10, 12]
 
 
-def test_cutting_a_track_forgets_later_rows_and_their_smoothing():
+def test_cutting_a_track_forgets_later_rows_and_their_smoothing() -> None:
     track = Track("loss")
     for step in range(1, 11):
         track.begin_row(step, step / 10, step * 2.0, offset=100 * step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -14,7 +15,8 @@ import dipddpm.tui.console.widgets
 HEAVY = ("torch", "torchvision", "plotext")
 
 
-def _modules(package):
+def _modules(package: ModuleType) -> list[str]:
+    assert package.__file__ is not None
     return [f"{package.__name__}.{path.stem}" for path in sorted(Path(package.__file__).parent.glob("[a-z]*.py"))]
 
 
@@ -25,7 +27,7 @@ def _modules(package):
         (dipddpm.tui.console.widgets, (*HEAVY, "numpy", "PIL")),
     ],
 )
-def test_importing_it_loads_nothing_that_it_must_not(package, forbidden):
+def test_importing_it_loads_nothing_that_it_must_not(package: ModuleType, forbidden: tuple[str, ...]) -> None:
     code = f"import sys, {', '.join(_modules(package))}\nprint([name for name in {forbidden} if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert told.stdout.strip() == "[]"

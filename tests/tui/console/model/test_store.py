@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -16,7 +17,7 @@ from dipddpm.core import events
 from dipddpm.core.runs import EVENTS_FILE, EventLog, EventReader, Run, RunsFolder, history, trash
 from dipddpm.tui.console.model.series import RunSeries
 from dipddpm.tui.console.model.store import KEPT_SERIES, SeriesStore
-from dipddpm.tui.console.reader import EventsRead, Reader
+from dipddpm.tui.console.reader import Reader
 from tests.tui.driving import Maker
 
 RUNS = ("a", "b", "c")
@@ -28,7 +29,7 @@ class Console:
     """A reader and a store without threads: each does its next piece of work when the test says so."""
 
     def __init__(self, root: Path, kept: int = KEPT) -> None:
-        self.posted: deque[EventsRead] = deque()
+        self.posted: deque[Any] = deque()
         self.reader = Reader(root, self.posted.append, 1.0)
         self.store = SeriesStore(self.reader.rewind, kept)
         self.watched: tuple[str, ...] = ()

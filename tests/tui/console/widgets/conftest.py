@@ -3,62 +3,75 @@
 from __future__ import annotations
 
 import contextlib
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import pytest
-from textual.app import App
+from rich.style import Style
+from textual.app import App, ComposeResult
+from textual.geometry import Region
+from textual.pilot import Pilot
 from textual.screen import Screen
+from textual.widget import Widget
 
 from dipddpm.tui.console.compositor import CellCompositor
 from dipddpm.tui.console.themes import THEMES
 
 
-class StageScreen(Screen):
+class StageScreen(Screen[None]):
     """As the console's own."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self._compositor = CellCompositor()
 
 
-class Stage(App):
+class Stage(App[None]):
     """Shows one widget, in a terminal of the colours asked for, and keeps what is written to it."""
 
     CSS = "Screen { layout: vertical; overflow: hidden; }"
 
-    def __init__(self, widget, theme="night"):
+    def __init__(self, widget: Widget, theme: str = "night") -> None:
         super().__init__()
         for known in THEMES.values():
             self.register_theme(known)
         self.theme = theme
         self.widget = widget
 
-    def get_default_screen(self):
+    def get_default_screen(self) -> Screen[None]:
         return StageScreen()
 
-    def compose(self):
+    def compose(self) -> ComposeResult:
         yield self.widget
 
-    def lines(self):
+    def lines(self) -> list[str]:
         """The text on the screen."""
         return [strip.text.rstrip() for strip in self.screen._compositor.render_strips()]
 
-    def styled(self, text):
+    def styled(self, text: str) -> list[Style]:
         """The styles in which a text stands on the screen."""
         return [
             segment.style
             for strip in self.screen._compositor.render_strips()
             for segment in strip
-            if text in segment.text
+            if segment.style is not None and text in segment.text
         ]
 
 
+OpenStage = Callable[..., AbstractAsyncContextManager[tuple[Stage, Pilot[None]]]]
+
+
 @pytest.fixture
-def stage(monkeypatch):
+def stage(monkeypatch: pytest.MonkeyPatch) -> OpenStage:
     """`async with stage(widget, size) as (app, pilot)`."""
     monkeypatch.delenv("NO_COLOR", raising=False)
 
     @contextlib.asynccontextmanager
-    async def show(widget, size=(80, 24), theme="night"):
+    async def show(
+        widget: Widget, size: tuple[int, int] = (80, 24), theme: str = "night"
+    ) -> AsyncIterator[tuple[Stage, Pilot[None]]]:
         app = Stage(widget, theme)
         async with app.run_test(size=size) as pilot:
             await pilot.pause()
@@ -68,15 +81,15 @@ def stage(monkeypatch):
 
 
 @pytest.fixture
-def repainted(monkeypatch):
-    """The cells that widgets asked to have painted again since it was last emptied; None for all of a widget."""
+def repainted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How many cells each refresh since the last `clear` asked to repaint; infinite for a whole widget."""
     from dipddpm.tui.console.widgets.lines import LinesWidget
 
-    asked = []
+    asked: list[float] = []
     refresh = LinesWidget.refresh
 
-    def noting(self, *regions, **options):
-        asked.append(sum(region.area for region in regions) if regions else None)
+    def noting(self: LinesWidget, *regions: Region, **options: Any) -> Any:
+        asked.append(sum(region.area for region in regions) if regions else math.inf)
         return refresh(self, *regions, **options)
 
     monkeypatch.setattr(LinesWidget, "refresh", noting)

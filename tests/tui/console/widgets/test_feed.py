@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dipddpm.core import events
 from dipddpm.tui.console.widgets.feed import MAX_ENTRIES, Feed, FeedEntry, feed_entries
+from tests.tui.console.widgets.conftest import OpenStage
 
 BEST = events.BestModelStored(
     time=1000.0, epoch=58, step=5800, value=0.0359, measure="held_out", file="checkpoints/best.safetensors", sha256="a"
@@ -13,21 +14,21 @@ FAILED = events.RunFailed(
 )
 
 
-def test_a_best_model_is_told_once_with_epoch_value_and_file():
+def test_a_best_model_is_told_once_with_epoch_value_and_file() -> None:
     finished = events.EpochFinished(time=1000.0, epoch=58, step=5800, loss=0.036, best=True)
     (entry,) = feed_entries([BEST, finished])
     assert entry.tone == "best"
     assert entry.text == "Held-out at epoch 58: 0.0359 --> Best model ever (stored)  checkpoints/best.safetensors"
 
 
-def test_what_went_wrong_is_followed_by_what_to_do():
+def test_what_went_wrong_is_followed_by_what_to_do() -> None:
     assert [(entry.tone, entry.text) for entry in feed_entries([FAILED])] == [
         ("bad", "Failed: CUDA out of memory."),
         ("hint", FAILED.hint),
     ]
 
 
-def test_other_events_have_their_line_and_some_have_none():
+def test_other_events_have_their_line_and_some_have_none() -> None:
     told = [
         events.Message(text="careful", level="warning"),
         events.RunFinished(seconds=61.0),
@@ -41,14 +42,14 @@ def test_other_events_have_their_line_and_some_have_none():
     ]
 
 
-def test_text_of_others_is_made_safe():
+def test_text_of_others_is_made_safe() -> None:
     best = events.BestModelStored(step=1, value=1.0, file="a\x1b]0;x\x07[red]", sha256="")
     (entry,) = feed_entries([best])
     assert entry.text.isprintable()
     assert "[red]" in entry.text
 
 
-async def test_the_newest_stands_at_the_bottom_and_a_best_model_stands_out(stage):
+async def test_the_newest_stands_at_the_bottom_and_a_best_model_stands_out(stage: OpenStage) -> None:
     feed = Feed(empty="Nothing happened yet.")
     async with stage(feed, (100, 4)) as (app, _):
         assert app.lines()[0] == "Nothing happened yet."
@@ -64,7 +65,7 @@ async def test_the_newest_stands_at_the_bottom_and_a_best_model_stands_out(stage
         assert app.lines()[0] == "Nothing happened yet."
 
 
-async def test_long_lines_are_cut_but_not_those_that_help(stage):
+async def test_long_lines_are_cut_but_not_those_that_help(stage: OpenStage) -> None:
     feed = Feed()
     async with stage(feed, (40, 6)) as (app, _):
         feed.add([FeedEntry(1000.0, "word " * 30), *feed_entries([FAILED])])
@@ -73,14 +74,14 @@ async def test_long_lines_are_cut_but_not_those_that_help(stage):
         assert "".join(lines[2:]).replace(" ", "") == FAILED.hint.replace(" ", "")
 
 
-async def test_markup_is_text(stage):
+async def test_markup_is_text(stage: OpenStage) -> None:
     feed = Feed()
     async with stage(feed, (60, 3)) as (app, _):
         feed.add([FeedEntry(1000.0, "[bold red]loud[/] [link=x]")])
         assert app.lines()[0].endswith("[bold red]loud[/] [link=x]")
 
 
-async def test_only_so_many_are_kept(stage):
+async def test_only_so_many_are_kept(stage: OpenStage) -> None:
     feed = Feed()
     async with stage(feed):
         feed.add(FeedEntry(0.0, str(number)) for number in range(MAX_ENTRIES + 50))

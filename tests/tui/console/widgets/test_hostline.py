@@ -8,18 +8,21 @@ import pytest
 
 from dipddpm.tui.console.model.host import Gpu, HostSample
 from dipddpm.tui.console.widgets.hostline import HostLine
+from tests.tui.console.widgets.conftest import OpenStage
 
 BOX = HostSample("gpu-box", 12, 31.0, 126.0, (Gpu("H100", 61, 34.0, 80.0, 58, 312),))
 
 
-async def shown(stage, width, sample, queue=(2, 1), place="./runs"):
+async def shown(
+    stage: OpenStage, width: int, sample: HostSample, queue: tuple[int, int] = (2, 1), place: str = "./runs"
+) -> str:
     host = HostLine()
     async with stage(host, (width, 2)) as (app, _):
         host.show(sample, queue, place)
         return app.lines()[0]
 
 
-async def test_all_of_it_where_there_is_room(stage):
+async def test_all_of_it_where_there_is_room(stage: OpenStage) -> None:
     line = await shown(stage, 120, BOX)
     assert line.split() == (
         [
@@ -46,27 +49,27 @@ async def test_all_of_it_where_there_is_room(stage):
 
 
 @pytest.mark.parametrize("width", [1, 20, 40, 60, 80, 200])
-async def test_it_never_overflows_and_keeps_the_queue(stage, width):
+async def test_it_never_overflows_and_keeps_the_queue(stage: OpenStage, width: int) -> None:
     line = await shown(stage, width, BOX)
     assert len(line) <= width
     if width >= 40:
         assert "2 running" in line
 
 
-async def test_without_a_gpu_it_says_so_and_an_idle_queue_too(stage):
+async def test_without_a_gpu_it_says_so_and_an_idle_queue_too(stage: OpenStage) -> None:
     line = await shown(stage, 100, replace(BOX, gpus=()), (0, 0))
     assert "no GPU" in line
     assert "idle" in line
 
 
-async def test_several_gpus_are_numbered_and_what_a_driver_does_not_tell_is_left_out(stage):
+async def test_several_gpus_are_numbered_and_what_a_driver_does_not_tell_is_left_out(stage: OpenStage) -> None:
     gpus = (Gpu("A100", 5, 1.0, 40.0, 40, 60), Gpu("A100", None, 2.0, 40.0, None, None))
     line = await shown(stage, 140, replace(BOX, gpus=gpus))
     assert "0:A100 5%  1/40 GB  40°C" in line
     assert "1:A100  2/40 GB   cpu" in line
 
 
-async def test_a_hot_or_full_gpu_stands_out(stage):
+async def test_a_hot_or_full_gpu_stands_out(stage: OpenStage) -> None:
     host = HostLine()
     async with stage(host, (120, 2)) as (app, _):
         host.show(replace(BOX, gpus=(Gpu("H100", 61, 79.0, 80.0, 90, 312),)), (1, 0))
@@ -74,7 +77,7 @@ async def test_a_hot_or_full_gpu_stands_out(stage):
         assert app.styled("79/80 GB")[0].bold
 
 
-async def test_the_same_machine_paints_nothing(stage, repainted):
+async def test_the_same_machine_paints_nothing(stage: OpenStage, repainted: list[float]) -> None:
     host = HostLine()
     async with stage(host, (120, 2)) as (_, pilot):
         host.show(BOX, (2, 1), "./runs")

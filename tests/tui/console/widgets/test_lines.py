@@ -11,24 +11,26 @@ from rich.style import Style
 from textual.strip import Strip
 
 from dipddpm.tui.console.widgets.lines import MERGE_CELLS, LinesWidget, changed_ranges, justify
+from tests.tui.console.widgets.conftest import OpenStage
 
+Parts = list[tuple[str, Style]]
 RED, BLUE = Style(color="red"), Style(color="blue")
 LINES = st.lists(
     st.tuples(st.sampled_from(["a", "b", "⣿", "界"]), st.sampled_from([RED, BLUE])), min_size=1, max_size=30
 )
 
 
-def _strip(parts):
+def _strip(parts: Parts) -> Strip:
     return Strip(Segment.simplify(Segment(text, style) for text, style in parts))
 
 
 @given(LINES, LINES)
-def test_the_ranges_hold_all_that_differs_and_begin_and_end_with_it(one, other):
+def test_the_ranges_hold_all_that_differs_and_begin_and_end_with_it(one: Parts, other: Parts) -> None:
     old, new = _strip(one), _strip(other)
     width = max(old.cell_length, new.cell_length)
     old, new = old.adjust_cell_length(width), new.adjust_cell_length(width)
 
-    def cells(strip):
+    def cells(strip: Strip) -> list[tuple[str, Style | None]]:
         return [
             (character, style)
             for text, style, _ in strip
@@ -43,8 +45,8 @@ def test_the_ranges_hold_all_that_differs_and_begin_and_end_with_it(one, other):
     assert all(later[0] - earlier[1] >= MERGE_CELLS for earlier, later in itertools.pairwise(ranges))
 
 
-def test_both_ends_of_a_line_and_the_right_one_first():
-    def text(segments):
+def test_both_ends_of_a_line_and_the_right_one_first() -> None:
+    def text(segments: list[Segment]) -> str:
         return "".join(segment.text for segment in segments)
 
     assert text(justify([Segment("left")], [Segment("right")], 12)) == "left   right"
@@ -53,15 +55,15 @@ def test_both_ends_of_a_line_and_the_right_one_first():
 
 
 class Words(LinesWidget):
-    def __init__(self, *words):
+    def __init__(self, *words: str) -> None:
         super().__init__()
         self.words = words
 
-    def draw(self, width, height):
+    def draw(self, width: int, height: int) -> list[list[Segment]]:
         return [[Segment(word)] for word in self.words]
 
 
-async def test_only_the_cells_that_changed_are_painted(stage, repainted):
+async def test_only_the_cells_that_changed_are_painted(stage: OpenStage, repainted: list[float]) -> None:
     widget = Words("one two three", "four")
     async with stage(widget, (20, 4)) as (app, pilot):
         assert app.lines()[:2] == ["one two three", "four"]
@@ -75,12 +77,12 @@ async def test_only_the_cells_that_changed_are_painted(stage, repainted):
         assert app.lines()[:2] == ["one 2wo three", "four"]
 
 
-async def test_lines_are_cut_and_missing_ones_are_blank(stage):
+async def test_lines_are_cut_and_missing_ones_are_blank(stage: OpenStage) -> None:
     async with stage(Words("x" * 50, "y"), (10, 3)) as (app, _):
         assert app.lines() == ["x" * 10, "y", ""]
 
 
-async def test_another_size_and_another_theme_draw_all_anew(stage):
+async def test_another_size_and_another_theme_draw_all_anew(stage: OpenStage) -> None:
     widget = Words("abc")
     async with stage(widget, (10, 3)) as (app, pilot):
         await pilot.resize_terminal(12, 5)

@@ -5,36 +5,45 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 from PIL import Image
-from rich.color import ColorSystem
+from rich.color import Color, ColorSystem
+from rich.segment import Segment
+from rich.style import Style
 
 from dipddpm.core.errors import UserError
 from dipddpm.tui.console.widgets import pictures
 from dipddpm.tui.console.widgets.pictures import PictureView, characters, load
+from tests.tui.console.widgets.conftest import OpenStage
 
 
-def ramp(width=64, height=32):
+def ramp(width: int = 64, height: int = 32) -> Image.Image:
     return Image.linear_gradient("L").rotate(90).resize((width, height))
 
 
-def colours(rows):
+def colours(rows: list[list[Segment]]) -> list[list[tuple[Color, Color]]]:
     """Upper and lower colour of every cell."""
-    return [[(segment.style.color, segment.style.bgcolor) for segment in row for _ in segment.text] for row in rows]
+
+    def both(style: Style | None) -> tuple[Color, Color]:
+        assert style is not None and style.color is not None and style.bgcolor is not None
+        return style.color, style.bgcolor
+
+    return [[both(segment.style) for segment in row for _ in segment.text] for row in rows]
 
 
-def test_each_cell_is_two_pixels():
+def test_each_cell_is_two_pixels() -> None:
     image = Image.new("RGB", (2, 4))
     pixels = [(10, 0, 0), (20, 0, 0), (30, 0, 0), (40, 0, 0), (50, 0, 0), (60, 0, 0), (70, 0, 0), (80, 0, 0)]
     image.putdata(pixels)
     rows = colours(characters(image, 2, 2, "truecolor"))
-    shown = [[(upper.triplet.red, lower.triplet.red) for upper, lower in row] for row in rows]
+    shown = [[(upper.get_truecolor().red, lower.get_truecolor().red) for upper, lower in row] for row in rows]
     assert shown == [[(10, 30), (20, 40)], [(50, 70), (60, 80)]]
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (20, 24), (80, 3), (1, 1), (7, 5)])
-def test_the_shape_is_kept_within_the_room(columns, rows):
+def test_the_shape_is_kept_within_the_room(columns: int, rows: int) -> None:
     drawn = characters(ramp(), columns, rows, "truecolor")
     width = sum(len(segment.text) for segment in drawn[0])
     assert len(drawn) <= rows
@@ -43,14 +52,17 @@ def test_the_shape_is_kept_within_the_room(columns, rows):
         assert width / (2 * len(drawn)) == pytest.approx(2, rel=0.15)
 
 
-def test_enlarging_keeps_pixels_sharp():
+def test_enlarging_keeps_pixels_sharp() -> None:
     image = Image.new("L", (2, 2))
     image.putdata([0, 255, 255, 0])
     drawn = characters(image, 8, 4, "truecolor")
-    assert {(u.triplet.red, lo.triplet.red) for row in colours(drawn) for u, lo in row} == {(0, 0), (255, 255)}
+    assert {(u.get_truecolor().red, lo.get_truecolor().red) for row in colours(drawn) for u, lo in row} == {
+        (0, 0),
+        (255, 255),
+    }
 
 
-def test_sixteen_colours_are_mixed_to_greys_in_between():
+def test_sixteen_colours_are_mixed_to_greys_in_between() -> None:
     flat = Image.new("L", (40, 40), 128)
     shown = {
         half.downgrade(ColorSystem.STANDARD).number
@@ -61,14 +73,14 @@ def test_sixteen_colours_are_mixed_to_greys_in_between():
     assert {7, 8} <= shown  # light grey and dark grey, by the cell
 
 
-def test_the_sixteen_colours_are_the_ones_rich_writes():
+def test_the_sixteen_colours_are_the_ones_rich_writes() -> None:
     palette = Image.new("RGB", (16, 2))
     palette.putdata([tuple(pictures._ANSI_PALETTE[3 * n : 3 * n + 3]) for n in range(16)] * 2)
     (row,) = colours(characters(palette, 16, 1, "standard"))
     assert [upper.downgrade(ColorSystem.STANDARD).number for upper, _ in row] == list(range(16))
 
 
-def test_without_colours_grey_values_stand_as_digits():
+def test_without_colours_grey_values_stand_as_digits() -> None:
     drawn = characters(ramp(40, 20), 20, 10, None)
     lines = ["".join(segment.text for segment in row) for row in drawn]
     assert len(set(lines)) == 1
@@ -77,16 +89,16 @@ def test_without_colours_grey_values_stand_as_digits():
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
-def test_every_common_mode_is_shown(tmp_path, mode):
+def test_every_common_mode_is_shown(tmp_path: Path, mode: str) -> None:
     ramp().convert(mode).save(tmp_path / "x.png")
     assert characters(load(tmp_path / "x.png"), 20, 10, "256")
 
 
-def _chunk(kind, content):
+def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def _png(width, height, body=b""):
+def _png(width: int, height: int, body: bytes = b"") -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(body)) + _chunk(b"IEND", b"")
 
@@ -105,13 +117,15 @@ def _png(width, height, body=b""):
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "damaged"),
     ],
 )
-def test_a_file_that_is_no_picture_is_refused_in_a_sentence(tmp_path, content, words):
+def test_a_file_that_is_no_picture_is_refused_in_a_sentence(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "x.png").write_bytes(content)
     with pytest.raises(UserError, match=words):
         load(tmp_path / "x.png")
 
 
-def test_no_file_a_folder_a_pipe_and_a_giant_are_refused_without_waiting(tmp_path, monkeypatch):
+def test_no_file_a_folder_a_pipe_and_a_giant_are_refused_without_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
     ramp().save(tmp_path / "large.png")
@@ -121,7 +135,7 @@ def test_no_file_a_folder_a_pipe_and_a_giant_are_refused_without_waiting(tmp_pat
             load(tmp_path / name)
 
 
-async def test_a_picture_is_shown_below_its_caption(stage, tmp_path):
+async def test_a_picture_is_shown_below_its_caption(stage: OpenStage, tmp_path: Path) -> None:
     ramp().save(tmp_path / "x.png")
     view = PictureView()
     async with stage(view, (40, 12)) as (app, _):
@@ -135,7 +149,7 @@ async def test_a_picture_is_shown_below_its_caption(stage, tmp_path):
         assert view._lines[1] != before
 
 
-async def test_what_can_not_be_shown_is_told_in_words(stage, tmp_path):
+async def test_what_can_not_be_shown_is_told_in_words(stage: OpenStage, tmp_path: Path) -> None:
     view = PictureView()
     async with stage(view, (40, 12)) as (app, _):
         view.show(tmp_path / "gone\x1b[31m.png", "restored")
@@ -144,7 +158,7 @@ async def test_what_can_not_be_shown_is_told_in_words(stage, tmp_path):
         assert "There is no such picture." in " ".join(app.lines())
 
 
-async def test_without_colour_the_view_shows_digits(stage, monkeypatch):
+async def test_without_colour_the_view_shows_digits(stage: OpenStage, monkeypatch: pytest.MonkeyPatch) -> None:
     view = PictureView()
     async with stage(view, (40, 12)) as (app, _):
         monkeypatch.setattr(app, "no_color", True)
@@ -154,7 +168,7 @@ async def test_without_colour_the_view_shows_digits(stage, monkeypatch):
 
 
 @pytest.mark.parametrize("asked", ["0", ""])
-def test_no_terminal_is_asked_unless_it_may_show_pixels(monkeypatch, asked):
+def test_no_terminal_is_asked_unless_it_may_show_pixels(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
     for name in ("TERM_PROGRAM", "LC_TERMINAL", "KONSOLE_VERSION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color" if not asked else "xterm-kitty")
