@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from dipddpm.core.events import AnyEvent, Item, RunStarted
+from dipddpm.core.events import Event, Item, RunStarted
 from dipddpm.core.runs import EventLog, EventReader, Run, RunsFolder, heartbeat
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def recorded(run: Run, kind: type[E]) -> list[E]:
     return [event for event in EventReader(run.folder).read() if isinstance(event, kind)]
 
 
-def append_events(run: Run, *events: AnyEvent) -> None:
+def append_events(run: Run, *events: Event) -> None:
     """Append these events to the log of a run."""
     log = EventLog(run.folder)
     for event in events:
@@ -33,7 +33,7 @@ def append_events(run: Run, *events: AnyEvent) -> None:
     log.close()
 
 
-def create_logged(runs: RunsFolder, config: AnyRun, *events: AnyEvent, time: float = 0.0) -> Run:
+def create_logged(runs: RunsFolder, config: AnyRun, *events: Event, time: float = 0.0) -> Run:
     """Create a run whose log says that it started, and then these events."""
     run = runs.create(config)
     append_events(run, RunStarted(kind=config.kind, method=config.method, device="cpu", time=time), *events)

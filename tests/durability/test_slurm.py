@@ -14,16 +14,14 @@ from typing import Any
 import pytest
 
 from dipddpm.core import events
-from dipddpm.core.config import DdpmRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.launch import local
 from dipddpm.core.launch.slurm import job as jobs
 from dipddpm.core.launch.slurm import status, submit
-from dipddpm.core.runs import CHECKPOINT_FILE, EventReader, Run, RunsFolder, RunState
+from dipddpm.core.runs import CHECKPOINT_FILE, Run, RunsFolder, RunState
 from tests.durability.slurm import MISSING, Cluster
+from tests.helpers import Build, Until, recorded
 
-Build = Callable[..., DdpmRun]
-Until = Callable[..., Any]
 ON = "slurm:partition=all,time=30,cpus_per_task=1"
 LONG = {"ddpm__epochs": 12, "data__train_images": 256}
 
@@ -52,10 +50,6 @@ def here(installed: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluste
     yield installed
     installed.ask("scancel", "--full", "--signal=KILL", "--me")
     installed.ask("scancel", "--me")
-
-
-def recorded(run: Run, kind: type) -> list[Any]:
-    return [event for event in EventReader(run.folder).read() if isinstance(event, kind)]
 
 
 def number(run: Run) -> str:

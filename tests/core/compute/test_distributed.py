@@ -44,9 +44,7 @@ from dipddpm.core.runs import BEST_FILE, Run, RunsFolder, RunState, heartbeat
 from dipddpm.core.runs.equivalence import comparable_config
 from dipddpm.tui.cli.run import RunRequest
 from tests.core import sharing
-
-Build = Callable[..., DdpmRun]
-Until = Callable[..., Any]
+from tests.helpers import Build, Until
 
 
 @given(size=st.integers(0, 1000), count=st.integers(1, 64))

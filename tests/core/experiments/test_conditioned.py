@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,15 @@ from dipddpm.core.ddpm.training import DdpmTraining
 from dipddpm.core.degrade import degrade
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN
-from dipddpm.core.events import BestModel, EpochFinished, Item, Pictures, RestorationScored, Step
+from dipddpm.core.events import BestModel, EpochFinished, Pictures, RestorationScored, Step
 from dipddpm.core.experiments import dip_cache
 from dipddpm.core.experiments.conditioned import ConditionedExperiment, ConditionedTraining
 from dipddpm.core.images import to_model, to_unit
 from dipddpm.core.methods.conditioned import ConditionedRestorer
 from dipddpm.core.runs import RunsFolder
 from tests.core.methods.cases import SCHEDULE, SMALL, assert_goes_on_exactly, case, shapes
+from tests.helpers import Plain
 
-Plain = Callable[[Item], Any]
 TINY = {
     "data.dataset": "fashion-mini",
     "images.indices": "0-1",

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ from dipddpm.core.compute import checkpoint
 from dipddpm.core.config import DdpmRun, build
 from dipddpm.core.data.sources import load_training
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import BestModel, DataLoaded, EpochFinished, Item, Pictures, SamplesEvaluated, Step
+from dipddpm.core.events import BestModel, DataLoaded, EpochFinished, Pictures, SamplesEvaluated, Step
 from dipddpm.core.experiments.ddpm import DdpmExperiment
 from dipddpm.core.images import save_png, to_bytes
+from tests.helpers import Plain
 
-Plain = Callable[[Item], Any]
 QUICK = {"data.dataset": "fashion-mini", "data.train_images": 6, "ddpm.epochs": 1, "ddpm.batch_size": 4}
 QUICK |= {"ddpm.timesteps": 8, "ddpm.samples": 3}
 

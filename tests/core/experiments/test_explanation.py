@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ from dipddpm.core import config as configs
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.config import ExplanationRun
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import Document, Item, Pictures
+from dipddpm.core.events import Document, Pictures
 from dipddpm.core.experiments.explanation import FILE, ExplanationExperiment
 from dipddpm.core.study import findings
 from dipddpm.core.study.findings import Explanation, after
+from tests.helpers import Plain
 
-Plain = Callable[[Item], Any]
 TINY = {"train_images": 40, "test_images": 20, "epochs": 1, "seeds": 2, "steps": "0,1,2,4", "fixed": 2}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,8 +12,8 @@ from dipddpm.core.config import StudyRun
 from dipddpm.core.events import Message, RunFailed, RunQueued
 from dipddpm.core.launch import local
 from dipddpm.core.runs import LOG_FILE, Run, RunsFolder, RunState
+from tests.helpers import Until
 
-Until = Callable[..., Any]
 TINY = {
     "data.train_images": 32,
     "study.epochs": 1,

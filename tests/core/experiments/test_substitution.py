@@ -12,10 +12,10 @@ from dipddpm.core.compute import checkpoint
 from dipddpm.core.config import HybridRun, Substitution, build
 from dipddpm.core.dip.hourglass import FittedHourglass, FrozenHourglass
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import EpochFinished, Item, Pictures, Step
+from dipddpm.core.events import EpochFinished, Pictures, Step
 from dipddpm.core.experiments.substitution import SubstitutionExperiment
+from tests.helpers import Plain
 
-Plain = Callable[[Item], Any]
 READINGS = ["frozen", "fresh", "warm"]
 QUICK = {"data.dataset": "fashion-mini", "data.train_images": 6, "ddpm.epochs": 2, "ddpm.batch_size": 4}
 QUICK |= {"ddpm.timesteps": 4, "ddpm.samples": 5, "hybrid.steps": 2, "hybrid.channels": 4, "hybrid.picture_every": 1}

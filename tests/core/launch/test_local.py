@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,10 @@ import msgspec
 import pytest
 
 from dipddpm.core import events
-from dipddpm.core.config import DdpmRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.launch import local, queue
-from dipddpm.core.runs import EventReader, Run, RunsFolder, RunState, heartbeat
-from tests.helpers import this_process
-
-Build = Callable[..., DdpmRun]
-Until = Callable[..., Any]
-
-
-def recorded(run: Run, kind: type) -> list[Any]:
-    return [event for event in EventReader(run.folder).read() if isinstance(event, kind)]
+from dipddpm.core.runs import Run, RunsFolder, RunState, heartbeat
+from tests.helpers import Build, Until, recorded, this_process
 
 
 def test_a_second_run_waits_for_the_first_and_now_does_not(runs: RunsFolder, tiny: Build, until: Until) -> None:

@@ -16,9 +16,8 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.io import atomic
 from dipddpm.core.launch import queue
 from dipddpm.core.runs import heartbeat
-from tests.helpers import record_calls, this_process
+from tests.helpers import Until, record_calls, this_process
 
-Until = Callable[..., Any]
 Start = Callable[..., subprocess.Popen[str]]
 
 HOLD = """

@@ -13,8 +13,9 @@ from dipddpm.core import events
 from dipddpm.core.config import AnyRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.launch import sweep
-from dipddpm.core.runs import EventLog, Run, RunsFolder, RunState
+from dipddpm.core.runs import RunsFolder, RunState
 from dipddpm.core.runs.equivalence import runs_in_group
+from tests.helpers import create_logged
 
 FINISHED = events.RunFinished(seconds=1.0)
 STOPPED = events.RunStopped(reason="asked to stop")
@@ -22,15 +23,6 @@ STOPPED = events.RunStopped(reason="asked to stop")
 
 def dip(**settings: Any) -> AnyRun:
     return configs.build("dip", settings={key.replace("__", "."): value for key, value in settings.items()})
-
-
-def logged(runs: RunsFolder, config: AnyRun, *ends: events.Event) -> Run:
-    run = runs.create(config)
-    log = EventLog(run.folder)
-    for event in (events.RunStarted(kind=config.kind, method=config.method, device="cpu"), *ends):
-        log.append(event)
-    log.close()
-    return run
 
 
 def test_every_combination_comes_once_with_every_seed() -> None:
@@ -79,10 +71,10 @@ def test_a_group_of_methods_or_tasks_has_one_name_too() -> None:
 
 def test_what_the_group_has_is_found_and_what_is_cut_short_goes_on(runs: RunsFolder) -> None:
     configs_ = [dip(dip__lr=lr, group="g", name=f"lr={lr}") for lr in (0.1, 0.2, 0.3)]
-    done = logged(runs, dip(dip__lr=0.1, group="g", name="called otherwise"), FINISHED)
-    logged(runs, configs_[0], STOPPED)  # a finished one comes first
-    stopped = logged(runs, configs_[1], STOPPED)
-    logged(runs, dip(dip__lr=0.3, group="another"), FINISHED)
+    done = create_logged(runs, dip(dip__lr=0.1, group="g", name="called otherwise"), FINISHED)
+    create_logged(runs, configs_[0], STOPPED)  # a finished one comes first
+    stopped = create_logged(runs, configs_[1], STOPPED)
+    create_logged(runs, dip(dip__lr=0.3, group="another"), FINISHED)
     planned = sweep.plan(runs_in_group(runs.runs(), "g"), configs_)
     assert [(one.run, one.state, one.needs_start) for one in planned] == [
         (done, RunState.finished, False),

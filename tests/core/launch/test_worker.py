@@ -7,7 +7,7 @@ import resource
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,12 @@ import torch
 from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.compute import checkpoint
-from dipddpm.core.config import DdpmRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import BestModelStored, EpochFinished, RunFailed, RunResumed, RunStopped
 from dipddpm.core.launch import local
 from dipddpm.core.launch.worker import explain
-from dipddpm.core.runs import ENVIRONMENT_FILE, LOG_FILE, EventReader, Run, RunsFolder, RunState, heartbeat, summary
-
-Build = Callable[..., DdpmRun]
-Until = Callable[..., Any]
+from dipddpm.core.runs import ENVIRONMENT_FILE, LOG_FILE, Run, RunsFolder, RunState, heartbeat, summary
+from tests.helpers import Build, Until, recorded
 
 
 def epochs(run: Run) -> list[tuple[int, int, float, bool]]:
@@ -35,11 +32,6 @@ def epochs(run: Run) -> list[tuple[int, int, float, bool]]:
 
 def bests(run: Run) -> list[tuple[int, float, str]]:
     return [(e.epoch, e.value, e.sha256) for e in run.events() if isinstance(e, BestModelStored)]
-
-
-def recorded(run: Run, kind: type) -> list[Any]:
-    """Every such event in the log, superseded ones too."""
-    return [event for event in EventReader(run.folder).read() if isinstance(event, kind)]
 
 
 def gone(run: Run) -> bool:

@@ -15,8 +15,9 @@ from dipddpm.core import events, registry
 from dipddpm.core.events import CheckpointStored, EpochFinished, RunFailed
 from dipddpm.core.launch import worker
 from dipddpm.core.launch.worker import Heartbeat
-from dipddpm.core.runs import EventReader, Run, RunsFolder, RunState
+from dipddpm.core.runs import Run, RunsFolder, RunState
 from dipddpm.core.runs.extend import extend
+from tests.helpers import recorded
 
 Work = Callable[..., int]
 SMALL = {
@@ -52,10 +53,6 @@ def runs(tmp_path: Path) -> RunsFolder:
 
 def work(run: Run, *options: str) -> int:
     return worker.main([str(run.folder), "--now", *options])
-
-
-def recorded(run: Run, kind: type) -> list[Any]:
-    return [event for event in EventReader(run.folder).read() if isinstance(event, kind)]
 
 
 def test_a_gpu_that_is_full_fails_the_run_with_a_number_to_lower(

@@ -11,14 +11,15 @@ import pytest
 from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.config import StudyRun
-from dipddpm.core.events import EpochFinished, PsnrMeasured, RestorationScored, RunFinished, RunStarted, StopsCompared
+from dipddpm.core.events import EpochFinished, PsnrMeasured, RestorationScored, RunFinished, StopsCompared
 from dipddpm.core.report import study as report
 from dipddpm.core.report.document import BulletList, Heading, Page, Table, Text
-from dipddpm.core.runs import EventLog, Run, RunsFolder
+from dipddpm.core.runs import Run, RunsFolder
 from dipddpm.core.study.findings import Explanation
 from dipddpm.core.study.published import FILE, published
 from dipddpm.core.study.stages import stages
 from dipddpm.core.study.summary import stage_summaries
+from tests.helpers import create_logged
 
 NUMBERS = tomllib.loads(FILE.read_text())
 
@@ -30,13 +31,8 @@ def study(**settings: Any) -> StudyRun:
 
 
 def logged(runs: RunsFolder, config: configs.AnyRun, *happened: events.Event) -> Run:
-    run = runs.create(config)
-    log = EventLog(run.folder)
-    started = RunStarted(kind=config.kind, method=config.method, device="cpu", time=1000.0)
-    for event in (started, *happened, RunFinished(seconds=480.0, time=1480.0)):
-        log.append(event)
-    log.close()
-    return run
+    """A run that took 480 seconds."""
+    return create_logged(runs, config, *happened, RunFinished(seconds=480.0, time=1480.0), time=1000.0)
 
 
 def epochs(losses: list[float], seconds: float = 10.0) -> list[EpochFinished]:

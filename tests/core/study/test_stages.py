@@ -7,24 +7,16 @@ import pytest
 
 from dipddpm.core import config as configs
 from dipddpm.core import events
-from dipddpm.core.config import AnyRun, StudyRun
-from dipddpm.core.runs import EventLog, Run, RunsFolder
+from dipddpm.core.config import StudyRun
+from dipddpm.core.runs import RunsFolder
 from dipddpm.core.study.stages import Stage, find_run, is_own, stages
+from tests.helpers import create_logged
 
 
 def study(**settings: Any) -> StudyRun:
     config = configs.build("study", settings={key.replace("__", "."): value for key, value in settings.items()})
     assert isinstance(config, StudyRun)
     return config
-
-
-def logged(runs: RunsFolder, config: AnyRun, *ends: events.Event) -> Run:
-    run = runs.create(config)
-    log = EventLog(run.folder)
-    for event in (events.RunStarted(kind=config.kind, method=config.method, device="cpu"), *ends):
-        log.append(event)
-    log.close()
-    return run
 
 
 FINISHED = events.RunFinished(seconds=1.0)
@@ -53,26 +45,26 @@ def test_the_published_study_is_the_published_settings() -> None:
 def test_a_finished_run_is_found_whatever_it_is_called_and_wherever_it_ran(
     aside: dict[str, Any], runs: RunsFolder
 ) -> None:
-    run = logged(runs, configs.build("ddpm", settings=aside), FINISHED)
+    run = create_logged(runs, configs.build("ddpm", settings=aside), FINISHED)
     assert find_run(runs, stage("ddpm")) == run
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"ddpm.epochs": 19}, {"data.train_images": 10}, {"ddpm.lr": 0.002}])
 def test_a_run_of_another_experiment_is_not(other: dict[str, Any], runs: RunsFolder) -> None:
-    logged(runs, configs.build("ddpm", settings=other), FINISHED)
+    create_logged(runs, configs.build("ddpm", settings=other), FINISHED)
     assert find_run(runs, stage("ddpm")) is None
 
 
 def test_a_hybrid_that_trains_is_the_same_with_any_prior(runs: RunsFolder) -> None:
     config = configs.build("hybrid", method="substitution", settings={"prior.run": ""})
-    run = logged(runs, config, FINISHED)
+    run = create_logged(runs, config, FINISHED)
     assert find_run(runs, stage("substitution")) == run
 
 
 def test_a_finished_run_comes_before_one_that_was_cut_short(runs: RunsFolder) -> None:
     config = configs.build("ddpm")
-    finished = logged(runs, config, FINISHED)
-    stopped = logged(runs, stage("ddpm").config, STOPPED)
+    finished = create_logged(runs, config, FINISHED)
+    stopped = create_logged(runs, stage("ddpm").config, STOPPED)
     assert find_run(runs, stage("ddpm")) == finished
     (finished.folder / "config.toml").write_text("kind = ")
     (finished.folder / "summary.json").unlink(missing_ok=True)
@@ -80,10 +72,10 @@ def test_a_finished_run_comes_before_one_that_was_cut_short(runs: RunsFolder) ->
 
 
 def test_what_somebody_else_has_cut_short_is_left_to_them(runs: RunsFolder) -> None:
-    theirs = logged(runs, configs.build("ddpm", settings={"name": "mine"}), STOPPED)
+    theirs = create_logged(runs, configs.build("ddpm", settings={"name": "mine"}), STOPPED)
     assert find_run(runs, stage("ddpm")) is None
     assert not is_own(theirs, stage("ddpm"))
-    own = logged(runs, stage("ddpm", seed=0).config, STOPPED)
+    own = create_logged(runs, stage("ddpm", seed=0).config, STOPPED)
     assert find_run(runs, stage("ddpm")) == own
     assert is_own(own, stage("ddpm"))
     assert find_run(runs, stage("ddpm", name="another study")) is None

@@ -10,7 +10,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,9 @@ import pytest
 
 from dipddpm.core import config as configs
 from dipddpm.core import events
-from dipddpm.core.config import DdpmRun
 from dipddpm.core.launch import local
 from dipddpm.core.runs import CONFIG_FILE, EVENTS_FILE, EventLog, RunsFolder, RunState
-
-Build = Callable[..., DdpmRun]
-Until = Callable[..., Any]
+from tests.helpers import Build, Until
 
 COMMAND = [sys.executable, "-P", "-c", "from dipddpm.tui.cli.main import main; main()"]
 TINY = ["ddpm", "--preset", "quick", "--set", "data.train_images=256", "--set", "ddpm.samples=0", "--device", "cpu"]

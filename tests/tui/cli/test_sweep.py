@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from dipddpm.core.launch import local, queue
 from dipddpm.core.runs import RunsFolder, RunState
+from tests.helpers import Until
 from tests.tui.driving import Maker, dipddpm
 
-Until = Callable[..., Any]
 Said = pytest.CaptureFixture[str]
 DIP = ("sweep", "dip", "--preset", "quick", "--dataset", "fashion-mini", "--images", "2", "--device", "cpu")
 RATES = (*DIP, "--over", "dip.lr=0.01,0.1", "--seeds", "2")

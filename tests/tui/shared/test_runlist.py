@@ -14,10 +14,10 @@ import pytest
 
 from dipddpm.core import config as configs
 from dipddpm.core import events
-from dipddpm.core.runs import EventLog, Run, RunsFolder, RunState, heartbeat, summary
+from dipddpm.core.runs import Run, RunsFolder, RunState, heartbeat, summary
 from dipddpm.tui.shared import marks, runlist
 from dipddpm.tui.shared.runlist import FIRST_BATCH_ROWS, RunRow, RunScanner, round_age, sort_rows
-from tests.helpers import this_process
+from tests.helpers import append_events, this_process
 
 
 @pytest.fixture
@@ -26,15 +26,8 @@ def place(tmp_path: Path) -> RunsFolder:
     return RunsFolder(tmp_path / "list")
 
 
-def _log(run: Run, *told: events.Event) -> None:
-    log = EventLog(run.folder)
-    for event in told:
-        log.append(event)
-    log.close()
-
-
 def _finish(run: Run, loss: float = 0.5) -> Run:
-    _log(
+    append_events(
         run,
         events.RunStarted(time=1000.0, kind="ddpm", method="m", device="cpu", epochs=2, steps=20),
         events.EpochFinished(time=1050.0, epoch=2, step=20, loss=loss, best=True),
@@ -48,7 +41,9 @@ def _finish(run: Run, loss: float = 0.5) -> Run:
 
 def _alive(run: Run) -> None:
     """This very process is at it."""
-    _log(run, events.RunStarted(kind="ddpm", method="m", device="cpu", steps=100), events.Step(step=25, loss=1.0))
+    append_events(
+        run, events.RunStarted(kind="ddpm", method="m", device="cpu", steps=100), events.Step(step=25, loss=1.0)
+    )
     heartbeat.write(run.folder, heartbeat.Worker(this_process(), alive=time.time(), progressed=time.time()))
 
 
@@ -131,7 +126,7 @@ def test_a_live_run_is_followed_to_its_end(place: RunsFolder) -> None:
     scanner = RunScanner(place.root)
     (row,) = _rows(scanner)
     assert (row.state, row.progress) == (RunState.running, 0.25)
-    _log(run, events.RunFinished(seconds=1.0, step=100))
+    append_events(run, events.RunFinished(seconds=1.0, step=100))
     assert _forever(scanner, lambda rows: rows[0].state is RunState.finished)
 
 
@@ -139,7 +134,7 @@ def test_a_resumed_run_is_live_again(place: RunsFolder) -> None:
     run = _finish(place.create(configs.build("ddpm")))
     scanner = RunScanner(place.root)
     _last(scanner)
-    _log(run, events.RunResumed(from_step=20))
+    append_events(run, events.RunResumed(from_step=20))
     heartbeat.write(run.folder, heartbeat.Worker(this_process(), alive=time.time(), progressed=time.time()))
     assert _forever(scanner, lambda rows: rows[0].state is RunState.running)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,11 +13,11 @@ from dipddpm.core import events
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import BestModelStored, Message, PsnrMeasured, RestorationScored
 from dipddpm.core.launch import local
-from dipddpm.core.runs import EventReader, Run, RunsFolder, RunState, heartbeat
+from dipddpm.core.runs import Run, RunsFolder, RunState, heartbeat
 from dipddpm.core.runs.extend import extend
+from tests.helpers import Until, recorded
 
 pytestmark = pytest.mark.slow
-Until = Callable[..., Any]
 COMMON = {
     "data.dataset": "fashion-mini",
     "data.train_images": 64,
@@ -44,10 +43,6 @@ RESTORE = {
     "restore.images": 2,
     "restore.seeds": 1,
 }
-
-
-def recorded(run: Run, kind: type) -> list[Any]:
-    return [event for event in EventReader(run.folder).read() if isinstance(event, kind)]
 
 
 def numbers(run: Run) -> list[Any]:
