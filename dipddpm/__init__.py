@@ -1,1 +1,76 @@
-"""An experiment console for image priors: `dipddpm.core` holds the experiments, `dipddpm.tui` what a person sees."""
+"""An experiment console for image priors: deep image prior, diffusion models and their hybrids.
+
+The names below are the public API; everything else may change between versions. A name is loaded when it is first used,
+so that `import dipddpm` takes no time and no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dipddpm.api import (
+        degrade,
+        describe,
+        load_images,
+        load_prior,
+        methods,
+        restore,
+        sample,
+        train_ddpm,
+    )
+    from dipddpm.core.compute.checkpoint import load as load_checkpoint
+    from dipddpm.core.errors import UserError
+    from dipddpm.core.metrics.image import psnr, ssim
+    from dipddpm.core.runs import RunsFolder as Runs
+
+_PUBLIC = {
+    "degrade": "dipddpm.api:degrade",
+    "describe": "dipddpm.api:describe",
+    "load_images": "dipddpm.api:load_images",
+    "load_prior": "dipddpm.api:load_prior",
+    "methods": "dipddpm.api:methods",
+    "restore": "dipddpm.api:restore",
+    "sample": "dipddpm.api:sample",
+    "train_ddpm": "dipddpm.api:train_ddpm",
+    "load_checkpoint": "dipddpm.core.compute.checkpoint:load",
+    "UserError": "dipddpm.core.errors:UserError",
+    "psnr": "dipddpm.core.metrics.image:psnr",
+    "ssim": "dipddpm.core.metrics.image:ssim",
+    "Runs": "dipddpm.core.runs:RunsFolder",
+}
+"""Where each public name is defined."""
+
+__all__ = [
+    "Runs",
+    "UserError",
+    "degrade",
+    "describe",
+    "load_checkpoint",
+    "load_images",
+    "load_prior",
+    "methods",
+    "psnr",
+    "restore",
+    "sample",
+    "ssim",
+    "train_ddpm",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("dipddpm")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'dipddpm' has no attribute {name!r}")
+    module, _, attribute = _PUBLIC[name].partition(":")
+    value = globals()[name] = getattr(importlib.import_module(module), attribute)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

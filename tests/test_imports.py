@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import dipddpm
 import dipddpm.core
 
 TERMINAL = {"textual", "rich", "plotext", "typer"}
@@ -64,3 +67,27 @@ def test_no_module_of_core_knows_of_terminals() -> None:
     assert "dipddpm.core.runs.log" in modules
     # One interpreter for all: whichever of them loads a terminal library, it shows.
     assert not loaded("\n".join(f"import {name}" for name in modules)) & TERMINAL
+
+
+def test_the_package_itself_loads_nothing_heavy() -> None:
+    assert not loaded("import dipddpm; dir(dipddpm)") & {"torch", "numpy", "msgspec", "textual"}
+
+
+def test_foreign_core_and_tui_change_nothing(tmp_path: Path) -> None:
+    (tmp_path / "core").mkdir()
+    (tmp_path / "core/__init__.py").write_text("raise SystemExit('a foreign core was imported')")
+    (tmp_path / "tui.py").write_text("raise SystemExit('a foreign tui was imported')")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    start = "from dipddpm.tui.cli.main import main; main()"
+    arguments = ["run", "ddpm", "--preset", "quick", "--device", "cpu", "--epochs", "1", "--set", "ddpm.samples=0"]
+    for command in (["--help"], [*arguments, "--runs-dir", "runs"]):
+        done = subprocess.run(
+            [sys.executable, "-c", start, *command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list((tmp_path / "runs").glob("*-ddpm-*/checkpoints/best.safetensors"))) == 1

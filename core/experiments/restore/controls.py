@@ -2,56 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
-
-import torch
-from torch import Tensor
+from collections.abc import Callable
+from typing import TypeAlias
 
 from dipddpm.core import registry
 from dipddpm.core.config import HYBRIDS, DipConfig
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.events import Item, StateDict, Step
 from dipddpm.core.methods.base import Restorer
 from dipddpm.core.methods.classical import filters
+from dipddpm.core.methods.classical.closed_form import ClosedFormRestorer
 from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer
 
 STEPS = (10, 20, 100)
 """Evaluations of the network that the samplers are given."""
 RestorerFactory: TypeAlias = Callable[[Case], Restorer]
-
-
-class ClosedFormRestorer:
-    """A method in one step, which a formula gives."""
-
-    nfe = 0
-    iterations = 0
-
-    def __init__(self, case: Case, formula: Callable[[Case], Tensor]) -> None:
-        self.case = case
-        self.formula = formula
-        self.images = torch.zeros(case.shape, device=case.y.device)
-        """(N, C, H, W), in [0, 1] but not clipped."""
-        self.done = False
-
-    def __len__(self) -> int:
-        return 1
-
-    def __iter__(self) -> Iterator[Item]:
-        if not self.done:
-            self.images = self.formula(self.case)
-            self.done = True
-            yield Step(step=1)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The result, where there is one."""
-        return {"images": self.images, "done": self.done}
-
-    def load_state_dict(self, state: StateDict) -> None:
-        """The inverse of `state_dict`."""
-        self.images, self.done = state["images"], state["done"]
 
 
 def controls(prior: TrainedModel, dip: DipConfig) -> dict[str, RestorerFactory]:
