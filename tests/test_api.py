@@ -16,6 +16,7 @@ from skimage import data, metrics
 
 import dipddpm as dd
 from dipddpm.core.config import parse_task
+from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.runs import reference
 
@@ -32,7 +33,7 @@ def photo(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def shipped_prior(monkeypatch: pytest.MonkeyPatch) -> dd.api.TrainedModel:
+def shipped_prior(monkeypatch: pytest.MonkeyPatch) -> TrainedModel:
     """The prior that ships, though tests see no reference runs else."""
     monkeypatch.setattr(reference, "FOLDER", CHECKOUT / "runs/reference")
     return dd.load_prior(device="cpu")

@@ -29,6 +29,7 @@ from dipddpm.core.events import (
 )
 from dipddpm.core.experiments.restore import controls
 from dipddpm.core.experiments.restore.experiment import RestoreExperiment
+from dipddpm.core.methods.classical.closed_form import ClosedFormRestorer
 from dipddpm.core.runs import Run
 
 TINY = {
@@ -106,7 +107,7 @@ def test_all_methods_of_a_degradation_are_given_the_same_and_no_truth(
 ) -> None:
     given: list[Case] = []
 
-    class Watched(controls.ClosedFormRestorer):
+    class Watched(ClosedFormRestorer):
         def __init__(self, case: Case, formula: Callable[[Case], torch.Tensor]) -> None:
             given.append(case)
             super().__init__(case, formula)
