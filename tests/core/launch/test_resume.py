@@ -12,7 +12,7 @@ import torch
 
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import BestModel, BestModelStored, Message
+from dipddpm.core.events import BestModel, BestModelStored, Item, Message, RunStarted
 from dipddpm.core.launch import resume
 from dipddpm.core.launch.recorder import Recorder
 from dipddpm.core.launch.resume import BEST_BEFORE
@@ -20,7 +20,7 @@ from dipddpm.core.runs import BEST_FILE, CHECKPOINT_FILE, EventLog, EventReader,
 
 
 class Counting:
-    """As simple as what is gone on with can be."""
+    """The smallest experiment: it counts steps."""
 
     network = None
     epoch = 0
@@ -33,6 +33,12 @@ class Counting:
 
     def load_state_dict(self, state: Any) -> None:
         self.step = state["step"]
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(())
+
+    def started(self) -> RunStarted:
+        return RunStarted(kind="dip", method="skip", device="cpu")
 
 
 @pytest.fixture
@@ -65,14 +71,14 @@ def test_the_best_model_goes_back_with_the_checkpoint(
     folder, counting = recorder.folder, Counting()
     recorder.record(better(1))
     counting.step = 1
-    recorder.checkpoint(counting)  # type: ignore[arg-type]
+    recorder.checkpoint(counting)
     for step in (2, 3):
         recorder.record(better(step))
         recorder.record(Message(text=f"better at {step}"))
     assert told(folder)[-1] == (3, checkpoint.digest(folder / BEST_FILE))
 
     again = Counting()
-    Recorder(folder, recorder.log).resume_from_checkpoint(again)  # type: ignore[arg-type]
+    Recorder(folder, recorder.log).resume_from_checkpoint(again)
     assert again.step == 1
     assert told(folder) == [(1, checkpoint.digest(folder / BEST_FILE))]
     assert not [e for e in history(EventReader(folder).read()) if isinstance(e, Message)], "what was said is void too"
@@ -83,19 +89,19 @@ def test_the_best_model_goes_back_with_the_checkpoint(
 def test_a_checkpoint_needs_the_best_before_no_more(recorder: Recorder) -> None:
     folder, counting = recorder.folder, Counting()
     recorder.record(better(1))
-    recorder.checkpoint(counting)  # type: ignore[arg-type]
+    recorder.checkpoint(counting)
     recorder.record(better(2))
     assert (folder / BEST_BEFORE).exists()
     counting.step = 2
-    recorder.checkpoint(counting)  # type: ignore[arg-type]
+    recorder.checkpoint(counting)
     assert not (folder / BEST_BEFORE).exists()
-    Recorder(folder, recorder.log).resume_from_checkpoint(Counting())  # type: ignore[arg-type]
+    Recorder(folder, recorder.log).resume_from_checkpoint(Counting())
     assert told(folder)[-1] == (2, checkpoint.digest(folder / BEST_FILE))
 
 
 def test_a_kill_before_the_first_checkpoint_begins_anew(recorder: Recorder) -> None:
     recorder.record(better(1))
-    Recorder(recorder.folder, recorder.log).resume_from_checkpoint(counting := Counting())  # type: ignore[arg-type]
+    Recorder(recorder.folder, recorder.log).resume_from_checkpoint(counting := Counting())
     assert counting.step == 0
     assert told(recorder.folder) == []
 
@@ -103,7 +109,7 @@ def test_a_kill_before_the_first_checkpoint_begins_anew(recorder: Recorder) -> N
 def test_where_the_log_stood_is_told_by_the_line_of_the_checkpoint(recorder: Recorder, tmp_path: Path) -> None:
     """A run that goes on with another one has a log of its own, in which lines lie elsewhere."""
     recorder.record(Message(text="x" * 500))
-    recorder.checkpoint(Counting())  # type: ignore[arg-type]
+    recorder.checkpoint(Counting())
     new = tmp_path / "longer"
     (new / "checkpoints").mkdir(parents=True)
     (new / CHECKPOINT_FILE).write_bytes((recorder.folder / CHECKPOINT_FILE).read_bytes())
@@ -112,20 +118,20 @@ def test_where_the_log_stood_is_told_by_the_line_of_the_checkpoint(recorder: Rec
     log.append(Message(text="done after it"))
     log.close()
     assert line == 0
-    assert resume.load(new, Counting(), torch.device("cpu")) == line  # type: ignore[arg-type]
+    assert resume.load(new, Counting(), torch.device("cpu")) == line
 
 
 def test_load_refuses_a_checkpoint_of_another_version(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resume, "FORMAT", 1)
-    recorder.checkpoint(Counting())  # type: ignore[arg-type]
+    recorder.checkpoint(Counting())
     monkeypatch.undo()
     with pytest.raises(UserError, match="stored by another version"):
-        recorder.resume_from_checkpoint(Counting())  # type: ignore[arg-type]
+        recorder.resume_from_checkpoint(Counting())
 
 
 def test_a_damaged_checkpoint_is_refused(recorder: Recorder) -> None:
-    recorder.checkpoint(Counting())  # type: ignore[arg-type]
+    recorder.checkpoint(Counting())
     path = recorder.folder / CHECKPOINT_FILE
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(UserError, match="not a whole checkpoint"):
-        recorder.resume_from_checkpoint(Counting())  # type: ignore[arg-type]
+        recorder.resume_from_checkpoint(Counting())
