@@ -218,7 +218,7 @@ class Restoration:
         return self.sampling.nfe * self.samples
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the network's weights; valid between two items."""
+        """All that an exact resume needs but the network's weights; valid after a `Step`."""
         return self.sampling.state_dict()
 
     def load_state_dict(self, state: StateDict) -> None:

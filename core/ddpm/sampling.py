@@ -76,7 +76,7 @@ class Sampling:
         return len(self.times)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the network's weights; valid between two items."""
+        """All that an exact resume needs but the network's weights; valid after a `Step`."""
         return {
             "xt": self.xt,
             "done": self.steps_done,

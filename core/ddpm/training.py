@@ -38,8 +38,9 @@ class DdpmTraining:
     model is that of the epoch with the lowest mean training loss; with `held_out` images, of the lowest error of eps
     (or what `selected_by` says) on up to 1,000 of those, of the averaged weights where there are any. Each epoch tells
     the error of eps by timestep band too, on the first training images where none are held out and no view stands in
-    between, which has a memory. `labels` and `held_out_labels`, int64 (N,), are for networks that know classes;
-    `beside` and `held_out_beside`, (N, C', H, W), for those that see more channels beside xt.
+    between, which has a memory. What belongs to the end of an epoch comes before the `Step` that ends it. `labels` and
+    `held_out_labels`, int64 (N,), are for networks that know classes; `cond` and `held_out_cond`, (N, C', H, W), for
+    those that see more channels beside xt.
 
     Every random draw comes from one generator of its own, so iterating on after `load_state_dict` gives the same
     numbers as never having stopped, bit for bit on a CPU. Where several processes share the training (`ranks`), each
@@ -131,12 +132,18 @@ class DdpmTraining:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def __iter__(self) -> Iterator[Item]:
-        # Each yield comes after the state has moved past it, so that what follows depends on the state alone.
         while self.epoch < self.epochs:
             self._clock = time.perf_counter()
-            while self._images_seen < len(self.images):
-                yield self._train_steps()
-            yield from self._finish_epoch()
+            epoch_done = False
+            while not epoch_done:
+                step = self._train_steps()
+                epoch_done = self._images_seen == len(self.images)
+                if epoch_done:
+                    yield from self._finish_epoch()
+                yield step
+
+    def __len__(self) -> int:
+        return self.epochs * self.steps_per_epoch
 
     def batch(self) -> Tensor:
         """The images of the next step: model space, shape (n, C, H, W)."""
@@ -148,7 +155,7 @@ class DdpmTraining:
         return self._order[self._images_seen : self._images_seen + self.batch_size]
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid between two items, and to be stored before the next one."""
+        """All that an exact resume needs; valid after a `Step`, and to be stored before the next item."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),

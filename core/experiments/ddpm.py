@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -21,7 +20,7 @@ from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.solvers import solver
 from dipddpm.core.ddpm.training import DdpmTraining, InputTransform
-from dipddpm.core.events import Item, Pictures, RunStarted, StateDict
+from dipddpm.core.events import EpochFinished, Item, Pictures, RunStarted, StateDict
 from dipddpm.core.images import to_unit
 from dipddpm.core.metrics.samples import SampleEvaluator
 
@@ -86,14 +85,9 @@ class DdpmExperiment:
             steps=options.sample_steps,
             device=device,
             seed=derive(config.seed, "samples"),
-            first_step=options.epochs * self.training.steps_per_epoch,
+            first_step=len(self.training),
             epoch=options.epochs,
         )
-        self._opening_yielded = 0
-        self._last_preview_epoch = 0
-        """The last epoch of which samples have been shown."""
-        self._closing_yielded = 0
-        """What has been told of the samples."""
 
     @classmethod
     def from_config(cls, config: DdpmRun, device: torch.device | str) -> Self:
@@ -114,30 +108,31 @@ class DdpmExperiment:
 
     def started(self) -> RunStarted:
         """Totals and sizes; `parameters` counts those that are trained."""
-        sampled = len(self.sampling) if len(self.sampling.xt) else 0
         return RunStarted(
             kind=self.config.kind,
             method=self.config.method,
             device=str(self.training.images.device),
             epochs=self.training.epochs,
-            steps=self.training.epochs * self.training.steps_per_epoch + sampled,
+            steps=len(self),
             images=len(self.training.images),
             parameters=sum(p.numel() for p in self.network.parameters() if p.requires_grad),
         )
 
     def __iter__(self) -> Iterator[Item]:
-        for item in self._opening_items()[self._opening_yielded :]:
-            self._opening_yielded += 1
-            yield item
-        yield from self._preview_if_due()
+        if self.step == 0:
+            yield from self._opening_items()
         for item in self.training:
             yield item
-            yield from self._preview_if_due()
+            if isinstance(item, EpochFinished):
+                yield from self._preview_if_due()
         if len(self.sampling.xt):
-            yield from self.sampling
-            for item in itertools.islice(self._closing_items(), self._closing_yielded, None):
-                self._closing_yielded += 1
-                yield item
+            for step in self.sampling:
+                if self.sampling.steps_done == len(self.sampling):
+                    yield from self._closing_items()
+                yield step
+
+    def __len__(self) -> int:
+        return len(self.training) + (len(self.sampling) if len(self.sampling.xt) else 0)
 
     def _closing_items(self) -> Iterator[Item]:
         """What there is to say of the samples."""
@@ -162,13 +157,8 @@ class DdpmExperiment:
     def _preview_if_due(self) -> Iterator[Pictures]:
         """Every few epochs: samples from the same noise, by DPM-Solver++."""
         options = self.config.ddpm
-        if (
-            not (options.samples and options.sample_every)
-            or self.epoch <= self._last_preview_epoch
-            or self.epoch % options.sample_every
-        ):
+        if not (options.samples and options.sample_every) or self.epoch % options.sample_every:
             return
-        self._last_preview_epoch = self.epoch
         preview = self._preview()
         title = f"Samples after epoch {self.epoch} (nfe {preview.nfe})"
         yield Pictures(name="progress", images=_visible(preview.xt), step=self.step, title=title, numbered=True)
@@ -190,23 +180,15 @@ class DdpmExperiment:
         return preview
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid between two items."""
-        return {
-            **self.training.state_dict(),
-            "sampling": self.sampling.state_dict(),
-            "opened": self._opening_yielded,
-            "pictured": self._last_preview_epoch,
-            "finished": self._closing_yielded,
-        }
+        """All that an exact resume needs; valid after a `Step`."""
+        return {**self.training.state_dict(), "sampling": self.sampling.state_dict()}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Go on from where `state_dict` was called."""
         self.training.load_state_dict(state)
-        self._opening_yielded, self._last_preview_epoch = state["opened"], state["pictured"]
         # Of a run that is to be trained for longer, the samples are drawn again, later.
         if self.training.epoch == self.training.epochs:
             self.sampling.load_state_dict(state["sampling"])
-            self._closing_yielded = state["finished"]
 
     def _opening_items(self) -> list[Item]:
         """What there is to see before the first step."""

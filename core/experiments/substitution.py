@@ -34,7 +34,7 @@ from dipddpm.core.data.sources import load_training
 from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.dip.hourglass import FittedHourglass, FrozenHourglass
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import Item, Pictures, StateDict
+from dipddpm.core.events import EpochFinished, Item, Pictures, StateDict
 from dipddpm.core.experiments.ddpm import DdpmExperiment
 from dipddpm.core.images import to_unit
 from dipddpm.core.metrics.samples import SampleEvaluator
@@ -69,7 +69,6 @@ class SubstitutionExperiment(DdpmExperiment):
             batch_size = min(config.ddpm.batch_size, len(train))
             self.hourglass = FittedHourglass(options, shape, batch_size=batch_size, seed=seed, device=device)
         self.picture_every = options.picture_every
-        self._pictured = 0
         self._shown: dict[str, Tensor] = {}
         super().__init__(config, train, device, evaluator=evaluator, input_transform=self._transform_input)
 
@@ -84,22 +83,19 @@ class SubstitutionExperiment(DdpmExperiment):
         return cls(config, train, device, evaluator=evaluator)
 
     def __iter__(self) -> Iterator[Item]:
-        yield from self._picture_if_due()
         for item in super().__iter__():
             yield item
-            yield from self._picture_if_due()
+            if isinstance(item, EpochFinished):
+                yield from self._picture_if_due()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid between two items."""
-        own = {"hourglass": self.hourglass.state_dict(), "shown": self._shown, "pictured": self._pictured}
-        return {**super().state_dict(), "substitution": own}
+        """All that an exact resume needs; valid after a `Step`."""
+        return {**super().state_dict(), "hourglass": self.hourglass.state_dict()}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Go on from where `state_dict` was called."""
         super().load_state_dict(state)
-        own = state["substitution"]
-        self.hourglass.load_state_dict(own["hourglass"])
-        self._shown, self._pictured = own["shown"], own["pictured"]
+        self.hourglass.load_state_dict(state["hourglass"])
 
     def _transform_input(self, xt: Tensor, t: Tensor) -> Tensor:
         """The view; an hourglass isn't told the timestep."""
@@ -108,18 +104,16 @@ class SubstitutionExperiment(DdpmExperiment):
         return output
 
     def _preview(self) -> Sampling:
-        """The hourglass that the preview's images pass is put back as it was, and so is what is shown of it."""
-        hourglass_state, shown = copy.deepcopy(self.hourglass.state_dict()), self._shown
+        """The hourglass that the preview's images pass is put back as it was."""
+        hourglass_state = copy.deepcopy(self.hourglass.state_dict())
         preview = super()._preview()
         self.hourglass.load_state_dict(hourglass_state)
-        self._shown = shown
         return preview
 
     def _picture_if_due(self) -> Iterator[Pictures]:
         """After the first epoch and every few: xt of the last batch beside what the network saw in its place."""
-        if self.epoch <= self._pictured or (self.epoch - 1) % self.picture_every:
+        if (self.epoch - 1) % self.picture_every:
             return
-        self._pictured = self.epoch
         pairs = torch.stack([self._shown["xt"], self._shown["seen"]], 1).flatten(0, 1)
         yield Pictures(
             name="seen",

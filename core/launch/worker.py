@@ -249,7 +249,7 @@ class _RunWorker:
 
     @property
     def _step(self) -> int:
-        return self.experiment.step if self.experiment else 0
+        return 0 if self.experiment is None else self.experiment.step
 
     def _wait_for_devices(self, options: argparse.Namespace) -> list[str]:
         """A device for each process, which on the CPU all share; none if it is to stop before there are."""

@@ -15,6 +15,7 @@ from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.training import DdpmTraining
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import BestModel, EpochFinished, Item, Step
+from tests.core.steps import count_steps, until_step
 from tests.helpers import Plain
 
 IMAGES = torch.randint(256, (6, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -65,8 +66,8 @@ def test_a_step_is_plain_adam_on_the_noise() -> None:
     loss = (run.network(a.sqrt() * x0 + (1 - a).sqrt() * eps, t) - eps).square().mean()
     used = [name for name in before if not name.startswith("up.2.2.norm")]
     gradients = torch.autograd.grad(loss, [dict(run.network.named_parameters())[name] for name in used])
-    step = next(iter(run))
-    assert isinstance(step, Step)
+    step = next(item for item in run if isinstance(item, Step))
+    assert step.loss is not None
     assert step.loss == pytest.approx(loss.item())
     for name, gradient in zip(used, gradients, strict=True):
         # Adam's first step: its two averages are the gradient and its square.
@@ -93,9 +94,9 @@ def test_the_best_model_comes_just_before_the_epoch_that_it_belongs_to() -> None
 def test_training_goes_on_as_if_never_stopped(tmp_path: Path, held_out: Tensor | None, plain: Plain) -> None:
     whole = training(held_out=held_out)
     items = [plain(item) for item in whole]
-    for stop_after in range(len(items) + 1):
+    for stop_after in range(count_steps(items) + 1):
         stopped = training(held_out=held_out)
-        seen = [plain(item) for _, item in zip(range(stop_after), stopped, strict=False)]
+        seen = [plain(item) for item in until_step(stopped, stop_after)]
         checkpoint.save(tmp_path / "last.safetensors", stopped.state_dict())
         resumed = training(weights=1, held_out=held_out)
         resumed.load_state_dict(checkpoint.load_state(tmp_path / "last.safetensors"))
