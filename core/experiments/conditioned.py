@@ -23,13 +23,14 @@ from dipddpm.core.ddpm.options import TrainOptions
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.training import DdpmTraining
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import DataLoaded, Item, PriorLoaded, RunStarted, StateDict
+from dipddpm.core.events import Item, PriorLoaded, RunStarted, StateDict
 from dipddpm.core.experiments.dip_cache import DipResultBank
 from dipddpm.core.experiments.hybrid import HybridExperiment, refuse_other_size
+from dipddpm.core.experiments.phases import Phases, shift_item
 from dipddpm.core.experiments.priors import load_prior
 from dipddpm.core.images import to_model
-from dipddpm.core.methods.base import Restorer, shift_step
-from dipddpm.core.methods.budget import TimeBudget, baselines
+from dipddpm.core.methods.base import Restorer
+from dipddpm.core.methods.budget import TimeBudget
 from dipddpm.core.methods.conditioned import ConditionedRestorer, inherit_prior_options
 
 HELD_OUT = 10
@@ -90,12 +91,12 @@ class ConditionedTraining:
             selection_objective="v",
         )
         self.sets = (train, held_out)
-        self._opening_yielded = 0
+        self.bank_phases = Phases(self.banks if options.beside == "dip" else [])
 
     @property
     def step(self) -> int:
         """Iterations of the bank's fits, then optimiser steps."""
-        return self._bank_steps_done + self.training.step
+        return self.bank_phases.step + self.training.step
 
     @property
     def epoch(self) -> int:
@@ -109,50 +110,28 @@ class ConditionedTraining:
             method=self.config.method,
             device=str(self.device),
             epochs=self.training.epochs,
-            steps=self._bank_steps_total + self.training.epochs * self.training.steps_per_epoch,
+            steps=len(self.bank_phases) + len(self.training),
             images=len(self.sets[0]),
             parameters=sum(p.numel() for p in self.network.parameters()),
         )
 
     def __iter__(self) -> Iterator[Item]:
-        for loaded in self._opening_items()[self._opening_yielded :]:
-            self._opening_yielded += 1
-            yield loaded
-        if self.options.beside == "dip":
-            first, second = self.banks
-            yield from first
-            yield from (shift_step(item, len(first)) for item in second)
+        if self.step == 0:
+            yield from map(data_loaded, self.sets)
+        yield from self.bank_phases
         for cond, bank in zip(self.cond, self.banks, strict=True):
             cond.copy_(self._conditioning(bank))
         for item in self.training:
-            step = getattr(item, "step", 0)
-            yield msgspec.structs.replace(item, step=self._bank_steps_total + step) if step else item
+            yield shift_item(item, len(self.bank_phases))
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid between two items."""
-        return {
-            **self.training.state_dict(),
-            "banks": [bank.state_dict() for bank in self.banks],
-            "opened": self._opening_yielded,
-        }
+        """All that an exact resume needs; valid after a `Step`."""
+        return {"training": self.training.state_dict(), "banks": self.bank_phases.state_dict()}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Go on from where `state_dict` was called."""
-        self.training.load_state_dict(state)
-        for bank, its_state in zip(self.banks, state["banks"], strict=True):
-            bank.load_state_dict(its_state)
-        self._opening_yielded = state["opened"]
-
-    @property
-    def _bank_steps_done(self) -> int:
-        return sum(bank.step for bank in self.banks)
-
-    @property
-    def _bank_steps_total(self) -> int:
-        return sum(map(len, self.banks)) if self.options.beside == "dip" else 0
-
-    def _opening_items(self) -> list[DataLoaded]:
-        return [data_loaded(images) for images in self.sets]
+        self.training.load_state_dict(state["training"])
+        self.bank_phases.load_state_dict(state["banks"])
 
     def _conditioning(self, bank: DipResultBank) -> Tensor:
         """What the network sees beside the noised images of a bank, in model space."""
@@ -196,9 +175,9 @@ class ConditionedExperiment(HybridExperiment):
         assert isinstance(self.config.hybrid, Conditioned)
         return ConditionedRestorer(self.case, prior, self.config.hybrid, self.config.dip)
 
-    def _new_baselines(self, seconds: float) -> dict[str, TimeBudget]:
-        prior_model = self.given_prior[0] if self.given_prior else None
-        return baselines(self.case, prior_model, self.config.dip, budgets=[seconds], clock=self.clock)
+    def _baselines(self, prior: TrainedModel | None, seconds: float) -> dict[str, TimeBudget]:
+        del prior  # it is the network that was trained here
+        return super()._baselines(self.given_prior[0] if self.given_prior else None, seconds)
 
 
 def _config_for_prior(config: HybridRun, prior: tuple[TrainedModel, PriorLoaded]) -> HybridRun:

@@ -73,7 +73,7 @@ class DipResultBank:
         return self._case(range(len(self.images)))
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid between two items."""
+        """All that an exact resume needs; valid after a `Step`."""
         return {
             "results": self.results,
             "done": self.chunks_done,

@@ -14,8 +14,9 @@ from dipddpm.core.events import EarlyStopped, Item, StateDict, Step
 class Restorer(Protocol):
     """A method at work on a case, as something that one iterates.
 
-    Yields a `Step` for each of its steps, counted from 1, and what else there is to tell (`EarlyStopped`, `Message`);
-    opens no file and sees no truth. After `load_state_dict`, valid between two items, it goes on to the same numbers.
+    Yields a `Step` for each of its steps, counted from 1, and before it what belongs to the step (`EarlyStopped`,
+    `Message`); opens no file and sees no truth. A state is stored only after a `Step`; after `load_state_dict` it goes
+    on to the same numbers.
     """
 
     @property

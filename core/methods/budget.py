@@ -78,7 +78,7 @@ class Stopwatch:
         return images
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid between two items."""
+        """All that an exact resume needs; valid after a `Step`."""
         return {"restorer": self.restorer.state_dict(), "seconds": self.seconds}
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -106,6 +106,9 @@ class TimeBudget:
     steps counted as hundredths of the largest budget. Resumes exactly as far as a clock can be resumed.
     """
 
+    STEPS = 100
+    """Hundredths of the largest budget, which the steps count."""
+
     def __init__(self, make: MakeAveraged, budgets: Sequence[float], *, seed: int, clock: Clock) -> None:
         self.make = make
         self.budgets = sorted(budgets)
@@ -119,7 +122,7 @@ class TimeBudget:
         self._current: Stopwatch | None = None
 
     def __len__(self) -> int:
-        return 100
+        return self.STEPS
 
     def __iter__(self) -> Iterator[Item]:
         while len(self.reached) < len(self.budgets):
@@ -135,7 +138,7 @@ class TimeBudget:
         return self.reached[self.budgets.index(budget)]
 
     def state_dict(self) -> dict[str, Any]:
-        """All that going on needs; valid between two items."""
+        """All that going on needs; valid after a `Step`."""
         return {
             "spent": None if self._cost is None else dict(vars(self._cost)),
             "met": [dict(vars(cost)) for cost in self.reached],

@@ -122,7 +122,7 @@ class ConditionedRestorer:
         return self.fit.step if self.fit else 0
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the trained network; valid between two items."""
+        """All that an exact resume needs but the trained network; valid after a `Step`."""
         fit = self.fit
         return {
             "fit": fit.state_dict() if fit else None,

@@ -92,7 +92,7 @@ class DdpmRestorer:
         return 0
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the trained network; valid between two items."""
+        """All that an exact resume needs but the trained network; valid after a `Step`."""
         return self.restoration.state_dict()
 
     def load_state_dict(self, state: StateDict) -> None:

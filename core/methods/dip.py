@@ -66,7 +66,7 @@ class DipRestorer:
         return self.iterations_before + (self.fit.step if self.fits_done < self.restarts else 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid between two items."""
+        """All that an exact resume needs; valid after a `Step`."""
         groups = [list(indices) for indices in self.fit.indices]
         own = {"sum": self.sum, "done": self.fits_done, "before": self.iterations_before}
         return {**own, "groups": groups, "fit": self.fit.state_dict()}

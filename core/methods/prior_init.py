@@ -83,7 +83,7 @@ class PriorInitRestorer:
         return sum(fit.iterations for fit in self.fits)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the trained network; valid between two items."""
+        """All that an exact resume needs but the trained network; valid after a `Step`."""
         chains = None if self.chains is None else self.chains.state_dict()
         return {"fits": [fit.state_dict() for fit in self.fits], "chains": chains}
 
@@ -187,7 +187,7 @@ class Chains:
         return 0
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the trained network and what it was made of; valid between two items."""
+        """All that an exact resume needs but the trained network and what it was made of; valid after a `Step`."""
         return {"samplings": [sampling.state_dict() for sampling in self.samplings]}
 
     def load_state_dict(self, state: StateDict) -> None:

@@ -75,7 +75,7 @@ class OneFit(ABC):
         return self.fit.step
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but a trained network; valid between two items."""
+        """All that an exact resume needs but a trained network; valid after a `Step`."""
         return {
             "groups": [list(indices) for indices in self.fit.indices],
             "fit": self.fit.state_dict(),

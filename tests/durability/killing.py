@@ -325,7 +325,7 @@ def _file_digests(run: Run) -> dict[str, str]:
     }
     with safe_open(run.folder / CHECKPOINT_FILE, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118
-            if not {"rivals", "results", "work"} & set(name.split(".")):
+            if not {"budget", "results", "work"} & set(name.split(".")):
                 digests[f"last: {name}"] = hashlib.sha256(file.get_tensor(name).numpy(force=True).tobytes()).hexdigest()
     return digests
 

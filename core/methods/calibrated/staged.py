@@ -119,7 +119,7 @@ class StagedRestorer:
         return DdpmRestorer(case, self.prior, steps=min(chosen.steps, self.options.full_steps), samples=samples)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the trained network; valid between two items."""
+        """All that an exact resume needs but the trained network; valid after a `Step`."""
         return {
             "results": dict(self.results),
             "weights": self.weights,

@@ -18,6 +18,7 @@ from dipddpm.core.experiments import dip_cache as module
 from dipddpm.core.experiments.dip_cache import DipResultBank
 from dipddpm.core.images import to_unit
 from dipddpm.core.methods.dip import dip_fit
+from tests.core.steps import until_step
 
 TASK = parse_task("inpaint:missing=0.5,sigma=10")
 DIP = DipConfig(iterations=4, channels=4, scales=1, stop="never", measure_every=2)
@@ -105,7 +106,7 @@ def test_without_a_cache_nothing_is_kept(images: ImageSet, tmp_path: Path, monke
     assert torch.equal(filled(DipResultBank(few, TASK, DIP, seed=0)).results, before)
 
 
-@pytest.mark.parametrize("stop_after", [0, 2, 4, 5, 7, 12, 15])
+@pytest.mark.parametrize("stop_after", [0, 2, 4, 5, 7, 11, 12])
 def test_a_bank_goes_on_as_if_never_stopped(
     stop_after: int, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,10 +118,9 @@ def test_a_bank_goes_on_as_if_never_stopped(
     whole = elsewhere("whole")
     items = list(whole)
     stopped = elsewhere("stopped")
-    for _ in zip(range(stop_after), stopped, strict=False):
-        pass
+    seen = until_step(stopped, stop_after)
     checkpoint.save(tmp_path / "last.safetensors", stopped.state_dict())
     resumed = elsewhere("resumed")
     resumed.load_state_dict(checkpoint.load_state(tmp_path / "last.safetensors"))
-    assert list(resumed) == items[stop_after:]
+    assert list(resumed) == items[len(seen) :]
     assert torch.equal(resumed.results, whole.results)

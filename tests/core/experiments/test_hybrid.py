@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -25,6 +24,7 @@ from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.metrics.image import psnr
 from dipddpm.core.runs import Run
+from tests.core.steps import count_steps, until_step
 
 TINY = {
     "data.dataset": "fashion-mini",
@@ -183,12 +183,13 @@ def comparable(items: list[Item]) -> list[Any]:
 
 
 @pytest.mark.parametrize("train", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_it_goes_on_from_any_item_to_the_same_bits(build: Build, train: bool) -> None:
+def test_hybrid_resumes_after_any_step_to_the_same_bits(build: Build, train: bool) -> None:
     options = {"prior__run": "", "ddpm__epochs": 2, "data__train_images": 200} if train else {}
     whole = list(build(**options))
-    for cut in range(1, len(whole), max(1, len(whole) // 7)):
+    count = count_steps(whole)
+    for cut in sorted({*range(1, count, max(1, count // 7)), count}):
         first, second = build(**options), build(**options)
-        told = list(islice(first, cut))
+        told = until_step(first, cut)
         second.load_state_dict(first.state_dict())
         told += list(second)
         assert comparable(told) == comparable(whole), cut
