@@ -5,7 +5,6 @@ All random draws but those of a clock are the images' own, so what comes of it i
 
 from __future__ import annotations
 
-import itertools
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +19,7 @@ from dipddpm.core.events import EarlyStopped, Item, RestorationScored
 from dipddpm.core.experiments.dip import DipExperiment
 from dipddpm.core.experiments.restore import experiment as run
 from dipddpm.core.experiments.restore.experiment import RestoreExperiment
+from tests.core.steps import until_step
 
 RANKS = 2
 DIP = {
@@ -71,7 +71,7 @@ def carry_out(prior: str) -> dict[str, Any]:
     results["gathered"], results["collected"] = ranks.all_gather(value), ranks.gather({ranks.rank: "part"})
     results["any"] = ranks.any_rank([ranks.rank == 1, False], torch.device("cpu"))
     first = dip()
-    before = list(itertools.islice(first, 9))
+    results["dip before"] = before = until_step(first, 6)
     results["dip state"] = state = first.state_dict()
     results["dip"] = [*before, *first]
     results["dip alone"] = len(first.fit.indices)
@@ -89,12 +89,12 @@ def carry_out(prior: str) -> dict[str, Any]:
 
 
 def past_first_score(experiment: RestoreExperiment, more: int) -> list[Item]:
-    """The items up to the first score, before which no clock has a say, and so many more."""
+    """The items up to the first score, before which no clock has a say, and up to so many steps more."""
     every = iter(experiment)
     items = [next(every)]
     while not isinstance(items[-1], RestorationScored):
         items.append(next(every))
-    return [*items, *itertools.islice(every, more)]
+    return [*items, *until_step(every, more)]
 
 
 def stops(items: list[Item]) -> list[EarlyStopped]:

@@ -161,7 +161,7 @@ def test_images_that_two_processes_fit_are_told_of_as_by_one_and_go_on_to_the_sa
     assert [_said(item, plain) for item in together["dip resumed"]] == expected
     fewer = sharing.dip()
     fewer.load_state_dict(together["dip state"])
-    assert [_said(item, plain) for item in [*together["dip"][:9], *fewer]] == expected
+    assert [_said(item, plain) for item in [*together["dip before"], *fewer]] == expected
 
 
 def test_more_processes_than_networks_of_a_checkpoint_are_refused() -> None:
