@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import msgspec
 
 from dipddpm.core.doctor.finding import Finding, note, ok, problem
 from dipddpm.core.doctor.probe import TorchReport
+from dipddpm.core.runs.command import python_module
 
 PATIENCE_SECONDS = 90.0
 SLOW_SECONDS = 20.0
@@ -51,7 +51,7 @@ class Probe:
         self._process: subprocess.Popen[bytes] | None = None
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "dipddpm.core.doctor.probe"],
+                python_module("dipddpm.core.doctor.probe"),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )

@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -53,7 +52,7 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
         _submit(run, on, resume=resume)
         return
     # -P keeps a folder named `core` in the working directory from being taken for ours.
-    command = [sys.executable, "-P", "-m", "dipddpm.core.launch.worker", str(run.folder.resolve())]
+    command = typed.python_module("dipddpm.core.launch.worker", str(run.folder.resolve()))
     # Its place in the queue is that of this moment, not of when its process is ready to wait.
     command += ["--since", str(queue.arrival_time())] + ["--resume"] * resume + ["--now"] * now
     # A run that starts others passes on what was typed to start it.

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dipddpm.core.runs import EVENTS_FILE, STOP_FILE
+from dipddpm.core.runs.command import python_module
 
 POLL_SECONDS = 0.2
 PR_SET_PDEATHSIG = 1
@@ -30,10 +31,10 @@ def run_torchrun(
 
     `wish` is why they should stop, empty as long as they shouldn't; `advance` is called when they get on.
     """
-    command = [sys.executable, "-P", "-m", "dipddpm.core.launch.torchrun", "--standalone"]
+    command = python_module("dipddpm.core.launch.torchrun", "--standalone")
     command += ["--nproc-per-node", str(len(devices)), "-m", "dipddpm.core.launch.worker"]
     command += [str(folder), "--member-of", ",".join(devices)] + ["--resume"] * resume
-    # -P of the processes that torchrun starts.
+    # torchrun starts its processes itself: the variable is their -P.
     environment = os.environ | {"PYTHONSAFEPATH": "1"}
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
     log, size = folder / EVENTS_FILE, -1

@@ -15,7 +15,6 @@ import secrets
 import shlex
 import socket
 import string
-import sys
 from collections.abc import Sequence
 from importlib.resources import files
 
@@ -25,6 +24,7 @@ from textual_serve.server import Server
 from yarl import URL
 
 from dipddpm.core.errors import UserError
+from dipddpm.core.runs.command import python_module
 
 HOST = "127.0.0.1"
 HOST_NAMES = {HOST, "localhost"}
@@ -42,7 +42,7 @@ class ConsoleServer(Server):
     def __init__(self, options: Sequence[str], port: int) -> None:
         """`options` are those of `dipddpm-tui`."""
         super().__init__(
-            shlex.join([sys.executable, "-P", "-m", "dipddpm.tui.console.__main__", *options]),
+            shlex.join(python_module("dipddpm.tui.console", *options)),
             HOST,
             port,
             title="dipddpm",

@@ -16,7 +16,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 from dipddpm.core import events
@@ -135,17 +134,7 @@ def submit(run: Run, on: str) -> None:
 
     options = parse(on)
     folder = run.folder.resolve()
-    command = [
-        sys.executable,
-        "-u",
-        "-P",
-        "-m",
-        "dipddpm.core.launch.worker",
-        str(folder),
-        "--resume",
-        "--now",
-        "--job",
-    ]
+    command = typed.python_module("dipddpm.core.launch.worker", str(folder), "--resume", "--now", "--job")
     try:
         (folder / SCRIPTS_FOLDER).mkdir(exist_ok=True)
         executor = _executor(folder / SCRIPTS_FOLDER)
