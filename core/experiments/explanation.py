@@ -80,8 +80,6 @@ class ExplanationExperiment:
         self.step = 0
         self._stored_step = 0
         """The step after the last unit that is done."""
-        self._has_opened = False
-        self._closing_yielded = 0
 
     @classmethod
     def from_config(cls, config: ExplanationRun, device: torch.device | str) -> Self:
@@ -107,8 +105,7 @@ class ExplanationExperiment:
         )
 
     def __iter__(self) -> Iterator[Item]:
-        if not self._has_opened:
-            self._has_opened = True
+        if self.step == 0:
             for images in self.sets:
                 yield data_loaded(images)
         yield from self._fit()
@@ -119,9 +116,8 @@ class ExplanationExperiment:
                 yield from self._learn(network_input, seed)
         if not self.record.denoised:
             yield self._denoise()
-        for item in self._closing_items()[self._closing_yielded :]:
-            self._closing_yielded += 1
-            yield item
+            yield from self._closing_items()
+            yield Step(step=self.step)
 
     def _closing_items(self) -> list[Item]:
         """The picture of it all, and the record."""
@@ -149,8 +145,6 @@ class ExplanationExperiment:
             "found": msgspec.json.encode(self.record).decode(),
             "weights": self.weights,
             "step": self._stored_step,
-            "opened": self._has_opened,
-            "closed": self._closing_yielded,
         }
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -160,7 +154,6 @@ class ExplanationExperiment:
         self.record = msgspec.json.decode(state["found"], type=Explanation)
         self.weights = state["weights"]
         self.step = self._stored_step = state["step"]
-        self._has_opened, self._closing_yielded = state["opened"], state["closed"]
 
     def _advance(self, loss: float | None = None) -> Step:
         self.step += 1
@@ -206,14 +199,17 @@ class ExplanationExperiment:
         trial = TrainingTrial(
             self._network(seed), *examples, epochs=self.record.epochs, seed=derive(self.config.seed, f"trial {seed}")
         )
-        for loss in trial:
-            yield self._advance(loss)
+        losses = iter(trial)
+        for _ in range(self.record.epochs - 1):
+            yield self._advance(next(losses))
+        last_step = self._advance(next(losses))
         bands = _means(trial.errors(), bands_of(self.banks[1].noised.t, len(self.schedule)))
         self.record.learned.setdefault(network_input.name, []).append(trial.result(bands))
         if seed == 0 and network_input.name in (findings.XT, after(self.record.fixed)):
             self.weights[network_input.name] = trial.network.module.state_dict()
         self._stored_step = self.step
         yield Message(text=self._summary_text(network_input, seed))
+        yield last_step
 
     def _summary_text(self, network_input: NetworkInput, seed: int) -> str:
         loss = self.record.learned[network_input.name][seed].loss

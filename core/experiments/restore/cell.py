@@ -89,7 +89,7 @@ class CellRunner:
         return self.jobs_done == len(self.jobs)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid between two items. What hangs on a clock goes on as far as it can."""
+        """All that an exact resume needs; valid after a `Step` and after a result."""
         work = self._stopwatch.state_dict() if self._stopwatch else None
         return {"done": self.jobs_done, "seconds": self._seconds, "work": work}
 

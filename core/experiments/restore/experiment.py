@@ -32,7 +32,6 @@ from dipddpm.core.events import (
     Step,
 )
 from dipddpm.core.experiments.priors import load_prior, refuse_other_prior
-from dipddpm.core.experiments.replay import ReplayCursor
 from dipddpm.core.experiments.restore.cell import SHOWN, CellRunner, RestoreJobResult, degrade_job
 from dipddpm.core.experiments.restore.job import RestoreJob
 from dipddpm.core.experiments.restore.methods import Methods
@@ -92,7 +91,6 @@ class RestoreExperiment:
         """Where the units of each degradation begin."""
         self.step = 0
         """Units done, as far as all before them are."""
-        self._cursor = ReplayCursor()
         self._unassigned = list(self._group_starts)
         """Degradations that no process has taken yet."""
         self._resumed_states: dict[int, StateDict] = {}
@@ -135,31 +133,27 @@ class RestoreExperiment:
         )
 
     def __iter__(self) -> Iterator[Item]:
-        yield from self._cursor.remaining("opening", self._opening_items)
-        while True:
-            yield from self._cursor.remaining("unit", self._last_job_items)
-            if self.step == len(self.jobs):
-                break
-            job = self.jobs[self.step]
-            yield from self._cursor.remaining("cell", lambda: self._absent(job))  # noqa: B023
+        if not (self.step or self._runner or self._resumed_states):
+            yield from self._opening_items()
+        while self.step < len(self.jobs):
             while self.step not in self._finished_jobs:
                 self._run_for_a_while()
                 if self.step not in self._finished_jobs:
                     yield Step(step=self.step)
             self._apply_result(self._finished_jobs.pop(self.step))
-        if not self._scored:
-            raise UserError("Every method failed.", f"The first one: {self._missing[0].why}")
-        yield from self._cursor.remaining("closing", self._closing_items)
+            yield from self._last_job_items()
+            if self.step == len(self.jobs):
+                yield from self._closing_items()
+            yield Step(step=self.step)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid between two items. Of several processes, the first one has it."""
+        """All that an exact resume needs; valid after a `Step`. Of several processes, the first one has it."""
         mine = {self._runner.first_index: self._runner.state_dict()} if self._runner else {}
         begun = {first: state for part in self.process_group.gather(mine) for first, state in part.items()}
         return {
             "prior": self.loaded.sha256,
             "conditioned": [model.sha256 for model in self.conditioned],
             "step": self.step,
-            "told": self._cursor.counts,
             "begun": {**self._resumed_states, **begun},
             "waiting": sorted([*self._unassigned, *begun]),
             "found": [outcome.to_state() for outcome in self._finished_jobs.values()],
@@ -174,7 +168,6 @@ class RestoreExperiment:
         for expected_sha256, model in zip(state["conditioned"], self.conditioned, strict=True):
             refuse_other_prior(expected_sha256, PriorLoaded(run=model.run, sha256=model.sha256, parameters=0))
         self.step = state["step"]
-        self._cursor.counts = dict(state["told"])
         self._resumed_states, self._unassigned = dict(state["begun"]), list(state["waiting"])
         self._finished_jobs = {result.place: result for result in map(RestoreJobResult.from_state, state["found"])}
         self._scored = [msgspec.convert(scored, RestorationScored) for scored in state["scored"]]
@@ -229,9 +222,6 @@ class RestoreExperiment:
         elif job.seed == self.config.seed:
             self._results[job.method] = result.shown.to(self.device)
         self.step += 1
-        self._cursor.reset("unit")
-        if self._starts_new("cell", self.step):
-            self._cursor.reset("cell")
 
     def _starts_new(self, what: Literal["cell", "seed"], index: int) -> bool:
         """Whether the unit at a place is of another cell, or another degradation, than the one before."""
@@ -261,14 +251,14 @@ class RestoreExperiment:
 
     def _last_job_items(self) -> list[Item]:
         """What came of the unit that was done last and, where its cell is complete, the picture and the sum of it."""
-        if self.step == 0:
-            return []
+        job = self.jobs[self.step - 1]
+        absent = self._absent(job) if self._starts_new("cell", self.step - 1) else []
         events: list[RestorationScored | RestorationMissing] = [*self._scored, *self._missing]
-        items: list[Item] = [event for event in events if event.step == self.step]
+        items: list[Item] = [*absent, *(event for event in events if event.step == self.step)]
         if not self._starts_new("cell", self.step):
             return items
         compared = self._board().headline(self.step)
-        return [*items, self._picture(self.jobs[self.step - 1]), *([compared] if compared else [])]
+        return [*items, self._picture(job), *([compared] if compared else [])]
 
     def _picture(self, job: RestoreJob) -> Pictures:
         """A row for each image: degraded, restored by each method, and the truth."""
@@ -291,6 +281,8 @@ class RestoreExperiment:
         return Scoreboard([*self._scored, *self._missing, *absent])
 
     def _closing_items(self) -> list[Item]:
+        if not self._scored:
+            raise UserError("Every method failed.", f"The first one: {self._missing[0].why}")
         board = self._board()
         return [
             *(Message(text=text) for text in board.verdicts()),

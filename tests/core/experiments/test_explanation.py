@@ -14,6 +14,7 @@ from dipddpm.core.events import Document, Pictures
 from dipddpm.core.experiments.explanation import FILE, ExplanationExperiment
 from dipddpm.core.study import findings
 from dipddpm.core.study.findings import Explanation, after
+from tests.core.steps import count_steps, until_step
 from tests.helpers import Plain
 
 TINY = {"train_images": 40, "test_images": 20, "epochs": 1, "seeds": 2, "steps": "0,1,2,4", "fixed": 2}
@@ -43,10 +44,7 @@ def test_everything_is_measured_and_a_stop_changes_nothing(tmp_path: Path, plain
 
     file = tmp_path / "last.safetensors"
     stopped = experiment()
-    for n, item in enumerate(stopped):
-        told = plain(item)
-        if n == len(items) // 2:
-            break
+    told = plain(until_step(stopped, count_steps(items) // 2)[-1])
     checkpoint.save(file, stopped.state_dict())
     resumed = experiment()
     resumed.load_state_dict(checkpoint.load_state(file))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Any, cast
 
 import msgspec
@@ -31,6 +30,7 @@ from dipddpm.core.experiments.restore import controls
 from dipddpm.core.experiments.restore.experiment import RestoreExperiment
 from dipddpm.core.methods.classical.closed_form import ClosedFormRestorer
 from dipddpm.core.runs import Run
+from tests.core.steps import until_step
 
 TINY = {
     "restore.tasks": ("inpaint:missing=0.5,sigma=10", "denoise:sigma=50,blind=true"),
@@ -132,10 +132,10 @@ def timeless(items: list[Item]) -> list[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cut", [7, 150])
+@pytest.mark.parametrize("cut", [1, 7, 150])
 def test_it_goes_on_from_the_middle_of_a_cell_to_the_same_bits(build: Build, whole: list[Item], cut: int) -> None:
     first, second = build(), build()
-    told = list(islice(first, cut))
+    told = until_step(first, cut)
     second.load_state_dict(first.state_dict())
     told += list(second)
     assert timeless(told) == timeless(whole)
