@@ -7,27 +7,15 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from dipddpm.core.errors import UserError
 from dipddpm.core.launch.local import runs_root, working_folder
 from dipddpm.tui.console import terminal
+from dipddpm.tui.console.options import Options
+from dipddpm.tui.console.session import Session
 
 COLOURS = {"auto": "auto", "16": "standard", "256": "256", "true": "truecolor"}
-
-
-@dataclass(frozen=True)
-class Options:
-    """How this console was asked to behave."""
-
-    root: Path
-    cwd: Path = field(default_factory=Path.cwd)
-    """Where it was started: that folder may go while the console is open."""
-    run: str = ""
-    readonly: bool = False
-    fps: float = 4.0
-    mouse: bool = True
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.once:
         from dipddpm.tui.console.once import print_frame
 
-        return print_frame(options)
+        return print_frame(Session.open(options))
     if not terminal.is_interactive():
         print(
             "The console needs a terminal. In a script, take one frame with --once, or use dipddpm ls.", file=sys.stderr
@@ -60,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # ctrl-c while all this is loaded; the console then takes it over
     from dipddpm.tui.console.app import DipddpmApp
 
-    return DipddpmApp(options).run_to_exit_code()
+    return DipddpmApp(Session.open(options)).run_to_exit_code()
 
 
 def _serve(args: argparse.Namespace, root: Path, parser: argparse.ArgumentParser) -> int:

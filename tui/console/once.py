@@ -10,16 +10,17 @@ import time
 
 from textual.pilot import Pilot
 
-from dipddpm.tui.console.__main__ import Options
 from dipddpm.tui.console.app import DipddpmApp
+from dipddpm.tui.console.compositor import screen_text
+from dipddpm.tui.console.session import Session
 
 TIMEOUT_SECONDS = 10.0
 
 
-def print_frame(options: Options) -> int:
+def print_frame(session: Session) -> int:
     """Print what the console shows once everything is read; the size is the terminal's, or COLUMNS and LINES."""
     columns, lines = shutil.get_terminal_size((120, 36))
-    text = asyncio.run(_frame(DipddpmApp(options), (columns, lines)))
+    text = asyncio.run(_frame(DipddpmApp(session), (columns, lines)))
     try:
         print(text)
     except BrokenPipeError:
@@ -30,8 +31,7 @@ def print_frame(options: Options) -> int:
 async def _frame(app: DipddpmApp, size: tuple[int, int]) -> str:
     async with app.run_test(size=size) as pilot:
         await _wait_until_ready(app, pilot)
-        strips = app.screen._compositor.render_strips()
-        return "\n".join(strip.text.rstrip() for strip in strips)
+        return screen_text(app.screen)
 
 
 async def _wait_until_ready(app: DipddpmApp, pilot: Pilot[None]) -> None:

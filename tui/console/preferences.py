@@ -11,6 +11,8 @@ import msgspec
 
 from dipddpm.core.io import atomic
 
+PaneName = Literal["live", "images", "log", "config", "compare"]
+
 FILE_NAME = "console.toml"
 
 
@@ -24,7 +26,7 @@ class Preferences(msgspec.Struct, kw_only=True):
     axis: Literal["step", "epoch", "time"] = "step"
     log_y: bool = False
     smoothing: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.6
-    pane: Literal["live", "images", "log", "config", "compare"] = "live"
+    pane: PaneName = "live"
     list_width: Annotated[int, msgspec.Meta(ge=0, le=200)] = 0
     """Columns of the run list; 0 chooses by the terminal's width."""
     bell: bool = True

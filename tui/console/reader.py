@@ -11,17 +11,16 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from textual.message import Message
 
-from dipddpm.core.events import AnyEvent
 from dipddpm.core.runs import LOG_FILE, EventReader, RunsFolder
-from dipddpm.tui.console.model.host import HostSample, HostSampler
+from dipddpm.tui.console.messages import EventsRead, HostSampled, OutputRead, ReaderFailed, RunsScanned
+from dipddpm.tui.console.model.host import HostSampler
 from dipddpm.tui.console.model.tail import TextTail
-from dipddpm.tui.shared.runlist import RunRow, RunScanner
+from dipddpm.tui.shared.runlist import RunScanner
 
 CHUNK_BYTES = 1 << 18
 """About so many bytes of a log make one message: some two thousand events."""
@@ -31,58 +30,15 @@ FIRST_HOST_SECONDS = 0.3
 """Loading what speaks to the driver would hold up the first frame."""
 
 
-@dataclass
-class RunsScanned(Message):
-    """The rows of the run list, because something in them changed; `complete` once every folder has been read."""
-
-    rows: Sequence[RunRow]
-    complete: bool
-
-
-@dataclass
-class EventsRead(Message):
-    """The events of a run's log from the byte `start` to the byte `end`; `caught_up` when that is the end of the log.
-
-    The receiver knows by `start` whether a piece is missing: it then asks for the log from its first byte again.
-    """
-
-    run: str
-    start: int
-    end: int
-    events: Sequence[AnyEvent]
-    caught_up: bool
-
-
-@dataclass
-class OutputRead(Message):
-    """More of what a run's process printed."""
-
-    run: str
-    lines: Sequence[str]
-    restarted: bool
-
-
-@dataclass
-class HostSampled(Message):
-    """The machine."""
-
-    sample: HostSample
-
-
-@dataclass
-class ReaderFailed(Message):
-    """The follower met an error that it can't go on from; without it the console would show the past for ever."""
-
-    error: Exception
-
-
 class Reader(threading.Thread):
     """Polls, because nothing else works on network file systems; at most `rate` times a second."""
 
-    def __init__(self, root: Path, post: Callable[[Message], object], rate: float) -> None:
-        super().__init__(name="follower", daemon=True)
+    def __init__(self, root: Path, rate: float) -> None:
+        super().__init__(name="reader", daemon=True)
         self.runs = RunsFolder(root)
-        self._post = post
+        self._receiver: Callable[[Message], object] | None = None
+        self._unsent: list[Message] = []
+        self._receiver_lock = threading.Lock()
         self._period = 1 / rate
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stop_requested = False
@@ -93,6 +49,25 @@ class Reader(threading.Thread):
         self._host_sampler = HostSampler()
         self._host_sampled_at = time.monotonic() + FIRST_HOST_SECONDS - HOST_SECONDS
 
+    def post_to(self, receiver: Callable[[Message], object]) -> None:
+        """Hand every message to this receiver from now on, and first those that came before there was one.
+
+        The thread can so begin to read while the screen that shows it is still being made.
+        """
+        with self._receiver_lock:
+            for message in self._unsent:
+                receiver(message)
+            self._unsent.clear()
+            self._receiver = receiver
+
+    def _post(self, message: Message) -> None:
+        with self._receiver_lock:
+            if self._receiver is None:
+                self._unsent.append(message)
+                return
+            with contextlib.suppress(RuntimeError):  # the receiver's loop has just ended
+                self._receiver(message)
+
     # Commands, from any thread
 
     def watch(self, runs: Sequence[str]) -> None:
@@ -101,8 +76,7 @@ class Reader(threading.Thread):
 
     def watch_output(self, run: str) -> None:
         """Read also what this run's process prints, from its last lines on; nothing for the empty id."""
-        tail = TextTail(self.runs.run(run).folder / LOG_FILE) if run else None
-        self._commands.put(partial(setattr, self, "_output_tail", tail))
+        self._commands.put(partial(self._open_output, run))
 
     def rewind(self, run: str) -> None:
         """Read this log from its first byte again, now or when it is watched again."""
@@ -121,7 +95,7 @@ class Reader(threading.Thread):
     # The thread
 
     def run(self) -> None:
-        """Look, tell, wait."""
+        """Read, post what is new, wait."""
         try:
             self._poll_until_stopped()
         except Exception as error:
@@ -140,6 +114,9 @@ class Reader(threading.Thread):
             self._commands.get(patience > 0, patience)()
             while True:
                 self._commands.get_nowait()()
+
+    def _open_output(self, run: str) -> None:
+        self._output_tail = TextTail(self.runs.run(run).folder / LOG_FILE) if run else None
 
     def _forget(self, run: str) -> None:
         self._readers.pop(run, None)

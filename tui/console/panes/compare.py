@@ -16,13 +16,13 @@ from textual.widgets import Static
 
 from dipddpm.core.config import AnyRun
 from dipddpm.core.evaluation.scoreboard import Scoreboard
-from dipddpm.core.runs import RunState
+from dipddpm.core.runs import Run, RunState
+from dipddpm.tui.console.background import run_in_background
 from dipddpm.tui.console.model.band import Curve, band
 from dipddpm.tui.console.model.curves import Series
-from dipddpm.tui.console.panes.images import picture_path
 from dipddpm.tui.console.panes.view import ComparedRun, ComparisonEntry, Pane, View
 from dipddpm.tui.console.widgets.chart import LineChart
-from dipddpm.tui.console.widgets.pictures import PictureView
+from dipddpm.tui.console.widgets.pictures import PictureFile, PictureView
 from dipddpm.tui.shared.columns import fit, format_number
 from dipddpm.tui.shared.combine import OUTCOMES, compute_spread, format_spread
 from dipddpm.tui.shared.compare import differences
@@ -45,6 +45,7 @@ class ComparePane(Pane):
     def __init__(self, *, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
         self._configs: dict[str, AnyRun | None] = {}
+        self._reading_configs = False
         self._table: Text | None = None
         self._shown_files: tuple[str, ...] = ()
         self._gains: dict[tuple[str, int], str] = {}
@@ -111,7 +112,10 @@ class ComparePane(Pane):
 
     def _draw_table(self, marked: Sequence[ComparisonEntry]) -> Text:
         single_runs = all(len(compared.rows) == 1 for compared in marked)
-        differing = differences([self._config(compared.first) for compared in marked]) if single_runs else []
+        compared_runs = [compared.first.run for compared in marked] if single_runs else []
+        self._read_configs(compared_runs)
+        is_read = all(run.id in self._configs for run in compared_runs)
+        differing = differences([self._configs[run.id] for run in compared_runs]) if is_read else []
         results = _results(marked, [self._gain(one.first) for one in marked]) if single_runs else _means(marked)
         columns = {"": [compared.title for compared in marked], **results}
         columns |= {entry.key: entry.values for entry in differing}
@@ -124,16 +128,29 @@ class ComparePane(Pane):
         for compared, cells in zip(marked, rows, strict=True):
             text.append("▌ " if compared.members else "  ", self.series_style(compared.colour_index))
             text.append("  ".join(map(fit, cells, widths)) + "\n")
-        if single_runs and len(marked) > 1 and not differing:
+        if single_runs and len(marked) > 1 and is_read and not differing:
             text.append("  Their configs are the same.\n", Style(dim=True))
         if not single_runs:
             text.append("  mean ±standard deviation over the runs that are done\n", Style(dim=True))
         return text
 
-    def _config(self, member: ComparedRun) -> AnyRun | None:
-        if member.run.id not in self._configs:
-            self._configs[member.run.id] = member.run.status().config
-        return self._configs[member.run.id]
+    def _read_configs(self, runs: Sequence[Run]) -> None:
+        """Read the configs that are missing, beside the screen; the table is drawn again when they are here."""
+        missing = [run for run in runs if run.id not in self._configs]
+        if not missing or self._reading_configs:
+            return
+        self._reading_configs = True
+
+        def read() -> dict[str, AnyRun | None]:
+            return {run.id: run.status().config for run in missing}
+
+        run_in_background(self.app, read, self._add_configs, lambda _: self._add_configs({}))
+
+    def _add_configs(self, configs: dict[str, AnyRun | None]) -> None:
+        self._reading_configs = False
+        self._configs |= configs
+        if configs:
+            self.post_message(self.Ready())
 
     def _gain(self, member: ComparedRun) -> str:
         """What a hybrid of the run has over the better parent."""
@@ -164,7 +181,7 @@ class ComparePane(Pane):
             picture = PictureView()
             picture.styles.width = max(24, self.size.width // len(shown))
             views.append(picture)
-            self.call_after_refresh(picture.show, picture_path(compared.first.run, file), compared.title)
+            self.call_after_refresh(picture.show, PictureFile(compared.first.run.folder, file), compared.title)
         with self.app.batch_update():
             strip.remove_children()
             strip.mount_all(views)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import msgspec
 from rich.style import Style
@@ -16,6 +16,7 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.io import atomic
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import ENVIRONMENT_FILE, Run
+from dipddpm.tui.console.background import run_in_background
 from dipddpm.tui.console.panes.view import Pane, View
 from dipddpm.tui.shared.draft import Draft, as_text, flatten
 
@@ -35,6 +36,13 @@ ENVIRONMENT_KEYS = (
 MAX_BYTES = 1 << 16
 
 
+class Facts(NamedTuple):
+    """What a run's folder holds about how it was asked for, and where it ran."""
+
+    config: AnyRun | UserError
+    environment: list[tuple[str, str]]
+
+
 class ConfigPane(Pane):
     """Read once a run: a config is never rewritten."""
 
@@ -52,27 +60,31 @@ class ConfigPane(Pane):
     def present(self, view: View) -> None:
         """Show the config of this run."""
         key = f"{view.run.id} {view.row.state}"
-        if key != self._shown:
-            self._shown = key
-            self.query_one("#config-page", Static).update(self._page(view.run))
+        if key == self._shown:
+            return
+        self._shown = key
+
+        def show(facts: Facts) -> None:
+            if self._shown == key and self.is_attached:
+                self.query_one("#config-page", Static).update(self._page(facts))
+
+        run_in_background(self.app, lambda: read_facts(view.run), show, lambda _: None)
 
     def notify_style_update(self) -> None:
         """Another theme, other colours."""
         super().notify_style_update()
         self._shown = ""
 
-    def _page(self, run: Run) -> Text:
+    def _page(self, facts: Facts) -> Text:
         page = Text()
         section = self.get_component_rich_style("config--section")
         dim = self.get_component_rich_style("config--dim")
-        try:
-            config = run.config()
-        except UserError as error:
-            page.append(printable(f"{error.problem} {error.remedy}"))
+        if isinstance(facts.config, UserError):
+            page.append(printable(f"{facts.config.problem} {facts.config.remedy}"))
         else:
-            self._append_config(page, config, section, dim)
+            self._append_config(page, facts.config, section, dim)
         page.append("\nWhere it ran\n", section)
-        for key, value in [*_environment(run), ("folder", str(run.folder))]:
+        for key, value in facts.environment:
             page.append(f"  {key:<24} ", dim)
             page.append(f"{printable(value, 400)}\n")
         return page
@@ -90,6 +102,15 @@ class ConfigPane(Pane):
                 page.append(f"{prefix}\n", section)
             page.append(f"  {name:<24} ", dim)
             page.append(f"{printable(as_text(value), 400)}\n", chosen if key in draft.typed else Style.null())
+
+
+def read_facts(run: Run) -> Facts:
+    """Read a run's config and environment from the disk."""
+    environment = [*_environment(run), ("folder", str(run.folder))]
+    try:
+        return Facts(run.config(), environment)
+    except UserError as error:
+        return Facts(error, environment)
 
 
 def _environment(run: Run) -> list[tuple[str, str]]:

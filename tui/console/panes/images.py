@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
@@ -11,9 +10,8 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
 from dipddpm.core.io.sanitize import printable
-from dipddpm.core.runs import Run
 from dipddpm.tui.console.panes.view import Pane, View
-from dipddpm.tui.console.widgets.pictures import PictureView
+from dipddpm.tui.console.widgets.pictures import PictureFile, PictureView
 
 NONE_YET = "This run has stored no picture yet."
 
@@ -66,7 +64,7 @@ class ImagesPane(Pane, can_focus=True):
         self.query_one("#images-names", Static).update(line)
         words = [picture.title, " | ".join(picture.panels)]
         self.query_one(PictureView).show(
-            picture_path(view.run, picture.file), printable("  ".join(filter(None, words)), 200)
+            PictureFile(view.run.folder, picture.file), printable("  ".join(filter(None, words)), 200)
         )
 
     def action_turn(self, by: int) -> None:
@@ -75,13 +73,3 @@ class ImagesPane(Pane, can_focus=True):
         if names and self._view is not None:
             self._chosen = names[(names.index(self._chosen) + by) % len(names)]
             self._show(self._view, names)
-
-
-def picture_path(run: Run, file: str) -> Path | None:
-    """The path of a picture that a log names; None for one that lies outside the run's folder."""
-    folder = run.folder.resolve()
-    try:
-        path = (folder / file).resolve()
-    except (OSError, ValueError, RuntimeError):
-        return None
-    return path if path.is_relative_to(folder) and path.suffix == ".png" else None

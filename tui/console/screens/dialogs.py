@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -14,6 +13,7 @@ from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from dipddpm.core.io.sanitize import printable, printable_lines
+from dipddpm.tui.console.model.questions import PromptField
 
 
 class ConfirmDialog(ModalScreen[bool]):
@@ -81,16 +81,6 @@ class ChoiceDialog(ModalScreen[str | None]):
 
 MAX_INPUT_LENGTH = 1 << 14
 """Characters of a text that can be changed here."""
-
-
-@dataclass(frozen=True)
-class PromptField:
-    """A line of text that is asked for."""
-
-    key: str
-    label: str
-    value: str = ""
-    hint: str = ""
 
 
 class PromptDialog(ModalScreen[dict[str, str] | None]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from rich.text import Text
 from textual import on
@@ -20,20 +20,13 @@ from dipddpm.core.config import HYBRIDS, TASKS, AnyRun, Field
 from dipddpm.core.errors import UserError
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import preflight
+from dipddpm.tui.console.background import run_in_background
+from dipddpm.tui.console.model.questions import LaunchRequest
 from dipddpm.tui.console.screens.dialogs import MAX_INPUT_LENGTH
 from dipddpm.tui.console.widgets.choice import Choice
 from dipddpm.tui.console.widgets.keyline import KeyLine
 from dipddpm.tui.shared.draft import Draft
 from dipddpm.tui.shared.formatting import format_duration
-
-
-class LaunchRequest(NamedTuple):
-    """What the form hands over: a run to start, at once or when a slot is free."""
-
-    config: AnyRun
-    now: bool
-    missing: str = ""
-    """A data set that must be fetched first."""
 
 
 class Form(Screen[LaunchRequest | None]):
@@ -205,14 +198,25 @@ class Form(Screen[LaunchRequest | None]):
         """Hand the run over, unless something is wrong with it."""
         try:
             config = self.draft.config()
+        except UserError as error:
+            self._show_error(error)
+            return
+
+        def check() -> LaunchRequest:
             missing = preflight.missing_data(config)
             preflight.refuse(config, fetching=missing is not None)
-        except UserError as error:
-            line = self.query_one("#form-trouble", Static)
+            return LaunchRequest(config, now, missing or "")
+
+        run_in_background(self.app, check, self._leave, self._show_error)
+
+    def _leave(self, request: LaunchRequest) -> None:
+        if self.is_current:  # it may have been left meanwhile, or the key pressed twice
+            self.dismiss(request)
+
+    def _show_error(self, error: UserError) -> None:
+        for line in self.query("#form-trouble").results(Static):
             line.add_class("wrong")
             line.update(printable(f"{error.problem} {error.remedy}"))
-        else:
-            self.dismiss(LaunchRequest(config, now, missing or ""))
 
 
 def _option_row(label: str, widget: Widget) -> Widget:

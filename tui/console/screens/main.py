@@ -1,37 +1,44 @@
-"""The main screen: the list on the left, the panes on the right, and who tells whom."""
+"""The main screen: the list on the left, the panes on the right, and what goes from one to the other."""
 
 from __future__ import annotations
 
-import importlib
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Static
 
-from dipddpm.core.errors import UserError
 from dipddpm.core.runs import RunState
-from dipddpm.tui.console.compositor import CellCompositor
+from dipddpm.tui.console.commands import RunCommands
+from dipddpm.tui.console.compositor import use_cell_compositor
+from dipddpm.tui.console.messages import EventsRead, HostSampled, OutputRead, ReaderFailed, RunsScanned
+from dipddpm.tui.console.model.combinations import CombinationCache, GroupCombination
 from dipddpm.tui.console.model.host import HostSample
-from dipddpm.tui.console.model.query import Query, parse
 from dipddpm.tui.console.model.series import RunSeries
 from dipddpm.tui.console.model.store import SeriesStore
-from dipddpm.tui.console.panes.view import ComparedRun, ComparisonEntry, Pane, View
-from dipddpm.tui.console.reader import EventsRead, HostSampled, OutputRead, Reader, ReaderFailed, RunsScanned
-from dipddpm.tui.console.screens.groups import GroupActions
+from dipddpm.tui.console.panes.area import PaneArea
+from dipddpm.tui.console.panes.view import Pane
+from dipddpm.tui.console.panes.views import ViewMaker
+from dipddpm.tui.console.preferences import PaneName
+from dipddpm.tui.console.reader import Reader
+from dipddpm.tui.console.screens.keys import MAIN_KEYS
+from dipddpm.tui.console.screens.surface import Surface
+from dipddpm.tui.console.session import Session
 from dipddpm.tui.console.widgets.hostline import HostLine
 from dipddpm.tui.console.widgets.keyline import KeyLine
-from dipddpm.tui.console.widgets.runhead import RunHead
+from dipddpm.tui.console.widgets.runlist import RunList
 from dipddpm.tui.console.widgets.runtable import RunTable
-from dipddpm.tui.console.widgets.tabs import PANES, Tabs
-from dipddpm.tui.shared.columns import run_title
-from dipddpm.tui.shared.groups import GroupRow, group_rows
-from dipddpm.tui.shared.runlist import RunRow, sort_rows
+from dipddpm.tui.shared.columns import COLUMNS, run_title
+from dipddpm.tui.shared.groups import GroupRow
+from dipddpm.tui.shared.runlist import RunRow
 
 CURSOR_REST_SECONDS = 0.06
 """The cursor must rest this long before a run's log is read."""
@@ -39,47 +46,35 @@ BATCH_SECONDS = 1.0
 """While a long list is read for the first time, what has been read is shown this often."""
 MAX_MARKED = 8
 PANES_WITH_CHARTS = {"live", "compare"}
+SMOOTHING_WEIGHTS = (0.0, 0.6, 0.9, 0.98)
+ASCENDING_COLUMNS = {"best_loss", "name", "kind", "method", "state"}
+"""Sorted upwards at first, other columns downwards."""
 
 
-class MainScreen(GroupActions):
-    """Holds the rows, the series of the runs that are looked at, the marks and the time cursor."""
+class MainScreen(Screen[None]):
+    """Holds the series of the runs that are looked at, the marks and the time cursor."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(str(n), f"show('{pane}')", f"show {pane}", show=False) for n, pane in enumerate(PANES, start=1)),
-        Binding("enter", "open", "open", show=False),
-        Binding("comma,less_than_sign", "scrub(-1)", "back in time", key_display=",", show=False),
-        Binding("full_stop,greater_than_sign", "scrub(1)", "forward in time", key_display=".", show=False),
-        Binding("m,space", "mark", "mark", key_display="m"),
-        Binding("M", "unmark", "unmark all", show=False),
-        Binding("slash", "filter", "filter", key_display="/"),
-        Binding("y", "log_y", "log y"),
-        Binding("w", "smooth", "smooth"),
-        Binding("a", "axis", "x axis"),
-        Binding("o", "sort", "sort"),
-        Binding("O", "reverse", "reverse the order", show=False),
-        Binding("0", "history", "all columns"),
-        Binding("f", "fork", "fork"),
-        Binding("t", "tag", "tag and note"),
-        Binding("e", "export", "export"),
-        Binding("d", "delete", "delete"),
-        Binding("z", "zoom", "hide the list", show=False),
-        Binding("left_square_bracket", "resize(-4)", "narrower list", key_display="[", show=False),
-        Binding("right_square_bracket", "resize(4)", "wider list", key_display="]", show=False),
-        Binding("escape", "back", "back", show=False),
-        Binding("q", "app.quit", "quit"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = list(MAIN_KEYS)
 
-    def __init__(self, reader: Reader) -> None:
+    class Scanned(Message):
+        """Every run has been read again, and something in them changed."""
+
+    def __init__(self, session: Session, reader: Reader) -> None:
         super().__init__()
-        self._compositor = CellCompositor()
+        use_cell_compositor(self)
+        self.session = session
+        self.preferences = session.preferences
         self.reader = reader
+        self.surface = Surface(self, session, self._runs_changed)
+        self.commands = RunCommands(session, self.surface)
         self.marked: dict[str, int] = {}
         self.step: int | None = None
+        self._combinations = CombinationCache()
+        self._reading_options = False
         self._sample: HostSample | None = None
-        self._query: Query = parse("")
         self._series = SeriesStore(reader.rewind)
-        self._pane = self.preferences.pane
-        self._shown_title = ""
+        self._views = ViewMaker(session, self._series.get)
+        self._pane: PaneName = self.preferences.pane
         self._rest_timer: Timer | None = None
         self.all_runs_read = False
         """Whether every run has been read."""
@@ -91,39 +86,39 @@ class MainScreen(GroupActions):
         """The pieces; a pane comes when it is first shown, so that the list needn't wait for it."""
         yield HostLine()
         with Horizontal(id="body"):
-            with Vertical(id="left"):
-                yield Static(id="list-title", markup=False)
-                yield RunTable()
-            with Vertical(id="right"):
-                yield Tabs()
-                yield RunHead()
-                empty = Static(id="empty", markup=False)
-                empty.display = False
-                yield empty
+            yield RunList(self.session)
+            yield PaneArea(self._pane)
         yield KeyLine()
 
     def on_mount(self) -> None:
-        """Begin to follow."""
-        self._query = parse(self.preferences.filter)
+        """Take what the reader has read so far, and what it reads from now on."""
         self._lay_out()
-        self.table.focus()
+        self.run_list.table.focus()
+        self.reader.post_to(self.post_message)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """What turns charts applies where charts are shown."""
+        """Whether a key applies here and now; the footer shows no other."""
+        if action == "command":
+            command = str(parameters[0])
+            # A header of a group offers what can be done to all its runs, and to none of them alone.
+            rows = self.run_list.chosen if command in {"stop", "resume"} or self.row else ()
+            return self.commands.allows(command, rows)
         if action in {"log_y", "smooth", "axis"}:
             return (self._shown in PANES_WITH_CHARTS and not self.has_class("history")) and bool(self.row or self.group)
-        return super().check_action(action, parameters)
+        if action in {"mark", "scrub"}:
+            return self.row is not None
+        return True
 
-    # What comes from the follower
+    # What comes from the reader
 
     @on(RunsScanned)
     def _scanned(self, event: RunsScanned) -> None:
         too_soon = self.rows and not event.complete and time.monotonic() - self._scanned_at < BATCH_SECONDS
-        if self.dipddpm_app.is_closing or too_soon:
+        if self.session.is_closing or too_soon:
             return
         self._scanned_at = time.monotonic()
         before = self.row.state if self.row else None
-        self.rows = event.rows
+        self.session.rows = event.rows
         self.show_rows()
         if (self.row.state if self.row else None) is not before:
             self.refresh_bindings()
@@ -131,7 +126,10 @@ class MainScreen(GroupActions):
         if event.complete and not self.all_runs_read:
             self.all_runs_read = True
             self._go_to_requested_run()
-        self.dipddpm_app.report_changes(event.rows, complete=event.complete)
+        if self.session.awaited_run and self.run_list.go_to(self.session.awaited_run):
+            self.session.awaited_run = ""
+        if event.complete:
+            self.post_message(self.Scanned())
 
     @on(EventsRead)
     def _read(self, event: EventsRead) -> None:
@@ -144,87 +142,65 @@ class MainScreen(GroupActions):
 
     @on(OutputRead)
     def _printed(self, event: OutputRead) -> None:
-        pane = None if self.dipddpm_app.is_closing else self._open_pane()
-        if self._shown == "log" and pane is not None and self.row is not None and event.run == self.row.id:
-            pane.add(event.lines, restarted=event.restarted)
+        is_shown = self._shown == "log" and self.row is not None and event.run == self.row.id
+        if is_shown and not self.session.is_closing:
+            self._area.add_output(event.lines, restarted=event.restarted)
 
     @on(HostSampled)
     def _sampled(self, event: HostSampled) -> None:
         self._sample = event.sample
-        if not self.dipddpm_app.is_closing:
+        if not self.session.is_closing:
             self._show_host()
 
     def _show_host(self) -> None:
         states = [row.state for row in self.rows if row.state.live]
         queue = states.count(RunState.running), states.count(RunState.queued)
-        self.query_one(HostLine).show(self._sample, queue, str(self.dipddpm_app.options.root))
+        self.query_one(HostLine).show(self._sample, queue, str(self.session.options.root))
+
+    def _runs_changed(self) -> None:
+        self.reader.wake()
+        self.refresh_bindings()
 
     # The list
 
     @property
-    def table(self) -> RunTable:
-        """The run list."""
-        return self.query_one(RunTable)
+    def rows(self) -> Sequence[RunRow]:
+        """The runs as they were read last."""
+        return self.session.rows
+
+    @property
+    def run_list(self) -> RunList:
+        """The list of runs, with its filter."""
+        return self.query_one(RunList)
 
     @property
     def row(self) -> RunRow | None:
         """The run under the cursor."""
-        return self.table.row
+        return self.run_list.row
 
     @property
-    def _shown(self) -> str:
-        """The pane that is shown: of a group there is nothing but to compare its combinations."""
-        return "compare" if self.group is not None else self._pane
+    def group(self) -> GroupRow | None:
+        """The group whose header is under the cursor."""
+        return self.run_list.group
 
     def series_of(self, run: str) -> RunSeries | None:
         """The series of a run that was looked at."""
         return self._series.get(run)
 
+    @on(RunList.Drawn)
     def show_rows(self) -> None:
-        """Filter, sort and draw the list."""
-        preferences = self.preferences
-        shown = [row for row in self.rows if self._query.matches(row)] if self._query.text else list(self.rows)
-        shown = sort_rows(shown, preferences.sort, descending=preferences.descending)
-        entries = group_rows(
-            shown, self.unfolded(shown, filtered=bool(self._query.text)), by_name=preferences.sort == "created"
-        )
-        variables = self.app.theme_variables
-        marked = {run: variables[f"series-{colour}"] for run, colour in self.marked.items()}
-        self.table.show(entries, marked, (preferences.sort, preferences.descending))
-        self._show_title(len(shown))
-        self._show_empty_hint(len(shown))
-        self.query_one(Tabs).marked = len(self.marked)
+        """Draw the list, and what the panes show of it."""
+        self.run_list.marked = self.marked
+        self.run_list.draw()
+        self._area.show_hint("" if self.run_list.shown_count else self._hint())
+        self._area.show_marked(len(self.marked))
+        self._show_pane()
         self.present()
 
-    def go_to(self, run: str) -> bool:
-        """Put the cursor on this run, out of a folded group if need be; whether the list knows it."""
-        if self.table.go_to(run):
-            return True
-        hidden = next((row.group for row in self.rows if row.id == run and self._query.matches(row)), "")
-        if hidden:
-            self.toggle_fold(hidden)
-        return self.table.go_to(run)
-
-    def _show_title(self, shown: int) -> None:
-        total = len(self.rows)
-        title = f"Runs  {shown} of {total}" if self._query.text else f"Runs  {total}"
-        if self._query.text:
-            title += f"  /{self._query.text}"
-        line = self.query_one("#list-title", Static)
-        line.set_class(bool(self._query.problem), "wrong")
-        if self._shown_title != (title := self._query.problem or title):
-            self._shown_title = title
-            line.update(title)
-
-    def _show_empty_hint(self, shown: int) -> None:
-        empty = self.query_one("#empty", Static)
-        empty.display = not shown
-        self.query_one(RunHead).display = bool(shown)
-        self._show_pane()
-        if not shown and self.rows:
-            empty.update("No run matches the filter.\n\n/  change it     esc  show all runs")
-        elif not shown:
-            empty.update(_welcome(self.dipddpm_app.options.root, readonly=self.dipddpm_app.options.readonly))
+    def _hint(self) -> str:
+        if self.rows:
+            return "No run matches the filter.\n\n/  change it     esc  show all runs"
+        return _welcome(self.session.options.root, readonly=self.session.options.readonly)
 
     @on(RunTable.Moved)
     def _moved(self, event: RunTable.Moved) -> None:
@@ -237,24 +213,15 @@ class MainScreen(GroupActions):
             self._cursor_rested()
         self.refresh_bindings()
 
-    def _show_pane(self) -> None:
-        shown = self._shown if self.row or self.group else ""
-        for pane in self.query(Pane):
-            pane.display = pane.id == f"pane-{shown}"
-        self.query_one(Tabs).shown = shown or self._pane
-
     def _cursor_rested(self) -> None:
-        for pane in self.query(Pane):
-            pane.clear()
+        self._area.clear()
         self._show_pane()
-        self._follow_logs()
-        self.present()
+        self.refresh_pane()
 
     def _follow_logs(self) -> None:
         """Follow the run under the cursor, those drawn of a group, and the marked ones once they have been compared."""
-        wanted = (
-            [self.row.id] if self.row else [row.id for combination in self.combinations() for row in combination.drawn]
-        )
+        drawn = [row.id for combination in self._combinations_shown() for row in combination.drawn]
+        wanted = [self.row.id] if self.row else drawn
         if self._pane == "compare" and self.row:
             wanted += [run for run in self.marked if run not in wanted]
         self._series.watch(wanted)
@@ -262,100 +229,108 @@ class MainScreen(GroupActions):
         self.reader.watch_output(self.row.id if self.row and self._shown == "log" else "")
 
     def _go_to_requested_run(self) -> None:
-        if not (wanted := self.dipddpm_app.options.run):
-            return
-        try:
-            self.go_to(self.dipddpm_app.runs.find(wanted).id)
-        except UserError as error:
-            self.dipddpm_app.show_error(error)
-
-    @on(RunTable.Opened)
-    def _opened(self) -> None:
-        self.action_open()
+        if wanted := self.session.options.run:
+            self.surface.background(lambda: self.session.runs.find(wanted).id, self.run_list.go_to)
 
     # The panes
 
+    @property
+    def _area(self) -> PaneArea:
+        return self.query_one(PaneArea)
+
+    @property
+    def _shown(self) -> PaneName:
+        """The pane that is shown: of a group there is nothing but to compare its combinations."""
+        return "compare" if self.group is not None else self._pane
+
+    def _show_pane(self) -> None:
+        self._area.switch_to(self._shown, visible=bool(self.row or self.group))
+
     def present(self) -> None:
         """Show the run or the group under the cursor in the pane that is open."""
-        if self.dipddpm_app.is_closing:
+        if self.session.is_closing:
             return
         if self.group is not None:
-            self._present_group(self.group)
+            self._area.show_group_head(self.group)
+            view = self._views.of_group(self._combinations_shown())
+        elif self.row is not None:
+            self._area.show_head(self.row, self._series.get(self.row.id), self.step)
+            view = self._views.of_run(self.row, self.step, self.marked)
+        else:
             return
-        if (row := self.row) is None:
-            return
-        head = self.query_one(RunHead)
-        series = self._series.get(row.id)
-        head.show(row, series, self.step)
-        if series is None:
-            return
-        pane = self._open_pane()
-        if pane is not None:
-            by_id = {row.id: row for row in self.rows} if self.marked else {}
-            marked = [
-                ComparisonEntry(run_title(by_id[run]), [self._compared_run(by_id[run])], [by_id[run]], colour)
-                for run, colour in self.marked.items()
-                if run in by_id
-            ]
-            pane.show(View(self.dipddpm_app.runs.run(row.id), row, series, self.preferences, self.step, marked))
+        if view is not None and self._area.show(view):
             self.first_frame_ready = True
 
-    def _present_group(self, group: GroupRow) -> None:
-        self.query_one(RunHead).show_group(group)
-        combinations, pane = self.combinations(), self._open_pane()
-        if not combinations or pane is None:
-            return
-        compared = [
-            ComparisonEntry(
-                combination.title,
-                [self._compared_run(row) for row in combination.drawn],
-                combination.rows,
-                combination.colour,
-                combination.short_title,
-            )
-            for combination in combinations
-        ]
-        first = self._compared_run(combinations[0].rows[0])
-        pane.show(View(first.run, first.row, first.series, self.preferences, None, compared))
-        self.first_frame_ready = True
+    def _combinations_shown(self) -> list[GroupCombination]:
+        """The combinations of the group under the cursor; none until the options of its runs have been read."""
+        if self.group is None:
+            return []
+        rows = self.run_list.chosen
+        unread = set(self._combinations.missing_options(rows))
+        if not unread:
+            return self._combinations.combinations(rows)
+        if not self._reading_options:
+            self._reading_options = True
+            runs = [self.session.run_of(row) for row in rows if row.id in unread]
+            self.surface.background(partial(self._combinations.read, runs), self._options_read)
+        return []
 
-    def _compared_run(self, row: RunRow) -> ComparedRun:
-        return ComparedRun(row, self._series.get(row.id) or RunSeries(), self.dipddpm_app.runs.run(row.id))
-
-    def _open_pane(self) -> Pane | None:
-        """The pane that is shown; it is made when it is first asked for, and None until it stands on the screen."""
-        for mounted_pane in self.query(f"#pane-{self._shown}").results(Pane):
-            return mounted_pane if mounted_pane.is_mounted else None
-        module = importlib.import_module(f"dipddpm.tui.console.panes.{self._shown}")
-        pane = getattr(module, f"{self._shown.capitalize()}Pane")(id=f"pane-{self._shown}")
-        self.query_one("#right").mount(pane)
-        return None
-
-    @on(Pane.Ready)
-    def _ready(self) -> None:
+    def _options_read(self, _: None) -> None:
+        self._reading_options = False
         self.refresh_pane()
 
+    @on(Pane.Ready)
     def refresh_pane(self) -> None:
         """Follow and show what is under the cursor, of which more is known now."""
         self._follow_logs()
         self.present()
 
-    def action_show(self, pane: str) -> None:
+    def action_show(self, pane: PaneName) -> None:
         """Show another pane."""
-        self._pane = self.preferences.pane = pane  # type: ignore[assignment]
+        self._pane = self.preferences.pane = pane
         self._show_pane()
         if self.has_class("history"):
             self._set_layout()
-        self._follow_logs()
-        self.present()
+        self.refresh_pane()
         self.refresh_bindings()
+
+    # Commands
+
+    def action_command(self, name: str) -> None:
+        """Carry out a command on the run under the cursor, or on those of the group."""
+        commands, row = self.commands, self.row
+        match name:
+            case "new":
+                commands.new()
+            case "undo":
+                commands.undo()
+            case "stop":
+                commands.stop(self.run_list.chosen)
+            case "resume":
+                commands.resume(self.run_list.chosen)
+            case "delete" if row is not None:
+                commands.delete(self.session.run_of(row), run_title(row))
+            case "fork" | "extend" | "tag" | "export" if row is not None:
+                getattr(commands, name)(row)
+
+    def action_queue(self) -> None:
+        """Show the runs that wait, to be put in another order."""
+        from dipddpm.tui.console.screens.queue import QueueScreen
+
+        self.app.push_screen(QueueScreen(self.reader.wake, readonly=self.session.options.readonly))
+
+    def action_disk(self) -> None:
+        """Show what takes up the disk, and what can go."""
+        from dipddpm.tui.console.screens.storage import Storage
+
+        self.app.push_screen(Storage(self.session), lambda _: self._runs_changed())
 
     # Keys
 
     def action_open(self) -> None:
         """From the wide list to the run; from the narrow one into the pane; a group is unfolded, or folded."""
-        if self.group is not None and self.focused is self.table:
-            self.toggle_fold(self.group.name)
+        if self.group is not None and self.focused is self.run_list.table:
+            self.run_list.toggle_fold(self.group.name)
         elif self.has_class("history"):
             self._set_layout()
         else:
@@ -374,19 +349,19 @@ class MainScreen(GroupActions):
         if self.step is not None:
             self.step = None
             self.present()
-        elif self.focused is not self.table:
+        elif self.focused is not self.run_list.table:
             self._set_layout()
-            self.table.focus()
+            self.run_list.table.focus()
         elif self.classes & {"zoom", "history"}:
             self._set_layout()
-        elif self._query.text:
-            self.filter_by("")
+        elif self.run_list.filter_query.text:
+            self.run_list.filter_by("")
         self.refresh_bindings()
 
     def action_history(self) -> None:
         """All columns of all runs, or the panes again."""
         self._set_layout("" if self.has_class("history") else "history")
-        self.table.focus()
+        self.run_list.table.focus()
 
     def action_zoom(self) -> None:
         """The pane alone, or the list beside it again."""
@@ -394,7 +369,7 @@ class MainScreen(GroupActions):
 
     def action_resize(self, by: int) -> None:
         """Make the list wider or narrower."""
-        width = self.query_one("#left").size.width
+        width = self.run_list.size.width
         self.preferences.list_width = max(20, min(self.size.width - 40, width + by))
         self._lay_out()
 
@@ -440,8 +415,8 @@ class MainScreen(GroupActions):
 
     def action_smooth(self) -> None:
         """The next of a few smoothing weights."""
-        weights = (0.0, 0.6, 0.9, 0.98)
-        index = weights.index(self.preferences.smoothing) if self.preferences.smoothing in weights else 0
+        weights, current = SMOOTHING_WEIGHTS, self.preferences.smoothing
+        index = weights.index(current) if current in weights else 0
         self.preferences.smoothing = weights[(index + 1) % len(weights)]
         self.present()
 
@@ -457,34 +432,21 @@ class MainScreen(GroupActions):
 
     def action_filter(self) -> None:
         """Write a filter; the list narrows meanwhile."""
-        from dipddpm.tui.console.widgets.filter import Filter
-
         if self.has_class("zoom"):
             self._set_layout()
-        if not self.query(Filter):
-            self.query_one("#left").mount(Filter(self._query.text), before=0)
-
-    def filter_by(self, text: str) -> None:
-        """Show the runs that match; all of them for the empty text."""
-        self._query = parse(text)
-        self.preferences.filter = self._query.text
-        self.show_rows()
+        self.run_list.edit_filter()
 
     def action_sort(self) -> None:
         """Choose the column to sort by; the same one again turns the order."""
-        from dipddpm.tui.console.screens.dialogs import ChoiceDialog
-        from dipddpm.tui.shared.columns import COLUMNS
 
-        def sort(key: str | None) -> None:
-            if key is None:
-                return
+        def sort(key: str) -> None:
             same = key == self.preferences.sort
-            self.preferences.descending = not self.preferences.descending if same else key not in _ASCENDING
+            self.preferences.descending = not self.preferences.descending if same else key not in ASCENDING_COLUMNS
             self.preferences.sort = key
             self.show_rows()
 
         choices = [(column.key, column.title) for column in COLUMNS]
-        self.app.push_screen(ChoiceDialog("Sort by", choices, self.preferences.sort), sort)
+        self.surface.choose("Sort by", choices, sort, self.preferences.sort)
 
     def action_reverse(self) -> None:
         """Turn the order."""
@@ -502,11 +464,7 @@ class MainScreen(GroupActions):
         share = 30 if width < 100 else min(48, max(38, width // 4))
         chosen = self.preferences.list_width
         list_width = min(chosen, max(20, width - 40)) if chosen else share
-        self.query_one("#left").styles.width = "1fr" if self.has_class("history") else list_width
-        self.query_one(Tabs).shown = self._shown
-
-
-_ASCENDING = {"best_loss", "name", "kind", "method", "state"}
+        self.run_list.styles.width = "1fr" if self.has_class("history") else list_width
 
 
 def _welcome(root: Path, *, readonly: bool) -> str:

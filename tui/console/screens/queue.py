@@ -15,6 +15,7 @@ from textual.widgets.option_list import Option
 from dipddpm.core.errors import UserError
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import queue
+from dipddpm.tui.console.background import run_in_background
 
 REFRESH_SECONDS = 1.0
 
@@ -34,6 +35,7 @@ class QueueScreen(ModalScreen[None]):
         super().__init__()
         self._changed = changed
         self._readonly = readonly
+        self._looking = False
         self._runs: list[tuple[str, str]] = []
 
     def compose(self) -> ComposeResult:
@@ -46,14 +48,18 @@ class QueueScreen(ModalScreen[None]):
 
     def on_mount(self) -> None:
         """Look now, and every second."""
-        self._update_list()
-        self.set_interval(REFRESH_SECONDS, self._update_list)
+        self._look()
+        self.set_interval(REFRESH_SECONDS, self._look)
 
-    def _update_list(self) -> None:
-        try:
-            runs = [(ticket.run, ", ".join(ticket.devices)) for _, ticket in queue.waiting()]
-        except (UserError, OSError):
-            runs = []
+    def _look(self) -> None:
+        if not self._looking:  # a slow disk is asked once at a time
+            self._looking = True
+            run_in_background(self.app, _waiting, self._show, self._failed)
+
+    def _show(self, runs: list[tuple[str, str]]) -> None:
+        self._looking = False
+        if not self.is_mounted or not self.is_attached:
+            return
         self.query_one("#nobody").display = not runs
         options = self.query_one(OptionList)
         options.display = bool(runs)
@@ -84,9 +90,26 @@ class QueueScreen(ModalScreen[None]):
         """Serve the chosen run later or earlier."""
         if self._readonly or not self._chosen:
             return
-        try:
-            queue.move(self._chosen, by)
-        except (UserError, OSError) as error:
-            self.app.notify(printable(str(error)), severity="error", markup=False)
-        self._update_list()
-        self._changed()
+        run = self._chosen
+
+        def move() -> list[tuple[str, str]]:
+            queue.move(run, by)
+            return _waiting()
+
+        def moved(runs: list[tuple[str, str]]) -> None:
+            self._show(runs)
+            self._changed()
+
+        run_in_background(self.app, move, moved, self._failed)
+
+    def _failed(self, error: UserError) -> None:
+        self._looking = False
+        self.app.notify(printable(str(error)), severity="error", markup=False)
+
+
+def _waiting() -> list[tuple[str, str]]:
+    """The waiting runs and their devices; none where the queue can't be read."""
+    try:
+        return [(ticket.run, ", ".join(ticket.devices)) for _, ticket in queue.waiting()]
+    except (UserError, OSError):
+        return []

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -13,16 +11,13 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Label, Static
 
-from dipddpm.core.errors import UserError
 from dipddpm.core.io.sanitize import printable
-from dipddpm.core.runs import Run
-from dipddpm.core.runs import trash as keep
+from dipddpm.core.runs import Run, trash
 from dipddpm.core.runs.trash import DiskUse
-from dipddpm.tui.console.screens.dialogs import ConfirmDialog
+from dipddpm.tui.console.commands import RunCommands
+from dipddpm.tui.console.screens.surface import Surface
+from dipddpm.tui.console.session import Session
 from dipddpm.tui.shared.columns import fit, format_size
-
-if TYPE_CHECKING:
-    from dipddpm.tui.console.app import DipddpmApp
 
 MAX_ROWS = 200
 
@@ -40,9 +35,11 @@ class Storage(ModalScreen[None]):
         Binding("k", "cursor(-1)", show=False),
     ]
 
-    def __init__(self, dipddpm_app: DipddpmApp) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__()
-        self._dipddpm_app = dipddpm_app
+        self._session = session
+        self._surface = Surface(self, session, self._count)
+        self._commands = RunCommands(session, self._surface)
         self._uses: dict[str, DiskUse] = {}
 
     def compose(self) -> ComposeResult:
@@ -66,21 +63,21 @@ class Storage(ModalScreen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Looking is always allowed."""
-        return action not in {"best", "prune", "delete", "empty"} or not self._dipddpm_app.options.readonly
+        return action not in {"best", "prune", "delete", "empty"} or not self._session.options.readonly
 
     def _count(self) -> None:
-        runs = self._dipddpm_app.runs
+        runs = self._session.runs
 
-        def count() -> Callable[[], None]:
-            uses = {run.id: keep.disk_use(run) for run in runs.runs()}
-            trash = sum(keep.disk_use(Run(runs.root / keep.TRASH / name)).total for name in keep.trashed(runs))
-            return partial(self._show, uses, trash)
+        def count() -> tuple[dict[str, DiskUse], int]:
+            uses = {run.id: trash.disk_use(run) for run in runs.runs()}
+            return uses, sum(trash.disk_use(Run(runs.root / trash.TRASH / name)).total for name in trash.trashed(runs))
 
-        self._dipddpm_app.run_in_background(count)
+        self._surface.background(count, self._show)
 
-    def _show(self, uses: dict[str, DiskUse], trash: int) -> None:
-        if not self.is_mounted:
+    def _show(self, counted: tuple[dict[str, DiskUse], int]) -> None:
+        if not self.is_mounted or not self.is_attached:
             return
+        uses, trash_size = counted
         self._uses = uses
         table = self.query_one(DataTable)
         row_index = table.cursor_row
@@ -93,7 +90,9 @@ class Storage(ModalScreen[None]):
         table.move_cursor(row=min(row_index, max(0, len(largest) - 1)))
         total = format_size(sum(use.total for use in uses.values()))
         more = f"; the {MAX_ROWS} largest are shown" if len(uses) > MAX_ROWS else ""
-        self.query_one("#total", Static).update(f"{len(uses)} runs, {total}; {format_size(trash)} in the trash{more}")
+        self.query_one("#total", Static).update(
+            f"{len(uses)} runs, {total}; {format_size(trash_size)} in the trash{more}"
+        )
 
     @property
     def _chosen(self) -> Run | None:
@@ -101,7 +100,7 @@ class Storage(ModalScreen[None]):
         if not table.row_count:
             return None
         key = table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
-        return Run(self._dipddpm_app.runs.root / key) if key else None
+        return Run(self._session.runs.root / key) if key else None
 
     def action_cursor(self, by: int) -> None:
         """Move as vim does."""
@@ -110,66 +109,18 @@ class Storage(ModalScreen[None]):
 
     def action_best(self) -> None:
         """Keep the best model of the chosen run only."""
-        run = self._chosen
-        if run is not None:
-            question = f"Keep only the best model of {run.id}?"
-            self._ask(
-                question,
-                "It can then be neither resumed nor extended.",
-                lambda: self._free(partial(keep.keep_best_only, run)),
-            )
+        if self._chosen is not None:
+            self._commands.keep_best_only(self._chosen)
 
     def action_prune(self) -> None:
         """Keep the best models of all runs that have ended only."""
-        runs = [Run(self._dipddpm_app.runs.root / name) for name in self._uses]
-        detail = "They can then be neither resumed nor extended. Live runs, and runs without a best model, stay whole."
-        self._ask(
-            "Keep only the best model of every run that has ended?",
-            detail,
-            lambda: self._free(partial(keep.prune, runs)),
-        )
-
-    def _free(self, work: Callable[[], int]) -> None:
-        self._dipddpm_app.run_in_background(lambda: partial(self._report_done, f"{format_size(work())} freed."))
-
-    def _report_done(self, words: str) -> None:
-        self._dipddpm_app.notify(words, markup=False)
-        self._count()
+        self._commands.prune([Run(self._session.runs.root / name) for name in self._uses])
 
     def action_delete(self) -> None:
         """Delete the chosen run."""
-        run = self._chosen
-        if run is not None:
-            self._ask(
-                f"Delete {run.id}?",
-                "Until you quit, u on the main screen brings it back.",
-                lambda: self._delete_run(run),
-            )
-
-    def _delete_run(self, run: Run) -> None:
-        try:
-            keep.delete(run)
-        except UserError as error:
-            self._dipddpm_app.show_error(error)
-        else:
-            self._dipddpm_app.deleted.append(run.id)
-        self._count()
+        if self._chosen is not None:
+            self._commands.delete(self._chosen, self._chosen.id)
 
     def action_empty(self) -> None:
         """Delete for good what was deleted."""
-        self._ask("Empty the trash?", "What was deleted can then not be brought back.", self._empty)
-
-    def _empty(self) -> None:
-        def empty() -> Callable[[], None]:
-            keep.empty_trash(self._dipddpm_app.runs)
-            return partial(self._report_done, "The trash is empty.")
-
-        self._dipddpm_app.deleted.clear()
-        self._dipddpm_app.run_in_background(empty)
-
-    def _ask(self, question: str, detail: str, act: object) -> None:
-        def answered(sure: bool | None) -> None:
-            if sure and callable(act):
-                act()
-
-        self.app.push_screen(ConfirmDialog(question, detail), answered)
+        self._commands.empty_trash()

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass
 
 from textual import events
+from textual.message import Message
 from textual.widgets import Input
-
-if TYPE_CHECKING:
-    from dipddpm.tui.console.screens.main import MainScreen
 
 
 class Filter(Input):
     """There while it is written in. Enter keeps the filter, Esc shows all runs again."""
 
+    @dataclass
+    class Edited(Message):
+        """The filter is another one."""
+
+        text: str
+
+    class Closed(Message):
+        """The filter has been written."""
+
     def __init__(self, text: str) -> None:
         super().__init__(text, compact=True, placeholder="words  kind:hybrid  loss<0.04  tag:x")
         self.cursor_blink = False
-
-    @property
-    def _main_screen(self) -> MainScreen:
-        return cast("MainScreen", self.screen)
 
     def on_mount(self) -> None:
         """Take the keys."""
@@ -28,7 +31,7 @@ class Filter(Input):
 
     def on_input_changed(self) -> None:
         """Narrow the list."""
-        self._main_screen.filter_by(self.value)
+        self.post_message(self.Edited(self.value))
 
     def on_input_submitted(self) -> None:
         """Keep the filter."""
@@ -40,9 +43,9 @@ class Filter(Input):
             event.stop()
             event.prevent_default()
             if event.key == "escape":
-                self._main_screen.filter_by("")
+                self.post_message(self.Edited(""))
             self._leave()
 
     def _leave(self) -> None:
-        self._main_screen.table.focus()
+        self.post_message(self.Closed())
         self.remove()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rich.color import Color
 from rich.segment import Segment
@@ -20,6 +20,7 @@ from textual.widget import Widget
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import atomic
 from dipddpm.core.io.sanitize import printable, wrapped
+from dipddpm.tui.console.background import run_in_background
 from dipddpm.tui.console.widgets.lines import LinesWidget
 from dipddpm.tui.shared.graphics import may_have_graphics
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 32 << 20
 MAX_PIXELS = 16 << 20
 """A picture of ours is a thousandth of this."""
+MISSING = "There is no such picture."
 UPPER_HALF = "▀"
 _ANSI_PALETTE = bytes.fromhex(
     "000000 aa0000 00aa00 aa5500 0000aa aa00aa 00aaaa aaaaaa 555555 ff5555 55ff55 ffff55 5555ff ff55ff 55ffff ffffff"
@@ -58,6 +60,31 @@ def detect_graphics() -> bool:
     return _graphics is not None
 
 
+class PictureFile(NamedTuple):
+    """A picture that the log of a run names."""
+
+    folder: Path
+    """The run's."""
+    file: str
+
+    def path(self) -> Path | None:
+        """The file; None for one that lies outside the run's folder, or is no PNG. Reads the disk."""
+        try:
+            folder = self.folder.resolve()
+            path = (folder / self.file).resolve()
+        except (OSError, ValueError, RuntimeError):
+            return None
+        return path if path.is_relative_to(folder) and path.suffix == ".png" else None
+
+
+class Loaded(NamedTuple):
+    """What came of reading a picture: an image, or words on what is wrong with it, and the version of the file."""
+
+    image: Image | None
+    trouble: str
+    version: object
+
+
 class PictureView(LinesWidget):
     """A caption, and below it one picture as large as fits."""
 
@@ -77,6 +104,8 @@ class PictureView(LinesWidget):
         self._caption = ""
         self._trouble = ""
         self._shown: object = None
+        self._wanted: tuple[PictureFile | Image | None, str] = (None, "")
+        self._reading = False
         self._pixels: Any = None
 
     def compose(self) -> ComposeResult:
@@ -85,21 +114,51 @@ class PictureView(LinesWidget):
             self._pixels = _graphics(classes="picture--pixels")
             yield self._pixels
 
-    def show(self, source: Path | Image | None, caption: str = "") -> None:
-        """Show a PNG file or an image; None for a picture that is not there. The file is read again if it changed."""
-        key = _file_version(source) if isinstance(source, Path) else source
-        if key is not None and key == self._shown and caption == self._caption:
+    def show(self, source: PictureFile | Image | None, caption: str = "") -> None:
+        """Show a PNG file or an image; None for a picture that is not there. The file is read again if it changed.
+
+        A file is read and decoded beside the screen; what is shown stays until that is done.
+        """
+        self._wanted = source, printable(caption, 300)
+        if isinstance(source, PictureFile):
+            self._read()
+        else:
+            self._place(source, "" if source else MISSING, None)
+
+    def _read(self) -> None:
+        """Read the wanted file, one at a time: while one is being read, the next waits."""
+        source, caption = self._wanted
+        if self._reading or not isinstance(source, PictureFile):
             return
-        self._shown, self._caption = key, printable(caption, 300)
-        self._image, self._trouble = None, ""
-        try:
-            self._image = load(source) if isinstance(source, Path) else source
-            if source is None:
-                self._trouble = "There is no such picture."
-        except UserError as error:
-            self._trouble = str(error)
+        self._reading = True
+        shown = self._shown
+
+        def load_if_changed() -> Loaded | None:
+            path = source.path()
+            version = None if path is None else (_file_version(path), caption)
+            if version is not None and version[0] is not None and version == shown:
+                return None
+            if path is None:
+                return Loaded(None, MISSING, version)
+            try:
+                return Loaded(load(path), "", version)
+            except UserError as error:
+                return Loaded(None, str(error), version)
+
+        def place(loaded: Loaded | None) -> None:
+            self._reading = False
+            if self._wanted != (source, caption):
+                self._read()
+            elif loaded is not None and self.is_attached:
+                self._place(*loaded)
+
+        run_in_background(self.app, load_if_changed, place, lambda error: place(Loaded(None, str(error), None)))
+
+    def _place(self, image: Image | None, trouble: str, version: object) -> None:
+        self._image, self._trouble, self._shown = image, trouble, version
+        self._caption = self._wanted[1]
         if self._pixels is not None:
-            self._pixels.image = self._image
+            self._pixels.image = image
         self.redraw()
 
     def draw(self, width: int, height: int) -> list[list[Segment]]:

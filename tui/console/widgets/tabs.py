@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.style import Style
@@ -9,8 +10,6 @@ from rich.text import Text
 from textual import events
 from textual.reactive import reactive
 from textual.widget import Widget
-
-PANES = ("live", "images", "log", "config", "compare")
 
 
 class Tabs(Widget):
@@ -23,12 +22,16 @@ class Tabs(Widget):
     marked: reactive[int] = reactive(0)
     """How many runs Compare would compare."""
 
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self._names = names
+
     def render(self) -> Text:
         """The names."""
         line = Text(no_wrap=True, end="")
         tab = self.get_component_rich_style("tabs--tab")
         shown = self.get_component_rich_style("tabs--shown")
-        for number, pane in enumerate(PANES, start=1):
+        for number, pane in enumerate(self._names, start=1):
             count = f" ({self.marked})" if pane == "compare" and self.marked else ""
             style = (shown if pane == self.shown else tab) + Style(meta={"key": str(number)})
             line.append(f" {number} {pane.capitalize()}{count} ", style)

@@ -1,0 +1,315 @@
+"""What can be done to runs: start, stop, change, take away. Needs no terminal: a screen asks and shows for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from dipddpm.core.errors import UserError
+from dipddpm.core.launch import local
+from dipddpm.core.runs import Run, RunState, extend, trash
+from dipddpm.tui.console.model.questions import LaunchRequest, PromptField
+from dipddpm.tui.console.session import Session
+from dipddpm.tui.shared import marks
+from dipddpm.tui.shared.columns import format_size, run_title
+from dipddpm.tui.shared.draft import Draft
+from dipddpm.tui.shared.runlist import RunRow
+
+Result = TypeVar("Result")
+Answers = dict[str, str]
+WRITE_COMMANDS = {"new", "fork", "stop", "resume", "extend", "tag", "delete", "undo"}
+"""Refused by --readonly."""
+
+
+class Screen(Protocol):
+    """What a command needs of the screen from which it was called."""
+
+    def ask(self, question: str, detail: str, yes: Callable[[], object]) -> None:
+        """Ask whether to go on; call `yes` after a yes."""
+
+    def choose(self, title: str, choices: Sequence[tuple[str, str]], then: Callable[[str], object]) -> None:
+        """Have one of several chosen."""
+
+    def prompt(self, title: str, fields: Sequence[PromptField], detail: str, then: Callable[[Answers], object]) -> None:
+        """Have a few lines of text written."""
+
+    def show_result(self, title: str, text: str, line: str) -> None:
+        """Show what was done, and a line to copy."""
+
+    def open_form(self, draft: Draft, title: str, then: Callable[[LaunchRequest], object]) -> None:
+        """Have a new run described."""
+
+    def background(self, work: Callable[[], Result], then: Callable[[Result], object]) -> None:
+        """Do slow work beside the screen; its UserError is shown."""
+
+    def notify(self, text: str) -> None:
+        """Show a line for a while."""
+
+    def show_error(self, error: UserError) -> None:
+        """Show what is wrong and what to do."""
+
+    def changed(self) -> None:
+        """Read the runs again: one of them has just changed."""
+
+
+class RunCommands:
+    """The commands on runs. Whatever reads or writes a file of a run does so in the background."""
+
+    def __init__(self, session: Session, screen: Screen) -> None:
+        self._session = session
+        self._screen = screen
+        self._resuming: set[str] = set()
+
+    def allows(self, command: str, rows: Sequence[RunRow]) -> bool:
+        """Whether a command applies to these rows: a run, all those of a group, or none."""
+        if command in WRITE_COMMANDS and self._session.options.readonly:
+            return False
+        match command:
+            case "stop":
+                return any(row.state.live for row in rows)
+            case "resume":
+                return any(row.state.resumable for row in rows)
+            case "undo":
+                return bool(self._session.deleted)
+            case "extend" | "delete" | "fork" | "tag" | "export":
+                return len(rows) == 1 and _applies_to(command, rows[0])
+            case _:
+                return True
+
+    # New runs
+
+    def new(self) -> None:
+        """Open the form."""
+        self._screen.open_form(Draft(), "New run", self._start)
+
+    def fork(self, row: RunRow) -> None:
+        """Open the form as a run was made."""
+        run = self._session.run_of(row)
+
+        def open_form(draft: Draft) -> None:
+            self._screen.open_form(draft, f"New run, after {run.id}", self._start)
+
+        self._screen.background(lambda: Draft.fork(run.config()), open_form)
+
+    def _start(self, request: LaunchRequest) -> None:
+        if not request.missing:
+            self._launch(request)
+            return
+
+        def fetch() -> None:
+            self._screen.notify(f"Fetching {request.missing}; the run starts when it is here.")
+            self._screen.background(partial(_fetch, request.missing), lambda _: self._launch(request))
+
+        detail = "It is downloaded and verified once; the run starts when it is here."
+        self._screen.ask(f"{request.missing} is not on this machine. Fetch it now?", detail, fetch)
+
+    def _launch(self, request: LaunchRequest) -> None:
+        def launch() -> Run:
+            run = self._session.runs.create(request.config)
+            local.start(run, now=request.now)
+            return run
+
+        self._screen.background(launch, self._go_to)
+
+    def extend(self, row: RunRow) -> None:
+        """Ask for how much longer, and go on in a new run."""
+        run = self._session.run_of(row)
+
+        def ask(found: tuple[str, int]) -> None:
+            key, length = found
+            what = key.partition(".")[2]
+            detail = f"{run.id} has {length}. The new run begins where it ended; the old one stays as it is."
+            field = PromptField("more", f"{what} more", str(length))
+            self._screen.prompt(
+                "Go on for longer",
+                [field],
+                detail,
+                lambda answers: self._screen.background(
+                    partial(self._extend, run, answers["more"].strip(), what), self._go_to
+                ),
+            )
+
+        self._screen.background(lambda: extend.length(run), ask)
+
+    def _extend(self, run: Run, more: str, what: str) -> Run:
+        if not more.isdecimal():
+            raise UserError(f"{more!r} is no number of {what}.", "Give a whole number.")
+        new = extend.extend(self._session.runs, run, int(more))
+        local.start(new, resume=True)
+        return new
+
+    def _go_to(self, run: Run) -> None:
+        """Put the cursor on a run that the list doesn't hold yet, as soon as it does."""
+        self._session.awaited_run = run.id
+        self._screen.changed()
+
+    # Runs that go on
+
+    def stop(self, rows: Sequence[RunRow]) -> None:
+        """Ask, then stop: the request, and after a while the signals."""
+        live = [row for row in rows if row.state.live]
+        name = run_title(live[0]) if len(live) == 1 else f"{len(live)} runs of {live[0].group}"
+        runs = [self._session.run_of(row) for row in live]
+
+        def stop() -> None:
+            self._screen.notify(f"{name} {'is' if len(live) == 1 else 'are'} asked to stop.")
+            self._screen.background(lambda: local.stop_all(runs), lambda _: self._screen.changed())
+
+        detail = "It finishes its step and writes a checkpoint; r resumes it."
+        if len(live) > 1:
+            detail = "Each finishes its step and writes a checkpoint; r on the group resumes them."
+        self._screen.ask(f"Stop {name}?", detail, stop)
+
+    def resume(self, rows: Sequence[RunRow]) -> None:
+        """Go on from the last checkpoint."""
+        wanted = [row for row in rows if row.state.resumable and row.id not in self._resuming]
+        ids, runs = {row.id for row in wanted}, [self._session.run_of(row) for row in wanted]
+        self._resuming |= ids
+
+        def resume() -> None:
+            try:
+                for run in runs:
+                    local.resume(run)  # which waits for the worker before to end
+            finally:
+                self._resuming -= ids
+
+        self._screen.background(resume, lambda _: self._screen.changed())
+
+    # What is kept
+
+    def tag(self, row: RunRow) -> None:
+        """Write tags and a note."""
+        run = self._session.run_of(row)
+        if self._is_protected(run):
+            return
+
+        def write(answers: Answers) -> None:
+            notes = marks.RunNotes(marks.parse_tags(answers["tags"]), answers["note"])
+            self._screen.background(lambda: marks.write(run.folder, notes), lambda _: self._screen.changed())
+
+        fields = [
+            PromptField("tags", "tags", " ".join(row.tags), "words, found with tag:word"),
+            PromptField("note", "note", row.note, "what this run is about"),
+        ]
+        self._screen.prompt(f"Tags and note of {run_title(row)}", fields, "", write)
+
+    def export(self, row: RunRow) -> None:
+        """Ask what for and where to, write it, and say how to fetch it."""
+        from dipddpm.core.export import FORMATS
+
+        run = self._session.run_of(row)
+
+        def choose(name: str) -> None:
+            if missing := FORMATS[name].missing:
+                self._screen.show_error(missing)
+                return
+            field = PromptField("folder", "into the folder", "exports", "the run gets a place of its own in it")
+            self._screen.prompt(f"Export: {FORMATS[name].words}", [field], "", partial(export, name))
+
+        def export(name: str, answers: Answers) -> None:
+            self._export(run, name, self._session.options.cwd / Path(answers["folder"]).expanduser())
+
+        width = max(map(len, FORMATS))
+        choices = [
+            (name, f"{name:<{width}}  {each.words}" + (f" (needs {each.module})" if each.missing else ""))
+            for name, each in FORMATS.items()
+        ]
+        self._screen.choose(f"Export {run_title(row)}", choices, choose)
+
+    def _export(self, run: Run, name: str, folder: Path, *, replace: bool = False) -> None:
+        from dipddpm.core.export import AlreadyThereError, export, scp_line
+
+        def work() -> Callable[[], None]:
+            try:
+                (done,) = export([run], [name], folder, replace=replace)
+            except AlreadyThereError as error:
+                again = partial(self._export, run, name, folder, replace=True)
+                return partial(self._screen.ask, f"{error.problem} Replace it?", "", again)
+            next_step = f"To go on with it: {done.then}\n\n" if done.then else ""
+            words = f"{done.path}\n\n{next_step}To fetch it, on your own machine:"
+            return partial(self._screen.show_result, "Exported", words, scp_line(done.path))
+
+        self._screen.background(work, lambda show: show())
+
+    def delete(self, run: Run, name: str) -> None:
+        """Ask, then put the run where `undo` finds it until the console is quit."""
+        if self._is_protected(run):
+            return
+
+        def measure() -> int:
+            trash.refuse_deletion(run)
+            return trash.disk_use(run).total
+
+        def ask(size: int) -> None:
+            detail = f"{run.id}, {format_size(size)}. Until you quit, u brings it back."
+            self._screen.ask(f"Delete {name}?", detail, delete)
+
+        def delete() -> None:
+            self._screen.background(lambda: trash.delete(run), deleted)
+
+        def deleted(_: None) -> None:
+            self._session.deleted.append(run.id)
+            self._screen.notify(f"{name} is deleted; u brings it back.")
+            self._screen.changed()
+
+        self._screen.background(measure, ask)
+
+    def _is_protected(self, run: Run) -> bool:
+        """Whether a run stays as it is; says so of one that does."""
+        try:
+            run.refuse_change()
+        except UserError as error:
+            self._screen.show_error(error)
+            return True
+        return False
+
+    def undo(self) -> None:
+        """Bring back the run that was deleted last."""
+        run_id = self._session.deleted.pop()
+        self._screen.background(lambda: trash.undelete(self._session.runs, run_id), self._go_to)
+
+    # Space
+
+    def keep_best_only(self, run: Run) -> None:
+        """Ask, then keep only the best model of a run."""
+        detail = "It can then be neither resumed nor extended."
+        self._free(f"Keep only the best model of {run.id}?", detail, lambda: trash.keep_best_only(run))
+
+    def prune(self, runs: Sequence[Run]) -> None:
+        """Ask, then keep only the best models of those runs that have ended."""
+        detail = "They can then be neither resumed nor extended. Live runs, and runs without a best model, stay whole."
+        self._free("Keep only the best model of every run that has ended?", detail, lambda: trash.prune(runs))
+
+    def _free(self, question: str, detail: str, work: Callable[[], int]) -> None:
+        def report(freed: int) -> None:
+            self._screen.notify(f"{format_size(freed)} freed.")
+            self._screen.changed()
+
+        self._screen.ask(question, detail, lambda: self._screen.background(work, report))
+
+    def empty_trash(self) -> None:
+        """Ask, then delete for good what was deleted."""
+
+        def emptied(_: None) -> None:
+            self._screen.notify("The trash is empty.")
+            self._screen.changed()
+
+        def empty() -> None:
+            self._session.deleted.clear()
+            self._screen.background(lambda: trash.empty_trash(self._session.runs), emptied)
+
+        self._screen.ask("Empty the trash?", "What was deleted can then not be brought back.", empty)
+
+
+def _applies_to(command: str, row: RunRow) -> bool:
+    if command == "extend":
+        return row.state is RunState.finished
+    return command != "delete" or not row.state.live
+
+
+def _fetch(dataset: str) -> None:
+    from dipddpm.core import data
+
+    data.fetch(dataset)

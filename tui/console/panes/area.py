@@ -1,0 +1,87 @@
+"""The right half of the main screen: the tabs, the head of the run under the cursor, and the pane that is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import Static
+
+from dipddpm.tui.console.model.series import RunSeries
+from dipddpm.tui.console.panes.catalogue import PANES
+from dipddpm.tui.console.panes.view import Pane, View
+from dipddpm.tui.console.preferences import PaneName
+from dipddpm.tui.console.widgets.runhead import RunHead
+from dipddpm.tui.console.widgets.tabs import Tabs
+from dipddpm.tui.shared.groups import GroupRow
+from dipddpm.tui.shared.runlist import RunRow
+
+
+class PaneArea(Vertical):
+    """Makes a pane when it is first shown, and keeps it."""
+
+    def __init__(self, shown: PaneName) -> None:
+        super().__init__(id="right")
+        self._shown = shown
+
+    def compose(self) -> ComposeResult:
+        """The pieces; the panes come later."""
+        yield Tabs(tuple(PANES))
+        yield RunHead()
+        empty = Static(id="empty", markup=False)
+        empty.display = False
+        yield empty
+
+    def switch_to(self, name: PaneName, *, visible: bool) -> None:
+        """Show this pane; only its tab where there is nothing to show in it."""
+        self._shown = name
+        for pane in self.query(Pane):
+            pane.display = visible and pane.id == f"pane-{name}"
+        self.query_one(Tabs).shown = name
+
+    def show_hint(self, hint: str) -> None:
+        """Show words where there is no run; the empty text brings the run's head back."""
+        empty = self.query_one("#empty", Static)
+        empty.display = bool(hint)
+        self.query_one(RunHead).display = not hint
+        if hint:
+            empty.update(hint)
+
+    def show_head(self, row: RunRow, series: RunSeries | None, step: int | None) -> None:
+        """Show what matters most of a run."""
+        self.query_one(RunHead).show(row, series, step)
+
+    def show_group_head(self, group: GroupRow) -> None:
+        """Show what matters most of a group."""
+        self.query_one(RunHead).show_group(group)
+
+    def show_marked(self, count: int) -> None:
+        """Show how many runs are marked for comparison."""
+        self.query_one(Tabs).marked = count
+
+    def show(self, view: View) -> bool:
+        """Present this in the pane that is shown; whether that pane stands on the screen already."""
+        pane = self._open_pane()
+        if pane is None:
+            return False
+        pane.show(view)
+        return True
+
+    def add_output(self, lines: Sequence[str], *, restarted: bool) -> None:
+        """Hand what the run's process printed to the pane that is shown."""
+        pane = self._open_pane()
+        if pane is not None:
+            pane.add(lines, restarted=restarted)
+
+    def clear(self) -> None:
+        """Have every pane forget what it showed: another run comes."""
+        for pane in self.query(Pane):
+            pane.clear()
+
+    def _open_pane(self) -> Pane | None:
+        """The pane that is shown, made when it is first asked for; None until it stands on the screen."""
+        for pane in self.query(f"#pane-{self._shown}").results(Pane):
+            return pane if pane.is_mounted else None
+        self.mount(PANES[self._shown]()(id=f"pane-{self._shown}"))
+        return None

@@ -1,0 +1,123 @@
+"""The left half of the main screen: how many runs there are, the filter while it is written, and the list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widgets import Static
+
+from dipddpm.tui.console.model.groups import GroupSelection, chosen_rows
+from dipddpm.tui.console.model.query import Query, parse
+from dipddpm.tui.console.session import Session
+from dipddpm.tui.console.widgets.filter import Filter
+from dipddpm.tui.console.widgets.runtable import RunTable
+from dipddpm.tui.shared.groups import GroupRow, group_rows
+from dipddpm.tui.shared.runlist import RunRow, sort_rows
+
+
+class RunList(Vertical):
+    """Filters, groups and sorts the session's runs as the preferences have it."""
+
+    class Drawn(Message):
+        """The list shows other rows than before, or the same ones in another way."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(id="left")
+        self._session = session
+        self._groups = GroupSelection()
+        self._title = ""
+        self.filter_query: Query = parse(session.preferences.filter)
+        self.shown_count = 0
+        self.marked: Mapping[str, int] = {}
+        """The colour index of each marked run."""
+
+    def compose(self) -> ComposeResult:
+        """The title and the table."""
+        yield Static(id="list-title", markup=False)
+        yield RunTable()
+
+    @property
+    def table(self) -> RunTable:
+        """The table itself."""
+        return self.query_one(RunTable)
+
+    @property
+    def row(self) -> RunRow | None:
+        """The run under the cursor."""
+        return self.table.row
+
+    @property
+    def group(self) -> GroupRow | None:
+        """The group whose header is under the cursor."""
+        return self.table.group
+
+    @property
+    def chosen(self) -> Sequence[RunRow]:
+        """The run under the cursor, or those of the group whose header is there."""
+        return chosen_rows(self._session.rows, self.row, self.group)
+
+    def draw(self) -> None:
+        """Filter, group, sort and show the rows."""
+        query, preferences = self.filter_query, self._session.preferences
+        shown = [row for row in self._session.rows if not query.text or query.matches(row)]
+        shown = sort_rows(shown, preferences.sort, descending=preferences.descending)
+        unfolded = self._groups.unfolded(shown, filtered=bool(query.text))
+        entries = group_rows(shown, unfolded, by_name=preferences.sort == "created")
+        variables = self.app.theme_variables
+        marked = {run: variables[f"series-{colour}"] for run, colour in self.marked.items()}
+        self.table.show(entries, marked, (preferences.sort, preferences.descending))
+        self.shown_count = len(shown)
+        self._show_title()
+
+    def go_to(self, run: str) -> bool:
+        """Put the cursor on this run, out of a folded group if need be; whether the list holds it."""
+        if self.table.go_to(run):
+            return True
+        rows = self._session.rows
+        hidden = next((row.group for row in rows if row.id == run and self.filter_query.matches(row)), "")
+        if hidden:
+            self.toggle_fold(hidden)
+        return self.table.go_to(run)
+
+    def toggle_fold(self, group: str) -> None:
+        """Unfold a group, or fold it."""
+        self._groups.toggle(group)
+        self.draw()
+        self.post_message(self.Drawn())
+
+    @on(RunTable.FoldToggled)
+    def _fold_toggled(self, event: RunTable.FoldToggled) -> None:
+        self.toggle_fold(event.group)
+
+    def filter_by(self, text: str) -> None:
+        """Show the runs that match; all of them for the empty text."""
+        self.filter_query = parse(text)
+        self._session.preferences.filter = self.filter_query.text
+        self.draw()
+        self.post_message(self.Drawn())
+
+    def edit_filter(self) -> None:
+        """Open the line in which the filter is written."""
+        if not self.query(Filter):
+            self.mount(Filter(self.filter_query.text), before=0)
+
+    @on(Filter.Edited)
+    def _filter_edited(self, event: Filter.Edited) -> None:
+        self.filter_by(event.text)
+
+    @on(Filter.Closed)
+    def _filter_closed(self) -> None:
+        self.table.focus()
+
+    def _show_title(self) -> None:
+        query, total = self.filter_query, len(self._session.rows)
+        title = f"Runs  {self.shown_count} of {total}  /{query.text}" if query.text else f"Runs  {total}"
+        line = self.query_one("#list-title", Static)
+        line.set_class(bool(query.problem), "wrong")
+        if self._title != (title := query.problem or title):
+            self._title = title
+            line.update(title)
