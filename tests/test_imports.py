@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import pkgutil
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,31 @@ def test_foreign_core_and_tui_change_nothing(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stdout + done.stderr
     assert len(list((tmp_path / "runs").glob("*-ddpm-*/checkpoints/best.safetensors"))) == 1
+
+
+def imports_of(package: str) -> dict[str, set[str]]:
+    """What each module of a package imports of it, in functions and for type checkers, too."""
+    root = Path(dipddpm.core.__path__[0]).parent
+    files = {
+        ".".join(file.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in (root / package).rglob("*.py")
+    }
+    graph: dict[str, set[str]] = {}
+    for module, file in files.items():
+        wanted: set[str] = set()
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                wanted |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                wanted |= {name if (name := f"{node.module}.{a.name}") in files else node.module for a in node.names}
+        graph[module] = {name for name in wanted if name in files} - {module}
+    return graph
+
+
+def test_no_circle_of_imports_in_tui() -> None:
+    graph = imports_of("tui")
+    assert len(graph) > 50
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))

@@ -15,7 +15,8 @@ from textual.message import Message
 from dipddpm.core import events
 from dipddpm.core.events import Event
 from dipddpm.core.runs import EventLog
-from dipddpm.tui.console.reader import EventsRead, Reader
+from dipddpm.tui.console.messages import EventsRead
+from dipddpm.tui.console.reader import Reader
 
 RATE = 1000
 PER_EPOCH = 100
@@ -73,7 +74,8 @@ def follow(folder: Path) -> None:
             if any(isinstance(read, events.RunFinished) for read in message.events):
                 done.set()
 
-    reader = Reader(folder.parent, receive, rate=4.0)
+    reader = Reader(folder.parent, rate=4.0)
+    reader.post_to(receive)
     reader.watch([folder.name])
     reader.start()
     done.wait(600.0)

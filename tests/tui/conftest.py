@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from dipddpm.core.runs import RunsFolder
-from dipddpm.tui.console.__main__ import Options
 from dipddpm.tui.console.app import DipddpmApp
+from dipddpm.tui.console.options import Options
+from dipddpm.tui.console.session import Session
 from tests.tui.driving import LARGE, Driver, Maker, Opener
 
 
@@ -30,7 +31,7 @@ def opened(runs: RunsFolder) -> Opener:
 
     @contextlib.asynccontextmanager
     async def open_console(size: tuple[int, int] = LARGE, **options: Any) -> AsyncIterator[Driver]:
-        app = DipddpmApp(Options(root=runs.root, fps=20.0, **options))
+        app = DipddpmApp(Session.open(Options(root=runs.root, fps=20.0, **options)))
         async with app.run_test(size=size) as pilot:
             driver = Driver(app, pilot)
             await driver.until(lambda: driver.main.all_runs_read, "the first reading of the runs folder")

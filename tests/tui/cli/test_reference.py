@@ -41,7 +41,7 @@ def test_it_is_shown_sampled_and_left_alone(
 async def test_the_console_shows_it_and_refuses_to_change_it(shipped: Run, opened: Opener, make: Maker) -> None:
     make(name="mine")
     async with opened() as driver:
-        assert driver.main.table.go_to(shipped.id)
+        assert driver.main.run_list.table.go_to(shipped.id)
         await driver.until_seen("◆ finished")
         await driver.until_seen("reference")
         await driver.until(lambda: driver.series().epoch == 4, "its curve")

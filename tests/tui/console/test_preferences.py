@@ -71,7 +71,7 @@ async def test_a_theme_is_chosen_and_kept(opened: Opener, make: Maker) -> None:
         await driver.until_seen("safe for colour-blind eyes")
         await driver.press("j", "j", "enter")
         await driver.until(lambda: driver.app.theme == "clear", "the theme")
-        assert driver.app.preferences.theme == "clear"
+        assert driver.app.session.preferences.theme == "clear"
 
 
 async def test_a_remembered_filter_and_pane_are_there_again(opened: Opener, make: Maker) -> None:

@@ -9,8 +9,9 @@ from textual.message import Message
 
 from dipddpm.core import events
 from dipddpm.core.runs import EventLog
+from dipddpm.tui.console.messages import EventsRead, OutputRead, ReaderFailed, RunsScanned
 from dipddpm.tui.console.model.tail import FIRST_BYTES, TextTail
-from dipddpm.tui.console.reader import CHUNK_BYTES, EventsRead, OutputRead, Reader, ReaderFailed, RunsScanned
+from dipddpm.tui.console.reader import CHUNK_BYTES, Reader
 from tests.tui.driving import Maker
 
 
@@ -21,7 +22,8 @@ def heard() -> list[Message]:
 
 @pytest.fixture
 def follower(make: Maker, heard: list[Message]) -> Any:
-    follower = Reader(make.root, heard.append, 50.0)
+    follower = Reader(make.root, 50.0)
+    follower.post_to(heard.append)
     yield follower
     follower.stop()
     if follower.is_alive():

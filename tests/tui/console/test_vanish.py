@@ -76,7 +76,7 @@ async def test_a_run_becomes_another(opened: Opener, make: Maker, shown: list[Ru
         other.folder.rename(shown[0].folder)
         driver.main.reader.wake()
         await driver.until(lambda: "other" in [row.name for row in driver.main.rows], "the other run in the list")
-        driver.main.table.go_to(shown[0].id)
+        driver.main.run_list.table.go_to(shown[0].id)
         await driver.until(lambda: [epoch.loss for epoch in driver.series().epochs] == [0.5], "the other's log")
 
 
@@ -99,7 +99,7 @@ async def test_the_folder_that_the_console_was_started_in_goes(
 async def test_a_form_that_is_left_at_once_costs_nothing(opened: Opener, shown: list[Run]) -> None:
     async with opened() as driver:
         for _ in range(2):
-            driver.main.action_new()
+            driver.main.action_command("new")
             driver.app.pop_screen()
             await driver.pilot.pause()
         await driver.until_seen("alpha")

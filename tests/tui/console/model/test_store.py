@@ -30,7 +30,8 @@ class Console:
 
     def __init__(self, root: Path, kept: int = KEPT) -> None:
         self.posted: deque[Any] = deque()
-        self.reader = Reader(root, self.posted.append, 1.0)
+        self.reader = Reader(root, 1.0)
+        self.reader.post_to(self.posted.append)
         self.store = SeriesStore(self.reader.rewind, kept)
         self.watched: tuple[str, ...] = ()
 

@@ -8,8 +8,8 @@ from textual.widgets import Static
 from dipddpm.core import events
 from dipddpm.core.runs import EventLog
 from dipddpm.tui.console.panes.compare import ComparePane
-from dipddpm.tui.console.panes.images import picture_path
 from dipddpm.tui.console.widgets.chart import LineChart
+from dipddpm.tui.console.widgets.pictures import PictureFile
 from tests.tui.driving import LARGE, SMALL, Maker, Opener, add_picture
 
 SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
@@ -136,9 +136,9 @@ async def test_pictures_are_turned_and_only_those_of_the_run_are_read(opened: Op
         await driver.until_seen("restored at 10")
         await driver.press("tab", "l")
         await driver.until_seen("degraded at 10")
-    assert picture_path(run, "images/restored-000010.png") is not None
-    assert picture_path(run, "../../secret.png") is None
-    assert picture_path(run, "/etc/passwd") is None
+    assert PictureFile(run.folder, "images/restored-000010.png").path() is not None
+    assert PictureFile(run.folder, "../../secret.png").path() is None
+    assert PictureFile(run.folder, "/etc/passwd").path() is None
 
 
 async def test_a_run_without_pictures_says_so(opened: Opener, make: Maker) -> None:
@@ -197,4 +197,4 @@ async def test_smoothing_log_y_and_axis_turn(opened: Opener, make: Maker) -> Non
         await driver.press("w")
         assert "smoothed 0.9" in driver.text()
         await driver.press("a")
-        assert driver.app.preferences.axis == "epoch"
+        assert driver.main.preferences.axis == "epoch"

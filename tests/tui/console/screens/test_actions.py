@@ -64,7 +64,7 @@ async def test_a_run_is_started_queued_moved_up_and_stopped(opened: Opener, runs
         await driver.press("Q")
         await driver.until_seen("2  ")
         await driver.press("j", "K")
-        assert waiting() == [second, first]
+        await driver.until(lambda: waiting() == [second, first], "the second one first")
         await driver.press("escape")
 
         await driver.press("s")
@@ -83,11 +83,15 @@ async def test_a_deleted_run_comes_back_and_is_gone_after_quitting(
 ) -> None:
     kept, gone = make(name="kept"), make(name="gone")
     async with opened() as driver:
-        await driver.press("d", "y")
+        await driver.press("d")
+        await driver.until_dialog("Delete ")
+        await driver.press("y")
         await driver.until(lambda: runs.runs() == [gone], "the run in the trash")
         await driver.press("u")
         await driver.until(lambda: driver.selected == kept.id, "the run back, and the cursor on it")
-        await driver.press("d", "n")
+        await driver.press("d")
+        await driver.until_dialog("Delete ")
+        await driver.press("n")
         assert len(runs.runs()) == 2
     assert trash.trashed(runs) == []
 
@@ -98,7 +102,9 @@ async def test_the_curves_of_a_run_that_comes_back_are_not_doubled(
     kept, gone = make(name="kept", losses=[0.3, 0.2, 0.1]), make(name="gone")
     async with opened() as driver:
         await driver.until(lambda: len(driver.series().epochs) == 3, "the log of the run")
-        await driver.press("d", "y")
+        await driver.press("d")
+        await driver.until_dialog("Delete ")
+        await driver.press("y")
         await driver.until(lambda: runs.runs() == [gone], "the run in the trash")
         await driver.press("u")
         await driver.until(lambda: driver.selected == kept.id, "the cursor on the run")

@@ -169,5 +169,5 @@ async def test_data_that_is_not_here_is_told_before_a_run_is_made(
         entry.value = f"folder:{tmp_path / 'nowhere'}"
         await driver.pilot.pause()
         await driver.press("ctrl+s")
-        assert "nowhere" in line(screen, "trouble")
+        await driver.until(lambda: "nowhere" in line(screen, "trouble"), "what is missing")
         assert runs.runs() == []

@@ -50,7 +50,7 @@ async def test_a_group_is_one_line_that_compares_its_combinations_until_it_is_un
         await driver.press("right")
         await driver.until(lambda: len(listed(driver)) == 6, "its runs")
         assert "▾ g" in listed(driver)[0]
-        assert [driver.main.table._rows[n].id for n in range(1, 5)] == [swept[n].id for n in (2, 3, 0, 1)]
+        assert [driver.main.run_list.table._rows[n].id for n in range(1, 5)] == [swept[n].id for n in (2, 3, 0, 1)]
         await driver.press("j", "j")
         assert driver.selected == swept[3].id
         await driver.until(lambda: "±" not in driver.text(), "the config of the run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from PIL import Image
 from rich.color import Color, ColorSystem
 from rich.segment import Segment
 from rich.style import Style
+from textual.pilot import Pilot
 
 from dipddpm.core.errors import UserError
 from dipddpm.tui.console.widgets import pictures
-from dipddpm.tui.console.widgets.pictures import PictureView, characters, load
+from dipddpm.tui.console.widgets.pictures import PictureFile, PictureView, characters, load
 from tests.tui.console.widgets.conftest import OpenStage
 
 
@@ -135,25 +137,35 @@ def test_no_file_a_folder_a_pipe_and_a_giant_are_refused_without_waiting(
             load(tmp_path / name)
 
 
+async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
+    """Wait until a picture that is read in a thread is here."""
+    for _ in range(500):
+        if condition():
+            return
+        await pilot.pause(0.02)
+    pytest.fail("it never came")
+
+
 async def test_a_picture_is_shown_below_its_caption(stage: OpenStage, tmp_path: Path) -> None:
     ramp().save(tmp_path / "x.png")
     view = PictureView()
-    async with stage(view, (40, 12)) as (app, _):
-        view.show(tmp_path / "x.png", "degraded | [b]restored[/b]")
+    async with stage(view, (40, 12)) as (app, pilot):
+        view.show(PictureFile(tmp_path, "x.png"), "degraded | [b]restored[/b]")
+        await until(pilot, lambda: app.lines()[0])
         lines = app.lines()
         assert lines[0] == "degraded | [b]restored[/b]"
         assert set(lines[1]) <= set("▀0123456789")
         ramp().rotate(180).save(tmp_path / "x.png")
         before = view._lines[1]
-        view.show(tmp_path / "x.png", "degraded | [b]restored[/b]")
-        assert view._lines[1] != before
+        view.show(PictureFile(tmp_path, "x.png"), "degraded | [b]restored[/b]")
+        await until(pilot, lambda: view._lines[1] != before)
 
 
 async def test_what_can_not_be_shown_is_told_in_words(stage: OpenStage, tmp_path: Path) -> None:
     view = PictureView()
-    async with stage(view, (40, 12)) as (app, _):
-        view.show(tmp_path / "gone\x1b[31m.png", "restored")
-        assert "gone\\x1b[31m.png is not there." in " ".join(app.lines())
+    async with stage(view, (40, 12)) as (app, pilot):
+        view.show(PictureFile(tmp_path, "gone\x1b[31m.png"), "restored")
+        await until(pilot, lambda: "gone\\x1b[31m.png is not there." in " ".join(app.lines()))
         view.show(None)
         assert "There is no such picture." in " ".join(app.lines())
 

@@ -1,0 +1,130 @@
+"""The commands on runs, without a terminal: a screen that answers at once and writes down what it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import pytest
+
+from dipddpm.core.errors import UserError
+from dipddpm.core.runs import Run, RunsFolder, trash
+from dipddpm.tui.console.commands import RunCommands
+from dipddpm.tui.console.model.questions import LaunchRequest, PromptField
+from dipddpm.tui.console.options import Options
+from dipddpm.tui.console.session import Session
+from dipddpm.tui.shared import marks
+from dipddpm.tui.shared.draft import Draft
+from dipddpm.tui.shared.runlist import RunRow, make_row
+from tests.tui.driving import Maker
+
+Result = TypeVar("Result")
+
+
+class AnsweringScreen:
+    """Says yes or no to every question, and writes the same into every prompt."""
+
+    def __init__(self, *, sure: bool = True, answers: dict[str, str] | None = None) -> None:
+        self.sure = sure
+        self.answers = answers or {}
+        self.questions: list[str] = []
+        self.errors: list[UserError] = []
+        self.drafts: list[Draft] = []
+        self.changes = 0
+
+    def ask(self, question: str, detail: str, yes: Callable[[], object]) -> None:
+        self.questions.append(question)
+        if self.sure:
+            yes()
+
+    def choose(self, title: str, choices: Sequence[tuple[str, str]], then: Callable[[str], object]) -> None:
+        then(choices[0][0])
+
+    def prompt(
+        self, title: str, fields: Sequence[PromptField], detail: str, then: Callable[[dict[str, str]], object]
+    ) -> None:
+        then(self.answers)
+
+    def show_result(self, title: str, text: str, line: str) -> None:
+        self.questions.append(title)
+
+    def open_form(self, draft: Draft, title: str, then: Callable[[LaunchRequest], object]) -> None:
+        self.drafts.append(draft)
+
+    def background(self, work: Callable[[], Result], then: Callable[[Result], object]) -> None:
+        try:
+            result = work()
+        except UserError as error:
+            self.errors.append(error)
+        else:
+            then(result)
+
+    def notify(self, text: str) -> None:
+        pass
+
+    def show_error(self, error: UserError) -> None:
+        self.errors.append(error)
+
+    def changed(self) -> None:
+        self.changes += 1
+
+
+@pytest.fixture
+def session(runs: RunsFolder) -> Session:
+    return Session.open(Options(root=runs.root))
+
+
+def row_of(run: Run) -> RunRow:
+    return make_row(run.status())
+
+
+@pytest.mark.parametrize("sure", [True, False])
+def test_delete_asks_and_undo_brings_the_run_back(session: Session, make: Maker, *, sure: bool) -> None:
+    run, screen = make(), AnsweringScreen(sure=sure)
+    commands = RunCommands(session, screen)
+    commands.delete(run, "shirts")
+    assert screen.questions == ["Delete shirts?"]
+    assert session.deleted == trash.trashed(session.runs) == [run.id] * sure
+    assert commands.allows("undo", ()) is sure
+    if sure:
+        commands.undo()
+        assert session.runs.runs() == [run]
+        assert session.awaited_run == run.id
+
+
+def test_tag_writes_what_was_prompted_for(session: Session, make: Maker) -> None:
+    run, screen = make(), AnsweringScreen(answers={"tags": "good old", "note": "a note"})
+    RunCommands(session, screen).tag(row_of(run))
+    assert marks.read(run.folder) == marks.RunNotes(("good", "old"), "a note")
+    assert screen.changes == 1
+
+
+def test_extend_refuses_what_is_no_number(session: Session, make: Maker) -> None:
+    run, screen = make(), AnsweringScreen(answers={"more": "many"})
+    RunCommands(session, screen).extend(row_of(run))
+    assert "'many'" in str(screen.errors[0])
+    assert session.runs.runs() == [run]
+
+
+def test_fork_opens_the_form_with_the_options_of_the_run(session: Session, make: Maker) -> None:
+    screen = AnsweringScreen()
+    RunCommands(session, screen).fork(row_of(make(settings={"ddpm.epochs": 33})))
+    assert screen.drafts[0].typed["ddpm.epochs"] == "33"
+
+
+def test_allows_depends_on_the_state_of_the_runs(session: Session, make: Maker) -> None:
+    commands = RunCommands(session, AnsweringScreen())
+    finished, stopped, live = (row_of(make(state=state)) for state in ("finished", "stopped", "running"))
+    allowed = {
+        row.id: {name for name in ("stop", "resume", "extend", "delete") if commands.allows(name, [row])}
+        for row in (finished, stopped, live)
+    }
+    assert allowed == {finished.id: {"extend", "delete"}, stopped.id: {"resume", "delete"}, live.id: {"stop"}}
+
+
+def test_readonly_allows_export_and_no_change(runs: RunsFolder, make: Maker) -> None:
+    commands = RunCommands(Session.open(Options(root=runs.root, readonly=True)), AnsweringScreen())
+    row = row_of(make())
+    assert [name for name in ("new", "fork", "delete", "tag", "extend", "export") if commands.allows(name, [row])] == [
+        "export"
+    ]
