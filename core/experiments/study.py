@@ -57,7 +57,9 @@ class StudyExperiment:
             self.runs_by_stage[stage.key] = run
             yield Message(text=f"{stage.title}: {_result(run)}")
             yield from self._report(stage)
-        yield Message(text="The report is report.html, and report.md, in this run's folder")
+            if stage is self.stages[-1]:
+                yield Message(text="The report is report.html, and report.md, in this run's folder")
+            yield Step(step=self.step)
 
     def state_dict(self) -> dict[str, Any]:
         """How far it was; the runs themselves are found in the history."""
@@ -94,7 +96,7 @@ class StudyExperiment:
         if status.state is not RunState.finished:
             why = status.summary.error or f"{run.id} is {status.state}."
             raise UserError(f"{stage.title}: {why}", status.summary.hint or "Resume the study to go on with it.")
-        yield self._progress(stage, 1.0)
+        self._progress(stage, 1.0)  # its Step is yielded after the report
 
     def _progress(self, stage: Stage, progress: float) -> Step:
         shares = {one.key: one.share for one in self.stages}
