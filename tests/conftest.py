@@ -25,6 +25,53 @@ os.environ["OMP_NUM_THREADS"] = "1"
 settings.register_profile("dipddpm", deadline=None, max_examples=60, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("dipddpm")
 
+PROCESSES = (
+    "benchmarks",
+    "core/compute/test_distributed.py",
+    "core/doctor",
+    "core/launch",
+    "durability",
+    "test_api.py",
+    "test_ci.py",
+    "test_contributing.py",
+    "test_imports.py",
+    "test_package_names.py",
+    "test_wheel.py",
+    "tui/cli",
+    "tui/console/panes",
+    "tui/console/screens",
+    "tui/console/test_",
+    "tui/test_",
+)
+"""Where tests start workers, programs or terminals."""
+SLOW = (
+    "core/bench",
+    "core/compute/test_compile.py",
+    "core/compute/test_host_syncs.py",
+    "core/ddpm",
+    "core/dip",
+    "core/experiments",
+    "core/methods",
+    "core/metrics/samples",
+    "core/metrics/test_evaluator.py",
+    "core/export/test_wandb.py",
+    "core/study",
+    "scripts",
+    "tui/console/model/test_store.py",
+)
+"""Where tests fit or train networks, or try a great many inputs."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their folder, so that `just test-fast` can leave out what takes long."""
+    root = Path(__file__).parent
+    for item in items:
+        place = item.path.relative_to(root).as_posix()
+        if place.startswith(PROCESSES) or "finished" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.process)
+        elif place.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(autouse=True)
 def small_numbers() -> Iterator[None]:
