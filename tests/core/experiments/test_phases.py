@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from dipddpm.core.events import Item, Message, StateDict, Step
+from dipddpm.core.experiments.phases import Phases
+from tests.core.steps import until_step
+
+
+class Counting:
+    """A phase of some planned steps, of which it takes only `taken`, and a message at its end."""
+
+    def __init__(self, planned: int, taken: int) -> None:
+        self.planned, self.taken, self.step = planned, taken, 0
+
+    def __len__(self) -> int:
+        return self.planned
+
+    def __iter__(self) -> Iterator[Item]:
+        while self.step < self.taken:
+            self.step += 1
+            yield Step(step=self.step)
+        yield Message(text=f"{self.taken} of {self.planned}")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"step": self.step}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        self.step = state["step"]
+
+
+def phases() -> Phases:
+    return Phases([Counting(3, 2), Counting(2, 2), Counting(4, 1)])
+
+
+def test_phases_count_steps_from_where_the_phases_before_were_planned_to_end() -> None:
+    made = phases()
+    assert [item.step for item in made if isinstance(item, Step)] == [1, 2, 4, 5, 6]
+    assert made.finished
+    assert made.step == len(made) == 9
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+def test_phases_resume_after_any_step(steps: int) -> None:
+    first, second = phases(), phases()
+    before = until_step(first, steps)
+    second.load_state_dict(first.state_dict())
+    assert second.step == first.step
+    assert [*before, *second] == list(phases())
