@@ -83,7 +83,7 @@ def folder_with(path: Path, *names: str) -> None:
         (path / name).write_text("mine")
 
 
-def test_the_developers_environment_and_other_folders_stay(checkout: Checkout) -> None:
+def test_ci_run_keeps_developer_environment_and_other_folders(checkout: Checkout) -> None:
     folder_with(checkout.folder / "clone/.venv", "pyvenv.cfg")
     foreign = {"photos", OLD[:-1], OLD.upper(), f"{OLD}0"}
     for name in foreign:
@@ -103,7 +103,7 @@ def test_the_developers_environment_and_other_folders_stay(checkout: Checkout) -
     assert made != OLD
 
 
-def test_an_environment_is_kept_until_what_it_is_made_from_changes(checkout: Checkout) -> None:
+def test_ci_run_reuses_environment_until_its_inputs_change(checkout: Checkout) -> None:
     def made(version: str = "3.11.2") -> str:
         done = checkout.run(version)
         assert done.returncode == 0, done.stderr
@@ -118,7 +118,7 @@ def test_an_environment_is_kept_until_what_it_is_made_from_changes(checkout: Che
     assert not (checkout.folder / "clone/.venv").exists()
 
 
-def test_the_tools_and_the_readmes_test_command_run_in_the_kept_environment(checkout: Checkout) -> None:
+def test_ci_run_calls_tools_and_readme_tests_in_environment(checkout: Checkout) -> None:
     readme = checkout.folder / "clone/README.md"
     readme.write_text(readme.read_text().replace("-m pytest", "-m pytest --special"))
     done = checkout.run()
@@ -133,7 +133,7 @@ def test_the_tools_and_the_readmes_test_command_run_in_the_kept_environment(chec
     assert calls[-1].startswith("ENV/bin/python -m pytest --special")
 
 
-def test_a_readme_without_a_test_command_fails(checkout: Checkout) -> None:
+def test_ci_run_fails_without_test_command_in_readme(checkout: Checkout) -> None:
     readme = checkout.folder / "clone/README.md"
     readme.write_text(readme.read_text().replace("<!-- tests -->", ""))
     done = checkout.run()

@@ -54,7 +54,7 @@ def run(folder: Path, *command: str | Path) -> str:
 
 
 @pytest.mark.slow
-def test_the_example_passes_its_tests_and_is_a_method_like_any_other(copy: Path) -> None:
+def test_contributing_example_passes_tests_and_runs_as_method(copy: Path) -> None:
     assert "2 passed" in run(copy, "-m", "pytest", "tests/core/methods/test_anchored.py")
     asked = run(copy, "-c", COMMAND, "run", "hybrid", *ASKED)
     assert 'method = "anchored"' in asked

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import pkgutil
 import subprocess
 import sys
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -43,12 +41,12 @@ def loaded(code: str, *arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize("module", LIGHT)
-def test_it_loads_no_torch(module: str) -> None:
+def test_light_modules_load_no_torch(module: str) -> None:
     assert not loaded(f"import {module}") & {"torch", "torchvision", "numpy"}
 
 
 @pytest.mark.parametrize("command", ["--help", "ls", "data"])
-def test_the_command_line_starts_without_torch(command: str) -> None:
+def test_command_line_starts_without_torch(command: str) -> None:
     assert not loaded("from dipddpm.tui.cli.main import main; main()", command) & {
         "torch",
         "torchvision",
@@ -57,13 +55,13 @@ def test_the_command_line_starts_without_torch(command: str) -> None:
     }
 
 
-def test_a_run_is_asked_for_without_torch() -> None:
+def test_run_dry_run_loads_no_torch() -> None:
     code = "from dipddpm.tui.cli.main import main; main()"
     arguments = ["run", "ddpm", "--preset", "quick", "--device", "cpu", "--epochs", "1", "--detach", "--now"]
     assert "torch" not in loaded(f"{code}", *arguments, "--dry-run")
 
 
-def test_no_module_of_core_knows_of_terminals() -> None:
+def test_core_modules_load_no_terminal_library() -> None:
     modules = [module.name for module in pkgutil.walk_packages(dipddpm.core.__path__, "dipddpm.core.")]
     assert "dipddpm.core.launch.worker" in modules
     assert "dipddpm.core.runs.log" in modules
@@ -93,31 +91,3 @@ def test_foreign_core_and_tui_change_nothing(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stdout + done.stderr
     assert len(list((tmp_path / "runs").glob("*-ddpm-*/checkpoints/best.safetensors"))) == 1
-
-
-def imports_of(package: str) -> dict[str, set[str]]:
-    """What each module of a package imports of it, in functions and for type checkers, too."""
-    root = Path(dipddpm.core.__path__[0]).parent
-    files = {
-        ".".join(file.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__"): file
-        for file in (root / package).rglob("*.py")
-    }
-    graph: dict[str, set[str]] = {}
-    for module, file in files.items():
-        wanted: set[str] = set()
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Import):
-                wanted |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                wanted |= {name if (name := f"{node.module}.{a.name}") in files else node.module for a in node.names}
-        graph[module] = {name for name in wanted if name in files} - {module}
-    return graph
-
-
-def test_no_circle_of_imports_in_tui() -> None:
-    graph = imports_of("tui")
-    assert len(graph) > 50
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as error:
-        pytest.fail(" -> ".join(error.args[1]))

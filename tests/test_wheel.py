@@ -22,7 +22,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-def test_only_what_belongs_is_in_it(wheel: Path) -> None:
+def test_wheel_holds_only_package_files(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"dipddpm"}
@@ -32,7 +32,7 @@ def test_only_what_belongs_is_in_it(wheel: Path) -> None:
     assert not [name for name in names if name.endswith((".pyc", ".tmp"))]
 
 
-def test_it_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
+def test_wheel_works_away_from_checkout(wheel: Path, tmp_path: Path) -> None:
     place, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
     elsewhere.mkdir()
     install = [

@@ -45,7 +45,7 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: 
 # ---- value ranges
 
 
-def test_every_byte_survives_all_conversions() -> None:
+def test_image_conversions_keep_every_byte() -> None:
     every = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_bytes(to_unit(every)), every)
     assert torch.equal(to_bytes(to_unit(to_model(every))), every)
@@ -53,7 +53,7 @@ def test_every_byte_survives_all_conversions() -> None:
     assert to_unit(every)[[0, 255]].tolist() == [0, 1] and to_model(every)[[0, 255]].tolist() == [-1, 1]
 
 
-def test_bytes_become_what_torchvision_makes_of_them() -> None:
+def test_to_unit_and_to_model_match_torchvision() -> None:
     unit = to_tensor(PIXELS)
     bytes_ = torch.from_numpy(PIXELS).movedim(-1, 0)
     assert torch.equal(to_unit(bytes_), unit)
@@ -62,7 +62,7 @@ def test_bytes_become_what_torchvision_makes_of_them() -> None:
 
 @patient
 @given(arrays(np.float64, 20, elements=st.floats(-4, 4)))
-def test_conversions_are_each_others_inverse_and_clip_nothing(values: np.ndarray) -> None:
+def test_to_unit_and_to_model_are_inverse_without_clipping(values: np.ndarray) -> None:
     x = torch.from_numpy(values)
     torch.testing.assert_close(to_unit(to_model(x)), x, rtol=0, atol=1e-15)
     torch.testing.assert_close(to_model(to_unit(x)), x, rtol=0, atol=1e-15)
@@ -71,12 +71,12 @@ def test_conversions_are_each_others_inverse_and_clip_nothing(values: np.ndarray
 
 @patient
 @given(arrays(np.float32, 20, elements=st.floats(-2, 3, width=32)))
-def test_bytes_are_the_nearest_grey_levels(values: np.ndarray) -> None:
+def test_to_bytes_rounds_to_nearest_grey_level(values: np.ndarray) -> None:
     levels = to_bytes(torch.from_numpy(values)).double().numpy()
     assert np.abs(levels - np.clip(values.astype(np.float64), 0, 1) * 255).max() <= 0.5 + 1e-4
 
 
-def test_what_is_not_a_number_becomes_a_grey_level() -> None:
+def test_to_bytes_accepts_nan_and_infinity() -> None:
     assert to_bytes(torch.tensor([np.nan, np.inf, -np.inf])).tolist() == [0, 255, 0]
 
 
@@ -84,14 +84,14 @@ def test_what_is_not_a_number_becomes_a_grey_level() -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp", "ppm"])
-def test_files_without_loss_come_back_exactly(tmp_path: Path, suffix: str) -> None:
+def test_load_image_reads_lossless_files_exactly(tmp_path: Path, suffix: str) -> None:
     path = saved(tmp_path / f"a.{suffix}", PIXELS, **({"lossless": True} if suffix == "webp" else {}))
     image = load_image(path)
     assert image.shape == (1, 3, 13, 7) and image.dtype == torch.float32 and image.is_contiguous()
     assert torch.equal(image[0], to_tensor(PIXELS))
 
 
-def test_grey_stays_grey_and_channels_can_be_chosen(tmp_path: Path) -> None:
+def test_load_image_keeps_grey_and_converts_channels(tmp_path: Path) -> None:
     grey, colour = saved(tmp_path / "grey.png", PIXELS[..., 0]), saved(tmp_path / "colour.png", PIXELS)
     assert torch.equal(load_image(grey)[0], to_tensor(PIXELS[..., 0]))
     assert torch.equal(load_image(grey, 3), load_image(grey).expand(1, 3, 13, 7))
@@ -100,13 +100,13 @@ def test_grey_stays_grey_and_channels_can_be_chosen(tmp_path: Path) -> None:
     assert torch.equal(with_channels(load_image(grey), 1), load_image(grey))
 
 
-def test_black_and_white_is_grey(tmp_path: Path) -> None:
+def test_load_image_reads_black_and_white_as_grey(tmp_path: Path) -> None:
     Image.fromarray(PIXELS[..., 0]).convert("1", dither=Image.Dither.NONE).save(tmp_path / "a.png")
     assert torch.equal(load_image(tmp_path / "a.png")[0, 0], torch.from_numpy(PIXELS[..., 0] >= 128).float())
 
 
 @pytest.mark.parametrize("suffix", ["png", "tiff"])
-def test_sixteen_bits_are_kept(tmp_path: Path, suffix: str) -> None:
+def test_load_image_keeps_sixteen_bits(tmp_path: Path, suffix: str) -> None:
     values = np.arange(0, 65536, 771, dtype=np.uint16)[:84].reshape(12, 7)
     values[0, 0], values[-1, -1] = 0, 65535
     image = load_image(saved(tmp_path / f"a.{suffix}", values))
@@ -114,14 +114,14 @@ def test_sixteen_bits_are_kept(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(image[0, 0].numpy(), values / 65535, rtol=1e-6)
 
 
-def test_sixteen_bit_colour_comes_out_at_eight(tmp_path: Path) -> None:
+def test_load_image_reduces_sixteen_bit_colour_to_eight(tmp_path: Path) -> None:
     values = np.random.default_rng(1).integers(0, 65536, (5, 4, 3), np.uint16)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     (tmp_path / "a.png").write_bytes(png(4, 5, 16, 2, rows))
     np.testing.assert_allclose(load_image(tmp_path / "a.png")[0].movedim(0, -1), values / 65535, atol=1 / 255)
 
 
-def test_float_files_are_read_or_refused(tmp_path: Path) -> None:
+def test_load_image_reads_float_files_in_range_only(tmp_path: Path) -> None:
     values = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
     assert torch.equal(load_image(saved(tmp_path / "a.tiff", values))[0, 0], torch.from_numpy(values))
     for wrong in (values * 255, values - 0.5, np.full_like(values, np.nan)):
@@ -132,7 +132,7 @@ def test_float_files_are_read_or_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_transparency_is_blended_over_white(tmp_path: Path, channels: int) -> None:
+def test_load_image_blends_transparency_over_white(tmp_path: Path, channels: int) -> None:
     colour = PIXELS[..., :channels]
     alpha = np.random.default_rng(2).integers(0, 256, (13, 7, 1), np.uint8)
     alpha[0], alpha[1] = 0, 255
@@ -142,7 +142,7 @@ def test_transparency_is_blended_over_white(tmp_path: Path, channels: int) -> No
     assert image[..., 0, :].eq(1).all()
 
 
-def test_palettes_become_rgb_with_their_transparent_entry_white(tmp_path: Path) -> None:
+def test_load_image_expands_palette_with_white_transparency(tmp_path: Path) -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.putdata([0, 1])
@@ -153,7 +153,7 @@ def test_palettes_become_rgb_with_their_transparent_entry_white(tmp_path: Path) 
     assert to_bytes(clear)[0, :, 0].T.tolist() == [[10, 20, 30], [255, 255, 255]]
 
 
-def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
+def test_load_image_converts_cmyk_to_rgb(tmp_path: Path) -> None:
     Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=100)
     image = load_image(tmp_path / "a.jpg")
     torch.testing.assert_close(image[0, :, 8, 8], torch.tensor([1.0, 0.0, 0.0]), rtol=0, atol=0.03)
@@ -173,7 +173,7 @@ def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_images_are_turned_upright(
+def test_load_image_applies_exif_orientation(
     tmp_path: Path, orientation: int, stored: Callable[[np.ndarray], np.ndarray], dtype: type
 ) -> None:
     upright: np.ndarray = PIXELS[..., 0].astype(dtype)
@@ -183,7 +183,7 @@ def test_images_are_turned_upright(
     np.testing.assert_allclose(load_image(path)[0, 0].numpy(), upright / np.iinfo(dtype).max, rtol=1e-6)
 
 
-def test_the_first_frame_of_an_animation_is_read(tmp_path: Path) -> None:
+def test_load_image_reads_first_frame_of_animation(tmp_path: Path) -> None:
     frames = [Image.new("L", (3, 3), value) for value in (50, 150)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert to_bytes(load_image(tmp_path / "a.gif")).unique().tolist() == [50]
@@ -192,9 +192,7 @@ def test_the_first_frame_of_an_animation_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tiff", "webp", "gif", "bmp"])
 @patient
 @given(keep=st.floats(0.1, 0.8))
-def test_a_file_that_was_cut_short_is_refused_by_name(
-    tmp_path_factory: pytest.TempPathFactory, suffix: str, keep: float
-) -> None:
+def test_load_image_names_truncated_file(tmp_path_factory: pytest.TempPathFactory, suffix: str, keep: float) -> None:
     path = saved(tmp_path_factory.mktemp("cut") / f"photo.{suffix}", np.repeat(np.repeat(PIXELS, 9, 0), 9, 1))
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
@@ -206,9 +204,7 @@ def test_a_file_that_was_cut_short_is_refused_by_name(
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @patient
 @given(st.binary(max_size=200), st.sampled_from(["", "png", "jpg", "tiff", "webp", "gif", "bmp"]))
-def test_any_bytes_are_an_image_or_refused_by_name(
-    tmp_path_factory: pytest.TempPathFactory, noise: bytes, kind: str
-) -> None:
+def test_load_image_reads_or_names_any_bytes(tmp_path_factory: pytest.TempPathFactory, noise: bytes, kind: str) -> None:
     path = tmp_path_factory.getbasetemp() / "noise.png"
     head = b""
     if kind:
@@ -224,7 +220,7 @@ def test_any_bytes_are_an_image_or_refused_by_name(
         assert image.min() >= 0 and image.max() <= 1
 
 
-def test_what_is_no_image_is_refused_by_name(tmp_path: Path) -> None:
+def test_load_image_names_file_that_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("dear diary")
     (tmp_path / "empty.png").touch()
     (tmp_path / "page.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
@@ -239,13 +235,13 @@ def test_what_is_no_image_is_refused_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("side", [9_000, 12_000, 60_000])
 @pytest.mark.filterwarnings("error")
-def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, side: int) -> None:
+def test_load_image_refuses_pixel_bomb_before_unpacking(tmp_path: Path, side: int) -> None:
     (tmp_path / "bomb.png").write_bytes(png(side, side, 1, 0, bytes(100)))
     with pytest.raises(UserError, match=r"bomb\.png has more than 67,108,864 pixels"):
         load_image(tmp_path / "bomb.png")
 
 
-def test_a_bomb_of_text_is_refused(tmp_path: Path) -> None:
+def test_load_image_refuses_text_bomb(tmp_path: Path) -> None:
     text = b"comment\0\0" + zlib.compress(bytes(80 * 2**20))
     (tmp_path / "bomb.png").write_bytes(png(1, 1, 8, 0, b"\0\0", (b"zTXt", text)))
     with pytest.raises(UserError, match=r"bomb\.png"):
@@ -256,7 +252,7 @@ def test_a_bomb_of_text_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_written_png_reads_back_to_the_same_bytes(tmp_path: Path, channels: int) -> None:
+def test_save_png_round_trips_bytes(tmp_path: Path, channels: int) -> None:
     image = torch.rand(channels, 11, 5)
     save_png(tmp_path / "a.png", image)
     assert torch.equal(to_bytes(load_image(tmp_path / "a.png")[0]), to_bytes(image))
@@ -264,7 +260,7 @@ def test_a_written_png_reads_back_to_the_same_bytes(tmp_path: Path, channels: in
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_a_failed_write_leaves_the_old_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_save_png_leaves_old_image_on_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.png"
     save_png(path, torch.zeros(1, 4, 4))
     before = path.read_bytes()
@@ -280,7 +276,7 @@ def test_a_failed_write_leaves_the_old_image(tmp_path: Path, monkeypatch: pytest
 
 @patient
 @given(count=st.integers(1, 13), columns=st.integers(1, 6), gap=st.integers(0, 3))
-def test_a_grid_is_torchvisions(count: int, columns: int, gap: int) -> None:
+def test_grid_matches_torchvision(count: int, columns: int, gap: int) -> None:
     images = torch.rand(count, 3, 4, 5)
     columns = min(columns, count)
     theirs = make_grid(images, nrow=columns, padding=gap, pad_value=0.5)
@@ -290,7 +286,7 @@ def test_a_grid_is_torchvisions(count: int, columns: int, gap: int) -> None:
     assert torch.equal(ours[:, gap : gap + 4, gap : gap + 5], images[0])
 
 
-def test_a_grid_is_square_enlarged_and_filled_up_with_the_background() -> None:
+def test_grid_is_square_scaled_and_filled_with_background() -> None:
     images = torch.arange(1, 6).view(5, 1, 1, 1) / 10
     laid = grid(images, scale=2)
     assert laid.shape == (1, 2 * 3 + 1, 3 * 3 + 1)

@@ -197,13 +197,13 @@ def calls_of_a_run(bench: Bench) -> list[str]:
     return list(bench.disk.calls)
 
 
-def test_a_run_without_faults_touches_all_kinds_of_files(bench: Bench) -> None:
+def test_worker_without_faults_uses_every_kind_of_disk_call(bench: Bench) -> None:
     calls = {call.partition(" ")[0] for call in calls_of_a_run(bench)}
     assert calls >= {"write", "fsync", "open", "replace", "unlink"}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_some_faults_of_each_kind(bench: Bench, fault: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_worker_survives_sampled_disk_faults(bench: Bench, fault: str, capsys: pytest.CaptureFixture[str]) -> None:
     count = len(calls_of_a_run(bench))
     for at in range(3 + len(fault), count, 47):
         suffer(bench, at, fault, capsys)
@@ -213,7 +213,7 @@ def test_some_faults_of_each_kind(bench: Bench, fault: str, capsys: pytest.Captu
 @pytest.mark.durability
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_fault_at_every_call(
+def test_worker_survives_disk_fault_at_every_call(
     bench: Bench, fault: str, lasting: bool, capsys: pytest.CaptureFixture[str], pytestconfig: pytest.Config
 ) -> None:
     count = len(calls_of_a_run(bench))
@@ -224,7 +224,7 @@ def test_every_fault_at_every_call(
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o002])
-def test_whatever_a_run_makes_has_the_umask_of_the_user(bench: Bench, umask: int) -> None:
+def test_worker_files_respect_umask(bench: Bench, umask: int) -> None:
     before = os.umask(umask)
     try:
         run = bench.run()
@@ -238,7 +238,7 @@ def test_whatever_a_run_makes_has_the_umask_of_the_user(bench: Bench, umask: int
 
 
 @pytest.mark.parametrize("place", [{"place": "x"}, {"place": None}, {}, {"logged": "x"}, {"generators": []}])
-def test_a_checkpoint_that_was_tampered_with_ends_in_a_sentence(bench: Bench, place: dict[str, Any]) -> None:
+def test_worker_reports_tampered_checkpoint(bench: Bench, place: dict[str, Any]) -> None:
     run = bench.run()
     assert bench.work(run) == 0
     last = run.folder / "checkpoints" / "last.safetensors"

@@ -155,27 +155,27 @@ def attack(target: str, examples: int) -> int:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_what_was_found_once_stays_mended(target: str) -> None:
+def test_fuzz_targets_handle_inputs_found_before(target: str) -> None:
     for content in seeds(target):
         with in_time():
             TARGETS[target](content)
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_edited_inputs(target: str) -> None:
+def test_fuzz_targets_handle_edited_inputs(target: str) -> None:
     assert attack(target, 10) >= 10
 
 
 @pytest.mark.durability
 @pytest.mark.parametrize("target", TARGETS)
-def test_many_edited_inputs(target: str, pytestconfig: pytest.Config) -> None:
+def test_fuzz_targets_handle_many_edited_inputs(target: str, pytestconfig: pytest.Config) -> None:
     tried = attack(target, RUNS[target] // 20)
     pytestconfig.stash.setdefault(REPORT, []).append(f"{target}: {tried:,} inputs by Hypothesis")
 
 
 @pytest.mark.durability
 @pytest.mark.parametrize("target", TARGETS)
-def test_inputs_that_find_their_way(target: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_fuzz_targets_handle_coverage_guided_inputs(target: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
     pytest.importorskip("atheris")
     place = tmp_path / "fuzz"
     command = [sys.executable, "-m", "tests.durability.fuzz", target, str(RUNS[target]), str(place)]

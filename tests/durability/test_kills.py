@@ -89,13 +89,13 @@ def share_of(case: str) -> int:
 
 @pytest.mark.durability
 @pytest.mark.parametrize("case", cases.CASES)
-def test_killed_at_any_moment_every_kind_ends_with_the_same_bits(case: str, kill: Kill) -> None:
+def test_run_killed_at_any_moment_resumes_exactly(case: str, kill: Kill) -> None:
     # For once, what forked workers do is compared with what one does that isn't.
     kill(case, share_of(case), forked_reference=case != "ddpm unet")
 
 
 @pytest.mark.durability
-def test_a_study_and_its_stages_end_with_the_same_bits(
+def test_study_killed_at_any_moment_resumes_exactly(
     tmp_path: Path, runs: RunsFolder, forked: Any, tally: Tally, prior_of: Callable[[], Run]
 ) -> None:
     config = cases.study(prior_of())
@@ -114,5 +114,5 @@ def test_a_study_and_its_stages_end_with_the_same_bits(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", FEW)
-def test_a_few_kills_change_nothing(case: str, kill: Kill) -> None:
+def test_run_killed_few_times_resumes_exactly(case: str, kill: Kill) -> None:
     kill(case, FEW[case])

@@ -30,9 +30,7 @@ def open_ports(pid: int) -> list[Any]:
 
 
 @pytest.mark.durability
-def test_neither_a_worker_nor_the_console_opens_a_port(
-    runs: RunsFolder, tiny: Callable[..., Any], until: Callable[..., Any]
-) -> None:
+def test_worker_and_console_open_no_port(runs: RunsFolder, tiny: Callable[..., Any], until: Callable[..., Any]) -> None:
     run = runs.create(tiny())
     local.start(run)
     worker = until(lambda: heartbeat.read(run.folder)).identity.pid

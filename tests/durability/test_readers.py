@@ -94,7 +94,7 @@ def difference(found: list[Any], expected: list[Any]) -> object:
         pytest.param(2.0, 2, id="few"),
     ],
 )
-def test_no_reader_sees_a_wrong_event_or_misses_one(
+def test_log_readers_see_every_event_exactly_beside_writer(
     run: Run, tmp_path: Path, seconds: float, readers: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     last = round(seconds * RATE)

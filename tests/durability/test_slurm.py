@@ -79,7 +79,7 @@ def dipddpm(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_what_slurm_requeues_goes_on_exactly(here: Cluster, runs: RunsFolder, tiny: Build, until: Until) -> None:
+def test_slurm_requeue_resumes_exactly(here: Cluster, runs: RunsFolder, tiny: Build, until: Until) -> None:
     """Once as in a preemption, by SIGTERM, and once by the signal that submitit has sent before the time is up."""
     whole, run = (runs.create(tiny(**LONG | {"data__train_images": 512})) for _ in range(2))
     local.start(run, on=ON)
@@ -99,7 +99,7 @@ def test_what_slurm_requeues_goes_on_exactly(here: Cluster, runs: RunsFolder, ti
     assert told(run) == told(whole)
 
 
-def test_a_job_is_stopped_and_goes_on_as_a_job(here: Cluster, runs: RunsFolder, tiny: Build, until: Until) -> None:
+def test_slurm_job_stops_and_resumes_as_job(here: Cluster, runs: RunsFolder, tiny: Build, until: Until) -> None:
     run = runs.create(tiny(**LONG))
     local.start(run, on=ON)
     first = number(run)
@@ -114,7 +114,7 @@ def test_a_job_is_stopped_and_goes_on_as_a_job(here: Cluster, runs: RunsFolder, 
     assert int(number(run)) > int(first)
 
 
-def test_a_job_that_does_not_listen_is_cancelled(here: Cluster, runs: RunsFolder, tiny: Build, until: Until) -> None:
+def test_submit_cancel_ends_job_that_ignores_stop(here: Cluster, runs: RunsFolder, tiny: Build, until: Until) -> None:
     run = runs.create(tiny(**LONG))
     local.start(run, on=ON)
     until(at_work(run))
@@ -125,7 +125,7 @@ def test_a_job_that_does_not_listen_is_cancelled(here: Cluster, runs: RunsFolder
     assert run.status().state is RunState.stopped
 
 
-def test_a_job_that_waits_is_queued_and_leaves_the_queue(
+def test_slurm_job_waiting_is_queued_and_can_be_stopped(
     here: Cluster, runs: RunsFolder, tiny: Build, until: Until
 ) -> None:
     busy, waiting = (runs.create(tiny(**LONG)) for _ in range(2))
@@ -142,7 +142,9 @@ def test_a_job_that_waits_is_queued_and_leaves_the_queue(
     assert local.stop(waiting) is RunState.stopped
 
 
-def test_a_job_that_is_gone_has_crashed(here: Cluster, runs: RunsFolder, tiny: Build, until: Until) -> None:
+def test_slurm_job_killed_is_crashed_and_can_be_resumed(
+    here: Cluster, runs: RunsFolder, tiny: Build, until: Until
+) -> None:
     run = runs.create(tiny(**LONG))
     local.start(run, on=ON)
     until(at_work(run))
@@ -154,14 +156,14 @@ def test_a_job_that_is_gone_has_crashed(here: Cluster, runs: RunsFolder, tiny: B
     until(lambda: run.status().state is RunState.finished)
 
 
-def test_what_slurm_does_not_take_leaves_nothing(here: Cluster, runs: RunsFolder, tiny: Build) -> None:
+def test_slurm_submission_refused_leaves_no_run(here: Cluster, runs: RunsFolder, tiny: Build) -> None:
     run = runs.create(tiny())
     with pytest.raises(UserError, match="Invalid partition name"):
         local.start(run, on="slurm:partition=nowhere")
     assert runs.runs() == []
 
 
-def test_a_sweep_is_a_job_for_each_run(here: Cluster, runs: RunsFolder) -> None:
+def test_slurm_sweep_submits_job_per_run(here: Cluster, runs: RunsFolder) -> None:
     words = "sweep dip --dataset fashion-mini --images 1 --iterations 20 --seeds 2 --device cpu --group pair"
     swept = dipddpm(*words.split(), "--on", ON)
     assert swept.returncode == 0, swept.stderr

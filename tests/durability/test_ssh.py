@@ -132,7 +132,7 @@ def losses(run: Run) -> list[float]:
         pytest.param(3, id="few"),
     ],
 )
-def test_runs_go_on_when_lines_are_cut_and_nothing_else_is_left(
+def test_runs_survive_cut_ssh_lines_and_nothing_else_is_left(
     server: Server, runs: RunsFolder, cuts: int, until: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     began = time.monotonic()

@@ -65,7 +65,7 @@ def live(run: Run, consoles: list[Terminal]) -> None:
     log.close()
 
 
-def test_all_who_look_at_a_run_see_the_same(run: Run, consoles: list[Terminal], until: Callable[..., Any]) -> None:
+def test_consoles_and_watch_agree_on_resumed_run(run: Run, consoles: list[Terminal], until: Callable[..., Any]) -> None:
     for console in consoles:
         console.until_seen("Loss at epoch 1: 0.5")
     watching = [

@@ -38,7 +38,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name.split("-")[2])
-async def test_every_pane_is_drawn_at_every_size(
+async def test_panes_draw_reference_runs_at_every_size(
     opened: Opener, runs: RunsFolder, folder: Path, faults: list[str]
 ) -> None:
     shutil.copytree(folder, runs.root / folder.name, ignore=shutil.ignore_patterns("checkpoints"))
@@ -58,7 +58,7 @@ async def test_every_pane_is_drawn_at_every_size(
         assert faults == []
 
 
-def test_a_scoreboard_is_written_at_every_width() -> None:
+def test_scoreboard_keeps_its_lines_at_every_width() -> None:
     restored = next(folder for folder in SHIPPED if "-restore-" in folder.name)
     board = Scoreboard(Run(restored).events())
     whole = board.lines(400)
@@ -67,15 +67,13 @@ def test_a_scoreboard_is_written_at_every_width() -> None:
         assert len(lines) >= len(whole)
 
 
-def test_text_is_wrapped_where_there_is_no_room() -> None:
+def test_wrapped_breaks_words_without_room() -> None:
     for width in range(-3, 2):
         assert wrapped("ab c", width) == ["a", "b", "c"]
     assert wrapped("one two", 5, "  ") == ["one", "  two"]
 
 
-async def test_a_pane_that_cannot_be_drawn_says_so_and_the_console_goes_on(
-    opened: Opener, make: Maker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_pane_shows_draw_error_and_recovers(opened: Opener, make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     make(name="fine")
     present = LivePane.present
 
@@ -92,7 +90,7 @@ async def test_a_pane_that_cannot_be_drawn_says_so_and_the_console_goes_on(
         assert "can't be drawn" not in driver.text()
 
 
-async def test_a_widget_that_cannot_be_drawn_says_so_and_the_others_go_on(
+async def test_widget_shows_draw_error_beside_working_widgets(
     opened: Opener, make: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(name="fine")

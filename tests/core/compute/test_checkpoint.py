@@ -67,7 +67,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 @given(states)
-def test_every_state_comes_back(tmp_path_factory: pytest.TempPathFactory, state: dict[str, Any]) -> None:
+def test_checkpoint_round_trips_every_state(tmp_path_factory: pytest.TempPathFactory, state: dict[str, Any]) -> None:
     path = tmp_path_factory.mktemp("state") / "last.safetensors"
     stored = checkpoint.save(path, state)
     assert same(state, checkpoint.load_state(path))
@@ -75,19 +75,19 @@ def test_every_state_comes_back(tmp_path_factory: pytest.TempPathFactory, state:
     assert stored.bytes == path.stat().st_size
 
 
-def test_the_same_state_has_the_same_digest(tmp_path: Path) -> None:
+def test_checkpoint_digest_is_same_for_same_state(tmp_path: Path) -> None:
     state = {"weights": torch.arange(5.0), "epoch": 3, "more": {"half": torch.ones(2, dtype=torch.bfloat16)}}
     assert len({checkpoint.save(tmp_path / str(n), state).sha256 for n in range(20)}) == 1
 
 
-def test_views_and_shared_memory_come_back(tmp_path: Path) -> None:
+def test_checkpoint_round_trips_views_and_shared_memory(tmp_path: Path) -> None:
     whole = torch.arange(12.0).view(3, 4)
     state = {"whole": whole, "column": whole[:, 1], "turned": whole.t(), "again": whole, "wide": whole[:1].expand(5, 4)}
     checkpoint.save(tmp_path / "f", state)
     assert same(state, checkpoint.load_state(tmp_path / "f"))
 
 
-def test_an_optimiser_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_checkpoint_restores_optimizer_state(tmp_path: Path) -> None:
     weight = torch.nn.Parameter(torch.ones(3))
     optimizer = torch.optim.Adam([weight], lr=0.1)
     for _ in range(3):
@@ -113,13 +113,13 @@ def test_an_optimiser_goes_on_where_it_was(tmp_path: Path) -> None:
         {"a": {"__integer_keys__": {}}},
     ],
 )
-def test_what_could_not_come_back_is_not_stored(state: dict[str, Any], tmp_path: Path) -> None:
+def test_checkpoint_save_refuses_state_it_cannot_restore(state: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="can't hold"):
         checkpoint.save(tmp_path / "f", state)
     assert list(tmp_path.iterdir()) == [] or not (tmp_path / "f").exists()
 
 
-def test_a_network_is_rebuilt_without_being_told_what_it_is(tmp_path: Path) -> None:
+def test_checkpoint_load_rebuilds_network_from_file_alone(tmp_path: Path) -> None:
     network = TutorialNetwork(timesteps=50)
     checkpoint.save(tmp_path / "best.safetensors", {"epoch": 3}, network)
     again = checkpoint.load(tmp_path / "best.safetensors")
@@ -131,7 +131,7 @@ def test_a_network_is_rebuilt_without_being_told_what_it_is(tmp_path: Path) -> N
     assert checkpoint.load_state(tmp_path / "best.safetensors")["epoch"] == 3
 
 
-def test_nothing_is_drawn_from_the_global_generator(tmp_path: Path) -> None:
+def test_checkpoint_load_leaves_global_generator_alone(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "f", {}, TutorialNetwork(timesteps=5))
     before = torch.get_rng_state()
     checkpoint.load(tmp_path / "f")
@@ -156,19 +156,19 @@ def stored(path: Path, header: str, tensors: dict[str, torch.Tensor] | None = No
         '{"a": {"__integer_keys__": {"x": 1}}}',
     ],
 )
-def test_a_tampered_header_is_refused(values: str, tmp_path: Path) -> None:
+def test_checkpoint_refuses_tampered_header(values: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="damaged"):
         checkpoint.load_state(stored(tmp_path / "f", f'{{"format": 1, "values": {values}}}'))
 
 
 @pytest.mark.parametrize("header", ["", "no json", "[" * 100_000, "[]", "{}", '{"format": 99, "values": {}}'])
-def test_a_header_that_is_not_ours_is_refused(header: str, tmp_path: Path) -> None:
+def test_checkpoint_refuses_foreign_header(header: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint of this program"):
         checkpoint.load_state(stored(tmp_path / "f", header))
 
 
 @pytest.mark.parametrize("read", [checkpoint.load, checkpoint.load_state])
-def test_foreign_missing_and_cut_files_are_refused(read: Any, tmp_path: Path) -> None:
+def test_checkpoint_refuses_foreign_missing_and_truncated_files(read: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint at"):
         read(tmp_path / "none")
     with pytest.raises(UserError, match="no checkpoint of this program"):
@@ -183,7 +183,9 @@ def test_foreign_missing_and_cut_files_are_refused(read: Any, tmp_path: Path) ->
 
 
 @given(st.binary(max_size=200), st.integers(0, 2000))
-def test_no_bytes_raise_anything_else(tmp_path_factory: pytest.TempPathFactory, noise: bytes, at: int) -> None:
+def test_checkpoint_load_raises_only_user_error_for_any_bytes(
+    tmp_path_factory: pytest.TempPathFactory, noise: bytes, at: int
+) -> None:
     path = tmp_path_factory.mktemp("noise") / "f"
     header = {"format": 1, "network": {}, "values": {"a": {"b": "__tensor__", "c": [1, 2]}}}
     content = safetensors_bytes({"a.b": torch.ones(300)}, {checkpoint.HEADER: json.dumps(header)})
@@ -208,12 +210,12 @@ def test_no_bytes_raise_anything_else(tmp_path_factory: pytest.TempPathFactory, 
         ('{"name": "tutorial", "arguments": null}', "does not fit"),
     ],
 )
-def test_what_fits_no_network_is_refused(network: str, words: str, tmp_path: Path) -> None:
+def test_checkpoint_load_refuses_network_that_does_not_fit(network: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=words):
         checkpoint.load(stored(tmp_path / "f", f'{{"format": 1, "values": {{}}, "network": {network}}}'))
 
 
-def test_a_stranger_s_name_imports_nothing(tmp_path: Path) -> None:
+def test_checkpoint_load_never_imports_network_named_in_file(tmp_path: Path) -> None:
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     stored(tmp_path / "f", '{"format": 1, "network": {"name": "evil:Network", "arguments": {}}}')
     code = (
@@ -227,7 +229,7 @@ def test_a_stranger_s_name_imports_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_kill_in_the_middle_leaves_a_whole_file(tmp_path: Path) -> None:
+def test_checkpoint_save_leaves_whole_file_after_kill(tmp_path: Path) -> None:
     """A child that saves without pause is killed at a random moment, again and again."""
     path = tmp_path / "last.safetensors"
     checkpoint.save(path, {"n": 0, "weights": torch.zeros(300_000)})

@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 
-def test_results_are_copies_that_the_next_call_leaves_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compile_network_returns_copies_later_calls_leave_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """What CUDA graphs do, done by hand: every result is written to the same place."""
     place = torch.zeros(3)
     monkeypatch.setattr(torch, "compile", lambda network, **_: lambda x: place.copy_(network(x)))
@@ -31,7 +31,7 @@ def test_results_are_copies_that_the_next_call_leaves_alone(monkeypatch: pytest.
     assert torch.equal(first, before)
 
 
-def test_samples_of_a_compiled_model_are_the_same() -> None:
+def test_compiled_model_gives_same_samples() -> None:
     torch.manual_seed(0)
     network = UNet((1, 8, 8), channels=(8,)).eval()
     nn.init.normal_(next(reversed(list(network.parameters()))))

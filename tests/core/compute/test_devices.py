@@ -22,7 +22,9 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 @pytest.mark.parametrize(
     ("visible", "count"), [(None, 4), ("", 0), ("-1", 0), ("0", 1), ("2,3", 2), ("GPU-abc", 1), ("0,1,2,3,4,5", 4)]
 )
-def test_what_the_environment_hides_is_not_counted(visible: str | None, count: int, gpus: pytest.MonkeyPatch) -> None:
+def test_gpu_count_ignores_gpus_hidden_by_environment(
+    visible: str | None, count: int, gpus: pytest.MonkeyPatch
+) -> None:
     if visible is not None:
         gpus.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert devices.gpu_count() == count
@@ -30,14 +32,14 @@ def test_what_the_environment_hides_is_not_counted(visible: str | None, count: i
     assert devices.candidates("cpu") == ["cpu"]
 
 
-def test_a_gpu_that_is_there_is_taken(gpus: pytest.MonkeyPatch) -> None:
+def test_device_candidates_accept_existing_gpu_and_refuse_others(gpus: pytest.MonkeyPatch) -> None:
     assert devices.candidates("cuda") == ["cuda:0"]
     assert devices.candidates("cuda:3") == ["cuda:3"]
     with pytest.raises(UserError, match="no device cuda:4: this machine has 4 GPUs"):
         devices.candidates("cuda:4")
 
 
-def test_without_a_driver_there_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_device_candidates_fall_back_to_cpu_without_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_driver() -> None:
         raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 
@@ -47,11 +49,11 @@ def test_without_a_driver_there_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> N
         devices.candidates("cuda")
 
 
-def test_a_driver_without_a_torch_that_fits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_device_resolve_refuses_gpu_torch_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="can't use it"):
         devices.resolve("cuda:0")
 
 
-def test_the_processor_has_a_name() -> None:
+def test_device_describe_names_processor() -> None:
     assert devices.describe(devices.resolve("cpu"))

@@ -48,14 +48,14 @@ from tests.helpers import Build, Until
 
 
 @given(size=st.integers(0, 1000), count=st.integers(1, 64))
-def test_the_parts_of_all_ranks_are_the_whole(size: int, count: int) -> None:
+def test_process_group_shards_cover_whole_evenly(size: int, count: int) -> None:
     parts = [ProcessGroup(rank, count).shard(size) for rank in range(count)]
     assert [place for part in parts for place in range(size)[part]] == list(range(size))
     lengths = [part.stop - part.start for part in parts]
     assert max(lengths) - min(lengths) <= 1
 
 
-def test_a_process_by_itself_agrees_with_itself() -> None:
+def test_process_group_of_one_collects_its_own_values() -> None:
     alone, cpu = ProcessGroup.current(), torch.device("cpu")
     assert alone == ProcessGroup(0, 1)
     assert alone.shard(7) == slice(0, 7)
@@ -66,7 +66,7 @@ def test_a_process_by_itself_agrees_with_itself() -> None:
     assert alone.wrap(network) is network
 
 
-def test_several_devices_are_taken_together_or_not_at_all() -> None:
+def test_queue_acquire_takes_several_devices_together_or_none() -> None:
     gpus = ["cuda:0", "cuda:1", "cuda:2"]
     two = queue.acquire("two", gpus, 2)
     assert two is not None
@@ -87,7 +87,7 @@ def test_several_devices_are_taken_together_or_not_at_all() -> None:
         ({"processes": 2, "unet.dropout": 0.1}, "dropout"),
     ],
 )
-def test_what_several_processes_cannot_share_is_refused(settings: dict[str, Any], problem: str) -> None:
+def test_config_refuses_settings_processes_cannot_share(settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         configs.build("ddpm", settings=settings)
 
@@ -104,19 +104,19 @@ def test_what_several_processes_cannot_share_is_refused(settings: dict[str, Any]
         ),
     ],
 )
-def test_a_process_that_would_have_nothing_to_do_is_refused(kind: str, settings: dict[str, Any], problem: str) -> None:
+def test_config_refuses_process_without_work(kind: str, settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         configs.build(kind, settings={**settings, "processes": 2})
 
 
-def test_a_hybrid_is_not_shared() -> None:
+def test_run_request_refuses_several_processes_for_hybrid() -> None:
     assert RunRequest(kind="dip", processes=2).config().shared_by == 2
     with pytest.raises(UserError, match="A hybrid restores its images together"):
         RunRequest(kind="hybrid", processes=2).config()
 
 
 @pytest.mark.parametrize("kind", ["dip", "ddpm", "restore"])
-def test_the_number_of_processes_makes_no_other_experiment(kind: str) -> None:
+def test_comparable_config_ignores_number_of_processes(kind: str) -> None:
     one, two, other = (configs.build(kind, settings=s) for s in ({}, {"processes": 2}, {"seed": 1}))
     assert comparable_config(two) == comparable_config(one) != comparable_config(other)
 
@@ -139,7 +139,7 @@ def together(tmp_path_factory: pytest.TempPathFactory, train_prior: Callable[[di
 
 
 @pytest.mark.slow
-def test_what_each_has_comes_to_all_or_to_the_first_one(together: dict[str, Any]) -> None:
+def test_process_group_gathers_values_of_two_processes(together: dict[str, Any]) -> None:
     assert [(part["rank"], part["loss"], part["images"][0].tolist()) for part in together["gathered"]] == [
         (0, math.inf, [0.5]),
         (1, math.inf, [0.5, 0.5]),
@@ -149,7 +149,7 @@ def test_what_each_has_comes_to_all_or_to_the_first_one(together: dict[str, Any]
 
 
 @pytest.mark.slow
-def test_images_that_two_processes_fit_are_told_of_as_by_one_and_go_on_to_the_same_bits(
+def test_dip_of_two_processes_yields_and_resumes_like_one(
     together: dict[str, Any], plain: Callable[[Any], Any]
 ) -> None:
     alone = sharing.dip()
@@ -164,7 +164,7 @@ def test_images_that_two_processes_fit_are_told_of_as_by_one_and_go_on_to_the_sa
     assert [_said(item, plain) for item in [*together["dip before"], *fewer]] == expected
 
 
-def test_more_processes_than_networks_of_a_checkpoint_are_refused() -> None:
+def test_dip_resume_refuses_more_processes_than_networks() -> None:
     one = sharing.dip(dip__batch=3)
     many = sharing.dip()
     many.process_group = ProcessGroup(0, 2)
@@ -173,7 +173,7 @@ def test_more_processes_than_networks_of_a_checkpoint_are_refused() -> None:
 
 
 @pytest.mark.slow
-def test_a_head_to_head_of_two_processes_is_that_of_one_in_its_order(
+def test_restore_of_two_processes_yields_and_resumes_like_one(
     together: dict[str, Any], plain: Callable[[Any], Any]
 ) -> None:
     def timeless(items: list[Any]) -> list[Any]:
@@ -213,7 +213,7 @@ def losses(run: Run) -> list[float]:
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_losses_of_one(tiny: Build, runs: RunsFolder, until: Until) -> None:
+def test_ddpm_of_two_processes_has_losses_of_one(tiny: Build, runs: RunsFolder, until: Until) -> None:
     from dipddpm.core.experiments.ddpm import DdpmExperiment
 
     config = shared(tiny, ddpm__epochs=2, ddpm__network="tutorial", ddpm__ema=0.9, ddpm__clip=1.0)
@@ -232,7 +232,7 @@ def test_two_processes_have_the_losses_of_one(tiny: Build, runs: RunsFolder, unt
 
 @pytest.mark.durability
 @pytest.mark.parametrize("killed", ["first", "second", "worker"])
-def test_when_one_dies_the_run_says_so_and_resumes_to_the_same_bits(
+def test_ddpm_of_two_processes_resumes_exactly_after_one_dies(
     tiny: Build, runs: RunsFolder, until: Until, killed: str
 ) -> None:
     config = shared(tiny, ddpm__epochs=8, checkpoint_seconds=0.0)
@@ -277,7 +277,7 @@ def came_to(run: Run) -> list[Any]:
         ("restore", {**sharing.RESTORE, "restore.seeds": 3, "restore.images": 3}, "first"),
     ],
 )
-def test_images_that_are_shared_come_to_the_same_bits_as_in_one_process_though_a_process_dies(
+def test_run_of_two_processes_resumes_after_kill_to_result_of_one(
     together: dict[str, Any], runs: RunsFolder, until: Until, *, kind: str, own: dict[str, Any], killed: str
 ) -> None:
     given = {**own, "device": "cpu", "threads": 1, "checkpoint_seconds": 0.0}
@@ -300,7 +300,7 @@ def test_images_that_are_shared_come_to_the_same_bits_as_in_one_process_though_a
 
 
 @pytest.mark.durability
-def test_a_stop_reaches_all_processes(tiny: Build, runs: RunsFolder, until: Until) -> None:
+def test_local_stop_reaches_all_processes_of_run(tiny: Build, runs: RunsFolder, until: Until) -> None:
     run = runs.create(shared(tiny, ddpm__epochs=10_000))
     local.start(run, now=True)
     until(lambda: any(isinstance(event, Step) for event in run.events()))

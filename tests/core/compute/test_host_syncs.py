@@ -62,7 +62,7 @@ def training(recipe: TrainOptions, device: str = "cpu", **options: Any) -> DdpmT
 
 @pytest.mark.parametrize("recipe", [TrainOptions(), ALL], ids=["published", "all options"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_window_of_training_steps_reads_one_number(recipe: TrainOptions, precision: str) -> None:
+def test_training_window_reads_one_value_from_device(recipe: TrainOptions, precision: str) -> None:
     run = training(TrainOptions(**{**vars(recipe), "precision": precision}), read_every=5)
     with Waits() as waits:
         item = next(iter(run))
@@ -72,7 +72,7 @@ def test_a_window_of_training_steps_reads_one_number(recipe: TrainOptions, preci
 
 
 @pytest.mark.parametrize("stop", ["discrepancy", "variance", "held-out"])
-def test_an_iteration_of_dip_reads_nothing(stop: Any) -> None:
+def test_dip_iteration_reads_nothing_from_device(stop: Any) -> None:
     y, degradation = degrade(parse_task("denoise:sigma=25"), torch.rand(3, 1, 12, 12), seeds=range(3))
     batch = PriorBatch(y, degradation, DipConfig(stop=stop, scales=2), (1, 12, 12), truth=y)
     with Waits() as waits:
@@ -81,7 +81,7 @@ def test_an_iteration_of_dip_reads_nothing(stop: Any) -> None:
     assert waits.count == 0
 
 
-def test_what_waits_is_counted() -> None:
+def test_waits_counts_every_host_sync() -> None:
     x = torch.rand(4)
     waiting: list[Callable[[], object]] = [lambda: x.sum().item(), lambda: x[x > 0.5], lambda: bool(x.sum() > 1)]
     for read in waiting:
@@ -90,7 +90,7 @@ def test_what_waits_is_counted() -> None:
         assert waits.count == 1
 
 
-def test_images_stay_as_they_are_until_they_are_seen() -> None:
+def test_training_keeps_images_as_bytes_until_batch() -> None:
     run = training(TrainOptions())
     assert run.images.dtype == torch.uint8
     assert run.batch().dtype == torch.float32
@@ -106,7 +106,7 @@ def strict() -> Iterator[None]:
 
 
 @cuda
-def test_a_gpu_raises_for_nothing_within_a_window(strict: None) -> None:
+def test_training_window_raises_no_sync_error_on_gpu(strict: None) -> None:
     run = training(ALL, "cuda", read_every=100)
     next(iter(training(ALL, "cuda")))  # what is made once may wait
     x0, label = run.batch(), run._batch_labels()
@@ -117,7 +117,7 @@ def test_a_gpu_raises_for_nothing_within_a_window(strict: None) -> None:
 
 @cuda
 @pytest.mark.parametrize("mode", get_args(CompileMode))
-def test_each_way_to_compile_gives_the_losses_of_the_plain_step(mode: CompileMode) -> None:
+def test_compile_modes_give_losses_of_plain_step(mode: CompileMode) -> None:
     def losses(recipe: TrainOptions) -> list[float | None]:
         torch.manual_seed(0)
         images = torch.randint(256, (512, 1, 28, 28), dtype=torch.uint8, device="cuda")
@@ -131,7 +131,7 @@ def test_each_way_to_compile_gives_the_losses_of_the_plain_step(mode: CompileMod
 
 
 @cuda
-def test_half_the_precision_on_a_gpu_gives_nearly_the_losses() -> None:
+def test_bfloat16_training_on_gpu_nearly_matches_float32_losses() -> None:
     def losses(precision: Any) -> list[float | None]:
         run = training(TrainOptions(precision=precision), "cuda", read_every=5, epochs=4)
         return [item.loss for item in run if isinstance(item, Step)]

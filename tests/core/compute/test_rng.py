@@ -16,13 +16,13 @@ SEEDS = st.integers(0, 2**63 - 1)
 
 
 @given(SEEDS, SEEDS)
-def test_purposes_and_seeds_never_share_a_stream(seed: int, other: int) -> None:
+def test_derive_gives_distinct_streams_per_purpose_and_seed(seed: int, other: int) -> None:
     assert 0 <= derive(seed, "training") < 2**63
     assert derive(seed, "training") != derive(seed, "samples")
     assert (derive(seed, "training") == derive(other, "training")) == (seed == other)
 
 
-def test_streams_stay_the_same_from_version_to_version() -> None:
+def test_derive_is_stable_across_versions() -> None:
     assert derive(0, "training") == 4408142417808709903
 
 

@@ -37,14 +37,14 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize(("kind", "method", "task"), VARIANTS)
-def test_describe_tells_every_option_with_its_default(kind: str, method: str | None, task: str | None) -> None:
+def test_describe_lists_every_option_with_its_default(kind: str, method: str | None, task: str | None) -> None:
     values = flat(configs.build(kind, method=method, task=task))
     told = {field.key: field.default for field in configs.describe(kind, method, task)}
     assert told == {k: v for k, v in values.items() if k not in {"kind", "version", "hybrid.method", "task.name"}}
 
 
 @pytest.mark.parametrize(("kind", "method", "task"), VARIANTS)
-def test_every_default_can_be_given_as_text(kind: str, method: str | None, task: str | None) -> None:
+def test_build_accepts_every_default_as_text(kind: str, method: str | None, task: str | None) -> None:
     plain = configs.build(kind, method=method, task=task)
     for field in configs.describe(kind, method, task):
         if isinstance(field.default, tuple):
@@ -55,7 +55,7 @@ def test_every_default_can_be_given_as_text(kind: str, method: str | None, task:
 
 
 @pytest.mark.parametrize(("kind", "method", "task"), VARIANTS)
-def test_every_bound_holds_from_both_sides(kind: str, method: str | None, task: str | None) -> None:
+def test_build_enforces_every_bound(kind: str, method: str | None, task: str | None) -> None:
     for field in configs.describe(kind, method, task):
         for bound, step in ((field.ge, -1), (field.le, 1)):
             if bound is None:
@@ -68,7 +68,7 @@ def test_every_bound_holds_from_both_sides(kind: str, method: str | None, task: 
                     configs.build(kind, method=method, task=task, settings={field.key: str(bound)})
 
 
-def test_every_choice_is_accepted_and_no_other() -> None:
+def test_build_accepts_every_choice_and_no_other() -> None:
     for kind in KINDS:
         for field in configs.describe(kind):
             for choice in field.choices:
@@ -78,14 +78,14 @@ def test_every_choice_is_accepted_and_no_other() -> None:
                     configs.build(kind, settings={field.key: "nonesuch"})
 
 
-def test_later_beats_earlier() -> None:
+def test_build_applies_settings_over_preset_over_default() -> None:
     assert configs.build("ddpm").data.dataset == "fashionmnist"
     assert configs.build("ddpm", preset="quick").data.dataset == "fashion-mini"
     asked = configs.build("ddpm", preset="quick", settings={"data.dataset": "mnist"})
     assert (asked.data.dataset, asked.ddpm.epochs) == ("mnist", PRESETS["ddpm"]["quick"]["ddpm.epochs"])  # type: ignore[union-attr]
 
 
-def test_a_setting_of_the_task_beats_its_spec() -> None:
+def test_build_setting_of_task_overrides_its_spec() -> None:
     made = configs.build("dip", task="inpaint:missing=0.7", settings={"task.sigma": "10"})
     assert configs.format_task(made.task) == "inpaint:missing=0.7,sigma=10"  # type: ignore[union-attr]
 
@@ -121,14 +121,14 @@ def test_a_setting_of_the_task_beats_its_spec() -> None:
         ({"kind": "dip", "settings": {"images.indices": "1,,2"}}, "images.indices"),
     ],
 )
-def test_what_is_refused_is_named(arguments: dict[str, Any], words: str) -> None:
+def test_build_refusal_names_what_is_wrong(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError) as error:
         configs.build(**arguments)
     assert words in str(error.value)
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
-def test_no_key_or_value_raises_anything_else(key: str, value: str) -> None:
+def test_build_raises_only_user_error_for_any_key_or_value(key: str, value: str) -> None:
     for wanted in (key, "ddpm.lr", "seed", "device", "data.dataset"):
         try:
             configs.build("ddpm", settings={wanted: value})
@@ -138,7 +138,7 @@ def test_no_key_or_value_raises_anything_else(key: str, value: str) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 999), st.integers(0, 20)), min_size=1, max_size=5))
-def test_places_are_those_that_were_named(parts: list[tuple[int, int]]) -> None:
+def test_image_indices_lists_named_ranges_in_order(parts: list[tuple[int, int]]) -> None:
     text = ",".join(f"{first}-{first + more}" if more else str(first) for first, more in parts)
     expected: list[int] = []
     for first, more in parts:

@@ -33,7 +33,7 @@ tasks = st.one_of(
 
 
 @given(tasks)
-def test_what_is_written_is_read_back(task: TaskOptions) -> None:
+def test_parse_task_inverts_format_task(task: TaskOptions) -> None:
     assert parse_task(format_task(task)) == task
 
 
@@ -51,7 +51,7 @@ def test_what_is_written_is_read_back(task: TaskOptions) -> None:
         ("deblur:angle=30", "deblur:kernel=gaussian,width=1.5,sigma=0"),
     ],
 )
-def test_only_what_plays_a_part_is_written(text: str, written: str) -> None:
+def test_format_task_omits_options_without_effect(text: str, written: str) -> None:
     assert format_task(parse_task(text)) == written
 
 
@@ -64,27 +64,27 @@ def test_only_what_plays_a_part_is_written(text: str, written: str) -> None:
         ("denoise:sigma", "sigma=VALUE"),
     ],
 )
-def test_what_does_not_exist_is_refused_with_the_nearest_right_one(text: str, words: str) -> None:
+def test_parse_task_suggests_nearest_name(text: str, words: str) -> None:
     with pytest.raises(UserError) as refused:
         parse_task(text)
     assert words in refused.value.remedy
 
 
 @pytest.mark.parametrize("text", ["inpaint:missing=1", "superres:factor=3", "denoise:sigma=-1", "deblur:width=0"])
-def test_what_is_out_of_bounds_is_refused_by_name(text: str) -> None:
+def test_parse_task_names_option_out_of_bounds(text: str) -> None:
     with pytest.raises(UserError) as refused:
         parse_task(text)
     assert text.partition(":")[2].partition("=")[0] in refused.value.problem
 
 
-def test_noise_without_a_level_is_known_for_it() -> None:
+def test_has_noise_level_holds_only_for_known_noise_level() -> None:
     known = {text: parse_task(text).has_noise_level() for text in ("denoise", "inpaint", "superres:noise=poisson")}
     assert known == {"denoise": True, "inpaint": False, "superres:noise=poisson": True}
     assert not Denoise(blind=True).has_noise_level()
     assert not Denoise(noise="salt-and-pepper").has_noise_level()
 
 
-def test_a_method_says_what_it_takes() -> None:
+def test_restorer_options_support_only_declared_tasks_and_noises() -> None:
     class OnlyGaussianDenoising(RestorerOptions, frozen=True):
         tasks = frozenset({"denoise"})
         noises = frozenset({"gaussian"})

@@ -26,7 +26,7 @@ def refused(path: Path, content: str) -> UserError:
 
 
 @pytest.mark.parametrize(("kind", "preset"), EVERY)
-def test_every_preset_comes_back_from_its_file(kind: str, preset: str, tmp_path: Path) -> None:
+def test_toml_round_trips_every_preset(kind: str, preset: str, tmp_path: Path) -> None:
     made = configs.build(kind, preset=preset)
     (tmp_path / "config.toml").write_text(configs.to_toml(made))
     assert configs.load(tmp_path / "config.toml") == made
@@ -34,7 +34,7 @@ def test_every_preset_comes_back_from_its_file(kind: str, preset: str, tmp_path:
 
 @pytest.mark.parametrize("method", configs.HYBRIDS)
 @pytest.mark.parametrize("task", configs.TASKS)
-def test_every_method_and_task_comes_back(method: str, task: str, tmp_path: Path) -> None:
+def test_toml_round_trips_every_method_and_task(method: str, task: str, tmp_path: Path) -> None:
     made = configs.build("hybrid", method=method, task=task)
     (tmp_path / "config.toml").write_text(configs.to_toml(made))
     again = configs.load(tmp_path / "config.toml")
@@ -48,7 +48,7 @@ def test_every_method_and_task_comes_back(method: str, task: str, tmp_path: Path
     lr=st.floats(min_value=0, exclude_min=True, allow_infinity=False),
     files=st.lists(st.text(st.characters(codec="utf-8"))).map(tuple),
 )
-def test_any_text_and_number_comes_back_exactly(name: str, seed: int, lr: float, files: tuple[str, ...]) -> None:
+def test_toml_round_trips_any_text_and_number(name: str, seed: int, lr: float, files: tuple[str, ...]) -> None:
     settings = {"name": name, "seed": seed, "dip.lr": lr, "images.files": files}
     made = configs.build("dip", settings=settings)
     read = tomllib.loads(configs.to_toml(made))
@@ -56,7 +56,7 @@ def test_any_text_and_number_comes_back_exactly(name: str, seed: int, lr: float,
     assert configs.from_builtins(read) == made
 
 
-def test_the_file_is_complete() -> None:
+def test_toml_file_lists_every_option() -> None:
     """A reader that knows no defaults learns everything from it."""
     for kind in KINDS:
         read = tomllib.loads(configs.to_toml(configs.build(kind)))
@@ -87,7 +87,7 @@ def test_the_file_is_complete() -> None:
         ('name = "\ud800"'.encode("utf-8", "surrogatepass").decode("latin1"), "has no kind"),
     ],
 )
-def test_what_is_wrong_is_named(content: str, words: str, tmp_path: Path) -> None:
+def test_config_load_names_what_is_wrong(content: str, words: str, tmp_path: Path) -> None:
     error = refused(tmp_path / "config.toml", content)
     assert words in error.problem
     assert error.remedy
@@ -104,11 +104,11 @@ def test_what_is_wrong_is_named(content: str, words: str, tmp_path: Path) -> Non
         ('kind = "dip"\n[task]\nname = "denoise"\nsigmo = 3.0', "task.sigma"),
     ],
 )
-def test_the_nearest_right_name_is_given(content: str, nearest: str, tmp_path: Path) -> None:
+def test_config_load_suggests_nearest_name(content: str, nearest: str, tmp_path: Path) -> None:
     assert refused(tmp_path / "config.toml", content).remedy == f"Did you mean {nearest}?"
 
 
-def test_wrong_bytes_are_refused(tmp_path: Path) -> None:
+def test_config_load_refuses_bytes_that_are_not_toml(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     for content in (b"\xff\xfe\x00", b"\x00" * 100, b'kind = "dd\xffpm"'):
         path.write_bytes(content)
@@ -117,7 +117,7 @@ def test_wrong_bytes_are_refused(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=300))
-def test_no_bytes_raise_anything_else(content: bytes) -> None:
+def test_config_load_raises_only_user_error_for_any_bytes(content: bytes) -> None:
     read = os.memfd_create("config")
     try:
         os.write(read, content)
@@ -127,7 +127,7 @@ def test_no_bytes_raise_anything_else(content: bytes) -> None:
         os.close(read)
 
 
-def test_a_pipe_or_a_huge_file_in_its_place_is_refused_at_once(tmp_path: Path) -> None:
+def test_config_load_refuses_pipe_and_huge_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "config.toml")
     with pytest.raises(UserError, match="not a regular file"):
         configs.load(tmp_path / "config.toml")

@@ -63,7 +63,7 @@ def mirror() -> Iterator[Mirror]:
     server.server_close()
 
 
-def test_a_download_is_verified_and_kept(published: Published, mirror: Mirror, bare_machine: Path) -> None:
+def test_fetch_verifies_and_keeps_download(published: Published, mirror: Mirror, bare_machine: Path) -> None:
     mirror.publish(published)
     seen: list[tuple[str, int, int]] = []
     folder = fetch("fashionmnist", mirror=mirror.url, progress=lambda *now: seen.append(now))
@@ -79,7 +79,7 @@ def test_a_download_is_verified_and_kept(published: Published, mirror: Mirror, b
     assert mirror.asked == []
 
 
-def test_loading_downloads_when_asked_to(
+def test_load_downloads_only_when_asked(
     published: Published, mirror: Mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     mirror.publish(published)
@@ -91,9 +91,7 @@ def test_loading_downloads_when_asked_to(
     assert len(found) == 20 and found.source == str(tmp_path / "new" / "fashionmnist")
 
 
-def test_a_damaged_file_is_fetched_again_and_the_others_kept(
-    published: Published, mirror: Mirror, bare_machine: Path
-) -> None:
+def test_fetch_replaces_only_damaged_file(published: Published, mirror: Mirror, bare_machine: Path) -> None:
     mirror.publish(published)
     path = published.write(bare_machine / "fashionmnist") / IMAGES
     path.write_bytes(path.read_bytes()[:-9])
@@ -102,12 +100,12 @@ def test_a_damaged_file_is_fetched_again_and_the_others_kept(
     assert gzip.decompress(path.read_bytes()) == published.contents[IMAGES]
 
 
-def test_a_set_that_debian_installed_is_left_where_it_is(published: Published, tmp_path: Path) -> None:
+def test_fetch_leaves_debian_set_in_place(published: Published, tmp_path: Path) -> None:
     debian = published.write(tmp_path / "debian" / "fashion-mnist")
     assert fetch("fashionmnist", mirror="http://127.0.0.1:9") == debian
 
 
-def test_a_cut_line_leaves_nothing_behind(published: Published, mirror: Mirror, bare_machine: Path) -> None:
+def test_fetch_leaves_nothing_after_broken_connection(published: Published, mirror: Mirror, bare_machine: Path) -> None:
     mirror.publish(published)
     mirror.cut.add(f"/fashionmnist/{IMAGES}")
     with pytest.raises(UserError, match="the connection broke after") as refused:
@@ -122,7 +120,7 @@ def test_a_cut_line_leaves_nothing_behind(published: Published, mirror: Mirror, 
     [b"<html>hello</html>", gzip.compress(b"another", mtime=0), gzip.compress(b"x" * 99, mtime=0)[:-9]],
     ids=["a page", "another file", "a part"],
 )
-def test_what_is_not_the_published_file_never_reaches_the_disk(
+def test_fetch_never_writes_unpublished_content(
     published: Published, mirror: Mirror, bare_machine: Path, wrong: bytes
 ) -> None:
     mirror.publish(published)
@@ -132,7 +130,9 @@ def test_what_is_not_the_published_file_never_reaches_the_disk(
     assert list((bare_machine / "fashionmnist").iterdir()) == []
 
 
-def test_what_arrived_before_a_failure_is_kept(published: Published, mirror: Mirror, bare_machine: Path) -> None:
+def test_fetch_keeps_files_that_arrived_before_failure(
+    published: Published, mirror: Mirror, bare_machine: Path
+) -> None:
     mirror.publish(published)
     last = f"/fashionmnist/{published.dataset.files[-1].name}"
     whole = mirror.files.pop(last)
@@ -146,7 +146,7 @@ def test_what_arrived_before_a_failure_is_kept(published: Published, mirror: Mir
     assert mirror.asked == [last]
 
 
-def test_the_next_mirror_is_tried(published: Published, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_tries_next_mirror(published: Published, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     mirror.publish(published)
     mirrors = ["http://127.0.0.1:9/", f"{mirror.url}/fashionmnist/"]
     monkeypatch.setattr(torchvision.datasets.FashionMNIST, "mirrors", mirrors)
@@ -154,32 +154,30 @@ def test_the_next_mirror_is_tried(published: Published, mirror: Mirror, monkeypa
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "no address at all"])
-def test_without_a_network_the_ways_are_named(published: Published, address: str) -> None:
+def test_fetch_names_other_ways_without_network(published: Published, address: str) -> None:
     with pytest.raises(UserError, match="cannot be fetched from") as refused:
         fetch("fashionmnist", mirror=address)
     assert "dataset-fashion-mnist" in refused.value.remedy
 
 
-def test_a_folder_that_cannot_be_written_is_refused(published: Published, mirror: Mirror, tmp_path: Path) -> None:
+def test_fetch_refuses_folder_it_cannot_write(published: Published, mirror: Mirror, tmp_path: Path) -> None:
     mirror.publish(published)
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot be written"):
         fetch("fashionmnist", root=tmp_path / "file", mirror=mirror.url)
 
 
-def test_the_shipped_set_needs_no_network() -> None:
+def test_fetch_of_shipped_set_needs_no_network() -> None:
     assert fetch("fashion-mini", mirror="http://127.0.0.1:9").name == "fashion-mini"
 
 
-def test_a_shipped_set_that_is_gone_is_not_looked_for_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fetch_of_missing_shipped_set_asks_for_reinstall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dipddpm.core.data.locate.mini_folder", lambda: tmp_path)
     with pytest.raises(UserError, match="Install dipddpm again"):
         fetch("fashion-mini")
 
 
-def test_a_file_without_end_is_given_up(published: Published, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_gives_up_on_endless_file(published: Published, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     mirror.publish(published)
     monkeypatch.setattr("dipddpm.core.data.download.MAX_BYTES", 1000)
     with pytest.raises(UserError, match="it has no end"):
@@ -187,6 +185,6 @@ def test_a_file_without_end_is_given_up(published: Published, mirror: Mirror, mo
 
 
 @pytest.mark.parametrize("name", [name for name in CATALOGUE if name != "fashion-mini"])
-def test_every_published_set_has_an_address(name: str) -> None:
+def test_mirrors_cover_every_published_set(name: str) -> None:
     for address in _mirrors(CATALOGUE[name], None):
         assert address.startswith("http") and address.endswith("/")

@@ -21,7 +21,7 @@ def values(name: str, split: Split) -> list[int]:
     return load(name, split).images[:, 0, 0, 0].tolist()
 
 
-def test_files_alone_are_one_class_and_every_tenth_is_for_testing(tmp_path: Path) -> None:
+def test_folder_without_classes_tests_on_every_tenth_file(tmp_path: Path) -> None:
     for place in range(20):
         write(tmp_path / f"{place:02}.png", value=place * 10)
     name = f"folder:{tmp_path}"
@@ -34,7 +34,7 @@ def test_files_alone_are_one_class_and_every_tenth_is_for_testing(tmp_path: Path
     assert train.source == str(tmp_path.resolve()) and train.name == name
 
 
-def test_subfolders_are_classes_as_torchvision_has_them(tmp_path: Path) -> None:
+def test_folder_classes_match_torchvision_image_folder(tmp_path: Path) -> None:
     for split, count in {"train": 3, "test": 2}.items():
         for kind in ("cat", "dog"):
             for place in range(count):
@@ -51,7 +51,7 @@ def test_subfolders_are_classes_as_torchvision_has_them(tmp_path: Path) -> None:
         assert ours.images[:, 0, 0, 0].tolist() == [np.asarray(image)[0, 0, 0] for image, _ in theirs]
 
 
-def test_the_central_square_is_taken_at_the_size_that_is_asked_for(tmp_path: Path) -> None:
+def test_folder_load_crops_central_square_to_given_size(tmp_path: Path) -> None:
     pixels = np.zeros((32, 96), np.uint8)
     pixels[:, 32:64] = 200
     Image.fromarray(pixels).save(tmp_path / "one.png")
@@ -60,13 +60,13 @@ def test_the_central_square_is_taken_at_the_size_that_is_asked_for(tmp_path: Pat
     assert load(f"folder:{tmp_path}@64").images.shape == (1, 1, 64, 64)
 
 
-def test_a_folder_whose_name_ends_like_a_size_is_itself(tmp_path: Path) -> None:
+def test_folder_name_that_ends_like_size_is_kept(tmp_path: Path) -> None:
     write(tmp_path / "photos@64" / "one.png")
     assert load(f"folder:{tmp_path}/photos@64").images.shape[-1] == 28
     assert load(f"folder:{tmp_path}/photos@64@32").images.shape[-1] == 32
 
 
-def test_one_colour_image_makes_all_of_them_rgb(tmp_path: Path) -> None:
+def test_folder_load_makes_all_rgb_for_one_colour_image(tmp_path: Path) -> None:
     write(tmp_path / "a.png", value=7)
     assert load(f"folder:{tmp_path}").images.shape[1] == 1
     write(tmp_path / "b.png", mode="RGB", value=9)
@@ -74,7 +74,7 @@ def test_one_colour_image_makes_all_of_them_rgb(tmp_path: Path) -> None:
     assert images[:, :, 0, 0].tolist() == [[7, 7, 7], [9, 0, 246]]
 
 
-def test_progress_counts_images(tmp_path: Path) -> None:
+def test_folder_load_progress_counts_images(tmp_path: Path) -> None:
     for place in range(3):
         write(tmp_path / f"{place}.png")
     seen: list[tuple[str, int, int]] = []
@@ -82,7 +82,7 @@ def test_progress_counts_images(tmp_path: Path) -> None:
     assert seen == [(str(tmp_path), count, 3) for count in (1, 2, 3)]
 
 
-def test_what_is_no_image_is_refused_by_name(tmp_path: Path) -> None:
+def test_folder_load_names_file_that_is_no_image(tmp_path: Path) -> None:
     for place in range(5):
         write(tmp_path / f"{place}.png")
     (tmp_path / "notes.txt").write_text("not meant")
@@ -93,7 +93,7 @@ def test_what_is_no_image_is_refused_by_name(tmp_path: Path) -> None:
         load(f"folder:{tmp_path}")
 
 
-def test_what_cannot_be_a_data_set_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+def test_folder_check_refuses_what_cannot_be_data_set(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     one = write(tmp_path / "one" / "a.png").parent

@@ -31,7 +31,7 @@ def numbered(count: int) -> ImageSet:
     return ImageSet("numbers", "train", images, torch.arange(count) % 10, tuple("0123456789"), source="here")
 
 
-def test_importing_it_loads_neither_torch_nor_numpy() -> None:
+def test_data_import_loads_neither_torch_nor_numpy() -> None:
     code = (
         "import sys, dipddpm.core.data; dipddpm.core.data.status(); print({'torch', 'numpy', 'PIL'} & set(sys.modules))"
     )
@@ -39,7 +39,7 @@ def test_importing_it_loads_neither_torch_nor_numpy() -> None:
     assert done.stdout == "set()\n"
 
 
-def test_the_mini_set_is_there_whole_and_balanced() -> None:
+def test_mini_set_is_complete_and_balanced() -> None:
     train, test = load("fashion-mini"), load("fashion-mini", "test")
     assert train.images.shape == (2000, 1, 28, 28) and test.images.shape == (500, 1, 28, 28)
     assert train.images.dtype == torch.uint8 and train.labels.dtype == torch.int64
@@ -51,7 +51,7 @@ def test_the_mini_set_is_there_whole_and_balanced() -> None:
 
 
 @needs_debian
-def test_the_published_set_as_torchvision_reads_it(tmp_path: Path) -> None:
+def test_load_of_fashionmnist_matches_torchvision(tmp_path: Path) -> None:
     from torchvision.datasets import FashionMNIST
 
     raw = tmp_path / "FashionMNIST" / "raw"
@@ -67,7 +67,7 @@ def test_the_published_set_as_torchvision_reads_it(tmp_path: Path) -> None:
 
 
 @needs_debian
-def test_the_mini_set_is_what_its_rule_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mini_set_matches_script_that_draws_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dipddpm.core.data import locate
     from scripts import make_fashion_mini
 
@@ -80,7 +80,7 @@ def test_the_mini_set_is_what_its_rule_draws(tmp_path: Path, monkeypatch: pytest
 
 
 @needs_debian
-def test_no_mini_image_is_one_that_models_are_selected_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mini_set_excludes_validation_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dipddpm.core.data.locate.DEBIAN_FOLDER", DEBIAN.parent)
     fit, validation = hold_out(load("fashionmnist"))
     assert len(fit) == 55_000
@@ -95,9 +95,7 @@ def test_no_mini_image_is_one_that_models_are_selected_on(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("layout", ["", "fashionmnist", "FashionMNIST/raw"])
-def test_a_given_folder_is_read_however_it_is_laid_out(
-    published: Published, tmp_path: Path, layout: str, packed: bool
-) -> None:
+def test_load_reads_given_folder_in_any_layout(published: Published, tmp_path: Path, layout: str, packed: bool) -> None:
     folder = published.write(tmp_path / "given" / layout, packed=packed)
     splits: dict[Split, Any] = {"train": published.train, "test": published.test}
     for split, (images, labels) in splits.items():
@@ -107,7 +105,7 @@ def test_a_given_folder_is_read_however_it_is_laid_out(
         np.testing.assert_array_equal(found.labels.numpy(), labels)
 
 
-def test_places_count_in_their_order(published: Published, tmp_path: Path, bare_machine: Path) -> None:
+def test_load_searches_folders_in_order(published: Published, tmp_path: Path, bare_machine: Path) -> None:
     debian = published.write(tmp_path / "debian" / "fashion-mnist")
     assert load("fashionmnist").source == str(debian)
     cached = published.write(bare_machine / "fashionmnist")
@@ -116,7 +114,7 @@ def test_places_count_in_their_order(published: Published, tmp_path: Path, bare_
     assert load("fashionmnist", root=tmp_path / "given").source == str(given)
 
 
-def test_a_repacked_file_is_the_published_one(published: Published, tmp_path: Path) -> None:
+def test_image_set_digest_ignores_compression_level(published: Published, tmp_path: Path) -> None:
     one = load("fashionmnist", root=published.write(tmp_path / "one", level=1))
     nine = load("fashionmnist", root=published.write(tmp_path / "nine", level=9))
     assert one.sha256 == nine.sha256
@@ -142,7 +140,7 @@ def _flip_packed(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("file", ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"])
 @pytest.mark.parametrize("harm", [_cut, _tamper, _other_kind, lambda _: b"", lambda _: b"<html>not found</html>"])
-def test_a_file_that_is_not_the_published_one_is_refused_by_name(
+def test_load_names_file_that_is_not_published_one(
     published: Published, bare_machine: Path, harm: Callable[[bytes], bytes], file: str
 ) -> None:
     path = published.write(bare_machine / "fashionmnist") / file
@@ -153,20 +151,20 @@ def test_a_file_that_is_not_the_published_one_is_refused_by_name(
     assert "dipddpm data fetch fashionmnist" in refused.value.remedy
 
 
-def test_a_damaged_gzip_stream_is_refused_by_name(published: Published, bare_machine: Path) -> None:
+def test_load_names_file_with_damaged_gzip_stream(published: Published, bare_machine: Path) -> None:
     path = published.write(bare_machine / "fashionmnist") / "train-images-idx3-ubyte.gz"
     path.write_bytes(_flip_packed(path.read_bytes()))
     with pytest.raises(UserError, match=f"{path.name} is not the published file of fashionmnist: it is damaged"):
         load("fashionmnist")
 
 
-def test_another_sets_files_are_not_taken_for_ones_own(published: Published, tmp_path: Path) -> None:
+def test_load_ignores_files_of_another_set(published: Published, tmp_path: Path) -> None:
     published.write(tmp_path / "given")
     with pytest.raises(UserError, match="mnist is not on this machine"):
         load("mnist", root=tmp_path / "given")
 
 
-def test_packed_digests_are_of_the_file_itself(
+def test_load_checks_packed_digest_of_file_itself(
     published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = published.write(tmp_path / "kmnist")
@@ -181,7 +179,7 @@ def test_packed_digests_are_of_the_file_itself(
         load("kmnist", root=tmp_path)
 
 
-def test_cifar_is_read_from_its_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_reads_cifar_from_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(1)
     records = {
         name: random.integers(0, 10, (4, 3073), np.uint8)
@@ -212,7 +210,7 @@ def test_cifar_is_read_from_its_archive(tmp_path: Path, monkeypatch: pytest.Monk
         load("cifar10", root=tmp_path)
 
 
-def test_nothing_found_names_the_three_ways(tmp_path: Path) -> None:
+def test_load_and_check_name_three_ways_to_get_missing_set(tmp_path: Path) -> None:
     for refuse in (lambda: load("fashionmnist"), lambda: check("fashionmnist")):
         with pytest.raises(UserError) as refused:
             refuse()
@@ -222,19 +220,19 @@ def test_nothing_found_names_the_three_ways(tmp_path: Path) -> None:
         assert refused.value.remedy.count(".") == 1
 
 
-def test_a_wrong_name_gets_the_nearest_right_one() -> None:
+def test_check_suggests_nearest_set_name() -> None:
     for wrong, right in {"fashonmnist": "fashionmnist", "FashionMNIST": "fashionmnist", "cifar": "cifar10"}.items():
         with pytest.raises(UserError, match=f"Did you mean {right}"):
             check(wrong)
 
 
-def test_a_data_folder_that_is_not_there_is_refused(published: Published, tmp_path: Path, bare_machine: Path) -> None:
+def test_load_refuses_missing_data_folder(published: Published, tmp_path: Path, bare_machine: Path) -> None:
     published.write(bare_machine / "fashionmnist")
     with pytest.raises(UserError, match="There is no data folder"):
         load("fashionmnist", root=tmp_path / "typo")
 
 
-def test_the_digest_is_of_the_contents() -> None:
+def test_image_set_digest_covers_contents() -> None:
     images = numbered(12)
     expected = hashlib.sha256(images.images.numpy().tobytes() + images.labels.numpy().astype("<i8").tobytes())
     assert images.sha256 == expected.hexdigest()
@@ -243,7 +241,7 @@ def test_the_digest_is_of_the_contents() -> None:
     assert replace(images, labels=images.labels.flip(0)).sha256 != images.sha256
 
 
-def test_taking_images_keeps_their_order_and_refuses_what_is_not_there() -> None:
+def test_image_set_take_keeps_order_and_refuses_missing_index() -> None:
     taken = numbered(12).take([7, 3, 3])
     assert taken.images[:, 0, 0, 0].tolist() == [7, 3, 3] and taken.labels.tolist() == [7, 3, 3]
     for place in (12, -1):
@@ -252,7 +250,7 @@ def test_taking_images_keeps_their_order_and_refuses_what_is_not_there() -> None
 
 
 @pytest.mark.parametrize(("count", "held"), [(60_000, 5000), (50_000, 5000), (2000, 200), (19, 1), (2, 1)])
-def test_the_last_images_are_held_out(count: int, held: int) -> None:
+def test_hold_out_takes_last_images(count: int, held: int) -> None:
     labels = torch.arange(count)
     train = ImageSet("set", "train", labels.view(-1, 1, 1, 1), labels, (), source="")
     fit, validation = hold_out(train)
@@ -262,11 +260,11 @@ def test_the_last_images_are_held_out(count: int, held: int) -> None:
     assert (fit.split, validation.split) == ("fit", "validation")
 
 
-def test_one_image_cannot_be_held_out() -> None:
+def test_hold_out_refuses_one_image() -> None:
     with pytest.raises(UserError, match="too few images"):
         hold_out(numbered(1))
 
 
-def test_to_moves_images_and_labels() -> None:
+def test_image_set_to_moves_images_and_labels() -> None:
     moved = numbered(3).to("meta")
     assert moved.images.device.type == moved.labels.device.type == "meta"

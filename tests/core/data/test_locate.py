@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tests.core.data.conftest import Published
 
 
-def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_folder_follows_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     monkeypatch.setenv("DIPDDPM_DATA", "/chosen")
@@ -25,7 +25,7 @@ def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: py
     assert cache_folder() == tmp_path / ".cache" / "dipddpm"
 
 
-def test_status_says_what_is_here_and_how_to_get_the_rest(published: Published, tmp_path: Path) -> None:
+def test_status_lists_present_sets_and_remedies(published: Published, tmp_path: Path) -> None:
     assert [line.name for line in status()] == list(NAMES)
     assert [line.name for line in status() if line.present] == ["fashion-mini"]
     for line in status():
@@ -39,7 +39,7 @@ def test_status_says_what_is_here_and_how_to_get_the_rest(published: Published, 
     assert not found["mnist"].present  # its files have the same names
 
 
-def test_a_set_with_a_file_missing_is_not_here(published: Published, bare_machine: Path) -> None:
+def test_status_marks_set_with_missing_file_absent(published: Published, bare_machine: Path) -> None:
     folder = published.write(bare_machine / "fashionmnist")
     (folder / "t10k-labels-idx1-ubyte.gz").unlink()
     assert not next(line for line in status() if line.name == "fashionmnist").present

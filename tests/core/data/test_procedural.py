@@ -13,7 +13,7 @@ MADE = ("glyphs", "patches", "leaves")
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_an_image_is_the_same_however_many_are_asked_for(name: str) -> None:
+def test_procedural_image_is_independent_of_count(name: str) -> None:
     few, many = procedural.load(name, 2), procedural.load(name, 5)
     assert torch.equal(few.images, many.images[:2])
     assert few.images.dtype == torch.uint8
@@ -23,20 +23,20 @@ def test_an_image_is_the_same_however_many_are_asked_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_images_have_contrast_and_differ_from_each_other(name: str) -> None:
+def test_procedural_images_have_contrast_and_differ(name: str) -> None:
     images = procedural.load(name, 40).images.float()
     assert images.flatten(1).std(1).median() > 20
     assert images.mean((1, 2, 3)).std() > 10
 
 
-def test_glyphs_are_strokes_on_a_ground_of_one_grey() -> None:
+def test_glyphs_lie_on_ground_of_one_grey() -> None:
     for image in procedural.load("glyphs", 20).images:
         corners = image[0, [0, 0, -1, -1], [0, -1, 0, -1]]
         assert len(set(corners.tolist())) == 1
         assert (image != corners[0]).float().mean() < 0.5
 
 
-def test_dead_leaves_have_edges_of_every_size() -> None:
+def test_dead_leaves_spectrum_falls_like_natural_images() -> None:
     images = procedural.load("leaves", 40).images.double() - 127
     power = torch.fft.fft2(images).abs().square().mean((0, 1))
     radius = np.hypot(*np.meshgrid(np.fft.fftfreq(28), np.fft.fftfreq(28)))
@@ -47,7 +47,7 @@ def test_dead_leaves_have_edges_of_every_size() -> None:
     assert -3.2 < np.polyfit(x, y, 1)[0] < -1.2
 
 
-def test_a_data_set_gives_its_first_test_images_with_their_classes() -> None:
+def test_procedural_load_takes_first_test_images_of_data_set() -> None:
     found = procedural.load("fashion-mini", 3)
     assert (found.split, len(found), len(found.classes)) == ("test", 3, 10)
     with pytest.raises(UserError, match="no image 500"):

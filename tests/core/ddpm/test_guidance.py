@@ -54,7 +54,7 @@ def shades(network: UNet, schedule: Schedule, label: int | None, guidance: float
     return (sampling.xt.flatten(1).mean(1) + 1) * 255 / 2
 
 
-def test_samples_are_of_the_class_that_was_asked_for(trained: tuple[UNet, Schedule, list[EpochFinished]]) -> None:
+def test_sampling_with_label_gives_class_asked_for(trained: tuple[UNet, Schedule, list[EpochFinished]]) -> None:
     network, schedule, epochs = trained
     assert epochs[-1].loss < 0.5 * epochs[0].loss
     for label, level in enumerate(LEVELS):
@@ -65,7 +65,7 @@ def test_samples_are_of_the_class_that_was_asked_for(trained: tuple[UNet, Schedu
     assert 16 < (without < 128).sum() < 48, "both classes, where none is asked for"
 
 
-def test_guidance_takes_samples_further_into_their_class(trained: tuple[UNet, Schedule, list[EpochFinished]]) -> None:
+def test_guidance_moves_samples_further_into_class(trained: tuple[UNet, Schedule, list[EpochFinished]]) -> None:
     network, schedule, _ = trained
     dark = [shades(network, schedule, 0, guidance).mean() for guidance in (0.5, 1, 3)]
     bright = [shades(network, schedule, 1, guidance).mean() for guidance in (0.5, 1, 3)]

@@ -38,7 +38,7 @@ def training(recipe: TrainOptions, **options: Any) -> DdpmTraining:
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_every_objective_stands_for_x0_and_eps(objective: Objective) -> None:
+def test_objective_split_recovers_x0_and_eps(objective: Objective) -> None:
     x0, eps = torch.randn(2, 50, 1, 4, 4)
     t = torch.arange(50) * 20
     xt = SCHEDULE.add_noise(x0, eps, t)
@@ -48,7 +48,7 @@ def test_every_objective_stands_for_x0_and_eps(objective: Objective) -> None:
 
 
 @pytest.mark.parametrize("weighting", ["eps", "min-snr"])
-def test_one_weighting_means_the_same_for_every_objective(weighting: Weighting) -> None:
+def test_weights_mean_same_for_every_objective(weighting: Weighting) -> None:
     """The weighted error of an estimate must not depend on the terms in which it is put."""
     x0, eps, wrong = torch.randn(3, 40, 1, 4, 4, dtype=torch.float64)
     t = torch.arange(40) * 24 + 10
@@ -64,14 +64,14 @@ def test_one_weighting_means_the_same_for_every_objective(weighting: Weighting) 
     torch.testing.assert_close(losses[0], losses[2], rtol=1e-4, atol=0)
 
 
-def test_min_snr_caps_the_weight_of_x0_at_5() -> None:
+def test_min_snr_weights_of_x0_are_capped_at_5() -> None:
     table = weights("x0", "min-snr", SCHEDULE)
     assert table is not None
     assert table.max() == 5
     assert table[-1].item() == pytest.approx(SCHEDULE.alpha_bar[-1].item(), rel=1e-3)
 
 
-def test_the_learning_rate_rises_and_falls() -> None:
+def test_lr_factor_warms_up_and_decays() -> None:
     recipe = TrainOptions(warmup=3, decay="cosine")
     factors = [recipe.lr_factor(step, 13) for step in range(13)]
     assert factors[:4] == [0.25, 0.5, 0.75, 1.0]
@@ -83,7 +83,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert told == [pytest.approx(0.01 * recipe.lr_factor(step, 6)) for step in range(6)]
 
 
-def test_the_average_forgets_its_beginning_first() -> None:
+def test_ema_update_follows_warmed_up_decay() -> None:
     network = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(network.weight)
     ema = Ema(network, 0.5)
@@ -99,7 +99,7 @@ def test_the_average_forgets_its_beginning_first() -> None:
     assert not any(p.requires_grad for p in ema.network.parameters())
 
 
-def test_the_average_is_kept_as_best_and_the_weights_themselves_go_on() -> None:
+def test_training_stores_average_as_best_and_continues_own_weights() -> None:
     run = training(TrainOptions(ema=0.9), held_out=IMAGES)
     best = [item for item in run if isinstance(item, BestModel)]
     assert all(item.network is run.averaged for item in best)
@@ -110,7 +110,7 @@ def test_the_average_is_kept_as_best_and_the_weights_themselves_go_on() -> None:
     assert torch.equal(plain.network.get_parameter("stem.weight"), theirs)
 
 
-def test_a_clipped_gradient_has_the_norm_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_clips_gradient_to_given_norm(monkeypatch: pytest.MonkeyPatch) -> None:
     run = training(TrainOptions(clip=1e-3), epochs=1)
     norms = []
     step = run.optimizer.step
@@ -125,7 +125,7 @@ def test_a_clipped_gradient_has_the_norm_asked_for(monkeypatch: pytest.MonkeyPat
     assert norms == [pytest.approx(1e-3, rel=1e-3)] * 3
 
 
-def test_stratified_timesteps_fill_every_part_once() -> None:
+def test_stratified_times_fill_every_part_once() -> None:
     run = training(TrainOptions(stratified=True))
     for _ in range(20):
         assert (run._draw_times(8) // 125).tolist() == list(range(8))
@@ -133,7 +133,7 @@ def test_stratified_timesteps_fill_every_part_once() -> None:
     assert torch.bincount(drawn, minlength=1000).min() > 0
 
 
-def test_labels_reach_the_network_and_some_are_left_out() -> None:
+def test_training_passes_labels_and_drops_given_share() -> None:
     run = training(
         TrainOptions(label_dropout=0.5), classes=3, labels=LABELS, held_out=IMAGES, held_out_labels=LABELS, epochs=20
     )
@@ -148,7 +148,7 @@ def test_labels_reach_the_network_and_some_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_the_loss_by_band_is_the_error_of_eps(objective: Objective) -> None:
+def test_validator_bands_are_error_of_eps(objective: Objective) -> None:
     """For Gaussian data the least error of eps at each timestep is a std^2 / (a std^2 + 1 - a), a being alpha_bar."""
     mean, std = 0.1, 0.25
     generator = torch.Generator().manual_seed(0)
@@ -168,13 +168,13 @@ def test_the_loss_by_band_is_the_error_of_eps(objective: Objective) -> None:
     assert again == bands
 
 
-def test_few_images_have_no_bands() -> None:
+def test_validator_gives_no_bands_for_few_images() -> None:
     finished = [item for item in training(TrainOptions(), held_out=IMAGES[:7]) if isinstance(item, EpochFinished)]
     assert all(item.bands == [] and item.held_out is not None for item in finished)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_the_loss_is_the_weighted_error_of_what_is_predicted(objective: Objective) -> None:
+def test_training_loss_is_weighted_error_of_prediction(objective: Objective) -> None:
     run = training(TrainOptions(objective=objective, weighting="min-snr"))
     x0, t = run.batch(), torch.tensor([5, 300, 600, 999])
     state = run.generator.get_state()
@@ -189,7 +189,7 @@ def test_the_loss_is_the_weighted_error_of_what_is_predicted(objective: Objectiv
     torch.testing.assert_close(loss, errors.mean())
 
 
-def test_bfloat16_learns_what_float32_learns() -> None:
+def test_bfloat16_training_nearly_matches_float32_losses() -> None:
     losses = []
     for precision in ("float32", "bfloat16"):
         run = training(TrainOptions(precision=precision), epochs=15, lr=1e-2)
@@ -201,7 +201,7 @@ def test_bfloat16_learns_what_float32_learns() -> None:
 
 
 @pytest.mark.slow
-def test_a_compiled_network_learns_the_same() -> None:
+def test_compiled_training_matches_eager_losses() -> None:
     losses = [
         [item.loss for item in training(TrainOptions(compile=c), epochs=1) if isinstance(item, Step)]
         for c in (False, True)

@@ -34,7 +34,7 @@ SHAPE = (4, 1, 16, 16)
 
 @pytest.mark.parametrize("text", TASKS)
 @pytest.mark.parametrize("method", METHODS)
-def test_the_image_that_was_measured_is_found_among_those_there_are(method: str, text: str) -> None:
+def test_restoration_finds_measured_image_in_finite_set(method: str, text: str) -> None:
     if method == "posterior-mean" and not text.startswith("denoise"):
         return
     y, degradation = degrade(parse_task(text), IMAGES, range(4))
@@ -49,7 +49,7 @@ def test_the_image_that_was_measured_is_found_among_those_there_are(method: str,
 
 
 @pytest.mark.parametrize("sigma", [10, 25, 50, 100])
-def test_one_step_is_the_mean_of_the_posterior(sigma: int) -> None:
+def test_posterior_mean_matches_closed_form_for_gaussian(sigma: int) -> None:
     mean, std = 0.2, 0.4  # in model space
     x = to_unit(mean + std * torch.randn(SHAPE, generator=torch.Generator().manual_seed(0)))
     y, degradation = degrade(parse_task(f"denoise:sigma={sigma}"), x, range(4))
@@ -63,7 +63,7 @@ def test_one_step_is_the_mean_of_the_posterior(sigma: int) -> None:
     torch.testing.assert_close(restoration.images, to_unit(expected), rtol=0, atol=0.01)
 
 
-def test_one_step_gives_every_image_its_own_timestep() -> None:
+def test_posterior_mean_gives_each_image_its_own_timestep() -> None:
     x = torch.cat([torch.full((1, 1, 8, 8), 0.05), torch.full((1, 1, 8, 8), 0.9)])
     y, degradation = degrade(parse_task("denoise:noise=poisson,peak=20"), x, range(2))
     seen: list[list[int]] = []
@@ -77,7 +77,7 @@ def test_one_step_gives_every_image_its_own_timestep() -> None:
 
 
 @pytest.mark.parametrize("text", ["inpaint:missing=0.6", "superres:factor=2", "superres:factor=4", "deblur:width=0.6"])
-def test_ddnm_agrees_with_a_noise_free_measurement_and_else_with_the_prior(text: str) -> None:
+def test_ddnm_agrees_with_measurement_and_prior(text: str) -> None:
     mean, std, shape = 0.1, 0.5, (50, 1, 9, 8)
     x = to_unit(mean + std * torch.randn(shape, generator=torch.Generator().manual_seed(1)))
     y, degradation = degrade(parse_task(text), x, range(50))
@@ -93,7 +93,7 @@ def test_ddnm_agrees_with_a_noise_free_measurement_and_else_with_the_prior(text:
         assert 0.5 * truth.std() < unseen.std() < truth.std()
 
 
-def test_ddnm_brings_in_no_more_noise_than_is_drawn() -> None:
+def test_ddnm_step_keeps_noise_at_level_of_schedule() -> None:
     """xt of a known image must have noise of s, whatever y brings in: looked at pixel by pixel."""
     x = torch.full((4000, 1, 4, 4), 0.5)
     y, degradation = degrade(parse_task("inpaint:box=2,sigma=40"), x, range(4000))
@@ -107,7 +107,7 @@ def test_ddnm_brings_in_no_more_noise_than_is_drawn() -> None:
         torch.testing.assert_close(x_to.std(0), torch.full((1, 4, 4), s), rtol=0.05, atol=0)
 
 
-def test_the_noise_of_a_measurement_does_not_pile_up_in_ddnm() -> None:
+def test_ddnm_does_not_accumulate_measurement_noise() -> None:
     """It is the same in every step: for Gaussian data the mean of many chains must be the mean of the posterior."""
     mean, std, shape, sigma = 0.1, 0.5, (4, 1, 8, 8), 40
     x = to_unit(mean + std * torch.randn(shape, generator=torch.Generator().manual_seed(1)))
@@ -119,7 +119,7 @@ def test_the_noise_of_a_measurement_does_not_pile_up_in_ddnm() -> None:
     assert (restoration.images - best).square().mean() < 0.1 * (best - x).square().mean()
 
 
-def test_dps_moves_each_image_against_its_own_residual() -> None:
+def test_dps_step_follows_residual_gradient_of_each_image() -> None:
     """For Gaussian data x0 is linear in xt, so the gradient of the norm is known."""
     mean, std, t, to = 0.2, 0.5, 400, 390
     y, degradation = degrade(parse_task("inpaint:missing=0.5"), IMAGES, range(4))
@@ -136,7 +136,7 @@ def test_dps_moves_each_image_against_its_own_residual() -> None:
     torch.testing.assert_close(ours, plain - 0.3 * gradient, rtol=1e-4, atol=1e-5)
 
 
-def test_the_mean_of_many_samples_is_the_mean_of_the_posterior() -> None:
+def test_restoration_of_many_samples_has_posterior_mean() -> None:
     mean, std, shape, many = 0.1, 0.5, (3, 1, 8, 8), 64
     x = to_unit(mean + std * torch.randn(shape, generator=torch.Generator().manual_seed(1)))
     y, degradation = degrade(parse_task("inpaint:missing=0.5"), x, range(3))
@@ -151,7 +151,7 @@ def test_the_mean_of_many_samples_is_the_mean_of_the_posterior() -> None:
 
 
 @pytest.mark.parametrize("method", ITERATED)
-def test_a_restoration_goes_on_as_if_never_stopped(method: str) -> None:
+def test_restoration_resumes_exactly(method: str) -> None:
     y, degradation = degrade(parse_task("deblur:width=1,sigma=5"), IMAGES, range(4))
 
     def restoration(seed: int) -> Restoration:
@@ -170,7 +170,7 @@ def test_a_restoration_goes_on_as_if_never_stopped(method: str) -> None:
     assert resumed.nfe == whole.nfe == 18
 
 
-def test_an_image_is_restored_alike_whatever_else_there_is() -> None:
+def test_problem_noise_level_is_independent_of_other_images() -> None:
     """With Poisson noise each has a noise level of its own."""
     y, degradation = degrade(parse_task("deblur:noise=poisson,peak=20"), IMAGES, range(4))
     whole = Problem(y, degradation, SHAPE)
@@ -179,7 +179,7 @@ def test_an_image_is_restored_alike_whatever_else_there_is() -> None:
     assert len(set(whole.sigma.flatten().tolist())) == 4
 
 
-def test_one_step_refuses_what_it_can_not_do() -> None:
+def test_posterior_mean_refuses_tasks_other_than_denoising() -> None:
     y, degradation = degrade(parse_task("superres:factor=2"), IMAGES, range(4))
     with pytest.raises(UserError, match="only denoises"):
         Restoration("posterior-mean", Denoiser(Gaussian(SCHEDULE, 0, 1), SCHEDULE), y, degradation, SHAPE)

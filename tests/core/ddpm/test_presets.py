@@ -49,11 +49,11 @@ def run_through(run: DdpmExperiment) -> list[float]:
 
 
 @pytest.mark.parametrize("preset", SIZES)
-def test_a_preset_of_our_network_runs_in_miniature(preset: str) -> None:
+def test_unet_preset_runs_in_miniature(preset: str) -> None:
     run_through(experiment(preset, **{"ddpm.compile": False}))
 
 
-def test_half_the_precision_gives_nearly_the_same_losses() -> None:
+def test_gpu_preset_bfloat16_nearly_matches_float32_losses() -> None:
     assert PRESETS["ddpm"]["gpu"]["ddpm.precision"] == "bfloat16"
     settings = {"ddpm.compile": False, "unet.dropout": 0.0}
     half, full = (
@@ -66,7 +66,7 @@ def test_half_the_precision_gives_nearly_the_same_losses() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
-def test_the_compiled_network_gives_the_same_losses() -> None:
+def test_gpu_preset_compiled_matches_eager_losses() -> None:
     assert PRESETS["ddpm"]["gpu"]["ddpm.compile"]
     # As small as can be: the compiler takes about as long for each layer.
     settings = {"unet.channels": "8", "unet.dropout": 0.0, "ddpm.precision": "float32"}

@@ -56,9 +56,7 @@ SHORT = Schedule.from_config(DdpmConfig(timesteps=40))
     ("variance", "theirs", "steps"),
     [("beta", "fixed_large", 40), ("posterior", "fixed_small", 40), ("posterior", "fixed_small", 10)],
 )
-def test_ancestral_steps_are_those_of_diffusers(
-    network: TutorialNetwork, variance: Variance, theirs: str, steps: int
-) -> None:
+def test_ancestral_steps_match_diffusers(network: TutorialNetwork, variance: Variance, theirs: str, steps: int) -> None:
     ours = Sampling(
         Denoiser(network, SHORT, batch_size=2),
         solver("ancestral", variance=variance),
@@ -75,7 +73,7 @@ def test_ancestral_steps_are_those_of_diffusers(
 
 @pytest.mark.parametrize("steps", [40, 8, 1])
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-def test_ddim_steps_are_those_of_diffusers(
+def test_ddim_steps_match_diffusers(
     network: TutorialNetwork, eta: float, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Ddim, "power", 1.0)
@@ -85,7 +83,7 @@ def test_ddim_steps_are_those_of_diffusers(
 
 
 @pytest.mark.parametrize("steps", [20, 5])
-def test_dpm_solver_steps_are_those_of_diffusers(
+def test_dpm_solver_steps_match_diffusers(
     network: TutorialNetwork, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = solver("dpm++")
@@ -97,7 +95,7 @@ def test_dpm_solver_steps_are_those_of_diffusers(
     compare(ours, oracle, steps, 7)
 
 
-def test_heun_goes_along_the_mean_of_both_directions() -> None:
+def test_heun_step_follows_mean_of_both_directions() -> None:
     """One step in the coordinates of Karras et al. (algorithm 1, lines 4 to 8): x / a over sigma = s / a."""
     denoiser = Denoiser(Gaussian(SCHEDULE, 0.3, 0.5), SCHEDULE)
     (a, s), (a_to, s_to) = SCHEDULE.alpha_sigma(700), SCHEDULE.alpha_sigma(500)
@@ -112,7 +110,7 @@ def test_heun_goes_along_the_mean_of_both_directions() -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("objective", ["eps", "x0", "v"])
-def test_samples_of_a_gaussian_have_its_mean_and_variance(name: SamplerName, objective: Objective) -> None:
+def test_samplers_keep_mean_and_variance_of_gaussian(name: SamplerName, objective: Objective) -> None:
     mean, std, steps = 0.3, 0.5, 200
     network = Gaussian(SCHEDULE, mean, std, objective)
     sampling = Sampling(
@@ -132,7 +130,7 @@ def test_samples_of_a_gaussian_have_its_mean_and_variance(name: SamplerName, obj
 
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("schedule", [SCHEDULE, ZERO_TERMINAL], ids=["linear", "zero-terminal"])
-def test_samples_of_a_finite_set_belong_to_it(name: SamplerName, schedule: Schedule) -> None:
+def test_samplers_give_images_of_finite_set(name: SamplerName, schedule: Schedule) -> None:
     images = torch.rand(5, 1, 6, 6, generator=torch.Generator().manual_seed(1)) * 2 - 1
     denoiser = Denoiser(Finite(schedule, images), schedule, objective="v")
     sampling = Sampling(denoiser, solver(name), (60, 1, 6, 6), steps=50, seed=2)
@@ -143,7 +141,7 @@ def test_samples_of_a_finite_set_belong_to_it(name: SamplerName, schedule: Sched
 
 
 @pytest.mark.parametrize(("name", "order"), [("ddim", 1), ("dpm++", 2), ("heun", 2)])
-def test_the_error_falls_with_the_order_of_the_method(name: SamplerName, order: int) -> None:
+def test_sampler_error_falls_with_its_order(name: SamplerName, order: int) -> None:
     """Against the exact solution for a Gaussian: xt keeps its place among the quantiles of its marginal."""
     mean, std = 0.3, 0.5
     x = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -159,7 +157,7 @@ def test_the_error_falls_with_the_order_of_the_method(name: SamplerName, order: 
 
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from(SAMPLERS), st.integers(0, 12), st.integers(1, 12))
-def test_sampling_goes_on_as_if_never_stopped(name: SamplerName, stop_after: int, steps: int) -> None:
+def test_sampling_resumes_exactly(name: SamplerName, stop_after: int, steps: int) -> None:
     def sampling(seed: int) -> Sampling:
         denoiser = Denoiser(Gaussian(SHORT, 0.2, 1), SHORT)
         return Sampling(denoiser, solver(name, eta=0.5), (2, 1, 4, 4), seed=seed, steps=steps, trajectory_every=2)
@@ -189,7 +187,7 @@ def test_sampling_can_begin_from_noisy_images() -> None:
 
 
 @given(st.integers(1, 1000), st.integers(1, 1000), st.sampled_from([1.0, 1.5, 3.0]))
-def test_any_number_of_steps_has_different_falling_timesteps(timesteps: int, steps: int, power: float) -> None:
+def test_spacing_gives_distinct_falling_timesteps(timesteps: int, steps: int, power: float) -> None:
     if steps > timesteps:
         with pytest.raises(UserError, match=f"has 1 to {timesteps} steps"):
             spacing(timesteps, steps, power)
@@ -201,11 +199,11 @@ def test_any_number_of_steps_has_different_falling_timesteps(timesteps: int, ste
     assert all(earlier > later for earlier, later in itertools.pairwise(times))
 
 
-def test_all_timesteps_are_taken_unless_fewer_are_asked_for() -> None:
+def test_spacing_of_all_steps_takes_every_timestep() -> None:
     assert spacing(1000, 1000, 1.5) == spacing(1000, 1000) == list(range(999, -1, -1))
 
 
-def test_guidance_goes_from_no_class_through_the_class() -> None:
+def test_denoiser_guidance_extrapolates_from_no_class() -> None:
     def network(xt: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         return torch.ones_like(xt) * (1.0 if label is None else 3.0)
 
@@ -216,14 +214,14 @@ def test_guidance_goes_from_no_class_through_the_class() -> None:
         assert denoiser.nfe == calls
 
 
-def test_a_clipped_estimate_lies_in_range_and_eps_agrees() -> None:
+def test_denoiser_clip_keeps_x0_in_range_and_eps_consistent() -> None:
     xt = 3 * torch.randn(2, 1, 4, 4)
     x0, eps = Denoiser(lambda xt, t: torch.zeros_like(xt), SCHEDULE, clip=True)(xt, 300)
     assert x0.abs().max() <= 1
     torch.testing.assert_close(SCHEDULE.add_noise(x0, eps, 300), xt)
 
 
-def test_the_network_sees_what_the_view_shows_it() -> None:
+def test_denoiser_input_transform_sets_network_input() -> None:
     seen: list[Tensor] = []
 
     def watching(xt: Tensor, t: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ def oracle() -> Any:
     return DDPMScheduler(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
 
 
-def test_tables_are_those_of_diffusers(schedule: Schedule, oracle: Any) -> None:
+def test_schedule_tables_match_diffusers(schedule: Schedule, oracle: Any) -> None:
     assert len(schedule) == 1000
     assert schedule.alpha_bar.dtype == torch.float64
     # diffusers computes in float32, whose running product is off by a few parts in 10^5 at the end.
@@ -35,25 +35,25 @@ def test_tables_are_those_of_diffusers(schedule: Schedule, oracle: Any) -> None:
     assert schedule.posterior_variance[0] == 0
 
 
-def test_noise_is_added_as_diffusers_does(schedule: Schedule, oracle: Any) -> None:
+def test_add_noise_matches_diffusers(schedule: Schedule, oracle: Any) -> None:
     x0, eps = torch.randn(2, 64, 1, 4, 4)
     t = torch.randint(1000, (64,))
     torch.testing.assert_close(schedule.add_noise(x0, eps, t), oracle.add_noise(x0, eps, t))
 
 
-def test_one_timestep_for_all_is_that_timestep_for_each(schedule: Schedule) -> None:
+def test_add_noise_broadcasts_single_timestep(schedule: Schedule) -> None:
     x0, eps = torch.randn(2, 5, 1, 4, 4)
     assert torch.equal(schedule.add_noise(x0, eps, 321), schedule.add_noise(x0, eps, torch.full((5,), 321)))
 
 
-def test_predicting_x0_undoes_the_noise(schedule: Schedule) -> None:
+def test_predict_x0_inverts_add_noise(schedule: Schedule) -> None:
     x0, eps = torch.randn(2, 1000, 1, 2, 2)
     t = torch.arange(1000)
     # At the end x0 is multiplied by 0.006, which takes two of float32's seven digits.
     torch.testing.assert_close(schedule.predict_x0(schedule.add_noise(x0, eps, t), eps, t), x0, rtol=1e-4, atol=2e-4)
 
 
-def test_the_posterior_is_that_of_bayes(schedule: Schedule) -> None:
+def test_schedule_posterior_follows_bayes(schedule: Schedule) -> None:
     """q(x_{t-1} | xt, x0) from the product of the two Gaussians q(x_{t-1} | x0) and q(xt | x_{t-1})."""
     t = torch.tensor([1, 10, 500, 999])
     beta, before = schedule.beta[t], schedule.alpha_bar[t - 1]
@@ -66,17 +66,17 @@ def test_the_posterior_is_that_of_bayes(schedule: Schedule) -> None:
 
 
 @pytest.mark.parametrize(("grey_levels", "t"), [(15, 32), (25, 56), (50, 114), (0, 0), (10**6, 999)])
-def test_noise_levels_find_their_timestep(schedule: Schedule, grey_levels: float, t: int) -> None:
+def test_schedule_timestep_finds_noise_level(schedule: Schedule, grey_levels: float, t: int) -> None:
     assert schedule.timestep(grey_levels / 255) == t
 
 
 @given(st.integers(0, 999))
-def test_sigma_and_timestep_are_inverse(t: int) -> None:
+def test_schedule_timestep_inverts_sigma(t: int) -> None:
     schedule = Schedule.from_config(DdpmConfig())
     assert schedule.timestep(float(schedule.sigma[t])) == t
 
 
-def test_a_noisy_image_is_distributed_as_xt(schedule: Schedule) -> None:
+def test_schedule_scales_noisy_image_to_distribution_of_xt(schedule: Schedule) -> None:
     """sqrt(alpha_bar) (2y - 1) has the mean and the noise of xt, for y = x + sigma n on [0, 1]."""
     t = 200
     scale = schedule.alpha_bar[t].sqrt()
@@ -85,19 +85,19 @@ def test_a_noisy_image_is_distributed_as_xt(schedule: Schedule) -> None:
 
 
 @pytest.mark.parametrize("sigma", [-0.1, float("nan"), float("inf")])
-def test_what_is_no_noise_level_is_refused(schedule: Schedule, sigma: float) -> None:
+def test_schedule_timestep_refuses_invalid_sigma(schedule: Schedule, sigma: float) -> None:
     with pytest.raises(ValueError, match="standard deviation"):
         schedule.timestep(sigma)
 
 
-def test_cosine_is_that_of_diffusers() -> None:
+def test_cosine_schedule_matches_diffusers() -> None:
     ours = Schedule.from_config(DdpmConfig(schedule="cosine"))
     oracle: Any = DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2")
     # diffusers keeps beta in float32 and multiplies 1,000 of them up.
     torch.testing.assert_close(ours.alpha_bar.float(), oracle.alphas_cumprod, rtol=1e-3, atol=1e-6)
 
 
-def test_sigmoid_falls_from_the_image_to_noise_and_alike_from_both_ends() -> None:
+def test_sigmoid_schedule_falls_symmetrically() -> None:
     alpha_bar = Schedule.from_config(DdpmConfig(schedule="sigmoid")).alpha_bar
     assert (alpha_bar[1:] < alpha_bar[:-1]).all()
     # But for the last timestep, whose beta is cut off.
@@ -107,7 +107,7 @@ def test_sigmoid_falls_from_the_image_to_noise_and_alike_from_both_ends() -> Non
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "sigmoid"])
-def test_zero_terminal_snr_is_that_of_diffusers(name: Literal["linear", "cosine", "sigmoid"]) -> None:
+def test_zero_terminal_snr_matches_diffusers(name: Literal["linear", "cosine", "sigmoid"]) -> None:
     plain = Schedule.from_config(DdpmConfig(schedule=name))
     ours = Schedule.from_config(DdpmConfig(schedule=name, objective="v", zero_terminal_snr=True))
     assert ours.alpha_bar[-1] == 0
@@ -117,7 +117,7 @@ def test_zero_terminal_snr_is_that_of_diffusers(name: Literal["linear", "cosine"
 
 
 @given(st.integers(0, 999))
-def test_xt_and_velocity_give_x0_and_eps_back(t: int) -> None:
+def test_from_velocity_recovers_x0_and_eps(t: int) -> None:
     schedule = Schedule.from_config(DdpmConfig(schedule="cosine", objective="v", zero_terminal_snr=True))
     x0, eps = torch.randn(2, 2, 1, 3, 3)
     xt = schedule.add_noise(x0, eps, t)
@@ -125,13 +125,13 @@ def test_xt_and_velocity_give_x0_and_eps_back(t: int) -> None:
         torch.testing.assert_close(ours, truth, rtol=1e-4, atol=1e-5)
 
 
-def test_velocity_is_that_of_diffusers(schedule: Schedule, oracle: Any) -> None:
+def test_velocity_matches_diffusers(schedule: Schedule, oracle: Any) -> None:
     x0, eps = torch.randn(2, 64, 1, 4, 4)
     t = torch.randint(1000, (64,))
     torch.testing.assert_close(schedule.velocity(x0, eps, t), oracle.get_velocity(x0, eps, t), rtol=1e-5, atol=1e-5)
 
 
-def test_the_clean_image_is_the_level_before_the_first(schedule: Schedule) -> None:
+def test_alpha_sigma_of_minus_one_is_clean_image(schedule: Schedule) -> None:
     assert schedule.alpha_sigma(-1) == (1.0, 0.0)
     a, s = schedule.alpha_sigma(500)
     assert a**2 + s**2 == pytest.approx(1)
@@ -141,6 +141,6 @@ def test_the_clean_image_is_the_level_before_the_first(schedule: Schedule) -> No
 @pytest.mark.parametrize(
     "beta", [torch.tensor([1.0, 0.1]), torch.tensor([1.5, 0.1]), torch.tensor([0.0]), torch.full((2, 2), 0.1)]
 )
-def test_what_is_no_schedule_is_refused(beta: torch.Tensor) -> None:
+def test_schedule_refuses_invalid_beta(beta: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="beta"):
         Schedule(beta)

@@ -33,7 +33,7 @@ def without_bands(item: Any) -> Any:
     return msgspec.structs.replace(item, bands=[]) if isinstance(item, EpochFinished) else item
 
 
-def test_an_epoch_takes_every_image_once() -> None:
+def test_training_epoch_takes_every_image_once() -> None:
     run = training(epochs=1)
     seen: list[Tensor] = []
     for _ in range(2):
@@ -44,7 +44,7 @@ def test_an_epoch_takes_every_image_once() -> None:
     assert sorted(map(str, everything.tolist())) == sorted(map(str, IMAGES.tolist()))
 
 
-def test_the_loss_of_an_epoch_is_the_mean_over_its_images() -> None:
+def test_epoch_loss_is_mean_over_images() -> None:
     items = list(training(epochs=1))
     losses = [item.loss for item in items if isinstance(item, Step)]
     (finished,) = [item for item in items if isinstance(item, EpochFinished)]
@@ -52,7 +52,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_images() -> None:
     assert finished.loss == pytest.approx(sum(n * (loss or 0) for n, loss in zip((4, 2), losses, strict=True)) / 6)
 
 
-def test_a_step_is_plain_adam_on_the_noise() -> None:
+def test_training_step_is_plain_adam_on_noise() -> None:
     """One step, written with plain tensor operations and the draws in the order that is documented by the code."""
     run = training(epochs=1, batch_size=6, lr=1e-2)
     schedule = run.schedule
@@ -76,7 +76,7 @@ def test_a_step_is_plain_adam_on_the_noise() -> None:
         torch.testing.assert_close(moved[clear], -1e-2 * gradient[clear].sign(), rtol=5e-3, atol=1e-7)
 
 
-def test_the_best_model_comes_just_before_the_epoch_that_it_belongs_to() -> None:
+def test_best_model_precedes_its_epoch() -> None:
     items = [item for item in training(epochs=6, lr=0.02) if not isinstance(item, Step)]
     best = float("inf")
     while items:
@@ -91,7 +91,7 @@ def test_the_best_model_comes_just_before_the_epoch_that_it_belongs_to() -> None
 
 
 @pytest.mark.parametrize("held_out", [None, IMAGES[:3]])
-def test_training_goes_on_as_if_never_stopped(tmp_path: Path, held_out: Tensor | None, plain: Plain) -> None:
+def test_training_resumes_exactly(tmp_path: Path, held_out: Tensor | None, plain: Plain) -> None:
     whole = training(held_out=held_out)
     items = [plain(item) for item in whole]
     for stop_after in range(count_steps(items) + 1):
@@ -105,7 +105,7 @@ def test_training_goes_on_as_if_never_stopped(tmp_path: Path, held_out: Tensor |
             assert torch.equal(resumed.network.state_dict()[name], weight), name
 
 
-def test_nothing_else_that_draws_changes_the_numbers(plain: Plain) -> None:
+def test_training_is_unaffected_by_global_generator(plain: Plain) -> None:
     quiet = [plain(item) for item in training()]
     noisy = []
     for item in training():
@@ -114,12 +114,12 @@ def test_nothing_else_that_draws_changes_the_numbers(plain: Plain) -> None:
     assert noisy == quiet
 
 
-def test_another_seed_gives_other_numbers(plain: Plain) -> None:
+def test_training_depends_on_seed(plain: Plain) -> None:
     first, second = (next(iter(training(seed=seed))) for seed in (0, 1))
     assert plain(first) != plain(second)
 
 
-def test_looking_less_often_changes_no_number() -> None:
+def test_training_read_every_changes_no_number() -> None:
     often, seldom = (training(batch_size=2, read_every=n) for n in (1, 2))
     every, second = list(often), list(seldom)
     assert [item.step for item in second if isinstance(item, Step)] == [2, 3, 5, 6]
@@ -128,7 +128,7 @@ def test_looking_less_often_changes_no_number() -> None:
     assert torch.equal(often.network.get_parameter("out.weight"), seldom.network.get_parameter("out.weight"))
 
 
-def test_held_out_images_choose_the_best_model_and_are_measured_alike() -> None:
+def test_training_selects_best_model_by_repeatable_held_out_loss() -> None:
     run = training(held_out=IMAGES, lr=1e-12)
     finished = [item for item in run if isinstance(item, EpochFinished)]
     # With weights that stand still, only the same noise each time gives the same loss.
@@ -138,7 +138,7 @@ def test_held_out_images_choose_the_best_model_and_are_measured_alike() -> None:
     assert run.network.training
 
 
-def test_a_diverged_loss_ends_the_run_and_yields_nothing_of_it() -> None:
+def test_training_raises_on_diverged_loss_without_best_model() -> None:
     run = training(lr=1e20)
     items: list[Item] = []
     with pytest.raises(UserError, match="loss became"):
@@ -146,7 +146,7 @@ def test_a_diverged_loss_ends_the_run_and_yields_nothing_of_it() -> None:
     assert not any(isinstance(item, BestModel) for item in items)
 
 
-def test_the_view_stands_between_xt_and_the_network_and_no_gradient_passes_it(plain: Plain) -> None:
+def test_training_input_transform_passes_no_gradient(plain: Plain) -> None:
     weight = torch.ones(1, requires_grad=True)
     shapes = []
 
@@ -161,13 +161,13 @@ def test_the_view_stands_between_xt_and_the_network_and_no_gradient_passes_it(pl
     assert shown == [without_bands(plain(item)) for item in training()]
 
 
-def test_no_images_are_refused() -> None:
+def test_training_refuses_empty_images() -> None:
     with pytest.raises(ValueError, match="no images"):
         training(images=IMAGES[:0])
 
 
 @pytest.mark.slow
-def test_a_short_training_learns_to_see_noise() -> None:
+def test_short_training_beats_constant_prediction() -> None:
     """About 60 steps on real images; the published network is near 0.3 there, a constant would be at 1."""
     from dipddpm.core.data import load
 

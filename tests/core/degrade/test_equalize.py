@@ -14,7 +14,7 @@ TRUTH = shapes(3, size=16)
 
 
 @pytest.mark.parametrize("task", ["deblur:width=1.5,sigma=2", "deblur:width=1", "deblur:kernel=motion,width=5,sigma=1"])
-def test_it_is_a_measurement_of_the_same_image_with_every_frequency_as_strong_as_noise_allows(task: str) -> None:
+def test_equalize_spectrum_evens_frequencies_of_same_measurement(task: str) -> None:
     before = case(task, TRUTH)
     even = equalize_spectrum(before)
     blur, noise = before.degradation.operator, 0.0
@@ -33,7 +33,7 @@ def test_it_is_a_measurement_of_the_same_image_with_every_frequency_as_strong_as
 
 @settings(max_examples=8, deadline=None)
 @given(sigma=st.floats(1, 40), width=st.floats(0.5, 2))
-def test_the_level_that_is_told_is_that_of_the_noise(sigma: float, width: float) -> None:
+def test_equalize_spectrum_reports_level_of_its_noise(sigma: float, width: float) -> None:
     count = 60
     x = shapes(1, size=16).expand(count, -1, -1, -1)
     y, degradation = degrade(parse_task(f"deblur:width={width},sigma={sigma}"), x, range(count))
@@ -45,6 +45,6 @@ def test_the_level_that_is_told_is_that_of_the_noise(sigma: float, width: float)
 
 
 @pytest.mark.parametrize("task", ["denoise:sigma=25", "inpaint:missing=0.5", "deblur:noise=salt-and-pepper"])
-def test_all_else_is_left_as_it_is(task: str) -> None:
+def test_equalize_spectrum_leaves_other_tasks_unchanged(task: str) -> None:
     before = case(task, TRUTH)
     assert equalize_spectrum(before) is before

@@ -22,7 +22,7 @@ def scenes(size: int) -> Tensor:
 
 @pytest.mark.parametrize("sigma", [5, 10, 25, 50, 100])
 @pytest.mark.parametrize("size", [28, 64])
-def test_known_noise_is_found(sigma: int, size: int) -> None:
+def test_estimate_sigma_finds_known_noise(sigma: int, size: int) -> None:
     x = scenes(size).repeat(10, 1, 1, 1)
     y, degradation = degrade(parse_task(f"denoise:sigma={sigma},blind=true"), x, range(30))
     found = estimate_sigma(y, torch.ones_like(y)) * 255
@@ -33,11 +33,11 @@ def test_known_noise_is_found(sigma: int, size: int) -> None:
     assert noise.sigma * 255 == pytest.approx(sigma, rel=0.1)
 
 
-def test_planes_and_edges_are_no_noise() -> None:
+def test_estimate_sigma_ignores_planes_and_edges() -> None:
     assert estimate_sigma(scenes(28), torch.ones(3, 1, 28, 28)).max() < 1e-3
 
 
-def test_only_what_is_measured_counts() -> None:
+def test_estimate_sigma_counts_measured_pixels_only() -> None:
     y = 0.2 * torch.randn(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     measured = torch.ones_like(y)
     measured[..., :20] = 0
@@ -52,12 +52,12 @@ def test_only_what_is_measured_counts() -> None:
 @pytest.mark.parametrize(
     "task", ["denoise:sigma=25", "denoise:noise=salt-and-pepper,blind=true", "inpaint:missing=0.7"]
 )
-def test_what_is_told_and_other_noise_stay(task: str) -> None:
+def test_with_noise_level_keeps_known_and_other_noise(task: str) -> None:
     y, degradation = degrade(parse_task(task), scenes(28), range(3))
     assert with_noise_level(y, degradation) is degradation
 
 
-def test_poisson_noise_that_is_not_told_is_taken_for_gaussian() -> None:
+def test_with_noise_level_takes_blind_poisson_for_gaussian() -> None:
     x = torch.full((4, 1, 32, 32), 0.5)
     y, degradation = degrade(parse_task("denoise:noise=poisson,peak=20,blind=true"), x, range(4))
     noise = with_noise_level(y, degradation).noise

@@ -10,7 +10,7 @@ from tests.core.methods.cases import case, shapes
 TRUTH = shapes(3, size=28) * 0.6 + 0.2
 
 
-def test_hits_are_found_and_what_is_left_is_exact() -> None:
+def test_without_impulses_masks_hits_and_keeps_exact_rest() -> None:
     given = case("denoise:noise=salt-and-pepper,hit=0.3", TRUTH)
     told = without_impulses(given, TRUTH + 0.02)
     operator = told.degradation.operator
@@ -21,7 +21,7 @@ def test_hits_are_found_and_what_is_left_is_exact() -> None:
     assert operator.mask.mean().item() > 0.68
 
 
-def test_black_that_should_be_black_is_believed() -> None:
+def test_without_impulses_keeps_truly_black_pixels() -> None:
     dark = TRUTH.clone()
     dark[:, :, :10] = 0
     told = without_impulses(case("denoise:noise=salt-and-pepper,hit=0.2", dark), dark)
@@ -31,7 +31,7 @@ def test_black_that_should_be_black_is_believed() -> None:
     assert torch.equal(told.y, dark * operator.mask)
 
 
-def test_what_is_missing_or_held_back_stays_so() -> None:
+def test_without_impulses_keeps_missing_and_held_out_pixels_masked() -> None:
     given = case("inpaint:missing=0.5,noise=salt-and-pepper", TRUTH)
     split = hold_out_measurements(given, 0.2, 0.5, seed=0)
     told = without_impulses(split.trial_case, TRUTH)
@@ -41,7 +41,7 @@ def test_what_is_missing_or_held_back_stays_so() -> None:
     assert (operator.mask * (1 - given.degradation.operator.measured(given.y))).sum() == 0
 
 
-def test_other_noise_is_none_of_its_business() -> None:
+def test_without_impulses_leaves_other_noise_unchanged() -> None:
     for task in ("denoise", "superres:noise=salt-and-pepper"):
         given = case(task, TRUTH)
         assert without_impulses(given, TRUTH) is given

@@ -29,7 +29,7 @@ texts = st.sampled_from(
 
 @settings(max_examples=20, deadline=None)
 @given(texts, st.integers(0, 2**62))
-def test_same_seed_same_y_whatever_else_is_there(text: str, seed: int) -> None:
+def test_degrade_depends_on_seed_of_image_alone(text: str, seed: int) -> None:
     task = parse_task(text)
     y, _ = degrade(task, X0, [seed, seed + 1, seed + 2, seed + 3])
     again, _ = degrade(task, X0[2:3], [seed + 2])
@@ -51,7 +51,7 @@ def test_gaussian_noise_has_its_sigma_and_is_not_clipped() -> None:
 
 
 @pytest.mark.parametrize("text", ["denoise:sigma=30", "denoise:noise=poisson,peak=5", "inpaint:missing=0.4,sigma=30"])
-def test_the_expected_residual_is_that_of_the_truth(text: str) -> None:
+def test_expected_residual_matches_residual_of_truth(text: str) -> None:
     y, degradation = degrade(parse_task(text), X0, range(4))
     measured = degradation.operator.measured(y)
     residual = ((degradation.operator.A(X0) - y).square() * measured).flatten(1).sum(1) / measured.flatten(1).sum(1)
@@ -61,25 +61,25 @@ def test_the_expected_residual_is_that_of_the_truth(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["denoise:noise=salt-and-pepper", "superres:factor=2"])
-def test_no_residual_is_expected_where_none_is_known(text: str) -> None:
+def test_expected_residual_is_none_without_known_noise(text: str) -> None:
     y, degradation = degrade(parse_task(text), X0, range(4))
     assert degradation.expected_residual(y) is None
 
 
-def test_poisson_counts_are_whole_and_right_on_average() -> None:
+def test_poisson_noise_gives_whole_counts_with_right_moments() -> None:
     y, _ = degrade(Denoise(noise="poisson", peak=20), torch.full((1, 1, 100, 100), 0.5), [0])
     assert torch.allclose(y * 20, (y * 20).round(), atol=1e-4)
     assert y.mean().item() == pytest.approx(0.5, rel=0.02)
     assert y.var().item() == pytest.approx(0.5 / 20, rel=0.06)
 
 
-def test_salt_and_pepper_hit_their_share() -> None:
+def test_salt_and_pepper_noise_hits_given_share() -> None:
     y, _ = degrade(Denoise(noise="salt-and-pepper", hit=0.3), torch.full((1, 1, 100, 100), 0.5), [0])
     assert (y == 0).float().mean().item() == pytest.approx(0.15, abs=0.015)
     assert (y == 1).float().mean().item() == pytest.approx(0.15, abs=0.015)
 
 
-def test_missing_pixels_hold_nothing_and_all_channels_go_together() -> None:
+def test_inpaint_hides_all_channels_of_missing_pixel() -> None:
     x0 = torch.rand(2, 3, 20, 20)
     y, degradation = degrade(Inpaint(missing=0.7, sigma=10), x0, [5, 6])
     measured = degradation.operator.measured(y)
@@ -89,20 +89,20 @@ def test_missing_pixels_hold_nothing_and_all_channels_go_together() -> None:
     assert (y[measured == 0] == 0).all()
 
 
-def test_a_box_lies_in_the_middle() -> None:
+def test_inpaint_box_lies_in_middle() -> None:
     _, degradation = degrade(Inpaint(box=2), torch.rand(1, 1, 6, 4), [0])
     missing = 1 - degradation.operator.measured(torch.ones(1, 1, 6, 4))
     assert missing[0, 0].nonzero().tolist() == [[2, 1], [2, 2], [3, 1], [3, 2]]
 
 
-def test_a_mask_file_says_what_is_kept(tmp_path: Path) -> None:
+def test_inpaint_mask_file_keeps_its_pixels(tmp_path: Path) -> None:
     mask = (torch.rand(1, 8, 9) > 0.5).float()
     save_png(tmp_path / "mask.png", mask)
     _, degradation = degrade(Inpaint(mask=str(tmp_path / "mask.png")), torch.rand(1, 1, 8, 9), [0])
     assert torch.equal(degradation.operator.measured(torch.ones(1, 1, 8, 9))[0], mask)
 
 
-def test_a_mask_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+def test_inpaint_refuses_mask_that_does_not_fit(tmp_path: Path) -> None:
     save_png(tmp_path / "mask.png", torch.ones(1, 8, 9))
     with pytest.raises(UserError, match=r"9x8 pixels and the image 28x28"):
         degrade(Inpaint(mask=str(tmp_path / "mask.png")), torch.rand(1, 1, 28, 28), [0])
@@ -114,21 +114,21 @@ def test_a_mask_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", [Superres(factor=4), Deblur(kernel="motion", width=60, angle=20)])
-def test_images_smaller_than_the_kernel_are_measured_too(task: Superres | Deblur) -> None:
+def test_degrade_measures_images_smaller_than_kernel(task: Superres | Deblur) -> None:
     x0 = torch.rand(1, 1, 3, 7)
     y, degradation = degrade(task, x0, [0])
     assert y.mean().item() == pytest.approx(x0.mean().item(), abs=0.2)
     assert degradation.operator.adjoint(y).shape == x0.shape
 
 
-def test_one_generator_measures_a_batch() -> None:
+def test_degradation_measure_repeats_with_same_generator() -> None:
     degradation = Degradation.from_task(Denoise(), (40, 50), torch.Generator().manual_seed(3))
     first = degradation.measure(X0, torch.Generator().manual_seed(4))
     assert torch.equal(first, degradation.measure(X0, torch.Generator().manual_seed(4)))
 
 
 @pytest.mark.parametrize("text", ["denoise:sigma=50", "inpaint:missing=0.5,noise=poisson", "superres:sigma=9"])
-def test_blind_tasks_measure_alike_and_tell_no_level(text: str) -> None:
+def test_blind_task_measures_alike_without_noise_level(text: str) -> None:
     y, told = degrade(parse_task(text), X0, range(4))
     again, untold = degrade(parse_task(f"{text},blind=true"), X0, range(4))
     assert torch.equal(y, again)

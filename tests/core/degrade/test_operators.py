@@ -41,7 +41,9 @@ any_case = given(
 
 @settings(max_examples=60, deadline=None)
 @any_case
-def test_the_adjoint_is_the_adjoint(task: TaskOptions, height: int, width: int, channels: int, seed: int) -> None:
+def test_operator_adjoint_satisfies_inner_product(
+    task: TaskOptions, height: int, width: int, channels: int, seed: int
+) -> None:
     a = operator(task, (height, width))
     x = normal((2, channels, height, width), seed)
     y = normal(a.A(x).shape, seed + 1)
@@ -50,7 +52,7 @@ def test_the_adjoint_is_the_adjoint(task: TaskOptions, height: int, width: int, 
 
 @settings(max_examples=60, deadline=None)
 @any_case
-def test_the_pseudo_inverse_obeys_moore_and_penrose(
+def test_operator_pinv_satisfies_moore_penrose(
     task: TaskOptions, height: int, width: int, channels: int, seed: int
 ) -> None:
     a = operator(task, (height, width))
@@ -65,7 +67,7 @@ def test_the_pseudo_inverse_obeys_moore_and_penrose(
 
 @settings(max_examples=60, deadline=None)
 @any_case
-def test_the_proximal_step_solves_its_normal_equations(
+def test_operator_prox_solves_normal_equations(
     task: TaskOptions, height: int, width: int, channels: int, seed: int
 ) -> None:
     a = operator(task, (height, width))
@@ -78,7 +80,9 @@ def test_the_proximal_step_solves_its_normal_equations(
 
 @settings(max_examples=60, deadline=None)
 @any_case
-def test_functions_of_the_singular_values(task: TaskOptions, height: int, width: int, channels: int, seed: int) -> None:
+def test_spectral_filter_applies_function_of_singular_values(
+    task: TaskOptions, height: int, width: int, channels: int, seed: int
+) -> None:
     a = operator(task, (height, width))
     x = normal((2, channels, height, width), seed)
     assert torch.allclose(a.spectral_filter(x, torch.ones_like), x)
@@ -91,21 +95,21 @@ def test_functions_of_the_singular_values(task: TaskOptions, height: int, width:
     assert torch.allclose(a.spectral_filter(x, lambda s: each * s), each * a.spectral_filter(x, lambda s: s))
 
 
-def test_what_is_measured() -> None:
+def test_operator_measured_marks_measured_values() -> None:
     mask = (torch.arange(12).view(1, 1, 3, 4) % 2).float()
     y = torch.ones(2, 3, 3, 4)
     assert torch.equal(Mask(mask).measured(y)[1, 2], mask[0, 0])
     assert torch.equal(Identity().measured(y), y)
 
 
-def test_a_mask_for_each_image_is_selected_with_it() -> None:
+def test_mask_select_keeps_mask_of_each_image() -> None:
     masks = (torch.rand(3, 1, 5, 5) > 0.5).float()
     x = torch.rand(3, 1, 5, 5)
     assert torch.equal(Mask(masks).select([2, 0]).A(x[[2, 0]]), Mask(masks).A(x)[[2, 0]])
 
 
 @pytest.mark.parametrize("task", TASK_OPTIONS, ids=str)
-def test_a_copy_on_another_device_leaves_the_original(task: TaskOptions) -> None:
+def test_degradation_to_leaves_original_on_its_device(task: TaskOptions) -> None:
     degradation = Degradation.from_task(task, (8, 9), torch.Generator().manual_seed(0))
     moved = degradation.to("meta")
     kept = [value for value in vars(degradation.operator).values() if isinstance(value, Tensor)]
@@ -117,28 +121,28 @@ def test_a_copy_on_another_device_leaves_the_original(task: TaskOptions) -> None
     assert degradation.operator.A(x).device.type == "cpu"
 
 
-def test_blocks_at_the_edge_are_means_of_what_is_there() -> None:
+def test_block_mean_averages_partial_blocks_at_edge() -> None:
     x = torch.arange(15.0).view(1, 1, 3, 5)
     expected = torch.tensor([[3.0, 5.0, 6.5], [10.5, 12.5, 14.0]])
     assert torch.equal(BlockMean(2, (3, 5)).A(x)[0, 0], expected)
 
 
 @pytest.mark.parametrize("kernel", [gaussian_kernel(1.5), motion_kernel(7, 30), motion_kernel(1, 0)])
-def test_kernels_keep_the_mean_and_the_middle(kernel: Tensor) -> None:
+def test_blur_kernels_keep_mean_and_centre(kernel: Tensor) -> None:
     assert kernel.sum().item() == pytest.approx(1)
     assert torch.allclose(kernel, kernel.flip(0, 1))
     x = torch.rand(1, 1, 9, 12, dtype=torch.float64)
     assert CircularBlur(kernel, (9, 12)).A(x).mean().item() == pytest.approx(x.mean().item())
 
 
-def test_a_horizontal_motion_blurs_rows_and_not_columns() -> None:
+def test_horizontal_motion_kernel_blurs_rows_only() -> None:
     kernel = motion_kernel(5, 0)
     assert kernel.sum(0).gt(0).sum() == 5
     assert kernel.sum(1).gt(1e-12).sum() == 1
 
 
 @pytest.mark.parametrize("name", ["mask", "blur", "blocks"])
-def test_deepinv_agrees(name: str) -> None:
+def test_operators_match_deepinv(name: str) -> None:
     physics = pytest.importorskip("deepinv.physics")
     x = torch.rand(2, 1, 12, 16, generator=torch.Generator().manual_seed(1))
     mask = (torch.rand(2, 1, 12, 16, generator=torch.Generator().manual_seed(2)) > 0.5).float()

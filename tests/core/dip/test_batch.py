@@ -39,7 +39,7 @@ def batch(
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("network", ["skip", "decoder"])
 @pytest.mark.parametrize("task", ["denoise", "inpaint:missing=0.5", "superres:factor=2"])
-def test_many_at_once_are_the_same_as_one_by_one(network: str, task: str) -> None:
+def test_prior_batch_matches_fits_of_single_images(network: str, task: str) -> None:
     """Float64, a few steps: a network of three priors makes the three fits that each image has alone."""
     chosen = options(network=network, sgld=0.5)
     together = batch(chosen, task)
@@ -53,7 +53,7 @@ def test_many_at_once_are_the_same_as_one_by_one(network: str, task: str) -> Non
 
 
 @pytest.mark.parametrize("task", ["denoise", "denoise:noise=salt-and-pepper", "deblur:sigma=2"])
-def test_it_learns(task: str) -> None:
+def test_prior_batch_lowers_its_loss(task: str) -> None:
     fit = batch(options(lr=0.02), task)
     fit.step_once()
     first = fit.loss
@@ -62,7 +62,7 @@ def test_it_learns(task: str) -> None:
     assert (fit.loss < 0.8 * first).all()
 
 
-def test_the_truth_is_for_reporting_only() -> None:
+def test_prior_batch_result_ignores_truth() -> None:
     with_truth, without = batch(SMALL), batch(SMALL, known=False)
     for _ in range(12):
         with_truth.step_once()
@@ -71,7 +71,7 @@ def test_the_truth_is_for_reporting_only() -> None:
     assert torch.equal(with_truth.stopping.restored, without.stopping.restored)
 
 
-def test_same_seed_same_fit_and_another_seed_another() -> None:
+def test_prior_batch_depends_on_seed() -> None:
     fits = [batch(SMALL, seed=seed) for seed in (1, 1, 2)]
     for fit in fits:
         fit.step_once()
@@ -80,7 +80,7 @@ def test_same_seed_same_fit_and_another_seed_another() -> None:
 
 
 @pytest.mark.parametrize("cut", [4, 10, 13])
-def test_it_goes_on_bit_for_bit(cut: int) -> None:
+def test_prior_batch_resumes_exactly(cut: int) -> None:
     chosen = options(sgld=0.5, backtrack=0.5)
     whole, first, second = batch(chosen), batch(chosen), batch(chosen)
     for _ in range(25):
@@ -96,7 +96,7 @@ def test_it_goes_on_bit_for_bit(cut: int) -> None:
     assert torch.equal(second.backtracked, whole.backtracked)
 
 
-def test_the_average_is_that_of_its_definition() -> None:
+def test_prior_batch_average_follows_definition() -> None:
     """w rises as t / (t + 9) to its limit; with 0 there is none."""
     outputs: list[Tensor] = []
     fit, plain = batch(options(average=0.6)), batch(options(average=0.0))
@@ -114,7 +114,7 @@ def weights_of(fit: PriorBatch, image: int) -> list[Tensor]:
     return [row[image].clone() for row in fit.priors.rows()]
 
 
-def test_only_the_image_whose_fit_fell_goes_back() -> None:
+def test_prior_batch_backtracks_only_image_that_fell() -> None:
     """Weights and both moments return to the last good state, and nothing else changes."""
     fit = batch(options(backtrack=5.0))
     for _ in range(10):
@@ -136,7 +136,7 @@ def test_only_the_image_whose_fit_fell_goes_back() -> None:
     assert all(torch.equal(a, b) for a, b in zip(weights_of(fit, 0), weights_of(other, 0), strict=True))
 
 
-def test_an_image_that_is_no_longer_finite_goes_back_too() -> None:
+def test_prior_batch_backtracks_image_no_longer_finite() -> None:
     fit = batch(options(backtrack=5.0))
     for _ in range(10):
         fit.step_once()
@@ -149,7 +149,7 @@ def test_an_image_that_is_no_longer_finite_goes_back_too() -> None:
     assert torch.isfinite(fit.loss).all()
 
 
-def test_what_is_held_out_is_never_fitted() -> None:
+def test_prior_batch_never_fits_held_out_values() -> None:
     fit = batch(options(stop="held-out", held_out=0.3), "inpaint:missing=0.4")
     measured = fit.degradation.operator.measured(fit.y)
     assert torch.equal(fit.held_out_mask + fit.fit_mask, measured)
@@ -164,7 +164,7 @@ def test_what_is_held_out_is_never_fitted() -> None:
 
 
 @pytest.mark.parametrize("task", ["denoise:noise=salt-and-pepper", "superres:factor=2"])
-def test_the_discrepancy_principle_is_refused_without_a_noise_level(task: str) -> None:
+def test_discrepancy_rule_is_refused_without_noise_level(task: str) -> None:
     with pytest.raises(UserError, match="needs a noise level"):
         batch(options(stop="discrepancy"), task)
 
@@ -179,18 +179,18 @@ def test_the_discrepancy_principle_is_refused_without_a_noise_level(task: str) -
         ("superres", "variance"),
     ],
 )
-def test_auto_takes_the_rule_that_serves_the_noise(task: str, rule: str) -> None:
+def test_auto_stop_rule_suits_noise(task: str, rule: str) -> None:
     assert batch(options(stop="auto"), task).rule_name == rule
 
 
-def test_a_level_that_is_not_told_is_estimated_for_the_discrepancy() -> None:
+def test_auto_stop_rule_estimates_blind_noise_level() -> None:
     y, degradation = degrade(parse_task("denoise:sigma=50,blind=true"), torch.full((4, 1, 28, 28), 0.5), range(4))
     fit = PriorBatch(y, degradation, options(stop="auto", discrepancy=1.0), (1, 28, 28))
     assert fit.rule_name == "discrepancy" and fit.expected_residual is not None
     assert fit.expected_residual.sqrt() * 255 == pytest.approx(50, rel=0.15)
 
 
-def test_a_penalty_of_nothing_changes_nothing_and_one_that_pulls_does_for_its_image_alone() -> None:
+def test_penalty_moves_only_its_image_and_zero_changes_nothing() -> None:
     def pull(outputs: Tensor, places: Tensor) -> Tensor:
         return strength[places] * outputs.square().flatten(1).mean(1)
 
@@ -228,7 +228,7 @@ def rested(chosen: DipConfig, steps: int, task: str = "denoise") -> PriorBatch:
     ("task", "stop"),
     [("denoise", "variance"), ("denoise", "discrepancy"), ("inpaint:missing=0.5,sigma=5", "held-out")],
 )
-def test_images_go_on_alike_when_another_rests(network: str, task: str, stop: str) -> None:
+def test_compact_leaves_other_images_unchanged(network: str, task: str, stop: str) -> None:
     """Weights, moments, z, what a fall would go back to and what the rule remembers go on as if nothing had been."""
     chosen = options(network=network, stop=stop, sgld=0.5, patience=90)
     fit, whole = rested(chosen, 24, task), batch(chosen, task)
@@ -247,7 +247,7 @@ def test_images_go_on_alike_when_another_rests(network: str, task: str, stop: st
         assert torch.allclose(mine, its[[0, 2]], atol=1e-9)
 
 
-def test_what_is_told_of_an_image_at_rest_stays() -> None:
+def test_compact_keeps_results_of_stopped_image() -> None:
     early, late = rested(SMALL, 4), rested(SMALL, 24)
     for name in ("restored", "output", "loss", "peak", "peak_at", "backtracked"):
         assert torch.equal(getattr(early, name)[1], getattr(late, name)[1])
@@ -255,7 +255,7 @@ def test_what_is_told_of_an_image_at_rest_stays() -> None:
     assert torch.equal(early.stopping.restored[1], late.stopping.restored[1])
 
 
-def test_an_image_at_rest_is_not_told_of_as_gone_back() -> None:
+def test_stopped_image_is_not_marked_as_backtracked() -> None:
     fit = rested(options(backtrack=5.0), 12)
     fit.good_loss[1] = 1e-9
     for _ in range(8):
@@ -263,7 +263,7 @@ def test_an_image_at_rest_is_not_told_of_as_gone_back() -> None:
     assert fit.backtracked.tolist() == [0, 0, 20]
 
 
-def test_it_goes_on_bit_for_bit_with_images_at_rest() -> None:
+def test_prior_batch_resumes_exactly_with_stopped_images() -> None:
     chosen = options(sgld=0.5, backtrack=0.5)
     whole, first, second = rested(chosen, 25), rested(chosen, 13), batch(chosen)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
@@ -275,7 +275,7 @@ def test_it_goes_on_bit_for_bit_with_images_at_rest() -> None:
     assert torch.equal(second.backtracked, whole.backtracked)
 
 
-def test_the_penalty_is_told_which_images_are_left() -> None:
+def test_penalty_receives_indices_of_remaining_images() -> None:
     seen: list[list[int]] = []
 
     def watch(outputs: Tensor, places: Tensor) -> Tensor:
@@ -291,7 +291,7 @@ def test_the_penalty_is_told_which_images_are_left() -> None:
     assert seen == [[0, 1, 2], [1, 2]]
 
 
-def test_few_that_have_stopped_among_many_are_no_reason_to_begin_a_smaller_network() -> None:
+def test_compact_waits_until_enough_images_stopped() -> None:
     y, degradation = degrade(parse_task("denoise"), TRUTH[[0] * 17], range(17))
     fit = PriorBatch(y, degradation, SMALL, SHAPE)
     fit.stopping.stopped_at[:2] = 1
@@ -307,7 +307,7 @@ def test_few_that_have_stopped_among_many_are_no_reason_to_begin_a_smaller_netwo
 
 
 @pytest.mark.slow
-def test_half_the_precision_restores_as_well() -> None:
+def test_bfloat16_prior_batch_restores_as_well_as_float32() -> None:
     """Images of clothes, fitted to where they are at their best; single ones differ, as they do between seeds."""
     truth = to_unit(data.load("fashion-mini", "test").images[:8])
     y, degradation = degrade(parse_task("denoise:sigma=25"), truth, range(8))
@@ -324,7 +324,7 @@ def test_half_the_precision_restores_as_well() -> None:
     assert half.peak.mean() > whole.peak.mean() - 0.3
 
 
-def test_a_compiled_fit_is_the_same_and_is_compiled_anew_when_half_have_stopped(
+def test_compiled_prior_batch_matches_eager_and_recompiles_on_compact(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Traced as ever, but with eager kernels, for which nobody has to wait."""

@@ -42,7 +42,7 @@ def fit(
     )
 
 
-def test_one_count_of_iterations_holds_for_all_images() -> None:
+def test_dip_fit_counts_iterations_once_for_all_images() -> None:
     made = fit()
     events = list(made)
     assert [event.step for event in events if isinstance(event, Step)] == list(range(1, 13))
@@ -55,13 +55,13 @@ def test_one_count_of_iterations_holds_for_all_images() -> None:
     assert len(last.ssim) == len(last.averaged) == 3
 
 
-def test_results_come_in_the_order_of_the_images() -> None:
+def test_dip_fit_restored_follows_order_of_images() -> None:
     made = fit()
     list(made)
     assert [tuple(image.shape[-2:]) for image in made.restored] == [(12, 12), (11, 15), (12, 12)]
 
 
-def test_the_stop_is_told_once_for_each_image_with_the_psnr_of_what_is_returned() -> None:
+def test_dip_fit_reports_each_stop_once_with_its_psnr() -> None:
     made = fit(iterations=40, patience=4)
     events = list(made)
     stops = {event.image: event for event in events if isinstance(event, EarlyStopped)}
@@ -78,7 +78,7 @@ def test_the_stop_is_told_once_for_each_image_with_the_psnr_of_what_is_returned(
         assert compared.peak[image] >= max(value, compared.final[image]) - 1e-6
 
 
-def test_it_ends_when_every_image_has_stopped_unless_it_runs_on() -> None:
+def test_dip_fit_ends_when_all_stopped_unless_run_on() -> None:
     short = fit(iterations=200, patience=2, run_on=False)
     stops = [event.step for event in short if isinstance(event, EarlyStopped)]
     assert short.step == max(stops) < 200
@@ -88,7 +88,7 @@ def test_it_ends_when_every_image_has_stopped_unless_it_runs_on() -> None:
 
 
 @pytest.mark.usefixtures("double")
-def test_what_has_stopped_is_left_out_and_its_result_is_that_of_a_fit_that_runs_on() -> None:
+def test_dip_fit_drops_stopped_images_without_changing_results() -> None:
     short, long = (fit(iterations=60, patience=6, lr=0.05, run_on=run_on) for run_on in (False, True))
     told, beyond = ({item.image: item for item in made if isinstance(item, EarlyStopped)} for made in (short, long))
     assert {image: event.at for image, event in told.items()} == {image: event.at for image, event in beyond.items()}
@@ -98,13 +98,13 @@ def test_what_has_stopped_is_left_out_and_its_result_is_that_of_a_fit_that_runs_
     assert [len(batch.indices) for batch in long.batches] == [2, 1]
 
 
-def test_without_the_truth_there_are_no_figures_that_need_it() -> None:
+def test_dip_fit_without_truth_reports_no_psnr() -> None:
     events = list(fit(known=False))
     assert not [event for event in events if isinstance(event, PsnrMeasured | StopsCompared)]
     assert all(event.psnr is None for event in events if isinstance(event, EarlyStopped))
 
 
-def test_pictures_come_at_their_interval_one_for_each_size() -> None:
+def test_dip_fit_yields_pictures_per_size_at_interval() -> None:
     pictures = [item for item in fit(picture_every=6) if isinstance(item, Pictures)]
     assert [(item.step, item.name) for item in pictures] == [
         (6, "fit-12x12"),
@@ -129,7 +129,7 @@ def repr_of(item: object) -> str:
     return repr(item) if isinstance(item, Event) else f"{item}"
 
 
-def test_a_way_back_is_told() -> None:
+def test_dip_fit_reports_backtracking() -> None:
     made = fit(iterations=20)
     told = []
     for item in made:
@@ -140,7 +140,7 @@ def test_a_way_back_is_told() -> None:
     assert told == ["The fit of image 1 fell by 5 dB; it went back at iteration 20"]
 
 
-def test_a_fit_that_is_no_longer_finite_ends_with_its_image() -> None:
+def test_dip_fit_raises_for_image_no_longer_finite() -> None:
     made = fit(backtrack=0.0)
     with pytest.raises(UserError, match="image 1 became nan"):
         for item in made:

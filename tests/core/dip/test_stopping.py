@@ -26,7 +26,7 @@ def walk(steps: int, seed: int) -> Tensor:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 12), st.integers(2, 40), st.integers(0, 2**32))
-def test_running_sums_give_the_moving_variance_of_its_definition(window: int, steps: int, seed: int) -> None:
+def test_moving_variance_matches_definition(window: int, steps: int, seed: int) -> None:
     outputs = walk(steps, seed)
     rule = MovingVariance(SHAPE, window, "cpu")
     for t in range(steps):
@@ -39,7 +39,7 @@ def test_running_sums_give_the_moving_variance_of_its_definition(window: int, st
         assert torch.allclose(score.double(), naive, rtol=1e-5, atol=1e-9)
 
 
-def test_each_image_stops_by_itself_and_keeps_the_image_of_its_best_score() -> None:
+def test_stopping_keeps_best_output_of_each_image_by_itself() -> None:
     scores = torch.tensor([[5.0, 5, 5], [4, 6, 4], [3, 6, 6], [4, 6, 3], [4, 6, 2], [1, 1, 1]])
     stopping = Stopping(held_out, SHAPE, patience=3, device="cpu")
     for step, score in enumerate(scores, start=1):
@@ -51,7 +51,7 @@ def test_each_image_stops_by_itself_and_keeps_the_image_of_its_best_score() -> N
     assert stopping.restored[:, 0, 0, 0].tolist() == [7, 2, 7]
 
 
-def test_the_discrepancy_principle_stops_when_the_residual_is_that_of_the_noise() -> None:
+def test_discrepancy_stops_at_residual_of_noise() -> None:
     stopping = Stopping(discrepancy(torch.tensor([0.01, 0.02, 0.001])), SHAPE, patience=100, device="cpu")
     for step, residual in enumerate([0.05, 0.02, 0.01, 0.005], start=1):
         stopping.update(at(step, torch.full(SHAPE, float(step)), residual=[residual] * 3))
@@ -60,7 +60,7 @@ def test_the_discrepancy_principle_stops_when_the_residual_is_that_of_the_noise(
     assert stopping.restored[:, 0, 0, 0].tolist() == [4, 3, 5]
 
 
-def test_never_returns_the_last_one() -> None:
+def test_never_rule_returns_last_output() -> None:
     stopping = Stopping(never, SHAPE, patience=1, device="cpu")
     for step in range(1, 6):
         stopping.update(at(step, torch.full(SHAPE, float(step))))
@@ -68,7 +68,7 @@ def test_never_returns_the_last_one() -> None:
     assert stopping.stopped_at.tolist() == [0, 0, 0]
 
 
-def test_what_is_not_a_number_is_never_the_best() -> None:
+def test_stopping_never_takes_nan_as_best() -> None:
     stopping = Stopping(held_out, SHAPE, patience=10, device="cpu")
     for step, score in enumerate([float("nan"), 3.0, float("nan"), 4.0], start=1):
         stopping.update(at(step, torch.full(SHAPE, float(step)), hidden=[score] * 3))
@@ -76,7 +76,7 @@ def test_what_is_not_a_number_is_never_the_best() -> None:
 
 
 @pytest.mark.parametrize("cut", [3, 11])
-def test_it_goes_on_as_if_it_had_never_stopped(cut: int) -> None:
+def test_stopping_resumes_exactly(cut: int) -> None:
     outputs = walk(20, 1)
 
     def fresh() -> Stopping:

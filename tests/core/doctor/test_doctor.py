@@ -14,7 +14,7 @@ from dipddpm.core.doctor.probe import TorchReport
 from dipddpm.core.runs import RunsFolder
 
 
-def test_it_looks_at_everything_and_changes_nothing(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examine_runs_all_checks_and_changes_nothing(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torches.Probe, "report", lambda self: TorchReport(torch="2.15.0", torchvision="0.30"))
     found = list(doctor.examine(runs.root))
     assert {each.what for each in found} >= {
@@ -25,7 +25,7 @@ def test_it_looks_at_everything_and_changes_nothing(runs: RunsFolder, monkeypatc
     assert not runs.root.exists()
 
 
-def test_a_check_that_fails_is_a_finding_itself(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examine_reports_failing_check_as_finding(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> Iterator[Finding]:
         yield Finding("memory", Severity.ok, "so far")
         raise ZeroDivisionError("by nothing")
@@ -38,7 +38,7 @@ def test_a_check_that_fails_is_a_finding_itself(runs: RunsFolder, monkeypatch: p
     assert "ZeroDivisionError" in found["torch", Severity.note]
 
 
-def test_extras_are_those_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_extras_lists_extras_of_package(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [
         "torch>=2",
         "a-lib>=1; extra == 'alpha'",

@@ -21,13 +21,15 @@ from dipddpm.core.doctor.machine import assess_log_out, assess_processors, log_o
         ((2, 2, None, 7.3, ""), Severity.note, "load 7.3"),
     ],
 )
-def test_processors(given: tuple[int, int, float | None, float, str], verdict: Severity, told: str) -> None:
+def test_assess_processors_reports_cores_quota_and_load(
+    given: tuple[int, int, float | None, float, str], verdict: Severity, told: str
+) -> None:
     found = assess_processors(*given)
     assert (found.verdict, told in found.told) == (verdict, True), found
     assert ("threads=2" in found.remedy) == (given[2] == 2.5)
 
 
-def test_limits_of_both_kinds_of_control_groups(tmp_path: Path) -> None:
+def test_quota_and_memory_left_read_both_cgroup_versions(tmp_path: Path) -> None:
     assert (quota(tmp_path), memory_left(tmp_path)) == (None, None)
     (tmp_path / "cpu").mkdir()
     (tmp_path / "memory").mkdir()
@@ -54,13 +56,13 @@ def test_limits_of_both_kinds_of_control_groups(tmp_path: Path) -> None:
         (True, True, "0::/user.slice/user-1000.slice/user@1000.service/tmux.scope", Severity.ok),
     ],
 )
-def test_what_a_log_out_ends(kills: bool, lingers: bool, group: str, verdict: Severity) -> None:
+def test_assess_log_out_warns_when_runs_would_end(kills: bool, lingers: bool, group: str, verdict: Severity) -> None:
     found = assess_log_out(kills=kills, lingers=lingers, group=group)
     assert found.verdict is verdict
     assert ("enable-linger" in found.remedy) == (verdict is Severity.note)
 
 
-def test_an_allocation_ends_what_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_out_warns_inside_slurm_allocation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
     (found,) = log_out()
     assert (found.verdict, "4711" in found.told) == (Severity.note, True)

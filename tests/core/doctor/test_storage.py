@@ -26,11 +26,11 @@ torn"""
         ("/home/x/runs", "fuse.sshfs"), ("/proc/self", "proc"),
     ],
 )  # fmt: skip
-def test_the_deepest_mount_holds_a_path(path: str, kind: str) -> None:
+def test_filesystem_of_takes_deepest_mount(path: str, kind: str) -> None:
     assert filesystem_of(MOUNTS, Path(path)) == kind
 
 
-def test_this_machine_s_mounts_as_psutil_has_them(tmp_path: Path) -> None:
+def test_filesystem_of_matches_psutil(tmp_path: Path) -> None:
     ours = storage.MOUNTS.read_text()
     points = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
     deepest = max((point for point in points if tmp_path.resolve().is_relative_to(point)), key=len)
@@ -44,7 +44,7 @@ def test_this_machine_s_mounts_as_psutil_has_them(tmp_path: Path) -> None:
         ("tmpfs", Severity.note, "memory"), ("", Severity.ok, "not told"),
     ],
 )  # fmt: skip
-def test_what_follows_from_a_file_system(kind: str, verdict: Severity, told: str) -> None:
+def test_assess_file_system_notes_network_memory_and_container(kind: str, verdict: Severity, told: str) -> None:
     found = assess_file_system(kind)
     assert (found.verdict, told in found.told) == (verdict, True)
     assert bool(found.remedy) == (verdict is Severity.note)
@@ -57,11 +57,13 @@ def test_what_follows_from_a_file_system(kind: str, verdict: Severity, told: str
         (100, 0, 0.01, Severity.problem), (100, 5, 2.0, Severity.note),
     ],
 )  # fmt: skip
-def test_what_is_said_of_a_disk(free: float, names: int | None, seconds: float, verdict: Severity) -> None:
+def test_assess_disk_grades_space_names_and_speed(
+    free: float, names: int | None, seconds: float, verdict: Severity
+) -> None:
     assert assess_disk(Path("runs"), free, 500, names, seconds).verdict is verdict
 
 
-def test_a_folder_that_is_not_there_yet_is_tried_where_it_would_be(tmp_path: Path) -> None:
+def test_disk_checks_nearest_existing_folder(tmp_path: Path) -> None:
     wanted = tmp_path / "not" / "yet"
     assert nearest_existing(wanted) == tmp_path
     (found,) = disk(wanted)
@@ -69,6 +71,6 @@ def test_a_folder_that_is_not_there_yet_is_tried_where_it_would_be(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_can_t_be_written_is_a_problem() -> None:
+def test_disk_reports_unwritable_folder_as_problem() -> None:
     (found,) = disk(Path("/proc/here"))
     assert (found.verdict, "can't be written" in found.told) == (Severity.problem, True)

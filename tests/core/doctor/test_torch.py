@@ -46,7 +46,7 @@ def of(report: TorchReport, **changes: object) -> TorchReport:
         (msgspec.structs.replace(DRIVER, gpus=[Gpu("A", 80, 2)]), WORKS, Severity.note, "GPU 0: less", "--device cuda"),
     ],
 )  # fmt: skip
-def test_what_is_said_of_the_gpus(
+def test_assess_gpus_explains_each_mismatch(
     driver: Driver, report: TorchReport, verdict: Severity, told: str, remedy: str
 ) -> None:
     (found,) = assess_gpus(driver, report)
@@ -55,7 +55,7 @@ def test_what_is_said_of_the_gpus(
     assert remedy in found.remedy
 
 
-def test_what_is_said_of_torch_and_torchvision() -> None:
+def test_assess_torch_explains_torch_and_torchvision_trouble() -> None:
     assert [found.verdict for found in assess_torch(WORKS)] == [Severity.ok, Severity.ok]
     (gone,) = assess_torch(TorchReport(trouble="No module named 'torch'"))
     assert (gone.verdict, "No module named" in gone.told) == (Severity.problem, True)
@@ -66,7 +66,7 @@ def test_what_is_said_of_torch_and_torchvision() -> None:
     assert (slow.verdict, "local disk" in slow.remedy) == (Severity.note, True)
 
 
-def test_the_process_that_loads_torch_tells_of_this_one() -> None:
+def test_probe_reports_installed_torch() -> None:
     from importlib import metadata
 
     probe = torches.Probe()
@@ -80,7 +80,7 @@ def test_the_process_that_loads_torch_tells_of_this_one() -> None:
     assert (found.threads, found.trouble) == (1, "")
 
 
-def test_a_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_reports_process_that_dies_or_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     probe = torches.Probe()
     probe.close()
     code = "import sys; print('Bus error', file=sys.stderr); sys.exit(3)"
@@ -93,7 +93,7 @@ def test_a_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert probe._process.returncode == -9
 
 
-def test_devices_are_known_by_their_maker_and_kind(tmp_path: Path) -> None:
+def test_on_bus_counts_nvidia_display_devices(tmp_path: Path) -> None:
     for name, vendor, kind in (("0", "0x10de", "0x030200"), ("1", "0x10de", "0x040300"), ("2", "0x8086", "0x030000")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "vendor").write_text(vendor)
@@ -103,5 +103,5 @@ def test_devices_are_known_by_their_maker_and_kind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("given", "visible"), [(None, None), ("", 0), ("-1", 0), ("0,2", 2), ("0,1,2,3,4", 4)])
-def test_what_is_left_visible(given: str | None, visible: int | None) -> None:
+def test_visible_counts_gpus_left_by_environment(given: str | None, visible: int | None) -> None:
     assert torches._visible(given, 4) == visible

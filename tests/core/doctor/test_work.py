@@ -25,7 +25,7 @@ def told(findings: Iterable[Finding]) -> dict[str, Finding]:
     return {finding.told: finding for finding in findings}
 
 
-def test_runs_are_counted_and_those_that_want_a_look_are_named(runs: RunsFolder) -> None:
+def test_doctor_runs_counts_states_and_names_troubled_runs(runs: RunsFolder) -> None:
     (nothing,) = work.runs(runs.root)
     assert "none yet" in nothing.told
     make = Maker(runs.root)
@@ -43,7 +43,7 @@ def test_runs_are_counted_and_those_that_want_a_look_are_named(runs: RunsFolder)
     assert broken.id in unread.told
 
 
-def test_a_run_that_lives_but_does_not_advance_is_named(runs: RunsFolder) -> None:
+def test_doctor_runs_names_stalled_run(runs: RunsFolder) -> None:
     make = Maker(runs.root)
     run = make("ddpm", state="running")
     try:
@@ -58,7 +58,7 @@ def test_a_run_that_lives_but_does_not_advance_is_named(runs: RunsFolder) -> Non
     assert run.id in stalled.remedy
 
 
-def test_the_queue_clears_the_dead_and_names_what_it_cannot_read() -> None:
+def test_doctor_queue_clears_dead_tickets_and_names_unreadable() -> None:
     folder = queue.folder()
     (quiet,) = work.queue()
     assert (quiet.verdict, "0 at work, 0 waiting" in quiet.told) == (Severity.ok, True)
@@ -74,7 +74,7 @@ def test_the_queue_clears_the_dead_and_names_what_it_cannot_read() -> None:
     assert (damaged.verdict, "1-1.ticket" in damaged.remedy) == (Severity.note, True)
 
 
-def test_a_slot_that_no_worker_holds_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_queue_names_slot_held_by_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     path = queue.folder() / "cpu.0.slot"
     with path.open("wb") as ours:
         fcntl.flock(ours, fcntl.LOCK_EX)
@@ -91,7 +91,7 @@ def test_a_slot_that_no_worker_holds_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert work.slot_holders(queue.folder()) == {}
 
 
-def test_a_queue_that_can_t_be_had_stops_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_doctor_queue_reports_unusable_queue_as_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DIPDDPM_SLOTS", "many")
     (found,) = work.queue()
     assert (found.verdict, "many" in found.told) == (Severity.problem, True)
@@ -101,7 +101,7 @@ def test_a_queue_that_can_t_be_had_stops_runs(monkeypatch: pytest.MonkeyPatch, t
     assert found.verdict is Severity.problem
 
 
-def test_data_that_is_not_here_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_doctor_data_sets_reports_missing_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("dipddpm.core.data.locate.DEBIAN_FOLDER", tmp_path)
     data, prior = work.data_sets(), None
     (found,) = data

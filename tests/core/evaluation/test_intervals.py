@@ -15,7 +15,7 @@ values = st.lists(st.floats(-5, 5), min_size=2, max_size=30).filter(lambda v: ma
 
 
 @given(values)
-def test_one_stratum_has_students_interval(differences: list[float]) -> None:
+def test_interval_matches_students_t(differences: list[float]) -> None:
     found = interval(differences)
     oracle = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
     assert found.lower == pytest.approx(oracle.low, abs=1e-9)
@@ -23,7 +23,7 @@ def test_one_stratum_has_students_interval(differences: list[float]) -> None:
 
 
 @given(values, values)
-def test_two_strata_have_welchs_interval(first: list[float], second: list[float]) -> None:
+def test_pooled_matches_welchs_t(first: list[float], second: list[float]) -> None:
     # The mean of two means is half the difference between one and the other's negative.
     oracle = stats.ttest_ind(first, [-value for value in second], equal_var=False).confidence_interval(0.95)
     found = pooled([first, second])
@@ -31,24 +31,24 @@ def test_two_strata_have_welchs_interval(first: list[float], second: list[float]
     assert found.upper == pytest.approx(oracle.high / 2, abs=1e-9)
 
 
-def test_strata_weigh_alike_however_many_images_they_have() -> None:
+def test_pooled_weighs_strata_equally() -> None:
     assert pooled([[1.0, 1.0], [0.0, 0.0, 0.0, 0.0]]) == Interval(0.5, 0.5, 0.5)
 
 
-def test_one_image_proves_nothing() -> None:
+def test_interval_of_one_image_is_unbounded() -> None:
     assert interval([0.3]) == Interval(0.3, -math.inf, math.inf)
 
 
-def test_it_reads_as_a_table_has_it() -> None:
+def test_interval_formats_as_in_tables() -> None:
     assert str(Interval(0.418, 0.1, -0.02)) == "+0.42 [+0.10, -0.02]"
 
 
 @pytest.mark.parametrize("scale", [1e-120, 1e-3, 1e150])
-def test_bounds_grow_with_the_unit_however_small_or_large(scale: float) -> None:
+def test_pooled_scales_with_unit(scale: float) -> None:
     strata = [[0.1, 0.4, -0.2], [1.0, 0.7, 0.9, 1.3]]
     scaled = pooled([[scale * value for value in values] for values in strata])
     assert scaled == pytest.approx([scale * bound for bound in pooled(strata)], rel=1e-9, abs=0)
 
 
-def test_beyond_all_bounds_nothing_is_known_of_a_mean() -> None:
+def test_interval_is_unbounded_on_overflow() -> None:
     assert interval([1e200, -1e200])[1:] == (-math.inf, math.inf)

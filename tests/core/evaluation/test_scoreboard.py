@@ -18,7 +18,7 @@ def missing(method: str, why: str, *, failed: bool = False, task: str = "denoise
     return RestorationMissing(task=task, set="glyphs", method=method, why=why, failed=failed, seed=seed)
 
 
-def test_the_better_parent_is_that_of_the_cell_whatever_form_it_has() -> None:
+def test_better_baseline_is_best_score_of_its_cell() -> None:
     board = Scoreboard(
         [
             score(HYBRID, [21.0, 23.5]),
@@ -36,7 +36,7 @@ def test_the_better_parent_is_that_of_the_cell_whatever_form_it_has() -> None:
     assert board.hybrids == [HYBRID]
 
 
-def test_an_image_counts_once_however_often_it_was_degraded() -> None:
+def test_cell_gain_counts_image_once_over_seeds() -> None:
     seeds = [
         (
             score(HYBRID, [20.0 + seed, 24.0, 19.0], seed=seed),
@@ -52,7 +52,7 @@ def test_an_image_counts_once_however_often_it_was_degraded() -> None:
     assert (round(gain.lower, 6), round(gain.upper, 6)) == (round(oracle.low, 6), round(oracle.high, 6))
 
 
-def test_means_over_cells_take_an_image_of_several_tasks_as_one_observation() -> None:
+def test_scoreboard_group_gain_counts_image_once_over_tasks() -> None:
     events = []
     for task, ours in (
         ("inpaint:missing=0.7", [21.0, 22.0]),
@@ -68,13 +68,13 @@ def test_means_over_cells_take_an_image_of_several_tasks_as_one_observation() ->
     assert gain == (2.0, 2.0, 2.0)
 
 
-def test_what_was_scored_again_after_a_resume_counts_once() -> None:
+def test_scoreboard_takes_last_score_after_resume() -> None:
     board = Scoreboard([score("dip", [1.0]), score("dip", [3.0])])
     (cell,) = board.cells.values()
     assert cell.rows["dip", ""].psnr == [3.0]
 
 
-def test_the_board_as_text_tells_what_is_missing_too_and_fits_a_small_screen() -> None:
+def test_scoreboard_lines_show_missing_results_within_width() -> None:
     board = Scoreboard(
         [
             score(HYBRID, [21.0, 21.0]),
@@ -96,7 +96,7 @@ def test_the_board_as_text_tells_what_is_missing_too_and_fits_a_small_screen() -
     assert {tuple(line.split()) for line in narrow if "method" in line} == {("method", "PSNR")}
 
 
-def test_what_failed_with_one_seed_has_no_result_in_the_cell_whichever_came_first() -> None:
+def test_scoreboard_drops_method_that_failed_with_one_seed() -> None:
     ours, parents = score(HYBRID, [21.0], seed=0), [score("dip-mean", [20.0], of=HYBRID, seed=s) for s in (0, 1)]
     broken = missing(HYBRID, "it broke.", failed=True, seed=1)
     histories: list[list[AnyEvent]] = [[ours, *parents, broken], [broken, ours, *parents]]
@@ -106,7 +106,7 @@ def test_what_failed_with_one_seed_has_no_result_in_the_cell_whichever_came_firs
         assert cell.gain(HYBRID) is None
 
 
-def test_a_parent_that_failed_leaves_no_gain_over_the_better_one() -> None:
+def test_scoreboard_gives_no_gain_when_baseline_failed() -> None:
     history: list[AnyEvent] = [
         score(HYBRID, [21.0, 22.0]),
         score("ddpm-mean", [20.0, 20.5], of=HYBRID),
@@ -128,7 +128,7 @@ def test_a_parent_that_failed_leaves_no_gain_over_the_better_one() -> None:
     assert all(text.endswith(" dB, mean of 2 cells") for text in told)
 
 
-def test_what_has_no_result_is_told_once_with_where_and_why() -> None:
+def test_scoreboard_absences_tell_each_reason_once() -> None:
     board = Scoreboard(
         [
             score(HYBRID, [21.0]),
@@ -147,7 +147,7 @@ def test_what_has_no_result_is_told_once_with_where_and_why() -> None:
     assert board.lines(-2)[-1].strip()
 
 
-def test_the_headline_is_of_the_cells_that_the_first_hybrid_is_in() -> None:
+def test_scoreboard_headline_covers_cells_of_first_hybrid() -> None:
     assert Scoreboard([score("dip", [20.0])]).headline() is None
     told = Scoreboard(
         [
@@ -163,7 +163,7 @@ def test_the_headline_is_of_the_cells_that_the_first_hybrid_is_in() -> None:
     assert (alone.psnr, alone.gain) == (21.0, None)
 
 
-def test_a_hybrid_with_a_control_of_its_own_is_compared_with_it_too() -> None:
+def test_cell_verdicts_compare_hybrid_with_its_control() -> None:
     board = Scoreboard([score("conditioned", [21.0, 22.0]), score("conditioned-pinv", [20.0, 21.0])])
     (cell,) = board.cells.values()
     assert cell.verdicts() == ["conditioned - conditioned-pinv: +1.00 [+1.00, +1.00] dB"]

@@ -59,7 +59,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 @given(any_event)
-def test_every_event_comes_back(event: Event) -> None:
+def test_encode_round_trips_every_event(event: Event) -> None:
     line = events.encode(event)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
@@ -69,7 +69,7 @@ def test_every_event_comes_back(event: Event) -> None:
 
 
 @given(any_event)
-def test_a_line_is_json_that_anybody_can_read(event: Event) -> None:
+def test_encode_writes_strict_json(event: Event) -> None:
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is not JSON")
 
@@ -79,20 +79,20 @@ def test_a_line_is_json_that_anybody_can_read(event: Event) -> None:
     assert read["time"] > 0
 
 
-def test_time_and_version_are_stamped() -> None:
+def test_stamped_adds_time_version_and_offset() -> None:
     read = json.loads(events.encode(events.stamped(events.Message(text="hello"), offset=7)))
     assert read["time"] > 1.7e9
     assert (read["v"], read["offset"]) == (events.SCHEMA, 7)
 
 
-def test_an_event_is_encoded_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encode_adds_nothing_to_event(monkeypatch: pytest.MonkeyPatch) -> None:
     event = events.Message(text="hello")
     first = events.encode(event)
     monkeypatch.setattr("time.time", lambda: 1e9)
     assert events.encode(event) == first == b'{"event":"message","text":"hello"}\n'
 
 
-def test_what_is_not_finite_is_written_in_words() -> None:
+def test_encode_writes_non_finite_numbers_as_words() -> None:
     event = events.PsnrMeasured(step=1, psnr=[math.nan, 20.5, math.inf], mean=-math.inf)
     read = json.loads(events.encode(event))
     assert read["psnr"] == ["nan", 20.5, "inf"]
@@ -100,7 +100,7 @@ def test_what_is_not_finite_is_written_in_words() -> None:
 
 
 @given(any_event, st.dictionaries(TEXT.map("x_".__add__), st.none() | st.integers() | TEXT, min_size=1, max_size=3))
-def test_fields_of_a_later_version_are_skipped(event: Event, extra: dict[str, Any]) -> None:
+def test_decode_skips_fields_of_later_version(event: Event, extra: dict[str, Any]) -> None:
     read = json.loads(events.encode(event)) | extra
     again = events.decode(json.dumps(read).encode())
     assert again is not None
@@ -125,16 +125,16 @@ def test_fields_of_a_later_version_are_skipped(event: Event, extra: dict[str, An
         b"[" * 100_000,
     ],
 )
-def test_what_is_no_event_is_none(line: bytes) -> None:
+def test_decode_gives_none_for_other_lines(line: bytes) -> None:
     assert events.decode(line) is None
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_raise(line: bytes) -> None:
+def test_decode_never_raises(line: bytes) -> None:
     assert events.decode(line) is None or line.lstrip().startswith(b"{")
 
 
-def test_every_kind_of_event_is_read() -> None:
+def test_any_event_covers_every_kind() -> None:
     """A kind that was defined but left out of `AnyEvent` would be written and never read."""
     defined = {
         kind
@@ -145,7 +145,7 @@ def test_every_kind_of_event_is_read() -> None:
     assert not any(issubclass(kind, Payload) for kind in KINDS)
 
 
-def test_a_payload_is_no_event_and_has_no_line() -> None:
+def test_payload_cannot_be_encoded() -> None:
     payload = events.Pictures(name="samples", images=object())
     assert not isinstance(payload, Event)
     with pytest.raises(TypeError):

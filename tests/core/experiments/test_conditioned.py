@@ -95,7 +95,7 @@ def seeing() -> UNet:
     return network.eval()
 
 
-def test_a_network_that_sees_more_says_the_same_at_first() -> None:
+def test_with_cond_channels_keeps_prediction() -> None:
     torch.manual_seed(0)
     network = UNet((1, 12, 12), channels=(8, 16))
     torch.nn.init.normal_(network.out.weight)
@@ -106,7 +106,7 @@ def test_a_network_that_sees_more_says_the_same_at_first() -> None:
     assert grown.arguments == network.arguments | {"beside": 2}
 
 
-def test_every_part_of_a_batch_sees_what_is_its_own() -> None:
+def test_denoiser_splits_cond_with_batch() -> None:
     xt, seen = torch.randn(2, 5, 1, 12, 12).unbind()
     whole, parts = (Denoiser(seeing(), SCHEDULE, cond=seen, batch_size=size) for size in (5, 2))
     with torch.no_grad():
@@ -114,7 +114,7 @@ def test_every_part_of_a_batch_sees_what_is_its_own() -> None:
             assert torch.allclose(one, other, atol=1e-5)
 
 
-def test_a_network_learns_from_what_it_sees() -> None:
+def test_training_with_cond_learns_from_it() -> None:
     """Who sees x0 beside xt can tell the noise to the last bit; who sees it shuffled, beside other images, can't."""
     truth = shapes(32)
     images = (truth * 255).to(torch.uint8)
@@ -131,7 +131,7 @@ def test_a_network_learns_from_what_it_sees() -> None:
 
 
 @pytest.mark.parametrize("beside", ["dip", "pinv"])
-def test_the_network_sees_what_was_made_of_each_image(beside: str, prior: Path) -> None:
+def test_conditioned_training_uses_result_made_of_each_image(beside: str, prior: Path) -> None:
     made = training(prior, hybrid__beside=beside, ddpm__epochs=1)
     steps = [item.step for item in made if isinstance(item, Step)]
     assert steps[-1] == made.started().steps == made.step
@@ -150,7 +150,7 @@ def test_the_network_sees_what_was_made_of_each_image(beside: str, prior: Path) 
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 8, 11, 13, 16, 18])
-def test_making_and_training_go_on_as_if_never_stopped(
+def test_conditioned_training_resumes_exactly(
     stop_after: int, prior: Path, tmp_path: Path, plain: Plain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def elsewhere(name: str) -> ConditionedTraining:
@@ -172,7 +172,7 @@ def test_making_and_training_go_on_as_if_never_stopped(
 
 
 @pytest.mark.parametrize(("beside", "sampler"), [("dip", "diffpir"), ("dip", "dpm++"), ("pinv", "ddnm")])
-def test_a_restoration_goes_on_as_if_never_stopped(beside: str, sampler: str) -> None:
+def test_conditioned_restorer_resumes_exactly(beside: str, sampler: str) -> None:
     options = Conditioned(beside=beside, sampler=sampler, steps=4, samples=3)  # type: ignore[arg-type]
     known = case(TASK, shapes(3))
     whole = ConditionedRestorer(known, model(seeing()), options, SMALL)
@@ -183,7 +183,7 @@ def test_a_restoration_goes_on_as_if_never_stopped(beside: str, sampler: str) ->
     )
 
 
-def test_samples_follow_what_the_network_sees() -> None:
+def test_conditioned_restorer_samples_follow_cond() -> None:
     """With a network that says that the image is what it sees, every sample is."""
 
     class Copying(torch.nn.Module):
@@ -202,7 +202,7 @@ def test_samples_follow_what_the_network_sees() -> None:
     assert torch.allclose(restorer.images, torch.stack(restorer.fit.restored), atol=1e-5)
 
 
-def test_a_run_makes_trains_restores_and_is_scored_against_both_parents(prior: Path, tmp_path: Path) -> None:
+def test_conditioned_experiment_trains_restores_and_is_scored(prior: Path, tmp_path: Path) -> None:
     run = ConditionedExperiment.from_config(config(prior), "cpu")
     items = list(run)
     assert [item.epoch for item in items if isinstance(item, EpochFinished)] == [1, 2]
@@ -219,13 +219,13 @@ def test_a_run_makes_trains_restores_and_is_scored_against_both_parents(prior: P
     assert any(isinstance(item, Pictures) and item.name == "restored" for item in items)
 
 
-def test_without_a_prior_it_begins_anew() -> None:
+def test_conditioned_experiment_without_prior_begins_anew() -> None:
     run = ConditionedExperiment.from_config(config("", ddpm__epochs=1), "cpu")
     methods = [item.method for item in run if isinstance(item, RestorationScored)]
     assert methods == ["conditioned", DIP_MEAN]
 
 
-def test_what_can_not_be_is_refused(prior: Path) -> None:
+def test_conditioned_experiment_refuses_large_bank_and_other_network(prior: Path) -> None:
     with pytest.raises(UserError, match="too few for a bank of 1801"):
         ConditionedExperiment.from_config(config(prior, hybrid__bank=1801), "cpu")
     with pytest.raises(UserError, match="Only our U-Net can see more"):

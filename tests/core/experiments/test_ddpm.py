@@ -27,7 +27,7 @@ def experiment(**settings: Any) -> DdpmExperiment:
     return DdpmExperiment.from_config(config, "cpu")
 
 
-def test_a_run_tells_what_it_does_in_order() -> None:
+def test_ddpm_experiment_yields_items_in_order() -> None:
     run = experiment()
     started = run.started()
     items = list(run)
@@ -43,7 +43,7 @@ def test_a_run_tells_what_it_does_in_order() -> None:
     assert loaded.sha256 == data.load("fashion-mini", "train").take(range(6)).sha256
 
 
-def test_pictures_can_be_looked_at() -> None:
+def test_ddpm_experiment_pictures_show_batch_noising_and_samples() -> None:
     batch, forward, samples = (item for item in experiment() if isinstance(item, Pictures))
     for picture in (batch, forward, samples):
         assert picture.images.shape[1:] == (1, 28, 28)
@@ -60,7 +60,7 @@ def test_pictures_can_be_looked_at() -> None:
     assert 0 < errors[0] < errors[1] < errors[2] < errors[3]
 
 
-def test_a_run_goes_on_as_if_never_stopped(tmp_path: Path, plain: Plain) -> None:
+def test_ddpm_experiment_resumes_exactly(tmp_path: Path, plain: Plain) -> None:
     file = tmp_path / "last.safetensors"
     items = [plain(item) for item in experiment()]
     for stop_after in range(count_steps(items) + 1):
@@ -85,7 +85,7 @@ JUDGED = {
 }
 
 
-def test_what_samples_are_worth_is_told_at_the_end() -> None:
+def test_ddpm_experiment_evaluates_samples_at_end() -> None:
     items = list(experiment(**JUDGED))
     *_, samples, frechet, kernel, in_pixels, in_features, nearest, last = items
     assert isinstance(last, Step)
@@ -114,7 +114,7 @@ def test_ddpm_experiment_with_an_evaluator_resumes_after_any_step(back: int, tmp
     assert [plain(item) for item in resumed] == whole[len(seen) :]
 
 
-def test_what_can_not_be_judged_is_refused_before_the_work(tmp_path: Path) -> None:
+def test_ddpm_experiment_refuses_impossible_evaluation_at_start(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="evaluate needs 128 samples at least"):
         experiment(ddpm__evaluate=127)
     (tmp_path / "photos").mkdir()
@@ -124,13 +124,13 @@ def test_what_can_not_be_judged_is_refused_before_the_work(tmp_path: Path) -> No
         experiment(**JUDGED | {"data.dataset": f"folder:{tmp_path / 'photos'}", "ddpm.conditional": False})
 
 
-def test_without_samples_a_run_ends_with_the_training() -> None:
+def test_ddpm_experiment_without_samples_ends_after_training() -> None:
     run = experiment(ddpm__samples=0)
     assert run.started().steps == 2
     assert isinstance(list(run)[-2], EpochFinished)
 
 
-def test_weights_depend_on_the_seed_alone() -> None:
+def test_ddpm_experiment_weights_depend_on_seed_alone() -> None:
     torch.manual_seed(1)
     one = experiment()
     before = torch.get_rng_state()
@@ -142,7 +142,7 @@ def test_weights_depend_on_the_seed_alone() -> None:
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_what_is_held_out_comes_from_the_end_whatever_is_trained_on() -> None:
+def test_ddpm_experiment_holds_out_last_images_of_data_set() -> None:
     run = experiment(ddpm__hold_out=True)
     everything = data.load("fashion-mini", "train").images
     assert run.training.validator is not None
@@ -169,7 +169,7 @@ UNET = {
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 6])
-def test_a_run_of_our_network_goes_on_as_if_never_stopped(stop_after: int, tmp_path: Path, plain: Plain) -> None:
+def test_ddpm_experiment_with_unet_resumes_exactly(stop_after: int, tmp_path: Path, plain: Plain) -> None:
     whole = [plain(item) for item in experiment(**UNET)]
     stopped = experiment(**UNET)
     seen = until_step(stopped, stop_after)
@@ -179,7 +179,7 @@ def test_a_run_of_our_network_goes_on_as_if_never_stopped(stop_after: int, tmp_p
     assert [plain(item) for item in resumed] == whole[len(seen) :]
 
 
-def test_samples_along_the_way_come_from_the_same_noise_and_the_averaged_weights() -> None:
+def test_ddpm_experiment_progress_samples_use_averaged_weights() -> None:
     run = experiment(**UNET)
     items = list(run)
     progress = [item for item in items if isinstance(item, Pictures) and item.name == "progress"]
@@ -194,19 +194,19 @@ def test_samples_along_the_way_come_from_the_same_noise_and_the_averaged_weights
     assert run.sampling.denoiser.label.tolist() == [0, 1, 2]
 
 
-def test_more_images_than_there_are_is_refused() -> None:
+def test_ddpm_experiment_refuses_more_images_than_exist() -> None:
     with pytest.raises(UserError, match="has 2000 images to train on, not 3000"):
         experiment(data__train_images=3000)
 
 
-def test_images_that_the_network_does_not_take_are_refused(tmp_path: Path) -> None:
+def test_ddpm_experiment_refuses_images_network_cannot_take(tmp_path: Path) -> None:
     for name in ("a", "b"):
         save_png(tmp_path / f"{name}.png", torch.rand(3, 32, 32))
     with pytest.raises(UserError, match="28x28 grey"):
         experiment(data__dataset=f"folder:{tmp_path}", data__train_images=0)
 
 
-def test_data_that_is_not_there_is_refused() -> None:
+def test_training_images_refuses_unknown_data_set() -> None:
     config = build("ddpm", settings={"data.dataset": "fashion-mist"})
     with pytest.raises(UserError):
         load_training(config.data, held_out=False)

@@ -52,7 +52,7 @@ def experiment(task: str = "denoise", **settings: Any) -> DipExperiment:
     ],
 )
 @pytest.mark.parametrize("network", ["skip", "decoder"])
-def test_every_task_runs_from_data_to_the_image_at_the_stop(task: str, network: str) -> None:
+def test_dip_experiment_runs_every_task_to_image_at_stop(task: str, network: str) -> None:
     run = experiment(task, dip__network=network)
     items = list(run)
     assert isinstance(items[0], DataLoaded)
@@ -72,12 +72,12 @@ def test_every_task_runs_from_data_to_the_image_at_the_stop(task: str, network: 
     assert run.step == run.started().steps == 6
 
 
-def test_the_noise_of_an_image_does_not_depend_on_its_company() -> None:
+def test_dip_experiment_noise_is_independent_of_other_images() -> None:
     alone, with_another = experiment(images__indices="1"), experiment()
     assert torch.equal(alone.measurements[0], with_another.measurements[1])
 
 
-def test_files_of_any_size_and_colour_are_fitted_together(tmp_path: Path) -> None:
+def test_dip_experiment_fits_files_of_any_size_and_colour(tmp_path: Path) -> None:
     names = []
     for i, shape in enumerate([(1, 12, 15), (3, 13, 11), (1, 12, 15)]):
         names.append(str(tmp_path / f"{i}.png"))
@@ -91,7 +91,7 @@ def test_files_of_any_size_and_colour_are_fitted_together(tmp_path: Path) -> Non
     assert run.network is None
 
 
-def test_a_batch_is_as_large_as_asked() -> None:
+def test_dip_experiment_batch_is_as_large_as_asked() -> None:
     run = experiment(dip__batch=1)
     assert [len(batch) for batch in run.fit.batches] == [1, 1]
     together = experiment()
@@ -101,7 +101,7 @@ def test_a_batch_is_as_large_as_asked() -> None:
         assert torch.allclose(a, b, atol=1e-3)
 
 
-def test_more_channels_and_pixels_take_more_memory() -> None:
+def test_bytes_per_image_grows_with_pixels() -> None:
     options = experiment().config.dip
     small, large = bytes_per_image(options, (1, 28, 28)), bytes_per_image(options, (1, 56, 56))
     assert 3 * small < large < 5 * small
@@ -119,14 +119,14 @@ def test_dip_experiment_resumes_from_a_file_after_any_step(steps: int, tmp_path:
     assert checkpoint.load(path).name == "skip"
 
 
-def test_it_resumes_in_the_groups_that_it_had() -> None:
+def test_dip_experiment_resumes_in_its_original_batches() -> None:
     first, second, whole = experiment(dip__batch=1), experiment(dip__batch=2), experiment(dip__batch=1)
     told = [text(item) for item in until_step(first, 2)]
     second.load_state_dict(first.state_dict())
     assert told + [text(item) for item in second] == [text(item) for item in whole]
 
 
-def test_a_finished_run_can_be_made_longer() -> None:
+def test_dip_experiment_can_be_extended_after_finish() -> None:
     """It ends again, with its results; without more to do there is nothing more to tell."""
     first, same, longer = experiment(), experiment(), experiment(dip__iterations=9)
     list(first)
@@ -142,6 +142,6 @@ def text(item: object) -> str:
     return repr(item) if isinstance(item, Event) else str(item)
 
 
-def test_an_image_that_is_not_there_is_refused() -> None:
+def test_dip_experiment_refuses_missing_image() -> None:
     with pytest.raises(UserError, match="no image 2000"):
         experiment(images__indices="2000")

@@ -43,7 +43,7 @@ def files() -> list[Path]:
     return sorted((cache_folder() / "dip-bank").glob("*"))
 
 
-def test_each_result_is_that_of_a_fit_to_the_measurement(images: ImageSet) -> None:
+def test_dip_result_bank_fits_each_measurement(images: ImageSet) -> None:
     bank = DipResultBank(images, TASK, DIP, seed=5)
     items = list(bank)
     assert len(bank) == 12
@@ -61,7 +61,7 @@ def test_each_result_is_that_of_a_fit_to_the_measurement(images: ImageSet) -> No
         assert torch.equal(bank.results[places], torch.stack(fit.restored))
 
 
-def test_what_was_fitted_once_is_found_again(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dip_result_bank_reuses_cached_fits(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     first = filled(DipResultBank(images, TASK, DIP, seed=0))
     assert len(files()) == 3
     monkeypatch.setattr(module, "dip_fit", None)  # nothing may be fitted any more
@@ -75,7 +75,7 @@ def test_what_was_fitted_once_is_found_again(images: ImageSet, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("other", ["images", "task", "dip", "seed"])
-def test_what_differs_is_made_anew(other: str, images: ImageSet) -> None:
+def test_dip_result_bank_refits_when_input_differs(other: str, images: ImageSet) -> None:
     few = images.take(range(3))
     filled(DipResultBank(few, TASK, DIP, seed=0))
     made = DipResultBank(
@@ -88,7 +88,7 @@ def test_what_differs_is_made_anew(other: str, images: ImageSet) -> None:
     assert len(files()) == 2
 
 
-def test_a_damaged_file_is_made_anew(images: ImageSet) -> None:
+def test_dip_result_bank_refits_damaged_cache_file(images: ImageSet) -> None:
     few = images.take(range(3))
     before = filled(DipResultBank(few, TASK, DIP, seed=0)).results
     (file,) = files()
@@ -98,7 +98,7 @@ def test_a_damaged_file_is_made_anew(images: ImageSet) -> None:
     assert file.read_bytes() == good
 
 
-def test_without_a_cache_nothing_is_kept(images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dip_result_bank_works_without_cache(images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = images.take(range(3))
     before = filled(DipResultBank(few, TASK, DIP, seed=0)).results
     (tmp_path / "file").touch()
@@ -107,7 +107,7 @@ def test_without_a_cache_nothing_is_kept(images: ImageSet, tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("stop_after", [0, 2, 4, 5, 7, 11, 12])
-def test_a_bank_goes_on_as_if_never_stopped(
+def test_dip_result_bank_resumes_exactly(
     stop_after: int, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def elsewhere(name: str) -> DipResultBank:

@@ -28,7 +28,7 @@ def experiment(**settings: Any) -> ExplanationExperiment:
 
 
 @pytest.mark.slow
-def test_everything_is_measured_and_a_stop_changes_nothing(tmp_path: Path, plain: Plain) -> None:
+def test_explanation_experiment_measures_all_and_resumes_exactly(tmp_path: Path, plain: Plain) -> None:
     whole = experiment()
     items = [plain(item) for item in whole]
     assert whole.step == whole.started().steps
@@ -54,7 +54,7 @@ def test_everything_is_measured_and_a_stop_changes_nothing(tmp_path: Path, plain
     assert rest == items[-len(rest) :]
 
 
-def test_what_the_data_lacks_is_refused() -> None:
+def test_explanation_experiment_refuses_what_data_lacks() -> None:
     with pytest.raises(UserError, match="500 test images, not 501"):
         experiment(test_images=501)
     with pytest.raises(UserError, match="fixed must be one of the steps"):

@@ -118,7 +118,7 @@ def of(kind: type, items: list[Item]) -> list[Any]:
     return [item for item in items if isinstance(item, kind)]
 
 
-def test_it_takes_a_prior_restores_and_ends_with_both_parents(build: Build, prior: Run) -> None:
+def test_hybrid_experiment_restores_and_scores_both_baselines(build: Build, prior: Run) -> None:
     experiment = build()
     items = list(experiment)
     (taken,) = of(events.PriorLoaded, items)
@@ -138,14 +138,14 @@ def test_it_takes_a_prior_restores_and_ends_with_both_parents(build: Build, prio
     assert experiment.step == experiment.started().steps
 
 
-def test_steps_never_go_back_and_looks_are_as_often_as_asked(build: Build) -> None:
+def test_hybrid_experiment_steps_rise_and_psnr_keeps_interval(build: Build) -> None:
     items = list(build())
     steps = [item.step for item in items if isinstance(item, Step)]
     assert steps == sorted(steps)
     assert [look.step for look in of(PsnrMeasured, items)] == [3, 6, 9, 10]
 
 
-def test_given_epochs_it_trains_the_prior_and_restores_with_the_best_of_it(build: Build) -> None:
+def test_hybrid_experiment_with_epochs_trains_prior_and_uses_best(build: Build) -> None:
     experiment = build(prior__run="", ddpm__epochs=3, ddpm__lr=0.05)
     items = list(experiment)
     told = [type(item) for item in items]
@@ -164,7 +164,7 @@ def test_given_epochs_it_trains_the_prior_and_restores_with_the_best_of_it(build
     assert same == (weights == 3)
 
 
-def test_denoising_is_compared_with_the_posterior_mean_too(build: Build) -> None:
+def test_hybrid_experiment_scores_posterior_mean_when_denoising(build: Build) -> None:
     scores = of(RestorationScored, list(build(task="denoise:sigma=50,blind=true")))
     assert [s.method for s in scores] == ["halfway", "dip-mean", "ddpm-mean", "posterior-mean"]
     assert (scores[-1].nfe, scores[-1].runs, scores[-1].budget_of) == (1, 1, "")
@@ -196,7 +196,7 @@ def test_hybrid_resumes_after_any_step_to_the_same_bits(build: Build, train: boo
         assert [s.method for s in of(RestorationScored, told)] == ["halfway", "dip-mean", "ddpm-mean"]
 
 
-def test_another_model_in_the_priors_folder_is_refused_on_resume(build: Build) -> None:
+def test_hybrid_experiment_resume_refuses_another_model(build: Build) -> None:
     first = build()
     next(iter(first))
     second = build()
@@ -205,7 +205,7 @@ def test_another_model_in_the_priors_folder_is_refused_on_resume(build: Build) -
         second.load_state_dict(state)
 
 
-def test_the_truth_changes_nothing_but_the_scores(build: Build) -> None:
+def test_hybrid_experiment_result_ignores_truth(build: Build) -> None:
     experiment, told = build(), []
     other = build()
     other.truth = 1 - other.truth
@@ -215,7 +215,7 @@ def test_the_truth_changes_nothing_but_the_scores(build: Build) -> None:
     assert torch.equal(*told)
 
 
-def test_images_of_another_size_than_the_priors_are_refused(build: Build, tmp_path: Path) -> None:
+def test_hybrid_experiment_refuses_images_of_other_size(build: Build, tmp_path: Path) -> None:
     from dipddpm.core.images import save_png
 
     save_png(tmp_path / "wide.png", torch.rand(1, 1, 28, 32))
@@ -223,7 +223,7 @@ def test_images_of_another_size_than_the_priors_are_refused(build: Build, tmp_pa
         build(images__files=(str(tmp_path / "wide.png"),))
 
 
-def test_a_task_that_the_method_does_not_take_is_refused_by_name(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hybrid_config_refuses_task_method_does_not_take(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Guided, "tasks", frozenset({"denoise"}))
     with pytest.raises(UserError, match="guided doesn't take the task superres:factor=2"):
         configs.build("hybrid", method="guided", task="superres")

@@ -50,7 +50,7 @@ def messages(run: Run) -> list[str]:
 
 
 @pytest.mark.durability
-def test_the_study_is_made_of_runs_and_goes_on_after_a_kill(
+def test_study_run_resumes_after_kill_and_reuses_finished_runs(
     runs: RunsFolder, until: Until, shipped: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIPDDPM_SLOTS", "1")
@@ -85,7 +85,7 @@ def test_the_study_is_made_of_runs_and_goes_on_after_a_kill(
 
 
 @pytest.mark.slow
-def test_stopping_the_study_stops_its_stage_and_resuming_resumes_it(runs: RunsFolder, until: Until) -> None:
+def test_study_stop_and_resume_reach_its_stage(runs: RunsFolder, until: Until) -> None:
     run = runs.create(study(**{"study.epochs": 500}))
     local.start(run)
     (stage,) = until(lambda: of_kind(runs, "ddpm"), PATIENCE)

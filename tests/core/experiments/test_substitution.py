@@ -35,7 +35,7 @@ def fitted(**options: Any) -> FittedHourglass:
 
 
 @pytest.mark.parametrize("reading", READINGS)
-def test_a_run_goes_on_as_if_never_stopped(reading: str, tmp_path: Path, plain: Plain) -> None:
+def test_substitution_experiment_resumes_exactly(reading: str, tmp_path: Path, plain: Plain) -> None:
     file = tmp_path / "last.safetensors"
     whole = experiment(reading)
     items = [plain(item) for item in whole]
@@ -54,7 +54,7 @@ LOOKED_AT = {"ddpm__sample_every": 1, "ddpm__samples": 2}
 
 @pytest.mark.parametrize("reading", ["fresh", "warm"])
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 5])
-def test_a_run_whose_samples_are_looked_at_goes_on_as_if_never_stopped(
+def test_substitution_experiment_with_progress_resumes_exactly(
     reading: str, stop_after: int, tmp_path: Path, plain: Plain
 ) -> None:
     whole = [plain(item) for item in experiment(reading, **LOOKED_AT)]
@@ -69,14 +69,14 @@ def test_a_run_whose_samples_are_looked_at_goes_on_as_if_never_stopped(
 
 
 @pytest.mark.parametrize("reading", READINGS)
-def test_looking_at_samples_changes_nothing_of_the_training(reading: str, plain: Plain) -> None:
+def test_substitution_progress_samples_leave_training_unchanged(reading: str, plain: Plain) -> None:
     alone, looked_at = (experiment(reading, **LOOKED_AT | {"ddpm__sample_every": every}) for every in (0, 1))
     items = [plain(item) for item in looked_at]
     assert [item for item in items if getattr(item, "name", "") != "progress"] == [plain(item) for item in alone]
 
 
 @pytest.mark.parametrize("reading", READINGS)
-def test_the_loss_on_eps_never_reaches_the_hourglass(reading: str) -> None:
+def test_substitution_loss_never_reaches_hourglass(reading: str) -> None:
     """The draws of xt are the same at any learning rate, so the hourglass must be too, however the network fares."""
     slow, fast = (experiment(reading, ddpm__samples=0, ddpm__lr=lr) for lr in (1e-4, 1e-2))
     losses = [[item.loss for item in run if isinstance(item, Step)] for run in (slow, fast)]
@@ -87,7 +87,7 @@ def test_the_loss_on_eps_never_reaches_the_hourglass(reading: str) -> None:
     assert not trained & {id(p) for p in slow.hourglass.network.parameters()}
 
 
-def test_what_the_network_sees_carries_no_gradient() -> None:
+def test_hourglass_output_carries_no_gradient() -> None:
     xt = torch.randn(3, 1, 12, 12)
     hourglasses: list[Callable[[Tensor], Tensor]] = [
         FrozenHourglass(Substitution(), (1, 12, 12), seed=0, device="cpu"),
@@ -101,13 +101,13 @@ def test_what_the_network_sees_carries_no_gradient() -> None:
 
 
 @pytest.mark.parametrize("reading", ["fresh", "warm"])
-def test_more_steps_bring_the_output_nearer_to_xt(reading: str) -> None:
+def test_fitted_hourglass_nears_xt_with_more_steps(reading: str) -> None:
     xt = torch.rand(4, 1, 12, 12) * 2 - 1
     errors = [(fitted(reading=reading, steps=steps)(xt) - xt).square().mean() for steps in (1, 10, 100)]
     assert errors[0] > errors[1] > errors[2]
 
 
-def test_fresh_weights_are_other_ones_for_each_batch_and_warm_ones_go_on() -> None:
+def test_fitted_hourglass_fresh_restarts_and_warm_continues() -> None:
     xt = torch.rand(4, 1, 12, 12) * 2 - 1
     fresh, warm = fitted(reading="fresh", steps=20), fitted(reading="warm", steps=20)
     first, second = fresh(xt), fresh(xt)
@@ -118,14 +118,14 @@ def test_fresh_weights_are_other_ones_for_each_batch_and_warm_ones_go_on() -> No
     assert (warm(xt) - xt).square().mean() < 0.9 * error
 
 
-def test_batches_of_any_size_are_taken() -> None:
+def test_fitted_hourglass_takes_batches_of_any_size() -> None:
     xt = torch.randn(9, 1, 12, 12)
     hourglass = fitted(reading="warm", steps=1)
     assert hourglass(xt).shape == xt.shape
     assert hourglass.fits == 3
 
 
-def test_an_output_that_knows_nothing_of_eps_has_a_loss_of_one() -> None:
+def test_substitution_loss_is_one_without_knowledge_of_eps() -> None:
     """With weights that hardly move, a fitted hourglass says the same whatever xt is."""
     run = experiment("warm", hybrid__lr=1e-30, ddpm__epochs=20, ddpm__samples=0, ddpm__timesteps=1000)
     losses = [item.loss for item in run if isinstance(item, EpochFinished)]
@@ -133,7 +133,7 @@ def test_an_output_that_knows_nothing_of_eps_has_a_loss_of_one() -> None:
     assert sum(losses[-10:]) / 10 == pytest.approx(1, abs=0.03)
 
 
-def test_pictures_show_xt_beside_what_stood_in_for_it() -> None:
+def test_substitution_pictures_show_xt_beside_hourglass_output() -> None:
     run = experiment("frozen", hybrid__picture_every=2, ddpm__epochs=3, ddpm__samples=0)
     shown = [item for item in run if isinstance(item, Pictures) and item.name == "seen"]
     assert [item.title[-7:] for item in shown] == ["epoch 1", "epoch 3"]
@@ -144,12 +144,12 @@ def test_pictures_show_xt_beside_what_stood_in_for_it() -> None:
         assert item.images[0].std() > item.images[1].std()
 
 
-def test_holding_out_is_refused() -> None:
+def test_substitution_experiment_refuses_hold_out() -> None:
     with pytest.raises(UserError, match="hold"):
         experiment("frozen", ddpm__hold_out=True)
 
 
-def test_one_fit_gives_what_fits_of_fewer_steps_give() -> None:
+def test_fit_outputs_match_fits_of_fewer_steps() -> None:
     xt = torch.rand(4, 1, 12, 12) * 2 - 1
     for steps, output in zip((1, 3, 5), fitted(reading="fresh").fit_outputs(xt, (1, 3, 5)), strict=True):
         assert torch.equal(output, fitted(reading="fresh", steps=steps)(xt))

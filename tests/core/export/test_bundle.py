@@ -18,14 +18,14 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "place"
 
 
-def test_it_holds_what_the_run_was_and_gave(record: Record, place: Path) -> None:
+def test_bundle_write_holds_files_of_run(record: Record, place: Path) -> None:
     write(record, place)
     held = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
     tables = {"epochs.csv", "steps.csv", "psnr.csv", "stops.csv", "scores.csv"}
     assert held == tables | {"run.json", "config.toml", "images/samples-10.png", "images/restored.png"}
 
 
-def test_the_json_is_json_with_nan_by_name(record: Record, place: Path) -> None:
+def test_bundle_json_names_nan_in_words(record: Record, place: Path) -> None:
     write(record, place)
 
     def refuse(constant: str) -> None:
@@ -38,6 +38,6 @@ def test_the_json_is_json_with_nan_by_name(record: Record, place: Path) -> None:
     assert measured["loss"] == [0.2, "nan"]
 
 
-def test_a_run_that_has_not_begun_has_its_config(runs: RunsFolder, place: Path) -> None:
+def test_bundle_of_queued_run_holds_config(runs: RunsFolder, place: Path) -> None:
     write(Record.of(runs.create(config.build("ddpm"))), place)
     assert {path.name for path in place.iterdir()} == {"run.json", "config.toml"}

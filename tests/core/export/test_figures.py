@@ -27,7 +27,7 @@ def plot(record: Record, name: str) -> LinePlot:
     return found
 
 
-def test_what_is_drawn_is_what_was_told(record: Record) -> None:
+def test_drawings_plot_values_of_history(record: Record) -> None:
     found = drawings(record)
     assert set(found) == DRAWN
     loss = plot(record, "loss")
@@ -54,7 +54,7 @@ def test_what_is_drawn_is_what_was_told(record: Record) -> None:
     assert "\x1b" not in found["picture-restored"].title
 
 
-def test_each_is_a_column_wide_in_every_kind_and_the_same_each_time(record: Record, tmp_path: Path) -> None:
+def test_figures_write_column_wide_reproducible_files(record: Record, tmp_path: Path) -> None:
     kinds = (events.EpochFinished, events.ImageSaved)
     record.history[:] = [
         msgspec.structs.replace(e, bands=[]) if hasattr(e, "bands") else e
@@ -79,7 +79,7 @@ def test_each_is_a_column_wide_in_every_kind_and_the_same_each_time(record: Reco
             assert image.width == int(COLUMN.width * COLUMN.dpi)
 
 
-def test_a_picture_keeps_its_proportions_below_its_heads(tmp_path: Path) -> None:
+def test_image_panels_keep_proportions_below_headings(tmp_path: Path) -> None:
     Image.new("L", (60, 30), 128).save(tmp_path / "picture.png")
     plots.save(ImagePanels("T", tmp_path / "picture.png", ["degraded", "restored"], 2), tmp_path / "out.png", COLUMN)
     pixels = np.asarray(Image.open(tmp_path / "out.png").convert("L"))
@@ -89,17 +89,17 @@ def test_a_picture_keeps_its_proportions_below_its_heads(tmp_path: Path) -> None
     assert (pixels[: rows.min()] < 100).any(), "the heads"
 
 
-def test_of_many_images_the_mean_stands_out(record: Record) -> None:
+def test_psnr_plot_highlights_mean_of_many_images(record: Record) -> None:
     record.history[:] = [events.PsnrMeasured(step=step, psnr=[20.0] * 9, mean=20.0) for step in (1, 2)]
     assert [curve.name for curve in plot(record, "psnr").curves if not curve.background] == ["mean"]
 
 
-def test_within_the_first_epoch_the_steps_are_drawn(record: Record) -> None:
+def test_loss_plot_shows_steps_within_first_epoch(record: Record) -> None:
     record.history[:] = [events.Step(step=step, loss=1 / step) for step in (1, 10, 100)]
     loss = plot(record, "loss")
     assert (loss.x, loss.log_y, list(loss.curves[0].x)) == ("step", True, [1, 10, 100])
 
 
-def test_a_run_with_nothing_to_draw_is_refused(runs: RunsFolder) -> None:
+def test_drawings_refuse_run_with_nothing_to_draw(runs: RunsFolder) -> None:
     with pytest.raises(UserError, match="nothing to draw"):
         drawings(Record.of(runs.create(config.build("ddpm"))))

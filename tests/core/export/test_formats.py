@@ -16,7 +16,7 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_each_format_gets_a_place_and_each_run_one_in_it(runs: RunsFolder, tmp_path: Path) -> None:
+def test_export_gives_each_format_and_run_its_place(runs: RunsFolder, tmp_path: Path) -> None:
     one, other = (runs.create(config.build("ddpm")) for _ in range(2))
     out = tmp_path / "out"
     done = export([one, other], ["html", "files"], out)
@@ -31,7 +31,7 @@ def test_each_format_gets_a_place_and_each_run_one_in_it(runs: RunsFolder, tmp_p
     assert set(everything(out)) == files | pages, "and nothing half done is left"
 
 
-def test_nothing_is_replaced_unasked(run: Run, tmp_path: Path) -> None:
+def test_export_replaces_nothing_unasked(run: Run, tmp_path: Path) -> None:
     export([run], ["csv"], tmp_path)
     mine = tmp_path / "csv" / run.id / "mine.txt"
     mine.write_text("kept")
@@ -43,7 +43,7 @@ def test_nothing_is_replaced_unasked(run: Run, tmp_path: Path) -> None:
     assert not mine.exists()
 
 
-def test_a_failed_export_leaves_what_was_there(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_leaves_old_files_on_failure(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     export([run], ["csv"], tmp_path)
     before = everything(tmp_path)
 
@@ -57,7 +57,7 @@ def test_a_failed_export_leaves_what_was_there(run: Run, tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
-def test_a_missing_extra_is_told_before_work_starts(
+def test_export_refuses_missing_extra_before_work(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     found = importlib.util.find_spec
@@ -68,32 +68,32 @@ def test_a_missing_extra_is_told_before_work_starts(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unknown_format_is_refused_with_a_hint(run: Run, tmp_path: Path) -> None:
+def test_export_suggests_nearest_format(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
         export([run], ["figure"], tmp_path)
     assert "figures" in refused.value.remedy
 
 
-def test_a_run_with_nothing_to_give_stops_the_others_too(run: Run, runs: RunsFolder, tmp_path: Path) -> None:
+def test_export_of_run_without_numbers_stops_all(run: Run, runs: RunsFolder, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no numbers yet"):
         export([run, runs.create(config.build("ddpm"))], ["csv"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_strange_folder_name_is_made_harmless(run: Run, tmp_path: Path) -> None:
+def test_export_sanitizes_strange_folder_name(run: Run, tmp_path: Path) -> None:
     strange = Run(run.folder.rename(run.folder.with_name("a b;$(touch x)\x1b[31m")))
     (done,) = export([strange], ["csv"], tmp_path / "out")
     assert done.path == tmp_path / "out/csv/a_b_touch_x_31m"
     assert b"\x1b" not in b"".join(everything(tmp_path / "out").values())
 
 
-def test_a_folder_that_cannot_be_written_is_told(run: Run, tmp_path: Path) -> None:
+def test_export_reports_unwritable_folder(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="can't be written"):
         export([run], ["csv"], tmp_path / "file" / "out")
 
 
-def test_the_scp_line_quotes_what_a_shell_would_split(tmp_path: Path) -> None:
+def test_scp_line_quotes_for_shell(tmp_path: Path) -> None:
     line = scp_line(tmp_path / "my runs")
     assert line.startswith("scp -r '")
     assert line.endswith("my runs' .")

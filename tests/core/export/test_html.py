@@ -14,7 +14,7 @@ from tests.core.export.conftest import HOSTILE
 from tests.core.report.test_document import Seen
 
 
-def test_it_tells_the_run_in_one_file(record: Record, tmp_path: Path) -> None:
+def test_html_report_tells_run_in_one_file(record: Record, tmp_path: Path) -> None:
     write(record, tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text()
     text = Seen(html).text
@@ -31,7 +31,7 @@ def test_it_tells_the_run_in_one_file(record: Record, tmp_path: Path) -> None:
     assert not re.search(r"(src|href|url\()\s*=?\s*[\"']?(https?:|//|file:)", bare)
 
 
-def test_text_from_the_run_is_no_markup(record: Record) -> None:
+def test_html_report_escapes_text_of_run(record: Record) -> None:
     record.history[:] = [event for event in record.history if isinstance(event, Message | ImageSaved)]
     html = report(record).html()
     assert "<script" not in html
@@ -40,7 +40,7 @@ def test_text_from_the_run_is_no_markup(record: Record) -> None:
     assert not {name for name in Seen(html).attributes if name.startswith("on")}
 
 
-def test_a_run_that_goes_on_or_failed_says_so(runs: RunsFolder) -> None:
+def test_html_report_marks_unfinished_run(runs: RunsFolder) -> None:
     html = report(Record.of(runs.create(config.build("ddpm")))).html()
     assert "class=notice" in html
     assert "what it has told so far" in html

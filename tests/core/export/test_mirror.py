@@ -54,7 +54,7 @@ def mirror_of(run: Run) -> Any:
     return accumulated(run.folder / "tensorboard")
 
 
-def test_it_tells_what_the_log_tells_while_the_run_goes_on(mirrored: Run) -> None:
+def test_mirror_follows_log_while_run_goes_on(mirrored: Run) -> None:
     worker = Worker(mirrored)
     picture = events.Pictures(name="samples", images=torch.zeros(4, 1, 28, 28), step=10)
     worker.tell(started(), epoch(1, 0.5), picture, epoch(2, 0.25), events.RunFinished(seconds=1, step=20))
@@ -66,7 +66,7 @@ def test_it_tells_what_the_log_tells_while_the_run_goes_on(mirrored: Run) -> Non
     worker.gone()
 
 
-def test_a_resume_tells_nothing_twice_and_nothing_less(mirrored: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mirror_holds_each_event_once_after_resume(mirrored: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     # Files of one second are told apart by a count, and read in the order of their names.
     monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(100))
     first = Worker(mirrored)
@@ -86,7 +86,7 @@ def test_a_resume_tells_nothing_twice_and_nothing_less(mirrored: Run, monkeypatc
     second.gone()
 
 
-def test_a_mirror_asked_for_later_has_the_history_too(mirrored: Run) -> None:
+def test_mirror_requested_later_holds_earlier_history(mirrored: Run) -> None:
     (mirrored.folder / "tensorboard").rmdir()
     first = Worker(mirrored)
     first.tell(started(), epoch(1, 0.5), events.RunStopped(reason="asked to stop", step=10))
@@ -103,9 +103,7 @@ def test_a_mirror_asked_for_later_has_the_history_too(mirrored: Run) -> None:
 
 
 @pytest.mark.parametrize("method", ["begin", "add"])
-def test_its_failure_is_a_message_and_the_run_goes_on(
-    mirrored: Run, monkeypatch: pytest.MonkeyPatch, method: str
-) -> None:
+def test_mirror_failure_is_logged_and_run_goes_on(mirrored: Run, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -118,7 +116,7 @@ def test_its_failure_is_a_message_and_the_run_goes_on(
     worker.gone()
 
 
-def test_a_link_is_no_wish(mirrored: Run, tmp_path: Path) -> None:
+def test_mirror_ignores_link_in_place_of_folder(mirrored: Run, tmp_path: Path) -> None:
     (mirrored.folder / "tensorboard").rmdir()
     (tmp_path / "elsewhere").mkdir()
     (mirrored.folder / "tensorboard").symlink_to(tmp_path / "elsewhere")
@@ -128,7 +126,7 @@ def test_a_link_is_no_wish(mirrored: Run, tmp_path: Path) -> None:
     worker.gone()
 
 
-def test_what_cannot_be_mirrored_is_refused_by_name() -> None:
+def test_refuse_mirror_names_format_it_cannot_mirror() -> None:
     with pytest.raises(UserError) as refused:
         refuse_mirror("wandb")
     assert refused.value.remedy == "Export the run when it is done."

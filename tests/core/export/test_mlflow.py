@@ -40,7 +40,7 @@ def found(client: Any) -> list[Any]:
     return list(client.search_runs([experiment.experiment_id]))
 
 
-def test_metrics_parameters_and_files_come_back(record: Record, store: Path, client: Any) -> None:
+def test_mlflow_write_stores_metrics_parameters_and_files(record: Record, store: Path, client: Any) -> None:
     before = dict(os.environ)
     mlflow.write(record, store)
     assert os.environ == before
@@ -58,7 +58,7 @@ def test_metrics_parameters_and_files_come_back(record: Record, store: Path, cli
     assert images == {"images/restored.png", "images/samples-10.png"}
 
 
-def test_a_store_takes_each_run_once_unless_it_is_to_be_replaced(run: Run, store: Path, client: Any) -> None:
+def test_mlflow_store_takes_each_run_once_unless_replaced(run: Run, store: Path, client: Any) -> None:
     (done,) = export([run], ["mlflow"], store.parent)
     assert done.path == store
     (first,) = found(client)
@@ -69,7 +69,7 @@ def test_a_store_takes_each_run_once_unless_it_is_to_be_replaced(run: Run, store
     assert first.info.run_id != second.info.run_id
 
 
-def test_a_failure_leaves_no_half_run(
+def test_mlflow_write_leaves_no_half_run_on_failure(
     record: Record, store: Path, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:

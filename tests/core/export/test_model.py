@@ -29,7 +29,7 @@ def copy(run: Run, place: Path) -> Run:
     return Run(place / run.id)
 
 
-def test_the_card_is_one_to_the_hub(exported: Path, finished: Run) -> None:
+def test_model_card_is_valid_for_hub(exported: Path, finished: Run) -> None:
     card = ModelCard.load(exported / "README.md")
     assert card.data.library_name == "dipddpm"
     assert card.data.license == "unknown", "that is for whoever trained it to say"
@@ -41,7 +41,7 @@ def test_the_card_is_one_to_the_hub(exported: Path, finished: Run) -> None:
     assert checkpoint.digest(exported / "checkpoints/best.safetensors") in card.text
 
 
-def test_the_lines_of_the_card_load_it_and_draw_samples(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_card_code_loads_model_and_draws_samples(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = MarkdownIt().parse((exported / "README.md").read_text().split("---", 2)[2])
     load, sample = (token.content for token in tokens if token.type == "fence" and token.info == "python")
     assert len(load.strip().splitlines()) == 3
@@ -56,14 +56,14 @@ def test_the_lines_of_the_card_load_it_and_draw_samples(exported: Path, monkeypa
     assert (exported / "samples.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_weights_are_plain_safetensors(exported: Path, finished: Run) -> None:
+def test_model_export_weights_are_plain_safetensors(exported: Path, finished: Run) -> None:
     tensors = load_file(exported / "checkpoints/best.safetensors")
     network = checkpoint.load(finished.folder / "checkpoints/best.safetensors")
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensors[f"network.{name}"], tensor)
 
 
-def test_a_name_can_not_break_out_of_the_head(finished: Run, tmp_path: Path) -> None:
+def test_model_card_escapes_hostile_name(finished: Run, tmp_path: Path) -> None:
     run = copy(finished, tmp_path)
     path = run.folder / "config.toml"
     hostile = 'x: \\"\\n---\\n# <script> 😀'
@@ -75,7 +75,7 @@ def test_a_name_can_not_break_out_of_the_head(finished: Run, tmp_path: Path) -> 
     assert MarkdownIt().render(card.text).count("<h1>") == 1
 
 
-def test_another_file_than_the_log_tells_of_is_refused(finished: Run, tmp_path: Path) -> None:
+def test_model_export_refuses_weights_other_than_logged(finished: Run, tmp_path: Path) -> None:
     run = copy(finished, tmp_path)
     with (run.folder / "checkpoints/best.safetensors").open("ab") as file:
         file.write(b"more")
@@ -84,7 +84,7 @@ def test_another_file_than_the_log_tells_of_is_refused(finished: Run, tmp_path: 
     assert list((tmp_path / "out/model").iterdir()) == []
 
 
-def test_a_run_without_a_model_is_refused_before_work_starts(run: Run, record: Record, tmp_path: Path) -> None:
+def test_model_export_refuses_run_without_model_before_work(run: Run, record: Record, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="trained no prior"):
         export([run], ["csv", "model"], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -65,7 +65,7 @@ def refuse(constant: str) -> Iterator[Any]:
 
 @settings(max_examples=30, phases=[Phase.generate])
 @given(history=st.lists(any_event(), max_size=6))
-def test_whatever_a_log_tells_is_exported(empty: Run, history: list[AnyEvent]) -> None:
+def test_exports_accept_any_history(empty: Run, history: list[AnyEvent]) -> None:
     record = Record(empty, empty.status(), history)
     steps = [step for step, _ in wandb.rows(record)]
     assert steps == sorted(set(steps))
@@ -93,7 +93,7 @@ NUMBERS = st.lists(st.floats(), min_size=1, max_size=4)
 
 @settings(max_examples=6, phases=[Phase.generate])
 @given(x=NUMBERS, y=NUMBERS, log=st.booleans())
-def test_whatever_numbers_there_are_are_drawn(x: list[float], y: list[float], log: bool) -> None:
+def test_plots_save_draws_any_numbers(x: list[float], y: list[float], log: bool) -> None:
     size = min(len(x), len(y))
     curve = Curve("a", x[:size], y[:size], marks=False)
     drawn = LinePlot("t", "x", "y", [curve], {"level": y[0]}, log, log, [Marker("spot", x[0], y[0])])

@@ -27,7 +27,7 @@ def lines(path: Path) -> list[dict[str, object]]:
     return [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]
 
 
-def test_csv_holds_the_logical_history(record: Record, tmp_path: Path) -> None:
+def test_write_csv_holds_logical_history(record: Record, tmp_path: Path) -> None:
     write_csv(record, tmp_path)
     assert {path.stem for path in tmp_path.glob("*.csv")} == {"epochs", "steps", "psnr", "stops", "scores"}
     epochs = rows(tmp_path / "epochs.csv")
@@ -51,7 +51,7 @@ def test_csv_holds_the_logical_history(record: Record, tmp_path: Path) -> None:
     ]
 
 
-def test_every_json_line_has_the_same_keys_and_each_key_one_type(record: Record, tmp_path: Path) -> None:
+def test_write_jsonl_keeps_keys_and_types_in_every_line(record: Record, tmp_path: Path) -> None:
     write_csv(record, tmp_path)
     write_jsonl(record, tmp_path)
     for path in tmp_path.glob("*.jsonl"):
@@ -67,7 +67,7 @@ def test_every_json_line_has_the_same_keys_and_each_key_one_type(record: Record,
     assert {row["loss"] for row in psnr} == {0.2, None}
 
 
-def test_what_a_spreadsheet_would_calculate_stays_text(record: Record, tmp_path: Path) -> None:
+def test_write_csv_keeps_formulas_as_text(record: Record, tmp_path: Path) -> None:
     last = record.last(events.RestorationScored)
     assert last is not None
     record.history.append(msgspec.structs.replace(last, method="=HYPERLINK(1)"))
@@ -75,6 +75,6 @@ def test_what_a_spreadsheet_would_calculate_stays_text(record: Record, tmp_path:
     assert "'=HYPERLINK(1)" in {row["method"] for row in rows(tmp_path / "scores.csv")}
 
 
-def test_a_run_without_numbers_is_refused(runs: RunsFolder) -> None:
+def test_tables_refuse_run_without_numbers(runs: RunsFolder) -> None:
     with pytest.raises(UserError, match="no numbers yet"):
         tables(Record.of(runs.create(config.build("ddpm"))))

@@ -33,7 +33,7 @@ def points(read: Any, tag: str) -> list[tuple[int, float]]:
     return [(point.step, round(point.value, 6)) for point in read.Scalars(tag)]
 
 
-def test_scalars_are_those_of_the_logical_history_with_their_times(read: Any) -> None:
+def test_tensorboard_scalars_match_history_with_times(read: Any) -> None:
     assert points(read, "loss/step") == [(10, 0.5), (15, 0.3)]
     assert [point.wall_time for point in read.Scalars("loss/step")] == [101.0, 111.0]
     assert points(read, "loss/epoch") == [(10, 0.5), (20, 0.25)]
@@ -44,14 +44,14 @@ def test_scalars_are_those_of_the_logical_history_with_their_times(read: Any) ->
     assert points(read, "scores/denoise_sigma_25/fashion-mini/calibrated/psnr") == [(40, 25.5)]
 
 
-def test_pictures_are_the_files_of_the_run_and_no_others(read: Any, run: Run) -> None:
+def test_tensorboard_pictures_are_files_of_run(read: Any, run: Run) -> None:
     assert set(read.Tags()["images"]) == {"images/samples", "images/restored"}
     (picture,) = read.Images("images/restored")
     assert (picture.width, picture.height, picture.step, picture.wall_time) == (56, 28, 30, 130.0)
     assert picture.encoded_image_string == (run.folder / "images/restored.png").read_bytes()
 
 
-def test_the_config_is_there_as_hyperparameters_and_as_text(read: Any, record: Record) -> None:
+def test_tensorboard_holds_config_as_hyperparameters_and_text(read: Any, record: Record) -> None:
     content = read.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     told = HParamsPluginData.FromString(content).session_start_info
     assert told.hparams["dip.iterations"].number_value == record.options()["dip.iterations"]
@@ -62,7 +62,7 @@ def test_the_config_is_there_as_hyperparameters_and_as_text(read: Any, record: R
     assert b'    dataset = "fashion-mini"' in content
 
 
-def test_text_of_strangers_is_shown_as_code(read: Any) -> None:
+def test_tensorboard_shows_messages_as_code(read: Any) -> None:
     (text,) = read.Tensors("messages/text_summary")
     (content,) = text.tensor_proto.string_val
     assert content.startswith(b"    <script>")
@@ -70,13 +70,13 @@ def test_text_of_strangers_is_shown_as_code(read: Any) -> None:
     assert HOSTILE.encode() not in content
 
 
-def test_a_run_that_has_told_nothing_is_written_too(run: Run, tmp_path: Path) -> None:
+def test_tensorboard_writes_run_without_events(run: Run, tmp_path: Path) -> None:
     (run.folder / "events.jsonl").unlink()
     tensorboard.write(Record.of(run), tmp_path / "logs")
     assert accumulated(tmp_path / "logs").Tags()["scalars"] == []
 
 
-def test_many_images_are_told_by_their_mean(record: Record, tmp_path: Path) -> None:
+def test_tensorboard_writes_mean_psnr_of_many_images(record: Record, tmp_path: Path) -> None:
     record.history[:] = [events.PsnrMeasured(step=1, psnr=[20.0] * 33, mean=20.0)]
     tensorboard.write(record, tmp_path / "logs")
     assert accumulated(tmp_path / "logs").Tags()["scalars"] == ["psnr/mean"]

@@ -69,7 +69,7 @@ def values(items: Any) -> dict[str, Any]:
     return {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
 
 
-def test_the_run_is_whole_and_nobody_was_called(record: Record, tmp_path: Path, gate: list[Any]) -> None:
+def test_wandb_write_holds_whole_run_without_network(record: Record, tmp_path: Path, gate: list[Any]) -> None:
     place = tmp_path / "place"
     place.mkdir()
     before = dict(os.environ)

@@ -10,7 +10,7 @@ import pytest
 from dipddpm.core.io import atomic
 
 
-def test_the_new_file_takes_the_place_of_the_old(tmp_path: Path) -> None:
+def test_write_atomic_replaces_old_file(tmp_path: Path) -> None:
     path = tmp_path / "f"
     atomic.write_atomic(path, b"old")
     held = path.open("rb")
@@ -20,7 +20,7 @@ def test_the_new_file_takes_the_place_of_the_old(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["f"]
 
 
-def test_a_block_that_fails_leaves_the_old_file_and_no_trace(tmp_path: Path) -> None:
+def test_atomic_writer_leaves_old_file_on_failure(tmp_path: Path) -> None:
     path = tmp_path / "f"
     atomic.write_atomic(path, b"old")
     with pytest.raises(ZeroDivisionError), atomic.atomic_writer(path) as file:
@@ -30,7 +30,7 @@ def test_a_block_that_fails_leaves_the_old_file_and_no_trace(tmp_path: Path) -> 
     assert [entry.name for entry in tmp_path.iterdir()] == ["f"]
 
 
-def test_the_content_and_then_the_folder_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_atomic_syncs_content_then_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(str(Path(f"/proc/self/fd/{fd}").readlink())))
     atomic.write_atomic(tmp_path / "f", b"x")
@@ -40,7 +40,7 @@ def test_the_content_and_then_the_folder_are_synced(tmp_path: Path, monkeypatch:
     assert len(synced) == 2
 
 
-def test_what_a_kill_left_is_swept(tmp_path: Path) -> None:
+def test_remove_temporaries_sweeps_leftovers_only(tmp_path: Path) -> None:
     for name in (".last.safetensors.123.tmp", "last.safetensors", "notes.tmp"):
         (tmp_path / name).write_text("")
     atomic.remove_temporaries(tmp_path)
@@ -48,7 +48,7 @@ def test_what_a_kill_left_is_swept(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["last.safetensors", "notes.tmp"]
 
 
-def test_only_small_regular_files_are_read(tmp_path: Path) -> None:
+def test_atomic_read_accepts_small_regular_files_only(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"content")
     (tmp_path / "link").symlink_to("f")
     os.mkfifo(tmp_path / "pipe")

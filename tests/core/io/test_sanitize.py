@@ -13,7 +13,7 @@ from dipddpm.core.io.sanitize import printable, printable_json
 
 
 @given(st.text())
-def test_nothing_has_power_over_a_terminal(text: str) -> None:
+def test_printable_gives_no_control_over_terminal(text: str) -> None:
     shown = printable(text)
     assert not any(unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} for c in shown)
     assert not set(shown) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\ufeff")
@@ -21,7 +21,7 @@ def test_nothing_has_power_over_a_terminal(text: str) -> None:
 
 
 @given(st.text(st.characters(categories=("L", "N", "P", "S")), max_size=100))
-def test_letters_numbers_and_signs_stay(text: str) -> None:
+def test_printable_keeps_letters_numbers_and_signs(text: str) -> None:
     assert printable(text) == text
 
 
@@ -38,17 +38,17 @@ def test_letters_numbers_and_signs_stay(text: str) -> None:
         ("\U0001f468\u200d\U0001f469 \u2764\ufe0f", "\U0001f468\u200d\U0001f469 \u2764\ufe0f"),
     ],
 )
-def test_what_is_written_out(text: str, shown: str) -> None:
+def test_printable_writes_out_control_characters(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
-def test_long_text_is_cut() -> None:
+def test_printable_cuts_long_text() -> None:
     assert printable("x" * 100, 10) == "x" * 9 + "…"
     assert printable("x" * 10, 10) == "x" * 10
 
 
 @given(st.recursive(st.none() | st.text(st.characters(codec="utf-8")), st.lists))
-def test_json_says_the_same_without_power(value: object) -> None:
+def test_printable_json_keeps_value_and_is_printable(value: object) -> None:
     safe = printable_json(json.dumps(value, ensure_ascii=False) + "\n")
     assert json.loads(safe) == value
     assert all(c.isprintable() for c in safe[:-1])

@@ -21,7 +21,7 @@ from dipddpm.core.runs import Run, RunsFolder, RunState, heartbeat
 from tests.helpers import Build, Until, recorded, this_process
 
 
-def test_a_second_run_waits_for_the_first_and_now_does_not(runs: RunsFolder, tiny: Build, until: Until) -> None:
+def test_local_start_queues_second_run_unless_now(runs: RunsFolder, tiny: Build, until: Until) -> None:
     held = queue.acquire("something else", ["cpu"])
     assert held is not None
     waiting, hasty = (runs.create(tiny(ddpm__epochs=1, data__train_images=64)) for _ in range(2))
@@ -41,7 +41,7 @@ def test_a_second_run_waits_for_the_first_and_now_does_not(runs: RunsFolder, tin
     assert queue.waiting() == []
 
 
-def test_a_waiting_run_stops_at_once_and_can_be_resumed(runs: RunsFolder, tiny: Build, until: Until) -> None:
+def test_local_stop_ends_waiting_run_that_can_be_resumed(runs: RunsFolder, tiny: Build, until: Until) -> None:
     held = queue.acquire("something else", ["cpu"])
     assert held is not None
     run = runs.create(tiny(ddpm__epochs=1, data__train_images=64))
@@ -53,7 +53,7 @@ def test_a_waiting_run_stops_at_once_and_can_be_resumed(runs: RunsFolder, tiny: 
     until(lambda: run.status().state is RunState.finished)
 
 
-def test_a_worker_that_does_not_listen_is_ended(runs: RunsFolder, tiny: Build) -> None:
+def test_local_stop_kills_worker_that_ignores_signals(runs: RunsFolder, tiny: Build) -> None:
     """The ladder: request, SIGTERM, SIGKILL; here a process that heeds none but the last."""
     run = runs.create(tiny())
     deaf = subprocess.Popen(
@@ -72,9 +72,7 @@ def test_a_worker_that_does_not_listen_is_ended(runs: RunsFolder, tiny: Build) -
 
 
 @pytest.mark.parametrize("change", [{"start": 1}, {"boot": "another"}, {"host": "elsewhere"}])
-def test_a_process_that_is_not_the_worker_is_never_signalled(
-    change: dict[str, Any], runs: RunsFolder, tiny: Build
-) -> None:
+def test_send_signal_spares_process_that_is_not_worker(change: dict[str, Any], runs: RunsFolder, tiny: Build) -> None:
     run = runs.create(tiny())
     other = subprocess.Popen([sys.executable, "-c", "import sys;sys.stdin.read()"], stdin=subprocess.PIPE)
     who = heartbeat.process_identity(other.pid)
@@ -85,9 +83,7 @@ def test_a_process_that_is_not_the_worker_is_never_signalled(
     other.communicate()
 
 
-def test_a_copy_of_a_live_run_is_not_live_and_stopping_it_stops_nobody(
-    runs: RunsFolder, tiny: Build, tmp_path: Path
-) -> None:
+def test_copy_of_live_run_is_not_live_and_cannot_stop_it(runs: RunsFolder, tiny: Build, tmp_path: Path) -> None:
     run = runs.create(tiny())
     other = subprocess.Popen([sys.executable, "-c", "import sys;sys.stdin.read()"], stdin=subprocess.PIPE)
     who = heartbeat.process_identity(other.pid)
@@ -104,7 +100,7 @@ def test_a_copy_of_a_live_run_is_not_live_and_stopping_it_stops_nobody(
     other.communicate()
 
 
-def test_a_folder_from_another_host_is_judged_by_its_stamps(runs: RunsFolder, tiny: Build) -> None:
+def test_status_of_run_from_another_host_follows_heartbeat(runs: RunsFolder, tiny: Build) -> None:
     """Its inodes are of another file system, and tell nothing."""
     run = runs.create(tiny())
     who = heartbeat.ProcessIdentity("elsewhere", "boot", 1, 2)
@@ -115,7 +111,7 @@ def test_a_folder_from_another_host_is_judged_by_its_stamps(runs: RunsFolder, ti
     assert not local.send_signal(run, signal.SIGKILL)
 
 
-def test_what_has_given_up_its_checkpoint_is_not_begun_anew(runs: RunsFolder, tiny: Build) -> None:
+def test_local_resume_refuses_run_without_its_checkpoint(runs: RunsFolder, tiny: Build) -> None:
     run = runs.create(tiny())
     told = (
         events.RunStarted(kind="ddpm", method="tutorial", device="cpu"),
@@ -128,7 +124,7 @@ def test_what_has_given_up_its_checkpoint_is_not_begun_anew(runs: RunsFolder, ti
     assert run.status().state is RunState.stopped
 
 
-def test_a_run_whose_process_is_gone_says_what_to_do(runs: RunsFolder, tiny: Build) -> None:
+def test_status_of_crashed_run_hints_at_remedy(runs: RunsFolder, tiny: Build) -> None:
     run = runs.create(tiny())
     (run.folder / "events.jsonl").write_bytes(events.encode(events.RunQueued(device="cpu")))
     here = this_process()
@@ -140,7 +136,7 @@ def test_a_run_whose_process_is_gone_says_what_to_do(runs: RunsFolder, tiny: Bui
         assert "resume it" in glance.hint
 
 
-def test_a_zombie_counts_as_gone() -> None:
+def test_process_identity_is_none_for_zombie() -> None:
     child = os.fork()
     if child == 0:
         os._exit(0)
@@ -149,7 +145,7 @@ def test_a_zombie_counts_as_gone() -> None:
     os.waitpid(child, 0)
 
 
-def test_where_runs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_root_follows_option_then_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert local.runs_root(Path("here")) == tmp_path / "here"
     monkeypatch.setenv("DIPDDPM_RUNS", "~/there")
@@ -158,7 +154,7 @@ def test_where_runs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert local.runs_root(None) == tmp_path / "runs"
 
 
-def test_all_that_is_live_of_several_runs_is_stopped_at_once(runs: RunsFolder, tiny: Build, until: Until) -> None:
+def test_stop_all_stops_every_live_run(runs: RunsFolder, tiny: Build, until: Until) -> None:
     held = queue.acquire("something else", ["cpu"])
     assert held is not None
     ended, *waiting = (runs.create(tiny(ddpm__epochs=1, data__train_images=64, seed=seed)) for seed in range(3))

@@ -62,7 +62,7 @@ def waiting() -> list[str]:
     return [ticket.run for _, ticket in queue.waiting()]
 
 
-def test_one_slot_is_served_in_the_order_of_arrival(start: Start, until: Until) -> None:
+def test_queue_serves_one_slot_in_order_of_arrival(start: Start, until: Until) -> None:
     holders = [start("a")]
     assert said(holders[0]) == "got cpu"
     for run in ("b", "c", "d"):
@@ -77,7 +77,7 @@ def test_one_slot_is_served_in_the_order_of_arrival(start: Start, until: Until) 
     assert served(holders[2]) == "cpu"
 
 
-def test_the_ticket_of_a_dead_process_holds_nobody_up(start: Start, until: Until) -> None:
+def test_queue_ignores_ticket_of_dead_process(start: Start, until: Until) -> None:
     first = start("a")
     said(first)
     dead = start("b")
@@ -91,7 +91,7 @@ def test_the_ticket_of_a_dead_process_holds_nobody_up(start: Start, until: Until
     assert served(last) == "cpu"
 
 
-def test_a_ticket_of_a_reused_pid_or_another_boot_is_swept() -> None:
+def test_queue_sweeps_tickets_of_other_pid_or_boot() -> None:
     here = this_process()
     changes: list[dict[str, Any]] = [{"start": here.start + 1}, {"boot": "another"}, {"pid": 2**22 + 1}]
     for n, change in enumerate(changes):
@@ -102,26 +102,26 @@ def test_a_ticket_of_a_reused_pid_or_another_boot_is_swept() -> None:
     assert waiting() == []
 
 
-def test_more_slots_carry_more_runs(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queue_runs_as_many_as_slots(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIPDDPM_SLOTS", "2")
     assert [said(start("a")), said(start("b"))] == ["got cpu"] * 2
     assert said(start("c")) == "ahead 1"
 
 
-def test_a_run_takes_whichever_device_is_free(start: Start) -> None:
+def test_queue_acquire_takes_any_free_device(start: Start) -> None:
     assert said(start("a", "cuda:0", "cuda:1")) == "got cuda:0"
     assert said(start("b", "cuda:0", "cuda:1")) == "got cuda:1"
     assert said(start("c", "cuda:0", "cuda:1")) == "ahead 1"
 
 
-def test_a_device_that_nobody_before_wants_is_not_left_idle(start: Start, until: Until) -> None:
+def test_queue_gives_free_device_nobody_ahead_wants(start: Start, until: Until) -> None:
     said(start("busy", "cuda:0"))
     start("picky", "cuda:0")
     until(lambda: waiting() == ["picky"])
     assert said(start("easy", "cuda:0", "cuda:1")) == "got cuda:1"
 
 
-def test_a_queue_can_be_reordered(start: Start, until: Until) -> None:
+def test_queue_move_reorders_tickets(start: Start, until: Until) -> None:
     holder = start("a")
     said(holder)
     later = []
@@ -136,14 +136,14 @@ def test_a_queue_can_be_reordered(start: Start, until: Until) -> None:
     assert waiting() == ["b"]
 
 
-def test_one_gives_up_without_a_trace(start: Start) -> None:
+def test_queue_acquire_gives_up_without_trace(start: Start) -> None:
     said(start("a"))
     asked = iter([False, False, True])
     assert queue.acquire("b", ["cpu"], should_give_up=lambda: next(asked)) is None
     assert waiting() == []
 
 
-def test_a_slot_that_is_given_back_can_be_had_again() -> None:
+def test_slot_release_can_repeat_and_frees_slot() -> None:
     for _ in range(2):
         slot = queue.acquire("a", ["cpu"])
         assert slot is not None
@@ -152,18 +152,18 @@ def test_a_slot_that_is_given_back_can_be_had_again() -> None:
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "many", "", "1.5"])
-def test_a_number_of_slots_that_is_none_is_refused(number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queue_per_device_refuses_invalid_number(number: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIPDDPM_SLOTS", number)
     with pytest.raises(UserError, match="DIPDDPM_SLOTS"):
         queue.per_device()
 
 
-def test_the_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_queue_folder_is_private_to_owner(tmp_path: Path) -> None:
     assert queue.folder() == tmp_path / "slots"
     assert queue.folder().stat().st_mode & 0o777 == 0o700
 
 
-def test_a_place_in_the_queue_is_kept_for_who_asked_first(start: Start, until: Until) -> None:
+def test_queue_acquire_keeps_place_of_arrival_time(start: Start, until: Until) -> None:
     """However long a process takes to get ready to wait."""
     asked = queue.arrival_time()
     holder = start("a")
@@ -181,7 +181,7 @@ def test_a_place_in_the_queue_is_kept_for_who_asked_first(start: Start, until: U
     assert ahead == [1, 2]
 
 
-def test_waiting_behind_many_reads_each_ticket_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queue_acquire_reads_each_ticket_once(monkeypatch: pytest.MonkeyPatch) -> None:
     other = heartbeat.process_identity(os.getppid())
     assert other is not None
     for place in range(100):

@@ -34,9 +34,7 @@ def logged(recorder: Recorder) -> list[Any]:
     return list(EventReader(recorder.folder).read())
 
 
-def test_a_best_model_is_on_disk_before_the_log_tells_of_it(
-    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recorder_stores_best_model_before_logging_it(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     write, append = atomic.write_atomic, EventLog.append
 
@@ -59,9 +57,7 @@ def test_a_best_model_is_on_disk_before_the_log_tells_of_it(
     assert torch.equal(checkpoint.load_state(recorder.folder / told.file)["z"], torch.ones(2))
 
 
-def test_the_disk_is_waited_for_at_a_best_model_and_not_at_a_picture(
-    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recorder_syncs_best_model_but_not_picture(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
     recorder.record(events.Pictures(name="samples", images=torch.zeros(4, 1, 8, 8)))
@@ -71,7 +67,7 @@ def test_the_disk_is_waited_for_at_a_best_model_and_not_at_a_picture(
     assert len(synced) == 3  # the file, its folder, and the line of the log
 
 
-def test_what_could_not_be_stored_is_not_told(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recorder_logs_nothing_it_failed_to_store(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -81,7 +77,7 @@ def test_what_could_not_be_stored_is_not_told(recorder: Recorder, monkeypatch: p
     assert EventReader(recorder.folder).read() == []
 
 
-def test_steps_are_thinned_out_and_nothing_else_is(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recorder_thins_steps_only(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     for step in range(100):
@@ -94,7 +90,7 @@ def test_steps_are_thinned_out_and_nothing_else_is(recorder: Recorder, monkeypat
     assert sum(isinstance(event, events.Message) for event in told) == 100
 
 
-def test_pictures_are_kept_as_they_are_to_be_seen(recorder: Recorder) -> None:
+def test_recorder_stores_pictures_as_laid_out_png(recorder: Recorder) -> None:
     images = torch.linspace(0, 1, 3 * 28 * 28).view(3, 1, 28, 28)
     recorder.record(events.Pictures(name="samples", images=images, step=12, title="T", columns=3, panels=("a", "b")))
     recorder.record(events.Pictures(name="now", images=images, step=12, numbered=True))
@@ -112,7 +108,7 @@ def test_pictures_are_kept_as_they_are_to_be_seen(recorder: Recorder) -> None:
         assert png.width == 3 * 28 * 4 + 4 * 2, "three across, each pixel four wide, gaps of two"
 
 
-def test_a_measurement_is_kept_as_it_was_used(recorder: Recorder) -> None:
+def test_recorder_stores_tensors_exactly(recorder: Recorder) -> None:
     y = torch.tensor([[-0.3, 1.7, 0.123456789]])
     recorder.record(events.Tensors(name="measurement", tensors={"y": y}))
     assert torch.equal(checkpoint.load_state(recorder.folder / "measurement.safetensors")["y"], y)
@@ -120,12 +116,12 @@ def test_a_measurement_is_kept_as_it_was_used(recorder: Recorder) -> None:
     assert (told.file, told.sha256) == ("measurement.safetensors", checkpoint.digest(recorder.folder / told.file))
 
 
-def test_what_is_neither_event_nor_payload_is_a_mistake(recorder: Recorder) -> None:
+def test_recorder_refuses_item_that_is_no_event_or_payload(recorder: Recorder) -> None:
     with pytest.raises(TypeError, match="yielded a str"):
         recorder.record("loss 0.3")  # type: ignore[arg-type]
 
 
-def test_a_document_is_a_file_of_its_name(recorder: Recorder) -> None:
+def test_recorder_stores_document_under_its_name(recorder: Recorder) -> None:
     recorder.record(events.Document(name="scores.json", text='{"gain": "+0.4 dB ±"}'))
     assert (recorder.folder / "scores.json").read_text(encoding="utf-8") == '{"gain": "+0.4 dB ±"}'
     (told,) = logged(recorder)

@@ -60,7 +60,7 @@ def told(folder: Path) -> list[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("links", [True, False], ids=["links", "no-links"])
-def test_the_best_model_goes_back_with_the_checkpoint(
+def test_resume_restores_best_model_of_checkpoint(
     links: bool, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -86,7 +86,7 @@ def test_the_best_model_goes_back_with_the_checkpoint(
     assert not (folder / BEST_BEFORE).exists()
 
 
-def test_a_checkpoint_needs_the_best_before_no_more(recorder: Recorder) -> None:
+def test_recorder_checkpoint_removes_previous_best_model(recorder: Recorder) -> None:
     folder, counting = recorder.folder, Counting()
     recorder.record(better(1))
     recorder.checkpoint(counting)
@@ -99,14 +99,14 @@ def test_a_checkpoint_needs_the_best_before_no_more(recorder: Recorder) -> None:
     assert told(folder)[-1] == (2, checkpoint.digest(folder / BEST_FILE))
 
 
-def test_a_kill_before_the_first_checkpoint_begins_anew(recorder: Recorder) -> None:
+def test_resume_before_first_checkpoint_begins_anew(recorder: Recorder) -> None:
     recorder.record(better(1))
     Recorder(recorder.folder, recorder.log).resume_from_checkpoint(counting := Counting())
     assert counting.step == 0
     assert told(recorder.folder) == []
 
 
-def test_where_the_log_stood_is_told_by_the_line_of_the_checkpoint(recorder: Recorder, tmp_path: Path) -> None:
+def test_resume_load_returns_offset_of_checkpoint_line(recorder: Recorder, tmp_path: Path) -> None:
     """A run that goes on with another one has a log of its own, in which lines lie elsewhere."""
     recorder.record(Message(text="x" * 500))
     recorder.checkpoint(Counting())
@@ -129,7 +129,7 @@ def test_load_refuses_a_checkpoint_of_another_version(recorder: Recorder, monkey
         recorder.resume_from_checkpoint(Counting())
 
 
-def test_a_damaged_checkpoint_is_refused(recorder: Recorder) -> None:
+def test_resume_refuses_damaged_checkpoint(recorder: Recorder) -> None:
     recorder.checkpoint(Counting())
     path = recorder.folder / CHECKPOINT_FILE
     path.write_bytes(path.read_bytes()[:-20])

@@ -25,7 +25,7 @@ def dip(**settings: Any) -> AnyRun:
     return configs.build("dip", settings={key.replace("__", "."): value for key, value in settings.items()})
 
 
-def test_every_combination_comes_once_with_every_seed() -> None:
+def test_sweep_combinations_cover_values_and_seeds_once() -> None:
     found = sweep.combinations({"dip.lr": ["0.1", "0.2"], "dip.channels": ["8", "16"]}, range(3, 5))
     assert len(found) == 8
     assert len({tuple(values.items()) for values in found}) == 8
@@ -36,13 +36,13 @@ def test_every_combination_comes_once_with_every_seed() -> None:
     assert sweep.label(found[0]) == "lr=0.1 channels=8 seed=3"
 
 
-def test_more_runs_than_anybody_means_are_refused_before_they_are_counted_out() -> None:
+def test_sweep_combinations_refuse_too_many_runs() -> None:
     values = [str(n) for n in range(100_000)]
     with pytest.raises(UserError, match="10,000,000,000 runs"):
         sweep.combinations({"dip.lr": values}, range(100_000))
 
 
-def test_keys_with_the_same_last_word_are_told_apart() -> None:
+def test_sweep_short_separates_keys_with_same_last_word() -> None:
     keys = ["dip.channels", "unet.channels", "dip.lr"]
     assert [sweep.short(key, keys) for key in keys] == ["dip.channels", "unet.channels", "lr"]
 
@@ -52,7 +52,7 @@ def test_keys_with_the_same_last_word_are_told_apart() -> None:
     seed=st.integers(0, 2**32),
     aside=st.sampled_from([{}, {"name": "mine"}, {"device": "cpu"}, {"threads": 2}, {"group": "old"}]),
 )
-def test_the_name_of_a_group_is_that_of_what_is_not_varied(lr: float, seed: int, aside: dict[str, Any]) -> None:
+def test_group_name_depends_on_fixed_settings_only(lr: float, seed: int, aside: dict[str, Any]) -> None:
     name = sweep.group_name(dip(dip__lr=lr, seed=seed, **aside), ["dip.lr"])
     assert name == sweep.group_name(dip(), ["dip.lr"])
     assert name.startswith("dip-lr-")
@@ -61,7 +61,7 @@ def test_the_name_of_a_group_is_that_of_what_is_not_varied(lr: float, seed: int,
     dip(group=name)  # and it is a word that a config takes
 
 
-def test_a_group_of_methods_or_tasks_has_one_name_too() -> None:
+def test_group_name_is_one_for_methods_or_tasks() -> None:
     hybrids = [configs.build("hybrid", method=method) for method in ("calibrated", "guided", "self-diffusion")]
     assert len({sweep.group_name(config, ["hybrid.method"]) for config in hybrids}) == 1
     tasks = [configs.build("dip", task=task) for task in ("denoise", "inpaint:missing=0.7", "superres")]
@@ -69,7 +69,7 @@ def test_a_group_of_methods_or_tasks_has_one_name_too() -> None:
     assert len({sweep.group_name(config, ["dip.lr"]) for config in tasks}) == 3
 
 
-def test_what_the_group_has_is_found_and_what_is_cut_short_goes_on(runs: RunsFolder) -> None:
+def test_sweep_plan_reuses_finished_and_resumes_stopped_runs(runs: RunsFolder) -> None:
     configs_ = [dip(dip__lr=lr, group="g", name=f"lr={lr}") for lr in (0.1, 0.2, 0.3)]
     done = create_logged(runs, dip(dip__lr=0.1, group="g", name="called otherwise"), FINISHED)
     create_logged(runs, configs_[0], STOPPED)  # a finished one comes first
@@ -84,6 +84,6 @@ def test_what_the_group_has_is_found_and_what_is_cut_short_goes_on(runs: RunsFol
     assert [one.how for one in planned] == ["finished already", "stopped, goes on", "new"]
 
 
-def test_two_combinations_that_are_one_experiment_are_refused() -> None:
+def test_sweep_plan_refuses_two_equal_experiments() -> None:
     with pytest.raises(UserError, match=r"'a' and 'b' are the same experiment"):
         sweep.plan([], [dip(dip__lr=0.1, name="a"), dip(dip__lr=0.10, threads=3, name="b")])

@@ -39,7 +39,7 @@ def gone(run: Run) -> bool:
     return worker is not None and not heartbeat.is_alive(worker)
 
 
-def test_a_run_finishes_and_leaves_all_that_was_promised(finished: Run) -> None:
+def test_worker_finishes_run_with_all_files(finished: Run) -> None:
     assert finished.status().state is RunState.finished
     assert (finished.folder / LOG_FILE).read_text() == ""
     assert [epoch for epoch, *_ in epochs(finished)] == [1, 2, 3, 4]
@@ -55,7 +55,7 @@ def test_a_run_finishes_and_leaves_all_that_was_promised(finished: Run) -> None:
     assert list(finished.folder.rglob("*.tmp")) == []
 
 
-def test_the_best_model_is_the_one_that_the_log_tells_of(finished: Run) -> None:
+def test_worker_best_model_file_matches_log(finished: Run) -> None:
     best = bests(finished)[-1]
     path = finished.folder / finished.status().summary.best_file
     assert checkpoint.digest(path) == best[2]
@@ -65,19 +65,17 @@ def test_the_best_model_is_the_one_that_the_log_tells_of(finished: Run) -> None:
         assert checkpoint.load(path)(torch.zeros(1, 1, 28, 28), torch.tensor([5])).shape == (1, 1, 28, 28)
 
 
-def test_the_summary_file_is_what_the_log_says(finished: Run) -> None:
+def test_worker_summary_file_matches_log(finished: Run) -> None:
     assert summary.read(finished.folder) == summary.rebuild(finished.folder)
 
 
-def test_a_copied_folder_reads_the_same(finished: Run, tmp_path: Path) -> None:
+def test_copied_run_folder_reads_same(finished: Run, tmp_path: Path) -> None:
     copied = Run(Path(shutil.copytree(finished.folder, tmp_path / "copied")))
     assert copied.status().state is RunState.finished
     assert epochs(copied) == epochs(finished)
 
 
-def test_stopped_and_resumed_at_once_it_ends_with_the_same_bits(
-    finished: Run, runs: RunsFolder, tiny: Build, until: Until
-) -> None:
+def test_worker_resumes_exactly_after_stop(finished: Run, runs: RunsFolder, tiny: Build, until: Until) -> None:
     run = runs.create(tiny())
     local.start(run)
     until(lambda: recorded(run, EpochFinished))
@@ -98,7 +96,7 @@ def test_stopped_and_resumed_at_once_it_ends_with_the_same_bits(
         local.resume(run)
 
 
-def test_sigterm_stops_with_a_checkpoint_and_a_second_worker_is_refused(
+def test_worker_stops_on_sigterm_and_refuses_second_worker(
     runs: RunsFolder, tiny: Build, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = runs.create(tiny(ddpm__epochs=500))
@@ -128,7 +126,7 @@ def test_sigterm_stops_with_a_checkpoint_and_a_second_worker_is_refused(
     assert checkpoint.load_state(run.folder / last[0].file)["step"] == last[0].step
 
 
-def test_a_run_killed_before_it_began_begins_on_resume(runs: RunsFolder, tiny: Build, until: Until) -> None:
+def test_worker_killed_before_start_begins_on_resume(runs: RunsFolder, tiny: Build, until: Until) -> None:
     run = runs.create(tiny(ddpm__epochs=1, data__train_images=64))
     local.start(run)
     until(lambda: recorded(run, events.RunQueued))
@@ -142,7 +140,9 @@ def test_a_run_killed_before_it_began_begins_on_resume(runs: RunsFolder, tiny: B
     assert [epoch for epoch, *_ in epochs(run)] == [1]
 
 
-def test_data_that_vanished_fails_with_a_reason(runs: RunsFolder, tiny: Build, tmp_path: Path, until: Until) -> None:
+def test_worker_fails_with_reason_when_data_vanishes(
+    runs: RunsFolder, tiny: Build, tmp_path: Path, until: Until
+) -> None:
     run = runs.create(tiny(data__dataset=f"folder:{tmp_path / 'gone'}"))
     local.start(run)
     until(lambda: not run.status().state.live)
@@ -165,7 +165,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-def test_a_full_disk_is_told_and_the_best_model_stays_whole(small_disk: Path, tiny: Build, until: Until) -> None:
+def test_worker_reports_full_disk_and_keeps_best_model(small_disk: Path, tiny: Build, until: Until) -> None:
     run = RunsFolder(small_disk).create(tiny())
     local.start(run)
     until(lambda: recorded(run, BestModelStored))
@@ -182,7 +182,7 @@ def test_a_full_disk_is_told_and_the_best_model_stays_whole(small_disk: Path, ti
     filler.unlink()
 
 
-def test_a_folder_that_vanishes_ends_the_worker(runs: RunsFolder, tiny: Build, until: Until) -> None:
+def test_worker_ends_when_run_folder_vanishes(runs: RunsFolder, tiny: Build, until: Until) -> None:
     run = runs.create(tiny(ddpm__epochs=500, data__train_images=64))
     local.start(run)
     until(lambda: recorded(run, EpochFinished))
@@ -191,7 +191,7 @@ def test_a_folder_that_vanishes_ends_the_worker(runs: RunsFolder, tiny: Build, u
     assert not runs.root.exists(), "and nothing is made in its place"
 
 
-def test_a_file_that_may_not_grow_is_told(runs: RunsFolder, tiny: Build, until: Until) -> None:
+def test_worker_reports_file_that_may_not_grow(runs: RunsFolder, tiny: Build, until: Until) -> None:
     run = runs.create(tiny())
     local.start(run)
     worker = until(lambda: heartbeat.read(run.folder))
@@ -213,7 +213,7 @@ LOWER = {
 
 
 @pytest.mark.parametrize("kind", LOWER)
-def test_memory_that_ran_out_is_explained(kind: str) -> None:
+def test_explain_gives_hint_for_memory_error(kind: str) -> None:
     with pytest.raises(RuntimeError) as host:
         torch.empty(2**50)
     gpu = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -221,7 +221,7 @@ def test_memory_that_ran_out_is_explained(kind: str) -> None:
         assert explain(error, configs.build(kind)) == ("The device ran out of memory.", LOWER[kind])
 
 
-def test_what_can_not_be_lowered_is_not_named() -> None:
+def test_lower_memory_omits_what_cannot_be_lowered() -> None:
     smallest: dict[str, dict[str, Any]] = {
         "ddpm": {"ddpm.batch_size": 1},
         "hybrid": {"images.indices": "3"},
@@ -236,7 +236,7 @@ def test_what_can_not_be_lowered_is_not_named() -> None:
     assert configs.lower_memory(trained) == "Lower ddpm.batch_size from 128 to 64."
 
 
-def test_an_unforeseen_error_names_itself(tiny: Build) -> None:
+def test_explain_names_unforeseen_error(tiny: Build) -> None:
     problem, hint = explain(ZeroDivisionError("division by zero\nand more"), tiny())
     assert problem == "ZeroDivisionError: division by zero"
     assert "worker.log" in hint

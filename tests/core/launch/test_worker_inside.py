@@ -55,9 +55,7 @@ def work(run: Run, *options: str) -> int:
     return worker.main([str(run.folder), "--now", *options])
 
 
-def test_a_gpu_that_is_full_fails_the_run_with_a_number_to_lower(
-    runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_worker_reports_full_gpu_with_number_to_lower(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     class Greedy:
         @classmethod
         def from_config(cls, *_: object) -> Any:
@@ -71,7 +69,7 @@ def test_a_gpu_that_is_full_fails_the_run_with_a_number_to_lower(
     assert run.status().hint == failed.hint
 
 
-def test_checkpoints_are_as_many_epochs_apart_as_asked(runs: RunsFolder) -> None:
+def test_worker_checkpoints_at_epoch_interval(runs: RunsFolder) -> None:
     settings = {**SMALL, "ddpm.epochs": 5, "ddpm.samples": 0}
     seldom, often = (
         runs.create(configs.build("ddpm", settings={**settings, "checkpoint_epochs": epochs})) for epochs in (0, 2)
@@ -81,7 +79,7 @@ def test_checkpoints_are_as_many_epochs_apart_as_asked(runs: RunsFolder) -> None
     assert [event.epoch for event in recorded(often, CheckpointStored)] == [2, 4, 5]
 
 
-def test_a_run_that_goes_on_for_longer_ends_as_one_that_was_planned_so(runs: RunsFolder) -> None:
+def test_extended_run_ends_like_one_planned_longer(runs: RunsFolder) -> None:
     """Samples included, which are drawn anew at the new end; also where it is killed before its first checkpoint."""
     short, long = (runs.create(configs.build("ddpm", settings={**SMALL, "ddpm.epochs": n})) for n in (2, 4))
     assert [work(run) for run in (short, long)] == [0, 0]
@@ -105,7 +103,7 @@ def _die(*_: object) -> None:
     raise RuntimeError("killed")
 
 
-def test_signals_that_ask_for_an_end_and_one_that_does_not(tmp_path: Path) -> None:
+def test_heartbeat_stops_on_sigint_and_sigterm_not_sighup(tmp_path: Path) -> None:
     with Heartbeat(tmp_path) as pulse:
         signal.raise_signal(signal.SIGHUP)
         assert pulse.stop_reason == ""

@@ -65,7 +65,7 @@ def budgeted(budgets: list[float], pace: float) -> TimeBudget:
     return TimeBudget(lambda count, seed: Steady(clock, count, seed, pace=pace), budgets, seed=7, clock=clock)
 
 
-def test_the_making_and_the_steps_count_and_what_is_done_between_them_does_not() -> None:
+def test_stopwatch_counts_construction_and_steps_only() -> None:
     clock = Clock()
     timed = Stopwatch(lambda: Steady(clock, 3, 0, pace=2.0, making=0.5), clock)
     for _ in timed:
@@ -75,7 +75,7 @@ def test_the_making_and_the_steps_count_and_what_is_done_between_them_does_not()
 
 
 @given(st.floats(0.01, 50), st.floats(0.5, 5))
-def test_a_budget_is_used_to_the_nearest_whole_run_and_at_least_one(budget: float, pace: float) -> None:
+def test_time_budget_uses_nearest_whole_number_of_runs(budget: float, pace: float) -> None:
     work = budgeted([budget], pace)
     assert list(work)
     (spent,) = work.reached
@@ -85,14 +85,14 @@ def test_a_budget_is_used_to_the_nearest_whole_run_and_at_least_one(budget: floa
     assert spent.nfe == 5 * spent.runs
 
 
-def test_every_budget_is_met_on_the_way_to_the_largest() -> None:
+def test_time_budget_meets_smaller_budgets_on_way() -> None:
     work = budgeted([10.0, 2.0, 5.0], 1.0)
     for _ in work:
         pass
     assert [work.within(budget).runs for budget in (2.0, 5.0, 10.0)] == [2, 5, 10]
 
 
-def test_the_result_is_the_mean_of_all_runs() -> None:
+def test_time_budget_result_is_mean_of_all_runs() -> None:
     taken: list[tuple[int, int]] = []
     clock = Clock()
 
@@ -109,7 +109,7 @@ def test_the_result_is_the_mean_of_all_runs() -> None:
 
 
 @given(st.integers(1, 40))
-def test_it_goes_on_from_any_item(cut: int) -> None:
+def test_time_budget_resumes_after_any_item(cut: int) -> None:
     whole = budgeted([4.0, 9.0], 1.0)
     everything = list(whole)
     first, second = budgeted([4.0, 9.0], 1.0), budgeted([4.0, 9.0], 1.0)
@@ -120,7 +120,7 @@ def test_it_goes_on_from_any_item(cut: int) -> None:
     assert [vars(spent) for spent in second.reached] == [vars(spent) for spent in whole.reached]
 
 
-def test_steps_are_hundredths_of_the_largest_budget() -> None:
+def test_time_budget_steps_are_hundredths_of_largest() -> None:
     steps = [item.step for item in budgeted([2.0, 8.0], 1.0) if isinstance(item, Step)]
     assert steps == sorted(steps)
     assert (steps[-1], len(budgeted([1.0], 1.0))) == (100, 100)

@@ -23,7 +23,7 @@ TASKS = [
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_task_has_a_diffusion_method(task: str) -> None:
+def test_diffusion_for_suits_every_task(task: str) -> None:
     given = case(task, TRUTH)
     chosen = diffusion_for(given.degradation)
     assert chosen.method in METHODS
@@ -33,7 +33,7 @@ def test_every_task_has_a_diffusion_method(task: str) -> None:
     assert (psnr(made.images, TRUTH) > 20).all()
 
 
-def test_a_level_that_is_told_makes_no_difference_where_it_is_estimated_well() -> None:
+def test_ddpm_restorer_blind_level_makes_little_difference() -> None:
     big = shapes(6, size=28)
     told, untold = (case(f"denoise:sigma=50{blind}", big) for blind in ("", ",blind=true"))
     prior = ideal_prior(shapes(40, seed=1, size=28))
@@ -45,7 +45,7 @@ def test_a_level_that_is_told_makes_no_difference_where_it_is_estimated_well() -
     assert (results[0] - results[1]).square().mean() < 0.02 * (results[0] - big).square().mean()
 
 
-def test_ddpm_goes_on_exactly_and_is_the_restoration() -> None:
+def test_ddpm_restorer_resumes_exactly_and_runs_restoration() -> None:
     given = case("inpaint:missing=0.5,sigma=5", TRUTH)
     prior = ideal_prior(shapes(8, seed=1))
     assert_goes_on_exactly(lambda: DdpmRestorer(given, prior, method="ddnm", steps=6, samples=2), [0, 3, 6])
@@ -55,7 +55,7 @@ def test_ddpm_goes_on_exactly_and_is_the_restoration() -> None:
     assert isinstance(made.restoration, Restoration)
 
 
-def test_seeds_differ() -> None:
+def test_ddpm_restorer_depends_on_seed() -> None:
     y, degradation = degrade(parse_task("inpaint:missing=0.9"), TRUTH, range(3))
     prior = ideal_prior(shapes(30, seed=1))
     results = []

@@ -11,7 +11,7 @@ from tests.core.methods.cases import SMALL, assert_goes_on_exactly, case, shapes
 TRUTH = shapes(3)
 
 
-def test_restarts_are_averaged_and_are_fits_of_their_own() -> None:
+def test_dip_restorer_averages_independent_restarts() -> None:
     given = case("denoise:sigma=50", TRUTH)
     dip = msgspec.structs.replace(SMALL, iterations=30)
     two = DipRestorer(given, dip, restarts=2)
@@ -37,7 +37,7 @@ def test_groups_make_no_difference() -> None:
     torch.testing.assert_close(together.images, apart.images, rtol=0, atol=1e-3)
 
 
-def test_steps_count_on_over_restarts() -> None:
+def test_dip_restorer_steps_count_over_restarts() -> None:
     made = DipRestorer(case("denoise:sigma=80", TRUTH), SMALL, restarts=3)
     items = list(made)
     steps = [item.step for item in items if isinstance(item, Step)]
@@ -45,5 +45,5 @@ def test_steps_count_on_over_restarts() -> None:
     assert max(item.step for item in items if isinstance(item, EarlyStopped)) == made.iterations
 
 
-def test_dip_goes_on_exactly() -> None:
+def test_dip_restorer_resumes_exactly() -> None:
     assert_goes_on_exactly(lambda: DipRestorer(case("denoise:sigma=60", TRUTH), SMALL, restarts=2), [0, 5, 24, 29, 40])

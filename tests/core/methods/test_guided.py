@@ -19,7 +19,7 @@ TRUTH = shapes(3)
 
 
 @pytest.mark.parametrize("task", ["inpaint:missing=0.5,sigma=5", "denoise:noise=salt-and-pepper", "superres"])
-def test_without_a_pull_it_is_plain_dip(task: str) -> None:
+def test_guided_restorer_without_weight_is_plain_dip(task: str) -> None:
     given = case(task, TRUTH)
     guided, plain = GuidedRestorer(given, ideal_prior(TRUTH), Guided(weight=0.0), SMALL), DipRestorer(given, SMALL)
     assert list(guided) == list(plain)
@@ -27,7 +27,7 @@ def test_without_a_pull_it_is_plain_dip(task: str) -> None:
     assert guided.nfe == 0
 
 
-def test_the_right_prior_fills_in_what_dip_cannot_know() -> None:
+def test_guided_restorer_fills_in_from_right_prior() -> None:
     given = case("inpaint:missing=0.8,sigma=10", TRUTH)
     dip = msgspec.structs.replace(SMALL, iterations=150, stop="never", average=0.9)
     results = []
@@ -39,7 +39,7 @@ def test_the_right_prior_fills_in_what_dip_cannot_know() -> None:
     assert results[1].mean() > results[0].mean() + 3
 
 
-def test_the_pull_is_that_of_its_formula_in_model_space() -> None:
+def test_guide_penalty_matches_closed_form() -> None:
     """For Gaussian data x0hat is known in closed form, so is its penalty when nothing is left to chance."""
     mean, std, level = 0.2, 0.4, 40.0
     outputs = torch.rand(2, 1, 6, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
@@ -62,7 +62,7 @@ def test_the_pull_is_that_of_its_formula_in_model_space() -> None:
 
 
 @pytest.mark.parametrize(("sigma", "floor"), [(10.0, 25.0), (60.0, 60.0)])
-def test_the_level_falls_to_a_floor_that_the_noise_sets(sigma: float, floor: float) -> None:
+def test_guide_level_falls_to_floor_set_by_noise(sigma: float, floor: float) -> None:
     outputs = torch.full((1, 1, 4, 4), 0.5)
     seen: list[int] = []
 
@@ -81,7 +81,7 @@ def test_the_level_falls_to_a_floor_that_the_noise_sets(sigma: float, floor: flo
     assert seen[-1] == seen[4] == SCHEDULE.timestep(floor / 255)
 
 
-def test_images_that_rest_leave_the_others_as_they_are() -> None:
+def test_guide_leaves_others_unchanged_when_images_stop() -> None:
     f = torch.rand(3, 1, 6, 6, generator=torch.Generator().manual_seed(0))
     guide = Guide(
         ideal_prior(to_unit(f)).denoiser(), Guided(every=2), Degradation(Identity(), GaussianNoise(0.1)), f,
@@ -96,7 +96,7 @@ def test_images_that_rest_leave_the_others_as_they_are() -> None:
     torch.testing.assert_close(left, expected)
 
 
-def test_it_goes_on_exactly() -> None:
+def test_guided_restorer_resumes_exactly() -> None:
     dip: DipConfig = msgspec.structs.replace(SMALL, iterations=40)
     given, prior = case("denoise:sigma=60", TRUTH), ideal_prior(TRUTH)
     assert_goes_on_exactly(lambda: GuidedRestorer(given, prior, Guided(fall=20, every=3), dip), [0, 1, 7, 30])

@@ -32,7 +32,7 @@ class Own(Feed):
         return self.batch.output[places] + 1
 
 
-def test_what_is_fed_stays_for_as_many_iterations_and_is_renewed_for_those_still_fitted() -> None:
+def test_fed_restorer_renews_input_at_interval_for_active_images() -> None:
     made = FedRestorer(case("denoise:sigma=25", TRUTH), longer(9), lambda batch: Own(batch, 3, 0), seed=0)
     (batch,), (feed,) = made.fit.batches, made.attached
     assert isinstance(feed, Feed)
@@ -51,13 +51,13 @@ def test_what_is_fed_stays_for_as_many_iterations_and_is_renewed_for_those_still
     assert not torch.equal(seen[3][1], seen[8][1])
 
 
-def test_a_level_falls_evenly_in_its_logarithm() -> None:
+def test_falling_level_is_even_in_logarithm() -> None:
     assert [falling_level(100.0, 1.0, share) for share in (0.0, 0.5, 1.0, 3.0)] == pytest.approx([100, 10, 1, 1])
 
 
 @pytest.mark.parametrize("task", ["denoise:sigma=50", "inpaint:missing=0.5,sigma=5", "superres:sigma=5"])
 @pytest.mark.parametrize("method", ["self-diffusion", "sequential"])
-def test_it_is_nearer_to_the_truth_than_what_is_measured(method: str, task: str) -> None:
+def test_input_fed_restorers_beat_pseudo_inverse(method: str, task: str) -> None:
     given, dip = case(task, TRUTH), longer(80)
     if method == "sequential":
         made: FedRestorer = SequentialRestorer(given, ideal_prior(shapes(20, seed=1)), TURNS, dip)
@@ -69,14 +69,14 @@ def test_it_is_nearer_to_the_truth_than_what_is_measured(method: str, task: str)
     assert made.iterations <= len(made) == 80
 
 
-def test_they_go_on_exactly() -> None:
+def test_input_fed_restorers_resume_exactly() -> None:
     given, prior = case("denoise:sigma=40", TRUTH), ideal_prior(shapes(8, seed=1))
     assert_goes_on_exactly(lambda: SelfDiffusionRestorer(given, DESCENT, SMALL), [0, 3, 9, 15])
     assert_goes_on_exactly(lambda: SequentialRestorer(given, prior, TURNS, SMALL), [0, 3, 9, 15])
 
 
 @pytest.mark.usefixtures("double")
-def test_groups_make_no_difference() -> None:
+def test_input_fed_restorers_are_independent_of_batch() -> None:
     given, prior = case("inpaint:missing=0.5,sigma=5", TRUTH.double()), ideal_prior(shapes(8, seed=1))
     for make in (
         lambda dip: SelfDiffusionRestorer(given, DESCENT, dip),
@@ -88,7 +88,7 @@ def test_groups_make_no_difference() -> None:
         torch.testing.assert_close(together.images, apart.images, rtol=0, atol=1e-9)
 
 
-def test_self_diffusion_sees_noise_first_and_then_less_and_less() -> None:
+def test_self_diffusion_input_noise_falls() -> None:
     made = SelfDiffusionRestorer(case("denoise:sigma=25", TRUTH), DESCENT, longer(40, stop="never"))
     (batch,), (feed,) = made.fit.batches, made.attached
     assert isinstance(feed, Feed)
@@ -103,7 +103,7 @@ def test_self_diffusion_sees_noise_first_and_then_less_and_less() -> None:
     assert made.nfe == 0
 
 
-def test_with_the_right_prior_the_image_of_its_set_is_found() -> None:
+def test_sequential_finds_image_of_right_prior() -> None:
     """Seven in ten pixels are missing; the ideal denoiser of a few images knows the rest, plain DIP doesn't."""
     given = case("inpaint:missing=0.7,sigma=10", TRUTH)
     dip = longer(150, stop="never")
@@ -117,7 +117,7 @@ def test_with_the_right_prior_the_image_of_its_set_is_found() -> None:
     assert results[0].min() > 25
 
 
-def test_every_purification_is_counted_and_none_without_steps() -> None:
+def test_sequential_counts_every_purification() -> None:
     given, prior = case("inpaint:missing=0.5", TRUTH), ideal_prior(TRUTH)
     counts = []
     for steps in (0, 2):
@@ -127,7 +127,7 @@ def test_every_purification_is_counted_and_none_without_steps() -> None:
     assert counts == [0, 2 * 2]  # after 4 and 8 iterations; at first it is fed A+ y
 
 
-def test_a_purified_image_is_the_one_of_the_set_and_the_noise_is_never_below_the_measurements() -> None:
+def test_purify_recovers_image_of_set_with_noise_floor() -> None:
     made = SequentialRestorer(case("denoise:sigma=60", TRUTH), ideal_prior(TRUTH), TURNS, longer(4))
     (feed,) = made.attached
     assert isinstance(feed, Purified)

@@ -18,7 +18,7 @@ TRUTH = shapes(3)
 
 
 @pytest.mark.parametrize("task", ["inpaint:missing=0.7,sigma=5", "denoise:sigma=50,blind=true", "deblur:sigma=2"])
-def test_a_few_steps_from_dips_result_find_the_image(task: str) -> None:
+def test_prior_init_beats_dip_in_few_steps(task: str) -> None:
     given, dip = case(task, TRUTH), msgspec.structs.replace(SMALL, iterations=60)
     made = PriorInitRestorer(
         given, ideal_prior(shapes(12, seed=1).index_put((torch.arange(3),), TRUTH)), PriorInit(scale=4.0), dip
@@ -31,7 +31,7 @@ def test_a_few_steps_from_dips_result_find_the_image(task: str) -> None:
     assert made.iterations > 60
 
 
-def test_the_beginning_is_at_the_right_marginal_and_each_image_has_its_own() -> None:
+def test_chains_begin_at_right_marginal_per_image() -> None:
     start = torch.rand(3, 1, 40, 40, generator=torch.Generator().manual_seed(0))
     given = case("inpaint:missing=0.5", start)
     chains = Chains(
@@ -47,7 +47,7 @@ def test_the_beginning_is_at_the_right_marginal_and_each_image_has_its_own() -> 
     torch.testing.assert_close(chains.images, start)
 
 
-def test_from_any_beginning_gaussian_data_have_the_mean_that_theory_gives() -> None:
+def test_chains_reach_theoretical_mean_from_any_start() -> None:
     """Inpainting without noise: measured pixels are y's, the others the mean of the data, whatever DIP said."""
     mean, std = 0.1, 0.3
     x = to_unit(mean + std * torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(1)))
@@ -60,7 +60,7 @@ def test_from_any_beginning_gaussian_data_have_the_mean_that_theory_gives() -> N
     assert chains.images[~kept].mean().item() == pytest.approx((mean + 1) / 2, abs=0.02)
 
 
-def test_it_goes_on_exactly() -> None:
+def test_prior_init_resumes_exactly() -> None:
     given, prior = case("inpaint:missing=0.6,sigma=5", TRUTH), ideal_prior(shapes(5, seed=1))
     options = PriorInit(steps=3, samples=2, fits=2)
     assert_goes_on_exactly(lambda: PriorInitRestorer(given, prior, options, SMALL), [0, 10, 26, 48, 52, 54])

@@ -16,7 +16,7 @@ def judge(train: ImageSet) -> SampleEvaluator:
     return SampleEvaluator.of(DataConfig(dataset="fashion-mini"), train.take(range(800)))
 
 
-def test_it_says_all_that_can_be_said(judge: SampleEvaluator, test: ImageSet) -> None:
+def test_sample_evaluator_reports_all_measures(judge: SampleEvaluator, test: ImageSet) -> None:
     samples = to_unit(test.images[:200])
     *told, picture = judge(samples, seed=3, step=7, nfe=20)
     assert isinstance(picture, Pictures)
@@ -29,7 +29,7 @@ def test_it_says_all_that_can_be_said(judge: SampleEvaluator, test: ImageSet) ->
         assert "99% of 500 test images" in event.protocol
 
 
-def test_copies_are_suspected_and_new_images_are_not(judge: SampleEvaluator, train: ImageSet) -> None:
+def test_sample_evaluator_suspects_copies_only(judge: SampleEvaluator, train: ImageSet) -> None:
     recited, new = (to_unit(train.images[places]) for places in (torch.arange(200), torch.arange(1000, 1200)))
     for samples, least, most in ((recited, 1.0, 1.0), (new, 0.0, 0.05)):
         shares = [e.value for e in judge(samples, seed=0) if isinstance(e, SamplesEvaluated)][2:]

@@ -18,7 +18,7 @@ def pair(channels: int, height: int, width: int) -> tuple[torch.Tensor, torch.Te
 
 
 @pytest.mark.parametrize(("channels", "height", "width"), [(1, 28, 28), (3, 17, 40), (1, 11, 11)])
-def test_both_agree_with_scikit_image(channels: int, height: int, width: int) -> None:
+def test_psnr_and_ssim_match_scikit_image(channels: int, height: int, width: int) -> None:
     images, truth = pair(channels, height, width)
     a, b = images.clamp(0, 1).double().numpy(), truth.double().numpy()
     for i in range(len(a)):
@@ -30,19 +30,19 @@ def test_both_agree_with_scikit_image(channels: int, height: int, width: int) ->
         assert psnr(images, truth)[i].item() == pytest.approx(theirs, abs=1e-4)
 
 
-def test_an_image_is_perfectly_like_itself() -> None:
+def test_psnr_and_ssim_are_perfect_for_same_image() -> None:
     _, truth = pair(1, 28, 28)
     assert psnr(truth, truth).tolist() == [math.inf] * 3
     assert np.allclose(ssim(truth, truth), 1)
 
 
-def test_what_lies_outside_the_range_is_clipped() -> None:
+def test_psnr_and_ssim_clip_values_out_of_range() -> None:
     truth = torch.ones(1, 1, 12, 12)
     assert psnr(truth * 7, truth).item() == math.inf
     assert ssim(truth * 7, truth).item() == pytest.approx(1)
 
 
-def test_an_image_that_is_smaller_than_the_window_has_no_ssim() -> None:
+def test_ssim_refuses_image_smaller_than_window() -> None:
     with pytest.raises(ValueError, match="11 pixels"):
         ssim(torch.zeros(1, 1, 10, 28), torch.zeros(1, 1, 10, 28))
     assert ssim_scores(torch.zeros(1, 1, 10, 28), torch.zeros(1, 1, 10, 28)) == []

@@ -53,7 +53,7 @@ def everywhere(text: str) -> Page:
 
 
 @given(ANY | st.just(HOSTILE))
-def test_html_shows_the_text_and_nothing_of_it_is_markup(text: str) -> None:
+def test_page_html_escapes_any_text(text: str) -> None:
     seen, plain = Seen(everywhere(text).html()), Seen(everywhere("x").html())
     assert seen.tags == plain.tags
     assert seen.attributes == plain.attributes
@@ -61,7 +61,7 @@ def test_html_shows_the_text_and_nothing_of_it_is_markup(text: str) -> None:
 
 
 @given(ANY | st.just(HOSTILE) | st.sampled_from(["# a", "1. a", "- a", "---", "+ a", "=="]))
-def test_markdown_shows_the_text_and_nothing_of_it_is_markup(text: str) -> None:
+def test_page_markdown_escapes_any_text(text: str) -> None:
     def told(page: Page) -> tuple[list[str], list[str]]:
         tokens = MarkdownIt("commonmark").enable("table").parse(page.markdown())
         inline = [token for token in tokens if token.type == "inline"]
@@ -77,7 +77,7 @@ def test_markdown_shows_the_text_and_nothing_of_it_is_markup(text: str) -> None:
 
 
 @given(st.lists(ANY | st.just(HOSTILE) | st.sampled_from(["```", "````python", "~~~"]), min_size=1, max_size=3))
-def test_lines_for_machines_stand_as_they_are_and_end_where_they_end(lines: list[str]) -> None:
+def test_page_code_block_shows_lines_as_they_are(lines: list[str]) -> None:
     shown = "\n".join(printable(part) for line in lines for part in line.split("\n"))
     page = Page("x", [Code("\n".join(lines), "toml"), Heading("after")])
     fence, *rest = MarkdownIt("commonmark").parse(page.markdown())[3:]
@@ -88,7 +88,7 @@ def test_lines_for_machines_stand_as_they_are_and_end_where_they_end(lines: list
     assert shown in seen.text
 
 
-def test_a_page_needs_no_other_file(tmp_path: Path) -> None:
+def test_page_html_needs_no_other_file(tmp_path: Path) -> None:
     png = tmp_path / "20261123-094512-dip-3f9a" / "images" / "samples.png"
     png.parent.mkdir(parents=True)
     png.write_bytes(b"\x89PNG not really")

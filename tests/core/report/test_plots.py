@@ -13,7 +13,7 @@ def pixels(plot: LinePlot, path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def test_every_curve_is_drawn_in_its_colour_and_the_same_each_time(tmp_path: Path) -> None:
+def test_line_plot_draws_each_curve_in_its_colour_reproducibly(tmp_path: Path) -> None:
     curves = [Curve("one", [1, 10, 100], [1, 2, 3]), Curve("two", [1, 10, 100], [3, 2, 1], spread=[0.1, 0.1, 0.1])]
     plot = LinePlot(title="T", x="x", y="y", curves=curves, levels={"level": 2.5}, log_x=True)
     drawn = pixels(plot, tmp_path / "a.png")

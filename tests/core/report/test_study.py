@@ -49,7 +49,7 @@ def tables(blocks: list[Any]) -> list[Table]:
     return [block for block in blocks if isinstance(block, Table)]
 
 
-def test_published_numbers_are_those_of_the_file() -> None:
+def test_published_matches_its_file() -> None:
     told = msgspec.to_builtins(published())
     assert told == NUMBERS
     assert len(NUMBERS["ddpm"]["epoch_loss"]) == len(NUMBERS["hybrid_substitution"]["epoch_loss"]) == 20
@@ -57,7 +57,7 @@ def test_published_numbers_are_those_of_the_file() -> None:
 
 
 @pytest.mark.parametrize(("key", "title"), [("ddpm", "DDPM alone"), ("substitution", "The hybrid as published")])
-def test_every_published_loss_stands_beside_ours_with_their_ratio(key: str, title: str, runs: RunsFolder) -> None:
+def test_study_report_compares_losses_with_published(key: str, title: str, runs: RunsFolder) -> None:
     ours = [0.2 / n for n in range(1, 21)]
     plan = stages(study())
     stage = next(stage for stage in plan if stage.key == key)
@@ -72,13 +72,13 @@ def test_every_published_loss_stands_beside_ours_with_their_ratio(key: str, titl
     assert total[1] == theirs["wall_clock"]
 
 
-def test_epochs_that_one_side_lacks_are_left_open() -> None:
+def test_comparison_rows_leave_missing_epochs_empty() -> None:
     assert report.comparison_rows([0.5, 0.25], [1.0]) == [["1", "0.500", "1.000", "2.00"], ["2", "0.250", "", ""]]
     assert report.comparison_rows([0.5], [1.0, 0.7], first=90)[1] == ["91", "", "0.700", ""]
     assert report.minutes("11:14") == pytest.approx(11 + 14 / 60)
 
 
-def test_a_shortened_study_has_no_ratios_and_no_epochs_that_it_lacks(runs: RunsFolder) -> None:
+def test_study_report_of_short_study_has_no_ratios(runs: RunsFolder) -> None:
     shorter = study(study__epochs=2)
     plan = stages(shorter)
     stage = next(stage for stage in plan if stage.key == "ddpm")
@@ -92,7 +92,7 @@ def test_a_shortened_study_has_no_ratios_and_no_epochs_that_it_lacks(runs: RunsF
     assert short.texts == ["DDPM alone comes to a loss of 0.250 in 2 epochs; who knows nothing has 1."]
 
 
-def test_a_hundred_epochs_say_which_were_stored(runs: RunsFolder) -> None:
+def test_study_report_marks_stored_epochs_of_long_run(runs: RunsFolder) -> None:
     plan = stages(study(study__full=True))
     stage = next(stage for stage in plan if stage.key == "full")
     finished = [msgspec.structs.replace(e, best=e.epoch % 2 == 0) for e in epochs([1 - n / 1000 for n in range(100)])]
@@ -104,7 +104,7 @@ def test_a_hundred_epochs_say_which_were_stored(runs: RunsFolder) -> None:
     assert [bool(row[5]) for row in table.rows] == [n % 2 == 0 for n in range(90, 101)]
 
 
-def test_dip_tells_its_rise_and_its_fall(runs: RunsFolder) -> None:
+def test_study_report_tells_rise_and_fall_of_dip(runs: RunsFolder) -> None:
     plan = stages(study())
     looks = [PsnrMeasured(step=n, psnr=[20.0, 22.0], mean=21.0, loss=[0.1, 0.1]) for n in (10, 20)]
     end = StopsCompared(
@@ -127,7 +127,7 @@ def test_dip_tells_its_rise_and_its_fall(runs: RunsFolder) -> None:
     assert table.rows == [["images", "10", "2", ""], ["minutes, all images", "8.0", "8.0", "1.00"]]
 
 
-def test_the_explanation_s_numbers_are_those_of_its_run(
+def test_study_report_takes_explanation_numbers_from_run(
     runs: RunsFolder, explained: Callable[..., Explanation]
 ) -> None:
     plan, found = stages(study()), explained()
@@ -139,7 +139,7 @@ def test_the_explanation_s_numbers_are_those_of_its_run(
     assert denoised.rows == [["25", "DDPM alone", "26.22", "0.870", "87.5%"]]
 
 
-def test_the_hybrids_chapter_is_the_scoreboard_of_its_run(runs: RunsFolder) -> None:
+def test_study_report_hybrids_chapter_is_scoreboard(runs: RunsFolder) -> None:
     plan = stages(study())
     stage = next(stage for stage in plan if stage.key == "hybrids")
     scored = [
@@ -155,7 +155,7 @@ def test_the_hybrids_chapter_is_the_scoreboard_of_its_run(runs: RunsFolder) -> N
     assert "guided - dip-mean: +1.50" in gain
 
 
-def test_a_shortened_study_says_so_and_the_published_one_does_not() -> None:
+def test_study_report_notes_shortened_settings() -> None:
     def notices(config: StudyRun) -> list[str]:
         page = report.page(config, stages(config), {})
         return [block.text for block in page.blocks if isinstance(block, Text) and block.notice]
@@ -170,7 +170,7 @@ def test_a_shortened_study_says_so_and_the_published_one_does_not() -> None:
     assert "the first 500" in notice
 
 
-def test_a_run_that_names_itself_badly_is_only_named(runs: RunsFolder, tmp_path: Path) -> None:
+def test_study_report_shows_nothing_hostile_of_run(runs: RunsFolder, tmp_path: Path) -> None:
     plan = stages(study())
     run = logged(runs, plan[0].config, *epochs([0.1]))
     outside = tmp_path / "secret.png"
@@ -183,7 +183,7 @@ def test_a_run_that_names_itself_badly_is_only_named(runs: RunsFolder, tmp_path:
     assert "Samples of DDPM" not in html
 
 
-def test_in_short_it_says_what_a_hybrid_has_against_whom(runs: RunsFolder) -> None:
+def test_stage_summaries_compare_hybrid_with_baselines(runs: RunsFolder) -> None:
     def score(method: str, psnr: list[float], of: str = "") -> RestorationScored:
         return RestorationScored(task="deblur", set="glyphs", method=method, psnr=psnr, budget_of=of, seconds=2.0)
 

@@ -39,7 +39,7 @@ def ids(runs: RunsFolder) -> list[str]:
     return [run.id for run in runs.runs()]
 
 
-def test_runs_of_one_second_are_in_the_order_in_which_they_were_made(tmp_path: Path) -> None:
+def test_runs_folder_orders_runs_of_one_second_by_creation(tmp_path: Path) -> None:
     runs = RunsFolder(tmp_path)
     kinds = [CONFIG, configs.build("dip"), configs.build("restore")]
     made = [runs.create(kinds[number % 3]).id for number in range(30)]
@@ -47,7 +47,7 @@ def test_runs_of_one_second_are_in_the_order_in_which_they_were_made(tmp_path: P
     assert len({run_id[:15] for run_id in made}) < 30
 
 
-def test_a_new_run_has_a_folder_of_its_own_and_waits(tmp_path: Path) -> None:
+def test_runs_folder_create_makes_queued_run_of_its_own(tmp_path: Path) -> None:
     runs = RunsFolder(tmp_path / "not" / "yet" / "there")
     before = time.time()
     first, second = runs.create(CONFIG), runs.create(CONFIG)
@@ -60,7 +60,7 @@ def test_a_new_run_has_a_folder_of_its_own_and_waits(tmp_path: Path) -> None:
     assert set(ids(runs)) == {first.id, second.id}
 
 
-def test_nobody_sees_a_run_without_its_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_folder_create_hides_run_until_config_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = RunsFolder(tmp_path / "runs")
     replace = atomic.write_atomic
 
@@ -79,7 +79,7 @@ def test_nobody_sees_a_run_without_its_config(tmp_path: Path, monkeypatch: pytes
     assert ids(runs) == [run.id]
 
 
-def test_files_are_made_with_the_umask_of_the_user(tmp_path: Path) -> None:
+def test_runs_folder_create_respects_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         run = RunsFolder(tmp_path / "runs").create(CONFIG)
@@ -89,7 +89,7 @@ def test_files_are_made_with_the_umask_of_the_user(tmp_path: Path) -> None:
     assert (run.folder / CONFIG_FILE).stat().st_mode & 0o777 == 0o640
 
 
-def test_newest_come_first_and_foreign_folders_not_at_all(tmp_path: Path) -> None:
+def test_runs_folder_lists_newest_first_without_foreign_folders(tmp_path: Path) -> None:
     runs = made(tmp_path, "20260101-000000-ddpm-0001", "20260102-000000-dip-0002", "copied by hand")
     (tmp_path / "20260103-000000-hybrid-0003").mkdir()
     (tmp_path / "photos").mkdir()
@@ -108,7 +108,7 @@ def test_newest_come_first_and_foreign_folders_not_at_all(tmp_path: Path) -> Non
     assert ids(RunsFolder(tmp_path / "file")) == []
 
 
-def test_a_run_is_found_by_its_id_a_prefix_its_last_digits_or_as_the_last(tmp_path: Path) -> None:
+def test_runs_folder_find_takes_id_prefix_digits_or_last(tmp_path: Path) -> None:
     runs = made(tmp_path, "20260101-000000-ddpm-0001", "20260102-000000-dip-0002", "20260102-000000-dip-0002-copy")
     assert runs.find("last").id == "20260102-000000-dip-0002-copy"
     assert runs.find("20260101").id == "20260101-000000-ddpm-0001"
@@ -123,7 +123,7 @@ def test_a_run_is_found_by_its_id_a_prefix_its_last_digits_or_as_the_last(tmp_pa
         RunsFolder(tmp_path / "nowhere").find("last")
 
 
-def test_a_folder_without_a_config_is_broken_and_says_why(tmp_path: Path) -> None:
+def test_status_of_folder_without_config_is_broken(tmp_path: Path) -> None:
     (tmp_path / "20260101-000000-ddpm-0001").mkdir()
     (run,) = RunsFolder(tmp_path).runs()
     glance = run.status()
@@ -132,14 +132,14 @@ def test_a_folder_without_a_config_is_broken_and_says_why(tmp_path: Path) -> Non
     assert glance.config is None
 
 
-def test_a_clock_that_went_backwards_is_survived(tmp_path: Path) -> None:
+def test_status_survives_impossible_creation_times(tmp_path: Path) -> None:
     runs = made(tmp_path, "20990101-000000-ddpm-0001", "00000000-000000-ddpm-0002", "99999999-999999-ddpm-0003")
     for run in runs.runs():
         assert run.status().state is RunState.crashed
         _list_row(run.status())
 
 
-def test_alive_but_not_advancing_can_be_told(tmp_path: Path) -> None:
+def test_status_marks_alive_but_stalled_run(tmp_path: Path) -> None:
     (run,) = made(tmp_path, "20260101-000000-ddpm-0001").runs()
     (run.folder / EVENTS_FILE).write_text('{"event":"run_started","kind":"ddpm","method":"m","device":"cpu"}\n')
     who = this_process()
@@ -184,7 +184,7 @@ EVENTS = st.one_of(
     stored=noise,
     worker=noise,
 )
-def test_whatever_a_folder_holds_it_can_be_listed_and_shown(
+def test_run_with_any_file_content_can_be_listed_and_shown(
     tmp_path_factory: pytest.TempPathFactory, config: bytes, log: list[bytes], stored: bytes, worker: bytes
 ) -> None:
     folder = tmp_path_factory.mktemp("runs") / "20260101-000000-ddpm-0001"
@@ -206,7 +206,7 @@ def test_whatever_a_folder_holds_it_can_be_listed_and_shown(
         assert text is None or text.isprintable()
 
 
-def test_thousands_of_folders_half_of_them_broken_are_listed(tmp_path: Path) -> None:
+def test_runs_folder_lists_thousand_folders_half_broken(tmp_path: Path) -> None:
     names = [f"20260101-{n:06d}-ddpm-{n:04x}" for n in range(1000)]
     runs = made(tmp_path, *names[::2])
     for name in names[1::2]:
@@ -216,7 +216,7 @@ def test_thousands_of_folders_half_of_them_broken_are_listed(tmp_path: Path) -> 
     assert (states.count(RunState.crashed), states.count(RunState.broken)) == (500, 500)
 
 
-def test_an_id_is_never_a_path(tmp_path: Path) -> None:
+def test_runs_folder_find_never_takes_path(tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / CONFIG_FILE).write_text(configs.to_toml(CONFIG))
     with pytest.raises(UserError):

@@ -38,7 +38,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / EVENTS_FILE
 
 
-def test_what_is_appended_is_read(tmp_path: Path) -> None:
+def test_event_reader_reads_appended_events(tmp_path: Path) -> None:
     log, reader = EventLog(tmp_path), EventReader(tmp_path)
     assert reader.read() == []
     for n in range(3):
@@ -50,7 +50,7 @@ def test_what_is_appended_is_read(tmp_path: Path) -> None:
     assert texts(EventReader(tmp_path).read()) == ["0", "1", "2"]
 
 
-def test_a_line_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_log_append_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = EventLog(tmp_path)
     calls = record_calls(monkeypatch, os, "write")
     for n in range(5):
@@ -62,7 +62,7 @@ def test_a_line_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert b"".join(writes) == (tmp_path / EVENTS_FILE).read_bytes()
 
 
-def test_a_line_is_stamped_once_and_copied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_log_append_stamps_and_copies_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = EventLog(tmp_path)
     copies = record_calls(monkeypatch, msgspec.structs, "replace")
     stamps = record_calls(monkeypatch, time, "time")
@@ -75,7 +75,7 @@ def test_a_line_is_stamped_once_and_copied_once(tmp_path: Path, monkeypatch: pyt
     assert written[1].offset == len((tmp_path / EVENTS_FILE).read_bytes().splitlines(keepends=True)[0])
 
 
-def test_an_end_is_on_disk_before_append_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_log_append_syncs_checkpoints_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = EventLog(tmp_path)
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
@@ -88,7 +88,7 @@ def test_an_end_is_on_disk_before_append_returns(tmp_path: Path, monkeypatch: py
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=8), max_size=5), st.data())
-def test_a_reader_sees_the_complete_lines_at_every_cut(
+def test_event_reader_sees_complete_lines_at_every_cut(
     tmp_path_factory: pytest.TempPathFactory, said: list[str], data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("log")
@@ -106,7 +106,7 @@ def test_a_reader_sees_the_complete_lines_at_every_cut(
     assert reader.unreadable == 0
 
 
-def test_every_single_cut_of_a_log(tmp_path: Path, file: Path) -> None:
+def test_event_reader_survives_any_single_cut(tmp_path: Path, file: Path) -> None:
     content = line("one") + line("zwei é") + line("three")
     for cut in range(len(content) + 1):
         file.write_bytes(content[:cut])
@@ -117,7 +117,7 @@ def test_every_single_cut_of_a_log(tmp_path: Path, file: Path) -> None:
         assert first + texts(reader.read()) == ["one", "zwei é", "three"]
 
 
-def test_a_line_cut_by_a_kill_is_not_glued_to_the_next(tmp_path: Path, file: Path) -> None:
+def test_event_log_separates_torn_line_from_next(tmp_path: Path, file: Path) -> None:
     file.write_bytes(line("whole") + line("torn")[:-5])
     log = EventLog(tmp_path)
     log.append(Message(text="after"))
@@ -147,14 +147,14 @@ log.append(RunFailed(error="full", hint="free"))
 """
 
 
-def test_a_short_write_raises_and_the_last_word_still_gets_through(tmp_path: Path) -> None:
+def test_event_log_raises_on_short_write_and_still_logs_failure(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], check=True)
     reader = EventReader(tmp_path)
     assert [type(event).__name__ for event in reader.read()] == ["Message", "RunFailed"]
     assert reader.unreadable == 1
 
 
-def test_a_second_writer_is_refused_until_the_first_ends(tmp_path: Path) -> None:
+def test_event_log_refuses_second_writer(tmp_path: Path) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", "import sys;from pathlib import Path;from dipddpm.core.runs import EventLog;"
          "log=EventLog(Path(sys.argv[1]));print('held',flush=True);sys.stdin.read()", str(tmp_path)],
@@ -179,7 +179,7 @@ def test_a_second_writer_is_refused_until_the_first_ends(tmp_path: Path) -> None
         max_size=12,
     )
 )
-def test_garbage_between_lines_is_skipped(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
+def test_event_reader_skips_garbage_between_lines(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
     folder = tmp_path_factory.mktemp("log")
     (folder / EVENTS_FILE).write_bytes(b"".join(each + b"\n" for each in lines))
     expected = []
@@ -192,7 +192,7 @@ def test_garbage_between_lines_is_skipped(tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.parametrize("extra", [0, 1, MAX_LINE, 3 * MAX_LINE + 7])
-def test_a_huge_line_is_skipped_and_what_follows_is_read(extra: int, tmp_path: Path, file: Path) -> None:
+def test_event_reader_skips_huge_line(extra: int, tmp_path: Path, file: Path) -> None:
     file.write_bytes(line("before") + b"x" * (MAX_LINE + extra))
     reader = EventReader(tmp_path)
     assert texts(reader.read()) == ["before"]
@@ -202,7 +202,7 @@ def test_a_huge_line_is_skipped_and_what_follows_is_read(extra: int, tmp_path: P
     assert texts(reader.read()) == []
 
 
-def test_lines_across_the_reader_s_blocks(tmp_path: Path, file: Path) -> None:
+def test_event_reader_joins_lines_across_blocks(tmp_path: Path, file: Path) -> None:
     said = [str(n) * 300 for n in range(6000)]
     file.write_bytes(b"".join(map(line, said)))
     assert file.stat().st_size > 3 * MAX_LINE
@@ -213,7 +213,7 @@ def test_lines_across_the_reader_s_blocks(tmp_path: Path, file: Path) -> None:
     assert seen == said
 
 
-def test_a_file_that_shrinks_is_read_anew(tmp_path: Path, file: Path) -> None:
+def test_event_reader_restarts_when_file_shrinks(tmp_path: Path, file: Path) -> None:
     file.write_bytes(line("old") * 3)
     reader = EventReader(tmp_path)
     reader.read()
@@ -224,7 +224,7 @@ def test_a_file_that_shrinks_is_read_anew(tmp_path: Path, file: Path) -> None:
     assert not reader.restarted
 
 
-def test_a_file_that_is_replaced_is_read_anew(tmp_path: Path, file: Path) -> None:
+def test_event_reader_restarts_when_file_is_replaced(tmp_path: Path, file: Path) -> None:
     file.write_bytes(line("old"))
     reader = EventReader(tmp_path)
     reader.read()
@@ -234,7 +234,7 @@ def test_a_file_that_is_replaced_is_read_anew(tmp_path: Path, file: Path) -> Non
     assert reader.restarted
 
 
-def test_a_file_that_is_replaced_by_a_longer_one_at_the_same_inode_is_read_anew(tmp_path: Path, file: Path) -> None:
+def test_event_reader_restarts_when_file_is_rewritten_longer(tmp_path: Path, file: Path) -> None:
     file.write_bytes(line("old"))
     reader = EventReader(tmp_path)
     reader.read()
@@ -245,7 +245,7 @@ def test_a_file_that_is_replaced_by_a_longer_one_at_the_same_inode_is_read_anew(
     assert not reader.restarted
 
 
-def test_a_file_that_vanishes_or_is_none_gives_nothing(tmp_path: Path, file: Path) -> None:
+def test_event_reader_gives_nothing_for_missing_or_irregular_file(tmp_path: Path, file: Path) -> None:
     reader = EventReader(tmp_path)
     assert reader.read() == []
     file.write_bytes(line("here"))
@@ -264,7 +264,7 @@ def test_a_file_that_vanishes_or_is_none_gives_nothing(tmp_path: Path, file: Pat
         file.rmdir() if file.is_dir() else file.unlink()
 
 
-def test_eight_readers_beside_a_writer_see_every_line_once_and_in_order(tmp_path: Path) -> None:
+def test_event_readers_see_every_line_once_beside_writer(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
     seen: list[list[str]] = [[] for _ in range(8)]
     done = threading.Event()
@@ -316,11 +316,11 @@ places = {"step": st.integers(0, 5), "offset": st.integers(0, 5)}
         max_size=30,
     )
 )
-def test_the_logical_history_is_that_of_the_formula(recorded: list[AnyEvent]) -> None:
+def test_history_matches_naive_definition(recorded: list[AnyEvent]) -> None:
     assert history(recorded) == naive_history(recorded)
 
 
-def test_a_log_is_streamed_as_it_is_read(tmp_path: Path) -> None:
+def test_event_reader_stream_equals_read(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
     for n in range(12_000):
         log.append(Message(text=f"{n} " + "x" * 200))
@@ -333,7 +333,7 @@ def test_a_log_is_streamed_as_it_is_read(tmp_path: Path) -> None:
     assert [type(event) for event in EventReader(tmp_path, containing=b'"run_resumed"').stream()] == [RunResumed]
 
 
-def test_a_line_knows_where_it_stands(tmp_path: Path, file: Path) -> None:
+def test_event_log_offset_points_at_its_line(tmp_path: Path, file: Path) -> None:
     file.write_bytes(b"torn")
     log = EventLog(tmp_path)
     for n in range(3):
@@ -346,7 +346,7 @@ def test_a_line_knows_where_it_stands(tmp_path: Path, file: Path) -> None:
         assert events.decode(content[event.offset :].partition(b"\n")[0]) == event
 
 
-def test_what_came_after_the_checkpoint_is_told_once_and_the_life_of_the_processes_stays() -> None:
+def test_history_drops_events_after_checkpoint_of_resume() -> None:
     queued, started = events.RunQueued(device="cpu", offset=0), events.RunStarted(kind="d", method="m", device="c")
     before = Step(step=10, offset=100)
     end = EpochFinished(epoch=1, step=10, loss=0.5, offset=200)
@@ -364,7 +364,7 @@ def test_what_came_after_the_checkpoint_is_told_once_and_the_life_of_the_process
     assert history([queued, started, before, resumed, from_the_start]) == [queued, started, resumed, from_the_start]
 
 
-def test_a_resumed_run_tells_each_epoch_once(tmp_path: Path) -> None:
+def test_history_holds_each_epoch_once_after_resume(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
     goal = 0
     for n in (1, 2, 3):

@@ -14,7 +14,7 @@ from dipddpm.core.launch import local
 from dipddpm.core.runs import CHECKPOINT_FILE, Run, RunsFolder, extend, trash
 
 
-def test_it_is_found_by_its_id_and_by_its_word(shipped: Run, runs: RunsFolder) -> None:
+def test_reference_run_is_found_by_id_or_word(shipped: Run, runs: RunsFolder) -> None:
     for wanted in (shipped.id, shipped.id[:15], shipped.id[-4:], "reference"):
         assert runs.find(wanted) == shipped
     assert shipped.reference
@@ -22,7 +22,7 @@ def test_it_is_found_by_its_id_and_by_its_word(shipped: Run, runs: RunsFolder) -
     assert runs.references() == [shipped]
 
 
-def test_the_last_run_is_one_of_ones_own(shipped: Run, runs: RunsFolder) -> None:
+def test_runs_folder_last_is_never_reference_run(shipped: Run, runs: RunsFolder) -> None:
     assert runs.runs() == []
     with pytest.raises(UserError, match="no runs in"):
         runs.find("last")
@@ -33,7 +33,7 @@ def test_the_last_run_is_one_of_ones_own(shipped: Run, runs: RunsFolder) -> None
     assert runs.runs() == [own]
 
 
-def test_a_run_of_ones_own_with_its_id_hides_it(shipped: Run, runs: RunsFolder) -> None:
+def test_reference_run_is_hidden_by_own_run_with_its_id(shipped: Run, runs: RunsFolder) -> None:
     shutil.copytree(shipped.folder, runs.root / shipped.id)
     assert runs.references() == []
     assert runs.find(shipped.id) == runs.run(shipped.id) == Run(runs.root / shipped.id)
@@ -44,14 +44,14 @@ def test_a_run_of_ones_own_with_its_id_hides_it(shipped: Run, runs: RunsFolder) 
     "change",
     [local.start, local.resume, local.request_stop, local.stop, trash.delete, trash.keep_best_only],
 )
-def test_nothing_changes_it(change: Callable[[Run], object], shipped: Run) -> None:
+def test_reference_run_refuses_every_change(change: Callable[[Run], object], shipped: Run) -> None:
     before = _content(shipped.folder)
     with pytest.raises(UserError, match="is a reference run"):
         change(shipped)
     assert _content(shipped.folder) == before
 
 
-def test_it_can_be_gone_on_with_where_it_has_all_that_takes(shipped: Run, runs: RunsFolder) -> None:
+def test_reference_run_can_be_extended_with_its_checkpoint(shipped: Run, runs: RunsFolder) -> None:
     longer = extend.extend(runs, shipped, 2)
     assert longer.folder.parent == runs.root
     (shipped.folder / CHECKPOINT_FILE).unlink()

@@ -98,14 +98,14 @@ STRANGE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", READ)
 @pytest.mark.parametrize("strange", [name for name in STRANGE if name != "sparse"])
-def test_whatever_lies_in_the_place_of_a_file_is_passed_by(run: Run, name: str, strange: str) -> None:
+def test_run_reading_passes_by_strange_files(run: Run, name: str, strange: str) -> None:
     (run.folder / name).unlink(missing_ok=True)
     STRANGE[strange](run.folder / name)
     read_all(run)
 
 
 @pytest.mark.parametrize("name", [name for name in READ if name != EVENTS_FILE])
-def test_of_a_file_of_a_terabyte_little_is_read(run: Run, name: str) -> None:
+def test_run_reading_takes_little_of_huge_file(run: Run, name: str) -> None:
     (run.folder / name).unlink(missing_ok=True)
     STRANGE["sparse"](run.folder / name)
     read_all(run)
@@ -129,7 +129,7 @@ def unprivileged() -> Iterator[Path]:
         shutil.rmtree(place)
 
 
-def test_what_may_not_be_read_is_marked_and_the_rest_is_listed(tmp_path: Path) -> None:
+def test_runs_folder_marks_unreadable_runs_and_lists_rest(tmp_path: Path) -> None:
     read_all(a_run(tmp_path / "once"))  # so that nothing is imported while one is somebody else
     with unprivileged() as place:
         runs = [a_run(place / f"20261123-09451{n}-dip-3f9{n}") for n in range(4)]
@@ -150,7 +150,7 @@ def test_what_may_not_be_read_is_marked_and_the_rest_is_listed(tmp_path: Path) -
             read_all(run)
 
 
-def test_a_link_in_the_place_of_what_is_written_is_refused(run: Run, tmp_path: Path) -> None:
+def test_run_actions_refuse_link_in_place_of_file(run: Run, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "precious").write_text("mine")
@@ -171,13 +171,13 @@ def test_a_link_in_the_place_of_what_is_written_is_refused(run: Run, tmp_path: P
         EventLog(run.folder)
 
 
-def test_a_pipe_in_the_place_of_worker_log_does_not_hold_up_a_resume(run: Run) -> None:
+def test_local_start_refuses_pipe_in_place_of_worker_log(run: Run) -> None:
     os.mkfifo(run.folder / LOG_FILE)
     with pytest.raises(UserError, match=r"worker\.log"):
         local.start(run, resume=True)
 
 
-def test_what_links_lead_to_is_neither_exported_nor_extended(run: Run, tmp_path: Path) -> None:
+def test_run_files_and_extend_ignore_links(run: Run, tmp_path: Path) -> None:
     secrets = tmp_path / "secrets"
     secrets.mkdir()
     for name in ("secret.png", "best.safetensors", "last.safetensors"):
@@ -198,7 +198,7 @@ def test_what_links_lead_to_is_neither_exported_nor_extended(run: Run, tmp_path:
     assert run.files("images/*.png") == []
 
 
-def test_a_link_in_the_place_of_the_trash_is_not_emptied(run: Run, tmp_path: Path) -> None:
+def test_trash_leaves_what_links_lead_to(run: Run, tmp_path: Path) -> None:
     home = tmp_path / "home"
     (home / "work").mkdir(parents=True)
     runs = RunsFolder(run.folder.parent)
@@ -217,7 +217,7 @@ def test_a_link_in_the_place_of_the_trash_is_not_emptied(run: Run, tmp_path: Pat
     assert (home / "work").is_dir()
 
 
-def test_a_temporary_file_that_somebody_foresaw_is_not_written_through(run: Run, tmp_path: Path) -> None:
+def test_heartbeat_write_does_not_follow_planted_link(run: Run, tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("mine")
     (run.folder / f".{heartbeat.WORKER_FILE}.{os.getpid()}.tmp").symlink_to(tmp_path / "precious")
     who = this_process()
@@ -231,7 +231,7 @@ ABSURD = ["inf", "-inf", "nan", 1e308, -1, 2**60, 2**70, -(2**70)]
 
 @pytest.mark.parametrize("value", ABSURD)
 @pytest.mark.parametrize("key", ["time", "step", "offset", "epoch"])
-def test_a_line_with_a_number_that_can_not_be_is_no_event(run: Run, key: str, value: object) -> None:
+def test_event_reader_skips_line_with_impossible_number(run: Run, key: str, value: object) -> None:
     line = {"event": "epoch_finished", "epoch": 1, "step": 1, "loss": 0.5, key: value}
     with (run.folder / EVENTS_FILE).open("ab") as file:
         file.write(json.dumps(line).encode() + b"\n")
@@ -241,7 +241,7 @@ def test_a_line_with_a_number_that_can_not_be_is_no_event(run: Run, key: str, va
 
 
 @pytest.mark.parametrize("value", ABSURD)
-def test_a_summary_with_a_number_that_can_not_be_is_made_anew(run: Run, value: object) -> None:
+def test_summary_with_impossible_number_is_rebuilt(run: Run, value: object) -> None:
     for key in ("started", "last", "step", "steps", "epoch", "offset"):
         content = {"format": 2, "kind": "dip", "name": "false", key: value}
         (run.folder / SUMMARY_FILE).write_text(json.dumps(content))

@@ -60,7 +60,7 @@ def make(folder: Path) -> Path:
 
 
 @given(recorded=st.lists(any_event, max_size=25), data=st.data())
-def test_read_in_any_number_of_sittings_it_is_the_same(
+def test_summary_read_in_parts_equals_rebuild(
     tmp_path_factory: pytest.TempPathFactory, recorded: list[AnyEvent], data: st.DataObject
 ) -> None:
     folder = make(tmp_path_factory.mktemp("run") / "run")
@@ -77,9 +77,7 @@ def test_read_in_any_number_of_sittings_it_is_the_same(
 
 
 @given(st.lists(any_event, max_size=25))
-def test_what_the_recorder_keeps_is_what_the_log_says(
-    tmp_path_factory: pytest.TempPathFactory, recorded: list[AnyEvent]
-) -> None:
+def test_recorder_summary_equals_rebuild(tmp_path_factory: pytest.TempPathFactory, recorded: list[AnyEvent]) -> None:
     folder = make(tmp_path_factory.mktemp("run") / "run")
     log = EventLog(folder)
     recorder = Recorder(folder, log)
@@ -91,7 +89,7 @@ def test_what_the_recorder_keeps_is_what_the_log_says(
     assert summary.read(folder) == recorder.summary
 
 
-def test_the_summary_says_what_happened(tmp_path: Path) -> None:
+def test_summary_read_tells_progress_and_best(tmp_path: Path) -> None:
     folder = make(tmp_path / "run")
     log = EventLog(folder)
     for event in [
@@ -126,7 +124,7 @@ def test_the_summary_says_what_happened(tmp_path: Path) -> None:
         b"[" * 100_000,
     ],
 )
-def test_a_damaged_summary_is_rebuilt(stored: bytes, tmp_path: Path) -> None:
+def test_summary_read_rebuilds_damaged_file(stored: bytes, tmp_path: Path) -> None:
     folder = make(tmp_path / "run")
     log = EventLog(folder)
     log.append(events.EpochFinished(epoch=1, step=10, loss=0.5))
@@ -136,7 +134,7 @@ def test_a_damaged_summary_is_rebuilt(stored: bytes, tmp_path: Path) -> None:
     assert summary.read(folder).loss == 0.5
 
 
-def test_a_pipe_in_its_place_does_not_hang(tmp_path: Path) -> None:
+def test_status_does_not_hang_on_pipes(tmp_path: Path) -> None:
     folder = make(tmp_path / "run")
     for name in (SUMMARY_FILE, heartbeat.WORKER_FILE, EVENTS_FILE):
         os.mkfifo(folder / name)
@@ -188,13 +186,13 @@ DONE = Summary(kind="ddpm", phase=RunState.finished, last=NOW - 500)
         (Summary(), worker(), NOW, RunState.broken),
     ],
 )
-def test_the_state_is_decided_in_order(
+def test_summary_state_is_decided_in_order(
     told: Summary, who: heartbeat.Worker | None, created: float, expected: RunState
 ) -> None:
     assert summary.state(told, who, created, now=NOW) is expected
 
 
-def test_a_stamp_of_next_year_is_no_sign_of_life() -> None:
+def test_summary_state_ignores_stamp_from_future() -> None:
     assert summary.state(RUNNING, worker(host="elsewhere", alive=NOW + 3e7), NOW, now=NOW) is RunState.crashed
 
 
@@ -203,14 +201,14 @@ def test_a_stamp_of_next_year_is_no_sign_of_life() -> None:
     steps=st.integers(-(10**30), 10**30),
     times=st.tuples(*[st.floats(allow_nan=True, allow_infinity=True)] * 3),
 )
-def test_no_numbers_break_progress(step: int, steps: int, times: tuple[float, float, float]) -> None:
+def test_summary_progress_survives_any_numbers(step: int, steps: int, times: tuple[float, float, float]) -> None:
     told = Summary(kind="ddpm", phase=RunState.running, step=step, steps=steps, started=times[0], last=times[1])
     assert told.progress is None or 0 <= told.progress <= 1
     left = told.seconds_left(times[2])
     assert left is None or left >= 0 or math.isnan(left)
 
 
-def test_psnr_is_that_of_the_restoration() -> None:
+def test_summary_psnr_prefers_averaged_output() -> None:
     told = Summary()
     told.fold(events.PsnrMeasured(step=10, psnr=[20.0, 22.0], mean=21.0))
     assert (told.psnr, told.peak_psnr) == (21.0, 21.0)
@@ -218,9 +216,7 @@ def test_psnr_is_that_of_the_restoration() -> None:
     assert (told.psnr, told.peak_psnr, told.peak_step) == (25.0, 25.0, 20)
 
 
-def test_a_resume_that_is_written_while_the_log_is_read_is_met_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_summary_rebuild_sees_resume_written_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make(tmp_path / "run")
     log = EventLog(folder)
     goal = log.size

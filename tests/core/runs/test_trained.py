@@ -19,13 +19,13 @@ def run_of(runs: RunsFolder, kind: str, *, best: bool = True, **settings: Any) -
 
 
 @pytest.mark.parametrize("method", ["calibrated", "guided", "prior-init"])
-def test_a_hybrid_that_trained_its_prior_has_one_to_give_as_a_ddpm_run_has(method: str, runs: RunsFolder) -> None:
+def test_trained_config_accepts_ddpm_and_hybrid_that_trained(method: str, runs: RunsFolder) -> None:
     assert trained.trained_config(run_of(runs, "ddpm").folder).kind == "ddpm"
     own = trained.trained_config(run_of(runs, "hybrid", hybrid__method=method, prior__run="").folder)
     assert own.method == method
 
 
-def test_one_that_took_another_names_it(runs: RunsFolder) -> None:
+def test_trained_config_names_run_prior_came_from(runs: RunsFolder) -> None:
     first = run_of(runs, "ddpm")
     second = run_of(runs, "hybrid", prior__run=str(first.folder))
     with pytest.raises(UserError, match=f"it took that of {first.id}. Give {first.id} itself"):
@@ -36,13 +36,13 @@ def test_one_that_took_another_names_it(runs: RunsFolder) -> None:
     ("kind", "method"),
     [("dip", ""), ("restore", ""), *[("hybrid", name) for name in ("substitution", "conditioned", "self-diffusion")]],
 )
-def test_what_needs_to_see_more_or_trains_nothing_has_none(kind: str, method: str, runs: RunsFolder) -> None:
+def test_trained_config_refuses_runs_that_cannot_sample_alone(kind: str, method: str, runs: RunsFolder) -> None:
     settings: dict[str, Any] = {"hybrid__method": method} if method else {}
     run = run_of(runs, kind, **settings)
     with pytest.raises(UserError, match="can't sample by itself"):
         trained.trained_config(run.folder)
 
 
-def test_before_the_first_epoch_there_is_none_yet(runs: RunsFolder) -> None:
+def test_trained_config_refuses_run_before_first_epoch(runs: RunsFolder) -> None:
     with pytest.raises(UserError, match="no best model yet"):
         trained.trained_config(run_of(runs, "hybrid", best=False, prior__run="").folder)

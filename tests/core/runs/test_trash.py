@@ -38,7 +38,7 @@ def ended(runs: RunsFolder) -> Run:
     return run
 
 
-def test_a_deleted_run_is_gone_and_comes_back_as_it_was(runs: RunsFolder, ended: Run) -> None:
+def test_trash_delete_and_undelete_restore_run(runs: RunsFolder, ended: Run) -> None:
     before = ended.events()
     trash.delete(ended)
     assert runs.runs() == []
@@ -47,7 +47,7 @@ def test_a_deleted_run_is_gone_and_comes_back_as_it_was(runs: RunsFolder, ended:
     assert trash.trashed(runs) == []
 
 
-def test_emptying_the_trash_takes_only_what_it_is_told(runs: RunsFolder, ended: Run) -> None:
+def test_empty_trash_takes_only_given_runs(runs: RunsFolder, ended: Run) -> None:
     other = made(runs, events.RunFinished(seconds=1.0))
     trash.delete(ended)
     trash.delete(other)
@@ -59,7 +59,7 @@ def test_emptying_the_trash_takes_only_what_it_is_told(runs: RunsFolder, ended: 
         trash.undelete(runs, ended.id)
 
 
-def test_a_live_run_is_neither_deleted_nor_pruned(runs: RunsFolder) -> None:
+def test_trash_refuses_live_run(runs: RunsFolder) -> None:
     run = runs.create(config.build("dip"))
     assert run.status().state is RunState.queued
     for act in (trash.delete, trash.keep_best_only):
@@ -67,12 +67,12 @@ def test_a_live_run_is_neither_deleted_nor_pruned(runs: RunsFolder) -> None:
             act(run)
 
 
-def test_keeping_the_best_frees_what_the_rest_took(runs: RunsFolder, ended: Run) -> None:
+def test_keep_best_only_frees_other_checkpoints(runs: RunsFolder, ended: Run) -> None:
     assert trash.keep_best_only(ended) == len(b"the last one")
     assert [path.name for path in (ended.folder / "checkpoints").iterdir()] == ["best.safetensors"]
 
 
-def test_a_run_without_a_best_model_keeps_what_it_has(runs: RunsFolder) -> None:
+def test_keep_best_only_refuses_run_without_best_model(runs: RunsFolder) -> None:
     run = made(runs, events.RunFinished(seconds=1.0))
     (run.folder / "checkpoints/last.safetensors").write_bytes(b"last")
     with pytest.raises(UserError, match="no best model"):
@@ -80,7 +80,7 @@ def test_a_run_without_a_best_model_keeps_what_it_has(runs: RunsFolder) -> None:
     assert (run.folder / "checkpoints/last.safetensors").exists()
 
 
-def test_a_best_model_outside_the_folder_is_not_believed(runs: RunsFolder, tmp_path: Path) -> None:
+def test_keep_best_only_refuses_best_model_outside_folder(runs: RunsFolder, tmp_path: Path) -> None:
     (tmp_path / "outside").write_bytes(b"x")
     run = made(runs, events.BestModelStored(step=1, value=1.0, file="../../outside", sha256="0"))
     log(run, events.RunFinished(seconds=1.0))
@@ -88,14 +88,14 @@ def test_a_best_model_outside_the_folder_is_not_believed(runs: RunsFolder, tmp_p
         trash.keep_best_only(run)
 
 
-def test_disk_use_is_what_the_files_hold(ended: Run) -> None:
+def test_disk_use_sums_files(ended: Run) -> None:
     use = trash.disk_use(ended)
     assert use.checkpoints == len(b"best") + len(b"the last one")
     assert use.images == 0
     assert use.total == sum(path.stat().st_size for path in ended.folder.rglob("*") if path.is_file())
 
 
-def test_an_extended_run_goes_on_from_the_old_one_and_leaves_it_alone(runs: RunsFolder, ended: Run) -> None:
+def test_extend_continues_run_and_leaves_original_unchanged(runs: RunsFolder, ended: Run) -> None:
     before = ended.status().summary
     new = extend.extend(runs, ended, 5)
     assert extend.length(ended) == ("ddpm.epochs", 20)
@@ -107,7 +107,7 @@ def test_an_extended_run_goes_on_from_the_old_one_and_leaves_it_alone(runs: Runs
     assert ended.status().summary == before
 
 
-def test_only_a_finished_run_with_its_checkpoint_is_extended(runs: RunsFolder, ended: Run) -> None:
+def test_extend_refuses_unfinished_run_and_missing_checkpoint(runs: RunsFolder, ended: Run) -> None:
     stopped = made(runs, events.RunStopped(reason="asked to stop", step=10))
     with pytest.raises(UserError, match="not finished"):
         extend.extend(runs, stopped, 5)

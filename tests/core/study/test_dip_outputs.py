@@ -28,7 +28,7 @@ def filled(noised: Noised) -> DipStepBank:
     return made
 
 
-def test_images_are_noised_as_the_forward_process_says() -> None:
+def test_noised_follows_forward_process() -> None:
     noised = Noised.of(images(), SCHEDULE, seed=1)
     assert sorted(noised.t.tolist()) == list(range(0, 1000, 100))
     alpha_bar = SCHEDULE.alpha_bar[noised.t].float().view(-1, 1, 1, 1)
@@ -37,7 +37,7 @@ def test_images_are_noised_as_the_forward_process_says() -> None:
     assert Noised.of(images(), SCHEDULE, seed=1, t=56).t.tolist() == [56] * 10
 
 
-def test_before_its_first_step_dip_knows_nothing_of_xt_and_then_comes_nearer() -> None:
+def test_dip_step_bank_starts_blind_and_nears_xt() -> None:
     one, other = (filled(Noised.of(images(), SCHEDULE, seed=seed)) for seed in (1, 2))
     assert torch.equal(one.outputs_after(0), other.outputs_after(0))
     assert not torch.equal(one.outputs_after(2), other.outputs_after(2))
@@ -46,7 +46,7 @@ def test_before_its_first_step_dip_knows_nothing_of_xt_and_then_comes_nearer() -
     assert distances[-1] < 0.8 * distances[0]
 
 
-def test_every_image_can_have_a_k_of_its_own() -> None:
+def test_outputs_at_takes_step_per_image() -> None:
     made = filled(Noised.of(images(), SCHEDULE, seed=1))
     places = torch.arange(10) % len(STEPS)
     chosen = made.outputs_at(places)
@@ -54,7 +54,7 @@ def test_every_image_can_have_a_k_of_its_own() -> None:
         assert torch.equal(chosen[image], made.outputs_after(STEPS[place])[image])
 
 
-def test_it_goes_on_as_if_never_stopped() -> None:
+def test_dip_step_bank_resumes_exactly() -> None:
     noised = Noised.of(images(), SCHEDULE, seed=1)
     whole, half, rest = filled(noised), bank(noised), bank(noised)
     assert len(whole) == 3

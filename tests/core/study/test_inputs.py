@@ -16,7 +16,7 @@ LOSSES = st.lists(st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=3,
 
 
 @given(LOSSES, st.integers(0, 12))
-def test_steps_are_dealt_out_as_well_as_can_be(losses: list[list[float]], budget: int) -> None:
+def test_best_within_budget_is_optimal(losses: list[list[float]], budget: int) -> None:
     found = best_within_budget(torch.tensor(losses, dtype=torch.float64), STEPS, budget).tolist()
     allowed = [
         places
@@ -29,7 +29,7 @@ def test_steps_are_dealt_out_as_well_as_can_be(losses: list[list[float]], budget
     assert own <= min(totals) + 1e-12
 
 
-def test_a_dip_that_knows_t_stops_where_it_has_removed_the_noise() -> None:
+def test_by_noise_level_stops_where_noise_is_removed() -> None:
     schedule = Schedule.from_config(DdpmConfig())
     images = torch.zeros(5, 1, 12, 12, dtype=torch.uint8)
     noised = Noised.of(images, schedule, seed=0)

@@ -12,18 +12,18 @@ def noise(count: int, seed: int, side: int = 20) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("a", "b"), [(1.0, 0.0), (0.9, 0.3), (0.5, 0.5), (0.2, 0.9)])
-def test_what_a_known_mixture_tells_is_its_share_of_the_variance(a: float, b: float) -> None:
+def test_predictable_share_matches_known_mixture(a: float, b: float) -> None:
     eps, other = noise(60, 1), noise(60, 2)
     share = predictable_share(a * eps + b * other, eps, fitted=40)
     assert share == pytest.approx(a**2 / (a**2 + b**2), abs=0.01)
 
 
 @pytest.mark.parametrize("given", [noise(60, 3), torch.zeros(60, 1, 20, 20), torch.ones(60, 1, 20, 20)])
-def test_what_knows_nothing_tells_nothing(given: torch.Tensor) -> None:
+def test_predictable_share_is_zero_without_information(given: torch.Tensor) -> None:
     assert -0.02 < predictable_share(given, noise(60, 4), fitted=40) < 0.005
 
 
-def test_the_filter_sees_its_window_and_no_further() -> None:
+def test_predictable_share_sees_only_its_window() -> None:
     eps, reach = noise(60, 5), WINDOW // 2
     inside, outside = (eps.roll(shift, -1) for shift in (reach, reach + 1))
     # Of 20 columns, those that came round from the other side can't be told.
@@ -31,7 +31,7 @@ def test_the_filter_sees_its_window_and_no_further() -> None:
     assert predictable_share(outside, eps, fitted=40) < 0.05
 
 
-def test_it_is_ordinary_least_squares_on_neighbourhoods() -> None:
+def test_predictable_share_is_least_squares_on_neighbourhoods() -> None:
     given, eps = noise(6, 6, 12), noise(6, 7, 12)
     eps = eps + 0.5 * given.roll(2, -2)
     reach = WINDOW // 2

@@ -27,7 +27,7 @@ def stage(key: str, **settings: Any) -> Stage:
     return next(stage for stage in stages(study(**settings)) if stage.key == key)
 
 
-def test_the_published_study_is_the_published_settings() -> None:
+def test_stages_of_default_study_have_published_settings() -> None:
     plan = {stage.key: stage.config for stage in stages(study())}
     assert list(plan) == ["ddpm", "dip", "substitution", "explanation", "hybrids"]
     # A baseline that anybody trained with `dipddpm run ddpm` is the same run.
@@ -42,26 +42,24 @@ def test_the_published_study_is_the_published_settings() -> None:
 
 
 @pytest.mark.parametrize("aside", [{"name": "mine"}, {"device": "cpu"}, {"threads": 3}, {"checkpoint_seconds": 1.0}])
-def test_a_finished_run_is_found_whatever_it_is_called_and_wherever_it_ran(
-    aside: dict[str, Any], runs: RunsFolder
-) -> None:
+def test_find_run_ignores_name_and_machine(aside: dict[str, Any], runs: RunsFolder) -> None:
     run = create_logged(runs, configs.build("ddpm", settings=aside), FINISHED)
     assert find_run(runs, stage("ddpm")) == run
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"ddpm.epochs": 19}, {"data.train_images": 10}, {"ddpm.lr": 0.002}])
-def test_a_run_of_another_experiment_is_not(other: dict[str, Any], runs: RunsFolder) -> None:
+def test_find_run_ignores_other_experiments(other: dict[str, Any], runs: RunsFolder) -> None:
     create_logged(runs, configs.build("ddpm", settings=other), FINISHED)
     assert find_run(runs, stage("ddpm")) is None
 
 
-def test_a_hybrid_that_trains_is_the_same_with_any_prior(runs: RunsFolder) -> None:
+def test_find_run_ignores_prior_of_hybrid_that_trains(runs: RunsFolder) -> None:
     config = configs.build("hybrid", method="substitution", settings={"prior.run": ""})
     run = create_logged(runs, config, FINISHED)
     assert find_run(runs, stage("substitution")) == run
 
 
-def test_a_finished_run_comes_before_one_that_was_cut_short(runs: RunsFolder) -> None:
+def test_find_run_prefers_finished_run(runs: RunsFolder) -> None:
     config = configs.build("ddpm")
     finished = create_logged(runs, config, FINISHED)
     stopped = create_logged(runs, stage("ddpm").config, STOPPED)
@@ -71,7 +69,7 @@ def test_a_finished_run_comes_before_one_that_was_cut_short(runs: RunsFolder) ->
     assert find_run(runs, stage("ddpm")) == stopped
 
 
-def test_what_somebody_else_has_cut_short_is_left_to_them(runs: RunsFolder) -> None:
+def test_find_run_leaves_unfinished_runs_of_others(runs: RunsFolder) -> None:
     theirs = create_logged(runs, configs.build("ddpm", settings={"name": "mine"}), STOPPED)
     assert find_run(runs, stage("ddpm")) is None
     assert not is_own(theirs, stage("ddpm"))

@@ -24,7 +24,7 @@ def trial(fit: Examples, test: Examples, epochs: int = 3) -> TrainingTrial:
     return made
 
 
-def test_from_what_knows_nothing_of_the_noise_the_loss_is_its_variance() -> None:
+def test_training_trial_reaches_noise_variance_without_information() -> None:
     eps, test = draw(160, 1), draw(160, 2)
     made = trial(lesson(draw(160, 3), eps), lesson(draw(160, 4), test))
     variance = float(test.square().mean())
@@ -32,12 +32,12 @@ def test_from_what_knows_nothing_of_the_noise_the_loss_is_its_variance() -> None
     assert made.curve[-1] == pytest.approx(variance, abs=0.03)
 
 
-def test_from_the_noise_itself_nearly_all_is_learned() -> None:
+def test_training_trial_learns_noise_given_as_input() -> None:
     eps, test = draw(160, 1), draw(160, 2)
     assert trial(lesson(eps, eps), lesson(test, test), epochs=6).curve[-1] < 0.2
 
 
-def test_no_network_beats_the_posterior_mean_of_a_finite_set() -> None:
+def test_training_trial_stays_above_loss_of_posterior_mean() -> None:
     """With x0 one of two known images the best estimate of eps is exact: the mean over both, weighted by Bayes."""
     generator = torch.Generator().manual_seed(0)
     pair = 0.25 * torch.randn(2, 1, SIDE, SIDE, generator=generator).sign()
@@ -56,7 +56,7 @@ def test_no_network_beats_the_posterior_mean_of_a_finite_set() -> None:
     assert 0 < floor < learned < 1
 
 
-def test_what_came_of_it_is_counted_after_the_first_epoch() -> None:
+def test_training_trial_result_counts_spikes_after_first_epoch() -> None:
     made = trial(lesson(draw(32, 1), draw(32, 2)), lesson(draw(8, 3), draw(8, 4)), epochs=1)
     made.losses = [[9.0, 1.0], [1.0, 1.0, 3.5, 1.0], [1.0, 1.0, 1.0, 1.0]]
     made.norms = [[100.0, 1.0], [1.0, 3.0, 1.0, 3.0], [1.0, 3.0, 1.0, 3.0]]
@@ -68,6 +68,6 @@ def test_what_came_of_it_is_counted_after_the_first_epoch() -> None:
     assert found.loss == made.curve[-1]
 
 
-def test_a_trial_is_the_same_every_time() -> None:
+def test_training_trial_is_reproducible() -> None:
     fit, test = lesson(draw(32, 1), draw(32, 2)), lesson(draw(8, 3), draw(8, 4))
     assert trial(fit, test).curve == trial(fit, test).curve

@@ -17,13 +17,13 @@ def answers(found: Explanation) -> list[str]:
     return [verdict.answer for verdict in verdicts(found, CAUSES)]
 
 
-def test_each_suspicion_is_answered_in_the_study_s_own_words(explained: Explained) -> None:
+def test_verdicts_answer_each_suspicion(explained: Explained) -> None:
     found = verdicts(explained(), CAUSES)
     assert [verdict.suspicion for verdict in found] == CAUSES
     assert answers(explained()) == ["no", "half", "no"]
 
 
-def test_the_answers_follow_the_numbers(explained: Explained) -> None:
+def test_verdicts_follow_numbers(explained: Explained) -> None:
     assert answers(explained(spread=0.9))[0] == "yes"
     assert answers(explained(spikes=9))[0] == "yes"
     assert answers(explained({findings.BUDGET: 0.1}))[1] == "yes"
@@ -31,14 +31,14 @@ def test_the_answers_follow_the_numbers(explained: Explained) -> None:
     assert answers(explained({findings.BESIDE: 0.8}))[2] == "yes"
 
 
-def test_how_much_of_the_distance_is_closed(explained: Explained) -> None:
+def test_closed_share_is_fraction_of_distance(explained: Explained) -> None:
     found = explained({findings.XT: 0.1, after(50): 0.9, findings.BUDGET: 0.7})
     assert closed_share(found, findings.BUDGET) == pytest.approx(0.25)
     assert closed_share(found, findings.XT) == pytest.approx(1)
     assert closed_share(found, after(50)) == pytest.approx(0)
 
 
-def test_the_evidence_is_made_of_the_numbers(explained: Explained) -> None:
+def test_verdict_evidence_cites_numbers(explained: Explained) -> None:
     found = explained()
     told = overlooked_cause(found)
     assert all(number in told for number in ("0.980 at k = 10", "0.820 at k = 50", "1.000", "0.075", "18.0%"))

@@ -4,23 +4,23 @@ from dipddpm.core import config
 from dipddpm.tui.shared.compare import Difference, differences
 
 
-def test_runs_of_one_config_differ_in_nothing_but_their_names() -> None:
+def test_differences_ignore_names() -> None:
     assert differences([config.build("ddpm", settings={"name": name}) for name in "ab"]) == []
 
 
-def test_what_differs_stands_in_the_order_of_the_config() -> None:
+def test_differences_follow_config_order() -> None:
     one = config.build("ddpm")
     other = config.build("ddpm", settings={"ddpm.lr": 1 / 300, "seed": 3})
     assert differences([one, other]) == [Difference("seed", ["0", "3"]), Difference("ddpm.lr", ["0.001", "0.003333"])]
 
 
-def test_what_a_run_does_not_have_is_a_dash() -> None:
+def test_differences_show_dash_for_missing_options() -> None:
     told = {entry.key: entry.values for entry in differences([config.build("ddpm"), config.build("dip"), None])}
     assert told["kind"] == ["ddpm", "dip", "-"]
     assert told["dip.iterations"][0] == "-"
     assert told["dip.iterations"][2] == "-"
 
 
-def test_values_that_only_look_alike_are_told_apart() -> None:
+def test_differences_tell_nearly_equal_values_apart() -> None:
     one, other = (config.build("ddpm", settings={"ddpm.lr": lr}) for lr in (0.001, 0.00100001))
     assert [entry.key for entry in differences([one, other])] == ["ddpm.lr"]

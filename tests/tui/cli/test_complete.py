@@ -37,7 +37,7 @@ def offered(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     return ask
 
 
-def test_commands_kinds_methods_presets_and_data_sets(offered: Offered) -> None:
+def test_completion_offers_commands_and_option_values(offered: Offered) -> None:
     assert {"run", "restore", "doctor"} <= set(offered(""))
     assert offered("run", "") == ["dip", "ddpm", "hybrid"]
     assert offered("run", "hybrid", "--method", "") == list(HYBRIDS)
@@ -51,7 +51,7 @@ def test_commands_kinds_methods_presets_and_data_sets(offered: Offered) -> None:
     assert "tensorboard" in offered("export", "last", "--to", "")
 
 
-def test_keys_have_their_defaults_and_one_key_its_values(offered: Offered) -> None:
+def test_completion_offers_set_keys_with_defaults_and_values(offered: Offered) -> None:
     found = offered("run", "ddpm", "--set", "ddpm.")
     assert {"ddpm.lr=0.001", "ddpm.objective=eps", "ddpm.hold_out=false"} <= set(found)
     assert all(key.startswith("ddpm.") for key in found)
@@ -65,7 +65,7 @@ def test_keys_have_their_defaults_and_one_key_its_values(offered: Offered) -> No
     assert offered("run", "ddpm", "--set", "no.such") == []
 
 
-def test_tasks_and_their_options(offered: Offered) -> None:
+def test_completion_offers_tasks_and_their_options(offered: Offered) -> None:
     assert offered("run", "dip", "--task", "de") == ["denoise", "deblur"]
     assert {"missing=0.5", "blind=false"} <= set(offered("run", "dip", "--task", "inpaint", ":"))
     assert offered("run", "dip", "--task", "denoise", ":", "noise", "=", "poi") == ["poisson"]
@@ -74,14 +74,14 @@ def test_tasks_and_their_options(offered: Offered) -> None:
     assert offered("run", "dip", "--task", "unknown", ":") == []
 
 
-def test_groups_are_offered(offered: Offered, make: Maker) -> None:
+def test_completion_offers_groups(offered: Offered, make: Maker) -> None:
     for group in ("night", "night", "day", ""):
         make("dip", psnr=[20.0], settings={"group": group})
     assert offered("compare", "--group", "") == ["night", "day"]
     assert offered("ls", "--group", "d") == ["day"]
 
 
-def test_runs_are_offered_newest_first(offered: Offered, make: Maker, runs: RunsFolder) -> None:
+def test_completion_offers_runs_newest_first(offered: Offered, make: Maker, runs: RunsFolder) -> None:
     for _ in range(3):
         make("ddpm")
     ids = [run.id for run in runs.runs()]
@@ -91,7 +91,7 @@ def test_runs_are_offered_newest_first(offered: Offered, make: Maker, runs: Runs
     assert offered("resume", "--runs-dir", "/nowhere", "2") == []
 
 
-def test_zsh_and_fish_are_told_what_each_is(
+def test_completion_describes_runs_to_zsh_and_fish(
     make: Maker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make("ddpm", name="first")
@@ -109,12 +109,12 @@ HOSTILE = """'"$(touch pwned)`touch pwned`\\`touch pwned\\`[red];touch pwned\n""
 
 
 @given(st.text())
-def test_what_is_explained_means_nothing_to_a_shell(text: str) -> None:
+def test_shell_safe_removes_special_characters(text: str) -> None:
     assert not set(shell_safe(text)) & set("'\"`$\\[]{}<>|&!*?~#\n\x1b")
 
 
 @pytest.mark.skipif(not shutil.which("zsh"), reason="there is no zsh here")
-def test_zsh_runs_nothing_that_a_run_is_called(make: Maker, runs: RunsFolder, tmp_path: Path) -> None:
+def test_completion_executes_no_run_name_in_zsh(make: Maker, runs: RunsFolder, tmp_path: Path) -> None:
     make("ddpm", name=HOSTILE)
     shutil.copytree(runs.runs()[0].folder, runs.root / "20261123-000000-$(touch pwned)-0000")
     command = [sys.executable, "-P", "-c", "from dipddpm.tui.cli.main import main; main()"]
@@ -144,11 +144,11 @@ def test_zsh_runs_nothing_that_a_run_is_called(make: Maker, runs: RunsFolder, tm
         (["a", ""], ["a", ""], 0),
     ],
 )
-def test_words_that_bash_took_apart(words: list[str], whole: list[str], taken: int) -> None:
+def test_rejoin_words_undoes_bash_word_breaks(words: list[str], whole: list[str], taken: int) -> None:
     assert rejoin_words(words) == (whole, taken)
 
 
-def test_it_loads_neither_torch_nor_the_console(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completion_loads_neither_torch_nor_console(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(COMPLETION_VARIABLE, "complete_bash")
     monkeypatch.setenv("COMP_WORDS", "dipddpm\nshow\n")
     monkeypatch.setenv("COMP_CWORD", "2")
@@ -156,7 +156,7 @@ def test_it_loads_neither_torch_nor_the_console(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash here")
-def test_bash_for_real(make: Maker, tmp_path: Path) -> None:
+def test_completion_works_in_interactive_bash(make: Maker, tmp_path: Path) -> None:
     run = make("ddpm")
     program = tmp_path / "bin" / "dipddpm"
     program.parent.mkdir()

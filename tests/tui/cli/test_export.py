@@ -32,7 +32,9 @@ async def ask(driver: Driver, name: str, folder: Path) -> None:
 # The command line
 
 
-def test_several_runs_go_to_several_formats(make: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_writes_several_runs_in_several_formats(
+    make: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = [make(name="one"), make(name="two")]
     out = tmp_path / "out"
     arguments = [*(run.id for run in runs), runs[0].id, "--to", "csv,jsonl", "--to", "files", "--out", str(out)]
@@ -45,7 +47,7 @@ def test_several_runs_go_to_several_formats(make: Maker, tmp_path: Path, capsys:
     assert json.loads(capsys.readouterr().out) == [{"run": runs[0].id, "format": "csv", "path": places[0], "then": ""}]
 
 
-def test_what_to_do_next_is_told(make: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_prints_next_command(make: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make(name="one")
     assert told("export", run.id, "--to", "tensorboard", "--out", str(tmp_path / "my out")) == 0
     place, then = capsys.readouterr().out.splitlines()
@@ -53,7 +55,7 @@ def test_what_to_do_next_is_told(make: Maker, tmp_path: Path, capsys: pytest.Cap
     assert then == f"Next: tensorboard --logdir '{tmp_path}/my out/tensorboard'"
 
 
-def test_a_mirror_is_wished_for_before_the_worker_starts(
+def test_mirror_folder_exists_before_worker_starts(
     make: Maker, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started: list[Run] = []
@@ -71,7 +73,7 @@ def test_a_mirror_is_wished_for_before_the_worker_starts(
     assert f"Next: tensorboard --logdir {started[1].folder}/tensorboard" in capsys.readouterr().err
 
 
-def test_a_mirror_of_what_is_unknown_makes_no_run(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_makes_no_run_for_unknown_mirror(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert told("run", "ddpm", "--dataset", "fashion-mini", "--mirror", "mlflow") == 2
     assert "Export the run when it is done." in capsys.readouterr().err
     assert runs.runs() == []
@@ -80,9 +82,7 @@ def test_a_mirror_of_what_is_unknown_makes_no_run(runs: RunsFolder, capsys: pyte
 # The console
 
 
-async def test_the_console_writes_the_same_and_says_how_to_fetch_it(
-    opened: Opener, make: Maker, tmp_path: Path
-) -> None:
+async def test_export_dialog_writes_files_and_shows_copy_command(opened: Opener, make: Maker, tmp_path: Path) -> None:
     run = make(name="boots", losses=[0.3, 0.2])
     add_picture(run, "samples", 20, 90)
     async with opened() as driver:
@@ -93,7 +93,7 @@ async def test_the_console_writes_the_same_and_says_how_to_fetch_it(
     assert {"epochs.csv", "run.json", "config.toml", "images/samples-000020.png"} <= written
 
 
-async def test_the_console_asks_before_it_replaces(opened: Opener, make: Maker, tmp_path: Path) -> None:
+async def test_export_dialog_asks_before_replacing_folder(opened: Opener, make: Maker, tmp_path: Path) -> None:
     run = make(name="boots")
     # The question names the run's folder. With 236 characters the screen breaks "Replace it?" into two lines.
     below = Path("csv") / run.id
@@ -114,7 +114,7 @@ async def test_the_console_asks_before_it_replaces(opened: Opener, make: Maker, 
     assert (mine.parent / "epochs.csv").is_file()
 
 
-async def test_what_is_not_installed_is_said_where_one_chooses(
+async def test_export_dialog_names_missing_extra(
     opened: Opener, make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(name="boots")
@@ -127,7 +127,7 @@ async def test_what_is_not_installed_is_said_where_one_chooses(
         await driver.until(lambda: "pip install 'dipddpm[wandb]'" in driver.notifications(), "what to install")
 
 
-async def test_a_place_that_is_none_is_refused(opened: Opener, make: Maker, tmp_path: Path) -> None:
+async def test_export_dialog_refuses_unwritable_folder(opened: Opener, make: Maker, tmp_path: Path) -> None:
     make(name="boots")
     (tmp_path / "file").write_text("")
     async with opened() as driver:

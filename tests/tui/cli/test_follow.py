@@ -14,7 +14,7 @@ from tests.helpers import record_calls
 from tests.tui.driving import Maker
 
 
-def test_a_run_that_nobody_sees_the_progress_of_is_not_looked_at(
+def test_follow_reads_no_status_without_progress_display(
     make: Maker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make(losses=[1 / number for number in range(1, 40)])
@@ -25,7 +25,7 @@ def test_a_run_that_nobody_sees_the_progress_of_is_not_looked_at(
     assert len(looks) <= 2, "whether it has ended, and how"
 
 
-def test_what_was_done_again_is_told_once(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+def test_follow_prints_repeated_epochs_once(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
     run = make(state="crashed", losses=[0.5, 0.4])
     log = EventLog(run.folder)
     checkpoint = log.size
@@ -39,7 +39,7 @@ def test_what_was_done_again_is_told_once(make: Maker, capsys: pytest.CaptureFix
     assert [told.count(f"Loss at epoch {number}:") for number in (1, 2, 3)] == [1, 1, 1]
 
 
-def test_a_run_that_vanishes_is_told_of(
+def test_follow_reports_vanished_run(
     make: Maker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make(state="running")

@@ -79,7 +79,7 @@ class Terminal:
         return bool(block)
 
 
-def test_a_run_in_a_pipe_is_plain_lines_and_the_words_of_the_epochs(runs: RunsFolder) -> None:
+def test_run_show_watch_and_ls_agree_in_pipe(runs: RunsFolder) -> None:
     done = dipddpm("run", *TINY, "--epochs", "3", "--name", "mine", "--set", "threads=1")
     assert done.returncode == 0, done
     assert "\x1b" not in done.stdout + done.stderr
@@ -109,7 +109,7 @@ def test_a_run_in_a_pipe_is_plain_lines_and_the_words_of_the_epochs(runs: RunsFo
     assert run.id in dipddpm("ls").stdout
 
 
-def test_ctrl_c_on_a_terminal_stops_with_a_checkpoint(runs: RunsFolder) -> None:
+def test_run_stores_checkpoint_on_ctrl_c(runs: RunsFolder) -> None:
     terminal = Terminal("run", *TINY, "--epochs", "500", "--set", "threads=1")
     terminal.until(r"Loss at epoch 1: .* --> Best model ever \(stored\)")
     terminal.until(r"epoch \d+/500.*left")
@@ -125,7 +125,7 @@ def test_ctrl_c_on_a_terminal_stops_with_a_checkpoint(runs: RunsFolder) -> None:
     assert run.status().state is RunState.stopped
 
 
-def test_ctrl_c_leaves_what_one_only_watches(runs: RunsFolder, tiny: Build, until: Until) -> None:
+def test_watch_leaves_run_alive_on_ctrl_c(runs: RunsFolder, tiny: Build, until: Until) -> None:
     run = runs.create(tiny(ddpm__epochs=500))
     local.start(run)
     terminal = Terminal("watch", "last")
@@ -138,7 +138,7 @@ def test_ctrl_c_leaves_what_one_only_watches(runs: RunsFolder, tiny: Build, unti
     assert "is not running" in refused("stop", "last")
 
 
-def test_a_run_that_fails_exits_with_1(tmp_path: Path, runs: RunsFolder, tiny: Build) -> None:
+def test_watch_exits_1_for_failed_run(tmp_path: Path, runs: RunsFolder, tiny: Build) -> None:
     run = runs.create(tiny(data__dataset=f"folder:{tmp_path}"))
     local.start(run)
     done = dipddpm("watch", "last")
@@ -146,7 +146,7 @@ def test_a_run_that_fails_exits_with_1(tmp_path: Path, runs: RunsFolder, tiny: B
     assert "Failed: " in done.stdout
 
 
-def test_detached_it_prints_its_id_and_json_streams_events(runs: RunsFolder, until: Until) -> None:
+def test_run_detached_prints_id_and_watch_json_streams_events(runs: RunsFolder, until: Until) -> None:
     done = dipddpm("run", *TINY, "--epochs", "1", "--set", "threads=1", "--detach")
     run = runs.find(done.stdout.strip())
     streamed = dipddpm("watch", run.id, "--json")
@@ -158,7 +158,7 @@ def test_detached_it_prints_its_id_and_json_streams_events(runs: RunsFolder, unt
 
 
 @pytest.mark.parametrize("kind", configs.KINDS)
-def test_a_dry_run_is_a_config_that_can_be_read_back(kind: str, tmp_path: Path, runs: RunsFolder) -> None:
+def test_run_dry_run_prints_loadable_config(kind: str, tmp_path: Path, runs: RunsFolder) -> None:
     done = dipddpm("run", kind, "--dry-run", "--seed", "7", "--name", "x [b]\n", "--set", "data.train_images=5")
     assert done.returncode == 0
     (tmp_path / "config.toml").write_text(done.stdout)
@@ -209,7 +209,7 @@ def test_a_dry_run_is_a_config_that_can_be_read_back(kind: str, tmp_path: Path, 
         (["ls", "--limit", "0"], "--limit"),
     ],
 )
-def test_what_cannot_be_is_refused_before_work_starts(
+def test_cli_refuses_bad_arguments_before_work_starts(
     arguments: Sequence[str], words: str, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIPDDPM_SLOTS_DIR", "/dev/null/never")
@@ -217,14 +217,14 @@ def test_what_cannot_be_is_refused_before_work_starts(
     assert not runs.root.exists()
 
 
-def test_a_file_that_is_no_image_is_refused(tmp_path: Path) -> None:
+def test_run_refuses_unreadable_image_file(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("hello")
     assert "no image that can be read" in refused("run", "dip", "--image", tmp_path / "text.png")
     (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR")
     assert re.search("damaged|no image", refused("run", "dip", "--image", tmp_path / "cut.png"))
 
 
-def test_a_runs_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_run_refuses_unwritable_runs_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", "/proc/runs", tmp_path / "file" / "below"):
         assert "can't be written" in refused("run", *TINY, "--runs-dir", place)
@@ -232,7 +232,7 @@ def test_a_runs_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None
     assert "can't be written" in refused("run", *TINY, "--runs-dir", tmp_path / "dangling")
 
 
-def test_a_full_runs_folder_is_refused_and_left_clean(tmp_path: Path) -> None:
+def test_run_leaves_no_files_on_full_disk(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], check=False)
@@ -251,7 +251,7 @@ def test_a_full_runs_folder_is_refused_and_left_clean(tmp_path: Path) -> None:
 EVIL = "\x1b]0;owned\x07\x1b[31m[red]x[/red]\x9b2J\u202e:boom:"
 
 
-def test_text_of_strangers_has_no_power(runs: RunsFolder, tiny: Build) -> None:
+def test_cli_neutralizes_escapes_and_markup_of_run(runs: RunsFolder, tiny: Build) -> None:
     folder = runs.root / f"evil \x1b]52;c;eA==\x07 {os.fsdecode(bytes([0xFF]))}"
     folder.mkdir(parents=True)
     (folder / CONFIG_FILE).write_text(configs.to_toml(tiny(name=EVIL, data__dataset=EVIL)))
@@ -279,7 +279,7 @@ def test_text_of_strangers_has_no_power(runs: RunsFolder, tiny: Build) -> None:
     assert not re.search(r"\x1b\]|\x07|\x9b|\u202e|\x1b\[31m\[red", terminal.shown)
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(runs: RunsFolder) -> None:
+def test_ls_exits_0_when_pipe_closes(runs: RunsFolder) -> None:
     for n in range(300):
         (runs.root / f"20260101-000000-ddpm-{n:04x}").mkdir(parents=True)
     process = subprocess.Popen([*COMMAND, "ls", "--all"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -291,7 +291,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(runs: RunsFolder) -> None:
     assert process.wait() == 0
 
 
-def test_help_and_version() -> None:
+def test_cli_prints_version_and_lists_commands_in_help() -> None:
     version = dipddpm("--version")
     assert (version.returncode, version.stderr) == (0, "")
     bare, asked = dipddpm(), dipddpm("--help")
@@ -301,7 +301,7 @@ def test_help_and_version() -> None:
         assert dipddpm(command, "-h").returncode == 0
 
 
-def test_an_error_of_ours_is_one_sentence_unless_debug_is_asked_for(runs: RunsFolder) -> None:
+def test_cli_shows_traceback_only_with_debug(runs: RunsFolder) -> None:
     broken = [
         sys.executable,
         "-P",

@@ -28,13 +28,13 @@ def asked(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[s
         (["--method", "conditioned", "--epochs", "3", "--from", "reference"], ("reference", 3)),
     ],
 )
-def test_epochs_train_a_prior_or_the_method_itself(
+def test_run_hybrid_picks_prior_by_method_and_epochs(
     arguments: list[str], expected: tuple[str, int], runs: RunsFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert asked(capsys, *arguments) == expected
 
 
-def test_a_prior_is_a_run_of_the_history_or_a_folder(
+def test_run_hybrid_from_accepts_run_id_or_folder(
     runs: RunsFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_trained_run(runs)
@@ -52,7 +52,7 @@ def test_a_prior_is_a_run_of_the_history_or_a_folder(
         (["dip", "--from", "reference"], "dip builds on no prior"),
     ],
 )
-def test_what_can_not_be_is_refused(
+def test_run_refuses_contradictory_prior_options(
     arguments: list[str], words: str, runs: RunsFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert dipddpm("run", *arguments) == 2

@@ -32,9 +32,7 @@ def with_checkpoints(run: Run) -> Run:
     return run
 
 
-def test_what_is_deleted_is_gone_and_the_rest_stays(
-    make: Maker, runs: RunsFolder, answer: io.StringIO, capsys: Said
-) -> None:
+def test_rm_deletes_group_only_after_yes(make: Maker, runs: RunsFolder, answer: io.StringIO, capsys: Said) -> None:
     kept, *gone = (make(name=name, settings={"group": "g" if name != "kept" else ""}) for name in ("kept", "a", "b"))
     say(answer, "n\n")
     assert dipddpm("rm", "g") == 0
@@ -49,7 +47,7 @@ def test_what_is_deleted_is_gone_and_the_rest_stays(
     assert trash.trashed(runs) == []
 
 
-def test_where_nobody_answers_nothing_is_removed(
+def test_rm_and_prune_remove_nothing_without_answer(
     make: Maker, runs: RunsFolder, answer: io.StringIO, capsys: Said
 ) -> None:
     run = with_checkpoints(make(name="kept"))
@@ -62,7 +60,7 @@ def test_where_nobody_answers_nothing_is_removed(
     assert runs.runs() == []
 
 
-def test_one_live_run_keeps_all_of_them(make: Maker, runs: RunsFolder, capsys: Said) -> None:
+def test_rm_deletes_nothing_if_one_run_is_live(make: Maker, runs: RunsFolder, capsys: Said) -> None:
     ended, busy = make(name="ended"), make(name="busy", state="running")
     assert dipddpm("rm", ended.id, busy.id, "--yes") == 2
     assert "is still live" in capsys.readouterr().err
@@ -70,7 +68,7 @@ def test_one_live_run_keeps_all_of_them(make: Maker, runs: RunsFolder, capsys: S
     assert dipddpm("rm", "nothing", "--yes") == 2
 
 
-def test_pruning_keeps_the_best_models_and_what_has_none(make: Maker, capsys: Said) -> None:
+def test_prune_keeps_best_models_and_runs_without_one(make: Maker, capsys: Said) -> None:
     ended, busy = with_checkpoints(make()), with_checkpoints(make(state="running"))
     without = make("dip", psnr=[20.0])  # it has stored no best model
     (without.folder / "checkpoints/last.safetensors").write_bytes(b"x" * 100)
@@ -85,7 +83,7 @@ def test_pruning_keeps_the_best_models_and_what_has_none(make: Maker, capsys: Sa
     assert capsys.readouterr().out == "There is nothing to prune.\n"
 
 
-def test_a_fork_is_like_the_run_but_for_what_is_given(make: Maker, capsys: Said) -> None:
+def test_fork_copies_config_except_given_options(make: Maker, capsys: Said) -> None:
     run = make("dip", psnr=[20.0], settings={"dip.lr": 0.5, "dip.channels": 13, "group": "g", "name": "lr=0.5"})
     assert dipddpm("fork", run.id, "--set", "dip.lr=0.25", "--seed", "7", "--dry-run") == 0
     config = tomllib.loads(capsys.readouterr().out)
@@ -96,7 +94,7 @@ def test_a_fork_is_like_the_run_but_for_what_is_given(make: Maker, capsys: Said)
     assert tomllib.loads(capsys.readouterr().out) == tomllib.loads((named.folder / "config.toml").read_text())
 
 
-def test_a_fork_may_take_another_method(make: Maker, capsys: Said) -> None:
+def test_fork_accepts_another_method(make: Maker, capsys: Said) -> None:
     run = make("hybrid", psnr=[20.0], settings={"images.indices": "3-4"})
     assert dipddpm("fork", run.id, "--set", "hybrid.method=guided", "--dry-run") == 0
     config = tomllib.loads(capsys.readouterr().out)
@@ -106,9 +104,7 @@ def test_a_fork_may_take_another_method(make: Maker, capsys: Said) -> None:
 @pytest.mark.parametrize(
     ("setting", "remedy"), [("dip.lrr=3", "Did you mean dip.lr?"), ("hybrid.method=x", "no option"), ("dip.lr=x", "")]
 )
-def test_a_fork_of_what_cannot_be_is_refused(
-    setting: str, remedy: str, make: Maker, runs: RunsFolder, capsys: Said
-) -> None:
+def test_fork_refuses_bad_settings(setting: str, remedy: str, make: Maker, runs: RunsFolder, capsys: Said) -> None:
     run = make("dip", psnr=[20.0])
     assert dipddpm("fork", run.id, "--set", setting) == 2
     assert remedy in capsys.readouterr().err

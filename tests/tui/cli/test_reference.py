@@ -12,9 +12,7 @@ from dipddpm.core.runs import Run, RunsFolder
 from tests.tui.driving import Maker, Opener, dipddpm
 
 
-def test_it_is_listed_after_ones_own_runs_and_marked(
-    shipped: Run, make: Maker, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ls_lists_reference_run_last_and_marked(shipped: Run, make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
     assert dipddpm("ls") == 0
     told = capsys.readouterr()
     assert "No runs in" in told.err
@@ -25,7 +23,7 @@ def test_it_is_listed_after_ones_own_runs_and_marked(
     assert [(run["id"], run["reference"]) for run in listed] == [(own.id, False), (shipped.id, True)]
 
 
-def test_it_is_shown_sampled_and_left_alone(
+def test_reference_run_is_shown_and_sampled_but_never_changed(
     shipped: Run, runs: RunsFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert dipddpm("show", "reference") == 0
@@ -38,7 +36,7 @@ def test_it_is_shown_sampled_and_left_alone(
         assert "is a reference run: it ships with the program" in capsys.readouterr().err
 
 
-async def test_the_console_shows_it_and_refuses_to_change_it(shipped: Run, opened: Opener, make: Maker) -> None:
+async def test_console_shows_reference_run_and_refuses_changes(shipped: Run, opened: Opener, make: Maker) -> None:
     make(name="mine")
     async with opened() as driver:
         assert driver.main.run_list.table.go_to(shipped.id)

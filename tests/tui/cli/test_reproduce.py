@@ -22,28 +22,28 @@ def asked(tmp_path: Path, capsys: pytest.CaptureFixture[str], **options: Any) ->
     return config
 
 
-def test_by_itself_it_is_the_published_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reproduce_defaults_to_published_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = asked(tmp_path, capsys)
     assert config == StudyRun()
     assert (config.method, config.study.epochs, config.data.dataset) == ("published", 20, "fashionmnist")
 
 
-def test_full_adds_the_long_run_and_is_as_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reproduce_full_adds_long_run_to_published_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = asked(tmp_path, capsys, full=True, device="cpu", seed=3, name="mine")
     assert config.study.full
     assert (config.method, config.device, config.seed, config.name) == ("published", "cpu", 3, "mine")
 
 
-def test_quick_is_shortened_and_can_be_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reproduce_quick_is_shortened_and_takes_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = asked(tmp_path, capsys, quick=True, settings=["study.epochs=1"], data_dir=tmp_path)
     assert (config.method, config.study.epochs) == ("shortened", 1)
     assert (config.data.dataset, config.data.directory) == ("fashion-mini", str(tmp_path))
 
 
-def test_quick_and_full_exclude_each_other() -> None:
+def test_reproduce_refuses_quick_with_full() -> None:
     with pytest.raises(UserError, match="--quick and --full exclude each other"):
         reproduce(quick=True, full=True)
 
 
-def test_fewer_images_are_no_published_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reproduce_with_fewer_images_is_shortened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert asked(tmp_path, capsys, settings=["data.train_images=100"]).method == "shortened"

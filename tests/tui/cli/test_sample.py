@@ -18,7 +18,7 @@ from dipddpm.core.runs import EventLog, RunsFolder
 from tests.tui.driving import dipddpm, make_trained_run
 
 
-def test_the_picture_holds_the_samples_of_the_best_model(
+def test_sample_grid_shows_samples_of_best_model(
     tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_trained_run(runs)
@@ -35,7 +35,7 @@ def test_the_picture_holds_the_samples_of_the_best_model(
     assert torch.equal(to_bytes(last), to_bytes(to_unit(sampling.xt[3:]).clamp(0, 1)))
 
 
-def test_classes_can_be_asked_for(tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sample_draws_class_with_guidance(tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_trained_run(runs, classes=3)
     pictures = {}
     for name, options in {"none": [], "two": ["--class", "2"], "guided": ["--class", "2", "--guidance", "3"]}.items():
@@ -46,7 +46,7 @@ def test_classes_can_be_asked_for(tmp_path: Path, runs: RunsFolder, capsys: pyte
     assert len(set(pictures.values())) == 3
 
 
-def test_the_way_there_can_be_looked_at(tmp_path: Path, runs: RunsFolder) -> None:
+def test_sample_writes_trajectory_picture(tmp_path: Path, runs: RunsFolder) -> None:
     run = make_trained_run(runs)
     way = tmp_path / "way.png"
     assert dipddpm("sample", run.id, "-n", "3", "--grid", tmp_path / "a.png", "--trajectory", way) == 0
@@ -54,7 +54,7 @@ def test_the_way_there_can_be_looked_at(tmp_path: Path, runs: RunsFolder) -> Non
     assert load_image(way).shape == (1, 1, 3 * 60 + 4, 10 * 50 + 11)
 
 
-def test_quality_is_told_with_its_protocol_and_the_nearest_images_shown(
+def test_sample_evaluate_prints_measures_and_nearest_images(
     tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_trained_run(runs, size=(28, 28), settings={"data.dataset": "fashion-mini", "data.train_images": 200})
@@ -92,7 +92,7 @@ def test_quality_is_told_with_its_protocol_and_the_nearest_images_shown(
         (["--evaluate", "200"], "28x28 grey images"),
     ],
 )
-def test_what_can_not_be_is_refused(
+def test_sample_refuses_bad_options_and_writes_no_file(
     options: list[str],
     words: str,
     runs: RunsFolder,
@@ -108,7 +108,7 @@ def test_what_can_not_be_is_refused(
     assert list(tmp_path.glob("*.png")) == []
 
 
-def test_models_that_are_not_there_are_refused(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sample_refuses_missing_models(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert dipddpm("sample", runs.create(configs.build("dip")).id) == 2
     assert "is a run of kind dip" in capsys.readouterr().err
     assert dipddpm("sample", runs.create(configs.build("ddpm")).id) == 2
@@ -118,7 +118,7 @@ def test_models_that_are_not_there_are_refused(runs: RunsFolder, capsys: pytest.
     assert "knows no classes" in capsys.readouterr().err
 
 
-def test_show_tells_the_error_by_timestep(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_error_by_timestep(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_trained_run(runs)
     bands = [0.3, 0.12, 0.06, 0.03, 0.02, 0.01, 0.005, 0.001, 0.0005, 0.0001]
     log = EventLog(run.folder)

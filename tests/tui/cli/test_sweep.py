@@ -31,9 +31,7 @@ def rows(said: Said) -> list[list[str]]:
 
 
 @pytest.mark.usefixtures("busy")
-def test_a_sweep_waits_in_the_queue_is_found_stopped_and_gone_on_with(
-    runs: RunsFolder, until: Until, capsys: Said
-) -> None:
+def test_sweep_queues_runs_and_resumes_stopped_ones(runs: RunsFolder, until: Until, capsys: Said) -> None:
     assert dipddpm(*RATES) == 0
     said = capsys.readouterr()
     made = list(reversed(runs.runs()))
@@ -69,7 +67,7 @@ def test_a_sweep_waits_in_the_queue_is_found_stopped_and_gone_on_with(
     assert {run.status().state for run in local.stop_all(runs.runs())} == {RunState.stopped}
 
 
-def test_a_dry_run_makes_nothing_and_tells_all(runs: RunsFolder, capsys: Said) -> None:
+def test_sweep_dry_run_lists_combinations_and_makes_no_runs(runs: RunsFolder, capsys: Said) -> None:
     tasks = "task=denoise:sigma=50;inpaint:missing=0.7,sigma=5"
     assert dipddpm(*DIP, "--over", tasks, "--over", "dip.iterations=10,20", "--dry-run", "--name", "night") == 0
     assert [row[1:] for row in rows(capsys)] == [
@@ -106,7 +104,7 @@ def test_a_dry_run_makes_nothing_and_tells_all(runs: RunsFolder, capsys: Said) -
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_is_wrong_with_one_combination_refuses_all(
+def test_sweep_makes_no_runs_if_one_combination_is_wrong(
     options: list[str], problem: str, remedy: str, runs: RunsFolder, capsys: Said
 ) -> None:
     arguments = DIP if "images.indices" not in options[-1] else tuple(a for a in DIP if a not in {"--images", "2"})
@@ -118,14 +116,14 @@ def test_what_is_wrong_with_one_combination_refuses_all(
     assert runs.runs() == []
 
 
-def test_a_group_that_is_none_is_told_with_the_nearest(make: Maker, capsys: Said) -> None:
+def test_ls_and_compare_suggest_nearest_group(make: Maker, capsys: Said) -> None:
     make("dip", settings={"group": "night"})
     for command in (["ls", "--group", "nigth"], ["compare", "--group", "nigth"]):
         assert dipddpm(*command) == 2
         assert "There is no group 'nigth' of runs.\nDid you mean night?" in capsys.readouterr().err
 
 
-def test_watching_a_group_tells_of_each_end(make: Maker, capsys: Said) -> None:
+def test_watch_group_reports_each_end(make: Maker, capsys: Said) -> None:
     ended = make("dip", psnr=[20.0], name="lr=0.1", settings={"group": "night"})
     make("dip", psnr=[21.0], name="lr=0.2", settings={"group": "night"})
     assert dipddpm("watch", "night") == 0
@@ -146,7 +144,7 @@ def compared(make: Maker) -> None:
     make("dip", psnr=[11.0], state="stopped", settings={"dip.lr": 0.02, "seed": 2, "group": "g"})
 
 
-def test_compare_tells_mean_and_spread_of_each_combination(make: Maker, capsys: Said) -> None:
+def test_compare_prints_mean_and_spread_per_combination(make: Maker, capsys: Said) -> None:
     compared(make)
     assert dipddpm("compare", "--group", "g") == 0
     said = capsys.readouterr()
@@ -169,7 +167,7 @@ def test_compare_tells_mean_and_spread_of_each_combination(make: Maker, capsys: 
     assert found[0]["outcomes"]["best_loss"] is None
 
 
-def test_runs_that_are_named_stand_by_themselves(make: Maker, capsys: Said) -> None:
+def test_compare_lists_named_runs_singly(make: Maker, capsys: Said) -> None:
     compared(make)
     one, other = make("ddpm", losses=[0.3, 0.1]), make("ddpm", losses=[0.2, 0.25], settings={"ddpm.lr": 0.01})
     assert dipddpm("compare", one.id, other.id) == 0

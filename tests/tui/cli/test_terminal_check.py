@@ -25,7 +25,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torches, "query_driver", torches.Driver)
 
 
-def test_lines_for_people_and_json_for_machines(quick: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_prints_lines_or_json(quick: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert dipddpm("doctor") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines if "2.15.0" in line] == [["ok", "torch"]]
@@ -36,7 +36,7 @@ def test_lines_for_people_and_json_for_machines(quick: None, capsys: pytest.Capt
     assert {"what": "torch", "verdict": "ok", "remedy": ""}.items() <= record["found"][-3].items()
 
 
-def test_what_stops_runs_is_the_exit_code(
+def test_doctor_exits_1_on_problems(
     quick: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIPDDPM_SLOTS", "\x1b[31mmany")
@@ -47,7 +47,7 @@ def test_what_stops_runs_is_the_exit_code(
     assert "\x1b" not in said
 
 
-def test_in_a_terminal_it_tells_of_the_terminal_however_poor() -> None:
+def test_doctor_describes_terminal_in_posix_locale() -> None:
     # A terminal has to be a real one; torch doesn't.
     code = (
         "from dipddpm.core.doctor import torch, probe; torch.Probe.report = lambda self: probe.TorchReport(torch='2')"
@@ -84,7 +84,9 @@ def test_in_a_terminal_it_tells_of_the_terminal_however_poor() -> None:
         ("", (200, 50), Severity.note, "TERM"),
     ],
 )  # fmt: skip
-def test_size(name: str, size: tuple[int, int], verdict: Severity, remedy: str) -> None:
+def test_check_size_advises_on_small_or_unknown_terminal(
+    name: str, size: tuple[int, int], verdict: Severity, remedy: str
+) -> None:
     found = check_size(name, size)
     assert (found.verdict, remedy in found.remedy) == (verdict, True)
 
@@ -104,12 +106,14 @@ TMUX = {"TMUX": "/tmp/tmux-1000/default,1,0"}
         ({"TERM": "tmux-256color", "COLORTERM": "truecolor", **TMUX}, "utf8=1 256,RGB", Severity.ok, "true colour"),
     ],
 )
-def test_colours(environment: dict[str, str], features: str, verdict: Severity, words: str) -> None:
+def test_check_colours_finds_cause_of_fewer_colours(
+    environment: dict[str, str], features: str, verdict: Severity, words: str
+) -> None:
     found = check_colours(environment, features)
     assert (found.verdict, words in found.told) == (verdict, True), found
 
 
-def test_letters() -> None:
+def test_check_letters_finds_missing_utf8() -> None:
     assert check_letters({}, "utf-8", "").verdict is Severity.ok
     assert "LANG=C.UTF-8" in check_letters({}, "ascii", "").remedy
     assert "tmux -u" in check_letters(TMUX, "utf-8", "utf8=0 256").remedy
@@ -123,7 +127,9 @@ def test_letters() -> None:
         ({"TERM": "xterm"}, True, "half blocks", ""), ({"TERM": "foot", "DIPDDPM_GRAPHICS": "0"}, True, "half", ""),
     ],
 )  # fmt: skip
-def test_pictures(environment: Any, installed: bool, told: str, remedy: str) -> None:
+def test_check_pictures_names_graphics_and_missing_extra(
+    environment: Any, installed: bool, told: str, remedy: str
+) -> None:
     found = check_pictures(environment, installed=installed)
     assert found.told.startswith(told)
     assert remedy in found.remedy

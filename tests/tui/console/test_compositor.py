@@ -43,7 +43,7 @@ def _terminal(strips: list[Strip]) -> tuple[pyte.Screen, pyte.Stream]:
     st.sets(st.integers(1, WIDTH - 1), max_size=3),
     st.integers(0, 3),
 )
-def test_the_screen_ends_as_if_all_had_been_sent(
+def test_cell_update_leaves_same_screen_as_full_redraw(
     before: list[Strip], after: list[Strip], cuts: set[int], more: int
 ) -> None:
     """Where the spans hold all that differs, and whatever widgets a line is cut into."""
@@ -58,7 +58,7 @@ def test_the_screen_ends_as_if_all_had_been_sent(
     assert _painted(screen) == _painted(_terminal(after)[0])
 
 
-def test_nothing_left_of_a_change_is_sent() -> None:
+def test_cell_update_sends_only_changed_cells() -> None:
     line = Strip([Segment("unchanged"), Segment("X")], 10)
     sent = CellUpdate([{0: line}], [(0, 9, 10)], [[10]]).render_segments(CONSOLE)
     assert "X" in sent

@@ -19,14 +19,14 @@ def row(state: RunState, *, stalled: bool = False, name: str = "boots") -> RunRo
     return RunRow(id="20261123-094512-dip-3f9a", kind="dip", name=name, state=state, stalled=stalled)
 
 
-def test_what_had_ended_before_is_no_news() -> None:
+def test_state_watcher_ignores_runs_ended_before() -> None:
     assert StateWatcher().changes([row(RunState.finished)]) == []
 
 
 @pytest.mark.parametrize(
     ("state", "words"), [(RunState.finished, "is done"), (RunState.failed, "failed"), (RunState.crashed, "crashed")]
 )
-def test_an_end_is_told_once(state: RunState, words: str) -> None:
+def test_state_watcher_reports_end_once(state: RunState, words: str) -> None:
     watch = StateWatcher()
     watch.changes([row(RunState.running)])
     (news,) = watch.changes([row(state)])
@@ -34,7 +34,7 @@ def test_an_end_is_told_once(state: RunState, words: str) -> None:
     assert watch.changes([row(state)]) == []
 
 
-def test_a_stall_is_told_once_and_again_after_it_got_on() -> None:
+def test_state_watcher_reports_each_stall_once() -> None:
     watch = StateWatcher()
     told = [
         bool(watch.changes([row(RunState.running, stalled=stalled)]))
@@ -43,14 +43,14 @@ def test_a_stall_is_told_once_and_again_after_it_got_on() -> None:
     assert told == [False, True, False, False, True, False]
 
 
-def test_a_resumed_run_is_told_of_anew() -> None:
+def test_state_watcher_reports_end_of_resumed_run() -> None:
     watch = StateWatcher()
     for state in (RunState.running, RunState.stopped, RunState.running):
         watch.changes([row(state)])
     assert watch.changes([row(RunState.finished)])
 
 
-def test_a_name_cannot_end_the_escape_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_escape_codes_survive_escapes_in_run_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TMUX", raising=False)
     code = notify.escape_codes(StateChange("id", "finished", "evil\x1b\\\x07;name is done"))
     assert code.startswith("\x07\x1b]9;")
@@ -59,12 +59,12 @@ def test_a_name_cannot_end_the_escape_sequence(monkeypatch: pytest.MonkeyPatch) 
     assert code.count("\x07") == 1
 
 
-def test_tmux_hands_the_code_on_in_its_envelope(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_escape_codes_are_wrapped_for_tmux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMUX", "/tmp/tmux")
     assert "\x1bPtmux;\x1b\x1b]9;" in notify.escape_codes(StateChange("id", "finished", "boots is done"))
 
 
-def test_the_hook_is_told_what_happened(tmp_path: Path, until: Callable[..., Any]) -> None:
+def test_call_hook_passes_state_and_text(tmp_path: Path, until: Callable[..., Any]) -> None:
     file = tmp_path / "told"
     notify.call_hook(
         f'echo "$DIPDDPM_STATE $DIPDDPM_TEXT" > {file}.new && mv {file}.new {file}',
@@ -74,7 +74,7 @@ def test_the_hook_is_told_what_happened(tmp_path: Path, until: Callable[..., Any
     assert file.read_text() == "failed x failed\n"
 
 
-async def test_the_console_tells_of_an_end(opened: Opener, make: Maker) -> None:
+async def test_console_notifies_of_run_end(opened: Opener, make: Maker) -> None:
     run = make(name="boots", state="running")
     async with opened() as driver:
         log = EventLog(run.folder)
@@ -83,7 +83,7 @@ async def test_the_console_tells_of_an_end(opened: Opener, make: Maker) -> None:
         await driver.until(lambda: "boots is done" in driver.notifications(), "the notice")
 
 
-def test_what_happens_to_a_group_at_once_is_told_once() -> None:
+def test_merge_by_group_joins_equal_changes_of_group() -> None:
     happened = [
         *(notify.StateChange(f"id{n}", "stopped", f"run {n} was stopped", "g") for n in range(3)),
         notify.StateChange("other", "stopped", "other was stopped"),

@@ -11,50 +11,50 @@ from dipddpm.tui.console.themes import SERIES_COLOURS, SUMMARIES, THEMES
 from tests.tui.driving import Maker, Opener
 
 
-def test_what_is_saved_is_loaded() -> None:
+def test_preferences_saved_are_loaded() -> None:
     kept = Preferences(theme="clear", sort="psnr", filter="kind:dip", smoothing=0.9, log_y=True, pane="images")
     preferences.save(kept)
     assert preferences.load() == kept
 
 
-def test_without_a_file_the_defaults_hold() -> None:
+def test_preferences_default_without_file() -> None:
     assert preferences.load() == Preferences()
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"theme = ", b"", b"smoothing = {}", b"x = 1\n" * 10_000])
-def test_a_damaged_file_counts_as_not_set(content: bytes) -> None:
+def test_preferences_default_for_damaged_file(content: bytes) -> None:
     preferences.preferences_path().parent.mkdir(parents=True)
     preferences.preferences_path().write_bytes(content)
     assert preferences.load() == Preferences()
 
 
-def test_one_bad_value_costs_only_itself() -> None:
+def test_preferences_drop_only_bad_values() -> None:
     preferences.preferences_path().parent.mkdir(parents=True)
     preferences.preferences_path().write_text('theme = "neon"\nsmoothing = 7.0\nsort = "psnr"\nfuture = true\n')
     assert preferences.load() == Preferences(sort="psnr")
 
 
-def test_a_folder_that_cannot_be_written_costs_the_memory_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preferences_save_survives_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
     preferences.save(Preferences())
     assert preferences.load() == Preferences()
 
 
-def test_the_file_is_nobody_elses(tmp_path: Path) -> None:
+def test_preferences_file_lies_in_config_folder(tmp_path: Path) -> None:
     preferences.save(Preferences(hook="notify"))
     assert preferences.preferences_path() == tmp_path / "config" / "dipddpm" / "console.toml"
     assert stat.S_ISREG(preferences.preferences_path().stat().st_mode)
 
 
-def test_every_theme_has_eight_colours_that_differ() -> None:
+def test_themes_have_eight_distinct_series_colours() -> None:
     assert THEMES.keys() == SUMMARIES.keys()
     for theme in THEMES.values():
         assert len({theme.variables[f"series-{number}"] for number in range(SERIES_COLOURS)}) == SERIES_COLOURS
 
 
 @pytest.mark.parametrize("theme", list(THEMES))
-async def test_the_console_wears_every_theme(opened: Opener, make: Maker, theme: str) -> None:
+async def test_console_draws_every_theme(opened: Opener, make: Maker, theme: str) -> None:
     make(name="shirts")
     preferences.save(Preferences(theme=theme))  # type: ignore[arg-type]
     async with opened() as driver:
@@ -64,7 +64,7 @@ async def test_the_console_wears_every_theme(opened: Opener, make: Maker, theme:
         assert "shirts" in driver.text()
 
 
-async def test_a_theme_is_chosen_and_kept(opened: Opener, make: Maker) -> None:
+async def test_theme_dialog_applies_and_stores_theme(opened: Opener, make: Maker) -> None:
     make(name="shirts")
     async with opened() as driver:
         await driver.press("T")
@@ -74,7 +74,7 @@ async def test_a_theme_is_chosen_and_kept(opened: Opener, make: Maker) -> None:
         assert driver.app.session.preferences.theme == "clear"
 
 
-async def test_a_remembered_filter_and_pane_are_there_again(opened: Opener, make: Maker) -> None:
+async def test_console_restores_filter_and_pane(opened: Opener, make: Maker) -> None:
     make(name="shirts")
     make("dip", name="boots", psnr=[20.0])
     preferences.save(Preferences(filter="kind:dip", pane="config"))

@@ -34,7 +34,7 @@ def read(heard: list[Message], run: str) -> list[EventsRead]:
     return [message for message in heard if isinstance(message, EventsRead) and message.run == run]
 
 
-def test_a_long_log_comes_in_pieces_and_says_when_it_is_whole(
+def test_reader_sends_long_log_in_pieces_until_caught_up(
     follower: Reader, heard: list[Message], make: Maker, until: Callable[..., Any]
 ) -> None:
     run = make(losses=[0.1])
@@ -51,7 +51,7 @@ def test_a_long_log_comes_in_pieces_and_says_when_it_is_whole(
     assert sum(len(message.events) for message in pieces) == len(run.events())
 
 
-def test_a_log_that_is_watched_again_goes_on_where_it_was_left(
+def test_reader_continues_log_that_is_watched_again(
     follower: Reader, heard: list[Message], make: Maker, until: Callable[..., Any]
 ) -> None:
     run, other = make(losses=[0.1]), make(losses=[0.2])
@@ -68,7 +68,7 @@ def test_a_log_that_is_watched_again_goes_on_where_it_was_left(
     assert [type(event) for event in read(heard, run.id)[1].events] == [events.Message]
 
 
-def test_where_nothing_changes_nothing_is_said(
+def test_reader_sends_no_scan_while_unchanged(
     follower: Reader, heard: list[Message], make: Maker, until: Callable[..., Any]
 ) -> None:
     make()
@@ -79,7 +79,7 @@ def test_where_nothing_changes_nothing_is_said(
     assert len([message for message in heard if isinstance(message, RunsScanned)]) == 1
 
 
-def test_an_error_it_cannot_go_on_from_is_handed_over(
+def test_reader_hands_over_fatal_error(
     follower: Reader, heard: list[Message], monkeypatch: pytest.MonkeyPatch, until: Callable[..., Any]
 ) -> None:
     monkeypatch.setattr(Reader, "_scan", lambda self: 1 / 0)
@@ -87,7 +87,7 @@ def test_an_error_it_cannot_go_on_from_is_handed_over(
     until(lambda: [message for message in heard if isinstance(message, ReaderFailed)])
 
 
-def test_a_disk_that_went_away_is_asked_again(
+def test_reader_retries_after_disk_errors(
     follower: Reader, heard: list[Message], make: Maker, monkeypatch: pytest.MonkeyPatch, until: Callable[..., Any]
 ) -> None:
     make()
@@ -104,7 +104,7 @@ def test_a_disk_that_went_away_is_asked_again(
     until(lambda: any(isinstance(message, RunsScanned) for message in heard))
 
 
-def test_what_a_process_prints_is_followed_from_its_last_lines_on(
+def test_reader_sends_worker_output(
     follower: Reader, heard: list[Message], make: Maker, until: Callable[..., Any]
 ) -> None:
     run = make()
@@ -114,7 +114,7 @@ def test_what_a_process_prints_is_followed_from_its_last_lines_on(
     until(lambda: [message for message in heard if isinstance(message, OutputRead) and list(message.lines) == ["old"]])
 
 
-def test_a_tail_keeps_to_whole_lines_and_to_the_end(tmp_path: Path) -> None:
+def test_text_tail_reads_whole_lines_from_end(tmp_path: Path) -> None:
     file = tmp_path / "log"
     tail = TextTail(file)
     assert tail.read() == ([], False)
@@ -128,7 +128,7 @@ def test_a_tail_keeps_to_whole_lines_and_to_the_end(tmp_path: Path) -> None:
     assert tail.read() == (["new"], True)
 
 
-def test_a_tail_shows_no_escape_and_only_the_last_state_of_a_progress_bar(tmp_path: Path) -> None:
+def test_text_tail_cleans_escapes_and_progress_bars(tmp_path: Path) -> None:
     file = tmp_path / "log"
     file.write_bytes(b" 10%\r 50%\r100%\n\x1b[31mred\xff\n")
     assert TextTail(file).read() == (["100%", "\\x1b[31mred\ufffd"], True)

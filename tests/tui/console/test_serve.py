@@ -100,7 +100,7 @@ async def gone(processes: list[psutil.Process]) -> None:
     assert not left
 
 
-async def test_a_page_has_the_console_and_its_keys_and_ends_with_it(serve: Callable[..., Served]) -> None:
+async def test_served_page_shows_console_and_ends_it_on_close(serve: Callable[..., Served]) -> None:
     server = serve("--readonly")
     assert f"ssh -L {server.port}:localhost:{server.port} " in server.said
     async with opened(server.address) as page:
@@ -119,7 +119,7 @@ async def test_a_page_has_the_console_and_its_keys_and_ends_with_it(serve: Calla
         assert await asyncio.to_thread(server.process.wait, PATIENCE_SECONDS) == 0
 
 
-async def test_only_who_has_the_address_gets_in_and_no_other_site(serve: Callable[..., Served]) -> None:
+async def test_server_refuses_wrong_address_host_or_origin(serve: Callable[..., Served]) -> None:
     server = serve()
     root = f"http://localhost:{server.port}"
     assert (await status(server.address))[0] == 200
@@ -135,7 +135,7 @@ async def test_only_who_has_the_address_gets_in_and_no_other_site(serve: Callabl
     assert server.consoles == []
 
 
-async def test_it_listens_on_the_loopback_alone_and_its_consoles_outlive_it_not(serve: Callable[..., Served]) -> None:
+async def test_server_listens_on_loopback_and_its_consoles_die_with_it(serve: Callable[..., Served]) -> None:
     server = serve()
     listening = [each for each in psutil.Process(server.process.pid).net_connections() if each.status == "LISTEN"]
     assert [each.laddr.ip for each in listening] == ["127.0.0.1"]
@@ -146,7 +146,7 @@ async def test_it_listens_on_the_loopback_alone_and_its_consoles_outlive_it_not(
         await gone(consoles)
 
 
-def test_a_port_that_is_taken_is_told() -> None:
+def test_serve_reports_taken_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = subprocess.run([*COMMAND, "--port", port], capture_output=True, text=True, check=False, timeout=60)
@@ -154,7 +154,7 @@ def test_a_port_that_is_taken_is_told() -> None:
     assert done.stderr == f"The port {port} is taken.\nChoose another one with --port, or 0 for any.\n"
 
 
-def test_without_the_extra_it_says_what_to_install(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+def test_serve_names_missing_extra(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     from dipddpm.tui.console.__main__ import main
 
     monkeypatch.setitem(sys.modules, "textual_serve.server", None)
@@ -164,7 +164,7 @@ def test_without_the_extra_it_says_what_to_install(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("options", [["--serve", "--once"], ["--serve", "--port", "70000"], ["--serve", "--port", "x"]])
-def test_bad_usage(options: list[str]) -> None:
+def test_serve_refuses_bad_options(options: list[str]) -> None:
     from dipddpm.tui.console.__main__ import main
 
     with pytest.raises(SystemExit) as ended:
@@ -174,7 +174,7 @@ def test_bad_usage(options: list[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not program(), reason="there is no Chromium here")
-async def test_a_browser_draws_it(serve: Callable[..., Served], tmp_path: Path) -> None:
+async def test_served_page_is_drawn_by_chromium(serve: Callable[..., Served], tmp_path: Path) -> None:
     server = serve()
 
     def colours(png: bytes) -> dict[tuple[int, ...], int]:

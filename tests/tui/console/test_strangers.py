@@ -65,7 +65,7 @@ def look(driver: Driver, where: str) -> None:
                 assert "@click" not in style.meta, f"{where}: {text!r}"
 
 
-async def test_no_pane_or_dialog_lets_a_text_be_more(opened: Opener, make: Maker) -> None:
+async def test_panes_and_dialogs_neutralize_hostile_text(opened: Opener, make: Maker) -> None:
     write_evil(make)
     async with opened() as driver:
         look(driver, "the list")
@@ -86,7 +86,7 @@ async def test_no_pane_or_dialog_lets_a_text_be_more(opened: Opener, make: Maker
 
 
 @pytest.mark.parametrize("words", [["ls", "--all"], ["show", "last"], ["watch", "last"], ["show", "last", "--json"]])
-def test_no_command_prints_what_a_terminal_obeys(
+def test_commands_print_no_control_characters(
     runs: RunsFolder, make: Maker, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_evil(make)
@@ -98,7 +98,7 @@ def test_no_command_prints_what_a_terminal_obeys(
     assert "title" in printed.out
 
 
-def test_a_command_to_be_copied_is_one_command(tmp_path: Path) -> None:
+def test_draft_command_quotes_hostile_name(tmp_path: Path) -> None:
     name = "'; touch x; echo $(touch y) `touch z` \" \\ #\n\t&"
     draft = Draft.from_config(config.build("hybrid", settings={"name": name}))
     assert name in " ".join(shlex.split(draft.command()))

@@ -42,14 +42,14 @@ def assert_given_back(terminal: Terminal) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_ends_the_console_and_gives_the_terminal_back(terminal: Terminal, number: signal.Signals) -> None:
+def test_console_restores_terminal_on_signal(terminal: Terminal, number: signal.Signals) -> None:
     terminal.until_seen("shirts")
     terminal.process.send_signal(number)
     assert terminal.wait_for_exit() == 128 + number
     assert_given_back(terminal)
 
 
-def test_q_ends_it_too(terminal: Terminal) -> None:
+def test_console_restores_terminal_on_q(terminal: Terminal) -> None:
     terminal.until_seen("shirts")
     terminal.write(b"q")
     assert terminal.wait_for_exit() == 0
@@ -57,16 +57,14 @@ def test_q_ends_it_too(terminal: Terminal) -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False], indirect=True, ids=["told", "untold"])
-def test_a_terminal_that_goes_away_ends_the_console(terminal: Terminal) -> None:
+def test_console_ends_when_terminal_closes(terminal: Terminal) -> None:
     terminal.until_seen("shirts")
     terminal.close()
     assert terminal.process.wait(TIMEOUT_SECONDS) == 128 + signal.SIGHUP
 
 
 @pytest.mark.parametrize("leave", [b"q", signal.SIGTERM], ids=["q", "SIGTERM"])
-def test_a_terminal_that_takes_no_more_output_does_not_hold_the_console(
-    terminal: Terminal, leave: bytes | signal.Signals
-) -> None:
+def test_console_ends_while_terminal_output_is_blocked(terminal: Terminal, leave: bytes | signal.Signals) -> None:
     terminal.until_seen("shirts")
     for _ in range(200):  # nobody reads what is drawn, until the console can't write any more
         with contextlib.suppress(BlockingIOError):
@@ -86,21 +84,21 @@ def run(*options: str, **given: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_without_a_terminal_it_says_what_to_do_instead() -> None:
+def test_console_suggests_once_without_terminal() -> None:
     done = run()
     assert done.returncode == 2
     assert "--once" in done.stderr
     assert done.stdout == ""
 
 
-def test_closed_streams_are_no_terminal() -> None:
+def test_console_refuses_closed_streams() -> None:
     closing = ["sh", "-c", 'exec "$@" <&- 2>&-', "sh", sys.executable, "-m", "dipddpm.tui.console.__main__"]
     done = subprocess.run(closing, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Traceback" not in done.stdout
 
 
-def test_once_prints_a_frame(make: Maker) -> None:
+def test_console_once_prints_one_frame(make: Maker) -> None:
     make(name="shirts", losses=[0.3, 0.125])
     done = run("--once", COLUMNS="100", LINES="30")
     assert done.returncode == 0
@@ -111,13 +109,13 @@ def test_once_prints_a_frame(make: Maker) -> None:
     assert "Loss at epoch 2: 0.125" in done.stdout
 
 
-def test_a_rate_that_is_none_is_refused() -> None:
+def test_console_refuses_zero_fps() -> None:
     done = run("--fps", "0")
     assert done.returncode == 2
     assert "no rate between" in done.stderr
 
 
-def test_the_console_loads_no_torch(make: Maker, runs: RunsFolder) -> None:
+def test_console_loads_no_torch(make: Maker, runs: RunsFolder) -> None:
     make(name="shirts")
     script = (
         "import sys; from dipddpm.tui.console.__main__ import main; status = main(['--once']);"

@@ -37,7 +37,7 @@ async def look_at_all(driver: Driver) -> None:
     await driver.until(lambda: driver.series().epochs, "the log of the run")
 
 
-async def test_the_runs_folder_goes_and_comes_back(
+async def test_console_survives_runs_folder_vanishing_and_returning(
     opened: Opener, runs: RunsFolder, shown: list[Run], tmp_path: Path
 ) -> None:
     async with opened() as driver:
@@ -54,7 +54,7 @@ async def test_the_runs_folder_goes_and_comes_back(
         await driver.until(lambda: len(driver.series().epochs) == 3, "the run as it was")
 
 
-async def test_a_run_goes_while_it_is_shown(opened: Opener, shown: list[Run]) -> None:
+async def test_console_selects_next_run_when_shown_run_vanishes(opened: Opener, shown: list[Run]) -> None:
     async with opened() as driver:
         await look_at_all(driver)
         shutil.rmtree(shown[0].folder)
@@ -67,7 +67,7 @@ async def test_a_run_goes_while_it_is_shown(opened: Opener, shown: list[Run]) ->
         await driver.until_seen("beta")
 
 
-async def test_a_run_becomes_another(opened: Opener, make: Maker, shown: list[Run]) -> None:
+async def test_console_rereads_run_whose_folder_is_replaced(opened: Opener, make: Maker, shown: list[Run]) -> None:
     async with opened() as driver:
         await driver.until(lambda: len(driver.series().epochs) == 3, "the log of the run")
         shutil.rmtree(shown[0].folder)
@@ -80,7 +80,7 @@ async def test_a_run_becomes_another(opened: Opener, make: Maker, shown: list[Ru
         await driver.until(lambda: [epoch.loss for epoch in driver.series().epochs] == [0.5], "the other's log")
 
 
-async def test_the_folder_that_the_console_was_started_in_goes(
+async def test_console_survives_loss_of_working_directory(
     opened: Opener, shown: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = tmp_path / "gone"
@@ -96,7 +96,7 @@ async def test_the_folder_that_the_console_was_started_in_goes(
         await driver.until_seen("alpha")
 
 
-async def test_a_form_that_is_left_at_once_costs_nothing(opened: Opener, shown: list[Run]) -> None:
+async def test_form_closed_at_once_leaves_console_working(opened: Opener, shown: list[Run]) -> None:
     async with opened() as driver:
         for _ in range(2):
             driver.main.action_command("new")

@@ -33,7 +33,7 @@ def scored(make: Maker) -> Run:
 
 
 @SIZES
-async def test_the_live_pane_shows_the_board_as_it_grows(opened: Opener, make: Maker, size: tuple[int, int]) -> None:
+async def test_live_pane_shows_scoreboard_as_it_grows(opened: Opener, make: Maker, size: tuple[int, int]) -> None:
     run = scored(make)
     async with opened(size) as driver:
         await driver.until_seen("dip-mean @calibrated")
@@ -46,14 +46,14 @@ async def test_the_live_pane_shows_the_board_as_it_grows(opened: Opener, make: M
 
 
 @SIZES
-async def test_a_run_that_restores_nothing_has_no_board(opened: Opener, make: Maker, size: tuple[int, int]) -> None:
+async def test_live_pane_hides_scoreboard_without_scores(opened: Opener, make: Maker, size: tuple[int, int]) -> None:
     make(name="shirts")
     async with opened(size) as driver:
         assert not driver.app.screen.query_one("#live-board").display
         assert driver.app.screen.query_one("#live-loss", LineChart).display
 
 
-def test_show_ends_with_the_board_before_the_config(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_scoreboard_before_config(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
     run = scored(make)
     app(["show", run.id, "--runs-dir", str(make.root)], standalone_mode=False)
     told = capsys.readouterr().out
@@ -63,7 +63,7 @@ def test_show_ends_with_the_board_before_the_config(make: Maker, capsys: pytest.
     assert "  calibrated - dip-mean: +0.50 [+0.50, +0.50] dB" in board
 
 
-def test_a_score_is_a_line() -> None:
+def test_event_line_describes_score_and_prior() -> None:
     event = events.RestorationScored(
         task="superres:factor=4",
         set="leaves",
@@ -80,13 +80,13 @@ def test_a_score_is_a_line() -> None:
     assert event_line(prior) == "Prior: the best model of 20261123-1-ddpm, 1,234 parameters, sha256 abababababab"
 
 
-def test_what_a_stranger_wrote_into_a_log_is_never_an_escape(make: Maker) -> None:
+def test_scoreboard_lines_hold_no_escape_sequence(make: Maker) -> None:
     run = make("restore", losses=[])
     score(run, "\x1b[31mred", 20.0, task="denoise\x07")
     assert not any(character in text for text in scoreboard_lines(run) for character in "\x1b\x07")
 
 
-async def test_compared_runs_tell_the_gain_of_their_hybrids(opened: Opener, make: Maker) -> None:
+async def test_compare_pane_shows_gain_of_hybrids(opened: Opener, make: Maker) -> None:
     scored(make)
     make(name="shirts")
     async with opened(LARGE) as driver:

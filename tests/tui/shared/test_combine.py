@@ -14,7 +14,7 @@ from dipddpm.tui.shared.combine import Combination, compute_spread, format_sprea
 
 
 @given(st.lists(st.none() | st.floats(-1e6, 1e6), min_size=1))
-def test_mean_and_spread_are_those_of_numpy(values: list[float | None]) -> None:
+def test_compute_spread_agrees_with_numpy(values: list[float | None]) -> None:
     known = [value for value in values if value is not None]
     found = compute_spread(values)
     if not known:
@@ -29,7 +29,7 @@ def test_mean_and_spread_are_those_of_numpy(values: list[float | None]) -> None:
         assert found.std == pytest.approx(np.std(known, ddof=1), rel=1e-6, abs=1e-6)
 
 
-def test_a_run_that_diverged_is_not_averaged_away() -> None:
+def test_compute_spread_keeps_nan_of_diverged_run() -> None:
     found = compute_spread([1.0, math.nan, 2.0])
     assert found is not None
     assert math.isnan(found.mean)
@@ -45,7 +45,7 @@ def tables(*settings: dict[str, object]) -> list[dict[str, str]]:
     return [combine.option_texts(f"run{n}", configs.build("dip", settings=given)) for n, given in enumerate(settings)]
 
 
-def test_seeds_and_names_set_nothing_apart() -> None:
+def test_combine_ignores_seeds_and_names() -> None:
     found = tables(
         {"dip.lr": 0.1, "seed": 0, "name": "a", "device": "cpu"},
         {"dip.lr": 0.1, "seed": 1, "name": "b", "threads": 3},
@@ -56,12 +56,12 @@ def test_seeds_and_names_set_nothing_apart() -> None:
     assert combine.combine(found, []) == [Combination((), (0, 1, 2))]
 
 
-def test_values_stand_in_the_order_of_their_numbers() -> None:
+def test_combine_sorts_values_by_number() -> None:
     found = combine.combine(tables(*(dict[str, object]({"dip.lr": lr}) for lr in (1e-5, 10.0, 0.5, 2.0))), ["dip.lr"])
     assert [one.values[0] for one in found] == ["1e-05", "0.5", "2", "10"]
 
 
-def test_a_key_may_be_given_by_its_last_word() -> None:
+def test_find_key_accepts_last_word_of_key() -> None:
     found = tables({})
     assert combine.find_key("lr", found) == "dip.lr"
     assert combine.find_key("task", found) == "task"
@@ -72,6 +72,6 @@ def test_a_key_may_be_given_by_its_last_word() -> None:
         combine.find_key("channels", [{"dip.channels": "1", "unet.channels": "2"}])
 
 
-def test_a_run_without_a_config_is_still_a_run() -> None:
+def test_combine_keeps_run_without_config() -> None:
     assert combine.option_texts("x", None) == {"run": "x"}
     assert combine.combine([combine.option_texts("x", None), *tables({})], ["dip.lr"])[-1].values == ("-",)

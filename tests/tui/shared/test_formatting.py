@@ -45,7 +45,7 @@ from dipddpm.tui.shared.formatting import event_line, format_duration
         (events.RunStopped(reason="asked to stop", step=5), "Stopped at step 5: asked to stop"),
     ],
 )
-def test_the_words(event: Event, words: str | None) -> None:
+def test_event_line_describes_each_event(event: Event, words: str | None) -> None:
     assert event_line(event) == words
 
 
@@ -53,11 +53,11 @@ def test_the_words(event: Event, words: str | None) -> None:
     ("seconds", "words"),
     [(0, "0s"), (59.4, "59s"), (59.6, "1:00"), (3599, "59:59"), (3600, "1:00:00"), (7265, "2:01:05"), (math.inf, "?")],
 )
-def test_durations_as_people_read_them(seconds: float, words: str) -> None:
+def test_format_duration_uses_clock_notation(seconds: float, words: str) -> None:
     assert format_duration(seconds) == words
 
 
-def test_stops_are_told_beside_their_peaks() -> None:
+def test_event_line_compares_stops_with_peaks() -> None:
     event = events.StopsCompared(
         step=300,
         rule="variance",

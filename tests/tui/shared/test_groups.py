@@ -19,7 +19,7 @@ def names(rows: list[RunRow | GroupRow]) -> list[str]:
 ROWS = [row("alone"), row("lr=10", "g"), row("other"), row("lr=2", "g"), row("single", "h")]
 
 
-def test_a_group_stands_where_its_first_run_would_and_is_folded() -> None:
+def test_group_rows_fold_group_at_its_first_run() -> None:
     found = group_rows(ROWS, set(), by_name=True)
     assert names(found) == ["alone", "g", "other", "single"]
     header = found[1]
@@ -27,12 +27,12 @@ def test_a_group_stands_where_its_first_run_would_and_is_folded() -> None:
     assert (header.runs, header.unfolded, header.finished) == (("id lr=2", "id lr=10"), False, 2)
 
 
-def test_an_unfolded_one_has_its_runs_beneath_it() -> None:
+def test_group_rows_list_runs_below_unfolded_group() -> None:
     assert names(group_rows(ROWS, {"g", "h"}, by_name=True)) == ["alone", "g", "lr=2", "lr=10", "other", "single"]
     assert names(group_rows(ROWS, {"g"}, by_name=False)) == ["alone", "g", "lr=10", "lr=2", "other", "single"]
 
 
-def test_its_sign_is_that_of_what_happens_and_its_progress_that_of_all() -> None:
+def test_group_row_shows_most_active_state_and_mean_progress() -> None:
     states = [RunState.finished, RunState.failed, RunState.queued, RunState.running]
     rows = [
         row(str(state), "g", state, progress=share) for state, share in zip(states, (1, 0.5, None, 0.25), strict=True)
@@ -46,7 +46,7 @@ def test_its_sign_is_that_of_what_happens_and_its_progress_that_of_all() -> None
     assert header.state is RunState.failed
 
 
-def test_no_folder_of_a_run_is_called_as_a_header_is() -> None:
+def test_group_row_id_never_equals_run_id() -> None:
     (header,) = group_rows([row("a", "g"), row("b", "g")], set(), by_name=True)
     assert "/" in header.id
 
@@ -60,7 +60,7 @@ def combined(make: Maker, *made: Run) -> tuple[CombinationCache, list[RunRow]]:
     return found, rows
 
 
-def test_combinations_differ_in_more_than_their_seeds(make: Maker) -> None:
+def test_combinations_join_runs_that_differ_in_seed(make: Maker) -> None:
     runs = [make("dip", psnr=[20.0], settings={"dip.lr": lr, "seed": seed}) for lr in (0.2, 0.1) for seed in (0, 1)]
     found, rows = combined(make, *runs)
     assert [(one.title, [row.id for row in one.rows], one.colour) for one in found.combinations(rows)] == [
@@ -70,7 +70,7 @@ def test_combinations_differ_in_more_than_their_seeds(make: Maker) -> None:
     assert [one.title for one in found.combinations(rows[:2])] == ["all alike"]
 
 
-def test_of_many_combinations_the_best_are_drawn() -> None:
+def test_combinations_draw_only_best_of_many() -> None:
     found = CombinationCache()
     rates = [round(0.01 * n, 2) for n in range(1, 13)]
     rows = [row(f"{lr} {seed}", "g", psnr=20 + 10 * lr) for lr in rates for seed in range(6)]

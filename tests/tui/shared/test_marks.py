@@ -13,20 +13,20 @@ from dipddpm.tui.shared import marks
 from dipddpm.tui.shared.marks import RunNotes
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_notes_written_are_read_back(tmp_path: Path) -> None:
     written = marks.write(tmp_path, RunNotes(("paper", "σ=25"), "best so far\nask about lr"))
     assert written.tags == ("paper", "σ25")
     assert marks.read(tmp_path) == written
 
 
-def test_no_marks_leave_no_file(tmp_path: Path) -> None:
+def test_write_removes_file_of_empty_notes(tmp_path: Path) -> None:
     marks.write(tmp_path, RunNotes(("x",)))
     marks.write(tmp_path, marks.NO_NOTES)
     assert list(tmp_path.iterdir()) == []
     assert marks.read(tmp_path) == marks.NO_NOTES
 
 
-def test_a_file_by_hand_is_tidied(tmp_path: Path) -> None:
+def test_read_cleans_hand_written_file(tmp_path: Path) -> None:
     (tmp_path / marks.NOTES_FILE).write_text('tags = ["a b", "[red]", "x", "x"]\nnote = "\\u001b[31mred\\u0007"\n')
     found = marks.read(tmp_path)
     assert found.tags == ("ab", "red", "x")
@@ -34,22 +34,22 @@ def test_a_file_by_hand_is_tidied(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"tags = 3", b"tags = [", b"x" * (1 << 17), b"[" * 5000])
-def test_a_damaged_file_holds_nothing(tmp_path: Path, content: bytes) -> None:
+def test_read_treats_damaged_file_as_empty(tmp_path: Path, content: bytes) -> None:
     (tmp_path / marks.NOTES_FILE).write_bytes(content)
     assert marks.read(tmp_path) == marks.NO_NOTES
 
 
-def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+def test_write_reports_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="can't be written"):
         marks.write(tmp_path / "gone", RunNotes(("x",)))
 
 
-def test_tags_are_parted_by_spaces_and_commas() -> None:
+def test_parse_tags_splits_at_spaces_and_commas() -> None:
     assert marks.parse_tags(" paper, x;y  x ") == ("paper", "x", "y")
 
 
 @given(st.text(max_size=200))
-def test_tags_are_single_words(text: str) -> None:
+def test_parse_tags_returns_single_printable_words(text: str) -> None:
     tags = marks.parse_tags(text)
     assert marks.clean_tags(tags) == tags
     assert all(tag and tag.isprintable() and " " not in tag for tag in tags)

@@ -68,7 +68,7 @@ def _forever(scanner: RunScanner, wanted: Callable[[list[RunRow]], bool]) -> boo
     return False
 
 
-def test_a_row_says_what_a_list_shows(place: RunsFolder) -> None:
+def test_run_row_holds_status_results_and_notes(place: RunsFolder) -> None:
     run = _finish(place.create(configs.build("ddpm", settings={"name": "take [2]\x1b[31m"})), loss=0.25)
     marks.write(run.folder, marks.RunNotes(("x",), "good"))
     (row,) = _rows(RunScanner(place.root))
@@ -79,12 +79,12 @@ def test_a_row_says_what_a_list_shows(place: RunsFolder) -> None:
     assert row.eta is None
 
 
-def test_an_empty_or_missing_folder_has_no_rows(tmp_path: Path) -> None:
+def test_scanner_finds_no_rows_in_empty_or_missing_folder(tmp_path: Path) -> None:
     assert _last(RunScanner(tmp_path / "gone")) == []
     assert _last(RunScanner(tmp_path)) == []
 
 
-def test_the_first_rows_come_at_once_and_the_newest_first(place: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scanner_sends_first_batch_at_once_newest_first(place: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runlist, "BATCH_SECONDS", math.inf)
     place.root.mkdir()
     text = configs.to_toml(configs.build("dip"))
@@ -102,14 +102,14 @@ def test_the_first_rows_come_at_once_and_the_newest_first(place: RunsFolder, mon
     assert len(ids) == FIRST_BATCH_ROWS + 20
 
 
-def test_nothing_is_told_while_nothing_changes(place: RunsFolder) -> None:
+def test_scanner_reports_nothing_while_unchanged(place: RunsFolder) -> None:
     _finish(place.create(configs.build("ddpm")))
     scanner = RunScanner(place.root)
     assert _last(scanner) is not None
     assert [_last(scanner) for _ in range(5)] == [None] * 5
 
 
-def test_runs_that_come_and_go_are_seen(place: RunsFolder) -> None:
+def test_scanner_sees_added_and_removed_runs(place: RunsFolder) -> None:
     first = _finish(place.create(configs.build("ddpm")))
     scanner = RunScanner(place.root)
     _last(scanner)
@@ -120,7 +120,7 @@ def test_runs_that_come_and_go_are_seen(place: RunsFolder) -> None:
     assert [row.id for row in _rows(scanner)] == [second.id]
 
 
-def test_a_live_run_is_followed_to_its_end(place: RunsFolder) -> None:
+def test_scanner_follows_live_run_to_its_end(place: RunsFolder) -> None:
     run = place.create(configs.build("ddpm"))
     _alive(run)
     scanner = RunScanner(place.root)
@@ -130,7 +130,7 @@ def test_a_live_run_is_followed_to_its_end(place: RunsFolder) -> None:
     assert _forever(scanner, lambda rows: rows[0].state is RunState.finished)
 
 
-def test_a_resumed_run_is_live_again(place: RunsFolder) -> None:
+def test_scanner_sees_resumed_run_live_again(place: RunsFolder) -> None:
     run = _finish(place.create(configs.build("ddpm")))
     scanner = RunScanner(place.root)
     _last(scanner)
@@ -139,7 +139,7 @@ def test_a_resumed_run_is_live_again(place: RunsFolder) -> None:
     assert _forever(scanner, lambda rows: rows[0].state is RunState.running)
 
 
-def test_marks_are_seen_when_they_are_put(place: RunsFolder) -> None:
+def test_scanner_refresh_sees_new_tags(place: RunsFolder) -> None:
     run = _finish(place.create(configs.build("ddpm")))
     scanner = RunScanner(place.root)
     _last(scanner)
@@ -148,7 +148,7 @@ def test_marks_are_seen_when_they_are_put(place: RunsFolder) -> None:
     assert _rows(scanner)[0].tags == ("keep",)
 
 
-def test_a_stalled_run_is_alive_but_not_advancing(place: RunsFolder) -> None:
+def test_run_row_is_stalled_without_progress(place: RunsFolder) -> None:
     run = place.create(configs.build("ddpm"))
     _alive(run)
     long_ago = time.time() - 2 * heartbeat.STALL_SECONDS
@@ -156,7 +156,7 @@ def test_a_stalled_run_is_alive_but_not_advancing(place: RunsFolder) -> None:
     assert _rows(RunScanner(place.root))[0].stalled
 
 
-def test_a_foreign_folder_is_left_out_and_a_broken_run_is_marked(place: RunsFolder) -> None:
+def test_scanner_skips_foreign_folder_and_marks_broken_run(place: RunsFolder) -> None:
     (place.root / "holiday").mkdir(parents=True)
     broken = place.root / "20260101-000000-dip-abcd"
     broken.mkdir()
@@ -165,7 +165,7 @@ def test_a_foreign_folder_is_left_out_and_a_broken_run_is_marked(place: RunsFold
     assert (row.id, row.state, row.kind) == (broken.name, RunState.broken, "")
 
 
-def test_a_list_of_ended_runs_parses_no_config(place: RunsFolder) -> None:
+def test_scanner_reads_summary_instead_of_config(place: RunsFolder) -> None:
     """The summary carries what a row shows, and is rebuilt from config and log where it is missing or of old format."""
     run = _finish(place.create(configs.build("ddpm", settings={"name": "take 1"})))
     summary.write(run.folder, summary.read(run.folder))
@@ -179,7 +179,7 @@ def test_a_list_of_ended_runs_parses_no_config(place: RunsFolder) -> None:
     assert _last(RunScanner(place.root)) == before
 
 
-def test_order_is_by_value_with_live_runs_on_top_and_unknown_ones_last() -> None:
+def test_sort_rows_puts_live_runs_first_and_unknown_last() -> None:
     def row(name: str, loss: float | None, state: RunState = RunState.finished) -> RunRow:
         return RunRow(id=name, best_loss=loss, state=state, name=name.upper())
 
@@ -191,5 +191,5 @@ def test_order_is_by_value_with_live_runs_on_top_and_unknown_ones_last() -> None
     assert [r.id for r in sort_rows(rows, "tags")] == ["e", "d", "c", "b", "a"]
 
 
-def test_ages_are_in_whole_units_and_never_negative() -> None:
+def test_round_age_gives_whole_units_never_negative() -> None:
     assert [round_age(seconds) for seconds in (-5, 59, 61, 3599, 3600, 90_000)] == [0, 0, 60, 3540, 3600, 86_400]

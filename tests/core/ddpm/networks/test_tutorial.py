@@ -62,7 +62,7 @@ class Published:
         return F.linear(hidden, *self.two(f"time.{stage}.2"))[:, :, None, None]
 
 
-def test_size_is_as_published() -> None:
+def test_tutorial_network_has_published_size() -> None:
     network = TutorialNetwork()
     assert sum(p.numel() for p in network.parameters()) == 506_852
     assert sum(b.numel() for b in network.buffers()) == 100_000
@@ -70,7 +70,7 @@ def test_size_is_as_published() -> None:
     assert not network.get_buffer("times").requires_grad
 
 
-def test_output_and_gradients_are_those_of_the_published_layers() -> None:
+def test_tutorial_network_matches_published_output_and_gradients() -> None:
     torch.manual_seed(0)
     network = TutorialNetwork()
     for parameter in network.parameters():  # LayerNorm starts at 1 and 0, which would hide a wrong order of its axes
@@ -89,14 +89,14 @@ def test_output_and_gradients_are_those_of_the_published_layers() -> None:
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
 
 
-def test_the_last_norm_is_there_but_unused() -> None:
+def test_tutorial_network_leaves_last_norm_unused() -> None:
     network = TutorialNetwork()
     network(torch.randn(2, 1, 28, 28), torch.tensor([1, 2])).sum().backward()
     unused = {name for name, p in network.named_parameters() if p.grad is None}
     assert unused == {"up.2.2.norm.weight", "up.2.2.norm.bias"}
 
 
-def test_a_checkpoint_gives_the_network_back(tmp_path: Path) -> None:
+def test_tutorial_network_round_trips_through_checkpoint(tmp_path: Path) -> None:
     network = TutorialNetwork(timesteps=300).eval()
     checkpoint.save(tmp_path / "best.safetensors", {}, network)
     again = checkpoint.load(tmp_path / "best.safetensors")
@@ -105,6 +105,6 @@ def test_a_checkpoint_gives_the_network_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 28, 28), (1, 32, 32), (1, 28, 27)])
-def test_other_images_are_refused(shape: tuple[int, int, int]) -> None:
+def test_tutorial_network_refuses_other_image_shapes(shape: tuple[int, int, int]) -> None:
     with pytest.raises(UserError, match="28x28 grey"):
         TutorialNetwork.for_images(shape, DdpmRun())

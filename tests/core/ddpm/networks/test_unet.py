@@ -26,26 +26,26 @@ def small(shape: tuple[int, int, int] = (1, 28, 28), **options: Any) -> UNet:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 33), st.integers(1, 33), st.sampled_from([1, 3]), st.integers(1, 3), st.integers(1, 3))
-def test_any_size_and_1_or_3_channels(height: int, width: int, channels: int, patch: int, levels: int) -> None:
+def test_unet_keeps_any_image_shape(height: int, width: int, channels: int, patch: int, levels: int) -> None:
     network = small((channels, height, width), channels=(8, 16, 8)[:levels], patch=patch)
     xt = torch.randn(2, channels, height, width)
     assert network(xt, torch.tensor([0, 999])).shape == xt.shape
 
 
-def test_training_begins_from_a_prediction_of_nothing() -> None:
+def test_unet_starts_by_predicting_zero() -> None:
     torch.manual_seed(0)
     network = UNet((1, 28, 28))
     assert network(torch.randn(2, 1, 28, 28), torch.tensor([3, 900])).abs().max() == 0
 
 
-def test_images_of_a_batch_do_not_see_each_other() -> None:
+def test_unet_treats_images_of_batch_independently() -> None:
     network = small()
     xt, t = torch.randn(3, 1, 28, 28), torch.tensor([3, 400, 900])
     alone = torch.cat([network(xt[i : i + 1], t[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(network(xt, t), alone, rtol=1e-4, atol=1e-5)
 
 
-def test_every_weight_and_the_time_play_a_part() -> None:
+def test_unet_uses_every_weight_and_time() -> None:
     network = small(attention=2, blocks=2, classes=4)
     xt, t = torch.randn(2, 1, 28, 28), torch.tensor([3, 400])
     network(xt, t, torch.tensor([0, 1])).square().mean().backward()
@@ -53,7 +53,7 @@ def test_every_weight_and_the_time_play_a_part() -> None:
     assert not torch.allclose(network(xt, t), network(xt, t + 50))
 
 
-def test_attention_carries_across_the_image() -> None:
+def test_unet_attention_reaches_across_image() -> None:
     """Without it a 3x3 network of this depth can't see from one corner to the other."""
     for attention, reaches in ((0, False), (1, True)):
         network = small((1, 64, 64), attention=attention)
@@ -68,7 +68,7 @@ def test_attention_carries_across_the_image() -> None:
         assert bool(xt.grad[0, 0, -1, -1]) is reaches
 
 
-def test_classes_change_the_prediction_and_none_is_the_last() -> None:
+def test_unet_class_changes_prediction_and_none_is_last() -> None:
     network = small(classes=3)
     xt, t = torch.randn(1, 1, 28, 28), torch.tensor([100])
     outputs = [network(xt, t, torch.tensor([label])) for label in range(4)]
@@ -76,7 +76,7 @@ def test_classes_change_the_prediction_and_none_is_the_last() -> None:
     assert torch.equal(network(xt, t), outputs[3])
 
 
-def test_a_checkpoint_says_what_it_is(tmp_path: Path) -> None:
+def test_unet_round_trips_through_checkpoint(tmp_path: Path) -> None:
     network = small(classes=3, blocks=2)
     checkpoint.save(tmp_path / "best.safetensors", {}, network)
     again = checkpoint.load(tmp_path / "best.safetensors")
@@ -85,13 +85,13 @@ def test_a_checkpoint_says_what_it_is(tmp_path: Path) -> None:
     assert torch.equal(again(xt, t), network(xt, t))
 
 
-def test_the_config_says_how_large() -> None:
+def test_unet_for_images_takes_size_from_config() -> None:
     network = UNet.for_images((3, 32, 32), DdpmRun(unet=UNetConfig(channels="16,24,32", blocks=2)), classes=10)
     assert network.arguments["channels"] == [16, 24, 32]
     assert network.size_multiple == 8
     assert network.classes == 10
 
 
-def test_channels_that_groups_do_not_divide_are_refused() -> None:
+def test_unet_refuses_channels_groups_do_not_divide() -> None:
     with pytest.raises(UserError, match="multiples of 8, not 20,30"):
         UNet.for_images((1, 28, 28), DdpmRun(unet=UNetConfig(channels="20,30")))

@@ -11,14 +11,14 @@ from dipddpm.core.dip.networks.decoder import DecoderNetwork
 
 
 @pytest.mark.parametrize("size", [(28, 28), (29, 17), (3, 3)])
-def test_any_size_comes_out_as_asked(size: tuple[int, int]) -> None:
+def test_decoder_network_gives_size_asked_for(size: tuple[int, int]) -> None:
     network = DecoderNetwork.for_images((3, *size), DipConfig(channels=8, input_channels=5), priors=2)
     images = network(torch.rand(1, 5, *network.input_size(*size)))
     assert images.shape == (2, 3, *size)
     assert ((images >= 0) & (images <= 1)).all()
 
 
-def test_it_has_fewer_weights_than_a_picture_has_values() -> None:
+def test_decoder_network_has_fewer_weights_than_image_values() -> None:
     network = DecoderNetwork.for_images((3, 256, 256), DipConfig(scales=5, channels=128, input_channels=128))
     weights = sum(p.numel() for p in network.parameters())
     # Six mixes of 128 x 128 with their biases, six affine normalisations, and the head.
@@ -26,7 +26,7 @@ def test_it_has_fewer_weights_than_a_picture_has_values() -> None:
     assert weights < 3 * 256 * 256
 
 
-def test_a_checkpoint_rebuilds_it(tmp_path: Path) -> None:
+def test_decoder_network_round_trips_through_checkpoint(tmp_path: Path) -> None:
     network = DecoderNetwork(4, 1, 2, [9, 10], channels=8, priors=2)
     checkpoint.save(tmp_path / "last.safetensors", {}, network)
     z = torch.rand(1, 4, 3, 3)

@@ -16,7 +16,7 @@ from dipddpm.core.dip.networks.skip import SkipNetwork
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(3, 45), st.integers(3, 45), st.booleans())
-def test_any_size_comes_out_as_it_went_in(height: int, width: int, bilinear: bool) -> None:
+def test_skip_network_keeps_any_image_size(height: int, width: int, bilinear: bool) -> None:
     network = SkipNetwork(
         4,
         3,
@@ -35,14 +35,14 @@ def test_any_size_comes_out_as_it_went_in(height: int, width: int, bilinear: boo
 @pytest.mark.parametrize(
     ("size", "scales"), [((28, 28), 3), ((32, 32), 3), ((512, 512), 7), ((5, 400), 1), ((4, 4), 0)]
 )
-def test_scales_never_fall_below_three_pixels(size: tuple[int, int], scales: int) -> None:
+def test_max_scales_keeps_three_pixels(size: tuple[int, int], scales: int) -> None:
     assert max_scales(*size) == scales
     network = SkipNetwork.for_images((1, *size), DipConfig(scales=5, channels=4))
     assert network.arguments["scales"] == min(5, scales)
 
 
 @pytest.mark.parametrize(("channels", "skip_channels"), [(6, 0), (6, 3), (18, 2)])
-def test_priors_do_not_see_each_other(channels: int, skip_channels: int) -> None:
+def test_skip_network_keeps_priors_independent(channels: int, skip_channels: int) -> None:
     """Each of three priors gives what a network of its own gives, in value and in gradient."""
     network = SkipNetwork(4, 2, 2, channels=channels, skip_channels=skip_channels, priors=3).double()
     for parameter in network.parameters():
@@ -63,24 +63,24 @@ def test_priors_do_not_see_each_other(channels: int, skip_channels: int) -> None
             assert torch.allclose(mine.grad, all_of_them.grad.chunk(3)[i], atol=1e-10)
 
 
-def test_one_input_for_all_is_the_same_as_a_copy_for_each() -> None:
+def test_skip_network_shares_one_input_among_priors() -> None:
     network = SkipNetwork(4, 1, 2, channels=8, priors=3)
     z = torch.rand(1, 4, 12, 12)
     assert torch.allclose(network(z), network(z.expand(3, -1, -1, -1)), atol=1e-6)
 
 
-def test_priors_start_alike() -> None:
+def test_skip_network_priors_start_alike() -> None:
     images = SkipNetwork(4, 1, 2, channels=8, priors=3)(torch.rand(1, 4, 12, 12))
     assert torch.allclose(images[0], images[2], atol=1e-6)
 
 
-def test_one_prior_treats_the_images_of_a_batch_apart() -> None:
+def test_skip_network_treats_images_of_batch_independently() -> None:
     network = SkipNetwork(1, 1, 3, channels=8, sigmoid=False)
     images = torch.randn(5, 1, 28, 28)
     assert torch.allclose(network(images)[2:3], network(images[2:3]), atol=1e-5)
 
 
-def test_a_checkpoint_rebuilds_it(tmp_path: Path) -> None:
+def test_skip_network_round_trips_through_checkpoint(tmp_path: Path) -> None:
     network = SkipNetwork(4, 1, 2, channels=8, upsampling="nearest", priors=2)
     assert registry.network("skip") is SkipNetwork
     path = tmp_path / "best.safetensors"

@@ -65,7 +65,7 @@ def scores(items: list[Item]) -> list[RestorationScored]:
     return [item for item in items if isinstance(item, RestorationScored)]
 
 
-def test_every_cell_has_every_method_and_denoising_the_posterior_mean_too(whole: list[Item]) -> None:
+def test_restore_scores_every_method_in_every_cell(whole: list[Item]) -> None:
     board = Scoreboard(scores(whole))
     assert len(board.cells) == 4
     always = {"prior-init", DIP_MEAN, DDPM_MEAN, "pinv", "classic", "dip"}
@@ -77,12 +77,12 @@ def test_every_cell_has_every_method_and_denoising_the_posterior_mean_too(whole:
         assert all(len(row.scored) == 1 for row in cell.rows.values())
 
 
-def test_only_images_with_classes_are_classified(whole: list[Item]) -> None:
+def test_restore_classifies_only_images_with_classes(whole: list[Item]) -> None:
     found = {(score.set, len(score.recognised)) for score in scores(whole)}
     assert found == {("fashion-mini", 2), ("glyphs", 0)}
 
 
-def test_it_ends_with_a_picture_of_each_cell_a_board_and_a_plot_for_each_task(whole: list[Item]) -> None:
+def test_restore_ends_with_pictures_board_and_plots(whole: list[Item]) -> None:
     pictures = [item for item in whole if isinstance(item, Pictures)]
     assert [p.name.rpartition("-")[0] for p in pictures] == ["cell"] * 4 + ["quality-time"] * 2
     first = pictures[0]
@@ -102,9 +102,7 @@ def test_it_ends_with_a_picture_of_each_cell_a_board_and_a_plot_for_each_task(wh
 
 
 @pytest.mark.slow
-def test_all_methods_of_a_degradation_are_given_the_same_and_no_truth(
-    build: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_restore_gives_methods_same_measurement_without_truth(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Case] = []
 
     class Watched(ClosedFormRestorer):
@@ -133,7 +131,7 @@ def timeless(items: list[Item]) -> list[Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 7, 150])
-def test_it_goes_on_from_the_middle_of_a_cell_to_the_same_bits(build: Build, whole: list[Item], cut: int) -> None:
+def test_restore_resumes_exactly_within_cell(build: Build, whole: list[Item], cut: int) -> None:
     first, second = build(), build()
     told = until_step(first, cut)
     second.load_state_dict(first.state_dict())
@@ -146,14 +144,14 @@ def test_it_goes_on_from_the_middle_of_a_cell_to_the_same_bits(build: Build, who
     assert same
 
 
-def test_another_prior_is_refused_on_resume(build: Build) -> None:
+def test_restore_resume_refuses_another_prior(build: Build) -> None:
     first = build()
     next(iter(first))
     with pytest.raises(UserError, match="not the one"):
         build().load_state_dict({**first.state_dict(), "prior": "0" * 64})
 
 
-def test_hybrids_that_do_not_take_a_task_are_left_out_of_it(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restore_omits_hybrid_that_does_not_take_task(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     from dipddpm.core.config.hybrid import PriorInit
 
     monkeypatch.setattr(PriorInit, "tasks", frozenset({"denoise"}))
@@ -193,9 +191,7 @@ class Broken:
         (RuntimeError("NaN\nfound"), "RuntimeError: NaN found"),
     ],
 )
-def test_a_method_that_fails_has_no_result_and_says_why_and_the_others_go_on(
-    build: Build, error: Exception, why: str
-) -> None:
+def test_restore_reports_failed_method_and_continues(build: Build, error: Exception, why: str) -> None:
     experiment = build(restore__sets=("glyphs",), restore__tasks=("inpaint:missing=0.5,sigma=10",), restore__seeds=2)
     make = experiment.methods.controls["ddnm-10"]
     calls = itertools.count()
@@ -213,7 +209,7 @@ def test_a_method_that_fails_has_no_result_and_says_why_and_the_others_go_on(
     assert [(item.method, item.cells) for item in compared] == [("prior-init", 1)]
 
 
-def test_where_everything_fails_the_run_fails(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restore_fails_when_every_method_fails(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = build(restore__sets=("glyphs",), restore__tasks=("inpaint:missing=0.5,sigma=10",), restore__seeds=1)
     monkeypatch.setattr(experiment.methods, "begin", lambda *_: Broken(UserError("It can't.", "Take another.")))
     with pytest.raises(UserError, match=r"Every method failed\. The first one: It can't"):

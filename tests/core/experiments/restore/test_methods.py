@@ -58,7 +58,7 @@ def rows(items: list[Item], task: str) -> list[tuple[str, str]]:
     return [(e.method, e.budget_of) for e in items if isinstance(e, RestorationScored) and e.task == task]
 
 
-def test_a_network_competes_on_its_own_task_and_its_parents_have_its_time(prior: Run, network: Network) -> None:
+def test_restore_enters_conditioned_network_only_in_its_task(prior: Run, network: Network) -> None:
     made = experiment(prior, network("dip"), network("pinv"))
     items = list(made)
     assert rows(items, TASK)[:5] == [
@@ -77,14 +77,14 @@ def test_a_network_competes_on_its_own_task_and_its_parents_have_its_time(prior:
     assert (cost["conditioned"], cost["conditioned-pinv"]) == ((6, 4), (6, 0))
 
 
-def test_without_a_network_it_is_said_what_it_takes(prior: Run) -> None:
+def test_missing_reasons_explain_absent_conditioned_network(prior: Run) -> None:
     made = experiment(prior, **{"restore.methods": ()})
     assert made.methods.missing_reasons(TASK)["conditioned"] == NO_NETWORK
     named = experiment(prior, **{"restore.methods": ("guided",)})
     assert "conditioned" not in named.methods.missing_reasons(TASK)
 
 
-def test_what_can_not_compete_is_refused(prior: Run, network: Network) -> None:
+def test_restore_refuses_unusable_conditioned_networks(prior: Run, network: Network) -> None:
     with pytest.raises(UserError, match="is trained for deblur"):
         experiment(prior, network("dip", "deblur"))
     with pytest.raises(UserError, match="are both conditioned for inpaint"):
@@ -95,7 +95,7 @@ def test_what_can_not_compete_is_refused(prior: Run, network: Network) -> None:
         build("restore", settings={"restore.methods": ("conditioned",)})
 
 
-def test_the_network_has_the_schedule_of_the_prior_that_it_began_with(prior: Run, network: Network) -> None:
+def test_conditioned_model_has_schedule_of_its_prior(prior: Run, network: Network) -> None:
     taken = ConditionedModel.of_run(network("dip"))
     options = cast(HybridRun, Run(network("dip")).config()).ddpm
     assert options.timesteps != 20
@@ -106,7 +106,7 @@ def test_the_network_has_the_schedule_of_the_prior_that_it_began_with(prior: Run
     )
 
 
-def test_another_network_in_its_place_is_refused_on_resume(prior: Run, network: Network) -> None:
+def test_restore_resume_refuses_another_conditioned_network(prior: Run, network: Network) -> None:
     folder = network("dip")
     first = experiment(prior, folder)
     next(iter(first))

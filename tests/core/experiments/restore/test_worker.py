@@ -80,9 +80,7 @@ def killed_on_the_way(runs: RunsFolder, config: configs.AnyRun, until: Until, ki
 
 
 @pytest.mark.parametrize("trained", [pytest.param(True, marks=pytest.mark.durability), False], ids=["epochs", "from"])
-def test_a_hybrid_goes_on_after_a_kill_to_the_same_bits(
-    trained: bool, prior: Run, runs: RunsFolder, until: Until
-) -> None:
+def test_hybrid_run_resumes_exactly_after_kill(trained: bool, prior: Run, runs: RunsFolder, until: Until) -> None:
     own = {"prior.run": "", "ddpm.epochs": 1} if trained else {"prior.run": str(prior.folder)}
     config = configs.build(
         "hybrid", method="guided", task="inpaint:missing=0.5,sigma=5", settings={**COMMON, **HYBRID, **own}
@@ -101,7 +99,7 @@ def test_a_hybrid_goes_on_after_a_kill_to_the_same_bits(
 
 
 @pytest.mark.durability
-def test_the_head_to_head_goes_on_in_the_middle_of_a_cell(prior: Run, runs: RunsFolder, until: Until) -> None:
+def test_restore_run_resumes_exactly_within_cell_after_kill(prior: Run, runs: RunsFolder, until: Until) -> None:
     config = configs.build("restore", settings={**COMMON, **RESTORE, "prior.run": str(prior.folder)})
     whole = carry_out(runs, config, until)
     killed = killed_on_the_way(runs, config, until, RestorationScored)

@@ -62,7 +62,7 @@ def waiting(runs: RunsFolder, tiny: Callable[..., DdpmRun], ago: float = 100.0) 
         ("slurm:nodelist=node[1-3,5],qos=high", {"nodelist": "node[1-3,5]", "qos": "high"}),
     ],
 )
-def test_what_is_asked_for(on: str, options: dict[str, str]) -> None:
+def test_submit_parse_reads_slurm_options(on: str, options: dict[str, str]) -> None:
     assert submit.parse(on) == options
 
 
@@ -81,14 +81,14 @@ def test_what_is_asked_for(on: str, options: dict[str, str]) -> None:
         ("slurm:comment=a b", "no comment of 'a b'", ""),
     ],
 )
-def test_what_is_refused(on: str, problem: str, remedy: str) -> None:
+def test_submit_parse_refuses_wrong_options(on: str, problem: str, remedy: str) -> None:
     with pytest.raises(UserError, match=problem) as refused:
         submit.parse(on)
     assert remedy in refused.value.remedy
 
 
 @given(st.text(), st.sampled_from(sorted(submit.OPTIONS)))
-def test_no_value_gets_out_of_its_line(value: str, key: str) -> None:
+def test_submit_parse_lets_no_value_escape_its_line(value: str, key: str) -> None:
     """Of the batch script, where another line is another order to Slurm, or of a shell's word."""
     try:
         options = submit.parse(f"slurm:{key}={value}")
@@ -101,16 +101,16 @@ def test_no_value_gets_out_of_its_line(value: str, key: str) -> None:
     ("time", "minutes"),
     [("90", 90), ("4:30", 4.5), ("4:00:00", 240), ("1-12", 2160), ("1-12:30", 2190), ("2-0:0:30", 2880.5)],
 )
-def test_time_limits_are_read_as_slurm_reads_them(time: str, minutes: float) -> None:
+def test_submit_minutes_reads_time_limits_as_slurm(time: str, minutes: float) -> None:
     assert submit.minutes(time) == minutes
 
 
-def test_what_starts_others_stays_here() -> None:
+def test_submit_refuses_run_that_starts_others() -> None:
     with pytest.raises(UserError, match="starts others"):
         submit.refuse("slurm", config.build("study"))
 
 
-def test_without_slurm_it_is_said_before_anything_is_made(
+def test_submit_refuses_without_slurm_before_run_is_made(
     runs: RunsFolder, tiny: Callable[..., DdpmRun], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -127,7 +127,7 @@ def test_without_slurm_it_is_said_before_anything_is_made(
         ("8|RUNNING|None|/elsewhere", RunState.crashed),
     ],
 )
-def test_slurm_knows_a_job_without_a_worker(
+def test_status_follows_slurm_for_job_without_worker(
     answers: Answers, runs: RunsFolder, tiny: Callable[..., DdpmRun], line: str, state: RunState
 ) -> None:
     run = waiting(runs, tiny)
@@ -135,7 +135,7 @@ def test_slurm_knows_a_job_without_a_worker(
     assert run.status().state is state
 
 
-def test_a_run_that_is_at_work_elsewhere_is_known_by_slurm_and_else_by_its_stamps(
+def test_status_of_remote_run_follows_slurm_then_heartbeat(
     answers: Answers, runs: RunsFolder, tiny: Callable[..., DdpmRun]
 ) -> None:
     run = waiting(runs, tiny)
@@ -154,7 +154,7 @@ def test_a_run_that_is_at_work_elsewhere_is_known_by_slurm_and_else_by_its_stamp
     assert "node that its job was on failed" in run.status().hint
 
 
-def test_a_job_of_this_moment_or_where_nobody_can_be_asked_waits(
+def test_status_keeps_new_or_unanswered_job_queued(
     answers: Answers, runs: RunsFolder, tiny: Callable[..., DdpmRun]
 ) -> None:
     answers("8|RUNNING|None|/elsewhere")
@@ -163,7 +163,7 @@ def test_a_job_of_this_moment_or_where_nobody_can_be_asked_waits(
     assert waiting(runs, tiny).status().state is RunState.queued
 
 
-def test_a_copy_has_no_part_in_the_job_of_the_original(
+def test_job_query_ignores_job_of_original_for_copied_run(
     answers: Answers, runs: RunsFolder, tiny: Callable[..., DdpmRun]
 ) -> None:
     run = waiting(runs, tiny)
@@ -173,7 +173,7 @@ def test_a_copy_has_no_part_in_the_job_of_the_original(
 
 
 @pytest.mark.parametrize("number", ["7; rm -rf ~", "--me", "", "7\n", "٧", 7])
-def test_a_number_that_is_none_makes_no_job(tmp_path: Path, number: Any) -> None:
+def test_job_read_ignores_invalid_job_number(tmp_path: Path, number: Any) -> None:
     import msgspec
 
     told = {"on": "slurm", "id": number, "submitted": 1.0}
@@ -181,7 +181,7 @@ def test_a_number_that_is_none_makes_no_job(tmp_path: Path, number: Any) -> None
     assert jobs.read(tmp_path) is None
 
 
-def test_many_looks_are_one_question(answers: Answers, tmp_path: Path, runs: RunsFolder, tiny: Any) -> None:
+def test_slurm_queue_caches_squeue_answer(answers: Answers, tmp_path: Path, runs: RunsFolder, tiny: Any) -> None:
     answers("7|PENDING|None|x")
     squeue = tmp_path / "bin" / "squeue"
     squeue.write_text(f"#!/bin/sh\necho asked >> {tmp_path}/asked\n")
@@ -190,7 +190,7 @@ def test_many_looks_are_one_question(answers: Answers, tmp_path: Path, runs: Run
     assert (tmp_path / "asked").read_text().splitlines() == ["asked"]
 
 
-def test_a_job_whose_time_is_up_goes_on(
+def test_slurm_job_requeues_and_resumes_when_time_is_up(
     runs: RunsFolder, tiny: Callable[..., DdpmRun], until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By submitit's local executor, which requeues as a cluster does."""

@@ -30,7 +30,7 @@ def diffusion(restorer: CrossFittedRestorer) -> Tensor:
     return restorer.weights[:, 1:3].sum(1)
 
 
-def test_missing_pixels_and_no_others_are_restored_by_folds() -> None:
+def test_for_case_uses_cross_fitting_only_for_inpainting() -> None:
     def kind(task: str) -> type:
         return type(CalibratedRestorer.for_case(case(task, TRUTH), ideal_prior(TRUTH), FEW, DIP))
 
@@ -39,7 +39,7 @@ def test_missing_pixels_and_no_others_are_restored_by_folds() -> None:
 
 
 @pytest.mark.slow
-def test_in_a_mixed_group_each_image_trusts_what_is_right_for_it() -> None:
+def test_cross_fitted_trusts_prior_per_image_in_mixed_group() -> None:
     """The prior knows the first images, and of the others it believes the opposite."""
     truth = torch.cat([TRUTH[:3], 1 - shapes(3, seed=5, size=16)])
     restorer = made(truth, TRUTH)
@@ -50,7 +50,7 @@ def test_in_a_mixed_group_each_image_trusts_what_is_right_for_it() -> None:
     assert (psnr(restorer.images, truth)[:3] > 26).all()
 
 
-def test_what_its_own_correlations_tell_is_left_to_kriging() -> None:
+def test_cross_fitted_leaves_ramp_to_kriging() -> None:
     """A ramp, of which DIP has hardly begun to learn and which the prior does not know."""
     ramp = torch.linspace(0.2, 0.8, 16).expand(2, 1, 16, 16).contiguous()
     restorer = made(ramp, TRUTH, msgspec.structs.replace(DIP, iterations=5))
@@ -60,7 +60,7 @@ def test_what_its_own_correlations_tell_is_left_to_kriging() -> None:
     assert (psnr(restorer.images, ramp) > 30).all()
 
 
-def test_no_measured_pixel_is_hidden_twice_and_folds_never_see_theirs() -> None:
+def test_cross_fitted_folds_hide_each_pixel_at_most_once() -> None:
     restorer = made(TRUTH, TRUTH)
     measured = restorer.case.degradation.operator.measured(restorer.case.y)
     hidden = torch.stack([split.where for split in restorer.splits])
@@ -72,7 +72,7 @@ def test_no_measured_pixel_is_hidden_twice_and_folds_never_see_theirs() -> None:
         assert (split.trial_case.degradation.operator.measured(split.trial_case.y) + split.where == measured).all()
 
 
-def test_only_what_is_worth_something_is_made_again() -> None:
+def test_cross_fitted_refits_only_worthwhile_images() -> None:
     restorer = made(TRUTH, 1 - TRUTH)
     list(restorer)
     for kind in ("near", "far"):
@@ -81,7 +81,7 @@ def test_only_what_is_worth_something_is_made_again() -> None:
         assert torch.equal(again[unworthy], restorer._fold_mean(kind)[unworthy])
 
 
-def test_where_diffusion_is_believed_half_of_it_is_drawn_from_pure_noise() -> None:
+def test_cross_fitted_draws_half_from_noise_where_trusted() -> None:
     truth = torch.cat([TRUTH[:2], 1 - TRUTH[2:]])
     restorer = made(truth, TRUTH)
     list(restorer)
@@ -97,13 +97,13 @@ def test_where_diffusion_is_believed_half_of_it_is_drawn_from_pure_noise() -> No
     assert torch.equal(restorer._best_result("near")[2:], chains[2:])
 
 
-def test_more_folds_than_there_are_pixels_for_are_refused() -> None:
+def test_config_refuses_folds_that_hide_too_much() -> None:
     with pytest.raises(UserError, match="hide more than there are"):
         configs.build("hybrid", settings={"hybrid.folds": "9", "hybrid.fold": "0.2"})
 
 
 @pytest.mark.slow
-def test_it_goes_on_exactly() -> None:
+def test_cross_fitted_resumes_exactly() -> None:
     truth = TRUTH[:2]
     dip = msgspec.structs.replace(SMALL, iterations=12)
     prior = ideal_prior(torch.cat([truth[:1], 1 - truth[1:]]))

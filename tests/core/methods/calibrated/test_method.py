@@ -15,7 +15,7 @@ FEW = Calibrated(hidden=0.2, steps=6, full_steps=10, trial_samples=2, samples=2,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["denoise:sigma=50,blind=true", "deblur", "denoise:noise=salt-and-pepper"])
-def test_a_prior_that_knows_the_images_is_trusted_and_one_of_other_images_is_not(task: str) -> None:
+def test_calibrated_trusts_only_prior_that_knows_images(task: str) -> None:
     given = case(task, TRUTH)
     shares = []
     for known in (TRUTH, 1 - TRUTH):
@@ -26,7 +26,7 @@ def test_a_prior_that_knows_the_images_is_trusted_and_one_of_other_images_is_not
     assert shares[0] > shares[1] + 0.3
 
 
-def test_what_nobody_trusts_is_not_made_again() -> None:
+def test_calibrated_skips_refit_below_min_weight() -> None:
     made = CalibratedRestorer(case("denoise:sigma=25", TRUTH), ideal_prior(TRUTH), FEW, DIP)
     list(made)
     assert (made._share("dip", "guided") < FEW.trusted).all()
@@ -34,7 +34,7 @@ def test_what_nobody_trusts_is_not_made_again() -> None:
     assert made.iterations <= 2 * DIP.iterations
 
 
-def test_after_a_coarse_trial_only_those_that_lead_are_kept_and_made_again() -> None:
+def test_calibrated_refits_only_leading_methods_after_coarse_trial() -> None:
     made = CalibratedRestorer(case("superres:factor=2", TRUTH), ideal_prior(1 - TRUTH), FEW, DIP)
     list(made)
     assert made.weights is not None and made.split.coarser
@@ -48,7 +48,7 @@ def test_after_a_coarse_trial_only_those_that_lead_are_kept_and_made_again() -> 
     torch.testing.assert_close(made._dip_mean()[places], made.results["restart 0"][places])
 
 
-def test_exact_measurements_are_kept() -> None:
+def test_calibrated_keeps_exact_measurements() -> None:
     for task in ("superres:factor=4", "deblur:width=0.6"):
         given = case(task, TRUTH)
         made = CalibratedRestorer(given, ideal_prior(1 - TRUTH), FEW, DIP)
@@ -58,7 +58,7 @@ def test_exact_measurements_are_kept() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["denoise:noise=salt-and-pepper", "denoise:sigma=40,blind=true"])
-def test_it_goes_on_exactly(task: str) -> None:
+def test_calibrated_resumes_exactly(task: str) -> None:
     truth = TRUTH[:2]
     prior = ideal_prior(torch.cat([truth[:1], 1 - truth[1:]]))
     dip = msgspec.structs.replace(SMALL, iterations=12)

@@ -19,7 +19,7 @@ SPLITTING = ["denoise:sigma=25", "deblur:width=1,sigma=10", "denoise:noise=poiss
 
 
 @pytest.mark.parametrize("task", [*HIDING, *SPLITTING, "deblur"])
-def test_what_is_hidden_changes_nothing_that_is_seen(task: str) -> None:
+def test_hold_out_measurements_hides_values_from_trial(task: str) -> None:
     """But for split noise, where the two halves are independent though made of the same values."""
     given = case(task, TRUTH)
     split = hold_out_measurements(given, 0.2, 0.5, seed=1)
@@ -37,7 +37,7 @@ def test_what_is_hidden_changes_nothing_that_is_seen(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", ["superres:factor=4", "deblur", "inpaint:missing=0.5"])
-def test_the_truth_makes_no_error_where_there_is_no_noise(task: str) -> None:
+def test_split_errors_are_zero_for_truth_without_noise(task: str) -> None:
     split = hold_out_measurements(case(task, TRUTH), 0.2, 0.5, seed=1)
     errors = split.errors(torch.stack([TRUTH, TRUTH + 0.3 * torch.rand(TRUTH.shape)]))
     assert errors[0].abs().max() < 5e-3
@@ -47,7 +47,7 @@ def test_the_truth_makes_no_error_where_there_is_no_noise(task: str) -> None:
 
 
 @pytest.mark.parametrize("size", [16, 18])
-def test_blocks_are_seen_as_larger_ones(size: int) -> None:
+def test_hold_out_measurements_trials_larger_blocks(size: int) -> None:
     truth = shapes(4, size=size)
     split = hold_out_measurements(case("superres:factor=2", truth), 0.2, 0.5, seed=1)
     larger = split.trial_case.degradation.operator
@@ -66,7 +66,7 @@ def test_blocks_are_seen_as_larger_ones(size: int) -> None:
 
 
 @pytest.mark.parametrize("task", SPLITTING[:2])
-def test_split_noise_is_independent_and_scores_without_bias(task: str) -> None:
+def test_split_noise_is_independent_and_unbiased(task: str) -> None:
     """Fitting the seen half to the last value gains nothing: the hidden half's error is that of the image, plus its
     own noise."""
     x = shapes(1, size=16).expand(3000, -1, -1, -1)
@@ -91,7 +91,7 @@ def test_split_noise_is_independent_and_scores_without_bias(task: str) -> None:
 
 
 @pytest.mark.parametrize("whole", [Identity(), Mask((torch.rand(3, 1, 9, 8) > 0.3).float()), BlockMean(2, (9, 8))])
-def test_an_operator_of_which_a_part_is_unseen(whole: Identity | Mask | BlockMean) -> None:
+def test_masked_operator_matches_explicit_matrix(whole: Identity | Mask | BlockMean) -> None:
     """Against the matrix of it, image by image."""
     x = torch.rand(3, 2, 9, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     if isinstance(whole, Mask):

@@ -18,7 +18,7 @@ def draw(seed: int, *shape: int) -> Tensor:
     robust=st.booleans(),
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
-def test_weights_are_on_the_simplex(seed: int, count: int, images: int, values: int, robust: bool) -> None:
+def test_stack_weights_lie_on_simplex(seed: int, count: int, images: int, values: int, robust: bool) -> None:
     errors = draw(seed, count, images, values) * 10 ** draw(seed + 1, count, 1, 1)
     weights = stack(errors, torch.ones(images, values), robust=robust)
     assert weights.shape == (images, count)
@@ -28,7 +28,7 @@ def test_weights_are_on_the_simplex(seed: int, count: int, images: int, values: 
 
 @given(seed=st.integers(0, 2**31), strength=st.sampled_from(STRENGTHS))
 @settings(max_examples=60, deadline=None)
-def test_the_combination_is_never_worse_than_the_best_candidate_alone(seed: int, strength: float) -> None:
+def test_stacking_is_never_worse_than_best_candidate(seed: int, strength: float) -> None:
     errors = draw(seed, 4, 3, 50) * 10 ** draw(seed + 1, 4, 1, 1)
     weights = _solve(errors, torch.ones(3, 50), strength)
     own, together = errors.square().sum(2), errors.square().mean((1, 2))
@@ -39,14 +39,14 @@ def test_the_combination_is_never_worse_than_the_best_candidate_alone(seed: int,
     assert (combined + strength * on_all <= alone.min(0).values * (1 + 1e-4)).all()
 
 
-def test_independent_errors_are_weighed_by_their_precision() -> None:
+def test_stack_weighs_independent_errors_by_precision() -> None:
     deviation = torch.tensor([1.0, 2.0, 4.0])
     errors = draw(0, 3, 2, 200_000) * deviation.view(3, 1, 1)
     expected = deviation**-2 / (deviation**-2).sum()
     torch.testing.assert_close(stack(errors, torch.ones(2, 200_000)), expected.expand(2, 3), rtol=0, atol=0.01)
 
 
-def test_a_candidate_that_adds_nothing_gets_nothing() -> None:
+def test_stack_ignores_candidate_that_adds_nothing() -> None:
     truth = draw(0, 6, 100)
     errors = torch.stack([0.1 * draw(1, 6, 100), truth])
     weights = stack(errors, torch.ones(6, 100))
@@ -54,7 +54,7 @@ def test_a_candidate_that_adds_nothing_gets_nothing() -> None:
     assert weights[:, 1].mean() < 0.02
 
 
-def test_few_hidden_values_are_helped_by_other_images_of_a_kind() -> None:
+def test_stack_shares_evidence_among_images() -> None:
     """Alone, 8 values can't tell which is better; the images of a batch together can."""
     shape = (2, 60, 8)
     errors = draw(3, *shape) * torch.tensor([1.0, 1.3]).view(2, 1, 1)
@@ -64,7 +64,7 @@ def test_few_hidden_values_are_helped_by_other_images_of_a_kind() -> None:
     assert (together[:, 0] - best).square().mean() < 0.1 * (one_by_one[:, 0] - best).square().mean()
 
 
-def test_in_a_mixed_batch_each_image_trusts_its_own() -> None:
+def test_stack_trusts_candidate_per_image_in_mixed_batch() -> None:
     """The first candidate is right about the first images, and the second about the others."""
     errors = draw(0, 2, 10, 40)
     errors[0, :5] *= 0.1
@@ -74,7 +74,7 @@ def test_in_a_mixed_batch_each_image_trusts_its_own() -> None:
     assert (weights[5:, 1] > 0.9).all()
 
 
-def test_what_does_not_count_has_no_say() -> None:
+def test_stack_ignores_values_outside_mask() -> None:
     errors, where = draw(0, 3, 4, 60), torch.ones(4, 60)
     where[:, 40:] = 0
     spoiled = errors.clone()
@@ -83,7 +83,7 @@ def test_what_does_not_count_has_no_say() -> None:
 
 
 @pytest.mark.parametrize("robust", [False, True])
-def test_impulses_do_not_move_the_weights_of_absolute_values(robust: bool) -> None:
+def test_robust_stack_resists_impulses(robust: bool) -> None:
     """A hit is an error of one sign for all candidates, and large beside what tells them apart."""
     errors = 0.05 * draw(0, 2, 30, 60)
     errors[1] *= 3
@@ -94,7 +94,7 @@ def test_impulses_do_not_move_the_weights_of_absolute_values(robust: bool) -> No
     assert (weights[:, 0].mean() > 0.5) == robust
 
 
-def test_weights_of_means_are_those_that_suit_the_means() -> None:
+def test_stack_means_suits_weights_to_mean_of_folds() -> None:
     """The first candidate is noisier than the second in each fold, and exact on the mean of many."""
     folds, images, values = 8, 12, 8000
     own = draw(0, folds, 1, images, values)

@@ -18,7 +18,7 @@ Rule: TypeAlias = Callable[[Tensor, int], Tensor]
     rows=st.lists(st.lists(st.integers(0, 20), min_size=5, max_size=5).filter(any), min_size=1, max_size=6),
     rule=st.sampled_from([keep_leading, prefer_leader, spread_samples]),
 )
-def test_shares_stay_shares_and_nobody_gets_one_for_nothing(rows: list[list[int]], rule: Rule) -> None:
+def test_weight_rules_keep_shares_and_zeros(rows: list[list[int]], rule: Rule) -> None:
     weights = torch.tensor(rows, dtype=torch.float32)
     weights = weights / weights.sum(1, keepdim=True)
     told = rule(weights, 2)
@@ -26,7 +26,7 @@ def test_shares_stay_shares_and_nobody_gets_one_for_nothing(rows: list[list[int]
     torch.testing.assert_close(told.sum(1), torch.ones(len(rows)))
 
 
-def test_the_fits_lead_together() -> None:
+def test_keep_leading_counts_fits_together() -> None:
     weights = torch.tensor([[0.2, 0.2, 0.25, 0.15, 0.2], [0.05, 0.05, 0.5, 0.3, 0.1]])
     told = keep_leading(weights, 2)
     assert (told[0] > 0).tolist() == [True, True, True, False, True]
@@ -34,18 +34,18 @@ def test_the_fits_lead_together() -> None:
 
 
 @pytest.mark.parametrize("ours", [0.2, 0.8])
-def test_between_dip_and_diffusion_the_one_that_leads_gets_more_than_its_share(ours: float) -> None:
+def test_prefer_leader_raises_share_of_leader(ours: float) -> None:
     weights = torch.tensor([[0.25 * ours, 0.75 * ours, 0.0, 0.0, 1 - ours]])
     fits = prefer_leader(weights, 2)[0, :2]
     assert (fits.sum().item() > ours) == (ours > 0.5)
     assert fits[1].item() == pytest.approx(3 * fits[0].item())
 
 
-def test_samples_come_nearer_to_each_other() -> None:
+def test_prefer_leader_brings_samples_nearer() -> None:
     told = prefer_leader(torch.tensor([[0.0, 0.0, 0.0, 0.9, 0.1]]), 2)[0]
     torch.testing.assert_close(told, torch.tensor([0.0, 0.0, 0.0, 0.75, 0.25]))
 
 
-def test_spreading_leaves_the_fits_theirs() -> None:
+def test_spread_samples_leaves_fits_unchanged() -> None:
     told = spread_samples(torch.tensor([[0.2, 0.3, 0.0, 0.45, 0.05]]), 2)[0]
     torch.testing.assert_close(told, torch.tensor([0.2, 0.3, 0.0, 0.375, 0.125]))

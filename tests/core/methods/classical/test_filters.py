@@ -36,7 +36,7 @@ def case(text: str) -> Case:
         "deblur:kernel=motion,width=5,angle=30,sigma=5",
     ],
 )
-def test_it_beats_the_pseudo_inverse(text: str) -> None:
+def test_restore_classic_beats_pseudo_inverse(text: str) -> None:
     given = case(text)
     restored = filters.restore_classic(given)
     assert restored.shape == X0.shape
@@ -44,7 +44,7 @@ def test_it_beats_the_pseudo_inverse(text: str) -> None:
     assert gain.mean() > 0.5
 
 
-def test_impulses_are_filled_and_the_rest_is_left_alone() -> None:
+def test_restore_classic_fills_impulses_only() -> None:
     given = case("denoise:noise=salt-and-pepper,hit=0.1")
     restored = filters.restore_classic(given)
     grey = (given.y > 0) & (given.y < 1)
@@ -53,13 +53,13 @@ def test_impulses_are_filled_and_the_rest_is_left_alone() -> None:
     assert (psnr(restored, X0) - psnr(median, X0)).mean() > 3
 
 
-def test_what_is_measured_without_noise_stays_in_inpainting() -> None:
+def test_restore_classic_keeps_exact_pixels_when_inpainting() -> None:
     given = case("inpaint:missing=0.5")
     kept = given.degradation.operator.measured(given.y) == 1
     assert torch.allclose(filters.restore_classic(given)[kept], given.y[kept])
 
 
-def test_a_blind_level_is_estimated_and_not_looked_up() -> None:
+def test_restore_classic_estimates_blind_noise_level() -> None:
     told, untold = case("denoise:sigma=50"), case("denoise:sigma=50,blind=true")
     assert torch.equal(told.y, untold.y)
     a, b = filters.restore_classic(told), filters.restore_classic(untold)
@@ -67,7 +67,7 @@ def test_a_blind_level_is_estimated_and_not_looked_up() -> None:
     assert (psnr(a, X0) - psnr(b, X0)).abs().mean() < 1.5
 
 
-def test_wiener_is_hunts_filter_in_the_frequencies() -> None:
+def test_restore_classic_wiener_matches_hunts_filter() -> None:
     given = case("deblur:width=1.5,sigma=4")
     restored = filters.restore_classic(given)[0, 0].double().numpy()
     transfer = np.fft.fft2(

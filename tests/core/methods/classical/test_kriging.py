@@ -54,7 +54,7 @@ def variance(y: Tensor) -> Tensor:
 TURNED = np.array([math.log(8.0), math.log(2.0), 0.6, math.log(0.2), 1.0])
 
 
-def test_the_mean_is_that_of_the_kriging_system() -> None:
+def test_gaussian_field_mean_solves_kriging_system() -> None:
     """Weights that sum to 1, with a Lagrange multiplier, solved pixel by pixel."""
     y, mask = measured(drawn(TURNED, 2))
     field = GaussianField(y.flatten(0, 1), mask.flatten(0, 1) != 0, variance(y))
@@ -73,7 +73,7 @@ def test_the_mean_is_that_of_the_kriging_system() -> None:
         np.testing.assert_allclose(made[plane].numpy().ravel(), expected, atol=1e-6)
 
 
-def test_what_was_fitted_is_likelier_than_what_is_near() -> None:
+def test_gaussian_field_fit_is_local_maximum_of_likelihood() -> None:
     y, mask = measured(drawn(TURNED, 1))
     field = GaussianField(y.flatten(0, 1), mask.flatten(0, 1) != 0, variance(y))
     known = np.flatnonzero(mask[0, 0].numpy())
@@ -96,7 +96,7 @@ def test_what_was_fitted_is_likelier_than_what_is_near() -> None:
             assert likelihood(moved) < likelihood(best)
 
 
-def test_fields_whose_covariances_nobody_tells_are_restored_almost_as_well_as_can_be() -> None:
+def test_krige_nearly_reaches_error_of_true_covariances() -> None:
     """The error is near that of the conditional mean with the true covariances, which nothing can beat."""
     truth = drawn(TURNED, 24)
     y, mask = measured(truth)
@@ -110,7 +110,7 @@ def test_fields_whose_covariances_nobody_tells_are_restored_almost_as_well_as_ca
     assert least < ours < 1.08 * least
 
 
-def test_edges_may_point_anywhere() -> None:
+def test_krige_follows_slanted_edges() -> None:
     """Stripes on the slant, where biharmonic inpainting knows of no direction."""
     rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
     stripes = (0.5 + 0.3 * torch.sin((rows + 2 * columns) / 2.5)).expand(1, 1, SIDE, SIDE)
@@ -119,7 +119,7 @@ def test_edges_may_point_anywhere() -> None:
     assert (ours > theirs + 4).all()
 
 
-def test_planes_have_nothing_to_do_with_each_other() -> None:
+def test_krige_treats_planes_independently() -> None:
     y, mask = measured(drawn(TURNED, 6))
     together = krige(y, mask, variance(y))
     alone = torch.cat([krige(y[[i]], mask[[i]], variance(y[[i]])) for i in range(6)])
@@ -129,7 +129,7 @@ def test_planes_have_nothing_to_do_with_each_other() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_nothing_is_too_little(dtype: torch.dtype) -> None:
+def test_krige_handles_constant_single_and_no_pixels(dtype: torch.dtype) -> None:
     """A constant without noise, a single pixel, none at all, and all of them."""
     y = torch.full((4, 1, 8, 8), 0.4, dtype=dtype)
     mask = torch.zeros_like(y)
@@ -139,7 +139,7 @@ def test_nothing_is_too_little(dtype: torch.dtype) -> None:
     torch.testing.assert_close(made[[0, 1, 3]], y[[0, 1, 3]], rtol=0, atol=1e-3)
 
 
-def test_what_is_measured_without_noise_stays() -> None:
+def test_krige_keeps_noise_free_measurements() -> None:
     y, mask = measured(drawn(TURNED, 2))
     made = krige(y, mask, y.new_tensor([0.0, SIGMA**2]))
     stays = (made == y)[mask != 0].view(-1)
@@ -148,7 +148,7 @@ def test_what_is_measured_without_noise_stays() -> None:
     assert not stays[first:].any()
 
 
-def test_of_too_many_pixels_it_is_biharmonic_inpainting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_krige_falls_back_to_biharmonic_for_many_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     y, mask = measured(drawn(TURNED, 1).float())
     monkeypatch.setattr(kriging, "MAX_PIXELS", 50)
     assert torch.equal(krige(y, mask, variance(y)), inpaint(y, mask))

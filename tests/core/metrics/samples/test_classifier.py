@@ -11,7 +11,7 @@ from dipddpm.core.images import to_model, to_unit
 from dipddpm.core.metrics.samples.classifier import FashionClassifier, load_classifier, weights_file
 
 
-def test_the_weights_that_ship_are_small_and_load_like_any_checkpoint() -> None:
+def test_classifier_weights_are_small_and_load_as_checkpoint() -> None:
     assert weights_file().stat().st_size < 500_000
     network = checkpoint.load(weights_file())
     assert isinstance(network, FashionClassifier)
@@ -20,7 +20,7 @@ def test_the_weights_that_ship_are_small_and_load_like_any_checkpoint() -> None:
     assert load_classifier().sha256 == checkpoint.digest(weights_file())
 
 
-def test_its_accuracy_is_what_was_stored() -> None:
+def test_classifier_accuracy_matches_stored_value() -> None:
     try:
         test = data.load("fashionmnist", "test")
     except UserError:
@@ -33,14 +33,14 @@ def test_its_accuracy_is_what_was_stored() -> None:
     assert accuracy == pytest.approx(stored["accuracy"]["test"], abs=3e-4)
 
 
-def test_it_tells_clothes_and_noise_apart(test: ImageSet) -> None:
+def test_classifier_recognises_clothes_but_not_noise(test: ImageSet) -> None:
     classifier = load_classifier()
     assert classifier.accuracy(test.images, test.labels) > 0.9
     noise = torch.rand(test.images.shape, generator=torch.Generator().manual_seed(0))
     assert classifier.accuracy(noise, test.labels) < 0.2
 
 
-def test_features_are_what_the_last_layer_sees(test: ImageSet) -> None:
+def test_classifier_features_are_input_of_last_layer(test: ImageSet) -> None:
     classifier = load_classifier()
     features = classifier.features(test.images)
     assert features.shape == (len(test), 64)
@@ -51,7 +51,7 @@ def test_features_are_what_the_last_layer_sees(test: ImageSet) -> None:
     assert torch.equal(classifier.predict(test.images), logits.argmax(1))
 
 
-def test_floats_are_seen_as_the_bytes_that_they_round_to(test: ImageSet) -> None:
+def test_classifier_rounds_floats_to_bytes(test: ImageSet) -> None:
     classifier = load_classifier()
     expected = classifier.features(test.images)
     unit = to_unit(test.images)
@@ -61,7 +61,7 @@ def test_floats_are_seen_as_the_bytes_that_they_round_to(test: ImageSet) -> None
     assert torch.equal(classifier.features(beyond), expected)
 
 
-def test_an_image_has_the_same_features_in_any_company(test: ImageSet) -> None:
+def test_classifier_features_are_independent_of_batch(test: ImageSet) -> None:
     classifier = load_classifier()
     together = classifier.features(test.images[:20])
     alone = torch.cat([classifier.features(image[None]) for image in test.images[:20]])
@@ -69,12 +69,12 @@ def test_an_image_has_the_same_features_in_any_company(test: ImageSet) -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 28, 28), (2, 1, 32, 32), (2, 28, 28), (28, 28)])
-def test_other_images_are_refused(shape: tuple[int, ...]) -> None:
+def test_classifier_refuses_other_image_shapes(shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="28x28 grey"):
         load_classifier().features(torch.zeros(shape))
 
 
-def test_values_that_are_not_finite_are_refused() -> None:
+def test_classifier_refuses_nan() -> None:
     images = torch.zeros(3, 1, 28, 28)
     images[1, 0, 4, 5] = torch.nan
     with pytest.raises(UserError, match="NaN"):

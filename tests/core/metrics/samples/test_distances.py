@@ -34,7 +34,7 @@ seeds = st.integers(0, 2**32)
 
 
 @given(seeds, st.lists(st.floats(0, 3), min_size=4, max_size=4), st.lists(st.floats(0, 3), min_size=4, max_size=4))
-def test_gaussians_with_common_axes_have_a_closed_form(seed: int, a: list[float], b: list[float]) -> None:
+def test_frechet_distance_matches_closed_form_for_common_axes(seed: int, a: list[float], b: list[float]) -> None:
     shift = torch.tensor([1.0, -2.0, 0.0, 0.5], dtype=torch.float64)
     s, t = torch.tensor(a, dtype=torch.float64), torch.tensor(b, dtype=torch.float64)
     expected = shift.square().sum() + (s - t).square().sum()
@@ -42,7 +42,7 @@ def test_gaussians_with_common_axes_have_a_closed_form(seed: int, a: list[float]
     assert found == pytest.approx(expected.item(), abs=1e-6)
 
 
-def test_gaussians_with_other_axes_agree_with_scipy() -> None:
+def test_frechet_distance_matches_scipy() -> None:
     linalg = pytest.importorskip("scipy.linalg")
     x, y = features(1).numpy(), features(2, 80).numpy()
     root = linalg.sqrtm(np.cov(x, rowvar=False) @ np.cov(y, rowvar=False))
@@ -59,7 +59,7 @@ class Flat(nn.Module):
 
 
 @pytest.mark.slow  # importing torchmetrics takes seconds
-def test_the_frechet_distance_agrees_with_torchmetrics() -> None:
+def test_frechet_distance_matches_torchmetrics() -> None:
     fid = pytest.importorskip("torchmetrics.image.fid")
     x, y = features(3).view(-1, 1, 1, 5), features(4, 75).view(-1, 1, 1, 5)
     theirs = fid.FrechetInceptionDistance(feature=Flat(), input_img_size=(1, 1, 5))
@@ -69,14 +69,14 @@ def test_the_frechet_distance_agrees_with_torchmetrics() -> None:
 
 
 @pytest.mark.slow
-def test_the_kernel_distance_agrees_with_torchmetrics() -> None:
+def test_kernel_distance_matches_torchmetrics() -> None:
     kid = pytest.importorskip("torchmetrics.image.kid")
     x, y = features(5), features(6)
     ours = kernel_distance(x, y)
     assert ours == pytest.approx(kid.poly_mmd(x, y, degree=3, gamma=None, coef=1.0).item(), rel=1e-9)
 
 
-def test_the_kernel_distance_is_the_mean_over_pairs() -> None:
+def test_kernel_distance_is_mean_over_pairs() -> None:
     x, y = features(7, 9, 3), features(8, 6, 3)
 
     def mean(a: Tensor, b: Tensor, *, different: bool) -> float:
@@ -88,7 +88,7 @@ def test_the_kernel_distance_is_the_mean_over_pairs() -> None:
 
 
 @given(seeds)
-def test_both_are_symmetric_and_blind_to_order(seed: int) -> None:
+def test_distances_are_symmetric_and_ignore_order(seed: int) -> None:
     x, y = features(seed), features(seed + 1, 40)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     for distance in (frechet_distance, kernel_distance):
@@ -98,14 +98,14 @@ def test_both_are_symmetric_and_blind_to_order(seed: int) -> None:
 
 
 @given(seeds)
-def test_a_set_is_at_no_frechet_distance_from_itself_and_the_root_is_a_metric(seed: int) -> None:
+def test_frechet_distance_root_is_metric(seed: int) -> None:
     x, y, z = (features(seed + i) for i in range(3))
     assert 0 <= frechet_distance(x, x) < 1e-6
     xy, yz, xz = (frechet_distance(a, b) ** 0.5 for a, b in ((x, y), (y, z), (x, z)))
     assert xz <= xy + yz + 1e-6
 
 
-def test_the_kernel_distance_of_one_distribution_is_zero_on_the_mean_for_any_number_of_samples() -> None:
+def test_kernel_distance_is_unbiased() -> None:
     pool = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     parts = torch.split(pool, 10)
     values = torch.tensor([kernel_distance(a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)])
@@ -113,17 +113,17 @@ def test_the_kernel_distance_of_one_distribution_is_zero_on_the_mean_for_any_num
     assert values.min() < 0 < values.max()
 
 
-def test_the_size_of_the_chunks_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernel_distance_is_independent_of_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = kernel_distance(features(1), features(2))
     monkeypatch.setattr(distances, "CHUNK", 7)
     assert kernel_distance(features(1), features(2)) == pytest.approx(whole, rel=1e-12)
 
 
-def test_features_that_never_vary_are_no_trouble() -> None:
+def test_frechet_distance_accepts_constant_features() -> None:
     assert frechet_distance(torch.zeros(20, 3), torch.ones(20, 3)) == pytest.approx(3)
 
 
-def test_too_few_samples_are_refused() -> None:
+def test_distances_refuse_too_few_samples() -> None:
     with pytest.raises(UserError, match="needs 10 images at least, not 9"):
         frechet_distance(features(1), features(2, 9))
     with pytest.raises(ValueError, match="two samples"):

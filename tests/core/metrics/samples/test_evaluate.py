@@ -11,14 +11,14 @@ from dipddpm.core.metrics.samples.classifier import load_classifier
 from dipddpm.core.metrics.samples.evaluate import evaluate
 
 
-def test_a_set_is_at_no_distance_from_itself_in_any_order(test: ImageSet) -> None:
+def test_evaluate_gives_zero_for_same_set_in_any_order(test: ImageSet) -> None:
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))
     frechet, kernel = evaluate(to_unit(test.images[order]), test, seed=0)
     assert frechet.value < 1e-4
     assert abs(kernel.value) < 1e-2
 
 
-def test_noise_takes_samples_further_away(train: ImageSet, test: ImageSet) -> None:
+def test_evaluate_grows_with_noise(train: ImageSet, test: ImageSet) -> None:
     real = to_unit(train.images[:500])
     noise = torch.randn(real.shape, generator=torch.Generator().manual_seed(0))
     measured = [evaluate(real + noise * sigma / 255, test, seed=0) for sigma in (0, 10, 25, 50)]
@@ -27,14 +27,14 @@ def test_noise_takes_samples_further_away(train: ImageSet, test: ImageSet) -> No
         assert values[-1] > 5 * abs(values[0])
 
 
-def test_one_class_alone_is_far_from_all(train: ImageSet, test: ImageSet) -> None:
+def test_evaluate_is_large_for_single_class(train: ImageSet, test: ImageSet) -> None:
     alone = train.images[train.labels == 7]
     mixed = train.images[: len(alone)]
     for a, b in zip(evaluate(alone, test, seed=0), evaluate(mixed, test, seed=0), strict=True):
         assert a.value > 5 * abs(b.value)
 
 
-def test_the_numbers_come_with_their_protocol(test: ImageSet) -> None:
+def test_evaluate_reports_protocol(test: ImageSet) -> None:
     pair = evaluate(test.images, test, seed=42, step=7, nfe=20)
     assert [event.measure for event in pair] == ["Frechet distance", "Kernel distance"]
     for event in pair:
@@ -52,7 +52,7 @@ def test_the_numbers_come_with_their_protocol(test: ImageSet) -> None:
     assert "(x.y / d + 1)^3" in pair[1].protocol
 
 
-def test_too_few_images_are_refused_on_either_side(test: ImageSet) -> None:
+def test_evaluate_refuses_too_few_images(test: ImageSet) -> None:
     with pytest.raises(UserError, match="128 images at least, not 127"):
         evaluate(test.images[:127], test, seed=0)
     with pytest.raises(UserError, match="128 images at least, not 64"):

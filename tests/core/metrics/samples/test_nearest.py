@@ -17,7 +17,9 @@ from dipddpm.core.metrics.samples.nearest import (
 )
 
 
-def test_both_agree_with_a_look_at_every_pair(train: ImageSet, test: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nearest_matches_search_over_all_pairs(
+    train: ImageSet, test: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(nearest, "CHUNK", 333)
     samples, train = test.images[:40], train.take(range(1000))
     a, b = (to_unit(images).double().flatten(1) for images in (samples, train.images))
@@ -33,28 +35,28 @@ def test_both_agree_with_a_look_at_every_pair(train: ImageSet, test: ImageSet, m
 
 
 @given(places=st.lists(st.integers(0, 199), min_size=1, max_size=20))
-def test_a_copy_is_found_and_lies_at_no_distance(train: ImageSet, places: list[int]) -> None:
+def test_nearest_in_pixels_finds_copy_at_zero_distance(train: ImageSet, places: list[int]) -> None:
     few = train.take(range(200))
     found = nearest_in_pixels(to_unit(few.images[places]), few)
     assert found.indices.tolist() == places
     assert found.distances.max() == 0
 
 
-def test_a_grey_level_is_the_unit_of_pixel_distance(train: ImageSet) -> None:
+def test_nearest_in_pixels_counts_in_grey_levels(train: ImageSet) -> None:
     darker = (train.images[:5].clamp(min=3) - 3).clamp(max=252)
     exact = train.images[:5].float() - darker.float()
     found = nearest_in_pixels(darker, train)
     assert torch.allclose(found.distances * 255, exact.square().mean((1, 2, 3)).sqrt(), atol=1e-4)
 
 
-def test_copies_are_told_from_new_images(train: ImageSet, test: ImageSet) -> None:
+def test_suspected_copies_separates_copies_from_new_images(train: ImageSet, test: ImageSet) -> None:
     for find in (nearest_in_pixels, nearest_in_features):
         unseen = find(test.images[:250], train)
         assert suspected_copies(find(train.images[:100], train), unseen) == 1
         assert suspected_copies(find(test.images[250:], train), unseen) < 0.05
 
 
-def test_a_picture_has_a_row_for_each_of_the_first_samples(train: ImageSet, test: ImageSet) -> None:
+def test_nearest_pictures_have_row_per_sample(train: ImageSet, test: ImageSet) -> None:
     samples = to_unit(test.images[:5])
     picture = nearest_pictures(samples, train, step=3, shown=4)
     assert picture.images.shape == (12, 1, 28, 28)

@@ -36,20 +36,20 @@ def kept() -> Path:
     return path
 
 
-def test_features_are_computed_once(counting: Classifier, test: ImageSet) -> None:
+def test_features_of_computes_once(counting: Classifier, test: ImageSet) -> None:
     first = features_of(test, counting)
     assert calls(counting) == 1
     assert torch.equal(features_of(test, counting), first)
     assert calls(counting) == 1
 
 
-def test_other_images_and_other_weights_have_features_of_their_own(counting: Classifier, test: ImageSet) -> None:
+def test_features_of_differs_by_images_and_weights(counting: Classifier, test: ImageSet) -> None:
     some, others = test.take(range(10)), test.take(range(10, 20))
     assert not torch.equal(features_of(some, counting), features_of(others, counting))
     assert torch.equal(features_of(some), load_classifier().features(some.images))
 
 
-def test_a_file_that_is_damaged_or_of_another_set_is_made_anew(counting: Classifier, test: ImageSet) -> None:
+def test_features_of_recomputes_damaged_or_foreign_file(counting: Classifier, test: ImageSet) -> None:
     some, others = test.take(range(10)), test.take(range(10, 20))
     expected = features_of(some, counting)
     path = kept()
@@ -64,7 +64,7 @@ def test_a_file_that_is_damaged_or_of_another_set_is_made_anew(counting: Classif
     assert calls(counting) == 4
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(counting: Classifier, test: ImageSet) -> None:
+def test_features_of_works_without_writable_cache(counting: Classifier, test: ImageSet) -> None:
     cache_folder().parent.mkdir(parents=True, exist_ok=True)
     cache_folder().write_text("not a folder")
     assert features_of(test, counting).shape == (len(test), 64)

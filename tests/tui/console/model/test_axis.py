@@ -15,7 +15,7 @@ WANTED = st.integers(2, 12)
 
 
 @given(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9), WANTED)
-def test_a_linear_axis_holds_the_data_and_little_more(one: float, other: float, wanted: int) -> None:
+def test_linear_scale_holds_data_closely(one: float, other: float, wanted: int) -> None:
     low, high = min(one, other), max(one, other)
     assume(high - low > max(1e-300, 1e-6 * max(abs(low), abs(high))))  # less is one value
     scale = axis.linear_scale(low, high, wanted)
@@ -27,12 +27,12 @@ def test_a_linear_axis_holds_the_data_and_little_more(one: float, other: float, 
 
 
 @given(st.floats(0, 1e9), st.floats(0, 1e9), WANTED)
-def test_a_linear_axis_of_positive_data_never_goes_below_zero(one: float, other: float, wanted: int) -> None:
+def test_linear_scale_of_positive_data_stays_above_zero(one: float, other: float, wanted: int) -> None:
     assert axis.linear_scale(min(one, other), max(one, other), wanted).lower >= 0
 
 
 @given(POSITIVE, POSITIVE, WANTED)
-def test_a_logarithmic_axis_holds_the_data_and_little_more(one: float, other: float, wanted: int) -> None:
+def test_log_scale_holds_data_closely(one: float, other: float, wanted: int) -> None:
     low, high = min(one, other), max(one, other)
     assume(high > low * 1.000001)
     scale = axis.log_scale(low, high, wanted)
@@ -43,7 +43,7 @@ def test_a_logarithmic_axis_holds_the_data_and_little_more(one: float, other: fl
 
 
 @given(st.floats(0, 1e9), WANTED, st.booleans())
-def test_counts_and_times_begin_at_zero_and_their_end_is_labelled(high: float, wanted: int, exact: bool) -> None:
+def test_count_and_time_scales_start_at_zero_and_label_end(high: float, wanted: int, exact: bool) -> None:
     for scale in (axis.count_scale(high, wanted, exact=exact), axis.time_scale(high, wanted, exact=exact)):
         assert scale.lower == scale.ticks[0] == 0
         assert scale.upper == scale.ticks[-1] >= high
@@ -52,7 +52,7 @@ def test_counts_and_times_begin_at_zero_and_their_end_is_labelled(high: float, w
 
 
 @given(st.floats(10, 1e7))
-def test_an_axis_of_counts_stays_while_the_data_grow_a_little(high: float) -> None:
+def test_count_scale_stays_while_data_grow_little(high: float) -> None:
     tops = {axis.count_scale(high * (1 + grown / 1000), 8).upper for grown in range(0, 100, 5)}
     assert len(tops) <= 2
 
@@ -66,7 +66,7 @@ def _check_ticks(scale: axis.Scale, wanted: int) -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 0.035, 1.0, 5.0, 1e-7, 3e8, -2.0])
-def test_one_value_has_an_axis_around_it(value: float) -> None:
+def test_linear_scale_surrounds_single_value(value: float) -> None:
     scale = axis.linear_scale(value, value, 4)
     assert scale.lower <= value < scale.upper
     assert value < 0 or scale.lower >= 0
@@ -82,7 +82,7 @@ def test_one_value_has_an_axis_around_it(value: float) -> None:
         (-3, 2, ("-2", "0", "2")),
     ],
 )
-def test_linear_labels_are_round_and_tell_ticks_apart(low: float, high: float, labels: tuple[str, ...]) -> None:
+def test_linear_scale_labels_are_round_and_distinct(low: float, high: float, labels: tuple[str, ...]) -> None:
     assert axis.linear_scale(low, high, 4).labels == labels
 
 
@@ -94,17 +94,17 @@ def test_linear_labels_are_round_and_tell_ticks_apart(low: float, high: float, l
         (0.0350, 0.0361, ("0.0350", "0.0355", "0.0360")),
     ],
 )
-def test_logarithmic_labels(low: float, high: float, labels: tuple[str, ...]) -> None:
+def test_log_scale_labels_are_round(low: float, high: float, labels: tuple[str, ...]) -> None:
     assert axis.log_scale(low, high, 4).labels == labels
 
 
-def test_an_epoch_axis_counts_in_whole_epochs() -> None:
+def test_count_scale_labels_whole_epochs() -> None:
     assert axis.count_scale(1, 8).labels == ("0", "1")
     assert axis.count_scale(3, 8).labels == ("0", "1", "2", "3")
     assert axis.count_scale(47_000, 6, exact=True).labels == ("0", "10k", "20k", "30k", "40k", "47k")
 
 
-def test_a_clock_axis_uses_minutes_and_hours() -> None:
+def test_time_scale_labels_minutes_hours_and_days() -> None:
     assert axis.time_scale(65, 6).labels[-1] == "1:30"
     assert axis.time_scale(7300, 6).labels[-1] == "3:00:00"
     assert axis.time_scale(86_400 * 3.3, 6).labels == ("0:00", "1d", "2d", "3d", "4d")

@@ -19,7 +19,7 @@ CURVES = st.lists(
 
 
 @given(CURVES)
-def test_the_band_is_numpys_mean_and_deviation_of_interpolated_curves(
+def test_band_agrees_with_numpy_mean_and_deviation(
     curves: list[tuple[list[float], list[float]]],
 ) -> None:
     found = band(curves)
@@ -35,7 +35,7 @@ def test_the_band_is_numpys_mean_and_deviation_of_interpolated_curves(
             assert (lower, upper) == pytest.approx((np.mean(values) - reach, np.mean(values) + reach), abs=1e-6)
 
 
-def test_long_curves_are_thinned_and_keep_their_ends() -> None:
+def test_band_thins_long_curves_and_keeps_ends() -> None:
     x = [float(at) for at in range(10_000)]
     found = band([(x, x), (x, [at + 2 for at in x])], points=50)
     assert len(found.x) == 50
@@ -43,12 +43,12 @@ def test_long_curves_are_thinned_and_keep_their_ends() -> None:
     assert found.mean == [at + 1 for at in found.x]
 
 
-def test_a_run_that_diverged_does_not_hide_the_others() -> None:
+def test_band_ignores_nan_of_diverged_run() -> None:
     found = band([([0.0, 1.0], [1.0, 3.0]), ([0.0, 1.0], [2.0, math.nan])])
     assert found.mean == [1.5, 3.0]
 
 
-def test_nothing_is_made_up_beyond_the_ends() -> None:
+def test_value_at_is_nan_beyond_ends() -> None:
     assert [value_at(([1.0, 2.0], [5.0, 7.0]), at) for at in (1.0, 1.5, 2.0)] == [5.0, 6.0, 7.0]
     assert math.isnan(value_at(([1.0, 2.0], [5.0, 7.0]), 0.9))
     assert math.isnan(value_at(([1.0, 2.0], [5.0, 7.0]), 2.1))

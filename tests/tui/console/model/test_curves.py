@@ -28,7 +28,7 @@ def _finite(values: Iterable[float]) -> list[float]:
 
 
 @given(CURVES, st.integers(1, 40))
-def test_reducing_keeps_the_extremes_of_every_column(curve: Curve, columns: int) -> None:
+def test_bin_minmax_keeps_extremes_of_every_column(curve: Curve, columns: int) -> None:
     x, y = curve
     reduced_x, reduced_y = bin_minmax(x, y, columns)
     width = (x[-1] - x[0]) / columns or 1.0
@@ -48,16 +48,14 @@ def test_reducing_keeps_the_extremes_of_every_column(curve: Curve, columns: int)
 
 
 @given(CURVES, st.integers(1, 20))
-def test_a_value_that_is_no_number_leaves_a_gap(curve: Curve, columns: int) -> None:
+def test_bin_minmax_leaves_gap_for_non_finite_value(curve: Curve, columns: int) -> None:
     x, y = curve
     _, reduced = bin_minmax(x, y, columns)
     assert any(map(math.isnan, reduced)) == (len(_finite(y)) < len(y))
 
 
 @given(CURVES, st.integers(1, 30), st.lists(st.integers(0, 300), max_size=6))
-def test_following_a_growing_curve_is_the_same_as_reducing_it_at_once(
-    curve: Curve, columns: int, pauses: list[int]
-) -> None:
+def test_binner_updates_agree_with_single_pass(curve: Curve, columns: int, pauses: list[int]) -> None:
     x, y = curve
     growing_x, growing_y = array("d"), array("d")
     binner = Binner(0.0, x[-1] or 1.0, columns)
@@ -69,13 +67,13 @@ def test_following_a_growing_curve_is_the_same_as_reducing_it_at_once(
     assert repr(found) == repr(fresh)
 
 
-def test_another_curve_is_not_taken_for_the_one_before() -> None:
+def test_binner_starts_anew_for_another_curve() -> None:
     binner = Binner(0.0, 10.0, 5)
     binner.update(array("d", range(10)), array("d", range(10)))
     assert binner.update(array("d", range(10)), array("d", [7.0] * 10))[1] == [7.0] * 10
 
 
-def test_a_spike_between_47000_values_survives() -> None:
+def test_bin_minmax_keeps_spike_among_47000_values() -> None:
     y = array("d", [0.1]) * 47_000
     y[31_234] = 9.0
     reduced_x, reduced_y = bin_minmax(array("d", range(47_000)), y, 200)
@@ -83,7 +81,7 @@ def test_a_spike_between_47000_values_survives() -> None:
 
 
 @given(st.lists(VALUES, max_size=60), st.floats(0.01, 0.99))
-def test_smoothing_is_the_average_weighted_by_age(values: list[float], weight: float) -> None:
+def test_smooth_averages_weighted_by_age(values: list[float], weight: float) -> None:
     smoothed = smooth(values, weight)
     for index, value in enumerate(values):
         past = _finite(values[: index + 1])
@@ -95,12 +93,12 @@ def test_smoothing_is_the_average_weighted_by_age(values: list[float], weight: f
         assert smoothed[index] == pytest.approx(expected, rel=1e-6, abs=1e-3)
 
 
-def test_smoothing_a_constant_changes_nothing_from_the_first_value_on() -> None:
+def test_smooth_leaves_constant_unchanged() -> None:
     assert list(smooth([3.0] * 5, 0.9)) == pytest.approx([3.0] * 5)
     assert smooth([1.0, 2.0], 0.0) == [1.0, 2.0]
 
 
-def test_smoothing_goes_on_where_it_was() -> None:
+def test_smoother_continues_on_longer_values() -> None:
     values = array("d", [5.0, 1.0, 4.0])
     smoother = Smoother(0.7)
     smoother.update(values)
@@ -108,7 +106,7 @@ def test_smoothing_goes_on_where_it_was() -> None:
     assert repr(smoother.update(values)) == repr(Smoother(0.7).update(values))
 
 
-def test_a_track_never_goes_back() -> None:
+def test_track_steps_and_times_never_decrease() -> None:
     track = Track("loss")
     for step, time in ((1, 10.0), (5, 8.0), (3, 12.0)):
         track.begin_row(step, 0, time)
@@ -117,7 +115,7 @@ def test_a_track_never_goes_back() -> None:
     assert list(track.time) == [10, 10, 12]
 
 
-def test_cutting_a_track_forgets_later_rows_and_their_smoothing() -> None:
+def test_track_drops_voided_rows_and_their_smoothing() -> None:
     track = Track("loss")
     for step in range(1, 11):
         track.begin_row(step, step / 10, step * 2.0, offset=100 * step)

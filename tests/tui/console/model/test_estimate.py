@@ -30,18 +30,18 @@ def _row(**given: Any) -> RunRow:
 DDPM = configs.build("ddpm", settings={"ddpm.epochs": 30})
 
 
-def test_time_goes_with_epochs() -> None:
+def test_estimate_scales_with_epochs() -> None:
     assert estimate(DDPM, [_row()]) == pytest.approx(300.0)
 
 
-def test_a_fit_goes_with_its_iterations() -> None:
+def test_estimate_scales_with_iterations_of_fit() -> None:
     row = _row(kind="dip", method="skip", epochs=0, steps=600, duration=60.0)
     assert estimate(
         configs.build("dip", settings={"dip.network": "skip", "dip.iterations": 1200}), [row]
     ) == pytest.approx(120.0)
 
 
-def test_the_median_of_the_latest_counts() -> None:
+def test_estimate_takes_median_of_latest_runs() -> None:
     rows = [
         _row(id=str(n), started=float(n), duration=d) for n, d in enumerate([9000.0, 90.0, 100.0, 110.0, 100.0, 95.0])
     ]
@@ -58,12 +58,12 @@ def test_the_median_of_the_latest_counts() -> None:
         {"duration": 0.0},
     ],
 )
-def test_runs_of_another_sort_tell_nothing(other: dict[str, Any]) -> None:
+def test_estimate_ignores_runs_of_other_sorts(other: dict[str, Any]) -> None:
     assert estimate(DDPM, [_row(**other)]) is None
     assert estimate(DDPM, []) is None
 
 
-def test_a_device_that_was_named_must_be_the_same() -> None:
+def test_estimate_requires_same_named_device() -> None:
     asked = configs.build("ddpm", settings={"ddpm.epochs": 30, "device": "cpu"})
     assert estimate(asked, [_row()]) is None
     assert estimate(asked, [_row(device="cpu")]) == pytest.approx(300.0)

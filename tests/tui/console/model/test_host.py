@@ -17,7 +17,7 @@ from dipddpm.tui.console.model.host import NOISE_LIMITS, Gpu, HostSample, HostSa
 CALM = HostSample("box", cpu=50, used_gb=10.0, total_gb=64.0, gpus=(Gpu("H100", 50, 40.0, 80.0, 60, 300),))
 
 
-def test_the_sample_is_of_this_machine() -> None:
+def test_host_sampler_measures_this_machine() -> None:
     sample = HostSampler().sample()
     assert sample.hostname == socket.gethostname()[:40]
     assert sample.total_gb == pytest.approx(psutil.virtual_memory().total / 1e9, abs=0.1)
@@ -27,26 +27,26 @@ def test_the_sample_is_of_this_machine() -> None:
 
 
 @given(st.integers(-4, 4), st.integers(-2, 2), st.floats(-0.1, 0.1))
-def test_noise_changes_nothing(little: int, least: int, memory: float) -> None:
+def test_without_noise_ignores_small_changes(little: int, least: int, memory: float) -> None:
     (gpu,) = CALM.gpus
     shaken = replace(gpu, use=50 + little, temperature=60 + least, power=300 + little, used_gb=40 + memory)
     assert without_noise(replace(CALM, cpu=50 + little, used_gb=10 + memory, gpus=(shaken,)), CALM) == CALM
 
 
 @pytest.mark.parametrize("change", [{"cpu": 50 + NOISE_LIMITS["cpu"] + 1}, {"used_gb": 11.0}, {"cpu": 0}, {"cpu": 100}])
-def test_what_is_more_than_noise_is_shown(change: dict[str, Any]) -> None:
+def test_without_noise_shows_large_changes(change: dict[str, Any]) -> None:
     seen = replace(CALM, **change)
     assert without_noise(seen, CALM) == seen
 
 
-def test_a_slow_drift_is_not_held_back_for_ever() -> None:
+def test_without_noise_follows_slow_drift() -> None:
     shown = CALM
     for cpu in range(50, 70):
         shown = without_noise(replace(CALM, cpu=cpu), shown)
     assert abs(shown.cpu - 69) <= NOISE_LIMITS["cpu"]
 
 
-def test_a_gpu_that_is_gone_or_tells_nothing_is_shown_as_it_is() -> None:
+def test_without_noise_shows_missing_or_silent_gpu() -> None:
     assert without_noise(replace(CALM, gpus=()), CALM).gpus == ()
     silent = Gpu("H100", None, 40.0, 80.0)
     assert without_noise(replace(CALM, gpus=(silent,)), CALM).gpus == (silent,)
@@ -63,5 +63,5 @@ def test_a_gpu_that_is_gone_or_tells_nothing_is_shown_as_it_is() -> None:
         ("NVIDIA", "NVIDIA"),
     ],
 )
-def test_names_without_what_every_gpu_has_in_it(name: str, short: str) -> None:
+def test_short_name_shortens_gpu_names(name: str, short: str) -> None:
     assert short_name(name) == short

@@ -27,7 +27,7 @@ def _modules(package: ModuleType) -> list[str]:
         (dipddpm.tui.console.widgets, (*HEAVY, "numpy", "PIL")),
     ],
 )
-def test_importing_it_loads_nothing_that_it_must_not(package: ModuleType, forbidden: tuple[str, ...]) -> None:
+def test_model_and_widgets_import_no_heavy_packages(package: ModuleType, forbidden: tuple[str, ...]) -> None:
     code = f"import sys, {', '.join(_modules(package))}\nprint([name for name in {forbidden} if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert told.stdout.strip() == "[]"

@@ -85,7 +85,7 @@ ROWS = (SWEEP, LIVE, RunRow(id="c", kind="dip", best_loss=math.nan))
         "not",
     ],
 )
-def test_lets_the_run_through(text: str) -> None:
+def test_query_matches_run(text: str) -> None:
     query = parse(text)
     assert query.problem == ""
     assert query.matches(SWEEP)
@@ -113,13 +113,13 @@ def test_lets_the_run_through(text: str) -> None:
         "loss:none",
     ],
 )
-def test_keeps_the_run_out(text: str) -> None:
+def test_query_rejects_run(text: str) -> None:
     query = parse(text)
     assert query.problem == ""
     assert not query.matches(SWEEP)
 
 
-def test_states_have_the_words_that_people_use() -> None:
+def test_query_knows_live_running_stalled_and_ended() -> None:
     assert [query for query in ("live", "running", "stalled", "ended") if parse(f"state:{query}").matches(LIVE)] == [
         "live",
         "running",
@@ -127,7 +127,7 @@ def test_states_have_the_words_that_people_use() -> None:
     ]
 
 
-def test_a_number_that_is_missing_or_none_is_never_compared() -> None:
+def test_query_never_compares_missing_or_nan_numbers() -> None:
     for text in ("loss<1", "loss>1", "loss=1", "psnr>0"):
         assert not parse(text).matches(ROWS[2])
 
@@ -145,7 +145,7 @@ def test_a_number_that_is_missing_or_none_is_never_compared() -> None:
         ("a " * 400, "The filter is longer than 500 characters."),
     ],
 )
-def test_says_what_is_wrong_and_lets_all_through(text: str, problem: str) -> None:
+def test_query_names_problem_and_matches_all_rows(text: str, problem: str) -> None:
     query = parse(text)
     assert query.problem == problem
     assert all(map(query.matches, ROWS))
@@ -155,7 +155,7 @@ def test_says_what_is_wrong_and_lets_all_through(text: str, problem: str) -> Non
     st.text(max_size=80)
     | st.lists(st.sampled_from(["(", ")", "|", "-", "not", "OR", "a", '"', *FIELDS]), max_size=30).map(" ".join)
 )
-def test_never_raises(text: str) -> None:
+def test_query_never_raises(text: str) -> None:
     query = parse(text)
     assert all(query.matches(row) in {True, False} for row in ROWS)
 
@@ -164,7 +164,7 @@ ATOMS = st.sampled_from(["sweep", "kind:dip", "loss<0.04", "state:live", "tag:x"
 
 
 @given(ATOMS, ATOMS, ATOMS)
-def test_obeys_logic(one: str, other: str, third: str) -> None:
+def test_query_obeys_boolean_logic(one: str, other: str, third: str) -> None:
     def through(text: str) -> list[bool]:
         query = parse(text)
         assert not query.problem

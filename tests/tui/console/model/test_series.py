@@ -84,7 +84,7 @@ def _told(run: RunSeries) -> str:
 
 
 @given(logs(), st.lists(st.integers(1, 10), max_size=10))
-def test_a_resumed_run_tells_its_logical_history(log: list[AnyEvent], sizes: list[int]) -> None:
+def test_series_of_resumed_run_equal_its_logical_history(log: list[AnyEvent], sizes: list[int]) -> None:
     in_pieces = RunSeries()
     rest = iter(log)
     for size in itertools.chain(sizes, itertools.repeat(len(log) + 1)):
@@ -96,13 +96,13 @@ def test_a_resumed_run_tells_its_logical_history(log: list[AnyEvent], sizes: lis
     assert _told(in_pieces) == _told(fed(*history(log)))
 
 
-def test_feeding_nothing_changes_nothing() -> None:
+def test_feed_reports_whether_anything_changed() -> None:
     run = fed(START)
     assert run.feed([]) is False
     assert run.feed([events.Step(time=101.0, step=1, loss=1.0)]) is True
 
 
-def test_the_generation_counts_when_what_was_drawn_ceased_to_be_true() -> None:
+def test_generation_increases_on_resume_and_reset() -> None:
     run = fed(START)
     first = run.generation
     run.feed([events.RunResumed(time=1, from_step=0)])
@@ -112,7 +112,7 @@ def test_the_generation_counts_when_what_was_drawn_ceased_to_be_true() -> None:
     assert run.started is None
 
 
-def test_loss_is_drawn_raw_and_smoothed_and_a_lost_one_is_watched() -> None:
+def test_loss_has_raw_and_smoothed_series() -> None:
     run = fed(START, *(events.Step(time=101.0, step=step, loss=step * 1.0) for step in range(1, 5)))
     raw, smoothed = run.loss("step", 0.5)
     assert (raw.faint, raw.marks_non_finite, smoothed.faint, smoothed.marks_non_finite) == (True, True, False, False)
@@ -122,19 +122,19 @@ def test_loss_is_drawn_raw_and_smoothed_and_a_lost_one_is_watched() -> None:
     assert only.marks_non_finite
 
 
-def test_a_fit_without_step_losses_shows_the_mean_loss_of_its_images() -> None:
+def test_loss_of_fit_is_mean_over_images() -> None:
     run = fed(START, events.PsnrMeasured(time=101.0, step=10, psnr=[20.0, 22.0], mean=21.0, loss=[0.1, 0.3]))
     assert list(run.loss()[0].y) == [pytest.approx(0.2)]
 
 
-def test_epochs_alone_are_a_loss_curve_too() -> None:
+def test_loss_by_epoch_includes_held_out() -> None:
     run = fed(START, events.EpochFinished(time=101.0, epoch=1, step=10, loss=0.5, best=True, held_out=0.6))
     loss, held_out = run.loss("epoch")
     assert (list(loss.x), list(loss.y), list(held_out.y)) == ([1.0], [0.5], [0.6])
     assert run.best_marks("epoch")[0][:2] == (1.0, 0.6)
 
 
-def test_only_the_last_best_epoch_is_the_best() -> None:
+def test_best_marks_name_only_last_best_epoch_best() -> None:
     finished = [
         events.EpochFinished(time=101.0, epoch=epoch, step=epoch * 10, loss=1 / epoch, best=epoch != 2)
         for epoch in (1, 2, 3, 4)
@@ -146,7 +146,7 @@ def test_only_the_last_best_epoch_is_the_best() -> None:
     ]
 
 
-def test_steps_lie_within_their_epoch() -> None:
+def test_loss_places_steps_within_their_epoch() -> None:
     run = fed(
         START,
         events.Step(time=101.0, step=5, loss=1.0),
@@ -157,7 +157,7 @@ def test_steps_lie_within_their_epoch() -> None:
     assert list(run.loss("epoch")[0].x) == [0.5, 1.5, 2.0]  # a step past the expected end waits for the epoch's own
 
 
-def test_time_counts_work_and_not_the_night_between() -> None:
+def test_time_axis_excludes_pause_before_resume() -> None:
     run = fed(
         START,
         events.Step(time=110.0, step=1, loss=1.0),
@@ -168,7 +168,7 @@ def test_time_counts_work_and_not_the_night_between() -> None:
     assert list(run.loss("time")[0].x) == [10.0, 15.0]
 
 
-def test_psnr_knows_peak_and_stop_of_each_image() -> None:
+def test_psnr_has_peak_and_stop_of_each_image() -> None:
     run = fed(
         START,
         *(
@@ -185,7 +185,7 @@ def test_psnr_knows_peak_and_stop_of_each_image() -> None:
     assert run.psnr()[0].stop == StepValue(40, 24.5)
 
 
-def test_a_resume_takes_back_a_peak_that_was_not_kept() -> None:
+def test_psnr_drops_voided_peak_and_stop_on_resume() -> None:
     run = fed(
         START,
         events.PsnrMeasured(time=101.0, step=10, psnr=[20.0], mean=20.0, offset=10),
@@ -197,7 +197,7 @@ def test_a_resume_takes_back_a_peak_that_was_not_kept() -> None:
     assert run.psnr()[1].stop is None
 
 
-def test_averaged_outputs_have_a_curve_of_their_own() -> None:
+def test_psnr_has_curve_of_averaged_outputs() -> None:
     run = fed(START, events.PsnrMeasured(time=101.0, step=10, psnr=[20.0], mean=20.0, averaged=[21.0]))
     assert [(curve.image, curve.peak) for curve in run.psnr()] == [
         (-1, StepValue(10, 20.0)),
@@ -206,7 +206,7 @@ def test_averaged_outputs_have_a_curve_of_their_own() -> None:
     ]
 
 
-def test_an_image_that_joins_later_has_no_past() -> None:
+def test_psnr_of_late_image_is_nan_before_it_joins() -> None:
     run = fed(
         START,
         events.PsnrMeasured(time=101.0, step=10, psnr=[20.0], mean=20.0),
@@ -218,7 +218,7 @@ def test_an_image_that_joins_later_has_no_past() -> None:
     assert late.peak == StepValue(20, 25.0)
 
 
-def test_pictures_go_by_step_and_a_file_written_again_counts_once() -> None:
+def test_pictures_follow_steps_and_count_rewritten_file_once() -> None:
     run = fed(
         START,
         *(
@@ -239,14 +239,14 @@ def test_pictures_go_by_step_and_a_file_written_again_counts_once() -> None:
     assert run.picture("truth", 30) is None
 
 
-def test_an_axis_ends_where_the_run_said_and_then_where_it_did() -> None:
+def test_limit_is_planned_end_then_actual_end() -> None:
     run = fed(START, events.Step(time=105.0, step=7, loss=1.0))
     assert (run.limit("step"), run.limit("epoch"), run.limit("time")) == (100, 10, None)
     run.feed([events.RunStopped(time=106.0, reason="asked", step=7)])
     assert (run.limit("step"), run.limit("time")) == (7, 5)
 
 
-def test_news_are_what_was_not_yet_seen() -> None:
+def test_recent_events_returns_unseen_events() -> None:
     run = fed(START, events.Step(time=101.0, step=1, loss=1.0), events.Message(time=102.0, text="one"))
     seen = run.event_count
     assert [type(event).__name__ for event in run.recent_events(0)] == ["RunStarted", "Message"]
@@ -255,7 +255,7 @@ def test_news_are_what_was_not_yet_seen() -> None:
     assert run.recent_events(run.event_count) == []
 
 
-def test_a_reading_says_what_was_last_known() -> None:
+def test_values_at_returns_last_known_values() -> None:
     run = fed(
         START,
         events.Step(time=101.0, step=1, loss=3.0),

@@ -204,7 +204,7 @@ def console(make: Maker) -> Console:
     return Console(make.root)
 
 
-def test_a_run_that_is_deleted_and_restored_is_not_read_twice(console: Console, make: Maker, runs: RunsFolder) -> None:
+def test_store_reads_restored_run_once(console: Console, make: Maker, runs: RunsFolder) -> None:
     run = make(losses=[0.3, 0.2, 0.1])
     console.watch(run.id)
     console.settle()
@@ -215,7 +215,7 @@ def test_a_run_that_is_deleted_and_restored_is_not_read_twice(console: Console, 
     assert drawn(console.store.get(run.id)) == expected(run.folder)
 
 
-def test_a_log_read_while_nothing_held_its_series_is_read_again(console: Console, make: Maker) -> None:
+def test_store_rereads_log_after_dropped_series(console: Console, make: Maker) -> None:
     first, second = make(losses=[0.3]), make(losses=[0.2, 0.1])
     console.watch(first.id, second.id)
     console.reader.obey()
@@ -229,7 +229,7 @@ def test_a_log_read_while_nothing_held_its_series_is_read_again(console: Console
     assert drawn(console.store.get(second.id)) == expected(second.folder)
 
 
-def test_runs_beyond_those_kept_are_read_again(make: Maker) -> None:
+def test_store_rereads_runs_beyond_kept_series(make: Maker) -> None:
     console = Console(make.root, KEPT_SERIES)
     made = [make(losses=[0.5, 1 / (1 + number)]) for number in range(KEPT_SERIES + 2)]
     for run in made:
@@ -243,7 +243,7 @@ def test_runs_beyond_those_kept_are_read_again(make: Maker) -> None:
 
 
 @pytest.mark.parametrize("losses", [[0.9], [0.9, 0.8, 0.7, 0.6]], ids=["shorter", "longer"])
-def test_a_folder_replaced_while_it_is_watched_is_read_anew(console: Console, make: Maker, losses: list[float]) -> None:
+def test_store_rereads_folder_replaced_while_watched(console: Console, make: Maker, losses: list[float]) -> None:
     run, other = make(losses=[0.3, 0.2]), make(losses=losses)
     console.watch(run.id)
     console.settle()
@@ -253,7 +253,7 @@ def test_a_folder_replaced_while_it_is_watched_is_read_anew(console: Console, ma
     assert drawn(console.store.get(run.id)) == expected(run.folder)
 
 
-def test_an_empty_log_is_announced_once(console: Console, make: Maker) -> None:
+def test_reader_announces_empty_log_once(console: Console, make: Maker) -> None:
     (make.root / "empty").mkdir(parents=True)
     console.watch("empty")
     console.reader.obey()
@@ -263,7 +263,7 @@ def test_an_empty_log_is_announced_once(console: Console, make: Maker) -> None:
     assert len(console.posted) == 1
 
 
-def test_a_missing_piece_is_asked_for_and_changes_nothing() -> None:
+def test_store_requests_missing_piece_and_stays_unchanged() -> None:
     asked: list[str] = []
     store = SeriesStore(asked.append)
     store.watch(["a"])
@@ -277,7 +277,7 @@ def test_a_missing_piece_is_asked_for_and_changes_nothing() -> None:
     assert asked == ["a"]
 
 
-def test_lines_that_hold_no_event_cost_no_second_reading(console: Console, make: Maker) -> None:
+def test_store_skips_invalid_lines_without_rereading(console: Console, make: Maker) -> None:
     run = make(losses=[0.3])
     console.watch(run.id)
     console.settle()

@@ -16,7 +16,7 @@ SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
 
 
 @SIZES
-async def test_live_shows_curve_and_best_model(opened: Opener, make: Maker, size: tuple[int, int]) -> None:
+async def test_live_pane_shows_curve_and_best_model(opened: Opener, make: Maker, size: tuple[int, int]) -> None:
     make(name="shirts", losses=[0.3, 0.2, 0.1])
     async with opened(size) as driver:
         text = driver.text()
@@ -27,7 +27,7 @@ async def test_live_shows_curve_and_best_model(opened: Opener, make: Maker, size
 
 
 @SIZES
-async def test_psnr_is_marked_where_it_peaked(opened: Opener, make: Maker, size: tuple[int, int]) -> None:
+async def test_live_pane_marks_psnr_peak(opened: Opener, make: Maker, size: tuple[int, int]) -> None:
     make("dip", name="boots", psnr=[20.0, 24.0, 26.0, 25.0, 23.0])
     async with opened(size) as driver:
         await driver.until_seen("image 1")
@@ -43,7 +43,7 @@ async def test_psnr_is_marked_where_it_peaked(opened: Opener, make: Maker, size:
     [([0.5], []), ([0.5, math.nan, math.inf], []), ([], []), ([], [math.nan, 20.0])],
     ids=["one epoch", "a loss that diverged", "nothing yet", "a PSNR that is none"],
 )
-async def test_strange_runs_are_drawn(
+async def test_panes_draw_runs_with_empty_or_nan_values(
     opened: Opener, make: Maker, size: tuple[int, int], losses: list[float], psnr: list[float]
 ) -> None:
     make("dip" if psnr else "ddpm", name="strange", losses=losses, psnr=psnr)
@@ -56,7 +56,7 @@ async def test_strange_runs_are_drawn(
             assert "×" in driver.text()
 
 
-async def test_a_failed_run_says_why_and_what_to_do(opened: Opener, make: Maker) -> None:
+async def test_live_pane_shows_error_and_hint_of_failed_run(opened: Opener, make: Maker) -> None:
     make(name="too large", state="failed")
     async with opened(SMALL) as driver:
         text = driver.text()
@@ -64,7 +64,7 @@ async def test_a_failed_run_says_why_and_what_to_do(opened: Opener, make: Maker)
         assert "Lower the batch." in text
 
 
-async def test_a_crashed_run_can_be_resumed_by_a_key_that_is_shown(opened: Opener, make: Maker) -> None:
+async def test_footer_offers_resume_for_crashed_run(opened: Opener, make: Maker) -> None:
     make(name="killed", state="crashed")
     async with opened() as driver:
         assert "crashed" in driver.text()
@@ -72,7 +72,7 @@ async def test_a_crashed_run_can_be_resumed_by_a_key_that_is_shown(opened: Opene
         assert "s stop" not in driver.text()
 
 
-async def test_a_live_run_is_followed(opened: Opener, make: Maker) -> None:
+async def test_live_pane_follows_running_run_to_its_end(opened: Opener, make: Maker) -> None:
     run = make(name="going on", state="running", losses=[0.3])
     async with opened() as driver:
         await driver.until_seen("s stop")
@@ -88,7 +88,7 @@ async def test_a_live_run_is_followed(opened: Opener, make: Maker) -> None:
         await driver.until(lambda: "s stop" not in driver.text(), "a run that has ended can't be stopped")
 
 
-async def test_a_resumed_run_takes_back_what_came_after(opened: Opener, make: Maker) -> None:
+async def test_live_pane_drops_epochs_voided_by_resume(opened: Opener, make: Maker) -> None:
     run = make(name="twice", state="stopped", losses=[0.3, 0.2])
     async with opened() as driver:
         assert driver.series().epoch == 2
@@ -100,7 +100,7 @@ async def test_a_resumed_run_takes_back_what_came_after(opened: Opener, make: Ma
         assert "Loss at epoch 2" not in driver.text()
 
 
-async def test_the_time_cursor_moves_curves_psnr_and_pictures_together(opened: Opener, make: Maker) -> None:
+async def test_time_cursor_moves_curves_and_pictures_together(opened: Opener, make: Maker) -> None:
     run = make("dip", name="boots", psnr=[20.0, 24.0, 26.0])
     for step, shade in ((10, 10), (20, 120), (30, 250)):
         add_picture(run, "restored", step, shade)
@@ -120,14 +120,14 @@ async def test_the_time_cursor_moves_curves_psnr_and_pictures_together(opened: O
         await driver.until_seen("restored at 30")
 
 
-async def test_the_time_cursor_goes_back_to_now(opened: Opener, make: Maker) -> None:
+async def test_time_cursor_returns_to_now_on_escape(opened: Opener, make: Maker) -> None:
     make(losses=[0.3, 0.2, 0.1])
     async with opened() as driver:
         await driver.press("comma", "comma", "escape")
         assert driver.main.step is None
 
 
-async def test_pictures_are_turned_and_only_those_of_the_run_are_read(opened: Opener, make: Maker) -> None:
+async def test_images_pane_turns_pictures_only_within_run_folder(opened: Opener, make: Maker) -> None:
     run = make("dip", name="boots", psnr=[20.0])
     for name in ("degraded", "restored"):
         add_picture(run, name, 10, 100)
@@ -141,14 +141,14 @@ async def test_pictures_are_turned_and_only_those_of_the_run_are_read(opened: Op
     assert PictureFile(run.folder, "/etc/passwd").path() is None
 
 
-async def test_a_run_without_pictures_says_so(opened: Opener, make: Maker) -> None:
+async def test_images_pane_says_if_there_are_no_pictures(opened: Opener, make: Maker) -> None:
     make()
     async with opened() as driver:
         await driver.press("2")
         await driver.until_seen("no picture yet")
 
 
-async def test_the_log_follows_what_the_process_printed(opened: Opener, make: Maker) -> None:
+async def test_log_pane_follows_worker_output(opened: Opener, make: Maker) -> None:
     run = make(name="talks")
     (run.folder / "worker.log").write_bytes(b"a warning\n\x1b[31mred\x1b[0m\n begun\r halfway\rall there\n")
     async with opened() as driver:
@@ -162,7 +162,7 @@ async def test_the_log_follows_what_the_process_printed(opened: Opener, make: Ma
         await driver.until_seen("one more")
 
 
-async def test_the_config_shows_what_was_chosen_and_the_command(opened: Opener, make: Maker) -> None:
+async def test_config_pane_shows_command_and_folder(opened: Opener, make: Maker) -> None:
     run = make(name="shirts", settings={"ddpm.lr": 0.002})
     async with opened() as driver:
         await driver.press("4")
@@ -171,7 +171,9 @@ async def test_the_config_shows_what_was_chosen_and_the_command(opened: Opener, 
 
 
 @SIZES
-async def test_compare_puts_results_beside_what_differs(opened: Opener, make: Maker, size: tuple[int, int]) -> None:
+async def test_compare_pane_shows_results_beside_differing_options(
+    opened: Opener, make: Maker, size: tuple[int, int]
+) -> None:
     make(name="slow", settings={"ddpm.lr": 0.001}, losses=[0.3, 0.2])
     make(name="fast", settings={"ddpm.lr": 0.004}, losses=[0.3, 0.1])
     async with opened(size) as driver:
@@ -189,7 +191,7 @@ async def test_compare_puts_results_beside_what_differs(opened: Opener, make: Ma
         assert [line.colour for line in chart._series] == [0, 1]
 
 
-async def test_smoothing_log_y_and_axis_turn(opened: Opener, make: Maker) -> None:
+async def test_live_pane_keys_change_smoothing_log_y_and_axis(opened: Opener, make: Maker) -> None:
     make(losses=[0.3, 0.2, 0.1])
     async with opened() as driver:
         await driver.press("y")

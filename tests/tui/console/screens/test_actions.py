@@ -53,7 +53,7 @@ async def training_form(driver: Driver) -> Screen[object]:
 
 
 @pytest.mark.usefixtures("busy")
-async def test_a_run_is_started_queued_moved_up_and_stopped(opened: Opener, runs: RunsFolder) -> None:
+async def test_console_starts_reorders_and_stops_queued_runs(opened: Opener, runs: RunsFolder) -> None:
     async with opened() as driver:
         first = await started(driver, "first")
         await driver.until(lambda: waiting() == [first], "the first one waiting")
@@ -78,9 +78,7 @@ async def test_a_run_is_started_queued_moved_up_and_stopped(opened: Opener, runs
     assert waiting() == [first], "the console was quit, the run goes on waiting"
 
 
-async def test_a_deleted_run_comes_back_and_is_gone_after_quitting(
-    opened: Opener, make: Maker, runs: RunsFolder
-) -> None:
+async def test_undo_restores_deleted_run_and_quit_empties_trash(opened: Opener, make: Maker, runs: RunsFolder) -> None:
     kept, gone = make(name="kept"), make(name="gone")
     async with opened() as driver:
         await driver.press("d")
@@ -96,9 +94,7 @@ async def test_a_deleted_run_comes_back_and_is_gone_after_quitting(
     assert trash.trashed(runs) == []
 
 
-async def test_the_curves_of_a_run_that_comes_back_are_not_doubled(
-    opened: Opener, make: Maker, runs: RunsFolder
-) -> None:
+async def test_undo_does_not_double_curves(opened: Opener, make: Maker, runs: RunsFolder) -> None:
     kept, gone = make(name="kept", losses=[0.3, 0.2, 0.1]), make(name="gone")
     async with opened() as driver:
         await driver.until(lambda: len(driver.series().epochs) == 3, "the log of the run")
@@ -115,14 +111,14 @@ async def test_the_curves_of_a_run_that_comes_back_are_not_doubled(
         assert [epoch.epoch for epoch in driver.series().epochs] == [1, 2, 3, 4]
 
 
-async def test_a_live_run_cannot_be_deleted(opened: Opener, make: Maker) -> None:
+async def test_delete_ignores_live_run(opened: Opener, make: Maker) -> None:
     make(name="busy", state="running")
     async with opened() as driver:
         await driver.press("d")
         assert driver.app.screen is driver.main
 
 
-async def test_tags_and_a_note_travel_with_the_run(opened: Opener, make: Maker) -> None:
+async def test_tag_dialog_stores_tags_and_note(opened: Opener, make: Maker) -> None:
     run = make(name="boots")
     async with opened() as driver:
         await driver.press("t")
@@ -138,7 +134,7 @@ async def test_tags_and_a_note_travel_with_the_run(opened: Opener, make: Maker) 
     assert marks.read(run.folder) == marks.RunNotes(("good", "baseline"), "see [this]")
 
 
-async def test_disk_use_is_counted_and_the_best_model_kept(opened: Opener, make: Maker) -> None:
+async def test_storage_screen_prunes_to_best_model(opened: Opener, make: Maker) -> None:
     run = make(name="large")
     (run.folder / "checkpoints/best.safetensors").write_bytes(b"x" * 1000)
     (run.folder / "checkpoints/last.safetensors").write_bytes(b"x" * 500_000)
@@ -150,7 +146,7 @@ async def test_disk_use_is_counted_and_the_best_model_kept(opened: Opener, make:
         assert (run.folder / "checkpoints/best.safetensors").exists()
 
 
-async def test_missing_data_is_offered_and_what_cannot_be_fetched_is_told(
+async def test_form_offers_to_fetch_missing_data_and_reports_failure(
     opened: Opener, runs: RunsFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIPDDPM_MIRROR", (tmp_path / "no mirror").as_uri())
@@ -169,7 +165,7 @@ async def test_missing_data_is_offered_and_what_cannot_be_fetched_is_told(
 
 
 @pytest.mark.slow
-async def test_a_finished_run_goes_on_for_longer(opened: Opener, runs: RunsFolder, finished: Run) -> None:
+async def test_extend_continues_finished_run_as_new_run(opened: Opener, runs: RunsFolder, finished: Run) -> None:
     import shutil
 
     shutil.copytree(finished.folder, runs.root / finished.id)
@@ -192,7 +188,7 @@ async def test_a_finished_run_goes_on_for_longer(opened: Opener, runs: RunsFolde
     assert len(after) == len(before) + 1
 
 
-async def test_a_run_that_is_at_work_is_stopped_by_the_console(opened: Opener, runs: RunsFolder) -> None:
+async def test_stop_ends_live_run(opened: Opener, runs: RunsFolder) -> None:
     """Without a slot to wait for, `now` would load torch; a worker that is told to stop at once never gets there."""
     run = runs.create(build("ddpm", settings={"data.dataset": "fashion-mini", "device": "cpu"}))
     local.start(run)

@@ -31,12 +31,12 @@ def parsed(command: str) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_a_fresh_draft_is_the_default_run(kind: str) -> None:
+def test_draft_defaults_to_first_preset(kind: str) -> None:
     assert Draft(kind).config() == config.build(kind, preset=next(iter(PRESETS[kind])))
     assert Draft(kind).command() == f"dipddpm run {kind}"
 
 
-def test_the_command_starts_the_very_run_that_the_draft_describes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_draft_command_builds_same_config(capsys: pytest.CaptureFixture[str]) -> None:
     from dipddpm.tui.cli.main import app
 
     draft = Draft("hybrid")
@@ -47,14 +47,14 @@ def test_the_command_starts_the_very_run_that_the_draft_describes(capsys: pytest
     assert capsys.readouterr().out == config.to_toml(draft.config())
 
 
-def test_a_fork_leads_to_the_same_config() -> None:
+def test_draft_from_config_keeps_config() -> None:
     asked = config.build(
         "hybrid", task="inpaint:missing=0.7", settings={"ddpm.lr": 0.002, "name": "x", "images.files": ("a b.png",)}
     )
     assert Draft.from_config(asked).config() == asked
 
 
-def test_a_hybrid_trains_its_prior_where_epochs_are_asked_for_and_no_prior_is_named() -> None:
+def test_draft_of_hybrid_trains_prior_if_only_epochs_are_given() -> None:
     asked = written(Draft("hybrid"), ddpm__epochs="3").config()
     assert isinstance(asked, config.HybridRun)
     assert asked.prior.run == ""
@@ -63,7 +63,7 @@ def test_a_hybrid_trains_its_prior_where_epochs_are_asked_for_and_no_prior_is_na
     assert "--from /some/run --set ddpm.epochs=3" in named.command()
 
 
-def test_lists_are_words_in_the_form_and_in_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_draft_reads_lists_as_words(capsys: pytest.CaptureFixture[str]) -> None:
     from dipddpm.tui.cli.main import app
 
     draft = written(Draft("restore"), restore__tasks="denoise:sigma=9 superres", restore__sets="glyphs leaves")
@@ -78,14 +78,14 @@ def test_lists_are_words_in_the_form_and_in_the_command(capsys: pytest.CaptureFi
     assert "other half" in draft.problem("restore.tasks")
 
 
-def test_what_is_put_back_counts_as_not_given() -> None:
+def test_draft_omits_values_reset_to_default() -> None:
     draft = written(Draft("ddpm"), ddpm__epochs="7")
     assert "--epochs 7" in draft.command()
     written(draft, ddpm__epochs="20")
     assert draft.command() == "dipddpm run ddpm"
 
 
-def test_what_another_kind_does_not_know_is_left_out_and_kept() -> None:
+def test_draft_keeps_values_while_another_kind_is_chosen() -> None:
     draft = written(Draft("hybrid"), dip__iterations="70")
     draft.choose("kind", "ddpm")
     assert draft.command() == "dipddpm run ddpm"
@@ -97,7 +97,7 @@ def test_what_another_kind_does_not_know_is_left_out_and_kept() -> None:
     ("key", "text"),
     [("ddpm__epochs", "0"), ("ddpm__epochs", "many"), ("device", "gpu"), ("images__indices", "9-"), ("ddpm__lr", "")],
 )
-def test_what_is_wrong_is_said_of_the_option_itself(key: str, text: str) -> None:
+def test_draft_problem_names_wrong_option(key: str, text: str) -> None:
     draft = written(Draft("hybrid"), **{key: text})
     assert draft.problem(key.replace("__", ".")).startswith(key.replace("__", "."))
     with pytest.raises(UserError):
@@ -118,7 +118,7 @@ def line(screen: Form, name: str) -> str:
 
 
 @SIZES
-async def test_a_wrong_value_is_told_as_it_is_typed(opened: Opener, size: tuple[int, int]) -> None:
+async def test_form_shows_problem_while_typing_and_refuses_start(opened: Opener, size: tuple[int, int]) -> None:
     async with opened(size) as driver:
         screen = await form(driver)
         screen.query_one("#option-ddpm-epochs", Input).focus()
@@ -131,7 +131,7 @@ async def test_a_wrong_value_is_told_as_it_is_typed(opened: Opener, size: tuple[
         assert "--epochs 5" in line(screen, "command")
 
 
-async def test_choosing_a_kind_changes_the_options(opened: Opener) -> None:
+async def test_form_changes_options_with_kind(opened: Opener) -> None:
     async with opened() as driver:
         screen = await form(driver)
         assert screen.query("#pick-method")
@@ -141,7 +141,7 @@ async def test_choosing_a_kind_changes_the_options(opened: Opener) -> None:
         assert not screen.query("#option-dip-lr")
 
 
-async def test_all_options_are_shown_on_request(opened: Opener) -> None:
+async def test_form_shows_all_options_on_ctrl_o(opened: Opener) -> None:
     async with opened() as driver:
         screen = await form(driver)
         assert not screen.query("#option-ddpm-batch_size")
@@ -149,7 +149,7 @@ async def test_all_options_are_shown_on_request(opened: Opener) -> None:
         await driver.until(lambda: screen.query("#option-ddpm-batch_size"), "all options")
 
 
-async def test_a_fork_begins_with_what_the_old_run_had(opened: Opener, make: Maker) -> None:
+async def test_form_of_fork_starts_with_options_of_old_run(opened: Opener, make: Maker) -> None:
     make("ddpm", name="shirts", settings={"data.dataset": "fashion-mini", "ddpm.epochs": 33})
     async with opened() as driver:
         await driver.press("f")
@@ -160,9 +160,7 @@ async def test_a_fork_begins_with_what_the_old_run_had(opened: Opener, make: Mak
         assert "--dataset fashion-mini" in line(screen, "command")
 
 
-async def test_data_that_is_not_here_is_told_before_a_run_is_made(
-    opened: Opener, runs: RunsFolder, tmp_path: Path
-) -> None:
+async def test_form_reports_missing_data_before_making_run(opened: Opener, runs: RunsFolder, tmp_path: Path) -> None:
     async with opened() as driver:
         screen = await form(driver)
         entry = screen.query_one("#option-data-dataset", Input)

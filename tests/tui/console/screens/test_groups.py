@@ -29,7 +29,7 @@ def listed(driver: Driver) -> list[str]:
 
 
 @SIZES
-async def test_a_group_is_one_line_that_compares_its_combinations_until_it_is_unfolded(
+async def test_run_list_folds_group_and_compares_its_combinations(
     opened: Opener, swept: list[Run], size: tuple[int, int]
 ) -> None:
     async with opened(size) as driver:
@@ -60,7 +60,7 @@ async def test_a_group_is_one_line_that_compares_its_combinations_until_it_is_un
         await driver.until(lambda: len(listed(driver)) == 2, "folded again")
 
 
-async def test_a_filter_looks_into_groups(opened: Opener, swept: list[Run]) -> None:
+async def test_filter_finds_runs_within_groups(opened: Opener, swept: list[Run]) -> None:
     async with opened() as driver:
         await driver.press("slash")
         await driver.write("group:g psnr<22")
@@ -74,13 +74,13 @@ async def test_a_filter_looks_into_groups(opened: Opener, swept: list[Run]) -> N
         await driver.until(lambda: len(listed(driver)) == 5, "the group unfolded")
 
 
-async def test_a_run_of_a_folded_group_can_be_gone_to(opened: Opener, swept: list[Run]) -> None:
+async def test_console_opens_run_within_folded_group(opened: Opener, swept: list[Run]) -> None:
     async with opened(run=swept[1].id) as driver:
         await driver.until(lambda: driver.selected == swept[1].id, "the cursor on it")
         assert len(listed(driver)) == 6
 
 
-async def test_what_is_done_to_a_group_is_done_to_its_runs(opened: Opener, make: Maker, swept: list[Run]) -> None:
+async def test_stop_asks_for_live_runs_of_group(opened: Opener, make: Maker, swept: list[Run]) -> None:
     make("dip", state="running", settings={"group": "g", "dip.lr": 0.3})
     make("dip", state="running", settings={"group": "g", "dip.lr": 0.4})
     async with opened() as driver:
@@ -93,7 +93,7 @@ async def test_what_is_done_to_a_group_is_done_to_its_runs(opened: Opener, make:
         assert driver.main.marked == {}
 
 
-async def test_marked_runs_are_still_compared_one_by_one(opened: Opener, swept: list[Run]) -> None:
+async def test_compare_pane_lists_marked_runs_of_group_singly(opened: Opener, swept: list[Run]) -> None:
     async with opened() as driver:
         await driver.press("l", "j", "m", "j", "m", "5")
         await driver.until_seen("24.50")

@@ -10,9 +10,7 @@ SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
 
 
 @SIZES
-async def test_help_explains_every_key_of_the_screen_it_was_asked_from(
-    opened: Opener, make: Maker, size: tuple[int, int]
-) -> None:
+async def test_help_lists_keys_of_main_screen(opened: Opener, make: Maker, size: tuple[int, int]) -> None:
     make(name="shirts")
     async with opened(size) as driver:
         await driver.press("question_mark")
@@ -24,7 +22,7 @@ async def test_help_explains_every_key_of_the_screen_it_was_asked_from(
         assert driver.app.screen is driver.main
 
 
-async def test_every_key_that_does_something_is_in_the_help(opened: Opener, make: Maker) -> None:
+async def test_help_covers_every_binding(opened: Opener, make: Maker) -> None:
     make(name="shirts")
     written = " ".join(keys for _, entries in SECTIONS["MainScreen"] for keys, _ in entries)
     async with opened() as driver:
@@ -38,7 +36,7 @@ async def test_every_key_that_does_something_is_in_the_help(opened: Opener, make
             assert any(_typed(key) in written for key in known), f"{known}: {action}"
 
 
-async def test_the_palette_finds_what_has_no_place_in_the_footer(opened: Opener, make: Maker) -> None:
+async def test_palette_finds_disk_use(opened: Opener, make: Maker) -> None:
     make(name="shirts")
     async with opened() as driver:
         await driver.press("ctrl+p")
@@ -49,7 +47,7 @@ async def test_the_palette_finds_what_has_no_place_in_the_footer(opened: Opener,
 
 
 @SIZES
-async def test_the_footer_shows_what_applies_and_always_help_and_quit(
+async def test_footer_shows_keys_that_apply_with_help_and_quit(
     opened: Opener, make: Maker, size: tuple[int, int]
 ) -> None:
     make(name="shirts", state="stopped")
@@ -60,7 +58,7 @@ async def test_the_footer_shows_what_applies_and_always_help_and_quit(
         assert "s stop" not in footer
 
 
-async def test_a_click_on_the_footer_does_what_the_key_does(opened: Opener, make: Maker) -> None:
+async def test_footer_click_acts_like_its_key(opened: Opener, make: Maker) -> None:
     make(name="shirts")
     async with opened() as driver:
         place = driver.text().splitlines()[-1].index("? help")

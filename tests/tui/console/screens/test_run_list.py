@@ -13,7 +13,7 @@ SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
 
 
 @SIZES
-async def test_an_empty_folder_says_what_to_do_next(opened: Opener, size: tuple[int, int]) -> None:
+async def test_run_list_explains_first_steps_in_empty_folder(opened: Opener, size: tuple[int, int]) -> None:
     async with opened(size) as driver:
         text = driver.text()
         assert "No runs in" in text
@@ -21,7 +21,7 @@ async def test_an_empty_folder_says_what_to_do_next(opened: Opener, size: tuple[
         assert "dipddpm run hybrid --preset quick" in text
 
 
-async def test_a_read_only_console_offers_no_start(opened: Opener) -> None:
+async def test_readonly_console_offers_no_new_run(opened: Opener) -> None:
     async with opened(readonly=True) as driver:
         assert "start the first one" not in driver.text()
         assert "new run" not in driver.text()
@@ -30,9 +30,7 @@ async def test_a_read_only_console_offers_no_start(opened: Opener) -> None:
 
 
 @SIZES
-async def test_the_list_shows_newest_first_and_follows_the_cursor(
-    opened: Opener, make: Maker, size: tuple[int, int]
-) -> None:
+async def test_run_list_shows_newest_first_and_moves_cursor(opened: Opener, make: Maker, size: tuple[int, int]) -> None:
     runs = [make(name=name) for name in ("newest", "middle", "oldest")]
     async with opened(size) as driver:
         lines = driver.text().splitlines()
@@ -47,7 +45,7 @@ async def test_the_list_shows_newest_first_and_follows_the_cursor(
         assert driver.selected == runs[1].id
 
 
-async def test_the_cursor_keeps_to_its_run_when_another_one_comes(opened: Opener, make: Maker) -> None:
+async def test_run_list_keeps_selection_when_run_arrives(opened: Opener, make: Maker) -> None:
     make(name="one")
     second = make(name="two")
     async with opened() as driver:
@@ -59,9 +57,7 @@ async def test_the_cursor_keeps_to_its_run_when_another_one_comes(opened: Opener
 
 
 @SIZES
-async def test_names_are_shown_as_they_are_and_keep_to_their_column(
-    opened: Opener, make: Maker, size: tuple[int, int]
-) -> None:
+async def test_run_list_shows_names_literally_within_column(opened: Opener, make: Maker, size: tuple[int, int]) -> None:
     names = [
         "[bold red]markup[/]",
         "ノイズ除去 テスト ノイズ除去 テスト",
@@ -82,7 +78,7 @@ async def test_names_are_shown_as_they_are_and_keep_to_their_column(
 
 
 @SIZES
-async def test_the_filter_narrows_while_it_is_written(opened: Opener, make: Maker, size: tuple[int, int]) -> None:
+async def test_filter_narrows_run_list_while_typing(opened: Opener, make: Maker, size: tuple[int, int]) -> None:
     make("dip", name="boots", psnr=[20.0, 24.0])
     make("ddpm", name="shirts", losses=[0.5, 0.03])
     make("ddpm", name="coats", losses=[0.5, 0.4])
@@ -101,7 +97,7 @@ async def test_the_filter_narrows_while_it_is_written(opened: Opener, make: Make
         await driver.until(lambda: "of 3" not in driver.text(), "all runs again")
 
 
-async def test_a_filter_that_cannot_be_read_says_so(opened: Opener, make: Maker) -> None:
+async def test_filter_marks_unreadable_query(opened: Opener, make: Maker) -> None:
     make(name="one")
     async with opened() as driver:
         await driver.press("slash")
@@ -112,7 +108,7 @@ async def test_a_filter_that_cannot_be_read_says_so(opened: Opener, make: Maker)
         await driver.until(lambda: not title.has_class("wrong"), "the title again")
 
 
-async def test_sorting_by_a_column_and_back(opened: Opener, make: Maker) -> None:
+async def test_run_list_sorts_by_column_and_reverses(opened: Opener, make: Maker) -> None:
     make(name="middle", losses=[0.2])
     make(name="best", losses=[0.1])
     make(name="worst", losses=[0.3])
@@ -130,7 +126,7 @@ async def test_sorting_by_a_column_and_back(opened: Opener, make: Maker) -> None
         await driver.press("escape")
 
 
-async def test_the_wide_list_has_every_column(opened: Opener, make: Maker) -> None:
+async def test_run_list_shows_every_column_when_wide(opened: Opener, make: Maker) -> None:
     make("dip", name="boots", psnr=[20.0, 24.0])
     async with opened() as driver:
         await driver.press("0")
@@ -141,7 +137,7 @@ async def test_the_wide_list_has_every_column(opened: Opener, make: Maker) -> No
         assert "best loss " not in driver.text()
 
 
-async def test_at_most_eight_runs_are_marked_and_colours_stay(opened: Opener, make: Maker) -> None:
+async def test_run_list_marks_at_most_eight_runs_in_fixed_colours(opened: Opener, make: Maker) -> None:
     runs = [make(name=f"run {number}") for number in range(9)]
     async with opened() as driver:
         for _ in range(9):
@@ -155,7 +151,7 @@ async def test_at_most_eight_runs_are_marked_and_colours_stay(opened: Opener, ma
         assert driver.main.marked == {}
 
 
-async def test_a_run_that_vanishes_leaves_the_list(opened: Opener, make: Maker) -> None:
+async def test_run_list_drops_vanished_run(opened: Opener, make: Maker) -> None:
     make(name="stays")
     gone = make(name="goes")
     async with opened() as driver:
@@ -166,7 +162,7 @@ async def test_a_run_that_vanishes_leaves_the_list(opened: Opener, make: Maker) 
         assert driver.main.row.name == "stays"
 
 
-async def test_a_damaged_config_is_marked_and_says_why(opened: Opener, make: Maker) -> None:
+async def test_run_list_marks_damaged_config_broken(opened: Opener, make: Maker) -> None:
     run = make(name="broken one")
     (run.folder / "config.toml").write_text("kind = 3")
     (run.folder / "summary.json").unlink(missing_ok=True)
@@ -174,16 +170,14 @@ async def test_a_damaged_config_is_marked_and_says_why(opened: Opener, make: Mak
         await driver.until_seen("broken")
 
 
-async def test_the_run_asked_for_is_opened(opened: Opener, make: Maker) -> None:
+async def test_console_opens_requested_run(opened: Opener, make: Maker) -> None:
     make(name="first")
     wanted = make(name="second")
     async with opened(run=wanted.id[-4:]) as driver:
         assert driver.selected == wanted.id
 
 
-async def test_a_runs_folder_that_vanishes_and_comes_back_is_followed(
-    opened: Opener, make: Maker, runs: RunsFolder
-) -> None:
+async def test_run_list_follows_recreated_runs_folder(opened: Opener, make: Maker, runs: RunsFolder) -> None:
     make(name="before")
     async with opened() as driver:
         for pane in "12345":
@@ -195,7 +189,7 @@ async def test_a_runs_folder_that_vanishes_and_comes_back_is_followed(
         await driver.until_seen("after")
 
 
-async def test_files_that_vanish_or_turn_into_something_else_are_survived(opened: Opener, make: Maker) -> None:
+async def test_panes_survive_vanished_or_replaced_files(opened: Opener, make: Maker) -> None:
     run = make("dip", name="boots", psnr=[20.0, 21.0])
     add_picture(run, "restored", 20, 100)
     async with opened() as driver:

@@ -31,7 +31,7 @@ def is_drawn(character: str) -> bool:
     return 0x2800 < ord(character) < 0x2900
 
 
-async def test_axes_are_labelled_to_their_ends(stage: OpenStage) -> None:
+async def test_line_chart_labels_axes_to_their_ends(stage: OpenStage) -> None:
     chart = LineChart("loss")
     async with stage(chart, (60, 14)) as (app, _):
         chart.show([line([1 / step for step in range(1, 48)])], limit=47, note="log y", log_y=True)
@@ -44,7 +44,7 @@ async def test_axes_are_labelled_to_their_ends(stage: OpenStage) -> None:
         assert next(text[: plot.GUTTER].strip() for text in lines[1:-2] if text[: plot.GUTTER].strip()) == "1"
 
 
-async def test_the_line_falls_from_the_upper_left_to_the_lower_right(stage: OpenStage) -> None:
+async def test_line_chart_draws_falling_line_from_upper_left(stage: OpenStage) -> None:
     chart = LineChart()
     async with stage(chart, (40, 12)) as (app, _):
         chart.show([line([10.0 - step for step in range(10)])])
@@ -55,7 +55,7 @@ async def test_the_line_falls_from_the_upper_left_to_the_lower_right(stage: Open
         assert len(firsts) == len(rows)
 
 
-async def test_the_spike_among_many_is_seen(stage: OpenStage) -> None:
+async def test_line_chart_shows_spike_among_many_values(stage: OpenStage) -> None:
     chart = LineChart()
     values = [0.1] * 47_000
     values[20_000] = 5.0
@@ -64,7 +64,7 @@ async def test_the_spike_among_many_is_seen(stage: OpenStage) -> None:
         assert any(map(is_drawn, canvas(app.lines())[0]))
 
 
-async def test_a_gap_is_not_bridged_and_a_lost_value_is_marked(stage: OpenStage) -> None:
+async def test_line_chart_leaves_gaps_and_marks_nan(stage: OpenStage) -> None:
     chart = LineChart()
     values = [1.0] * 20 + [math.nan] * 20 + [1.0] * 20
     async with stage(chart, (67, 12)) as (app, _):
@@ -79,7 +79,7 @@ async def test_a_gap_is_not_bridged_and_a_lost_value_is_marked(stage: OpenStage)
         assert "×" not in "".join(app.lines())
 
 
-async def test_a_loss_that_was_never_a_number_says_so(stage: OpenStage) -> None:
+async def test_line_chart_shows_empty_text_without_finite_value(stage: OpenStage) -> None:
     chart = LineChart(empty=EMPTY)
     async with stage(chart) as (app, _):
         chart.show([line([math.nan, math.inf])])
@@ -87,7 +87,7 @@ async def test_a_loss_that_was_never_a_number_says_so(stage: OpenStage) -> None:
 
 
 @pytest.mark.parametrize("log_y", [False, True])
-async def test_one_point_and_one_epoch_are_drawn(stage: OpenStage, log_y: bool) -> None:
+async def test_line_chart_draws_single_point(stage: OpenStage, log_y: bool) -> None:
     chart = LineChart()
     async with stage(chart) as (app, _):
         chart.show([Series("loss", [1.0], [0.5])], x_label="epoch", limit=1, log_y=log_y)
@@ -95,7 +95,7 @@ async def test_one_point_and_one_epoch_are_drawn(stage: OpenStage, log_y: bool) 
         assert app.lines()[-1].split() == ["epoch", "0", "1"]
 
 
-async def test_zero_and_less_have_no_place_on_a_logarithmic_axis(stage: OpenStage) -> None:
+async def test_line_chart_leaves_nonpositive_values_off_log_axis(stage: OpenStage) -> None:
     chart = LineChart()
     async with stage(chart) as (app, _):
         chart.show([line([0.0, -1.0, 0.5, 0.7])], log_y=True)
@@ -104,7 +104,7 @@ async def test_zero_and_less_have_no_place_on_a_logarithmic_axis(stage: OpenStag
         assert "-1.0" in "\n".join(app.lines())
 
 
-async def test_marks_stand_at_their_points_but_not_in_crowds(stage: OpenStage) -> None:
+async def test_line_chart_draws_marks_unless_crowded(stage: OpenStage) -> None:
     chart = LineChart()
     async with stage(chart, (80, 14)) as (app, _):
         marks = [ChartMark(2, 8.0, "was best"), ChartMark(9, 1.0, "best")]
@@ -117,7 +117,7 @@ async def test_marks_stand_at_their_points_but_not_in_crowds(stage: OpenStage) -
         assert (text.count("◆"), text.count("•")) == (1, 0)
 
 
-async def test_the_cursor_is_a_line_through_the_chart(stage: OpenStage) -> None:
+async def test_line_chart_draws_cursor_as_vertical_line(stage: OpenStage) -> None:
     chart = LineChart()
     async with stage(chart, (67, 12)) as (app, _):
         chart.show([line([5.0] * 60)], limit=60, cursor=30.0)
@@ -126,7 +126,7 @@ async def test_the_cursor_is_a_line_through_the_chart(stage: OpenStage) -> None:
         assert len(places) >= len(canvas(app.lines())) - 1
 
 
-async def test_several_series_have_a_legend_and_colours_of_their_own(stage: OpenStage) -> None:
+async def test_line_chart_gives_series_legend_and_colours(stage: OpenStage) -> None:
     chart = LineChart("compare")
     async with stage(chart, (80, 14)) as (app, _):
         chart.show([Series(f"run {n} 名前 [red]", [0, 1], [n, n], n) for n in range(3)])
@@ -135,7 +135,7 @@ async def test_several_series_have_a_legend_and_colours_of_their_own(stage: Open
 
 
 @pytest.mark.parametrize("size", [(80, 24), (30, 6), (20, 5), (20, 4), (14, 3), (10, 3), (3, 1), (200, 60)])
-async def test_every_size_is_drawn_without_overflow(stage: OpenStage, size: tuple[int, int]) -> None:
+async def test_line_chart_fits_every_size(stage: OpenStage, size: tuple[int, int]) -> None:
     chart = LineChart("a title that is rather long for some of these", empty=EMPTY)
     chart.styles.min_height = 1
     async with stage(chart, size) as (app, _):
@@ -144,7 +144,7 @@ async def test_every_size_is_drawn_without_overflow(stage: OpenStage, size: tupl
             assert len(app.lines()) == size[1]
 
 
-async def test_what_goes_on_paints_only_where_it_goes_on(stage: OpenStage, repainted: list[float]) -> None:
+async def test_line_chart_repaints_only_new_part(stage: OpenStage, repainted: list[float]) -> None:
     chart = LineChart()
     x, y = list(range(100)), [100.0 - step for step in range(100)]
     async with stage(chart, (80, 20)) as (app, pilot):
@@ -163,7 +163,7 @@ async def test_what_goes_on_paints_only_where_it_goes_on(stage: OpenStage, repai
         assert app.lines() == before
 
 
-async def test_a_new_theme_gives_new_colours(stage: OpenStage) -> None:
+async def test_line_chart_changes_colours_with_theme(stage: OpenStage) -> None:
     chart = LineChart()
     async with stage(chart) as (app, pilot):
         chart.show([line([1.0, 2.0, 3.0])])
@@ -177,7 +177,7 @@ async def test_a_new_theme_gives_new_colours(stage: OpenStage) -> None:
         )
 
 
-def test_points_that_look_the_same_are_one() -> None:
+def test_to_dots_merges_indistinguishable_points() -> None:
     x, y = count_scale(100, 5), linear_scale(0, 1, 4)
     noisy = plot.PlotData(
         x,
@@ -189,7 +189,7 @@ def test_points_that_look_the_same_are_one() -> None:
     assert plot.to_dots(noisy, 60, 12) == plot.to_dots(moved, 60, 12)
 
 
-def test_plotext_is_loaded_by_the_first_chart_that_is_drawn() -> None:
+def test_chart_import_loads_no_plotext() -> None:
     code = (
         "import sys, dipddpm.tui.console.widgets.chart;"
         "sys.exit(any(name in sys.modules for name in ('plotext', 'torch', 'numpy')))"

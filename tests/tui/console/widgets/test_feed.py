@@ -14,21 +14,21 @@ FAILED = events.RunFailed(
 )
 
 
-def test_a_best_model_is_told_once_with_epoch_value_and_file() -> None:
+def test_feed_entries_merge_best_model_with_its_epoch() -> None:
     finished = events.EpochFinished(time=1000.0, epoch=58, step=5800, loss=0.036, best=True)
     (entry,) = feed_entries([BEST, finished])
     assert entry.tone == "best"
     assert entry.text == "Held-out at epoch 58: 0.0359 --> Best model ever (stored)  checkpoints/best.safetensors"
 
 
-def test_what_went_wrong_is_followed_by_what_to_do() -> None:
+def test_feed_entries_put_hint_after_error() -> None:
     assert [(entry.tone, entry.text) for entry in feed_entries([FAILED])] == [
         ("bad", "Failed: CUDA out of memory."),
         ("hint", FAILED.hint),
     ]
 
 
-def test_other_events_have_their_line_and_some_have_none() -> None:
+def test_feed_entries_skip_events_without_line() -> None:
     told = [
         events.Message(text="careful", level="warning"),
         events.RunFinished(seconds=61.0),
@@ -42,14 +42,14 @@ def test_other_events_have_their_line_and_some_have_none() -> None:
     ]
 
 
-def test_text_of_others_is_made_safe() -> None:
+def test_feed_entries_neutralize_escapes() -> None:
     best = events.BestModelStored(step=1, value=1.0, file="a\x1b]0;x\x07[red]", sha256="")
     (entry,) = feed_entries([best])
     assert entry.text.isprintable()
     assert "[red]" in entry.text
 
 
-async def test_the_newest_stands_at_the_bottom_and_a_best_model_stands_out(stage: OpenStage) -> None:
+async def test_feed_shows_newest_last_and_best_model_bold(stage: OpenStage) -> None:
     feed = Feed(empty="Nothing happened yet.")
     async with stage(feed, (100, 4)) as (app, _):
         assert app.lines()[0] == "Nothing happened yet."
@@ -65,7 +65,7 @@ async def test_the_newest_stands_at_the_bottom_and_a_best_model_stands_out(stage
         assert app.lines()[0] == "Nothing happened yet."
 
 
-async def test_long_lines_are_cut_but_not_those_that_help(stage: OpenStage) -> None:
+async def test_feed_cuts_long_lines_except_hints(stage: OpenStage) -> None:
     feed = Feed()
     async with stage(feed, (40, 6)) as (app, _):
         feed.add([FeedEntry(1000.0, "word " * 30), *feed_entries([FAILED])])
@@ -74,14 +74,14 @@ async def test_long_lines_are_cut_but_not_those_that_help(stage: OpenStage) -> N
         assert "".join(lines[2:]).replace(" ", "") == FAILED.hint.replace(" ", "")
 
 
-async def test_markup_is_text(stage: OpenStage) -> None:
+async def test_feed_shows_markup_literally(stage: OpenStage) -> None:
     feed = Feed()
     async with stage(feed, (60, 3)) as (app, _):
         feed.add([FeedEntry(1000.0, "[bold red]loud[/] [link=x]")])
         assert app.lines()[0].endswith("[bold red]loud[/] [link=x]")
 
 
-async def test_only_so_many_are_kept(stage: OpenStage) -> None:
+async def test_feed_keeps_limited_entries(stage: OpenStage) -> None:
     feed = Feed()
     async with stage(feed):
         feed.add(FeedEntry(0.0, str(number)) for number in range(MAX_ENTRIES + 50))

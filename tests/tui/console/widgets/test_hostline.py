@@ -22,7 +22,7 @@ async def shown(
         return app.lines()[0]
 
 
-async def test_all_of_it_where_there_is_room(stage: OpenStage) -> None:
+async def test_host_line_shows_everything_with_room(stage: OpenStage) -> None:
     line = await shown(stage, 120, BOX)
     assert line.split() == (
         [
@@ -49,27 +49,27 @@ async def test_all_of_it_where_there_is_room(stage: OpenStage) -> None:
 
 
 @pytest.mark.parametrize("width", [1, 20, 40, 60, 80, 200])
-async def test_it_never_overflows_and_keeps_the_queue(stage: OpenStage, width: int) -> None:
+async def test_host_line_fits_width_and_keeps_queue(stage: OpenStage, width: int) -> None:
     line = await shown(stage, width, BOX)
     assert len(line) <= width
     if width >= 40:
         assert "2 running" in line
 
 
-async def test_without_a_gpu_it_says_so_and_an_idle_queue_too(stage: OpenStage) -> None:
+async def test_host_line_names_missing_gpu_and_idle_queue(stage: OpenStage) -> None:
     line = await shown(stage, 100, replace(BOX, gpus=()), (0, 0))
     assert "no GPU" in line
     assert "idle" in line
 
 
-async def test_several_gpus_are_numbered_and_what_a_driver_does_not_tell_is_left_out(stage: OpenStage) -> None:
+async def test_host_line_numbers_gpus_and_omits_unknown_values(stage: OpenStage) -> None:
     gpus = (Gpu("A100", 5, 1.0, 40.0, 40, 60), Gpu("A100", None, 2.0, 40.0, None, None))
     line = await shown(stage, 140, replace(BOX, gpus=gpus))
     assert "0:A100 5%  1/40 GB  40°C" in line
     assert "1:A100  2/40 GB   cpu" in line
 
 
-async def test_a_hot_or_full_gpu_stands_out(stage: OpenStage) -> None:
+async def test_host_line_emphasizes_hot_or_full_gpu(stage: OpenStage) -> None:
     host = HostLine()
     async with stage(host, (120, 2)) as (app, _):
         host.show(replace(BOX, gpus=(Gpu("H100", 61, 79.0, 80.0, 90, 312),)), (1, 0))
@@ -77,7 +77,7 @@ async def test_a_hot_or_full_gpu_stands_out(stage: OpenStage) -> None:
         assert app.styled("79/80 GB")[0].bold
 
 
-async def test_the_same_machine_paints_nothing(stage: OpenStage, repainted: list[float]) -> None:
+async def test_host_line_repaints_only_changed_cells(stage: OpenStage, repainted: list[float]) -> None:
     host = HostLine()
     async with stage(host, (120, 2)) as (_, pilot):
         host.show(BOX, (2, 1), "./runs")

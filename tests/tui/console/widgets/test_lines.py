@@ -25,7 +25,7 @@ def _strip(parts: Parts) -> Strip:
 
 
 @given(LINES, LINES)
-def test_the_ranges_hold_all_that_differs_and_begin_and_end_with_it(one: Parts, other: Parts) -> None:
+def test_changed_ranges_cover_exactly_what_differs(one: Parts, other: Parts) -> None:
     old, new = _strip(one), _strip(other)
     width = max(old.cell_length, new.cell_length)
     old, new = old.adjust_cell_length(width), new.adjust_cell_length(width)
@@ -45,7 +45,7 @@ def test_the_ranges_hold_all_that_differs_and_begin_and_end_with_it(one: Parts, 
     assert all(later[0] - earlier[1] >= MERGE_CELLS for earlier, later in itertools.pairwise(ranges))
 
 
-def test_both_ends_of_a_line_and_the_right_one_first() -> None:
+def test_justify_keeps_right_end_before_left() -> None:
     def text(segments: list[Segment]) -> str:
         return "".join(segment.text for segment in segments)
 
@@ -63,7 +63,7 @@ class Words(LinesWidget):
         return [[Segment(word)] for word in self.words]
 
 
-async def test_only_the_cells_that_changed_are_painted(stage: OpenStage, repainted: list[float]) -> None:
+async def test_lines_widget_repaints_only_changed_cells(stage: OpenStage, repainted: list[float]) -> None:
     widget = Words("one two three", "four")
     async with stage(widget, (20, 4)) as (app, pilot):
         assert app.lines()[:2] == ["one two three", "four"]
@@ -77,12 +77,12 @@ async def test_only_the_cells_that_changed_are_painted(stage: OpenStage, repaint
         assert app.lines()[:2] == ["one 2wo three", "four"]
 
 
-async def test_lines_are_cut_and_missing_ones_are_blank(stage: OpenStage) -> None:
+async def test_lines_widget_cuts_long_lines_and_blanks_missing_ones(stage: OpenStage) -> None:
     async with stage(Words("x" * 50, "y"), (10, 3)) as (app, _):
         assert app.lines() == ["x" * 10, "y", ""]
 
 
-async def test_another_size_and_another_theme_draw_all_anew(stage: OpenStage) -> None:
+async def test_lines_widget_redraws_on_resize_and_theme_change(stage: OpenStage) -> None:
     widget = Words("abc")
     async with stage(widget, (10, 3)) as (app, pilot):
         await pilot.resize_terminal(12, 5)

@@ -35,7 +35,7 @@ def colours(rows: list[list[Segment]]) -> list[list[tuple[Color, Color]]]:
     return [[both(segment.style) for segment in row for _ in segment.text] for row in rows]
 
 
-def test_each_cell_is_two_pixels() -> None:
+def test_characters_draw_two_pixels_per_cell() -> None:
     image = Image.new("RGB", (2, 4))
     pixels = [(10, 0, 0), (20, 0, 0), (30, 0, 0), (40, 0, 0), (50, 0, 0), (60, 0, 0), (70, 0, 0), (80, 0, 0)]
     image.putdata(pixels)
@@ -45,7 +45,7 @@ def test_each_cell_is_two_pixels() -> None:
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (20, 24), (80, 3), (1, 1), (7, 5)])
-def test_the_shape_is_kept_within_the_room(columns: int, rows: int) -> None:
+def test_characters_keep_aspect_ratio_within_room(columns: int, rows: int) -> None:
     drawn = characters(ramp(), columns, rows, "truecolor")
     width = sum(len(segment.text) for segment in drawn[0])
     assert len(drawn) <= rows
@@ -54,7 +54,7 @@ def test_the_shape_is_kept_within_the_room(columns: int, rows: int) -> None:
         assert width / (2 * len(drawn)) == pytest.approx(2, rel=0.15)
 
 
-def test_enlarging_keeps_pixels_sharp() -> None:
+def test_characters_keep_pixels_sharp_when_enlarged() -> None:
     image = Image.new("L", (2, 2))
     image.putdata([0, 255, 255, 0])
     drawn = characters(image, 8, 4, "truecolor")
@@ -64,7 +64,7 @@ def test_enlarging_keeps_pixels_sharp() -> None:
     }
 
 
-def test_sixteen_colours_are_mixed_to_greys_in_between() -> None:
+def test_characters_dither_grey_in_sixteen_colours() -> None:
     flat = Image.new("L", (40, 40), 128)
     shown = {
         half.downgrade(ColorSystem.STANDARD).number
@@ -75,14 +75,14 @@ def test_sixteen_colours_are_mixed_to_greys_in_between() -> None:
     assert {7, 8} <= shown  # light grey and dark grey, by the cell
 
 
-def test_the_sixteen_colours_are_the_ones_rich_writes() -> None:
+def test_characters_use_sixteen_colours_of_rich() -> None:
     palette = Image.new("RGB", (16, 2))
     palette.putdata([tuple(pictures._ANSI_PALETTE[3 * n : 3 * n + 3]) for n in range(16)] * 2)
     (row,) = colours(characters(palette, 16, 1, "standard"))
     assert [upper.downgrade(ColorSystem.STANDARD).number for upper, _ in row] == list(range(16))
 
 
-def test_without_colours_grey_values_stand_as_digits() -> None:
+def test_characters_show_digits_without_colours() -> None:
     drawn = characters(ramp(40, 20), 20, 10, None)
     lines = ["".join(segment.text for segment in row) for row in drawn]
     assert len(set(lines)) == 1
@@ -91,7 +91,7 @@ def test_without_colours_grey_values_stand_as_digits() -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
-def test_every_common_mode_is_shown(tmp_path: Path, mode: str) -> None:
+def test_load_accepts_every_common_image_mode(tmp_path: Path, mode: str) -> None:
     ramp().convert(mode).save(tmp_path / "x.png")
     assert characters(load(tmp_path / "x.png"), 20, 10, "256")
 
@@ -119,15 +119,13 @@ def _png(width: int, height: int, body: bytes = b"") -> bytes:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "damaged"),
     ],
 )
-def test_a_file_that_is_no_picture_is_refused_in_a_sentence(tmp_path: Path, content: bytes, words: str) -> None:
+def test_load_refuses_damaged_or_huge_picture(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "x.png").write_bytes(content)
     with pytest.raises(UserError, match=words):
         load(tmp_path / "x.png")
 
 
-def test_no_file_a_folder_a_pipe_and_a_giant_are_refused_without_waiting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_load_refuses_missing_special_or_large_file_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
     ramp().save(tmp_path / "large.png")
@@ -146,7 +144,7 @@ async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
     pytest.fail("it never came")
 
 
-async def test_a_picture_is_shown_below_its_caption(stage: OpenStage, tmp_path: Path) -> None:
+async def test_picture_view_shows_picture_below_caption(stage: OpenStage, tmp_path: Path) -> None:
     ramp().save(tmp_path / "x.png")
     view = PictureView()
     async with stage(view, (40, 12)) as (app, pilot):
@@ -161,7 +159,7 @@ async def test_a_picture_is_shown_below_its_caption(stage: OpenStage, tmp_path: 
         await until(pilot, lambda: view._lines[1] != before)
 
 
-async def test_what_can_not_be_shown_is_told_in_words(stage: OpenStage, tmp_path: Path) -> None:
+async def test_picture_view_explains_missing_picture(stage: OpenStage, tmp_path: Path) -> None:
     view = PictureView()
     async with stage(view, (40, 12)) as (app, pilot):
         view.show(PictureFile(tmp_path, "gone\x1b[31m.png"), "restored")
@@ -170,7 +168,7 @@ async def test_what_can_not_be_shown_is_told_in_words(stage: OpenStage, tmp_path
         assert "There is no such picture." in " ".join(app.lines())
 
 
-async def test_without_colour_the_view_shows_digits(stage: OpenStage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_picture_view_shows_digits_without_colour(stage: OpenStage, monkeypatch: pytest.MonkeyPatch) -> None:
     view = PictureView()
     async with stage(view, (40, 12)) as (app, _):
         monkeypatch.setattr(app, "no_color", True)
@@ -180,7 +178,7 @@ async def test_without_colour_the_view_shows_digits(stage: OpenStage, monkeypatc
 
 
 @pytest.mark.parametrize("asked", ["0", ""])
-def test_no_terminal_is_asked_unless_it_may_show_pixels(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+def test_detect_graphics_is_false_without_pixel_terminal(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
     for name in ("TERM_PROGRAM", "LC_TERMINAL", "KONSOLE_VERSION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color" if not asked else "xterm-kitty")

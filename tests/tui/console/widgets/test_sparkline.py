@@ -33,7 +33,7 @@ def bars(line: str) -> list[int]:
     return [BARS.index(character) for character in line[12:] if character in BARS]
 
 
-async def test_peak_and_stop_stand_in_the_curve_and_in_words(stage: OpenStage) -> None:
+async def test_psnr_sparkline_shows_peak_and_stop(stage: OpenStage) -> None:
     spark = PsnrSparkline()
     async with stage(spark, (120, 5)) as (app, pilot):
         spark.show([curve(stop=StepValue(260, 24.6))], limit=600)
@@ -48,7 +48,7 @@ async def test_peak_and_stop_stand_in_the_curve_and_in_words(stage: OpenStage) -
         assert "▼260 -0.40" in line
 
 
-async def test_one_sign_where_peak_and_stop_are_the_same(stage: OpenStage) -> None:
+async def test_psnr_sparkline_shows_one_sign_for_equal_peak_and_stop(stage: OpenStage) -> None:
     spark = PsnrSparkline()
     async with stage(spark, (100, 3)) as (app, pilot):
         spark.show([curve(stop=StepValue(300, 25.0))])
@@ -56,7 +56,7 @@ async def test_one_sign_where_peak_and_stop_are_the_same(stage: OpenStage) -> No
         assert "◆" in app.lines()[0][12:60]
 
 
-async def test_a_curve_that_still_climbs_has_no_peak_yet(stage: OpenStage) -> None:
+async def test_psnr_sparkline_shows_no_peak_while_climbing(stage: OpenStage) -> None:
     spark = PsnrSparkline()
     async with stage(spark, (100, 3)) as (app, pilot):
         spark.show([curve(HUMP[:20], peak=StepValue(200, HUMP[19]))], limit=600)
@@ -68,7 +68,7 @@ async def test_a_curve_that_still_climbs_has_no_peak_yet(stage: OpenStage) -> No
         assert len(heights) < 30
 
 
-async def test_a_fall_of_half_a_decibel_is_seen(stage: OpenStage) -> None:
+async def test_psnr_sparkline_shows_small_fall(stage: OpenStage) -> None:
     spark = PsnrSparkline()
     async with stage(spark, (100, 3)) as (app, pilot):
         values = [10.0, 20.0, 25.0, 25.0, 25.0, 24.2]
@@ -78,7 +78,7 @@ async def test_a_fall_of_half_a_decibel_is_seen(stage: OpenStage) -> None:
         assert heights[-1] < max(heights)
 
 
-async def test_what_is_no_number_is_crossed_out(stage: OpenStage) -> None:
+async def test_psnr_sparkline_crosses_out_nan(stage: OpenStage) -> None:
     spark = PsnrSparkline()
     async with stage(spark, (100, 3)) as (app, pilot):
         spark.show([curve([20.0, math.nan, math.nan], peak=StepValue(10, 20.0))])
@@ -89,7 +89,7 @@ async def test_what_is_no_number_is_crossed_out(stage: OpenStage) -> None:
         assert "×" in app.lines()[0]
 
 
-async def test_the_values_are_those_at_the_cursor(stage: OpenStage) -> None:
+async def test_psnr_sparkline_shows_value_at_cursor(stage: OpenStage) -> None:
     spark = PsnrSparkline()
     async with stage(spark, (100, 3)) as (app, pilot):
         spark.show([curve()], cursor=105)
@@ -100,7 +100,7 @@ async def test_the_values_are_those_at_the_cursor(stage: OpenStage) -> None:
 
 
 @pytest.mark.parametrize(("width", "rows"), [(40, 7), (80, 7), (110, 4), (170, 3)])
-async def test_images_stand_side_by_side_where_there_is_room(stage: OpenStage, width: int, rows: int) -> None:
+async def test_psnr_sparkline_puts_images_side_by_side_with_room(stage: OpenStage, width: int, rows: int) -> None:
     spark = PsnrSparkline()
     images = [curve(image=n, label=f"image {n}") for n in range(6)]
     async with stage(spark, (width, 12)) as (app, pilot):
@@ -112,7 +112,7 @@ async def test_images_stand_side_by_side_where_there_is_room(stage: OpenStage, w
         assert all("22.0 dB" in line for line in shown)
 
 
-async def test_one_image_needs_no_mean_and_can_have_a_name(stage: OpenStage) -> None:
+async def test_psnr_sparkline_omits_mean_and_names_single_image(stage: OpenStage) -> None:
     spark = PsnrSparkline()
     async with stage(spark, (80, 4)) as (app, pilot):
         spark.show([curve(), curve(image=0, label="image 0")], labels={0: "ankle boot 名前 [b]"})
@@ -121,7 +121,7 @@ async def test_one_image_needs_no_mean_and_can_have_a_name(stage: OpenStage) -> 
 
 
 @pytest.mark.parametrize("width", [1, 12, 20, 21, 29])
-async def test_narrow_places_show_what_fits(stage: OpenStage, width: int) -> None:
+async def test_psnr_sparkline_fits_narrow_width(stage: OpenStage, width: int) -> None:
     spark = PsnrSparkline()
     async with stage(spark, (width, 3)) as (app, pilot):
         spark.show([curve(stop=StepValue(300, 25.0))])
@@ -129,7 +129,7 @@ async def test_narrow_places_show_what_fits(stage: OpenStage, width: int) -> Non
         assert len(app.lines()[0]) <= width
 
 
-async def test_a_new_value_paints_a_few_cells(stage: OpenStage, repainted: list[float]) -> None:
+async def test_psnr_sparkline_repaints_few_cells_for_new_value(stage: OpenStage, repainted: list[float]) -> None:
     spark = PsnrSparkline()
     async with stage(spark, (120, 3)) as (_, pilot):
         spark.show([curve(HUMP[:40])], limit=600)
