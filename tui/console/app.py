@@ -16,6 +16,7 @@ from textual.screen import Screen
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import trash
 from dipddpm.tui.console import notify, preferences, terminal
+from dipddpm.tui.console.messages import RowsChanged
 from dipddpm.tui.console.reader import Reader
 from dipddpm.tui.console.screens.main import MainScreen
 from dipddpm.tui.console.session import Session
@@ -91,7 +92,7 @@ class DipddpmApp(App[None]):
         """Let the reader end by itself."""
         self._reader.stop()
 
-    @on(MainScreen.Scanned)
+    @on(RowsChanged)
     def report_changes(self) -> None:
         """Give notice of runs that ended, failed or stalled."""
         changes = self._state_watcher.changes(self.session.rows)

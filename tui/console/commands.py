@@ -78,6 +78,28 @@ class RunCommands:
             case _:
                 return True
 
+    def perform(self, command: str, rows: Sequence[RunRow]) -> None:
+        """Carry out a command on these rows: a run, or all those of a group."""
+        match command:
+            case "new":
+                self.new()
+            case "undo":
+                self.undo()
+            case "stop":
+                self.stop(rows)
+            case "resume":
+                self.resume(rows)
+            case "fork" if len(rows) == 1:
+                self.fork(rows[0])
+            case "extend" if len(rows) == 1:
+                self.extend(rows[0])
+            case "tag" if len(rows) == 1:
+                self.tag(rows[0])
+            case "export" if len(rows) == 1:
+                self.export(rows[0])
+            case "delete" if len(rows) == 1:
+                self.delete(self._session.run_of(rows[0]), run_title(rows[0]))
+
     # New runs
 
     def new(self) -> None:

@@ -1,4 +1,4 @@
-"""The messages that the reader's thread sends to the screens."""
+"""The messages that tell screens and the app what was read of the runs, most of them from the reader's thread."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ class RunsScanned(Message):
 
     rows: Sequence[RunRow]
     complete: bool
+
+
+class RowsChanged(Message):
+    """The main screen shows the rows of every run, and something in them changed."""
 
 
 @dataclass

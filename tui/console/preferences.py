@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
 from dipddpm.core.io import atomic
+from dipddpm.tui.console.model.curves import Axis
 
 PaneName = Literal["live", "images", "log", "config", "compare"]
 
 FILE_NAME = "console.toml"
+SMOOTHING_WEIGHTS = (0.0, 0.6, 0.9, 0.98)
+ASCENDING_COLUMNS = {"best_loss", "name", "kind", "method", "state"}
+"""Sorted upwards at first, other columns downwards."""
 
 
 class Preferences(msgspec.Struct, kw_only=True):
@@ -23,7 +28,7 @@ class Preferences(msgspec.Struct, kw_only=True):
     sort: str = "created"
     descending: bool = True
     filter: Annotated[str, msgspec.Meta(max_length=500)] = ""
-    axis: Literal["step", "epoch", "time"] = "step"
+    axis: Axis = "step"
     log_y: bool = False
     smoothing: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.6
     pane: PaneName = "live"
@@ -33,6 +38,20 @@ class Preferences(msgspec.Struct, kw_only=True):
     """Ring and send a desktop notification when a run ends, fails or stalls."""
     hook: str = ""
     """A command run by the shell at the same moments, with DIPDDPM_RUN, DIPDDPM_STATE and DIPDDPM_TEXT set."""
+
+    def sort_by(self, key: str) -> None:
+        """Sort by this column; the same one again turns the order."""
+        self.descending = not self.descending if key == self.sort else key not in ASCENDING_COLUMNS
+        self.sort = key
+
+    def turn_smoothing(self) -> None:
+        """Take the next of a few smoothing weights."""
+        index = SMOOTHING_WEIGHTS.index(self.smoothing) if self.smoothing in SMOOTHING_WEIGHTS else 0
+        self.smoothing = SMOOTHING_WEIGHTS[(index + 1) % len(SMOOTHING_WEIGHTS)]
+
+    def turn_axis(self, axes: Sequence[Axis]) -> None:
+        """Take the next of these x axes."""
+        self.axis = axes[(axes.index(self.axis) + 1) % len(axes)] if self.axis in axes else axes[0]
 
 
 def preferences_path() -> Path:

@@ -209,6 +209,13 @@ class RunSeries:
         """The steps at which something was measured, for a cursor to walk along."""
         return [int(step) for step in self._timeline().step]
 
+    def next_step(self, step: int | None, by: int) -> int | None:
+        """The step that a time cursor moves to, a hundredth of the way forward or back; None past the last one."""
+        steps = self.steps()
+        index = len(steps) if step is None or step not in steps else steps.index(step)
+        index = max(0, index + max(1, len(steps) // 100) * by)
+        return steps[index] if index < len(steps) else None
+
     def x_of(self, step: int, axis: Axis) -> float:
         """Where a step lies on an axis."""
         track = self._timeline()

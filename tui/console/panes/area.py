@@ -12,10 +12,19 @@ from dipddpm.tui.console.model.series import RunSeries
 from dipddpm.tui.console.panes.catalogue import PANES
 from dipddpm.tui.console.panes.view import Pane, View
 from dipddpm.tui.console.preferences import PaneName
+from dipddpm.tui.console.session import Session
 from dipddpm.tui.console.widgets.runhead import RunHead
 from dipddpm.tui.console.widgets.tabs import Tabs
 from dipddpm.tui.shared.groups import GroupRow
 from dipddpm.tui.shared.runlist import RunRow
+
+
+def empty_hint(session: Session) -> str:
+    """What to do where the list shows no run."""
+    if session.rows:
+        return "No run matches the filter.\n\n/  change it     esc  show all runs"
+    start = "" if session.options.readonly else "n  start the first one\n\nor, in a shell:\n"
+    return f"No runs in {session.options.root} yet.\n\n{start}dipddpm run hybrid --preset quick\n\n?  help     q  quit"
 
 
 class PaneArea(Vertical):

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
-from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
 
 from dipddpm.core.runs import RunState
 from dipddpm.tui.console.commands import RunCommands
 from dipddpm.tui.console.compositor import use_cell_compositor
-from dipddpm.tui.console.messages import EventsRead, HostSampled, OutputRead, ReaderFailed, RunsScanned
-from dipddpm.tui.console.model.combinations import CombinationCache, GroupCombination
+from dipddpm.tui.console.messages import EventsRead, HostSampled, OutputRead, ReaderFailed, RowsChanged, RunsScanned
 from dipddpm.tui.console.model.host import HostSample
-from dipddpm.tui.console.model.series import RunSeries
+from dipddpm.tui.console.model.marked import MAX_MARKED, toggle_mark
+from dipddpm.tui.console.model.series import AXES
 from dipddpm.tui.console.model.store import SeriesStore
-from dipddpm.tui.console.panes.area import PaneArea
+from dipddpm.tui.console.panes.area import PaneArea, empty_hint
 from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.console.panes.views import ViewMaker
 from dipddpm.tui.console.preferences import PaneName
@@ -36,7 +33,7 @@ from dipddpm.tui.console.widgets.hostline import HostLine
 from dipddpm.tui.console.widgets.keyline import KeyLine
 from dipddpm.tui.console.widgets.runlist import RunList
 from dipddpm.tui.console.widgets.runtable import RunTable
-from dipddpm.tui.shared.columns import COLUMNS, run_title
+from dipddpm.tui.shared.columns import COLUMNS
 from dipddpm.tui.shared.groups import GroupRow
 from dipddpm.tui.shared.runlist import RunRow
 
@@ -44,20 +41,13 @@ CURSOR_REST_SECONDS = 0.06
 """The cursor must rest this long before a run's log is read."""
 BATCH_SECONDS = 1.0
 """While a long list is read for the first time, what has been read is shown this often."""
-MAX_MARKED = 8
 PANES_WITH_CHARTS = {"live", "compare"}
-SMOOTHING_WEIGHTS = (0.0, 0.6, 0.9, 0.98)
-ASCENDING_COLUMNS = {"best_loss", "name", "kind", "method", "state"}
-"""Sorted upwards at first, other columns downwards."""
 
 
 class MainScreen(Screen[None]):
     """Holds the series of the runs that are looked at, the marks and the time cursor."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(MAIN_KEYS)
-
-    class Scanned(Message):
-        """Every run has been read again, and something in them changed."""
 
     def __init__(self, session: Session, reader: Reader) -> None:
         super().__init__()
@@ -69,11 +59,10 @@ class MainScreen(Screen[None]):
         self.commands = RunCommands(session, self.surface)
         self.marked: dict[str, int] = {}
         self.step: int | None = None
-        self._combinations = CombinationCache()
-        self._reading_options = False
         self._sample: HostSample | None = None
         self._series = SeriesStore(reader.rewind)
-        self._views = ViewMaker(session, self._series.get)
+        self.series_of = self._series.get
+        self._views = ViewMaker(session, self.series_of, self.surface.background, self.refresh_pane)
         self._pane: PaneName = self.preferences.pane
         self._rest_timer: Timer | None = None
         self.all_runs_read = False
@@ -99,10 +88,9 @@ class MainScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Whether a key applies here and now; the footer shows no other."""
         if action == "command":
-            command = str(parameters[0])
             # A header of a group offers what can be done to all its runs, and to none of them alone.
-            rows = self.run_list.chosen if command in {"stop", "resume"} or self.row else ()
-            return self.commands.allows(command, rows)
+            rows = self.run_list.chosen if self.row or parameters[0] in {"stop", "resume"} else ()
+            return self.commands.allows(str(parameters[0]), rows)
         if action in {"log_y", "smooth", "axis"}:
             return (self._shown in PANES_WITH_CHARTS and not self.has_class("history")) and bool(self.row or self.group)
         if action in {"mark", "scrub"}:
@@ -129,7 +117,7 @@ class MainScreen(Screen[None]):
         if self.session.awaited_run and self.run_list.go_to(self.session.awaited_run):
             self.session.awaited_run = ""
         if event.complete:
-            self.post_message(self.Scanned())
+            self.post_message(RowsChanged())
 
     @on(EventsRead)
     def _read(self, event: EventsRead) -> None:
@@ -153,7 +141,7 @@ class MainScreen(Screen[None]):
             self._show_host()
 
     def _show_host(self) -> None:
-        states = [row.state for row in self.rows if row.state.live]
+        states = [row.state for row in self.rows]
         queue = states.count(RunState.running), states.count(RunState.queued)
         self.query_one(HostLine).show(self._sample, queue, str(self.session.options.root))
 
@@ -183,24 +171,15 @@ class MainScreen(Screen[None]):
         """The group whose header is under the cursor."""
         return self.run_list.group
 
-    def series_of(self, run: str) -> RunSeries | None:
-        """The series of a run that was looked at."""
-        return self._series.get(run)
-
     @on(RunList.Drawn)
     def show_rows(self) -> None:
         """Draw the list, and what the panes show of it."""
         self.run_list.marked = self.marked
         self.run_list.draw()
-        self._area.show_hint("" if self.run_list.shown_count else self._hint())
+        self._area.show_hint("" if self.run_list.shown_count else empty_hint(self.session))
         self._area.show_marked(len(self.marked))
         self._show_pane()
         self.present()
-
-    def _hint(self) -> str:
-        if self.rows:
-            return "No run matches the filter.\n\n/  change it     esc  show all runs"
-        return _welcome(self.session.options.root, readonly=self.session.options.readonly)
 
     @on(RunTable.Moved)
     def _moved(self, event: RunTable.Moved) -> None:
@@ -220,7 +199,11 @@ class MainScreen(Screen[None]):
 
     def _follow_logs(self) -> None:
         """Follow the run under the cursor, those drawn of a group, and the marked ones once they have been compared."""
-        drawn = [row.id for combination in self._combinations_shown() for row in combination.drawn]
+        drawn = [
+            row.id
+            for combination in self._views.combinations(self.run_list.chosen if self.group else ())
+            for row in combination.drawn
+        ]
         wanted = [self.row.id] if self.row else drawn
         if self._pane == "compare" and self.row:
             wanted += [run for run in self.marked if run not in wanted]
@@ -252,32 +235,14 @@ class MainScreen(Screen[None]):
             return
         if self.group is not None:
             self._area.show_group_head(self.group)
-            view = self._views.of_group(self._combinations_shown())
+            view = self._views.of_group(self.run_list.chosen)
         elif self.row is not None:
-            self._area.show_head(self.row, self._series.get(self.row.id), self.step)
+            self._area.show_head(self.row, self.series_of(self.row.id), self.step)
             view = self._views.of_run(self.row, self.step, self.marked)
         else:
             return
         if view is not None and self._area.show(view):
             self.first_frame_ready = True
-
-    def _combinations_shown(self) -> list[GroupCombination]:
-        """The combinations of the group under the cursor; none until the options of its runs have been read."""
-        if self.group is None:
-            return []
-        rows = self.run_list.chosen
-        unread = set(self._combinations.missing_options(rows))
-        if not unread:
-            return self._combinations.combinations(rows)
-        if not self._reading_options:
-            self._reading_options = True
-            runs = [self.session.run_of(row) for row in rows if row.id in unread]
-            self.surface.background(partial(self._combinations.read, runs), self._options_read)
-        return []
-
-    def _options_read(self, _: None) -> None:
-        self._reading_options = False
-        self.refresh_pane()
 
     @on(Pane.Ready)
     def refresh_pane(self) -> None:
@@ -298,20 +263,7 @@ class MainScreen(Screen[None]):
 
     def action_command(self, name: str) -> None:
         """Carry out a command on the run under the cursor, or on those of the group."""
-        commands, row = self.commands, self.row
-        match name:
-            case "new":
-                commands.new()
-            case "undo":
-                commands.undo()
-            case "stop":
-                commands.stop(self.run_list.chosen)
-            case "resume":
-                commands.resume(self.run_list.chosen)
-            case "delete" if row is not None:
-                commands.delete(self.session.run_of(row), run_title(row))
-            case "fork" | "extend" | "tag" | "export" if row is not None:
-                getattr(commands, name)(row)
+        self.commands.perform(name, self.run_list.chosen)
 
     def action_queue(self) -> None:
         """Show the runs that wait, to be put in another order."""
@@ -369,44 +321,33 @@ class MainScreen(Screen[None]):
 
     def action_resize(self, by: int) -> None:
         """Make the list wider or narrower."""
-        width = self.run_list.size.width
-        self.preferences.list_width = max(20, min(self.size.width - 40, width + by))
+        self.run_list.resize(by, self.size.width)
         self._lay_out()
 
     def action_mark(self) -> None:
         """Mark the run for comparison, or unmark it."""
         if self.row is None:
             return
-        if self.row.id in self.marked:
-            del self.marked[self.row.id]
-        elif len(self.marked) >= MAX_MARKED:
+        if not toggle_mark(self.marked, self.row.id):
             self.app.notify(f"{MAX_MARKED} runs can be compared at once.", severity="warning", markup=False)
             return
-        else:
-            free = (colour for colour in range(MAX_MARKED) if colour not in self.marked.values())
-            self.marked[self.row.id] = next(free)
-        self._follow_logs()
-        self.show_rows()
-        self.refresh_bindings()
+        self._marks_changed()
 
     def action_unmark(self) -> None:
         """Unmark all runs."""
         self.marked.clear()
+        self._marks_changed()
+
+    def _marks_changed(self) -> None:
         self._follow_logs()
         self.show_rows()
         self.refresh_bindings()
 
     def action_scrub(self, by: int) -> None:
         """Move the time cursor to the next step at which something was measured, and past the last one to now."""
-        series = self._series.get(self.row.id) if self.row else None
-        steps = series.steps() if series else []
-        if not steps:
-            return
-        stride = max(1, len(steps) // 100) * by
-        index = len(steps) if self.step is None else steps.index(self.step) if self.step in steps else len(steps)
-        index = max(0, index + stride)
-        self.step = steps[index] if index < len(steps) else None
-        self.present()
+        if self.row is not None and (series := self.series_of(self.row.id)):
+            self.step = series.next_step(self.step, by)
+            self.present()
 
     def action_log_y(self) -> None:
         """Logarithmic or linear y."""
@@ -415,17 +356,13 @@ class MainScreen(Screen[None]):
 
     def action_smooth(self) -> None:
         """The next of a few smoothing weights."""
-        weights, current = SMOOTHING_WEIGHTS, self.preferences.smoothing
-        index = weights.index(current) if current in weights else 0
-        self.preferences.smoothing = weights[(index + 1) % len(weights)]
+        self.preferences.turn_smoothing()
         self.present()
 
     def action_axis(self) -> None:
         """Steps, epochs or time along x, of those that the run has."""
-        series = self._series.get(self.row.id) if self.row else None
-        axes = series.axes() if series else ("step", "epoch", "time")
-        axis = self.preferences.axis
-        self.preferences.axis = axes[(axes.index(axis) + 1) % len(axes)] if axis in axes else axes[0]
+        series = self.series_of(self.row.id) if self.row else None
+        self.preferences.turn_axis(series.axes() if series else AXES)
         self.present()
 
     # Filter and order
@@ -440,9 +377,7 @@ class MainScreen(Screen[None]):
         """Choose the column to sort by; the same one again turns the order."""
 
         def sort(key: str) -> None:
-            same = key == self.preferences.sort
-            self.preferences.descending = not self.preferences.descending if same else key not in ASCENDING_COLUMNS
-            self.preferences.sort = key
+            self.preferences.sort_by(key)
             self.show_rows()
 
         choices = [(column.key, column.title) for column in COLUMNS]
@@ -460,13 +395,4 @@ class MainScreen(Screen[None]):
         self._lay_out()
 
     def _lay_out(self) -> None:
-        width = self.app.size.width
-        share = 30 if width < 100 else min(48, max(38, width // 4))
-        chosen = self.preferences.list_width
-        list_width = min(chosen, max(20, width - 40)) if chosen else share
-        self.run_list.styles.width = "1fr" if self.has_class("history") else list_width
-
-
-def _welcome(root: Path, *, readonly: bool) -> str:
-    start = "" if readonly else "n  start the first one\n\nor, in a shell:\n"
-    return f"No runs in {root} yet.\n\n{start}dipddpm run hybrid --preset quick\n\n?  help     q  quit"
+        self.run_list.lay_out(self.app.size.width, alone=self.has_class("history"))

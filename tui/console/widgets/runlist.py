@@ -113,6 +113,17 @@ class RunList(Vertical):
     def _filter_closed(self) -> None:
         self.table.focus()
 
+    def lay_out(self, room: int, *, alone: bool) -> None:
+        """Take a share of so many columns, the one that was chosen or by the terminal's width; all of it if alone."""
+        share = 30 if room < 100 else min(48, max(38, room // 4))
+        chosen = self._session.preferences.list_width
+        width = min(chosen, max(20, room - 40)) if chosen else share
+        self.styles.width = "1fr" if alone else width
+
+    def resize(self, by: int, room: int) -> None:
+        """Choose another width."""
+        self._session.preferences.list_width = max(20, min(room - 40, self.size.width + by))
+
     def _show_title(self) -> None:
         query, total = self.filter_query, len(self._session.rows)
         title = f"Runs  {self.shown_count} of {total}  /{query.text}" if query.text else f"Runs  {total}"
