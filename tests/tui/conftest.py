@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
+from dipddpm.core.launch import queue
 from dipddpm.core.runs import RunsFolder
 from dipddpm.tui.console.app import DipddpmApp
 from dipddpm.tui.console.options import Options
@@ -23,6 +26,15 @@ def make(runs: RunsFolder) -> Iterator[Maker]:
     for process in maker.processes:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def busy() -> Iterator[None]:
+    """Somebody holds the CPU's only slot, so that what is started waits and loads nothing heavy."""
+    descriptor = os.open(queue.folder() / "cpu.0.slot", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    yield
+    os.close(descriptor)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from textual.app import App
 from dipddpm.core.errors import UserError
 
 Result = TypeVar("Result")
+THREAD_NAME = "background"
 
 
 def run_in_background(
@@ -42,7 +43,12 @@ def run_in_background(
         with contextlib.suppress(RuntimeError):  # the console was quit meanwhile
             app.call_later(callback)
 
-    threading.Thread(target=job, name="background", daemon=True).start()
+    threading.Thread(target=job, name=THREAD_NAME, daemon=True).start()
+
+
+def is_working() -> bool:
+    """Whether a piece of work is under way."""
+    return any(thread.name == THREAD_NAME for thread in threading.enumerate())
 
 
 def _raise(error: Exception) -> NoReturn:

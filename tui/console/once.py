@@ -11,6 +11,7 @@ import time
 from textual.pilot import Pilot
 
 from dipddpm.tui.console.app import DipddpmApp
+from dipddpm.tui.console.background import is_working
 from dipddpm.tui.console.compositor import screen_text
 from dipddpm.tui.console.session import Session
 
@@ -35,8 +36,8 @@ async def _frame(app: DipddpmApp, size: tuple[int, int]) -> str:
 
 
 async def _wait_until_ready(app: DipddpmApp, pilot: Pilot[None]) -> None:
-    """Wait until the list and the run under its cursor stand on the screen."""
+    """Wait until the list and the run under its cursor stand on the screen, with the files that its pane shows."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not app.first_frame_ready and time.monotonic() < deadline:
+    while (not app.first_frame_ready or is_working()) and time.monotonic() < deadline:
         await pilot.pause(0.02)
     await pilot.pause()

@@ -124,7 +124,7 @@ class Help(ModalScreen[None]):
 
     def _page(self) -> Text:
         width = 22
-        room = min(104, self.app.size.width - 12)
+        room = min(104, self.app.size.width - 16)
         page = Text()
         for title, keys in self._sections:
             page.append(f"\n{title}\n", Style(bold=True))

@@ -117,10 +117,13 @@ class PictureView(LinesWidget):
     def show(self, source: PictureFile | Image | None, caption: str = "") -> None:
         """Show a PNG file or an image; None for a picture that is not there. The file is read again if it changed.
 
-        A file is read and decoded beside the screen; what is shown stays until that is done.
+        A file is read and decoded beside the screen; until then what is shown stays, unless it is another run's.
         """
+        before, _ = self._wanted
         self._wanted = source, printable(caption, 300)
         if isinstance(source, PictureFile):
+            if isinstance(before, PictureFile) and before.folder != source.folder:
+                self._place(None, "", None)
             self._read()
         else:
             self._place(source, "" if source else MISSING, None)

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,15 +13,6 @@ from dipddpm.core.runs import EventLog, Run, RunsFolder, RunState, trash
 from dipddpm.tui.console.screens.form import Form
 from dipddpm.tui.shared import marks
 from tests.tui.driving import Driver, Maker, Opener
-
-
-@pytest.fixture
-def busy() -> Iterator[None]:
-    """Somebody holds the CPU's only slot, so that what is started waits and loads nothing heavy."""
-    descriptor = os.open(queue.folder() / "cpu.0.slot", os.O_RDWR | os.O_CREAT)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    yield
-    os.close(descriptor)
 
 
 def waiting() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -157,6 +158,30 @@ async def test_picture_view_shows_picture_below_caption(stage: OpenStage, tmp_pa
         before = view._lines[1]
         view.show(PictureFile(tmp_path, "x.png"), "degraded | [b]restored[/b]")
         await until(pilot, lambda: view._lines[1] != before)
+
+
+async def test_picture_view_never_shows_the_picture_of_another_run(
+    stage: OpenStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        ramp().save(tmp_path / name / "x.png")
+    view, release = PictureView(), threading.Event()
+
+    def load_when_released(path: Path) -> Image.Image:
+        release.wait(20)
+        return load(path)
+
+    async with stage(view, (40, 12)) as (app, pilot):
+        view.show(PictureFile(tmp_path / "one", "x.png"), "first")
+        await until(pilot, lambda: app.lines()[0] == "first")
+        assert app.lines()[1]
+        monkeypatch.setattr(pictures, "load", load_when_released)
+        view.show(PictureFile(tmp_path / "two", "x.png"), "second")
+        await pilot.pause()
+        assert app.lines()[:2] == ["second", ""]
+        release.set()
+        await until(pilot, lambda: app.lines()[1])
 
 
 async def test_picture_view_explains_missing_picture(stage: OpenStage, tmp_path: Path) -> None:
