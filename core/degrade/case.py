@@ -21,7 +21,7 @@ class Case:
     y: Tensor
     """The measurements, never clipped, on the device that the work is done on."""
     degradation: Degradation
-    """How they were made; where the noise level isn't told, its noise says so (`expected_residual` is None)."""
+    """The operator and the noise; `expected_residual` is None where methods must not know the noise level."""
     shape: tuple[int, int, int, int]
     """(N, C, H, W) of the images wanted."""
     seed: int = 0

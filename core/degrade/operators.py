@@ -229,15 +229,15 @@ class MaskedOperator(Operator):
         self.mask = mask
 
     def A(self, x: Tensor) -> Tensor:
-        """What is still seen, 0 elsewhere."""
+        """Apply the inner operator, and set what is masked to 0."""
         return self.inner.A(x) * self.mask
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """Of what is still seen."""
+        """Apply the inner adjoint to what is still measured."""
         return self.inner.adjoint(y * self.mask)
 
     def pinv(self, y: Tensor) -> Tensor:
-        """Of what is still seen: its pixels are no other value's."""
+        """Invert the part of y that is still measured: its pixels belong to no other value."""
         return self.inner.pinv(y * self.mask)
 
     def prox(self, v: Tensor, y: Tensor, rho: float | Tensor) -> Tensor:
@@ -250,7 +250,7 @@ class MaskedOperator(Operator):
         return self.inner.spectral_filter(x - lost, gain) + gain(x.new_zeros(1, 1)) * lost
 
     def measured(self, y: Tensor) -> Tensor:
-        """What the whole measures and is still seen."""
+        """1 where the inner operator measures and the mask leaves it."""
         return self.inner.measured(y) * self.mask
 
     def select(self, indices: list[int]) -> MaskedOperator:
