@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from dipddpm.core import registry
 from dipddpm.core.errors import UserError, suggest
@@ -19,17 +19,15 @@ from dipddpm.core.export.snapshot import Record, safe_name
 from dipddpm.core.io import atomic
 from dipddpm.core.runs import Run
 
-Writer: TypeAlias = Callable[[Record, Path], None]
-
 
 @dataclass(frozen=True)
 class Format:
     """One way out. `writer` fills a folder that is made for it; with `suffix` it writes one file instead.
 
-    `check` raises UserError for a run that has nothing to give. `module` is a package that must be installed, `extra`
-    the name of ours that brings it. `then` is what one does with the result: `{store}` is the folder of all runs,
-    `{place}` that of this one. In a `shared` store runs lie under names of the store's own: the writer then gets the
-    store, and functions `holds` and `take_out` beside it say whether a run is there, and remove it.
+    `check` raises UserError for a run that has nothing to give. `module` is a package that must be installed, which
+    our extra of the same name brings. `then` is what one does with the result: `{store}` is the folder of all runs,
+    `{place}` that of this one. With `holds`, which says whether a run is there, all runs lie in one store under names
+    of the store's own: the writer then gets the store, and replaces the run in it.
     """
 
     words: str
@@ -37,9 +35,8 @@ class Format:
     check: str = ""
     suffix: str = ""
     module: str = ""
-    extra: str = ""
     then: str = ""
-    shared: bool = False
+    holds: str = ""
 
     @property
     def missing(self) -> UserError | None:
@@ -47,50 +44,34 @@ class Format:
         if not self.module or importlib.util.find_spec(self.module) is not None:
             return None
         problem = f"This needs the package {self.module}, which is not installed."
-        return UserError(problem, f"Install it: pip install 'dipddpm[{self.extra}]'")
-
-    def sibling(self, name: str) -> Any:
-        """A function that stands beside the writer."""
-        return registry.resolve(f"{self.writer.partition(':')[0]}:{name}")
+        return UserError(problem, f"Install it: pip install 'dipddpm[{self.module}]'")
 
 
-_TABLES = "dipddpm.core.export.tables:tables"
 FORMATS: dict[str, Format] = {
-    "files": Format("CSV, JSON, the config and the pictures", "dipddpm.core.export.bundle:write"),
-    "csv": Format("the numbers as tables, for spreadsheets", "dipddpm.core.export.tables:write_csv", _TABLES),
-    "jsonl": Format(
-        "the same as JSON lines, for data frames and Parquet", "dipddpm.core.export.tables:write_jsonl", _TABLES
-    ),
-    "figures": Format(
-        "PDF, SVG and PNG as wide as a paper's column",
-        "dipddpm.core.export.figures:write",
-        "dipddpm.core.export.figures:drawings",
-    ),
-    "html": Format("a report in one file", "dipddpm.core.export.html:write", suffix=".html"),
-    "model": Format(
-        "the trained model with its card", "dipddpm.core.export.model:write", "dipddpm.core.export.model:refuse"
-    ),
+    "files": Format("CSV, JSON, the config and the pictures", "tables:write_files"),
+    "csv": Format("the numbers as tables, for spreadsheets", "tables:write_csv", "tables:tables"),
+    "jsonl": Format("the same as JSON lines, for data frames and Parquet", "tables:write_jsonl", "tables:tables"),
+    "figures": Format("PDF, SVG and PNG as wide as a paper's column", "figures:write", "figures:drawings"),
+    "html": Format("a report in one file", "html:write", suffix=".html"),
+    "model": Format("the trained model with its card", "model:write", "model:refuse"),
     "tensorboard": Format(
         "event files of TensorBoard",
-        "dipddpm.core.export.tensorboard:write",
+        "tensorboard:write",
         module="tensorboard",
-        extra="tensorboard",
         then="tensorboard --logdir {store}",
     ),
     "wandb": Format(
         "an offline run of Weights & Biases",
-        "dipddpm.core.export.wandb:write",
+        "wandb:write",
         module="wandb",
-        extra="wandb",
         then="wandb sync {place}/offline-run-*",
     ),
     "mlflow": Format(
         "a run in an MLflow store",
-        "dipddpm.core.export.mlflow:write",
+        "mlflow:write",
         module="mlflow",
-        extra="mlflow",
         then="MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {store}",
-        shared=True,
+        holds="mlflow:holds",
     ),
 }
 
@@ -127,7 +108,7 @@ def export(runs: Sequence[Run], formats: Sequence[str], folder: Path, *, replace
     for run in runs if checks else ():
         record = Record.of(run)
         for check in checks:
-            registry.resolve(check)(record)
+            _function(check)(record)
     exported = []
     for run in runs:  # one record at a time: a long run's history takes room
         record = Record.of(run)
@@ -158,21 +139,19 @@ class _Target:
 
     @property
     def path(self) -> Path:
-        return self.store if self.format.shared else self.store / f"{safe_name(self.run.id)}{self.format.suffix}"
+        return self.store if self.format.holds else self.store / f"{safe_name(self.run.id)}{self.format.suffix}"
 
     @property
     def exists(self) -> bool:
-        if self.format.shared:
-            return bool(self.format.sibling("holds")(self.store, self.run.id))
+        if self.format.holds:
+            return bool(_function(self.format.holds)(self.store, self.run.id))
         return os.path.lexists(self.path)
 
     def fill(self, record: Record) -> Exported:
-        write: Writer = registry.resolve(self.format.writer)
+        write = _function(self.format.writer)
         try:
             self.store.mkdir(parents=True, exist_ok=True)
-            if self.format.shared:
-                if self.exists:
-                    self.format.sibling("remove")(self.store, self.run.id)
+            if self.format.holds:
                 write(record, self.store)
             else:
                 self._put_in_place(record, write)
@@ -182,7 +161,7 @@ class _Target:
         then = self.format.then.format(store=shlex.quote(str(self.store)), place=shlex.quote(str(self.path)))
         return Exported(self.run.id, self.name, self.path, then)
 
-    def _put_in_place(self, record: Record, write: Writer) -> None:
+    def _put_in_place(self, record: Record, write: Callable[[Record, Path], None]) -> None:
         """Write beside the place, and move there what is whole."""
         staged = self.store / f".{self.path.name}.{os.getpid()}{atomic.TEMPORARY}"
         try:
@@ -194,6 +173,11 @@ class _Target:
         except BaseException:
             _remove(staged)
             raise
+
+
+def _function(path: str) -> Any:
+    """The function `module:name` of this package."""
+    return registry.resolve(f"dipddpm.core.export.{path}")
 
 
 def _remove(path: Path) -> None:

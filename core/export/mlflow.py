@@ -6,8 +6,6 @@ them into a database.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +15,6 @@ from dipddpm.core.runs import CONFIG_FILE, RunState
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
 
 EXPERIMENT = "dipddpm"
 TAG = "dipddpm.run"
@@ -35,25 +32,32 @@ _STATUS = {
 
 
 def write(record: Record, store: Path) -> None:
-    """Metrics by step with their own times, the options as parameters, and the config and pictures as artifacts."""
+    """Metrics by step with their own times, the options as parameters, and the config and pictures as artifacts.
+
+    The run takes the place of an earlier export of itself.
+    """
     with temporary_environ(QUIET):
         from mlflow.entities import Metric, Param
 
         client = _client(store)
+        earlier = _mlflow_run_ids(client, record.run.id)
         began = time_of(record.history[0]) if record.history else record.run.created
         tags = {TAG: record.run.id, "mlflow.source.name": "dipddpm"}
         name = printable(record.title, 120)
-        made = client.create_run(_experiment(client), start_time=_milliseconds(began), tags=tags, run_name=name)
+        known = client.get_experiment_by_name(EXPERIMENT)
+        experiment = known.experiment_id if known else client.create_experiment(EXPERIMENT)
+        made = client.create_run(experiment, start_time=_milliseconds(began), tags=tags, run_name=name)
         run = made.info.run_id
         try:
             params = [Param(safe_name(key), str(value)[:MOST_CHARACTERS]) for key, value in record.options().items()]
             client.log_batch(run, params=params)
-            for batch in _batches(
+            metrics = [
                 Metric(name, value, _milliseconds(time_of(event)), step_of(event))
                 for event in record.history
                 for name, value in scalars(event)
-            ):
-                client.log_batch(run, metrics=batch)
+            ]
+            for start in range(0, len(metrics), BATCH):
+                client.log_batch(run, metrics=metrics[start : start + BATCH])
             for path in record.run.files(CONFIG_FILE):
                 client.log_artifact(run, str(path))
             for _, path in record.pictures():
@@ -63,45 +67,26 @@ def write(record: Record, store: Path) -> None:
         except BaseException:
             client.delete_run(run)
             raise
+        for replaced in earlier:  # MLflow keeps it in its own trash
+            client.delete_run(replaced)
 
 
 def holds(store: Path, run_id: str) -> bool:
     """Whether the store has this run."""
-    return bool(_mlflow_run_ids(store, run_id))
-
-
-def remove(store: Path, run_id: str) -> None:
-    """Delete the run in the store; MLflow keeps it in its own trash."""
-    for mlflow_run_id in _mlflow_run_ids(store, run_id):
-        with temporary_environ(QUIET):
-            _client(store).delete_run(mlflow_run_id)
-
-
-def _mlflow_run_ids(store: Path, run_id: str) -> list[str]:
-    if not store.is_dir():
-        return []
     with temporary_environ(QUIET):
-        client = _client(store)
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        runs = client.search_runs([experiment.experiment_id]) if experiment else []
-        return [run.info.run_id for run in runs if run.data.tags.get(TAG) == run_id]
+        return store.is_dir() and bool(_mlflow_run_ids(_client(store), run_id))
+
+
+def _mlflow_run_ids(client: MlflowClient, run_id: str) -> list[str]:
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    runs = client.search_runs([experiment.experiment_id]) if experiment else []
+    return [run.info.run_id for run in runs if run.data.tags.get(TAG) == run_id]
 
 
 def _client(store: Path) -> MlflowClient:
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=store.as_uri())
-
-
-def _experiment(client: MlflowClient) -> str:
-    known = client.get_experiment_by_name(EXPERIMENT)
-    return str(known.experiment_id if known else client.create_experiment(EXPERIMENT))
-
-
-def _batches(metrics: Iterable[Metric]) -> Iterable[list[Metric]]:
-    remaining = iter(metrics)
-    while batch := list(itertools.islice(remaining, BATCH)):
-        yield batch
 
 
 def _milliseconds(seconds: float) -> int:

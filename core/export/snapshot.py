@@ -99,17 +99,21 @@ def scalars(event: Event) -> Iterator[tuple[str, float]]:
     """
     match event:
         case events.Step():
-            yield from _present({"loss/step": event.loss, "lr": event.lr, "images_per_second": event.images_per_second})
+            values = {"loss/step": event.loss, "lr": event.lr, "images_per_second": event.images_per_second}
+            yield from ((name, value) for name, value in values.items() if value is not None)
         case events.EpochFinished():
-            yield from _present({"epoch": event.epoch, "loss/epoch": event.loss, "loss/held_out": event.held_out})
+            yield from (("epoch", event.epoch), ("loss/epoch", event.loss))
+            if event.held_out is not None:
+                yield "loss/held_out", event.held_out
             yield from ((f"loss_by_t/{band}", error) for band, error in enumerate(event.bands))
         case events.PsnrMeasured():
             yield "psnr/mean", event.mean
-            for name, values in (("averaged", event.averaged), ("ssim", event.ssim), ("fit_loss", event.loss)):
-                if values:
-                    yield f"{name}/mean", mean(values)
-            yield from _each("psnr", event.psnr)
-            yield from _each("averaged", event.averaged)
+            for name, scores in (("averaged", event.averaged), ("ssim", event.ssim), ("fit_loss", event.loss)):
+                if scores:
+                    yield f"{name}/mean", mean(scores)
+            for name, scores in (("psnr", event.psnr), ("averaged", event.averaged)):
+                if len(scores) <= MOST_IMAGES:
+                    yield from ((f"{name}/image_{image}", score) for image, score in enumerate(scores))
         case events.EarlyStopped(psnr=float(psnr)) if event.image < MOST_IMAGES:
             yield f"stop/image_{event.image}", psnr
         case events.StopsCompared() if event.psnr:
@@ -118,7 +122,8 @@ def scalars(event: Event) -> Iterator[tuple[str, float]]:
         case events.SamplesEvaluated():
             yield f"samples/{safe_name(event.measure)}", event.value
         case events.RestorationScored() if event.psnr:
-            prefix = "/".join(map(safe_name, ("scores", event.task, event.set, _method(event))))
+            method = f"{event.method}_as_long_as_{event.budget_of}" if event.budget_of else event.method
+            prefix = "/".join(map(safe_name, ("scores", event.task, event.set, method)))
             yield f"{prefix}/psnr", mean(event.psnr)
             yield f"{prefix}/seconds", event.seconds
 
@@ -156,19 +161,6 @@ def temporary_environ(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def _method(event: events.RestorationScored) -> str:
-    return f"{event.method}_as_long_as_{event.budget_of}" if event.budget_of else event.method
-
-
-def _present(values: dict[str, float | None]) -> Iterator[tuple[str, float]]:
-    return ((name, value) for name, value in values.items() if value is not None)
-
-
-def _each(name: str, values: list[float]) -> Iterator[tuple[str, float]]:
-    if len(values) <= MOST_IMAGES:
-        yield from ((f"{name}/image_{image}", value) for image, value in enumerate(values))
 
 
 def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, bool | int | float | str]]:

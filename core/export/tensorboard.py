@@ -8,11 +8,9 @@ from typing import Any
 from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event as Entry
 from tensorboard.compat.proto.event_pb2 import SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-from tensorboard.compat.proto.tensor_pb2 import TensorProto
-from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from dipddpm.core import config as configs
@@ -66,26 +64,24 @@ class EventFiles:
         values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars(event)]
         if values:
             self._add(time, step, summary=Summary(value=values))
-        match event:
-            case ImageSaved():
-                self._picture(event)
-            case Message():
-                self._text("messages", event.text, time, step)
-            case _ if isinstance(event, ENDS):
-                self._writer.flush()
-            case _:
-                pass
+        if isinstance(event, ImageSaved):
+            self._picture(event)
+        elif isinstance(event, Message):
+            self._text("messages", event.text, time, step)
+        elif isinstance(event, ENDS):
+            self._writer.flush()
 
     def close(self) -> None:
         """Everything to disk."""
         self._writer.close()
 
     def _picture(self, event: ImageSaved) -> None:
-        if not (paths := [path for path in self.run.files("images/*.png") if path.name == Path(event.file).name]):
+        path = next((path for path in self.run.files("images/*.png") if path.name == Path(event.file).name), None)
+        if path is None:
             return
-        content = paths[0].read_bytes()
-        with Image.open(paths[0], formats=["PNG"]) as image:
+        with Image.open(path, formats=["PNG"]) as image:
             width, height, channels = image.width, image.height, len(image.getbands())
+        content = path.read_bytes()
         picture = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=content)
         value = Summary.Value(tag=f"images/{safe_name(event.name)}", image=picture)
         self._add(time_of(event), step_of(event), summary=Summary(value=[value]))
@@ -93,11 +89,7 @@ class EventFiles:
     def _text(self, name: str, text: str, time: float, step: int) -> None:
         """Indented, so that TensorBoard, which takes it for Markdown, shows it as it stands."""
         lines = "\n".join(f"    {printable(line)}" for line in text.strip().split("\n"))
-        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
-        tensor = TensorProto(dtype=DT_STRING, string_val=[lines.encode()], tensor_shape=shape)
-        plugin = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
-        value = Summary.Value(tag=f"{name}/text_summary", metadata=plugin, tensor=tensor)
-        self._add(time, step, summary=Summary(value=[value]))
+        self._add(time, step, summary=text_pb(f"{name}/text_summary", lines))
 
     def _add(self, time: float, step: int, **what: Any) -> None:
         self._writer.add_event(Entry(wall_time=time, step=step, **what))

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from dipddpm.core import config
-from dipddpm.core.export.bundle import write
 from dipddpm.core.export.snapshot import Record
+from dipddpm.core.export.tables import write_files
 from dipddpm.core.runs import RunsFolder
 from tests.core.export.conftest import HOSTILE
 
@@ -18,15 +18,15 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "place"
 
 
-def test_bundle_write_holds_files_of_run(record: Record, place: Path) -> None:
-    write(record, place)
+def test_write_files_holds_files_of_run(record: Record, place: Path) -> None:
+    write_files(record, place)
     held = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
     tables = {"epochs.csv", "steps.csv", "psnr.csv", "stops.csv", "scores.csv"}
     assert held == tables | {"run.json", "config.toml", "images/samples-10.png", "images/restored.png"}
 
 
-def test_bundle_json_names_nan_in_words(record: Record, place: Path) -> None:
-    write(record, place)
+def test_write_files_json_names_nan_in_words(record: Record, place: Path) -> None:
+    write_files(record, place)
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
@@ -38,6 +38,6 @@ def test_bundle_json_names_nan_in_words(record: Record, place: Path) -> None:
     assert measured["loss"] == [0.2, "nan"]
 
 
-def test_bundle_of_queued_run_holds_config(runs: RunsFolder, place: Path) -> None:
-    write(Record.of(runs.create(config.build("ddpm"))), place)
+def test_write_files_of_queued_run_holds_config(runs: RunsFolder, place: Path) -> None:
+    write_files(Record.of(runs.create(config.build("ddpm"))), place)
     assert {path.name for path in place.iterdir()} == {"run.json", "config.toml"}
