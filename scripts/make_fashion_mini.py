@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dipddpm.core.data.catalogue import CATALOGUE, MINI, Split
 from dipddpm.core.data.imageset import ImageSet, hold_out, load
-from dipddpm.core.data.locate import mini_folder
+from dipddpm.core.data.locate import MINI_FOLDER
 
 
 def draw(images: ImageSet, split: Split, count: int) -> ImageSet:
@@ -49,7 +49,7 @@ def write(folder: Path) -> None:
 def main() -> None:
     """Write the four files."""
     parser = argparse.ArgumentParser(prog="python -m scripts.make_fashion_mini")
-    parser.add_argument("folder", type=Path, nargs="?", default=mini_folder(), metavar="FOLDER")
+    parser.add_argument("folder", type=Path, nargs="?", default=MINI_FOLDER, metavar="FOLDER")
     write(parser.parse_args().folder)
 
 

@@ -35,18 +35,12 @@ class SourceFile:
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """A named data set in two splits of equally sized images."""
+class NamedDataset:
+    """A data set in two splits of equally sized images."""
 
     name: str
     title: str
     classes: tuple[str, ...]
-    shape: tuple[int, int, int]
-    """Channels, height and width of an image."""
-    train: int
-    """Number of training images."""
-    test: int
-    """Number of test images."""
     licence: str
     megabytes: float
     """Size of its files as published."""
@@ -54,6 +48,12 @@ class Dataset:
     """The torchvision class that knows where it is published; empty for what ships with the program."""
     files: tuple[SourceFile, ...]
     """IDX files: training images and labels, test images and labels. CIFAR-10: its one archive."""
+    shape: tuple[int, int, int] = (1, 28, 28)
+    """Channels, height and width of an image."""
+    train: int = 60_000
+    """Number of training images."""
+    test: int = 10_000
+    """Number of test images."""
     debian: str = ""
     """The Debian package that installs it."""
 
@@ -84,13 +84,10 @@ def _idx(*sha256: str, packed: bool = False) -> tuple[SourceFile, ...]:
 
 
 _DATASETS = (
-    Dataset(
+    NamedDataset(
         name="fashionmnist",
         title="FashionMNIST",
         classes=_CLOTHES,
-        shape=(1, 28, 28),
-        train=60_000,
-        test=10_000,
         licence="MIT, Zalando SE",
         megabytes=30.9,
         torchvision="FashionMNIST",
@@ -102,11 +99,10 @@ _DATASETS = (
             "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         ),
     ),
-    Dataset(
+    NamedDataset(
         name=MINI,
         title="a class-balanced part of FashionMNIST",
         classes=_CLOTHES,
-        shape=(1, 28, 28),
         train=2_000,
         test=500,
         licence="MIT, Zalando SE",
@@ -119,13 +115,10 @@ _DATASETS = (
             "2bed0e3790b2dac87cb49ca6718054c88d630c4060f2671b4e1557c9e0ca6621",
         ),
     ),
-    Dataset(
+    NamedDataset(
         name="mnist",
         title="MNIST, handwritten digits",
         classes=_DIGITS,
-        shape=(1, 28, 28),
-        train=60_000,
-        test=10_000,
         licence="CC BY-SA 3.0, Yann LeCun and Corinna Cortes",
         megabytes=11.6,
         torchvision="MNIST",
@@ -136,13 +129,10 @@ _DATASETS = (
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ),
     ),
-    Dataset(
+    NamedDataset(
         name="kmnist",
         title="KMNIST, handwritten cursive Japanese",
         classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
-        shape=(1, 28, 28),
-        train=60_000,
-        test=10_000,
         licence="CC BY-SA 4.0, ROIS-DS Center for Open Data in the Humanities",
         megabytes=21.2,
         torchvision="KMNIST",
@@ -155,13 +145,12 @@ _DATASETS = (
             packed=True,
         ),
     ),
-    Dataset(
+    NamedDataset(
         name="cifar10",
         title="CIFAR-10, colour photographs",
         classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
         shape=(3, 32, 32),
         train=50_000,
-        test=10_000,
         licence="none stated; Alex Krizhevsky, University of Toronto",
         megabytes=170.1,
         torchvision="CIFAR10",
@@ -179,7 +168,7 @@ _DATASETS = (
 CATALOGUE = {dataset.name: dataset for dataset in _DATASETS}
 
 
-def find(name: str) -> Dataset:
+def find(name: str) -> NamedDataset:
     """The data set of that name; raises `UserError` with the nearest right one."""
     if name not in CATALOGUE:
         raise UserError(f"There is no data set {name!r}.", suggest(name, [*CATALOGUE, "folder:PATH"]))

@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from dipddpm.core.data.catalogue import Dataset, Progress, SourceFile, find
-from dipddpm.core.data.formats import MAX_BYTES, NotPublishedError, contents, unpack
+from dipddpm.core.data.catalogue import NamedDataset, Progress, SourceFile, find
+from dipddpm.core.data.formats import MAX_BYTES, NotPublishedError, is_published, unpack
 from dipddpm.core.data.locate import cache_folder, locate
 from dipddpm.core.errors import UserError
 from dipddpm.core.io.atomic import write_atomic
@@ -21,51 +21,37 @@ _TIMEOUT = 30.0
 _CHUNK = 2**18
 
 
-def fetch(
-    name: str,
-    *,
-    root: Path | str | None = None,
-    mirror: str | None = None,
-    progress: Progress | None = None,
-) -> Path:
+def fetch(name: str, *, root: Path | str | None = None, progress: Progress | None = None) -> Path:
     """Make a data set be here, whole and verified, and return its folder.
 
     What is missing or damaged is downloaded into the folder `name` below `root`. Without a `root` a set that already
     is in one of the usual places stays there, else it comes into the cache. Files come from where torchvision has them
-    from, or from `mirror` (else `DIPDDPM_MIRROR`) alone, which holds them as `MIRROR/NAME/FILE`.
+    from, or from `DIPDDPM_MIRROR` alone.
 
     Raises `UserError` for an unknown name, a folder that can't be written, and when no mirror has the published file.
     """
     dataset = find(name)
     if root is None or not dataset.torchvision:
         here = locate(dataset)
-        if here is not None and all(_intact(dataset, here, file) for file in dataset.files):
+        if here is not None and all(is_published(dataset, here, file) for file in dataset.files):
             return here
-    mirrors = _mirrors(dataset, mirror)
+    mirrors = _mirrors(dataset)
     folder = Path(root or cache_folder()) / dataset.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in dataset.files:
-            if not _intact(dataset, folder, file):
+            if not is_published(dataset, folder, file):
                 write_atomic(folder / file.name, _published(dataset, file, mirrors, progress))
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}.", "Choose another --data-dir.") from None
     return folder
 
 
-def _intact(dataset: Dataset, folder: Path, file: SourceFile) -> bool:
-    try:
-        contents(dataset, folder, file)
-    except UserError:
-        return False
-    return True
-
-
-def _mirrors(dataset: Dataset, mirror: str | None) -> list[str]:
+def _mirrors(dataset: NamedDataset) -> list[str]:
     """The addresses, each ending in a slash, that a data set's files lie below."""
     if not dataset.torchvision:
         raise UserError(f"The data set {dataset.name} is missing or damaged.", dataset.remedy)
-    if chosen := mirror or os.environ.get(MIRROR):
+    if chosen := os.environ.get(MIRROR):
         return [f"{chosen.rstrip('/')}/{dataset.name}/"]
     from torchvision import datasets
 
@@ -74,7 +60,7 @@ def _mirrors(dataset: Dataset, mirror: str | None) -> list[str]:
     return list(getattr(published, "mirrors", None) or [published.url.rpartition("/")[0] + "/"])
 
 
-def _published(dataset: Dataset, file: SourceFile, mirrors: list[str], progress: Progress | None) -> bytes:
+def _published(dataset: NamedDataset, file: SourceFile, mirrors: list[str], progress: Progress | None) -> bytes:
     """The file as one of the mirrors has it, verified; the complaint is about the last one that was tried."""
     problem = ""
     for mirror in mirrors:

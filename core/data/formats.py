@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipddpm.core.data.catalogue import Dataset, SourceFile, Split
+from dipddpm.core.data.catalogue import NamedDataset, SourceFile, Split
 from dipddpm.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class NotPublishedError(Exception):
     """These bytes are not the published file, and why one can tell."""
 
 
-def read(dataset: Dataset, folder: Path, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def read(dataset: NamedDataset, folder: Path, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The images (N, C, H, W) and labels (N,) of a split; every file that they come from is verified by its digest."""
     if len(dataset.files) == 1:
         return _parse_cifar(contents(dataset, folder, dataset.files[0]), split, dataset.shape)
@@ -37,7 +37,7 @@ def read(dataset: Dataset, folder: Path, split: Split) -> tuple[NDArray[np.uint8
     )
 
 
-def contents(dataset: Dataset, folder: Path, file: SourceFile) -> bytes:
+def contents(dataset: NamedDataset, folder: Path, file: SourceFile) -> bytes:
     """The contents of a published file that lies in a folder; raises `UserError`, with its name, if it is another."""
     path = file.inside(folder) or folder / file.name
     try:
@@ -46,6 +46,15 @@ def contents(dataset: Dataset, folder: Path, file: SourceFile) -> bytes:
         raise UserError(f"{path} is not the published file of {dataset.name}: {error}.", dataset.remedy) from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.", dataset.remedy) from None
+
+
+def is_published(dataset: NamedDataset, folder: Path, file: SourceFile) -> bool:
+    """Whether a folder holds the published file."""
+    try:
+        contents(dataset, folder, file)
+    except UserError:
+        return False
+    return True
 
 
 def unpack(data: bytes, file: SourceFile) -> bytes:

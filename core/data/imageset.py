@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from dipddpm.core.data import folder, formats
 from dipddpm.core.data.catalogue import Progress, Split, find
-from dipddpm.core.data.download import fetch
-from dipddpm.core.data.locate import locate, require
+from dipddpm.core.data.locate import require
 from dipddpm.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,18 +67,17 @@ def load(
     split: Split = "train",
     *,
     root: Path | str | None = None,
-    download: bool = False,
     progress: Progress | None = None,
 ) -> ImageSet:
     """Read a split of a data set into memory, verified.
 
     `name` is one of `core.data.NAMES`, or `folder:PATH` (see `core.data.folder`). Files are looked for below `root`,
-    in the cache (`DIPDDPM_DATA`) and where Debian puts them; `download` fetches what is nowhere, into `root` or the
-    cache. Every file that is read is verified by the SHA-256 of its contents (KMNIST: of the gzip file, CIFAR-10: of
-    the archive), so the images are the published ones, whoever packed them.
+    in the cache (`DIPDDPM_DATA`) and where Debian puts them. Every file that is read is verified by the SHA-256 of its
+    contents (KMNIST: of the gzip file, CIFAR-10: of the archive), so the images are the published ones, whoever packed
+    them.
 
-    Raises `UserError` for an unknown name, a data set that is not here (with the ways to get it), a file that is not
-    the published one (with its name), and a failed download.
+    Raises `UserError` for an unknown name, a data set that is not here (with the ways to get it), and a file that is
+    not the published one (with its name).
     """
     import torch
 
@@ -88,8 +86,6 @@ def load(
         images, labels, classes = folder.read(image_folder, split, progress)
         return ImageSet(name, split, images, labels, classes, source=str(image_folder.path.resolve()))
     dataset = find(name)
-    if download and locate(dataset, root) is None:
-        fetch(name, root=root, progress=progress)
     path = require(dataset, root)
     pixels, numbers = formats.read(dataset, path, split)
     images, labels = torch.from_numpy(pixels.copy()), torch.from_numpy(numbers.astype("int64"))

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from dipddpm.core.data import folder
-from dipddpm.core.data.catalogue import CATALOGUE, MINI, Dataset, find
-from dipddpm.core.data.formats import NotPublishedError, unpack
+from dipddpm.core.data.catalogue import CATALOGUE, MINI, NamedDataset, find
+from dipddpm.core.data.formats import is_published
 from dipddpm.core.errors import UserError
 
 DEBIAN_FOLDER = Path("/usr/share/datasets")
+MINI_FOLDER = Path(__file__).parents[1] / "assets" / MINI
+"""Where the data set lies that ships with the program."""
 
 
 @dataclass(frozen=True)
 class DatasetStatus:
-    """One line of `dipddpm data`."""
+    """One line of `dipddpm data`: a data set of the catalogue, and whether it is here."""
 
     name: str
     title: str
@@ -26,11 +27,8 @@ class DatasetStatus:
     where: str
     """The folder that holds it; empty if it isn't here."""
     train: int
-    """Number of training images."""
     test: int
-    """Number of test images."""
     shape: tuple[int, int, int]
-    """Channels, height and width of an image."""
     size: str
     """Of its files as published."""
     licence: str
@@ -40,7 +38,22 @@ class DatasetStatus:
 
 def status(root: Path | str | None = None) -> list[DatasetStatus]:
     """All named data sets, with where each lies. Files are looked for, not verified."""
-    return [_status(dataset, root) for dataset in CATALOGUE.values()]
+    folders = {name: locate(dataset, root) for name, dataset in CATALOGUE.items()}
+    return [
+        DatasetStatus(
+            name=name,
+            title=dataset.title,
+            present=folders[name] is not None,
+            where=str(folders[name] or ""),
+            train=dataset.train,
+            test=dataset.test,
+            shape=dataset.shape,
+            size=f"{dataset.megabytes:.1f} MB",
+            licence=dataset.licence,
+            remedy="" if folders[name] else dataset.remedy,
+        )
+        for name, dataset in CATALOGUE.items()
+    ]
 
 
 def check(name: str, root: Path | str | None = None) -> None:
@@ -55,7 +68,7 @@ def check(name: str, root: Path | str | None = None) -> None:
         require(find(name), root)
 
 
-def require(dataset: Dataset, root: Path | str | None = None) -> Path:
+def require(dataset: NamedDataset, root: Path | str | None = None) -> Path:
     """The folder that holds the data set's files; raises `UserError` with the ways to get them if none does."""
     if root and not Path(root).is_dir():
         raise UserError(f"There is no data folder {root}.", "Give a folder that exists, or leave the option out.")
@@ -65,7 +78,7 @@ def require(dataset: Dataset, root: Path | str | None = None) -> Path:
     return path
 
 
-def locate(dataset: Dataset, root: Path | str | None = None) -> Path | None:
+def locate(dataset: NamedDataset, root: Path | str | None = None) -> Path | None:
     """The first folder that holds all files of a data set: below `root`, in the cache, or where Debian puts them."""
     return next((path for path in _candidate_folders(dataset, root) if _holds(path, dataset)), None)
 
@@ -79,58 +92,20 @@ def cache_folder() -> Path:
     return (cache if cache.is_absolute() else Path.home() / ".cache") / "dipddpm"
 
 
-def mini_folder() -> Path:
-    """Where the data set lies that ships with the program."""
-    return Path(str(files("dipddpm.core"))) / "assets" / MINI
-
-
-def _candidate_folders(dataset: Dataset, root: Path | str | None) -> Iterator[Path]:
+def _candidate_folders(dataset: NamedDataset, root: Path | str | None) -> Iterator[Path]:
     """The folders that may hold a data set, in the order in which they count."""
     if dataset.name == MINI:
-        yield mini_folder()
+        yield MINI_FOLDER
         return
-    if root:
-        yield from _below(Path(root), dataset)
-        if _is_of(Path(root), dataset):
-            yield Path(root)
-    yield from _below(cache_folder(), dataset)
+    for base in (Path(root), cache_folder()) if root else (cache_folder(),):
+        yield base / dataset.name
+        yield base / dataset.torchvision / "raw"  # as torchvision lays its own folder out
+        # MNIST and its kin share their file names, so the smallest file is read.
+        if len(dataset.files) == 1 or is_published(dataset, base, dataset.files[-1]):
+            yield base
     if dataset.debian:
         yield DEBIAN_FOLDER / dataset.debian.removeprefix("dataset-")
 
 
-def _below(base: Path, dataset: Dataset) -> Iterator[Path]:
-    yield base / dataset.name
-    yield base / dataset.torchvision / "raw"  # as torchvision lays its own folder out
-
-
-def _is_of(folder: Path, dataset: Dataset) -> bool:
-    """Whether a folder is this data set's: MNIST and its kin share their file names, so the smallest file is read."""
-    smallest = dataset.files[-1]
-    path = smallest.inside(folder)
-    if path is None or len(dataset.files) == 1:
-        return path is not None
-    try:
-        unpack(path.read_bytes(), smallest)
-    except (OSError, NotPublishedError):
-        return False
-    return True
-
-
-def _holds(folder: Path, dataset: Dataset) -> bool:
+def _holds(folder: Path, dataset: NamedDataset) -> bool:
     return all(file.inside(folder) for file in dataset.files)
-
-
-def _status(dataset: Dataset, root: Path | str | None) -> DatasetStatus:
-    path = locate(dataset, root)
-    return DatasetStatus(
-        name=dataset.name,
-        title=dataset.title,
-        present=path is not None,
-        where=str(path or ""),
-        train=dataset.train,
-        test=dataset.test,
-        shape=dataset.shape,
-        size=f"{dataset.megabytes:.1f} MB",
-        licence=dataset.licence,
-        remedy="" if path else dataset.remedy,
-    )

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dipddpm.core.data import locate
-from dipddpm.core.data.catalogue import CATALOGUE, Dataset
+from dipddpm.core.data.catalogue import CATALOGUE, NamedDataset
 
 
 def idx(values: NDArray[np.uint8]) -> bytes:
@@ -25,7 +25,7 @@ def idx(values: NDArray[np.uint8]) -> bytes:
 class Published:
     """What the owner of a data set publishes: the right contents of all its files."""
 
-    dataset: Dataset
+    dataset: NamedDataset
     contents: dict[str, bytes]
     train: tuple[NDArray[np.uint8], NDArray[np.uint8]]
     test: tuple[NDArray[np.uint8], NDArray[np.uint8]]

@@ -37,7 +37,9 @@ class Mirror:
 
 
 @pytest.fixture
-def mirror() -> Iterator[Mirror]:
+def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+    """A mirror, which is the only address to fetch from."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             served.asked.append(self.path)
@@ -57,6 +59,7 @@ def mirror() -> Iterator[Mirror]:
     served = Mirror(f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
+    monkeypatch.setenv("DIPDDPM_MIRROR", served.url + "/")
     yield served
     server.shutdown()
     thread.join()
@@ -66,7 +69,7 @@ def mirror() -> Iterator[Mirror]:
 def test_fetch_verifies_and_keeps_download(published: Published, mirror: Mirror, bare_machine: Path) -> None:
     mirror.publish(published)
     seen: list[tuple[str, int, int]] = []
-    folder = fetch("fashionmnist", mirror=mirror.url, progress=lambda *now: seen.append(now))
+    folder = fetch("fashionmnist", progress=lambda *now: seen.append(now))
     assert folder == bare_machine / "fashionmnist"
     assert sorted(path.name for path in folder.iterdir()) == sorted(published.contents)
     assert load("fashionmnist").images.shape == (30, 1, 28, 28)
@@ -75,19 +78,21 @@ def test_fetch_verifies_and_keeps_download(published: Published, mirror: Mirror,
     assert {name for name, _, _ in seen} == set(published.contents)
 
     mirror.asked.clear()
-    assert fetch("fashionmnist", mirror=mirror.url) == folder
+    assert fetch("fashionmnist") == folder
     assert mirror.asked == []
 
 
-def test_load_downloads_only_when_asked(
-    published: Published, mirror: Mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_load_never_downloads(published: Published, mirror: Mirror) -> None:
     mirror.publish(published)
-    monkeypatch.setenv("DIPDDPM_MIRROR", mirror.url + "/")
     with pytest.raises(UserError, match="not on this machine"):
         load("fashionmnist")
     assert mirror.asked == []
-    found = load("fashionmnist", "test", root=tmp_path / "new", download=True)
+
+
+def test_fetch_into_given_folder_is_found_there(published: Published, mirror: Mirror, tmp_path: Path) -> None:
+    mirror.publish(published)
+    fetch("fashionmnist", root=tmp_path / "new")
+    found = load("fashionmnist", "test", root=tmp_path / "new")
     assert len(found) == 20 and found.source == str(tmp_path / "new" / "fashionmnist")
 
 
@@ -95,21 +100,22 @@ def test_fetch_replaces_only_damaged_file(published: Published, mirror: Mirror, 
     mirror.publish(published)
     path = published.write(bare_machine / "fashionmnist") / IMAGES
     path.write_bytes(path.read_bytes()[:-9])
-    fetch("fashionmnist", mirror=mirror.url)
+    fetch("fashionmnist")
     assert mirror.asked == [f"/fashionmnist/{IMAGES}"]
     assert gzip.decompress(path.read_bytes()) == published.contents[IMAGES]
 
 
-def test_fetch_leaves_debian_set_in_place(published: Published, tmp_path: Path) -> None:
+def test_fetch_leaves_debian_set_in_place(published: Published, mirror: Mirror, tmp_path: Path) -> None:
     debian = published.write(tmp_path / "debian" / "fashion-mnist")
-    assert fetch("fashionmnist", mirror="http://127.0.0.1:9") == debian
+    assert fetch("fashionmnist") == debian
+    assert mirror.asked == []
 
 
 def test_fetch_leaves_nothing_after_broken_connection(published: Published, mirror: Mirror, bare_machine: Path) -> None:
     mirror.publish(published)
     mirror.cut.add(f"/fashionmnist/{IMAGES}")
     with pytest.raises(UserError, match="the connection broke after") as refused:
-        fetch("fashionmnist", mirror=mirror.url)
+        fetch("fashionmnist")
     assert f"{mirror.url}/fashionmnist/{IMAGES}" in refused.value.problem
     assert "fashion-mini" in refused.value.remedy
     assert list((bare_machine / "fashionmnist").iterdir()) == []
@@ -126,7 +132,7 @@ def test_fetch_never_writes_unpublished_content(
     mirror.publish(published)
     mirror.files[f"/fashionmnist/{IMAGES}"] = wrong
     with pytest.raises(UserError, match=f"What {mirror.url}/fashionmnist/{IMAGES} gives is not the published file"):
-        fetch("fashionmnist", mirror=mirror.url)
+        fetch("fashionmnist")
     assert list((bare_machine / "fashionmnist").iterdir()) == []
 
 
@@ -137,26 +143,30 @@ def test_fetch_keeps_files_that_arrived_before_failure(
     last = f"/fashionmnist/{published.dataset.files[-1].name}"
     whole = mirror.files.pop(last)
     with pytest.raises(UserError, match="the server answers 404"):
-        fetch("fashionmnist", mirror=mirror.url)
+        fetch("fashionmnist")
     assert len(list((bare_machine / "fashionmnist").iterdir())) == 3
     assert not next(line for line in status() if line.name == "fashionmnist").present
     mirror.files[last] = whole
     mirror.asked.clear()
-    fetch("fashionmnist", mirror=mirror.url)
+    fetch("fashionmnist")
     assert mirror.asked == [last]
 
 
 def test_fetch_tries_next_mirror(published: Published, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     mirror.publish(published)
+    monkeypatch.delenv("DIPDDPM_MIRROR")
     mirrors = ["http://127.0.0.1:9/", f"{mirror.url}/fashionmnist/"]
     monkeypatch.setattr(torchvision.datasets.FashionMNIST, "mirrors", mirrors)
     assert (fetch("fashionmnist") / IMAGES).is_file()
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "no address at all"])
-def test_fetch_names_other_ways_without_network(published: Published, address: str) -> None:
+def test_fetch_names_other_ways_without_network(
+    published: Published, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("DIPDDPM_MIRROR", address)
     with pytest.raises(UserError, match="cannot be fetched from") as refused:
-        fetch("fashionmnist", mirror=address)
+        fetch("fashionmnist")
     assert "dataset-fashion-mnist" in refused.value.remedy
 
 
@@ -164,15 +174,16 @@ def test_fetch_refuses_folder_it_cannot_write(published: Published, mirror: Mirr
     mirror.publish(published)
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot be written"):
-        fetch("fashionmnist", root=tmp_path / "file", mirror=mirror.url)
+        fetch("fashionmnist", root=tmp_path / "file")
 
 
-def test_fetch_of_shipped_set_needs_no_network() -> None:
-    assert fetch("fashion-mini", mirror="http://127.0.0.1:9").name == "fashion-mini"
+def test_fetch_of_shipped_set_needs_no_network(mirror: Mirror) -> None:
+    assert fetch("fashion-mini").name == "fashion-mini"
+    assert mirror.asked == []
 
 
 def test_fetch_of_missing_shipped_set_asks_for_reinstall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dipddpm.core.data.locate.mini_folder", lambda: tmp_path)
+    monkeypatch.setattr("dipddpm.core.data.locate.MINI_FOLDER", tmp_path)
     with pytest.raises(UserError, match="Install dipddpm again"):
         fetch("fashion-mini")
 
@@ -181,10 +192,10 @@ def test_fetch_gives_up_on_endless_file(published: Published, mirror: Mirror, mo
     mirror.publish(published)
     monkeypatch.setattr("dipddpm.core.data.download.MAX_BYTES", 1000)
     with pytest.raises(UserError, match="it has no end"):
-        fetch("fashionmnist", mirror=mirror.url)
+        fetch("fashionmnist")
 
 
 @pytest.mark.parametrize("name", [name for name in CATALOGUE if name != "fashion-mini"])
 def test_mirrors_cover_every_published_set(name: str) -> None:
-    for address in _mirrors(CATALOGUE[name], None):
+    for address in _mirrors(CATALOGUE[name]):
         assert address.startswith("http") and address.endswith("/")

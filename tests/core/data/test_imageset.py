@@ -74,7 +74,7 @@ def test_mini_set_matches_script_that_draws_it(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(locate, "DEBIAN_FOLDER", DEBIAN.parent)
     make_fashion_mini.write(tmp_path)
     for file in CATALOGUE["fashion-mini"].files:
-        drawn, shipped = (tmp_path / file.name).read_bytes(), (locate.mini_folder() / file.name).read_bytes()
+        drawn, shipped = (tmp_path / file.name).read_bytes(), (locate.MINI_FOLDER / file.name).read_bytes()
         assert gzip.decompress(drawn) == gzip.decompress(shipped)
         assert drawn[4:8] == bytes(4)  # the time of writing, which would make every drawing another file
 
