@@ -24,7 +24,7 @@ from dipddpm.core.compute.rng import derive
 from dipddpm.core.data import ImageSet, hold_out, load
 from dipddpm.core.events import BestModel, EpochFinished, Item
 from dipddpm.core.images import to_model
-from dipddpm.core.metrics.samples.classifier import Classifier, FashionClassifier, weights_file
+from dipddpm.core.metrics.samples.classifier import WEIGHTS_FILE, Classifier, FashionClassifier
 
 SEED = 0
 EPOCHS = 15
@@ -90,7 +90,7 @@ def _augment(images: Tensor, generator: torch.Generator) -> Tensor:
 def main() -> None:
     """Train, measure once on the test images, and write the weights."""
     parser = argparse.ArgumentParser(prog="python -m scripts.train_classifier")
-    parser.add_argument("file", type=Path, nargs="?", default=weights_file(), metavar="FILE")
+    parser.add_argument("file", type=Path, nargs="?", default=WEIGHTS_FILE, metavar="FILE")
     target = parser.parse_args().file
     torch.set_num_threads(1)
     fit, validation = hold_out(load("fashionmnist", "train"))

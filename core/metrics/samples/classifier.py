@@ -6,10 +6,10 @@ made is `scripts.train_classifier`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -17,9 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from dipddpm.core.compute import checkpoint
+from dipddpm.core.data import ImageSet, cache_folder
 from dipddpm.core.errors import UserError
 from dipddpm.core.images import to_bytes, to_model
 
+WEIGHTS_FILE = Path(__file__).parents[2] / "assets" / "fashion-classifier.safetensors"
 SHAPE = (1, 28, 28)
 FEATURES = 64
 """How many numbers describe an image: few, so that some hundred samples already determine their covariance."""
@@ -96,15 +98,30 @@ class Classifier:
 @functools.cache
 def load_classifier() -> Classifier:
     """The classifier that ships with the program."""
-    path = weights_file()
-    network = checkpoint.load(path)
+    network = checkpoint.load(WEIGHTS_FILE)
     assert isinstance(network, FashionClassifier)
-    return Classifier(network.to(memory_format=torch.channels_last), checkpoint.digest(path))
+    return Classifier(network.to(memory_format=torch.channels_last), checkpoint.digest(WEIGHTS_FILE))
 
 
-def weights_file() -> Path:
-    """Where the weights lie."""
-    return Path(str(files("dipddpm.core"))) / "assets" / "fashion-classifier.safetensors"
+def features_of(images: ImageSet, classifier: Classifier | None = None) -> Tensor:
+    """The features (N, 64) of a data set by the classifier that ships, or by `classifier`, from the cache folder.
+
+    What is in the cache counts only for the very same images and weights; a damaged file is made anew, and where the
+    cache can't be written, nothing is kept. Raises UserError for images that aren't 28x28 and grey.
+    """
+    classifier = classifier or load_classifier()
+    key = {"images": images.sha256, "weights": classifier.sha256}
+    path = cache_folder() / "features" / f"{images.sha256[:16]}-{classifier.sha256[:16]}.safetensors"
+    with contextlib.suppress(UserError):  # not there, or damaged
+        state = checkpoint.load_state(path)
+        cached = state.pop("features", None)
+        if isinstance(cached, Tensor) and state == key:
+            return cached
+    features = classifier.features(images.images)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.save(path, {**key, "features": features})
+    return features
 
 
 def as_bytes(images: Tensor) -> Tensor:

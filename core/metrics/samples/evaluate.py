@@ -1,17 +1,34 @@
-"""How good samples are, as numbers that come with the protocol that gives them a meaning."""
+"""How good samples are: distances, suspected copies, and the nearest training images to look at.
+
+Every number comes with the protocol that gives it a meaning.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
 from torch import Tensor
 
+from dipddpm.core import data
+from dipddpm.core.config import DataConfig
 from dipddpm.core.data import ImageSet
-from dipddpm.core.events import SamplesEvaluated
-from dipddpm.core.metrics.samples.classifier import FEATURES, SHAPE, load_classifier
+from dipddpm.core.events import Pictures, SamplesEvaluated
+from dipddpm.core.metrics.samples.classifier import FEATURES, SHAPE, as_bytes, features_of, load_classifier
 from dipddpm.core.metrics.samples.distances import KERNEL, frechet_distance, kernel_distance, refuse_few
-from dipddpm.core.metrics.samples.reference import features_of
+from dipddpm.core.metrics.samples.nearest import (
+    QUANTILE,
+    Nearest,
+    nearest_in_features,
+    nearest_in_pixels,
+    nearest_pictures,
+    suspected_copies,
+)
 
-FRECHET = "Frechet distance"
-KERNEL_MMD = "Kernel distance"
+COMPARED = 1_000
+"""Samples, and real images that the model hasn't seen, whose nearest training images are looked for, at most."""
 
 
 def evaluate(
@@ -22,28 +39,74 @@ def evaluate(
     `samples` are 28x28 grey images, float in [0, 1] or uint8, drawn with `seed` at `nfe` network evaluations each.
     Raises UserError for images of another size, for values that aren't finite, and for fewer than 128 images.
     """
-    refuse_few(len(samples), FEATURES)
-    refuse_few(len(reference), FEATURES)
+    for images in (samples, reference):
+        refuse_few(len(images), FEATURES)
     classifier = load_classifier()
     own, theirs = classifier.features(samples), features_of(reference, classifier)
-    about = protocol(len(samples), reference, seed=seed)
+    _, height, width = SHAPE
+    # What has to be the same for two distances to compare.
+    protocol = (
+        f"{len(samples):,} samples of seed {seed} against the {len(reference):,} {reference.split} images of "
+        f"{reference.name} (sha256 {reference.sha256[:12]}); {width}x{height} grey, clipped and rounded to 8 bits; "
+        f"the {FEATURES} features before the last layer of fashion-classifier (sha256 {classifier.sha256[:12]})"
+    )
 
     def event(measure: str, value: float, formula: str) -> SamplesEvaluated:
         return SamplesEvaluated(
-            step=step, measure=measure, value=value, samples=len(samples), protocol=f"{about}; {formula}", nfe=nfe
+            step=step, measure=measure, value=value, samples=len(samples), protocol=f"{protocol}; {formula}", nfe=nfe
         )
 
     return (
-        event(FRECHET, frechet_distance(own, theirs), "squared distance of fitted Gaussians"),
-        event(KERNEL_MMD, kernel_distance(own, theirs), f"unbiased squared MMD, kernel {KERNEL}"),
+        event("Frechet distance", frechet_distance(own, theirs), "squared distance of fitted Gaussians"),
+        event("Kernel distance", kernel_distance(own, theirs), f"unbiased squared MMD, kernel {KERNEL}"),
     )
 
 
-def protocol(samples: int, reference: ImageSet, *, seed: int) -> str:
-    """What has to be the same for two distances to compare: counts, seed, reference, preprocessing and features."""
-    _, height, width = SHAPE
-    return (
-        f"{samples:,} samples of seed {seed} against the {len(reference):,} {reference.split} images of "
-        f"{reference.name} (sha256 {reference.sha256[:12]}); {width}x{height} grey, clipped and rounded to 8 bits; "
-        f"the {FEATURES} features before the last layer of fashion-classifier (sha256 {load_classifier().sha256[:12]})"
-    )
+@dataclass(frozen=True, eq=False)
+class SampleEvaluator:
+    """Judges samples by the images that their model was trained on and by those of the test split."""
+
+    training: ImageSet
+    test: ImageSet
+
+    @classmethod
+    def of(cls, options: DataConfig, training: ImageSet) -> Self:
+        """The judge of a model that was trained on these images of this data set.
+
+        Raises UserError where the images aren't 28x28 and grey, and for fewer than 128 test images.
+        """
+        as_bytes(training.images[:1])
+        test = data.load(options.dataset, "test", root=options.root)
+        refuse_few(len(test), FEATURES)
+        return cls(training, test)
+
+    def __call__(
+        self, samples: Tensor, *, seed: int, step: int = 0, nfe: int = 0
+    ) -> Iterator[SamplesEvaluated | Pictures]:
+        """Frechet and kernel distance, the shares of suspected copies, and the picture of the nearest images.
+
+        `samples` are float in [0, 1] or uint8, drawn with `seed`. Raises UserError for fewer than 128 of them, and for
+        values that aren't finite.
+        """
+        yield from evaluate(samples, self.test, seed=seed, step=step, nfe=nfe)
+        some = samples[:COMPARED]
+        protocol = (
+            f"share of {len(some):,} samples of seed {seed} that lie nearer to one of the {len(self.training):,} "
+            f"{self.training.split} images of {self.training.name} (sha256 {self.training.sha256[:12]}) than "
+            f"{1 - QUANTILE:.0%} of {min(COMPARED, len(self.test)):,} {self.test.split} images do"
+        )
+        for space, nearest in (("pixels", nearest_in_pixels), ("features", nearest_in_features)):
+            yield SamplesEvaluated(
+                step=step,
+                measure=f"Suspected copies, in {space}",
+                value=suspected_copies(nearest(some, self.training), self._unseen[space]),
+                samples=len(some),
+                nfe=nfe,
+                protocol=protocol,
+            )
+        yield nearest_pictures(samples, self.training, step=step)
+
+    @cached_property
+    def _unseen(self) -> dict[str, Nearest]:
+        some = self.test.images[:COMPARED]
+        return {"pixels": nearest_in_pixels(some, self.training), "features": nearest_in_features(some, self.training)}

@@ -10,8 +10,7 @@ from torch import Tensor
 from dipddpm.core.data import ImageSet
 from dipddpm.core.events import Pictures
 from dipddpm.core.images import to_unit
-from dipddpm.core.metrics.samples.classifier import as_bytes, load_classifier
-from dipddpm.core.metrics.samples.reference import features_of
+from dipddpm.core.metrics.samples.classifier import as_bytes, features_of, load_classifier
 
 CHUNK = 4_096
 """Training images that all samples are compared with at once."""

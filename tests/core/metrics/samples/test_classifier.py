@@ -8,16 +8,16 @@ from dipddpm.core.compute import checkpoint
 from dipddpm.core.data import ImageSet
 from dipddpm.core.errors import UserError
 from dipddpm.core.images import to_model, to_unit
-from dipddpm.core.metrics.samples.classifier import FashionClassifier, load_classifier, weights_file
+from dipddpm.core.metrics.samples.classifier import WEIGHTS_FILE, FashionClassifier, load_classifier
 
 
 def test_classifier_weights_are_small_and_load_as_checkpoint() -> None:
-    assert weights_file().stat().st_size < 500_000
-    network = checkpoint.load(weights_file())
+    assert WEIGHTS_FILE.stat().st_size < 500_000
+    network = checkpoint.load(WEIGHTS_FILE)
     assert isinstance(network, FashionClassifier)
     assert not network.training
     assert sum(p.numel() for p in network.parameters()) == 107_322
-    assert load_classifier().sha256 == checkpoint.digest(weights_file())
+    assert load_classifier().sha256 == checkpoint.digest(WEIGHTS_FILE)
 
 
 def test_classifier_accuracy_matches_stored_value() -> None:
@@ -25,7 +25,7 @@ def test_classifier_accuracy_matches_stored_value() -> None:
         test = data.load("fashionmnist", "test")
     except UserError:
         pytest.skip("FashionMNIST is not on this machine")
-    stored = checkpoint.load_state(weights_file())
+    stored = checkpoint.load_state(WEIGHTS_FILE)
     assert stored["data"]["test"] == test.sha256
     accuracy = load_classifier().accuracy(test.images, test.labels)
     assert accuracy > 0.92

@@ -7,8 +7,7 @@ from dipddpm.core.config import DataConfig
 from dipddpm.core.data import ImageSet
 from dipddpm.core.events import Pictures, SamplesEvaluated
 from dipddpm.core.images import to_unit
-from dipddpm.core.metrics.evaluator import SampleEvaluator
-from dipddpm.core.metrics.samples.evaluate import evaluate
+from dipddpm.core.metrics.samples.evaluate import SampleEvaluator, evaluate
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from dipddpm.core.data import ImageSet, cache_folder
-from dipddpm.core.metrics.samples.classifier import Classifier, FashionClassifier, load_classifier
-from dipddpm.core.metrics.samples.reference import features_of
+from dipddpm.core.metrics.samples.classifier import Classifier, FashionClassifier, features_of, load_classifier
 
 
 class Counting(FashionClassifier):
