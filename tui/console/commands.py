@@ -1,63 +1,31 @@
-"""What can be done to runs: start, stop, change, take away. Needs no terminal: a screen asks and shows for it."""
+"""What can be done to runs: start, stop, change, take away. A screen asks and shows for it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from dipddpm.core.errors import UserError
 from dipddpm.core.launch import local
 from dipddpm.core.runs import Run, RunState, extend, trash
 from dipddpm.tui.console.model.questions import LaunchRequest, PromptField
+from dipddpm.tui.console.screens.surface import Surface
 from dipddpm.tui.console.session import Session
 from dipddpm.tui.shared import marks
 from dipddpm.tui.shared.columns import format_size, run_title
 from dipddpm.tui.shared.draft import Draft
 from dipddpm.tui.shared.runlist import RunRow
 
-Result = TypeVar("Result")
 Answers = dict[str, str]
 WRITE_COMMANDS = {"new", "fork", "stop", "resume", "extend", "tag", "delete", "undo"}
 """Refused by --readonly."""
 
 
-class Screen(Protocol):
-    """What a command needs of the screen from which it was called."""
-
-    def ask(self, question: str, detail: str, yes: Callable[[], object]) -> None:
-        """Ask whether to go on; call `yes` after a yes."""
-
-    def choose(self, title: str, choices: Sequence[tuple[str, str]], then: Callable[[str], object]) -> None:
-        """Have one of several chosen."""
-
-    def prompt(self, title: str, fields: Sequence[PromptField], detail: str, then: Callable[[Answers], object]) -> None:
-        """Have a few lines of text written."""
-
-    def show_result(self, title: str, text: str, line: str) -> None:
-        """Show what was done, and a line to copy."""
-
-    def open_form(self, draft: Draft, title: str, then: Callable[[LaunchRequest], object]) -> None:
-        """Have a new run described."""
-
-    def background(self, work: Callable[[], Result], then: Callable[[Result], object]) -> None:
-        """Do slow work beside the screen; its UserError is shown."""
-
-    def notify(self, text: str) -> None:
-        """Show a line for a while."""
-
-    def show_error(self, error: UserError) -> None:
-        """Show what is wrong and what to do."""
-
-    def changed(self) -> None:
-        """Read the runs again: one of them has just changed."""
-
-
 class RunCommands:
     """The commands on runs. Whatever reads or writes a file of a run does so in the background."""
 
-    def __init__(self, session: Session, screen: Screen) -> None:
+    def __init__(self, session: Session, screen: Surface) -> None:
         self._session = session
         self._screen = screen
         self._resuming: set[str] = set()

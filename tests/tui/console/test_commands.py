@@ -12,6 +12,7 @@ from dipddpm.core.runs import Run, RunsFolder, trash
 from dipddpm.tui.console.commands import RunCommands
 from dipddpm.tui.console.model.questions import LaunchRequest, PromptField
 from dipddpm.tui.console.options import Options
+from dipddpm.tui.console.screens.surface import Surface
 from dipddpm.tui.console.session import Session
 from dipddpm.tui.shared import marks
 from dipddpm.tui.shared.draft import Draft
@@ -21,7 +22,7 @@ from tests.tui.driving import Maker
 Result = TypeVar("Result")
 
 
-class AnsweringScreen:
+class AnsweringScreen(Surface):
     """Says yes or no to every question, and writes the same into every prompt."""
 
     def __init__(self, *, sure: bool = True, answers: dict[str, str] | None = None) -> None:
@@ -37,7 +38,9 @@ class AnsweringScreen:
         if self.sure:
             yes()
 
-    def choose(self, title: str, choices: Sequence[tuple[str, str]], then: Callable[[str], object]) -> None:
+    def choose(
+        self, title: str, choices: Sequence[tuple[str, str]], then: Callable[[str], object], chosen: str = ""
+    ) -> None:
         then(choices[0][0])
 
     def prompt(

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -22,14 +21,14 @@ from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import preflight
 from dipddpm.tui.console.background import run_in_background
 from dipddpm.tui.console.model.questions import LaunchRequest
-from dipddpm.tui.console.screens.dialogs import MAX_INPUT_LENGTH
+from dipddpm.tui.console.screens.dialogs import text_field
 from dipddpm.tui.console.widgets.choice import Choice
 from dipddpm.tui.console.widgets.keyline import KeyLine
 from dipddpm.tui.shared.draft import Draft
 from dipddpm.tui.shared.formatting import format_duration
 
 
-class Form(Screen[LaunchRequest | None]):
+class Form(Screen[LaunchRequest]):
     """A line an option. Below them: what the option means, what is wrong, the time it takes, and the command."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -37,10 +36,8 @@ class Form(Screen[LaunchRequest | None]):
         Binding("ctrl+g", "launch(True)", "start without queueing", priority=True),
         Binding("ctrl+o", "more", "all options", priority=True),
         Binding("ctrl+y", "copy", "copy command", priority=True),
-        Binding("down,enter", "step(1)", "next", show=False),
-        Binding("up", "step(-1)", "previous", show=False),
-        Binding("j", "step(1)", show=False),
-        Binding("k", "step(-1)", show=False),
+        Binding("down,enter,j", "step(1)", "next", show=False),
+        Binding("up,k", "step(-1)", "previous", show=False),
         Binding("escape", "dismiss(None)", "leave"),
     ]
 
@@ -83,12 +80,15 @@ class Form(Screen[LaunchRequest | None]):
 
     def _rows(self) -> list[Widget]:
         draft = self.draft
-        rows = [_option_row("kind", Choice(draft.kinds, draft.kind, id="pick-kind"))]
-        if draft.methods:
-            rows.append(_option_row("method", Choice(draft.methods, draft.method, id="pick-method")))
-        rows.append(_option_row("preset", Choice(draft.presets, draft.preset, id="pick-preset")))
-        if draft.tasks:
-            rows.append(_option_row("task", Choice(draft.tasks, draft.task, id="pick-task")))
+        picks = {
+            "kind": (draft.kinds, draft.kind),
+            "method": (draft.methods, draft.method),
+            "preset": (draft.presets, draft.preset),
+            "task": (draft.tasks, draft.task),
+        }
+        rows = [
+            _option_row(name, Choice(words, word, id=f"pick-{name}")) for name, (words, word) in picks.items() if words
+        ]
         section = ""
         for name, field in self._fields.items():
             if not (self._shows_all or draft.is_basic(field.key)):
@@ -102,20 +102,9 @@ class Form(Screen[LaunchRequest | None]):
 
     def _widget(self, name: str, field: Field) -> Widget:
         value = self.draft.value(field)
-        if field.choices:
-            return Choice(field.choices, value, id=name)
-        if field.type is bool:
-            return Choice(("true", "false"), value, id=name)
-        # An input hands what it holds to the terminal as it is.
-        entry = Input(
-            printable(value, MAX_INPUT_LENGTH),
-            id=name,
-            compact=True,
-            select_on_focus=False,
-            placeholder=_placeholder(field),
-        )
-        entry.cursor_blink = False
-        return entry
+        if words := field.choices or (("true", "false") if field.type is bool else ()):
+            return Choice(words, value, id=name)
+        return text_field(value, name, "" if field.type in {int, float} else "none", select_on_focus=False)
 
     @on(Choice.Changed)
     async def _chosen(self, event: Choice.Changed) -> None:
@@ -145,36 +134,31 @@ class Form(Screen[LaunchRequest | None]):
                 widget.parent.set_class(bool(trouble), "wrong")  # type: ignore[union-attr]
         focused_id = self.focused.id or "" if self.focused else ""
         self.query_one("#form-help", Static).update(self._meaning(focused_id))
-        trouble, command, estimate = self._check_config(
-            troubles.get(focused_id) or next(filter(None, troubles.values()), "")
-        )
+        trouble = troubles.get(focused_id) or next(filter(None, troubles.values()), "")
+        estimate, command = "", ""
+        try:
+            if not trouble:
+                seconds = self._estimate(self.draft.config())
+                estimate = "ready; no earlier run tells how long it takes"
+                if seconds is not None:
+                    estimate = f"takes about {format_duration(seconds)}, by earlier runs like it"
+                command = f"$ {self.draft.command(root=self._root)}"
+        except UserError as error:
+            trouble = str(error)
         line = self.query_one("#form-trouble", Static)
         line.set_class(bool(trouble), "wrong")
-        line.update(trouble or estimate)
-        self.query_one("#form-command", Static).update(command)
+        line.update(printable(trouble) or estimate)
+        self.query_one("#form-command", Static).update(printable(command))
 
-    def _check_config(self, trouble: str) -> tuple[str, str, str]:
-        if trouble:
-            return printable(trouble), "", ""
-        try:
-            config = self.draft.config()
-            seconds = self._estimate(config)
-            command = self.draft.command(root=self._root)
-        except UserError as error:
-            return printable(f"{error.problem} {error.remedy}"), "", ""
-        estimate_text = "" if seconds is None else f"takes about {format_duration(seconds)}, by earlier runs like it"
-        return "", f"$ {printable(command)}", estimate_text or "ready; no earlier run tells how long it takes"
-
-    def _meaning(self, name: str) -> Text:
-        if name == "pick-method":
-            return Text(HYBRIDS[self.draft.method].summary)
-        if name == "pick-task":
-            return Text(TASKS[self.draft.task].summary)
-        if name.startswith("pick-"):
-            words = {"pick-kind": "what is run: dip fits each image, ddpm trains a model, hybrid combines the two"}
-            return Text(words.get(name, "a named set of values; what is typed below goes before it"))
-        field = self._fields.get(name)
-        return Text(_description_text(field) if field else "")
+    def _meaning(self, name: str) -> str:
+        if field := self._fields.get(name):
+            return _description_text(field)
+        return {
+            "pick-kind": "what is run: dip fits each image, ddpm trains a model, hybrid combines the two",
+            "pick-method": HYBRIDS[self.draft.method].summary,
+            "pick-preset": "a named set of values; what is typed below goes before it",
+            "pick-task": TASKS[self.draft.task].summary,
+        }.get(name, "")
 
     def action_step(self, by: int) -> None:
         """Go to the next option or the one before."""
@@ -216,7 +200,7 @@ class Form(Screen[LaunchRequest | None]):
     def _show_error(self, error: UserError) -> None:
         for line in self.query("#form-trouble").results(Static):
             line.add_class("wrong")
-            line.update(printable(f"{error.problem} {error.remedy}"))
+            line.update(printable(str(error)))
 
 
 def _option_row(label: str, widget: Widget) -> Widget:
@@ -225,10 +209,6 @@ def _option_row(label: str, widget: Widget) -> Widget:
 
 def _widget_id(key: str) -> str:
     return "option-" + key.replace(".", "-")
-
-
-def _placeholder(field: Field) -> str:
-    return "none" if field.type not in (int, float) else ""
 
 
 def _description_text(field: Field) -> str:

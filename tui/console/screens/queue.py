@@ -2,49 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
-from textual.screen import ModalScreen
-from textual.widgets import Label, OptionList, Static
+from textual.widget import Widget
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from dipddpm.core.errors import UserError
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import queue
 from dipddpm.tui.console.background import run_in_background
+from dipddpm.tui.console.screens.dialogs import Dialog
 
 REFRESH_SECONDS = 1.0
 
 
-class QueueScreen(ModalScreen[None]):
+class QueueScreen(Dialog[None]):
     """First to be served first."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,enter", "dismiss(None)", "leave"),
+        Binding("enter", "dismiss(None)", "leave"),
         Binding("J,shift+down", "move(1)", "later"),
         Binding("K,shift+up", "move(-1)", "earlier"),
-        Binding("j", "cursor(1)", show=False),
-        Binding("k", "cursor(-1)", show=False),
     ]
+    KEYS = "J later   K earlier   esc leave"
 
     def __init__(self, changed: Callable[[], None], *, readonly: bool) -> None:
-        super().__init__()
+        super().__init__("Queue")
         self._changed = changed
         self._readonly = readonly
         self._looking = False
         self._runs: list[tuple[str, str]] = []
 
-    def compose(self) -> ComposeResult:
+    def content(self) -> Iterable[Widget]:
         """The list."""
-        with Vertical(classes="dialog"):
-            yield Label("Queue", classes="title", markup=False)
-            yield OptionList(markup=False)
-            yield Static("No run waits for a slot.", id="nobody", markup=False)
-            yield Static("J later   K earlier   esc leave", classes="keys", markup=False)
+        yield OptionList(markup=False)
+        yield Static("No run waits for a slot.", id="nobody", markup=False)
 
     def on_mount(self) -> None:
         """Look now, and every second."""
@@ -67,11 +62,10 @@ class QueueScreen(ModalScreen[None]):
             return
         chosen = self._chosen
         self._runs = runs
-        options.clear_options()
-        lines = (
-            f"{position}  {printable(run, 60)}  for {printable(to)}" for position, (run, to) in enumerate(runs, start=1)
+        options.set_options(
+            Option(f"{position}  {printable(run, 60)}  for {printable(devices)}")
+            for position, (run, devices) in enumerate(runs, start=1)
         )
-        options.add_options([Option(line) for line in lines])
         names = [run for run, _ in runs]
         options.highlighted = names.index(chosen) if chosen in names else 0 if runs else None
         options.focus()
@@ -81,16 +75,10 @@ class QueueScreen(ModalScreen[None]):
         index = self.query_one(OptionList).highlighted
         return self._runs[index][0] if index is not None and index < len(self._runs) else ""
 
-    def action_cursor(self, by: int) -> None:
-        """Move as vim does."""
-        options = self.query_one(OptionList)
-        options.action_cursor_down() if by > 0 else options.action_cursor_up()
-
     def action_move(self, by: int) -> None:
         """Serve the chosen run later or earlier."""
-        if self._readonly or not self._chosen:
+        if self._readonly or not (run := self._chosen):
             return
-        run = self._chosen
 
         def move() -> list[tuple[str, str]]:
             queue.move(run, by)

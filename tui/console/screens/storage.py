@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from rich.text import Text
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
-from textual.screen import ModalScreen
-from textual.widgets import DataTable, Label, Static
+from textual.widget import Widget
+from textual.widgets import DataTable, Static
 
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import Run, trash
 from dipddpm.core.runs.trash import DiskUse
 from dipddpm.tui.console.commands import RunCommands
+from dipddpm.tui.console.screens.dialogs import Dialog
 from dipddpm.tui.console.screens.surface import Surface
 from dipddpm.tui.console.session import Session
 from dipddpm.tui.shared.columns import fit, format_size
@@ -22,37 +22,30 @@ from dipddpm.tui.shared.columns import fit, format_size
 MAX_ROWS = 200
 
 
-class Storage(ModalScreen[None]):
+class Storage(Dialog[None]):
     """Sizes are counted, and files removed, beside the screen: a slow disk takes its time."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "dismiss(None)", "leave"),
         Binding("b", "best", "keep best only"),
         Binding("p", "prune", "prune all"),
         Binding("d", "delete", "delete"),
         Binding("x", "empty", "empty the trash"),
-        Binding("j", "cursor(1)", show=False),
-        Binding("k", "cursor(-1)", show=False),
     ]
+    KEYS = "b keep best only   p prune all ended   d delete   x empty the trash   esc leave"
+    BOX = "dialog wide"
 
     def __init__(self, session: Session) -> None:
-        super().__init__()
+        super().__init__("Disk use")
         self._session = session
         self._surface = Surface(self, session, self._count)
         self._commands = RunCommands(session, self._surface)
-        self._uses: dict[str, DiskUse] = {}
+        self._runs: list[Run] = []
+        """Largest first."""
 
-    def compose(self) -> ComposeResult:
-        """The table."""
-        with Vertical(classes="dialog wide"):
-            yield Label("Disk use", classes="title", markup=False)
-            yield Static("counting ...", id="total", markup=False)
-            yield DataTable(cursor_type="row", zebra_stripes=False)
-            yield Static(
-                "b keep best only   p prune all ended   d delete   x empty the trash   esc leave",
-                classes="keys",
-                markup=False,
-            )
+    def content(self) -> Iterable[Widget]:
+        """The sum, and the table."""
+        yield Static("counting ...", id="total", markup=False)
+        yield DataTable(cursor_type="row", zebra_stripes=False)
 
     def on_mount(self) -> None:
         """Count."""
@@ -68,44 +61,33 @@ class Storage(ModalScreen[None]):
     def _count(self) -> None:
         runs = self._session.runs
 
-        def count() -> tuple[dict[str, DiskUse], int]:
-            uses = {run.id: trash.disk_use(run) for run in runs.runs()}
+        def count() -> tuple[list[tuple[Run, DiskUse]], int]:
+            uses = [(run, trash.disk_use(run)) for run in runs.runs()]
+            uses.sort(key=lambda entry: entry[1].total, reverse=True)
             return uses, sum(trash.disk_use(Run(runs.root / trash.TRASH / name)).total for name in trash.trashed(runs))
 
         self._surface.background(count, self._show)
 
-    def _show(self, counted: tuple[dict[str, DiskUse], int]) -> None:
+    def _show(self, counted: tuple[list[tuple[Run, DiskUse]], int]) -> None:
         if not self.is_mounted or not self.is_attached:
             return
         uses, trash_size = counted
-        self._uses = uses
+        self._runs = [run for run, _ in uses]
         table = self.query_one(DataTable)
         row_index = table.cursor_row
         table.clear()
-        largest = sorted(uses, key=lambda run: uses[run].total, reverse=True)[:MAX_ROWS]
-        for run in largest:
-            use = uses[run]
+        for run, use in uses[:MAX_ROWS]:
             cells = (fit(format_size(byte_count), 9, align_right=True) for byte_count in use)
-            table.add_row(Text(printable(run, 60)), *cells, key=run)
-        table.move_cursor(row=min(row_index, max(0, len(largest) - 1)))
-        total = format_size(sum(use.total for use in uses.values()))
+            table.add_row(Text(printable(run.id, 60)), *cells)
+        table.move_cursor(row=max(0, min(row_index, table.row_count - 1)))
+        total = format_size(sum(use.total for _, use in uses))
         more = f"; the {MAX_ROWS} largest are shown" if len(uses) > MAX_ROWS else ""
-        self.query_one("#total", Static).update(
-            f"{len(uses)} runs, {total}; {format_size(trash_size)} in the trash{more}"
-        )
+        words = f"{len(uses)} runs, {total}; {format_size(trash_size)} in the trash{more}"
+        self.query_one("#total", Static).update(words)
 
     @property
     def _chosen(self) -> Run | None:
-        table = self.query_one(DataTable)
-        if not table.row_count:
-            return None
-        key = table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
-        return Run(self._session.runs.root / key) if key else None
-
-    def action_cursor(self, by: int) -> None:
-        """Move as vim does."""
-        table = self.query_one(DataTable)
-        table.action_cursor_down() if by > 0 else table.action_cursor_up()
+        return self._runs[self.query_one(DataTable).cursor_row] if self._runs else None
 
     def action_best(self) -> None:
         """Keep the best model of the chosen run only."""
@@ -114,7 +96,7 @@ class Storage(ModalScreen[None]):
 
     def action_prune(self) -> None:
         """Keep the best models of all runs that have ended only."""
-        self._commands.prune([Run(self._session.runs.root / name) for name in self._uses])
+        self._commands.prune(self._runs)
 
     def action_delete(self) -> None:
         """Delete the chosen run."""
