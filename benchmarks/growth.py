@@ -25,7 +25,7 @@ from dipddpm.core.config import DipConfig, parse_task
 from dipddpm.core.ddpm.networks.unet import UNet
 from dipddpm.core.degrade import degrade
 from dipddpm.core.dip.batch import PriorBatch
-from dipddpm.core.events import AnyEvent
+from dipddpm.core.events import Event
 from dipddpm.core.methods.budget import clock_of
 from dipddpm.core.report import plots
 from dipddpm.core.report.plots import Curve, LinePlot
@@ -152,7 +152,7 @@ def resumes(counts: Sequence[int] = (10, 100, 1_000, 10_000)) -> Growth:
     """Measure the logical history of a run by its resumes, at each of which half of the work is done again."""
     points = []
     for count in counts:
-        recorded: list[AnyEvent] = []
+        recorded: list[Event] = []
         for offset in range(0, 20 * count, 20):
             recorded += [events.Step(step=offset + index, offset=offset + index) for index in range(20)]
             recorded.append(events.RunResumed(from_step=offset + 10, from_offset=offset + 10, offset=offset + 20))

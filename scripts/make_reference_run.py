@@ -23,7 +23,7 @@ from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.config import AnyRun
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import AnyEvent
+from dipddpm.core.events import Event
 from dipddpm.core.io import atomic
 from dipddpm.core.runs import BEST_FILE, CONFIG_FILE, ENVIRONMENT_FILE, EventLog, Run, RunState, reference, summary
 from dipddpm.core.runs.environment import Environment
@@ -107,7 +107,7 @@ def _environment(run: Run) -> Environment | None:
         return None
 
 
-def _scrub(history: list[AnyEvent]) -> Iterable[AnyEvent]:
+def _scrub(history: list[Event]) -> Iterable[Event]:
     """The logical history without the data's folder, without checkpoints, and with few of the steps.
 
     Resumes stay, but no longer void events: the logical history has dropped these already.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from dipddpm.core.config import HYBRIDS
 from dipddpm.core.evaluation.intervals import Interval, interval, pooled
-from dipddpm.core.events import AnyEvent, RestorationMissing, RestorationsCompared, RestorationScored
+from dipddpm.core.events import Event, RestorationMissing, RestorationsCompared, RestorationScored
 from dipddpm.core.io.sanitize import wrapped
 
 DIP_MEAN, DDPM_MEAN, POSTERIOR_MEAN = "dip-mean", "ddpm-mean", "posterior-mean"
@@ -163,7 +163,7 @@ class Cell:
 class Scoreboard:
     """What events say of restorations, in the order in which they came; other events say nothing of them."""
 
-    def __init__(self, history: Iterable[AnyEvent]) -> None:
+    def __init__(self, history: Iterable[Event]) -> None:
         self.cells: dict[tuple[str, str], Cell] = {}
         for event in history:
             if isinstance(event, RestorationScored | RestorationMissing):

@@ -15,7 +15,7 @@ import msgspec
 
 from dipddpm.core import events
 from dipddpm.core.config import AnyRun
-from dipddpm.core.events import AnyEvent, Event
+from dipddpm.core.events import Event
 from dipddpm.core.io import atomic
 from dipddpm.core.runs import ENVIRONMENT_FILE, Run, RunStatus
 from dipddpm.core.runs.environment import Environment
@@ -34,7 +34,7 @@ class Record:
 
     run: Run
     status: RunStatus
-    history: list[AnyEvent]
+    history: list[Event]
 
     @classmethod
     def of(cls, run: Run) -> Record:

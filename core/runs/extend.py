@@ -13,7 +13,7 @@ from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.config import HybridRun, RestoreRun
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import AnyEvent, Event
+from dipddpm.core.events import Event
 from dipddpm.core.runs.folder import CHECKPOINT_FILE, Run, RunsFolder
 from dipddpm.core.runs.log import EventLog
 from dipddpm.core.runs.summary import RunState
@@ -71,7 +71,7 @@ def _with_option(config: configs.AnyRun, key: str, value: int) -> configs.AnyRun
     return configs.from_builtins(values)
 
 
-def _copied_events(history: list[AnyEvent], key: str) -> Iterable[AnyEvent]:
+def _copied_events(history: list[Event], key: str) -> Iterable[Event]:
     """The history of a run that has not ended, then, nor come to what follows its training: that is done anew.
 
     Of its checkpoints the last one stays, which is the one that is gone on from.

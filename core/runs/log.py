@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from dipddpm.core import events
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import AnyEvent, Event
+from dipddpm.core.events import Event
 
 E = TypeVar("E", bound=Event)
 
@@ -119,9 +119,9 @@ class EventReader:
         """The bytes before `offset`: a file system may give the inode of a deleted log to the next one."""
         self._skipping = False
 
-    def read(self, limit: int | None = None) -> list[AnyEvent]:
+    def read(self, limit: int | None = None) -> list[Event]:
         """The events whose lines were completed since the last call; at most about `limit` bytes of them."""
-        completed: list[AnyEvent] = []
+        completed: list[Event] = []
         self.restarted = False
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -151,7 +151,7 @@ class EventReader:
             os.close(descriptor)
         return completed
 
-    def stream(self) -> Iterator[AnyEvent]:
+    def stream(self) -> Iterator[Event]:
         """The same, to the end that the log has by then, without holding more than a piece of it in memory."""
         before = -1
         while self.offset != before:
@@ -169,7 +169,7 @@ class EventReader:
             self._skipping = False
             self.restarted = True
 
-    def _decode(self, lines: bytes) -> Iterable[AnyEvent]:
+    def _decode(self, lines: bytes) -> Iterable[Event]:
         for line in lines.split(b"\n"):
             if self._skipping:
                 self._skipping = False
@@ -193,13 +193,13 @@ def voids(resumed: events.RunResumed, past: Event) -> bool:
     return past.offset >= resumed.from_offset
 
 
-def history(recorded: Iterable[AnyEvent]) -> list[AnyEvent]:
+def history(recorded: Iterable[Event]) -> list[Event]:
     """The recorded events as the run's logical history, each step once."""
     recorded = list(recorded)
     return list(logical_history(recorded, [event for event in recorded if isinstance(event, events.RunResumed)]))
 
 
-def logical_history(recorded: Iterable[AnyEvent], resumes: Sequence[events.RunResumed]) -> Iterator[AnyEvent]:
+def logical_history(recorded: Iterable[Event], resumes: Sequence[events.RunResumed]) -> Iterator[Event]:
     """Of the recorded events those that none of the `resumes`, the first among them, makes void, as they come.
 
     A resumed run does some of the work again: `run_resumed` voids what was told of it after the checkpoint, and an end

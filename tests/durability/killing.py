@@ -22,7 +22,7 @@ from safetensors import safe_open
 from dipddpm.core import events
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import AnyEvent, BestModelStored
+from dipddpm.core.events import BestModelStored, Event
 from dipddpm.core.io import atomic
 from dipddpm.core.launch import local
 from dipddpm.core.launch.resume import BEST_BEFORE
@@ -102,10 +102,10 @@ class Witness:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.reader = EventReader(run.folder)
-        self.events_seen: list[AnyEvent] = []
+        self.events_seen: list[Event] = []
         self.bytes = b""
 
-    def read_new(self) -> list[AnyEvent]:
+    def read_new(self) -> list[Event]:
         """What is new."""
         new_events = self.reader.read()
         self.events_seen += new_events
@@ -201,7 +201,7 @@ class Killer:
     def _wait_for_moment(self, run: Run, witness: Witness, moment: str, ends: list[Any]) -> None:
         """Come back when it is time to kill, or the run has ended by itself."""
         begun = (events.RunStarted, events.RunResumed)
-        reached: Callable[[list[AnyEvent]], bool]
+        reached: Callable[[list[Event]], bool]
         match moment:
             case "start-up":
                 time.sleep(self.random.uniform(0, self.forked.loading_seconds))
@@ -330,7 +330,7 @@ def _file_digests(run: Run) -> dict[str, str]:
     return digests
 
 
-def _without_clock(event: AnyEvent) -> Any:
+def _without_clock(event: Event) -> Any:
     still = {name: value for name, value in CLOCK_FIELDS.items() if hasattr(event, name)}
     return msgspec.structs.replace(event, **still)
 

@@ -24,7 +24,7 @@ from dipddpm.core.data import formats
 from dipddpm.core.data.catalogue import CATALOGUE
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import Scoreboard
-from dipddpm.core.events import AnyEvent
+from dipddpm.core.events import Event
 from dipddpm.core.io import atomic
 from dipddpm.core.runs import (
     CONFIG_FILE,
@@ -74,7 +74,7 @@ def event_lines(content: bytes) -> None:
         assert events.decode(events.encode(event)) is not None
 
 
-def check_shown(run: Run, read_events: list[AnyEvent]) -> None:
+def check_shown(run: Run, read_events: list[Event]) -> None:
     """All that the console and the command line make of a run's records."""
     assert summary.read(run.folder) == summary.rebuild(run.folder)
     row = make_row(run.status())
@@ -271,7 +271,7 @@ def seeds(target: str) -> list[bytes]:
     return [*makers[target](), *(path.read_bytes() for path in sorted((CORPUS / target).glob("*")))]
 
 
-def sound_events() -> list[AnyEvent]:
+def sound_events() -> list[Event]:
     """One of every kind, all fields given."""
     plain = {str: "a", events.Count: 1, events.Timestamp: 1e9, int: 1, float: 0.5, bool: True}
 
@@ -282,7 +282,7 @@ def sound_events() -> list[AnyEvent]:
         return plain[kind] if kind in plain else value(inner[0])
 
     return [
-        kind(**{field.name: value(field.type) for field in msgspec.structs.fields(kind)}) for kind in get_args(AnyEvent)
+        kind(**{field.name: value(field.type) for field in msgspec.structs.fields(kind)}) for kind in events.EVENT_TYPES
     ]
 
 
@@ -337,7 +337,7 @@ def words(target: str) -> set[str]:
     """What a fuzzer had better know of: names of fields, kinds and options."""
     if target in {"events", "records"}:
         kinds = (
-            get_args(AnyEvent)
+            events.EVENT_TYPES
             if target == "events"
             else (summary.Summary, heartbeat.Worker, heartbeat.ProcessIdentity, marks.RunNotes)
         )

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from dipddpm.core import events
-from dipddpm.core.events import AnyEvent
+from dipddpm.core.events import Event
 from dipddpm.core.runs import EVENTS_FILE, Run, RunsFolder, heartbeat, history
 from tests.durability import reading
 from tests.durability.reading import RATE, event
@@ -72,13 +72,13 @@ def write(run: Run, start: int, stop: int, writer: int, *, torn: bool) -> float:
     return float(done.stdout)
 
 
-def told(found: AnyEvent) -> tuple[object, ...]:
+def told(found: Event) -> tuple[object, ...]:
     """What a writer decided of an event: all but when and where it was written."""
     return type(found), *(getattr(found, name, None) for name in ("step", "epoch", "loss", "lr", "text", "from_step"))
 
 
 def made(numbers: range, writer: int) -> list[tuple[object, ...]]:
-    return [told(event(number, writer)) for number in numbers]  # type: ignore[arg-type]
+    return [told(event(number, writer)) for number in numbers]
 
 
 def difference(found: list[Any], expected: list[Any]) -> object:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from dipddpm.core import events
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import AnyEvent
+from dipddpm.core.events import Event
 from dipddpm.core.io.sanitize import printable, printable_json
 from dipddpm.core.launch import local
 from dipddpm.core.runs import LOG_FILE, EventReader, Run, RunState, RunStatus, heartbeat, history
@@ -30,7 +30,7 @@ STATUS_SECONDS = 1.0
 class Sink(Protocol):
     """Where followed events go."""
 
-    def show(self, event: AnyEvent) -> None:
+    def show(self, event: Event) -> None:
         """Take one event."""
         ...
 
@@ -42,7 +42,7 @@ class Sink(Protocol):
 class JsonSink:
     """The events themselves, a JSON object a line."""
 
-    def show(self, event: AnyEvent) -> None:
+    def show(self, event: Event) -> None:
         """Write the line as it stands in the log."""
         sys.stdout.write(printable_json(events.encode(event).decode()))
         sys.stdout.flush()
@@ -54,7 +54,7 @@ class JsonSink:
 class PlainSink:
     """A line of text for each event that is worth one."""
 
-    def show(self, event: AnyEvent) -> None:
+    def show(self, event: Event) -> None:
         """Print the line."""
         if (text := event_line(event)) is not None:
             print(text, flush=True)
@@ -70,7 +70,7 @@ class BarSink:
         self._bar = bar
         self._task = bar.add_task("starting", total=1.0, left="")
 
-    def show(self, event: AnyEvent) -> None:
+    def show(self, event: Event) -> None:
         """Print the line above the bar."""
         if (text := event_line(event)) is not None:
             self._bar.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
@@ -157,7 +157,7 @@ def _request_stop(run: Run) -> None:
         local.request_stop(run)
 
 
-def _iterate_events(run: Run) -> Iterator[AnyEvent | None]:
+def _iterate_events(run: Run) -> Iterator[Event | None]:
     """Events as they are written; None now and then while there are none. Ends when the run has ended.
 
     What stands there already is told as the run's one history: what was resumed from a checkpoint, once.

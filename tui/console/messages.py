@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from textual.message import Message
 
-from dipddpm.core.events import AnyEvent
+from dipddpm.core.events import Event
 from dipddpm.tui.console.model.host import HostSample
 from dipddpm.tui.shared.runlist import RunRow
 
@@ -34,7 +34,7 @@ class EventsRead(Message):
     run: str
     start: int
     end: int
-    events: Sequence[AnyEvent]
+    events: Sequence[Event]
     caught_up: bool
 
 

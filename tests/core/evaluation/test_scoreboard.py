@@ -5,7 +5,7 @@ from __future__ import annotations
 from scipy import stats
 
 from dipddpm.core.evaluation.scoreboard import Scoreboard
-from dipddpm.core.events import AnyEvent, RestorationMissing, RestorationScored
+from dipddpm.core.events import Event, RestorationMissing, RestorationScored
 
 HYBRID = "substitution"
 
@@ -99,7 +99,7 @@ def test_scoreboard_lines_show_missing_results_within_width() -> None:
 def test_scoreboard_drops_method_that_failed_with_one_seed() -> None:
     ours, parents = score(HYBRID, [21.0], seed=0), [score("dip-mean", [20.0], of=HYBRID, seed=s) for s in (0, 1)]
     broken = missing(HYBRID, "it broke.", failed=True, seed=1)
-    histories: list[list[AnyEvent]] = [[ours, *parents, broken], [broken, ours, *parents]]
+    histories: list[list[Event]] = [[ours, *parents, broken], [broken, ours, *parents]]
     for history in histories:
         (cell,) = Scoreboard(history).cells.values()
         assert not cell.rows
@@ -107,7 +107,7 @@ def test_scoreboard_drops_method_that_failed_with_one_seed() -> None:
 
 
 def test_scoreboard_gives_no_gain_when_baseline_failed() -> None:
-    history: list[AnyEvent] = [
+    history: list[Event] = [
         score(HYBRID, [21.0, 22.0]),
         score("ddpm-mean", [20.0, 20.5], of=HYBRID),
         missing("dip-mean", "it broke.", failed=True),

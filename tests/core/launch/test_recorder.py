@@ -15,7 +15,7 @@ from PIL import Image
 from dipddpm.core import events
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.ddpm.networks.tutorial import TutorialNetwork
-from dipddpm.core.events import AnyEvent
+from dipddpm.core.events import Event
 from dipddpm.core.io import atomic
 from dipddpm.core.launch.recorder import STEP_SECONDS, Recorder
 from dipddpm.core.runs import EventLog, EventReader
@@ -42,7 +42,7 @@ def test_recorder_stores_best_model_before_logging_it(recorder: Recorder, monkey
         write(path, *arguments, **options)
         order.append(path.name)
 
-    def appending(log: EventLog, event: AnyEvent) -> AnyEvent:
+    def appending(log: EventLog, event: Event) -> Event:
         order.append(type(event).__name__)
         return append(log, event)
 

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import AnyEvent
 from dipddpm.core.io import atomic
 from dipddpm.core.runs import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE, Run, RunsFolder, RunState, heartbeat
 from dipddpm.tui.cli.runs import _as_json, _facts, _list_row
@@ -173,7 +172,7 @@ def extreme(hint: Any) -> st.SearchStrategy[Any]:
 EVENTS = st.one_of(
     [
         st.builds(kind, **{name: extreme(hint) for name, hint in typing.get_type_hints(kind).items()})
-        for kind in typing.get_args(AnyEvent)
+        for kind in events.EVENT_TYPES
     ]
 ).map(events.encode)
 

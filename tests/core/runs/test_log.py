@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 
 from dipddpm.core import events
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import AnyEvent, EpochFinished, Message, RunResumed, RunStopped, Step
+from dipddpm.core.events import EpochFinished, Event, Message, RunResumed, RunStopped, Step
 from dipddpm.core.runs import EVENTS_FILE, EventLog, EventReader, history
 from dipddpm.core.runs.log import MAX_LINE
 from tests.helpers import record_calls
 
 
-def texts(found: list[AnyEvent]) -> list[str]:
+def texts(found: list[Event]) -> list[str]:
     return [event.text for event in found if isinstance(event, Message)]
 
 
@@ -287,9 +287,9 @@ def test_event_readers_see_every_line_once_beside_writer(tmp_path: Path) -> None
     assert all(mine == [str(n) for n in range(1000)] for mine in seen)
 
 
-def naive_history(recorded: list[AnyEvent]) -> list[AnyEvent]:
+def naive_history(recorded: list[Event]) -> list[Event]:
     """By looking ahead: an event of the work stays unless a resume after it goes back to before it, or it is an end."""
-    told: list[AnyEvent] = []
+    told: list[Event] = []
     for place, event in enumerate(recorded):
         resumes = [later for later in recorded[place + 1 :] if isinstance(later, RunResumed)]
         goals = [r.from_offset for r in resumes if r.from_offset is not None]
@@ -316,7 +316,7 @@ places = {"step": st.integers(0, 5), "offset": st.integers(0, 5)}
         max_size=30,
     )
 )
-def test_history_matches_naive_definition(recorded: list[AnyEvent]) -> None:
+def test_history_matches_naive_definition(recorded: list[Event]) -> None:
     assert history(recorded) == naive_history(recorded)
 
 

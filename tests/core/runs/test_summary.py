@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dipddpm.core import config as configs
 from dipddpm.core import events
-from dipddpm.core.events import AnyEvent
+from dipddpm.core.events import Event
 from dipddpm.core.launch.recorder import Recorder
 from dipddpm.core.runs import (
     CONFIG_FILE,
@@ -61,7 +61,7 @@ def make(folder: Path) -> Path:
 
 @given(recorded=st.lists(any_event, max_size=25), data=st.data())
 def test_summary_read_in_parts_equals_rebuild(
-    tmp_path_factory: pytest.TempPathFactory, recorded: list[AnyEvent], data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory, recorded: list[Event], data: st.DataObject
 ) -> None:
     folder = make(tmp_path_factory.mktemp("run") / "run")
     log = EventLog(folder)
@@ -77,7 +77,7 @@ def test_summary_read_in_parts_equals_rebuild(
 
 
 @given(st.lists(any_event, max_size=25))
-def test_recorder_summary_equals_rebuild(tmp_path_factory: pytest.TempPathFactory, recorded: list[AnyEvent]) -> None:
+def test_recorder_summary_equals_rebuild(tmp_path_factory: pytest.TempPathFactory, recorded: list[Event]) -> None:
     folder = make(tmp_path_factory.mktemp("run") / "run")
     log = EventLog(folder)
     recorder = Recorder(folder, log)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from dipddpm.core import events
-from dipddpm.core.events import AnyEvent
+from dipddpm.core.events import Event
 from dipddpm.core.runs import voids
 from dipddpm.tui.console.model.curves import AXES, NAN, Axis, Binner, Series, Track, bin_minmax, smooth
 from dipddpm.tui.console.model.psnr import PsnrCurve, PsnrRecord, StepValue
@@ -89,7 +89,7 @@ class RunSeries:
         self.generation = getattr(self, "generation", -1) + 1
         """Counts the times that something drawn before ceased to be true."""
         self.event_count = 0
-        self._recent_events: deque[AnyEvent] = deque(maxlen=MAX_RECENT_EVENTS)
+        self._recent_events: deque[Event] = deque(maxlen=MAX_RECENT_EVENTS)
         self._losses = Track("loss")
         self._fits = Track("loss")
         self._rates = Track("lr", "images_per_second")
@@ -116,7 +116,7 @@ class RunSeries:
             events.RunStopped: self._end,
         }
 
-    def feed(self, new_events: Iterable[AnyEvent]) -> bool:
+    def feed(self, new_events: Iterable[Event]) -> bool:
         """Take in events; whether there were any."""
         handler_for, changed = self._handlers.get, False
         for event in new_events:
@@ -198,7 +198,7 @@ class RunSeries:
             return None
         return pictures[max(0, bisect_right([picture.step for picture in pictures], step) - 1)]
 
-    def recent_events(self, seen: int) -> list[AnyEvent]:
+    def recent_events(self, seen: int) -> list[Event]:
         """What happened since `news_count` was `seen`, as far as it is kept."""
         missing = min(self.event_count - seen, len(self._recent_events))
         return list(self._recent_events)[len(self._recent_events) - missing :] if missing > 0 else []
@@ -250,7 +250,7 @@ class RunSeries:
         self.ended = event
         self.step = max(self.step, event.step)
 
-    def _begin_row(self, track: Track, event: AnyEvent, step: int) -> None:
+    def _begin_row(self, track: Track, event: Event, step: int) -> None:
         self.step = max(self.step, step)
         epoch, at = self._last_epoch
         part = (step - at) / self._epoch_length if self._epoch_length else 0.0

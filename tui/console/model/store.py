@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
-from dipddpm.core.events import AnyEvent
+from dipddpm.core.events import Event
 from dipddpm.tui.console.model.series import RunSeries
 
 KEPT_SERIES = 16
@@ -37,7 +37,7 @@ class SeriesStore:
         while len(self._series) > max(self._kept, len(runs)):
             self._series.popitem(last=False)
 
-    def add(self, run: str, start: int, end: int, events: Iterable[AnyEvent]) -> bool:
+    def add(self, run: str, start: int, end: int, events: Iterable[Event]) -> bool:
         """Take in the events between two bytes of a log; whether they belonged where the series ends."""
         series = self._series.get(run)
         if series is None:

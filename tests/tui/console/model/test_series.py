@@ -11,23 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dipddpm.core import events
-from dipddpm.core.events import AnyEvent
+from dipddpm.core.events import Event
 from dipddpm.core.runs import history
 from dipddpm.tui.console.model.series import AXES, RunSeries, StepValue
 
 START = events.RunStarted(time=100.0, kind="ddpm", method="unet", device="cpu", epochs=10, steps=100)
 
 
-def fed(*told: AnyEvent) -> RunSeries:
+def fed(*told: Event) -> RunSeries:
     run = RunSeries()
     run.feed(told)
     return run
 
 
 @st.composite
-def logs(draw: st.DrawFn) -> list[AnyEvent]:
+def logs(draw: st.DrawFn) -> list[Event]:
     """What a worker writes: steps that never go back, but for a resume, after an end or out of nothing."""
-    log: list[AnyEvent] = [START]
+    log: list[Event] = [START]
     step, time = 0, 100.0
     for kind in draw(st.lists(st.sampled_from("sssepbtio!r"), max_size=60)):
         time += draw(st.sampled_from([0.0, 0.5, 30.0]))
@@ -84,7 +84,7 @@ def _told(run: RunSeries) -> str:
 
 
 @given(logs(), st.lists(st.integers(1, 10), max_size=10))
-def test_series_of_resumed_run_equal_its_logical_history(log: list[AnyEvent], sizes: list[int]) -> None:
+def test_series_of_resumed_run_equal_its_logical_history(log: list[Event], sizes: list[int]) -> None:
     in_pieces = RunSeries()
     rest = iter(log)
     for size in itertools.chain(sizes, itertools.repeat(len(log) + 1)):

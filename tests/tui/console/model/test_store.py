@@ -77,7 +77,7 @@ def expected(folder: Path) -> str:
     return drawn(series)
 
 
-def write(folder: Path, *more: events.AnyEvent) -> None:
+def write(folder: Path, *more: events.Event) -> None:
     folder.mkdir(exist_ok=True)
     log = EventLog(folder)
     for event in more:

@@ -1,14 +1,28 @@
-"""What happened: typed records, one JSON line each. A reader skips kinds and fields that it doesn't know."""
+"""What an experiment yields: events, which are typed records of one JSON line each, and payloads. Loads no torch.
+
+An event goes to the log as it is; a reader skips kinds and fields that it doesn't know. A payload carries tensors or
+text in memory; the worker stores it and logs an event that says where.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+import functools
+import operator
+import time
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from dipddpm.core.io import records
+
+SCHEMA = 1
+"""The version of the schema, which every line names."""
+StateDict: TypeAlias = Mapping[str, Any]
+"""Tensors, plain values and nested mappings of them: what a checkpoint can hold without pickle."""
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
-"""A number of things, a place or a size. A line with one that can't be is no event: nobody need reckon with it."""
+"""A number of things, an index or a size. A line that holds one out of bounds is no event."""
 Timestamp: TypeAlias = Annotated[float, Meta(ge=0, le=1e11)]
 """Seconds since 1970, up to the year 5138."""
 
@@ -45,8 +59,8 @@ class RunStarted(Event, tag="run_started", frozen=True):
 class RunResumed(Event, tag="run_resumed", frozen=True):
     """The work goes on after a stop or a crash, from the last checkpoint.
 
-    What the log tells of the work from `from_offset` on, where it ended when the checkpoint was made, up to this line
-    is void: it is done and written again. Without an offset nothing is void.
+    What the log says of the work from `from_offset`, its end when the checkpoint was made, up to this line is void: it
+    is done and written again. Without an offset nothing is void.
     """
 
     from_step: Count
@@ -222,7 +236,7 @@ class RestorationScored(Event, tag="restoration_scored", frozen=True):
 class RestorationMissing(Event, tag="restoration_missing", frozen=True):
     """That a method has no result on a task and a set of images, and why, in a sentence.
 
-    It is not made for the task, or lacks something (n/a); or it failed, be it with one seed of several.
+    It is not made for the task, or lacks something (n/a); or it failed, if only with one seed of several.
     """
 
     task: str
@@ -278,28 +292,109 @@ class RunStopped(Event, tag="run_stopped", frozen=True):
     step: Count = 0
 
 
-AnyEvent: TypeAlias = (
-    RunQueued
-    | RunStarted
-    | RunResumed
-    | DataLoaded
-    | PriorLoaded
-    | Step
-    | EpochFinished
-    | BestModelStored
-    | CheckpointStored
-    | PsnrMeasured
-    | EarlyStopped
-    | StopsCompared
-    | ImageSaved
-    | FileStored
-    | SamplesEvaluated
-    | RestorationScored
-    | RestorationMissing
-    | RestorationsCompared
-    | Message
-    | RunFinished
-    | RunFailed
-    | RunStopped
-)
 ENDS = (RunFinished, RunFailed, RunStopped)
+EVENT_TYPES = tuple(Event.__subclasses__())
+_ANY_EVENT: type[Event] = functools.reduce(operator.or_, EVENT_TYPES)
+E = TypeVar("E", bound=Event)
+
+
+def stamped(event: E, offset: int = 0) -> E:
+    """Copy the event with the schema's version, its offset in the log and, unless it has one, the time."""
+    return msgspec.structs.replace(event, time=event.time or time.time(), v=SCHEMA, offset=offset)
+
+
+def encode(event: Event) -> bytes:
+    """Return the event as one JSON line with its newline. Equal events give equal lines."""
+    return records.dump(event) + b"\n"
+
+
+def decode(line: bytes) -> Event | None:
+    """Return the event of a line; None for a kind that this version doesn't know, or for a line that is no event."""
+    try:
+        return records.load(line, _ANY_EVENT)
+    except (ValueError, RecursionError):
+        return None
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """Something in memory that the worker stores. Never serialised."""
+
+
+class Pictures(Payload, frozen=True):
+    """Images to be kept as PNG: float tensor in [0, 1], shape (N, C, H, W), laid out in rows of `columns`.
+
+    `name` becomes the file's name; with `numbered`, the step is added to it so that earlier ones are kept.
+    """
+
+    name: str
+    images: Any
+    step: int = 0
+    title: str = ""
+    columns: int = 8
+    panels: tuple[str, ...] = ()
+    numbered: bool = False
+
+
+class BestModel(Payload, frozen=True):
+    """A network (any that the registry can rebuild) to be kept as the best, with tensors that belong to it."""
+
+    network: Any
+    step: int
+    value: float
+    measure: str = "loss"
+    epoch: int = 0
+    tensors: StateDict = {}
+
+
+class Tensors(Payload, frozen=True):
+    """Tensors to be kept as float safetensors, as they were used: a measurement, a result."""
+
+    name: str
+    tensors: StateDict
+    step: int = 0
+
+
+class Document(Payload, frozen=True):
+    """A text to be kept as a file of this name in the run folder: a table, a report."""
+
+    name: str
+    text: str
+    step: int = 0
+
+
+Item: TypeAlias = Event | Payload
+
+
+class Experiment(Protocol):
+    """What the worker carries out, and what a notebook can iterate over just the same.
+
+    Opens no file and prints nothing. A state is stored only after a `Step`: what belongs to a step is yielded before
+    its `Step`, so that nothing needs to count what it has already yielded. What comes before the first step is yielded
+    if and only if nothing has been done yet (`step == 0`). What comes at the end is yielded before the last `Step`,
+    and nothing follows that: a run that is killed there repeats its end from the last checkpoint, from where on the
+    log is void. After `load_state_dict` the iteration goes on to the same numbers as if it had never stopped; from the
+    last step's state there is nothing more to yield.
+    """
+
+    @property
+    def network(self) -> Any:
+        """The network being fitted (kept with each checkpoint), or None."""
+
+    @property
+    def step(self) -> int:
+        """Steps done. One count for the whole run: it never goes back, also when one phase follows another."""
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished; 0 for what has none."""
+
+    def started(self) -> RunStarted:
+        """Totals and sizes, known before the first step."""
+
+    def __iter__(self) -> Iterator[Item]: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs; valid after a `Step`."""
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """The inverse of `state_dict`."""
