@@ -4,87 +4,44 @@
 method is a struct in `dipddpm.core.config.hybrid` whose `experiment` names the class that carries it out.
 """
 
-from dipddpm.core.config.base import Field, Section
-from dipddpm.core.config.build import build
-from dipddpm.core.config.ddpm import DdpmConfig
-from dipddpm.core.config.dip import DipConfig
-from dipddpm.core.config.hybrid import DEFAULT_HYBRID, HYBRIDS, HybridOptions, Substitution
-from dipddpm.core.config.oom_hints import lower_memory
-from dipddpm.core.config.presets import PRESETS
-from dipddpm.core.config.restore import RestoreConfig
-from dipddpm.core.config.run import (
-    KINDS,
-    AnyRun,
-    DataConfig,
-    DdpmRun,
-    DipRun,
-    ExplanationRun,
-    HybridRun,
-    ImagesConfig,
-    PriorConfig,
-    RestoreRun,
-    RunConfig,
-    SharedRun,
-    StudyRun,
-    experiment_path,
-)
-from dipddpm.core.config.schema import describe
-from dipddpm.core.config.study import ExplanationConfig, StudyConfig
-from dipddpm.core.config.tasks import (
-    TASKS,
-    Deblur,
-    Denoise,
-    Inpaint,
-    Superres,
-    Task,
-    TaskOptions,
-    format_task,
-    parse_task,
-)
-from dipddpm.core.config.toml import from_builtins, load, to_toml
-from dipddpm.core.config.unet import UNetConfig
-
-__all__ = [
-    "DEFAULT_HYBRID",
-    "HYBRIDS",
-    "KINDS",
-    "PRESETS",
-    "TASKS",
-    "AnyRun",
-    "DataConfig",
-    "DdpmConfig",
-    "DdpmRun",
-    "Deblur",
-    "Denoise",
-    "DipConfig",
-    "DipRun",
-    "ExplanationConfig",
-    "ExplanationRun",
-    "Field",
-    "HybridOptions",
-    "HybridRun",
-    "ImagesConfig",
-    "Inpaint",
-    "PriorConfig",
-    "RestoreConfig",
-    "RestoreRun",
-    "RunConfig",
-    "Section",
-    "SharedRun",
-    "StudyConfig",
-    "StudyRun",
-    "Substitution",
-    "Superres",
-    "Task",
-    "TaskOptions",
-    "UNetConfig",
-    "build",
-    "describe",
-    "experiment_path",
-    "format_task",
-    "from_builtins",
-    "load",
-    "lower_memory",
-    "parse_task",
-    "to_toml",
-]
+from dipddpm.core.config.base import Field as Field
+from dipddpm.core.config.build import build as build
+from dipddpm.core.config.build import describe as describe
+from dipddpm.core.config.build import from_builtins as from_builtins
+from dipddpm.core.config.build import load as load
+from dipddpm.core.config.build import to_toml as to_toml
+from dipddpm.core.config.ddpm import DdpmConfig as DdpmConfig
+from dipddpm.core.config.ddpm import UNetConfig as UNetConfig
+from dipddpm.core.config.dip import DipConfig as DipConfig
+from dipddpm.core.config.hybrid import DEFAULT_HYBRID as DEFAULT_HYBRID
+from dipddpm.core.config.hybrid import HYBRIDS as HYBRIDS
+from dipddpm.core.config.hybrid import HybridOptions as HybridOptions
+from dipddpm.core.config.hybrid import Substitution as Substitution
+from dipddpm.core.config.presets import PRESETS as PRESETS
+from dipddpm.core.config.restore import RestoreConfig as RestoreConfig
+from dipddpm.core.config.run import KINDS as KINDS
+from dipddpm.core.config.run import AnyRun as AnyRun
+from dipddpm.core.config.run import DataConfig as DataConfig
+from dipddpm.core.config.run import DdpmRun as DdpmRun
+from dipddpm.core.config.run import DipRun as DipRun
+from dipddpm.core.config.run import ExplanationRun as ExplanationRun
+from dipddpm.core.config.run import HybridRun as HybridRun
+from dipddpm.core.config.run import ImagesConfig as ImagesConfig
+from dipddpm.core.config.run import PriorConfig as PriorConfig
+from dipddpm.core.config.run import RestoreRun as RestoreRun
+from dipddpm.core.config.run import RunConfig as RunConfig
+from dipddpm.core.config.run import SharedRun as SharedRun
+from dipddpm.core.config.run import StudyRun as StudyRun
+from dipddpm.core.config.run import experiment_path as experiment_path
+from dipddpm.core.config.run import lower_memory as lower_memory
+from dipddpm.core.config.study import ExplanationConfig as ExplanationConfig
+from dipddpm.core.config.study import StudyConfig as StudyConfig
+from dipddpm.core.config.tasks import TASKS as TASKS
+from dipddpm.core.config.tasks import Deblur as Deblur
+from dipddpm.core.config.tasks import Denoise as Denoise
+from dipddpm.core.config.tasks import Inpaint as Inpaint
+from dipddpm.core.config.tasks import Superres as Superres
+from dipddpm.core.config.tasks import Task as Task
+from dipddpm.core.config.tasks import TaskOptions as TaskOptions
+from dipddpm.core.config.tasks import format_task as format_task
+from dipddpm.core.config.tasks import parse_task as parse_task

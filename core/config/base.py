@@ -51,39 +51,24 @@ def fields(section: type[Section], prefix: str = "") -> tuple[Field, ...]:
     hints = get_type_hints(section, include_extras=True)
     options = []
     for field in msgspec.structs.fields(section):
-        bare, meta = _split(hints[field.name])
-        if _is_section(bare):
+        hint = hints[field.name]
+        bare, *annotations = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        if all(isinstance(member, type) and issubclass(member, Section) for member in get_args(bare) or (bare,)):
             continue
         default = field.default if field.default is not msgspec.NODEFAULT else None
         if field.default_factory is not msgspec.NODEFAULT:
             default = field.default_factory()
-        options.append(
-            Field(
-                key=prefix + field.encode_name,
-                type=bare,
-                default=default,
-                description=next((m.description for m in meta if m.description), ""),
-                ge=_bound(meta, "ge"),
-                gt=_bound(meta, "gt"),
-                le=_bound(meta, "le"),
-                lt=_bound(meta, "lt"),
-            )
-        )
+        # Later annotations are the outer ones, of an alias that was annotated again.
+        meta = {
+            name: value
+            for annotation in annotations
+            for name in ("description", "ge", "gt", "le", "lt")
+            if (value := getattr(annotation, name)) is not None
+        }
+        options.append(Field(prefix + field.encode_name, bare, default, **{"description": "", **meta}))
     return tuple(options)
 
 
-def _split(hint: Any) -> tuple[Any, tuple[msgspec.Meta, ...]]:
-    if get_origin(hint) is Annotated:
-        bare, *meta = get_args(hint)
-        inner, inner_meta = _split(bare)
-        return inner, (*[m for m in meta if isinstance(m, msgspec.Meta)], *inner_meta)
-    return hint, ()
-
-
-def _bound(meta: tuple[msgspec.Meta, ...], name: str) -> float | None:
-    return next((getattr(m, name) for m in meta if getattr(m, name) is not None), None)
-
-
-def _is_section(bare: Any) -> bool:
-    members = get_args(bare) or (bare,)
-    return all(isinstance(member, type) and issubclass(member, Section) for member in members)
+def by_tag(union: Any) -> dict[str, type[Any]]:
+    """The sections of a union by the word that chooses them in a config file."""
+    return {str(section.__struct_config__.tag): section for section in get_args(union)}

@@ -1,21 +1,61 @@
-"""From defaults to a config: presets, then `--set KEY=VALUE`, then the options that have a name of their own."""
+"""The options that a run can have, and its config built from presets and `--set KEY=VALUE` or read from config.toml."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast, get_origin
 
 import msgspec
 
-from dipddpm.core.config.base import Field
-from dipddpm.core.config.hybrid import DEFAULT_HYBRID
+from dipddpm.core.config.base import Field, Section, fields
+from dipddpm.core.config.hybrid import DEFAULT_HYBRID, HYBRIDS
 from dipddpm.core.config.presets import PRESETS
-from dipddpm.core.config.run import AnyRun, HybridRun
-from dipddpm.core.config.schema import describe, find_kind, section_types
-from dipddpm.core.config.tasks import parse_task
+from dipddpm.core.config.run import KINDS, AnyRun, HybridRun, RunConfig
+from dipddpm.core.config.tasks import Denoise, parse_task
 from dipddpm.core.config.validation import convert
 from dipddpm.core.errors import UserError, suggest
+from dipddpm.core.io import atomic, records
+
+MAX_BYTES = 1 << 20
+"""More is no config: the longest names some thousand image files."""
+
+
+def describe(kind: str, method: str | None = None, task: str | None = None) -> list[Field]:
+    """Every option that a run of this kind has, by dotted key, in the order of config.toml.
+
+    Raises UserError for a kind, method or task that doesn't exist.
+    """
+    run = _find_kind(kind)
+    options = [field for field in fields(run) if field.key != "version"]
+    for name, section in _sections(run, method, task).items():
+        options += fields(section, prefix=f"{name}.")
+    return options
+
+
+def _find_kind(kind: str) -> type[RunConfig]:
+    """The config of a kind. Raises UserError where there is no such kind."""
+    if kind not in KINDS:
+        raise UserError(f"There is no kind of run named {kind!r}.", suggest(kind, KINDS))
+    return KINDS[kind]
+
+
+def _section_types(run: type[RunConfig]) -> dict[str, type[Section]]:
+    """The tables of a kind's config, by name, as they are unless another method or task is chosen."""
+    return {f.name: type(f.default) for f in msgspec.structs.fields(run) if isinstance(f.default, Section)}
+
+
+def _sections(run: type[RunConfig], method: str | None, task: str | None) -> dict[str, type[Section]]:
+    sections = _section_types(run)
+    if "hybrid" in sections:
+        chosen = method or DEFAULT_HYBRID
+        if chosen not in HYBRIDS:
+            raise UserError(f"There is no hybrid method named {chosen!r}.", suggest(chosen, HYBRIDS))
+        sections["hybrid"] = HYBRIDS[chosen]
+    if "task" in sections:
+        sections["task"] = type(parse_task(task)) if task else Denoise
+    return sections
 
 
 def build(
@@ -34,7 +74,7 @@ def build(
     Raises UserError for a kind, method, preset, key or value that doesn't exist.
     """
     values: dict[str, Any] = {"kind": kind}
-    run = find_kind(kind)
+    run = _find_kind(kind)
     wanted: dict[str, Any] = {}
     if preset is not None:
         if preset not in PRESETS[kind]:
@@ -48,7 +88,7 @@ def build(
     elif method is not None:
         raise UserError(f"{kind} takes no method.", "Leave --method out, or run hybrid.")
     if task is not None:
-        if "task" not in section_types(run):
+        if "task" not in _section_types(run):
             raise UserError(f"{kind} has no task: it trains a model and restores nothing.", "Leave --task out.")
         values["task"] = msgspec.to_builtins(parse_task(task))
     options = describe(kind, method, task)
@@ -77,3 +117,40 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
     for part in path:
         values = values.setdefault(part, {})
     values[last] = value
+
+
+def to_toml(config: RunConfig) -> str:
+    """The complete config, defaults included."""
+    return msgspec.toml.encode(config).decode()
+
+
+def load(path: Path) -> AnyRun:
+    """Read a config.toml. Raises UserError for a file that can't be read, isn't TOML or doesn't fit the types."""
+    try:
+        values = records.load_toml(atomic.read(path, MAX_BYTES), object)
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}.", "Give the path of a config.toml.") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path} is not a TOML file: {error}.", "Mend the file, or take a fresh one from --dry-run."
+        ) from None
+    return from_builtins(values)
+
+
+def from_builtins(values: Any) -> AnyRun:
+    """Check plain values (of a TOML or JSON file) against the types.
+
+    Raises UserError naming the key at fault; values are never coerced.
+    """
+    kind = _word(values, "kind")
+    if kind is None:
+        raise UserError("The config has no kind.", "Take a fresh one from --dry-run.")
+    known = describe(kind, _word(values, "hybrid", "method"), _word(values, "task", "name"))
+    return cast(AnyRun, convert(values, AnyRun, known))
+
+
+def _word(values: Any, *path: str) -> str | None:
+    """The word that stands there, or None; what isn't text is left to the types to complain of."""
+    for key in path:
+        values = values.get(key) if isinstance(values, dict) else None
+    return values if isinstance(values, str) else None

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta
 
-from dipddpm.core.config.base import Positive, PositiveFloat
+from dipddpm.core.config.base import Positive, PositiveFloat, by_tag
 from dipddpm.core.config.tasks import RestorerOptions
 
 
@@ -196,13 +196,5 @@ class Conditioned(HybridOptions, tag="conditioned", frozen=True):
 
 
 HybridMethod: TypeAlias = Calibrated | Conditioned | Guided | PriorInit | SelfDiffusion | Sequential | Substitution
-HYBRIDS: dict[str, type[HybridOptions]] = {
-    "calibrated": Calibrated,
-    "conditioned": Conditioned,
-    "guided": Guided,
-    "prior-init": PriorInit,
-    "self-diffusion": SelfDiffusion,
-    "sequential": Sequential,
-    "substitution": Substitution,
-}
+HYBRIDS: dict[str, type[HybridOptions]] = by_tag(HybridMethod)
 DEFAULT_HYBRID = "calibrated"

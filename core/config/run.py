@@ -7,14 +7,13 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta
 
-from dipddpm.core.config.base import Section
-from dipddpm.core.config.ddpm import DdpmConfig
+from dipddpm.core.config.base import Section, by_tag
+from dipddpm.core.config.ddpm import DdpmConfig, UNetConfig
 from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.config.hybrid import Calibrated, HybridMethod
 from dipddpm.core.config.restore import RestoreConfig
 from dipddpm.core.config.study import ExplanationConfig, StudyConfig
 from dipddpm.core.config.tasks import Denoise, Task, format_task
-from dipddpm.core.config.unet import UNetConfig
 from dipddpm.core.errors import UserError
 
 VERSION = 1
@@ -291,16 +290,36 @@ class StudyRun(RunConfig, tag="study", frozen=True):
 
 
 AnyRun: TypeAlias = DipRun | DdpmRun | HybridRun | RestoreRun | ExplanationRun | StudyRun
-KINDS: dict[str, type[RunConfig]] = {
-    "dip": DipRun,
-    "ddpm": DdpmRun,
-    "hybrid": HybridRun,
-    "restore": RestoreRun,
-    "explanation": ExplanationRun,
-    "study": StudyRun,
-}
+KINDS: dict[str, type[RunConfig]] = by_tag(AnyRun)
 
 
 def experiment_path(config: RunConfig) -> str:
     """Import path of the class that carries out this config."""
     return config.hybrid.experiment if isinstance(config, HybridRun) else config.experiment
+
+
+def lower_memory(config: AnyRun) -> str:
+    """What to change in a run like this, to take about half as much memory where it takes most; a sentence."""
+    match config:
+        case DipRun():
+            together = min(config.dip.batch or config.images.count, config.images.count)
+            return _halved("dip.batch", together) or _halved("dip.channels", config.dip.channels) or _SMALLER
+        case HybridRun() if not config.trains and not config.hybrid.learns:
+            count = config.images.count
+            return f"Give {count // 2} images at a time, instead of {count}." if count > 1 else _SMALLER
+        case DdpmRun() | HybridRun():
+            return _halved("ddpm.batch_size", config.ddpm.batch_size) or _SMALLER
+        case RestoreRun():
+            return _halved("restore.images", config.restore.images) or _SMALLER
+        case ExplanationRun():
+            return _halved("explanation.train_images", config.explanation.train_images, least=40) or _SMALLER
+        case StudyRun():
+            return "The run of the stage that it came to says what to lower."
+
+
+_SMALLER = "Choose a smaller network."
+
+
+def _halved(option: str, value: int, least: int = 1) -> str:
+    lower = max(value // 2, least)
+    return f"Lower {option} from {value} to {lower}." if lower < value else ""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 import msgspec
 from msgspec import Meta
 
-from dipddpm.core.config.base import PositiveFloat, Section, fields
+from dipddpm.core.config.base import PositiveFloat, Section, by_tag, fields
 from dipddpm.core.config.validation import convert
 from dipddpm.core.errors import UserError, suggest
 
@@ -101,12 +101,7 @@ class Deblur(TaskOptions, tag="deblur", frozen=True):
 
 
 Task: TypeAlias = Denoise | Inpaint | Superres | Deblur
-TASKS: dict[str, type[TaskOptions]] = {
-    "denoise": Denoise,
-    "inpaint": Inpaint,
-    "superres": Superres,
-    "deblur": Deblur,
-}
+TASKS: dict[str, type[TaskOptions]] = by_tag(Task)
 
 
 class RestorerOptions(Section, frozen=True):
