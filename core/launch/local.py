@@ -11,18 +11,15 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dipddpm.core import events
 from dipddpm.core.errors import UserError
-from dipddpm.core.launch import queue
-from dipddpm.core.launch.slurm import job as jobs
-from dipddpm.core.launch.slurm import submit
-from dipddpm.core.runs import CHECKPOINT_FILE, LOG_FILE, STOP_FILE, Run, RunsFolder, RunState, heartbeat
+from dipddpm.core.launch import queue, submit
+from dipddpm.core.runs import CHECKPOINT_FILE, LOG_FILE, STOP_FILE, Run, RunsFolder, RunState, heartbeat, slurm
 from dipddpm.core.runs import command as typed
-from dipddpm.core.runs.scheduler import JOB_FILE
 
 REQUEST_SECONDS = 20.0
 """A worker that hasn't ended this long after the request gets SIGTERM."""
@@ -46,8 +43,8 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
     run.refuse_change()
     run.refuse_writing()
     _children[:] = [child for child in _children if child.poll() is None]
-    _await_last_worker(run)
-    _await_last_job(run)
+    _await_last_process(run, _find_worker, pause=0.05)
+    _await_last_process(run, _find_job, pause=0.5)
     if on:
         _submit(run, on, resume=resume)
         return
@@ -58,7 +55,7 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
     # A run that starts others passes on what was typed to start it.
     environment = os.environ | {"PYTHONUNBUFFERED": "1", typed.VARIABLE: typed.command()}
     try:
-        for leftover in (STOP_FILE, JOB_FILE):
+        for leftover in (STOP_FILE, slurm.JOB_FILE):
             (run.folder / leftover).unlink(missing_ok=True)
         with (run.folder / LOG_FILE).open("ab") as output:
             child = subprocess.Popen(
@@ -81,16 +78,29 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
                 heartbeat.write(run.folder, heartbeat.Worker(identity, alive=time.time()))
 
 
-def _await_last_worker(run: Run) -> None:
-    """Refuse a run that is being worked on; a worker that has written its last event is given time to end."""
+def _await_last_process(run: Run, find_process: Callable[[Run], str], pause: float) -> None:
+    """Refuse a run that is being worked on; what has written the run's last event is given time to end.
+
+    `find_process` says in words what is still there, and returns nothing once it has ended.
+    """
     until = time.monotonic() + ENDING_SECONDS
-    while (worker := heartbeat.read(run.folder)) is not None and heartbeat.is_alive(worker):
+    while process := find_process(run):
         state = run.status().state
         if state.live:
             raise UserError(f"The run {run.id} is already {state}.", f"Follow it with: dipddpm watch {run.id}")
         if time.monotonic() > until:
-            raise UserError(f"The last worker of {run.id} has not ended yet.", "Try again in a moment.")
-        time.sleep(0.05)
+            raise UserError(f"{process} of {run.id} has not ended yet.", "Try again in a moment.")
+        time.sleep(pause)
+
+
+def _find_worker(run: Run) -> str:
+    worker = heartbeat.read(run.folder)
+    return "The last worker" if worker is not None and heartbeat.is_alive(worker) else ""
+
+
+def _find_job(run: Run) -> str:
+    status = slurm.query(run.folder, now=True)
+    return f"Job {status.job.id}" if status is not None and status.slurm_job.unfinished else ""
 
 
 def _submit(run: Run, on: str, *, resume: bool) -> None:
@@ -102,23 +112,6 @@ def _submit(run: Run, on: str, *, resume: bool) -> None:
         if not resume:
             shutil.rmtree(run.folder, ignore_errors=True)
         raise
-
-
-def _await_last_job(run: Run) -> None:
-    """Refuse a run that Slurm has not done with; a job that has told its end is given time to end."""
-    until = time.monotonic() + ENDING_SECONDS
-    while (
-        (job_status := jobs.query(run.folder, now=True)) is not None
-        and job_status.slurm_job is not None
-        and not job_status.slurm_job.ended
-    ):
-        state = run.status().state
-        if state.live:
-            raise UserError(f"The run {run.id} is already {state}.", f"Follow it with: dipddpm watch {run.id}")
-        if time.monotonic() > until:
-            problem = f"The last job of {run.id}, which is {job_status.job.id}, has not ended yet."
-            raise UserError(problem, "Try again in a moment.")
-        time.sleep(0.5)
 
 
 def resume(run: Run, *, now: bool = False, on: str = "") -> None:
@@ -136,7 +129,7 @@ def resume(run: Run, *, now: bool = False, on: str = "") -> None:
         isinstance(event, events.CheckpointStored) for event in run.events()
     ):
         raise UserError(f"The run {run.id} no longer has its last checkpoint.", "Fork it, to run it anew.")
-    previous_job = jobs.read(run.folder)
+    previous_job = slurm.read(run.folder)
     on = on or (previous_job.on if previous_job else "")
     start(run, resume=True, now=now, on="" if on == submit.HERE else on)
 

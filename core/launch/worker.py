@@ -24,8 +24,7 @@ from dipddpm.core import events, registry
 from dipddpm.core.compute import devices
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import atomic
-from dipddpm.core.launch import local, queue
-from dipddpm.core.launch.slurm import submit
+from dipddpm.core.launch import local, queue, submit
 from dipddpm.core.runs import (
     ENVIRONMENT_FILE,
     STOP_FILE,

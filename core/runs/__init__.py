@@ -3,39 +3,22 @@
 A reader trusts no file: torn lines, unknown events and foreign folders are skipped or marked, never raised.
 """
 
-from dipddpm.core.runs.folder import (
-    BEST_FILE,
-    CHECKPOINT_FILE,
-    ENVIRONMENT_FILE,
-    LOG_FILE,
-    SCRIPTS_FOLDER,
-    STOP_FILE,
-    STOP_REQUEST,
-    Run,
-    RunsFolder,
-    RunStatus,
-)
-from dipddpm.core.runs.log import EVENTS_FILE, EventLog, EventReader, history, voids
-from dipddpm.core.runs.summary import CONFIG_FILE, SUMMARY_FILE, RunState, Summary
-
-__all__ = [
-    "BEST_FILE",
-    "CHECKPOINT_FILE",
-    "CONFIG_FILE",
-    "ENVIRONMENT_FILE",
-    "EVENTS_FILE",
-    "LOG_FILE",
-    "SCRIPTS_FOLDER",
-    "STOP_FILE",
-    "STOP_REQUEST",
-    "SUMMARY_FILE",
-    "EventLog",
-    "EventReader",
-    "Run",
-    "RunState",
-    "RunStatus",
-    "RunsFolder",
-    "Summary",
-    "history",
-    "voids",
-]
+from dipddpm.core.runs.folder import BEST_FILE as BEST_FILE
+from dipddpm.core.runs.folder import CHECKPOINT_FILE as CHECKPOINT_FILE
+from dipddpm.core.runs.folder import ENVIRONMENT_FILE as ENVIRONMENT_FILE
+from dipddpm.core.runs.folder import LOG_FILE as LOG_FILE
+from dipddpm.core.runs.folder import SCRIPTS_FOLDER as SCRIPTS_FOLDER
+from dipddpm.core.runs.folder import STOP_FILE as STOP_FILE
+from dipddpm.core.runs.folder import STOP_REQUEST as STOP_REQUEST
+from dipddpm.core.runs.folder import Run as Run
+from dipddpm.core.runs.folder import RunsFolder as RunsFolder
+from dipddpm.core.runs.folder import RunStatus as RunStatus
+from dipddpm.core.runs.log import EVENTS_FILE as EVENTS_FILE
+from dipddpm.core.runs.log import EventLog as EventLog
+from dipddpm.core.runs.log import EventReader as EventReader
+from dipddpm.core.runs.log import history as history
+from dipddpm.core.runs.log import voids as voids
+from dipddpm.core.runs.summary import CONFIG_FILE as CONFIG_FILE
+from dipddpm.core.runs.summary import SUMMARY_FILE as SUMMARY_FILE
+from dipddpm.core.runs.summary import RunState as RunState
+from dipddpm.core.runs.summary import Summary as Summary

@@ -15,9 +15,9 @@ from pathlib import Path
 from dipddpm.core import config as configs
 from dipddpm.core.config import AnyRun
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import AnyEvent
+from dipddpm.core.events import Event
 from dipddpm.core.io import atomic
-from dipddpm.core.runs import heartbeat, reference, scheduler, summary
+from dipddpm.core.runs import heartbeat, reference, slurm, summary
 from dipddpm.core.runs.log import EVENTS_FILE, EventReader, history
 from dipddpm.core.runs.summary import CONFIG_FILE, RunState, Summary
 
@@ -91,7 +91,7 @@ class Run:
         """What was asked. Raises UserError where config.toml is missing or damaged."""
         return configs.load(self.folder / CONFIG_FILE)
 
-    def events(self) -> list[AnyEvent]:
+    def events(self) -> list[Event]:
         """The run's logical history so far."""
         return history(EventReader(self.folder).read())
 
@@ -99,7 +99,7 @@ class Run:
         """The run as it stands now."""
         folded_summary = summary.read(self.folder)
         worker = heartbeat.read(self.folder) if folded_summary.phase.live else None
-        job_status = scheduler.query(self.folder) if folded_summary.phase.live else None
+        job_status = slurm.query(self.folder) if folded_summary.phase.live else None
         if job_status is None:
             return RunStatus(self, folded_summary, worker, summary.state(folded_summary, worker, self.created))
         state = job_status.state(folded_summary, worker)
@@ -117,7 +117,7 @@ class RunStatus:
     worker: heartbeat.Worker | None
     """Who is at it; None for a run that told its end."""
     state: RunState
-    job: scheduler.JobStatus | None = None
+    job: slurm.JobStatus | None = None
     """Its job, if it is one of a cluster; None for a run that told its end."""
     at: float = field(default_factory=time.time)
 

@@ -15,10 +15,8 @@ import pytest
 
 from dipddpm.core import events
 from dipddpm.core.errors import UserError
-from dipddpm.core.launch import local
-from dipddpm.core.launch.slurm import job as jobs
-from dipddpm.core.launch.slurm import status, submit
-from dipddpm.core.runs import CHECKPOINT_FILE, Run, RunsFolder, RunState
+from dipddpm.core.launch import local, submit
+from dipddpm.core.runs import CHECKPOINT_FILE, Run, RunsFolder, RunState, slurm
 from tests.durability.slurm import MISSING, Cluster
 from tests.helpers import Build, Until, recorded
 
@@ -46,14 +44,14 @@ def installed() -> Iterator[Cluster]:
 def here(installed: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """The cluster as this process and all commands see it, with nothing in it before and after."""
     monkeypatch.setenv("SLURM_CONF", str(installed.config))
-    monkeypatch.setattr(status, "_queue_cache", status._QueueCache())
+    monkeypatch.setattr(slurm, "_queue_cache", slurm._QueueCache())
     yield installed
     installed.ask("scancel", "--full", "--signal=KILL", "--me")
     installed.ask("scancel", "--me")
 
 
 def number(run: Run) -> str:
-    job = jobs.read(run.folder)
+    job = slurm.read(run.folder)
     assert job is not None
     return job.id
 
@@ -137,7 +135,7 @@ def test_slurm_job_waiting_is_queued_and_can_be_stopped(
     until(lambda: here.ask("squeue", "--states=all", "-h", "-o%T", "-j", number(waiting)).strip() == "CANCELLED")
     local.stop(busy)
     local.resume(waiting, on=submit.HERE)
-    assert jobs.read(waiting.folder) is None
+    assert slurm.read(waiting.folder) is None
     until(lambda: waiting.status().state.live)
     assert local.stop(waiting) is RunState.stopped
 

@@ -53,7 +53,7 @@ def runs(ctx: typer.Context, incomplete: str) -> Completions:
 
 def clusters(incomplete: str) -> Completions:
     """What `--on` begins with, and the options of a job, one after the other."""
-    from dipddpm.core.launch.slurm.submit import HERE, OPTIONS
+    from dipddpm.core.launch.submit import HERE, OPTIONS
 
     if not incomplete.startswith("slurm:"):
         yield from _with_prefix(incomplete, {"slurm:": "a job of this Slurm cluster", HERE: "this machine, to resume"})

@@ -13,8 +13,7 @@ from dipddpm.core import config as configs
 from dipddpm.core.config import HYBRIDS, PRESETS, AnyRun, HybridRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.export.mirror import refuse_mirror, request_mirror
-from dipddpm.core.launch import local, preflight
-from dipddpm.core.launch.slurm import submit
+from dipddpm.core.launch import local, preflight, submit
 from dipddpm.core.runs import RunsFolder
 from dipddpm.tui.cli.data import fetch_with_bar
 from dipddpm.tui.cli.follow import follow

@@ -13,14 +13,12 @@ import typer
 from dipddpm.core import config as configs
 from dipddpm.core.config import DdpmRun, HybridRun
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import AnyEvent, EpochFinished, Message, SamplesEvaluated
+from dipddpm.core.events import EpochFinished, Event, Message, SamplesEvaluated
 from dipddpm.core.export.mirror import request_mirror
 from dipddpm.core.io import records
 from dipddpm.core.io.sanitize import printable, printable_json
-from dipddpm.core.launch import local
-from dipddpm.core.launch.slurm import job as jobs
-from dipddpm.core.launch.slurm import submit
-from dipddpm.core.runs import Run, RunsFolder, RunState, RunStatus
+from dipddpm.core.launch import local, submit
+from dipddpm.core.runs import Run, RunsFolder, RunState, RunStatus, slurm
 from dipddpm.tui.cli.follow import STATUS_SECONDS, exit_code, follow
 from dipddpm.tui.cli.options import (
     GroupOf,
@@ -205,7 +203,7 @@ def _state_text(status: RunStatus) -> str:
 
 def _slurm_reason(status: RunStatus) -> str:
     """Why a job waits, in Slurm's words."""
-    return printable(status.job.reason, 30) if status.job is not None else ""
+    return printable(status.job.slurm_job.reason, 30) if status.job is not None else ""
 
 
 def _state_remark(status: RunStatus) -> str:
@@ -226,7 +224,7 @@ def _facts(status: RunStatus) -> list[tuple[str, str]]:
         ("what", f"{status.config.kind} {status.config.method}" if status.config else ""),
         ("data", printable(summary.dataset)),
         ("device", printable(summary.device)),
-        ("job", f"{job.id}, {printable(job.on)}" if (job := jobs.read(run.folder)) else ""),
+        ("job", f"{job.id}, {printable(job.on)}" if (job := slurm.read(run.folder)) else ""),
         ("done", _progress_text(status)),
         ("time", format_duration(elapsed_seconds(status)) if summary.started else ""),
         (
@@ -250,7 +248,7 @@ def _facts(status: RunStatus) -> list[tuple[str, str]]:
     return [(key, value) for key, value in facts if value]
 
 
-def _by_timestep(status: RunStatus, events: list[AnyEvent]) -> list[str]:
+def _by_timestep(status: RunStatus, events: list[Event]) -> list[str]:
     """The error of eps of the last epoch in each part of the timesteps, as a table."""
     bands = next((event.bands for event in reversed(events) if isinstance(event, EpochFinished)), [])
     if not bands or not isinstance(status.config, DdpmRun | HybridRun):

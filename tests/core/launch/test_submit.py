@@ -18,11 +18,8 @@ from hypothesis import strategies as st
 from dipddpm.core import config, events
 from dipddpm.core.config import DdpmRun
 from dipddpm.core.errors import UserError
-from dipddpm.core.launch import local
-from dipddpm.core.launch.slurm import job as jobs
-from dipddpm.core.launch.slurm import status, submit
-from dipddpm.core.runs import Run, RunsFolder, RunState, heartbeat
-from dipddpm.core.runs.scheduler import JOB_FILE
+from dipddpm.core.launch import local, submit
+from dipddpm.core.runs import Run, RunsFolder, RunState, heartbeat, slurm
 from tests.helpers import recorded
 
 Answers = Callable[..., None]
@@ -38,14 +35,14 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answers:
         squeue = tmp_path / "bin" / "squeue"
         squeue.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines) + f"exit {int(not lines)}\n")
         squeue.chmod(squeue.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setattr(status, "_queue_cache", status._QueueCache())
+        monkeypatch.setattr(slurm, "_queue_cache", slurm._QueueCache())
 
     return answer
 
 
 def waiting(runs: RunsFolder, tiny: Callable[..., DdpmRun], ago: float = 100.0) -> Run:
     run = runs.create(tiny())
-    jobs.write(run.folder, jobs.ClusterJob("slurm:partition=gpu", "7", time.time() - ago))
+    slurm.write(run.folder, slurm.ClusterJob("slurm:partition=gpu", "7", time.time() - ago))
     return run
 
 
@@ -168,7 +165,7 @@ def test_job_query_ignores_job_of_original_for_copied_run(
 ) -> None:
     run = waiting(runs, tiny)
     answers("7|RUNNING|None|/the/original")
-    assert jobs.query(run.folder) is None
+    assert slurm.query(run.folder) is None
     assert not submit.cancel(run)
 
 
@@ -177,8 +174,8 @@ def test_job_read_ignores_invalid_job_number(tmp_path: Path, number: Any) -> Non
     import msgspec
 
     told = {"on": "slurm", "id": number, "submitted": 1.0}
-    (tmp_path / JOB_FILE).write_bytes(msgspec.json.encode(told))
-    assert jobs.read(tmp_path) is None
+    (tmp_path / slurm.JOB_FILE).write_bytes(msgspec.json.encode(told))
+    assert slurm.read(tmp_path) is None
 
 
 def test_slurm_queue_caches_squeue_answer(answers: Answers, tmp_path: Path, runs: RunsFolder, tiny: Any) -> None:
@@ -186,7 +183,7 @@ def test_slurm_queue_caches_squeue_answer(answers: Answers, tmp_path: Path, runs
     squeue = tmp_path / "bin" / "squeue"
     squeue.write_text(f"#!/bin/sh\necho asked >> {tmp_path}/asked\n")
     for _ in range(20):
-        status.queue()
+        slurm._queue_cache.get()
     assert (tmp_path / "asked").read_text().splitlines() == ["asked"]
 
 

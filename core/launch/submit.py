@@ -16,14 +16,13 @@ import re
 import shlex
 import shutil
 import subprocess
+import time
 from typing import TYPE_CHECKING, Any
 
 from dipddpm.core import events
 from dipddpm.core.config import AnyRun
 from dipddpm.core.errors import UserError, suggest
-from dipddpm.core.launch.slurm import job as jobs
-from dipddpm.core.launch.slurm import status
-from dipddpm.core.runs import LOG_FILE, SCRIPTS_FOLDER, STOP_REQUEST, EventLog, Run
+from dipddpm.core.runs import LOG_FILE, SCRIPTS_FOLDER, STOP_REQUEST, EventLog, Run, slurm
 from dipddpm.core.runs import command as typed
 
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ def submit(run: Run, on: str) -> None:
         executor.update_parameters(**_parameters(run.id, str(folder), options))
         with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what sbatch complains of, and raises it too
             number: str = executor._submit_command(shlex.join(command)).job_id
-        jobs.write(folder, jobs.new_job(on, number))
+        slurm.write(folder, slurm.ClusterJob(on, number, time.time()))
     except FailedJobError as error:
         raise UserError(f"Slurm takes no such job: {_reason(error)}.", "Look at its partitions with: sinfo") from None
     except OSError as error:
@@ -152,22 +151,22 @@ def submit(run: Run, on: str) -> None:
 
 def cancel_pending(run: Run) -> None:
     """Take a run that has not begun out of Slurm's queue, and tell that it stopped; nobody else could."""
-    job_status = jobs.query(run.folder, now=True)
-    if job_status is None or job_status.slurm_job is None or not job_status.slurm_job.waits:
+    job_status = slurm.query(run.folder, now=True)
+    if job_status is None or not job_status.slurm_job.waits:
         return
-    status.cancel(job_status.job.id, waiting=True)
-    job_status = jobs.query(run.folder, now=True)
-    if job_status is not None and job_status.slurm_job is not None and job_status.slurm_job.ended:
+    slurm.cancel(job_status.job.id, waiting=True)
+    job_status = slurm.query(run.folder, now=True)
+    if job_status is not None and job_status.slurm_job.ended:
         with contextlib.suppress(UserError, OSError):  # it began in this very moment, and sees the request
             _append(run, events.RunStopped(reason=STOP_REQUEST, step=run.status().summary.step))
 
 
 def cancel(run: Run) -> bool:
     """Have Slurm end the run's job; False where it has none that is known to be its own and has not ended."""
-    job_status = jobs.query(run.folder, now=True)
-    if job_status is None or job_status.slurm_job is None or job_status.slurm_job.ended:
+    job_status = slurm.query(run.folder, now=True)
+    if job_status is None or not job_status.slurm_job.unfinished:
         return False
-    status.cancel(job_status.job.id)
+    slurm.cancel(job_status.job.id)
     return True
 
 
@@ -187,7 +186,7 @@ def requeue() -> bool:
 
 def is_requeued() -> bool:
     """Whether Slurm, which wants the job that this process belongs to to end, has put it back into the queue."""
-    return status.was_requeued(os.environ.get("SLURM_JOB_ID", ""))
+    return slurm.was_requeued(os.environ.get("SLURM_JOB_ID", ""))
 
 
 def _executor(folder: Any) -> PicklingExecutor:
