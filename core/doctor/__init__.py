@@ -1,7 +1,7 @@
 """What is wrong with this machine, as far as runs are concerned, and what to do about it: `dipddpm doctor`.
 
-A room for each thing that is looked at; each check is a function of nothing, or of the runs folder, that yields
-findings. Nothing is changed, and nothing here loads torch: that is done in a process of its own, which may well die.
+Each check is a function of nothing, or of the runs folder, that yields findings. Nothing is changed, and nothing here
+loads torch: that is done in a process of its own, which may well die.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from dipddpm.core.doctor import machine, software, storage, torch, work
+from dipddpm.core.doctor import machine, storage, torch, work
 from dipddpm.core.doctor.finding import Finding, Severity, note
 
 Check = Callable[[], Iterable[Finding]]
@@ -18,14 +18,14 @@ __all__ = ["Check", "Finding", "Severity", "examine", "findings"]
 
 
 def examine(root: Path, extra_checks: dict[str, Check] | None = None) -> Iterator[Finding]:
-    """Everything about this machine and the runs folder `root`, and then `further` checks; what takes long comes last.
+    """Everything about this machine and the runs folder `root`, and then `extra_checks`; what takes long comes last.
 
     Never raises.
     """
     probe = torch.Probe()
     checks: dict[str, Check] = {
-        "python": software.python,
-        "extras": software.extras,
+        "python": machine.python,
+        "extras": machine.extras,
         "cpu": machine.processors,
         "memory": machine.memory,
         "disk": lambda: storage.disk(root),

@@ -1,13 +1,17 @@
-"""The processor, the memory, and what becomes of runs when one logs out."""
+"""Python and its optional libraries, the processor, the memory, and what becomes of runs when one logs out."""
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import math
 import os
-import shutil
+import platform
+import re
 import subprocess
+import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 from dipddpm.core.doctor.finding import Finding, note, ok
@@ -17,6 +21,29 @@ UNLIMITED = 1 << 60
 """Control groups of the first version write no limit as a very large one."""
 LITTLE_GB = 2.0
 """A worker of a small network takes about 1 GB, most of it torch."""
+_EXTRA = re.compile(r"""^(?P<name>[A-Za-z0-9._-]+).*\bextra == ["'](?P<extra>[^"']+)["']""")
+
+
+def python() -> Iterator[Finding]:
+    """Which Python, and whether it is an environment of its own."""
+    message = f"{platform.python_version()} at {sys.executable}, dipddpm {metadata.version('dipddpm')}"
+    if sys.prefix == sys.base_prefix:
+        remedy = "A virtual environment keeps others' updates away: see README."
+        yield note("python", f"{message}, the system's own", remedy)
+    else:
+        yield ok("python", message)
+
+
+def extras() -> Iterator[Finding]:
+    """Which extras are here, and how to get the others."""
+    wanted: dict[str, set[str]] = {}
+    for requirement in metadata.requires("dipddpm") or []:
+        if (match := _EXTRA.match(requirement)) and match["extra"] != "dev":
+            wanted.setdefault(match["extra"], set()).add(match["name"])
+    missing = sorted(extra for extra, names in wanted.items() if not all(map(_installed, names)))
+    installed = sorted(wanted.keys() - missing)
+    message = f"here: {', '.join(installed) or 'none'}" + f"; not here: {', '.join(missing)}" * bool(missing)
+    yield ok("extras", message, f"More: pip install 'dipddpm[{','.join(missing)}]'" if missing else "")
 
 
 def processors() -> Iterator[Finding]:
@@ -27,7 +54,7 @@ def processors() -> Iterator[Finding]:
 
 
 def assess_processors(cores: int, usable: int, limit: float | None, load: float, threads: str) -> Finding:
-    """`ours` of the `cores` may be used, `limit` cores' worth of time; `threads` is OMP_NUM_THREADS."""
+    """`usable` of the `cores` may be used, `limit` cores' worth of time; `threads` is OMP_NUM_THREADS."""
     message = f"{cores} core{'s' * (cores != 1)}"
     message += f", {usable} of them for us" * (usable < cores) + f", OMP_NUM_THREADS={threads}" * bool(threads)
     if limit is not None and limit < usable:
@@ -36,26 +63,20 @@ def assess_processors(cores: int, usable: int, limit: float | None, load: float,
         if not threads or not threads.isdecimal() or int(threads) > limit:
             return note("cpu", message, f"Give runs no more threads: --set threads={max(1, math.floor(limit))}")
     if load > usable:
-        return note(
-            "cpu", f"{message}, load {load:.1f}", "Others are at work: seconds that are measured now mean little."
-        )
+        remedy = "Others are at work: seconds that are measured now mean little."
+        return note("cpu", f"{message}, load {load:.1f}", remedy)
     return ok("cpu", message)
 
 
 def quota(groups: Path) -> float | None:
     """The cores' worth of time that a container has, by its control group; None where there is no limit."""
-    try:
-        allowed, period = (groups / "cpu.max").read_text().split()
-        return None if allowed == "max" else int(allowed) / int(period)
-    except (OSError, ValueError):
-        pass
-    try:
-        allowed_us, period_us = (
-            int((groups / "cpu" / f"cpu.cfs_{what}_us").read_text()) for what in ("quota", "period")
-        )
-        return allowed_us / period_us if allowed_us > 0 else None
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            allowed, period = " ".join((groups / name).read_text() for name in names).split()
+            return None if allowed in {"max", "-1"} else int(allowed) / int(period)
+        except (OSError, ValueError, ZeroDivisionError):
+            continue
+    return None
 
 
 def memory() -> Iterator[Finding]:
@@ -76,12 +97,10 @@ def memory() -> Iterator[Finding]:
 
 def memory_left(groups: Path) -> int | None:
     """Bytes that the control group may still take; None where it has no limit."""
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
+    old = ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")
+    for names in (("memory.max", "memory.current"), old):
         try:
-            allowed, taken = ((groups / name).read_text().strip() for name in (limit, used))
+            allowed, taken = ((groups / name).read_text().strip() for name in names)
             return None if allowed == "max" or int(allowed) > UNLIMITED else max(0, int(allowed) - int(taken))
         except (OSError, ValueError):
             continue
@@ -97,17 +116,17 @@ def log_out() -> Iterator[Finding]:
     if not Path("/run/systemd/system").exists():
         yield ok("log-out", "no systemd here: runs go on after a log-out")
         return
-    yield assess_log_out(
-        kills=_ask("show-user", "--property=KillUserProcesses") == "yes",
-        lingers=_ask("show-user", getpass.getuser(), "--property=Linger") == "yes",
-        group=_own_group(),
-    )
+    group = ""
+    with contextlib.suppress(OSError):
+        group = Path("/proc/self/cgroup").read_text()
+    kills, lingers = _ask("--property=KillUserProcesses"), _ask(getpass.getuser(), "--property=Linger")
+    yield assess_log_out(kills=kills == "yes", lingers=lingers == "yes", group=group)
 
 
 def assess_log_out(*, kills: bool, lingers: bool, group: str) -> Finding:
-    """What logind `kills` ends with the last session; what is of the user's own manager ends with that one.
+    """Unless the account `lingers`, what logind `kills` or the user's own manager runs ends with the last session.
 
-    Unless the account `lingers`. `group` is /proc/self/cgroup.
+    `group` is the text of /proc/self/cgroup.
     """
     remedy = "Run once: loginctl enable-linger"
     if lingers:
@@ -115,25 +134,25 @@ def assess_log_out(*, kills: bool, lingers: bool, group: str) -> Finding:
     if kills:
         return note("log-out", "logging out kills what you started (KillUserProcesses=yes of systemd)", remedy)
     if "/user@" in group:
-        return note(
-            "log-out", "this shell belongs to systemd's user manager, which ends with your last session", remedy
-        )
+        message = "this shell belongs to systemd's user manager, which ends with your last session"
+        return note("log-out", message, remedy)
     return ok("log-out", "runs go on after a log-out")
 
 
 def _ask(*question: str) -> str:
-    """The value of a property that loginctl tells."""
-    if shutil.which("loginctl") is None:
-        return ""
+    """The value of a user's property that loginctl gives; empty where there is none."""
     try:
-        done = subprocess.run(["loginctl", *question], capture_output=True, text=True, timeout=3, check=False)
+        done = subprocess.run(
+            ["loginctl", "show-user", *question], capture_output=True, text=True, timeout=3, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip().partition("=")[2]
 
 
-def _own_group() -> str:
+def _installed(name: str) -> bool:
     try:
-        return Path("/proc/self/cgroup").read_text()
-    except OSError:
-        return ""
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

@@ -7,12 +7,10 @@ import time
 import msgspec
 
 
-class Device(msgspec.Struct, frozen=True):
+class TorchDevice(msgspec.Struct, frozen=True):
     """A CUDA device as torch sees it."""
 
     name: str
-    capability: str
-    """As `9.0`."""
     trouble: str = ""
     """Why it can't add two numbers; empty where it can."""
 
@@ -27,7 +25,7 @@ class TorchReport(msgspec.Struct, frozen=True):
     cuda: str = ""
     """The CUDA version that it was built with, as `13.2`; empty for a build without."""
     hip: str = ""
-    devices: list[Device] = []
+    devices: list[TorchDevice] = []
     threads: int = 0
     torchvision: str = ""
     torchvision_trouble: str = ""
@@ -43,7 +41,13 @@ def report() -> TorchReport:
     except Exception as error:
         return TorchReport(trouble=_line(error))
     seconds = time.perf_counter() - began
-    vision, trouble = _torchvision()
+    vision, trouble = "", ""
+    try:
+        import torchvision
+
+        vision = str(torchvision.__version__)
+    except Exception as error:
+        trouble = _line(error)
     return TorchReport(
         torch=str(torch.__version__),
         cuda=torch.version.cuda or "",
@@ -56,29 +60,19 @@ def report() -> TorchReport:
     )
 
 
-def _devices() -> list[Device]:
+def _devices() -> list[TorchDevice]:
     import torch
 
     devices = []
     for index in range(torch.cuda.device_count()):
         try:
-            capability = "{}.{}".format(*torch.cuda.get_device_capability(index))
             name = torch.cuda.get_device_name(index)
             # The first kernel tells what nothing else does: a build without code for this GPU, a driver too old for it.
             assert (torch.ones(2, device=f"cuda:{index}") + 1).sum().item() == 4
+            devices.append(TorchDevice(name))
         except Exception as error:
-            devices.append(Device(f"cuda:{index}", "", _line(error)))
-        else:
-            devices.append(Device(name, capability))
+            devices.append(TorchDevice(f"cuda:{index}", _line(error)))
     return devices
-
-
-def _torchvision() -> tuple[str, str]:
-    try:
-        import torchvision
-    except Exception as error:
-        return "", _line(error)
-    return str(torchvision.__version__), ""
 
 
 def _line(error: Exception) -> str:

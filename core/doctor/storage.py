@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,24 +13,26 @@ from dipddpm.core.doctor.finding import Finding, note, ok, problem
 LEAST_GB, LITTLE_GB = 0.2, 5.0
 """Below the first a run hardly ends; a large run's checkpoints and images may take the second."""
 SLOW_SYNC_SECONDS = 0.5
-MOUNTS = Path("/proc/self/mountinfo")
-NETWORK = {
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smb3",
-    "smbfs",
-    "lustre",
-    "gpfs",
-    "beegfs",
-    "ceph",
-    "afs",
-    "9p",
-    "fuse.sshfs",
-    "fuse.glusterfs",
-}
-IN_MEMORY = {"tmpfs", "ramfs"}
-OF_CONTAINERS = {"overlay", "aufs"}
+NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "afs", "9p"}
+NETWORK |= {"fuse.sshfs", "fuse.glusterfs"}
+NOTES = (
+    (
+        NETWORK,
+        "{}, a network file system: runs of other machines are seen, a few seconds late",
+        "A worker elsewhere counts as crashed a minute after its last sign of life.",
+    ),
+    (
+        {"tmpfs", "ramfs"},
+        "{}: runs lie in memory, take it up, and are gone after a reboot",
+        "Choose a folder on a disk with --runs-dir or DIPDDPM_RUNS.",
+    ),
+    (
+        {"overlay", "aufs"},
+        "{}: runs lie in this container, and are gone with it",
+        "Mount a folder of the host, and name it with --runs-dir or DIPDDPM_RUNS.",
+    ),
+)
+"""Kinds of file systems, by the kernel's names for them, with what follows from each and what to do about it."""
 
 
 def disk(root: Path) -> Iterator[Finding]:
@@ -48,7 +49,7 @@ def disk(root: Path) -> Iterator[Finding]:
 
 
 def assess_disk(root: Path, free: float, total: float, free_inodes: int | None, seconds: float) -> Finding:
-    """`free` of `total` GB; `names` more files can be made (None: any number); a checkpoint's sync took `seconds`."""
+    """`free` of `total` GB; `free_inodes` more files can be made (None: any number); a sync took `seconds`."""
     message = f"{free:,.1f} of {total:,.0f} GB free where runs are kept, {root}"
     if free < LEAST_GB or free_inodes == 0:
         message += "; no more files can be made" * (free_inodes == 0)
@@ -63,43 +64,27 @@ def assess_disk(root: Path, free: float, total: float, free_inodes: int | None, 
 
 def file_system(root: Path) -> Iterator[Finding]:
     """What follows from the kind of file system."""
-    try:
-        mounts = MOUNTS.read_text(errors="surrogateescape")
-    except OSError:
-        yield ok("file system", "not told by this system")
-        return
-    yield assess_file_system(filesystem_of(mounts, nearest_existing(root).resolve()))
+    yield assess_file_system(filesystem_of(nearest_existing(root).resolve()))
 
 
 def assess_file_system(kind: str) -> Finding:
-    """What follows from this kind, by the kernel's name for it."""
-    if kind in NETWORK:
-        message = f"{kind}, a network file system: runs of other machines are seen, a few seconds late"
-        return note(
-            "file system", message, "A worker elsewhere counts as crashed a minute after its last sign of life."
-        )
-    if kind in IN_MEMORY:
-        message = f"{kind}: runs lie in memory, take it up, and are gone after a reboot"
-        return note("file system", message, "Choose a folder on a disk with --runs-dir or DIPDDPM_RUNS.")
-    if kind in OF_CONTAINERS:
-        message = f"{kind}: runs lie in this container, and are gone with it"
-        return note("file system", message, "Mount a folder of the host, and name it with --runs-dir or DIPDDPM_RUNS.")
+    """What follows from this kind, by the kernel's name for it; empty where the system doesn't say."""
+    for kinds, message, remedy in NOTES:
+        if kind in kinds:
+            return note("file system", message.format(kind), remedy)
     return ok("file system", kind or "not told by this system")
 
 
-def filesystem_of(mounts: str, path: Path) -> str:
-    """The kind of the file system that holds a path, by the text of /proc/self/mountinfo: the last, deepest mount."""
-    best, kind = -1, ""
-    for line in mounts.splitlines():
-        before, _, after = line.partition(" - ")
-        fields = before.split(" ")
-        if len(fields) < 5 or not after:
-            continue
-        # Blanks and the like stand there as \040.
-        point = Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4]))
-        if path.is_relative_to(point) and len(point.parts) >= best:
-            best, kind = len(point.parts), after.split(" ")[0]
-    return kind
+def filesystem_of(path: Path) -> str:
+    """The kind of the file system that holds a path: that of the last, deepest mount; empty where none is listed."""
+    import psutil
+
+    try:
+        mounts = [mount for mount in psutil.disk_partitions(all=True) if path.is_relative_to(mount.mountpoint)]
+    except OSError:
+        return ""
+    deepest = max(reversed(mounts), key=lambda mount: len(Path(mount.mountpoint).parts), default=None)
+    return deepest.fstype if deepest else ""
 
 
 def nearest_existing(folder: Path) -> Path:

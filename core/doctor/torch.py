@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
+from dipddpm.core.compute.devices import gpu_count
 from dipddpm.core.doctor.finding import Finding, note, ok, problem
 from dipddpm.core.doctor.probe import TorchReport
 from dipddpm.core.runs.command import python_module
@@ -20,7 +20,7 @@ NVIDIA = "0x10de"
 TORCH_INSTALL_HINT = "pytorch.org/get-started tells the line"
 
 
-class Gpu(msgspec.Struct, frozen=True):
+class DriverGpu(msgspec.Struct, frozen=True):
     """A GPU as its driver sees it, memory in GB."""
 
     name: str
@@ -34,13 +34,13 @@ class Driver(msgspec.Struct, frozen=True):
     version: str = ""
     cuda: str = ""
     """The newest CUDA version that it knows, as `13.0`."""
-    gpus: list[Gpu] = []
+    gpus: list[DriverGpu] = []
     trouble: str = ""
     """Why it doesn't answer; empty, too, where no such driver is installed."""
     on_bus: int = 0
     """NVIDIA's display devices on the PCI bus, whether or not a driver knows them."""
-    visible: int | None = None
-    """How many of the GPUs CUDA_VISIBLE_DEVICES leaves; None where it isn't set."""
+    hidden: bool = False
+    """Whether CUDA_VISIBLE_DEVICES leaves none of the GPUs."""
 
 
 class Probe:
@@ -89,9 +89,8 @@ def assess_torch(report: TorchReport) -> Iterator[Finding]:
     if not report.torch:
         yield problem("torch", f"torch can't be loaded: {report.trouble}", f"Install it again; {TORCH_INSTALL_HINT}.")
         return
-    build = (
-        f"built for CUDA {report.cuda}" if report.cuda else f"built for ROCm {report.hip}" if report.hip else "CPU only"
-    )
+    builds = {"CUDA": report.cuda, "ROCm": report.hip}
+    build = next((f"built for {name} {version}" for name, version in builds.items() if version), "CPU only")
     threads = f"{report.threads} thread{'s' * (report.threads != 1)}"
     message = f"{report.torch}, {build}, {threads}, loads in {report.seconds:.1f} s"
     if report.seconds > SLOW_SECONDS:
@@ -100,11 +99,8 @@ def assess_torch(report: TorchReport) -> Iterator[Finding]:
         yield ok("torch", message)
     if report.torchvision_trouble:
         message = f"torchvision can't be loaded: {report.torchvision_trouble}"
-        yield problem(
-            "torchvision",
-            message,
-            f"Install the torchvision that belongs to torch {report.torch}; {TORCH_INSTALL_HINT}.",
-        )
+        remedy = f"Install the torchvision that belongs to torch {report.torch}; {TORCH_INSTALL_HINT}."
+        yield problem("torchvision", message, remedy)
     else:
         yield ok("torchvision", report.torchvision)
 
@@ -116,26 +112,26 @@ def assess_gpus(driver: Driver, report: TorchReport) -> Iterator[Finding]:
         return
     names = ", ".join(f"{gpu.name} ({gpu.total:.0f} GB)" for gpu in driver.gpus)
     message = f"{names}; driver {driver.version}, up to CUDA {driver.cuda}"
-    if driver.visible == 0:
+    broken = [device for device in report.devices if device.trouble]
+    full = [str(index) for index, gpu in enumerate(driver.gpus) if gpu.total and gpu.free < 0.1 * gpu.total]
+    if driver.hidden:
         yield note("gpu", f"{message}; CUDA_VISIBLE_DEVICES hides them", "Unset it, or runs take the CPU.")
-        return
-    if not report.torch:
+    elif not report.torch:
         yield ok("gpu", message)
     elif not report.cuda:
-        yield problem(
-            "gpu",
-            f"{message}; torch {report.torch} is not built for CUDA",
-            f"Install a CUDA build; {TORCH_INSTALL_HINT}.",
-        )
+        message += f"; torch {report.torch} is not built for CUDA"
+        yield problem("gpu", message, f"Install a CUDA build; {TORCH_INSTALL_HINT}.")
     elif not report.devices:
         yield problem("gpu", f"{message}; torch finds none of them", _why_none(driver, report))
-    elif broken := [device for device in report.devices if device.trouble]:
+    elif broken:
         message = f"{broken[0].name} can't compute: {broken[0].trouble}"
-        yield problem(
-            "gpu", message, f"Install a torch built for this GPU ({TORCH_INSTALL_HINT}), or run with --device cpu."
-        )
+        remedy = f"Install a torch built for this GPU ({TORCH_INSTALL_HINT}), or run with --device cpu."
+        yield problem("gpu", message, remedy)
+    elif full:
+        message = f"GPU {', '.join(full)}: less than a tenth of the memory is free"
+        yield note("gpu", message, "See who has it with nvidia-smi; --device cuda:N chooses another.")
     else:
-        yield _full(driver) or ok("gpu", message)
+        yield ok("gpu", message)
 
 
 def query_driver() -> Driver:
@@ -152,11 +148,11 @@ def query_driver() -> Driver:
         cuda = pynvml.nvmlSystemGetCudaDriverVersion_v2()
         gpus = [_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())]
         return Driver(
-            version=_text(pynvml.nvmlSystemGetDriverVersion()),
+            version=pynvml.nvmlSystemGetDriverVersion(),
             cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
             gpus=gpus,
             on_bus=on_bus,
-            visible=_visible(os.environ.get("CUDA_VISIBLE_DEVICES"), len(gpus)),
+            hidden=not gpu_count(),
         )
     except pynvml.NVMLError as error:
         return Driver(trouble=str(error), on_bus=on_bus)
@@ -182,31 +178,16 @@ def _why_none(driver: Driver, report: TorchReport) -> str:
     return "See what nvidia-smi says, and whether this account may open /dev/nvidia*."
 
 
-def _full(driver: Driver) -> Finding | None:
-    """A note where others leave little memory."""
-    full = [f"{index}" for index, gpu in enumerate(driver.gpus) if gpu.total and gpu.free < 0.1 * gpu.total]
-    if not full:
-        return None
-    message = f"GPU {', '.join(full)}: less than a tenth of the memory is free"
-    return note("gpu", message, "See who has it with nvidia-smi; --device cuda:N chooses another.")
-
-
-def _gpu(index: int) -> Gpu:
+def _gpu(index: int) -> DriverGpu:
     import pynvml
 
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    name = _text(pynvml.nvmlDeviceGetName(handle))
+    name = pynvml.nvmlDeviceGetName(handle)
     try:
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     except pynvml.NVMLError:
-        return Gpu(name)
-    return Gpu(name, memory.total / 1e9, memory.free / 1e9)
-
-
-def _visible(visible_devices: str | None, count: int) -> int | None:
-    if visible_devices is None:
-        return None
-    return min(count, len([part for part in visible_devices.split(",") if part.strip() not in {"", "-1"}]))
+        return DriverGpu(name)
+    return DriverGpu(name, memory.total / 1e9, memory.free / 1e9)
 
 
 def _on_bus(devices: Path) -> int:
@@ -217,7 +198,3 @@ def _on_bus(devices: Path) -> int:
             vendor, kind = ((device / name).read_text().strip() for name in ("vendor", "class"))
             count += vendor == NVIDIA and kind.startswith("0x03")
     return count
-
-
-def _text(name: str | bytes) -> str:
-    return name.decode(errors="replace") if isinstance(name, bytes) else name

@@ -57,9 +57,8 @@ def queue() -> Iterator[Finding]:
     message = f"{each} run{'s' * (each > 1)} a device; {len(holders)} at work, {len(waiting)} waiting, by {folder}"
     message += f"; {cleared} left by workers that ended, cleared" * bool(cleared)
     if strangers:
-        yield note(
-            "queue", f"{message}; held by no worker: {strangers[0]}", "End that process, or start runs with --now."
-        )
+        message += f"; held by no worker: {strangers[0]}"
+        yield note("queue", message, "End that process, or start runs with --now.")
     elif damaged:
         yield note("queue", f"{message}; {len(damaged)} tickets can't be read", f"Remove {damaged[0]}")
     else:

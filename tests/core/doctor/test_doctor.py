@@ -8,7 +8,7 @@ from importlib import metadata
 import pytest
 
 from dipddpm.core import doctor
-from dipddpm.core.doctor import Finding, Severity, machine, software
+from dipddpm.core.doctor import Finding, Severity, machine
 from dipddpm.core.doctor import torch as torches
 from dipddpm.core.doctor.probe import TorchReport
 from dipddpm.core.runs import RunsFolder
@@ -46,7 +46,7 @@ def test_extras_lists_extras_of_package(monkeypatch: pytest.MonkeyPatch) -> None
         "c; extra == 'dev'",
     ]
     monkeypatch.setattr(metadata, "requires", lambda name: asked)
-    monkeypatch.setattr(software, "_installed", lambda name: name == "a-lib")
-    (found,) = software.extras()
+    monkeypatch.setattr(machine, "_installed", lambda name: name == "a-lib")
+    (found,) = machine.extras()
     assert found.told == "here: alpha; not here: beta"
     assert found.remedy == "More: pip install 'dipddpm[beta]'"

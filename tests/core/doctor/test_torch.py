@@ -11,13 +11,13 @@ import pytest
 
 from dipddpm.core.doctor import Severity
 from dipddpm.core.doctor import torch as torches
-from dipddpm.core.doctor.probe import Device, TorchReport
-from dipddpm.core.doctor.torch import Driver, Gpu, assess_gpus, assess_torch
+from dipddpm.core.doctor.probe import TorchDevice, TorchReport
+from dipddpm.core.doctor.torch import Driver, DriverGpu, assess_gpus, assess_torch
 
-H100 = Gpu("NVIDIA H100", 85.0, 80.0)
+H100 = DriverGpu("NVIDIA H100", 85.0, 80.0)
 DRIVER = Driver(version="580.95", cuda="13.0", gpus=[H100], on_bus=1)
 WORKS = TorchReport(
-    torch="2.15.0+cu130", cuda="13.0", devices=[Device("NVIDIA H100", "9.0")], threads=8, torchvision="0.30"
+    torch="2.15.0+cu130", cuda="13.0", devices=[TorchDevice("NVIDIA H100")], threads=8, torchvision="0.30"
 )
 
 
@@ -37,13 +37,16 @@ def of(report: TorchReport, **changes: object) -> TorchReport:
         ),
         (DRIVER, of(WORKS, devices=[]), Severity.problem, "finds none", "nvidia-smi"),
         (
-            DRIVER, of(WORKS, devices=[Device("cuda:0", "", "no kernel image is available")]),
+            DRIVER, of(WORKS, devices=[TorchDevice("cuda:0", "no kernel image is available")]),
             Severity.problem, "no kernel image", "built for this GPU",
         ),
         (Driver(on_bus=2), WORKS, Severity.problem, "2 NVIDIA devices on the bus", "--gpus all"),
         (Driver(trouble="Driver/library version mismatch"), WORKS, Severity.problem, "mismatch", "Reboot"),
-        (msgspec.structs.replace(DRIVER, visible=0), WORKS, Severity.note, "CUDA_VISIBLE_DEVICES hides", "Unset"),
-        (msgspec.structs.replace(DRIVER, gpus=[Gpu("A", 80, 2)]), WORKS, Severity.note, "GPU 0: less", "--device cuda"),
+        (msgspec.structs.replace(DRIVER, hidden=True), WORKS, Severity.note, "CUDA_VISIBLE_DEVICES hides", "Unset"),
+        (
+            msgspec.structs.replace(DRIVER, gpus=[DriverGpu("A", 80, 2)]), WORKS,
+            Severity.note, "GPU 0: less", "--device cuda",
+        ),
     ],
 )  # fmt: skip
 def test_assess_gpus_explains_each_mismatch(
@@ -100,8 +103,3 @@ def test_on_bus_counts_nvidia_display_devices(tmp_path: Path) -> None:
         (tmp_path / name / "class").write_text(kind)
     (tmp_path / "3").mkdir()
     assert torches._on_bus(tmp_path) == 1
-
-
-@pytest.mark.parametrize(("given", "visible"), [(None, None), ("", 0), ("-1", 0), ("0,2", 2), ("0,1,2,3,4", 4)])
-def test_visible_counts_gpus_left_by_environment(given: str | None, visible: int | None) -> None:
-    assert torches._visible(given, 4) == visible
