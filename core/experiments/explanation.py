@@ -2,7 +2,7 @@
 
 The published network regresses eps from DIP(xt). Whether that can be done is a question of what DIP's output still
 tells of eps, so the same small network and the best linear filters are given xt, DIP_k(xt) for growing k, and other
-inputs that tell the suspected causes apart; see `core.study.verdicts`. Everything is learned on training images and
+inputs that tell the suspected causes apart; see `core.study.findings`. Everything is learned on training images and
 measured on test images.
 """
 

@@ -12,7 +12,7 @@ from dipddpm.core.export.snapshot import Record, mean, safe_name
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.report import plots
 from dipddpm.core.report.plots import COLUMN, Curve, Drawing, ImagePanels, LinePlot, Marker, StripPlot, wants_log
-from dipddpm.core.report.quality_time import quality_time
+from dipddpm.core.report.scoreboard import quality_time
 
 KINDS: tuple[Literal["pdf", "svg", "png"], ...] = ("pdf", "svg", "png")
 FEW = 7

@@ -8,10 +8,10 @@ from __future__ import annotations
 import base64
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dipddpm.core.io.sanitize import printable
 
@@ -139,6 +139,39 @@ class Page:
             f"<title>{title}</title>\n<style>\n{STYLE}\n</style>\n</head>\n"
             f"<body>\n<h1>{title}</h1>\n{body}\n</body>\n</html>\n"
         )
+
+
+def fill(template: str, values: Mapping[str, Any], pictures: Mapping[str, Figure | Path] | None = None) -> list[Block]:
+    """The blocks of a template in plain Markdown: paragraphs, `- ` bullets, `> ` notices and `### ` headings.
+
+    `{loss:.3f}` is replaced as `str.format` does it, and a paragraph that names a missing value is left out, as a
+    picture is that is missing. A paragraph that is one `{name}` becomes the blocks of that name. The template is
+    trusted; all that it names is taken literally.
+    """
+    blocks: list[Block] = []
+    for paragraph in filter(None, map(str.strip, template.split("\n\n"))):
+        mark = next((mark for mark in ("- ", "> ", "### ") if paragraph.startswith(mark)), "")
+        if match := re.fullmatch(r"!\[(.+)\]\((.+)\)", paragraph):
+            title, name = match.groups()
+            found = (pictures or {}).get(name)
+            if found is not None:
+                blocks.append(ImageBlock(found, title) if isinstance(found, Path) else FigureBlock(name, title, found))
+            continue
+        if match := re.fullmatch(r"\{(\w+)\}", paragraph):
+            blocks += values.get(match[1], ())
+            continue
+        try:
+            text = paragraph.removeprefix(mark).format_map(values)
+        except LookupError:
+            continue
+        if mark == "- ":
+            if blocks and isinstance(before := blocks[-1], BulletList):
+                blocks[-1] = BulletList([*before.texts, text])
+            else:
+                blocks.append(BulletList([text]))
+        else:
+            blocks.append(Heading(text, 3) if mark == "### " else Text(text, notice=mark == "> "))
+    return blocks
 
 
 def _markdown(block: Block) -> str:  # noqa: PLR0911

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import msgspec
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
 
 from dipddpm.core.evaluation.intervals import Interval
 from dipddpm.core.evaluation.scoreboard import BASELINES, Cell, MethodScores, Scoreboard
 from dipddpm.core.events import Pictures
-from dipddpm.core.report import plots
-from dipddpm.core.report.quality_time import quality_time
+from dipddpm.core.report.plots import SCREEN, draw
+from dipddpm.core.report.scoreboard import quality_time
 
 
 def as_json(board: Scoreboard) -> str:
@@ -31,18 +26,19 @@ def as_text(board: Scoreboard) -> str:
 
 def pictures(board: Scoreboard, step: int) -> list[Pictures]:
     """For each task, PSNR against seconds an image, on the mean of the sets."""
+    from dipddpm.core.report.study_figures import pixels
+
     tasks = dict.fromkeys(cell.task for cell in board.cells.values())
     return [
-        Pictures(name=f"quality-time-{number}", images=_drawn(board, task), step=step, title=task, columns=1)
+        Pictures(
+            name=f"quality-time-{number}",
+            images=pixels(draw(quality_time(board, task)), SCREEN.dpi),
+            step=step,
+            title=task,
+            columns=1,
+        )
         for number, task in enumerate(tasks, 1)
     ]
-
-
-def _drawn(board: Scoreboard, task: str) -> Tensor:
-    file = io.BytesIO()
-    plots.save(quality_time(board, task), file)
-    pixels = np.asarray(Image.open(file).convert("RGB"))
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).unsqueeze(0).float() / 255
 
 
 def _cell(board: Scoreboard, cell: Cell) -> dict[str, Any]:

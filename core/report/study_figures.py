@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torch import Tensor
 
@@ -124,19 +123,6 @@ def _causes(axes: Axes, record: Explanation) -> None:
     axes.grid(visible=False, axis="y")
     axes.set(xlim=(0, 1.15), xlabel="loss of eps")
     axes.set_title("What helps, and what doesn't")
-
-
-def loss_curves(ours: Sequence[float], published: Sequence[float], colour: str) -> Figure:
-    """Two curves of the loss by epoch."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 2.9), layout="constrained")
-        axes = figure.subplots()
-        axes.plot(range(1, len(published) + 1), published, "o--", color=PUBLISHED, label="published")
-        axes.plot(range(1, len(ours) + 1), ours, "o-", color=colour, label="ours")
-        axes.set(xlabel="epoch", ylabel="loss")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend()
-    return figure
 
 
 def restoration_curves(steps: Sequence[int], psnr: Sequence[float], loss: Sequence[float]) -> Figure:

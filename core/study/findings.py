@@ -1,8 +1,9 @@
-"""What the explanation found, as one record: kept as JSON in its run, read by the report and the verdicts. No torch."""
+"""What the explanation found, as one record that its run keeps as JSON, and what that says of the causes. No torch."""
 
 from __future__ import annotations
 
 from statistics import mean
+from typing import Literal
 
 import msgspec
 
@@ -13,6 +14,15 @@ DISCREPANCY, BUDGET = "k by noise level", "best k by t"
 BESIDE = "xt beside DIP"
 X0_FROM_XT, X0_FROM_DIP = "x0 from xt", "x0 from DIP"
 NOISY, DIP_ALONE, DDPM_ALONE, SUBSTITUTION = "as measured", "DIP alone", "DDPM alone", "substitution"
+
+CALM = 1.5
+"""Gradients whose spread is no more than so many times that of plain DDPM are as calm."""
+MENDED = 0.5
+"""A change that closes less than this share of the distance to plain DDPM doesn't mend the hybrid."""
+WHOLE = 0.9
+"""One that closes this share mends it."""
+
+Answer = Literal["not the cause", "half of it", "confirmed"]
 
 
 def after(steps: int) -> str:
@@ -80,3 +90,32 @@ class Explanation(msgspec.Struct, kw_only=True):
     def linear_share(self, name: str) -> float:
         """R^2 of the best linear filters, on the mean over t."""
         return mean(self.linear[name])
+
+    def closed_share(self, name: str) -> float:
+        """The share of the distance from the substitution's loss to plain DDPM's that another input closes."""
+        worst, best = self.loss(after(self.fixed)), self.loss(XT)
+        return (worst - self.loss(name)) / (worst - best)
+
+    def gradient_spread(self, name: str) -> float:
+        """The spread of the gradient's norm on an input, as a share of its mean, on the mean over the seeds."""
+        return mean(one.gradient_spread for one in self.learned[name])
+
+    def spikes(self, name: str) -> int:
+        """The steps of all seeds whose loss is three times the usual."""
+        return sum(one.spikes for one in self.learned[name])
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether the network trains as calmly from DIP's output as from xt."""
+        hybrid = after(self.fixed)
+        same_spread = self.gradient_spread(hybrid) <= CALM * self.gradient_spread(XT)
+        return same_spread and self.spikes(hybrid) <= max(1, CALM * self.spikes(XT))
+
+    def answers(self) -> list[Answer]:
+        """To the study's three suspicions in its order: instability, no adaptation to t, two models combined."""
+        adapted, combined = self.closed_share(BUDGET), self.closed_share(BESIDE)
+        return [
+            "not the cause" if self.is_calm else "confirmed",
+            "half of it" if adapted < MENDED else "confirmed",
+            "not the cause" if combined >= WHOLE else "half of it" if combined >= MENDED else "confirmed",
+        ]

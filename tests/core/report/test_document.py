@@ -11,8 +11,19 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from dipddpm.core.io.sanitize import printable
-from dipddpm.core.report import study_figures
-from dipddpm.core.report.document import BulletList, Code, Facts, FigureBlock, Heading, ImageBlock, Page, Table, Text
+from dipddpm.core.report.document import (
+    BulletList,
+    Code,
+    Facts,
+    FigureBlock,
+    Heading,
+    ImageBlock,
+    Page,
+    Table,
+    Text,
+    fill,
+)
+from dipddpm.core.report.plots import Curve, LinePlot, draw
 
 HOSTILE = (
     "<script>alert(1)</script>\"'><img src=x onerror=y> [a](javascript:b) ![c](d) `e` **f** $g$ | h & &lt; \x1b[31m"
@@ -92,7 +103,7 @@ def test_page_html_needs_no_other_file(tmp_path: Path) -> None:
     png = tmp_path / "20261123-094512-dip-3f9a" / "images" / "samples.png"
     png.parent.mkdir(parents=True)
     png.write_bytes(b"\x89PNG not really")
-    plot = FigureBlock("ddpm", "Loss", study_figures.loss_curves([0.2, 0.1], [0.3, 0.2], study_figures.DDPM))
+    plot = FigureBlock("ddpm", "Loss", draw(LinePlot("Loss", "epoch", "loss", [Curve("ours", [1, 2], [0.2, 0.1])])))
     page = Page("Report", [plot, ImageBlock(png, "Samples")])
     html = page.html()
     sources = re.findall(r'src="([^"]*)"', html)
@@ -105,3 +116,39 @@ def test_page_html_needs_no_other_file(tmp_path: Path) -> None:
     assert "(<../20261123-094512-dip-3f9a/images/samples.png>)" in page.markdown()
     assert "(images/ddpm.png)" in page.markdown()
     assert page.figure_blocks == [plot]
+
+
+def test_fill_makes_blocks_and_leaves_out_what_is_missing(tmp_path: Path) -> None:
+    table = Table(["a"], [["1"]])
+    template = """
+The loss is {loss:.2f}.
+
+The PSNR is {psnr:.2f} dB.
+
+> Only {part[first]}.
+
+### Numbers
+
+{numbers}
+
+{others}
+
+- {loss}
+
+- {part[second]}
+
+- end
+
+![Samples](samples)
+
+![Gone](gone)
+"""
+    values = {"loss": 0.125, "part": {"first": HOSTILE}, "numbers": [table]}
+    assert fill(template, values, {"samples": tmp_path / "samples.png"}) == [
+        Text("The loss is 0.12."),
+        Text(f"Only {HOSTILE}.", notice=True),
+        Heading("Numbers", 3),
+        table,
+        BulletList(["0.125", "end"]),
+        ImageBlock(tmp_path / "samples.png", "Samples"),
+    ]

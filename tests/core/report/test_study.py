@@ -18,7 +18,6 @@ from dipddpm.core.runs import Run, RunsFolder
 from dipddpm.core.study.findings import Explanation
 from dipddpm.core.study.published import FILE, published
 from dipddpm.core.study.stages import stages
-from dipddpm.core.study.summary import stage_summaries
 from tests.helpers import create_logged
 
 NUMBERS = tomllib.loads(FILE.read_text())
@@ -89,7 +88,9 @@ def test_study_report_of_short_study_has_no_ratios(runs: RunsFolder) -> None:
     assert [len(row) for row in (*losses.rows, *clock.rows)] == [3] * 4
     assert any(isinstance(block, Text) and block.notice and "ratios" in block.text for block in page.blocks)
     (short,) = [block for block in chapter(page, "In short") if isinstance(block, BulletList)]
-    assert short.texts == ["DDPM alone comes to a loss of 0.250 in 2 epochs; who knows nothing has 1."]
+    assert short.texts == [
+        "DDPM alone comes to a loss of 0.250 in 2 epochs; a network that knows nothing of the noise has 1."
+    ]
 
 
 def test_study_report_marks_stored_epochs_of_long_run(runs: RunsFolder) -> None:
@@ -134,9 +135,21 @@ def test_study_report_takes_explanation_numbers_from_run(
     stage = next(stage for stage in plan if stage.key == "explanation")
     run = logged(runs, stage.config)
     (run.folder / "explanation.json").write_bytes(msgspec.json.encode(found))
-    inputs, denoised = tables(chapter(report.page(study(), plan, {"explanation": run}), stage.title))
+    page = report.page(study(), plan, {"explanation": run})
+    inputs, denoised = tables(chapter(page, stage.title))
     assert ["k = 50", "0.820", "18.0%", "0.020"] in inputs.rows
     assert denoised.rows == [["25", "DDPM alone", "26.22", "0.870", "87.5%"]]
+    cause, *_ = [block.text for block in chapter(page, stage.title) if isinstance(block, Text)]
+    assert all(number in cause for number in ("0.980 at k = 10", "0.820 at k = 50", "1.000", "0.075", "18.0%"))
+    (causes,) = [block.texts for block in chapter(page, stage.title) if isinstance(block, BulletList)]
+    suspected = NUMBERS["hybrid_substitution"]["suspected_causes"]
+    answers = ("not the cause", "half of it", "not the cause")
+    for text, suspicion, answer in zip(causes, suspected, answers, strict=True):
+        assert text.startswith(f"{suspicion}: {answer}. ")
+    stability, timestep, combination = causes
+    assert "0.0020 and 0.0010" in stability
+    assert all(number in timestep for number in ("0.966", "0.820", "0.730", "200, 50, 10", "12%"))
+    assert all(number in combination for number in ("0.076", "0.075", "0.237", "0.212"))
 
 
 def test_study_report_hybrids_chapter_is_scoreboard(runs: RunsFolder) -> None:
@@ -183,17 +196,28 @@ def test_study_report_shows_nothing_hostile_of_run(runs: RunsFolder, tmp_path: P
     assert "Samples of DDPM" not in html
 
 
-def test_stage_summaries_compare_hybrid_with_baselines(runs: RunsFolder) -> None:
+def test_study_report_summary_compares_hybrid_with_baselines(runs: RunsFolder) -> None:
     def score(method: str, psnr: list[float], of: str = "") -> RestorationScored:
         return RestorationScored(task="deblur", set="glyphs", method=method, psnr=psnr, budget_of=of, seconds=2.0)
 
     parents = [score("dip-mean", [20.0, 21.0], "guided"), score("ddpm-mean", [19.0, 20.0], "guided")]
     plan = stages(study())
     config = next(stage.config for stage in plan if stage.key == "hybrids")
-    told = stage_summaries({"hybrids": logged(runs, config, score("guided", [22.0, 23.0]), *parents)})
-    assert told == [
-        "The hybrid guided has 22.50 dB: +2.00 [+2.00, +2.00] dB against the better of DIP and diffusion in each, "
-        "+2.00 [+2.00, +2.00] dB against DIP throughout, +3.00 [+3.00, +3.00] dB against diffusion throughout, "
-        "each given as much time."
+    page = report.page(study(), plan, {"hybrids": logged(runs, config, score("guided", [22.0, 23.0]), *parents)})
+    (short,) = [block for block in chapter(page, "In short") if isinstance(block, BulletList)]
+    assert short.texts == [
+        "The hybrid guided has 22.50 dB on the mean over tasks and sets of images (cells: 1).",
+        "Against the better of DIP and diffusion in each cell, which were each given as much time, the hybrid has "
+        "+2.00 [+2.00, +2.00] dB.",
+        "Against DIP throughout, given as much time, the hybrid has +2.00 [+2.00, +2.00] dB.",
+        "Against diffusion throughout, given as much time, the hybrid has +3.00 [+3.00, +3.00] dB.",
     ]
-    assert stage_summaries({"hybrids": logged(runs, config)}) == []
+    page = report.page(study(), plan, {"hybrids": logged(runs, config)})
+    assert "In short" not in [block.text for block in page.blocks if isinstance(block, Heading)]
+
+
+def test_study_report_names_chapter_of_each_stage() -> None:
+    plan = stages(study(study__full=True))
+    page = report.page(study(), plan, {})
+    for stage in plan:
+        assert [block.text for block in chapter(page, stage.title)[1:]] == ["Not there yet."]
