@@ -118,8 +118,10 @@ class Form(Screen[LaunchRequest]):
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
-        if event.input.id in self._fields:
-            self.draft.set_value(self._fields[event.input.id], event.value)
+        field = self._fields.get(event.input.id or "")
+        # A new input reports the value it was made with; the form has been checked with it already.
+        if field and event.value != self.draft.value(field):
+            self.draft.set_value(field, event.value)
             self._check_options()
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
@@ -129,9 +131,8 @@ class Form(Screen[LaunchRequest]):
     def _check_options(self) -> None:
         """Say what the option means, what is wrong, and what the command would be."""
         troubles = {name: self.draft.problem(field.key) for name, field in self._fields.items()}
-        for name, trouble in troubles.items():
-            for widget in self.query(f"#{name}"):
-                widget.parent.set_class(bool(trouble), "wrong")  # type: ignore[union-attr]
+        for row in self.query_one("#form-options").children:
+            row.set_class(any(troubles.get(widget.id or "") for widget in row.children), "wrong")
         focused_id = self.focused.id or "" if self.focused else ""
         self.query_one("#form-help", Static).update(self._meaning(focused_id))
         trouble = troubles.get(focused_id) or next(filter(None, troubles.values()), "")

@@ -141,12 +141,25 @@ async def test_form_changes_options_with_kind(opened: Opener) -> None:
         assert not screen.query("#option-dip-lr")
 
 
-async def test_form_shows_all_options_on_ctrl_o(opened: Opener) -> None:
+async def test_form_shows_all_options_on_ctrl_o_and_checks_them_once(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with opened() as driver:
         screen = await form(driver)
         assert not screen.query("#option-ddpm-batch_size")
+        checked: list[str] = []
+        problem = Draft.problem
+
+        def count(draft: Draft, key: str) -> str:
+            checked.append(key)
+            return problem(draft, key)
+
+        monkeypatch.setattr(Draft, "problem", count)
         await driver.press("ctrl+o")
         await driver.until(lambda: screen.query("#option-ddpm-batch_size"), "all options")
+        await driver.pilot.pause()
+    # Once for the options, once for the one that takes the focus.
+    assert len(checked) <= 2 * len(set(checked))
 
 
 async def test_form_of_fork_starts_with_options_of_old_run(opened: Opener, make: Maker) -> None:
