@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
@@ -17,7 +16,7 @@ from dipddpm.core.events import Step
 from dipddpm.core.images import to_model
 from dipddpm.core.methods.base import Restorer
 from tests.core.ddpm.ideal import Finite
-from tests.core.steps import until_step
+from tests.core.steps import resumed_at
 
 SMALL = DipConfig(iterations=24, scales=2, channels=8, skip_channels=2, input_channels=4, window=5, patience=10)
 SCHEDULE = Schedule.from_config(DdpmConfig())
@@ -46,15 +45,12 @@ def ideal_prior(images: Tensor) -> TrainedModel:
 
 
 def assert_goes_on_exactly(make: Callable[[], Restorer], cuts: list[int]) -> None:
-    """Stopped after so many of its steps, a restorer goes on to the same items, images and costs."""
+    """Stopped after each of these steps in turn, a restorer goes on to the same items, images and costs."""
     whole = make()
     items = list(whole)
     steps = [item.step for item in items if isinstance(item, Step)]
     assert steps == sorted(set(steps)) and steps[-1] <= len(whole)
-    for cut in cuts:
-        first, second = make(), make()
-        before = until_step(first, cut)
-        second.load_state_dict(copy.deepcopy(first.state_dict()))
-        assert before + list(second) == items, f"cut at {cut} of {len(steps)} steps"
-        assert torch.equal(second.images, whole.images)
-        assert (second.nfe, second.iterations) == (whole.nfe, whole.iterations)
+    resumed, last = resumed_at(make, cuts)
+    assert resumed == items, f"cut at {cuts} of {len(steps)} steps"
+    assert torch.equal(last.images, whole.images)
+    assert (last.nfe, last.iterations) == (whole.nfe, whole.iterations)
