@@ -9,11 +9,14 @@ import msgspec
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One table of config.toml. Unknown keys are refused, bounds stand in the annotations."""
+    """One table of config.toml. Unknown keys are refused; bounds and the help text stand in the annotations."""
 
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
+Natural: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+NonNegative: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
+PositiveFloat: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
+Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 CompileMode: TypeAlias = Literal["default", "reduce-overhead", "max-autotune"]
 
@@ -58,14 +61,14 @@ def fields(section: type[Section], prefix: str = "") -> tuple[Field, ...]:
         default = field.default if field.default is not msgspec.NODEFAULT else None
         if field.default_factory is not msgspec.NODEFAULT:
             default = field.default_factory()
-        # Later annotations are the outer ones, of an alias that was annotated again.
-        meta = {
+        description = next((text for text in annotations if isinstance(text, str)), "")
+        bounds = {
             name: value
             for annotation in annotations
-            for name in ("description", "ge", "gt", "le", "lt")
-            if (value := getattr(annotation, name)) is not None
+            for name in ("ge", "gt", "le", "lt")
+            if (value := getattr(annotation, name, None)) is not None
         }
-        options.append(Field(prefix + field.encode_name, bare, default, **{"description": "", **meta}))
+        options.append(Field(prefix + field.encode_name, bare, default, description, **bounds))
     return tuple(options)
 
 

@@ -6,62 +6,44 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from dipddpm.core.config.base import CompileMode, Positive, PositiveFloat, Precision
+from dipddpm.core.config.base import CompileMode, Natural, NonNegative, Positive, PositiveFloat, Precision, Share
 from dipddpm.core.config.tasks import RestorerOptions
 
 
 class DipConfig(RestorerOptions, frozen=True):
     """An hourglass fitted to each degraded image from a fixed random input (Ulyanov et al., CVPR 2018)."""
 
-    iterations: Annotated[Positive, Meta(description="optimiser steps on each image, at most")] = 1000
-    network: Annotated[
-        Literal["skip", "decoder"], Meta(description="the untrained network: skip hourglass or deep decoder")
-    ] = "skip"
-    scales: Annotated[
-        int,
-        Meta(ge=0, le=8, description="times the image is halved at most; never below 3 pixels a side"),
-    ] = 3
-    channels: Annotated[Positive, Meta(description="feature maps at every scale")] = 32
-    skip_channels: Annotated[int, Meta(ge=0, description="feature maps that bypass each scale (skip)")] = 4
-    upsampling: Annotated[
-        Literal["bilinear", "nearest"], Meta(description="how features are enlarged on the way up")
-    ] = "nearest"
-    input_channels: Annotated[Positive, Meta(description="channels of the random input z")] = 32
-    input_noise: Annotated[float, Meta(ge=0, description="std of fresh Gaussian noise on z at each step")] = 0.05
-    lr: Annotated[PositiveFloat, Meta(description="Adam's learning rate")] = 0.02
-    average: Annotated[
-        float, Meta(ge=0, lt=1, description="weight of the past in the running average of outputs; 0 turns it off")
-    ] = 0.99
-    sgld: Annotated[
-        float, Meta(ge=0, description="std of noise on the weights at each step, in learning rates; 0: no Langevin")
-    ] = 0.0
+    iterations: Annotated[Positive, "optimiser steps on each image, at most"] = 1000
+    network: Annotated[Literal["skip", "decoder"], "the untrained network: skip hourglass or deep decoder"] = "skip"
+    scales: Annotated[int, Meta(ge=0, le=8), "times the image is halved at most; never below 3 pixels a side"] = 3
+    channels: Annotated[Positive, "feature maps at every scale"] = 32
+    skip_channels: Annotated[Natural, "feature maps that bypass each scale (skip)"] = 4
+    upsampling: Annotated[Literal["bilinear", "nearest"], "how features are enlarged on the way up"] = "nearest"
+    input_channels: Annotated[Positive, "channels of the random input z"] = 32
+    input_noise: Annotated[NonNegative, "std of fresh Gaussian noise on z at each step"] = 0.05
+    lr: Annotated[PositiveFloat, "Adam's learning rate"] = 0.02
+    average: Annotated[Share, "weight of the past in the running average of outputs; 0 turns it off"] = 0.99
+    sgld: Annotated[NonNegative, "std of noise on the weights at each step, in learning rates; 0: no Langevin"] = 0.0
     backtrack: Annotated[
-        float,
-        Meta(ge=0, description="fall of the fit, in dB, after which it goes back to its last good state; 0: never"),
+        NonNegative, "fall of the fit, in dB, after which it goes back to its last good state; 0: never"
     ] = 5.0
     stop: Annotated[
         Literal["auto", "discrepancy", "variance", "held-out", "never"],
-        Meta(
-            description="rule that picks the image without the truth; auto: discrepancy where the noise has a level "
-            "(estimated if not told), held-out with impulses, else variance; never: the last one"
-        ),
+        "rule that picks the image without the truth; auto: discrepancy where the noise has a level "
+        "(estimated if not told), held-out with impulses, else variance; never: the last one",
     ] = "auto"
-    discrepancy: Annotated[
-        PositiveFloat, Meta(description="residual at which a fit stops, in shares of what the noise alone leaves")
-    ] = 0.9
-    window: Annotated[int, Meta(ge=2, description="outputs in the moving variance")] = 100
-    patience: Annotated[
-        Positive, Meta(description="iterations without a better score before a fit stops (variance, held-out)")
-    ] = 200
-    held_out: Annotated[
-        float, Meta(gt=0, lt=1, description="share of the measured values that the fit never sees (held-out)")
-    ] = 0.1
-    run_on: Annotated[
-        bool, Meta(description="go on to the last iteration when every image has stopped, to see the fall")
-    ] = False
-    precision: Annotated[Precision, Meta(description="in which the network computes (autocast)")] = "float32"
-    compile: Annotated[bool, Meta(description="torch.compile the network: for many iterations on a GPU")] = False
-    compile_mode: Annotated[CompileMode, Meta(description="what is compiled for: as in ddpm.compile_mode")] = "default"
-    batch: Annotated[int, Meta(ge=0, description="images in one network; 0: as many as fit in memory")] = 0
-    measure_every: Annotated[Positive, Meta(description="iterations between two looks at loss, PSNR and SSIM")] = 10
-    picture_every: Annotated[int, Meta(ge=0, description="iterations between two pictures; 0: only the last")] = 100
+    discrepancy: Annotated[PositiveFloat, "residual at which a fit stops, in shares of what the noise alone leaves"] = (
+        0.9
+    )
+    window: Annotated[int, Meta(ge=2), "outputs in the moving variance"] = 100
+    patience: Annotated[Positive, "iterations without a better score before a fit stops (variance, held-out)"] = 200
+    held_out: Annotated[float, Meta(gt=0, lt=1), "share of the measured values that the fit never sees (held-out)"] = (
+        0.1
+    )
+    run_on: Annotated[bool, "go on to the last iteration when every image has stopped, to see the fall"] = False
+    precision: Annotated[Precision, "in which the network computes (autocast)"] = "float32"
+    compile: Annotated[bool, "torch.compile the network: for many iterations on a GPU"] = False
+    compile_mode: Annotated[CompileMode, "what is compiled for: as in ddpm.compile_mode"] = "default"
+    batch: Annotated[Natural, "images in one network; 0: as many as fit in memory"] = 0
+    measure_every: Annotated[Positive, "iterations between two looks at loss, PSNR and SSIM"] = 10
+    picture_every: Annotated[Natural, "iterations between two pictures; 0: only the last"] = 100

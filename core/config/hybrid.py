@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta
 
-from dipddpm.core.config.base import Positive, PositiveFloat, by_tag
+from dipddpm.core.config.base import Natural, NonNegative, Positive, PositiveFloat, Share, by_tag
 from dipddpm.core.config.tasks import RestorerOptions
 
 
@@ -34,19 +34,15 @@ class Substitution(HybridOptions, tag="substitution", frozen=True):
 
     reading: Annotated[
         Literal["frozen", "fresh", "warm"],
-        Meta(
-            description="how the hourglass makes its output: frozen, random weights applied to xt; fresh or warm, "
-            "fitted to reproduce each batch of xt from a fixed z, from new weights or from those of the batch before"
-        ),
+        "how the hourglass makes its output: frozen, random weights applied to xt; fresh or warm, "
+        "fitted to reproduce each batch of xt from a fixed z, from new weights or from those of the batch before",
     ] = "frozen"
-    steps: Annotated[Positive, Meta(description="hourglass steps k on each batch (fresh and warm)")] = 10
-    lr: Annotated[PositiveFloat, Meta(description="the hourglass's learning rate (fresh and warm)")] = 0.01
-    scales: Annotated[int, Meta(ge=0, le=8, description="times the hourglass halves the image, at most")] = 2
-    channels: Annotated[Positive, Meta(description="the hourglass's feature maps at every scale")] = 32
-    skip_channels: Annotated[int, Meta(ge=0, description="feature maps that bypass each scale; 0: none")] = 0
-    picture_every: Annotated[
-        Positive, Meta(description="epochs between two pictures of what the network sees in place of xt")
-    ] = 5
+    steps: Annotated[Positive, "hourglass steps k on each batch (fresh and warm)"] = 10
+    lr: Annotated[PositiveFloat, "the hourglass's learning rate (fresh and warm)"] = 0.01
+    scales: Annotated[int, Meta(ge=0, le=8), "times the hourglass halves the image, at most"] = 2
+    channels: Annotated[Positive, "the hourglass's feature maps at every scale"] = 32
+    skip_channels: Annotated[Natural, "feature maps that bypass each scale; 0: none"] = 0
+    picture_every: Annotated[Positive, "epochs between two pictures of what the network sees in place of xt"] = 5
 
 
 class Calibrated(HybridOptions, tag="calibrated", frozen=True):
@@ -55,47 +51,30 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
     summary: ClassVar[str] = "DIP and diffusion, each trusted as far as it predicts measurements kept from it"
     restorer_path: ClassVar[str] = "dipddpm.core.methods.calibrated.method:CalibratedRestorer"
 
-    hidden: Annotated[
-        float, Meta(gt=0, lt=1, description="share of the measurements that the candidates are tried on")
-    ] = 0.1
+    hidden: Annotated[float, Meta(gt=0, lt=1), "share of the measurements that the candidates are tried on"] = 0.1
     fold: Annotated[
-        float, Meta(gt=0, le=0.5, description="where pixels are missing: share of those measured that a fold hides")
+        float, Meta(gt=0, le=0.5), "where pixels are missing: share of those measured that a fold hides"
     ] = 0.12
-    folds: Annotated[int, Meta(ge=2, description="and the folds, each of which hides others")] = 5
+    folds: Annotated[int, Meta(ge=2), "and the folds, each of which hides others"] = 5
     noise: Annotated[
-        PositiveFloat,
-        Meta(
-            description="where noise is split instead: noise added for the candidates, in shares of the measurement's"
-        ),
+        PositiveFloat, "where noise is split instead: noise added for the candidates, in shares of the measurement's"
     ] = 0.35
-    iterations: Annotated[Positive, Meta(description="iterations of each DIP fit, at most")] = 200
-    weight: Annotated[PositiveFloat, Meta(description="pull of the guided fit, as in guided")] = 0.1
-    pull: Annotated[
-        float,
-        Meta(ge=0, description="pull of further fits, at least, where values were hidden from those on trial"),
-    ] = 0.03
-    near: Annotated[
-        PositiveFloat, Meta(description="noise on the fits where diffusion begins at them, as scale in prior-init")
-    ] = 4.0
-    far: Annotated[PositiveFloat, Meta(description="the same, where it has only the large features from them")] = 15.0
-    steps: Annotated[Positive, Meta(description="steps of a sample that begins at the fits")] = 20
-    full_steps: Annotated[Positive, Meta(description="steps of a sample that begins at pure noise, at most")] = 100
-    trial_samples: Annotated[Positive, Meta(description="samples that are averaged on trial")] = 4
-    samples: Annotated[Positive, Meta(description="samples that are averaged where they are trusted")] = 16
+    iterations: Annotated[Positive, "iterations of each DIP fit, at most"] = 200
+    weight: Annotated[PositiveFloat, "pull of the guided fit, as in guided"] = 0.1
+    pull: Annotated[NonNegative, "pull of further fits, at least, where values were hidden from those on trial"] = 0.03
+    near: Annotated[PositiveFloat, "noise on the fits where diffusion begins at them, as scale in prior-init"] = 4.0
+    far: Annotated[PositiveFloat, "the same, where it has only the large features from them"] = 15.0
+    steps: Annotated[Positive, "steps of a sample that begins at the fits"] = 20
+    full_steps: Annotated[Positive, "steps of a sample that begins at pure noise, at most"] = 100
+    trial_samples: Annotated[Positive, "samples that are averaged on trial"] = 4
+    samples: Annotated[Positive, "samples that are averaged where they are trusted"] = 16
     restarts: Annotated[
-        int,
-        Meta(
-            ge=0,
-            description="further DIP fits of the images for which DIP is trusted; two more where values were hidden "
-            "from those on trial, which then count no more, and four where pixels are missing",
-        ),
+        Natural,
+        "further DIP fits of the images for which DIP is trusted; two more where values were hidden "
+        "from those on trial, which then count no more, and four where pixels are missing",
     ] = 2
-    trusted: Annotated[
-        float, Meta(ge=0, le=1, description="weight of the DIP fits above which they are made again")
-    ] = 0.3
-    least: Annotated[
-        float, Meta(ge=0, lt=1, description="weight of another candidate below which it is not made again")
-    ] = 0.05
+    trusted: Annotated[float, Meta(ge=0, le=1), "weight of the DIP fits above which they are made again"] = 0.3
+    least: Annotated[Share, "weight of another candidate below which it is not made again"] = 0.05
 
     def __post_init__(self) -> None:
         if self.fold * self.folds > 1:
@@ -108,16 +87,13 @@ class Guided(HybridOptions, tag="guided", frozen=True):
     summary: ClassVar[str] = "DIP drawn to what the diffusion network makes of its output"
     restorer_path: ClassVar[str] = "dipddpm.core.methods.guided:GuidedRestorer"
 
-    weight: Annotated[float, Meta(ge=0, description="w of the pull, beside a data error of weight 1; 0: plain DIP")] = (
-        0.1
-    )
-    start: Annotated[PositiveFloat, Meta(description="noise on the output at first, in 8-bit grey levels")] = 150.0
+    weight: Annotated[NonNegative, "w of the pull, beside a data error of weight 1; 0: plain DIP"] = 0.1
+    start: Annotated[PositiveFloat, "noise on the output at first, in 8-bit grey levels"] = 150.0
     floor: Annotated[
-        PositiveFloat,
-        Meta(description="noise on the output in the end, in 8-bit grey levels, never less than the measurement has"),
+        PositiveFloat, "noise on the output in the end, in 8-bit grey levels, never less than the measurement has"
     ] = 25.0
-    fall: Annotated[Positive, Meta(description="iterations in which the noise falls from start to floor")] = 100
-    every: Annotated[Positive, Meta(description="iterations between two evaluations of the diffusion network")] = 4
+    fall: Annotated[Positive, "iterations in which the noise falls from start to floor"] = 100
+    every: Annotated[Positive, "iterations between two evaluations of the diffusion network"] = 4
 
 
 class PriorInit(HybridOptions, tag="prior-init", frozen=True):
@@ -126,14 +102,12 @@ class PriorInit(HybridOptions, tag="prior-init", frozen=True):
     summary: ClassVar[str] = "the diffusion sampler begins at DIP's result, noised"
     restorer_path: ClassVar[str] = "dipddpm.core.methods.prior_init:PriorInitRestorer"
 
-    fits: Annotated[
-        int, Meta(ge=2, description="DIP fits, whose mean is the beginning and whose spread tells its error")
-    ] = 2
-    scale: Annotated[
-        PositiveFloat, Meta(description="noise on the beginning, in shares of the root mean square spread of the fits")
-    ] = 15.0
-    steps: Annotated[Positive, Meta(description="evaluations of the diffusion network for each sample")] = 10
-    samples: Annotated[Positive, Meta(description="samples that are averaged")] = 8
+    fits: Annotated[int, Meta(ge=2), "DIP fits, whose mean is the beginning and whose spread tells its error"] = 2
+    scale: Annotated[PositiveFloat, "noise on the beginning, in shares of the root mean square spread of the fits"] = (
+        15.0
+    )
+    steps: Annotated[Positive, "evaluations of the diffusion network for each sample"] = 10
+    samples: Annotated[Positive, "samples that are averaged"] = 8
 
 
 class SelfDiffusion(HybridOptions, tag="self-diffusion", frozen=True):
@@ -143,10 +117,10 @@ class SelfDiffusion(HybridOptions, tag="self-diffusion", frozen=True):
     restorer_path: ClassVar[str] = "dipddpm.core.methods.self_diffusion:SelfDiffusionRestorer"
     needs_prior: ClassVar[bool] = False
 
-    start: Annotated[PositiveFloat, Meta(description="noise on what it sees at first, in 8-bit grey levels")] = 255.0
-    floor: Annotated[PositiveFloat, Meta(description="noise on what it sees in the end, in 8-bit grey levels")] = 10.0
-    fall: Annotated[Positive, Meta(description="iterations in which the noise falls from start to floor")] = 200
-    every: Annotated[Positive, Meta(description="iterations at each noise level")] = 10
+    start: Annotated[PositiveFloat, "noise on what it sees at first, in 8-bit grey levels"] = 255.0
+    floor: Annotated[PositiveFloat, "noise on what it sees in the end, in 8-bit grey levels"] = 10.0
+    fall: Annotated[Positive, "iterations in which the noise falls from start to floor"] = 200
+    every: Annotated[Positive, "iterations at each noise level"] = 10
 
 
 class Sequential(HybridOptions, tag="sequential", frozen=True):
@@ -155,19 +129,14 @@ class Sequential(HybridOptions, tag="sequential", frozen=True):
     summary: ClassVar[str] = "DIP fed by what the diffusion network makes of its output, in turn"
     restorer_path: ClassVar[str] = "dipddpm.core.methods.sequential:SequentialRestorer"
 
-    weight: Annotated[
-        float, Meta(ge=0, description="w of the pull to what it sees, beside a data error of weight 1")
-    ] = 1.0
-    start: Annotated[PositiveFloat, Meta(description="noise of the first purification, in 8-bit grey levels")] = 150.0
+    weight: Annotated[NonNegative, "w of the pull to what it sees, beside a data error of weight 1"] = 1.0
+    start: Annotated[PositiveFloat, "noise of the first purification, in 8-bit grey levels"] = 150.0
     floor: Annotated[
-        PositiveFloat,
-        Meta(description="noise of the last ones, in 8-bit grey levels, never less than the measurement has"),
+        PositiveFloat, "noise of the last ones, in 8-bit grey levels, never less than the measurement has"
     ] = 50.0
-    fall: Annotated[Positive, Meta(description="iterations in which the noise falls from start to floor")] = 100
-    every: Annotated[Positive, Meta(description="iterations between two purifications")] = 10
-    steps: Annotated[
-        int, Meta(ge=0, description="evaluations of the diffusion network in each purification; 0: none (aSeqDIP)")
-    ] = 3
+    fall: Annotated[Positive, "iterations in which the noise falls from start to floor"] = 100
+    every: Annotated[Positive, "iterations between two purifications"] = 10
+    steps: Annotated[Natural, "evaluations of the diffusion network in each purification; 0: none (aSeqDIP)"] = 3
 
 
 class Conditioned(HybridOptions, tag="conditioned", frozen=True):
@@ -181,18 +150,17 @@ class Conditioned(HybridOptions, tag="conditioned", frozen=True):
     learns: ClassVar[bool] = True
 
     beside: Annotated[
-        Literal["dip", "pinv"],
-        Meta(description="what the network sees beside the noised image: DIP's result, or as a control A+ y"),
+        Literal["dip", "pinv"], "what the network sees beside the noised image: DIP's result, or as a control A+ y"
     ] = "dip"
     bank: Annotated[
-        int, Meta(ge=20, le=60_000, description="training images in the bank; a tenth more are held out to select on")
+        int, Meta(ge=20, le=60_000), "training images in the bank; a tenth more are held out to select on"
     ] = 500
     sampler: Annotated[
         Literal["dpm++", "ddnm", "diffpir"],
-        Meta(description="how samples are drawn: knowing the measurement by what is seen alone, or agreeing with it"),
+        "how samples are drawn: knowing the measurement by what is seen alone, or agreeing with it",
     ] = "diffpir"
-    steps: Annotated[Positive, Meta(description="steps of the sampler")] = 20
-    samples: Annotated[Positive, Meta(description="samples that are averaged")] = 8
+    steps: Annotated[Positive, "steps of the sampler"] = 20
+    samples: Annotated[Positive, "samples that are averaged"] = 8
 
 
 HybridMethod: TypeAlias = Calibrated | Conditioned | Guided | PriorInit | SelfDiffusion | Sequential | Substitution

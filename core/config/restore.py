@@ -29,24 +29,20 @@ TRAIN_ONE = "--conditioned RUN, a run of dipddpm run hybrid --preset conditioned
 class RestoreConfig(Section, frozen=True):
     """What is degraded, how, and which hybrids are to restore it; the controls are always there."""
 
-    tasks: Annotated[tuple[str, ...], Meta(min_length=1, description="degradations, as denoise:sigma=25")] = TASKS
+    tasks: Annotated[tuple[str, ...], Meta(min_length=1), "degradations, as denoise:sigma=25"] = TASKS
     sets: Annotated[
         tuple[SetName, ...],
-        Meta(
-            min_length=1,
-            description="what the images are: test images of fashionmnist or fashion-mini, glyphs, patches, leaves",
-        ),
+        Meta(min_length=1),
+        "what the images are: test images of fashionmnist or fashion-mini, glyphs, patches, leaves",
     ] = ("fashionmnist", "glyphs", "patches", "leaves")
-    methods: Annotated[tuple[str, ...], Meta(description="the hybrids that are compared; none named: all of them")] = ()
+    methods: Annotated[tuple[str, ...], "the hybrids that are compared; none named: all of them"] = ()
     conditioned: Annotated[
         tuple[str, ...],
-        Meta(
-            description="folders of finished runs of hybrid conditioned: each one's network restores the task that it "
-            "was trained for; one that sees A+ y is the control of one that sees DIP's result"
-        ),
+        "folders of finished runs of hybrid conditioned: each one's network restores the task that it "
+        "was trained for; one that sees A+ y is the control of one that sees DIP's result",
     ] = ()
-    images: Annotated[Positive, Meta(le=10_000, description="images of each set")] = 50
-    seeds: Annotated[Positive, Meta(le=100, description="times that each image is degraded and restored anew")] = 3
+    images: Annotated[Positive, Meta(le=10_000), "images of each set"] = 50
+    seeds: Annotated[Positive, Meta(le=100), "times that each image is degraded and restored anew"] = 3
 
     def __post_init__(self) -> None:
         for task in self.tasks:

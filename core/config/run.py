@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta
 
-from dipddpm.core.config.base import Section, by_tag
+from dipddpm.core.config.base import Natural, NonNegative, Section, by_tag
 from dipddpm.core.config.ddpm import DdpmConfig, UNetConfig
 from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.config.hybrid import Calibrated, HybridMethod
@@ -22,7 +22,7 @@ MAX_IMAGES = 100_000
 
 
 DatasetName: TypeAlias = Annotated[
-    str, Meta(min_length=1, description="fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH")
+    str, Meta(min_length=1), "fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH"
 ]
 
 
@@ -30,8 +30,8 @@ class DataConfig(Section, frozen=True):
     """The data set that a model is trained on, or that images are taken from."""
 
     dataset: DatasetName = "fashionmnist"
-    directory: Annotated[str, Meta(description="folder to look in first; empty: the usual places")] = ""
-    train_images: Annotated[int, Meta(ge=0, description="use only the first N training images; 0: all")] = 0
+    directory: Annotated[str, "folder to look in first; empty: the usual places"] = ""
+    train_images: Annotated[Natural, "use only the first N training images; 0: all"] = 0
 
     @property
     def root(self) -> Path | None:
@@ -48,13 +48,11 @@ class SmallDataConfig(DataConfig, frozen=True):
 class ImagesConfig(Section, frozen=True):
     """Which images are degraded and restored."""
 
-    indices: Annotated[
-        str, Meta(pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*\Z", description="places in the split, as 0-9 or 3,17,42")
-    ] = "0-9"
-    split: Annotated[Literal["train", "test"], Meta(description="the part of the data set that they come from")] = (
-        "test"
+    indices: Annotated[str, Meta(pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*\Z"), "places in the split, as 0-9 or 3,17,42"] = (
+        "0-9"
     )
-    files: Annotated[tuple[str, ...], Meta(description="image files to use instead of the data set")] = ()
+    split: Annotated[Literal["train", "test"], "the part of the data set that they come from"] = "test"
+    files: Annotated[tuple[str, ...], "image files to use instead of the data set"] = ()
 
     def __post_init__(self) -> None:
         ranges = self._ranges()
@@ -82,10 +80,8 @@ class PriorConfig(Section, frozen=True):
 
     run: Annotated[
         str,
-        Meta(
-            description="the run whose best model is the prior: its folder, or reference for the one that ships with "
-            "the program; empty: train one first, as ddpm says"
-        ),
+        "the run whose best model is the prior: its folder, or reference for the one that ships with "
+        "the program; empty: train one first, as ddpm says",
     ] = "reference"
 
 
@@ -96,26 +92,20 @@ class RunConfig(Section, tag_field="kind", frozen=True):
     starts_others: ClassVar[bool] = False
     """Whether the work is done by other runs, so that this one needs no device and must not hold one they wait for."""
 
-    version: Annotated[int, Meta(ge=1, le=VERSION, description="format of this file")] = VERSION
-    name: Annotated[str, Meta(max_length=200, description="what people call the run")] = ""
+    version: Annotated[int, Meta(ge=1, le=VERSION), "format of this file"] = VERSION
+    name: Annotated[str, Meta(max_length=200), "what people call the run"] = ""
     group: Annotated[
         str,
-        Meta(
-            pattern=r"^[A-Za-z0-9._+-]{0,80}\Z",
-            description="a word that names the runs it belongs with: letters, digits and . _ + -",
-        ),
+        Meta(pattern=r"^[A-Za-z0-9._+-]{0,80}\Z"),
+        "a word that names the runs it belongs with: letters, digits and . _ + -",
     ] = ""
-    seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="seed of every random draw")] = 0
-    device: Annotated[
-        str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)\Z", description="auto, cpu, mps, cuda or cuda:N")
-    ] = "auto"
-    threads: Annotated[int, Meta(ge=0, le=1024, description="CPU threads for torch; 0: all cores")] = 0
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1), "seed of every random draw"] = 0
+    device: Annotated[str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)\Z"), "auto, cpu, mps, cuda or cuda:N"] = "auto"
+    threads: Annotated[int, Meta(ge=0, le=1024), "CPU threads for torch; 0: all cores"] = 0
     checkpoint_seconds: Annotated[
-        float, Meta(ge=0, description="seconds between two checkpoints of a running run; 0: at every event")
+        NonNegative, "seconds between two checkpoints of a running run; 0: at every event"
     ] = 60.0
-    checkpoint_epochs: Annotated[
-        int, Meta(ge=0, description="epochs between two checkpoints, however short; 0: by time alone")
-    ] = 0
+    checkpoint_epochs: Annotated[Natural, "epochs between two checkpoints, however short; 0: by time alone"] = 0
     data: DataConfig = DataConfig()
 
     @property
@@ -142,9 +132,7 @@ class RunConfig(Section, tag_field="kind", frozen=True):
 class SharedRun(RunConfig, frozen=True):
     """A run whose work several processes can share."""
 
-    processes: Annotated[
-        int, Meta(ge=1, le=64, description="processes that share the work: a GPU each, or together the CPU")
-    ] = 1
+    processes: Annotated[int, Meta(ge=1, le=64), "processes that share the work: a GPU each, or together the CPU"] = 1
 
     def __post_init__(self) -> None:
         if self.processes > 1 and self.device not in {"auto", "cpu"}:

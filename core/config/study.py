@@ -13,18 +13,15 @@ class ExplanationConfig(Section, frozen=True):
     """What the experiments on the published hybrid are made with."""
 
     train_images: Annotated[
-        int, Meta(ge=40, le=10_000, description="training images that the small networks and filters learn from")
+        int, Meta(ge=40, le=10_000), "training images that the small networks and filters learn from"
     ] = 640
-    test_images: Annotated[int, Meta(ge=20, le=5_000, description="test images that all is measured on")] = 200
-    epochs: Annotated[Positive, Meta(description="passes of each small network over its images")] = 6
-    seeds: Annotated[
-        int, Meta(ge=2, le=20, description="networks where their spread is asked for, from as many random starts")
-    ] = 3
+    test_images: Annotated[int, Meta(ge=20, le=5_000), "test images that all is measured on"] = 200
+    epochs: Annotated[Positive, "passes of each small network over its images"] = 6
+    seeds: Annotated[int, Meta(ge=2, le=20), "networks where their spread is asked for, from as many random starts"] = 3
     steps: Annotated[
-        str,
-        Meta(pattern=r"^0(,[1-9]\d{0,4}){3,15}\Z", description="numbers k of DIP steps on each xt, from 0 upwards"),
+        str, Meta(pattern=r"^0(,[1-9]\d{0,4}){3,15}\Z"), "numbers k of DIP steps on each xt, from 0 upwards"
     ] = "0,10,20,50,100,200,400"
-    fixed: Annotated[Positive, Meta(description="the k of what is measured at one k; one of the steps")] = 50
+    fixed: Annotated[Positive, "the k of what is measured at one k; one of the steps"] = 50
 
     def __post_init__(self) -> None:
         counts = self.counts()
@@ -41,12 +38,12 @@ class ExplanationConfig(Section, frozen=True):
 class StudyConfig(Section, frozen=True):
     """The published study, and what it lacks."""
 
-    epochs: Annotated[Positive, Meta(description="passes over the training images, of DDPM and of the hybrid")] = 20
-    full: Annotated[bool, Meta(description="take the hybrid on to 100 epochs too, as the study did")] = False
+    epochs: Annotated[Positive, "passes over the training images, of DDPM and of the hybrid"] = 20
+    full: Annotated[bool, "take the hybrid on to 100 epochs too, as the study did"] = False
     sample_steps: Annotated[
-        int, Meta(ge=0, le=1000, description="steps of the samples that DDPM and the hybrid end with; 0: all timesteps")
+        int, Meta(ge=0, le=1000), "steps of the samples that DDPM and the hybrid end with; 0: all timesteps"
     ] = 0
     images: Annotated[
-        str, Meta(pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*\Z", description="test images that DIP denoises, as 0-9 or 3,17")
+        str, Meta(pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*\Z"), "test images that DIP denoises, as 0-9 or 3,17"
     ] = "0-9"
-    iterations: Annotated[Positive, Meta(description="DIP's steps on each of them")] = 1000
+    iterations: Annotated[Positive, "DIP's steps on each of them"] = 1000

@@ -10,14 +10,12 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 import msgspec
 from msgspec import Meta
 
-from dipddpm.core.config.base import PositiveFloat, Section, by_tag, fields
+from dipddpm.core.config.base import Natural, PositiveFloat, Section, Share, by_tag, fields
 from dipddpm.core.config.validation import convert
 from dipddpm.core.errors import UserError, suggest
 
 NoiseKind: TypeAlias = Literal["gaussian", "poisson", "salt-and-pepper"]
-Sigma: TypeAlias = Annotated[
-    float, Meta(ge=0, le=255, description="standard deviation of Gaussian noise, in 8-bit grey levels")
-]
+Sigma: TypeAlias = Annotated[float, Meta(ge=0, le=255), "standard deviation of Gaussian noise, in 8-bit grey levels"]
 _NOISE_OPTIONS = {"gaussian": "sigma", "poisson": "peak", "salt-and-pepper": "hit"}
 
 
@@ -26,15 +24,11 @@ class TaskOptions(Section, tag_field="name", frozen=True):
 
     summary: ClassVar[str] = ""
 
-    noise: Annotated[NoiseKind, Meta(description="kind of noise; sigma, peak or hit says how much of it")] = "gaussian"
+    noise: Annotated[NoiseKind, "kind of noise; sigma, peak or hit says how much of it"] = "gaussian"
     sigma: Sigma = 0.0
-    peak: Annotated[PositiveFloat, Meta(description="photons that a white pixel counts on average (Poisson)")] = 30.0
-    hit: Annotated[
-        float, Meta(ge=0, le=1, description="share of the values that become black or white (salt-and-pepper)")
-    ] = 0.1
-    blind: Annotated[bool, Meta(description="don't tell the methods how much noise there is, only of which kind")] = (
-        False
-    )
+    peak: Annotated[PositiveFloat, "photons that a white pixel counts on average (Poisson)"] = 30.0
+    hit: Annotated[float, Meta(ge=0, le=1), "share of the values that become black or white (salt-and-pepper)"] = 0.1
+    blind: Annotated[bool, "don't tell the methods how much noise there is, only of which kind"] = False
 
     def unused_options(self) -> set[str]:
         """The options that play no part, because another one says so."""
@@ -59,13 +53,9 @@ class Inpaint(TaskOptions, tag="inpaint", frozen=True):
 
     summary: ClassVar[str] = "pixels are missing: a random share, a box, or what a mask file says"
 
-    missing: Annotated[float, Meta(ge=0, lt=1, description="share of the pixels that is missing, at random")] = 0.5
-    box: Annotated[
-        int, Meta(ge=0, description="side of a missing square in the middle, in pixels, instead; 0: none")
-    ] = 0
-    mask: Annotated[
-        str, Meta(description="image file instead, as large as the image: black is missing, white is kept")
-    ] = ""
+    missing: Annotated[Share, "share of the pixels that is missing, at random"] = 0.5
+    box: Annotated[Natural, "side of a missing square in the middle, in pixels, instead; 0: none"] = 0
+    mask: Annotated[str, "image file instead, as large as the image: black is missing, white is kept"] = ""
 
     def unused_options(self) -> set[str]:
         """A mask file beats a box, and a box beats a random share."""
@@ -78,7 +68,7 @@ class Superres(TaskOptions, tag="superres", frozen=True):
 
     summary: ClassVar[str] = "the image at a half or a quarter of its size"
 
-    factor: Annotated[Literal[2, 4], Meta(description="pixels of a block, along each side")] = 2
+    factor: Annotated[Literal[2, 4], "pixels of a block, along each side"] = 2
 
 
 class Deblur(TaskOptions, tag="deblur", frozen=True):
@@ -86,14 +76,11 @@ class Deblur(TaskOptions, tag="deblur", frozen=True):
 
     summary: ClassVar[str] = "a Gaussian or a motion blur"
 
-    kernel: Annotated[Literal["gaussian", "motion"], Meta(description="shape of the blur")] = "gaussian"
+    kernel: Annotated[Literal["gaussian", "motion"], "shape of the blur"] = "gaussian"
     width: Annotated[
-        PositiveFloat,
-        Meta(le=100, description="standard deviation of the Gaussian, or length of the motion, in pixels"),
+        PositiveFloat, Meta(le=100), "standard deviation of the Gaussian, or length of the motion, in pixels"
     ] = 1.5
-    angle: Annotated[
-        float, Meta(ge=-360, le=360, description="direction of the motion, in degrees from the x axis")
-    ] = 0.0
+    angle: Annotated[float, Meta(ge=-360, le=360), "direction of the motion, in degrees from the x axis"] = 0.0
 
     def unused_options(self) -> set[str]:
         """A Gaussian has no direction."""
