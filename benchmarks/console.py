@@ -23,7 +23,7 @@ import psutil
 
 from benchmarks.program import make_runs
 from benchmarks.timing import TimingRow, print_rows, side_by_side
-from dipddpm.tui.cli.runs import print_table
+from dipddpm.tui.cli.output import print_table
 
 CONSOLE = [sys.executable, "-P", "-c", "from dipddpm.tui.console.__main__ import main; main()"]
 BARE = [sys.executable, "-P", str(Path(__file__).with_name("bare.py"))]

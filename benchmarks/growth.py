@@ -30,7 +30,7 @@ from dipddpm.core.methods.budget import clock_of
 from dipddpm.core.report import plots
 from dipddpm.core.report.plots import Curve, LinePlot
 from dipddpm.core.runs import EventLog, RunsFolder, history, summary
-from dipddpm.tui.cli.runs import print_table
+from dipddpm.tui.cli.output import print_table
 
 ROUNDING = 0.15
 """How far above 1 an exponent may be and still count as linear: repeats of the same work differ by as much."""

@@ -37,7 +37,7 @@ from dipddpm.core.report import plots
 from dipddpm.core.report.plots import Curve, LinePlot
 from dipddpm.core.runs import Run
 from dipddpm.tui.cli.options import RunArgument, RunsDir, find_run
-from dipddpm.tui.cli.runs import print_table
+from dipddpm.tui.cli.output import print_table
 
 
 class LossPoint(msgspec.Struct, frozen=True):

@@ -29,7 +29,7 @@ from dipddpm.core.events import StopsCompared
 from dipddpm.core.experiments.dip import DipExperiment
 from dipddpm.core.methods.budget import Clock, clock_of
 from dipddpm.core.metrics.image import psnr
-from dipddpm.tui.cli.runs import print_table
+from dipddpm.tui.cli.output import print_table
 
 Build = Callable[..., nn.Module]
 SCALES = 3

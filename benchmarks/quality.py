@@ -29,7 +29,7 @@ from dipddpm.core.report import plots
 from dipddpm.core.report.plots import Curve, LinePlot
 from dipddpm.core.runs import BEST_FILE
 from dipddpm.tui.cli.options import RunArgument, RunsDir, find_run
-from dipddpm.tui.cli.runs import print_table
+from dipddpm.tui.cli.output import print_table
 
 LONG = 100
 """Settings with more evaluations are drawn once: they take as long as all others together."""

@@ -18,7 +18,7 @@ from dipddpm.core.config import DipRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import StopsCompared
 from dipddpm.core.experiments.dip import DipExperiment
-from dipddpm.tui.cli.runs import print_table
+from dipddpm.tui.cli.output import print_table
 
 TASKS = (
     "denoise:sigma=15",

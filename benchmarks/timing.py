@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from dipddpm.tui.cli.runs import print_table
+from dipddpm.tui.cli.output import print_table
 
 
 class TimingRow(msgspec.Struct, frozen=True):

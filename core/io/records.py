@@ -16,8 +16,8 @@ MAX_DOTS = 64
 _ENCODER = msgspec.json.Encoder()
 
 
-def dump(record: msgspec.Struct | dict[str, Any]) -> bytes:
-    """A struct or a mapping as one line of JSON, without a newline."""
+def dump(record: Any) -> bytes:
+    """A struct, or a dict or list of them, as one line of JSON, without a newline."""
     if _is_finite(record):
         return _ENCODER.encode(record)
     return _ENCODER.encode(_named(msgspec.to_builtins(record)))

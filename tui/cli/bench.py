@@ -6,13 +6,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from dipddpm.core.compute import devices
 from dipddpm.core.io.sanitize import printable
 from dipddpm.tui.cli.options import Json
-from dipddpm.tui.cli.runs import print_table
+from dipddpm.tui.cli.output import print_json, print_table
 from dipddpm.tui.shared.formatting import format_duration
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def bench(
             "rates": measured,
             "advice": advice,
         }
-        print(msgspec.json.format(msgspec.json.encode(report)).decode())
+        print_json(report)
         return
     print_machine(machine, processor)
     print()
@@ -88,4 +87,4 @@ def print_rates(rates: Sequence[Rate]) -> None:
         speed = (f"{rate.per_second:,.2f}", f"±{rate.spread:.2f}", rate.unit)
         cost = (f"{rate.flops / 1e6:,.1f}", f"{rate.bytes / 1e6:,.1f}", f"{rate.share:.2f}", f"{rate.warm_up:.1f} s")
         table.append((f"{rate.part}, {rate.name}", *speed, *cost, rate.options))
-    print_table(list(table))
+    print_table(table)

@@ -10,15 +10,15 @@ import msgspec
 import typer
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.io import records
-from dipddpm.core.io.sanitize import printable, printable_json
+from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import sweep
 from dipddpm.core.runs import RunState, RunStatus, summary
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.options import Json, RunsDir, find_group, find_runs
-from dipddpm.tui.cli.runs import elapsed_seconds, print_table
+from dipddpm.tui.cli.output import json_line, print_table
 from dipddpm.tui.shared import combine
 from dipddpm.tui.shared.combine import OUTCOMES, RUN_KEY, Combination, Spread
+from dipddpm.tui.shared.runlist import elapsed_seconds
 
 Runs = Annotated[
     list[str] | None,
@@ -67,7 +67,7 @@ def compare(
     outcomes = [_outcome(status) for status in statuses]
     lines = [_line(keys, one, statuses, outcomes) for one in combinations]
     if json:
-        print("[" + ",\n".join(printable_json(records.dump(line).decode()) for line in lines) + "]")
+        print("[" + ",\n".join(map(json_line, lines)) + "]")
         return
     _print_table(keys, lines, [statuses[one.member_indices[0]].state for one in combinations])
     _print_footnotes(lines)
@@ -106,7 +106,7 @@ def _print_table(keys: Sequence[str], lines: Sequence[TableLine], states: Sequen
         count = str(state) if total == 1 else str(total) if line.counted == total else f"{line.counted} of {total}"
         cells = (combine.format_spread(line.outcomes[name], OUTCOMES[name].digits) for name in measured)
         table.append((*(printable(line.values[key], 60) for key in keys), count, *cells))
-    print_table(list(table))
+    print_table(table)
 
 
 def _print_footnotes(lines: Sequence[TableLine]) -> None:

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from dipddpm.core import data as datasets
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.options import Json
+from dipddpm.tui.cli.output import print_json
 
 app = typer.Typer(help="Data sets: what is here, and fetching what is not.", invoke_without_command=True)
 
@@ -27,7 +27,7 @@ def overview(
         return
     statuses = datasets.status(data_dir)
     if json:
-        print(msgspec.json.encode(statuses).decode())
+        print_json(statuses)
         return
     for status in statuses:
         mark = "here   " if status.present else "missing"

@@ -6,13 +6,12 @@ import io
 import sys
 import textwrap
 
-import msgspec
-
 from dipddpm.core import doctor as checks
 from dipddpm.core.doctor import Severity
-from dipddpm.core.io.sanitize import printable, printable_json
+from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch.local import runs_root
 from dipddpm.tui.cli.options import Json, RunsDir
+from dipddpm.tui.cli.output import print_json
 
 INDENT = " " * 23
 
@@ -36,9 +35,7 @@ def doctor(runs_dir: RunsDir = None, json: Json = False) -> int:
                 print(textwrap.indent(printable(finding.remedy), INDENT))
     problems = sum(finding.verdict is Severity.problem for finding in findings)
     if json:
-        print(
-            printable_json(msgspec.json.format(msgspec.json.encode({"problems": problems, "found": findings})).decode())
-        )
+        print_json({"problems": problems, "found": findings})
     else:
         notes = sum(finding.verdict is Severity.note for finding in findings)
         print(f"\n{problems or 'No'} problem{'s' * (problems != 1)}, {notes or 'no'} note{'s' * (notes != 1)}.")

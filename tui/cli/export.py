@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from dipddpm.core.export import FORMATS, refuse
 from dipddpm.core.export import export as write
-from dipddpm.core.io.sanitize import printable, printable_json
+from dipddpm.core.io.sanitize import printable
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.options import Json, RunsDir, find_runs
+from dipddpm.tui.cli.output import print_json
 
 _LIST = "; ".join(f"{name}: {each.words}" for name, each in FORMATS.items())
 
@@ -49,11 +49,12 @@ def export(
     refuse(formats)
     exports = write(find_runs(runs, runs_dir), formats, out.expanduser(), replace=force)
     if json:
-        records = [
-            {"run": exported.run, "format": exported.format, "path": str(exported.path), "then": exported.then}
-            for exported in exports
-        ]
-        print(printable_json(msgspec.json.encode(records).decode()))
+        print_json(
+            [
+                {"run": exported.run, "format": exported.format, "path": str(exported.path), "then": exported.then}
+                for exported in exports
+            ]
+        )
         return
     for exported in exports:
         print(printable(str(exported.path)))

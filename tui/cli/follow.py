@@ -7,8 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from dipddpm.core import events
 from dipddpm.core.errors import UserError
@@ -16,8 +15,7 @@ from dipddpm.core.events import Event
 from dipddpm.core.io.sanitize import printable, printable_json
 from dipddpm.core.launch import local
 from dipddpm.core.runs import LOG_FILE, EventReader, Run, RunState, RunStatus, heartbeat, history
-from dipddpm.tui.shared.board import scoreboard_lines
-from dipddpm.tui.shared.formatting import event_line, format_duration
+from dipddpm.tui.shared.formatting import event_line, format_duration, scoreboard_lines
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -25,74 +23,6 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 POLL_SECONDS = 0.2
 STATUS_SECONDS = 1.0
-
-
-class Sink(Protocol):
-    """Where followed events go."""
-
-    def show(self, event: Event) -> None:
-        """Take one event."""
-        ...
-
-    def progress(self, run: Run) -> None:
-        """Show where the run stands, about once a second."""
-        ...
-
-
-class JsonSink:
-    """The events themselves, a JSON object a line."""
-
-    def show(self, event: Event) -> None:
-        """Write the line as it stands in the log."""
-        sys.stdout.write(printable_json(events.encode(event).decode()))
-        sys.stdout.flush()
-
-    def progress(self, run: Run) -> None:
-        """Nothing: the events say it."""
-
-
-class PlainSink:
-    """A line of text for each event that is worth one."""
-
-    def show(self, event: Event) -> None:
-        """Print the line."""
-        if (text := event_line(event)) is not None:
-            print(text, flush=True)
-
-    def progress(self, run: Run) -> None:
-        """Nothing: a pipe gets lines only."""
-
-
-class BarSink:
-    """Lines that scroll above a progress bar with the time left."""
-
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
-        self._task = bar.add_task("starting", total=1.0, left="")
-
-    def show(self, event: Event) -> None:
-        """Print the line above the bar."""
-        if (text := event_line(event)) is not None:
-            self._bar.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
-
-    def progress(self, run: Run) -> None:
-        """Move the bar."""
-        status = run.status()
-        summary = status.summary
-        seconds_left = summary.seconds_left(status.at)
-        position = (
-            f"epoch {min(summary.epoch + 1, summary.epochs)}/{summary.epochs}"
-            if summary.epochs
-            else f"step {summary.step}"
-        )
-        if not status.state.live or status.state is RunState.queued:
-            position = str(status.state)
-        self._bar.update(
-            self._task,
-            completed=summary.progress or 0.0,
-            description=position,
-            left="" if seconds_left is None else f"{format_duration(seconds_left)} left",
-        )
 
 
 def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) -> int:
@@ -103,19 +33,20 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) 
     """
     stop_requested = False
     checked_at = 0.0
-    with _sink(as_json) as sink, _Interrupts() as interrupts:
+    with _progress_bar(as_json) as bar, _interrupts() as interrupts:
         for event in _iterate_events(run):
             if event is not None:
-                sink.show(event)
-            if time.monotonic() - checked_at >= STATUS_SECONDS:
-                sink.progress(run)
+                _show(event, bar, as_json=as_json)
+            if bar and time.monotonic() - checked_at >= STATUS_SECONDS:
+                _update(bar, run)
                 checked_at = time.monotonic()  # after it: where a look takes long, the events go first
-            if interrupts.count > stop_requested:
+            if len(interrupts) > stop_requested:
                 if stop_requested or not stop_on_interrupt:
                     return INTERRUPTED
                 stop_requested = True
                 _request_stop(run)
-        sink.progress(run)
+        if bar:
+            _update(bar, run)
     status = run.status()
     if status.state is RunState.finished and not as_json:
         print("".join(f"{text}\n" for text in scoreboard_lines(run)), end="")
@@ -135,20 +66,15 @@ def exit_code(state: RunState) -> int:
     return {RunState.finished: 0, RunState.stopped: INTERRUPTED}.get(state, 0 if state.live else 1)
 
 
-class _Interrupts:
-    """Counts the Ctrl-Cs, so that none cuts a line in two or loses an event on its way to the screen."""
-
-    count = 0
-
-    def __enter__(self) -> _Interrupts:
-        self._previous_handler = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._previous_handler)
-
-    def _note(self, *_: object) -> None:
-        self.count += 1
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Collect the Ctrl-Cs, so that none cuts a line in two or loses an event on its way to the screen."""
+    caught: list[int] = []
+    previous_handler = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    try:
+        yield caught
+    finally:
+        signal.signal(signal.SIGINT, previous_handler)
 
 
 def _request_stop(run: Run) -> None:
@@ -185,30 +111,47 @@ def _is_over(status: RunStatus) -> bool:
     return not status.state.live and not (status.worker and heartbeat.runs_here(status.worker.identity))
 
 
-def _sink(as_json: bool) -> AbstractContextManager[Sink]:
+@contextlib.contextmanager
+def _progress_bar(as_json: bool) -> Iterator[Progress | None]:
+    """A progress bar on a terminal; None in a pipe, which gets lines only, and without loading rich."""
+    if as_json or not sys.stderr.isatty() or not sys.stdout.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        TextColumn("{task.percentage:>3.0f}%", markup=False),
+        TextColumn("{task.fields[left]}", markup=False),
+        refresh_per_second=4,
+        expand=True,
+    ) as bar:
+        bar.add_task("starting", total=1.0, left="")
+        yield bar
+
+
+def _show(event: Event, bar: Progress | None, *, as_json: bool) -> None:
+    """Print the event: as it stands in the log, or as text, above the bar if there is one."""
     if as_json:
-        return nullcontext(JsonSink())
-    if not sys.stderr.isatty() or not sys.stdout.isatty():
-        return nullcontext(PlainSink())
-    return _ProgressBar()
+        print(printable_json(events.encode(event).decode()), end="", flush=True)
+    elif (text := event_line(event)) is not None:
+        if bar:
+            bar.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        else:
+            print(text, flush=True)
 
 
-class _ProgressBar:
-    """rich is loaded for a terminal only."""
-
-    def __enter__(self) -> Sink:
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            TextColumn("{task.percentage:>3.0f}%", markup=False),
-            TextColumn("{task.fields[left]}", markup=False),
-            refresh_per_second=4,
-            expand=True,
-        )
-        self._progress.start()
-        return BarSink(self._progress)
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+def _update(bar: Progress, run: Run) -> None:
+    """Move the bar to where the run stands."""
+    status = run.status()
+    summary = status.summary
+    seconds_left = summary.seconds_left(status.at)
+    if not status.state.live or status.state is RunState.queued:
+        position = str(status.state)
+    elif summary.epochs:
+        position = f"epoch {min(summary.epoch + 1, summary.epochs)}/{summary.epochs}"
+    else:
+        position = f"step {summary.step}"
+    left = "" if seconds_left is None else f"{format_duration(seconds_left)} left"
+    bar.update(bar.task_ids[0], completed=summary.progress or 0.0, description=position, left=left)

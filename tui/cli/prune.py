@@ -12,7 +12,7 @@ from dipddpm.core.launch.local import runs_root
 from dipddpm.core.runs import RunsFolder, trash
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.options import RunArguments, RunsDir, find_runs
-from dipddpm.tui.cli.runs import print_table
+from dipddpm.tui.cli.output import print_table
 from dipddpm.tui.shared.columns import format_size
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -15,25 +15,16 @@ from dipddpm.core.config import DdpmRun, HybridRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import EpochFinished, Event, Message, SamplesEvaluated
 from dipddpm.core.export.mirror import request_mirror
-from dipddpm.core.io import records
-from dipddpm.core.io.sanitize import printable, printable_json
+from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import local, submit
 from dipddpm.core.runs import Run, RunsFolder, RunState, RunStatus, slurm
+from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.follow import STATUS_SECONDS, exit_code, follow
-from dipddpm.tui.cli.options import (
-    GroupOf,
-    Json,
-    Mirror,
-    Now,
-    On,
-    RunArgument,
-    RunsDir,
-    find_group,
-    find_run,
-    find_runs,
-)
-from dipddpm.tui.shared.board import scoreboard_lines
-from dipddpm.tui.shared.formatting import event_line, format_duration
+from dipddpm.tui.cli.options import Json, Mirror, Now, On, RunArgument, RunsDir, find_group, find_run, find_runs
+from dipddpm.tui.cli.output import json_line, print_table
+from dipddpm.tui.shared.columns import format_age
+from dipddpm.tui.shared.formatting import event_line, format_duration, scoreboard_lines
+from dipddpm.tui.shared.runlist import elapsed_seconds
 
 LIST_COLUMNS = ("ID", "METHOD", "STATE", "DONE", "LOSS", "PSNR", "GAIN", "TIME", "AGE", "NAME")
 KINDS_WITH_MESSAGES = {"explanation", "study"}
@@ -45,7 +36,9 @@ REPORT = "report.html"
 def ls(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The newest N runs.")] = 20,
     everything: Annotated[bool, typer.Option("--all", "-a", help="All runs.")] = False,
-    group: GroupOf = None,
+    group: Annotated[
+        str | None, typer.Option("--group", help="The runs of this group.", autocompletion=complete.groups)
+    ] = None,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
@@ -107,7 +100,7 @@ def _wait_for_all(runs: list[Run], *, as_json: bool) -> int:
         statuses = [run.status() for run in pending]
         for status in statuses:
             if not status.state.live:
-                result = "" if status.summary.result_psnr is None else f", {status.summary.result_psnr:.2f} dB"
+                result = _format(", {:.2f} dB", status.summary.result_psnr)
                 report = f"{printable(status.run.id)}  {printable(status.summary.name, 60)}: {status.state}{result}"
                 print(_as_json(status) if as_json else report, flush=True)
                 codes.add(exit_code(status.state))
@@ -166,84 +159,64 @@ def resume(
     return 0 if several or detach else follow(runs[0], as_json=json, stop_on_interrupt=True)
 
 
-def print_table(rows: list[tuple[str, ...]]) -> None:
-    """Columns padded to their widest cell, by what the cells take up on a terminal."""
-    from rich.cells import cell_len
-
-    widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
-    for row in rows:
-        cells = [cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=False)]
-        print("  ".join([*cells, row[-1]]).rstrip())
-
-
 def _list_row(status: RunStatus) -> tuple[str, ...]:
     summary = status.summary
-    share = summary.progress
     return (
         printable(status.run.id, 60),
         printable(summary.method or "?", 20),
-        _state_text(status),
-        "" if share is None else f"{share:.0%}",
-        "" if summary.best_loss is None else f"{summary.best_loss:.4f}",
-        "" if summary.result_psnr is None else f"{summary.result_psnr:.2f}",
-        "" if summary.gain is None else f"{summary.gain:+.2f}",
+        _state_texts(status)[0],
+        _format("{:.0%}", summary.progress),
+        _format("{:.4f}", summary.best_loss),
+        _format("{:.2f}", summary.result_psnr),
+        _format("{:+.2f}", summary.gain),
         format_duration(elapsed_seconds(status)) if summary.started else "",
-        _format_age(status.at - status.run.created),
+        format_age(status.at - status.run.created),
         printable(summary.name if summary.kind else status.trouble, 60),
     )
 
 
-def _state_text(status: RunStatus) -> str:
+def _state_texts(status: RunStatus) -> tuple[str, str]:
+    """The state as the list shows it, and with the remark that `show` adds."""
+    state = str(status.state)
     if status.run.reference:
-        return "reference"
-    if status.state is RunState.queued and (reason := _slurm_reason(status)):
-        return f"{status.state}, {reason}"
-    return f"{status.state}, stalled" if status.stalled else str(status.state)
+        return "reference", f"{state} (a reference run, which ships with the program)"
+    if status.state is RunState.queued and status.job is not None and status.job.slurm_job.reason:
+        reason = printable(status.job.slurm_job.reason, 30)
+        return f"{state}, {reason}", f"{state} (Slurm: {reason})"
+    if status.stalled:
+        return f"{state}, stalled", f"{state} (alive, but not advancing)"
+    return state, state
 
 
-def _slurm_reason(status: RunStatus) -> str:
-    """Why a job waits, in Slurm's words."""
-    return printable(status.job.slurm_job.reason, 30) if status.job is not None else ""
-
-
-def _state_remark(status: RunStatus) -> str:
-    if status.run.reference:
-        return " (a reference run, which ships with the program)"
-    if status.state is RunState.queued and (reason := _slurm_reason(status)):
-        return f" (Slurm: {reason})"
-    return " (alive, but not advancing)" if status.stalled else ""
+def _format(template: str, value: float | None) -> str:
+    return "" if value is None else template.format(value)
 
 
 def _facts(status: RunStatus) -> list[tuple[str, str]]:
-    summary, run = status.summary, status.run
+    summary, run, config = status.summary, status.run, status.config
+    report = run.folder / REPORT
     facts = [
         ("run", printable(run.id)),
-        ("name", printable(status.config.name) if status.config else ""),
-        ("group", status.config.group if status.config else ""),
-        ("state", f"{status.state}{_state_remark(status)}"),
-        ("what", f"{status.config.kind} {status.config.method}" if status.config else ""),
+        ("name", printable(config.name) if config else ""),
+        ("group", config.group if config else ""),
+        ("state", _state_texts(status)[1]),
+        ("what", f"{config.kind} {config.method}" if config else ""),
         ("data", printable(summary.dataset)),
         ("device", printable(summary.device)),
         ("job", f"{job.id}, {printable(job.on)}" if (job := slurm.read(run.folder)) else ""),
         ("done", _progress_text(status)),
         ("time", format_duration(elapsed_seconds(status)) if summary.started else ""),
-        (
-            "best loss",
-            f"{summary.best_loss:.4f} at epoch {summary.best_epoch}" if summary.best_loss is not None else "",
-        ),
-        ("PSNR", "" if summary.psnr is None else f"{summary.psnr:.2f} dB"),
-        ("gain", "" if summary.gain is None else f"{summary.gain:+.2f} dB over the better parent in as long"),
-        ("peak PSNR", "" if summary.peak_psnr is None else f"{summary.peak_psnr:.2f} dB at {summary.peak_step}"),
-        (
-            "stopped at",
-            f"{summary.stop_psnr:.2f} dB, iteration {summary.stop_step}" if summary.stop_psnr is not None else "",
-        ),
-        ("speed", f"{summary.images_per_second:,.0f} images/s" if summary.images_per_second else ""),
+        ("best loss", _format(f"{{:.4f}} at epoch {summary.best_epoch}", summary.best_loss)),
+        ("PSNR", _format("{:.2f} dB", summary.psnr)),
+        ("gain", _format("{:+.2f} dB over the better parent in as long", summary.gain)),
+        ("peak PSNR", _format(f"{{:.2f}} dB at {summary.peak_step}", summary.peak_psnr)),
+        ("stopped at", _format(f"{{:.2f}} dB, iteration {summary.stop_step}", summary.stop_psnr)),
+        ("speed", _format("{:,.0f} images/s", summary.images_per_second or None)),
         ("error", printable(summary.error)),
         ("what to do", printable(status.hint)),
         ("folder", printable(str(run.folder))),
         ("best model", printable(str(run.folder / summary.best_file)) if summary.best_file else ""),
-        ("report", printable(str(run.folder / REPORT)) if (run.folder / REPORT).is_file() else ""),
+        ("report", printable(str(report)) if report.is_file() else ""),
     ]
     return [(key, value) for key, value in facts if value]
 
@@ -262,61 +235,28 @@ def _by_timestep(status: RunStatus, events: list[Event]) -> list[str]:
 
 def _progress_text(status: RunStatus) -> str:
     summary = status.summary
-    share = "" if summary.progress is None else f", {summary.progress:.0%}"
+    share = _format(", {:.0%}", summary.progress)
     if summary.epochs:
         return f"epoch {summary.epoch} of {summary.epochs}{share}"
     return f"step {summary.step:,} of {summary.steps:,}{share}" if summary.steps else ""
 
 
-def elapsed_seconds(status: RunStatus) -> float:
-    """Seconds from its start to its end, or to now."""
-    summary = status.summary
-    end = status.at if status.state is RunState.running else summary.ended or summary.last
-    return max(0.0, end - summary.started)
-
-
-def _format_age(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{max(0.0, seconds):.0f}s"
-
-
 def _as_json(status: RunStatus) -> str:
-    record = _Record(
-        id=_valid_unicode(status.run.id),
-        folder=_valid_unicode(str(status.run.folder)),
-        state=status.state,
-        created=status.run.created,
-        kind=status.config.kind if status.config else "",
-        method=status.config.method if status.config else "",
-        name=status.config.name if status.config else "",
-        group=status.config.group if status.config else "",
-        stalled=status.stalled,
-        reference=status.run.reference,
-        summary=status.summary,
-        config=msgspec.to_builtins(status.config) if status.config else None,
-    )
-    return printable_json(records.dump(record).decode())
+    config = status.config
+    record = {
+        "id": _valid_unicode(status.run.id),
+        "folder": _valid_unicode(str(status.run.folder)),
+        "state": status.state,
+        "created": status.run.created,
+        **{key: getattr(config, key, "") for key in ("kind", "method", "name", "group")},
+        "stalled": status.stalled,
+        "reference": status.run.reference,
+        "summary": status.summary,
+        "config": msgspec.to_builtins(config) if config else None,
+    }
+    return json_line(record)
 
 
 def _valid_unicode(name: str) -> str:
     """The name of a file; bytes in it that aren't UTF-8, which JSON can't hold, become question marks."""
     return name.encode(errors="replace").decode()
-
-
-class _Record(msgspec.Struct, kw_only=True):
-    """A run as `--json` gives it."""
-
-    id: str
-    folder: str
-    state: RunState
-    created: float
-    kind: str
-    method: str
-    name: str
-    group: str
-    stalled: bool
-    reference: bool
-    summary: Any
-    config: Any

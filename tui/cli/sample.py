@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from dipddpm.core.compute import devices
@@ -18,6 +17,7 @@ from dipddpm.core.events import Pictures, SamplesEvaluated
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import Run, trained
 from dipddpm.tui.cli.options import Json, RunArgument, RunsDir, find_run
+from dipddpm.tui.cli.output import print_json
 from dipddpm.tui.shared.formatting import event_line, format_duration
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def sample(
             evaluations.append(item)
     if json:
         record = {"run": source_run.id, "file": str(target), "images": n, "nfe": sampling.nfe, "evaluated": evaluations}
-        print(msgspec.json.encode(record).decode())
+        print_json(record)
         return
     print(f"{count} images in {format_duration(seconds)}, nfe {sampling.nfe}: {printable(str(target))}")
     for event in evaluations:

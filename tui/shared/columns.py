@@ -73,11 +73,11 @@ def format_number(value: float | None, digits: int = 4) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """How long ago, in its largest unit. A clock that jumped back gives 0."""
+    """How long ago, in its largest unit; "now" under a second, and where a clock jumped back."""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size:
             return f"{seconds / size:.0f}{unit}"
-    return "now"
+    return f"{seconds:.0f}s" if seconds >= 1 else "now"
 
 
 def format_size(byte_count: int | None) -> str:

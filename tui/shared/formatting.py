@@ -1,4 +1,4 @@
-"""An event as one line of text: what a pipe, a log pane and the console's feed show."""
+"""Events, scoreboards and durations as text: what a pipe, a log pane and the console's feed show."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ import math
 
 from dipddpm.core import events
 from dipddpm.core.evaluation.intervals import Interval
+from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import Event
 from dipddpm.core.io.sanitize import printable
+from dipddpm.core.runs import Run
+
+
+def scoreboard_lines(run: Run) -> list[str]:
+    """The tables of a run that has restored images and what comes of them; empty for a run that has scored nothing."""
+    return [printable(line) for line in Scoreboard(run.events()).lines()]
 
 
 def event_line(event: Event) -> str | None:

@@ -78,7 +78,6 @@ def make_row(status: RunStatus, notes: marks.RunNotes = marks.NO_NOTES) -> RunRo
     summary, now = status.summary, status.at
     live = status.state.live
     created = status.run.created or summary.started
-    end = now if status.state is RunState.running else summary.ended or summary.last
     seconds_left = summary.seconds_left(now) if live else None
     share = summary.progress
     return RunRow(
@@ -103,7 +102,7 @@ def make_row(status: RunStatus, notes: marks.RunNotes = marks.NO_NOTES) -> RunRo
         ssim=summary.ssim,
         created=created,
         started=summary.started,
-        duration=_round_seconds(max(0.0, end - summary.started)) if summary.started else 0.0,
+        duration=_round_seconds(elapsed_seconds(status)) if summary.started else 0.0,
         age=round_age(now - created),
         eta=None if seconds_left is None else _round_seconds(seconds_left),
         device=printable(summary.device, 40),
@@ -113,6 +112,13 @@ def make_row(status: RunStatus, notes: marks.RunNotes = marks.NO_NOTES) -> RunRo
         tags=notes.tags,
         note=notes.note,
     )
+
+
+def elapsed_seconds(status: RunStatus) -> float:
+    """Seconds from the run's start to its end, or to now."""
+    summary = status.summary
+    end = status.at if status.state is RunState.running else summary.ended or summary.last
+    return max(0.0, end - summary.started)
 
 
 def sort_rows(rows: Sequence[RunRow], column: str, *, descending: bool = True) -> list[RunRow]:

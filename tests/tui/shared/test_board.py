@@ -8,8 +8,7 @@ from dipddpm.core import events
 from dipddpm.core.runs import EventLog, Run, RunsFolder
 from dipddpm.tui.cli.main import app
 from dipddpm.tui.console.widgets.chart import LineChart
-from dipddpm.tui.shared.board import scoreboard_lines
-from dipddpm.tui.shared.formatting import event_line
+from dipddpm.tui.shared.formatting import event_line, scoreboard_lines
 from tests.tui.driving import LARGE, SMALL, Maker, Opener
 
 SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])

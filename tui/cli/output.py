@@ -1,0 +1,31 @@
+"""What commands print: tables for people and JSON for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from dipddpm.core.io import records
+from dipddpm.core.io.sanitize import printable_json
+
+
+def print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Columns padded to their widest cell, by what the cells take up on a terminal."""
+    from rich.cells import cell_len
+
+    widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=False)]
+        print("  ".join([*cells, row[-1]]).rstrip())
+
+
+def print_json(record: Any) -> None:
+    """Print indented JSON without control characters."""
+    print(printable_json(msgspec.json.format(records.dump(record)).decode()))
+
+
+def json_line(record: Any) -> str:
+    """JSON without control characters on one line."""
+    return printable_json(records.dump(record).decode())
