@@ -32,24 +32,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(run)
-app.command()(restore)
-app.command()(reproduce)
-app.command()(sweep)
-app.command()(runs.ls)
-app.command()(runs.show)
-app.command()(runs.watch)
-app.command()(compare)
-app.command()(runs.stop)
-app.command()(runs.resume)
-app.command()(fork)
-app.command()(prune.rm)
-app.command()(prune.prune)
-app.command()(sample)
-app.command()(export)
+for _command in (run, restore, reproduce, sweep, runs.ls, runs.show, runs.watch, compare, runs.stop, runs.resume, fork):
+    app.command()(_command)
+for _command in (prune.rm, prune.prune, sample, export, doctor, bench):
+    app.command()(_command)
 app.add_typer(data.app, name="data")
-app.command()(doctor)
-app.command()(bench)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,10 +1,13 @@
-"""Options that commands share."""
+"""The options that commands share, and what turns a class of options into a command."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar, get_type_hints
 
 import typer
 
@@ -26,76 +29,12 @@ RunArguments: TypeAlias = Annotated[
         metavar="RUN...", help="Ids, unique prefixes, last, or names of groups.", autocompletion=complete.runs
     ),
 ]
-GroupOf: TypeAlias = Annotated[
-    str | None, typer.Option("--group", help="The runs of this group.", autocompletion=complete.groups)
-]
 RunArgument: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="RUN", help="An id, a unique prefix of one, last, or reference.", autocompletion=complete.runs
     ),
 ]
-Kind: TypeAlias = Annotated[
-    str,
-    typer.Argument(
-        metavar="{dip|ddpm|hybrid}",
-        help="dip fits an untrained network to each image; ddpm trains a diffusion model; hybrid combines them.",
-        autocompletion=complete.kinds,
-    ),
-]
-Epochs: TypeAlias = Annotated[int | None, typer.Option(help="Passes over the training images (ddpm, hybrid).")]
-Iterations: TypeAlias = Annotated[int | None, typer.Option(help="Steps on each image (dip).")]
-Method: TypeAlias = Annotated[
-    str | None, typer.Option(help="How the two are combined (hybrid).", autocompletion=complete.methods)
-]
-Prior: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--from",
-        metavar="RUN",
-        help="The run whose model is the prior, or reference (hybrid).",
-        autocompletion=complete.runs,
-    ),
-]
-Dataset: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH.", autocompletion=complete.datasets
-    ),
-]
-Images: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="N|LIST", help="Images to restore: the first N, or places as 3,17 or 0-9.")
-]
-ImageFiles: TypeAlias = Annotated[
-    list[Path] | None, typer.Option("--image", metavar="FILE", help="An image file to restore; may be repeated.")
-]
-TaskSpec: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--task", metavar="SPEC", help="The degradation, as denoise:sigma=25.", autocompletion=complete.tasks),
-]
-Preset: TypeAlias = Annotated[
-    str | None,
-    typer.Option(help="A named set of options; quick takes a minute or two.", autocompletion=complete.presets),
-]
-DataDir: TypeAlias = Annotated[Path | None, typer.Option(help="A folder to look for the data in first.")]
-Settings: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Any option by its key, as dip.channels=16.",
-        autocompletion=complete.settings,
-    ),
-]
-Device: TypeAlias = Annotated[
-    str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=complete.devices)
-]
-Processes: TypeAlias = Annotated[
-    int | None,
-    typer.Option("--gpus", "--nproc", metavar="N", help="GPUs, or processes of the CPU, that share the work."),
-]
-Seed: TypeAlias = Annotated[int | None, typer.Option(help="Seed of every random draw.")]
-Name: TypeAlias = Annotated[str | None, typer.Option(help="What to call the run.")]
 Group: TypeAlias = Annotated[
     str | None, typer.Option(help="A word for the runs that it belongs with.", autocompletion=complete.groups)
 ]
@@ -111,21 +50,99 @@ On: TypeAlias = Annotated[
         autocompletion=complete.clusters,
     ),
 ]
-Detach: TypeAlias = Annotated[bool, typer.Option("--detach", help="Return at once; the run goes on by itself.")]
 Now: TypeAlias = Annotated[bool, typer.Option("--now", help="Don't wait for a free slot on the device.")]
-DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Print the complete config and do nothing.")]
 
 
-def config_settings(options: Mapping[str, Any], data_dir: Path | None, settings: list[str] | None) -> dict[str, Any]:
-    """What a config is built of: `--set` first, then the options with a name of their own that were given."""
-    named = {**options, "data.directory": data_dir and str(data_dir.expanduser().absolute())}
-    return parse_settings(settings) | {key: value for key, value in named.items() if value is not None}
+@dataclass(frozen=True, kw_only=True)
+class NewRun:
+    """The options of the commands that make runs.
+
+    A command that doesn't take one of them overrides it with a field that has `init=False`.
+    """
+
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any option by its key, as dip.channels=16.",
+            autocompletion=complete.settings,
+        ),
+    ] = None
+    data_dir: Annotated[Path | None, typer.Option(help="A folder to look for the data in first.")] = None
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=complete.devices)
+    ] = None
+    processes: Annotated[
+        int | None,
+        typer.Option("--gpus", "--nproc", metavar="N", help="GPUs, or processes of the CPU, that share the work."),
+    ] = None
+    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None
+    name: Annotated[str | None, typer.Option(help="What to call the run.")] = None
+    on: On = None
+    detach: Annotated[bool, typer.Option("--detach", help="Return at once; the run goes on by itself.")] = False
+    now: Now = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the complete config and do nothing.")] = False
+    runs_dir: RunsDir = None
+    json: Json = False
+
+    def config_settings(self) -> dict[str, Any]:
+        """What a config is built of: `--set` first, then the options with a name of their own that were given."""
+        given = {key: value for key, value in self.named_settings().items() if value is not None}
+        return parse_settings(self.settings) | given
+
+    def named_settings(self) -> dict[str, Any]:
+        """The values of the options with a name of their own by dotted key of the config; None for those not given."""
+        return {
+            "data.directory": self.data_dir and str(self.data_dir.expanduser().absolute()),
+            "device": self.device,
+            "processes": self.processes,
+            "seed": self.seed,
+            "name": self.name,
+        }
 
 
-def parse_settings(settings: list[str] | None) -> dict[str, str]:
+Options = TypeVar("Options", bound=NewRun)
+Result = TypeVar("Result")
+
+
+def command(options: type[Options]) -> Callable[[Callable[[Options], Result]], Callable[..., Result]]:
+    """Turn a function of `options` into a command that has a command-line option for each field of the dataclass.
+
+    typer reads options from a signature, where none can be inherited; a field of a dataclass can. --help lists a
+    command's own options before those that it inherits.
+    """
+    hints = get_type_hints(options, include_extras=True)
+    defaults = {field.name: field.default for field in fields(options) if field.init}
+    own_first = dict.fromkeys(name for base in options.__mro__ for name in inspect.get_annotations(base))
+    signature = inspect.Signature(
+        [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if defaults[name] is MISSING else defaults[name],
+                annotation=hints[name],
+            )
+            for name in own_first
+            if name in defaults
+        ]
+    )
+
+    def decorate(function: Callable[[Options], Result]) -> Callable[..., Result]:
+        @functools.wraps(function)
+        def run(**values: Any) -> Result:
+            return function(options(**values))
+
+        run.__dict__["__signature__"] = signature
+        return run
+
+    return decorate
+
+
+def parse_settings(settings: Iterable[str] | None) -> dict[str, str]:
     """What `--set KEY=VALUE` says, by key. Raises UserError for one without a value."""
     values = {}
-    for setting in settings or []:
+    for setting in settings or ():
         key, equals, value = setting.partition("=")
         if not equals:
             raise UserError(f"--set {setting} has no value.", f"Write it as --set {key}=VALUE.")

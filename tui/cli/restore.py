@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
 from dipddpm.core import config as configs
 from dipddpm.tui.cli import complete
-from dipddpm.tui.cli.options import (
-    DataDir,
-    Detach,
-    Device,
-    DryRun,
-    Json,
-    Name,
-    Now,
-    On,
-    Processes,
-    RunsDir,
-    Seed,
-    Settings,
-    config_settings,
-    prior_name,
-    run_folder_path,
-)
+from dipddpm.tui.cli.options import NewRun, command, prior_name, run_folder_path
 from dipddpm.tui.cli.run import start
 
 
-def restore(
+@dataclass(frozen=True, kw_only=True)
+class RestoreOptions(NewRun):
+    """The options of `dipddpm restore`."""
+
     run: Annotated[
         str | None,
         typer.Argument(
@@ -36,12 +24,11 @@ def restore(
             help="The run whose model is the prior; else the one that ships.",
             autocompletion=complete.runs,
         ),
-    ] = None,
-    *,
+    ] = None
     prior: Annotated[
         str | None,
         typer.Option("--from", metavar="RUN", help="The same, as an option.", autocompletion=complete.runs),
-    ] = None,
+    ] = None
     task: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,7 +36,7 @@ def restore(
             help="A degradation, as denoise:sigma=25; may be repeated.",
             autocompletion=complete.tasks,
         ),
-    ] = None,
+    ] = None
     of: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,7 +45,7 @@ def restore(
             help="fashionmnist, fashion-mini, glyphs, patches or leaves; may be repeated.",
             autocompletion=complete.sets,
         ),
-    ] = None,
+    ] = None
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,7 +55,7 @@ def restore(
             help="A hybrid to compare; may be repeated, else all.",
             autocompletion=complete.methods,
         ),
-    ] = None,
+    ] = None
     conditioned: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,46 +63,37 @@ def restore(
             help="A run of hybrid conditioned: its network restores the task it was trained for; may be repeated.",
             autocompletion=complete.runs,
         ),
-    ] = None,
-    images: Annotated[int | None, typer.Option(metavar="N", help="Images of each set.")] = None,
-    seeds: Annotated[int | None, typer.Option(metavar="S", help="Times that each image is degraded anew.")] = None,
-    iterations: Annotated[int | None, typer.Option(help="DIP's steps on each image, at most.")] = None,
+    ] = None
+    images: Annotated[int | None, typer.Option(metavar="N", help="Images of each set.")] = None
+    seeds: Annotated[int | None, typer.Option(metavar="S", help="Times that each image is degraded anew.")] = None
+    iterations: Annotated[int | None, typer.Option(help="DIP's steps on each image, at most.")] = None
     preset: Annotated[
         str | None,
         typer.Option(help="A named set of options; quick takes a few minutes.", autocompletion=complete.presets),
-    ] = None,
-    data_dir: DataDir = None,
-    settings: Settings = None,
-    device: Device = None,
-    gpus: Processes = None,
-    seed: Seed = None,
-    name: Name = None,
-    on: On = None,
-    detach: Detach = False,
-    now: Now = False,
-    dry_run: DryRun = False,
-    runs_dir: RunsDir = None,
-    json: Json = False,
-) -> int:
+    ] = None
+
+    def named_settings(self) -> dict[str, Any]:
+        """Add the options of this command."""
+        prior = self.run or self.prior
+        conditioned = tuple(run_folder_path(run, self.runs_dir) for run in self.conditioned or ())
+        return {
+            **super().named_settings(),
+            "prior.run": prior and prior_name(prior, self.runs_dir),
+            "restore.tasks": tuple(self.task or ()) or None,
+            "restore.sets": tuple(self.of or ()) or None,
+            "restore.methods": tuple(self.method or ()) or None,
+            "restore.conditioned": conditioned or None,
+            "restore.images": self.images,
+            "restore.seeds": self.seeds,
+            "dip.iterations": self.iterations,
+        }
+
+
+@command(RestoreOptions)
+def restore(options: RestoreOptions) -> int:
     """Restore the same degraded images with every method: hybrids, both their parents at equal time, and controls.
 
     The scores come as they are made, and the table at the end; dipddpm show tells it again. Seconds compare only
     where nothing else keeps the device busy. Processes of --gpus take one degraded set each, with all its methods.
     """
-    prior_run = run or prior
-    options: dict[str, Any] = {
-        "prior.run": prior_run and prior_name(prior_run, runs_dir),
-        "restore.tasks": task and tuple(task),
-        "restore.sets": of and tuple(of),
-        "restore.methods": method and tuple(method),
-        "restore.conditioned": conditioned and tuple(run_folder_path(run, runs_dir) for run in conditioned),
-        "restore.images": images,
-        "restore.seeds": seeds,
-        "dip.iterations": iterations,
-        "device": device,
-        "processes": gpus,
-        "seed": seed,
-        "name": name,
-    }
-    config = configs.build("restore", preset=preset, settings=config_settings(options, data_dir, settings))
-    return start(config, runs_dir, on=on, dry_run=dry_run, detach=detach, now=now, as_json=json)
+    return start(configs.build("restore", preset=options.preset, settings=options.config_settings()), options)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from dipddpm.core import config as configs
 from dipddpm.core.config import HYBRIDS, PRESETS, AnyRun, HybridRun
@@ -15,172 +16,141 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.export.mirror import refuse_mirror, request_mirror
 from dipddpm.core.launch import local, preflight, submit
 from dipddpm.core.runs import RunsFolder
+from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.data import fetch_with_bar
 from dipddpm.tui.cli.follow import follow
-from dipddpm.tui.cli.options import (
-    DataDir,
-    Dataset,
-    Detach,
-    Device,
-    DryRun,
-    Epochs,
-    Group,
-    ImageFiles,
-    Images,
-    Iterations,
-    Json,
-    Kind,
-    Method,
-    Mirror,
-    Name,
-    Now,
-    On,
-    Preset,
-    Prior,
-    Processes,
-    RunsDir,
-    Seed,
-    Settings,
-    TaskSpec,
-    config_settings,
-    prior_name,
-)
+from dipddpm.tui.cli.options import Group, Mirror, NewRun, command, prior_name
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRequest:
-    """What the command line was told of a run, by the names of its options."""
+class RunOptions(NewRun):
+    """The options of `dipddpm run`."""
 
-    kind: str
-    epochs: int | None = None
-    iterations: int | None = None
-    method: str | None = None
-    prior: str | None = None
-    dataset: str | None = None
-    data_dir: Path | None = None
-    images: str | None = None
-    image: Sequence[Path] = ()
-    task: str | None = None
-    preset: str | None = None
-    settings: list[str] | None = None
-    device: str | None = None
-    processes: int | None = None
-    seed: int | None = None
-    name: str | None = None
-    group: str | None = None
-    runs_dir: Path | None = None
-
-    def options(self) -> dict[str, Any]:
-        """What was given with a name of its own, by dotted key. Raises UserError for what the kind has no use for."""
-        options = _options(self.kind, self.epochs, self.iterations, self.images)
-        trains_prior = self.epochs is not None and not _continues_prior(self.method, self.preset)
-        if self.prior is not None:
-            options["prior.run"] = _prior(self.kind, self.prior, self.runs_dir, trains_prior=trains_prior)
-        elif self.kind == "hybrid" and trains_prior:
-            options["prior.run"] = ""  # who asks for epochs wants a training
-        options |= {"data.dataset": self.dataset and _absolute(self.dataset)}
-        options |= {"device": self.device, "seed": self.seed, "name": self.name, "group": self.group}
-        if self.processes is not None:
-            if self.kind == "hybrid":
-                problem = "A hybrid restores its images together, in a time that its parents are given as well."
-                raise UserError(problem, "Leave --gpus out; run ddpm, run dip and restore take it.")
-            options["processes"] = self.processes
-        if self.image:
-            options["images.files"] = tuple(str(file.expanduser().absolute()) for file in self.image)
-        return {key: value for key, value in options.items() if value is not None}
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="{dip|ddpm|hybrid}",
+            help="dip fits an untrained network to each image; ddpm trains a diffusion model; hybrid combines them.",
+            autocompletion=complete.kinds,
+        ),
+    ]
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images (ddpm, hybrid).")] = None
+    iterations: Annotated[int | None, typer.Option(help="Steps on each image (dip).")] = None
+    method: Annotated[
+        str | None, typer.Option(help="How the two are combined (hybrid).", autocompletion=complete.methods)
+    ] = None
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="The run whose model is the prior, or reference (hybrid).",
+            autocompletion=complete.runs,
+        ),
+    ] = None
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH.", autocompletion=complete.datasets
+        ),
+    ] = None
+    images: Annotated[
+        str | None, typer.Option(metavar="N|LIST", help="Images to restore: the first N, or places as 3,17 or 0-9.")
+    ] = None
+    image: Annotated[
+        list[Path] | None, typer.Option("--image", metavar="FILE", help="An image file to restore; may be repeated.")
+    ] = None
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", metavar="SPEC", help="The degradation, as denoise:sigma=25.", autocompletion=complete.tasks
+        ),
+    ] = None
+    preset: Annotated[
+        str | None,
+        typer.Option(help="A named set of options; quick takes a minute or two.", autocompletion=complete.presets),
+    ] = None
+    group: Group = None
+    mirror: Mirror = None
 
     def config(self) -> AnyRun:
         """The complete config. Raises UserError for what is wrong with it."""
-        chosen = config_settings(self.options(), self.data_dir, self.settings)
-        config = configs.build(self.kind, method=self.method, preset=self.preset, task=self.task, settings=chosen)
+        config = configs.build(
+            self.kind, method=self.method, preset=self.preset, task=self.task, settings=self.config_settings()
+        )
         _refuse_unused(config, self.prior, self.epochs)
         return config
 
+    def named_settings(self) -> dict[str, Any]:
+        """Add the options of this command. Raises UserError for an option that the kind has no use for."""
+        self._refuse_other_kinds()
+        if self.processes is not None and self.kind == "hybrid":
+            problem = "A hybrid restores its images together, in a time that its parents are given as well."
+            raise UserError(problem, "Leave --gpus out; run ddpm, run dip and restore take it.")
+        files = tuple(str(file.expanduser().absolute()) for file in self.image or ())
+        return {
+            **super().named_settings(),
+            "group": self.group,
+            "ddpm.epochs": self.epochs,
+            "dip.iterations": self.iterations,
+            "prior.run": self._prior_run(),
+            "data.dataset": self.dataset and _absolute(self.dataset),
+            "images.indices": self.images and _index_range(self.images),
+            "images.files": files or None,
+        }
 
-def run(
-    kind: Kind,
-    *,
-    epochs: Epochs = None,
-    iterations: Iterations = None,
-    method: Method = None,
-    prior: Prior = None,
-    dataset: Dataset = None,
-    data_dir: DataDir = None,
-    images: Images = None,
-    image: ImageFiles = None,
-    task: TaskSpec = None,
-    preset: Preset = None,
-    settings: Settings = None,
-    device: Device = None,
-    gpus: Processes = None,
-    seed: Seed = None,
-    name: Name = None,
-    group: Group = None,
-    mirror: Mirror = None,
-    on: On = None,
-    detach: Detach = False,
-    now: Now = False,
-    dry_run: DryRun = False,
-    runs_dir: RunsDir = None,
-    json: Json = False,
-) -> int:
+    def _refuse_other_kinds(self) -> None:
+        """Raise UserError for an option of another kind."""
+        if self.kind == "dip" and self.epochs is not None:
+            problem = "dip is fitted to each image and has no epochs."
+            raise UserError(problem, f"Use --iterations {self.epochs} instead.")
+        if self.kind == "ddpm" and self.iterations is not None:
+            raise UserError("ddpm is trained in passes over the data, not iterations.", "Use --epochs instead.")
+        if self.kind == "ddpm" and self.images is not None:
+            raise UserError("ddpm restores no images.", "Leave --images out; data.train_images limits the training.")
+
+    def _prior_run(self) -> str | None:
+        """The folder of the run that a hybrid takes its prior from, "" for one to train, None for the default."""
+        method = self.method or PRESETS["hybrid"].get(self.preset or "", {}).get("hybrid.method", "")
+        continues_prior = method in HYBRIDS and HYBRIDS[method].learns
+        trains_prior = self.epochs is not None and not continues_prior
+        if self.prior is None:
+            return "" if self.kind == "hybrid" and trains_prior else None  # who asks for epochs wants a training
+        if self.kind != "hybrid":
+            raise UserError(f"{self.kind} builds on no prior.", "Leave --from out, or run hybrid.")
+        if trains_prior:
+            raise UserError("--epochs trains a prior, and --from takes one that is trained.", "Leave one of them out.")
+        return prior_name(self.prior, self.runs_dir)
+
+
+@command(RunOptions)
+def run(options: RunOptions) -> int:
     """Train or fit: a detached process does the work, and this command follows it; Ctrl-C asks it to stop."""
-    request = RunRequest(
-        kind=kind,
-        epochs=epochs,
-        iterations=iterations,
-        method=method,
-        prior=prior,
-        dataset=dataset,
-        data_dir=data_dir,
-        images=images,
-        image=image or (),
-        task=task,
-        preset=preset,
-        settings=settings,
-        device=device,
-        processes=gpus,
-        seed=seed,
-        name=name,
-        group=group,
-        runs_dir=runs_dir,
-    )
-    config = request.config()
-    return start(config, runs_dir, mirror=mirror, on=on, dry_run=dry_run, detach=detach, now=now, as_json=json)
+    return start(options.config(), options, options.mirror)
 
 
-def start(
-    config: AnyRun,
-    runs_dir: Path | None,
-    *,
-    mirror: str | None = None,
-    on: str | None = None,
-    dry_run: bool = False,
-    detach: bool,
-    now: bool,
-    as_json: bool,
-) -> int:
+def start(config: AnyRun, options: NewRun, mirror: str | None = None) -> int:
     """Make the run's folder, start its worker and, unless detached, follow it; a dry run only prints the config."""
     if mirror is not None:
         refuse_mirror(mirror)
-    if dry_run:
+    if options.dry_run:
         print(configs.to_toml(config), end="")
         return 0
-    on = cluster_for(on, config)
+    on = cluster_for(options.on, config)
     missing = preflight.missing_data(config)
     preflight.refuse(config, fetching=missing is not None, elsewhere=bool(on))
     if missing is not None:
         fetch_with_bar(missing)
-    run = RunsFolder(local.runs_root(runs_dir)).create(config)
+    run = RunsFolder(local.runs_root(options.runs_dir)).create(config)
     if mirror is not None:
         print(f"Next: {mirror} --logdir {shlex.quote(str(request_mirror(run, mirror)))}", file=sys.stderr)
-    local.start(run, now=now, on=on)
-    if detach:
+    local.start(run, now=options.now, on=on)
+    if options.detach:
         print(run.id)
         return 0
-    if not as_json:
+    if not options.json:
         print(f"Run {run.id} in {run.folder}", file=sys.stderr)
-    return follow(run, as_json=as_json, stop_on_interrupt=True)
+    return follow(run, as_json=options.json, stop_on_interrupt=True)
 
 
 def cluster_for(on: str | None, config: AnyRun) -> str:
@@ -189,32 +159,6 @@ def cluster_for(on: str | None, config: AnyRun) -> str:
         return ""
     submit.refuse(on, config)
     return on
-
-
-def _options(kind: str, epochs: int | None, iterations: int | None, images: str | None) -> dict[str, Any]:
-    """The options whose meaning depends on the kind; refused by name where they have none."""
-    if kind == "dip" and epochs is not None:
-        raise UserError("dip is fitted to each image and has no epochs.", f"Use --iterations {epochs} instead.")
-    if kind == "ddpm" and iterations is not None:
-        raise UserError("ddpm is trained in passes over the data, not iterations.", "Use --epochs instead.")
-    if kind == "ddpm" and images is not None:
-        raise UserError("ddpm restores no images.", "Leave --images out; data.train_images limits the training.")
-    return {"ddpm.epochs": epochs, "dip.iterations": iterations, "images.indices": images and _index_range(images)}
-
-
-def _continues_prior(method: str | None, preset: str | None) -> bool:
-    """Whether the epochs are those of the hybrid itself, which goes on from a prior."""
-    chosen = method or PRESETS["hybrid"].get(preset or "", {}).get("hybrid.method", "")
-    return chosen in HYBRIDS and HYBRIDS[chosen].learns
-
-
-def _prior(kind: str, run: str, runs_dir: Path | None, *, trains_prior: bool) -> str:
-    """The folder of the run that a hybrid takes its prior from, or the word for the one that ships."""
-    if kind != "hybrid":
-        raise UserError(f"{kind} builds on no prior.", "Leave --from out, or run hybrid.")
-    if trains_prior:
-        raise UserError("--epochs trains a prior, and --from takes one that is trained.", "Leave one of them out.")
-    return prior_name(run, runs_dir)
 
 
 def _refuse_unused(config: AnyRun, prior: str | None, epochs: int | None) -> None:

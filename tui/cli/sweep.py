@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from dipddpm.core.config import AnyRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.export.mirror import refuse_mirror, request_mirror
-from dipddpm.core.io.sanitize import printable, printable_json
+from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import local, preflight
 from dipddpm.core.launch import sweep as sweeps
 from dipddpm.core.launch.sweep import PlannedRun
@@ -22,125 +21,65 @@ from dipddpm.core.runs import RunsFolder
 from dipddpm.core.runs.equivalence import runs_in_group
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.data import fetch_with_bar
-from dipddpm.tui.cli.options import (
-    DataDir,
-    Dataset,
-    Device,
-    Epochs,
-    ImageFiles,
-    Images,
-    Iterations,
-    Json,
-    Kind,
-    Method,
-    Mirror,
-    Name,
-    Now,
-    On,
-    Preset,
-    Prior,
-    Processes,
-    RunsDir,
-    Seed,
-    Settings,
-    TaskSpec,
-    parse_settings,
-)
-from dipddpm.tui.cli.run import RunRequest, cluster_for
-from dipddpm.tui.cli.runs import print_table
-
-Over = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="KEY=V1,V2",
-        help="An option and the values to try, as dip.lr=0.01,0.1; also task and method. Semicolons part values that "
-        "hold commas. May be repeated: every combination is run.",
-        autocompletion=complete.settings,
-    ),
-]
-Seeds = Annotated[int, typer.Option(min=1, help="Runs of each combination, with as many seeds from --seed on.")]
-GroupName = Annotated[str | None, typer.Option(help="What to call the group (else a name made of what is varied).")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the table of runs and do nothing.")]
+from dipddpm.tui.cli.options import command
+from dipddpm.tui.cli.output import print_json, print_table
+from dipddpm.tui.cli.run import RunOptions, cluster_for
 
 
-def sweep(
-    kind: Kind,
-    *,
-    over: Over = None,
-    seeds: Seeds = 1,
-    group: GroupName = None,
-    epochs: Epochs = None,
-    iterations: Iterations = None,
-    method: Method = None,
-    prior: Prior = None,
-    dataset: Dataset = None,
-    data_dir: DataDir = None,
-    images: Images = None,
-    image: ImageFiles = None,
-    task: TaskSpec = None,
-    preset: Preset = None,
-    settings: Settings = None,
-    gpus: Processes = None,
-    device: Device = None,
-    seed: Seed = None,
-    name: Name = None,
-    mirror: Mirror = None,
-    on: On = None,
-    now: Now = False,
-    dry_run: DryRun = False,
-    runs_dir: RunsDir = None,
-    json: Json = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions(RunOptions):
+    """The options of `dipddpm sweep`."""
+
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=V1,V2",
+            help="An option and the values to try, as dip.lr=0.01,0.1; also task and method. Semicolons part values "
+            "that hold commas. May be repeated: every combination is run.",
+            autocompletion=complete.settings,
+        ),
+    ] = None
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each combination, with as many seeds from --seed on.")] = 1
+    group: Annotated[str | None, typer.Option(help="What to call the group (else a name made of what is varied).")] = (
+        None
+    )
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the table of runs and do nothing.")] = False
+    detach: bool = field(default=False, init=False)
+
+
+@command(SweepOptions)
+def sweep(options: SweepOptions) -> None:
     """Run every combination of some options' values, each with several seeds, as a group that waits in the queue.
 
     All are checked before one is started. The same sweep again goes on: what is finished stays, what was stopped,
     failed or crashed is resumed, and further values or seeds join the group.
     """
-    request = RunRequest(
-        kind=kind,
-        epochs=epochs,
-        iterations=iterations,
-        method=method,
-        prior=prior,
-        dataset=dataset,
-        data_dir=data_dir,
-        images=images,
-        image=image or (),
-        task=task,
-        preset=preset,
-        settings=settings,
-        processes=gpus,
-        device=device,
-        seed=seed,
-        name=name,
-        group=group,
-        runs_dir=runs_dir,
-    )
-    if mirror is not None:
-        refuse_mirror(mirror)
-    varied = _parse_over(over or [])
-    _refuse_varied_and_given(request, varied, seeds)
-    first = seed or 0
-    combinations = sweeps.combinations(varied, range(first, first + seeds))
-    configs = _configs(request, combinations, list(varied))
-    folder = RunsFolder(local.runs_root(runs_dir))
+    if options.mirror is not None:
+        refuse_mirror(options.mirror)
+    varied = _parse_over(options.over or [])
+    _refuse_varied_and_given(options, varied)
+    first = options.seed or 0
+    combinations = sweeps.combinations(varied, range(first, first + options.seeds))
+    configs = _configs(options, combinations, list(varied))
+    folder = RunsFolder(local.runs_root(options.runs_dir))
     planned = sweeps.plan(runs_in_group(folder.runs(), configs[0].group), configs)
     missing = {name for config in configs if (name := preflight.missing_data(config))}
-    on = on if on is None else cluster_for(on, configs[0])
+    on = cluster_for(options.on, configs[0])
     for config in configs:
         preflight.refuse(config, fetching=bool(missing), elsewhere=bool(on))
     rows = [dict(values) for values in combinations]
-    if dry_run:
-        _print_plan(planned, rows, as_json=json)
+    if options.dry_run:
+        _print_plan(planned, rows, as_json=options.json)
         return
     for dataset_name in sorted(missing):
         fetch_with_bar(dataset_name)
-    prepare = partial(request_mirror, name=mirror) if mirror is not None else lambda _: None
+    prepare = partial(request_mirror, name=options.mirror) if options.mirror is not None else lambda _: None
     started = [
-        replace(one, run=sweeps.start_or_resume(folder, one, now=now, on=on or "", prepare=prepare)) for one in planned
+        replace(one, run=sweeps.start_or_resume(folder, one, now=options.now, on=on, prepare=prepare))
+        for one in planned
     ]
-    _print_plan(started, rows, as_json=json)
-    if not json:
+    _print_plan(started, rows, as_json=options.json)
+    if not options.json:
         _print_next_commands(started)
 
 
@@ -159,44 +98,39 @@ def _parse_over(over: list[str]) -> dict[str, list[str]]:
     return values_by_key
 
 
-def _refuse_varied_and_given(request: RunRequest, varied: dict[str, list[str]], seeds: int) -> None:
+def _refuse_varied_and_given(options: SweepOptions, varied: dict[str, list[str]]) -> None:
     """Raise UserError for an option that is both varied and given."""
-    fixed = {
-        **request.options(),
-        **parse_settings(request.settings),
-        "task": request.task,
-        "hybrid.method": request.method,
-    }
-    if seeds > 1:
-        fixed["seed"] = seeds
+    given = {**options.config_settings(), "task": options.task, "hybrid.method": options.method}
+    if options.seeds > 1:
+        given["seed"] = options.seeds
     for key in varied:
-        if fixed.get(key) is not None:
+        if given.get(key) is not None:
             raise UserError(f"{printable(key)} is both given and swept over.", "Leave one of them out.")
 
 
-def _configs(request: RunRequest, combinations: list[dict[str, str]], varied: list[str]) -> list[AnyRun]:
+def _configs(options: SweepOptions, combinations: list[dict[str, str]], varied: list[str]) -> list[AnyRun]:
     """The config of each combination, with its group and its name. Raises UserError for any that isn't right."""
     varying = {key for key in combinations[0] if len({values[key] for values in combinations}) > 1}
-    group = request.group
+    group = options.group
     configs = []
     for values in combinations:
         label = sweeps.label({key: value for key, value in values.items() if key in varying or key in varied})
-        variant = _with_values(replace(request, name=" ".join(filter(None, (request.name, label)))), values)
+        variant = _with_values(replace(options, name=" ".join(filter(None, (options.name, label)))), values)
         group = group or sweeps.group_name(variant.config(), varied)
         configs.append(replace(variant, group=group).config())
     return configs
 
 
-def _with_values(request: RunRequest, values: dict[str, str]) -> RunRequest:
+def _with_values(options: SweepOptions, values: dict[str, str]) -> SweepOptions:
     """The run that was asked for, with these values."""
     named: dict[str, Any] = {"seed": None}
-    settings = []
+    settings = list(options.settings or [])
     for key, value in values.items():
         if key in {"task", "hybrid.method"}:
             named[key.removeprefix("hybrid.")] = value
         else:
             settings.append(f"{key}={value}")
-    return replace(request, settings=[*(request.settings or []), *settings], **named)
+    return replace(options, settings=settings, **named)
 
 
 def _print_plan(planned: list[PlannedRun], rows: list[dict[str, str]], *, as_json: bool) -> None:
@@ -205,15 +139,14 @@ def _print_plan(planned: list[PlannedRun], rows: list[dict[str, str]], *, as_jso
             {"run": one.run.id if one.run else None, "state": one.state, "how": one.how, "values": values}
             for one, values in zip(planned, rows, strict=True)
         ]
-        record = {"group": planned[0].config.group, "runs": runs}
-        print(printable_json(msgspec.json.format(msgspec.json.encode(record)).decode()))
+        print_json({"group": planned[0].config.group, "runs": runs})
         return
     keys = list(rows[0])
     table = [("RUN", *(sweeps.short(key, keys).upper() for key in keys), "")]
     for one, values in zip(planned, rows, strict=True):
         run = printable(one.run.id) if one.run else "-"
         table.append((run, *(printable(values[key], 40) for key in keys), one.how))
-    print_table(list(table))
+    print_table(table)
 
 
 def _print_next_commands(started: list[PlannedRun]) -> None:
@@ -221,10 +154,10 @@ def _print_next_commands(started: list[PlannedRun]) -> None:
     started_count = sum(one.needs_start for one in started)
     count = f"{len(started)} run{'s' * (len(started) > 1)}"
     print(f"{count} in the group {group}, {started_count} of them started now.", file=sys.stderr)
-    for words, command in (
+    for words, arguments in (
         ("the list", ["ls", "--group", group]),
         ("means and spreads", ["compare", "--group", group]),
         ("stop them all", ["stop", group]),
     ):
-        print(f"  {words:<18} dipddpm {shlex.join(command)}", file=sys.stderr)
+        print(f"  {words:<18} dipddpm {shlex.join(arguments)}", file=sys.stderr)
     print(f"  {'live':<18} dipddpm-tui, and there /group:{group}", file=sys.stderr)

@@ -42,7 +42,7 @@ from dipddpm.core.launch import local, queue
 from dipddpm.core.launch.worker import PROCESS_ENDED
 from dipddpm.core.runs import BEST_FILE, Run, RunsFolder, RunState, heartbeat
 from dipddpm.core.runs.equivalence import comparable_config
-from dipddpm.tui.cli.run import RunRequest
+from dipddpm.tui.cli.run import RunOptions
 from tests.core import sharing
 from tests.helpers import Build, Until
 
@@ -109,10 +109,10 @@ def test_config_refuses_process_without_work(kind: str, settings: dict[str, Any]
         configs.build(kind, settings={**settings, "processes": 2})
 
 
-def test_run_request_refuses_several_processes_for_hybrid() -> None:
-    assert RunRequest(kind="dip", processes=2).config().shared_by == 2
+def test_run_options_refuse_several_processes_for_hybrid() -> None:
+    assert RunOptions(kind="dip", processes=2).config().shared_by == 2
     with pytest.raises(UserError, match="A hybrid restores its images together"):
-        RunRequest(kind="hybrid", processes=2).config()
+        RunOptions(kind="hybrid", processes=2).config()
 
 
 @pytest.mark.parametrize("kind", ["dip", "ddpm", "restore"])
