@@ -21,6 +21,11 @@ class Interval(NamedTuple):
         return f"{self.mean:+.2f} [{self.lower:+.2f}, {self.upper:+.2f}]"
 
 
+def mean(values: Sequence[float]) -> float:
+    """The mean; not a number where there are no values."""
+    return sum(values) / len(values) if values else math.nan
+
+
 def interval(differences: Sequence[float]) -> Interval:
     """Student's t interval for the mean of differences that are independent; unbounded for a single one."""
     return pooled([differences])
@@ -34,20 +39,20 @@ def pooled(strata: Sequence[Sequence[float]]) -> Interval:
     """
     from scipy.special import stdtrit
 
-    means = [sum(values) / len(values) for values in strata]
-    mean = sum(means) / len(means)
+    means = [mean(values) for values in strata]
+    centre = mean(means)
     if any(len(values) < 2 for values in strata):
-        return Interval(mean, -math.inf, math.inf)
+        return Interval(centre, -math.inf, math.inf)
     errors = [_variance(values, m) / len(values) / len(strata) ** 2 for values, m in zip(strata, means, strict=True)]
     total = sum(errors)
     if total == 0:
-        return Interval(mean, mean, mean)
+        return Interval(centre, centre, centre)
     if not math.isfinite(total):
-        return Interval(mean, -math.inf, math.inf)
+        return Interval(centre, -math.inf, math.inf)
     # As shares of the total, the squares of the smallest errors are still numbers.
     freedom = 1 / sum((e / total) ** 2 / (len(values) - 1) for e, values in zip(errors, strata, strict=True))
     reach = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(total)
-    return Interval(mean, mean - reach, mean + reach)
+    return Interval(centre, centre - reach, centre + reach)
 
 
 def _variance(values: Sequence[float], mean: float) -> float:

@@ -7,18 +7,20 @@ board again.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, get_args
 
 from dipddpm.core.config import HYBRIDS
-from dipddpm.core.evaluation.intervals import Interval, interval, pooled
+from dipddpm.core.evaluation.intervals import Interval, interval, mean, pooled
 from dipddpm.core.events import Event, RestorationMissing, RestorationsCompared, RestorationScored
 from dipddpm.core.io.sanitize import wrapped
 
 DIP_MEAN, DDPM_MEAN, POSTERIOR_MEAN = "dip-mean", "ddpm-mean", "posterior-mean"
 BASELINES = {"DIP": (DIP_MEAN,), "DDPM": (DDPM_MEAN, POSTERIOR_MEAN)}
 """The forms of each parent that a hybrid is compared with: the best of them on the mean of a cell stands for it."""
+Cost: TypeAlias = Literal["nfe", "iterations", "runs", "seconds"]
+COSTS: tuple[Cost, ...] = get_args(Cost)
 CONTROLS = {"conditioned": "conditioned-pinv"}
 """The same hybrid without what it has from DIP, by its name."""
 
@@ -34,55 +36,44 @@ class MethodScores:
     @property
     def psnr(self) -> list[float]:
         """Of each image, in dB, on the mean of its seeds."""
-        return [_mean(values) for values in zip(*(scored.psnr for scored in self.scored), strict=False)]
+        return [mean(values) for values in zip(*(scored.psnr for scored in self.scored), strict=False)]
 
     @property
     def mean(self) -> float:
         """PSNR in dB on the mean of all images."""
-        return _mean(self.psnr)
+        return mean(self.psnr)
 
     @property
     def ssim(self) -> float | None:
         """On the mean; None where the images are too small for it."""
         values = [value for scored in self.scored for value in scored.ssim]
-        return _mean(values) if values else None
+        return mean(values) if values else None
 
     @property
     def accuracy(self) -> float | None:
         """The share of images that the classifier told for what they are; None where they have no classes."""
         values = [float(value) for scored in self.scored for value in scored.recognised]
-        return _mean(values) if values else None
+        return mean(values) if values else None
 
-    @property
-    def seconds(self) -> float:
-        """Of all images of a seed together, on the mean."""
-        return _mean([scored.seconds for scored in self.scored])
+    def average(self, cost: Cost) -> float:
+        """What it cost, on the mean of its seeds.
 
-    @property
-    def nfe(self) -> float:
-        """Evaluations of the diffusion network for each image, on the mean."""
-        return _mean([scored.nfe for scored in self.scored])
-
-    @property
-    def iterations(self) -> float:
-        """Steps of untrained networks for each image, on the mean."""
-        return _mean([scored.iterations for scored in self.scored])
-
-    @property
-    def runs(self) -> float:
-        """Restarts or samples that its result is the mean of."""
-        return _mean([scored.runs for scored in self.scored])
+        `seconds` are those of all images together; `nfe` (evaluations of the diffusion network) and `iterations` (of
+        untrained networks) those of each image; `runs` the restarts or samples that its result is the mean of.
+        """
+        return mean([getattr(scored, cost) for scored in self.scored])
 
     def table_cells(self) -> dict[str, str]:
         """What a table says of it, by the head of its column; what nobody measured is left out."""
+        nfe, iterations, runs, seconds = map(self.average, COSTS)
         numbers = {
             "PSNR": f"{self.mean:.2f}",
             "SSIM": "" if self.ssim is None else f"{self.ssim:.3f}",
             "class": "" if self.accuracy is None else f"{self.accuracy:.0%}",
-            "NFE": f"{self.nfe:.0f}" if self.nfe else "",
-            "iter": f"{self.iterations:.0f}" if self.iterations else "",
-            "runs": f"{self.runs:.0f}" if self.runs > 1 else "",
-            "seconds": f"{self.seconds:.1f}",
+            "NFE": f"{nfe:.0f}" if nfe else "",
+            "iter": f"{iterations:.0f}" if iterations else "",
+            "runs": f"{runs:.0f}" if runs > 1 else "",
+            "seconds": f"{seconds:.1f}",
         }
         return {head: text for head, text in numbers.items() if text}
 
@@ -112,31 +103,20 @@ class Cell:
         """As a heading has it."""
         return f"{self.task} on {self.set}" if self.set else self.task
 
-    def baseline(self, family: str, hybrid: str) -> MethodScores | None:
-        """The best form, in this cell, of a parent (`DIP` or `DDPM`) that has had no more time than the hybrid.
+    def baseline(self, hybrid: str, family: str = "") -> MethodScores | None:
+        """The best form, in this cell, of a parent (`DIP` or `DDPM`, else of both) with no more time than the hybrid.
 
         None where one of its forms failed: the others alone would flatter the hybrid.
         """
-        if self._failed(family):
+        forms = [form for name in ([family] if family else BASELINES) for form in BASELINES[name]]
+        if any(form in self.missing and self.missing[form].failed for form in forms):
             return None
-        keys = [(form, of) for form in BASELINES[family] for of in (hybrid, "")]
-        candidates = [self.rows[key] for key in keys if key in self.rows]
-        return max(candidates, key=lambda row: row.mean, default=None)
-
-    def better_baseline(self, hybrid: str) -> MethodScores | None:
-        """The better one of the two, by the mean of the cell; None where either failed."""
-        if any(map(self._failed, BASELINES)):
-            return None
-        candidates = [row for family in BASELINES if (row := self.baseline(family, hybrid))]
+        candidates = [self.rows[key] for form in forms for key in ((form, hybrid), (form, "")) if key in self.rows]
         return max(candidates, key=lambda row: row.mean, default=None)
 
     def differences(self, hybrid: str, against: str = "") -> list[float]:
         """PSNR of the hybrid minus that of the better parent, or of the one named `against`, image by image."""
-        ours = self.rows.get((hybrid, ""))
-        theirs = self.baseline(against, hybrid) if against else self.better_baseline(hybrid)
-        if ours is None or theirs is None:
-            return []
-        return [a - b for a, b in zip(ours.psnr, theirs.psnr, strict=False)]
+        return _differences(self.rows.get((hybrid, "")), self.baseline(hybrid, against))
 
     def gain(self, hybrid: str, against: str = "") -> Interval | None:
         """The mean of `differences`, with its bounds; None where there is nothing to compare."""
@@ -145,19 +125,12 @@ class Cell:
 
     def verdicts(self) -> list[str]:
         """Each hybrid minus the better parent in as long, and minus the control of its own, with bounds."""
-        lines = []
-        for hybrid in (method for method, _ in self.rows if method in HYBRIDS):
-            baseline, gain = self.better_baseline(hybrid), self.gain(hybrid)
-            if baseline and gain:
-                lines.append(f"{hybrid} - {baseline.method}: {gain} dB")
-            if control := self.rows.get((CONTROLS.get(hybrid, ""), "")):
-                ours = self.rows[hybrid, ""]
-                gain_over_control = interval([a - b for a, b in zip(ours.psnr, control.psnr, strict=False)])
-                lines.append(f"{hybrid} - {control.method}: {gain_over_control} dB")
-        return lines
-
-    def _failed(self, family: str) -> bool:
-        return any(form in self.missing and self.missing[form].failed for form in BASELINES[family])
+        return [
+            f"{hybrid} - {other.method}: {interval(differences)} dB"
+            for hybrid in (method for method, _ in self.rows if method in HYBRIDS)
+            for other in (self.baseline(hybrid), self.rows.get((CONTROLS.get(hybrid, ""), "")))
+            if other and (differences := _differences(self.rows.get((hybrid, "")), other))
+        ]
 
 
 class Scoreboard:
@@ -180,12 +153,9 @@ class Scoreboard:
         """The cells over which means are taken: inpainting, the others, and all; only those with several."""
         everything = list(self.cells.values())
         inpainting = [cell for cell in everything if cell.task.startswith("inpaint")]
-        others = [cell for cell in everything if cell not in inpainting]
-        return {
-            name: cells
-            for name, cells in (("inpainting", inpainting), ("others", others), ("all", everything))
-            if len(cells) > 1 and (name == "all" or len(cells) < len(everything))
-        }
+        groups = {"inpainting": inpainting, "others": [cell for cell in everything if cell not in inpainting]}
+        groups = {name: cells for name, cells in groups.items() if 1 < len(cells) < len(everything)}
+        return groups | ({"all": everything} if len(everything) > 1 else {})
 
     def gain(self, hybrid: str, cells: Sequence[Cell], against: str = "") -> Interval | None:
         """The mean over cells; an image that several tasks have degraded is one observation, on the mean of them."""
@@ -193,7 +163,7 @@ class Scoreboard:
         for cell in cells:
             if differences := cell.differences(hybrid, against):
                 by_set.setdefault(cell.set, []).append(differences)
-        strata = [[_mean(values) for values in zip(*tasks, strict=False)] for tasks in by_set.values()]
+        strata = [[mean(values) for values in zip(*tasks, strict=False)] for tasks in by_set.values()]
         return pooled(strata) if strata else None
 
     def headline(self, step: int = 0) -> RestorationsCompared | None:
@@ -202,11 +172,10 @@ class Scoreboard:
             return None
         hybrid = self.hybrids[0]
         cells = [cell for cell in self.cells.values() if (hybrid, "") in cell.rows]
-        psnr = _mean([cell.rows[hybrid, ""].mean for cell in cells])
-        gain = self.gain(hybrid, cells)
-        mean, lower, upper = gain or (None, None, None)
+        psnr = mean([cell.rows[hybrid, ""].mean for cell in cells])
+        gain, lower, upper = self.gain(hybrid, cells) or (None, None, None)
         return RestorationsCompared(
-            method=hybrid, psnr=psnr, cells=len(cells), gain=mean, lower=lower, upper=upper, step=step
+            method=hybrid, psnr=psnr, cells=len(cells), gain=gain, lower=lower, upper=upper, step=step
         )
 
     def absences(self) -> list[str]:
@@ -216,11 +185,11 @@ class Scoreboard:
             for event in cell.missing.values():
                 label = f"{event.method} {'failed' if event.failed else 'n/a'}"
                 cells_by_reason.setdefault((label, event.why), []).append(cell.name)
-        where = {
-            key: "" if len(names) == len(self.cells) else f" ({', '.join(names)})"
-            for key, names in cells_by_reason.items()
-        }
-        return [f"{label}{where[label, why]}: {why}" for label, why in cells_by_reason]
+        lines = []
+        for (label, why), names in cells_by_reason.items():
+            where = "" if len(names) == len(self.cells) else f" ({', '.join(names)})"
+            lines.append(f"{label}{where}: {why}")
+        return lines
 
     def means(self) -> list[str]:
         """What comes of several cells: each hybrid against the better parent of each, and against either parent."""
@@ -244,7 +213,7 @@ class Scoreboard:
         """
         cells = self.cells.values()
         keys = list(dict.fromkeys(key for cell in cells for key in (*cell.rows, *((m, "") for m in cell.missing))))
-        label = max((len(_label(*key)) for key in keys), default=0) + 2
+        label = max((len(method_label(*key)) for key in keys), default=0) + 2
         heads = [
             head
             for head in COLUMN_WIDTHS
@@ -264,9 +233,8 @@ class Scoreboard:
             row = cell.rows.get(key)
             failed = key[0] in cell.missing and cell.missing[key[0]].failed
             values = row.table_cells() if row else {"PSNR": "failed" if failed else "n/a"}
-            lines.append(
-                f"  {_label(*key)}".ljust(label) + "".join(values.get(h, "").rjust(COLUMN_WIDTHS[h]) for h in heads)
-            )
+            columns = "".join(values.get(head, "").rjust(COLUMN_WIDTHS[head]) for head in heads)
+            lines.append(f"  {method_label(*key)}".ljust(label) + columns)
         return [line.rstrip() for line in lines]
 
 
@@ -278,9 +246,10 @@ _COLUMN_PRIORITY = ("PSNR", "seconds", "SSIM", "class", "NFE", "iter", "runs")
 """The columns in the order in which room is given to them."""
 
 
-def _label(method: str, budget_of: str) -> str:
+def method_label(method: str, budget_of: str) -> str:
+    """What a row is called: a method that was given a hybrid's seconds is named after both."""
     return f"{method} @{budget_of}" if budget_of else method
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else math.nan
+def _differences(ours: MethodScores | None, theirs: MethodScores | None) -> list[float]:
+    return [a - b for a, b in zip(ours.psnr, theirs.psnr, strict=False)] if ours and theirs else []

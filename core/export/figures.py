@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.scoreboard import Scoreboard
+from dipddpm.core.evaluation.scoreboard import Scoreboard, method_label
 from dipddpm.core.events import BestModelStored, EpochFinished, PsnrMeasured, Step, StopsCompared
 from dipddpm.core.export.snapshot import Record, mean, safe_name
 from dipddpm.core.io.sanitize import printable
@@ -49,11 +49,9 @@ def _scores(record: Record) -> dict[str, Drawing]:
     drawings_by_name: dict[str, Drawing] = {}
     for number, cell in enumerate(board.cells.values(), 1):
         if cell.rows:
-            rows = {f"{method} @{of}" if of else method: row.psnr for (method, of), row in cell.rows.items()}
-            values_by_method = {printable(name, 30): values for name, values in rows.items() if values}
-            drawings_by_name[f"scores-{number}"] = StripPlot(
-                printable(f"PSNR by method: {cell.name}"), "PSNR in dB", values_by_method
-            )
+            rows = {printable(method_label(*key), 30): row.psnr for key, row in cell.rows.items() if row.psnr}
+            title = printable(f"PSNR by method: {cell.name}")
+            drawings_by_name[f"scores-{number}"] = StripPlot(title, "PSNR in dB", rows)
     tasks = dict.fromkeys(cell.task for cell in board.cells.values() if len(cell.rows) > 1)
     for number, task in enumerate(tasks, 1):
         drawings_by_name[f"quality-time-{number}"] = quality_time(board, task)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from dipddpm.core.evaluation.intervals import Interval
-from dipddpm.core.evaluation.scoreboard import BASELINES, Cell, MethodScores, Scoreboard
+from dipddpm.core.evaluation.scoreboard import BASELINES, COSTS, Cell, MethodScores, Scoreboard
 from dipddpm.core.events import Pictures
 from dipddpm.core.report.plots import SCREEN, draw
 from dipddpm.core.report.scoreboard import quality_time
@@ -43,7 +43,7 @@ def pictures(board: Scoreboard, step: int) -> list[Pictures]:
 
 def _cell(board: Scoreboard, cell: Cell) -> dict[str, Any]:
     gains = {hybrid: _bounds(cell.gain(hybrid)) for hybrid in board.hybrids}
-    better = {hybrid: row.method for hybrid in board.hybrids if (row := cell.better_baseline(hybrid))}
+    better = {hybrid: row.method for hybrid in board.hybrids if (row := cell.baseline(hybrid))}
     return {
         "task": cell.task,
         "set": cell.set,
@@ -55,8 +55,8 @@ def _cell(board: Scoreboard, cell: Cell) -> dict[str, Any]:
 
 
 def _row(row: MethodScores) -> dict[str, Any]:
-    names = ("method", "budget_of", "mean", "psnr", "ssim", "accuracy", "nfe", "iterations", "runs", "seconds")
-    return {name: getattr(row, name) for name in names}
+    scores = {name: getattr(row, name) for name in ("method", "budget_of", "mean", "psnr", "ssim", "accuracy")}
+    return scores | {name: row.average(name) for name in COSTS}
 
 
 def _means(board: Scoreboard) -> list[dict[str, Any]]:

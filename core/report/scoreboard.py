@@ -47,7 +47,7 @@ def quality_time(board: Scoreboard, task: str) -> LinePlot:
         if key[0] == PINV:
             levels["A+ y"] = quality  # takes no time that a logarithm could show
             continue
-        seconds = sum(row.seconds / len(row.psnr) for row in rows) / len(rows)
+        seconds = sum(row.average("seconds") / len(row.psnr) for row in rows) / len(rows)
         families.setdefault(_family(key[0]), []).append((seconds, quality))
     curves = []
     for name, points in families.items():

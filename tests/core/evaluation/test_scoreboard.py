@@ -18,7 +18,7 @@ def missing(method: str, why: str, *, failed: bool = False, task: str = "denoise
     return RestorationMissing(task=task, set="glyphs", method=method, why=why, failed=failed, seed=seed)
 
 
-def test_better_baseline_is_best_score_of_its_cell() -> None:
+def test_baseline_is_best_score_of_its_cell() -> None:
     board = Scoreboard(
         [
             score(HYBRID, [21.0, 23.5]),
@@ -30,7 +30,7 @@ def test_better_baseline_is_best_score_of_its_cell() -> None:
         ]
     )
     (cell,) = board.cells.values()
-    assert cell.better_baseline(HYBRID) is cell.rows["posterior-mean", ""]
+    assert cell.baseline(HYBRID) is cell.rows["posterior-mean", ""]
     assert cell.differences(HYBRID) == [-1.0, 2.5]
     assert cell.differences(HYBRID, "DIP") == [1.0, 1.5]
     assert board.hybrids == [HYBRID]
