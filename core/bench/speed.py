@@ -17,7 +17,6 @@ from dipddpm.core import data, registry
 from dipddpm.core.bench.rates import Work
 from dipddpm.core.config import DdpmRun, DipConfig, parse_task
 from dipddpm.core.ddpm.model import TrainedModel
-from dipddpm.core.ddpm.options import TrainOptions
 from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.solvers import solver
@@ -99,11 +98,11 @@ def _sampling(device: torch.device) -> Iterator[Work]:
 
 def training_of(network: str, preset: str | None, settings: dict[str, Any], device: torch.device) -> Iterator[object]:
     """The items of an endless training of a new network on random images."""
-    config = cast(DdpmRun, configs.build("ddpm", preset=preset, settings={"ddpm.network": network, **settings}))
+    endless = {"ddpm.network": network, "ddpm.epochs": ENDLESS, "ddpm.batch_size": BATCH}
+    config = cast(DdpmRun, configs.build("ddpm", preset=preset, settings={**endless, **settings}))
     built = registry.network(network).for_images(SHAPE, config).to(device)
     images = torch.randint(256, (EPOCH, *SHAPE), dtype=torch.uint8, device=device)
-    schedule, options = Schedule.from_config(config.ddpm, device), TrainOptions.from_config(config.ddpm)
-    return iter(DdpmTraining(built, schedule, images, epochs=ENDLESS, batch_size=BATCH, options=options))
+    return iter(DdpmTraining(built, Schedule.from_config(config.ddpm, device), images, config.ddpm))
 
 
 def take(items: Iterable[object], count: int) -> None:

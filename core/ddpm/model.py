@@ -53,21 +53,7 @@ class TrainedModel:
         """The same, with denoisers whose network is compiled; see `dipddpm.core.compute.compile`."""
         return replace(self, fast=compile_network(self.network, mode))
 
-    def denoiser(
-        self,
-        *,
-        label: Tensor | None = None,
-        guidance: float = 1.0,
-        clip: bool = False,
-        cond: Tensor | None = None,
-    ) -> Denoiser:
+    def denoiser(self, *, label: Tensor | None = None, guidance: float = 1.0, clip: bool = False) -> Denoiser:
         """What samplers and restorations take; see `Denoiser`."""
-        return Denoiser(
-            self.fast or self.network,
-            self.schedule,
-            objective=self.options.objective,
-            label=label,
-            guidance=guidance,
-            clip=clip,
-            cond=cond,
-        )
+        network, objective = self.fast or self.network, self.options.objective
+        return Denoiser(network, self.schedule, objective=objective, label=label, guidance=guidance, clip=clip)

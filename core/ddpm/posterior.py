@@ -7,8 +7,7 @@ All happens in model space, where an image is 2x - 1, y becomes 2y - A 1 and the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,7 +17,6 @@ from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.ddpm.solvers import Ancestral, Solver, noise
 from dipddpm.core.degrade import Degradation, Identity, SaltAndPepper
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import StateDict, Step
 from dipddpm.core.images import to_unit
 
 MIN_SIGMA = 1e-3
@@ -44,6 +42,7 @@ class Problem:
         self.sigma = 2 * variance.clamp(min=0).sqrt().view(-1, 1, 1, 1)
 
 
+@dataclass
 class PosteriorMean(Solver):
     """E[x0 | y] in one evaluation, for denoising: sqrt(alpha_bar) y is distributed as xt where the noise is alike.
 
@@ -51,10 +50,11 @@ class PosteriorMean(Solver):
     whose noise is nearest to its own. Raises UserError for anything but denoising.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        if not isinstance(problem.operator, Identity):
+    problem: Problem
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.problem.operator, Identity):
             raise UserError("The one-step posterior mean only denoises.", "Choose ddnm, diffpir or dps for this task.")
-        self.problem = problem
 
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
         """The estimate of x0 from y; what there was before plays no part."""
@@ -65,6 +65,7 @@ class PosteriorMean(Solver):
         return denoiser(start, times)[0]
 
 
+@dataclass
 class Ddnm(Solver):
     """DDNM+ (Wang et al. 2023, section 3.3): x0 is replaced by what agrees with y, as far as its noise allows.
 
@@ -77,10 +78,8 @@ class Ddnm(Solver):
     """
 
     power = 1.0
-
-    def __init__(self, problem: Problem, eta: float = 0.85) -> None:
-        self.problem = problem
-        self.eta = eta
+    problem: Problem
+    eta: float = 0.85
 
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
         """From xt to `to` by way of an x0 that agrees with y."""
@@ -109,6 +108,7 @@ class Ddnm(Solver):
         return a * consistent_x0 + operator.spectral_filter(eps, eps_gain) + fresh_noise
 
 
+@dataclass
 class DiffPir(Solver):
     """DiffPIR (Zhu et al. 2023, algorithm 1): x0 is pulled towards y by a proximal step, then noised again.
 
@@ -117,11 +117,9 @@ class DiffPir(Solver):
     """
 
     power = 1.0
-
-    def __init__(self, problem: Problem, pull: float = 1.0, renewed: float = 1.0) -> None:
-        self.problem = problem
-        self.pull = pull
-        self.renewed = renewed
+    problem: Problem
+    pull: float = 1.0
+    renewed: float = 1.0
 
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
         """From xt to `to` by way of the proximal point of x0."""
@@ -136,6 +134,7 @@ class DiffPir(Solver):
         return a_to * x0 + s_to * mixed
 
 
+@dataclass
 class Dps(Solver):
     """DPS (Chung et al. 2023, algorithm 1): ancestral steps, each moved against the gradient of |y - A x0(xt)|.
 
@@ -144,11 +143,8 @@ class Dps(Solver):
     """
 
     power = 1.0
-
-    def __init__(self, problem: Problem, scale: float = 1.0) -> None:
-        self.problem = problem
-        self.scale = scale
-        self.ancestral = Ancestral("posterior")
+    problem: Problem
+    scale: float = 1.0
 
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
         """An ancestral step, and a step down the gradient."""
@@ -158,7 +154,7 @@ class Dps(Solver):
             difference = self.problem.y - self.problem.operator.A(x0)
             norm = difference.flatten(1).norm(dim=1).sum()
             (gradient,) = torch.autograd.grad(norm, xt)
-        x = self.ancestral.draw(denoiser, x0.detach(), xt.detach(), (t, t_next), generator)
+        x = Ancestral("posterior").draw(denoiser, x0.detach(), xt.detach(), (t, t_next), generator)
         return x - self.scale * gradient
 
 
@@ -171,12 +167,12 @@ METHODS: dict[str, type[PosteriorMean | Ddnm | DiffPir | Dps]] = {
 """The methods by name; what their constructors take beside the problem are their options."""
 
 
-class Restoration:
+class Restoration(Sampling):
     """Restore measurements y of images of `shape` (N, C, H, W) by one of `METHODS`, as something that one iterates.
 
-    `images` is the result, in [0, 1] but not clipped: the mean of `samples` restorations of each image, which has up
-    to 3 dB more PSNR than one of them and less of its detail. `nfe` counts how often the network has seen each image,
-    all its samples together. `steps` is ignored by the one-step posterior mean. Resumes as `Sampling` does.
+    `images` is the result: the mean of `samples` restorations of each image, which has up to 3 dB more PSNR than one
+    of them and less of its detail. `steps` is ignored by the one-step posterior mean. Resumes as `Sampling` does, with
+    the same measurements and options.
     """
 
     def __init__(
@@ -198,29 +194,14 @@ class Restoration:
         problem = Problem(y[indices], degradation.select(indices), repeated)
         solver = METHODS[method](problem, **(options or {}))
         steps = 1 if isinstance(solver, PosteriorMean) else steps
-        self.sampling = Sampling(denoiser, solver, repeated, steps=steps, device=y.device, seed=seed)
-
-    def __iter__(self) -> Iterator[Step]:
-        return iter(self.sampling)
-
-    def __len__(self) -> int:
-        return len(self.sampling)
+        super().__init__(denoiser, solver, repeated, steps=steps, device=y.device, seed=seed)
 
     @property
     def images(self) -> Tensor:
-        """The restored images (N, C, H, W) as they stand."""
-        all_samples = self.sampling.xt
-        return to_unit(all_samples.view(-1, self.samples, *all_samples.shape[1:]).mean(1))
+        """The restored images (N, C, H, W) as they stand, in [0, 1] but not clipped."""
+        return to_unit(self.xt.view(-1, self.samples, *self.xt.shape[1:]).mean(1))
 
     @property
-    def nfe(self) -> int:
-        """Network function evaluations for each image."""
-        return self.sampling.nfe * self.samples
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the network's weights; valid after a `Step`."""
-        return self.sampling.state_dict()
-
-    def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called, with the same network, measurements and options."""
-        self.sampling.load_state_dict(state)
+    def total_nfe(self) -> int:
+        """How often the network has seen each image, all its samples together."""
+        return self.nfe * self.samples

@@ -1,4 +1,4 @@
-"""The forward process: how much noise xt has at each timestep, and how that relates to noise on an image."""
+"""The forward process: how much noise xt has at each timestep, and what a network can predict of it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from dipddpm.core.config.ddpm import DdpmConfig
+from dipddpm.core.config.ddpm import DdpmConfig, Objective, Weighting
 
 Timestep = int | Tensor
 """One timestep for a whole batch, or an int64 tensor of shape (N,) with one for each image."""
 
-
 LARGEST_BETA = 0.999
 """Where the beta of a schedule given by its alpha_bar is cut off (Nichol & Dhariwal 2021, section 3.2)."""
+
+MIN_SNR_GAMMA = 5.0
+"""Where min-SNR weighting caps the signal-to-noise ratio (Hang et al. 2023, section 3.4)."""
 
 
 def linear(config: DdpmConfig) -> Tensor:
@@ -72,20 +74,11 @@ class Schedule:
             raise ValueError("beta must be one row of numbers between 0 and 1, of which only the last may be 1")
         self.beta = beta.detach().to("cpu", torch.float64)
         self.alpha_bar = torch.cumprod(1 - self.beta, 0)
-        previous = torch.cat([torch.ones(1, dtype=torch.float64), self.alpha_bar[:-1]])
         noise = 1 - self.alpha_bar
-        self.posterior_variance = self.beta * (1 - previous) / noise
-        """Variance of q(x_{t-1} | xt, x0), shape (T,); 0 at t = 0 (Ho et al. 2020, eq. 7)."""
         self.sigma = (noise / self.alpha_bar).sqrt() / 2
         """Standard deviation of the noise in xt / sqrt(alpha_bar_t) on the scale of images in [0, 1], shape (T,)."""
-
-        def on_device(table: Tensor) -> Tensor:
-            return table.to(torch.float32).to(device)
-
-        self._sqrt_alpha_bar = on_device(self.alpha_bar.sqrt())
-        self._sqrt_noise = on_device(noise.sqrt())
-        self._mean_of_x0 = on_device(previous.sqrt() * self.beta / noise)
-        self._mean_of_xt = on_device((1 - self.beta).sqrt() * (1 - previous) / noise)
+        self._sqrt_alpha_bar = self.alpha_bar.sqrt().to(torch.float32).to(device)
+        self._sqrt_noise = noise.sqrt().to(torch.float32).to(device)
 
     @classmethod
     def from_config(cls, config: DdpmConfig, device: torch.device | str = "cpu") -> Self:
@@ -109,23 +102,43 @@ class Schedule:
         """The noise that makes xt of x0."""
         return (xt - _at(self._sqrt_alpha_bar, t) * x0) / _at(self._sqrt_noise, t)
 
-    def velocity(self, x0: Tensor, eps: Tensor, t: Timestep) -> Tensor:
-        """v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x0 (Salimans & Ho 2022, section 4)."""
-        return _at(self._sqrt_alpha_bar, t) * eps - _at(self._sqrt_noise, t) * x0
+    def target(self, objective: Objective, x0: Tensor, eps: Tensor, t: Timestep) -> Tensor:
+        """What a network should predict for xt = `add_noise(x0, eps, t)`.
 
-    def from_velocity(self, xt: Tensor, v: Tensor, t: Timestep) -> tuple[Tensor, Tensor]:
-        """x0 and eps of xt and v: the inverse of `add_noise` and `velocity` together, good at any noise level."""
+        v is sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x0 (Salimans & Ho 2022, section 4).
+        """
+        if objective == "eps":
+            return eps
+        return x0 if objective == "x0" else _at(self._sqrt_alpha_bar, t) * eps - _at(self._sqrt_noise, t) * x0
+
+    def split(self, objective: Objective, xt: Tensor, predicted: Tensor, t: Timestep) -> tuple[Tensor, Tensor]:
+        """The estimates of x0 and eps that a prediction for xt stands for; those from v are good at any noise level."""
+        if objective == "eps":
+            return self.predict_x0(xt, predicted, t), predicted
+        if objective == "x0":
+            return predicted, self.predict_eps(xt, predicted, t)
         a, s = _at(self._sqrt_alpha_bar, t), _at(self._sqrt_noise, t)
-        return a * xt - s * v, s * xt + a * v
+        return a * xt - s * predicted, s * xt + a * predicted
+
+    def loss_weights(self, objective: Objective, weighting: Weighting) -> Tensor | None:
+        """The factor of the squared error at each timestep, float32 of shape (T,) on the CPU; None where all are 1.
+
+        `plain` leaves the error of the objective as it is; `eps` makes it the error of eps, whatever is predicted,
+        which is SNR times that of x0 and alpha_bar times that of v; `min-snr` is the error of x0 times min(SNR, 5)
+        (Hang et al. 2023, section 3.4).
+        """
+        if weighting == "plain" or (objective, weighting) == ("eps", "eps"):
+            return None
+        snr = self.alpha_bar / (1 - self.alpha_bar)
+        of_x0 = snr if weighting == "eps" else snr.clamp(max=MIN_SNR_GAMMA)
+        # The error of x0 is 1 / SNR times that of eps and (1 - alpha_bar) times that of v.
+        own = {"eps": of_x0 / snr, "x0": of_x0, "v": of_x0 * (1 - self.alpha_bar)}[objective]
+        return own.to(torch.float32)
 
     def alpha_sigma(self, t: int) -> tuple[float, float]:
         """sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t); (1, 0), the clean image, for t = -1."""
         alpha_bar = self.alpha_bar[t].item() if t >= 0 else 1.0
         return math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
-
-    def posterior_mean(self, x0: Tensor, xt: Tensor, t: Timestep) -> Tensor:
-        """Mean of q(x_{t-1} | xt, x0) (Ho et al. 2020, eq. 7)."""
-        return _at(self._mean_of_x0, t) * x0 + _at(self._mean_of_xt, t) * xt
 
     def timestep(self, sigma: float) -> int:
         """The t whose noise is nearest to a standard deviation of `sigma` on images in [0, 1]; 25/255 gives 56.

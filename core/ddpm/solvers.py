@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -41,6 +42,7 @@ class Solver(ABC):
         del state
 
 
+@dataclass
 class Ancestral(Solver):
     """A draw from q(x_to | xt, x0) at the estimated x0 (Ho et al. 2020, algorithm 2).
 
@@ -50,9 +52,7 @@ class Ancestral(Solver):
     """
 
     power = 1.0
-
-    def __init__(self, variance: Variance = "beta") -> None:
-        self.variance = variance
+    variance: Variance = "beta"
 
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
         """One draw, without noise in the last step."""
@@ -71,11 +71,11 @@ class Ancestral(Solver):
         return mean if t_pair[1] < 0 else mean + deviation * noise(xt, generator)
 
 
+@dataclass
 class Ddim(Solver):
     """Song et al. 2021, eq. 12, with eta = 0 deterministic and eta = 1 as random as `Ancestral("posterior")`."""
 
-    def __init__(self, eta: float = 0.0) -> None:
-        self.eta = eta
+    eta: float = 0.0
 
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
         """Towards x0 along eps, of which a part is drawn anew."""
@@ -94,7 +94,6 @@ class DpmSolver(Solver):
 
     def __init__(self) -> None:
         self._previous_x0: Tensor | None = None
-        """The estimate of x0 in the step before."""
         self._previous_h = math.inf
 
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
@@ -111,7 +110,7 @@ class DpmSolver(Solver):
         return s_to / s * xt + a_to * (1 - shrink) * ahead
 
     def state_dict(self) -> dict[str, Any]:
-        """The step before."""
+        """The estimate of x0 in the step before, and the length of that step."""
         return {"before": self._previous_x0, "h_before": self._previous_h}
 
     def load_state_dict(self, state: StateDict) -> None:

@@ -12,11 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dipddpm.core.compute.distributed import ProcessGroup
-from dipddpm.core.config.ddpm import Objective
+from dipddpm.core.config.ddpm import DdpmConfig, Objective
 from dipddpm.core.ddpm.denoiser import Denoiser
 from dipddpm.core.ddpm.ema import Ema
-from dipddpm.core.ddpm.objective import target, weights
-from dipddpm.core.ddpm.options import TrainOptions
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.validation import Validator
 from dipddpm.core.errors import UserError
@@ -34,19 +32,19 @@ class DdpmTraining:
     """Minimise |eps - network(xt, t)|^2 with t uniform, by Adam (Ho et al. 2020, algorithm 1 with L_simple, eq. 14).
 
     `images` is uint8 (N, C, H, W), on the device of the network and the schedule; an epoch takes them all, shuffled,
-    the last batch being what is left. `recipe` changes how: what is predicted, weights, averaging and more. The best
-    model is that of the epoch with the lowest mean training loss; with `held_out` images, of the lowest error of eps
-    (or what `selected_by` says) on up to 1,000 of those, of the averaged weights where there are any. Each epoch tells
-    the error of eps by timestep band too, on the first training images where none are held out and no view stands in
-    between, which has a memory. What belongs to the end of an epoch comes before the `Step` that ends it. `labels` and
-    `held_out_labels`, int64 (N,), are for networks that know classes; `cond` and `held_out_cond`, (N, C', H, W), for
-    those that see more channels beside xt.
+    the last batch being what is left. `options` say how: what is predicted, weights, averaging and more. The best
+    model is that of the epoch with the lowest mean training loss; with `held_out` images, of the lowest error of
+    `selection_objective` on up to 1,000 of those, of the averaged weights where there are any. Each epoch reports the
+    error of eps by timestep band too: on the first training images where none are held out, and not at all where these
+    would pass an `input_transform`, which has a memory. What belongs to the end of an epoch comes before the `Step`
+    that ends it. `labels` and `held_out_labels`, int64 (N,), are for networks that know classes; `cond` and
+    `held_out_cond`, (N, C', H, W), for those that see more channels beside xt.
 
     Every random draw comes from one generator of its own, so iterating on after `load_state_dict` gives the same
-    numbers as never having stopped, bit for bit on a CPU. Where several processes share the training (`ranks`), each
-    sees its part of every batch, and the losses are those of one process but for rounding. Raises UserError when the
-    loss is no longer finite; nothing is yielded between the step at fault and the error, so that no checkpoint can be
-    made of its weights.
+    numbers as never having stopped, bit for bit on a CPU. Where several processes share the training
+    (`process_group`), each sees its part of every batch, and the losses are those of one process but for rounding.
+    Raises UserError when the loss is no longer finite; nothing is yielded between the step at fault and the error, so
+    that no checkpoint can be made of its weights.
     """
 
     def __init__(
@@ -54,12 +52,9 @@ class DdpmTraining:
         network: nn.Module,
         schedule: Schedule,
         images: Tensor,
+        options: DdpmConfig,
         *,
-        epochs: int,
-        batch_size: int = 128,
-        lr: float = 1e-3,
         seed: int = 0,
-        options: TrainOptions | None = None,
         labels: Tensor | None = None,
         held_out: Tensor | None = None,
         held_out_labels: Tensor | None = None,
@@ -75,39 +70,38 @@ class DdpmTraining:
         self.network = network.train()
         self.schedule = schedule
         self.images = images
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.options = options or TrainOptions()
+        self.options = options
+        self.epochs = options.epochs
         self.labels = labels
         self.cond = cond
         self.input_transform = input_transform
         self.process_group = process_group or ProcessGroup()
         self.read_every = read_every or (1 if images.device.type == "cpu" else READ_EVERY)
         parameters = [p for p in network.parameters() if p.requires_grad]
-        betas, fused = (0.9, self.options.beta2), images.device.type in {"cpu", "cuda"}
-        self.optimizer = torch.optim.Adam(parameters, lr=lr, betas=betas, fused=fused)
-        self.peak_lr = lr
-        self.ema = Ema(network, self.options.ema) if self.options.ema else None
+        betas, fused = (0.9, options.beta2), images.device.type in {"cpu", "cuda"}
+        self.optimizer = torch.optim.Adam(parameters, lr=options.lr, betas=betas, fused=fused)
+        self.ema = Ema(network, options.ema) if options.ema else None
         self.has_held_out = held_out is not None
         """Whether the best model is chosen on held-out images."""
-        self.validator: Validator | None = None
-        if held_out is not None or input_transform is None:
-            self.validator = Validator(
-                schedule, images if held_out is None else held_out, seed=seed, objective=selection_objective
-            )
-            held_inputs = (labels, cond) if held_out is None else (held_out_labels, held_out_cond)
-            self._validation_inputs = [
-                None if known is None else known[: len(self.validator.images)] for known in held_inputs
-            ]
-            """Labels and more channels of the monitored images."""
+        if held_out is None:
+            held_out, held_out_labels, held_out_cond = images, labels, cond
+        self.validator = Validator(schedule, held_out, seed=seed, objective=selection_objective)
+        count = len(self.validator.images)
+        self._denoiser = Denoiser(
+            self.averaged,
+            schedule,
+            objective=options.objective,
+            label=None if held_out_labels is None else held_out_labels[:count],
+            input_transform=input_transform,
+            cond=None if held_out_cond is None else held_out_cond[:count],
+        )
         # Each size of batch is compiled for itself: there are few, and symbolic sizes cost speed and fail on some nets.
         wrapped = self.process_group.wrap(network)
         self._forward: Callable[..., Tensor] = wrapped
-        if self.options.compile:
-            self._forward = torch.compile(wrapped, dynamic=False, mode=self.options.compile_mode)
-        table = weights(self.options.objective, self.options.weighting, schedule)
+        if options.compile:
+            self._forward = torch.compile(wrapped, dynamic=False, mode=options.compile_mode)
+        table = schedule.loss_weights(options.objective, options.weighting)
         self._weights = None if table is None else table.to(images.device)
-        self.seed = seed
         self.generator = torch.Generator(images.device).manual_seed(seed)
         self.step = 0
         self.epoch = 0
@@ -119,7 +113,7 @@ class DdpmTraining:
     @property
     def steps_per_epoch(self) -> int:
         """Optimiser steps in an epoch, the last smaller batch included."""
-        return math.ceil(len(self.images) / self.batch_size)
+        return math.ceil(len(self.images) / self.options.batch_size)
 
     @property
     def averaged(self) -> nn.Module:
@@ -152,7 +146,7 @@ class DdpmTraining:
     @property
     def _batch_indices(self) -> Tensor:
         """Places of the images of the next step, int64 (n,)."""
-        return self._order[self._images_seen : self._images_seen + self.batch_size]
+        return self._order[self._images_seen : self._images_seen + self.options.batch_size]
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs; valid after a `Step`, and to be stored before the next item."""
@@ -227,9 +221,8 @@ class DdpmTraining:
         loss.backward()  # type: ignore[no-untyped-call]
         if self.options.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
-        lr = self.peak_lr * self.options.lr_factor(self.step, self.epochs * self.steps_per_epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = self.options.lr * lr_factor(self.options, self.step, len(self))
         self.optimizer.step()
         if self.ema is not None:
             self.ema.update(self.network)
@@ -261,7 +254,7 @@ class DdpmTraining:
             inputs = torch.cat([inputs, self.cond[self._batch_indices[shard]]], 1)
         with torch.autocast(x0.device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
             predicted = self._forward(inputs, t) if label is None else self._forward(inputs, t, label)
-        expected = target(self.options.objective, self.schedule, x0, eps, t)
+        expected = self.schedule.target(self.options.objective, x0, eps, t)
         if self._weights is None and self.process_group.world_size == 1:
             return F.mse_loss(predicted.float(), expected)
         errors = (predicted.float() - expected).square().flatten(1).mean(1)
@@ -274,7 +267,7 @@ class DdpmTraining:
     def _finish_epoch(self) -> Iterator[Item]:
         epoch, count = self.epoch + 1, len(self.images)
         loss = self._loss_sum / count
-        error, bands = self._measure()
+        error, bands = self._validate()
         held_out = error if self.has_held_out else None
         value, measure = (loss, "loss") if held_out is None else (held_out, "held_out")
         value = self.process_group.broadcast(value, self.images.device)
@@ -297,20 +290,12 @@ class DdpmTraining:
         self._shuffle()
         yield finished
 
-    def _measure(self) -> tuple[float | None, list[float]]:
-        """The error of eps at the end of an epoch, and by timestep band."""
-        if self.validator is None:
+    def _validate(self) -> tuple[float | None, list[float]]:
+        """The error at the end of an epoch, and that of eps by timestep band."""
+        if self.input_transform is not None and not self.has_held_out:
             return None, []
-        (label, cond), network = self._validation_inputs, self.averaged.eval()
-        denoiser = Denoiser(
-            network,
-            self.schedule,
-            objective=self.options.objective,
-            label=label,
-            input_transform=self.input_transform,
-            cond=cond,
-        )
-        measured = self.validator.measure(denoiser)
+        self.averaged.eval()
+        measured = self.validator.measure(self._denoiser)
         self.network.train()
         return measured
 
@@ -321,3 +306,11 @@ class DdpmTraining:
         self._clock = now
         self._seconds += seconds
         return seconds
+
+
+def lr_factor(options: DdpmConfig, step: int, steps: int) -> float:
+    """The share of the highest learning rate at `step` (from 0) of so many."""
+    rising = min(1.0, (step + 1) / (options.warmup + 1))
+    progress = max(0.0, (step - options.warmup) / max(1, steps - options.warmup))
+    falling = {"none": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}
+    return rising * falling[options.decay]

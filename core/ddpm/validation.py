@@ -7,7 +7,6 @@ from torch import Tensor
 
 from dipddpm.core.config.ddpm import Objective
 from dipddpm.core.ddpm.denoiser import Denoiser
-from dipddpm.core.ddpm.objective import target
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.images import to_model
 
@@ -42,7 +41,7 @@ class Validator:
         x0_pred, eps_pred = denoiser(self.schedule.add_noise(x0, eps, self.times), self.times)
 
         def error(objective: Objective) -> Tensor:
-            pair = (target(objective, self.schedule, *both, self.times) for both in ((x0_pred, eps_pred), (x0, eps)))
+            pair = (self.schedule.target(objective, *both, self.times) for both in ((x0_pred, eps_pred), (x0, eps)))
             return torch.sub(*pair).square().flatten(1).mean(1).double()
 
         loss = error("eps")

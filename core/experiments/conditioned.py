@@ -19,7 +19,6 @@ from dipddpm.core.data import ImageSet
 from dipddpm.core.data.sources import data_loaded, load_batch, load_training
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.networks.unet import UNet
-from dipddpm.core.ddpm.options import TrainOptions
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.training import DdpmTraining
 from dipddpm.core.errors import UserError
@@ -80,11 +79,8 @@ class ConditionedTraining:
             self.network,
             Schedule.from_config(ddpm, device),
             train.images.to(device),
-            epochs=ddpm.epochs,
-            batch_size=ddpm.batch_size,
-            lr=ddpm.lr,
+            ddpm,
             seed=derive(config.seed, "training"),
-            options=TrainOptions.from_config(ddpm),
             held_out=held_out.images.to(device),
             cond=self.cond[0],
             held_out_cond=self.cond[1],

@@ -15,7 +15,6 @@ from dipddpm.core.config import DdpmRun, HybridRun
 from dipddpm.core.data import ImageSet
 from dipddpm.core.data.sources import data_loaded, load_training
 from dipddpm.core.ddpm.denoiser import Denoiser
-from dipddpm.core.ddpm.options import TrainOptions
 from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.solvers import solver
@@ -65,11 +64,8 @@ class DdpmExperiment:
             self.network,
             self.schedule,
             train.images.to(device),
-            epochs=options.epochs,
-            batch_size=options.batch_size,
-            lr=options.lr,
+            options,
             seed=derive(config.seed, "training"),
-            options=TrainOptions.from_config(options),
             labels=train.labels.to(device) if options.conditional else None,
             held_out=None if validation is None else validation.images.to(device),
             held_out_labels=validation.labels.to(device) if validation and options.conditional else None,

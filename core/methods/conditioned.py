@@ -154,7 +154,7 @@ class ConditionedRestorer:
             start = (count * options.samples, channels, height, width)
             return Sampling(denoiser, solver("dpm++"), start, steps=steps, seed=seed, device=case.y.device)
         degradation = with_noise_level(case.y, case.degradation)
-        restoration = Restoration(
+        return Restoration(
             options.sampler,
             denoiser,
             case.y,
@@ -164,7 +164,6 @@ class ConditionedRestorer:
             samples=options.samples,
             seed=seed,
         )
-        return restoration.sampling
 
     def _set_cond(self) -> None:
         self.sampling.denoiser.cond = to_model(self._conditioning()).repeat_interleave(self.options.samples, 0)

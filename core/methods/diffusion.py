@@ -84,7 +84,7 @@ class DdpmRestorer:
     @property
     def nfe(self) -> int:
         """All samples together."""
-        return self.restoration.nfe
+        return self.restoration.total_nfe
 
     @property
     def iterations(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
+import msgspec
 import pytest
 import torch
 from torch import Tensor
@@ -18,7 +19,6 @@ from dipddpm.core.config import DdpmConfig, DipConfig, parse_task
 from dipddpm.core.config.base import CompileMode
 from dipddpm.core.ddpm.networks.tutorial import TutorialNetwork
 from dipddpm.core.ddpm.networks.unet import UNet
-from dipddpm.core.ddpm.options import TrainOptions
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.training import DdpmTraining
 from dipddpm.core.degrade import degrade
@@ -29,7 +29,10 @@ aten = torch.ops.aten
 READS = {aten._local_scalar_dense, aten.is_nonzero, aten.nonzero, aten.masked_select, aten.unique_dim, aten.equal}
 """Operations whose result, or its shape, the host needs before it goes on."""
 SCHEDULE = Schedule.from_config(DdpmConfig())
-ALL = TrainOptions(warmup=3, decay="cosine", clip=1.0, stratified=True, ema=0.9, weighting="min-snr")
+PUBLISHED = DdpmConfig(epochs=1, batch_size=4)
+ALL = DdpmConfig(
+    epochs=1, batch_size=4, warmup=3, decay="cosine", clip=1.0, stratified=True, ema=0.9, weighting="min-snr"
+)
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
@@ -50,20 +53,20 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def training(recipe: TrainOptions, device: str = "cpu", **options: Any) -> DdpmTraining:
+def training(options: DdpmConfig, device: str = "cpu", read_every: int | None = None) -> DdpmTraining:
     torch.manual_seed(0)
     network = UNet((1, 8, 8), channels=(8, 8), classes=3)
     images = torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     labels = (torch.arange(40) % 3).to(device)
-    given: dict[str, Any] = {"epochs": 1, "batch_size": 4, "labels": labels, **options}
-    schedule = Schedule.from_config(DdpmConfig(), torch.device(device))
-    return DdpmTraining(network.to(device), schedule, images.to(device), options=recipe, **given)
+    schedule = Schedule.from_config(options, torch.device(device))
+    given = images.to(device), options
+    return DdpmTraining(network.to(device), schedule, *given, labels=labels, read_every=read_every)
 
 
-@pytest.mark.parametrize("recipe", [TrainOptions(), ALL], ids=["published", "all options"])
+@pytest.mark.parametrize("options", [PUBLISHED, ALL], ids=["published", "all options"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_training_window_reads_one_value_from_device(recipe: TrainOptions, precision: str) -> None:
-    run = training(TrainOptions(**{**vars(recipe), "precision": precision}), read_every=5)
+def test_training_window_reads_one_value_from_device(options: DdpmConfig, precision: str) -> None:
+    run = training(msgspec.structs.replace(options, precision=precision), read_every=5)
     with Waits() as waits:
         item = next(iter(run))
     assert isinstance(item, Step)
@@ -91,7 +94,7 @@ def test_waits_counts_every_host_sync() -> None:
 
 
 def test_training_keeps_images_as_bytes_until_batch() -> None:
-    run = training(TrainOptions())
+    run = training(PUBLISHED)
     assert run.images.dtype == torch.uint8
     assert run.batch().dtype == torch.float32
     assert run.generator.device == run.images.device, "noise and timesteps are drawn where the images are"
@@ -118,22 +121,22 @@ def test_training_window_raises_no_sync_error_on_gpu(strict: None) -> None:
 @cuda
 @pytest.mark.parametrize("mode", get_args(CompileMode))
 def test_compile_modes_give_losses_of_plain_step(mode: CompileMode) -> None:
-    def losses(recipe: TrainOptions) -> list[float | None]:
+    def losses(*, compiled: bool) -> list[float | None]:
         torch.manual_seed(0)
+        options = DdpmConfig(epochs=2, batch_size=64, ema=0.9, compile=compiled, compile_mode=mode)
         images = torch.randint(256, (512, 1, 28, 28), dtype=torch.uint8, device="cuda")
         schedule = Schedule.from_config(DdpmConfig(), torch.device("cuda"))
         network = TutorialNetwork().cuda()
-        run = DdpmTraining(network, schedule, images, epochs=2, batch_size=64, options=recipe, read_every=2)
+        run = DdpmTraining(network, schedule, images, options, read_every=2)
         return [item.loss for item in run if isinstance(item, Step)]
 
-    plain = losses(TrainOptions(ema=0.9))
-    assert losses(TrainOptions(ema=0.9, compile=True, compile_mode=mode)) == pytest.approx(plain, rel=2e-3)
+    assert losses(compiled=True) == pytest.approx(losses(compiled=False), rel=2e-3)
 
 
 @cuda
 def test_bfloat16_training_on_gpu_nearly_matches_float32_losses() -> None:
     def losses(precision: Any) -> list[float | None]:
-        run = training(TrainOptions(precision=precision), "cuda", read_every=5, epochs=4)
+        run = training(msgspec.structs.replace(PUBLISHED, precision=precision, epochs=4), "cuda", read_every=5)
         return [item.loss for item in run if isinstance(item, Step)]
 
     assert losses("bfloat16") == pytest.approx(losses("float32"), rel=0.05)

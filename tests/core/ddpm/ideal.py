@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from dipddpm.core.config.ddpm import Objective
-from dipddpm.core.ddpm.objective import target
 from dipddpm.core.ddpm.schedule import Schedule
 
 
@@ -23,7 +22,7 @@ class Gaussian(nn.Module):
         a = self.schedule.alpha_bar.to(xt.dtype)[t].view(-1, 1, 1, 1)
         eps = (1 - a).sqrt() * (xt - a.sqrt() * self.mean) / (a * self.std**2 + 1 - a)
         x0 = self.mean + a.sqrt() * self.std**2 * (xt - a.sqrt() * self.mean) / (a * self.std**2 + 1 - a)
-        return target(self.objective, self.schedule, x0, eps, t)
+        return self.schedule.target(self.objective, x0, eps, t)
 
 
 class Finite(nn.Module):
@@ -38,4 +37,4 @@ class Finite(nn.Module):
         distance = (xt[:, None] - a.sqrt()[:, None] * self.images).square().flatten(2).sum(2)
         weight = torch.softmax(-distance / (2 * (1 - a.view(-1, 1))), 1)
         x0 = torch.einsum("nm,mchw->nchw", weight, self.images)
-        return target("v", self.schedule, x0, self.schedule.predict_eps(xt, x0, t), t)
+        return self.schedule.target("v", x0, self.schedule.predict_eps(xt, x0, t), t)

@@ -9,7 +9,6 @@ from torch import Tensor
 from dipddpm.core.config import DdpmConfig
 from dipddpm.core.ddpm.denoiser import Denoiser
 from dipddpm.core.ddpm.networks.unet import UNet
-from dipddpm.core.ddpm.options import TrainOptions
 from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.solvers import DpmSolver
@@ -31,16 +30,10 @@ def trained() -> tuple[UNet, Schedule, list[EpochFinished]]:
     schedule = Schedule.from_config(DdpmConfig(schedule="cosine", timesteps=50))
     torch.manual_seed(0)
     network = UNet((1, 8, 8), channels=(16,), attention=0, classes=2, timesteps=50)
-    training = DdpmTraining(
-        network,
-        schedule,
-        images,
-        epochs=15,
-        batch_size=32,
-        lr=3e-3,
-        options=TrainOptions(objective="v", label_dropout=0.2, stratified=True, ema=0.99, decay="cosine"),
-        labels=labels,
+    options = DdpmConfig(
+        objective="v", epochs=15, batch_size=32, lr=3e-3, label_dropout=0.2, stratified=True, ema=0.99, decay="cosine"
     )
+    training = DdpmTraining(network, schedule, images, options, labels=labels)
     epochs = [item for item in training if isinstance(item, EpochFinished)]
     return training.averaged, schedule, epochs  # type: ignore[return-value]
 

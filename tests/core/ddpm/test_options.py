@@ -16,10 +16,8 @@ from dipddpm.core.config.ddpm import Objective, Weighting
 from dipddpm.core.ddpm.denoiser import Denoiser
 from dipddpm.core.ddpm.ema import Ema
 from dipddpm.core.ddpm.networks.unet import UNet
-from dipddpm.core.ddpm.objective import split, target, weights
-from dipddpm.core.ddpm.options import TrainOptions
 from dipddpm.core.ddpm.schedule import Schedule
-from dipddpm.core.ddpm.training import DdpmTraining
+from dipddpm.core.ddpm.training import DdpmTraining, lr_factor
 from dipddpm.core.ddpm.validation import Validator
 from dipddpm.core.events import BestModel, EpochFinished, Step
 from tests.core.ddpm.ideal import Gaussian
@@ -30,11 +28,11 @@ IMAGES = torch.randint(256, (10, 1, 8, 8), dtype=torch.uint8, generator=torch.Ge
 LABELS = torch.arange(10) % 3
 
 
-def training(recipe: TrainOptions, **options: Any) -> DdpmTraining:
+def training(*, classes: int = 0, given: dict[str, Any] | None = None, **options: Any) -> DdpmTraining:
     torch.manual_seed(0)
-    network = UNet((1, 8, 8), channels=(8, 8), classes=options.pop("classes", 0))
-    given: dict[str, Any] = {"epochs": 2, "batch_size": 4, "options": recipe, **options}
-    return DdpmTraining(network, SCHEDULE, IMAGES, **given)
+    network = UNet((1, 8, 8), channels=(8, 8), classes=classes)
+    config = DdpmConfig(**{"epochs": 2, "batch_size": 4, **options})
+    return DdpmTraining(network, SCHEDULE, IMAGES, config, **(given or {}))
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -42,7 +40,7 @@ def test_objective_split_recovers_x0_and_eps(objective: Objective) -> None:
     x0, eps = torch.randn(2, 50, 1, 4, 4)
     t = torch.arange(50) * 20
     xt = SCHEDULE.add_noise(x0, eps, t)
-    found = split(objective, SCHEDULE, xt, target(objective, SCHEDULE, x0, eps, t), t)
+    found = SCHEDULE.split(objective, xt, SCHEDULE.target(objective, x0, eps, t), t)
     for ours, truth in zip(found, (x0, eps), strict=True):
         torch.testing.assert_close(ours, truth, rtol=1e-3, atol=2e-3)
 
@@ -56,31 +54,31 @@ def test_weights_mean_same_for_every_objective(weighting: Weighting) -> None:
     guess = x0 + 0.1 * wrong
     losses = []
     for objective in OBJECTIVES:
-        said = target(objective, SCHEDULE, guess, SCHEDULE.predict_eps(xt, guess, t), t)
-        error = (said - target(objective, SCHEDULE, x0, eps, t)).square().flatten(1).mean(1)
-        table = weights(objective, weighting, SCHEDULE)
+        said = SCHEDULE.target(objective, guess, SCHEDULE.predict_eps(xt, guess, t), t)
+        error = (said - SCHEDULE.target(objective, x0, eps, t)).square().flatten(1).mean(1)
+        table = SCHEDULE.loss_weights(objective, weighting)
         losses.append(error if table is None else error * table[t])
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=0)
     torch.testing.assert_close(losses[0], losses[2], rtol=1e-4, atol=0)
 
 
 def test_min_snr_weights_of_x0_are_capped_at_5() -> None:
-    table = weights("x0", "min-snr", SCHEDULE)
+    table = SCHEDULE.loss_weights("x0", "min-snr")
     assert table is not None
     assert table.max() == 5
     assert table[-1].item() == pytest.approx(SCHEDULE.alpha_bar[-1].item(), rel=1e-3)
 
 
 def test_lr_factor_warms_up_and_decays() -> None:
-    recipe = TrainOptions(warmup=3, decay="cosine")
-    factors = [recipe.lr_factor(step, 13) for step in range(13)]
+    options = DdpmConfig(warmup=3, decay="cosine")
+    factors = [lr_factor(options, step, 13) for step in range(13)]
     assert factors[:4] == [0.25, 0.5, 0.75, 1.0]
     assert factors[8] == pytest.approx(0.5)
     assert all(later < earlier for earlier, later in itertools.pairwise(factors[3:]))
-    assert TrainOptions(decay="linear").lr_factor(5, 10) == 0.5
-    assert {TrainOptions().lr_factor(step, 9) for step in range(9)} == {1.0}
-    told = [item.lr for item in training(recipe, lr=0.01) if isinstance(item, Step)]
-    assert told == [pytest.approx(0.01 * recipe.lr_factor(step, 6)) for step in range(6)]
+    assert lr_factor(DdpmConfig(decay="linear"), 5, 10) == 0.5
+    assert {lr_factor(DdpmConfig(), step, 9) for step in range(9)} == {1.0}
+    told = [item.lr for item in training(warmup=3, decay="cosine", lr=0.01) if isinstance(item, Step)]
+    assert told == [pytest.approx(0.01 * lr_factor(options, step, 6)) for step in range(6)]
 
 
 def test_ema_update_follows_warmed_up_decay() -> None:
@@ -100,18 +98,18 @@ def test_ema_update_follows_warmed_up_decay() -> None:
 
 
 def test_training_stores_average_as_best_and_continues_own_weights() -> None:
-    run = training(TrainOptions(ema=0.9), held_out=IMAGES)
+    run = training(ema=0.9, given={"held_out": IMAGES})
     best = [item for item in run if isinstance(item, BestModel)]
     assert all(item.network is run.averaged for item in best)
     ours, theirs = run.averaged.get_parameter("stem.weight"), run.network.get_parameter("stem.weight")
     assert not torch.equal(ours, theirs)
-    plain = training(TrainOptions())
+    plain = training()
     list(plain)
     assert torch.equal(plain.network.get_parameter("stem.weight"), theirs)
 
 
 def test_training_clips_gradient_to_given_norm(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = training(TrainOptions(clip=1e-3), epochs=1)
+    run = training(clip=1e-3, epochs=1)
     norms = []
     step = run.optimizer.step
 
@@ -126,7 +124,7 @@ def test_training_clips_gradient_to_given_norm(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_stratified_times_fill_every_part_once() -> None:
-    run = training(TrainOptions(stratified=True))
+    run = training(stratified=True)
     for _ in range(20):
         assert (run._draw_times(8) // 125).tolist() == list(range(8))
     drawn = torch.cat([run._draw_times(8) for _ in range(2000)])
@@ -134,9 +132,8 @@ def test_stratified_times_fill_every_part_once() -> None:
 
 
 def test_training_passes_labels_and_drops_given_share() -> None:
-    run = training(
-        TrainOptions(label_dropout=0.5), classes=3, labels=LABELS, held_out=IMAGES, held_out_labels=LABELS, epochs=20
-    )
+    labelled = {"labels": LABELS, "held_out": IMAGES, "held_out_labels": LABELS}
+    run = training(classes=3, label_dropout=0.5, epochs=20, given=labelled)
     seen: list[Tensor] = []
     run.network.register_forward_pre_hook(lambda module, given: seen.append(given[2]) if len(given) > 2 else None)
     list(run)
@@ -169,21 +166,21 @@ def test_validator_bands_are_error_of_eps(objective: Objective) -> None:
 
 
 def test_validator_gives_no_bands_for_few_images() -> None:
-    finished = [item for item in training(TrainOptions(), held_out=IMAGES[:7]) if isinstance(item, EpochFinished)]
+    finished = [item for item in training(given={"held_out": IMAGES[:7]}) if isinstance(item, EpochFinished)]
     assert all(item.bands == [] and item.held_out is not None for item in finished)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_training_loss_is_weighted_error_of_prediction(objective: Objective) -> None:
-    run = training(TrainOptions(objective=objective, weighting="min-snr"))
+    run = training(objective=objective, weighting="min-snr")
     x0, t = run.batch(), torch.tensor([5, 300, 600, 999])
     state = run.generator.get_state()
     loss = run._loss(x0, t, None)
     run.generator.set_state(state)
     eps = torch.randn(x0.shape, generator=run.generator)
     # The network still predicts nothing.
-    wanted = target(objective, SCHEDULE, x0, eps, t)
-    table = weights(objective, "min-snr", SCHEDULE)
+    wanted = SCHEDULE.target(objective, x0, eps, t)
+    table = SCHEDULE.loss_weights(objective, "min-snr")
     assert table is not None
     errors = torch.stack([table[s] * F.mse_loss(torch.zeros_like(w), w) for s, w in zip(t, wanted, strict=True)])
     torch.testing.assert_close(loss, errors.mean())
@@ -192,7 +189,7 @@ def test_training_loss_is_weighted_error_of_prediction(objective: Objective) -> 
 def test_bfloat16_training_nearly_matches_float32_losses() -> None:
     losses = []
     for precision in ("float32", "bfloat16"):
-        run = training(TrainOptions(precision=precision), epochs=15, lr=1e-2)
+        run = training(precision=precision, epochs=15, lr=1e-2)
         losses.append([item.loss for item in run if isinstance(item, EpochFinished)])
         assert all(p.dtype == torch.float32 for p in run.network.parameters())
     assert losses[0] != losses[1]
@@ -205,8 +202,5 @@ def test_compiled_training_matches_eager_losses(monkeypatch: pytest.MonkeyPatch)
     """Traced as ever, but with eager kernels, for which nobody has to wait; the presets' test has the real ones."""
     compiler = torch.compile
     monkeypatch.setattr(torch, "compile", lambda network, **_: compiler(network, dynamic=False, backend="aot_eager"))
-    losses = [
-        [item.loss for item in training(TrainOptions(compile=c), epochs=1) if isinstance(item, Step)]
-        for c in (False, True)
-    ]
+    losses = [[item.loss for item in training(compile=c, epochs=1) if isinstance(item, Step)] for c in (False, True)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dipddpm.core.config import DdpmConfig
 from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.ddpm.solvers import posterior
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +30,6 @@ def test_schedule_tables_match_diffusers(schedule: Schedule, oracle: Any) -> Non
     assert schedule.alpha_bar.dtype == torch.float64
     # diffusers computes in float32, whose running product is off by a few parts in 10^5 at the end.
     torch.testing.assert_close(schedule.alpha_bar.float(), oracle.alphas_cumprod, rtol=1e-4, atol=0)
-    ours = schedule.posterior_variance[1:].float()
-    theirs = torch.stack([oracle._get_variance(t, variance_type="fixed_small") for t in range(1, 1000)])
-    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=0)
-    assert schedule.posterior_variance[0] == 0
 
 
 def test_add_noise_matches_diffusers(schedule: Schedule, oracle: Any) -> None:
@@ -53,16 +50,22 @@ def test_predict_x0_inverts_add_noise(schedule: Schedule) -> None:
     torch.testing.assert_close(schedule.predict_x0(schedule.add_noise(x0, eps, t), eps, t), x0, rtol=1e-4, atol=2e-4)
 
 
-def test_schedule_posterior_follows_bayes(schedule: Schedule) -> None:
+def test_posterior_deviation_matches_diffusers(schedule: Schedule, oracle: Any) -> None:
+    deviations = [posterior(schedule.alpha_sigma(t), schedule.alpha_sigma(t - 1))[2] for t in range(1000)]
+    theirs = torch.stack([oracle._get_variance(t, variance_type="fixed_small") for t in range(1, 1000)])
+    torch.testing.assert_close(torch.tensor(deviations[1:]).square(), theirs, rtol=1e-3, atol=0)
+    assert deviations[0] == 0
+
+
+@pytest.mark.parametrize("t", [1, 10, 500, 999])
+def test_posterior_follows_bayes(schedule: Schedule, t: int) -> None:
     """q(x_{t-1} | xt, x0) from the product of the two Gaussians q(x_{t-1} | x0) and q(xt | x_{t-1})."""
-    t = torch.tensor([1, 10, 500, 999])
-    beta, before = schedule.beta[t], schedule.alpha_bar[t - 1]
-    x0, xt = torch.randn(2, 4, dtype=torch.float64)
+    beta, before = schedule.beta[t].item(), schedule.alpha_bar[t - 1].item()
     precision = 1 / (1 - before) + (1 - beta) / beta
-    mean = (before.sqrt() * x0 / (1 - before) + (1 - beta).sqrt() * xt / beta) / precision
-    torch.testing.assert_close(schedule.posterior_variance[t], 1 / precision)
-    ours = schedule.posterior_mean(x0.view(-1, 1, 1, 1), xt.view(-1, 1, 1, 1), t).flatten()
-    torch.testing.assert_close(ours, mean, rtol=1e-6, atol=1e-6)
+    of_x0, of_xt, deviation = posterior(schedule.alpha_sigma(t), schedule.alpha_sigma(t - 1))
+    assert deviation**2 == pytest.approx(1 / precision)
+    assert of_x0 == pytest.approx(math.sqrt(before) / (1 - before) / precision)
+    assert of_xt == pytest.approx(math.sqrt(1 - beta) / beta / precision)
 
 
 @pytest.mark.parametrize(("grey_levels", "t"), [(15, 32), (25, 56), (50, 114), (0, 0), (10**6, 999)])
@@ -117,18 +120,20 @@ def test_zero_terminal_snr_matches_diffusers(name: Literal["linear", "cosine", "
 
 
 @given(st.integers(0, 999))
-def test_from_velocity_recovers_x0_and_eps(t: int) -> None:
+def test_split_recovers_x0_and_eps_from_velocity(t: int) -> None:
     schedule = Schedule.from_config(DdpmConfig(schedule="cosine", objective="v", zero_terminal_snr=True))
     x0, eps = torch.randn(2, 2, 1, 3, 3)
     xt = schedule.add_noise(x0, eps, t)
-    for ours, truth in zip(schedule.from_velocity(xt, schedule.velocity(x0, eps, t), t), (x0, eps), strict=True):
+    found = schedule.split("v", xt, schedule.target("v", x0, eps, t), t)
+    for ours, truth in zip(found, (x0, eps), strict=True):
         torch.testing.assert_close(ours, truth, rtol=1e-4, atol=1e-5)
 
 
 def test_velocity_matches_diffusers(schedule: Schedule, oracle: Any) -> None:
     x0, eps = torch.randn(2, 64, 1, 4, 4)
     t = torch.randint(1000, (64,))
-    torch.testing.assert_close(schedule.velocity(x0, eps, t), oracle.get_velocity(x0, eps, t), rtol=1e-5, atol=1e-5)
+    ours = schedule.target("v", x0, eps, t)
+    torch.testing.assert_close(ours, oracle.get_velocity(x0, eps, t), rtol=1e-5, atol=1e-5)
 
 
 def test_alpha_sigma_of_minus_one_is_clean_image(schedule: Schedule) -> None:

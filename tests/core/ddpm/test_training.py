@@ -21,12 +21,14 @@ from tests.helpers import Plain
 IMAGES = torch.randint(256, (6, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def training(*, images: Tensor = IMAGES, seed: int = 0, weights: int = 0, **options: Any) -> DdpmTraining:
+def training(*, images: Tensor = IMAGES, seed: int = 0, weights: int = 0, **given: Any) -> DdpmTraining:
     """6 images in batches of 4 make epochs of two steps, the second on 2 images."""
     torch.manual_seed(weights)
+    options = {name: given.pop(name) for name in ("epochs", "batch_size", "lr") if name in given}
     network = TutorialNetwork(timesteps=50)
     schedule = Schedule.from_config(DdpmConfig(timesteps=50))
-    return DdpmTraining(network, schedule, images, **{"epochs": 2, "batch_size": 4, "seed": seed} | options)
+    config = DdpmConfig(**{"epochs": 2, "batch_size": 4, **options})
+    return DdpmTraining(network, schedule, images, config, seed=seed, **given)
 
 
 def without_bands(item: Any) -> Any:

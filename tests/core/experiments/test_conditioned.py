@@ -9,12 +9,11 @@ import torch
 from dipddpm.core import events
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.compute.rng import derive
-from dipddpm.core.config import DdpmRun, HybridRun, build
+from dipddpm.core.config import DdpmConfig, DdpmRun, HybridRun, build
 from dipddpm.core.config.hybrid import Conditioned
 from dipddpm.core.ddpm.denoiser import Denoiser
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.networks.unet import UNet
-from dipddpm.core.ddpm.options import TrainOptions
 from dipddpm.core.ddpm.training import DdpmTraining
 from dipddpm.core.degrade import degrade
 from dipddpm.core.errors import UserError
@@ -122,10 +121,8 @@ def test_training_with_cond_learns_from_it() -> None:
     for name, seen in {"own": truth, "others'": truth.roll(1, 0)}.items():
         torch.manual_seed(0)
         network = UNet((1, 12, 12), channels=(16,), attention=0, patch=1).with_cond_channels(1)
-        recipe = TrainOptions(stratified=True)
-        fit = DdpmTraining(
-            network, SCHEDULE, images, epochs=40, batch_size=16, lr=3e-3, options=recipe, cond=to_model(seen)
-        )
+        options = DdpmConfig(epochs=40, batch_size=16, lr=3e-3, stratified=True)
+        fit = DdpmTraining(network, SCHEDULE, images, options, cond=to_model(seen))
         *_, losses[name] = [item.loss for item in fit if isinstance(item, EpochFinished)]
     assert losses["own"] < 0.75 * losses["others'"]
 
