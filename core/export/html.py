@@ -26,6 +26,7 @@ from dipddpm.core.report.document import (
 )
 from dipddpm.core.report.plots import PAGE, ImagePanels
 from dipddpm.core.runs import RunState
+from dipddpm.core.runs.environment import Environment
 
 MOST_EPOCHS = 30
 """Rows of the table of epochs, evenly out of all; the best and the last are always among them."""
@@ -40,22 +41,22 @@ def write(record: Record, path: Path) -> None:
 
 def report(record: Record) -> Page:
     """All that is worth telling of a run: what it is, what came of it, its curves, its scores and its pictures."""
-    page = Page(record.title, [*_notices(record), Facts(_facts(record))])
-    if results := _results(record):
-        page.blocks += [Heading("Results"), *results]
     board = Scoreboard(record.history)
-    if scores := scoreboard.cells(board):
-        page.blocks += [Heading("Scores"), BulletList(board.verdicts()), *scores]
-    if curves := _curves(record):
-        page.blocks += [Heading("Curves"), *curves]
-    if epochs := record.all(EpochFinished):
-        page.blocks += [Heading("Epochs"), _epochs(epochs)]
-    if pictures := _pictures(record):
-        page.blocks += [Heading("Pictures"), *pictures]
-    if remarks := [event.text for event in record.all(Message)]:
-        page.blocks += [Heading("Remarks"), BulletList(remarks)]
-    if record.config is not None:
-        page.blocks += [Heading("Config"), Code(configs.to_toml(record.config).strip(), "toml")]
+    scores, epochs = scoreboard.cells(board), record.all(EpochFinished)
+    remarks = [event.text for event in record.all(Message)]
+    chapters: dict[str, Sequence[Block]] = {
+        "Results": _results(record),
+        "Scores": [BulletList(board.verdicts()), *scores] if scores else [],
+        "Curves": _curves(record),
+        "Epochs": [_epochs(epochs)] if epochs else [],
+        "Pictures": _pictures(record),
+        "Remarks": [BulletList(remarks)] if remarks else [],
+        "Config": [Code(configs.to_toml(record.config).strip(), "toml")] if record.config is not None else [],
+    }
+    page = Page(record.title, [*_notices(record), Facts(_facts(record))])
+    for title, blocks in chapters.items():
+        if blocks:
+            page.blocks += [Heading(title), *blocks]
     return page
 
 
@@ -73,6 +74,7 @@ def _facts(record: Record) -> list[tuple[str, str]]:
     """What the run is; where it ran is left out but for the device."""
     summary, started, environment = record.status.summary, record.last(RunStarted), record.environment
     share = "" if summary.progress is None else f", {summary.progress:.0%}"
+    minutes = max(0.0, (summary.ended or summary.last) - summary.started) / 60
     facts = {
         "run": record.run.id,
         "what": f"{summary.kind} {summary.method}",
@@ -81,19 +83,15 @@ def _facts(record: Record) -> list[tuple[str, str]]:
         "images": f"{started.images:,}" if started and started.images else "",
         "parameters": f"{started.parameters:,}" if started and started.parameters else "",
         "done": f"{f'{summary.epoch} epochs, ' if summary.epoch else ''}{summary.step:,} steps{share}",
-        "time": f"{max(0.0, (summary.ended or summary.last) - summary.started) / 60:.1f} minutes"
-        if summary.started
-        else "",
+        "time": f"{minutes:.1f} minutes" if summary.started else "",
         "device": (started.device_name or started.device) if started else summary.device,
         "seed": str(record.config.seed) if record.config else "",
-        "made with": _versions(record) if environment else "",
+        "made with": _versions(environment) if environment else "",
     }
     return [(name, value) for name, value in facts.items() if value]
 
 
-def _versions(record: Record) -> str:
-    environment = record.environment
-    assert environment is not None
+def _versions(environment: Environment) -> str:
     revision = f" ({environment.git})" if environment.git else ""
     packages = ", ".join(f"{name} {number}" for name, number in environment.packages.items())
     return f"dipddpm {environment.dipddpm}{revision}, Python {environment.python}, {packages}"
@@ -101,9 +99,9 @@ def _versions(record: Record) -> str:
 
 def _results(record: Record) -> list[Block]:
     summary = record.status.summary
-    facts = (
-        [("best loss", f"{summary.best_loss:.4f}, epoch {summary.best_epoch}")] if summary.best_loss is not None else []
-    )
+    facts = []
+    if summary.best_loss is not None:
+        facts.append(("best loss", f"{summary.best_loss:.4f}, epoch {summary.best_epoch}"))
     if summary.loss is not None:
         facts.append(("last loss", f"{summary.loss:.4g}"))
     if (end := record.last(StopsCompared)) is not None and end.psnr:
@@ -148,16 +146,10 @@ def _epochs(epochs: Sequence[EpochFinished]) -> Table:
     every = -(-len(epochs) // MOST_EPOCHS)
     best = next((event for event in reversed(epochs) if event.best), None)
     shown = [e for number, e in enumerate(epochs, 1) if number % every == 0 or e is best or number == len(epochs)]
-    rows = [
-        [
-            str(e.epoch),
-            f"{e.loss:.4f}",
-            "" if e.held_out is None else f"{e.held_out:.4f}",
-            "stored" if e.best else "",
-            f"{e.seconds:.1f}",
-        ]
-        for e in shown
-    ]
+    rows = []
+    for e in shown:
+        held_out = "" if e.held_out is None else f"{e.held_out:.4f}"
+        rows.append([str(e.epoch), f"{e.loss:.4f}", held_out, "stored" if e.best else "", f"{e.seconds:.1f}"])
     return Table(["epoch", "loss", "held out", "as best", "seconds"], rows)
 
 

@@ -44,8 +44,8 @@ def request_mirror(run: Run, name: str) -> Path:
     return mirror_folder
 
 
-class Mirror:
-    """What a worker tells, told to TensorBoard as well. It never raises: a failing mirror doesn't cost the run."""
+class TensorboardMirror:
+    """Writes a worker's events to TensorBoard's files as well. Never raises: a failing mirror doesn't cost the run."""
 
     def __init__(self, folder: Path) -> None:
         self._run = Run(folder)

@@ -47,6 +47,10 @@ images.save_png("samples.png", images.grid(images.to_unit(sampling.xt), scale=2)
 """.strip()
 
 
+SHIPPED_LICENCE = "The weights ship with dipddpm, under its licence, MIT."
+OWN_LICENCE = "The licence of the weights is for whoever trained them to give: write it into the head."
+
+
 def refuse(record: Record) -> None:
     """Raise UserError for a run without a trained model that can be used by itself."""
     trained.trained_config(record.run.folder)
@@ -65,10 +69,8 @@ def write(record: Record, folder: Path) -> None:
     with target.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     # A run that goes on may have stored another one since it was read.
-    logged_hashes = {
-        event.sha256 for event in (*record.all(BestModelStored), *Record.of(record.run).all(BestModelStored))
-    }
-    if digest not in logged_hashes:
+    logged = (*record.all(BestModelStored), *Record.of(record.run).all(BestModelStored))
+    if digest not in {event.sha256 for event in logged}:
         problem = f"The best model of {record.run.id} is not the one that its log tells of."
         raise UserError(problem, "Copy the run again from where it was made, or train it anew.")
     (folder / CARD).write_text(card(record, digest), encoding="utf-8")
@@ -106,7 +108,7 @@ def _head(record: Record) -> dict[str, Any]:
 
 def _body(record: Record, sha256: str) -> Page:
     config = trained.trained_config(record.run.folder)
-    started = record.last(RunStarted)
+    started, known = record.last(RunStarted), CATALOGUE.get(_dataset(record))
     about = f"A diffusion model of images, trained on {_dataset(record)} with dipddpm {version('dipddpm')}."
     facts = {
         "run": record.run.id,
@@ -127,8 +129,9 @@ def _body(record: Record, sha256: str) -> Page:
         Code(f"dipddpm run hybrid --from FOLDER --dataset {_dataset(record)}", "sh"),
         Text("Without dipddpm: the tensors under network. in the safetensors file are the weights."),
         Heading("Data"),
-        BulletList([_data_line(event) for event in record.all(DataLoaded)]),
-        *_licences(record),
+        BulletList([f"{d.dataset} {d.split}: {d.images:,} images, sha256 {d.sha256}" for d in record.all(DataLoaded)]),
+        *([Text(f"The licence of {known.title}: {known.licence}.")] if known else []),
+        Text(SHIPPED_LICENCE if record.run.reference else OWN_LICENCE),
     ]
     if metrics := _metrics(record):
         facts_measured = [(words, f"{value:.4g}") for words, value in metrics.values()]
@@ -138,18 +141,6 @@ def _body(record: Record, sha256: str) -> Page:
 
 def _dataset(record: Record) -> str:
     return printable(record.status.summary.dataset or (record.config.data.dataset if record.config else ""), 80)
-
-
-def _data_line(event: DataLoaded) -> str:
-    return f"{event.dataset} {event.split}: {event.images:,} images, sha256 {event.sha256}"
-
-
-def _licences(record: Record) -> list[Block]:
-    known = CATALOGUE.get(_dataset(record))
-    of_data = [Text(f"The licence of {known.title}: {known.licence}.")] if known else []
-    if record.run.reference:
-        return [*of_data, Text("The weights ship with dipddpm, under its licence, MIT.")]
-    return [*of_data, Text("The licence of the weights is for whoever trained them to give: write it into the head.")]
 
 
 def _metrics(record: Record) -> dict[str, tuple[str, float]]:

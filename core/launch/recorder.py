@@ -11,7 +11,7 @@ import torch
 from dipddpm.core import events, images
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.events import BestModel, Document, Event, Experiment, FileStored, Item, Pictures, Step, Tensors
-from dipddpm.core.export.mirror import Mirror
+from dipddpm.core.export.mirror import TensorboardMirror
 from dipddpm.core.io import atomic
 from dipddpm.core.launch import resume
 from dipddpm.core.runs import EventLog, summary
@@ -30,7 +30,7 @@ class Recorder:
         self.log = log
         self.device = torch.device(device)
         self.summary = summary.read(folder)
-        self.mirror = Mirror(folder)
+        self.mirror = TensorboardMirror(folder)
         self._step_at = 0.0
         self._summary_at = 0.0
 
