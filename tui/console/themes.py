@@ -5,98 +5,58 @@ Colours alone never carry a meaning: states have a sign of their own, series a l
 
 from __future__ import annotations
 
+from typing import Any
+
 from textual.theme import Theme
 
 SERIES_COLOURS = 8
-
-
-def _series_variables(*colours: str) -> dict[str, str]:
-    return {f"series-{number}": colour for number, colour in enumerate(colours)}
-
-
-NIGHT = Theme(
-    name="night",
-    primary="#6cb6ff",
-    secondary="#8ddb8c",
-    accent="#f0b866",
-    foreground="#d8dee6",
-    background="#12161c",
-    surface="#171c24",
-    panel="#222a35",
-    success="#8ddb8c",
-    warning="#f0b866",
-    error="#ff7b72",
-    variables=_series_variables("#6cb6ff", "#f0b866", "#8ddb8c", "#ff8f80", "#d2a8ff", "#5fd7d0", "#f7a8cf", "#b8c480"),
-)
-DAY = Theme(
-    name="day",
-    primary="#0b5cad",
-    secondary="#1a6b2d",
-    accent="#9a5b00",
-    foreground="#1c2128",
-    background="#fbfbf9",
-    surface="#f3f3ef",
-    panel="#e4e4de",
-    success="#1a6b2d",
-    warning="#8f5400",
-    error="#b3261e",
-    dark=False,
-    variables=_series_variables("#0b5cad", "#b35900", "#1a6b2d", "#b3261e", "#7b3fb5", "#00706b", "#a8326f", "#5d6600"),
-)
-CLEAR = Theme(
-    name="clear",
-    primary="#56b4e9",
-    secondary="#009e73",
-    accent="#f0e442",
-    foreground="#e6e6e6",
-    background="#101010",
-    surface="#181818",
-    panel="#2a2a2a",
-    success="#56b4e9",
-    warning="#f0e442",
-    error="#e8743b",
-    variables=_series_variables("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#4a90e2", "#f5f5f5"),
-)
-"""Colours that people with any common colour blindness tell apart (after Okabe and Ito, 2008)."""
-PLAIN = Theme(
-    name="plain",
-    ansi=True,
-    primary="ansi_blue",
-    secondary="ansi_cyan",
-    accent="ansi_magenta",
-    foreground="ansi_default",
-    background="ansi_default",
-    surface="ansi_default",
-    panel="ansi_default",
-    boost="ansi_default",
-    success="ansi_green",
-    warning="ansi_yellow",
-    error="ansi_red",
-    variables={
-        "ansi-background": "ansi_default",
-        "ansi-foreground": "ansi_default",
-        "block-cursor-foreground": "ansi_black",
-        "block-cursor-background": "ansi_cyan",
-        "input-cursor-background": "ansi_default",
-        "input-cursor-foreground": "ansi_default",
-        **_series_variables(
-            "ansi_cyan",
-            "ansi_yellow",
-            "ansi_green",
-            "ansi_red",
-            "ansi_magenta",
-            "ansi_bright_blue",
-            "ansi_bright_magenta",
-            "ansi_default",
-        ),
-    },
-)
-"""The terminal's own sixteen colours."""
-
-THEMES: dict[str, Theme] = {theme.name: theme for theme in (NIGHT, DAY, CLEAR, PLAIN)}
 SUMMARIES = {
     "night": "dark",
     "day": "light",
     "clear": "dark, safe for colour-blind eyes",
     "plain": "the terminal's own sixteen colours",
+}
+_COLOURS = """
+primary     #6cb6ff  #0b5cad  #56b4e9  ansi_blue
+secondary   #8ddb8c  #1a6b2d  #009e73  ansi_cyan
+accent      #f0b866  #9a5b00  #f0e442  ansi_magenta
+foreground  #d8dee6  #1c2128  #e6e6e6  ansi_default
+background  #12161c  #fbfbf9  #101010  ansi_default
+surface     #171c24  #f3f3ef  #181818  ansi_default
+panel       #222a35  #e4e4de  #2a2a2a  ansi_default
+success     #8ddb8c  #1a6b2d  #56b4e9  ansi_green
+warning     #f0b866  #8f5400  #f0e442  ansi_yellow
+error       #ff7b72  #b3261e  #e8743b  ansi_red
+series-0    #6cb6ff  #0b5cad  #56b4e9  ansi_cyan
+series-1    #f0b866  #b35900  #e69f00  ansi_yellow
+series-2    #8ddb8c  #1a6b2d  #009e73  ansi_green
+series-3    #ff8f80  #b3261e  #f0e442  ansi_red
+series-4    #d2a8ff  #7b3fb5  #cc79a7  ansi_magenta
+series-5    #5fd7d0  #00706b  #d55e00  ansi_bright_blue
+series-6    #f7a8cf  #a8326f  #4a90e2  ansi_bright_magenta
+series-7    #b8c480  #5d6600  #f5f5f5  ansi_default
+"""
+"""A column a theme. People with any common colour blindness tell those of `clear` apart (Okabe and Ito, 2008)."""
+_ANSI_VARIABLES = {
+    "ansi-background": "ansi_default",
+    "ansi-foreground": "ansi_default",
+    "block-cursor-foreground": "ansi_black",
+    "block-cursor-background": "ansi_cyan",
+    "input-cursor-background": "ansi_default",
+    "input-cursor-foreground": "ansi_default",
+}
+
+
+def _theme(name: str, colours: dict[str, str]) -> Theme:
+    series = {key: colour for key, colour in colours.items() if key.startswith("series-")}
+    options: dict[str, Any] = {key: colour for key, colour in colours.items() if key not in series}
+    if name == "plain":
+        options |= {"ansi": True, "boost": "ansi_default"}
+        series |= _ANSI_VARIABLES
+    return Theme(name, dark=name != "day", variables=series, **options)
+
+
+_KEYS, *_COLUMNS = zip(*map(str.split, _COLOURS.strip().splitlines()), strict=True)
+THEMES = {
+    name: _theme(name, dict(zip(_KEYS, column, strict=True))) for name, column in zip(SUMMARIES, _COLUMNS, strict=True)
 }
