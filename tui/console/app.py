@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 from textual import on
-from textual.app import App
-from textual.binding import Binding, BindingType
-from textual.command import Provider
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
@@ -17,17 +17,18 @@ from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import trash
 from dipddpm.tui.console import notify, preferences, terminal
 from dipddpm.tui.console.messages import RowsChanged
+from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.console.reader import Reader
+from dipddpm.tui.console.screens.dialogs import ChoiceDialog
+from dipddpm.tui.console.screens.help import Help
+from dipddpm.tui.console.screens.keys import APP_KEYS
 from dipddpm.tui.console.screens.main import MainScreen
 from dipddpm.tui.console.session import Session
 from dipddpm.tui.console.themes import SUMMARIES, THEMES
 from dipddpm.tui.console.widgets.pictures import detect_graphics
 
-
-def _commands() -> type[Provider]:
-    from dipddpm.tui.console.screens.palette import Commands
-
-    return Commands
+TEXTUAL_ACTIONS = {"app.focus_next", "app.focus_previous", "screen.copy_text"}
+"""Actions that Textual gives every screen: the palette leaves them out."""
 
 
 class DipddpmApp(App[None]):
@@ -35,13 +36,7 @@ class DipddpmApp(App[None]):
 
     TITLE = "dipddpm"
     CSS_PATH = "console.tcss"
-    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_commands}
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("T", "theme", "theme", show=False),
-        Binding("question_mark", "help", "help", key_display="?"),
-        Binding("ctrl+p", "command_palette", "all commands", show=False, priority=True),
-        Binding("ctrl+c,ctrl+q", "quit", "quit", show=False, priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = list(APP_KEYS)
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -112,15 +107,11 @@ class DipddpmApp(App[None]):
 
     def action_help(self) -> None:
         """Explain the keys that work here."""
-        from dipddpm.tui.console.screens.help import Help
-
         if not isinstance(self.screen, Help):
             self.push_screen(Help(self.screen))
 
     def action_theme(self) -> None:
         """Choose how the console looks."""
-        from dipddpm.tui.console.screens.dialogs import ChoiceDialog
-
         choices = [(name, f"{name:<8} {words}") for name, words in SUMMARIES.items()]
         self.push_screen(ChoiceDialog("Theme", choices, self.theme), self.use_theme)
 
@@ -132,9 +123,16 @@ class DipddpmApp(App[None]):
                 if isinstance(screen, MainScreen):
                     screen.show_rows()
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[object]:  # type: ignore[override]
-        """None of Textual's own: the palette has ours."""
-        return ()
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """What the palette finds by its words: the bindings that apply now, the hidden ones too, and the themes."""
+        seen = TEXTUAL_ACTIONS.copy()
+        for node, binding, enabled, _ in screen.active_bindings.values():
+            if enabled and binding.description and isinstance(node, Screen | App | Pane) and binding.action not in seen:
+                seen.add(binding.action)
+                help_text = f"key {self.get_key_display(binding)}"
+                yield SystemCommand(binding.description, help_text, partial(self.simulate_key, binding.key))
+        for name, summary in SUMMARIES.items():
+            yield SystemCommand(f"theme {name}", summary, partial(self.use_theme, name))
 
 
 def _severity(change: notify.StateChange) -> SeverityLevel:

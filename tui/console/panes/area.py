@@ -13,8 +13,8 @@ from dipddpm.tui.console.panes.catalogue import PANES
 from dipddpm.tui.console.panes.view import Pane, View
 from dipddpm.tui.console.preferences import PaneName
 from dipddpm.tui.console.session import Session
+from dipddpm.tui.console.widgets.keyline import Tabs
 from dipddpm.tui.console.widgets.runhead import RunHead
-from dipddpm.tui.console.widgets.tabs import Tabs
 from dipddpm.tui.shared.groups import GroupRow
 from dipddpm.tui.shared.runlist import RunRow
 

@@ -27,18 +27,25 @@ from dipddpm.tui.console.widgets.keyline import KeyLine
 from dipddpm.tui.shared.draft import Draft
 from dipddpm.tui.shared.formatting import format_duration
 
+GROUP = Binding.Group("New run")
+STEP = "next option, previous one"
+START = "start: when a slot on the device is free, else it waits in the queue"
+COPY = "copy the command that starts the same run"
+
 
 class Form(Screen[LaunchRequest]):
     """A line an option. Below them: what the option means, what is wrong, the time it takes, and the command."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "launch(False)", "start", priority=True),
-        Binding("ctrl+g", "launch(True)", "start without queueing", priority=True),
-        Binding("ctrl+o", "more", "all options", priority=True),
-        Binding("ctrl+y", "copy", "copy command", priority=True),
-        Binding("down,enter,j", "step(1)", "next", show=False),
-        Binding("up,k", "step(-1)", "previous", show=False),
-        Binding("escape", "dismiss(None)", "leave"),
+        Binding("down,enter,j", "step(1)", "next", False, "tab ↓", group=GROUP, tooltip=STEP),
+        Binding("up,k", "step(-1)", "previous", False, "↑", group=GROUP, tooltip=STEP),
+        Binding("ctrl+s", "launch(False)", "start", priority=True, group=GROUP, tooltip=START),
+        Binding("ctrl+g", "launch(True)", "start without queueing", priority=True, group=GROUP),
+        Binding(
+            "ctrl+o", "more", "all options", priority=True, group=GROUP, tooltip="all options, or the first ones only"
+        ),
+        Binding("ctrl+y", "copy", "copy command", priority=True, group=GROUP, tooltip=COPY),
+        Binding("escape", "dismiss(None)", "leave", group=GROUP),
     ]
 
     def __init__(

@@ -14,6 +14,8 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
+TURN = "turn through the words of a choice"
+
 
 class Choice(Widget, can_focus=True):
     """Where a drop-down would cover half of a small terminal, this stays a line."""
@@ -21,8 +23,8 @@ class Choice(Widget, can_focus=True):
     DEFAULT_CSS = "Choice { height: 1; }"
     COMPONENT_CLASSES: ClassVar[set[str]] = {"choice--chosen", "choice--other", "choice--arrow"}
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left,h", "turn(-1)", "previous", show=False),
-        Binding("right,l,space", "turn(1)", "next", show=False),
+        Binding("left,h", "turn(-1)", "previous", False, "←", group=Binding.Group("New run"), tooltip=TURN),
+        Binding("right,l,space", "turn(1)", "next", False, "→ space", group=Binding.Group("New run"), tooltip=TURN),
     ]
 
     value: reactive[str] = reactive("")

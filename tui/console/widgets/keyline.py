@@ -1,22 +1,61 @@
-"""The footer: the keys that work here, as many as fit; each can be clicked."""
+"""Lines of words that do what a key does where they are clicked: the footer, and the tabs of the panes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 from textual import events
-from textual.binding import Binding
+from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widget import Widget
 
 
-class KeyLine(Widget):
-    """One line, drawn anew only when its text changes."""
+class KeyWords(Widget):
+    """One line. Each word holds the key that a click on it stands for."""
 
-    DEFAULT_CSS = "KeyLine { height: 1; dock: bottom; }"
+    DEFAULT_CSS = "KeyWords { height: 1; }"
+
+    def append_key(self, line: Text, words: str, component: str, key: str) -> None:
+        """Add words in the style of this component class, which do what the key does."""
+        line.append(words, self.get_component_rich_style(component) + Style(meta={"key": key}))
+
+    def on_click(self, event: events.Click) -> None:
+        """Do what the key does."""
+        if (key := event.style.meta.get("key")) is not None:
+            self.app.simulate_key(key)
+
+
+class Tabs(KeyWords):
+    """`1 Live  2 Images ...`, with the pane that is shown standing out."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"tabs--tab", "tabs--shown"}
+
+    shown: reactive[str] = reactive("live")
+    marked: reactive[int] = reactive(0)
+    """How many runs Compare would compare."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self._names = names
+
+    def render(self) -> Text:
+        """The names."""
+        line = Text(no_wrap=True, end="")
+        for number, pane in enumerate(self._names, start=1):
+            count = f" ({self.marked})" if pane == "compare" and self.marked else ""
+            component = "tabs--shown" if pane == self.shown else "tabs--tab"
+            self.append_key(line, f" {number} {pane.capitalize()}{count} ", component, str(number))
+        return line
+
+
+class KeyLine(KeyWords):
+    """The footer: the keys that work here, as many as fit. Drawn anew only when its text changes."""
+
+    DEFAULT_CSS = "KeyLine { dock: bottom; }"
     COMPONENT_CLASSES: ClassVar[set[str]] = {"key-line--key", "key-line--what"}
 
     def __init__(self) -> None:
@@ -33,44 +72,28 @@ class KeyLine(Widget):
         for active in screen.active_bindings.values():
             binding = active.binding
             if binding.show and active.enabled and binding.description:
-                shown.setdefault(binding.action, (self._key_name(binding), binding.description, binding.key))
-        entries = list(shown.values())
-        if entries != self._shown:
+                name = self.app.get_key_display(binding)
+                shown.setdefault(binding.action, (name, binding.description, binding.key))
+        if self._shown != (entries := list(shown.values())):
             self._shown = entries
             self.refresh()
 
-    def _key_name(self, binding: Binding) -> str:
-        return binding.key_display or self.app.get_key_display(binding)
-
     def render(self) -> Text:
         """Keys and words; what doesn't fit is left out, the last two (quit, help) stay."""
-        key_style = self.get_component_rich_style("key-line--key")
-        word_style = self.get_component_rich_style("key-line--what")
         line = Text(no_wrap=True, end="")
-        room = self.size.width - 1
         last_keys = self._shown[-2:]
-        room -= sum(_width(key, word) for key, word, _ in last_keys)
-        for name, word, key in [*self._keys_that_fit(self._shown[:-2], room), *last_keys]:
-            click = Style(meta={"key": key})
-            line.append(f" {name}", key_style + click)
-            line.append(f" {word} ", word_style + click)
-        return line
-
-    def on_click(self, event: events.Click) -> None:
-        """Do what the key does."""
-        if (key := event.style.meta.get("key")) is not None:
-            self.app.simulate_key(key)
-
-    @staticmethod
-    def _keys_that_fit(entries: list[tuple[str, str, str]], room: int) -> list[tuple[str, str, str]]:
+        room = self.size.width - 1 - sum(map(_width, last_keys))
         fitting = []
-        for entry in entries:
-            room -= _width(entry[0], entry[1])
+        for entry in self._shown[:-2]:
+            room -= _width(entry)
             if room < 0:
                 break
             fitting.append(entry)
-        return fitting
+        for name, words, key in [*fitting, *last_keys]:
+            self.append_key(line, f" {name}", "key-line--key", key)
+            self.append_key(line, f" {words} ", "key-line--what", key)
+        return line
 
 
-def _width(key: str, word: str) -> int:
-    return cell_len(key) + cell_len(word) + 3
+def _width(entry: tuple[str, str, str]) -> int:
+    return cell_len(entry[0]) + cell_len(entry[1]) + 3

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 WIDE_MIN_WIDTH = 72
 """From this width on, every column has its place and the columns have names."""
-
-
 KIND_MIN_WIDTH = 34
 """From this width on, the kind has a place of its own."""
+GROUP = Binding.Group("Runs")
+FOLD = "unfold a group or fold it; on its header its combinations are compared, mean and spread"
 
 
 class RunTable(ScrollView, can_focus=True):
@@ -51,14 +51,14 @@ class RunTable(ScrollView, can_focus=True):
         "run-table--warn",
     }
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down,j", "move(1)", "down", show=False),
-        Binding("up,k", "move(-1)", "up", show=False),
-        Binding("pagedown,ctrl+d", "page(1)", "page down", show=False),
-        Binding("pageup,ctrl+u", "page(-1)", "page up", show=False),
-        Binding("home,g", "ends(0)", "first", show=False),
-        Binding("end,G", "ends(-1)", "last", show=False),
-        Binding("right,l", "fold(False)", "unfold the group", show=False),
-        Binding("left,h", "fold(True)", "fold the group", show=False),
+        Binding("down,j", "move(1)", "down", show=False, group=GROUP, tooltip="the run below or above"),
+        Binding("up,k", "move(-1)", "up", show=False, group=GROUP, tooltip="the run below or above"),
+        Binding("pagedown,ctrl+d", "page(1)", "page down", show=False, group=GROUP, tooltip="a page down or up"),
+        Binding("pageup,ctrl+u", "page(-1)", "page up", show=False, group=GROUP, tooltip="a page down or up"),
+        Binding("home,g", "ends(0)", "first", show=False, group=GROUP, tooltip="first or last"),
+        Binding("end,G", "ends(-1)", "last", show=False, group=GROUP, tooltip="first or last"),
+        Binding("right,l", "fold(False)", "unfold the group", show=False, group=GROUP, tooltip=FOLD),
+        Binding("left,h", "fold(True)", "fold the group", show=False, group=GROUP, tooltip=FOLD),
     ]
 
     cursor: reactive[int] = reactive(0, repaint=False)
