@@ -11,9 +11,10 @@ import pytest
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.io.sanitize import wrapped
 from dipddpm.core.runs import Run, RunsFolder
-from dipddpm.tui.console.panes.catalogue import PANES
+from dipddpm.tui.console.model.views import View
+from dipddpm.tui.console.panes.area import PANES
 from dipddpm.tui.console.panes.live import LivePane
-from dipddpm.tui.console.panes.view import Pane, View
+from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.console.widgets.feed import Feed
 from dipddpm.tui.console.widgets.lines import LinesWidget
 from tests.tui.driving import Maker, Opener

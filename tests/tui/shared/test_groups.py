@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from dipddpm.core import config as configs
-from dipddpm.core.runs import Run, RunState
-from dipddpm.tui.console.model.combinations import MAX_CURVES, MAX_DRAWN, CombinationCache
+from dipddpm.core.runs import Run, RunsFolder, RunState
+from dipddpm.tui.console.model.views import MAX_CURVES, MAX_DRAWN, ViewMaker
+from dipddpm.tui.console.options import Options
+from dipddpm.tui.console.preferences import Preferences
+from dipddpm.tui.console.session import Session
 from dipddpm.tui.shared.groups import GroupRow, group_rows
 from dipddpm.tui.shared.runlist import RunRow, make_row
 from tests.tui.driving import Maker
@@ -51,19 +57,23 @@ def test_group_row_id_never_equals_run_id() -> None:
     assert "/" in header.id
 
 
-def combined(make: Maker, *made: Run) -> tuple[CombinationCache, list[RunRow]]:
-    found = CombinationCache()
+def view_maker(root: Path) -> ViewMaker:
+    """One that reads at once what it would read in the background."""
+    session = Session(Options(root), RunsFolder(root), Preferences())
+    return ViewMaker(session, lambda _: None, lambda work, then: then(work()), lambda: None)
+
+
+def combined(made: Sequence[Run]) -> tuple[ViewMaker, list[RunRow]]:
+    maker = view_maker(made[0].folder.parent)
     rows = [make_row(run.status()) for run in made]
-    assert found.missing_options(rows) == [run.id for run in made]
-    found.read(made)
-    assert found.missing_options(rows) == []
-    return found, rows
+    assert maker.combinations(rows) == []  # they are being read
+    return maker, rows
 
 
 def test_combinations_join_runs_that_differ_in_seed(make: Maker) -> None:
     runs = [make("dip", psnr=[20.0], settings={"dip.lr": lr, "seed": seed}) for lr in (0.2, 0.1) for seed in (0, 1)]
-    found, rows = combined(make, *runs)
-    assert [(one.title, [row.id for row in one.rows], one.colour) for one in found.combinations(rows)] == [
+    found, rows = combined(runs)
+    assert [(one.title, [row.id for row in one.rows], one.colour_index) for one in found.combinations(rows)] == [
         ("lr=0.1", [run.id for run in runs[2:]], 0),
         ("lr=0.2", [run.id for run in runs[:2]], 1),
     ]
@@ -71,15 +81,15 @@ def test_combinations_join_runs_that_differ_in_seed(make: Maker) -> None:
 
 
 def test_combinations_draw_only_best_of_many() -> None:
-    found = CombinationCache()
+    found = view_maker(Path())
     rates = [round(0.01 * n, 2) for n in range(1, 13)]
     rows = [row(f"{lr} {seed}", "g", psnr=20 + 10 * lr) for lr in rates for seed in range(6)]
     for one in rows:
         config = configs.build("dip", settings={"dip.lr": one.name.split()[0], "seed": int(one.name.split()[1])})
-        found._tables[one.id] = {"dip.lr": str(config.dip.lr), "seed": str(config.seed)}  # type: ignore[union-attr]
+        found._configs[one.id] = config, {"dip.lr": str(config.dip.lr), "seed": str(config.seed)}  # type: ignore[union-attr]
     all_ = found.combinations(rows)
     assert len(all_) == 12
     drawn = [one for one in all_ if one.drawn]
     assert [one.title for one in drawn] == [f"lr={lr:g}" for lr in rates[-MAX_DRAWN:]]
-    assert [one.colour for one in drawn] == list(range(MAX_DRAWN))
+    assert [one.colour_index for one in drawn] == list(range(MAX_DRAWN))
     assert sum(len(one.drawn) for one in drawn) <= MAX_CURVES

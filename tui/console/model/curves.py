@@ -65,9 +65,7 @@ class Track:
         return self.epoch if axis == "epoch" else self.time if axis == "time" else self.step
 
     def smoothed(self, name: str, weight: float) -> array[float]:
-        """The values of a name, smoothed; the same array, grown, at every call."""
-        if weight <= 0:
-            return self.values[name]
+        """The values of a name, smoothed with a weight in (0, 1) of the past; the same array, grown, at every call."""
         key = (name, weight)
         if key not in self._smooth:
             self._smooth = {known_key: smoother for known_key, smoother in self._smooth.items() if known_key[0] != name}
@@ -114,11 +112,6 @@ class Smoother:
         return self.smooth
 
 
-def smooth(values: Sequence[float], weight: float) -> Sequence[float]:
-    """The moving average of all values; `weight` in [0, 1) is that of the past."""
-    return Smoother(weight).update(values) if weight > 0 else values
-
-
 class Binner:
     """Reduces a series to `columns` between `lower` and `upper`: the least and the greatest value of each, in order.
 
@@ -159,11 +152,6 @@ class Binner:
                 self._y += new_y
             start = stop
         return xs, ys
-
-
-def bin_minmax(x: Sequence[float], y: Sequence[float], columns: int) -> tuple[list[float], list[float]]:
-    """A series reduced over its whole width, as by `Binner`; `x` must not decrease."""
-    return Binner(x[0], x[-1], columns).update(x, y) if len(x) else ([], [])
 
 
 def _extreme_indices(part: Sequence[float]) -> list[int]:

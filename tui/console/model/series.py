@@ -14,23 +14,8 @@ from typing import Any, NamedTuple
 from dipddpm.core import events
 from dipddpm.core.events import Event
 from dipddpm.core.runs import voids
-from dipddpm.tui.console.model.curves import AXES, NAN, Axis, Binner, Series, Track, bin_minmax, smooth
-from dipddpm.tui.console.model.psnr import PsnrCurve, PsnrRecord, StepValue
-
-__all__ = [
-    "AXES",
-    "Axis",
-    "Binner",
-    "ChartMark",
-    "CursorValues",
-    "Picture",
-    "PsnrCurve",
-    "RunSeries",
-    "Series",
-    "StepValue",
-    "bin_minmax",
-    "smooth",
-]
+from dipddpm.tui.console.model.curves import AXES, NAN, Axis, Series, Track
+from dipddpm.tui.console.model.psnr import PsnrCurve, PsnrRecord
 
 MAX_RECENT_EVENTS = 2000
 """So many happenings are kept for the feed."""
@@ -83,9 +68,7 @@ class RunSeries:
         self.step = 0
         self.epoch = 0
         self.epochs: list[events.EpochFinished] = []
-        self.best: list[events.BestModelStored] = []
         self.restorations: list[events.RestorationScored | events.RestorationMissing] = []
-        self.evaluations: list[events.SamplesEvaluated] = []
         self.generation = getattr(self, "generation", -1) + 1
         """Counts the times that something drawn before ceased to be true."""
         self.event_count = 0
@@ -104,11 +87,9 @@ class RunSeries:
             events.RunResumed: self._resume,
             events.Step: self._add_step,
             events.EpochFinished: self._add_epoch,
-            events.BestModelStored: self.best.append,
             events.PsnrMeasured: self._add_psnr,
             events.EarlyStopped: self._psnr.stop,
             events.ImageSaved: self._pictures.append,
-            events.SamplesEvaluated: self.evaluations.append,
             events.RestorationScored: self.restorations.append,
             events.RestorationMissing: self.restorations.append,
             events.RunFinished: self._end,
@@ -116,17 +97,15 @@ class RunSeries:
             events.RunStopped: self._end,
         }
 
-    def feed(self, new_events: Iterable[Event]) -> bool:
-        """Take in events; whether there were any."""
-        handler_for, changed = self._handlers.get, False
+    def feed(self, new_events: Iterable[Event]) -> None:
+        """Take in events."""
+        handler_for = self._handlers.get
         for event in new_events:
-            changed = True
             if (handle := handler_for(type(event))) is not None:
                 handle(event)
             if not isinstance(event, _NOT_IN_FEED):
                 self._recent_events.append(event)
                 self.event_count += 1
-        return changed
 
     # What is drawn
 
@@ -294,8 +273,8 @@ class RunSeries:
         self.step = event.from_step
         for track in (self._losses, self._fits, self._rates, self._epochs, self._psnr):
             track.drop_voided(event)
-        records: list[list[Any]] = [self.epochs, self.best, self.restorations, self.evaluations]
-        for record in (*records, self._pictures):
+        records: list[list[Any]] = [self.epochs, self.restorations, self._pictures]
+        for record in records:
             record[:] = [past for past in record if not voids(event, past)]
         self._recent_events = deque(
             (past for past in self._recent_events if not isinstance(past, events.ENDS) and not voids(event, past)),

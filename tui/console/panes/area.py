@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from typing import get_args
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
 from dipddpm.tui.console.model.series import RunSeries
-from dipddpm.tui.console.panes.catalogue import PANES
-from dipddpm.tui.console.panes.view import Pane, View
+from dipddpm.tui.console.model.views import View
+from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.console.preferences import PaneName
 from dipddpm.tui.console.session import Session
 from dipddpm.tui.console.widgets.keyline import Tabs
 from dipddpm.tui.console.widgets.runhead import RunHead
 from dipddpm.tui.shared.groups import GroupRow
 from dipddpm.tui.shared.runlist import RunRow
+
+PANES: tuple[PaneName, ...] = get_args(PaneName)
 
 
 def empty_hint(session: Session) -> str:
@@ -36,7 +40,7 @@ class PaneArea(Vertical):
 
     def compose(self) -> ComposeResult:
         """The pieces; the panes come later."""
-        yield Tabs(tuple(PANES))
+        yield Tabs(PANES)
         yield RunHead()
         empty = Static(id="empty", markup=False)
         empty.display = False
@@ -92,5 +96,8 @@ class PaneArea(Vertical):
         """The pane that is shown, made when it is first asked for; None until it stands on the screen."""
         for pane in self.query(f"#pane-{self._shown}").results(Pane):
             return pane if pane.is_mounted else None
-        self.mount(PANES[self._shown]()(id=f"pane-{self._shown}"))
+        # Loaded when it is first shown, so that the list needn't wait for it.
+        module = import_module(f"dipddpm.tui.console.panes.{self._shown}")
+        pane_class: type[Pane] = getattr(module, f"{self._shown.capitalize()}Pane")
+        self.mount(pane_class(id=f"pane-{self._shown}"))
         return None

@@ -15,15 +15,14 @@ from textual.containers import HorizontalScroll, ScrollableContainer
 from textual.widgets import Static
 
 from dipddpm.core.config import AnyRun
-from dipddpm.core.evaluation.scoreboard import Scoreboard
-from dipddpm.core.runs import Run, RunState
-from dipddpm.tui.console.background import run_in_background
+from dipddpm.core.runs import RunState
 from dipddpm.tui.console.model.band import Curve, band
 from dipddpm.tui.console.model.curves import Series
-from dipddpm.tui.console.panes.view import ComparedRun, ComparisonEntry, Pane, View
+from dipddpm.tui.console.model.views import ComparedRun, ComparisonEntry, View
+from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.console.widgets.chart import LineChart
 from dipddpm.tui.console.widgets.pictures import PictureFile, PictureView
-from dipddpm.tui.shared.columns import fit, format_number
+from dipddpm.tui.shared.columns import fit, format_gain, format_number
 from dipddpm.tui.shared.combine import OUTCOMES, compute_spread, format_spread
 from dipddpm.tui.shared.compare import differences
 from dipddpm.tui.shared.formatting import format_duration
@@ -42,14 +41,8 @@ PICTURES_ROWS = 34
 class ComparePane(Pane):
     """Colours are those of the marks in the list."""
 
-    def __init__(self, *, id: str) -> None:  # noqa: A002
-        super().__init__(id=id)
-        self._configs: dict[str, AnyRun | None] = {}
-        self._reading_configs = False
-        self._table: Text | None = None
-        self._shown_files: tuple[str, ...] = ()
-        self._gains: dict[tuple[str, int], str] = {}
-        """By run and how many of its restorations have been scored."""
+    _table: Text | None = None
+    _shown_files: tuple[str, ...] = ()
 
     def compose(self) -> ComposeResult:
         """Charts, table, pictures."""
@@ -68,7 +61,7 @@ class ComparePane(Pane):
         self.query_one("#compare-how").display = not marked
         self._show_loss(view)
         self._show_psnr(view)
-        self._show_table(marked)
+        self._show_table(view)
         self._show_pictures(view)
 
     def _show_loss(self, view: View) -> None:
@@ -103,63 +96,32 @@ class ComparePane(Pane):
 
     # The table
 
-    def _show_table(self, marked: Sequence[ComparisonEntry]) -> None:
-        self.query_one("#compare-table").display = bool(marked)
-        table = self._draw_table(marked)
+    def _show_table(self, view: View) -> None:
+        self.query_one("#compare-table").display = bool(view.marked)
+        table = self._draw_table(view.marked, view.configs)
         if table != self._table:
             self._table = table
             self.query_one("#compare-rows", Static).update(table)
 
-    def _draw_table(self, marked: Sequence[ComparisonEntry]) -> Text:
+    def _draw_table(self, marked: Sequence[ComparisonEntry], configs: Sequence[AnyRun | None]) -> Text:
         single_runs = all(len(compared.rows) == 1 for compared in marked)
-        compared_runs = [compared.first.run for compared in marked] if single_runs else []
-        self._read_configs(compared_runs)
-        is_read = all(run.id in self._configs for run in compared_runs)
-        differing = differences([self._configs[run.id] for run in compared_runs]) if is_read else []
-        results = _results(marked, [self._gain(one.first) for one in marked]) if single_runs else _means(marked)
-        columns = {"": [compared.title for compared in marked], **results}
+        differing = differences(configs) if single_runs and configs else []
+        columns = {"": [compared.title for compared in marked], **(_results if single_runs else _means)(marked)}
         columns |= {entry.key: entry.values for entry in differing}
         header = list(columns)
         rows = [list(cells) for cells in zip(*columns.values(), strict=True)]
-        widths = [max([cell_len(line[column]) for line in [header, *rows]]) for column in range(len(header))]
-        widths = [min(width, NAME_CELLS if column in {0} else KEY_CELLS * 2) for column, width in enumerate(widths)]
+        widths = [max(map(cell_len, cells)) for cells in zip(header, *rows, strict=True)]
+        widths = [min(width, KEY_CELLS * 2 if column else NAME_CELLS) for column, width in enumerate(widths)]
         text = Text(no_wrap=True)
         text.append("  " + "  ".join(map(fit, header, widths)) + "\n", Style(bold=True))
         for compared, cells in zip(marked, rows, strict=True):
             text.append("▌ " if compared.members else "  ", self.series_style(compared.colour_index))
             text.append("  ".join(map(fit, cells, widths)) + "\n")
-        if single_runs and len(marked) > 1 and is_read and not differing:
+        if single_runs and len(marked) > 1 and configs and not differing:
             text.append("  Their configs are the same.\n", Style(dim=True))
         if not single_runs:
             text.append("  mean ±standard deviation over the runs that are done\n", Style(dim=True))
         return text
-
-    def _read_configs(self, runs: Sequence[Run]) -> None:
-        """Read the configs that are missing, beside the screen; the table is drawn again when they are here."""
-        missing = [run for run in runs if run.id not in self._configs]
-        if not missing or self._reading_configs:
-            return
-        self._reading_configs = True
-
-        def read() -> dict[str, AnyRun | None]:
-            return {run.id: run.status().config for run in missing}
-
-        run_in_background(self.app, read, self._add_configs, lambda _: self._add_configs({}))
-
-    def _add_configs(self, configs: dict[str, AnyRun | None]) -> None:
-        self._reading_configs = False
-        self._configs |= configs
-        if configs:
-            self.post_message(self.Ready())
-
-    def _gain(self, member: ComparedRun) -> str:
-        """What a hybrid of the run has over the better parent."""
-        scored = member.series.restorations
-        key = (member.run.id, len(scored))
-        if key not in self._gains:
-            headline = Scoreboard(scored).headline()
-            self._gains[key] = "" if headline is None or headline.gain is None else f"{headline.gain:+.2f} dB"
-        return self._gains[key]
 
     def series_style(self, index: int) -> Style:
         """The colour of a mark."""
@@ -203,40 +165,30 @@ def _lines(
     ]
 
 
-def _results(marked: Sequence[ComparisonEntry], gains: list[str]) -> dict[str, list[str]]:
+def _results(marked: Sequence[ComparisonEntry]) -> dict[str, list[str]]:
     """What came of the runs, by column; a column in which nothing stands is left out."""
-    rows = [compared.first.row for compared in marked]
-    columns = {
-        "state": [str(row.state) for row in rows],
-        "best loss": [format_number(row.best_loss) for row in rows],
-        "PSNR": [format_number(row.psnr, 2) for row in rows],
-        "peak": [format_number(row.peak_psnr, 2) for row in rows],
-        "gain": gains,
-        "took": [format_duration(row.duration) if row.started else "" for row in rows],
+    texts: dict[str, Callable[[RunRow], str]] = {
+        "state": lambda row: str(row.state),
+        "best loss": lambda row: format_number(row.best_loss),
+        "PSNR": lambda row: format_number(row.psnr, 2),
+        "peak": lambda row: format_number(row.peak_psnr, 2),
+        "gain": format_gain,
+        "took": lambda row: format_duration(row.duration) if row.started else "",
     }
+    columns = {name: [text(compared.rows[0]) for compared in marked] for name, text in texts.items()}
     return {name: cells for name, cells in columns.items() if any(cells)}
 
 
 def _means(marked: Sequence[ComparisonEntry]) -> dict[str, list[str]]:
     """The same of combinations: how many runs are done, and their mean and spread."""
     done = [[row for row in compared.rows if row.state is RunState.finished] for compared in marked]
-    columns = {
-        "runs": [_count(len(finished_rows), len(one.rows)) for finished_rows, one in zip(done, marked, strict=True)]
-    }
-    values: dict[str, Callable[[RunRow], float | None]] = {
-        "psnr": lambda row: row.psnr,
-        "ssim": lambda row: row.ssim,
-        "gain": lambda row: row.gain,
-        "best_loss": lambda row: row.best_loss,
-        "loss": lambda row: row.loss,
-    }
-    for key, value in values.items():
-        measure = OUTCOMES[key]
-        columns[measure.title] = [
-            format_spread(compute_spread(map(value, finished_rows)), measure.digits) for finished_rows in done
-        ]
-    took = [compute_spread(row.duration for row in finished_rows if row.started) for finished_rows in done]
-    columns["took"] = [format_duration(seconds_spread.mean) if seconds_spread else "" for seconds_spread in took]
+    columns = {"runs": [_count(len(rows), len(compared.rows)) for rows, compared in zip(done, marked, strict=True)]}
+    for key in ("psnr", "ssim", "gain", "best_loss", "loss"):
+        title, digits = OUTCOMES[key]
+        spreads = [compute_spread(getattr(row, key) for row in rows) for rows in done]
+        columns[title] = [format_spread(spread, digits) for spread in spreads]
+    took = [compute_spread(row.duration for row in rows if row.started) for rows in done]
+    columns["took"] = [format_duration(seconds.mean) if seconds else "" for seconds in took]
     return {name: cells for name, cells in columns.items() if any(cells)}
 
 

@@ -17,7 +17,8 @@ from dipddpm.core.io import atomic
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import ENVIRONMENT_FILE, Run
 from dipddpm.tui.console.background import run_in_background
-from dipddpm.tui.console.panes.view import Pane, View
+from dipddpm.tui.console.model.views import View
+from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.shared.draft import Draft, as_text, flatten
 
 ENVIRONMENT_KEYS = (
@@ -48,9 +49,7 @@ class ConfigPane(Pane):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"config--section", "config--set", "config--dim"}
 
-    def __init__(self, *, id: str) -> None:  # noqa: A002
-        super().__init__(id=id)
-        self._shown = ""
+    _shown = ""
 
     def compose(self) -> ComposeResult:
         """A page that scrolls."""

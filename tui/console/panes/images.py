@@ -10,7 +10,8 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
 from dipddpm.core.io.sanitize import printable
-from dipddpm.tui.console.panes.view import Pane, View
+from dipddpm.tui.console.model.views import View
+from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.console.widgets.pictures import PictureFile, PictureView
 
 NONE_YET = "This run has stored no picture yet."
@@ -25,10 +26,8 @@ class ImagesPane(Pane, can_focus=True):
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {"images--name", "images--shown", "images--dim"}
 
-    def __init__(self, *, id: str) -> None:  # noqa: A002
-        super().__init__(id=id)
-        self._view: View | None = None
-        self._chosen = ""
+    _view: View | None = None
+    _chosen = ""
 
     def compose(self) -> ComposeResult:
         """Names, picture."""

@@ -9,8 +9,10 @@ from textual.widgets import Static
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.io.sanitize import printable
 from dipddpm.tui.console.model.curves import Axis, Series
-from dipddpm.tui.console.model.series import ChartMark, PsnrCurve
-from dipddpm.tui.console.panes.view import Pane, View
+from dipddpm.tui.console.model.psnr import PsnrCurve
+from dipddpm.tui.console.model.series import ChartMark
+from dipddpm.tui.console.model.views import View
+from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.console.widgets.chart import LineChart
 from dipddpm.tui.console.widgets.feed import Feed, feed_entries
 from dipddpm.tui.console.widgets.sparkline import PsnrSparkline
@@ -25,12 +27,10 @@ MIN_ROWS = 4
 class LivePane(Pane):
     """What a run has decides what is shown: a run without PSNR leaves its place to the loss."""
 
-    def __init__(self, *, id: str) -> None:  # noqa: A002
-        super().__init__(id=id)
-        self._shape: tuple[int, ...] = ()
-        self._events_shown = 0
-        self._generation = -1
-        self._board_key: tuple[int, ...] = ()
+    _shape: tuple[int, ...] = ()
+    _events_shown = 0
+    _generation = -1
+    _board_key: tuple[int, ...] = ()
 
     def compose(self) -> ComposeResult:
         """From the curves down to the words."""

@@ -9,7 +9,8 @@ from textual.widgets import Log, Static
 
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import LOG_FILE
-from dipddpm.tui.console.panes.view import Pane, View
+from dipddpm.tui.console.model.views import View
+from dipddpm.tui.console.panes.view import Pane
 
 MAX_LINES = 5000
 
@@ -17,9 +18,7 @@ MAX_LINES = 5000
 class LogPane(Pane):
     """Follows worker.log from its last lines on."""
 
-    def __init__(self, *, id: str) -> None:  # noqa: A002
-        super().__init__(id=id)
-        self._run = ""
+    _run = ""
 
     def compose(self) -> ComposeResult:
         """The lines, or a word on why there are none."""

@@ -1,62 +1,15 @@
-"""What a pane is given to show. Panes keep nothing of their own but what is on the screen."""
+"""What all panes have in common: they keep nothing of their own but what is on the screen."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from dipddpm.core.runs import Run
-from dipddpm.tui.console.model.series import RunSeries
-from dipddpm.tui.console.preferences import Preferences
+from dipddpm.tui.console.model.views import View
 from dipddpm.tui.console.widgets.lines import report
-from dipddpm.tui.shared.runlist import RunRow
-
-
-@dataclass(frozen=True)
-class ComparedRun:
-    """A run that is compared."""
-
-    row: RunRow
-    series: RunSeries
-    run: Run
-
-
-@dataclass(frozen=True)
-class ComparisonEntry:
-    """A marked run, or several that differ in their seeds only; its colour stays the same as long as it is marked.
-
-    Of several, not all need have been read: `members` are those whose curves are shown, `rows` are of all.
-    """
-
-    title: str
-    members: Sequence[ComparedRun]
-    rows: Sequence[RunRow]
-    colour_index: int
-    short_title: str = ""
-    """A name for a place where the title doesn't fit; empty where it has none."""
-
-    @property
-    def first(self) -> ComparedRun:
-        """The run itself, or the one that stands for the others."""
-        return self.members[0]
-
-
-@dataclass(frozen=True)
-class View:
-    """The run under the cursor, the time cursor, the marked runs and how people want to see them."""
-
-    run: Run
-    row: RunRow
-    series: RunSeries
-    preferences: Preferences
-    step: int | None = None
-    """Where the time cursor stands; None follows the run."""
-    marked: Sequence[ComparisonEntry] = ()
-    """What is compared: the marked runs, or the combinations of the group under the cursor."""
 
 
 class Pane(Widget):

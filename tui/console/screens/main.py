@@ -17,13 +17,13 @@ from dipddpm.core.runs import RunState
 from dipddpm.tui.console.commands import RunCommands
 from dipddpm.tui.console.compositor import use_cell_compositor
 from dipddpm.tui.console.messages import EventsRead, HostSampled, OutputRead, ReaderFailed, RowsChanged, RunsScanned
+from dipddpm.tui.console.model.curves import AXES
 from dipddpm.tui.console.model.host import HostSample
-from dipddpm.tui.console.model.marked import MAX_MARKED, toggle_mark
-from dipddpm.tui.console.model.series import AXES
+from dipddpm.tui.console.model.selection import MAX_MARKED, toggle_mark
 from dipddpm.tui.console.model.store import SeriesStore
+from dipddpm.tui.console.model.views import ViewMaker
 from dipddpm.tui.console.panes.area import PaneArea, empty_hint
 from dipddpm.tui.console.panes.view import Pane
-from dipddpm.tui.console.panes.views import ViewMaker
 from dipddpm.tui.console.preferences import PaneName
 from dipddpm.tui.console.reader import Reader
 from dipddpm.tui.console.screens.keys import MAIN_KEYS

@@ -10,8 +10,8 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import Static
 
-from dipddpm.tui.console.model.groups import GroupSelection, chosen_rows
 from dipddpm.tui.console.model.query import Query, parse
+from dipddpm.tui.console.model.selection import chosen_rows, unfolded_groups
 from dipddpm.tui.console.session import Session
 from dipddpm.tui.console.widgets.filter import Filter
 from dipddpm.tui.console.widgets.runtable import RunTable
@@ -28,7 +28,7 @@ class RunList(Vertical):
     def __init__(self, session: Session) -> None:
         super().__init__(id="left")
         self._session = session
-        self._groups = GroupSelection()
+        self._toggled_groups: set[str] = set()
         self._title = ""
         self.filter_query: Query = parse(session.preferences.filter)
         self.shown_count = 0
@@ -65,7 +65,7 @@ class RunList(Vertical):
         query, preferences = self.filter_query, self._session.preferences
         shown = [row for row in self._session.rows if not query.text or query.matches(row)]
         shown = sort_rows(shown, preferences.sort, descending=preferences.descending)
-        unfolded = self._groups.unfolded(shown, filtered=bool(query.text))
+        unfolded = unfolded_groups(shown, self._toggled_groups, filtered=bool(query.text))
         entries = group_rows(shown, unfolded, by_name=preferences.sort == "created")
         variables = self.app.theme_variables
         marked = {run: variables[f"series-{colour}"] for run, colour in self.marked.items()}
@@ -85,7 +85,7 @@ class RunList(Vertical):
 
     def toggle_fold(self, group: str) -> None:
         """Unfold a group, or fold it."""
-        self._groups.toggle(group)
+        self._toggled_groups ^= {group}
         self.draw()
         self.post_message(self.Drawn())
 

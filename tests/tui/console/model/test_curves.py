@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dipddpm.core.events import RunResumed
-from dipddpm.tui.console.model.curves import Binner, Smoother, Track, bin_minmax, smooth
+from dipddpm.tui.console.model.curves import Binner, Smoother, Track
 
 Curve = tuple["array[float]", "array[float]"]
 VALUES = st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf, -math.inf])
@@ -28,9 +28,9 @@ def _finite(values: Iterable[float]) -> list[float]:
 
 
 @given(CURVES, st.integers(1, 40))
-def test_bin_minmax_keeps_extremes_of_every_column(curve: Curve, columns: int) -> None:
+def test_binner_keeps_extremes_of_every_column(curve: Curve, columns: int) -> None:
     x, y = curve
-    reduced_x, reduced_y = bin_minmax(x, y, columns)
+    reduced_x, reduced_y = Binner(x[0], x[-1], columns).update(x, y)
     width = (x[-1] - x[0]) / columns or 1.0
 
     def extremes(at: Sequence[float], values: Sequence[float]) -> dict[int, tuple[float, float]]:
@@ -48,9 +48,9 @@ def test_bin_minmax_keeps_extremes_of_every_column(curve: Curve, columns: int) -
 
 
 @given(CURVES, st.integers(1, 20))
-def test_bin_minmax_leaves_gap_for_non_finite_value(curve: Curve, columns: int) -> None:
+def test_binner_leaves_gap_for_non_finite_value(curve: Curve, columns: int) -> None:
     x, y = curve
-    _, reduced = bin_minmax(x, y, columns)
+    _, reduced = Binner(x[0], x[-1], columns).update(x, y)
     assert any(map(math.isnan, reduced)) == (len(_finite(y)) < len(y))
 
 
@@ -73,16 +73,16 @@ def test_binner_starts_anew_for_another_curve() -> None:
     assert binner.update(array("d", range(10)), array("d", [7.0] * 10))[1] == [7.0] * 10
 
 
-def test_bin_minmax_keeps_spike_among_47000_values() -> None:
+def test_binner_keeps_spike_among_47000_values() -> None:
     y = array("d", [0.1]) * 47_000
     y[31_234] = 9.0
-    reduced_x, reduced_y = bin_minmax(array("d", range(47_000)), y, 200)
+    reduced_x, reduced_y = Binner(0.0, 46_999.0, 200).update(array("d", range(47_000)), y)
     assert reduced_x[reduced_y.index(9.0)] == 31_234
 
 
 @given(st.lists(VALUES, max_size=60), st.floats(0.01, 0.99))
-def test_smooth_averages_weighted_by_age(values: list[float], weight: float) -> None:
-    smoothed = smooth(values, weight)
+def test_smoother_averages_weighted_by_age(values: list[float], weight: float) -> None:
+    smoothed = Smoother(weight).update(values)
     for index, value in enumerate(values):
         past = _finite(values[: index + 1])
         if not math.isfinite(value):
@@ -93,9 +93,8 @@ def test_smooth_averages_weighted_by_age(values: list[float], weight: float) -> 
         assert smoothed[index] == pytest.approx(expected, rel=1e-6, abs=1e-3)
 
 
-def test_smooth_leaves_constant_unchanged() -> None:
-    assert list(smooth([3.0] * 5, 0.9)) == pytest.approx([3.0] * 5)
-    assert smooth([1.0, 2.0], 0.0) == [1.0, 2.0]
+def test_smoother_leaves_constant_unchanged() -> None:
+    assert list(Smoother(0.9).update([3.0] * 5)) == pytest.approx([3.0] * 5)
 
 
 def test_smoother_continues_on_longer_values() -> None:

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from dipddpm.core import events
 from dipddpm.core.events import Event
 from dipddpm.core.runs import history
-from dipddpm.tui.console.model.series import AXES, RunSeries, StepValue
+from dipddpm.tui.console.model.curves import AXES
+from dipddpm.tui.console.model.psnr import StepValue
+from dipddpm.tui.console.model.series import RunSeries
 
 START = events.RunStarted(time=100.0, kind="ddpm", method="unet", device="cpu", epochs=10, steps=100)
 
@@ -78,7 +80,7 @@ def _told(run: RunSeries) -> str:
             run.recent_events(0),
             run.steps(),
             [run.values_at(step) for step in range(12)],
-            (run.step, run.epoch, run.ended, run.epochs, run.best, run.axes()),
+            (run.step, run.epoch, run.ended, run.epochs, run.axes()),
         )
     )
 
@@ -94,12 +96,6 @@ def test_series_of_resumed_run_equal_its_logical_history(log: list[Event], sizes
         in_pieces.feed(piece)
         _told(in_pieces)  # what was drawn meanwhile must not matter
     assert _told(in_pieces) == _told(fed(*history(log)))
-
-
-def test_feed_reports_whether_anything_changed() -> None:
-    run = fed(START)
-    assert run.feed([]) is False
-    assert run.feed([events.Step(time=101.0, step=1, loss=1.0)]) is True
 
 
 def test_generation_increases_on_resume_and_reset() -> None:

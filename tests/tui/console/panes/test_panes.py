@@ -200,3 +200,17 @@ async def test_live_pane_keys_change_smoothing_log_y_and_axis(opened: Opener, ma
         assert "smoothed 0.9" in driver.text()
         await driver.press("a")
         assert driver.main.preferences.axis == "epoch"
+
+
+async def test_compare_pane_shows_results_of_group_with_more_single_runs_than_colours(
+    opened: Opener, make: Maker
+) -> None:
+    rates = [round(0.001 * n, 3) for n in range(1, 11)]
+    for rate in rates:
+        make(name=f"lr={rate}", group="rates", settings={"ddpm.lr": rate}, losses=[1.0, rate])
+    async with opened(LARGE) as driver:
+        await driver.until_seen("best loss")
+        rows = str(driver.main.query_one("#compare-rows", Static).render()).splitlines()
+        assert rows[0].split()[:4] == ["state", "best", "loss", "took"]
+        assert rows[0].split()[-1] == "ddpm.lr"
+        assert len([row for row in rows if "finished" in row]) == len(rates)

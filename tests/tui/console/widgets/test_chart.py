@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import pytest
 
 from dipddpm.tui.console.model.axis import count_scale, linear_scale
-from dipddpm.tui.console.model.series import ChartMark, Series
+from dipddpm.tui.console.model.curves import Series
+from dipddpm.tui.console.model.series import ChartMark
 from dipddpm.tui.console.widgets import plot
 from dipddpm.tui.console.widgets.chart import LineChart
 from tests.tui.console.widgets.conftest import OpenStage

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dipddpm.tui.console.model.marked import MAX_MARKED, toggle_mark
+from dipddpm.tui.console.model.selection import MAX_MARKED, toggle_mark
 
 
 def test_toggle_mark_gives_the_first_free_colour_and_keeps_the_others() -> None:

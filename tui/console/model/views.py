@@ -1,0 +1,180 @@
+"""What panes show: the run under the cursor, and what is compared, be it marked runs or the combinations of a group."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from dipddpm.core.config import AnyRun
+from dipddpm.core.errors import UserError
+from dipddpm.core.launch.sweep import label
+from dipddpm.core.runs import Run
+from dipddpm.tui.console.model.series import RunSeries
+from dipddpm.tui.console.preferences import Preferences
+from dipddpm.tui.console.session import Session
+from dipddpm.tui.shared import combine
+from dipddpm.tui.shared.columns import run_title
+from dipddpm.tui.shared.runlist import RunRow
+
+MAX_DRAWN = 8
+"""Combinations whose curves are drawn: as many as there are colours."""
+MAX_CURVES = 32
+"""Runs whose logs are read for that."""
+_ReadConfigs: TypeAlias = dict[str, tuple[AnyRun | None, dict[str, str]]]
+"""By run: its config, None for one that can't be read, and its options as text."""
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """A run that is compared."""
+
+    row: RunRow
+    series: RunSeries
+    run: Run
+
+
+@dataclass(frozen=True)
+class ComparisonEntry:
+    """A marked run, or several that differ in their seeds only; its colour stays the same as long as it is marked.
+
+    Of several, not all need have been read: the curves of those in `drawn` are shown, as `members`; `rows` are all.
+    """
+
+    title: str
+    rows: Sequence[RunRow]
+    drawn: Sequence[RunRow] = ()
+    colour_index: int = 0
+    short_title: str = ""
+    """A name for a place where the title doesn't fit; empty where it has none."""
+    members: Sequence[ComparedRun] = ()
+
+    @property
+    def first(self) -> ComparedRun:
+        """The run itself, or the one that stands for the others."""
+        return self.members[0]
+
+
+@dataclass(frozen=True)
+class View:
+    """The run under the cursor, the time cursor, what is compared and how people want to see them."""
+
+    run: Run
+    row: RunRow
+    series: RunSeries
+    preferences: Preferences
+    step: int | None = None
+    """Where the time cursor stands; None follows the run."""
+    marked: Sequence[ComparisonEntry] = ()
+    """What is compared: the marked runs, or the combinations of the group under the cursor."""
+    configs: Sequence[AnyRun | None] = ()
+    """That of the first run of each, once they have been read; None for one that can't be."""
+
+
+class ViewMaker:
+    """Makes the view of a run or of a group. Configs are read once, in the background, for they never change."""
+
+    def __init__(
+        self,
+        session: Session,
+        series_of: Callable[[str], RunSeries | None],
+        background: Callable[[Callable[[], _ReadConfigs], Callable[[_ReadConfigs], None]], None],
+        changed: Callable[[], object],
+    ) -> None:
+        self._session = session
+        self._series_of = series_of
+        self._background = background
+        self._changed = changed
+        self._configs: _ReadConfigs = {}
+        self._is_reading = False
+        self._last: tuple[tuple[RunRow, ...], list[ComparisonEntry]] = ((), [])
+
+    def of_run(self, row: RunRow, step: int | None, marked: Mapping[str, int]) -> View | None:
+        """The view of a run where the time cursor stands at `step`; None until its log is being read."""
+        series = self._series_of(row.id)
+        if series is None:
+            return None
+        by_id = {row.id: row for row in self._session.rows} if marked else {}
+        entries = [
+            self._with_members(ComparisonEntry(run_title(by_id[run]), [by_id[run]], [by_id[run]], colour))
+            for run, colour in marked.items()
+            if run in by_id
+        ]
+        return self._view(ComparedRun(row, series, self._session.run_of(row)), step, entries)
+
+    def of_group(self, rows: Sequence[RunRow]) -> View | None:
+        """The view of a group of these runs; None until its combinations are known."""
+        entries = [self._with_members(entry) for entry in self.combinations(rows)]
+        return self._view(self._compared(entries[0].rows[0]), None, entries) if entries else None
+
+    def combinations(self, rows: Sequence[RunRow]) -> list[ComparisonEntry]:
+        """The combinations of these runs, in the order of their values, without members; of many, the best are drawn.
+
+        Empty until their configs have been read. Asked for a few times a second, so the last answer is kept.
+        """
+        if not self._have_configs(rows):
+            return []
+        if tuple(rows) != self._last[0]:
+            self._last = tuple(rows), self._combine(rows)
+        return self._last[1]
+
+    def _view(self, shown: ComparedRun, step: int | None, entries: Sequence[ComparisonEntry]) -> View:
+        rows = [entry.rows[0] for entry in entries]
+        configs = [self._configs[row.id][0] for row in rows] if self._have_configs(rows) else []
+        return View(shown.run, shown.row, shown.series, self._session.preferences, step, entries, configs)
+
+    def _with_members(self, entry: ComparisonEntry) -> ComparisonEntry:
+        return replace(entry, members=[self._compared(row) for row in entry.drawn])
+
+    def _compared(self, row: RunRow) -> ComparedRun:
+        return ComparedRun(row, self._series_of(row.id) or RunSeries(), self._session.run_of(row))
+
+    def _have_configs(self, rows: Sequence[RunRow]) -> bool:
+        """Whether the configs of these runs have been read; begins to read those that are missing."""
+        missing = [self._session.run_of(row) for row in rows if row.id not in self._configs]
+        if missing and not self._is_reading:
+            self._is_reading = True
+            self._background(lambda: _read_configs(missing), self._add_configs)
+        return not missing
+
+    def _add_configs(self, configs: _ReadConfigs) -> None:
+        self._is_reading = False
+        self._configs |= configs
+        self._changed()
+
+    def _combine(self, rows: Sequence[RunRow]) -> list[ComparisonEntry]:
+        tables = [self._configs[row.id][1] for row in rows]
+        keys = combine.differing_options(tables)
+        entries = [
+            ComparisonEntry(
+                label(dict(zip(keys, combination.values, strict=True))) or "all alike",
+                [rows[n] for n in combination.member_indices],
+                short_title=" ".join(combination.values),
+            )
+            for combination in combine.combine(tables, keys)
+        ]
+        best = sorted(range(len(entries)), key=lambda index: _sort_key(entries[index].rows))[:MAX_DRAWN]
+        each = MAX_CURVES // max(1, len(best))
+        for colour, index in enumerate(sorted(best)):
+            entries[index] = replace(entries[index], drawn=entries[index].rows[:each], colour_index=colour)
+        return entries
+
+
+def _read_configs(runs: Sequence[Run]) -> _ReadConfigs:
+    configs: _ReadConfigs = {}
+    for run in runs:
+        try:
+            config = run.config()
+        except UserError:
+            config = None
+        configs[run.id] = config, combine.option_texts(run.id, config)
+    return configs
+
+
+def _sort_key(rows: Sequence[RunRow]) -> float:
+    """Smaller is better: the PSNR that they came to, else the loss; those that came to nothing yet are last."""
+    psnr = combine.compute_spread(row.psnr for row in rows)
+    loss = combine.compute_spread(row.loss if row.best_loss is None else row.best_loss for row in rows)
+    merit = -psnr.mean if psnr else loss.mean if loss else math.inf
+    return merit if math.isfinite(merit) else math.inf
