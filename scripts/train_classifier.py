@@ -112,9 +112,9 @@ def main() -> None:
         "seed": SEED,
         "epoch": best.epoch,
     }
-    stored = checkpoint.save(target, about, best.network)
+    sha256 = checkpoint.save(target, about, best.network)
     print(f"Epoch {best.epoch}: {best.value:.2%} held out, {accuracy:.2%} on the test images.")
-    print(f"{stored.bytes:,} bytes, sha256 {stored.sha256}")
+    print(f"{target.stat().st_size:,} bytes, sha256 {sha256}")
 
 
 if __name__ == "__main__":

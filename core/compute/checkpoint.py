@@ -11,7 +11,6 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +36,8 @@ MAX_ARGUMENT = 1 << 16
 """That a size or a count may be with which a network is built."""
 
 
-@dataclass(frozen=True)
-class StoredFile:
-    """A file that is safely on disk."""
-
-    path: Path
-    sha256: str
-    bytes: int
-
-
-def save(path: Path, state: StateDict, network: nn.Module | None = None) -> StoredFile:
-    """Put a state on disk, synced, in place of what was there.
+def save(path: Path, state: StateDict, network: nn.Module | None = None) -> str:
+    """Put a state on disk, synced, in place of what was there, and return the file's sha256 in hex.
 
     With `network`, its weights are stored too, with what is needed to build it again. Raises OSError.
     """
@@ -56,9 +46,8 @@ def save(path: Path, state: StateDict, network: nn.Module | None = None) -> Stor
         network_spec = {"name": network.name, "arguments": network.arguments}
         state = {**state, "network": network.state_dict()}
     content = serialize(state, network_spec)
-    stored = StoredFile(path, hashlib.sha256(content).hexdigest(), len(content))
     atomic.write_atomic(path, content)
-    return stored
+    return hashlib.sha256(content).hexdigest()
 
 
 def serialize(state: StateDict, network_spec: Mapping[str, Any] | None = None) -> bytes:

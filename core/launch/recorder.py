@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import shutil
 import time
 from pathlib import Path
 
 import torch
 
 from dipddpm.core import events, images
-from dipddpm.core.compute import checkpoint
-from dipddpm.core.events import BestModel, Document, Event, Experiment, FileStored, Item, Pictures, Step, Tensors
+from dipddpm.core.compute import checkpoint, rng
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import (
+    BestModel,
+    BestModelStored,
+    CheckpointStored,
+    Document,
+    Event,
+    Experiment,
+    FileStored,
+    Item,
+    Pictures,
+    Step,
+    Tensors,
+)
 from dipddpm.core.export.mirror import TensorboardMirror
 from dipddpm.core.io import atomic
-from dipddpm.core.launch import resume
-from dipddpm.core.runs import EventLog, summary
+from dipddpm.core.runs import BEST_FILE, CHECKPOINT_FILE, EventLog, EventReader, history, summary
 
 STEP_SECONDS = 0.25
 SUMMARY_SECONDS = 1.0
 SMALLEST_SIDE = 112
 """Pictures of smaller images are enlarged, pixel by pixel, until a side has about this many."""
+BEST_BEFORE = Path("checkpoints/best-before.safetensors")
+"""The best model of the last checkpoint, from when a better one replaces it until the next checkpoint.
+
+Without it, a run that is killed between the two would go on from a time at which another model was the best.
+"""
+_LOGGED = "logged"
+_GENERATORS = "generators"
+_FORMAT = "format"
+FORMAT = 2
+"""Version of what a checkpoint holds; in the first one, runs remembered which items of a step they had yielded."""
 
 
 class Recorder:
@@ -46,37 +71,43 @@ class Recorder:
             case Pictures():
                 self._store_pictures(item)
             case Tensors():
-                stored = checkpoint.save(self.folder / f"{item.name}.safetensors", item.tensors)
-                self._append(FileStored(file=self._relative(stored.path), sha256=stored.sha256, step=item.step))
+                name = f"{item.name}.safetensors"
+                sha256 = checkpoint.save(self.folder / name, item.tensors)
+                self._append(FileStored(file=name, sha256=sha256, step=item.step))
             case Document():
                 content = item.text.encode()
                 atomic.write_atomic(self.folder / item.name, content)
-                digest = hashlib.sha256(content).hexdigest()
-                self._append(FileStored(file=item.name, sha256=digest, step=item.step))
+                self._append(FileStored(file=item.name, sha256=hashlib.sha256(content).hexdigest(), step=item.step))
             case _:
                 raise TypeError(f"an experiment yielded a {type(item).__name__}")
 
     def checkpoint(self, experiment: Experiment) -> None:
         """Store all that resuming needs; to be called after a `Step`, so that the log ends where the state stands."""
-        stored = resume.store(self.folder, experiment, self.device, self.log.size)
+        own = {_LOGGED: self.log.size, _GENERATORS: rng.state_dict(self.device), _FORMAT: FORMAT}
+        state = {**experiment.state_dict(), **own}
+        sha256 = checkpoint.save(self.folder / CHECKPOINT_FILE, state, experiment.network)
+        (self.folder / BEST_BEFORE).unlink(missing_ok=True)
         self._append(
-            events.CheckpointStored(
-                step=experiment.step, epoch=experiment.epoch, file=self._relative(stored.path), sha256=stored.sha256
-            )
+            CheckpointStored(step=experiment.step, epoch=experiment.epoch, file=CHECKPOINT_FILE, sha256=sha256)
         )
 
     def resume_from_checkpoint(self, experiment: Experiment) -> None:
-        """Bring an experiment to where its last checkpoint was made, and void what the log tells beyond that.
+        """Bring an experiment to where its last checkpoint was made, and void what the log says beyond that.
 
-        Raises UserError for a checkpoint that is damaged.
+        The best model of that time is put back in its place. Raises UserError for a checkpoint that is damaged.
         """
-        log_size = resume.load(self.folder, experiment, self.device)
+        log_size = load_checkpoint(self.folder, experiment, self.device)
         self._append(
             events.RunResumed(
                 from_step=experiment.step, from_epoch=experiment.epoch, from_offset=log_size, device=str(self.device)
             )
         )
-        resume.restore_best(self.folder)
+        stored_best = [e for e in history(EventReader(self.folder).read()) if isinstance(e, BestModelStored)]
+        before = self.folder / BEST_BEFORE
+        with contextlib.suppress(FileNotFoundError):
+            if stored_best and checkpoint.digest(before) == stored_best[-1].sha256:
+                before.replace(self.folder / BEST_FILE)
+            before.unlink(missing_ok=True)
 
     def flush(self) -> None:
         """Bring summary.json up to date."""
@@ -102,26 +133,28 @@ class Recorder:
             self._append(events.Message(text=problem, level="warning"))
 
     def _store_best(self, best: BestModel) -> None:
-        stored = resume.store_best(self.folder, best)
-        self._append(
-            events.BestModelStored(
-                step=best.step,
-                epoch=best.epoch,
-                value=best.value,
-                measure=best.measure,
-                file=self._relative(stored.path),
-                sha256=stored.sha256,
-            )
+        """Put a best model on disk, and keep the one before it where the last checkpoint is of that one's time."""
+        path, before = self.folder / BEST_FILE, self.folder / BEST_BEFORE
+        if path.exists() and not before.exists():
+            try:
+                os.link(path, before)
+            except OSError:  # a file system without links
+                shutil.copyfile(path, before)
+        sha256 = checkpoint.save(path, best.tensors, best.network)
+        stored = BestModelStored(
+            step=best.step, epoch=best.epoch, value=best.value, measure=best.measure, file=BEST_FILE, sha256=sha256
         )
+        self._append(stored)
 
     def _store_pictures(self, pictures: Pictures) -> None:
         name = f"{pictures.name}-{pictures.step:06d}.png" if pictures.numbered else f"{pictures.name}.png"
-        path = self.folder / "images" / name
         scale = max(1, SMALLEST_SIDE // min(pictures.images.shape[-2:]))
-        images.save_png(path, images.grid(pictures.images, pictures.columns, scale=scale, gap=2))
+        images.save_png(
+            self.folder / "images" / name, images.grid(pictures.images, pictures.columns, scale=scale, gap=2)
+        )
         self._append(
             events.ImageSaved(
-                file=self._relative(path),
+                file=f"images/{name}",
                 name=pictures.name,
                 step=pictures.step,
                 title=pictures.title,
@@ -129,9 +162,6 @@ class Recorder:
                 columns=pictures.columns,
             )
         )
-
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self.folder).as_posix()
 
 
 class NullRecorder:
@@ -151,4 +181,33 @@ class NullRecorder:
 
     def resume_from_checkpoint(self, experiment: Experiment) -> None:
         """Bring an experiment to where its last checkpoint was made. Raises UserError for one that is damaged."""
-        resume.load(self.folder, experiment, self.device)
+        load_checkpoint(self.folder, experiment, self.device)
+
+
+def load_checkpoint(folder: Path, experiment: Experiment, device: torch.device) -> int:
+    """Bring an experiment to where its last checkpoint was made; the size that the log had then.
+
+    Without a checkpoint it stays at its beginning. Raises UserError for a checkpoint that is damaged, another run's or
+    another version's.
+    """
+    if not (folder / CHECKPOINT_FILE).exists():
+        return 0
+    state = checkpoint.load_state(folder / CHECKPOINT_FILE, device)
+    if state.pop(_FORMAT, 1) != FORMAT:
+        problem = f"{CHECKPOINT_FILE} was stored by another version of this program, and can't be resumed."
+        raise UserError(problem, "Fork the run, to run it anew, or resume it with the version that it began with.")
+    try:
+        log_size = int(state.pop(_LOGGED))
+        generator_state = state.pop(_GENERATORS)
+        experiment.load_state_dict(state)
+        rng.load_state_dict(generator_state, device)
+    except torch.OutOfMemoryError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        problem = f"{CHECKPOINT_FILE} does not fit the run: {type(error).__name__}."
+        raise UserError(problem, "It is damaged, or another run's: start the run anew.") from error
+    # The log may have been copied, by a run that goes on with this one: there the checkpoint's own line tells where.
+    digest = checkpoint.digest(folder / CHECKPOINT_FILE)
+    recorded = EventReader(folder).read()
+    lines = [event.offset for event in recorded if isinstance(event, CheckpointStored) and event.sha256 == digest]
+    return lines[-1] if lines else log_size

@@ -25,7 +25,7 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.events import BestModelStored, Event
 from dipddpm.core.io import atomic
 from dipddpm.core.launch import local
-from dipddpm.core.launch.resume import BEST_BEFORE
+from dipddpm.core.launch.recorder import BEST_BEFORE
 from dipddpm.core.runs import (
     BEST_FILE,
     CHECKPOINT_FILE,

@@ -13,9 +13,7 @@ import torch
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import BestModel, BestModelStored, Item, Message, RunStarted
-from dipddpm.core.launch import resume
-from dipddpm.core.launch.recorder import Recorder
-from dipddpm.core.launch.resume import BEST_BEFORE
+from dipddpm.core.launch.recorder import BEST_BEFORE, Recorder, load_checkpoint
 from dipddpm.core.runs import BEST_FILE, CHECKPOINT_FILE, EventLog, EventReader, history
 
 
@@ -118,11 +116,11 @@ def test_resume_load_returns_offset_of_checkpoint_line(recorder: Recorder, tmp_p
     log.append(Message(text="done after it"))
     log.close()
     assert line == 0
-    assert resume.load(new, Counting(), torch.device("cpu")) == line
+    assert load_checkpoint(new, Counting(), torch.device("cpu")) == line
 
 
 def test_load_refuses_a_checkpoint_of_another_version(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resume, "FORMAT", 1)
+    monkeypatch.setattr("dipddpm.core.launch.recorder.FORMAT", 1)
     recorder.checkpoint(Counting())
     monkeypatch.undo()
     with pytest.raises(UserError, match="stored by another version"):
