@@ -15,11 +15,20 @@ if TYPE_CHECKING:
 
 def gpu_count() -> int:
     """CUDA devices that a process started here would see: NVML's count, or what CUDA_VISIBLE_DEVICES leaves of it."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return 0
+    try:
+        count = int(pynvml.nvmlDeviceGetCount())
+    finally:
+        pynvml.nvmlShutdown()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        chosen = [part.strip() for part in visible.split(",")]
-        return min(_nvml_count(), len([part for part in chosen if part not in {"", "-1"}]))
-    return _nvml_count()
+    if visible is None:
+        return count
+    return min(count, sum(part.strip() not in {"", "-1"} for part in visible.split(",")))
 
 
 def candidates(wanted: str) -> list[str]:
@@ -64,16 +73,3 @@ def describe(device: torch.device) -> str:
     with contextlib.suppress(OSError, IndexError), open("/proc/cpuinfo", encoding="utf-8") as info:  # noqa: PTH123
         return next(line for line in info if line.startswith("model name")).partition(":")[2].strip()
     return platform.processor()
-
-
-def _nvml_count() -> int:
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return 0
-    try:
-        return int(pynvml.nvmlDeviceGetCount())
-    finally:
-        pynvml.nvmlShutdown()

@@ -12,7 +12,7 @@ import msgspec
 from dipddpm.core.compute.devices import gpu_count
 from dipddpm.core.doctor.finding import Finding, note, ok, problem
 from dipddpm.core.doctor.probe import TorchReport
-from dipddpm.core.runs.command import python_module
+from dipddpm.core.runs.environment import python_module
 
 PATIENCE_SECONDS = 90.0
 SLOW_SECONDS = 20.0

@@ -12,14 +12,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from dipddpm.core import events
 from dipddpm.core.errors import UserError
 from dipddpm.core.launch import queue, submit
-from dipddpm.core.runs import CHECKPOINT_FILE, LOG_FILE, STOP_FILE, Run, RunsFolder, RunState, heartbeat, slurm
-from dipddpm.core.runs import command as typed
+from dipddpm.core.runs import CHECKPOINT_FILE, LOG_FILE, STOP_FILE, Run, RunState, heartbeat, slurm
+from dipddpm.core.runs.environment import COMMAND_VARIABLE, command_line, python_module
 
 REQUEST_SECONDS = 20.0
 """A worker that hasn't ended this long after the request gets SIGTERM."""
@@ -49,11 +48,11 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
         _submit(run, on, resume=resume)
         return
     # -P keeps a folder named `core` in the working directory from being taken for ours.
-    command = typed.python_module("dipddpm.core.launch.worker", str(run.folder.resolve()))
+    command = python_module("dipddpm.core.launch.worker", str(run.folder.resolve()))
     # Its place in the queue is that of this moment, not of when its process is ready to wait.
     command += ["--since", str(queue.arrival_time())] + ["--resume"] * resume + ["--now"] * now
     # A run that starts others passes on what was typed to start it.
-    environment = os.environ | {"PYTHONUNBUFFERED": "1", typed.VARIABLE: typed.command()}
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", COMMAND_VARIABLE: command_line()}
     try:
         for leftover in (STOP_FILE, slurm.JOB_FILE):
             (run.folder / leftover).unlink(missing_ok=True)
@@ -178,25 +177,6 @@ def stop(run: Run, *, request: float = REQUEST_SECONDS, term: float = TERM_SECON
     """
     request_stop(run)
     return _escalate_stop(run, time.monotonic() + request, term)
-
-
-@dataclass(frozen=True)
-class Launcher:
-    """Start, resume and stop runs of one folder on this machine."""
-
-    runs: RunsFolder
-
-    def start(self, run: Run, *, resume: bool = False) -> None:
-        """Give a new run, or one with a checkpoint, a worker."""
-        start(run, resume=resume)
-
-    def resume(self, run: Run) -> None:
-        """Give a run that was cut short a worker."""
-        resume(run)
-
-    def stop(self, run: Run) -> RunState:
-        """Ask a run to stop and wait for its end."""
-        return stop(run)
 
 
 def stop_all(runs: Iterable[Run]) -> list[Run]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import shlex
 import shutil
@@ -23,7 +22,7 @@ from dipddpm.core import events
 from dipddpm.core.config import AnyRun
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.runs import LOG_FILE, SCRIPTS_FOLDER, STOP_REQUEST, EventLog, Run, slurm
-from dipddpm.core.runs import command as typed
+from dipddpm.core.runs.environment import COMMAND_VARIABLE, command_line, python_module
 
 if TYPE_CHECKING:
     from submitit.core.core import PicklingExecutor
@@ -133,7 +132,7 @@ def submit(run: Run, on: str) -> None:
 
     options = parse(on)
     folder = run.folder.resolve()
-    command = typed.python_module("dipddpm.core.launch.worker", str(folder), "--resume", "--now", "--job")
+    command = python_module("dipddpm.core.launch.worker", str(folder), "--resume", "--now", "--job")
     try:
         (folder / SCRIPTS_FOLDER).mkdir(exist_ok=True)
         executor = _executor(folder / SCRIPTS_FOLDER)
@@ -184,11 +183,6 @@ def requeue() -> bool:
     return True
 
 
-def is_requeued() -> bool:
-    """Whether Slurm, which wants the job that this process belongs to to end, has put it back into the queue."""
-    return slurm.was_requeued(os.environ.get("SLURM_JOB_ID", ""))
-
-
 def _executor(folder: Any) -> PicklingExecutor:
     from submitit import SlurmExecutor
 
@@ -211,7 +205,7 @@ def _parameters(name: str, folder: str, options: dict[str, str]) -> dict[str, An
         "time": None,
         "wckey": None,
         "signal_delay_s": warning,
-        "setup": [f"export {typed.VARIABLE}={shlex.quote(typed.command())}"],
+        "setup": [f"export {COMMAND_VARIABLE}={shlex.quote(command_line())}"],
         "srun_args": to_srun,
         "additional_parameters": {"chdir": folder, "requeue": True, **output, **options},
     }

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dipddpm.core.runs import EVENTS_FILE, STOP_FILE
-from dipddpm.core.runs.command import python_module
+from dipddpm.core.runs.environment import python_module
 
 POLL_SECONDS = 0.2
 PR_SET_PDEATHSIG = 1
@@ -53,11 +53,6 @@ def die_with_parent() -> None:
     """Have the kernel send SIGTERM when the process that started this one ends, however it ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def threads_per_process(count: int) -> int:
-    """CPU threads for each of so many processes."""
-    return max(1, len(os.sched_getaffinity(0)) // count)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import os
 import re
 import signal
 import sys
@@ -34,6 +35,7 @@ from dipddpm.core.runs import (
     Run,
     RunsFolder,
     RunState,
+    slurm,
     summary,
 )
 from dipddpm.core.runs import heartbeat as life
@@ -83,7 +85,8 @@ def main(arguments: list[str] | None = None) -> int:
     for subfolder in (options.folder, options.folder / "checkpoints", options.folder / "images"):
         atomic.remove_temporaries(subfolder)
     with contextlib.closing(log), Heartbeat(options.folder) as heartbeat:
-        return _RunWorker(options.folder, config, log, heartbeat).run(options)
+        worker = _RunWorker(options.folder, config, log, heartbeat, is_job=options.job)
+        return worker.run_guarded(lambda: worker.run(options))
 
 
 def _run_member(folder: Path, config: AnyRun, names: list[str], *, resume: bool) -> int:
@@ -156,7 +159,9 @@ class Heartbeat:
 class _RunWorker:
     """The work itself, from waiting in the queue to the last event."""
 
-    def __init__(self, folder: Path, config: AnyRun, log: EventLog | None, heartbeat: Heartbeat) -> None:
+    def __init__(
+        self, folder: Path, config: AnyRun, log: EventLog | None, heartbeat: Heartbeat, *, is_job: bool = False
+    ) -> None:
         """Without a log it is another process that records."""
         self.folder = folder
         self.config = config
@@ -164,23 +169,18 @@ class _RunWorker:
         self.heartbeat = heartbeat
         self.began = time.monotonic()
         self.experiment: Experiment | None = None
-        self.is_job = False
+        self.is_job = is_job
 
     def run(self, options: argparse.Namespace) -> int:
         """Wait for what it needs, and do it."""
-        self.is_job = options.job
-
-        def work() -> int:
-            device_names = self._wait_for_devices(options)
-            if not device_names:
-                self._append(events.RunStopped(reason=self.heartbeat.stop_reason))
-                return 0
-            if self.config.shared_by > 1:
-                return self._run_torchrun(device_names, resume=options.resume)
-            prepare_torch(self.config, device_names[0])
-            return self._carry_out(device_names[0], resume=options.resume)
-
-        return self.run_guarded(work)
+        device_names = self._wait_for_devices(options)
+        if not device_names:
+            self._append(events.RunStopped(reason=self.heartbeat.stop_reason))
+            return 0
+        if self.config.shared_by > 1:
+            return self._run_torchrun(device_names, resume=options.resume)
+        prepare_torch(self.config, device_names[0])
+        return self._carry_out(device_names[0], resume=options.resume)
 
     def run_guarded(self, work: Callable[[], int]) -> int:
         """Do the work; what goes wrong is the run's last event."""
@@ -188,7 +188,8 @@ class _RunWorker:
             return work()
         except Exception as error:
             problem, hint = explain(error, self.config)
-            self._last_word(events.RunFailed(error=problem, hint=hint, step=self._step))
+            step = 0 if self.experiment is None else self.experiment.step
+            self._last_word(events.RunFailed(error=problem, hint=hint, step=step))
             with contextlib.suppress(OSError):  # worker.log may lie on the disk that is full
                 if not isinstance(error, UserError):
                     traceback.print_exc()
@@ -201,9 +202,9 @@ class _RunWorker:
         from dipddpm.core.launch import torchrun
 
         torchrun.die_with_parent()
-        threads = (
-            0 if device_names[rank] != "cpu" else self.config.threads or torchrun.threads_per_process(len(device_names))
-        )
+        threads = 0
+        if device_names[rank] == "cpu":  # which the processes share
+            threads = self.config.threads or max(1, len(os.sched_getaffinity(0)) // len(device_names))
         device = prepare_torch(msgspec.structs.replace(self.config, threads=threads), device_names[rank])
         with distributed.join_process_group(device):
             return self._carry_out(device_names[rank], resume=resume)
@@ -245,10 +246,6 @@ class _RunWorker:
             with contextlib.suppress(OSError):
                 (self.folder / SUMMARY_FILE).unlink(missing_ok=True)
                 self._append(event)
-
-    @property
-    def _step(self) -> int:
-        return 0 if self.experiment is None else self.experiment.step
 
     def _wait_for_devices(self, options: argparse.Namespace) -> list[str]:
         """A device for each process, which on the CPU all share; none if it is to stop before there are."""
@@ -294,11 +291,13 @@ class _RunWorker:
         environment = collect(device_name, devices.describe(device), self.config.threads)
         if self.log is not None:
             atomic.write_atomic(self.folder / ENVIRONMENT_FILE, msgspec.json.format(msgspec.json.encode(environment)))
-        # An experiment that starts other runs needs a launcher, and computes nothing itself.
-        target = local.Launcher(RunsFolder(self.folder.parent)) if self.config.starts_others else device
-        experiment = self.experiment = registry.resolve(configs.experiment_path(self.config)).from_config(
-            self.config, target
-        )
+        target: object = device
+        if self.config.starts_others:  # which computes nothing itself
+            from dipddpm.core.study.stages import Launcher
+
+            target = Launcher(RunsFolder(self.folder.parent), local.start, local.resume, local.stop)
+        experiment_class = registry.resolve(configs.experiment_path(self.config))
+        experiment = self.experiment = experiment_class.from_config(self.config, target)
         recorder = NullRecorder(self.folder, device) if self.log is None else Recorder(self.folder, self.log, device)
         # A run that was killed before it began has nothing to go on from.
         if resume and recorder.summary.started:
@@ -320,7 +319,7 @@ class _RunWorker:
         """Tell of a stop before the end; of a job that Slurm starts again, that it waits."""
         reason = self.heartbeat.stop_reason
         time_is_up = reason == TIME_IS_UP
-        if self.is_job and reason != STOP_REQUEST and (time_is_up or submit.is_requeued()):
+        if self.is_job and reason != STOP_REQUEST and (time_is_up or slurm.was_requeued()):
             if time_is_up and step <= first_step:
                 problem = "The time of the run's job was up before it got on."
                 raise UserError(problem, "Resume it with more time, as --on slurm:time=4:00:00.")

@@ -1,18 +1,23 @@
-"""environment.json: the versions, device, host, revision and command line that a run was made with."""
+"""environment.json: the versions, device, host, revision and command line that a run was made with.
+
+Also the commands that start the program's own processes.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+import shlex
 import socket
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
 import msgspec
 
-from dipddpm.core.runs import command as typed
-
+COMMAND_VARIABLE = "DIPDDPM_COMMAND"
+"""The environment variable that hands the command line on to child processes."""
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "msgspec")
 
 
@@ -47,8 +52,22 @@ def collect(device: str, device_name: str, threads: int) -> Environment:
         device_name=device_name,
         threads=threads,
         git=_revision(Path(__file__).parents[2]),
-        command=typed.command(),
+        command=command_line(),
     )
+
+
+def command_line() -> str:
+    """Return the command line that this process, or the first of its parents that is ours, was started by."""
+    return os.environ.get(COMMAND_VARIABLE) or shlex.join(["dipddpm", *sys.argv[1:]])
+
+
+def python_module(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs one of our modules in a process of its own.
+
+    -P keeps the current folder off the import path: a `json.py` or `torch.py` that lies where a user works would else
+    be imported in place of the real one. -u writes output at once, so that a log can be followed.
+    """
+    return [sys.executable, "-u", "-P", "-m", module, *arguments]
 
 
 def _version(package: str) -> str:

@@ -53,9 +53,7 @@ class Run:
     def created(self) -> float:
         """When the run was asked for, by its id, in seconds since 1970."""
         try:
-            day, clock = self.id[:8], self.id[9:15]
-            date = (int(day[:4]), int(day[4:6]), int(day[6:]))
-            return time.mktime((*date, int(clock[:2]), int(clock[2:4]), int(clock[4:]), 0, 0, -1))
+            return time.mktime(time.strptime(self.id[:15], "%Y%m%d-%H%M%S"))
         except (ValueError, OverflowError):
             return 0.0
 

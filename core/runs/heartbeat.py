@@ -40,12 +40,8 @@ class Worker(msgspec.Struct, frozen=True):
     alive: float = 0.0
     progressed: float = 0.0
     device: str = ""
-
-
-class _Stamp(Worker, frozen=True):
-    """What is written: the worker, and the inode of the folder that it works in."""
-
     inode: int = 0
+    """That of the folder that it works in; in the file only."""
 
 
 def process_identity(pid: int | None = None) -> ProcessIdentity | None:
@@ -69,8 +65,8 @@ def restarted_since(process: ProcessIdentity) -> bool:
 
 def write(folder: Path, worker: Worker) -> None:
     """Replace worker.json."""
-    stamp = _Stamp(worker.identity, worker.alive, worker.progressed, worker.device, inode=folder.stat().st_ino)
-    atomic.write_atomic(folder / WORKER_FILE, msgspec.json.encode(stamp), durable=False)
+    stamped = msgspec.structs.replace(worker, inode=folder.stat().st_ino)
+    atomic.write_atomic(folder / WORKER_FILE, msgspec.json.encode(stamped), durable=False)
 
 
 def read(folder: Path) -> Worker | None:
@@ -80,11 +76,11 @@ def read(folder: Path) -> Worker | None:
     may show under another inode, that can't be told.
     """
     try:
-        stamp = msgspec.json.decode(atomic.read(folder / WORKER_FILE), type=_Stamp)
-        copied = stamp.inode not in {0, folder.stat().st_ino} and stamp.identity.host == socket.gethostname()
+        worker = msgspec.json.decode(atomic.read(folder / WORKER_FILE), type=Worker)
+        copied = worker.inode not in {0, folder.stat().st_ino} and worker.identity.host == socket.gethostname()
     except (OSError, ValueError, RecursionError):
         return None
-    return None if copied else Worker(stamp.identity, stamp.alive, stamp.progressed, stamp.device)
+    return None if copied else msgspec.structs.replace(worker, inode=0)
 
 
 def is_alive(worker: Worker, now: float | None = None) -> bool:

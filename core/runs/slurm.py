@@ -132,11 +132,10 @@ def cancel(number: str, *, waiting: bool = False) -> None:
     _run_command(["scancel", *["--state=PENDING"] * waiting, number])
 
 
-def was_requeued(number: str) -> bool:
+def was_requeued() -> bool:
     """Whether Slurm has put the job that this process belongs to back into its queue, to start it again."""
-    match = re.search(
-        r"\bRestarts=(\d+)", " ".join(_run_command(["scontrol", "--oneliner", "show", "job", number]) or ())
-    )
+    lines = _run_command(["scontrol", "--oneliner", "show", "job", os.environ.get("SLURM_JOB_ID", "")])
+    match = re.search(r"\bRestarts=(\d+)", " ".join(lines or ()))
     return match is not None and int(match[1]) > int(os.environ.get("SLURM_RESTART_COUNT") or 0)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import msgspec
 
@@ -82,25 +82,17 @@ def is_own(run: Run, stage: Stage) -> bool:
     return run.config().name.partition(": ")[0] == stage.config.name.partition(": ")[0]
 
 
-class Launcher(Protocol):
-    """What a study needs to carry out its stages: a runs folder, and workers for the runs in it."""
+@dataclass(frozen=True)
+class Launcher:
+    """What a study needs to carry out its stages: a runs folder, and how workers are started and stopped there."""
 
-    @property
-    def runs(self) -> RunsFolder:
-        """Where new runs go."""
-        ...
-
-    def start(self, run: Run, *, resume: bool = False) -> None:
-        """Give a new run, or one with a checkpoint, a worker."""
-        ...
-
-    def resume(self, run: Run) -> None:
-        """Give a run that was cut short a worker. Raises UserError for one that can't be resumed."""
-        ...
-
-    def stop(self, run: Run) -> RunState:
-        """Ask a run to stop and wait for its end. Raises UserError for one that has ended."""
-        ...
+    runs: RunsFolder
+    start: Callable[..., None]
+    """Gives a new run a worker, or with `resume=True` one with a checkpoint."""
+    resume: Callable[[Run], None]
+    """Gives a run that was cut short a worker. Raises UserError for one that can't be resumed."""
+    stop: Callable[[Run], RunState]
+    """Asks a run to stop and waits for its end. Raises UserError for one that has ended."""
 
 
 def start_run(launcher: Launcher, stage: Stage, before: Run | None) -> Run:

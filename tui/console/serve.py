@@ -24,7 +24,7 @@ from textual_serve.server import Server
 from yarl import URL
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.runs.command import python_module
+from dipddpm.core.runs.environment import python_module
 
 HOST = "127.0.0.1"
 HOST_NAMES = {HOST, "localhost"}
