@@ -21,24 +21,24 @@ def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -
     """
     if not elsewhere:
         devices.candidates(config.device)
+    names = _datasets(config)
     if not fetching:
-        for name in _datasets(config):
+        for name in names:
             data.check(name, config.data.directory or None)
-    _refuse_too_many(config)
-    if isinstance(config, RestoreRun) or (
-        isinstance(config, HybridRun) and config.prior.run and (config.hybrid.learns or _takes_prior(config))
-    ):
-        _refuse_prior(config.prior.run)
+    for known in data.status():
+        if known.name in names:
+            _refuse_more_than(config, known)
     if isinstance(config, RestoreRun):
+        _refuse_prior(config.prior.run)
         _refuse_networks(config)
+    if isinstance(config, HybridRun):
+        takes_prior = config.hybrid.learns or (config.hybrid.needs_prior and not config.trains)
+        if takes_prior and config.prior.run:
+            _refuse_prior(config.prior.run)
     if isinstance(config, DipRun | HybridRun):
         mask = config.task.mask if isinstance(config.task, Inpaint) else ""
         for name in filter(None, (*config.images.files, mask)):
             _refuse_image(Path(name).expanduser())
-
-
-def _takes_prior(config: HybridRun) -> bool:
-    return config.hybrid.needs_prior and not config.trains
 
 
 def missing_data(config: AnyRun) -> str | None:
@@ -58,14 +58,8 @@ def _datasets(config: AnyRun) -> list[str]:
     return [config.data.dataset]
 
 
-def _refuse_too_many(config: AnyRun) -> None:
-    """Images that a data set of known size doesn't have."""
-    for known in data.status():
-        if known.name in _datasets(config):
-            _refuse_more_than(config, known)
-
-
 def _refuse_more_than(config: AnyRun, known: data.DatasetStatus) -> None:
+    """Refuse to take images that a data set of known size doesn't have."""
     if isinstance(config, RestoreRun):
         if config.restore.images > known.test:
             problem = f"{known.name} has {known.test:,} test images, not {config.restore.images:,}."
