@@ -1,7 +1,8 @@
 """What the shell completes: runs, kinds, methods, presets, tasks, data sets, devices and the keys of `--set`.
 
-Loads no torch. A completion is read by a shell, and zsh evaluates it: of what comes from files only ids of runs and
-names of groups are offered, if they are words that a shell takes as they are, and explanations are stripped.
+Loads no torch. typer leaves out the words that don't begin with what is typed. A completion is read by a shell, and zsh
+evaluates it: of what comes from files only ids of runs and names of groups are offered, if they are words that a shell
+takes as they are, and explanations are stripped.
 """
 
 from __future__ import annotations
@@ -12,17 +13,25 @@ import itertools
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any, TypeAlias, get_args
 
 import typer
 
 from dipddpm.core import config as configs
+from dipddpm.core.compute.devices import gpu_count
 from dipddpm.core.config import HYBRIDS, PRESETS
 from dipddpm.core.config.base import Field, fields
 from dipddpm.core.config.restore import SetName
 from dipddpm.core.config.tasks import TASKS
+from dipddpm.core.data.catalogue import CATALOGUE
 from dipddpm.core.errors import UserError
+from dipddpm.core.export import FORMATS
+from dipddpm.core.launch.local import runs_root
+from dipddpm.core.launch.submit import HERE, OPTIONS
+from dipddpm.core.runs import Run, RunsFolder
+from dipddpm.core.runs.folder import RUN_ID
 
 Completions: TypeAlias = Iterator[tuple[str, str]]
 COMPLETION_VARIABLE = "_DIPDDPM_COMPLETE"
@@ -39,95 +48,75 @@ _UNSAFE = re.compile(r"[^\w ,.;:=+%/()’-]")
 
 def runs(ctx: typer.Context, incomplete: str) -> Completions:
     """Ids of runs, newest first, and the words that stand for one."""
-    from dipddpm.core.launch.local import runs_root
-    from dipddpm.core.runs import RunsFolder
-    from dipddpm.core.runs.folder import RUN_ID
-
-    folder = RunsFolder(runs_root(ctx.params.get("runs_dir")))
-    matching = (run for run in folder.runs() if run.id.startswith(incomplete) and RUN_ID.fullmatch(run.id))
+    matching = (run for run in _runs(ctx) if run.id.startswith(incomplete) and RUN_ID.fullmatch(run.id))
     for run in itertools.islice(matching, MAX_RUNS):
         status = run.status()
         yield run.id, shell_safe(f"{status.summary.method} {status.state} {status.summary.name}")
-    yield from _with_prefix(incomplete, {"last": "the newest run", "reference": "the trained prior that ships"})
+    yield from (("last", "the newest run"), ("reference", "the trained prior that ships"))
+
+
+def groups(ctx: typer.Context) -> Completions:
+    """Names of groups, the one with the newest run first; what was tampered with is no word and left out."""
+    counts = Counter(run.status().summary.group for run in _runs(ctx))
+    return ((name, f"{count} runs") for name, count in counts.items() if _WORD.fullmatch(name))
+
+
+def _runs(ctx: typer.Context) -> list[Run]:
+    return RunsFolder(runs_root(ctx.params.get("runs_dir"))).runs()
 
 
 def clusters(incomplete: str) -> Completions:
     """What `--on` begins with, and the options of a job, one after the other."""
-    from dipddpm.core.launch.submit import HERE, OPTIONS
-
     if not incomplete.startswith("slurm:"):
-        yield from _with_prefix(incomplete, {"slurm:": "a job of this Slurm cluster", HERE: "this machine, to resume"})
+        yield from (("slurm:", "a job of this Slurm cluster"), (HERE, "this machine, to resume"))
         return
-    before, _, typed_key = incomplete.rpartition("," if "," in incomplete else ":")
-    separator = incomplete[len(before) : len(before) + 1]
+    before = incomplete[: incomplete.rfind(",") + 1 or len("slurm:")]
     for key, (_, example) in OPTIONS.items():
-        if key.startswith(typed_key):
-            yield f"{before}{separator}{key}=", shell_safe(f"as {key}={example}")
+        yield f"{before}{key}=", shell_safe(f"as {key}={example}")
 
 
-def groups(ctx: typer.Context, incomplete: str) -> Completions:
-    """Names of groups, the one with the newest run first; what was tampered with is no word and left out."""
-    from dipddpm.core.launch.local import runs_root
-    from dipddpm.core.runs import RunsFolder
-
-    counts: dict[str, int] = {}
-    for run in RunsFolder(runs_root(ctx.params.get("runs_dir"))).runs():
-        name = run.status().summary.group
-        counts[name] = counts.get(name, 0) + 1
-    known = {name: f"{count} runs" for name, count in counts.items() if _WORD.fullmatch(name)}
-    yield from _with_prefix(incomplete, known)
-
-
-def kinds(incomplete: str) -> Completions:
+def kinds() -> Iterable[str]:
     """What `run` and `sweep` make."""
-    yield from _with_prefix(incomplete, dict.fromkeys(KINDS, ""))
+    return KINDS
 
 
-def methods(incomplete: str) -> Completions:
+def methods() -> Completions:
     """The hybrids."""
-    yield from _with_prefix(incomplete, {name: shell_safe(options.summary) for name, options in HYBRIDS.items()})
+    return ((name, shell_safe(options.summary)) for name, options in HYBRIDS.items())
 
 
-def presets(ctx: typer.Context, incomplete: str) -> Completions:
+def presets(ctx: typer.Context) -> Iterable[str]:
     """Those of the kind that is asked for."""
-    for kind in _kinds_of(ctx):
-        yield from _with_prefix(incomplete, dict.fromkeys(PRESETS[kind], ""))
+    return (preset for kind in _kinds_of(ctx) for preset in PRESETS[kind])
 
 
-def datasets(incomplete: str) -> Completions:
+def datasets() -> Completions:
     """Names of data sets; a folder's path is typed."""
-    from dipddpm.core.data.catalogue import CATALOGUE
-
-    known = {name: shell_safe(dataset.title) for name, dataset in CATALOGUE.items()}
-    yield from _with_prefix(incomplete, {**known, "folder:": "images of your own"})
+    yield from ((name, shell_safe(dataset.title)) for name, dataset in CATALOGUE.items())
+    yield "folder:", "images of your own"
 
 
-def sets(incomplete: str) -> Completions:
+def sets() -> Iterable[str]:
     """The sets of images that `restore` can take."""
-    yield from _with_prefix(incomplete, dict.fromkeys(get_args(SetName), ""))
+    return get_args(SetName)
 
 
-def formats(incomplete: str) -> Completions:
+def formats() -> Completions:
     """What runs are exported to."""
-    from dipddpm.core.export import FORMATS
-
-    yield from _with_prefix(incomplete, {name: shell_safe(each.words) for name, each in FORMATS.items()})
+    return ((name, shell_safe(each.words)) for name, each in FORMATS.items())
 
 
-def devices(incomplete: str) -> Completions:
+def devices() -> Iterable[str]:
     """Those of this machine."""
-    from dipddpm.core.compute.devices import gpu_count
-
-    yield from _with_prefix(incomplete, dict.fromkeys(["auto", "cpu", *(f"cuda:{n}" for n in range(gpu_count()))], ""))
+    return ("auto", "cpu", *(f"cuda:{n}" for n in range(gpu_count())))
 
 
 def tasks(incomplete: str) -> Completions:
     """Names of tasks, and after the colon their options."""
     name, colon, options = incomplete.partition(":")
     if not colon:
-        yield from _with_prefix(name, {task: shell_safe(options.summary) for task, options in TASKS.items()})
-        return
-    if name in TASKS:
+        yield from ((task, shell_safe(options.summary)) for task, options in TASKS.items())
+    elif name in TASKS:
         before, comma, last = options.rpartition(",")
         given = {part.partition("=")[0] for part in before.split(",")}
         known = [field for field in fields(TASKS[name]) if field.key not in given]
@@ -138,11 +127,16 @@ def tasks(incomplete: str) -> Completions:
 def settings(ctx: typer.Context, incomplete: str) -> Completions:
     """Keys of options with their defaults, and the values that one of them may have."""
     known: dict[str, Field] = {}
+    task = ctx.params.get("task")
     for kind in _kinds_of(ctx):
         with contextlib.suppress(UserError):
-            described = configs.describe(kind, ctx.params.get("method") if kind == "hybrid" else None, _task(ctx))
+            described = configs.describe(
+                kind,
+                ctx.params.get("method") if kind == "hybrid" else None,
+                task if isinstance(task, str) else None,
+            )
             known |= {field.key: field for field in described}
-    yield from _settings(list(known.values()), incomplete)
+    return _settings(list(known.values()), incomplete)
 
 
 def shell_safe(text: str) -> str:
@@ -181,13 +175,12 @@ def rejoin_words(words: list[str]) -> tuple[list[str], int]:
 
 def _settings(known: list[Field], incomplete: str) -> Completions:
     """`key=default` of each field that fits, or of a single one all values that it may have."""
-    key, equals, value = incomplete.partition("=")
+    key, equals, _ = incomplete.partition("=")
     matching = [field for field in known if (field.key == key if equals else field.key.startswith(key))]
     for field in matching:
         single = len(matching) == 1 or equals
         for word in _values(field) if single else [_default_text(field.default)]:
-            if word.startswith(value):
-                yield f"{field.key}={word}", shell_safe(field.description)
+            yield f"{field.key}={word}", shell_safe(field.description)
 
 
 def _values(field: Field) -> Iterable[str]:
@@ -211,12 +204,3 @@ def _kinds_of(ctx: typer.Context) -> Iterable[str]:
     words = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
     kind = KIND_OF_COMMAND.get(ctx.info_name or "") or next((word for word in words.split() if word in KINDS), "")
     return (kind,) if kind else KINDS
-
-
-def _task(ctx: typer.Context) -> str | None:
-    task = ctx.params.get("task")
-    return task if isinstance(task, str) else None
-
-
-def _with_prefix(incomplete: str, known: dict[str, str]) -> Completions:
-    return ((word, description) for word, description in known.items() if word.startswith(incomplete))
