@@ -1,13 +1,11 @@
-"""The options that commands share, and what turns a class of options into a command."""
+"""The options that commands share, and how they find the runs that are meant."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -17,6 +15,7 @@ from dipddpm.core.launch.local import runs_root
 from dipddpm.core.runs import CONFIG_FILE, Run, RunsFolder, reference
 from dipddpm.core.runs.equivalence import runs_in_group
 from dipddpm.tui.cli import complete
+from dipddpm.tui.cli.command import option
 
 RunsDir: TypeAlias = Annotated[
     Path | None,
@@ -35,9 +34,6 @@ RunArgument: TypeAlias = Annotated[
         metavar="RUN", help="An id, a unique prefix of one, last, or reference.", autocompletion=complete.runs
     ),
 ]
-Group: TypeAlias = Annotated[
-    str | None, typer.Option(help="A word for the runs that it belongs with.", autocompletion=complete.groups)
-]
 Mirror: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="tensorboard", help="Write this along while it goes on, in a folder of the run's own."),
@@ -55,34 +51,29 @@ Now: TypeAlias = Annotated[bool, typer.Option("--now", help="Don't wait for a fr
 
 @dataclass(frozen=True, kw_only=True)
 class NewRun:
-    """The options of the commands that make runs.
+    """The options of the commands that make runs; a command overrides one that it doesn't take with `init=False`."""
 
-    A command that doesn't take one of them overrides it with a field that has `init=False`.
-    """
-
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Any option by its key, as dip.channels=16.",
-            autocompletion=complete.settings,
-        ),
-    ] = None
-    data_dir: Annotated[Path | None, typer.Option(help="A folder to look for the data in first.")] = None
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", autocompletion=complete.devices)
-    ] = None
-    processes: Annotated[
-        int | None,
-        typer.Option("--gpus", "--nproc", metavar="N", help="GPUs, or processes of the CPU, that share the work."),
-    ] = None
-    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None
-    name: Annotated[str | None, typer.Option(help="What to call the run.")] = None
+    settings: list[str] | None = option(
+        None,
+        "Any option by its key, as dip.channels=16.",
+        "--set",
+        metavar="KEY=VALUE",
+        autocompletion=complete.settings,
+    )
+    data_dir: Path | None = option(None, "A folder to look for the data in first.")
+    device: str | None = option(None, "auto, cpu, cuda, cuda:N or mps.", key="device", autocompletion=complete.devices)
+    processes: int | None = option(
+        None, "GPUs, or processes of the CPU, that share the work.", "--gpus", "--nproc", key="processes", metavar="N"
+    )
+    seed: int | None = option(None, "Seed of every random draw.", key="seed")
+    name: str | None = option(None, "What to call the run.", key="name")
+    group: str | None = option(
+        None, "A word for the runs that it belongs with.", key="group", autocompletion=complete.groups
+    )
     on: On = None
-    detach: Annotated[bool, typer.Option("--detach", help="Return at once; the run goes on by itself.")] = False
+    detach: bool = option(False, "Return at once; the run goes on by itself.", "--detach")
     now: Now = False
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the complete config and do nothing.")] = False
+    dry_run: bool = option(False, "Print the complete config and do nothing.", "--dry-run")
     runs_dir: RunsDir = None
     json: Json = False
 
@@ -93,50 +84,9 @@ class NewRun:
 
     def named_settings(self) -> dict[str, Any]:
         """The values of the options with a name of their own by dotted key of the config; None for those not given."""
-        return {
-            "data.directory": self.data_dir and str(self.data_dir.expanduser().absolute()),
-            "device": self.device,
-            "processes": self.processes,
-            "seed": self.seed,
-            "name": self.name,
-        }
-
-
-Options = TypeVar("Options", bound=NewRun)
-Result = TypeVar("Result")
-
-
-def command(options: type[Options]) -> Callable[[Callable[[Options], Result]], Callable[..., Result]]:
-    """Turn a function of `options` into a command that has a command-line option for each field of the dataclass.
-
-    typer reads options from a signature, where none can be inherited; a field of a dataclass can. --help lists a
-    command's own options before those that it inherits.
-    """
-    hints = get_type_hints(options, include_extras=True)
-    defaults = {field.name: field.default for field in fields(options) if field.init}
-    own_first = dict.fromkeys(name for base in options.__mro__ for name in inspect.get_annotations(base))
-    signature = inspect.Signature(
-        [
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty if defaults[name] is MISSING else defaults[name],
-                annotation=hints[name],
-            )
-            for name in own_first
-            if name in defaults
-        ]
-    )
-
-    def decorate(function: Callable[[Options], Result]) -> Callable[..., Result]:
-        @functools.wraps(function)
-        def run(**values: Any) -> Result:
-            return function(options(**values))
-
-        run.__dict__["__signature__"] = signature
-        return run
-
-    return decorate
+        values = {field.metadata.get("key"): getattr(self, field.name) for field in fields(self)}
+        values["data.directory"] = self.data_dir and str(self.data_dir.expanduser().absolute())
+        return {key: value for key, value in values.items() if key}
 
 
 def parse_settings(settings: Iterable[str] | None) -> dict[str, str]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
-
-import typer
 
 from dipddpm.core import config as configs
 from dipddpm.core.errors import UserError
-from dipddpm.tui.cli.options import NewRun, command
+from dipddpm.tui.cli.command import command, option
+from dipddpm.tui.cli.options import NewRun
 from dipddpm.tui.cli.run import start
 
 
@@ -17,17 +15,12 @@ from dipddpm.tui.cli.run import start
 class ReproduceOptions(NewRun):
     """The options of `dipddpm reproduce`."""
 
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Minutes on a CPU: fewer images and epochs than were published.")
-    ] = False
-    full: Annotated[bool, typer.Option("--full", help="Take the hybrid on to 100 epochs too.")] = False
+    quick: bool = option(False, "Minutes on a CPU: fewer images and epochs than were published.", "--quick")
+    full: bool | None = option(None, "Take the hybrid on to 100 epochs too.", "--full", key="study.full")
     processes: int | None = field(default=None, init=False)
+    group: str | None = field(default=None, init=False)
     on: str | None = field(default=None, init=False)
     now: bool = field(default=False, init=False)
-
-    def named_settings(self) -> dict[str, Any]:
-        """Add --full."""
-        return {**super().named_settings(), "study.full": self.full or None}
 
 
 @command(ReproduceOptions)

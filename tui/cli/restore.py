@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
 
 from dipddpm.core import config as configs
 from dipddpm.tui.cli import complete
-from dipddpm.tui.cli.options import NewRun, command, prior_name, run_folder_path
+from dipddpm.tui.cli.command import command, option
+from dipddpm.tui.cli.options import NewRun, prior_name, run_folder_path
 from dipddpm.tui.cli.run import start
 
 
@@ -25,67 +26,53 @@ class RestoreOptions(NewRun):
             autocompletion=complete.runs,
         ),
     ] = None
-    prior: Annotated[
-        str | None,
-        typer.Option("--from", metavar="RUN", help="The same, as an option.", autocompletion=complete.runs),
-    ] = None
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SPEC",
-            help="A degradation, as denoise:sigma=25; may be repeated.",
-            autocompletion=complete.tasks,
-        ),
-    ] = None
-    of: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set-of-images",
-            metavar="NAME",
-            help="fashionmnist, fashion-mini, glyphs, patches or leaves; may be repeated.",
-            autocompletion=complete.sets,
-        ),
-    ] = None
-    method: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--method",
-            "--methods",
-            metavar="NAME",
-            help="A hybrid to compare; may be repeated, else all.",
-            autocompletion=complete.methods,
-        ),
-    ] = None
-    conditioned: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="RUN",
-            help="A run of hybrid conditioned: its network restores the task it was trained for; may be repeated.",
-            autocompletion=complete.runs,
-        ),
-    ] = None
-    images: Annotated[int | None, typer.Option(metavar="N", help="Images of each set.")] = None
-    seeds: Annotated[int | None, typer.Option(metavar="S", help="Times that each image is degraded anew.")] = None
-    iterations: Annotated[int | None, typer.Option(help="DIP's steps on each image, at most.")] = None
-    preset: Annotated[
-        str | None,
-        typer.Option(help="A named set of options; quick takes a few minutes.", autocompletion=complete.presets),
-    ] = None
+    prior: str | None = option(None, "The same, as an option.", "--from", metavar="RUN", autocompletion=complete.runs)
+    task: list[str] | None = option(
+        None,
+        "A degradation, as denoise:sigma=25; may be repeated.",
+        key="restore.tasks",
+        metavar="SPEC",
+        autocompletion=complete.tasks,
+    )
+    of: list[str] | None = option(
+        None,
+        "fashionmnist, fashion-mini, glyphs, patches or leaves; may be repeated.",
+        "--set-of-images",
+        key="restore.sets",
+        metavar="NAME",
+        autocompletion=complete.sets,
+    )
+    method: list[str] | None = option(
+        None,
+        "A hybrid to compare; may be repeated, else all.",
+        "--method",
+        "--methods",
+        key="restore.methods",
+        metavar="NAME",
+        autocompletion=complete.methods,
+    )
+    conditioned: list[str] | None = option(
+        None,
+        "A run of hybrid conditioned: its network restores the task it was trained for; may be repeated.",
+        metavar="RUN",
+        autocompletion=complete.runs,
+    )
+    images: int | None = option(None, "Images of each set.", key="restore.images", metavar="N")
+    seeds: int | None = option(None, "Times that each image is degraded anew.", key="restore.seeds", metavar="S")
+    iterations: int | None = option(None, "DIP's steps on each image, at most.", key="dip.iterations")
+    preset: str | None = option(
+        None, "A named set of options; quick takes a few minutes.", autocompletion=complete.presets
+    )
+    group: str | None = field(default=None, init=False)
 
     def named_settings(self) -> dict[str, Any]:
-        """Add the options of this command."""
+        """Add the runs, by their folders."""
         prior = self.run or self.prior
-        conditioned = tuple(run_folder_path(run, self.runs_dir) for run in self.conditioned or ())
+        conditioned = [run_folder_path(run, self.runs_dir) for run in self.conditioned or ()]
         return {
             **super().named_settings(),
             "prior.run": prior and prior_name(prior, self.runs_dir),
-            "restore.tasks": tuple(self.task or ()) or None,
-            "restore.sets": tuple(self.of or ()) or None,
-            "restore.methods": tuple(self.method or ()) or None,
             "restore.conditioned": conditioned or None,
-            "restore.images": self.images,
-            "restore.seeds": self.seeds,
-            "dip.iterations": self.iterations,
         }
 
 

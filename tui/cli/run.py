@@ -17,9 +17,10 @@ from dipddpm.core.export.mirror import refuse_mirror, request_mirror
 from dipddpm.core.launch import local, preflight, submit
 from dipddpm.core.runs import RunsFolder
 from dipddpm.tui.cli import complete
+from dipddpm.tui.cli.command import command, option
 from dipddpm.tui.cli.data import fetch_with_bar
 from dipddpm.tui.cli.follow import follow
-from dipddpm.tui.cli.options import Group, Mirror, NewRun, command, prior_name
+from dipddpm.tui.cli.options import Mirror, NewRun, prior_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,43 +35,27 @@ class RunOptions(NewRun):
             autocompletion=complete.kinds,
         ),
     ]
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images (ddpm, hybrid).")] = None
-    iterations: Annotated[int | None, typer.Option(help="Steps on each image (dip).")] = None
-    method: Annotated[
-        str | None, typer.Option(help="How the two are combined (hybrid).", autocompletion=complete.methods)
-    ] = None
-    prior: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="RUN",
-            help="The run whose model is the prior, or reference (hybrid).",
-            autocompletion=complete.runs,
-        ),
-    ] = None
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH.", autocompletion=complete.datasets
-        ),
-    ] = None
-    images: Annotated[
-        str | None, typer.Option(metavar="N|LIST", help="Images to restore: the first N, or places as 3,17 or 0-9.")
-    ] = None
-    image: Annotated[
-        list[Path] | None, typer.Option("--image", metavar="FILE", help="An image file to restore; may be repeated.")
-    ] = None
-    task: Annotated[
-        str | None,
-        typer.Option(
-            "--task", metavar="SPEC", help="The degradation, as denoise:sigma=25.", autocompletion=complete.tasks
-        ),
-    ] = None
-    preset: Annotated[
-        str | None,
-        typer.Option(help="A named set of options; quick takes a minute or two.", autocompletion=complete.presets),
-    ] = None
-    group: Group = None
+    epochs: int | None = option(None, "Passes over the training images (ddpm, hybrid).", key="ddpm.epochs")
+    iterations: int | None = option(None, "Steps on each image (dip).", key="dip.iterations")
+    method: str | None = option(None, "How the two are combined (hybrid).", autocompletion=complete.methods)
+    prior: str | None = option(
+        None,
+        "The run whose model is the prior, or reference (hybrid).",
+        "--from",
+        metavar="RUN",
+        autocompletion=complete.runs,
+    )
+    dataset: str | None = option(
+        None, "fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH.", autocompletion=complete.datasets
+    )
+    images: str | None = option(None, "Images to restore: the first N, or places as 3,17 or 0-9.", metavar="N|LIST")
+    image: list[Path] | None = option(None, "An image file to restore; may be repeated.", metavar="FILE")
+    task: str | None = option(
+        None, "The degradation, as denoise:sigma=25.", metavar="SPEC", autocompletion=complete.tasks
+    )
+    preset: str | None = option(
+        None, "A named set of options; quick takes a minute or two.", autocompletion=complete.presets
+    )
     mirror: Mirror = None
 
     def config(self) -> AnyRun:
@@ -90,9 +75,6 @@ class RunOptions(NewRun):
         files = tuple(str(file.expanduser().absolute()) for file in self.image or ())
         return {
             **super().named_settings(),
-            "group": self.group,
-            "ddpm.epochs": self.epochs,
-            "dip.iterations": self.iterations,
             "prior.run": self._prior_run(),
             "data.dataset": self.dataset and _absolute(self.dataset),
             "images.indices": self.images and _index_range(self.images),

@@ -6,9 +6,7 @@ import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from dipddpm.core.config import AnyRun
 from dipddpm.core.errors import UserError
@@ -20,8 +18,8 @@ from dipddpm.core.launch.sweep import PlannedRun
 from dipddpm.core.runs import RunsFolder
 from dipddpm.core.runs.equivalence import runs_in_group
 from dipddpm.tui.cli import complete
+from dipddpm.tui.cli.command import command, option
 from dipddpm.tui.cli.data import fetch_with_bar
-from dipddpm.tui.cli.options import command
 from dipddpm.tui.cli.output import print_json, print_table
 from dipddpm.tui.cli.run import RunOptions, cluster_for
 
@@ -30,20 +28,16 @@ from dipddpm.tui.cli.run import RunOptions, cluster_for
 class SweepOptions(RunOptions):
     """The options of `dipddpm sweep`."""
 
-    over: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=V1,V2",
-            help="An option and the values to try, as dip.lr=0.01,0.1; also task and method. Semicolons part values "
-            "that hold commas. May be repeated: every combination is run.",
-            autocompletion=complete.settings,
-        ),
-    ] = None
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each combination, with as many seeds from --seed on.")] = 1
-    group: Annotated[str | None, typer.Option(help="What to call the group (else a name made of what is varied).")] = (
-        None
+    over: list[str] | None = option(
+        None,
+        "An option and the values to try, as dip.lr=0.01,0.1; also task and method. Semicolons part values that hold "
+        "commas. May be repeated: every combination is run.",
+        metavar="KEY=V1,V2",
+        autocompletion=complete.settings,
     )
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the table of runs and do nothing.")] = False
+    seeds: int = option(1, "Runs of each combination, with as many seeds from --seed on.", min=1)
+    group: str | None = option(None, "What to call the group (else a name made of what is varied).", key="group")
+    dry_run: bool = option(False, "Print the table of runs and do nothing.", "--dry-run")
     detach: bool = field(default=False, init=False)
 
 

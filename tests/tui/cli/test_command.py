@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 from typer.testing import CliRunner
 
-from dipddpm.tui.cli.options import NewRun, command
+from dipddpm.tui.cli.command import command, option
+from dipddpm.tui.cli.options import NewRun
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(NewRun):
     word: Annotated[str, typer.Argument()]
-    count: Annotated[int, typer.Option(min=1)] = 2
+    count: int = option(2, "How many.", key="a.count", min=1)
     device: str | None = field(default=None, init=False)
 
 
@@ -49,3 +50,8 @@ def test_command_help_lists_own_options_first() -> None:
     assert code == 0
     assert "Show what was given." in text
     assert -1 < text.index("--count") < text.index("--set") < text.index("--seed") < text.index("--json")
+
+
+def test_config_settings_hold_options_with_key() -> None:
+    given = Options(word="one", seed=7, settings=["a.count=5", "b=6"], count=3)
+    assert given.config_settings() == {"a.count": 3, "b": "6", "seed": 7}

@@ -1,0 +1,57 @@
+"""Commands whose options are the fields of a dataclass, so that commands can inherit them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, field, fields
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Value = TypeVar("Value")
+Result = TypeVar("Result")
+Options = TypeVar("Options", bound="DataclassInstance")
+
+
+def option(default: Value, text: str, *names: str, key: str = "", **details: Any) -> Value:
+    """Make a field of a dataclass that is an option of a command, with this --help text.
+
+    `names` and `details` are those of `typer.Option`; `key` is the option of the config that it sets, if it sets one.
+    """
+    return field(default=default, metadata={"typer": typer.Option(*names, help=text, **details), "key": key})
+
+
+def command(options: type[Options]) -> Callable[[Callable[[Options], Result]], Callable[..., Result]]:
+    """Turn a function of `options` into a command for typer, which reads options from a signature.
+
+    The options are the fields made by `option` or annotated as typer has it; a field with `init=False` is none, even
+    if it overrides one. --help lists a command's own options before those that it inherits.
+    """
+    hints = get_type_hints(options, include_extras=True)
+    known = {each.name: each for each in fields(options) if each.init}
+    own_first = dict.fromkeys(name for base in options.__mro__ for name in inspect.get_annotations(base))
+    parameters = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if known[name].default is MISSING else known[name].default,
+            annotation=Annotated[hints[name], known[name].metadata["typer"]] if known[name].metadata else hints[name],
+        )
+        for name in own_first
+        if name in known
+    ]
+
+    def decorate(function: Callable[[Options], Result]) -> Callable[..., Result]:
+        @functools.wraps(function)
+        def run(**values: Any) -> Result:
+            return function(options(**values))
+
+        run.__dict__["__signature__"] = inspect.Signature(parameters)
+        return run
+
+    return decorate
