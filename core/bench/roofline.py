@@ -86,23 +86,13 @@ class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _convolution_backward(  # noqa: PLR0917
-    grad: Sequence[int],
-    x: Sequence[int],
-    weight: Sequence[int],
-    bias: object,
-    stride: object,
-    padding: object,
-    dilation: object,
-    transposed: bool,
-    output_padding: object,
-    groups: int,
-    wanted: Sequence[bool],
-    **_: object,
+def _convolution_backward(
+    grad: Sequence[int], x: Sequence[int], weight: Sequence[int], *options: Any, **_: object
 ) -> int:
     """As many operations for each gradient as forward; torch counts those of the weights as if there were one group."""
+    _bias, _stride, _padding, _dilation, transposed, _output_padding, _groups, wanted = options
     positions = (x if transposed else grad)[2:]
-    return 2 * x[0] * math.prod(positions) * math.prod(weight) * (wanted[0] + wanted[1])
+    return int(2 * x[0] * math.prod(positions) * math.prod(weight) * (wanted[0] + wanted[1]))
 
 
 _COUNTED = {torch.ops.aten.convolution_backward: _convolution_backward}

@@ -4,7 +4,7 @@
 is, and `fetch` gets what isn't.
 """
 
-from dipddpm.core.data.catalogue import CATALOGUE, Progress, Split
+from dipddpm.core.data.catalogue import CATALOGUE, Split
 from dipddpm.core.data.download import fetch
 from dipddpm.core.data.imageset import ImageSet, hold_out, load
 from dipddpm.core.data.locate import DatasetStatus, cache_folder, check, status
@@ -16,7 +16,6 @@ __all__ = [
     "NAMES",
     "DatasetStatus",
     "ImageSet",
-    "Progress",
     "Split",
     "cache_folder",
     "check",

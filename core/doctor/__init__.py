@@ -14,13 +14,13 @@ from dipddpm.core.doctor.finding import Finding, Severity, note
 
 Check = Callable[[], Iterable[Finding]]
 
-__all__ = ["Check", "Finding", "Severity", "examine", "findings"]
+__all__ = ["Check", "Finding", "Severity", "examine"]
 
 
 def examine(root: Path, extra_checks: dict[str, Check] | None = None) -> Iterator[Finding]:
     """Everything about this machine and the runs folder `root`, and then `extra_checks`; what takes long comes last.
 
-    Never raises.
+    Never raises: a check that fails itself is a finding, too.
     """
     probe = torch.Probe()
     checks: dict[str, Check] = {
@@ -39,14 +39,9 @@ def examine(root: Path, extra_checks: dict[str, Check] | None = None) -> Iterato
     }
     try:
         for what, check in checks.items():
-            yield from findings(what, check)
+            try:
+                yield from check()
+            except Exception as error:
+                yield note(what, f"This can't be told: {type(error).__name__}: {error}", "Report it, with this line.")
     finally:
         probe.close()
-
-
-def findings(what: str, check: Check) -> Iterator[Finding]:
-    """What a check finds; one that fails itself is a finding, too."""
-    try:
-        yield from check()
-    except Exception as error:
-        yield note(what, f"This can't be told: {type(error).__name__}: {error}", "Report it, with this line.")

@@ -8,7 +8,7 @@ import os
 import shlex
 import shutil
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,14 @@ class Format:
             return None
         problem = f"This needs the package {self.module}, which is not installed."
         return UserError(problem, f"Install it: pip install 'dipddpm[{self.module}]'")
+
+    def path(self, store: Path, run: Run) -> Path:
+        """Where a run goes, `store` being the folder of this format."""
+        return store if self.holds else store / f"{safe_name(run.id)}{self.suffix}"
+
+    def has(self, store: Path, run: Run) -> bool:
+        """Whether something is where a run goes."""
+        return bool(_function(self.holds)(store, run.id)) if self.holds else os.path.lexists(self.path(store, run))
 
 
 FORMATS: dict[str, Format] = {
@@ -98,13 +106,13 @@ def export(runs: Sequence[Run], formats: Sequence[str], folder: Path, *, replace
     only for a folder that can't be written.
     """
     refuse(formats)
-    chosen = list(dict.fromkeys(formats))
-    targets = [_Target(run, name, folder.absolute() / name) for run in runs for name in chosen]
-    for target in targets:
-        if target.exists and not replace:
-            problem = f"{target.path} is there already."
-            raise AlreadyThereError(problem, "Replace it with --force, or choose another folder.")
-    checks = dict.fromkeys(filter(None, (FORMATS[name].check for name in chosen)))
+    stores = {name: folder.absolute() / name for name in formats}
+    for run in runs:
+        for name, store in stores.items():
+            if not replace and FORMATS[name].has(store, run):
+                problem = f"{FORMATS[name].path(store, run)} is there already."
+                raise AlreadyThereError(problem, "Replace it with --force, or choose another folder.")
+    checks = dict.fromkeys(filter(None, (FORMATS[name].check for name in stores)))
     for run in runs if checks else ():
         record = Record.of(run)
         for check in checks:
@@ -112,7 +120,7 @@ def export(runs: Sequence[Run], formats: Sequence[str], folder: Path, *, replace
     exported = []
     for run in runs:  # one record at a time: a long run's history takes room
         record = Record.of(run)
-        exported += [target.fill(record) for target in targets if target.run == run]
+        exported += [_write(record, name, store) for name, store in stores.items()]
     return exported
 
 
@@ -125,54 +133,33 @@ def refuse(formats: Sequence[str]) -> None:
             raise missing
 
 
-@dataclass(frozen=True)
-class _Target:
-    """Where a run goes in one format."""
+def _write(record: Record, name: str, store: Path) -> Exported:
+    export_format, path = FORMATS[name], FORMATS[name].path(store, record.run)
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        if export_format.holds:
+            _function(export_format.writer)(record, store)
+        else:
+            _put_in_place(record, export_format, path)
+    except OSError as error:
+        problem = f"{path} can't be written: {error.strerror or error}."
+        raise UserError(problem, "Free some space, or choose another folder.") from None
+    then = export_format.then.format(store=shlex.quote(str(store)), place=shlex.quote(str(path)))
+    return Exported(record.run.id, name, path, then)
 
-    run: Run
-    name: str
-    store: Path
 
-    @property
-    def format(self) -> Format:
-        return FORMATS[self.name]
-
-    @property
-    def path(self) -> Path:
-        return self.store if self.format.holds else self.store / f"{safe_name(self.run.id)}{self.format.suffix}"
-
-    @property
-    def exists(self) -> bool:
-        if self.format.holds:
-            return bool(_function(self.format.holds)(self.store, self.run.id))
-        return os.path.lexists(self.path)
-
-    def fill(self, record: Record) -> Exported:
-        write = _function(self.format.writer)
-        try:
-            self.store.mkdir(parents=True, exist_ok=True)
-            if self.format.holds:
-                write(record, self.store)
-            else:
-                self._put_in_place(record, write)
-        except OSError as error:
-            problem = f"{self.path} can't be written: {error.strerror or error}."
-            raise UserError(problem, "Free some space, or choose another folder.") from None
-        then = self.format.then.format(store=shlex.quote(str(self.store)), place=shlex.quote(str(self.path)))
-        return Exported(self.run.id, self.name, self.path, then)
-
-    def _put_in_place(self, record: Record, write: Callable[[Record, Path], None]) -> None:
-        """Write beside the place, and move there what is whole."""
-        staged = self.store / f".{self.path.name}.{os.getpid()}{atomic.TEMPORARY}"
-        try:
-            if not self.format.suffix:
-                staged.mkdir()
-            write(record, staged)
-            _remove(self.path)
-            staged.rename(self.path)
-        except BaseException:
-            _remove(staged)
-            raise
+def _put_in_place(record: Record, export_format: Format, path: Path) -> None:
+    """Write beside the place, and move there what is whole."""
+    staged = path.with_name(f".{path.name}.{os.getpid()}{atomic.TEMPORARY}")
+    try:
+        if not export_format.suffix:
+            staged.mkdir()
+        _function(export_format.writer)(record, staged)
+        _remove(path)
+        staged.rename(path)
+    except BaseException:
+        _remove(staged)
+        raise
 
 
 def _function(path: str) -> Any:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ import msgspec
 
 from dipddpm.core import events
 from dipddpm.core.config import AnyRun
+from dipddpm.core.evaluation.intervals import mean
 from dipddpm.core.events import Event
 from dipddpm.core.io import atomic
 from dipddpm.core.runs import ENVIRONMENT_FILE, Run, RunStatus
@@ -126,11 +127,6 @@ def scalars(event: Event) -> Iterator[tuple[str, float]]:
             prefix = "/".join(map(safe_name, ("scores", event.task, event.set, method)))
             yield f"{prefix}/psnr", mean(event.psnr)
             yield f"{prefix}/seconds", event.seconds
-
-
-def mean(values: Sequence[float]) -> float:
-    """Not a number where there are none."""
-    return sum(values) / len(values) if values else math.nan
 
 
 def step_of(event: Event) -> int:
