@@ -17,7 +17,7 @@ from dipddpm.core import events
 from dipddpm.core.config import AnyRun
 from dipddpm.core.evaluation.intervals import mean
 from dipddpm.core.events import Event
-from dipddpm.core.io import atomic
+from dipddpm.core.io import records
 from dipddpm.core.runs import ENVIRONMENT_FILE, Run, RunStatus
 from dipddpm.core.runs.environment import Environment
 
@@ -55,10 +55,7 @@ class Record:
     @property
     def environment(self) -> Environment | None:
         """What it was made with; None where that can't be read."""
-        try:
-            return msgspec.json.decode(atomic.read(self.run.folder / ENVIRONMENT_FILE), type=Environment)
-        except (OSError, ValueError, RecursionError):
-            return None
+        return records.read(self.run.folder / ENVIRONMENT_FILE, Environment)
 
     def all(self, kind: type[E]) -> list[E]:
         """The events of a kind."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Hashable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import msgspec
+
+from dipddpm.core.io import atomic
 
 T = TypeVar("T")
 
@@ -30,6 +33,14 @@ def load(content: bytes, kind: type[T]) -> T:
     except msgspec.ValidationError:
         # Lax decoding reads "nan" where a number is expected, and only there.
         return cast(T, _decoder(cast(Hashable, kind), strict=False).decode(content))
+
+
+def read(path: Path, kind: type[T]) -> T | None:
+    """The record of a small file that may be anybody's; None where it is missing, huge or damaged."""
+    try:
+        return load(atomic.read(path), kind)
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def load_toml(content: bytes, kind: type[T]) -> T:

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.io import atomic
+from dipddpm.core.io import atomic, records
 from dipddpm.core.runs import heartbeat
 
 POLL_SECONDS = 0.5
@@ -69,7 +69,7 @@ def waiting() -> list[tuple[Path, Ticket]]:
     """The tickets whose workers live, first to be served first."""
     tickets = []
     for path in sorted(folder().glob("*.ticket")):
-        ticket = _read(path)
+        ticket = records.read(path, Ticket)
         if ticket is not None and heartbeat.runs_here(ticket.identity):
             tickets.append((path, ticket))
         elif ticket is not None:
@@ -155,7 +155,7 @@ class _QueueView:
             (position for position, name in enumerate(names) if name.endswith(f"-{os.getpid()}.ticket")), len(names)
         )
         self._tickets = {
-            name: self._tickets[name] if name in self._tickets else _read(queue_folder / name)
+            name: self._tickets[name] if name in self._tickets else records.read(queue_folder / name, Ticket)
             for name in names[:own_position]
         }
         return [(queue_folder / name, ticket) for name, ticket in self._tickets.items() if ticket is not None]
@@ -198,10 +198,3 @@ def _lock_one(device: str) -> int | None:
         else:
             return descriptor
     return None
-
-
-def _read(path: Path) -> Ticket | None:
-    try:
-        return msgspec.json.decode(atomic.read(path), type=Ticket)
-    except (OSError, ValueError, RecursionError):
-        return None

@@ -63,7 +63,9 @@ class Recorder:
         """Store one item. A best model's event is written once its file is safely on disk."""
         match item:
             case Step():
-                self._record_step(item)
+                if time.monotonic() - self._step_at >= STEP_SECONDS:
+                    self._step_at = time.monotonic()
+                    self._append(item)
             case Event():
                 self._append(item)
             case BestModel():
@@ -113,12 +115,6 @@ class Recorder:
         """Bring summary.json up to date."""
         self._summary_at = time.monotonic()
         summary.write(self.folder, self.summary)
-
-    def _record_step(self, step: Step) -> None:
-        now = time.monotonic()
-        if now - self._step_at >= STEP_SECONDS:
-            self._step_at = now
-            self._append(step)
 
     def _append(self, event: Event) -> None:
         stamped = self.log.append(event)

@@ -16,16 +16,13 @@ import shlex
 import shutil
 import subprocess
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dipddpm.core import events
 from dipddpm.core.config import AnyRun
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.runs import LOG_FILE, SCRIPTS_FOLDER, STOP_REQUEST, EventLog, Run, slurm
 from dipddpm.core.runs.environment import COMMAND_VARIABLE, command_line, python_module
-
-if TYPE_CHECKING:
-    from submitit.core.core import PicklingExecutor
 
 HERE = "here"
 """What `--on` takes for this machine."""
@@ -128,6 +125,7 @@ def submit(run: Run, on: str) -> None:
 
     The folder must be on a file system that the compute nodes share. Raises UserError where Slurm takes no such job.
     """
+    import submitit
     from submitit.core.utils import FailedJobError
 
     options = parse(on)
@@ -135,7 +133,7 @@ def submit(run: Run, on: str) -> None:
     command = python_module("dipddpm.core.launch.worker", str(folder), "--resume", "--now", "--job")
     try:
         (folder / SCRIPTS_FOLDER).mkdir(exist_ok=True)
-        executor = _executor(folder / SCRIPTS_FOLDER)
+        executor = submitit.SlurmExecutor(folder / SCRIPTS_FOLDER)
         executor.update_parameters(**_parameters(run.id, str(folder), options))
         with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what sbatch complains of, and raises it too
             number: str = executor._submit_command(shlex.join(command)).job_id
@@ -181,12 +179,6 @@ def requeue() -> bool:
     except (OSError, RuntimeError, subprocess.SubprocessError):
         return False
     return True
-
-
-def _executor(folder: Any) -> PicklingExecutor:
-    from submitit import SlurmExecutor
-
-    return SlurmExecutor(folder)
 
 
 def _parameters(name: str, folder: str, options: dict[str, str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ A process id alone is reused by the system; host, boot, pid and process start ti
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from dipddpm.core.io import atomic
+from dipddpm.core.io import atomic, records
 
 WORKER_FILE = "worker.json"
 BEAT_SECONDS = 5.0
@@ -75,12 +76,11 @@ def read(folder: Path) -> Worker | None:
     The worker of the original is not at the copy, and must not be stopped in its name. On another host, where a folder
     may show under another inode, that can't be told.
     """
-    try:
-        worker = msgspec.json.decode(atomic.read(folder / WORKER_FILE), type=Worker)
-        copied = worker.inode not in {0, folder.stat().st_ino} and worker.identity.host == socket.gethostname()
-    except (OSError, ValueError, RecursionError):
-        return None
-    return None if copied else msgspec.structs.replace(worker, inode=0)
+    worker = records.read(folder / WORKER_FILE, Worker)
+    with contextlib.suppress(OSError):
+        if worker and (worker.inode in {0, folder.stat().st_ino} or worker.identity.host != socket.gethostname()):
+            return msgspec.structs.replace(worker, inode=0)
+    return None
 
 
 def is_alive(worker: Worker, now: float | None = None) -> bool:

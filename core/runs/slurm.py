@@ -21,7 +21,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from dipddpm.core.io import atomic
+from dipddpm.core.io import atomic, records
 from dipddpm.core.runs import heartbeat
 from dipddpm.core.runs.summary import RunState, Summary
 
@@ -204,10 +204,7 @@ class JobStatus:
 
 def read(folder: Path) -> ClusterJob | None:
     """job.json; None for a run that is no job, or where it can't be read."""
-    try:
-        return msgspec.json.decode(atomic.read(folder / JOB_FILE), type=ClusterJob)
-    except (OSError, ValueError, RecursionError):
-        return None
+    return records.read(folder / JOB_FILE, ClusterJob)
 
 
 def write(folder: Path, job: ClusterJob) -> None:

@@ -214,11 +214,8 @@ def _resumes(folder: Path) -> list[events.RunResumed]:
 
 
 def _stored(folder: Path) -> Summary:
-    try:
-        summary = records.load(atomic.read(folder / SUMMARY_FILE), Summary)
-    except (OSError, ValueError, RecursionError):
-        return _from_config(folder)
-    return summary if summary.format == FORMAT and summary.offset >= 0 and summary.kind else _from_config(folder)
+    summary = records.read(folder / SUMMARY_FILE, Summary)
+    return summary if summary and summary.format == FORMAT and summary.kind else _from_config(folder)
 
 
 def _from_config(folder: Path) -> Summary:

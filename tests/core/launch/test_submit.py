@@ -202,7 +202,7 @@ def test_slurm_job_requeues_and_resumes_when_time_is_up(
             started.append(job._process)
             return job
 
-    monkeypatch.setattr(submit, "_executor", Executor)
+    monkeypatch.setattr("submitit.SlurmExecutor", Executor)
     monkeypatch.setattr(submit, "refuse", lambda *_: None)
     run = runs.create(tiny(ddpm__epochs=40, data__train_images=64, ddpm__samples=0))
     local.start(run, on="slurm")
