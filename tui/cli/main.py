@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from dipddpm.core.errors import UserError, suggest
+from dipddpm.core.io.sanitize import printable
 from dipddpm.tui.cli import complete, data, prune, runs
 from dipddpm.tui.cli.bench import bench
 from dipddpm.tui.cli.compare import compare
@@ -95,6 +96,4 @@ def _explain(error: Exception) -> None:
 
 
 def _print_error(problem: str, remedy: str) -> None:
-    from dipddpm.core.io.sanitize import printable
-
     print(f"{printable(problem)}\n{printable(remedy)}", file=sys.stderr)

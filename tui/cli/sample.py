@@ -62,6 +62,7 @@ def sample(
     _refuse_evaluation(evaluate, label)
     source_run = find_run(run, runs_dir)
     usable = devices.candidates(device)
+    import torch
 
     from dipddpm.core import images
     from dipddpm.core.ddpm.model import TrainedModel
@@ -82,11 +83,11 @@ def sample(
     _run_with_progress(sampling)
     seconds = time.perf_counter() - began
     scale = max(1, 56 // min(model.shape[1:]))
-    displayed = _to_display(sampling.xt)
+    displayed = images.to_unit(sampling.xt).clamp(0, 1)
     images.save_png(target, images.grid(displayed[:n], scale=scale))
     if trajectory is not None:
-        rows = _to_display(_trajectory_images(sampling))
-        images.save_png(trajectory, images.grid(rows, len(sampling.trajectory), scale=scale))
+        rows = torch.stack([xt[:8] for xt in sampling.trajectory], 1).flatten(0, 1)  # a row for each of eight images
+        images.save_png(trajectory, images.grid(images.to_unit(rows), len(sampling.trajectory), scale=scale))
     evaluations: list[SamplesEvaluated] = []
     for item in evaluator(displayed[:evaluate], seed=seed, nfe=sampling.nfe) if evaluator else ():
         if isinstance(item, Pictures):
@@ -94,8 +95,8 @@ def sample(
         else:
             evaluations.append(item)
     if json:
-        record = {"run": source_run.id, "file": str(target), "images": n, "nfe": sampling.nfe, "evaluated": evaluations}
-        print_json(record)
+        file = str(target)
+        print_json({"run": source_run.id, "file": file, "images": n, "nfe": sampling.nfe, "evaluated": evaluations})
         return
     print(f"{count} images in {format_duration(seconds)}, nfe {sampling.nfe}: {printable(str(target))}")
     for event in evaluations:
@@ -138,19 +139,6 @@ def _run_with_progress(sampling: Sampling) -> None:
         steps = track(sampling, "Sampling", total=len(sampling), console=Console(stderr=True), transient=True)
     for _ in steps:
         pass
-
-
-def _trajectory_images(sampling: Sampling) -> Tensor:
-    """The first eight images at each moment that was kept: a row for each image."""
-    import torch
-
-    return torch.stack([xt[:8] for xt in sampling.trajectory], 1).flatten(0, 1)
-
-
-def _to_display(xt: Tensor) -> Tensor:
-    from dipddpm.core.images import to_unit
-
-    return to_unit(xt).clamp(0, 1)
 
 
 def _refuse_evaluation(count: int, label: int | None) -> None:

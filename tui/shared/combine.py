@@ -1,4 +1,4 @@
-"""Runs put together by what sets them apart: the values of some options, and the mean and spread over the rest."""
+"""What sets runs apart, and runs put together by it: the values of some options, mean and spread over the rest."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from dipddpm.core.config import AnyRun, DipRun, HybridRun, format_task
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import Summary
-from dipddpm.tui.shared.compare import ABSENT, short_text
-from dipddpm.tui.shared.draft import flatten
+from dipddpm.tui.shared.draft import as_text, flatten
 from dipddpm.tui.shared.groups import natural_sort_key
 
 IGNORED_OPTIONS = {
@@ -30,6 +29,8 @@ IGNORED_OPTIONS = {
     "checkpoint_epochs",
 }
 """Options that don't make another combination, and one that says only where the data lies."""
+ABSENT = "-"
+"""Stands for the value of an option that a run doesn't have."""
 RUN_KEY = "run"
 """The key by which every run is by itself."""
 
@@ -106,9 +107,27 @@ def option_texts(run: str, config: AnyRun | None) -> dict[str, str]:
     if config is None:
         return {RUN_KEY: run}
     values: dict[str, Any] = flatten(msgspec.to_builtins(config))
-    words = {key: short_text(value) for key, value in values.items()}
+    words = {key: _short_text(value) for key, value in values.items()}
     task = {"task": format_task(config.task)} if isinstance(config, DipRun | HybridRun) else {}
     return {RUN_KEY: run, **words, "method": config.method, **task}
+
+
+def differences(configs: Sequence[AnyRun | None]) -> dict[str, list[str]]:
+    """The options that are not the same for all of these configs, in the order of config.toml: the text of each config.
+
+    The text is `-` for a config without the option, and for None.
+    """
+    tables = [flatten(msgspec.to_builtins(config)) if config else {} for config in configs]
+    keys = dict.fromkeys(key for table in tables for key in table if key not in {"name", "group", "version"})
+    return {
+        key: [_short_text(table[key]) if key in table else ABSENT for table in tables]
+        for key in keys
+        if any(table.get(key) != tables[0].get(key) for table in tables)
+    }
+
+
+def _short_text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else as_text(value)
 
 
 def differing_options(tables: Sequence[Mapping[str, str]]) -> list[str]:

@@ -95,13 +95,6 @@ def _header(name: str, rows: Sequence[RunRow], *, unfolded: bool) -> GroupRow:
 
 
 def natural_sort_key(text: str) -> list[tuple[int, float, str]]:
-    """A key by which texts sort as people expect: numbers by their value."""
-    parts = re.findall(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|[^\d]+", text)
-    return [_part(part) for part in parts]
-
-
-def _part(part: str) -> tuple[int, float, str]:
-    try:
-        return 0, float(part), ""
-    except ValueError:
-        return 1, 0.0, part
+    """A key by which texts sort as people expect: numbers by their value, before words."""
+    parts = re.finditer(r"([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|\D+", text)
+    return [(0, float(part[1]), "") if part[1] else (1, 0.0, part[0]) for part in parts]

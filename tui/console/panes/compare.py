@@ -23,8 +23,7 @@ from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.console.widgets.chart import LineChart
 from dipddpm.tui.console.widgets.pictures import PictureFile, PictureView
 from dipddpm.tui.shared.columns import fit, format_gain, format_number
-from dipddpm.tui.shared.combine import OUTCOMES, compute_spread, format_spread
-from dipddpm.tui.shared.compare import differences
+from dipddpm.tui.shared.combine import OUTCOMES, compute_spread, differences, format_spread
 from dipddpm.tui.shared.formatting import format_duration
 from dipddpm.tui.shared.runlist import RunRow
 
@@ -105,9 +104,9 @@ class ComparePane(Pane):
 
     def _draw_table(self, marked: Sequence[ComparisonEntry], configs: Sequence[AnyRun | None]) -> Text:
         single_runs = all(len(compared.rows) == 1 for compared in marked)
-        differing = differences(configs) if single_runs and configs else []
+        differing = differences(configs) if single_runs and configs else {}
         columns = {"": [compared.title for compared in marked], **(_results if single_runs else _means)(marked)}
-        columns |= {entry.key: entry.values for entry in differing}
+        columns |= differing
         header = list(columns)
         rows = [list(cells) for cells in zip(*columns.values(), strict=True)]
         widths = [max(map(cell_len, cells)) for cells in zip(header, *rows, strict=True)]
