@@ -32,6 +32,7 @@ from dipddpm.core.launch.local import runs_root
 from dipddpm.core.launch.submit import HERE, OPTIONS
 from dipddpm.core.runs import Run, RunsFolder
 from dipddpm.core.runs.folder import RUN_ID
+from dipddpm.tui.shared.draft import as_text
 
 Completions: TypeAlias = Iterator[tuple[str, str]]
 COMPLETION_VARIABLE = "_DIPDDPM_COMPLETE"
@@ -191,9 +192,7 @@ def _values(field: Field) -> Iterable[str]:
 
 def _default_text(default: Any) -> str:
     """A default as it is typed; of a list nothing, for it needs quotes."""
-    if isinstance(default, bool):
-        return str(default).lower()
-    return "" if default is None or isinstance(default, tuple) else shell_safe(str(default).removesuffix(".0"))
+    return "" if default is None or isinstance(default, tuple) else shell_safe(as_text(default))
 
 
 def _kinds_of(ctx: typer.Context) -> Iterable[str]:

@@ -1,19 +1,28 @@
-"""`dipddpm doctor`: what is wrong here, and what to do about it."""
+"""`dipddpm doctor`: what is wrong here, what to do about it, and whether this terminal suits the console."""
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import os
+import shutil
+import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator, Mapping
 
 from dipddpm.core import doctor as checks
 from dipddpm.core.doctor import Severity
+from dipddpm.core.doctor.finding import Finding, note, ok
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch.local import runs_root
 from dipddpm.tui.cli.options import Json, RunsDir
 from dipddpm.tui.cli.output import print_json
+from dipddpm.tui.shared.graphics import may_have_graphics
 
 INDENT = " " * 23
+SMALLEST, BEST = (80, 24), (120, 36)
+TRUE_COLOUR = {"truecolor", "24bit"}
 
 
 def doctor(runs_dir: RunsDir = None, json: Json = False) -> int:
@@ -21,13 +30,11 @@ def doctor(runs_dir: RunsDir = None, json: Json = False) -> int:
 
     Changes nothing. Exit code 1 where runs would fail, else 0.
     """
-    from dipddpm.tui.cli import terminal_check as terminal
-
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal without UTF-8 is one of the things to be told of.
         sys.stdout.reconfigure(errors="backslashreplace")
     findings = []
-    for finding in checks.examine(runs_root(runs_dir), {"terminal": terminal.check_terminal}):
+    for finding in checks.examine(runs_root(runs_dir), {"terminal": check_terminal}):
         findings.append(finding)
         if not json:
             print(f"{finding.verdict:<9} {printable(finding.what):<12} {printable(finding.told)}", flush=True)
@@ -40,3 +47,81 @@ def doctor(runs_dir: RunsDir = None, json: Json = False) -> int:
         notes = sum(finding.verdict is Severity.note for finding in findings)
         print(f"\n{problems or 'No'} problem{'s' * (problems != 1)}, {notes or 'no'} note{'s' * (notes != 1)}.")
     return 1 if problems else 0
+
+
+def check_terminal() -> Iterator[Finding]:
+    """What stands in the environment, and what tmux says of the terminal around it."""
+    if not sys.stdout.isatty() and not sys.stderr.isatty():
+        yield ok("terminal", "none here; in one, this tells of its size, letters and colours")
+        return
+    size = shutil.get_terminal_size()
+    yield check_size(os.environ.get("TERM", ""), (size.columns, size.lines))
+    features = tmux_features() if "TMUX" in os.environ else ""
+    yield check_letters(os.environ, sys.stdout.encoding, features)
+    yield check_colours(os.environ, features)
+    yield check_pictures(os.environ, installed=importlib.util.find_spec("textual_image") is not None)
+
+
+def check_size(name: str, size: tuple[int, int]) -> Finding:
+    """Of a terminal of this name (TERM), columns and lines."""
+    description = f"{name or 'TERM is not set'}, {size[0]}x{size[1]}"
+    if name in {"", "dumb"}:
+        return note("terminal", description, "The console can't draw here: set TERM, as to xterm-256color.")
+    if size[0] < SMALLEST[0] or size[1] < SMALLEST[1]:
+        return note("terminal", description, "The console needs {}x{}: enlarge the window.".format(*SMALLEST))
+    if size[0] < BEST[0] or size[1] < BEST[1]:
+        return ok("terminal", description, "The console is at its best from {}x{} on.".format(*BEST))
+    return ok("terminal", description)
+
+
+def check_letters(environment: Mapping[str, str], encoding: str, features: str) -> Finding:
+    """`features` are tmux's, as `tmux_features` has them."""
+    if "utf" not in encoding.lower():
+        return note("letters", f"encoding {encoding}", "Curves need UTF-8: export LANG=C.UTF-8")
+    if "TMUX" in environment and "utf8=0" in features:
+        return note("letters", "tmux takes this terminal for one without UTF-8", "Attach with: tmux -u attach")
+    return ok("letters", encoding.upper())
+
+
+def check_colours(environment: Mapping[str, str], features: str) -> Finding:
+    """How many there are, and what keeps them fewer than the terminal has."""
+    name = environment.get("TERM", "")
+    if environment.get("NO_COLOR"):
+        return note("colours", "none: NO_COLOR is set", "Unset NO_COLOR, unless that is what you want.")
+    if environment.get("COLORTERM", "").lower() in TRUE_COLOUR:
+        if "TMUX" in environment and features and "RGB" not in features:
+            remedy = "In ~/.tmux.conf: set -as terminal-features ',*:RGB'; then attach anew."
+            return note("colours", "true colour is asked for, but tmux passes on fewer", remedy)
+        return ok("colours", "true colour")
+    colour_count = "256" if "256" in name else "16"
+    if "TMUX" in environment and not name.startswith(("tmux-256", "screen-256")):
+        remedy = "In ~/.tmux.conf: set -g default-terminal tmux-256color; then start tmux anew."
+        return note("colours", f"{colour_count}: tmux calls itself {name}", remedy)
+    where = "sshd doesn't forward COLORTERM" if "SSH_CONNECTION" in environment else "COLORTERM is not set"
+    remedy = "export COLORTERM=truecolor, if your terminal has true colours (nearly all have)."
+    return note("colours", f"{colour_count}: {where}", remedy)
+
+
+def check_pictures(environment: Mapping[str, str], *, installed: bool) -> Finding:
+    """How images are drawn."""
+    if environment.get("DIPDDPM_GRAPHICS") == "0" or not may_have_graphics(environment):
+        return ok("pictures", "half blocks")
+    if not installed:
+        description = "half blocks, though this terminal may show pixels"
+        return ok("pictures", description, "Real pixels: pip install 'dipddpm[images]'")
+    return ok("pictures", "pixels, where the terminal answers that it shows them")
+
+
+def tmux_features() -> str:
+    """What tmux knows of the terminal that is attached, as `utf8=1 256,RGB,...`; empty where it doesn't answer."""
+    try:
+        done = subprocess.run(
+            ["tmux", "display-message", "-p", "utf8=#{client_utf8} #{client_termfeatures}"],
+            capture_output=True,
+            text=True,
+            timeout=3,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

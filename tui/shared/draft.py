@@ -176,10 +176,16 @@ class Draft:
         return shlex.join(words)
 
     def _option(self, key: str, text: str) -> list[str]:
-        """How the command line is told of it; `--epochs` asks a hybrid for a training."""
-        if key == "ddpm.epochs" and self.kind == "hybrid" and "prior.run" in self.typed:
+        """The words of the command line that give this option its value."""
+        if key == "images.files":
+            return [word for file in shlex.split(text) for word in ("--image", file)]
+        if key == "images.indices" and text.strip().isdecimal():
+            text = f"{text.strip()}-{text.strip()}"  # a plain number is a count there
+        # Without a prior, and where --epochs would ask a hybrid for a training, the flag would mean something else.
+        trains = key == "ddpm.epochs" and self.kind == "hybrid" and "prior.run" in self.typed
+        if key not in FLAGS or trains or (key == "prior.run" and not text.strip()):
             return ["--set", f"{key}={text.strip()}"]
-        return _option(key, text)
+        return [FLAGS[key], text]
 
     def _task_spec(self) -> str:
         options = [f"{key[5:]}={text}" for key, text in self.typed.items() if key.startswith("task.")]
@@ -212,16 +218,6 @@ def as_text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " ".join(shlex.quote(str(part)) for part in value)
     return str(value)
-
-
-def _option(key: str, text: str) -> list[str]:
-    if key == "images.files":
-        return [word for file in shlex.split(text) for word in ("--image", file)]
-    if key == "images.indices" and text.strip().isdecimal():
-        text = f"{text.strip()}-{text.strip()}"  # a plain number is a count there
-    if key == "prior.run" and not text.strip():
-        return ["--set", f"{key}="]  # train one
-    return [FLAGS[key], text] if key in FLAGS else ["--set", f"{key}={text.strip()}"]
 
 
 def _rank(key: str) -> int:

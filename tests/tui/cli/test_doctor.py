@@ -11,7 +11,7 @@ import pytest
 from dipddpm.core.doctor import Severity
 from dipddpm.core.doctor import torch as torches
 from dipddpm.core.doctor.probe import TorchReport
-from dipddpm.tui.cli.terminal_check import check_colours, check_letters, check_pictures, check_size
+from dipddpm.tui.cli.doctor import check_colours, check_letters, check_pictures, check_size
 from tests.tui.driving import dipddpm
 from tests.tui.terminal import Terminal
 
