@@ -196,7 +196,7 @@ class FileStored(Event, tag="file_stored", frozen=True):
 
     file: str
     sha256: str
-    step: int = 0
+    step: Count = 0
 
 
 class SamplesEvaluated(Event, tag="samples_evaluated", frozen=True):

@@ -63,11 +63,7 @@ class ImageSet:
 
 
 def load(
-    name: str,
-    split: Split = "train",
-    *,
-    root: Path | str | None = None,
-    progress: Progress | None = None,
+    name: str, split: Split = "train", *, root: Path | str | None = None, progress: Progress | None = None
 ) -> ImageSet:
     """Read a split of a data set into memory, verified.
 

@@ -51,9 +51,7 @@ class Probe:
         self._process: subprocess.Popen[bytes] | None = None
         try:
             self._process = subprocess.Popen(
-                python_module("dipddpm.core.doctor.probe"),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                python_module("dipddpm.core.doctor.probe"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
             )
         except OSError as error:
             self._trouble = str(error)

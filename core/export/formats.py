@@ -63,16 +63,10 @@ FORMATS: dict[str, Format] = {
     "html": Format("a report in one file", "html:write", suffix=".html"),
     "model": Format("the trained model with its card", "model:write", "model:refuse"),
     "tensorboard": Format(
-        "event files of TensorBoard",
-        "tensorboard:write",
-        module="tensorboard",
-        then="tensorboard --logdir {store}",
+        "event files of TensorBoard", "tensorboard:write", module="tensorboard", then="tensorboard --logdir {store}"
     ),
     "wandb": Format(
-        "an offline run of Weights & Biases",
-        "wandb:write",
-        module="wandb",
-        then="wandb sync {place}/offline-run-*",
+        "an offline run of Weights & Biases", "wandb:write", module="wandb", then="wandb sync {place}/offline-run-*"
     ),
     "mlflow": Format(
         "a run in an MLflow store",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipddpm.core.export.snapshot import Record, safe_name, scalars, step_of, temporary_environ, time_of
+from dipddpm.core.export.snapshot import Record, safe_name, scalars, step_of, temporary_environ
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import CONFIG_FILE, RunState
 
@@ -41,7 +41,7 @@ def write(record: Record, store: Path) -> None:
 
         client = _client(store)
         earlier = _mlflow_run_ids(client, record.run.id)
-        began = time_of(record.history[0]) if record.history else record.run.created
+        began = record.history[0].time if record.history else record.run.created
         tags = {TAG: record.run.id, "mlflow.source.name": "dipddpm"}
         name = printable(record.title, 120)
         known = client.get_experiment_by_name(EXPERIMENT)
@@ -52,7 +52,7 @@ def write(record: Record, store: Path) -> None:
             params = [Param(safe_name(key), str(value)[:MOST_CHARACTERS]) for key, value in record.options().items()]
             client.log_batch(run, params=params)
             metrics = [
-                Metric(name, value, _milliseconds(time_of(event)), step_of(event))
+                Metric(name, value, _milliseconds(event.time), step_of(event))
                 for event in record.history
                 for name, value in scalars(event)
             ]
@@ -62,7 +62,7 @@ def write(record: Record, store: Path) -> None:
                 client.log_artifact(run, str(path))
             for _, path in record.pictures():
                 client.log_artifact(run, str(path), "images")
-            end = _milliseconds(time_of(record.history[-1]) if record.history else began)
+            end = _milliseconds(record.history[-1].time if record.history else began)
             client.set_terminated(run, _STATUS.get(record.status.state, "RUNNING"), end)
         except BaseException:
             client.delete_run(run)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -24,8 +23,6 @@ from dipddpm.core.runs.environment import Environment
 E = TypeVar("E", bound=Event)
 MOST_IMAGES = 32
 """Of more images, a curve each would hide what matters: other tools get the mean alone; tables have them all."""
-LARGEST = 2**53
-"""Whole numbers up to here are the same in all tools."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -127,13 +124,8 @@ def scalars(event: Event) -> Iterator[tuple[str, float]]:
 
 
 def step_of(event: Event) -> int:
-    """The step that an event tells of, within what every tool can hold."""
-    return min(max(int(getattr(event, "step", 0)), 0), LARGEST)
-
-
-def time_of(event: Event) -> float:
-    """When it was told, in seconds since 1970, within what every tool can hold."""
-    return min(max(event.time, 0.0), LARGEST / 1e6) if math.isfinite(event.time) else 0.0
+    """The step that an event belongs to; 0 for an event of the whole run."""
+    return int(getattr(event, "step", 0))
 
 
 def safe_name(text: str) -> str:

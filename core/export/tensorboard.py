@@ -16,7 +16,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from dipddpm.core import config as configs
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import ENDS, Event, ImageSaved, Message
-from dipddpm.core.export.snapshot import Record, safe_name, scalars, step_of, time_of
+from dipddpm.core.export.snapshot import Record, safe_name, scalars, step_of
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import Run
 
@@ -42,7 +42,7 @@ class EventFiles:
 
     def begin(self, record: Record) -> None:
         """All that the run has told so far."""
-        at = time_of(record.history[0]) if record.history else 0.0
+        at = record.history[0].time if record.history else 0.0
         # Whoever follows these files forgets what earlier ones told.
         self._add(at, 0, session_log=SessionLog(status=SessionLog.START))
         if options := record.options():
@@ -56,11 +56,11 @@ class EventFiles:
             if not isinstance(event, ImageSaved) or last.get(event.file) is event:
                 self.add(event)
         if lines := Scoreboard(record.history).lines():
-            self._text("scores", "\n".join(lines), time_of(record.history[-1]), step_of(record.history[-1]))
+            self._text("scores", "\n".join(lines), record.history[-1].time, step_of(record.history[-1]))
 
     def add(self, event: Event) -> None:
         """What one event tells."""
-        step, time = step_of(event), time_of(event)
+        step, time = step_of(event), event.time
         values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars(event)]
         if values:
             self._add(time, step, summary=Summary(value=values))
@@ -84,7 +84,7 @@ class EventFiles:
         content = path.read_bytes()
         picture = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=content)
         value = Summary.Value(tag=f"images/{safe_name(event.name)}", image=picture)
-        self._add(time_of(event), step_of(event), summary=Summary(value=[value]))
+        self._add(event.time, step_of(event), summary=Summary(value=[value]))
 
     def _text(self, name: str, text: str, time: float, step: int) -> None:
         """Indented, so that TensorBoard, which takes it for Markdown, shows it as it stands."""

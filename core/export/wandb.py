@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from dipddpm.core.events import ImageSaved
-from dipddpm.core.export.snapshot import Record, safe_name, scalars, step_of, temporary_environ, time_of
+from dipddpm.core.export.snapshot import Record, safe_name, scalars, step_of, temporary_environ
 from dipddpm.core.io.sanitize import printable
 
 PROJECT = "dipddpm"
@@ -57,13 +57,13 @@ def write(record: Record, folder: Path) -> None:
 def rows(record: Record) -> Iterator[tuple[int, dict[str, float | Path]]]:
     """For each step all that was told at it: numbers, pictures by their paths, and when; steps only rise."""
     pictures = {event.file: (event, path) for event, path in record.pictures()}
-    began = time_of(record.history[0]) if record.history else 0.0
+    began = record.history[0].time if record.history else 0.0
     row_by_step: dict[int, dict[str, float | Path]] = {}
     for event in record.history:
         values: dict[str, float | Path] = dict(scalars(event))
         if isinstance(event, ImageSaved) and pictures.get(event.file, (None,))[0] is event:
             values[f"images/{safe_name(event.name)}"] = pictures[event.file][1]
         if values:
-            time = time_of(event)
+            time = event.time
             row_by_step.setdefault(step_of(event), {}).update(values, _timestamp=time, _runtime=time - began)
     yield from sorted(row_by_step.items())
