@@ -18,12 +18,16 @@ Result = TypeVar("Result")
 Options = TypeVar("Options", bound="DataclassInstance")
 
 
-def option(default: Value, text: str, *names: str, key: str = "", **details: Any) -> Value:
+def option(
+    default: Value, text: str, *names: str, key: str = "", complete: Callable[..., Any] | None = None, **details: Any
+) -> Value:
     """Make a field of a dataclass that is an option of a command, with this --help text.
 
-    `names` and `details` are those of `typer.Option`; `key` is the option of the config that it sets, if it sets one.
+    `key` is the option of the config that it sets, if it sets one; `complete` lists words for the shell; `names` and
+    `details` are those of `typer.Option`.
     """
-    return field(default=default, metadata={"typer": typer.Option(*names, help=text, **details), "key": key})
+    typer_option = typer.Option(*names, help=text, autocompletion=complete, **details)
+    return field(default=default, metadata={"typer": typer_option, "key": key})
 
 
 def command(options: type[Options]) -> Callable[[Callable[[Options], Result]], Callable[..., Result]]:

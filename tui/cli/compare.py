@@ -17,7 +17,7 @@ from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.options import Json, RunsDir, find_group, find_runs
 from dipddpm.tui.cli.output import json_line, print_table
 from dipddpm.tui.shared import combine
-from dipddpm.tui.shared.combine import OUTCOMES, RUN_KEY, Combination, Spread
+from dipddpm.tui.shared.combine import OUTCOMES, RUN_KEY, Spread
 from dipddpm.tui.shared.runlist import elapsed_seconds
 
 Runs = Annotated[
@@ -65,11 +65,14 @@ def compare(
         keys = combine.differing_options(tables) if group is not None else [RUN_KEY, *combine.differing_options(tables)]
     combinations = combine.combine(tables, keys)
     outcomes = [_outcome(status) for status in statuses]
-    lines = [_line(keys, one, statuses, outcomes) for one in combinations]
+    lines = [
+        _line(dict(zip(keys, values, strict=True)), [(statuses[index], outcomes[index]) for index in indices])
+        for values, indices in combinations.items()
+    ]
     if json:
         print("[" + ",\n".join(map(json_line, lines)) + "]")
         return
-    _print_table(keys, lines, [statuses[one.member_indices[0]].state for one in combinations])
+    _print_table(keys, lines, [statuses[indices[0]].state for indices in combinations.values()])
     _print_footnotes(lines)
 
 
@@ -79,20 +82,14 @@ def _outcome(status: RunStatus) -> dict[str, float | None]:
     return combine.outcome(run_summary, elapsed_seconds(status) if run_summary.started else None)
 
 
-def _line(
-    keys: Sequence[str],
-    combination: Combination,
-    statuses: Sequence[RunStatus],
-    outcomes: Sequence[dict[str, float | None]],
-) -> TableLine:
+def _line(values: dict[str, str], members: Sequence[tuple[RunStatus, dict[str, float | None]]]) -> TableLine:
     """A single run counts as it is; of several, those that are finished."""
-    finished = [index for index in combination.member_indices if statuses[index].state is RunState.finished]
-    counted = finished if len(combination.member_indices) > 1 else combination.member_indices
+    counted = [outcome for status, outcome in members if len(members) == 1 or status.state is RunState.finished]
     return TableLine(
-        values=dict(zip(keys, combination.values, strict=True)),
-        runs=[statuses[index].run.id for index in combination.member_indices],
+        values=values,
+        runs=[status.run.id for status, _ in members],
         counted=len(counted),
-        outcomes={name: combine.compute_spread(outcomes[index][name] for index in counted) for name in OUTCOMES},
+        outcomes={name: combine.compute_spread(outcome[name] for outcome in counted) for name in OUTCOMES},
     )
 
 

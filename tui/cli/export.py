@@ -28,10 +28,7 @@ def export(
     to: Annotated[
         list[str] | None,
         typer.Option(
-            "--to",
-            metavar="FORMAT",
-            help=f"May be repeated (else files). {_LIST}.",
-            autocompletion=complete.formats,
+            "--to", metavar="FORMAT", help=f"May be repeated (else files). {_LIST}.", autocompletion=complete.formats
         ),
     ] = None,
     out: Annotated[

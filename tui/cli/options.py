@@ -54,22 +54,16 @@ class NewRun:
     """The options of the commands that make runs; a command overrides one that it doesn't take with `init=False`."""
 
     settings: list[str] | None = option(
-        None,
-        "Any option by its key, as dip.channels=16.",
-        "--set",
-        metavar="KEY=VALUE",
-        autocompletion=complete.settings,
+        None, "Any option by its key, as dip.channels=16.", "--set", metavar="KEY=VALUE", complete=complete.settings
     )
     data_dir: Path | None = option(None, "A folder to look for the data in first.")
-    device: str | None = option(None, "auto, cpu, cuda, cuda:N or mps.", key="device", autocompletion=complete.devices)
+    device: str | None = option(None, "auto, cpu, cuda, cuda:N or mps.", key="device", complete=complete.devices)
     processes: int | None = option(
         None, "GPUs, or processes of the CPU, that share the work.", "--gpus", "--nproc", key="processes", metavar="N"
     )
     seed: int | None = option(None, "Seed of every random draw.", key="seed")
     name: str | None = option(None, "What to call the run.", key="name")
-    group: str | None = option(
-        None, "A word for the runs that it belongs with.", key="group", autocompletion=complete.groups
-    )
+    group: str | None = option(None, "A word for the runs that it belongs with.", key="group", complete=complete.groups)
     on: On = None
     detach: bool = option(False, "Return at once; the run goes on by itself.", "--detach")
     now: Now = False
@@ -130,20 +124,14 @@ def find_group(name: str, runs_dir: Path | None) -> list[Run]:
 
 
 def run_folder_path(wanted: str, runs_dir: Path | None) -> str:
-    """The whole path of the run meant: one of the runs folder, or the path of a run's folder elsewhere.
-
-    Raises UserError for none or several.
-    """
+    """The path of the run meant, in the runs folder or elsewhere. Raises UserError for none or several."""
     path = Path(wanted).expanduser()
     folder = path if (path / CONFIG_FILE).is_file() else find_run(wanted, runs_dir).folder
     return str(folder.absolute())
 
 
 def prior_name(wanted: str, runs_dir: Path | None) -> str:
-    """What a config calls the run meant: its folder, wherever that lies, or the word for the prior that ships.
-
-    A run of the runs folder, or the path of a run's folder elsewhere. Raises UserError for none or several.
-    """
+    """What a config calls the run meant: its folder, or `reference` for the prior that ships. Raises UserError."""
     if wanted == reference.NAME:
         return wanted
     folder = run_folder_path(wanted, runs_dir)

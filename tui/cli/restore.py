@@ -26,13 +26,13 @@ class RestoreOptions(NewRun):
             autocompletion=complete.runs,
         ),
     ] = None
-    prior: str | None = option(None, "The same, as an option.", "--from", metavar="RUN", autocompletion=complete.runs)
+    prior: str | None = option(None, "The same, as an option.", "--from", metavar="RUN", complete=complete.runs)
     task: list[str] | None = option(
         None,
         "A degradation, as denoise:sigma=25; may be repeated.",
         key="restore.tasks",
         metavar="SPEC",
-        autocompletion=complete.tasks,
+        complete=complete.tasks,
     )
     of: list[str] | None = option(
         None,
@@ -40,7 +40,7 @@ class RestoreOptions(NewRun):
         "--set-of-images",
         key="restore.sets",
         metavar="NAME",
-        autocompletion=complete.sets,
+        complete=complete.sets,
     )
     method: list[str] | None = option(
         None,
@@ -49,20 +49,18 @@ class RestoreOptions(NewRun):
         "--methods",
         key="restore.methods",
         metavar="NAME",
-        autocompletion=complete.methods,
+        complete=complete.methods,
     )
     conditioned: list[str] | None = option(
         None,
         "A run of hybrid conditioned: its network restores the task it was trained for; may be repeated.",
         metavar="RUN",
-        autocompletion=complete.runs,
+        complete=complete.runs,
     )
     images: int | None = option(None, "Images of each set.", key="restore.images", metavar="N")
     seeds: int | None = option(None, "Times that each image is degraded anew.", key="restore.seeds", metavar="S")
     iterations: int | None = option(None, "DIP's steps on each image, at most.", key="dip.iterations")
-    preset: str | None = option(
-        None, "A named set of options; quick takes a few minutes.", autocompletion=complete.presets
-    )
+    preset: str | None = option(None, "A named set of options; quick takes a few minutes.", complete=complete.presets)
     group: str | None = field(default=None, init=False)
 
     def named_settings(self) -> dict[str, Any]:

@@ -37,25 +37,21 @@ class RunOptions(NewRun):
     ]
     epochs: int | None = option(None, "Passes over the training images (ddpm, hybrid).", key="ddpm.epochs")
     iterations: int | None = option(None, "Steps on each image (dip).", key="dip.iterations")
-    method: str | None = option(None, "How the two are combined (hybrid).", autocompletion=complete.methods)
+    method: str | None = option(None, "How the two are combined (hybrid).", complete=complete.methods)
     prior: str | None = option(
         None,
         "The run whose model is the prior, or reference (hybrid).",
         "--from",
         metavar="RUN",
-        autocompletion=complete.runs,
+        complete=complete.runs,
     )
     dataset: str | None = option(
-        None, "fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH.", autocompletion=complete.datasets
+        None, "fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH.", complete=complete.datasets
     )
     images: str | None = option(None, "Images to restore: the first N, or places as 3,17 or 0-9.", metavar="N|LIST")
     image: list[Path] | None = option(None, "An image file to restore; may be repeated.", metavar="FILE")
-    task: str | None = option(
-        None, "The degradation, as denoise:sigma=25.", metavar="SPEC", autocompletion=complete.tasks
-    )
-    preset: str | None = option(
-        None, "A named set of options; quick takes a minute or two.", autocompletion=complete.presets
-    )
+    task: str | None = option(None, "The degradation, as denoise:sigma=25.", metavar="SPEC", complete=complete.tasks)
+    preset: str | None = option(None, "A named set of options; quick takes a minute or two.", complete=complete.presets)
     mirror: Mirror = None
 
     def config(self) -> AnyRun:

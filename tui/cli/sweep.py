@@ -33,7 +33,7 @@ class SweepOptions(RunOptions):
         "An option and the values to try, as dip.lr=0.01,0.1; also task and method. Semicolons part values that hold "
         "commas. May be repeated: every combination is run.",
         metavar="KEY=V1,V2",
-        autocompletion=complete.settings,
+        complete=complete.settings,
     )
     seeds: int = option(1, "Runs of each combination, with as many seeds from --seed on.", min=1)
     group: str | None = option(None, "What to call the group (else a name made of what is varied).", key="group")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -83,23 +82,12 @@ def format_spread(value: Spread | None, digits: int) -> str:
     return f"{value.mean:.{digits}f}" + ("" if value.std is None else f" ±{value.std:.{digits}f}")
 
 
-@dataclass(frozen=True)
-class Combination:
-    """What some runs have in common: the values of the keys, as text, and the places of the runs."""
-
-    values: tuple[str, ...]
-    member_indices: tuple[int, ...]
-
-
-def combine(tables: Sequence[Mapping[str, str]], keys: Sequence[str]) -> list[Combination]:
-    """The runs by the values that they have of these keys, in the order of the values."""
-    indices_by_values: dict[tuple[str, ...], list[int]] = {}
+def combine(tables: Sequence[Mapping[str, str]], keys: Sequence[str]) -> dict[tuple[str, ...], list[int]]:
+    """The indices of the runs by the values that they have of these keys, in the order of the values."""
+    indices: dict[tuple[str, ...], list[int]] = {}
     for index, table in enumerate(tables):
-        indices_by_values.setdefault(tuple(table.get(key, ABSENT) for key in keys), []).append(index)
-    return [
-        Combination(values, tuple(indices_by_values[values]))
-        for values in sorted(indices_by_values, key=lambda v: list(map(natural_sort_key, v)))
-    ]
+        indices.setdefault(tuple(table.get(key, ABSENT) for key in keys), []).append(index)
+    return dict(sorted(indices.items(), key=lambda item: list(map(natural_sort_key, item[0]))))
 
 
 def option_texts(run: str, config: AnyRun | None) -> dict[str, str]:

@@ -82,16 +82,6 @@ class Draft:
         return str(PRESETS[self.kind][self.preset].get("hybrid.method", DEFAULT_HYBRID))
 
     @property
-    def kinds(self) -> list[str]:
-        """The kinds to choose from."""
-        return list(KINDS)
-
-    @property
-    def presets(self) -> list[str]:
-        """The presets of this kind."""
-        return list(PRESETS[self.kind])
-
-    @property
     def methods(self) -> list[str]:
         """The methods to choose from; none for a kind without."""
         return list(HYBRIDS) if self.kind == "hybrid" else []
@@ -100,6 +90,12 @@ class Draft:
     def tasks(self) -> list[str]:
         """The tasks to choose from; none for a kind that restores nothing."""
         return list(TASKS) if any(field.key.startswith("images.") for field in configs.describe(self.kind)) else []
+
+    @property
+    def choices(self) -> dict[str, list[str]]:
+        """The words that `choose` takes for each of kind, method, preset and task."""
+        presets = list(PRESETS[self.kind])
+        return {"kind": list(KINDS), "method": self.methods, "preset": presets, "task": self.tasks}
 
     @property
     def fields(self) -> list[Field]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dipddpm.core import config as configs
 from dipddpm.core.errors import UserError
 from dipddpm.tui.shared import combine
-from dipddpm.tui.shared.combine import Combination, compute_spread, format_spread
+from dipddpm.tui.shared.combine import compute_spread, format_spread
 
 
 @given(st.lists(st.none() | st.floats(-1e6, 1e6), min_size=1))
@@ -52,13 +52,13 @@ def test_combine_ignores_seeds_and_names() -> None:
         {"dip.lr": 0.02, "seed": 0},
     )
     assert combine.differing_options(found) == ["dip.lr"]
-    assert combine.combine(found, ["dip.lr"]) == [Combination(("0.02",), (2,)), Combination(("0.1",), (0, 1))]
-    assert combine.combine(found, []) == [Combination((), (0, 1, 2))]
+    assert combine.combine(found, ["dip.lr"]) == {("0.02",): [2], ("0.1",): [0, 1]}
+    assert combine.combine(found, []) == {(): [0, 1, 2]}
 
 
 def test_combine_sorts_values_by_number() -> None:
     found = combine.combine(tables(*(dict[str, object]({"dip.lr": lr}) for lr in (1e-5, 10.0, 0.5, 2.0))), ["dip.lr"])
-    assert [one.values[0] for one in found] == ["1e-05", "0.5", "2", "10"]
+    assert [values[0] for values in found] == ["1e-05", "0.5", "2", "10"]
 
 
 def test_find_key_accepts_last_word_of_key() -> None:
@@ -74,4 +74,4 @@ def test_find_key_accepts_last_word_of_key() -> None:
 
 def test_combine_keeps_run_without_config() -> None:
     assert combine.option_texts("x", None) == {"run": "x"}
-    assert combine.combine([combine.option_texts("x", None), *tables({})], ["dip.lr"])[-1].values == ("-",)
+    assert list(combine.combine([combine.option_texts("x", None), *tables({})], ["dip.lr"]))[-1] == ("-",)

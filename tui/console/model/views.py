@@ -148,11 +148,11 @@ class ViewMaker:
         keys = combine.differing_options(tables)
         entries = [
             ComparisonEntry(
-                label(dict(zip(keys, combination.values, strict=True))) or "all alike",
-                [rows[n] for n in combination.member_indices],
-                short_title=" ".join(combination.values),
+                label(dict(zip(keys, values, strict=True))) or "all alike",
+                [rows[n] for n in indices],
+                short_title=" ".join(values),
             )
-            for combination in combine.combine(tables, keys)
+            for values, indices in combine.combine(tables, keys).items()
         ]
         best = sorted(range(len(entries)), key=lambda index: _sort_key(entries[index].rows))[:MAX_DRAWN]
         each = MAX_CURVES // max(1, len(best))

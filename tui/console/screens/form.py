@@ -87,14 +87,10 @@ class Form(Screen[LaunchRequest]):
 
     def _rows(self) -> list[Widget]:
         draft = self.draft
-        picks = {
-            "kind": (draft.kinds, draft.kind),
-            "method": (draft.methods, draft.method),
-            "preset": (draft.presets, draft.preset),
-            "task": (draft.tasks, draft.task),
-        }
         rows = [
-            _option_row(name, Choice(words, word, id=f"pick-{name}")) for name, (words, word) in picks.items() if words
+            _option_row(name, Choice(words, getattr(draft, name), id=f"pick-{name}"))
+            for name, words in draft.choices.items()
+            if words
         ]
         section = ""
         for name, field in self._fields.items():
