@@ -38,11 +38,17 @@ NOTES = (
 def disk(root: Path) -> Iterator[Finding]:
     """Write a small file there, as a checkpoint is written, and see what is free."""
     folder = nearest_existing(root)
-    seconds = _try_writing(folder)
-    if isinstance(seconds, str):
-        message = f"{folder} can't be written: {seconds}"
+    began = time.perf_counter()
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        message = f"{folder} can't be written: {error.strerror or error}"
         yield problem("disk", message, "Free some space, or choose another folder with --runs-dir or DIPDDPM_RUNS.")
         return
+    seconds = time.perf_counter() - began
     usage = os.statvfs(folder)
     free, total = usage.f_bavail * usage.f_frsize / 1e9, usage.f_blocks * usage.f_frsize / 1e9
     yield assess_disk(root, free, total, usage.f_favail if usage.f_files else None, seconds)
@@ -64,15 +70,12 @@ def assess_disk(root: Path, free: float, total: float, free_inodes: int | None, 
 
 def file_system(root: Path) -> Iterator[Finding]:
     """What follows from the kind of file system."""
-    yield assess_file_system(filesystem_of(nearest_existing(root).resolve()))
-
-
-def assess_file_system(kind: str) -> Finding:
-    """What follows from this kind, by the kernel's name for it; empty where the system doesn't say."""
+    kind = filesystem_of(nearest_existing(root).resolve())
     for kinds, message, remedy in NOTES:
         if kind in kinds:
-            return note("file system", message.format(kind), remedy)
-    return ok("file system", kind or "not told by this system")
+            yield note("file system", message.format(kind), remedy)
+            return
+    yield ok("file system", kind or "not told by this system")
 
 
 def filesystem_of(path: Path) -> str:
@@ -90,16 +93,3 @@ def filesystem_of(path: Path) -> str:
 def nearest_existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there."""
     return next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
-
-
-def _try_writing(folder: Path) -> float | str:
-    """The seconds that a small file takes until it is on disk, or why it can't be written."""
-    began = time.perf_counter()
-    try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
-            file.write(bytes(4096))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        return error.strerror or str(error)
-    return time.perf_counter() - began

@@ -133,29 +133,26 @@ def assess_gpus(driver: Driver, report: TorchReport) -> Iterator[Finding]:
 
 
 def query_driver() -> Driver:
-    """Ask NVML, and the PCI bus where nobody else answers."""
+    """Ask NVML, and the PCI bus where NVML doesn't answer."""
     import pynvml
 
     on_bus = _on_bus(Path("/sys/bus/pci/devices"))
     try:
         pynvml.nvmlInit()
+        try:
+            cuda = pynvml.nvmlSystemGetCudaDriverVersion_v2()
+            return Driver(
+                version=pynvml.nvmlSystemGetDriverVersion(),
+                cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
+                gpus=[_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())],
+                on_bus=on_bus,
+                hidden=not gpu_count(),
+            )
+        finally:
+            pynvml.nvmlShutdown()
     except pynvml.NVMLError as error:
         absent = error.value in {pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED}
         return Driver(trouble="" if absent else str(error), on_bus=on_bus)
-    try:
-        cuda = pynvml.nvmlSystemGetCudaDriverVersion_v2()
-        gpus = [_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return Driver(
-            version=pynvml.nvmlSystemGetDriverVersion(),
-            cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
-            gpus=gpus,
-            on_bus=on_bus,
-            hidden=not gpu_count(),
-        )
-    except pynvml.NVMLError as error:
-        return Driver(trouble=str(error), on_bus=on_bus)
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def _no_driver(driver: Driver) -> Finding:

@@ -77,13 +77,10 @@ def slot_holders(folder: Path, locks: Path = LOCKS) -> dict[Path, int]:
         fields = line.split()
         if len(fields) >= 6 and fields[1] == "FLOCK":
             holders[fields[5]] = int(fields[4])
-    return {path: holders[name] for path in sorted(folder.glob("*.slot")) if (name := _lock_key(path)) in holders}
-
-
-def _lock_key(path: Path) -> str:
-    """What the table of locks calls a file: device and inode."""
-    stat = path.stat()
-    return f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino}"
+    # The table calls a file by its device and inode.
+    stats = [(path, path.stat()) for path in sorted(folder.glob("*.slot"))]
+    keys = {path: f"{os.major(s.st_dev):02x}:{os.minor(s.st_dev):02x}:{s.st_ino}" for path, s in stats}
+    return {path: holders[key] for path, key in keys.items() if key in holders}
 
 
 def _is_worker(pid: int) -> bool:

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from dipddpm.core.doctor import Severity
-from dipddpm.core.doctor.storage import assess_disk, assess_file_system, disk, filesystem_of, nearest_existing
+from dipddpm.core.doctor import Severity, storage
+from dipddpm.core.doctor.storage import assess_disk, disk, filesystem_of, nearest_existing
 
 MOUNTS = [
     ("/proc", "proc"), ("/", "ext4"), ("/home", "nfs4"), ("/home/a b", "tmpfs"),
@@ -45,8 +45,11 @@ def test_filesystem_of_system_without_list_is_unknown(monkeypatch: pytest.Monkey
         ("tmpfs", Severity.note, "memory"), ("", Severity.ok, "not told"),
     ],
 )  # fmt: skip
-def test_assess_file_system_notes_network_memory_and_container(kind: str, verdict: Severity, told: str) -> None:
-    found = assess_file_system(kind)
+def test_file_system_notes_network_memory_and_container(
+    kind: str, verdict: Severity, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(storage, "filesystem_of", lambda path: kind)
+    (found,) = storage.file_system(tmp_path)
     assert (found.verdict, told in found.told) == (verdict, True)
     assert bool(found.remedy) == (verdict is Severity.note)
 
