@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from functools import partial
 
 import msgspec
 
@@ -18,23 +19,16 @@ class Severity(enum.StrEnum):
 class Finding(msgspec.Struct, frozen=True):
     """One line of `dipddpm doctor`."""
 
-    what: str
     verdict: Severity
+    what: str
     told: str
     remedy: str = ""
     """What to do, in a line; empty where there is nothing to do."""
 
 
-def ok(what: str, message: str, remedy: str = "") -> Finding:
-    """All is well; a remedy then says what more there could be."""
-    return Finding(what, Severity.ok, message, remedy)
-
-
-def note(what: str, message: str, remedy: str = "") -> Finding:
-    """Runs go on, but somebody should know."""
-    return Finding(what, Severity.note, message, remedy)
-
-
-def problem(what: str, message: str, remedy: str) -> Finding:
-    """Runs will fail, or won't use what they were meant to use."""
-    return Finding(what, Severity.problem, message, remedy)
+ok = partial(Finding, Severity.ok)
+"""All is well; a remedy then says what more there could be."""
+note = partial(Finding, Severity.note)
+"""Runs go on, but somebody should know."""
+problem = partial(Finding, Severity.problem)
+"""Runs will fail, or won't use what they were meant to use."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,8 @@ FLUSH_SECONDS = 5
 
 def write(record: Record, folder: Path) -> None:
     """Scalars by step with the time at which they were told, pictures, the config as hyperparameters and as text."""
-    files = EventFiles(record.run, folder)
-    try:
+    with contextlib.closing(EventFiles(record.run, folder)) as files:
         files.begin(record)
-    finally:
-        files.close()
 
 
 class EventFiles:

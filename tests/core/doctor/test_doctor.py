@@ -27,7 +27,7 @@ def test_examine_runs_all_checks_and_changes_nothing(runs: RunsFolder, monkeypat
 
 def test_examine_reports_failing_check_as_finding(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> Iterator[Finding]:
-        yield Finding("memory", Severity.ok, "so far")
+        yield Finding(Severity.ok, "memory", "so far")
         raise ZeroDivisionError("by nothing")
 
     monkeypatch.setattr(machine, "memory", broken)
