@@ -11,8 +11,7 @@ from dipddpm.core.config.base import Natural, NonNegative, Section, by_tag
 from dipddpm.core.config.ddpm import DdpmConfig, UNetConfig
 from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.config.hybrid import Calibrated, HybridMethod
-from dipddpm.core.config.restore import RestoreConfig
-from dipddpm.core.config.study import ExplanationConfig, StudyConfig
+from dipddpm.core.config.study import ExplanationConfig, RestoreConfig, StudyConfig
 from dipddpm.core.config.tasks import Denoise, Task, format_task
 from dipddpm.core.errors import UserError
 

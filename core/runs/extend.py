@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 from collections.abc import Iterable
-from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
-from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.config import HybridRun, RestoreRun
 from dipddpm.core.errors import UserError
@@ -46,29 +45,21 @@ def extend(runs: RunsFolder, run: Run, more: int) -> Run:
     if more < 1:
         raise UserError(f"{more} more is no extension.", "Give 1 or more.")
     key, before = length(run)
-    new = runs.create(_with_option(run.config(), key, before + more))
+    section, _, option = key.partition(".")
+    config = run.config()
+    longer = replace(getattr(config, section), **{option: before + more})
+    new = runs.create(replace(config, **{section: longer}))
     try:
         for path in (*run.files("checkpoints/*"), *run.files("images/*"), *run.files("*.safetensors")):
             shutil.copyfile(path, new.folder / path.relative_to(run.folder))
-        log = EventLog(new.folder)
-        try:
+        with contextlib.closing(EventLog(new.folder)) as log:
             for event in _copied_events(run.events(), key):
                 log.append(_with_longer_plan(event, key, (before + more) / before))
             log.append(events.Message(text=f"Goes on from {run.id}, {key} {before} + {more}", level="info"))
-        finally:
-            log.close()
     except OSError as error:
         shutil.rmtree(new.folder, ignore_errors=True)
         raise UserError(f"The run {run.id} can't be copied: {error.strerror}.", "Free some space.") from None
     return new
-
-
-def _with_option(config: configs.AnyRun, key: str, value: int) -> configs.AnyRun:
-    section, _, option = key.partition(".")
-    values: dict[str, Any] = msgspec.to_builtins(config)
-    values[section][option] = value
-    # Through TOML's types, where a tuple is a list.
-    return configs.from_builtins(values)
 
 
 def _copied_events(history: list[Event], key: str) -> Iterable[Event]:
@@ -85,9 +76,9 @@ def _copied_events(history: list[Event], key: str) -> Iterable[Event]:
                 pass
             case events.CheckpointStored():
                 if event is checkpoints[-1]:
-                    yield msgspec.structs.replace(event, step=int(min(event.step, last)))
+                    yield replace(event, step=int(min(event.step, last)))
             case events.RunResumed():  # what it made void is left out already
-                yield msgspec.structs.replace(event, from_offset=None)
+                yield replace(event, from_offset=None)
             case _ if getattr(event, "step", 0) <= last:
                 yield event
 
@@ -97,4 +88,4 @@ def _with_longer_plan(event: Event, key: str, ratio: float) -> Event:
     if not isinstance(event, events.RunStarted):
         return event
     epochs = round(event.epochs * ratio) if key.endswith("epochs") else event.epochs
-    return msgspec.structs.replace(event, epochs=epochs, steps=round(event.steps * ratio))
+    return replace(event, epochs=epochs, steps=round(event.steps * ratio))

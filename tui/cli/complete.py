@@ -23,7 +23,7 @@ from dipddpm.core import config as configs
 from dipddpm.core.compute.devices import gpu_count
 from dipddpm.core.config import HYBRIDS, PRESETS
 from dipddpm.core.config.base import Field, fields
-from dipddpm.core.config.restore import SetName
+from dipddpm.core.config.study import SetName
 from dipddpm.core.config.tasks import TASKS
 from dipddpm.core.data.catalogue import CATALOGUE
 from dipddpm.core.errors import UserError

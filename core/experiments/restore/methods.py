@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dipddpm.core.config import HYBRIDS, Denoise, DipConfig, RestoreConfig, format_task, parse_task
-from dipddpm.core.config.restore import CONDITIONED, TRAIN_ONE
+from dipddpm.core.config.study import CONDITIONED, TRAIN_ONE
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
