@@ -51,7 +51,7 @@ def save(path: Path, state: StateDict, network: nn.Module | None = None) -> str:
 
 
 def serialize(state: StateDict, network_spec: Mapping[str, Any] | None = None) -> bytes:
-    """A state as the file that holds it; `described` says which network it is of. Raises TypeError."""
+    """The bytes of the file that holds a state; `network_spec` says how its network is built. Raises TypeError."""
     tensors: dict[str, torch.Tensor] = {}
     header = {"format": FORMAT, "network": network_spec or {}, "values": _flatten(state, "", tensors)}
     # One entry, because safetensors writes several in any order, and the same state shall have the same digest.
@@ -59,7 +59,7 @@ def serialize(state: StateDict, network_spec: Mapping[str, Any] | None = None) -
 
 
 def deserialize(content: bytes) -> dict[str, Any]:
-    """The state that `packed` was given, on the CPU; tuples have become lists."""
+    """The state that `serialize` was given, on the CPU; tuples have become lists."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER])
     state: dict[str, Any] = _rebuild(header["values"], "", safetensors.load(content))

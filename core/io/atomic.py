@@ -46,7 +46,7 @@ def atomic_writer(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
 
 
 def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Put these bytes in place of `path`; as `replacing`."""
+    """Put these bytes in place of `path`, as `atomic_writer` does."""
     with atomic_writer(path, durable=durable) as file:
         file.write(content)
 
@@ -69,7 +69,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
 
 
 def read(path: Path, limit: int = 1 << 22) -> bytes:
-    """The content of a small file that may be anybody's. Raises OSError, also for what `opened` refuses or is huge."""
+    """The content of a small file that may be anybody's. Raises OSError, also for one that is huge or not regular."""
     with open_regular(path) as file:
         content = file.read(limit + 1)
     if len(content) > limit:

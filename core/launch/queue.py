@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,22 +105,22 @@ def acquire(
     should_give_up: Callable[[], bool] = lambda: False,
     on_position: Callable[[int], None] = lambda _: None,
 ) -> Slot | None:
-    """Wait for a slot on `count` of these devices, in the order of arrival: `since` a reading of `now`, else from now.
+    """Wait for a slot on `count` of these devices, in the order of arrival: `since`, an `arrival_time`, or now.
 
-    `ahead` is told how many are served first, whenever that changes. None when `given_up` became true meanwhile.
+    `on_position` gets how many are served first, whenever that changes. None once `should_give_up` returns true.
     """
     identity = heartbeat.process_identity()
     assert identity is not None
     own_ticket = folder() / f"{arrival_time() if since is None else since:020d}-{os.getpid()}.ticket"
     atomic.write_atomic(own_ticket, msgspec.json.encode(Ticket(run, devices, identity)), durable=False)
-    queue = _QueueView()
+    known: dict[Path, Ticket | None] = {}
     reported, next_check = -1, time.monotonic()
     try:
         while not should_give_up():
             if time.monotonic() >= next_check:
                 ahead_of_us = [
                     (path, ticket)
-                    for path, ticket in queue.tickets_ahead()
+                    for path, ticket in _tickets_ahead(known)
                     if not set(ticket.devices).isdisjoint(devices)
                 ]
                 if slot := _lock(_unclaimed(devices, ahead_of_us), count):
@@ -141,24 +142,17 @@ def arrival_time() -> int:
     return time.monotonic_ns()
 
 
-class _QueueView:
-    """The queue as one who waits in it sees it. Each ticket is read once, for there may be hundreds."""
+def _tickets_ahead(known: dict[Path, Ticket | None]) -> Iterator[tuple[Path, Ticket]]:
+    """The tickets before this process's own, which may have been moved up or down; some may be of the dead.
 
-    def __init__(self) -> None:
-        self._tickets: dict[str, Ticket | None] = {}
-
-    def tickets_ahead(self) -> list[tuple[Path, Ticket]]:
-        """The tickets before this process's own, which may have been moved up or down; some may be of the dead."""
-        queue_folder = folder()
-        names = sorted(name for name in os.listdir(queue_folder) if name.endswith(".ticket"))  # noqa: PTH208
-        own_position = next(
-            (position for position, name in enumerate(names) if name.endswith(f"-{os.getpid()}.ticket")), len(names)
-        )
-        self._tickets = {
-            name: self._tickets[name] if name in self._tickets else records.read(queue_folder / name, Ticket)
-            for name in names[:own_position]
-        }
-        return [(queue_folder / name, ticket) for name, ticket in self._tickets.items() if ticket is not None]
+    Each ticket is read once, into `known`, for there may be hundreds.
+    """
+    paths = sorted(folder().glob("*.ticket"))
+    for path in itertools.takewhile(lambda path: not path.name.endswith(f"-{os.getpid()}.ticket"), paths):
+        if path not in known:
+            known[path] = records.read(path, Ticket)
+        if (ticket := known[path]) is not None:
+            yield path, ticket
 
 
 def _unclaimed(devices: list[str], before: list[tuple[Path, Ticket]]) -> list[str]:

@@ -29,7 +29,7 @@ def run_torchrun(
 ) -> int:
     """Start a process for each device, and wait; the exit code of torchrun.
 
-    `wish` is why they should stop, empty as long as they shouldn't; `advance` is called when they get on.
+    `stop_reason` returns why they should stop, or nothing; `on_progress` is called when they get on.
     """
     command = python_module("dipddpm.core.launch.torchrun", "--standalone")
     command += ["--nproc-per-node", str(len(devices)), "-m", "dipddpm.core.launch.worker"]

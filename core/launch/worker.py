@@ -197,7 +197,7 @@ class _RunWorker:
             return 1
 
     def run_rank(self, device_names: list[str], rank: int, *, resume: bool) -> int:
-        """Do this process's part of a run that several share, of which it is number `place`."""
+        """Do this process's part of a run that several share, as number `rank`."""
         from dipddpm.core.compute import distributed
         from dipddpm.core.launch import torchrun
 

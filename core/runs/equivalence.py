@@ -44,7 +44,7 @@ def equivalent_runs(runs: Iterable[Run], config: RunConfig) -> list[RunStatus]:
 def preferred_run(statuses: Iterable[RunStatus], may_resume: Callable[[Run], bool] = lambda run: True) -> Run | None:
     """Of runs that are one experiment, newest first, the one to use: a finished one, else one under way.
 
-    Else one that was cut short, of those that whoever asks `may_go_on` with; None where there is none.
+    Else one that was cut short and that `may_resume`; None where there is none.
     """
     usable = [
         status

@@ -104,7 +104,7 @@ class EventReader:
     """The reading end: remembers its offset, hands out complete lines only, and never raises for what a file holds.
 
     Any number of readers may follow one log. `restarted` is set by a `read` that found the file replaced or shorter
-    than before and therefore began again at its start. With `naming`, lines that don't hold it are passed over.
+    than before and therefore began again at its start. Lines without `containing` are skipped.
     """
 
     def __init__(self, folder: Path, offset: int = 0, *, containing: bytes = b"") -> None:

@@ -39,7 +39,7 @@ def refuse_deletion(run: Run) -> None:
 
 
 def delete(run: Run) -> None:
-    """Move a run to the trash, from where `restore` brings it back and `empty_trash` doesn't.
+    """Move a run to the trash, from where `undelete` brings it back, until `empty_trash`.
 
     Raises UserError for a run that is live, for a reference run, or when the folder can't be moved.
     """
@@ -101,7 +101,7 @@ def spare_checkpoints(run: Run) -> list[Path]:
 def keep_best_only(run: Run) -> int:
     """Remove what is spare; the bytes freed. The run can't be resumed or extended afterwards.
 
-    Raises UserError as `spare` does.
+    Raises UserError as `spare_checkpoints` does.
     """
     freed = 0
     for path in spare_checkpoints(run):
