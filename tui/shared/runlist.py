@@ -163,20 +163,24 @@ class RunScanner:
         hand over nothing where nothing changed.
         """
         first = not math.isfinite(self._listed_at)
-        changed = self._list() or first
+        before = self.rows()
+        self._list()
         unread = [name for name in self._runs if name not in self._rows]
         yielded_at, batch_seconds = time.monotonic(), BATCH_SECONDS
         for count, name in enumerate(unread, 1):
             if self._stop_requested:
                 return
-            changed = self._read(name) or changed
+            self._read(name)
             if (first and count == FIRST_BATCH_ROWS) or time.monotonic() - yielded_at > batch_seconds:
                 yielded_at, batch_seconds = time.monotonic(), 2 * batch_seconds
                 if count < len(unread):
                     yield self.rows(), False
-        changed = self._recheck(set(unread)) or changed
-        if changed:
-            yield self.rows(), True
+        for name in self._due() - set(unread):
+            self._read(name)
+        self._update_ages()
+        rows = self.rows()
+        if first or rows != before:
+            yield rows, True
 
     def rows(self) -> list[RunRow]:
         """The rows read so far, newest first."""
@@ -191,64 +195,46 @@ class RunScanner:
         self._live.add(name)
         self._live_read_at = -math.inf
 
-    def _list(self) -> bool:
-        """Find what was added and removed; whether something was removed."""
+    def _list(self) -> None:
+        """Find what was added and removed."""
         now = time.time()
         stamp = _stamp(self.root)
-        waited = now - self._listed_at
         stamp_is_reliable = not 0 <= self._listed_at - stamp / 1e9 < STAMP_RESOLUTION_SECONDS
-        if stamp == self._listed_stamp and 0 <= waited < (
-            LIST_SECONDS if stamp_is_reliable else STAMP_RESOLUTION_SECONDS
-        ):
-            return False
+        valid_seconds = LIST_SECONDS if stamp_is_reliable else STAMP_RESOLUTION_SECONDS
+        if stamp == self._listed_stamp and 0 <= now - self._listed_at < valid_seconds:
+            return
         self._listed_stamp, self._listed_at = stamp, now
         self._runs = {run.id: run for run in (*self._folder.runs(), *self._folder.references())}
-        gone = self._rows.keys() - self._runs.keys()
-        for name in gone:
-            del self._rows[name]
-            self._stamps.pop(name, None)
-            self._live.discard(name)
-        return bool(gone)
+        for name in self._rows.keys() - self._runs.keys():
+            del self._rows[name], self._stamps[name]
 
-    def _recheck(self, just_read: set[str]) -> bool:
-        """Re-read the live runs now and then, and of the others those whose folder changed."""
-        changed = False
-        now = time.monotonic()
-        if now - self._live_read_at >= LIVE_SECONDS:
-            self._live_read_at = now
-            for name in self._live & self._rows.keys() - just_read:
-                changed = self._read(name) or changed
-        if names := list(self._runs):
-            for offset in range(min(CHECKED_PER_SCAN, len(names))):
-                name = names[(self._next_checked + offset) % len(names)]
-                if name not in just_read and _stamp(self._runs[name].folder) != self._stamps.get(name):
-                    changed = self._read(name) or changed
-            self._next_checked = (self._next_checked + CHECKED_PER_SCAN) % len(names)
-        if now - self._aged_at >= AGE_SECONDS:
-            self._aged_at = now
-            changed = self._update_ages() or changed
-        return changed
+    def _due(self) -> set[str]:
+        """The live runs now and then, and of the others some whose folder changed."""
+        names = list(self._runs)
+        turn = names[self._next_checked : self._next_checked + CHECKED_PER_SCAN]
+        self._next_checked += CHECKED_PER_SCAN
+        if self._next_checked >= len(names):
+            self._next_checked = 0
+        due = {name for name in turn if _stamp(self._runs[name].folder) != self._stamps.get(name)}
+        if time.monotonic() - self._live_read_at >= LIVE_SECONDS:
+            self._live_read_at = time.monotonic()
+            due |= self._live & self._rows.keys()
+        return due
 
-    def _read(self, name: str) -> bool:
-        """Read one run; whether its row is another one now."""
+    def _read(self, name: str) -> None:
         run = self._runs[name]
         self._stamps[name] = _stamp(run.folder)  # taken before the look: what changes meanwhile is seen next time
         row = make_row(run.status(), marks.read(run.folder))
         (self._live.add if row.state.live else self._live.discard)(name)
-        if self._rows.get(name) == row:
-            return False
-        self._rows[name] = row
-        return True
+        if self._rows.get(name) != row:
+            self._rows[name] = row
 
-    def _update_ages(self) -> bool:
-        now = time.time()
-        changed = False
-        for name, row in self._rows.items():
-            age = round_age(now - row.created)
-            if age != row.age:
-                self._rows[name] = msgspec.structs.replace(row, age=age)
-                changed = True
-        return changed
+    def _update_ages(self) -> None:
+        if time.monotonic() - self._aged_at >= AGE_SECONDS:
+            self._aged_at = time.monotonic()
+            for name, row in self._rows.items():
+                if (age := round_age(time.time() - row.created)) != row.age:
+                    self._rows[name] = msgspec.structs.replace(row, age=age)
 
 
 def round_age(seconds: float) -> float:
