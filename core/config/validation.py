@@ -37,7 +37,7 @@ def convert(values: Any, kind: Any, known: Iterable[Field], *, strict: bool = Tr
     for key, value in _leaves(msgspec.to_builtins(struct)):
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{key} must be a finite number.", _REMEDY)
-        if isinstance(value, str) and not _is_unicode(value):
+        if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
             raise UserError(f"{key} holds bytes that are no text.", "Write it in UTF-8.")
     return struct
 
@@ -71,8 +71,3 @@ def _leaves(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(value, key)
     else:
         yield key, values
-
-
-def _is_unicode(text: str) -> bool:
-    """False for what the system hands over of bytes that aren't UTF-8: lone surrogates."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -42,7 +42,11 @@ def atomic_writer(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
         raise
     if durable:
-        _sync_folder(path.parent)
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
@@ -98,11 +102,3 @@ def remove_temporaries(folder: Path) -> None:
     for path in folder.glob(f".*{TEMPORARY}"):
         with contextlib.suppress(OSError):  # it is only in the way of space
             path.unlink()
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,9 +53,7 @@ def combinations(over: Mapping[str, Sequence[str]], seeds: Sequence[int]) -> lis
     Raises UserError for more of them than anybody means.
     """
     axes = {**over, "seed": [str(seed) for seed in seeds]}
-    count = 1
-    for values in axes.values():
-        count *= len(values)
+    count = math.prod(map(len, axes.values()))
     if count > MOST_RUNS:
         raise UserError(f"That makes {count:,} runs.", f"Sweep over fewer values: {MOST_RUNS:,} runs are the most.")
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -29,16 +30,8 @@ def comparable_config(config: R) -> R:
 def equivalent_runs(runs: Iterable[Run], config: RunConfig) -> list[RunStatus]:
     """Those of the runs that are the experiment of this config, in the order given."""
     wanted = comparable_config(config)
-    matches = []
-    for run in runs:
-        status = run.status()
-        if (
-            status.summary.kind == wanted.kind
-            and status.config is not None
-            and comparable_config(status.config) == wanted
-        ):
-            matches.append(status)
-    return matches
+    same_kind = (status for status in (run.status() for run in runs) if status.summary.kind == wanted.kind)
+    return [status for status in same_kind if status.config and comparable_config(status.config) == wanted]
 
 
 def preferred_run(statuses: Iterable[RunStatus], may_resume: Callable[[Run], bool] = lambda run: True) -> Run | None:
@@ -46,16 +39,11 @@ def preferred_run(statuses: Iterable[RunStatus], may_resume: Callable[[Run], boo
 
     Else one that was cut short and that `may_resume`; None where there is none.
     """
-    usable = [
-        status
-        for status in statuses
-        if status.state is RunState.finished or status.state.live or may_resume(status.run)
-    ]
-    # The newest of the best rank, for min takes the first.
-    chosen = min(
-        usable, key=lambda status: (status.state is not RunState.finished, not status.state.live), default=None
-    )
-    return chosen.run if chosen else None
+    statuses = list(statuses)
+    finished = (status.run for status in statuses if status.state is RunState.finished)
+    live = (status.run for status in statuses if status.state.live)
+    resumable = (status.run for status in statuses if may_resume(status.run))
+    return next(itertools.chain(finished, live, resumable), None)
 
 
 def runs_in_group(runs: Iterable[Run], name: str) -> list[Run]:

@@ -247,11 +247,8 @@ def _runs_in(root: Path) -> list[Run]:
     except OSError:
         return []
     runs = [Run(root / name) for name in sorted(names, key=sort_key, reverse=True) if not name.startswith(".")]
-    return [run for run in runs if RUN_ID.fullmatch(run.id) or _holds_a_run(run.folder)]
-
-
-def _holds_a_run(folder: Path) -> bool:
-    return atomic.is_file(folder / CONFIG_FILE) or atomic.is_file(folder / EVENTS_FILE)
+    marks = (CONFIG_FILE, EVENTS_FILE)
+    return [run for run in runs if RUN_ID.fullmatch(run.id) or any(atomic.is_file(run.folder / file) for file in marks)]
 
 
 def _is_unsafe_entry(entry: os.DirEntry[str]) -> bool:

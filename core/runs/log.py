@@ -55,7 +55,7 @@ class EventLog:
                 self.close()
                 raise UserError(f"Another process works on {folder.name}.", "Wait for it, or stop it first.")
             time.sleep(0.05)
-        self._torn = self._ends_torn()
+        self._torn = self.size > 0 and os.pread(self._descriptor, 1, self.size - 1) != b"\n"
         """Whether the last line lacks its end, by a kill or a full disk: the next one must not be glued to it."""
 
     @property
@@ -95,9 +95,6 @@ class EventLog:
                 raise
             # A file system without locks: worker.json alone keeps a second worker away.
         return True
-
-    def _ends_torn(self) -> bool:
-        return self.size > 0 and os.pread(self._descriptor, 1, self.size - 1) != b"\n"
 
 
 class EventReader:
