@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -46,12 +47,7 @@ def export(
     refuse(formats)
     exports = write(find_runs(runs, runs_dir), formats, out.expanduser(), replace=force)
     if json:
-        print_json(
-            [
-                {"run": exported.run, "format": exported.format, "path": str(exported.path), "then": exported.then}
-                for exported in exports
-            ]
-        )
+        print_json([asdict(exported) | {"path": str(exported.path)} for exported in exports])
         return
     for exported in exports:
         print(printable(str(exported.path)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dipddpm.core.ddpm.model import TrainedModel
-    from dipddpm.core.ddpm.sampling import Sampling
     from dipddpm.core.metrics.samples import SampleEvaluator
 
 
@@ -63,6 +61,8 @@ def sample(
     source_run = find_run(run, runs_dir)
     usable = devices.candidates(device)
     import torch
+    from rich.console import Console
+    from rich.progress import track
 
     from dipddpm.core import images
     from dipddpm.core.ddpm.model import TrainedModel
@@ -80,7 +80,9 @@ def sample(
     if trajectory is not None:
         sampling.trajectory_every = max(1, len(sampling) // 8)
     began = time.perf_counter()
-    _run_with_progress(sampling)
+    silent, stderr = not sys.stderr.isatty(), Console(stderr=True)
+    for _ in track(sampling, "Sampling", len(sampling), console=stderr, transient=True, disable=silent):
+        pass
     seconds = time.perf_counter() - began
     scale = max(1, 56 // min(model.shape[1:]))
     displayed = images.to_unit(sampling.xt).clamp(0, 1)
@@ -127,18 +129,6 @@ def _labels(model: TrainedModel, label: int | None, count: int) -> Tensor | None
     if label is not None:
         return torch.full((count,), label, device=model.device)
     return torch.arange(count, device=model.device) % model.classes
-
-
-def _run_with_progress(sampling: Sampling) -> None:
-    """Run it, with a progress bar on a terminal."""
-    steps: Iterable[object] = sampling
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import track
-
-        steps = track(sampling, "Sampling", total=len(sampling), console=Console(stderr=True), transient=True)
-    for _ in steps:
-        pass
 
 
 def _refuse_evaluation(count: int, label: int | None) -> None:

@@ -58,7 +58,7 @@ def group_cells(group: GroupRow) -> dict[str, str]:
         "method": group.method,
         "name": f"{'▾' if group.unfolded else '▸'} {group.name}",
         "state": f"{group.finished}/{len(group.runs)} done",
-        "progress": "" if group.progress is None else f"{group.progress:.0%}",
+        "progress": f"{group.progress:.0%}",
         "created": format_age(group.age),
     }
 
@@ -111,7 +111,7 @@ def run_title(row: RunRow) -> str:
 
 def narrow_status(row: RunRow) -> str:
     """Where the run stands, in the dozen cells that a narrow list has."""
-    share = "" if row.progress is None else f"{row.progress:.0%}"
+    share = _progress(row)
     match row.state:
         case RunState.running if row.stalled:
             return f"{share} stalled".strip()

@@ -21,11 +21,11 @@ class GroupRow(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[str, ...]
     """Their ids, as the list has them."""
     states: tuple[tuple[RunState, int], ...]
-    """How many are in each state, as `State` has them."""
+    """How many are in each state, the most telling state first."""
     kind: str = ""
     method: str = ""
-    progress: float | None = None
-    """Of all together, in hundredths."""
+    progress: float
+    """The mean share of the work done, rounded down to hundredths."""
     age: float = 0.0
 
     @property

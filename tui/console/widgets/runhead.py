@@ -50,7 +50,7 @@ class RunHead(Widget):
         """Show what is in this group and how far it is."""
         sign, tone = STATE_SIGNS[str(group.state)]
         counts = "  ".join(f"{count} {state}" for state, count in group.states)
-        share = "" if group.progress is None else f"{group.progress:.0%}  "
+        share = f"{group.progress:.0%}  "
         what = f"  group of {len(group.runs)}  {group.kind} {group.method}".rstrip()
         self._write(((f" {sign} ", tone), (group.name, "name"), (what, "dim"), (f"\n   {share}{counts}", "dim")))
 
