@@ -128,14 +128,11 @@ def tasks(incomplete: str) -> Completions:
 def settings(ctx: typer.Context, incomplete: str) -> Completions:
     """Keys of options with their defaults, and the values that one of them may have."""
     known: dict[str, Field] = {}
-    task = ctx.params.get("task")
+    method, task = ctx.params.get("method"), ctx.params.get("task")
+    task = task if isinstance(task, str) else None  # restore takes several
     for kind in _kinds_of(ctx):
         with contextlib.suppress(UserError):
-            described = configs.describe(
-                kind,
-                ctx.params.get("method") if kind == "hybrid" else None,
-                task if isinstance(task, str) else None,
-            )
+            described = configs.describe(kind, method if kind == "hybrid" else None, task)
             known |= {field.key: field for field in described}
     return _settings(list(known.values()), incomplete)
 
@@ -146,7 +143,7 @@ def shell_safe(text: str) -> str:
 
 
 def run_completion(app: Callable[[], object], environment: MutableMapping[str, str] = os.environ) -> object:
-    """Have the command line complete, as the shell asks it to by `ASKED`.
+    """Have the command line complete, as the shell asks by `COMPLETION_VARIABLE`.
 
     bash takes words apart at `=` and `:` and replaces the last part alone, of which typer knows nothing.
     """
@@ -165,8 +162,7 @@ def rejoin_words(words: list[str]) -> tuple[list[str], int]:
     """Words that bash took apart, and how much of the last one it takes for words of their own."""
     joined: list[str] = []
     for number, word in enumerate(words):
-        broken = number and (word in {"=", ":"} or words[number - 1] in {"=", ":"})
-        if broken and joined:
+        if number and {word, words[number - 1]} & {"=", ":"}:
             joined[-1] += word
         else:
             joined.append(word)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dipddpm.core import config as configs
-from dipddpm.core.config import HYBRIDS, PRESETS, AnyRun, HybridRun
+from dipddpm.core.config import PRESETS, AnyRun, HybridRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.export.mirror import refuse_mirror, request_mirror
 from dipddpm.core.launch import local, preflight, submit
@@ -21,6 +21,7 @@ from dipddpm.tui.cli.command import command, option
 from dipddpm.tui.cli.data import fetch_with_bar
 from dipddpm.tui.cli.follow import follow
 from dipddpm.tui.cli.options import Mirror, NewRun, prior_name
+from dipddpm.tui.shared.draft import epochs_train_prior
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +91,7 @@ class RunOptions(NewRun):
     def _prior_run(self) -> str | None:
         """The folder of the run that a hybrid takes its prior from, "" for one to train, None for the default."""
         method = self.method or PRESETS["hybrid"].get(self.preset or "", {}).get("hybrid.method", "")
-        continues_prior = method in HYBRIDS and HYBRIDS[method].learns
-        trains_prior = self.epochs is not None and not continues_prior
+        trains_prior = self.epochs is not None and epochs_train_prior(method)
         if self.prior is None:
             return "" if self.kind == "hybrid" and trains_prior else None  # who asks for epochs wants a training
         if self.kind != "hybrid":

@@ -145,6 +145,10 @@ def _time_left(row: RunRow) -> str:
     return format_duration(row.eta) if row.eta is not None and row.state.live else ""
 
 
+def _took(row: RunRow) -> str:
+    return format_duration(row.duration) if row.started else ""
+
+
 TIGHT: tuple[Column, ...] = (
     Column("name", "run", 12, run_title, 0, elastic=True),
     Column("state", "", 12, narrow_status, 1, align_right=True, dimmed=True),
@@ -166,14 +170,6 @@ COLUMNS: tuple[Column, ...] = (
     Column("best_loss", "best loss", 11, lambda row: format_number(row.best_loss), 6, align_right=True),
     Column("psnr", "PSNR", 8, lambda row: format_number(row.psnr, 2), 7, align_right=True),
     Column("gain", "gain", 7, format_gain, 8, align_right=True),
-    Column(
-        "duration",
-        "took",
-        9,
-        lambda row: format_duration(row.duration) if row.started else "",
-        11,
-        align_right=True,
-        dimmed=True,
-    ),
+    Column("duration", "took", 9, _took, 11, align_right=True, dimmed=True),
     Column("created", "age", 6, lambda row: format_age(row.age), 9, align_right=True, dimmed=True),
 )

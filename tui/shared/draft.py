@@ -199,10 +199,14 @@ class Draft:
         )
 
     def _with_training(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Who asks for epochs, and names no prior, wants it trained; as `dipddpm run` has it."""
-        if self.kind == "hybrid" and "ddpm.epochs" in settings and "prior.run" not in self.typed:
-            return {**settings, "prior.run": ""}
-        return settings
+        """Have the prior trained where epochs are given and no prior is named; as `dipddpm run` has it."""
+        trains = self.kind == "hybrid" and "ddpm.epochs" in settings and epochs_train_prior(self.method)
+        return {"prior.run": "", **settings} if trains and "prior.run" not in self.typed else settings
+
+
+def epochs_train_prior(method: str) -> bool:
+    """Whether epochs given for this hybrid method train its prior; otherwise they train the method's own network."""
+    return method not in HYBRIDS or not HYBRIDS[method].learns
 
 
 def as_text(value: Any) -> str:

@@ -63,6 +63,21 @@ def test_draft_of_hybrid_trains_prior_if_only_epochs_are_given() -> None:
     assert "--from /some/run --set ddpm.epochs=3" in named.command()
 
 
+@pytest.mark.parametrize(("method", "prior"), [("conditioned", "reference"), ("guided", "")])
+def test_draft_with_epochs_takes_prior_as_its_command_does(
+    method: str, prior: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dipddpm.tui.cli.main import app
+
+    draft = Draft("hybrid")
+    draft.choose("method", method)
+    asked = written(draft, ddpm__epochs="3").config()
+    assert isinstance(asked, config.HybridRun)
+    assert asked.prior.run == prior
+    app([*parsed(draft.command()), "--dry-run"], standalone_mode=False)
+    assert capsys.readouterr().out == config.to_toml(asked)
+
+
 def test_draft_reads_lists_as_words(capsys: pytest.CaptureFixture[str]) -> None:
     from dipddpm.tui.cli.main import app
 
