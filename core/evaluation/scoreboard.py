@@ -145,9 +145,8 @@ class Scoreboard:
     @property
     def hybrids(self) -> list[str]:
         """The hybrids on the board."""
-        return list(
-            dict.fromkeys(method for cell in self.cells.values() for method, _ in cell.rows if method in HYBRIDS)
-        )
+        methods = dict.fromkeys(method for cell in self.cells.values() for method, _ in cell.rows)
+        return [method for method in methods if method in HYBRIDS]
 
     def groups(self) -> dict[str, list[Cell]]:
         """The cells over which means are taken: inpainting, the others, and all; only those with several."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
+import pynvml
 import pytest
 
 from dipddpm.core.doctor import Severity
 from dipddpm.core.doctor import torch as torches
 from dipddpm.core.doctor.probe import TorchDevice, TorchReport
-from dipddpm.core.doctor.torch import Driver, DriverGpu, assess_gpus, assess_torch
+from dipddpm.core.doctor.torch import Driver, DriverGpu, assess_gpus, assess_torch, query_driver
 
 H100 = DriverGpu("NVIDIA H100", 85.0, 80.0)
 DRIVER = Driver(version="580.95", cuda="13.0", gpus=[H100], on_bus=1)
@@ -103,3 +105,54 @@ def test_on_bus_counts_nvidia_display_devices(tmp_path: Path) -> None:
         (tmp_path / name / "class").write_text(kind)
     (tmp_path / "3").mkdir()
     assert torches._on_bus(tmp_path) == 1
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A driver that shows two GPUs and doesn't know the memory of the second."""
+
+    def memory(handle: int) -> SimpleNamespace:
+        if handle:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return SimpleNamespace(total=80e9, free=20e9)
+
+    answers = {
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlSystemGetDriverVersion": lambda: "580.95",
+        "nvmlSystemGetCudaDriverVersion_v2": lambda: 13020,
+        "nvmlDeviceGetCount": lambda: 2,
+        "nvmlDeviceGetHandleByIndex": lambda index: index,
+        "nvmlDeviceGetName": "GPU {}".format,
+        "nvmlDeviceGetMemoryInfo": memory,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(pynvml, name, answer)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(("visible", "hidden"), [(None, False), ("1", False), ("", True), ("-1", True)])
+def test_query_driver_reads_gpus_and_whether_they_are_hidden(
+    visible: str | None, hidden: bool, two_gpus: pytest.MonkeyPatch
+) -> None:
+    if visible is not None:
+        two_gpus.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = query_driver()
+    assert (found.version, found.cuda, found.hidden) == ("580.95", "13.2", hidden)
+    assert found.gpus == [DriverGpu("GPU 0", 80, 20), DriverGpu("GPU 1")]
+
+
+@pytest.mark.parametrize(
+    ("code", "trouble"),
+    [(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, False), (pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH, True)],
+)
+def test_query_driver_tells_absent_driver_from_broken_one(
+    code: int, trouble: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise pynvml.NVMLError(code)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", fail)
+    found = query_driver()
+    assert found.gpus == []
+    assert bool(found.trouble) == trouble

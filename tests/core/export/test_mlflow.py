@@ -69,13 +69,16 @@ def test_mlflow_store_takes_each_run_once_unless_replaced(run: Run, store: Path,
     assert first.info.run_id != second.info.run_id
 
 
-def test_mlflow_write_leaves_no_half_run_on_failure(
+def test_mlflow_write_keeps_earlier_run_and_no_half_one_on_failure(
     record: Record, store: Path, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    mlflow.write(record, store)
+    (earlier,) = found(client)
+
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("mlflow.MlflowClient.log_artifact", fail)
     with pytest.raises(OSError, match="No space"):
         mlflow.write(record, store)
-    assert found(client) == []
+    assert [run.info.run_id for run in found(client)] == [earlier.info.run_id]
