@@ -18,14 +18,7 @@ from dipddpm.core.data import ImageSet
 from dipddpm.core.events import Pictures, SamplesEvaluated
 from dipddpm.core.metrics.samples.classifier import FEATURES, SHAPE, as_bytes, features_of, load_classifier
 from dipddpm.core.metrics.samples.distances import KERNEL, frechet_distance, kernel_distance, refuse_few
-from dipddpm.core.metrics.samples.nearest import (
-    QUANTILE,
-    Nearest,
-    nearest_in_features,
-    nearest_in_pixels,
-    nearest_pictures,
-    suspected_copies,
-)
+from dipddpm.core.metrics.samples.nearest import QUANTILE, SEARCHES, Nearest, nearest_pictures, suspected_copies
 
 COMPARED = 1_000
 """Samples, and real images that the model hasn't seen, whose nearest training images are looked for, at most."""
@@ -95,11 +88,11 @@ class SampleEvaluator:
             f"{self.training.split} images of {self.training.name} (sha256 {self.training.sha256[:12]}) than "
             f"{1 - QUANTILE:.0%} of {min(COMPARED, len(self.test)):,} {self.test.split} images do"
         )
-        for space, nearest in (("pixels", nearest_in_pixels), ("features", nearest_in_features)):
+        for space, search in SEARCHES.items():
             yield SamplesEvaluated(
                 step=step,
                 measure=f"Suspected copies, in {space}",
-                value=suspected_copies(nearest(some, self.training), self._unseen[space]),
+                value=suspected_copies(search(some, self.training), self._unseen[space]),
                 samples=len(some),
                 nfe=nfe,
                 protocol=protocol,
@@ -108,5 +101,4 @@ class SampleEvaluator:
 
     @cached_property
     def _unseen(self) -> dict[str, Nearest]:
-        some = self.test.images[:COMPARED]
-        return {"pixels": nearest_in_pixels(some, self.training), "features": nearest_in_features(some, self.training)}
+        return {space: search(self.test.images[:COMPARED], self.training) for space, search in SEARCHES.items()}

@@ -42,6 +42,10 @@ def nearest_in_features(samples: Tensor, training: ImageSet) -> Nearest:
     return _nearest(load_classifier().features(samples), features_of(training))
 
 
+SEARCHES = {"pixels": nearest_in_pixels, "features": nearest_in_features}
+"""How the nearest training images are found, by the space in which they are near."""
+
+
 def suspected_copies(samples: Nearest, unseen: Nearest) -> float:
     """The share of samples that lie nearer to a training image than 99% of `unseen` real images do.
 
@@ -56,15 +60,14 @@ def nearest_pictures(samples: Tensor, training: ImageSet, *, step: int = 0, show
     """A picture with a row for each of the first samples: itself, its nearest in pixels, its nearest in features."""
     samples = samples[:shown]
     own = to_unit(as_bytes(samples))
-    pixels, features = nearest_in_pixels(samples, training), nearest_in_features(samples, training)
-    theirs = (to_unit(training.images[nearest.indices].cpu()) for nearest in (pixels, features))
+    theirs = (to_unit(training.images[search(samples, training).indices].cpu()) for search in SEARCHES.values())
     return Pictures(
         name="nearest",
         images=torch.stack([own, *theirs], 1).flatten(0, 1),
         step=step,
         title=f"Samples beside the nearest training images of {training.name}",
         columns=3,
-        panels=("sample", "nearest in pixels", "nearest in features"),
+        panels=("sample", *(f"nearest in {space}" for space in SEARCHES)),
     )
 
 
