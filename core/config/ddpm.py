@@ -34,17 +34,13 @@ class DdpmConfig(Section, frozen=True):
     schedule: Annotated[Literal["linear", "cosine", "sigmoid"], "how the noise grows with t"] = "linear"
     beta_start: Annotated[float, Meta(gt=0, lt=1), "first beta of the linear schedule"] = 1e-4
     beta_end: Annotated[float, Meta(gt=0, lt=1), "last beta of the linear schedule"] = 0.02
-    zero_terminal_snr: Annotated[
-        bool, "rescale the schedule so that nothing of the image is left at the end (not with eps)"
-    ] = False
+    zero_terminal_snr: Annotated[bool, "rescale the schedule so that it ends in pure noise (not with eps)"] = False
     objective: Annotated[Objective, "what the network predicts"] = "eps"
     weighting: Annotated[
         Weighting, "of the error over t: as the objective has it, as for eps, or capped where noise is low"
     ] = "plain"
     conditional: Annotated[bool, "learn the classes too, so that samples can be asked for (unet)"] = False
-    label_dropout: Annotated[Share, "share of the labels left out in training, which guidance needs (conditional)"] = (
-        0.1
-    )
+    label_dropout: Annotated[Share, "share of labels left out in training, which guidance needs (conditional)"] = 0.1
     epochs: Annotated[Positive, "passes over the training images"] = 20
     batch_size: Annotated[Positive, "images in one optimiser step"] = 128
     lr: Annotated[PositiveFloat, "Adam's learning rate, the highest where it changes"] = 1e-3
@@ -65,9 +61,7 @@ class DdpmConfig(Section, frozen=True):
         "else train on all, and the best is the epoch of the lowest training loss, as published",
     ] = False
     samples: Annotated[int, Meta(ge=0, le=4096), "images sampled at the end of the run"] = 16
-    evaluate: Annotated[
-        int, Meta(ge=0, le=65536), "samples at the end whose quality is measured, where images are 28x28; 0: none"
-    ] = 0
+    evaluate: Annotated[int, Meta(ge=0, le=65536), "samples whose quality is measured at the end (28x28); 0: none"] = 0
     sample_every: Annotated[Natural, "epochs between two looks at samples, from the same noise each time; 0: none"] = 0
     sampler: Annotated[SamplerName, "how samples are made"] = "ancestral"
     sample_steps: Annotated[int, Meta(ge=0, le=10_000), "steps of the sampler; 0: all timesteps"] = 0

@@ -24,22 +24,16 @@ class DipConfig(RestorerOptions, frozen=True):
     lr: Annotated[PositiveFloat, "Adam's learning rate"] = 0.02
     average: Annotated[Share, "weight of the past in the running average of outputs; 0 turns it off"] = 0.99
     sgld: Annotated[NonNegative, "std of noise on the weights at each step, in learning rates; 0: no Langevin"] = 0.0
-    backtrack: Annotated[
-        NonNegative, "fall of the fit, in dB, after which it goes back to its last good state; 0: never"
-    ] = 5.0
+    backtrack: Annotated[NonNegative, "fall of the fit in dB that brings its last good state back; 0: never"] = 5.0
     stop: Annotated[
         Literal["auto", "discrepancy", "variance", "held-out", "never"],
         "rule that picks the image without the truth; auto: discrepancy where the noise has a level "
         "(estimated if not told), held-out with impulses, else variance; never: the last one",
     ] = "auto"
-    discrepancy: Annotated[PositiveFloat, "residual at which a fit stops, in shares of what the noise alone leaves"] = (
-        0.9
-    )
+    discrepancy: Annotated[PositiveFloat, "residual at which a fit stops, in shares of what noise alone leaves"] = 0.9
     window: Annotated[int, Meta(ge=2), "outputs in the moving variance"] = 100
     patience: Annotated[Positive, "iterations without a better score before a fit stops (variance, held-out)"] = 200
-    held_out: Annotated[float, Meta(gt=0, lt=1), "share of the measured values that the fit never sees (held-out)"] = (
-        0.1
-    )
+    held_out: Annotated[float, Meta(gt=0, lt=1), "share of the measurements that the fit never sees (held-out)"] = 0.1
     run_on: Annotated[bool, "go on to the last iteration when every image has stopped, to see the fall"] = False
     precision: Annotated[Precision, "in which the network computes (autocast)"] = "float32"
     compile: Annotated[bool, "torch.compile the network: for many iterations on a GPU"] = False

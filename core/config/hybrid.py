@@ -52,9 +52,7 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
     restorer_path: ClassVar[str] = "dipddpm.core.methods.calibrated.method:CalibratedRestorer"
 
     hidden: Annotated[float, Meta(gt=0, lt=1), "share of the measurements that the candidates are tried on"] = 0.1
-    fold: Annotated[
-        float, Meta(gt=0, le=0.5), "where pixels are missing: share of those measured that a fold hides"
-    ] = 0.12
+    fold: Annotated[float, Meta(gt=0, le=0.5), "where pixels are missing: share of the others that a fold hides"] = 0.12
     folds: Annotated[int, Meta(ge=2), "and the folds, each of which hides others"] = 5
     noise: Annotated[
         PositiveFloat, "where noise is split instead: noise added for the candidates, in shares of the measurement's"
@@ -89,9 +87,7 @@ class Guided(HybridOptions, tag="guided", frozen=True):
 
     weight: Annotated[NonNegative, "w of the pull, beside a data error of weight 1; 0: plain DIP"] = 0.1
     start: Annotated[PositiveFloat, "noise on the output at first, in 8-bit grey levels"] = 150.0
-    floor: Annotated[
-        PositiveFloat, "noise on the output in the end, in 8-bit grey levels, never less than the measurement has"
-    ] = 25.0
+    floor: Annotated[PositiveFloat, "last noise on the output, in 8-bit grey levels; at least the measurement's"] = 25.0
     fall: Annotated[Positive, "iterations in which the noise falls from start to floor"] = 100
     every: Annotated[Positive, "iterations between two evaluations of the diffusion network"] = 4
 
@@ -103,9 +99,7 @@ class PriorInit(HybridOptions, tag="prior-init", frozen=True):
     restorer_path: ClassVar[str] = "dipddpm.core.methods.prior_init:PriorInitRestorer"
 
     fits: Annotated[int, Meta(ge=2), "DIP fits, whose mean is the beginning and whose spread tells its error"] = 2
-    scale: Annotated[PositiveFloat, "noise on the beginning, in shares of the root mean square spread of the fits"] = (
-        15.0
-    )
+    scale: Annotated[PositiveFloat, "noise on the beginning, in shares of the root mean square spread of fits"] = 15.0
     steps: Annotated[Positive, "evaluations of the diffusion network for each sample"] = 10
     samples: Annotated[Positive, "samples that are averaged"] = 8
 
@@ -131,9 +125,7 @@ class Sequential(HybridOptions, tag="sequential", frozen=True):
 
     weight: Annotated[NonNegative, "w of the pull to what it sees, beside a data error of weight 1"] = 1.0
     start: Annotated[PositiveFloat, "noise of the first purification, in 8-bit grey levels"] = 150.0
-    floor: Annotated[
-        PositiveFloat, "noise of the last ones, in 8-bit grey levels, never less than the measurement has"
-    ] = 50.0
+    floor: Annotated[PositiveFloat, "noise of the last ones, in 8-bit grey levels; at least the measurement's"] = 50.0
     fall: Annotated[Positive, "iterations in which the noise falls from start to floor"] = 100
     every: Annotated[Positive, "iterations between two purifications"] = 10
     steps: Annotated[Natural, "evaluations of the diffusion network in each purification; 0: none (aSeqDIP)"] = 3
@@ -149,9 +141,7 @@ class Conditioned(HybridOptions, tag="conditioned", frozen=True):
     experiment: ClassVar[str] = "dipddpm.core.experiments.conditioned:ConditionedExperiment"
     learns: ClassVar[bool] = True
 
-    beside: Annotated[
-        Literal["dip", "pinv"], "what the network sees beside the noised image: DIP's result, or as a control A+ y"
-    ] = "dip"
+    beside: Annotated[Literal["dip", "pinv"], "beside the noised image: DIP's result or, as a control, A+ y"] = "dip"
     bank: Annotated[
         int, Meta(ge=20, le=60_000), "training images in the bank; a tenth more are held out to select on"
     ] = 500

@@ -101,9 +101,7 @@ class RunConfig(Section, tag_field="kind", frozen=True):
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1), "seed of every random draw"] = 0
     device: Annotated[str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)\Z"), "auto, cpu, mps, cuda or cuda:N"] = "auto"
     threads: Annotated[int, Meta(ge=0, le=1024), "CPU threads for torch; 0: all cores"] = 0
-    checkpoint_seconds: Annotated[
-        NonNegative, "seconds between two checkpoints of a running run; 0: at every event"
-    ] = 60.0
+    checkpoint_seconds: Annotated[NonNegative, "seconds between two checkpoints of a run; 0: at every event"] = 60.0
     checkpoint_epochs: Annotated[Natural, "epochs between two checkpoints, however short; 0: by time alone"] = 0
     data: DataConfig = DataConfig()
 

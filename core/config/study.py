@@ -72,9 +72,7 @@ def restoring_methods() -> tuple[str, ...]:
 class ExplanationConfig(Section, frozen=True):
     """What the experiments on the published hybrid are made with."""
 
-    train_images: Annotated[
-        int, Meta(ge=40, le=10_000), "training images that the small networks and filters learn from"
-    ] = 640
+    train_images: Annotated[int, Meta(ge=40, le=10_000), "training images of the small networks and filters"] = 640
     test_images: Annotated[int, Meta(ge=20, le=5_000), "test images that all is measured on"] = 200
     epochs: Annotated[Positive, "passes of each small network over its images"] = 6
     seeds: Annotated[int, Meta(ge=2, le=20), "networks where their spread is asked for, from as many random starts"] = 3
@@ -100,9 +98,7 @@ class StudyConfig(Section, frozen=True):
 
     epochs: Annotated[Positive, "passes over the training images, of DDPM and of the hybrid"] = 20
     full: Annotated[bool, "take the hybrid on to 100 epochs too, as the study did"] = False
-    sample_steps: Annotated[
-        int, Meta(ge=0, le=1000), "steps of the samples that DDPM and the hybrid end with; 0: all timesteps"
-    ] = 0
+    sample_steps: Annotated[int, Meta(ge=0, le=1000), "steps of the final samples of a stage; 0: all timesteps"] = 0
     images: Annotated[
         str, Meta(pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*\Z"), "test images that DIP denoises, as 0-9 or 3,17"
     ] = "0-9"
