@@ -15,7 +15,6 @@ from dipddpm.core.config.ddpm import UNetConfig as UNetConfig
 from dipddpm.core.config.dip import DipConfig as DipConfig
 from dipddpm.core.config.hybrid import DEFAULT_HYBRID as DEFAULT_HYBRID
 from dipddpm.core.config.hybrid import HYBRIDS as HYBRIDS
-from dipddpm.core.config.hybrid import HybridOptions as HybridOptions
 from dipddpm.core.config.hybrid import Substitution as Substitution
 from dipddpm.core.config.presets import PRESETS as PRESETS
 from dipddpm.core.config.run import KINDS as KINDS
@@ -35,7 +34,6 @@ from dipddpm.core.config.run import experiment_path as experiment_path
 from dipddpm.core.config.run import lower_memory as lower_memory
 from dipddpm.core.config.study import ExplanationConfig as ExplanationConfig
 from dipddpm.core.config.study import RestoreConfig as RestoreConfig
-from dipddpm.core.config.study import StudyConfig as StudyConfig
 from dipddpm.core.config.tasks import TASKS as TASKS
 from dipddpm.core.config.tasks import Deblur as Deblur
 from dipddpm.core.config.tasks import Denoise as Denoise

@@ -115,16 +115,6 @@ class RunConfig(Section, tag_field="kind", frozen=True):
         """The hybrid's method, else the network: what tells runs of one kind apart."""
         raise NotImplementedError
 
-    @property
-    def trains_prior(self) -> bool:
-        """Whether its best model is a diffusion model that can be used by itself, as a prior or to sample."""
-        return False
-
-    @property
-    def shared_by(self) -> int:
-        """Processes that share the work."""
-        return 1
-
 
 class SharedRun(RunConfig, frozen=True):
     """A run whose work several processes can share."""
@@ -134,11 +124,6 @@ class SharedRun(RunConfig, frozen=True):
     def __post_init__(self) -> None:
         if self.processes > 1 and self.device not in {"auto", "cpu"}:
             raise ValueError("device must be auto or cpu where several processes share the work")
-
-    @property
-    def shared_by(self) -> int:
-        """As many as were asked for."""
-        return self.processes
 
     def _refuse_idle(self, count: int, parts: str, remedy: str) -> None:
         """Raise UserError where there are more processes than parts of the work, of which there are `count`."""
@@ -186,11 +171,6 @@ class DdpmRun(SharedRun, tag="ddpm", frozen=True):
         """The network that predicts the noise."""
         return self.ddpm.network
 
-    @property
-    def trains_prior(self) -> bool:
-        """It trains nothing else."""
-        return True
-
 
 class HybridRun(RunConfig, tag="hybrid", frozen=True):
     """Combine the two: train a prior or take one, and restore degraded images with it and a method."""
@@ -219,7 +199,7 @@ class HybridRun(RunConfig, tag="hybrid", frozen=True):
 
     @property
     def trains_prior(self) -> bool:
-        """Whether what it trains is its prior, and not the method itself, which sees more or other than xt."""
+        """Whether what it trains is a prior, which samples by itself, and not the method, which sees more than xt."""
         return self.trains and bool(self.hybrid.restorer_path)
 
 

@@ -47,7 +47,6 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
     if on:
         _submit(run, on, resume=resume)
         return
-    # -P keeps a folder named `core` in the working directory from being taken for ours.
     command = python_module("dipddpm.core.launch.worker", str(run.folder.resolve()))
     # Its place in the queue is that of this moment, not of when its process is ready to wait.
     command += ["--since", str(queue.arrival_time())] + ["--resume"] * resume + ["--now"] * now

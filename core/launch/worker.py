@@ -170,6 +170,7 @@ class _RunWorker:
         self.began = time.monotonic()
         self.experiment: Experiment | None = None
         self.is_job = is_job
+        self.process_count = config.processes if isinstance(config, configs.SharedRun) else 1
 
     def run(self, options: argparse.Namespace) -> int:
         """Wait for what it needs, and do it."""
@@ -177,7 +178,7 @@ class _RunWorker:
         if not device_names:
             self._append(events.RunStopped(reason=self.heartbeat.stop_reason))
             return 0
-        if self.config.shared_by > 1:
+        if self.process_count > 1:
             return self._run_torchrun(device_names, resume=options.resume)
         prepare_torch(self.config, device_names[0])
         return self._carry_out(device_names[0], resume=options.resume)
@@ -252,7 +253,7 @@ class _RunWorker:
         usable = devices.candidates(self.config.device)
         if self.config.starts_others:
             return ["cpu"]
-        process_count, share_cpu = self.config.shared_by, usable == ["cpu"]
+        process_count, share_cpu = self.process_count, usable == ["cpu"]
         if len(usable) < process_count and not share_cpu:
             problem = f"This machine has {len(usable)} GPUs for {process_count} processes."
             raise UserError(problem, f"Lower --gpus to {len(usable)}, or add --device cpu.")

@@ -20,7 +20,7 @@ def trained_config(folder: Path) -> DdpmRun | HybridRun:
     xt, and where there is no best model yet.
     """
     config = configs.load(folder / CONFIG_FILE)
-    if not (isinstance(config, DdpmRun | HybridRun) and config.trains_prior):
+    if not (isinstance(config, DdpmRun) or (isinstance(config, HybridRun) and config.trains_prior)):
         raise _refusal(folder, config)
     _refuse_without_best(folder)
     return config

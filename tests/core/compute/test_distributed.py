@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 from dipddpm.core import config as configs
 from dipddpm.core.compute.distributed import ProcessGroup
-from dipddpm.core.config import DdpmRun
+from dipddpm.core.config import DdpmRun, SharedRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN
 from dipddpm.core.events import (
@@ -110,7 +110,9 @@ def test_config_refuses_process_without_work(kind: str, settings: dict[str, Any]
 
 
 def test_run_options_refuse_several_processes_for_hybrid() -> None:
-    assert RunOptions(kind="dip", processes=2).config().shared_by == 2
+    shared = RunOptions(kind="dip", processes=2).config()
+    assert isinstance(shared, SharedRun)
+    assert shared.processes == 2
     with pytest.raises(UserError, match="A hybrid restores its images together"):
         RunOptions(kind="hybrid", processes=2).config()
 
