@@ -22,10 +22,11 @@ BASIC_OPTIONS = (
     "images.indices",
     "device",
     "seed",
+    "task.",
+    "hybrid.",
+    "restore.",
 )
-"""The options that nearly every run is told; the rest are shown on request."""
-BASIC_TABLES = ("task.", "hybrid.", "restore.")
-"""Tables of which every option is."""
+"""The options, and tables of options, that nearly every run is given; the rest are shown on request."""
 FLAGS = {
     "prior.run": "--from",
     "ddpm.epochs": "--epochs",
@@ -107,7 +108,7 @@ class Draft:
 
     def is_basic(self, key: str) -> bool:
         """Whether the option is shown without being asked for."""
-        return _rank(key) < len(BASIC_OPTIONS) + len(BASIC_TABLES)
+        return _rank(key) < len(BASIC_OPTIONS)
 
     def choose(self, what: str, word: str) -> None:
         """Choose another kind, preset, method or task. What was typed stays, where the new choice knows it."""
@@ -221,10 +222,9 @@ def as_text(value: Any) -> str:
 
 
 def _rank(key: str) -> int:
-    if key in BASIC_OPTIONS:
-        return BASIC_OPTIONS.index(key)
-    tables = (len(BASIC_OPTIONS) + index for index, table in enumerate(BASIC_TABLES) if key.startswith(table))
-    return next(tables, len(BASIC_OPTIONS) + len(BASIC_TABLES))
+    """The place of an option among the basic ones, or of its table; after them for any other."""
+    ranks = (rank for rank, name in enumerate(BASIC_OPTIONS) if name in {key, key[: key.find(".") + 1]})
+    return next(ranks, len(BASIC_OPTIONS))
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
