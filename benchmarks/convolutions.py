@@ -1,4 +1,4 @@
-"""The convolutions of many priors at once: grouped, as in `core.dip.networks.layers`, and as batched products.
+"""The convolutions of many priors at once: grouped, as in `core.dip.networks`, and as batched products.
 
 Where images are many, a library's grouped convolution need not be the fastest way, so both are measured.
 """
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dipddpm.core.bench.rates import Work
-from dipddpm.core.dip.networks.layers import PriorConv2d
+from dipddpm.core.dip.networks import PriorConv2d
 
 INPUTS, OUTPUTS = 36, 32
 """Channels of the costliest layer of a default fit: all features of a scale and its skip."""

@@ -7,6 +7,7 @@ ever imported, so a file from a stranger can't make the program run anything els
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from dipddpm.core.errors import UserError, suggest
@@ -14,8 +15,8 @@ from dipddpm.core.errors import UserError, suggest
 NETWORKS: dict[str, str] = {
     "tutorial": "dipddpm.core.ddpm.networks.tutorial:TutorialNetwork",
     "unet": "dipddpm.core.ddpm.networks.unet:UNet",
-    "skip": "dipddpm.core.dip.networks.skip:SkipNetwork",
-    "decoder": "dipddpm.core.dip.networks.decoder:DecoderNetwork",
+    "skip": "dipddpm.core.dip.networks:SkipNetwork",
+    "decoder": "dipddpm.core.dip.networks:DecoderNetwork",
     "fashion-classifier": "dipddpm.core.metrics.samples.classifier:FashionClassifier",
 }
 """Networks by the name that configs and checkpoints use. Each class has `name` (its key here) and `arguments`, the
@@ -33,3 +34,12 @@ def resolve(path: str) -> Any:
     """The object at `package.module:Name`."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def constructor_arguments(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a network's constructor from its `locals()`, taken before it sets any other variable."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in variables.items()
+        if name not in {"self", "__class__"}
+    }

@@ -49,18 +49,6 @@ class PriorBatch(nn.Module):
     What each image has come to is in buffers of a row for each, (B, ...).
     """
 
-    restored: Tensor
-    loss: Tensor
-    output: Tensor
-    peak: Tensor
-    """The best PSNR that `restored` ever had."""
-    peak_at: Tensor
-    """The iteration of the peak."""
-    backtracked: Tensor
-    """The iteration at which the image last went back; 0: it never did."""
-    good_loss: Tensor
-    """The loss to go back to, (n,): of the images still fitted."""
-
     def __init__(
         self,
         y: Tensor,
@@ -103,13 +91,17 @@ class PriorBatch(nn.Module):
         full_shape = torch.Size((count, *shape))
         self.stopping = Stopping(self._make_rule(full_shape), full_shape, options.patience, device)
         self.step = 0
-        self.register_buffer("restored", torch.zeros(full_shape, device=device))
-        self.register_buffer("loss", torch.zeros(count, device=device))
-        self.register_buffer("output", torch.zeros(full_shape, device=device))
-        self.register_buffer("peak", torch.full((count,), -torch.inf, device=device))
-        self.register_buffer("peak_at", torch.zeros(count, dtype=torch.long, device=device))
-        self.register_buffer("backtracked", torch.zeros(count, dtype=torch.long, device=device))
-        self.register_buffer("good_loss", torch.full((count,), torch.inf, device=device))
+        self.restored: Tensor = nn.Buffer(torch.zeros(full_shape, device=device))
+        self.loss: Tensor = nn.Buffer(torch.zeros(count, device=device))
+        self.output: Tensor = nn.Buffer(torch.zeros(full_shape, device=device))
+        self.peak: Tensor = nn.Buffer(torch.full((count,), -torch.inf, device=device))
+        """The best PSNR that `restored` ever had."""
+        self.peak_at: Tensor = nn.Buffer(torch.zeros(count, dtype=torch.long, device=device))
+        """The iteration of the peak."""
+        self.backtracked: Tensor = nn.Buffer(torch.zeros(count, dtype=torch.long, device=device))
+        """The iteration at which the image last went back; 0: it never did."""
+        self.good_loss: Tensor = nn.Buffer(torch.full((count,), torch.inf, device=device))
+        """The loss to go back to, (n,): of the images still fitted."""
 
     def __len__(self) -> int:
         return len(self.y)
@@ -130,7 +122,7 @@ class PriorBatch(nn.Module):
         noise = torch.randn(self.z.shape, generator=self.generator, device=self.z.device)
         z = self.z if self.input_source is None else self.input_source(self.indices)
         output = self.priors.forward(z + options.input_noise * noise)
-        loss = self._error(output, self.fit_mask, self.power)
+        loss = self._error(output, self.fit_mask)
         self.priors.step(loss if self.penalty is None else loss + self.penalty(output, self.indices))
         self.step += 1
         with torch.no_grad():
@@ -172,14 +164,14 @@ class PriorBatch(nn.Module):
             better = current_psnr > self.peak
             self.peak = torch.where(better, current_psnr, self.peak)
             self.peak_at = torch.where(better, self.step, self.peak_at)
-        held_out_error = self._error(restored, self.held_out_mask, self.power) if self.rule_name == "held-out" else None
+        held_out_error = self._error(restored, self.held_out_mask) if self.rule_name == "held-out" else None
         self.stopping.update(StopInput(self.step, self.indices, output, restored, loss, held_out_error))
 
-    def _error(self, images: Tensor, where: Tensor, power: int) -> Tensor:
-        """Mean of |A x - y|^power over some of the measured values, (n,)."""
+    def _error(self, images: Tensor, where: Tensor) -> Tensor:
+        """Mean of |A x - y|^p over some of the measured values, (n,)."""
         where = where[self.indices]
         difference = (self.operator.A(images) - self.y[self.indices]) * where
-        error = difference.square() if power == 2 else difference.abs()
+        error = difference.square() if self.power == 2 else difference.abs()
         return error.flatten(1).sum(1) / where.flatten(1).sum(1)
 
     def _make_rule(self, shape: torch.Size) -> Rule:

@@ -1,16 +1,26 @@
-"""What a fit moves: the weights of many priors in one network, and the optimiser's moments, a row for each prior."""
+"""What a fit moves: the weights of many priors in one network, and the optimiser's moments, a row for each prior.
+
+And how many of them fit into the memory of a device.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, nn
 
 from dipddpm.core import registry
 from dipddpm.core.compute.compile import compile_network
+from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.events import StateDict
+
+MEMORY_FRACTION = 0.5
+"""Of the free memory, what a fit may take: convolutions want room to work in, and other runs live here too."""
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""Adam's running means of the gradient and of its square, by the names that torch gives them."""
 
 
 class Priors:
@@ -36,9 +46,6 @@ class Priors:
         self._forward = compile_network(network, self.options.compile_mode) if self.options.compile else network
         self.optimizer = torch.optim.Adam(network.parameters(), lr=self.options.lr, fused=fused)
 
-    def __len__(self) -> int:
-        return self.count
-
     def forward(self, z: Tensor) -> Tensor:
         """What each prior makes of z (1 or count, input_channels, h, w): (count, C, H, W), as precise as z."""
         half = self.options.precision == "bfloat16"
@@ -54,7 +61,7 @@ class Priors:
     def rows(self) -> list[Tensor]:
         """All that is fitted, and the moments, as (count, ...) each; before the first step there are no moments."""
         parameters = list(self.network.parameters())
-        moments = [self.optimizer.state[p][key] for p in parameters if self.optimizer.state for key in _MOMENTS]
+        moments = [self.optimizer.state[p][key] for p in parameters if self.optimizer.state for key in MOMENTS]
         return [tensor.view(self.count, -1) for tensor in (*parameters, *moments)]
 
     def select(self, indices: Tensor) -> None:
@@ -66,7 +73,7 @@ class Priors:
         self.count = len(indices)
         self._set_network(network.to_empty(device=indices.device))
         for parameter, step in zip(self.network.parameters(), steps, strict=bool(steps)):
-            moments = {key: torch.empty_like(parameter) for key in _MOMENTS}
+            moments = {key: torch.empty_like(parameter) for key in MOMENTS}
             self.optimizer.state[parameter] = {"step": step, **moments}
         with torch.no_grad():
             for new, old in zip(self.rows(), rows, strict=True):
@@ -107,4 +114,32 @@ class Priors:
         self.checkpoint_rows = [good.clone() for good in state["good"]]
 
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+def images_that_fit(options: DipConfig, shape: tuple[int, int, int], device: torch.device) -> int:
+    """Images of shape (C, H, W) that one network can fit at once, at least 1."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+    else:
+        free = psutil.virtual_memory().available // ProcessGroup.current().world_size
+    return max(1, int(MEMORY_FRACTION * free) // bytes_per_image(options, shape))
+
+
+def bytes_per_image(options: DipConfig, shape: tuple[int, int, int]) -> int:
+    """What the fit of one image of shape (C, H, W) takes: counted on a network without data, nothing is computed."""
+    saved_bytes = 0
+
+    def count(tensor: Tensor) -> Tensor:
+        nonlocal saved_bytes
+        saved_bytes += tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.device("meta"):
+        network = registry.network(options.network).for_images(shape, options)
+        z = torch.empty(1, options.input_channels, *network.input_size(*shape[1:]))
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            output = network(z)
+    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    # Weights, their gradient, two moments, and a good state of three of them; the way back through the activations
+    # takes as much again at most; outputs: the window, its sums, and a few more.
+    windows = options.window + 4 if options.stop in {"auto", "variance"} else 0
+    image = output.numel() * output.element_size()
+    return int(7 * weights + 2 * saved_bytes + (windows + 12) * image)

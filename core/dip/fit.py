@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -13,16 +14,7 @@ from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.degrade.panels import comparison, side_by_side
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import (
-    EarlyStopped,
-    Event,
-    Item,
-    Message,
-    PsnrMeasured,
-    StateDict,
-    Step,
-    StopsCompared,
-)
+from dipddpm.core.events import EarlyStopped, Item, Message, PsnrMeasured, StateDict, Step, StopsCompared
 from dipddpm.core.metrics.image import has_ssim, psnr, ssim
 
 
@@ -51,6 +43,7 @@ class FitQuality(NamedTuple):
     ssim_at_stop: float | None = None
 
 
+@dataclass(eq=False)
 class DipFit:
     """Take batches of priors on side by side, so that one count of iterations holds for all images.
 
@@ -66,32 +59,24 @@ class DipFit:
     Raises UserError when the fit of an image is no longer finite.
     """
 
-    def __init__(
-        self,
-        batches: Sequence[PriorBatch],
-        indices: Sequence[Sequence[int]],
-        *,
-        iterations: int,
-        measure_every: int = 10,
-        picture_every: int = 0,
-        run_on: bool = False,
-        process_group: ProcessGroup | None = None,
-    ) -> None:
-        self.batches = batches
-        self.indices = indices
-        self.iterations = iterations
-        self.measure_every = measure_every
-        self.picture_every = picture_every
-        self.run_on = run_on
-        self.process_group = process_group or ProcessGroup()
-        self.stride = 1 if batches[0].y.device.type == "cpu" else measure_every
-        self.rule_name = batches[0].rule_name
-        self.has_truth = all(batch.truth is not None for batch in batches)
+    batches: Sequence[PriorBatch]
+    indices: Sequence[Sequence[int]]
+    _: KW_ONLY
+    iterations: int
+    measure_every: int = 10
+    picture_every: int = 0
+    run_on: bool = False
+    process_group: ProcessGroup = field(default_factory=ProcessGroup)
+
+    def __post_init__(self) -> None:
+        self.stride = 1 if self.batches[0].y.device.type == "cpu" else self.measure_every
+        self.rule_name = self.batches[0].rule_name
+        self.has_truth = all(batch.truth is not None for batch in self.batches)
         self.step = 0
         self.statuses: list[FitStatus] = []
         """Of each image, as of the last report."""
         self.finished = False
-        """Whether there is no iteration left to do, as of the last look."""
+        """Whether there is no iteration left to do, as of the last report."""
 
     def __iter__(self) -> Iterator[Item]:
         self._sync_statuses()
@@ -136,66 +121,41 @@ class DipFit:
         stopped = not self.run_on and all(status.stopped_at for status in self.statuses)
         self.finished = self.step >= self.iterations or stopped
 
-    def _items(self) -> list[Item]:
+    def _items(self) -> Iterator[Item]:
         """All items of the present iteration, its `Step` last."""
         losses = [status.loss for status in self.statuses]
+        options, has_truth = self.batches[0].options, self.has_truth
         measuring = self.step % self.measure_every == 0 or self.finished
-        if measuring:
-            self._refuse_infinite(losses)
+        if measuring and not options.backtrack:
+            _refuse_infinite(losses, self.step)
         stopped = self._just_stopped()
-        asked = self.has_truth and (measuring or stopped)
+        asked = has_truth and (measuring or stopped)
         qualities = [FitQuality(*values) for values in self.gather(_qualities)] if asked else []
-        items: list[Item] = [*self._rollback_messages(), *self._stop_events(stopped, qualities)]
-        if measuring and self.has_truth:
-            items.append(self._psnr_event(losses, qualities))
+        for image, status in enumerate(self.statuses):
+            if self._since_last_report(status.backtracked):
+                fall = f"The fit of image {image} fell by {options.backtrack:g} dB"
+                yield Message(text=f"{fall}; it went back at iteration {status.backtracked}", level="warning")
+        for image in stopped:
+            at, found = self.statuses[image].best_iteration, qualities[image].at_stop if has_truth else None
+            yield EarlyStopped(step=self.step, image=image, at=at, rule=self.rule_name, psnr=found)
+        if measuring and has_truth:
+            yield self._psnr_event(losses, qualities)
         if self.picture_every and self.step % self.picture_every == 0:
-            items += self.pictures("fit", f"Iteration {self.step}", lambda batch: batch.restored, numbered=True)
-        if self.finished and self.has_truth:
-            items.append(self._stops_compared_event(qualities))
-        return [*items, Step(step=self.step, loss=sum(losses) / len(losses), lr=self.batches[0].options.lr)]
-
-    def _refuse_infinite(self, losses: list[float]) -> None:
-        for image, loss in enumerate(losses):
-            if not math.isfinite(loss) and not self.batches[0].options.backtrack:
-                raise UserError(
-                    f"The fit of image {image} became {loss} at iteration {self.step}.",
-                    "Lower dip.lr, or let it go back with dip.backtrack=5.",
-                )
+            yield from self.pictures("fit", f"Iteration {self.step}", lambda batch: batch.restored, numbered=True)
+        if self.finished and has_truth:
+            yield self._stops_compared_event(qualities)
+        yield Step(step=self.step, loss=sum(losses) / len(losses), lr=options.lr)
 
     def _since_last_report(self, step: int) -> bool:
         return (self.step - 1) // self.stride * self.stride < step <= self.step
 
-    def _rollback_messages(self) -> list[Event]:
-        fall = self.batches[0].options.backtrack
-        return [
-            Message(
-                text=f"The fit of image {image} fell by {fall:g} dB; it went back at iteration {iteration}",
-                level="warning",
-            )
-            for image, status in enumerate(self.statuses)
-            if self._since_last_report(iteration := status.backtracked)
-        ]
-
     def _just_stopped(self) -> list[int]:
         """Find the images that stopped since the last report; at the end, also those whose best score never got old."""
-        never_stops = self.rule_name == "never"
+        at_end = self.finished and self.rule_name != "never"
         return [
             image
             for image, status in enumerate(self.statuses)
-            if self._since_last_report(status.stopped_at)
-            or (status.stopped_at == 0 and self.finished and not never_stops)
-        ]
-
-    def _stop_events(self, stopped: list[int], qualities: list[FitQuality]) -> list[Event]:
-        return [
-            EarlyStopped(
-                step=self.step,
-                image=image,
-                at=self.statuses[image].best_iteration,
-                rule=self.rule_name,
-                psnr=qualities[image].at_stop if qualities else None,
-            )
-            for image in stopped
+            if self._since_last_report(status.stopped_at) or (status.stopped_at == 0 and at_end)
         ]
 
     def _psnr_event(self, losses: list[float], qualities: list[FitQuality]) -> PsnrMeasured:
@@ -242,19 +202,29 @@ class DipFit:
         ]
 
 
-def _statuses(batch: PriorBatch) -> list[FitStatus]:
+def _statuses(batch: PriorBatch) -> list[tuple[Any, ...]]:
+    """The values of each image's `FitStatus`."""
     stop = batch.stopping
     columns = batch.loss, batch.backtracked, stop.stopped_at, stop.best_iteration, stop.best, batch.peak_at
-    return [FitStatus(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def _qualities(batch: PriorBatch) -> list[FitQuality]:
+def _qualities(batch: PriorBatch) -> list[list[float]]:
+    """The values of each image's `FitQuality`."""
     truth, at_stop = batch.truth, batch.stopping.restored
     assert truth is not None
     columns = [psnr(images, truth) for images in (batch.output, batch.restored, at_stop)] + [batch.peak]
     if has_ssim(truth):
         columns += [ssim(batch.restored, truth), ssim(at_stop, truth)]
-    return [FitQuality(*values) for values in torch.stack(columns, 1).tolist()]
+    values: list[list[float]] = torch.stack(columns, 1).tolist()
+    return values
+
+
+def _refuse_infinite(losses: list[float], step: int) -> None:
+    for image, loss in enumerate(losses):
+        if not math.isfinite(loss):
+            problem = f"The fit of image {image} became {loss} at iteration {step}."
+            raise UserError(problem, "Lower dip.lr, or let it go back with dip.backtrack=5.")
 
 
 def _all_known(values: Iterable[float | None]) -> list[float]:

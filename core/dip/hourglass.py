@@ -11,8 +11,7 @@ from torch import Tensor
 
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import Substitution
-from dipddpm.core.dip.networks.layers import max_scales
-from dipddpm.core.dip.networks.skip import SkipNetwork
+from dipddpm.core.dip.networks import SkipNetwork, max_scales
 from dipddpm.core.events import StateDict
 from dipddpm.core.images import to_model
 
@@ -68,7 +67,8 @@ class FittedHourglass:
 
     def __call__(self, xt: Tensor) -> Tensor:
         """From xt (N, C, H, W) to what stands in for it, in model space; larger batches are taken in parts."""
-        return torch.cat([self._fit(part) for part in torch.split(xt, self.batch_size)])
+        steps = [self.options.steps]
+        return torch.cat([x for part in torch.split(xt, self.batch_size) for x in self.fit_outputs(part, steps)])
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next fit starts from."""
@@ -109,10 +109,6 @@ class FittedHourglass:
                 yield self._output(xt)
         self.fits += 1
 
-    def _fit(self, xt: Tensor) -> Tensor:
-        *_, output = self.fit_outputs(xt, [self.options.steps])
-        return output
-
     def _output(self, like: Tensor) -> Tensor:
         images = self.network(self.z).reshape(self.batch_size, *like.shape[1:])
         return to_model(images[: len(like)])
@@ -121,12 +117,7 @@ class FittedHourglass:
 def _hourglass(options: Substitution, inputs: int, shape: Shape, seed: int) -> SkipNetwork:
     """An untrained network of its own random weights; torch's global generator is put back as it was."""
     channels, height, width = shape
+    scales = min(options.scales, max_scales(height, width))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return SkipNetwork(
-            inputs,
-            channels,
-            min(options.scales, max_scales(height, width)),
-            channels=options.channels,
-            skip_channels=options.skip_channels,
-        )
+        return SkipNetwork(inputs, channels, scales, channels=options.channels, skip_channels=options.skip_channels)

@@ -64,17 +64,13 @@ class MovingVariance(nn.Module):
     belongs to the last iteration of the window.
     """
 
-    ring: Tensor
-    sum: Tensor
-    squares: Tensor
-
     def __init__(self, shape: torch.Size, window: int, device: torch.device | str) -> None:
         super().__init__()
         wide = torch.float64 if torch.device(device).type != "mps" else torch.float32
-        self.register_buffer("ring", torch.zeros(window, *shape, device=device))
+        self.ring: Tensor = nn.Buffer(torch.zeros(window, *shape, device=device))
         # The sums are part of the state, so that rounding goes on as it would have.
-        self.register_buffer("sum", torch.zeros(shape, dtype=wide, device=device))
-        self.register_buffer("squares", torch.zeros(shape, dtype=wide, device=device))
+        self.sum: Tensor = nn.Buffer(torch.zeros(shape, dtype=wide, device=device))
+        self.squares: Tensor = nn.Buffer(torch.zeros(shape, dtype=wide, device=device))
 
     def forward(self, fit: StopInput) -> Tensor:
         """Put the output in the place of the oldest one."""
@@ -101,21 +97,15 @@ class Stopping(nn.Module):
     comes (`select`); `indices` int64 (n,) are those of the images that are still updated.
     """
 
-    best: Tensor
-    best_iteration: Tensor
-    stopped_at: Tensor
-    restored: Tensor
-    indices: Tensor
-
     def __init__(self, rule: Rule, shape: torch.Size, patience: int, device: torch.device | str) -> None:
         super().__init__()
         self.rule = rule
         self.patience = patience
-        self.register_buffer("best", torch.full(shape[:1], torch.inf, device=device))
-        self.register_buffer("best_iteration", torch.zeros(shape[:1], dtype=torch.long, device=device))
-        self.register_buffer("stopped_at", torch.zeros(shape[:1], dtype=torch.long, device=device))
-        self.register_buffer("restored", torch.zeros(shape, device=device))
-        self.register_buffer("indices", torch.arange(shape[0], device=device))
+        self.best: Tensor = nn.Buffer(torch.full(shape[:1], torch.inf, device=device))
+        self.best_iteration: Tensor = nn.Buffer(torch.zeros(shape[:1], dtype=torch.long, device=device))
+        self.stopped_at: Tensor = nn.Buffer(torch.zeros(shape[:1], dtype=torch.long, device=device))
+        self.restored: Tensor = nn.Buffer(torch.zeros(shape, device=device))
+        self.indices: Tensor = nn.Buffer(torch.arange(shape[0], device=device))
 
     @property
     def all_stopped(self) -> bool:

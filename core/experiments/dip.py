@@ -13,8 +13,8 @@ from dipddpm.core.config import DipRun
 from dipddpm.core.data.sources import load_images
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.dip.batch import PriorBatch
+from dipddpm.core.dip.ensemble import images_that_fit
 from dipddpm.core.dip.fit import DipFit
-from dipddpm.core.dip.memory import images_that_fit
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import BestModel, DataLoaded, Item, RunStarted, StateDict, Step, Tensors
 

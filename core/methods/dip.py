@@ -12,8 +12,8 @@ from dipddpm.core.compute.rng import derive
 from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.dip.batch import PriorBatch
+from dipddpm.core.dip.ensemble import images_that_fit
 from dipddpm.core.dip.fit import DipFit
-from dipddpm.core.dip.memory import images_that_fit
 from dipddpm.core.events import Item, StateDict
 from dipddpm.core.methods.base import shift_step
 

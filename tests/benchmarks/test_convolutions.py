@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks import convolutions
-from dipddpm.core.dip.networks.layers import PriorConv2d
+from dipddpm.core.dip.networks import PriorConv2d
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -304,7 +304,7 @@ def _records() -> list[bytes]:
 
 def _headers() -> list[bytes]:
     from dipddpm.core.compute import checkpoint
-    from dipddpm.core.dip.networks.decoder import DecoderNetwork
+    from dipddpm.core.dip.networks import DecoderNetwork
 
     path = folder() / "seed.safetensors"
     state = {"step": 1, "optimizer": {"state": {0: {"a": 1.5}}, "list": [None, True]}}

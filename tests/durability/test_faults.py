@@ -17,7 +17,7 @@ from dipddpm.core import config as configs
 from dipddpm.core import events, images, registry
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.config import DdpmRun
-from dipddpm.core.dip.networks.decoder import DecoderNetwork
+from dipddpm.core.dip.networks import DecoderNetwork
 from dipddpm.core.events import BestModel, Document, EpochFinished, Item, Pictures, RunFailed, RunStarted, Step, Tensors
 from dipddpm.core.io import atomic
 from dipddpm.core.launch.worker import main as work

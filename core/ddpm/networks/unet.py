@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dipddpm.core import registry
 from dipddpm.core.config import DdpmRun, HybridRun
 from dipddpm.core.errors import UserError
 
@@ -50,17 +51,7 @@ class UNet(nn.Module):
         timesteps: int = 1000,
     ) -> None:
         super().__init__()
-        self.arguments: dict[str, Any] = {
-            "shape": list(shape),
-            "channels": list(channels),
-            "blocks": blocks,
-            "attention": attention,
-            "patch": patch,
-            "classes": classes,
-            "beside": beside,
-            "dropout": dropout,
-            "timesteps": timesteps,
-        }
+        self.arguments = registry.constructor_arguments(locals())
         self.shape = tuple(shape)
         self.classes = classes
         self.size_multiple = patch * 2 ** (len(channels) - 1)

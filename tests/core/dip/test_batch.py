@@ -296,13 +296,13 @@ def test_compact_waits_until_enough_images_stopped() -> None:
     fit = PriorBatch(y, degradation, SMALL, SHAPE)
     fit.stopping.stopped_at[:2] = 1
     fit.compact_if_worthwhile()
-    assert len(fit.priors) == 17
+    assert fit.priors.count == 17
     fit.stopping.stopped_at[2] = 1
     fit.compact_if_worthwhile()
-    assert len(fit.priors) == 14
+    assert fit.priors.count == 14
     fit.stopping.stopped_at[:] = 1
     fit.compact_if_worthwhile()
-    assert len(fit.priors) == 14
+    assert fit.priors.count == 14
     assert fit.stopping.all_stopped
 
 

@@ -9,7 +9,7 @@ import torch
 
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.config import DipRun, build
-from dipddpm.core.dip.memory import bytes_per_image
+from dipddpm.core.dip.ensemble import bytes_per_image
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import BestModel, DataLoaded, Event, Pictures, Step, StopsCompared, Tensors
 from dipddpm.core.experiments.dip import DipExperiment

@@ -7,7 +7,7 @@ import torch
 
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.config import DipConfig
-from dipddpm.core.dip.networks.decoder import DecoderNetwork
+from dipddpm.core.dip.networks import DecoderNetwork
 
 
 @pytest.mark.parametrize("size", [(28, 28), (29, 17), (3, 3)])

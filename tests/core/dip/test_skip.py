@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from dipddpm.core import registry
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.config import DipConfig
-from dipddpm.core.dip.networks.layers import max_scales
-from dipddpm.core.dip.networks.skip import SkipNetwork
+from dipddpm.core.dip.networks import SkipNetwork, max_scales
 
 
 @settings(max_examples=25, deadline=None)

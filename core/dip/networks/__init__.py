@@ -1,1 +1,0 @@
-"""The networks that deep image priors are made of."""
