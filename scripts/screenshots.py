@@ -76,8 +76,7 @@ def dipddpm(*arguments: str) -> str:
 async def picture(root: Path, run: str, *keys: str, size: tuple[int, int] = SIZE) -> str:
     """Show the console with this run under the cursor, press these keys, and return its SVG."""
     from dipddpm.tui.console.app import DipddpmApp
-    from dipddpm.tui.console.options import Options
-    from dipddpm.tui.console.session import Session
+    from dipddpm.tui.console.session import Options, Session
 
     console = DipddpmApp(Session.open(Options(root=root, run=run)))
     async with console.run_test(size=size) as pilot:

@@ -15,8 +15,7 @@ from textual.message import Message
 from dipddpm.core import events
 from dipddpm.core.events import Event
 from dipddpm.core.runs import EventLog
-from dipddpm.tui.console.messages import EventsRead
-from dipddpm.tui.console.reader import Reader
+from dipddpm.tui.console.reader import EventsRead, Reader
 
 RATE = 1000
 PER_EPOCH = 100

@@ -13,8 +13,7 @@ import pytest
 from dipddpm.core.launch import queue
 from dipddpm.core.runs import RunsFolder
 from dipddpm.tui.console.app import DipddpmApp
-from dipddpm.tui.console.options import Options
-from dipddpm.tui.console.session import Session
+from dipddpm.tui.console.session import Options, Session
 from tests.tui.driving import LARGE, Driver, Maker, Opener
 
 

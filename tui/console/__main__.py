@@ -12,8 +12,7 @@ from pathlib import Path
 from dipddpm.core.errors import UserError
 from dipddpm.core.launch.local import runs_root, working_folder
 from dipddpm.tui.console import terminal
-from dipddpm.tui.console.options import Options
-from dipddpm.tui.console.session import Session
+from dipddpm.tui.console.session import Options, Session
 
 COLOURS = {"auto": "auto", "16": "standard", "256": "256", "true": "truecolor"}
 

@@ -16,9 +16,8 @@ from textual.screen import Screen
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import trash
 from dipddpm.tui.console import notify, preferences, terminal
-from dipddpm.tui.console.messages import RowsChanged
 from dipddpm.tui.console.panes.view import Pane
-from dipddpm.tui.console.reader import Reader
+from dipddpm.tui.console.reader import Reader, RowsChanged
 from dipddpm.tui.console.screens.dialogs import ChoiceDialog
 from dipddpm.tui.console.screens.help import Help
 from dipddpm.tui.console.screens.keys import APP_KEYS

@@ -11,16 +11,17 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from textual.message import Message
 
+from dipddpm.core.events import Event
 from dipddpm.core.runs import LOG_FILE, EventReader, RunsFolder
-from dipddpm.tui.console.messages import EventsRead, HostSampled, OutputRead, ReaderFailed, RunsScanned
-from dipddpm.tui.console.model.host import HostSampler
+from dipddpm.tui.console.model.host import HostSample, HostSampler
 from dipddpm.tui.console.model.tail import TextTail
-from dipddpm.tui.shared.runlist import RunScanner
+from dipddpm.tui.shared.runlist import RunRow, RunScanner
 
 CHUNK_BYTES = 1 << 18
 """About so many bytes of a log make one message: some two thousand events."""
@@ -28,6 +29,55 @@ SCAN_PAUSE_SECONDS = 0.1
 HOST_SECONDS = 2.0
 FIRST_HOST_SECONDS = 0.3
 """Loading what speaks to the driver would hold up the first frame."""
+
+
+@dataclass
+class RunsScanned(Message):
+    """The rows of the run list, because something in them changed; `complete` once every folder has been read."""
+
+    rows: Sequence[RunRow]
+    complete: bool
+
+
+class RowsChanged(Message):
+    """The main screen shows the rows of every run, and something in them changed."""
+
+
+@dataclass
+class EventsRead(Message):
+    """The events of a run's log from the byte `start` to the byte `end`; `caught_up` when that is the end of the log.
+
+    The receiver knows by `start` whether a piece is missing: it then asks for the log from its first byte again.
+    """
+
+    run: str
+    start: int
+    end: int
+    events: Sequence[Event]
+    caught_up: bool
+
+
+@dataclass
+class OutputRead(Message):
+    """More of what a run's process printed."""
+
+    run: str
+    lines: Sequence[str]
+    restarted: bool
+
+
+@dataclass
+class HostSampled(Message):
+    """The machine."""
+
+    sample: HostSample
+
+
+@dataclass
+class ReaderFailed(Message):
+    """The reader met an error that it can't go on from; without it the console would show the past for ever."""
+
+    error: Exception
 
 
 class Reader(threading.Thread):

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dipddpm.core.config import AnyRun
 from dipddpm.core.launch import local
 from dipddpm.core.runs import Run, RunsFolder, reference
 from dipddpm.tui.console import preferences
-from dipddpm.tui.console.options import Options
 from dipddpm.tui.console.preferences import Preferences
 from dipddpm.tui.shared.runlist import RunRow
+
+
+@dataclass(frozen=True)
+class Options:
+    """How this console was asked to behave."""
+
+    root: Path
+    cwd: Path = field(default_factory=Path.cwd)
+    """Where it was started: that folder may go while the console is open."""
+    run: str = ""
+    readonly: bool = False
+    fps: float = 4.0
+    mouse: bool = True
 
 
 @dataclass

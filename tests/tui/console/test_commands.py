@@ -11,9 +11,8 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.runs import Run, RunsFolder, trash
 from dipddpm.tui.console.commands import RunCommands
 from dipddpm.tui.console.model.questions import LaunchRequest, PromptField
-from dipddpm.tui.console.options import Options
 from dipddpm.tui.console.screens.surface import Surface
-from dipddpm.tui.console.session import Session
+from dipddpm.tui.console.session import Options, Session
 from dipddpm.tui.shared import marks
 from dipddpm.tui.shared.draft import Draft
 from dipddpm.tui.shared.runlist import RunRow, make_row

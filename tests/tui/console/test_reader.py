@@ -9,9 +9,8 @@ from textual.message import Message
 
 from dipddpm.core import events
 from dipddpm.core.runs import EventLog
-from dipddpm.tui.console.messages import EventsRead, OutputRead, ReaderFailed, RunsScanned
 from dipddpm.tui.console.model.tail import FIRST_BYTES, TextTail
-from dipddpm.tui.console.reader import CHUNK_BYTES, Reader
+from dipddpm.tui.console.reader import CHUNK_BYTES, EventsRead, OutputRead, Reader, ReaderFailed, RunsScanned
 from tests.tui.driving import Maker
 
 

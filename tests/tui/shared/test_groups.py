@@ -6,9 +6,8 @@ from pathlib import Path
 from dipddpm.core import config as configs
 from dipddpm.core.runs import Run, RunsFolder, RunState
 from dipddpm.tui.console.model.views import MAX_CURVES, MAX_DRAWN, ViewMaker
-from dipddpm.tui.console.options import Options
 from dipddpm.tui.console.preferences import Preferences
-from dipddpm.tui.console.session import Session
+from dipddpm.tui.console.session import Options, Session
 from dipddpm.tui.shared.groups import GroupRow, group_rows
 from dipddpm.tui.shared.runlist import RunRow, make_row
 from tests.tui.driving import Maker

@@ -16,7 +16,6 @@ from textual.timer import Timer
 from dipddpm.core.runs import RunState
 from dipddpm.tui.console.commands import RunCommands
 from dipddpm.tui.console.compositor import use_cell_compositor
-from dipddpm.tui.console.messages import EventsRead, HostSampled, OutputRead, ReaderFailed, RowsChanged, RunsScanned
 from dipddpm.tui.console.model.curves import AXES
 from dipddpm.tui.console.model.host import HostSample
 from dipddpm.tui.console.model.selection import MAX_MARKED, toggle_mark
@@ -25,7 +24,15 @@ from dipddpm.tui.console.model.views import ViewMaker
 from dipddpm.tui.console.panes.area import PaneArea, empty_hint
 from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.console.preferences import PaneName
-from dipddpm.tui.console.reader import Reader
+from dipddpm.tui.console.reader import (
+    EventsRead,
+    HostSampled,
+    OutputRead,
+    Reader,
+    ReaderFailed,
+    RowsChanged,
+    RunsScanned,
+)
 from dipddpm.tui.console.screens.keys import MAIN_KEYS
 from dipddpm.tui.console.screens.surface import Surface
 from dipddpm.tui.console.session import Session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 from rich.segment import Segment
 from rich.style import Style
@@ -17,6 +17,7 @@ from dipddpm.tui.console.widgets.lines import LinesWidget, justify
 
 _Binned: TypeAlias = tuple[Series, Sequence[float], Sequence[float]]
 
+EMPTY = "Nothing measured yet."
 COLOURS = 8
 TICK_CELLS, CLOCK_CELLS = 7, 10
 """Columns for each number of the x axis."""
@@ -55,28 +56,10 @@ class LineChart(LinesWidget):
         & > .chart--series-7 { color: $series-7; }
     }
     """
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "chart--title",
-        "chart--note",
-        "chart--axis",
-        "chart--tick",
-        "chart--cursor",
-        "chart--mark",
-        "chart--lost",
-        *(f"chart--series-{number}" for number in range(COLOURS)),
-    }
 
-    def __init__(
-        self,
-        title: str = "",
-        *,
-        empty: str = "Nothing measured yet.",
-        id: str | None = None,  # noqa: A002
-        classes: str | None = None,
-    ) -> None:
-        super().__init__(id=id, classes=classes)
+    def __init__(self, title: str = "", *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
         self._title = title
-        self._empty = empty
         self._note = ""
         self._series: Sequence[Series] = ()
         self._marks: Sequence[ChartMark] = ()
@@ -119,19 +102,26 @@ class LineChart(LinesWidget):
             return lines
         plotted = self._plot_data(width, body)
         if plotted is None:
-            note = Segment(self._empty.center(width)[:width], self.component_style("chart--note"))
+            note = Segment(EMPTY.center(width)[:width], self.component_style("chart--note"))
             return [*lines, *[[]] * ((body - 1) // 2), [note]]
         dots = plot.to_dots(plotted, width, body)
         if (dots, width, body) != self._drawn:
             self._drawn = dots, width, body
-            styles = _Styles(self)
-            self._body = [[Segment(text, styles[role]) for text, role in runs] for runs in plot.render(*self._drawn)]
+            drawn = plot.render(*self._drawn)
+            self._body = [[Segment(text, self._role_style(role)) for text, role in runs] for runs in drawn]
         return [*lines, *self._body]
 
     def notify_style_update(self) -> None:
         """Another theme, other colours."""
         self._drawn = None
         super().notify_style_update()
+
+    def _role_style(self, role: int) -> Style:
+        if role in _ROLE_NAMES:
+            return self.component_style(f"chart--{_ROLE_NAMES[role]}")
+        if role >= plot.FAINT_ROLE:
+            return self.component_style(f"chart--series-{role - plot.FAINT_ROLE}") + Style(dim=True)
+        return self.component_style(f"chart--series-{role - plot.SERIES_ROLE}") if role else Style.null()
 
     def _header(self, width: int) -> list[Segment]:
         left = [Segment(self._title, self.component_style("chart--title"))]
@@ -202,24 +192,6 @@ class LineChart(LinesWidget):
             for mark, y in points
             if math.isfinite(y)
         ]
-
-
-class _Styles(dict[int, Style]):
-    """The style of each role, looked up once a drawing."""
-
-    def __init__(self, chart: LineChart) -> None:
-        super().__init__({0: Style.null()})
-        self._chart = chart
-
-    def __missing__(self, role: int) -> Style:
-        if role in _ROLE_NAMES:
-            style = self._chart.component_style(f"chart--{_ROLE_NAMES[role]}")
-        elif role >= plot.FAINT_ROLE:
-            style = self._chart.component_style(f"chart--series-{role - plot.FAINT_ROLE}") + Style(dim=True)
-        else:
-            style = self._chart.component_style(f"chart--series-{role - plot.SERIES_ROLE}")
-        self[role] = style
-        return style
 
 
 def _single_points(binned: Iterable[_Binned], transform: Callable[[float], float]) -> list[plot.PlotSign]:

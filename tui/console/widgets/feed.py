@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.segment import Segment
@@ -77,20 +77,10 @@ class Feed(LinesWidget):
         & > .feed--hint { color: $warning; }
     }
     """
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "feed--time",
-        "feed--plain",
-        "feed--best",
-        "feed--good",
-        "feed--warning",
-        "feed--bad",
-        "feed--hint",
-    }
 
-    def __init__(self, *, empty: str = "", id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
-        super().__init__(id=id, classes=classes)
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
         self._entries: deque[FeedEntry] = deque(maxlen=MAX_ENTRIES)
-        self._empty = empty
 
     def add(self, new_entries: Iterable[FeedEntry]) -> None:
         """Append a batch and draw once."""
@@ -104,8 +94,6 @@ class Feed(LinesWidget):
 
     def draw(self, width: int, height: int) -> list[list[Segment]]:
         """The last entries, the newest at the bottom once the feed is full. What went wrong is wrapped, never cut."""
-        if not self._entries:
-            return [[Segment(self._empty, self.component_style("feed--time"))]]
         drawn: list[list[Segment]] = []
         for entry in reversed(self._entries):
             drawn[:0] = self._entry(entry, width)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from rich.cells import cell_len
 from rich.segment import Segment
 
@@ -28,10 +26,9 @@ class HostLine(LinesWidget):
         & > .host--hot { color: $error; text-style: bold; }
     }
     """
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"host--name", "host--quiet", "host--busy", "host--hot"}
 
-    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
-        super().__init__(id=id, classes=classes)
+    def __init__(self) -> None:
+        super().__init__()
         self._sample: HostSample | None = None
         self._queue = (0, 0)
         self._runs_path = ""

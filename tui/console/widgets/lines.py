@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich.segment import Segment
 from rich.style import Style
@@ -24,8 +26,13 @@ class LinesWidget(Widget):
     Subclasses implement `draw` and call `redraw` when what they show has changed.
     """
 
-    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
-        super().__init__(id=id, classes=classes)
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Take the component classes from the widget's own CSS, so that each is written once."""
+        cls.COMPONENT_CLASSES = set(re.findall(r"& > \.([\w-]+)", cls.DEFAULT_CSS))
+        super().__init_subclass__(**options)
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
         self._lines: list[Strip] = []
 
     def draw(self, width: int, height: int) -> list[list[Segment]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.color import Color
 from rich.segment import Segment
@@ -96,10 +96,9 @@ class PictureView(LinesWidget):
         & > Image { width: 100%; height: 1fr; margin-top: 1; }
     }
     """
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"picture--caption", "picture--trouble"}
 
-    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
-        super().__init__(id=id, classes=classes)
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
         self._image: Image | None = None
         self._caption = ""
         self._trouble = ""

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.message import Message
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from dipddpm.tui.console.model.query import Query, parse
 from dipddpm.tui.console.model.selection import chosen_rows, unfolded_groups
 from dipddpm.tui.console.session import Session
-from dipddpm.tui.console.widgets.filter import Filter
 from dipddpm.tui.console.widgets.runtable import RunTable
 from dipddpm.tui.shared.groups import GroupRow, group_rows
 from dipddpm.tui.shared.runlist import RunRow, sort_rows
+
+
+class Filter(Input):
+    """The line in which a filter is written; the list narrows meanwhile. Enter keeps the filter, Esc takes it back."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "take_back", show=False),
+        Binding("down", "submit", show=False),
+    ]
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, compact=True, placeholder="words  kind:hybrid  loss<0.04  tag:x")
+        self.cursor_blink = False
+
+    def on_mount(self) -> None:
+        """Take the keys."""
+        self.focus()
+
+    async def action_take_back(self) -> None:
+        """Show all runs again, and leave."""
+        self.value = ""
+        await self.action_submit()
 
 
 class RunList(Vertical):
@@ -105,13 +128,14 @@ class RunList(Vertical):
         if not self.query(Filter):
             self.mount(Filter(self.filter_query.text), before=0)
 
-    @on(Filter.Edited)
-    def _filter_edited(self, event: Filter.Edited) -> None:
-        self.filter_by(event.text)
+    @on(Input.Changed)
+    def _filter_edited(self, event: Input.Changed) -> None:
+        self.filter_by(event.value)
 
-    @on(Filter.Closed)
-    def _filter_closed(self) -> None:
+    @on(Input.Submitted)
+    def _filter_closed(self, event: Input.Submitted) -> None:
         self.table.focus()
+        event.input.remove()
 
     def lay_out(self, room: int, *, alone: bool) -> None:
         """Take a share of so many columns, the one that was chosen or by the terminal's width; all of it if alone."""

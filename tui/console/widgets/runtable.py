@@ -70,12 +70,6 @@ class RunTable(ScrollView, can_focus=True):
         run: str
 
     @dataclass
-    class Opened(Message):
-        """The run or group was clicked twice, or chosen with Enter in the wide list."""
-
-        run: str
-
-    @dataclass
     class FoldToggled(Message):
         """A folded group is to be unfolded, or the other way round."""
 
@@ -195,7 +189,7 @@ class RunTable(ScrollView, can_focus=True):
             return
         self._move_to(index)
         if event.chain >= 2 and self._entry is not None:
-            self.post_message(self.Opened(self._entry.id))
+            self.app.simulate_key("enter")
 
     def on_resize(self) -> None:
         """The header comes and goes with the width."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -42,19 +41,9 @@ class PsnrSparkline(LinesWidget):
         & > .spark--cursor { text-style: reverse; }
     }
     """
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "spark--label",
-        "spark--line",
-        "spark--after",
-        "spark--peak",
-        "spark--stop",
-        "spark--lost",
-        "spark--value",
-        "spark--cursor",
-    }
 
-    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
-        super().__init__(id=id, classes=classes)
+    def __init__(self) -> None:
+        super().__init__()
         self._curves: Sequence[PsnrCurve] = ()
         self._labels: Mapping[int, str] = {}
         self._limit: float | None = None

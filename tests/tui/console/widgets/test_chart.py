@@ -16,7 +16,7 @@ from dipddpm.tui.console.widgets import plot
 from dipddpm.tui.console.widgets.chart import LineChart
 from tests.tui.console.widgets.conftest import OpenStage
 
-EMPTY = "The loss appears after the first step."
+EMPTY = "Nothing measured yet."
 
 
 def line(values: Sequence[float], *, marks_non_finite: bool = False) -> Series:
@@ -81,7 +81,7 @@ async def test_line_chart_leaves_gaps_and_marks_nan(stage: OpenStage) -> None:
 
 
 async def test_line_chart_shows_empty_text_without_finite_value(stage: OpenStage) -> None:
-    chart = LineChart(empty=EMPTY)
+    chart = LineChart()
     async with stage(chart) as (app, _):
         chart.show([line([math.nan, math.inf])])
         assert EMPTY in "\n".join(app.lines())
@@ -137,7 +137,7 @@ async def test_line_chart_gives_series_legend_and_colours(stage: OpenStage) -> N
 
 @pytest.mark.parametrize("size", [(80, 24), (30, 6), (20, 5), (20, 4), (14, 3), (10, 3), (3, 1), (200, 60)])
 async def test_line_chart_fits_every_size(stage: OpenStage, size: tuple[int, int]) -> None:
-    chart = LineChart("a title that is rather long for some of these", empty=EMPTY)
+    chart = LineChart("a title that is rather long for some of these")
     chart.styles.min_height = 1
     async with stage(chart, size) as (app, _):
         for series in ([], [line([1.0, 2.0])], [line([math.nan])]):
