@@ -1,20 +1,16 @@
 """Data sets: found, verified, downloaded, and held in memory as one tensor. Importing this loads no torch.
 
-`load` reads a split into an `ImageSet`; `check` refuses what isn't here before any work starts; `status` lists what
+`load` reads a split into an `ImageSet`; `check` refuses what isn't here before any work starts; `locations` lists what
 is, and `fetch` gets what isn't.
 """
 
 from dipddpm.core.data.catalogue import CATALOGUE, Split
 from dipddpm.core.data.download import fetch
 from dipddpm.core.data.imageset import ImageSet, hold_out, load
-from dipddpm.core.data.locate import DatasetStatus, cache_folder, check, status
-
-NAMES = tuple(CATALOGUE)
-"""The data sets that have a name; `folder:PATH` is understood beside them."""
+from dipddpm.core.data.locate import cache_folder, check, locations
 
 __all__ = [
-    "NAMES",
-    "DatasetStatus",
+    "CATALOGUE",
     "ImageSet",
     "Split",
     "cache_folder",
@@ -22,5 +18,5 @@ __all__ = [
     "fetch",
     "hold_out",
     "load",
-    "status",
+    "locations",
 ]

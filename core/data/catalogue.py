@@ -42,8 +42,8 @@ class NamedDataset:
     title: str
     classes: tuple[str, ...]
     licence: str
-    megabytes: float
-    """Size of its files as published."""
+    size: str
+    """Of its files as published."""
     torchvision: str
     """The torchvision class that knows where it is published; empty for what ships with the program."""
     files: tuple[SourceFile, ...]
@@ -89,7 +89,7 @@ _DATASETS = (
         title="FashionMNIST",
         classes=_CLOTHES,
         licence="MIT, Zalando SE",
-        megabytes=30.9,
+        size="30.9 MB",
         torchvision="FashionMNIST",
         debian="dataset-fashion-mnist",
         files=_idx(
@@ -106,7 +106,7 @@ _DATASETS = (
         train=2_000,
         test=500,
         licence="MIT, Zalando SE",
-        megabytes=1.1,
+        size="1.1 MB",
         torchvision="",
         files=_idx(
             "7153e296b627e4d319f8e02d7bc175798e848b71419375695dd61328028eee7a",
@@ -120,7 +120,7 @@ _DATASETS = (
         title="MNIST, handwritten digits",
         classes=_DIGITS,
         licence="CC BY-SA 3.0, Yann LeCun and Corinna Cortes",
-        megabytes=11.6,
+        size="11.6 MB",
         torchvision="MNIST",
         files=_idx(
             "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -134,7 +134,7 @@ _DATASETS = (
         title="KMNIST, handwritten cursive Japanese",
         classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         licence="CC BY-SA 4.0, ROIS-DS Center for Open Data in the Humanities",
-        megabytes=21.2,
+        size="21.2 MB",
         torchvision="KMNIST",
         # Digests of its contents are published nowhere, those of the gzip files are.
         files=_idx(
@@ -152,7 +152,7 @@ _DATASETS = (
         shape=(3, 32, 32),
         train=50_000,
         licence="none stated; Alex Krizhevsky, University of Toronto",
-        megabytes=170.1,
+        size="170.1 MB",
         torchvision="CIFAR10",
         # The binary version: torchvision's own, the Python version, is pickles, which run what they are told to.
         files=(

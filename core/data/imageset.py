@@ -67,10 +67,9 @@ def load(
 ) -> ImageSet:
     """Read a split of a data set into memory, verified.
 
-    `name` is one of `core.data.NAMES`, or `folder:PATH` (see `core.data.folder`). Files are looked for below `root`,
-    in the cache (`DIPDDPM_DATA`) and where Debian puts them. Every file that is read is verified by the SHA-256 of its
-    contents (KMNIST: of the gzip file, CIFAR-10: of the archive), so the images are the published ones, whoever packed
-    them.
+    `name` is one of `CATALOGUE`, or `folder:PATH` (see `core.data.folder`). Files are looked for below `root`, in the
+    cache (`DIPDDPM_DATA`) and where Debian puts them. Every file is verified by the SHA-256 of its contents
+    (KMNIST: of the gzip file, CIFAR-10: of the archive), so the images are the published ones, whoever packed them.
 
     Raises `UserError` for an unknown name, a data set that is not here (with the ways to get it), and a file that is
     not the published one (with its name).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from dipddpm.core.data import folder
@@ -17,43 +16,9 @@ MINI_FOLDER = Path(__file__).parents[1] / "assets" / MINI
 """Where the data set lies that ships with the program."""
 
 
-@dataclass(frozen=True)
-class DatasetStatus:
-    """One line of `dipddpm data`: a data set of the catalogue, and whether it is here."""
-
-    name: str
-    title: str
-    present: bool
-    where: str
-    """The folder that holds it; empty if it isn't here."""
-    train: int
-    test: int
-    shape: tuple[int, int, int]
-    size: str
-    """Of its files as published."""
-    licence: str
-    remedy: str
-    """How to get it; empty if it is here."""
-
-
-def status(root: Path | str | None = None) -> list[DatasetStatus]:
-    """All named data sets, with where each lies. Files are looked for, not verified."""
-    folders = {name: locate(dataset, root) for name, dataset in CATALOGUE.items()}
-    return [
-        DatasetStatus(
-            name=name,
-            title=dataset.title,
-            present=folders[name] is not None,
-            where=str(folders[name] or ""),
-            train=dataset.train,
-            test=dataset.test,
-            shape=dataset.shape,
-            size=f"{dataset.megabytes:.1f} MB",
-            licence=dataset.licence,
-            remedy="" if folders[name] else dataset.remedy,
-        )
-        for name, dataset in CATALOGUE.items()
-    ]
+def locations(root: Path | str | None = None) -> dict[str, Path | None]:
+    """The folder of each named data set; None for one that isn't here. Files are looked for, not verified."""
+    return {name: locate(dataset, root) for name, dataset in CATALOGUE.items()}
 
 
 def check(name: str, root: Path | str | None = None) -> None:

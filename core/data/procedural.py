@@ -35,7 +35,7 @@ def load(name: str, count: int, *, root: Path | None = None) -> ImageSet:
 
     Raises UserError for a data set that isn't here or has fewer images.
     """
-    if name in data.NAMES:
+    if name in data.CATALOGUE:
         return data.load(name, "test", root=root).take(range(count))
     images = np.stack([np.asarray(_MADE[name](_generator(name, index))) for index in range(count)])
     pixels = torch.from_numpy(images).view(count, 1, SIDE, SIDE)

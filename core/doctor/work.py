@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dipddpm.core import data
 from dipddpm.core.config import DataConfig
-from dipddpm.core.data.catalogue import MINI
+from dipddpm.core.data.catalogue import CATALOGUE, MINI
 from dipddpm.core.doctor.finding import Finding, note, ok, problem
 from dipddpm.core.errors import UserError
 from dipddpm.core.launch import queue as slots
@@ -22,13 +22,13 @@ MAX_NAMED = 3
 
 def data_sets() -> Iterator[Finding]:
     """Which are here; the one that ships and the one that runs use unasked count."""
-    statuses = {status.name: status for status in data.status()}
-    present = [name for name, status in statuses.items() if status.present]
-    absent = [name for name in statuses if name not in present]
+    locations = data.locations()
+    present = [name for name, folder in locations.items() if folder]
+    absent = [name for name in locations if name not in present]
     message = f"here: {', '.join(present)}" + f"; not here: {', '.join(absent)}" * bool(absent)
     for name in (MINI, DataConfig().dataset):
         if name in absent:
-            yield (problem if name == MINI else note)("data", message, statuses[name].remedy)
+            yield (problem if name == MINI else note)("data", message, CATALOGUE[name].remedy)
             return
     yield ok("data", message, f"dipddpm data fetch {absent[0]} gets it" if absent else "")
     if not (reference.prior_folder(reference.NAME) / BEST_FILE).is_file():

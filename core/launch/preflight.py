@@ -9,6 +9,7 @@ from dipddpm.core import data
 from dipddpm.core.compute import devices
 from dipddpm.core.config import AnyRun, DipRun, HybridRun, RestoreRun, format_task, parse_task
 from dipddpm.core.config.tasks import Inpaint
+from dipddpm.core.data.catalogue import NamedDataset
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import atomic
 from dipddpm.core.runs import reference, trained
@@ -25,9 +26,9 @@ def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -
     if not fetching:
         for name in names:
             data.check(name, config.data.directory or None)
-    for known in data.status():
-        if known.name in names:
-            _refuse_more_than(config, known)
+    for name in names:
+        if name in data.CATALOGUE:
+            _refuse_more_than(config, data.CATALOGUE[name])
     if isinstance(config, RestoreRun):
         _refuse_prior(config.prior.run)
         _refuse_networks(config)
@@ -45,20 +46,20 @@ def missing_data(config: AnyRun) -> str | None:
     """The name of the data set that this run needs, if it is not on this machine but can be fetched."""
     if config.data.directory:
         return None
-    present = {status.name: status.present for status in data.status()}
-    return next((name for name in _datasets(config) if not present.get(name, True)), None)
+    locations = data.locations()
+    return next((name for name in _datasets(config) if name in locations and locations[name] is None), None)
 
 
 def _datasets(config: AnyRun) -> list[str]:
     """What is needed of data sets: whatever is trained needs one, what restores image files or drawn images doesn't."""
     if isinstance(config, RestoreRun):
-        return [name for name in config.restore.sets if name in data.NAMES]
+        return [name for name in config.restore.sets if name in data.CATALOGUE]
     if isinstance(config, DipRun) or (isinstance(config, HybridRun) and not config.trains):
         return [] if config.images.files else [config.data.dataset]
     return [config.data.dataset]
 
 
-def _refuse_more_than(config: AnyRun, known: data.DatasetStatus) -> None:
+def _refuse_more_than(config: AnyRun, known: NamedDataset) -> None:
     """Refuse to take images that a data set of known size doesn't have."""
     if isinstance(config, RestoreRun):
         if config.restore.images > known.test:

@@ -25,18 +25,24 @@ def overview(
     """List the data sets, where each lies, and how to get the others."""
     if context.invoked_subcommand is not None:
         return
-    statuses = datasets.status(data_dir)
+    records = []
+    for name, folder in datasets.locations(data_dir).items():
+        known = datasets.CATALOGUE[name]
+        record = {key: getattr(known, key) for key in ("name", "title", "train", "test", "shape", "licence")}
+        remedy = "" if folder else known.remedy
+        record |= {"present": bool(folder), "where": str(folder or ""), "size": known.size, "remedy": remedy}
+        records.append(record)
     if json:
-        print_json(statuses)
+        print_json(records)
         return
-    for status in statuses:
-        mark = "here   " if status.present else "missing"
-        channels, height, width = status.shape
-        images = f"{status.train:,} + {status.test:,}, {height}x{width} {'grey' if channels == 1 else 'RGB'}"
-        print(f"{status.name:<13} {mark} {images:<34} {status.size:>9}  {status.where}")
-    for status in statuses:
-        if not status.present:
-            print(f"\n{status.name}: {status.remedy}")
+    for record in records:
+        mark = "here   " if record["present"] else "missing"
+        channels, height, width = record["shape"]
+        images = f"{record['train']:,} + {record['test']:,}, {height}x{width} {'grey' if channels == 1 else 'RGB'}"
+        print(f"{record['name']:<13} {mark} {images:<34} {record['size']:>9}  {record['where']}")
+    for record in records:
+        if record["remedy"]:
+            print(f"\n{record['name']}: {record['remedy']}")
 
 
 @app.command()

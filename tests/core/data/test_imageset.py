@@ -32,9 +32,8 @@ def numbered(count: int) -> ImageSet:
 
 
 def test_data_import_loads_neither_torch_nor_numpy() -> None:
-    code = (
-        "import sys, dipddpm.core.data; dipddpm.core.data.status(); print({'torch', 'numpy', 'PIL'} & set(sys.modules))"
-    )
+    use = "import sys; from dipddpm.core import data; data.locations()"
+    code = f"{use}; print({{'torch', 'numpy', 'PIL'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 

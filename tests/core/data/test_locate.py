@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dipddpm.core.data import NAMES, cache_folder, status
+from dipddpm.core.data import CATALOGUE, cache_folder, locations
 
 if TYPE_CHECKING:
     from tests.core.data.conftest import Published
@@ -25,21 +25,17 @@ def test_cache_folder_follows_environment(tmp_path: Path, monkeypatch: pytest.Mo
     assert cache_folder() == tmp_path / ".cache" / "dipddpm"
 
 
-def test_status_lists_present_sets_and_remedies(published: Published, tmp_path: Path) -> None:
-    assert [line.name for line in status()] == list(NAMES)
-    assert [line.name for line in status() if line.present] == ["fashion-mini"]
-    for line in status():
-        assert bool(line.where) == line.present == (line.remedy == "")
-        assert line.licence and line.size.endswith("MB")
+def test_locations_list_folder_of_each_present_set(published: Published, tmp_path: Path) -> None:
+    assert list(locations()) == list(CATALOGUE)
+    assert [name for name, folder in locations().items() if folder] == ["fashion-mini"]
 
     folder = published.write(tmp_path / "given")
-    found = {line.name: line for line in status(tmp_path / "given")}
-    assert found["fashionmnist"].where == str(folder)
-    assert (found["fashionmnist"].train, found["fashionmnist"].test) == (30, 20)
-    assert not found["mnist"].present  # its files have the same names
+    found = locations(tmp_path / "given")
+    assert found["fashionmnist"] == folder
+    assert found["mnist"] is None  # its files have the same names
 
 
-def test_status_marks_set_with_missing_file_absent(published: Published, bare_machine: Path) -> None:
+def test_locations_leave_out_set_with_missing_file(published: Published, bare_machine: Path) -> None:
     folder = published.write(bare_machine / "fashionmnist")
     (folder / "t10k-labels-idx1-ubyte.gz").unlink()
-    assert not next(line for line in status() if line.name == "fashionmnist").present
+    assert locations()["fashionmnist"] is None
