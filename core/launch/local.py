@@ -45,7 +45,14 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
     _await_last_process(run, _find_worker, pause=0.05)
     _await_last_process(run, _find_job, pause=0.5)
     if on:
-        _submit(run, on, resume=resume)
+        try:
+            submit.refuse(on, run.config())
+            (run.folder / STOP_FILE).unlink(missing_ok=True)
+            submit.submit(run, on)
+        except UserError:
+            if not resume:
+                shutil.rmtree(run.folder, ignore_errors=True)
+            raise
         return
     command = python_module("dipddpm.core.launch.worker", str(run.folder.resolve()))
     # Its place in the queue is that of this moment, not of when its process is ready to wait.
@@ -99,17 +106,6 @@ def _find_worker(run: Run) -> str:
 def _find_job(run: Run) -> str:
     status = slurm.query(run.folder, now=True)
     return f"Job {status.job.id}" if status is not None and status.slurm_job.unfinished else ""
-
-
-def _submit(run: Run, on: str, *, resume: bool) -> None:
-    try:
-        submit.refuse(on, run.config())
-        (run.folder / STOP_FILE).unlink(missing_ok=True)
-        submit.submit(run, on)
-    except UserError:
-        if not resume:
-            shutil.rmtree(run.folder, ignore_errors=True)
-        raise
 
 
 def resume(run: Run, *, now: bool = False, on: str = "") -> None:

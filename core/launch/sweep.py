@@ -120,8 +120,6 @@ def start_or_resume(
     run = planned.run or runs.create(planned.config)
     if planned.needs_start:
         prepare(run)
-        if planned.run is None:
-            local.start(run, now=now, on=on)
-        else:
-            local.resume(run, now=now, on=on)
+        launch = local.start if planned.run is None else local.resume
+        launch(run, now=now, on=on)
     return run

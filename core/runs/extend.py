@@ -53,8 +53,8 @@ def extend(runs: RunsFolder, run: Run, more: int) -> Run:
         for path in (*run.files("checkpoints/*"), *run.files("images/*"), *run.files("*.safetensors")):
             shutil.copyfile(path, new.folder / path.relative_to(run.folder))
         with contextlib.closing(EventLog(new.folder)) as log:
-            for event in _copied_events(run.events(), key):
-                log.append(_with_longer_plan(event, key, (before + more) / before))
+            for event in _copied_events(run.events(), key, (before + more) / before):
+                log.append(event)
             log.append(events.Message(text=f"Goes on from {run.id}, {key} {before} + {more}", level="info"))
     except OSError as error:
         shutil.rmtree(new.folder, ignore_errors=True)
@@ -62,16 +62,19 @@ def extend(runs: RunsFolder, run: Run, more: int) -> Run:
     return new
 
 
-def _copied_events(history: list[Event], key: str) -> Iterable[Event]:
-    """The history of a run that has not ended, then, nor come to what follows its training: that is done anew.
+def _copied_events(history: list[Event], key: str, ratio: float) -> Iterable[Event]:
+    """The history without its end and without what follows the training, which is done anew.
 
-    Of its checkpoints the last one stays, which is the one that is gone on from.
+    Of the checkpoints only the last one stays; the totals at the start grow by `ratio`, as the plan does.
     """
     trained = [event.step for event in history if isinstance(event, events.EpochFinished)]
     last = trained[-1] if trained and key.endswith("epochs") else math.inf
     checkpoints = [event for event in history if isinstance(event, events.CheckpointStored)]
     for event in history:
         match event:
+            case events.RunStarted():
+                epochs = round(event.epochs * ratio) if key.endswith("epochs") else event.epochs
+                yield replace(event, epochs=epochs, steps=round(event.steps * ratio))
             case events.RunFinished() | events.RunStopped() | events.RunFailed():
                 pass
             case events.CheckpointStored():
@@ -81,11 +84,3 @@ def _copied_events(history: list[Event], key: str) -> Iterable[Event]:
                 yield replace(event, from_offset=None)
             case _ if getattr(event, "step", 0) <= last:
                 yield event
-
-
-def _with_longer_plan(event: Event, key: str, ratio: float) -> Event:
-    """The start's totals as they are now that the plan is longer."""
-    if not isinstance(event, events.RunStarted):
-        return event
-    epochs = round(event.epochs * ratio) if key.endswith("epochs") else event.epochs
-    return replace(event, epochs=epochs, steps=round(event.steps * ratio))

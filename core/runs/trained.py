@@ -21,7 +21,12 @@ def trained_config(folder: Path) -> DdpmRun | HybridRun:
     """
     config = configs.load(folder / CONFIG_FILE)
     if not (isinstance(config, DdpmRun) or (isinstance(config, HybridRun) and config.trains_prior)):
-        raise _refusal(folder, config)
+        if isinstance(config, HybridRun) and config.hybrid.needs_prior and not config.trains:
+            owner = reference.prior_folder(config.prior.run).name
+            raise UserError(f"{folder.name} has trained no prior: it took that of {owner}.", f"Give {owner} itself.")
+        what = f"hybrid {config.method}" if isinstance(config, HybridRun) else config.kind
+        problem = f"{folder.name} is a run of kind {what}: what it has trained can't sample by itself."
+        raise UserError(problem, "Give a run of kind ddpm, or one of a hybrid that has trained its prior.")
     _refuse_without_best(folder)
     return config
 
@@ -47,12 +52,3 @@ def _refuse_without_best(folder: Path) -> None:
                 f"{folder.name} ships without its weights.", "Fork it to train it here, or give another run."
             )
         raise UserError(f"{folder.name} has no best model yet.", "Let it finish an epoch, or resume it.")
-
-
-def _refusal(folder: Path, config: configs.AnyRun) -> UserError:
-    if isinstance(config, HybridRun) and config.hybrid.needs_prior and not config.trains:
-        owner = reference.prior_folder(config.prior.run).name
-        return UserError(f"{folder.name} has trained no prior: it took that of {owner}.", f"Give {owner} itself.")
-    what = f"hybrid {config.method}" if isinstance(config, HybridRun) else config.kind
-    problem = f"{folder.name} is a run of kind {what}: what it has trained can't sample by itself."
-    return UserError(problem, "Give a run of kind ddpm, or one of a hybrid that has trained its prior.")
