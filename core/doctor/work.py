@@ -37,7 +37,7 @@ def data_sets() -> Iterator[Finding]:
 
 
 def queue() -> Iterator[Finding]:
-    """Who waits, who holds a slot, and what was left by somebody who no longer does."""
+    """The runs that wait, the slots that are held, and the tickets and slots that no worker owns any more."""
     try:
         folder, each = slots.folder(), slots.per_device()
     except UserError as error:

@@ -22,7 +22,7 @@ from dipddpm.core.runs import Run
 
 @dataclass(frozen=True)
 class Format:
-    """One way out. `writer` fills a folder that is made for it; with `suffix` it writes one file instead.
+    """A format of exports. `writer` fills a folder that is made for it; with `suffix` it writes one file instead.
 
     `check` raises UserError for a run that has nothing to give. `module` is a package that must be installed, which
     our extra of the same name brings. `then` is what one does with the result: `{store}` is the folder of all runs,
@@ -47,11 +47,11 @@ class Format:
         return UserError(problem, f"Install it: pip install 'dipddpm[{self.module}]'")
 
     def path(self, store: Path, run: Run) -> Path:
-        """Where a run goes, `store` being the folder of this format."""
+        """The place of a run in `store`, the folder of this format."""
         return store if self.holds else store / f"{safe_name(run.id)}{self.suffix}"
 
     def has(self, store: Path, run: Run) -> bool:
-        """Whether something is where a run goes."""
+        """Whether the store has an export of the run."""
         return bool(_function(self.holds)(store, run.id)) if self.holds else os.path.lexists(self.path(store, run))
 
 

@@ -45,6 +45,7 @@ def report(record: Record) -> Page:
     board = Scoreboard(record.history)
     scores, epochs = scoreboard.cells(board), record.all(EpochFinished)
     remarks = [event.text for event in record.all(Message)]
+    config = record.status.config
     chapters: dict[str, Sequence[Block]] = {
         "Results": _results(record),
         "Scores": [BulletList(board.verdicts()), *scores] if scores else [],
@@ -52,7 +53,7 @@ def report(record: Record) -> Page:
         "Epochs": [_epochs(epochs)] if epochs else [],
         "Pictures": _pictures(record),
         "Remarks": [BulletList(remarks)] if remarks else [],
-        "Config": [Code(configs.to_toml(record.config).strip(), "toml")] if record.config is not None else [],
+        "Config": [Code(configs.to_toml(config).strip(), "toml")] if config else [],
     }
     page = Page(record.title, [*_notices(record), Facts(_facts(record))])
     for title, blocks in chapters.items():
@@ -86,7 +87,7 @@ def _facts(record: Record) -> list[tuple[str, str]]:
         "done": f"{f'{summary.epoch} epochs, ' if summary.epoch else ''}{summary.step:,} steps{share}",
         "time": f"{minutes:.1f} minutes" if summary.started else "",
         "device": (started.device_name or started.device) if started else summary.device,
-        "seed": str(record.config.seed) if record.config else "",
+        "seed": str(record.status.config.seed) if record.status.config else "",
         "made with": _versions(environment) if environment else "",
     }
     return [(name, value) for name, value in facts.items() if value]

@@ -55,26 +55,23 @@ class TensorboardMirror:
 
     def add(self, event: Event) -> str:
         """Take in an event that has just been logged; what went wrong, in a sentence, after which the mirror is off."""
-        if not self._enabled:
-            return ""
         try:
-            if self._files is None:
-                self._files = self._begin()  # the history, and with it this event
-            else:
+            if self._enabled and self._files is not None:
                 self._files.add(event)
+            elif self._enabled:
+                self._begin()  # the history, and with it this event
         except Exception as error:  # somebody else's library, and a disk
             self._enabled = False
             return f"The run goes on without its TensorBoard mirror: {error or type(error).__name__}"
         return ""
 
-    def _begin(self) -> EventFiles:
+    def _begin(self) -> None:
         from dipddpm.core.export.tensorboard import PATTERN, EventFiles
 
         earlier = list(self._folder.glob(PATTERN))
-        files = EventFiles(self._run, self._folder)
-        atexit.register(files.close)
-        files.begin(Record.of(self._run))
+        self._files = EventFiles(self._run, self._folder)
+        atexit.register(self._files.close)
+        self._files.begin(Record.of(self._run))
         for path in earlier:
             # Emptied and not deleted: a TensorBoard that follows one would not find its way to the next.
             os.truncate(path, 0)
-        return files

@@ -140,7 +140,8 @@ def _body(record: Record, sha256: str) -> Page:
 
 
 def _dataset(record: Record) -> str:
-    return printable(record.status.summary.dataset or (record.config.data.dataset if record.config else ""), 80)
+    config = record.status.config
+    return printable(record.status.summary.dataset or (config.data.dataset if config else ""), 80)
 
 
 def _metrics(record: Record) -> dict[str, tuple[str, float]]:

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from dipddpm.core import events
-from dipddpm.core.config import AnyRun
 from dipddpm.core.evaluation.intervals import mean
 from dipddpm.core.events import Event
 from dipddpm.core.io import records
@@ -38,11 +37,6 @@ class Record:
     def of(cls, run: Run) -> Record:
         """The run as it stands now."""
         return cls(run, run.status(), run.events())
-
-    @property
-    def config(self) -> AnyRun | None:
-        """What was asked; None where it can't be read."""
-        return self.status.config
 
     @property
     def title(self) -> str:
@@ -70,7 +64,7 @@ class Record:
 
     def options(self) -> dict[str, bool | int | float | str]:
         """The config, flat: dotted keys and plain values."""
-        return dict(_flat(msgspec.to_builtins(self.config))) if self.config else {}
+        return dict(_flat(msgspec.to_builtins(self.status.config))) if self.status.config else {}
 
     def results(self) -> dict[str, float]:
         """What came of it, in a few numbers by name; what the run has not is left out."""

@@ -76,7 +76,7 @@ def write_files(record: Record, folder: Path) -> None:
     document = {
         "id": record.run.id,
         "state": str(record.status.state),
-        "config": msgspec.to_builtins(record.config),
+        "config": msgspec.to_builtins(record.status.config),
         "summary": msgspec.to_builtins(record.status.summary),
         "events": msgspec.to_builtins(record.history),
     }

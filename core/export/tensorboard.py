@@ -46,8 +46,8 @@ class EventFiles:
         if options := record.options():
             group = hparams_pb(options, trial_id=record.run.id, start_time_secs=at)
             self._add(at, 0, summary=Summary.FromString(group.SerializeToString()))
-        if record.config is not None:
-            self._text("config", configs.to_toml(record.config), at, 0)
+        if record.status.config is not None:
+            self._text("config", configs.to_toml(record.status.config), at, 0)
         # A picture that was written several times is there once: as it was last.
         last = {event.file: event for event, _ in record.pictures()}
         for event in record.history:

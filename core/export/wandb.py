@@ -39,7 +39,7 @@ def write(record: Record, folder: Path) -> None:
             id=safe_name(record.run.id),
             name=printable(record.title, 120),
             tags=[printable(tag, 60) for tag in (summary.kind, summary.method) if tag],
-            config=msgspec.to_builtins(record.config) if record.config else {},
+            config=msgspec.to_builtins(record.status.config) if record.status.config else {},
             settings=settings,
         )
         try:
