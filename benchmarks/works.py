@@ -19,7 +19,6 @@ from torch import Tensor
 from benchmarks import results
 from benchmarks.convolutions import convolving
 from benchmarks.options import Device, Threads, resolve
-from dipddpm.core import registry
 from dipddpm.core.bench import rates, roofline
 from dipddpm.core.bench.rates import Work
 from dipddpm.core.bench.speed import BATCH, SHAPE, take, test_images, trained_prior, training_of
@@ -33,7 +32,7 @@ from dipddpm.core.degrade import degrade
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.errors import UserError, suggest
-from dipddpm.core.methods.base import Restorer
+from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.tui.cli.bench import print_machine, print_rates
@@ -173,8 +172,7 @@ def restoring(device: torch.device) -> Iterator[Work]:
     for name, method in HYBRIDS.items():
         options = method()
         if options.restorer_path:
-            build = registry.resolve(options.restorer_path).for_case
-            made[name] = partial(build, case, model, options, dip)
+            made[name] = partial(hybrid_restorer, case, model, options, dip)
     for name, make in made.items():
         yield Work("restoration", name, "images", count, partial(_restore, make), long=True)
 

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from dipddpm.core import config as configs
 from dipddpm.core import images as pictures
-from dipddpm.core import registry
 from dipddpm.core.compute import devices
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import HYBRIDS, DdpmRun, HybridRun, Inpaint, Superres, parse_task
@@ -31,7 +30,7 @@ from dipddpm.core.events import Item
 from dipddpm.core.experiments.ddpm import DdpmExperiment
 from dipddpm.core.experiments.hybrid import refuse_other_size
 from dipddpm.core.experiments.priors import load_prior as load_best_model
-from dipddpm.core.methods.base import Restorer
+from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Stopwatch, clock_of
 from dipddpm.core.methods.classical import filters
 from dipddpm.core.methods.classical.closed_form import ClosedFormRestorer
@@ -168,10 +167,7 @@ def restore(
 
     def make() -> Restorer:
         if is_hybrid:
-            made: Restorer = registry.resolve(config.hybrid.restorer_path).for_case(
-                case, model, config.hybrid, config.dip
-            )
-            return made
+            return hybrid_restorer(case, model, config.hybrid, config.dip)
         if method == "dip":
             return DipRestorer(case, config.dip)
         if model is not None:

@@ -19,7 +19,8 @@ class HybridOptions(RestorerOptions, tag_field="method", frozen=True):
     summary: ClassVar[str] = ""
     experiment: ClassVar[str] = "dipddpm.core.experiments.hybrid:HybridExperiment"
     restorer_path: ClassVar[str] = ""
-    """A class whose `for_case` makes a `core.methods.base.Restorer`; empty for a method that restores nothing."""
+    """What makes a `core.methods.base.Restorer` from a case, a prior, these options and those of DIP. Empty for a
+    method that restores nothing."""
     needs_prior: ClassVar[bool] = True
     """Whether it needs a trained diffusion model beside the measurements."""
     learns: ClassVar[bool] = False
@@ -49,7 +50,7 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
     """DIP, guided DIP and diffusion, weighed image by image by how well they predict measurements kept from them."""
 
     summary: ClassVar[str] = "DIP and diffusion, each trusted as far as it predicts measurements kept from it"
-    restorer_path: ClassVar[str] = "dipddpm.core.methods.calibrated.method:CalibratedRestorer"
+    restorer_path: ClassVar[str] = "dipddpm.core.methods.calibrated.method:calibrated"
 
     hidden: Annotated[float, Meta(gt=0, lt=1), "share of the measurements that the candidates are tried on"] = 0.1
     fold: Annotated[float, Meta(gt=0, le=0.5), "where pixels are missing: share of the others that a fold hides"] = 0.12

@@ -202,6 +202,6 @@ class Restoration(Sampling):
         return to_unit(self.xt.view(-1, self.samples, *self.xt.shape[1:]).mean(1))
 
     @property
-    def total_nfe(self) -> int:
+    def nfe(self) -> int:
         """How often the network has seen each image, all its samples together."""
-        return self.nfe * self.samples
+        return self.evaluations * self.samples

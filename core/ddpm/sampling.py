@@ -57,7 +57,8 @@ class Sampling:
             self.xt = torch.randn(start, generator=self.generator, device=device)
         self.steps_done = 0
         """Steps done."""
-        self.nfe = 0
+        self.evaluations = 0
+        """Evaluations of the network, for each image of xt."""
         self.trajectory_every = trajectory_every
         self.trajectory: list[Tensor] = []
         self.first_step = first_step
@@ -75,12 +76,17 @@ class Sampling:
     def __len__(self) -> int:
         return len(self.times)
 
+    @property
+    def nfe(self) -> int:
+        """How often the network has seen each image."""
+        return self.evaluations
+
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs but the network's weights; valid after a `Step`."""
         return {
             "xt": self.xt,
             "done": self.steps_done,
-            "nfe": self.nfe,
+            "nfe": self.evaluations,
             "generator": self.generator.get_state(),
             "solver": self.solver.state_dict(),
             "trajectory": list(self.trajectory),
@@ -89,7 +95,7 @@ class Sampling:
     def load_state_dict(self, state: StateDict) -> None:
         """Go on from where `state_dict` was called, with the same network and options."""
         self.xt = state["xt"].to(self.xt.device)
-        self.steps_done, self.nfe, self.trajectory = state["done"], state["nfe"], list(state["trajectory"])
+        self.steps_done, self.evaluations, self.trajectory = state["done"], state["nfe"], list(state["trajectory"])
         self.generator.set_state(state["generator"].cpu())
         self.solver.load_state_dict(state["solver"])
 
@@ -98,7 +104,7 @@ class Sampling:
         t, t_next = self.times[self.steps_done], (*self.times, -1)[self.steps_done + 1]
         nfe_before = self.denoiser.nfe
         self.xt = self.solver.step(self.denoiser, self.xt, t, t_next, self.generator)
-        self.nfe += self.denoiser.nfe - nfe_before
+        self.evaluations += self.denoiser.nfe - nfe_before
         self.steps_done += 1
         if self.trajectory_every and self.steps_done % self.trajectory_every == 0:
             self.trajectory.append(self.xt.cpu())

@@ -25,10 +25,10 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.events import Item, PriorLoaded, RunStarted, StateDict
 from dipddpm.core.experiments.dip_cache import DipResultBank
 from dipddpm.core.experiments.hybrid import HybridExperiment, refuse_other_size
-from dipddpm.core.experiments.phases import Phases, shift_item
+from dipddpm.core.experiments.phases import Phases
 from dipddpm.core.experiments.priors import load_prior
 from dipddpm.core.images import to_model
-from dipddpm.core.methods.base import Restorer
+from dipddpm.core.methods.base import Restorer, shift_step
 from dipddpm.core.methods.budget import TimeBudget
 from dipddpm.core.methods.conditioned import ConditionedRestorer, inherit_prior_options
 
@@ -118,7 +118,7 @@ class ConditionedTraining:
         for cond, bank in zip(self.cond, self.banks, strict=True):
             cond.copy_(self._conditioning(bank))
         for item in self.training:
-            yield shift_item(item, len(self.bank_phases))
+            yield shift_step(item, len(self.bank_phases))
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs; valid after a `Step`."""

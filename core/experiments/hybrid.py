@@ -9,7 +9,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from dipddpm.core import registry
 from dipddpm.core.config import HybridRun, format_task
 from dipddpm.core.data.sources import load_batch, load_training
 from dipddpm.core.ddpm.model import TrainedModel
@@ -33,7 +32,7 @@ from dipddpm.core.experiments.ddpm import DdpmExperiment
 from dipddpm.core.experiments.hybrid_phases import Comparing, PriorTraining, Restoring
 from dipddpm.core.experiments.phases import Phases
 from dipddpm.core.experiments.priors import load_prior, refuse_other_prior
-from dipddpm.core.methods.base import Restorer
+from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget, baselines, clock_of
 from dipddpm.core.metrics.image import psnr, ssim_scores
 from dipddpm.core.metrics.samples import SampleEvaluator
@@ -163,9 +162,7 @@ class HybridExperiment:
         return TrainedModel(network, Schedule.from_config(self.config.ddpm, device), self.config.ddpm, device)
 
     def _restorer(self, prior: TrainedModel | None) -> Restorer:
-        method = registry.resolve(self.config.hybrid.restorer_path)
-        made: Restorer = method.for_case(self.case, prior, self.config.hybrid, self.config.dip)
-        return made
+        return hybrid_restorer(self.case, prior, self.config.hybrid, self.config.dip)
 
     def _begin(self) -> Stopwatch:
         prior = self._prior()

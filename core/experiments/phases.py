@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-import msgspec
-
 from dipddpm.core.events import Item, StateDict
+from dipddpm.core.methods.base import shift_step
 
 
 class Phase(Protocol):
@@ -61,7 +60,7 @@ class Phases:
         while not self.finished:
             offset = self._offset
             for item in self.phases[self.index]:
-                yield shift_item(item, offset)
+                yield shift_step(item, offset)
             self.index += 1
 
     def state_dict(self) -> dict[str, Any]:
@@ -78,8 +77,3 @@ class Phases:
     def _offset(self) -> int:
         """Steps of the phases that have ended."""
         return sum(map(len, self.phases[: self.index]))
-
-
-def shift_item(item: Item, steps: int) -> Item:
-    """Return the same item, so many steps later."""
-    return msgspec.structs.replace(item, step=steps + getattr(item, "step")) if hasattr(item, "step") else item  # noqa: B009

@@ -8,7 +8,12 @@ from typing import Any, Protocol
 import msgspec
 from torch import Tensor
 
-from dipddpm.core.events import EarlyStopped, Item, StateDict, Step
+from dipddpm.core import registry
+from dipddpm.core.config import DipConfig
+from dipddpm.core.config.hybrid import HybridOptions
+from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.degrade.case import Case
+from dipddpm.core.events import Item, StateDict
 
 
 class Restorer(Protocol):
@@ -49,6 +54,16 @@ class Restorer(Protocol):
         ...
 
 
+def hybrid_restorer(case: Case, prior: TrainedModel | None, options: HybridOptions, dip: DipConfig) -> Restorer:
+    """Put the hybrid of these options to work on a case; `prior` is None only for one that needs none.
+
+    Raises UserError for a stopping rule that can't work with this noise, and for a noise level that is needed and can't
+    be estimated.
+    """
+    made: Restorer = registry.resolve(options.restorer_path)(case, prior, options, dip)
+    return made
+
+
 def shift_step(item: Item, steps: int) -> Item:
     """Return the same item, so many steps later."""
-    return msgspec.structs.replace(item, step=steps + item.step) if isinstance(item, Step | EarlyStopped) else item
+    return msgspec.structs.replace(item, step=steps + getattr(item, "step")) if hasattr(item, "step") else item  # noqa: B009

@@ -114,7 +114,7 @@ class ConditionedRestorer:
     @property
     def nfe(self) -> int:
         """All samples together."""
-        return self.sampling.nfe * self.options.samples
+        return self.sampling.evaluations * self.options.samples
 
     @property
     def iterations(self) -> int:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
-
-from torch import Tensor
 
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.ddpm.model import TrainedModel
@@ -14,7 +10,6 @@ from dipddpm.core.ddpm.posterior import Restoration
 from dipddpm.core.degrade import CircularBlur, Degradation, Identity, SaltAndPepper
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
-from dipddpm.core.events import Item, StateDict
 
 
 @dataclass(frozen=True)
@@ -37,64 +32,28 @@ def diffusion_for(degradation: Degradation) -> DiffusionChoice:
     return DiffusionChoice("ddnm" if isinstance(degradation.operator, CircularBlur) else "diffpir", 100)
 
 
-class DdpmRestorer:
+class DdpmRestorer(Restoration):
     """The mean of `samples` restorations by a trained network, by the method that serves the task unless one is given.
 
     Where the noise level isn't told, it is estimated from the measurements.
     """
 
-    def __init__(
-        self,
-        case: Case,
-        prior: TrainedModel,
-        *,
-        method: str = "",
-        steps: int = 0,
-        samples: int = 1,
-    ) -> None:
+    iterations = 0
+
+    def __init__(self, case: Case, prior: TrainedModel, *, method: str = "", steps: int = 0, samples: int = 1) -> None:
         """`method` "" and `steps` 0 leave the choice to `diffusion_for`.
 
         Raises UserError for a method that doesn't serve the task, and for more steps than there are timesteps.
         """
         degradation = with_noise_level(case.y, case.degradation)
         best = diffusion_for(degradation)
-        steps = min(steps or best.steps, len(prior.schedule))
-        self.restoration = Restoration(
+        super().__init__(
             method or best.method,
             prior.denoiser(),
             case.y,
             degradation,
             case.shape,
-            steps=steps,
+            steps=min(steps or best.steps, len(prior.schedule)),
             samples=samples,
             seed=derive(case.seed, "diffusion"),
         )
-
-    def __len__(self) -> int:
-        return len(self.restoration)
-
-    def __iter__(self) -> Iterator[Item]:
-        return iter(self.restoration)
-
-    @property
-    def images(self) -> Tensor:
-        """(N, C, H, W), in [0, 1] but not clipped."""
-        return self.restoration.images
-
-    @property
-    def nfe(self) -> int:
-        """All samples together."""
-        return self.restoration.total_nfe
-
-    @property
-    def iterations(self) -> int:
-        """None: there is no untrained network."""
-        return 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the trained network; valid after a `Step`."""
-        return self.restoration.state_dict()
-
-    def load_state_dict(self, state: StateDict) -> None:
-        """The inverse of `state_dict`."""
-        self.restoration.load_state_dict(state)

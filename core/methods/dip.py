@@ -25,6 +25,8 @@ class DipRestorer:
     at work, `images` are the mean of those before it; of the first, what it has come to.
     """
 
+    nfe = 0
+
     def __init__(self, case: Case, dip: DipConfig, *, restarts: int = 1) -> None:
         """Raises UserError for a stopping rule that can't work with this noise."""
         self.case = case
@@ -54,11 +56,6 @@ class DipRestorer:
     def images(self) -> Tensor:
         """(N, C, H, W), in [0, 1]."""
         return self.sum / self.fits_done if self.fits_done else torch.stack(self.fit.restored)
-
-    @property
-    def nfe(self) -> int:
-        """None: there is no trained network."""
-        return 0
 
     @property
     def iterations(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,10 +19,10 @@ from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.events import StateDict
 from dipddpm.core.images import to_model
-from dipddpm.core.methods.regularized_dip import OneFit, falling_level, noise_floor
+from dipddpm.core.methods.regularized_dip import BatchAttachment, OneFit, falling_level, noise_floor
 
 
-class Guide:
+class Guide(BatchAttachment):
     """The penalty w |f - sg(x0hat(xt))|^2, xt being the output f of a fit, noised to a level that falls.
 
     RED-diff (Mardani et al., ICLR 2024) with the output of an untrained network in place of a free image. Both this and
@@ -34,17 +34,15 @@ class Guide:
     def __init__(
         self, denoiser: Denoiser, options: Guided, degradation: Degradation, y: Tensor, *, weight: Tensor, seed: int
     ) -> None:
-        self.denoiser = denoiser
-        self.options = options
-        self.weight = weight
-        self.generator = torch.Generator(y.device).manual_seed(seed)
+        super().__init__(y, seed)
+        self.denoiser: Denoiser = denoiser
+        self.options, self.weight = options, weight
         self.floor = noise_floor(options.floor, degradation, y)
         # In model space a mean square is 4 times that in [0, 1], and a mean absolute value twice: what is fitted is in
         # [0, 1], and only the share of the two counts.
         self.unit = 2.0 if isinstance(degradation.noise, SaltAndPepper) else 4.0
         self.target: Tensor | None = None
         """x0hat in model space, for those images that were last looked at."""
-        self.step = 0
 
     def __call__(self, outputs: Tensor, indices: Tensor) -> Tensor:
         """What is added to the loss of each image, (n,)."""
@@ -62,25 +60,14 @@ class Guide:
         xt = self.denoiser.schedule.add_noise(f, noise(f, self.generator), t)
         return self.denoiser(xt, t)[0]
 
-    @property
-    def nfe(self) -> int:
-        """Of the trained network, for each image."""
-        return self.denoiser.nfe
-
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid between two iterations."""
-        return {
-            "generator": self.generator.get_state(),
-            "target": self.target,
-            "step": self.step,
-            "nfe": self.denoiser.nfe,
-        }
+        """All that an exact resume needs but the trained network; valid between two iterations."""
+        return {**super().state_dict(), "target": self.target}
 
     def load_state_dict(self, state: StateDict) -> None:
         """The inverse of `state_dict`."""
-        self.generator.set_state(state["generator"].cpu())
-        self.target, self.step = state["target"], state["step"]
-        self.denoiser.nfe = state["nfe"]
+        super().load_state_dict(state)
+        self.target = state["target"]
 
 
 class GuidedRestorer(OneFit):
@@ -97,12 +84,6 @@ class GuidedRestorer(OneFit):
         self.weights = case.y.new_full((len(case.y),), options.weight) if weights is None else weights
         # Without a pull this is to the last bit the first fit of the parent.
         super().__init__(case, dip, derive(case.seed, "restart 0"))
-
-    @classmethod
-    def for_case(cls, case: Case, prior: TrainedModel | None, options: Guided, dip: DipConfig) -> Self:
-        """As every method is made."""
-        assert prior is not None
-        return cls(case, prior, options, dip)
 
     def attach(self, batch: PriorBatch, indices: list[int]) -> Guide | None:
         """A guide, unless no image at all is pulled."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,12 +46,6 @@ class PriorInitRestorer:
         self.fits = [DipRestorer(replace(case, seed=derive(case.seed, f"fit {i}")), dip) for i in range(options.fits)]
         self.chains: Chains | None = None
         """From when the fits have ended."""
-
-    @classmethod
-    def for_case(cls, case: Case, prior: TrainedModel | None, options: PriorInit, dip: DipConfig) -> Self:
-        """As every method is made."""
-        assert prior is not None
-        return cls(case, prior, options, dip)
 
     def __len__(self) -> int:
         return sum(len(fit) for fit in self.fits) + LEVELS * self.options.steps
@@ -117,6 +111,8 @@ class Chains:
     go together. Iterating yields a `Step` for every step of each group; `images` are the means of the samples.
     """
 
+    iterations = 0
+
     def __init__(
         self,
         prior: TrainedModel,
@@ -180,11 +176,6 @@ class Chains:
     def nfe(self) -> int:
         """Of the image that was seen most often, all its samples together."""
         return self.samples * max(sampling.nfe for sampling in self.samplings)
-
-    @property
-    def iterations(self) -> int:
-        """None: there is no untrained network."""
-        return 0
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs but the trained network and what it was made of; valid after a `Step`."""

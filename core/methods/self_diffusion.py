@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import msgspec
 import torch
 from torch import Tensor
@@ -14,8 +12,7 @@ from dipddpm.core.config.hybrid import SelfDiffusion
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.dip.batch import PriorBatch
-from dipddpm.core.methods.input_fed_dip import FedRestorer, Feed
-from dipddpm.core.methods.regularized_dip import falling_level
+from dipddpm.core.methods.regularized_dip import FedRestorer, Feed, falling_level
 
 
 class Descent(Feed):
@@ -40,14 +37,9 @@ class Descent(Feed):
 class SelfDiffusionRestorer(FedRestorer):
     """A fit of each image down the schedule. No trained network, and no fresh noise on what the network sees."""
 
-    def __init__(self, case: Case, options: SelfDiffusion, dip: DipConfig) -> None:
-        """Raises UserError for a stopping rule that can't work with this noise."""
+    def __init__(self, case: Case, prior: TrainedModel | None, options: SelfDiffusion, dip: DipConfig) -> None:
+        """There is no prior. Raises UserError for a stopping rule that can't work with this noise."""
+        del prior
         seed = derive(case.seed, "descent")
         plain = msgspec.structs.replace(dip, input_noise=0.0)
         super().__init__(case, plain, lambda batch: Descent(batch, options, seed), seed=derive(case.seed, "restart 0"))
-
-    @classmethod
-    def for_case(cls, case: Case, prior: TrainedModel | None, options: SelfDiffusion, dip: DipConfig) -> Self:
-        """As every method is made; there is no prior."""
-        del prior
-        return cls(case, options, dip)

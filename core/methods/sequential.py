@@ -5,8 +5,6 @@ uDiG-DIP (ICASSP 2025); without purification it is aSeqDIP (NeurIPS 2024).
 
 from __future__ import annotations
 
-from typing import Any, Self
-
 from torch import Tensor
 
 from dipddpm.core.compute.rng import derive
@@ -20,10 +18,8 @@ from dipddpm.core.degrade import SaltAndPepper
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.dip.batch import PriorBatch
-from dipddpm.core.events import StateDict
 from dipddpm.core.images import to_model, to_unit
-from dipddpm.core.methods.input_fed_dip import FedRestorer, Feed
-from dipddpm.core.methods.regularized_dip import falling_level, noise_floor
+from dipddpm.core.methods.regularized_dip import FedRestorer, Feed, falling_level, noise_floor
 
 
 class Purified(Feed):
@@ -37,7 +33,7 @@ class Purified(Feed):
 
     def __init__(self, batch: PriorBatch, denoiser: Denoiser, options: Sequential, seed: int) -> None:
         super().__init__(batch, options.every, seed)
-        self.denoiser = denoiser
+        self.denoiser: Denoiser = denoiser
         self.options = options
         known_degradation = with_noise_level(batch.y, batch.degradation)
         self.floor = noise_floor(options.floor, known_degradation, batch.y)
@@ -66,20 +62,6 @@ class Purified(Feed):
         weight = self.options.weight if self.step > self.every else 0.0
         return weight * (outputs - self.current_input[indices]).abs().pow(self.power).flatten(1).mean(1)
 
-    @property
-    def nfe(self) -> int:
-        """Of all purifications."""
-        return self.denoiser.nfe
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the trained network."""
-        return {**super().state_dict(), "nfe": self.denoiser.nfe}
-
-    def load_state_dict(self, state: StateDict) -> None:
-        """The inverse of `state_dict`."""
-        super().load_state_dict(state)
-        self.denoiser.nfe = state["nfe"]
-
 
 class SequentialRestorer(FedRestorer):
     """A fit of each image in rounds: K iterations, a purification, and so on."""
@@ -93,9 +75,3 @@ class SequentialRestorer(FedRestorer):
             return made
 
         super().__init__(case, dip, feed, seed=derive(case.seed, "restart 0"))
-
-    @classmethod
-    def for_case(cls, case: Case, prior: TrainedModel | None, options: Sequential, dip: DipConfig) -> Self:
-        """As every method is made."""
-        assert prior is not None
-        return cls(case, prior, options, dip)

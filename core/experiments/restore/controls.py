@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from dipddpm.core import registry
-from dipddpm.core.config import HYBRIDS, DipConfig
+from dipddpm.core.config import DipConfig
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.methods.base import Restorer
@@ -31,18 +30,6 @@ def controls(prior: TrainedModel, dip: DipConfig) -> dict[str, RestorerFactory]:
         for steps in STEPS:
             factories[f"{method}-{steps}"] = _sampler_factory(prior, method, min(steps, len(prior.schedule)))
     return factories
-
-
-def hybrid_factory(name: str, prior: TrainedModel, dip: DipConfig) -> RestorerFactory:
-    """A hybrid with its defaults."""
-    options = HYBRIDS[name]()
-    method = registry.resolve(options.restorer_path)
-
-    def make(case: Case) -> Restorer:
-        made: Restorer = method.for_case(case, prior, options, dip)
-        return made
-
-    return make
 
 
 def _sampler_factory(prior: TrainedModel, method: str, steps: int) -> RestorerFactory:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from dipddpm.core.config import HYBRIDS, Denoise, DipConfig, RestoreConfig, format_task, parse_task
 from dipddpm.core.config.study import CONDITIONED, TRAIN_ONE
@@ -10,7 +11,8 @@ from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import CONTROLS, DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
-from dipddpm.core.experiments.restore.controls import RestorerFactory, controls, hybrid_factory
+from dipddpm.core.experiments.restore.controls import RestorerFactory, controls
+from dipddpm.core.methods.base import hybrid_restorer
 from dipddpm.core.methods.budget import Clock, Stopwatch, TimeBudget, baselines
 from dipddpm.core.methods.conditioned import ConditionedModel
 
@@ -38,7 +40,9 @@ class Methods:
         """Raises UserError for a conditioned network whose task isn't asked for, or that has a twin."""
         self.options, self.prior, self.dip, self.clock = options, prior, dip, clock
         self.controls = controls(prior, dip)
-        self._hybrids = {name: hybrid_factory(name, prior, dip) for name in options.compared}
+        self._hybrids: dict[str, RestorerFactory] = {
+            name: partial(hybrid_restorer, prior=prior, options=HYBRIDS[name](), dip=dip) for name in options.compared
+        }
         self._conditioned = _by_task(conditioned)
         asked = {format_task(parse_task(text)) for text in options.tasks}
         for (task, _), model in self._conditioned.items():

@@ -8,7 +8,6 @@ the means over the folds. Then what is worth something is made again from all me
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -16,21 +15,17 @@ from torch import Tensor
 
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.config.dip import DipConfig
-from dipddpm.core.config.hybrid import Calibrated, Guided
+from dipddpm.core.config.hybrid import Calibrated
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade import Mask, SaltAndPepper
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.degrade.equalize import equalize_spectrum
 from dipddpm.core.methods.calibrated.splitting import folds
 from dipddpm.core.methods.calibrated.stacking import stack_means
-from dipddpm.core.methods.calibrated.staged import StagedRestorer, StageStart, StageWork
+from dipddpm.core.methods.calibrated.staged import Stage, StagedRestorer, weighted_sum
 from dipddpm.core.methods.classical.kriging import krige
 from dipddpm.core.methods.guided import GuidedRestorer
-from dipddpm.core.methods.prior_init import LEVELS, Chains
+from dipddpm.core.methods.prior_init import Chains
 
-KINDS = ("fit", "near", "far", "kriged")
-"""Candidates: a fit, diffusion that begins at it with little noise and with much, and the classic that knows nothing
-but the image's own correlations."""
 DIFFUSION_TRUST = 0.7
 """Weight of diffusion above which half of it is drawn from pure noise, in the end. On trial that would take five times
 as many steps, for much the same as what begins with much noise. But few steps from the same fits err alike."""
@@ -39,28 +34,34 @@ as many steps, for much the same as what begins with much noise. But few steps f
 class CrossFittedRestorer(StagedRestorer):
     """A combination of candidates for each image, weighed by pixels that were hidden in turn.
 
-    `weights` (N, K) are the shares of `KINDS` once all folds are done.
+    Candidates are a fit, diffusion that begins at it with little noise and with much, and the classic that knows
+    nothing but the image's own correlations.
     """
 
+    kinds = ("fit", "near", "far", "kriged")
+
     def __init__(self, case: Case, prior: TrainedModel, options: Calibrated, dip: DipConfig) -> None:
-        """`case` must be one that this `serves`. Raises UserError for a noise level that can't be estimated."""
+        """`case` must be one that this `applies_to`. Raises UserError for a noise level that can't be estimated."""
         super().__init__(case, prior, options, dip)
         self.splits = folds(self.case, options.fold, options.folds, derive(case.seed, "folds"))
-        trial: dict[str, StageStart] = {}
-        for kind, begin in (
-            ("fit", self._fit),
-            ("near", partial(self._from_fit, scale=options.near)),
-            ("far", partial(self._from_fit, scale=options.far)),
-        ):
-            trial |= {f"{kind} {fold}": partial(begin, fold=fold) for fold in range(options.folds)}
-        restarts = options.restarts + 4 if options.restarts else 0
-        self.last_trial = list(trial)[-1]
-        self.plan = trial | {f"restart {i}": self._restart for i in range(restarts)}
-        self.plan |= {
-            "near again": partial(self._from_fits_again, scale=options.near),
-            "far again": partial(self._from_fits_again, scale=options.far),
-            "from noise": self._from_noise,
-        }
+        scales = {"near": options.near, "far": options.far}
+        trials = [(fold, split.trial_case) for fold, split in enumerate(self.splits)]
+        self.plan = {f"fit {fold}": Stage(self._fit, self.dip.iterations, trial) for fold, trial in trials}
+        for kind, scale in scales.items():
+            for fold, trial in trials:
+                make = partial(self._from_fits, scale=scale, fold=fold)
+                self.plan[f"{kind} {fold}"] = Stage(make, self.chain_steps, trial)
+        for index in range(options.restarts + 4 if options.restarts else 0):
+            self.plan[f"restart {index}"] = Stage(
+                self._fit, self.dip.iterations, wanted=partial(self.worthwhile, "fit")
+            )
+        for kind, scale in scales.items():
+            self.plan[f"{kind} again"] = Stage(
+                partial(self._from_fits, scale=scale), self.chain_steps, wanted=partial(self.worthwhile, kind)
+            )
+        self.plan["from noise"] = Stage(
+            lambda case, _: self.full_samples(case), options.full_steps, wanted=self._diffusion_trusted
+        )
 
     @staticmethod
     def applies_to(case: Case) -> bool:
@@ -68,17 +69,10 @@ class CrossFittedRestorer(StagedRestorer):
         degradation = case.degradation
         return isinstance(degradation.operator, Mask) and not isinstance(degradation.noise, SaltAndPepper)
 
-    def __len__(self) -> int:
-        fits = (self.options.folds + len(self._restarts())) * self.dip.iterations
-        return fits + (self.options.folds + 1) * 2 * LEVELS * self.options.steps + self.options.full_steps
-
-    @property
-    def images(self) -> Tensor:
-        """(N, C, H, W), in [0, 1] but not clipped: until the weights are known, the mean of what there is."""
-        if self.weights is None:
-            return self.mean_so_far()
-        parts = torch.stack([self._best_result(kind) for kind in KINDS])
-        return (self.weights.T[:, :, None, None, None] * parts).sum(0)
+    def combined(self) -> Tensor:
+        """The best of each kind, in its share, (N, C, H, W)."""
+        assert self.weights is not None
+        return weighted_sum(self.weights, torch.stack([self._best_result(kind) for kind in self.kinds]))
 
     def fallback_result(self, name: str) -> Tensor:
         """The mean over folds, of what folds have."""
@@ -86,15 +80,11 @@ class CrossFittedRestorer(StagedRestorer):
             return self.zero_images
         return self._fold_mean("fit" if name.startswith("restart") else name.removesuffix(" again"))
 
-    def on_stage_end(self, name: str) -> None:
-        """After the last fold the candidates are weighed."""
-        if name == self.last_trial:
-            self.results |= {f"kriged {fold}": _krige_case(split.trial_case) for fold, split in enumerate(self.splits)}
-            self.results["kriged again"] = _krige_case(self.case)
-            self.weights = self._solve_weights()
-
-    def _solve_weights(self) -> Tensor:
-        folded = torch.stack([self._fold_results(kind) for kind in KINDS], 1)
+    def solve_weights(self) -> Tensor:
+        """The shares of `kinds`, (N, K); kriging takes no step, so it comes last."""
+        self.results |= {f"kriged {fold}": _krige_case(split.trial_case) for fold, split in enumerate(self.splits)}
+        self.results["kriged again"] = _krige_case(self.case)
+        folded = torch.stack([self._fold_results(kind) for kind in self.kinds], 1)
         errors = torch.stack([split.errors(made) for split, made in zip(self.splits, folded, strict=True)])
         where = torch.stack([split.where.flatten(1) for split in self.splits])
         # How far folds are apart is seen best where nobody has measured: where some have seen a pixel they agree on it.
@@ -104,44 +94,19 @@ class CrossFittedRestorer(StagedRestorer):
         scatter = scatter / ((len(deviations) - 1) * unseen.sum(1)).clamp(min=1).view(-1, 1, 1)
         return stack_means(errors, where, scatter)
 
-    # In each fold
+    def _fit(self, case: Case, indices: list[int]) -> GuidedRestorer:
+        del indices
+        return self.guided_fit(case, self.options.pull)
 
-    def _fit(self, name: str, fold: int) -> StageWork:
-        return self._guided(self._trial_case(name, fold)), self.all_indices()
-
-    def _from_fit(self, name: str, fold: int, scale: float) -> StageWork:
-        begin, indices = self.results[f"fit {fold}"], self.all_indices()
-        return self._chains(self._trial_case(name, fold), begin, indices, scale, self.options.trial_samples), indices
-
-    # From all measurements
-
-    def _restart(self, name: str) -> StageWork | None:
-        indices = self._worthwhile_indices("fit")
-        return (self._guided(self.subset_case(name, indices)), indices) if indices else None
-
-    def _from_fits_again(self, name: str, scale: float) -> StageWork | None:
-        indices = self._worthwhile_indices(name.removesuffix(" again"))
-        if not indices:
-            return None
-        chains = self._chains(
-            self.subset_case(name, indices), self._best_result("fit")[indices], indices, scale, self.options.samples
-        )
-        return chains, indices
-
-    def _from_noise(self, name: str) -> StageWork | None:
-        indices = self._diffusion_trusted().nonzero().flatten().tolist()
-        return (self.samples(self.subset_case(name, indices), self.options.samples), indices) if indices else None
+    def _from_fits(self, case: Case, indices: list[int], scale: float, fold: int | None = None) -> Chains:
+        """Diffusion from a fold's fit, or in the end from the best, noised by how far those of the folds are apart."""
+        begin = self._best_result("fit") if fold is None else self.results[f"fit {fold}"]
+        spread = self._fold_results("fit").var(0).flatten(1).mean(1).sqrt()
+        return self.chains(case, begin[indices], scale * spread[indices])
 
     def _diffusion_trusted(self) -> Tensor:
-        """Of which images diffusion is believed, (N,)."""
-        assert self.weights is not None
-        return self.weights[:, [KINDS.index("near"), KINDS.index("far")]].sum(1) > DIFFUSION_TRUST
-
-    def _worthwhile_indices(self, kind: str) -> list[int]:
-        assert self.weights is not None
-        return (self.weights[:, KINDS.index(kind)] > self.options.least).nonzero().flatten().tolist()
-
-    # What candidates have come to
+        """For which images diffusion is believed, bool (N,)."""
+        return self.share("near", "far") > DIFFUSION_TRUST
 
     def _fold_results(self, kind: str) -> Tensor:
         return torch.stack([self.results[f"{kind} {fold}"] for fold in range(self.options.folds)])
@@ -149,18 +114,14 @@ class CrossFittedRestorer(StagedRestorer):
     def _fold_mean(self, kind: str) -> Tensor:
         return self._fold_results(kind).mean(0)
 
-    def _restarts(self) -> list[str]:
-        return [name for name in self.plan if name.startswith("restart")]
-
     def _best_result(self, kind: str) -> Tensor:
         """The best that there is of a kind: fits that have seen all pixels, and all samples."""
-        if kind == "fit":
-            fits = [self.results[name] for name in self._restarts() if name in self.results]
-            return torch.stack(fits).mean(0) if fits else self._fold_mean(kind)
-        again = self.results.get(f"{kind} again")
+        again = torch.stack(self.restarts()).mean(0) if self.restarts() else None
+        if kind != "fit":
+            again = self.results.get(f"{kind} again")
         if again is None:
             return self._fold_mean(kind)
-        if kind == "kriged":
+        if kind in {"fit", "kriged"}:
             return again
         before = self.options.folds * self.options.trial_samples
         made = (self.options.samples * again + before * self._fold_mean(kind)) / (self.options.samples + before)
@@ -168,22 +129,6 @@ class CrossFittedRestorer(StagedRestorer):
             both = (made + self.results["from noise"]) / 2
             made = torch.where(self._diffusion_trusted().view(-1, 1, 1, 1), both, made)
         return made
-
-    # The work
-
-    def _trial_case(self, name: str, fold: int) -> Case:
-        return replace(self.splits[fold].trial_case, seed=derive(self.case.seed, name))
-
-    def _guided(self, case: Case) -> GuidedRestorer:
-        pull = case.y.new_full((len(case.y),), self.options.pull)
-        return GuidedRestorer(
-            equalize_spectrum(case), self.prior, Guided(weight=self.options.weight), self.dip, weights=pull
-        )
-
-    def _chains(self, case: Case, begin: Tensor, indices: list[int], scale: float, samples: int) -> Chains:
-        """From fits, noised by how far those of the folds are apart."""
-        spread = self._fold_results("fit").var(0).flatten(1).mean(1).sqrt()[indices]
-        return self.chains(case, begin, scale * spread, samples)
 
 
 def _krige_case(case: Case) -> Tensor:

@@ -44,7 +44,7 @@ def test_restoration_finds_measured_image_in_finite_set(method: str, text: str) 
     restoration = Restoration(method, denoiser, y, degradation, SHAPE, steps=100, options=options)
     steps = [event.step for event in restoration]
     assert steps == list(range(1, len(restoration) + 1))
-    assert restoration.total_nfe == len(restoration) == (1 if method == "posterior-mean" else 100)
+    assert restoration.nfe == len(restoration) == (1 if method == "posterior-mean" else 100)
     torch.testing.assert_close(restoration.images, IMAGES, rtol=0, atol=0.02)
 
 
@@ -144,7 +144,7 @@ def test_restoration_of_many_samples_has_posterior_mean() -> None:
     restoration = Restoration("ddnm", Denoiser(network, SCHEDULE), y, degradation, shape, steps=20, samples=many)
     list(restoration)
     assert restoration.images.shape == shape
-    assert restoration.total_nfe == 20 * many
+    assert restoration.nfe == 20 * many
     missing = 1 - degradation.operator.measured(y)
     off = (restoration.images - to_unit(torch.tensor(mean))) * missing
     assert off.abs().max() < 5 * std / 2 / math.sqrt(many)
@@ -167,7 +167,7 @@ def test_restoration_resumes_exactly(method: str) -> None:
     resumed.load_state_dict(stopped.state_dict())
     assert list(resumed) == events[4:]
     assert torch.equal(resumed.images, whole.images)
-    assert resumed.total_nfe == whole.total_nfe == 18
+    assert resumed.nfe == whole.nfe == 18
 
 
 def test_problem_noise_level_is_independent_of_other_images() -> None:

@@ -49,13 +49,9 @@ class Halfway(HybridOptions, tag="halfway", frozen=True):
 class HalfwayRestorer:
     """DIP first, then the diffusion model."""
 
-    def __init__(self, dip: DipRestorer, ddpm: DdpmRestorer) -> None:
-        self.parts: tuple[DipRestorer, DdpmRestorer] = (dip, ddpm)
+    def __init__(self, case: Case, prior: TrainedModel, options: Halfway, dip: DipConfig) -> None:
+        self.parts = (DipRestorer(case, dip), DdpmRestorer(case, prior, method="ddnm", steps=4))
         self.done = 0
-
-    @classmethod
-    def for_case(cls, case: Case, prior: TrainedModel, options: Halfway, dip: DipConfig) -> HalfwayRestorer:
-        return cls(DipRestorer(case, dip), DdpmRestorer(case, prior, method="ddnm", steps=4))
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)

@@ -9,8 +9,8 @@ from dipddpm.core import config as configs
 from dipddpm.core.config import DipConfig
 from dipddpm.core.config.hybrid import Calibrated
 from dipddpm.core.errors import UserError
-from dipddpm.core.methods.calibrated.cross_fitted import KINDS, CrossFittedRestorer
-from dipddpm.core.methods.calibrated.method import CalibratedRestorer
+from dipddpm.core.methods.calibrated.cross_fitted import CrossFittedRestorer
+from dipddpm.core.methods.calibrated.method import CalibratedRestorer, calibrated
 from dipddpm.core.metrics.image import psnr
 from tests.core.methods.cases import SMALL, assert_goes_on_exactly, case, ideal_prior, shapes
 
@@ -30,9 +30,9 @@ def diffusion(restorer: CrossFittedRestorer) -> Tensor:
     return restorer.weights[:, 1:3].sum(1)
 
 
-def test_for_case_uses_cross_fitting_only_for_inpainting() -> None:
+def test_calibrated_uses_cross_fitting_only_for_inpainting() -> None:
     def kind(task: str) -> type:
-        return type(CalibratedRestorer.for_case(case(task, TRUTH), ideal_prior(TRUTH), FEW, DIP))
+        return type(calibrated(case(task, TRUTH), ideal_prior(TRUTH), FEW, DIP))
 
     assert kind(TASK) is kind("inpaint:missing=0.5,sigma=5,blind=true") is CrossFittedRestorer
     assert kind("denoise:sigma=25") is kind("denoise:noise=salt-and-pepper") is CalibratedRestorer
@@ -56,7 +56,7 @@ def test_cross_fitted_leaves_ramp_to_kriging() -> None:
     restorer = made(ramp, TRUTH, msgspec.structs.replace(DIP, iterations=5))
     list(restorer)
     assert restorer.weights is not None
-    assert (restorer.weights[:, KINDS.index("kriged")] > 0.8).all()
+    assert (restorer.weights[:, restorer.kinds.index("kriged")] > 0.8).all()
     assert (psnr(restorer.images, ramp) > 30).all()
 
 
@@ -76,7 +76,7 @@ def test_cross_fitted_refits_only_worthwhile_images() -> None:
     restorer = made(TRUTH, 1 - TRUTH)
     list(restorer)
     for kind in ("near", "far"):
-        unworthy = [place for place in restorer.all_indices() if place not in restorer._worthwhile_indices(kind)]
+        unworthy = ~restorer.worthwhile(kind)
         again = restorer.results[f"{kind} again"]
         assert torch.equal(again[unworthy], restorer._fold_mean(kind)[unworthy])
 

@@ -29,7 +29,7 @@ def test_calibrated_trusts_only_prior_that_knows_images(task: str) -> None:
 def test_calibrated_skips_refit_below_min_weight() -> None:
     made = CalibratedRestorer(case("denoise:sigma=25", TRUTH), ideal_prior(TRUTH), FEW, DIP)
     list(made)
-    assert (made._share("dip", "guided") < FEW.trusted).all()
+    assert (made.share("dip", "guided") < FEW.trusted).all()
     assert torch.equal(made.results["restart 0"], made.results["dip"])
     assert made.iterations <= 2 * DIP.iterations
 

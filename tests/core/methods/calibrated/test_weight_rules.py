@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dipddpm.core.methods.calibrated.weight_rules import keep_leading, prefer_leader, spread_samples
+from dipddpm.core.methods.calibrated.stacking import keep_leading, prefer_leader, spread_samples
 
 Rule: TypeAlias = Callable[[Tensor, int], Tensor]
 

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from dipddpm.core.config import DipConfig
 from dipddpm.core.config.hybrid import SelfDiffusion, Sequential
-from dipddpm.core.methods.input_fed_dip import FedRestorer, Feed
-from dipddpm.core.methods.regularized_dip import falling_level
+from dipddpm.core.methods.regularized_dip import FedRestorer, Feed, falling_level
 from dipddpm.core.methods.self_diffusion import SelfDiffusionRestorer
 from dipddpm.core.methods.sequential import Purified, SequentialRestorer
 from dipddpm.core.metrics.image import psnr
@@ -62,7 +61,7 @@ def test_input_fed_restorers_beat_pseudo_inverse(method: str, task: str) -> None
     if method == "sequential":
         made: FedRestorer = SequentialRestorer(given, ideal_prior(shapes(20, seed=1)), TURNS, dip)
     else:
-        made = SelfDiffusionRestorer(given, DESCENT, dip)
+        made = SelfDiffusionRestorer(given, None, DESCENT, dip)
     list(made)
     start = given.degradation.operator.pinv(given.y)
     assert psnr(made.images, TRUTH).mean() > psnr(start, TRUTH).mean() + 1
@@ -71,7 +70,7 @@ def test_input_fed_restorers_beat_pseudo_inverse(method: str, task: str) -> None
 
 def test_input_fed_restorers_resume_exactly() -> None:
     given, prior = case("denoise:sigma=40", TRUTH), ideal_prior(shapes(8, seed=1))
-    assert_goes_on_exactly(lambda: SelfDiffusionRestorer(given, DESCENT, SMALL), [0, 3, 9, 15])
+    assert_goes_on_exactly(lambda: SelfDiffusionRestorer(given, None, DESCENT, SMALL), [0, 3, 9, 15])
     assert_goes_on_exactly(lambda: SequentialRestorer(given, prior, TURNS, SMALL), [0, 3, 9, 15])
 
 
@@ -79,7 +78,7 @@ def test_input_fed_restorers_resume_exactly() -> None:
 def test_input_fed_restorers_are_independent_of_batch() -> None:
     given, prior = case("inpaint:missing=0.5,sigma=5", TRUTH.double()), ideal_prior(shapes(8, seed=1))
     for make in (
-        lambda dip: SelfDiffusionRestorer(given, DESCENT, dip),
+        lambda dip: SelfDiffusionRestorer(given, None, DESCENT, dip),
         lambda dip: SequentialRestorer(given, prior, msgspec.structs.replace(TURNS, steps=0), dip),
     ):
         together, apart = (make(longer(8, batch=batch)) for batch in (3, 1))
@@ -89,7 +88,7 @@ def test_input_fed_restorers_are_independent_of_batch() -> None:
 
 
 def test_self_diffusion_input_noise_falls() -> None:
-    made = SelfDiffusionRestorer(case("denoise:sigma=25", TRUTH), DESCENT, longer(40, stop="never"))
+    made = SelfDiffusionRestorer(case("denoise:sigma=25", TRUTH), None, DESCENT, longer(40, stop="never"))
     (batch,), (feed,) = made.fit.batches, made.attached
     assert isinstance(feed, Feed)
     noise = []
