@@ -83,7 +83,7 @@ def test_exports_accept_any_history(empty: Run, history: list[Event]) -> None:
         except UserError:
             assert not list(Path(place).glob("*.csv"))
         for path in Path(place).glob("*.jsonl"):
-            for line in path.read_text().splitlines():
+            for line in path.read_bytes().splitlines():
                 json.loads(line, parse_constant=refuse)
     with contextlib.suppress(UserError):
         drawings(record)

@@ -67,6 +67,14 @@ def test_write_jsonl_keeps_keys_and_types_in_every_line(record: Record, tmp_path
     assert {row["loss"] for row in psnr} == {0.2, None}
 
 
+def test_write_jsonl_writes_one_line_for_text_with_line_separators(record: Record, tmp_path: Path) -> None:
+    protocol = "one\x85two\u2028three\nfour"
+    record.history.append(events.SamplesEvaluated(step=1, measure="m", value=1, samples=1, protocol=protocol))
+    write_jsonl(record, tmp_path)
+    (line,) = (tmp_path / "samples.jsonl").read_bytes().splitlines()
+    assert json.loads(line)["protocol"] == protocol
+
+
 def test_write_csv_keeps_formulas_as_text(record: Record, tmp_path: Path) -> None:
     last = record.last(events.RestorationScored)
     assert last is not None
