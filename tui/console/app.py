@@ -26,6 +26,7 @@ from dipddpm.tui.console.session import Session
 from dipddpm.tui.console.themes import SUMMARIES, THEMES
 from dipddpm.tui.console.widgets.pictures import detect_graphics
 
+SEVERITIES: dict[str, SeverityLevel] = {"failed": "error", "crashed": "error", "stalled": "warning"}
 TEXTUAL_ACTIONS = {"app.focus_next", "app.focus_previous", "screen.copy_text"}
 """Actions that Textual gives every screen: the palette leaves them out."""
 
@@ -62,7 +63,7 @@ class DipddpmApp(App[None]):
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        self._guard = terminal.ExitGuard(lambda: self._exit_from_thread(loop))
+        self._guard = terminal.ExitGuard(lambda: loop.call_soon_threadsafe(self.exit))
         self._guard.install()
         await self.run_async(mouse=self.session.options.mouse)
 
@@ -73,9 +74,6 @@ class DipddpmApp(App[None]):
         if self._guard is not None:
             self._guard.start_exit_timer()
         super().exit(*results, **options)
-
-    def _exit_from_thread(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.call_soon_threadsafe(self.exit)
 
     def get_default_screen(self) -> Screen[object]:
         """The main screen. Its rows are read while it is being made."""
@@ -91,7 +89,7 @@ class DipddpmApp(App[None]):
         """Give notice of runs that ended, failed or stalled."""
         changes = self._state_watcher.changes(self.session.rows)
         for change in notify.merge_by_group(changes):
-            self.notify(printable(change.text), severity=_severity(change), markup=False)
+            self.notify(printable(change.text), severity=SEVERITIES.get(change.state, "information"), markup=False)
             if self.session.preferences.bell and self._driver is not None and not self.is_headless:
                 self._driver.write(notify.escape_codes(change))
         for change in changes if self.session.preferences.hook else ():
@@ -132,9 +130,3 @@ class DipddpmApp(App[None]):
                 yield SystemCommand(binding.description, help_text, partial(self.simulate_key, binding.key))
         for name, summary in SUMMARIES.items():
             yield SystemCommand(f"theme {name}", summary, partial(self.use_theme, name))
-
-
-def _severity(change: notify.StateChange) -> SeverityLevel:
-    if change.state in {"failed", "crashed"}:
-        return "error"
-    return "warning" if change.state == "stalled" else "information"

@@ -32,41 +32,33 @@ class RunCommands:
 
     def allows(self, command: str, rows: Sequence[RunRow]) -> bool:
         """Whether a command applies to these rows: a run, all those of a group, or none."""
-        if command in WRITE_COMMANDS and self._session.options.readonly:
-            return False
-        match command:
-            case "stop":
-                return any(row.state.live for row in rows)
-            case "resume":
-                return any(row.state.resumable for row in rows)
-            case "undo":
-                return bool(self._session.deleted)
-            case "extend" | "delete" | "fork" | "tag" | "export":
-                return len(rows) == 1 and _applies_to(command, rows[0])
-            case _:
-                return True
+        states = [row.state for row in rows]
+        one = len(rows) == 1
+        allowed = {
+            "stop": any(state.live for state in states),
+            "resume": any(state.resumable for state in states),
+            "undo": bool(self._session.deleted),
+            "extend": one and states[0] is RunState.finished,
+            "delete": one and not states[0].live,
+            "fork": one,
+            "tag": one,
+            "export": one,
+        }.get(command, True)
+        return allowed and not (command in WRITE_COMMANDS and self._session.options.readonly)
 
     def perform(self, command: str, rows: Sequence[RunRow]) -> None:
         """Carry out a command on these rows: a run, or all those of a group."""
-        match command:
-            case "new":
-                self.new()
-            case "undo":
-                self.undo()
-            case "stop":
-                self.stop(rows)
-            case "resume":
-                self.resume(rows)
-            case "fork" if len(rows) == 1:
-                self.fork(rows[0])
-            case "extend" if len(rows) == 1:
-                self.extend(rows[0])
-            case "tag" if len(rows) == 1:
-                self.tag(rows[0])
-            case "export" if len(rows) == 1:
-                self.export(rows[0])
-            case "delete" if len(rows) == 1:
-                self.delete(self._session.run_of(rows[0]), run_title(rows[0]))
+        alone = {"new": self.new, "undo": self.undo}
+        on_several = {"stop": self.stop, "resume": self.resume}
+        on_one = {"fork": self.fork, "extend": self.extend, "tag": self.tag, "export": self.export}
+        if command in alone:
+            alone[command]()
+        elif command in on_several:
+            on_several[command](rows)
+        elif command == "delete" and len(rows) == 1:
+            self.delete(self._session.run_of(rows[0]), run_title(rows[0]))
+        elif len(rows) == 1:
+            on_one[command](rows[0])
 
     # New runs
 
@@ -291,12 +283,6 @@ class RunCommands:
             self._screen.background(lambda: trash.empty_trash(self._session.runs), emptied)
 
         self._screen.ask("Empty the trash?", "What was deleted can then not be brought back.", empty)
-
-
-def _applies_to(command: str, row: RunRow) -> bool:
-    if command == "extend":
-        return row.state is RunState.finished
-    return command != "delete" or not row.state.live
 
 
 def _fetch(dataset: str) -> None:

@@ -25,14 +25,14 @@ class StateChange(NamedTuple):
     group: str = ""
 
 
-STATE_PHRASES = {
+STATE_PHRASES: dict[str, str] = {
     RunState.finished: "is done",
     RunState.failed: "failed",
     RunState.crashed: "crashed",
     RunState.stopped: "was stopped",
 }
 
-PLURAL_PHRASES = {RunState.finished: "are done", RunState.stopped: "were stopped"}
+PLURAL_PHRASES: dict[str, str] = {RunState.finished: "are done", RunState.stopped: "were stopped"}
 """Where one says something else of several."""
 
 
@@ -67,16 +67,15 @@ def merge_by_group(changes: Sequence[StateChange]) -> list[StateChange]:
     by_group: dict[tuple[str, str], list[StateChange]] = {}
     for change in changes:
         by_group.setdefault((change.group or change.run, change.state), []).append(change)
-    return [
-        _merged(group_changes) if len(group_changes) > 1 else group_changes[0] for group_changes in by_group.values()
-    ]
+    return [_merged(changes) for changes in by_group.values()]
 
 
 def _merged(changes: Sequence[StateChange]) -> StateChange:
-    first, state = changes[0], RunState(changes[0].state)
-    return first._replace(
-        text=f"{len(changes)} runs of {first.group} {PLURAL_PHRASES.get(state, STATE_PHRASES[state])}"
-    )
+    first = changes[0]
+    if len(changes) == 1:
+        return first
+    phrase = PLURAL_PHRASES.get(first.state, STATE_PHRASES[first.state])
+    return first._replace(text=f"{len(changes)} runs of {first.group} {phrase}")
 
 
 def escape_codes(change: StateChange) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dipddpm.core.config import AnyRun
 from dipddpm.core.launch import local
 from dipddpm.core.runs import Run, RunsFolder, reference
 from dipddpm.tui.console import preferences
@@ -54,9 +53,3 @@ class Session:
     def run_of(self, row: RunRow) -> Run:
         """The run of a row, without a look at the disk."""
         return Run((reference.FOLDER if row.reference else self.options.root) / row.id)
-
-    def estimate(self, config: AnyRun) -> float | None:
-        """Seconds that a run like this takes, by earlier ones; None where no earlier run is like it."""
-        from dipddpm.tui.console.model.estimate import estimate
-
-        return estimate(config, self.rows)

@@ -38,7 +38,7 @@ class ExitGuard:
     Whatever asked for the end, it comes: by force where the program doesn't come to it in time.
     """
 
-    def __init__(self, request_exit: Callable[[], None]) -> None:
+    def __init__(self, request_exit: Callable[[], object]) -> None:
         self.status = 0
         """What the process should exit with: 128 and the signal's number, once one came."""
         self._request_exit = request_exit

@@ -189,7 +189,7 @@ class MainScreen(Screen[None]):
         self.present()
 
     @on(RunTable.Moved)
-    def _moved(self, event: RunTable.Moved) -> None:
+    def _moved(self) -> None:
         self.step = None
         if self._rest_timer is not None:
             self._rest_timer.stop()

@@ -58,10 +58,12 @@ class Surface:
 
     def open_form(self, draft: Draft, title: str, then: Callable[[LaunchRequest], object]) -> None:
         """Have a new run described. The form takes long to load, so it is loaded here."""
+        from dipddpm.tui.console.model.estimate import estimate
         from dipddpm.tui.console.screens.form import Form
 
         shown = None if self._session.uses_default_root else self._session.options.root
-        self._open(Form(draft, title, root=shown, estimate=self._session.estimate), then)
+        form = Form(draft, title, root=shown, estimate=lambda config: estimate(config, self._session.rows))
+        self._open(form, then)
 
     def background(self, work: Callable[[], Result], then: Callable[[Result], object]) -> None:
         """Do slow work beside the screen; what it returns goes to `then`, and its UserError is shown."""

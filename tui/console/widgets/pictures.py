@@ -188,7 +188,7 @@ def load(path: Path) -> Image:
                 warnings.simplefilter("ignore", Images.DecompressionBombWarning)  # it is refused below
                 image = Images.open(file, formats=["PNG"])
             if image.width * image.height > MAX_PIXELS:
-                raise UserError(f"{name} has too many pixels.", "A picture of a run has a few thousand.")
+                raise Images.DecompressionBombError
             return image.convert("RGB")
     except Images.DecompressionBombError:
         raise UserError(f"{name} has too many pixels.", "A picture of a run has a few thousand.") from None

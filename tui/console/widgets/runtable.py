@@ -63,11 +63,8 @@ class RunTable(ScrollView, can_focus=True):
 
     cursor: reactive[int] = reactive(0, repaint=False)
 
-    @dataclass
     class Moved(Message):
         """The cursor is on another run or group, or on none."""
-
-        run: str
 
     @dataclass
     class FoldToggled(Message):
@@ -81,7 +78,6 @@ class RunTable(ScrollView, can_focus=True):
         self._unfolded: set[str] = set()
         self._marked: Mapping[str, str] = {}
         self._sorted = ("", True)
-        self._styles: dict[str, Style] = {}
 
     @property
     def row(self) -> RunRow | None:
@@ -122,27 +118,26 @@ class RunTable(ScrollView, can_focus=True):
             old = before[index] if index < len(before) else None
             new = rows[index] if index < len(rows) else None
             if old != new:
-                self.refresh(Region(0, line, self.size.width, 1))
+                self._refresh_line(line)
 
     def go_to(self, run: str) -> bool:
         """Put the cursor on this run; whether it is in the list."""
-        for index, row in enumerate(self._rows):
-            if row.id == run:
-                self._move_to(index)
-                return True
-        return False
+        index = self._index_of(run)
+        if index is not None:
+            self._move_to(index)
+        return index is not None
+
+    def _index_of(self, run: str) -> int | None:
+        return next((index for index, row in enumerate(self._rows) if row.id == run), None)
 
     def _restore_cursor(self, run: str) -> None:
-        if not self._rows:
-            self.cursor = 0
-            self.post_message(self.Moved(""))
-            return
+        """Put the cursor on the run on which it was, or on the one that took its place."""
         if self._entry is not None and self._entry.id == run:
             return
-        indices = {row.id: index for index, row in enumerate(self._rows)} if run else {}
-        self._move_to(indices.get(run, min(self.cursor, len(self._rows) - 1)))
-        if run not in indices and self._entry is not None:
-            self.post_message(self.Moved(self._entry.id))
+        index = self._index_of(run)
+        self._move_to(self.cursor if index is None else index)
+        if index is None:
+            self.post_message(self.Moved())
 
     @property
     def _header_height(self) -> int:
@@ -169,11 +164,13 @@ class RunTable(ScrollView, can_focus=True):
         if index < top or index >= top + height:
             self.scroll_to(y=index if index < top else index - height + 1, animate=False, immediate=True)
         for changed_index in (before, index):
-            line = changed_index - self.scroll_offset.y + self._header_height
-            if 0 <= line < self.size.height:
-                self.refresh(Region(0, line, self.size.width, 1))
+            self._refresh_line(changed_index - self.scroll_offset.y + self._header_height)
         if self._entry is not None:
-            self.post_message(self.Moved(self._entry.id))
+            self.post_message(self.Moved())
+
+    def _refresh_line(self, line: int) -> None:
+        if 0 <= line < self.size.height:
+            self.refresh(Region(0, line, self.size.width, 1))
 
     def action_fold(self, fold: bool) -> None:
         """Fold or unfold the group under the cursor; from one of its runs, go to the header first."""
@@ -196,17 +193,10 @@ class RunTable(ScrollView, can_focus=True):
         self.virtual_size = Size(self.size.width, len(self._rows) + self._header_height)
         self.refresh()
 
-    def notify_style_update(self) -> None:
-        """Another theme, other colours."""
-        super().notify_style_update()
-        self._styles.clear()
-
     def _style(self, name: str) -> Style:
-        if name not in self._styles:
-            # A whole style is blended with the background, which a partial one isn't; a tone has no ground of its own.
-            style = self.get_component_rich_style(f"run-table--{name}")
-            self._styles[name] = style if name == "cursor" else style.without_color + Style(color=style.color)
-        return self._styles[name]
+        # A whole style is blended with the background, which a partial one isn't; a tone has no ground of its own.
+        style = self.get_component_rich_style(f"run-table--{name}")
+        return style if name == "cursor" else style.without_color + Style(color=style.color)
 
     def render_line(self, y: int) -> Strip:
         """A line of the screen."""
