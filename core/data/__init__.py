@@ -5,9 +5,8 @@ is, and `fetch` gets what isn't.
 """
 
 from dipddpm.core.data.catalogue import CATALOGUE, Split
-from dipddpm.core.data.download import fetch
 from dipddpm.core.data.imageset import ImageSet, hold_out, load
-from dipddpm.core.data.locate import cache_folder, check, locations
+from dipddpm.core.data.locate import cache_folder, check, fetch, locations
 
 __all__ = [
     "CATALOGUE",

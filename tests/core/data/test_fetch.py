@@ -13,7 +13,7 @@ import torchvision.datasets
 
 from dipddpm.core.data import fetch, load, locations
 from dipddpm.core.data.catalogue import CATALOGUE
-from dipddpm.core.data.download import _mirrors
+from dipddpm.core.data.locate import _mirrors
 from dipddpm.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def test_fetch_of_missing_shipped_set_asks_for_reinstall(tmp_path: Path, monkeyp
 
 def test_fetch_gives_up_on_endless_file(published: Published, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     mirror.publish(published)
-    monkeypatch.setattr("dipddpm.core.data.download.MAX_BYTES", 1000)
+    monkeypatch.setattr("dipddpm.core.data.locate.MAX_BYTES", 1000)
     with pytest.raises(UserError, match="it has no end"):
         fetch("fashionmnist")
 
