@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -24,20 +25,18 @@ class Noise(ABC):
         return None
 
 
+@dataclass(eq=False)
 class GaussianNoise(Noise):
     """y = A x + sigma n. Never clipped."""
 
     kind = "gaussian"
-
-    def __init__(self, sigma: float) -> None:
-        self.sigma = sigma
-        """Standard deviation, for a range of [0, 1]."""
+    sigma: float
+    """Standard deviation, for a range of [0, 1]."""
 
     def add(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """Add sigma times standard normal noise."""
-        return clean + self.sigma * torch.randn(
-            clean.shape, generator=generator, device=clean.device, dtype=clean.dtype
-        )
+        n = torch.randn(clean.shape, generator=generator, device=clean.device, dtype=clean.dtype)
+        return clean + self.sigma * n
 
     def variance(self, y: Tensor, measured: Tensor) -> Tensor | None:
         """sigma^2; None without noise."""
@@ -45,14 +44,13 @@ class GaussianNoise(Noise):
         return y.new_full((len(y),), self.sigma**2) if self.sigma else None
 
 
+@dataclass(eq=False)
 class PoissonNoise(Noise):
     """y = counts / peak, the counts being Poisson with mean peak * A x. Negative intensities count as 0."""
 
     kind = "poisson"
-
-    def __init__(self, peak: float) -> None:
-        self.peak = peak
-        """Photons that a white pixel counts on average."""
+    peak: float
+    """Photons that a white pixel counts on average."""
 
     def add(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """Count photons."""
@@ -63,13 +61,12 @@ class PoissonNoise(Noise):
         return (y * measured).flatten(1).sum(1) / measured.flatten(1).sum(1) / self.peak
 
 
+@dataclass(eq=False)
 class SaltAndPepper(Noise):
-    """A share of the values becomes 0 or 1, as often one as the other."""
+    """A share `hit` of the values becomes 0 or 1, as often one as the other."""
 
     kind = "salt-and-pepper"
-
-    def __init__(self, hit: float) -> None:
-        self.hit = hit
+    hit: float
 
     def add(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """Hit values."""

@@ -31,11 +31,11 @@ class Operator(ABC):
         """Measure images (N, C, H, W)."""
 
     @abstractmethod
-    def adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Tensor, /) -> Tensor:
         """A' y, with <A x, y> = <x, A' y>."""
 
     @abstractmethod
-    def pinv(self, y: Tensor) -> Tensor:
+    def pinv(self, y: Tensor, /) -> Tensor:
         """A+ y, the least-squares image of the least norm (Moore-Penrose)."""
 
     @abstractmethod
@@ -72,16 +72,10 @@ class Identity(Operator):
     """A x = x: what is left is noise."""
 
     def A(self, x: Tensor) -> Tensor:
-        """The image itself."""
+        """The image itself, as its adjoint and its pseudo-inverse give it."""
         return x
 
-    def adjoint(self, y: Tensor) -> Tensor:
-        """The image itself."""
-        return y
-
-    def pinv(self, y: Tensor) -> Tensor:
-        """The image itself."""
-        return y
+    adjoint = pinv = A
 
     def prox(self, v: Tensor, y: Tensor, rho: float | Tensor) -> Tensor:
         """(y + rho v) / (1 + rho)."""
@@ -99,16 +93,10 @@ class Mask(Operator):
         self.mask = mask
 
     def A(self, x: Tensor) -> Tensor:
-        """The kept pixels, 0 elsewhere."""
+        """The kept pixels, 0 elsewhere, as its adjoint and its pseudo-inverse give them."""
         return x * self.mask
 
-    def adjoint(self, y: Tensor) -> Tensor:
-        """The kept pixels, 0 elsewhere."""
-        return y * self.mask
-
-    def pinv(self, y: Tensor) -> Tensor:
-        """The kept pixels, 0 elsewhere."""
-        return y * self.mask
+    adjoint = pinv = A
 
     def prox(self, v: Tensor, y: Tensor, rho: float | Tensor) -> Tensor:
         """(m y + rho v) / (m + rho)."""

@@ -20,8 +20,7 @@ from dipddpm.core.config.hybrid import Calibrated
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade import GaussianNoise
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.degrade.equalize import equalize_spectrum
-from dipddpm.core.degrade.impulses import without_impulses
+from dipddpm.core.degrade.simplify import equalize_spectrum, without_impulses
 from dipddpm.core.methods.calibrated.cross_fitted import CrossFittedRestorer
 from dipddpm.core.methods.calibrated.splitting import hold_out_measurements
 from dipddpm.core.methods.calibrated.stacking import keep_leading, prefer_leader, spread_samples, stack

@@ -20,7 +20,7 @@ from dipddpm.core.degrade import (
     SaltAndPepper,
 )
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.degrade.equalize import equalize_spectrum
+from dipddpm.core.degrade.simplify import equalize_spectrum
 
 POOLED_NOISY = 3000.0
 POOLED_COARSE = 100.0

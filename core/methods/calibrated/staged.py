@@ -19,8 +19,8 @@ from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.config.hybrid import Calibrated, Guided
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.degrade.equalize import equalize_spectrum
 from dipddpm.core.degrade.estimate import with_noise_level
+from dipddpm.core.degrade.simplify import equalize_spectrum
 from dipddpm.core.events import Item, Message, StateDict, Step
 from dipddpm.core.methods.base import Restorer, shift_step
 from dipddpm.core.methods.diffusion import DdpmRestorer, diffusion_for

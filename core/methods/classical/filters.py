@@ -12,7 +12,7 @@ from torch import Tensor
 from dipddpm.core.degrade import BlockMean, CircularBlur, Degradation, Identity, Mask, SaltAndPepper
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
-from dipddpm.core.degrade.impulses import without_impulses
+from dipddpm.core.degrade.simplify import without_impulses
 from dipddpm.core.methods.classical.biharmonic import Plane, map_planes
 from dipddpm.core.methods.classical.kriging import krige
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from dipddpm.core.config import parse_task
 from dipddpm.core.degrade import CircularBlur, degrade
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.degrade.equalize import STRENGTH, equalize_spectrum
+from dipddpm.core.degrade.simplify import STRENGTH, equalize_spectrum
 from tests.core.methods.cases import case, shapes
 
 TRUTH = shapes(3, size=16)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from dipddpm.core.degrade import GaussianNoise, Mask
-from dipddpm.core.degrade.impulses import without_impulses
+from dipddpm.core.degrade.simplify import without_impulses
 from dipddpm.core.methods.calibrated.splitting import hold_out_measurements
 from tests.core.methods.cases import case, shapes
 
