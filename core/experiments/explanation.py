@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dipddpm.core import data
 from dipddpm.core.compute.rng import derive
@@ -27,12 +27,11 @@ from dipddpm.core.images import to_unit
 from dipddpm.core.metrics.samples.classifier import SHAPE
 from dipddpm.core.report import study_figures
 from dipddpm.core.study import findings
-from dipddpm.core.study.denoising import NetworkPair, denoise
+from dipddpm.core.study.denoising import denoise
 from dipddpm.core.study.dip_outputs import DipStepBank, Noised
 from dipddpm.core.study.findings import Explanation, after
-from dipddpm.core.study.inputs import BANDS, InputViews, NetworkInput, bands_of, plan
-from dipddpm.core.study.linear import predictable_share
-from dipddpm.core.study.trial import Examples, TrainingTrial, TrialNetwork
+from dipddpm.core.study.inputs import BANDS, InputViews, NetworkInput, bands_of, plan, predictable_share
+from dipddpm.core.study.trial import Examples, TrainingTrial, trial_network
 
 HOURGLASS = Substitution(reading="fresh", scales=2, channels=64, skip_channels=4)
 """The DIP: thin skips as in the original, and features enough for a batch of 32 images."""
@@ -206,7 +205,7 @@ class ExplanationExperiment:
         bands = _means(trial.errors(), bands_of(self.banks[1].noised.t, len(self.schedule)))
         self.record.learned.setdefault(network_input.name, []).append(trial.result(bands))
         if seed == 0 and network_input.name in (findings.XT, after(self.record.fixed)):
-            self.weights[network_input.name] = trial.network.module.state_dict()
+            self.weights[network_input.name] = trial.network.state_dict()
         self._stored_step = self.step
         yield Message(text=self._summary_text(network_input, seed))
         yield last_step
@@ -219,15 +218,18 @@ class ExplanationExperiment:
         share = f"{linear:.1%} of eps is linearly predictable"
         return f"eps from {network_input.name}, network {seed + 1}: loss {loss:.3f}; {share}"
 
-    def _network(self, seed: int) -> TrialNetwork:
+    def _network(self, seed: int) -> nn.Module:
         height, width = self.banks[0].noised.xt.shape[-2:]
-        return TrialNetwork(
+        return trial_network(
             (height, width), len(self.schedule), derive(self.config.seed, f"network {seed}"), self.device
         )
 
     def _denoise(self) -> Item:
         fixed, seed = self.record.fixed, derive(self.config.seed, "denoising")
-        networks = NetworkPair(*(self._network(0).load(self.weights[name]) for name in (findings.XT, after(fixed))))
+        inputs = {findings.DDPM_ALONE: findings.XT, findings.SUBSTITUTION: after(fixed)}
+        networks = {method: self._network(0) for method in inputs}
+        for method, name in inputs.items():
+            networks[method].load_state_dict(self.weights[name])
         _, channels, height, width = self.banks[1].noised.xt.shape
         shape = (channels, height, width)
         hourglass = FittedHourglass(HOURGLASS, shape, batch_size=BATCH_SIZE, seed=seed, device=self.device)

@@ -16,12 +16,13 @@ import msgspec
 from dipddpm.core.config import StudyRun
 from dipddpm.core.evaluation.scoreboard import BASELINES, Scoreboard
 from dipddpm.core.events import EpochFinished, PsnrMeasured, StopsCompared
-from dipddpm.core.io import atomic
+from dipddpm.core.io import atomic, records
 from dipddpm.core.report import scoreboard
 from dipddpm.core.report.document import Block, BulletList, Heading, ImageBlock, Page, Table, Text, fill
 from dipddpm.core.report.plots import PAGE, Curve, LinePlot, draw
 from dipddpm.core.report.study_figures import restoration_curves
 from dipddpm.core.runs import ENVIRONMENT_FILE, Run
+from dipddpm.core.runs.environment import Environment
 from dipddpm.core.study.findings import XT, Explanation, after
 from dipddpm.core.study.published import Ddpm, Substitution, published
 from dipddpm.core.study.stages import FULL_EPOCHS, Stage
@@ -118,8 +119,12 @@ def _deviations(study: StudyRun) -> str:
 def _runs(stages: Sequence[Stage], runs_by_stage: Mapping[str, Run]) -> Table:
     rows = []
     for stage in stages:
-        run = runs_by_stage.get(stage.key)
-        rows.append([stage.title, *([run.id, _device(run), f"{_seconds(run) / 60:.1f}"] if run else [""] * 3)])
+        if run := runs_by_stage.get(stage.key):
+            made = records.read(run.folder / ENVIRONMENT_FILE, Environment) or Environment()
+            # The device by its name, and nothing that tells the host.
+            rows.append([stage.title, run.id, made.device_name or made.device, f"{_seconds(run) / 60:.1f}"])
+        else:
+            rows.append([stage.title, "", "", ""])
     return Table(["stage", "run", "on", "minutes"], rows)
 
 
@@ -127,15 +132,6 @@ def _seconds(run: Run) -> float:
     """From the start to the end; in a run that was interrupted, the time between counts too."""
     summary = run.status().summary
     return max(0.0, (summary.ended or summary.last) - summary.started)
-
-
-def _device(run: Run) -> str:
-    """The device by its name, and nothing that tells the host."""
-    try:
-        environment = msgspec.json.decode(atomic.read(run.folder / ENVIRONMENT_FILE))
-        return str(environment.get("device_name") or environment.get("device") or "")
-    except (OSError, ValueError, RecursionError, AttributeError):
-        return ""
 
 
 def _pictures(run: Run, stage: str, result: Mapping[str, Any]) -> dict[str, Figure | Path]:

@@ -22,14 +22,14 @@ PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "msgspec")
 
 
 class Environment(msgspec.Struct, kw_only=True):
-    """Enough to tell why two runs of the same config differ."""
+    """Enough to tell why two runs of the same config differ; what a file of another version lacks is empty."""
 
-    dipddpm: str
-    python: str
-    system: str
-    packages: dict[str, str]
-    host: str
-    cores: int
+    dipddpm: str = ""
+    python: str = ""
+    system: str = ""
+    packages: dict[str, str] = {}
+    host: str = ""
+    cores: int = 0
     device: str = ""
     device_name: str = ""
     threads: int = 0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dipddpm.core.data import ImageSet
 from dipddpm.core.ddpm.schedule import Schedule
@@ -16,28 +14,27 @@ from dipddpm.core.metrics import samples
 from dipddpm.core.metrics.image import psnr, ssim
 from dipddpm.core.study.dip_outputs import Noised
 from dipddpm.core.study.findings import DDPM_ALONE, DIP_ALONE, NOISY, SUBSTITUTION, Denoised
-from dipddpm.core.study.trial import TrialNetwork
+from dipddpm.core.study.trial import predict
 
 SIGMAS = (25.0, 50.0)
 """Of the noise, in 8-bit grey levels."""
 SHOWN = 8
 
 
-@dataclass(frozen=True)
-class NetworkPair:
-    """Networks that say eps: given xt, and given DIP(xt)."""
-
-    plain: TrialNetwork
-    substitution: TrialNetwork
-
-
 def denoise(
-    images: ImageSet, networks: NetworkPair, hourglass: FittedHourglass, *, steps: int, schedule: Schedule, seed: int
+    images: ImageSet,
+    networks: dict[str, nn.Module],
+    hourglass: FittedHourglass,
+    *,
+    steps: int,
+    schedule: Schedule,
+    seed: int,
 ) -> tuple[list[Denoised], Pictures]:
     """Noise the images at each sigma, denoise each in one step, x0 = (xt - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar).
 
-    In the hybrid too xt is what eps is taken from. The accuracy is that of the classifier that ships. The picture has
-    a row for each of the first images: the measurement, DDPM alone, the hybrid, the truth, at the first sigma.
+    `networks` predict eps by method: `DDPM_ALONE` given xt, `SUBSTITUTION` given DIP(xt); in the hybrid too xt is what
+    eps is taken from. The accuracy is that of the classifier that ships. The picture has a row for each of the first
+    images: the measurement, DDPM alone, the hybrid, the truth, at the first sigma.
     """
     scores, shown = [], None
     truth = to_unit(images.images)
@@ -50,8 +47,8 @@ def denoise(
         results = {
             NOISY: noised.xt / level,
             DIP_ALONE: dip_output / level,
-            DDPM_ALONE: _x0(noised, networks.plain, noised.xt, schedule),
-            SUBSTITUTION: _x0(noised, networks.substitution, dip_output, schedule),
+            DDPM_ALONE: _x0(noised, networks[DDPM_ALONE], noised.xt, schedule),
+            SUBSTITUTION: _x0(noised, networks[SUBSTITUTION], dip_output, schedule),
         }
         units = {method: to_unit(result) for method, result in results.items()}
         scores += [_scored(sigma, method, result, truth, images.labels) for method, result in units.items()]
@@ -67,8 +64,8 @@ def denoise(
     )
 
 
-def _x0(noised: Noised, network: TrialNetwork, inputs: Tensor, schedule: Schedule) -> Tensor:
-    eps = network.predict(torch.cat([inputs, inputs], 1), noised.t)
+def _x0(noised: Noised, network: nn.Module, inputs: Tensor, schedule: Schedule) -> Tensor:
+    eps = predict(network, torch.cat([inputs, inputs], 1), noised.t)
     return schedule.predict_x0(noised.xt, eps, noised.t)
 
 

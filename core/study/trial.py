@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dipddpm.core.ddpm.networks.unet import UNet
-from dipddpm.core.events import StateDict
 from dipddpm.core.study.findings import TrainResult
 
 CHANNELS = (16, 32)
@@ -34,30 +33,19 @@ class Examples:
     targets: Tensor
 
 
-class TrialNetwork:
-    """Our U-Net at its smallest, on two channels of which it answers with one."""
+def trial_network(shape: tuple[int, int], timesteps: int, seed: int, device: torch.device | str) -> nn.Module:
+    """Our U-Net at its smallest, for (N, 2, H, W) at t (N,); the first of its two output channels is the answer."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        unet = UNet((2, *shape), channels=CHANNELS, patch=1, attention=0, timesteps=timesteps)
+    return unet.to(device)
 
-    def __init__(self, shape: tuple[int, int], timesteps: int, seed: int, device: torch.device | str) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            unet = UNet((2, *shape), channels=CHANNELS, patch=1, attention=0, timesteps=timesteps)
-        self.module: nn.Module = unet.to(device)
 
-    def __call__(self, inputs: Tensor, t: Tensor) -> Tensor:
-        """The answer, (N, 1, H, W), to (N, 2, H, W) at t (N,)."""
-        answer: Tensor = self.module(inputs, t)[:, :1]
-        return answer
-
-    @torch.no_grad()
-    def predict(self, inputs: Tensor, t: Tensor) -> Tensor:
-        """The answer, in parts of 128 and without a gradient."""
-        parts = zip(torch.split(inputs, 128), torch.split(t, 128), strict=True)
-        return torch.cat([self(x, s) for x, s in parts])
-
-    def load(self, weights: StateDict) -> TrialNetwork:
-        """Itself, with these weights."""
-        self.module.load_state_dict(weights)
-        return self
+@torch.no_grad()
+def predict(network: nn.Module, inputs: Tensor, t: Tensor) -> Tensor:
+    """The network's answer, (N, 1, H, W), computed in parts of 128 images."""
+    parts = zip(torch.split(inputs, 128), torch.split(t, 128), strict=True)
+    return torch.cat([network(x, s)[:, :1] for x, s in parts])
 
 
 class TrainingTrial:
@@ -67,7 +55,7 @@ class TrainingTrial:
     generator of its own draws everything.
     """
 
-    def __init__(self, network: TrialNetwork, fit: Examples, held_out: Examples, *, epochs: int, seed: int) -> None:
+    def __init__(self, network: nn.Module, fit: Examples, held_out: Examples, *, epochs: int, seed: int) -> None:
         self.network, self.fit, self.held_out, self.epochs = network, fit, held_out, epochs
         self.generator = torch.Generator().manual_seed(seed)
         self.losses: list[list[float]] = []
@@ -79,7 +67,7 @@ class TrainingTrial:
 
     def __iter__(self) -> Iterator[float]:
         """The mean training loss of each epoch, as it ends."""
-        optimizer = torch.optim.Adam(self.network.module.parameters(), lr=LR, betas=(0.9, 0.99))
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=LR, betas=(0.9, 0.99))
         steps = -(-len(self.fit.t) // BATCH_SIZE)
         for epoch in range(self.epochs):
             self.losses.append([])
@@ -94,11 +82,11 @@ class TrainingTrial:
 
     def errors(self) -> Tensor:
         """The mean squared error on each held-out image, (N,)."""
-        residual = self.network.predict(self.held_out.inputs, self.held_out.t) - self.held_out.targets
+        residual = predict(self.network, self.held_out.inputs, self.held_out.t) - self.held_out.targets
         return residual.square().flatten(1).mean(1)
 
     def result(self, bands: list[float]) -> TrainResult:
-        """What came of it; see `Learned`. The first epoch, in which every network jumps, says nothing of calm."""
+        """What came of it. The first epoch, in which every network jumps, says nothing of calm."""
         late_losses = self.losses[1:] or self.losses
         norms = torch.tensor([norm for epoch in self.norms[1:] or self.norms for norm in epoch])
         spikes = sum(loss > SPIKE * sorted(epoch)[len(epoch) // 2] for epoch in late_losses for loss in epoch)
@@ -116,11 +104,11 @@ class TrainingTrial:
     def _update(self, optimizer: torch.optim.Optimizer, indices: Tensor) -> None:
         flipped_axes = [side for side in (-2, -1) if torch.rand((), generator=self.generator) < 0.5]
         inputs, targets = self.fit.inputs[indices].flip(flipped_axes), self.fit.targets[indices].flip(flipped_axes)
-        loss = F.mse_loss(self.network(inputs, self.fit.t[indices]), targets)
+        loss = F.mse_loss(self.network(inputs, self.fit.t[indices])[:, :1], targets)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         # Without a bound the norm is only measured.
-        norm = nn.utils.clip_grad_norm_(self.network.module.parameters(), float("inf"))
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), float("inf"))
         optimizer.step()
         self.losses[-1].append(loss.item())
         self.norms[-1].append(norm.item())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dipddpm.core.study.linear import WINDOW, predictable_share
+from dipddpm.core.study.inputs import WINDOW, predictable_share
 
 
 def noise(count: int, seed: int, side: int = 20) -> torch.Tensor:

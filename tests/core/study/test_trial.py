@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dipddpm.core.study.trial import Examples, TrainingTrial, TrialNetwork
+from dipddpm.core.study.trial import Examples, TrainingTrial, trial_network
 
 SIDE = 8
 
@@ -18,7 +18,7 @@ def lesson(given: Tensor, wanted: Tensor) -> Examples:
 
 
 def trial(fit: Examples, test: Examples, epochs: int = 3) -> TrainingTrial:
-    made = TrainingTrial(TrialNetwork((SIDE, SIDE), 10, 0, "cpu"), fit, test, epochs=epochs, seed=0)
+    made = TrainingTrial(trial_network((SIDE, SIDE), 10, 0, "cpu"), fit, test, epochs=epochs, seed=0)
     for _ in made:
         pass
     return made

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from dipddpm.core.io.sanitize import printable
 
@@ -42,6 +43,9 @@ class HostSample:
     used_gb: float = 0.0
     total_gb: float = 0.0
     gpus: tuple[Gpu, ...] = field(default=())
+
+
+Sample = TypeVar("Sample", Gpu, HostSample)
 
 
 class HostSampler:
@@ -114,18 +118,9 @@ def without_noise(sample: HostSample, before: HostSample) -> HostSample:
     """The sample, with the values kept that differ from those before by no more than noise."""
     gpus = sample.gpus
     if len(gpus) == len(before.gpus):
-        gpus = tuple(
-            replace(
-                now,
-                use=_steady_value(now.use, previous.use, "use"),
-                temperature=_steady_value(now.temperature, previous.temperature, "temperature"),
-                power=_steady_value(now.power, previous.power, "power"),
-                used_gb=_steady_memory(now.used_gb, previous.used_gb),
-            )
-            for now, previous in zip(gpus, before.gpus, strict=True)
-        )
-    cpu = _steady_value(sample.cpu, before.cpu, "cpu")
-    return replace(sample, gpus=gpus, cpu=cpu or 0, used_gb=_steady_memory(sample.used_gb, before.used_gb))
+        pairs = zip(gpus, before.gpus, strict=True)
+        gpus = tuple(_without_noise(now, last, ("use", "temperature", "power")) for now, last in pairs)
+    return replace(_without_noise(sample, before, ("cpu",)), gpus=gpus)
 
 
 def short_name(name: str) -> str:
@@ -134,14 +129,16 @@ def short_name(name: str) -> str:
     return " ".join(words) or printable(name, 60)
 
 
-def _steady_value(now: int | None, before: int | None, what: str) -> int | None:
-    if now is None or before is None:
-        return now
-    return before if abs(now - before) <= NOISE_LIMITS[what] and now not in {0, 100} else now
-
-
-def _steady_memory(now: float, before: float) -> float:
-    return before if abs(now - before) <= max(0.2, 0.01 * before) else now
+def _without_noise(now: Sample, before: Sample, names: Sequence[str]) -> Sample:
+    """The memory and these numbers as before, where they differ by no more than noise."""
+    steady: dict[str, Any] = {}
+    if abs(now.used_gb - before.used_gb) <= max(0.2, 0.01 * before.used_gb):
+        steady["used_gb"] = before.used_gb
+    for name in names:
+        value, last = getattr(now, name), getattr(before, name)
+        if value not in {None, 0, 100} and last is not None and abs(value - last) <= NOISE_LIMITS[name]:
+            steady[name] = last
+    return replace(now, **steady)
 
 
 def _gigabytes(size: int) -> float:
