@@ -264,25 +264,23 @@ class RunCommands:
         detail = "They can then be neither resumed nor extended. Live runs, and runs without a best model, stay whole."
         self._free("Keep only the best model of every run that has ended?", detail, lambda: trash.prune(runs))
 
-    def _free(self, question: str, detail: str, work: Callable[[], int]) -> None:
-        def report(freed: int) -> None:
-            self._screen.notify(f"{format_size(freed)} freed.")
-            self._screen.changed()
-
-        self._screen.ask(question, detail, lambda: self._screen.background(work, report))
-
     def empty_trash(self) -> None:
         """Ask, then delete for good what was deleted."""
 
-        def emptied(_: None) -> None:
-            self._screen.notify("The trash is empty.")
-            self._screen.changed()
-
         def empty() -> None:
             self._session.deleted.clear()
-            self._screen.background(lambda: trash.empty_trash(self._session.runs), emptied)
+            trash.empty_trash(self._session.runs)
 
-        self._screen.ask("Empty the trash?", "What was deleted can then not be brought back.", empty)
+        self._free("Empty the trash?", "What was deleted can then not be brought back.", empty)
+
+    def _free(self, question: str, detail: str, work: Callable[[], int | None]) -> None:
+        """Ask, do the work, and say how many bytes it has freed."""
+
+        def report(freed: int | None) -> None:
+            self._screen.notify("The trash is empty." if freed is None else f"{format_size(freed)} freed.")
+            self._screen.changed()
+
+        self._screen.ask(question, detail, lambda: self._screen.background(work, report))
 
 
 def _fetch(dataset: str) -> None:

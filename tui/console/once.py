@@ -8,8 +8,6 @@ import shutil
 import sys
 import time
 
-from textual.pilot import Pilot
-
 from dipddpm.tui.console.app import DipddpmApp
 from dipddpm.tui.console.background import is_working
 from dipddpm.tui.console.compositor import screen_text
@@ -30,14 +28,10 @@ def print_frame(session: Session) -> int:
 
 
 async def _frame(app: DipddpmApp, size: tuple[int, int]) -> str:
+    """The screen with the list and the run under its cursor, as soon as the files that they show have been read."""
     async with app.run_test(size=size) as pilot:
-        await _wait_until_ready(app, pilot)
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while (not app.first_frame_ready or is_working()) and time.monotonic() < deadline:
+            await pilot.pause(0.02)
+        await pilot.pause()
         return screen_text(app.screen)
-
-
-async def _wait_until_ready(app: DipddpmApp, pilot: Pilot[None]) -> None:
-    """Wait until the list and the run under its cursor stand on the screen, with the files that its pane shows."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while (not app.first_frame_ready or is_working()) and time.monotonic() < deadline:
-        await pilot.pause(0.02)
-    await pilot.pause()

@@ -87,7 +87,8 @@ def serve(options: Sequence[str], port: int) -> int:
         server = ConsoleServer(options, listener.getsockname()[1])
         port = server.port
         print(f"The console is at {server.address} on this machine only, until Ctrl-C.")
-        print(f"From another one, forward the port there: ssh -L {port}:localhost:{port} {_ssh_destination()}")
+        destination = f"{getpass.getuser()}@{socket.gethostname()}"
+        print(f"From another one, forward the port there: ssh -L {port}:localhost:{port} {destination}")
         may = "look at" if "--readonly" in options else "do"
         print(f"Whoever has the address can {may} all that you can here; it is another one each time.", flush=True)
         server.serve_forever(listener)
@@ -101,10 +102,6 @@ def _listen(port: int) -> socket.socket:
         taken = error.errno == errno.EADDRINUSE
         why = "is taken" if taken else f"can't be had: {os.strerror(error.errno or 0)}"
         raise UserError(f"The port {port} {why}.", "Choose another one with --port, or 0 for any.") from None
-
-
-def _ssh_destination() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 @web.middleware

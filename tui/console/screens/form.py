@@ -41,9 +41,7 @@ class Form(Screen[LaunchRequest]):
         Binding("up,k", "step(-1)", "previous", False, "↑", group=GROUP, tooltip=STEP),
         Binding("ctrl+s", "launch(False)", "start", priority=True, group=GROUP, tooltip=START),
         Binding("ctrl+g", "launch(True)", "start without queueing", priority=True, group=GROUP),
-        Binding(
-            "ctrl+o", "more", "all options", priority=True, group=GROUP, tooltip="all options, or the first ones only"
-        ),
+        Binding("ctrl+o", "more", "all options", priority=True, group=GROUP, tooltip="all options, or the first few"),
         Binding("ctrl+y", "copy", "copy command", priority=True, group=GROUP, tooltip=COPY),
         Binding("escape", "dismiss(None)", "leave", group=GROUP),
     ]

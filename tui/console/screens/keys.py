@@ -22,9 +22,7 @@ MAIN_KEYS = (
     Binding("s", "command('stop')", "stop", group=RUN),
     Binding("r", "command('resume')", "resume", group=RUN),
     Binding("x", "command('extend')", "extend", group=RUN, tooltip="go on with a finished run for longer"),
-    Binding(
-        "u", "command('undo')", "undo delete", group=RUN, tooltip="bring the last deleted run back (until you quit)"
-    ),
+    Binding("u", "command('undo')", "undo delete", group=RUN, tooltip="bring back the last deleted run until you quit"),
     Binding("Q", "queue", "queue", show=False, group=RUN, tooltip="the queue and its order"),
     Binding("D", "disk", "disk use", show=False, group=RUN, tooltip="disk use: keep best only, prune, empty the trash"),
     *(
@@ -56,8 +54,6 @@ MAIN_KEYS = (
 APP_KEYS = (
     Binding("T", "theme", "theme", show=False, group=EVERYWHERE),
     Binding("question_mark", "help", "help", key_display="?", group=EVERYWHERE, tooltip="this page"),
-    Binding(
-        "ctrl+p", "command_palette", "all commands", False, priority=True, group=EVERYWHERE, tooltip="find a command"
-    ),
+    Binding("ctrl+p", "command_palette", "all commands", show=False, priority=True, group=EVERYWHERE),
     Binding("ctrl+c,ctrl+q", "quit", "quit", show=False, priority=True, group=EVERYWHERE, tooltip=QUIT),
 )

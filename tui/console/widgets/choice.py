@@ -36,11 +36,6 @@ class Choice(Widget, can_focus=True):
         choice: Choice
         value: str
 
-        @property
-        def control(self) -> Choice:
-            """The widget, for `@on` selectors."""
-            return self.choice
-
     def __init__(self, words: Sequence[str], value: str, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self.words = list(words)

@@ -257,15 +257,9 @@ def _half_blocks(image: Image) -> list[list[Segment]]:
 
 
 def _digits(image: Image) -> list[list[Segment]]:
-    grey = image.convert("L").tobytes()
-    return [
-        [
-            Segment(
-                "".join(str(min(9, value * 10 // 256)) for value in grey[row * image.width : (row + 1) * image.width])
-            )
-        ]
-        for row in range(image.height)
-    ]
+    grey, width = image.convert("L").tobytes(), image.width
+    rows = (grey[start : start + width] for start in range(0, len(grey), width))
+    return [[Segment("".join(str(value * 10 // 256) for value in row))] for row in rows]
 
 
 def _file_version(path: Path) -> tuple[str, int, int] | None:

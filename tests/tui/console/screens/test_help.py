@@ -22,10 +22,10 @@ async def test_help_lists_keys_of_main_screen(opened: Opener, make: Maker, size:
         for line in (
             "↓ j ↑ k  the run below or above",
             "f  start a new run like this one",
-            "u  bring the last deleted run back",
+            "u  bring back the last deleted run",
             "1 2 3 4 5  live, images, log, config, compare",
             ", .  time cursor back and forth",
-            "^p  find a command",
+            "^p  all commands",
             "✓ ■ ✗ ! ?  done; stopped; failed; crashed",
         ):
             assert line in pages
