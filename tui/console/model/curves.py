@@ -1,11 +1,12 @@
-"""Values along an axis: kept, smoothed, and reduced to the width of a chart without hiding a spike.
+"""Values along an axis: kept, smoothed, reduced to the width of a chart without hiding a spike, averaged over runs.
 
-Everything here only grows until it is cut, so that smoothing and binning go on from where they were.
+A track only grows until it is cut, so that smoothing and binning go on from where they were.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -16,6 +17,9 @@ from dipddpm.core.events import RunResumed
 Axis: TypeAlias = Literal["step", "epoch", "time"]
 AXES: tuple[Axis, ...] = ("step", "epoch", "time")
 NAN = math.nan
+Curve: TypeAlias = tuple[Sequence[float], Sequence[float]]
+BAND_POINTS = 200
+"""More than a terminal is wide."""
 
 
 class Series(NamedTuple):
@@ -165,3 +169,49 @@ def _extreme_indices(part: Sequence[float]) -> list[int]:
     if finite:
         indices |= {min(finite, key=part.__getitem__), max(finite, key=part.__getitem__)}
     return sorted(indices)
+
+
+class Band(NamedTuple):
+    """The mean at each x, and its bounds; these are not numbers where a single curve is left."""
+
+    x: list[float]
+    mean: list[float]
+    lower: list[float]
+    upper: list[float]
+
+
+def band(curves: Sequence[Curve], points: int = BAND_POINTS) -> Band:
+    """The mean of several curves, each interpolated between its points and taken no further than it goes.
+
+    What is not finite counts for nothing: one run that diverged doesn't hide the others.
+    """
+    grid = _thinned(sorted({float(at) for x, _ in curves for at in x}), points)
+    result = Band([], [], [], [])
+    for at in grid:
+        values = [value for curve in curves if math.isfinite(value := value_at(curve, at))]
+        if not values:
+            continue
+        mean = statistics.fmean(values)
+        std = statistics.stdev(values, mean) if len(values) > 1 else math.nan
+        for column, value in zip(result, (at, mean, mean - std, mean + std), strict=True):
+            column.append(value)
+    return result
+
+
+def value_at(curve: Curve, at: float) -> float:
+    """The value there, on the straight line between its neighbours; not a number beyond the curve's ends."""
+    x, y = curve
+    after = bisect_left(x, at)
+    if after == len(x) or (after == 0 and x[0] != at):
+        return math.nan
+    if x[after] == at:
+        return y[after]
+    share = (at - x[after - 1]) / (x[after] - x[after - 1])
+    return (1 - share) * y[after - 1] + share * y[after]
+
+
+def _thinned(values: Sequence[float], points: int) -> list[float]:
+    """So many of them at most, the first and the last among these."""
+    if len(values) <= points:
+        return list(values)
+    return [values[round(index * (len(values) - 1) / (points - 1))] for index in range(points)]

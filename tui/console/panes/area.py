@@ -10,15 +10,12 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from dipddpm.tui.console.model.series import RunSeries
 from dipddpm.tui.console.model.views import View
 from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.console.preferences import PaneName
 from dipddpm.tui.console.session import Session
 from dipddpm.tui.console.widgets.keyline import Tabs
 from dipddpm.tui.console.widgets.runhead import RunHead
-from dipddpm.tui.shared.groups import GroupRow
-from dipddpm.tui.shared.runlist import RunRow
 
 PANES: tuple[PaneName, ...] = get_args(PaneName)
 
@@ -37,11 +34,13 @@ class PaneArea(Vertical):
     def __init__(self, shown: PaneName) -> None:
         super().__init__(id="right")
         self._shown = shown
+        self.tabs = Tabs(PANES)
+        self.head = RunHead()
 
     def compose(self) -> ComposeResult:
         """The pieces; the panes come later."""
-        yield Tabs(PANES)
-        yield RunHead()
+        yield self.tabs
+        yield self.head
         empty = Static(id="empty", markup=False)
         empty.display = False
         yield empty
@@ -51,27 +50,15 @@ class PaneArea(Vertical):
         self._shown = name
         for pane in self.query(Pane):
             pane.display = visible and pane.id == f"pane-{name}"
-        self.query_one(Tabs).shown = name
+        self.tabs.shown = name
 
     def show_hint(self, hint: str) -> None:
         """Show words where there is no run; the empty text brings the run's head back."""
         empty = self.query_one("#empty", Static)
         empty.display = bool(hint)
-        self.query_one(RunHead).display = not hint
+        self.head.display = not hint
         if hint:
             empty.update(hint)
-
-    def show_head(self, row: RunRow, series: RunSeries | None, step: int | None) -> None:
-        """Show what matters most of a run."""
-        self.query_one(RunHead).show(row, series, step)
-
-    def show_group_head(self, group: GroupRow) -> None:
-        """Show what matters most of a group."""
-        self.query_one(RunHead).show_group(group)
-
-    def show_marked(self, count: int) -> None:
-        """Show how many runs are marked for comparison."""
-        self.query_one(Tabs).marked = count
 
     def show(self, view: View) -> bool:
         """Present this in the pane that is shown; whether that pane stands on the screen already."""

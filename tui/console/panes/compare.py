@@ -16,8 +16,7 @@ from textual.widgets import Static
 
 from dipddpm.core.config import AnyRun
 from dipddpm.core.runs import RunState
-from dipddpm.tui.console.model.band import Curve, band
-from dipddpm.tui.console.model.curves import Series
+from dipddpm.tui.console.model.curves import Curve, Series, band
 from dipddpm.tui.console.model.views import ComparedRun, ComparisonEntry, View
 from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.console.widgets.chart import LineChart

@@ -184,7 +184,7 @@ class MainScreen(Screen[None]):
         self.run_list.marked = self.marked
         self.run_list.draw()
         self._area.show_hint("" if self.run_list.shown_count else empty_hint(self.session))
-        self._area.show_marked(len(self.marked))
+        self._area.tabs.marked = len(self.marked)
         self._show_pane()
         self.present()
 
@@ -241,10 +241,10 @@ class MainScreen(Screen[None]):
         if self.session.is_closing:
             return
         if self.group is not None:
-            self._area.show_group_head(self.group)
+            self._area.head.show_group(self.group)
             view = self._views.of_group(self.run_list.chosen)
         elif self.row is not None:
-            self._area.show_head(self.row, self.series_of(self.row.id), self.step)
+            self._area.head.show(self.row, self.series_of(self.row.id), self.step)
             view = self._views.of_run(self.row, self.step, self.marked)
         else:
             return

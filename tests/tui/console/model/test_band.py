@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dipddpm.tui.console.model.band import band, value_at
+from dipddpm.tui.console.model.curves import band, value_at
 
 CURVES = st.lists(
     st.dictionaries(st.integers(0, 50), st.floats(-100, 100), min_size=1, max_size=12).map(
