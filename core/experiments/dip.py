@@ -13,10 +13,10 @@ from dipddpm.core.config import DipRun
 from dipddpm.core.data.sources import load_images
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.dip.batch import PriorBatch
-from dipddpm.core.dip.ensemble import images_that_fit
 from dipddpm.core.dip.fit import DipFit
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import BestModel, DataLoaded, Item, RunStarted, StateDict, Step, Tensors
+from dipddpm.core.methods.dip import in_batches
 
 
 class DipExperiment:
@@ -54,12 +54,7 @@ class DipExperiment:
             case = Case.of(truth, config.task, labels, config.seed).to(self.device)
             batches.append(
                 PriorBatch(
-                    case.y,
-                    case.degradation,
-                    config.dip,
-                    case.shape[1:],
-                    seed=config.seed,
-                    truth=truth.to(self.device),
+                    case.y, case.degradation, config.dip, case.shape[1:], seed=config.seed, truth=truth.to(self.device)
                 )
             )
         self.fit = DipFit(
@@ -174,6 +169,5 @@ def _groups(
     groups = []
     for size in sizes:
         places = [index for its_size, index in assigned if its_size == size]
-        batch_size = config.dip.batch or images_that_fit(config.dip, size, device)
-        groups += [places[i : i + batch_size] for i in range(0, len(places), batch_size)]
+        groups += in_batches(places, config.dip, size, device)
     return groups

@@ -120,15 +120,8 @@ class DipResultBank:
     def _cache_entry(self, indices: list[int]) -> tuple[Path, str]:
         """Where the results of these images are kept, and the digest of all that they follow from."""
         options = {k: v for k, v in msgspec.to_builtins(self.dip).items() if k not in _IRRELEVANT_OPTIONS}
-        key_parts = [
-            FORMAT,
-            format_task(self.task),
-            options,
-            self.seed,
-            self.chunks_done,
-            self.images.split,
-            len(indices),
-        ]
+        task, split = format_task(self.task), self.images.split
+        key_parts = [FORMAT, task, options, self.seed, self.chunks_done, split, len(indices)]
         digest = hashlib.sha256(msgspec.json.encode(key_parts, order="deterministic"))
         digest.update(self.images.images[indices].contiguous().numpy().data)
         key = digest.hexdigest()

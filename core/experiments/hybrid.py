@@ -34,7 +34,6 @@ from dipddpm.core.experiments.phases import Phases
 from dipddpm.core.experiments.priors import load_prior, refuse_other_prior
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget, baselines, clock_of
-from dipddpm.core.metrics.image import psnr, ssim_scores
 from dipddpm.core.metrics.samples import SampleEvaluator
 
 
@@ -175,19 +174,15 @@ class HybridExperiment:
         assert self.restoring.cost is not None
         return self._baselines(self._prior(), self.restoring.cost.seconds)[name]
 
-    def _score(self, method: str, cost: Cost) -> RestorationScored:
-        return RestorationScored(
+    def _score(self, method: str, cost: Cost, step: int) -> RestorationScored:
+        return cost.scored(
+            self.truth,
             task=format_task(self.config.task),
             method=method,
-            psnr=psnr(cost.images, self.truth).tolist(),
-            ssim=ssim_scores(cost.images, self.truth),
-            nfe=cost.nfe,
-            iterations=cost.iterations,
-            seconds=cost.seconds,
             set=self.loaded.dataset,
             seed=self.config.seed,
-            runs=cost.runs,
             budget_of=self.config.method if method in {DIP_MEAN, DDPM_MEAN} else "",
+            step=step,
         )
 
     def _opening_items(self) -> list[Item]:

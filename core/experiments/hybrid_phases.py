@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from torch import Tensor, nn
@@ -26,6 +26,9 @@ from dipddpm.core.events import (
 )
 from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget
 from dipddpm.core.metrics.image import psnr, ssim_scores
+
+Score: TypeAlias = Callable[[str, Cost, int], RestorationScored]
+"""Scores what a method's cost bought, at a step."""
 
 
 class PriorTraining:
@@ -75,7 +78,7 @@ class Restoring:
         dip: DipConfig,
         *,
         method: str,
-        score: Callable[[str, Cost], RestorationScored],
+        score: Score,
         prior_network: Callable[[], nn.Module | None],
     ) -> None:
         self.begin, self.planned, self.case, self.truth, self.dip = begin, planned, case, truth, dip
@@ -147,7 +150,7 @@ class Restoring:
             tensors={"restored": cost.images},
         )
         yield self._picture("restored", cost.images, f"Restored by {self.method}")
-        self.scored = [msgspec.structs.replace(self.score(self.method, cost), step=self.step)]
+        self.scored = [self.score(self.method, cost, self.step)]
         yield from self.scored
 
     def _psnr_event(self, images: Tensor) -> PsnrMeasured:
@@ -175,9 +178,7 @@ class Restoring:
 class Comparing:
     """Give a baseline the seconds that the hybrid took, and score it."""
 
-    def __init__(
-        self, method: str, begin: Callable[[], TimeBudget], score: Callable[[str, Cost], RestorationScored]
-    ) -> None:
+    def __init__(self, method: str, begin: Callable[[], TimeBudget], score: Score) -> None:
         self.method, self.begin, self.score = method, begin, score
         self.step = 0
         self.scored: list[RestorationScored] = []
@@ -193,7 +194,7 @@ class Comparing:
                 self.step = max(self.step, item.step)
                 yield Step(step=self.step)
         self.step = len(self)
-        self.scored = [msgspec.structs.replace(self.score(self.method, budget.reached[0]), step=self.step)]
+        self.scored = [self.score(self.method, budget.reached[0], self.step)]
         self._budget = None
         yield from self.scored
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -15,10 +16,11 @@ from dipddpm.core.config import DipConfig
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
-from dipddpm.core.events import Item, StateDict, Step
+from dipddpm.core.events import Item, RestorationScored, StateDict, Step
 from dipddpm.core.methods.base import Restorer
 from dipddpm.core.methods.diffusion import DdpmRestorer, diffusion_for
 from dipddpm.core.methods.dip import DipRestorer
+from dipddpm.core.metrics.image import psnr, ssim_scores
 
 Clock: TypeAlias = Callable[[], float]
 """The time in seconds, of whatever beginning."""
@@ -96,6 +98,18 @@ class Cost:
     nfe: int
     iterations: int
     seconds: float
+
+    def scored(self, truth: Tensor, **fields: Any) -> RestorationScored:
+        """Score the images against the truth (N, C, H, W) in [0, 1]; `fields` are the event's others."""
+        return RestorationScored(
+            psnr=psnr(self.images, truth).tolist(),
+            ssim=ssim_scores(self.images, truth),
+            nfe=self.nfe,
+            iterations=self.iterations,
+            seconds=self.seconds,
+            runs=self.runs,
+            **fields,
+        )
 
 
 class TimeBudget:
@@ -209,15 +223,12 @@ def baselines(
     if prior is None:
         return budgets_by_name
     single = diffusion_for(case.degradation).method == POSTERIOR_MEAN
-    method, steps = SAMPLES if single else ("", 0)
 
-    def samples(count: int, seed: int) -> Restorer:
+    def samples(count: int, seed: int, method: str = "", steps: int = 0) -> Restorer:
         return DdpmRestorer(replace(case, seed=seed), prior, method=method, steps=steps, samples=count)
 
-    def once(count: int, seed: int) -> Restorer:
-        return DdpmRestorer(replace(case, seed=seed), prior, samples=count)
-
-    budgets_by_name[DDPM_MEAN] = TimeBudget(samples, budgets, seed=case.seed, clock=clock)
+    averaged = partial(samples, method=SAMPLES[0], steps=SAMPLES[1]) if single else samples
+    budgets_by_name[DDPM_MEAN] = TimeBudget(averaged, budgets, seed=case.seed, clock=clock)
     if single:
-        budgets_by_name[POSTERIOR_MEAN] = TimeBudget(once, [0.0], seed=case.seed, clock=clock)
+        budgets_by_name[POSTERIOR_MEAN] = TimeBudget(samples, [0.0], seed=case.seed, clock=clock)
     return budgets_by_name

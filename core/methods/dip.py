@@ -84,9 +84,16 @@ def dip_fit(case: Case, dip: DipConfig, seed: int, groups: list[list[int]] | Non
     """A fit of a case's images, in these groups; without any, in as many as fit in memory."""
     shape = case.shape[1:]
     if groups is None:
-        batch_size = dip.batch or images_that_fit(dip, shape, case.y.device)
-        groups = [list(range(i, min(i + batch_size, case.shape[0]))) for i in range(0, case.shape[0], batch_size)]
+        groups = in_batches(list(range(case.shape[0])), dip, shape, case.y.device)
     batches = [
         PriorBatch(case.y[indices], case.degradation.select(indices), dip, shape, seed=seed) for indices in groups
     ]
     return DipFit(batches, groups, iterations=dip.iterations, measure_every=dip.measure_every)
+
+
+def in_batches(
+    indices: list[int], dip: DipConfig, shape: tuple[int, int, int], device: torch.device
+) -> list[list[int]]:
+    """Divide the indices of images of one shape (C, H, W) into batches that fit in memory."""
+    size = dip.batch or images_that_fit(dip, shape, device)
+    return [indices[i : i + size] for i in range(0, len(indices), size)]

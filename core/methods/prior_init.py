@@ -130,29 +130,23 @@ class Chains:
         times = _levels(prior)
         method = diffusion_for(degradation).method
         method = "ddnm" if method == "posterior-mean" else method
-        self.groups: dict[int, list[int]] = {}
+        groups: dict[int, list[int]] = {}
         for index, level in enumerate(sigma):
             begin = min(times, key=lambda t: abs(_log(prior.schedule.sigma[t].item()) - _log(level)))
-            self.groups.setdefault(begin, []).append(index)
+            groups.setdefault(begin, []).append(index)
+        self.groups = dict(sorted(groups.items()))
         self.samplings: list[Sampling] = []
-        for begin, group in sorted(self.groups.items()):
+        for begin, group in self.groups.items():
             indices = [index for index in group for _ in range(samples)]
             first = to_model(start[indices])
             generator = torch.Generator(y.device).manual_seed(derive(seed, f"start at {begin}"))
             noised = prior.schedule.add_noise(first, noise(first, generator), begin)
             problem = Problem(y[indices], degradation.select(indices), tuple(first.shape))
-            solver = METHODS[method](problem)
-            step_count = min(steps, begin + 1)
-            self.samplings.append(
-                Sampling(
-                    prior.denoiser(),
-                    solver,
-                    noised,
-                    begin=begin,
-                    steps=step_count,
-                    seed=derive(seed, f"group at {begin}"),
-                )
+            solver, group_seed = METHODS[method](problem), derive(seed, f"group at {begin}")
+            sampling = Sampling(
+                prior.denoiser(), solver, noised, begin=begin, steps=min(steps, begin + 1), seed=group_seed
             )
+            self.samplings.append(sampling)
 
     def __len__(self) -> int:
         return sum(len(sampling) for sampling in self.samplings)
@@ -167,7 +161,7 @@ class Chains:
     def images(self) -> Tensor:
         """(N, C, H, W), in [0, 1] but not clipped; the start, where sampling has not begun."""
         images = self.start.clone()
-        for group, sampling in zip((group for _, group in sorted(self.groups.items())), self.samplings, strict=True):
+        for group, sampling in zip(self.groups.values(), self.samplings, strict=True):
             if sampling.steps_done:
                 images[group] = to_unit(sampling.xt.view(len(group), self.samples, *images.shape[1:]).mean(1))
         return images

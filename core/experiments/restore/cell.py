@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -16,13 +17,55 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import POSTERIOR_MEAN
 from dipddpm.core.events import RestorationMissing, RestorationScored, StateDict, Step
-from dipddpm.core.experiments.restore.job import RestoreJob
 from dipddpm.core.experiments.restore.methods import Methods
 from dipddpm.core.images import to_unit
 from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget
+from dipddpm.core.metrics.samples.classifier import load_classifier
 
 SHOWN = 8
 """Images of each set that pictures show."""
+
+
+CLASSIFIED = {"fashionmnist", "fashion-mini"}
+"""The sets whose classes our classifier knows."""
+
+
+@dataclass(frozen=True)
+class RestoreJob:
+    """What a head-to-head does between two scores."""
+
+    task: str
+    set: str
+    seed: int
+    method: str
+
+    def score_event(self, cost: Cost, budget_of: str, images: ImageSet, truth: Tensor, step: int) -> RestorationScored:
+        """The score of what came of it; `truth` are the images in [0, 1], on the device of the work."""
+        right: list[bool] = []
+        if self.set in CLASSIFIED:
+            right = (load_classifier().predict(cost.images) == images.labels.cpu()).tolist()
+        return cost.scored(
+            truth,
+            task=self.task,
+            set=self.set,
+            seed=self.seed,
+            method=self.method,
+            budget_of=budget_of,
+            recognised=right,
+            step=step,
+        )
+
+    def failure_event(self, error: Exception, step: int) -> RestorationMissing:
+        """That it came to nothing, with what the error says."""
+        named = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        why = " ".join(f"{named}{error}".split())
+        return self.missing_event(self.method, why, step, failed=True)
+
+    def missing_event(self, method: str, why: str, step: int, *, failed: bool = False) -> RestorationMissing:
+        """That a method has no result in its cell."""
+        return RestorationMissing(
+            task=self.task, set=self.set, seed=self.seed, method=method, why=why, failed=failed, step=step
+        )
 
 
 class RestoreJobResult(msgspec.Struct, frozen=True):

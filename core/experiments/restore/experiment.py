@@ -32,8 +32,7 @@ from dipddpm.core.events import (
     Step,
 )
 from dipddpm.core.experiments.priors import load_prior, refuse_other_prior
-from dipddpm.core.experiments.restore.cell import SHOWN, CellRunner, RestoreJobResult, degrade_job
-from dipddpm.core.experiments.restore.job import RestoreJob
+from dipddpm.core.experiments.restore.cell import SHOWN, CellRunner, RestoreJob, RestoreJobResult, degrade_job
 from dipddpm.core.experiments.restore.methods import Methods
 from dipddpm.core.methods.budget import clock_of
 from dipddpm.core.methods.conditioned import ConditionedModel

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeAlias
 
 from dipddpm.core.config import HYBRIDS, Denoise, DipConfig, RestoreConfig, format_task, parse_task
 from dipddpm.core.config.study import CONDITIONED, TRAIN_ONE
@@ -11,10 +12,15 @@ from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import CONTROLS, DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
-from dipddpm.core.experiments.restore.controls import RestorerFactory, controls
-from dipddpm.core.methods.base import hybrid_restorer
+from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Clock, Stopwatch, TimeBudget, baselines
+from dipddpm.core.methods.classical import filters
+from dipddpm.core.methods.classical.closed_form import ClosedFormRestorer
 from dipddpm.core.methods.conditioned import ConditionedModel
+from dipddpm.core.methods.diffusion import DdpmRestorer
+from dipddpm.core.methods.dip import DipRestorer
+
+RestorerFactory: TypeAlias = Callable[[Case], Restorer]
 
 BASELINE_METHODS = (DIP_MEAN, DDPM_MEAN, POSTERIOR_MEAN)
 """The parents' forms, which are given the seconds of the hybrids."""
@@ -24,6 +30,27 @@ NO_NETWORK = f"it needs a network that is trained for the task: {TRAIN_ONE}."
 OTHER_TASK = "no network was given that is trained for this task."
 UNFIT = "it isn't made for this task."
 NOT_ONE_STEP = "a single step removes Gaussian noise alone; for other tasks ddpm-mean is the diffusion model."
+
+
+STEPS = (10, 20, 100)
+"""Evaluations of the network that the samplers among the controls are given."""
+
+
+def controls(prior: TrainedModel, dip: DipConfig) -> dict[str, RestorerFactory]:
+    """By name: A+ y, a classic, DIP at its truth-free stop, and DDNM+ and DiffPIR with few and with many steps.
+
+    Beside the parents at equal time, hybrids are compared with these, which take the time that they take.
+    """
+    factories: dict[str, RestorerFactory] = {
+        "pinv": lambda case: ClosedFormRestorer(case, lambda c: c.degradation.operator.pinv(c.y)),
+        "classic": lambda case: ClosedFormRestorer(case, filters.restore_classic),
+        "dip": partial(DipRestorer, dip=dip),
+    }
+    for method in ("ddnm", "diffpir"):
+        for steps in STEPS:
+            taken = min(steps, len(prior.schedule))
+            factories[f"{method}-{steps}"] = partial(DdpmRestorer, prior=prior, method=method, steps=taken)
+    return factories
 
 
 class Methods:
@@ -75,13 +102,9 @@ class Methods:
         """A method at work on a case; `budgets` are the seconds that the hybrids have taken of it."""
         if method in BASELINE_METHODS:
             return baselines(case, self.prior, self.dip, budgets=budgets or [0.0], clock=self.clock)[method]
-        make = self._maker(method, task)
+        trained = self._trained(task, method)
+        make = trained.restorer if trained else self._hybrids.get(method) or self.controls[method]
         return Stopwatch(lambda: make(case), self.clock)
-
-    def _maker(self, method: str, task: str) -> RestorerFactory:
-        if trained := self._trained(task, method):
-            return trained.restorer
-        return self._hybrids.get(method) or self.controls[method]
 
     def _trained(self, task: str, name: str) -> ConditionedModel | None:
         return self._conditioned.get((format_task(parse_task(task)), name))

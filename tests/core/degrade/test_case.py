@@ -13,8 +13,7 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.experiments.dip import DipExperiment
 from dipddpm.core.experiments.dip_cache import DipResultBank
 from dipddpm.core.experiments.hybrid import HybridExperiment
-from dipddpm.core.experiments.restore.cell import degrade_job
-from dipddpm.core.experiments.restore.job import RestoreJob
+from dipddpm.core.experiments.restore.cell import RestoreJob, degrade_job
 
 # Uniform draws alone: they have the same bits on every CPU, which normal ones need not.
 TASK = "inpaint:missing=0.5,noise=salt-and-pepper,hit=0.2"

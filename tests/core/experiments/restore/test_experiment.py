@@ -26,7 +26,7 @@ from dipddpm.core.events import (
     RestorationScored,
     Step,
 )
-from dipddpm.core.experiments.restore import controls
+from dipddpm.core.experiments.restore import methods as restore_methods
 from dipddpm.core.experiments.restore.experiment import RestoreExperiment
 from dipddpm.core.methods.classical.closed_form import ClosedFormRestorer
 from dipddpm.core.runs import Run
@@ -110,7 +110,7 @@ def test_restore_gives_methods_same_measurement_without_truth(build: Build, monk
             given.append(case)
             super().__init__(case, formula)
 
-    monkeypatch.setattr(controls, "ClosedFormRestorer", Watched)
+    monkeypatch.setattr(restore_methods, "ClosedFormRestorer", Watched)
     experiment = build(restore__sets=("glyphs",), restore__tasks=("inpaint:missing=0.5,sigma=10",), restore__seeds=2)
     list(experiment)
     first, again, second = given[0], given[1], given[2]
