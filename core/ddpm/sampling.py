@@ -21,8 +21,8 @@ class Sampling:
     `start` is a shape (N, C, H, W), to begin from pure noise on `device`, or images in model space that already have
     the noise of timestep `begin`, the last one unless it is given. `steps` is how many steps to take, 0 for all
     timesteps; `spacing` says which. `xt` holds the samples, in model space, when the iteration has ended; `nfe` counts
-    how often the network has seen each image. With `keep_every` k, `trajectory` has xt after every k-th step, on the
-    CPU. Events count steps from `first_step`.
+    how often the network has seen each image. With `trajectory_every` k, `trajectory` has xt after every k-th step, on
+    the CPU. Events count steps from `first_step`.
 
     As with training, iterating on after `load_state_dict` gives the same images as never having stopped. Raises
     UserError for more steps than there are timesteps.
@@ -56,7 +56,6 @@ class Sampling:
         else:
             self.xt = torch.randn(start, generator=self.generator, device=device)
         self.steps_done = 0
-        """Steps done."""
         self.evaluations = 0
         """Evaluations of the network, for each image of xt."""
         self.trajectory_every = trajectory_every

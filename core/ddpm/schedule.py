@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Self
 
 import torch
@@ -21,24 +20,24 @@ MIN_SNR_GAMMA = 5.0
 """Where min-SNR weighting caps the signal-to-noise ratio (Hang et al. 2023, section 3.4)."""
 
 
-def linear(config: DdpmConfig) -> Tensor:
-    """beta grows linearly from `beta_start` to `beta_end` (Ho et al. 2020, section 4)."""
-    return torch.linspace(config.beta_start, config.beta_end, config.timesteps, dtype=torch.float64)
+def cosine(time: Tensor) -> Tensor:
+    """alpha_bar falls as cos^2 of a quarter turn (Nichol & Dhariwal 2021, eq. 17); `time` is from 0 to 1."""
+    return torch.cos((time + 0.008) / 1.008 * math.pi / 2).square()
 
 
-def cosine(config: DdpmConfig) -> Tensor:
-    """alpha_bar falls as cos^2 of a quarter turn (Nichol & Dhariwal 2021, eq. 17)."""
-    return _beta(torch.cos((_time_grid(config) + 0.008) / 1.008 * math.pi / 2).square())
-
-
-def sigmoid(config: DdpmConfig) -> Tensor:
+def sigmoid(time: Tensor) -> Tensor:
     """alpha_bar falls as a sigmoid from -3 to 3 (Jabri et al. 2022, algorithm of `sigmoid_schedule`, tau 1)."""
-    falling = torch.sigmoid(3 - 6 * _time_grid(config))
-    return _beta((falling - falling[-1]) / (falling[0] - falling[-1]))
+    falling = torch.sigmoid(3 - 6 * time)
+    return (falling - falling[-1]) / (falling[0] - falling[-1])
 
 
-BETAS: dict[str, Callable[[DdpmConfig], Tensor]] = {"linear": linear, "cosine": cosine, "sigmoid": sigmoid}
-"""Schedules by the name that configs use: from the options to beta, float64 of shape (T,)."""
+def beta_of(config: DdpmConfig) -> Tensor:
+    """The beta that a config names, float64 of shape (T,); linear is that of Ho et al. 2020, section 4."""
+    if config.schedule == "linear":
+        return torch.linspace(config.beta_start, config.beta_end, config.timesteps, dtype=torch.float64)
+    time = torch.linspace(0, 1, config.timesteps + 1, dtype=torch.float64)
+    alpha_bar = cosine(time) if config.schedule == "cosine" else sigmoid(time)
+    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=LARGEST_BETA)
 
 
 def to_zero_terminal_snr(beta: Tensor) -> Tensor:
@@ -50,16 +49,6 @@ def to_zero_terminal_snr(beta: Tensor) -> Tensor:
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
     alpha_bar = root.square()
     return 1 - torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
-
-
-def _time_grid(config: DdpmConfig) -> Tensor:
-    """0, 1/T .. 1."""
-    return torch.linspace(0, 1, config.timesteps + 1, dtype=torch.float64)
-
-
-def _beta(alpha_bar: Tensor) -> Tensor:
-    """From alpha_bar at T + 1 moments, the first being the clean image, to the T betas between them."""
-    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=LARGEST_BETA)
 
 
 class Schedule:
@@ -83,7 +72,7 @@ class Schedule:
     @classmethod
     def from_config(cls, config: DdpmConfig, device: torch.device | str = "cpu") -> Self:
         """The schedule that a config names."""
-        beta = BETAS[config.schedule](config)
+        beta = beta_of(config)
         return cls(to_zero_terminal_snr(beta) if config.zero_terminal_snr else beta, device)
 
     def __len__(self) -> int:

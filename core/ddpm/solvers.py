@@ -1,7 +1,7 @@
 """Ways from one noise level to a lower one: the steps of which sampling is made.
 
-In xt = a x0 + s eps, a and s are sqrt(alpha_bar) and sqrt(1 - alpha_bar). A step goes from timestep t to `to` < t,
-and to = -1 is the clean image, where a = 1 and s = 0. Coefficients are computed in float64.
+In xt = a x0 + s eps, a and s are sqrt(alpha_bar) and sqrt(1 - alpha_bar). A step goes from timestep t to
+`t_next` < t, and t_next = -1 is the clean image, where a = 1 and s = 0. Coefficients are computed in float64.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Solver(ABC):
 
     @abstractmethod
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
-        """From xt at t to the same images at `to`."""
+        """From xt at t to the same images at `t_next`."""
 
     def state_dict(self) -> dict[str, Any]:
         """What the next step needs of the earlier ones."""

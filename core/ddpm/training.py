@@ -200,10 +200,8 @@ class DdpmTraining:
         count = self._images_seen - seen_before
         loss_sum = self.process_group.all_reduce_sum(losses).item()
         if not math.isfinite(loss_sum):
-            raise UserError(
-                f"The loss became {loss_sum} at step {self.step}, in epoch {self.epoch + 1}.",
-                "Lower the learning rate (ddpm.lr) and run again; the best model so far is kept.",
-            )
+            problem = f"The loss became {loss_sum} at step {self.step}, in epoch {self.epoch + 1}."
+            raise UserError(problem, "Lower the learning rate (ddpm.lr) and run again; the best model so far is kept.")
         self._loss_sum += loss_sum
         seconds = self._lap()
         return Step(

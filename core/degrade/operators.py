@@ -124,12 +124,7 @@ class BlockMean(Operator):
     def __init__(self, factor: int, size: tuple[int, int], device: torch.device | str = "cpu") -> None:
         self.factor = factor
         self.size = size
-        rows, columns = (
-            torch.full((-(-side // factor),), factor, device=device).clamp(
-                max=side - factor * torch.arange(-(-side // factor), device=device)
-            )
-            for side in size
-        )
+        rows, columns = ((side - torch.arange(0, side, factor, device=device)).clamp(max=factor) for side in size)
         self.count = (rows.view(-1, 1) * columns).float()
         """Pixels of each block, shape (ceil(H / f), ceil(W / f))."""
 

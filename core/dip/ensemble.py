@@ -94,9 +94,8 @@ class Priors:
         """Add Gaussian noise to the convolutions, alike for all priors, as everything random is."""
         for weight in self.network.parameters():
             if weight.ndim == 4:
-                shared_noise = torch.randn(
-                    len(weight) // self.count, *weight.shape[1:], generator=generator, device=weight.device
-                )
+                shape = (len(weight) // self.count, *weight.shape[1:])
+                shared_noise = torch.randn(shape, generator=generator, device=weight.device)
                 weight.add_(shared_noise.repeat(self.count, 1, 1, 1), alpha=std)
 
     def state_dict(self) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class FitQuality(NamedTuple):
 
 @dataclass(eq=False)
 class DipFit:
-    """Take batches of priors on side by side, so that one count of iterations holds for all images.
+    """Fit several batches of priors in step, so that one count of iterations holds for all images.
 
     `indices` says where each batch's images stand in the order that events and results use. Where several processes
     share the images (`process_group`), each has batches of its own, and all yield the events of all images.
