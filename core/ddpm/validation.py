@@ -19,7 +19,7 @@ class Validator:
     """The mean of |eps - prediction|^2 on up to 1,000 images, with the same noise and timesteps every time.
 
     The error is that of eps whatever the network predicts, so that all trainings on the same images and schedule can
-    be compared; `of` makes it another one, for networks that are to be judged where noise is high. Timesteps are
+    be compared; `objective` names another one, for networks that are to be judged where noise is high. Timesteps are
     spread evenly over the images, in random order; bands are ten equal parts of them, the least noisy first. `images`
     is uint8 (N, C, H, W).
     """

@@ -193,11 +193,10 @@ class _Attention(nn.Module):
         return out
 
 
-def _zero_init(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
+def _zero_init(layer: nn.Module) -> None:
     """Begin with an output of zero."""
-    nn.init.zeros_(layer.weight)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:
