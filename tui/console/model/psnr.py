@@ -34,11 +34,10 @@ class PsnrRecord:
 
     def __init__(self) -> None:
         self.track = Track("mean", "averaged")
-        self.stops: dict[int, StepValue] = {}
+        self.stops: list[events.EarlyStopped] = []
         self._images: list[array[float]] = []
         self._measured = array("q")  # how many images each row told of
         self._peaks: list[StepValue | None] = [None]
-        self._stopped: list[events.EarlyStopped] = []
 
     def add(self, event: events.PsnrMeasured) -> None:
         """Take in a measurement whose row was begun on the track."""
@@ -56,40 +55,31 @@ class PsnrRecord:
             if math.isfinite(value) and (peak is None or value > peak.value):
                 self._peaks[index] = StepValue(event.step, value)
 
-    def stop(self, event: events.EarlyStopped) -> None:
-        """Take in where a rule stopped an image."""
-        self._stopped.append(event)
-        self.stops[event.image] = StepValue(event.at, NAN if event.psnr is None else event.psnr)
-
     def drop_voided(self, resumed: events.RunResumed) -> None:
         """Forget what was measured and stopped in what a resumed run does again."""
         self.track.drop_voided(resumed)
         self._measured = self._measured[: len(self.track)]
         self._images = [values[: len(self.track)] for values in self._images[: max(self._measured, default=0)]]
         self._peaks = [_peak(self.track.step, values) for values in (self.track.values["mean"], *self._images)]
-        valid_stops = [event for event in self._stopped if not voids(resumed, event)]
-        self._stopped, self.stops = [], {}
-        for event in valid_stops:
-            self.stop(event)
+        self.stops[:] = [event for event in self.stops if not voids(resumed, event)]
 
     def curves(self) -> list[PsnrCurve]:
         """The mean first, then that of the averaged outputs (image -2) if kept, then the images."""
         steps = self.track.step
         if not len(steps):
             return []
-        curves = [PsnrCurve(-1, "mean", steps, self.track.values["mean"], self._peaks[0], self._mean_stop())]
+        stops = {event.image: StepValue(event.at, NAN if event.psnr is None else event.psnr) for event in self.stops}
+        mean_stop = self._mean_stop(list(stops.values()))
+        curves = [PsnrCurve(-1, "mean", steps, self.track.values["mean"], self._peaks[0], mean_stop)]
         averaged = self.track.values["averaged"]
         if (peak := _peak(steps, averaged)) is not None:
             curves.append(PsnrCurve(-2, "averaged", steps, averaged, peak, None))
         for image, values in enumerate(self._images):
-            curves.append(
-                PsnrCurve(image, f"image {image}", steps, values, self._peaks[image + 1], self.stops.get(image))
-            )
+            curves.append(PsnrCurve(image, f"image {image}", steps, values, self._peaks[image + 1], stops.get(image)))
         return curves
 
-    def _mean_stop(self) -> StepValue | None:
+    def _mean_stop(self, stops: list[StepValue]) -> StepValue | None:
         """The median step at which the images were stopped, with the mean of what they have there; once all were."""
-        stops = list(self.stops.values())
         if not stops or len(stops) < len(self._images) or not all(math.isfinite(spot.value) for spot in stops):
             return None
         return StepValue(sorted(spot.step for spot in stops)[len(stops) // 2], sum(s.value for s in stops) / len(stops))

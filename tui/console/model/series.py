@@ -88,7 +88,7 @@ class RunSeries:
             events.Step: self._add_step,
             events.EpochFinished: self._add_epoch,
             events.PsnrMeasured: self._add_psnr,
-            events.EarlyStopped: self._psnr.stop,
+            events.EarlyStopped: self._psnr.stops.append,
             events.ImageSaved: self._pictures.append,
             events.RestorationScored: self.restorations.append,
             events.RestorationMissing: self.restorations.append,
