@@ -33,7 +33,7 @@ from dipddpm.core.experiments.priors import load_prior as load_best_model
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Stopwatch, clock_of
 from dipddpm.core.methods.classical import filters
-from dipddpm.core.methods.classical.closed_form import ClosedFormRestorer
+from dipddpm.core.methods.classical.filters import ClosedFormRestorer
 from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer
 

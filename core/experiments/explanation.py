@@ -105,8 +105,7 @@ class ExplanationExperiment:
 
     def __iter__(self) -> Iterator[Item]:
         if self.step == 0:
-            for images in self.sets:
-                yield data_loaded(images)
+            yield from map(data_loaded, self.sets)
         yield from self._fit()
         for network_input in self.plan:
             if not network_input.predicts_x0 and network_input.name not in self.record.linear:
@@ -154,16 +153,16 @@ class ExplanationExperiment:
         self.weights = state["weights"]
         self.step = self._stored_step = state["step"]
 
-    def _advance(self, loss: float | None = None) -> Step:
+    def _advance(self, loss: float | None = None, *, ends_unit: bool = True) -> Step:
         self.step += 1
+        if ends_unit:
+            self._stored_step = self.step
         return Step(step=self.step, loss=loss)
 
     def _fit(self) -> Iterator[Item]:
         for bank in self.banks:
             while bank.images_done < len(bank.noised):
-                item = self._advance(bank.fit_batch())
-                self._stored_step = self.step
-                yield item
+                yield self._advance(bank.fit_batch())
         test = self.banks[1]
         for count, output in zip(test.steps, test.outputs, strict=True):
             self.record.distance[after(count)] = float((output - test.noised.xt).square().mean())
@@ -185,9 +184,7 @@ class ExplanationExperiment:
         if network_input.name in (findings.DISCREPANCY, findings.BUDGET):
             counts = torch.tensor(test.steps, dtype=torch.float64)[self.views.choice(network_input.name, test).cpu()]
             self.record.chosen[network_input.name] = _means(counts, bands[1])
-        item = self._advance(1 - self.record.linear_share(network_input.name))
-        self._stored_step = self.step
-        return item
+        return self._advance(1 - self.record.linear_share(network_input.name))
 
     def _learn(self, network_input: NetworkInput, seed: int) -> Iterator[Item]:
         """One network."""
@@ -200,8 +197,8 @@ class ExplanationExperiment:
         )
         losses = iter(trial)
         for _ in range(self.record.epochs - 1):
-            yield self._advance(next(losses))
-        last_step = self._advance(next(losses))
+            yield self._advance(next(losses), ends_unit=False)
+        last_step = self._advance(next(losses), ends_unit=False)
         bands = _means(trial.errors(), bands_of(self.banks[1].noised.t, len(self.schedule)))
         self.record.learned.setdefault(network_input.name, []).append(trial.result(bands))
         if seed == 0 and network_input.name in (findings.XT, after(self.record.fixed)):
@@ -236,9 +233,7 @@ class ExplanationExperiment:
         self.record.denoised, picture = denoise(
             self.sets[1], networks, hourglass, steps=fixed, schedule=self.schedule, seed=seed
         )
-        self.step += 1
-        self._stored_step = self.step
-        return msgspec.structs.replace(picture, step=self.step)
+        return msgspec.structs.replace(picture, step=self._advance().step)
 
 
 def _first(source: DataConfig, split: Literal["train", "test"], count: int) -> data.ImageSet:

@@ -110,11 +110,6 @@ class HybridExperiment:
         """Epochs that the prior has been trained for."""
         return 0 if self.training is None else self.training.epoch
 
-    @property
-    def restored(self) -> Tensor | None:
-        """The restored images (N, C, H, W), in [0, 1] but not clipped; None before they are done."""
-        return None if self.restoring.cost is None else self.restoring.cost.images
-
     def started(self) -> RunStarted:
         """Totals and sizes; `parameters` counts those of a prior that is trained here."""
         training = None if self.training is None else self.training.started()

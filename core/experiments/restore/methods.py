@@ -15,7 +15,7 @@ from dipddpm.core.evaluation.scoreboard import CONTROLS, DDPM_MEAN, DIP_MEAN, PO
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Clock, Stopwatch, TimeBudget, baselines
 from dipddpm.core.methods.classical import filters
-from dipddpm.core.methods.classical.closed_form import ClosedFormRestorer
+from dipddpm.core.methods.classical.filters import ClosedFormRestorer
 from dipddpm.core.methods.conditioned import ConditionedModel
 from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer

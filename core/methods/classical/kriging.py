@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 
-from dipddpm.core.methods.classical.biharmonic import inpaint
+Plane: TypeAlias = NDArray[np.float64]
+
 
 MAX_PIXELS = 4096
 """Measured pixels of an image; of more, the covariances would take the machine's memory and minutes."""
@@ -30,7 +36,7 @@ def krige(y: Tensor, measured: Tensor, variance: Tensor) -> Tensor:
     a direction. Lengths, axes, share and deviation are those that make each plane's measured pixels likeliest (section
     5.4.1), with a broad prior. All planes are worked on at once. What is measured without noise stays as it is.
 
-    Where more than `MOST` pixels of a plane are measured it is biharmonic inpainting instead.
+    Where more than `MAX_PIXELS` pixels of a plane are measured it is biharmonic inpainting instead.
     """
     planes, known = y.flatten(0, 1), measured.flatten(0, 1) != 0
     if not len(planes) or known.flatten(1).sum(1).max() > MAX_PIXELS:
@@ -39,6 +45,23 @@ def krige(y: Tensor, measured: Tensor, variance: Tensor) -> Tensor:
     interpolated = GaussianField(planes, known, noise).mean().view(y.shape)
     exact = (variance == 0).view(-1, 1, 1, 1) & (measured != 0)
     return torch.where(exact, y, interpolated)
+
+
+def inpaint(y: Tensor, measured: Tensor) -> Tensor:
+    """Images (N, C, H, W) that are y where `measured`, shaped like y, is not 0, and smooth between."""
+    return map_planes(_inpaint_plane, y, measured)
+
+
+def map_planes(method: Callable[..., Plane], *inputs: Tensor) -> Tensor:
+    """A method for one plane, applied to all channels of all images; on the inputs' device."""
+    planes = [tensor.double().cpu().flatten(0, 1).numpy() for tensor in inputs]
+    results = np.stack([method(*plane) for plane in zip(*planes, strict=True)])
+    return torch.from_numpy(results).float().view(*inputs[0].shape[:2], *results.shape[1:]).to(inputs[0].device)
+
+
+def _inpaint_plane(y: Plane, measured: Plane) -> Plane:
+    filled: Plane = inpaint_biharmonic(y, measured == 0)
+    return filled
 
 
 class GaussianField:

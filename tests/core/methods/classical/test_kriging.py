@@ -11,8 +11,7 @@ from scipy.stats import multivariate_normal
 from torch import Tensor
 
 from dipddpm.core.methods.classical import kriging
-from dipddpm.core.methods.classical.biharmonic import inpaint
-from dipddpm.core.methods.classical.kriging import GaussianField, krige
+from dipddpm.core.methods.classical.kriging import GaussianField, inpaint, krige
 from dipddpm.core.metrics.image import psnr
 
 SIDE = 20
