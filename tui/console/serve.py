@@ -41,12 +41,8 @@ class ConsoleServer(Server):
 
     def __init__(self, options: Sequence[str], port: int) -> None:
         """`options` are those of `dipddpm-tui`."""
-        super().__init__(
-            shlex.join(python_module("dipddpm.tui.console", *options)),
-            HOST,
-            port,
-            title="dipddpm",
-        )
+        command = shlex.join(python_module("dipddpm.tui.console", *options))
+        super().__init__(command, HOST, port, title="dipddpm")
         self.token = secrets.token_urlsafe(16)
 
     @property

@@ -171,12 +171,12 @@ class MainScreen(Screen[None]):
     @property
     def row(self) -> RunRow | None:
         """The run under the cursor."""
-        return self.run_list.row
+        return self.run_list.table.row
 
     @property
     def group(self) -> GroupRow | None:
         """The group whose header is under the cursor."""
-        return self.run_list.group
+        return self.run_list.table.group
 
     @on(RunList.Drawn)
     def show_rows(self) -> None:

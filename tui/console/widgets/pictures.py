@@ -137,11 +137,11 @@ class PictureView(LinesWidget):
 
         def load_if_changed() -> Loaded | None:
             path = source.path()
-            version = None if path is None else (_file_version(path), caption)
-            if version is not None and version[0] is not None and version == shown:
-                return None
             if path is None:
-                return Loaded(None, MISSING, version)
+                return Loaded(None, MISSING, None)
+            version = _file_version(path), caption
+            if version == shown:
+                return None
             try:
                 return Loaded(load(path), "", version)
             except UserError as error:

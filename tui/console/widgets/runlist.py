@@ -16,7 +16,7 @@ from dipddpm.tui.console.model.query import Query, parse
 from dipddpm.tui.console.model.selection import chosen_rows, unfolded_groups
 from dipddpm.tui.console.session import Session
 from dipddpm.tui.console.widgets.runtable import RunTable
-from dipddpm.tui.shared.groups import GroupRow, group_rows
+from dipddpm.tui.shared.groups import group_rows
 from dipddpm.tui.shared.runlist import RunRow, sort_rows
 
 
@@ -69,19 +69,9 @@ class RunList(Vertical):
         return self.query_one(RunTable)
 
     @property
-    def row(self) -> RunRow | None:
-        """The run under the cursor."""
-        return self.table.row
-
-    @property
-    def group(self) -> GroupRow | None:
-        """The group whose header is under the cursor."""
-        return self.table.group
-
-    @property
     def chosen(self) -> Sequence[RunRow]:
         """The run under the cursor, or those of the group whose header is there."""
-        return chosen_rows(self._session.rows, self.row, self.group)
+        return chosen_rows(self._session.rows, self.table.row, self.table.group)
 
     def draw(self) -> None:
         """Filter, group, sort and show the rows."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.segment import Segment
@@ -112,11 +113,8 @@ class RunTable(ScrollView, can_focus=True):
         if was_sorted != sort or was_marked.keys() != self._marked.keys():
             self.refresh()
             return
-        top = self.scroll_offset.y
-        for line in range(self._header_height, self.size.height):
-            index = top + line - self._header_height
-            old = before[index] if index < len(before) else None
-            new = rows[index] if index < len(rows) else None
+        shown = slice(self.scroll_offset.y, self.scroll_offset.y + self.size.height)
+        for line, (old, new) in enumerate(zip_longest(before[shown], rows[shown]), start=self._header_height):
             if old != new:
                 self._refresh_line(line)
 
