@@ -34,7 +34,8 @@ class DdpmExperiment:
 
     Yields which images it uses, pictures of the first batch and of the forward process, what the training yields,
     every few epochs a picture of samples from noise that stays the same, and at the end a picture of the samples and,
-    with a `judge`, what it says of them. `view` is what the network sees in place of xt, in training and sampling.
+    with an `evaluator`, what it says of them. `input_transform` makes what the network sees in place of xt, in training
+    and sampling.
     """
 
     network: nn.Module

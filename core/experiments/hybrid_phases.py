@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import msgspec
@@ -62,6 +63,7 @@ class PriorTraining:
         self.best = state["best"]
 
 
+@dataclass(eq=False)
 class Restoring:
     """Restore the images with the hybrid, measure them on the way, and score them.
 
@@ -69,28 +71,22 @@ class Restoring:
     model. The truth (N, C, H, W) is for reporting only.
     """
 
-    def __init__(
-        self,
-        begin: Callable[[], Stopwatch],
-        planned: int,
-        case: Case,
-        truth: Tensor,
-        dip: DipConfig,
-        *,
-        method: str,
-        score: Score,
-        prior_network: Callable[[], nn.Module | None],
-    ) -> None:
-        self.begin, self.planned, self.case, self.truth, self.dip = begin, planned, case, truth, dip
-        self.method, self.score, self.prior_network = method, score, prior_network
-        self.step = 0
-        self.cost: Cost | None = None
-        """What the restoration came to, once it has ended."""
-        self.scored: list[RestorationScored] = []
-        self._measured_at = 0
-        """The step of the last PSNR."""
-        self._loss: float | None = None
-        self._stopwatch: Stopwatch | None = None
+    begin: Callable[[], Stopwatch]
+    planned: int
+    case: Case
+    truth: Tensor
+    dip: DipConfig
+    method: str
+    score: Score
+    prior_network: Callable[[], nn.Module | None]
+    step: int = 0
+    cost: Cost | None = None
+    """What the restoration came to, once it has ended."""
+    scored: list[RestorationScored] = field(default_factory=list)
+    _measured_at: int = 0
+    """The step of the last PSNR."""
+    _loss: float | None = None
+    _stopwatch: Stopwatch | None = None
 
     def __len__(self) -> int:
         return self.planned
@@ -175,14 +171,16 @@ class Restoring:
         return comparison(name, rows, step=self.step, title=title, numbered=numbered)
 
 
+@dataclass(eq=False)
 class Comparing:
     """Give a baseline the seconds that the hybrid took, and score it."""
 
-    def __init__(self, method: str, begin: Callable[[], TimeBudget], score: Score) -> None:
-        self.method, self.begin, self.score = method, begin, score
-        self.step = 0
-        self.scored: list[RestorationScored] = []
-        self._budget: TimeBudget | None = None
+    method: str
+    begin: Callable[[], TimeBudget]
+    score: Score
+    step: int = 0
+    scored: list[RestorationScored] = field(default_factory=list)
+    _budget: TimeBudget | None = None
 
     def __len__(self) -> int:
         return TimeBudget.STEPS

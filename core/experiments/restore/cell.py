@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -69,7 +69,7 @@ class RestoreJob:
 
 
 class RestoreJobResult(msgspec.Struct, frozen=True):
-    """What came of the unit at `place`, and its first restorations, (n, C, H, W), where it came to any."""
+    """What came of the job at `place`, and its first restorations, (n, C, H, W), where it came to any."""
 
     place: int
     scored: list[RestorationScored]
@@ -82,32 +82,29 @@ class RestoreJobResult(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_state(cls, state: StateDict) -> RestoreJobResult:
-        """The inverse of `kept`."""
+        """The inverse of `to_state`."""
         result = msgspec.convert({**state, "shown": None}, cls)
         return msgspec.structs.replace(result, shown=state["shown"])
 
 
+@dataclass(eq=False)
 class CellRunner:
-    """Yields an `Outcome` for each unit, and on the way to it a Step now and then.
+    """Yields a `RestoreJobResult` for each job, and on the way to it a `Step` now and then.
 
-    The units stay together, in their order, since the seconds that hybrids take are what their parents are given. A
-    method that fails says why and has no score, and the others go on.
+    The `jobs` are of one degradation of `images`; `first_index` is the place of the first among all jobs. They stay
+    together, in their order, since the seconds that hybrids take are what their parents are given. A method that fails
+    says why and has no score, and the others go on.
     """
 
-    def __init__(
-        self, jobs: Sequence[RestoreJob], first_index: int, methods: Methods, images: ImageSet, device: torch.device
-    ) -> None:
-        """`units` are of one degradation of `images`; the first of them has the place `first` among all."""
-        self.jobs = jobs
-        self.first_index = first_index
-        self.methods = methods
-        self.images = images
-        self.device = device
-        self.jobs_done = 0
-        """Units done."""
-        self._stopwatch: Stopwatch | TimeBudget | None = None
-        self._seconds: dict[str, float] = {}
-        """What each hybrid took."""
+    jobs: Sequence[RestoreJob]
+    first_index: int
+    methods: Methods
+    images: ImageSet
+    device: torch.device
+    jobs_done: int = 0
+    _stopwatch: Stopwatch | TimeBudget | None = None
+    _seconds: dict[str, float] = field(default_factory=dict)
+    """What each hybrid took."""
 
     def __iter__(self) -> Iterator[RestoreJobResult | Step]:
         while not self.finished:
@@ -128,7 +125,7 @@ class CellRunner:
 
     @property
     def finished(self) -> bool:
-        """Whether all its units are done."""
+        """Whether all jobs are done."""
         return self.jobs_done == len(self.jobs)
 
     def state_dict(self) -> dict[str, Any]:
