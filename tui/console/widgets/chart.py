@@ -80,7 +80,6 @@ class LineChart(LinesWidget):
         limit: float | None = None,
         marks: Sequence[ChartMark] = (),
         cursor: float | None = None,
-        title: str | None = None,
         note: str = "",
     ) -> None:
         """Draw these series.
@@ -90,7 +89,6 @@ class LineChart(LinesWidget):
         """
         self._series, self._marks = tuple(series), marks
         self._log_y, self._axis, self._limit, self._cursor = log_y, x_label, limit, cursor
-        self._title = self._title if title is None else title
         self._note = note
         self.redraw()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -45,25 +45,17 @@ class PsnrSparkline(LinesWidget):
     def __init__(self) -> None:
         super().__init__()
         self._curves: Sequence[PsnrCurve] = ()
-        self._labels: Mapping[int, str] = {}
         self._limit: float | None = None
         self._cursor: float | None = None
 
-    def show(
-        self,
-        curves: Sequence[PsnrCurve],
-        *,
-        labels: Mapping[int, str] | None = None,
-        limit: float | None = None,
-        cursor: float | None = None,
-    ) -> None:
+    def show(self, curves: Sequence[PsnrCurve], *, limit: float | None = None, cursor: float | None = None) -> None:
         """Draw these curves.
 
-        `labels` names images by their number, `limit` is the number of steps that the run will have, if that is
-        known, and `cursor` a step: the values are then those at the cursor.
+        `limit` is the number of steps that the run will have, if that is known, and `cursor` a step: the values are
+        then those at the cursor.
         """
         more = len(curves) != len(self._curves)
-        self._curves, self._labels, self._limit, self._cursor = tuple(curves), labels or {}, limit, cursor
+        self._curves, self._limit, self._cursor = tuple(curves), limit, cursor
         if more:
             self.refresh(layout=True)
         self.redraw()
@@ -96,7 +88,7 @@ class PsnrSparkline(LinesWidget):
         return lines
 
     def _line(self, curve: PsnrCurve, width: int) -> list[Segment]:
-        label = printable(self._labels.get(curve.image, curve.label), 40)
+        label = printable(curve.label, 40)
         if cell_len(label) > LABEL_WIDTH:
             label = set_cell_size(label, LABEL_WIDTH - 1) + "…"
         left = [Segment(set_cell_size(label, LABEL_WIDTH) + " ", self.component_style("spark--label"))]

@@ -115,7 +115,7 @@ async def test_psnr_sparkline_puts_images_side_by_side_with_room(stage: OpenStag
 async def test_psnr_sparkline_omits_mean_and_names_single_image(stage: OpenStage) -> None:
     spark = PsnrSparkline()
     async with stage(spark, (80, 4)) as (app, pilot):
-        spark.show([curve(), curve(image=0, label="image 0")], labels={0: "ankle boot 名前 [b]"})
+        spark.show([curve(), curve(image=0, label="ankle boot 名前 [b]")])
         await pilot.pause()
         assert [line[:12].strip() for line in app.lines() if line] == ["ankle boot…"]
 
