@@ -154,15 +154,9 @@ class ConditionedRestorer:
             start = (count * options.samples, channels, height, width)
             return Sampling(denoiser, solver("dpm++"), start, steps=steps, seed=seed, device=case.y.device)
         degradation = with_noise_level(case.y, case.degradation)
+        samples = options.samples
         return Restoration(
-            options.sampler,
-            denoiser,
-            case.y,
-            degradation,
-            case.shape,
-            steps=steps,
-            samples=options.samples,
-            seed=seed,
+            options.sampler, denoiser, case.y, degradation, case.shape, steps=steps, samples=samples, seed=seed
         )
 
     def _set_cond(self) -> None:

@@ -44,7 +44,7 @@ class HeldOutSplit:
     """1 at the values that count, shaped like `hidden`."""
     predict: Callable[[Tensor], Tensor]
     """From images (N, C, H, W) to predictions."""
-    robust: bool
+    robust: bool = False
     """Whether a hidden value may be an impulse, which says nothing of the image."""
     min_pool_strength: float = 0.0
     """Hidden values that those of all images together should be worth to each one, at least: where its own say little,
@@ -90,7 +90,7 @@ def hold_out_measurements(case: Case, share: float, noise: float, seed: int) -> 
         other = equalize_spectrum(replace(case, y=y - z / noise), SCORED)
         predict, where = other.degradation.operator.A, torch.ones_like(y)
         return HeldOutSplit(
-            trial_case, other.y, where, predict, robust=False, min_pool_strength=POOLED_NOISY, weakly_identified=blurred
+            trial_case, other.y, where, predict, min_pool_strength=POOLED_NOISY, weakly_identified=blurred
         )
     if isinstance(operator, CircularBlur):
         return _hide_frequencies(case, operator, share)
@@ -131,15 +131,8 @@ def _measure_coarsely(case: Case, blocks: BlockMean) -> HeldOutSplit:
     # Noise is averaged over four blocks, but for some at the edges.
     halved = GaussianNoise(noise.sigma / 2) if isinstance(noise, GaussianNoise) else noise
     trial_case = replace(case, y=y, degradation=replace(case.degradation, operator=larger, noise=halved))
-    return HeldOutSplit(
-        trial_case,
-        case.y,
-        torch.ones_like(case.y),
-        blocks.A,
-        robust=False,
-        min_pool_strength=POOLED_COARSE,
-        coarser=True,
-    )
+    where = torch.ones_like(case.y)
+    return HeldOutSplit(trial_case, case.y, where, blocks.A, min_pool_strength=POOLED_COARSE, coarser=True)
 
 
 def _hide_frequencies(case: Case, blur: CircularBlur, share: float) -> HeldOutSplit:
@@ -156,4 +149,4 @@ def _hide_frequencies(case: Case, blur: CircularBlur, share: float) -> HeldOutSp
     y = passed.A(passed.pinv(case.y))
     hidden = complement.pinv(case.y)
     trial_case = replace(case, y=y, degradation=replace(case.degradation, operator=passed))
-    return HeldOutSplit(trial_case, hidden, torch.ones_like(hidden), predict, robust=False)
+    return HeldOutSplit(trial_case, hidden, torch.ones_like(hidden), predict)
