@@ -104,8 +104,7 @@ class DipddpmApp(App[None]):
 
     def action_help(self) -> None:
         """Explain the keys that work here."""
-        if not isinstance(self.screen, Help):
-            self.push_screen(Help(self.screen))
+        self.push_screen(Help(self.screen))
 
     def action_theme(self) -> None:
         """Choose how the console looks."""

@@ -86,8 +86,8 @@ class Reader(threading.Thread):
     def __init__(self, root: Path, rate: float) -> None:
         super().__init__(name="reader", daemon=True)
         self.runs = RunsFolder(root)
-        self._receiver: Callable[[Message], object] | None = None
         self._unsent: list[Message] = []
+        self._receiver: Callable[[Message], object] = self._unsent.append
         self._receiver_lock = threading.Lock()
         self._period = 1 / rate
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -111,12 +111,8 @@ class Reader(threading.Thread):
             self._receiver = receiver
 
     def _post(self, message: Message) -> None:
-        with self._receiver_lock:
-            if self._receiver is None:
-                self._unsent.append(message)
-                return
-            with contextlib.suppress(RuntimeError):  # the receiver's loop has just ended
-                self._receiver(message)
+        with self._receiver_lock, contextlib.suppress(RuntimeError):  # the receiver's loop has just ended
+            self._receiver(message)
 
     # Commands, from any thread
 
