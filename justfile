@@ -25,11 +25,11 @@ types:
 
 # Run the tests that are fast and start no process.
 test-fast *arguments:
-    {{ bin }}/python -m pytest -n 2 -m "not slow and not process and not durability" {{ arguments }}
+    {{ bin }}/python -m pytest -n 3 --dist worksteal -m "not slow and not process and not durability" {{ arguments }}
 
 # Run the tests, with coverage.
 test *arguments:
-    {{ bin }}/python -m pytest -n 2 --cov {{ arguments }}
+    {{ bin }}/python -m pytest -n 3 --dist worksteal --cov {{ arguments }}
 
 # Kill workers, cut SSH lines and fail disks, from a checkout that nobody edits meanwhile.
 durability *arguments:
