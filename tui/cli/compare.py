@@ -14,18 +14,13 @@ from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import sweep
 from dipddpm.core.runs import RunState, RunStatus, summary
 from dipddpm.tui.cli import complete
-from dipddpm.tui.cli.options import Json, RunsDir, find_group, find_runs
+from dipddpm.tui.cli.options import IDS_OR_GROUPS, Json, RunsDir, find_group, find_runs, run_argument
 from dipddpm.tui.cli.output import json_line, print_table
 from dipddpm.tui.shared import combine
 from dipddpm.tui.shared.combine import OUTCOMES, RUN_KEY, Spread
 from dipddpm.tui.shared.runlist import elapsed_seconds
 
-Runs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[RUN]...", help="Ids, unique prefixes, last, or names of groups.", autocompletion=complete.runs
-    ),
-]
+Runs = Annotated[list[str] | None, run_argument("[RUN]...", IDS_OR_GROUPS)]
 Group = Annotated[
     str | None,
     typer.Option(

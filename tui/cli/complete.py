@@ -15,7 +15,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
-from typing import Any, TypeAlias, get_args
+from typing import TypeAlias, get_args
 
 import typer
 
@@ -175,20 +175,13 @@ def _settings(known: list[Field], incomplete: str) -> Completions:
     key, equals, _ = incomplete.partition("=")
     matching = [field for field in known if (field.key == key if equals else field.key.startswith(key))]
     for field in matching:
-        single = len(matching) == 1 or equals
-        for word in _values(field) if single else [_default_text(field.default)]:
+        # A list needs quotes: nothing is offered for it.
+        needs_quotes = field.default is None or isinstance(field.default, tuple)
+        words: Iterable[str] = ["" if needs_quotes else shell_safe(as_text(field.default))]
+        if len(matching) == 1 or equals:
+            words = ("true", "false") if field.type is bool else field.choices or words
+        for word in words:
             yield f"{field.key}={word}", shell_safe(field.description)
-
-
-def _values(field: Field) -> Iterable[str]:
-    if field.type is bool:
-        return ("true", "false")
-    return field.choices or (_default_text(field.default),)
-
-
-def _default_text(default: Any) -> str:
-    """A default as it is typed; of a list nothing, for it needs quotes."""
-    return "" if default is None or isinstance(default, tuple) else shell_safe(as_text(default))
 
 
 def _kinds_of(ctx: typer.Context) -> Iterable[str]:

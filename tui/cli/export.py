@@ -12,19 +12,14 @@ from dipddpm.core.export import FORMATS, refuse
 from dipddpm.core.export import export as write
 from dipddpm.core.io.sanitize import printable
 from dipddpm.tui.cli import complete
-from dipddpm.tui.cli.options import Json, RunsDir, find_runs
+from dipddpm.tui.cli.options import Json, RunsDir, find_runs, run_argument
 from dipddpm.tui.cli.output import print_json
 
 _LIST = "; ".join(f"{name}: {each.words}" for name, each in FORMATS.items())
 
 
 def export(
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN...", help="Ids, prefixes, groups, last or reference.", autocompletion=complete.runs
-        ),
-    ],
+    runs: Annotated[list[str], run_argument("RUN...", "Ids, prefixes, groups, last or reference.")],
     *,
     to: Annotated[
         list[str] | None,

@@ -17,10 +17,8 @@ from dipddpm.tui.cli.bench import bench
 from dipddpm.tui.cli.compare import compare
 from dipddpm.tui.cli.doctor import doctor
 from dipddpm.tui.cli.export import export
-from dipddpm.tui.cli.fork import fork
-from dipddpm.tui.cli.reproduce import reproduce
 from dipddpm.tui.cli.restore import restore
-from dipddpm.tui.cli.run import run
+from dipddpm.tui.cli.run import fork, reproduce, run
 from dipddpm.tui.cli.sample import sample
 from dipddpm.tui.cli.sweep import sweep
 

@@ -17,23 +17,21 @@ from dipddpm.core.runs.equivalence import runs_in_group
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.command import option
 
+IDS_OR_GROUPS = "Ids, unique prefixes, last, or names of groups."
+
+
+def run_argument(metavar: str, text: str) -> Any:
+    """Make an argument that names runs, which the shell completes."""
+    return typer.Argument(metavar=metavar, help=text, autocompletion=complete.runs)
+
+
 RunsDir: TypeAlias = Annotated[
     Path | None,
     typer.Option("--runs-dir", metavar="FOLDER", help="Where runs are kept (else DIPDDPM_RUNS, else ./runs)."),
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-RunArguments: TypeAlias = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="RUN...", help="Ids, unique prefixes, last, or names of groups.", autocompletion=complete.runs
-    ),
-]
-RunArgument: TypeAlias = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN", help="An id, a unique prefix of one, last, or reference.", autocompletion=complete.runs
-    ),
-]
+RunArguments: TypeAlias = Annotated[list[str], run_argument("RUN...", IDS_OR_GROUPS)]
+RunArgument: TypeAlias = Annotated[str, run_argument("RUN", "An id, a unique prefix of one, last, or reference.")]
 Mirror: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="tensorboard", help="Write this along while it goes on, in a folder of the run's own."),

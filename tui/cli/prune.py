@@ -10,8 +10,7 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch.local import runs_root
 from dipddpm.core.runs import RunsFolder, trash
-from dipddpm.tui.cli import complete
-from dipddpm.tui.cli.options import RunArguments, RunsDir, find_runs
+from dipddpm.tui.cli.options import RunArguments, RunsDir, find_runs, run_argument
 from dipddpm.tui.cli.output import print_table
 from dipddpm.tui.shared.columns import format_size
 
@@ -37,10 +36,7 @@ def rm(run: RunArguments, yes: Yes = False, runs_dir: RunsDir = None) -> None:
 
 
 def prune(
-    run: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Of these runs or groups; else of all.", autocompletion=complete.runs),
-    ] = None,
+    run: Annotated[list[str] | None, run_argument("[RUN]...", "Of these runs or groups; else of all.")] = None,
     yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would go and do nothing.")] = False,
     runs_dir: RunsDir = None,

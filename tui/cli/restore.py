@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-import typer
-
 from dipddpm.core import config as configs
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.command import command, option
-from dipddpm.tui.cli.options import NewRun, prior_name, run_folder_path
+from dipddpm.tui.cli.options import NewRun, prior_name, run_argument, run_folder_path
 from dipddpm.tui.cli.run import start
 
 
@@ -18,14 +16,9 @@ from dipddpm.tui.cli.run import start
 class RestoreOptions(NewRun):
     """The options of `dipddpm restore`."""
 
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[RUN]",
-            help="The run whose model is the prior; else the one that ships.",
-            autocompletion=complete.runs,
-        ),
-    ] = None
+    run: Annotated[str | None, run_argument("[RUN]", "The run whose model is the prior; else the one that ships.")] = (
+        None
+    )
     prior: str | None = option(None, "The same, as an option.", "--from", metavar="RUN", complete=complete.runs)
     task: list[str] | None = option(
         None,

@@ -1,10 +1,11 @@
-"""`dipddpm run`: from options to a config, from a config to a worker."""
+"""`dipddpm run`, `fork` and `reproduce`: from options to a config, from a config to a worker."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +21,8 @@ from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.command import command, option
 from dipddpm.tui.cli.data import fetch_with_bar
 from dipddpm.tui.cli.follow import follow
-from dipddpm.tui.cli.options import Mirror, NewRun, prior_name
-from dipddpm.tui.shared.draft import epochs_train_prior
+from dipddpm.tui.cli.options import Mirror, NewRun, RunArgument, find_run, prior_name
+from dipddpm.tui.shared.draft import Draft, epochs_train_prior
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,48 @@ def run(options: RunOptions) -> int:
     return start(options.config(), options, options.mirror)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ForkOptions(NewRun):
+    """The options of `dipddpm fork`."""
+
+    run: RunArgument
+    data_dir: Path | None = field(default=None, init=False)
+    processes: int | None = field(default=None, init=False)
+
+
+@command(ForkOptions)
+def fork(options: ForkOptions) -> int:
+    """Start a run like another one, but for what is given here. It begins anew; resume goes on with the old one."""
+    draft = Draft.fork(find_run(options.run, options.runs_dir).config())
+    draft.set_values({key: str(value) for key, value in options.config_settings().items()})
+    return start(draft.config(), options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceOptions(NewRun):
+    """The options of `dipddpm reproduce`."""
+
+    quick: bool = option(False, "Minutes on a CPU: fewer images and epochs than were published.", "--quick")
+    full: bool | None = option(None, "Take the hybrid on to 100 epochs too.", "--full", key="study.full")
+    processes: int | None = field(default=None, init=False)
+    group: str | None = field(default=None, init=False)
+    on: str | None = field(default=None, init=False)
+    now: bool = field(default=False, init=False)
+
+
+@command(ReproduceOptions)
+def reproduce(options: ReproduceOptions) -> int:
+    """Reproduce the published study, number by number, and show why its hybrid failed and which ones don't.
+
+    Each stage is a run of its own; those that the history has already are not made again. The report is report.html,
+    and report.md, in the study's folder.
+    """
+    if options.quick and options.full:
+        raise UserError("--quick and --full exclude each other.", "Leave one of them out.")
+    config = configs.build("study", preset="quick" if options.quick else None, settings=options.config_settings())
+    return start(config, options)
+
+
 def start(config: AnyRun, options: NewRun, mirror: str | None = None) -> int:
     """Make the run's folder, start its worker and, unless detached, follow it; a dry run only prints the config."""
     if mirror is not None:
@@ -114,11 +157,7 @@ def start(config: AnyRun, options: NewRun, mirror: str | None = None) -> int:
     if options.dry_run:
         print(configs.to_toml(config), end="")
         return 0
-    on = cluster_for(options.on, config)
-    missing = preflight.missing_data(config)
-    preflight.refuse(config, fetching=missing is not None, elsewhere=bool(on))
-    if missing is not None:
-        fetch_with_bar(missing)
+    on = prepare(options, [config])
     run = RunsFolder(local.runs_root(options.runs_dir)).create(config)
     if mirror is not None:
         print(f"Next: {mirror} --logdir {shlex.quote(str(request_mirror(run, mirror)))}", file=sys.stderr)
@@ -131,11 +170,19 @@ def start(config: AnyRun, options: NewRun, mirror: str | None = None) -> int:
     return follow(run, as_json=options.json, stop_on_interrupt=True)
 
 
-def cluster_for(on: str | None, config: AnyRun) -> str:
-    """The cluster that a new run is meant for; empty for this machine. Raises UserError for one that can't be."""
-    if on is None or on == submit.HERE:
-        return ""
-    submit.refuse(on, config)
+def prepare(options: NewRun, planned: Sequence[AnyRun], *, fetch: bool = True) -> str:
+    """Refuse new runs that would fail, and fetch their data; the cluster that they are for, "" for this machine.
+
+    Raises UserError, before anything is fetched.
+    """
+    on = "" if options.on in {None, submit.HERE} else str(options.on)
+    if on:
+        submit.refuse(on, planned[0])
+    missing = {name for config in planned if (name := preflight.missing_data(config))}
+    for config in planned:
+        preflight.refuse(config, fetching=bool(missing), elsewhere=bool(on))
+    for name in sorted(missing) if fetch else ():
+        fetch_with_bar(name)
     return on
 
 

@@ -12,16 +12,15 @@ from dipddpm.core.config import AnyRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.export.mirror import refuse_mirror, request_mirror
 from dipddpm.core.io.sanitize import printable
-from dipddpm.core.launch import local, preflight
+from dipddpm.core.launch import local
 from dipddpm.core.launch import sweep as sweeps
 from dipddpm.core.launch.sweep import PlannedRun
 from dipddpm.core.runs import RunsFolder
 from dipddpm.core.runs.equivalence import runs_in_group
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.command import command, option
-from dipddpm.tui.cli.data import fetch_with_bar
 from dipddpm.tui.cli.output import print_json, print_table
-from dipddpm.tui.cli.run import RunOptions, cluster_for
+from dipddpm.tui.cli.run import RunOptions, prepare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,20 +56,14 @@ def sweep(options: SweepOptions) -> None:
     configs = _configs(options, combinations, list(varied))
     folder = RunsFolder(local.runs_root(options.runs_dir))
     planned = sweeps.plan(runs_in_group(folder.runs(), configs[0].group), configs)
-    missing = {name for config in configs if (name := preflight.missing_data(config))}
-    on = cluster_for(options.on, configs[0])
-    for config in configs:
-        preflight.refuse(config, fetching=bool(missing), elsewhere=bool(on))
+    on = prepare(options, configs, fetch=not options.dry_run)
     rows = [dict(values) for values in combinations]
     if options.dry_run:
         _print_plan(planned, rows, as_json=options.json)
         return
-    for dataset_name in sorted(missing):
-        fetch_with_bar(dataset_name)
-    prepare = partial(request_mirror, name=options.mirror) if options.mirror is not None else lambda _: None
+    mirror = partial(request_mirror, name=options.mirror) if options.mirror is not None else lambda _: None
     started = [
-        replace(one, run=sweeps.start_or_resume(folder, one, now=options.now, on=on, prepare=prepare))
-        for one in planned
+        replace(one, run=sweeps.start_or_resume(folder, one, now=options.now, on=on, prepare=mirror)) for one in planned
     ]
     _print_plan(started, rows, as_json=options.json)
     if not options.json:

@@ -10,7 +10,7 @@ import pytest
 from dipddpm.core import config as configs
 from dipddpm.core.config import StudyRun
 from dipddpm.core.errors import UserError
-from dipddpm.tui.cli.reproduce import reproduce
+from dipddpm.tui.cli.run import reproduce
 
 
 def asked(tmp_path: Path, capsys: pytest.CaptureFixture[str], **options: Any) -> StudyRun:
