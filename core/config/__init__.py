@@ -7,6 +7,7 @@ method is a struct in `dipddpm.core.config.hybrid` whose `experiment` names the 
 from dipddpm.core.config.base import Field as Field
 from dipddpm.core.config.build import build as build
 from dipddpm.core.config.build import describe as describe
+from dipddpm.core.config.build import flatten as flatten
 from dipddpm.core.config.build import from_builtins as from_builtins
 from dipddpm.core.config.build import load as load
 from dipddpm.core.config.build import to_toml as to_toml

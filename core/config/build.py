@@ -124,6 +124,15 @@ def to_toml(config: RunConfig) -> str:
     return msgspec.toml.encode(config).decode()
 
 
+def flatten(config: RunConfig) -> dict[str, Any]:
+    """The values of a config by dotted key, in the order of config.toml."""
+    flat: dict[str, Any] = {}
+    for key, value in msgspec.to_builtins(config).items():
+        is_table = isinstance(value, dict)
+        flat |= {f"{key}.{name}": each for name, each in value.items()} if is_table else {key: value}
+    return flat
+
+
 def load(path: Path) -> AnyRun:
     """Read a config.toml. Raises UserError for a file that can't be read, isn't TOML or doesn't fit the types."""
     try:

@@ -70,13 +70,8 @@ def assess_processors(cores: int, usable: int, limit: float | None, load: float,
 
 def quota(groups: Path) -> float | None:
     """The cores' worth of time that a container has, by its control group; None where there is no limit."""
-    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        try:
-            allowed, period = " ".join((groups / name).read_text() for name in names).split()
-            return None if allowed in {"max", "-1"} else int(allowed) / int(period)
-        except (OSError, ValueError, ZeroDivisionError):
-            continue
-    return None
+    allowed, period = _read_limit(groups, ("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
+    return None if allowed is None or allowed < 0 or not period else allowed / period
 
 
 def memory() -> Iterator[Finding]:
@@ -98,13 +93,17 @@ def memory() -> Iterator[Finding]:
 def memory_left(groups: Path) -> int | None:
     """Bytes that the control group may still take; None where it has no limit."""
     old = ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")
-    for names in (("memory.max", "memory.current"), old):
-        try:
-            allowed, taken = ((groups / name).read_text().strip() for name in names)
-            return None if allowed == "max" or int(allowed) > UNLIMITED else max(0, int(allowed) - int(taken))
-        except (OSError, ValueError):
-            continue
-    return None
+    allowed, taken = _read_limit(groups, ("memory.max", "memory.current"), old)
+    return None if allowed is None or allowed > UNLIMITED else max(0, allowed - taken)
+
+
+def _read_limit(groups: Path, *versions: tuple[str, ...]) -> tuple[int | None, int]:
+    """A control group's limit, None where it has none, and the number beside it, by the first version with both."""
+    for names in versions:
+        with contextlib.suppress(OSError, ValueError):
+            limit, number = " ".join((groups / name).read_text() for name in names).split()
+            return None if limit == "max" else int(limit), int(number)
+    return None, 0
 
 
 def log_out() -> Iterator[Finding]:
@@ -119,8 +118,9 @@ def log_out() -> Iterator[Finding]:
     group = ""
     with contextlib.suppress(OSError):
         group = Path("/proc/self/cgroup").read_text()
-    kills, lingers = _ask("--property=KillUserProcesses"), _ask(getpass.getuser(), "--property=Linger")
-    yield assess_log_out(kills=kills == "yes", lingers=lingers == "yes", group=group)
+    kills = command_output("loginctl", "show-user", "--property=KillUserProcesses").endswith("=yes")
+    lingers = command_output("loginctl", "show-user", getpass.getuser(), "--property=Linger").endswith("=yes")
+    yield assess_log_out(kills=kills, lingers=lingers, group=group)
 
 
 def assess_log_out(*, kills: bool, lingers: bool, group: str) -> Finding:
@@ -139,15 +139,12 @@ def assess_log_out(*, kills: bool, lingers: bool, group: str) -> Finding:
     return ok("log-out", "runs go on after a log-out")
 
 
-def _ask(*question: str) -> str:
-    """The value of a user's property that loginctl gives; empty where there is none."""
+def command_output(*command: str) -> str:
+    """What a command prints; empty where it fails, isn't installed or takes longer than 3 seconds."""
     try:
-        done = subprocess.run(
-            ["loginctl", "show-user", *question], capture_output=True, text=True, timeout=3, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return subprocess.run(command, capture_output=True, text=True, timeout=3, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip().partition("=")[2]
 
 
 def _installed(name: str) -> bool:

@@ -8,10 +8,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import msgspec
-
+from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.evaluation.intervals import mean
 from dipddpm.core.events import Event
@@ -64,7 +63,11 @@ class Record:
 
     def options(self) -> dict[str, bool | int | float | str]:
         """The config, flat: dotted keys and plain values."""
-        return dict(_flat(msgspec.to_builtins(self.status.config))) if self.status.config else {}
+        values = configs.flatten(self.status.config) if self.status.config else {}
+        return {
+            key: ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+            for key, value in values.items()
+        }
 
     def results(self) -> dict[str, float]:
         """What came of it, in a few numbers by name; what the run has not is left out."""
@@ -140,13 +143,3 @@ def temporary_environ(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, bool | int | float | str]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, bool | int | float | str):
-            yield f"{prefix}{key}", value
-        else:
-            yield f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

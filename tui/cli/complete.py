@@ -175,9 +175,8 @@ def _settings(known: list[Field], incomplete: str) -> Completions:
     key, equals, _ = incomplete.partition("=")
     matching = [field for field in known if (field.key == key if equals else field.key.startswith(key))]
     for field in matching:
-        # A list needs quotes: nothing is offered for it.
-        needs_quotes = field.default is None or isinstance(field.default, tuple)
-        words: Iterable[str] = ["" if needs_quotes else shell_safe(as_text(field.default))]
+        is_typed_plainly = field.default is not None and not isinstance(field.default, tuple)  # a list needs quotes
+        words: Iterable[str] = [shell_safe(as_text(field.default)) if is_typed_plainly else ""]
         if len(matching) == 1 or equals:
             words = ("true", "false") if field.type is bool else field.choices or words
         for word in words:

@@ -6,7 +6,6 @@ import importlib.util
 import io
 import os
 import shutil
-import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dipddpm.core import doctor as checks
 from dipddpm.core.doctor import Severity
 from dipddpm.core.doctor.finding import Finding, note, ok
+from dipddpm.core.doctor.machine import command_output
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch.local import runs_root
 from dipddpm.tui.cli.options import Json, RunsDir
@@ -56,7 +56,8 @@ def check_terminal() -> Iterator[Finding]:
         return
     size = shutil.get_terminal_size()
     yield check_size(os.environ.get("TERM", ""), (size.columns, size.lines))
-    features = tmux_features() if "TMUX" in os.environ else ""
+    question = "utf8=#{client_utf8} #{client_termfeatures}"
+    features = command_output("tmux", "display-message", "-p", question) if "TMUX" in os.environ else ""
     yield check_letters(os.environ, sys.stdout.encoding, features)
     yield check_colours(os.environ, features)
     yield check_pictures(os.environ, installed=importlib.util.find_spec("textual_image") is not None)
@@ -75,7 +76,7 @@ def check_size(name: str, size: tuple[int, int]) -> Finding:
 
 
 def check_letters(environment: Mapping[str, str], encoding: str, features: str) -> Finding:
-    """`features` are tmux's, as `tmux_features` has them."""
+    """`features` are tmux's, as `utf8=1 256,RGB,...`; empty where it doesn't answer."""
     if "utf" not in encoding.lower():
         return note("letters", f"encoding {encoding}", "Curves need UTF-8: export LANG=C.UTF-8")
     if "TMUX" in environment and "utf8=0" in features:
@@ -110,18 +111,3 @@ def check_pictures(environment: Mapping[str, str], *, installed: bool) -> Findin
         description = "half blocks, though this terminal may show pixels"
         return ok("pictures", description, "Real pixels: pip install 'dipddpm[images]'")
     return ok("pictures", "pixels, where the terminal answers that it shows them")
-
-
-def tmux_features() -> str:
-    """What tmux knows of the terminal that is attached, as `utf8=1 256,RGB,...`; empty where it doesn't answer."""
-    try:
-        done = subprocess.run(
-            ["tmux", "display-message", "-p", "utf8=#{client_utf8} #{client_termfeatures}"],
-            capture_output=True,
-            text=True,
-            timeout=3,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from dipddpm.core.config import AnyRun, DipRun, HybridRun, format_task
+from dipddpm.core.config import AnyRun, DipRun, HybridRun, flatten, format_task
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import Summary
-from dipddpm.tui.shared.draft import as_text, flatten
+from dipddpm.tui.shared.draft import as_text
 from dipddpm.tui.shared.groups import natural_sort_key
 
 IGNORED_OPTIONS = {
@@ -94,8 +94,7 @@ def option_texts(run: str, config: AnyRun | None) -> dict[str, str]:
     """The options of a run as text, by dotted key; beside them `run`, `method` and `task`, as people call these."""
     if config is None:
         return {RUN_KEY: run}
-    values: dict[str, Any] = flatten(msgspec.to_builtins(config))
-    words = {key: _short_text(value) for key, value in values.items()}
+    words = {key: _short_text(value) for key, value in flatten(config).items()}
     task = {"task": format_task(config.task)} if isinstance(config, DipRun | HybridRun) else {}
     return {RUN_KEY: run, **words, "method": config.method, **task}
 
@@ -105,7 +104,7 @@ def differences(configs: Sequence[AnyRun | None]) -> dict[str, list[str]]:
 
     The text is `-` for a config without the option, and for None.
     """
-    tables = [flatten(msgspec.to_builtins(config)) if config else {} for config in configs]
+    tables = [flatten(config) if config else {} for config in configs]
     keys = dict.fromkeys(key for table in tables for key in table if key not in {"name", "group", "version"})
     return {
         key: [_short_text(table[key]) if key in table else ABSENT for table in tables]

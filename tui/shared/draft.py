@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from dipddpm.core import config as configs
 from dipddpm.core.config import DEFAULT_HYBRID, HYBRIDS, KINDS, PRESETS, TASKS, AnyRun, DipRun, Field, HybridRun
 from dipddpm.core.errors import UserError, suggest
@@ -60,7 +58,7 @@ class Draft:
             draft.method = config.method
         if isinstance(config, DipRun | HybridRun):
             draft.task = str(type(config.task).__struct_config__.tag)
-        values = flatten(msgspec.to_builtins(config))
+        values = configs.flatten(config)
         for field in draft.fields:
             text = as_text(values[field.key])
             if text != as_text(field.default):
@@ -225,14 +223,3 @@ def _rank(key: str) -> int:
     """The place of an option among the basic ones, or of its table; after them for any other."""
     ranks = (rank for rank, name in enumerate(BASIC_OPTIONS) if name in {key, key[: key.find(".") + 1]})
     return next(ranks, len(BASIC_OPTIONS))
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping by dotted keys."""
-    flattened: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flattened |= flatten(value, f"{prefix}{key}.")
-        else:
-            flattened[prefix + key] = value
-    return flattened

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from dipddpm.core import events
-from dipddpm.core.evaluation.intervals import Interval
+from dipddpm.core.evaluation.intervals import Interval, mean
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import Event
 from dipddpm.core.io.sanitize import printable
@@ -39,8 +39,8 @@ def _event_text(event: Event) -> str | None:  # noqa: PLR0911
         case events.BestModelStored() if not event.epoch:
             return f"Best model at step {event.step}: {event.measure} {event.value:.4g} (stored)"
         case events.PsnrMeasured():
-            loss = f", loss {sum(event.loss) / len(event.loss):.5f}" if event.loss else ""
-            averaged = f" ({_mean(event.averaged):.2f} averaged)" if event.averaged else ""
+            loss = f", loss {mean(event.loss):.5f}" if event.loss else ""
+            averaged = f" ({mean(event.averaged):.2f} averaged)" if event.averaged else ""
             return f"Iteration {event.step}: PSNR {event.mean:.2f} dB{averaged}{loss}"
         case events.EarlyStopped():
             psnr = "" if event.psnr is None else f": {event.psnr:.2f} dB"
@@ -48,8 +48,8 @@ def _event_text(event: Event) -> str | None:  # noqa: PLR0911
         case events.StopsCompared():
             gaps = [peak - at_stop for peak, at_stop in zip(event.peak, event.psnr, strict=False)]
             return (
-                f"Stopped by {event.rule}: {_mean(event.psnr):.2f} dB; the peaks were {_mean(event.peak):.2f}"
-                f" (gap {_mean(gaps):.2f} on the mean), the last iteration {_mean(event.final):.2f}"
+                f"Stopped by {event.rule}: {mean(event.psnr):.2f} dB; the peaks were {mean(event.peak):.2f}"
+                f" (gap {mean(gaps):.2f} on the mean), the last iteration {mean(event.final):.2f}"
             )
         case events.ImageSaved():
             return f"Picture {event.file}{f': {event.title}' if event.title else ''}"
@@ -86,7 +86,7 @@ def _started(event: events.RunStarted) -> str:
 def _scored(event: events.RestorationScored) -> str:
     runs = f", mean of {event.runs}" if event.runs > 1 else ""
     budget = f" (in the time of {event.budget_of})" if event.budget_of else ""
-    return f"{_task_and_set(event)}, {event.method}{runs}: {_mean(event.psnr):.2f} dB in {event.seconds:.1f} s{budget}"
+    return f"{_task_and_set(event)}, {event.method}{runs}: {mean(event.psnr):.2f} dB in {event.seconds:.1f} s{budget}"
 
 
 def _task_and_set(event: events.RestorationScored | events.RestorationMissing) -> str:
@@ -99,10 +99,6 @@ def _compared(event: events.RestorationsCompared) -> str:
     if event.gain is not None and event.lower is not None and event.upper is not None:
         gain = f", {Interval(event.gain, event.lower, event.upper)} dB over the better parent"
     return f"{event.method}{cells}: {event.psnr:.2f} dB{gain}"
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else math.nan
 
 
 def format_duration(seconds: float) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import msgspec
 from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from dipddpm.core.config import AnyRun
+from dipddpm.core.config import AnyRun, flatten
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import records
 from dipddpm.core.io.sanitize import printable
@@ -20,7 +19,7 @@ from dipddpm.core.runs.environment import Environment
 from dipddpm.tui.console.background import run_in_background
 from dipddpm.tui.console.model.views import View
 from dipddpm.tui.console.panes.view import Pane
-from dipddpm.tui.shared.draft import Draft, as_text, flatten
+from dipddpm.tui.shared.draft import Draft, as_text
 
 ENVIRONMENT_KEYS = (
     *("command", "host", "device", "device_name", "cores", "threads"),
@@ -86,7 +85,7 @@ class ConfigPane(Pane):
         page.append("The same again\n", section)
         page.append(f"  $ {printable(draft.command())}\n\n")
         heading = ""
-        for key, value in flatten(msgspec.to_builtins(config)).items():
+        for key, value in flatten(config).items():
             prefix, _, name = key.rpartition(".")
             if prefix != heading:
                 heading = prefix
