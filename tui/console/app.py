@@ -74,6 +74,9 @@ class DipddpmApp(App[None]):
         if self._guard is not None:
             self._guard.start_exit_timer()
         super().exit(*results, **options)
+        if self._driver is not None and not self.is_headless:
+            # tmux gives lines of a screen that has grown since the start to the shell, unless they are empty.
+            self._driver.write("\x1b[2J\x1b[H")
 
     def get_default_screen(self) -> Screen[object]:
         """The main screen. Its rows are read while it is being made."""

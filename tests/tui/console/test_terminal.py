@@ -39,6 +39,8 @@ def assert_given_back(terminal: Terminal) -> None:
         (b"\x1b[?1004h", b"\x1b[?1004l"),
     ):
         assert terminal.output.rfind(switched_off) > terminal.output.rfind(switched_on) >= 0
+    # Nothing is left on the alternate screen: where it has grown, tmux would hand lines of it to the shell.
+    assert b"shirts" not in terminal.output[terminal.output.index(b"\x1b[2J\x1b[H") :]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
