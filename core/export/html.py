@@ -55,21 +55,16 @@ def report(record: Record) -> Page:
         "Remarks": [BulletList(remarks)] if remarks else [],
         "Config": [Code(configs.to_toml(config).strip(), "toml")] if config else [],
     }
-    page = Page(record.title, [*_notices(record), Facts(_facts(record))])
+    page = Page(record.title, [Facts(_facts(record))])
+    summary, state = record.status.summary, record.status.state
+    if state is RunState.failed:
+        page.blocks.insert(0, Text(f"The run failed: {summary.error} {summary.hint}", notice=True))
+    elif state is not RunState.finished:
+        page.blocks.insert(0, Text(f"The run is {state}: this is what it has told so far.", notice=True))
     for title, blocks in chapters.items():
         if blocks:
             page.blocks += [Heading(title), *blocks]
     return page
-
-
-def _notices(record: Record) -> list[Block]:
-    """That there is more to come, or less than was asked for."""
-    summary, state = record.status.summary, record.status.state
-    if state is RunState.failed:
-        return [Text(f"The run failed: {summary.error} {summary.hint}", notice=True)]
-    if state is not RunState.finished:
-        return [Text(f"The run is {state}: this is what it has told so far.", notice=True)]
-    return []
 
 
 def _facts(record: Record) -> list[tuple[str, str]]:
@@ -119,17 +114,13 @@ def _results(record: Record) -> list[Block]:
         facts.append((event.measure, f"{event.value:.4g} ({event.samples:,} samples, {event.protocol})"))
     blocks: list[Block] = [Facts(facts)] if facts else []
     if end is not None and end.psnr:
-        blocks.append(_stops(end))
+        columns = (end.at, end.psnr, end.peak_at, end.peak, end.final)
+        rows = [
+            [str(image), str(at), f"{psnr:.2f}", str(peak_at), f"{peak:.2f}", f"{final:.2f}"]
+            for image, (at, psnr, peak_at, peak, final) in enumerate(zip(*columns, strict=False))
+        ]
+        blocks.append(Table(["image", "stopped at", "PSNR, dB", "peak at", "peak, dB", "last, dB"], rows))
     return blocks
-
-
-def _stops(end: StopsCompared) -> Table:
-    columns = (end.at, end.psnr, end.peak_at, end.peak, end.final)
-    rows = [
-        [str(image), str(at), f"{psnr:.2f}", str(peak_at), f"{peak:.2f}", f"{final:.2f}"]
-        for image, (at, psnr, peak_at, peak, final) in enumerate(zip(*columns, strict=False))
-    ]
-    return Table(["image", "stopped at", "PSNR, dB", "peak at", "peak, dB", "last, dB"], rows)
 
 
 def _curves(record: Record) -> list[Block]:

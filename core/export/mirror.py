@@ -1,8 +1,7 @@
 """A mirror: a run written to TensorBoard's event files while it goes on, in a folder of the run's own.
 
-That the folder is there says that a mirror is wanted, so that whoever resumes the run, from wherever, goes on with it.
-A worker that begins writes it anew from the logical history: it shows every step once, and what a killed worker had
-not yet written, too. A TensorBoard that looks meanwhile is told to forget what it had.
+The folder asks for the mirror, so a resumed run goes on with it. A worker that begins writes it anew from the logical
+history, so that it shows every step once; a TensorBoard that looks on is told to forget what it had.
 """
 
 from __future__ import annotations

@@ -147,11 +147,9 @@ def _dataset(record: Record) -> str:
 def _metrics(record: Record) -> dict[str, tuple[str, float]]:
     """Numbers by name, with words for people: the best loss and what samples were worth."""
     metrics = {}
-    best = record.last(BestModelStored)
-    for event in record.all(BestModelStored):
-        if event.measure in {"loss", "held_out"}:
-            best = event
-    if best is not None:
+    stored = record.all(BestModelStored)
+    if losses := [event for event in stored if event.measure in {"loss", "held_out"}] or stored:
+        best = losses[-1]
         on = "held-out" if best.measure == "held_out" else "training"
         metrics["loss"] = (f"loss of eps on {on} images, epoch {best.epoch}", best.value)
     for measured in record.all(SamplesEvaluated):

@@ -72,9 +72,11 @@ def compare(
 
 
 def _outcome(status: RunStatus) -> dict[str, float | None]:
-    """From the log itself: the summaries of older runs lack what is told here."""
-    run_summary = summary.rebuild(status.run.folder)
-    return combine.outcome(run_summary, elapsed_seconds(status) if run_summary.started else None)
+    """What came of a run, by the names of `OUTCOMES`, from its log: the summaries of older runs lack some."""
+    told = summary.rebuild(status.run.folder)
+    seconds = elapsed_seconds(status) if told.started else None
+    values = (told.result_psnr, told.ssim, told.gain, told.best_loss, told.loss, seconds)
+    return dict(zip(OUTCOMES, values, strict=True))
 
 
 def _line(values: dict[str, str], members: Sequence[tuple[RunStatus, dict[str, float | None]]]) -> TableLine:
@@ -92,11 +94,11 @@ def _print_table(keys: Sequence[str], lines: Sequence[TableLine], states: Sequen
     """What nobody measured is left out."""
     measured = [name for name in OUTCOMES if any(line.outcomes[name] for line in lines)]
     heads = [sweep.short(key, keys).upper() for key in keys]
-    table = [(*heads, "RUNS", *(OUTCOMES[name].title.upper() for name in measured))]
+    table = [(*heads, "RUNS", *(OUTCOMES[name][0].upper() for name in measured))]
     for line, state in zip(lines, states, strict=True):
         total = len(line.runs)
         count = str(state) if total == 1 else str(total) if line.counted == total else f"{line.counted} of {total}"
-        cells = (combine.format_spread(line.outcomes[name], OUTCOMES[name].digits) for name in measured)
+        cells = (combine.format_spread(line.outcomes[name], OUTCOMES[name][1]) for name in measured)
         table.append((*(printable(line.values[key], 60) for key in keys), count, *cells))
     print_table(table)
 

@@ -44,7 +44,9 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) 
                 if stop_requested or not stop_on_interrupt:
                     return INTERRUPTED
                 stop_requested = True
-                _request_stop(run)
+                print("Stopping after this step. Ctrl-C again leaves it to end by itself.", file=sys.stderr)
+                with contextlib.suppress(UserError):  # it has just ended
+                    local.request_stop(run)
         if bar:
             _update(bar, run)
     status = run.status()
@@ -77,17 +79,8 @@ def _interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, previous_handler)
 
 
-def _request_stop(run: Run) -> None:
-    print("Stopping after this step. Ctrl-C again leaves it to end by itself.", file=sys.stderr)
-    with contextlib.suppress(UserError):  # it has just ended
-        local.request_stop(run)
-
-
 def _iterate_events(run: Run) -> Iterator[Event | None]:
-    """Events as they are written; None now and then while there are none. Ends when the run has ended.
-
-    What stands there already is told as the run's one history: what was resumed from a checkpoint, once.
-    """
+    """The run's history so far, then events as they are written, None now and then; ends when the run has ended."""
     reader = EventReader(run.folder)
     new_events = history(reader.read())
     checked_at = 0.0

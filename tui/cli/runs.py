@@ -113,20 +113,16 @@ def _wait_for_all(runs: list[Run], *, as_json: bool) -> int:
 def stop(run: RunArgument, runs_dir: RunsDir = None) -> int:
     """Stop a run, or all runs of a group: each finishes its step and writes a checkpoint, or is ended."""
     runs = find_runs([run], runs_dir)
-    if len(runs) > 1:
-        return _stop_all(run, runs)
-    state = local.stop(runs[0])
-    print(f"{printable(runs[0].id)} is {state}")
-    return 1 if state.live else 0
-
-
-def _stop_all(group: str, runs: list[Run]) -> int:
-    stopped = local.stop_all(runs)
-    if not stopped:
-        raise UserError(f"No run of the group {printable(group)} is running.", "See their states with dipddpm ls.")
-    states = Counter(run.status().state for run in stopped)
-    counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    print(f"{len(stopped)} runs of the group {printable(group)}: {counts}")
+    if len(runs) == 1:
+        states = Counter([local.stop(runs[0])])
+        print(f"{printable(runs[0].id)} is {next(iter(states))}")
+    else:
+        stopped = local.stop_all(runs)
+        if not stopped:
+            raise UserError(f"No run of the group {printable(run)} is running.", "See their states with dipddpm ls.")
+        states = Counter(one.status().state for one in stopped)
+        counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        print(f"{len(stopped)} runs of the group {printable(run)}: {counts}")
     return 1 if any(state.live for state in states) else 0
 
 

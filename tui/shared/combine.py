@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from dipddpm.core.config import AnyRun, DipRun, HybridRun, flatten, format_task
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.io.sanitize import printable
-from dipddpm.core.runs import Summary
 from dipddpm.tui.shared.draft import as_text
 from dipddpm.tui.shared.groups import natural_sort_key
 
-IGNORED_OPTIONS = {
-    "version",
-    "name",
-    "group",
-    "seed",
-    "device",
-    "threads",
-    "processes",
-    "checkpoint_seconds",
-    "checkpoint_epochs",
-}
-"""Options that don't make another combination, and one that says only where the data lies."""
+IGNORED_OPTIONS = re.compile(
+    r"run|method|task|version|name|group|seed|device|threads|processes|checkpoint_\w+|data\.directory"
+)
+"""Options that don't make another combination: they change no result, or stand for others."""
 ABSENT = "-"
 """Stands for the value of an option that a run doesn't have."""
 RUN_KEY = "run"
@@ -52,27 +44,15 @@ def compute_spread(values: Iterable[float | None]) -> Spread | None:
     return Spread(statistics.fmean(present), statistics.stdev(present) if len(present) > 1 else None, len(present))
 
 
-class Measure(NamedTuple):
-    """Something that came of a run: what people call it, and how many digits of it they are told."""
-
-    title: str
-    digits: int
-
-
-OUTCOMES: Mapping[str, Measure] = {
-    "psnr": Measure("PSNR", 2),
-    "ssim": Measure("SSIM", 3),
-    "gain": Measure("gain", 2),
-    "best_loss": Measure("best loss", 4),
-    "loss": Measure("loss", 4),
-    "seconds": Measure("seconds", 1),
+OUTCOMES: Mapping[str, tuple[str, int]] = {
+    "psnr": ("PSNR", 2),
+    "ssim": ("SSIM", 3),
+    "gain": ("gain", 2),
+    "best_loss": ("best loss", 4),
+    "loss": ("loss", 4),
+    "seconds": ("seconds", 1),
 }
-
-
-def outcome(summary: Summary, seconds: float | None) -> dict[str, float | None]:
-    """What came of a run, by the names of `OUTCOMES`; PSNR and SSIM are those where the stopping rule left it."""
-    values = (summary.result_psnr, summary.ssim, summary.gain, summary.best_loss, summary.loss, seconds)
-    return dict(zip(OUTCOMES, values, strict=True))
+"""What comes of a run: its title and its digits. PSNR and SSIM are those where the stopping rule left the images."""
 
 
 def format_spread(value: Spread | None, digits: int) -> str:
@@ -100,10 +80,7 @@ def option_texts(run: str, config: AnyRun | None) -> dict[str, str]:
 
 
 def differences(configs: Sequence[AnyRun | None]) -> dict[str, list[str]]:
-    """The options that are not the same for all of these configs, in the order of config.toml: the text of each config.
-
-    The text is `-` for a config without the option, and for None.
-    """
+    """The options that differ, in the order of config.toml: each config's text, `-` where it (or None) lacks one."""
     tables = [flatten(config) if config else {} for config in configs]
     keys = dict.fromkeys(key for table in tables for key in table if key not in {"name", "group", "version"})
     return {
@@ -120,8 +97,8 @@ def _short_text(value: Any) -> str:
 def differing_options(tables: Sequence[Mapping[str, str]]) -> list[str]:
     """The options in which the runs differ, but for the seed and what changes no result; as config.toml has them."""
     keys = dict.fromkeys(key for one in tables for key in one)
-    ignored = {*IGNORED_OPTIONS, RUN_KEY, "method", "task", "data.directory"}
-    return [key for key in keys if key not in ignored and len({one.get(key) for one in tables}) > 1]
+    differing = (key for key in keys if len({one.get(key) for one in tables}) > 1)
+    return [key for key in differing if not IGNORED_OPTIONS.fullmatch(key)]
 
 
 def find_key(wanted: str, tables: Sequence[Mapping[str, str]]) -> str:

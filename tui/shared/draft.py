@@ -188,19 +188,18 @@ class Draft:
             return "" if self.task == next(iter(TASKS)) else self.task
         return f"{self.task}:{','.join(options)}"
 
-    def _build(self, settings: dict[str, str]) -> AnyRun:
+    def _build(self, typed: dict[str, str]) -> AnyRun:
+        settings = {key: text.strip() for key, text in typed.items()}
+        epochs_without_prior = "ddpm.epochs" in settings and "prior.run" not in self.typed
+        if epochs_without_prior and self.kind == "hybrid" and epochs_train_prior(self.method):
+            settings["prior.run"] = ""  # to be trained, as `dipddpm run` has it
         return configs.build(
             self.kind,
             method=self.method if self.methods else None,
             preset=self.preset,
             task=self.task if self.tasks else None,
-            settings=self._with_training({key: text.strip() for key, text in settings.items()}),
+            settings=settings,
         )
-
-    def _with_training(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Have the prior trained where epochs are given and no prior is named; as `dipddpm run` has it."""
-        trains = self.kind == "hybrid" and "ddpm.epochs" in settings and epochs_train_prior(self.method)
-        return {"prior.run": "", **settings} if trains and "prior.run" not in self.typed else settings
 
 
 def epochs_train_prior(method: str) -> bool:

@@ -27,6 +27,8 @@ LIST_SECONDS = 30.0
 STAMP_RESOLUTION_SECONDS = 3.0
 """Changes this close to a listing may not show in the folder's time stamp."""
 AGE_SECONDS = 20.0
+COPIED = ("steps", "epoch", "epochs", "loss", "best_loss", "peak_psnr", "gain", "ssim", "started")
+"""What a row has from the summary as it is."""
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,17 +93,8 @@ def make_row(status: RunStatus, notes: marks.RunNotes = marks.NO_NOTES) -> RunRo
         stalled=status.stalled,
         progress=None if share is None else math.floor(share * 100) / 100,
         step=0 if live else summary.step,
-        steps=summary.steps,
-        epoch=summary.epoch,
-        epochs=summary.epochs,
-        loss=summary.loss,
-        best_loss=summary.best_loss,
         psnr=summary.result_psnr,
-        peak_psnr=summary.peak_psnr,
-        gain=summary.gain,
-        ssim=summary.ssim,
         created=created,
-        started=summary.started,
         duration=_round_seconds(elapsed_seconds(status)) if summary.started else 0.0,
         age=round_age(now - created),
         eta=None if seconds_left is None else _round_seconds(seconds_left),
@@ -111,6 +104,7 @@ def make_row(status: RunStatus, notes: marks.RunNotes = marks.NO_NOTES) -> RunRo
         hint=printable(summary.hint),
         tags=notes.tags,
         note=notes.note,
+        **{name: getattr(summary, name) for name in COPIED},
     )
 
 
