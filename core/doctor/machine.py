@@ -40,7 +40,9 @@ def extras() -> Iterator[Finding]:
     for requirement in metadata.requires("dipddpm") or []:
         if (match := _EXTRA.match(requirement)) and match["extra"] != "dev":
             wanted.setdefault(match["extra"], set()).add(match["name"])
-    missing = sorted(extra for extra, names in wanted.items() if not all(map(_installed, names)))
+    missing = sorted(
+        extra for extra, names in wanted.items() if not all(any(metadata.distributions(name=name)) for name in names)
+    )
     installed = sorted(wanted.keys() - missing)
     message = f"here: {', '.join(installed) or 'none'}" + f"; not here: {', '.join(missing)}" * bool(missing)
     yield ok("extras", message, f"More: pip install 'dipddpm[{','.join(missing)}]'" if missing else "")
@@ -124,10 +126,7 @@ def log_out() -> Iterator[Finding]:
 
 
 def assess_log_out(*, kills: bool, lingers: bool, group: str) -> Finding:
-    """Unless the account `lingers`, what logind `kills` or the user's own manager runs ends with the last session.
-
-    `group` is the text of /proc/self/cgroup.
-    """
+    """Whether logind `kills` processes at log-out, the account `lingers`; `group` is the text of /proc/self/cgroup."""
     remedy = "Run once: loginctl enable-linger"
     if lingers:
         return ok("log-out", "runs go on after a log-out (this account lingers)")
@@ -145,11 +144,3 @@ def command_output(*command: str) -> str:
         return subprocess.run(command, capture_output=True, text=True, timeout=3, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
-
-
-def _installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True

@@ -1,8 +1,7 @@
 """Restorations compared: methods on the same degraded images, and a hybrid against both its parents. Loads no torch.
 
 A cell is a task on a set of images. An image that was degraded several times, with other seeds, counts once, with the
-mean of its scores. All is made of `restoration_scored` and `restoration_missing` events, so a log is enough to draw the
-board again.
+mean of its scores. All is made of the events in a log.
 """
 
 from __future__ import annotations

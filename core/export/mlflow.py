@@ -1,7 +1,6 @@
 """A run in a store of MLflow, by MLflow's own client: a folder of files, which needs no server.
 
-MLflow keeps such stores in maintenance, and asks for a word before it writes one; `mlflow migrate-filestore` brings
-them into a database.
+MLflow writes such stores only where a variable allows it; `mlflow migrate-filestore` brings them into a database.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dipddpm.core.export.snapshot import Record, safe_name, scalars, step_of, temporary_environ
 from dipddpm.core.io.sanitize import printable
-from dipddpm.core.runs import CONFIG_FILE, RunState
+from dipddpm.core.runs import CONFIG_FILE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,19 +22,11 @@ BATCH = 1000
 """The most metrics that the client takes at once."""
 MOST_CHARACTERS = 6000
 """Of a parameter's value."""
-_STATUS = {
-    RunState.finished: "FINISHED",
-    RunState.failed: "FAILED",
-    RunState.crashed: "FAILED",
-    RunState.stopped: "KILLED",
-}
+_STATUS = {"finished": "FINISHED", "failed": "FAILED", "crashed": "FAILED", "stopped": "KILLED"}
 
 
 def write(record: Record, store: Path) -> None:
-    """Metrics by step with their own times, the options as parameters, and the config and pictures as artifacts.
-
-    The run takes the place of an earlier export of itself.
-    """
+    """Metrics by step, options as parameters, config and pictures as artifacts, in place of an earlier export."""
     with temporary_environ(QUIET):
         from mlflow.entities import Metric, Param
 

@@ -1,7 +1,6 @@
 """A run's numbers as flat tables: CSV for spreadsheets, JSON lines for data frames and Parquet; and its files.
 
-One table a kind of event, of the run's logical history: what a resume did again stands once. Every row has the run's
-id first, so that tables of several runs can be joined, and the same columns of the same types.
+One table a kind of event; what a resume did again stands once. Every row begins with the run's id, for joins.
 """
 
 from __future__ import annotations

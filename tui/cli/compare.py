@@ -68,7 +68,11 @@ def compare(
         print("[" + ",\n".join(map(json_line, lines)) + "]")
         return
     _print_table(keys, lines, [statuses[indices[0]].state for indices in combinations.values()])
-    _print_footnotes(lines)
+    if any(line.counted > 1 for line in lines):
+        print("± is the standard deviation over the runs of a line.", file=sys.stderr)
+    if left_out := sum(len(line.runs) - line.counted for line in lines):
+        are = "runs are" if left_out > 1 else "run is"
+        print(f"{left_out} {are} not finished and left out.", file=sys.stderr)
 
 
 def _outcome(status: RunStatus) -> dict[str, float | None]:
@@ -101,12 +105,3 @@ def _print_table(keys: Sequence[str], lines: Sequence[TableLine], states: Sequen
         cells = (combine.format_spread(line.outcomes[name], OUTCOMES[name][1]) for name in measured)
         table.append((*(printable(line.values[key], 60) for key in keys), count, *cells))
     print_table(table)
-
-
-def _print_footnotes(lines: Sequence[TableLine]) -> None:
-    if any(line.counted > 1 for line in lines):
-        print("± is the standard deviation over the runs of a line.", file=sys.stderr)
-    left_out = sum(len(line.runs) - line.counted for line in lines)
-    if left_out:
-        are = "runs are" if left_out > 1 else "run is"
-        print(f"{left_out} {are} not finished and left out.", file=sys.stderr)

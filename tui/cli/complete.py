@@ -1,8 +1,7 @@
 """What the shell completes: runs, kinds, methods, presets, tasks, data sets, devices and the keys of `--set`.
 
-Loads no torch. typer leaves out the words that don't begin with what is typed. A completion is read by a shell, and zsh
-evaluates it: of what comes from files only ids of runs and names of groups are offered, if they are words that a shell
-takes as they are, and explanations are stripped.
+Loads no torch. typer leaves out words that don't begin with what is typed. zsh evaluates completions: from files come
+only ids of runs and names of groups that a shell takes as they are, and explanations are stripped.
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ from dipddpm.tui.shared.draft import as_text
 
 Completions: TypeAlias = Iterator[tuple[str, str]]
 COMPLETION_VARIABLE = "_DIPDDPM_COMPLETE"
-"""The variable by which the shell asks."""
 MAX_RUNS = 30
 """So many runs are offered; an id that is typed further brings back older ones."""
 KINDS = ("dip", "ddpm", "hybrid")
@@ -184,10 +182,8 @@ def _settings(known: list[Field], incomplete: str) -> Completions:
 
 
 def _kinds_of(ctx: typer.Context) -> Iterable[str]:
-    """The kind of run that the command line makes, as far as it is typed.
-
-    It is looked for in the words themselves: while an option has no value yet, the arguments before it aren't parsed.
-    """
+    """The kind of run that the command line makes, as far as it is typed."""
+    # While an option has no value yet, typer hasn't parsed the arguments before it.
     words = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
     kind = KIND_OF_COMMAND.get(ctx.info_name or "") or next((word for word in words.split() if word in KINDS), "")
     return (kind,) if kind else KINDS

@@ -118,18 +118,12 @@ def narrow_status(row: RunRow) -> str:
         case RunState.running:
             return f"{share} {'' if row.eta is None else format_duration(row.eta)}".strip() or "running"
         case RunState.finished:
-            return format_result(row) or "done"
+            quality = "" if row.psnr is None else f"{format_number(row.psnr, 2)} dB"
+            return quality or format_number(row.best_loss) or "done"
         case RunState.stopped:
             return f"stopped {share}".strip()
         case _:
             return str(row.state)
-
-
-def format_result(row: RunRow) -> str:
-    """What came of it: the PSNR of a restoration, else the best loss."""
-    if row.psnr is not None:
-        return f"{format_number(row.psnr, 2)} dB"
-    return format_number(row.best_loss)
 
 
 def format_gain(row: RunRow) -> str:

@@ -1,7 +1,6 @@
-"""The project's own classifier of FashionMNIST: its features are what sample quality is measured on.
+"""The project's own classifier of FashionMNIST, whose features sample quality is measured on.
 
-Its weights ship with the program, so that the numbers need no network and mean the same everywhere. How they were
-made is `scripts.train_classifier`.
+Its weights, made by `scripts.train_classifier`, ship with the program, so that the numbers mean the same everywhere.
 """
 
 from __future__ import annotations

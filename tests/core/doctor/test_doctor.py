@@ -46,7 +46,7 @@ def test_extras_lists_extras_of_package(monkeypatch: pytest.MonkeyPatch) -> None
         "c; extra == 'dev'",
     ]
     monkeypatch.setattr(metadata, "requires", lambda name: asked)
-    monkeypatch.setattr(machine, "_installed", lambda name: name == "a-lib")
+    monkeypatch.setattr(metadata, "distributions", lambda name: [name] * (name == "a-lib"))
     (found,) = machine.extras()
     assert found.told == "here: alpha; not here: beta"
     assert found.remedy == "More: pip install 'dipddpm[beta]'"
