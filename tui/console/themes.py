@@ -9,7 +9,6 @@ from typing import Any
 
 from textual.theme import Theme
 
-SERIES_COLOURS = 8
 SUMMARIES = {
     "night": "dark",
     "day": "light",

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from dipddpm.tui.console import preferences
+from dipddpm.tui.console.model.curves import SERIES_COLOURS
 from dipddpm.tui.console.preferences import Preferences
-from dipddpm.tui.console.themes import SERIES_COLOURS, SUMMARIES, THEMES
+from dipddpm.tui.console.themes import SUMMARIES, THEMES
 from tests.tui.driving import Maker, Opener
 
 

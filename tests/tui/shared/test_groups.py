@@ -5,7 +5,8 @@ from pathlib import Path
 
 from dipddpm.core import config as configs
 from dipddpm.core.runs import Run, RunsFolder, RunState
-from dipddpm.tui.console.model.views import MAX_CURVES, MAX_DRAWN, ViewMaker
+from dipddpm.tui.console.model.curves import SERIES_COLOURS
+from dipddpm.tui.console.model.views import MAX_CURVES, ViewMaker
 from dipddpm.tui.console.preferences import Preferences
 from dipddpm.tui.console.session import Options, Session
 from dipddpm.tui.shared.groups import GroupRow, group_rows
@@ -89,6 +90,6 @@ def test_combinations_draw_only_best_of_many() -> None:
     all_ = found.combinations(rows)
     assert len(all_) == 12
     drawn = [one for one in all_ if one.drawn]
-    assert [one.title for one in drawn] == [f"lr={lr:g}" for lr in rates[-MAX_DRAWN:]]
-    assert [one.colour_index for one in drawn] == list(range(MAX_DRAWN))
+    assert [one.title for one in drawn] == [f"lr={lr:g}" for lr in rates[-SERIES_COLOURS:]]
+    assert [one.colour_index for one in drawn] == list(range(SERIES_COLOURS))
     assert sum(len(one.drawn) for one in drawn) <= MAX_CURVES

@@ -20,13 +20,15 @@ NAN = math.nan
 Curve: TypeAlias = tuple[Sequence[float], Sequence[float]]
 BAND_POINTS = 200
 """More than a terminal is wide."""
+SERIES_COLOURS = 8
+"""As many as each theme has, and so the most runs that are compared."""
 
 
 class Series(NamedTuple):
     """A line on a chart: `x` never decreases, and where `y` is not finite the line has a gap.
 
     `colour` counts through the theme's series colours. A `faint` line is drawn beneath the others.
-    Of a `watched` one, the values that are not finite are marked: a loss that diverged must not look like none.
+    With `marks_non_finite` the values that are not finite get a sign: a loss that diverged must not look like none.
     """
 
     name: str
@@ -41,32 +43,28 @@ class Track:
     """Rows of values, each at a step, an epoch (as a fraction) and a time (in seconds of work)."""
 
     def __init__(self, *names: str) -> None:
-        self.step = array("d")
-        self.epoch = array("d")
-        self.time = array("d")
+        self._axes: dict[Axis, array[float]] = {axis: array("d") for axis in AXES}
         self.offset = array("q")
         self.values: dict[str, array[float]] = {name: array("d") for name in names}
         self._smooth: dict[tuple[str, float], Smoother] = {}
 
     def __len__(self) -> int:
-        return len(self.step)
+        return len(self.offset)
 
-    def begin_row(self, step: float, epoch: float, time: float, offset: int = 0) -> None:
-        """Begin a row; its values are then appended to `values`, one to each name. `offset` is where its line lies."""
-        if self.step and step < self.step[-1]:  # only a log that was tampered with goes back
-            step = self.step[-1]
-        if self.epoch and epoch < self.epoch[-1]:
-            epoch = self.epoch[-1]
-        if self.time and time < self.time[-1]:  # a clock that was set back
-            time = self.time[-1]
-        self.step.append(step)
-        self.epoch.append(epoch)
-        self.time.append(time)
+    def append(self, at: tuple[float, float, float], offset: int, *values: float | None) -> None:
+        """Add a row at a step, an epoch and a time, with a value for each name; `offset` is where its line lies.
+
+        No axis goes back, not even in a log that was tampered with or by a clock that was set back.
+        """
+        for column, here in zip(self._axes.values(), at, strict=True):
+            column.append(max(here, column[-1]) if column else here)
         self.offset.append(offset)
+        for column, value in zip(self.values.values(), values, strict=True):
+            column.append(NAN if value is None else value)
 
     def x(self, axis: Axis) -> array[float]:
         """Where the rows lie on an axis."""
-        return self.epoch if axis == "epoch" else self.time if axis == "time" else self.step
+        return self._axes[axis]
 
     def smoothed(self, name: str, weight: float) -> array[float]:
         """The values of a name, smoothed with a weight in (0, 1) of the past; the same array, grown, at every call."""
@@ -78,7 +76,7 @@ class Track:
 
     def row_at(self, step: float) -> int:
         """The last row at or before a step; -1 where there is none."""
-        return bisect_right(self.step, step) - 1
+        return bisect_right(self.x("step"), step) - 1
 
     def drop_voided(self, resumed: RunResumed) -> None:
         """Forget the rows of what is done again, as `core.runs.voids` has it. The arrays are new ones afterwards."""
@@ -86,7 +84,7 @@ class Track:
             return
         row_count = bisect_left(self.offset, resumed.from_offset)
         self.offset = self.offset[:row_count]
-        self.step, self.epoch, self.time = self.step[:row_count], self.epoch[:row_count], self.time[:row_count]
+        self._axes = {axis: column[:row_count] for axis, column in self._axes.items()}
         self.values = {name: values[:row_count] for name, values in self.values.items()}
         self._smooth.clear()
 
@@ -185,10 +183,15 @@ def band(curves: Sequence[Curve], points: int = BAND_POINTS) -> Band:
 
     What is not finite counts for nothing: one run that diverged doesn't hide the others.
     """
-    grid = _thinned(sorted({float(at) for x, _ in curves for at in x}), points)
+    import numpy as np
+
+    grid = np.unique([at for x, _ in curves for at in x])
+    if len(grid) > points:
+        grid = grid[np.linspace(0, len(grid) - 1, points).round().astype(int)]
+    columns = [np.interp(grid, x, y, left=NAN, right=NAN).tolist() for x, y in curves]
     result = Band([], [], [], [])
-    for at in grid:
-        values = [value for curve in curves if math.isfinite(value := value_at(curve, at))]
+    for at, *found in zip(grid.tolist(), *columns, strict=True):
+        values = [value for value in found if math.isfinite(value)]
         if not values:
             continue
         mean = statistics.fmean(values)
@@ -196,22 +199,3 @@ def band(curves: Sequence[Curve], points: int = BAND_POINTS) -> Band:
         for column, value in zip(result, (at, mean, mean - std, mean + std), strict=True):
             column.append(value)
     return result
-
-
-def value_at(curve: Curve, at: float) -> float:
-    """The value there, on the straight line between its neighbours; not a number beyond the curve's ends."""
-    x, y = curve
-    after = bisect_left(x, at)
-    if after == len(x) or (after == 0 and x[0] != at):
-        return math.nan
-    if x[after] == at:
-        return y[after]
-    share = (at - x[after - 1]) / (x[after] - x[after - 1])
-    return (1 - share) * y[after - 1] + share * y[after]
-
-
-def _thinned(values: Sequence[float], points: int) -> list[float]:
-    """So many of them at most, the first and the last among these."""
-    if len(values) <= points:
-        return list(values)
-    return [values[round(index * (len(values) - 1) / (points - 1))] for index in range(points)]

@@ -7,7 +7,6 @@ import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from types import ModuleType
 from typing import Any, TypeVar
 
 from dipddpm.core.io.sanitize import printable
@@ -53,7 +52,6 @@ class HostSampler:
 
     def __init__(self) -> None:
         self._hostname = printable(socket.gethostname(), 40)
-        self._nvml: ModuleType | None = None
         self._handles: list[tuple[str, Any]] | None = None
         self._last: HostSample | None = None
 
@@ -81,16 +79,14 @@ class HostSampler:
         self._handles = []
         with contextlib.suppress(pynvml.NVMLError):
             pynvml.nvmlInit()
-            self._nvml = pynvml
             for index in range(pynvml.nvmlDeviceGetCount()):
                 with contextlib.suppress(pynvml.NVMLError):
                     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-                    self._handles.append((short_name(_text(pynvml.nvmlDeviceGetName(handle))), handle))
+                    self._handles.append((short_name(pynvml.nvmlDeviceGetName(handle)), handle))
 
     def _gpu(self, name: str, handle: Any) -> Gpu | None:
-        nvml = self._nvml
-        if nvml is None:
-            return None
+        import pynvml as nvml
+
         try:
             memory = nvml.nvmlDeviceGetMemoryInfo(handle)
         except nvml.NVMLError:
@@ -143,7 +139,3 @@ def _without_noise(now: Sample, before: Sample, names: Sequence[str]) -> Sample:
 
 def _gigabytes(size: int) -> float:
     return round(size / GB, 1)
-
-
-def _text(name: str | bytes) -> str:
-    return name.decode(errors="replace") if isinstance(name, bytes) else name

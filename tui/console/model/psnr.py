@@ -40,10 +40,7 @@ class PsnrRecord:
         self._peaks: list[StepValue | None] = [None]
 
     def add(self, event: events.PsnrMeasured) -> None:
-        """Take in a measurement whose row was begun on the track."""
-        self.track.values["mean"].append(event.mean)
-        averaged = event.averaged
-        self.track.values["averaged"].append(sum(averaged) / len(averaged) if averaged else NAN)
+        """Take in a measurement whose row is already on the track."""
         while len(self._images) < len(event.psnr):
             self._images.append(array("d", [NAN]) * (len(self.track) - 1))
             self._peaks.append(None)
@@ -60,12 +57,12 @@ class PsnrRecord:
         self.track.drop_voided(resumed)
         self._measured = self._measured[: len(self.track)]
         self._images = [values[: len(self.track)] for values in self._images[: max(self._measured, default=0)]]
-        self._peaks = [_peak(self.track.step, values) for values in (self.track.values["mean"], *self._images)]
+        self._peaks = [_peak(self.track.x("step"), values) for values in (self.track.values["mean"], *self._images)]
         self.stops[:] = [event for event in self.stops if not voids(resumed, event)]
 
     def curves(self) -> list[PsnrCurve]:
         """The mean first, then that of the averaged outputs (image -2) if kept, then the images."""
-        steps = self.track.step
+        steps = self.track.x("step")
         if not len(steps):
             return []
         stops = {event.image: StepValue(event.at, NAN if event.psnr is None else event.psnr) for event in self.stops}

@@ -89,11 +89,7 @@ class Query:
 
     text: str
     problem: str = ""
-    test: Test = lambda row: True
-
-    def matches(self, row: RunRow) -> bool:
-        """Whether the row is let through."""
-        return self.test(row)
+    matches: Test = lambda row: True
 
 
 def parse(text: str) -> Query:
@@ -103,7 +99,7 @@ def parse(text: str) -> Query:
     if len(text) > MAX_LENGTH:
         return Query(text, problem=f"The filter is longer than {MAX_LENGTH} characters.")
     try:
-        return Query(text, test=_Parser(text).parse())
+        return Query(text, matches=_Parser(text).parse())
     except UserError as error:
         return Query(text, problem=str(error))
 

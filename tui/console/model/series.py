@@ -9,12 +9,13 @@ import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from dipddpm.core import events
 from dipddpm.core.events import Event
 from dipddpm.core.runs import voids
-from dipddpm.tui.console.model.curves import AXES, NAN, Axis, Series, Track
+from dipddpm.tui.console.model.curves import AXES, Axis, Series, Track
 from dipddpm.tui.console.model.psnr import PsnrCurve, PsnrRecord
 
 MAX_RECENT_EVENTS = 2000
@@ -149,13 +150,9 @@ class RunSeries:
         ]
         return [*marks[:-1], marks[-1]._replace(kind="best")] if marks else []
 
-    def lr(self, axis: Axis = "step") -> Series:
-        """The learning rate."""
-        return self._rate_series("learning rate", "lr", axis, 2)
-
-    def images_per_second(self, axis: Axis = "step") -> Series:
-        """The throughput."""
-        return self._rate_series("images/s", "images_per_second", axis, 3)
+    def rates(self, axis: Axis = "step") -> tuple[Series, Series]:
+        """The learning rate and the throughput."""
+        return self._rate("learning rate", "lr", axis, 2), self._rate("images/s", "images_per_second", axis, 3)
 
     def psnr(self) -> list[PsnrCurve]:
         """PSNR against the step: the mean first, then that of the averaged outputs (image -2) if kept, then images."""
@@ -178,7 +175,7 @@ class RunSeries:
         return pictures[max(0, bisect_right([picture.step for picture in pictures], step) - 1)]
 
     def recent_events(self, seen: int) -> list[Event]:
-        """What happened since `news_count` was `seen`, as far as it is kept."""
+        """What happened since `event_count` was `seen`, as far as it is kept."""
         missing = min(self.event_count - seen, len(self._recent_events))
         return list(self._recent_events)[len(self._recent_events) - missing :] if missing > 0 else []
 
@@ -186,7 +183,7 @@ class RunSeries:
 
     def steps(self) -> list[int]:
         """The steps at which something was measured, for a cursor to walk along."""
-        return [int(step) for step in self._timeline().step]
+        return [int(step) for step in self._timeline().x("step")]
 
     def next_step(self, step: int | None, by: int) -> int | None:
         """The step that a time cursor moves to, a hundredth of the way forward or back; None past the last one."""
@@ -203,12 +200,10 @@ class RunSeries:
 
     def values_at(self, step: int) -> CursorValues:
         """What was last known at a step."""
-        track = self._timeline()
-        row = track.row_at(step)
         return CursorValues(
             step,
-            track.epoch[row] if row >= 0 else 0.0,
-            track.time[row] if row >= 0 else 0.0,
+            self.x_of(step, "epoch"),
+            self.x_of(step, "time"),
             _value(self._losses if len(self._losses) else self._fits, "loss", step),
             _value(self._epochs, "held_out", step),
             _value(self._psnr.track, "mean", step),
@@ -229,21 +224,20 @@ class RunSeries:
         self.ended = event
         self.step = max(self.step, event.step)
 
-    def _begin_row(self, track: Track, event: Event, step: int) -> None:
-        self.step = max(self.step, step)
+    def _add_row(
+        self, track: Track, event: events.Step | events.EpochFinished | events.PsnrMeasured, *values: float | None
+    ) -> None:
+        self.step = max(self.step, event.step)
         epoch, at = self._last_epoch
-        part = (step - at) / self._epoch_length if self._epoch_length else 0.0
-        track.begin_row(step, epoch + min(max(part, 0.0), 1.0), event.time - self._work_started_at, event.offset)
+        part = (event.step - at) / self._epoch_length if self._epoch_length else 0.0
+        seconds = event.time - self._work_started_at
+        track.append((event.step, epoch + min(max(part, 0.0), 1.0), seconds), event.offset, *values)
 
     def _add_step(self, event: events.Step) -> None:
         if event.loss is not None:
-            self._begin_row(self._losses, event, event.step)
-            self._losses.values["loss"].append(event.loss)
+            self._add_row(self._losses, event, event.loss)
         if event.lr is not None or event.images_per_second is not None:
-            self._begin_row(self._rates, event, event.step)
-            self._rates.values["lr"].append(NAN if event.lr is None else event.lr)
-            rate = event.images_per_second
-            self._rates.values["images_per_second"].append(NAN if rate is None else rate)
+            self._add_row(self._rates, event, event.lr, event.images_per_second)
         self.step = max(self.step, event.step)
 
     def _add_epoch(self, event: events.EpochFinished) -> None:
@@ -253,18 +247,12 @@ class RunSeries:
         self._last_epoch = (event.epoch, event.step)
         self.epoch = event.epoch
         self.epochs.append(event)
-        self._begin_row(self._epochs, event, event.step)
-        values = self._epochs.values
-        values["loss"].append(event.loss)
-        values["held_out"].append(NAN if event.held_out is None else event.held_out)
-        values["lr"].append(NAN if event.lr is None else event.lr)
-        values["images_per_second"].append(NAN if event.images_per_second is None else event.images_per_second)
+        self._add_row(self._epochs, event, event.loss, event.held_out, event.lr, event.images_per_second)
 
     def _add_psnr(self, event: events.PsnrMeasured) -> None:
         if event.loss:
-            self._begin_row(self._fits, event, event.step)
-            self._fits.values["loss"].append(sum(event.loss) / len(event.loss))
-        self._begin_row(self._psnr.track, event, event.step)
+            self._add_row(self._fits, event, fmean(event.loss))
+        self._add_row(self._psnr.track, event, event.mean, fmean(event.averaged) if event.averaged else None)
         self._psnr.add(event)
 
     def _resume(self, event: events.RunResumed) -> None:
@@ -284,10 +272,10 @@ class RunSeries:
         self._last_epoch = (self.epoch, self.epochs[-1].step) if self.epochs else (0, 0)
         # Seconds of work go on from where they stood; the time in which nobody worked is not counted.
         tracks = (self._losses, self._psnr.track, self._epochs)
-        work_seconds = max((track.time[-1] for track in tracks if len(track)), default=0.0)
+        work_seconds = max((track.x("time")[-1] for track in tracks if len(track)), default=0.0)
         self._work_started_at = event.time - work_seconds
 
-    def _rate_series(self, label: str, name: str, axis: Axis, colour: int) -> Series:
+    def _rate(self, label: str, name: str, axis: Axis, colour: int) -> Series:
         track = self._rates if any(map(math.isfinite, self._rates.values[name])) else self._epochs
         return Series(label, track.x(axis), track.values[name], colour)
 

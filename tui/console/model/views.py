@@ -11,6 +11,7 @@ from dipddpm.core.config import AnyRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.launch.sweep import label
 from dipddpm.core.runs import Run
+from dipddpm.tui.console.model.curves import SERIES_COLOURS
 from dipddpm.tui.console.model.series import RunSeries
 from dipddpm.tui.console.preferences import Preferences
 from dipddpm.tui.console.session import Session
@@ -18,12 +19,21 @@ from dipddpm.tui.shared import combine
 from dipddpm.tui.shared.columns import run_title
 from dipddpm.tui.shared.runlist import RunRow
 
-MAX_DRAWN = 8
-"""Combinations whose curves are drawn: as many as there are colours."""
 MAX_CURVES = 32
-"""Runs whose logs are read for that."""
+"""Runs whose logs are read for the curves of combinations."""
 _ReadConfigs: TypeAlias = dict[str, tuple[AnyRun | None, dict[str, str]]]
 """By run: its config, None for one that can't be read, and its options as text."""
+
+
+def toggle_mark(marked: dict[str, int], run: str) -> bool:
+    """Mark a run with the first free colour, which it keeps, or unmark it; False where no colour is free."""
+    if run in marked:
+        del marked[run]
+        return True
+    free = sorted(set(range(SERIES_COLOURS)) - set(marked.values()))
+    if free:
+        marked[run] = free[0]
+    return bool(free)
 
 
 @dataclass(frozen=True)
@@ -154,7 +164,7 @@ class ViewMaker:
             )
             for values, indices in combine.combine(tables, keys).items()
         ]
-        best = sorted(range(len(entries)), key=lambda index: _sort_key(entries[index].rows))[:MAX_DRAWN]
+        best = sorted(range(len(entries)), key=lambda index: _sort_key(entries[index].rows))[:SERIES_COLOURS]
         each = MAX_CURVES // max(1, len(best))
         for colour, index in enumerate(sorted(best)):
             entries[index] = replace(entries[index], drawn=entries[index].rows[:each], colour_index=colour)

@@ -145,5 +145,4 @@ def _axis(view: View) -> Axis:
 
 
 def _rates(view: View) -> tuple[Series, Series]:
-    axis = _axis(view)
-    return view.series.lr(axis), view.series.images_per_second(axis)
+    return view.series.rates(_axis(view))

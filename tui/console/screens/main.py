@@ -16,11 +16,10 @@ from textual.timer import Timer
 from dipddpm.core.runs import RunState
 from dipddpm.tui.console.commands import RunCommands
 from dipddpm.tui.console.compositor import use_cell_compositor
-from dipddpm.tui.console.model.curves import AXES
+from dipddpm.tui.console.model.curves import AXES, SERIES_COLOURS
 from dipddpm.tui.console.model.host import HostSample
-from dipddpm.tui.console.model.selection import MAX_MARKED, toggle_mark
 from dipddpm.tui.console.model.store import SeriesStore
-from dipddpm.tui.console.model.views import ViewMaker
+from dipddpm.tui.console.model.views import ViewMaker, toggle_mark
 from dipddpm.tui.console.panes.area import PaneArea, empty_hint
 from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.console.preferences import PaneName
@@ -336,7 +335,7 @@ class MainScreen(Screen[None]):
         if self.row is None:
             return
         if not toggle_mark(self.marked, self.row.id):
-            self.app.notify(f"{MAX_MARKED} runs can be compared at once.", severity="warning", markup=False)
+            self.app.notify(f"{SERIES_COLOURS} runs can be compared at once.", severity="warning", markup=False)
             return
         self._marks_changed()
 

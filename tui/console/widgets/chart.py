@@ -10,7 +10,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from dipddpm.tui.console.model import axis as axes
-from dipddpm.tui.console.model.curves import Axis, Binner, Series
+from dipddpm.tui.console.model.curves import SERIES_COLOURS, Axis, Binner, Series
 from dipddpm.tui.console.model.series import ChartMark
 from dipddpm.tui.console.widgets import plot
 from dipddpm.tui.console.widgets.lines import LinesWidget, justify
@@ -18,7 +18,6 @@ from dipddpm.tui.console.widgets.lines import LinesWidget, justify
 _Binned: TypeAlias = tuple[Series, Sequence[float], Sequence[float]]
 
 EMPTY = "Nothing measured yet."
-COLOURS = 8
 TICK_CELLS, CLOCK_CELLS = 7, 10
 """Columns for each number of the x axis."""
 MAX_FORMER_BESTS = 12
@@ -127,7 +126,7 @@ class LineChart(LinesWidget):
         for series in named if len(named) > 1 else ():
             left += [
                 Segment("  "),
-                Segment("━ ", self.component_style(f"chart--series-{series.colour % COLOURS}")),
+                Segment("━ ", self.component_style(f"chart--series-{series.colour % SERIES_COLOURS}")),
                 Segment(series.name),
             ]
         return justify(left, [Segment(self._note, self.component_style("chart--note"))] if self._note else [], width)
@@ -214,7 +213,7 @@ def _non_finite_signs(binned: Iterable[_Binned], top: float) -> list[plot.PlotSi
 
 
 def _role(series: Series) -> int:
-    return (plot.FAINT_ROLE if series.faint else plot.SERIES_ROLE) + series.colour % COLOURS
+    return (plot.FAINT_ROLE if series.faint else plot.SERIES_ROLE) + series.colour % SERIES_COLOURS
 
 
 def _log10(value: float) -> float:

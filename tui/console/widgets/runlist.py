@@ -13,7 +13,6 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from dipddpm.tui.console.model.query import Query, parse
-from dipddpm.tui.console.model.selection import chosen_rows, unfolded_groups
 from dipddpm.tui.console.session import Session
 from dipddpm.tui.console.widgets.runtable import RunTable
 from dipddpm.tui.shared.groups import group_rows
@@ -71,14 +70,19 @@ class RunList(Vertical):
     @property
     def chosen(self) -> Sequence[RunRow]:
         """The run under the cursor, or those of the group whose header is there."""
-        return chosen_rows(self._session.rows, self.table.row, self.table.group)
+        if (group := self.table.group) is not None:
+            wanted = set(group.runs)
+            return [row for row in self._session.rows if row.id in wanted]
+        return [self.table.row] if self.table.row else []
 
     def draw(self) -> None:
         """Filter, group, sort and show the rows."""
         query, preferences = self.filter_query, self._session.preferences
-        shown = [row for row in self._session.rows if not query.text or query.matches(row)]
+        shown = [row for row in self._session.rows if query.matches(row)]
         shown = sort_rows(shown, preferences.sort, descending=preferences.descending)
-        unfolded = unfolded_groups(shown, self._toggled_groups, filtered=bool(query.text))
+        groups = {row.group for row in shown}
+        # Groups start folded, or unfolded while a filter looks for runs.
+        unfolded = groups - self._toggled_groups if query.text else groups & self._toggled_groups
         entries = group_rows(shown, unfolded, by_name=preferences.sort == "created")
         variables = self.app.theme_variables
         marked = {run: variables[f"series-{colour}"] for run, colour in self.marked.items()}

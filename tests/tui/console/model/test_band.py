@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dipddpm.tui.console.model.curves import band, value_at
+from dipddpm.tui.console.model.curves import band
 
 CURVES = st.lists(
     st.dictionaries(st.integers(0, 50), st.floats(-100, 100), min_size=1, max_size=12).map(
@@ -48,8 +48,11 @@ def test_band_ignores_nan_of_diverged_run() -> None:
     assert found.mean == [1.5, 3.0]
 
 
-def test_value_at_is_nan_beyond_ends() -> None:
-    assert [value_at(([1.0, 2.0], [5.0, 7.0]), at) for at in (1.0, 1.5, 2.0)] == [5.0, 6.0, 7.0]
-    assert math.isnan(value_at(([1.0, 2.0], [5.0, 7.0]), 0.9))
-    assert math.isnan(value_at(([1.0, 2.0], [5.0, 7.0]), 2.1))
+def test_band_takes_no_curve_beyond_its_ends() -> None:
+    found = band([([1.0, 2.0], [5.0, 7.0]), ([0.9, 1.5, 2.1], [1.0, 1.0, 1.0])])
+    assert found.x == [0.9, 1.0, 1.5, 2.0, 2.1]
+    assert found.mean == [1.0, 3.0, 3.5, 4.0, 1.0]
+
+
+def test_band_of_no_curve_is_empty() -> None:
     assert band([]) == ([], [], [], [])

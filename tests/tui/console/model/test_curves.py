@@ -108,20 +108,18 @@ def test_smoother_continues_on_longer_values() -> None:
 def test_track_steps_and_times_never_decrease() -> None:
     track = Track("loss")
     for step, time in ((1, 10.0), (5, 8.0), (3, 12.0)):
-        track.begin_row(step, 0, time)
-        track.values["loss"].append(0.0)
-    assert list(track.step) == [1, 5, 5]
-    assert list(track.time) == [10, 10, 12]
+        track.append((step, 0, time), 0, 0.0)
+    assert list(track.x("step")) == [1, 5, 5]
+    assert list(track.x("time")) == [10, 10, 12]
 
 
 def test_track_drops_voided_rows_and_their_smoothing() -> None:
     track = Track("loss")
     for step in range(1, 11):
-        track.begin_row(step, step / 10, step * 2.0, offset=100 * step)
-        track.values["loss"].append(float(step))
+        track.append((step, step / 10, step * 2.0), 100 * step, float(step))
     before = track.smoothed("loss", 0.5)
     track.drop_voided(RunResumed(from_step=4, from_offset=401))
-    assert list(track.step) == [1, 2, 3, 4]
+    assert list(track.x("step")) == [1, 2, 3, 4]
     assert track.row_at(3) == 2
     assert track.row_at(0) == -1
     assert track.smoothed("loss", 0.5) == before[:4]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dipddpm.tui.console.model.selection import MAX_MARKED, toggle_mark
+from dipddpm.tui.console.model.curves import SERIES_COLOURS
+from dipddpm.tui.console.model.views import toggle_mark
 
 
 def test_toggle_mark_gives_the_first_free_colour_and_keeps_the_others() -> None:
@@ -12,6 +13,6 @@ def test_toggle_mark_gives_the_first_free_colour_and_keeps_the_others() -> None:
 
 
 def test_toggle_mark_refuses_one_run_too_many() -> None:
-    marked = {f"run {colour}": colour for colour in range(MAX_MARKED)}
+    marked = {f"run {colour}": colour for colour in range(SERIES_COLOURS)}
     assert not toggle_mark(marked, "one more")
-    assert len(marked) == MAX_MARKED
+    assert len(marked) == SERIES_COLOURS

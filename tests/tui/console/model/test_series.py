@@ -74,7 +74,7 @@ def _told(run: RunSeries) -> str:
         (
             [run.loss(axis, weight) for axis in AXES for weight in (0.0, 0.8)],
             [run.best_marks(axis) for axis in AXES],
-            [(run.lr(axis), run.images_per_second(axis), run.limit(axis)) for axis in AXES],
+            [(run.rates(axis), run.limit(axis)) for axis in AXES],
             run.psnr(),
             run.pictures(),
             run.recent_events(0),
