@@ -85,7 +85,7 @@ def check_shown(run: Run, read_events: list[Event]) -> None:
     for axis in AXES:
         series.limit(axis)
         series.best_marks(axis)
-        drawn = [*series.loss(axis), *series.loss(axis, 0.6), series.lr(axis), series.images_per_second(axis)]
+        drawn = [*series.loss(axis), *series.loss(axis, 0.6), *series.rates(axis)]
         for curve in drawn:
             assert len(curve.x) == len(curve.y)
             assert all(here <= there for here, there in zip(curve.x, curve.x[1:], strict=False))
