@@ -10,7 +10,6 @@ are recorded.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,19 +71,14 @@ class ProcessGroup:
         dist.all_reduce(shared, dist.ReduceOp.MAX)
         return [bool(flag) for flag in shared.tolist()]
 
-    def all_gather(self, value: Any) -> list[Any]:
-        """What each rank has, in the order of the ranks, for all of them.
+    def gather(self, value: Any, *, to_all: bool) -> list[Any]:
+        """What each rank has, in the order of the ranks, for all of them; else for the first, and the others' own.
 
-        It goes from one to the other as a checkpoint would hold it: any nesting of plain values and tensors, which
-        arrive on the CPU.
+        The latter is for what is large, and recorded only. Values go from one to the other as a checkpoint would hold
+        them: any nesting of plain values and tensors, which arrive on the CPU.
         """
-        return [value] if self.world_size == 1 else self._exchange(value, to_all=True)
-
-    def gather(self, value: Any) -> list[Any]:
-        """The same for the first rank alone; the others have their own. For what is large, and recorded only."""
-        return [value] if self.world_size == 1 else self._exchange(value, to_all=False)
-
-    def _exchange(self, value: Any, *, to_all: bool) -> list[Any]:
+        if self.world_size == 1:
+            return [value]
         payload = torch.frombuffer(bytearray(checkpoint.serialize({"value": value})), dtype=torch.uint8)
         lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world_size)]
         dist.all_gather(lengths, torch.tensor([len(payload)]))
@@ -113,8 +107,3 @@ def join_process_group(device: torch.device) -> Iterator[ProcessGroup]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     yield ProcessGroup.current()
     dist.destroy_process_group()
-
-
-def local_rank() -> int:
-    """This process's number on this machine, as torchrun has it."""
-    return int(os.environ["LOCAL_RANK"])

@@ -33,7 +33,6 @@ from dipddpm.core.config.run import SharedRun as SharedRun
 from dipddpm.core.config.run import StudyRun as StudyRun
 from dipddpm.core.config.run import experiment_path as experiment_path
 from dipddpm.core.config.run import lower_memory as lower_memory
-from dipddpm.core.config.study import ExplanationConfig as ExplanationConfig
 from dipddpm.core.config.study import RestoreConfig as RestoreConfig
 from dipddpm.core.config.tasks import TASKS as TASKS
 from dipddpm.core.config.tasks import Deblur as Deblur

@@ -9,12 +9,11 @@ from typing import Any, cast, get_origin
 
 import msgspec
 
-from dipddpm.core.config.base import Field, Section, fields
+from dipddpm.core.config.base import Field, Section, convert, fields
 from dipddpm.core.config.hybrid import DEFAULT_HYBRID, HYBRIDS
 from dipddpm.core.config.presets import PRESETS
 from dipddpm.core.config.run import KINDS, AnyRun, HybridRun, RunConfig
 from dipddpm.core.config.tasks import Denoise, parse_task
-from dipddpm.core.config.validation import convert
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.io import atomic, records
 
@@ -41,13 +40,9 @@ def _find_kind(kind: str) -> type[RunConfig]:
     return KINDS[kind]
 
 
-def _section_types(run: type[RunConfig]) -> dict[str, type[Section]]:
-    """The tables of a kind's config, by name, as they are unless another method or task is chosen."""
-    return {f.name: type(f.default) for f in msgspec.structs.fields(run) if isinstance(f.default, Section)}
-
-
 def _sections(run: type[RunConfig], method: str | None, task: str | None) -> dict[str, type[Section]]:
-    sections = _section_types(run)
+    """The tables of a kind's config, by name."""
+    sections = {f.name: type(f.default) for f in msgspec.structs.fields(run) if isinstance(f.default, Section)}
     if "hybrid" in sections:
         chosen = method or DEFAULT_HYBRID
         if chosen not in HYBRIDS:
@@ -88,7 +83,7 @@ def build(
     elif method is not None:
         raise UserError(f"{kind} takes no method.", "Leave --method out, or run hybrid.")
     if task is not None:
-        if "task" not in _section_types(run):
+        if "task" not in run.__struct_fields__:
             raise UserError(f"{kind} has no task: it trains a model and restores nothing.", "Leave --task out.")
         values["task"] = msgspec.to_builtins(parse_task(task))
     options = describe(kind, method, task)

@@ -10,8 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 import msgspec
 from msgspec import Meta
 
-from dipddpm.core.config.base import Natural, PositiveFloat, Section, Share, by_tag, fields
-from dipddpm.core.config.validation import convert
+from dipddpm.core.config.base import Natural, PositiveFloat, Section, Share, by_tag, convert, fields
 from dipddpm.core.errors import UserError, suggest
 
 NoiseKind: TypeAlias = Literal["gaussian", "poisson", "salt-and-pepper"]

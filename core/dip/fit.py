@@ -102,7 +102,9 @@ class DipFit:
         local: dict[int, Any] = {}
         for batch, indices in zip(self.batches, self.indices, strict=True):
             local.update(zip(indices, values(batch), strict=True))
-        by_index = {index: value for part in self.process_group.all_gather(local) for index, value in part.items()}
+        by_index = {
+            index: value for part in self.process_group.gather(local, to_all=True) for index, value in part.items()
+        }
         return [by_index[index] for index in sorted(by_index)]
 
     def state_dict(self) -> dict[str, Any]:

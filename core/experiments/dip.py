@@ -112,7 +112,7 @@ class DipExperiment:
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs; valid after a `Step`. Of several processes, the first one has it."""
         fit = self.fit.state_dict()
-        parts = self.process_group.gather([[list(indices) for indices in self.fit.indices], fit["batches"]])
+        parts = self.process_group.gather([[list(i) for i in self.fit.indices], fit["batches"]], to_all=False)
         groups, batches = ([item for part in parts for item in part[kind]] for kind in (0, 1))
         return {"fit": {**fit, "batches": batches}, "groups": groups}
 

@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from dipddpm.core import events
@@ -42,8 +42,7 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
     run.refuse_change()
     run.refuse_writing()
     _children[:] = [child for child in _children if child.poll() is None]
-    _await_last_process(run, _find_worker, pause=0.05)
-    _await_last_process(run, _find_job, pause=0.5)
+    _await_last_process(run)
     if on:
         try:
             submit.refuse(on, run.config())
@@ -83,27 +82,23 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
                 heartbeat.write(run.folder, heartbeat.Worker(identity, alive=time.time()))
 
 
-def _await_last_process(run: Run, find_process: Callable[[Run], str], pause: float) -> None:
-    """Refuse a run that is being worked on; what has written the run's last event is given time to end.
-
-    `find_process` says in words what is still there, and returns nothing once it has ended.
-    """
+def _await_last_process(run: Run) -> None:
+    """Refuse a run that is being worked on; what has written the run's last event is given time to end."""
     until = time.monotonic() + ENDING_SECONDS
-    while process := find_process(run):
+    while process := _find_process(run):
         state = run.status().state
         if state.live:
             raise UserError(f"The run {run.id} is already {state}.", f"Follow it with: dipddpm watch {run.id}")
         if time.monotonic() > until:
             raise UserError(f"{process} of {run.id} has not ended yet.", "Try again in a moment.")
-        time.sleep(pause)
+        time.sleep(0.2)
 
 
-def _find_worker(run: Run) -> str:
+def _find_process(run: Run) -> str:
+    """What is still at the run, in words; empty once all has ended."""
     worker = heartbeat.read(run.folder)
-    return "The last worker" if worker is not None and heartbeat.is_alive(worker) else ""
-
-
-def _find_job(run: Run) -> str:
+    if worker is not None and heartbeat.is_alive(worker):
+        return "The last worker"
     status = slurm.query(run.folder, now=True)
     return f"Job {status.job.id}" if status is not None and status.slurm_job.unfinished else ""
 

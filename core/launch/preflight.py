@@ -22,11 +22,9 @@ def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -
     """
     if not elsewhere:
         devices.candidates(config.device)
-    names = _datasets(config)
-    if not fetching:
-        for name in names:
+    for name in _datasets(config):
+        if not fetching:
             data.check(name, config.data.directory or None)
-    for name in names:
         if name in data.CATALOGUE:
             _refuse_more_than(config, data.CATALOGUE[name])
     if isinstance(config, RestoreRun):

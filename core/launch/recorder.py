@@ -48,9 +48,12 @@ FORMAT = 2
 
 
 class Recorder:
-    """The writing end of a run folder; raises OSError when the disk takes no more."""
+    """The writing end of a run folder; raises OSError when the disk takes no more.
 
-    def __init__(self, folder: Path, log: EventLog, device: torch.device | str = "cpu") -> None:
+    Without a log it stores nothing: another process records what this one does as well.
+    """
+
+    def __init__(self, folder: Path, log: EventLog | None, device: torch.device | str = "cpu") -> None:
         self.folder = folder
         self.log = log
         self.device = torch.device(device)
@@ -61,6 +64,8 @@ class Recorder:
 
     def record(self, item: Item) -> None:
         """Store one item. A best model's event is written once its file is safely on disk."""
+        if self.log is None:
+            return
         match item:
             case Step():
                 if time.monotonic() - self._step_at >= STEP_SECONDS:
@@ -85,6 +90,9 @@ class Recorder:
 
     def checkpoint(self, experiment: Experiment) -> None:
         """Store all that resuming needs; to be called after a `Step`, so that the log ends where the state stands."""
+        if self.log is None:
+            experiment.state_dict()  # gives this process's part of what the first one stores
+            return
         own = {_LOGGED: self.log.size, _GENERATORS: rng.state_dict(self.device), _FORMAT: FORMAT}
         state = {**experiment.state_dict(), **own}
         sha256 = checkpoint.save(self.folder / CHECKPOINT_FILE, state, experiment.network)
@@ -99,6 +107,8 @@ class Recorder:
         The best model of that time is put back in its place. Raises UserError for a checkpoint that is damaged.
         """
         log_size = load_checkpoint(self.folder, experiment, self.device)
+        if self.log is None:
+            return
         self._append(
             events.RunResumed(
                 from_step=experiment.step, from_epoch=experiment.epoch, from_offset=log_size, device=str(self.device)
@@ -117,6 +127,7 @@ class Recorder:
         summary.write(self.folder, self.summary)
 
     def _append(self, event: Event) -> None:
+        assert self.log is not None
         stamped = self.log.append(event)
         if isinstance(event, events.RunResumed):
             self.summary = summary.rebuild(self.folder)
@@ -158,26 +169,6 @@ class Recorder:
                 columns=pictures.columns,
             )
         )
-
-
-class NullRecorder:
-    """In place of the recorder, where another process records what this one does as well."""
-
-    def __init__(self, folder: Path, device: torch.device | str) -> None:
-        self.folder = folder
-        self.device = torch.device(device)
-        self.summary = summary.read(folder)
-
-    def record(self, item: Item) -> None:
-        """Nothing."""
-
-    def checkpoint(self, experiment: Experiment) -> None:
-        """Give this process's part of what the other one stores."""
-        experiment.state_dict()
-
-    def resume_from_checkpoint(self, experiment: Experiment) -> None:
-        """Bring an experiment to where its last checkpoint was made. Raises UserError for one that is damaged."""
-        load_checkpoint(self.folder, experiment, self.device)
 
 
 def load_checkpoint(folder: Path, experiment: Experiment, device: torch.device) -> int:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from dipddpm.core.config import AnyRun
     from dipddpm.core.events import Experiment
-    from dipddpm.core.launch.recorder import NullRecorder, Recorder
+    from dipddpm.core.launch.recorder import Recorder
 
 STOP_POLL_SECONDS = 0.5
 TIME_IS_UP = "its job's time is up"
@@ -75,30 +75,22 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    if options.member_of:
-        return _run_member(options.folder, config, options.member_of.split(","), resume=options.resume)
+    # One of several processes that share a run: the first one records it, the worker that started them stamps it.
+    rank = int(os.environ["LOCAL_RANK"]) if options.member_of else None
     try:
-        log = EventLog(options.folder, patience=LOCK_SECONDS)
+        log = None if rank else EventLog(options.folder, patience=LOCK_SECONDS)
     except (UserError, OSError) as error:
         print(*explain(error, config), file=sys.stderr)
         return 2
-    for subfolder in (options.folder, options.folder / "checkpoints", options.folder / "images"):
-        atomic.remove_temporaries(subfolder)
-    with contextlib.closing(log), Heartbeat(options.folder) as heartbeat:
-        worker = _RunWorker(options.folder, config, log, heartbeat, is_job=options.job)
-        return worker.run_guarded(lambda: worker.run(options))
-
-
-def _run_member(folder: Path, config: AnyRun, names: list[str], *, resume: bool) -> int:
-    """Be one of several processes that share a run; the first one records it."""
-    from dipddpm.core.compute import distributed
-
-    rank = distributed.local_rank()
-    with contextlib.ExitStack() as stack:
-        heartbeat = stack.enter_context(Heartbeat(folder, writes_stamps=False))
-        log = stack.enter_context(contextlib.closing(EventLog(folder, patience=LOCK_SECONDS))) if not rank else None
-        job = _RunWorker(folder, config, log, heartbeat)
-        return job.run_guarded(lambda: job.run_rank(names, rank, resume=resume))
+    if rank is None:
+        for subfolder in (options.folder, options.folder / "checkpoints", options.folder / "images"):
+            atomic.remove_temporaries(subfolder)
+    with (
+        contextlib.closing(log) if log else contextlib.nullcontext(),
+        Heartbeat(options.folder, writes_stamps=rank is None) as heartbeat,
+    ):
+        worker = _RunWorker(options, config, log, heartbeat)
+        return worker.run_guarded(worker.run if rank is None else lambda: worker.run_rank(rank))
 
 
 class Heartbeat:
@@ -159,29 +151,26 @@ class Heartbeat:
 class _RunWorker:
     """The work itself, from waiting in the queue to the last event."""
 
-    def __init__(
-        self, folder: Path, config: AnyRun, log: EventLog | None, heartbeat: Heartbeat, *, is_job: bool = False
-    ) -> None:
+    def __init__(self, options: argparse.Namespace, config: AnyRun, log: EventLog | None, heartbeat: Heartbeat) -> None:
         """Without a log it is another process that records."""
-        self.folder = folder
+        self.options = options
+        self.folder: Path = options.folder
         self.config = config
         self.log = log
         self.heartbeat = heartbeat
         self.began = time.monotonic()
         self.experiment: Experiment | None = None
-        self.is_job = is_job
-        self.process_count = config.processes if isinstance(config, configs.SharedRun) else 1
 
-    def run(self, options: argparse.Namespace) -> int:
+    def run(self) -> int:
         """Wait for what it needs, and do it."""
-        device_names = self._wait_for_devices(options)
+        device_names = self._wait_for_devices()
         if not device_names:
             self._append(events.RunStopped(reason=self.heartbeat.stop_reason))
             return 0
-        if self.process_count > 1:
-            return self._run_torchrun(device_names, resume=options.resume)
+        if len(device_names) > 1:
+            return self._run_torchrun(device_names)
         prepare_torch(self.config, device_names[0])
-        return self._carry_out(device_names[0], resume=options.resume)
+        return self._carry_out(device_names[0])
 
     def run_guarded(self, work: Callable[[], int]) -> int:
         """Do the work; what goes wrong is the run's last event."""
@@ -197,20 +186,21 @@ class _RunWorker:
                 print(f"{problem} {hint}", file=sys.stderr)
             return 1
 
-    def run_rank(self, device_names: list[str], rank: int, *, resume: bool) -> int:
+    def run_rank(self, rank: int) -> int:
         """Do this process's part of a run that several share, as number `rank`."""
         from dipddpm.core.compute import distributed
         from dipddpm.core.launch import torchrun
 
         torchrun.die_with_parent()
+        device_names = self.options.member_of.split(",")
         threads = 0
         if device_names[rank] == "cpu":  # which the processes share
             threads = self.config.threads or max(1, len(os.sched_getaffinity(0)) // len(device_names))
         device = prepare_torch(msgspec.structs.replace(self.config, threads=threads), device_names[rank])
         with distributed.join_process_group(device):
-            return self._carry_out(device_names[rank], resume=resume)
+            return self._carry_out(device_names[rank])
 
-    def _run_torchrun(self, device_names: list[str], *, resume: bool) -> int:
+    def _run_torchrun(self, device_names: list[str]) -> int:
         """Have several processes do it, the first of which takes the log over."""
         from dipddpm.core.launch import torchrun
 
@@ -221,7 +211,7 @@ class _RunWorker:
         code = torchrun.run_torchrun(
             self.folder,
             device_names,
-            resume=resume,
+            resume=self.options.resume,
             stop_reason=lambda: self.heartbeat.stop_reason,
             on_progress=self.heartbeat.note_progress,
         )
@@ -229,7 +219,7 @@ class _RunWorker:
         final_summary = summary.rebuild(self.folder)
         if final_summary.phase.live:
             raise UserError(*PROCESS_ENDED)
-        if self.is_job and final_summary.phase is RunState.stopped and self.heartbeat.stop_reason != STOP_REQUEST:
+        if self.options.job and final_summary.phase is RunState.stopped and self.heartbeat.stop_reason != STOP_REQUEST:
             # The processes were asked by the file, which the job that goes on must not find.
             (self.folder / STOP_FILE).unlink(missing_ok=True)
             self._report_stop(self._append, final_summary.step, first_step)
@@ -248,43 +238,37 @@ class _RunWorker:
                 (self.folder / SUMMARY_FILE).unlink(missing_ok=True)
                 self._append(event)
 
-    def _wait_for_devices(self, options: argparse.Namespace) -> list[str]:
+    def _wait_for_devices(self) -> list[str]:
         """A device for each process, which on the CPU all share; none if it is to stop before there are."""
         usable = devices.candidates(self.config.device)
         if self.config.starts_others:
             return ["cpu"]
-        process_count, share_cpu = self.process_count, usable == ["cpu"]
-        if len(usable) < process_count and not share_cpu:
-            problem = f"This machine has {len(usable)} GPUs for {process_count} processes."
+        process_count = self.config.processes if isinstance(self.config, configs.SharedRun) else 1
+        count, processes_on_each = (1, process_count) if usable == ["cpu"] else (process_count, 1)
+        if len(usable) < count:
+            problem = f"This machine has {len(usable)} GPUs for {count} processes."
             raise UserError(problem, f"Lower --gpus to {len(usable)}, or add --device cpu.")
 
         def report_queued(ahead: int) -> None:
             self._append(events.RunQueued(device=" or ".join(usable), ahead=ahead))
 
         report_queued(0)
-        if options.now:
-            return usable * process_count if share_cpu else usable[:process_count]
-
-        def should_give_up() -> bool:
-            self.heartbeat.note_progress()
-            return bool(self.heartbeat.stop_reason)
-
+        if self.options.now:
+            return usable[:count] * processes_on_each
         # The slots' locks are kept by their descriptors until this process ends.
-        count = 1 if share_cpu else process_count
         slot = queue.acquire(
             self.folder.name,
             usable,
             count,
-            since=options.since,
-            should_give_up=should_give_up,
+            since=self.options.since,
+            should_give_up=lambda: bool(self.heartbeat.stop_reason),
             on_position=report_queued,
         )
-        if slot is None:
-            return []
-        return slot.devices * process_count if share_cpu else slot.devices
+        self.heartbeat.note_progress()
+        return slot.devices * processes_on_each if slot else []
 
-    def _carry_out(self, device_name: str, *, resume: bool) -> int:
-        from dipddpm.core.launch.recorder import NullRecorder, Recorder
+    def _carry_out(self, device_name: str) -> int:
+        from dipddpm.core.launch.recorder import Recorder
         from dipddpm.core.runs.environment import collect
 
         device = devices.resolve(device_name)
@@ -299,9 +283,9 @@ class _RunWorker:
             target = Launcher(RunsFolder(self.folder.parent), local.start, local.resume, local.stop)
         experiment_class = registry.resolve(configs.experiment_path(self.config))
         experiment = self.experiment = experiment_class.from_config(self.config, target)
-        recorder = NullRecorder(self.folder, device) if self.log is None else Recorder(self.folder, self.log, device)
+        recorder = Recorder(self.folder, self.log, device)
         # A run that was killed before it began has nothing to go on from.
-        if resume and recorder.summary.started:
+        if self.options.resume and recorder.summary.started:
             recorder.resume_from_checkpoint(experiment)
         else:
             recorder.record(
@@ -320,7 +304,7 @@ class _RunWorker:
         """Tell of a stop before the end; of a job that Slurm starts again, that it waits."""
         reason = self.heartbeat.stop_reason
         time_is_up = reason == TIME_IS_UP
-        if self.is_job and reason != STOP_REQUEST and (time_is_up or slurm.was_requeued()):
+        if self.options.job and reason != STOP_REQUEST and (time_is_up or slurm.was_requeued()):
             if time_is_up and step <= first_step:
                 problem = "The time of the run's job was up before it got on."
                 raise UserError(problem, "Resume it with more time, as --on slurm:time=4:00:00.")
@@ -332,7 +316,7 @@ class _RunWorker:
                 return
         record(events.RunStopped(reason=reason, step=step))
 
-    def _iterate(self, experiment: Experiment, recorder: Recorder | NullRecorder, device: torch.device) -> bool:
+    def _iterate(self, experiment: Experiment, recorder: Recorder, device: torch.device) -> bool:
         """Record the work until it ends or is stopped, and return whether it was stopped.
 
         Stops and checkpoints happen only after a `Step`, which is where the experiment's state can be stored.

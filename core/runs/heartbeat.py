@@ -95,23 +95,19 @@ def is_alive(worker: Worker, now: float | None = None) -> bool:
 
 
 def _start_ticks(pid: int) -> int | None:
-    """Field 22 of /proc/PID/stat; a zombie has ended, so it counts as gone."""
+    """Field 22 of /proc/PID/stat, or psutil's answer without /proc (macOS). A zombie has ended: it counts as gone."""
     try:
         after_name = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()
+        return None if after_name[0] in {b"Z", b"X"} else int(after_name[19])
     except OSError:
-        return None if Path("/proc/self/stat").exists() else _start_elsewhere(pid)
-    return None if after_name[0] in {b"Z", b"X"} else int(after_name[19])
-
-
-def _start_elsewhere(pid: int) -> int | None:
-    """The same without /proc (macOS)."""
+        if Path("/proc/self/stat").exists():
+            return None
     import psutil
 
-    try:
+    with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else round(process.create_time() * 100)
-    except psutil.Error:
-        return None
+    return None
 
 
 def _boot_id() -> str:

@@ -98,24 +98,18 @@ class _QueueCache:
     def get(self, *, now: bool = False) -> QueueSnapshot | None:
         """The jobs; None where Slurm can't be asked. Only the first call waits for the answer, and those for `now`."""
         if now or self._refreshed_at < 0:
-            with self._lock:
-                return self._refresh()
-        if time.monotonic() - self._refreshed_at > FRESH_SECONDS and self._lock.acquire(blocking=False):
-            threading.Thread(target=self._refresh_in_background, name="squeue", daemon=True).start()
-        return self._answer
-
-    def _refresh_in_background(self) -> None:
-        try:
             self._refresh()
-        finally:
-            self._lock.release()
-
-    def _refresh(self) -> QueueSnapshot | None:
-        at = time.time()
-        lines = _run_command(["squeue", "--me", "--states=all", "--noheader", "--format=%i|%T|%r|%Z"])
-        self._answer = None if lines is None else QueueSnapshot(at, dict(map(_parse_job, lines)))
-        self._refreshed_at = time.monotonic()
+        elif time.monotonic() - self._refreshed_at > FRESH_SECONDS and not self._lock.locked():
+            self._refreshed_at = time.monotonic()  # nobody else starts a thread before this one has the lock
+            threading.Thread(target=self._refresh, name="squeue", daemon=True).start()
         return self._answer
+
+    def _refresh(self) -> None:
+        with self._lock:
+            at = time.time()
+            lines = _run_command(["squeue", "--me", "--states=all", "--noheader", "--format=%i|%T|%r|%Z"])
+            self._answer = None if lines is None else QueueSnapshot(at, dict(map(_parse_job, lines)))
+            self._refreshed_at = time.monotonic()
 
 
 _queue_cache = _QueueCache()

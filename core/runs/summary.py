@@ -123,7 +123,9 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
                 self.phase, self.device, self.started = RunState.running, event.device, event.time
                 self.epochs, self.steps = event.epochs, event.steps
             case events.RunResumed():
-                self._resume(event)
+                self.phase, self.ended, self.error, self.hint = RunState.running, 0.0, "", ""
+                self.step, self.epoch = event.from_step, event.from_epoch
+                self.device = event.device or self.device
             case events.DataLoaded():
                 self.dataset = event.dataset
             case events.Step():
@@ -139,7 +141,10 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
             case events.PsnrMeasured():
                 self._measure(event)
             case events.EarlyStopped():
-                self._stop_image(event)
+                self.stop_step = event.at
+                if event.psnr is not None:
+                    self.stops[event.image] = event.psnr
+                    self.stop_psnr = sum(self.stops.values()) / len(self.stops)
             case events.RestorationsCompared():
                 self.psnr, self.gain = event.psnr, event.gain
             case events.StopsCompared() if event.ssim:
@@ -153,11 +158,6 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
             case _:
                 pass
 
-    def _resume(self, event: events.RunResumed) -> None:
-        self.phase, self.ended, self.error, self.hint = RunState.running, 0.0, "", ""
-        self.step, self.epoch = event.from_step, event.from_epoch
-        self.device = event.device or self.device
-
     def _measure(self, event: events.PsnrMeasured) -> None:
         # Where outputs are averaged, their average is the restoration: the stop is of it, so the peak must be too.
         self.psnr = sum(event.averaged) / len(event.averaged) if event.averaged else event.mean
@@ -168,12 +168,6 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
         if math.isfinite(self.psnr) and (self.peak_psnr is None or self.psnr > self.peak_psnr):
             self.peak_psnr, self.peak_step = self.psnr, event.step
 
-    def _stop_image(self, event: events.EarlyStopped) -> None:
-        if event.psnr is not None:
-            self.stops[event.image] = event.psnr
-            self.stop_psnr = sum(self.stops.values()) / len(self.stops)
-        self.stop_step = event.at
-
 
 def write(folder: Path, summary: Summary) -> None:
     """Replace summary.json. Not synced: it can be rebuilt."""
@@ -182,7 +176,8 @@ def write(folder: Path, summary: Summary) -> None:
 
 def read(folder: Path) -> Summary:
     """The summary as the log stands now: what summary.json covers, and the events written since."""
-    summary = _stored(folder)
+    stored = records.read(folder / SUMMARY_FILE, Summary)
+    summary = stored if stored and stored.format == FORMAT and stored.kind else _from_config(folder)
     reader = EventReader(folder, summary.offset)
     fresh = reader.read()
     if reader.restarted or any(isinstance(event, events.RunResumed) for event in fresh):
@@ -211,11 +206,6 @@ def _resumes(folder: Path) -> list[events.RunResumed]:
     """Those that the log tells of; quick, as other lines are not decoded."""
     events_read = EventReader(folder, containing=b'"run_resumed"').stream()
     return [event for event in events_read if isinstance(event, events.RunResumed)]
-
-
-def _stored(folder: Path) -> Summary:
-    summary = records.read(folder / SUMMARY_FILE, Summary)
-    return summary if summary and summary.format == FORMAT and summary.kind else _from_config(folder)
 
 
 def _from_config(folder: Path) -> Summary:

@@ -68,14 +68,17 @@ def carry_out(prior: str) -> dict[str, Any]:
     """What both do; what the first one has of it: the items and a state from the middle, of each."""
     ranks, results = ProcessGroup.current(), dict[str, Any]()
     value = {"rank": ranks.rank, "loss": float("inf"), "images": [torch.full((ranks.rank + 1,), 0.5)]}
-    results["gathered"], results["collected"] = ranks.all_gather(value), ranks.gather({ranks.rank: "part"})
+    results["gathered"], results["collected"] = (
+        ranks.gather(value, to_all=True),
+        ranks.gather({ranks.rank: "part"}, to_all=False),
+    )
     results["any"] = ranks.any_rank([ranks.rank == 1, False], torch.device("cpu"))
     first = dip()
     results["dip before"] = before = until_step(first, 6)
     results["dip state"] = state = first.state_dict()
     results["dip"] = [*before, *first]
     results["dip alone"] = len(first.fit.indices)
-    if (state_of_first := ranks.all_gather(state if ranks.rank == 0 else None)[0]) is not None:
+    if (state_of_first := ranks.gather(state if ranks.rank == 0 else None, to_all=True)[0]) is not None:
         again = dip()
         again.load_state_dict(state_of_first)
         results["dip resumed"] = [*before, *again]

@@ -148,7 +148,9 @@ class RestoreExperiment:
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs; valid after a `Step`. Of several processes, the first one has it."""
         mine = {self._runner.first_index: self._runner.state_dict()} if self._runner else {}
-        begun = {first: state for part in self.process_group.gather(mine) for first, state in part.items()}
+        begun = {
+            first: state for part in self.process_group.gather(mine, to_all=False) for first, state in part.items()
+        }
         return {
             "prior": self.loaded.sha256,
             "conditioned": [model.sha256 for model in self.conditioned],
@@ -189,7 +191,7 @@ class RestoreExperiment:
                     self._runner = None
             if time.monotonic() >= until:
                 break
-        parts = self.process_group.all_gather({"idle": self._runner is None, "fresh": fresh})
+        parts = self.process_group.gather({"idle": self._runner is None, "fresh": fresh}, to_all=True)
         self._idle_ranks = [part["idle"] for part in parts]
         for result in (RestoreJobResult.from_state(state) for part in parts for state in part["fresh"]):
             self._finished_jobs[result.place] = result

@@ -61,7 +61,7 @@ def test_process_group_of_one_collects_its_own_values() -> None:
     assert alone.shard(7) == slice(0, 7)
     assert alone.broadcast(0.1, cpu) == 0.1
     assert alone.any_rank([True, False], cpu) == [True, False]
-    assert alone.all_gather(3) == alone.gather(3) == [3]
+    assert alone.gather(3, to_all=True) == alone.gather(3, to_all=False) == [3]
     network = torch.nn.Linear(1, 1)
     assert alone.wrap(network) is network
 
