@@ -67,10 +67,7 @@ def deserialize(content: bytes) -> dict[str, Any]:
 
 
 def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
-    """The network that a checkpoint holds, in eval mode, without being told what it is.
-
-    Raises UserError for a file that is missing, damaged, or holds no network.
-    """
+    """The network that a checkpoint holds, in eval mode. Raises UserError for a file that is damaged or holds none."""
     header, tensors = _read(Path(path), device)
     network_spec = header.get("network")
     if not network_spec:
@@ -90,10 +87,7 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
 
 
 def load_state(path: Path | str, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """The nested state that was saved, the network's weights under `network`.
-
-    Raises UserError for a file that is missing or damaged.
-    """
+    """The nested state that was saved, the network's weights under `network`. Raises UserError for a damaged file."""
     header, tensors = _read(Path(path), device)
     try:
         state = _rebuild(header["values"], "", tensors)

@@ -32,10 +32,7 @@ def gpu_count() -> int:
 
 
 def candidates(wanted: str) -> list[str]:
-    """The devices that a run may take, best first: `auto` means any GPU, else the CPU.
-
-    Raises UserError for a device that is not there.
-    """
+    """The devices that a run may take: `auto` means any GPU, else the CPU. Raises UserError for one not there."""
     gpus = gpu_count()
     if wanted == "auto":
         return [f"cuda:{index}" for index in range(gpus)] or ["cpu"]

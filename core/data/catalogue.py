@@ -15,7 +15,7 @@ MINI = "fashion-mini"
 """The data set that ships with the program."""
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being read, how much of it is here and how much there is (0: unknown), in bytes or images."""
+"""Called with what is being fetched, how many bytes of it are here and how many there are (0: unknown)."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipddpm.core.data.catalogue import Progress, Split
+from dipddpm.core.data.catalogue import Split
 from dipddpm.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def parse(name: str) -> Folder:
     return folder
 
 
-def read(folder: Folder, split: Split, progress: Progress | None = None) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+def read(folder: Folder, split: Split) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """The images of a split, uint8 (N, C, size, size), their labels, int64 (N,), and the names of the classes.
 
     Raises `UserError`, with its name, for a file that is no image or can't be read.
@@ -91,12 +91,8 @@ def read(folder: Folder, split: Split, progress: Progress | None = None) -> tupl
     from dipddpm.core.images import Channels, with_channels
 
     files = folder.split(split)
-    images = []
     with ThreadPoolExecutor() as threads:  # decoding leaves Python's lock to others
-        for image in threads.map(lambda file: _square(file, folder.size), files):
-            images.append(image)
-            if progress is not None:
-                progress(str(folder.path), len(images), len(files))
+        images = list(threads.map(lambda file: _square(file, folder.size), files))
     channels: Channels = 3 if any(image.shape[1] == 3 for image in images) else 1
     classes = sorted({folder.label(file) for file in folder.files})
     labels = torch.tensor([classes.index(folder.label(file)) for file in files])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dipddpm.core.data import folder, formats
-from dipddpm.core.data.catalogue import Progress, Split, find
+from dipddpm.core.data.catalogue import Split, find
 from dipddpm.core.data.locate import require
 from dipddpm.core.errors import UserError
 
@@ -62,9 +62,7 @@ class ImageSet:
         return replace(self, images=self.images[selected], labels=self.labels[selected])
 
 
-def load(
-    name: str, split: Split = "train", *, root: Path | str | None = None, progress: Progress | None = None
-) -> ImageSet:
+def load(name: str, split: Split = "train", *, root: Path | str | None = None) -> ImageSet:
     """Read a split of a data set into memory, verified.
 
     `name` is one of `CATALOGUE`, or `folder:PATH` (see `core.data.folder`). Files are looked for below `root`, in the
@@ -78,7 +76,7 @@ def load(
 
     if name.startswith(folder.PREFIX):
         image_folder = folder.parse(name)
-        images, labels, classes = folder.read(image_folder, split, progress)
+        images, labels, classes = folder.read(image_folder, split)
         return ImageSet(name, split, images, labels, classes, source=str(image_folder.path.resolve()))
     dataset = find(name)
     path = require(dataset, root)

@@ -34,10 +34,7 @@ def load_images(images: ImagesConfig, source: DataConfig) -> tuple[list[Tensor],
 
 
 def load_batch(images: ImagesConfig, source: DataConfig) -> tuple[Tensor, list[str], DataLoaded]:
-    """Load the images as one tensor (N, C, H, W); else as `load_images`.
-
-    Raises UserError for images that differ in size, too.
-    """
+    """Load the images as one tensor (N, C, H, W); else as `load_images`. Raises UserError for several sizes, too."""
     tensors, labels, loaded = load_images(images, source)
     if len({image.shape for image in tensors}) > 1:
         raise UserError("The images differ in size; a hybrid restores them as one batch.", "Give one size at once.")

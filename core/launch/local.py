@@ -124,10 +124,7 @@ def resume(run: Run, *, now: bool = False, on: str = "") -> None:
 
 
 def request_stop(run: Run) -> None:
-    """Ask the worker to finish its step, write a checkpoint and end; a job that has none yet leaves its queue.
-
-    Raises UserError where nothing runs.
-    """
+    """Ask the worker to finish its step, write a checkpoint and end. Raises UserError where nothing runs."""
     run.refuse_change()
     run.refuse_writing()
     if not run.status().state.live:
@@ -136,7 +133,7 @@ def request_stop(run: Run) -> None:
         (run.folder / STOP_FILE).touch()
     except OSError as error:
         raise UserError(f"The request can't be written: {error.strerror}.", f"Check {run.folder}.") from None
-    submit.cancel_pending(run)
+    submit.cancel_pending(run)  # a job that has no worker yet leaves its queue
 
 
 def send_signal(run: Run, number: signal.Signals) -> bool:
@@ -161,10 +158,7 @@ def send_signal(run: Run, number: signal.Signals) -> bool:
 
 
 def stop(run: Run, *, request: float = REQUEST_SECONDS, term: float = TERM_SECONDS) -> RunState:
-    """Stop a run and wait for its end: the request, then SIGTERM, then SIGKILL; the state that it ended in.
-
-    A job of a cluster gets the signals from Slurm, by scancel.
-    """
+    """Stop a run and wait for its end: the request, then SIGTERM, then SIGKILL (by scancel); the state it ended in."""
     request_stop(run)
     return _escalate_stop(run, time.monotonic() + request, term)
 
@@ -204,10 +198,7 @@ def _wait_for_end(run: Run, until: float) -> bool:
 
 
 def runs_root(runs_dir: Path | None) -> Path:
-    """The runs folder: the one given, else `DIPDDPM_RUNS`, else ./runs.
-
-    Raises UserError for one that is relative to a working directory that is gone.
-    """
+    """The runs folder: the one given, else `DIPDDPM_RUNS`, else ./runs. Raises UserError as `working_folder` does."""
     chosen = (runs_dir or Path(os.environ.get("DIPDDPM_RUNS") or "runs")).expanduser()
     return chosen if chosen.is_absolute() else working_folder() / chosen
 

@@ -143,10 +143,7 @@ def arrival_time() -> int:
 
 
 def _tickets_ahead(known: dict[Path, Ticket | None]) -> Iterator[tuple[Path, Ticket]]:
-    """The tickets before this process's own, which may have been moved up or down; some may be of the dead.
-
-    Each ticket is read once, into `known`, for there may be hundreds.
-    """
+    """The tickets before this process's own, maybe of the dead; each is read once, into `known`: there may be many."""
     paths = sorted(folder().glob("*.ticket"))
     for path in itertools.takewhile(lambda path: not path.name.endswith(f"-{os.getpid()}.ticket"), paths):
         if path not in known:

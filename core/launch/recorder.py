@@ -121,11 +121,6 @@ class Recorder:
                 before.replace(self.folder / BEST_FILE)
             before.unlink(missing_ok=True)
 
-    def flush(self) -> None:
-        """Bring summary.json up to date."""
-        self._summary_at = time.monotonic()
-        summary.write(self.folder, self.summary)
-
     def _append(self, event: Event) -> None:
         assert self.log is not None
         stamped = self.log.append(event)
@@ -135,7 +130,8 @@ class Recorder:
             self.summary.fold(stamped)
         self.summary.offset = self.log.size
         if time.monotonic() - self._summary_at >= SUMMARY_SECONDS or isinstance(event, events.ENDS):
-            self.flush()
+            self._summary_at = time.monotonic()
+            summary.write(self.folder, self.summary)
         if problem := self.mirror.add(stamped):
             self._append(events.Message(text=problem, level="warning"))
 

@@ -168,10 +168,7 @@ def cancel(run: Run) -> bool:
 
 
 def requeue() -> bool:
-    """Have the job that this process belongs to started again from its beginning; whether it will be.
-
-    Slurm ends this process soon.
-    """
+    """Have Slurm end this process soon and start its job again from the beginning; whether it will."""
     from submitit import JobEnvironment
 
     try:

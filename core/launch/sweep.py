@@ -48,10 +48,7 @@ class PlannedRun:
 
 
 def combinations(over: Mapping[str, Sequence[str]], seeds: Sequence[int]) -> list[dict[str, str]]:
-    """Every combination of the values with every seed, by dotted key, as text; seeds vary fastest.
-
-    Raises UserError for more of them than anybody means.
-    """
+    """Every combination by dotted key, as text; seeds vary fastest. Raises UserError for more than `MOST_RUNS`."""
     axes = {**over, "seed": [str(seed) for seed in seeds]}
     count = math.prod(map(len, axes.values()))
     if count > MOST_RUNS:

@@ -317,10 +317,7 @@ class _RunWorker:
         record(events.RunStopped(reason=reason, step=step))
 
     def _iterate(self, experiment: Experiment, recorder: Recorder, device: torch.device) -> bool:
-        """Record the work until it ends or is stopped, and return whether it was stopped.
-
-        Stops and checkpoints happen only after a `Step`, which is where the experiment's state can be stored.
-        """
+        """Record the work until it ends or is stopped, and return whether it was stopped."""
         from dipddpm.core.compute.distributed import ProcessGroup
 
         process_group = ProcessGroup.current()
@@ -328,7 +325,7 @@ class _RunWorker:
         for item in experiment:
             recorder.record(item)
             self.heartbeat.note_progress()
-            if not isinstance(item, events.Step):
+            if not isinstance(item, events.Step):  # only after it can the experiment's state be stored
                 continue
             due = (
                 time.monotonic() - saved >= self.config.checkpoint_seconds

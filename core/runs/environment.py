@@ -87,8 +87,8 @@ def _revision(folder: Path) -> str:
             capture_output=True,
             text=True,
             timeout=5,
-            check=False,
+            check=True,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.SubprocessError):
         return ""
-    return result.stdout.strip() if result.returncode == 0 else ""
+    return result.stdout.strip()

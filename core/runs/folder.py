@@ -162,10 +162,7 @@ class RunsFolder:
         self.root = root
 
     def create(self, config: AnyRun) -> Run:
-        """Make the folder of a new run with its config.toml: nobody ever sees it without, whatever happens meanwhile.
-
-        Raises UserError where the runs folder can't be written.
-        """
+        """Make the folder of a new run and its config.toml, both or none. Raises UserError where that can't be."""
         for _ in range(16):
             now = time.time()
             part = int(now % 1 * 16**4)
@@ -196,10 +193,7 @@ class RunsFolder:
         )
 
     def runs(self) -> list[Run]:
-        """Every run of this place, newest first: the folders that hold a config or events.
-
-        Links and foreign folders are left out, and so are reference runs.
-        """
+        """Every run of this place, newest first, without links, foreign folders and reference runs."""
         return _runs_in(self.root)
 
     def references(self) -> list[Run]:

@@ -64,10 +64,7 @@ class EventLog:
         return os.fstat(self._descriptor).st_size
 
     def append(self, event: E) -> E:
-        """Write one line, synced to disk where losing it would matter; the event as written, time and all.
-
-        Raises OSError when the disk is full.
-        """
+        """Write one line, synced where losing it would matter; the event as written. Raises OSError on a full disk."""
         event = events.stamped(event, self.size + self._torn)
         line = b"\n" * self._torn + events.encode(event)
         written = os.write(self._descriptor, line)
@@ -181,10 +178,7 @@ class EventReader:
 
 
 def voids(resumed: events.RunResumed, past: Event) -> bool:
-    """Whether a record that stands before a resume is of what the resumed run does again.
-
-    That its processes waited, began and went on stays true.
-    """
+    """Whether a resume voids an earlier record; that the run's processes waited, began and went on stays true."""
     if resumed.from_offset is None or isinstance(past, _PROCESS):
         return False
     return past.offset >= resumed.from_offset

@@ -7,6 +7,7 @@ controller of a cluster is everybody's. A run without job.json starts no foreign
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -76,12 +77,8 @@ UNKNOWN = SlurmJob("UNKNOWN")
 """A job of which Slurm can't be asked, or can't know yet."""
 
 
-@dataclass(frozen=True)
-class QueueSnapshot:
-    """This user's jobs, by number, as they were at a moment."""
-
-    at: float
-    jobs: Mapping[str, SlurmJob]
+QueueSnapshot: TypeAlias = tuple[float, Mapping[str, SlurmJob]]
+"""A moment, in seconds since 1970, and this user's jobs, by number, as they were then."""
 
 
 class _QueueCache:
@@ -108,7 +105,7 @@ class _QueueCache:
         with self._lock:
             at = time.time()
             lines = _run_command(["squeue", "--me", "--states=all", "--noheader", "--format=%i|%T|%r|%Z"])
-            self._answer = None if lines is None else QueueSnapshot(at, dict(map(_parse_job, lines)))
+            self._answer = None if lines is None else (at, dict(map(_parse_job, lines)))
             self._refreshed_at = time.monotonic()
 
 
@@ -213,8 +210,6 @@ def query(folder: Path, *, now: bool = False) -> JobStatus | None:
     """
     if (job := read(folder)) is None:
         return None
-    queue = _queue_cache.get(now=now)
-    if queue is None or (queue.at < job.submitted + CLOCKS_SECONDS and job.id not in queue.jobs):
-        return JobStatus(job, UNKNOWN)
-    slurm_job = queue.jobs.get(job.id, GONE)
+    at, jobs = _queue_cache.get(now=now) or (-math.inf, {})
+    slurm_job = jobs.get(job.id, GONE if at >= job.submitted + CLOCKS_SECONDS else UNKNOWN)
     return None if slurm_job.folder and slurm_job.folder != str(folder.resolve()) else JobStatus(job, slurm_job)

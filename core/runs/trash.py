@@ -99,10 +99,7 @@ def spare_checkpoints(run: Run) -> list[Path]:
 
 
 def keep_best_only(run: Run) -> int:
-    """Remove what is spare; the bytes freed. The run can't be resumed or extended afterwards.
-
-    Raises UserError as `spare_checkpoints` does.
-    """
+    """Remove the spare checkpoints, which resuming and extending need; the bytes freed. Raises UserError as they do."""
     freed = 0
     for path in spare_checkpoints(run):
         freed += path.stat().st_size

@@ -74,14 +74,6 @@ def test_folder_load_makes_all_rgb_for_one_colour_image(tmp_path: Path) -> None:
     assert images[:, :, 0, 0].tolist() == [[7, 7, 7], [9, 0, 246]]
 
 
-def test_folder_load_progress_counts_images(tmp_path: Path) -> None:
-    for place in range(3):
-        write(tmp_path / f"{place}.png")
-    seen: list[tuple[str, int, int]] = []
-    load(f"folder:{tmp_path}", progress=lambda *now: seen.append(now))
-    assert seen == [(str(tmp_path), count, 3) for count in (1, 2, 3)]
-
-
 def test_folder_load_names_file_that_is_no_image(tmp_path: Path) -> None:
     for place in range(5):
         write(tmp_path / f"{place}.png")
