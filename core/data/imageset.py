@@ -9,9 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipddpm.core.data import folder, formats
+from dipddpm.core.data import folder, locate
 from dipddpm.core.data.catalogue import Split, find
-from dipddpm.core.data.locate import require
 from dipddpm.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -79,8 +78,8 @@ def load(name: str, split: Split = "train", *, root: Path | str | None = None) -
         images, labels, classes = folder.read(image_folder, split)
         return ImageSet(name, split, images, labels, classes, source=str(image_folder.path.resolve()))
     dataset = find(name)
-    path = require(dataset, root)
-    pixels, numbers = formats.read(dataset, path, split)
+    path = locate.require(dataset, root)
+    pixels, numbers = locate.read(dataset, path, split)
     images, labels = torch.from_numpy(pixels.copy()), torch.from_numpy(numbers.astype("int64"))
     return ImageSet(name, split, images, labels, dataset.classes, source=str(path))
 

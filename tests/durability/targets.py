@@ -20,7 +20,7 @@ import msgspec
 
 from dipddpm.core import config as configs
 from dipddpm.core import data, events
-from dipddpm.core.data import formats
+from dipddpm.core.data import locate
 from dipddpm.core.data.catalogue import CATALOGUE
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import Scoreboard
@@ -226,8 +226,8 @@ def idx_file(content: bytes) -> None:
     """A file in the place of a published one."""
     for dataset in list(CATALOGUE.values())[:2]:
         for file in dataset.files[:2]:
-            with contextlib.suppress(formats.NotPublishedError):
-                formats.unpack(content, file)
+            with contextlib.suppress(locate.NotPublishedError):
+                locate.unpack(content, file)
     data_folder = folder() / "fuzzed-data" / "fashionmnist"
     data_folder.mkdir(parents=True, exist_ok=True)
     for file in CATALOGUE["fashionmnist"].files:
