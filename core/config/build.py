@@ -22,10 +22,7 @@ MAX_BYTES = 1 << 20
 
 
 def describe(kind: str, method: str | None = None, task: str | None = None) -> list[Field]:
-    """Every option that a run of this kind has, by dotted key, in the order of config.toml.
-
-    Raises UserError for a kind, method or task that doesn't exist.
-    """
+    """Every option of a kind of run, in the order of config.toml. Raises UserError for no such kind, method or task."""
     run = _find_kind(kind)
     options = [field for field in fields(run) if field.key != "version"]
     for name, section in _sections(run, method, task).items():
@@ -142,10 +139,7 @@ def load(path: Path) -> AnyRun:
 
 
 def from_builtins(values: Any) -> AnyRun:
-    """Check plain values (of a TOML or JSON file) against the types.
-
-    Raises UserError naming the key at fault; values are never coerced.
-    """
+    """Check plain values against the types, coercing none. Raises UserError naming the key at fault."""
     kind = _word(values, "kind")
     if kind is None:
         raise UserError("The config has no kind.", "Take a fresh one from --dry-run.")

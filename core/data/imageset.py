@@ -65,11 +65,8 @@ def load(name: str, split: Split = "train", *, root: Path | str | None = None) -
     """Read a split of a data set into memory, verified.
 
     `name` is one of `CATALOGUE`, or `folder:PATH` (see `core.data.folder`). Files are looked for below `root`, in the
-    cache (`DIPDDPM_DATA`) and where Debian puts them. Every file is verified by the SHA-256 of its contents
-    (KMNIST: of the gzip file, CIFAR-10: of the archive), so the images are the published ones, whoever packed them.
-
-    Raises `UserError` for an unknown name, a data set that is not here (with the ways to get it), and a file that is
-    not the published one (with its name).
+    cache (`DIPDDPM_DATA`) and where Debian puts them. Raises `UserError` for an unknown name, a data set that is not
+    here (with the ways to get it), and a file that is not the published one by its SHA-256 (with its name).
     """
     import torch
 

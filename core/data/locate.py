@@ -45,11 +45,7 @@ def locations(root: Path | str | None = None) -> dict[str, Path | None]:
 
 
 def check(name: str, root: Path | str | None = None) -> None:
-    """Refuse a data set that isn't here, before any work starts.
-
-    Looks for the files only: that they are the published ones is verified when they are loaded. Raises `UserError`
-    for an unknown name, a folder that isn't there, and for a data set that isn't here, with the ways to get it.
-    """
+    """Raise `UserError` for a data set that isn't here, with the ways to get it; its files aren't verified yet."""
     if name.startswith(folder.PREFIX):
         folder.parse(name)
     else:

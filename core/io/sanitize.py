@@ -25,10 +25,8 @@ def printable_lines(text: str) -> str:
 
 
 def wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    """The text in lines of at most `width` characters, those after the first indented.
-
-    A screen may leave no room at all: the lines then are one character wide, where `textwrap` raises.
-    """
+    """The text in lines of at most `width` characters, those after the first indented."""
+    # A screen may leave no room at all, for which `textwrap` raises.
     return textwrap.wrap(text, max(1, width), subsequent_indent=indent)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import itertools
 import os
 import tempfile
@@ -113,14 +114,14 @@ def acquire(
     assert identity is not None
     own_ticket = folder() / f"{arrival_time() if since is None else since:020d}-{os.getpid()}.ticket"
     atomic.write_atomic(own_ticket, msgspec.json.encode(Ticket(run, devices, identity)), durable=False)
-    known: dict[Path, Ticket | None] = {}
+    read_once = functools.cache(lambda path: records.read(path, Ticket))  # there may be hundreds of tickets
     reported, next_check = -1, time.monotonic()
     try:
         while not should_give_up():
             if time.monotonic() >= next_check:
                 ahead_of_us = [
                     (path, ticket)
-                    for path, ticket in _tickets_ahead(known)
+                    for path, ticket in _tickets_ahead(read_once)
                     if not set(ticket.devices).isdisjoint(devices)
                 ]
                 if slot := _lock(_unclaimed(devices, ahead_of_us), count):
@@ -142,13 +143,11 @@ def arrival_time() -> int:
     return time.monotonic_ns()
 
 
-def _tickets_ahead(known: dict[Path, Ticket | None]) -> Iterator[tuple[Path, Ticket]]:
-    """The tickets before this process's own, maybe of the dead; each is read once, into `known`: there may be many."""
+def _tickets_ahead(read: Callable[[Path], Ticket | None]) -> Iterator[tuple[Path, Ticket]]:
+    """The tickets before this process's own, those of the dead too."""
     paths = sorted(folder().glob("*.ticket"))
     for path in itertools.takewhile(lambda path: not path.name.endswith(f"-{os.getpid()}.ticket"), paths):
-        if path not in known:
-            known[path] = records.read(path, Ticket)
-        if (ticket := known[path]) is not None:
+        if (ticket := read(path)) is not None:
             yield path, ticket
 
 

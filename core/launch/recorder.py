@@ -14,19 +14,7 @@ import torch
 from dipddpm.core import events, images
 from dipddpm.core.compute import checkpoint, rng
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import (
-    BestModel,
-    BestModelStored,
-    CheckpointStored,
-    Document,
-    Event,
-    Experiment,
-    FileStored,
-    Item,
-    Pictures,
-    Step,
-    Tensors,
-)
+from dipddpm.core.events import Event, Experiment, Item
 from dipddpm.core.export.mirror import TensorboardMirror
 from dipddpm.core.io import atomic
 from dipddpm.core.runs import BEST_FILE, CHECKPOINT_FILE, EventLog, EventReader, history, summary
@@ -67,24 +55,25 @@ class Recorder:
         if self.log is None:
             return
         match item:
-            case Step():
+            case events.Step():
                 if time.monotonic() - self._step_at >= STEP_SECONDS:
                     self._step_at = time.monotonic()
                     self._append(item)
             case Event():
                 self._append(item)
-            case BestModel():
+            case events.BestModel():
                 self._store_best(item)
-            case Pictures():
+            case events.Pictures():
                 self._store_pictures(item)
-            case Tensors():
+            case events.Tensors():
                 name = f"{item.name}.safetensors"
                 sha256 = checkpoint.save(self.folder / name, item.tensors)
-                self._append(FileStored(file=name, sha256=sha256, step=item.step))
-            case Document():
+                self._append(events.FileStored(file=name, sha256=sha256, step=item.step))
+            case events.Document():
                 content = item.text.encode()
                 atomic.write_atomic(self.folder / item.name, content)
-                self._append(FileStored(file=item.name, sha256=hashlib.sha256(content).hexdigest(), step=item.step))
+                sha256 = hashlib.sha256(content).hexdigest()
+                self._append(events.FileStored(file=item.name, sha256=sha256, step=item.step))
             case _:
                 raise TypeError(f"an experiment yielded a {type(item).__name__}")
 
@@ -97,9 +86,8 @@ class Recorder:
         state = {**experiment.state_dict(), **own}
         sha256 = checkpoint.save(self.folder / CHECKPOINT_FILE, state, experiment.network)
         (self.folder / BEST_BEFORE).unlink(missing_ok=True)
-        self._append(
-            CheckpointStored(step=experiment.step, epoch=experiment.epoch, file=CHECKPOINT_FILE, sha256=sha256)
-        )
+        epoch = experiment.epoch
+        self._append(events.CheckpointStored(step=experiment.step, epoch=epoch, file=CHECKPOINT_FILE, sha256=sha256))
 
     def resume_from_checkpoint(self, experiment: Experiment) -> None:
         """Bring an experiment to where its last checkpoint was made, and void what the log says beyond that.
@@ -114,7 +102,7 @@ class Recorder:
                 from_step=experiment.step, from_epoch=experiment.epoch, from_offset=log_size, device=str(self.device)
             )
         )
-        stored_best = [e for e in history(EventReader(self.folder).read()) if isinstance(e, BestModelStored)]
+        stored_best = [e for e in history(EventReader(self.folder).read()) if isinstance(e, events.BestModelStored)]
         before = self.folder / BEST_BEFORE
         with contextlib.suppress(FileNotFoundError):
             if stored_best and checkpoint.digest(before) == stored_best[-1].sha256:
@@ -135,7 +123,7 @@ class Recorder:
         if problem := self.mirror.add(stamped):
             self._append(events.Message(text=problem, level="warning"))
 
-    def _store_best(self, best: BestModel) -> None:
+    def _store_best(self, best: events.BestModel) -> None:
         """Put a best model on disk, and keep the one before it where the last checkpoint is of that one's time."""
         path, before = self.folder / BEST_FILE, self.folder / BEST_BEFORE
         if path.exists() and not before.exists():
@@ -144,12 +132,12 @@ class Recorder:
             except OSError:  # a file system without links
                 shutil.copyfile(path, before)
         sha256 = checkpoint.save(path, best.tensors, best.network)
-        stored = BestModelStored(
+        stored = events.BestModelStored(
             step=best.step, epoch=best.epoch, value=best.value, measure=best.measure, file=BEST_FILE, sha256=sha256
         )
         self._append(stored)
 
-    def _store_pictures(self, pictures: Pictures) -> None:
+    def _store_pictures(self, pictures: events.Pictures) -> None:
         name = f"{pictures.name}-{pictures.step:06d}.png" if pictures.numbered else f"{pictures.name}.png"
         scale = max(1, SMALLEST_SIDE // min(pictures.images.shape[-2:]))
         images.save_png(
@@ -191,6 +179,5 @@ def load_checkpoint(folder: Path, experiment: Experiment, device: torch.device) 
         raise UserError(problem, "It is damaged, or another run's: start the run anew.") from error
     # The log may have been copied, by a run that goes on with this one: there the checkpoint's own line tells where.
     digest = checkpoint.digest(folder / CHECKPOINT_FILE)
-    recorded = EventReader(folder).read()
-    lines = [event.offset for event in recorded if isinstance(event, CheckpointStored) and event.sha256 == digest]
-    return lines[-1] if lines else log_size
+    stored = [event for event in EventReader(folder).read() if isinstance(event, events.CheckpointStored)]
+    return next((event.offset for event in reversed(stored) if event.sha256 == digest), log_size)

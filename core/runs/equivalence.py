@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -39,11 +38,9 @@ def preferred_run(statuses: Iterable[RunStatus], may_resume: Callable[[Run], boo
 
     Else one that was cut short and that `may_resume`; None where there is none.
     """
-    statuses = list(statuses)
-    finished = (status.run for status in statuses if status.state is RunState.finished)
-    live = (status.run for status in statuses if status.state.live)
-    resumable = (status.run for status in statuses if may_resume(status.run))
-    return next(itertools.chain(finished, live, resumable), None)
+    best_first = sorted(statuses, key=lambda status: (status.state is not RunState.finished, not status.state.live))
+    usable = (s.run for s in best_first if s.state is RunState.finished or s.state.live or may_resume(s.run))
+    return next(usable, None)
 
 
 def runs_in_group(runs: Iterable[Run], name: str) -> list[Run]:

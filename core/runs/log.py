@@ -29,13 +29,7 @@ MAX_LINE = 1 << 20
 _CHUNK = 1 << 20
 _LAST = 64
 """So many bytes tell whether a log is still the one that was read: a line ends with its time and its offset."""
-_DURABLE = (
-    events.RunStarted,
-    events.RunResumed,
-    events.BestModelStored,
-    events.CheckpointStored,
-    *events.ENDS,
-)
+_DURABLE = (events.RunStarted, events.RunResumed, events.BestModelStored, events.CheckpointStored, *events.ENDS)
 _PROCESS = (events.RunQueued, events.RunStarted, events.RunResumed)
 
 

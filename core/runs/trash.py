@@ -82,10 +82,7 @@ def empty_trash(runs: RunsFolder, run_ids: list[str] | None = None) -> None:
 
 
 def spare_checkpoints(run: Run) -> list[Path]:
-    """Every checkpoint but the best model: what only resuming and extending need.
-
-    Raises UserError for a run that is live, that stored no best model, or is a reference run.
-    """
+    """Every checkpoint but the best model. Raises UserError for a live or reference run, or one without best model."""
     run.refuse_change()
     run.refuse_writing()
     status = run.status()
