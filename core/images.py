@@ -109,10 +109,8 @@ def save_png(path: Path | str, image: Tensor) -> None:
         Image.fromarray(pixels).save(file, format="PNG")
 
 
-def grid(
-    images: Tensor, columns: int | None = None, *, scale: int = 1, gap: int = 1, background: float = 1.0
-) -> Tensor:
-    """Lay (N, C, H, W) images out row by row in one (C, H', W') image, `gap` pixels of `background` between and around.
+def grid(images: Tensor, columns: int | None = None, *, scale: int = 1, gap: int = 1) -> Tensor:
+    """Lay (N, C, H, W) images out row by row in one (C, H', W') image, `gap` white pixels between and around them.
 
     As square as can be unless `columns` says otherwise. `scale` repeats every pixel of an image, so that 28x28 ones
     can be looked at; the gap isn't scaled.
@@ -121,11 +119,11 @@ def grid(
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     tiles = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-    tiles = F.pad(tiles, (gap, 0, gap, 0), value=background)
-    tiles = F.pad(tiles, (0, 0, 0, 0, 0, 0, 0, rows * columns - count), value=background)
+    tiles = F.pad(tiles, (gap, 0, gap, 0), value=1.0)
+    tiles = F.pad(tiles, (0, 0, 0, 0, 0, 0, 0, rows * columns - count), value=1.0)
     _, channels, height, width = tiles.shape
     laid = tiles.view(rows, columns, channels, height, width).permute(2, 0, 3, 1, 4)
-    return F.pad(laid.reshape(channels, rows * height, columns * width), (0, gap, 0, gap), value=background)
+    return F.pad(laid.reshape(channels, rows * height, columns * width), (0, gap, 0, gap), value=1.0)
 
 
 class _OutOfRangeError(Exception):

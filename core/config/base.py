@@ -1,7 +1,4 @@
-"""The building block of a config: a strict, immutable struct whose fields carry their own help.
-
-Also plain values checked against the types, and what is wrong with them in words for people.
-"""
+"""The building block of a config: a strict struct whose fields carry their own help; plain values made into one."""
 
 from __future__ import annotations
 
@@ -37,6 +34,7 @@ NonNegative: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
 PositiveFloat: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Precision: TypeAlias = Literal["float32", "bfloat16"]
+Indices: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*\Z")]
 CompileMode: TypeAlias = Literal["default", "reduce-overhead", "max-autotune"]
 
 

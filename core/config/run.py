@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta
 
-from dipddpm.core.config.base import Natural, NonNegative, Section, by_tag
+from dipddpm.core.config.base import Indices, Natural, NonNegative, Section, by_tag
 from dipddpm.core.config.ddpm import DdpmConfig, UNetConfig
 from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.config.hybrid import Calibrated, HybridMethod
@@ -47,9 +47,7 @@ class SmallDataConfig(DataConfig, frozen=True):
 class ImagesConfig(Section, frozen=True):
     """Which images are degraded and restored."""
 
-    indices: Annotated[str, Meta(pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*\Z"), "places in the split, as 0-9 or 3,17,42"] = (
-        "0-9"
-    )
+    indices: Annotated[Indices, "places in the split, as 0-9 or 3,17,42"] = "0-9"
     split: Annotated[Literal["train", "test"], "the part of the data set that they come from"] = "test"
     files: Annotated[tuple[str, ...], "image files to use instead of the data set"] = ()
 

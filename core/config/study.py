@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
-from dipddpm.core.config.base import Positive, Section
+from dipddpm.core.config.base import Indices, Positive, Section
 from dipddpm.core.config.hybrid import HYBRIDS
 from dipddpm.core.config.tasks import parse_task
 from dipddpm.core.errors import UserError, suggest
@@ -99,7 +99,5 @@ class StudyConfig(Section, frozen=True):
     epochs: Annotated[Positive, "passes over the training images, of DDPM and of the hybrid"] = 20
     full: Annotated[bool, "take the hybrid on to 100 epochs too, as the study did"] = False
     sample_steps: Annotated[int, Meta(ge=0, le=1000), "steps of the final samples of a stage; 0: all timesteps"] = 0
-    images: Annotated[
-        str, Meta(pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*\Z"), "test images that DIP denoises, as 0-9 or 3,17"
-    ] = "0-9"
+    images: Annotated[Indices, "test images that DIP denoises, as 0-9 or 3,17"] = "0-9"
     iterations: Annotated[Positive, "DIP's steps on each of them"] = 1000

@@ -103,10 +103,7 @@ class RestorerOptions(Section, frozen=True):
 
 
 def parse_task(text: str) -> Task:
-    """Read `name:option=value,option=value`; the options left out keep their defaults.
-
-    Raises UserError for an unknown task or option and for a value out of bounds.
-    """
+    """Read `name:option=value,option=value`. Raises UserError for an unknown name and a value out of bounds."""
     name, _, rest = text.strip().partition(":")
     if name not in TASKS:
         raise UserError(f"There is no task named {name!r}.", suggest(name, TASKS))

@@ -31,10 +31,7 @@ Draw = Callable[[np.random.Generator], Image.Image]
 
 
 def load(name: str, count: int, *, root: Path | None = None) -> ImageSet:
-    """The first `count` images of a set: a data set's test images, or what is made here (without classes).
-
-    Raises UserError for a data set that isn't here or has fewer images.
-    """
+    """The first `count` images of a set: a data set's test images, or drawn ones. Raises UserError for too few."""
     if name in data.CATALOGUE:
         return data.load(name, "test", root=root).take(range(count))
     images = np.stack([np.asarray(_MADE[name](_generator(name, index))) for index in range(count)])

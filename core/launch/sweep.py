@@ -110,10 +110,7 @@ def start_or_resume(
     on: str = "",
     prepare: Callable[[Run], object] = lambda _: None,
 ) -> Run:
-    """Start, resume or leave the run as it is; the run. With `now` it doesn't wait for a slot; `on` is a cluster.
-
-    `prepare` is called with a run whose worker is about to be started.
-    """
+    """Start, resume or leave the run, as `local.start` does; the run. `prepare` gets one that is to be started."""
     run = planned.run or runs.create(planned.config)
     if planned.needs_start:
         prepare(run)

@@ -27,10 +27,7 @@ PR_SET_PDEATHSIG = 1
 def run_torchrun(
     folder: Path, devices: list[str], *, resume: bool, stop_reason: Callable[[], str], on_progress: Callable[[], None]
 ) -> int:
-    """Start a process for each device, and wait; the exit code of torchrun.
-
-    `stop_reason` returns why they should stop, or nothing; `on_progress` is called when they get on.
-    """
+    """Start a process for each device, and wait; torchrun's exit code. They stop once there is a `stop_reason`."""
     command = python_module("dipddpm.core.launch.torchrun", "--standalone")
     command += ["--nproc-per-node", str(len(devices)), "-m", "dipddpm.core.launch.worker"]
     command += [str(folder), "--member-of", ",".join(devices)] + ["--resume"] * resume

@@ -39,10 +39,7 @@ def refuse_deletion(run: Run) -> None:
 
 
 def delete(run: Run) -> None:
-    """Move a run to the trash, from where `undelete` brings it back, until `empty_trash`.
-
-    Raises UserError for a run that is live, for a reference run, or when the folder can't be moved.
-    """
+    """Move a run to the trash. Raises UserError as `refuse_deletion` does, or when the folder can't be moved."""
     refuse_deletion(run)
     trash = run.folder.parent / TRASH
     try:
