@@ -12,9 +12,9 @@ from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.io.sanitize import wrapped
 from dipddpm.core.runs import Run, RunsFolder
 from dipddpm.tui.console.model.views import View
-from dipddpm.tui.console.panes.area import PANES
 from dipddpm.tui.console.panes.live import LivePane
 from dipddpm.tui.console.panes.view import Pane
+from dipddpm.tui.console.preferences import PANES
 from dipddpm.tui.console.widgets.feed import Feed
 from dipddpm.tui.console.widgets.lines import LinesWidget
 from tests.tui.driving import Maker, Opener

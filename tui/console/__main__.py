@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _serve(args, options.root, parser)
     _set_textual_environment(args.color)
     if args.once:
-        from dipddpm.tui.console.once import print_frame
+        from dipddpm.tui.console.app import DipddpmApp
 
-        return print_frame(Session.open(options))
+        return DipddpmApp(Session.open(options)).print_first_frame()
     if not terminal.is_interactive():
         print(
             "The console needs a terminal. In a script, take one frame with --once, or use dipddpm ls.", file=sys.stderr

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import sys
+import time
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, ClassVar
@@ -16,6 +20,8 @@ from textual.screen import Screen
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import trash
 from dipddpm.tui.console import notify, preferences, terminal
+from dipddpm.tui.console.background import is_working
+from dipddpm.tui.console.compositor import screen_text
 from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.console.reader import Reader, RowsChanged
 from dipddpm.tui.console.screens.dialogs import ChoiceDialog
@@ -26,6 +32,8 @@ from dipddpm.tui.console.session import Session
 from dipddpm.tui.console.themes import SUMMARIES, THEMES
 from dipddpm.tui.console.widgets.pictures import detect_graphics
 
+FIRST_FRAME_SECONDS = 10.0
+"""`--once` waits this long at most for the files that the first frame shows."""
 SEVERITIES: dict[str, SeverityLevel] = {"failed": "error", "crashed": "error", "stalled": "warning"}
 TEXTUAL_ACTIONS = {"app.focus_next", "app.focus_previous", "screen.copy_text"}
 """Actions that Textual gives every screen: the palette leaves them out."""
@@ -60,6 +68,23 @@ class DipddpmApp(App[None]):
         preferences.save(self.session.preferences)
         trash.empty_trash(self.session.runs, self.session.deleted)
         return (self._guard.status if self._guard else 0) or self.return_code or 0
+
+    def print_first_frame(self) -> int:
+        """Print what the console shows once everything is read; the size is the terminal's, or COLUMNS and LINES."""
+        text = asyncio.run(self._first_frame(shutil.get_terminal_size((120, 36))))
+        try:
+            print(text)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+    async def _first_frame(self, size: tuple[int, int]) -> str:
+        async with self.run_test(size=size) as pilot:
+            deadline = time.monotonic() + FIRST_FRAME_SECONDS
+            while (not self.first_frame_ready or is_working()) and time.monotonic() < deadline:
+                await pilot.pause(0.02)
+            await pilot.pause()
+            return screen_text(self.screen)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from pathlib import Path
 from dipddpm.core.errors import UserError
 from dipddpm.core.launch import local
 from dipddpm.core.runs import Run, RunState, extend, trash
-from dipddpm.tui.console.model.questions import LaunchRequest, PromptField
+from dipddpm.tui.console.screens.dialogs import LaunchRequest, PromptField
 from dipddpm.tui.console.screens.surface import Surface
 from dipddpm.tui.console.session import Session
 from dipddpm.tui.shared import marks
@@ -80,9 +80,14 @@ class RunCommands:
             self._launch(request)
             return
 
+        def download() -> None:
+            from dipddpm.core import data
+
+            data.fetch(request.missing)
+
         def fetch() -> None:
             self._screen.notify(f"Fetching {request.missing}; the run starts when it is here.")
-            self._screen.background(partial(_fetch, request.missing), lambda _: self._launch(request))
+            self._screen.background(download, lambda _: self._launch(request))
 
         detail = "It is downloaded and verified once; the run starts when it is here."
         self._screen.ask(f"{request.missing} is not on this machine. Fetch it now?", detail, fetch)
@@ -281,9 +286,3 @@ class RunCommands:
             self._screen.changed()
 
         self._screen.ask(question, detail, lambda: self._screen.background(work, report))
-
-
-def _fetch(dataset: str) -> None:
-    from dipddpm.core import data
-
-    data.fetch(dataset)

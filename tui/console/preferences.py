@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -14,6 +14,7 @@ from dipddpm.core.io import atomic
 from dipddpm.tui.console.model.curves import Axis
 
 PaneName = Literal["live", "images", "log", "config", "compare"]
+PANES: tuple[PaneName, ...] = get_args(PaneName)
 
 FILE_NAME = "console.toml"
 SMOOTHING_WEIGHTS = (0.0, 0.6, 0.9, 0.98)

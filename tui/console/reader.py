@@ -90,7 +90,7 @@ class Reader(threading.Thread):
         self._receiver: Callable[[Message], object] = self._unsent.append
         self._receiver_lock = threading.Lock()
         self._period = 1 / rate
-        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._stop_requested = False
         self._watched: tuple[str, ...] = ()
         self._output_tail: TextTail | None = None
@@ -126,7 +126,7 @@ class Reader(threading.Thread):
 
     def rewind(self, run: str) -> None:
         """Read this log from its first byte again, now or when it is watched again."""
-        self._commands.put(partial(self._forget, run))
+        self._commands.put(partial(self._readers.pop, run, None))
 
     def wake(self) -> None:
         """Look now: something was just started, stopped or moved."""
@@ -143,16 +143,13 @@ class Reader(threading.Thread):
     def run(self) -> None:
         """Read, post what is new, wait."""
         try:
-            self._poll_until_stopped()
+            while not self._stop_requested:
+                began = time.monotonic()
+                with contextlib.suppress(OSError):  # a file system that went away: the next look tries again
+                    self._poll()
+                self.obey(max(0.01, self._period - (time.monotonic() - began)))
         except Exception as error:
             self._post(ReaderFailed(error))
-
-    def _poll_until_stopped(self) -> None:
-        while not self._stop_requested:
-            began = time.monotonic()
-            with contextlib.suppress(OSError):  # a file system that went away: the next look tries again
-                self._poll()
-            self.obey(max(0.01, self._period - (time.monotonic() - began)))
 
     def obey(self, patience: float = 0.0) -> None:
         """Carry out the commands that have come; wait for the first one at most `patience` seconds."""
@@ -163,9 +160,6 @@ class Reader(threading.Thread):
 
     def _open_output(self, run: str) -> None:
         self._output_tail = TextTail(self.runs.run(run).folder / LOG_FILE) if run else None
-
-    def _forget(self, run: str) -> None:
-        self._readers.pop(run, None)
 
     def _poll(self) -> None:
         self.read_logs()

@@ -10,7 +10,7 @@ import pytest
 from dipddpm.core.errors import UserError
 from dipddpm.core.runs import Run, RunsFolder, trash
 from dipddpm.tui.console.commands import RunCommands
-from dipddpm.tui.console.model.questions import LaunchRequest, PromptField
+from dipddpm.tui.console.screens.dialogs import LaunchRequest, PromptField
 from dipddpm.tui.console.screens.surface import Surface
 from dipddpm.tui.console.session import Options, Session
 from dipddpm.tui.shared import marks

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import get_args
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -16,8 +15,6 @@ from dipddpm.tui.console.preferences import PaneName
 from dipddpm.tui.console.session import Session
 from dipddpm.tui.console.widgets.keyline import Tabs
 from dipddpm.tui.console.widgets.runhead import RunHead
-
-PANES: tuple[PaneName, ...] = get_args(PaneName)
 
 
 def empty_hint(session: Session) -> str:
@@ -34,7 +31,7 @@ class PaneArea(Vertical):
     def __init__(self, shown: PaneName) -> None:
         super().__init__(id="right")
         self._shown = shown
-        self.tabs = Tabs(PANES)
+        self.tabs = Tabs()
         self.head = RunHead()
 
     def compose(self) -> ComposeResult:

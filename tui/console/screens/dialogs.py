@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -13,12 +13,30 @@ from textual.widget import Widget
 from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
+from dipddpm.core.config import AnyRun
 from dipddpm.core.io.sanitize import printable, printable_lines
-from dipddpm.tui.console.model.questions import PromptField
 
 Result = TypeVar("Result")
 MAX_INPUT_LENGTH = 1 << 14
 """Characters of a text that can be changed here."""
+
+
+class PromptField(NamedTuple):
+    """A line of text that is asked for."""
+
+    key: str
+    label: str
+    value: str = ""
+    hint: str = ""
+
+
+class LaunchRequest(NamedTuple):
+    """What the form hands over: a run to start, at once or when a slot is free."""
+
+    config: AnyRun
+    now: bool
+    missing: str = ""
+    """A data set that must be fetched first."""
 
 
 class Dialog(ModalScreen[Result]):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Sequence
+from statistics import median
 from typing import ClassVar
 
 from textual import on
@@ -19,18 +19,22 @@ from dipddpm.core.config import HYBRIDS, TASKS, AnyRun, Field
 from dipddpm.core.errors import UserError
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import preflight
+from dipddpm.core.runs import RunState
 from dipddpm.tui.console.background import run_in_background
-from dipddpm.tui.console.model.questions import LaunchRequest
-from dipddpm.tui.console.screens.dialogs import text_field
+from dipddpm.tui.console.screens.dialogs import LaunchRequest, text_field
+from dipddpm.tui.console.session import Session
 from dipddpm.tui.console.widgets.choice import Choice
 from dipddpm.tui.console.widgets.keyline import KeyLine
 from dipddpm.tui.shared.draft import Draft
 from dipddpm.tui.shared.formatting import format_duration
+from dipddpm.tui.shared.runlist import RunRow
 
 GROUP = Binding.Group("New run")
 STEP = "next option, previous one"
 START = "start: when a slot on the device is free, else it waits in the queue"
 COPY = "copy the command that starts the same run"
+MAX_SIMILAR_RUNS = 5
+"""By so many earlier runs, the latest ones, the time of a new one is estimated."""
 
 
 class Form(Screen[LaunchRequest]):
@@ -46,14 +50,12 @@ class Form(Screen[LaunchRequest]):
         Binding("escape", "dismiss(None)", "leave", group=GROUP),
     ]
 
-    def __init__(
-        self, draft: Draft, title: str, *, root: Path | None, estimate: Callable[[AnyRun], float | None]
-    ) -> None:
+    def __init__(self, draft: Draft, title: str, session: Session) -> None:
         super().__init__()
         self.draft = draft
         self._title = printable(title)
-        self._root = root
-        self._estimate = estimate
+        self._session = session
+        self._root = None if session.uses_default_root else session.options.root
         self._shows_all = False
         self._fields: dict[str, Field] = {}
 
@@ -137,19 +139,19 @@ class Form(Screen[LaunchRequest]):
         focused_id = self.focused.id or "" if self.focused else ""
         self.query_one("#form-help", Static).update(self._meaning(focused_id))
         trouble = troubles.get(focused_id) or next(filter(None, troubles.values()), "")
-        estimate, command = "", ""
+        duration, command = "", ""
         try:
             if not trouble:
-                seconds = self._estimate(self.draft.config())
-                estimate = "ready; no earlier run tells how long it takes"
+                seconds = estimate(self.draft.config(), self._session.rows)
+                duration = "ready; no earlier run tells how long it takes"
                 if seconds is not None:
-                    estimate = f"takes about {format_duration(seconds)}, by earlier runs like it"
+                    duration = f"takes about {format_duration(seconds)}, by earlier runs like it"
                 command = f"$ {self.draft.command(root=self._root)}"
         except UserError as error:
             trouble = str(error)
         line = self.query_one("#form-trouble", Static)
         line.set_class(bool(trouble), "wrong")
-        line.update(printable(trouble) or estimate)
+        line.update(printable(trouble) or duration)
         self.query_one("#form-command", Static).update(printable(command))
 
     def _meaning(self, name: str) -> str:
@@ -221,3 +223,36 @@ def _description_text(field: Field) -> str:
     ]
     limits = f" ({', '.join(bounds)})" if bounds else ""
     return f"{field.description}{limits}"
+
+
+def estimate(config: AnyRun, rows: Sequence[RunRow]) -> float | None:
+    """Seconds from the first step to the end; None where no earlier run tells.
+
+    Takes the same kind, method, data set and device; the time of a finished one is scaled by its epochs, or by its
+    steps where it trained none. What the options change besides that, it doesn't know.
+    """
+    similar = sorted((row for row in rows if _is_similar(row, config)), key=lambda row: row.started, reverse=True)
+    planned_epochs, planned_steps = _plan(config)
+    estimates = []
+    for row in similar[:MAX_SIMILAR_RUNS]:
+        if row.epochs and planned_epochs:
+            estimates.append(row.duration / row.epochs * planned_epochs)
+        elif not row.epochs and planned_steps and row.steps:
+            estimates.append(row.duration / row.steps * planned_steps)
+    return median(estimates) if estimates else None
+
+
+def _is_similar(row: RunRow, config: AnyRun) -> bool:
+    return (
+        row.state is RunState.finished
+        and row.duration > 0
+        and (row.kind, row.method) == (config.kind, config.method)
+        and row.dataset in {config.data.dataset, ""}
+        and (config.device == "auto" or row.device.partition(":")[0] == config.device.partition(":")[0])
+    )
+
+
+def _plan(config: AnyRun) -> tuple[int, int]:
+    """The epochs and the fit's iterations that a run will do, as far as its config tells; 0 for none."""
+    ddpm, dip = getattr(config, "ddpm", None), getattr(config, "dip", None)
+    return getattr(ddpm, "epochs", 0), getattr(dip, "iterations", 0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from textual.binding import Binding
 
-from dipddpm.tui.console.panes.area import PANES
+from dipddpm.tui.console.preferences import PANES
 
 RUNS, RUN, PANE, EVERYWHERE = map(Binding.Group, ("Runs", "A run", "Panes", "Everywhere"))
 """The sections of the help page."""

@@ -26,10 +26,10 @@ class Storage(Dialog[None]):
     """Sizes are counted, and files removed, beside the screen: a slow disk takes its time."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("b", "best", "keep best only"),
-        Binding("p", "prune", "prune all"),
-        Binding("d", "delete", "delete"),
-        Binding("x", "empty", "empty the trash"),
+        Binding("b", "free('best')", "keep best only"),
+        Binding("p", "free('all')", "prune all"),
+        Binding("d", "free('run')", "delete"),
+        Binding("x", "free('trash')", "empty the trash"),
     ]
     KEYS = "b keep best only   p prune all ended   d delete   x empty the trash   esc leave"
     BOX = "dialog wide"
@@ -56,7 +56,7 @@ class Storage(Dialog[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Looking is always allowed."""
-        return action not in {"best", "prune", "delete", "empty"} or not self._session.options.readonly
+        return action != "free" or not self._session.options.readonly
 
     def _count(self) -> None:
         runs = self._session.runs
@@ -85,24 +85,15 @@ class Storage(Dialog[None]):
         words = f"{len(uses)} runs, {total}; {format_size(trash_size)} in the trash{more}"
         self.query_one("#total", Static).update(words)
 
-    @property
-    def _chosen(self) -> Run | None:
-        return self._runs[self.query_one(DataTable).cursor_row] if self._runs else None
-
-    def action_best(self) -> None:
-        """Keep the best model of the chosen run only."""
-        if self._chosen is not None:
-            self._commands.keep_best_only(self._chosen)
-
-    def action_prune(self) -> None:
-        """Keep the best models of all runs that have ended only."""
-        self._commands.prune(self._runs)
-
-    def action_delete(self) -> None:
-        """Delete the chosen run."""
-        if self._chosen is not None:
-            self._commands.delete(self._chosen, self._chosen.id)
-
-    def action_empty(self) -> None:
-        """Delete for good what was deleted."""
-        self._commands.empty_trash()
+    def action_free(self, what: str) -> None:
+        """Free space: keep the best model only of the chosen run or of all, delete that run, or empty the trash."""
+        if what == "all":
+            self._commands.prune(self._runs)
+        elif what == "trash":
+            self._commands.empty_trash()
+        elif self._runs:
+            run = self._runs[self.query_one(DataTable).cursor_row]
+            if what == "best":
+                self._commands.keep_best_only(run)
+            else:
+                self._commands.delete(run, run.id)

@@ -10,8 +10,14 @@ from textual.screen import Screen
 from dipddpm.core.errors import UserError
 from dipddpm.core.io.sanitize import printable
 from dipddpm.tui.console.background import run_in_background
-from dipddpm.tui.console.model.questions import LaunchRequest, PromptField
-from dipddpm.tui.console.screens.dialogs import ChoiceDialog, ConfirmDialog, PromptDialog, ResultDialog
+from dipddpm.tui.console.screens.dialogs import (
+    ChoiceDialog,
+    ConfirmDialog,
+    LaunchRequest,
+    PromptDialog,
+    PromptField,
+    ResultDialog,
+)
 from dipddpm.tui.console.session import Session
 from dipddpm.tui.shared.draft import Draft
 
@@ -58,12 +64,9 @@ class Surface:
 
     def open_form(self, draft: Draft, title: str, then: Callable[[LaunchRequest], object]) -> None:
         """Have a new run described. The form takes long to load, so it is loaded here."""
-        from dipddpm.tui.console.model.estimate import estimate
         from dipddpm.tui.console.screens.form import Form
 
-        shown = None if self._session.uses_default_root else self._session.options.root
-        form = Form(draft, title, root=shown, estimate=lambda config: estimate(config, self._session.rows))
-        self._open(form, then)
+        self._open(Form(draft, title, self._session), then)
 
     def background(self, work: Callable[[], Result], then: Callable[[Result], object]) -> None:
         """Do slow work beside the screen; what it returns goes to `then`, and its UserError is shown."""

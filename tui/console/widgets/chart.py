@@ -56,19 +56,20 @@ class LineChart(LinesWidget):
     }
     """
 
+    _note = ""
+    _series: Sequence[Series] = ()
+    _marks: Sequence[ChartMark] = ()
+    _axis: Axis = "step"
+    _limit: float | None = None
+    _log_y = False
+    _cursor: float | None = None
+    _drawn: tuple[plot.PlotData, int, int] | None = None
+    _body: Sequence[list[Segment]] = ()
+
     def __init__(self, title: str = "", *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._title = title
-        self._note = ""
-        self._series: Sequence[Series] = ()
-        self._marks: Sequence[ChartMark] = ()
-        self._axis: Axis = "step"
-        self._limit: float | None = None
-        self._log_y = False
-        self._cursor: float | None = None
         self._binners: dict[tuple[str, int, bool], Binner] = {}
-        self._drawn: tuple[plot.PlotData, int, int] | None = None
-        self._body: list[list[Segment]] = []
 
     def show(
         self,

@@ -46,20 +46,12 @@ def feed_entries(new_events: Iterable[Event]) -> list[FeedEntry]:
             case events.RunFailed():
                 made.append(FeedEntry(event.time, f"Failed: {event.error}", "bad"))
                 made.append(FeedEntry(event.time, event.hint, "hint"))
+            case events.Message(level="warning") | events.RunStopped():
+                made.append(FeedEntry(event.time, formatting.event_line(event) or "", "warning"))
             case _:
-                text = formatting.event_line(event) or ""
-                made.append(FeedEntry(event.time, text, _tone(event)))
+                tone: Tone = "good" if isinstance(event, events.RunFinished) else "plain"
+                made.append(FeedEntry(event.time, formatting.event_line(event) or "", tone))
     return [entry._replace(text=printable(entry.text)) for entry in made if entry.text]
-
-
-def _tone(event: Event) -> Tone:
-    match event:
-        case events.Message(level="warning") | events.RunStopped():
-            return "warning"
-        case events.RunFinished():
-            return "good"
-        case _:
-            return "plain"
 
 
 class Feed(LinesWidget):

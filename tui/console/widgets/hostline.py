@@ -27,11 +27,9 @@ class HostLine(LinesWidget):
     }
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._sample: HostSample | None = None
-        self._queue = (0, 0)
-        self._runs_path = ""
+    _sample: HostSample | None = None
+    _queue = (0, 0)
+    _runs_path = ""
 
     def show(self, sample: HostSample | None, queue: tuple[int, int] = (0, 0), runs_path: str = "") -> None:
         """Show the machine, how many runs are running and queued, and where runs are kept."""

@@ -13,6 +13,8 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widget import Widget
 
+from dipddpm.tui.console.preferences import PANES
+
 
 class KeyWords(Widget):
     """One line. Each word holds the key that a click on it stands for."""
@@ -38,14 +40,10 @@ class Tabs(KeyWords):
     marked: reactive[int] = reactive(0)
     """How many runs Compare would compare."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        super().__init__()
-        self._names = names
-
     def render(self) -> Text:
         """The names."""
         line = Text(no_wrap=True, end="")
-        for number, pane in enumerate(self._names, start=1):
+        for number, pane in enumerate(PANES, start=1):
             count = f" ({self.marked})" if pane == "compare" and self.marked else ""
             component = "tabs--shown" if pane == self.shown else "tabs--tab"
             self.append_key(line, f" {number} {pane.capitalize()}{count} ", component, str(number))
@@ -58,9 +56,7 @@ class KeyLine(KeyWords):
     DEFAULT_CSS = "KeyLine { dock: bottom; }"
     COMPONENT_CLASSES: ClassVar[set[str]] = {"key-line--key", "key-line--what"}
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._shown: list[tuple[str, str, str]] = []
+    _shown: Sequence[tuple[str, str, str]] = ()
 
     def on_mount(self) -> None:
         """Follow the screen's bindings."""

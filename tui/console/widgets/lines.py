@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from rich.cells import get_character_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -26,14 +27,12 @@ class LinesWidget(Widget):
     Subclasses implement `draw` and call `redraw` when what they show has changed.
     """
 
+    _lines: Sequence[Strip] = ()
+
     def __init_subclass__(cls, **options: Any) -> None:
         """Take the component classes from the widget's own CSS, so that each is written once."""
         cls.COMPONENT_CLASSES = set(re.findall(r"& > \.([\w-]+)", cls.DEFAULT_CSS))
         super().__init_subclass__(**options)
-
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
-        super().__init__(id=id)
-        self._lines: list[Strip] = []
 
     def draw(self, width: int, height: int) -> list[list[Segment]]:
         """The content at this size; lines may be missing or short."""
@@ -108,11 +107,8 @@ def _cells(strip: Strip) -> list[tuple[str, Style | None]]:
     """What each column shows; a wide character fills its second column too."""
     cells: list[tuple[str, Style | None]] = []
     for text, style, _ in strip:
-        if text.isascii():
-            cells += [(character, style) for character in text]
-        else:
-            for character in text:
-                cells += [(character, style)] * Segment(character).cell_length
+        for character in text:
+            cells += [(character, style)] * get_character_cell_size(character)
     return cells
 
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 MAX_BYTES = 32 << 20
 MAX_PIXELS = 16 << 20
 """A picture of ours is a thousandth of this."""
-MISSING = "There is no such picture."
 UPPER_HALF = "▀"
 _ANSI_PALETTE = bytes.fromhex(
     "000000 aa0000 00aa00 aa5500 0000aa aa00aa 00aaaa aaaaaa 555555 ff5555 55ff55 ffff55 5555ff ff55ff 55ffff ffffff"
@@ -97,15 +96,13 @@ class PictureView(LinesWidget):
     }
     """
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
-        super().__init__(id=id)
-        self._image: Image | None = None
-        self._caption = ""
-        self._trouble = ""
-        self._shown: object = None
-        self._wanted: tuple[PictureFile | Image | None, str] = (None, "")
-        self._reading = False
-        self._pixels: Any = None
+    _image: Image | None = None
+    _caption = ""
+    _trouble = ""
+    _shown: object = None
+    _wanted: tuple[PictureFile | None, str] = (None, "")
+    _reading = False
+    _pixels: Any = None
 
     def compose(self) -> ComposeResult:
         """Where the terminal shows pixels, a widget that does."""
@@ -113,24 +110,21 @@ class PictureView(LinesWidget):
             self._pixels = _graphics(classes="picture--pixels")
             yield self._pixels
 
-    def show(self, source: PictureFile | Image | None, caption: str = "") -> None:
-        """Show a PNG file or an image; None for a picture that is not there. The file is read again if it changed.
+    def show(self, source: PictureFile, caption: str) -> None:
+        """Show a PNG file, which is read again if it changed.
 
-        A file is read and decoded beside the screen; until then what is shown stays, unless it is another run's.
+        It is read and decoded beside the screen; until then what is shown stays, unless it is another run's.
         """
         before, _ = self._wanted
         self._wanted = source, printable(caption, 300)
-        if isinstance(source, PictureFile):
-            if isinstance(before, PictureFile) and before.folder != source.folder:
-                self._place(None, "", None)
-            self._read()
-        else:
-            self._place(source, "" if source else MISSING, None)
+        if before is not None and before.folder != source.folder:
+            self._place(None, "", None)
+        self._read()
 
     def _read(self) -> None:
         """Read the wanted file, one at a time: while one is being read, the next waits."""
         source, caption = self._wanted
-        if self._reading or not isinstance(source, PictureFile):
+        if self._reading or source is None:
             return
         self._reading = True
         shown = self._shown
@@ -138,7 +132,7 @@ class PictureView(LinesWidget):
         def load_if_changed() -> Loaded | None:
             path = source.path()
             if path is None:
-                return Loaded(None, MISSING, None)
+                return Loaded(None, "There is no such picture.", None)
             version = _file_version(path), caption
             if version == shown:
                 return None

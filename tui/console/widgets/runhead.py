@@ -38,9 +38,7 @@ class RunHead(Widget):
         "run-head--warn",
     }
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._text: tuple[tuple[str, str], ...] = ()
+    _text: tuple[tuple[str, str], ...] = ()
 
     def show(self, row: RunRow, series: RunSeries | None, step: int | None) -> None:
         """Show where this run stands, or stood at `step`."""

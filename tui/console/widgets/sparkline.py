@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size
@@ -42,18 +43,12 @@ class PsnrSparkline(LinesWidget):
     }
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._curves: Sequence[PsnrCurve] = ()
-        self._limit: float | None = None
-        self._cursor: float | None = None
+    _curves: Sequence[PsnrCurve] = ()
+    _limit: float | None = None
+    _cursor: float | None = None
 
     def show(self, curves: Sequence[PsnrCurve], *, limit: float | None = None, cursor: float | None = None) -> None:
-        """Draw these curves.
-
-        `limit` is the number of steps that the run will have, if that is known, and `cursor` a step: the values are
-        then those at the cursor.
-        """
+        """Draw these curves with their values at step `cursor`; `limit` is how many steps the run will have."""
         more = len(curves) != len(self._curves)
         self._curves, self._limit, self._cursor = tuple(curves), limit, cursor
         if more:
@@ -167,8 +162,8 @@ def _value_at(curve: PsnrCurve, step: float | None) -> float:
         return math.nan
     if step is None:
         return curve.y[-1]
-    before = [value for at, value in zip(curve.x, curve.y, strict=True) if at <= step]
-    return before[-1] if before else math.nan
+    row = bisect_right(curve.x, step) - 1
+    return curve.y[row] if row >= 0 else math.nan
 
 
 def _is_past(curve: PsnrCurve) -> bool:

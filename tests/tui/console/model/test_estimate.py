@@ -8,7 +8,7 @@ import pytest
 
 from dipddpm.core import config as configs
 from dipddpm.core.runs import RunState
-from dipddpm.tui.console.model.estimate import estimate
+from dipddpm.tui.console.screens.form import estimate
 from dipddpm.tui.shared.runlist import RunRow
 
 

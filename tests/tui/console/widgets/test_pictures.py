@@ -189,15 +189,19 @@ async def test_picture_view_explains_missing_picture(stage: OpenStage, tmp_path:
     async with stage(view, (40, 12)) as (app, pilot):
         view.show(PictureFile(tmp_path, "gone\x1b[31m.png"), "restored")
         await until(pilot, lambda: "gone\\x1b[31m.png is not there." in " ".join(app.lines()))
-        view.show(None)
-        assert "There is no such picture." in " ".join(app.lines())
+        view.show(PictureFile(tmp_path, "../outside.png"), "restored")
+        await until(pilot, lambda: "There is no such picture." in " ".join(app.lines()))
 
 
-async def test_picture_view_shows_digits_without_colour(stage: OpenStage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_picture_view_shows_digits_without_colour(
+    stage: OpenStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ramp().save(tmp_path / "x.png")
     view = PictureView()
-    async with stage(view, (40, 12)) as (app, _):
+    async with stage(view, (40, 12)) as (app, pilot):
         monkeypatch.setattr(app, "no_color", True)
-        view.show(ramp(), "grey")
+        view.show(PictureFile(tmp_path, "x.png"), "grey")
+        await until(pilot, lambda: app.lines()[1])
         assert set("".join(app.lines()[1:])) <= set("0123456789")
         assert app.lines()[1]
 
