@@ -102,10 +102,7 @@ def measure(works: Sequence[Work], machine: roofline.Machine, *, repeats: int = 
 
 
 def advice(rates: Sequence[Rate]) -> list[str]:
-    """For each work with several forms, a sentence that names the options of its fastest form; and what to doubt.
-
-    A form counts as faster where its rate, less its spread, is above the default's rate and spread.
-    """
+    """For each work with several forms, a sentence that names the options of its fastest form; and what to doubt."""
     sentences = []
     for default in (rate for rate in rates if not rate.options):
         forms = [rate for rate in rates if rate.options and (rate.part, rate.name) == (default.part, default.name)]

@@ -18,10 +18,7 @@ __all__ = ["Check", "Finding", "Severity", "examine"]
 
 
 def examine(root: Path, extra_checks: dict[str, Check] | None = None) -> Iterator[Finding]:
-    """Everything about this machine and the runs folder `root`, and then `extra_checks`; what takes long comes last.
-
-    Never raises: a check that fails itself is a finding, too.
-    """
+    """Check this machine, the runs folder `root`, then `extra_checks`; a check that fails itself is a finding, too."""
     probe = torch.Probe()
     checks: dict[str, Check] = {
         "python": machine.python,

@@ -12,6 +12,7 @@ from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import EpochFinished, Message, RunStarted, SamplesEvaluated, StopsCompared
 from dipddpm.core.export.figures import drawings
 from dipddpm.core.export.snapshot import Record
+from dipddpm.core.io import records
 from dipddpm.core.report import plots, scoreboard
 from dipddpm.core.report.document import (
     Block,
@@ -26,7 +27,7 @@ from dipddpm.core.report.document import (
     Text,
 )
 from dipddpm.core.report.plots import PAGE, ImagePanels
-from dipddpm.core.runs import RunState
+from dipddpm.core.runs import ENVIRONMENT_FILE, RunState
 from dipddpm.core.runs.environment import Environment
 
 MOST_EPOCHS = 30
@@ -69,7 +70,11 @@ def report(record: Record) -> Page:
 
 def _facts(record: Record) -> list[tuple[str, str]]:
     """What the run is; where it ran is left out but for the device."""
-    summary, started, environment = record.status.summary, record.last(RunStarted), record.environment
+    summary, started = record.status.summary, record.last(RunStarted)
+    environment = records.read(record.run.folder / ENVIRONMENT_FILE, Environment) or Environment()
+    revision = f" ({environment.git})" if environment.git else ""
+    packages = "".join(f", {name} {number}" for name, number in environment.packages.items())
+    versions = f"dipddpm {environment.dipddpm}{revision}, Python {environment.python}{packages}"
     share = "" if summary.progress is None else f", {summary.progress:.0%}"
     minutes = max(0.0, (summary.ended or summary.last) - summary.started) / 60
     facts = {
@@ -83,15 +88,9 @@ def _facts(record: Record) -> list[tuple[str, str]]:
         "time": f"{minutes:.1f} minutes" if summary.started else "",
         "device": (started.device_name or started.device) if started else summary.device,
         "seed": str(record.status.config.seed) if record.status.config else "",
-        "made with": _versions(environment) if environment else "",
+        "made with": versions if environment.dipddpm else "",
     }
     return [(name, value) for name, value in facts.items() if value]
-
-
-def _versions(environment: Environment) -> str:
-    revision = f" ({environment.git})" if environment.git else ""
-    packages = ", ".join(f"{name} {number}" for name, number in environment.packages.items())
-    return f"dipddpm {environment.dipddpm}{revision}, Python {environment.python}, {packages}"
 
 
 def _results(record: Record) -> list[Block]:

@@ -57,10 +57,7 @@ def refuse(record: Record) -> None:
 
 
 def write(record: Record, folder: Path) -> None:
-    """`README.md`, the card; `config.toml`; and the best model's file, just as the run has it.
-
-    Raises UserError where that isn't one of which the log tells: it was damaged, or exchanged.
-    """
+    """The card, config.toml and the best model's file. Raises UserError where that file isn't the one in the log."""
     sources = record.run.files(BEST_FILE)
     target = folder / BEST_FILE
     target.parent.mkdir()

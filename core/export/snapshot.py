@@ -14,9 +14,7 @@ from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.evaluation.intervals import mean
 from dipddpm.core.events import Event
-from dipddpm.core.io import records
-from dipddpm.core.runs import ENVIRONMENT_FILE, Run, RunStatus
-from dipddpm.core.runs.environment import Environment
+from dipddpm.core.runs import Run, RunStatus
 
 E = TypeVar("E", bound=Event)
 MOST_IMAGES = 32
@@ -41,11 +39,6 @@ class Record:
     def title(self) -> str:
         """What people call the run."""
         return self.status.summary.name or self.run.id
-
-    @property
-    def environment(self) -> Environment | None:
-        """What it was made with; None where that can't be read."""
-        return records.read(self.run.folder / ENVIRONMENT_FILE, Environment)
 
     def all(self, kind: type[E]) -> list[E]:
         """The events of a kind."""

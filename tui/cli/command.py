@@ -33,8 +33,7 @@ def option(
 def command(options: type[Options]) -> Callable[[Callable[[Options], Result]], Callable[..., Result]]:
     """Turn a function of `options` into a command for typer, which reads options from a signature.
 
-    The options are the fields made by `option` or annotated as typer has it; a field with `init=False` is none, even
-    if it overrides one. --help lists a command's own options before those that it inherits.
+    A field with `init=False` is no option, even if it overrides one. --help lists inherited options last.
     """
     hints = get_type_hints(options, include_extras=True)
     known = {each.name: each for each in fields(options) if each.init}

@@ -141,10 +141,8 @@ def shell_safe(text: str) -> str:
 
 
 def run_completion(app: Callable[[], object], environment: MutableMapping[str, str] = os.environ) -> object:
-    """Have the command line complete, as the shell asks by `COMPLETION_VARIABLE`.
-
-    bash takes words apart at `=` and `:` and replaces the last part alone, of which typer knows nothing.
-    """
+    """Have the command line complete, as the shell asks by `COMPLETION_VARIABLE`."""
+    # bash takes words apart at `=` and `:` and replaces the last part alone, of which typer knows nothing.
     if environment[COMPLETION_VARIABLE] != "complete_bash":
         return app()
     words, index = environment.get("COMP_WORDS", "").split("\n"), int(environment.get("COMP_CWORD") or 0)

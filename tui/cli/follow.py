@@ -14,7 +14,7 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.events import Event
 from dipddpm.core.io.sanitize import printable, printable_json
 from dipddpm.core.launch import local
-from dipddpm.core.runs import LOG_FILE, EventReader, Run, RunState, RunStatus, heartbeat, history
+from dipddpm.core.runs import LOG_FILE, EventReader, Run, RunState, heartbeat, history
 from dipddpm.tui.shared.formatting import event_line, format_duration, scoreboard_lines
 
 if TYPE_CHECKING:
@@ -90,18 +90,15 @@ def _iterate_events(run: Run) -> Iterator[Event | None]:
             checked_at = 0.0
         elif time.monotonic() - checked_at >= STATUS_SECONDS:
             checked_at = time.monotonic()
-            if _is_over(run.status()):
+            status = run.status()
+            # A worker that has just been started has not yet voided the end before.
+            if not status.state.live and not (status.worker and heartbeat.runs_here(status.worker.identity)):
                 # The end may have been written between the last read and the look.
                 yield from reader.read()
                 return
         yield None
         time.sleep(POLL_SECONDS)
         new_events = reader.read()
-
-
-def _is_over(status: RunStatus) -> bool:
-    """Whether no more events will come. A worker that has just been started has not yet voided the end before."""
-    return not status.state.live and not (status.worker and heartbeat.runs_here(status.worker.identity))
 
 
 @contextlib.contextmanager

@@ -75,10 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _explain(error: Exception) -> None:
-    """A sentence instead of a traceback; click's own complaints of bad usage are such sentences already.
-
-    They are known by `format_message`: typer carries click inside since 0.2x and keeps its exceptions private.
-    """
+    """Print a sentence instead of a traceback; click's complaints of bad usage are such sentences already."""
+    # typer carries click inside since 0.2x and keeps its exceptions private: they are known by `format_message`.
     format_message = getattr(error, "format_message", None)
     if format_message is not None:
         possible = getattr(error, "possibilities", None)

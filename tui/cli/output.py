@@ -13,11 +13,11 @@ from dipddpm.core.io.sanitize import printable_json
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:
     """Columns padded to their widest cell, by what the cells take up on a terminal."""
-    from rich.cells import cell_len
+    from rich.cells import cell_len, set_cell_size
 
     widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     for row in rows:
-        cells = [cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=False)]
+        cells = [set_cell_size(cell, width) for cell, width in zip(row, widths, strict=False)]
         print("  ".join([*cells, row[-1]]).rstrip())
 
 

@@ -59,8 +59,7 @@ _STATE_PRIORITY = (
 def group_rows(rows: Sequence[RunRow], unfolded: Collection[str], *, by_name: bool) -> list[ListEntry]:
     """The rows, with those of a group under its header, where the first of them stands; folded unless `unfolded`.
 
-    A group with a single run among the rows has no header. `by_name` orders the runs of a group by their names, which
-    tell what sets them apart.
+    A group with a single run among the rows has no header. `by_name` orders the runs of a group by their names.
     """
     members: dict[str, list[RunRow]] = {}
     for row in rows:

@@ -64,10 +64,7 @@ class SampleEvaluator:
 
     @classmethod
     def of(cls, options: DataConfig, training: ImageSet) -> Self:
-        """The judge of a model that was trained on these images of this data set.
-
-        Raises UserError where the images aren't 28x28 and grey, and for fewer than 128 test images.
-        """
+        """For a model that was trained on these images; UserError unless 28x28 and grey, with 128 test images."""
         as_bytes(training.images[:1])
         test = data.load(options.dataset, "test", root=options.root)
         refuse_few(len(test), FEATURES)

@@ -28,10 +28,7 @@ class Nearest:
 
 
 def nearest_in_pixels(samples: Tensor, training: ImageSet) -> Nearest:
-    """By the pixels of 28x28 grey images, uint8 or float in [0, 1]; a distance of 1/255 is one grey level.
-
-    Blurred images have near neighbours by nature: look at the features too.
-    """
+    """By the pixels of 28x28 grey images, uint8 or float in [0, 1]; blurred ones have near neighbours by nature."""
     own, theirs = (to_unit(as_bytes(images)).flatten(1) for images in (samples, training.images))
     nearest = _nearest(own, theirs)
     return Nearest(nearest.indices, nearest.distances / own.shape[1] ** 0.5)
