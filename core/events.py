@@ -365,7 +365,21 @@ class Document(Payload, frozen=True):
 Item: TypeAlias = Event | Payload
 
 
-class Experiment(Protocol):
+class Resumable(Protocol):
+    """Work that one iterates, and whose state can be stored after a `Step`."""
+
+    def __iter__(self) -> Iterator[Item]: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs; valid after a `Step`."""
+        ...
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """The inverse of `state_dict`."""
+        ...
+
+
+class Experiment(Resumable, Protocol):
     """What the worker carries out, and what a notebook can iterate over just the same.
 
     Opens no file and prints nothing. A state is stored only after a `Step`: what belongs to a step is yielded before
@@ -390,11 +404,3 @@ class Experiment(Protocol):
 
     def started(self) -> RunStarted:
         """Totals and sizes, known before the first step."""
-
-    def __iter__(self) -> Iterator[Item]: ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`."""
-
-    def load_state_dict(self, state: StateDict) -> None:
-        """The inverse of `state_dict`."""

@@ -59,22 +59,17 @@ class ConditionedTraining:
         ddpm = config.ddpm
         seed = derive(config.seed, "bank")
         held_out = validation.take(range(min(len(validation), -(-len(train) // HELD_OUT))))
-        self.banks = [
-            DipResultBank(images, config.task, config.dip, seed=seed, device=device) for images in (train, held_out)
-        ]
+        self.sets = (train, held_out)
+        self.banks = [DipResultBank(images, config.task, config.dip, seed=seed, device=device) for images in self.sets]
         channels, height, width = train.images.shape[1:]
-        if prior is None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(derive(config.seed, "network"))
-                self.network = (
-                    UNet.for_images((channels, height, width), config).with_cond_channels(channels).to(device)
-                )
-        else:
-            assert isinstance(prior.network, UNet)
-            self.network = prior.network.with_cond_channels(channels).to(device)
-        shapes = (len(images) for images in (train, held_out))
+        # Initialisation draws from torch's global generator, which is put back as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(config.seed, "network"))
+            network = UNet.for_images((channels, height, width), config) if prior is None else prior.network
+            assert isinstance(network, UNet)
+            self.network = network.with_cond_channels(channels).to(device)
         # Filled when the bank is there, before the first step.
-        self.cond = [torch.zeros(count, channels, height, width, device=device) for count in shapes]
+        self.cond = [torch.zeros(images.images.shape, device=device) for images in self.sets]
         self.training = DdpmTraining(
             self.network,
             Schedule.from_config(ddpm, device),
@@ -86,7 +81,6 @@ class ConditionedTraining:
             held_out_cond=self.cond[1],
             selection_objective="v",
         )
-        self.sets = (train, held_out)
         self.bank_phases = Phases(self.banks if options.beside == "dip" else [])
 
     @property
@@ -160,9 +154,9 @@ class ConditionedExperiment(HybridExperiment):
             problem = f"There are {len(train)} training images, too few for a bank of {options.bank}."
             raise UserError(problem, "Lower hybrid.bank.")
         train = train.take(range(options.bank))
-        for known in (train.images.shape[1:], *([prior[0].shape] if prior else [])):
-            refuse_other_size(tuple(truth.shape[1:]), tuple(known))
         model = prior[0] if prior else None
+        for known in (train.images.shape[1:], *([model.shape] if model else [])):
+            refuse_other_size(truth.shape[1:], known)
         training = ConditionedTraining(config, options, train, validation, device, prior=model)
         return cls(config, truth, labels, loaded, device, prior=prior, training=training)
 

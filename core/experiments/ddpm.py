@@ -87,7 +87,7 @@ class DdpmExperiment:
         )
 
     @classmethod
-    def from_config(cls, config: DdpmRun, device: torch.device | str) -> Self:
+    def from_config(cls, config: DdpmRun | HybridRun, device: torch.device | str) -> Self:
         """Raises UserError for data that is missing, too small, or not what the network or the judge takes."""
         train, validation = load_training(config.data, held_out=config.ddpm.hold_out)
         evaluator = SampleEvaluator.of(config.data, train) if config.ddpm.evaluate else None
@@ -117,11 +117,20 @@ class DdpmExperiment:
 
     def __iter__(self) -> Iterator[Item]:
         if self.step == 0:
-            yield from self._opening_items()
+            first = self.training.batch()
+            yield from map(data_loaded, self.sets)
+            yield Pictures(name="first-batch", images=_visible(first), title="The first batch", columns=16)
+            yield self._forward_process(first[:MAX_SHOWN])
+        options = self.config.ddpm
         for item in self.training:
             yield item
-            if isinstance(item, EpochFinished):
-                yield from self._preview_if_due()
+            if not isinstance(item, EpochFinished) or not (options.samples and options.sample_every):
+                continue
+            if self.epoch % options.sample_every == 0:
+                # From the same noise each time.
+                preview = self._preview()
+                title = f"Samples after epoch {self.epoch} (nfe {preview.nfe})"
+                yield Pictures(name="progress", images=_visible(preview.xt), step=self.step, title=title, numbered=True)
         if len(self.sampling.xt):
             for step in self.sampling:
                 if self.sampling.steps_done == len(self.sampling):
@@ -151,17 +160,8 @@ class DdpmExperiment:
             input_transform=self.training.input_transform,
         )
 
-    def _preview_if_due(self) -> Iterator[Pictures]:
-        """Every few epochs: samples from the same noise, by DPM-Solver++."""
-        options = self.config.ddpm
-        if not (options.samples and options.sample_every) or self.epoch % options.sample_every:
-            return
-        preview = self._preview()
-        title = f"Samples after epoch {self.epoch} (nfe {preview.nfe})"
-        yield Pictures(name="progress", images=_visible(preview.xt), step=self.step, title=title, numbered=True)
-
     def _preview(self) -> Sampling:
-        """The samples; whatever it takes to draw them, the training goes on as if they hadn't been drawn."""
+        """Samples by DPM-Solver++; whatever it takes to draw them, the training goes on as if they hadn't been."""
         options = self.config.ddpm
         preview = Sampling(
             self._denoiser(options.samples),
@@ -186,12 +186,6 @@ class DdpmExperiment:
         # Of a run that is to be trained for longer, the samples are drawn again, later.
         if self.training.epoch == self.training.epochs:
             self.sampling.load_state_dict(state["sampling"])
-
-    def _opening_items(self) -> list[Item]:
-        """What there is to see before the first step."""
-        first = self.training.batch()
-        batch = Pictures(name="first-batch", images=_visible(first), title="The first batch", columns=16)
-        return [*map(data_loaded, self.sets), batch, self._forward_process(first[:MAX_SHOWN])]
 
     def _forward_process(self, x0: Tensor) -> Pictures:
         """A row for each image: x0, then xt at 25, 50, 75 and 100% of the way."""

@@ -80,11 +80,6 @@ class DipExperiment:
         return self.fit.batches[0].network if alone else None
 
     @property
-    def measurements(self) -> list[Tensor]:
-        """The y of each image."""
-        return self.fit.gather(lambda batch: list(batch.y))
-
-    @property
     def step(self) -> int:
         """Iterations done."""
         return self.fit.step
@@ -103,7 +98,10 @@ class DipExperiment:
 
     def __iter__(self) -> Iterator[Item]:
         if self.step == 0:
-            yield from self._opening_items()
+            yield self.loaded
+            y = self.fit.gather(lambda batch: list(batch.y))
+            measured = self.fit.gather(lambda batch: list(batch.degradation.operator.measured(batch.y)))
+            yield Tensors(name="measurement", tensors={"y": y, "measured": measured})
         for item in self.fit:
             if isinstance(item, Step) and self.fit.finished:
                 yield from self._closing_items()
@@ -130,23 +128,16 @@ class DipExperiment:
             self._prepare(groups[shard])
         self.fit.load_state_dict({**state["fit"], "batches": state["fit"]["batches"][shard]})
 
-    def _opening_items(self) -> list[Item]:
-        """What there is to see before the first iteration."""
-        masks = self.fit.gather(lambda batch: list(batch.degradation.operator.measured(batch.y)))
-        tensors = {"y": self.measurements, "measured": masks}
-        return [self.loaded, Tensors(name="measurement", tensors=tensors)]
-
     def _closing_items(self) -> list[Item]:
-        """What there is to keep after the last one."""
+        """What there is to keep after the last iteration."""
         fit = self.fit
-        restored = fit.restored
         scores = [status.best_score for status in fit.statuses]
         best = BestModel(
             network=None,
             step=max(status.best_iteration for status in fit.statuses),
             value=sum(scores) / len(scores),
             measure=fit.rule_name,
-            tensors={"restored": restored},
+            tensors={"restored": fit.restored},
         )
         title = f"At the stop ({fit.rule_name})"
         return [best, *fit.pictures("restored", title, lambda batch: batch.stopping.restored)]

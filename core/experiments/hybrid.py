@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dipddpm.core.config import HybridRun, format_task
-from dipddpm.core.data.sources import load_batch, load_training
+from dipddpm.core.data.sources import load_batch
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.degrade.case import Case
@@ -29,12 +29,10 @@ from dipddpm.core.events import (
     Tensors,
 )
 from dipddpm.core.experiments.ddpm import DdpmExperiment
-from dipddpm.core.experiments.hybrid_phases import Comparing, PriorTraining, Restoring
-from dipddpm.core.experiments.phases import Phases
+from dipddpm.core.experiments.phases import Comparing, Phases, PriorTraining, Restoring
 from dipddpm.core.experiments.priors import load_prior, refuse_other_prior
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget, baselines, clock_of
-from dipddpm.core.metrics.samples import SampleEvaluator
 
 
 class HybridExperiment:
@@ -91,13 +89,11 @@ class HybridExperiment:
         if not config.hybrid.needs_prior:
             return cls(config, truth, labels, loaded, device)
         if config.trains:
-            train, validation = load_training(config.data, held_out=config.ddpm.hold_out)
-            refuse_other_size(tuple(truth.shape[1:]), tuple(train.images.shape[1:]))
-            evaluator = SampleEvaluator.of(config.data, train) if config.ddpm.evaluate else None
-            training = DdpmExperiment(config, train, device, validation=validation, evaluator=evaluator)
+            training = DdpmExperiment.from_config(config, device)
+            refuse_other_size(truth.shape[1:], training.sets[0].images.shape[1:])
             return cls(config, truth, labels, loaded, device, training=training)
         prior = load_prior(config.prior.run, device)
-        refuse_other_size(tuple(truth.shape[1:]), prior[0].shape)
+        refuse_other_size(truth.shape[1:], prior[0].shape)
         return cls(config, truth, labels, loaded, device, prior=prior)
 
     @property
@@ -127,9 +123,17 @@ class HybridExperiment:
         if self.phases.finished:
             return
         if self.step == 0:
-            yield from self._opening_items()
+            if self.given_prior:
+                yield self.given_prior[1]
+            yield self.loaded
+            measured = self.case.degradation.operator.measured(self.case.y)
+            yield Tensors(name="measurement", tensors={"y": self.case.y, "measured": measured})
         yield from self.phases
-        yield from self._closing_items()
+        compared = [scored for phase in self.comparing for scored in phase.scored]
+        board = Scoreboard([*self.restoring.scored, *compared])
+        if headline := board.headline(self.step):
+            yield headline
+        yield from (Message(text=text) for text in board.verdicts())
         yield Step(step=self.step)
 
     def state_dict(self) -> dict[str, Any]:
@@ -179,19 +183,6 @@ class HybridExperiment:
             budget_of=self.config.method if method in {DIP_MEAN, DDPM_MEAN} else "",
             step=step,
         )
-
-    def _opening_items(self) -> list[Item]:
-        """What there is to see before the first step."""
-        measured = self.case.degradation.operator.measured(self.case.y)
-        measurement = Tensors(name="measurement", tensors={"y": self.case.y, "measured": measured})
-        return [*([self.given_prior[1]] if self.given_prior else []), self.loaded, measurement]
-
-    def _closing_items(self) -> list[Item]:
-        """The scoreboard's gain and verdicts."""
-        compared = [scored for phase in self.comparing for scored in phase.scored]
-        board = Scoreboard([*self.restoring.scored, *compared])
-        headline = board.headline(self.step)
-        return [*([headline] if headline else []), *(Message(text=text) for text in board.verdicts())]
 
 
 def refuse_other_size(images: tuple[int, ...], prior: tuple[int, ...]) -> None:

@@ -1,15 +1,40 @@
-"""Phases of a run, one after the other, with one count of steps and one state."""
+"""Phases in a row, and those of a hybrid run: train the prior, restore the images, compare with each baseline."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
 
-from dipddpm.core.events import Item, StateDict
+import msgspec
+from torch import Tensor, nn
+
+from dipddpm.core.config import DipConfig
+from dipddpm.core.degrade.case import Case
+from dipddpm.core.degrade.panels import comparison, side_by_side
+from dipddpm.core.events import (
+    BestModel,
+    EarlyStopped,
+    Experiment,
+    Item,
+    Message,
+    Pictures,
+    PsnrMeasured,
+    RestorationScored,
+    Resumable,
+    StateDict,
+    Step,
+)
 from dipddpm.core.methods.base import shift_step
+from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget
+from dipddpm.core.metrics.image import psnr, ssim_scores
+
+Score: TypeAlias = Callable[[str, Cost, int], RestorationScored]
+"""Scores what a method's cost bought, at a step."""
 
 
-class Phase(Protocol):
+class Phase(Resumable, Protocol):
     """A part of a run that counts its own steps from 0, and may end before it has taken all that were planned.
 
     What follows its last `Step` belongs to the next phase's first one, so it must follow from the state alone.
@@ -22,16 +47,6 @@ class Phase(Protocol):
 
     def __len__(self) -> int:
         """Steps planned, known from the beginning."""
-        ...
-
-    def __iter__(self) -> Iterator[Item]: ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`."""
-        ...
-
-    def load_state_dict(self, state: StateDict) -> None:
-        """The inverse of `state_dict`."""
         ...
 
 
@@ -77,3 +92,190 @@ class Phases:
     def _offset(self) -> int:
         """Steps of the phases that have ended."""
         return sum(map(len, self.phases[: self.index]))
+
+
+class PriorTraining:
+    """Train the prior, and remember the weights of its best model, with which the restoration goes on."""
+
+    def __init__(self, training: Experiment) -> None:
+        self.training = training
+        self.best: dict[str, Tensor] | None = None
+
+    @property
+    def step(self) -> int:
+        """Steps of the training."""
+        return self.training.step
+
+    def __len__(self) -> int:
+        return self.training.started().steps
+
+    def __iter__(self) -> Iterator[Item]:
+        for item in self.training:
+            if isinstance(item, BestModel):
+                self.best = copy.deepcopy(dict(item.network.state_dict()))
+            yield item
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs; valid after a `Step`."""
+        return {"training": self.training.state_dict(), "best": self.best}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Go on from where `state_dict` was called."""
+        self.training.load_state_dict(state["training"])
+        self.best = state["best"]
+
+
+@dataclass(eq=False)
+class Restoring:
+    """Restore the images with the hybrid, measure them on the way, and score them.
+
+    `begin` makes the restorer under its stopwatch, `planned` tells its steps, and `prior_network` is kept with the best
+    model. The truth (N, C, H, W) is for reporting only.
+    """
+
+    begin: Callable[[], Stopwatch]
+    planned: int
+    case: Case
+    truth: Tensor
+    dip: DipConfig
+    method: str
+    score: Score
+    prior_network: Callable[[], nn.Module | None]
+    step: int = 0
+    cost: Cost | None = None
+    """What the restoration came to, once it has ended."""
+    scored: list[RestorationScored] = field(default_factory=list)
+    _measured_at: int = 0
+    """The step of the last PSNR."""
+    _loss: float | None = None
+    _stopwatch: Stopwatch | None = None
+
+    def __len__(self) -> int:
+        return self.planned
+
+    def __iter__(self) -> Iterator[Item]:
+        stopwatch = self._stopwatch = self._stopwatch or self.begin()
+        for item in stopwatch:
+            if isinstance(item, Step):
+                before, self.step, self._loss = self.step, item.step, item.loss
+                yield from self._step_items(before, stopwatch.restorer.images)
+                yield Step(step=self.step)
+            else:
+                yield _as_message(item)
+        self.cost = stopwatch.cost()
+        self._stopwatch = None
+        yield from self._end_items(self.cost)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs; valid after a `Step`."""
+        return {
+            "step": self.step,
+            "measured": self._measured_at,
+            "loss": self._loss,
+            "work": self._stopwatch.state_dict() if self._stopwatch else None,
+            "cost": dict(vars(self.cost)) if self.cost else None,
+            "scored": [msgspec.to_builtins(scored) for scored in self.scored],
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Go on from where `state_dict` was called."""
+        self.step, self._measured_at, self._loss = state["step"], state["measured"], state["loss"]
+        if state["work"]:
+            self._stopwatch = self.begin()
+            self._stopwatch.load_state_dict(state["work"])
+        self.cost = Cost(**state["cost"]) if state["cost"] else None
+        self.scored = [msgspec.convert(scored, RestorationScored) for scored in state["scored"]]
+
+    def _step_items(self, before: int, images: Tensor) -> Iterator[Item]:
+        """Measure and show as often as a DIP run does."""
+        if self.step // self.dip.measure_every > before // self.dip.measure_every:
+            yield self._psnr_event(images)
+        picture_every = self.dip.picture_every
+        if picture_every and self.step // picture_every > before // picture_every:
+            yield self._picture("restoring", images, f"Step {self.step}", numbered=True)
+
+    def _end_items(self, cost: Cost) -> Iterator[Item]:
+        is_measured = self._measured_at == self.step
+        self.step = len(self)
+        if not is_measured:
+            yield self._psnr_event(cost.images)
+        yield BestModel(
+            network=self.prior_network(),
+            step=self.step,
+            value=self._residual(cost.images),
+            measure="residual",
+            tensors={"restored": cost.images},
+        )
+        yield self._picture("restored", cost.images, f"Restored by {self.method}")
+        self.scored = [self.score(self.method, cost, self.step)]
+        yield from self.scored
+
+    def _psnr_event(self, images: Tensor) -> PsnrMeasured:
+        self._measured_at = self.step
+        values = psnr(images, self.truth).tolist()
+        return PsnrMeasured(
+            step=self.step,
+            psnr=values,
+            mean=sum(values) / len(values),
+            loss=[] if self._loss is None else [self._loss],
+            ssim=ssim_scores(images, self.truth),
+        )
+
+    def _residual(self, images: Tensor) -> float:
+        """The mean of (A x - y)^2 over what is measured: it needs no truth."""
+        operator, y = self.case.degradation.operator, self.case.y
+        measured = operator.measured(y)
+        return float(((operator.A(images) - y).square() * measured).sum() / measured.sum())
+
+    def _picture(self, name: str, images: Tensor, title: str, *, numbered: bool = False) -> Pictures:
+        rows = side_by_side(self.case.y, self.case.degradation, images, self.truth)
+        return comparison(name, rows, step=self.step, title=title, numbered=numbered)
+
+
+@dataclass(eq=False)
+class Comparing:
+    """Give a baseline the seconds that the hybrid took, and score it."""
+
+    method: str
+    begin: Callable[[], TimeBudget]
+    score: Score
+    step: int = 0
+    scored: list[RestorationScored] = field(default_factory=list)
+    _budget: TimeBudget | None = None
+
+    def __len__(self) -> int:
+        return TimeBudget.STEPS
+
+    def __iter__(self) -> Iterator[Item]:
+        budget = self._budget = self._budget or self.begin()
+        for item in budget:
+            if isinstance(item, Step):
+                self.step = max(self.step, item.step)
+                yield Step(step=self.step)
+        self.step = len(self)
+        self.scored = [self.score(self.method, budget.reached[0], self.step)]
+        self._budget = None
+        yield from self.scored
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs; valid after a `Step`."""
+        return {
+            "step": self.step,
+            "budget": self._budget.state_dict() if self._budget else None,
+            "scored": [msgspec.to_builtins(scored) for scored in self.scored],
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Go on from where `state_dict` was called."""
+        self.step = state["step"]
+        if state["budget"]:
+            self._budget = self.begin()
+            self._budget.load_state_dict(state["budget"])
+        self.scored = [msgspec.convert(scored, RestorationScored) for scored in state["scored"]]
+
+
+def _as_message(item: Item) -> Item:
+    """Report that a fit on the way has stopped: that is no stop of the image which it is about."""
+    if isinstance(item, EarlyStopped):
+        return Message(text=f"A fit of image {item.image} was stopped by {item.rule}, at iteration {item.at}")
+    return item

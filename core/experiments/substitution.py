@@ -30,7 +30,6 @@ from torch import Tensor
 from dipddpm.core import data
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import HybridRun, Substitution
-from dipddpm.core.data.sources import load_training
 from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.dip.hourglass import FittedHourglass, FrozenHourglass
 from dipddpm.core.errors import UserError
@@ -56,6 +55,7 @@ class SubstitutionExperiment(DdpmExperiment):
         train: data.ImageSet,
         device: torch.device | str,
         *,
+        validation: None = None,
         evaluator: SampleEvaluator | None = None,
     ) -> None:
         options = config.hybrid
@@ -78,15 +78,23 @@ class SubstitutionExperiment(DdpmExperiment):
         if config.ddpm.hold_out:
             problem = "The substitution hybrid selects by its training loss, as published, and holds nothing out."
             raise UserError(problem, "Leave ddpm.hold_out out.")
-        train, _ = load_training(config.data, held_out=False)
-        evaluator = SampleEvaluator.of(config.data, train) if config.ddpm.evaluate else None
-        return cls(config, train, device, evaluator=evaluator)
+        return super().from_config(config, device)
 
     def __iter__(self) -> Iterator[Item]:
         for item in super().__iter__():
             yield item
-            if isinstance(item, EpochFinished):
-                yield from self._picture_if_due()
+            # xt of the last batch beside what the network saw in its place.
+            if isinstance(item, EpochFinished) and (self.epoch - 1) % self.picture_every == 0:
+                pairs = torch.stack([self._shown["xt"], self._shown["seen"]], 1).flatten(0, 1)
+                yield Pictures(
+                    name="seen",
+                    images=to_unit(pairs).clamp(0, 1),
+                    step=self.step,
+                    title=f"What the network saw in place of xt, epoch {self.epoch}",
+                    columns=2,
+                    panels=("xt", "seen"),
+                    numbered=True,
+                )
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs; valid after a `Step`."""
@@ -109,18 +117,3 @@ class SubstitutionExperiment(DdpmExperiment):
         preview = super()._preview()
         self.hourglass.load_state_dict(hourglass_state)
         return preview
-
-    def _picture_if_due(self) -> Iterator[Pictures]:
-        """After the first epoch and every few: xt of the last batch beside what the network saw in its place."""
-        if (self.epoch - 1) % self.picture_every:
-            return
-        pairs = torch.stack([self._shown["xt"], self._shown["seen"]], 1).flatten(0, 1)
-        yield Pictures(
-            name="seen",
-            images=to_unit(pairs).clamp(0, 1),
-            step=self.step,
-            title=f"What the network saw in place of xt, epoch {self.epoch}",
-            columns=2,
-            panels=("xt", "seen"),
-            numbered=True,
-        )

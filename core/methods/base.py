@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 from torch import Tensor
@@ -13,15 +12,15 @@ from dipddpm.core.config import DipConfig
 from dipddpm.core.config.hybrid import HybridOptions
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.events import Item, StateDict
+from dipddpm.core.events import Item, Resumable
 
 
-class Restorer(Protocol):
+class Restorer(Resumable, Protocol):
     """A method at work on a case, as something that one iterates.
 
     Yields a `Step` for each of its steps, counted from 1, and before it what belongs to the step (`EarlyStopped`,
-    `Message`); opens no file and sees no truth. A state is stored only after a `Step`; after `load_state_dict` it goes
-    on to the same numbers.
+    `Message`); opens no file and sees no truth. The state lacks the trained network; after `load_state_dict` it goes on
+    to the same numbers.
     """
 
     @property
@@ -41,16 +40,6 @@ class Restorer(Protocol):
 
     def __len__(self) -> int:
         """Steps in all, at most."""
-        ...
-
-    def __iter__(self) -> Iterator[Item]: ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the trained network."""
-        ...
-
-    def load_state_dict(self, state: StateDict) -> None:
-        """The inverse of `state_dict`."""
         ...
 
 

@@ -24,9 +24,6 @@ from dipddpm.core.metrics.image import psnr, ssim_scores
 
 Clock: TypeAlias = Callable[[], float]
 """The time in seconds, of whatever beginning."""
-MakeRestorer: TypeAlias = Callable[[], Restorer]
-MakeAveraged: TypeAlias = Callable[[int, int], Restorer]
-"""From a count and a seed to a restorer whose result is the mean of so many runs of its method."""
 MAX_AT_ONCE = 16
 """Runs that are asked for together: they share a batch, and its memory."""
 SAMPLES = ("ddnm", 100)
@@ -56,7 +53,7 @@ class Stopwatch:
     What is done between its steps, such as comparing with the truth, is not.
     """
 
-    def __init__(self, make: MakeRestorer, clock: Clock) -> None:
+    def __init__(self, make: Callable[[], Restorer], clock: Clock) -> None:
         self.clock = clock
         began = clock()
         self.restorer = make()
@@ -72,12 +69,12 @@ class Stopwatch:
                 return
             yield item
 
-    def result(self) -> Tensor:
-        """The restored images, (N, C, H, W). To be asked for once."""
+    def cost(self, runs: int = 1) -> Cost:
+        """The restored images, (N, C, H, W), the mean of so many runs, and what they cost. To be asked for once."""
         began = self.clock()
         images = self.restorer.images
         self.seconds += self.clock() - began
-        return images
+        return Cost(images, runs, self.restorer.nfe, self.restorer.iterations, self.seconds)
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs; valid after a `Step`."""
@@ -123,7 +120,10 @@ class TimeBudget:
     STEPS = 100
     """Hundredths of the largest budget, which the steps count."""
 
-    def __init__(self, make: MakeAveraged, budgets: Sequence[float], *, seed: int, clock: Clock) -> None:
+    def __init__(
+        self, make: Callable[[int, int], Restorer], budgets: Sequence[float], *, seed: int, clock: Clock
+    ) -> None:
+        """`make` makes a restorer, of a count and a seed, whose result is the mean of so many runs of its method."""
         self.make = make
         self.budgets = sorted(budgets)
         self.seed = seed
@@ -143,7 +143,7 @@ class TimeBudget:
             current = self._current = self._current or self._begin()
             for item in current:
                 yield self._as_progress(item, current.seconds)
-            self._add(current)
+            self._add(current.cost(self._count))
             self._current = None
             self._record_reached()
 
@@ -154,16 +154,16 @@ class TimeBudget:
     def state_dict(self) -> dict[str, Any]:
         """All that going on needs; valid after a `Step`."""
         return {
-            "spent": None if self._cost is None else dict(vars(self._cost)),
+            "spent": dict(vars(self._cost)) if self._cost else None,
             "met": [dict(vars(cost)) for cost in self.reached],
             "round": self._round,
             "count": self._count,
-            "current": None if self._current is None else self._current.state_dict(),
+            "current": self._current.state_dict() if self._current else None,
         }
 
     def load_state_dict(self, state: StateDict) -> None:
         """Go on from where `state_dict` was called, with the same method and budgets."""
-        self._cost = None if state["spent"] is None else Cost(**state["spent"])
+        self._cost = Cost(**state["spent"]) if state["spent"] else None
         self.reached = [Cost(**cost) for cost in state["met"]]
         self._round, self._count = state["round"], state["count"]
         if state["current"] is not None:
@@ -181,9 +181,7 @@ class TimeBudget:
         share = elapsed / self.budgets[-1] if self.budgets[-1] > 0 else 1.0
         return Step(step=max(1, int(len(self) * min(1.0, share))))
 
-    def _add(self, stopwatch: Stopwatch) -> None:
-        images = stopwatch.result()
-        new = Cost(images, self._count, stopwatch.restorer.nfe, stopwatch.restorer.iterations, stopwatch.seconds)
+    def _add(self, new: Cost) -> None:
         old = self._cost
         if old is not None:
             runs = old.runs + new.runs

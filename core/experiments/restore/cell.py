@@ -24,8 +24,6 @@ from dipddpm.core.metrics.samples.classifier import load_classifier
 
 SHOWN = 8
 """Images of each set that pictures show."""
-
-
 CLASSIFIED = {"fashionmnist", "fashion-mini"}
 """The sets whose classes our classifier knows."""
 
@@ -44,28 +42,11 @@ class RestoreJob:
         right: list[bool] = []
         if self.set in CLASSIFIED:
             right = (load_classifier().predict(cost.images) == images.labels.cpu()).tolist()
-        return cost.scored(
-            truth,
-            task=self.task,
-            set=self.set,
-            seed=self.seed,
-            method=self.method,
-            budget_of=budget_of,
-            recognised=right,
-            step=step,
-        )
-
-    def failure_event(self, error: Exception, step: int) -> RestorationMissing:
-        """That it came to nothing, with what the error says."""
-        named = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        why = " ".join(f"{named}{error}".split())
-        return self.missing_event(self.method, why, step, failed=True)
+        return cost.scored(truth, **vars(self), budget_of=budget_of, recognised=right, step=step)
 
     def missing_event(self, method: str, why: str, step: int, *, failed: bool = False) -> RestorationMissing:
         """That a method has no result in its cell."""
-        return RestorationMissing(
-            task=self.task, set=self.set, seed=self.seed, method=method, why=why, failed=failed, step=step
-        )
+        return RestorationMissing(**vars(self) | {"method": method}, why=why, failed=failed, step=step)
 
 
 class RestoreJobResult(msgspec.Struct, frozen=True):
@@ -147,8 +128,7 @@ class CellRunner:
     def _finish(self, job: RestoreJob, stopwatch: Stopwatch | TimeBudget) -> RestoreJobResult:
         """Score what has been restored."""
         if isinstance(stopwatch, Stopwatch):
-            result, restorer = stopwatch.result(), stopwatch.restorer
-            costs = {"": Cost(result, 1, restorer.nfe, restorer.iterations, stopwatch.seconds)}
+            costs = {"": stopwatch.cost()}
             if job.method in HYBRIDS:
                 self._seconds[job.method] = stopwatch.seconds
         elif job.method == POSTERIOR_MEAN or not self._seconds:
@@ -161,10 +141,12 @@ class CellRunner:
         return RestoreJobResult(index, scored, shown=next(iter(costs.values())).images[:SHOWN])
 
     def _give_up(self, job: RestoreJob, error: Exception) -> RestoreJobResult:
-        """Note that a method has failed, with what it says of that."""
+        """Note that a method has failed, with what its error says."""
         self._seconds.pop(job.method, None)
         index = self.first_index + self.jobs_done
-        return RestoreJobResult(index, [], job.failure_event(error, index + 1))
+        name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        why = " ".join(f"{name}{error}".split())
+        return RestoreJobResult(index, [], job.missing_event(job.method, why, index + 1, failed=True))
 
 
 def degrade_job(job: RestoreJob, images: ImageSet, device: torch.device) -> tuple[Case, Tensor]:

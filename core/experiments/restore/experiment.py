@@ -73,12 +73,12 @@ class RestoreExperiment:
         """`images` are the sets by name; `conditioned` are networks that are trained for a task each."""
         self.config = config
         self.sets = images
-        self.prior, self.loaded = prior
+        model, self.loaded = prior
         self.device = torch.device(device)
         self.conditioned = conditioned
         self.process_group = ProcessGroup.current()
         clock = clock_of(self.device)
-        self.methods = Methods(config.restore, self.prior, config.dip, conditioned, clock)
+        self.methods = Methods(config.restore, model, config.dip, conditioned, clock)
         self.jobs = [
             RestoreJob(task, name, config.seed + i, method)
             for task in config.restore.tasks
@@ -133,7 +133,11 @@ class RestoreExperiment:
 
     def __iter__(self) -> Iterator[Item]:
         if not (self.step or self._runner or self._resumed_states):
-            yield from self._opening_items()
+            yield self.loaded
+            for network in self.conditioned:
+                task, seen = format_task(network.task), CONDITIONING_NAMES[network.options.beside]
+                yield Message(text=f"The network for {task}, which sees {seen}: {network.run}")
+            yield from map(data_loaded, self.sets.values())
         while self.step < len(self.jobs):
             while self.step not in self._finished_jobs:
                 self._run_for_a_while()
@@ -202,16 +206,14 @@ class RestoreExperiment:
             if idle and self._unassigned:
                 first = self._unassigned.pop(0)
                 begun = self._resumed_states.pop(first, None)
-                if rank == self.process_group.rank:
-                    self._start_runner(first, begun)
-
-    def _start_runner(self, first: int, begun: StateDict | None) -> None:
-        end = next((index for index in self._group_starts if index > first), len(self.jobs))
-        jobs = self.jobs[first:end]
-        self._runner = CellRunner(jobs, first, self.methods, self.sets[jobs[0].set], self.device)
-        if begun is not None:
-            self._runner.load_state_dict(begun)
-        self._items = iter(self._runner)
+                if rank != self.process_group.rank:
+                    continue
+                end = next((index for index in self._group_starts if index > first), len(self.jobs))
+                jobs = self.jobs[first:end]
+                self._runner = CellRunner(jobs, first, self.methods, self.sets[jobs[0].set], self.device)
+                if begun is not None:
+                    self._runner.load_state_dict(begun)
+                self._items = iter(self._runner)
 
     def _apply_result(self, result: RestoreJobResult) -> None:
         """Take in what came of a unit; the state stands at the next one."""
@@ -232,18 +234,7 @@ class RestoreExperiment:
         same_cell = (last.task, last.set) == (coming.task, coming.set)
         return not same_cell or (what == "seed" and last.seed != coming.seed)
 
-    # What is told
-
-    def _opening_items(self) -> list[Item]:
-        loaded = [data_loaded(images) for images in self.sets.values()]
-        networks = [
-            Message(
-                text=f"The network for {format_task(network.task)}, which sees "
-                f"{CONDITIONING_NAMES[network.options.beside]}: {network.run}"
-            )
-            for network in self.conditioned
-        ]
-        return [self.loaded, *networks, *loaded]
+    # The items
 
     def _absent(self, job: RestoreJob) -> list[RestorationMissing]:
         """What has no part in the cell of a unit."""

@@ -70,7 +70,7 @@ def test_stopwatch_counts_construction_and_steps_only() -> None:
     timed = Stopwatch(lambda: Steady(clock, 3, 0, pace=2.0, making=0.5), clock)
     for _ in timed:
         clock.now += 100  # a look at the truth
-    timed.result()
+    timed.cost()
     assert timed.seconds == pytest.approx(0.5 + 3 * 2.0)
 
 
