@@ -22,7 +22,7 @@ from dipddpm.core.ddpm.networks.unet import UNet
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.training import DdpmTraining
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import Item, PriorLoaded, RunStarted, StateDict
+from dipddpm.core.events import Item, RunStarted, StateDict
 from dipddpm.core.experiments.dip_cache import DipResultBank
 from dipddpm.core.experiments.hybrid import HybridExperiment, refuse_other_size
 from dipddpm.core.experiments.phases import Phases
@@ -144,17 +144,19 @@ class ConditionedExperiment(HybridExperiment):
         assert isinstance(options, Conditioned)
         truth, labels, loaded = load_batch(config.images, config.data)
         prior = load_prior(config.prior.run, device) if config.prior.run else None
+        model = prior[0] if prior else None
         if prior is None and config.ddpm.network != "unet":
             raise UserError("Only our U-Net can see more channels.", "Add --set ddpm.network=unet, or give a prior.")
         if prior is not None:
-            config = _config_for_prior(config, prior)
+            if not isinstance(prior[0].network, UNet):
+                raise UserError(f"The network of {prior[1].run} can't see more channels.", "Give a prior of our U-Net.")
+            config = msgspec.structs.replace(config, ddpm=inherit_prior_options(config.ddpm, prior[0].options))
         train, validation = load_training(config.data, held_out=True)
         assert validation is not None
         if options.bank > len(train):
             problem = f"There are {len(train)} training images, too few for a bank of {options.bank}."
             raise UserError(problem, "Lower hybrid.bank.")
         train = train.take(range(options.bank))
-        model = prior[0] if prior else None
         for known in (train.images.shape[1:], *([model.shape] if model else [])):
             refuse_other_size(truth.shape[1:], known)
         training = ConditionedTraining(config, options, train, validation, device, prior=model)
@@ -168,11 +170,3 @@ class ConditionedExperiment(HybridExperiment):
     def _baselines(self, prior: TrainedModel | None, seconds: float) -> dict[str, TimeBudget]:
         del prior  # it is the network that was trained here
         return super()._baselines(self.given_prior[0] if self.given_prior else None, seconds)
-
-
-def _config_for_prior(config: HybridRun, prior: tuple[TrainedModel, PriorLoaded]) -> HybridRun:
-    """The config with all that the weights of a prior settle. Raises UserError for a network that can't see more."""
-    model, loaded = prior
-    if not isinstance(model.network, UNet):
-        raise UserError(f"The network of {loaded.run} can't see more channels.", "Give a prior of our U-Net.")
-    return msgspec.structs.replace(config, ddpm=inherit_prior_options(config.ddpm, model.options))

@@ -61,8 +61,11 @@ class ExplanationExperiment:
         self.device = device
         self.schedule = Schedule.from_config(DdpmConfig(), device)
         steps, seed = options.counts(), config.seed
-        sets = zip(self.sets, ("train", "test"), strict=True)
-        self.banks = [self._bank(images.images.to(device), steps, derive(seed, name)) for images, name in sets]
+        self.banks = []
+        for images, name in zip(self.sets, ("train", "test"), strict=True):
+            bank_seed = derive(seed, name)
+            noised = Noised.of(images.images.to(device), self.schedule, bank_seed)
+            self.banks.append(DipStepBank(noised, HOURGLASS, steps, batch_size=BATCH_SIZE, seed=bank_seed))
         self.views = InputViews(self.banks[0], self.schedule, options.fixed)
         self.plan = plan(options)
         self.record = Explanation(
@@ -85,10 +88,6 @@ class ExplanationExperiment:
         """Raises UserError for a data set that isn't here, is too small, or isn't grey."""
         train = _first(config.data, "train", config.explanation.train_images)
         return cls(config, train, _first(config.data, "test", config.explanation.test_images), device)
-
-    def _bank(self, images: Tensor, steps: list[int], seed: int) -> DipStepBank:
-        noised = Noised.of(images, self.schedule, seed)
-        return DipStepBank(noised, HOURGLASS, steps, batch_size=BATCH_SIZE, seed=seed)
 
     def started(self) -> RunStarted:
         """Totals; a step is a batch of DIPs, a set of filters, an epoch of a network or a comparison."""
@@ -114,19 +113,15 @@ class ExplanationExperiment:
                 yield from self._learn(network_input, seed)
         if not self.record.denoised:
             yield self._denoise()
-            yield from self._closing_items()
+            yield Pictures(
+                name="explanation",
+                images=study_figures.pixels(study_figures.explanation(self.record, self._strip())),
+                step=self.step,
+                title="Why the published hybrid failed",
+                columns=1,
+            )
+            yield Document(name=FILE, text=msgspec.json.format(msgspec.json.encode(self.record)).decode())
             yield Step(step=self.step)
-
-    def _closing_items(self) -> list[Item]:
-        """The picture of it all, and the record."""
-        picture = Pictures(
-            name="explanation",
-            images=study_figures.pixels(study_figures.explanation(self.record, self._strip())),
-            step=self.step,
-            title="Why the published hybrid failed",
-            columns=1,
-        )
-        return [picture, Document(name=FILE, text=msgspec.json.format(msgspec.json.encode(self.record)).decode())]
 
     def _strip(self) -> dict[str, Tensor]:
         """A test image from the middle of the way: x0, xt, and what DIP makes of it after each k."""
@@ -187,7 +182,7 @@ class ExplanationExperiment:
         return self._advance(1 - self.record.linear_share(network_input.name))
 
     def _learn(self, network_input: NetworkInput, seed: int) -> Iterator[Item]:
-        """One network."""
+        """Train one network, and measure what it has learned."""
         examples = [
             Examples(self.views.of(network_input.name, bank), bank.noised.t, network_input.target(bank.noised))
             for bank in self.banks
@@ -204,16 +199,13 @@ class ExplanationExperiment:
         if seed == 0 and network_input.name in (findings.XT, after(self.record.fixed)):
             self.weights[network_input.name] = trial.network.state_dict()
         self._stored_step = self.step
-        yield Message(text=self._summary_text(network_input, seed))
-        yield last_step
-
-    def _summary_text(self, network_input: NetworkInput, seed: int) -> str:
         loss = self.record.learned[network_input.name][seed].loss
-        if network_input.predicts_x0:
-            return f"{network_input.name}: error {loss:.3f}"
-        linear = self.record.linear_share(network_input.name)
-        share = f"{linear:.1%} of eps is linearly predictable"
-        return f"eps from {network_input.name}, network {seed + 1}: loss {loss:.3f}; {share}"
+        summary = f"{network_input.name}: error {loss:.3f}"
+        if not network_input.predicts_x0:
+            share = f"{self.record.linear_share(network_input.name):.1%} of eps is linearly predictable"
+            summary = f"eps from {network_input.name}, network {seed + 1}: loss {loss:.3f}; {share}"
+        yield Message(text=summary)
+        yield last_step
 
     def _network(self, seed: int) -> nn.Module:
         height, width = self.banks[0].noised.xt.shape[-2:]

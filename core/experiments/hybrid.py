@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -66,17 +67,16 @@ class HybridExperiment:
         self._prior_training = None if training is None else PriorTraining(training)
         untrained = self._as_model(training.network) if training is not None else prior and prior[0]
         self.restoring = Restoring(
-            self._begin,
+            lambda: Stopwatch(partial(self._restorer, self._prior()), self.clock),
             len(self._restorer(untrained)),
             self.case,
             self.truth,
-            config.dip,
-            method=config.method,
+            config,
             score=self._score,
             prior_network=lambda: None if self.training is None else self._prior().network,  # type: ignore[union-attr]
         )
         self.comparing = [
-            Comparing(name, lambda name=name: self._begin_baseline(name), self._score)  # type: ignore[misc]
+            Comparing(name, partial(self._begin_baseline, name), self._score)
             for name in self._baselines(untrained, 1.0)
         ]
         trained = [] if self._prior_training is None else [self._prior_training]
@@ -161,10 +161,6 @@ class HybridExperiment:
 
     def _restorer(self, prior: TrainedModel | None) -> Restorer:
         return hybrid_restorer(self.case, prior, self.config.hybrid, self.config.dip)
-
-    def _begin(self) -> Stopwatch:
-        prior = self._prior()
-        return Stopwatch(lambda: self._restorer(prior), self.clock)
 
     def _baselines(self, prior: TrainedModel | None, seconds: float) -> dict[str, TimeBudget]:
         return baselines(self.case, prior, self.config.dip, budgets=[seconds], clock=self.clock)

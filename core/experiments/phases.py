@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 from torch import Tensor, nn
 
-from dipddpm.core.config import DipConfig
+from dipddpm.core.config import HybridRun
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.panels import comparison, side_by_side
 from dipddpm.core.events import (
@@ -137,8 +137,7 @@ class Restoring:
     planned: int
     case: Case
     truth: Tensor
-    dip: DipConfig
-    method: str
+    config: HybridRun
     score: Score
     prior_network: Callable[[], nn.Module | None]
     step: int = 0
@@ -160,8 +159,11 @@ class Restoring:
                 before, self.step, self._loss = self.step, item.step, item.loss
                 yield from self._step_items(before, stopwatch.restorer.images)
                 yield Step(step=self.step)
+            elif isinstance(item, EarlyStopped):
+                # A fit on the way has stopped: that is no stop of the image which it is about.
+                yield Message(text=f"A fit of image {item.image} was stopped by {item.rule}, at iteration {item.at}")
             else:
-                yield _as_message(item)
+                yield item
         self.cost = stopwatch.cost()
         self._stopwatch = None
         yield from self._end_items(self.cost)
@@ -188,10 +190,10 @@ class Restoring:
 
     def _step_items(self, before: int, images: Tensor) -> Iterator[Item]:
         """Measure and show as often as a DIP run does."""
-        if self.step // self.dip.measure_every > before // self.dip.measure_every:
+        dip = self.config.dip
+        if self.step // dip.measure_every > before // dip.measure_every:
             yield self._psnr_event(images)
-        picture_every = self.dip.picture_every
-        if picture_every and self.step // picture_every > before // picture_every:
+        if dip.picture_every and self.step // dip.picture_every > before // dip.picture_every:
             yield self._picture("restoring", images, f"Step {self.step}", numbered=True)
 
     def _end_items(self, cost: Cost) -> Iterator[Item]:
@@ -199,15 +201,19 @@ class Restoring:
         self.step = len(self)
         if not is_measured:
             yield self._psnr_event(cost.images)
+        operator, y = self.case.degradation.operator, self.case.y
+        measured = operator.measured(y)
+        # The mean of (A x - y)^2 over what is measured: it needs no truth.
+        residual = float(((operator.A(cost.images) - y).square() * measured).sum() / measured.sum())
         yield BestModel(
             network=self.prior_network(),
             step=self.step,
-            value=self._residual(cost.images),
+            value=residual,
             measure="residual",
             tensors={"restored": cost.images},
         )
-        yield self._picture("restored", cost.images, f"Restored by {self.method}")
-        self.scored = [self.score(self.method, cost, self.step)]
+        yield self._picture("restored", cost.images, f"Restored by {self.config.method}")
+        self.scored = [self.score(self.config.method, cost, self.step)]
         yield from self.scored
 
     def _psnr_event(self, images: Tensor) -> PsnrMeasured:
@@ -220,12 +226,6 @@ class Restoring:
             loss=[] if self._loss is None else [self._loss],
             ssim=ssim_scores(images, self.truth),
         )
-
-    def _residual(self, images: Tensor) -> float:
-        """The mean of (A x - y)^2 over what is measured: it needs no truth."""
-        operator, y = self.case.degradation.operator, self.case.y
-        measured = operator.measured(y)
-        return float(((operator.A(images) - y).square() * measured).sum() / measured.sum())
 
     def _picture(self, name: str, images: Tensor, title: str, *, numbered: bool = False) -> Pictures:
         rows = side_by_side(self.case.y, self.case.degradation, images, self.truth)
@@ -272,10 +272,3 @@ class Comparing:
             self._budget = self.begin()
             self._budget.load_state_dict(state["budget"])
         self.scored = [msgspec.convert(scored, RestorationScored) for scored in state["scored"]]
-
-
-def _as_message(item: Item) -> Item:
-    """Report that a fit on the way has stopped: that is no stop of the image which it is about."""
-    if isinstance(item, EarlyStopped):
-        return Message(text=f"A fit of image {item.image} was stopped by {item.rule}, at iteration {item.at}")
-    return item

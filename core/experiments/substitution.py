@@ -58,6 +58,7 @@ class SubstitutionExperiment(DdpmExperiment):
         validation: None = None,
         evaluator: SampleEvaluator | None = None,
     ) -> None:
+        """Nothing is held out, so there is no `validation`."""
         options = config.hybrid
         assert isinstance(options, Substitution)
         _, channels, height, width = train.images.shape

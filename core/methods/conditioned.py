@@ -29,20 +29,12 @@ from dipddpm.core.methods.base import shift_step
 from dipddpm.core.methods.dip import dip_fit
 from dipddpm.core.runs import BEST_FILE, trained
 
-_INHERITED_OPTIONS = (
-    "network",
-    "timesteps",
-    "schedule",
-    "beta_start",
-    "beta_end",
-    "zero_terminal_snr",
-    "objective",
-)
-
 
 def inherit_prior_options(options: DdpmConfig, of_prior: DdpmConfig) -> DdpmConfig:
     """The options of a training that goes on from a prior: its network, schedule and objective are what they are."""
-    return msgspec.structs.replace(options, **{name: getattr(of_prior, name) for name in _INHERITED_OPTIONS})
+    schedule = ("timesteps", "schedule", "beta_start", "beta_end", "zero_terminal_snr")
+    inherited = {name: getattr(of_prior, name) for name in ("network", *schedule, "objective")}
+    return msgspec.structs.replace(options, **inherited)
 
 
 @dataclass(frozen=True)

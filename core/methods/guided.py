@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,7 +17,6 @@ from dipddpm.core.degrade import Degradation, SaltAndPepper
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.dip.batch import PriorBatch
-from dipddpm.core.events import StateDict
 from dipddpm.core.images import to_model
 from dipddpm.core.methods.regularized_dip import BatchAttachment, OneFit, falling_level, noise_floor
 
@@ -30,6 +29,8 @@ class Guide(BatchAttachment):
     or (B,). The level falls geometrically, and never below that of the measurement: nearer to 0, x0hat would be f and
     the pull would vanish. x0hat is evaluated anew every few iterations, and stays in between.
     """
+
+    stored: ClassVar[dict[str, str]] = {"target": "target"}
 
     def __init__(
         self, denoiser: Denoiser, options: Guided, degradation: Degradation, y: Tensor, *, weight: Tensor, seed: int
@@ -59,15 +60,6 @@ class Guide(BatchAttachment):
         t = self.denoiser.schedule.timestep(level / 255)
         xt = self.denoiser.schedule.add_noise(f, noise(f, self.generator), t)
         return self.denoiser(xt, t)[0]
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the trained network; valid between two iterations."""
-        return {**super().state_dict(), "target": self.target}
-
-    def load_state_dict(self, state: StateDict) -> None:
-        """The inverse of `state_dict`."""
-        super().load_state_dict(state)
-        self.target = state["target"]
 
 
 class GuidedRestorer(OneFit):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import torch
@@ -22,6 +22,9 @@ from dipddpm.core.methods.dip import dip_fit
 class BatchAttachment:
     """What a method adds to a batch of priors, with the random draws and the trained network that it has for that."""
 
+    stored: ClassVar[dict[str, str]] = {}
+    """Attributes of a subclass that its state holds, by their key there."""
+
     def __init__(self, y: Tensor, seed: int, denoiser: Denoiser | None = None) -> None:
         self.denoiser = denoiser
         self.generator = torch.Generator(y.device).manual_seed(seed)
@@ -35,12 +38,15 @@ class BatchAttachment:
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs but the trained network; valid between two iterations."""
         own = {"generator": self.generator.get_state(), "step": self.step}
+        own |= {key: getattr(self, name) for key, name in self.stored.items()}
         return {**own, "nfe": self.nfe} if self.denoiser else own
 
     def load_state_dict(self, state: StateDict) -> None:
         """The inverse of `state_dict`."""
         self.generator.set_state(state["generator"].cpu())
         self.step = state["step"]
+        for key, name in self.stored.items():
+            setattr(self, name, state[key])
         if self.denoiser:
             self.denoiser.nfe = state["nfe"]
 
@@ -103,6 +109,8 @@ class OneFit(ABC):
 class Feed(BatchAttachment, ABC):
     """The images that the networks of a batch see, and how they are renewed every so many iterations."""
 
+    stored: ClassVar[dict[str, str]] = {"seen": "current_input"}
+
     def __init__(self, batch: PriorBatch, every: int, seed: int, denoiser: Denoiser | None = None) -> None:
         super().__init__(batch.y, seed, denoiser)
         self.batch, self.every = batch, every
@@ -120,15 +128,6 @@ class Feed(BatchAttachment, ABC):
     @abstractmethod
     def renew(self, indices: Tensor) -> Tensor:
         """New images for these places, (n, C, H, W); `batch.output` is what the networks made of the old ones."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the trained network; valid between two iterations."""
-        return {**super().state_dict(), "seen": self.current_input}
-
-    def load_state_dict(self, state: StateDict) -> None:
-        """The inverse of `state_dict`."""
-        super().load_state_dict(state)
-        self.current_input = state["seen"]
 
 
 class FedRestorer(OneFit):

@@ -30,27 +30,8 @@ NO_NETWORK = f"it needs a network that is trained for the task: {TRAIN_ONE}."
 OTHER_TASK = "no network was given that is trained for this task."
 UNFIT = "it isn't made for this task."
 NOT_ONE_STEP = "a single step removes Gaussian noise alone; for other tasks ddpm-mean is the diffusion model."
-
-
 STEPS = (10, 20, 100)
 """Evaluations of the network that the samplers among the controls are given."""
-
-
-def controls(prior: TrainedModel, dip: DipConfig) -> dict[str, RestorerFactory]:
-    """By name: A+ y, a classic, DIP at its truth-free stop, and DDNM+ and DiffPIR with few and with many steps.
-
-    Beside the parents at equal time, hybrids are compared with these, which take the time that they take.
-    """
-    factories: dict[str, RestorerFactory] = {
-        "pinv": lambda case: ClosedFormRestorer(case, lambda c: c.degradation.operator.pinv(c.y)),
-        "classic": lambda case: ClosedFormRestorer(case, filters.restore_classic),
-        "dip": partial(DipRestorer, dip=dip),
-    }
-    for method in ("ddnm", "diffpir"):
-        for steps in STEPS:
-            taken = min(steps, len(prior.schedule))
-            factories[f"{method}-{steps}"] = partial(DdpmRestorer, prior=prior, method=method, steps=taken)
-    return factories
 
 
 class Methods:
@@ -66,17 +47,29 @@ class Methods:
     ) -> None:
         """Raises UserError for a conditioned network whose task isn't asked for, or that has a twin."""
         self.options, self.prior, self.dip, self.clock = options, prior, dip, clock
-        self.controls = controls(prior, dip)
+        self.controls: dict[str, RestorerFactory] = {
+            "pinv": lambda case: ClosedFormRestorer(case, lambda c: c.degradation.operator.pinv(c.y)),
+            "classic": lambda case: ClosedFormRestorer(case, filters.restore_classic),
+            "dip": partial(DipRestorer, dip=dip),
+        }
+        """Beside the parents at equal time, hybrids are compared with these, which take the time that they take."""
+        for method in ("ddnm", "diffpir"):
+            for steps in STEPS:
+                taken = min(steps, len(prior.schedule))
+                self.controls[f"{method}-{steps}"] = partial(DdpmRestorer, prior=prior, method=method, steps=taken)
         self._hybrids: dict[str, RestorerFactory] = {
             name: partial(hybrid_restorer, prior=prior, options=HYBRIDS[name](), dip=dip) for name in options.compared
         }
-        self._conditioned = _by_task(conditioned)
+        self._conditioned: dict[tuple[str, str], ConditionedModel] = {}
         asked = {format_task(parse_task(text)) for text in options.tasks}
-        for (task, _), model in self._conditioned.items():
+        for model in conditioned:
+            task, name = format_task(model.task), CONDITIONED_NAMES[model.options.beside]
             if task not in asked:
-                raise UserError(
-                    f"The network of {model.run} is trained for {task}.", f"Add --task {task}, or leave it out."
-                )
+                problem = f"The network of {model.run} is trained for {task}."
+                raise UserError(problem, f"Add --task {task}, or leave it out.")
+            if twin := self._conditioned.get((task, name)):
+                raise UserError(f"{twin.run} and {model.run} are both {name} for {task}.", "Give one of them.")
+            self._conditioned[task, name] = model
 
     def for_task(self, task: str) -> list[str]:
         """What restores a task, in the order in which it does: the hybrids first, since their time is the parents'."""
@@ -108,17 +101,6 @@ class Methods:
 
     def _trained(self, task: str, name: str) -> ConditionedModel | None:
         return self._conditioned.get((format_task(parse_task(task)), name))
-
-
-def _by_task(models: Sequence[ConditionedModel]) -> dict[tuple[str, str], ConditionedModel]:
-    by_key: dict[tuple[str, str], ConditionedModel] = {}
-    for model in models:
-        key = (format_task(model.task), CONDITIONED_NAMES[model.options.beside])
-        if key in by_key:
-            problem = f"{by_key[key].run} and {model.run} are both {key[1]} for {key[0]}."
-            raise UserError(problem, "Give one of them.")
-        by_key[key] = model
-    return by_key
 
 
 def _is_one_step(task: str) -> bool:
