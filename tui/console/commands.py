@@ -50,13 +50,17 @@ class RunCommands:
         """Carry out a command on these rows: a run, or all those of a group."""
         alone = {"new": self.new, "undo": self.undo}
         on_several = {"stop": self.stop, "resume": self.resume}
-        on_one = {"fork": self.fork, "extend": self.extend, "tag": self.tag, "export": self.export}
+        on_one: dict[str, Callable[[RunRow], None]] = {
+            "fork": self.fork,
+            "extend": self.extend,
+            "tag": self.tag,
+            "export": self.export,
+            "delete": lambda row: self.delete(self._session.run_of(row), run_title(row)),
+        }
         if command in alone:
             alone[command]()
         elif command in on_several:
             on_several[command](rows)
-        elif command == "delete" and len(rows) == 1:
-            self.delete(self._session.run_of(rows[0]), run_title(rows[0]))
         elif len(rows) == 1:
             on_one[command](rows[0])
 
@@ -169,8 +173,6 @@ class RunCommands:
     def tag(self, row: RunRow) -> None:
         """Write tags and a note."""
         run = self._session.run_of(row)
-        if self._is_protected(run):
-            return
 
         def write(answers: Answers) -> None:
             notes = marks.RunNotes(marks.parse_tags(answers["tags"]), answers["note"])
@@ -180,7 +182,8 @@ class RunCommands:
             PromptField("tags", "tags", " ".join(row.tags), "words, found with tag:word"),
             PromptField("note", "note", row.note, "what this run is about"),
         ]
-        self._screen.prompt(f"Tags and note of {run_title(row)}", fields, "", write)
+        prompt = partial(self._screen.prompt, f"Tags and note of {run_title(row)}", fields, "", write)
+        self._screen.background(run.refuse_change, lambda _: prompt())
 
     def export(self, row: RunRow) -> None:
         """Ask what for and where to, write it, and say how to fetch it."""
@@ -222,8 +225,6 @@ class RunCommands:
 
     def delete(self, run: Run, name: str) -> None:
         """Ask, then put the run where `undo` finds it until the console is quit."""
-        if self._is_protected(run):
-            return
 
         def measure() -> int:
             trash.refuse_deletion(run)
@@ -242,15 +243,6 @@ class RunCommands:
             self._screen.changed()
 
         self._screen.background(measure, ask)
-
-    def _is_protected(self, run: Run) -> bool:
-        """Whether a run stays as it is; says so of one that does."""
-        try:
-            run.refuse_change()
-        except UserError as error:
-            self._screen.show_error(error)
-            return True
-        return False
 
     def undo(self) -> None:
         """Bring back the run that was deleted last."""

@@ -6,14 +6,12 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import RunState
 from dipddpm.tui.shared.columns import run_title
-
-if TYPE_CHECKING:
-    from dipddpm.tui.shared.runlist import RunRow
+from dipddpm.tui.shared.runlist import RunRow
 
 
 class StateChange(NamedTuple):
@@ -67,15 +65,12 @@ def merge_by_group(changes: Sequence[StateChange]) -> list[StateChange]:
     by_group: dict[tuple[str, str], list[StateChange]] = {}
     for change in changes:
         by_group.setdefault((change.group or change.run, change.state), []).append(change)
-    return [_merged(changes) for changes in by_group.values()]
-
-
-def _merged(changes: Sequence[StateChange]) -> StateChange:
-    first = changes[0]
-    if len(changes) == 1:
-        return first
-    phrase = PLURAL_PHRASES.get(first.state, STATE_PHRASES[first.state])
-    return first._replace(text=f"{len(changes)} runs of {first.group} {phrase}")
+    merged = []
+    for first, *others in by_group.values():
+        phrase = PLURAL_PHRASES.get(first.state) or STATE_PHRASES.get(first.state)
+        text = f"{1 + len(others)} runs of {first.group} {phrase}"
+        merged.append(first._replace(text=text) if others else first)
+    return merged
 
 
 def escape_codes(change: StateChange) -> str:

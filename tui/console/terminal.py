@@ -44,7 +44,9 @@ class ExitGuard:
         self._request_exit = request_exit
         self._timer_lock = threading.Lock()
         self._terminal_restored = threading.Event()
-        self._saved_attributes = self._read_attributes()
+        self._saved_attributes: list[Any] | None = None
+        with contextlib.suppress(termios.error):
+            self._saved_attributes = termios.tcgetattr(0)
 
     def install(self) -> None:
         """Begin; call this from the main thread."""
@@ -90,10 +92,3 @@ class ExitGuard:
             os.set_blocking(2, False)
             os.write(2, RESET_SEQUENCES)
         os._exit(self.status)
-
-    @staticmethod
-    def _read_attributes() -> list[Any] | None:
-        try:
-            return termios.tcgetattr(0)
-        except termios.error:
-            return None

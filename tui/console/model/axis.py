@@ -25,7 +25,7 @@ class Scale(NamedTuple):
 
 
 def linear_scale(low: float, high: float, max_ticks: int) -> Scale:
-    """An axis that holds the data and little more, with at most about `wanted` ticks at round numbers.
+    """An axis that holds the data and little more, with at most about `max_ticks` ticks at round numbers.
 
     It never goes below zero for data that doesn't.
     """
@@ -42,7 +42,7 @@ def linear_scale(low: float, high: float, max_ticks: int) -> Scale:
 
 
 def log_scale(low: float, high: float, max_ticks: int) -> Scale:
-    """As `linear`, for a logarithmic axis of positive data."""
+    """As `linear_scale`, for a logarithmic axis of positive data."""
     if not high > low:
         low, high = low / 1.1, high * 1.1
     linear_axis = linear_scale(low, high, max_ticks)
@@ -76,7 +76,7 @@ def count_scale(high: float, max_ticks: int, *, exact: bool = False) -> Scale:
 
 
 def time_scale(high: float, max_ticks: int, *, exact: bool = False) -> Scale:
-    """An axis of seconds, labelled as clock time; as `counted`."""
+    """An axis of seconds, labelled as clock time; as `count_scale`."""
     upper = max(high, 1.0)
     step = _clock_step(upper / max(1.0, max_ticks - 1.0))
     if not exact:

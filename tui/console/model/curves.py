@@ -46,7 +46,7 @@ class Track:
         self._axes: dict[Axis, array[float]] = {axis: array("d") for axis in AXES}
         self.offset = array("q")
         self.values: dict[str, array[float]] = {name: array("d") for name in names}
-        self._smooth: dict[tuple[str, float], Smoother] = {}
+        self._smooth: dict[str, Smoother] = {}
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -68,11 +68,10 @@ class Track:
 
     def smoothed(self, name: str, weight: float) -> array[float]:
         """The values of a name, smoothed with a weight in (0, 1) of the past; the same array, grown, at every call."""
-        key = (name, weight)
-        if key not in self._smooth:
-            self._smooth = {known_key: smoother for known_key, smoother in self._smooth.items() if known_key[0] != name}
-            self._smooth[key] = Smoother(weight)
-        return self._smooth[key].update(self.values[name])
+        smoother = self._smooth.get(name)
+        if smoother is None or smoother.weight != weight:
+            smoother = self._smooth[name] = Smoother(weight)
+        return smoother.update(self.values[name])
 
     def row_at(self, step: float) -> int:
         """The last row at or before a step; -1 where there is none."""

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from dipddpm.core.io.sanitize import printable
 
-GB = 1e9
 NOISE_LIMITS = {"use": 4, "temperature": 2, "power": 8, "cpu": 4}
 """Changes up to this much are noise: the value shown before is kept."""
 _BRANDS = re.compile(r"NVIDIA|GeForce|Tesla|Quadro|\d+GB|SXM\d*|PCIe?|HBM\w*")
@@ -138,4 +137,4 @@ def _without_noise(now: Sample, before: Sample, names: Sequence[str]) -> Sample:
 
 
 def _gigabytes(size: int) -> float:
-    return round(size / GB, 1)
+    return round(size / 1e9, 1)

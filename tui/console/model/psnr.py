@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from statistics import fmean, median_high
 from typing import NamedTuple
 
 from dipddpm.core import events
@@ -79,7 +80,7 @@ class PsnrRecord:
         """The median step at which the images were stopped, with the mean of what they have there; once all were."""
         if not stops or len(stops) < len(self._images) or not all(math.isfinite(spot.value) for spot in stops):
             return None
-        return StepValue(sorted(spot.step for spot in stops)[len(stops) // 2], sum(s.value for s in stops) / len(stops))
+        return StepValue(median_high(spot.step for spot in stops), fmean(spot.value for spot in stops))
 
 
 def _peak(steps: array[float], values: array[float]) -> StepValue | None:

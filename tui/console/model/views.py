@@ -59,11 +59,7 @@ class ComparisonEntry:
     short_title: str = ""
     """A name for a place where the title doesn't fit; empty where it has none."""
     members: Sequence[ComparedRun] = ()
-
-    @property
-    def first(self) -> ComparedRun:
-        """The run itself, or the one that stands for the others."""
-        return self.members[0]
+    """The first one stands for the others."""
 
 
 @dataclass(frozen=True)

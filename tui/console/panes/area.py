@@ -38,9 +38,7 @@ class PaneArea(Vertical):
         """The pieces; the panes come later."""
         yield self.tabs
         yield self.head
-        empty = Static(id="empty", markup=False)
-        empty.display = False
-        yield empty
+        yield Static(id="empty", markup=False)
 
     def switch_to(self, name: PaneName, *, visible: bool) -> None:
         """Show this pane; only its tab where there is nothing to show in it."""

@@ -44,9 +44,7 @@ class ComparePane(Pane):
 
     def compose(self) -> ComposeResult:
         """Charts, table, pictures."""
-        how = Static(HOW_TO, id="compare-how", markup=False)
-        how.display = False
-        yield how
+        yield Static(HOW_TO, id="compare-how", markup=False)
         yield LineChart("loss", id="compare-loss")
         yield LineChart("PSNR dB", id="compare-psnr")
         with ScrollableContainer(id="compare-table"):
@@ -129,10 +127,12 @@ class ComparePane(Pane):
 
     def _show_pictures(self, view: View) -> None:
         strip = self.query_one("#compare-pictures")
-        picture_files = [(compared, _picture(compared.first, view)) for compared in view.marked if compared.members]
+        picture_files = [
+            (compared, _picture(compared.members[0], view)) for compared in view.marked if compared.members
+        ]
         shown = [(compared, file) for compared, file in picture_files if file]
         strip.display = bool(shown) and self.size.height >= PICTURES_ROWS
-        files = tuple(str(compared.first.run.folder / file) for compared, file in shown)
+        files = tuple(str(compared.members[0].run.folder / file) for compared, file in shown)
         if files == self._shown_files or not strip.display:
             return
         self._shown_files = files
@@ -141,7 +141,7 @@ class ComparePane(Pane):
             picture = PictureView()
             picture.styles.width = max(24, self.size.width // len(shown))
             views.append(picture)
-            self.call_after_refresh(picture.show, PictureFile(compared.first.run.folder, file), compared.title)
+            self.call_after_refresh(picture.show, PictureFile(compared.members[0].run.folder, file), compared.title)
         with self.app.batch_update():
             strip.remove_children()
             strip.mount_all(views)

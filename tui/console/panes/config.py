@@ -21,10 +21,7 @@ from dipddpm.tui.console.model.views import View
 from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.shared.draft import Draft, as_text
 
-ENVIRONMENT_KEYS = (
-    *("command", "host", "device", "device_name", "cores", "threads"),
-    *("python", "system", "dipddpm", "git"),
-)
+SHOWN_FACTS = ("command", "host", "device", "device_name", "cores", "threads", "python", "system", "dipddpm", "git")
 """What is shown of environment.json, in this order."""
 
 
@@ -72,26 +69,23 @@ class ConfigPane(Pane):
         if isinstance(config, UserError):
             page.append(printable(f"{config.problem} {config.remedy}"))
         else:
-            self._append_config(page, config, section, dim)
+            chosen = self.get_component_rich_style("config--set")
+            draft = Draft.from_config(config)
+            page.append("The same again\n", section)
+            page.append(f"  $ {printable(draft.command())}\n\n")
+            heading = ""
+            for key, value in flatten(config).items():
+                prefix, _, name = key.rpartition(".")
+                if prefix != heading:
+                    heading = prefix
+                    page.append(f"{prefix}\n", section)
+                page.append(f"  {name:<24} ", dim)
+                page.append(f"{printable(as_text(value), 400)}\n", chosen if key in draft.typed else Style.null())
         page.append("\nWhere it ran\n", section)
         for key, value in environment:
             page.append(f"  {key:<24} ", dim)
             page.append(f"{printable(value, 400)}\n")
         return page
-
-    def _append_config(self, page: Text, config: AnyRun, section: Style, dim: Style) -> None:
-        chosen = self.get_component_rich_style("config--set")
-        draft = Draft.from_config(config)
-        page.append("The same again\n", section)
-        page.append(f"  $ {printable(draft.command())}\n\n")
-        heading = ""
-        for key, value in flatten(config).items():
-            prefix, _, name = key.rpartition(".")
-            if prefix != heading:
-                heading = prefix
-                page.append(f"{prefix}\n", section)
-            page.append(f"  {name:<24} ", dim)
-            page.append(f"{printable(as_text(value), 400)}\n", chosen if key in draft.typed else Style.null())
 
 
 def _environment(run: Run) -> list[tuple[str, str]]:
@@ -99,7 +93,7 @@ def _environment(run: Run) -> list[tuple[str, str]]:
     environment = records.read(run.folder / ENVIRONMENT_FILE, Environment)
     if environment is None:
         return [("", "not started yet, or its environment.json can't be read")]
-    facts = [(key, str(value)) for key in ENVIRONMENT_KEYS if (value := getattr(environment, key))]
+    facts = [(key, str(value)) for key in SHOWN_FACTS if (value := getattr(environment, key))]
     if environment.packages:
         facts.append(("packages", ", ".join(f"{name} {version}" for name, version in environment.packages.items())))
     return facts

@@ -72,7 +72,6 @@ class MainScreen(Screen[None]):
         self._pane: PaneName = self.preferences.pane
         self._rest_timer: Timer | None = None
         self.all_runs_read = False
-        """Whether every run has been read."""
         self._scanned_at = 0.0
         self.first_frame_ready = False
         """Whether the list and the run under its cursor have been read to their ends."""
@@ -119,7 +118,8 @@ class MainScreen(Screen[None]):
         self._show_host()
         if event.complete and not self.all_runs_read:
             self.all_runs_read = True
-            self._go_to_requested_run()
+            if wanted := self.session.options.run:
+                self.surface.background(lambda: self.session.runs.find(wanted).id, self.run_list.go_to)
         if self.session.awaited_run and self.run_list.go_to(self.session.awaited_run):
             self.session.awaited_run = ""
         if event.complete:
@@ -216,10 +216,6 @@ class MainScreen(Screen[None]):
         self._series.watch(wanted)
         self.reader.watch(wanted)
         self.reader.watch_output(self.row.id if self.row and self._shown == "log" else "")
-
-    def _go_to_requested_run(self) -> None:
-        if wanted := self.session.options.run:
-            self.surface.background(lambda: self.session.runs.find(wanted).id, self.run_list.go_to)
 
     # The panes
 

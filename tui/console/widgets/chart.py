@@ -21,13 +21,6 @@ EMPTY = "Nothing measured yet."
 TICK_CELLS, CLOCK_CELLS = 7, 10
 """Columns for each number of the x axis."""
 MAX_FORMER_BESTS = 12
-_ROLE_NAMES = {
-    plot.AXIS: "axis",
-    plot.TICK: "tick",
-    plot.CURSOR: "cursor",
-    plot.MARK: "mark",
-    plot.NON_FINITE_ROLE: "lost",
-}
 MARK_SIGNS = {"lone": "●", "best": "◆", "was best": "•", "stop": "▼", "peak": "▲", "lost": "×"}
 
 
@@ -82,10 +75,9 @@ class LineChart(LinesWidget):
         cursor: float | None = None,
         note: str = "",
     ) -> None:
-        """Draw these series.
+        """Draw these series, with a vertical line at the x of `cursor`, and `note` at the right of the title.
 
-        `x_label` says what x counts; `limit` is where the x axis ends (a run's total), if that is known. `cursor` is
-        the x of a vertical line. `note` stands at the right of the title. Texts are taken as they are, never as markup.
+        `limit` is where the x axis ends (a run's total), if that is known. Texts are never taken as markup.
         """
         self._series, self._marks = tuple(series), marks
         self._log_y, self._axis, self._limit, self._cursor = log_y, x_label, limit, cursor
@@ -115,8 +107,8 @@ class LineChart(LinesWidget):
         super().notify_style_update()
 
     def _role_style(self, role: int) -> Style:
-        if role in _ROLE_NAMES:
-            return self.component_style(f"chart--{_ROLE_NAMES[role]}")
+        if role in plot.ROLE_NAMES:
+            return self.component_style(f"chart--{plot.ROLE_NAMES[role]}")
         if role >= plot.FAINT_ROLE:
             return self.component_style(f"chart--series-{role - plot.FAINT_ROLE}") + Style(dim=True)
         return self.component_style(f"chart--series-{role - plot.SERIES_ROLE}") if role else Style.null()

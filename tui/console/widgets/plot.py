@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from dipddpm.tui.console.model.axis import Scale
 
 AXIS, TICK, CURSOR, MARK, NON_FINITE_ROLE = range(1, 6)
-"""Roles; those of series follow at `SERIES` and, faint, at `FAINT`. plotext is given them as colour numbers."""
+ROLE_NAMES = {AXIS: "axis", TICK: "tick", CURSOR: "cursor", MARK: "mark", NON_FINITE_ROLE: "lost"}
+"""Those of series follow at `SERIES_ROLE` and, faint, at `FAINT_ROLE`. plotext is given them as colour numbers."""
 SERIES_ROLE, FAINT_ROLE = 16, 32
 GUTTER = 6
 """Room for the numbers of the y axis, the same for all charts so that they line up."""

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.style import Style
 from rich.text import Text
 from textual.widget import Widget
 
+from dipddpm.core.events import RunFailed
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import RunState
+from dipddpm.tui.console.model.series import RunSeries
 from dipddpm.tui.shared.columns import STATE_SIGNS, format_age, format_number, run_title, state_name
 from dipddpm.tui.shared.formatting import format_duration
-
-if TYPE_CHECKING:
-    from dipddpm.tui.console.model.series import RunSeries
-    from dipddpm.tui.shared.groups import GroupRow
-    from dipddpm.tui.shared.runlist import RunRow
+from dipddpm.tui.shared.groups import GroupRow
+from dipddpm.tui.shared.runlist import RunRow
 
 REMEDIES = {
     RunState.crashed: "its process is gone, killed or out of memory; r resumes it, 3 has its words",
@@ -30,12 +29,7 @@ class RunHead(Widget):
 
     DEFAULT_CSS = "RunHead { height: auto; min-height: 2; max-height: 4; }"
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "run-head--name",
-        "run-head--dim",
-        "run-head--live",
-        "run-head--good",
-        "run-head--bad",
-        "run-head--warn",
+        f"run-head--{tone}" for tone in ("name", "dim", "live", "good", "bad", "warn")
     }
 
     _text: tuple[tuple[str, str], ...] = ()
@@ -108,8 +102,6 @@ def _second_line(row: RunRow, series: RunSeries | None, step: int | None) -> lis
 
 def _trouble(row: RunRow, series: RunSeries | None) -> list[tuple[str, str]]:
     """What went wrong, and what to do about it."""
-    from dipddpm.core.events import RunFailed
-
     if row.state in REMEDIES:
         return [(f"\n   {REMEDIES[row.state]}", "bad" if row.state is not RunState.queued else "dim")]
     if row.state is RunState.failed and series is not None and isinstance(series.ended, RunFailed):

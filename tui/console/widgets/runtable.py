@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -21,11 +21,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from dipddpm.tui.shared.columns import COLUMNS, NARROW, STATE_SIGNS, TIGHT, Column, fit, group_cells, state_name
-from dipddpm.tui.shared.groups import GroupRow
-
-if TYPE_CHECKING:
-    from dipddpm.tui.shared.groups import ListEntry
-    from dipddpm.tui.shared.runlist import RunRow
+from dipddpm.tui.shared.groups import GroupRow, ListEntry
+from dipddpm.tui.shared.runlist import RunRow
 
 WIDE_MIN_WIDTH = 72
 """From this width on, every column has its place and the columns have names."""
@@ -43,13 +40,7 @@ class RunTable(ScrollView, can_focus=True):
 
     DEFAULT_CSS = "RunTable { scrollbar-size-vertical: 1; }"
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "run-table--cursor",
-        "run-table--header",
-        "run-table--dim",
-        "run-table--live",
-        "run-table--good",
-        "run-table--bad",
-        "run-table--warn",
+        f"run-table--{name}" for name in ("cursor", "header", "dim", "live", "good", "bad", "warn")
     }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,j", "move(1)", "down", show=False, group=GROUP, tooltip="the run below or above"),
