@@ -24,8 +24,7 @@ from dipddpm.tui.console.background import is_working
 from dipddpm.tui.console.compositor import screen_text
 from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.console.reader import Reader, RowsChanged
-from dipddpm.tui.console.screens.dialogs import ChoiceDialog
-from dipddpm.tui.console.screens.help import Help
+from dipddpm.tui.console.screens.dialogs import ChoiceDialog, Help
 from dipddpm.tui.console.screens.keys import APP_KEYS
 from dipddpm.tui.console.screens.main import MainScreen
 from dipddpm.tui.console.session import Session

@@ -7,6 +7,7 @@ back. The two threads share nothing else but the flag that ends the loop.
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 import time
@@ -18,9 +19,10 @@ from pathlib import Path
 from textual.message import Message
 
 from dipddpm.core.events import Event
+from dipddpm.core.io import atomic
+from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import LOG_FILE, EventReader, RunsFolder
 from dipddpm.tui.console.model.host import HostSample, HostSampler
-from dipddpm.tui.console.model.tail import TextTail
 from dipddpm.tui.shared.runlist import RunRow, RunScanner
 
 CHUNK_BYTES = 1 << 18
@@ -29,6 +31,9 @@ SCAN_PAUSE_SECONDS = 0.1
 HOST_SECONDS = 2.0
 FIRST_HOST_SECONDS = 0.3
 """Loading what speaks to the driver would hold up the first frame."""
+TAIL_BYTES = 1 << 16
+"""So much of the end is read at first, and at most at a time."""
+MAX_LINE_CHARACTERS = 2000
 
 
 @dataclass
@@ -210,3 +215,39 @@ class Reader(threading.Thread):
             return
         self._host_sampled_at = now
         self._post(HostSampled(self._host_sampler.sample()))
+
+
+class TextTail:
+    """Reads the end of a text file that another process writes, safe to show, and goes on from there.
+
+    What a progress bar drew over with carriage returns is left out.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = -1
+        self._inode = 0
+
+    def read(self) -> tuple[list[str], bool]:
+        """The lines completed since the last call, and whether the file began anew."""
+        try:
+            with atomic.open_regular(self.path) as file:
+                status = os.fstat(file.fileno())
+                restarted = self._offset < 0 or status.st_ino != self._inode or status.st_size < self._offset
+                self._inode = status.st_ino
+                if restarted or status.st_size - self._offset > TAIL_BYTES:
+                    self._offset = max(0, status.st_size - TAIL_BYTES)
+                block = os.pread(file.fileno(), TAIL_BYTES, self._offset)
+        except OSError:
+            return [], False
+        whole, newline, _ = block.rpartition(b"\n")
+        if not newline and len(block) < TAIL_BYTES:
+            return [], restarted
+        text = whole if newline else block
+        self._offset += len(text) + len(newline)
+        return [_visible_text(line) for line in text.split(b"\n")], restarted
+
+
+def _visible_text(line: bytes) -> str:
+    last = line.rstrip(b"\r").rpartition(b"\r")[2]
+    return printable(last.decode("utf-8", "replace"), MAX_LINE_CHARACTERS)

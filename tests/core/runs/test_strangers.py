@@ -34,8 +34,8 @@ from dipddpm.core.runs import (
     heartbeat,
     trash,
 )
-from dipddpm.tui.console.model.tail import TextTail
 from dipddpm.tui.console.panes.config import _environment
+from dipddpm.tui.console.reader import TextTail
 from dipddpm.tui.shared import marks
 from dipddpm.tui.shared.runlist import make_row
 from tests.helpers import this_process

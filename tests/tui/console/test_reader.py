@@ -9,8 +9,16 @@ from textual.message import Message
 
 from dipddpm.core import events
 from dipddpm.core.runs import EventLog
-from dipddpm.tui.console.model.tail import FIRST_BYTES, TextTail
-from dipddpm.tui.console.reader import CHUNK_BYTES, EventsRead, OutputRead, Reader, ReaderFailed, RunsScanned
+from dipddpm.tui.console.reader import (
+    CHUNK_BYTES,
+    TAIL_BYTES,
+    EventsRead,
+    OutputRead,
+    Reader,
+    ReaderFailed,
+    RunsScanned,
+    TextTail,
+)
 from tests.tui.driving import Maker
 
 
@@ -117,7 +125,7 @@ def test_text_tail_reads_whole_lines_from_end(tmp_path: Path) -> None:
     file = tmp_path / "log"
     tail = TextTail(file)
     assert tail.read() == ([], False)
-    file.write_bytes(b"x" * (2 * FIRST_BYTES) + b"\nlast\nhal")
+    file.write_bytes(b"x" * (2 * TAIL_BYTES) + b"\nlast\nhal")
     lines, restarted = tail.read()
     assert (lines[-1], restarted) == ("last", True)
     with file.open("ab") as more:

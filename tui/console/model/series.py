@@ -1,4 +1,4 @@
-"""One run as series: fed with its events as they come, ready at any moment to be drawn.
+"""Runs as series: each is fed with its events as they come, and is ready at any moment to be drawn.
 
 What a resumed run did again supersedes what stood before, as in `dipddpm.core.runs.history`.
 """
@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
 from dipddpm.core import events
 from dipddpm.core.events import Event
 from dipddpm.core.runs import voids
-from dipddpm.tui.console.model.curves import AXES, Axis, Series, Track
-from dipddpm.tui.console.model.psnr import PsnrCurve, PsnrRecord
+from dipddpm.tui.console.model.curves import AXES, Axis, PsnrCurve, PsnrRecord, Series, Track
 
 MAX_RECENT_EVENTS = 2000
 """So many happenings are kept for the feed."""
+KEPT_SERIES = 16
+"""So many runs that were looked at stay in memory."""
 _NOT_IN_FEED = (events.Step, events.PsnrMeasured, events.CheckpointStored)
 """Too many for a feed; the curves show them."""
 
@@ -30,15 +31,6 @@ class ChartMark(NamedTuple):
     x: float
     y: float
     kind: str = "best"
-
-
-class Picture(NamedTuple):
-    """A stored picture; `file` is what the log says and not to be trusted."""
-
-    step: int
-    file: str
-    title: str = ""
-    panels: tuple[str, ...] = ()
 
 
 class CursorValues(NamedTuple):
@@ -158,16 +150,18 @@ class RunSeries:
         """PSNR against the step: the mean first, then that of the averaged outputs (image -2) if kept, then images."""
         return self._psnr.curves()
 
-    def pictures(self) -> dict[str, list[Picture]]:
-        """The pictures by name, in the order of their steps; of a file written again, the last time counts."""
+    def pictures(self) -> dict[str, list[events.ImageSaved]]:
+        """The pictures by name, in the order of their steps; of a file written again, the last time counts.
+
+        Their `file` is what the log says and not to be trusted.
+        """
         by_file = {event.file: event for event in self._pictures}
-        pictures: dict[str, list[Picture]] = {}
+        pictures: dict[str, list[events.ImageSaved]] = {}
         for event in sorted(by_file.values(), key=lambda event: event.step):
-            picture = Picture(event.step, event.file, event.title, tuple(event.panels))
-            pictures.setdefault(event.name, []).append(picture)
+            pictures.setdefault(event.name, []).append(event)
         return pictures
 
-    def picture(self, name: str, step: int) -> Picture | None:
+    def picture(self, name: str, step: int) -> events.ImageSaved | None:
         """The picture of a name as it was at a step: the last one before, else the first one."""
         pictures = self.pictures().get(name, [])
         if not pictures:
@@ -283,3 +277,43 @@ class RunSeries:
 def _value(track: Track, name: str, step: int) -> float | None:
     row = track.row_at(step)
     return track.values[name][row] if row >= 0 and math.isfinite(track.values[name][row]) else None
+
+
+class SeriesStore:
+    """Holds the series, and calls `rewind` for a log that has to be read from its first byte."""
+
+    def __init__(self, rewind: Callable[[str], None], kept: int = KEPT_SERIES) -> None:
+        self._rewind = rewind
+        self._kept = kept
+        self._series: OrderedDict[str, RunSeries] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._series)
+
+    def get(self, run: str) -> RunSeries | None:
+        """The series of this run; None for a run that was not watched lately."""
+        return self._series.get(run)
+
+    def watch(self, runs: Sequence[str]) -> None:
+        """Hold these runs, and as many as there is room for of those that were watched last."""
+        for run in runs:
+            if run not in self._series:
+                self._series[run] = RunSeries()
+                self._rewind(run)  # the reader may be further on, from when the run was watched before
+            self._series.move_to_end(run)
+        while len(self._series) > max(self._kept, len(runs)):
+            self._series.popitem(last=False)
+
+    def add(self, run: str, start: int, end: int, events: Iterable[Event]) -> bool:
+        """Take in the events between two bytes of a log; whether they belonged where the series ends."""
+        series = self._series.get(run)
+        if series is None:
+            return False
+        if start == 0:
+            series.reset()
+        elif start != series.offset:
+            self._rewind(run)
+            return False
+        series.feed(events)
+        series.offset = end
+        return True

@@ -108,10 +108,11 @@ class ComparePane(Pane):
         rows = [list(cells) for cells in zip(*columns.values(), strict=True)]
         widths = [max(map(cell_len, cells)) for cells in zip(header, *rows, strict=True)]
         widths = [min(width, KEY_CELLS * 2 if column else NAME_CELLS) for column, width in enumerate(widths)]
-        text = Text(no_wrap=True)
+        text, chart = Text(no_wrap=True), self.query_one("#compare-loss", LineChart)
         text.append("  " + "  ".join(map(fit, header, widths)) + "\n", Style(bold=True))
         for compared, cells in zip(marked, rows, strict=True):
-            text.append("▌ " if compared.members else "  ", self.series_style(compared.colour_index))
+            colour = chart.component_style(f"chart--series-{compared.colour_index}")
+            text.append("▌ " if compared.members else "  ", colour)
             text.append("  ".join(map(fit, cells, widths)) + "\n")
         if single_runs and len(marked) > 1 and configs and not differing:
             text.append("  Their configs are the same.\n", Style(dim=True))
@@ -119,18 +120,12 @@ class ComparePane(Pane):
             text.append("  mean ±standard deviation over the runs that are done\n", Style(dim=True))
         return text
 
-    def series_style(self, index: int) -> Style:
-        """The colour of a mark."""
-        return self.query_one("#compare-loss", LineChart).component_style(f"chart--series-{index}")
-
     # The pictures
 
     def _show_pictures(self, view: View) -> None:
         strip = self.query_one("#compare-pictures")
-        picture_files = [
-            (compared, _picture(compared.members[0], view)) for compared in view.marked if compared.members
-        ]
-        shown = [(compared, file) for compared, file in picture_files if file]
+        drawn = [compared for compared in view.marked if compared.members]
+        shown = [(compared, file) for compared in drawn if (file := _picture(compared.members[0], view))]
         strip.display = bool(shown) and self.size.height >= PICTURES_ROWS
         files = tuple(str(compared.members[0].run.folder / file) for compared, file in shown)
         if files == self._shown_files or not strip.display:

@@ -8,8 +8,7 @@ from textual.widgets import Static
 
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.io.sanitize import printable
-from dipddpm.tui.console.model.curves import Axis, Series
-from dipddpm.tui.console.model.psnr import PsnrCurve
+from dipddpm.tui.console.model.curves import Axis, PsnrCurve, Series
 from dipddpm.tui.console.model.series import ChartMark
 from dipddpm.tui.console.model.views import View
 from dipddpm.tui.console.panes.view import Pane

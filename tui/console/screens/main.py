@@ -18,7 +18,7 @@ from dipddpm.tui.console.commands import RunCommands
 from dipddpm.tui.console.compositor import use_cell_compositor
 from dipddpm.tui.console.model.curves import AXES, SERIES_COLOURS
 from dipddpm.tui.console.model.host import HostSample
-from dipddpm.tui.console.model.store import SeriesStore
+from dipddpm.tui.console.model.series import SeriesStore
 from dipddpm.tui.console.model.views import ViewMaker, toggle_mark
 from dipddpm.tui.console.panes.area import PaneArea, empty_hint
 from dipddpm.tui.console.panes.view import Pane
@@ -80,7 +80,7 @@ class MainScreen(Screen[None]):
         """The pieces; a pane comes when it is first shown, so that the list needn't wait for it."""
         yield HostLine()
         with Horizontal(id="body"):
-            yield RunList(self.session)
+            yield RunList(self.session, self.marked)
             yield PaneArea(self._pane)
         yield KeyLine()
 
@@ -180,7 +180,6 @@ class MainScreen(Screen[None]):
     @on(RunList.Drawn)
     def show_rows(self) -> None:
         """Draw the list, and what the panes show of it."""
-        self.run_list.marked = self.marked
         self.run_list.draw()
         self._area.show_hint("" if self.run_list.shown_count else empty_hint(self.session))
         self._area.tabs.marked = len(self.marked)

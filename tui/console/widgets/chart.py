@@ -157,8 +157,8 @@ class LineChart(LinesWidget):
         )
 
     def _x_scale(self, end: float, canvas: int) -> axes.Scale:
-        known = self._limit is not None and end <= self._limit
-        high = self._limit if known and self._limit is not None else end
+        high = max(end, self._limit or 0.0)
+        known = high == self._limit
         if self._axis == "time":
             return axes.time_scale(high, max(2, canvas // CLOCK_CELLS), exact=known)
         return axes.count_scale(high, max(2, canvas // TICK_CELLS), exact=known)

@@ -47,15 +47,15 @@ class RunList(Vertical):
     class Drawn(Message):
         """The list shows other rows than before, or the same ones in another way."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, marked: Mapping[str, int]) -> None:
+        """`marked` holds the colour index of each marked run."""
         super().__init__(id="left")
         self._session = session
         self._toggled_groups: set[str] = set()
         self._title = ""
         self.filter_query: Query = parse(session.preferences.filter)
         self.shown_count = 0
-        self.marked: Mapping[str, int] = {}
-        """The colour index of each marked run."""
+        self._marked = marked
 
     def compose(self) -> ComposeResult:
         """The title and the table."""
@@ -85,7 +85,7 @@ class RunList(Vertical):
         unfolded = groups - self._toggled_groups if query.text else groups & self._toggled_groups
         entries = group_rows(shown, unfolded, by_name=preferences.sort == "created")
         variables = self.app.theme_variables
-        marked = {run: variables[f"series-{colour}"] for run, colour in self.marked.items()}
+        marked = {run: variables[f"series-{colour}"] for run, colour in self._marked.items()}
         self.table.show(entries, marked, (preferences.sort, preferences.descending))
         self.shown_count = len(shown)
         self._show_title()

@@ -12,7 +12,7 @@ from rich.style import Style
 from textual.geometry import Size
 
 from dipddpm.core.io.sanitize import printable
-from dipddpm.tui.console.model.psnr import PsnrCurve
+from dipddpm.tui.console.model.curves import PsnrCurve
 from dipddpm.tui.console.widgets.lines import LinesWidget
 
 BARS = "▁▂▃▄▅▆▇█"

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from dipddpm.core import events
 from dipddpm.core.events import Event
 from dipddpm.core.runs import history
-from dipddpm.tui.console.model.curves import AXES
-from dipddpm.tui.console.model.psnr import StepValue
+from dipddpm.tui.console.model.curves import AXES, StepValue
 from dipddpm.tui.console.model.series import RunSeries
 
 START = events.RunStarted(time=100.0, kind="ddpm", method="unet", device="cpu", epochs=10, steps=100)

@@ -15,8 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dipddpm.core import events
 from dipddpm.core.runs import EVENTS_FILE, EventLog, EventReader, Run, RunsFolder, history, trash
-from dipddpm.tui.console.model.series import RunSeries
-from dipddpm.tui.console.model.store import KEPT_SERIES, SeriesStore
+from dipddpm.tui.console.model.series import KEPT_SERIES, RunSeries, SeriesStore
 from dipddpm.tui.console.reader import Reader
 from tests.tui.driving import Maker
 

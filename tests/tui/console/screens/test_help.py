@@ -5,8 +5,8 @@ import re
 import pytest
 from textual.widgets import Input
 
+from dipddpm.tui.console.screens.dialogs import Help
 from dipddpm.tui.console.screens.form import Form
-from dipddpm.tui.console.screens.help import Help
 from tests.tui.driving import LARGE, SMALL, Driver, Maker, Opener
 
 SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])

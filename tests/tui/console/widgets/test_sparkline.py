@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from dipddpm.tui.console.model.psnr import PsnrCurve, StepValue
+from dipddpm.tui.console.model.curves import PsnrCurve, StepValue
 from dipddpm.tui.console.widgets.sparkline import BARS, PsnrSparkline
 from tests.tui.console.widgets.conftest import OpenStage
 
