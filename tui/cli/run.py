@@ -32,7 +32,7 @@ class RunOptions(NewRun):
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="{dip|ddpm|hybrid}",
+            metavar="dip|ddpm|hybrid",
             help="dip fits an untrained network to each image; ddpm trains a diffusion model; hybrid combines them.",
             autocompletion=complete.kinds,
         ),
