@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -148,13 +149,19 @@ def until() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., DdpmRun], until: Callable[..., Any]) -> Run:
-    """A run that nothing disturbed, to compare the others with. Not to be changed."""
+    """A run that nothing disturbed, to compare the others with. Not to be changed; all processes of pytest share it."""
     from dipddpm.core.launch import local
     from dipddpm.core.runs import RunsFolder
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DIPDDPM_SLOTS_DIR", str(tmp_path_factory.mktemp("slots")))
-        runs = RunsFolder(tmp_path_factory.mktemp("finished"))
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    shared.mkdir(exist_ok=True)
+    with (shared / "lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        patch.setenv("DIPDDPM_SLOTS_DIR", str(shared / "slots"))
+        runs = RunsFolder(shared / "runs")
+        if made := runs.runs():
+            return made[0]
         run = runs.create(tiny(name="finished"))
         local.start(run)
         try:

@@ -20,7 +20,9 @@ from dipddpm.tui.console.widgets.lines import LinesWidget
 from tests.tui.driving import Maker, Opener
 
 SHIPPED = sorted((Path(__file__).parents[2] / "core" / "assets" / "reference-runs").iterdir())
-TINY = [(1, 1), (10, 3), (31, 7), (80, 24)]
+KINDS = {folder.name.split("-")[2]: folder for folder in SHIPPED}
+"""A run of each kind that ships."""
+TINY = [(1, 1), (20, 5), (80, 24)]
 WIDTHS, HEIGHTS = (1, 2, 3, 5, 8, 12, 30), (1, 2, 5)
 
 
@@ -38,7 +40,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return caught
 
 
-@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name.split("-")[2])
+@pytest.mark.parametrize("folder", KINDS.values(), ids=KINDS)
 async def test_panes_draw_reference_runs_at_every_size(
     opened: Opener, runs: RunsFolder, folder: Path, faults: list[str]
 ) -> None:

@@ -121,7 +121,7 @@ def test_console_loads_no_torch(make: Maker, runs: RunsFolder) -> None:
     make(name="shirts")
     script = (
         "import sys; from dipddpm.tui.console.__main__ import main; status = main(['--once']);"
-        "from dipddpm.tui.console.screens import form, storage, queue, help;"
+        "from dipddpm.tui.console.screens import dialogs, form, keys, queue, storage;"
         "from dipddpm.tui.console.panes import images, compare, log, config;"
         "print(sorted({'torch', 'numpy', 'typer'} & set(sys.modules)))"
     )
