@@ -199,7 +199,7 @@ def test_bfloat16_training_nearly_matches_float32_losses() -> None:
 
 @pytest.mark.slow
 def test_compiled_training_matches_eager_losses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traced as ever, but with eager kernels, for which nobody has to wait; the presets' test has the real ones."""
+    """Traced as ever, but with eager kernels, for which nobody has to wait; test_compile.py has the real ones."""
     compiler = torch.compile
     monkeypatch.setattr(torch, "compile", lambda network, **_: compiler(network, dynamic=False, backend="aot_eager"))
     losses = [[item.loss for item in training(compile=c, epochs=1) if isinstance(item, Step)] for c in (False, True)]

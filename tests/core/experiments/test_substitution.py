@@ -53,7 +53,7 @@ LOOKED_AT = {"ddpm__sample_every": 1, "ddpm__samples": 2}
 
 
 @pytest.mark.parametrize("reading", ["fresh", "warm"])
-@pytest.mark.parametrize("stop_after", [1, 2, 3, 5])
+@pytest.mark.parametrize("stop_after", [1, 3])
 def test_substitution_experiment_with_progress_resumes_exactly(
     reading: str, stop_after: int, tmp_path: Path, plain: Plain
 ) -> None:
