@@ -100,9 +100,9 @@ class Step(Event, tag="step", frozen=True):
 class EpochFinished(Event, tag="epoch_finished", frozen=True):
     """A pass over the training images. `best` is set when the model of this epoch has been stored as the best.
 
-    `bands` is the error of eps in ten equal parts of the timesteps, the least noisy first: on held-out images, or on
-    as many training images where none are held out. `held_out` is the error on the held-out images that the best model
-    is chosen by: the mean of the bands, unless the method chooses by another one.
+    `bands` is the error of eps in ten equal parts of the timesteps, the least noisy first, on held-out images, or else
+    on as many training images. `held_out` is the error on the held-out images by which the best model is chosen: the
+    mean of the bands, unless the method chooses by another one.
     """
 
     epoch: Count
@@ -323,7 +323,7 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
 class Pictures(Payload, frozen=True):
     """Images to be kept as PNG: float tensor in [0, 1], shape (N, C, H, W), laid out in rows of `columns`.
 
-    `name` becomes the file's name; with `numbered`, the step is added to it so that earlier ones are kept.
+    `name` becomes the file's name; with `numbered`, the step is added to it.
     """
 
     name: str
@@ -372,22 +372,17 @@ class Resumable(Protocol):
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resume needs; valid after a `Step`."""
-        ...
 
     def load_state_dict(self, state: StateDict) -> None:
         """The inverse of `state_dict`."""
-        ...
 
 
 class Experiment(Resumable, Protocol):
-    """What the worker carries out, and what a notebook can iterate over just the same.
+    """What the worker carries out, and a notebook can iterate over. It opens no file and prints nothing.
 
-    Opens no file and prints nothing. A state is stored only after a `Step`: what belongs to a step is yielded before
-    its `Step`, so that nothing needs to count what it has already yielded. What comes before the first step is yielded
-    if and only if nothing has been done yet (`step == 0`). What comes at the end is yielded before the last `Step`,
-    and nothing follows that: a run that is killed there repeats its end from the last checkpoint, from where on the
-    log is void. After `load_state_dict` the iteration goes on to the same numbers as if it had never stopped; from the
-    last step's state there is nothing more to yield.
+    All items of a step come before its `Step`, so nothing counts what it has yielded. Opening items are yielded only
+    while `step == 0`, closing items before the last `Step`: a run that is killed there repeats them from its last
+    checkpoint. After `load_state_dict` the iteration goes on to the same numbers; after the last step it is empty.
     """
 
     @property
