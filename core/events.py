@@ -28,12 +28,11 @@ Timestamp: TypeAlias = Annotated[float, Meta(ge=0, le=1e11)]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=True):
-    """One line of events.jsonl. `time`, in seconds since 1970, and the schema version `v` are stamped in writing."""
+    """One line of events.jsonl. `time` (s since 1970), schema `v` and `offset` (bytes) are stamped in writing."""
 
     time: Timestamp = 0.0
     v: Count = 0
     offset: Count = 0
-    """Where the line stands in the log, in bytes; stamped by the log."""
 
 
 class RunQueued(Event, tag="run_queued", frozen=True):
