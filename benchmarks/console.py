@@ -1,4 +1,4 @@
-"""What the console costs from outside: it runs in a pseudo-terminal, and its output is watched."""
+"""Measure what the console costs: it runs in a pseudo-terminal, and its output is read and timed."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def linear(self) -> bool:
-        """Whether cost grows no faster than linearly, within what repeats differ by."""
+        """Whether the cost grows at most linearly, within the spread of its repeats."""
         return self.steepest <= 1 + ROUNDING
 
 

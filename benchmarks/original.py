@@ -44,7 +44,7 @@ class Taken(msgspec.Struct, frozen=True):
 
     passed: float
     processor: float
-    """Of all threads together; on a GPU the same as `passed`."""
+    """CPU seconds of all threads together; on a GPU the same as `passed`."""
 
     def __sub__(self, other: Taken) -> Taken:
         return Taken(self.passed - other.passed, self.processor - other.processor)

@@ -1,4 +1,4 @@
-"""What the program costs by itself: its start-up, and writing the log of a training."""
+"""Measure the program without its experiments: its start-up, and writing the log of a training."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Draw(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> tuple[SamplerName, int, int, int]:
-        """What was drawn."""
+        """The sampler, steps, samples and seed, which identify the draw."""
         return self.sampler, self.steps, self.samples, self.seed
 
 

@@ -102,7 +102,7 @@ def measure(
 
 
 def protocol(config: DipRun) -> dict[str, Any]:
-    """What fits must have in common to be summarised together: the images and the options of the fit."""
+    """The images and the options of a fit; fits that share both are summarised together."""
     images: dict[str, Any] = msgspec.to_builtins(config.images)
     return {"data": config.data.dataset, "images": images, "dip": msgspec.to_builtins(config.dip)}
 

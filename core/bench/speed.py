@@ -39,7 +39,7 @@ DENOISE = parse_task("denoise:sigma=25")
 
 
 def standard(device: torch.device) -> Iterator[Work]:
-    """What `dipddpm bench` measures: less than a minute of work on two cores."""
+    """Yield the works that `dipddpm bench` measures: less than a minute of work on two cores."""
     yield from _training(device)
     yield from _fitting(device)
     yield from _sampling(device)

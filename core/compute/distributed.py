@@ -72,10 +72,11 @@ class ProcessGroup:
         return [bool(flag) for flag in shared.tolist()]
 
     def gather(self, value: Any, *, to_all: bool) -> list[Any]:
-        """What each rank has, in the order of the ranks, for all of them; else for the first, and the others' own.
+        """Return every rank's value, in the order of the ranks.
 
-        The latter is for what is large, and recorded only. Values go from one to the other as a checkpoint would hold
-        them: any nesting of plain values and tensors, which arrive on the CPU.
+        Without `to_all`, only rank 0 gets them, and every other rank gets its own value: for what is large and only
+        recorded. A value is what a checkpoint can hold: any nesting of plain values and tensors, which arrive on the
+        CPU.
         """
         if self.world_size == 1:
             return [value]

@@ -28,7 +28,7 @@ class DipConfig(RestorerOptions, frozen=True):
     stop: Annotated[
         Literal["auto", "discrepancy", "variance", "held-out", "never"],
         "rule that picks the image without the truth; auto: discrepancy where the noise has a level "
-        "(estimated if not told), held-out with impulses, else variance; never: the last one",
+        "(estimated if it is not given), held-out for impulses, else variance; never: the last image",
     ] = "auto"
     discrepancy: Annotated[PositiveFloat, "residual at which a fit stops, in shares of what noise alone leaves"] = 0.9
     window: Annotated[int, Meta(ge=2), "outputs in the moving variance"] = 100

@@ -19,8 +19,8 @@ class HybridOptions(RestorerOptions, tag_field="method", frozen=True):
     summary: ClassVar[str] = ""
     experiment: ClassVar[str] = "dipddpm.core.experiments.hybrid:HybridExperiment"
     restorer_path: ClassVar[str] = ""
-    """What makes a `core.methods.base.Restorer` from a case, a prior, these options and those of DIP. Empty for a
-    method that restores nothing."""
+    """The import path of the factory that makes a `core.methods.base.Restorer` from a case, a prior, these options and
+    those of DIP. Empty for a method that restores nothing."""
     needs_prior: ClassVar[bool] = True
     """Whether it needs a trained diffusion model beside the measurements."""
     learns: ClassVar[bool] = False

@@ -20,7 +20,7 @@ UNET: dict[str, Any] = {
     "ddpm.sampler": "dpm++",
     "ddpm.sample_steps": 20,
 }
-"""What the presets of our U-Net have in common."""
+"""The settings that all presets of our U-Net share."""
 CPU: dict[str, Any] = {
     **UNET,
     "unet.channels": "48,96",
