@@ -4,7 +4,7 @@
 #     scripts/make_constraints.sh [ENVIRONMENT]
 #
 # The versions are those of the environment that the tests have passed in (.venv, unless another is named). uv adds the
-# hashes, and the markers under which Python 3.11 and later on Linux need a package. A version with a local label
+# hashes, and the markers under which Python 3.11.5 and later on Linux need a package. A version with a local label
 # (torch 2.14.1+cpu) is pinned without it, because only one index has that file.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,12 +19,12 @@ trap 'rm -f "$installed" "$resolved"' EXIT
 
 # --no-config and no local folder of wheels: the file must resolve for everybody, not on this machine alone.
 env -u UV_FIND_LINKS -u PIP_FIND_LINKS uv --no-config pip compile pyproject.toml --extra dev \
-  --constraints "$installed" --universal --python-version 3.11 --generate-hashes \
+  --constraints "$installed" --universal --python-version 3.11.5 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet --output-file "$resolved" >/dev/null
 
 {
   cat <<'HEADER'
-# The versions that the tests pass with, and the hashes of their files, for Python 3.11 to 3.13 on Linux.
+# The versions that the tests pass with, and the hashes of their files, for Python 3.11.5 to 3.13 on Linux.
 # Made by `just constraints`; don't edit.
 #
 #     pip install --require-hashes -r constraints.txt && pip install --no-deps -e .
