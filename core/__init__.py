@@ -1,1 +1,1 @@
-"""The experiments: Deep Image Prior, DDPM and their hybrids. Knows nothing of terminals."""
+"""The experiments: Deep Image Prior, DDPM and their hybrids. Nothing in this package depends on a terminal."""

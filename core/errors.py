@@ -1,4 +1,4 @@
-"""Errors meant for people: one sentence on what is wrong, one on what to do."""
+"""Errors meant for people: one sentence says what is wrong, one says what to do."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something that the person at the keyboard can put right.
+    """An error that the user can put right.
 
-    `problem` says what is wrong and `remedy` what to do, a sentence each. The command line prints both and exits
-    with code 2; a worker writes them into `run_failed` as error and hint. Never shown with a traceback.
+    `problem` says what is wrong and `remedy` says what to do; each is one sentence. The command line prints both and
+    exits with code 2; a worker writes them into the event `run_failed` as error and hint. Neither shows a traceback.
     """
 
     def __init__(self, problem: str, remedy: str) -> None:
@@ -23,7 +23,7 @@ class UserError(Exception):
 
 
 def suggest(wrong: str, choices: Iterable[str]) -> str:
-    """The remedy for a name that does not exist: the nearest right one, else all of them."""
+    """Return the remedy for a name that doesn't exist: the nearest choice, or a list of all choices."""
     known = sorted(choices)
     near = difflib.get_close_matches(wrong.lower(), known, n=1, cutoff=0.5)
     if near:

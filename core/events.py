@@ -1,7 +1,7 @@
-"""What an experiment yields: events, which are typed records of one JSON line each, and payloads. Loads no torch.
+"""The items that an experiment yields: events, each a typed record on one JSON line, and payloads. Loads no torch.
 
-An event goes to the log as it is; a reader skips kinds and fields that it doesn't know. A payload carries tensors or
-text in memory; the worker stores it and logs an event that says where.
+The worker writes an event to the log unchanged; a reader skips kinds and fields that it doesn't know. A payload
+carries tensors or text in memory; the worker stores it and logs an event that names the file.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from msgspec import Meta
 from dipddpm.core.io import records
 
 SCHEMA = 1
-"""The version of the schema, which every line names."""
+"""The version of the schema; every line of the log names it."""
 StateDict: TypeAlias = Mapping[str, Any]
-"""Tensors, plain values and nested mappings of them: what a checkpoint can hold without pickle."""
+"""Tensors, builtin values and nested mappings of them, all of which a checkpoint can hold without pickle."""
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
-"""A number of things, an index or a size. A line that holds one out of bounds is no event."""
+"""A number of things, an index or a size. A value out of bounds makes the line invalid."""
 Timestamp: TypeAlias = Annotated[float, Meta(ge=0, le=1e11)]
 """Seconds since 1970, up to the year 5138."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=True):
-    """One line of events.jsonl. `time` (s since 1970), schema `v` and `offset` (bytes) are stamped in writing."""
+    """One line of events.jsonl. The log sets `time` (s since 1970), `v` (schema) and `offset` (bytes) on writing."""
 
     time: Timestamp = 0.0
     v: Count = 0
@@ -43,7 +43,7 @@ class RunQueued(Event, tag="run_queued", frozen=True):
 
 
 class RunStarted(Event, tag="run_started", frozen=True):
-    """The work begins. A total that isn't known beforehand is 0; `images` is what the run learns from or restores."""
+    """The work begins. A total that isn't known yet is 0; `images` counts the images trained on or restored."""
 
     kind: str
     method: str
@@ -56,10 +56,10 @@ class RunStarted(Event, tag="run_started", frozen=True):
 
 
 class RunResumed(Event, tag="run_resumed", frozen=True):
-    """The work goes on after a stop or a crash, from the last checkpoint.
+    """The run resumes from its last checkpoint after a stop or a crash.
 
-    What the log says of the work from `from_offset`, its end when the checkpoint was made, up to this line is void: it
-    is done and written again. Without an offset nothing is void.
+    `from_offset` is the size of the log when the checkpoint was made. The lines from there up to this one are void,
+    because that work is done and logged again. Without an offset no line is void.
     """
 
     from_step: Count
@@ -69,7 +69,7 @@ class RunResumed(Event, tag="run_resumed", frozen=True):
 
 
 class DataLoaded(Event, tag="data_loaded", frozen=True):
-    """Which images the run uses, by the hash of their contents."""
+    """The run has loaded its images; `sha256` is the hash of their contents."""
 
     dataset: str
     split: str
@@ -79,7 +79,7 @@ class DataLoaded(Event, tag="data_loaded", frozen=True):
 
 
 class PriorLoaded(Event, tag="prior_loaded", frozen=True):
-    """Which trained model the run uses, by the id of the run that trained it and the hash of its file."""
+    """The run has loaded a trained model: the id of the run that trained it, and the hash of the model's file."""
 
     run: str
     sha256: str
@@ -87,7 +87,7 @@ class PriorLoaded(Event, tag="prior_loaded", frozen=True):
 
 
 class Step(Event, tag="step", frozen=True):
-    """An optimiser or sampler step. The log keeps a few a second of them."""
+    """An optimiser or sampler step. The log holds only a few of them per second."""
 
     step: Count
     epoch: Count = 0
@@ -97,11 +97,11 @@ class Step(Event, tag="step", frozen=True):
 
 
 class EpochFinished(Event, tag="epoch_finished", frozen=True):
-    """A pass over the training images. `best` is set when the model of this epoch has been stored as the best.
+    """A pass over the training images has ended. `best` is true if this epoch's model was stored as the best.
 
-    `bands` is the error of eps in ten equal parts of the timesteps, the least noisy first, on held-out images, or else
-    on as many training images. `held_out` is the error on the held-out images by which the best model is chosen: the
-    mean of the bands, unless the method chooses by another one.
+    `bands` holds the error of eps in ten equal intervals of the timesteps, least noisy first, on the held-out images
+    or, if there are none, on as many training images. `held_out` is the error on the held-out images that selects the
+    best model: the mean of `bands`, unless the method selects by another error.
     """
 
     epoch: Count
@@ -116,7 +116,7 @@ class EpochFinished(Event, tag="epoch_finished", frozen=True):
 
 
 class BestModelStored(Event, tag="best_model_stored", frozen=True):
-    """The best model so far is safely on disk. `measure` names what `value` is: loss, held_out or the stopping rule."""
+    """The best model so far is synced to disk. `measure` says what `value` is: loss, held_out or the stopping rule."""
 
     step: Count
     value: float
@@ -127,7 +127,7 @@ class BestModelStored(Event, tag="best_model_stored", frozen=True):
 
 
 class CheckpointStored(Event, tag="checkpoint_stored", frozen=True):
-    """All that resuming needs is safely on disk."""
+    """A checkpoint, from which the run resumes exactly, is synced to disk."""
 
     step: Count
     file: str
@@ -136,9 +136,9 @@ class CheckpointStored(Event, tag="checkpoint_stored", frozen=True):
 
 
 class PsnrMeasured(Event, tag="psnr_measured", frozen=True):
-    """PSNR in dB against the truth, and the fit's own loss, for each image and on the mean.
+    """PSNR in dB against the truth, SSIM and the fit's loss, for each image; `mean` is the mean PSNR.
 
-    `averaged` is the PSNR of the running average of outputs, where one is kept.
+    `averaged` is the PSNR of the running average of outputs; empty if the fit averages nothing.
     """
 
     step: Count
@@ -150,7 +150,7 @@ class PsnrMeasured(Event, tag="psnr_measured", frozen=True):
 
 
 class EarlyStopped(Event, tag="early_stopped", frozen=True):
-    """A rule that doesn't know the truth stopped the fit of one image at `at`; `psnr` is what the image has there."""
+    """A truth-free stopping rule stopped the fit of one image at iteration `at`, where its PSNR was `psnr` dB."""
 
     step: Count
     image: Count
@@ -160,10 +160,10 @@ class EarlyStopped(Event, tag="early_stopped", frozen=True):
 
 
 class StopsCompared(Event, tag="stops_compared", frozen=True):
-    """At the end of a fit, for each image in order: what the truth-free stop gave, and what was possible.
+    """The truth-free stop of a finished fit, compared with the best possible stop, for each image in order.
 
-    `psnr` and `ssim` are those of the image at the stop, iteration `at`; `peak` is the best PSNR that the restoration
-    ever had, at `peak_at`, known only with the truth; `final` is that of the last iteration. The gap is peak - psnr.
+    `psnr` and `ssim` are measured at the stop, iteration `at`. `peak` is the highest PSNR of the fit, at iteration
+    `peak_at`, known only with the truth. `final` is the PSNR of the last iteration. The stop's gap is peak - psnr.
     """
 
     step: Count
@@ -177,9 +177,9 @@ class StopsCompared(Event, tag="stops_compared", frozen=True):
 
 
 class ImageSaved(Event, tag="image_saved", frozen=True):
-    """A PNG was written. `file` is relative to the run folder; `panels` names what is shown, in order.
+    """A PNG was written. `file` is relative to the run folder; `panels` names the images shown, in order.
 
-    Its images lie in rows of `columns`; 0 where the log doesn't tell, as those of older runs.
+    The images lie in rows of `columns`; 0 means unknown, as in the logs of older versions.
     """
 
     file: str
@@ -191,7 +191,7 @@ class ImageSaved(Event, tag="image_saved", frozen=True):
 
 
 class FileStored(Event, tag="file_stored", frozen=True):
-    """A measurement, a table or a report is safely on disk. `file` is relative to the run folder."""
+    """A measurement, a table or a report is synced to disk. `file` is relative to the run folder."""
 
     file: str
     sha256: str
@@ -199,7 +199,7 @@ class FileStored(Event, tag="file_stored", frozen=True):
 
 
 class SamplesEvaluated(Event, tag="samples_evaluated", frozen=True):
-    """A distance between samples and a reference, with the protocol that gives it a meaning."""
+    """A distance between samples and a reference set, with the protocol by which it was measured."""
 
     step: Count
     measure: str
@@ -210,11 +210,11 @@ class SamplesEvaluated(Event, tag="samples_evaluated", frozen=True):
 
 
 class RestorationScored(Event, tag="restoration_scored", frozen=True):
-    """How one method did on one task and one set of images: PSNR and SSIM for each image, and what it cost.
+    """The score of one method on one task and one set of images: PSNR and SSIM of each image, and the cost.
 
-    `nfe` and `iterations` are for each image; `seconds` are of all images together, with everything counted. `runs` is
-    how many restarts or samples the result is the mean of; `budget_of` names the hybrid whose seconds it was given,
-    empty for what takes the time that it takes. `recognised` is whether the classifier told each image for what it is.
+    `nfe` and `iterations` are per image; `seconds` is the total for all images, with everything counted. `runs` is the
+    number of restarts or samples that the result averages. `budget_of` names the hybrid whose seconds were this
+    method's time budget; empty without a budget. `recognised`: whether the classifier gave each image its true class.
     """
 
     task: str
@@ -233,9 +233,9 @@ class RestorationScored(Event, tag="restoration_scored", frozen=True):
 
 
 class RestorationMissing(Event, tag="restoration_missing", frozen=True):
-    """That a method has no result on a task and a set of images, and why, in a sentence.
+    """A method has no result on a task and a set of images; `why` gives the reason in a sentence.
 
-    It is not made for the task, or lacks something (n/a); or it failed, if only with one seed of several.
+    Either the method doesn't support the task or lacks something it needs (n/a), or it `failed` with at least one seed.
     """
 
     task: str
@@ -248,9 +248,9 @@ class RestorationMissing(Event, tag="restoration_missing", frozen=True):
 
 
 class RestorationsCompared(Event, tag="restorations_compared", frozen=True):
-    """What a hybrid's scores come to so far: its PSNR and its gain over the better parent, on the mean of all cells.
+    """A hybrid's mean PSNR over all cells so far, and its mean gain in dB over the better of its two baselines.
 
-    `lower` and `upper` are the 95% bounds of the gain; all three are None where there is no parent to compare with.
+    `lower` and `upper` are the 95% bounds of the gain; all three are None if there is no baseline to compare with.
     """
 
     method: str
@@ -263,21 +263,21 @@ class RestorationsCompared(Event, tag="restorations_compared", frozen=True):
 
 
 class Message(Event, tag="message", frozen=True):
-    """A remark for people. `level` is info or warning."""
+    """A message for people. `level` is info or warning."""
 
     text: str
     level: str = "info"
 
 
 class RunFinished(Event, tag="run_finished", frozen=True):
-    """All that was asked for is done."""
+    """The run has done all its work."""
 
     seconds: float
     step: Count = 0
 
 
 class RunFailed(Event, tag="run_failed", frozen=True):
-    """The run ended by an error; `hint` says what to do about it."""
+    """The run ended with an error; `hint` says what to do about it."""
 
     error: str
     hint: str
@@ -285,7 +285,7 @@ class RunFailed(Event, tag="run_failed", frozen=True):
 
 
 class RunStopped(Event, tag="run_stopped", frozen=True):
-    """Somebody asked the run to stop, and it did, with a checkpoint."""
+    """The run stopped on request, after storing a checkpoint."""
 
     reason: str
     step: Count = 0
@@ -298,17 +298,17 @@ E = TypeVar("E", bound=Event)
 
 
 def stamped(event: E, offset: int = 0) -> E:
-    """Copy the event with the schema's version, its offset in the log and, unless it has one, the time."""
+    """Return a copy of the event with the schema version, its offset in the log and, if it has none, the time."""
     return msgspec.structs.replace(event, time=event.time or time.time(), v=SCHEMA, offset=offset)
 
 
 def encode(event: Event) -> bytes:
-    """Return the event as one JSON line with its newline. Equal events give equal lines."""
+    """Return the event as one JSON line, newline included. Equal events give equal lines."""
     return records.dump(event) + b"\n"
 
 
 def decode(line: bytes) -> Event | None:
-    """Return the event of a line; None for a kind that this version doesn't know, or for a line that is no event."""
+    """Return the event of a line; None if this version doesn't know its kind or the line is invalid."""
     try:
         return records.load(line, _ANY_EVENT)
     except (ValueError, RecursionError):
@@ -316,13 +316,13 @@ def decode(line: bytes) -> Event | None:
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
-    """Something in memory that the worker stores. Never serialised."""
+    """A result in memory that the worker stores as a file. The payload itself is never serialised."""
 
 
 class Pictures(Payload, frozen=True):
-    """Images to be kept as PNG: float tensor in [0, 1], shape (N, C, H, W), laid out in rows of `columns`.
+    """Images to store as one PNG: a float tensor in [0, 1], shape (N, C, H, W), laid out in rows of `columns`.
 
-    `name` becomes the file's name; with `numbered`, the step is added to it.
+    `name` becomes the file's name; `numbered` appends the step to it.
     """
 
     name: str
@@ -335,7 +335,7 @@ class Pictures(Payload, frozen=True):
 
 
 class BestModel(Payload, frozen=True):
-    """A network (any that the registry can rebuild) to be kept as the best, with tensors that belong to it."""
+    """A network (any that the registry can rebuild) to store as the best one, with the tensors that belong to it."""
 
     network: Any
     step: int
@@ -346,7 +346,7 @@ class BestModel(Payload, frozen=True):
 
 
 class Tensors(Payload, frozen=True):
-    """Tensors to be kept as float safetensors, as they were used: a measurement, a result."""
+    """Tensors to store as float safetensors without rounding: a measurement or a result."""
 
     name: str
     tensors: StateDict
@@ -354,7 +354,7 @@ class Tensors(Payload, frozen=True):
 
 
 class Document(Payload, frozen=True):
-    """A text to be kept as a file of this name in the run folder: a table, a report."""
+    """A text, such as a table or a report, to store as a file of this name in the run folder."""
 
     name: str
     text: str
@@ -365,36 +365,36 @@ Item: TypeAlias = Event | Payload
 
 
 class Resumable(Protocol):
-    """Work that one iterates, and whose state can be stored after a `Step`."""
+    """An iterable piece of work whose state can be stored after a `Step`."""
 
     def __iter__(self) -> Iterator[Item]: ...
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`."""
+        """Return the state from which the work resumes exactly; valid after a `Step`."""
 
     def load_state_dict(self, state: StateDict) -> None:
-        """The inverse of `state_dict`."""
+        """Restore a state that `state_dict` returned."""
 
 
 class Experiment(Resumable, Protocol):
-    """What the worker carries out, and a notebook can iterate over. It opens no file and prints nothing.
+    """The work of a run; the worker or a notebook iterates it. It opens no file and prints nothing.
 
-    All items of a step come before its `Step`, so nothing counts what it has yielded. Opening items are yielded only
-    while `step == 0`, closing items before the last `Step`: a run that is killed there repeats them from its last
-    checkpoint. After `load_state_dict` the iteration goes on to the same numbers; after the last step it is empty.
+    All items of a step come before its `Step`, so an experiment need not count the items it has yielded. Opening items
+    are yielded only while `step == 0`, closing items before the last `Step`: a run killed there yields them again from
+    its last checkpoint. After `load_state_dict` the iteration resumes exactly; after the last step it yields nothing.
     """
 
     @property
     def network(self) -> Any:
-        """The network being fitted (kept with each checkpoint), or None."""
+        """The network being fitted, which is stored with each checkpoint; None if there is none."""
 
     @property
     def step(self) -> int:
-        """Steps done. One count for the whole run: it never goes back, also when one phase follows another."""
+        """Steps done so far. One count covers the whole run, so it grows across phases too."""
 
     @property
     def epoch(self) -> int:
-        """Epochs finished; 0 for what has none."""
+        """Epochs finished; 0 for work without epochs."""
 
     def started(self) -> RunStarted:
-        """Totals and sizes, known before the first step."""
+        """Return the opening event with the totals and sizes that are known before the first step."""

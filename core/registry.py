@@ -1,7 +1,7 @@
-"""Import paths of what can be built by name, so that nothing is loaded before it is needed. Loads no torch.
+"""Import paths of the networks that can be built by name, so that each is imported on first use. Loads no torch.
 
-A checkpoint holds the name of its network and the arguments that it was built with; only names that stand here are
-ever imported, so a file from a stranger can't make the program run anything else.
+A checkpoint holds the name of its network and the constructor arguments. Only names registered here are ever imported,
+so an untrusted file can't make the program run any other code.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ NETWORKS: dict[str, str] = {
     "decoder": "dipddpm.core.dip.networks:DecoderNetwork",
     "fashion-classifier": "dipddpm.core.metrics.samples.classifier:FashionClassifier",
 }
-"""Networks by the name that configs and checkpoints use. Each class has `name` (its key here) and `arguments`, the
-keyword arguments, plain values all, that build it again."""
+"""Import paths of networks by the name that configs and checkpoints use. Each class has `name` (its key here) and
+`arguments`, the keyword arguments, all builtin values, that build the network again."""
 
 
 def network(name: str) -> Any:
-    """The class of a network. Raises UserError for a name that isn't registered."""
+    """Return the class of a network. Raises UserError for a name that isn't registered."""
     if name not in NETWORKS:
         raise UserError(f"There is no network named {name!r}.", suggest(name, NETWORKS))
     return resolve(NETWORKS[name])
 
 
 def resolve(path: str) -> Any:
-    """The object at `package.module:Name`."""
+    """Import and return the object at `package.module:Name`."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 def constructor_arguments(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a network's constructor from its `locals()`, taken before it sets any other variable."""
+    """Return a constructor's arguments from its `locals()`, which it must pass before it sets any other variable."""
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in variables.items()

@@ -1,1 +1,1 @@
-"""Reading and writing files without trusting them: atomic writes, untrusted records, clean text. No torch."""
+"""Safe reading and writing of untrusted files: atomic writes, records, and text cleaned for display. No torch."""

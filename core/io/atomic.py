@@ -1,6 +1,4 @@
-"""Files that survive what happens: written so that a reader sees the old one or the new one, whole, whatever comes in
-between, and read without trust in who put them there.
-"""
+"""Atomic writes, so that a reader gets the whole old file or the whole new one, and safe reads of untrusted files."""
 
 from __future__ import annotations
 
@@ -13,24 +11,22 @@ from pathlib import Path
 from typing import BinaryIO
 
 TEMPORARY = ".tmp"
-"""Ending of a file that is being written; what a kill leaves behind can be swept by it."""
-
-
+"""Suffix of a file that is being written; `remove_temporaries` removes the ones that a killed process left behind."""
 IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
-"""What Pillow may decode. Left out are formats that run other programs (EPS) or that no photograph comes in."""
+"""Formats that Pillow may decode. Formats that run other programs (EPS) or never hold photographs are left out."""
 
 
 @contextlib.contextmanager
 def atomic_writer(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
-    """Open a new file that takes the place of `path`, by a rename within its folder, when the block ends well.
+    """Open a new file that replaces `path`, by a rename within its folder, when the block ends without an exception.
 
-    With `durable` the file and its folder are on disk when this returns. Raises OSError; the old file is then still
-    there, and so it is after any exception.
+    With `durable`, the file and its folder are synced to disk before this returns. Raises OSError. After any exception
+    the old file is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         temporary.unlink(missing_ok=True)
-        # Made anew, so that nothing that somebody put there, such as a link to elsewhere, is written through.
+        # Mode "x" creates the file, so a link that somebody left at this path is never followed.
         with temporary.open("xb") as file:
             yield file
             if durable:
@@ -50,15 +46,15 @@ def atomic_writer(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
 
 
 def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Put these bytes in place of `path`, as `atomic_writer` does."""
+    """Replace the content of `path` with these bytes, as `atomic_writer` does."""
     with atomic_writer(path, durable=durable) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
 def open_regular(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that may be anybody's for reading. Raises OSError, also for a pipe, a device or a folder."""
-    # Opening a pipe would wait for its other end.
+    """Open an untrusted file for reading. Raises OSError, also for a pipe, a device or a folder."""
+    # Without O_NONBLOCK, opening a pipe would wait for its other end.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         mode = os.fstat(descriptor).st_mode
@@ -73,7 +69,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
 
 
 def read(path: Path, limit: int = 1 << 22) -> bytes:
-    """The content of a small file that may be anybody's. Raises OSError, also for one that is huge or not regular."""
+    """Return the content of an untrusted file of at most `limit` bytes. Raises OSError, also if it isn't regular."""
     with open_regular(path) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
@@ -82,7 +78,7 @@ def read(path: Path, limit: int = 1 << 22) -> bytes:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file is there and can be seen; never raises, also where looking is not permitted."""
+    """Return whether the path is a file; False, never an error, if the permissions forbid the check."""
     try:
         return path.is_file()
     except OSError:
@@ -90,7 +86,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """The same of a folder."""
+    """Return whether the path is a folder; False, never an error, if the permissions forbid the check."""
     try:
         return path.is_dir()
     except OSError:
@@ -98,7 +94,7 @@ def is_folder(path: Path) -> bool:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what a killed writer left half done. Nobody else may be writing in this folder meanwhile."""
+    """Remove the unfinished files of killed writers. No other process may be writing in this folder meanwhile."""
     for path in folder.glob(f".*{TEMPORARY}"):
-        with contextlib.suppress(OSError):  # it is only in the way of space
+        with contextlib.suppress(OSError):  # a file that stays does no harm but take space
             path.unlink()

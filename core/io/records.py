@@ -1,4 +1,4 @@
-"""Records as text: JSON, with NaN and infinity, which JSON lacks, as the strings "nan", "inf" and "-inf"; and TOML."""
+"""Records as JSON and TOML. JSON has no NaN or infinity: they are written as the strings "nan", "inf" and "-inf"."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from dipddpm.core.io import atomic
 T = TypeVar("T")
 
 MAX_DOTS = 64
-"""In a line of TOML. The parser takes quadratic time over a dotted key, and days over one that fills a megabyte."""
+"""Largest number of dots in a line of TOML. The parser takes quadratic time over a dotted key: days for a megabyte."""
 _ENCODER = msgspec.json.Encoder()
 
 
 def dump(record: Any) -> bytes:
-    """A struct, or a dict or list of them, as one line of JSON, without a newline."""
+    """Return a struct, or a dict or list of structs, as one line of JSON, without a newline."""
     if _is_finite(record):
         return _ENCODER.encode(record)
     return _ENCODER.encode(_named(msgspec.to_builtins(record)))
 
 
 def load(content: bytes, kind: type[T]) -> T:
-    """The struct that a line holds. Raises ValueError (of which msgspec's errors are kinds) or RecursionError."""
+    """Return the struct that a line holds. Raises ValueError (msgspec's errors are subclasses) or RecursionError."""
     try:
         return cast(T, _decoder(cast(Hashable, kind), strict=True).decode(content))
     except msgspec.ValidationError:
-        # Lax decoding reads "nan" where a number is expected, and only there.
+        # Lax decoding reads "nan" as a number, but only where a number is expected.
         return cast(T, _decoder(cast(Hashable, kind), strict=False).decode(content))
 
 
 def read(path: Path, kind: type[T]) -> T | None:
-    """The record of a small file that may be anybody's; None where it is missing, huge or damaged."""
+    """Return the record in a small untrusted file; None if the file is missing, huge or damaged."""
     try:
         return load(atomic.read(path), kind)
     except (OSError, ValueError, RecursionError):
@@ -44,7 +44,7 @@ def read(path: Path, kind: type[T]) -> T | None:
 
 
 def load_toml(content: bytes, kind: type[T]) -> T:
-    """What a TOML file, which may be anybody's, says. Raises ValueError or RecursionError."""
+    """Return the content of an untrusted TOML file as this type. Raises ValueError or RecursionError."""
     if any(line.count(b".") > MAX_DOTS for line in content.split(b"\n")):
         raise ValueError(f"a line has more than {MAX_DOTS} dots")
     return msgspec.toml.decode(content, type=kind)

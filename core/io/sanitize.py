@@ -1,4 +1,4 @@
-"""Text from files and from people made safe to show: no terminal escapes, no invisible or reordering characters."""
+"""Text from files and people, made safe to display: no terminal escapes, no invisible or reordering characters."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import textwrap
 import unicodedata
 
 _ALLOWED = {"\u200d", "\ufe0f"}
-"""Joiner and variation selector, of which emoji are made."""
+"""The joiner and the variation selector, which are parts of emoji."""
 _HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def printable(text: str, limit: int = 2000) -> str:
-    """The text on one line, with every control and formatting character written out as its code, `limit` long at most.
+    """Return the text on one line of at most `limit` characters, with control and formatting characters as codes.
 
-    Escape sequences (colours, titles, links, clipboard) thereby lose their power; tabs and line ends become spaces.
+    This disarms escape sequences (colours, titles, links, clipboard); tabs and line ends become spaces.
     """
     shortened = text if len(text) <= limit else text[: limit - 1] + "…"
     return shortened if shortened.isprintable() else "".join(map(_visible, shortened))
 
 
 def printable_lines(text: str) -> str:
-    """The same of a text of several lines, which it keeps."""
+    """Apply `printable` to each line of a text."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    """The text in lines of at most `width` characters, those after the first indented."""
-    # A screen may leave no room at all, for which `textwrap` raises.
+    """Wrap the text into lines of at most `width` characters; all lines but the first are indented."""
+    # A small screen may leave a width of 0, for which `textwrap` raises.
     return textwrap.wrap(text, max(1, width), subsequent_indent=indent)
 
 
 def printable_json(text: str) -> str:
-    """The same JSON, with every control and formatting character in its strings as an escape of JSON's own."""
+    """Return the same JSON with every control and formatting character in its strings as a JSON escape."""
     return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
 
 

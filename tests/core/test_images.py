@@ -225,7 +225,7 @@ def test_load_image_names_file_that_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     (tmp_path / "page.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     for name in ("notes.png", "empty.png", "page.eps"):
-        with pytest.raises(UserError, match=f"{name} is no image that can be read"):
+        with pytest.raises(UserError, match=f"{name} is not a readable image"):
             load_image(tmp_path / name)
     with pytest.raises(UserError, match="There is no image file"):
         load_image(tmp_path / "missing.png")
