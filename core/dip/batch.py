@@ -1,4 +1,4 @@
-"""Images of one size, fitted in step by one network of as many priors."""
+"""The DIP fit of several images of one size, by one network that holds a prior for each image."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from dipddpm.core.events import StateDict
 from dipddpm.core.metrics.image import psnr
 
 CHECK_EVERY = 10
-"""Iterations between two good states that a fit can go back to."""
+"""Iterations between two checks of the loss, which note a good state of the fit or roll back to the last one."""
 WARM_UP = 9
-"""The running average covers about the last tenth of the iterations, until that is more than its weight allows."""
+"""Sets how the running average warms up: it covers about the last tenth of the iterations, up to its full weight."""
 COMPACT_SHARE = 1 / 8
-"""Of the images still fitted; when as many have stopped, the others are worth a smaller network."""
+"""Fraction of stopped images, among those still fitted, at which the batch is compacted."""
 COMPILED_COMPACT_SHARE = 1 / 2
-"""The same where that network has to be compiled first."""
+"""The same fraction where the smaller network has to be compiled first."""
 
 Penalty: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""From outputs (n, C, H, W) and their places in the batch, int64 (n,), to what is added to each one's loss, (n,)."""
+"""Maps outputs (n, C, H, W) and their indices in the batch, int64 (n,), to a term added to each image's loss, (n,)."""
 InputSource: TypeAlias = Callable[[Tensor], Tensor]
-"""From places in the batch, int64 (n,), to what these networks see at this iteration, (n, input_channels, h, w)."""
+"""Maps indices in the batch, int64 (n,), to the inputs of these priors at this iteration, (n, input_channels, h, w)."""
 
 
 class PriorBatch(nn.Module):
-    """Fit B priors to B measurements: minimise the mean of |A f(z) - y|^p, p = 2 (1 where noise is salt-and-pepper).
+    """A fit of B priors to B measurements that minimises the mean of |A f(z) - y|^p, p = 2 (1 for salt-and-pepper).
 
     Ulyanov et al., CVPR 2018: z is U(0, 0.1), drawn once; each iteration adds fresh Gaussian noise to it. All priors
-    share z, its noise and the starting weights, so each image is fitted as it would be alone with the same seed,
-    whichever images are beside it (up to rounding). All random draws come from one generator of this batch.
+    share z, its noise and the starting weights, so an image is fitted as it would be alone with the same seed,
+    independently of the other images in the batch (up to rounding). All random draws come from the batch's generator.
 
     `restored` is the running average of outputs, o <- w o + (1 - w) f(z), with w rising from 0 as t / (t + 9) to
-    `average`: unlike the original's constant weight, the first outputs are soon forgotten. With `sgld`, Gaussian noise
-    on the convolutions makes the iterations stochastic gradient Langevin dynamics (Cheng et al., CVPR 2019), and the
-    average their posterior mean. When the fit of an image falls by `backtrack` dB within 10 iterations, its weights and
-    its optimiser's moments go back to where they were.
+    `average`. The original's weight is constant; the rising weight soon forgets the first outputs. With `sgld`,
+    Gaussian noise on the convolutions makes the iterations stochastic gradient Langevin dynamics (Cheng et al., CVPR
+    2019), and the average estimates the posterior mean. When the fit of an image falls by `backtrack` dB within 10
+    iterations, its weights and its optimiser's moments are rolled back.
 
-    What each image has come to is in buffers of a row for each, (B, ...).
+    Results are buffers with one row for each image, (B, ...).
     """
 
     def __init__(
@@ -59,15 +59,16 @@ class PriorBatch(nn.Module):
         seed: int = 0,
         truth: Tensor | None = None,
     ) -> None:
-        """`y` are B measurements of images of `shape` (C, H, W); `truth` (B, C, H, W) is for reporting only.
+        """Set up the fit of B measurements `y` of images of `shape` (C, H, W).
 
-        Raises UserError for a stopping rule that can't work with this noise.
+        `truth` (B, C, H, W) is used for reports only. Raises UserError for a stopping rule that can't work with this
+        noise.
         """
         super().__init__()
         device, count = y.device, len(y)
         self.y, self.degradation, self.options, self.truth = y, degradation, options, truth
         self.rule_name, self.expected_residual = _stopping_rule(options, degradation, y)
-        """The stopping rule: that of the options, or what serves this noise; and the residual that noise leaves."""
+        """The name of the stopping rule (`auto` resolved for this noise), and the residual that noise alone leaves."""
         # Drawn on the CPU, so that every device starts from the same point.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "network"))
@@ -75,18 +76,18 @@ class PriorBatch(nn.Module):
             size = self.priors.network.input_size(*shape[1:])  # type: ignore[operator]
             self.z = 0.1 * torch.rand(1, options.input_channels, *size).to(device)
             share = options.held_out if self.rule_name == "held-out" else 0.0
-            hidden = torch.rand(y.shape[1:]) < share
+            held_out_pixels = torch.rand(y.shape[1:]) < share
         self.generator = torch.Generator(device).manual_seed(derive(seed, "fit"))
 
         measured = degradation.operator.measured(y)
-        self.held_out_mask = measured * hidden.to(device)
+        self.held_out_mask = measured * held_out_pixels.to(device)
         self.fit_mask = measured - self.held_out_mask
         self.penalty: Penalty | None = None
-        """Added to what is minimised; what is reported and what stops a fit is the data error alone."""
+        """A term added to the loss that is minimised; reports and stopping rules use the data error alone."""
         self.input_source: InputSource | None = None
-        """Makes what the networks see in place of the z that all share."""
+        """Makes an input for each prior, in place of the shared z."""
         self.operator = degradation.operator
-        """The operator of the images still fitted."""
+        """The degradation operator of the images still fitted."""
         self.power = 1 if degradation.noise.kind == "salt-and-pepper" else 2
         full_shape = torch.Size((count, *shape))
         self.stopping = Stopping(self._make_rule(full_shape), full_shape, options.patience, device)
@@ -95,13 +96,13 @@ class PriorBatch(nn.Module):
         self.loss: Tensor = nn.Buffer(torch.zeros(count, device=device))
         self.output: Tensor = nn.Buffer(torch.zeros(full_shape, device=device))
         self.peak: Tensor = nn.Buffer(torch.full((count,), -torch.inf, device=device))
-        """The best PSNR that `restored` ever had."""
+        """The best PSNR of `restored` so far."""
         self.peak_at: Tensor = nn.Buffer(torch.zeros(count, dtype=torch.long, device=device))
         """The iteration of the peak."""
         self.backtracked: Tensor = nn.Buffer(torch.zeros(count, dtype=torch.long, device=device))
-        """The iteration at which the image last went back; 0: it never did."""
+        """The iteration at which the image was last rolled back; 0: never."""
         self.good_loss: Tensor = nn.Buffer(torch.full((count,), torch.inf, device=device))
-        """The loss to go back to, (n,): of the images still fitted."""
+        """The loss of the last good state of each image still fitted, (n,)."""
 
     def __len__(self) -> int:
         return len(self.y)
@@ -113,11 +114,11 @@ class PriorBatch(nn.Module):
 
     @property
     def indices(self) -> Tensor:
-        """Which images are still fitted, int64 (n,)."""
+        """The indices of the images still fitted, int64 (n,)."""
         return self.stopping.indices
 
     def step_once(self) -> None:
-        """One iteration. Nothing is read from the device."""
+        """Do one iteration, without waiting for the device."""
         options = self.options
         noise = torch.randn(self.z.shape, generator=self.generator, device=self.z.device)
         z = self.z if self.input_source is None else self.input_source(self.indices)
@@ -133,8 +134,9 @@ class PriorBatch(nn.Module):
                 self._checkpoint_or_rollback(loss.detach())
 
     def compact_if_worthwhile(self) -> None:
-        """Leave out the images that have stopped, once they are an eighth of those fitted; half where networks are
-        compiled. Waits for the device.
+        """Drop the stopped images once they are an eighth of the images in the network (half with `compile`).
+
+        Waits for the device.
         """
         active = self.stopping.stopped_at[self.indices] == 0
         stopped = len(active) - int(active.sum())
@@ -143,9 +145,9 @@ class PriorBatch(nn.Module):
             self.compact(active.nonzero().flatten())
 
     def compact(self, rows: Tensor) -> None:
-        """Go on with a smaller network, of these rows of the images still fitted, int64 (n,).
+        """Continue with a smaller network that holds only these rows of the images still fitted, int64 (n,).
 
-        What is known of the others stays as it is; these are fitted as they would have been (up to rounding).
+        The results of the other images stay as they are. The fit of these images doesn't change (up to rounding).
         """
         self.priors.select(rows)
         self.stopping.select(rows)
@@ -168,7 +170,7 @@ class PriorBatch(nn.Module):
         self.stopping.update(StopInput(self.step, self.indices, output, restored, loss, held_out_error))
 
     def _error(self, images: Tensor, where: Tensor) -> Tensor:
-        """Mean of |A x - y|^p over some of the measured values, (n,)."""
+        """Return the mean of |A x - y|^p over the measured values in the mask `where`, (n,)."""
         where = where[self.indices]
         difference = (self.operator.A(images) - self.y[self.indices]) * where
         error = difference.square() if self.power == 2 else difference.abs()
@@ -188,7 +190,7 @@ class PriorBatch(nn.Module):
         return discrepancy(options.discrepancy * self.expected_residual)
 
     def _checkpoint_or_rollback(self, loss: Tensor) -> None:
-        """Take back the images whose fit fell, or that are no longer finite."""
+        """Roll back the images whose fit fell or is no longer finite; note the state of the others."""
         allowed = self.good_loss * 10 ** (self.options.backtrack * self.power / 20)
         diverged = ~(loss <= allowed)
         self.priors.checkpoint_or_rollback(diverged)
@@ -197,17 +199,17 @@ class PriorBatch(nn.Module):
         self.backtracked = self.backtracked.index_copy(0, self.indices, last)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What an exact resume needs beside the buffers."""
+        """Return the state that an exact resume needs besides the buffers."""
         return {"priors": self.priors.state_dict(), "generator": self.generator.get_state(), "step": self.step}
 
     def set_extra_state(self, state: StateDict) -> None:
-        """The inverse of `get_extra_state`."""
+        """Restore the state that `get_extra_state` returned."""
         self.priors.load_state_dict(state["priors"])
         self.generator.set_state(state["generator"].cpu())
         self.step = state["step"]
 
     def load_state_dict(self, state: StateDict, strict: bool = True, assign: bool = False) -> Any:
-        """Go on from where `state_dict` was called between two iterations, with the same measurements and options."""
+        """Resume from a state taken between two iterations, with the same measurements and options."""
         rows = state["stopping.indices"].to(self.y.device)
         if len(rows) < len(self.indices):
             self.compact(rows)
@@ -215,11 +217,12 @@ class PriorBatch(nn.Module):
 
 
 def _stopping_rule(options: DipConfig, degradation: Degradation, y: Tensor) -> tuple[str, Tensor | None]:
-    """The rule that `auto` stands for, else the one asked for; and the residual to be expected, (B,), where known.
+    """Return the name of the rule (`auto` resolved), and the expected residual, (B,), where it is known.
 
-    Without a noise level the moving variance finds no stop on small noisy images. On eight training images of 28x28 it
-    gave 18.3 dB with impulses, where held-out values gave 21.7 and the peak was 22.9, and 16.9 dB with noise of
-    sigma 50 that nobody told of, where the discrepancy with the estimated sigma gave 22.2 and the peak was 22.4.
+    `auto` avoids the moving variance on noise, since it finds no good stop on small noisy images. On eight training
+    images of 28x28 it gave 18.3 dB with impulses, where held-out values gave 21.7 dB and the peak was 22.9 dB; and
+    16.9 dB with noise of an unknown sigma of 50, where the discrepancy with the estimated sigma gave 22.2 dB and the
+    peak was 22.4 dB.
     """
     expected = degradation.expected_residual(y)
     if options.stop != "auto":

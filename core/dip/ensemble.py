@@ -1,7 +1,4 @@
-"""What a fit moves: the weights of many priors in one network, and the optimiser's moments, a row for each prior.
-
-And how many of them fit into the memory of a device.
-"""
+"""The weights and optimiser moments of many priors in one network, and an estimate of how many priors fit in memory."""
 
 from __future__ import annotations
 
@@ -18,27 +15,26 @@ from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.events import StateDict
 
 MEMORY_FRACTION = 0.5
-"""Of the free memory, what a fit may take: convolutions want room to work in, and other runs live here too."""
+"""Fraction of the free memory that a fit may use; convolutions need workspace, and other runs share the device."""
 MOMENTS = ("exp_avg", "exp_avg_sq")
-"""Adam's running means of the gradient and of its square, by the names that torch gives them."""
+"""torch's names for Adam's running means of the gradient and of its square."""
 
 
 class Priors:
-    """`count` priors with the same starting weights, as one network, and their Adam.
+    """A network of `count` priors with the same starting weights, and its Adam optimiser.
 
-    Some can be left out: the network that goes on is as small as if they had never been there, and moves the others
-    as it would have (up to rounding).
+    `select` drops priors: the smaller network updates the remaining ones as the larger one would have (up to rounding).
     """
 
     def __init__(
         self, shape: tuple[int, int, int], options: DipConfig, count: int, device: torch.device | str = "cpu"
     ) -> None:
-        """For images of shape (C, H, W). The weights are drawn on the CPU, from torch's own generator."""
+        """Build the network for images of shape (C, H, W), with weights from torch's global generator on the CPU."""
         self.shape, self.options, self.count = shape, options, count
         network = registry.network(options.network).for_images(shape, options, count)
         self._set_network(network.to(device))
         self.checkpoint_rows: list[Tensor] = []
-        """The rows to go back to; empty before the first are noted."""
+        """The rows of the last good state; empty before the first checkpoint."""
 
     def _set_network(self, network: nn.Module) -> None:
         fused = next(network.parameters()).device.type in {"cpu", "cuda"}
@@ -47,27 +43,27 @@ class Priors:
         self.optimizer = torch.optim.Adam(network.parameters(), lr=self.options.lr, fused=fused)
 
     def forward(self, z: Tensor) -> Tensor:
-        """What each prior makes of z (1 or count, input_channels, h, w): (count, C, H, W), as precise as z."""
+        """Map z (1 or count, input_channels, h, w) to the priors' outputs (count, C, H, W), in the dtype of z."""
         half = self.options.precision == "bfloat16"
         with torch.autocast(z.device.type, torch.bfloat16, enabled=half):
             return self._forward(z).to(z.dtype)
 
     def step(self, loss: Tensor) -> None:
-        """One step down the gradient of a loss for each prior, (count,)."""
+        """Do one optimiser step on the losses of the priors, (count,)."""
         self.optimizer.zero_grad()
         loss.sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 
     def rows(self) -> list[Tensor]:
-        """All that is fitted, and the moments, as (count, ...) each; before the first step there are no moments."""
+        """Return all parameters and moments as (count, ...) each; before the first step there are no moments."""
         parameters = list(self.network.parameters())
         moments = [self.optimizer.state[p][key] for p in parameters if self.optimizer.state for key in MOMENTS]
         return [tensor.view(self.count, -1) for tensor in (*parameters, *moments)]
 
     def select(self, indices: Tensor) -> None:
-        """Leave out all but the priors at these places, int64 (n,)."""
+        """Drop all priors but these, int64 (n,)."""
         rows, steps = self.rows(), [state["step"] for state in self.optimizer.state.values()]
-        # Nothing is drawn on the meta device, and every weight has a row to come from.
+        # The meta device draws no random weights; every weight is copied from a row of the larger network.
         with torch.device("meta"):
             network = registry.network(self.options.network).for_images(self.shape, self.options, len(indices))
         self.count = len(indices)
@@ -81,17 +77,17 @@ class Priors:
         self.checkpoint_rows = [good[indices] for good in self.checkpoint_rows]
 
     def checkpoint_or_rollback(self, diverged: Tensor) -> None:
-        """Take the priors of bool (count,) back to where they were noted last, and note where the others are.
+        """Roll back the priors marked in `diverged`, bool (count,), to the last checkpoint; checkpoint the others.
 
-        The optimiser's count of steps, which all share, goes on.
+        The optimiser's step count, which all priors share, is never rolled back.
         """
         self.checkpoint_rows = self.checkpoint_rows or [current.clone() for current in self.rows()]
-        for now, good in zip(self.rows(), self.checkpoint_rows, strict=True):
-            now.copy_(torch.where(diverged.view(-1, 1), good, now))
-            good.copy_(now)
+        for current, good in zip(self.rows(), self.checkpoint_rows, strict=True):
+            current.copy_(torch.where(diverged.view(-1, 1), good, current))
+            good.copy_(current)
 
     def add_langevin_noise(self, std: float, generator: torch.Generator) -> None:
-        """Add Gaussian noise to the convolutions, alike for all priors, as everything random is."""
+        """Add Gaussian noise to the convolutions; all priors get the same noise, like every random draw of a batch."""
         for weight in self.network.parameters():
             if weight.ndim == 4:
                 shape = (len(weight) // self.count, *weight.shape[1:])
@@ -99,7 +95,7 @@ class Priors:
                 weight.add_(shared_noise.repeat(self.count, 1, 1, 1), alpha=std)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs."""
+        """Return the state that an exact resume needs."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -107,14 +103,14 @@ class Priors:
         }
 
     def load_state_dict(self, state: StateDict) -> None:
-        """The inverse of `state_dict`, for as many priors."""
+        """Restore the state that `state_dict` returned for the same number of priors."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.checkpoint_rows = [good.clone() for good in state["good"]]
 
 
 def images_that_fit(options: DipConfig, shape: tuple[int, int, int], device: torch.device) -> int:
-    """Images of shape (C, H, W) that one network can fit at once, at least 1."""
+    """Return how many images of shape (C, H, W) one network can fit at once in the free memory, at least 1."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
     else:
@@ -123,7 +119,7 @@ def images_that_fit(options: DipConfig, shape: tuple[int, int, int], device: tor
 
 
 def bytes_per_image(options: DipConfig, shape: tuple[int, int, int]) -> int:
-    """What the fit of one image of shape (C, H, W) takes: counted on a network without data, nothing is computed."""
+    """Return the bytes that the fit of one image of shape (C, H, W) uses, counted on a network without data."""
     saved_bytes = 0
 
     def count(tensor: Tensor) -> Tensor:
@@ -137,8 +133,8 @@ def bytes_per_image(options: DipConfig, shape: tuple[int, int, int]) -> int:
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
             output = network(z)
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
-    # Weights, their gradient, two moments, and a good state of three of them; the way back through the activations
-    # takes as much again at most; outputs: the window, its sums, and a few more.
+    # 7 copies of the weights: the weights, their gradient, two moments, and a checkpoint of weights and moments.
+    # Backpropagation uses at most as much as the saved activations. Images: the window, its sums, and a few more.
     windows = options.window + 4 if options.stop in {"auto", "variance"} else 0
     image = output.numel() * output.element_size()
     return int(7 * weights + 2 * saved_bytes + (windows + 12) * image)

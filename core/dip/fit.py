@@ -1,4 +1,4 @@
-"""The fit of any number of images, of any sizes, as something that one iterates."""
+"""A DIP fit of any number of images of any sizes, which yields events as it is iterated."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from dipddpm.core.metrics.image import has_ssim, psnr, ssim
 
 
 class FitStatus(NamedTuple):
-    """Where the fit of one image is."""
+    """The state of the fit of one image."""
 
     loss: float
     backtracked: int
-    """The iteration at which it last went back; 0: it never did."""
+    """The iteration at which the image was last rolled back; 0: never."""
     stopped_at: int
-    """The iteration at which it stopped; 0: it hasn't."""
+    """The iteration at which the image stopped; 0: not yet."""
     best_iteration: int
     best_score: float
     peak_at: int
-    """The iteration of its best PSNR; 0 without the truth."""
+    """The iteration of the best PSNR; 0 without the truth."""
 
 
 class FitQuality(NamedTuple):
-    """How close the fit of one image is to its truth: PSNR in dB, and SSIM where the image is large enough."""
+    """The quality of the fit of one image against its truth: PSNR in dB, and SSIM where the image is large enough."""
 
     output: float
     restored: float
@@ -45,16 +45,16 @@ class FitQuality(NamedTuple):
 
 @dataclass(eq=False)
 class DipFit:
-    """Fit several batches of priors in step, so that one count of iterations holds for all images.
+    """A fit of several batches of priors, which all do the same number of iterations.
 
-    `indices` says where each batch's images stand in the order that events and results use. Where several processes
-    share the images (`process_group`), each has batches of its own, and all yield the events of all images.
+    `indices` gives the index of each batch's images in the order that events and results use. Where several processes
+    share the images (`process_group`), each process has its own batches, and all yield the events of all images.
 
-    Yields a `Step` for every iteration (on an accelerator, for every report), and before it what belongs to the
-    iteration: `EarlyStopped`, a `Message` for each way back, `PsnrMeasured` (SSIM is that of the restoration), pictures
-    of the restorations so far, and at the end `StopsCompared`. Ends after `iterations`, or when every image has
-    stopped, unless `run_on`; until then, images that have stopped are left out as they come to be a good share, and
-    their results no longer change.
+    Yields a `Step` for every iteration (on an accelerator, for every report). Before the `Step` come the iteration's
+    other items: `EarlyStopped`, a `Message` for each rollback, `PsnrMeasured` (with the SSIM of the restoration),
+    pictures of the restorations so far, and at the end `StopsCompared`. The fit ends after `iterations`, or, unless
+    `run_on`, when every image has stopped. Without `run_on`, stopped images are dropped from their network once they
+    are a good share of it; their results no longer change.
 
     Raises UserError when the fit of an image is no longer finite.
     """
@@ -74,9 +74,9 @@ class DipFit:
         self.has_truth = all(batch.truth is not None for batch in self.batches)
         self.step = 0
         self.statuses: list[FitStatus] = []
-        """Of each image, as of the last report."""
+        """The status of each image at the last report."""
         self.finished = False
-        """Whether there is no iteration left to do, as of the last report."""
+        """True if no iteration was left to do at the last report."""
 
     def __iter__(self) -> Iterator[Item]:
         self._sync_statuses()
@@ -94,11 +94,11 @@ class DipFit:
 
     @property
     def restored(self) -> list[Tensor]:
-        """Each image (C, H, W) at its stop, or at the best score so far."""
+        """The restoration (C, H, W) of each image, from its stop or from the best score so far."""
         return self.gather(lambda batch: list(batch.stopping.restored))
 
     def gather(self, values: Callable[[PriorBatch], Sequence[Any]]) -> list[Any]:
-        """Gather a value of each image, in the order of the images; all ranks have to ask at once."""
+        """Gather a value of each image, in the order of the images; every rank must call this at the same time."""
         local: dict[int, Any] = {}
         for batch, indices in zip(self.batches, self.indices, strict=True):
             local.update(zip(indices, values(batch), strict=True))
@@ -108,38 +108,38 @@ class DipFit:
         return [by_index[index] for index in sorted(by_index)]
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`, and to be stored before the next item."""
+        """Return the state that an exact resume needs; valid after a `Step`, and only until the next item."""
         return {"step": self.step, "batches": [batch.state_dict() for batch in self.batches]}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called, with the same batches."""
+        """Resume from a state of `state_dict`, with the same batches."""
         self.step = state["step"]
-        for batch, its_state in zip(self.batches, state["batches"], strict=True):
-            batch.load_state_dict(its_state)
+        for batch, batch_state in zip(self.batches, state["batches"], strict=True):
+            batch.load_state_dict(batch_state)
 
     def _sync_statuses(self) -> None:
-        """Gather where all images are: what the ranks go on by, and most of what they yield, in one exchange."""
+        """Gather the status of all images in one exchange, so that all ranks decide and yield the same."""
         self.statuses = [FitStatus(*values) for values in self.gather(_statuses)]
         stopped = not self.run_on and all(status.stopped_at for status in self.statuses)
         self.finished = self.step >= self.iterations or stopped
 
     def _items(self) -> Iterator[Item]:
-        """All items of the present iteration, its `Step` last."""
+        """Yield all items of the current iteration, its `Step` last."""
         losses = [status.loss for status in self.statuses]
         options, has_truth = self.batches[0].options, self.has_truth
         measuring = self.step % self.measure_every == 0 or self.finished
         if measuring and not options.backtrack:
             _refuse_infinite(losses, self.step)
         stopped = self._just_stopped()
-        asked = has_truth and (measuring or stopped)
-        qualities = [FitQuality(*values) for values in self.gather(_qualities)] if asked else []
+        needs_quality = has_truth and (measuring or stopped)
+        qualities = [FitQuality(*values) for values in self.gather(_qualities)] if needs_quality else []
         for image, status in enumerate(self.statuses):
             if self._since_last_report(status.backtracked):
                 fall = f"The fit of image {image} fell by {options.backtrack:g} dB"
-                yield Message(text=f"{fall}; it went back at iteration {status.backtracked}", level="warning")
+                yield Message(text=f"{fall}; it was rolled back at iteration {status.backtracked}", level="warning")
         for image in stopped:
-            at, found = self.statuses[image].best_iteration, qualities[image].at_stop if has_truth else None
-            yield EarlyStopped(step=self.step, image=image, at=at, rule=self.rule_name, psnr=found)
+            at, psnr_at_stop = self.statuses[image].best_iteration, qualities[image].at_stop if has_truth else None
+            yield EarlyStopped(step=self.step, image=image, at=at, rule=self.rule_name, psnr=psnr_at_stop)
         if measuring and has_truth:
             yield self._psnr_event(losses, qualities)
         if self.picture_every and self.step % self.picture_every == 0:
@@ -152,7 +152,7 @@ class DipFit:
         return (self.step - 1) // self.stride * self.stride < step <= self.step
 
     def _just_stopped(self) -> list[int]:
-        """Find the images that stopped since the last report; at the end, also those whose best score never got old."""
+        """Find the images that stopped since the last report; at the end, also those that never ran out of patience."""
         at_end = self.finished and self.rule_name != "never"
         return [
             image
@@ -187,7 +187,7 @@ class DipFit:
     def pictures(
         self, name: str, title: str, images: Callable[[PriorBatch], Tensor], *, numbered: bool = False
     ) -> list[Item]:
-        """Degraded, restored and (where known) true images side by side: a picture for each size that there is."""
+        """Return degraded, restored and (where known) true images side by side, as one picture for each image size."""
         shown = self.gather(lambda batch: list(side_by_side(batch.y, batch.degradation, images(batch), batch.truth)))
         sizes: dict[torch.Size, list[Tensor]] = {}
         for row in shown:
@@ -205,14 +205,14 @@ class DipFit:
 
 
 def _statuses(batch: PriorBatch) -> list[tuple[Any, ...]]:
-    """The values of each image's `FitStatus`."""
+    """Return the values of each image's `FitStatus`."""
     stop = batch.stopping
     columns = batch.loss, batch.backtracked, stop.stopped_at, stop.best_iteration, stop.best, batch.peak_at
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _qualities(batch: PriorBatch) -> list[list[float]]:
-    """The values of each image's `FitQuality`."""
+    """Return the values of each image's `FitQuality`."""
     truth, at_stop = batch.truth, batch.stopping.restored
     assert truth is not None
     columns = [psnr(images, truth) for images in (batch.output, batch.restored, at_stop)] + [batch.peak]
@@ -226,10 +226,10 @@ def _refuse_infinite(losses: list[float], step: int) -> None:
     for image, loss in enumerate(losses):
         if not math.isfinite(loss):
             problem = f"The fit of image {image} became {loss} at iteration {step}."
-            raise UserError(problem, "Lower dip.lr, or let it go back with dip.backtrack=5.")
+            raise UserError(problem, "Lower dip.lr, or have falling fits rolled back with dip.backtrack=5.")
 
 
 def _all_known(values: Iterable[float | None]) -> list[float]:
-    """Return the values; an empty list where one is None."""
+    """Return the values, or an empty list if one of them is None."""
     known = list(values)
     return [] if None in known else known  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Untrained hourglass networks that stand in for a noised image: the published hybrid's readings of DIP."""
+"""Untrained hourglass networks whose output replaces a noised image, as in the published hybrid of DIP and DDPM."""
 
 from __future__ import annotations
 
@@ -23,30 +23,31 @@ Shape: TypeAlias = tuple[int, int, int]
 
 
 class FrozenHourglass:
-    """Random weights that never change, applied to xt."""
+    """A network with fixed random weights that is applied to xt."""
 
     def __init__(self, options: Substitution, shape: Shape, *, seed: int, device: torch.device | str) -> None:
         self.network = _hourglass(options, shape[0], shape, seed).to(device)
 
     @torch.no_grad()
     def __call__(self, xt: Tensor) -> Tensor:
-        """From xt (N, C, H, W) to what stands in for it, in model space."""
+        """Return the network's output for xt (N, C, H, W), in model space."""
         return to_model(self.network(xt))
 
     def state_dict(self) -> dict[str, Any]:
-        """Empty: the weights follow from the seed."""
+        """Return an empty state, since the weights follow from the seed."""
         return {}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Nothing to restore."""
+        """Do nothing; there is no state."""
 
 
 class FittedHourglass:
-    """Fitted for k Adam steps to reproduce each batch of xt from a fixed random z, as a Deep Image Prior is.
+    """A Deep Image Prior that is fitted to each batch of xt for k Adam steps, from a fixed random z.
 
-    One network gives the whole batch, image beside image in its output channels: `batch_size` networks of their own
+    One network outputs the whole batch, with the images stacked along its channels: `batch_size` separate networks
     would take far longer than the published time for a batch. Each batch starts from new random weights (`fresh`) or
-    from the weights and the optimiser that the batch before has left (`warm`). The fit's gradients are its own.
+    from the weights and optimiser state that the previous batch has left (`warm`). No gradient of the fit reaches the
+    caller.
     """
 
     def __init__(
@@ -59,40 +60,40 @@ class FittedHourglass:
         self.seed = seed
         self.device = device
         self.fits = 0
-        """Batches fitted. With the seed, it settles the weights that the next fit starts from, unless warm."""
+        """The number of batches fitted. With the seed it determines the next fit's starting weights, unless warm."""
         self._renew()
         generator = torch.Generator().manual_seed(derive(seed, "z"))
-        # The classic input: uniform, and small (Ulyanov et al. 2018, supplement).
+        # Small and uniform, as in the original (Ulyanov et al. 2018, supplement).
         self.z = (0.1 * torch.rand(1, INPUT_CHANNELS, height, width, generator=generator)).to(device)
 
     def __call__(self, xt: Tensor) -> Tensor:
-        """From xt (N, C, H, W) to what stands in for it, in model space; larger batches are taken in parts."""
+        """Fit xt (N, C, H, W) and return the fitted images in model space; split xt where it exceeds `batch_size`."""
         steps = [self.options.steps]
         return torch.cat([x for part in torch.split(xt, self.batch_size) for x in self.fit_outputs(part, steps)])
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next fit starts from."""
+        """Return the state that the next fit starts from."""
         if self.options.reading == "fresh":
             return {"fits": self.fits}
         return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "fits": self.fits}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called."""
+        """Restore the state that `state_dict` returned."""
         self.fits = state["fits"]
         if self.options.reading == "warm":
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
 
     def _renew(self) -> None:
-        """Random weights, and an optimiser that knows nothing yet."""
+        """Draw random weights and reset the optimiser."""
         seed = derive(self.seed, f"fit {self.fits}")
         self.network = _hourglass(self.options, INPUT_CHANNELS, self.shape, seed).to(self.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.options.lr)
 
     def fit_outputs(self, xt: Tensor, counts: Iterable[int]) -> Iterator[Tensor]:
-        """What stands in for xt after each of these numbers of steps of one fit; they ascend, and 0 is its beginning.
+        """Fit xt once and yield the output after each of these numbers of steps, which must ascend; 0 is the start.
 
-        At most `batch_size` images, which count as fitted once all is taken.
+        xt holds at most `batch_size` images. They count as fitted once the last output is taken.
         """
         if self.options.reading == "fresh":
             self._renew()
@@ -115,7 +116,7 @@ class FittedHourglass:
 
 
 def _hourglass(options: Substitution, inputs: int, shape: Shape, seed: int) -> SkipNetwork:
-    """An untrained network of its own random weights; torch's global generator is put back as it was."""
+    """Return an untrained network with weights drawn from `seed`, without changing torch's global generator."""
     channels, height, width = shape
     scales = min(options.scales, max_scales(height, width))
     with torch.random.fork_rng(devices=[]):

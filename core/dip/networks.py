@@ -1,7 +1,7 @@
-"""The untrained networks that deep image priors are made of, for `priors` independent networks at once.
+"""Untrained networks for deep image priors; one network holds `priors` independent ones.
 
-Features of B priors lie side by side as (N, B * C, H, W), and each part treats the priors apart: a convolution has
-one group a prior, and normalisation is per image and channel. So one such network is B separate ones, exactly.
+Features of B priors are stacked along the channels, (N, B * C, H, W), and no layer mixes priors: a convolution has one
+group for each prior, and normalisation is per image and channel. So the network equals B separate networks exactly.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from dipddpm.core.config.dip import DipConfig
 Upsampling = Literal["bilinear", "nearest"]
 
 MIN_SIDE = 3
-"""No scale of a network is smaller than this, in pixels a side: normalisation needs something to average."""
+"""Smallest side of a network's scales, in pixels; normalisation needs several values to average."""
 
 CHANNEL_MULTIPLE = 16
-"""On a CPU, grouped convolutions take three times as long where a group's channels are no multiple of this, the length
-of a vector register; channels of zeros are put beside them, which changes no result."""
+"""Length of a CPU's vector register. Grouped convolutions on a CPU take three times as long where a group's channels
+are not a multiple of it, so they are padded with channels of zeros, which changes no result."""
 
 
 class PriorConv2d(nn.Module):
-    """`priors` convolutions as one, with "same" padding by reflection.
+    """A grouped convolution with one group for each of `priors` priors, and "same" padding by reflection.
 
-    Takes (N, priors * inputs, H, W), or (N, inputs, H, W) that all priors share; gives (N, priors * outputs, H', W').
-    All priors start from the same weights, so that each fit is the one that it would be alone with that seed.
+    Takes (N, priors * inputs, H, W), or (N, inputs, H, W) shared by all priors; returns (N, priors * outputs, H', W').
+    All priors start from the same weights, so that each image's fit is the same as if it were fitted alone.
     """
 
     def __init__(self, priors: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
@@ -51,13 +51,13 @@ class PriorConv2d(nn.Module):
         if self.padding:
             x = F.pad(x, [self.padding] * 4, mode="reflect")
         if x.device.type == "cpu" and groups > 1 and inputs > CHANNEL_MULTIPLE and inputs % CHANNEL_MULTIPLE:
-            spare = (0, 0, 0, 0, 0, -inputs % CHANNEL_MULTIPLE)
-            x = F.pad(x.reshape(-1, inputs, *x.shape[2:]), spare).reshape(len(x), -1, *x.shape[2:])
-            weight = F.pad(weight, spare)
+            padding = (0, 0, 0, 0, 0, -inputs % CHANNEL_MULTIPLE)
+            x = F.pad(x.reshape(-1, inputs, *x.shape[2:]), padding).reshape(len(x), -1, *x.shape[2:])
+            weight = F.pad(weight, padding)
         return F.conv2d(x, weight, self.bias, stride=self.stride, groups=groups)
 
     def _mix(self, x: Tensor, groups: int) -> Tensor:
-        """Pixel by pixel a convolution is a product of matrices, which takes a third to a half of the time."""
+        """Do a 1x1 convolution as a matrix product, which takes a third to a half of the convolution's time."""
         weight = self.weight.view(groups, -1, x.shape[1] // groups)
         bias = self.bias.view(groups, -1, 1)
         pixels = x.reshape(len(x), groups, -1, x.shape[-2] * x.shape[-1])
@@ -65,12 +65,12 @@ class PriorConv2d(nn.Module):
 
 
 def norm(priors: int, channels: int) -> nn.GroupNorm:
-    """Normalisation per image and channel: with one image a prior, the batch normalisation of the papers."""
+    """Return a normalisation per image and channel; with one image per prior it is the papers' batch normalisation."""
     return nn.GroupNorm(priors * channels, priors * channels)
 
 
 def conv_norm_act(priors: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """A convolution, normalised, through a leaky ReLU."""
+    """Return a convolution followed by normalisation and a leaky ReLU."""
     convolution = PriorConv2d(priors, inputs, outputs, kernel, stride)
     return nn.Sequential(convolution, norm(priors, outputs), nn.LeakyReLU(0.2, inplace=True))
 
@@ -83,7 +83,7 @@ def concat_channels(a: Tensor, b: Tensor, priors: int) -> Tensor:
 
 
 def max_scales(height: int, width: int) -> int:
-    """How many times an image can be halved, rounding up, before a side falls below 3 pixels."""
+    """Return how many times an image can be halved, rounding up, before a side falls below 3 pixels."""
     side, scales = min(height, width), 0
     while (side := (side + 1) // 2) >= MIN_SIDE:
         scales += 1
@@ -91,10 +91,11 @@ def max_scales(height: int, width: int) -> int:
 
 
 class PriorNetwork(nn.Module):
-    """`priors` independent untrained networks as one.
+    """The base class of networks that hold `priors` independent untrained networks.
 
-    Takes (priors, in_channels, h, w), an input to each prior, or (1, in_channels, h, w), one that all share; with
-    priors = 1, any number of images. Gives as many images of `out_channels`, in [0, 1] with `sigmoid`.
+    Takes (priors, in_channels, h, w), an input for each prior, or (1, in_channels, h, w), an input that all share; a
+    network of one prior takes any number of inputs. Returns an image of `out_channels` for each prior and input, in
+    [0, 1] with `sigmoid`.
     """
 
     name: ClassVar[str]
@@ -104,15 +105,15 @@ class PriorNetwork(nn.Module):
     head: PriorConv2d
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """The (h, w) of the random input z for an image of this size: the same."""
+        """Return the (h, w) of the random input z for an image of this size; here it is the image's size."""
         return height, width
 
     def features(self, x: Tensor) -> Tensor:
-        """What the head sees, from the inputs of the priors side by side."""
+        """Return the head's input features, given the priors' inputs stacked along the channels."""
         raise NotImplementedError
 
     def forward(self, z: Tensor) -> Tensor:
-        """Images from random inputs."""
+        """Map random inputs to images."""
         inputs = z if len(z) == 1 else z.reshape(-1, self.priors * z.shape[1], *z.shape[2:])
         images = self.head(self.features(inputs))
         images = images.reshape(len(images) * self.priors, -1, *images.shape[2:])
@@ -120,7 +121,7 @@ class PriorNetwork(nn.Module):
 
 
 def arguments(shape: tuple[int, int, int], options: DipConfig, priors: int) -> dict[str, Any]:
-    """What every network of a config is built with for images of shape (C, H, W)."""
+    """Return the constructor arguments that all networks share, for images of shape (C, H, W)."""
     channels, height, width = shape
     return {
         "in_channels": options.input_channels,
@@ -133,13 +134,13 @@ def arguments(shape: tuple[int, int, int], options: DipConfig, priors: int) -> d
 
 
 class SkipNetwork(PriorNetwork):
-    """Hourglasses with skip connections (Ulyanov et al., CVPR 2018), as one network of grouped convolutions.
+    """Hourglass networks with skip connections (Ulyanov et al., CVPR 2018), made of grouped convolutions.
 
-    Takes any H and W that can be halved `scales` times without falling below 3 pixels (`max_scales`); odd sizes
-    are rounded up on the way down, and the way up returns to the size of the skip.
+    Takes any H and W that can be halved `scales` times without falling below 3 pixels (`max_scales`). Downsampling
+    rounds odd sizes up; upsampling returns to the size of the skip.
 
-    Differs from the original in that normalisation is per image also when one prior sees many images, and in that
-    nothing is cropped where a size is odd.
+    Differs from the original in two ways: normalisation is per image even when one prior gets many inputs, and odd
+    sizes are not cropped.
     """
 
     name: ClassVar[str] = "skip"
@@ -160,7 +161,7 @@ class SkipNetwork(PriorNetwork):
         self.arguments = registry.constructor_arguments(locals())
         self.priors = priors
         self.sigmoid = sigmoid
-        # The deepest scale first, since each holds the one below it.
+        # Built from the deepest scale up, since each scale holds the scale below it.
         body: nn.Module | None = None
         for scale in reversed(range(scales)):
             inputs = in_channels if scale == 0 else channels
@@ -170,17 +171,20 @@ class SkipNetwork(PriorNetwork):
 
     @classmethod
     def for_images(cls, shape: tuple[int, int, int], options: DipConfig, priors: int = 1) -> Self:
-        """The network of a config for images of shape (C, H, W)."""
+        """Build the config's network for images of shape (C, H, W)."""
         return cls(**arguments(shape, options, priors), skip_channels=options.skip_channels)
 
     def features(self, x: Tensor) -> Tensor:
-        """Through all scales."""
+        """Pass x through all scales."""
         features: Tensor = self.body(x)
         return features
 
 
 class _Scale(nn.Module):
-    """One scale: down by two, through what lies below, up again, beside a thin skip, and on."""
+    """One scale of the hourglass.
+
+    Halves its input, applies the scales below, enlarges the result, concatenates a thin skip connection and convolves.
+    """
 
     def __init__(
         self, priors: int, inputs: int, channels: int, *, skip: int, upsampling: Upsampling, below: nn.Module | None
@@ -208,11 +212,11 @@ class _Scale(nn.Module):
 
 
 class DecoderNetwork(PriorNetwork):
-    """Deep decoders (Heckel and Hand, ICLR 2019): with few weights and no convolution wider than a pixel.
+    """Deep decoders (Heckel and Hand, ICLR 2019), which have few weights and only 1x1 convolutions.
 
-    With fewer weights than the image has pixels it can't fit noise well. Each scale mixes channels pixel by pixel,
-    doubles the size, applies ReLU and normalises per image and channel; a last mix comes before the output's. Gives
-    images of `size`, (H, W).
+    A deep decoder with fewer weights than the image has pixels can't fit noise well. Each scale mixes channels pixel by
+    pixel, doubles the size, applies ReLU and normalises per image and channel; a last mix precedes the output
+    convolution. Returns images of `size`, (H, W).
     """
 
     name: ClassVar[str] = "decoder"
@@ -240,15 +244,15 @@ class DecoderNetwork(PriorNetwork):
 
     @classmethod
     def for_images(cls, shape: tuple[int, int, int], options: DipConfig, priors: int = 1) -> Self:
-        """The network of a config for images of shape (C, H, W)."""
+        """Build the config's network for images of shape (C, H, W)."""
         return cls(**arguments(shape, options, priors), size=list(shape[1:]))
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """The (h, w) of the random input z: the image halved `scales` times."""
+        """Return the (h, w) of the random input z: the image's size halved `scales` times."""
         return _halved([height, width], self.arguments["scales"])
 
     def features(self, x: Tensor) -> Tensor:
-        """Through all scales."""
+        """Pass x through all scales."""
         for i, (mix, normalise) in enumerate(zip(self.mixes, self.norms, strict=True)):
             x = mix(x)
             if i < len(self.sizes):
@@ -258,6 +262,6 @@ class DecoderNetwork(PriorNetwork):
 
 
 def _halved(size: list[int], times: int) -> tuple[int, int]:
-    """(H, W) halved, rounding up."""
+    """Return (H, W) halved so many times, rounded up."""
     height, width = (-(-side // 2**times) for side in size)
     return height, width

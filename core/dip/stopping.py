@@ -1,6 +1,6 @@
-"""Rules that pick an image from a fit without knowing the truth.
+"""Early-stopping rules, which pick the restoration of a fit without the truth.
 
-A rule gives every image a score at each iteration, the lower the better; `Stopping` keeps the restoration at the best
+A rule gives every image a score at each iteration; lower is better. `Stopping` stores the restoration with the best
 score, and stops an image when its score has not improved for some time. Nothing here waits for the device.
 """
 
@@ -16,42 +16,42 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class StopInput:
-    """What the fit of n images shows at one iteration."""
+    """The input of a stopping rule: the fit of n images at one iteration."""
 
     step: int
     """The iteration, from 1 on."""
     indices: Tensor
-    """Which images of the batch these are, int64 (n,)."""
+    """The indices of these images in the batch, int64 (n,)."""
     output: Tensor
     """The networks' outputs, (n, C, H, W)."""
     restored: Tensor
-    """What would be returned now: the running average of outputs, or the output itself."""
+    """The current restorations: the running averages of outputs, or the outputs themselves, (n, C, H, W)."""
     residual: Tensor
-    """Mean of (A output - y)^2 over what is fitted, (n,)."""
+    """The mean of (A output - y)^2 over the fitted measurements, (n,)."""
     held_out: Tensor | None
-    """The error of `restored` where it is measured but held out of the fit, (n,); None where nothing is."""
+    """The error of `restored` at the held-out measurements, (n,); None where no measurements are held out."""
 
 
 Rule: TypeAlias = Callable[[StopInput], Tensor]
-"""Scores (n,), the lower the better; at 0 an image stops at once, at infinity there is no score yet."""
+"""Maps the state of a fit to scores (n,). Lower is better; 0 stops the image, and infinity means no score yet."""
 
 
 def held_out(fit: StopInput) -> Tensor:
-    """Score by the error at measured values that the fit never sees: a validation set inside the image."""
+    """Score by the error at held-out measurements, which serve as a validation set within the image."""
     assert fit.held_out is not None
     return fit.held_out
 
 
 def never(fit: StopInput) -> Tensor:
-    """Score every iteration better than the one before, and never 0: the last one is returned."""
+    """Score every iteration better than the previous one but above 0, so that the last iteration is returned."""
     return torch.full_like(fit.residual, 1 / fit.step)
 
 
 def discrepancy(expected: Tensor) -> Rule:
-    """Score by the residual's excess over the expected one of each image of the batch, (B,), 0 when there is none.
+    """Score by the relative excess of the residual over `expected`, (B,); 0 once the residual is no larger.
 
-    This is Morozov's principle: stop when the residual has come down to what the noise alone would leave. A little less
-    than that serves better: by then the network has fitted some of the noise too.
+    This is Morozov's discrepancy principle: stop when the residual has fallen to the level that noise alone leaves. A
+    slightly lower `expected` works better, because by then the network has fitted some of the noise too.
     """
     return lambda fit: (fit.residual / expected[fit.indices] - 1).clamp(min=0)
 
@@ -60,20 +60,20 @@ class MovingVariance(nn.Module):
     """ES-WMV (Wang et al., TMLR 2023): the variance of the outputs over a window of iterations.
 
     VAR = mean over pixels of the variance of the last W outputs. It falls while the image takes shape and rises when
-    noise is fitted. Kept by running sums in float64, which costs the same for any W. As in the authors' code, the score
-    belongs to the last iteration of the window.
+    noise is fitted. Running sums in float64 make its cost independent of W. As in the authors' code, the score belongs
+    to the last iteration of the window.
     """
 
     def __init__(self, shape: torch.Size, window: int, device: torch.device | str) -> None:
         super().__init__()
         wide = torch.float64 if torch.device(device).type != "mps" else torch.float32
         self.ring: Tensor = nn.Buffer(torch.zeros(window, *shape, device=device))
-        # The sums are part of the state, so that rounding goes on as it would have.
+        # The sums are part of the state, so that a resumed fit has the same rounding errors.
         self.sum: Tensor = nn.Buffer(torch.zeros(shape, dtype=wide, device=device))
         self.squares: Tensor = nn.Buffer(torch.zeros(shape, dtype=wide, device=device))
 
     def forward(self, fit: StopInput) -> Tensor:
-        """Put the output in the place of the oldest one."""
+        """Replace the oldest output by the new one and return the scores (n,); infinity until the window is full."""
         window, slot = len(self.ring), (fit.step - 1) % len(self.ring)
         new, old = fit.output.to(self.sum.dtype), self.ring[slot].to(self.sum.dtype)
         self.sum += new - old
@@ -90,11 +90,11 @@ class MovingVariance(nn.Module):
 
 
 class Stopping(nn.Module):
-    """The restoration at the best score so far of each image, until that score has stood for `patience` iterations.
+    """The best restoration of each image, which stops when its best score is `patience` iterations old.
 
-    `best_iteration` (B,) is the iteration of `restored` (B, C, H, W); `stopped_at` (B,) is the one at which an image
-    stopped, 0 while it hasn't. What comes after that leaves both as they are. A stopped image can be left out of what
-    comes (`select`); `indices` int64 (n,) are those of the images that are still updated.
+    `best_iteration` (B,) is the iteration of `restored` (B, C, H, W). `stopped_at` (B,) is the iteration at which an
+    image stopped, 0 before; from then on neither changes. `select` leaves stopped images out of later updates;
+    `indices` int64 (n,) are the images that are still updated.
     """
 
     def __init__(self, rule: Rule, shape: torch.Size, patience: int, device: torch.device | str) -> None:
@@ -109,21 +109,21 @@ class Stopping(nn.Module):
 
     @property
     def all_stopped(self) -> bool:
-        """Whether every image has stopped."""
+        """True if every image has stopped."""
         return bool((self.stopped_at > 0).all())
 
     def select(self, rows: Tensor) -> None:
-        """Update only these rows of the images updated so far, from now on; all others must have stopped."""
+        """Update only these rows of the images updated so far; all others must have stopped."""
         self.indices = self.indices[rows]
         if isinstance(self.rule, MovingVariance):
             self.rule.select(rows)
 
     def update(self, fit: StopInput) -> None:
-        """Take an iteration into account."""
+        """Score an iteration and store the restorations that improve on the best scores."""
         score = self.best.index_copy(0, self.indices, self.rule(fit).nan_to_num(nan=torch.inf))
         restored = self.restored.index_copy(0, self.indices, fit.restored)
         active = self.stopped_at == 0
-        # Until the first score there is the image of the moment.
+        # Before the first score, the latest restoration is stored.
         better = active & ((score < self.best) | self.best.isinf())
         self.best = torch.where(better, score, self.best)
         self.best_iteration = torch.where(better, fit.step, self.best_iteration)

@@ -28,11 +28,11 @@ def options(**changes: object) -> DipConfig:
 
 
 def batch(
-    chosen: DipConfig, task: str = "denoise", places: list[int] | None = None, *, known: bool = True, seed: int = 3
+    chosen: DipConfig, task: str = "denoise", indices: list[int] | None = None, *, known: bool = True, seed: int = 3
 ) -> PriorBatch:
-    places = places or [0, 1, 2]
-    truth = TRUTH[places].to(torch.get_default_dtype())
-    y, degradation = degrade(parse_task(task), truth, places)
+    indices = indices or [0, 1, 2]
+    truth = TRUTH[indices].to(torch.get_default_dtype())
+    y, degradation = degrade(parse_task(task), truth, indices)
     return PriorBatch(y, degradation, chosen, SHAPE, seed=seed, truth=truth if known else None)
 
 
@@ -40,10 +40,10 @@ def batch(
 @pytest.mark.parametrize("network", ["skip", "decoder"])
 @pytest.mark.parametrize("task", ["denoise", "inpaint:missing=0.5", "superres:factor=2"])
 def test_prior_batch_matches_fits_of_single_images(network: str, task: str) -> None:
-    """Float64, a few steps: a network of three priors makes the three fits that each image has alone."""
+    """In float64, over a few steps, a network of three priors fits each image as a network of its own does."""
     chosen = options(network=network, sgld=0.5)
     together = batch(chosen, task)
-    alone = [batch(chosen, task, [place]) for place in range(3)]
+    alone = [batch(chosen, task, [index]) for index in range(3)]
     for _ in range(6):
         for fit in (together, *alone):
             fit.step_once()
@@ -97,14 +97,14 @@ def test_prior_batch_resumes_exactly(cut: int) -> None:
 
 
 def test_prior_batch_average_follows_definition() -> None:
-    """w rises as t / (t + 9) to its limit; with 0 there is none."""
+    """The weight w rises as t / (t + 9) up to its limit; a limit of 0 turns averaging off."""
     outputs: list[Tensor] = []
-    fit, plain = batch(options(average=0.6)), batch(options(average=0.0))
+    fit, without_penalty = batch(options(average=0.6)), batch(options(average=0.0))
     expected = torch.zeros(())
     for t in range(20):
         fit.step_once()
-        plain.step_once()
-        outputs.append(plain.restored)
+        without_penalty.step_once()
+        outputs.append(without_penalty.restored)
         weight = min(0.6, t / (t + 9))
         expected = weight * expected + (1 - weight) * outputs[-1]
     assert torch.allclose(fit.restored, expected, atol=1e-5)
@@ -115,7 +115,7 @@ def weights_of(fit: PriorBatch, image: int) -> list[Tensor]:
 
 
 def test_prior_batch_backtracks_only_image_that_fell() -> None:
-    """Weights and both moments return to the last good state, and nothing else changes."""
+    """The image's weights and both moments return to its last good state; the other images don't change."""
     fit = batch(options(backtrack=5.0))
     for _ in range(10):
         fit.step_once()
@@ -191,27 +191,27 @@ def test_auto_stop_rule_estimates_blind_noise_level() -> None:
 
 
 def test_penalty_moves_only_its_image_and_zero_changes_nothing() -> None:
-    def pull(outputs: Tensor, places: Tensor) -> Tensor:
-        return strength[places] * outputs.square().flatten(1).mean(1)
+    def pull_to_zero(outputs: Tensor, indices: Tensor) -> Tensor:
+        return strength[indices] * outputs.square().flatten(1).mean(1)
 
     strength = torch.zeros(3)
-    plain, nothing = batch(SMALL), batch(SMALL)
-    nothing.penalty = pull
+    without_penalty, penalised = batch(SMALL), batch(SMALL)
+    penalised.penalty = pull_to_zero
     for _ in range(30):
-        plain.step_once()
-        nothing.step_once()
-    assert torch.equal(plain.restored, nothing.restored)
+        without_penalty.step_once()
+        penalised.step_once()
+    assert torch.equal(without_penalty.restored, penalised.restored)
     strength[1] = 100.0
     for _ in range(30):
-        plain.step_once()
-        nothing.step_once()
-    assert torch.equal(plain.restored[[0, 2]], nothing.restored[[0, 2]])
-    assert nothing.output[1].mean() < 0.5 * plain.output[1].mean()
-    assert nothing.loss[1] > plain.loss[1]  # what is told is the data error
+        without_penalty.step_once()
+        penalised.step_once()
+    assert torch.equal(without_penalty.restored[[0, 2]], penalised.restored[[0, 2]])
+    assert penalised.output[1].mean() < 0.5 * without_penalty.output[1].mean()
+    assert penalised.loss[1] > without_penalty.loss[1]  # the reported loss is the data error alone
 
 
-def rested(chosen: DipConfig, steps: int, task: str = "denoise") -> PriorBatch:
-    """A batch of three whose middle image rests from the fifth iteration on."""
+def compacted(chosen: DipConfig, steps: int, task: str = "denoise") -> PriorBatch:
+    """Fit a batch of three whose middle image stops, and is left out, after four iterations."""
     fit = batch(chosen, task)
     for _ in range(4):
         fit.step_once()
@@ -229,9 +229,9 @@ def rested(chosen: DipConfig, steps: int, task: str = "denoise") -> PriorBatch:
     [("denoise", "variance"), ("denoise", "discrepancy"), ("inpaint:missing=0.5,sigma=5", "held-out")],
 )
 def test_compact_leaves_other_images_unchanged(network: str, task: str, stop: str) -> None:
-    """Weights, moments, z, what a fall would go back to and what the rule remembers go on as if nothing had been."""
+    """Weights, moments, z, checkpoints and the stopping rule's state continue as they would have without `compact`."""
     chosen = options(network=network, stop=stop, sgld=0.5, patience=90)
-    fit, whole = rested(chosen, 24, task), batch(chosen, task)
+    fit, whole = compacted(chosen, 24, task), batch(chosen, task)
     for _ in range(24):
         whole.step_once()
     assert fit.indices.tolist() == [0, 2]
@@ -243,12 +243,12 @@ def test_compact_leaves_other_images_unchanged(network: str, task: str, stop: st
     assert torch.allclose(fit.stopping.restored[[0, 2]], whole.stopping.restored[[0, 2]], atol=1e-9)
     assert torch.allclose(fit.stopping.best[[0, 2]], whole.stopping.best[[0, 2]], rtol=1e-6)
     assert torch.equal(fit.stopping.best_iteration[[0, 2]], whole.stopping.best_iteration[[0, 2]])
-    for mine, its in zip(fit.priors.checkpoint_rows, whole.priors.checkpoint_rows, strict=True):
-        assert torch.allclose(mine, its[[0, 2]], atol=1e-9)
+    for actual, expected in zip(fit.priors.checkpoint_rows, whole.priors.checkpoint_rows, strict=True):
+        assert torch.allclose(actual, expected[[0, 2]], atol=1e-9)
 
 
-def test_compact_keeps_results_of_stopped_image() -> None:
-    early, late = rested(SMALL, 4), rested(SMALL, 24)
+def test_compact_preserves_results_of_stopped_image() -> None:
+    early, late = compacted(SMALL, 4), compacted(SMALL, 24)
     for name in ("restored", "output", "loss", "peak", "peak_at", "backtracked"):
         assert torch.equal(getattr(early, name)[1], getattr(late, name)[1])
         assert not torch.equal(getattr(early, name)[0], getattr(late, name)[0]) or name == "backtracked"
@@ -256,7 +256,7 @@ def test_compact_keeps_results_of_stopped_image() -> None:
 
 
 def test_stopped_image_is_not_marked_as_backtracked() -> None:
-    fit = rested(options(backtrack=5.0), 12)
+    fit = compacted(options(backtrack=5.0), 12)
     fit.good_loss[1] = 1e-9
     for _ in range(8):
         fit.step_once()
@@ -265,7 +265,7 @@ def test_stopped_image_is_not_marked_as_backtracked() -> None:
 
 def test_prior_batch_resumes_exactly_with_stopped_images() -> None:
     chosen = options(sgld=0.5, backtrack=0.5)
-    whole, first, second = rested(chosen, 25), rested(chosen, 13), batch(chosen)
+    whole, first, second = compacted(chosen, 25), compacted(chosen, 13), batch(chosen)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     for _ in range(12):
         second.step_once()
@@ -276,19 +276,19 @@ def test_prior_batch_resumes_exactly_with_stopped_images() -> None:
 
 
 def test_penalty_receives_indices_of_remaining_images() -> None:
-    seen: list[list[int]] = []
+    received: list[list[int]] = []
 
-    def watch(outputs: Tensor, places: Tensor) -> Tensor:
-        seen.append(places.tolist())
+    def record(outputs: Tensor, indices: Tensor) -> Tensor:
+        received.append(indices.tolist())
         return 0 * outputs.flatten(1).mean(1)
 
     fit = batch(SMALL)
-    fit.penalty = watch
+    fit.penalty = record
     fit.step_once()
     fit.stopping.stopped_at[0] = 1
     fit.compact_if_worthwhile()
     fit.step_once()
-    assert seen == [[0, 1, 2], [1, 2]]
+    assert received == [[0, 1, 2], [1, 2]]
 
 
 def test_compact_waits_until_enough_images_stopped() -> None:
@@ -308,7 +308,7 @@ def test_compact_waits_until_enough_images_stopped() -> None:
 
 @pytest.mark.slow
 def test_bfloat16_prior_batch_restores_as_well_as_float32() -> None:
-    """Images of clothes, fitted to where they are at their best; single ones differ, as they do between seeds."""
+    """Compares mean peak PSNR over images of clothes; single images differ as much as they do between seeds."""
     truth = to_unit(data.load("fashion-mini", "test").images[:4])
     y, degradation = degrade(parse_task("denoise:sigma=25"), truth, range(4))
     fits = [
@@ -327,7 +327,7 @@ def test_bfloat16_prior_batch_restores_as_well_as_float32() -> None:
 def test_compiled_prior_batch_matches_eager_and_recompiles_on_compact(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Traced as ever, but with eager kernels, for which nobody has to wait."""
+    """Traces the network as in use, but runs eager kernels, which need no compilation."""
     monkeypatch.setattr(torch, "compile", partial(_compile_quickly, torch.compile))
     fits = [batch(options(scales=1, compile=faster)) for faster in (False, True)]
     for fit in fits:
@@ -337,7 +337,7 @@ def test_compiled_prior_batch_matches_eager_and_recompiles_on_compact(
     torch.testing.assert_close(compiled.restored, eager.restored, rtol=0, atol=1e-4)
     compiled.stopping.stopped_at[0] = 1
     compiled.compact_if_worthwhile()
-    assert len(compiled.indices) == 3, "a third is not worth compiling"
+    assert len(compiled.indices) == 3, "a third of stopped images is not worth compiling a smaller network"
     for fit in fits:
         fit.stopping.stopped_at[:2] = 1
         fit.compact_if_worthwhile()

@@ -11,7 +11,7 @@ from dipddpm.core.dip.networks import DecoderNetwork
 
 
 @pytest.mark.parametrize("size", [(28, 28), (29, 17), (3, 3)])
-def test_decoder_network_gives_size_asked_for(size: tuple[int, int]) -> None:
+def test_decoder_network_outputs_requested_size(size: tuple[int, int]) -> None:
     network = DecoderNetwork.for_images((3, *size), DipConfig(channels=8, input_channels=5), priors=2)
     images = network(torch.rand(1, 5, *network.input_size(*size)))
     assert images.shape == (2, 3, *size)
@@ -21,7 +21,7 @@ def test_decoder_network_gives_size_asked_for(size: tuple[int, int]) -> None:
 def test_decoder_network_has_fewer_weights_than_image_values() -> None:
     network = DecoderNetwork.for_images((3, 256, 256), DipConfig(scales=5, channels=128, input_channels=128))
     weights = sum(p.numel() for p in network.parameters())
-    # Six mixes of 128 x 128 with their biases, six affine normalisations, and the head.
+    # Six 1x1 mixes of 128 to 128 channels with biases, six affine normalisations, and the head.
     assert weights == 6 * (128 * 128 + 128) + 6 * 256 + 3 * 129
     assert weights < 3 * 256 * 256
 

@@ -19,7 +19,7 @@ SMALL = DipConfig(scales=2, channels=6, skip_channels=2, input_channels=4, windo
 
 
 def batches(chosen: DipConfig, *, known: bool = True) -> list[PriorBatch]:
-    """Two images of 12x12 and one of 11x15."""
+    """Make a batch of two images of 12x12 and a batch of one of 11x15."""
     made = []
     for count, height, width in ((2, 12, 12), (1, 11, 15)):
         truth = torch.rand(count, 1, height, width, generator=torch.Generator().manual_seed(height))
@@ -90,10 +90,10 @@ def test_dip_fit_ends_when_all_stopped_unless_run_on() -> None:
 @pytest.mark.usefixtures("double")
 def test_dip_fit_drops_stopped_images_without_changing_results() -> None:
     short, long = (fit(iterations=60, patience=6, lr=0.05, run_on=run_on) for run_on in (False, True))
-    told, beyond = ({item.image: item for item in made if isinstance(item, EarlyStopped)} for made in (short, long))
-    assert {image: event.at for image, event in told.items()} == {image: event.at for image, event in beyond.items()}
-    for mine, its in zip(short.restored, long.restored, strict=True):
-        assert torch.allclose(mine, its, atol=1e-6)
+    stops, stops_run_on = ({item.image: item.at for item in f if isinstance(item, EarlyStopped)} for f in (short, long))
+    assert stops == stops_run_on
+    for actual, expected in zip(short.restored, long.restored, strict=True):
+        assert torch.allclose(actual, expected, atol=1e-6)
     assert [len(batch.indices) for batch in short.batches] == [1, 1]
     assert [len(batch.indices) for batch in long.batches] == [2, 1]
 
@@ -117,12 +117,12 @@ def test_dip_fit_yields_pictures_per_size_at_interval() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 4, 5, 10, 12])
-def test_fit_resumes_after_any_step(steps: int) -> None:
+def test_dip_fit_resumes_after_any_step(steps: int) -> None:
     whole = [repr_of(item) for item in fit(picture_every=5)]
     first, second = fit(picture_every=5), fit(picture_every=5)
-    told = [repr_of(item) for item in until_step(first, steps)]
+    items = [repr_of(item) for item in until_step(first, steps)]
     second.load_state_dict(first.state_dict())
-    assert told + [repr_of(item) for item in second] == whole
+    assert items + [repr_of(item) for item in second] == whole
 
 
 def repr_of(item: object) -> str:
@@ -131,13 +131,13 @@ def repr_of(item: object) -> str:
 
 def test_dip_fit_reports_backtracking() -> None:
     made = fit(iterations=20)
-    told = []
+    messages = []
     for item in made:
         if isinstance(item, Step) and item.step == 15:
             made.batches[1].good_loss.fill_(1e-9)
         if isinstance(item, Message):
-            told.append(item.text)
-    assert told == ["The fit of image 1 fell by 5 dB; it went back at iteration 20"]
+            messages.append(item.text)
+    assert messages == ["The fit of image 1 fell by 5 dB; it was rolled back at iteration 20"]
 
 
 def test_dip_fit_raises_for_image_no_longer_finite() -> None:

@@ -15,7 +15,7 @@ from dipddpm.core.dip.networks import SkipNetwork, max_scales
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(3, 45), st.integers(3, 45), st.booleans())
-def test_skip_network_keeps_any_image_size(height: int, width: int, bilinear: bool) -> None:
+def test_skip_network_preserves_any_image_size(height: int, width: int, bilinear: bool) -> None:
     network = SkipNetwork(
         4,
         3,
@@ -42,7 +42,7 @@ def test_max_scales_keeps_three_pixels(size: tuple[int, int], scales: int) -> No
 
 @pytest.mark.parametrize(("channels", "skip_channels"), [(6, 0), (6, 3), (18, 2)])
 def test_skip_network_keeps_priors_independent(channels: int, skip_channels: int) -> None:
-    """Each of three priors gives what a network of its own gives, in value and in gradient."""
+    """Each of three priors has the outputs and gradients of a network of its own."""
     network = SkipNetwork(4, 2, 2, channels=channels, skip_channels=skip_channels, priors=3).double()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -51,15 +51,15 @@ def test_skip_network_keeps_priors_independent(channels: int, skip_channels: int
     (images * torch.arange(1, 4).view(3, 1, 1, 1)).square().sum().backward()
     for i in range(3):
         alone = SkipNetwork(4, 2, 2, channels=channels, skip_channels=skip_channels).double()
-        for mine, all_of_them in zip(alone.parameters(), network.parameters(), strict=True):
-            mine.data = all_of_them.data.chunk(3)[i].clone()
+        for single, grouped in zip(alone.parameters(), network.parameters(), strict=True):
+            single.data = grouped.data.chunk(3)[i].clone()
         image = alone(z[i : i + 1])
         assert torch.allclose(image[0], images[i], atol=1e-12)
         (image * (i + 1)).square().sum().backward()
-        for mine, all_of_them in zip(alone.parameters(), network.parameters(), strict=True):
-            assert mine.grad is not None
-            assert all_of_them.grad is not None
-            assert torch.allclose(mine.grad, all_of_them.grad.chunk(3)[i], atol=1e-10)
+        for single, grouped in zip(alone.parameters(), network.parameters(), strict=True):
+            assert single.grad is not None
+            assert grouped.grad is not None
+            assert torch.allclose(single.grad, grouped.grad.chunk(3)[i], atol=1e-10)
 
 
 def test_skip_network_shares_one_input_among_priors() -> None:
@@ -68,7 +68,7 @@ def test_skip_network_shares_one_input_among_priors() -> None:
     assert torch.allclose(network(z), network(z.expand(3, -1, -1, -1)), atol=1e-6)
 
 
-def test_skip_network_priors_start_alike() -> None:
+def test_skip_network_priors_start_from_same_weights() -> None:
     images = SkipNetwork(4, 1, 2, channels=8, priors=3)(torch.rand(1, 4, 12, 12))
     assert torch.allclose(images[0], images[2], atol=1e-6)
 

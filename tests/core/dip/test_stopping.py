@@ -13,8 +13,10 @@ from dipddpm.core.dip.stopping import MovingVariance, StopInput, Stopping, discr
 SHAPE = torch.Size((3, 1, 4, 5))
 
 
-def at(step: int, output: Tensor, residual: list[float] | None = None, hidden: list[float] | None = None) -> StopInput:
-    error = None if hidden is None else torch.tensor(hidden)
+def at(
+    step: int, output: Tensor, residual: list[float] | None = None, held_out_error: list[float] | None = None
+) -> StopInput:
+    error = None if held_out_error is None else torch.tensor(held_out_error)
     residuals = torch.tensor(residual or [1.0] * len(output))
     return StopInput(step, torch.arange(len(output)), output, output + 1, residuals, error)
 
@@ -39,12 +41,12 @@ def test_moving_variance_matches_definition(window: int, steps: int, seed: int) 
         assert torch.allclose(score.double(), naive, rtol=1e-5, atol=1e-9)
 
 
-def test_stopping_keeps_best_output_of_each_image_by_itself() -> None:
+def test_stopping_stores_best_output_of_each_image_separately() -> None:
     scores = torch.tensor([[5.0, 5, 5], [4, 6, 4], [3, 6, 6], [4, 6, 3], [4, 6, 2], [1, 1, 1]])
     stopping = Stopping(held_out, SHAPE, patience=3, device="cpu")
     for step, score in enumerate(scores, start=1):
-        stopping.update(at(step, torch.full(SHAPE, float(step)), hidden=score.tolist()))
-    # The second stopped at 4, and its better score at 6 came too late; the others went on to it.
+        stopping.update(at(step, torch.full(SHAPE, float(step)), held_out_error=score.tolist()))
+    # The second image stopped at iteration 4, before its better score at 6; the others were still active then.
     assert stopping.best_iteration.tolist() == [6, 1, 6]
     assert stopping.stopped_at.tolist() == [0, 4, 0]
     assert stopping.best.tolist() == [1, 5, 1]
@@ -71,7 +73,7 @@ def test_never_rule_returns_last_output() -> None:
 def test_stopping_never_takes_nan_as_best() -> None:
     stopping = Stopping(held_out, SHAPE, patience=10, device="cpu")
     for step, score in enumerate([float("nan"), 3.0, float("nan"), 4.0], start=1):
-        stopping.update(at(step, torch.full(SHAPE, float(step)), hidden=[score] * 3))
+        stopping.update(at(step, torch.full(SHAPE, float(step)), held_out_error=[score] * 3))
     assert stopping.best_iteration.tolist() == [2, 2, 2]
 
 
