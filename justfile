@@ -39,9 +39,9 @@ durability *arguments:
 bench *arguments:
     {{ bin }}/python -m benchmarks {{ arguments }}
 
-# Build the documentation site into build/site; `pip install mkdocs-material` into .venv first.
+# Build the documentation site into build/site.
 docs:
-    {{ bin }}/python -m mkdocs build --strict
+    {{ bin }}/zensical build --strict --clean
 
 # Draw the pictures of the console in the README again.
 screenshots *arguments:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[1]
-TOOLS = ("python", "pip", "ruff", "mypy", "lint-imports")
+TOOLS = ("python", "pip", "ruff", "codespell", "mypy", "lint-imports", "zensical")
 OLD = "0123456789abcdef"
 
 # Logs its own path and its arguments, a line a call.
@@ -128,8 +128,8 @@ def test_ci_run_calls_tools_and_readme_tests_in_environment(checkout: Checkout) 
     assert all(call.startswith("ENV/bin/python -m pip install") for call in calls[1:3])
     assert calls[1].endswith("--require-hashes -r constraints.txt")
     assert calls[2].endswith("--no-deps -e .")
-    checks = ["ruff format --check .", "ruff check .", "mypy ", "lint-imports "]
-    assert calls[3:7] == [f"ENV/bin/{check}" for check in checks]
+    checks = ["ruff format --check .", "ruff check .", "codespell ", "mypy ", "lint-imports "]
+    assert calls[3:9] == [f"ENV/bin/{check}" for check in [*checks, "zensical build --strict --clean"]]
     assert calls[-1].startswith("ENV/bin/python -m pytest --special")
 
 
