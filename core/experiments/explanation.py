@@ -109,7 +109,7 @@ class ExplanationExperiment:
         for network_input in self.plan:
             if not network_input.predicts_x0 and network_input.name not in self.record.linear:
                 yield self._filter(network_input)
-            for seed in range(len(self.record.learned.get(network_input.name, [])), network_input.seeds):
+            for seed in range(len(self.record.trained.get(network_input.name, [])), network_input.seeds):
                 yield from self._learn(network_input, seed)
         if not self.record.denoised:
             yield self._denoise()
@@ -168,7 +168,7 @@ class ExplanationExperiment:
         bands = [bands_of(bank.noised.t, len(self.schedule)) for bank in self.banks]
         inputs = [self.views.of(network_input.name, bank) for bank in self.banks]
         # One channel says it all, unless there are two inputs.
-        inputs = [images if network_input.name == findings.BESIDE else images[:, :1] for images in inputs]
+        inputs = [images if network_input.name == findings.XT_WITH_DIP else images[:, :1] for images in inputs]
         shares = []
         for band in range(BANDS):
             inside = [of == band for of in bands]
@@ -195,11 +195,11 @@ class ExplanationExperiment:
             yield self._advance(next(losses), ends_unit=False)
         last_step = self._advance(next(losses), ends_unit=False)
         bands = _means(trial.errors(), bands_of(self.banks[1].noised.t, len(self.schedule)))
-        self.record.learned.setdefault(network_input.name, []).append(trial.result(bands))
+        self.record.trained.setdefault(network_input.name, []).append(trial.result(bands))
         if seed == 0 and network_input.name in (findings.XT, after(self.record.fixed)):
             self.weights[network_input.name] = trial.network.state_dict()
         self._stored_step = self.step
-        loss = self.record.learned[network_input.name][seed].loss
+        loss = self.record.trained[network_input.name][seed].loss
         summary = f"{network_input.name}: error {loss:.3f}"
         if not network_input.predicts_x0:
             share = f"{self.record.linear_share(network_input.name):.1%} of eps is linearly predictable"

@@ -76,11 +76,11 @@ def _loss(record: Record) -> Drawing | None:
         curves.append(Curve("held out", x, y, marks=len(epochs) <= 40))
     best = record.last(BestModelStored)
     loss_measures = {"loss", "held_out"}
-    spots = (
+    markers = (
         [Marker("best model", best.epoch, best.value)] if best and best.epoch and best.measure in loss_measures else []
     )
     values = [value for curve in curves for value in curve.y]
-    return LinePlot("Loss by epoch", "epoch", "loss", curves, spots=spots, log_y=wants_log(values))
+    return LinePlot("Loss by epoch", "epoch", "loss", curves, markers=markers, log_y=wants_log(values))
 
 
 def _by_timestep(record: Record) -> Drawing | None:
@@ -114,11 +114,11 @@ def _psnr(record: Record) -> Drawing | None:
     else:
         curves = [*(Curve(f"image {k}", steps, row, background=True) for k, row in enumerate(images)), average]
     end = record.last(StopsCompared)
-    spots = []
+    markers = []
     if end is not None:
-        spots += [Marker("peak", at, value) for at, value in zip(end.peak_at, end.peak, strict=False)]
-        spots += [Marker("stop", at, value) for at, value in zip(end.at, end.psnr, strict=False)]
-    return LinePlot("PSNR of the restorations", "step", "PSNR in dB", curves, spots=spots)
+        markers += [Marker("peak", at, value) for at, value in zip(end.peak_at, end.peak, strict=False)]
+        markers += [Marker("stop", at, value) for at, value in zip(end.at, end.psnr, strict=False)]
+    return LinePlot("PSNR of the restorations", "step", "PSNR in dB", curves, markers=markers)
 
 
 def _fit_loss(record: Record) -> Drawing | None:

@@ -1,1 +1,1 @@
-"""Pages, tables and plots about runs."""
+"""Pages, tables and plots that describe runs."""

@@ -1,6 +1,6 @@
-"""A page of text, tables and pictures, written as Markdown or as one HTML file that needs no other.
+"""A page of text, tables and pictures, written as Markdown or as one self-contained HTML file.
 
-All text is taken literally: what stands in it, from whatever file it came, is never markup.
+All text is escaped: no text, whichever file it comes from, is ever read as markup.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ img { max-width: 100%; background: white; border-radius: 4px; }
 .notice { border-left: 4px solid #c65102; padding: .4rem 1rem; background: #c6510218; }
 """.strip()
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-"""What a browser may load for the page: nothing that doesn't stand in it."""
+"""Content security policy: a browser may load nothing that isn't inside the page."""
 MARKUP = re.compile(r"([\\`*_\[\]<>|~$&])")
 TICKS = re.compile("`+")
 LEADING = re.compile(r"^(\d*)([-+=.)#]+)(?=\s|$)")
-"""What makes a heading, a list or a rule of a line that begins with it."""
+"""Opening characters that turn a line of Markdown into a heading, a list or a rule."""
 
 
 @dataclass(frozen=True)
 class Heading:
-    """Level 2 begins a chapter, level 3 a section of one."""
+    """A heading; level 2 opens a chapter, level 3 a section."""
 
     text: str
     level: int = 2
@@ -51,7 +51,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; a notice is one that must not be missed."""
+    """A paragraph; a notice is highlighted."""
 
     text: str
     notice: bool = False
@@ -59,14 +59,14 @@ class Text:
 
 @dataclass(frozen=True)
 class BulletList:
-    """A list of sentences."""
+    """A bullet list of sentences."""
 
     texts: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under a head; all but the first column are numbers."""
+    """Rows of cells below a row of headings; all columns but the first hold numbers."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -74,7 +74,7 @@ class Table:
 
 @dataclass(frozen=True)
 class FigureBlock:
-    """A figure; `name` is that of its PNG beside the Markdown."""
+    """A figure; the Markdown file links to it as `images/NAME.png`."""
 
     name: str
     title: str
@@ -83,27 +83,27 @@ class FigureBlock:
 
 @dataclass(frozen=True)
 class ImageBlock:
-    """A PNG that a run of the same runs folder has stored."""
+    """A PNG that a run in the same runs folder has stored."""
 
     file: Path
     title: str
 
     @property
     def link(self) -> str:
-        """From the folder of another run."""
+        """The path of the PNG, relative to the folder of another run."""
         return f"../{self.file.parents[1].name}/{self.file.parent.name}/{self.file.name}"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is so, and how: pairs of a name and words or a number."""
+    """Pairs of a name and a value, shown as a table of two columns."""
 
     pairs: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Code:
-    """Lines for a machine, as they stand; `language` helps whoever colours them."""
+    """Lines of code, shown unchanged; `language` names their syntax for highlighting."""
 
     text: str
     language: str = ""
@@ -114,22 +114,22 @@ Block: TypeAlias = Heading | Text | BulletList | Table | Facts | Code | FigureBl
 
 @dataclass
 class Page:
-    """A title and what stands under it."""
+    """A title and the blocks below it."""
 
     title: str
     blocks: list[Block] = field(default_factory=list)
 
     @property
     def figure_blocks(self) -> list[FigureBlock]:
-        """The figures, which the Markdown expects as `images/NAME.png`."""
+        """The figures; the Markdown links to each as `images/NAME.png`."""
         return [block for block in self.blocks if isinstance(block, FigureBlock)]
 
     def markdown(self) -> str:
-        """For a file in the study's run folder."""
+        """Return the page as Markdown, with links that work from a file in the study's run folder."""
         return "\n\n".join([f"# {_literal(self.title)}", *map(_markdown, self.blocks)]) + "\n"
 
     def html(self) -> str:
-        """The whole page, pictures and style in it."""
+        """Return the page as HTML that contains its pictures and its style."""
         body = "\n".join(map(_html, self.blocks))
         title = _escaped(self.title)
         return (
@@ -142,20 +142,22 @@ class Page:
 
 
 def fill(template: str, values: Mapping[str, Any], pictures: Mapping[str, Figure | Path] | None = None) -> list[Block]:
-    """The blocks of a template in plain Markdown: paragraphs, `- ` bullets, `> ` notices and `### ` headings.
+    """Return the blocks of a Markdown template of paragraphs, `- ` bullets, `> ` notices and `### ` headings.
 
-    `{loss:.3f}` is replaced as `str.format` does it, and a paragraph that names a missing value is left out, as a
-    picture is that is missing. A paragraph that is one `{name}` becomes the blocks of that name. The template is
-    trusted; all that it names is taken literally.
+    `str.format` replaces fields such as `{loss:.3f}`. A paragraph that names a missing value is left out, and so is a
+    missing picture. A paragraph that consists of one `{name}` becomes the blocks of that name. The template is
+    trusted; the values are escaped.
     """
     blocks: list[Block] = []
     for paragraph in filter(None, map(str.strip, template.split("\n\n"))):
         mark = next((mark for mark in ("- ", "> ", "### ") if paragraph.startswith(mark)), "")
         if match := re.fullmatch(r"!\[(.+)\]\((.+)\)", paragraph):
             title, name = match.groups()
-            found = (pictures or {}).get(name)
-            if found is not None:
-                blocks.append(ImageBlock(found, title) if isinstance(found, Path) else FigureBlock(name, title, found))
+            picture = (pictures or {}).get(name)
+            if isinstance(picture, Path):
+                blocks.append(ImageBlock(picture, title))
+            elif picture is not None:
+                blocks.append(FigureBlock(name, title, picture))
             continue
         if match := re.fullmatch(r"\{(\w+)\}", paragraph):
             blocks += values.get(match[1], ())
@@ -236,10 +238,10 @@ def _lines(code: Code) -> str:
 
 
 def _literal(text: str) -> str:
-    """Markdown that shows just this text."""
+    """Return Markdown that shows exactly this text."""
     return LEADING.sub(r"\1\\\2", MARKUP.sub(r"\\\1", printable(text).strip()))
 
 
 def _escaped(text: str) -> str:
-    """HTML that shows just this text."""
+    """Return HTML that shows exactly this text."""
     return html.escape(printable(text))

@@ -1,4 +1,4 @@
-"""Curves, scores and pictures as figures. matplotlib is loaded when one is drawn, and no sooner."""
+"""Figures of curves, scores and pictures. matplotlib is loaded only when a figure is drawn."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Told apart by colour-blind eyes, too (Okabe & Ito 2008)."""
-MARKS = "osD^vP*"
-SPOT_MARKS = "^vsD"
+"""Colours that colour-blind readers can distinguish, too (Okabe & Ito 2008)."""
+CURVE_SYMBOLS = "osD^vP*"
+MARKER_SYMBOLS = "^vsD"
 INK, QUIET = "#1f2933", "#9aa5b1"
 STYLE: Any = {
     "font.size": 9,
@@ -40,21 +40,22 @@ STYLE: Any = {
     "svg.hashsalt": "dipddpm",
     "pdf.fonttype": 42,  # fonts that publishers accept, not Type 3
 }
-"""Of all that the program draws."""
+"""Settings of matplotlib for every figure of the program."""
 _METADATA: Mapping[str, Any] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-"""Left out, so that the same numbers give the same file."""
+"""Metadata to leave out, so that the same numbers give the same file."""
 _LARGEST = 1e15
+"""Values of at least this size are not drawn."""
 _LOG_RANGE = 8.0
-"""From this ratio of the largest to the smallest value on, a loss is drawn with a logarithmic axis."""
+"""Ratio of the largest to the smallest value from which a loss is drawn on a logarithmic axis."""
 
 
 @dataclass(frozen=True)
 class FigureStyle:
-    """How large a drawing is, in inches, its letters and its lines, in points; papers have titles in the captions."""
+    """The size of a figure in inches, of its font and lines in points, and whether it shows its title."""
 
     width: float
     height: float
@@ -66,16 +67,16 @@ class FigureStyle:
 
 SCREEN = FigureStyle(8, 5.5, 10, 1.8, 150)
 PAGE = FigureStyle(6.4, 3.2, 9, 1.6, 110, titled=False)
-"""Across a page of HTML, with the title below it."""
+"""A figure across an HTML page, which shows the title below it."""
 COLUMN = FigureStyle(3.35, 2.3, 7.5, 1.1, 300, titled=False)
-"""One column of a paper in two: 8.5 cm."""
+"""A figure for one column (8.5 cm) of a paper in two columns, whose caption holds the title."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Points in the order in which they are joined; `spread` is drawn up and down from each.
+    """Points in the order in which a line joins them; `spread` is drawn as error bars.
 
-    A quiet one stays in the background, and out of the legend.
+    A background curve is grey and not listed in the legend.
     """
 
     name: str
@@ -88,7 +89,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Marker:
-    """A point that matters; those of one name have one mark."""
+    """A highlighted point; points of the same name share one symbol and one legend entry."""
 
     name: str
     x: float
@@ -97,7 +98,7 @@ class Marker:
 
 @dataclass(frozen=True)
 class LinePlot:
-    """What is drawn: curves, spots, and levels as dashed lines across, each with its name."""
+    """A plot of named curves, markers, and levels, which are drawn as horizontal dashed lines."""
 
     title: str
     x: str
@@ -106,12 +107,12 @@ class LinePlot:
     levels: Mapping[str, float] = field(default_factory=dict)
     log_x: bool = False
     log_y: bool = False
-    spots: Sequence[Marker] = ()
+    markers: Sequence[Marker] = ()
 
 
 @dataclass(frozen=True)
 class StripPlot:
-    """Values by name, a row each: all of them as dots, and their mean with its 95% bounds."""
+    """A row for each name, with all its values as ticks and their mean with 95% bounds."""
 
     title: str
     x: str
@@ -120,11 +121,11 @@ class StripPlot:
 
 @dataclass(frozen=True)
 class ImagePanels:
-    """A picture of images in `columns`, with what its columns show above it, over and over from left to right."""
+    """A picture of images in `columns`, with headings above its columns; the headings repeat from left to right."""
 
     title: str
     file: Path
-    heads: Sequence[str]
+    headings: Sequence[str]
     columns: int
 
 
@@ -132,7 +133,7 @@ Drawing: TypeAlias = LinePlot | StripPlot | ImagePanels
 
 
 def draw(drawing: Drawing, style: FigureStyle = SCREEN) -> Figure:
-    """The figure, without a screen and without matplotlib's global state. Raises OSError for a picture that is gone."""
+    """Draw a figure without a screen or matplotlib's global state. Raises OSError if its picture file is missing."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -156,7 +157,7 @@ def draw(drawing: Drawing, style: FigureStyle = SCREEN) -> Figure:
 def save(
     drawing: Drawing, path: Path | IO[bytes], style: FigureStyle = SCREEN, kind: Literal["png", "svg", "pdf"] = "png"
 ) -> None:
-    """Draw it into a file, the same one each time; a PNG for the screen has 1,200 x 825 pixels. Raises OSError."""
+    """Draw a figure into a file with reproducible bytes; a PNG in `SCREEN` has 1,200 x 825 pixels. Raises OSError."""
     import matplotlib as mpl
 
     figure = draw(drawing, style)
@@ -165,7 +166,7 @@ def save(
 
 
 def svg(figure: Figure) -> str:
-    """As an SVG element for a page: no declaration, no date, text as outlines; the same every time."""
+    """Return a figure as a reproducible SVG element, without declaration or date and with text as outlines."""
     import matplotlib as mpl
 
     out = io.StringIO()
@@ -176,7 +177,7 @@ def svg(figure: Figure) -> str:
 
 
 def wants_log(values: Sequence[float]) -> bool:
-    """Whether these are better seen with a logarithmic axis: all positive, and far apart."""
+    """Return whether values suit a logarithmic axis: all positive, and a factor of at least 8 apart."""
     return len(values) > 1 and min(values) > 0 and max(values) / min(values) >= _LOG_RANGE
 
 
@@ -195,7 +196,7 @@ def _style(style: FigureStyle) -> Any:
 
 
 def _drawable(values: Sequence[float]) -> list[float]:
-    """What no axis can hold becomes a gap."""
+    """Replace values that are too large for an axis by NaN, which leaves a gap."""
     return [value if abs(value) < _LARGEST else math.nan for value in values]
 
 
@@ -215,18 +216,18 @@ def _plot(axes: Axes, plot: LinePlot) -> None:
             label=curve.name,
             color=COLOURS[number % len(COLOURS)],
             linestyle="-" if number < len(COLOURS) else "--",
-            marker=MARKS[(number + number // len(COLOURS)) % len(MARKS)] if curve.marks else None,
+            marker=CURVE_SYMBOLS[(number + number // len(COLOURS)) % len(CURVE_SYMBOLS)] if curve.marks else None,
             capsize=3,
         )
     for number, (name, level) in enumerate(plot.levels.items()):
         axes.axhline(*_drawable([level]), color="0.4", linestyle=("--", ":", "-.")[number % 3], label=name)
-    for number, name in enumerate(dict.fromkeys(spot.name for spot in plot.spots)):
-        markers = [spot for spot in plot.spots if spot.name == name]
+    for number, name in enumerate(dict.fromkeys(marker.name for marker in plot.markers)):
+        markers = [marker for marker in plot.markers if marker.name == name]
         axes.plot(
-            _drawable([spot.x for spot in markers]),
-            _drawable([spot.y for spot in markers]),
+            _drawable([marker.x for marker in markers]),
+            _drawable([marker.y for marker in markers]),
             linestyle="none",
-            marker=SPOT_MARKS[number % len(SPOT_MARKS)],
+            marker=MARKER_SYMBOLS[number % len(MARKER_SYMBOLS)],
             markeredgecolor=INK,
             markerfacecolor=INK if number % 2 == 0 else "white",
             label=name,
@@ -240,7 +241,7 @@ def _plot(axes: Axes, plot: LinePlot) -> None:
         if all(map(math.isfinite, point))
     ]
     x, y = ([point[axis] for point in points] for axis in range(2))
-    if plot.log_x and any(value > 0 for value in x):  # else there is no logarithm to draw
+    if plot.log_x and any(value > 0 for value in x):  # a logarithmic axis needs a positive value
         axes.set_xscale("log")
     elif all(float(value).is_integer() for value in x):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -250,8 +251,8 @@ def _plot(axes: Axes, plot: LinePlot) -> None:
     axes.grid(visible=True, which="major")
     axes.grid(visible=True, which="minor", alpha=0.5)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    names = [*(curve.name for curve in foreground), *plot.levels, *(spot.name for spot in plot.spots)]
-    if len(names) > 1:  # of a single curve the axis tells
+    names = [*(curve.name for curve in foreground), *plot.levels, *(marker.name for marker in plot.markers)]
+    if len(names) > 1:  # the axis label names a single curve
         order = list(dict.fromkeys(names))
         axes.legend([handles[name] for name in order], order)
 
@@ -273,7 +274,7 @@ def _strip(axes: Axes, strip: StripPlot, style: FigureStyle) -> None:
 
 
 def _panels(axes: Axes, panels: ImagePanels, style: FigureStyle) -> tuple[int, int]:
-    """Height and width of the picture, in pixels."""
+    """Draw the picture and its headings; return the picture's height and width in pixels."""
     from matplotlib.image import imread
 
     pixels = imread(panels.file, format="png")
@@ -281,8 +282,8 @@ def _panels(axes: Axes, panels: ImagePanels, style: FigureStyle) -> tuple[int, i
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="none")
     axes.set_axis_off()
     max_letters = style.width * 72 / panels.columns / (style.font * 0.62)  # letters above one column
-    for column in range(panels.columns if panels.heads else 0):
-        head = panels.heads[column % len(panels.heads)]
-        size = style.font * min(1.0, max_letters / max(1, len(head)))
-        axes.text((column + 0.5) * width / panels.columns, -2, head, ha="center", va="bottom", fontsize=size)
+    for column in range(panels.columns if panels.headings else 0):
+        heading = panels.headings[column % len(panels.headings)]
+        size = style.font * min(1.0, max_letters / max(1, len(heading)))
+        axes.text((column + 0.5) * width / panels.columns, -2, heading, ha="center", va="bottom", fontsize=size)
     return height, width

@@ -1,4 +1,4 @@
-"""The board of a head-to-head as files: JSON for machines, a table for people, and quality against time as pictures."""
+"""The scoreboard of a comparison as files: JSON, a text table, and plots of quality against time."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from dipddpm.core.report.scoreboard import quality_time
 
 
 def as_json(board: Scoreboard) -> str:
-    """Every score, image by image, and every gain with its bounds."""
+    """Return every score of every image, and every gain with its bounds, as JSON."""
     document = {"cells": [_cell(board, cell) for cell in board.cells.values()], "means": _means(board)}
     return msgspec.json.format(msgspec.json.encode(document)).decode() + "\n"
 
 
 def as_text(board: Scoreboard) -> str:
-    """The tables, and below them what comes of it."""
+    """Return the tables of all cells, followed by the gains, as text."""
     return "\n".join(board.lines()) + "\n"
 
 
 def pictures(board: Scoreboard, step: int) -> list[Pictures]:
-    """For each task, PSNR against seconds an image, on the mean of the sets."""
+    """Return a plot of PSNR against seconds per image for each task, averaged over the sets."""
     from dipddpm.core.report.study_figures import pixels
 
     tasks = dict.fromkeys(cell.task for cell in board.cells.values())

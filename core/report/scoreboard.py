@@ -1,4 +1,4 @@
-"""A head-to-head on a page: every cell with all its methods, and quality against time. Loads no torch."""
+"""The comparison of methods for a page: a table of every cell, and quality against time. Loads no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FAMILIES = {
 
 
 def cells(board: Scoreboard) -> list[Block]:
-    """A section a cell: each hybrid's gain, and a table of all methods; then what has no result, and why."""
+    """Return a section per cell with each hybrid's gain and a table of all methods, then the missing results."""
     blocks: list[Block] = []
     for cell in board.cells.values():
         figures = {_method(row): row.table_cells() for row in cell.rows.values()}
@@ -30,12 +30,12 @@ def cells(board: Scoreboard) -> list[Block]:
 
 
 def _method(row: MethodScores) -> str:
-    """A control that was given a hybrid's time is named after both."""
-    return f"{row.method}, as long as {row.budget_of}" if row.budget_of else row.method
+    """Return a method's name; a baseline that was given a hybrid's time is named after both."""
+    return f"{row.method}, in the time of {row.budget_of}" if row.budget_of else row.method
 
 
 def quality_time(board: Scoreboard, task: str) -> LinePlot:
-    """PSNR against seconds an image, on the mean of the task's sets; forms of one method are joined."""
+    """Plot PSNR against seconds per image, averaged over the task's sets; a line joins the forms of one method."""
     cells = [cell for cell in board.cells.values() if cell.task == task]
     families: dict[str, list[tuple[float, float]]] = {}
     levels = {}
@@ -45,7 +45,7 @@ def quality_time(board: Scoreboard, task: str) -> LinePlot:
             continue
         quality = sum(row.mean for row in rows) / len(rows)
         if key[0] == PINV:
-            levels["A+ y"] = quality  # takes no time that a logarithm could show
+            levels["A+ y"] = quality  # its time is too short for a logarithmic axis
             continue
         seconds = sum(row.average("seconds") / len(row.psnr) for row in rows) / len(rows)
         families.setdefault(_family(key[0]), []).append((seconds, quality))
@@ -54,10 +54,10 @@ def quality_time(board: Scoreboard, task: str) -> LinePlot:
         x, y = zip(*sorted(points), strict=True)
         curves.append(Curve(name, x, y))
     over = f"{task}, mean of {len(cells)} sets" if len(cells) > 1 else cells[0].name
-    return LinePlot(f"Quality against time: {over}", "seconds an image", "PSNR in dB", curves, levels, log_x=True)
+    return LinePlot(f"Quality against time: {over}", "seconds per image", "PSNR in dB", curves, levels, log_x=True)
 
 
 def _family(method: str) -> str:
-    """What is joined under one name: a sampler's forms differ by the number at their end."""
+    """Return the name of the curve a method belongs to; a sampler's forms differ in the number at the end."""
     kind, _, steps = method.rpartition("-")
     return _FAMILIES.get(kind if steps.isdecimal() else method, method)

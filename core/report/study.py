@@ -1,6 +1,6 @@
-"""The study's report: each published number beside ours, why they differ, why the hybrid failed, and what works.
+"""The study's report: each published number next to ours, why they differ, why the hybrid failed, and what works.
 
-Its words are in `assets/study-report.md`; here are the numbers, tables and pictures that they name.
+The text is in `assets/study-report.md`; this module computes the numbers, tables and pictures that the text names.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HEAD = ["epoch", "published", "ours", "ratio"]
 
 
 def page(study: StudyRun, stages: Sequence[Stage], runs_by_stage: Mapping[str, Run]) -> Page:
-    """The report of the stages that are made so far; the others are named as missing."""
+    """Return the report of the stages that have run so far; the other stages are named as missing."""
     titles = {stage.key: stage.title for stage in stages}
     results = {key: RESULTS[key](runs_by_stage[key]) for key in titles if key in runs_by_stage}
     deviations = _deviations(study)
@@ -55,7 +55,7 @@ def page(study: StudyRun, stages: Sequence[Stage], runs_by_stage: Mapping[str, R
         if name in results:
             blocks = fill(text, values | results[name], _pictures(runs_by_stage[name], name, results[name]))
         elif name in titles:
-            blocks = [Text("Not there yet.")]
+            blocks = [Text("This stage has no finished run yet.")]
         else:
             blocks = [] if name in RESULTS else fill(text, values)
         if blocks:
@@ -66,7 +66,7 @@ def page(study: StudyRun, stages: Sequence[Stage], runs_by_stage: Mapping[str, R
 
 
 def _without_ratios(block: Block) -> Block:
-    """A table without ratios of what can't be compared, and without rows that have nothing of ours."""
+    """Return a table without its column of ratios and without the rows for which we have no number."""
     if not isinstance(block, Table) or "ratio" not in block.head:
         return block
     ratios, ours = block.head.index("ratio"), block.head.index("ours")
@@ -76,7 +76,7 @@ def _without_ratios(block: Block) -> Block:
 
 
 def comparison_rows(published_values: Sequence[float], ours: Sequence[float], first: int = 1) -> list[list[str]]:
-    """Rows of epoch, published, ours and their ratio; what one side lacks is left open."""
+    """Return rows of epoch, published value, our value and their ratio; a missing value gives an empty cell."""
     pairs = zip_longest(published_values, ours)
     return [
         [str(epoch), number(theirs), number(mine), ratio(mine, theirs)]
@@ -85,34 +85,34 @@ def comparison_rows(published_values: Sequence[float], ours: Sequence[float], fi
 
 
 def number(value: float | None) -> str:
-    """A number of a table, open where there is none."""
+    """Return a number as a table cell; a missing number gives an empty cell."""
     return "" if value is None else f"{value:.3f}"
 
 
 def ratio(ours: float | None, theirs: float | None) -> str:
-    """Ours as a multiple of theirs."""
+    """Return our number divided by the published one, as a table cell."""
     return "" if ours is None or not theirs else f"{ours / theirs:.2f}"
 
 
 def minutes(clock: str) -> float:
-    """Minutes of a wall-clock time written as M:SS."""
+    """Return the minutes of a wall-clock time written as M:SS."""
     whole, seconds = clock.split(":")
     return int(whole) + int(seconds) / 60
 
 
 def _deviations(study: StudyRun) -> str:
-    """What differs from the published settings, in words; empty for none."""
-    default, theirs = StudyRun(), published()
+    """Describe how the settings differ from the published ones; empty if they don't."""
+    defaults, theirs = StudyRun(), published()
     parts = []
-    if (study.data.dataset, study.data.train_images) != (default.data.dataset, 0):
+    if (study.data.dataset, study.data.train_images) != (defaults.data.dataset, 0):
         part = f" (the first {study.data.train_images:,})" if study.data.train_images else ""
         parts.append(f"{study.data.dataset}{part} in place of {theirs.ddpm.dataset}")
     settings = {
         "epochs": (study.study.epochs, theirs.ddpm.epochs),
-        "images for DIP": (study.study.images, default.study.images),
-        "DIP steps": (study.study.iterations, default.study.iterations),
+        "images for DIP": (study.study.images, defaults.study.images),
+        "DIP steps": (study.study.iterations, defaults.study.iterations),
     }
-    parts += [f"{name}: {ours} in place of {usual}" for name, (ours, usual) in settings.items() if ours != usual]
+    parts += [f"{name}: {ours} in place of {default}" for name, (ours, default) in settings.items() if ours != default]
     return "; ".join(parts)
 
 
@@ -120,29 +120,30 @@ def _runs(stages: Sequence[Stage], runs_by_stage: Mapping[str, Run]) -> Table:
     rows = []
     for stage in stages:
         if run := runs_by_stage.get(stage.key):
-            made = records.read(run.folder / ENVIRONMENT_FILE, Environment) or Environment()
-            # The device by its name, and nothing that tells the host.
-            rows.append([stage.title, run.id, made.device_name or made.device, f"{_seconds(run) / 60:.1f}"])
+            environment = records.read(run.folder / ENVIRONMENT_FILE, Environment) or Environment()
+            # A report may be published: it names the device, but never the host.
+            device = environment.device_name or environment.device
+            rows.append([stage.title, run.id, device, f"{_seconds(run) / 60:.1f}"])
         else:
             rows.append([stage.title, "", "", ""])
     return Table(["stage", "run", "on", "minutes"], rows)
 
 
 def _seconds(run: Run) -> float:
-    """From the start to the end; in a run that was interrupted, the time between counts too."""
+    """Return the seconds from the start to the end of a run, interruptions included."""
     summary = run.status().summary
     return max(0.0, (summary.ended or summary.last) - summary.started)
 
 
 def _pictures(run: Run, stage: str, result: Mapping[str, Any]) -> dict[str, Figure | Path]:
-    """The pictures that the run has stored, by name, and the figure of its result by that of the stage."""
+    """Return the pictures that the run has stored, by name, and the figure of its result under the stage's key."""
     files = (run.folder / "images").glob("*.png")
     pictures: dict[str, Figure | Path] = {file.stem: file for file in files if not file.is_symlink() and file.is_file()}
     return pictures | ({stage: result["figure"]} if "figure" in result else {})
 
 
 def _training(run: Run, theirs: Ddpm | Substitution) -> dict[str, Any]:
-    """The losses of DDPM's or the hybrid's epochs, and their time."""
+    """Return the losses and seconds of the epochs of DDPM or of the hybrid."""
     epochs = _epochs(run)
     if not epochs:
         return {}
@@ -163,13 +164,13 @@ def _training(run: Run, theirs: Ddpm | Substitution) -> dict[str, Any]:
 
 
 def _full(run: Run) -> dict[str, Any]:
-    """The end of the long run, of which the study printed which epochs were stored as the best."""
+    """Return the last losses of the long run and which of its epochs were stored as the best."""
     theirs, epochs = published().hybrid_substitution, _epochs(run)
     first = FULL_EPOCHS - len(theirs.epochs_90_to_100_loss) + 1
     last = epochs[first - 1 :]
     rows = comparison_rows(theirs.epochs_90_to_100_loss, [epoch.loss for epoch in last], first)
-    for row, was, epoch in zip(rows, theirs.epochs_90_to_100_stored, last, strict=False):
-        row += ["stored" if was else "", "stored" if epoch.best else ""]
+    for row, stored, epoch in zip(rows, theirs.epochs_90_to_100_stored, last, strict=False):
+        row += ["stored" if stored else "", "stored" if epoch.best else ""]
     table = Table([*HEAD, "published as best", "ours as best"], rows)
     return {**_training(run, theirs), "losses": [table]}
 
@@ -196,42 +197,42 @@ def _dip(run: Run) -> dict[str, Any]:
 
 
 def _explanation(run: Run) -> dict[str, Any]:
-    found = msgspec.json.decode(atomic.read(run.folder / "explanation.json"), type=Explanation)
-    fixed = after(found.fixed)
+    record = msgspec.json.decode(atomic.read(run.folder / "explanation.json"), type=Explanation)
+    fixed = after(record.fixed)
     inputs = [
-        [name, number(found.loss(name)), f"{found.linear_share(name):.1%}", number(found.distance.get(name))]
-        for name in found.linear
+        [name, number(record.loss(name)), f"{record.linear_share(name):.1%}", number(record.distance.get(name))]
+        for name in record.linear
     ]
     denoised = [
-        [f"{one.sigma:g}", one.method, f"{one.psnr:.2f}", f"{one.ssim:.3f}", f"{one.accuracy:.1%}"]
-        for one in found.denoised
+        [f"{scores.sigma:g}", scores.method, f"{scores.psnr:.2f}", f"{scores.ssim:.3f}", f"{scores.accuracy:.1%}"]
+        for scores in record.denoised
     ]
 
     def both(measure: Callable[[str], float]) -> dict[str, float]:
         return {"xt": measure(XT), "dip": measure(fixed)}
 
     return {
-        "found": found,
-        "loss": {name: found.loss(name) for name in found.learned} | {"dip": found.loss(fixed)},
-        "linear": both(found.linear_share),
-        "unexplained": 1 - found.linear_share(fixed),
-        "by_steps": ", ".join(f"{found.loss(after(k)):.3f} at k = {k}" for k in found.steps),
-        "inputs": [Table(["the network sees", "loss", "linearly predictable", "distance from xt"], inputs)],
-        "answers": found.answers(),
-        "gradient_spread": both(found.gradient_spread),
-        "spikes": both(found.spikes),
-        "trial_steps": sum(one.steps for one in found.learned[XT]),
-        "seed_spread": both(lambda name: stdev(one.loss for one in found.learned[name])),
-        "gap": found.loss(fixed) - found.loss(XT),
-        "how_calm": "calmly" if found.is_calm else "restlessly",
-        "steps": {name: ", ".join(f"{k:.0f}" for k in counts) for name, counts in found.chosen.items()},
-        "closed": {name: found.closed_share(name) for name in found.chosen},
+        "record": record,
+        "loss": {name: record.loss(name) for name in record.trained} | {"dip": record.loss(fixed)},
+        "linear": both(record.linear_share),
+        "unexplained": 1 - record.linear_share(fixed),
+        "by_steps": ", ".join(f"{record.loss(after(k)):.3f} at k = {k}" for k in record.steps),
+        "inputs": [Table(["network's input", "loss", "linearly predictable", "distance from xt"], inputs)],
+        "answers": record.answers(),
+        "gradient_spread": both(record.gradient_spread),
+        "spikes": both(record.spikes),
+        "trial_steps": sum(result.steps for result in record.trained[XT]),
+        "seed_spread": both(lambda name: stdev(result.loss for result in record.trained[name])),
+        "gap": record.loss(fixed) - record.loss(XT),
+        "stability": "stable" if record.is_calm else "unstable",
+        "steps": {name: ", ".join(f"{k:.0f}" for k in counts) for name, counts in record.chosen.items()},
+        "closed": {name: record.closed_share(name) for name in record.chosen},
         "denoised": [Table(["sigma", "method", "PSNR, dB", "SSIM", "recognised"], denoised)],
     }
 
 
 def _hybrids(run: Run) -> dict[str, Any]:
-    """The scoreboard: what comes of it all, quality against time, and each cell with all its methods."""
+    """Return the scoreboard: all gains, the plots of quality against time, and the table of each cell."""
     board = Scoreboard(run.events())
     cells = list(board.cells.values())
     tasks = enumerate(dict.fromkeys(cell.task for cell in cells), 1)
@@ -268,4 +269,4 @@ RESULTS: Mapping[str, Callable[[Run], dict[str, Any]]] = {
     "explanation": _explanation,
     "hybrids": _hybrids,
 }
-"""By stage, what the template's chapter of that name can name."""
+"""For each stage, the function that computes the values named by the template's chapter of that key."""

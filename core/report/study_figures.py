@@ -1,4 +1,4 @@
-"""The report's figures, drawn by matplotlib without a screen and without its global state."""
+"""The figures of the study's report, drawn without a screen and without matplotlib's global state."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DDPM, DIP, HYBRID, PUBLISHED = "#2368b0", "#c65102", "#a3286b", "#6b7783"
 
 
 def pixels(figure: Figure, dpi: int = 110) -> Tensor:
-    """As an image (1, 3, H, W) in [0, 1]."""
+    """Return a figure as an image, (1, 3, H, W) in [0, 1]."""
     with mpl.rc_context(STYLE):
         out = io.BytesIO()
         figure.savefig(out, format="png", dpi=dpi)
@@ -33,13 +33,13 @@ def pixels(figure: Figure, dpi: int = 110) -> Tensor:
 
 
 def explanation(record: Explanation, strip: Mapping[str, Tensor]) -> Figure:
-    """Why the published hybrid failed. `strip` holds an image (1, H, W) in [0, 1] for x0, for xt and for each k."""
+    """Draw why the published hybrid failed; `strip` holds an image, (1, H, W) in [0, 1], for x0, xt and each k."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10.5, 8.2), layout="constrained")
         parts: Any = figure.subfigures(2, 1, height_ratios=[1, 3.6])
         top, below = parts
         top.suptitle(
-            "What the network sees: the better DIP cleans xt, the less of the noise is left to predict",
+            "The network's input: the better DIP denoises xt, the less noise is left to predict",
             x=0.01,
             ha="left",
             fontsize=11,
@@ -48,7 +48,7 @@ def explanation(record: Explanation, strip: Mapping[str, Tensor]) -> Figure:
         for axes, (name, image) in zip(top.subplots(1, len(strip)), strip.items(), strict=True):
             axes.imshow(image.squeeze(0).cpu().numpy(), cmap="gray", vmin=0, vmax=1)
             axes.set_axis_off()
-            loss = f"\nloss {record.loss(name):.3f}" if name in record.learned else ""
+            loss = f"\nloss {record.loss(name):.3f}" if name in record.trained else ""
             axes.set_title(f"{name}{loss}", fontsize=9, fontweight="normal", loc="center")
         corners = below.subplots(2, 2)
         _by_steps(corners[0, 0], record)
@@ -61,7 +61,7 @@ def explanation(record: Explanation, strip: Mapping[str, Tensor]) -> Figure:
 def _by_steps(axes: Axes, record: Explanation) -> None:
     counts = record.steps
     axes.axhline(1, color=QUIET, linewidth=1, linestyle=":")
-    axes.text(counts[-1], 1.01, "knows nothing of the noise", ha="right", va="bottom", color=PUBLISHED, fontsize=8)
+    axes.text(counts[-1], 1.01, "predicting zero", ha="right", va="bottom", color=PUBLISHED, fontsize=8)
     axes.plot(counts, [record.loss(after(k)) for k in counts], "o-", color=DIP, label="DIP(xt), network")
     linear = [1 - record.linear_share(after(k)) for k in counts]
     axes.plot(counts, linear, "s--", color=DIP, alpha=0.55, label="DIP(xt), linear filter")
@@ -80,25 +80,25 @@ def _by_steps(axes: Axes, record: Explanation) -> None:
 def _by_time(axes: Axes, record: Explanation) -> None:
     edges = np.linspace(0, 1, record.bands + 1)
     middle = (edges[1:] + edges[:-1]) / 2
-    plain = record.learned[findings.XT][0].bands
-    axes.plot(middle, plain, "o-", color=DDPM)
-    axes.text(middle[-1] + 0.02, plain[-1], "xt", color=DDPM, fontsize=8, va="center")
+    ddpm_bands = record.trained[findings.XT][0].bands
+    axes.plot(middle, ddpm_bands, "o-", color=DDPM)
+    axes.text(middle[-1] + 0.02, ddpm_bands[-1], "xt", color=DDPM, fontsize=8, va="center")
     shown = [k for k in record.steps if k][-4:]
     for index, k in enumerate(shown):
         strength = 0.35 + 0.65 * (index + 1) / len(shown)
-        bands = record.learned[after(k)][0].bands
+        bands = record.trained[after(k)][0].bands
         axes.plot(middle, bands, "o-", color=DIP, alpha=strength)
         axes.text(middle[-1] + 0.02, bands[-1], after(k), color=DIP, fontsize=8, va="center")
     axes.set(ylim=(0, 1.1), xlim=(0, 1.06), xlabel="t / T, from clean to pure noise", ylabel="loss of eps")
-    axes.set_title("Where on the way it fails")
+    axes.set_title("Loss against the timestep")
 
 
 def _by_epoch(axes: Axes, record: Explanation) -> None:
     epochs = range(1, record.epochs + 1)
     lines = ((findings.XT, DDPM, "xt: DDPM"), (after(record.fixed), DIP, f"DIP(xt), {after(record.fixed)}"))
     for name, colour, label in lines:
-        for seed, one in enumerate(record.learned[name]):
-            axes.plot(epochs, one.curve, "o-", color=colour, alpha=0.8, label=label if seed == 0 else None)
+        for seed, result in enumerate(record.trained[name]):
+            axes.plot(epochs, result.curve, "o-", color=colour, alpha=0.8, label=label if seed == 0 else None)
     axes.set(ylim=(0, 1.1), xlabel="epoch", ylabel="loss of eps", xticks=list(epochs))
     axes.set_title(f"Loss against epochs, {record.seeds} random starts each")
     axes.legend(fontsize=8, loc="center right")
@@ -108,7 +108,7 @@ def _causes(axes: Axes, record: Explanation) -> None:
     fixed = after(record.fixed)
     bars: Sequence[tuple[str, str, str]] = (
         (findings.XT, "xt: DDPM", DDPM),
-        (findings.BESIDE, "xt with DIP(xt)\nbeside it", HYBRID),
+        (findings.XT_WITH_DIP, "xt and DIP(xt)", HYBRID),
         (findings.BUDGET, "DIP(xt), the best\nk for each t", DIP),
         (fixed, f"DIP(xt), {fixed}", DIP),
         (findings.DISCREPANCY, "DIP(xt), k by the\nnoise at t", DIP),
@@ -122,11 +122,11 @@ def _causes(axes: Axes, record: Explanation) -> None:
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.set(xlim=(0, 1.15), xlabel="loss of eps")
-    axes.set_title("What helps, and what doesn't")
+    axes.set_title("Loss of each input")
 
 
 def restoration_curves(steps: Sequence[int], psnr: Sequence[float], loss: Sequence[float]) -> Figure:
-    """DIP's two curves: the mean PSNR of its images, and its own loss."""
+    """Draw DIP's mean PSNR and its loss against the step."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 2.9), layout="constrained")
         axes = figure.subplots()

@@ -1,1 +1,1 @@
-"""The published study, reproduced end to end, and why its hybrid failed."""
+"""Reproduction of the published study, and the measurements that explain why its hybrid failed."""

@@ -1,4 +1,4 @@
-"""The study's comparison of denoised images, with numbers: the same noised images, DDPM alone against the hybrid."""
+"""The study's comparison of denoised images in numbers: DDPM alone against the hybrid on the same noised images."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from dipddpm.core.study.findings import DDPM_ALONE, DIP_ALONE, NOISY, SUBSTITUTI
 from dipddpm.core.study.trial import predict
 
 SIGMAS = (25.0, 50.0)
-"""Of the noise, in 8-bit grey levels."""
+"""Noise levels at which images are denoised, in 8-bit grey levels."""
 SHOWN = 8
+"""Number of images in the picture."""
 
 
 def denoise(
@@ -30,11 +31,11 @@ def denoise(
     schedule: Schedule,
     seed: int,
 ) -> tuple[list[Denoised], Pictures]:
-    """Noise the images at each sigma, denoise each in one step, x0 = (xt - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar).
+    """Add noise at each sigma and denoise in one step, x0 = (xt - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar).
 
-    `networks` predict eps by method: `DDPM_ALONE` given xt, `SUBSTITUTION` given DIP(xt); in the hybrid too xt is what
-    eps is taken from. The accuracy is that of the classifier that ships. The picture has a row for each of the first
-    images: the measurement, DDPM alone, the hybrid, the truth, at the first sigma.
+    `networks` maps each method to the network that predicts its eps: `DDPM_ALONE` from xt, `SUBSTITUTION` from
+    DIP(xt). Both methods subtract eps from xt. The shipped classifier measures the accuracy. The picture shows the
+    first images at the first sigma, a row each: the measurement, DDPM alone, the hybrid, the truth.
     """
     scores, shown = [], None
     truth = to_unit(images.images)

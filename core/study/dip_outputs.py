@@ -1,4 +1,4 @@
-"""Noised images with what a DIP makes of them after k steps: the material of every experiment of the explanation."""
+"""Noised images and DIP's outputs for them after k steps, which every experiment of the explanation uses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dipddpm.core.images import to_model
 
 @dataclass(frozen=True)
 class Noised:
-    """Images, their noise and what came of it; model space, (N, C, H, W), t int64 (N,)."""
+    """Images x0, their noise eps and the noised images xt, (N, C, H, W) in model space, at timesteps t, int64 (N,)."""
 
     x0: Tensor
     eps: Tensor
@@ -29,7 +29,7 @@ class Noised:
 
     @classmethod
     def of(cls, images: Tensor, schedule: Schedule, seed: int, t: int | None = None) -> Noised:
-        """Noise uint8 images: all to one `t`, or to timesteps spread evenly over the images in random order."""
+        """Noise uint8 images, all at one `t`, or at evenly spaced timesteps that are dealt to them in random order."""
         x0 = to_model(images)
         generator = torch.Generator().manual_seed(derive(seed, "noise"))
         even = torch.arange(len(x0)) * len(schedule) // len(x0)
@@ -43,16 +43,16 @@ class Noised:
 
 
 class DipStepBank:
-    """DIP_k(xt) of noised images for several k, fitted batch by batch from a z that knows nothing of them.
+    """DIP_k(xt) of noised images for several k, fitted batch by batch from a random input z.
 
-    Each batch is one fit of the `fresh` reading of the substitution hybrid: new random weights, one hourglass with an
-    output channel for each image, k Adam steps toward xt. Its outputs at all the k are taken from that one fit.
+    Each batch is one fit of the `fresh` reading of the substitution hybrid: one hourglass with new random weights and
+    an output channel for each image takes k Adam steps toward xt. This one fit gives the outputs for every k.
     """
 
     def __init__(
         self, noised: Noised, options: Substitution, steps: Sequence[int], *, batch_size: int, seed: int
     ) -> None:
-        """`options` are those of a fresh hourglass, their own number of steps playing no part; `steps` ascend."""
+        """Prepare the fits. The number of steps in `options` is ignored; `steps` are the values of k, ascending."""
         self.noised = noised
         self.steps = tuple(steps)
         _, channels, height, width = noised.xt.shape
@@ -63,14 +63,14 @@ class DipStepBank:
         )
         self.outputs = noised.xt.new_zeros(len(self.steps), *noised.xt.shape)
         self.images_done = 0
-        """Images fitted."""
+        """Number of images fitted so far."""
 
     def __len__(self) -> int:
-        """Batches in all."""
+        """Return the total number of batches."""
         return math.ceil(len(self.noised) / self.hourglass.batch_size)
 
     def fit_batch(self) -> float:
-        """Fit one more batch; its mean squared distance to xt after the last step."""
+        """Fit one more batch; return the mean squared distance of its outputs to xt after the last step."""
         indices = slice(self.images_done, self.images_done + self.hourglass.batch_size)
         xt = self.noised.xt[indices]
         for row, output in zip(self.outputs, self.hourglass.fit_outputs(xt, self.steps), strict=True):
@@ -79,18 +79,18 @@ class DipStepBank:
         return float((self.outputs[-1, indices] - xt).square().mean())
 
     def outputs_after(self, steps: int) -> Tensor:
-        """DIP_k(xt) for one of the k."""
+        """Return DIP_k(xt) of all images for one k, which must be among `steps`."""
         return self.outputs[self.steps.index(steps)]
 
     def outputs_at(self, indices: Tensor) -> Tensor:
-        """For each image the output at a k of its own, given by its place among the k, int64 (N,)."""
+        """Return each image's output at a k of its own; `indices`, int64 (N,), index `steps`."""
         return self.outputs[indices, torch.arange(len(self.noised), device=indices.device)]
 
     def state_dict(self) -> dict[str, Any]:
-        """What is fitted so far."""
+        """Return the outputs fitted so far and the hourglass's state."""
         return {"outputs": self.outputs, "done": self.images_done, "hourglass": self.hourglass.state_dict()}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called, with the same images and options."""
+        """Restore a `state_dict` that a bank with the same images and options returned."""
         self.outputs, self.images_done = state["outputs"], state["done"]
         self.hourglass.load_state_dict(state["hourglass"])

@@ -1,4 +1,4 @@
-"""What the explanation found, as one record that its run keeps as JSON, and what that says of the causes. No torch."""
+"""The measurements of the explanation, stored as JSON by its run, and what they say about the causes. No torch."""
 
 from __future__ import annotations
 
@@ -8,51 +8,54 @@ from typing import Literal
 import msgspec
 
 XT, CLIPPED, X0 = "xt", "xt clipped", "x0"
-"""What stands for plain DDPM; for all that an hourglass ending in a sigmoid can show of xt; for a perfect denoiser."""
+"""Inputs of the networks: plain DDPM's xt; xt clipped to the range of a sigmoid output; a perfect denoiser's x0."""
 DISCREPANCY, BUDGET = "k by noise level", "best k by t"
-"""DIP adapted to the timestep: stopped where it has taken away as much as the noise; and as suits the loss best."""
-BESIDE = "xt beside DIP"
+"""DIP outputs with k adapted to t: until DIP has removed as much as there is noise, or for the smallest loss."""
+XT_WITH_DIP = "xt beside DIP"
+"""Two channels: xt and DIP's output."""
 X0_FROM_XT, X0_FROM_DIP = "x0 from xt", "x0 from DIP"
+"""Inputs of networks that predict x0 in place of eps."""
 NOISY, DIP_ALONE, DDPM_ALONE, SUBSTITUTION = "as measured", "DIP alone", "DDPM alone", "substitution"
+"""Methods of the denoising comparison."""
 
 CALM = 1.5
-"""Gradients whose spread is no more than so many times that of plain DDPM are as calm."""
+"""Training counts as stable if its gradients spread at most this many times as much as plain DDPM's."""
 MENDED = 0.5
-"""A change that closes less than this share of the distance to plain DDPM doesn't mend the hybrid."""
+"""A change that closes less than this share of the distance to plain DDPM doesn't repair the hybrid."""
 WHOLE = 0.9
-"""One that closes this share mends it."""
+"""A change that closes at least this share of the distance to plain DDPM repairs the hybrid."""
 
-Answer = Literal["not the cause", "half of it", "confirmed"]
+Answer = Literal["not the cause", "part of the cause", "confirmed"]
 
 
 def after(steps: int) -> str:
-    """What stands for DIP's output after k steps."""
+    """Return the name of DIP's output after k steps as an input."""
     return f"k = {steps}"
 
 
 class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A small network trained on one input: mean squared errors, 1 being the variance of eps."""
+    """The training of a small network on one input; losses are mean squared errors, and eps has variance 1."""
 
     loss: float
-    """On held-out images, after the last epoch."""
+    """Held-out loss after the last epoch."""
     curve: list[float]
-    """The same after every epoch."""
+    """Held-out loss after every epoch."""
     training: list[float]
-    """The mean over each epoch's steps."""
+    """Mean training loss of every epoch."""
     bands: list[float]
-    """On held-out images in equal parts of the timesteps, the least noisy first."""
+    """Held-out loss in equal parts of the timesteps, the least noisy part first."""
     gradient: float
-    """Mean norm of the gradient, after the first epoch."""
+    """Mean norm of the gradient after the first epoch."""
     gradient_spread: float
-    """Its standard deviation as a share of that mean."""
+    """Standard deviation of the gradient's norm, divided by its mean."""
     spikes: int
-    """Steps after the first epoch whose loss is more than three times the median of their epoch's."""
+    """Number of steps after the first epoch whose loss is more than three times the median of their epoch."""
     steps: int
-    """Steps after the first epoch."""
+    """Number of steps after the first epoch."""
 
 
 class Denoised(msgspec.Struct, frozen=True, kw_only=True):
-    """Images denoised in one step by one method: means, and the share that the classifier still knows."""
+    """Mean scores of images denoised in one step; `accuracy` is the share that the classifier recognises."""
 
     sigma: float
     method: str
@@ -62,7 +65,7 @@ class Denoised(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, kw_only=True):
-    """Everything that was measured, by the input that it was measured on."""
+    """All measurements; each mapping is keyed by the name of the input."""
 
     train_images: int
     test_images: int
@@ -70,52 +73,52 @@ class Explanation(msgspec.Struct, kw_only=True):
     steps: list[int]
     """The numbers k of DIP steps."""
     fixed: int
-    """The k of all that is measured at one k."""
+    """The k of the measurements that are made at a single k."""
     seeds: int
     bands: int
     distance: dict[str, float] = {}
     """Mean squared distance of DIP's output from xt."""
     linear: dict[str, list[float]] = {}
-    """R^2 of the best linear filter to eps, in equal parts of the timesteps."""
-    learned: dict[str, list[TrainResult]] = {}
-    """One for each seed."""
+    """R^2 of the best linear filter that predicts eps, in equal parts of the timesteps."""
+    trained: dict[str, list[TrainResult]] = msgspec.field(default_factory=dict, name="learned")
+    """Results of the small networks, one per seed."""
     chosen: dict[str, list[float]] = {}
-    """Mean k in equal parts of the timesteps, where k is adapted to t."""
+    """Mean k in equal parts of the timesteps, for the inputs that adapt k to t."""
     denoised: list[Denoised] = []
 
     def loss(self, name: str) -> float:
-        """The held-out loss on an input, on the mean over the seeds."""
-        return mean(one.loss for one in self.learned[name])
+        """Return the held-out loss on an input, averaged over the seeds."""
+        return mean(result.loss for result in self.trained[name])
 
     def linear_share(self, name: str) -> float:
-        """R^2 of the best linear filters, on the mean over t."""
+        """Return R^2 of the best linear filters on an input, averaged over t."""
         return mean(self.linear[name])
 
     def closed_share(self, name: str) -> float:
-        """The share of the distance from the substitution's loss to plain DDPM's that another input closes."""
+        """Return how much of the distance from the substitution's loss to plain DDPM's an input closes, as a share."""
         worst, best = self.loss(after(self.fixed)), self.loss(XT)
         return (worst - self.loss(name)) / (worst - best)
 
     def gradient_spread(self, name: str) -> float:
-        """The spread of the gradient's norm on an input, as a share of its mean, on the mean over the seeds."""
-        return mean(one.gradient_spread for one in self.learned[name])
+        """Return the gradient norm's standard deviation over its mean on an input, averaged over the seeds."""
+        return mean(result.gradient_spread for result in self.trained[name])
 
     def spikes(self, name: str) -> int:
-        """The steps of all seeds whose loss is three times the usual."""
-        return sum(one.spikes for one in self.learned[name])
+        """Return the number of loss spikes on an input, over all seeds."""
+        return sum(result.spikes for result in self.trained[name])
 
     @property
     def is_calm(self) -> bool:
-        """Whether the network trains as calmly from DIP's output as from xt."""
+        """True if the network trains as stably from DIP's output as from xt."""
         hybrid = after(self.fixed)
         same_spread = self.gradient_spread(hybrid) <= CALM * self.gradient_spread(XT)
         return same_spread and self.spikes(hybrid) <= max(1, CALM * self.spikes(XT))
 
     def answers(self) -> list[Answer]:
-        """To the study's three suspicions in its order: instability, no adaptation to t, two models combined."""
-        adapted, combined = self.closed_share(BUDGET), self.closed_share(BESIDE)
+        """Return the answers to the causes that the study suspected: instability, no adaptation to t, two models."""
+        adapted, combined = self.closed_share(BUDGET), self.closed_share(XT_WITH_DIP)
         return [
             "not the cause" if self.is_calm else "confirmed",
-            "half of it" if adapted < MENDED else "confirmed",
-            "not the cause" if combined >= WHOLE else "half of it" if combined >= MENDED else "confirmed",
+            "part of the cause" if adapted < MENDED else "confirmed",
+            "not the cause" if combined >= WHOLE else "part of the cause" if combined >= MENDED else "confirmed",
         ]

@@ -1,4 +1,4 @@
-"""What the filters and small networks are given in place of xt, by the names of `dipddpm.core.study.findings`."""
+"""Inputs of the linear filters and small networks, under the names that `dipddpm.core.study.findings` defines."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from dipddpm.core.study import findings
 from dipddpm.core.study.dip_outputs import DipStepBank, Noised
 
 BANDS = 5
-"""Equal parts of the timesteps: so many that each has test images enough."""
+"""Number of equal parts of the timesteps; each part still has enough test images."""
 WINDOW = 9
-"""Side of the neighbourhood that the filter sees, in pixels."""
+"""Side of the filter's neighbourhood, in pixels."""
 RIDGE = 1e-4
-"""Of the features' mean square: enough for outputs that are constant, too little to move what can be told."""
+"""Ridge penalty as a share of the features' mean square: it handles constant outputs and barely changes R^2."""
 
 
 @dataclass(frozen=True)
 class NetworkInput:
-    """One kind of input: its name, how many networks learn from it, and whether they are asked for x0 and not eps."""
+    """One kind of input: its name, how many networks are trained on it, and whether they predict x0 or eps."""
 
     name: str
     seeds: int = 1
     predicts_x0: bool = False
 
     def target(self, noised: Noised) -> Tensor:
-        """What a network is asked for."""
+        """Return the images that a network must predict."""
         return noised.x0 if self.predicts_x0 else noised.eps
 
 
 def plan(options: ExplanationConfig) -> list[NetworkInput]:
-    """Every input, in the order in which they are looked at."""
+    """Return every input, in the order in which the experiments run."""
     spread = {findings.XT, findings.after(options.fixed)}
     names = [findings.XT, findings.CLIPPED, findings.X0, *map(findings.after, options.counts())]
-    names += [findings.DISCREPANCY, findings.BUDGET, findings.BESIDE]
+    names += [findings.DISCREPANCY, findings.BUDGET, findings.XT_WITH_DIP]
     eps = [NetworkInput(name, options.seeds if name in spread else 1) for name in names]
     return [
         *eps,
@@ -49,7 +49,7 @@ def plan(options: ExplanationConfig) -> list[NetworkInput]:
 
 
 class InputViews:
-    """The inputs of a bank. `learned_from` is the bank of training images, which an adaptation to t is chosen on."""
+    """The inputs made from a bank's images. The k adapted to t are chosen on `training_bank` alone."""
 
     def __init__(self, training_bank: DipStepBank, schedule: Schedule, fixed: int) -> None:
         self.training_bank = training_bank
@@ -58,7 +58,7 @@ class InputViews:
         self._by_band: Tensor | None = None
 
     def of(self, name: str, bank: DipStepBank) -> Tensor:
-        """(N, 2, H, W): one input twice, or two of them."""
+        """Return an input of all images of a bank, (N, 2, H, W): one channel twice, or two different channels."""
         noised = bank.noised
         match name:
             case findings.XT | findings.X0_FROM_XT:
@@ -69,7 +69,7 @@ class InputViews:
                 first = noised.x0
             case findings.DISCREPANCY | findings.BUDGET:
                 first = bank.outputs_at(self.choice(name, bank))
-            case findings.BESIDE:
+            case findings.XT_WITH_DIP:
                 return torch.cat([noised.xt, bank.outputs_after(self.fixed)], 1)
             case findings.X0_FROM_DIP:
                 first = bank.outputs_after(self.fixed)
@@ -78,7 +78,7 @@ class InputViews:
         return torch.cat([first, first], 1)
 
     def choice(self, name: str, bank: DipStepBank) -> Tensor:
-        """For each image of a bank the place of its k, adapted to t in one of the two ways."""
+        """Return the index into `bank.steps` of each image's k, adapted to t; `name` is `DISCREPANCY` or `BUDGET`."""
         if name == findings.DISCREPANCY:
             return by_noise_level(bank, self.schedule)
         if self._by_band is None:
@@ -88,14 +88,14 @@ class InputViews:
 
 
 def bands_of(t: Tensor, length: int) -> Tensor:
-    """In which part of the timesteps each t lies, the least noisy being 0."""
+    """Return the part of the timesteps in which each t lies; part 0 is the least noisy."""
     return t * BANDS // length
 
 
 def by_noise_level(bank: DipStepBank, schedule: Schedule) -> Tensor:
-    """Where DIP has taken as much from xt as the noise put in: |DIP_k(xt) - xt|^2 nearest to 1 - alpha_bar_t.
+    """Return each image's index into `bank.steps` for which |DIP_k(xt) - xt|^2 is nearest to 1 - alpha_bar_t.
 
-    The discrepancy principle, told t: what a denoiser that knows the timestep should do.
+    This is the discrepancy principle with a known noise level: DIP stops once it has removed as much as there is noise.
     """
     removed = (bank.outputs - bank.noised.xt).square().flatten(2).mean(2)
     noise = (1 - schedule.alpha_bar.to(removed))[bank.noised.t]
@@ -103,7 +103,7 @@ def by_noise_level(bank: DipStepBank, schedule: Schedule) -> Tensor:
 
 
 def band_losses(bank: DipStepBank, length: int) -> Tensor:
-    """1 - R^2 of the best linear filter for each part of the timesteps and each k, (bands, k), on one bank alone."""
+    """Return 1 - R^2 of the best linear filter for each part of the timesteps and each k, (bands, k), on one bank."""
     bands = bands_of(bank.noised.t, length)
     losses = torch.ones(BANDS, len(bank.steps))
     for band in range(BANDS):
@@ -115,9 +115,9 @@ def band_losses(bank: DipStepBank, length: int) -> Tensor:
 
 
 def best_within_budget(losses: Tensor, steps: tuple[int, ...], budget: int) -> Tensor:
-    """The place of a k for each part of the timesteps: the least mean loss whose mean k is at most `budget`.
+    """Return the index of a k for each part of the timesteps: the smallest mean loss with a mean k of at most `budget`.
 
-    `losses` is (bands, k). Exact: the least sum for every total of steps, part by part.
+    `losses` is (bands, k). Dynamic programming over the total number of steps makes the result exact.
     """
     best: dict[int, tuple[float, tuple[int, ...]]] = {0: (0.0, ())}
     most = budget * len(losses)
@@ -133,12 +133,12 @@ def best_within_budget(losses: Tensor, steps: tuple[int, ...], budget: int) -> T
 
 
 def predictable_share(inputs: Tensor, targets: Tensor, fitted: int) -> float:
-    """R^2 of the best linear filter from `given` to `wanted`, both (N, C, H, W), of one channel wanted.
+    """Return R^2 of the best linear filter from `inputs`, (N, C, H, W), to `targets`, (N, 1, H, W).
 
-    Each pixel of `wanted` is predicted from the 9x9 pixels of `given` around it, and a constant, by ridge regression
-    (float64) over all pixels of the first `fitted` images; R^2 = 1 - SSE / SST is that of all pixels of the others,
-    SST being about the mean of the fitted ones. 0 says that nothing can be told, 1 that everything can; where nothing
-    can, chance makes it a little less than 0.
+    Ridge regression in float64 over all pixels of the first `fitted` images predicts each target pixel from a constant
+    and the 9x9 input pixels around it. R^2 = 1 - SSE / SST is measured on all pixels of the other images, where SST is
+    taken about the mean of the fitted targets. 1 means that the targets are fully predictable, 0 that they aren't at
+    all; R^2 of unpredictable targets is by chance a little below 0.
     """
     a, b = _features(inputs[:fitted]), targets[:fitted].double().reshape(-1)
     mean = b.mean()
@@ -151,6 +151,6 @@ def predictable_share(inputs: Tensor, targets: Tensor, fitted: int) -> float:
 
 
 def _features(images: Tensor) -> Tensor:
-    """A row for each pixel: its neighbourhood, zeros beyond the border, and 1."""
+    """Return a row for each pixel: its neighbourhood, with zeros beyond the border, and a 1."""
     rows = F.unfold(images.double(), WINDOW, padding=WINDOW // 2).transpose(1, 2).flatten(0, 1)
     return F.pad(rows, (0, 1), value=1.0)

@@ -1,4 +1,4 @@
-"""The numbers that the published study printed, as they ship with the program. Loads no torch."""
+"""The numbers that the published study printed; they ship with the program. Loads no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FILE = Path(__file__).parents[1] / "assets" / "published-study.toml"
 
 
 class Dip(msgspec.Struct, frozen=True):
-    """DIP on images one by one."""
+    """DIP, fitted to one image after the other."""
 
     images: int
     total_minutes: float
@@ -20,7 +20,7 @@ class Dip(msgspec.Struct, frozen=True):
 
 
 class Ddpm(msgspec.Struct, frozen=True):
-    """DDPM alone; the first loss is that of epoch 1."""
+    """DDPM alone; the first loss belongs to epoch 1."""
 
     dataset: str
     epochs: int
@@ -30,7 +30,7 @@ class Ddpm(msgspec.Struct, frozen=True):
 
 
 class Substitution(msgspec.Struct, frozen=True):
-    """The hybrid, over 20 epochs and at the end of 100."""
+    """The hybrid, in 20 epochs, and in epochs 90 to 100 of a longer run."""
 
     description: str
     epochs: int
@@ -44,7 +44,7 @@ class Substitution(msgspec.Struct, frozen=True):
 
 
 class Published(msgspec.Struct, frozen=True):
-    """The study."""
+    """All that the study printed."""
 
     dip: Dip
     ddpm: Ddpm
@@ -53,5 +53,5 @@ class Published(msgspec.Struct, frozen=True):
 
 @functools.cache
 def published() -> Published:
-    """All that it printed."""
+    """Return the published numbers."""
     return msgspec.toml.decode(FILE.read_bytes(), type=Published)

@@ -1,4 +1,4 @@
-"""The stages of the study: which runs it is made of, and which of them are in the history already. Loads no torch."""
+"""The stages of the study: which runs it consists of, and which of them exist already. Loads no torch."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ class Stage:
     title: str
     config: AnyRun
     share: float
-    """Of the study's time, roughly, in any unit."""
+    """Rough share of the study's time, relative to the other stages."""
     longer_than: str = ""
-    """The key of a stage before it that it goes on from."""
+    """Key of the earlier stage that this stage continues; empty for none."""
     more: int = 0
-    """Epochs that it takes beyond that stage's."""
+    """Epochs to train beyond the earlier stage."""
 
 
 def stages(study: StudyRun) -> list[Stage]:
-    """The runs that the study is made of, in order."""
+    """Return the study's stages in order."""
     options, data = study.study, study.data
     ddpm = DdpmConfig(epochs=options.epochs, sample_steps=options.sample_steps)
     dip = DipRun(
         data=data,
         images=ImagesConfig(indices=options.images),
-        # To the last step, so that the fall after the peak is seen.
+        # Fit to the last step to show the decline after the peak.
         dip=DipConfig(iterations=options.iterations, run_on=True),
     )
     planned = [
@@ -68,35 +68,35 @@ def stages(study: StudyRun) -> list[Stage]:
 
 
 def find_run(runs: RunsFolder, stage: Stage) -> Run | None:
-    """The run of the history that is this stage: a finished one, else one under way, whoever started it.
+    """Return an existing run with the stage's settings: a finished run, or else a live one, or else the study's own.
 
-    Else one that the study has begun: what somebody else has cut short is theirs to go on with. A reference run is
-    none: a study that finds its stages among what ships would reproduce nothing.
+    A run that was started outside the study and interrupted is left to its owner. A reference run never counts:
+    a study that took its stages from the shipped runs would reproduce nothing.
     """
     known = equivalent_runs(runs.runs(), stage.config)
     return preferred_run(known, lambda run: is_own(run, stage))
 
 
 def is_own(run: Run, stage: Stage) -> bool:
-    """Whether a study of this name made the run: it names its runs `study: DDPM alone`."""
+    """Return whether a study of the same name made the run; a study names its runs like `study: DDPM alone`."""
     return run.config().name.partition(": ")[0] == stage.config.name.partition(": ")[0]
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """What a study needs to carry out its stages: a runs folder, and how workers are started and stopped there."""
+    """The runs folder of a study, and the functions that start and stop workers in it."""
 
     runs: RunsFolder
     start: Callable[..., None]
-    """Gives a new run a worker, or with `resume=True` one with a checkpoint."""
+    """Starts the worker of a new run, or with `resume=True` of a run that has a checkpoint."""
     resume: Callable[[Run], None]
-    """Gives a run that was cut short a worker. Raises UserError for one that can't be resumed."""
+    """Starts a worker for an interrupted run. Raises UserError if the run can't be resumed."""
     stop: Callable[[Run], RunState]
-    """Asks a run to stop and waits for its end. Raises UserError for one that has ended."""
+    """Stops a run and waits for its end. Raises UserError if the run has ended."""
 
 
 def start_run(launcher: Launcher, stage: Stage, before: Run | None) -> Run:
-    """Start a new run for a stage. `before` is the run that it continues, if the stage is a longer one."""
+    """Start a new run for a stage; `before` is the run that a longer stage continues, if it exists."""
     if before is None or not (before.folder / CHECKPOINT_FILE).is_file():
         run = launcher.runs.create(stage.config)
         launcher.start(run)
@@ -107,12 +107,12 @@ def start_run(launcher: Launcher, stage: Stage, before: Run | None) -> Run:
 
 
 def _hybrid(data: DataConfig, ddpm: DdpmConfig) -> HybridRun:
-    """The published hybrid, whichever one gets without asking today."""
+    """Return the published hybrid with its default options."""
     return HybridRun(data=data, ddpm=ddpm, hybrid=Substitution())
 
 
 def _with_study_settings(study: StudyRun, stage: Stage) -> AnyRun:
-    """The stage's config with what the study says for all its runs."""
+    """Return the stage's config with the settings that the study shares among its runs."""
     return msgspec.structs.replace(
         stage.config,
         name=f"{study.name or 'study'}: {stage.title}",

@@ -1,4 +1,4 @@
-"""One small network on one kind of input: what can be learned from it, and how calmly."""
+"""Training of a small network on one kind of input, which measures the loss it reaches and how stably it trains."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from dipddpm.core.ddpm.networks.unet import UNet
 from dipddpm.core.study.findings import TrainResult
 
 CHANNELS = (16, 32)
-"""Of the U-Net's two levels: 52,306 weights, few enough to learn from some hundred images."""
+"""Channels of the U-Net's two levels: 52,306 weights, few enough to train on some hundred images."""
 BATCH_SIZE = 16
 LR = 3e-3
-"""Adam's, at the start; it falls linearly to 0."""
+"""Adam's learning rate at the start; it falls linearly to 0."""
 SPIKE = 3.0
-"""A step whose loss is so many times the median of its epoch counts as a spike."""
+"""A step counts as a spike if its loss exceeds the median of its epoch by more than this factor."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What the network is given, (N, 2, H, W), at which t, and what it is asked for, (N, 1, H, W).
+    """Inputs, (N, 2, H, W), their timesteps t, (N,), and the targets that the network must predict, (N, 1, H, W).
 
-    Always two channels, so that every trial has the very same network: one input is given twice.
+    Inputs always have two channels, so that every trial trains the same network: a single input is repeated.
     """
 
     inputs: Tensor
@@ -34,7 +34,7 @@ class Examples:
 
 
 def trial_network(shape: tuple[int, int], timesteps: int, seed: int, device: torch.device | str) -> nn.Module:
-    """Our U-Net at its smallest, for (N, 2, H, W) at t (N,); the first of its two output channels is the answer."""
+    """Return our smallest U-Net for (N, 2, H, W) at t (N,); the first of its two output channels is the prediction."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet = UNet((2, *shape), channels=CHANNELS, patch=1, attention=0, timesteps=timesteps)
@@ -43,30 +43,30 @@ def trial_network(shape: tuple[int, int], timesteps: int, seed: int, device: tor
 
 @torch.no_grad()
 def predict(network: nn.Module, inputs: Tensor, t: Tensor) -> Tensor:
-    """The network's answer, (N, 1, H, W), computed in parts of 128 images."""
+    """Return the network's prediction, (N, 1, H, W), computed in parts of 128 images."""
     parts = zip(torch.split(inputs, 128), torch.split(t, 128), strict=True)
     return torch.cat([network(x, s)[:, :1] for x, s in parts])
 
 
 class TrainingTrial:
-    """Minimise |wanted - network(given, t)|^2 on some images, and measure it on others after each epoch.
+    """Minimise |target - network(input, t)|^2 on `fit`, and measure it on `held_out` after each epoch.
 
-    Images are mirrored, in all four ways alike, together with what is wanted of them, which noise doesn't mind. One
-    generator of its own draws everything.
+    Each batch and its targets are flipped at random along both axes, which leaves the distribution of the noise as it
+    is. One generator, seeded with `seed`, draws everything.
     """
 
     def __init__(self, network: nn.Module, fit: Examples, held_out: Examples, *, epochs: int, seed: int) -> None:
         self.network, self.fit, self.held_out, self.epochs = network, fit, held_out, epochs
         self.generator = torch.Generator().manual_seed(seed)
         self.losses: list[list[float]] = []
-        """Of each step, by epoch."""
+        """Training losses of the steps of each epoch."""
         self.norms: list[list[float]] = []
-        """Of the gradient of each step, by epoch."""
+        """Gradient norms of the steps of each epoch."""
         self.curve: list[float] = []
-        """The error on the held-out images after each epoch."""
+        """Held-out error after each epoch."""
 
     def __iter__(self) -> Iterator[float]:
-        """The mean training loss of each epoch, as it ends."""
+        """Train, and yield the mean training loss after each epoch."""
         optimizer = torch.optim.Adam(self.network.parameters(), lr=LR, betas=(0.9, 0.99))
         steps = -(-len(self.fit.t) // BATCH_SIZE)
         for epoch in range(self.epochs):
@@ -81,12 +81,12 @@ class TrainingTrial:
             yield sum(self.losses[-1]) / steps
 
     def errors(self) -> Tensor:
-        """The mean squared error on each held-out image, (N,)."""
+        """Return the mean squared error on each held-out image, (N,)."""
         residual = predict(self.network, self.held_out.inputs, self.held_out.t) - self.held_out.targets
         return residual.square().flatten(1).mean(1)
 
     def result(self, bands: list[float]) -> TrainResult:
-        """What came of it. The first epoch, in which every network jumps, says nothing of calm."""
+        """Return losses and gradient statistics; the statistics leave out the first epoch, which is never stable."""
         late_losses = self.losses[1:] or self.losses
         norms = torch.tensor([norm for epoch in self.norms[1:] or self.norms for norm in epoch])
         spikes = sum(loss > SPIKE * sorted(epoch)[len(epoch) // 2] for epoch in late_losses for loss in epoch)
@@ -107,7 +107,7 @@ class TrainingTrial:
         loss = F.mse_loss(self.network(inputs, self.fit.t[indices])[:, :1], targets)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        # Without a bound the norm is only measured.
+        # An infinite bound measures the norm without clipping.
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), float("inf"))
         optimizer.step()
         self.losses[-1].append(loss.item())

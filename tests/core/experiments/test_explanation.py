@@ -36,9 +36,9 @@ def test_explanation_experiment_measures_all_and_resumes_exactly(tmp_path: Path,
     assert document.name == FILE
     found = msgspec.json.decode(document.text, type=Explanation)
     assert {item.name for item in items if isinstance(item, Pictures)} == {"denoised", "explanation"}
-    assert list(map(after, found.steps)) == [name for name in found.learned if name.startswith("k = ")]
-    assert {len(found.learned[name]) for name in (findings.XT, after(2))} == {2}
-    assert set(found.linear) == {name for name in found.learned if not name.startswith("x0 from")}
+    assert list(map(after, found.steps)) == [name for name in found.trained if name.startswith("k = ")]
+    assert {len(found.trained[name]) for name in (findings.XT, after(2))} == {2}
+    assert set(found.linear) == {name for name in found.trained if not name.startswith("x0 from")}
     assert all(len(bands) == found.bands for bands in found.linear.values())
     assert {one.sigma for one in found.denoised} == {25, 50}
 

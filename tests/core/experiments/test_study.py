@@ -74,7 +74,7 @@ def test_study_run_resumes_after_kill_and_reuses_finished_runs(
     html, markdown = ((run.folder / f"report.{kind}").read_text() for kind in ("html", "md"))
     for one in runs.runs():
         assert (one.id in html) == (one != run)
-    assert "Not there yet." not in markdown
+    assert "This stage has no finished run yet." not in markdown
     assert all((run.folder / "images" / f"{name}.png").is_file() for name in ("ddpm", "dip", "substitution"))
 
     again = runs.create(config)

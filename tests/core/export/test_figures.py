@@ -38,7 +38,7 @@ def test_drawings_plot_values_of_history(record: Record) -> None:
     psnr = plot(record, "psnr")
     assert [curve.name for curve in psnr.curves] == ["mean", "image 0", "image 1"]
     assert psnr.curves[2].y == [22.5, 24.5, 24.0]
-    assert {(spot.name, spot.x, spot.y) for spot in psnr.spots} == {
+    assert {(marker.name, marker.x, marker.y) for marker in psnr.markers} == {
         ("peak", 30, 24.0),
         ("peak", 30, 24.5),
         ("stop", 30, 23.5),

@@ -1,4 +1,4 @@
-"""The findings that reports are made of."""
+"""The fixture of explanations, shared with the tests of the study."""
 
 from tests.core.study.conftest import explained
 

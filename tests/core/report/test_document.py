@@ -31,8 +31,8 @@ HOSTILE = (
 ANY = st.text(min_size=1, max_size=40)
 
 
-class Seen(HTMLParser):
-    """What a browser would make of a page."""
+class ParsedPage(HTMLParser):
+    """The tags, attributes and text that a browser reads from a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Seen(HTMLParser):
 
 
 def everywhere(text: str) -> Page:
-    """A page that says this wherever it can say something."""
+    """Return a page that contains the text in every field of every block."""
     table = Table([text, text], [[text, text]])
     blocks: list[Any] = [
         Heading(text),
@@ -65,15 +65,15 @@ def everywhere(text: str) -> Page:
 
 @given(ANY | st.just(HOSTILE))
 def test_page_html_escapes_any_text(text: str) -> None:
-    seen, plain = Seen(everywhere(text).html()), Seen(everywhere("x").html())
-    assert seen.tags == plain.tags
-    assert seen.attributes == plain.attributes
-    assert seen.text.count(printable(text)) == 12
+    parsed, reference = ParsedPage(everywhere(text).html()), ParsedPage(everywhere("x").html())
+    assert parsed.tags == reference.tags
+    assert parsed.attributes == reference.attributes
+    assert parsed.text.count(printable(text)) == 12
 
 
 @given(ANY | st.just(HOSTILE) | st.sampled_from(["# a", "1. a", "- a", "---", "+ a", "=="]))
 def test_page_markdown_escapes_any_text(text: str) -> None:
-    def told(page: Page) -> tuple[list[str], list[str]]:
+    def parse(page: Page) -> tuple[list[str], list[str]]:
         tokens = MarkdownIt("commonmark").enable("table").parse(page.markdown())
         inline = [token for token in tokens if token.type == "inline"]
         kinds = [child.type for token in inline for child in token.children or [] if child.type != "text_special"]
@@ -82,21 +82,21 @@ def test_page_markdown_escapes_any_text(text: str) -> None:
 
     if not printable(text).strip():
         return
-    kinds, shown = told(everywhere(text))
-    assert kinds == told(everywhere("x"))[0]
-    assert {" ".join(one.split()) for one in shown if one} == {" ".join(printable(text).split())}
+    kinds, shown = parse(everywhere(text))
+    assert kinds == parse(everywhere("x"))[0]
+    assert {" ".join(line.split()) for line in shown if line} == {" ".join(printable(text).split())}
 
 
 @given(st.lists(ANY | st.just(HOSTILE) | st.sampled_from(["```", "````python", "~~~"]), min_size=1, max_size=3))
-def test_page_code_block_shows_lines_as_they_are(lines: list[str]) -> None:
+def test_page_code_block_shows_lines_unchanged(lines: list[str]) -> None:
     shown = "\n".join(printable(part) for line in lines for part in line.split("\n"))
     page = Page("x", [Code("\n".join(lines), "toml"), Heading("after")])
-    fence, *rest = MarkdownIt("commonmark").parse(page.markdown())[3:]
+    fence, *following = MarkdownIt("commonmark").parse(page.markdown())[3:]
     assert (fence.type, fence.info, fence.content) == ("fence", "toml", f"{shown}\n")
-    assert [token.type for token in rest] == ["heading_open", "inline", "heading_close"]
-    seen = Seen(page.html())
-    assert seen.tags == Seen(Page("x", [Code("x"), Heading("after")]).html()).tags
-    assert shown in seen.text
+    assert [token.type for token in following] == ["heading_open", "inline", "heading_close"]
+    parsed = ParsedPage(page.html())
+    assert parsed.tags == ParsedPage(Page("x", [Code("x"), Heading("after")]).html()).tags
+    assert shown in parsed.text
 
 
 def test_page_html_needs_no_other_file(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_page_html_needs_no_other_file(tmp_path: Path) -> None:
     assert page.figure_blocks == [plot]
 
 
-def test_fill_makes_blocks_and_leaves_out_what_is_missing(tmp_path: Path) -> None:
+def test_fill_returns_blocks_and_leaves_out_missing_values(tmp_path: Path) -> None:
     table = Table(["a"], [["1"]])
     template = """
 The loss is {loss:.2f}.

@@ -29,9 +29,9 @@ def study(**settings: Any) -> StudyRun:
     return config
 
 
-def logged(runs: RunsFolder, config: configs.AnyRun, *happened: events.Event) -> Run:
-    """A run that took 480 seconds."""
-    return create_logged(runs, config, *happened, RunFinished(seconds=480.0, time=1480.0), time=1000.0)
+def logged(runs: RunsFolder, config: configs.AnyRun, *logged_events: events.Event) -> Run:
+    """Return a run of 480 seconds whose log holds the events."""
+    return create_logged(runs, config, *logged_events, RunFinished(seconds=480.0, time=1480.0), time=1000.0)
 
 
 def epochs(losses: list[float], seconds: float = 10.0) -> list[EpochFinished]:
@@ -49,8 +49,7 @@ def tables(blocks: list[Any]) -> list[Table]:
 
 
 def test_published_matches_its_file() -> None:
-    told = msgspec.to_builtins(published())
-    assert told == NUMBERS
+    assert msgspec.to_builtins(published()) == NUMBERS
     assert len(NUMBERS["ddpm"]["epoch_loss"]) == len(NUMBERS["hybrid_substitution"]["epoch_loss"]) == 20
     assert len(NUMBERS["hybrid_substitution"]["epochs_90_to_100_loss"]) == 11
 
@@ -88,9 +87,7 @@ def test_study_report_of_short_study_has_no_ratios(runs: RunsFolder) -> None:
     assert [len(row) for row in (*losses.rows, *clock.rows)] == [3] * 4
     assert any(isinstance(block, Text) and block.notice and "ratios" in block.text for block in page.blocks)
     (short,) = [block for block in chapter(page, "In short") if isinstance(block, BulletList)]
-    assert short.texts == [
-        "DDPM alone comes to a loss of 0.250 in 2 epochs; a network that knows nothing of the noise has 1."
-    ]
+    assert short.texts == ["DDPM alone reaches a loss of 0.250 after 2 epochs; predicting zero scores 1."]
 
 
 def test_study_report_marks_stored_epochs_of_long_run(runs: RunsFolder) -> None:
@@ -105,9 +102,9 @@ def test_study_report_marks_stored_epochs_of_long_run(runs: RunsFolder) -> None:
     assert [bool(row[5]) for row in table.rows] == [n % 2 == 0 for n in range(90, 101)]
 
 
-def test_study_report_tells_rise_and_fall_of_dip(runs: RunsFolder) -> None:
+def test_study_report_states_peak_and_final_psnr_of_dip(runs: RunsFolder) -> None:
     plan = stages(study())
-    looks = [PsnrMeasured(step=n, psnr=[20.0, 22.0], mean=21.0, loss=[0.1, 0.1]) for n in (10, 20)]
+    measurements = [PsnrMeasured(step=n, psnr=[20.0, 22.0], mean=21.0, loss=[0.1, 0.1]) for n in (10, 20)]
     end = StopsCompared(
         step=20,
         rule="discrepancy",
@@ -117,13 +114,13 @@ def test_study_report_tells_rise_and_fall_of_dip(runs: RunsFolder) -> None:
         peak_at=[12, 14],
         final=[22.0, 23.0],
     )
-    page = report.page(study(), plan, {"dip": logged(runs, plan[1].config, *looks, end)})
+    page = report.page(study(), plan, {"dip": logged(runs, plan[1].config, *measurements, end)})
     blocks = chapter(page, "DIP alone")
-    told = " ".join(block.text for block in blocks if isinstance(block, Text))
-    assert NUMBERS["dip"]["finding"] in told
-    assert "26.50 dB, at step 13" in told
-    assert "22.50 dB at the last step" in told
-    assert "24.50 dB" in told
+    text = " ".join(block.text for block in blocks if isinstance(block, Text))
+    assert NUMBERS["dip"]["finding"] in text
+    assert "26.50 dB, at step 13" in text
+    assert "22.50 dB at the last step" in text
+    assert "24.50 dB" in text
     (table,) = tables(blocks)
     assert table.rows == [["images", "10", "2", ""], ["minutes, all images", "8.0", "8.0", "1.00"]]
 
@@ -131,10 +128,10 @@ def test_study_report_tells_rise_and_fall_of_dip(runs: RunsFolder) -> None:
 def test_study_report_takes_explanation_numbers_from_run(
     runs: RunsFolder, explained: Callable[..., Explanation]
 ) -> None:
-    plan, found = stages(study()), explained()
+    plan, record = stages(study()), explained()
     stage = next(stage for stage in plan if stage.key == "explanation")
     run = logged(runs, stage.config)
-    (run.folder / "explanation.json").write_bytes(msgspec.json.encode(found))
+    (run.folder / "explanation.json").write_bytes(msgspec.json.encode(record))
     page = report.page(study(), plan, {"explanation": run})
     inputs, denoised = tables(chapter(page, stage.title))
     assert ["k = 50", "0.820", "18.0%", "0.020"] in inputs.rows
@@ -143,7 +140,7 @@ def test_study_report_takes_explanation_numbers_from_run(
     assert all(number in cause for number in ("0.980 at k = 10", "0.820 at k = 50", "1.000", "0.075", "18.0%"))
     (causes,) = [block.texts for block in chapter(page, stage.title) if isinstance(block, BulletList)]
     suspected = NUMBERS["hybrid_substitution"]["suspected_causes"]
-    answers = ("not the cause", "half of it", "not the cause")
+    answers = ("not the cause", "part of the cause", "not the cause")
     for text, suspicion, answer in zip(causes, suspected, answers, strict=True):
         assert text.startswith(f"{suspicion}: {answer}. ")
     stability, timestep, combination = causes
@@ -163,7 +160,7 @@ def test_study_report_hybrids_chapter_is_scoreboard(runs: RunsFolder) -> None:
     ]
     blocks = chapter(report.page(study(), plan, {"hybrids": logged(runs, stage.config, *scored)}), stage.title)
     (table,) = tables(blocks)
-    assert table.rows == [["guided", "26.00", "2.0"], ["dip-mean, as long as guided", "24.50", "2.0"]]
+    assert table.rows == [["guided", "26.00", "2.0"], ["dip-mean, in the time of guided", "24.50", "2.0"]]
     (gain, *_) = [text for block in blocks if isinstance(block, BulletList) for text in block.texts]
     assert "guided - dip-mean: +1.50" in gain
 
@@ -183,7 +180,7 @@ def test_study_report_notes_shortened_settings() -> None:
     assert "the first 500" in notice
 
 
-def test_study_report_shows_nothing_hostile_of_run(runs: RunsFolder, tmp_path: Path) -> None:
+def test_study_report_escapes_hostile_run_files(runs: RunsFolder, tmp_path: Path) -> None:
     plan = stages(study())
     run = logged(runs, plan[0].config, *epochs([0.1]))
     outside = tmp_path / "secret.png"
@@ -200,17 +197,17 @@ def test_study_report_summary_compares_hybrid_with_baselines(runs: RunsFolder) -
     def score(method: str, psnr: list[float], of: str = "") -> RestorationScored:
         return RestorationScored(task="deblur", set="glyphs", method=method, psnr=psnr, budget_of=of, seconds=2.0)
 
-    parents = [score("dip-mean", [20.0, 21.0], "guided"), score("ddpm-mean", [19.0, 20.0], "guided")]
+    baselines = [score("dip-mean", [20.0, 21.0], "guided"), score("ddpm-mean", [19.0, 20.0], "guided")]
     plan = stages(study())
     config = next(stage.config for stage in plan if stage.key == "hybrids")
-    page = report.page(study(), plan, {"hybrids": logged(runs, config, score("guided", [22.0, 23.0]), *parents)})
+    page = report.page(study(), plan, {"hybrids": logged(runs, config, score("guided", [22.0, 23.0]), *baselines)})
     (short,) = [block for block in chapter(page, "In short") if isinstance(block, BulletList)]
     assert short.texts == [
-        "The hybrid guided has 22.50 dB on the mean over tasks and sets of images (cells: 1).",
-        "Against the better of DIP and diffusion in each cell, which were each given as much time, the hybrid has "
-        "+2.00 [+2.00, +2.00] dB.",
-        "Against DIP throughout, given as much time, the hybrid has +2.00 [+2.00, +2.00] dB.",
-        "Against diffusion throughout, given as much time, the hybrid has +3.00 [+3.00, +3.00] dB.",
+        "The hybrid guided reaches 22.50 dB on the mean over tasks and image sets (cells: 1).",
+        "Compared with the better of DIP and diffusion in each cell, each given the hybrid's time, the hybrid's gain "
+        "is +2.00 [+2.00, +2.00] dB.",
+        "Compared with DIP in every cell, given the hybrid's time, the hybrid's gain is +2.00 [+2.00, +2.00] dB.",
+        "Compared with diffusion in every cell, given the hybrid's time, the hybrid's gain is +3.00 [+3.00, +3.00] dB.",
     ]
     page = report.page(study(), plan, {"hybrids": logged(runs, config)})
     assert "In short" not in [block.text for block in page.blocks if isinstance(block, Heading)]
@@ -220,4 +217,4 @@ def test_study_report_names_chapter_of_each_stage() -> None:
     plan = stages(study(study__full=True))
     page = report.page(study(), plan, {})
     for stage in plan:
-        assert [block.text for block in chapter(page, stage.title)[1:]] == ["Not there yet."]
+        assert [block.text for block in chapter(page, stage.title)[1:]] == ["This stage has no finished run yet."]

@@ -1,4 +1,4 @@
-"""Findings to judge and to report."""
+"""Explanations with chosen numbers, for tests of the answers and of the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dipddpm.core.study import findings
 from dipddpm.core.study.findings import Denoised, Explanation, TrainResult, after
 
 
-def learned(loss: float, *, spread: float = 0.4, spikes: int = 0) -> TrainResult:
+def train_result(loss: float, *, spread: float = 0.4, spikes: int = 0) -> TrainResult:
     return TrainResult(
         loss=loss,
         curve=[loss + 0.1, loss],
@@ -26,17 +26,17 @@ def learned(loss: float, *, spread: float = 0.4, spikes: int = 0) -> TrainResult
 
 @pytest.fixture(scope="session")
 def explained() -> Callable[..., Explanation]:
-    """An explanation of numbers that are told; the others are those of a failed hybrid."""
+    """Return a maker of explanations: the given losses, and a failed hybrid's numbers for all others."""
 
     def build(losses: dict[str, float] | None = None, **hybrid: Any) -> Explanation:
         steps, fixed = [0, 10, 50, 200], after(50)
         known = {findings.XT: 0.075, findings.CLIPPED: 0.16, findings.X0: 1.0}
         known |= dict(zip(map(after, steps), (1.0, 0.98, 0.82, 0.42), strict=True))
-        known |= {findings.DISCREPANCY: 0.966, findings.BUDGET: 0.73, findings.BESIDE: 0.076}
+        known |= {findings.DISCREPANCY: 0.966, findings.BUDGET: 0.73, findings.XT_WITH_DIP: 0.076}
         known |= {findings.X0_FROM_XT: 0.2125, findings.X0_FROM_DIP: 0.2367} | (losses or {})
-        networks = {name: [learned(loss)] for name, loss in known.items()}
-        networks[findings.XT] = [learned(known[findings.XT] + off) for off in (-0.001, 0, 0.001)]
-        networks[fixed] = [learned(known[fixed] + off, **hybrid) for off in (-0.002, 0, 0.002)]
+        networks = {name: [train_result(loss)] for name, loss in known.items()}
+        networks[findings.XT] = [train_result(known[findings.XT] + off) for off in (-0.001, 0, 0.001)]
+        networks[fixed] = [train_result(known[fixed] + off, **hybrid) for off in (-0.002, 0, 0.002)]
         return Explanation(
             train_images=640,
             test_images=200,
@@ -47,7 +47,7 @@ def explained() -> Callable[..., Explanation]:
             bands=5,
             distance={after(k): 1 / (k + 1) for k in steps},
             linear={name: [1 - loss] * 5 for name, loss in known.items() if not name.startswith("x0 from")},
-            learned=networks,
+            trained=networks,
             chosen={findings.DISCREPANCY: [200, 50, 10, 10, 10], findings.BUDGET: [0, 0, 0, 50, 200]},
             denoised=[Denoised(sigma=25, method=findings.DDPM_ALONE, psnr=26.2231, ssim=0.8699, accuracy=0.875)],
         )

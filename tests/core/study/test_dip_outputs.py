@@ -21,11 +21,11 @@ def bank(noised: Noised) -> DipStepBank:
     return DipStepBank(noised, options, STEPS, batch_size=4, seed=7)
 
 
-def filled(noised: Noised) -> DipStepBank:
-    made = bank(noised)
-    while made.images_done < len(noised):
-        made.fit_batch()
-    return made
+def fitted(noised: Noised) -> DipStepBank:
+    whole = bank(noised)
+    while whole.images_done < len(noised):
+        whole.fit_batch()
+    return whole
 
 
 def test_noised_follows_forward_process() -> None:
@@ -37,8 +37,8 @@ def test_noised_follows_forward_process() -> None:
     assert Noised.of(images(), SCHEDULE, seed=1, t=56).t.tolist() == [56] * 10
 
 
-def test_dip_step_bank_starts_blind_and_nears_xt() -> None:
-    one, other = (filled(Noised.of(images(), SCHEDULE, seed=seed)) for seed in (1, 2))
+def test_dip_step_bank_starts_independent_of_xt_and_approaches_it() -> None:
+    one, other = (fitted(Noised.of(images(), SCHEDULE, seed=seed)) for seed in (1, 2))
     assert torch.equal(one.outputs_after(0), other.outputs_after(0))
     assert not torch.equal(one.outputs_after(2), other.outputs_after(2))
     distances = [float((one.outputs_after(k) - one.noised.xt).square().mean()) for k in STEPS]
@@ -46,20 +46,20 @@ def test_dip_step_bank_starts_blind_and_nears_xt() -> None:
     assert distances[-1] < 0.8 * distances[0]
 
 
-def test_outputs_at_takes_step_per_image() -> None:
-    made = filled(Noised.of(images(), SCHEDULE, seed=1))
-    places = torch.arange(10) % len(STEPS)
-    chosen = made.outputs_at(places)
-    for image, place in enumerate(places.tolist()):
-        assert torch.equal(chosen[image], made.outputs_after(STEPS[place])[image])
+def test_dip_step_bank_outputs_at_indexes_steps_per_image() -> None:
+    whole = fitted(Noised.of(images(), SCHEDULE, seed=1))
+    indices = torch.arange(10) % len(STEPS)
+    chosen = whole.outputs_at(indices)
+    for image, index in enumerate(indices.tolist()):
+        assert torch.equal(chosen[image], whole.outputs_after(STEPS[index])[image])
 
 
 def test_dip_step_bank_resumes_exactly() -> None:
     noised = Noised.of(images(), SCHEDULE, seed=1)
-    whole, half, rest = filled(noised), bank(noised), bank(noised)
+    whole, interrupted, resumed = fitted(noised), bank(noised), bank(noised)
     assert len(whole) == 3
-    half.fit_batch()
-    rest.load_state_dict(half.state_dict())
-    while rest.images_done < len(noised):
-        rest.fit_batch()
-    assert torch.equal(rest.outputs, whole.outputs)
+    interrupted.fit_batch()
+    resumed.load_state_dict(interrupted.state_dict())
+    while resumed.images_done < len(noised):
+        resumed.fit_batch()
+    assert torch.equal(resumed.outputs, whole.outputs)

@@ -17,16 +17,15 @@ LOSSES = st.lists(st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=3,
 
 @given(LOSSES, st.integers(0, 12))
 def test_best_within_budget_is_optimal(losses: list[list[float]], budget: int) -> None:
-    found = best_within_budget(torch.tensor(losses, dtype=torch.float64), STEPS, budget).tolist()
+    best = best_within_budget(torch.tensor(losses, dtype=torch.float64), STEPS, budget).tolist()
     allowed = [
-        places
-        for places in itertools.product(range(4), repeat=3)
-        if sum(STEPS[place] for place in places) <= budget * 3
+        indices
+        for indices in itertools.product(range(4), repeat=3)
+        if sum(STEPS[index] for index in indices) <= budget * 3
     ]
-    assert tuple(found) in allowed
-    totals = [sum(row[place] for row, place in zip(losses, places, strict=True)) for places in allowed]
-    own = sum(row[place] for row, place in zip(losses, found, strict=True))
-    assert own <= min(totals) + 1e-12
+    assert tuple(best) in allowed
+    totals = [sum(row[index] for row, index in zip(losses, indices, strict=True)) for indices in allowed]
+    assert sum(row[index] for row, index in zip(losses, best, strict=True)) <= min(totals) + 1e-12
 
 
 def test_by_noise_level_stops_where_noise_is_removed() -> None:
@@ -34,10 +33,10 @@ def test_by_noise_level_stops_where_noise_is_removed() -> None:
     images = torch.zeros(5, 1, 12, 12, dtype=torch.uint8)
     noised = Noised.of(images, schedule, seed=0)
     bank = DipStepBank(noised, Substitution(reading="fresh", channels=4), STEPS, batch_size=5, seed=0)
-    right = torch.tensor([0, 1, 2, 3, 1])
+    expected = torch.tensor([0, 1, 2, 3, 1])
     std = (1 - schedule.alpha_bar[noised.t]).sqrt().float().view(-1, 1, 1, 1)
-    for place in range(len(STEPS)):
-        # All is removed exactly as much as there is noise at one place, and thrice or a third of it elsewhere.
-        off = torch.where(right == place, 1.0, torch.where(right > place, 3.0, 1 / 3)).view(-1, 1, 1, 1)
-        bank.outputs[place] = noised.xt - std * off
-    assert torch.equal(by_noise_level(bank, schedule), right)
+    for index in range(len(STEPS)):
+        # At the expected k DIP removes as much as there is noise, at every other k three times or a third as much.
+        factor = torch.where(expected == index, 1.0, torch.where(expected > index, 3.0, 1 / 3)).view(-1, 1, 1, 1)
+        bank.outputs[index] = noised.xt - std * factor
+    assert torch.equal(by_noise_level(bank, schedule), expected)

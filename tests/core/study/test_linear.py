@@ -18,37 +18,37 @@ def test_predictable_share_matches_known_mixture(a: float, b: float) -> None:
     assert share == pytest.approx(a**2 / (a**2 + b**2), abs=0.01)
 
 
-@pytest.mark.parametrize("given", [noise(60, 3), torch.zeros(60, 1, 20, 20), torch.ones(60, 1, 20, 20)])
-def test_predictable_share_is_zero_without_information(given: torch.Tensor) -> None:
-    assert -0.02 < predictable_share(given, noise(60, 4), fitted=40) < 0.005
+@pytest.mark.parametrize("inputs", [noise(60, 3), torch.zeros(60, 1, 20, 20), torch.ones(60, 1, 20, 20)])
+def test_predictable_share_is_zero_without_information(inputs: torch.Tensor) -> None:
+    assert -0.02 < predictable_share(inputs, noise(60, 4), fitted=40) < 0.005
 
 
-def test_predictable_share_sees_only_its_window() -> None:
+def test_predictable_share_uses_only_its_window() -> None:
     eps, reach = noise(60, 5), WINDOW // 2
     inside, outside = (eps.roll(shift, -1) for shift in (reach, reach + 1))
-    # Of 20 columns, those that came round from the other side can't be told.
+    # The columns that `roll` wraps around from the other side can't be predicted.
     assert predictable_share(inside, eps, fitted=40) == pytest.approx((20 - reach) / 20, abs=0.03)
     assert predictable_share(outside, eps, fitted=40) < 0.05
 
 
 def test_predictable_share_is_least_squares_on_neighbourhoods() -> None:
-    given, eps = noise(6, 6, 12), noise(6, 7, 12)
-    eps = eps + 0.5 * given.roll(2, -2)
+    inputs, eps = noise(6, 6, 12), noise(6, 7, 12)
+    eps = eps + 0.5 * inputs.roll(2, -2)
     reach = WINDOW // 2
 
     def rows(images: torch.Tensor) -> np.ndarray:
         padded = np.pad(images.squeeze(1).numpy().astype(float), ((0, 0), (reach, reach), (reach, reach)))
-        found = [
+        neighbourhoods = [
             [*image[i : i + WINDOW, j : j + WINDOW].ravel(), 1.0]
             for image in padded
             for i in range(12)
             for j in range(12)
         ]
-        return np.array(found)
+        return np.array(neighbourhoods)
 
-    wanted = eps.double().numpy()
-    weights, *_ = np.linalg.lstsq(rows(given[:4]), wanted[:4].ravel(), rcond=None)
-    rest = wanted[4:].ravel()
-    error = ((rows(given[4:]) @ weights - rest) ** 2).sum()
-    expected = 1 - error / ((rest - wanted[:4].mean()) ** 2).sum()
-    assert predictable_share(given, eps, fitted=4) == pytest.approx(expected, abs=2e-3)
+    targets = eps.double().numpy()
+    weights, *_ = np.linalg.lstsq(rows(inputs[:4]), targets[:4].ravel(), rcond=None)
+    test_targets = targets[4:].ravel()
+    error = ((rows(inputs[4:]) @ weights - test_targets) ** 2).sum()
+    expected = 1 - error / ((test_targets - targets[:4].mean()) ** 2).sum()
+    assert predictable_share(inputs, eps, fitted=4) == pytest.approx(expected, abs=2e-3)

@@ -30,7 +30,7 @@ def stage(key: str, **settings: Any) -> Stage:
 def test_stages_of_default_study_have_published_settings() -> None:
     plan = {stage.key: stage.config for stage in stages(study())}
     assert list(plan) == ["ddpm", "dip", "substitution", "explanation", "hybrids"]
-    # A baseline that anybody trained with `dipddpm run ddpm` is the same run.
+    # A plain `dipddpm run ddpm` has the same settings as the study's stage.
     bare = msgspec.structs.replace(plan["ddpm"], name="")
     assert bare == configs.build("ddpm")
     assert plan["dip"].task.sigma == 25  # type: ignore[union-attr]
@@ -41,9 +41,9 @@ def test_stages_of_default_study_have_published_settings() -> None:
     assert (long.longer_than, long.more) == ("substitution", 80)
 
 
-@pytest.mark.parametrize("aside", [{"name": "mine"}, {"device": "cpu"}, {"threads": 3}, {"checkpoint_seconds": 1.0}])
-def test_find_run_ignores_name_and_machine(aside: dict[str, Any], runs: RunsFolder) -> None:
-    run = create_logged(runs, configs.build("ddpm", settings=aside), FINISHED)
+@pytest.mark.parametrize("ignored", [{"name": "mine"}, {"device": "cpu"}, {"threads": 3}, {"checkpoint_seconds": 1.0}])
+def test_find_run_ignores_name_and_machine(ignored: dict[str, Any], runs: RunsFolder) -> None:
+    run = create_logged(runs, configs.build("ddpm", settings=ignored), FINISHED)
     assert find_run(runs, stage("ddpm")) == run
 
 
