@@ -1,4 +1,4 @@
-"""Taking results home: runs as plain files, figures and reports, and in the formats of other tools. Loads no torch."""
+"""Export of runs as plain files, figures and reports, and in the formats of other tools. Loads no torch."""
 
 from dipddpm.core.export.formats import FORMATS, AlreadyThereError, Exported, Format, export, refuse, scp_line
 

@@ -1,4 +1,4 @@
-"""A run's figures in the quality that papers ask for: a column wide, vectors and outlines, colours for all eyes."""
+"""A run's figures for papers: as wide as a column, as vector graphics, in colours for colour-blind readers too."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from dipddpm.core.report.scoreboard import quality_time
 
 KINDS: tuple[Literal["pdf", "svg", "png"], ...] = ("pdf", "svg", "png")
 FEW = 7
-"""So many curves are told apart by their colours; of more, the mean stands out."""
+"""Largest number of curves that get a colour each; with more curves only the mean is highlighted."""
 
 
 def write(record: Record, folder: Path) -> None:
-    """Each drawing as PDF, SVG and PNG (300 dots an inch), 8.5 cm wide."""
+    """Write each drawing as PDF, SVG and PNG (300 dots per inch), 8.5 cm wide."""
     for name, drawing in drawings(record).items():
         for kind in KINDS:
             plots.save(drawing, folder / f"{name}.{kind}", COLUMN, kind)
 
 
 def drawings(record: Record) -> dict[str, Drawing]:
-    """All that there is to draw of the run, by name. Raises UserError where that is nothing."""
+    """Return all drawings of the run by name. Raises UserError if there are none."""
     candidates: dict[str, Drawing | None] = {
         "loss": _loss(record),
         "loss-by-timestep": _by_timestep(record),
@@ -40,12 +40,12 @@ def drawings(record: Record) -> dict[str, Drawing]:
     drawn = {name: drawing for name, drawing in candidates.items() if drawing is not None}
     if not drawn:
         problem = f"The run {printable(record.run.id)} has nothing to draw yet."
-        raise UserError(problem, "Export it when it has begun its work.")
+        raise UserError(problem, "Export it once it has logged its first results.")
     return drawn
 
 
 def _scores(record: Record) -> dict[str, Drawing]:
-    """The scoreboard: methods against each other in each cell, and quality against time for each task."""
+    """Return the scoreboard's drawings: all methods of each cell, and quality against time for each task."""
     board = Scoreboard(record.history)
     drawings_by_name: dict[str, Drawing] = {}
     for number, cell in enumerate(board.cells.values(), 1):
@@ -60,7 +60,7 @@ def _scores(record: Record) -> dict[str, Drawing]:
 
 
 def _loss(record: Record) -> Drawing | None:
-    """The loss by epoch, on what is trained on and on what is held out; within a first epoch, by step."""
+    """Plot the training and held-out losses by epoch; before the end of the second epoch, plot the loss by step."""
     epochs = record.all(EpochFinished)
     steps = [(event.step, event.loss) for event in record.all(Step) if event.loss is not None]
     if len(epochs) < 2:
@@ -84,7 +84,7 @@ def _loss(record: Record) -> Drawing | None:
 
 
 def _by_timestep(record: Record) -> Drawing | None:
-    """Where the error of eps lies, from little noise to much, after the first and the last epoch that measured it."""
+    """Plot the error of eps against the timestep, for the first and the last epoch that measured it."""
     measured = [event for event in record.all(EpochFinished) if event.bands]
     if not measured:
         return None
@@ -98,12 +98,12 @@ def _by_timestep(record: Record) -> Drawing | None:
 
 
 def _psnr(record: Record) -> Drawing | None:
-    """PSNR of the restorations on the way, with the truth-free stop and the peak of each image."""
+    """Plot PSNR against the step, with the truth-free stop and the peak of each image."""
     measurements = record.all(PsnrMeasured)
     if not measurements or not measurements[0].psnr:
         return None
     steps, count = [measured.step for measured in measurements], len(measurements[0].psnr)
-    # Where outputs are averaged, their average is the restoration: stop and peak are of it.
+    # If outputs are averaged, their average is the restoration, and stop and peak refer to it.
     values = [measured.averaged or measured.psnr for measured in measurements]
     images = [[row[image] if image < len(row) else float("nan") for row in values] for image in range(count)]
     average = Curve("mean", steps, [mean(row) for row in values], marks=False)
@@ -131,7 +131,7 @@ def _fit_loss(record: Record) -> Drawing | None:
 
 
 def _panels(record: Record) -> dict[str, Drawing]:
-    """The last picture of each name that shows several things side by side."""
+    """Return the last picture of each name that has several panels."""
     return {
         f"picture-{safe_name(event.name)}": ImagePanels(
             printable(event.title), path, [printable(panel, 30) for panel in event.panels], event.columns

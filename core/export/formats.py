@@ -1,4 +1,4 @@
-"""What a run can be exported to, and how it gets there: refused before any work, and put in place whole."""
+"""The formats of exports, and the export itself: refused before any work, and written completely or not at all."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from dipddpm.core.runs import Run
 
 @dataclass(frozen=True)
 class Format:
-    """A format of exports. `writer` fills a folder that is made for it; with `suffix` it writes one file instead.
+    """A format of exports; `writer`, `check` and `holds` name functions of this package as `module:function`.
 
-    `check` raises UserError for a run that has nothing to give. `module` is a package that must be installed, which
-    our extra of the same name brings. `then` is what one does with the result: `{store}` is the folder of all runs,
-    `{place}` that of this one. With `holds`, which says whether a run is there, all runs lie in one store under names
-    of the store's own: the writer then gets the store, and replaces the run in it.
+    `writer` fills a new folder, or writes one file if there is a `suffix`. `check` raises UserError for a run that has
+    nothing to export. `module` is a required package, which our extra of the same name installs. `then` is a command
+    for the result, where `{store}` is the folder of all runs and `{path}` the export of this run. A format with
+    `holds` keeps all runs in one store: `holds` returns whether the store has a run, and `writer` replaces the run.
     """
 
     words: str
@@ -40,33 +40,35 @@ class Format:
 
     @property
     def missing(self) -> UserError | None:
-        """What to say where the package that it needs isn't installed."""
+        """The error about the required package; None if the package is installed."""
         if not self.module or importlib.util.find_spec(self.module) is not None:
             return None
-        problem = f"This needs the package {self.module}, which is not installed."
+        problem = f"This format needs the package {self.module}, which is not installed."
         return UserError(problem, f"Install it: pip install 'dipddpm[{self.module}]'")
 
     def path(self, store: Path, run: Run) -> Path:
-        """The place of a run in `store`, the folder of this format."""
+        """Return the path of a run's export in `store`, the folder of this format."""
         return store if self.holds else store / f"{safe_name(run.id)}{self.suffix}"
 
     def has(self, store: Path, run: Run) -> bool:
-        """Whether the store has an export of the run."""
+        """Return whether the store has an export of the run."""
         return bool(_function(self.holds)(store, run.id)) if self.holds else os.path.lexists(self.path(store, run))
 
 
 FORMATS: dict[str, Format] = {
     "files": Format("CSV, JSON, the config and the pictures", "tables:write_files"),
-    "csv": Format("the numbers as tables, for spreadsheets", "tables:write_csv", "tables:tables"),
-    "jsonl": Format("the same as JSON lines, for data frames and Parquet", "tables:write_jsonl", "tables:tables"),
-    "figures": Format("PDF, SVG and PNG as wide as a paper's column", "figures:write", "figures:drawings"),
-    "html": Format("a report in one file", "html:write", suffix=".html"),
-    "model": Format("the trained model with its card", "model:write", "model:refuse"),
+    "csv": Format("tables of all numbers as CSV, for spreadsheets", "tables:write_csv", "tables:tables"),
+    "jsonl": Format(
+        "tables of all numbers as JSON lines, for data frames and Parquet", "tables:write_jsonl", "tables:tables"
+    ),
+    "figures": Format("figures as PDF, SVG and PNG, as wide as a paper's column", "figures:write", "figures:drawings"),
+    "html": Format("a report in one HTML file", "html:write", suffix=".html"),
+    "model": Format("the trained model with a model card", "model:write", "model:refuse"),
     "tensorboard": Format(
-        "event files of TensorBoard", "tensorboard:write", module="tensorboard", then="tensorboard --logdir {store}"
+        "TensorBoard event files", "tensorboard:write", module="tensorboard", then="tensorboard --logdir {store}"
     ),
     "wandb": Format(
-        "an offline run of Weights & Biases", "wandb:write", module="wandb", then="wandb sync {place}/offline-run-*"
+        "an offline run of Weights & Biases", "wandb:write", module="wandb", then="wandb sync {path}/offline-run-*"
     ),
     "mlflow": Format(
         "a run in an MLflow store",
@@ -80,7 +82,7 @@ FORMATS: dict[str, Format] = {
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and what one does with it, if anything."""
+    """An export that was written; `then` is a command to use it with, or empty."""
 
     run: str
     format: str
@@ -89,22 +91,22 @@ class Exported:
 
 
 class AlreadyThereError(UserError):
-    """An export of the same run is in the way."""
+    """An export of the same run exists already."""
 
 
 def export(runs: Sequence[Run], formats: Sequence[str], folder: Path, *, replace: bool = False) -> list[Exported]:
-    """Write runs to FOLDER/FORMAT/RUN, each whole or not at all; a run that still goes on is told as far as it is.
+    """Write runs to FOLDER/FORMAT/RUN, each completely or not at all; a live run is exported as it is now.
 
-    Raises UserError, before anything is written, for an unknown format, a package that is missing, a run that has
-    nothing to give, and (`AlreadyThereError`) for what is there already, unless it is to be replaced. Later it does so
-    only for a folder that can't be written.
+    Raises UserError, before anything is written, for an unknown format, a missing package or a run that has nothing to
+    export, and `AlreadyThereError` for an existing export, unless `replace` is set. Once writing has begun, only a
+    folder that can't be written raises UserError.
     """
     refuse(formats)
     stores = {name: folder.absolute() / name for name in formats}
     for run in runs:
         for name, store in stores.items():
             if not replace and FORMATS[name].has(store, run):
-                problem = f"{FORMATS[name].path(store, run)} is there already."
+                problem = f"{FORMATS[name].path(store, run)} exists already."
                 raise AlreadyThereError(problem, "Replace it with --force, or choose another folder.")
     checks = dict.fromkeys(filter(None, (FORMATS[name].check for name in stores)))
     for run in runs if checks else ():
@@ -112,7 +114,7 @@ def export(runs: Sequence[Run], formats: Sequence[str], folder: Path, *, replace
         for check in checks:
             _function(check)(record)
     exported = []
-    for run in runs:  # one record at a time: a long run's history takes room
+    for run in runs:  # only one record at a time, because a long run's history needs much memory
         record = Record.of(run)
         exported += [_write(record, name, store) for name, store in stores.items()]
     return exported
@@ -134,16 +136,16 @@ def _write(record: Record, name: str, store: Path) -> Exported:
         if export_format.holds:
             _function(export_format.writer)(record, store)
         else:
-            _put_in_place(record, export_format, path)
+            _write_atomically(record, export_format, path)
     except OSError as error:
         problem = f"{path} can't be written: {error.strerror or error}."
         raise UserError(problem, "Free some space, or choose another folder.") from None
-    then = export_format.then.format(store=shlex.quote(str(store)), place=shlex.quote(str(path)))
+    then = export_format.then.format(store=shlex.quote(str(store)), path=shlex.quote(str(path)))
     return Exported(record.run.id, name, path, then)
 
 
-def _put_in_place(record: Record, export_format: Format, path: Path) -> None:
-    """Write beside the place, and move there what is whole."""
+def _write_atomically(record: Record, export_format: Format, path: Path) -> None:
+    """Write to a temporary path in the same folder, and rename it once it is complete."""
     staged = path.with_name(f".{path.name}.{os.getpid()}{atomic.TEMPORARY}")
     try:
         if not export_format.suffix:
@@ -157,7 +159,7 @@ def _put_in_place(record: Record, export_format: Format, path: Path) -> None:
 
 
 def _function(path: str) -> Any:
-    """The function `module:name` of this package."""
+    """Return the function `module:name` of this package."""
     return registry.resolve(f"dipddpm.core.export.{path}")
 
 
@@ -169,6 +171,6 @@ def _remove(path: Path) -> None:
 
 
 def scp_line(path: Path) -> str:
-    """The command that, typed on one's own machine, fetches the file or folder from this one."""
+    """Return the command that copies the path from this machine to the user's own, where it must be typed."""
     host = f"{getpass.getuser()}@{socket.gethostname()}"
     return f"scp -r {shlex.quote(f'{host}:{path.absolute()}')} ."

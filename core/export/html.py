@@ -1,4 +1,4 @@
-"""A run's report: one HTML file with everything in it, that loads nothing from elsewhere."""
+"""A run's report as one self-contained HTML file, which loads nothing else."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from dipddpm.core.runs import ENVIRONMENT_FILE, RunState
 from dipddpm.core.runs.environment import Environment
 
 MOST_EPOCHS = 30
-"""Rows of the table of epochs, evenly out of all; the best and the last are always among them."""
+"""Approximate number of rows in the table of epochs, evenly spaced; the best and the last epoch always have a row."""
 MOST_BYTES = 24_000_000
-"""Of pictures in one page."""
+"""Total size of the pictures in one page."""
 
 
 def write(record: Record, path: Path) -> None:
-    """The report as an HTML file."""
+    """Write the report as an HTML file."""
     path.write_text(report(record).html(), encoding="utf-8")
 
 
 def report(record: Record) -> Page:
-    """All that is worth telling of a run: what it is, what came of it, its curves, its scores and its pictures."""
+    """Return a page with the run's facts, results, scores, curves, epochs, pictures, messages and config."""
     board = Scoreboard(record.history)
     scores, epochs = scoreboard.cells(board), record.all(EpochFinished)
     remarks = [event.text for event in record.all(Message)]
@@ -61,7 +61,7 @@ def report(record: Record) -> Page:
     if state is RunState.failed:
         page.blocks.insert(0, Text(f"The run failed: {summary.error} {summary.hint}", notice=True))
     elif state is not RunState.finished:
-        page.blocks.insert(0, Text(f"The run is {state}: this is what it has told so far.", notice=True))
+        page.blocks.insert(0, Text(f"The run is {state}: this report shows what it has logged so far.", notice=True))
     for title, blocks in chapters.items():
         if blocks:
             page.blocks += [Heading(title), *blocks]
@@ -69,7 +69,7 @@ def report(record: Record) -> Page:
 
 
 def _facts(record: Record) -> list[tuple[str, str]]:
-    """What the run is; where it ran is left out but for the device."""
+    """Return the facts about a run; the device is the only fact about its machine."""
     summary, started = record.status.summary, record.last(RunStarted)
     environment = records.read(record.run.folder / ENVIRONMENT_FILE, Environment) or Environment()
     revision = f" ({environment.git})" if environment.git else ""
@@ -79,7 +79,7 @@ def _facts(record: Record) -> list[tuple[str, str]]:
     minutes = max(0.0, (summary.ended or summary.last) - summary.started) / 60
     facts = {
         "run": record.run.id,
-        "what": f"{summary.kind} {summary.method}",
+        "kind": f"{summary.kind} {summary.method}",
         "state": str(record.status.state),
         "data": summary.dataset,
         "images": f"{started.images:,}" if started and started.images else "",
@@ -104,7 +104,7 @@ def _results(record: Record) -> list[Block]:
         at_stop, peak, final = map(mean, (end.psnr, end.peak, end.final))
         facts += [
             (f"PSNR at the stop ({end.rule})", f"{at_stop:.2f} dB"),
-            ("PSNR at its peak, known only with the truth", f"{peak:.2f} dB"),
+            ("peak PSNR, known only with the truth", f"{peak:.2f} dB"),
             ("PSNR of the last iteration", f"{final:.2f} dB"),
         ]
     elif summary.psnr is not None:
@@ -125,12 +125,12 @@ def _results(record: Record) -> list[Block]:
 def _curves(record: Record) -> list[Block]:
     try:
         figures = drawings(record)
-    except UserError:  # nothing to draw
+    except UserError:  # there is nothing to draw
         return []
     return [
         FigureBlock(name, drawing.title, plots.draw(drawing, PAGE))
         for name, drawing in figures.items()
-        if not isinstance(drawing, ImagePanels)  # which stands among the pictures
+        if not isinstance(drawing, ImagePanels)  # the chapter of pictures shows these
     ]
 
 
@@ -146,14 +146,14 @@ def _epochs(epochs: Sequence[EpochFinished]) -> Table:
 
 
 def _pictures(record: Record) -> list[Block]:
-    """The last picture of each name, as far as there is room."""
+    """Return the last picture of each name, up to `MOST_BYTES` in total."""
     last = {event.name: (event, path) for event, path in record.pictures()}
     blocks: list[Block] = []
     bytes_left = MOST_BYTES
     for event, path in last.values():
         bytes_left -= path.stat().st_size
         if bytes_left < 0:
-            blocks.append(Text("There are more pictures in the run's folder."))
+            blocks.append(Text("The run's folder holds more pictures."))
             break
         title = " | ".join(filter(None, (event.title or event.name, *event.panels)))
         blocks.append(ImageBlock(path, title))

@@ -1,7 +1,7 @@
-"""A mirror: a run written to TensorBoard's event files while it goes on, in a folder of the run's own.
+"""Mirror of a live run in TensorBoard's event files, in a subfolder of the run.
 
-The folder asks for the mirror, so a resumed run goes on with it. A worker that begins writes it anew from the logical
-history, so that it shows every step once; a TensorBoard that looks on is told to forget what it had.
+The existence of the folder requests the mirror, so a resumed run continues it. Each worker rewrites the mirror from
+the logical history, so that every step appears once, and tells an open TensorBoard to drop the data it has read.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ MIRRORS = ("tensorboard",)
 
 
 def refuse_mirror(name: str) -> None:
-    """Raise UserError for what can't be written along, or whose package isn't installed."""
+    """Raise UserError for a format that can't mirror a live run, or whose package isn't installed."""
     if name not in MIRRORS:
-        remedy = "Export the run when it is done." if name in FORMATS else suggest(name, MIRRORS)
-        raise UserError(f"{name!r} can't be written while a run goes on.", remedy)
+        remedy = "Export the run once it has ended." if name in FORMATS else suggest(name, MIRRORS)
+        raise UserError(f"{name!r} can't be written during a run.", remedy)
     refuse([name])
 
 
 def request_mirror(run: Run, name: str) -> Path:
-    """Make the folder that asks for a mirror. Raises UserError where it can't be made."""
+    """Create the folder that requests a mirror, and return it. Raises UserError if that fails."""
     refuse_mirror(name)
     run.refuse_change()
     mirror_folder = run.folder / name
     try:
         mirror_folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise UserError(f"{mirror_folder} can't be made: {error.strerror}.", "Check the runs folder.") from None
+        raise UserError(f"{mirror_folder} can't be created: {error.strerror}.", "Check the runs folder.") from None
     return mirror_folder
 
 
 class TensorboardMirror:
-    """Writes a worker's events to TensorBoard's files as well. Never raises: a failing mirror doesn't cost the run."""
+    """Writer of a worker's events to TensorBoard's files. It never raises, so that its failure doesn't end the run."""
 
     def __init__(self, folder: Path) -> None:
         self._run = Run(folder)
@@ -53,15 +53,15 @@ class TensorboardMirror:
         self._enabled = self._folder.is_dir() and not self._folder.is_symlink()
 
     def add(self, event: Event) -> str:
-        """Take in an event that has just been logged; what went wrong, in a sentence, after which the mirror is off."""
+        """Write an event that has just been logged; on failure switch the mirror off and return a message, else ""."""
         try:
             if self._enabled and self._files is not None:
                 self._files.add(event)
             elif self._enabled:
-                self._begin()  # the history, and with it this event
-        except Exception as error:  # somebody else's library, and a disk
+                self._begin()  # writes the whole history, this event included
+        except Exception as error:  # TensorBoard's library may raise anything
             self._enabled = False
-            return f"The run goes on without its TensorBoard mirror: {error or type(error).__name__}"
+            return f"The run continues without its TensorBoard mirror: {error or type(error).__name__}"
         return ""
 
     def _begin(self) -> None:
@@ -72,5 +72,5 @@ class TensorboardMirror:
         atexit.register(self._files.close)
         self._files.begin(Record.of(self._run))
         for path in earlier:
-            # Emptied and not deleted: a TensorBoard that follows one would not find its way to the next.
+            # An open TensorBoard moves on to the next file only if the current one still exists.
             os.truncate(path, 0)

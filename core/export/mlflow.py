@@ -1,6 +1,6 @@
-"""A run in a store of MLflow, by MLflow's own client: a folder of files, which needs no server.
+"""Export of a run to an MLflow file store, through MLflow's own client; it needs no server.
 
-MLflow writes such stores only where a variable allows it; `mlflow migrate-filestore` brings them into a database.
+MLflow writes file stores only if an environment variable allows it; `mlflow migrate-filestore` moves one to a database.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ EXPERIMENT = "dipddpm"
 TAG = "dipddpm.run"
 QUIET = {"MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 BATCH = 1000
-"""The most metrics that the client takes at once."""
+"""The largest number of metrics in one call of the client."""
 MOST_CHARACTERS = 6000
-"""Of a parameter's value."""
+"""The longest value of a parameter."""
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "crashed": "FAILED", "stopped": "KILLED"}
 
 
 def write(record: Record, store: Path) -> None:
-    """Metrics by step, options as parameters, config and pictures as artifacts, in place of an earlier export."""
+    """Write metrics, parameters, config and pictures of a run to the store, and delete its earlier export."""
     with temporary_environ(QUIET):
         from mlflow.entities import Metric, Param
 
@@ -58,12 +58,12 @@ def write(record: Record, store: Path) -> None:
         except BaseException:
             client.delete_run(run)
             raise
-        for replaced in earlier:  # MLflow keeps it in its own trash
+        for replaced in earlier:  # MLflow moves deleted runs to its own trash
             client.delete_run(replaced)
 
 
 def holds(store: Path, run_id: str) -> bool:
-    """Whether the store has this run."""
+    """Return whether the store holds this run."""
     with temporary_environ(QUIET):
         return store.is_dir() and bool(_mlflow_run_ids(_client(store), run_id))
 

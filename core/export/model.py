@@ -1,6 +1,6 @@
-"""A trained model to be given to others: its weights, its config, and a card that says what it is and how to use it.
+"""Export of a trained model for others: its weights, its config, and a card that describes the model and its use.
 
-The folder is a run's folder in small, so it is loaded as one, and `--from FOLDER` takes it for a prior.
+The folder is a small run folder: the program loads it like a run, and `--from FOLDER` uses it as a prior.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HUB = {
     "mnist": "ylecun/mnist",
     "cifar10": "uoft-cs/cifar10",
 }
-"""What the Hugging Face hub calls our data sets, where it has them."""
+"""Names of our data sets on the Hugging Face hub."""
 LOAD = """
 from pathlib import Path
 from dipddpm.core.ddpm.model import TrainedModel
@@ -47,17 +47,17 @@ images.save_png("samples.png", images.grid(images.to_unit(sampling.xt), scale=2)
 """.strip()
 
 
-SHIPPED_LICENCE = "The weights ship with dipddpm, under its licence, MIT."
-OWN_LICENCE = "The licence of the weights is for whoever trained them to give: write it into the head."
+SHIPPED_LICENCE = "The weights ship with dipddpm under its MIT licence."
+OWN_LICENCE = "The weights have no licence yet. If you trained them, choose one and enter it at the top of this file."
 
 
 def refuse(record: Record) -> None:
-    """Raise UserError for a run without a trained model that can be used by itself."""
+    """Raise UserError for a run without a trained model that works on its own."""
     trained.trained_config(record.run.folder)
 
 
 def write(record: Record, folder: Path) -> None:
-    """The card, config.toml and the best model's file. Raises UserError where that file isn't the one in the log."""
+    """Write the card, config.toml and the best model. Raises UserError if the model's file isn't the logged one."""
     sources = record.run.files(BEST_FILE)
     target = folder / BEST_FILE
     target.parent.mkdir()
@@ -65,30 +65,30 @@ def write(record: Record, folder: Path) -> None:
         shutil.copyfile(source, folder / source.relative_to(record.run.folder))
     with target.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    # A run that goes on may have stored another one since it was read.
+    # A live run may have stored another best model since `record` was read.
     logged = (*record.all(BestModelStored), *Record.of(record.run).all(BestModelStored))
     if digest not in {event.sha256 for event in logged}:
-        problem = f"The best model of {record.run.id} is not the one that its log tells of."
-        raise UserError(problem, "Copy the run again from where it was made, or train it anew.")
+        problem = f"The file of the best model of {record.run.id} differs from the model in the run's log."
+        raise UserError(problem, "Copy the run again from the machine that trained it, or train the model again.")
     (folder / CARD).write_text(card(record, digest), encoding="utf-8")
 
 
 def card(record: Record, sha256: str) -> str:
-    """The model card: a head in YAML, of which JSON is a part, and Markdown below it."""
+    """Return the model card: Markdown below a YAML head, whose values are written as JSON, a subset of YAML."""
     head = "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in _head(record).items())
     return f"---\n{head}\n---\n\n{_body(record, sha256).markdown()}"
 
 
 def _head(record: Record) -> dict[str, Any]:
-    """What the hub indexes; a licence is given by whoever trained the model, but for those that ship."""
+    """Return the fields that the hub indexes; only a shipped model has a known licence."""
     dataset = _dataset(record)
     known = CATALOGUE.get(dataset)
     results = {
         "task": {"type": "unconditional-image-generation"},
         "dataset": {"name": known.title if known else dataset, "type": HUB.get(dataset, dataset)},
         "metrics": [
-            {"type": name, "name": words, "value": value}
-            for name, (words, value) in _metrics(record).items()
+            {"type": name, "name": label, "value": value}
+            for name, (label, value) in _metrics(record).items()
             if math.isfinite(value)
         ],
     }
@@ -106,7 +106,7 @@ def _head(record: Record) -> dict[str, Any]:
 def _body(record: Record, sha256: str) -> Page:
     config = trained.trained_config(record.run.folder)
     started, known = record.last(RunStarted), CATALOGUE.get(_dataset(record))
-    about = f"A diffusion model of images, trained on {_dataset(record)} with dipddpm {version('dipddpm')}."
+    about = f"A diffusion model that was trained on images of {_dataset(record)} with dipddpm {version('dipddpm')}."
     facts = {
         "run": record.run.id,
         "network": f"{config.ddpm.network}, {started.parameters:,} parameters" if started else config.ddpm.network,
@@ -118,21 +118,21 @@ def _body(record: Record, sha256: str) -> Page:
         Text(about),
         Facts([(key, value) for key, value in facts.items() if value]),
         Heading("Use"),
-        Text("In this folder, with dipddpm installed:"),
+        Text("Install dipddpm, and load the model in this folder:"),
         Code(LOAD, "python"),
-        Text("And 16 samples in 20 evaluations of the network:"),
+        Text("Draw 16 samples with 20 evaluations of the network:"),
         Code(SAMPLE, "python"),
-        Text("It can be the prior of restorations, too:"),
+        Text("Use the model as the prior of restorations:"),
         Code(f"dipddpm run hybrid --from FOLDER --dataset {_dataset(record)}", "sh"),
-        Text("Without dipddpm: the tensors under network. in the safetensors file are the weights."),
+        Text("To use the weights without dipddpm, read the tensors named network.* from the safetensors file."),
         Heading("Data"),
         BulletList([f"{d.dataset} {d.split}: {d.images:,} images, sha256 {d.sha256}" for d in record.all(DataLoaded)]),
         *([Text(f"The licence of {known.title}: {known.licence}.")] if known else []),
         Text(SHIPPED_LICENCE if record.run.reference else OWN_LICENCE),
     ]
     if metrics := _metrics(record):
-        facts_measured = [(words, f"{value:.4g}") for words, value in metrics.values()]
-        blocks += [Heading("Measured"), Facts(facts_measured)]
+        measurements = [(label, f"{value:.4g}") for label, value in metrics.values()]
+        blocks += [Heading("Measurements"), Facts(measurements)]
     return Page(record.title, [*blocks, Heading("Config"), Code(configs.to_toml(config).strip(), "toml")])
 
 
@@ -142,7 +142,7 @@ def _dataset(record: Record) -> str:
 
 
 def _metrics(record: Record) -> dict[str, tuple[str, float]]:
-    """Numbers by name, with words for people: the best loss and what samples were worth."""
+    """Return the best loss and the scores of the samples by name, each with a label for people."""
     metrics = {}
     stored = record.all(BestModelStored)
     if losses := [event for event in stored if event.measure in {"loss", "held_out"}] or stored:
@@ -151,5 +151,5 @@ def _metrics(record: Record) -> dict[str, tuple[str, float]]:
         metrics["loss"] = (f"loss of eps on {on} images, epoch {best.epoch}", best.value)
     for measured in record.all(SamplesEvaluated):
         name = printable(measured.measure, 60)
-        metrics[name] = (f"{name}, {measured.protocol}, {measured.nfe} evaluations a sample", measured.value)
+        metrics[name] = (f"{name}, {measured.protocol}, {measured.nfe} evaluations per sample", measured.value)
     return metrics

@@ -1,4 +1,4 @@
-"""A run as an export sees it: read once, so that all that is written of it tells of the same moment."""
+"""A snapshot of a run, read once, so that all files of an export show the same state."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from dipddpm.core.runs import Run, RunStatus
 
 E = TypeVar("E", bound=Event)
 MOST_IMAGES = 32
-"""Of more images, a curve each would hide what matters: other tools get the mean alone; tables have them all."""
+"""Largest number of images with a curve each in other tools; more images give the mean alone. Tables hold all."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True)
 class Record:
-    """The logical history of a run, and what is known of it."""
+    """The logical history of a run and its status."""
 
     run: Run
     status: RunStatus
@@ -32,30 +32,30 @@ class Record:
 
     @classmethod
     def of(cls, run: Run) -> Record:
-        """The run as it stands now."""
+        """Read the current state of a run."""
         return cls(run, run.status(), run.events())
 
     @property
     def title(self) -> str:
-        """What people call the run."""
+        """The run's name, or its id if it has none."""
         return self.status.summary.name or self.run.id
 
     def all(self, kind: type[E]) -> list[E]:
-        """The events of a kind."""
+        """Return the events of a kind, in order."""
         return [event for event in self.history if isinstance(event, kind)]
 
     def last(self, kind: type[E]) -> E | None:
-        """The last event of a kind."""
+        """Return the last event of a kind, or None."""
         return next((event for event in reversed(self.history) if isinstance(event, kind)), None)
 
     def pictures(self) -> list[tuple[events.ImageSaved, Path]]:
-        """The PNG files that the run holds, each with the event that told of it last, in the order of these."""
+        """Return the run's existing PNG files, each with the last event that names it, in the order of first naming."""
         events_by_file = {event.file: event for event in self.all(events.ImageSaved)}
         paths_by_file = {path.relative_to(self.run.folder).as_posix(): path for path in self.run.files("images/*.png")}
         return [(event, paths_by_file[file]) for file, event in events_by_file.items() if file in paths_by_file]
 
     def options(self) -> dict[str, bool | int | float | str]:
-        """The config, flat: dotted keys and plain values."""
+        """Return the config as a flat mapping of dotted keys to plain values."""
         values = configs.flatten(self.status.config) if self.status.config else {}
         return {
             key: ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
@@ -63,7 +63,7 @@ class Record:
         }
 
     def results(self) -> dict[str, float]:
-        """What came of it, in a few numbers by name; what the run has not is left out."""
+        """Return the run's main results by name; missing results are left out."""
         summary = self.status.summary
         numbers = {
             "loss": summary.loss,
@@ -78,9 +78,9 @@ class Record:
 
 
 def scalars(event: Event) -> Iterator[tuple[str, float]]:
-    """The numbers that an event tells, each under the name of its curve: what TensorBoard, W&B and MLflow are given.
+    """Yield the numbers of an event with the names of their curves, for TensorBoard, W&B and MLflow.
 
-    A name never begins another one, so that names may be the paths of files.
+    No name is a parent folder of another name, so that names can serve as file paths.
     """
     match event:
         case events.Step():
@@ -114,18 +114,18 @@ def scalars(event: Event) -> Iterator[tuple[str, float]]:
 
 
 def step_of(event: Event) -> int:
-    """The step that an event belongs to; 0 for an event of the whole run."""
+    """Return the step of an event; 0 for an event without a step."""
     return int(getattr(event, "step", 0))
 
 
 def safe_name(text: str) -> str:
-    """The text as a part of any tool's name or path: letters, digits and a few marks, and never empty."""
+    """Return the text as a part of a name or path for any tool: letters, digits, `_`, `.` and `-`, never empty."""
     return _UNSAFE.sub("_", text)[:60].strip(".") or "_"
 
 
 @contextlib.contextmanager
 def temporary_environ(variables: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables by which a library is told to keep to itself, for as long as it is at work."""
+    """Set environment variables for the duration of a `with` block, and restore them afterwards."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -1,6 +1,6 @@
-"""A run's numbers as flat tables: CSV for spreadsheets, JSON lines for data frames and Parquet; and its files.
+"""A run's numbers as flat tables, CSV for spreadsheets and JSON lines for data frames and Parquet, and its files.
 
-One table a kind of event; what a resume did again stands once. Every row begins with the run's id, for joins.
+There is one table per kind of event; steps that a resume repeated appear once. Every row begins with the run's id.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ COLUMNS: dict[str, tuple[type[events.Event], str]] = {
     ),
     "samples": (events.SamplesEvaluated, "step time measure value samples nfe protocol"),
 }
-"""For each table the event that its rows are made of, and which of the event's fields are its columns.
+"""The event type of each table, and the event's fields that are its columns.
 
-With a column `image` the table has a row for each image, and of a list that image's value.
+A table with a column `image` has a row for each image; a field that is a list then gives that image's value.
 """
 _FORMULA = ("=", "+", "-", "@")
 
 
 def tables(record: Record) -> dict[str, list[Row]]:
-    """The tables that the run has, by name. Raises UserError for one that has told no number yet."""
+    """Return the run's non-empty tables by name. Raises UserError for a run without numbers."""
     run = printable(record.run.id)
     rows = {
         name: [{"run": run, **row} for event in record.all(kind) for row in _rows(event, columns.split())]
         for name, (kind, columns) in COLUMNS.items()
     }
     if not any(rows.values()):
-        raise UserError(f"The run {run} has no numbers yet.", "Export it when it has begun its work.")
-    return {name: built for name, built in rows.items() if built}
+        raise UserError(f"The run {run} has no numbers yet.", "Export it once it has logged its first results.")
+    return {name: table for name, table in rows.items() if table}
 
 
 def write_csv(record: Record, folder: Path) -> None:
-    """A CSV file a table. Text that a spreadsheet would take for a formula is led by an apostrophe."""
+    """Write a CSV file per table; an apostrophe precedes text that a spreadsheet would read as a formula."""
     for name, rows in tables(record).items():
         with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -62,15 +62,15 @@ def write_csv(record: Record, folder: Path) -> None:
 
 
 def write_jsonl(record: Record, folder: Path) -> None:
-    """A file of JSON lines a table, every line with all keys; null for what is missing or isn't finite."""
+    """Write a JSON lines file per table; every line has all keys, with null for missing and non-finite numbers."""
     for name, rows in tables(record).items():
         with (folder / f"{name}.jsonl").open("wb") as file:
             file.writelines(msgspec.json.encode(row) + b"\n" for row in rows)
 
 
 def write_files(record: Record, folder: Path) -> None:
-    """The tables that the run has as CSV, its whole history as `run.json`, its config and its pictures."""
-    with contextlib.suppress(UserError):  # no numbers yet
+    """Write the run's tables as CSV, its whole history as `run.json`, its config and its pictures."""
+    with contextlib.suppress(UserError):  # the run has no numbers yet
         write_csv(record, folder)
     document = {
         "id": record.run.id,
@@ -92,7 +92,7 @@ def _rows(event: Any, columns: list[str]) -> Iterator[Row]:
 
 
 def _of_image(value: Any, image: int) -> Any:
-    """A list's value for one image, None where the list is shorter; any other value as it is."""
+    """Return a list's value for one image, None if the list is too short, and any other value unchanged."""
     if not isinstance(value, list):
         return value
     return value[image] if image < len(value) else None

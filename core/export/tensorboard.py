@@ -1,4 +1,4 @@
-"""A run as TensorBoard's event files, by TensorBoard's own writer: written at once, or along with the run."""
+"""Export of a run as TensorBoard event files, through TensorBoard's own writer, after or during the run."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ FLUSH_SECONDS = 5
 
 
 def write(record: Record, folder: Path) -> None:
-    """Scalars by step with the time at which they were told, pictures, the config as hyperparameters and as text."""
+    """Write scalars with their original times, pictures, and the config as hyperparameters and as text."""
     with contextlib.closing(EventFiles(record.run, folder)) as files:
         files.begin(record)
 
 
 class EventFiles:
-    """The writing end; raises OSError where the disk takes no more."""
+    """Writer of event files; its methods raise OSError if the disk is full."""
 
     def __init__(self, run: Run, folder: Path) -> None:
         self.run = run
         self._writer = EventFileWriter(str(folder), flush_secs=FLUSH_SECONDS)
 
     def begin(self, record: Record) -> None:
-        """All that the run has told so far."""
+        """Write the run's history so far."""
         at = record.history[0].time if record.history else 0.0
-        # Whoever follows these files forgets what earlier ones told.
+        # A session start makes an open TensorBoard drop the data of earlier files.
         self._add(at, 0, session_log=SessionLog(status=SessionLog.START))
         if options := record.options():
             group = hparams_pb(options, trial_id=record.run.id, start_time_secs=at)
             self._add(at, 0, summary=Summary.FromString(group.SerializeToString()))
         if record.status.config is not None:
             self._text("config", configs.to_toml(record.status.config), at, 0)
-        # A picture that was written several times is there once: as it was last.
+        # A picture file that was overwritten is written once, at the step of its last version.
         last = {event.file: event for event, _ in record.pictures()}
         for event in record.history:
             if not isinstance(event, ImageSaved) or last.get(event.file) is event:
@@ -57,7 +57,7 @@ class EventFiles:
             self._text("scores", "\n".join(lines), record.history[-1].time, step_of(record.history[-1]))
 
     def add(self, event: Event) -> None:
-        """What one event tells."""
+        """Write an event's scalars, picture or message; an end event flushes the file."""
         step, time = step_of(event), event.time
         values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars(event)]
         if values:
@@ -70,7 +70,7 @@ class EventFiles:
             self._writer.flush()
 
     def close(self) -> None:
-        """Everything to disk."""
+        """Flush and close the file."""
         self._writer.close()
 
     def _picture(self, event: ImageSaved) -> None:
@@ -85,9 +85,9 @@ class EventFiles:
         self._add(event.time, step_of(event), summary=Summary(value=[value]))
 
     def _text(self, name: str, text: str, time: float, step: int) -> None:
-        """Indented, so that TensorBoard, which takes it for Markdown, shows it as it stands."""
+        """Write text indented, so that TensorBoard, which reads Markdown, shows it unchanged."""
         lines = "\n".join(f"    {printable(line)}" for line in text.strip().split("\n"))
         self._add(time, step, summary=text_pb(f"{name}/text_summary", lines))
 
-    def _add(self, time: float, step: int, **what: Any) -> None:
-        self._writer.add_event(Entry(wall_time=time, step=step, **what))
+    def _add(self, time: float, step: int, **content: Any) -> None:
+        self._writer.add_event(Entry(wall_time=time, step=step, **content))

@@ -1,4 +1,4 @@
-"""A run as an offline run of Weights & Biases, by its own library; `wandb sync` takes it from there."""
+"""Export of a run as an offline run of Weights & Biases, through its own library; `wandb sync` uploads it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dipddpm.core.io.sanitize import printable
 
 PROJECT = "dipddpm"
 QUIET = {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
-"""Nothing of this leaves the machine: neither the run nor what goes wrong in writing it."""
+"""Environment variables that keep the run and error reports on this machine."""
 
 
 def write(record: Record, folder: Path) -> None:
-    """The history by step with its own times, pictures, the config and the results, under the run's own id."""
+    """Write history, pictures, config and results of a run, with its own id and its original times."""
     with temporary_environ(QUIET):
         import wandb
 
@@ -55,7 +55,7 @@ def write(record: Record, folder: Path) -> None:
 
 
 def rows(record: Record) -> Iterator[tuple[int, dict[str, float | Path]]]:
-    """For each step all that was told at it: numbers, pictures by their paths, and when; steps only rise."""
+    """Yield each step in ascending order with its numbers, the paths of its pictures and its time."""
     pictures = {event.file: (event, path) for event, path in record.pictures()}
     began = record.history[0].time if record.history else 0.0
     row_by_step: dict[int, dict[str, float | Path]] = {}

@@ -1,8 +1,6 @@
-"""A run that has told everything, as a worker that was killed once would leave it."""
+"""A run whose log holds every kind of result, as left by a worker that was killed and resumed once."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import pytest
 from PIL import Image
@@ -12,12 +10,11 @@ from dipddpm.core.export.snapshot import Record
 from dipddpm.core.runs import EventLog, Run, RunsFolder
 
 HOSTILE = "<script>alert(1)</script> \x1b[31m=1+1"
-Told = Callable[[], Record]
 
 
 @pytest.fixture
 def run(runs: RunsFolder) -> Run:
-    """Two epochs, the second begun twice; three looks at two images; scores; pictures; and text from a stranger."""
+    """Return a run of two epochs, the second repeated, with PSNR measurements, scores, pictures and hostile text."""
     run = runs.create(config.build("hybrid", settings={"name": HOSTILE, "data.dataset": "fashion-mini"}))
     log = EventLog(run.folder)
     log.append(
@@ -80,7 +77,7 @@ def run(runs: RunsFolder) -> Run:
 
 
 def epoch(number: int, loss: float) -> events.EpochFinished:
-    """The end of an epoch of ten steps."""
+    """Return the event that ends an epoch of ten steps."""
     return events.EpochFinished(
         epoch=number, step=10 * number, loss=loss, held_out=loss + 0.125, bands=[0.5, 0.01], seconds=1, time=102.0
     )
@@ -88,5 +85,5 @@ def epoch(number: int, loss: float) -> events.EpochFinished:
 
 @pytest.fixture
 def record(run: Run) -> Record:
-    """The run, read once."""
+    """Return the record of the run."""
     return Record.of(run)

@@ -18,18 +18,18 @@ from dipddpm.core.report.plots import COLUMN, ImagePanels, LinePlot, StripPlot
 from dipddpm.core.runs import RunsFolder
 
 DRAWN = {"loss", "loss-by-timestep", "psnr", "fit-loss", "scores-1", "quality-time-1", "picture-restored"}
-POINTS_AN_INCH = 72
+POINTS_PER_INCH = 72
 
 
 def plot(record: Record, name: str) -> LinePlot:
-    found = drawings(record)[name]
-    assert isinstance(found, LinePlot)
-    return found
+    drawing = drawings(record)[name]
+    assert isinstance(drawing, LinePlot)
+    return drawing
 
 
 def test_drawings_plot_values_of_history(record: Record) -> None:
-    found = drawings(record)
-    assert set(found) == DRAWN
+    by_name = drawings(record)
+    assert set(by_name) == DRAWN
     loss = plot(record, "loss")
     assert [(curve.name, list(curve.x), list(curve.y)) for curve in loss.curves] == [
         ("training", [1, 2], [0.5, 0.25]),
@@ -44,14 +44,14 @@ def test_drawings_plot_values_of_history(record: Record) -> None:
         ("stop", 30, 23.5),
         ("stop", 35, 24.25),
     }
-    strip = found["scores-1"]
+    strip = by_name["scores-1"]
     assert isinstance(strip, StripPlot)
     assert dict(strip.rows) == {
         "calibrated": [26.0, 25.0],
         "dip-mean @calibrated": [26.1, 25.0],
         "ddpm-mean": [25.9, 25.0],
     }
-    assert "\x1b" not in found["picture-restored"].title
+    assert "\x1b" not in by_name["picture-restored"].title
 
 
 def test_figures_write_column_wide_reproducible_files(record: Record, tmp_path: Path) -> None:
@@ -61,32 +61,32 @@ def test_figures_write_column_wide_reproducible_files(record: Record, tmp_path: 
         for e in record.history
         if isinstance(e, kinds)
     ]
-    for place in (tmp_path / "a", tmp_path / "b"):
-        place.mkdir()
-        write(record, place)
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        write(record, folder)
     written = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
     assert set(written) == {f"{name}.{kind}" for name in ("loss", "picture-restored") for kind in ("pdf", "svg", "png")}
     assert written == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
     for path in (tmp_path / "a").glob("*.svg"):
         width = ET.parse(path).getroot().attrib["width"]
-        assert float(width.removesuffix("pt")) == pytest.approx(COLUMN.width * POINTS_AN_INCH)
+        assert float(width.removesuffix("pt")) == pytest.approx(COLUMN.width * POINTS_PER_INCH)
     for path in (tmp_path / "a").glob("*.pdf"):
         assert (box := re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ", path.read_bytes()))
-        assert float(box[1]) == pytest.approx(COLUMN.width * POINTS_AN_INCH)
+        assert float(box[1]) == pytest.approx(COLUMN.width * POINTS_PER_INCH)
         assert b"/Type3" not in path.read_bytes()
     for path in (tmp_path / "a").glob("*.png"):
         with Image.open(path) as image:
             assert image.width == int(COLUMN.width * COLUMN.dpi)
 
 
-def test_image_panels_keep_proportions_below_headings(tmp_path: Path) -> None:
+def test_image_panels_are_drawn_undistorted_below_headings(tmp_path: Path) -> None:
     Image.new("L", (60, 30), 128).save(tmp_path / "picture.png")
     plots.save(ImagePanels("T", tmp_path / "picture.png", ["degraded", "restored"], 2), tmp_path / "out.png", COLUMN)
     pixels = np.asarray(Image.open(tmp_path / "out.png").convert("L"))
     picture = pixels == 128
     rows, columns = (np.flatnonzero(picture.mean(axis) > 0.3) for axis in (1, 0))
     assert (np.ptp(columns) + 1) / (np.ptp(rows) + 1) == pytest.approx(2, rel=0.02)
-    assert (pixels[: rows.min()] < 100).any(), "the heads"
+    assert (pixels[: rows.min()] < 100).any(), "no headings above the picture"
 
 
 def test_psnr_plot_highlights_mean_of_many_images(record: Record) -> None:

@@ -13,31 +13,31 @@ from tests.core.export.conftest import HOSTILE
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    (tmp_path / "place").mkdir()
-    return tmp_path / "place"
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "export").mkdir()
+    return tmp_path / "export"
 
 
-def test_write_files_holds_files_of_run(record: Record, place: Path) -> None:
-    write_files(record, place)
-    held = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
+def test_write_files_writes_tables_history_config_and_pictures(record: Record, folder: Path) -> None:
+    write_files(record, folder)
+    written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     tables = {"epochs.csv", "steps.csv", "psnr.csv", "stops.csv", "scores.csv"}
-    assert held == tables | {"run.json", "config.toml", "images/samples-10.png", "images/restored.png"}
+    assert written == tables | {"run.json", "config.toml", "images/samples-10.png", "images/restored.png"}
 
 
-def test_write_files_json_names_nan_in_words(record: Record, place: Path) -> None:
-    write_files(record, place)
+def test_write_files_json_holds_nan_as_string(record: Record, folder: Path) -> None:
+    write_files(record, folder)
 
     def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} isn't valid JSON")
 
-    told = json.loads((place / "run.json").read_text(), parse_constant=refuse)
-    assert told["state"] == "finished"
-    assert told["config"]["name"] == HOSTILE
-    measured = next(event for event in told["events"] if event["event"] == "psnr_measured")
+    document = json.loads((folder / "run.json").read_text(), parse_constant=refuse)
+    assert document["state"] == "finished"
+    assert document["config"]["name"] == HOSTILE
+    measured = next(event for event in document["events"] if event["event"] == "psnr_measured")
     assert measured["loss"] == [0.2, "nan"]
 
 
-def test_write_files_of_queued_run_holds_config(runs: RunsFolder, place: Path) -> None:
-    write_files(Record.of(runs.create(config.build("ddpm"))), place)
-    assert {path.name for path in place.iterdir()} == {"run.json", "config.toml"}
+def test_write_files_of_queued_run_writes_history_and_config(runs: RunsFolder, folder: Path) -> None:
+    write_files(Record.of(runs.create(config.build("ddpm"))), folder)
+    assert {path.name for path in folder.iterdir()} == {"run.json", "config.toml"}

@@ -16,7 +16,7 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_export_gives_each_format_and_run_its_place(runs: RunsFolder, tmp_path: Path) -> None:
+def test_export_writes_each_format_and_run_to_its_own_path(runs: RunsFolder, tmp_path: Path) -> None:
     one, other = (runs.create(config.build("ddpm")) for _ in range(2))
     out = tmp_path / "out"
     done = export([one, other], ["html", "files"], out)
@@ -28,17 +28,17 @@ def test_export_gives_each_format_and_run_its_place(runs: RunsFolder, tmp_path: 
     ]
     files = {f"files/{run.id}/{name}" for run in (one, other) for name in ("run.json", "config.toml")}
     pages = {f"html/{run.id}.html" for run in (one, other)}
-    assert set(everything(out)) == files | pages, "and nothing half done is left"
+    assert set(everything(out)) == files | pages, "a temporary file is left"
 
 
-def test_export_replaces_nothing_unasked(run: Run, tmp_path: Path) -> None:
+def test_export_replaces_existing_export_only_if_requested(run: Run, tmp_path: Path) -> None:
     export([run], ["csv"], tmp_path)
     mine = tmp_path / "csv" / run.id / "mine.txt"
     mine.write_text("kept")
     before = everything(tmp_path)
-    with pytest.raises(AlreadyThereError, match="is there already"):
+    with pytest.raises(AlreadyThereError, match="exists already"):
         export([run], ["jsonl", "csv"], tmp_path)
-    assert everything(tmp_path) == before, "and the other format wasn't begun"
+    assert everything(tmp_path) == before, "the export has written files before its refusal"
     export([run], ["csv"], tmp_path, replace=True)
     assert not mine.exists()
 
@@ -60,8 +60,8 @@ def test_export_leaves_old_files_on_failure(run: Run, tmp_path: Path, monkeypatc
 def test_export_refuses_missing_extra_before_work(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    found = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda module: None if module == name else found(module))
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda module: None if module == name else find_spec(module))
     with pytest.raises(UserError) as refused:
         export([run], ["csv", name], tmp_path / "out")
     assert f"pip install 'dipddpm[{name}]'" in refused.value.remedy
@@ -74,7 +74,7 @@ def test_export_suggests_nearest_format(run: Run, tmp_path: Path) -> None:
     assert "figures" in refused.value.remedy
 
 
-def test_export_of_run_without_numbers_stops_all(run: Run, runs: RunsFolder, tmp_path: Path) -> None:
+def test_export_refuses_all_runs_if_one_has_no_numbers(run: Run, runs: RunsFolder, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no numbers yet"):
         export([run, runs.create(config.build("ddpm"))], ["csv"], tmp_path / "out")
     assert not (tmp_path / "out").exists()

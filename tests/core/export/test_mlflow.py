@@ -1,4 +1,4 @@
-"""MLflow's own client is the oracle."""
+"""Tests of the export to MLflow, read back by MLflow's own client."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from dipddpm.core.runs import Run
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where no socket may be opened to anybody."""
+    """Return the path of a store, and make every network connection fail the test."""
 
     def refuse(*_: Any) -> None:
-        raise AssertionError("a connection")
+        raise AssertionError("the export has opened a connection")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     return tmp_path / "out" / "mlflow"
@@ -35,7 +35,7 @@ def client(store: Path) -> Iterator[Any]:
         yield MlflowClient(tracking_uri=store.as_uri())
 
 
-def found(client: Any) -> list[Any]:
+def stored_runs(client: Any) -> list[Any]:
     experiment = client.get_experiment_by_name("dipddpm")
     return list(client.search_runs([experiment.experiment_id]))
 
@@ -44,7 +44,7 @@ def test_mlflow_write_stores_metrics_parameters_and_files(record: Record, store:
     before = dict(os.environ)
     mlflow.write(record, store)
     assert os.environ == before
-    (run,) = found(client)
+    (run,) = stored_runs(client)
     assert run.info.status == "FINISHED"
     assert (run.info.start_time, run.info.end_time) == (100_000, 131_500)
     assert run.data.params["data.dataset"] == "fashion-mini"
@@ -58,22 +58,22 @@ def test_mlflow_write_stores_metrics_parameters_and_files(record: Record, store:
     assert images == {"images/restored.png", "images/samples-10.png"}
 
 
-def test_mlflow_store_takes_each_run_once_unless_replaced(run: Run, store: Path, client: Any) -> None:
+def test_mlflow_store_refuses_second_export_unless_replaced(run: Run, store: Path, client: Any) -> None:
     (done,) = export([run], ["mlflow"], store.parent)
     assert done.path == store
-    (first,) = found(client)
+    (first,) = stored_runs(client)
     with pytest.raises(AlreadyThereError):
         export([run], ["mlflow"], store.parent)
     export([run], ["mlflow"], store.parent, replace=True)
-    (second,) = found(client)
+    (second,) = stored_runs(client)
     assert first.info.run_id != second.info.run_id
 
 
-def test_mlflow_write_keeps_earlier_run_and_no_half_one_on_failure(
+def test_mlflow_write_failure_leaves_only_earlier_export(
     record: Record, store: Path, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mlflow.write(record, store)
-    (earlier,) = found(client)
+    (earlier,) = stored_runs(client)
 
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -81,4 +81,4 @@ def test_mlflow_write_keeps_earlier_run_and_no_half_one_on_failure(
     monkeypatch.setattr("mlflow.MlflowClient.log_artifact", fail)
     with pytest.raises(OSError, match="No space"):
         mlflow.write(record, store)
-    assert [run.info.run_id for run in found(client)] == [earlier.info.run_id]
+    assert [run.info.run_id for run in stored_runs(client)] == [earlier.info.run_id]

@@ -24,15 +24,15 @@ def exported(finished: Run, tmp_path: Path) -> Path:
     return done.path
 
 
-def copy(run: Run, place: Path) -> Run:
-    shutil.copytree(run.folder, place / run.id)
-    return Run(place / run.id)
+def copy(run: Run, folder: Path) -> Run:
+    shutil.copytree(run.folder, folder / run.id)
+    return Run(folder / run.id)
 
 
 def test_model_card_is_valid_for_hub(exported: Path, finished: Run) -> None:
     card = ModelCard.load(exported / "README.md")
     assert card.data.library_name == "dipddpm"
-    assert card.data.license == "unknown", "that is for whoever trained it to say"
+    assert card.data.license == "unknown", "only the owner of the model can choose its licence"
     assert card.data.datasets == ["zalando-datasets/fashion_mnist"]
     (result,) = card.data.eval_results
     best = finished.status().summary.best_loss
@@ -79,7 +79,7 @@ def test_model_export_refuses_weights_other_than_logged(finished: Run, tmp_path:
     run = copy(finished, tmp_path)
     with (run.folder / "checkpoints/best.safetensors").open("ab") as file:
         file.write(b"more")
-    with pytest.raises(UserError, match="is not the one that its log tells of"):
+    with pytest.raises(UserError, match="differs from the model in the run's log"):
         export([run], ["model"], tmp_path / "out")
     assert list((tmp_path / "out/model").iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""A log may hold anything that is of the right types: whatever it tells, an export ends well."""
+"""Every export must handle any log whose values have the right types."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from dipddpm.core.report.plots import COLUMN, Curve, LinePlot, Marker, StripPlot
 from dipddpm.core.runs import Run
 from tests.core.export.test_tensorboard import accumulated
 
-PLAIN = {
+SCALARS = {
     int: st.integers(-(2**63), 2**64 - 1),
     float: st.floats(),
     str: st.text(max_size=8),
@@ -40,9 +40,9 @@ PLAIN = {
 
 
 def of(kind: Any) -> st.SearchStrategy[Any]:
-    """Any value of a field's type."""
-    if kind in PLAIN:
-        return PLAIN[kind]
+    """Return a strategy for any value of a field's type."""
+    if kind in SCALARS:
+        return SCALARS[kind]
     if typing.get_origin(kind) is list:
         return st.lists(of(typing.get_args(kind)[0]), max_size=3)
     return st.one_of(*map(of, typing.get_args(kind)))
@@ -54,7 +54,7 @@ def any_event() -> st.SearchStrategy[Event]:
         kind: {name: of(hint) for name, hint in typing.get_type_hints(kind, include_extras=True).items()}
         for kind in kinds
     }
-    return st.one_of(*(st.builds(kind, **given) for kind, given in fields.items()))
+    return st.one_of(*(st.builds(kind, **strategies) for kind, strategies in fields.items()))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def refuse(constant: str) -> Iterator[Any]:
-    raise AssertionError(f"{constant} is no JSON")
+    raise AssertionError(f"{constant} isn't valid JSON")
 
 
 @settings(max_examples=30, phases=[Phase.generate])
@@ -74,22 +74,23 @@ def test_exports_accept_any_history(empty: Run, history: list[Event]) -> None:
     record = Record(empty, empty.status(), history)
     steps = [step for step, _ in wandb.rows(record)]
     assert steps == sorted(set(steps))
-    with tempfile.TemporaryDirectory() as place:
-        tensorboard.write(record, Path(place))
-        accumulated(Path(place))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tensorboard.write(record, folder)
+        accumulated(folder)
         try:
-            tables.write_csv(record, Path(place))
-            tables.write_jsonl(record, Path(place))
+            tables.write_csv(record, folder)
+            tables.write_jsonl(record, folder)
         except UserError:
-            assert not list(Path(place).glob("*.csv"))
-        for path in Path(place).glob("*.jsonl"):
+            assert not list(folder.glob("*.csv"))
+        for path in folder.glob("*.jsonl"):
             for line in path.read_bytes().splitlines():
                 json.loads(line, parse_constant=refuse)
     with contextlib.suppress(UserError):
         drawings(record)
     drawn = (events.Step, events.EpochFinished, events.PsnrMeasured, events.RestorationScored)
-    told = Record(empty, record.status, [event for event in history if not isinstance(event, drawn)])
-    assert "<script" not in report(told).html()
+    undrawn = Record(empty, record.status, [event for event in history if not isinstance(event, drawn)])
+    assert "<script" not in report(undrawn).html()
 
 
 NUMBERS = st.lists(st.floats(), min_size=1, max_size=4)
@@ -100,7 +101,7 @@ NUMBERS = st.lists(st.floats(), min_size=1, max_size=4)
 def test_plots_save_draws_any_numbers(x: list[float], y: list[float], log: bool) -> None:
     size = min(len(x), len(y))
     curve = Curve("a", x[:size], y[:size], marks=False)
-    drawn = LinePlot("t", "x", "y", [curve], {"level": y[0]}, log, log, [Marker("spot", x[0], y[0])])
+    drawn = LinePlot("t", "x", "y", [curve], {"level": y[0]}, log, log, [Marker("marker", x[0], y[0])])
     for drawing in (drawn, StripPlot("t", "x", {"a": y})):
         out = io.BytesIO()
         plots.save(drawing, out, COLUMN, "svg")

@@ -22,7 +22,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def lines(path: Path) -> list[dict[str, object]]:
     def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} isn't valid JSON")
 
     return [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]
 
@@ -36,14 +36,14 @@ def test_write_csv_holds_logical_history(record: Record, tmp_path: Path) -> None
         ("2", "0.25", "0.375"),
     ]
     assert [(row["step"], row["loss"]) for row in rows(tmp_path / "steps.csv")] == [("10", "0.5"), ("15", "0.3")]
-    looks = rows(tmp_path / "psnr.csv")
-    assert [(row["step"], row["image"], float(row["psnr"])) for row in looks][1:4] == [
+    psnr = rows(tmp_path / "psnr.csv")
+    assert [(row["step"], row["image"], float(row["psnr"])) for row in psnr][1:4] == [
         ("20", "1", 22.5),
         ("30", "0", math.inf),
         ("30", "1", 24.5),
     ]
-    assert {row["run"] for row in looks} == {record.run.id}
-    assert next(iter(looks[0])) == "run"
+    assert {row["run"] for row in psnr} == {record.run.id}
+    assert next(iter(psnr[0])) == "run"
     scores = rows(tmp_path / "scores.csv")
     assert [(row["method"], row["budget_of"], row["image"], row["ssim"]) for row in scores[2:4]] == [
         ("dip-mean", "calibrated", "0", "0.5"),
@@ -51,17 +51,17 @@ def test_write_csv_holds_logical_history(record: Record, tmp_path: Path) -> None
     ]
 
 
-def test_write_jsonl_keeps_keys_and_types_in_every_line(record: Record, tmp_path: Path) -> None:
+def test_write_jsonl_has_same_keys_and_types_in_every_line(record: Record, tmp_path: Path) -> None:
     write_csv(record, tmp_path)
     write_jsonl(record, tmp_path)
     for path in tmp_path.glob("*.jsonl"):
-        found = lines(path)
-        assert [list(row) for row in found] == [list(found[0])] * len(found)
-        for key in found[0]:
-            assert len({type(row[key]) for row in found if row[key] is not None}) <= 1, f"{path.name} {key}"
+        objects = lines(path)
+        assert [list(row) for row in objects] == [list(objects[0])] * len(objects)
+        for key in objects[0]:
+            assert len({type(row[key]) for row in objects if row[key] is not None}) <= 1, f"{path.name} {key}"
         table = rows(path.with_suffix(".csv"))
-        assert list(table[0]) == list(found[0])
-        assert len(table) == len(found)
+        assert list(table[0]) == list(objects[0])
+        assert len(table) == len(objects)
     psnr = lines(tmp_path / "psnr.jsonl")
     assert [row["psnr"] for row in psnr] == [20.0, 22.5, None, 24.5, 23.0, 24.0]
     assert {row["loss"] for row in psnr} == {0.2, None}
@@ -75,7 +75,7 @@ def test_write_jsonl_writes_one_line_for_text_with_line_separators(record: Recor
     assert json.loads(line)["protocol"] == protocol
 
 
-def test_write_csv_keeps_formulas_as_text(record: Record, tmp_path: Path) -> None:
+def test_write_csv_quotes_formulas_as_text(record: Record, tmp_path: Path) -> None:
     last = record.last(events.RestorationScored)
     assert last is not None
     record.history.append(msgspec.structs.replace(last, method="=HYPERLINK(1)"))

@@ -1,4 +1,4 @@
-"""TensorBoard's own reader is the oracle."""
+"""Tests of the export to TensorBoard, read back by TensorBoard's own reader."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def read(record: Record, tmp_path: Path) -> Any:
 
 
 def accumulated(folder: Path) -> Any:
-    found = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
-    found.Reload()
-    return found
+    accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
+    accumulator.Reload()
+    return accumulator
 
 
 def points(read: Any, tag: str) -> list[tuple[int, float]]:
@@ -53,10 +53,10 @@ def test_tensorboard_pictures_are_files_of_run(read: Any, run: Run) -> None:
 
 def test_tensorboard_holds_config_as_hyperparameters_and_text(read: Any, record: Record) -> None:
     content = read.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    told = HParamsPluginData.FromString(content).session_start_info
-    assert told.hparams["dip.iterations"].number_value == record.options()["dip.iterations"]
-    assert told.hparams["data.dataset"].string_value == "fashion-mini"
-    assert told.group_name == record.run.id
+    session = HParamsPluginData.FromString(content).session_start_info
+    assert session.hparams["dip.iterations"].number_value == record.options()["dip.iterations"]
+    assert session.hparams["data.dataset"].string_value == "fashion-mini"
+    assert session.group_name == record.run.id
     (text,) = read.Tensors("config/text_summary")
     (content,) = text.tensor_proto.string_val
     assert b'    dataset = "fashion-mini"' in content

@@ -1,4 +1,4 @@
-"""An offline run read back from its file: LevelDB's log format, with W&B's own messages in it."""
+"""Tests of the export to W&B; the offline run's file holds W&B's own messages in LevelDB's log format."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ FULL, LAST = 1, 4
 
 
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """Who tries to reach W&B, or anything else by way of a proxy, comes here and is noted."""
-    came: list[Any] = []
+def connections(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """Redirect W&B's server and all proxies to a local socket, and return the list of connections to it."""
+    accepted: list[Any] = []
     listening = socket.create_server(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     monkeypatch.setenv("WANDB_BASE_URL", address)
@@ -34,22 +34,22 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     def wait() -> None:
         while True:
             try:
-                caller, where = listening.accept()
+                connection, peer = listening.accept()
             except OSError:
                 return
-            came.append(where)
-            caller.close()
+            accepted.append(peer)
+            connection.close()
 
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
-    yield came
+    yield accepted
     listening.shutdown(socket.SHUT_RDWR)
     listening.close()
     thread.join()
 
 
 def messages(path: Path) -> Iterator[Message]:
-    """The records of a file, put together from the blocks that they were cut to fit."""
+    """Yield the messages of a file, joined from the blocks that it is divided into."""
     content = path.read_bytes()
     assert content[:4] == b":W&B"
     at, part = FILE_HEAD, b""
@@ -69,25 +69,25 @@ def values(items: Any) -> dict[str, Any]:
     return {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
 
 
-def test_wandb_write_holds_whole_run_without_network(record: Record, tmp_path: Path, gate: list[Any]) -> None:
-    place = tmp_path / "place"
-    place.mkdir()
+def test_wandb_write_holds_whole_run_without_network(record: Record, tmp_path: Path, connections: list[Any]) -> None:
+    export_folder = tmp_path / "export"
+    export_folder.mkdir()
     before = dict(os.environ)
-    wandb.write(record, place)
+    wandb.write(record, export_folder)
     assert os.environ == before
-    assert gate == []
+    assert connections == []
 
-    (folder,) = place.iterdir()
-    assert folder.name.startswith("offline-run-"), "what wandb sync takes for a run that is not yet there"
+    (folder,) = export_folder.iterdir()
+    assert folder.name.startswith("offline-run-"), "wandb sync doesn't recognise the folder"
     (path,) = folder.glob("*.wandb")
-    told = list(messages(path))
-    (run,) = (message.run for message in told if message.HasField("run"))
+    read = list(messages(path))
+    (run,) = (message.run for message in read if message.HasField("run"))
     assert (run.run_id, run.project) == (record.run.id, "dipddpm")
     assert "\x1b" not in run.display_name
     config = values(run.config.update)
     assert config["data"]["dataset"] == "fashion-mini"
 
-    history = [values(message.history.item) for message in told if message.HasField("history")]
+    history = [values(message.history.item) for message in read if message.HasField("history")]
     assert [row["_step"] for row in history] == sorted({row["_step"] for row in history})
     by_step = {row["_step"]: row for row in history}
     assert [(step, row["loss/step"]) for step, row in by_step.items() if "loss/step" in row] == [(10, 0.5), (15, 0.3)]
@@ -97,6 +97,6 @@ def test_wandb_write_holds_whole_run_without_network(record: Record, tmp_path: P
     pictures = {path.read_bytes() for path in folder.rglob("*.png")}
     assert (record.run.folder / "images/samples-10.png").stat().st_size
     assert len(pictures) == 2
-    summaries = {key: v for m in told if m.HasField("summary") for key, v in values(m.summary.update).items()}
+    summaries = {key: v for m in read if m.HasField("summary") for key, v in values(m.summary.update).items()}
     assert summaries["state"] == "finished"
     assert summaries["psnr_peak"] == pytest.approx(record.results()["psnr_peak"])

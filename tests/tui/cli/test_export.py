@@ -75,7 +75,7 @@ def test_mirror_folder_exists_before_worker_starts(
 
 def test_run_makes_no_run_for_unknown_mirror(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert told("run", "ddpm", "--dataset", "fashion-mini", "--mirror", "mlflow") == 2
-    assert "Export the run when it is done." in capsys.readouterr().err
+    assert "Export the run once it has ended." in capsys.readouterr().err
     assert runs.runs() == []
 
 
