@@ -1,4 +1,4 @@
-"""`dipddpm bench`: how fast this machine trains, fits and samples, and how long a user will wait."""
+"""`dipddpm bench`: measure how fast this machine trains, fits and samples, and how long jobs take on it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import typer
 
 from dipddpm.core.compute import devices
 from dipddpm.core.io.sanitize import printable
-from dipddpm.tui.cli.options import Json
+from dipddpm.tui.cli import complete
+from dipddpm.tui.cli.help import MACHINE
+from dipddpm.tui.cli.options import DEVICES, Json
 from dipddpm.tui.cli.output import print_json, print_table
 from dipddpm.tui.shared.formatting import format_duration
 
@@ -19,20 +21,28 @@ if TYPE_CHECKING:
     from dipddpm.core.bench.roofline import Machine
 
 LIMIT_NOTE = """\
-LIMIT is the share of the highest rate that this machine's own matrix product and copy would allow; above 1, tensors
-stayed in a cache. A rate is the median of the repeats, ± half their range."""
+LIMIT is the share of the highest rate that this machine's own matrix product and copy allow; a share above 1 means
+that the tensors stayed in a cache. A rate is the median of the repeats, ± half their range."""
 
 
 def bench(
     *,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all cores.")] = 0,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help=DEVICES, rich_help_panel=MACHINE, autocompletion=complete.devices)
+    ] = "auto",
+    threads: Annotated[
+        int, typer.Option(metavar="N", min=0, help="CPU threads; 0 means all cores.", rich_help_panel=MACHINE)
+    ] = 0,
     json: Json = False,
 ) -> None:
     """Measure how fast this machine trains, fits and samples.
 
-    Prints each rate beside the highest that this machine would allow, how long jobs take, and the options that make the
-    work faster here. Takes a minute or two on 2 cores.
+    Examples:
+        dipddpm bench
+        dipddpm bench --device cpu --threads 2 --json
+
+    The output is each rate with the highest rate that this machine allows, the time that jobs take, and the options
+    that make the work faster here. It takes a minute or two on 2 cores.
     """
     usable = devices.candidates(device)
     import torch
@@ -81,7 +91,7 @@ def print_machine(machine: Machine, processor: str) -> None:
 
 
 def print_rates(rates: Sequence[Rate]) -> None:
-    """Print the rates, with the cost of a unit."""
+    """Print the rates, and the cost of a unit of work."""
     table = [("WORK", "PER SECOND", "", "UNIT", "MFLOP", "MB", "LIMIT", "WARM-UP", "OPTIONS")]
     for rate in rates:
         speed = (f"{rate.per_second:,.2f}", f"±{rate.spread:.2f}", rate.unit)

@@ -1,4 +1,4 @@
-"""Commands whose options are the fields of a dataclass, so that commands can inherit them."""
+"""Commands whose options are the fields of a dataclass, so that commands can inherit options."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from dipddpm.core import config as configs
+from dipddpm.core.config.tasks import Denoise, format_task
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -19,21 +22,48 @@ Options = TypeVar("Options", bound="DataclassInstance")
 
 
 def option(
-    default: Value, text: str, *names: str, key: str = "", complete: Callable[..., Any] | None = None, **details: Any
+    default: Value,
+    text: str,
+    *names: str,
+    group: str,
+    key: str = "",
+    config_default: str = "",
+    complete: Callable[..., Any] | None = None,
+    **details: Any,
 ) -> Value:
-    """Make a field of a dataclass that is an option of a command, with this --help text.
+    """Make a dataclass field that is an option of a command, with `text` as its help and `group` as its heading.
 
     `key` is the option of the config that it sets, if it sets one; `complete` lists words for the shell; `names` and
-    `details` are those of `typer.Option`.
+    `details` go to `typer.Option`. Where the default comes from the config, the help shows it, from `key` or
+    `config_default`.
     """
-    typer_option = typer.Option(*names, help=text, autocompletion=complete, **details)
+    text = with_config_default(text, config_default or key)
+    typer_option = typer.Option(*names, help=text, rich_help_panel=group, autocompletion=complete, **details)
     return field(default=default, metadata={"typer": typer_option, "key": key})
+
+
+def with_config_default(text: str, key: str) -> str:
+    """Append the default of an option of the config to a help text, in the brackets that typer uses."""
+    default = _config_defaults().get(key)
+    if isinstance(default, tuple):
+        default = " ".join(default)
+    return text if default is False or default in (None, "") else f"{text}  [default: {default}]"
+
+
+@functools.cache
+def _config_defaults() -> dict[str, Any]:
+    """Return the default of every option of every kind of run; `dip`, `ddpm` and `hybrid` win over the others."""
+    defaults: dict[str, Any] = {"hybrid.method": configs.DEFAULT_HYBRID, "task": format_task(Denoise())}
+    for kind in configs.KINDS:
+        for known in configs.describe(kind):
+            defaults.setdefault(known.key, known.default)
+    return defaults
 
 
 def command(options: type[Options]) -> Callable[[Callable[[Options], Result]], Callable[..., Result]]:
     """Turn a function of `options` into a command for typer, which reads options from a signature.
 
-    A field with `init=False` is no option, even if it overrides one. --help lists inherited options last.
+    A field with `init=False` is not an option, even if it overrides one. `--help` lists inherited options last.
     """
     hints = get_type_hints(options, include_extras=True)
     known = {each.name: each for each in fields(options) if each.init}

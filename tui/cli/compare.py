@@ -1,4 +1,4 @@
-"""`dipddpm compare`: what came of runs, beside what sets them apart, with mean and spread over seeds."""
+"""`dipddpm compare`: a table of the options in which runs differ and of their results, with mean and spread."""
 
 from __future__ import annotations
 
@@ -14,30 +14,35 @@ from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import sweep
 from dipddpm.core.runs import RunState, RunStatus, summary
 from dipddpm.tui.cli import complete
+from dipddpm.tui.cli.help import OUTPUT, RUNS
 from dipddpm.tui.cli.options import IDS_OR_GROUPS, Json, RunsDir, find_group, find_runs, run_argument
 from dipddpm.tui.cli.output import json_line, print_table
 from dipddpm.tui.shared import combine
 from dipddpm.tui.shared.combine import OUTCOMES, RUN_KEY, Spread
 from dipddpm.tui.shared.runlist import elapsed_seconds
 
-Runs = Annotated[list[str] | None, run_argument("[RUN]...", IDS_OR_GROUPS)]
+Runs = Annotated[list[str] | None, run_argument("RUN", IDS_OR_GROUPS)]
 Group = Annotated[
     str | None,
     typer.Option(
-        help="All runs of this group, a line for each combination of options.", autocompletion=complete.groups
+        metavar="WORD",
+        help="Compare all runs of this group, with a line for each combination of options.",
+        rich_help_panel=RUNS,
+        autocompletion=complete.groups,
     ),
 ]
 By = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY",
-        help="A line for each value of this option, over all runs that have it; also kind, method, task, group, run.",
+        help="Print a line for each value of this config key, or of kind, method, task, group or run; may be repeated.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 
 
 class TableLine(msgspec.Struct, kw_only=True):
-    """A line of the table as `--json` gives it. Only finished runs count where there are several."""
+    """A line of the table as `--json` prints it. If a line has several runs, only the finished ones count."""
 
     values: dict[str, str]
     runs: list[str]
@@ -48,9 +53,17 @@ class TableLine(msgspec.Struct, kw_only=True):
 def compare(
     run: Runs = None, *, group: Group = None, by: By = None, runs_dir: RunsDir = None, json: Json = False
 ) -> None:
-    """Compare runs: loss, PSNR, SSIM, gain and seconds, with mean and standard deviation over the runs of a line."""
+    """Compare the loss, PSNR, SSIM, gain and time of runs in a table.
+
+    Examples:
+        dipddpm compare last reference
+        dipddpm compare --group night
+        dipddpm compare --group night --by dip.lr --json
+
+    A line over several runs shows the mean and the standard deviation of the finished ones.
+    """
     if not run and group is None:
-        raise UserError("There is nothing to compare.", "Name runs, or a group with --group; dipddpm ls shows them.")
+        raise UserError("There is nothing to compare.", "Give runs, or a group with --group; dipddpm ls lists both.")
     members = find_group(group, runs_dir) if group is not None else []
     runs = list(dict.fromkeys([*(find_runs(run, runs_dir) if run else []), *members]))
     statuses = [one.status() for one in runs]
@@ -72,19 +85,19 @@ def compare(
         print("± is the standard deviation over the runs of a line.", file=sys.stderr)
     if left_out := sum(len(line.runs) - line.counted for line in lines):
         are = "runs are" if left_out > 1 else "run is"
-        print(f"{left_out} {are} not finished and left out.", file=sys.stderr)
+        print(f"{left_out} {are} not finished and not counted.", file=sys.stderr)
 
 
 def _outcome(status: RunStatus) -> dict[str, float | None]:
-    """What came of a run, by the names of `OUTCOMES`, from its log: the summaries of older runs lack some."""
-    told = summary.rebuild(status.run.folder)
-    seconds = elapsed_seconds(status) if told.started else None
-    values = (told.result_psnr, told.ssim, told.gain, told.best_loss, told.loss, seconds)
+    """Return the results of a run by the names in `OUTCOMES`, from its log: the summaries of older runs lack some."""
+    results = summary.rebuild(status.run.folder)
+    seconds = elapsed_seconds(status) if results.started else None
+    values = (results.result_psnr, results.ssim, results.gain, results.best_loss, results.loss, seconds)
     return dict(zip(OUTCOMES, values, strict=True))
 
 
 def _line(values: dict[str, str], members: Sequence[tuple[RunStatus, dict[str, float | None]]]) -> TableLine:
-    """A single run counts as it is; of several, those that are finished."""
+    """Make a line of the table. A single run always counts; of several runs only the finished ones do."""
     counted = [outcome for status, outcome in members if len(members) == 1 or status.state is RunState.finished]
     return TableLine(
         values=values,
@@ -95,7 +108,7 @@ def _line(values: dict[str, str], members: Sequence[tuple[RunStatus, dict[str, f
 
 
 def _print_table(keys: Sequence[str], lines: Sequence[TableLine], states: Sequence[RunState]) -> None:
-    """What nobody measured is left out."""
+    """Print the table without the results that no run has."""
     measured = [name for name in OUTCOMES if any(line.outcomes[name] for line in lines)]
     heads = [sweep.short(key, keys).upper() for key in keys]
     table = [(*heads, "RUNS", *(OUTCOMES[name][0].upper() for name in measured))]

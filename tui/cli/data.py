@@ -1,4 +1,4 @@
-"""`dipddpm data`: what is here, and fetching what is not."""
+"""`dipddpm data`: list the data sets, and fetch the missing ones."""
 
 from __future__ import annotations
 
@@ -10,28 +10,39 @@ import typer
 
 from dipddpm.core import data as datasets
 from dipddpm.tui.cli import complete
+from dipddpm.tui.cli.help import IMAGES, HelpCommand, HelpGroup
 from dipddpm.tui.cli.options import Json
 from dipddpm.tui.cli.output import print_json
 
-app = typer.Typer(help="Data sets: what is here, and fetching what is not.", invoke_without_command=True)
+app = typer.Typer(cls=HelpGroup, invoke_without_command=True)
 
 
 @app.callback()
 def overview(
     context: typer.Context,
-    data_dir: Annotated[Path | None, typer.Option(help="A folder to look in first.")] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="A folder to search before the usual places.", rich_help_panel=IMAGES),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """List the data sets, where each lies, and how to get the others."""
+    """List the data sets and their folders, or fetch a missing one.
+
+    Examples:
+        dipddpm data
+        dipddpm data fetch mnist
+    """
     if context.invoked_subcommand is not None:
         return
-    records = []
+    records, missing = [], []
     for name, folder in datasets.locations(data_dir).items():
         known = datasets.CATALOGUE[name]
         record = {key: getattr(known, key) for key in ("name", "title", "train", "test", "shape", "licence")}
         remedy = "" if folder else known.remedy
         record |= {"present": bool(folder), "where": str(folder or ""), "size": known.size, "remedy": remedy}
         records.append(record)
+        if not folder:
+            missing.append(known)
     if json:
         print_json(records)
         return
@@ -40,22 +51,47 @@ def overview(
         channels, height, width = record["shape"]
         images = f"{record['train']:,} + {record['test']:,}, {height}x{width} {'grey' if channels == 1 else 'RGB'}"
         print(f"{record['name']:<13} {mark} {images:<34} {record['size']:>9}  {record['where']}")
-    for record in records:
-        if record["remedy"]:
-            print(f"\n{record['name']}: {record['remedy']}")
+    if names := [known.name for known in missing if known.torchvision]:
+        print(f"\nMissing: {', '.join(names)}. Fetch a data set with: dipddpm data fetch NAME")
+        print("On a machine without a network, give --data-dir a folder that was fetched on another machine.")
+    for known in missing:
+        if known.debian:
+            print(f"Debian's package {known.debian} installs {known.name}.")
+        if not known.torchvision:
+            print(f"\n{known.name} is missing. {known.remedy}")
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def fetch(
-    name: Annotated[str, typer.Argument(help="Which data set.", autocompletion=complete.datasets)],
-    data_dir: Annotated[Path | None, typer.Option(help="Where to put it (else the cache).")] = None,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help=f"The data set: {', '.join(datasets.CATALOGUE)}.",
+            rich_help_panel=IMAGES,
+            autocompletion=complete.datasets,
+        ),
+    ],
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The folder to write to.  [default: DIPDDPM_DATA, or ~/.cache/dipddpm]",
+            rich_help_panel=IMAGES,
+        ),
+    ] = None,
 ) -> None:
-    """Download a data set, check it by its contents, and keep it."""
+    """Download a data set and verify its files.
+
+    Examples:
+        dipddpm data fetch mnist
+        dipddpm data fetch cifar10 --data-dir datasets
+    """
     print(f"{name} is in {fetch_with_bar(name, data_dir)}")
 
 
 def fetch_with_bar(name: str, folder: Path | None = None) -> Path:
-    """Fetch a data set, with a progress bar on a terminal; the folder that holds it."""
+    """Fetch a data set, with a progress bar on a terminal, and return its folder."""
     if not sys.stderr.isatty():
         print(f"Fetching {name}", file=sys.stderr)
         return datasets.fetch(name, root=folder)

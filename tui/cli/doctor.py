@@ -1,4 +1,4 @@
-"""`dipddpm doctor`: what is wrong here, what to do about it, and whether this terminal suits the console."""
+"""`dipddpm doctor`: find problems of this machine and say what to do about each, this terminal included."""
 
 from __future__ import annotations
 
@@ -26,12 +26,17 @@ TRUE_COLOUR = {"truecolor", "24bit"}
 
 
 def doctor(runs_dir: RunsDir = None, json: Json = False) -> int:
-    """Look at Python, torch, GPUs, disk, data, queue, runs and this terminal, and tell what to do about each.
+    """Check this machine and say how to solve each problem.
 
-    Changes nothing. Exit code 1 where runs would fail, else 0.
+    Examples:
+        dipddpm doctor
+        dipddpm doctor --json
+
+    The checks cover Python, torch, GPUs, disk, data, queue, runs and this terminal. They change nothing. The exit code
+    is 1 if runs would fail, else 0.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal without UTF-8 is one of the things to be told of.
+        # A terminal without UTF-8 is one of the problems to report.
         sys.stdout.reconfigure(errors="backslashreplace")
     findings = []
     for finding in checks.examine(runs_root(runs_dir), {"terminal": check_terminal}):
@@ -50,9 +55,9 @@ def doctor(runs_dir: RunsDir = None, json: Json = False) -> int:
 
 
 def check_terminal() -> Iterator[Finding]:
-    """What stands in the environment, and what tmux says of the terminal around it."""
+    """Yield the findings about this terminal, from the environment and from tmux."""
     if not sys.stdout.isatty() and not sys.stderr.isatty():
-        yield ok("terminal", "none here; in one, this tells of its size, letters and colours")
+        yield ok("terminal", "none here; run in a terminal, this checks its size, letters and colours")
         return
     size = shutil.get_terminal_size()
     yield check_size(os.environ.get("TERM", ""), (size.columns, size.lines))
@@ -64,50 +69,50 @@ def check_terminal() -> Iterator[Finding]:
 
 
 def check_size(name: str, size: tuple[int, int]) -> Finding:
-    """Of a terminal of this name (TERM), columns and lines."""
+    """Check a terminal's name, which is TERM, and its size in columns and lines."""
     description = f"{name or 'TERM is not set'}, {size[0]}x{size[1]}"
     if name in {"", "dumb"}:
-        return note("terminal", description, "The console can't draw here: set TERM, as to xterm-256color.")
+        return note("terminal", description, "The console can't draw here; set TERM, for example to xterm-256color.")
     if size[0] < SMALLEST[0] or size[1] < SMALLEST[1]:
-        return note("terminal", description, "The console needs {}x{}: enlarge the window.".format(*SMALLEST))
+        return note("terminal", description, "The console needs {}x{}; enlarge the window.".format(*SMALLEST))
     if size[0] < BEST[0] or size[1] < BEST[1]:
         return ok("terminal", description, "The console is at its best from {}x{} on.".format(*BEST))
     return ok("terminal", description)
 
 
 def check_letters(environment: Mapping[str, str], encoding: str, features: str) -> Finding:
-    """`features` are tmux's, as `utf8=1 256,RGB,...`; empty where it doesn't answer."""
+    """Check for UTF-8. `features` are tmux's, for example `utf8=1 256,RGB`; empty if tmux doesn't answer."""
     if "utf" not in encoding.lower():
-        return note("letters", f"encoding {encoding}", "Curves need UTF-8: export LANG=C.UTF-8")
+        return note("letters", f"encoding {encoding}", "Curves need UTF-8; set it with: export LANG=C.UTF-8")
     if "TMUX" in environment and "utf8=0" in features:
-        return note("letters", "tmux takes this terminal for one without UTF-8", "Attach with: tmux -u attach")
+        return note("letters", "tmux believes that this terminal has no UTF-8", "Attach with: tmux -u attach")
     return ok("letters", encoding.upper())
 
 
 def check_colours(environment: Mapping[str, str], features: str) -> Finding:
-    """How many there are, and what keeps them fewer than the terminal has."""
+    """Check the number of colours, and find the cause if it is smaller than the terminal's."""
     name = environment.get("TERM", "")
     if environment.get("NO_COLOR"):
-        return note("colours", "none: NO_COLOR is set", "Unset NO_COLOR, unless that is what you want.")
+        return note("colours", "none: NO_COLOR is set", "Unset NO_COLOR if you want colours.")
     if environment.get("COLORTERM", "").lower() in TRUE_COLOUR:
         if "TMUX" in environment and features and "RGB" not in features:
-            remedy = "In ~/.tmux.conf: set -as terminal-features ',*:RGB'; then attach anew."
-            return note("colours", "true colour is asked for, but tmux passes on fewer", remedy)
+            remedy = "Add to ~/.tmux.conf: set -as terminal-features ',*:RGB'; then attach again."
+            return note("colours", "COLORTERM is true colour, but tmux passes on fewer colours", remedy)
         return ok("colours", "true colour")
     colour_count = "256" if "256" in name else "16"
     if "TMUX" in environment and not name.startswith(("tmux-256", "screen-256")):
-        remedy = "In ~/.tmux.conf: set -g default-terminal tmux-256color; then start tmux anew."
+        remedy = "Add to ~/.tmux.conf: set -g default-terminal tmux-256color; then restart tmux."
         return note("colours", f"{colour_count}: tmux calls itself {name}", remedy)
     where = "sshd doesn't forward COLORTERM" if "SSH_CONNECTION" in environment else "COLORTERM is not set"
-    remedy = "export COLORTERM=truecolor, if your terminal has true colours (nearly all have)."
+    remedy = "If your terminal has true colour, as nearly all have: export COLORTERM=truecolor"
     return note("colours", f"{colour_count}: {where}", remedy)
 
 
 def check_pictures(environment: Mapping[str, str], *, installed: bool) -> Finding:
-    """How images are drawn."""
+    """Report how the console draws images."""
     if environment.get("DIPDDPM_GRAPHICS") == "0" or not may_have_graphics(environment):
         return ok("pictures", "half blocks")
     if not installed:
-        description = "half blocks, though this terminal may show pixels"
-        return ok("pictures", description, "Real pixels: pip install 'dipddpm[images]'")
-    return ok("pictures", "pixels, where the terminal answers that it shows them")
+        description = "half blocks, although this terminal may show pixels"
+        return ok("pictures", description, "For real pixels: pip install 'dipddpm[images]'")
+    return ok("pictures", "pixels, if the terminal answers that it can show them")

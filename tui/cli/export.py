@@ -1,4 +1,4 @@
-"""`dipddpm export`: runs as files for other programs and other people."""
+"""`dipddpm export`: write runs as files for other programs and other people."""
 
 from __future__ import annotations
 
@@ -12,31 +12,52 @@ from dipddpm.core.export import FORMATS, refuse
 from dipddpm.core.export import export as write
 from dipddpm.core.io.sanitize import printable
 from dipddpm.tui.cli import complete
+from dipddpm.tui.cli.help import OUTPUT
 from dipddpm.tui.cli.options import Json, RunsDir, find_runs, run_argument
 from dipddpm.tui.cli.output import print_json
 
-_LIST = "; ".join(f"{name}: {each.words}" for name, each in FORMATS.items())
+_FORMATS = "; ".join(f"{name}: {each.words}" for name, each in FORMATS.items())
 
 
 def export(
-    runs: Annotated[list[str], run_argument("RUN...", "Ids, prefixes, groups, last or reference.")],
+    runs: Annotated[
+        list[str], run_argument("RUN", "Run ids, unique prefixes of ids, `last`, `reference`, or names of groups.")
+    ],
     *,
     to: Annotated[
         list[str] | None,
         typer.Option(
-            "--to", metavar="FORMAT", help=f"May be repeated (else files). {_LIST}.", autocompletion=complete.formats
+            "--to",
+            metavar="FORMAT",
+            help=f"The format; may be repeated. {_FORMATS}.  [default: files]",
+            rich_help_panel=OUTPUT,
+            autocompletion=complete.formats,
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", metavar="FOLDER", help="Where to: a run gets to FOLDER/FORMAT/RUN.")
+        Path,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help="The folder to write to; the files of a run go to FOLDER/FORMAT/RUN.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = Path("exports"),
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there already.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files of an earlier export.", rich_help_panel=OUTPUT)
+    ] = False,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
-    """Export runs: tables, figures, a report, the model, or what TensorBoard, W&B and MLflow read.
+    """Write runs as tables, figures, reports or models.
 
-    What a resumed run did again is told once. A run that goes on is told as far as it is. Nothing leaves this machine.
+    Examples:
+        dipddpm export last
+        dipddpm export last --to figures,html --out paper
+        dipddpm export night --to csv --force
+
+    Steps that a resumed run repeated are written once. A live run is exported up to its latest event. Nothing is
+    uploaded.
     """
     formats = [name for names in to or ["files"] for name in names.split(",")]
     refuse(formats)

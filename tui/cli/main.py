@@ -1,12 +1,13 @@
-"""`dipddpm`: the command line. Commands stand in `tui.cli`; here they are put together and their errors told."""
+"""`dipddpm`: the command line. It assembles the commands of `tui.cli`, runs one, and prints its errors."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +18,7 @@ from dipddpm.tui.cli.bench import bench
 from dipddpm.tui.cli.compare import compare
 from dipddpm.tui.cli.doctor import doctor
 from dipddpm.tui.cli.export import export
+from dipddpm.tui.cli.help import GENERAL, HelpCommand, HelpGroup
 from dipddpm.tui.cli.restore import restore
 from dipddpm.tui.cli.run import fork, reproduce, run
 from dipddpm.tui.cli.sample import sample
@@ -26,30 +28,48 @@ BAD_USAGE = 2
 INTERRUPTED = 130
 
 app = typer.Typer(
-    help="An experiment console for image priors: Deep Image Prior, DDPM and their hybrids. See also dipddpm-tui.",
+    cls=HelpGroup,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (run, restore, reproduce, sweep, runs.ls, runs.show, runs.watch, compare, runs.stop, runs.resume, fork):
-    app.command()(_command)
-for _command in (prune.rm, prune.prune, sample, export, doctor, bench):
-    app.command()(_command)
-app.add_typer(data.app, name="data")
+_COMMANDS: dict[str, tuple[Callable[..., Any], ...]] = {
+    "Run experiments": (run, restore, sweep, fork, reproduce),
+    "Look at runs": (runs.ls, runs.show, runs.watch),
+    "Stop, resume and delete runs": (runs.stop, runs.resume, prune.prune, prune.rm),
+    "Compare, sample and export": (compare, sample, export),
+    "Machine and data": (doctor, bench),
+}
+for _heading, _commands in _COMMANDS.items():
+    for _command in _commands:
+        app.command(cls=HelpCommand, rich_help_panel=_heading)(_command)
+app.add_typer(data.app, name="data", rich_help_panel=_heading)
 
 
 @app.callback(invoke_without_command=True)
 def _root(
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", rich_help_panel=GENERAL)
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print a traceback if the program fails.", rich_help_panel=GENERAL)
+    ] = False,
 ) -> None:
+    """Train, run and compare Deep Image Prior, DDPM and their hybrids on images.
+
+    Examples:
+        dipddpm run hybrid --preset quick
+        dipddpm ls
+
+    Each command explains its options with --help. dipddpm-tui is the console for the same runs.
+    """
     if show_version:
         print(version("dipddpm"))
         raise typer.Exit
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 the run failed, 2 bad usage, 130 interrupted."""
+    """Run the command line and exit with 0 if all is well, 1 if the run failed, 2 for bad usage, 130 if interrupted."""
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     run_app = partial(app, arguments, prog_name="dipddpm", standalone_mode=False)
     try:
@@ -64,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
         # typer turns a closed pipe into an exit with 1.
         if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
             raise
-        # Whoever read us, as `head` does, has seen enough; what is left in the buffer has to go somewhere.
+        # The reader, for example `head`, has closed the pipe; the rest of the buffer goes to the null device.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
@@ -75,8 +95,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _explain(error: Exception) -> None:
-    """Print a sentence instead of a traceback; click's complaints of bad usage are such sentences already."""
-    # typer carries click inside since 0.2x and keeps its exceptions private: they are known by `format_message`.
+    """Print an error in two lines instead of a traceback; click's usage errors carry their own sentence."""
+    # typer has its own copy of click and keeps the exceptions private; only usage errors have `format_message`.
     format_message = getattr(error, "format_message", None)
     if format_message is not None:
         possible = getattr(error, "possibilities", None)

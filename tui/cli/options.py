@@ -1,4 +1,4 @@
-"""The options that commands share, and how they find the runs that are meant."""
+"""The options that commands share, and the search for the runs that an argument names."""
 
 from __future__ import annotations
 
@@ -16,89 +16,132 @@ from dipddpm.core.runs import CONFIG_FILE, Run, RunsFolder, reference
 from dipddpm.core.runs.equivalence import runs_in_group
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.command import option
+from dipddpm.tui.cli.help import GENERAL, IMAGES, MACHINE, METHOD, OUTPUT, RUNS
 
-IDS_OR_GROUPS = "Ids, unique prefixes, last, or names of groups."
+IDS_OR_GROUPS = "Run ids, unique prefixes of ids, `last`, or names of groups."
+DEVICES = "auto, cpu, cuda, cuda:N or mps."
 
 
-def run_argument(metavar: str, text: str) -> Any:
-    """Make an argument that names runs, which the shell completes."""
-    return typer.Argument(metavar=metavar, help=text, autocompletion=complete.runs)
+def run_argument(metavar: str, text: str, group: str = RUNS) -> Any:
+    """Make an argument that names runs and that the shell completes."""
+    return typer.Argument(metavar=metavar, help=text, rich_help_panel=group, autocompletion=complete.runs)
 
 
 RunsDir: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--runs-dir", metavar="FOLDER", help="Where runs are kept (else DIPDDPM_RUNS, else ./runs)."),
+    typer.Option(
+        "--runs-dir",
+        metavar="FOLDER",
+        help="The folder that holds the runs.  [default: DIPDDPM_RUNS, or ./runs]",
+        rich_help_panel=GENERAL,
+    ),
 ]
-Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-RunArguments: TypeAlias = Annotated[list[str], run_argument("RUN...", IDS_OR_GROUPS)]
-RunArgument: TypeAlias = Annotated[str, run_argument("RUN", "An id, a unique prefix of one, last, or reference.")]
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print JSON for other programs to read.", rich_help_panel=GENERAL)
+]
+RunArguments: TypeAlias = Annotated[list[str], run_argument("RUN", IDS_OR_GROUPS)]
+RunArgument: TypeAlias = Annotated[
+    str, run_argument("RUN", "A run id, a unique prefix of one, `last`, or `reference`.")
+]
+RunOrGroup: TypeAlias = Annotated[
+    str, run_argument("RUN", "A run id, a unique prefix of one, `last`, or the name of a group.")
+]
 Mirror: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="tensorboard", help="Write this along while it goes on, in a folder of the run's own."),
+    typer.Option(
+        metavar="tensorboard",
+        help="Also write TensorBoard files into the run's folder while the run works.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 On: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="slurm:KEY=VALUE,...",
-        help="Make it a job of this cluster, as slurm:partition=gpu,gres=gpu:1,time=4:00:00; resume takes here, too.",
+        help="Submit the run as a Slurm job with these sbatch options, for example "
+        "slurm:partition=gpu,gres=gpu:1,time=4:00:00.",
+        rich_help_panel=MACHINE,
         autocompletion=complete.clusters,
     ),
 ]
-Now: TypeAlias = Annotated[bool, typer.Option("--now", help="Don't wait for a free slot on the device.")]
+Now: TypeAlias = Annotated[
+    bool,
+    typer.Option("--now", help="Start at once, even if other runs already fill the device.", rich_help_panel=MACHINE),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewRun:
-    """The options of the commands that make runs; a command overrides one that it doesn't take with `init=False`."""
+    """The options of the commands that make runs; a command removes an inherited option with `init=False`."""
 
     settings: list[str] | None = option(
-        None, "Any option by its key, as dip.channels=16.", "--set", metavar="KEY=VALUE", complete=complete.settings
+        None,
+        "Set any option of the config by its key, for example dip.channels=16; may be repeated.",
+        "--set",
+        group=METHOD,
+        metavar="KEY=VALUE",
+        complete=complete.settings,
     )
-    data_dir: Path | None = option(None, "A folder to look for the data in first.")
-    device: str | None = option(None, "auto, cpu, cuda, cuda:N or mps.", key="device", complete=complete.devices)
+    seed: int | None = option(None, "Seed of every random draw.", group=METHOD, key="seed", metavar="N")
+    data_dir: Path | None = option(
+        None, "A folder to search for the data set before the usual places.", group=IMAGES, metavar="FOLDER"
+    )
+    device: str | None = option(None, DEVICES, group=MACHINE, key="device", metavar="DEVICE", complete=complete.devices)
     processes: int | None = option(
-        None, "GPUs, or processes of the CPU, that share the work.", "--gpus", "--nproc", key="processes", metavar="N"
+        None,
+        "Processes that share the work, each on a GPU of its own, or all on the CPU.",
+        "--gpus",
+        "--nproc",
+        group=MACHINE,
+        key="processes",
+        metavar="N",
     )
-    seed: int | None = option(None, "Seed of every random draw.", key="seed")
-    name: str | None = option(None, "What to call the run.", key="name")
-    group: str | None = option(None, "A word for the runs that it belongs with.", key="group", complete=complete.groups)
     on: On = None
-    detach: bool = option(False, "Return at once; the run goes on by itself.", "--detach")
     now: Now = False
-    dry_run: bool = option(False, "Print the complete config and do nothing.", "--dry-run")
+    name: str | None = option(None, "A name for the run.", group=RUNS, key="name", metavar="TEXT")
+    group: str | None = option(
+        None,
+        "The group that the run joins, one word.",
+        group=RUNS,
+        key="group",
+        metavar="WORD",
+        complete=complete.groups,
+    )
+    detach: bool = option(False, "Start the run, print its id and return.", "--detach", group=RUNS)
+    dry_run: bool = option(False, "Print the complete config and start nothing.", "--dry-run", group=RUNS)
     runs_dir: RunsDir = None
     json: Json = False
 
     def config_settings(self) -> dict[str, Any]:
-        """What a config is built of: `--set` first, then the options with a name of their own that were given."""
+        """Return the values for the config by dotted key; options with a name of their own win over `--set`."""
         given = {key: value for key, value in self.named_settings().items() if value is not None}
         return parse_settings(self.settings) | given
 
     def named_settings(self) -> dict[str, Any]:
-        """The values of the options with a name of their own by dotted key of the config; None for those not given."""
+        """Return the values of the options with a name of their own by dotted key; None for an option not given."""
         values = {field.metadata.get("key"): getattr(self, field.name) for field in fields(self)}
         values["data.directory"] = self.data_dir and str(self.data_dir.expanduser().absolute())
         return {key: value for key, value in values.items() if key}
 
 
 def parse_settings(settings: Iterable[str] | None) -> dict[str, str]:
-    """What `--set KEY=VALUE` says, by key. Raises UserError for one without a value."""
+    """Return the values of `--set KEY=VALUE` by key. Raises UserError for a setting without a value."""
     values = {}
     for setting in settings or ():
         key, equals, value = setting.partition("=")
         if not equals:
-            raise UserError(f"--set {setting} has no value.", f"Write it as --set {key}=VALUE.")
+            raise UserError(f"--set {printable(setting)} has no value.", f"Write it as --set {printable(key)}=VALUE.")
         values[key.strip()] = value.strip()
     return values
 
 
 def find_run(wanted: str, runs_dir: Path | None) -> Run:
-    """The run meant. Raises UserError for none or several."""
+    """Return the run that `wanted` names. Raises UserError if no run or several runs match."""
     return RunsFolder(runs_root(runs_dir)).find(wanted)
 
 
 def find_runs(wanted: Iterable[str], runs_dir: Path | None) -> list[Run]:
-    """The runs meant, each once: a word may also be the name of a group. Raises UserError for one that is neither."""
+    """Return the runs that the words name, each once; a word is a run or a group. Raises UserError if it is neither."""
     folder = RunsFolder(runs_root(runs_dir))
     runs: list[Run] = []
     for word in wanted:
@@ -112,24 +155,27 @@ def find_runs(wanted: Iterable[str], runs_dir: Path | None) -> list[Run]:
 
 
 def find_group(name: str, runs_dir: Path | None) -> list[Run]:
-    """The runs of a group, newest first. Raises UserError where no run names it."""
+    """Return the runs of a group, newest first. Raises UserError if no run belongs to it."""
     runs = RunsFolder(runs_root(runs_dir)).runs()
     if members := runs_in_group(runs, name):
         return members
     groups = dict.fromkeys(group for run in runs if (group := run.status().summary.group))
-    remedy = suggest(name, groups) if groups else "Make one with: dipddpm sweep"
-    raise UserError(f"There is no group {printable(name)!r} of runs.", remedy)
+    remedy = suggest(name, groups) if groups else "Make one with dipddpm sweep, or with dipddpm run --group."
+    raise UserError(f"There is no group of runs named {printable(name)!r}.", remedy)
 
 
 def run_folder_path(wanted: str, runs_dir: Path | None) -> str:
-    """The path of the run meant, in the runs folder or elsewhere. Raises UserError for none or several."""
+    """Return the folder of a run, given by path or by name. Raises UserError if no run or several runs match."""
     path = Path(wanted).expanduser()
     folder = path if (path / CONFIG_FILE).is_file() else find_run(wanted, runs_dir).folder
     return str(folder.absolute())
 
 
 def prior_name(wanted: str, runs_dir: Path | None) -> str:
-    """What a config calls the run meant: its folder, or `reference` for the prior that ships. Raises UserError."""
+    """Return a run as `prior.run` holds it: its folder, or `reference` for the prior that ships.
+
+    Raises UserError if no run or several runs match.
+    """
     if wanted == reference.NAME:
         return wanted
     folder = run_folder_path(wanted, runs_dir)

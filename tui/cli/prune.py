@@ -1,4 +1,4 @@
-"""`dipddpm rm` and `prune`: what is kept on disk, and what can go."""
+"""`dipddpm rm` and `prune`: delete runs, or their checkpoints, from the disk."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch.local import runs_root
 from dipddpm.core.runs import RunsFolder, trash
-from dipddpm.tui.cli.options import RunArguments, RunsDir, find_runs, run_argument
+from dipddpm.tui.cli.help import RUNS
+from dipddpm.tui.cli.options import IDS_OR_GROUPS, RunArguments, RunsDir, find_runs, run_argument
 from dipddpm.tui.cli.output import print_table
 from dipddpm.tui.shared.columns import format_size
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.", rich_help_panel=RUNS)]
 MAX_LISTED = 20
 
 
 def rm(run: RunArguments, yes: Yes = False, runs_dir: RunsDir = None) -> None:
-    """Delete runs, or all runs of groups, for good. It asks first; nothing is deleted if one of them is live."""
+    """Delete runs, or groups of runs, for good.
+
+    Examples:
+        dipddpm rm last
+        dipddpm rm night --yes
+
+    The command asks first. Nothing is deleted if one of the runs is live.
+    """
     runs = find_runs(run, runs_dir)
     for one in runs:
         trash.refuse_deletion(one)
@@ -36,14 +44,21 @@ def rm(run: RunArguments, yes: Yes = False, runs_dir: RunsDir = None) -> None:
 
 
 def prune(
-    run: Annotated[list[str] | None, run_argument("[RUN]...", "Of these runs or groups; else of all.")] = None,
+    run: Annotated[list[str] | None, run_argument("RUN", f"{IDS_OR_GROUPS}  [default: all runs]")] = None,
     yes: Yes = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would go and do nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the sizes and remove nothing.", rich_help_panel=RUNS)
+    ] = False,
     runs_dir: RunsDir = None,
 ) -> None:
-    """Keep only the best model of every run that has ended; it can then be neither resumed nor extended.
+    """Remove all checkpoints of ended runs but the best model.
 
-    It asks first. Live runs, and runs without a best model, stay whole.
+    Examples:
+        dipddpm prune --dry-run
+        dipddpm prune last --yes
+
+    The command asks first. A pruned run can no longer be resumed or extended. Live runs and runs without a best model
+    keep all their files.
     """
     runs = find_runs(run, runs_dir) if run else RunsFolder(runs_root(runs_dir)).runs()
     prunable = trash.prunable(runs)
@@ -51,16 +66,16 @@ def prune(
         print("There is nothing to prune.")
         return
     _print_sizes({one.id: freed for one, freed in prunable.items()})
-    if not dry_run and _confirmed("Remove every checkpoint of them but the best model?", yes=yes):
+    if not dry_run and _confirmed("Remove every checkpoint of these runs but the best model?", yes=yes):
         print(f"{format_size(trash.prune(prunable))} freed.")
 
 
 def _print_sizes(sizes: dict[str, int]) -> None:
-    """The largest of the runs, and what all of them come to."""
+    """Print the largest runs and the sum over all of them."""
     largest = sorted(sizes, key=lambda run: sizes[run], reverse=True)
     table = [(printable(run, 60), format_size(sizes[run])) for run in largest[:MAX_LISTED]]
-    more = f" and {len(largest) - MAX_LISTED} more" if len(largest) > MAX_LISTED else ""
-    print_table([*table, (f"in all{more}", format_size(sum(sizes.values())))])
+    more = f", {len(largest) - MAX_LISTED} more runs included" if len(largest) > MAX_LISTED else ""
+    print_table([*table, (f"total{more}", format_size(sum(sizes.values())))])
 
 
 def _confirmed(question: str, *, yes: bool) -> bool:
@@ -70,4 +85,6 @@ def _confirmed(question: str, *, yes: bool) -> bool:
         return typer.confirm(question)
     except typer.Abort:
         print()
-        raise UserError("Nobody said yes, and nothing was removed.", "Add --yes where nobody can be asked.") from None
+        raise UserError(
+            "The question got no answer, so nothing was removed.", "Add --yes to skip the question."
+        ) from None

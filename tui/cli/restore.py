@@ -1,4 +1,4 @@
-"""`dipddpm restore`: every method on the same degraded images, at matched cost."""
+"""`dipddpm restore`: compare every method on the same degraded images at matched cost."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from dipddpm.core import config as configs
+from dipddpm.core.config import PRESETS, TASKS
+from dipddpm.core.config.study import restoring_methods
 from dipddpm.tui.cli import complete
-from dipddpm.tui.cli.command import command, option
+from dipddpm.tui.cli.command import command, option, with_config_default
+from dipddpm.tui.cli.help import IMAGES, METHOD
 from dipddpm.tui.cli.options import NewRun, prior_name, run_argument, run_folder_path
 from dipddpm.tui.cli.run import start
 
@@ -16,48 +19,69 @@ from dipddpm.tui.cli.run import start
 class RestoreOptions(NewRun):
     """The options of `dipddpm restore`."""
 
-    run: Annotated[str | None, run_argument("[RUN]", "The run whose model is the prior; else the one that ships.")] = (
-        None
-    )
-    prior: str | None = option(None, "The same, as an option.", "--from", metavar="RUN", complete=complete.runs)
-    task: list[str] | None = option(
-        None,
-        "A degradation, as denoise:sigma=25; may be repeated.",
-        key="restore.tasks",
-        metavar="SPEC",
-        complete=complete.tasks,
-    )
-    of: list[str] | None = option(
-        None,
-        "fashionmnist, fashion-mini, glyphs, patches or leaves; may be repeated.",
-        "--set-of-images",
-        key="restore.sets",
-        metavar="NAME",
-        complete=complete.sets,
+    run: Annotated[
+        str | None,
+        run_argument("RUN", with_config_default("The run whose diffusion model is the prior.", "prior.run"), METHOD),
+    ] = None
+    prior: str | None = option(
+        None, "The same run, given as an option.", "--from", group=METHOD, metavar="RUN", complete=complete.runs
     )
     method: list[str] | None = option(
         None,
-        "A hybrid to compare; may be repeated, else all.",
+        f"A hybrid to compare, else all of them: {', '.join(restoring_methods())}; may be repeated.",
         "--method",
         "--methods",
+        group=METHOD,
         key="restore.methods",
         metavar="NAME",
         complete=complete.methods,
     )
     conditioned: list[str] | None = option(
         None,
-        "A run of hybrid conditioned: its network restores the task it was trained for; may be repeated.",
+        "A run of the hybrid `conditioned`, which joins in on the task that it was trained for; may be repeated.",
+        group=METHOD,
         metavar="RUN",
         complete=complete.runs,
     )
-    images: int | None = option(None, "Images of each set.", key="restore.images", metavar="N")
-    seeds: int | None = option(None, "Times that each image is degraded anew.", key="restore.seeds", metavar="S")
-    iterations: int | None = option(None, "DIP's steps on each image, at most.", key="dip.iterations")
-    preset: str | None = option(None, "A named set of options; quick takes a few minutes.", complete=complete.presets)
+    iterations: int | None = option(
+        None, "Gradient steps of DIP on each image, at most.", group=METHOD, key="dip.iterations", metavar="N"
+    )
+    preset: str | None = option(
+        None,
+        f"Named settings in place of the defaults: {', '.join(PRESETS['restore'])}; quick takes a few minutes.",
+        group=METHOD,
+        metavar="NAME",
+        complete=complete.presets,
+    )
+    task: list[str] | None = option(
+        None,
+        f"A degradation and its options: {', '.join(TASKS)}; sigma is in 8-bit grey levels; may be repeated.",
+        group=IMAGES,
+        key="restore.tasks",
+        metavar="SPEC",
+        complete=complete.tasks,
+    )
+    sets: list[str] | None = option(
+        None,
+        f"A set of images: {', '.join(complete.sets())}; may be repeated.",
+        "--set-of-images",
+        group=IMAGES,
+        key="restore.sets",
+        metavar="NAME",
+        complete=complete.sets,
+    )
+    images: int | None = option(None, "Images of each set.", group=IMAGES, key="restore.images", metavar="N")
+    seeds: int | None = option(
+        None,
+        "How often each image is degraded, with new noise each time.",
+        group=IMAGES,
+        key="restore.seeds",
+        metavar="N",
+    )
     group: str | None = field(default=None, init=False)
 
     def named_settings(self) -> dict[str, Any]:
-        """Add the runs, by their folders."""
+        """Add the folders of the runs that this command names."""
         prior = self.run or self.prior
         conditioned = [run_folder_path(run, self.runs_dir) for run in self.conditioned or ()]
         return {
@@ -69,9 +93,15 @@ class RestoreOptions(NewRun):
 
 @command(RestoreOptions)
 def restore(options: RestoreOptions) -> int:
-    """Restore the same degraded images with every method: hybrids, both their parents at equal time, and controls.
+    """Restore the same degraded images with every method and compare.
 
-    The scores come as they are made, and the table at the end; dipddpm show tells it again. Seconds compare only
-    where nothing else keeps the device busy. Processes of --gpus take one degraded set each, with all its methods.
+    Examples:
+        dipddpm restore --preset quick
+        dipddpm restore last --task inpaint:missing=0.7,sigma=5 --images 10
+        dipddpm restore --method calibrated --images 50 --seeds 3 --detach
+
+    The methods are the hybrids, their baselines DIP and DDPM in the same time, and controls. Each score is printed when
+    it is known, and a table at the end; dipddpm show prints the table again. Times are comparable only if nothing else
+    uses the device. With --gpus each process takes whole degraded sets, with all their methods.
     """
     return start(configs.build("restore", preset=options.preset, settings=options.config_settings()), options)

@@ -1,4 +1,4 @@
-"""`dipddpm run`, `fork` and `reproduce`: from options to a config, from a config to a worker."""
+"""`dipddpm run`, `fork` and `reproduce`: build a config from the options and start a worker for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from dipddpm.core import config as configs
-from dipddpm.core.config import PRESETS, AnyRun, HybridRun
+from dipddpm.core.config import HYBRIDS, PRESETS, TASKS, AnyRun, HybridRun
+from dipddpm.core.data.catalogue import CATALOGUE
 from dipddpm.core.errors import UserError
 from dipddpm.core.export.mirror import refuse_mirror, request_mirror
 from dipddpm.core.launch import local, preflight, submit
@@ -21,8 +22,11 @@ from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.command import command, option
 from dipddpm.tui.cli.data import fetch_with_bar
 from dipddpm.tui.cli.follow import follow
+from dipddpm.tui.cli.help import IMAGES, METHOD
 from dipddpm.tui.cli.options import Mirror, NewRun, RunArgument, find_run, prior_name
 from dipddpm.tui.shared.draft import Draft, epochs_train_prior
+
+_PRESETS = "; ".join(f"{kind}: {', '.join(PRESETS[kind])}" for kind in complete.KINDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,31 +37,73 @@ class RunOptions(NewRun):
         str,
         typer.Argument(
             metavar="dip|ddpm|hybrid",
-            help="dip fits an untrained network to each image; ddpm trains a diffusion model; hybrid combines them.",
+            help="dip fits an untrained network to each image; ddpm trains a diffusion model; hybrid combines the two.",
+            rich_help_panel=METHOD,
             autocompletion=complete.kinds,
         ),
     ]
-    epochs: int | None = option(None, "Passes over the training images (ddpm, hybrid).", key="ddpm.epochs")
-    iterations: int | None = option(None, "Steps on each image (dip).", key="dip.iterations")
-    method: str | None = option(None, "How the two are combined (hybrid).", complete=complete.methods)
+    method: str | None = option(
+        None,
+        f"The hybrid method: {', '.join(HYBRIDS)}.",
+        group=METHOD,
+        config_default="hybrid.method",
+        metavar="NAME",
+        complete=complete.methods,
+    )
     prior: str | None = option(
         None,
-        "The run whose model is the prior, or reference (hybrid).",
+        "The run whose diffusion model a hybrid takes as its prior; `reference` ships with the program.",
         "--from",
+        group=METHOD,
+        config_default="prior.run",
         metavar="RUN",
         complete=complete.runs,
     )
-    dataset: str | None = option(
-        None, "fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH.", complete=complete.datasets
+    epochs: int | None = option(
+        None,
+        "Passes over the training images (ddpm; a hybrid then trains its own prior).",
+        group=METHOD,
+        key="ddpm.epochs",
+        metavar="N",
     )
-    images: str | None = option(None, "Images to restore: the first N, or places as 3,17 or 0-9.", metavar="N|LIST")
-    image: list[Path] | None = option(None, "An image file to restore; may be repeated.", metavar="FILE")
-    task: str | None = option(None, "The degradation, as denoise:sigma=25.", metavar="SPEC", complete=complete.tasks)
-    preset: str | None = option(None, "A named set of options; quick takes a minute or two.", complete=complete.presets)
+    iterations: int | None = option(
+        None, "Gradient steps of DIP on each image, at most.", group=METHOD, key="dip.iterations", metavar="N"
+    )
+    preset: str | None = option(
+        None,
+        f"Named settings in place of the defaults ({_PRESETS}); quick takes a minute or two.",
+        group=METHOD,
+        metavar="NAME",
+        complete=complete.presets,
+    )
+    dataset: str | None = option(
+        None,
+        f"The data set: {', '.join(CATALOGUE)}, or folder:PATH for images of your own.",
+        group=IMAGES,
+        config_default="data.dataset",
+        metavar="NAME",
+        complete=complete.datasets,
+    )
+    images: str | None = option(
+        None,
+        "The test images to restore: the first N, or indices such as 3,17 or 0-9.",
+        group=IMAGES,
+        config_default="images.indices",
+        metavar="N|LIST",
+    )
+    image: list[Path] | None = option(None, "An image file to restore; may be repeated.", group=IMAGES, metavar="FILE")
+    task: str | None = option(
+        None,
+        f"The degradation and its options: {', '.join(TASKS)}; sigma is in 8-bit grey levels.",
+        group=IMAGES,
+        config_default="task",
+        metavar="SPEC",
+        complete=complete.tasks,
+    )
     mirror: Mirror = None
 
     def config(self) -> AnyRun:
-        """The complete config. Raises UserError for what is wrong with it."""
+        """Return the complete config. Raises UserError if an option is wrong."""
         config = configs.build(
             self.kind, method=self.method, preset=self.preset, task=self.task, settings=self.config_settings()
         )
@@ -65,11 +111,11 @@ class RunOptions(NewRun):
         return config
 
     def named_settings(self) -> dict[str, Any]:
-        """Add the options of this command. Raises UserError for an option that the kind has no use for."""
+        """Add the options of this command. Raises UserError for an option that this kind of run doesn't take."""
         self._refuse_other_kinds()
         if self.processes is not None and self.kind == "hybrid":
-            problem = "A hybrid restores its images together, in a time that its parents are given as well."
-            raise UserError(problem, "Leave --gpus out; run ddpm, run dip and restore take it.")
+            problem = "A hybrid runs in one process: DIP and DDPM are its baselines in the same time."
+            raise UserError(problem, "Leave out --gpus; only run ddpm, run dip and restore take it.")
         files = tuple(str(file.expanduser().absolute()) for file in self.image or ())
         return {
             **super().named_settings(),
@@ -80,31 +126,42 @@ class RunOptions(NewRun):
         }
 
     def _refuse_other_kinds(self) -> None:
-        """Raise UserError for an option of another kind."""
+        """Raise UserError for an option of another kind of run."""
         if self.kind == "dip" and self.epochs is not None:
-            problem = "dip is fitted to each image and has no epochs."
-            raise UserError(problem, f"Use --iterations {self.epochs} instead.")
+            problem = "dip fits a network to each image and takes no --epochs."
+            raise UserError(problem, f"Give --iterations {self.epochs} instead.")
         if self.kind == "ddpm" and self.iterations is not None:
-            raise UserError("ddpm is trained in passes over the data, not iterations.", "Use --epochs instead.")
+            raise UserError("ddpm trains in passes over the data and takes no --iterations.", "Give --epochs instead.")
         if self.kind == "ddpm" and self.images is not None:
-            raise UserError("ddpm restores no images.", "Leave --images out; data.train_images limits the training.")
+            problem = "ddpm trains on all images and takes no --images."
+            raise UserError(problem, "Limit the training images with --set data.train_images=N.")
 
     def _prior_run(self) -> str | None:
-        """The folder of the run that a hybrid takes its prior from, "" for one to train, None for the default."""
+        """Return the folder of the run that holds the prior, "" for a prior to train, None for the config's default."""
         method = self.method or PRESETS["hybrid"].get(self.preset or "", {}).get("hybrid.method", "")
         trains_prior = self.epochs is not None and epochs_train_prior(method)
         if self.prior is None:
-            return "" if self.kind == "hybrid" and trains_prior else None  # who asks for epochs wants a training
+            return "" if self.kind == "hybrid" and trains_prior else None  # --epochs asks for a training
         if self.kind != "hybrid":
-            raise UserError(f"{self.kind} builds on no prior.", "Leave --from out, or run hybrid.")
+            raise UserError(f"{self.kind} takes no trained prior.", "Leave out --from, or run hybrid.")
         if trains_prior:
-            raise UserError("--epochs trains a prior, and --from takes one that is trained.", "Leave one of them out.")
+            problem = "--epochs trains a prior, and --from takes a trained one."
+            raise UserError(problem, "Leave out one of the two.")
         return prior_name(self.prior, self.runs_dir)
 
 
 @command(RunOptions)
 def run(options: RunOptions) -> int:
-    """Train or fit: a detached process does the work, and this command follows it; Ctrl-C asks it to stop."""
+    """Train a diffusion model, fit DIP, or restore with a hybrid.
+
+    Examples:
+        dipddpm run hybrid --preset quick
+        dipddpm run dip --images 10 --task denoise:sigma=25
+        dipddpm run ddpm --preset cpu --epochs 20 --detach
+
+    A process of its own does the work, and this command follows it. Ctrl-C asks the run to stop after the current step
+    and to write a checkpoint; dipddpm resume continues it.
+    """
     return start(options.config(), options, options.mirror)
 
 
@@ -119,7 +176,15 @@ class ForkOptions(NewRun):
 
 @command(ForkOptions)
 def fork(options: ForkOptions) -> int:
-    """Start a run like another one, but for what is given here. It begins anew; resume goes on with the old one."""
+    """Start a new run from the config of another one.
+
+    Examples:
+        dipddpm fork last --set dip.lr=0.02
+        dipddpm fork last --seed 7 --name "another seed"
+
+    Every option given here replaces the value of the other run. The new run starts from step 0; dipddpm resume
+    continues the old one.
+    """
     draft = Draft.fork(find_run(options.run, options.runs_dir).config())
     draft.set_values({key: str(value) for key, value in options.config_settings().items()})
     return start(draft.config(), options)
@@ -129,8 +194,12 @@ def fork(options: ForkOptions) -> int:
 class ReproduceOptions(NewRun):
     """The options of `dipddpm reproduce`."""
 
-    quick: bool = option(False, "Minutes on a CPU: fewer images and epochs than were published.", "--quick")
-    full: bool | None = option(None, "Take the hybrid on to 100 epochs too.", "--full", key="study.full")
+    quick: bool = option(
+        False, "Use fewer images and epochs than published; takes minutes on a CPU.", "--quick", group=METHOD
+    )
+    full: bool | None = option(
+        None, "Also train the hybrid for 100 epochs, as published.", "--full", group=METHOD, key="study.full"
+    )
     processes: int | None = field(default=None, init=False)
     group: str | None = field(default=None, init=False)
     on: str | None = field(default=None, init=False)
@@ -139,19 +208,27 @@ class ReproduceOptions(NewRun):
 
 @command(ReproduceOptions)
 def reproduce(options: ReproduceOptions) -> int:
-    """Reproduce the published study, number by number, and show why its hybrid failed and which ones don't.
+    """Reproduce the published study, number by number.
 
-    Each stage is a run of its own; those that the history has already are not made again. The report is report.html,
-    and report.md, in the study's folder.
+    Examples:
+        dipddpm reproduce --quick
+        dipddpm reproduce --full --detach
+
+    The report, report.html and report.md in the run's folder, has each number with the published one. The study also
+    measures why the published hybrid failed and which hybrids help. Each stage is a run of its own; a
+    stage that an earlier run has finished is not repeated. Without --quick it takes hours on a CPU.
     """
     if options.quick and options.full:
-        raise UserError("--quick and --full exclude each other.", "Leave one of them out.")
+        raise UserError("--quick and --full exclude each other.", "Leave out one of the two.")
     config = configs.build("study", preset="quick" if options.quick else None, settings=options.config_settings())
     return start(config, options)
 
 
 def start(config: AnyRun, options: NewRun, mirror: str | None = None) -> int:
-    """Make the run's folder, start its worker and, unless detached, follow it; a dry run only prints the config."""
+    """Make the run's folder, start its worker and, unless detached, follow it; return the exit code.
+
+    A dry run only prints the config.
+    """
     if mirror is not None:
         refuse_mirror(mirror)
     if options.dry_run:
@@ -171,9 +248,9 @@ def start(config: AnyRun, options: NewRun, mirror: str | None = None) -> int:
 
 
 def prepare(options: NewRun, planned: Sequence[AnyRun], *, fetch: bool = True) -> str:
-    """Refuse new runs that would fail, and fetch their data; the cluster that they are for, "" for this machine.
+    """Check the planned runs, fetch their data, and return the cluster that will do them, "" for this machine.
 
-    Raises UserError, before anything is fetched.
+    Raises UserError for a run that would fail, before anything is fetched.
     """
     on = "" if options.on in {None, submit.HERE} else str(options.on)
     if on:
@@ -187,26 +264,26 @@ def prepare(options: NewRun, planned: Sequence[AnyRun], *, fetch: bool = True) -
 
 
 def _refuse_unused(config: AnyRun, prior: str | None, epochs: int | None) -> None:
-    """A prior, or epochs to train one, for a method that has no use for it."""
+    """Raise UserError for a prior, or epochs to train one, with a method that takes no prior."""
     if not isinstance(config, HybridRun) or config.hybrid.learns:
         return
     if epochs is not None and not config.hybrid.needs_prior:
-        problem = f"{config.method} is fitted to each image and has no epochs."
-        raise UserError(problem, f"Use --iterations {epochs} instead.")
+        problem = f"{config.method} fits a network to each image and takes no --epochs."
+        raise UserError(problem, f"Give --iterations {epochs} instead.")
     if prior is not None and (config.trains or not config.hybrid.needs_prior):
-        raise UserError(f"{config.method} takes no trained prior.", "Leave --from out, or choose another --method.")
+        raise UserError(f"{config.method} takes no trained prior.", "Leave out --from, or choose another --method.")
 
 
 def _absolute(dataset: str) -> str:
-    """A folder of images by its whole path: the run may be resumed from anywhere."""
+    """Return the data set with the absolute path of a folder, so that the run can be resumed from any directory."""
     prefix, folder, path = dataset.partition("folder:")
     return f"{folder}{Path(path).expanduser().absolute()}" if folder and path and not prefix else dataset
 
 
 def _index_range(images: str) -> str:
-    """A plain number is a count: the first N."""
+    """Return the indices of the first N images for a plain number N; any other text is a list of indices already."""
     if not images.isdecimal():
         return images
     if int(images) < 1:
-        raise UserError("--images 0 leaves nothing to restore.", "Give 1 or more.")
+        raise UserError("--images 0 leaves no image to restore.", "Give 1 or more.")
     return f"0-{int(images) - 1}"

@@ -1,4 +1,4 @@
-"""`dipddpm ls`, `show`, `watch`, `stop` and `resume`: runs that exist."""
+"""`dipddpm ls`, `show`, `watch`, `stop` and `resume`: commands for existing runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,19 @@ from dipddpm.core.launch import local, submit
 from dipddpm.core.runs import Run, RunsFolder, RunState, RunStatus, slurm
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.follow import STATUS_SECONDS, exit_code, follow
-from dipddpm.tui.cli.options import Json, Mirror, Now, On, RunArgument, RunsDir, find_group, find_run, find_runs
+from dipddpm.tui.cli.help import RUNS
+from dipddpm.tui.cli.options import (
+    Json,
+    Mirror,
+    Now,
+    On,
+    RunArgument,
+    RunOrGroup,
+    RunsDir,
+    find_group,
+    find_run,
+    find_runs,
+)
 from dipddpm.tui.cli.output import json_line, print_table
 from dipddpm.tui.shared.columns import format_age
 from dipddpm.tui.shared.formatting import event_line, format_duration, scoreboard_lines
@@ -28,21 +40,38 @@ from dipddpm.tui.shared.runlist import elapsed_seconds
 
 LIST_COLUMNS = ("ID", "METHOD", "STATE", "DONE", "LOSS", "PSNR", "GAIN", "TIME", "AGE", "NAME")
 KINDS_WITH_MESSAGES = {"explanation", "study"}
-"""Kinds of runs whose results are sentences."""
+"""The kinds of runs whose results are sentences."""
 REPORT = "report.html"
-"""What a study leaves."""
+"""The report that a study writes into its folder."""
 
 
 def ls(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The newest N runs.")] = 20,
-    everything: Annotated[bool, typer.Option("--all", "-a", help="All runs.")] = False,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", metavar="N", min=1, help="List the newest N runs.", rich_help_panel=RUNS)
+    ] = 20,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="List all runs.", rich_help_panel=RUNS)] = False,
     group: Annotated[
-        str | None, typer.Option("--group", help="The runs of this group.", autocompletion=complete.groups)
+        str | None,
+        typer.Option(
+            "--group",
+            metavar="WORD",
+            help="List all runs of this group.",
+            rich_help_panel=RUNS,
+            autocompletion=complete.groups,
+        ),
     ] = None,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
-    """List the runs, newest first, and after them the reference runs, which ship with the program."""
+    """List the runs, newest first.
+
+    Examples:
+        dipddpm ls
+        dipddpm ls --all --json
+        dipddpm ls --group night
+
+    The reference runs that ship with the program follow at the end.
+    """
     folder = RunsFolder(local.runs_root(runs_dir))
     runs = folder.runs() if group is None else find_group(group, runs_dir)
     shown = runs if everything or group is not None else runs[:limit]
@@ -59,11 +88,16 @@ def ls(
             table = [(*row[:-1], name, row[-1]) for row, name in zip(table, names, strict=True)]
         print_table(table)
     if len(shown) < len(runs):
-        print(f"and {len(runs) - len(shown)} older; --all shows them", file=sys.stderr)
+        print(f"{len(runs) - len(shown)} older runs are not listed; --all lists them.", file=sys.stderr)
 
 
 def show(run: RunArgument, runs_dir: RunsDir = None, json: Json = False) -> None:
-    """Show one run: its state, its numbers, its files and its config."""
+    """Print the state, numbers, files and config of a run.
+
+    Examples:
+        dipddpm show last
+        dipddpm show reference --json
+    """
     selected_run = find_run(run, runs_dir)
     status = selected_run.status()
     if json:
@@ -87,14 +121,23 @@ def show(run: RunArgument, runs_dir: RunsDir = None, json: Json = False) -> None
     print("\n".join(map(printable, config_text.rstrip().split("\n"))))
 
 
-def watch(run: RunArgument = "last", runs_dir: RunsDir = None, json: Json = False) -> int:
-    """Follow a run until it ends, or those of a group until all have. Ctrl-C only leaves; the runs go on."""
+def watch(run: RunOrGroup = "last", runs_dir: RunsDir = None, json: Json = False) -> int:
+    """Follow a run, or a group of runs, until it ends.
+
+    Examples:
+        dipddpm watch
+        dipddpm watch last --json
+
+    A run is followed line by line, a group by a line when one of its runs ends. Ctrl-C ends this command only; the runs
+    continue. The exit code is 0 for a finished run, 1 for a failed or crashed run and 130 for a stopped one; the exit
+    code of a group is 1 if any of its runs failed.
+    """
     runs = find_runs([run], runs_dir)
     return follow(runs[0], as_json=json) if len(runs) == 1 else _wait_for_all(runs, as_json=json)
 
 
 def _wait_for_all(runs: list[Run], *, as_json: bool) -> int:
-    """Tell of each run that it has ended; 0 if all of them are finished, and a failure counts for more than a stop."""
+    """Print a line when a run ends, until all have; return 1 if any failed, else 130 if any was stopped, else 0."""
     pending, codes = runs, {0}
     while pending:
         statuses = [run.status() for run in pending]
@@ -110,8 +153,16 @@ def _wait_for_all(runs: list[Run], *, as_json: bool) -> int:
     return 1 if 1 in codes else max(codes)
 
 
-def stop(run: RunArgument, runs_dir: RunsDir = None) -> int:
-    """Stop a run, or all runs of a group: each finishes its step and writes a checkpoint, or is ended."""
+def stop(run: RunOrGroup, runs_dir: RunsDir = None) -> int:
+    """Stop a run, or a group of runs, after writing a checkpoint.
+
+    Examples:
+        dipddpm stop last
+        dipddpm stop night
+
+    Each run finishes its current step first. A run that doesn't answer is killed; dipddpm resume continues it from its
+    last checkpoint.
+    """
     runs = find_runs([run], runs_dir)
     if len(runs) == 1:
         states = Counter([local.stop(runs[0])])
@@ -119,7 +170,9 @@ def stop(run: RunArgument, runs_dir: RunsDir = None) -> int:
     else:
         stopped = local.stop_all(runs)
         if not stopped:
-            raise UserError(f"No run of the group {printable(run)} is running.", "See their states with dipddpm ls.")
+            raise UserError(
+                f"No run of the group {printable(run)} is running.", "See their states with dipddpm ls --all."
+            )
         states = Counter(one.status().state for one in stopped)
         counts = ", ".join(f"{count} {state}" for state, count in states.items())
         print(f"{len(stopped)} runs of the group {printable(run)}: {counts}")
@@ -127,25 +180,34 @@ def stop(run: RunArgument, runs_dir: RunsDir = None) -> int:
 
 
 def resume(
-    run: RunArgument,
+    run: RunOrGroup,
     *,
-    detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Start the run, print its id and return.", rich_help_panel=RUNS)
+    ] = False,
     now: Now = False,
     on: On = None,
     mirror: Mirror = None,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> int:
-    """Go on with a run that was stopped, failed or crashed, from its last checkpoint, or with all those of a group.
+    """Continue a stopped, failed or crashed run from its checkpoint.
 
-    A group goes on by itself: nobody follows many runs in lines.
+    Examples:
+        dipddpm resume last
+        dipddpm resume night
+        dipddpm resume last --on here
+
+    The name of a group resumes all its runs that can be resumed; they are not followed. A Slurm job is submitted to its
+    cluster again, unless --on here moves it to this machine.
     """
     if on is not None and on != submit.HERE:
         submit.refuse(on)
     runs = find_runs([run], runs_dir)
     several = len(runs) > 1
     if several and not (runs := [one for one in reversed(runs) if one.status().state.resumable]):
-        raise UserError(f"No run of the group {printable(run)} can go on.", "See their states with dipddpm ls.")
+        problem = f"No run of the group {printable(run)} can be resumed."
+        raise UserError(problem, "See their states with dipddpm ls --all.")
     for one in runs:
         if mirror is not None:
             request_mirror(one, mirror)
@@ -172,7 +234,7 @@ def _list_row(status: RunStatus) -> tuple[str, ...]:
 
 
 def _state_texts(status: RunStatus) -> tuple[str, str]:
-    """The state as the list shows it, and with the remark that `show` adds."""
+    """Return the state as `ls` prints it, and as `show` prints it with a remark."""
     state = str(status.state)
     if status.run.reference:
         return "reference", f"{state} (a reference run, which ships with the program)"
@@ -196,7 +258,7 @@ def _facts(status: RunStatus) -> list[tuple[str, str]]:
         ("name", printable(config.name) if config else ""),
         ("group", config.group if config else ""),
         ("state", _state_texts(status)[1]),
-        ("what", f"{config.kind} {config.method}" if config else ""),
+        ("method", f"{config.kind} {config.method}" if config else ""),
         ("data", printable(summary.dataset)),
         ("device", printable(summary.device)),
         ("job", f"{job.id}, {printable(job.on)}" if (job := slurm.read(run.folder)) else ""),
@@ -204,7 +266,7 @@ def _facts(status: RunStatus) -> list[tuple[str, str]]:
         ("time", format_duration(elapsed_seconds(status)) if summary.started else ""),
         ("best loss", _format(f"{{:.4f}} at epoch {summary.best_epoch}", summary.best_loss)),
         ("PSNR", _format("{:.2f} dB", summary.psnr)),
-        ("gain", _format("{:+.2f} dB over the better parent in as long", summary.gain)),
+        ("gain", _format("{:+.2f} dB over the better baseline in the same time", summary.gain)),
         ("peak PSNR", _format(f"{{:.2f}} dB at {summary.peak_step}", summary.peak_psnr)),
         ("stopped at", _format(f"{{:.2f}} dB, iteration {summary.stop_step}", summary.stop_psnr)),
         ("speed", _format("{:,.0f} images/s", summary.images_per_second or None)),
@@ -218,7 +280,7 @@ def _facts(status: RunStatus) -> list[tuple[str, str]]:
 
 
 def _by_timestep(status: RunStatus, events: list[Event]) -> list[str]:
-    """The error of eps of the last epoch in each part of the timesteps, as a table."""
+    """Return a table of the last epoch's error of eps in each range of timesteps."""
     bands = next((event.bands for event in reversed(events) if isinstance(event, EpochFinished)), [])
     if not bands or not isinstance(status.config, DdpmRun | HybridRun):
         return []
@@ -254,5 +316,5 @@ def _as_json(status: RunStatus) -> str:
 
 
 def _valid_unicode(name: str) -> str:
-    """The name of a file; bytes in it that aren't UTF-8, which JSON can't hold, become question marks."""
+    """Replace the bytes of a file name that aren't UTF-8, which JSON can't hold, by question marks."""
     return name.encode(errors="replace").decode()

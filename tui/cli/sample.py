@@ -1,4 +1,4 @@
-"""`dipddpm sample`: images from a trained model."""
+"""`dipddpm sample`: draw images from a trained diffusion model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.events import Pictures, SamplesEvaluated
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import Run, trained
-from dipddpm.tui.cli.options import Json, RunArgument, RunsDir, find_run
+from dipddpm.tui.cli import complete
+from dipddpm.tui.cli.help import MACHINE, OUTPUT, SAMPLING
+from dipddpm.tui.cli.options import DEVICES, Json, RunArgument, RunsDir, find_run
 from dipddpm.tui.cli.output import print_json
 from dipddpm.tui.shared.formatting import event_line, format_duration
 
@@ -29,33 +31,100 @@ if TYPE_CHECKING:
 def sample(
     run: RunArgument = "last",
     *,
-    steps: Annotated[int, typer.Option(min=0, help="Steps of the sampler; 0: all timesteps.")] = 20,
-    sampler: Annotated[SamplerName, typer.Option(help="How; a step of heun evaluates the network twice.")] = "dpm++",
-    eta: Annotated[float, typer.Option(min=0, max=1, help="Noise drawn anew on the way (ddim).")] = 0.0,
-    n: Annotated[int, typer.Option("--n", "-n", min=1, max=65536, help="How many images.")] = 64,
-    label: Annotated[int | None, typer.Option("--class", min=0, help="Of one class (a conditional model).")] = None,
-    guidance: Annotated[float, typer.Option(min=0, help="How much more than asked for of the class; 1: as is.")] = 1.0,
-    clip: Annotated[bool, typer.Option("--clip", help="Keep every estimate of the image within range.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile the network first, on a GPU with CUDA graphs: for many images.")
+    steps: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Steps of the sampler; 0 means all timesteps.", rich_help_panel=SAMPLING),
+    ] = 20,
+    sampler: Annotated[
+        SamplerName, typer.Option(help="The solver; heun evaluates the network twice a step.", rich_help_panel=SAMPLING)
+    ] = "dpm++",
+    eta: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="Share of new noise in each step of ddim; 0 is deterministic, 1 is ancestral.",
+            rich_help_panel=SAMPLING,
+        ),
+    ] = 0.0,
+    n: Annotated[
+        int, typer.Option("--n", "-n", metavar="N", min=1, max=65536, help="Images.", rich_help_panel=SAMPLING)
+    ] = 64,
+    label: Annotated[
+        int | None,
+        typer.Option(
+            "--class",
+            metavar="N",
+            min=0,
+            help="Sample this class only (a conditional model); else every class in turn.",
+            rich_help_panel=SAMPLING,
+        ),
+    ] = None,
+    guidance: Annotated[
+        float,
+        typer.Option(
+            metavar="SCALE",
+            min=0,
+            help="Scale of classifier-free guidance towards the class; 1 means none.",
+            rich_help_panel=SAMPLING,
+        ),
+    ] = 1.0,
+    clip: Annotated[
+        bool,
+        typer.Option(
+            "--clip", help="Clip every estimate of the image to the range of the pixels.", rich_help_panel=SAMPLING
+        ),
     ] = False,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the noise.", rich_help_panel=SAMPLING)] = 0,
     evaluate: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Measure the quality of N samples, too (28x28 grey images).")
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Measure the quality of N samples (28x28 grey images only); 0 measures nothing.",
+            rich_help_panel=SAMPLING,
+        ),
     ] = 0,
-    grid: Annotated[Path | None, typer.Option(help="Where to put the picture (else samples.png here).")] = None,
-    trajectory: Annotated[Path | None, typer.Option(help="A picture of eight of them on their way, too.")] = None,
+    device: Annotated[
+        str,
+        typer.Option(metavar="DEVICE", help=DEVICES, rich_help_panel=MACHINE, autocompletion=complete.devices),
+    ] = "auto",
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Compile the network first, on a GPU with CUDA graphs; pays off for many images.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = False,
+    grid: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="The PNG file to write, a grid of the images.", rich_help_panel=OUTPUT),
+    ] = Path("samples.png"),
+    trajectory: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write a PNG file of eight images at about eight steps of the sampler.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
-    """Sample images from the best model of a run, ddpm or a hybrid that has trained its prior, as one PNG.
+    """Draw images from the diffusion model of a run into a PNG file.
 
-    With --evaluate, the Frechet and the kernel distance to the test images, the share of suspected copies, and beside
-    the PNG another one of the nearest training images. The distances compare with each other at the same N only.
+    Examples:
+        dipddpm sample reference
+        dipddpm sample last --steps 20 --sampler dpm++ --n 64 --grid out.png
+        dipddpm sample last --evaluate 1000
+
+    The run is a ddpm run, or a hybrid that has trained its prior; its best model is used. --evaluate prints the Frechet
+    distance and the kernel distance to the test images and the share of suspected copies, and writes a second PNG file
+    with the nearest training images. Distances are comparable only at the same N.
     """
-    target = grid or Path("samples.png")
-    for path in filter(None, (target, trajectory)):
+    for path in filter(None, (grid, trajectory)):
         _refuse_path(path)
     _refuse_evaluation(evaluate, label)
     source_run = find_run(run, runs_dir)
@@ -86,27 +155,27 @@ def sample(
     seconds = time.perf_counter() - began
     scale = max(1, 56 // min(model.shape[1:]))
     displayed = images.to_unit(sampling.xt).clamp(0, 1)
-    images.save_png(target, images.grid(displayed[:n], scale=scale))
+    images.save_png(grid, images.grid(displayed[:n], scale=scale))
     if trajectory is not None:
-        rows = torch.stack([xt[:8] for xt in sampling.trajectory], 1).flatten(0, 1)  # a row for each of eight images
+        rows = torch.stack([xt[:8] for xt in sampling.trajectory], 1).flatten(0, 1)  # one row an image
         images.save_png(trajectory, images.grid(images.to_unit(rows), len(sampling.trajectory), scale=scale))
     evaluations: list[SamplesEvaluated] = []
     for item in evaluator(displayed[:evaluate], seed=seed, nfe=sampling.nfe) if evaluator else ():
         if isinstance(item, Pictures):
-            images.save_png(target.with_stem(f"{target.stem}-nearest"), images.grid(item.images, 3, scale=scale))
+            images.save_png(grid.with_stem(f"{grid.stem}-nearest"), images.grid(item.images, 3, scale=scale))
         else:
             evaluations.append(item)
     if json:
-        file = str(target)
-        print_json({"run": source_run.id, "file": file, "images": n, "nfe": sampling.nfe, "evaluated": evaluations})
+        record = {"run": source_run.id, "file": str(grid), "images": n, "nfe": sampling.nfe, "evaluated": evaluations}
+        print_json(record)
         return
-    print(f"{count} images in {format_duration(seconds)}, nfe {sampling.nfe}: {printable(str(target))}")
+    print(f"{count} images in {format_duration(seconds)}, nfe {sampling.nfe}: {printable(str(grid))}")
     for event in evaluations:
         print(event_line(event))
 
 
 def _evaluator(run: Run) -> SampleEvaluator:
-    """Who judges the samples of this run's model."""
+    """Return the evaluator that compares samples with the data set of this run."""
     from dipddpm.core.data.sources import load_training
     from dipddpm.core.metrics.samples import SampleEvaluator
 
@@ -116,14 +185,17 @@ def _evaluator(run: Run) -> SampleEvaluator:
 
 
 def _labels(model: TrainedModel, label: int | None, count: int) -> Tensor | None:
-    """The class of each image: the one asked for, else every class in turn; None for a model without classes."""
+    """Return the class of each image, `label` or every class in turn; None for a model without classes.
+
+    Raises UserError if the model doesn't have the class.
+    """
     import torch
 
     if label is not None and label >= model.classes:
         if not model.classes:
-            problem = "This model knows no classes."
-            raise UserError(problem, "Leave --class out, or train one with --set ddpm.conditional=true.")
-        raise UserError(f"There is no class {label}.", f"Choose from 0 to {model.classes - 1}.")
+            problem = "This model was trained without classes."
+            raise UserError(problem, "Leave out --class, or train a model with --set ddpm.conditional=true.")
+        raise UserError(f"The model has no class {label}.", f"Give --class 0 to {model.classes - 1}.")
     if not model.classes:
         return None
     if label is not None:
@@ -133,16 +205,16 @@ def _labels(model: TrainedModel, label: int | None, count: int) -> Tensor | None
 
 def _refuse_evaluation(count: int, label: int | None) -> None:
     if 0 < count < MIN_EVALUATED:
-        problem = f"The quality of {count} samples can't be measured."
+        problem = f"{count} samples are too few to measure their quality."
         raise UserError(problem, f"Give --evaluate {MIN_EVALUATED} or more; 5,000 are usual.")
     if count and label is not None:
-        problem = "Samples of one class are not to be compared with images of all of them."
-        raise UserError(problem, "Leave --class out, or --evaluate.")
+        problem = "--evaluate compares with the images of all classes, and --class samples only one."
+        raise UserError(problem, "Leave out one of the two.")
 
 
 def _refuse_path(path: Path) -> None:
-    """Before any work: a picture that can't be put where it is wanted."""
+    """Raise UserError, before any work, if no PNG file can be written to this path."""
     if path.suffix.lower() != ".png":
-        raise UserError(f"{printable(str(path))} is no name of a PNG file.", "Let it end in .png.")
+        raise UserError(f"{printable(str(path))} is not the name of a PNG file.", "Give a name that ends in .png.")
     if not path.parent.is_dir():
-        raise UserError(f"There is no folder {printable(str(path.parent))}.", "Make it, or choose another.")
+        raise UserError(f"There is no folder {printable(str(path.parent))}.", "Make it, or give another path.")

@@ -1,4 +1,4 @@
-"""`dipddpm sweep`: a group of runs, every combination of what is varied with several seeds."""
+"""`dipddpm sweep`: start a group of runs, one for each combination of option values and each seed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from dipddpm.core.runs import RunsFolder
 from dipddpm.core.runs.equivalence import runs_in_group
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.command import command, option
+from dipddpm.tui.cli.help import RUNS, SWEEP
 from dipddpm.tui.cli.output import print_json, print_table
 from dipddpm.tui.cli.run import RunOptions, prepare
 
@@ -29,27 +30,41 @@ class SweepOptions(RunOptions):
 
     over: list[str] | None = option(
         None,
-        "An option and the values to try, as dip.lr=0.01,0.1; also task and method. Semicolons part values that hold "
-        "commas. May be repeated: every combination is run.",
+        "A key of the config, `task` or `method`, and the values to try, for example dip.lr=0.01,0.1. Semicolons "
+        "separate values that contain commas. May be repeated: every combination is run.",
+        group=SWEEP,
         metavar="KEY=V1,V2",
         complete=complete.settings,
     )
-    seeds: int = option(1, "Runs of each combination, with as many seeds from --seed on.", min=1)
-    group: str | None = option(None, "What to call the group (else a name made of what is varied).", key="group")
-    dry_run: bool = option(False, "Print the table of runs and do nothing.", "--dry-run")
+    seeds: int = option(
+        1, "Runs of each combination, with this many seeds counted up from --seed.", group=SWEEP, metavar="N", min=1
+    )
+    group: str | None = option(
+        None, "A name for the group, else one made of the varied options.", group=SWEEP, key="group", metavar="WORD"
+    )
+    dry_run: bool = option(False, "Print the table of runs and start nothing.", "--dry-run", group=RUNS)
     detach: bool = field(default=False, init=False)
 
 
 @command(SweepOptions)
 def sweep(options: SweepOptions) -> None:
-    """Run every combination of some options' values, each with several seeds, as a group that waits in the queue.
+    """Start a run for each combination of option values and seeds.
 
-    All are checked before one is started. The same sweep again goes on: what is finished stays, what was stopped,
-    failed or crashed is resumed, and further values or seeds join the group.
+    Examples:
+        dipddpm sweep dip --over dip.lr=0.01,0.1 --seeds 3
+        dipddpm sweep hybrid --over method=calibrated,guided --dry-run
+        dipddpm sweep dip --over "task=denoise:sigma=50;inpaint:missing=0.7,sigma=5"
+
+    The runs form a group. All are checked before the first one starts, and they wait in the queue of their device.
+    Repeat the same
+    command to continue a sweep: finished runs stay as they are, runs that were stopped, failed or crashed are resumed,
+    and new values or seeds join the group.
     """
     if options.mirror is not None:
         refuse_mirror(options.mirror)
     varied = _parse_over(options.over or [])
+    if not varied and options.seeds == 1:
+        raise UserError("There is nothing to vary.", "Give --over KEY=V1,V2, or --seeds N for several seeds.")
     _refuse_varied_and_given(options, varied)
     first = options.seed or 0
     combinations = sweeps.combinations(varied, range(first, first + options.seeds))
@@ -71,32 +86,33 @@ def sweep(options: SweepOptions) -> None:
 
 
 def _parse_over(over: list[str]) -> dict[str, list[str]]:
-    """The values by key. Raises UserError for a key without several, or with one that stands there twice."""
+    """Return the values by key. Raises UserError for a key without values, or one that is given twice."""
     values_by_key: dict[str, list[str]] = {}
     for text in over:
         key, equals, values = text.partition("=")
         key = {"method": "hybrid.method"}.get(key.strip(), key.strip())
         listed = [value.strip() for value in values.split(";" if ";" in values else ",")]
         if not equals or not key or not all(listed):
-            raise UserError(f"--over {printable(text)} names no values.", "Write it as --over dip.lr=0.01,0.1.")
+            raise UserError(f"--over {printable(text)} has no values to try.", "Write it as --over dip.lr=0.01,0.1.")
         if key in values_by_key:
-            raise UserError(f"{printable(key)} is swept over twice.", "Put all its values into one --over.")
+            raise UserError(f"--over names {printable(key)} twice.", "Put all its values into one --over.")
         values_by_key[key] = listed
     return values_by_key
 
 
 def _refuse_varied_and_given(options: SweepOptions, varied: dict[str, list[str]]) -> None:
-    """Raise UserError for an option that is both varied and given."""
+    """Raise UserError for an option that is both varied and given a single value."""
     given = {**options.config_settings(), "task": options.task, "hybrid.method": options.method}
     if options.seeds > 1:
         given["seed"] = options.seeds
     for key in varied:
         if given.get(key) is not None:
-            raise UserError(f"{printable(key)} is both given and swept over.", "Leave one of them out.")
+            problem = f"{printable(key)} has a value of its own and is also varied by --over."
+            raise UserError(problem, "Leave out one of the two.")
 
 
 def _configs(options: SweepOptions, combinations: list[dict[str, str]], varied: list[str]) -> list[AnyRun]:
-    """The config of each combination, with its group and its name. Raises UserError for any that isn't right."""
+    """Return the config of each combination, with its group and name. Raises UserError if one of them is wrong."""
     varying = {key for key in combinations[0] if len({values[key] for values in combinations}) > 1}
     group = options.group
     configs = []
@@ -109,7 +125,7 @@ def _configs(options: SweepOptions, combinations: list[dict[str, str]], varied: 
 
 
 def _with_values(options: SweepOptions, values: dict[str, str]) -> SweepOptions:
-    """The run that was asked for, with these values."""
+    """Return the options with the values of one combination."""
     named: dict[str, Any] = {"seed": None}
     settings = list(options.settings or [])
     for key, value in values.items():
@@ -142,8 +158,8 @@ def _print_next_commands(started: list[PlannedRun]) -> None:
     count = f"{len(started)} run{'s' * (len(started) > 1)}"
     print(f"{count} in the group {group}, {started_count} of them started now.", file=sys.stderr)
     for words, arguments in (
-        ("the list", ["ls", "--group", group]),
-        ("means and spreads", ["compare", "--group", group]),
+        ("list the runs", ["ls", "--group", group]),
+        ("mean and spread", ["compare", "--group", group]),
         ("stop them all", ["stop", group]),
     ):
         print(f"  {words:<18} dipddpm {shlex.join(arguments)}", file=sys.stderr)

@@ -15,7 +15,7 @@ from dipddpm.tui.cli.options import NewRun
 @dataclass(frozen=True, kw_only=True)
 class Options(NewRun):
     word: Annotated[str, typer.Argument()]
-    count: int = option(2, "How many.", key="a.count", min=1)
+    count: int = option(2, "Number of words.", group="Words", key="a.count", min=1)
     device: str | None = field(default=None, init=False)
 
 

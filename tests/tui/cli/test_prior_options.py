@@ -45,11 +45,11 @@ def test_run_hybrid_from_accepts_run_id_or_folder(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["hybrid", "--method", "guided", "--from", "reference", "--epochs", "3"], "takes one that is trained"),
+        (["hybrid", "--method", "guided", "--from", "reference", "--epochs", "3"], "--from takes a trained one"),
         (["hybrid", "--method", "substitution", "--from", "reference"], "substitution takes no trained prior"),
         (["hybrid", "--method", "self-diffusion", "--from", "reference"], "self-diffusion takes no trained prior"),
         (["hybrid", "--method", "guided", "--from", "nothing"], "There are no runs"),
-        (["dip", "--from", "reference"], "dip builds on no prior"),
+        (["dip", "--from", "reference"], "dip takes no trained prior"),
     ],
 )
 def test_run_refuses_contradictory_prior_options(

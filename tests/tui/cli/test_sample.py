@@ -83,12 +83,12 @@ def test_sample_evaluate_prints_measures_and_nearest_images(
     [
         (["--class", "3"], "no class 3"),
         (["--steps", "41"], "1 to 40 steps"),
-        (["--grid", "out.gif"], "no name of a PNG"),
+        (["--grid", "out.gif"], "not the name of a PNG"),
         (["--grid", "nowhere/out.png"], "no folder nowhere"),
         (["--device", "cuda:99"], "no device cuda:99"),
         (["--sampler", "euler"], "euler"),
-        (["--evaluate", "100"], "quality of 100 samples"),
-        (["--evaluate", "200", "--class", "1"], "Samples of one class"),
+        (["--evaluate", "100"], "100 samples are too few"),
+        (["--evaluate", "200", "--class", "1"], "samples only one"),
         (["--evaluate", "200"], "28x28 grey images"),
     ],
 )
@@ -115,7 +115,7 @@ def test_sample_refuses_missing_models(runs: RunsFolder, capsys: pytest.CaptureF
     assert "no best model yet" in capsys.readouterr().err
     run = make_trained_run(runs)
     assert dipddpm("sample", run.id, "--class", "1") == 2
-    assert "knows no classes" in capsys.readouterr().err
+    assert "trained without classes" in capsys.readouterr().err
 
 
 def test_show_prints_error_by_timestep(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:

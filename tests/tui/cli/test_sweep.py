@@ -88,17 +88,22 @@ def test_sweep_dry_run_lists_combinations_and_makes_no_runs(runs: RunsFolder, ca
         (["--over", "dip.lrr=1,2"], "no option 'dip.lrr'", "Did you mean dip.lr?"),
         (["--over", "dip.lr=0.1,much"], "dip.lr must be a number", "--dry-run"),
         (["--over", "dip.lr=0.1,-1"], "dip.lr must be a number above 0", "--dry-run"),
-        (["--over", "dip.lr"], "names no values", "--over dip.lr=0.01,0.1"),
-        (["--over", "dip.lr=0.1,,0.2"], "names no values", "--over dip.lr=0.01,0.1"),
+        (["--over", "dip.lr"], "has no values to try", "--over dip.lr=0.01,0.1"),
+        (["--over", "dip.lr=0.1,,0.2"], "has no values to try", "--over dip.lr=0.01,0.1"),
         (["--over", "dip.lr=0.1,0.10"], "'lr=0.1' and 'lr=0.10' are the same experiment", "Leave one"),
         (["--over", "threads=1,2"], "are the same experiment", "Leave one"),
-        (["--over", "dip.lr=1", "--over", "dip.lr=2"], "swept over twice", "one --over"),
-        (["--over", "dip.lr=1,2", "--set", "dip.lr=3"], "dip.lr is both given and swept over", "Leave one"),
-        (["--over", "dip.iterations=1,2", "--iterations", "3"], "both given and swept over", "Leave one"),
-        (["--over", "seed=1,2", "--seeds", "3"], "seed is both given and swept over", "Leave one"),
+        (["--over", "dip.lr=1", "--over", "dip.lr=2"], "names dip.lr twice", "one --over"),
+        (["--over", "dip.lr=1,2", "--set", "dip.lr=3"], "dip.lr has a value of its own", "Leave out one"),
+        (
+            ["--over", "dip.iterations=1,2", "--iterations", "3"],
+            "dip.iterations has a value of its own",
+            "Leave out one",
+        ),
+        (["--over", "seed=1,2", "--seeds", "3"], "seed has a value of its own", "Leave out one"),
         (["--over", "task=denoise,inpiant"], "no task named 'inpiant'", "Did you mean inpaint?"),
         (["--over", "method=a,b"], "dip takes no method", "run hybrid"),
-        (["--group", "a group"], "group is not right", "letters, digits"),
+        ([], "nothing to vary", "--over KEY=V1,V2"),
+        (["--group", "a group", "--seeds", "2"], "group is not right", "letters, digits"),
         (["--seeds", "1001"], "That makes 1,001 runs", "1,000 runs are the most"),
         (["--over", "images.indices=0-1,2-3;9-99999"], "There is no image 99999", "Choose from 0 to"),
     ],
@@ -107,7 +112,9 @@ def test_sweep_dry_run_lists_combinations_and_makes_no_runs(runs: RunsFolder, ca
 def test_sweep_makes_no_runs_if_one_combination_is_wrong(
     options: list[str], problem: str, remedy: str, runs: RunsFolder, capsys: Said
 ) -> None:
-    arguments = DIP if "images.indices" not in options[-1] else tuple(a for a in DIP if a not in {"--images", "2"})
+    arguments = (
+        DIP if "images.indices" not in " ".join(options) else tuple(a for a in DIP if a not in {"--images", "2"})
+    )
     assert dipddpm(*arguments, *options) == 2
     said = capsys.readouterr()
     assert problem in said.err.splitlines()[0]
@@ -120,7 +127,7 @@ def test_ls_and_compare_suggest_nearest_group(make: Maker, capsys: Said) -> None
     make("dip", settings={"group": "night"})
     for command in (["ls", "--group", "nigth"], ["compare", "--group", "nigth"]):
         assert dipddpm(*command) == 2
-        assert "There is no group 'nigth' of runs.\nDid you mean night?" in capsys.readouterr().err
+        assert "There is no group of runs named 'nigth'.\nDid you mean night?" in capsys.readouterr().err
 
 
 def test_watch_group_reports_each_end(make: Maker, capsys: Said) -> None:
@@ -154,7 +161,7 @@ def test_compare_prints_mean_and_spread_per_combination(make: Maker, capsys: Sai
     assert lines[1][:6] == ["0.02", "2", "of", "3", "25.00", "±0.71"]
     assert "25.00 ±0.71" in said.out.splitlines()[1]
     assert "21.50 ±1.41" in said.out.splitlines()[2]
-    assert "1 run is not finished and left out." in said.err
+    assert "1 run is not finished and not counted." in said.err
 
     assert dipddpm("compare", "--group", "g", "--by", "seed", "--json") == 0
     found = json.loads(capsys.readouterr().out)
