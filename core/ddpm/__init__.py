@@ -1,4 +1,4 @@
-"""Denoising diffusion (Ho et al., NeurIPS 2020): the forward process, networks that undo it, training, sampling.
+"""Denoising diffusion (Ho et al., NeurIPS 2020): the forward process, denoising networks, training and sampling.
 
-Everything here works in model space, float in [-1, 1]; `dipddpm.core.images` converts.
+All images here are in model space, float in [-1, 1]; `dipddpm.core.images` converts them.
 """

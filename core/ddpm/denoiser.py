@@ -1,4 +1,4 @@
-"""A trained network as what samplers and restorations need: x0 and eps for any xt, with every evaluation counted."""
+"""A denoiser, which estimates x0 and eps from any xt for samplers and restorations, and counts its evaluations."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from dipddpm.core.config.ddpm import Objective
 from dipddpm.core.ddpm.schedule import Schedule, Timestep
 
 Network = Callable[..., Tensor]
-"""(xt, t) or (xt, t, label) to a prediction like xt; see `dipddpm.core.ddpm.networks.unet`."""
+"""Maps (xt, t) or (xt, t, label) to a prediction shaped like xt; see `dipddpm.core.ddpm.networks.unet`."""
 
 
 @dataclass(eq=False)
 class Denoiser:
-    """Estimates (x0, eps) of xt, in model space, from a network that predicts eps, x0 or v.
+    """An estimator of (x0, eps) of xt, in model space, from a network that predicts eps, x0 or v.
 
-    A guided prediction moves from that without a class to `guidance` times as far as that with it (Ho & Salimans 2022,
-    eq. 6 with w - 1; 1 is no guidance). Gradients flow wherever the caller lets them.
+    Classifier-free guidance extrapolates the prediction from unlabelled to labelled by the factor `guidance` (Ho &
+    Salimans 2022, eq. 6 with w - 1; 1 is no guidance). Gradients are computed unless the caller turns them off.
     """
 
     network: Network
@@ -28,31 +28,31 @@ class Denoiser:
     _: KW_ONLY
     objective: Objective = "eps"
     label: Tensor | None = None
-    """The classes asked for, int64 (N,)."""
+    """The classes to condition on, int64 (N,)."""
     guidance: float = 1.0
     clip: bool = False
-    """Whether the estimate of x0 is clipped to [-1, 1] and eps made to agree."""
+    """If True, clip the estimate of x0 to [-1, 1] and recompute eps to match."""
     batch_size: int = 512
-    """How many images go through the network at a time."""
+    """The number of images that go through the network at a time."""
     input_transform: Callable[[Tensor, Tensor], Tensor] | None = None
-    """From xt and t to what the network sees in place of xt."""
+    """Maps xt and t to the network's input, which replaces xt."""
     cond: Tensor | None = None
-    """What the network sees beside xt, as more channels: (N, C', H, W)."""
+    """Conditioning images, concatenated to xt as more channels, (N, C', H, W)."""
     nfe: int = 0
-    """How often the network has seen each image; a guided call counts twice."""
+    """The number of network evaluations for each image so far; a guided call counts twice."""
 
     def __post_init__(self) -> None:
         if self.guidance != 1 and self.label is None:
             raise ValueError("guidance needs a label")
 
     def __call__(self, xt: Tensor, t: Timestep) -> tuple[Tensor, Tensor]:
-        """x0 and eps for xt (N, C, H, W); `t` is one timestep for all or int64 (N,)."""
+        """Return the estimates of x0 and eps for xt (N, C, H, W); `t` is one timestep for all or int64 (N,)."""
         times = t if isinstance(t, Tensor) else torch.full(xt.shape[:1], t, device=xt.device)
         label = self.label if self.guidance != 0 else None
         predicted = self._predict(xt, times, label)
         if label is not None and self.guidance != 1:
-            without = self._predict(xt, times, None)
-            predicted = without + self.guidance * (predicted - without)
+            unlabelled = self._predict(xt, times, None)
+            predicted = unlabelled + self.guidance * (predicted - unlabelled)
         x0, eps = self.schedule.split(self.objective, xt, predicted, t)
         if self.clip:
             x0 = x0.clamp(-1, 1)

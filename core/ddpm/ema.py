@@ -1,4 +1,4 @@
-"""The running average of a network's weights, which samples better than the weights themselves."""
+"""An exponential moving average of a network's weights, which gives better samples than the weights themselves."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dipddpm.core.events import StateDict
 class Ema:
     """An exponential moving average with warm-up: average += (1 - d) (weights - average), d growing to `decay`.
 
-    After n updates d is min(decay, (1 + n) / (10 + n)), so that the first, random weights are soon forgotten: with a
-    constant 0.9999 a short training would average mostly those.
+    After n updates d is min(decay, (1 + n) / (10 + n)), so that the random initial weights are soon forgotten. With a
+    constant d of 0.9999, the average of a short training would consist mostly of them.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -26,16 +26,16 @@ class Ema:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Take the weights of one more step in."""
+        """Update the average with the weights after one more step."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(list(self.network.parameters()), list(network.parameters()), 1 - decay)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that going on needs."""
+        """Return the state that an exact resume needs."""
         return {"network": self.network.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """The inverse of `state_dict`."""
+        """Restore the state that `state_dict` returned."""
         self.network.load_state_dict(state["network"])
         self.updates = state["updates"]

@@ -1,4 +1,4 @@
-"""A trained model taken out of its run folder: the network with all that is needed to use it."""
+"""A trained model loaded from its run folder: the network, its schedule and its options."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class TrainedModel:
     options: DdpmConfig
     device: torch.device
     fast: Network | None = None
-    """The network in a form that takes less time, if there is one."""
+    """The compiled network, if there is one."""
 
     @classmethod
     def of_run(cls, folder: Path, device: torch.device | str = "cpu") -> TrainedModel:
-        """The best model of a run of kind ddpm, or of a hybrid that has trained its prior.
+        """Load the best model of a run of kind ddpm, or of a hybrid that has trained its prior.
 
-        Raises UserError for a run that has none of its own, and where its file is damaged.
+        Raises UserError if the run has trained no model or its file is damaged.
         """
         ddpm = trained.trained_config(folder).ddpm
         network = checkpoint.load(folder / BEST_FILE, device)
@@ -40,20 +40,20 @@ class TrainedModel:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the images that it was trained on."""
+        """The shape (C, H, W) of the images that the model was trained on."""
         channels, height, width = self.network.shape  # type: ignore[misc]
         return int(channels), int(height), int(width)
 
     @property
     def classes(self) -> int:
-        """How many classes it can be asked for; 0 for none."""
+        """The number of classes that the model can be conditioned on; 0 for an unconditional model."""
         return int(self.network.classes)  # type: ignore[arg-type]
 
     def compiled(self, mode: CompileMode = "default") -> TrainedModel:
-        """The same, with denoisers whose network is compiled; see `dipddpm.core.compute.compile`."""
+        """Return the same model whose denoisers use a compiled network; see `dipddpm.core.compute.compile`."""
         return replace(self, fast=compile_network(self.network, mode))
 
     def denoiser(self, *, label: Tensor | None = None, guidance: float = 1.0, clip: bool = False) -> Denoiser:
-        """What samplers and restorations take; see `Denoiser`."""
+        """Return the model's denoiser, which samplers and restorations use; see `Denoiser`."""
         network, objective = self.fast or self.network, self.options.objective
         return Denoiser(network, self.schedule, objective=objective, label=label, guidance=guidance, clip=clip)

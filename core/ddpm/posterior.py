@@ -1,7 +1,7 @@
-"""Restoration with a trained network: from y = A x + noise to images, each method a solver that also looks at y.
+"""Restoration of images from y = A x + noise with a trained network; each method is a solver that also uses y.
 
-All happens in model space, where an image is 2x - 1, y becomes 2y - A 1 and the noise twice as large. Sources: DDNM+
-(Wang et al., ICLR 2023), DiffPIR (Zhu et al., CVPR workshops 2023), DPS (Chung et al., ICLR 2023).
+The methods work in model space, where an image is 2x - 1, the measurement is 2y - A 1 and the noise is twice as large.
+Sources: DDNM+ (Wang et al., ICLR 2023), DiffPIR (Zhu et al., CVPR workshops 2023), DPS (Chung et al., ICLR 2023).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.images import to_unit
 
 MIN_SIGMA = 1e-3
-"""DiffPIR takes the measurement to have at least this much noise, on images in [0, 1]; its step is undefined at 0."""
+"""Least noise that DiffPIR assumes in a measurement, on images in [0, 1]; its step is undefined without noise."""
 TINY = 1e-12
 
 
 class Problem:
-    """A measurement in model space: `operator`, `y` shaped like its output, and `sigma`, its noise, (N, 1, 1, 1).
+    """A measurement in model space: the `operator`, `y` shaped like its output, and the noise `sigma`, (N, 1, 1, 1).
 
-    Methods for Gaussian noise are given other kinds as Gaussian of the same variance on average: Poisson's follows
-    from y, salt-and-pepper's is at most hit / 2.
+    The methods assume Gaussian noise, so other noise is described by a Gaussian of the same mean variance: Poisson
+    noise by an estimate from y, salt-and-pepper noise by its upper bound hit / 2.
     """
 
     def __init__(self, y: Tensor, degradation: Degradation, shape: tuple[int, ...]) -> None:
@@ -44,10 +44,10 @@ class Problem:
 
 @dataclass
 class PosteriorMean(Solver):
-    """E[x0 | y] in one evaluation, for denoising: sqrt(alpha_bar) y is distributed as xt where the noise is alike.
+    """E[x0 | y] in one evaluation, for denoising: sqrt(alpha_bar) y is distributed as xt of the same noise level.
 
-    For Gaussian noise this is the least mean squared error that the network can have. Each image has the timestep
-    whose noise is nearest to its own. Raises UserError for anything but denoising.
+    For Gaussian noise this estimate has the least mean squared error that the network can reach. Each image uses the
+    timestep with the noise level nearest to its own. Raises UserError for any task but denoising.
     """
 
     problem: Problem
@@ -57,7 +57,7 @@ class PosteriorMean(Solver):
             raise UserError("The one-step posterior mean only denoises.", "Choose ddnm, diffpir or dps for this task.")
 
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
-        """The estimate of x0 from y; what there was before plays no part."""
+        """Return the estimate of x0 from y; xt and the timesteps are ignored."""
         del xt, t, t_next, generator
         sigmas = (self.problem.sigma / 2).flatten().tolist()
         times = torch.tensor([denoiser.schedule.timestep(sigma) for sigma in sigmas], device=self.problem.y.device)
@@ -67,14 +67,14 @@ class PosteriorMean(Solver):
 
 @dataclass
 class Ddnm(Solver):
-    """DDNM+ (Wang et al. 2023, section 3.3): x0 is replaced by what agrees with y, as far as its noise allows.
+    """DDNM+ (Wang et al. 2023, section 3.3): x0 is made consistent with y, as far as the noise of y allows.
 
-    Along each singular component that y tells of, x0 moves towards y, and noise is drawn anew so that this and what y
-    brings in make up the noise at `to`; where y is noisier than that, x0 moves only so far that `eta` of the noise is
-    left to be drawn. Nothing of the old noise stays there, since y's own would add up. What y doesn't tell of takes a
-    DDIM step with `eta` of its noise drawn anew. The rule for each component is that of their code, which differs from
-    the paper's in drawing more than an ancestral step does: a wrong beginning can be put right, and what y leaves open
-    is pulled towards its mean. Without time travel.
+    In each measured singular component, x0 moves towards y. Fresh noise is added so that, together with the noise from
+    y, it has the noise level of `t_next`. Where y is noisier than that, x0 moves only part of the way, so that `eta` of
+    the noise is still drawn. Measured components keep none of the old noise, since the noise of y would accumulate.
+    Unmeasured components take a DDIM step with a fraction `eta` of fresh noise. The rule for each component follows the
+    authors' code, which differs from the paper: it draws more noise than an ancestral step does. So early errors can be
+    corrected, and unmeasured components are pulled towards their mean. Time travel is not implemented.
     """
 
     power = 1.0
@@ -82,7 +82,7 @@ class Ddnm(Solver):
     eta: float = 0.85
 
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
-        """From xt to `to` by way of an x0 that agrees with y."""
+        """Step from xt to `t_next` through an x0 that is consistent with y."""
         operator, y = self.problem.operator, self.problem.y
         x0, eps = denoiser(xt, t)
         a, s = denoiser.schedule.alpha_sigma(t_next)
@@ -112,8 +112,8 @@ class Ddnm(Solver):
 class DiffPir(Solver):
     """DiffPIR (Zhu et al. 2023, algorithm 1): x0 is pulled towards y by a proximal step, then noised again.
 
-    `pull` is their lambda and `renewed` their zeta, the share of the noise that is drawn anew. The defaults did best
-    on training images, on four noisy tasks in 50 steps; old noise that is carried on holds that of the measurement.
+    `pull` is their lambda and `renewed` their zeta, the share of fresh noise. The defaults were the best on training
+    images, on four noisy tasks in 50 steps. They draw all noise afresh, since the old noise contains the noise of y.
     """
 
     power = 1.0
@@ -122,7 +122,7 @@ class DiffPir(Solver):
     renewed: float = 1.0
 
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
-        """From xt to `to` by way of the proximal point of x0."""
+        """Step from xt to `t_next` through the proximal point of x0."""
         x0, _ = denoiser(xt, t)
         (a, s), (a_to, s_to) = denoiser.schedule.alpha_sigma(t), denoiser.schedule.alpha_sigma(t_next)
         rho = self.pull * self.problem.sigma.clamp(min=2 * MIN_SIGMA).square() * a**2 / s**2
@@ -136,10 +136,10 @@ class DiffPir(Solver):
 
 @dataclass
 class Dps(Solver):
-    """DPS (Chung et al. 2023, algorithm 1): ancestral steps, each moved against the gradient of |y - A x0(xt)|.
+    """DPS (Chung et al. 2023, algorithm 1): ancestral steps, each followed by a descent step on |y - A x0(xt)|.
 
-    `scale` is their zeta', for the norm and not its square. Needs the gradient through the network, which takes about
-    twice as long as an evaluation and is not counted as one.
+    `scale` is their zeta', the step size for the norm (not for its square). Needs the gradient through the network,
+    which takes about twice as long as an evaluation and is not counted in the NFE.
     """
 
     power = 1.0
@@ -147,7 +147,7 @@ class Dps(Solver):
     scale: float = 1.0
 
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
-        """An ancestral step, and a step down the gradient."""
+        """Do an ancestral step and a gradient descent step."""
         with torch.enable_grad():
             xt = xt.detach().requires_grad_()
             x0, _ = denoiser(xt, t)
@@ -164,14 +164,14 @@ METHODS: dict[str, type[PosteriorMean | Ddnm | DiffPir | Dps]] = {
     "diffpir": DiffPir,
     "dps": Dps,
 }
-"""The methods by name; what their constructors take beside the problem are their options."""
+"""The methods by name; their options are their constructors' other arguments than the problem."""
 
 
 class Restoration(Sampling):
-    """Restore measurements y of images of `shape` (N, C, H, W) by one of `METHODS`, as something that one iterates.
+    """A restoration of images of `shape` (N, C, H, W) from measurements y by one of `METHODS`, done by iterating.
 
-    `images` is the result: the mean of `samples` restorations of each image, which has up to 3 dB more PSNR than one
-    of them and less of its detail. `steps` is ignored by the one-step posterior mean. Resumes as `Sampling` does, with
+    `images` is the result: the mean of `samples` restorations of each image. The mean has up to 3 dB more PSNR than a
+    single restoration, and less detail. The one-step posterior mean ignores `steps`. Resumes as `Sampling` does, with
     the same measurements and options.
     """
 
@@ -198,10 +198,10 @@ class Restoration(Sampling):
 
     @property
     def images(self) -> Tensor:
-        """The restored images (N, C, H, W) as they stand, in [0, 1] but not clipped."""
+        """The current restored images (N, C, H, W), on the scale [0, 1] but not clipped."""
         return to_unit(self.xt.view(-1, self.samples, *self.xt.shape[1:]).mean(1))
 
     @property
     def nfe(self) -> int:
-        """How often the network has seen each image, all its samples together."""
+        """The number of network evaluations for each image, all its samples together."""
         return self.evaluations * self.samples

@@ -1,4 +1,4 @@
-"""Sampling: from noise to images by any solver in any number of steps, as something that one iterates."""
+"""Sampling of images from noise, by any solver in any number of steps."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from dipddpm.core.events import StateDict, Step
 
 
 class Sampling:
-    """Bring xt to t = 0 and out of the noise, all images together.
+    """The sampling of all images together, as an iterable of `Step` events (on an accelerator, one every 25 steps).
 
-    `start` is a shape (N, C, H, W), to begin from pure noise on `device`, or images in model space that already have
-    the noise of timestep `begin`, the last one unless it is given. `steps` is how many steps to take, 0 for all
-    timesteps; `spacing` says which. `xt` holds the samples, in model space, when the iteration has ended; `nfe` counts
-    how often the network has seen each image. With `trajectory_every` k, `trajectory` has xt after every k-th step, on
-    the CPU. Events count steps from `first_step`.
+    `start` is a shape (N, C, H, W), which begins from pure noise on `device`, or images in model space that already
+    have the noise of timestep `begin` (default: the last timestep). `steps` is the number of steps, 0 for all
+    timesteps; `spacing` chooses the timesteps. After the iteration `xt` holds the samples, in model space; `nfe` is the
+    number of network evaluations for each image. With `trajectory_every` k, `trajectory` holds xt after every k-th
+    step, on the CPU. Events count steps from `first_step`.
 
-    As with training, iterating on after `load_state_dict` gives the same images as never having stopped. Raises
-    UserError for more steps than there are timesteps.
+    A sampling that is resumed with `load_state_dict` gives the same images as one that never stopped. Raises UserError
+    for more steps than timesteps.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Sampling:
         if not 0 <= begin < len(denoiser.schedule):
             raise ValueError(f"there is no timestep {begin}")
         self.times = spacing(begin + 1, steps or begin + 1, solver.power)
-        """The timesteps that the network sees, falling."""
+        """The timesteps at which the network is evaluated, in falling order."""
         self.generator = torch.Generator(start.device if isinstance(start, Tensor) else device).manual_seed(seed)
         self.xt: Tensor
         if isinstance(start, Tensor):
@@ -57,7 +57,7 @@ class Sampling:
             self.xt = torch.randn(start, generator=self.generator, device=device)
         self.steps_done = 0
         self.evaluations = 0
-        """Evaluations of the network, for each image of xt."""
+        """The number of network evaluations for each image of xt."""
         self.trajectory_every = trajectory_every
         self.trajectory: list[Tensor] = []
         self.first_step = first_step
@@ -77,11 +77,11 @@ class Sampling:
 
     @property
     def nfe(self) -> int:
-        """How often the network has seen each image."""
+        """The number of network evaluations for each image."""
         return self.evaluations
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the network's weights; valid after a `Step`."""
+        """Return the state that an exact resume needs besides the network's weights; valid after a `Step`."""
         return {
             "xt": self.xt,
             "done": self.steps_done,
@@ -92,7 +92,7 @@ class Sampling:
         }
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called, with the same network and options."""
+        """Resume from a state of `state_dict`, with the same network and options."""
         self.xt = state["xt"].to(self.xt.device)
         self.steps_done, self.evaluations, self.trajectory = state["done"], state["nfe"], list(state["trajectory"])
         self.generator.set_state(state["generator"].cpu())
@@ -110,18 +110,19 @@ class Sampling:
 
 
 def spacing(timesteps: int, steps: int, power: float = 1.0) -> list[int]:
-    """`steps` different timesteps, falling from the last of so many.
+    """Return `steps` different timesteps, falling from the last of `timesteps` timesteps.
 
-    (1 - i / steps)^power of the way, counted so that the first is the last timestep and the step after the final one
-    is the clean image: evenly for 1 ("trailing" in Lin et al. 2024, table 2), else denser where there is less noise.
-    Each is rounded, and moved on to the nearest that is free. Raises UserError for more steps than timesteps.
+    Timestep i is at (1 - i / steps)^power of the range, so that the first is the last timestep and the step after the
+    final one gives the clean image. Power 1 is even spacing ("trailing" in Lin et al. 2024, table 2); a higher power
+    is denser at low noise. Each timestep is rounded, and moved to the nearest free one. Raises UserError for more
+    steps than timesteps.
     """
     if not 1 <= steps <= timesteps:
         raise UserError(f"Sampling over {timesteps} timesteps has 1 to {timesteps} steps, not {steps}.", _FEWER)
     times = [round(timesteps * (1 - i / steps) ** power) - 1 for i in range(steps)]
     for i in range(1, steps):
         times[i] = min(times[i], times[i - 1] - 1)
-    # What this moved beyond the end comes back from there.
+    # Timesteps that this moved below 0 move back up from the end.
     return [max(t, steps - 1 - i) for i, t in enumerate(times)]
 
 

@@ -1,4 +1,4 @@
-"""The forward process: how much noise xt has at each timestep, and what a network can predict of it."""
+"""The forward process: the noise of xt at each timestep, and the objectives that a network can predict."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from torch import Tensor
 from dipddpm.core.config.ddpm import DdpmConfig, Objective, Weighting
 
 Timestep = int | Tensor
-"""One timestep for a whole batch, or an int64 tensor of shape (N,) with one for each image."""
+"""One timestep for a whole batch, or an int64 tensor of shape (N,) with a timestep for each image."""
 
 LARGEST_BETA = 0.999
-"""Where the beta of a schedule given by its alpha_bar is cut off (Nichol & Dhariwal 2021, section 3.2)."""
+"""Upper bound on the beta of a schedule that is defined by its alpha_bar (Nichol & Dhariwal 2021, section 3.2)."""
 
 MIN_SNR_GAMMA = 5.0
-"""Where min-SNR weighting caps the signal-to-noise ratio (Hang et al. 2023, section 3.4)."""
+"""Cap on the signal-to-noise ratio in min-SNR weighting (Hang et al. 2023, section 3.4)."""
 
 
 def cosine(time: Tensor) -> Tensor:
-    """alpha_bar falls as cos^2 of a quarter turn (Nichol & Dhariwal 2021, eq. 17); `time` is from 0 to 1."""
+    """Return an alpha_bar that falls as cos^2 of a quarter turn (Nichol & Dhariwal 2021, eq. 17), `time` in [0, 1]."""
     return torch.cos((time + 0.008) / 1.008 * math.pi / 2).square()
 
 
 def sigmoid(time: Tensor) -> Tensor:
-    """alpha_bar falls as a sigmoid from -3 to 3 (Jabri et al. 2022, algorithm of `sigmoid_schedule`, tau 1)."""
+    """Return an alpha_bar that falls as a sigmoid from -3 to 3 (Jabri et al. 2022, `sigmoid_schedule`, tau 1)."""
     falling = torch.sigmoid(3 - 6 * time)
     return (falling - falling[-1]) / (falling[0] - falling[-1])
 
 
 def beta_of(config: DdpmConfig) -> Tensor:
-    """The beta that a config names, float64 of shape (T,); linear is that of Ho et al. 2020, section 4."""
+    """Return the beta that a config names, float64 of shape (T,); linear is from Ho et al. 2020, section 4."""
     if config.schedule == "linear":
         return torch.linspace(config.beta_start, config.beta_end, config.timesteps, dtype=torch.float64)
     time = torch.linspace(0, 1, config.timesteps + 1, dtype=torch.float64)
@@ -41,9 +41,9 @@ def beta_of(config: DdpmConfig) -> Tensor:
 
 
 def to_zero_terminal_snr(beta: Tensor) -> Tensor:
-    """The schedule shifted and scaled in sqrt(alpha_bar) so that xt is pure noise at the end.
+    """Shift and scale the schedule in sqrt(alpha_bar) so that xt is pure noise at the last timestep.
 
-    Lin et al. 2024, algorithm 1. The first alpha_bar stays as it is; the last beta becomes 1.
+    Lin et al. 2024, algorithm 1. The first alpha_bar doesn't change; the last beta becomes 1.
     """
     root = torch.cumprod(1 - beta, 0).sqrt()
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
@@ -55,23 +55,23 @@ class Schedule:
     """q(xt | x0) = N(sqrt(alpha_bar_t) x0, (1 - alpha_bar_t) I) for t = 0 .. T-1.
 
     Timesteps count from 0, as in diffusers: x_0 here already has a little noise, and is the paper's x_1. The tables
-    are computed in float64 on the CPU; what multiplies images is rounded to float32 once, on the images' device.
+    are computed in float64 on the CPU; factors of images are rounded to float32 once, on the images' device.
     """
 
     def __init__(self, beta: Tensor, device: torch.device | str = "cpu") -> None:
         if beta.ndim != 1 or not bool((beta > 0).all() and (beta[:-1] < 1).all() and (beta <= 1).all()):
-            raise ValueError("beta must be one row of numbers between 0 and 1, of which only the last may be 1")
+            raise ValueError("beta must be a 1-D tensor of numbers between 0 and 1, and only the last may be 1")
         self.beta = beta.detach().to("cpu", torch.float64)
         self.alpha_bar = torch.cumprod(1 - self.beta, 0)
         noise = 1 - self.alpha_bar
         self.sigma = (noise / self.alpha_bar).sqrt() / 2
-        """Standard deviation of the noise in xt / sqrt(alpha_bar_t) on the scale of images in [0, 1], shape (T,)."""
+        """The standard deviation of the noise in xt / sqrt(alpha_bar_t), on images in [0, 1], shape (T,)."""
         self._sqrt_alpha_bar = self.alpha_bar.sqrt().to(torch.float32).to(device)
         self._sqrt_noise = noise.sqrt().to(torch.float32).to(device)
 
     @classmethod
     def from_config(cls, config: DdpmConfig, device: torch.device | str = "cpu") -> Self:
-        """The schedule that a config names."""
+        """Return the schedule that a config names."""
         beta = beta_of(config)
         return cls(to_zero_terminal_snr(beta) if config.zero_terminal_snr else beta, device)
 
@@ -80,19 +80,19 @@ class Schedule:
         return len(self.beta)
 
     def add_noise(self, x0: Tensor, eps: Tensor, t: Timestep) -> Tensor:
-        """A draw of xt: sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps, all of shape (N, C, H, W)."""
+        """Return xt = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps, all of shape (N, C, H, W)."""
         return _at(self._sqrt_alpha_bar, t) * x0 + _at(self._sqrt_noise, t) * eps
 
     def predict_x0(self, xt: Tensor, eps: Tensor, t: Timestep) -> Tensor:
-        """The inverse of `add_noise`; with a network's eps it is the estimate of x0, never clipped (eq. 15)."""
+        """Invert `add_noise`: with a network's eps this is the estimate of x0, never clipped (eq. 15)."""
         return (xt - _at(self._sqrt_noise, t) * eps) / _at(self._sqrt_alpha_bar, t)
 
     def predict_eps(self, xt: Tensor, x0: Tensor, t: Timestep) -> Tensor:
-        """The noise that makes xt of x0."""
+        """Return the eps for which `add_noise` turns x0 into xt."""
         return (xt - _at(self._sqrt_alpha_bar, t) * x0) / _at(self._sqrt_noise, t)
 
     def target(self, objective: Objective, x0: Tensor, eps: Tensor, t: Timestep) -> Tensor:
-        """What a network should predict for xt = `add_noise(x0, eps, t)`.
+        """Return the training target of a network for xt = `add_noise(x0, eps, t)`.
 
         v is sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x0 (Salimans & Ho 2022, section 4).
         """
@@ -101,7 +101,7 @@ class Schedule:
         return x0 if objective == "x0" else _at(self._sqrt_alpha_bar, t) * eps - _at(self._sqrt_noise, t) * x0
 
     def split(self, objective: Objective, xt: Tensor, predicted: Tensor, t: Timestep) -> tuple[Tensor, Tensor]:
-        """The estimates of x0 and eps that a prediction for xt stands for; those from v are good at any noise level."""
+        """Return the estimates of x0 and eps for a prediction at xt; v gives good estimates at any noise level."""
         if objective == "eps":
             return self.predict_x0(xt, predicted, t), predicted
         if objective == "x0":
@@ -110,31 +110,31 @@ class Schedule:
         return a * xt - s * predicted, s * xt + a * predicted
 
     def loss_weights(self, objective: Objective, weighting: Weighting) -> Tensor | None:
-        """The factor of the squared error at each timestep, float32 of shape (T,) on the CPU; None where all are 1.
+        """Return the weight of the squared error at each timestep, float32 (T,) on the CPU; None if all are 1.
 
-        `plain` leaves the error of the objective as it is; `eps` makes it the error of eps, whatever is predicted,
-        which is SNR times that of x0 and alpha_bar times that of v; `min-snr` is the error of x0 times min(SNR, 5)
-        (Hang et al. 2023, section 3.4).
+        `plain` doesn't weight the objective's error. `eps` turns it into the error of eps, whatever is predicted: SNR
+        times the error of x0, alpha_bar times the error of v. `min-snr` is the error of x0 times min(SNR, 5) (Hang et
+        al. 2023, section 3.4).
         """
         if weighting == "plain" or (objective, weighting) == ("eps", "eps"):
             return None
         snr = self.alpha_bar / (1 - self.alpha_bar)
-        of_x0 = snr if weighting == "eps" else snr.clamp(max=MIN_SNR_GAMMA)
-        # The error of x0 is 1 / SNR times that of eps and (1 - alpha_bar) times that of v.
-        own = {"eps": of_x0 / snr, "x0": of_x0, "v": of_x0 * (1 - self.alpha_bar)}[objective]
-        return own.to(torch.float32)
+        x0_weight = snr if weighting == "eps" else snr.clamp(max=MIN_SNR_GAMMA)
+        # The error of x0 is 1 / SNR times the error of eps and (1 - alpha_bar) times the error of v.
+        weights = {"eps": x0_weight / snr, "x0": x0_weight, "v": x0_weight * (1 - self.alpha_bar)}
+        return weights[objective].to(torch.float32)
 
     def alpha_sigma(self, t: int) -> tuple[float, float]:
-        """sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t); (1, 0), the clean image, for t = -1."""
+        """Return sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t); t = -1 is the clean image, (1, 0)."""
         alpha_bar = self.alpha_bar[t].item() if t >= 0 else 1.0
         return math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
 
     def timestep(self, sigma: float) -> int:
-        """The t whose noise is nearest to a standard deviation of `sigma` on images in [0, 1]; 25/255 gives 56.
+        """Return the t with the noise level nearest to `sigma`, a standard deviation on images in [0, 1].
 
-        An image in [0, 1] with such noise, brought to [-1, 1] and multiplied by sqrt(alpha_bar_t), is distributed as
-        xt where sqrt((1 - alpha_bar_t) / alpha_bar_t) = 2 sigma: model space is twice as wide. Levels beyond either
-        end of the schedule give that end; `sigma[t]` is the way back.
+        An image in [0, 1] with such noise, scaled to [-1, 1] and multiplied by sqrt(alpha_bar_t), is distributed as xt
+        where sqrt((1 - alpha_bar_t) / alpha_bar_t) = 2 sigma, since model space is twice as wide. On the default
+        schedule, 25/255 gives 56. Levels outside the schedule give its nearest end; `sigma[t]` is the inverse.
         """
         if not (math.isfinite(sigma) and sigma >= 0):
             raise ValueError(f"sigma must be a standard deviation, not {sigma}")

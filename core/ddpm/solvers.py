@@ -1,4 +1,4 @@
-"""Ways from one noise level to a lower one: the steps of which sampling is made.
+"""Solvers: the steps of sampling, each from one noise level to a lower one.
 
 In xt = a x0 + s eps, a and s are sqrt(alpha_bar) and sqrt(1 - alpha_bar). A step goes from timestep t to
 `t_next` < t, and t_next = -1 is the clean image, where a = 1 and s = 0. Coefficients are computed in float64.
@@ -20,65 +20,65 @@ from dipddpm.core.events import StateDict
 
 
 class Solver(ABC):
-    """One kind of step. Holds what it needs of earlier steps, and nothing of the images' own."""
+    """The base class of solvers. Multistep solvers store earlier estimates; xt is stored by the caller."""
 
     power: ClassVar[float] = 1.5
-    """How its timesteps are spaced, see `dipddpm.core.ddpm.sampling.spacing`.
+    """The spacing of the solver's timesteps, see `dipddpm.core.ddpm.sampling.spacing`.
 
-    1.5 has the least truncation error of those tried, over 10 to 50 evaluations on the linear schedule, for data that
-    are Gaussians around 400 training images.
+    Of the powers tried, 1.5 has the least truncation error over 10 to 50 evaluations on the linear schedule, on a
+    mixture of Gaussians around 400 training images.
     """
 
     @abstractmethod
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
-        """From xt at t to the same images at `t_next`."""
+        """Step from xt at t to the same images at `t_next`."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next step needs of the earlier ones."""
+        """Return the results of earlier steps that the next step needs."""
         return {}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """The inverse of `state_dict`."""
+        """Restore the state that `state_dict` returned."""
         del state
 
 
 @dataclass
 class Ancestral(Solver):
-    """A draw from q(x_to | xt, x0) at the estimated x0 (Ho et al. 2020, algorithm 2).
+    """Ancestral sampling: a draw from q(x_next | xt, x0) at the estimated x0 (Ho et al. 2020, algorithm 2).
 
-    The variance is `posterior`, that of this distribution, or `beta`, that of the noise which the forward process
-    adds on the way, as published: the two choices of section 3.2. Fewer than T steps are those of the coarser forward
-    process with the same alpha_bar (Nichol & Dhariwal 2021, section 4).
+    The variance is `posterior`, the variance of this distribution, or `beta`, the variance of the noise that the
+    forward process adds in this step, as published: the two choices of section 3.2. Fewer than T steps sample the
+    coarser forward process with the same alpha_bar (Nichol & Dhariwal 2021, section 4).
     """
 
     power = 1.0
     variance: Variance = "beta"
 
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
-        """One draw, without noise in the last step."""
+        """Draw xt at `t_next`, without noise in the last step."""
         x0, _ = denoiser(xt, t)
         return self.draw(denoiser, x0, xt, (t, t_next), generator)
 
     def draw(
         self, denoiser: Denoiser, x0: Tensor, xt: Tensor, t_pair: tuple[int, int], generator: torch.Generator
     ) -> Tensor:
-        """The draw for a given x0, from the first timestep of `step` to the second."""
-        here, there = (denoiser.schedule.alpha_sigma(t) for t in t_pair)
-        of_x0, of_xt, deviation = posterior(here, there)
+        """Draw xt at the second timestep of `t_pair`, given x0 and the xt of the first."""
+        current, target = (denoiser.schedule.alpha_sigma(t) for t in t_pair)
+        x0_weight, xt_weight, deviation = posterior(current, target)
         if self.variance == "beta":
-            deviation = math.sqrt(1 - here[0] ** 2 / there[0] ** 2)
-        mean = of_x0 * x0 + of_xt * xt
+            deviation = math.sqrt(1 - current[0] ** 2 / target[0] ** 2)
+        mean = x0_weight * x0 + xt_weight * xt
         return mean if t_pair[1] < 0 else mean + deviation * noise(xt, generator)
 
 
 @dataclass
 class Ddim(Solver):
-    """Song et al. 2021, eq. 12, with eta = 0 deterministic and eta = 1 as random as `Ancestral("posterior")`."""
+    """DDIM (Song et al. 2021, eq. 12): deterministic for eta = 0, and `Ancestral("posterior")` for eta = 1."""
 
     eta: float = 0.0
 
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
-        """Towards x0 along eps, of which a part is drawn anew."""
+        """Move towards x0 along eps, and replace part of eps by fresh noise."""
         x0, eps = denoiser(xt, t)
         (a, s), (a_to, s_to) = denoiser.schedule.alpha_sigma(t), denoiser.schedule.alpha_sigma(t_next)
         sigma = self.eta * s_to / s * math.sqrt(max(0.0, 1 - a**2 / a_to**2))
@@ -87,9 +87,9 @@ class Ddim(Solver):
 
 
 class DpmSolver(Solver):
-    """DPM-Solver++(2M), second order with one evaluation a step (Lu et al. 2022, algorithm 2).
+    """DPM-Solver++(2M), of second order with one evaluation per step (Lu et al. 2022, algorithm 2).
 
-    The first step and the one to the clean image, which is infinitely far in log(a / s), are of first order.
+    The first step is of first order, and so is the last one, since the clean image is infinitely far in log(a / s).
     """
 
     def __init__(self) -> None:
@@ -97,47 +97,48 @@ class DpmSolver(Solver):
         self._previous_h = math.inf
 
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
-        """Extrapolate x0 from this step and the one before, and go there."""
+        """Step towards the x0 that is extrapolated from this step and the previous one."""
         del generator
         x0, _ = denoiser(xt, t)
         (a, s), (a_to, s_to) = denoiser.schedule.alpha_sigma(t), denoiser.schedule.alpha_sigma(t_next)
         shrink = a * s_to / (a_to * s)  # exp(-h), h being the step in log(a / s)
         h = -math.log(shrink) if shrink else math.inf
-        ahead = x0
+        extrapolated = x0
         if self._previous_x0 is not None and math.isfinite(h):
-            ahead = x0 + h / self._previous_h / 2 * (x0 - self._previous_x0)
+            extrapolated = x0 + h / self._previous_h / 2 * (x0 - self._previous_x0)
         self._previous_x0, self._previous_h = x0, h
-        return s_to / s * xt + a_to * (1 - shrink) * ahead
+        return s_to / s * xt + a_to * (1 - shrink) * extrapolated
 
     def state_dict(self) -> dict[str, Any]:
-        """The estimate of x0 in the step before, and the length of that step."""
+        """Return the estimate of x0 in the previous step, and the length of that step."""
         return {"before": self._previous_x0, "h_before": self._previous_h}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from the step before."""
+        """Restore the state that `state_dict` returned."""
         self._previous_x0, self._previous_h = state["before"], state["h_before"]
 
 
 class Heun(Solver):
-    """Heun's method on d(xt / a) = eps d(s / a): two evaluations a step, one in the last (Karras et al. 2022, alg. 1).
+    """Heun's method on d(xt / a) = eps d(s / a), with two evaluations per step, one in the last.
 
-    As there without added noise; the noise level s / a is their sigma. A step from pure noise (a = 0) is Euler's.
+    Karras et al. 2022, algorithm 1, without added noise; the noise level s / a is their sigma. A step from pure noise
+    (a = 0) is an Euler step.
     """
 
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
-        """Go, look, and go again along the mean of both directions."""
+        """Do an Euler step, evaluate eps at its end, and redo the step with the mean of both eps."""
         del generator
         x0, eps = denoiser(xt, t)
         (a, s), (a_to, s_to) = denoiser.schedule.alpha_sigma(t), denoiser.schedule.alpha_sigma(t_next)
-        there = a_to * x0 + s_to * eps
+        euler = a_to * x0 + s_to * eps
         if t_next < 0 or a == 0:
-            return there
-        _, eps_there = denoiser(there, t_next)
-        return there + a_to * (s_to / a_to - s / a) / 2 * (eps_there - eps)
+            return euler
+        _, eps_next = denoiser(euler, t_next)
+        return euler + a_to * (s_to / a_to - s / a) / 2 * (eps_next - eps)
 
 
 def solver(name: SamplerName, *, eta: float = 0.0, variance: Variance = "beta") -> Solver:
-    """The solver that a config or an option names; `eta` is DDIM's, `variance` that of ancestral steps."""
+    """Return the solver of this name; `eta` is for DDIM only, `variance` for ancestral sampling only."""
     if name == "ancestral":
         return Ancestral(variance)
     if name == "ddim":
@@ -145,17 +146,17 @@ def solver(name: SamplerName, *, eta: float = 0.0, variance: Variance = "beta") 
     return DpmSolver() if name == "dpm++" else Heun()
 
 
-def posterior(here: tuple[float, float], there: tuple[float, float]) -> tuple[float, float, float]:
-    """The weights of x0 and xt in the mean of q(x_to | xt, x0), and its standard deviation (Ho et al. 2020, eq. 7).
+def posterior(current: tuple[float, float], target: tuple[float, float]) -> tuple[float, float, float]:
+    """Return the weights of x0 and xt in the mean of q(x_next | xt, x0), and its standard deviation.
 
-    From and to are given as (a, s), so that steps may span several timesteps.
+    Ho et al. 2020, eq. 7. Both noise levels are given as (a, s), so that a step may span several timesteps.
     """
-    (a, s), (a_to, s_to) = here, there
+    (a, s), (a_to, s_to) = current, target
     alpha_ratio = a**2 / a_to**2
-    of_x0, of_xt = a_to * (1 - alpha_ratio) / s**2, math.sqrt(alpha_ratio) * s_to**2 / s**2
-    return of_x0, of_xt, math.sqrt(1 - alpha_ratio) * s_to / s
+    x0_weight, xt_weight = a_to * (1 - alpha_ratio) / s**2, math.sqrt(alpha_ratio) * s_to**2 / s**2
+    return x0_weight, xt_weight, math.sqrt(1 - alpha_ratio) * s_to / s
 
 
 def noise(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal noise for a tensor like this one."""
+    """Draw standard normal noise with the shape, dtype and device of a tensor."""
     return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)

@@ -1,4 +1,4 @@
-"""Training of a noise predictor, as something that one iterates."""
+"""The training of a denoising network, which yields events as it is iterated."""
 
 from __future__ import annotations
 
@@ -22,29 +22,31 @@ from dipddpm.core.events import BestModel, EpochFinished, Item, StateDict, Step
 from dipddpm.core.images import to_model
 
 InputTransform: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""What the network sees in place of xt: from xt (N, C, H, W) and t (N,) to a tensor like xt. No gradient passes it."""
+"""Maps xt (N, C, H, W) and t (N,) to the network's input, a tensor like xt that replaces it, without gradients."""
 
 READ_EVERY = 25
-"""Steps between two looks at the loss on an accelerator, where each look waits for the device."""
+"""Steps between two readings of the loss on an accelerator, since each reading waits for the device."""
 
 
 class DdpmTraining:
-    """Minimise |eps - network(xt, t)|^2 with t uniform, by Adam (Ho et al. 2020, algorithm 1 with L_simple, eq. 14).
+    """A training that minimises |eps - network(xt, t)|^2 with t uniform, by Adam.
 
-    `images` is uint8 (N, C, H, W), on the device of the network and the schedule; an epoch takes them all, shuffled,
-    the last batch being what is left. `options` say how: what is predicted, weights, averaging and more. The best
-    model is that of the epoch with the lowest mean training loss; with `held_out` images, of the lowest error of
-    `selection_objective` on up to 1,000 of those, of the averaged weights where there are any. Each epoch reports the
-    error of eps by timestep band too: on the first training images where none are held out, and not at all where these
-    would pass an `input_transform`, which has a memory. What belongs to the end of an epoch comes before the `Step`
-    that ends it. `labels` and `held_out_labels`, int64 (N,), are for networks that know classes; `cond` and
-    `held_out_cond`, (N, C', H, W), for those that see more channels beside xt.
+    Ho et al. 2020, algorithm 1 with L_simple, eq. 14; `options` choose the objective, weights, averaging and more.
+    `images` is uint8 (N, C, H, W), on the device of the network and the schedule. An epoch takes all images, shuffled;
+    its last batch may be smaller. `labels` and `held_out_labels`, int64 (N,), are for class-conditional networks;
+    `cond` and `held_out_cond`, (N, C', H, W), for networks with more input channels than xt.
 
-    Every random draw comes from one generator of its own, so iterating on after `load_state_dict` gives the same
-    numbers as never having stopped, bit for bit on a CPU. Where several processes share the training
-    (`process_group`), each sees its part of every batch, and the losses are those of one process but for rounding.
-    Raises UserError when the loss is no longer finite; nothing is yielded between the step at fault and the error, so
-    that no checkpoint can be made of its weights.
+    The best model is the one with the lowest mean training loss of an epoch or, with `held_out` images, the lowest
+    error of `selection_objective` on up to 1,000 of them (of the averaged weights, if there are any). Each epoch also
+    reports the error of eps by timestep band. Without held-out images it is measured on the first training images, and
+    with an `input_transform` it is then left out, since the transform has state. The items of an epoch's end are
+    yielded before the `Step` that ends it.
+
+    All random draws come from the training's own generator, so a training resumed with `load_state_dict` gives the same
+    numbers as one that never stopped, bit for bit on a CPU. Where several processes share the training
+    (`process_group`), each takes its part of every batch, and the losses equal those of one process up to rounding.
+    Raises UserError when the loss is no longer finite; nothing is yielded between the faulty step and the error, so
+    that no checkpoint can hold its weights.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class DdpmTraining:
         self.optimizer = torch.optim.Adam(parameters, lr=options.lr, betas=betas, fused=fused)
         self.ema = Ema(network, options.ema) if options.ema else None
         self.has_held_out = held_out is not None
-        """Whether the best model is chosen on held-out images."""
+        """True if the best model is chosen on held-out images."""
         if held_out is None:
             held_out, held_out_labels, held_out_cond = images, labels, cond
         self.validator = Validator(schedule, held_out, seed=seed, objective=selection_objective)
@@ -95,7 +97,7 @@ class DdpmTraining:
             input_transform=input_transform,
             cond=None if held_out_cond is None else held_out_cond[:count],
         )
-        # Each size of batch is compiled for itself: there are few, and symbolic sizes cost speed and fail on some nets.
+        # Compile each batch size separately: there are few, and symbolic sizes cost speed and fail on some networks.
         wrapped = self.process_group.wrap(network)
         self._forward: Callable[..., Tensor] = wrapped
         if options.compile:
@@ -105,24 +107,24 @@ class DdpmTraining:
         self.generator = torch.Generator(images.device).manual_seed(seed)
         self.step = 0
         self.epoch = 0
-        """Epochs finished."""
+        """The number of finished epochs."""
         self.best = math.inf
         self.best_epoch = 0
         self._shuffle()
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in an epoch, the last smaller batch included."""
+        """The number of optimiser steps in an epoch, including a smaller last batch."""
         return math.ceil(len(self.images) / self.options.batch_size)
 
     @property
     def averaged(self) -> nn.Module:
-        """The network with the averaged weights, where they are averaged, else the network."""
+        """The network with the averaged weights; the trained network itself if weights aren't averaged."""
         return self.network if self.ema is None else self.ema.network
 
     @property
     def lr(self) -> float:
-        """Adam's learning rate."""
+        """The current learning rate of Adam."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def __iter__(self) -> Iterator[Item]:
@@ -131,7 +133,7 @@ class DdpmTraining:
             epoch_done = False
             while not epoch_done:
                 step = self._train_steps()
-                epoch_done = self._images_seen == len(self.images)
+                epoch_done = self._images_used == len(self.images)
                 if epoch_done:
                     yield from self._finish_epoch()
                 yield step
@@ -140,16 +142,16 @@ class DdpmTraining:
         return self.epochs * self.steps_per_epoch
 
     def batch(self) -> Tensor:
-        """The images of the next step: model space, shape (n, C, H, W)."""
+        """Return the images of the next step, in model space, (n, C, H, W)."""
         return to_model(self.images[self._batch_indices])
 
     @property
     def _batch_indices(self) -> Tensor:
-        """Places of the images of the next step, int64 (n,)."""
-        return self._order[self._images_seen : self._images_seen + self.options.batch_size]
+        """The indices of the images of the next step, int64 (n,)."""
+        return self._order[self._images_used : self._images_used + self.options.batch_size]
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`, and to be stored before the next item."""
+        """Return the state that an exact resume needs; valid after a `Step`, and only until the next item."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -157,7 +159,7 @@ class DdpmTraining:
             "generator_before_shuffle": self._before_shuffle,
             "step": self.step,
             "epoch": self.epoch,
-            "taken": self._images_seen,
+            "taken": self._images_used,
             "loss_sum": self._loss_sum,
             "seconds": self._seconds,
             "best": self.best,
@@ -166,42 +168,45 @@ class DdpmTraining:
         }
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called, with the same images and options."""
+        """Resume from a state of `state_dict`, with the same images and options."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator_before_shuffle"].cpu())
         self._shuffle()
         self.generator.set_state(state["generator"].cpu())
         self.step, self.epoch = state["step"], state["epoch"]
-        self._images_seen, self._loss_sum, self._seconds = state["taken"], state["loss_sum"], state["seconds"]
+        self._images_used, self._loss_sum, self._seconds = state["taken"], state["loss_sum"], state["seconds"]
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
 
     def _shuffle(self) -> None:
-        """Begin an epoch. What drew the order is kept rather than the order: 5 kB and not 480."""
+        """Begin an epoch in a new random order.
+
+        Checkpoints store the generator's state (5 kB) rather than the order (480 kB).
+        """
         self._before_shuffle = self.generator.get_state()
         self._order = torch.randperm(len(self.images), generator=self.generator, device=self.images.device)
-        self._images_seen = 0
+        self._images_used = 0
         self._loss_sum = 0.0
         self._seconds = 0.0
 
     def _train_steps(self) -> Step:
-        """Optimiser steps up to the next look at the loss."""
-        seen_before = self._images_seen
+        """Do the optimiser steps up to the next reading of the loss."""
+        used_before = self._images_used
         losses = torch.zeros((), device=self.images.device)
         for _ in range(self.read_every):
             x0 = self.batch()
             losses += self._update(x0, self._batch_labels()) * len(x0)
-            self._images_seen += len(x0)
+            self._images_used += len(x0)
             self.step += 1
-            if self._images_seen == len(self.images):
+            if self._images_used == len(self.images):
                 break
-        count = self._images_seen - seen_before
+        count = self._images_used - used_before
         loss_sum = self.process_group.all_reduce_sum(losses).item()
         if not math.isfinite(loss_sum):
             problem = f"The loss became {loss_sum} at step {self.step}, in epoch {self.epoch + 1}."
-            raise UserError(problem, "Lower the learning rate (ddpm.lr) and run again; the best model so far is kept.")
+            raise UserError(problem, "Lower the learning rate (ddpm.lr) and run again; the best model so far is saved.")
         self._loss_sum += loss_sum
         seconds = self._lap()
         return Step(
@@ -213,7 +218,7 @@ class DdpmTraining:
         )
 
     def _update(self, x0: Tensor, label: Tensor | None) -> Tensor:
-        """One optimiser step on a batch; returns its mean loss, still on the device, or this rank's share of that."""
+        """Do one optimiser step on a batch; return this rank's share of the mean loss, still on the device."""
         loss = self._loss(x0, self._draw_times(len(x0)), label)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -227,7 +232,7 @@ class DdpmTraining:
         return loss.detach() / self.process_group.world_size
 
     def _draw_times(self, count: int) -> Tensor:
-        """A timestep for each image: uniform, and stratified one in each of `count` equal parts, moved together."""
+        """Draw a timestep for each image: uniformly, or, if stratified, one in each of `count` parts at one offset."""
         length, generator, device = len(self.schedule), self.generator, self.images.device
         if not self.options.stratified:
             return torch.randint(length, (count,), generator=generator, device=device)
@@ -235,12 +240,12 @@ class DdpmTraining:
         return (((torch.arange(count, device=device) + offset) / count) * length).long().clamp(max=length - 1)
 
     def _batch_labels(self) -> Tensor | None:
-        """The labels of the next step, some of them left out."""
+        """Return the labels of the next step, some of them dropped at random."""
         if self.labels is None:
             return None
         label = self.labels[self._batch_indices]
-        left_out = torch.rand(label.shape, generator=self.generator, device=label.device) < self.options.label_dropout
-        return label.masked_fill(left_out, int(self.network.classes))  # type: ignore[arg-type]
+        dropped = torch.rand(label.shape, generator=self.generator, device=label.device) < self.options.label_dropout
+        return label.masked_fill(dropped, int(self.network.classes))  # type: ignore[arg-type]
 
     def _loss(self, x0: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
         eps = torch.randn(x0.shape, generator=self.generator, device=x0.device)
@@ -258,7 +263,7 @@ class DdpmTraining:
         errors = (predicted.float() - expected).square().flatten(1).mean(1)
         if self._weights is not None:
             errors = errors * self._weights[t]
-        # Gradients are averaged over the ranks, whose parts may differ in size, and may be empty in a last small batch.
+        # Gradients are averaged over the ranks, whose shards may differ in size or, in a small last batch, be empty.
         loss: Tensor = errors.sum() * (self.process_group.world_size / whole)
         return loss
 
@@ -289,7 +294,7 @@ class DdpmTraining:
         yield finished
 
     def _validate(self) -> tuple[float | None, list[float]]:
-        """The error at the end of an epoch, and that of eps by timestep band."""
+        """Return the error at the end of an epoch, and the error of eps by timestep band."""
         if self.input_transform is not None and not self.has_held_out:
             return None, []
         self.averaged.eval()
@@ -298,7 +303,7 @@ class DdpmTraining:
         return measured
 
     def _lap(self) -> float:
-        """Seconds since the last call, which are added to those of the epoch."""
+        """Return the seconds since the last call, and add them to the epoch's seconds."""
         now = time.perf_counter()
         seconds = now - self._clock
         self._clock = now
@@ -307,7 +312,7 @@ class DdpmTraining:
 
 
 def lr_factor(options: DdpmConfig, step: int, steps: int) -> float:
-    """The share of the highest learning rate at `step` (from 0) of so many."""
+    """Return the fraction of the peak learning rate at `step` (from 0) of `steps`."""
     rising = min(1.0, (step + 1) / (options.warmup + 1))
     progress = max(0.0, (step - options.warmup) / max(1, steps - options.warmup))
     falling = {"none": 1.0, "linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}

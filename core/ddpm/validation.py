@@ -1,4 +1,4 @@
-"""How good a noise predictor is at each noise level, always measured alike."""
+"""Validation of a denoiser: its error at each noise level, with the same noise every time."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dipddpm.core.images import to_model
 
 BANDS = 10
 MAX_VALIDATION_IMAGES = 1_000
-"""Images that the loss is measured on: about 1% of the cost of an epoch of 60,000."""
+"""Most images in a validation; 1,000 cost about 1% of an epoch of 60,000."""
 
 
 class Validator:
     """The mean of |eps - prediction|^2 on up to 1,000 images, with the same noise and timesteps every time.
 
-    The error is that of eps whatever the network predicts, so that all trainings on the same images and schedule can
-    be compared; `objective` names another one, for networks that are to be judged where noise is high. Timesteps are
-    spread evenly over the images, in random order; bands are ten equal parts of them, the least noisy first. `images`
-    is uint8 (N, C, H, W).
+    The error is the error of eps whatever the network predicts, so that all trainings on the same images and schedule
+    are comparable. Another `objective` gives its error instead, for networks that matter at high noise. Timesteps are
+    spread evenly over the images, in random order; bands are ten equal parts of the timesteps, the least noisy first.
+    `images` is uint8 (N, C, H, W).
     """
 
     def __init__(self, schedule: Schedule, images: Tensor, *, seed: int, objective: Objective = "eps") -> None:
@@ -35,7 +35,10 @@ class Validator:
 
     @torch.no_grad()
     def measure(self, denoiser: Denoiser) -> tuple[float, list[float]]:
-        """The loss, and that of eps in each band; no bands where there are too few images or timesteps for them all."""
+        """Return the mean error of the objective, and the error of eps in each band.
+
+        The list of bands is empty if a band has no image because there are too few images or timesteps.
+        """
         x0 = to_model(self.images)
         eps = torch.randn(x0.shape, generator=self._generator(), device=x0.device)
         x0_pred, eps_pred = denoiser(self.schedule.add_noise(x0, eps, self.times), self.times)

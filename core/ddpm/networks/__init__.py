@@ -1,1 +1,1 @@
-"""The networks that predict the noise."""
+"""The denoising networks."""

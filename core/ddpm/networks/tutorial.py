@@ -1,4 +1,4 @@
-"""The network of the published baseline, kept as it was: its losses can only be reproduced with its quirks."""
+"""The network of the published baseline, with its quirks, since its losses can't be reproduced without them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ TRAINABLE = 506_852
 
 
 class TutorialNetwork(nn.Module):
-    """eps(xt, t) for 28x28 grey images in [-1, 1]: xt (N, 1, 28, 28), t int64 (N,), eps like xt.
+    """The baseline's eps(xt, t) for 28x28 grey images in [-1, 1]: xt (N, 1, 28, 28), t int64 (N,), eps like xt.
 
     An hourglass 28 -> 14 -> 7 -> 3 and back with concatenated skips; each stage adds a projection of t to its input.
-    LayerNorm over (C, H, W) ties it to 28x28. Weights start from PyTorch's defaults.
+    LayerNorm over (C, H, W) fixes the size to 28x28. Weights start from PyTorch's defaults.
     """
 
     name: ClassVar[str] = "tutorial"
@@ -62,9 +62,9 @@ class TutorialNetwork(nn.Module):
 
     @classmethod
     def for_images(cls, shape: Sequence[int], config: DdpmRun | HybridRun, classes: int = 0) -> Self:
-        """The network for images of `shape` (C, H, W). Raises UserError for any but 28x28 grey ones.
+        """Build the network for images of `shape` (C, H, W). Raises UserError unless they are 28x28 and grey.
 
-        It knows nothing of classes, and configs that ask for both are refused.
+        `classes` is ignored, since the network has no class input; validation refuses configs that combine the two.
         """
         del classes
         if tuple(shape) != SHAPE:
@@ -76,7 +76,7 @@ class TutorialNetwork(nn.Module):
         return cls(timesteps=config.ddpm.timesteps)
 
     def forward(self, xt: Tensor, t: Tensor) -> Tensor:
-        """The noise in xt."""
+        """Predict the noise in xt."""
         features = self.get_buffer("times")[t]
         times = [mlp(features)[:, :, None, None] for mlp in self.time]
         x, skips = xt, []
@@ -91,10 +91,11 @@ class TutorialNetwork(nn.Module):
 
 
 def sinusoids(timesteps: int, features: int) -> Tensor:
-    """The table of time features, float32 of shape (timesteps, features).
+    """Return the table of time features, float32 of shape (timesteps, features).
 
-    A quirk that is kept: w_j = 10000^(-2j/features) is taken at the even j of 0 .. features-1 rather than at
-    0 .. features/2-1, so that the exponent runs to nearly 2 and about half of the columns hardly move with t.
+    The frequencies w_j = 10000^(-2j/features) are those of the baseline, a quirk: j takes the even values of
+    0 .. features-1 rather than 0 .. features/2-1, so the exponent reaches nearly 2 and about half of the columns hardly
+    change with t.
     """
     t = torch.arange(timesteps, dtype=torch.float32)[:, None]
     j = torch.arange(0, features, 2, dtype=torch.float64)
@@ -105,8 +106,8 @@ def sinusoids(timesteps: int, features: int) -> Tensor:
 class _ImageNorm(nn.LayerNorm):
     """LayerNorm over (C, H, W), computed in the order (H, W, C) on a CPU.
 
-    The numbers are the same. The output lies channels-last in memory, and all that follows keeps it so, which makes
-    the convolutions about twice as fast there.
+    The results are the same. The output is channels-last in memory, and the following layers preserve that format,
+    which makes the convolutions about twice as fast on a CPU.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,7 +120,7 @@ class _ImageNorm(nn.LayerNorm):
 
 
 class _Block(nn.Module):
-    """LayerNorm, conv 3x3, SiLU, conv 3x3, SiLU; no residual. Without `normalize` the norm is there but unused."""
+    """LayerNorm, conv 3x3, SiLU, conv 3x3, SiLU, without a residual; `normalize = False` skips the LayerNorm."""
 
     def __init__(self, size: int, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -135,7 +136,7 @@ class _Block(nn.Module):
 
 
 def _stage(size: int, *channels: int, normalize_last: bool = True) -> nn.Sequential:
-    """Three blocks. The published network skips the norm of its very last one but has its parameters."""
+    """Return blocks between these channels; the published network's last norm has parameters but is skipped."""
     blocks = [_Block(size, a, b) for a, b in itertools.pairwise(channels)]
     blocks[-1].normalize = normalize_last
     return nn.Sequential(*blocks)

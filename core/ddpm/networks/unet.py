@@ -1,4 +1,4 @@
-"""Our U-Net: residual blocks that know the time, attention where images are smallest, any size, classes if wanted."""
+"""A U-Net for images of any size, with attention at the lowest resolutions and optional class conditioning."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from dipddpm.core.config import DdpmRun, HybridRun
 from dipddpm.core.errors import UserError
 
 GROUP_CHANNELS = 8
-"""Channels that group norm normalises together."""
+"""Channels per group in group norm."""
 HEAD_CHANNELS = 32
-"""Channels of an attention head, where that divides those of the level."""
+"""Channels per attention head, if that divides the level's channels."""
 
 
 class UNet(nn.Module):
-    """What the network predicts (eps, x0 or v) for xt (N, C, H, W) in [-1, 1] at t int64 (N,); out like xt.
+    """A U-Net that predicts eps, x0 or v for xt (N, C, H, W) in [-1, 1] at t int64 (N,); the output is like xt.
 
-    Residual blocks with group norm, the time entering by scale and shift (Dhariwal & Nichol 2021, section 3), on
-    patches of `patch` x `patch` pixels; each further level halves the sides, and its features come back by a
-    concatenated skip. The lowest `attention` levels have self-attention. Every block and the output begin as zero, so
-    training begins from the identity.
+    Residual blocks with group norm, conditioned on the time by scale and shift (Dhariwal & Nichol 2021, section 3),
+    work on patches of `patch` x `patch` pixels. Each further level halves the sides and has a concatenated skip. The
+    lowest `attention` levels have self-attention. Every block's last layer and the output layer start at zero, so that
+    training starts from the identity.
 
-    With `classes`, `label` int64 (N,) asks for a class and None, or the number of classes, for none; a network
-    trained with labels left out now and then can be guided (Ho & Salimans 2022). With `beside`, xt comes with so many
-    more channels, which are seen and not predicted. Sizes that don't halve evenly are padded by repeating the border
-    and cut again.
+    With `classes`, `label` int64 (N,) is the class; None, or the number of classes, means no class. A network trained
+    with some labels dropped can be guided (Ho & Salimans 2022). With `beside`, xt has so many more channels, which are
+    an input but not predicted. Sizes that don't halve evenly are padded by replicating the border and cropped at the
+    end.
     """
 
     name: ClassVar[str] = "unet"
@@ -55,7 +55,7 @@ class UNet(nn.Module):
         self.shape = tuple(shape)
         self.classes = classes
         self.size_multiple = patch * 2 ** (len(channels) - 1)
-        """What the sides are padded to."""
+        """The sides of images are padded to a multiple of this."""
         self.time = _TimeEmbedding(timesteps, 4 * channels[0])
         self.label = nn.Embedding(classes + 1, 4 * channels[0]) if classes else None
         attended = [level >= len(channels) - attention for level in range(len(channels))]
@@ -75,14 +75,14 @@ class UNet(nn.Module):
 
     @classmethod
     def for_images(cls, shape: Sequence[int], config: DdpmRun | HybridRun, classes: int = 0) -> Self:
-        """The network that a config asks for, for images of `shape` (C, H, W) in so many classes, 0 for none.
+        """Build the config's network for images of `shape` (C, H, W) and so many classes, 0 for none.
 
-        Raises UserError for channels that group norm can't divide.
+        Raises UserError for channels that group norm can't divide into its groups.
         """
         options = config.unet
         if any(channels % GROUP_CHANNELS for channels in options.widths()):
             problem = f"unet.channels must be multiples of {GROUP_CHANNELS}, not {options.channels}."
-            raise UserError(problem, "Give others, as 64,96.")
+            raise UserError(problem, "Choose multiples, for example 64,96.")
         return cls(
             shape,
             channels=options.widths(),
@@ -95,7 +95,7 @@ class UNet(nn.Module):
         )
 
     def with_cond_channels(self, cond_channels: int) -> UNet:
-        """A network that sees so many more channels beside xt, and at first predicts what this one does."""
+        """Return a network with so many more input channels, whose new weights are zero: it predicts the same."""
         widened = UNet(**self.arguments | {"beside": cond_channels})
         weights = dict(self.state_dict())
         stem = weights["stem.weight"]
@@ -104,14 +104,14 @@ class UNet(nn.Module):
         return widened.to(stem.device)
 
     def forward(self, xt: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
-        """The prediction for xt."""
+        """Predict eps, x0 or v for xt."""
         time = self.time(t)
         if self.label is not None:
             time = time + self.label(torch.full_like(t, self.classes) if label is None else label)
         time = F.silu(time)
         height, width = xt.shape[-2:]
         x = F.pad(xt, (0, -width % self.size_multiple, 0, -height % self.size_multiple), mode="replicate")
-        # Laid channels-last here, all that follows keeps it so, which is about twice as fast on a CPU.
+        # All following layers preserve the channels-last format, which is about twice as fast on a CPU.
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         skips = []
         for level, stage in enumerate(self.down):
@@ -126,7 +126,7 @@ class UNet(nn.Module):
 
 
 class _Stage(nn.ModuleList):
-    """The blocks of one level, one after the other."""
+    """The blocks of one level, applied in turn."""
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         for block in self:
@@ -135,7 +135,7 @@ class _Stage(nn.ModuleList):
 
 
 class _TimeEmbedding(nn.Module):
-    """Sinusoids of t, at 1 to 1/10,000 radian for each 1/1,000 of T, and two linear layers: (N,) to (N, features)."""
+    """Sinusoids of t, at 1 to 1/10,000 radian per 1/1,000 of T, then two linear layers: (N,) to (N, features)."""
 
     def __init__(self, timesteps: int, features: int, sinusoids: int = 64) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class _TimeEmbedding(nn.Module):
 
 
 class _Block(nn.Module):
-    """x + conv(SiLU(norm(conv(SiLU(norm(x)))) scaled and shifted by the time)), and attention after it if wanted."""
+    """x + conv(SiLU(norm(conv(SiLU(norm(x)))) scaled and shifted by the time)), then attention if `attend`."""
 
     def __init__(self, channels_in: int, channels: int, time: int, *, attend: bool, dropout: float) -> None:
         super().__init__()
@@ -173,7 +173,7 @@ class _Block(nn.Module):
 
 
 class _Attention(nn.Module):
-    """x + what every place of the image tells every other one, in heads of 32 channels."""
+    """x + self-attention over all pixels, in heads of 32 channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -194,11 +194,11 @@ class _Attention(nn.Module):
 
 
 def _zero_init(layer: nn.Module) -> None:
-    """Begin with an output of zero."""
+    """Set all parameters of a layer to zero."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:
-    """Group norm over groups of 8 channels."""
+    """Return group norm over groups of 8 channels."""
     return nn.GroupNorm(channels // GROUP_CHANNELS, channels)

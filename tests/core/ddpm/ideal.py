@@ -1,4 +1,4 @@
-"""Networks that are the best there can be, in closed form: what samplers and restorations are tested against."""
+"""Ideal denoisers in closed form, against which samplers and restorations are tested."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dipddpm.core.ddpm.schedule import Schedule
 
 
 class Gaussian(nn.Module):
-    """Where the data are N(mean, std^2) in every pixel."""
+    """The ideal denoiser for data that are N(mean, std^2) in every pixel."""
 
     def __init__(self, schedule: Schedule, mean: float, std: float, objective: Objective = "eps") -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Gaussian(nn.Module):
 
 
 class Finite(nn.Module):
-    """Where the data are these images (M, C, H, W), each as likely as any other; predicts v, good at any noise."""
+    """The ideal denoiser for data that are one of these images (M, C, H, W), all equally likely; predicts v."""
 
     def __init__(self, schedule: Schedule, images: Tensor) -> None:
         super().__init__()

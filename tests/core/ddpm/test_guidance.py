@@ -1,4 +1,4 @@
-"""A network that knows classes, from its training to samples that are guided."""
+"""Class-conditional training and classifier-free guidance, on images of two classes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from dipddpm.core.ddpm.training import DdpmTraining
 from dipddpm.core.events import EpochFinished
 
 LEVELS = (40.0, 215.0)
-"""Grey levels about which the images of the two classes lie."""
+"""Mean grey level of each of the two classes."""
 SPREAD = 20.0
 
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[UNet, Schedule, list[EpochFinished]]:
-    """A tiny network that has seen flat images of two classes, one dark and one bright."""
+    """Train a tiny network on flat images of two classes, one dark and one bright."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(512) % 2
     shades = torch.tensor(LEVELS)[labels] + SPREAD * torch.randn(512, generator=generator)
@@ -39,23 +39,23 @@ def trained() -> tuple[UNet, Schedule, list[EpochFinished]]:
 
 
 def shades(network: UNet, schedule: Schedule, label: int | None, guidance: float = 1.0) -> Tensor:
-    """The mean grey level of each of 64 samples."""
-    wanted = None if label is None else torch.full((64,), label)
-    denoiser = Denoiser(network, schedule, objective="v", label=wanted, guidance=guidance)
+    """Return the mean grey level of each of 64 samples."""
+    labels = None if label is None else torch.full((64,), label)
+    denoiser = Denoiser(network, schedule, objective="v", label=labels, guidance=guidance)
     sampling = Sampling(denoiser, DpmSolver(), (64, 1, 8, 8), steps=15)
     list(sampling)
     return (sampling.xt.flatten(1).mean(1) + 1) * 255 / 2
 
 
-def test_sampling_with_label_gives_class_asked_for(trained: tuple[UNet, Schedule, list[EpochFinished]]) -> None:
+def test_sampling_with_label_gives_images_of_class(trained: tuple[UNet, Schedule, list[EpochFinished]]) -> None:
     network, schedule, epochs = trained
     assert epochs[-1].loss < 0.5 * epochs[0].loss
     for label, level in enumerate(LEVELS):
-        found = shades(network, schedule, label)
-        assert found.mean().item() == pytest.approx(level, abs=12)
-        assert (found - level).abs().max() < 5 * SPREAD
-    without = shades(network, schedule, None)
-    assert 16 < (without < 128).sum() < 48, "both classes, where none is asked for"
+        grey_levels = shades(network, schedule, label)
+        assert grey_levels.mean().item() == pytest.approx(level, abs=12)
+        assert (grey_levels - level).abs().max() < 5 * SPREAD
+    unconditional = shades(network, schedule, None)
+    assert 16 < (unconditional < 128).sum() < 48, "unconditional samples are not a mix of both classes"
 
 
 def test_guidance_moves_samples_further_into_class(trained: tuple[UNet, Schedule, list[EpochFinished]]) -> None:

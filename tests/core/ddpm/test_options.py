@@ -1,4 +1,4 @@
-"""What training may do beyond the published one, each against its definition."""
+"""The options of training beyond the published one, each tested against its definition."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ def test_objective_split_recovers_x0_and_eps(objective: Objective) -> None:
     x0, eps = torch.randn(2, 50, 1, 4, 4)
     t = torch.arange(50) * 20
     xt = SCHEDULE.add_noise(x0, eps, t)
-    found = SCHEDULE.split(objective, xt, SCHEDULE.target(objective, x0, eps, t), t)
-    for ours, truth in zip(found, (x0, eps), strict=True):
-        torch.testing.assert_close(ours, truth, rtol=1e-3, atol=2e-3)
+    estimates = SCHEDULE.split(objective, xt, SCHEDULE.target(objective, x0, eps, t), t)
+    for estimate, truth in zip(estimates, (x0, eps), strict=True):
+        torch.testing.assert_close(estimate, truth, rtol=1e-3, atol=2e-3)
 
 
 @pytest.mark.parametrize("weighting", ["eps", "min-snr"])
-def test_weights_mean_same_for_every_objective(weighting: Weighting) -> None:
-    """The weighted error of an estimate must not depend on the terms in which it is put."""
+def test_loss_weights_give_same_error_for_every_objective(weighting: Weighting) -> None:
+    """The weighted error of an estimate doesn't depend on the objective that expresses it."""
     x0, eps, wrong = torch.randn(3, 40, 1, 4, 4, dtype=torch.float64)
     t = torch.arange(40) * 24 + 10
     xt = SCHEDULE.add_noise(x0, eps, t)
     guess = x0 + 0.1 * wrong
     losses = []
     for objective in OBJECTIVES:
-        said = SCHEDULE.target(objective, guess, SCHEDULE.predict_eps(xt, guess, t), t)
-        error = (said - SCHEDULE.target(objective, x0, eps, t)).square().flatten(1).mean(1)
+        predicted = SCHEDULE.target(objective, guess, SCHEDULE.predict_eps(xt, guess, t), t)
+        error = (predicted - SCHEDULE.target(objective, x0, eps, t)).square().flatten(1).mean(1)
         table = SCHEDULE.loss_weights(objective, weighting)
         losses.append(error if table is None else error * table[t])
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=0)
@@ -77,8 +77,8 @@ def test_lr_factor_warms_up_and_decays() -> None:
     assert all(later < earlier for earlier, later in itertools.pairwise(factors[3:]))
     assert lr_factor(DdpmConfig(decay="linear"), 5, 10) == 0.5
     assert {lr_factor(DdpmConfig(), step, 9) for step in range(9)} == {1.0}
-    told = [item.lr for item in training(warmup=3, decay="cosine", lr=0.01) if isinstance(item, Step)]
-    assert told == [pytest.approx(0.01 * lr_factor(options, step, 6)) for step in range(6)]
+    reported = [item.lr for item in training(warmup=3, decay="cosine", lr=0.01) if isinstance(item, Step)]
+    assert reported == [pytest.approx(0.01 * lr_factor(options, step, 6)) for step in range(6)]
 
 
 def test_ema_update_follows_warmed_up_decay() -> None:
@@ -101,11 +101,11 @@ def test_training_stores_average_as_best_and_continues_own_weights() -> None:
     run = training(ema=0.9, given={"held_out": IMAGES})
     best = [item for item in run if isinstance(item, BestModel)]
     assert all(item.network is run.averaged for item in best)
-    ours, theirs = run.averaged.get_parameter("stem.weight"), run.network.get_parameter("stem.weight")
-    assert not torch.equal(ours, theirs)
-    plain = training()
-    list(plain)
-    assert torch.equal(plain.network.get_parameter("stem.weight"), theirs)
+    averaged, trained = run.averaged.get_parameter("stem.weight"), run.network.get_parameter("stem.weight")
+    assert not torch.equal(averaged, trained)
+    without_ema = training()
+    list(without_ema)
+    assert torch.equal(without_ema.network.get_parameter("stem.weight"), trained)
 
 
 def test_training_clips_gradient_to_given_norm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,17 +113,17 @@ def test_training_clips_gradient_to_given_norm(monkeypatch: pytest.MonkeyPatch) 
     norms = []
     step = run.optimizer.step
 
-    def watch(*arguments: Any) -> Any:
+    def record(*arguments: Any) -> Any:
         gradients = [p.grad for p in run.network.parameters() if p.grad is not None]
         norms.append(nn.utils.get_total_norm(gradients).item())
         return step(*arguments)
 
-    monkeypatch.setattr(run.optimizer, "step", watch)
+    monkeypatch.setattr(run.optimizer, "step", record)
     list(run)
     assert norms == [pytest.approx(1e-3, rel=1e-3)] * 3
 
 
-def test_stratified_times_fill_every_part_once() -> None:
+def test_stratified_timesteps_fill_every_part_once() -> None:
     run = training(stratified=True)
     for _ in range(20):
         assert (run._draw_times(8) // 125).tolist() == list(range(8))
@@ -134,35 +134,35 @@ def test_stratified_times_fill_every_part_once() -> None:
 def test_training_passes_labels_and_drops_given_share() -> None:
     labelled = {"labels": LABELS, "held_out": IMAGES, "held_out_labels": LABELS}
     run = training(classes=3, label_dropout=0.5, epochs=20, given=labelled)
-    seen: list[Tensor] = []
-    run.network.register_forward_pre_hook(lambda module, given: seen.append(given[2]) if len(given) > 2 else None)
+    passed: list[Tensor] = []
+    run.network.register_forward_pre_hook(lambda module, given: passed.append(given[2]) if len(given) > 2 else None)
     list(run)
-    labels = torch.cat(seen[:3])  # the first epoch
+    labels = torch.cat(passed[:3])  # the first epoch
     assert len(labels) == 10
-    assert set(torch.cat(seen).tolist()) == {0, 1, 2, 3}
-    # In training half of them are left out; what is held out is measured with all.
-    assert (torch.cat(seen) == 3).float().mean().item() == pytest.approx(0.25, abs=0.08)
+    assert set(torch.cat(passed).tolist()) == {0, 1, 2, 3}
+    # Training drops half of the labels, and validation, which has as many images, none.
+    assert (torch.cat(passed) == 3).float().mean().item() == pytest.approx(0.25, abs=0.08)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_validator_bands_are_error_of_eps(objective: Objective) -> None:
-    """For Gaussian data the least error of eps at each timestep is a std^2 / (a std^2 + 1 - a), a being alpha_bar."""
+    """For Gaussian data the least error of eps is a std^2 / (a std^2 + 1 - a) at each timestep, with a = alpha_bar."""
     mean, std = 0.1, 0.25
     generator = torch.Generator().manual_seed(0)
     images = (mean + std * torch.randn(1000, 1, 16, 16, generator=generator) + 1) * 127.5
-    shown = images.round().clamp(0, 255).to(torch.uint8)
-    monitor = Validator(SCHEDULE, shown, seed=1)
+    held_out = images.round().clamp(0, 255).to(torch.uint8)
+    validator = Validator(SCHEDULE, held_out, seed=1)
     denoiser = Denoiser(Gaussian(SCHEDULE, mean, std, objective), SCHEDULE, objective=objective)
-    loss, bands = monitor.measure(denoiser)
+    loss, bands = validator.measure(denoiser)
     a = SCHEDULE.alpha_bar
     expected = a * std**2 / (a * std**2 + 1 - a)
     assert bands == pytest.approx(expected.view(10, 100).mean(1).tolist(), rel=0.03)
     assert loss == pytest.approx(expected.mean().item(), rel=0.02)
-    assert monitor.measure(denoiser) == (loss, bands)
+    assert validator.measure(denoiser) == (loss, bands)
     # v = (eps - sqrt(1 - a) xt) / sqrt(a).
-    of_v, again = Validator(SCHEDULE, shown, seed=1, objective="v").measure(denoiser)
-    assert of_v == pytest.approx((expected / a).mean().item(), rel=0.02)
-    assert again == bands
+    v_loss, v_bands = Validator(SCHEDULE, held_out, seed=1, objective="v").measure(denoiser)
+    assert v_loss == pytest.approx((expected / a).mean().item(), rel=0.02)
+    assert v_bands == bands
 
 
 def test_validator_gives_no_bands_for_few_images() -> None:
@@ -178,11 +178,11 @@ def test_training_loss_is_weighted_error_of_prediction(objective: Objective) -> 
     loss = run._loss(x0, t, None)
     run.generator.set_state(state)
     eps = torch.randn(x0.shape, generator=run.generator)
-    # The network still predicts nothing.
-    wanted = SCHEDULE.target(objective, x0, eps, t)
+    # The untrained network predicts zero.
+    targets = SCHEDULE.target(objective, x0, eps, t)
     table = SCHEDULE.loss_weights(objective, "min-snr")
     assert table is not None
-    errors = torch.stack([table[s] * F.mse_loss(torch.zeros_like(w), w) for s, w in zip(t, wanted, strict=True)])
+    errors = torch.stack([table[s] * F.mse_loss(torch.zeros_like(v), v) for s, v in zip(t, targets, strict=True)])
     torch.testing.assert_close(loss, errors.mean())
 
 
@@ -199,7 +199,7 @@ def test_bfloat16_training_nearly_matches_float32_losses() -> None:
 
 @pytest.mark.slow
 def test_compiled_training_matches_eager_losses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traced as ever, but with eager kernels, for which nobody has to wait; test_compile.py has the real ones."""
+    """Traces the network as in use, but runs eager kernels, which need no compilation; test_compile.py compiles."""
     compiler = torch.compile
     monkeypatch.setattr(torch, "compile", lambda network, **_: compiler(network, dynamic=False, backend="aot_eager"))
     losses = [[item.loss for item in training(compile=c, epochs=1) if isinstance(item, Step)] for c in (False, True)]

@@ -1,4 +1,4 @@
-"""Every method on every task, where the best answer is known: Gaussian data, and data that are a few images."""
+"""Every method on every task with an ideal denoiser, for which the best restoration is known."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_restoration_finds_measured_image_in_finite_set(method: str, text: str) 
         return
     y, degradation = degrade(parse_task(text), IMAGES, range(4))
     denoiser = Denoiser(Finite(SCHEDULE, to_model(IMAGES)), SCHEDULE, objective="v")
-    # Among a few images one must not be pulled to y too softly, or the first one that comes up stays.
+    # With a finite set of images DiffPIR needs a strong pull towards y, or it stays at the first image it reaches.
     options = {"pull": 7.0} if method == "diffpir" else {}
     restoration = Restoration(method, denoiser, y, degradation, SHAPE, steps=100, options=options)
     steps = [event.step for event in restoration]
@@ -66,18 +66,18 @@ def test_posterior_mean_matches_closed_form_for_gaussian(sigma: int) -> None:
 def test_posterior_mean_gives_each_image_its_own_timestep() -> None:
     x = torch.cat([torch.full((1, 1, 8, 8), 0.05), torch.full((1, 1, 8, 8), 0.9)])
     y, degradation = degrade(parse_task("denoise:noise=poisson,peak=20"), x, range(2))
-    seen: list[list[int]] = []
+    timesteps: list[list[int]] = []
 
     def network(xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        seen.append(t.tolist())
+        timesteps.append(t.tolist())
         return torch.zeros_like(xt)
 
     list(Restoration("posterior-mean", Denoiser(network, SCHEDULE), y, degradation, (2, 1, 8, 8)))
-    assert seen == [[SCHEDULE.timestep(math.sqrt(y[i].mean().item() / 20)) for i in range(2)]]
+    assert timesteps == [[SCHEDULE.timestep(math.sqrt(y[i].mean().item() / 20)) for i in range(2)]]
 
 
 @pytest.mark.parametrize("text", ["inpaint:missing=0.6", "superres:factor=2", "superres:factor=4", "deblur:width=0.6"])
-def test_ddnm_agrees_with_measurement_and_prior(text: str) -> None:
+def test_ddnm_is_consistent_with_measurement_and_prior(text: str) -> None:
     mean, std, shape = 0.1, 0.5, (50, 1, 9, 8)
     x = to_unit(mean + std * torch.randn(shape, generator=torch.Generator().manual_seed(1)))
     y, degradation = degrade(parse_task(text), x, range(50))
@@ -86,15 +86,15 @@ def test_ddnm_agrees_with_measurement_and_prior(text: str) -> None:
     list(restoration)
     operator = degradation.operator
     torch.testing.assert_close(operator.A(restoration.images), y, rtol=0, atol=1e-4)
-    unseen = restoration.images - operator.pinv(operator.A(restoration.images))
+    unmeasured = restoration.images - operator.pinv(operator.A(restoration.images))
     truth = x - operator.pinv(operator.A(x))
-    if truth.std() > 0.01:  # a narrow blur lets everything pass
-        assert unseen.mean().item() == pytest.approx(truth.mean().item(), abs=0.02)
-        assert 0.5 * truth.std() < unseen.std() < truth.std()
+    if truth.std() > 0.01:  # a narrow blur lets every frequency pass
+        assert unmeasured.mean().item() == pytest.approx(truth.mean().item(), abs=0.02)
+        assert 0.5 * truth.std() < unmeasured.std() < truth.std()
 
 
-def test_ddnm_step_keeps_noise_at_level_of_schedule() -> None:
-    """xt of a known image must have noise of s, whatever y brings in: looked at pixel by pixel."""
+def test_ddnm_step_gives_noise_level_of_schedule() -> None:
+    """Every pixel of xt has noise of s when x0 is known exactly, independently of the noise of y."""
     x = torch.full((4000, 1, 4, 4), 0.5)
     y, degradation = degrade(parse_task("inpaint:box=2,sigma=40"), x, range(4000))
     exact = Finite(SCHEDULE, to_model(x[:1]))
@@ -108,7 +108,7 @@ def test_ddnm_step_keeps_noise_at_level_of_schedule() -> None:
 
 
 def test_ddnm_does_not_accumulate_measurement_noise() -> None:
-    """It is the same in every step: for Gaussian data the mean of many chains must be the mean of the posterior."""
+    """The noise of y is the same in every step, yet for Gaussian data the mean of many chains is the posterior mean."""
     mean, std, shape, sigma = 0.1, 0.5, (4, 1, 8, 8), 40
     x = to_unit(mean + std * torch.randn(shape, generator=torch.Generator().manual_seed(1)))
     y, degradation = degrade(parse_task(f"denoise:sigma={sigma}"), x, range(4))
@@ -120,7 +120,7 @@ def test_ddnm_does_not_accumulate_measurement_noise() -> None:
 
 
 def test_dps_step_follows_residual_gradient_of_each_image() -> None:
-    """For Gaussian data x0 is linear in xt, so the gradient of the norm is known."""
+    """For Gaussian data x0 is linear in xt, so the gradient of the norm has a closed form."""
     mean, std, t, to = 0.2, 0.5, 400, 390
     y, degradation = degrade(parse_task("inpaint:missing=0.5"), IMAGES, range(4))
     problem = Problem(y, degradation, SHAPE)
@@ -131,9 +131,9 @@ def test_dps_step_follows_residual_gradient_of_each_image() -> None:
     difference = problem.operator.A(x0) - problem.y
     slope = a * std**2 / (a**2 * std**2 + s**2)
     gradient = slope * problem.operator.adjoint(difference) / difference.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-    plain = Ancestral("posterior").draw(denoiser, x0, xt, (t, to), torch.Generator().manual_seed(7))
+    ancestral = Ancestral("posterior").draw(denoiser, x0, xt, (t, to), torch.Generator().manual_seed(7))
     ours = Dps(problem, 0.3).step(denoiser, xt, t, to, torch.Generator().manual_seed(7))
-    torch.testing.assert_close(ours, plain - 0.3 * gradient, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours, ancestral - 0.3 * gradient, rtol=1e-4, atol=1e-5)
 
 
 def test_restoration_of_many_samples_has_posterior_mean() -> None:
@@ -171,7 +171,7 @@ def test_restoration_resumes_exactly(method: str) -> None:
 
 
 def test_problem_noise_level_is_independent_of_other_images() -> None:
-    """With Poisson noise each has a noise level of its own."""
+    """With Poisson noise each image has its own noise level."""
     y, degradation = degrade(parse_task("deblur:noise=poisson,peak=20"), IMAGES, range(4))
     whole = Problem(y, degradation, SHAPE)
     alone = Problem(y[2:3], degradation.select([2]), (1, *SHAPE[1:]))

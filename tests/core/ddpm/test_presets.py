@@ -1,4 +1,4 @@
-"""The presets of our U-Net in miniature: what a GPU is asked to do runs on a CPU, too."""
+"""The U-Net presets in miniature: the settings for a GPU also run on a CPU."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def experiment(preset: str, **settings: Any) -> DdpmExperiment:
 
 
 def run_through(run: DdpmExperiment) -> list[float]:
-    """The losses of a whole run, which must be as a run's are."""
+    """Run an experiment to its end, check its items and return the loss of each epoch."""
     items = list(run)
     losses = [item.loss for item in items if isinstance(item, EpochFinished)]
     assert len(losses) == 2
@@ -65,7 +65,7 @@ def test_gpu_preset_bfloat16_nearly_matches_float32_losses() -> None:
 
 @pytest.mark.slow
 def test_gpu_preset_compiled_matches_eager_losses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traced as ever, but with eager kernels, for which nobody has to wait; test_compile.py has the real ones."""
+    """Traces the network as in use, but runs eager kernels, which need no compilation; test_compile.py compiles."""
     compiler = torch.compile
     monkeypatch.setattr(torch, "compile", lambda network, **_: compiler(network, dynamic=False, backend="aot_eager"))
     assert PRESETS["ddpm"]["gpu"]["ddpm.compile"]

@@ -1,4 +1,4 @@
-"""Every sampler against diffusers step by step, and against data whose denoiser is known in closed form."""
+"""Every sampler against diffusers, step by step, and with ideal denoisers in closed form."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ZERO_TERMINAL = Schedule.from_config(DdpmConfig(schedule="cosine", zero_terminal
 
 
 def compare(ours: Sampling, oracle: Any, steps: int, seed: int) -> None:
-    """Step by step with the same network and the same noise."""
+    """Compare xt after every step, with the same network and the same noise."""
     assert isinstance(ours.denoiser.network, TutorialNetwork)
     oracle.set_timesteps(steps)
     generator = torch.Generator().manual_seed(seed)
@@ -51,7 +51,7 @@ def network() -> TutorialNetwork:
 SHORT = Schedule.from_config(DdpmConfig(timesteps=40))
 
 
-# With `fixed_large` and fewer steps theirs adds noise to the clean image too, after the last step.
+# `fixed_large` is compared at all steps only: with fewer, diffusers also adds noise after the last step.
 @pytest.mark.parametrize(
     ("variance", "theirs", "steps"),
     [("beta", "fixed_large", 40), ("posterior", "fixed_small", 40), ("posterior", "fixed_small", 10)],
@@ -110,7 +110,7 @@ def test_heun_step_follows_mean_of_both_directions() -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("objective", ["eps", "x0", "v"])
-def test_samplers_keep_mean_and_variance_of_gaussian(name: SamplerName, objective: Objective) -> None:
+def test_samplers_preserve_mean_and_variance_of_gaussian(name: SamplerName, objective: Objective) -> None:
     mean, std, steps = 0.3, 0.5, 200
     network = Gaussian(SCHEDULE, mean, std, objective)
     sampling = Sampling(
@@ -123,7 +123,7 @@ def test_samplers_keep_mean_and_variance_of_gaussian(name: SamplerName, objectiv
     assert sampling.nfe == network.calls == (2 * steps - 1 if name == "heun" else steps)
     n = sampling.xt.numel()
     assert sampling.xt.mean().item() == pytest.approx(mean, abs=5 * std / math.sqrt(n) + 0.002)
-    # 200 steps of first order, random or not, leave the standard deviation some 3% short.
+    # After 200 first-order steps, random or not, the standard deviation is about 3% too small.
     tolerance = 0.005 if name in {"dpm++", "heun"} else 0.04
     assert sampling.xt.std().item() == pytest.approx(std, rel=tolerance + 5 / math.sqrt(2 * n))
 
@@ -142,7 +142,7 @@ def test_samplers_give_images_of_finite_set(name: SamplerName, schedule: Schedul
 
 @pytest.mark.parametrize(("name", "order"), [("ddim", 1), ("dpm++", 2), ("heun", 2)])
 def test_sampler_error_falls_with_its_order(name: SamplerName, order: int) -> None:
-    """Against the exact solution for a Gaussian: xt keeps its place among the quantiles of its marginal."""
+    """The exact solution for a Gaussian is known: xt stays at the same quantile of its marginal."""
     mean, std = 0.3, 0.5
     x = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     a, s = SCHEDULE.alpha_sigma(999)
@@ -214,7 +214,7 @@ def test_denoiser_guidance_extrapolates_from_no_class() -> None:
         assert denoiser.nfe == calls
 
 
-def test_denoiser_clip_keeps_x0_in_range_and_eps_consistent() -> None:
+def test_denoiser_clip_limits_x0_and_makes_eps_consistent() -> None:
     xt = 3 * torch.randn(2, 1, 4, 4)
     x0, eps = Denoiser(lambda xt, t: torch.zeros_like(xt), SCHEDULE, clip=True)(xt, 300)
     assert x0.abs().max() <= 1
@@ -222,12 +222,12 @@ def test_denoiser_clip_keeps_x0_in_range_and_eps_consistent() -> None:
 
 
 def test_denoiser_input_transform_sets_network_input() -> None:
-    seen: list[Tensor] = []
+    inputs: list[Tensor] = []
 
-    def watching(xt: Tensor, t: Tensor) -> Tensor:
-        seen.append(xt)
+    def network(xt: Tensor, t: Tensor) -> Tensor:
+        inputs.append(xt)
         return torch.zeros_like(xt)
 
-    denoiser = Denoiser(watching, SHORT, input_transform=lambda xt, t: t.view(-1, 1, 1, 1) + 0 * xt)
+    denoiser = Denoiser(network, SHORT, input_transform=lambda xt, t: t.view(-1, 1, 1, 1) + 0 * xt)
     list(Sampling(denoiser, solver("ancestral"), (1, 1, 2, 2), steps=4))
-    assert [x.unique().tolist() for x in seen] == [[39], [29], [19], [9]]
+    assert [x.unique().tolist() for x in inputs] == [[39], [29], [19], [9]]

@@ -28,7 +28,7 @@ def oracle() -> Any:
 def test_schedule_tables_match_diffusers(schedule: Schedule, oracle: Any) -> None:
     assert len(schedule) == 1000
     assert schedule.alpha_bar.dtype == torch.float64
-    # diffusers computes in float32, whose running product is off by a few parts in 10^5 at the end.
+    # The running product of diffusers is in float32, with a relative error of a few 10^-5 at the end.
     torch.testing.assert_close(schedule.alpha_bar.float(), oracle.alphas_cumprod, rtol=1e-4, atol=0)
 
 
@@ -46,7 +46,7 @@ def test_add_noise_broadcasts_single_timestep(schedule: Schedule) -> None:
 def test_predict_x0_inverts_add_noise(schedule: Schedule) -> None:
     x0, eps = torch.randn(2, 1000, 1, 2, 2)
     t = torch.arange(1000)
-    # At the end x0 is multiplied by 0.006, which takes two of float32's seven digits.
+    # At the last timesteps x0 is multiplied by 0.006, which costs two of float32's seven digits.
     torch.testing.assert_close(schedule.predict_x0(schedule.add_noise(x0, eps, t), eps, t), x0, rtol=1e-4, atol=2e-4)
 
 
@@ -59,13 +59,13 @@ def test_posterior_deviation_matches_diffusers(schedule: Schedule, oracle: Any) 
 
 @pytest.mark.parametrize("t", [1, 10, 500, 999])
 def test_posterior_follows_bayes(schedule: Schedule, t: int) -> None:
-    """q(x_{t-1} | xt, x0) from the product of the two Gaussians q(x_{t-1} | x0) and q(xt | x_{t-1})."""
+    """q(x_{t-1} | xt, x0) is the normalised product of the Gaussians q(x_{t-1} | x0) and q(xt | x_{t-1})."""
     beta, before = schedule.beta[t].item(), schedule.alpha_bar[t - 1].item()
     precision = 1 / (1 - before) + (1 - beta) / beta
-    of_x0, of_xt, deviation = posterior(schedule.alpha_sigma(t), schedule.alpha_sigma(t - 1))
+    x0_weight, xt_weight, deviation = posterior(schedule.alpha_sigma(t), schedule.alpha_sigma(t - 1))
     assert deviation**2 == pytest.approx(1 / precision)
-    assert of_x0 == pytest.approx(math.sqrt(before) / (1 - before) / precision)
-    assert of_xt == pytest.approx(math.sqrt(1 - beta) / beta / precision)
+    assert x0_weight == pytest.approx(math.sqrt(before) / (1 - before) / precision)
+    assert xt_weight == pytest.approx(math.sqrt(1 - beta) / beta / precision)
 
 
 @pytest.mark.parametrize(("grey_levels", "t"), [(15, 32), (25, 56), (50, 114), (0, 0), (10**6, 999)])
@@ -96,14 +96,14 @@ def test_schedule_timestep_refuses_invalid_sigma(schedule: Schedule, sigma: floa
 def test_cosine_schedule_matches_diffusers() -> None:
     ours = Schedule.from_config(DdpmConfig(schedule="cosine"))
     oracle: Any = DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2")
-    # diffusers keeps beta in float32 and multiplies 1,000 of them up.
+    # diffusers stores beta in float32, and multiplies 1,000 factors of 1 - beta.
     torch.testing.assert_close(ours.alpha_bar.float(), oracle.alphas_cumprod, rtol=1e-3, atol=1e-6)
 
 
 def test_sigmoid_schedule_falls_symmetrically() -> None:
     alpha_bar = Schedule.from_config(DdpmConfig(schedule="sigmoid")).alpha_bar
     assert (alpha_bar[1:] < alpha_bar[:-1]).all()
-    # But for the last timestep, whose beta is cut off.
+    # The last timestep is excluded, since its beta is clipped.
     torch.testing.assert_close(alpha_bar[:-1] + alpha_bar[:-1].flip(0), torch.ones(999, dtype=torch.float64))
     quarter = (1 / (1 + math.exp(-1.5)) - 1 / (1 + math.exp(3))) / (1 / (1 + math.exp(-3)) - 1 / (1 + math.exp(3)))
     assert alpha_bar[249].item() == pytest.approx(quarter)
@@ -111,11 +111,11 @@ def test_sigmoid_schedule_falls_symmetrically() -> None:
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "sigmoid"])
 def test_zero_terminal_snr_matches_diffusers(name: Literal["linear", "cosine", "sigmoid"]) -> None:
-    plain = Schedule.from_config(DdpmConfig(schedule=name))
+    original = Schedule.from_config(DdpmConfig(schedule=name))
     ours = Schedule.from_config(DdpmConfig(schedule=name, objective="v", zero_terminal_snr=True))
     assert ours.alpha_bar[-1] == 0
-    assert ours.alpha_bar[0].item() == pytest.approx(plain.alpha_bar[0].item())
-    oracle = 1 - rescale_zero_terminal_snr(plain.beta)
+    assert ours.alpha_bar[0].item() == pytest.approx(original.alpha_bar[0].item())
+    oracle = 1 - rescale_zero_terminal_snr(original.beta)
     torch.testing.assert_close(ours.alpha_bar, torch.cumprod(oracle, 0))
 
 
@@ -124,9 +124,9 @@ def test_split_recovers_x0_and_eps_from_velocity(t: int) -> None:
     schedule = Schedule.from_config(DdpmConfig(schedule="cosine", objective="v", zero_terminal_snr=True))
     x0, eps = torch.randn(2, 2, 1, 3, 3)
     xt = schedule.add_noise(x0, eps, t)
-    found = schedule.split("v", xt, schedule.target("v", x0, eps, t), t)
-    for ours, truth in zip(found, (x0, eps), strict=True):
-        torch.testing.assert_close(ours, truth, rtol=1e-4, atol=1e-5)
+    estimates = schedule.split("v", xt, schedule.target("v", x0, eps, t), t)
+    for estimate, truth in zip(estimates, (x0, eps), strict=True):
+        torch.testing.assert_close(estimate, truth, rtol=1e-4, atol=1e-5)
 
 
 def test_velocity_matches_diffusers(schedule: Schedule, oracle: Any) -> None:

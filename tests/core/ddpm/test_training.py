@@ -22,7 +22,7 @@ IMAGES = torch.randint(256, (6, 1, 28, 28), dtype=torch.uint8, generator=torch.G
 
 
 def training(*, images: Tensor = IMAGES, seed: int = 0, weights: int = 0, **given: Any) -> DdpmTraining:
-    """6 images in batches of 4 make epochs of two steps, the second on 2 images."""
+    """Make a training whose epochs have two steps: 6 images in batches of 4 and 2."""
     torch.manual_seed(weights)
     options = {name: given.pop(name) for name in ("epochs", "batch_size", "lr") if name in given}
     network = TutorialNetwork(timesteps=50)
@@ -37,12 +37,12 @@ def without_bands(item: Any) -> Any:
 
 def test_training_epoch_takes_every_image_once() -> None:
     run = training(epochs=1)
-    seen: list[Tensor] = []
+    batches: list[Tensor] = []
     for _ in range(2):
-        seen.append(run.batch())
+        batches.append(run.batch())
         next(iter(run))
-    assert [len(batch) for batch in seen] == [4, 2]
-    everything = ((torch.cat(seen) + 1) * 127.5).round().to(torch.uint8)
+    assert [len(batch) for batch in batches] == [4, 2]
+    everything = ((torch.cat(batches) + 1) * 127.5).round().to(torch.uint8)
     assert sorted(map(str, everything.tolist())) == sorted(map(str, IMAGES.tolist()))
 
 
@@ -54,8 +54,8 @@ def test_epoch_loss_is_mean_over_images() -> None:
     assert finished.loss == pytest.approx(sum(n * (loss or 0) for n, loss in zip((4, 2), losses, strict=True)) / 6)
 
 
-def test_training_step_is_plain_adam_on_noise() -> None:
-    """One step, written with plain tensor operations and the draws in the order that is documented by the code."""
+def test_training_step_is_adam_step_on_predicted_noise() -> None:
+    """The first step equals one written with tensor operations, whose random draws come in the same order."""
     run = training(epochs=1, batch_size=6, lr=1e-2)
     schedule = run.schedule
     before = {name: p.detach().clone() for name, p in run.network.named_parameters()}
@@ -72,9 +72,9 @@ def test_training_step_is_plain_adam_on_noise() -> None:
     assert step.loss is not None
     assert step.loss == pytest.approx(loss.item())
     for name, gradient in zip(used, gradients, strict=True):
-        # Adam's first step: its two averages are the gradient and its square.
+        # In Adam's first step both bias-corrected moments are known: the gradient and its square.
         moved = (run.network.get_parameter(name) - before[name]).detach()
-        clear = gradient.abs() > 1e-5  # else rounding decides the sign
+        clear = gradient.abs() > 1e-5  # rounding may change the sign of smaller gradients
         torch.testing.assert_close(moved[clear], -1e-2 * gradient[clear].sign(), rtol=5e-3, atol=1e-7)
 
 
@@ -98,11 +98,11 @@ def test_training_resumes_exactly(tmp_path: Path, held_out: Tensor | None, plain
     items = [plain(item) for item in whole]
     for stop_after in range(count_steps(items) + 1):
         stopped = training(held_out=held_out)
-        seen = [plain(item) for item in until_step(stopped, stop_after)]
+        first_items = [plain(item) for item in until_step(stopped, stop_after)]
         checkpoint.save(tmp_path / "last.safetensors", stopped.state_dict())
         resumed = training(weights=1, held_out=held_out)
         resumed.load_state_dict(checkpoint.load_state(tmp_path / "last.safetensors"))
-        assert seen + [plain(item) for item in resumed] == items
+        assert first_items + [plain(item) for item in resumed] == items
         for name, weight in whole.network.state_dict().items():
             assert torch.equal(resumed.network.state_dict()[name], weight), name
 
@@ -121,7 +121,7 @@ def test_training_depends_on_seed(plain: Plain) -> None:
     assert plain(first) != plain(second)
 
 
-def test_training_read_every_changes_no_number() -> None:
+def test_training_read_every_does_not_change_results() -> None:
     often, seldom = (training(batch_size=2, read_every=n) for n in (1, 2))
     every, second = list(often), list(seldom)
     assert [item.step for item in second if isinstance(item, Step)] == [2, 3, 5, 6]
@@ -133,7 +133,7 @@ def test_training_read_every_changes_no_number() -> None:
 def test_training_selects_best_model_by_repeatable_held_out_loss() -> None:
     run = training(held_out=IMAGES, lr=1e-12)
     finished = [item for item in run if isinstance(item, EpochFinished)]
-    # With weights that stand still, only the same noise each time gives the same loss.
+    # The weights hardly change, so equal losses show that the noise is the same each time.
     assert finished[0].held_out == pytest.approx(finished[1].held_out, rel=1e-5)
     assert finished[0].loss != pytest.approx(finished[1].loss, rel=1e-5)
     assert {item.measure for item in training(held_out=IMAGES) if isinstance(item, BestModel)} == {"held_out"}
@@ -152,15 +152,15 @@ def test_training_input_transform_passes_no_gradient(plain: Plain) -> None:
     weight = torch.ones(1, requires_grad=True)
     shapes = []
 
-    def view(xt: Tensor, t: Tensor) -> Tensor:
+    def transform(xt: Tensor, t: Tensor) -> Tensor:
         shapes.append((xt.shape, t.shape))
         return weight * xt
 
-    shown = [plain(item) for item in training(input_transform=view)]
+    items = [plain(item) for item in training(input_transform=transform)]
     assert shapes[0] == ((4, 1, 28, 28), (4,))
     assert weight.grad is None
-    # No more is done with a view than training asks for, since it may have a memory: no loss by band.
-    assert shown == [without_bands(plain(item)) for item in training()]
+    # Bands are not measured, since a transform may have state and is called for training steps only.
+    assert items == [without_bands(plain(item)) for item in training()]
 
 
 def test_training_refuses_empty_images() -> None:
@@ -170,7 +170,7 @@ def test_training_refuses_empty_images() -> None:
 
 @pytest.mark.slow
 def test_short_training_beats_constant_prediction() -> None:
-    """64 steps on real images; the published network reaches 0.50 there, a constant would be at 1."""
+    """After 64 steps on real images the published network reaches a loss of 0.50; a constant prediction has 1."""
     from dipddpm.core.data import load
 
     images = load("fashion-mini", "train").images[:512]

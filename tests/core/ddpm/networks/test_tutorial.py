@@ -14,7 +14,7 @@ from dipddpm.core.errors import UserError
 
 
 class Published:
-    """The layer list as published, in plain operations on contiguous tensors, with the weights of our network."""
+    """The published layers, written with functional operations on contiguous tensors, with our network's weights."""
 
     def __init__(self, network: TutorialNetwork) -> None:
         self.weights = dict(network.named_parameters())
@@ -33,19 +33,19 @@ class Published:
         up = self.stage("up.2", torch.cat([one, self.grow("grow.2", up, 2, 1)], 1) + times[6], last=False)
         return self.conv("out", up, 1, 1)
 
-    def two(self, name: str) -> tuple[Tensor, Tensor]:
+    def weight_and_bias(self, name: str) -> tuple[Tensor, Tensor]:
         return self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
 
     def conv(self, name: str, x: Tensor, stride: int, padding: int) -> Tensor:
-        return F.conv2d(x, *self.two(name), stride, padding)
+        return F.conv2d(x, *self.weight_and_bias(name), stride, padding)
 
     def grow(self, name: str, x: Tensor, stride: int, padding: int) -> Tensor:
-        return F.conv_transpose2d(x, *self.two(name), stride, padding)
+        return F.conv_transpose2d(x, *self.weight_and_bias(name), stride, padding)
 
     def stage(self, name: str, x: Tensor, *, last: bool = True) -> Tensor:
         for i in range(3):
             if i < 2 or last:
-                scale, shift = self.two(f"{name}.{i}.norm")
+                scale, shift = self.weight_and_bias(f"{name}.{i}.norm")
                 mean = x.mean((1, 2, 3), keepdim=True)
                 variance = x.var((1, 2, 3), unbiased=False, keepdim=True)
                 x = (x - mean) / (variance + 1e-5).sqrt() * scale + shift
@@ -58,8 +58,8 @@ class Published:
         for j in range(0, 100, 2):
             angle = t / 10_000 ** (2 * j / 100)
             table[:, j], table[:, j + 1] = angle.sin(), angle.cos()
-        hidden = F.silu(F.linear(table.float(), *self.two(f"time.{stage}.0")))
-        return F.linear(hidden, *self.two(f"time.{stage}.2"))[:, :, None, None]
+        hidden = F.silu(F.linear(table.float(), *self.weight_and_bias(f"time.{stage}.0")))
+        return F.linear(hidden, *self.weight_and_bias(f"time.{stage}.2"))[:, :, None, None]
 
 
 def test_tutorial_network_has_published_size() -> None:
@@ -73,7 +73,7 @@ def test_tutorial_network_has_published_size() -> None:
 def test_tutorial_network_matches_published_output_and_gradients() -> None:
     torch.manual_seed(0)
     network = TutorialNetwork()
-    for parameter in network.parameters():  # LayerNorm starts at 1 and 0, which would hide a wrong order of its axes
+    for parameter in network.parameters():  # LayerNorm's initial 1 and 0 would hide a wrong order of its axes
         parameter.data += 0.05 * torch.randn_like(parameter)
     xt, t = torch.randn(3, 1, 28, 28), torch.tensor([0, 42, 999])
     ours, theirs = network(xt, t), Published(network)(xt, t)

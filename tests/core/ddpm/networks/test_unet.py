@@ -16,7 +16,7 @@ from dipddpm.core.errors import UserError
 
 
 def small(shape: tuple[int, int, int] = (1, 28, 28), **options: Any) -> UNet:
-    """A network whose zero weights have been replaced, so that everything plays a part."""
+    """Make a network with random weights in place of the zeros, so that every layer affects the output."""
     torch.manual_seed(0)
     network = UNet(shape, **{"channels": (8, 16)} | options)
     for parameter in network.parameters():
@@ -26,7 +26,7 @@ def small(shape: tuple[int, int, int] = (1, 28, 28), **options: Any) -> UNet:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 33), st.integers(1, 33), st.sampled_from([1, 3]), st.integers(1, 3), st.integers(1, 3))
-def test_unet_keeps_any_image_shape(height: int, width: int, channels: int, patch: int, levels: int) -> None:
+def test_unet_preserves_any_image_shape(height: int, width: int, channels: int, patch: int, levels: int) -> None:
     network = small((channels, height, width), channels=(8, 16, 8)[:levels], patch=patch)
     xt = torch.randn(2, channels, height, width)
     assert network(xt, torch.tensor([0, 999])).shape == xt.shape
@@ -54,11 +54,11 @@ def test_unet_uses_every_weight_and_time() -> None:
 
 
 def test_unet_attention_reaches_across_image() -> None:
-    """Without it a 3x3 network of this depth can't see from one corner to the other."""
+    """Without attention, a 3x3 network of this depth has a receptive field smaller than the image."""
     for attention, reaches in ((0, False), (1, True)):
         network = small((1, 64, 64), attention=attention)
         xt = torch.randn(1, 1, 64, 64, requires_grad=True)
-        # Group norm looks at the whole image too, so it is taken out.
+        # Group norm depends on the whole image too, so it is removed.
         for module in list(network.modules()):
             for name, child in list(module.named_children()):
                 if isinstance(child, nn.GroupNorm):
@@ -68,7 +68,7 @@ def test_unet_attention_reaches_across_image() -> None:
         assert bool(xt.grad[0, 0, -1, -1]) is reaches
 
 
-def test_unet_class_changes_prediction_and_none_is_last() -> None:
+def test_unet_class_changes_prediction_and_none_equals_last_class() -> None:
     network = small(classes=3)
     xt, t = torch.randn(1, 1, 28, 28), torch.tensor([100])
     outputs = [network(xt, t, torch.tensor([label])) for label in range(4)]
