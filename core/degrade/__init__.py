@@ -1,6 +1,6 @@
-"""Degradations y = A x + noise: operators with their adjoint, pseudo-inverse and proximal step; noise; and both in one.
+"""Degradations y = A x + noise: operators with adjoint, pseudo-inverse and proximal step, and kinds of noise.
 
-`degrade` makes the measurements of a run from true images and a task; every method starts from a `Degradation`.
+`degrade` measures true images as a task describes; every method starts from the resulting y and `Degradation`.
 """
 
 from dipddpm.core.degrade.measure import Degradation, degrade

@@ -1,4 +1,4 @@
-"""The measurements that a method restores images from: made in one place, for every kind of run."""
+"""A case: the measurements that a method restores images from, made in the same way for every kind of run."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from dipddpm.core.degrade.measure import Degradation, degrade
 
 @dataclass(frozen=True)
 class Case:
-    """Measurements of N images of one size, as far as a method may know them. The truth is not among them."""
+    """Measurements of N images of one size, with all that a method may know of them; it has no truth."""
 
     y: Tensor
-    """The measurements, never clipped, on the device that the work is done on."""
+    """The measurements, never clipped, on the device of the computation."""
     degradation: Degradation
-    """The operator and the noise; `expected_residual` is None where methods must not know the noise level."""
+    """The operator and the noise; `expected_residual` is None if methods must not know the noise level."""
     shape: tuple[int, int, int, int]
-    """(N, C, H, W) of the images wanted."""
+    """The shape (N, C, H, W) of the images to restore."""
     seed: int = 0
-    """Seed of the method's own random draws."""
+    """The seed of the method's own random draws."""
 
     @classmethod
     def of(
@@ -33,8 +33,8 @@ class Case:
     ) -> Self:
         """Measure true images (N, C, H, W) in [0, 1], on their device.
 
-        The random draws of an image depend on the run's seed, its label and the purpose alone, so an image has the
-        same measurement in every run that names it alike.
+        The random draws of an image depend only on the run's seed, its label and the purpose, so an image has the
+        same measurement in every run with this seed that gives it the same label.
         """
         y, degradation = degrade(task, truth, [derive(seed, f"{purpose} of {label}") for label in labels])
         n, c, h, w = truth.shape

@@ -1,4 +1,4 @@
-"""From a task and true images to measurements, image by image."""
+"""Simulated measurements: a task's operator and noise, applied to true images one by one."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Degradation:
     operator: Operator
     noise: Noise
     blind: bool = False
-    """Whether methods are told only of which kind the noise is; how much of it there is, they must not look at then."""
+    """If True, methods may use the kind of noise but not its level."""
 
     @classmethod
     def from_task(cls, task: TaskOptions, size: tuple[int, int], generator: torch.Generator) -> Degradation:
-        """What a task does to one image of (H, W), on the generator's device; a random mask is drawn here.
+        """Return a task's degradation of one image of (H, W), on the generator's device, and draw any random mask.
 
-        Raises UserError for a mask file that isn't as large as the image, or that leaves nothing.
+        Raises UserError if the mask file's size differs from the image's, or if the mask leaves no pixel.
         """
         noise: Noise = GaussianNoise(task.sigma / 255)
         if task.noise == "poisson":
@@ -48,28 +48,28 @@ class Degradation:
         return cls(operator, noise, task.blind)
 
     def measure(self, x0: Tensor, generator: torch.Generator) -> Tensor:
-        """y for true images (N, C, H, W) in [0, 1]; 0 where nothing is measured, and never clipped."""
+        """Measure true images (N, C, H, W) in [0, 1]; y is 0 where nothing is measured, and never clipped."""
         y = self.noise.add(self.operator.A(x0), generator)
         return y * self.operator.measured(y)
 
     def expected_residual(self, y: Tensor) -> Tensor | None:
-        """The mean of (y - A x)^2 over what is measured to be expected at the truth, (N,); None where unknown."""
+        """Return the expected mean of (y - A x)^2 over measured values at the true x, (N,); None if it is unknown."""
         return None if self.blind else self.noise.variance(y, self.operator.measured(y))
 
     def select(self, indices: list[int]) -> Degradation:
-        """The degradation of some of the images."""
+        """Return the degradation of the images with these indices."""
         return replace(self, operator=self.operator.select(indices))
 
     def to(self, device: torch.device | str) -> Degradation:
-        """Copy this degradation to a device; the original stays where it is."""
+        """Copy this degradation to a device, without changing the original."""
         return replace(self, operator=self.operator.to(device))
 
 
 def degrade(task: TaskOptions, x0: Tensor, seeds: Sequence[int]) -> tuple[Tensor, Degradation]:
-    """Measure true images (N, C, H, W), each with a seed of its own, and say how it was done.
+    """Measure true images (N, C, H, W), each with its own seed; return the measurements and their degradation.
 
-    The random draws are made on the CPU, so an image's y depends on its seed alone: not on the device, nor on which
-    other images are there. The results are on the device of `x0`.
+    The random draws are made on the CPU, so an image's y depends on its seed alone, not on the device or the other
+    images. The results are on the device of `x0`.
     """
     measurements, degradations = [], []
     for image, seed in zip(torch.split(x0.cpu(), 1), seeds, strict=True):
@@ -84,17 +84,17 @@ def degrade(task: TaskOptions, x0: Tensor, seeds: Sequence[int]) -> tuple[Tensor
 
 
 def gaussian_kernel(width: float) -> Tensor:
-    """A Gaussian of standard deviation `width` pixels, cut off at four of them, sum 1."""
+    """Return a Gaussian kernel of standard deviation `width` pixels, cut off at 4 `width`, with sum 1."""
     radius = max(1, math.ceil(4 * width))
     line = torch.softmax(-torch.arange(-radius, radius + 1).double().square() / (2 * width**2), 0)
     return torch.outer(line, line)
 
 
 def motion_kernel(length: float, angle: float) -> Tensor:
-    """A straight line of `length` pixels through the middle, sum 1.
+    """Return a motion kernel: a straight line of `length` pixels through the centre, with sum 1.
 
-    `angle` is in degrees from the x axis, counter-clockwise. Points along the line are shared out over the four
-    pixels around each.
+    `angle` is in degrees from the x axis, counter-clockwise. Each point of the line is distributed bilinearly over the
+    four pixels around it.
     """
     radius = math.ceil(length / 2) + 1
     along = torch.linspace(-0.5, 0.5, 64 * radius + 1, dtype=torch.float64) * max(length - 1, 0)
@@ -109,7 +109,7 @@ def motion_kernel(length: float, angle: float) -> Tensor:
 
 
 def _mask(task: Inpaint, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """1 where a pixel is kept, (1, 1, H, W). Of a random mask, exactly the share asked for is missing."""
+    """Return the task's mask (1, 1, H, W), 1 at measured pixels; a random mask has exactly the task's missing share."""
     height, width = size
     if task.mask:
         mask = (load_image(Path(task.mask).expanduser(), channels=1) > 0.5).float()
@@ -124,8 +124,8 @@ def _mask(task: Inpaint, size: tuple[int, int], generator: torch.Generator) -> T
         mask[..., top : top + task.box, left : left + task.box] = 0
     else:
         order = torch.randperm(height * width, generator=generator, device=generator.device)
-        kept = order >= round(task.missing * height * width)
-        mask = kept.float().view(1, 1, height, width)
+        measured = order >= round(task.missing * height * width)
+        mask = measured.float().view(1, 1, height, width)
     if not mask.any():
         raise UserError("The mask leaves no pixel.", "Give a smaller box, a smaller share or another mask.")
     return mask.to(generator.device)

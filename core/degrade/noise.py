@@ -1,4 +1,4 @@
-"""Noise on what an operator measures. Levels are in [0, 1] here; people give them in grey levels."""
+"""Noise on measurements. Levels here are on the scale [0, 1]; tasks give them in 8-bit grey levels."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ class Noise(ABC):
 
     @abstractmethod
     def add(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """Noisy measurements of clean ones."""
+        """Return noisy measurements, given clean ones."""
 
     def variance(self, y: Tensor, measured: Tensor) -> Tensor | None:
-        """The mean of (y - A x)^2 over what is measured that is expected at the truth, (N,); None where unknown."""
+        """Return the expected mean of (y - A x)^2 over measured values at the true x, (N,); None if it is unknown."""
         del y, measured
         return None
 
 
 @dataclass(eq=False)
 class GaussianNoise(Noise):
-    """y = A x + sigma n. Never clipped."""
+    """y = A x + sigma n, never clipped."""
 
     kind = "gaussian"
     sigma: float
-    """Standard deviation, for a range of [0, 1]."""
+    """The standard deviation, on the scale [0, 1]."""
 
     def add(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """Add sigma times standard normal noise."""
@@ -39,37 +39,37 @@ class GaussianNoise(Noise):
         return clean + self.sigma * n
 
     def variance(self, y: Tensor, measured: Tensor) -> Tensor | None:
-        """sigma^2; None without noise."""
+        """Return sigma^2 for each image; None if sigma is 0."""
         del measured
         return y.new_full((len(y),), self.sigma**2) if self.sigma else None
 
 
 @dataclass(eq=False)
 class PoissonNoise(Noise):
-    """y = counts / peak, the counts being Poisson with mean peak * A x. Negative intensities count as 0."""
+    """y = counts / peak, where the counts are Poisson with mean peak * A x. Negative intensities count as 0."""
 
     kind = "poisson"
     peak: float
-    """Photons that a white pixel counts on average."""
+    """The mean photon count of a white pixel."""
 
     def add(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """Count photons."""
+        """Draw photon counts and divide them by the peak."""
         return torch.poisson(clean.clamp(min=0) * self.peak, generator=generator) / self.peak
 
     def variance(self, y: Tensor, measured: Tensor) -> Tensor | None:
-        """mean(A x) / peak, for which mean(y) / peak is unbiased."""
+        """Return mean(y) / peak over measured values, an unbiased estimate of mean(A x) / peak."""
         return (y * measured).flatten(1).sum(1) / measured.flatten(1).sum(1) / self.peak
 
 
 @dataclass(eq=False)
 class SaltAndPepper(Noise):
-    """A share `hit` of the values becomes 0 or 1, as often one as the other."""
+    """Impulse noise: a share `hit` of the values becomes 0 or 1, with equal probability."""
 
     kind = "salt-and-pepper"
     hit: float
 
     def add(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """Hit values."""
+        """Replace random values by 0 or 1."""
         drawn = torch.rand(clean.shape, generator=generator, device=clean.device, dtype=clean.dtype)
         pepper = torch.where(drawn < self.hit / 2, torch.zeros_like(clean), clean)
         return torch.where(drawn >= 1 - self.hit / 2, torch.ones_like(clean), pepper)

@@ -1,4 +1,4 @@
-"""Pictures of what a restoration began with and came to, side by side."""
+"""Pictures of degraded and restored images side by side."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dipddpm.core.events import Pictures
 
 
 def side_by_side(y: Tensor, degradation: Degradation, images: Tensor, truth: Tensor | None) -> Tensor:
-    """Put y, as large as the image, the restored image and (where known) the truth into a row: (N, panels, C, H, W)."""
+    """Stack degraded (in image size), restored and (where known) true images, (N, panels, C, H, W)."""
     degraded = y if y.shape == images.shape else degradation.operator.pinv(y)
     return torch.stack([degraded, images] if truth is None else [degraded, images, truth], 1)
 
@@ -21,7 +21,7 @@ def side_by_side(y: Tensor, degradation: Degradation, images: Tensor, truth: Ten
 def comparison(
     name: str, rows: Sequence[Tensor] | Tensor, *, step: int, title: str, numbered: bool = False
 ) -> Pictures:
-    """Lay out rows of one size, as `side_by_side` makes them, about as wide as high."""
+    """Return a picture of rows of one size, as made by `side_by_side`, in a layout about as wide as high."""
     panels = ("degraded", "restored", "truth")[: len(rows[0])]
     return Pictures(
         name=name,

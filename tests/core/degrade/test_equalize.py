@@ -14,21 +14,21 @@ TRUTH = shapes(3, size=16)
 
 
 @pytest.mark.parametrize("task", ["deblur:width=1.5,sigma=2", "deblur:width=1", "deblur:kernel=motion,width=5,sigma=1"])
-def test_equalize_spectrum_evens_frequencies_of_same_measurement(task: str) -> None:
-    before = case(task, TRUTH)
-    even = equalize_spectrum(before)
-    blur, noise = before.degradation.operator, 0.0
-    variance = before.degradation.expected_residual(before.y)
+def test_equalize_spectrum_equalizes_gains_of_same_measurement(task: str) -> None:
+    original = case(task, TRUTH)
+    equalized = equalize_spectrum(original)
+    blur, noise = original.degradation.operator, 0.0
+    variance = original.degradation.expected_residual(original.y)
     if variance is not None:
         noise = variance[0].sqrt().item()
-    assert isinstance(blur, CircularBlur) and isinstance(even.degradation.operator, CircularBlur)
-    was, now = blur.transfer.abs(), even.degradation.operator.transfer.abs()
-    assert ((now > 0) == (was > 0)).all() and (now <= 1 + 1e-6).all()
-    seen = was > 2 * max(STRENGTH * noise, 1e-3)
-    assert seen.any() and (now[seen] > 0.89).all()
-    # What was said of the image is said of it still, and nothing else.
-    residual = blur.pinv(before.y) - even.degradation.operator.pinv(even.y)
-    assert residual.abs().max() < 1e-2
+    assert isinstance(blur, CircularBlur) and isinstance(equalized.degradation.operator, CircularBlur)
+    gain_before, gain = blur.transfer.abs(), equalized.degradation.operator.transfer.abs()
+    assert ((gain > 0) == (gain_before > 0)).all() and (gain <= 1 + 1e-6).all()
+    well_measured = gain_before > 2 * max(STRENGTH * noise, 1e-3)
+    assert well_measured.any() and (gain[well_measured] > 0.89).all()
+    # Both cases determine the same image.
+    difference = blur.pinv(original.y) - equalized.degradation.operator.pinv(equalized.y)
+    assert difference.abs().max() < 1e-2
 
 
 @settings(max_examples=8, deadline=None)
@@ -37,14 +37,14 @@ def test_equalize_spectrum_reports_level_of_its_noise(sigma: float, width: float
     count = 60
     x = shapes(1, size=16).expand(count, -1, -1, -1)
     y, degradation = degrade(parse_task(f"deblur:width={width},sigma={sigma}"), x, range(count))
-    even = equalize_spectrum(Case(y, degradation, (count, 1, 16, 16)))
-    told = even.degradation.expected_residual(even.y)
-    assert told is not None
-    noise = even.y - even.degradation.operator.A(x)
-    assert noise.square().mean().item() == pytest.approx(told[0].item(), rel=0.15)
+    equalized = equalize_spectrum(Case(y, degradation, (count, 1, 16, 16)))
+    expected = equalized.degradation.expected_residual(equalized.y)
+    assert expected is not None
+    noise = equalized.y - equalized.degradation.operator.A(x)
+    assert noise.square().mean().item() == pytest.approx(expected[0].item(), rel=0.15)
 
 
 @pytest.mark.parametrize("task", ["denoise:sigma=25", "inpaint:missing=0.5", "deblur:noise=salt-and-pepper"])
 def test_equalize_spectrum_leaves_other_tasks_unchanged(task: str) -> None:
-    before = case(task, TRUTH)
-    assert equalize_spectrum(before) is before
+    original = case(task, TRUTH)
+    assert equalize_spectrum(original) is original

@@ -11,7 +11,7 @@ from dipddpm.core.errors import UserError
 
 
 def scenes(size: int) -> Tensor:
-    """Slopes, edges along the axes and a disc."""
+    """Return a slope, an edge along an axis and a disc, (3, 1, size, size)."""
     line = torch.linspace(0, 1, size)
     down, across = torch.meshgrid(line, line, indexing="ij")
     slope = (down + across) / 2
@@ -22,12 +22,12 @@ def scenes(size: int) -> Tensor:
 
 @pytest.mark.parametrize("sigma", [5, 10, 25, 50, 100])
 @pytest.mark.parametrize("size", [28, 64])
-def test_estimate_sigma_finds_known_noise(sigma: int, size: int) -> None:
+def test_estimate_sigma_matches_known_noise_level(sigma: int, size: int) -> None:
     x = scenes(size).repeat(10, 1, 1, 1)
     y, degradation = degrade(parse_task(f"denoise:sigma={sigma},blind=true"), x, range(30))
-    found = estimate_sigma(y, torch.ones_like(y)) * 255
-    assert found.mean().item() == pytest.approx(sigma, rel=0.1)
-    assert (found - sigma).abs().max() < 0.5 * sigma
+    estimated = estimate_sigma(y, torch.ones_like(y)) * 255
+    assert estimated.mean().item() == pytest.approx(sigma, rel=0.1)
+    assert (estimated - sigma).abs().max() < 0.5 * sigma
     noise = with_noise_level(y, degradation).noise
     assert isinstance(noise, GaussianNoise)
     assert noise.sigma * 255 == pytest.approx(sigma, rel=0.1)
@@ -45,19 +45,19 @@ def test_estimate_sigma_counts_measured_pixels_only() -> None:
     torch.testing.assert_close(estimate_sigma(y, measured), torch.full((2,), 0.2), rtol=0.1, atol=0)
     measured[0] = 0
     torch.testing.assert_close(estimate_sigma(y, measured), torch.full((2,), 0.2), rtol=0.1, atol=0)
-    with pytest.raises(UserError, match="no 3x3 pixels"):
+    with pytest.raises(UserError, match="no block of 3x3 pixels"):
         estimate_sigma(y, torch.zeros_like(y))
 
 
 @pytest.mark.parametrize(
     "task", ["denoise:sigma=25", "denoise:noise=salt-and-pepper,blind=true", "inpaint:missing=0.7"]
 )
-def test_with_noise_level_keeps_known_and_other_noise(task: str) -> None:
+def test_with_noise_level_leaves_known_and_impulse_noise_unchanged(task: str) -> None:
     y, degradation = degrade(parse_task(task), scenes(28), range(3))
     assert with_noise_level(y, degradation) is degradation
 
 
-def test_with_noise_level_takes_blind_poisson_for_gaussian() -> None:
+def test_with_noise_level_describes_blind_poisson_noise_as_gaussian() -> None:
     x = torch.full((4, 1, 32, 32), 0.5)
     y, degradation = degrade(parse_task("denoise:noise=poisson,peak=20,blind=true"), x, range(4))
     noise = with_noise_level(y, degradation).noise

@@ -10,32 +10,32 @@ from tests.core.methods.cases import case, shapes
 TRUTH = shapes(3, size=28) * 0.6 + 0.2
 
 
-def test_without_impulses_masks_hits_and_keeps_exact_rest() -> None:
+def test_without_impulses_masks_impulses_and_leaves_exact_pixels() -> None:
     given = case("denoise:noise=salt-and-pepper,hit=0.3", TRUTH)
-    told = without_impulses(given, TRUTH + 0.02)
-    operator = told.degradation.operator
-    assert isinstance(operator, Mask) and isinstance(told.degradation.noise, GaussianNoise)
-    assert told.degradation.expected_residual(told.y) is None
+    simplified = without_impulses(given, TRUTH + 0.02)
+    operator = simplified.degradation.operator
+    assert isinstance(operator, Mask) and isinstance(simplified.degradation.noise, GaussianNoise)
+    assert simplified.degradation.expected_residual(simplified.y) is None
     assert torch.equal((given.y != TRUTH) & (operator.mask > 0), torch.zeros_like(TRUTH) > 0)
-    assert torch.equal(told.y, TRUTH * operator.mask)
+    assert torch.equal(simplified.y, TRUTH * operator.mask)
     assert operator.mask.mean().item() > 0.68
 
 
-def test_without_impulses_keeps_truly_black_pixels() -> None:
+def test_without_impulses_leaves_truly_black_pixels() -> None:
     dark = TRUTH.clone()
     dark[:, :, :10] = 0
-    told = without_impulses(case("denoise:noise=salt-and-pepper,hit=0.2", dark), dark)
-    operator = told.degradation.operator
+    simplified = without_impulses(case("denoise:noise=salt-and-pepper,hit=0.2", dark), dark)
+    operator = simplified.degradation.operator
     assert isinstance(operator, Mask)
     assert operator.mask[:, :, :10].mean() > 0.85
-    assert torch.equal(told.y, dark * operator.mask)
+    assert torch.equal(simplified.y, dark * operator.mask)
 
 
 def test_without_impulses_keeps_missing_and_held_out_pixels_masked() -> None:
     given = case("inpaint:missing=0.5,noise=salt-and-pepper", TRUTH)
     split = hold_out_measurements(given, 0.2, 0.5, seed=0)
-    told = without_impulses(split.trial_case, TRUTH)
-    operator = told.degradation.operator
+    simplified = without_impulses(split.trial_case, TRUTH)
+    operator = simplified.degradation.operator
     assert isinstance(operator, Mask)
     assert (operator.mask * split.where).sum() == 0
     assert (operator.mask * (1 - given.degradation.operator.measured(given.y))).sum() == 0

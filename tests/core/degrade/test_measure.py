@@ -32,11 +32,11 @@ texts = st.sampled_from(
 def test_degrade_depends_on_seed_of_image_alone(text: str, seed: int) -> None:
     task = parse_task(text)
     y, _ = degrade(task, X0, [seed, seed + 1, seed + 2, seed + 3])
-    again, _ = degrade(task, X0[2:3], [seed + 2])
-    assert torch.equal(y[2:3], again)
+    alone, _ = degrade(task, X0[2:3], [seed + 2])
+    assert torch.equal(y[2:3], alone)
     other, _ = degrade(task, X0[2:3], [seed + 7])
-    if text != "deblur:kernel=motion,width=9,angle=45,sigma=0":  # nothing random
-        assert not torch.equal(other, again)
+    if text != "deblur:kernel=motion,width=9,angle=45,sigma=0":  # this task has no random draws
+        assert not torch.equal(other, alone)
 
 
 def test_gaussian_noise_has_its_sigma_and_is_not_clipped() -> None:
@@ -73,7 +73,7 @@ def test_poisson_noise_gives_whole_counts_with_right_moments() -> None:
     assert y.var().item() == pytest.approx(0.5 / 20, rel=0.06)
 
 
-def test_salt_and_pepper_noise_hits_given_share() -> None:
+def test_salt_and_pepper_noise_replaces_given_share() -> None:
     y, _ = degrade(Denoise(noise="salt-and-pepper", hit=0.3), torch.full((1, 1, 100, 100), 0.5), [0])
     assert (y == 0).float().mean().item() == pytest.approx(0.15, abs=0.015)
     assert (y == 1).float().mean().item() == pytest.approx(0.15, abs=0.015)
@@ -95,7 +95,7 @@ def test_inpaint_box_lies_in_middle() -> None:
     assert missing[0, 0].nonzero().tolist() == [[2, 1], [2, 2], [3, 1], [3, 2]]
 
 
-def test_inpaint_mask_file_keeps_its_pixels(tmp_path: Path) -> None:
+def test_inpaint_uses_pixels_of_mask_file(tmp_path: Path) -> None:
     mask = (torch.rand(1, 8, 9) > 0.5).float()
     save_png(tmp_path / "mask.png", mask)
     _, degradation = degrade(Inpaint(mask=str(tmp_path / "mask.png")), torch.rand(1, 1, 8, 9), [0])
@@ -128,12 +128,12 @@ def test_degradation_measure_repeats_with_same_generator() -> None:
 
 
 @pytest.mark.parametrize("text", ["denoise:sigma=50", "inpaint:missing=0.5,noise=poisson", "superres:sigma=9"])
-def test_blind_task_measures_alike_without_noise_level(text: str) -> None:
-    y, told = degrade(parse_task(text), X0, range(4))
-    again, untold = degrade(parse_task(f"{text},blind=true"), X0, range(4))
-    assert torch.equal(y, again)
-    assert told.expected_residual(y) is not None
-    assert untold.blind
-    for kept in (untold, untold.select([1, 2]), untold.to("cpu")):
-        assert kept.expected_residual(y[1:3]) is None
-        assert kept.noise.kind == told.noise.kind
+def test_blind_task_has_same_measurements_without_noise_level(text: str) -> None:
+    y, known = degrade(parse_task(text), X0, range(4))
+    blind_y, blind = degrade(parse_task(f"{text},blind=true"), X0, range(4))
+    assert torch.equal(y, blind_y)
+    assert known.expected_residual(y) is not None
+    assert blind.blind
+    for degradation in (blind, blind.select([1, 2]), blind.to("cpu")):
+        assert degradation.expected_residual(y[1:3]) is None
+        assert degradation.noise.kind == known.noise.kind

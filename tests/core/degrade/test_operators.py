@@ -1,4 +1,4 @@
-"""Laws that every operator obeys, for any size; and deepinv's operators as an outside witness."""
+"""Properties that every operator has for images of any size, and a comparison with the operators of deepinv."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_operator_measured_marks_measured_values() -> None:
     assert torch.equal(Identity().measured(y), y)
 
 
-def test_mask_select_keeps_mask_of_each_image() -> None:
+def test_mask_select_returns_mask_of_each_image() -> None:
     masks = (torch.rand(3, 1, 5, 5) > 0.5).float()
     x = torch.rand(3, 1, 5, 5)
     assert torch.equal(Mask(masks).select([2, 0]).A(x[[2, 0]]), Mask(masks).A(x)[[2, 0]])
@@ -112,11 +112,11 @@ def test_mask_select_keeps_mask_of_each_image() -> None:
 def test_degradation_to_leaves_original_on_its_device(task: TaskOptions) -> None:
     degradation = Degradation.from_task(task, (8, 9), torch.Generator().manual_seed(0))
     moved = degradation.to("meta")
-    kept = [value for value in vars(degradation.operator).values() if isinstance(value, Tensor)]
+    original = [value for value in vars(degradation.operator).values() if isinstance(value, Tensor)]
     copied = [value for value in vars(moved.operator).values() if isinstance(value, Tensor)]
     assert type(moved.operator) is type(degradation.operator)
-    assert [value.device.type for value in kept] == ["cpu"] * len(kept)
-    assert [value.device.type for value in copied] == ["meta"] * len(kept)
+    assert [value.device.type for value in original] == ["cpu"] * len(original)
+    assert [value.device.type for value in copied] == ["meta"] * len(original)
     x = torch.ones(1, 1, 8, 9)
     assert degradation.operator.A(x).device.type == "cpu"
 
@@ -128,7 +128,7 @@ def test_block_mean_averages_partial_blocks_at_edge() -> None:
 
 
 @pytest.mark.parametrize("kernel", [gaussian_kernel(1.5), motion_kernel(7, 30), motion_kernel(1, 0)])
-def test_blur_kernels_keep_mean_and_centre(kernel: Tensor) -> None:
+def test_blur_kernels_preserve_mean_and_centre(kernel: Tensor) -> None:
     assert kernel.sum().item() == pytest.approx(1)
     assert torch.allclose(kernel, kernel.flip(0, 1))
     x = torch.rand(1, 1, 9, 12, dtype=torch.float64)
