@@ -1,1 +1,1 @@
-"""How good an image is (PSNR, SSIM) and how good a set of samples is."""
+"""Metrics: the quality of a restored image (PSNR, SSIM) and of a set of samples."""

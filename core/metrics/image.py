@@ -1,4 +1,4 @@
-"""How close a restored image is to the truth: PSNR and SSIM, for each image of a batch."""
+"""PSNR and SSIM of restored images against the truth, for each image of a batch."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from torch import Tensor
 
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
-"""Width of SSIM's Gaussian window and its standard deviation, in pixels, as in Wang et al. 2004."""
+"""Width and standard deviation of SSIM's Gaussian window, in pixels, as in Wang et al. 2004."""
 C1, C2 = 0.01**2, 0.03**2
 
 
 def psnr(images: Tensor, truth: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB, shape (N,), of images that are clipped to [0, 1] first.
+    """Return the peak signal-to-noise ratio in dB, (N,), after clipping `images` to [0, 1].
 
-    Both are (N, C, H, W); the peak is 1, and the mean squared error is over all channels and pixels of an image.
-    Infinite where they agree.
+    Both tensors are (N, C, H, W); the peak is 1, and the mean squared error is over all channels and pixels of an
+    image. The PSNR of an image equal to its truth is infinite.
     """
     error = (images.clamp(0, 1) - truth).square().flatten(1).mean(1)
     return -10 * error.log10()
 
 
 def ssim(images: Tensor, truth: Tensor) -> Tensor:
-    """Structural similarity, shape (N,), of images that are clipped to [0, 1] first (Wang et al., IEEE TIP 2004).
+    """Return the structural similarity, (N,), after clipping `images` to [0, 1] (Wang et al., IEEE TIP 2004).
 
-    Both are (N, C, H, W), at least 11 pixels a side (ValueError otherwise). The window is Gaussian, 11x11 with
-    sigma 1.5; K1 = 0.01, K2 = 0.03, range 1; variances are those of the population; the mean is over every place where
-    the window fits, then over the channels. This is scikit-image's `structural_similarity` with `gaussian_weights`.
+    Both tensors are (N, C, H, W), at least 11 pixels a side (ValueError otherwise). The window is Gaussian, 11x11 with
+    sigma 1.5; K1 = 0.01, K2 = 0.03, range 1; variances are population variances; the mean is over all positions where
+    the window fits, then over the channels. This equals scikit-image's `structural_similarity` with
+    `gaussian_weights` and without `use_sample_covariance`.
     """
     if not has_ssim(images):
         raise ValueError(f"SSIM needs images of at least {SSIM_WINDOW} pixels a side")
@@ -47,12 +48,12 @@ def has_ssim(images: Tensor) -> bool:
 
 
 def ssim_scores(images: Tensor, truth: Tensor) -> list[float]:
-    """Return each image's SSIM; an empty list where they are too small for it."""
+    """Return each image's SSIM, or an empty list if the images are smaller than SSIM's window."""
     return ssim(images, truth).tolist() if has_ssim(images) else []
 
 
 def _windowed(images: Tensor) -> Tensor:
-    """Weighted means around every pixel where the whole window fits."""
+    """Return Gaussian-weighted means around every pixel where the whole window fits."""
     offsets = torch.arange(SSIM_WINDOW, device=images.device, dtype=images.dtype) - SSIM_WINDOW // 2
     window = torch.softmax(-offsets.square() / (2 * SSIM_SIGMA**2), 0)
     planes = images.flatten(0, 1).unsqueeze(1)

@@ -1,7 +1,7 @@
-"""Sample quality of 28x28 grey images, offline: distances on the features of the project's own FashionMNIST classifier.
+"""Sample quality of 28x28 grey images, without downloads: distances on features of a FashionMNIST classifier.
 
-The distances are made like FID and KID but on other features, so they compare with each other and with nothing else;
-`python -m scripts.sample_anchors` shows what they are for images that one knows.
+The distances are computed like FID and KID but on the features of the project's own classifier, so they can be
+compared only with each other; `python -m scripts.sample_anchors` measures them on known images for orientation.
 """
 
 from dipddpm.core.metrics.samples.classifier import load_classifier

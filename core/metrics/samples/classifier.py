@@ -1,6 +1,6 @@
-"""The project's own classifier of FashionMNIST, whose features sample quality is measured on.
+"""The project's own FashionMNIST classifier, whose features measure sample quality.
 
-Its weights, made by `scripts.train_classifier`, ship with the program, so that the numbers mean the same everywhere.
+Its weights, trained by `scripts.train_classifier`, ship with the program, so that results compare everywhere.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from dipddpm.core.images import to_bytes, to_model
 WEIGHTS_FILE = Path(__file__).parents[2] / "assets" / "fashion-classifier.safetensors"
 SHAPE = (1, 28, 28)
 FEATURES = 64
-"""How many numbers describe an image: few, so that some hundred samples already determine their covariance."""
+"""Number of features of an image; so few that some hundred samples determine their covariance."""
 CLASSES = 10
 CHUNK = 500
-"""Images that go through the network at once. Fixed, so that the last bit of a number doesn't hang on it."""
+"""Images that go through the network at once; constant, since the rounding of results depends on it."""
 
 
 class FashionClassifier(nn.Module):
-    """Logits (N, 10) of 28x28 grey images in model space, (N, 1, 28, 28); 107,322 parameters.
+    """A network that maps 28x28 grey images in model space, (N, 1, 28, 28), to logits (N, 10).
 
-    Six 3x3 convolutions with batch norm at 28, 14, 14, 7, 7 and 7 pixels, the mean over all places, a linear layer.
+    Six 3x3 convolutions with batch norm at 28, 14, 14, 7, 7 and 7 pixels, the mean over all pixels and a linear layer;
+    107,322 parameters.
     """
 
     name: ClassVar[str] = "fashion-classifier"
@@ -55,21 +56,21 @@ class FashionClassifier(nn.Module):
         self.head = nn.Linear(FEATURES, CLASSES)
 
     def features(self, images: Tensor) -> Tensor:
-        """What the last layer sees, (N, 64): non-negative."""
+        """Return the non-negative inputs of the last layer, (N, 64)."""
         return cast(Tensor, self.body(images))
 
     def forward(self, images: Tensor) -> Tensor:
-        """One logit a class."""
+        """Return a logit for each class, (N, 10)."""
         return cast(Tensor, self.head(self.features(images)))
 
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """The trained network, and the digest of its weights, which belongs to every number made with it.
+    """The trained network and the digest of its weights, which is stored with every result.
 
-    Takes images as they are anywhere in the project: uint8, or float in [0, 1], shape (N, 1, 28, 28), on any device.
-    Floats are clipped and rounded to 8 bits first, since that is what real images are held in and a network could
-    tell them apart by it. Always computes on the CPU in float32: a GPU's shortcuts would show in the distances.
+    Takes public images: uint8, or float in [0, 1], (N, 1, 28, 28), on any device. Floats are clipped and rounded to 8
+    bits first like real images, since a network could distinguish the two by their precision. Always computes on the
+    CPU in float32, since a GPU's lower precision would change the distances.
 
     Every method raises UserError for images that aren't 28x28 and grey, and for values that aren't finite.
     """
@@ -78,15 +79,15 @@ class Classifier:
     sha256: str
 
     def features(self, images: Tensor) -> Tensor:
-        """What the last layer sees: float32 (N, 64), on the CPU."""
+        """Return the inputs of the last layer, float32 (N, 64), on the CPU."""
         return self._apply(self.network.features, images)
 
     def predict(self, images: Tensor) -> Tensor:
-        """The likeliest class of each image: int64 (N,), on the CPU."""
+        """Return the most likely class of each image, int64 (N,), on the CPU."""
         return self._apply(self.network, images).argmax(1)
 
     def accuracy(self, images: Tensor, labels: Tensor) -> float:
-        """The share, from 0 to 1, of images that are told to be what their labels say."""
+        """Return the share of images, from 0 to 1, whose predicted class equals their label."""
         return float((self.predict(images) == labels.cpu()).double().mean())
 
     @torch.no_grad()
@@ -96,22 +97,22 @@ class Classifier:
 
 @functools.cache
 def load_classifier() -> Classifier:
-    """The classifier that ships with the program."""
+    """Load the classifier that ships with the program."""
     network = checkpoint.load(WEIGHTS_FILE)
     assert isinstance(network, FashionClassifier)
     return Classifier(network.to(memory_format=torch.channels_last), checkpoint.digest(WEIGHTS_FILE))
 
 
 def features_of(images: ImageSet, classifier: Classifier | None = None) -> Tensor:
-    """The features (N, 64) of a data set by the classifier that ships, or by `classifier`, from the cache folder.
+    """Return the features (N, 64) of a data set by `classifier` (default: the one that ships), cached in a file.
 
-    What is in the cache counts only for the very same images and weights; a damaged file is made anew, and where the
-    cache can't be written, nothing is kept. Raises UserError for images that aren't 28x28 and grey.
+    A cache file is used only if its images and weights have the same digests. A damaged file is replaced, and a cache
+    that can't be written is ignored. Raises UserError for images that aren't 28x28 and grey.
     """
     classifier = classifier or load_classifier()
     key = {"images": images.sha256, "weights": classifier.sha256}
     path = cache_folder() / "features" / f"{images.sha256[:16]}-{classifier.sha256[:16]}.safetensors"
-    with contextlib.suppress(UserError):  # not there, or damaged
+    with contextlib.suppress(UserError):  # no file, or a damaged one
         state = checkpoint.load_state(path)
         cached = state.pop("features", None)
         if isinstance(cached, Tensor) and state == key:
@@ -124,7 +125,7 @@ def features_of(images: ImageSet, classifier: Classifier | None = None) -> Tenso
 
 
 def as_bytes(images: Tensor) -> Tensor:
-    """28x28 grey images in [0, 1] as uint8, on the CPU; raises UserError for any others."""
+    """Return 28x28 grey images in [0, 1] as uint8, on the CPU; raise UserError for any others."""
     if images.ndim != 4 or tuple(images.shape[1:]) != SHAPE:
         shape = "x".join(map(str, images.shape[1:]))
         problem = f"Sample quality is measured on 28x28 grey images (1x28x28), not on {shape} ones."
@@ -132,7 +133,7 @@ def as_bytes(images: Tensor) -> Tensor:
     if images.dtype == torch.uint8:
         return images.cpu()
     if not images.isfinite().all():
-        raise UserError("Some of the images hold NaN or infinity.", "Take an earlier checkpoint, or fewer steps.")
+        raise UserError("Some of the images have NaN or infinity.", "Use an earlier checkpoint, or fewer steps.")
     return to_bytes(images.detach().cpu())
 
 

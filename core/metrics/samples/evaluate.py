@@ -1,6 +1,6 @@
-"""How good samples are: distances, suspected copies, and the nearest training images to look at.
+"""Evaluation of samples: distances to real images, suspected copies, and a picture of the nearest training images.
 
-Every number comes with the protocol that gives it a meaning.
+Every value comes with its protocol, which states how it was measured.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from dipddpm.core.metrics.samples.distances import KERNEL, frechet_distance, ker
 from dipddpm.core.metrics.samples.nearest import QUANTILE, SEARCHES, Nearest, nearest_pictures, suspected_copies
 
 COMPARED = 1_000
-"""Samples, and real images that the model hasn't seen, whose nearest training images are looked for, at most."""
+"""Largest number of samples, and of test images, whose nearest training images are searched for."""
 
 
 def evaluate(
     samples: Tensor, reference: ImageSet, *, seed: int, step: int = 0, nfe: int = 0
 ) -> tuple[SamplesEvaluated, SamplesEvaluated]:
-    """The Frechet and the kernel distance between samples and a data set, on the features of our own classifier.
+    """Measure the Frechet and the kernel distance between samples and a data set, on the classifier's features.
 
     `samples` are 28x28 grey images, float in [0, 1] or uint8, drawn with `seed` at `nfe` network evaluations each.
     Raises UserError for images of another size, for values that aren't finite, and for fewer than 128 images.
@@ -35,9 +35,9 @@ def evaluate(
     for images in (samples, reference):
         refuse_few(len(images), FEATURES)
     classifier = load_classifier()
-    own, theirs = classifier.features(samples), features_of(reference, classifier)
+    sample_features, reference_features = classifier.features(samples), features_of(reference, classifier)
     _, height, width = SHAPE
-    # What has to be the same for two distances to compare.
+    # Two distances can be compared only if their protocols agree.
     protocol = (
         f"{len(samples):,} samples of seed {seed} against the {len(reference):,} {reference.split} images of "
         f"{reference.name} (sha256 {reference.sha256[:12]}); {width}x{height} grey, clipped and rounded to 8 bits; "
@@ -50,21 +50,32 @@ def evaluate(
         )
 
     return (
-        event("Frechet distance", frechet_distance(own, theirs), "squared distance of fitted Gaussians"),
-        event("Kernel distance", kernel_distance(own, theirs), f"unbiased squared MMD, kernel {KERNEL}"),
+        event(
+            "Frechet distance",
+            frechet_distance(sample_features, reference_features),
+            "squared distance of fitted Gaussians",
+        ),
+        event(
+            "Kernel distance",
+            kernel_distance(sample_features, reference_features),
+            f"unbiased squared MMD, kernel {KERNEL}",
+        ),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class SampleEvaluator:
-    """Judges samples by the images that their model was trained on and by those of the test split."""
+    """An evaluator that compares samples with the test split and with the model's training images."""
 
     training: ImageSet
     test: ImageSet
 
     @classmethod
     def of(cls, options: DataConfig, training: ImageSet) -> Self:
-        """For a model that was trained on these images; UserError unless 28x28 and grey, with 128 test images."""
+        """Set up the evaluation of a model that was trained on these images.
+
+        Raises UserError unless the images are 28x28 and grey, and there are at least 128 test images.
+        """
         as_bytes(training.images[:1])
         test = data.load(options.dataset, "test", root=options.root)
         refuse_few(len(test), FEATURES)
@@ -73,9 +84,9 @@ class SampleEvaluator:
     def __call__(
         self, samples: Tensor, *, seed: int, step: int = 0, nfe: int = 0
     ) -> Iterator[SamplesEvaluated | Pictures]:
-        """Frechet and kernel distance, the shares of suspected copies, and the picture of the nearest images.
+        """Yield the Frechet and kernel distance, the shares of suspected copies and a picture of the nearest images.
 
-        `samples` are float in [0, 1] or uint8, drawn with `seed`. Raises UserError for fewer than 128 of them, and for
+        `samples` are float in [0, 1] or uint8, drawn with `seed`. Raises UserError for fewer than 128 samples, and for
         values that aren't finite.
         """
         yield from evaluate(samples, self.test, seed=seed, step=step, nfe=nfe)
@@ -89,7 +100,7 @@ class SampleEvaluator:
             yield SamplesEvaluated(
                 step=step,
                 measure=f"Suspected copies, in {space}",
-                value=suspected_copies(search(some, self.training), self._unseen[space]),
+                value=suspected_copies(search(some, self.training), self._nearest_to_test[space]),
                 samples=len(some),
                 nfe=nfe,
                 protocol=protocol,
@@ -97,5 +108,5 @@ class SampleEvaluator:
         yield nearest_pictures(samples, self.training, step=step)
 
     @cached_property
-    def _unseen(self) -> dict[str, Nearest]:
+    def _nearest_to_test(self) -> dict[str, Nearest]:
         return {space: search(self.test.images[:COMPARED], self.training) for space, search in SEARCHES.items()}

@@ -1,4 +1,4 @@
-"""The real images that ship with the program."""
+"""Fixtures of the real images that ship with the program."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from dipddpm.core.metrics.samples.distances import frechet_distance, kernel_dist
 
 
 def features(seed: int, count: int = 60, dimensions: int = 5) -> Tensor:
-    """Correlated features with a mean of their own."""
+    """Return correlated features with a random mean."""
     generator = torch.Generator().manual_seed(seed)
     mix = torch.randn(dimensions, dimensions, generator=generator, dtype=torch.float64)
     mean = torch.randn(dimensions, generator=generator, dtype=torch.float64)
@@ -23,7 +23,7 @@ def features(seed: int, count: int = 60, dimensions: int = 5) -> Tensor:
 
 
 def white(seed: int, count: int, dimensions: int) -> Tensor:
-    """Samples whose mean is 0 and whose unbiased covariance is the identity, both exactly."""
+    """Return samples whose mean is exactly 0 and whose unbiased covariance is exactly the identity."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(count, dimensions, generator=generator, dtype=torch.float64)
     q: Tensor = torch.linalg.qr(x - x.mean(0)).Q
@@ -38,8 +38,8 @@ def test_frechet_distance_matches_closed_form_for_common_axes(seed: int, a: list
     shift = torch.tensor([1.0, -2.0, 0.0, 0.5], dtype=torch.float64)
     s, t = torch.tensor(a, dtype=torch.float64), torch.tensor(b, dtype=torch.float64)
     expected = shift.square().sum() + (s - t).square().sum()
-    found = frechet_distance(white(seed, 20, 4) * s, white(seed + 1, 30, 4) * t + shift)
-    assert found == pytest.approx(expected.item(), abs=1e-6)
+    distance = frechet_distance(white(seed, 20, 4) * s, white(seed + 1, 30, 4) * t + shift)
+    assert distance == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_frechet_distance_matches_scipy() -> None:
@@ -52,7 +52,7 @@ def test_frechet_distance_matches_scipy() -> None:
 
 
 class Flat(nn.Module):
-    """Features for torchmetrics' machinery: the pixels themselves."""
+    """A feature extractor for torchmetrics that returns the pixels."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images.flatten(1).double()
@@ -124,7 +124,7 @@ def test_frechet_distance_accepts_constant_features() -> None:
 
 
 def test_distances_refuse_too_few_samples() -> None:
-    with pytest.raises(UserError, match="needs 10 images at least, not 9"):
+    with pytest.raises(UserError, match="needs at least 10 images, not 9"):
         frechet_distance(features(1), features(2, 9))
     with pytest.raises(ValueError, match="two samples"):
         kernel_distance(features(1), features(2, 1))

@@ -53,7 +53,7 @@ def test_evaluate_reports_protocol(test: ImageSet) -> None:
 
 
 def test_evaluate_refuses_too_few_images(test: ImageSet) -> None:
-    with pytest.raises(UserError, match="128 images at least, not 127"):
+    with pytest.raises(UserError, match="at least 128 images, not 127"):
         evaluate(test.images[:127], test, seed=0)
-    with pytest.raises(UserError, match="128 images at least, not 64"):
+    with pytest.raises(UserError, match="at least 128 images, not 64"):
         evaluate(test.images, test.take(range(64)), seed=0)

@@ -11,7 +11,7 @@ from dipddpm.core.metrics.samples.classifier import Classifier, FashionClassifie
 
 
 class Counting(FashionClassifier):
-    """Counts how often it is asked."""
+    """A classifier that counts its evaluations."""
 
     calls = 0
 
@@ -30,7 +30,7 @@ def calls(classifier: Classifier) -> int:
     return classifier.network.calls
 
 
-def kept() -> Path:
+def cache_file() -> Path:
     (path,) = (cache_folder() / "features").iterdir()
     return path
 
@@ -51,7 +51,7 @@ def test_features_of_differs_by_images_and_weights(counting: Classifier, test: I
 def test_features_of_recomputes_damaged_or_foreign_file(counting: Classifier, test: ImageSet) -> None:
     some, others = test.take(range(10)), test.take(range(10, 20))
     expected = features_of(some, counting)
-    path = kept()
+    path = cache_file()
     features_of(others, counting)
     (other,) = set(path.parent.iterdir()) - {path}
     path.write_bytes(other.read_bytes())

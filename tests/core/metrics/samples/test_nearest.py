@@ -23,26 +23,26 @@ def test_nearest_matches_search_over_all_pairs(
     monkeypatch.setattr(nearest, "CHUNK", 333)
     samples, train = test.images[:40], train.take(range(1000))
     a, b = (to_unit(images).double().flatten(1) for images in (samples, train.images))
-    distances, places = torch.cdist(a, b).min(1)
+    distances, indices = torch.cdist(a, b).min(1)
     found = nearest_in_pixels(to_unit(samples), train)
-    assert torch.equal(found.indices, places)
+    assert torch.equal(found.indices, indices)
     assert torch.allclose(found.distances.double(), distances / 28, rtol=1e-5)
     a, b = (load_classifier().features(images).double() for images in (samples, train.images))
-    distances, places = torch.cdist(a, b).min(1)
+    distances, indices = torch.cdist(a, b).min(1)
     found = nearest_in_features(samples, train)
-    assert torch.equal(found.indices, places)
+    assert torch.equal(found.indices, indices)
     assert torch.allclose(found.distances.double(), distances, rtol=1e-5)
 
 
-@given(places=st.lists(st.integers(0, 199), min_size=1, max_size=20))
-def test_nearest_in_pixels_finds_copy_at_zero_distance(train: ImageSet, places: list[int]) -> None:
+@given(indices=st.lists(st.integers(0, 199), min_size=1, max_size=20))
+def test_nearest_in_pixels_finds_copy_at_zero_distance(train: ImageSet, indices: list[int]) -> None:
     few = train.take(range(200))
-    found = nearest_in_pixels(to_unit(few.images[places]), few)
-    assert found.indices.tolist() == places
+    found = nearest_in_pixels(to_unit(few.images[indices]), few)
+    assert found.indices.tolist() == indices
     assert found.distances.max() == 0
 
 
-def test_nearest_in_pixels_counts_in_grey_levels(train: ImageSet) -> None:
+def test_nearest_in_pixels_distance_is_in_grey_levels(train: ImageSet) -> None:
     darker = (train.images[:5].clamp(min=3) - 3).clamp(max=252)
     exact = train.images[:5].float() - darker.float()
     found = nearest_in_pixels(darker, train)
@@ -51,9 +51,9 @@ def test_nearest_in_pixels_counts_in_grey_levels(train: ImageSet) -> None:
 
 def test_suspected_copies_separates_copies_from_new_images(train: ImageSet, test: ImageSet) -> None:
     for find in (nearest_in_pixels, nearest_in_features):
-        unseen = find(test.images[:250], train)
-        assert suspected_copies(find(train.images[:100], train), unseen) == 1
-        assert suspected_copies(find(test.images[250:], train), unseen) < 0.05
+        held_out = find(test.images[:250], train)
+        assert suspected_copies(find(train.images[:100], train), held_out) == 1
+        assert suspected_copies(find(test.images[250:], train), held_out) < 0.05
 
 
 def test_nearest_pictures_have_row_per_sample(train: ImageSet, test: ImageSet) -> None:
@@ -63,5 +63,5 @@ def test_nearest_pictures_have_row_per_sample(train: ImageSet, test: ImageSet) -
     assert picture.columns == len(picture.panels) == 3
     assert torch.equal(picture.images[::3], samples[:4])
     for column, find in ((1, nearest_in_pixels), (2, nearest_in_features)):
-        places = find(samples[:4], train).indices
-        assert torch.equal(picture.images[column::3], to_unit(train.images[places]))
+        indices = find(samples[:4], train).indices
+        assert torch.equal(picture.images[column::3], to_unit(train.images[indices]))
