@@ -1,4 +1,4 @@
-"""Differences between two methods on the same images, and how sure they are. Loads no torch."""
+"""Confidence intervals of the differences between two methods on the same images. Loads no torch."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """A mean and the bounds that hold the true one 95 times of 100."""
+    """A mean with its 95% confidence bounds."""
 
     mean: float
     lower: float
     upper: float
 
     def __str__(self) -> str:
-        """As a table has it: the mean with its sign, then the bounds."""
+        """Format the mean with its sign, then the bounds."""
         return f"{self.mean:+.2f} [{self.lower:+.2f}, {self.upper:+.2f}]"
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean; not a number where there are no values."""
+    """Return the mean, or NaN if there are no values."""
     return sum(values) / len(values) if values else math.nan
 
 
 def interval(differences: Sequence[float]) -> Interval:
-    """Student's t interval for the mean of differences that are independent; unbounded for a single one."""
+    """Return Student's t interval for the mean of independent differences; it is unbounded for a single one."""
     return pooled([differences])
 
 
 def pooled(strata: Sequence[Sequence[float]]) -> Interval:
-    """The mean over strata (sets of images) of the mean within each, every stratum weighing alike.
+    """Return the mean of the strata's means, where a stratum is a set of images, with its bounds.
 
-    The bounds are those of Welch's t with Satterthwaite's degrees of freedom, (sum v)^2 / sum(v^2 / (n - 1)), v being
-    the squared standard error of a stratum's mean; for a single stratum this is Student's.
+    The bounds use Welch's t with Satterthwaite's degrees of freedom, (sum v)^2 / sum(v^2 / (n - 1)), where v is the
+    squared standard error of a stratum's mean; for a single stratum this is Student's t interval.
     """
     from scipy.special import stdtrit
 
@@ -49,7 +49,7 @@ def pooled(strata: Sequence[Sequence[float]]) -> Interval:
         return Interval(centre, centre, centre)
     if not math.isfinite(total):
         return Interval(centre, -math.inf, math.inf)
-    # As shares of the total, the squares of the smallest errors are still numbers.
+    # Dividing by the total first avoids an underflow when small errors are squared.
     freedom = 1 / sum((e / total) ** 2 / (len(values) - 1) for e, values in zip(errors, strata, strict=True))
     reach = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(total)
     return Interval(centre, centre - reach, centre + reach)
@@ -57,4 +57,4 @@ def pooled(strata: Sequence[Sequence[float]]) -> Interval:
 
 def _variance(values: Sequence[float], mean: float) -> float:
     differences = [value - mean for value in values]
-    return sum(d * d for d in differences) / (len(values) - 1)  # of the largest, d**2 would be an error
+    return sum(d * d for d in differences) / (len(values) - 1)  # d**2 would raise OverflowError for large d

@@ -1,7 +1,7 @@
-"""Restorations compared: methods on the same degraded images, and a hybrid against both its parents. Loads no torch.
+"""A scoreboard of restorations of the same images, with each hybrid compared with its baselines. Loads no torch.
 
-A cell is a task on a set of images. An image that was degraded several times, with other seeds, counts once, with the
-mean of its scores. All is made of the events in a log.
+A cell is a task on a set of images. An image that was degraded with several seeds counts once, with its mean score.
+The scoreboard is built from the events in a log.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from dipddpm.core.io.sanitize import wrapped
 
 DIP_MEAN, DDPM_MEAN, POSTERIOR_MEAN = "dip-mean", "ddpm-mean", "posterior-mean"
 BASELINES = {"DIP": (DIP_MEAN,), "DDPM": (DDPM_MEAN, POSTERIOR_MEAN)}
-"""The forms of each parent that a hybrid is compared with: the best of them on the mean of a cell stands for it."""
+"""The methods of each baseline family; the one with the best mean in a cell represents its family there."""
 Cost: TypeAlias = Literal["nfe", "iterations", "runs", "seconds"]
 COSTS: tuple[Cost, ...] = get_args(Cost)
 CONTROLS = {"conditioned": "conditioned-pinv"}
-"""The same hybrid without what it has from DIP, by its name."""
+"""The control of a hybrid, by the hybrid's name: the same method without DIP's contribution."""
 
 
 @dataclass
 class MethodScores:
-    """A method in one cell. `budget_of` names the hybrid whose seconds it was given, if any."""
+    """The scores of a method in one cell; `budget_of` names the hybrid whose time it was given, if any."""
 
     method: str
     budget_of: str = ""
@@ -34,36 +34,36 @@ class MethodScores:
 
     @property
     def psnr(self) -> list[float]:
-        """Of each image, in dB, on the mean of its seeds."""
+        """The PSNR of each image in dB, averaged over seeds."""
         return [mean(values) for values in zip(*(scored.psnr for scored in self.scored), strict=False)]
 
     @property
     def mean(self) -> float:
-        """PSNR in dB on the mean of all images."""
+        """The PSNR in dB, averaged over all images."""
         return mean(self.psnr)
 
     @property
     def ssim(self) -> float | None:
-        """On the mean; None where the images are too small for it."""
+        """The SSIM, averaged over all images; None if the images are too small for it."""
         values = [value for scored in self.scored for value in scored.ssim]
         return mean(values) if values else None
 
     @property
     def accuracy(self) -> float | None:
-        """The share of images that the classifier told for what they are; None where they have no classes."""
+        """The share of images that the classifier recognised; None if they have no classes."""
         values = [float(value) for scored in self.scored for value in scored.recognised]
         return mean(values) if values else None
 
     def average(self, cost: Cost) -> float:
-        """What it cost, on the mean of its seeds.
+        """Return a cost of the method, averaged over seeds.
 
-        `seconds` are those of all images together; `nfe` (evaluations of the diffusion network) and `iterations` (of
-        untrained networks) those of each image; `runs` the restarts or samples that its result is the mean of.
+        `seconds` are for all images together. `nfe` (evaluations of the diffusion network) and `iterations` (of
+        untrained networks) are per image. `runs` is the number of restarts or samples that are averaged.
         """
         return mean([getattr(scored, cost) for scored in self.scored])
 
     def table_cells(self) -> dict[str, str]:
-        """What a table says of it, by the head of its column; what nobody measured is left out."""
+        """Return the texts of the method's table cells by column heading, without values that weren't measured."""
         nfe, iterations, runs, seconds = map(self.average, COSTS)
         numbers = {
             "PSNR": f"{self.mean:.2f}",
@@ -79,7 +79,7 @@ class MethodScores:
 
 @dataclass
 class Cell:
-    """All methods on one task and one set. One that failed with one seed has no row, but stands under `missing`."""
+    """All methods on one task and one set of images; a method that failed with any seed is in `missing`, not `rows`."""
 
     task: str
     set: str
@@ -87,7 +87,7 @@ class Cell:
     missing: dict[str, RestorationMissing] = field(default_factory=dict)
 
     def add(self, event: RestorationScored | RestorationMissing) -> None:
-        """Take in one result, or that there is none."""
+        """Add a method's result, or the reason why it has none."""
         if isinstance(event, RestorationMissing):
             self.missing[event.method] = event
             for key in [key for key in self.rows if event.method in key]:
@@ -95,35 +95,37 @@ class Cell:
         elif not {event.method, event.budget_of} & self.missing.keys():
             key = (event.method, event.budget_of)
             row = self.rows.setdefault(key, MethodScores(*key))
-            row.scored = [*(before for before in row.scored if before.seed != event.seed), event]
+            row.scored = [*(earlier for earlier in row.scored if earlier.seed != event.seed), event]
 
     @property
     def name(self) -> str:
-        """As a heading has it."""
+        """The heading of the cell."""
         return f"{self.task} on {self.set}" if self.set else self.task
 
     def baseline(self, hybrid: str, family: str = "") -> MethodScores | None:
-        """The best form, in this cell, of a parent (`DIP` or `DDPM`, else of both) with no more time than the hybrid.
+        """Return the best baseline of a family (`DIP`, `DDPM`) or of both that took at most the hybrid's time.
 
-        None where one of its forms failed: the others alone would flatter the hybrid.
+        None if one of the family's methods failed, since the remaining ones alone might be too easy to beat.
         """
-        forms = [form for name in ([family] if family else BASELINES) for form in BASELINES[name]]
-        if any(form in self.missing and self.missing[form].failed for form in forms):
+        methods = [method for name in ([family] if family else BASELINES) for method in BASELINES[name]]
+        if any(method in self.missing and self.missing[method].failed for method in methods):
             return None
-        candidates = [self.rows[key] for form in forms for key in ((form, hybrid), (form, "")) if key in self.rows]
+        candidates = [
+            self.rows[key] for method in methods for key in ((method, hybrid), (method, "")) if key in self.rows
+        ]
         return max(candidates, key=lambda row: row.mean, default=None)
 
     def differences(self, hybrid: str, against: str = "") -> list[float]:
-        """PSNR of the hybrid minus that of the better parent, or of the one named `against`, image by image."""
+        """Return the PSNR of the hybrid minus that of the best baseline (of the family `against`), image by image."""
         return _differences(self.rows.get((hybrid, "")), self.baseline(hybrid, against))
 
     def gain(self, hybrid: str, against: str = "") -> Interval | None:
-        """The mean of `differences`, with its bounds; None where there is nothing to compare."""
+        """Return the mean of `differences` with its bounds; None without differences."""
         differences = self.differences(hybrid, against)
         return interval(differences) if differences else None
 
     def verdicts(self) -> list[str]:
-        """Each hybrid minus the better parent in as long, and minus the control of its own, with bounds."""
+        """Describe each hybrid's gain over the better baseline in equal time, and over its control, with bounds."""
         return [
             f"{hybrid} - {other.method}: {interval(differences)} dB"
             for hybrid in (method for method, _ in self.rows if method in HYBRIDS)
@@ -133,7 +135,7 @@ class Cell:
 
 
 class Scoreboard:
-    """What events say of restorations, in the order in which they came; other events say nothing of them."""
+    """The results of restorations by cell, from the events of a log; events of other kinds are ignored."""
 
     def __init__(self, history: Iterable[Event]) -> None:
         self.cells: dict[tuple[str, str], Cell] = {}
@@ -143,12 +145,12 @@ class Scoreboard:
 
     @property
     def hybrids(self) -> list[str]:
-        """The hybrids on the board."""
+        """The hybrids on the board, in the order of their first result."""
         methods = dict.fromkeys(method for cell in self.cells.values() for method, _ in cell.rows)
         return [method for method in methods if method in HYBRIDS]
 
     def groups(self) -> dict[str, list[Cell]]:
-        """The cells over which means are taken: inpainting, the others, and all; only those with several."""
+        """Return the groups of cells that are averaged: inpainting, the others and all, each only if it has several."""
         everything = list(self.cells.values())
         inpainting = [cell for cell in everything if cell.task.startswith("inpaint")]
         groups = {"inpainting": inpainting, "others": [cell for cell in everything if cell not in inpainting]}
@@ -156,7 +158,7 @@ class Scoreboard:
         return groups | ({"all": everything} if len(everything) > 1 else {})
 
     def gain(self, hybrid: str, cells: Sequence[Cell], against: str = "") -> Interval | None:
-        """The mean over cells; an image that several tasks have degraded is one observation, on the mean of them."""
+        """Return the mean gain over cells; an image degraded by several tasks counts once, with its mean difference."""
         by_set: dict[str, list[list[float]]] = {}
         for cell in cells:
             if differences := cell.differences(hybrid, against):
@@ -165,7 +167,7 @@ class Scoreboard:
         return pooled(strata) if strata else None
 
     def headline(self, step: int = 0) -> RestorationsCompared | None:
-        """What the first hybrid's scores come to, on the mean of the cells that it is in; None without one."""
+        """Return the first hybrid's PSNR and gain, averaged over its cells; None without a hybrid."""
         if not self.hybrids:
             return None
         hybrid = self.hybrids[0]
@@ -177,7 +179,7 @@ class Scoreboard:
         )
 
     def absences(self) -> list[str]:
-        """Which method has no result, why, and where, if not everywhere."""
+        """List the methods without a result, with the reason and, unless it is all of them, the cells."""
         cells_by_reason: dict[tuple[str, str], list[str]] = {}
         for cell in self.cells.values():
             for event in cell.missing.values():
@@ -190,9 +192,9 @@ class Scoreboard:
         return lines
 
     def means(self) -> list[str]:
-        """What comes of several cells: each hybrid against the better parent of each, and against either parent."""
+        """Describe each hybrid's mean gain over several cells: over the better baseline, and over each family."""
         return [
-            f"{hybrid} - {against or 'better parent'}: {gain} dB, mean of {compared} {GROUP_NAMES[name]}"
+            f"{hybrid} - {against or 'better baseline'}: {gain} dB, mean of {compared} {GROUP_NAMES[name]}"
             for hybrid in self.hybrids
             for name, cells in self.groups().items()
             for against in ("", *BASELINES)
@@ -201,13 +203,13 @@ class Scoreboard:
         ]
 
     def verdicts(self) -> list[str]:
-        """What comes of it all: the means over cells, or where there is a single one, its gains."""
+        """Return the means over cells or, if there are no groups of cells, the gains in each cell."""
         return self.means() or [f"{cell.name}: {text}" for cell in self.cells.values() for text in cell.verdicts()]
 
     def lines(self, width: int = 79, *, newest_first: bool = False) -> list[str]:
-        """The board as text: a table for each cell below its gains, the means over cells, and what has no result.
+        """Return the board as text: each cell's gains and table, the means over cells, and the methods without result.
 
-        Columns that `width` has no room for are left out; the newest cell can stand first, for whoever watches.
+        Columns that don't fit into `width` are left out; `newest_first` reverses the cells, for live display.
         """
         cells = self.cells.values()
         keys = list(dict.fromkeys(key for cell in cells for key in (*cell.rows, *((m, "") for m in cell.missing))))
@@ -237,17 +239,17 @@ class Scoreboard:
 
 
 GROUP_NAMES = {"inpainting": "inpainting cells", "others": "other cells", "all": "cells"}
-"""What the groups of cells are called in a sentence."""
+"""The names of the groups of cells in sentences."""
 COLUMN_WIDTHS = {"PSNR": 7, "SSIM": 6, "class": 6, "NFE": 6, "iter": 6, "runs": 5, "seconds": 8}
-"""The columns and how wide they are."""
+"""The widths of the columns, in characters, in their order."""
 _COLUMN_PRIORITY = ("PSNR", "seconds", "SSIM", "class", "NFE", "iter", "runs")
-"""The columns in the order in which room is given to them."""
+"""The columns by priority; in a narrow table the last ones are left out."""
 
 
 def method_label(method: str, budget_of: str) -> str:
-    """What a row is called: a method that was given a hybrid's seconds is named after both."""
+    """Return the name of a row: the method, and the hybrid whose time it was given, if any."""
     return f"{method} @{budget_of}" if budget_of else method
 
 
-def _differences(ours: MethodScores | None, theirs: MethodScores | None) -> list[float]:
-    return [a - b for a, b in zip(ours.psnr, theirs.psnr, strict=False)] if ours and theirs else []
+def _differences(hybrid: MethodScores | None, baseline: MethodScores | None) -> list[float]:
+    return [a - b for a, b in zip(hybrid.psnr, baseline.psnr, strict=False)] if hybrid and baseline else []

@@ -1,4 +1,4 @@
-"""Bounds of paired differences, against scipy's own tests."""
+"""The confidence bounds of paired differences, against scipy's t tests."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ values = st.lists(st.floats(-5, 5), min_size=2, max_size=30).filter(lambda v: ma
 
 @given(values)
 def test_interval_matches_students_t(differences: list[float]) -> None:
-    found = interval(differences)
+    bounds = interval(differences)
     oracle = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
-    assert found.lower == pytest.approx(oracle.low, abs=1e-9)
-    assert found.upper == pytest.approx(oracle.high, abs=1e-9)
+    assert bounds.lower == pytest.approx(oracle.low, abs=1e-9)
+    assert bounds.upper == pytest.approx(oracle.high, abs=1e-9)
 
 
 @given(values, values)
 def test_pooled_matches_welchs_t(first: list[float], second: list[float]) -> None:
-    # The mean of two means is half the difference between one and the other's negative.
+    # The mean of two means is half the difference between the first and the negative of the second.
     oracle = stats.ttest_ind(first, [-value for value in second], equal_var=False).confidence_interval(0.95)
-    found = pooled([first, second])
-    assert found.lower == pytest.approx(oracle.low / 2, abs=1e-9)
-    assert found.upper == pytest.approx(oracle.high / 2, abs=1e-9)
+    bounds = pooled([first, second])
+    assert bounds.lower == pytest.approx(oracle.low / 2, abs=1e-9)
+    assert bounds.upper == pytest.approx(oracle.high / 2, abs=1e-9)
 
 
 def test_pooled_weighs_strata_equally() -> None:

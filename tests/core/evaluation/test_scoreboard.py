@@ -1,4 +1,4 @@
-"""The board: who is compared with whom, on which images, and how sure that is."""
+"""The scoreboard: which methods it compares, on which images, and with which confidence bounds."""
 
 from __future__ import annotations
 
@@ -97,9 +97,9 @@ def test_scoreboard_lines_show_missing_results_within_width() -> None:
 
 
 def test_scoreboard_drops_method_that_failed_with_one_seed() -> None:
-    ours, parents = score(HYBRID, [21.0], seed=0), [score("dip-mean", [20.0], of=HYBRID, seed=s) for s in (0, 1)]
-    broken = missing(HYBRID, "it broke.", failed=True, seed=1)
-    histories: list[list[Event]] = [[ours, *parents, broken], [broken, ours, *parents]]
+    hybrid, baselines = score(HYBRID, [21.0], seed=0), [score("dip-mean", [20.0], of=HYBRID, seed=s) for s in (0, 1)]
+    failure = missing(HYBRID, "it broke.", failed=True, seed=1)
+    histories: list[list[Event]] = [[hybrid, *baselines, failure], [failure, hybrid, *baselines]]
     for history in histories:
         (cell,) = Scoreboard(history).cells.values()
         assert not cell.rows
@@ -116,19 +116,19 @@ def test_scoreboard_gives_no_gain_when_baseline_failed() -> None:
     (cell,) = Scoreboard(history).cells.values()
     assert cell.gain(HYBRID) is None
     assert cell.gain(HYBRID, "DIP") is None
-    against_the_other = cell.gain(HYBRID, "DDPM")
-    assert against_the_other is not None
-    assert against_the_other.mean == 1.25
+    gain_over_ddpm = cell.gain(HYBRID, "DDPM")
+    assert gain_over_ddpm is not None
+    assert gain_over_ddpm.mean == 1.25
     for task in ("deblur", "superres"):
         history += [score(HYBRID, [25.0, 26.0], task=task), score("dip-mean", [24.0, 24.0], of=HYBRID, task=task)]
-    told = Scoreboard(history).means()
-    assert [text.partition(":")[0] for text in told] == [
-        f"{HYBRID} - {against}" for against in ("better parent", "DIP")
+    means = Scoreboard(history).means()
+    assert [text.partition(":")[0] for text in means] == [
+        f"{HYBRID} - {against}" for against in ("better baseline", "DIP")
     ]
-    assert all(text.endswith(" dB, mean of 2 cells") for text in told)
+    assert all(text.endswith(" dB, mean of 2 cells") for text in means)
 
 
-def test_scoreboard_absences_tell_each_reason_once() -> None:
+def test_scoreboard_absences_list_each_reason_once() -> None:
     board = Scoreboard(
         [
             score(HYBRID, [21.0]),
@@ -143,21 +143,22 @@ def test_scoreboard_absences_tell_each_reason_once() -> None:
     assert lines[-2:] == board.absences()
     assert [line.split() for line in lines if line.startswith("  guided")] == [["guided", "failed"], ["guided", "n/a"]]
     assert all(len(line) <= 34 for line in board.lines(34)[-6:])
-    # A pane that has no room yet asks with a width below zero.
+    # A pane without a size yet passes a width below zero.
     assert board.lines(-2)[-1].strip()
 
 
 def test_scoreboard_headline_covers_cells_of_first_hybrid() -> None:
     assert Scoreboard([score("dip", [20.0])]).headline() is None
-    told = Scoreboard(
+    headline = Scoreboard(
         [
             score(HYBRID, [21.0, 23.0]),
             score("dip-mean", [20.0, 20.0], of=HYBRID),
             score("dip", [9.0, 9.0], task="deblur"),
         ]
     ).headline(step=7)
-    assert told is not None
-    assert (told.method, told.psnr, told.cells, told.gain, told.step) == (HYBRID, 22.0, 1, 2.0, 7)
+    assert headline is not None
+    fields = (headline.method, headline.psnr, headline.cells, headline.gain, headline.step)
+    assert fields == (HYBRID, 22.0, 1, 2.0, 7)
     alone = Scoreboard([score(HYBRID, [21.0])]).headline()
     assert alone is not None
     assert (alone.psnr, alone.gain) == (21.0, None)
