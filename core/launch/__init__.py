@@ -1,1 +1,1 @@
-"""Starting, queueing, stopping and resuming runs, each in a process of its own. Loads no torch."""
+"""Start, queue, stop and resume runs, each in a process of its own. Loads no torch."""

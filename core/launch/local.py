@@ -1,6 +1,6 @@
-"""Start, stop and resume workers: each its own process in its own session, which outlives whoever started it.
+"""Start, stop and resume workers; each is a process in a session of its own and outlives its caller.
 
-Loads no torch. Nothing is kept in memory: who runs what stands in the run folders.
+Loads no torch. All state is in the run folders, none in memory.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from dipddpm.core.runs import CHECKPOINT_FILE, LOG_FILE, STOP_FILE, Run, RunStat
 from dipddpm.core.runs.environment import COMMAND_VARIABLE, command_line, python_module
 
 REQUEST_SECONDS = 20.0
-"""A worker that hasn't ended this long after the request gets SIGTERM."""
+"""Time from the request to stop until a worker gets SIGTERM."""
 TERM_SECONDS = 20.0
-"""And this long after SIGTERM, SIGKILL."""
+"""Time from SIGTERM until a worker gets SIGKILL."""
 KILL_SECONDS = 40.0
-"""Slurm sends SIGKILL by itself, after its KillWait: 30 seconds, unless a cluster has it otherwise."""
+"""Time to wait for a cancelled Slurm job, which gets SIGKILL after Slurm's KillWait, by default 30 seconds."""
 ENDING_SECONDS = 10.0
-"""What a process may take to end once its run has."""
+"""Time for a process to end after its run has ended."""
 
 _children: list[subprocess.Popen[bytes]] = []
 
@@ -35,9 +35,9 @@ _children: list[subprocess.Popen[bytes]] = []
 def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") -> None:
     """Start a worker for a run folder and return at once.
 
-    With `resume` it goes on from the last checkpoint; with `now` it doesn't wait for a slot; `on` is the cluster that
-    it is made a job of, as `slurm:partition=gpu`. Raises UserError where the run is already being worked on, or is a
-    reference run, or the process can't be started; of a new run that a cluster doesn't take, nothing is left.
+    With `resume` the worker resumes from the last checkpoint; with `now` it doesn't wait for a slot; with `on`, such as
+    `slurm:partition=gpu`, it becomes a job of that cluster. Raises UserError if the run has a worker already or is a
+    reference run, or if the process can't be started; a new run that the cluster refuses is deleted.
     """
     run.refuse_change()
     run.refuse_writing()
@@ -54,9 +54,9 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
             raise
         return
     command = python_module("dipddpm.core.launch.worker", str(run.folder.resolve()))
-    # Its place in the queue is that of this moment, not of when its process is ready to wait.
+    # The run arrives in the queue now, not once its process is ready to wait.
     command += ["--since", str(queue.arrival_time())] + ["--resume"] * resume + ["--now"] * now
-    # A run that starts others passes on what was typed to start it.
+    # A run that starts others passes on the user's own command line.
     environment = os.environ | {"PYTHONUNBUFFERED": "1", COMMAND_VARIABLE: command_line()}
     try:
         for leftover in (STOP_FILE, slurm.JOB_FILE):
@@ -75,27 +75,27 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
     _children.append(child)
     identity = heartbeat.process_identity(child.pid)
     if identity is not None:
-        # Until the worker stamps this itself, readers would take a run that has just started for a crashed one.
-        # Where somebody else has started one in this very moment, that one is at work, and ours is about to be refused.
+        # Without this file, readers would take the run for crashed until the worker writes the file itself.
+        # If another caller has just started a worker, that worker keeps its file, and ours will be refused.
         with contextlib.suppress(OSError):
             if (existing := heartbeat.read(run.folder)) is None or not heartbeat.is_alive(existing):
                 heartbeat.write(run.folder, heartbeat.Worker(identity, alive=time.time()))
 
 
 def _await_last_process(run: Run) -> None:
-    """Refuse a run that is being worked on; what has written the run's last event is given time to end."""
+    """Raise UserError if the run has a live worker; wait for a worker that has logged the run's end."""
     until = time.monotonic() + ENDING_SECONDS
     while process := _find_process(run):
         state = run.status().state
         if state.live:
             raise UserError(f"The run {run.id} is already {state}.", f"Follow it with: dipddpm watch {run.id}")
         if time.monotonic() > until:
-            raise UserError(f"{process} of {run.id} has not ended yet.", "Try again in a moment.")
+            raise UserError(f"{process} of {run.id} has not ended yet.", "Try again in a few seconds.")
         time.sleep(0.2)
 
 
 def _find_process(run: Run) -> str:
-    """What is still at the run, in words; empty once all has ended."""
+    """Return the name of the process or job that still works on the run; empty if there is none."""
     worker = heartbeat.read(run.folder)
     if worker is not None and heartbeat.is_alive(worker):
         return "The last worker"
@@ -104,27 +104,27 @@ def _find_process(run: Run) -> str:
 
 
 def resume(run: Run, *, now: bool = False, on: str = "") -> None:
-    """Go on with a run that was stopped, failed or crashed, where it was at work before unless `on` says otherwise.
+    """Resume a run that was stopped, failed or crashed, by default on the machine or cluster that it ran on.
 
-    `on` is a cluster as `start` takes it, or `here`. Raises UserError for a run that is live, done or broken.
+    `on` is a cluster as in `start`, or `here` for this machine. Raises UserError for a live, finished or broken run.
     """
     run.refuse_change()
     status = run.status()
     if status.state is RunState.broken:
-        raise UserError(f"The run {run.id} can't be resumed: {status.trouble}", "Start it anew with dipddpm run.")
+        raise UserError(f"The run {run.id} can't be resumed: {status.trouble}", "Start a new one with dipddpm run.")
     if status.state is RunState.finished:
         raise UserError(f"The run {run.id} is finished.", "Start a new one with dipddpm run.")
     if not (run.folder / CHECKPOINT_FILE).is_file() and any(
         isinstance(event, events.CheckpointStored) for event in run.events()
     ):
-        raise UserError(f"The run {run.id} no longer has its last checkpoint.", "Fork it, to run it anew.")
+        raise UserError(f"The run {run.id} no longer has its last checkpoint.", "Fork it to start it again.")
     previous_job = slurm.read(run.folder)
     on = on or (previous_job.on if previous_job else "")
     start(run, resume=True, now=now, on="" if on == submit.HERE else on)
 
 
 def request_stop(run: Run) -> None:
-    """Ask the worker to finish its step, write a checkpoint and end. Raises UserError where nothing runs."""
+    """Ask the worker to finish its step, store a checkpoint and end. Raises UserError if the run isn't live."""
     run.refuse_change()
     run.refuse_writing()
     if not run.status().state.live:
@@ -133,16 +133,16 @@ def request_stop(run: Run) -> None:
         (run.folder / STOP_FILE).touch()
     except OSError as error:
         raise UserError(f"The request can't be written: {error.strerror}.", f"Check {run.folder}.") from None
-    submit.cancel_pending(run)  # a job that has no worker yet leaves its queue
+    submit.cancel_pending(run)  # a job that hasn't started has no worker that could react
 
 
 def send_signal(run: Run, number: signal.Signals) -> bool:
-    """Signal the worker, if the very process that the folder names still lives on this host; whether it was sent."""
+    """Send a signal to the run's worker if it lives on this host; return whether the signal was sent."""
     worker = heartbeat.read(run.folder)
     if worker is None or not heartbeat.runs_here(worker.identity):
         return False
     try:
-        # A descriptor of the process can't come to mean another one between the check and the signal.
+        # Unlike a pid, a process descriptor can't refer to another process later.
         descriptor = os.pidfd_open(worker.identity.pid)
     except (OSError, AttributeError):
         return False
@@ -158,27 +158,27 @@ def send_signal(run: Run, number: signal.Signals) -> bool:
 
 
 def stop(run: Run, *, request: float = REQUEST_SECONDS, term: float = TERM_SECONDS) -> RunState:
-    """Stop a run and wait for its end: the request, then SIGTERM, then SIGKILL (by scancel); the state it ended in."""
+    """Stop a run by request, then SIGTERM, then SIGKILL (a Slurm job by scancel); return the state it ended in."""
     request_stop(run)
     return _escalate_stop(run, time.monotonic() + request, term)
 
 
 def stop_all(runs: Iterable[Run]) -> list[Run]:
-    """Stop those of the runs that are live, all at once, as `stop` does; these. The ones that wait are asked first."""
+    """Stop all live runs at the same time, as `stop` does, and return them; queued runs get their request first."""
     statuses = [status for status in (run.status() for run in runs) if status.state.live]
-    asked = []
-    for status in sorted(statuses, key=lambda glance: glance.state is not RunState.queued):
-        with contextlib.suppress(UserError):  # it has just ended
+    stopping = []
+    for status in sorted(statuses, key=lambda status: status.state is not RunState.queued):
+        with contextlib.suppress(UserError):  # the run has just ended
             request_stop(status.run)
-            asked.append(status.run)
+            stopping.append(status.run)
     until = time.monotonic() + REQUEST_SECONDS
-    for run in asked:
+    for run in stopping:
         _escalate_stop(run, until, TERM_SECONDS)
-    return asked
+    return stopping
 
 
 def _escalate_stop(run: Run, until: float, term: float) -> RunState:
-    """Give a run that was asked to stop its time, then end it."""
+    """Wait until `until` for a run that was asked to stop, then end it by force; return its state."""
     if _wait_for_end(run, until):
         pass
     elif submit.cancel(run):
@@ -198,14 +198,14 @@ def _wait_for_end(run: Run, until: float) -> bool:
 
 
 def runs_root(runs_dir: Path | None) -> Path:
-    """The runs folder: the one given, else `DIPDDPM_RUNS`, else ./runs. Raises UserError as `working_folder` does."""
+    """Return the runs folder: `runs_dir`, else `DIPDDPM_RUNS`, else ./runs. Raises UserError as `working_folder`."""
     chosen = (runs_dir or Path(os.environ.get("DIPDDPM_RUNS") or "runs")).expanduser()
     return chosen if chosen.is_absolute() else working_folder() / chosen
 
 
 def working_folder() -> Path:
-    """Where this process was started. Raises UserError where that folder is gone."""
+    """Return the working folder of this process. Raises UserError if the folder no longer exists."""
     try:
         return Path.cwd()
     except FileNotFoundError:
-        raise UserError("The folder that you are in is gone.", "Go to another one, with cd.") from None
+        raise UserError("The current folder no longer exists.", "Change to another folder with cd.") from None

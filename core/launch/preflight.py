@@ -1,4 +1,4 @@
-"""What can be refused before a run is made: a device, data or image file that is not there. Loads no torch."""
+"""Checks before a run is created: its devices, data sets, prior and image files must exist. Loads no torch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from dipddpm.core.runs import reference, trained
 
 
 def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -> None:
-    """Raise UserError for what would fail for certain once the work starts.
+    """Raise UserError for a config that is certain to fail.
 
-    With `fetching`, missing data is on its way; `elsewhere` is a machine that shares files with this one, but not GPUs.
+    `fetching` skips the check for missing data sets, because they are being downloaded; `elsewhere` skips the check of
+    the devices, because the run starts on another machine with the same files.
     """
     if not elsewhere:
         devices.candidates(config.device)
@@ -41,7 +42,7 @@ def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -
 
 
 def missing_data(config: AnyRun) -> str | None:
-    """The name of the data set that this run needs, if it is not on this machine but can be fetched."""
+    """Return the name of a data set that the run needs and that must be downloaded first, or None."""
     if config.data.directory:
         return None
     locations = data.locations()
@@ -49,7 +50,7 @@ def missing_data(config: AnyRun) -> str | None:
 
 
 def _datasets(config: AnyRun) -> list[str]:
-    """What is needed of data sets: whatever is trained needs one, what restores image files or drawn images doesn't."""
+    """Return the data sets that a run reads; a run that only restores image files or drawn images reads none."""
     if isinstance(config, RestoreRun):
         return [name for name in config.restore.sets if name in data.CATALOGUE]
     if isinstance(config, DipRun) or (isinstance(config, HybridRun) and not config.trains):
@@ -58,42 +59,44 @@ def _datasets(config: AnyRun) -> list[str]:
 
 
 def _refuse_more_than(config: AnyRun, known: NamedDataset) -> None:
-    """Refuse to take images that a data set of known size doesn't have."""
+    """Raise UserError for image counts or indices beyond the size of a data set."""
     if isinstance(config, RestoreRun):
         if config.restore.images > known.test:
             problem = f"{known.name} has {known.test:,} test images, not {config.restore.images:,}."
-            raise UserError(problem, "Lower restore.images.")
+            raise UserError(problem, f"Lower restore.images to {known.test:,} or less.")
         return
     if config.data.train_images > known.train:
         problem = f"{known.name} has {known.train:,} images to train on, not {config.data.train_images:,}."
-        raise UserError(problem, "Lower data.train_images; 0 takes them all.")
+        raise UserError(problem, "Lower data.train_images, or set it to 0 for all images.")
     if not isinstance(config, DipRun | HybridRun) or config.images.files:
         return
     count = known.train if config.images.split == "train" else known.test
     if (last := max(config.images.image_indices())) >= count:
-        problem = f"There is no image {last} in the {config.images.split} images of {known.name}."
-        raise UserError(problem, f"Choose from 0 to {count - 1}.")
+        problem = f"There is no image {last} among the {config.images.split} images of {known.name}."
+        raise UserError(problem, f"Choose indices from 0 to {count - 1}.")
 
 
 def _refuse_prior(run: str) -> None:
-    """A run that isn't there, or has no model of its own."""
+    """Raise UserError for a prior whose run doesn't exist or has no trained model."""
     folder = reference.prior_folder(run)
     if not folder.is_dir():
-        raise UserError(f"The prior's run is not there: {folder}.", "Name another with --from, or train one: --epochs.")
+        problem = f"The run of the prior doesn't exist: {folder}."
+        raise UserError(problem, "Name another run with --from, or train a prior with --epochs.")
     trained.trained_config(folder)
 
 
 def _refuse_networks(config: RestoreRun) -> None:
-    """A conditioned network that isn't there, or whose task nobody restores."""
-    asked = {format_task(parse_task(text)) for text in config.restore.tasks}
+    """Raise UserError for a conditioned network that doesn't exist, or whose task isn't among the tasks."""
+    tasks = {format_task(parse_task(text)) for text in config.restore.tasks}
     for run in config.restore.conditioned:
         run_config, _ = trained.conditioned_config(Path(run))
-        if (task := format_task(run_config.task)) not in asked:
-            raise UserError(f"The network of {Path(run).name} is trained for {task}.", f"Add --task {task}.")
+        if (task := format_task(run_config.task)) not in tasks:
+            problem = f"The network of {Path(run).name} is trained for {task}, which is not among the tasks."
+            raise UserError(problem, f"Add --task {task}, or leave the network out.")
 
 
 def _refuse_image(path: Path) -> None:
-    """Only what is cheap to see; the whole file is decoded by the worker."""
+    """Raise UserError for an image file that is missing, unreadable or damaged; the worker decodes the whole file."""
     from PIL import Image, UnidentifiedImageError
 
     if not atomic.is_file(path):
@@ -104,6 +107,6 @@ def _refuse_image(path: Path) -> None:
         with atomic.open_regular(path) as file, Image.open(file, formats=atomic.IMAGE_FORMATS) as image:
             image.verify()
     except UnidentifiedImageError:
-        raise UserError(f"{path} is no image that can be read.", "Give a PNG or JPEG file.") from None
+        raise UserError(f"{path} is not a readable image.", "Choose a PNG or JPEG file.") from None
     except Exception:  # Pillow's decoders raise almost anything on a broken file
-        raise UserError(f"{path} is damaged or cut short.", "Copy or save it again.") from None
+        raise UserError(f"{path} is damaged or incomplete.", "Copy or save the file again.") from None

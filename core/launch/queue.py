@@ -1,7 +1,7 @@
-"""Slots: how many runs a device carries at once on this host, and who is next. Loads no torch.
+"""The queue for slots, which limit how many runs a device of this host carries at once. Loads no torch.
 
-There is no daemon. A waiting worker holds a ticket in a folder of this user and host and takes a slot by locking its
-file; the kernel frees the lock when the process ends, however it ends.
+There is no daemon. A waiting worker puts a ticket into a folder of this user and host, and takes a slot by locking the
+slot's file; the kernel releases the lock when the process ends in any way.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from dipddpm.core.runs import heartbeat
 
 POLL_SECONDS = 0.5
 FAR_POSITION = 10
-"""Whoever is at this place in the queue or behind it looks this many times more seldom."""
+"""A worker with n runs ahead checks the queue every n polls, but at least every `FAR_POSITION` polls."""
 
 
 class Ticket(msgspec.Struct, frozen=True):
-    """A place in the queue."""
+    """A waiting run, the devices that it accepts and its process."""
 
     run: str
     devices: list[str]
@@ -38,37 +38,37 @@ class Ticket(msgspec.Struct, frozen=True):
 
 @dataclass
 class Slot:
-    """Devices that are ours until `release`, or until this process ends."""
+    """Devices that this process holds until it calls `release` or ends."""
 
     devices: list[str]
     _descriptors: list[int]
 
     def release(self) -> None:
-        """Give the slot to the next one."""
+        """Release the slot for the next run."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 
 
 def folder() -> Path:
-    """Where tickets and locks are kept: per user, on this host (`DIPDDPM_SLOTS_DIR` moves it)."""
+    """Return the folder of tickets and locks, one per user and host, or `DIPDDPM_SLOTS_DIR` if that is set."""
     chosen = os.environ.get("DIPDDPM_SLOTS_DIR")
     base = Path(chosen) if chosen else Path(tempfile.gettempdir()) / f"dipddpm-{os.getuid()}"
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     if base.stat().st_uid != os.getuid():
-        raise UserError(f"{base} belongs to somebody else.", "Set DIPDDPM_SLOTS_DIR to a folder of your own.")
+        raise UserError(f"{base} belongs to another user.", "Set DIPDDPM_SLOTS_DIR to a folder of your own.")
     return base
 
 
 def per_device() -> int:
-    """Runs that a device carries at once: `DIPDDPM_SLOTS`, else 1."""
+    """Return how many runs a device carries at once: `DIPDDPM_SLOTS`, or 1 if that isn't set."""
     setting = os.environ.get("DIPDDPM_SLOTS", "1")
     if not setting.isdecimal() or int(setting) < 1:
-        raise UserError(f"DIPDDPM_SLOTS is {setting!r}, which is no number of slots.", "Set it to 1 or more.")
+        raise UserError(f"DIPDDPM_SLOTS is {setting!r}, not a whole number from 1 on.", "Set it to 1 or more.")
     return int(setting)
 
 
 def waiting() -> list[tuple[Path, Ticket]]:
-    """The tickets whose workers live, first to be served first."""
+    """Return the tickets of living workers in the order of service."""
     tickets = []
     for path in sorted(folder().glob("*.ticket")):
         ticket = records.read(path, Ticket)
@@ -80,9 +80,9 @@ def waiting() -> list[tuple[Path, Ticket]]:
 
 
 def move(run: str, by: int) -> None:
-    """Serve a waiting run later (`by` > 0) or earlier by so many places; a run that waits no more is left alone.
+    """Move a waiting run back (`by` > 0) or forward in the queue; do nothing if the run no longer waits.
 
-    A ticket's place is the number that its name begins with, so that moving it is a rename.
+    The number at the start of a ticket's name orders the queue, so that a rename moves the ticket.
     """
     tickets = waiting()
     position = next((n for n, (_, ticket) in enumerate(tickets) if ticket.run == run), None)
@@ -91,7 +91,7 @@ def move(run: str, by: int) -> None:
     neighbour = tickets[max(0, min(position + by, len(tickets) - 1))][0]
     if neighbour != tickets[position][0]:
         number = int(neighbour.name.partition("-")[0]) + (1 if by > 0 else -1)
-        with contextlib.suppress(FileNotFoundError):  # it has just been served
+        with contextlib.suppress(FileNotFoundError):  # the run has just received its slot
             tickets[position][0].rename(
                 neighbour.with_name(f"{number:020d}-{tickets[position][1].identity.pid}.ticket")
             )
@@ -106,9 +106,10 @@ def acquire(
     should_give_up: Callable[[], bool] = lambda: False,
     on_position: Callable[[int], None] = lambda _: None,
 ) -> Slot | None:
-    """Wait for a slot on `count` of these devices, in the order of arrival: `since`, an `arrival_time`, or now.
+    """Wait for a slot on `count` of the devices; return None once `should_give_up` returns true.
 
-    `on_position` gets how many are served first, whenever that changes. None once `should_give_up` returns true.
+    `since`, an `arrival_time` or by default the current time, orders the queue. `on_position` is called with the number
+    of runs ahead whenever that changes.
     """
     identity = heartbeat.process_identity()
     assert identity is not None
@@ -119,16 +120,16 @@ def acquire(
     try:
         while not should_give_up():
             if time.monotonic() >= next_check:
-                ahead_of_us = [
+                ahead = [
                     (path, ticket)
                     for path, ticket in _tickets_ahead(read_once)
                     if not set(ticket.devices).isdisjoint(devices)
                 ]
-                if slot := _lock(_unclaimed(devices, ahead_of_us), count):
+                if slot := _lock(_unclaimed(devices, ahead), count):
                     return slot
-                # Whoever holds the slot counts as one, where nobody else waits.
-                if reported != max(1, len(ahead_of_us)):
-                    reported = max(1, len(ahead_of_us))
+                # If no other run waits, the run that holds the slot counts as one run ahead.
+                if reported != max(1, len(ahead)):
+                    reported = max(1, len(ahead))
                     on_position(reported)
                 next_check = time.monotonic() + POLL_SECONDS * min(reported, FAR_POSITION)
             time.sleep(POLL_SECONDS)
@@ -139,12 +140,12 @@ def acquire(
 
 
 def arrival_time() -> int:
-    """The time by which the queue is ordered: the monotonic clock is one for all processes of the machine."""
+    """Return the current monotonic time, which all processes of the machine share and which orders the queue."""
     return time.monotonic_ns()
 
 
 def _tickets_ahead(read: Callable[[Path], Ticket | None]) -> Iterator[tuple[Path, Ticket]]:
-    """The tickets before this process's own, those of the dead too."""
+    """Yield the tickets ahead of this process's own, including tickets of dead processes."""
     paths = sorted(folder().glob("*.ticket"))
     for path in itertools.takewhile(lambda path: not path.name.endswith(f"-{os.getpid()}.ticket"), paths):
         if (ticket := read(path)) is not None:
@@ -152,7 +153,10 @@ def _tickets_ahead(read: Callable[[Path], Ticket | None]) -> Iterator[tuple[Path
 
 
 def _unclaimed(devices: list[str], before: list[tuple[Path, Ticket]]) -> list[str]:
-    """The devices that no living process wants which comes first; only as many are looked up as it takes to know."""
+    """Return the devices that no living process ahead waits for, and remove the tickets of dead processes.
+
+    Processes that wait only for devices already claimed are not checked.
+    """
     free = devices
     for path, ticket in before:
         if set(ticket.devices).isdisjoint(free):
@@ -165,7 +169,7 @@ def _unclaimed(devices: list[str], before: list[tuple[Path, Ticket]]) -> list[st
 
 
 def _lock(devices: list[str], count: int) -> Slot | None:
-    """So many of the devices, or none: half of them would keep others waiting for nothing."""
+    """Lock `count` of the devices, or none of them: a partial lock would block other runs without any use."""
     slot = Slot([], [])
     for device in devices:
         if len(slot.devices) < count and (descriptor := _lock_one(device)) is not None:

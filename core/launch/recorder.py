@@ -1,4 +1,4 @@
-"""What an experiment yields, put on disk: events appended, payloads stored and then told of, the summary kept fresh."""
+"""The recorder of an experiment: it logs events, stores payloads and then logs them, and updates the summary."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ from dipddpm.core.io import atomic
 from dipddpm.core.runs import BEST_FILE, CHECKPOINT_FILE, EventLog, EventReader, history, summary
 
 STEP_SECONDS = 0.25
+"""Shortest time between two logged `Step` events."""
 SUMMARY_SECONDS = 1.0
+"""Shortest time between two writes of the summary."""
 SMALLEST_SIDE = 112
-"""Pictures of smaller images are enlarged, pixel by pixel, until a side has about this many."""
+"""Pictures of smaller images are enlarged by a whole factor until a side has about this many pixels."""
 BEST_BEFORE = Path("checkpoints/best-before.safetensors")
-"""The best model of the last checkpoint, from when a better one replaces it until the next checkpoint.
+"""The best model at the last checkpoint, stored from its replacement by a better model until the next checkpoint.
 
-Without it, a run that is killed between the two would go on from a time at which another model was the best.
+A run that is killed in between resumes from the checkpoint, and needs the model that was the best at that time.
 """
 _LOGGED = "logged"
 _GENERATORS = "generators"
 _FORMAT = "format"
 FORMAT = 2
-"""Version of what a checkpoint holds; in the first one, runs remembered which items of a step they had yielded."""
+"""Version of the checkpoint's contents; version 1 also stored which items of a step had been yielded."""
 
 
 class Recorder:
-    """The writing end of a run folder; raises OSError when the disk takes no more.
+    """Writer of a run folder; its methods raise OSError if the disk is full.
 
-    Without a log it stores nothing: another process records what this one does as well.
+    Without a log the recorder stores nothing, because rank 0 records the run for all processes.
     """
 
     def __init__(self, folder: Path, log: EventLog | None, device: torch.device | str = "cpu") -> None:
@@ -51,7 +53,7 @@ class Recorder:
         self._summary_at = 0.0
 
     def record(self, item: Item) -> None:
-        """Store one item. A best model's event is written once its file is safely on disk."""
+        """Log one item; the file of a payload is stored before its event is logged."""
         if self.log is None:
             return
         match item:
@@ -78,9 +80,9 @@ class Recorder:
                 raise TypeError(f"an experiment yielded a {type(item).__name__}")
 
     def checkpoint(self, experiment: Experiment) -> None:
-        """Store all that resuming needs; to be called after a `Step`, so that the log ends where the state stands."""
+        """Store a checkpoint; call this only after a `Step`, so that the log ends at the step of the checkpoint."""
         if self.log is None:
-            experiment.state_dict()  # gives this process's part of what the first one stores
+            experiment.state_dict()  # rank 0 gathers the state of all processes, so each must take part
             return
         own = {_LOGGED: self.log.size, _GENERATORS: rng.state_dict(self.device), _FORMAT: FORMAT}
         state = {**experiment.state_dict(), **own}
@@ -90,9 +92,9 @@ class Recorder:
         self._append(events.CheckpointStored(step=experiment.step, epoch=epoch, file=CHECKPOINT_FILE, sha256=sha256))
 
     def resume_from_checkpoint(self, experiment: Experiment) -> None:
-        """Bring an experiment to where its last checkpoint was made, and void what the log says beyond that.
+        """Load the last checkpoint into an experiment, and void all later events of the log.
 
-        The best model of that time is put back in its place. Raises UserError for a checkpoint that is damaged.
+        The model that was the best at the checkpoint is restored. Raises UserError for a damaged checkpoint.
         """
         log_size = load_checkpoint(self.folder, experiment, self.device)
         if self.log is None:
@@ -124,12 +126,12 @@ class Recorder:
             self._append(events.Message(text=problem, level="warning"))
 
     def _store_best(self, best: events.BestModel) -> None:
-        """Put a best model on disk, and keep the one before it where the last checkpoint is of that one's time."""
+        """Store a best model, and save the model that it replaces if the last checkpoint refers to that model."""
         path, before = self.folder / BEST_FILE, self.folder / BEST_BEFORE
         if path.exists() and not before.exists():
             try:
                 os.link(path, before)
-            except OSError:  # a file system without links
+            except OSError:  # the file system has no hard links
                 shutil.copyfile(path, before)
         sha256 = checkpoint.save(path, best.tensors, best.network)
         stored = events.BestModelStored(
@@ -156,17 +158,17 @@ class Recorder:
 
 
 def load_checkpoint(folder: Path, experiment: Experiment, device: torch.device) -> int:
-    """Bring an experiment to where its last checkpoint was made; the size that the log had then.
+    """Load the last checkpoint into an experiment, and return the size that the log had at that time.
 
-    Without a checkpoint it stays at its beginning. Raises UserError for a checkpoint that is damaged, another run's or
-    another version's.
+    Without a checkpoint the experiment starts from the beginning. Raises UserError for a checkpoint that is damaged or
+    was stored by another run or another version.
     """
     if not (folder / CHECKPOINT_FILE).exists():
         return 0
     state = checkpoint.load_state(folder / CHECKPOINT_FILE, device)
     if state.pop(_FORMAT, 1) != FORMAT:
         problem = f"{CHECKPOINT_FILE} was stored by another version of this program, and can't be resumed."
-        raise UserError(problem, "Fork the run, to run it anew, or resume it with the version that it began with.")
+        raise UserError(problem, "Resume the run with the version that started it, or fork it to start again.")
     try:
         log_size = int(state.pop(_LOGGED))
         generator_state = state.pop(_GENERATORS)
@@ -176,8 +178,8 @@ def load_checkpoint(folder: Path, experiment: Experiment, device: torch.device) 
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         problem = f"{CHECKPOINT_FILE} does not fit the run: {type(error).__name__}."
-        raise UserError(problem, "It is damaged, or another run's: start the run anew.") from error
-    # The log may have been copied, by a run that goes on with this one: there the checkpoint's own line tells where.
+        raise UserError(problem, "It is damaged or belongs to another run; start the run again.") from error
+    # An extended run has a copied log with other offsets; the line of the checkpoint's own event gives the right one.
     digest = checkpoint.digest(folder / CHECKPOINT_FILE)
     stored = [event for event in EventReader(folder).read() if isinstance(event, events.CheckpointStored)]
     return next((event.offset for event in reversed(stored) if event.sha256 == digest), log_size)

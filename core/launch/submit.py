@@ -1,10 +1,10 @@
-"""A run as a job of a Slurm cluster: what `--on slurm:...` asks for, its submission through submitit, and its end.
+"""Runs as jobs of a Slurm cluster: the options of `--on slurm:...`, submission through submitit, and cancelling.
 
-Loads no torch, and submitit, which is an extra, only to submit.
+Loads no torch. submitit is an extra, and loaded only to submit.
 
-No pickle: submitit's `submit` stores a pickled function and has the compute node load it, from a folder that may have
-come from anywhere. Here the job is a command line, `python -m dipddpm.core.launch.worker FOLDER`, which submitit writes
-into a batch script and hands to sbatch; the config that it carries out is TOML, read as without trust as ever.
+No pickle is involved: submitit's `submit` would store a pickled function, which the compute node loads from a folder
+of unknown origin. Here the job is a command line, `python -m dipddpm.core.launch.worker FOLDER`, which submitit writes
+into a batch script for sbatch; the run's config is TOML and parsed as untrusted input.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from dipddpm.core.runs import LOG_FILE, SCRIPTS_FOLDER, STOP_REQUEST, EventLog, 
 from dipddpm.core.runs.environment import COMMAND_VARIABLE, command_line, python_module
 
 HERE = "here"
-"""What `--on` takes for this machine."""
+"""Value of `--on` for this machine."""
 SLURM = "slurm"
-"""And what for a cluster, before its options."""
+"""Value of `--on` for a cluster, followed by its options."""
 WARNING_SECONDS = 90
-"""A job is told so long before its time is up; a short one a quarter of its time."""
+"""A job gets a signal this long before its time limit, or after three quarters of a short limit."""
 _COUNT = re.compile(r"[1-9]\d{0,5}")
 _MEMORY = re.compile(r"\d{1,9}[KMGT]?B?", re.IGNORECASE)
 _TIME = re.compile(r"(?:(\d{1,4})-(\d{1,2})(?::(\d{1,2}))?(?::(\d{1,2}))?|(\d{1,6})(?::(\d{1,2}))?(?::(\d{1,2}))?)")
 _WORDS = re.compile(r"[\w.,:/@+*|&()\[\]!%-]{1,500}", re.ASCII)
-"""Whatever else Slurm takes; nothing that ends a line of the batch script or an argument."""
+"""Any other value for Slurm, without characters that end an argument or a line of the batch script."""
 OPTIONS: dict[str, tuple[re.Pattern[str], str]] = {
     "account": (_WORDS, "vision"),
     "begin": (_WORDS, "20:00"),
@@ -58,21 +58,21 @@ OPTIONS: dict[str, tuple[re.Pattern[str], str]] = {
     "reservation": (_WORDS, "course"),
     "time": (_TIME, "4:00:00"),
 }
-"""Options of sbatch that may be asked for, with underscores: what their values look like, and an example."""
+"""Allowed options of sbatch, with underscores: a pattern of their values, and an example."""
 
 
 def parse(on: str) -> dict[str, str]:
-    """The options that `slurm:partition=gpu,time=4:00:00` asks for, in Slurm's words.
+    """Return the sbatch options in `slurm:partition=gpu,time=4:00:00`.
 
-    A part without `=` belongs to the value before it, as in `partition=gpu,long`. Raises UserError for anything else
-    than Slurm, an option that there isn't, and a value that can't be right.
+    A part without `=` continues the value before it, as in `partition=gpu,long`. Raises UserError for another target
+    than Slurm, an unknown option or an invalid value.
     """
-    where, _, rest = on.partition(":")
-    if where != SLURM:
-        raise UserError(f"A run can't be started on {where!r}.", suggest(where, [SLURM, HERE]))
+    target, _, text = on.partition(":")
+    if target != SLURM:
+        raise UserError(f"A run can't be started on {target!r}.", suggest(target, [SLURM, HERE]))
     options: dict[str, str] = {}
     key = ""
-    for part in filter(None, (part.strip() for part in rest.split(","))):
+    for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = part.partition("=")
         name = name.strip().replace("-", "_")
         if not equals and key and name not in OPTIONS:
@@ -83,18 +83,18 @@ def parse(on: str) -> dict[str, str]:
         if not equals:
             raise UserError(f"The option {name} of --on slurm has no value.", f"Write it as {name}={OPTIONS[name][1]}.")
         if name in options:
-            raise UserError(f"--on slurm is given {name} twice.", "Leave one of them out.")
+            raise UserError(f"--on slurm has the option {name} twice.", "Leave one of them out.")
         key = name
         options[key] = value.strip()
     for key, value in options.items():
         pattern, example = OPTIONS[key]
         if not pattern.fullmatch(value) or (key == "time" and not minutes(value)):
-            raise UserError(f"Slurm takes no {key} of {value!r}.", f"Write it as {key}={example}.")
+            raise UserError(f"{value!r} is not a valid {key} for Slurm.", f"Write it like {key}={example}.")
     return options
 
 
 def minutes(time: str) -> float:
-    """A time limit in minutes, of Slurm's forms M, M:S, H:M:S, D-H, D-H:M and D-H:M:S."""
+    """Return a time limit in minutes; its form is M, M:S, H:M:S, D-H, D-H:M or D-H:M:S, as in Slurm."""
     match = _TIME.fullmatch(time)
     if match is None:
         raise ValueError(time)
@@ -107,23 +107,24 @@ def minutes(time: str) -> float:
 
 
 def refuse(on: str, config: AnyRun | None = None) -> None:
-    """Raise UserError for what would fail for certain: wrong options, no submitit, no Slurm on this machine."""
+    """Raise UserError for wrong options, a run that can't be a job, a missing submitit or a missing Slurm."""
     parse(on)
     if config is not None and config.starts_others:
-        raise UserError(f"A run of kind {config.kind} starts others, on its own machine.", "Leave --on out.")
+        problem = f"A run of kind {config.kind} starts other runs, and must run on this machine."
+        raise UserError(problem, "Leave --on out.")
     try:
         import submitit  # noqa: F401
     except ImportError:
         raise UserError("--on slurm needs submitit.", "Install it with: pip install 'dipddpm[slurm]'") from None
     if shutil.which("sbatch") is None:
         problem = "There is no Slurm on this machine: sbatch is not found."
-        raise UserError(problem, f"Go to the cluster's login node, or leave --on out (--on {HERE}, to resume).")
+        raise UserError(problem, f"Use the cluster's login node, or leave --on out (to resume here: --on {HERE}).")
 
 
 def submit(run: Run, on: str) -> None:
-    """Make a job of the run, which goes on from the last checkpoint where there is one.
+    """Submit the run as a job, which resumes from the last checkpoint if there is one.
 
-    The folder must be on a file system that the compute nodes share. Raises UserError where Slurm takes no such job.
+    The folder must be on a file system that the compute nodes share. Raises UserError if Slurm refuses the job.
     """
     import submitit
     from submitit.core.utils import FailedJobError
@@ -135,31 +136,31 @@ def submit(run: Run, on: str) -> None:
         (folder / SCRIPTS_FOLDER).mkdir(exist_ok=True)
         executor = submitit.SlurmExecutor(folder / SCRIPTS_FOLDER)
         executor.update_parameters(**_parameters(run.id, str(folder), options))
-        with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what sbatch complains of, and raises it too
+        with contextlib.redirect_stderr(io.StringIO()):  # submitit prints sbatch's errors and raises them as well
             number: str = executor._submit_command(shlex.join(command)).job_id
         slurm.write(folder, slurm.ClusterJob(on, number, time.time()))
     except FailedJobError as error:
-        raise UserError(f"Slurm takes no such job: {_reason(error)}.", "Look at its partitions with: sinfo") from None
+        raise UserError(f"Slurm refused the job: {_reason(error)}.", "List the partitions with: sinfo") from None
     except OSError as error:
         raise UserError(f"The run can't be submitted: {error.strerror}.", "Check the runs folder.") from None
-    with contextlib.suppress(UserError, OSError):  # it has started already
+    with contextlib.suppress(UserError, OSError):  # the job has started already
         _append(run, events.RunQueued(device="Slurm"))
 
 
 def cancel_pending(run: Run) -> None:
-    """Take a run that has not begun out of Slurm's queue, and tell that it stopped; nobody else could."""
+    """Remove a run that hasn't begun from Slurm's queue, and log that it stopped, because it has no worker to do so."""
     job_status = slurm.query(run.folder, now=True)
     if job_status is None or not job_status.slurm_job.waits:
         return
     slurm.cancel(job_status.job.id, waiting=True)
     job_status = slurm.query(run.folder, now=True)
     if job_status is not None and job_status.slurm_job.ended:
-        with contextlib.suppress(UserError, OSError):  # it began in this very moment, and sees the request
+        with contextlib.suppress(UserError, OSError):  # the job has just begun, and its worker reads the request
             _append(run, events.RunStopped(reason=STOP_REQUEST, step=run.status().summary.step))
 
 
 def cancel(run: Run) -> bool:
-    """Have Slurm end the run's job; False where it has none that is known to be its own and has not ended."""
+    """Cancel the run's job; return False if the run has no unfinished job that is certainly its own."""
     job_status = slurm.query(run.folder, now=True)
     if job_status is None or not job_status.slurm_job.unfinished:
         return False
@@ -168,7 +169,7 @@ def cancel(run: Run) -> bool:
 
 
 def requeue() -> bool:
-    """Have Slurm end this process soon and start its job again from the beginning; whether it will."""
+    """Make Slurm requeue the job of this process; return whether that succeeded."""
     from submitit import JobEnvironment
 
     try:
@@ -179,14 +180,14 @@ def requeue() -> bool:
 
 
 def _parameters(name: str, folder: str, options: dict[str, str]) -> dict[str, Any]:
-    """What submitit is to write into the batch script.
+    """Return submitit's parameters for the batch script.
 
-    What the worker prints goes to worker.log by its bare name, since a whole path may hold what Slurm takes for its
-    patterns; srun, of which submitit has opinions of its own, is told again.
+    Output goes to worker.log by its bare name, because Slurm would expand patterns in a whole path. srun gets the same
+    options again, because submitit sets its own for srun.
     """
     output = {"output": LOG_FILE, "error": LOG_FILE}
     to_srun = [f"--{key}={value}" for key, value in {**output, "open-mode": "append"}.items()]
-    if "cpus_per_task" in options:  # which srun no longer takes over from sbatch
+    if "cpus_per_task" in options:  # srun no longer inherits this option from sbatch
         to_srun.append(f"--cpus-per-task={options['cpus_per_task']}")
     warning = int(min(WARNING_SECONDS, minutes(options["time"]) * 15)) if "time" in options else WARNING_SECONDS
     return {
@@ -201,8 +202,8 @@ def _parameters(name: str, folder: str, options: dict[str, str]) -> dict[str, An
 
 
 def _reason(error: Exception) -> str:
-    """What sbatch said last, without its own name."""
-    lines = [line for line in str(error).strip().splitlines() if "error" in line] or ["it did not say why"]
+    """Return the last error message of sbatch, without the name of the program."""
+    lines = [line for line in str(error).strip().splitlines() if "error" in line] or ["no reason given"]
     return lines[-1].rpartition("error: ")[2].strip().rstrip(".")
 
 

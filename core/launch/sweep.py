@@ -1,7 +1,7 @@
-"""A sweep: what is varied, every combination with several seeds, as a group of runs. Loads no torch.
+"""Sweeps: a group of runs with every combination of the swept options and several seeds. Loads no torch.
 
-Nothing of the sweep itself is kept: each run names its group, and a combination's run is found by what it was asked
-for. So the same sweep again goes on, and one with more values or seeds adds to it.
+A sweep has no state of its own: each run stores the name of its group, and a combination's run is recognised by its
+config. Repeating a sweep therefore resumes it, and a sweep with more values or seeds adds runs to the group.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from dipddpm.core.runs.equivalence import comparable_config, preferred_run
 
 MOST_RUNS = 1000
 TABLES = {"task": "task", "hybrid.method": "hybrid"}
-"""Options that choose what a whole table of the config holds."""
+"""Options that determine a whole table of the config."""
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a sweep: its config, and the run that the group has of it already, if any."""
+    """One run of a sweep: its config, and the existing run of the group with this config, if any."""
 
     config: AnyRun
     run: Run | None
@@ -36,41 +36,41 @@ class PlannedRun:
 
     @property
     def needs_start(self) -> bool:
-        """Whether there is anything to start or to resume."""
+        """True if the run must be started or resumed."""
         return self.state is not RunState.finished and not (self.state and self.state.live)
 
     @property
     def how(self) -> str:
-        """What will be done about it, for people."""
+        """What the sweep does with the run, in words for people."""
         if self.state is None:
             return "new"
-        return f"{self.state}, goes on" if self.needs_start else f"{self.state} already"
+        return f"{self.state}, resumes" if self.needs_start else f"{self.state} already"
 
 
 def combinations(over: Mapping[str, Sequence[str]], seeds: Sequence[int]) -> list[dict[str, str]]:
-    """Every combination by dotted key, as text; seeds vary fastest. Raises UserError for more than `MOST_RUNS`."""
+    """Return every combination as values by dotted key; seeds vary fastest. Raises UserError beyond `MOST_RUNS`."""
     axes = {**over, "seed": [str(seed) for seed in seeds]}
     count = math.prod(map(len, axes.values()))
     if count > MOST_RUNS:
-        raise UserError(f"That makes {count:,} runs.", f"Sweep over fewer values: {MOST_RUNS:,} runs are the most.")
+        raise UserError(f"The sweep has {count:,} runs.", f"Sweep over fewer values; the limit is {MOST_RUNS:,} runs.")
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
 def label(values: Mapping[str, str]) -> str:
-    """What a run is called for what sets it apart: `weight=0.1 seed=2`."""
+    """Return a run's name from its values in the sweep, as in `weight=0.1 seed=2`."""
     return " ".join(f"{short(key, values)}={value}" for key, value in values.items())
 
 
 def short(key: str, among: Iterable[str]) -> str:
-    """The last word of a key, unless another one ends with it too."""
+    """Return the last word of a key, or the whole key if another key ends with the same word."""
     last = key.rpartition(".")[2]
     return key if sum(other.rpartition(".")[2] == last for other in among) > 1 else last
 
 
 def group_name(config: RunConfig, swept: Sequence[str]) -> str:
-    """A name that is the same for all combinations, whatever their values, and for no other sweep.
+    """Return a name that all combinations of a sweep share, and that no other sweep has.
 
-    It tells the kind and what is varied; the digits are those of all that isn't.
+    The name holds the kind and the swept options, followed by digits of a hash of all other options.
     """
     values: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(comparable_config(config), seed=0))
     for key in swept:
@@ -85,7 +85,7 @@ def group_name(config: RunConfig, swept: Sequence[str]) -> str:
 
 
 def plan(known: Iterable[Run], configs: Sequence[AnyRun]) -> list[PlannedRun]:
-    """What there is of each already, among the runs of the group. Raises UserError where two are one experiment."""
+    """Match each config with an existing run of the group. Raises UserError if two configs are the same experiment."""
     by_experiment: dict[RunConfig, list[RunStatus]] = {}
     for run in known:
         status = run.status()
@@ -110,7 +110,7 @@ def start_or_resume(
     on: str = "",
     prepare: Callable[[Run], object] = lambda _: None,
 ) -> Run:
-    """Start, resume or leave the run, as `local.start` does; the run. `prepare` gets one that is to be started."""
+    """Start or resume a planned run if it needs that, and return it; `prepare` is called before the start."""
     run = planned.run or runs.create(planned.config)
     if planned.needs_start:
         prepare(run)

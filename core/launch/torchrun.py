@@ -1,8 +1,8 @@
-"""The worker of a run that several processes share: it starts them through torchrun, and sees them to their end.
+"""Runs of several processes: the worker starts them through torchrun and waits for their end.
 
-The worker itself computes nothing. It holds the slots, stamps worker.json and passes the wish to stop on; the first of
-its processes writes the run's events. When one of them fails torchrun ends the others, and the run goes on from its
-last checkpoint when it is resumed.
+The worker itself computes nothing. It holds the slots, updates worker.json and passes a request to stop on to its
+processes; rank 0 writes the run's events. If a process fails, torchrun ends the others, and the run can be resumed from
+its last checkpoint.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ PR_SET_PDEATHSIG = 1
 def run_torchrun(
     folder: Path, devices: list[str], *, resume: bool, stop_reason: Callable[[], str], on_progress: Callable[[], None]
 ) -> int:
-    """Start a process for each device, and wait; torchrun's exit code. They stop once there is a `stop_reason`."""
+    """Start a process per device, wait for all, and return torchrun's exit code; a `stop_reason` stops them."""
     command = python_module("dipddpm.core.launch.torchrun", "--standalone")
     command += ["--nproc-per-node", str(len(devices)), "-m", "dipddpm.core.launch.worker"]
     command += [str(folder), "--member-of", ",".join(devices)] + ["--resume"] * resume
-    # torchrun starts its processes itself: the variable is their -P.
+    # torchrun starts the processes itself; for them, this variable replaces the option -P.
     environment = os.environ | {"PYTHONSAFEPATH": "1"}
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
     log, size = folder / EVENTS_FILE, -1
@@ -46,16 +46,16 @@ def run_torchrun(
     return process.returncode
 
 
-def die_with_parent() -> None:
-    """Have the kernel send SIGTERM when the process that started this one ends, however it ends."""
+def end_with_worker() -> None:
+    """Make the kernel send SIGTERM to this process when its parent process ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 if __name__ == "__main__":
-    # What torchrun does, in a process that doesn't outlive the worker.
-    die_with_parent()
-    # Slurm sends it to all processes of a job; the worker passes on what it means.
+    # Run torchrun in a process that ends with the worker.
+    end_with_worker()
+    # Slurm sends this signal to all processes of a job; the worker alone handles it.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     from torch.distributed.run import main
 

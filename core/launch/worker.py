@@ -1,6 +1,6 @@
-"""One process = one run: config in, events out; `python -m dipddpm.core.launch.worker FOLDER`.
+"""The worker, a process that carries out one run: `python -m dipddpm.core.launch.worker FOLDER`.
 
-Nothing heavy is loaded before the run has its slot, so that a queue of waiting workers costs little.
+The worker loads torch only once the run has its slot, so that waiting workers need little memory.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from dipddpm.core.runs import (
     Run,
     RunsFolder,
     RunState,
+    heartbeat,
     slurm,
     summary,
 )
-from dipddpm.core.runs import heartbeat as life
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,23 +50,26 @@ if TYPE_CHECKING:
     from dipddpm.core.launch.recorder import Recorder
 
 STOP_POLL_SECONDS = 0.5
-TIME_IS_UP = "its job's time is up"
+TIME_IS_UP = "the time limit of its job"
+"""Reason of the stop that Slurm requests before it ends a job."""
 LOCK_SECONDS = 2.0
+"""How long a worker waits for another process to release the log."""
 PROCESS_ENDED = (
-    "One of the processes that shared this run has ended.",
-    "See worker.log, then resume the run: it goes on from its last checkpoint.",
+    "One of the processes of this run has ended.",
+    "See worker.log for the cause, then resume the run from its last checkpoint.",
 )
+"""Problem and remedy of a run if one of its processes ends early."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Carry out the run of a folder; the exit code is 0 for done or stopped, 1 for failed, 2 for refused."""
+    """Carry out the run of a folder; return the exit code: 0 for finished or stopped, 1 for failed, 2 for refused."""
     parser = argparse.ArgumentParser(prog="dipddpm.core.launch.worker")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    parser.add_argument("--since", type=int, help="when it was asked for: its place in the queue")
-    parser.add_argument("--now", action="store_true", help="start at once, without waiting for a slot")
-    parser.add_argument("--job", action="store_true", help="be a job of a cluster, which goes on after its time")
-    parser.add_argument("--member-of", help="be one of several processes on these devices, as torchrun's variables say")
+    parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint")
+    parser.add_argument("--since", type=int, help="arrival time, by which the queue is ordered")
+    parser.add_argument("--now", action="store_true", help="start without waiting for a slot")
+    parser.add_argument("--job", action="store_true", help="run as a Slurm job, which is requeued at its time limit")
+    parser.add_argument("--member-of", help="devices of a run of several processes, one of which this worker is")
     options = parser.parse_args(arguments)
     run = Run(options.folder)
     try:
@@ -75,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    # One of several processes that share a run: the first one records it, the worker that started them stamps it.
+    # In a run of several processes, rank 0 writes the log, and the worker that started them writes worker.json.
     rank = int(os.environ["LOCAL_RANK"]) if options.member_of else None
     try:
         log = None if rank else EventLog(options.folder, patience=LOCK_SECONDS)
@@ -87,14 +90,14 @@ def main(arguments: list[str] | None = None) -> int:
             atomic.remove_temporaries(subfolder)
     with (
         contextlib.closing(log) if log else contextlib.nullcontext(),
-        Heartbeat(options.folder, writes_stamps=rank is None) as heartbeat,
+        Heartbeat(options.folder, writes_stamps=rank is None) as beat,
     ):
-        worker = _RunWorker(options, config, log, heartbeat)
+        worker = _RunWorker(options, config, log, beat)
         return worker.run_guarded(worker.run if rank is None else lambda: worker.run_rank(rank))
 
 
 class Heartbeat:
-    """A thread that stamps worker.json, and the wish to stop, which comes as a signal or as a file in the folder."""
+    """A thread that updates worker.json and watches for requests to stop, by signal or by a file in the folder."""
 
     def __init__(self, folder: Path, *, writes_stamps: bool = True) -> None:
         self.folder = folder
@@ -103,14 +106,14 @@ class Heartbeat:
         self.device = ""
         self._progressed = time.time()
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
         signal.signal(signal.SIGTERM, lambda *_: self.request_stop("SIGTERM"))
         signal.signal(signal.SIGINT, lambda *_: self.request_stop("SIGINT"))
-        # What submitit has Slurm send to a job some time before its end.
+        # Slurm sends this signal some time before it ends the job, as submitit asks it to.
         signal.signal(signal.SIGUSR2, lambda *_: self.request_stop(TIME_IS_UP))
-        # A worker outlives the terminal that it was started from.
+        # A worker survives the terminal in which it was started.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self._stamp()
         self._thread.start()
@@ -121,48 +124,48 @@ class Heartbeat:
         self._thread.join()
 
     def request_stop(self, reason: str) -> None:
-        """Ask for an end after the present step."""
+        """Request a stop after the current step; the first reason counts."""
         self.stop_reason = self.stop_reason or reason
 
     def note_progress(self) -> None:
-        """Note that the work got on."""
+        """Remember the current time as the time of the last progress."""
         self._progressed = time.time()
 
     def _run(self) -> None:
         stamped = time.monotonic()
         while not self._done.wait(STOP_POLL_SECONDS):
-            with contextlib.suppress(OSError):  # a file system that is gone for a moment asks for nothing
+            with contextlib.suppress(OSError):  # the file system may be unreachable for a moment
                 if (self.folder / STOP_FILE).exists():
                     self.request_stop(STOP_REQUEST)
-            if time.monotonic() - stamped >= life.BEAT_SECONDS:
+            if time.monotonic() - stamped >= heartbeat.BEAT_SECONDS:
                 stamped = time.monotonic()
                 self._stamp()
 
     def _stamp(self) -> None:
         if not self.writes_stamps:
             return
-        identity = life.process_identity()
+        identity = heartbeat.process_identity()
         assert identity is not None
-        worker = life.Worker(identity, alive=time.time(), progressed=self._progressed, device=self.device)
-        with contextlib.suppress(OSError):  # a full disk is the log's to report, not the pulse's
-            life.write(self.folder, worker)
+        worker = heartbeat.Worker(identity, alive=time.time(), progressed=self._progressed, device=self.device)
+        with contextlib.suppress(OSError):  # on a full disk, the log reports the error
+            heartbeat.write(self.folder, worker)
 
 
 class _RunWorker:
-    """The work itself, from waiting in the queue to the last event."""
+    """The work of a worker, from waiting in the queue to the last event."""
 
-    def __init__(self, options: argparse.Namespace, config: AnyRun, log: EventLog | None, heartbeat: Heartbeat) -> None:
-        """Without a log it is another process that records."""
+    def __init__(self, options: argparse.Namespace, config: AnyRun, log: EventLog | None, beat: Heartbeat) -> None:
+        """Prepare the work; `log` is None in all processes of a run but the one that writes its log."""
         self.options = options
         self.folder: Path = options.folder
         self.config = config
         self.log = log
-        self.heartbeat = heartbeat
+        self.heartbeat = beat
         self.began = time.monotonic()
         self.experiment: Experiment | None = None
 
     def run(self) -> int:
-        """Wait for what it needs, and do it."""
+        """Wait for devices and carry out the run on them; return the exit code."""
         device_names = self._wait_for_devices()
         if not device_names:
             self._append(events.RunStopped(reason=self.heartbeat.stop_reason))
@@ -173,35 +176,35 @@ class _RunWorker:
         return self._carry_out(device_names[0])
 
     def run_guarded(self, work: Callable[[], int]) -> int:
-        """Do the work; what goes wrong is the run's last event."""
+        """Call `work` and return its exit code; log an exception as the run's last event."""
         try:
             return work()
         except Exception as error:
             problem, hint = explain(error, self.config)
             step = 0 if self.experiment is None else self.experiment.step
-            self._last_word(events.RunFailed(error=problem, hint=hint, step=step))
-            with contextlib.suppress(OSError):  # worker.log may lie on the disk that is full
+            self._log_failure(events.RunFailed(error=problem, hint=hint, step=step))
+            with contextlib.suppress(OSError):  # worker.log may be on the full disk
                 if not isinstance(error, UserError):
                     traceback.print_exc()
                 print(f"{problem} {hint}", file=sys.stderr)
             return 1
 
     def run_rank(self, rank: int) -> int:
-        """Do this process's part of a run that several share, as number `rank`."""
+        """Carry out this process's share of a run of several processes, as number `rank`."""
         from dipddpm.core.compute import distributed
         from dipddpm.core.launch import torchrun
 
-        torchrun.die_with_parent()
+        torchrun.end_with_worker()
         device_names = self.options.member_of.split(",")
         threads = 0
-        if device_names[rank] == "cpu":  # which the processes share
+        if device_names[rank] == "cpu":  # the processes share the CPU's cores
             threads = self.config.threads or max(1, len(os.sched_getaffinity(0)) // len(device_names))
         device = prepare_torch(msgspec.structs.replace(self.config, threads=threads), device_names[rank])
         with distributed.join_process_group(device):
             return self._carry_out(device_names[rank])
 
     def _run_torchrun(self, device_names: list[str]) -> int:
-        """Have several processes do it, the first of which takes the log over."""
+        """Run several processes under torchrun; rank 0 writes the log meanwhile."""
         from dipddpm.core.launch import torchrun
 
         assert self.log is not None
@@ -220,7 +223,7 @@ class _RunWorker:
         if final_summary.phase.live:
             raise UserError(*PROCESS_ENDED)
         if self.options.job and final_summary.phase is RunState.stopped and self.heartbeat.stop_reason != STOP_REQUEST:
-            # The processes were asked by the file, which the job that goes on must not find.
+            # This file stopped the processes; it must not stop the requeued job as well.
             (self.folder / STOP_FILE).unlink(missing_ok=True)
             self._report_stop(self._append, final_summary.step, first_step)
         return 0 if code == 0 or self.heartbeat.stop_reason else 1
@@ -229,24 +232,24 @@ class _RunWorker:
         if self.log is not None:
             self.log.append(event)
 
-    def _last_word(self, event: events.RunFailed) -> None:
+    def _log_failure(self, event: events.RunFailed) -> None:
         try:
             self._append(event)
         except OSError:
-            # The summary can be rebuilt, so on a full disk it gives up its place for the event.
+            # On a full disk, delete the summary, which can be rebuilt, to make room for the event.
             with contextlib.suppress(OSError):
                 (self.folder / SUMMARY_FILE).unlink(missing_ok=True)
                 self._append(event)
 
     def _wait_for_devices(self) -> list[str]:
-        """A device for each process, which on the CPU all share; none if it is to stop before there are."""
+        """Wait for a slot and return a device for each process, or none if the run is stopped while it waits."""
         usable = devices.candidates(self.config.device)
         if self.config.starts_others:
             return ["cpu"]
         process_count = self.config.processes if isinstance(self.config, configs.SharedRun) else 1
         count, processes_on_each = (1, process_count) if usable == ["cpu"] else (process_count, 1)
         if len(usable) < count:
-            problem = f"This machine has {len(usable)} GPUs for {count} processes."
+            problem = f"The run needs {count} GPUs, but this machine has {len(usable)}."
             raise UserError(problem, f"Lower --gpus to {len(usable)}, or add --device cpu.")
 
         def report_queued(ahead: int) -> None:
@@ -255,7 +258,7 @@ class _RunWorker:
         report_queued(0)
         if self.options.now:
             return usable[:count] * processes_on_each
-        # The slots' locks are kept by their descriptors until this process ends.
+        # Open file descriptors hold the slots' locks until this process ends.
         slot = queue.acquire(
             self.folder.name,
             usable,
@@ -277,14 +280,14 @@ class _RunWorker:
         if self.log is not None:
             atomic.write_atomic(self.folder / ENVIRONMENT_FILE, msgspec.json.format(msgspec.json.encode(environment)))
         target: object = device
-        if self.config.starts_others:  # which computes nothing itself
+        if self.config.starts_others:  # such a run computes nothing itself
             from dipddpm.core.study.stages import Launcher
 
             target = Launcher(RunsFolder(self.folder.parent), local.start, local.resume, local.stop)
         experiment_class = registry.resolve(configs.experiment_path(self.config))
         experiment = self.experiment = experiment_class.from_config(self.config, target)
         recorder = Recorder(self.folder, self.log, device)
-        # A run that was killed before it began has nothing to go on from.
+        # A run that was killed before it began has no checkpoint to resume from.
         if self.options.resume and recorder.summary.started:
             recorder.resume_from_checkpoint(experiment)
         else:
@@ -301,23 +304,21 @@ class _RunWorker:
         return 0
 
     def _report_stop(self, record: Callable[[events.Event], object], step: int, first_step: int) -> None:
-        """Tell of a stop before the end; of a job that Slurm starts again, that it waits."""
+        """Log that the run stopped, or that it waits again if Slurm is going to restart its job."""
         reason = self.heartbeat.stop_reason
         time_is_up = reason == TIME_IS_UP
         if self.options.job and reason != STOP_REQUEST and (time_is_up or slurm.was_requeued()):
             if time_is_up and step <= first_step:
-                problem = "The time of the run's job was up before it got on."
-                raise UserError(problem, "Resume it with more time, as --on slurm:time=4:00:00.")
-            record(
-                events.Message(text=f"Leaves the cluster to others at step {step}, and waits to go on", level="info")
-            )
+                problem = "The run's job reached its time limit before its first step."
+                raise UserError(problem, "Resume it with a longer limit, as in --on slurm:time=4:00:00.")
+            record(events.Message(text=f"The job ends at step {step}; the run waits for Slurm to restart it"))
             record(events.RunQueued(device="Slurm"))
             if not time_is_up or submit.requeue():
                 return
         record(events.RunStopped(reason=reason, step=step))
 
     def _iterate(self, experiment: Experiment, recorder: Recorder, device: torch.device) -> bool:
-        """Record the work until it ends or is stopped, and return whether it was stopped."""
+        """Record the experiment's items until it ends or is stopped; return whether it was stopped."""
         from dipddpm.core.compute.distributed import ProcessGroup
 
         process_group = ProcessGroup.current()
@@ -325,7 +326,7 @@ class _RunWorker:
         for item in experiment:
             recorder.record(item)
             self.heartbeat.note_progress()
-            if not isinstance(item, events.Step):  # only after it can the experiment's state be stored
+            if not isinstance(item, events.Step):  # the state is complete only after a Step
                 continue
             due = (
                 time.monotonic() - saved >= self.config.checkpoint_seconds
@@ -333,7 +334,7 @@ class _RunWorker:
             )
             stop, due = process_group.any_rank([bool(self.heartbeat.stop_reason), due], device)
             if stop:
-                return True  # which closes the iteration: what starts other runs stops them then
+                return True  # this closes the iteration, and a run that starts others then stops them
             if due:
                 recorder.checkpoint(experiment)
                 saved, saved_epoch = time.monotonic(), experiment.epoch
@@ -341,7 +342,7 @@ class _RunWorker:
 
 
 def prepare_torch(config: AnyRun, device_name: str) -> torch.device:
-    """Load torch, seed the generators that all code shares and set its threads."""
+    """Load torch, set its threads, seed the global generators, and return the device."""
     import torch
 
     from dipddpm.core.compute import rng
@@ -354,20 +355,21 @@ def prepare_torch(config: AnyRun, device_name: str) -> torch.device:
 
 
 def explain(error: BaseException, config: AnyRun) -> tuple[str, str]:
-    """What went wrong and what to do about it, a sentence each."""
+    """Return what went wrong and what to do about it, a sentence each."""
     if isinstance(error, UserError):
         return error.problem, error.remedy
-    # torch raises a plain RuntimeError where the host's memory ends.
+    # torch raises a plain RuntimeError if the host runs out of memory.
     if isinstance(error, MemoryError) or re.search("out of memory|can't allocate memory", str(error), re.IGNORECASE):
         return "The device ran out of memory.", configs.lower_memory(config)
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return "The disk is full.", "Free some space, then resume the run; the last best model is whole."
+        return "The disk is full.", "Free some space, then resume the run; its best model is intact."
     if isinstance(error, OSError):
-        return f"A file could not be used: {error}.", "Check the runs folder and its disk, then resume the run."
+        problem = f"A file could not be read or written: {error}."
+        return problem, "Check the runs folder and its disk, then resume the run."
     if re.search("gloo|nccl", str(error), re.IGNORECASE):
         return PROCESS_ENDED
     first_line = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first_line}", "The whole traceback is in worker.log; please report it."
+    return f"{type(error).__name__}: {first_line}", "Please report this error with the traceback in worker.log."
 
 
 if __name__ == "__main__":

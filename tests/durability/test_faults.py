@@ -171,7 +171,7 @@ def suffer(bench: Bench, at: int, fault: str, capsys: pytest.CaptureFixture[str]
         said = [event for event in run.events() if isinstance(event, RunFailed)]
         words = f"{said[-1].error} {said[-1].hint}" if said else printed.err
         full = fault in {"ENOSPC", "short"}
-        assert ("The disk is full." if full else "could not be used") in words, (call, words)
+        assert ("The disk is full." if full else "could not be read or written") in words, (call, words)
         assert "resume the run" in words, (call, words)
         assert said or lasting or code == 2, (call, "the log doesn't tell")
         # What fails after the last event is written takes nothing from a run that is done.

@@ -1,4 +1,4 @@
-"""Workers that wait: the queue seen from the runs folder, and who may be signalled."""
+"""Tests of starting, queueing, signalling and stopping workers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tests.helpers import Build, Until, recorded, this_process
 
 
 def test_local_start_queues_second_run_unless_now(runs: RunsFolder, tiny: Build, until: Until) -> None:
-    held = queue.acquire("something else", ["cpu"])
-    assert held is not None
-    waiting, hasty = (runs.create(tiny(ddpm__epochs=1, data__train_images=64)) for _ in range(2))
+    slot = queue.acquire("another run", ["cpu"])
+    assert slot is not None
+    waiting, immediate = (runs.create(tiny(ddpm__epochs=1, data__train_images=64)) for _ in range(2))
     local.start(waiting)
     until(lambda: [ticket.run for _, ticket in queue.waiting()] == [waiting.id])
     until(lambda: [event.ahead for event in recorded(waiting, events.RunQueued)] == [0, 1])
@@ -32,52 +32,52 @@ def test_local_start_queues_second_run_unless_now(runs: RunsFolder, tiny: Build,
     worker = heartbeat.read(waiting.folder)
     assert worker is not None
     maps = Path(f"/proc/{worker.identity.pid}/maps").read_text()
-    assert "libtorch" not in maps, "a queue of waiting workers costs little"
-    local.start(hasty, now=True)
-    until(lambda: hasty.status().state is RunState.finished)
+    assert "libtorch" not in maps, "a waiting worker has loaded torch"
+    local.start(immediate, now=True)
+    until(lambda: immediate.status().state is RunState.finished)
     assert waiting.status().state is RunState.queued
-    held.release()
+    slot.release()
     until(lambda: waiting.status().state is RunState.finished)
     assert queue.waiting() == []
 
 
 def test_local_stop_ends_waiting_run_that_can_be_resumed(runs: RunsFolder, tiny: Build, until: Until) -> None:
-    held = queue.acquire("something else", ["cpu"])
-    assert held is not None
+    slot = queue.acquire("another run", ["cpu"])
+    assert slot is not None
     run = runs.create(tiny(ddpm__epochs=1, data__train_images=64))
     local.start(run)
-    assert local.stop(run) is RunState.stopped  # maybe before the worker has looked for the first time
+    assert local.stop(run) is RunState.stopped  # perhaps before the worker's first check of the queue
     assert queue.waiting() == []
-    held.release()
+    slot.release()
     local.resume(run)
     until(lambda: run.status().state is RunState.finished)
 
 
 def test_local_stop_kills_worker_that_ignores_signals(runs: RunsFolder, tiny: Build) -> None:
-    """The ladder: request, SIGTERM, SIGKILL; here a process that heeds none but the last."""
+    """Stop a process that ignores the request and SIGTERM, and ends only on SIGKILL."""
     run = runs.create(tiny())
-    deaf = subprocess.Popen(
+    unresponsive = subprocess.Popen(
         [sys.executable, "-c", "import signal;signal.signal(15,signal.SIG_IGN);print(flush=True);signal.pause()"],
         stdout=subprocess.PIPE,
     )
-    assert deaf.stdout is not None
-    deaf.stdout.readline()
-    who = heartbeat.process_identity(deaf.pid)
-    assert who is not None
-    heartbeat.write(run.folder, heartbeat.Worker(who, alive=time.time()))
+    assert unresponsive.stdout is not None
+    unresponsive.stdout.readline()
+    identity = heartbeat.process_identity(unresponsive.pid)
+    assert identity is not None
+    heartbeat.write(run.folder, heartbeat.Worker(identity, alive=time.time()))
     assert run.status().state.live
     assert local.stop(run, request=0.2, term=0.2) is RunState.crashed
-    assert deaf.wait() == -signal.SIGKILL
-    deaf.stdout.close()
+    assert unresponsive.wait() == -signal.SIGKILL
+    unresponsive.stdout.close()
 
 
 @pytest.mark.parametrize("change", [{"start": 1}, {"boot": "another"}, {"host": "elsewhere"}])
-def test_send_signal_spares_process_that_is_not_worker(change: dict[str, Any], runs: RunsFolder, tiny: Build) -> None:
+def test_send_signal_skips_process_that_is_not_worker(change: dict[str, Any], runs: RunsFolder, tiny: Build) -> None:
     run = runs.create(tiny())
     other = subprocess.Popen([sys.executable, "-c", "import sys;sys.stdin.read()"], stdin=subprocess.PIPE)
-    who = heartbeat.process_identity(other.pid)
-    assert who is not None
-    heartbeat.write(run.folder, heartbeat.Worker(msgspec.structs.replace(who, **change), alive=time.time()))
+    identity = heartbeat.process_identity(other.pid)
+    assert identity is not None
+    heartbeat.write(run.folder, heartbeat.Worker(msgspec.structs.replace(identity, **change), alive=time.time()))
     assert not local.send_signal(run, signal.SIGKILL)
     assert other.poll() is None
     other.communicate()
@@ -86,9 +86,9 @@ def test_send_signal_spares_process_that_is_not_worker(change: dict[str, Any], r
 def test_copy_of_live_run_is_not_live_and_cannot_stop_it(runs: RunsFolder, tiny: Build, tmp_path: Path) -> None:
     run = runs.create(tiny())
     other = subprocess.Popen([sys.executable, "-c", "import sys;sys.stdin.read()"], stdin=subprocess.PIPE)
-    who = heartbeat.process_identity(other.pid)
-    assert who is not None
-    heartbeat.write(run.folder, heartbeat.Worker(who, alive=time.time()))
+    identity = heartbeat.process_identity(other.pid)
+    assert identity is not None
+    heartbeat.write(run.folder, heartbeat.Worker(identity, alive=time.time()))
     (run.folder / "events.jsonl").write_bytes(events.encode(events.RunQueued(device="cpu")))
     copied = Run(Path(shutil.copytree(run.folder, runs.root / "20261123-000000-ddpm-c0de")))
     assert (run.status().state, copied.status().state) == (RunState.queued, RunState.crashed)
@@ -101,24 +101,24 @@ def test_copy_of_live_run_is_not_live_and_cannot_stop_it(runs: RunsFolder, tiny:
 
 
 def test_status_of_run_from_another_host_follows_heartbeat(runs: RunsFolder, tiny: Build) -> None:
-    """Its inodes are of another file system, and tell nothing."""
+    """Ignore the inode in the worker file, which belongs to another file system."""
     run = runs.create(tiny())
-    who = heartbeat.ProcessIdentity("elsewhere", "boot", 1, 2)
-    stamp = {"identity": msgspec.to_builtins(who), "alive": time.time(), "inode": 1}
+    identity = heartbeat.ProcessIdentity("elsewhere", "boot", 1, 2)
+    stamp = {"identity": msgspec.to_builtins(identity), "alive": time.time(), "inode": 1}
     (run.folder / heartbeat.WORKER_FILE).write_bytes(msgspec.json.encode(stamp))
-    assert heartbeat.read(run.folder) == heartbeat.Worker(who, alive=stamp["alive"])
+    assert heartbeat.read(run.folder) == heartbeat.Worker(identity, alive=stamp["alive"])
     assert run.status().state is RunState.queued
     assert not local.send_signal(run, signal.SIGKILL)
 
 
 def test_local_resume_refuses_run_without_its_checkpoint(runs: RunsFolder, tiny: Build) -> None:
     run = runs.create(tiny())
-    told = (
+    logged = (
         events.RunStarted(kind="ddpm", method="tutorial", device="cpu"),
         events.CheckpointStored(step=2, file="checkpoints/last.safetensors", sha256="0"),
         events.RunStopped(reason="asked to stop"),
     )
-    (run.folder / "events.jsonl").write_bytes(b"".join(map(events.encode, told)))
+    (run.folder / "events.jsonl").write_bytes(b"".join(map(events.encode, logged)))
     with pytest.raises(UserError, match="no longer has its last checkpoint"):
         local.resume(run)
     assert run.status().state is RunState.stopped
@@ -127,13 +127,15 @@ def test_local_resume_refuses_run_without_its_checkpoint(runs: RunsFolder, tiny:
 def test_status_of_crashed_run_hints_at_remedy(runs: RunsFolder, tiny: Build) -> None:
     run = runs.create(tiny())
     (run.folder / "events.jsonl").write_bytes(events.encode(events.RunQueued(device="cpu")))
-    here = this_process()
+    own_identity = this_process()
     for change, words in (({"start": 1}, "ddpm.batch_size from 128 to 64"), ({"boot": "another"}, "restarted")):
-        heartbeat.write(run.folder, heartbeat.Worker(msgspec.structs.replace(here, **change), alive=time.time()))
-        glance = run.status()
-        assert glance.state is RunState.crashed
-        assert words in glance.hint
-        assert "resume it" in glance.hint
+        heartbeat.write(
+            run.folder, heartbeat.Worker(msgspec.structs.replace(own_identity, **change), alive=time.time())
+        )
+        status = run.status()
+        assert status.state is RunState.crashed
+        assert words in status.hint
+        assert "resume it" in status.hint
 
 
 def test_process_identity_is_none_for_zombie() -> None:
@@ -147,23 +149,22 @@ def test_process_identity_is_none_for_zombie() -> None:
 
 def test_runs_root_follows_option_then_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert local.runs_root(Path("here")) == tmp_path / "here"
-    monkeypatch.setenv("DIPDDPM_RUNS", "~/there")
-    assert local.runs_root(None) == Path.home() / "there"
+    assert local.runs_root(Path("option")) == tmp_path / "option"
+    monkeypatch.setenv("DIPDDPM_RUNS", "~/variable")
+    assert local.runs_root(None) == Path.home() / "variable"
     monkeypatch.setenv("DIPDDPM_RUNS", "")
     assert local.runs_root(None) == tmp_path / "runs"
 
 
 def test_stop_all_stops_every_live_run(runs: RunsFolder, tiny: Build, until: Until) -> None:
-    held = queue.acquire("something else", ["cpu"])
-    assert held is not None
+    assert queue.acquire("another run", ["cpu"]) is not None
     ended, *waiting = (runs.create(tiny(ddpm__epochs=1, data__train_images=64, seed=seed)) for seed in range(3))
     local.start(ended)
     assert local.stop(ended) is RunState.stopped
     for run in waiting:
         local.start(run)
     until(lambda: len(queue.waiting()) == 2)
-    assert [ticket.run for _, ticket in queue.waiting()] == [run.id for run in waiting], "in the order of starting"
+    assert [ticket.run for _, ticket in queue.waiting()] == [run.id for run in waiting], "the order of starting is lost"
     assert local.stop_all([ended, *waiting]) == waiting
     assert {run.status().state for run in waiting} == {RunState.stopped}
     assert queue.waiting() == []

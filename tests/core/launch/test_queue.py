@@ -1,4 +1,4 @@
-"""Slots: as many at a time as there are, in the order of arrival, and nothing left behind by a process that died."""
+"""Tests of the queue: slots are granted in the order of arrival, and dead processes leave no ticket."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Start a process that takes a slot, says so, and keeps it until its input ends."""
+    """Return a function that starts a process which takes a slot, prints that, and holds it until its input ends."""
     started: list[subprocess.Popen[str]] = []
 
     def begin(run: str, *devices: str) -> subprocess.Popen[str]:
@@ -46,14 +46,14 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         process.communicate()
 
 
-def said(process: subprocess.Popen[str]) -> str:
+def next_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
 
 
-def served(process: subprocess.Popen[str]) -> str:
-    """The device it got, however long it waited."""
-    while not (line := said(process)).startswith("got"):
+def device_of(process: subprocess.Popen[str]) -> str:
+    """Return the device that a process gets, and skip its reports about the queue."""
+    while not (line := next_line(process)).startswith("got"):
         assert line.startswith("ahead")
     return line.removeprefix("got ")
 
@@ -64,22 +64,22 @@ def waiting() -> list[str]:
 
 def test_queue_serves_one_slot_in_order_of_arrival(start: Start, until: Until) -> None:
     holders = [start("a")]
-    assert said(holders[0]) == "got cpu"
+    assert next_line(holders[0]) == "got cpu"
     for run in ("b", "c", "d"):
         holders.append(start(run))
         until(lambda: run in waiting())  # noqa: B023
     assert waiting() == ["b", "c", "d"]
-    assert [said(holder) for holder in holders[1:]] == ["ahead 1", "ahead 1", "ahead 2"]
-    holders[0].communicate()  # it ends as its input does
-    assert served(holders[1]) == "cpu"
+    assert [next_line(holder) for holder in holders[1:]] == ["ahead 1", "ahead 1", "ahead 2"]
+    holders[0].communicate()  # the process ends with its input
+    assert device_of(holders[1]) == "cpu"
     until(lambda: waiting() == ["c", "d"])
-    holders[1].kill()  # and a kill frees the slot as well
-    assert served(holders[2]) == "cpu"
+    holders[1].kill()  # a kill releases the slot as well
+    assert device_of(holders[2]) == "cpu"
 
 
 def test_queue_ignores_ticket_of_dead_process(start: Start, until: Until) -> None:
     first = start("a")
-    said(first)
+    next_line(first)
     dead = start("b")
     until(lambda: waiting() == ["b"])
     dead.kill()
@@ -88,58 +88,58 @@ def test_queue_ignores_ticket_of_dead_process(start: Start, until: Until) -> Non
     assert list(queue.folder().glob("*.ticket")) == []
     last = start("c")
     first.communicate()
-    assert served(last) == "cpu"
+    assert device_of(last) == "cpu"
 
 
-def test_queue_sweeps_tickets_of_other_pid_or_boot() -> None:
-    here = this_process()
-    changes: list[dict[str, Any]] = [{"start": here.start + 1}, {"boot": "another"}, {"pid": 2**22 + 1}]
+def test_queue_removes_tickets_of_other_pid_or_boot() -> None:
+    own_identity = this_process()
+    changes: list[dict[str, Any]] = [{"start": own_identity.start + 1}, {"boot": "another"}, {"pid": 2**22 + 1}]
     for n, change in enumerate(changes):
-        ticket = queue.Ticket("gone", ["cpu"], msgspec.structs.replace(here, **change))
+        ticket = queue.Ticket("gone", ["cpu"], msgspec.structs.replace(own_identity, **change))
         (queue.folder() / f"{n}.ticket").write_bytes(msgspec.json.encode(ticket))
     (queue.folder() / "9.ticket").write_bytes(b"\x00garbage")
     os.mkfifo(queue.folder() / "99.ticket")
     assert waiting() == []
 
 
-def test_queue_runs_as_many_as_slots(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queue_grants_as_many_slots_as_configured(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIPDDPM_SLOTS", "2")
-    assert [said(start("a")), said(start("b"))] == ["got cpu"] * 2
-    assert said(start("c")) == "ahead 1"
+    assert [next_line(start("a")), next_line(start("b"))] == ["got cpu"] * 2
+    assert next_line(start("c")) == "ahead 1"
 
 
 def test_queue_acquire_takes_any_free_device(start: Start) -> None:
-    assert said(start("a", "cuda:0", "cuda:1")) == "got cuda:0"
-    assert said(start("b", "cuda:0", "cuda:1")) == "got cuda:1"
-    assert said(start("c", "cuda:0", "cuda:1")) == "ahead 1"
+    assert next_line(start("a", "cuda:0", "cuda:1")) == "got cuda:0"
+    assert next_line(start("b", "cuda:0", "cuda:1")) == "got cuda:1"
+    assert next_line(start("c", "cuda:0", "cuda:1")) == "ahead 1"
 
 
-def test_queue_gives_free_device_nobody_ahead_wants(start: Start, until: Until) -> None:
-    said(start("busy", "cuda:0"))
+def test_queue_grants_free_device_that_no_run_ahead_accepts(start: Start, until: Until) -> None:
+    next_line(start("busy", "cuda:0"))
     start("picky", "cuda:0")
     until(lambda: waiting() == ["picky"])
-    assert said(start("easy", "cuda:0", "cuda:1")) == "got cuda:1"
+    assert next_line(start("easy", "cuda:0", "cuda:1")) == "got cuda:1"
 
 
 def test_queue_move_reorders_tickets(start: Start, until: Until) -> None:
     holder = start("a")
-    said(holder)
+    next_line(holder)
     later = []
     for run in ("b", "c"):
         later.append(start(run))
         until(lambda: run in waiting())  # noqa: B023
     queue.move("c", -1)
     assert waiting() == ["c", "b"]
-    queue.move("nobody", 1)
+    queue.move("no such run", 1)
     holder.communicate()
-    assert served(later[1]) == "cpu"
+    assert device_of(later[1]) == "cpu"
     assert waiting() == ["b"]
 
 
-def test_queue_acquire_gives_up_without_trace(start: Start) -> None:
-    said(start("a"))
-    asked = iter([False, False, True])
-    assert queue.acquire("b", ["cpu"], should_give_up=lambda: next(asked)) is None
+def test_queue_acquire_removes_ticket_on_giving_up(start: Start) -> None:
+    next_line(start("a"))
+    answers = iter([False, False, True])
+    assert queue.acquire("b", ["cpu"], should_give_up=lambda: next(answers)) is None
     assert waiting() == []
 
 
@@ -163,20 +163,20 @@ def test_queue_folder_is_private_to_owner(tmp_path: Path) -> None:
     assert queue.folder().stat().st_mode & 0o777 == 0o700
 
 
-def test_queue_acquire_keeps_place_of_arrival_time(start: Start, until: Until) -> None:
-    """However long a process takes to get ready to wait."""
-    asked = queue.arrival_time()
+def test_queue_acquire_orders_by_arrival_time(start: Start, until: Until) -> None:
+    """A process may take long between its arrival time and its wait."""
+    arrival = queue.arrival_time()
     holder = start("a")
-    said(holder)
+    next_line(holder)
     for run in ("b", "c"):
         start(run)
         until(lambda: run in waiting())  # noqa: B023
     ahead: list[int] = []
     assert (
-        queue.acquire("early", ["cpu"], since=asked, should_give_up=lambda: bool(ahead), on_position=ahead.append)
+        queue.acquire("early", ["cpu"], since=arrival, should_give_up=lambda: bool(ahead), on_position=ahead.append)
         is None
     )
-    assert ahead == [1]  # the holder alone, though the others have waited for longer
+    assert ahead == [1]  # only the holder is ahead, although two others wait
     queue.acquire("late", ["cpu"], should_give_up=lambda: len(ahead) > 1, on_position=ahead.append)
     assert ahead == [1, 2]
 
@@ -184,13 +184,13 @@ def test_queue_acquire_keeps_place_of_arrival_time(start: Start, until: Until) -
 def test_queue_acquire_reads_each_ticket_once(monkeypatch: pytest.MonkeyPatch) -> None:
     other = heartbeat.process_identity(os.getppid())
     assert other is not None
-    for place in range(100):
-        (queue.folder() / f"{place:020d}-{other.pid}.ticket").write_bytes(
-            msgspec.json.encode(queue.Ticket(str(place), ["cpu"], other))
+    for number in range(100):
+        (queue.folder() / f"{number:020d}-{other.pid}.ticket").write_bytes(
+            msgspec.json.encode(queue.Ticket(str(number), ["cpu"], other))
         )
     monkeypatch.setattr(queue, "POLL_SECONDS", 0.001)
     read = record_calls(monkeypatch, atomic, "read")
-    looked = record_calls(monkeypatch, heartbeat, "runs_here")
-    assert queue.acquire("mine", ["cpu"], should_give_up=lambda: len(looked) > 4) is None
+    checked = record_calls(monkeypatch, heartbeat, "runs_here")
+    assert queue.acquire("mine", ["cpu"], should_give_up=lambda: len(checked) > 4) is None
     assert len(read) == 100
-    assert {process.pid for (process,) in looked} == {other.pid}
+    assert {process.pid for (process,) in checked} == {other.pid}

@@ -1,4 +1,4 @@
-"""The writing end of a run: what is on disk, and only then what the log tells of it."""
+"""Tests of the recorder: payloads are on disk before the log names them."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def test_recorder_stores_best_model_before_logging_it(recorder: Recorder, monkey
     network = TutorialNetwork(timesteps=5)
     recorder.record(events.BestModel(network=network, step=7, epoch=2, value=0.5, tensors={"z": torch.ones(2)}))
     assert order[:2] == ["best.safetensors", "BestModelStored"]
-    (told,) = logged(recorder)
-    assert (told.step, told.epoch, told.value, told.measure) == (7, 2, 0.5, "loss")
-    assert told.sha256 == checkpoint.digest(recorder.folder / told.file)
-    assert torch.equal(checkpoint.load_state(recorder.folder / told.file)["z"], torch.ones(2))
+    (stored,) = logged(recorder)
+    assert (stored.step, stored.epoch, stored.value, stored.measure) == (7, 2, 0.5, "loss")
+    assert stored.sha256 == checkpoint.digest(recorder.folder / stored.file)
+    assert torch.equal(checkpoint.load_state(recorder.folder / stored.file)["z"], torch.ones(2))
 
 
 def test_recorder_syncs_best_model_but_not_picture(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_recorder_syncs_best_model_but_not_picture(recorder: Recorder, monkeypat
     assert len(synced) == 3  # the file, its folder, and the line of the log
 
 
-def test_recorder_logs_nothing_it_failed_to_store(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recorder_logs_no_payload_that_it_failed_to_store(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -77,23 +77,22 @@ def test_recorder_logs_nothing_it_failed_to_store(recorder: Recorder, monkeypatc
     assert EventReader(recorder.folder).read() == []
 
 
-def test_recorder_thins_steps_only(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1000.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
+def test_recorder_limits_rate_of_steps_only(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: clock)
     for step in range(100):
         recorder.record(events.Step(step=step))
         recorder.record(events.Message(text=str(step)))
-        now += STEP_SECONDS / 8
-    told = logged(recorder)
-    steps = [event.step for event in told if isinstance(event, events.Step)]
+        clock += STEP_SECONDS / 8
+    steps = [event.step for event in logged(recorder) if isinstance(event, events.Step)]
     assert steps == list(range(0, 100, 8))
-    assert sum(isinstance(event, events.Message) for event in told) == 100
+    assert sum(isinstance(event, events.Message) for event in logged(recorder)) == 100
 
 
 def test_recorder_stores_pictures_as_laid_out_png(recorder: Recorder) -> None:
     images = torch.linspace(0, 1, 3 * 28 * 28).view(3, 1, 28, 28)
     recorder.record(events.Pictures(name="samples", images=images, step=12, title="T", columns=3, panels=("a", "b")))
-    recorder.record(events.Pictures(name="now", images=images, step=12, numbered=True))
+    recorder.record(events.Pictures(name="iterate", images=images, step=12, numbered=True))
     first, second = logged(recorder)
     assert (first.file, first.name, first.step, first.title, first.panels) == (
         "images/samples.png",
@@ -102,18 +101,18 @@ def test_recorder_stores_pictures_as_laid_out_png(recorder: Recorder) -> None:
         "T",
         ["a", "b"],
     )
-    assert second.file == "images/now-000012.png"
+    assert second.file == "images/iterate-000012.png"
     with Image.open(recorder.folder / first.file) as png:
         assert png.format == "PNG"
-        assert png.width == 3 * 28 * 4 + 4 * 2, "three across, each pixel four wide, gaps of two"
+        assert png.width == 3 * 28 * 4 + 4 * 2, "expected three columns, enlarged by 4, with gaps of 2"
 
 
 def test_recorder_stores_tensors_exactly(recorder: Recorder) -> None:
     y = torch.tensor([[-0.3, 1.7, 0.123456789]])
     recorder.record(events.Tensors(name="measurement", tensors={"y": y}))
     assert torch.equal(checkpoint.load_state(recorder.folder / "measurement.safetensors")["y"], y)
-    (told,) = logged(recorder)
-    assert (told.file, told.sha256) == ("measurement.safetensors", checkpoint.digest(recorder.folder / told.file))
+    (stored,) = logged(recorder)
+    assert (stored.file, stored.sha256) == ("measurement.safetensors", checkpoint.digest(recorder.folder / stored.file))
 
 
 def test_recorder_refuses_item_that_is_no_event_or_payload(recorder: Recorder) -> None:
@@ -124,5 +123,5 @@ def test_recorder_refuses_item_that_is_no_event_or_payload(recorder: Recorder) -
 def test_recorder_stores_document_under_its_name(recorder: Recorder) -> None:
     recorder.record(events.Document(name="scores.json", text='{"gain": "+0.4 dB ±"}'))
     assert (recorder.folder / "scores.json").read_text(encoding="utf-8") == '{"gain": "+0.4 dB ±"}'
-    (told,) = logged(recorder)
-    assert (told.file, told.sha256) == ("scores.json", checkpoint.digest(recorder.folder / "scores.json"))
+    (stored,) = logged(recorder)
+    assert (stored.file, stored.sha256) == ("scores.json", checkpoint.digest(recorder.folder / "scores.json"))

@@ -1,4 +1,4 @@
-"""What is gone on from: the last checkpoint, and the best model of that time."""
+"""Tests of resuming: the last checkpoint, and the model that was the best at that time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from dipddpm.core.launch.recorder import BEST_BEFORE, Recorder, load_checkpoint
 from dipddpm.core.runs import BEST_FILE, CHECKPOINT_FILE, EventLog, EventReader, history
 
 
-class Counting:
-    """The smallest experiment: it counts steps."""
+class CountingExperiment:
+    """An experiment that only counts steps."""
 
     network = None
     epoch = 0
@@ -47,12 +47,12 @@ def recorder(tmp_path: Path) -> Iterator[Recorder]:
     log.close()
 
 
-def better(step: int) -> BestModel:
+def best_model(step: int) -> BestModel:
     return BestModel(network=None, step=step, value=1 / step, tensors={"weights": torch.tensor([float(step)])})
 
 
-def told(folder: Path) -> list[tuple[int, str]]:
-    """The best models of the logical history."""
+def logged_bests(folder: Path) -> list[tuple[int, str]]:
+    """Return the best models of the logical history."""
     recorded = history(EventReader(folder).read())
     return [(event.step, event.sha256) for event in recorded if isinstance(event, BestModelStored)]
 
@@ -66,70 +66,72 @@ def test_resume_restores_best_model_of_checkpoint(
 
     if not links:
         monkeypatch.setattr(os, "link", refuse)
-    folder, counting = recorder.folder, Counting()
-    recorder.record(better(1))
+    folder, counting = recorder.folder, CountingExperiment()
+    recorder.record(best_model(1))
     counting.step = 1
     recorder.checkpoint(counting)
     for step in (2, 3):
-        recorder.record(better(step))
+        recorder.record(best_model(step))
         recorder.record(Message(text=f"better at {step}"))
-    assert told(folder)[-1] == (3, checkpoint.digest(folder / BEST_FILE))
+    assert logged_bests(folder)[-1] == (3, checkpoint.digest(folder / BEST_FILE))
 
-    again = Counting()
-    Recorder(folder, recorder.log).resume_from_checkpoint(again)
-    assert again.step == 1
-    assert told(folder) == [(1, checkpoint.digest(folder / BEST_FILE))]
-    assert not [e for e in history(EventReader(folder).read()) if isinstance(e, Message)], "what was said is void too"
+    resumed = CountingExperiment()
+    Recorder(folder, recorder.log).resume_from_checkpoint(resumed)
+    assert resumed.step == 1
+    assert logged_bests(folder) == [(1, checkpoint.digest(folder / BEST_FILE))]
+    assert not [e for e in history(EventReader(folder).read()) if isinstance(e, Message)], (
+        "messages after the checkpoint are not void"
+    )
     assert checkpoint.load_state(folder / BEST_FILE)["weights"].item() == 1.0
     assert not (folder / BEST_BEFORE).exists()
 
 
 def test_recorder_checkpoint_removes_previous_best_model(recorder: Recorder) -> None:
-    folder, counting = recorder.folder, Counting()
-    recorder.record(better(1))
+    folder, counting = recorder.folder, CountingExperiment()
+    recorder.record(best_model(1))
     recorder.checkpoint(counting)
-    recorder.record(better(2))
+    recorder.record(best_model(2))
     assert (folder / BEST_BEFORE).exists()
     counting.step = 2
     recorder.checkpoint(counting)
     assert not (folder / BEST_BEFORE).exists()
-    Recorder(folder, recorder.log).resume_from_checkpoint(Counting())
-    assert told(folder)[-1] == (2, checkpoint.digest(folder / BEST_FILE))
+    Recorder(folder, recorder.log).resume_from_checkpoint(CountingExperiment())
+    assert logged_bests(folder)[-1] == (2, checkpoint.digest(folder / BEST_FILE))
 
 
-def test_resume_before_first_checkpoint_begins_anew(recorder: Recorder) -> None:
-    recorder.record(better(1))
-    Recorder(recorder.folder, recorder.log).resume_from_checkpoint(counting := Counting())
+def test_resume_before_first_checkpoint_starts_from_the_beginning(recorder: Recorder) -> None:
+    recorder.record(best_model(1))
+    Recorder(recorder.folder, recorder.log).resume_from_checkpoint(counting := CountingExperiment())
     assert counting.step == 0
-    assert told(recorder.folder) == []
+    assert logged_bests(recorder.folder) == []
 
 
-def test_resume_load_returns_offset_of_checkpoint_line(recorder: Recorder, tmp_path: Path) -> None:
-    """A run that goes on with another one has a log of its own, in which lines lie elsewhere."""
+def test_load_checkpoint_returns_offset_of_its_line(recorder: Recorder, tmp_path: Path) -> None:
+    """An extended run has a log of its own, with other offsets."""
     recorder.record(Message(text="x" * 500))
-    recorder.checkpoint(Counting())
+    recorder.checkpoint(CountingExperiment())
     new = tmp_path / "longer"
     (new / "checkpoints").mkdir(parents=True)
     (new / CHECKPOINT_FILE).write_bytes((recorder.folder / CHECKPOINT_FILE).read_bytes())
     log = EventLog(new)
     line = log.append(EventReader(recorder.folder).read()[-1]).offset
-    log.append(Message(text="done after it"))
+    log.append(Message(text="after the checkpoint"))
     log.close()
     assert line == 0
-    assert load_checkpoint(new, Counting(), torch.device("cpu")) == line
+    assert load_checkpoint(new, CountingExperiment(), torch.device("cpu")) == line
 
 
-def test_load_refuses_a_checkpoint_of_another_version(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_checkpoint_refuses_another_version(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dipddpm.core.launch.recorder.FORMAT", 1)
-    recorder.checkpoint(Counting())
+    recorder.checkpoint(CountingExperiment())
     monkeypatch.undo()
     with pytest.raises(UserError, match="stored by another version"):
-        recorder.resume_from_checkpoint(Counting())
+        recorder.resume_from_checkpoint(CountingExperiment())
 
 
 def test_resume_refuses_damaged_checkpoint(recorder: Recorder) -> None:
-    recorder.checkpoint(Counting())
+    recorder.checkpoint(CountingExperiment())
     path = recorder.folder / CHECKPOINT_FILE
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(UserError, match="not a whole checkpoint"):
-        recorder.resume_from_checkpoint(Counting())
+        recorder.resume_from_checkpoint(CountingExperiment())

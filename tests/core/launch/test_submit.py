@@ -1,4 +1,4 @@
-"""What --on asks for, what Slurm answers, and a job of submitit's local executor."""
+"""Tests of the options of --on, of the states that Slurm reports, and of a job of submitit's local executor."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Answers = Callable[..., None]
 
 @pytest.fixture
 def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answers:
-    """A squeue that prints given lines; without any, one that fails as it does where no controller answers."""
+    """Return a function that installs a squeue which prints the given lines, or fails if there are none."""
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     (tmp_path / "bin").mkdir()
 
@@ -40,7 +40,7 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answers:
     return answer
 
 
-def waiting(runs: RunsFolder, tiny: Callable[..., DdpmRun], ago: float = 100.0) -> Run:
+def submitted(runs: RunsFolder, tiny: Callable[..., DdpmRun], ago: float = 100.0) -> Run:
     run = runs.create(tiny())
     slurm.write(run.folder, slurm.ClusterJob("slurm:partition=gpu", "7", time.time() - ago))
     return run
@@ -70,12 +70,12 @@ def test_submit_parse_reads_slurm_options(on: str, options: dict[str, str]) -> N
         ("slurm:partiton=gpu", "no option 'partiton'", "Did you mean partition"),
         ("slurm:output=/etc/passwd", "no option 'output'", ""),
         ("slurm:partition", "has no value", "partition=gpu"),
-        ("slurm:time=4h", "no time of '4h'", "time=4:00:00"),
-        ("slurm:time=0", "no time of '0'", ""),
-        ("slurm:mem=much", "no mem of 'much'", ""),
-        ("slurm:cpus_per_task=0", "no cpus_per_task of '0'", ""),
-        ("slurm:account=a,account=b", "given account twice", ""),
-        ("slurm:comment=a b", "no comment of 'a b'", ""),
+        ("slurm:time=4h", "'4h' is not a valid time", "time=4:00:00"),
+        ("slurm:time=0", "'0' is not a valid time", ""),
+        ("slurm:mem=much", "'much' is not a valid mem", ""),
+        ("slurm:cpus_per_task=0", "'0' is not a valid cpus_per_task", ""),
+        ("slurm:account=a,account=b", "option account twice", ""),
+        ("slurm:comment=a b", "'a b' is not a valid comment", ""),
     ],
 )
 def test_submit_parse_refuses_wrong_options(on: str, problem: str, remedy: str) -> None:
@@ -85,8 +85,8 @@ def test_submit_parse_refuses_wrong_options(on: str, problem: str, remedy: str) 
 
 
 @given(st.text(), st.sampled_from(sorted(submit.OPTIONS)))
-def test_submit_parse_lets_no_value_escape_its_line(value: str, key: str) -> None:
-    """Of the batch script, where another line is another order to Slurm, or of a shell's word."""
+def test_submit_parse_refuses_values_that_escape_their_argument(value: str, key: str) -> None:
+    """A value must stay within its line of the batch script, where each line is an option, and its shell word."""
     try:
         options = submit.parse(f"slurm:{key}={value}")
     except UserError:
@@ -98,12 +98,12 @@ def test_submit_parse_lets_no_value_escape_its_line(value: str, key: str) -> Non
     ("time", "minutes"),
     [("90", 90), ("4:30", 4.5), ("4:00:00", 240), ("1-12", 2160), ("1-12:30", 2190), ("2-0:0:30", 2880.5)],
 )
-def test_submit_minutes_reads_time_limits_as_slurm(time: str, minutes: float) -> None:
+def test_submit_minutes_reads_time_limits_like_slurm(time: str, minutes: float) -> None:
     assert submit.minutes(time) == minutes
 
 
 def test_submit_refuses_run_that_starts_others() -> None:
-    with pytest.raises(UserError, match="starts others"):
+    with pytest.raises(UserError, match="starts other runs"):
         submit.refuse("slurm", config.build("study"))
 
 
@@ -119,7 +119,7 @@ def test_submit_refuses_without_slurm_before_run_is_made(
     ("line", "state"),
     [
         ("7|PENDING|Priority|{}", RunState.queued),
-        ("7|RUNNING|None|{}", RunState.queued),  # nothing has been told yet
+        ("7|RUNNING|None|{}", RunState.queued),  # the run has logged nothing yet
         ("7|CANCELLED|None|{}", RunState.crashed),
         ("8|RUNNING|None|/elsewhere", RunState.crashed),
     ],
@@ -127,7 +127,7 @@ def test_submit_refuses_without_slurm_before_run_is_made(
 def test_status_follows_slurm_for_job_without_worker(
     answers: Answers, runs: RunsFolder, tiny: Callable[..., DdpmRun], line: str, state: RunState
 ) -> None:
-    run = waiting(runs, tiny)
+    run = submitted(runs, tiny)
     answers(line.format(run.folder.resolve()))
     assert run.status().state is state
 
@@ -135,13 +135,13 @@ def test_status_follows_slurm_for_job_without_worker(
 def test_status_of_remote_run_follows_slurm_then_heartbeat(
     answers: Answers, runs: RunsFolder, tiny: Callable[..., DdpmRun]
 ) -> None:
-    run = waiting(runs, tiny)
+    run = submitted(runs, tiny)
     with (run.folder / "events.jsonl").open("wb") as log:
         log.write(events.encode(events.RunStarted(kind="ddpm", method="unet", device="cuda:0", time=time.time())))
     elsewhere = heartbeat.ProcessIdentity("node7", "a boot", 1, 1)
     heartbeat.write(run.folder, heartbeat.Worker(elsewhere, alive=time.time() - 90))
     answers(f"7|RUNNING|None|{run.folder.resolve()}")
-    assert run.status().state is RunState.running, "its stamps may be late"
+    assert run.status().state is RunState.running, "a late heartbeat overrides Slurm"
     answers()
     assert run.status().state is RunState.crashed
     heartbeat.write(run.folder, heartbeat.Worker(elsewhere, alive=time.time()))
@@ -151,19 +151,19 @@ def test_status_of_remote_run_follows_slurm_then_heartbeat(
     assert "node that its job was on failed" in run.status().hint
 
 
-def test_status_keeps_new_or_unanswered_job_queued(
+def test_status_of_new_or_unanswered_job_is_queued(
     answers: Answers, runs: RunsFolder, tiny: Callable[..., DdpmRun]
 ) -> None:
     answers("8|RUNNING|None|/elsewhere")
-    assert waiting(runs, tiny, ago=1.0).status().state is RunState.queued
+    assert submitted(runs, tiny, ago=1.0).status().state is RunState.queued
     answers()
-    assert waiting(runs, tiny).status().state is RunState.queued
+    assert submitted(runs, tiny).status().state is RunState.queued
 
 
 def test_job_query_ignores_job_of_original_for_copied_run(
     answers: Answers, runs: RunsFolder, tiny: Callable[..., DdpmRun]
 ) -> None:
-    run = waiting(runs, tiny)
+    run = submitted(runs, tiny)
     answers("7|RUNNING|None|/the/original")
     assert slurm.query(run.folder) is None
     assert not submit.cancel(run)
@@ -173,24 +173,24 @@ def test_job_query_ignores_job_of_original_for_copied_run(
 def test_job_read_ignores_invalid_job_number(tmp_path: Path, number: Any) -> None:
     import msgspec
 
-    told = {"on": "slurm", "id": number, "submitted": 1.0}
-    (tmp_path / slurm.JOB_FILE).write_bytes(msgspec.json.encode(told))
+    job = {"on": "slurm", "id": number, "submitted": 1.0}
+    (tmp_path / slurm.JOB_FILE).write_bytes(msgspec.json.encode(job))
     assert slurm.read(tmp_path) is None
 
 
 def test_slurm_queue_caches_squeue_answer(answers: Answers, tmp_path: Path, runs: RunsFolder, tiny: Any) -> None:
     answers("7|PENDING|None|x")
     squeue = tmp_path / "bin" / "squeue"
-    squeue.write_text(f"#!/bin/sh\necho asked >> {tmp_path}/asked\n")
+    squeue.write_text(f"#!/bin/sh\necho called >> {tmp_path}/calls\n")
     for _ in range(20):
         slurm._queue_cache.get()
-    assert (tmp_path / "asked").read_text().splitlines() == ["asked"]
+    assert (tmp_path / "calls").read_text().splitlines() == ["called"]
 
 
-def test_slurm_job_requeues_and_resumes_when_time_is_up(
+def test_slurm_job_requeues_and_resumes_at_time_limit(
     runs: RunsFolder, tiny: Callable[..., DdpmRun], until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By submitit's local executor, which requeues as a cluster does."""
+    """Use submitit's local executor, which requeues jobs like a cluster."""
     from submitit import LocalExecutor, LocalJob
 
     started: list[subprocess.Popen[bytes]] = []

@@ -1,4 +1,4 @@
-"""A sweep's plan: every combination once, a name of its own for the group, and what is there already."""
+"""Tests of a sweep's plan: every combination once, the name of the group, and the existing runs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def dip(**settings: Any) -> AnyRun:
 
 
 def test_sweep_combinations_cover_values_and_seeds_once() -> None:
-    found = sweep.combinations({"dip.lr": ["0.1", "0.2"], "dip.channels": ["8", "16"]}, range(3, 5))
-    assert len(found) == 8
-    assert len({tuple(values.items()) for values in found}) == 8
-    assert found[:2] == [
+    combinations = sweep.combinations({"dip.lr": ["0.1", "0.2"], "dip.channels": ["8", "16"]}, range(3, 5))
+    assert len(combinations) == 8
+    assert len({tuple(values.items()) for values in combinations}) == 8
+    assert combinations[:2] == [
         {"dip.lr": "0.1", "dip.channels": "8", "seed": "3"},
         {"dip.lr": "0.1", "dip.channels": "8", "seed": "4"},
     ]
-    assert sweep.label(found[0]) == "lr=0.1 channels=8 seed=3"
+    assert sweep.label(combinations[0]) == "lr=0.1 channels=8 seed=3"
 
 
 def test_sweep_combinations_refuse_too_many_runs() -> None:
@@ -50,18 +50,18 @@ def test_sweep_short_separates_keys_with_same_last_word() -> None:
 @given(
     lr=st.floats(1e-6, 1.0),
     seed=st.integers(0, 2**32),
-    aside=st.sampled_from([{}, {"name": "mine"}, {"device": "cpu"}, {"threads": 2}, {"group": "old"}]),
+    ignored=st.sampled_from([{}, {"name": "mine"}, {"device": "cpu"}, {"threads": 2}, {"group": "old"}]),
 )
-def test_group_name_depends_on_fixed_settings_only(lr: float, seed: int, aside: dict[str, Any]) -> None:
-    name = sweep.group_name(dip(dip__lr=lr, seed=seed, **aside), ["dip.lr"])
+def test_group_name_depends_on_fixed_settings_only(lr: float, seed: int, ignored: dict[str, Any]) -> None:
+    name = sweep.group_name(dip(dip__lr=lr, seed=seed, **ignored), ["dip.lr"])
     assert name == sweep.group_name(dip(), ["dip.lr"])
     assert name.startswith("dip-lr-")
     assert name != sweep.group_name(dip(dip__lr=lr, dip__channels=13), ["dip.lr"])
     assert name != sweep.group_name(dip(dip__lr=lr), ["dip.channels"])
-    dip(group=name)  # and it is a word that a config takes
+    dip(group=name)  # a config accepts the name
 
 
-def test_group_name_is_one_for_methods_or_tasks() -> None:
+def test_group_name_is_same_for_swept_methods_or_tasks() -> None:
     hybrids = [configs.build("hybrid", method=method) for method in ("calibrated", "guided", "self-diffusion")]
     assert len({sweep.group_name(config, ["hybrid.method"]) for config in hybrids}) == 1
     tasks = [configs.build("dip", task=task) for task in ("denoise", "inpaint:missing=0.7", "superres")]
@@ -71,17 +71,17 @@ def test_group_name_is_one_for_methods_or_tasks() -> None:
 
 def test_sweep_plan_reuses_finished_and_resumes_stopped_runs(runs: RunsFolder) -> None:
     configs_ = [dip(dip__lr=lr, group="g", name=f"lr={lr}") for lr in (0.1, 0.2, 0.3)]
-    done = create_logged(runs, dip(dip__lr=0.1, group="g", name="called otherwise"), FINISHED)
-    create_logged(runs, configs_[0], STOPPED)  # a finished one comes first
+    done = create_logged(runs, dip(dip__lr=0.1, group="g", name="another name"), FINISHED)
+    create_logged(runs, configs_[0], STOPPED)  # the plan prefers the finished run
     stopped = create_logged(runs, configs_[1], STOPPED)
     create_logged(runs, dip(dip__lr=0.3, group="another"), FINISHED)
     planned = sweep.plan(runs_in_group(runs.runs(), "g"), configs_)
-    assert [(one.run, one.state, one.needs_start) for one in planned] == [
+    assert [(plan.run, plan.state, plan.needs_start) for plan in planned] == [
         (done, RunState.finished, False),
         (stopped, RunState.stopped, True),
         (None, None, True),
     ]
-    assert [one.how for one in planned] == ["finished already", "stopped, goes on", "new"]
+    assert [plan.how for plan in planned] == ["finished already", "stopped, resumes", "new"]
 
 
 def test_sweep_plan_refuses_two_equal_experiments() -> None:

@@ -1,4 +1,4 @@
-"""Workers as real processes: they finish, stop, fail with a reason, and after a kill go on to the very same numbers."""
+"""Tests of workers as real processes: they finish, stop, report failures, and resume exactly after a kill."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.helpers import Build, Until, recorded
 
 
 def epochs(run: Run) -> list[tuple[int, int, float, bool]]:
-    """The logical history's epochs, to the bit."""
+    """Return the epochs of the logical history with their exact losses."""
     return [(e.epoch, e.step, e.loss, e.best) for e in run.events() if isinstance(e, EpochFinished)]
 
 
@@ -34,7 +34,7 @@ def bests(run: Run) -> list[tuple[int, float, str]]:
     return [(e.epoch, e.value, e.sha256) for e in run.events() if isinstance(e, BestModelStored)]
 
 
-def gone(run: Run) -> bool:
+def has_ended(run: Run) -> bool:
     worker = heartbeat.read(run.folder)
     return worker is not None and not heartbeat.is_alive(worker)
 
@@ -43,9 +43,9 @@ def test_worker_finishes_run_with_all_files(finished: Run) -> None:
     assert finished.status().state is RunState.finished
     assert (finished.folder / LOG_FILE).read_text() == ""
     assert [epoch for epoch, *_ in epochs(finished)] == [1, 2, 3, 4]
-    told = [type(event) for event in finished.events()]
-    assert told[:2] == [events.RunQueued, events.RunStarted]
-    assert told[-2:] == [events.CheckpointStored, events.RunFinished]
+    kinds = [type(event) for event in finished.events()]
+    assert kinds[:2] == [events.RunQueued, events.RunStarted]
+    assert kinds[-2:] == [events.CheckpointStored, events.RunFinished]
     environment = json.loads((finished.folder / ENVIRONMENT_FILE).read_text())
     assert environment["device"] == "cpu"
     assert environment["packages"]["torch"] == torch.__version__.partition("+")[0]
@@ -79,7 +79,7 @@ def test_worker_resumes_exactly_after_stop(finished: Run, runs: RunsFolder, tiny
     run = runs.create(tiny())
     local.start(run)
     until(lambda: recorded(run, EpochFinished))
-    assert local.send_signal(run, signal.SIGHUP), "a closed terminal is no reason to end"
+    assert local.send_signal(run, signal.SIGHUP), "a closed terminal must not end the worker"
     assert local.stop(run) is RunState.stopped
     stopped = recorded(run, RunStopped)
     assert [event.reason for event in stopped] == ["asked to stop"]
@@ -106,18 +106,18 @@ def test_worker_stops_on_sigterm_and_refuses_second_worker(
         local.start(run)
     first = heartbeat.read(run.folder)
     assert first is not None
-    with monkeypatch.context() as patch:  # somebody else who looked at the same moment
+    with monkeypatch.context() as patch:  # a second caller that checks at the same moment
         patch.setattr(local, "_find_process", lambda run: "")
         local.start(run, resume=True, now=True)
     second = heartbeat.read(run.folder)
     assert second is not None
-    assert second.identity == first.identity, "the one that is at work stays known"
+    assert second.identity == first.identity, "the second worker has replaced the worker file"
     assert local._children[-1].wait(timeout=120) == 2
     assert "Another process works on" in (run.folder / LOG_FILE).read_text()
     assert run.status().state is RunState.running
     assert not recorded(run, RunResumed)
     assert local.send_signal(run, signal.SIGTERM)
-    until(lambda: gone(run))
+    until(lambda: has_ended(run))
     assert run.status().state is RunState.stopped
     last = run.events()[-2:]
     assert isinstance(last[0], events.CheckpointStored)
@@ -131,7 +131,7 @@ def test_worker_killed_before_start_begins_on_resume(runs: RunsFolder, tiny: Bui
     local.start(run)
     until(lambda: recorded(run, events.RunQueued))
     local.send_signal(run, signal.SIGKILL)
-    until(lambda: gone(run))
+    until(lambda: has_ended(run))
     assert run.status().state is RunState.crashed
     local.resume(run)
     until(lambda: not run.status().state.live)
@@ -140,9 +140,7 @@ def test_worker_killed_before_start_begins_on_resume(runs: RunsFolder, tiny: Bui
     assert [epoch for epoch, *_ in epochs(run)] == [1]
 
 
-def test_worker_fails_with_reason_when_data_vanishes(
-    runs: RunsFolder, tiny: Build, tmp_path: Path, until: Until
-) -> None:
+def test_worker_reports_missing_data(runs: RunsFolder, tiny: Build, tmp_path: Path, until: Until) -> None:
     run = runs.create(tiny(data__dataset=f"folder:{tmp_path / 'gone'}"))
     local.start(run)
     until(lambda: not run.status().state.live)
@@ -155,17 +153,17 @@ def test_worker_fails_with_reason_when_data_vanishes(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 6 MB: room for the best model (2 MB) and its successor, not for a checkpoint (6 MB) beside it."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)], check=False)
+    """Mount a disk of 6 MB, enough for two best models (2 MB each), but not for a checkpoint (6 MB) as well."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)], check=False)
     if mounted.returncode:
         pytest.skip("a small disk can't be mounted here")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-def test_worker_reports_full_disk_and_keeps_best_model(small_disk: Path, tiny: Build, until: Until) -> None:
+def test_worker_reports_full_disk_with_best_model_intact(small_disk: Path, tiny: Build, until: Until) -> None:
     run = RunsFolder(small_disk).create(tiny())
     local.start(run)
     until(lambda: recorded(run, BestModelStored))
@@ -173,7 +171,7 @@ def test_worker_reports_full_disk_and_keeps_best_model(small_disk: Path, tiny: B
     with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
         while True:
             file.write(b"\0" * 4096)
-    until(lambda: gone(run))
+    until(lambda: has_ended(run))
     (failed,) = recorded(run, RunFailed)
     assert failed.error == "The disk is full."
     assert "resume" in failed.hint
@@ -188,15 +186,15 @@ def test_worker_ends_when_run_folder_vanishes(runs: RunsFolder, tiny: Build, unt
     until(lambda: recorded(run, EpochFinished))
     shutil.rmtree(runs.root)
     assert local._children[-1].wait(timeout=60) == 1
-    assert not runs.root.exists(), "and nothing is made in its place"
+    assert not runs.root.exists(), "the worker has created the folder again"
 
 
-def test_worker_reports_file_that_may_not_grow(runs: RunsFolder, tiny: Build, until: Until) -> None:
+def test_worker_reports_file_size_limit(runs: RunsFolder, tiny: Build, until: Until) -> None:
     run = runs.create(tiny())
     local.start(run)
     worker = until(lambda: heartbeat.read(run.folder))
     resource.prlimit(worker.identity.pid, resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-    until(lambda: gone(run))
+    until(lambda: has_ended(run))
     (failed,) = recorded(run, RunFailed)
     assert "File too large" in failed.error
     assert not (run.folder / "checkpoints" / "best.safetensors").exists()
@@ -236,7 +234,7 @@ def test_lower_memory_omits_what_cannot_be_lowered() -> None:
     assert configs.lower_memory(trained) == "Lower ddpm.batch_size from 128 to 64."
 
 
-def test_explain_names_unforeseen_error(tiny: Build) -> None:
+def test_explain_names_unexpected_error(tiny: Build) -> None:
     problem, hint = explain(ZeroDivisionError("division by zero\nand more"), tiny())
     assert problem == "ZeroDivisionError: division by zero"
     assert "worker.log" in hint

@@ -1,4 +1,4 @@
-"""The worker within the test's own process, where what can't be brought about from outside can be made to happen."""
+"""Tests of the worker inside the test's own process, where a test can replace its parts."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ SMALL = {
 
 
 @pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    """A worker changes what is its process's; this one goes on."""
+def restore_process_state() -> Iterator[None]:
+    """Restore the signal handlers and the torch setting that a worker changes in its process."""
     kinds = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     handlers = [signal.getsignal(kind) for kind in kinds]
     yield
@@ -47,7 +47,7 @@ def as_before() -> Iterator[None]:
 
 @pytest.fixture
 def runs(tmp_path: Path) -> RunsFolder:
-    """Not the fixture of all tests, which ends by killing whoever works on its runs: here that is this process."""
+    """Replace the shared fixture, which would kill this process, because it is the worker of its runs."""
     return RunsFolder(tmp_path / "inside")
 
 
@@ -55,13 +55,13 @@ def work(run: Run, *options: str) -> int:
     return worker.main([str(run.folder), "--now", *options])
 
 
-def test_worker_reports_full_gpu_with_number_to_lower(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Greedy:
+def test_worker_reports_full_gpu_and_option_to_lower(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    class OutOfMemoryExperiment:
         @classmethod
         def from_config(cls, *_: object) -> Any:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has 79 GiB.")
 
-    monkeypatch.setattr(registry, "resolve", lambda path: Greedy)
+    monkeypatch.setattr(registry, "resolve", lambda path: OutOfMemoryExperiment)
     run = runs.create(configs.build("ddpm", settings=SMALL))
     assert work(run) == 1
     (failed,) = recorded(run, RunFailed)
@@ -79,20 +79,22 @@ def test_worker_checkpoints_at_epoch_interval(runs: RunsFolder) -> None:
     assert [event.epoch for event in recorded(often, CheckpointStored)] == [2, 4, 5]
 
 
-def test_extended_run_ends_like_one_planned_longer(runs: RunsFolder) -> None:
-    """Samples included, which are drawn anew at the new end; also where it is killed before its first checkpoint."""
+def test_extended_run_ends_like_run_planned_for_as_long(runs: RunsFolder) -> None:
+    """Compare samples too, which are drawn again at the new end, even after a kill before the first checkpoint."""
     short, long = (runs.create(configs.build("ddpm", settings={**SMALL, "ddpm.epochs": n})) for n in (2, 4))
     assert [work(run) for run in (short, long)] == [0, 0]
     longer = extend(runs, short, 2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker._RunWorker, "_last_word", lambda *_: None)
+        patch.setattr(worker._RunWorker, "_log_failure", lambda *_: None)
         patch.setattr("dipddpm.core.launch.recorder.Recorder._store_pictures", _die)
         assert work(longer, "--resume") == 1
     assert len([e for e in longer.events() if isinstance(e, EpochFinished)]) == 4
     assert work(longer, "--resume") == 0
     assert longer.status().state is RunState.finished
-    told = [[(e.epoch, e.step, e.loss) for e in run.events() if isinstance(e, EpochFinished)] for run in (longer, long)]
-    assert told[0] == told[1]
+    extended_epochs, long_epochs = (
+        [(e.epoch, e.step, e.loss) for e in run.events() if isinstance(e, EpochFinished)] for run in (longer, long)
+    )
+    assert extended_epochs == long_epochs
     steps = [event.step for event in longer.events() if isinstance(event, events.Step)]
     assert steps == sorted(set(steps))
     for name in ("images/samples.png", "checkpoints/best.safetensors"):
@@ -104,9 +106,9 @@ def _die(*_: object) -> None:
 
 
 def test_heartbeat_stops_on_sigint_and_sigterm_not_sighup(tmp_path: Path) -> None:
-    with Heartbeat(tmp_path) as pulse:
+    with Heartbeat(tmp_path) as heartbeat:
         signal.raise_signal(signal.SIGHUP)
-        assert pulse.stop_reason == ""
+        assert heartbeat.stop_reason == ""
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
-        assert pulse.stop_reason == "SIGINT", "the first one is the reason"
+        assert heartbeat.stop_reason == "SIGINT", "the first signal must be the reason"

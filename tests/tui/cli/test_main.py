@@ -219,7 +219,7 @@ def test_cli_refuses_bad_arguments_before_work_starts(
 
 def test_run_refuses_unreadable_image_file(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("hello")
-    assert "no image that can be read" in refused("run", "dip", "--image", tmp_path / "text.png")
+    assert "is not a readable image" in refused("run", "dip", "--image", tmp_path / "text.png")
     (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR")
     assert re.search("damaged|no image", refused("run", "dip", "--image", tmp_path / "cut.png"))
 

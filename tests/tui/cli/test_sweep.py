@@ -58,7 +58,11 @@ def test_sweep_queues_runs_and_resumes_stopped_ones(runs: RunsFolder, until: Unt
     assert capsys.readouterr().out == f"4 runs of the group {group}: 4 stopped\n"
     assert dipddpm("stop", group) == 2
     assert dipddpm(*RATES, "--seeds", "3") == 0
-    assert [row[-2:] for row in rows(capsys)[1:]] == [["goes", "on"], ["goes", "on"], ["2", "new"]] * 2
+    assert [row[-2:] for row in rows(capsys)[1:]] == [
+        ["stopped,", "resumes"],
+        ["stopped,", "resumes"],
+        ["2", "new"],
+    ] * 2
     assert len(runs.runs()) == 6
     assert dipddpm("ls", "--group", group, "--json") == 0
     listed = json.loads(capsys.readouterr().out)
@@ -104,8 +108,8 @@ def test_sweep_dry_run_lists_combinations_and_makes_no_runs(runs: RunsFolder, ca
         (["--over", "method=a,b"], "dip takes no method", "run hybrid"),
         ([], "nothing to vary", "--over KEY=V1,V2"),
         (["--group", "a group", "--seeds", "2"], "group is not right", "letters, digits"),
-        (["--seeds", "1001"], "That makes 1,001 runs", "1,000 runs are the most"),
-        (["--over", "images.indices=0-1,2-3;9-99999"], "There is no image 99999", "Choose from 0 to"),
+        (["--seeds", "1001"], "The sweep has 1,001 runs", "the limit is 1,000 runs"),
+        (["--over", "images.indices=0-1,2-3;9-99999"], "There is no image 99999", "Choose indices from 0 to"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
