@@ -1,0 +1,299 @@
+"""Write the parts of the documentation that repeat the code: keys, commands and events.
+
+    python -m scripts.pages
+
+Each part stands in its page between `<!-- PART, written by scripts/pages.py -->` and `<!-- end -->`. A test compares
+the pages with what this script would write, so a page can't fall behind the code.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import importlib
+import inspect
+import pkgutil
+import re
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+from textual.binding import Binding
+from textual.dom import DOMNode
+from textual.keys import format_key
+
+DOCS = Path(__file__).parents[1] / "docs"
+SECTIONS = ("Runs", "A run", "Panes", "Everywhere", "New run")
+"""The groups of keys in the order of the help page; sections of one screen follow."""
+SCREENS = {
+    "ImagesPane": "The Images pane",
+    "QueueScreen": "The queue",
+    "Storage": "Disk use",
+    "Dialog": "Any dialog",
+    "ConfirmDialog": "A question",
+    "ResultDialog": "A result, with a command to copy",
+    "Help": "The help page",
+}
+"""The sections of keys that have no group, by the class that binds them."""
+KEY_NAMES = {
+    "enter": "enter",
+    "pagedown": "page down",
+    "pageup": "page up",
+    "shift+down": "shift+↓",
+    "shift+up": "shift+↑",
+}
+"""The names of keys for which Textual's own names are unusual."""
+FIELDS = {
+    "time": "when the event was logged, in seconds since 1970",
+    "v": "the version of the schema, 1",
+    "offset": "where the line begins in the file, in bytes",
+    "at": "the iteration of the stop",
+    "stops_compared.at": "the iteration of each image's stop",
+    "ahead": "how many runs are served first",
+    "averaged": "the PSNR of the running average of outputs, for each image",
+    "bands": "the held-out error of eps in ten equal intervals of the timesteps, least noisy first",
+    "best": "true if the model of this epoch was stored as the best",
+    "budget_of": "the hybrid whose seconds were this method's time budget",
+    "cells": "how many cells (a task on a set of images) the mean is taken over",
+    "columns": "how many images lie in a row; 0: unknown",
+    "dataset": "the name of the data set",
+    "device": "the device, such as cpu or cuda:0",
+    "device_name": "what the device calls itself",
+    "epoch": "epochs finished",
+    "epochs": "epochs in all; 0: unknown, or none",
+    "error": "what went wrong",
+    "failed": "true if the method failed; false if it doesn't apply",
+    "file": "the path of the file in the run folder",
+    "final": "the PSNR of the last iteration, for each image",
+    "from_epoch": "the epoch of the checkpoint",
+    "from_offset": "lines from this offset up to this event are void; null: none are",
+    "from_step": "the step of the checkpoint",
+    "gain": "the mean gain over the better baseline, in dB",
+    "held_out": "the held-out error that selects the best model",
+    "hint": "what to do about it",
+    "image": "the index of the image",
+    "images": "how many images",
+    "images_per_second": "images processed in a second",
+    "iterations": "DIP iterations for each image",
+    "kind": "the kind of run: dip, ddpm, hybrid, restore, explanation or study",
+    "level": "info or warning",
+    "loss": "the training loss",
+    "psnr_measured.loss": "the fit's loss, for each image",
+    "lower": "the lower 95% bound of the gain",
+    "upper": "the upper 95% bound of the gain",
+    "lr": "the learning rate",
+    "mean": "the mean PSNR of the images, in dB",
+    "measure": "what the value is",
+    "method": "the name of the method",
+    "name": "the name of the picture, without folder, step and ending",
+    "nfe": "evaluations of the diffusion network for each image",
+    "panels": "what the images show, in order",
+    "parameters": "how many weights the network has",
+    "peak": "the highest PSNR of the fit, for each image",
+    "peak_at": "the iteration of the peak, for each image",
+    "protocol": "how the distance was measured",
+    "psnr": "PSNR in dB, for each image",
+    "early_stopped.psnr": "the image's PSNR at the stop, in dB",
+    "restorations_compared.psnr": "the mean PSNR over all cells, in dB",
+    "reason": "why the run stopped",
+    "recognised": "whether the classifier gave each image its true class",
+    "rule": "the stopping rule",
+    "run": "the id of the run that trained the model",
+    "runs": "how many restarts or samples the result averages",
+    "samples": "how many samples were measured",
+    "seconds": "seconds that the work took",
+    "seed": "the seed of the measurements",
+    "set": "the set of images",
+    "sha256": "the SHA-256 hash of the file",
+    "data_loaded.sha256": "the SHA-256 hash of the images' contents",
+    "source": "where the data came from",
+    "split": "train or test",
+    "ssim": "SSIM, for each image",
+    "step": "steps done",
+    "steps": "steps in all; 0: unknown",
+    "task": "the degradation, as --task takes it",
+    "text": "the message",
+    "title": "the heading of the picture",
+    "value": "the measured value",
+    "why": "the reason, in a sentence",
+}
+"""What a field of an event holds: `field`, or `event.field` where one event differs."""
+
+
+def keys() -> str:
+    """Return a table of keys for each section; keys that do the same share a line."""
+    sections: dict[str, dict[str, list[str]]] = {}
+    for owner, binding in _bindings():
+        section = binding.group.description if binding.group else SCREENS[owner]
+        shown = sections.setdefault(section, {}).setdefault(binding.tooltip or binding.description, [])
+        shown += [KEY_NAMES.get(key) or format_key(key) for key in binding.key.split(",")]
+    ordered = sorted(sections, key=[*SECTIONS, *SCREENS.values()].index)
+    parts = []
+    for section in ordered:
+        rows = [[" ".join(map(_code, shown)), _prose(text)] for text, shown in sections[section].items()]
+        parts.append(f"### {section}\n\n" + table(["key", "what it does"], rows))
+    return "\n\n".join(parts)
+
+
+def _bindings() -> Iterator[tuple[str, Binding]]:
+    """Yield every binding with a description in the console, with the name of the class that has it."""
+    from dipddpm.tui import console
+
+    seen = set()
+    for found in pkgutil.walk_packages(console.__path__, f"{console.__name__}."):
+        if found.name.endswith("__main__"):
+            continue
+        for name, owner in inspect.getmembers(importlib.import_module(found.name), inspect.isclass):
+            if issubclass(owner, DOMNode) and owner.__module__ == found.name and owner not in seen:
+                seen.add(owner)
+                for binding in owner.__dict__.get("BINDINGS", ()):
+                    if isinstance(binding, Binding) and binding.description:
+                        yield name, binding
+
+
+def signs() -> str:
+    """Return a table of the signs of the states of a run."""
+    from dipddpm.tui.shared.columns import STATE_SIGNS
+
+    return table(["sign", "state"], [[_code(sign), state] for state, (sign, _) in STATE_SIGNS.items()])
+
+
+def fields() -> str:
+    """Return the fields that a filter can name."""
+    from dipddpm.tui.console.model import query
+
+    return "The fields are " + ", ".join(map(_code, query.FIELDS)) + "."
+
+
+def commands() -> str:
+    """Return a section for each command: its sentence, examples, details, and options by group with their defaults."""
+    from dipddpm.tui.cli.main import app
+
+    root: Any = typer.main.get_command(app)
+    return "\n\n".join(_command(f"dipddpm {name}", command) for name, command in root.commands.items())
+
+
+def _command(name: str, command: Any) -> str:
+    parts = [f"## {name}", _prose(command.sentence)]
+    if command.examples:
+        parts.append("```sh\n" + "\n".join(command.examples) + "\n```")
+    parts += map(_prose, command.details)
+    context = typer.Context(command, info_name=name)
+    for heading, parameters in command.groups(context).items():
+        rows = [_option(parameter, context) for parameter in parameters if parameter.name != "help"]
+        if rows:
+            parts.append(f"**{heading}**\n\n" + table(["option", "what it does", "default"], rows))
+    parts += [_command(f"{name} {each}", sub) for each, sub in getattr(command, "commands", {}).items()]
+    return "\n\n".join(parts)
+
+
+def _option(parameter: Any, context: Any) -> list[str]:
+    name, text = parameter.get_help_record(context)
+    if parameter.param_type_name == "argument":
+        name = parameter.metavar or name
+    text, _, details = text.partition("  [")
+    default = [each.removeprefix("default: ") for each in details.removesuffix("]").split("; ") if each]
+    return [_code(name), _prose(text), ", ".join(map(_code, default))]
+
+
+def events() -> str:
+    """Return a section for each event: what it says, and its fields with their types, defaults and meanings."""
+    from dipddpm.core.events import EVENT_TYPES, Event
+
+    common = [field.name for field in msgspec.structs.fields(Event)]
+    parts = [_event("Every event", Event, common)]
+    for kind in EVENT_TYPES:
+        own = [field.name for field in msgspec.structs.fields(kind) if field.name not in common]
+        parts.append(_event(f"`{kind.__struct_config__.tag}`", kind, own))
+    return "\n\n".join(parts)
+
+
+def _event(title: str, kind: type[msgspec.Struct], names: list[str]) -> str:
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    tag = kind.__struct_config__.tag
+    rows = []
+    for name in names:
+        meaning = FIELDS.get(f"{tag}.{name}") or FIELDS[name]
+        rows.append([_code(name), _type_name(fields[name].type), _default(fields[name]), meaning])
+    return f"### {title}\n\n{inspect.getdoc(kind)}\n\n" + table(["field", "type", "default", "meaning"], rows)
+
+
+def _type_name(annotation: Any) -> str:
+    """Return the JSON type of a field."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _type_name(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) is list:
+        return f"list of {_type_name(typing.get_args(annotation)[0])}s"
+    if options := typing.get_args(annotation):
+        return " or ".join(_type_name(option) for option in options)
+    return {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}[annotation]
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return "always there"
+    default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+    return _code(msgspec.json.encode(default).decode())
+
+
+def slurm() -> str:
+    """Return the options of a Slurm job, each with an example."""
+    from dipddpm.core.launch.submit import OPTIONS
+
+    examples = ", ".join(_code(f"{key}={example}") for key, (_, example) in OPTIONS.items())
+    return f"The keys, with examples of their values, are {examples}. Slurm's own documentation describes them."
+
+
+def _code(text: str) -> str:
+    """Return text as code that may stand in a table, where a bar would begin a new column."""
+    return f"<code>{html.escape(text, quote=False).replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
+
+
+def _prose(text: str) -> str:
+    """Return plain text with what would be markup made harmless; backticks stay."""
+    return re.sub(r"([<*_|])(?=[^`]*(?:`[^`]*`[^`]*)*$)", r"\\\1", text)
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table; an empty cell stays empty."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+PARTS: dict[str, tuple[str, Callable[[], str]]] = {
+    "fields": ("console.md", fields),
+    "signs": ("console.md", signs),
+    "keys": ("console.md", keys),
+    "events": ("run-folder.md", events),
+    "slurm": ("many-runs.md", slurm),
+}
+"""The page of each part, and what makes it."""
+
+
+def page(name: str, text: str) -> str:
+    """Return the text of a page with its parts as the code has them now."""
+    for part, (where, make) in PARTS.items():
+        if where == name:
+            pattern = rf"(<!-- {part}, written by scripts/pages\.py -->\n).*?(<!-- end -->)"
+            replaced = functools.partial(_between, make())
+            text, count = re.subn(pattern, replaced, text, flags=re.DOTALL)
+            assert count == 1, f"{name} has no place for the part {part}"
+    return text
+
+
+def _between(made: str, match: re.Match[str]) -> str:
+    return f"{match[1]}\n{made}\n\n{match[2]}"
+
+
+def main() -> None:
+    """Write the parts into their pages."""
+    for name in sorted({where for where, _ in PARTS.values()}):
+        path = DOCS / name
+        path.write_text(page(name, path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The documentation: its generated parts are those of the code, its files exist, and its pages need no network."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from scripts import pages
+
+CHECKOUT = Path(__file__).parents[1]
+DOCS = CHECKOUT / "docs"
+SITE = tomllib.loads((CHECKOUT / "zensical.toml").read_text())["project"]
+PAGES = [page for entry in SITE["nav"] for page in entry.values()]
+FOREIGN = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)=["']?(?:https?:)?//""")
+
+
+@pytest.mark.parametrize("name", sorted({where for where, _ in pages.PARTS.values()}))
+def test_generated_parts_of_page_are_current(name: str) -> None:
+    text = (DOCS / name).read_text()
+    assert pages.page(name, text) == text, "Write them again with: python -m scripts.pages"
+
+
+def test_fields_name_only_fields_of_events() -> None:
+    from dipddpm.core.events import EVENT_TYPES
+
+    fields = {name for kind in EVENT_TYPES for name in kind.__struct_fields__}
+    own = {f"{kind.__struct_config__.tag}.{name}" for kind in EVENT_TYPES for name in kind.__struct_fields__}
+    assert set(pages.FIELDS) <= fields | own
+
+
+def test_every_page_is_in_the_menu() -> None:
+    assert sorted(PAGES) == sorted(page.name for page in DOCS.glob("*.md"))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_opens_with_what_the_reader_can_do(name: str) -> None:
+    title, _, opening = (DOCS / name).read_text().split("\n")[:3]
+    assert title.startswith("# ")
+    assert opening.startswith("After this page you ")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pictures_of_page_exist(name: str) -> None:
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (DOCS / name).read_text())
+    assert [picture for picture in pictures if not (DOCS / picture).is_file()] == []
+
+
+@pytest.mark.slow
+def test_site_builds_strictly_and_loads_nothing_from_the_network(tmp_path: Path) -> None:
+    for name in ("zensical.toml", "CHANGELOG.md", "CONTRIBUTING.md"):
+        shutil.copy(CHECKOUT / name, tmp_path)
+    shutil.copytree(DOCS, tmp_path / "docs")
+    for name in ("dipddpm", "core", "tui"):  # the API page reads the source
+        shutil.copytree(CHECKOUT / name, tmp_path / name, symlinks=True)
+    zensical = Path(sys.executable).with_name("zensical")
+    done = subprocess.run([zensical, "build", "--strict"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    built = list((tmp_path / SITE["site_dir"]).glob("*.html"))
+    assert len(built) > len(PAGES)
+    assert {page.name: FOREIGN.findall(page.read_text()) for page in built if FOREIGN.search(page.read_text())} == {}
