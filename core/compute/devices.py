@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 from typing import TYPE_CHECKING
 
 from dipddpm.core.errors import UserError
@@ -33,6 +34,8 @@ def gpu_count() -> int:
 
 def candidates(wanted: str) -> list[str]:
     """The devices that a run may take: `auto` means any GPU, else the CPU. Raises UserError for one not there."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", wanted):
+        raise UserError(f"There is no device {wanted!r}.", "Use auto, cpu, cuda, cuda:N or mps.")
     gpus = gpu_count()
     if wanted == "auto":
         return [f"cuda:{index}" for index in range(gpus)] or ["cpu"]

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dipddpm.core import data as datasets
+from dipddpm.core.data.catalogue import find
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.help import IMAGES, HelpCommand, HelpGroup
 from dipddpm.tui.cli.options import Json
@@ -91,7 +92,8 @@ def fetch(
 
 
 def fetch_with_bar(name: str, folder: Path | None = None) -> Path:
-    """Fetch a data set, with a progress bar on a terminal, and return its folder."""
+    """Fetch a data set, with a progress bar on a terminal, and return its folder. Raises UserError if it fails."""
+    find(name)
     if not sys.stderr.isatty():
         print(f"Fetching {name}", file=sys.stderr)
         return datasets.fetch(name, root=folder)

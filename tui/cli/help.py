@@ -17,6 +17,8 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from dipddpm.core.errors import UserError, suggest
+
 GENERAL = "General"
 """The last group of every command; it also takes the options that typer adds, such as `--help`."""
 IMAGES, MACHINE, METHOD, OUTPUT = "Images and task", "Machine", "Method and settings", "Output"
@@ -94,6 +96,12 @@ class HelpGroup(HelpLayout, TyperGroup):
         """Write the commands in their groups, and then the options."""
         self.format_commands(ctx, formatter)
         super().format_options(ctx, formatter)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the subcommand that the arguments name. Raises UserError with the nearest one if it doesn't exist."""
+        if args[0] not in self.commands and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise UserError(f"There is no command {args[0]!r}.", suggest(args[0], self.commands))
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write a line for each command under the heading of its group."""

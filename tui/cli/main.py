@@ -95,20 +95,31 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _explain(error: Exception) -> None:
-    """Print an error in two lines instead of a traceback; click's usage errors carry their own sentence."""
+    """Print an error in two lines instead of a traceback, and exit."""
     # typer has its own copy of click and keeps the exceptions private; only usage errors have `format_message`.
-    format_message = getattr(error, "format_message", None)
-    if format_message is not None:
-        possible = getattr(error, "possibilities", None)
-        wrong = getattr(error, "option_name", "")
-        problem = f"There is no option {wrong}." if wrong and possible else format_message()
-        _print_error(problem, suggest(wrong, possible) if possible else "See --help.")
+    if hasattr(error, "format_message"):
+        _print_error(*_describe_usage_error(error))
         sys.exit(BAD_USAGE)
     first_line = (str(error).splitlines() or [""])[0]
-    _print_error(
-        f"{type(error).__name__}: {first_line}", "Run it again with --debug before the command, and report it."
-    )
+    problem = f"The program failed with {type(error).__name__}: {first_line}"
+    _print_error(problem, "This is a bug: repeat the command as dipddpm --debug ... and report the traceback.")
     sys.exit(1)
+
+
+def _describe_usage_error(error: Any) -> tuple[str, str]:
+    """Return what is wrong with the command line and what to do about it: an option's help, or an example."""
+    context, option = error.ctx, getattr(error, "option_name", "")
+    if hasattr(error, "possibilities"):
+        near = error.possibilities
+        return f"There is no option {option}.", suggest(option, near) if near else f"See {context.command_path} --help."
+    problem = error.format_message().replace("Input should be", "it must be").replace("Value error, ", "")
+    problem = problem.partition(", unable to parse")[0].rstrip(".") + "."
+    if context is None:  # an option at the end of the line, without its value
+        return problem, f"Write a value after it: {option} VALUE."
+    wrong = getattr(error, "param", None)
+    if wrong is None or wrong.param_type_name == "argument":
+        return problem, f"For example: {context.command.examples[0]}"
+    return problem, ": ".join(wrong.get_help_record(context))
 
 
 def _print_error(problem: str, remedy: str) -> None:

@@ -130,7 +130,9 @@ def parse_settings(settings: Iterable[str] | None) -> dict[str, str]:
     for setting in settings or ():
         key, equals, value = setting.partition("=")
         if not equals:
-            raise UserError(f"--set {printable(setting)} has no value.", f"Write it as --set {printable(key)}=VALUE.")
+            raise UserError(
+                f"--set {printable(setting)!r} has no value.", "Write it as --set KEY=VALUE, for example dip.lr=0.01."
+            )
         values[key.strip()] = value.strip()
     return values
 

@@ -49,7 +49,10 @@ def sample(
         ),
     ] = 0.0,
     n: Annotated[
-        int, typer.Option("--n", "-n", metavar="N", min=1, max=65536, help="Images.", rich_help_panel=SAMPLING)
+        int,
+        typer.Option(
+            "--n", "-n", metavar="N", min=1, max=65536, help="Number of images to draw.", rich_help_panel=SAMPLING
+        ),
     ] = 64,
     label: Annotated[
         int | None,
