@@ -1,7 +1,7 @@
 """An experiment console for image priors: deep image prior, diffusion models and their hybrids.
 
-The names below are the public API; everything else may change between versions. A name is loaded when it is first used,
-so that `import dipddpm` takes no time and no torch.
+The names below are the public API; everything else may change between versions. Each name is imported on first use, so
+that `import dipddpm` is fast and loads no torch.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PUBLIC = {
     "ssim": "dipddpm.core.metrics.image:ssim",
     "Runs": "dipddpm.core.runs:RunsFolder",
 }
-"""Where each public name is defined."""
+"""The module and attribute that define each public name."""
 
 __all__ = [
     "Runs",
@@ -60,7 +60,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name (PEP 562)."""
+    """Import a public name on first use (PEP 562)."""
     if name == "__version__":
         from importlib.metadata import version
 

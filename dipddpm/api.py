@@ -1,7 +1,8 @@
 """The functions of the public API: images, degradations, restoration, training and sampling for a notebook.
 
-Images are float tensors (N, C, H, W) in [0, 1]. Settings have the keys of `dipddpm run --set`, such as
-`{"dip.iterations": 500}`, and are checked as these are. Every error that a caller can put right is a `UserError`.
+Images are float tensors of shape (N, C, H, W) with values in [0, 1]. Settings map the keys of `dipddpm run --set` to
+values, such as `{"dip.iterations": 500}`, and are validated in the same way. A device is `auto` (the first GPU, or the
+CPU if there is none), `cpu`, `mps`, `cuda` or `cuda:N`. Every error that the caller can put right is a `UserError`.
 """
 
 from __future__ import annotations
@@ -38,59 +39,71 @@ from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer
 
 Settings: TypeAlias = Mapping[str, Any]
-"""Dotted keys of a config and their values."""
+"""Config values by dotted key."""
 FORMULAS: dict[str, Callable[[Case], Tensor]] = {
     "classic": filters.restore_classic,
     "pinv": lambda case: case.degradation.operator.pinv(case.y),
 }
-"""Methods in one step, without a network."""
+"""Methods that compute the result in one step, without a network."""
 SAMPLERS = {"ddpm": ("", 0), "ddnm": ("ddnm", 100), "diffpir": ("diffpir", 100)}
-"""Diffusion methods and their steps; `ddpm` is the one that serves the task best."""
+"""Diffusion methods and their steps; `ddpm` selects the sampler and the steps that are best for the task."""
 
 
 def load_images(*paths: Path | str) -> Tensor:
-    """Load image files of one size as float (N, C, H, W) in [0, 1]; C is 1 or 3.
+    """Load image files of one size as one float32 tensor (N, C, H, W) in [0, 1]; C is 1 (grey) or 3 (RGB).
 
-    Raises UserError for no files, for a file that isn't an image, and for images that differ in size or channels.
+    Formats are PNG, JPEG, TIFF, BMP, GIF, WEBP and PPM. Grey files keep up to 16 bits; transparent pixels are blended
+    over white; EXIF orientation is applied.
+
+    Raises UserError if no file is given, if a file is missing, damaged, not an image or larger than 67 million pixels,
+    and if the images differ in size or channels.
     """
     if not paths:
-        raise UserError("No image file was given.", 'Name one, as load_images("photo.png").')
+        raise UserError("No image file was given.", 'Give at least one, such as load_images("photo.png").')
     loaded = [pictures.load_image(Path(path).expanduser())[0] for path in paths]
     for path, image in zip(paths, loaded, strict=True):
         if image.shape != loaded[0].shape:
             sizes = ["x".join(map(str, shape)) for shape in (loaded[0].shape, image.shape)]
             problem = f"{paths[0]} has {sizes[0]} values (channels, height, width), and {path} has {sizes[1]}."
-            raise UserError(problem, "Load images of one size and one number of channels.")
+            raise UserError(problem, "Load images of the same size and number of channels.")
     return torch.stack(loaded)
 
 
 def degrade(task: str, x: Tensor, *, seed: int = 0) -> tuple[Tensor, Degradation]:
-    """Degrade images as a task says, such as `inpaint:missing=0.7,sigma=10`.
+    """Degrade true images x (N, C, H, W) in [0, 1] by a task such as `inpaint:missing=0.7,sigma=10`.
 
-    Returns the measurements y and the degradation that restoration needs. They equal those of `dipddpm run` with the
-    same files and seed. Raises UserError for a task that doesn't exist.
+    The tasks are `denoise`, `inpaint`, `superres` and `deblur`; noise levels are standard deviations in 8-bit grey
+    levels. Returns the measurements y = A x + noise, float and never clipped, and the degradation, which `restore`
+    needs. y has the shape of x, but (N, C, H/factor, W/factor), rounded up, for `superres`. The measurements equal
+    those of `dipddpm run` with the same files and seed.
+
+    Raises UserError for a task or task option that doesn't exist, and for images of another type or shape or with
+    values that aren't finite.
     """
     case = Case.of(_checked(x), parse_task(task), [f"file {index}" for index in range(len(x))], seed)
     return case.y, case.degradation
 
 
 def describe(task: str, y: Tensor) -> Degradation:
-    """Say how measurements y (N, C, H, W) were degraded when no true image is known.
+    """Return the degradation of measurements y (N, C, H, W) whose true images are unknown.
 
-    y has the size of the images wanted, so this is for `denoise`, `deblur` and `inpaint:mask=FILE`. Raises UserError
-    for a random mask, which nobody can know afterwards, and for super-resolution, whose y is smaller.
+    y must have the size of the restored images, so the task is `denoise`, `deblur`, `inpaint:mask=FILE` or
+    `inpaint:box=SIDE`. With `blind=true`, the noise level is unknown too and is estimated from y.
+
+    Raises UserError for a random mask, which can't be known afterwards, for super-resolution, whose y is smaller than
+    the images, and for a task that doesn't exist.
     """
     parsed = parse_task(task)
     if isinstance(parsed, Inpaint) and not (parsed.mask or parsed.box):
-        raise UserError("A random mask can't be known afterwards.", "Give it as a file: inpaint:mask=FILE.")
+        raise UserError("A random mask can't be known afterwards.", "Give the mask as a file: inpaint:mask=FILE.")
     if isinstance(parsed, Superres):
-        raise UserError("y is smaller than the images wanted.", "Use degrade on a true image of the size wanted.")
+        raise UserError("y is smaller than the restored images.", "Use degrade on a true image of the full size.")
     height, width = _checked(y).shape[-2:]
     return Degradation.from_task(parsed, (height, width), torch.Generator())
 
 
 class Restoration:
-    """A restoration at work: iterate it for events, or read `images`, which carries out what is left of it."""
+    """A restoration in progress: iterate it for its events, or read `images`, which runs the remaining steps."""
 
     def __init__(self, case: Case, restorer: Stopwatch) -> None:
         self.case = case
@@ -98,16 +111,16 @@ class Restoration:
         self._ended = False
 
     def __len__(self) -> int:
-        """Steps in all, at most."""
+        """Return the largest number of steps; the fits may stop earlier."""
         return len(self._stopwatch.restorer)
 
     def __iter__(self) -> Iterator[Item]:
-        """Carry out the work, and yield what happens."""
+        """Run the remaining steps and yield their events."""
         yield from self._stopwatch
         self._ended = True
 
     def run(self) -> Restoration:
-        """Carry out what is left."""
+        """Run the remaining steps and return the restoration itself."""
         if not self._ended:
             for _ in self:
                 pass
@@ -115,22 +128,22 @@ class Restoration:
 
     @property
     def images(self) -> Tensor:
-        """The restored images (N, C, H, W) in [0, 1], on the CPU."""
+        """The restored images, float (N, C, H, W), clipped to [0, 1], on the CPU; runs the remaining steps first."""
         return self.run()._stopwatch.restorer.images.clamp(0, 1).cpu()
 
     @property
     def nfe(self) -> int:
-        """Evaluations of the diffusion network for each image so far."""
+        """The number of evaluations of the diffusion network so far, per image; 0 for methods without one."""
         return self._stopwatch.restorer.nfe
 
     @property
     def seconds(self) -> float:
-        """What the work has taken so far, the making of the networks included."""
+        """The seconds of computing so far, including the construction of the networks."""
         return self._stopwatch.seconds
 
 
 def methods() -> list[str]:
-    """The names that `restore` knows."""
+    """Return the names of the methods that `restore` supports: hybrids, `dip`, diffusion samplers, and formulas."""
     hybrids = [name for name, options in HYBRIDS.items() if options.restorer_path]
     return [*hybrids, "dip", *SAMPLERS, *FORMULAS]
 
@@ -145,11 +158,19 @@ def restore(
     device: str = "auto",
     settings: Settings | None = None,
 ) -> Restoration:
-    """Restore images from measurements y, by any of `methods()`.
+    """Restore images from measurements y (N, C, h, w), as `degrade` returns them, by one of `methods()`.
 
-    `prior` is a trained diffusion model from `load_prior`; None takes the one that ships, for 28x28 grey images.
-    `settings` hold options of the method and of its DIP fits. Raises UserError for a method or setting that doesn't
-    exist, and for a prior of images of another size.
+    `prior` is a trained diffusion model from `load_prior` or `train_ddpm`; None loads the one that ships with the
+    program, for 28x28 grey images. Methods without a diffusion model, such as `dip`, ignore it. `settings` may hold
+    options of the method (`hybrid.*`) and of its DIP fits (`dip.*`). `seed` is the seed of all random draws. The work
+    starts when the returned `Restoration` is iterated or its `images` are read.
+
+    Sources: `dip` is the Deep Image Prior (Ulyanov et al., CVPR 2018), `ddnm` is DDNM+ (Wang et al., ICLR 2023),
+    `diffpir` is DiffPIR (Zhu et al., CVPRW 2023), `guided` follows RED-diff (Mardani et al., ICLR 2024), `prior-init`
+    CCDF (Chung et al., CVPR 2022), and `pinv` is A+ y.
+
+    Raises UserError for a method, setting or device that doesn't exist, for measurements that aren't finite, and for a
+    prior of images of another size.
     """
     if method not in methods():
         raise UserError(f"There is no method {method!r}.", suggest(method, methods()))
@@ -179,15 +200,18 @@ def restore(
 
 
 def load_prior(run: Path | str = "reference", *, device: str = "auto") -> TrainedModel:
-    """Load the best diffusion model of a run folder; `reference` is the one that ships, for 28x28 grey images.
+    """Load the best diffusion model of a run, in eval mode, onto a device.
 
-    Raises UserError for a folder that isn't there or has no model of its own.
+    `run` is the path of a run folder; `reference` is the model that ships with the program, for 28x28 grey images.
+
+    Raises UserError if the folder doesn't exist, if the run has trained no diffusion model, if its file is damaged, and
+    for a device that doesn't exist.
     """
     return load_best_model(str(Path(run).expanduser()), _device(device))[0]
 
 
 class Training:
-    """A DDPM training at work: iterate it for events, or read `model`, which carries out what is left of it."""
+    """A DDPM training in progress: iterate it for its events, or read `model`, which runs the remaining epochs."""
 
     def __init__(self, experiment: DdpmExperiment) -> None:
         self._training = experiment.training
@@ -195,13 +219,13 @@ class Training:
         self._ended = False
 
     def __iter__(self) -> Iterator[Item]:
-        """Carry out the training, and yield what happens."""
+        """Run the remaining epochs and yield their events."""
         yield from self._training
         self._ended = True
 
     @property
     def model(self) -> TrainedModel:
-        """The trained model, with its averaged weights where the settings ask for an average."""
+        """The trained model, with averaged weights if `ddpm.ema` is set; runs the remaining epochs first."""
         if not self._ended:
             for _ in self:
                 pass
@@ -218,9 +242,15 @@ def train_ddpm(
     device: str = "auto",
     settings: Settings | None = None,
 ) -> Training:
-    """Train a diffusion model on images: a data set from `dipddpm.core.data.load`, or a tensor (N, C, H, W) in [0, 1].
+    """Train a diffusion model (Ho et al., NeurIPS 2020) on images.
 
-    Raises UserError for a preset or setting that doesn't exist, and for images that the network can't take.
+    `images` is a data set from `dipddpm.core.data.load`, or a float tensor (N, C, H, W) in [0, 1], which is rounded to
+    8 bits. `epochs` is the number of passes over the images. `preset` is a preset of `dipddpm run ddpm`: `cpu` and
+    `gpu` train U-Nets, `tutorial` trains the published baseline's network. `settings` override `preset` and `epochs`.
+    The training starts when the returned `Training` is iterated or its `model` is read.
+
+    Raises UserError for a preset, setting or device that doesn't exist, and for images that the network doesn't
+    support.
     """
     if isinstance(images, Tensor):
         labels = torch.zeros(len(_checked(images)), dtype=torch.int64)
@@ -232,10 +262,13 @@ def train_ddpm(
 
 
 def sample(prior: TrainedModel, count: int = 16, *, sampler: str = "heun", steps: int = 10, seed: int = 0) -> Tensor:
-    """Draw samples (count, C, H, W) in [0, 1] from a trained diffusion model.
+    """Draw samples, float (count, C, H, W), clipped to [0, 1], on the CPU, from a trained diffusion model.
 
-    `steps` are the sampler's; Heun's method evaluates the network twice a step but for the last. Raises UserError for
-    a sampler that doesn't exist, and for more steps than the model has timesteps.
+    `sampler` is `ancestral` (Ho et al., NeurIPS 2020), `ddim` (Song et al., ICLR 2021), `dpm++` (Lu et al., 2022) or
+    `heun` (Karras et al., NeurIPS 2022). `steps` is the number of sampler steps, 0 for all timesteps; `heun` evaluates
+    the network twice in each step but the last. Equal seeds give equal samples.
+
+    Raises UserError for a sampler that doesn't exist, and for more steps than the model has timesteps.
     """
     if sampler not in get_args(SamplerName):
         raise UserError(f"There is no sampler {sampler!r}.", suggest(sampler, get_args(SamplerName)))
@@ -253,17 +286,16 @@ def sample(prior: TrainedModel, count: int = 16, *, sampler: str = "heun", steps
 
 
 def _device(name: str) -> torch.device:
-    """Return the device of a name; `auto` is the first accelerator, else the CPU."""
+    """Return the device of this name; `auto` is the first GPU, or the CPU if there is none."""
     return devices.resolve(devices.candidates(name)[0])
 
 
 def _checked(images: Tensor) -> Tensor:
-    """Return images as they are. Raises UserError for what isn't a float tensor (N, C, H, W) of finite values."""
+    """Return the images unchanged. Raises UserError unless they are a float tensor (N, C, H, W) of finite values."""
     if images.ndim != 4 or not images.is_floating_point():
         problem = f"Images must be a float tensor (N, C, H, W), not {images.dtype} of shape {tuple(images.shape)}."
         raise UserError(problem, "Give values in [0, 1], as load_images does.")
     if not len(images) or not bool(images.isfinite().all()):
-        raise UserError(
-            "The images hold values that are not finite, or there are none.", "Give finite values in [0, 1]."
-        )
+        problem = "The tensor holds no images, or values that are not finite."
+        raise UserError(problem, "Give at least one image, with finite values in [0, 1].")
     return images

@@ -1,1 +1,1 @@
-"""Where tensors are computed: devices, processes, random numbers, compilation, checkpoints."""
+"""The computing environment: devices, processes, random numbers, compilation and checkpoints."""

@@ -1,7 +1,8 @@
-"""Weights on disk: atomic, self-describing, and enough for an exact resume. Safetensors and JSON, no pickle.
+"""Checkpoints: atomic, self-describing files from which work resumes exactly. Safetensors and JSON, no pickle.
 
-A file holds a nested state. Its tensors are stored by dotted path; everything else is JSON in the header, beside the
-name and arguments of the network whose weights stand under `network`. Loading imports registered networks only.
+A file holds a nested state. Its tensors are stored by dotted path, everything else as JSON in the header. The header
+also names the network whose weights are stored under `network`, and its constructor arguments. Loading imports only
+registered networks.
 """
 
 from __future__ import annotations
@@ -29,17 +30,16 @@ HEADER = "dipddpm"
 FORMAT = 1
 _TENSOR = "__tensor__"
 _INTEGER_KEYS = "__integer_keys__"
-"""Marks a mapping whose keys were integers, as those of an optimiser's state are; JSON knows only strings."""
-
+"""The key that marks a mapping with integer keys, such as an optimiser's state; JSON has only string keys."""
 
 MAX_ARGUMENT = 1 << 16
-"""That a size or a count may be with which a network is built."""
+"""Largest integer accepted among a network's constructor arguments."""
 
 
 def save(path: Path, state: StateDict, network: nn.Module | None = None) -> str:
-    """Put a state on disk, synced, in place of what was there, and return the file's sha256 in hex.
+    """Write a state to disk atomically and synced, and return the file's sha256 in hex.
 
-    With `network`, its weights are stored too, with what is needed to build it again. Raises OSError.
+    With `network`, the file also holds its weights, its name and its constructor arguments. Raises OSError.
     """
     network_spec: dict[str, Any] = {}
     if network is not None:
@@ -51,15 +51,18 @@ def save(path: Path, state: StateDict, network: nn.Module | None = None) -> str:
 
 
 def serialize(state: StateDict, network_spec: Mapping[str, Any] | None = None) -> bytes:
-    """The bytes of the file that holds a state; `network_spec` says how its network is built. Raises TypeError."""
+    """Return the bytes of a checkpoint file; `network_spec` holds the network's name and constructor arguments.
+
+    Raises TypeError for a value that a checkpoint can't hold.
+    """
     tensors: dict[str, torch.Tensor] = {}
     header = {"format": FORMAT, "network": network_spec or {}, "values": _flatten(state, "", tensors)}
-    # One entry, because safetensors writes several in any order, and the same state shall have the same digest.
+    # One entry, because safetensors writes several entries in any order, and equal states must have equal digests.
     return safetensors.save(tensors, {HEADER: json.dumps(header)})
 
 
 def deserialize(content: bytes) -> dict[str, Any]:
-    """The state that `serialize` was given, on the CPU; tuples have become lists."""
+    """Return the state that `serialize` wrote, on the CPU; tuples have become lists."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER])
     state: dict[str, Any] = _rebuild(header["values"], "", safetensors.load(content))
@@ -67,11 +70,14 @@ def deserialize(content: bytes) -> dict[str, Any]:
 
 
 def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
-    """The network that a checkpoint holds, in eval mode. Raises UserError for a file that is damaged or holds none."""
+    """Build the network of a checkpoint, with its weights, in eval mode, on `device`.
+
+    Raises UserError for a file that is missing, is damaged, isn't a checkpoint of this program, or holds no network.
+    """
     header, tensors = _read(Path(path), device)
     network_spec = header.get("network")
     if not network_spec:
-        raise UserError(f"{path} holds no network.", "Give a best.safetensors or last.safetensors of a run.")
+        raise UserError(f"{path} holds no network.", "Give a run's best.safetensors or last.safetensors.")
     try:
         network_class = registry.network(str(network_spec["name"]))
         with torch.device("meta"), _limit_parameters(2 * len(tensors)):
@@ -80,14 +86,17 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
         network.load_state_dict(weights, assign=True)
     except UserError:
         raise
-    except Exception as error:  # a constructor given somebody's arguments may raise anything
+    except Exception as error:  # a constructor with untrusted arguments may raise any exception
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} does not fit its network: {first_line.rstrip('.:')}.", _REMEDY) from None
+        raise UserError(f"The weights in {path} don't fit their network: {first_line.rstrip('.:')}.", _REMEDY) from None
     return network.eval()
 
 
 def load_state(path: Path | str, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """The nested state that was saved, the network's weights under `network`. Raises UserError for a damaged file."""
+    """Return the nested state that was saved, with the network's weights under `network`, on `device`.
+
+    Raises UserError for a file that is missing, is damaged, or isn't a checkpoint of this program.
+    """
     header, tensors = _read(Path(path), device)
     try:
         state = _rebuild(header["values"], "", tensors)
@@ -99,7 +108,7 @@ def load_state(path: Path | str, device: torch.device | str = "cpu") -> dict[str
 
 
 def digest(path: Path) -> str:
-    """The sha256 of a file, in hex."""
+    """Return the sha256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -113,24 +122,27 @@ def _read(path: Path, device: torch.device | str) -> tuple[dict[str, Any], dict[
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             header = _header((file.metadata() or {}).get(HEADER, ""))
-            # Clones, because what lies in the mapped file isn't aligned as torch's own memory is: other code paths of
-            # the processor would compute with it, to other last bits. And the file may be cut while it is mapped.
+            # Clones, because a mapped file isn't aligned like torch's own memory: other code paths of the processor
+            # would compute with it and round differently. And the file may be truncated while it is mapped.
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is not a whole checkpoint: {error}.", _REMEDY) from None
+        raise UserError(f"{path} is not a complete checkpoint: {error}.", _REMEDY) from None
     if header is None:
-        raise UserError(f"{path} is no checkpoint of this program.", "Give a file that a run has stored.")
+        raise UserError(f"{path} is not a checkpoint of this program.", "Give a checkpoint that a run has stored.")
     return header, tensors
 
 
 @contextlib.contextmanager
 def _limit_parameters(count: int) -> Iterator[None]:
-    """Meanwhile, raise ValueError in a constructor that registers more weights than so many, lest it never ends."""
+    """Within the block, raise ValueError in a constructor that registers more than `count` weights.
+
+    Untrusted arguments could otherwise make it build weights without end.
+    """
     registered = itertools.count(1)
 
     def refuse(*_: object) -> None:
         if next(registered) > count:
-            raise ValueError("it asks for more weights than the file holds")
+            raise ValueError("the network has more weights than the file holds")
 
     handle = register_module_parameter_registration_hook(refuse)
     try:
@@ -140,9 +152,9 @@ def _limit_parameters(count: int) -> Iterator[None]:
 
 
 def _checked_arguments(arguments: Any) -> dict[str, Any]:
-    """Arguments of a network as ours have them. Raises ValueError for other ones."""
+    """Return a network's constructor arguments. Raises ValueError if they aren't a table or hold a huge number."""
     if not isinstance(arguments, dict):
-        raise ValueError("its arguments are none")
+        raise ValueError("its constructor arguments are not a table")
     for value in arguments.values():
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, int) and abs(number) > MAX_ARGUMENT:
@@ -159,7 +171,10 @@ def _header(text: str) -> dict[str, Any] | None:
 
 
 def _flatten(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """Move the tensors of a nested value into `tensors`; what remains is JSON. Raises TypeError for what can't be."""
+    """Move the tensors of a nested value into `tensors`, and return the remainder, which is JSON.
+
+    Raises TypeError for a value that is neither.
+    """
     if isinstance(value, torch.Tensor):
         if path in tensors:
             raise TypeError(f"a checkpoint can't hold two tensors at {path}")

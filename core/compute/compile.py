@@ -1,4 +1,4 @@
-"""Networks compiled by torch: worth it where the same sizes come often, as on a GPU they do."""
+"""Compilation of networks with torch.compile, which pays off on a GPU for many inputs of the same sizes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dipddpm.core.config.base import CompileMode
 
 
 def compile_network(network: nn.Module, mode: CompileMode = "default") -> Callable[..., Tensor]:
-    """A form of the network that computes the same, up to rounding, in less time, but for the first call of each size.
+    """Return a compiled network, which computes the same up to rounding, and faster after the first call of each size.
 
-    Each size is compiled for itself: there are few, and symbolic ones cost speed. `reduce-overhead` and `max-autotune`
-    replay CUDA graphs on a GPU. These write each result over the one before, so what is returned is a copy.
+    Each size is compiled separately, because there are few sizes and symbolic sizes cost speed. `reduce-overhead` and
+    `max-autotune` replay CUDA graphs on a GPU. A replay overwrites the last result, so each call returns a copy.
     """
     fast = torch.compile(network, dynamic=False, mode=mode)
 

@@ -1,4 +1,4 @@
-"""Which devices this machine has, asked of the driver so that refusing one loads no torch; and torch's own."""
+"""The devices of this machine. The driver is asked first, so that refusing a device needs no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def gpu_count() -> int:
-    """CUDA devices that a process started here would see: NVML's count, or what CUDA_VISIBLE_DEVICES leaves of it."""
+    """Return the number of CUDA devices that a child process would see: NVML's count, cut by CUDA_VISIBLE_DEVICES."""
     import pynvml
 
     try:
@@ -33,7 +33,10 @@ def gpu_count() -> int:
 
 
 def candidates(wanted: str) -> list[str]:
-    """The devices that a run may take: `auto` means any GPU, else the CPU. Raises UserError for one not there."""
+    """Return the names of the devices that a run may use: for `auto` all GPUs, or the CPU if there is none.
+
+    Raises UserError for a device that this machine doesn't have.
+    """
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", wanted):
         raise UserError(f"There is no device {wanted!r}.", "Use auto, cpu, cuda, cuda:N or mps.")
     gpus = gpu_count()
@@ -46,18 +49,19 @@ def candidates(wanted: str) -> list[str]:
             raise UserError(f"There is no device {wanted}: this machine {has}.", "Use --device auto or --device cpu.")
         return [f"cuda:{index}"]
     if wanted == "mps" and platform.system() != "Darwin":
-        raise UserError("There is no device mps: it is Apple's.", "Use --device auto or --device cpu.")
+        problem = "There is no device mps: only Apple machines have it."
+        raise UserError(problem, "Use --device auto or --device cpu.")
     return [wanted]
 
 
 def resolve(name: str) -> torch.device:
-    """The torch device of one of `candidates`. Raises UserError where torch itself can't use it."""
+    """Return the torch device of a name from `candidates`. Raises UserError if this build of torch can't use it."""
     import torch
 
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(
             f"The driver shows {name}, but this build of torch ({torch.__version__}) can't use it.",
-            "Install a torch build that fits the driver, or run with --device cpu.",
+            "Install a build of torch for this driver, or run with --device cpu.",
         )
     if name == "mps" and not torch.backends.mps.is_available():
         raise UserError("This build of torch can't use mps.", "Run with --device cpu.")
@@ -65,7 +69,7 @@ def resolve(name: str) -> torch.device:
 
 
 def describe(device: torch.device) -> str:
-    """What people call the device: the GPU's name, or the processor's."""
+    """Return the product name of the GPU or of the processor."""
     import torch
 
     if device.type == "cuda":

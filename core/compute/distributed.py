@@ -1,10 +1,9 @@
-"""Several processes at one run: which part of it is whose, and what they have to agree on.
+"""Process groups: several processes share one run.
 
-Each process is a rank of torch.distributed. Those that share a training draw the random numbers of the whole batch, all
-from the same seed; each takes its own part of them, and DistributedDataParallel puts the gradients together. So the
-losses are those of one process with the same batch, up to the order in which numbers are added. Those that share
-images restore different ones and tell each other what came of it, so that all yield the same items; the first one's
-are recorded.
+Each process is a rank of torch.distributed. In training, every rank draws the random numbers of the whole batch from
+the same seed and uses its own shard of them; DistributedDataParallel averages the gradients. So the losses equal those
+of one process with the same batch, up to the order of summation. In restoration, the ranks restore different images and
+exchange the results, so that all ranks yield the same items; rank 0 records them.
 """
 
 from __future__ import annotations
@@ -25,38 +24,37 @@ from dipddpm.core.compute import checkpoint
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process among those that share a training; by itself unless told otherwise."""
+    """This process's rank and the size of its group; by default a group of one."""
 
     rank: int = 0
     world_size: int = 1
 
     @classmethod
     def current(cls) -> ProcessGroup:
-        """Where this process stands in the group that it has joined, if any."""
+        """Return the group that this process has joined, or else a group of one."""
         return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
 
     def shard(self, size: int) -> slice:
-        """This rank's part of so many things: all parts together are all of them, and differ by one at most."""
+        """Return this rank's slice of `size` items; the slices of all ranks cover them and differ by at most one."""
         return slice(self.rank * size // self.world_size, (self.rank + 1) * size // self.world_size)
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network with gradients that are the mean over the ranks.
+        """Return the network with gradients averaged over the ranks.
 
-        The graph is the same at each step, which is how weights that are never used (the published network has some)
-        cost nothing.
+        The graph is declared static, so weights that are never used (the published network has some) cost nothing.
         """
         if self.world_size == 1:
             return network
         return DistributedDataParallel(network, static_graph=True, broadcast_buffers=False)
 
     def all_reduce_sum(self, value: Tensor) -> Tensor:
-        """The sum over all ranks."""
+        """Return the sum of the value over all ranks."""
         if self.world_size > 1:
             dist.all_reduce(value)
         return value
 
     def broadcast(self, value: float, device: torch.device) -> float:
-        """What the first rank has, for all: what they decide by must be the same to the last bit."""
+        """Return rank 0's value on all ranks, bit for bit, so that all ranks make the same decisions."""
         if self.world_size == 1:
             return value
         shared = torch.tensor(value, dtype=torch.float64, device=device)
@@ -64,7 +62,7 @@ class ProcessGroup:
         return shared.item()
 
     def any_rank(self, flags: Sequence[bool], device: torch.device) -> list[bool]:
-        """Whether any rank wishes it, for each of several things."""
+        """Return for each flag whether it is set on any rank."""
         if self.world_size == 1:
             return list(flags)
         shared = torch.tensor(flags, dtype=torch.int64, device=device)
@@ -74,9 +72,9 @@ class ProcessGroup:
     def gather(self, value: Any, *, to_all: bool) -> list[Any]:
         """Return every rank's value, in the order of the ranks.
 
-        Without `to_all`, only rank 0 gets them, and every other rank gets its own value: for what is large and only
-        recorded. A value is what a checkpoint can hold: any nesting of plain values and tensors, which arrive on the
-        CPU.
+        Without `to_all`, only rank 0 gets all values, and every other rank gets its own value; that suits large values
+        that are only recorded. A value is any nesting of builtin values and tensors, as in a checkpoint; tensors
+        arrive on the CPU.
         """
         if self.world_size == 1:
             return [value]
@@ -85,7 +83,7 @@ class ProcessGroup:
         dist.all_gather(lengths, torch.tensor([len(payload)]))
         longest = max(int(length) for length in lengths)
         padded = F.pad(payload, (0, longest - len(payload)))
-        # A gathering wants parts of one length.
+        # All ranks must gather the same length.
         parts = [torch.empty_like(padded) for _ in lengths] if to_all or self.rank == 0 else []
         if to_all:
             dist.all_gather(parts, padded)
@@ -99,12 +97,13 @@ class ProcessGroup:
 
 @contextlib.contextmanager
 def join_process_group(device: torch.device) -> Iterator[ProcessGroup]:
-    """Join the group that torchrun's variables tell of. It is left when what is done in it is done, and only then:
-    where one rank fails, the others are ended by torchrun and must not wait for it.
+    """Join the process group of torchrun's environment variables; leave it when the block ends without an error.
+
+    After an error the group isn't left: torchrun ends the other ranks, and this one must not wait for them.
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    # What lies in the host's memory goes by gloo, on an accelerator's machine too.
+    # Tensors in host memory are exchanged with gloo, on GPU machines too.
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     yield ProcessGroup.current()
     dist.destroy_process_group()

@@ -1,7 +1,7 @@
-"""One seed for a whole run: a seed of its own for everything that draws, and the generators that all code shares.
+"""Random numbers: seeds derived from the run's seed, and the global generators of Python, NumPy and torch.
 
-What draws here has a generator of its own, but for dropout; libraries may use the shared ones of Python, NumPy and
-torch. So a run begins with all of them seeded, and a checkpoint keeps their states. Importing this loads no torch.
+Everything random in this program except dropout has its own generator. Libraries may use the global generators, so a
+run seeds all of them at its start and a checkpoint holds their states. Importing this loads no torch.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 def derive(seed: int, purpose: str) -> int:
-    """A seed in [0, 2^63) for one purpose ("training", "samples"), unrelated to those of other purposes and seeds.
+    """Derive a seed in [0, 2^63) for one purpose ("training", "samples"), independent of other purposes and seeds.
 
-    With a generator each, one part of a run can draw more or less without changing what another part sees.
+    With one generator per purpose, one part of a run can draw more or less without changing the draws of another.
     """
     digest = hashlib.sha256(f"{seed} {purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 
 def seed_all(value: int) -> None:
-    """Seed all shared generators."""
+    """Seed the global generators of Python, NumPy and torch."""
     import numpy as np
     import torch
 
@@ -35,7 +35,7 @@ def seed_all(value: int) -> None:
 
 
 def state_dict(device: torch.device) -> dict[str, Any]:
-    """Return the states of the shared generators, an accelerator's too where the device is one."""
+    """Return the states of the global generators, including the accelerator's if the device is one."""
     import numpy as np
     import torch
 
@@ -54,7 +54,7 @@ def state_dict(device: torch.device) -> dict[str, Any]:
 
 
 def load_state_dict(state: Mapping[str, Any], device: torch.device) -> None:
-    """Set the shared generators to these states. That of another kind of device than this one is left out."""
+    """Set the global generators to these states. The state of a generator for another kind of device is ignored."""
     import numpy as np
     import torch
 

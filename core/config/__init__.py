@@ -1,7 +1,7 @@
-"""What a run is asked to do: typed, validated, one TOML file. Loads no torch.
+"""The config of a run: typed, validated, and stored as one TOML file. Loads no torch.
 
-`DipRun`, `DdpmRun` and `HybridRun` are the whole configs; their sections have a file each in this package. A hybrid
-method is a struct in `dipddpm.core.config.hybrid` whose `experiment` names the class that carries it out.
+Each kind of run has one config class, such as `DipRun`; this package has one module per section. A hybrid method is
+a struct in `dipddpm.core.config.hybrid`; its `experiment` is the import path of the class that runs the method.
 """
 
 from dipddpm.core.config.base import Field as Field

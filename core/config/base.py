@@ -1,4 +1,4 @@
-"""The building block of a config: a strict struct whose fields carry their own help; plain values made into one."""
+"""The base class of config sections, whose fields carry their own help text, and the conversion of values into them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _KINDS = {
     "object": "a table",
 }
 _RELATIONS = {">=": "of at least", ">": "above", "<=": "of at most", "<": "below"}
-_REMEDY = "Give it another value; --dry-run shows the whole config."
+_REMEDY = "Give another value; --dry-run shows the whole config."
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One table of config.toml. Unknown keys are refused; bounds and the help text stand in the annotations."""
+    """One table of config.toml. Unknown keys are refused; each annotation holds the option's bounds and help text."""
 
 
 Natural: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
@@ -39,10 +39,10 @@ CompileMode: TypeAlias = Literal["default", "reduce-overhead", "max-autotune"]
 
 
 class Field(msgspec.Struct, frozen=True):
-    """What a form or a help page needs to know of one option."""
+    """The description of one option for forms and help pages."""
 
     key: str
-    """Dotted key as `--set` takes it: `ddpm.batch_size`."""
+    """The dotted key that `--set` takes, such as `ddpm.batch_size`."""
     type: Any
     """The type without its metadata: `int`, `float`, `str`, `bool`, a `Literal` or a tuple type."""
     default: Any
@@ -54,20 +54,20 @@ class Field(msgspec.Struct, frozen=True):
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The allowed words of a `Literal`; empty for anything else."""
+        """The allowed words of a `Literal`; empty for other types."""
         args = get_args(self.type)
         return tuple(args) if args and all(isinstance(arg, str) for arg in args) else ()
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words that may be written: `choices`, or those of each item of a list."""
+        """The words that a user may write: `choices`, or, for a list, the choices of its items."""
         item = get_args(self.type)[0] if get_origin(self.type) is tuple else self.type
         return msgspec.structs.replace(self, type=item).choices
 
 
 @functools.cache
 def fields(section: type[Section], prefix: str = "") -> tuple[Field, ...]:
-    """Every option of a section in its declared order, nested sections not included."""
+    """Return every option of a section in its declared order, without nested sections."""
     hints = get_type_hints(section, include_extras=True)
     options = []
     for field in msgspec.structs.fields(section):
@@ -90,15 +90,15 @@ def fields(section: type[Section], prefix: str = "") -> tuple[Field, ...]:
 
 
 def by_tag(union: Any) -> dict[str, type[Any]]:
-    """The sections of a union by the word that chooses them in a config file."""
+    """Return the sections of a union, each by the tag that selects it in a config file."""
     return {str(section.__struct_config__.tag): section for section in get_args(union)}
 
 
 def convert(values: Any, kind: Any, known: Iterable[Field], *, strict: bool = True) -> Any:
-    """The struct that plain values make; `known` are the options that a complaint may name.
+    """Convert builtin values to a struct; `known` are the options that an error message may name.
 
-    Unless `strict`, text is read as the type that an option has. Raises UserError for a value of the wrong type or
-    out of bounds, for an unknown name, a number that isn't finite, and text that no file can hold.
+    Unless `strict`, text is parsed as the option's type. Raises UserError for a value of the wrong type or out of
+    bounds, an unknown name, a number that isn't finite, and text that can't be encoded in UTF-8.
     """
     try:
         struct = msgspec.convert(values, kind, strict=strict)
@@ -108,7 +108,7 @@ def convert(values: Any, kind: Any, known: Iterable[Field], *, strict: bool = Tr
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{key} must be a finite number.", _REMEDY)
         if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
-            raise UserError(f"{key} holds bytes that are no text.", "Write it in UTF-8.")
+            raise UserError(f"{key} holds bytes that are not text.", "Write it in UTF-8.")
     return struct
 
 
@@ -123,7 +123,7 @@ def _complaint(error: msgspec.ValidationError, known: list[Field]) -> UserError:
         name = f"{key}.{unknown[1]}" if key else unknown[1]
         return UserError(f"There is no option {name!r}.", suggest(name, [field.key for field in known]))
     if "matching regex" in text and field:
-        return UserError(f"{key} is not right.", f"It must be: {field.description}.")
+        return UserError(f"{key} has an invalid value.", f"Give a value of this form: {field.description}.")
     expected = re.match(r"Expected `(\w+)[^`]*`(?: (>=|>|<=|<) (\S+))?", text)
     if expected and expected[1] in _KINDS:
         bound = f" {_RELATIONS[expected[2]]} {float(expected[3].rstrip(',')):g}" if expected[2] else ""
@@ -132,7 +132,7 @@ def _complaint(error: msgspec.ValidationError, known: list[Field]) -> UserError:
 
 
 def _leaves(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that is no table or list, with its dotted key."""
+    """Yield every value that is neither a table nor a list, with its dotted key."""
     if isinstance(values, dict):
         for name, value in values.items():
             yield from _leaves(value, f"{key}.{name}" if key else str(name))

@@ -1,4 +1,4 @@
-"""The options that a run can have, and its config built from presets and `--set KEY=VALUE` or read from config.toml."""
+"""The options of a run, and its config: built from presets and `--set KEY=VALUE`, or read from config.toml."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.io import atomic, records
 
 MAX_BYTES = 1 << 20
-"""More is no config: the longest names some thousand image files."""
+"""Largest size of a config file, in bytes; even a config that lists thousands of image files is smaller."""
 
 
 def describe(kind: str, method: str | None = None, task: str | None = None) -> list[Field]:
-    """Every option of a kind of run, in the order of config.toml. Raises UserError for no such kind, method or task."""
+    """Return every option of a kind of run, in the order of config.toml.
+
+    Raises UserError for a kind, method or task that doesn't exist.
+    """
     run = _find_kind(kind)
     options = [field for field in fields(run) if field.key != "version"]
     for name, section in _sections(run, method, task).items():
@@ -31,14 +34,14 @@ def describe(kind: str, method: str | None = None, task: str | None = None) -> l
 
 
 def _find_kind(kind: str) -> type[RunConfig]:
-    """The config of a kind. Raises UserError where there is no such kind."""
+    """Return the config class of a kind of run. Raises UserError for a kind that doesn't exist."""
     if kind not in KINDS:
         raise UserError(f"There is no kind of run named {kind!r}.", suggest(kind, KINDS))
     return KINDS[kind]
 
 
 def _sections(run: type[RunConfig], method: str | None, task: str | None) -> dict[str, type[Section]]:
-    """The tables of a kind's config, by name."""
+    """Return the tables of a config, by name."""
     sections = {f.name: type(f.default) for f in msgspec.structs.fields(run) if isinstance(f.default, Section)}
     if "hybrid" in sections:
         chosen = method or DEFAULT_HYBRID
@@ -58,12 +61,13 @@ def build(
     task: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> AnyRun:
-    """The complete config of a run.
+    """Build the complete config of a run.
 
-    `settings` maps dotted keys to values; text is read as the key's type (`"0.01"`, `"true"`, and words for a list).
-    Later beats earlier: defaults, preset, task, settings.
+    `settings` maps dotted keys to values; text is parsed as the option's type (`"0.01"`, `"true"`, and words separated
+    by spaces for a list). Settings override the task, the task overrides the preset, and the preset overrides the
+    defaults.
 
-    Raises UserError for a kind, method, preset, key or value that doesn't exist.
+    Raises UserError for a kind, method, preset or key that doesn't exist and for an invalid value.
     """
     values: dict[str, Any] = {"kind": kind}
     run = _find_kind(kind)
@@ -95,13 +99,13 @@ def build(
 
 
 def _words(field: Field, value: Any) -> Any:
-    """Text for a list, as a shell would take it apart."""
+    """Split the text of a list option into words as a shell does; return any other value unchanged."""
     if get_origin(field.type) is not tuple or not isinstance(value, str):
         return value
     try:
         return shlex.split(value)
     except ValueError:
-        raise UserError(f"{field.key} has a quotation mark without its other half.", "Close it.") from None
+        raise UserError(f"{field.key} has an unclosed quotation mark.", "Close the quotation.") from None
 
 
 def _put(values: dict[str, Any], key: str, value: Any) -> None:
@@ -112,12 +116,12 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
 
 
 def to_toml(config: RunConfig) -> str:
-    """The complete config, defaults included."""
+    """Return the complete config as TOML, defaults included."""
     return msgspec.toml.encode(config).decode()
 
 
 def flatten(config: RunConfig) -> dict[str, Any]:
-    """The values of a config by dotted key, in the order of config.toml."""
+    """Return the values of a config by dotted key, in the order of config.toml."""
     flat: dict[str, Any] = {}
     for key, value in msgspec.to_builtins(config).items():
         is_table = isinstance(value, dict)
@@ -133,22 +137,22 @@ def load(path: Path) -> AnyRun:
         raise UserError(f"{path} can't be read: {error.strerror}.", "Give the path of a config.toml.") from None
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f"{path} is not a TOML file: {error}.", "Mend the file, or take a fresh one from --dry-run."
+            f"{path} is not a TOML file: {error}.", "Correct the file, or make a new one with --dry-run."
         ) from None
     return from_builtins(values)
 
 
 def from_builtins(values: Any) -> AnyRun:
-    """Check plain values against the types, coercing none. Raises UserError naming the key at fault."""
+    """Build a config from builtin values without coercing any. Raises UserError, naming the invalid key."""
     kind = _word(values, "kind")
     if kind is None:
-        raise UserError("The config has no kind.", "Take a fresh one from --dry-run.")
+        raise UserError("The config has no kind.", "Make a new config with --dry-run.")
     known = describe(kind, _word(values, "hybrid", "method"), _word(values, "task", "name"))
     return cast(AnyRun, convert(values, AnyRun, known))
 
 
 def _word(values: Any, *path: str) -> str | None:
-    """The word that stands there, or None; what isn't text is left to the types to complain of."""
+    """Return the text at this path of keys, or None. `convert` reports a value of another type."""
     for key in path:
         values = values.get(key) if isinstance(values, dict) else None
     return values if isinstance(values, str) else None

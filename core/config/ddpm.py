@@ -23,79 +23,81 @@ SamplerName: TypeAlias = Literal["ancestral", "ddim", "dpm++", "heun"]
 Variance: TypeAlias = Literal["beta", "posterior"]
 
 MIN_EVALUATED = 128
-"""Samples whose quality can be measured at least; see `dipddpm.core.metrics.samples.distances`."""
+"""Smallest number of samples whose quality can be measured; see `dipddpm.core.metrics.samples.distances`."""
 
 
 class DdpmConfig(Section, frozen=True):
-    """A network trained to undo noise at each timestep (Ho et al., NeurIPS 2020)."""
+    """A network trained to predict the noise at each timestep (Ho et al., NeurIPS 2020)."""
 
-    network: Annotated[Literal["tutorial", "unet"], "the network: that of the published baseline, or ours"] = "tutorial"
+    network: Annotated[Literal["tutorial", "unet"], "the network: the published baseline's, or our U-Net"] = "tutorial"
     timesteps: Annotated[int, Meta(ge=2, le=10_000), "length T of the forward process"] = 1000
-    schedule: Annotated[Literal["linear", "cosine", "sigmoid"], "how the noise grows with t"] = "linear"
+    schedule: Annotated[Literal["linear", "cosine", "sigmoid"], "schedule of the noise over t"] = "linear"
     beta_start: Annotated[float, Meta(gt=0, lt=1), "first beta of the linear schedule"] = 1e-4
     beta_end: Annotated[float, Meta(gt=0, lt=1), "last beta of the linear schedule"] = 0.02
-    zero_terminal_snr: Annotated[bool, "rescale the schedule so that it ends in pure noise (not with eps)"] = False
-    objective: Annotated[Objective, "what the network predicts"] = "eps"
+    zero_terminal_snr: Annotated[bool, "whether to rescale the schedule to end in pure noise (not with eps)"] = False
+    objective: Annotated[Objective, "the network's prediction target"] = "eps"
     weighting: Annotated[
-        Weighting, "of the error over t: as the objective has it, as for eps, or capped where noise is low"
+        Weighting, "weights of the error over t: equal, equivalent to the loss on eps, or capped at low noise"
     ] = "plain"
-    conditional: Annotated[bool, "learn the classes too, so that samples can be asked for (unet)"] = False
-    label_dropout: Annotated[Share, "share of labels left out in training, which guidance needs (conditional)"] = 0.1
+    conditional: Annotated[bool, "whether to learn the classes too, to sample by class (unet)"] = False
+    label_dropout: Annotated[Share, "share of labels dropped in training, for guidance (conditional)"] = 0.1
     epochs: Annotated[Positive, "passes over the training images"] = 20
     batch_size: Annotated[Positive, "images in one optimiser step"] = 128
-    lr: Annotated[PositiveFloat, "Adam's learning rate, the highest where it changes"] = 1e-3
-    warmup: Annotated[Natural, "steps in which the learning rate grows from 0"] = 0
-    decay: Annotated[Literal["none", "linear", "cosine"], "how the learning rate falls to 0 until the end"] = "none"
-    beta2: Annotated[Share, "Adam's memory of squared gradients"] = 0.999
-    clip: Annotated[NonNegative, "largest norm of the gradient; 0: any"] = 0.0
-    stratified: Annotated[bool, "draw the timesteps of a batch evenly spread, which makes its loss less noisy"] = False
-    ema: Annotated[Share, "decay of the average of the weights, which is then sampled from and kept; 0: none"] = 0.0
-    precision: Annotated[Precision, "in which the network computes in training (autocast)"] = "float32"
-    compile: Annotated[bool, "torch.compile the network for training"] = False
+    lr: Annotated[PositiveFloat, "Adam's highest learning rate"] = 1e-3
+    warmup: Annotated[Natural, "steps over which the learning rate rises from 0; 0: none"] = 0
+    decay: Annotated[Literal["none", "linear", "cosine"], "decay of the learning rate to 0 at the end"] = "none"
+    beta2: Annotated[Share, "Adam's beta2, the decay of its mean of squared gradients"] = 0.999
+    clip: Annotated[NonNegative, "largest gradient norm; 0: no clipping"] = 0.0
+    stratified: Annotated[bool, "whether to spread the timesteps of a batch evenly, for a less noisy loss"] = False
+    ema: Annotated[Share, "decay of the running average of weights, used for samples and the best model; 0: none"] = 0.0
+    precision: Annotated[Precision, "precision of the network's arithmetic in training (autocast)"] = "float32"
+    compile: Annotated[bool, "whether to compile the network for training (torch.compile)"] = False
     compile_mode: Annotated[
-        CompileMode, "what is compiled for: with CUDA graphs (GPU), and with kernels tried out beforehand"
+        CompileMode, "mode of torch.compile: default, with CUDA graphs (GPU), or with autotuned kernels too"
     ] = "default"
     hold_out: Annotated[
         bool,
-        "keep the last 5,000 training images (of small sets a tenth) to select the best model on; "
-        "else train on all, and the best is the epoch of the lowest training loss, as published",
+        "whether to hold out the last 5,000 training images (of small sets a tenth) to select the best model; "
+        "else all are trained on, and the epoch of lowest training loss has the best model, as published",
     ] = False
-    samples: Annotated[int, Meta(ge=0, le=4096), "images sampled at the end of the run"] = 16
-    evaluate: Annotated[int, Meta(ge=0, le=65536), "samples whose quality is measured at the end (28x28); 0: none"] = 0
-    sample_every: Annotated[Natural, "epochs between two looks at samples, from the same noise each time; 0: none"] = 0
-    sampler: Annotated[SamplerName, "how samples are made"] = "ancestral"
+    samples: Annotated[int, Meta(ge=0, le=4096), "number of images sampled at the end of the run; 0: none"] = 16
+    evaluate: Annotated[
+        int, Meta(ge=0, le=65536), "number of samples for measuring quality at the end (28x28); 0: none"
+    ] = 0
+    sample_every: Annotated[Natural, "epochs between two sets of samples, drawn from the same noise; 0: none"] = 0
+    sampler: Annotated[SamplerName, "sampler for the samples"] = "ancestral"
     sample_steps: Annotated[int, Meta(ge=0, le=10_000), "steps of the sampler; 0: all timesteps"] = 0
-    eta: Annotated[float, Meta(ge=0, le=1), "how much noise is drawn anew on the way (ddim)"] = 0.0
+    eta: Annotated[float, Meta(ge=0, le=1), "share of fresh noise in each sampler step; 0: deterministic (ddim)"] = 0.0
     variance: Annotated[
-        Variance, "of the noise added in each step: beta_t, as published, or that of the posterior (ancestral)"
+        Variance, "variance of the noise added in each step: beta_t, as published, or the posterior's (ancestral)"
     ] = "beta"
 
     def __post_init__(self) -> None:
         if self.beta_start > self.beta_end:
             raise ValueError("beta_start must not exceed beta_end")
         if self.zero_terminal_snr and self.objective == "eps":
-            raise ValueError("zero_terminal_snr needs the objective x0 or v: eps says nothing of pure noise")
+            raise ValueError("zero_terminal_snr needs the objective x0 or v: in pure noise, eps doesn't determine x0")
         if self.conditional and self.network == "tutorial":
-            raise ValueError("the tutorial network takes no classes; conditional needs the network unet")
+            raise ValueError("conditional needs the network unet: the tutorial network takes no classes")
         if 0 < self.evaluate < MIN_EVALUATED:
-            raise ValueError(f"evaluate needs {MIN_EVALUATED} samples at least, or 0 for none")
+            raise ValueError(f"evaluate must be at least {MIN_EVALUATED}, or 0 for no evaluation")
         if self.sample_steps > self.timesteps:
             raise ValueError("sample_steps must not exceed timesteps")
 
 
 class UNetConfig(Section, frozen=True):
-    """How large the U-Net is; it plays a part where `ddpm.network` is unet."""
+    """The size of the U-Net; these options have an effect only if `ddpm.network` is unet."""
 
     channels: Annotated[
         str,
         Meta(pattern=r"^[1-9]\d{0,3}(,[1-9]\d{0,3}){0,5}\Z"),
-        "channels of each level, from the finest down; each level has half the sides of the one before",
+        "channels of each level, from the finest down, such as 64,96; each level halves the resolution",
     ] = "64,96"
-    blocks: Annotated[int, Meta(ge=1, le=16), "residual blocks of each level, on the way down and up"] = 1
-    attention: Annotated[int, Meta(ge=0, le=6), "how many of the lowest levels have self-attention"] = 1
-    patch: Annotated[int, Meta(ge=1, le=8), "side of the patches that the finest level works on"] = 2
-    dropout: Annotated[Share, "share of the features left out in training"] = 0.0
+    blocks: Annotated[int, Meta(ge=1, le=16), "residual blocks per level, on the way down and on the way up"] = 1
+    attention: Annotated[int, Meta(ge=0, le=6), "number of coarsest levels with self-attention; 0: none"] = 1
+    patch: Annotated[int, Meta(ge=1, le=8), "side in pixels of the patches that the finest level processes"] = 2
+    dropout: Annotated[Share, "share of the features dropped in training; 0: none"] = 0.0
 
     def widths(self) -> list[int]:
-        """The channels as numbers."""
+        """Return the channels of each level as numbers."""
         return [int(part) for part in self.channels.split(",")]

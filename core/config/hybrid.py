@@ -1,6 +1,6 @@
-"""Options of the hybrids, one struct a method; `restorer` says where the method itself lives.
+"""Options of the hybrids, one struct per method; `restorer_path` is the import path of the method itself.
 
-A method that is more than that, as one that trains a network of its own, has an `experiment` of its own.
+A method that does more than restore, such as training its own network, has its own `experiment`.
 """
 
 from __future__ import annotations
@@ -14,144 +14,150 @@ from dipddpm.core.config.tasks import RestorerOptions
 
 
 class HybridOptions(RestorerOptions, tag_field="method", frozen=True):
-    """What every hybrid has: a summary for the help page, and the import paths of what carries it out."""
+    """The attributes that every hybrid has: a summary for the help page, and the import paths of its code."""
 
     summary: ClassVar[str] = ""
     experiment: ClassVar[str] = "dipddpm.core.experiments.hybrid:HybridExperiment"
     restorer_path: ClassVar[str] = ""
-    """The import path of the factory that makes a `core.methods.base.Restorer` from a case, a prior, these options and
-    those of DIP. Empty for a method that restores nothing."""
+    """The import path of a factory that makes a `core.methods.base.Restorer` from a case, a prior, these options and
+    the DIP options. Empty for a method that restores nothing by itself."""
     needs_prior: ClassVar[bool] = True
-    """Whether it needs a trained diffusion model beside the measurements."""
+    """True if the method needs a trained diffusion model."""
     learns: ClassVar[bool] = False
-    """Whether it goes on training the prior that it is given, for as many epochs as it is told."""
+    """True if the method continues to train its prior, for `ddpm.epochs` epochs."""
 
 
 class Substitution(HybridOptions, tag="substitution", frozen=True):
-    """The published hybrid: the output of a DIP hourglass stands in for xt, and the network still regresses eps."""
+    """The published hybrid: a DIP hourglass's output replaces the network's input xt; the target is still eps."""
 
     summary: ClassVar[str] = "the published form: DIP's output in place of the noised image"
     experiment: ClassVar[str] = "dipddpm.core.experiments.substitution:SubstitutionExperiment"
 
     reading: Annotated[
         Literal["frozen", "fresh", "warm"],
-        "how the hourglass makes its output: frozen, random weights applied to xt; fresh or warm, "
-        "fitted to reproduce each batch of xt from a fixed z, from new weights or from those of the batch before",
+        "the hourglass's output: frozen: random weights applied to xt; fresh or warm: fitted to reproduce "
+        "each batch of xt from a fixed z, starting from new weights or from the last batch's",
     ] = "frozen"
-    steps: Annotated[Positive, "hourglass steps k on each batch (fresh and warm)"] = 10
+    steps: Annotated[Positive, "optimiser steps k of the hourglass on each batch (fresh and warm)"] = 10
     lr: Annotated[PositiveFloat, "the hourglass's learning rate (fresh and warm)"] = 0.01
-    scales: Annotated[int, Meta(ge=0, le=8), "times the hourglass halves the image, at most"] = 2
+    scales: Annotated[int, Meta(ge=0, le=8), "largest number of times the hourglass halves the image"] = 2
     channels: Annotated[Positive, "the hourglass's feature maps at every scale"] = 32
     skip_channels: Annotated[Natural, "feature maps that bypass each scale; 0: none"] = 0
-    picture_every: Annotated[Positive, "epochs between two pictures of what the network sees in place of xt"] = 5
+    picture_every: Annotated[Positive, "epochs between two pictures of the network's input"] = 5
 
 
 class Calibrated(HybridOptions, tag="calibrated", frozen=True):
-    """DIP, guided DIP and diffusion, weighed image by image by how well they predict measurements kept from them."""
+    """A mean of DIP, guided DIP and diffusion, weighted per image by how well each predicts held-out measurements."""
 
-    summary: ClassVar[str] = "DIP and diffusion, each trusted as far as it predicts measurements kept from it"
+    summary: ClassVar[str] = "DIP and diffusion, weighted by how well they predict held-out measurements"
     restorer_path: ClassVar[str] = "dipddpm.core.methods.calibrated.method:calibrated"
 
-    hidden: Annotated[float, Meta(gt=0, lt=1), "share of the measurements that the candidates are tried on"] = 0.1
-    fold: Annotated[float, Meta(gt=0, le=0.5), "where pixels are missing: share of the others that a fold hides"] = 0.12
-    folds: Annotated[int, Meta(ge=2), "and the folds, each of which hides others"] = 5
+    hidden: Annotated[float, Meta(gt=0, lt=1), "share of the measurements held out to weight the candidates"] = 0.1
+    fold: Annotated[float, Meta(gt=0, le=0.5), "share of the known pixels that each fold holds out (inpaint)"] = 0.12
+    folds: Annotated[int, Meta(ge=2), "number of folds, which hold out different pixels (inpaint)"] = 5
     noise: Annotated[
-        PositiveFloat, "where noise is split instead: noise added for the candidates, in shares of the measurement's"
+        PositiveFloat, "std of noise added to split the measurement in two, as a multiple of its own (denoise, deblur)"
     ] = 0.35
-    iterations: Annotated[Positive, "iterations of each DIP fit, at most"] = 200
-    weight: Annotated[PositiveFloat, "pull of the guided fit, as in guided"] = 0.1
-    pull: Annotated[NonNegative, "pull of further fits, at least, where values were hidden from those on trial"] = 0.03
-    near: Annotated[PositiveFloat, "noise on the fits where diffusion begins at them, as scale in prior-init"] = 4.0
-    far: Annotated[PositiveFloat, "the same, where it has only the large features from them"] = 15.0
-    steps: Annotated[Positive, "steps of a sample that begins at the fits"] = 20
-    full_steps: Annotated[Positive, "steps of a sample that begins at pure noise, at most"] = 100
-    trial_samples: Annotated[Positive, "samples that are averaged on trial"] = 4
-    samples: Annotated[Positive, "samples that are averaged where they are trusted"] = 16
+    iterations: Annotated[Positive, "largest number of iterations of each DIP fit"] = 200
+    weight: Annotated[PositiveFloat, "weight of the guided fit's penalty, as in guided"] = 0.1
+    pull: Annotated[NonNegative, "least penalty weight of the final fits, if values were held out from the first"] = (
+        0.03
+    )
+    near: Annotated[PositiveFloat, "noise on the fits where diffusion starts near them, as scale in prior-init"] = 4.0
+    far: Annotated[PositiveFloat, "noise on the fits where diffusion takes only their large features"] = 15.0
+    steps: Annotated[Positive, "sampler steps of diffusion that starts at the fits"] = 20
+    full_steps: Annotated[Positive, "largest number of sampler steps of diffusion from pure noise"] = 100
+    trial_samples: Annotated[Positive, "number of samples averaged while measurements are held out"] = 4
+    samples: Annotated[Positive, "number of samples averaged from all measurements"] = 16
     restarts: Annotated[
         Natural,
-        "further DIP fits of the images for which DIP is trusted; two more where values were hidden "
-        "from those on trial, which then count no more, and four where pixels are missing",
+        "number of final DIP fits of each image with enough DIP weight; two more if the first fits had "
+        "values held out, four more for inpaint; 0: none",
     ] = 2
-    trusted: Annotated[float, Meta(ge=0, le=1), "weight of the DIP fits above which they are made again"] = 0.3
-    least: Annotated[Share, "weight of another candidate below which it is not made again"] = 0.05
+    trusted: Annotated[float, Meta(ge=0, le=1), "DIP weight above which an image is fitted again"] = 0.3
+    least: Annotated[Share, "weight below which another candidate is not computed again"] = 0.05
 
     def __post_init__(self) -> None:
         if self.fold * self.folds > 1:
-            raise ValueError(f"{self.folds} folds that each hide {self.fold:g} of the pixels hide more than there are")
+            raise ValueError(f"{self.folds} folds that each hold out {self.fold:g} of the pixels exceed all pixels")
 
 
 class Guided(HybridOptions, tag="guided", frozen=True):
-    """DIP regularised by the diffusion prior: its output is drawn to what the network makes of it, noised."""
+    """DIP regularised by the diffusion prior: its output is noised, denoised, and pulled to the denoised image."""
 
-    summary: ClassVar[str] = "DIP drawn to what the diffusion network makes of its output"
+    summary: ClassVar[str] = "DIP with a penalty that pulls its output to the diffusion network's estimate"
     restorer_path: ClassVar[str] = "dipddpm.core.methods.guided:GuidedRestorer"
 
-    weight: Annotated[NonNegative, "w of the pull, beside a data error of weight 1; 0: plain DIP"] = 0.1
-    start: Annotated[PositiveFloat, "noise on the output at first, in 8-bit grey levels"] = 150.0
-    floor: Annotated[PositiveFloat, "last noise on the output, in 8-bit grey levels; at least the measurement's"] = 25.0
-    fall: Annotated[Positive, "iterations in which the noise falls from start to floor"] = 100
+    weight: Annotated[NonNegative, "weight of the penalty, relative to the data error; 0: DIP alone"] = 0.1
+    start: Annotated[PositiveFloat, "first noise level on the output, in 8-bit grey levels"] = 150.0
+    floor: Annotated[
+        PositiveFloat, "last noise level on the output, in 8-bit grey levels; at least the measurement's"
+    ] = 25.0
+    fall: Annotated[Positive, "iterations over which the noise level falls from start to floor"] = 100
     every: Annotated[Positive, "iterations between two evaluations of the diffusion network"] = 4
 
 
 class PriorInit(HybridOptions, tag="prior-init", frozen=True):
-    """DIP's result, noised as far as it seems to be wrong, is where a data-consistent sampler begins."""
+    """A data-consistent diffusion sampler that starts at DIP's result, noised in proportion to its estimated error."""
 
-    summary: ClassVar[str] = "the diffusion sampler begins at DIP's result, noised"
+    summary: ClassVar[str] = "a diffusion sampler that starts at DIP's result, noised"
     restorer_path: ClassVar[str] = "dipddpm.core.methods.prior_init:PriorInitRestorer"
 
-    fits: Annotated[int, Meta(ge=2), "DIP fits, whose mean is the beginning and whose spread tells its error"] = 2
-    scale: Annotated[PositiveFloat, "noise on the beginning, in shares of the root mean square spread of fits"] = 15.0
+    fits: Annotated[
+        int, Meta(ge=2), "number of DIP fits; their mean is the start, their spread estimates its error"
+    ] = 2
+    scale: Annotated[PositiveFloat, "noise level at the start, as a multiple of the fits' RMS spread"] = 15.0
     steps: Annotated[Positive, "evaluations of the diffusion network for each sample"] = 10
-    samples: Annotated[Positive, "samples that are averaged"] = 8
+    samples: Annotated[Positive, "number of samples averaged"] = 8
 
 
 class SelfDiffusion(HybridOptions, tag="self-diffusion", frozen=True):
-    """An untrained network fitted through a falling noise schedule: it sees its own last output, noised."""
+    """An untrained network fitted through a falling noise schedule; its input is its own last output, noised."""
 
-    summary: ClassVar[str] = "DIP through a falling noise schedule, with nothing that was trained"
+    summary: ClassVar[str] = "DIP through a falling noise schedule, without any trained network"
     restorer_path: ClassVar[str] = "dipddpm.core.methods.self_diffusion:SelfDiffusionRestorer"
     needs_prior: ClassVar[bool] = False
 
-    start: Annotated[PositiveFloat, "noise on what it sees at first, in 8-bit grey levels"] = 255.0
-    floor: Annotated[PositiveFloat, "noise on what it sees in the end, in 8-bit grey levels"] = 10.0
-    fall: Annotated[Positive, "iterations in which the noise falls from start to floor"] = 200
+    start: Annotated[PositiveFloat, "first noise level on the network's input, in 8-bit grey levels"] = 255.0
+    floor: Annotated[PositiveFloat, "last noise level on the network's input, in 8-bit grey levels"] = 10.0
+    fall: Annotated[Positive, "iterations over which the noise level falls from start to floor"] = 200
     every: Annotated[Positive, "iterations at each noise level"] = 10
 
 
 class Sequential(HybridOptions, tag="sequential", frozen=True):
-    """DIP and diffusion in turn: the network sees its own last output, which the trained one has cleaned."""
+    """DIP and diffusion in turn: the network's input is its own last output, purified by the trained network."""
 
-    summary: ClassVar[str] = "DIP fed by what the diffusion network makes of its output, in turn"
+    summary: ClassVar[str] = "DIP whose input is its own last output, purified by the diffusion network"
     restorer_path: ClassVar[str] = "dipddpm.core.methods.sequential:SequentialRestorer"
 
-    weight: Annotated[NonNegative, "w of the pull to what it sees, beside a data error of weight 1"] = 1.0
-    start: Annotated[PositiveFloat, "noise of the first purification, in 8-bit grey levels"] = 150.0
-    floor: Annotated[PositiveFloat, "noise of the last ones, in 8-bit grey levels; at least the measurement's"] = 50.0
-    fall: Annotated[Positive, "iterations in which the noise falls from start to floor"] = 100
+    weight: Annotated[NonNegative, "weight of the pull to the input, relative to the data error; 0: none"] = 1.0
+    start: Annotated[PositiveFloat, "noise level of the first purification, in 8-bit grey levels"] = 150.0
+    floor: Annotated[PositiveFloat, "last noise level, in 8-bit grey levels; at least the measurement's"] = 50.0
+    fall: Annotated[Positive, "iterations over which the noise level falls from start to floor"] = 100
     every: Annotated[Positive, "iterations between two purifications"] = 10
     steps: Annotated[Natural, "evaluations of the diffusion network in each purification; 0: none (aSeqDIP)"] = 3
 
 
 class Conditioned(HybridOptions, tag="conditioned", frozen=True):
-    """The training hybrid: a diffusion network that sees what a DIP made of the measurement, beside the noised image.
+    """The training hybrid: a diffusion network whose inputs are the noised image and a DIP result of the measurement.
 
-    It is trained for one task, on a bank of DIP results for degraded training images.
+    The network is trained for one task, on a bank of DIP results of degraded training images.
     """
 
-    summary: ClassVar[str] = "a network trained with DIP's results beside the noised image"
+    summary: ClassVar[str] = "a network trained with DIP's result as a second input"
     experiment: ClassVar[str] = "dipddpm.core.experiments.conditioned:ConditionedExperiment"
     learns: ClassVar[bool] = True
 
-    beside: Annotated[Literal["dip", "pinv"], "beside the noised image: DIP's result or, as a control, A+ y"] = "dip"
+    beside: Annotated[Literal["dip", "pinv"], "the network's second input: DIP's result or, as a control, A+ y"] = "dip"
     bank: Annotated[
-        int, Meta(ge=20, le=60_000), "training images in the bank; a tenth more are held out to select on"
+        int, Meta(ge=20, le=60_000), "number of training images in the bank; a tenth more select the best model"
     ] = 500
     sampler: Annotated[
         Literal["dpm++", "ddnm", "diffpir"],
-        "how samples are drawn: knowing the measurement by what is seen alone, or agreeing with it",
+        "sampler: dpm++ knows the measurement only by the second input; ddnm and diffpir enforce it",
     ] = "diffpir"
     steps: Annotated[Positive, "steps of the sampler"] = 20
-    samples: Annotated[Positive, "samples that are averaged"] = 8
+    samples: Annotated[Positive, "number of samples averaged"] = 8
 
 
 HybridMethod: TypeAlias = Calibrated | Conditioned | Guided | PriorInit | SelfDiffusion | Sequential | Substitution

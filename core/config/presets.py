@@ -1,4 +1,4 @@
-"""Settings that have a name: what `--preset` stands for, by kind of run."""
+"""The presets: named settings for `--preset`, by kind of run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 UNET: dict[str, Any] = {
     "ddpm.network": "unet",
-    # Predicting v begins at the identity at every noise level; the loss stays that of eps.
+    # A network that predicts v starts at the identity at every noise level; the loss is still weighted as for eps.
     "ddpm.objective": "v",
     "ddpm.weighting": "eps",
     "ddpm.hold_out": True,
@@ -25,7 +25,7 @@ CPU: dict[str, Any] = {
     **UNET,
     "unet.channels": "48,96",
     "ddpm.epochs": 20,
-    # Small batches learn far more from as many images, and a CPU is about as fast with them.
+    # Small batches learn far more from the same number of images, and a CPU processes them about as fast.
     "ddpm.batch_size": 32,
     "ddpm.warmup": 500,
 }
@@ -117,4 +117,4 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }
-"""kind -> preset -> dotted key -> value. The first preset of a kind is what one gets without asking."""
+"""kind -> preset -> dotted key -> value. The first preset of a kind is its default."""

@@ -1,4 +1,4 @@
-"""The whole config of a run, by kind."""
+"""The complete config of a run, one class per kind."""
 
 from __future__ import annotations
 
@@ -17,54 +17,52 @@ from dipddpm.core.errors import UserError
 
 VERSION = 1
 MAX_IMAGES = 100_000
-"""That one run restores: more than any data set here has in a split."""
-
-
+"""Largest number of images in one run; every split of the data sets here is smaller."""
 DatasetName: TypeAlias = Annotated[
     str, Meta(min_length=1), "fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH"
 ]
 
 
 class DataConfig(Section, frozen=True):
-    """The data set that a model is trained on, or that images are taken from."""
+    """The data set for training a model or for taking images to restore."""
 
     dataset: DatasetName = "fashionmnist"
-    directory: Annotated[str, "folder to look in first; empty: the usual places"] = ""
-    train_images: Annotated[Natural, "use only the first N training images; 0: all"] = 0
+    directory: Annotated[str, "folder to search for the data set first; empty: only the default folders"] = ""
+    train_images: Annotated[Natural, "number of training images, from the first one on; 0: all"] = 0
 
     @property
     def root(self) -> Path | None:
-        """The folder to look in first; None for the usual places."""
+        """The folder to search first; None for the default folders alone."""
         return Path(self.directory).expanduser() if self.directory else None
 
 
 class SmallDataConfig(DataConfig, frozen=True):
-    """The same, but what ships is enough unless something else is asked for."""
+    """The data set of a run for which the small data set that ships with the program is enough by default."""
 
     dataset: DatasetName = "fashion-mini"
 
 
 class ImagesConfig(Section, frozen=True):
-    """Which images are degraded and restored."""
+    """The images to degrade and restore."""
 
-    indices: Annotated[Indices, "places in the split, as 0-9 or 3,17,42"] = "0-9"
-    split: Annotated[Literal["train", "test"], "the part of the data set that they come from"] = "test"
+    indices: Annotated[Indices, "indices in the split, such as 0-9 or 3,17,42"] = "0-9"
+    split: Annotated[Literal["train", "test"], "split of the data set that the images come from"] = "test"
     files: Annotated[tuple[str, ...], "image files to use instead of the data set"] = ()
 
     def __post_init__(self) -> None:
         ranges = self._ranges()
         if not all(ranges):
-            raise ValueError("indices must count upwards, as 0-9")
+            raise ValueError("indices must increase within a range, such as 0-9")
         if sum(span.stop - span.start for span in ranges) > MAX_IMAGES:
             raise ValueError(f"indices name more than {MAX_IMAGES:,} images")
 
     @property
     def count(self) -> int:
-        """How many images that is."""
+        """The number of images."""
         return len(self.files) or sum(map(len, self._ranges()))
 
     def image_indices(self) -> list[int]:
-        """The indices as numbers, in the order given."""
+        """Return the indices as numbers, in the order given."""
         return [index for span in self._ranges() for index in span]
 
     def _ranges(self) -> list[range]:
@@ -77,56 +75,58 @@ class PriorConfig(Section, frozen=True):
 
     run: Annotated[
         str,
-        "the run whose best model is the prior: its folder, or reference for the one that ships with "
-        "the program; empty: train one first, as ddpm says",
+        "folder of the run whose best model is the prior, or reference for the one that ships with "
+        "the program; empty: train a prior first, with the options of ddpm",
     ] = "reference"
 
 
 class RunConfig(Section, tag_field="kind", frozen=True):
-    """What every run has, whatever its kind."""
+    """The options that every kind of run has."""
 
     experiment: ClassVar[str] = ""
     starts_others: ClassVar[bool] = False
-    """Whether the work is done by other runs, so that this one needs no device and must not hold one they wait for."""
+    """True if other runs do the work. Such a run needs no device and must not occupy one that the others wait for."""
 
-    version: Annotated[int, Meta(ge=1, le=VERSION), "format of this file"] = VERSION
-    name: Annotated[str, Meta(max_length=200), "what people call the run"] = ""
+    version: Annotated[int, Meta(ge=1, le=VERSION), "version of the config format"] = VERSION
+    name: Annotated[str, Meta(max_length=200), "name of the run, shown in lists and reports"] = ""
     group: Annotated[
         str,
         Meta(pattern=r"^[A-Za-z0-9._+-]{0,80}\Z"),
-        "a word that names the runs it belongs with: letters, digits and . _ + -",
+        "name of the group of runs that the run belongs to: at most 80 letters, digits and . _ + -",
     ] = ""
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1), "seed of every random draw"] = 0
     device: Annotated[str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)\Z"), "auto, cpu, mps, cuda or cuda:N"] = "auto"
-    threads: Annotated[int, Meta(ge=0, le=1024), "CPU threads for torch; 0: all cores"] = 0
-    checkpoint_seconds: Annotated[NonNegative, "seconds between two checkpoints of a run; 0: at every event"] = 60.0
+    threads: Annotated[int, Meta(ge=0, le=1024), "number of CPU threads for torch; 0: all cores"] = 0
+    checkpoint_seconds: Annotated[NonNegative, "seconds between two checkpoints; 0: one after every step"] = 60.0
     checkpoint_epochs: Annotated[Natural, "epochs between two checkpoints, however short; 0: by time alone"] = 0
     data: DataConfig = DataConfig()
 
     @property
     def kind(self) -> str:
-        """As the command line has it: `dip`, `ddpm`, `hybrid`, `restore`, `explanation` or `study`."""
+        """The kind of run: `dip`, `ddpm`, `hybrid`, `restore`, `explanation` or `study`."""
         return str(type(self).__struct_config__.tag)
 
     @property
     def method(self) -> str:
-        """The hybrid's method, else the network: what tells runs of one kind apart."""
+        """The hybrid's method, or else the network, by which lists distinguish the runs of one kind."""
         raise NotImplementedError
 
 
 class SharedRun(RunConfig, frozen=True):
     """A run whose work several processes can share."""
 
-    processes: Annotated[int, Meta(ge=1, le=64), "processes that share the work: a GPU each, or together the CPU"] = 1
+    processes: Annotated[
+        int, Meta(ge=1, le=64), "number of processes that share the work: on one GPU each, or on the CPU"
+    ] = 1
 
     def __post_init__(self) -> None:
         if self.processes > 1 and self.device not in {"auto", "cpu"}:
-            raise ValueError("device must be auto or cpu where several processes share the work")
+            raise ValueError("device must be auto or cpu if several processes share the work")
 
     def _refuse_idle(self, count: int, parts: str, remedy: str) -> None:
-        """Raise UserError where there are more processes than parts of the work, of which there are `count`."""
+        """Raise UserError if there are more processes than the `count` parts of the work."""
         if self.processes > count:
-            problem = f"There are {self.processes} processes, and only {count} {parts} to share."
+            problem = f"There are {self.processes} processes for only {count} {parts}."
             raise UserError(problem, f"Lower --gpus to {count}, or {remedy}.")
 
 
@@ -162,7 +162,7 @@ class DdpmRun(SharedRun, tag="ddpm", frozen=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.processes > 1 and self.unet.dropout:
-            raise ValueError("unet.dropout draws in each process by itself; it needs processes = 1")
+            raise ValueError("unet.dropout needs processes = 1, because each process would draw its own dropout")
 
     @property
     def method(self) -> str:
@@ -171,7 +171,7 @@ class DdpmRun(SharedRun, tag="ddpm", frozen=True):
 
 
 class HybridRun(RunConfig, tag="hybrid", frozen=True):
-    """Combine the two: train a prior or take one, and restore degraded images with it and a method."""
+    """Restore degraded images with a hybrid method and a diffusion prior, which is loaded or trained first."""
 
     prior: PriorConfig = PriorConfig()
     images: ImagesConfig = ImagesConfig()
@@ -187,17 +187,17 @@ class HybridRun(RunConfig, tag="hybrid", frozen=True):
 
     @property
     def method(self) -> str:
-        """The way in which the two are combined."""
+        """The hybrid method."""
         return str(type(self.hybrid).__struct_config__.tag)
 
     @property
     def trains(self) -> bool:
-        """Whether it begins by training a network on the data set."""
+        """True if the run begins by training a network on the data set."""
         return self.hybrid.needs_prior and not (self.prior.run and self.hybrid.restorer_path)
 
     @property
     def trains_prior(self) -> bool:
-        """Whether what it trains is a prior, which samples by itself, and not the method, which sees more than xt."""
+        """True if the run trains a prior, which samples by itself, rather than a network with inputs besides xt."""
         return self.trains and bool(self.hybrid.restorer_path)
 
 
@@ -216,7 +216,7 @@ class RestoreRun(SharedRun, tag="restore", frozen=True):
 
     @property
     def method(self) -> str:
-        """The hybrids that are compared, where they were named."""
+        """The hybrids to compare, if the config names any."""
         return " ".join(self.restore.methods) or "every method"
 
 
@@ -230,12 +230,12 @@ class ExplanationRun(RunConfig, tag="explanation", frozen=True):
 
     @property
     def method(self) -> str:
-        """The hybrid that it explains."""
+        """The hybrid that the run explains."""
         return "substitution"
 
 
 class StudyRun(RunConfig, tag="study", frozen=True):
-    """Carry the published study out, as runs of their own, and report it beside the published numbers."""
+    """Reproduce the published study in separate runs, and report the results next to the published numbers."""
 
     experiment: ClassVar[str] = "dipddpm.core.experiments.study:StudyExperiment"
     starts_others: ClassVar[bool] = True
@@ -247,7 +247,7 @@ class StudyRun(RunConfig, tag="study", frozen=True):
 
     @property
     def method(self) -> str:
-        """Whether the published settings are used as they are."""
+        """`published` if the settings are the published ones, else `shortened`."""
         published = (StudyConfig(full=self.study.full), DataConfig(directory=self.data.directory))
         return "published" if (self.study, self.data) == published else "shortened"
 
@@ -257,19 +257,19 @@ KINDS: dict[str, type[RunConfig]] = by_tag(AnyRun)
 
 
 def experiment_path(config: RunConfig) -> str:
-    """Import path of the class that carries out this config."""
+    """Return the import path of the class that runs this config."""
     return config.hybrid.experiment if isinstance(config, HybridRun) else config.experiment
 
 
 def lower_memory(config: AnyRun) -> str:
-    """What to change in a run like this, to take about half as much memory where it takes most; a sentence."""
+    """Return a sentence that says which option to change so that the run needs about half its peak memory."""
     match config:
         case DipRun():
             together = min(config.dip.batch or config.images.count, config.images.count)
             return _halved("dip.batch", together) or _halved("dip.channels", config.dip.channels) or _SMALLER
         case HybridRun() if not config.trains and not config.hybrid.learns:
             count = config.images.count
-            return f"Give {count // 2} images at a time, instead of {count}." if count > 1 else _SMALLER
+            return f"Restore {count // 2} images at a time instead of {count}." if count > 1 else _SMALLER
         case DdpmRun() | HybridRun():
             return _halved("ddpm.batch_size", config.ddpm.batch_size) or _SMALLER
         case RestoreRun():
@@ -277,7 +277,7 @@ def lower_memory(config: AnyRun) -> str:
         case ExplanationRun():
             return _halved("explanation.train_images", config.explanation.train_images, least=40) or _SMALLER
         case StudyRun():
-            return "The run of the stage that it came to says what to lower."
+            return "The failed run of the study's last stage says which option to lower."
 
 
 _SMALLER = "Choose a smaller network."

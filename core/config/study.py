@@ -1,4 +1,4 @@
-"""Options of the head-to-head, of the study, and of the measurements that explain its hybrid."""
+"""Options of the head-to-head, of the study, and of the measurements that explain the published hybrid."""
 
 from __future__ import annotations
 
@@ -22,82 +22,86 @@ TASKS = (
 )
 
 CONDITIONED = "conditioned"
-"""The hybrid that is trained for one task."""
+"""The name of the hybrid that is trained for one task."""
 TRAIN_ONE = "--conditioned RUN, a run of dipddpm run hybrid --preset conditioned --task TASK"
 
 
 class RestoreConfig(Section, frozen=True):
-    """What is degraded, how, and which hybrids are to restore it; the controls are always there."""
+    """The images, the degradations and the hybrids of a head-to-head, which always includes the controls."""
 
-    tasks: Annotated[tuple[str, ...], Meta(min_length=1), "degradations, as denoise:sigma=25"] = TASKS
+    tasks: Annotated[tuple[str, ...], Meta(min_length=1), "degradations, such as denoise:sigma=25"] = TASKS
     sets: Annotated[
         tuple[SetName, ...],
         Meta(min_length=1),
-        "what the images are: test images of fashionmnist or fashion-mini, glyphs, patches, leaves",
+        "sets of images: the test images of fashionmnist or fashion-mini, glyphs, patches or leaves",
     ] = ("fashionmnist", "glyphs", "patches", "leaves")
-    methods: Annotated[tuple[str, ...], "the hybrids that are compared; none named: all of them"] = ()
+    methods: Annotated[tuple[str, ...], "hybrids to compare; empty: all of them"] = ()
     conditioned: Annotated[
         tuple[str, ...],
-        "folders of finished runs of hybrid conditioned: each one's network restores the task that it "
-        "was trained for; one that sees A+ y is the control of one that sees DIP's result",
+        "folders of finished runs of hybrid conditioned; each network restores the task it was trained for, "
+        "and networks with the input A+ y are controls for those with DIP's result",
     ] = ()
-    images: Annotated[Positive, Meta(le=10_000), "images of each set"] = 50
-    seeds: Annotated[Positive, Meta(le=100), "times that each image is degraded and restored anew"] = 3
+    images: Annotated[Positive, Meta(le=10_000), "number of images in each set"] = 50
+    seeds: Annotated[Positive, Meta(le=100), "number of times each image is degraded and restored"] = 3
 
     def __post_init__(self) -> None:
         for task in self.tasks:
             parse_task(task)
         for name in self.methods:
             if name == CONDITIONED and not self.conditioned:
-                raise UserError(f"{name} needs a network that is trained for the task.", f"Give it: {TRAIN_ONE}.")
+                raise UserError(f"{name} needs a network that is trained for the task.", f"Give {TRAIN_ONE}.")
             if name != CONDITIONED and name not in restoring_methods():
                 raise UserError(f"There is no hybrid {name!r} that restores.", suggest(name, restoring_methods()))
 
     @property
     def degradations(self) -> int:
-        """How many times a set of images is degraded, to be restored by every method."""
+        """The number of degraded sets; every method restores each of them."""
         return len(self.tasks) * len(self.sets) * self.seeds
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """The hybrids that are compared and need nothing that is trained for a task."""
+        """The hybrids to compare that need no network trained for a task."""
         return tuple(name for name in self.methods if name != CONDITIONED) if self.methods else restoring_methods()
 
 
 def restoring_methods() -> tuple[str, ...]:
-    """The hybrids that restore images with nothing but a prior."""
+    """Return the hybrids that need at most a prior to restore images."""
     return tuple(name for name, options in HYBRIDS.items() if options.restorer_path)
 
 
 class ExplanationConfig(Section, frozen=True):
-    """What the experiments on the published hybrid are made with."""
+    """The sizes of the experiments that explain the published hybrid."""
 
-    train_images: Annotated[int, Meta(ge=40, le=10_000), "training images of the small networks and filters"] = 640
-    test_images: Annotated[int, Meta(ge=20, le=5_000), "test images that all is measured on"] = 200
-    epochs: Annotated[Positive, "passes of each small network over its images"] = 6
-    seeds: Annotated[int, Meta(ge=2, le=20), "networks where their spread is asked for, from as many random starts"] = 3
+    train_images: Annotated[int, Meta(ge=40, le=10_000), "number of training images of the networks and filters"] = 640
+    test_images: Annotated[int, Meta(ge=20, le=5_000), "number of test images for all measurements"] = 200
+    epochs: Annotated[Positive, "passes of each network over its training images"] = 6
+    seeds: Annotated[int, Meta(ge=2, le=20), "number of random initialisations where a spread is reported"] = 3
     steps: Annotated[
-        str, Meta(pattern=r"^0(,[1-9]\d{0,4}){3,15}\Z"), "numbers k of DIP steps on each xt, from 0 upwards"
+        str,
+        Meta(pattern=r"^0(,[1-9]\d{0,4}){3,15}\Z"),
+        "numbers k of DIP steps on each xt, increasing from 0: 0,5,10,20",
     ] = "0,10,20,50,100,200,400"
-    fixed: Annotated[Positive, "the k of what is measured at one k; one of the steps"] = 50
+    fixed: Annotated[Positive, "the k of measurements at a single k; one of the steps"] = 50
 
     def __post_init__(self) -> None:
         counts = self.counts()
         if counts != sorted(set(counts)):
-            raise ValueError("steps must count upwards, as 0,5,10,20")
+            raise ValueError("steps must increase, such as 0,5,10,20")
         if self.fixed not in counts:
             raise ValueError("fixed must be one of the steps")
 
     def counts(self) -> list[int]:
-        """The numbers of steps as numbers."""
+        """Return `steps` as numbers."""
         return [int(part) for part in self.steps.split(",")]
 
 
 class StudyConfig(Section, frozen=True):
-    """The published study, and what it lacks."""
+    """The stages of the published study."""
 
-    epochs: Annotated[Positive, "passes over the training images, of DDPM and of the hybrid"] = 20
-    full: Annotated[bool, "take the hybrid on to 100 epochs too, as the study did"] = False
-    sample_steps: Annotated[int, Meta(ge=0, le=1000), "steps of the final samples of a stage; 0: all timesteps"] = 0
-    images: Annotated[Indices, "test images that DIP denoises, as 0-9 or 3,17"] = "0-9"
-    iterations: Annotated[Positive, "DIP's steps on each of them"] = 1000
+    epochs: Annotated[Positive, "passes over the training images, for DDPM and for the hybrid"] = 20
+    full: Annotated[bool, "whether to train the hybrid for 100 epochs too, as the study did"] = False
+    sample_steps: Annotated[
+        int, Meta(ge=0, le=1000), "sampler steps of each stage's final samples; 0: all timesteps"
+    ] = 0
+    images: Annotated[Indices, "indices of the test images that DIP denoises, such as 0-9 or 3,17"] = "0-9"
+    iterations: Annotated[Positive, "number of DIP iterations on each image"] = 1000

@@ -1,7 +1,7 @@
-"""Data sets: found, verified, downloaded, and held in memory as one tensor. Importing this loads no torch.
+"""Data sets: locating, verifying, downloading, and loading each into one tensor. Importing this loads no torch.
 
-`load` reads a split into an `ImageSet`; `check` refuses what isn't here before any work starts; `locations` lists what
-is, and `fetch` gets what isn't.
+`load` reads a split into an `ImageSet`; `check` raises an error for a missing data set before any work starts;
+`locations` lists the data sets on this machine, and `fetch` downloads the others.
 """
 
 from dipddpm.core.data.catalogue import CATALOGUE, Split

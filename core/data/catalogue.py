@@ -1,4 +1,4 @@
-"""The data sets that have a name: what each holds, which files it comes in, and how those are told from others."""
+"""The catalogue of named data sets: their contents, their published files and the digests that verify these."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ MINI = "fashion-mini"
 """The data set that ships with the program."""
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being fetched, how many bytes of it are here and how many there are (0: unknown)."""
+"""A callback that gets the name of the file, the bytes received and the total bytes (0: unknown)."""
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A published file and what it is known by."""
+    """A published file and its digest."""
 
     name: str
-    """Its name as published."""
+    """The file's published name."""
     sha256: str
-    """Of the contents once unpacked, so that a repacked gzip passes; of the file as published if `packed`."""
+    """The digest of the unpacked contents, so that a repacked gzip is valid; of the published file if `packed`."""
     packed: bool = False
 
     def inside(self, folder: Path) -> Path | None:
-        """Where it lies in a folder: under its name, or unpacked if its contents are what it is known by."""
+        """Return the file's path in a folder, packed or, unless `packed`, unpacked; None if the folder lacks it."""
         names = [self.name] if self.packed else [self.name, self.name.removesuffix(".gz")]
         return next((folder / name for name in names if (folder / name).is_file()), None)
 
@@ -43,11 +43,11 @@ class NamedDataset:
     classes: tuple[str, ...]
     licence: str
     size: str
-    """Of its files as published."""
+    """The total size of the published files, as text."""
     torchvision: str
-    """The torchvision class that knows where it is published; empty for what ships with the program."""
+    """The torchvision class that holds the download addresses; empty for the data set that ships with the program."""
     files: tuple[SourceFile, ...]
-    """IDX files: training images and labels, test images and labels. CIFAR-10: its one archive."""
+    """The four IDX files (training images and labels, test images and labels), or the one archive of CIFAR-10."""
     shape: tuple[int, int, int] = (1, 28, 28)
     """Channels, height and width of an image."""
     train: int = 60_000
@@ -55,15 +55,15 @@ class NamedDataset:
     test: int = 10_000
     """Number of test images."""
     debian: str = ""
-    """The Debian package that installs it."""
+    """The Debian package of the data set; empty if there is none."""
 
     @property
     def remedy(self) -> str:
-        """The ways to get it where it is missing or damaged, in one sentence."""
+        """A sentence that says how to get the data set if it is missing or damaged."""
         if not self.torchvision:
-            return "Install dipddpm again: the data set is a part of it."
+            return "Reinstall dipddpm, which includes this data set."
         ways = [
-            f"run `dipddpm data fetch {self.name}` where there is a network and give the folder it makes to --data-dir",
+            f"run `dipddpm data fetch {self.name}` on a machine with a network and pass its folder with --data-dir",
             f"use {MINI}, which ships with the program",
         ]
         if self.debian:
@@ -136,7 +136,7 @@ _DATASETS = (
         licence="CC BY-SA 4.0, ROIS-DS Center for Open Data in the Humanities",
         size="21.2 MB",
         torchvision="KMNIST",
-        # Digests of its contents are published nowhere, those of the gzip files are.
+        # Only the digests of the gzip files are published, not those of their contents.
         files=_idx(
             "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
             "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
@@ -154,7 +154,7 @@ _DATASETS = (
         licence="none stated; Alex Krizhevsky, University of Toronto",
         size="170.1 MB",
         torchvision="CIFAR10",
-        # The binary version: torchvision's own, the Python version, is pickles, which run what they are told to.
+        # The binary version; torchvision uses the Python version, whose pickles can run any code.
         files=(
             SourceFile(
                 "cifar-10-binary.tar.gz",
@@ -169,7 +169,7 @@ CATALOGUE = {dataset.name: dataset for dataset in _DATASETS}
 
 
 def find(name: str) -> NamedDataset:
-    """The data set of that name; raises `UserError` with the nearest right one."""
+    """Return the data set of this name. Raises `UserError`, with the nearest name, if there is none."""
     if name not in CATALOGUE:
         raise UserError(f"There is no data set {name!r}.", suggest(name, [*CATALOGUE, "folder:PATH"]))
     return CATALOGUE[name]

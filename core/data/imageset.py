@@ -1,4 +1,4 @@
-"""A data set in memory: one uint8 tensor of images, one of labels, and where they came from."""
+"""Data sets in memory: a uint8 tensor of images, a tensor of labels, and the folder that they were read from."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_HELD_OUT = 5_000
-"""How many training images models are selected on, of a full data set."""
+"""The number of training images that a full data set holds out for model selection."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images with their labels, all on one device. Never changed in place."""
+    """Images with their labels, on one device. The tensors are never changed in place."""
 
     name: str
-    """What was asked for: `fashionmnist`, `folder:photos`."""
+    """The name by which the set was loaded, such as `fashionmnist` or `folder:photos`."""
     split: str
     """`train`, `test`, or the parts of `train` that `hold_out` makes: `fit` and `validation`."""
     images: Tensor
     """uint8, shape (N, C, H, W), values 0 to 255."""
     labels: Tensor
-    """int64, shape (N,): places in `classes`."""
+    """int64, shape (N,): indices into `classes`."""
     classes: tuple[str, ...]
     source: str
-    """The folder that it was read from."""
+    """The folder that the set was read from."""
 
     def __len__(self) -> int:
         return len(self.images)
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of the contents: the bytes of `images`, then of `labels` as little-endian int64."""
+        """The digest of the contents: the bytes of `images`, then of `labels` as little-endian int64."""
         digest = hashlib.sha256(self.images.cpu().contiguous().numpy().data)
         digest.update(self.labels.cpu().contiguous().numpy().astype("<i8", copy=False).data)
         return digest.hexdigest()
 
     def to(self, device: torch.device | str) -> ImageSet:
-        """The same images on another device."""
+        """Return the same images on another device."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def take(self, indices: Sequence[int]) -> ImageSet:
-        """Some of the images, in the order given; raises `UserError` for a place that isn't there."""
+        """Return the images at these indices, in the order given. Raises `UserError` for an index out of range."""
         selected = list(indices)
         for index in selected:
             if not 0 <= index < len(self):
@@ -62,11 +62,11 @@ class ImageSet:
 
 
 def load(name: str, split: Split = "train", *, root: Path | str | None = None) -> ImageSet:
-    """Read a split of a data set into memory, verified.
+    """Read a split of a data set into memory and verify it.
 
-    `name` is one of `CATALOGUE`, or `folder:PATH` (see `core.data.folder`). Files are looked for below `root`, in the
-    cache (`DIPDDPM_DATA`) and where Debian puts them. Raises `UserError` for an unknown name, a data set that is not
-    here (with the ways to get it), and a file that is not the published one by its SHA-256 (with its name).
+    `name` is a key of `CATALOGUE`, or `folder:PATH` (see `core.data.folder`). Files are searched for below `root`, in
+    the cache (`DIPDDPM_DATA`) and in the folder of Debian's package. Raises `UserError` for an unknown name, for a data
+    set that isn't on this machine, and for a file whose SHA-256 isn't that of the published file.
     """
     import torch
 
@@ -82,13 +82,14 @@ def load(name: str, split: Split = "train", *, root: Path | str | None = None) -
 
 
 def hold_out(train: ImageSet) -> tuple[ImageSet, ImageSet]:
-    """Split training images into those to fit on and those to select models on.
+    """Split training images into images to fit on and images for model selection.
 
-    The last 5,000 are for selection, as everywhere in the project; of sets below 50,000 the last tenth, one image at
-    least. Both share the memory of `train`. Raises `UserError` for a single image, which can't be both.
+    The last 5,000 images are held out for selection, or the last tenth, at least one image, of sets below 50,000. Both
+    sets share the memory of `train`. Raises `UserError` for fewer than two images.
     """
     if len(train) < 2:
-        raise UserError(f"{train.name} has too few images to select a model on.", "Give at least two.")
+        problem = f"{train.name} has too few images to hold any out for model selection."
+        raise UserError(problem, "Give at least two images.")
     cut = len(train) - max(1, min(MAX_HELD_OUT, len(train) // 10))
     return (
         replace(train, split="fit", images=train.images[:cut], labels=train.labels[:cut]),

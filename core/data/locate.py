@@ -1,6 +1,6 @@
-"""Published data sets: found on this machine, fetched where missing, verified by their digests, and parsed.
+"""Published data sets: locating them on this machine, downloading, verifying by digest, and parsing.
 
-Nothing that is fetched reaches the disk before it is whole and verified. No pickle; loads no torch.
+A downloaded file is written to disk only once it is complete and verified. No pickle; loads no torch.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
 
 DEBIAN_FOLDER = Path("/usr/share/datasets")
 MINI_FOLDER = Path(__file__).parents[1] / "assets" / MINI
-"""Where the data set lies that ships with the program."""
+"""The folder of the data set that ships with the program."""
 MIRROR = "DIPDDPM_MIRROR"
-"""Environment variable: the only address to fetch from, which holds the files as `NAME/FILE`."""
+"""The environment variable with the only address to fetch from, which holds the files as `NAME/FILE`."""
 MAX_BYTES = 2**28
-"""More than any published file has, unpacked; what goes on longer is a bomb, or not the published file anyway."""
+"""Largest size in bytes of a file, unpacked; every published file is smaller, so a larger one may be a zip bomb."""
 _TIMEOUT = 30.0
 _CHUNK = 2**18
 
 
 def locations(root: Path | str | None = None) -> dict[str, Path | None]:
-    """The folder of each named data set; None for one that isn't here. Files are looked for, not verified."""
+    """Return the folder of each named data set, or None if it isn't on this machine. The files aren't verified."""
     return {name: locate(dataset, root) for name, dataset in CATALOGUE.items()}
 
 
 def check(name: str, root: Path | str | None = None) -> None:
-    """Raise `UserError` for a data set that isn't here, with the ways to get it; its files aren't verified yet."""
+    """Raise `UserError`, with the ways to get the data set, if it isn't on this machine. The files aren't verified."""
     if name.startswith(folder.PREFIX):
         folder.parse(name)
     else:
@@ -53,9 +53,9 @@ def check(name: str, root: Path | str | None = None) -> None:
 
 
 def require(dataset: NamedDataset, root: Path | str | None = None) -> Path:
-    """The folder that holds the data set's files; raises `UserError` with the ways to get them if none does."""
+    """Return the folder with the data set's files. Raises `UserError`, with the ways to get them, if there is none."""
     if root and not Path(root).is_dir():
-        raise UserError(f"There is no data folder {root}.", "Give a folder that exists, or leave the option out.")
+        raise UserError(f"There is no data folder {root}.", "Give an existing folder, or leave the option out.")
     path = locate(dataset, root)
     if path is None:
         raise UserError(f"The data set {dataset.name} is not on this machine.", dataset.remedy)
@@ -63,33 +63,33 @@ def require(dataset: NamedDataset, root: Path | str | None = None) -> Path:
 
 
 def locate(dataset: NamedDataset, root: Path | str | None = None) -> Path | None:
-    """The first folder that holds all files of a data set: below `root`, in the cache, or where Debian puts them."""
+    """Return the first folder with all files of a data set: below `root`, in the cache, or of Debian's package."""
     return next((path for path in _candidate_folders(dataset, root) if _holds(path, dataset)), None)
 
 
 def cache_folder() -> Path:
-    """Where data is kept: `DIPDDPM_DATA`, else `dipddpm` in `XDG_CACHE_HOME`, else `~/.cache/dipddpm`."""
+    """Return the folder for data sets: `DIPDDPM_DATA`, or `dipddpm` in `XDG_CACHE_HOME`, or `~/.cache/dipddpm`."""
     if chosen := os.environ.get("DIPDDPM_DATA"):
         return Path(chosen)
-    # The XDG specification has relative paths ignored.
+    # By the XDG specification, a relative path is ignored.
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (cache if cache.is_absolute() else Path.home() / ".cache") / "dipddpm"
 
 
 def fetch(name: str, *, root: Path | str | None = None, progress: Progress | None = None) -> Path:
-    """Make a data set be here, whole and verified, and return its folder.
+    """Download and verify the missing files of a data set, and return its folder.
 
-    What is missing or damaged is downloaded into the folder `name` below `root`. Without a `root` a set that already
-    is in one of the usual places stays there, else it comes into the cache. Files come from where torchvision has them
-    from, or from `DIPDDPM_MIRROR` alone.
+    Missing and damaged files are downloaded into the folder `name` below `root`. Without `root`, a complete data set in
+    one of the default folders is used, and other files go to the cache. The files come from torchvision's addresses, or
+    from `DIPDDPM_MIRROR` alone if it is set.
 
-    Raises `UserError` for an unknown name, a folder that can't be written, and when no mirror has the published file.
+    Raises `UserError` for an unknown name, a folder that can't be written, and if no mirror has the published file.
     """
     dataset = find(name)
     if root is None or not dataset.torchvision:
-        here = locate(dataset)
-        if here is not None and all(is_published(dataset, here, file) for file in dataset.files):
-            return here
+        existing = locate(dataset)
+        if existing is not None and all(is_published(dataset, existing, file) for file in dataset.files):
+            return existing
     mirrors = _mirrors(dataset)
     folder = Path(root or cache_folder()) / dataset.name
     try:
@@ -103,14 +103,14 @@ def fetch(name: str, *, root: Path | str | None = None, progress: Progress | Non
 
 
 def _candidate_folders(dataset: NamedDataset, root: Path | str | None) -> Iterator[Path]:
-    """The folders that may hold a data set, in the order in which they count."""
+    """Yield the folders that may hold a data set, in order of precedence."""
     if dataset.name == MINI:
         yield MINI_FOLDER
         return
     for base in (Path(root), cache_folder()) if root else (cache_folder(),):
         yield base / dataset.name
-        yield base / dataset.torchvision / "raw"  # as torchvision lays its own folder out
-        # MNIST and its kin share their file names, so the smallest file is read.
+        yield base / dataset.torchvision / "raw"  # the layout of torchvision's folder
+        # The MNIST-like data sets share their file names, so the digest of the smallest file decides.
         if len(dataset.files) == 1 or is_published(dataset, base, dataset.files[-1]):
             yield base
     if dataset.debian:
@@ -122,7 +122,7 @@ def _holds(folder: Path, dataset: NamedDataset) -> bool:
 
 
 def _mirrors(dataset: NamedDataset) -> list[str]:
-    """The addresses, each ending in a slash, that a data set's files lie below."""
+    """Return the addresses of the folders with a data set's files, each ending in a slash."""
     if not dataset.torchvision:
         raise UserError(f"The data set {dataset.name} is missing or damaged.", dataset.remedy)
     if chosen := os.environ.get(MIRROR):
@@ -130,12 +130,12 @@ def _mirrors(dataset: NamedDataset) -> list[str]:
     from torchvision import datasets
 
     published = getattr(datasets, dataset.torchvision)
-    # CIFAR-10 has one address, that of the pickled version; the binary version lies beside it.
+    # CIFAR-10 has one address, of the pickled version; the binary version is in the same folder.
     return list(getattr(published, "mirrors", None) or [published.url.rpartition("/")[0] + "/"])
 
 
 def _published(dataset: NamedDataset, file: SourceFile, mirrors: list[str], progress: Progress | None) -> bytes:
-    """The file as one of the mirrors has it, verified; the complaint is about the last one that was tried."""
+    """Download a file from the first mirror that has it, verified. Raises UserError about the last mirror tried."""
     problem = ""
     for mirror in mirrors:
         url = mirror + file.name
@@ -143,7 +143,7 @@ def _published(dataset: NamedDataset, file: SourceFile, mirrors: list[str], prog
             packed = _download(url, file.name, progress)
             unpack(packed, file)
         except NotPublishedError as error:
-            problem = f"What {url} gives is not the published file of {dataset.name}: {error}."
+            problem = f"The file at {url} is not the published file of {dataset.name}: {error}."
         except (OSError, HTTPException, ValueError) as error:
             problem = f"{file.name} of {dataset.name} cannot be fetched from {url}: {_reason(error)}."
         else:
@@ -152,23 +152,23 @@ def _published(dataset: NamedDataset, file: SourceFile, mirrors: list[str], prog
 
 
 def _download(url: str, what: str, progress: Progress | None) -> bytes:
-    """All bytes at an address. Raises OSError, HTTPException or ValueError where they can't be had, or not whole."""
+    """Download all bytes at an address. Raises OSError, HTTPException or ValueError if that fails or is incomplete."""
     received = bytearray()
     with urlopen(Request(url, headers={"User-Agent": "dipddpm"}), timeout=_TIMEOUT) as response:
         expected = int(response.headers.get("Content-Length") or 0)
         while chunk := response.read(_CHUNK):
             received += chunk
             if len(received) > MAX_BYTES:
-                raise ValueError("it has no end")
+                raise ValueError("it is larger than any published file")
             if progress is not None:
                 progress(what, len(received), expected)
-    if len(received) < expected:  # urllib takes a cut connection for the end
+    if len(received) < expected:  # urllib doesn't report a broken connection
         raise ConnectionError(f"the connection broke after {len(received):,} of {expected:,} bytes")
     return bytes(received)
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the server's own words."""
+    """Return a short description of an error, without the untrusted text of the server."""
     if isinstance(error, HTTPError):
         return f"the server answers {error.code}"
     if isinstance(error, URLError) and isinstance(error.reason, OSError):
@@ -177,11 +177,14 @@ def _reason(error: Exception) -> str:
 
 
 class NotPublishedError(Exception):
-    """These bytes are not the published file, and why one can tell."""
+    """The bytes are not the published file; the message says how they differ."""
 
 
 def read(dataset: NamedDataset, folder: Path, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The images (N, C, H, W) and labels (N,) of a split; every file that they come from is verified by its digest."""
+    """Read the images, uint8 (N, C, H, W), and labels, uint8 (N,), of a split from files verified by their digests.
+
+    Raises `UserError` as `contents` does.
+    """
     if len(dataset.files) == 1:
         return _parse_cifar(contents(dataset, folder, dataset.files[0]), split, dataset.shape)
     images, labels = dataset.files[:2] if split == "train" else dataset.files[2:]
@@ -192,7 +195,7 @@ def read(dataset: NamedDataset, folder: Path, split: Split) -> tuple[NDArray[np.
 
 
 def contents(dataset: NamedDataset, folder: Path, file: SourceFile) -> bytes:
-    """The contents of a published file that lies in a folder; raises `UserError`, with its name, if it is another."""
+    """Return the contents of a published file in a folder. Raises `UserError` if it is unreadable or another file."""
     path = file.inside(folder) or folder / file.name
     try:
         return unpack(path.read_bytes(), file)
@@ -203,7 +206,7 @@ def contents(dataset: NamedDataset, folder: Path, file: SourceFile) -> bytes:
 
 
 def is_published(dataset: NamedDataset, folder: Path, file: SourceFile) -> bool:
-    """Whether a folder holds the published file."""
+    """Return whether a folder holds the published file."""
     try:
         contents(dataset, folder, file)
     except UserError:
@@ -212,7 +215,10 @@ def is_published(dataset: NamedDataset, folder: Path, file: SourceFile) -> bool:
 
 
 def unpack(data: bytes, file: SourceFile) -> bytes:
-    """The contents of a published file, out of the gzip that IDX comes in; `NotPublishedError` if the digest is off."""
+    """Return the contents of a published file, unzipped if it is an IDX file.
+
+    Raises `NotPublishedError` if the digest differs.
+    """
     unpacked = data
     if file.name.endswith("ubyte.gz") and data.startswith(b"\x1f\x8b"):
         try:
@@ -221,12 +227,12 @@ def unpack(data: bytes, file: SourceFile) -> bytes:
         except (EOFError, gzip.BadGzipFile, zlib.error):
             raise NotPublishedError("it is damaged or cut short") from None
     if hashlib.sha256(data if file.packed else unpacked).hexdigest() != file.sha256:
-        raise NotPublishedError("its contents are others")
+        raise NotPublishedError("its contents differ")
     return unpacked
 
 
 def _parse_idx(data: bytes) -> NDArray[np.uint8]:
-    """The values of an IDX file of bytes, flat: byte 3 counts the axes, the length of each takes 4 more."""
+    """Return the flat values of an IDX file of bytes: byte 3 is the number of axes, each axis length takes 4 bytes."""
     import numpy as np
 
     return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3])
@@ -235,7 +241,7 @@ def _parse_idx(data: bytes) -> NDArray[np.uint8]:
 def _parse_cifar(
     archive: bytes, split: Split, shape: tuple[int, int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """CIFAR-10's binary version: records of a label byte, then the red, green and blue bytes. Nothing is extracted."""
+    """Parse CIFAR-10's binary version in memory: records of a label byte, then the red, green and blue bytes."""
     import numpy as np
 
     batches = {f"data_batch_{number}.bin" for number in range(1, 6)} if split == "train" else {"test_batch.bin"}

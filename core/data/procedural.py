@@ -1,6 +1,6 @@
-"""Images to restore, 28x28 and grey, in the prior's domain and outside it; all but data sets are made here, offline.
+"""Test images for restoration, 28x28 and grey, in the prior's domain (data sets) and outside it (generated offline).
 
-Image i of a set is always the same, however many are asked for. What is made has the 8 bits that photographs have.
+Image i of a generated set is the same for any number of images. Generated images are rounded to 8 bits.
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ from dipddpm.core.data import ImageSet
 
 SIDE = 28
 FINE = 4
-"""What is drawn is drawn this much larger, and averaged down."""
+"""The factor by which shapes are drawn larger before they are averaged down."""
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "coins", "rocket")
 """Photographs that ship inside scikit-image."""
 LEAVES = 600
-"""Discs of an image: enough to cover it many times over."""
+"""The number of discs of an image, enough to cover it many times."""
 
 Draw = Callable[[np.random.Generator], Image.Image]
 
 
 def load(name: str, count: int, *, root: Path | None = None) -> ImageSet:
-    """The first `count` images of a set: a data set's test images, or drawn ones. Raises UserError for too few."""
+    """Return the first `count` images of a set: a data set's test images, or generated images.
+
+    Raises UserError if a data set is missing or has too few images.
+    """
     if name in data.CATALOGUE:
         return data.load(name, "test", root=root).take(range(count))
     images = np.stack([np.asarray(_MADE[name](_generator(name, index))) for index in range(count)])
@@ -44,7 +47,7 @@ def _generator(name: str, index: int) -> np.random.Generator:
 
 
 def glyph(rng: np.random.Generator) -> Image.Image:
-    """A character in Pillow's own font, turned, sheared, stretched and moved; light on dark or dark on light."""
+    """Draw a character in Pillow's font, rotated, sheared, stretched and shifted; light on dark or dark on light."""
     side = SIDE * FINE
     image = Image.new("L", (side, side), 0)
     font = ImageFont.load_default(size=round(side * rng.uniform(0.6, 0.9)))
@@ -61,7 +64,7 @@ def glyph(rng: np.random.Generator) -> Image.Image:
 
 
 def patch(rng: np.random.Generator) -> Image.Image:
-    """A square of a photograph, 56 to 224 pixels a side, averaged down."""
+    """Cut a square with sides of 56 to 224 pixels out of a photograph, and average it down to 28x28."""
     photograph = _photograph(str(rng.choice(PHOTOGRAPHS)))
     side = int(rng.integers(2 * SIDE, 8 * SIDE + 1))
     left, top = (int(rng.integers(0, length - side + 1)) for length in photograph.size)
@@ -69,15 +72,15 @@ def patch(rng: np.random.Generator) -> Image.Image:
 
 
 def leaves(rng: np.random.Generator) -> Image.Image:
-    """Dead leaves: discs of any grey that lie over each other, their radii distributed as r^-3 (Lee et al. 2001).
+    """Draw dead leaves: discs of random grey that occlude each other, with radii distributed as r^-3 (Lee et al. 2001).
 
-    Occlusion and scale invariance make them the simplest images with the statistics of natural ones.
+    Through occlusion and scale invariance they are the simplest images with the statistics of natural images.
     """
     side = SIDE * FINE
     image = Image.new("L", (side, side))
     draw = ImageDraw.Draw(image)
     smallest, largest = 1.0 * FINE, 14.0 * FINE
-    # The inverse of the distribution function of r^-3 between the two.
+    # The inverse distribution function of r^-3 between the two radii.
     share = rng.random(LEAVES)
     radii = (smallest**-2 - share * (smallest**-2 - largest**-2)) ** -0.5
     centres = rng.uniform(-largest, side + largest, (LEAVES, 2))

@@ -1,4 +1,4 @@
-"""The images of a run: those that it restores, and those that it trains on."""
+"""The images of a run: the images to restore, and the images to train on."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from dipddpm.core.images import load_image, to_unit
 
 
 def load_images(images: ImagesConfig, source: DataConfig) -> tuple[list[Tensor], list[str], DataLoaded]:
-    """Load the images (C, H, W) in [0, 1] that a run restores, a label for each, and the event that says which.
+    """Load the images (C, H, W) in [0, 1] that a run restores, a label for each, and the event that names them.
 
-    A label is the image's index in its split, or among the files. Raises UserError for what isn't there.
+    A label is the image's index in its split, or among the files. Raises UserError for a missing image or data set.
     """
     if images.files:
         tensors = [load_image(Path(name).expanduser())[0] for name in images.files]
@@ -34,18 +34,19 @@ def load_images(images: ImagesConfig, source: DataConfig) -> tuple[list[Tensor],
 
 
 def load_batch(images: ImagesConfig, source: DataConfig) -> tuple[Tensor, list[str], DataLoaded]:
-    """Load the images as one tensor (N, C, H, W); else as `load_images`. Raises UserError for several sizes, too."""
+    """Load the images as one tensor (N, C, H, W), otherwise like `load_images`. Raises UserError if sizes differ."""
     tensors, labels, loaded = load_images(images, source)
     if len({image.shape for image in tensors}) > 1:
-        raise UserError("The images differ in size; a hybrid restores them as one batch.", "Give one size at once.")
+        problem = "The images differ in size, and a hybrid restores them as one batch."
+        raise UserError(problem, "Give images of one size.")
     return torch.stack(tensors), labels, loaded
 
 
 def load_training(options: DataConfig, *, held_out: bool) -> tuple[ImageSet, ImageSet | None]:
-    """Load the images to train on and, with `held_out`, those to select the best model on, on the CPU.
+    """Load the images to train on and, with `held_out`, the images for model selection, on the CPU.
 
-    What is held out comes from the end of the whole training split, whatever `train_images` says of the rest.
-    Raises UserError for a data set that isn't here and for one with too few images.
+    The held-out images come from the end of the whole training split, whatever the value of `train_images`. Raises
+    UserError for a data set that isn't on this machine and for one with too few images.
     """
     train, validation = load(options.dataset, "train", root=options.root), None
     if held_out:
@@ -59,7 +60,7 @@ def load_training(options: DataConfig, *, held_out: bool) -> tuple[ImageSet, Ima
 
 
 def data_loaded(images: ImageSet) -> DataLoaded:
-    """Build the event that says which images a run uses."""
+    """Return the event that names the images of a run."""
     return DataLoaded(
         dataset=images.name, split=images.split, images=len(images), sha256=images.sha256, source=images.source
     )

@@ -1,6 +1,6 @@
-"""The run folder: create, append, follow, list, summarise. Loads no torch.
+"""Run folders: creating, logging, following, listing and summarising runs. Loads no torch.
 
-A reader trusts no file: torn lines, unknown events and foreign folders are skipped or marked, never raised.
+Readers trust no file: they skip or mark torn lines, unknown events and foreign folders, and never raise an error.
 """
 
 from dipddpm.core.runs.folder import BEST_FILE as BEST_FILE

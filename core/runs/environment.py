@@ -1,6 +1,6 @@
-"""environment.json: the versions, device, host, revision and command line that a run was made with.
+"""environment.json: the versions, device, host, revision and command line of a run.
 
-Also the commands that start the program's own processes.
+The commands that start the program's own processes are here too.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pathlib import Path
 import msgspec
 
 COMMAND_VARIABLE = "DIPDDPM_COMMAND"
-"""The environment variable that hands the command line on to child processes."""
+"""The environment variable that passes the command line to child processes."""
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "msgspec")
 
 
 class Environment(msgspec.Struct, kw_only=True):
-    """Enough to tell why two runs of the same config differ; what a file of another version lacks is empty."""
+    """The facts that may explain why two runs of one config differ; a fact missing from the file is empty."""
 
     dipddpm: str = ""
     python: str = ""
@@ -34,13 +34,13 @@ class Environment(msgspec.Struct, kw_only=True):
     device_name: str = ""
     threads: int = 0
     git: str = ""
-    """Revision of the checkout that the program runs from, with `-dirty` for changes; empty for an installed wheel."""
+    """The git revision of the checkout, with `-dirty` if it has changes; empty for an installed wheel."""
     command: str = ""
-    """What was typed to start the run."""
+    """The command line that started the run."""
 
 
 def collect(device: str, device_name: str, threads: int) -> Environment:
-    """The environment of this process."""
+    """Return the environment of this process."""
     return Environment(
         dipddpm=_version("dipddpm"),
         python=platform.python_version(),
@@ -57,15 +57,15 @@ def collect(device: str, device_name: str, threads: int) -> Environment:
 
 
 def command_line() -> str:
-    """Return the command line that this process, or the first of its parents that is ours, was started by."""
+    """Return the command line of this process, or of the first of the program's processes that led to it."""
     return os.environ.get(COMMAND_VARIABLE) or shlex.join(["dipddpm", *sys.argv[1:]])
 
 
 def python_module(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs one of our modules in a process of its own.
+    """Return the command that runs one of this program's modules in a new process.
 
-    -P keeps the current folder off the import path: a `json.py` or `torch.py` that lies where a user works would else
-    be imported in place of the real one. -u writes output at once, so that a log can be followed.
+    -P keeps the current folder off the import path: otherwise a user's `json.py` or `torch.py` there would be imported
+    in place of the real module. -u writes output without buffering, so that a log can be followed.
     """
     return [sys.executable, "-u", "-P", "-m", module, *arguments]
 
@@ -79,7 +79,7 @@ def _version(package: str) -> str:
 
 def _revision(folder: Path) -> str:
     if not (folder / ".git").exists():
-        # An installed wheel may lie in somebody else's repository, whose revision says nothing of ours.
+        # An installed wheel may lie inside another project's repository, whose revision would be wrong.
         return ""
     try:
         result = subprocess.run(

@@ -1,4 +1,4 @@
-"""Which runs belong together: those of one experiment, and those of one group. Loads no torch."""
+"""Search for runs that belong together: runs of the same experiment, and runs of the same group. Loads no torch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ R = TypeVar("R", bound=RunConfig)
 
 
 def comparable_config(config: R) -> R:
-    """A config without what changes no result: two runs with equal ones are one experiment."""
+    """Return the config with all options that don't affect results at their defaults.
+
+    Two runs are the same experiment if these configs are equal.
+    """
     if isinstance(config, HybridRun) and config.trains:
         config = msgspec.structs.replace(config, prior=PriorConfig())
-    if isinstance(config, SharedRun):  # what several processes do is the same but for rounding
+    if isinstance(config, SharedRun):  # the number of processes changes results only by rounding
         config = msgspec.structs.replace(config, processes=1)
     data = msgspec.structs.replace(config.data, directory="")
     return msgspec.structs.replace(
@@ -27,16 +30,17 @@ def comparable_config(config: R) -> R:
 
 
 def equivalent_runs(runs: Iterable[Run], config: RunConfig) -> list[RunStatus]:
-    """Those of the runs that are the experiment of this config, in the order given."""
+    """Return the status of each run that is the experiment of this config, in the order given."""
     wanted = comparable_config(config)
     same_kind = (status for status in (run.status() for run in runs) if status.summary.kind == wanted.kind)
     return [status for status in same_kind if status.config and comparable_config(status.config) == wanted]
 
 
 def preferred_run(statuses: Iterable[RunStatus], may_resume: Callable[[Run], bool] = lambda run: True) -> Run | None:
-    """Of runs that are one experiment, newest first, the one to use: a finished one, else one under way.
+    """Return the run to use, among runs of one experiment, newest first.
 
-    Else one that was cut short and that `may_resume`; None where there is none.
+    The order of preference is a finished run, a live run, and an interrupted run for which `may_resume` is true. None
+    if there is no such run.
     """
     best_first = sorted(statuses, key=lambda status: (status.state is not RunState.finished, not status.state.live))
     usable = (s.run for s in best_first if s.state is RunState.finished or s.state.live or may_resume(s.run))
@@ -44,5 +48,5 @@ def preferred_run(statuses: Iterable[RunStatus], may_resume: Callable[[Run], boo
 
 
 def runs_in_group(runs: Iterable[Run], name: str) -> list[Run]:
-    """Those of the runs whose config names this group, in the order given."""
+    """Return the runs whose config names this group, in the order given."""
     return [run for run in runs if run.status().summary.group == name]

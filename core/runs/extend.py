@@ -1,4 +1,4 @@
-"""Go on with a finished run: a new run with a longer plan, which begins where the old one ended. Loads no torch."""
+"""Extend a finished run: a new run with more epochs or iterations continues where the old one ended. Loads no torch."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ from dipddpm.core.runs.summary import RunState
 
 
 def length(run: Run) -> tuple[str, int]:
-    """What measures the run's length, and how long it is: ("ddpm.epochs", 20) or ("dip.iterations", 600)."""
+    """Return the option that sets the run's length, and its value: ("ddpm.epochs", 20) or ("dip.iterations", 600).
+
+    Raises UserError for a run without such an option and for one that has restored images.
+    """
     config = run.config()
     if isinstance(config, RestoreRun) or (
         isinstance(config, HybridRun) and (config.hybrid.restorer_path or config.hybrid.learns)
     ):
-        raise UserError(f"The run {run.id} has restored images, which can't be gone on with.", "Fork it instead.")
+        raise UserError(f"The run {run.id} has restored images, so it can't be extended.", "Fork it instead.")
     section, option = ("ddpm", "epochs") if run.status().summary.epochs else ("dip", "iterations")
     if not hasattr(config, section):
         raise UserError(f"The run {run.id} has no length that could be extended.", "Fork it instead.")
@@ -32,18 +35,18 @@ def length(run: Run) -> tuple[str, int]:
 
 
 def extend(runs: RunsFolder, run: Run, more: int) -> Run:
-    """A new run: the old one's config with `more` epochs (or iterations), its log, its checkpoints and its images.
+    """Create a run with the old run's config, `more` epochs (or iterations), its log, its checkpoints and its images.
 
-    Its worker is started with `core.launch.local.start(run, resume=True)`. The old run stays as it is. Raises UserError
-    for a run that isn't finished or has given up its last checkpoint.
+    The caller starts the new run with `core.launch.local.start(run, resume=True)`. The old run stays unchanged. Raises
+    UserError for a run that isn't finished or no longer has its last checkpoint.
     """
     status = run.status()
     if status.state is not RunState.finished:
         raise UserError(f"The run {run.id} is {status.state}, not finished.", "Resume it instead.")
     if not (run.folder / CHECKPOINT_FILE).is_file():
-        raise UserError(f"The run {run.id} no longer has its last checkpoint.", "Fork it, to run it anew for longer.")
+        raise UserError(f"The run {run.id} no longer has its last checkpoint.", "Fork it and run it from the start.")
     if more < 1:
-        raise UserError(f"{more} more is no extension.", "Give 1 or more.")
+        raise UserError(f"A run can't be extended by {more}.", "Give 1 or more.")
     key, before = length(run)
     section, _, option = key.partition(".")
     config = run.config()
@@ -55,7 +58,7 @@ def extend(runs: RunsFolder, run: Run, more: int) -> Run:
         with contextlib.closing(EventLog(new.folder)) as log:
             for event in _copied_events(run.events(), key, (before + more) / before):
                 log.append(event)
-            log.append(events.Message(text=f"Goes on from {run.id}, {key} {before} + {more}", level="info"))
+            log.append(events.Message(text=f"Extends {run.id}: {key} {before} + {more}", level="info"))
     except OSError as error:
         shutil.rmtree(new.folder, ignore_errors=True)
         raise UserError(f"The run {run.id} can't be copied: {error.strerror}.", "Free some space.") from None
@@ -63,9 +66,9 @@ def extend(runs: RunsFolder, run: Run, more: int) -> Run:
 
 
 def _copied_events(history: list[Event], key: str, ratio: float) -> Iterable[Event]:
-    """The history without its end and without what follows the training, which is done anew.
+    """Yield the history without its end and without the events after the training, which the new run repeats.
 
-    Of the checkpoints only the last one stays; the totals at the start grow by `ratio`, as the plan does.
+    Only the last checkpoint event remains; the totals in `RunStarted` are multiplied by `ratio`.
     """
     trained = [event.step for event in history if isinstance(event, events.EpochFinished)]
     last = trained[-1] if trained and key.endswith("epochs") else math.inf
@@ -80,7 +83,7 @@ def _copied_events(history: list[Event], key: str, ratio: float) -> Iterable[Eve
             case events.CheckpointStored():
                 if event is checkpoints[-1]:
                     yield replace(event, step=int(min(event.step, last)))
-            case events.RunResumed():  # what it made void is left out already
+            case events.RunResumed():  # the history already omits the events that this resume made void
                 yield replace(event, from_offset=None)
             case _ if getattr(event, "step", 0) <= last:
                 yield event

@@ -1,4 +1,4 @@
-"""The runs folder: one folder a run, and the folder is the whole truth about it."""
+"""The runs folder: it has one folder per run, which holds everything that is known about the run."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from dipddpm.core.runs.summary import CONFIG_FILE, RunState, Summary
 ENVIRONMENT_FILE = "environment.json"
 LOG_FILE = "worker.log"
 STOP_FILE = "stop"
-"""A request to stop, seen by the worker within a second or so; works where signals don't reach."""
+"""A file that asks the worker to stop, which it does within about a second; it works where signals don't reach."""
 STOP_REQUEST = "asked to stop"
-"""The reason that a run gives which stopped on such a request."""
+"""The reason in the `run_stopped` event of a run that stopped on request."""
 SCRIPTS_FOLDER = "slurm"
-"""Of a run that is a cluster's job: its batch script."""
+"""The folder of the batch script of a run that is a cluster job."""
 CHECKPOINT_FILE = "checkpoints/last.safetensors"
-"""What a run goes on from."""
+"""The checkpoint that a run resumes from."""
 BEST_FILE = "checkpoints/best.safetensors"
-"""The best model of a run that trains; a run that restores keeps its images in the same file."""
+"""The best model of a run that trains, or the restored images of a run that restores."""
 _WRITTEN_FILES = {EVENTS_FILE, LOG_FILE, STOP_FILE}
 _WRITTEN_FOLDERS = {"checkpoints", "images", SCRIPTS_FOLDER}
 RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,40}-[0-9a-f]{4}")
@@ -40,18 +40,18 @@ RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,40}-[0-9a-f]{4}")
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder. Reading never raises for what the files hold: what can't be read is left out or marked."""
+    """The folder of one run. Reading never raises for a file's content: unreadable content is omitted or marked."""
 
     folder: Path
 
     @property
     def id(self) -> str:
-        """The folder's name: date, time, kind and four random digits."""
+        """The folder's name: date, time, kind, and the fraction of the second in four hexadecimal digits."""
         return self.folder.name
 
     @property
     def created(self) -> float:
-        """When the run was asked for, by its id, in seconds since 1970."""
+        """The time when the run was created, from its id, in seconds since 1970."""
         try:
             return time.mktime(time.strptime(self.id[:15], "%Y%m%d-%H%M%S"))
         except (ValueError, OverflowError):
@@ -59,42 +59,42 @@ class Run:
 
     @property
     def reference(self) -> bool:
-        """Whether it ships with the program, and therefore stays as it is."""
+        """True if the run ships with the program; such a run is never changed."""
         return self.folder.parent == reference.FOLDER
 
     def refuse_change(self) -> None:
         """Raise UserError for a reference run."""
         if self.reference:
-            problem = f"{self.id} is a reference run: it ships with the program and stays as it is."
-            raise UserError(problem, "Fork it, or start one of your own with dipddpm run.")
+            problem = f"{self.id} is a reference run, which ships with the program and can't be changed."
+            raise UserError(problem, "Fork it, or start your own run with dipddpm run.")
 
     def refuse_writing(self) -> None:
-        """Raise UserError where what would be written to isn't the folder's own: a link to elsewhere, or a pipe."""
+        """Raise UserError if a file or folder that the worker writes to is a link or a pipe."""
         try:
             with os.scandir(self.folder) as entries:
                 unsafe = [entry.name for entry in entries if _is_unsafe_entry(entry)]
         except OSError:
-            return  # whoever writes will say it better
+            return  # the code that writes reports the error better
         if unsafe:
-            problem = f"{unsafe[0]} of {self.id} is no file or folder of its own, but a link or a pipe."
-            raise UserError(problem, "Copy the run's folder, so that links become what they point to.")
+            problem = f"{unsafe[0]} of {self.id} is a link or a pipe, not a regular file or folder."
+            raise UserError(problem, "Copy the run's folder and replace links by the files they point to.")
 
     def files(self, pattern: str) -> list[Path]:
-        """The files of a pattern, as `images/*.png`, in order. Links are left out: they may lead out of the folder."""
+        """Return the files that match a pattern such as `images/*.png`, sorted, without links that may lead outside."""
         root = self.folder.resolve()
         paths = [path for path in sorted(self.folder.glob(pattern)) if atomic.is_file(path)]
         return [path for path in paths if path.resolve() == root / path.relative_to(self.folder)]
 
     def config(self) -> AnyRun:
-        """What was asked. Raises UserError where config.toml is missing or damaged."""
+        """Load the run's config. Raises UserError if config.toml is missing or damaged."""
         return configs.load(self.folder / CONFIG_FILE)
 
     def events(self) -> list[Event]:
-        """The run's logical history so far."""
+        """Return the run's logical history so far."""
         return history(EventReader(self.folder).read())
 
     def status(self) -> RunStatus:
-        """The run as it stands now."""
+        """Return the run's current status."""
         folded_summary = summary.read(self.folder)
         worker = heartbeat.read(self.folder) if folded_summary.phase.live else None
         job_status = slurm.query(self.folder) if folded_summary.phase.live else None
@@ -102,33 +102,34 @@ class Run:
             return RunStatus(self, folded_summary, worker, summary.state(folded_summary, worker, self.created))
         state = job_status.state(folded_summary, worker)
         if state is RunState.crashed and not (folded_summary := summary.read(self.folder)).phase.live:
-            state = folded_summary.phase  # its last word was written before Slurm was asked, and after the log was read
+            state = folded_summary.phase  # the end was logged after the log was read and before Slurm was asked
         return RunStatus(self, folded_summary, worker, state, job_status)
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run seen at one moment. Its config is parsed when it is asked for: a list does without."""
+    """The status of a run at one moment. The config is parsed on first access, because lists don't need it."""
 
     run: Run
     summary: Summary
     worker: heartbeat.Worker | None
-    """Who is at it; None for a run that told its end."""
+    """The worker; None once the run has ended."""
     state: RunState
     job: slurm.JobStatus | None = None
-    """Its job, if it is one of a cluster; None for a run that told its end."""
+    """The run's cluster job; None if it has none and once the run has ended."""
     at: float = field(default_factory=time.time)
+    """The moment of this status, in seconds since 1970."""
 
     @functools.cached_property
     def config(self) -> AnyRun | None:
-        """What was asked; None where config.toml can't be read, which `trouble` then explains."""
+        """The run's config; None if config.toml can't be read, in which case `trouble` says why."""
         with contextlib.suppress(UserError):
             return self.run.config()
         return None
 
     @property
     def trouble(self) -> str:
-        """Why the config can't be read; empty where it can."""
+        """The reason why the config can't be read; empty if it can."""
         try:
             self.run.config()
         except UserError as error:
@@ -137,32 +138,32 @@ class RunStatus:
 
     @property
     def hint(self) -> str:
-        """What to do about a run that failed, or of which the process is gone; empty for others."""
+        """The remedy for a run that failed or whose process is gone; empty for other runs."""
         if self.state is not RunState.crashed:
             return self.summary.hint
         if self.job is not None:
             return self.job.hint
         if self.worker is not None and heartbeat.restarted_since(self.worker.identity):
-            return "The machine was restarted meanwhile: resume it."
+            return "The machine was restarted during the run: resume it."
         lower = f" If that happens again: {configs.lower_memory(self.config)}" if self.config else ""
-        return f"Killed, by somebody or because the machine's memory was full: resume it.{lower}"
+        return f"The process was killed by a user or by the system when memory was full: resume it.{lower}"
 
     @property
     def stalled(self) -> bool:
-        """Alive but not advancing."""
+        """True if the run's process lives but has made no progress for `STALL_SECONDS`."""
         if self.state is not RunState.running or self.worker is None or not self.worker.progressed:
             return False
         return self.at - self.worker.progressed > heartbeat.STALL_SECONDS
 
 
 class RunsFolder:
-    """All runs of one place, and beside them the reference runs."""
+    """A folder of runs, together with the reference runs that ship with the program."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def create(self, config: AnyRun) -> Run:
-        """Make the folder of a new run and its config.toml, both or none. Raises UserError where that can't be."""
+        """Create the folder of a new run with its config.toml, atomically. Raises UserError if that fails."""
         for _ in range(16):
             now = time.time()
             part = int(now % 1 * 16**4)
@@ -184,7 +185,7 @@ class RunsFolder:
                     raise self._unwritable(error.strerror or str(error)) from None
             else:
                 return Run(folder)
-        raise self._unwritable("no free run id was found")
+        raise self._unwritable("it has no free run id")
 
     def _unwritable(self, why: str) -> UserError:
         return UserError(
@@ -193,23 +194,24 @@ class RunsFolder:
         )
 
     def runs(self) -> list[Run]:
-        """Every run of this place, newest first, without links, foreign folders and reference runs."""
+        """Return every run of this folder, newest first, without links, foreign folders and reference runs."""
         return _runs_in(self.root)
 
     def references(self) -> list[Run]:
-        """The reference runs, newest first, but for one that this place holds itself."""
+        """Return the reference runs that this folder has no own copy of, newest first."""
         return [run for run in _runs_in(reference.FOLDER) if not atomic.is_folder(self.root / run.id)]
 
     def run(self, run_id: str) -> Run:
-        """The run of a whole id, wherever it is; of one that is nowhere, the one that this place would hold."""
+        """Return the run of a complete id: the run in this folder, unless only a reference run of this id exists."""
         shipped = Run(reference.FOLDER / run_id)
         own = Run(self.root / run_id)
         return shipped if atomic.is_folder(shipped.folder) and not atomic.is_folder(own.folder) else own
 
     def find(self, wanted: str) -> Run:
-        """The run of an id, a unique prefix of one, the digits at its end, `last` or `reference`, the shipped prior.
+        """Find a run by its id, a unique prefix of the id, its last four digits, or the words `last` or `reference`.
 
-        A reference run is meant where none of this place is. Raises UserError for none or several.
+        `reference` is the prior that ships with the program. Runs of this folder take precedence over reference runs.
+        Raises UserError if no run or several runs match.
         """
         if wanted == reference.NAME:
             return Run(reference.FOLDER / reference.PRIOR)
@@ -223,14 +225,14 @@ class RunsFolder:
                 return matches[0]
             if matches:
                 sample = ", ".join(run.id for run in matches[:3])
-                raise UserError(f"{len(matches)} runs match {wanted!r}: {sample}.", "Give more of the id.")
+                raise UserError(f"{len(matches)} runs match {wanted!r}: {sample}.", "Give more digits of the id.")
         if not own:
             raise UserError(f"There are no runs in {self.root}.", "Start one with: dipddpm run hybrid --preset quick")
         raise UserError(f"There is no run {wanted!r} in {self.root}.", f"The latest is {own[0].id}; see dipddpm ls.")
 
 
 def sort_key(run_id: str) -> tuple[str, str, str]:
-    """What runs are ordered by: the second in which they were made, as ids tell, and what part of it had passed."""
+    """Return the key that orders runs by creation time: the second and the fraction of it, both from the id."""
     return run_id[:15], run_id[-4:], run_id
 
 

@@ -1,6 +1,6 @@
-"""Who runs a run, and whether they still do: worker.json and the process it names.
+"""worker.json: the process that works on a run, and whether that process is still alive.
 
-A process id alone is reused by the system; host, boot, pid and process start time together are not.
+The system reuses process ids; host, boot, pid and process start time together are unique.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from dipddpm.core.io import atomic, records
 
 WORKER_FILE = "worker.json"
 BEAT_SECONDS = 5.0
-"""A thread of the worker stamps worker.json this often."""
+"""The interval at which a thread of the worker updates worker.json."""
 SILENT_SECONDS = 60.0
-"""A worker on another host, of which only its stamps are known, counts as gone after this long."""
+"""The age of the last update at which a worker on another host counts as gone."""
 SKEW_SECONDS = 86_400.0
+"""How far in the future the last update may lie, after a clock was set back, and still count as a sign of life."""
 STALL_SECONDS = 120.0
-"""A worker that lives but has made no progress for this long is marked as stalled."""
+"""The time without progress after which a live worker is marked as stalled."""
 
 
 class ProcessIdentity(msgspec.Struct, frozen=True):
-    """One process, ever: `start` is its start time in clock ticks since boot, `boot` the id of that boot."""
+    """The unique identity of a process: `start` is its start time in clock ticks since boot, `boot` the boot's id."""
 
     host: str
     boot: str
@@ -35,32 +36,34 @@ class ProcessIdentity(msgspec.Struct, frozen=True):
 
 
 class Worker(msgspec.Struct, frozen=True):
-    """worker.json: the process, when it last showed that it lives, and when it last got on with the work."""
+    """The content of worker.json. `alive` and `progressed` are the times (s since 1970) of its last sign of life and of
+    its last progress.
+    """
 
     identity: ProcessIdentity
     alive: float = 0.0
     progressed: float = 0.0
     device: str = ""
     inode: int = 0
-    """That of the folder that it works in; in the file only."""
+    """The inode of the run folder; set only in the file."""
 
 
 def process_identity(pid: int | None = None) -> ProcessIdentity | None:
-    """The identity of a process on this host (this one, if no pid is given); None where there is no such process."""
+    """Return the identity of a process on this host, by default the current one; None if there is no such process."""
     pid = os.getpid() if pid is None else pid
     start = _start_ticks(pid)
     return None if start is None else ProcessIdentity(socket.gethostname(), _boot_id(), pid, start)
 
 
 def runs_here(process: ProcessIdentity) -> bool | None:
-    """Whether the very process lives; None where this host can't tell, because it ran on another one."""
+    """Return whether this exact process lives; None if it ran on another host, so that this one can't know."""
     if process.host != socket.gethostname():
         return None
     return process.boot == _boot_id() and _start_ticks(process.pid) == process.start
 
 
 def restarted_since(process: ProcessIdentity) -> bool:
-    """Whether this host, on which the process ran, has been started anew."""
+    """Return whether this host ran the process and has been restarted since."""
     return process.host == socket.gethostname() and process.boot != _boot_id()
 
 
@@ -71,10 +74,10 @@ def write(folder: Path, worker: Worker) -> None:
 
 
 def read(folder: Path) -> Worker | None:
-    """worker.json; None where there is none, it can't be read, or it came along when somebody copied the folder.
+    """Return the content of worker.json; None if it is missing or unreadable, or if the folder is a copy.
 
-    The worker of the original is not at the copy, and must not be stopped in its name. On another host, where a folder
-    may show under another inode, that can't be told.
+    The worker of the original run doesn't work on a copy, and a request to stop the copy must not stop that worker. A
+    copy is recognised by its inode, but not from another host, where the same folder may have another inode.
     """
     worker = records.read(folder / WORKER_FILE, Worker)
     with contextlib.suppress(OSError):
@@ -84,9 +87,9 @@ def read(folder: Path) -> Worker | None:
 
 
 def is_alive(worker: Worker, now: float | None = None) -> bool:
-    """The process named in worker.json where this host can look it up, else the age of its last stamp.
+    """Return whether the worker lives: by its process if it runs on this host, else by the age of its last update.
 
-    A clock that jumped back makes the stamp lie in the future: up to a day, that counts as a sign of life.
+    A clock that was set back puts the update into the future; up to a day, that counts as a sign of life.
     """
     alive = runs_here(worker.identity)
     if alive is not None:
@@ -95,7 +98,7 @@ def is_alive(worker: Worker, now: float | None = None) -> bool:
 
 
 def _start_ticks(pid: int) -> int | None:
-    """Field 22 of /proc/PID/stat, or psutil's answer without /proc (macOS). A zombie has ended: it counts as gone."""
+    """Return field 22 of /proc/PID/stat, or psutil's start time without /proc (macOS); None if gone or a zombie."""
     try:
         after_name = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()
         return None if after_name[0] in {b"Z", b"X"} else int(after_name[19])

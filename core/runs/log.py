@@ -1,7 +1,7 @@
-"""events.jsonl: append a line, follow lines, and read them as the run's one logical history.
+"""events.jsonl: appending events, following them, and reading them as the run's logical history.
 
-Plain lines, because SQLite's WAL and inotify don't work on network file systems. One whole line is one `os.write`
-on an O_APPEND descriptor, so a killed writer leaves at most one torn line, at the end.
+The log is a text file, because SQLite's WAL and inotify don't work on network file systems. Each line is written by
+one `os.write` on an O_APPEND descriptor, so a killed writer leaves at most one torn line, at the end.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ E = TypeVar("E", bound=Event)
 
 EVENTS_FILE = "events.jsonl"
 MAX_LINE = 1 << 20
-"""A longer line is no event of ours, and is skipped without being kept in memory."""
+"""Largest length of a line in bytes; a longer line is skipped without being held in memory."""
 _CHUNK = 1 << 20
 _LAST = 64
-"""So many bytes tell whether a log is still the one that was read: a line ends with its time and its offset."""
+"""Number of bytes, compared at each read, that identify the log: a line ends with its time and its offset."""
 _DURABLE = (events.RunStarted, events.RunResumed, events.BestModelStored, events.CheckpointStored, *events.ENDS)
 _PROCESS = (events.RunQueued, events.RunStarted, events.RunResumed)
 
 
 class EventLog:
-    """The writing end. One process holds it, by a lock that ends with the process.
+    """The writing end of the log. One process owns it, through a lock that is released when the process ends.
 
-    Raises UserError where another one still does after `patience` seconds: a killed process counts as gone a moment
-    before the last of its threads is, and with it the lock.
+    Raises UserError if another process still holds the lock after `patience` seconds. The wait is needed because a
+    killed process counts as gone a moment before its last thread ends and releases the lock.
     """
 
     def __init__(self, folder: Path, patience: float = 0.0) -> None:
@@ -47,31 +47,34 @@ class EventLog:
         while not self._lock():
             if time.monotonic() >= until:
                 self.close()
-                raise UserError(f"Another process works on {folder.name}.", "Wait for it, or stop it first.")
+                raise UserError(f"Another process works on {folder.name}.", "Wait until it ends, or stop it first.")
             time.sleep(0.05)
         self._torn = self.size > 0 and os.pread(self._descriptor, 1, self.size - 1) != b"\n"
-        """Whether the last line lacks its end, by a kill or a full disk: the next one must not be glued to it."""
+        """True if the last line is incomplete, after a kill or on a full disk; the next event must start a new line."""
 
     @property
     def size(self) -> int:
-        """Bytes in the log."""
+        """The size of the log in bytes."""
         return os.fstat(self._descriptor).st_size
 
     def append(self, event: E) -> E:
-        """Write one line, synced where losing it would matter; the event as written. Raises OSError on a full disk."""
+        """Write one line, synced if losing it would matter, and return the event as written.
+
+        Raises OSError on a full disk.
+        """
         event = events.stamped(event, self.size + self._torn)
         line = b"\n" * self._torn + events.encode(event)
         written = os.write(self._descriptor, line)
         self._torn = written < len(line)
         if self._torn:
-            # A full disk took a part. The rest is never sent alone: what readers see is a torn line, which they skip.
+            # The disk is full. The remainder is never written alone: readers skip the torn line.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if isinstance(event, _DURABLE):
             os.fsync(self._descriptor)
         return event
 
     def close(self) -> None:
-        """Give the descriptor back; closing twice does nothing."""
+        """Close the descriptor; closing twice does nothing."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -84,15 +87,15 @@ class EventLog:
         except OSError as error:
             if error.errno not in {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}:
                 raise
-            # A file system without locks: worker.json alone keeps a second worker away.
+            # The file system has no locks, so only worker.json prevents a second worker.
         return True
 
 
 class EventReader:
-    """The reading end: remembers its offset, hands out complete lines only, and never raises for what a file holds.
+    """The reading end of the log. It remembers its offset, returns only complete lines, and never raises for content.
 
-    Any number of readers may follow one log. `restarted` is set by a `read` that found the file replaced or shorter
-    than before and therefore began again at its start. Lines without `containing` are skipped.
+    Any number of readers may follow one log. `read` sets `restarted` if the file was replaced or has become shorter, so
+    that reading began again at its start. Lines that don't contain `containing` are skipped.
     """
 
     def __init__(self, folder: Path, offset: int = 0, *, containing: bytes = b"") -> None:
@@ -101,14 +104,14 @@ class EventReader:
         self.containing = containing
         self.restarted = False
         self.unreadable = 0
-        """Complete lines that were no event of a known kind."""
+        """The number of complete lines that held no event of a known kind."""
         self._inode = 0
         self._last = b""
-        """The bytes before `offset`: a file system may give the inode of a deleted log to the next one."""
+        """The bytes before `offset`; the inode isn't enough, because a file system may reuse that of a deleted log."""
         self._skipping = False
 
     def read(self, limit: int | None = None) -> list[Event]:
-        """The events whose lines were completed since the last call; at most about `limit` bytes of them."""
+        """Return the events whose lines were completed since the last call, at most about `limit` bytes of lines."""
         completed: list[Event] = []
         self.restarted = False
         try:
@@ -119,7 +122,7 @@ class EventReader:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 return completed
-            self._look_for_replacement(descriptor, status)
+            self._restart_if_replaced(descriptor, status)
             start = self.offset
             while limit is None or self.offset - start < limit:
                 block = os.pread(descriptor, _CHUNK, self.offset)
@@ -134,19 +137,19 @@ class EventReader:
                     break
                 self._last = block[: len(lines) + 1 if newline else len(block)][-_LAST:]
         except OSError:
-            pass  # a file system that went away; what was read stands, and the next call tries again
+            pass  # the file system is unavailable: the events read so far are returned, and the next call tries again
         finally:
             os.close(descriptor)
         return completed
 
     def stream(self) -> Iterator[Event]:
-        """The same, to the end that the log has by then, without holding more than a piece of it in memory."""
+        """Yield the events up to the end of the log, holding about one block of it in memory at a time."""
         before = -1
         while self.offset != before:
             before = self.offset
             yield from self.read(limit=1)
 
-    def _look_for_replacement(self, descriptor: int, status: os.stat_result) -> None:
+    def _restart_if_replaced(self, descriptor: int, status: os.stat_result) -> None:
         replaced = self._inode not in {0, status.st_ino} or status.st_size < self.offset
         if not replaced and self._last:
             replaced = os.pread(descriptor, len(self._last), self.offset - len(self._last)) != self._last
@@ -172,25 +175,25 @@ class EventReader:
 
 
 def voids(resumed: events.RunResumed, past: Event) -> bool:
-    """Whether a resume voids an earlier record; that the run's processes waited, began and went on stays true."""
+    """Return whether a resume voids an earlier event; the events of processes (queued, started, resumed) stay valid."""
     if resumed.from_offset is None or isinstance(past, _PROCESS):
         return False
     return past.offset >= resumed.from_offset
 
 
 def history(recorded: Iterable[Event]) -> list[Event]:
-    """The recorded events as the run's logical history, each step once."""
+    """Return the recorded events as the run's logical history, which has each step once."""
     recorded = list(recorded)
     return list(logical_history(recorded, [event for event in recorded if isinstance(event, events.RunResumed)]))
 
 
 def logical_history(recorded: Iterable[Event], resumes: Sequence[events.RunResumed]) -> Iterator[Event]:
-    """Of the recorded events those that none of the `resumes`, the first among them, makes void, as they come.
+    """Yield the recorded events that no resume voids; `resumes` are all resumes among them, in order.
 
-    A resumed run does some of the work again: `run_resumed` voids what was told of it after the checkpoint, and an end
-    that came before is an end no longer. However many resumes there are, each event is looked at once.
+    A resumed run repeats some of its work: `run_resumed` voids the events logged after the checkpoint, and any end
+    before it. Each event is examined once, however many resumes there are.
     """
-    # The furthest way back of all resumes from each one on: what stands there or later is void by one of them.
+    # The smallest offset of each resume and all later ones: events at that offset or beyond are void.
     void_offsets = list(itertools.accumulate(map(_void_offset, reversed(resumes)), min, initial=math.inf))
     for event in recorded:
         if isinstance(event, events.RunResumed) and len(void_offsets) > 1:

@@ -1,17 +1,17 @@
-"""Where the reference runs are: finished runs that ship with the program, to be looked at, used and forked."""
+"""The location of the reference runs: finished runs that ship with the program, for viewing, using and forking."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "assets" / "reference-runs"
-"""In the package itself, so that a checkout and an installed wheel find them at the same place."""
+"""The folder of the reference runs, inside the package, so that checkouts and installed wheels have the same path."""
 NAME = "reference"
-"""The word that names the trained prior among them wherever a run is asked for."""
+"""The name that options accept, in place of a run, for the trained prior among the reference runs."""
 PRIOR = "20261123-131021-ddpm-0fc3"
-"""Our U-Net, 20 epochs of FashionMNIST with the preset cpu."""
+"""The id of that prior's run: our U-Net, 20 epochs of FashionMNIST with the preset cpu."""
 
 
 def prior_folder(run: str) -> Path:
-    """The folder of the run that a config names as its prior: a path, or `reference`."""
+    """Return the folder of the run that a config names as its prior: a path, or `reference`."""
     return FOLDER / PRIOR if run == NAME else Path(run)

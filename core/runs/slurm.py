@@ -1,8 +1,9 @@
-"""A run as a job of a Slurm cluster: job.json, which names the job, and what Slurm's own commands say of it.
+"""Runs as jobs of a Slurm cluster: job.json, which names the job, and the job's state from Slurm's own commands.
 
-A job that waits has no process yet, and one on another machine is known by its stamps alone: Slurm knows better. All
-jobs are asked for at once, and the answer holds for some seconds: the console and `ls` look at many runs, and the
-controller of a cluster is everybody's. A run without job.json starts no foreign program. Loads no torch, no submitit.
+Slurm knows more about a job than worker.json, because a waiting job has no process yet and a job on another machine
+leaves only timestamps. One query fetches all jobs, and its answer is reused for some seconds, because the console and
+`ls` show many runs and all users share the cluster's controller. A run without job.json runs no Slurm command. Loads
+no torch and no submitit.
 """
 
 from __future__ import annotations
@@ -28,28 +29,30 @@ from dipddpm.core.runs.summary import RunState, Summary
 
 JOB_FILE = "job.json"
 CLOCKS_SECONDS = 10.0
-"""Slurm may not list a job yet that was submitted so shortly before."""
+"""The time after its submission during which squeue may not list a job yet."""
 ENDED_AS = {
-    "OUT_OF_MEMORY": "Slurm ended its job, which took more memory than it was given: resume it with more, as --on "
+    "OUT_OF_MEMORY": "Slurm ended its job, which exceeded its memory limit: resume it with more memory, such as --on "
     "slurm:mem=64G.",
-    "TIMEOUT": "The time of its job was up: resume it, with more time if that happens again.",
-    "DEADLINE": "The deadline of its job came: resume it.",
+    "TIMEOUT": "Its job reached its time limit: resume it, with more time if that happens again.",
+    "DEADLINE": "Its job reached its deadline: resume it.",
     "CANCELLED": "Its job was cancelled: resume it.",
-    "PREEMPTED": "Its job had to make way for another one: resume it.",
-    "NODE_FAIL": "The node that its job was on failed: resume it.",
-    "BOOT_FAIL": "The node that its job was to be on did not start: resume it.",
+    "PREEMPTED": "Its job was preempted by another one: resume it.",
+    "NODE_FAIL": "The node of its job failed: resume it.",
+    "BOOT_FAIL": "The node of its job did not start: resume it.",
 }
+"""The hint for each final state of a job."""
 FRESH_SECONDS = 5.0
+"""The age up to which an answer of squeue is reused without a new query."""
 PATIENCE_SECONDS = 15.0
-"""A controller that is busy may take so long to answer."""
+"""The time that a busy controller gets to answer."""
 _WAITS = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
 _RUNS = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"}
-"""A job that is completing either has ended or has just been requeued; its processes may not know yet."""
+"""The states of jobs at work. A COMPLETING job has ended or has just been requeued; its processes may still run."""
 
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """A job as squeue has it. `reason` is why it waits, `folder` the one that it works in."""
+    """A job as squeue lists it. `reason` says why it waits; `folder` is its working directory."""
 
     state: str
     reason: str = ""
@@ -57,34 +60,33 @@ class SlurmJob:
 
     @property
     def waits(self) -> bool:
-        """It has no node yet, or waits to be started again."""
+        """True if the job has no node yet or waits to be restarted."""
         return self.state in _WAITS
 
     @property
     def unfinished(self) -> bool:
-        """It waits or is at work, as far as Slurm knows."""
+        """True if the job waits or runs, as far as Slurm knows."""
         return self.state in _WAITS | _RUNS
 
     @property
     def ended(self) -> bool:
-        """It has ended, and won't be started again by itself."""
+        """True if the job has ended and Slurm won't restart it."""
         return not self.unfinished and self != UNKNOWN
 
 
 GONE = SlurmJob("")
 """A job that ended some minutes ago, which squeue no longer lists."""
 UNKNOWN = SlurmJob("UNKNOWN")
-"""A job of which Slurm can't be asked, or can't know yet."""
-
+"""A job whose state is unknown: Slurm doesn't answer, or doesn't list the job yet."""
 
 QueueSnapshot: TypeAlias = tuple[float, Mapping[str, SlurmJob]]
-"""A moment, in seconds since 1970, and this user's jobs, by number, as they were then."""
+"""The time of a query, in seconds since 1970, and this user's jobs at that time, by number."""
 
 
 class _QueueCache:
-    """This user's jobs as they were some seconds ago, those that ended in the last minutes included.
+    """A stale-while-revalidate cache of squeue: this user's jobs, including jobs that ended in the last minutes.
 
-    An answer that is old is returned all the same, while a thread asks anew.
+    An old answer is returned while a thread runs the next query.
     """
 
     def __init__(self) -> None:
@@ -93,11 +95,11 @@ class _QueueCache:
         self._refreshed_at = -FRESH_SECONDS
 
     def get(self, *, now: bool = False) -> QueueSnapshot | None:
-        """The jobs; None where Slurm can't be asked. Only the first call waits for the answer, and those for `now`."""
+        """Return the jobs; None if Slurm doesn't answer. Only the first call and calls with `now` wait for a query."""
         if now or self._refreshed_at < 0:
             self._refresh()
         elif time.monotonic() - self._refreshed_at > FRESH_SECONDS and not self._lock.locked():
-            self._refreshed_at = time.monotonic()  # nobody else starts a thread before this one has the lock
+            self._refreshed_at = time.monotonic()  # no other call starts a thread before this one has the lock
             threading.Thread(target=self._refresh, name="squeue", daemon=True).start()
         return self._answer
 
@@ -113,18 +115,18 @@ _queue_cache = _QueueCache()
 
 
 def accounting_state(number: str) -> str:
-    """How a job ended that squeue no longer lists, as OUT_OF_MEMORY; empty where no accounting is kept."""
+    """Return the final state, such as OUT_OF_MEMORY, of a job that squeue no longer lists; empty without accounting."""
     lines = _run_command(["sacct", "--allocations", "--noheader", "--parsable2", "--format=State", f"--jobs={number}"])
     return lines[0].partition(" ")[0] if lines else ""
 
 
 def cancel(number: str, *, waiting: bool = False) -> None:
-    """Have Slurm end a job (with `waiting`, only if it has not begun): SIGTERM, and after its KillWait SIGKILL."""
+    """Make Slurm end a job (with `waiting`, only one that hasn't started): SIGTERM, then SIGKILL after KillWait."""
     _run_command(["scancel", *["--state=PENDING"] * waiting, number])
 
 
 def was_requeued() -> bool:
-    """Whether Slurm has put the job that this process belongs to back into its queue, to start it again."""
+    """Return whether Slurm has requeued the job of this process, to restart it."""
     lines = _run_command(["scontrol", "--oneliner", "show", "job", os.environ.get("SLURM_JOB_ID", "")])
     match = re.search(r"\bRestarts=(\d+)", " ".join(lines or ()))
     return match is not None and int(match[1]) > int(os.environ.get("SLURM_RESTART_COUNT") or 0)
@@ -136,11 +138,11 @@ def _parse_job(line: str) -> tuple[str, SlurmJob]:
 
 
 def _run_command(command: Sequence[str]) -> list[str] | None:
-    """The lines that a command prints; None where it isn't there, fails or doesn't come back."""
+    """Run a command and return the lines it prints; None if it isn't installed, fails or takes too long."""
     if shutil.which(command[0]) is None:
         return None
     try:
-        # A group of its own: a signal that a job's processes get is not meant for it.
+        # A new process group, so that signals to the job's processes don't reach this command.
         process = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
@@ -155,9 +157,9 @@ def _run_command(command: Sequence[str]) -> list[str] | None:
 
 
 class ClusterJob(msgspec.Struct, frozen=True):
-    """What was asked for with --on, the number that Slurm gave the job, and when, in seconds since 1970.
+    """The content of job.json: the value of --on, the job's number, and its submission time in seconds since 1970.
 
-    The number may go into a command line, and the file may be anybody's: it is digits or there is no job.
+    The number is passed to commands and the file is untrusted, so a number that isn't all digits makes it invalid.
     """
 
     on: Annotated[str, Meta(max_length=2000)]
@@ -167,13 +169,13 @@ class ClusterJob(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class JobStatus:
-    """A run's job and what Slurm says of it."""
+    """A run's job and its state in Slurm."""
 
     job: ClusterJob
     slurm_job: SlurmJob
 
     def state(self, summary: Summary, worker: heartbeat.Worker | None) -> RunState:
-        """Where a run without an end event stands: as Slurm has it, else by its worker's last sign of life."""
+        """Return the state of a run without an end event: by Slurm, or else by its worker's last sign of life."""
         if not summary.kind:
             return RunState.broken
         if self.slurm_job == UNKNOWN:
@@ -186,15 +188,15 @@ class JobStatus:
 
     @property
     def hint(self) -> str:
-        """What to do about a run of which the job is gone."""
+        """The remedy for a run whose job is gone."""
         known = "" if self.slurm_job == UNKNOWN else self.slurm_job.state
         ended = known or accounting_state(self.job.id)
-        lost = f"Its job ended without its last word{f' ({ended})' if ended else ''}: resume it."
+        lost = f"Its job ended before the run could log its end{f' ({ended})' if ended else ''}: resume it."
         return ENDED_AS.get(ended, lost)
 
 
 def read(folder: Path) -> ClusterJob | None:
-    """job.json; None for a run that is no job, or where it can't be read."""
+    """Return the content of job.json; None if it is missing or can't be read."""
     return records.read(folder / JOB_FILE, ClusterJob)
 
 
@@ -204,9 +206,9 @@ def write(folder: Path, job: ClusterJob) -> None:
 
 
 def query(folder: Path, *, now: bool = False) -> JobStatus | None:
-    """The run's job as Slurm had it some seconds ago, or has it `now`; None for a run that has none.
+    """Return the run's job as of some seconds ago, or with `now` as of this moment; None for a run without a job.
 
-    A job that works in another folder is not this run's: the folder was copied, or comes from another cluster.
+    A job with another working directory isn't this run's: the folder was copied, or comes from another cluster.
     """
     if (job := read(folder)) is None:
         return None

@@ -1,7 +1,7 @@
-"""The latest state of a run in a few words and numbers: summary.json.
+"""summary.json: the latest state of a run in a few words and numbers.
 
-Folded from the events, and always rebuildable from them and config.toml. It holds all that a list of runs shows, so
-that listing thousands of them parses neither logs nor configs.
+The summary is folded from the events, and can always be rebuilt from the log and config.toml. It holds everything that
+a list of runs shows, so that listing thousands of runs parses neither logs nor configs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FORMAT = 2
 
 
 class RunState(enum.StrEnum):
-    """Where a run stands."""
+    """The state of a run."""
 
     queued = enum.auto()
     running = enum.auto()
@@ -40,27 +40,27 @@ class RunState(enum.StrEnum):
 
     @property
     def live(self) -> bool:
-        """A process is at it, or waits to be."""
+        """True if a process works on the run or waits to do so."""
         return self in {RunState.queued, RunState.running}
 
     @property
     def resumable(self) -> bool:
-        """It has ended before its work was done."""
+        """True if the run ended before its work was done."""
         return self in {RunState.stopped, RunState.failed, RunState.crashed}
 
 
 class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What the log says so far. `offset` is how many bytes of events.jsonl it covers."""
+    """A summary of the log so far. `offset` is the number of bytes of events.jsonl that it covers."""
 
     format: int = FORMAT
     offset: Count = 0
     kind: str = ""
-    """As config.toml has it, and so are method, name and group; empty where no config can be read."""
+    """From config.toml, as are `method`, `name` and `group`; empty if the config can't be read."""
     method: str = ""
     name: str = ""
     group: str = ""
     phase: RunState = RunState.queued
-    """Where the log leaves the run; whether its process lives is not the log's to say."""
+    """The state at the end of the log; the log doesn't show whether the process still lives."""
     device: str = ""
     dataset: str = ""
     started: Timestamp = 0.0
@@ -75,29 +75,30 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     best_epoch: Count = 0
     best_file: str = ""
     psnr: float | None = None
-    """Mean PSNR in dB of the restorations at the last look; of a head-to-head that of its first hybrid."""
+    """Mean PSNR in dB of the restorations at the last measurement; in a head-to-head, of its first hybrid."""
     gain: float | None = None
-    """What this hybrid has over the better parent in as long, in dB, on the mean of all cells so far."""
+    """Mean gain of the first hybrid in dB over the better of its baselines at matched cost, over all cells so far."""
     peak_psnr: float | None = None
     peak_step: Count = 0
     stop_psnr: float | None = None
-    """Mean PSNR of the images where the stopping rule left them."""
+    """Mean PSNR in dB of the images at their stops."""
     stop_step: Count = 0
     ssim: float | None = None
-    """Mean SSIM of the restorations where the stopping rule left them, else at the last look."""
+    """Mean SSIM of the restorations at their stops, or else at the last measurement."""
     images_per_second: float | None = None
     error: str = ""
     hint: str = ""
     stops: dict[Count, float] = {}
+    """PSNR in dB at the stop, by image."""
 
     @property
     def result_psnr(self) -> float | None:
-        """Mean PSNR in dB where the stopping rule left the images, else at the last look."""
+        """Mean PSNR in dB of the images at their stops, or else at the last measurement."""
         return self.psnr if self.stop_psnr is None else self.stop_psnr
 
     @property
     def progress(self) -> float | None:
-        """Share of the work done, 0 to 1; None while the total isn't known."""
+        """The share of the work done, in [0, 1]; None while the total isn't known."""
         if self.phase is RunState.finished:
             return 1.0
         if not self.steps:
@@ -105,7 +106,7 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
         return self.step / self.steps if 0 <= self.step < self.steps else 1.0
 
     def seconds_left(self, now: float | None = None) -> float | None:
-        """Time to the end at the pace so far; None before there is a pace."""
+        """Return the estimated seconds to the end at the pace so far; None if the pace isn't known."""
         share = self.progress
         if not self.started or not share or self.phase is not RunState.running:
             return None
@@ -113,7 +114,7 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
         return elapsed * (1 - share) / share
 
     def fold(self, event: Event) -> None:
-        """Take one more event into account."""
+        """Update the summary with one event."""
         self.last = event.time or self.last
         self.step = max(self.step, getattr(event, "step", 0))
         match event:
@@ -159,7 +160,7 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
                 pass
 
     def _measure(self, event: events.PsnrMeasured) -> None:
-        # Where outputs are averaged, their average is the restoration: the stop is of it, so the peak must be too.
+        # If outputs are averaged, the average is the restoration, so both stop and peak are measured on it.
         self.psnr = sum(event.averaged) / len(event.averaged) if event.averaged else event.mean
         if event.loss:
             self.loss = sum(event.loss) / len(event.loss)
@@ -170,12 +171,12 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 def write(folder: Path, summary: Summary) -> None:
-    """Replace summary.json. Not synced: it can be rebuilt."""
+    """Replace summary.json. The file isn't synced, because it can be rebuilt."""
     atomic.write_atomic(folder / SUMMARY_FILE, records.dump(summary), durable=False)
 
 
 def read(folder: Path) -> Summary:
-    """The summary as the log stands now: what summary.json covers, and the events written since."""
+    """Return the summary of the whole log: summary.json plus the events written since."""
     stored = records.read(folder / SUMMARY_FILE, Summary)
     summary = stored if stored and stored.format == FORMAT and stored.kind else _from_config(folder)
     reader = EventReader(folder, summary.offset)
@@ -189,27 +190,27 @@ def read(folder: Path) -> Summary:
 
 
 def rebuild(folder: Path) -> Summary:
-    """The summary from config.toml and the log alone, which may be longer than fits into memory."""
+    """Rebuild the summary from config.toml and the log, which may be larger than memory."""
     summary = _from_config(folder)
     resumes = _resumes(folder)
     reader = EventReader(folder)
-    resumes_seen = 0
+    resume_count = 0
     for event in logical_history(reader.stream(), resumes):
         summary.fold(event)
-        resumes_seen += isinstance(event, events.RunResumed)
+        resume_count += isinstance(event, events.RunResumed)
     summary.offset = reader.offset
-    # One that was written meanwhile has made void what was folded before it.
-    return summary if resumes_seen == len(resumes) else rebuild(folder)
+    # A resume that was logged meanwhile has voided events that are already folded.
+    return summary if resume_count == len(resumes) else rebuild(folder)
 
 
 def _resumes(folder: Path) -> list[events.RunResumed]:
-    """Those that the log tells of; quick, as other lines are not decoded."""
+    """Return the resumes in the log; this is fast, because other lines aren't decoded."""
     events_read = EventReader(folder, containing=b'"run_resumed"').stream()
     return [event for event in events_read if isinstance(event, events.RunResumed)]
 
 
 def _from_config(folder: Path) -> Summary:
-    """A summary of what was asked, before anything happened."""
+    """Return the summary of a run without events."""
     try:
         config = configs.load(folder / CONFIG_FILE)
     except UserError:
@@ -218,9 +219,9 @@ def _from_config(folder: Path) -> Summary:
 
 
 def state(summary: Summary, worker: heartbeat.Worker | None, created: float, now: float | None = None) -> RunState:
-    """An end that the log tells; else the process named in worker.json; else the age of its last sign of life.
+    """Return the run's state: by an end in the log, else by the worker's process, else by its last sign of life.
 
-    `created` is when the run was asked for: for a moment after that, no worker has shown itself yet.
+    `created` is the creation time of the run, in seconds since 1970: a new run may not have a worker.json yet.
     """
     if not summary.kind:
         return RunState.broken

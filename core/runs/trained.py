@@ -1,4 +1,4 @@
-"""The run that a trained network is taken from, and whether it has one to give. Loads no torch."""
+"""The configs of runs that have trained a network, with checks that there is one to load. Loads no torch."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ from dipddpm.core.runs.summary import CONFIG_FILE
 
 
 def trained_config(folder: Path) -> DdpmRun | HybridRun:
-    """The config of a run that has trained a diffusion model and has stored its best one.
+    """Return the config of a run that has trained a diffusion model and stored the best one.
 
-    Raises UserError for a run that trains none or took it from another, for one whose network needs to see more than
-    xt, and where there is no best model yet.
+    Raises UserError if the run trains no prior or took its prior from another run, if its network needs inputs besides
+    xt, and if there is no best model yet.
     """
     config = configs.load(folder / CONFIG_FILE)
     if not (isinstance(config, DdpmRun) or (isinstance(config, HybridRun) and config.trains_prior)):
         if isinstance(config, HybridRun) and config.hybrid.needs_prior and not config.trains:
             owner = reference.prior_folder(config.prior.run).name
-            raise UserError(f"{folder.name} has trained no prior: it took that of {owner}.", f"Give {owner} itself.")
+            problem = f"{folder.name} has trained no prior: it used the prior of {owner}."
+            raise UserError(problem, f"Give {owner} itself.")
         what = f"hybrid {config.method}" if isinstance(config, HybridRun) else config.kind
-        problem = f"{folder.name} is a run of kind {what}: what it has trained can't sample by itself."
-        raise UserError(problem, "Give a run of kind ddpm, or one of a hybrid that has trained its prior.")
+        problem = f"{folder.name} is a run of kind {what}, which trains no network that can sample by itself."
+        raise UserError(problem, "Give a run of kind ddpm, or a hybrid run that has trained its prior.")
     _refuse_without_best(folder)
     return config
 
 
 def conditioned_config(folder: Path) -> tuple[HybridRun, DdpmConfig | None]:
-    """The config of a run that has trained a conditioned network, and the options of the prior that it began with.
+    """Return the config of a run that has trained a conditioned network, and the options of its initial prior, if any.
 
-    Raises UserError for another run, without a best model, and where the prior's run is not there any more.
+    Raises UserError if the run is of another kind, has no best model, or its prior's run is gone.
     """
     config = configs.load(folder / CONFIG_FILE)
     if not (isinstance(config, HybridRun) and isinstance(config.hybrid, Conditioned)):
         what = f"{config.kind} {config.method}".strip()
         problem = f"{folder.name} is a run of kind {what}, and has trained no conditioned network."
-        raise UserError(problem, "Give one of dipddpm run hybrid --preset conditioned --task TASK.")
+        raise UserError(problem, "Give a run of dipddpm run hybrid --preset conditioned --task TASK.")
     _refuse_without_best(folder)
     return config, trained_config(reference.prior_folder(config.prior.run)).ddpm if config.prior.run else None
 
@@ -51,4 +52,4 @@ def _refuse_without_best(folder: Path) -> None:
             raise UserError(
                 f"{folder.name} ships without its weights.", "Fork it to train it here, or give another run."
             )
-        raise UserError(f"{folder.name} has no best model yet.", "Let it finish an epoch, or resume it.")
+        raise UserError(f"{folder.name} has no best model yet.", "Wait until it has finished an epoch, or resume it.")

@@ -1,4 +1,4 @@
-"""What is kept on disk: delete with a way back, disk use, and giving up what only resuming needs. Loads no torch."""
+"""Disk use of runs: deleting and undeleting runs, and pruning checkpoints that only resuming needs. Loads no torch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.runs.folder import Run, RunsFolder
 
 TRASH = ".trash"
-"""Deleted runs wait here, in the runs folder itself, so that deleting and restoring is one rename."""
+"""The folder for deleted runs, inside the runs folder, so that deleting and undeleting are one rename each."""
 
 
 class DiskUse(NamedTuple):
-    """Bytes on disk."""
+    """The disk use of a run in bytes."""
 
     total: int
     checkpoints: int
@@ -26,20 +26,20 @@ class DiskUse(NamedTuple):
 
 
 def disk_use(run: Run) -> DiskUse:
-    """What the run's files take up; what vanishes meanwhile counts as nothing."""
+    """Return the size of the run's files; a file that vanishes meanwhile counts as 0."""
     checkpoints, images = _size(run.folder / "checkpoints"), _size(run.folder / "images")
     return DiskUse(_size(run.folder), checkpoints, images)
 
 
 def refuse_deletion(run: Run) -> None:
-    """Raise UserError for a run that is live, and for a reference run."""
+    """Raise UserError for a live run and for a reference run."""
     run.refuse_change()
     if run.status().state.live:
         raise UserError(f"The run {run.id} is still live.", "Stop it first.")
 
 
 def delete(run: Run) -> None:
-    """Move a run to the trash. Raises UserError as `refuse_deletion` does, or when the folder can't be moved."""
+    """Move a run to the trash. Raises UserError as `refuse_deletion` does, and if the folder can't be moved."""
     refuse_deletion(run)
     trash = run.folder.parent / TRASH
     try:
@@ -52,16 +52,17 @@ def delete(run: Run) -> None:
 
 
 def undelete(runs: RunsFolder, run_id: str) -> Run:
-    """Bring a deleted run back. Raises UserError where the trash doesn't hold it any more."""
+    """Move a deleted run back from the trash. Raises UserError if the trash no longer holds it."""
     try:
         (runs.root / TRASH / run_id).rename(runs.root / run_id)
     except OSError as error:
-        raise UserError(f"The run {run_id} can't be restored: {error.strerror}.", "It may be gone for good.") from None
+        problem = f"The run {run_id} can't be brought back from the trash: {error.strerror}."
+        raise UserError(problem, f"Check {runs.root / TRASH}; another console may have emptied it.") from None
     return Run(runs.root / run_id)
 
 
 def trashed(runs: RunsFolder) -> list[str]:
-    """The ids of deleted runs that can still be restored. A link in place of the trash, or in it, is none of ours."""
+    """Return the ids of the runs in the trash. A trash that is a link, and links in it, are ignored as foreign."""
     trash = runs.root / TRASH
     try:
         return sorted(entry.name for entry in trash.iterdir() if not (trash.is_symlink() or entry.is_symlink()))
@@ -70,7 +71,10 @@ def trashed(runs: RunsFolder) -> list[str]:
 
 
 def empty_trash(runs: RunsFolder, run_ids: list[str] | None = None) -> None:
-    """Delete for good: these runs, or all that were deleted. Another console's deletions are its own to empty."""
+    """Delete these runs, by default all runs in the trash, for good.
+
+    A console passes the ids of its own deletions, so that it leaves those of other consoles alone.
+    """
     present = trashed(runs)
     for run_id in present if run_ids is None else set(present).intersection(run_ids):
         shutil.rmtree(runs.root / TRASH / run_id, ignore_errors=True)
@@ -79,7 +83,10 @@ def empty_trash(runs: RunsFolder, run_ids: list[str] | None = None) -> None:
 
 
 def spare_checkpoints(run: Run) -> list[Path]:
-    """Every checkpoint but the best model. Raises UserError for a live or reference run, or one without best model."""
+    """Return every checkpoint but the best model.
+
+    Raises UserError for a live run, a reference run and a run without a best model.
+    """
     run.refuse_change()
     run.refuse_writing()
     status = run.status()
@@ -88,12 +95,15 @@ def spare_checkpoints(run: Run) -> list[Path]:
     best = run.folder / status.summary.best_file
     folder = run.folder / "checkpoints"
     if not status.summary.best_file or best.parent != folder or not best.is_file():
-        raise UserError(f"The run {run.id} has no best model to keep.", "Delete the run if it isn't needed.")
+        raise UserError(f"The run {run.id} has no best model to keep.", "Delete the run if you don't need it.")
     return [path for path in folder.iterdir() if path != best and path.is_file() and not path.is_symlink()]
 
 
 def keep_best_only(run: Run) -> int:
-    """Remove the spare checkpoints, which resuming and extending need; the bytes freed. Raises UserError as they do."""
+    """Remove the spare checkpoints, which resuming and extending need, and return the bytes freed.
+
+    Raises UserError as `spare_checkpoints` does.
+    """
     freed = 0
     for path in spare_checkpoints(run):
         freed += path.stat().st_size
@@ -102,7 +112,7 @@ def keep_best_only(run: Run) -> int:
 
 
 def prunable(runs: Iterable[Run]) -> dict[Run, int]:
-    """The runs of which something is spare, and how many bytes; live ones and those without a best model aren't."""
+    """Return the runs with spare checkpoints and their bytes, without live runs and runs that have no best model."""
     bytes_by_run = {}
     for run in runs:
         with contextlib.suppress(UserError):
@@ -112,7 +122,7 @@ def prunable(runs: Iterable[Run]) -> dict[Run, int]:
 
 
 def prune(runs: Iterable[Run]) -> int:
-    """Keep the best model only of each run that can be pruned; the bytes freed."""
+    """Remove the spare checkpoints of all prunable runs, and return the bytes freed."""
     return sum(keep_best_only(run) for run in prunable(runs))
 
 

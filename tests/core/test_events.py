@@ -1,4 +1,4 @@
-"""Events as lines: what goes in comes out, whatever the numbers; what a reader doesn't know it skips."""
+"""Tests of events as lines: every event is read back as written, and a reader skips unknown fields and kinds."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ any_event = st.one_of([event_of(kind) for kind in KINDS])
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal, NaN being NaN."""
+    """Return whether two values are equal, with NaN equal to NaN."""
     if isinstance(a, float) and isinstance(b, float):
         return a == b or (math.isnan(a) and math.isnan(b))
     if isinstance(a, list) and isinstance(b, list):
@@ -135,7 +135,7 @@ def test_decode_never_raises(line: bytes) -> None:
 
 
 def test_event_types_cover_every_kind() -> None:
-    """A kind that was defined but left out of `EVENT_TYPES` would be written and never read."""
+    """A kind that is missing from `EVENT_TYPES` would be written but never read."""
     defined = {
         kind
         for kind in vars(events).values()

@@ -1,4 +1,4 @@
-"""Checkpoints: what goes in comes out, what is damaged is refused, and a kill leaves the old file or the new one."""
+"""Tests of checkpoints: states are read back bit for bit, damaged files are refused, and a kill leaves a whole file."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def tensor_of(shape: list[int], dtype: torch.dtype, seed: int) -> torch.Tensor:
 
 
 tensors = st.builds(tensor_of, st.lists(st.integers(0, 3), max_size=3), st.sampled_from(DTYPES), st.integers(0, 2**31))
-plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec="utf-8"))
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec="utf-8"))
 keys = st.text(st.characters(codec="utf-8", exclude_characters="."), min_size=1, max_size=5)
 states = st.dictionaries(
     keys,
     st.recursive(
-        plain | tensors,
+        scalars | tensors,
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.lists(inner, max_size=3).map(tuple)
@@ -56,7 +56,7 @@ states = st.dictionaries(
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal to the bit; a tuple comes back as a list."""
+    """Return whether two states are equal bit for bit, where a tuple may have become a list."""
     if isinstance(a, torch.Tensor):
         return isinstance(b, torch.Tensor) and a.dtype == b.dtype and a.shape == b.shape and bool((a == b).all())
     if isinstance(a, dict):
@@ -138,7 +138,7 @@ def test_checkpoint_load_leaves_global_generator_alone(tmp_path: Path) -> None:
 
 
 def stored(path: Path, header: str, tensors: dict[str, torch.Tensor] | None = None) -> Path:
-    """A file with our mark and a header of anybody's making."""
+    """Write a checkpoint file with this header."""
     save_file(tensors or {}, path, metadata={checkpoint.HEADER: header})
     return path
 
@@ -162,7 +162,7 @@ def test_checkpoint_refuses_tampered_header(values: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("header", ["", "no json", "[" * 100_000, "[]", "{}", '{"format": 99, "values": {}}'])
 def test_checkpoint_refuses_foreign_header(header: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no checkpoint of this program"):
+    with pytest.raises(UserError, match="not a checkpoint of this program"):
         checkpoint.load_state(stored(tmp_path / "f", header))
 
 
@@ -170,14 +170,14 @@ def test_checkpoint_refuses_foreign_header(header: str, tmp_path: Path) -> None:
 def test_checkpoint_refuses_foreign_missing_and_truncated_files(read: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint at"):
         read(tmp_path / "none")
-    with pytest.raises(UserError, match="no checkpoint of this program"):
+    with pytest.raises(UserError, match="not a checkpoint of this program"):
         save_file({"w": torch.ones(2)}, tmp_path / "foreign")
         read(tmp_path / "foreign")
     checkpoint.save(tmp_path / "whole", {"a": torch.ones(100)}, TutorialNetwork(timesteps=5))
     whole = (tmp_path / "whole").read_bytes()
     for cut in (0, 1, 8, 9, 100, len(whole) // 2, len(whole) - 1):
         (tmp_path / "cut").write_bytes(whole[:cut])
-        with pytest.raises(UserError, match="not a whole checkpoint"):
+        with pytest.raises(UserError, match="not a complete checkpoint"):
             read(tmp_path / "cut")
 
 
@@ -202,11 +202,11 @@ def test_checkpoint_load_raises_only_user_error_for_any_bytes(
     [
         ("{}", "holds no network"),
         ('{"name": "os:system", "arguments": {}}', "no network named 'os:system'"),
-        ('{"name": "tutorial"}', "does not fit"),
-        ('{"name": "tutorial", "arguments": {"code": "x"}}', "does not fit"),
-        ('{"name": "tutorial", "arguments": {"timesteps": "x"}}', "does not fit"),
-        ('{"name": "tutorial", "arguments": {"timesteps": 5}}', "does not fit"),
-        ('{"name": "tutorial", "arguments": null}', "does not fit"),
+        ('{"name": "tutorial"}', "don't fit their network"),
+        ('{"name": "tutorial", "arguments": {"code": "x"}}', "don't fit their network"),
+        ('{"name": "tutorial", "arguments": {"timesteps": "x"}}', "don't fit their network"),
+        ('{"name": "tutorial", "arguments": {"timesteps": 5}}', "don't fit their network"),
+        ('{"name": "tutorial", "arguments": null}', "don't fit their network"),
     ],
 )
 def test_checkpoint_load_refuses_network_that_does_not_fit(network: str, words: str, tmp_path: Path) -> None:
@@ -222,14 +222,14 @@ def test_checkpoint_load_never_imports_network_named_in_file(tmp_path: Path) -> 
         "from dipddpm.core.compute import checkpoint\nfrom dipddpm.core.errors import UserError\n"
         "try: checkpoint.load(sys.argv[1] + '/f')\n"
         "except UserError: assert 'evil' not in sys.modules\n"
-        "else: raise SystemExit('it was loaded')"
+        "else: raise SystemExit('the network was loaded')"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     assert not (tmp_path / "ran").exists()
 
 
 def test_checkpoint_save_leaves_whole_file_after_kill(tmp_path: Path) -> None:
-    """A child that saves without pause is killed at a random moment, again and again."""
+    """A child process saves without pause and is killed at a random moment, several times."""
     path = tmp_path / "last.safetensors"
     checkpoint.save(path, {"n": 0, "weights": torch.zeros(300_000)})
     cut = 0
@@ -246,4 +246,4 @@ def test_checkpoint_save_leaves_whole_file_after_kill(tmp_path: Path) -> None:
         state = checkpoint.load_state(path)
         assert torch.all(state["weights"] == state["n"] % 1000)
         cut += len(list(tmp_path.glob(".*.tmp")))
-    assert cut, "no kill came in the middle of a save, so nothing was tested"
+    assert cut, "no kill came in the middle of a save, so the test proved nothing"

@@ -95,12 +95,12 @@ def test_config_refuses_settings_processes_cannot_share(settings: dict[str, Any]
 @pytest.mark.parametrize(
     ("kind", "settings", "problem"),
     [
-        ("dip", {"images.indices": "3"}, r"only 1 image\(s\) to share"),
-        ("dip", {"images.files": ("a.png",)}, r"only 1 image\(s\) to share"),
+        ("dip", {"images.indices": "3"}, r"2 processes for only 1 image\(s\)"),
+        ("dip", {"images.files": ("a.png",)}, r"2 processes for only 1 image\(s\)"),
         (
             "restore",
             {"restore.tasks": ("denoise",), "restore.sets": ("glyphs",), "restore.seeds": 1},
-            r"only 1 degraded set\(s\) to share",
+            r"2 processes for only 1 degraded set\(s\)",
         ),
     ],
 )

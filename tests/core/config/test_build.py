@@ -1,4 +1,4 @@
-"""From presets and `--set` to a config: what is asked for is what one gets, and what can't be is refused by name."""
+"""Tests of `build` and `describe`: a config takes every valid setting, and a refusal names the invalid one."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from dipddpm.core.errors import UserError
 
 
 def flat(config: configs.AnyRun) -> dict[str, Any]:
-    """Dotted keys and values, by a walk of its own."""
-    found: dict[str, Any] = {}
+    """Return the values of a config by dotted key, independently of `configs.flatten`."""
+    values_by_key: dict[str, Any] = {}
 
     def walk(value: Any, key: str) -> None:
         if isinstance(value, dict):
             for name, inner in value.items():
                 walk(inner, f"{key}.{name}" if key else name)
         else:
-            found[key] = value
+            values_by_key[key] = value
 
     walk(msgspec.to_builtins(config), "")
-    return found
+    return values_by_key
 
 
 VARIANTS = [
@@ -39,18 +39,18 @@ VARIANTS = [
 @pytest.mark.parametrize(("kind", "method", "task"), VARIANTS)
 def test_describe_lists_every_option_with_its_default(kind: str, method: str | None, task: str | None) -> None:
     values = flat(configs.build(kind, method=method, task=task))
-    told = {field.key: field.default for field in configs.describe(kind, method, task)}
-    assert told == {k: v for k, v in values.items() if k not in {"kind", "version", "hybrid.method", "task.name"}}
+    described = {field.key: field.default for field in configs.describe(kind, method, task)}
+    assert described == {k: v for k, v in values.items() if k not in {"kind", "version", "hybrid.method", "task.name"}}
 
 
 @pytest.mark.parametrize(("kind", "method", "task"), VARIANTS)
 def test_build_accepts_every_default_as_text(kind: str, method: str | None, task: str | None) -> None:
-    plain = configs.build(kind, method=method, task=task)
+    default = configs.build(kind, method=method, task=task)
     for field in configs.describe(kind, method, task):
         if isinstance(field.default, tuple):
             continue
         text = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
-        assert configs.build(kind, method=method, task=task, settings={field.key: text}) == plain, field.key
+        assert configs.build(kind, method=method, task=task, settings={field.key: text}) == default, field.key
         assert field.description, field.key
 
 
@@ -81,8 +81,8 @@ def test_build_accepts_every_choice_and_no_other() -> None:
 def test_build_applies_settings_over_preset_over_default() -> None:
     assert configs.build("ddpm").data.dataset == "fashionmnist"
     assert configs.build("ddpm", preset="quick").data.dataset == "fashion-mini"
-    asked = configs.build("ddpm", preset="quick", settings={"data.dataset": "mnist"})
-    assert (asked.data.dataset, asked.ddpm.epochs) == ("mnist", PRESETS["ddpm"]["quick"]["ddpm.epochs"])  # type: ignore[union-attr]
+    made = configs.build("ddpm", preset="quick", settings={"data.dataset": "mnist"})
+    assert (made.data.dataset, made.ddpm.epochs) == ("mnist", PRESETS["ddpm"]["quick"]["ddpm.epochs"])  # type: ignore[union-attr]
 
 
 def test_build_setting_of_task_overrides_its_spec() -> None:
@@ -110,13 +110,13 @@ def test_build_setting_of_task_overrides_its_spec() -> None:
         ({"kind": "ddpm", "settings": {"ddpm.lr": "nan"}}, "ddpm.lr must be"),
         ({"kind": "ddpm", "settings": {"ddpm.lr": "inf"}}, "ddpm.lr must be a finite number"),
         ({"kind": "ddpm", "settings": {"ddpm.beta_start": "0.5"}}, "beta_start must not exceed beta_end"),
-        ({"kind": "ddpm", "settings": {"device": "gpu"}}, "device is not right"),
-        ({"kind": "ddpm", "settings": {"device": "cpu\n"}}, "device is not right"),
+        ({"kind": "ddpm", "settings": {"device": "gpu"}}, "device has an invalid value"),
+        ({"kind": "ddpm", "settings": {"device": "cpu\n"}}, "device has an invalid value"),
         ({"kind": "ddpm", "settings": {"name": "x" * 201}}, "name"),
-        ({"kind": "ddpm", "settings": {"name": "\udcff"}}, "bytes that are no text"),
-        ({"kind": "dip", "settings": {"images.files": ("a\udcff.png",)}}, "bytes that are no text"),
+        ({"kind": "ddpm", "settings": {"name": "\udcff"}}, "bytes that are not text"),
+        ({"kind": "dip", "settings": {"images.files": ("a\udcff.png",)}}, "bytes that are not text"),
         ({"kind": "dip", "settings": {"images.files": 3}}, "images.files must be a list"),
-        ({"kind": "dip", "settings": {"images.indices": "9-0"}}, "count upwards"),
+        ({"kind": "dip", "settings": {"images.indices": "9-0"}}, "must increase"),
         ({"kind": "dip", "settings": {"images.indices": "0-" + "9" * 30}}, "more than"),
         ({"kind": "dip", "settings": {"images.indices": "1,,2"}}, "images.indices"),
     ],
@@ -142,8 +142,5 @@ def test_image_indices_lists_named_ranges_in_order(parts: list[tuple[int, int]])
     text = ",".join(f"{first}-{first + more}" if more else str(first) for first, more in parts)
     expected: list[int] = []
     for first, more in parts:
-        place = first
-        while place <= first + more:
-            expected.append(place)
-            place += 1
+        expected += range(first, first + more + 1)
     assert configs.ImagesConfig(indices=text).image_indices() == expected

@@ -1,4 +1,4 @@
-"""Tasks as people write them: what is written is what is read, and what can't be is refused by name."""
+"""Tests of tasks in text form: `parse_task` inverts `format_task`, and a refusal names the invalid option."""
 
 from __future__ import annotations
 

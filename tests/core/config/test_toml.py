@@ -1,4 +1,4 @@
-"""config.toml: what is written is read back, and what is wrong with a file is said in a sentence."""
+"""Tests of config.toml: every config is read back as written, and the error for an invalid file says what is wrong."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_toml_round_trips_any_text_and_number(name: str, seed: int, lr: float, f
 
 
 def test_toml_file_lists_every_option() -> None:
-    """A reader that knows no defaults learns everything from it."""
+    """The file is complete, so that a reader needs to know no defaults."""
     for kind in KINDS:
         read = tomllib.loads(configs.to_toml(configs.build(kind)))
         for field in configs.describe(kind):

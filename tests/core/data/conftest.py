@@ -1,4 +1,4 @@
-"""A small data set under a well-known name, and a machine that has none."""
+"""Fixtures: a small data set under the name of a published one, and a machine without data sets."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from dipddpm.core.data.catalogue import CATALOGUE, NamedDataset
 
 
 def idx(values: NDArray[np.uint8]) -> bytes:
-    """An IDX file of bytes, written from its specification."""
+    """Return an IDX file of bytes, built from the format's specification."""
     header = bytes([0, 0, 8, values.ndim]) + b"".join(length.to_bytes(4, "big") for length in values.shape)
     return header + values.tobytes()
 
 
 @dataclass
 class Published:
-    """What the owner of a data set publishes: the right contents of all its files."""
+    """A published data set: the correct contents of all its files."""
 
     dataset: NamedDataset
     contents: dict[str, bytes]
@@ -40,7 +40,7 @@ class Published:
 
 @pytest.fixture(autouse=True)
 def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No data anywhere and no network settings; returns the cache folder, which doesn't exist yet."""
+    """Remove all data sets and network settings, and return the cache folder, which doesn't exist yet."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "DIPDDPM_MIRROR"):
         monkeypatch.delenv(name, raising=False)
     cache = tmp_path / "cache"
@@ -51,7 +51,7 @@ def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch) -> Published:
-    """`fashionmnist`, shrunk to 30 training and 20 test images of noise, with the digests that go with them."""
+    """Replace `fashionmnist` by 30 training and 20 test images of noise, with matching digests."""
     random = np.random.default_rng(0)
 
     def split(count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

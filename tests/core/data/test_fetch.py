@@ -1,3 +1,5 @@
+"""Tests of `fetch`, against a web server on this machine."""
+
 from __future__ import annotations
 
 import gzip
@@ -24,12 +26,12 @@ IMAGES = "train-images-idx3-ubyte.gz"
 
 @dataclass
 class Mirror:
-    """A web server on this machine that has some files, and may cut the line while it sends one."""
+    """A web server on this machine; it breaks the connection in the middle of the files in `cut`."""
 
     url: str
     files: dict[str, bytes] = field(default_factory=dict)
     cut: set[str] = field(default_factory=set)
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     def publish(self, published: Published) -> None:
         for name, contents in published.contents.items():
@@ -38,11 +40,11 @@ class Mirror:
 
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
-    """A mirror, which is the only address to fetch from."""
+    """Start a mirror and make it the only address to fetch from."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            served.asked.append(self.path)
+            served.requests.append(self.path)
             if self.path not in served.files:
                 self.send_error(404)
                 return
@@ -66,34 +68,34 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     server.server_close()
 
 
-def test_fetch_verifies_and_keeps_download(published: Published, mirror: Mirror, bare_machine: Path) -> None:
+def test_fetch_verifies_and_stores_download(published: Published, mirror: Mirror, bare_machine: Path) -> None:
     mirror.publish(published)
-    seen: list[tuple[str, int, int]] = []
-    folder = fetch("fashionmnist", progress=lambda *now: seen.append(now))
+    reports: list[tuple[str, int, int]] = []
+    folder = fetch("fashionmnist", progress=lambda *report: reports.append(report))
     assert folder == bare_machine / "fashionmnist"
     assert sorted(path.name for path in folder.iterdir()) == sorted(published.contents)
     assert load("fashionmnist").images.shape == (30, 1, 28, 28)
     size = len(mirror.files[f"/fashionmnist/{IMAGES}"])
-    assert [now for now in seen if now[0] == IMAGES][-1] == (IMAGES, size, size)
-    assert {name for name, _, _ in seen} == set(published.contents)
+    assert [report for report in reports if report[0] == IMAGES][-1] == (IMAGES, size, size)
+    assert {name for name, _, _ in reports} == set(published.contents)
 
-    mirror.asked.clear()
+    mirror.requests.clear()
     assert fetch("fashionmnist") == folder
-    assert mirror.asked == []
+    assert mirror.requests == []
 
 
 def test_load_never_downloads(published: Published, mirror: Mirror) -> None:
     mirror.publish(published)
     with pytest.raises(UserError, match="not on this machine"):
         load("fashionmnist")
-    assert mirror.asked == []
+    assert mirror.requests == []
 
 
-def test_fetch_into_given_folder_is_found_there(published: Published, mirror: Mirror, tmp_path: Path) -> None:
+def test_load_reads_set_fetched_into_given_folder(published: Published, mirror: Mirror, tmp_path: Path) -> None:
     mirror.publish(published)
     fetch("fashionmnist", root=tmp_path / "new")
-    found = load("fashionmnist", "test", root=tmp_path / "new")
-    assert len(found) == 20 and found.source == str(tmp_path / "new" / "fashionmnist")
+    images = load("fashionmnist", "test", root=tmp_path / "new")
+    assert len(images) == 20 and images.source == str(tmp_path / "new" / "fashionmnist")
 
 
 def test_fetch_replaces_only_damaged_file(published: Published, mirror: Mirror, bare_machine: Path) -> None:
@@ -101,14 +103,14 @@ def test_fetch_replaces_only_damaged_file(published: Published, mirror: Mirror, 
     path = published.write(bare_machine / "fashionmnist") / IMAGES
     path.write_bytes(path.read_bytes()[:-9])
     fetch("fashionmnist")
-    assert mirror.asked == [f"/fashionmnist/{IMAGES}"]
+    assert mirror.requests == [f"/fashionmnist/{IMAGES}"]
     assert gzip.decompress(path.read_bytes()) == published.contents[IMAGES]
 
 
-def test_fetch_leaves_debian_set_in_place(published: Published, mirror: Mirror, tmp_path: Path) -> None:
+def test_fetch_uses_debian_set_without_download(published: Published, mirror: Mirror, tmp_path: Path) -> None:
     debian = published.write(tmp_path / "debian" / "fashion-mnist")
     assert fetch("fashionmnist") == debian
-    assert mirror.asked == []
+    assert mirror.requests == []
 
 
 def test_fetch_leaves_nothing_after_broken_connection(published: Published, mirror: Mirror, bare_machine: Path) -> None:
@@ -124,19 +126,19 @@ def test_fetch_leaves_nothing_after_broken_connection(published: Published, mirr
 @pytest.mark.parametrize(
     "wrong",
     [b"<html>hello</html>", gzip.compress(b"another", mtime=0), gzip.compress(b"x" * 99, mtime=0)[:-9]],
-    ids=["a page", "another file", "a part"],
+    ids=["web page", "other file", "truncated file"],
 )
 def test_fetch_never_writes_unpublished_content(
     published: Published, mirror: Mirror, bare_machine: Path, wrong: bytes
 ) -> None:
     mirror.publish(published)
     mirror.files[f"/fashionmnist/{IMAGES}"] = wrong
-    with pytest.raises(UserError, match=f"What {mirror.url}/fashionmnist/{IMAGES} gives is not the published file"):
+    with pytest.raises(UserError, match=f"The file at {mirror.url}/fashionmnist/{IMAGES} is not the published file"):
         fetch("fashionmnist")
     assert list((bare_machine / "fashionmnist").iterdir()) == []
 
 
-def test_fetch_keeps_files_that_arrived_before_failure(
+def test_fetch_after_failure_requests_only_missing_files(
     published: Published, mirror: Mirror, bare_machine: Path
 ) -> None:
     mirror.publish(published)
@@ -147,9 +149,9 @@ def test_fetch_keeps_files_that_arrived_before_failure(
     assert len(list((bare_machine / "fashionmnist").iterdir())) == 3
     assert locations()["fashionmnist"] is None
     mirror.files[last] = whole
-    mirror.asked.clear()
+    mirror.requests.clear()
     fetch("fashionmnist")
-    assert mirror.asked == [last]
+    assert mirror.requests == [last]
 
 
 def test_fetch_tries_next_mirror(published: Published, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,19 +181,21 @@ def test_fetch_refuses_folder_it_cannot_write(published: Published, mirror: Mirr
 
 def test_fetch_of_shipped_set_needs_no_network(mirror: Mirror) -> None:
     assert fetch("fashion-mini").name == "fashion-mini"
-    assert mirror.asked == []
+    assert mirror.requests == []
 
 
-def test_fetch_of_missing_shipped_set_asks_for_reinstall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_of_missing_shipped_set_suggests_reinstall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dipddpm.core.data.locate.MINI_FOLDER", tmp_path)
-    with pytest.raises(UserError, match="Install dipddpm again"):
+    with pytest.raises(UserError, match="Reinstall dipddpm"):
         fetch("fashion-mini")
 
 
-def test_fetch_gives_up_on_endless_file(published: Published, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_refuses_file_over_size_limit(
+    published: Published, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mirror.publish(published)
     monkeypatch.setattr("dipddpm.core.data.locate.MAX_BYTES", 1000)
-    with pytest.raises(UserError, match="it has no end"):
+    with pytest.raises(UserError, match="it is larger than any published file"):
         fetch("fashionmnist")
 
 

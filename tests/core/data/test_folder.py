@@ -22,12 +22,12 @@ def values(name: str, split: Split) -> list[int]:
 
 
 def test_folder_without_classes_tests_on_every_tenth_file(tmp_path: Path) -> None:
-    for place in range(20):
-        write(tmp_path / f"{place:02}.png", value=place * 10)
+    for index in range(20):
+        write(tmp_path / f"{index:02}.png", value=index * 10)
     name = f"folder:{tmp_path}"
     check(name)
     assert values(name, "test") == [90, 190]
-    assert values(name, "train") == [place * 10 for place in range(20) if place not in (9, 19)]
+    assert values(name, "train") == [index * 10 for index in range(20) if index not in (9, 19)]
     train = load(name)
     assert train.images.shape == (18, 1, 28, 28)
     assert train.classes == (tmp_path.name,) and train.labels.unique().tolist() == [0]
@@ -37,11 +37,10 @@ def test_folder_without_classes_tests_on_every_tenth_file(tmp_path: Path) -> Non
 def test_folder_classes_match_torchvision_image_folder(tmp_path: Path) -> None:
     for split, count in {"train": 3, "test": 2}.items():
         for kind in ("cat", "dog"):
-            for place in range(count):
-                write(
-                    tmp_path / split / kind / "deeper" / f"{place}.png", value=40 * place + (20 if kind == "dog" else 0)
-                )
-    write(tmp_path / "cover.png")  # part of neither split
+            for index in range(count):
+                value = 40 * index + (20 if kind == "dog" else 0)
+                write(tmp_path / split / kind / "deeper" / f"{index}.png", value=value)
+    write(tmp_path / "cover.png")  # in neither split
     splits: tuple[Split, ...] = ("train", "test")
     for split in splits:
         theirs = ImageFolder(str(tmp_path / split))
@@ -60,13 +59,13 @@ def test_folder_load_crops_central_square_to_given_size(tmp_path: Path) -> None:
     assert load(f"folder:{tmp_path}@64").images.shape == (1, 1, 64, 64)
 
 
-def test_folder_name_that_ends_like_size_is_kept(tmp_path: Path) -> None:
+def test_folder_parse_prefers_existing_folder_to_size(tmp_path: Path) -> None:
     write(tmp_path / "photos@64" / "one.png")
     assert load(f"folder:{tmp_path}/photos@64").images.shape[-1] == 28
     assert load(f"folder:{tmp_path}/photos@64@32").images.shape[-1] == 32
 
 
-def test_folder_load_makes_all_rgb_for_one_colour_image(tmp_path: Path) -> None:
+def test_folder_load_converts_all_images_to_rgb_if_one_is_colour(tmp_path: Path) -> None:
     write(tmp_path / "a.png", value=7)
     assert load(f"folder:{tmp_path}").images.shape[1] == 1
     write(tmp_path / "b.png", mode="RGB", value=9)
@@ -75,17 +74,17 @@ def test_folder_load_makes_all_rgb_for_one_colour_image(tmp_path: Path) -> None:
 
 
 def test_folder_load_names_file_that_is_no_image(tmp_path: Path) -> None:
-    for place in range(5):
-        write(tmp_path / f"{place}.png")
-    (tmp_path / "notes.txt").write_text("not meant")
+    for index in range(5):
+        write(tmp_path / f"{index}.png")
+    (tmp_path / "notes.txt").write_text("no image, by its suffix")
     (tmp_path / "._3.png").write_text("left by a file manager")
     assert len(load(f"folder:{tmp_path}")) == 5
     (tmp_path / "3x.png").write_text("no image")
-    with pytest.raises(UserError, match=r"3x\.png is no image"):
+    with pytest.raises(UserError, match=r"3x\.png is not a readable image"):
         load(f"folder:{tmp_path}")
 
 
-def test_folder_check_refuses_what_cannot_be_data_set(tmp_path: Path) -> None:
+def test_folder_check_refuses_invalid_folders_and_sizes(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     one = write(tmp_path / "one" / "a.png").parent

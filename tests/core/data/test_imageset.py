@@ -66,7 +66,7 @@ def test_load_of_fashionmnist_matches_torchvision(tmp_path: Path) -> None:
 
 
 @needs_debian
-def test_mini_set_matches_script_that_draws_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mini_set_matches_script_that_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dipddpm.core.data import locate
     from scripts import make_fashion_mini
 
@@ -75,7 +75,7 @@ def test_mini_set_matches_script_that_draws_it(tmp_path: Path, monkeypatch: pyte
     for file in CATALOGUE["fashion-mini"].files:
         drawn, shipped = (tmp_path / file.name).read_bytes(), (locate.MINI_FOLDER / file.name).read_bytes()
         assert gzip.decompress(drawn) == gzip.decompress(shipped)
-        assert drawn[4:8] == bytes(4)  # the time of writing, which would make every drawing another file
+        assert drawn[4:8] == bytes(4)  # no modification time, so that the script always writes the same file
 
 
 @needs_debian
@@ -98,10 +98,10 @@ def test_load_reads_given_folder_in_any_layout(published: Published, tmp_path: P
     folder = published.write(tmp_path / "given" / layout, packed=packed)
     splits: dict[Split, Any] = {"train": published.train, "test": published.test}
     for split, (images, labels) in splits.items():
-        found = load("fashionmnist", split, root=tmp_path / "given")
-        assert found.source == str(folder)
-        np.testing.assert_array_equal(found.images[:, 0].numpy(), images)
-        np.testing.assert_array_equal(found.labels.numpy(), labels)
+        loaded = load("fashionmnist", split, root=tmp_path / "given")
+        assert loaded.source == str(folder)
+        np.testing.assert_array_equal(loaded.images[:, 0].numpy(), images)
+        np.testing.assert_array_equal(loaded.labels.numpy(), labels)
 
 
 def test_load_searches_folders_in_order(published: Published, tmp_path: Path, bare_machine: Path) -> None:
@@ -139,7 +139,7 @@ def _flip_packed(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("file", ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"])
 @pytest.mark.parametrize("harm", [_cut, _tamper, _other_kind, lambda _: b"", lambda _: b"<html>not found</html>"])
-def test_load_names_file_that_is_not_published_one(
+def test_load_names_file_that_differs_from_published_file(
     published: Published, bare_machine: Path, harm: Callable[[bytes], bytes], file: str
 ) -> None:
     path = published.write(bare_machine / "fashionmnist") / file
@@ -174,7 +174,7 @@ def test_load_checks_packed_digest_of_file_itself(
     monkeypatch.setitem(CATALOGUE, "kmnist", replace(CATALOGUE["kmnist"], files=files))
     np.testing.assert_array_equal(load("kmnist", root=tmp_path).images[:, 0].numpy(), published.train[0])
     published.write(folder, level=1)
-    with pytest.raises(UserError, match="its contents are others"):
+    with pytest.raises(UserError, match="its contents differ"):
         load("kmnist", root=tmp_path)
 
 
@@ -197,19 +197,19 @@ def test_load_reads_cifar_from_archive(tmp_path: Path, monkeypatch: pytest.Monke
 
     train, test = load("cifar10", root=tmp_path), load("cifar10", "test", root=tmp_path)
     assert train.images.shape == (20, 3, 32, 32) and len(test) == 4
-    for place in range(20):
-        record = records[f"data_batch_{place // 4 + 1}.bin"][place % 4]
-        assert train.labels[place] == record[0]
+    for index in range(20):
+        record = records[f"data_batch_{index // 4 + 1}.bin"][index % 4]
+        assert train.labels[index] == record[0]
         for channel in range(3):
             for row in (0, 31):
                 start = 1 + channel * 1024 + row * 32
-                np.testing.assert_array_equal(train.images[place, channel, row].numpy(), record[start : start + 32])
+                np.testing.assert_array_equal(train.images[index, channel, row].numpy(), record[start : start + 32])
     (tmp_path / file.name).write_bytes(buffer.getvalue()[:-1])
     with pytest.raises(UserError, match=r"cifar-10-binary\.tar\.gz is not the published file"):
         load("cifar10", root=tmp_path)
 
 
-def test_load_and_check_name_three_ways_to_get_missing_set(tmp_path: Path) -> None:
+def test_load_and_check_suggest_three_ways_to_get_missing_set(tmp_path: Path) -> None:
     for refuse in (lambda: load("fashionmnist"), lambda: check("fashionmnist")):
         with pytest.raises(UserError) as refused:
             refuse()
@@ -240,12 +240,12 @@ def test_image_set_digest_covers_contents() -> None:
     assert replace(images, labels=images.labels.flip(0)).sha256 != images.sha256
 
 
-def test_image_set_take_keeps_order_and_refuses_missing_index() -> None:
+def test_image_set_take_preserves_order_and_refuses_missing_index() -> None:
     taken = numbered(12).take([7, 3, 3])
     assert taken.images[:, 0, 0, 0].tolist() == [7, 3, 3] and taken.labels.tolist() == [7, 3, 3]
-    for place in (12, -1):
-        with pytest.raises(UserError, match=f"no image {place} in the train images of numbers"):
-            numbered(12).take([0, place])
+    for index in (12, -1):
+        with pytest.raises(UserError, match=f"no image {index} in the train images of numbers"):
+            numbered(12).take([0, index])
 
 
 @pytest.mark.parametrize(("count", "held"), [(60_000, 5000), (50_000, 5000), (2000, 200), (19, 1), (2, 1)])

@@ -30,12 +30,12 @@ def test_locations_list_folder_of_each_present_set(published: Published, tmp_pat
     assert [name for name, folder in locations().items() if folder] == ["fashion-mini"]
 
     folder = published.write(tmp_path / "given")
-    found = locations(tmp_path / "given")
-    assert found["fashionmnist"] == folder
-    assert found["mnist"] is None  # its files have the same names
+    folders = locations(tmp_path / "given")
+    assert folders["fashionmnist"] == folder
+    assert folders["mnist"] is None  # its files have the same names
 
 
-def test_locations_leave_out_set_with_missing_file(published: Published, bare_machine: Path) -> None:
+def test_locations_omit_set_with_missing_file(published: Published, bare_machine: Path) -> None:
     folder = published.write(bare_machine / "fashionmnist")
     (folder / "t10k-labels-idx1-ubyte.gz").unlink()
     assert locations()["fashionmnist"] is None

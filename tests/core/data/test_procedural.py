@@ -1,4 +1,4 @@
-"""The images of the head-to-head: always the same, of the size and range that is promised, and with the statistics."""
+"""Tests of the head-to-head's images: they are reproducible and have the stated size, range and statistics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_procedural_images_have_contrast_and_differ(name: str) -> None:
     assert images.mean((1, 2, 3)).std() > 10
 
 
-def test_glyphs_lie_on_ground_of_one_grey() -> None:
+def test_glyphs_have_background_of_one_grey() -> None:
     for image in procedural.load("glyphs", 20).images:
         corners = image[0, [0, 0, -1, -1], [0, -1, 0, -1]]
         assert len(set(corners.tolist())) == 1
@@ -43,12 +43,12 @@ def test_dead_leaves_spectrum_falls_like_natural_images() -> None:
     bands = [(radius > low) & (radius <= 2 * low) for low in (1 / 28, 2 / 28, 4 / 28)]
     x = [np.log(radius[band].mean()) for band in bands]
     y = [np.log(power.numpy()[band].mean()) for band in bands]
-    # Natural images fall as f^-2 or so; white noise not at all.
+    # The power spectrum of natural images falls about as f^-2; that of white noise is flat.
     assert -3.2 < np.polyfit(x, y, 1)[0] < -1.2
 
 
 def test_procedural_load_takes_first_test_images_of_data_set() -> None:
-    found = procedural.load("fashion-mini", 3)
-    assert (found.split, len(found), len(found.classes)) == ("test", 3, 10)
+    images = procedural.load("fashion-mini", 3)
+    assert (images.split, len(images), len(images.classes)) == ("test", 3, 10)
     with pytest.raises(UserError, match="no image 500"):
         procedural.load("fashion-mini", 501)

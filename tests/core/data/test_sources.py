@@ -14,7 +14,7 @@ from dipddpm.core.images import save_png
 MINI = DataConfig(dataset="fashion-mini")
 
 
-def test_load_images_takes_the_indices_in_their_order_and_labels_them() -> None:
+def test_load_images_selects_indices_in_order_and_labels_them() -> None:
     images, labels, loaded = load_images(ImagesConfig(indices="7,2-3", split="train"), MINI)
     expected = data.load("fashion-mini", "train").images[[7, 2, 3]].float() / 255
     assert torch.equal(torch.stack(images), expected)
@@ -22,7 +22,7 @@ def test_load_images_takes_the_indices_in_their_order_and_labels_them() -> None:
     assert (loaded.dataset, loaded.split, loaded.images) == ("fashion-mini", "train", 3)
 
 
-def test_load_images_reads_files_of_any_size_which_load_batch_refuses(tmp_path: Path) -> None:
+def test_load_images_accepts_files_of_several_sizes_and_load_batch_refuses_them(tmp_path: Path) -> None:
     sizes = [(5, 7), (6, 4)]
     for number, size in enumerate(sizes):
         save_png(tmp_path / f"{number}.png", torch.full((1, *size), 0.2))
@@ -35,14 +35,14 @@ def test_load_images_reads_files_of_any_size_which_load_batch_refuses(tmp_path: 
         load_batch(config, MINI)
 
 
-def test_load_batch_stacks_what_load_images_gives() -> None:
+def test_load_batch_stacks_images_of_load_images() -> None:
     config = ImagesConfig(indices="0-4")
     batch, labels, loaded = load_batch(config, MINI)
     assert torch.equal(batch, torch.stack(load_images(config, MINI)[0]))
     assert len(labels) == loaded.images == 5
 
 
-def test_load_training_holds_out_the_end_of_the_split_whatever_is_trained_on() -> None:
+def test_load_training_holds_out_end_of_whole_split() -> None:
     whole = data.load("fashion-mini", "train")
     train, validation = load_training(DataConfig(dataset="fashion-mini", train_images=10), held_out=True)
     assert validation is not None

@@ -59,5 +59,5 @@ def test_explanation_experiment_refuses_what_data_lacks() -> None:
         experiment(test_images=501)
     with pytest.raises(UserError, match="fixed must be one of the steps"):
         experiment(fixed=3)
-    with pytest.raises(UserError, match="count upwards"):
+    with pytest.raises(UserError, match="must increase"):
         experiment(steps="0,4,2,8")

@@ -1,4 +1,4 @@
-"""Files: a reader sees the old one or the new one, and is not held up by what is no file."""
+"""Tests of atomic writes and safe reads: a reader gets the old or the new file, and never waits on a pipe."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_write_atomic_syncs_content_then_folder(tmp_path: Path, monkeypatch: pyt
     assert len(synced) == 2
 
 
-def test_remove_temporaries_sweeps_leftovers_only(tmp_path: Path) -> None:
+def test_remove_temporaries_removes_only_temporaries(tmp_path: Path) -> None:
     for name in (".last.safetensors.123.tmp", "last.safetensors", "notes.tmp"):
         (tmp_path / name).write_text("")
     atomic.remove_temporaries(tmp_path)
@@ -48,7 +48,7 @@ def test_remove_temporaries_sweeps_leftovers_only(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["last.safetensors", "notes.tmp"]
 
 
-def test_atomic_read_accepts_small_regular_files_only(tmp_path: Path) -> None:
+def test_atomic_read_accepts_only_small_regular_files(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"content")
     (tmp_path / "link").symlink_to("f")
     os.mkfifo(tmp_path / "pipe")

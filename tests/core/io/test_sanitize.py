@@ -1,4 +1,4 @@
-"""Text made safe to show: nothing in it moves the cursor, hides or turns around, and what is harmless stays."""
+"""Tests of text made safe to display: no character controls the terminal, and harmless text stays unchanged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_printable_gives_no_control_over_terminal(text: str) -> None:
 
 
 @given(st.text(st.characters(categories=("L", "N", "P", "S")), max_size=100))
-def test_printable_keeps_letters_numbers_and_signs(text: str) -> None:
+def test_printable_leaves_letters_numbers_and_signs_unchanged(text: str) -> None:
     assert printable(text) == text
 
 
@@ -48,7 +48,7 @@ def test_printable_cuts_long_text() -> None:
 
 
 @given(st.recursive(st.none() | st.text(st.characters(codec="utf-8")), st.lists))
-def test_printable_json_keeps_value_and_is_printable(value: object) -> None:
+def test_printable_json_has_same_value_and_is_printable(value: object) -> None:
     safe = printable_json(json.dumps(value, ensure_ascii=False) + "\n")
     assert json.loads(safe) == value
     assert all(c.isprintable() for c in safe[:-1])

@@ -148,7 +148,7 @@ def test_status_of_remote_run_follows_slurm_then_heartbeat(
     assert run.status().state is RunState.running
     answers(f"7|NODE_FAIL|None|{run.folder.resolve()}")
     assert run.status().state is RunState.crashed
-    assert "node that its job was on failed" in run.status().hint
+    assert "node of its job failed" in run.status().hint
 
 
 def test_status_of_new_or_unanswered_job_is_queued(

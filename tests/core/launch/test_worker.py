@@ -204,7 +204,7 @@ def test_worker_reports_file_size_limit(runs: RunsFolder, tiny: Build, until: Un
 LOWER = {
     "ddpm": "Lower ddpm.batch_size from 128 to 64.",
     "dip": "Lower dip.batch from 10 to 5.",
-    "hybrid": "Give 5 images at a time, instead of 10.",
+    "hybrid": "Restore 5 images at a time instead of 10.",
     "restore": "Lower restore.images from 50 to 25.",
     "explanation": "Lower explanation.train_images from 640 to 320.",
 }

@@ -159,7 +159,7 @@ def test_run_actions_refuse_link_in_place_of_file(run: Run, tmp_path: Path) -> N
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         path.symlink_to(elsewhere if name in {"checkpoints", "images"} else elsewhere / "precious")
         for act in (local.start, local.request_stop, trash.keep_best_only):
-            with pytest.raises(UserError, match=f"{name} of {run.id} is no file or folder of its own"):
+            with pytest.raises(UserError, match=f"{name} of {run.id} is a link or a pipe"):
                 act(run)
         assert work([str(run.folder), "--now"]) == 2
         path.unlink()

@@ -28,7 +28,7 @@ def test_trained_config_accepts_ddpm_and_hybrid_that_trained(method: str, runs: 
 def test_trained_config_names_run_prior_came_from(runs: RunsFolder) -> None:
     first = run_of(runs, "ddpm")
     second = run_of(runs, "hybrid", prior__run=str(first.folder))
-    with pytest.raises(UserError, match=f"it took that of {first.id}. Give {first.id} itself"):
+    with pytest.raises(UserError, match=f"it used the prior of {first.id}. Give {first.id} itself"):
         trained.trained_config(second.folder)
 
 
@@ -39,7 +39,7 @@ def test_trained_config_names_run_prior_came_from(runs: RunsFolder) -> None:
 def test_trained_config_refuses_runs_that_cannot_sample_alone(kind: str, method: str, runs: RunsFolder) -> None:
     settings: dict[str, Any] = {"hybrid__method": method} if method else {}
     run = run_of(runs, kind, **settings)
-    with pytest.raises(UserError, match="can't sample by itself"):
+    with pytest.raises(UserError, match="no network that can sample by itself"):
         trained.trained_config(run.folder)
 
 

@@ -55,7 +55,7 @@ def test_empty_trash_takes_only_given_runs(runs: RunsFolder, ended: Run) -> None
     assert trash.trashed(runs) == [ended.id]
     trash.empty_trash(runs)
     assert not (runs.root / trash.TRASH).exists()
-    with pytest.raises(UserError, match="can't be restored"):
+    with pytest.raises(UserError, match="can't be brought back"):
         trash.undelete(runs, ended.id)
 
 

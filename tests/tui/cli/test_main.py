@@ -200,7 +200,7 @@ def test_run_dry_run_prints_loadable_config(kind: str, tmp_path: Path, runs: Run
         (["run", "dip", "--task", "inpaint:mask=/nowhere.png"], "no image file /nowhere.png"),
         (["run", "ddpm", "--dataset", "fashion-mini", "--set", "data.train_images=2001"], "2,000 images"),
         (["run", "ddpm", "--device", "cuda:63"], "no device cuda:63"),
-        (["run", "ddpm", "--device", "gpu"], "device is not right"),
+        (["run", "ddpm", "--device", "gpu"], "device has an invalid value"),
         (["run", "ddpm", "--data-dir", "/nowhere"], "no data folder /nowhere"),
         (["run", "ddpm", "--dataset", "folder:/nowhere"], "/nowhere"),
         (["run"], "Missing argument"),

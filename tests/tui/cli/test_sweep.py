@@ -107,7 +107,7 @@ def test_sweep_dry_run_lists_combinations_and_makes_no_runs(runs: RunsFolder, ca
         (["--over", "task=denoise,inpiant"], "no task named 'inpiant'", "Did you mean inpaint?"),
         (["--over", "method=a,b"], "dip takes no method", "run hybrid"),
         ([], "nothing to vary", "--over KEY=V1,V2"),
-        (["--group", "a group", "--seeds", "2"], "group is not right", "letters, digits"),
+        (["--group", "a group", "--seeds", "2"], "group has an invalid value", "letters, digits"),
         (["--seeds", "1001"], "The sweep has 1,001 runs", "the limit is 1,000 runs"),
         (["--over", "images.indices=0-1,2-3;9-99999"], "There is no image 99999", "Choose indices from 0 to"),
     ],

@@ -90,7 +90,7 @@ def test_draft_reads_lists_as_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == config.to_toml(asked)
     assert draft.is_basic("restore.images")
     written(draft, restore__tasks="denoise 'inpaint")
-    assert "other half" in draft.problem("restore.tasks")
+    assert "unclosed quotation" in draft.problem("restore.tasks")
 
 
 def test_draft_omits_values_reset_to_default() -> None:
