@@ -71,7 +71,7 @@ class Ddnm(Solver):
 
     In each measured singular component, x0 moves towards y. Fresh noise is added so that, together with the noise from
     y, it has the noise level of `t_next`. Where y is noisier than that, x0 moves only part of the way, so that `eta` of
-    the noise is still drawn. Measured components keep none of the old noise, since the noise of y would accumulate.
+    the noise is still drawn. Measured components drop all old noise, since the noise of y in it would accumulate.
     Unmeasured components take a DDIM step with a fraction `eta` of fresh noise. The rule for each component follows the
     authors' code, which differs from the paper: it draws more noise than an ancestral step does. So early errors can be
     corrected, and unmeasured components are pulled towards their mean. Time travel is not implemented.
@@ -86,20 +86,20 @@ class Ddnm(Solver):
         operator, y = self.problem.operator, self.problem.y
         x0, eps = denoiser(xt, t)
         a, s = denoiser.schedule.alpha_sigma(t_next)
-        kept_sigma = math.sqrt(1 - self.eta**2) * s
+        retained_sigma = math.sqrt(1 - self.eta**2) * s
 
         def noise_from_y(value: Tensor) -> Tensor:
             return torch.where(value > 0, a * self.problem.sigma / value.clamp(min=TINY), 0.0)
 
         def x0_gain(value: Tensor) -> Tensor:
-            return torch.where(noise_from_y(value) > s, kept_sigma / noise_from_y(value).clamp(min=TINY), 1.0)
+            return torch.where(noise_from_y(value) > s, retained_sigma / noise_from_y(value).clamp(min=TINY), 1.0)
 
         def fresh_noise_gain(value: Tensor) -> Tensor:
             free_sigma = (s**2 - noise_from_y(value).square()).clamp(min=0).sqrt()
             return torch.where((value > 0) & (noise_from_y(value) <= s), free_sigma, self.eta * s)
 
         def eps_gain(value: Tensor) -> Tensor:
-            return kept_sigma * (value == 0).to(value.dtype)
+            return retained_sigma * (value == 0).to(value.dtype)
 
         consistent_x0 = x0 - operator.spectral_filter(operator.pinv(operator.A(x0) - y), x0_gain)
         if t_next < 0:

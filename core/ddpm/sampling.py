@@ -118,12 +118,10 @@ def spacing(timesteps: int, steps: int, power: float = 1.0) -> list[int]:
     steps than timesteps.
     """
     if not 1 <= steps <= timesteps:
-        raise UserError(f"Sampling over {timesteps} timesteps has 1 to {timesteps} steps, not {steps}.", _FEWER)
+        problem = f"Sampling over {timesteps} timesteps can take 1 to {timesteps} steps, not {steps}."
+        raise UserError(problem, "Choose fewer steps, or 0 for all timesteps.")
     times = [round(timesteps * (1 - i / steps) ** power) - 1 for i in range(steps)]
     for i in range(1, steps):
         times[i] = min(times[i], times[i - 1] - 1)
     # Timesteps that this moved below 0 move back up from the end.
     return [max(t, steps - 1 - i) for i, t in enumerate(times)]
-
-
-_FEWER = "Give fewer steps, or 0 for all."

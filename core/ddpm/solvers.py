@@ -119,7 +119,7 @@ class DpmSolver(Solver):
 
 
 class Heun(Solver):
-    """Heun's method on d(xt / a) = eps d(s / a), with two evaluations per step, one in the last.
+    """Heun's method on d(xt / a) = eps d(s / a), with two evaluations per step and one in the last step.
 
     Karras et al. 2022, algorithm 1, without added noise; the noise level s / a is their sigma. A step from pure noise
     (a = 0) is an Euler step.

@@ -44,7 +44,7 @@ class DdpmTraining:
 
     All random draws come from the training's own generator, so a training resumed with `load_state_dict` gives the same
     numbers as one that never stopped, bit for bit on a CPU. Where several processes share the training
-    (`process_group`), each takes its part of every batch, and the losses equal those of one process up to rounding.
+    (`process_group`), each takes its part of every batch, and the losses equal a single process's up to rounding.
     Raises UserError when the loss is no longer finite; nothing is yielded between the faulty step and the error, so
     that no checkpoint can hold its weights.
     """

@@ -19,9 +19,9 @@ class Validator:
     """The mean of |eps - prediction|^2 on up to 1,000 images, with the same noise and timesteps every time.
 
     The error is the error of eps whatever the network predicts, so that all trainings on the same images and schedule
-    are comparable. Another `objective` gives its error instead, for networks that matter at high noise. Timesteps are
-    spread evenly over the images, in random order; bands are ten equal parts of the timesteps, the least noisy first.
-    `images` is uint8 (N, C, H, W).
+    are comparable. With another `objective` it is that objective's error, for networks that are used at high noise.
+    Timesteps are spread evenly over the images, in random order; bands are ten equal parts of the timesteps, the least
+    noisy first. `images` is uint8 (N, C, H, W).
     """
 
     def __init__(self, schedule: Schedule, images: Tensor, *, seed: int, objective: Objective = "eps") -> None:

@@ -224,7 +224,7 @@ class MaskedOperator(Operator):
         return self.inner.pinv(y * self.mask)
 
     def prox(self, v: Tensor, y: Tensor, rho: float | Tensor) -> Tensor:
-        """Apply the inner proximal step, with masked measurements replaced by those of v, so that v stays there."""
+        """Apply the inner proximal step, with masked measurements replaced by A v, so that v stays there."""
         return self.inner.prox(v, y * self.mask + self.inner.A(v) * (1 - self.mask), rho)
 
     def spectral_filter(self, x: Tensor, gain: Gain) -> Tensor:

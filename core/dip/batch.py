@@ -19,11 +19,11 @@ from dipddpm.core.events import StateDict
 from dipddpm.core.metrics.image import psnr
 
 CHECK_EVERY = 10
-"""Iterations between two checks of the loss, which note a good state of the fit or roll back to the last one."""
+"""Iterations between two checks of the loss; each checkpoints the images that fit well and rolls back the others."""
 WARM_UP = 9
-"""Sets how the running average warms up: it covers about the last tenth of the iterations, up to its full weight."""
+"""Constant of the running average's warm-up t / (t + 9), during which it covers about the last tenth of iterations."""
 COMPACT_SHARE = 1 / 8
-"""Fraction of stopped images, among those still fitted, at which the batch is compacted."""
+"""Fraction of stopped images in the network at which the batch is compacted."""
 COMPILED_COMPACT_SHARE = 1 / 2
 """The same fraction where the smaller network has to be compiled first."""
 

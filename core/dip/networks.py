@@ -29,7 +29,7 @@ class PriorConv2d(nn.Module):
     """A grouped convolution with one group for each of `priors` priors, and "same" padding by reflection.
 
     Takes (N, priors * inputs, H, W), or (N, inputs, H, W) shared by all priors; returns (N, priors * outputs, H', W').
-    All priors start from the same weights, so that each image's fit is the same as if it were fitted alone.
+    All priors start from the same weights, so that an image is fitted as it would be alone with the same seed.
     """
 
     def __init__(self, priors: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:

@@ -1,1 +1,1 @@
-"""What scores mean: the scoreboard of a head-to-head and its confidence intervals. Loads no torch."""
+"""The scoreboard of a comparison of methods, and its confidence intervals. Loads no torch."""

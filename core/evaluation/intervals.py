@@ -27,7 +27,7 @@ def mean(values: Sequence[float]) -> float:
 
 
 def interval(differences: Sequence[float]) -> Interval:
-    """Return Student's t interval for the mean of independent differences; it is unbounded for a single one."""
+    """Return Student's t interval of the mean of independent differences; it is unbounded for a single difference."""
     return pooled([differences])
 
 

@@ -116,7 +116,7 @@ class Cell:
         return max(candidates, key=lambda row: row.mean, default=None)
 
     def differences(self, hybrid: str, against: str = "") -> list[float]:
-        """Return the PSNR of the hybrid minus that of the best baseline (of the family `against`), image by image."""
+        """Return the hybrid's PSNR minus the best baseline's (of the family `against`), image by image."""
         return _differences(self.rows.get((hybrid, "")), self.baseline(hybrid, against))
 
     def gain(self, hybrid: str, against: str = "") -> Interval | None:
@@ -179,7 +179,7 @@ class Scoreboard:
         )
 
     def absences(self) -> list[str]:
-        """List the methods without a result, with the reason and, unless it is all of them, the cells."""
+        """List the methods without a result, each with the reason and, unless these are all cells, its cells."""
         cells_by_reason: dict[tuple[str, str], list[str]] = {}
         for cell in self.cells.values():
             for event in cell.missing.values():

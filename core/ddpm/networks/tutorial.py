@@ -70,7 +70,7 @@ class TutorialNetwork(nn.Module):
         if tuple(shape) != SHAPE:
             channels, height, width = shape
             raise UserError(
-                f"The tutorial network takes 28x28 grey images, not {width}x{height} ones with {channels} channel(s).",
+                f"The tutorial network takes 28x28 grey images, not {width}x{height} with {channels} channel(s).",
                 "Choose fashionmnist, fashion-mini, mnist or kmnist.",
             )
         return cls(timesteps=config.ddpm.timesteps)
@@ -93,9 +93,8 @@ class TutorialNetwork(nn.Module):
 def sinusoids(timesteps: int, features: int) -> Tensor:
     """Return the table of time features, float32 of shape (timesteps, features).
 
-    The frequencies w_j = 10000^(-2j/features) are those of the baseline, a quirk: j takes the even values of
-    0 .. features-1 rather than 0 .. features/2-1, so the exponent reaches nearly 2 and about half of the columns hardly
-    change with t.
+    The frequencies w_j = 10000^(-2j/features) have a quirk of the baseline: j takes the even values of 0 .. features-1
+    rather than 0 .. features/2-1, so the exponent reaches nearly 2 and about half of the columns hardly change with t.
     """
     t = torch.arange(timesteps, dtype=torch.float32)[:, None]
     j = torch.arange(0, features, 2, dtype=torch.float64)

@@ -189,7 +189,7 @@ def test_sampling_can_begin_from_noisy_images() -> None:
 @given(st.integers(1, 1000), st.integers(1, 1000), st.sampled_from([1.0, 1.5, 3.0]))
 def test_spacing_gives_distinct_falling_timesteps(timesteps: int, steps: int, power: float) -> None:
     if steps > timesteps:
-        with pytest.raises(UserError, match=f"has 1 to {timesteps} steps"):
+        with pytest.raises(UserError, match=f"can take 1 to {timesteps} steps"):
             spacing(timesteps, steps, power)
         return
     times = spacing(timesteps, steps, power)

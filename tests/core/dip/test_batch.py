@@ -40,7 +40,7 @@ def batch(
 @pytest.mark.parametrize("network", ["skip", "decoder"])
 @pytest.mark.parametrize("task", ["denoise", "inpaint:missing=0.5", "superres:factor=2"])
 def test_prior_batch_matches_fits_of_single_images(network: str, task: str) -> None:
-    """In float64, over a few steps, a network of three priors fits each image as a network of its own does."""
+    """A network of three priors fits each image as a network of its own does, over a few steps in float64."""
     chosen = options(network=network, sgld=0.5)
     together = batch(chosen, task)
     alone = [batch(chosen, task, [index]) for index in range(3)]
