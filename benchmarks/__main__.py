@@ -1,4 +1,4 @@
-"""`python -m benchmarks PART ...` measures a part; without a part it lists them."""
+"""The command `python -m benchmarks BENCHMARK ...`; without a benchmark it lists them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.io.sanitize import printable
 
 app = typer.Typer(
-    help="Measurements for developers; `dipddpm bench` is the one for users. Each part has --help.",
+    help="Benchmarks for developers; users have `dipddpm bench`. Each benchmark has --help.",
     rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
@@ -31,7 +31,7 @@ app.command("published")(published.measure)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one part and exit: 0 done, 2 bad usage."""
+    """Run one benchmark and exit with code 0, or with 2 after a usage error."""
     try:
         app(arguments, prog_name="python -m benchmarks")
     except UserError as error:

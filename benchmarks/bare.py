@@ -1,4 +1,4 @@
-"""The smallest Textual program, which the console's start is measured against."""
+"""The smallest Textual program, the baseline for the console's start-up time."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from textual.widgets import Static
 
 
 class Bare(App[None]):
-    """A screen that shows the word that `benchmarks.console` waits for."""
+    """An app whose screen shows the text that `benchmarks.console` waits for."""
 
     def compose(self) -> ComposeResult:
-        """One line of text."""
+        """Yield one line of text."""
         yield Static("bench-ready")
 
 

@@ -1,4 +1,4 @@
-"""Measure what the console costs: it runs in a pseudo-terminal, and its output is read and timed."""
+"""Benchmark of the console in a pseudo-terminal: its start-up time, and its resource use at rest."""
 
 from __future__ import annotations
 
@@ -30,41 +30,41 @@ BARE = [sys.executable, "-P", str(Path(__file__).with_name("bare.py"))]
 BASELINE = "bare Textual program"
 ROWS, COLUMNS = 45, 160
 READY = b"bench-ready"
-"""The text to wait for on the screen: the bare program shows it, and the newest run has it as its name."""
+"""The text on the screen that ends a start-up: the bare program shows it, and the newest run is named after it."""
 PATIENCE_SECONDS = 60.0
 ESCAPES = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x1b\\|\x07)|\x1b[ -/]*[0-~]", re.DOTALL)
 
 
 class Idle(msgspec.Struct, frozen=True, kw_only=True):
-    """The cost of an open console in which nothing happens."""
+    """The resource use of an open console at rest."""
 
     runs: int
     cpu: float
-    """Share of a core."""
+    """The CPU time as a share of one core."""
     bytes_per_second: float
-    """Sent to the terminal."""
+    """The output to the terminal, in bytes per second."""
     memory: float
-    """Resident, in MiB."""
+    """The resident memory, in MiB."""
     exit_seconds: float
-    """From the key q to the end of the process."""
+    """The seconds from the key q to the end of the process."""
 
 
 def measure() -> None:
-    """Time the start of the console, and measure it at rest."""
+    """Measure the start-up time of the console and its resource use at rest."""
     print_rows(start(CONSOLE))
-    rest = idle(CONSOLE)
-    costs = (f"{rest.cpu:.1%}", f"{rest.bytes_per_second:.0f} B/s", f"{rest.memory:.0f} MiB")
+    use = idle(CONSOLE)
+    costs = (f"{use.cpu:.1%}", f"{use.bytes_per_second:.0f} B/s", f"{use.memory:.0f} MiB")
     print()
     print_table(
         [
-            ("CONSOLE AT REST", "OF A CORE", "TERMINAL", "MEMORY", "TO EXIT"),
-            (f"{rest.runs:,} runs", *costs, f"{rest.exit_seconds:.2f} s"),
+            ("CONSOLE AT REST", "SHARE OF A CORE", "OUTPUT", "MEMORY", "TIME TO EXIT"),
+            (f"{use.runs:,} runs", *costs, f"{use.exit_seconds:.2f} s"),
         ]
     )
 
 
 def start(command: list[str], counts: tuple[int, ...] = (10, 1000), repeats: int = 5) -> list[TimingRow]:
-    """Wall time from the start to the list of runs on the screen, against a bare Textual program's first screen."""
+    """Measure the seconds until the list of runs is on the screen, against a bare Textual program's first screen."""
     with contextlib.ExitStack() as stack:
         work = {BASELINE: partial(_seconds_to_ready, BARE)}
         for count in counts:
@@ -74,24 +74,24 @@ def start(command: list[str], counts: tuple[int, ...] = (10, 1000), repeats: int
 
 
 def idle(command: list[str], count: int = 1000, seconds: float = 5.0) -> Idle:
-    """Measure a console that shows so many runs, for so long."""
+    """Measure the resource use of a console that lists `count` runs, over so many seconds."""
     with _runs_folder(count) as folder, _Terminal([*command, "--runs-dir", folder]) as terminal:
         terminal.read_until(READY)
-        terminal.read_for(2.0)  # the chart and the pictures come after the list
+        terminal.read_for(2.0)  # the console draws the chart and the pictures after the list
         process = psutil.Process(terminal.pid)
         cpu_before, began = _cpu_seconds(process), time.perf_counter()
         received = terminal.read_for(seconds)
         elapsed, used = time.perf_counter() - began, _cpu_seconds(process) - cpu_before
         memory = process.memory_info().rss / 2**20
         os.write(terminal.master, b"q")
-        asked = time.perf_counter()
+        quit_at = time.perf_counter()
         terminal.read_until_end()
         return Idle(
             runs=count,
             cpu=used / elapsed,
             bytes_per_second=received / elapsed,
             memory=memory,
-            exit_seconds=time.perf_counter() - asked,
+            exit_seconds=time.perf_counter() - quit_at,
         )
 
 
@@ -118,23 +118,23 @@ class _Terminal:
             os.waitpid(self.pid, 0)
 
     def read_until(self, text: bytes) -> None:
-        """Read until the output, without its escape sequences, contains the text."""
-        seen, deadline = b"", time.perf_counter() + PATIENCE_SECONDS
-        while text not in ESCAPES.sub(b"", seen):
+        """Read until the output, without escape sequences, contains the text; raise TimeoutError after a minute."""
+        output, deadline = b"", time.perf_counter() + PATIENCE_SECONDS
+        while text not in ESCAPES.sub(b"", output):
             more = self._read(deadline - time.perf_counter())
             if not more:
                 raise TimeoutError(f"{self.command[0]} didn't show {text.decode()!r} within {PATIENCE_SECONDS:.0f} s")
-            seen += more
+            output += more
 
     def read_for(self, seconds: float) -> int:
-        """Read for so long; returns the number of bytes received."""
+        """Read for so many seconds and return the number of bytes received."""
         received, deadline = 0, time.perf_counter() + seconds
         while (left := deadline - time.perf_counter()) > 0:
             received += len(self._read(left))
         return received
 
     def read_until_end(self) -> None:
-        """Read until the program has ended."""
+        """Read until the program has ended; raise TimeoutError after a minute."""
         deadline = time.perf_counter() + PATIENCE_SECONDS
         while os.waitpid(self.pid, os.WNOHANG)[0] == 0:
             if time.perf_counter() > deadline:
@@ -147,13 +147,13 @@ class _Terminal:
             return b""
         try:
             return os.read(self.master, 65536)
-        except OSError:  # the program has closed its end
+        except OSError:  # the program has closed the terminal
             time.sleep(min(0.02, max(0.0, seconds)))
             return b""
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
-    """Processor time so far, to a hundredth of a second, as the kernel counts it."""
+    """Return the process's CPU time so far, rounded to the kernel's hundredths of a second."""
     times = process.cpu_times()
     return round(float(times.user + times.system), 2)
 

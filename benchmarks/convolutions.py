@@ -1,6 +1,6 @@
-"""The convolutions of many priors at once: grouped, as in `core.dip.networks`, and as batched products.
+"""Convolutions of many priors at once: grouped, as in `core.dip.networks`, and as batched matrix products.
 
-Where images are many, a library's grouped convolution need not be the fastest way, so both are measured.
+For many images a library's grouped convolution may not be the fastest implementation, so both are measured.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ from dipddpm.core.bench.rates import Work
 from dipddpm.core.dip.networks import PriorConv2d
 
 INPUTS, OUTPUTS = 36, 32
-"""Channels of the costliest layer of a default fit: all features of a scale and its skip."""
+"""Channels of the most expensive layer of a default fit, which takes all features of a scale and its skip."""
 SIDE = 28
 
 
 def convolving(device: torch.device) -> Iterator[Work]:
-    """Both ways of that layer, forward and backward, by the number of images fitted at once."""
+    """Yield both implementations of the layer, forward and backward, for several numbers of images at once."""
     gpu = device.type == "cuda"
     for count in (10, 100, 1000) if gpu else (1, 10, 50):
         layer = PriorConv2d(count, INPUTS, OUTPUTS).to(device)
         x = torch.randn(1, count * INPUTS, SIDE, SIDE, device=device, requires_grad=True)
         repeats = 50 if gpu else max(1, 50 // count)
-        ways: dict[str, Callable[[Tensor], Tensor]] = {"grouped": layer, "batched product": partial(batched, layer)}
-        for name, way in ways.items():
-            run = partial(_forward_backward, way, x, repeats)
+        implementations: dict[str, Callable[[Tensor], Tensor]] = {
+            "grouped": layer,
+            "batched product": partial(batched, layer),
+        }
+        for name, convolve in implementations.items():
+            run = partial(_forward_backward, convolve, x, repeats)
             yield Work("convolution", f"{name}, {count} image{'s' * (count > 1)}", "images", count * repeats, run)
 
 
@@ -43,6 +46,6 @@ def batched(layer: PriorConv2d, x: Tensor) -> Tensor:
     return product.view(1, -1, (height - 1) // layer.stride + 1, (width - 1) // layer.stride + 1)
 
 
-def _forward_backward(way: Callable[[Tensor], Tensor], x: Tensor, repeats: int) -> None:
+def _forward_backward(convolve: Callable[[Tensor], Tensor], x: Tensor, repeats: int) -> None:
     for _ in range(repeats):
-        way(x).square().mean().backward()  # type: ignore[no-untyped-call]
+        convolve(x).square().mean().backward()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""How cost grows with the amount of work: image size, batch, runs in the folder, events in a log."""
+"""Benchmark of how cost grows with image size, batch size, runs in the folder, events in a log and resumes."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from dipddpm.core.runs import EventLog, RunsFolder, history, summary
 from dipddpm.tui.cli.output import print_table
 
 ROUNDING = 0.15
-"""How far above 1 an exponent may be and still count as linear: repeats of the same work differ by as much."""
+"""Largest excess of an exponent over 1 that still counts as linear; repeats of the same work differ by as much."""
 
 
 class Point(msgspec.Struct, frozen=True):
-    """Seconds that an amount of work takes: the least of `repeats` measurements, which other work disturbed least."""
+    """The seconds for an amount of work: the least of `repeats` measurements, since other work only adds time."""
 
     amount: int
     seconds: float
@@ -45,7 +45,7 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class Growth(msgspec.Struct, frozen=True, kw_only=True):
-    """Cost against an amount of work."""
+    """The cost of some work at several amounts."""
 
     name: str
     amount: str
@@ -60,7 +60,7 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def linear(self) -> bool:
-        """Whether the cost grows at most linearly, within the spread of its repeats."""
+        """True if the cost grows at most linearly, within the spread of its repeats."""
         return self.steepest <= 1 + ROUNDING
 
 
@@ -68,13 +68,13 @@ def measure(
     *,
     longest: Annotated[
         int,
-        typer.Option("--events", min=1000, help="Events of the longest log; ten million take 4 minutes."),
+        typer.Option("--events", min=1000, help="Events in the longest log; ten million take 4 minutes."),
     ] = 1_000_000,
     threads: Threads = 0,
     device: Device = "auto",
     out: Out = Path("build/growth"),
 ) -> None:
-    """Measure how cost grows with pixels, batch, runs and events."""
+    """Measure how cost grows with pixels, batch size, runs, resumes and events."""
     growths: list[Growth] = []
     for growth in all_of(resolve(device, threads), CLI, longest):
         growths.append(growth)
@@ -91,7 +91,7 @@ def measure(
 
 
 def pixels(device: torch.device, sides: Sequence[int] = (28, 64, 128, 256)) -> Growth:
-    """Measure an iteration of DIP on one image, by its pixels."""
+    """Measure an iteration of DIP on one image, by the number of its pixels."""
 
     def work(side: int) -> Callable[[], object]:
         x0 = torch.rand(1, 1, side, side, device=device)
@@ -103,7 +103,7 @@ def pixels(device: torch.device, sides: Sequence[int] = (28, 64, 128, 256)) -> G
 
 
 def batch(device: torch.device, largest: int = 4096) -> Growth:
-    """Measure the U-Net forward and backward, by the images of a batch; 4096 of them take 4 GB."""
+    """Measure a forward and backward pass of the U-Net, by the images in a batch; 4096 images take 4 GB."""
     network = UNet((1, 28, 28), channels=(32, 64)).to(device)
     sizes = [4**power for power in range(7) if 4**power <= largest]
 
@@ -116,7 +116,7 @@ def batch(device: torch.device, largest: int = 4096) -> Growth:
 
 
 def runs(command: list[str], counts: Sequence[int] = (10, 100, 1000, 10_000)) -> Growth:
-    """Measure `dipddpm ls --all`, including the start of Python, by the runs in the folder."""
+    """Measure `dipddpm ls --all`, including the start of Python, by the number of runs in the folder."""
     points = []
     with tempfile.TemporaryDirectory() as folder:
         made = 0
@@ -129,7 +129,7 @@ def runs(command: list[str], counts: Sequence[int] = (10, 100, 1000, 10_000)) ->
 
 
 def log(counts: Sequence[int] = (1_000, 10_000, 100_000, 1_000_000)) -> tuple[Growth, Growth]:
-    """Measure writing a log event by event, and rebuilding the summary from it, by the number of events."""
+    """Measure writing a log and rebuilding the summary from it, by the number of events."""
     written, read = [], []
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
@@ -149,7 +149,7 @@ def log(counts: Sequence[int] = (1_000, 10_000, 100_000, 1_000_000)) -> tuple[Gr
 
 
 def resumes(counts: Sequence[int] = (10, 100, 1_000, 10_000)) -> Growth:
-    """Measure the logical history of a run by its resumes, at each of which half of the work is done again."""
+    """Measure the computation of a run's history by its resumes, each of which repeats half of the steps."""
     points = []
     for count in counts:
         recorded: list[Event] = []
@@ -161,7 +161,7 @@ def resumes(counts: Sequence[int] = (10, 100, 1_000, 10_000)) -> Growth:
 
 
 def all_of(device: torch.device, command: list[str], longest: int = 1_000_000) -> Iterator[Growth]:
-    """Measure each growth, with logs of up to so many events."""
+    """Measure and yield each growth, with logs of up to `longest` events."""
     yield pixels(device)
     yield batch(device)
     yield runs(command)
@@ -170,13 +170,13 @@ def all_of(device: torch.device, command: list[str], longest: int = 1_000_000) -
 
 
 def plot(growths: Sequence[Growth]) -> LinePlot:
-    """Cost against work, both in multiples of the smallest amount's, beside a line of linear growth."""
+    """Plot cost against work, both as multiples of the smallest amount's, with a line of linear growth."""
     curves = [_relative(growth) for growth in growths]
     most = max(x for curve in curves for x in curve.x)
     return LinePlot(
         title="How cost grows with the work",
         x="amount of work, in multiples of the smallest",
-        y="seconds, in multiples of those",
+        y="seconds, in multiples of the smallest amount's",
         curves=[*curves, Curve("linear", [1, most], [1, most])],
         log_x=True,
         log_y=True,

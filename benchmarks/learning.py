@@ -1,8 +1,8 @@
-"""How fast networks learn: the time after which one reaches the held-out loss that another has after some epochs.
+"""Benchmark of learning speed: the time in which a network reaches a baseline's held-out loss after some epochs.
 
-Losses are those of eps on images held out from the training split, always with the same noise and timesteps. Time is
-epochs times the seconds of an epoch, which are measured for both networks in turns in one process: the times in a run's
-own log include whatever else the machine did.
+The loss is the error of eps on images held out from the training split, with the same noise and timesteps every time.
+The time is the number of epochs times the seconds of an epoch. These are measured for both networks in turns in one
+process, since the times in a run's log also depend on other work on the machine.
 """
 
 from __future__ import annotations
@@ -48,42 +48,42 @@ class LossPoint(msgspec.Struct, frozen=True):
 
 
 class Overtaken(msgspec.Struct, frozen=True, kw_only=True):
-    """When a network reaches the baseline's loss after `epoch` epochs; None where it never does."""
+    """The time at which a network reaches the baseline's loss after `epoch` epochs; None if it never does."""
 
     epoch: int
     loss: float
     epochs: float | None
-    """Epochs of the network, interpolated between two of them."""
+    """The network's epochs, interpolated between two of them."""
     share: float | None
     """The network's time as a share of the baseline's."""
 
 
 def measure(
     run: RunArgument,
-    against: Annotated[str, typer.Argument(metavar="BASELINE", help="The run to compare with.")],
+    against: Annotated[str, typer.Argument(metavar="BASELINE", help="The baseline's run.")],
     *,
     model: Annotated[
-        list[str], typer.Option(metavar="EPOCH=FILE", help="The baseline's model after an epoch; may be repeated.")
+        list[str], typer.Option(metavar="EPOCH=FILE", help="The baseline's checkpoint of an epoch; may be repeated.")
     ],
-    images: Annotated[int, typer.Option(min=128, help="Images on which the speed of training is measured.")] = 1536,
-    repeats: Annotated[int, typer.Option(min=1, help="Measurements of the speed, in turns.")] = 5,
+    images: Annotated[int, typer.Option(min=128, help="Images in each measurement of the training speed.")] = 1536,
+    repeats: Annotated[int, typer.Option(min=1, help="Measurements of the training speed.")] = 5,
     out: Out = Path("build/learning"),
     device: Device = "auto",
     runs_dir: RunsDir = None,
 ) -> None:
-    """Measure how much sooner one network reaches another's losses.
+    """Measure how much sooner a network reaches the losses of a baseline.
 
-    Both networks are measured on the same held-out images with the same noise; a baseline that was trained on these
-    images, too, has the advantage.
+    Both networks are measured on the same held-out images with the same noise. If the baseline was also trained on
+    these images, it has an advantage.
     """
-    ours, theirs = find_run(run, runs_dir), find_run(against, runs_dir)
-    where = resolve(device)
-    configs = {config.method: config for config in (ddpm_config(theirs), ddpm_config(ours))}
+    network_run, baseline_run = find_run(run, runs_dir), find_run(against, runs_dir)
+    torch_device = resolve(device)
+    configs = {config.method: config for config in (ddpm_config(baseline_run), ddpm_config(network_run))}
     if len(configs) == 1:
-        raise UserError("Both runs are of the same network.", "Give runs of two networks.")
+        raise UserError("Both runs have the same network.", "Give runs of two different networks.")
     baseline, network = configs
-    curves = {baseline: measured(configs[baseline], _models(model), where), network: logged(ours)}
-    speeds = seconds_per_image(configs, images=images, repeats=repeats, device=where)
+    curves = {baseline: measured(configs[baseline], _models(model), torch_device), network: logged(network_run)}
+    speeds = seconds_per_image(configs, images=images, repeats=repeats, device=torch_device)
     seconds = {name: seconds_per_epoch(config, speeds[name]) for name, config in configs.items()}
     ratio = seconds[network] / seconds[baseline]
     rows = overtaken(curves[network], curves[baseline], ratio)
@@ -95,19 +95,19 @@ def measure(
         reached_at = ("never", "") if row.epochs is None else (f"{row.epochs:.2f}", f"{row.share:.3f}")
         table.append((str(row.epoch), f"{row.loss:.5f}", *reached_at))
     print_table(list(table))
-    print(f"An epoch of {network} takes {ratio:.3f} of the time of one of {baseline}.")
+    print(f"An epoch of {network} takes {ratio:.3f} of the time of an epoch of {baseline}.")
 
 
 def logged(run: Run) -> list[LossPoint]:
-    """The held-out losses in a run's log, epoch by epoch. Raises UserError for a run that holds no images out."""
+    """Read the held-out loss of each epoch from a run's log. Raises UserError for a run without held-out images."""
     points = [LossPoint(e.epoch, e.held_out) for e in run.events() if isinstance(e, EpochFinished) and e.held_out]
     if not points:
-        raise UserError(f"The run {run.id} has no held-out loss.", "Give a run with ddpm.hold_out.")
+        raise UserError(f"The run {run.id} has no held-out loss.", "Give a run with ddpm.hold_out=true.")
     return points
 
 
 def measured(config: DdpmRun, models: Mapping[int, Path], device: torch.device | str = "cpu") -> list[LossPoint]:
-    """Measure the held-out losses of checkpoints by epoch, as a run with the config's seed logs them.
+    """Measure the held-out losses of checkpoints by epoch, with the noise of a run with the config's seed.
 
     Raises UserError for files that are no checkpoints.
     """
@@ -143,24 +143,24 @@ def seconds_per_image(
 
 
 def seconds_per_epoch(config: DdpmRun, per_image: float) -> float:
-    """The time of an epoch over all training images of this config."""
+    """Return the seconds of an epoch over all training images of the config."""
     return len(load_training(config.data, held_out=config.ddpm.hold_out)[0]) * per_image
 
 
-def overtaken(ours: Sequence[LossPoint], theirs: Sequence[LossPoint], ratio: float) -> list[Overtaken]:
-    """When our curve reaches each point of the baseline's; `ratio` is our time of an epoch over the baseline's."""
+def overtaken(curve: Sequence[LossPoint], baseline: Sequence[LossPoint], ratio: float) -> list[Overtaken]:
+    """Return when a curve reaches each loss of the baseline's; `ratio` is its time per epoch over the baseline's."""
     rows = []
-    for point in theirs:
-        epochs = reached(ours, point.loss)
+    for point in baseline:
+        epochs = reached(curve, point.loss)
         share = None if epochs is None else epochs * ratio / point.epoch
         rows.append(Overtaken(epoch=point.epoch, loss=point.loss, epochs=epochs, share=share))
     return rows
 
 
 def reached(curve: Sequence[LossPoint], loss: float) -> float | None:
-    """The epochs after which a curve first has this loss, interpolated in log loss; None where it never has.
+    """Return the epochs after which a curve first has this loss, interpolated in log loss; None if it never has.
 
-    Nothing is known before the first point, so a loss above it counts as reached there.
+    The curve is unknown before its first point, so a higher loss counts as reached at that point.
     """
     before: LossPoint | None = None
     for point in sorted(curve, key=lambda point: point.epoch):
@@ -174,7 +174,7 @@ def reached(curve: Sequence[LossPoint], loss: float) -> float | None:
 
 
 def plot(curves: Mapping[str, Sequence[LossPoint]], seconds: Mapping[str, float]) -> LinePlot:
-    """Plot held-out loss against minutes of training, a curve per network; `seconds` are those of an epoch."""
+    """Plot held-out loss against minutes of training, with a curve per network; `seconds` are per epoch."""
     return LinePlot(
         title="How fast the networks learn",
         x="minutes of training",
@@ -193,6 +193,6 @@ def _models(texts: list[str]) -> dict[int, Path]:
     for text in texts:
         epoch, _, file = text.partition("=")
         if not (epoch.isdecimal() and int(epoch) and file):
-            raise UserError(f"{text!r} names no model after an epoch.", "Write it as 5=FILE.")
+            raise UserError(f"{text!r} is not an epoch and a file.", "Write --model as 5=FILE.")
         models[int(epoch)] = Path(file).expanduser()
     return models

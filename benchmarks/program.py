@@ -1,4 +1,4 @@
-"""Measure the program without its experiments: its start-up, and writing the log of a training."""
+"""Benchmarks of the program around the experiments: its start-up, and the event log of a training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PYTHON = "python -c pass"
 
 
 def measure_start_up() -> None:
-    """Time `dipddpm --help` and `dipddpm ls`, beside `python -c pass`."""
+    """Time `dipddpm --help` and `dipddpm ls` against `python -c pass`."""
     print_rows(start_up(CLI))
 
 
@@ -36,7 +36,7 @@ def measure_log() -> None:
 
 
 def start_up(command: list[str], runs: int = 100, repeats: int = 15) -> list[TimingRow]:
-    """Wall time of `command --help` and `command ls`, with so many runs to list, against `python -c pass`."""
+    """Measure the wall time of `command --help` and `command ls` with `runs` runs, against `python -c pass`."""
 
     def seconds(command: list[str]) -> float:
         return seconds_of(partial(execute, command), time.perf_counter)
@@ -52,11 +52,11 @@ def start_up(command: list[str], runs: int = 100, repeats: int = 15) -> list[Tim
 
 
 def event_log(steps: int = 48, repeats: int = 7) -> list[TimingRow]:
-    """Training of the tutorial network with its events on disk, against the same training without a log.
+    """Measure a training of the tutorial network with a run's files against the same training without.
 
-    A run's files are written: events, summary, best models and a checkpoint. The two trainings differ by less than
-    repeats of one of them, so the writing is timed by itself, too: events come with every step, files with every
-    epoch, of which these are a thirtieth of real ones.
+    The files are events, summary, best models and a checkpoint. The two trainings differ by less than repeats of the
+    same one, so the writing is also timed separately. Events are written at every step, other files at every epoch; an
+    epoch here is a thirtieth of a real one.
     """
     config = configs.build(
         "ddpm",
@@ -106,7 +106,7 @@ def event_log(steps: int = 48, repeats: int = 7) -> list[TimingRow]:
 
 
 def make_runs(folder: Path, count: int, epochs: int = 20, newest: str = "") -> None:
-    """Make finished runs, each with the events of a short training; the newest one gets a name."""
+    """Make finished runs, each with the events of a short training; `newest` is the name of the last run."""
     config = configs.build("ddpm")
     runs = RunsFolder(folder)
     for number in range(count):
@@ -121,5 +121,5 @@ def make_runs(folder: Path, count: int, epochs: int = 20, newest: str = "") -> N
 
 
 def execute(command: list[str]) -> None:
-    """Run a command that must succeed, without its output."""
+    """Run a command and discard its output. Raises CalledProcessError if it fails."""
     subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)

@@ -1,7 +1,7 @@
-"""Training of the published network, by this program and by the code that was published with it.
+"""Benchmark of the published network's training, by this program and by the code that was published with it.
 
-Both do the same work: batches of 128 of 60,000 grey images of 28x28, the same network, Adam. The published loop reads
-its images one by one through a DataLoader, here as in its notebook.
+Both train the same network by Adam on batches of 128 of 60,000 grey images of 28x28. The published loop reads its
+images one by one through a DataLoader, here as in its notebook.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ TIMESTEPS = 1000
 
 def measure(
     path: Annotated[
-        Path, typer.Argument(help="A checkout of github.com/BrianPulfer/PapersReimplementations; it is run.")
+        Path, typer.Argument(help="A checkout of github.com/BrianPulfer/PapersReimplementations, whose code is run.")
     ],
     *,
     threads: Threads = 0,
     device: Device = "auto",
 ) -> None:
-    """Compare our training with the published code, in turns."""
+    """Compare the speed of our training with the published code's."""
     print_rows(compare(load(path.expanduser()), resolve(device, threads)))
 
 
 def load(folder: Path) -> Any:
-    """Run and return the module of networks in a checkout of github.com/BrianPulfer/PapersReimplementations.
+    """Import the module of networks from a checkout of github.com/BrianPulfer/PapersReimplementations.
 
-    Raises UserError where there is none.
+    Raises UserError if the folder is no such checkout.
     """
     file = folder / MODELS
     if not file.is_file():
-        problem = f"{folder} holds no code of the published network."
+        problem = f"The folder {folder} doesn't have the published network's code."
         raise UserError(problem, "Give a checkout of github.com/BrianPulfer/PapersReimplementations.")
     spec = importlib.util.spec_from_file_location("published_ddpm", file)
     assert spec is not None
@@ -60,24 +60,23 @@ def load(folder: Path) -> Any:
 
 
 def compare(module: Any, device: torch.device, *, steps: int = 0, repeats: int = 5) -> list[TimingRow]:
-    """Time so many steps (0: as many as suit the device) of the published loop, and of ours in both precisions."""
+    """Time steps of the published loop and of ours in both precisions; 0 steps: a number that suits the device."""
     steps = steps or (2 * READ_EVERY if device.type == "cuda" else 8)
     clock = clock_of(device)
     images = torch.randint(256, (EPOCH, *SHAPE), dtype=torch.uint8)
-    theirs = _published(module, images, device)
-    loops: dict[str, tuple[Iterator[object], int]] = {"published": (theirs, steps)}
-    each = READ_EVERY if device.type == "cuda" else 1
+    loops: dict[str, tuple[Iterator[object], int]] = {"published": (_published(module, images, device), steps)}
+    steps_per_item = READ_EVERY if device.type == "cuda" else 1
     for precision in ("float32", "bfloat16"):
         for compiled in (False, True):
             settings = {"ddpm.precision": precision, "ddpm.compile": compiled}
             name = f"ours, {precision}{', compiled' if compiled else ''}"
-            loops[name] = (training_of("tutorial", None, settings, device), steps // each)
+            loops[name] = (training_of("tutorial", None, settings, device), steps // steps_per_item)
     work = {name: partial(seconds_of, partial(take, *loop), clock) for name, loop in loops.items()}
     return side_by_side("published", work, repeats=repeats)
 
 
 class _Pictures(Dataset[tuple[Tensor, int]]):
-    """Images as torchvision's FashionMNIST gives them: a PIL image, then ToTensor, then scaled to [-1, 1]."""
+    """A data set of images as from torchvision's FashionMNIST: PIL images, converted and scaled to [-1, 1]."""
 
     def __init__(self, images: Tensor) -> None:
         self.images = images

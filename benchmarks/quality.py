@@ -1,4 +1,4 @@
-"""Sample quality against cost: distances to test images by sampler and evaluations of the network (NFE)."""
+"""Benchmark of sample quality against cost: distances to test images, by sampler and network evaluations (NFE)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from dipddpm.tui.cli.options import RunArgument, RunsDir, find_run
 from dipddpm.tui.cli.output import print_table
 
 LONG = 100
-"""Settings with more evaluations are drawn once: they take as long as all others together."""
+"""NFE above which a setting is drawn with one seed only, since it takes as long as all others together."""
 
 
 class Draw(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +47,7 @@ class Draw(msgspec.Struct, frozen=True, kw_only=True):
     kernel: float
     seconds: float
     protocol: str
-    """How the Frechet distance was measured; only draws whose protocols differ in the seed alone compare."""
+    """The measurement of the Frechet distance in words; draws compare only if their protocols differ in the seed."""
 
     @property
     def key(self) -> tuple[SamplerName, int, int, int]:
@@ -56,7 +56,7 @@ class Draw(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Results(msgspec.Struct):
-    """The file's contents: all draws of one model."""
+    """The contents of the output file: all draws of one model."""
 
     model: str
     samples: int
@@ -64,7 +64,7 @@ class _Results(msgspec.Struct):
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """One sampler at one cost: means and standard deviations over the seeds (0 for a single seed)."""
+    """The results of one sampler at one cost: means and standard deviations over seeds (0 for a single seed)."""
 
     sampler: SamplerName
     nfe: int
@@ -79,10 +79,10 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 def measure(
     run: RunArgument = "reference",
     *,
-    nfe: Annotated[str, typer.Option(help="Evaluations of the network per image, a setting each.")] = "5,10,20,50",
+    nfe: Annotated[str, typer.Option(help="Network evaluations per image, separated by commas.")] = "5,10,20,50",
     samplers: Annotated[str, typer.Option(help="Samplers, separated by commas.")] = ",".join(get_args(SamplerName)),
-    n: Annotated[int, typer.Option("--n", "-n", min=MIN_EVALUATED, help="Samples of each setting.")] = 1000,
-    seeds: Annotated[int, typer.Option(min=1, help="Draws of each setting; above 100 NFE only one.")] = 3,
+    n: Annotated[int, typer.Option("--n", "-n", min=MIN_EVALUATED, help="Samples for each setting and seed.")] = 1000,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds for each setting; above 100 NFE only one is used.")] = 3,
     out: Out = Path("build/quality"),
     device: Device = "auto",
     runs_dir: RunsDir = None,
@@ -90,7 +90,7 @@ def measure(
     """Measure the quality of samples by sampler and NFE.
 
     Quality is the Frechet and the kernel distance to the test images; spreads are standard deviations over the seeds.
-    Draws that the output file holds are not made again, so a table can be made in several commands. Needs a model of
+    Draws that are in the output file are not repeated, so several commands can make one table. The model must be of
     28x28 grey images.
     """
     chosen, budgets = _samplers(samplers), _budgets(nfe)
@@ -107,7 +107,7 @@ def measure(
     rows = settings(drawn)
     plots.save(plot(rows, n), out / "quality.png")
     baseline = longest_ancestral(rows)
-    against = "" if baseline is None else f"OF ANCESTRAL, {baseline.nfe}"
+    against = "" if baseline is None else f"RATIO TO ANCESTRAL, {baseline.nfe}"
     table = [("SAMPLER", "NFE", "SEEDS", "FRECHET", "", "KERNEL", "", "SECONDS", against)]
     for s in rows:
         spreads = (f"±{s.frechet_std:.4f}", f"±{s.kernel_std:.5f}") if s.seeds > 1 else ("", "")
@@ -119,16 +119,16 @@ def measure(
 
 
 def load(path: Path, model: str, samples: int) -> list[Draw]:
-    """Read the draws of the model with this digest from a file; none where there is no file.
+    """Read the draws of the model with this digest from a file; return an empty list if there is no file.
 
-    Raises UserError for draws of another model or number of samples, and for a file that holds no draws.
+    Raises UserError for draws of another model or number of samples, and for a file without draws.
     """
     stored = results.load(path, _Results)
     if stored is None:
         return []
     if (stored.model, stored.samples) != (model, samples):
-        problem = f"{path} holds draws of another model, or of {stored.samples:,} samples each."
-        raise UserError(problem, "Choose another --out: they don't compare.")
+        problem = f"The file {path} has draws of another model, or of {stored.samples:,} samples each."
+        raise UserError(problem, "Choose another --out, since such draws can't be compared.")
     return stored.draws
 
 
@@ -138,7 +138,7 @@ def save(path: Path, model: str, samples: int, drawn: list[Draw]) -> None:
 
 
 def steps_for(sampler: SamplerName, nfe: int, timesteps: int) -> int:
-    """The most steps with at most so many evaluations, and at least one: Heun's take two each, but the last."""
+    """Return the most steps with at most `nfe` evaluations, at least 1; Heun's take two each, except the last."""
     steps = (nfe + 1) // 2 if sampler == "heun" else nfe
     return max(1, min(steps, timesteps))
 
@@ -155,8 +155,8 @@ def draws(
 ) -> Iterator[Draw]:
     """Draw and measure each setting with each seed, cheapest first, except for known draws.
 
-    The same seed gives the same starting noise in all settings. A model with classes draws each of them equally often.
-    Raises UserError for images that can't be measured and for fewer than 128 of them.
+    The same seed gives the same starting noise in all settings. A model with classes draws each class equally often.
+    Raises UserError for images that can't be measured and for fewer than 128 images.
     """
     drawn = {draw.key for draw in known}
     for budget in sorted(nfe):
@@ -188,17 +188,17 @@ def settings(drawn: Iterable[Draw]) -> list[Setting]:
 
 
 def longest_ancestral(rows: Sequence[Setting]) -> Setting | None:
-    """The baseline: the ancestral sampler with the most evaluations; None where it wasn't drawn."""
+    """Return the baseline, the ancestral sampler with the most evaluations; None if it wasn't drawn."""
     return max((s for s in rows if s.sampler == "ancestral"), key=lambda s: s.nfe, default=None)
 
 
 def plot(rows: Sequence[Setting], samples: int) -> LinePlot:
-    """Plot Frechet distance against evaluations, a curve for each sampler."""
+    """Plot Frechet distance against evaluations, with a curve for each sampler."""
     curves = []
     for sampler in dict.fromkeys(s.sampler for s in rows):
-        own = [s for s in rows if s.sampler == sampler]
-        spread = [s.frechet_std for s in own]
-        curves.append(Curve(sampler, [s.nfe for s in own], [s.frechet for s in own], spread))
+        points = [s for s in rows if s.sampler == sampler]
+        spread = [s.frechet_std for s in points]
+        curves.append(Curve(sampler, [s.nfe for s in points], [s.frechet for s in points], spread))
     base = longest_ancestral(rows)
     return LinePlot(
         title=f"Sample quality against cost, {samples:,} samples",
@@ -249,7 +249,7 @@ def _samplers(text: str) -> list[SamplerName]:
 def _budgets(text: str) -> list[int]:
     budgets = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) for part in budgets):
-        raise UserError(f"{text!r} is no list of evaluations.", "Write it as 5,10,20,50.")
+        raise UserError(f"{text!r} is not a list of numbers of evaluations.", "Write --nfe as 5,10,20,50.")
     return [int(part) for part in budgets]
 
 

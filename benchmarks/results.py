@@ -1,4 +1,4 @@
-"""Results of a long measurement in a JSON file, so that it can be made in several commands."""
+"""A JSON file of a long measurement's results, which several commands can fill."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ T = TypeVar("T")
 
 
 def load(path: Path, results: type[T]) -> T | None:
-    """Read results; None where there is no file. Raises UserError for a file that holds no such results."""
+    """Read results; return None if there is no file. Raises UserError for a file without such results."""
     if not path.is_file():
         return None
     try:
         return msgspec.json.decode(atomic.read(path), type=results)
     except (OSError, ValueError, RecursionError):
-        raise UserError(f"{path} can't be read.", "Choose another --out.") from None
+        raise UserError(f"The file {path} can't be read.", "Choose another --out.") from None
 
 
 def save(path: Path, results: Any) -> None:
-    """Write results, whole or not at all. Raises OSError."""
+    """Write results atomically. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_atomic(path, msgspec.json.format(msgspec.json.encode(results)) + b"\n")

@@ -1,4 +1,4 @@
-"""Stops against peaks: how much worse a truth-free stop of a DIP fit is than the best image of the whole fit."""
+"""Benchmark of stopping rules: the loss of PSNR at a DIP fit's stop, compared with the peak of the whole fit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TASKS = (
 
 
 class Fit(msgspec.Struct, frozen=True, kw_only=True):
-    """Fits of all images in one task with one seed: PSNR in dB at the stops, at the peaks and at the end."""
+    """The fits of all images in one task with one seed: PSNR in dB at the stops, at the peaks and at the end."""
 
     task: str
     seed: int
@@ -43,14 +43,14 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Results(msgspec.Struct):
-    """The file's contents: all fits of the same images with the same options."""
+    """The contents of the output file: all fits of the same images with the same options."""
 
     protocol: dict[str, Any]
     fits: list[Fit]
 
 
 class StopSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """All fits of one task: means over images and seeds; `spread` is half the range of the seeds' mean gaps."""
+    """The results of one task: means over images and seeds; `spread` is half the range of the seeds' mean gaps."""
 
     task: str
     rule: str
@@ -68,23 +68,24 @@ class StopSummary(msgspec.Struct, frozen=True, kw_only=True):
 def measure(
     *,
     task: Annotated[
-        list[str] | None, typer.Option(metavar="SPEC", help="A degradation, as denoise:sigma=25; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="SPEC", help="A degradation, for example denoise:sigma=25; may be repeated."),
     ] = None,
     images: Images = "0-99",
     split: Split = "test",
     dataset: Dataset = "fashionmnist",
-    seeds: Annotated[int, typer.Option(min=1, help="Fits of each task, with new noise and weights.")] = 3,
-    iterations: Annotated[int, typer.Option(min=1, help="Iterations of a fit.")] = 1000,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of noise and weights for each task.")] = 3,
+    iterations: Annotated[int, typer.Option(min=1, help="Iterations of each fit.")] = 1000,
     threads: Threads = 0,
     device: Device = "auto",
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the numbers (JSON).")] = Path(
         "build/stops.json"
     ),
 ) -> None:
-    """Measure how far DIP's stops are below its peaks, by task.
+    """Measure how far the PSNR at DIP's stops is below its peaks, by task.
 
-    Fits that the output file holds are not made again, so a table can be made in several commands. The spread is half
-    the range of the seeds' mean gaps; 95% of all gaps are below the last number.
+    Fits that are in the output file are not repeated, so several commands can make one table. The spread is half the
+    range of the seeds' mean gaps; 95% of all gaps are below the last number.
     """
     tasks = [configs.format_task(configs.parse_task(each)) for each in task or TASKS]
     config = dip_config(dataset, split, images, {"dip.iterations": iterations, "device": device})
@@ -102,22 +103,22 @@ def measure(
 
 
 def protocol(config: DipRun) -> dict[str, Any]:
-    """The images and the options of a fit; fits that share both are summarised together."""
+    """Return the images and options of a fit; fits that share both are summarised together."""
     images: dict[str, Any] = msgspec.to_builtins(config.images)
     return {"data": config.data.dataset, "images": images, "dip": msgspec.to_builtins(config.dip)}
 
 
 def load(path: Path, config: DipRun) -> list[Fit]:
-    """Read fits from a file; none where there is no file.
+    """Read fits from a file; return an empty list if there is no file.
 
-    Raises UserError for fits of other images or options, and for a file that holds no fits.
+    Raises UserError for fits of other images or options, and for a file without fits.
     """
     stored = results.load(path, _Results)
     if stored is None:
         return []
     if stored.protocol != msgspec.json.decode(msgspec.json.encode(protocol(config))):
-        problem = f"{path} holds fits of other images, or with other options."
-        raise UserError(problem, "Choose another --out: they don't compare.")
+        problem = f"The file {path} has fits of other images, or with other options."
+        raise UserError(problem, "Choose another --out, since such fits can't be compared.")
     return stored.fits
 
 
@@ -129,7 +130,7 @@ def save(path: Path, config: DipRun, fitted: list[Fit]) -> None:
 def fits(config: DipRun, tasks: Sequence[str], seeds: int, known: Sequence[Fit] = ()) -> Iterator[Fit]:
     """Fit the config's images in each task with each seed, except for known fits.
 
-    The fits go on to the last iteration, past their stops, so that their peaks are known.
+    The fits continue past their stops to the last iteration, so that their peaks are known.
     """
     for seed in range(seeds):
         for task in tasks:
@@ -147,11 +148,11 @@ def rows(fitted: Iterable[Fit]) -> list[StopSummary]:
 
 def _row(group: Sequence[Fit]) -> StopSummary:
     gaps = [[peak - psnr for peak, psnr in zip(fit.peak, fit.psnr, strict=True)] for fit in group]
-    all_gaps = [gap for of_seed in gaps for gap in of_seed]
-    means = [statistics.mean(of_seed) for of_seed in gaps]
+    all_gaps = [gap for seed_gaps in gaps for gap in seed_gaps]
+    means = [statistics.mean(seed_gaps) for seed_gaps in gaps]
 
     def mean(values: Iterable[Sequence[float]]) -> float:
-        return statistics.mean(value for of_seed in values for value in of_seed)
+        return statistics.mean(value for seed_values in values for value in seed_values)
 
     return StopSummary(
         task=group[0].task,
@@ -169,8 +170,8 @@ def _row(group: Sequence[Fit]) -> StopSummary:
 
 def _fit(config: DipRun, task: str, seed: int) -> Fit:
     options = msgspec.structs.replace(config.dip, run_on=True, picture_every=0, measure_every=config.dip.iterations)
-    asked = msgspec.structs.replace(config, task=configs.parse_task(task), seed=seed, dip=options)
-    experiment = DipExperiment.from_config(asked, resolve(config.device))
+    fit_config = msgspec.structs.replace(config, task=configs.parse_task(task), seed=seed, dip=options)
+    experiment = DipExperiment.from_config(fit_config, resolve(config.device))
     (compared,) = [item for item in experiment if isinstance(item, StopsCompared)]
     return Fit(
         task=task,

@@ -1,4 +1,4 @@
-"""Times of things measured in turns, beside a baseline."""
+"""Timings of functions, measured in turns and compared with a baseline."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dipddpm.tui.cli.output import print_table
 
 
 class TimingRow(msgspec.Struct, frozen=True):
-    """One measured thing beside its baseline: `ratio` is that of the medians, `spread` half the range."""
+    """A measured time and its baseline: `ratio` is the ratio of medians, `spread` half the range of measurements."""
 
     name: str
     seconds: float
@@ -24,9 +24,9 @@ class TimingRow(msgspec.Struct, frozen=True):
 def side_by_side(
     baseline: str, work: Mapping[str, Callable[[], float]], *, repeats: int, warm_up: int = 1
 ) -> list[TimingRow]:
-    """Measure things in turns, so that other work on the machine slows all of them alike.
+    """Measure functions in turns, so that other work on the machine slows all of them equally.
 
-    Each function returns the seconds that it took. The baseline's row has ratio 1.
+    Each function returns its own seconds. The baseline's row has ratio 1.
     """
     for _ in range(warm_up):
         for function in work.values():
@@ -39,18 +39,18 @@ def side_by_side(
     return [
         TimingRow(
             name=name,
-            seconds=statistics.median(taken),
-            spread=(max(taken) - min(taken)) / 2,
+            seconds=statistics.median(seconds),
+            spread=(max(seconds) - min(seconds)) / 2,
             against=baseline,
-            ratio=statistics.median(taken) / base,
+            ratio=statistics.median(seconds) / base,
             repeats=repeats,
         )
-        for name, taken in times.items()
+        for name, seconds in times.items()
     ]
 
 
 def seconds_of(work: Callable[[], object], clock: Callable[[], float]) -> float:
-    """The seconds that one call takes."""
+    """Return the seconds that one call takes."""
     began = clock()
     work()
     return clock() - began

@@ -1,6 +1,6 @@
-"""Rates of the program's work in all its forms: training, DIP fits, convolutions, sampling, restoration.
+"""Benchmark of the rates of training, DIP fits, convolutions, sampling and restoration, in all their forms.
 
-Images are random where their contents don't change the time, and those of `fashion-mini` where they do.
+Images are random where their contents don't affect the time, and from `fashion-mini` where they do.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ NETWORKS: Mapping[str, tuple[str, str | None]] = {
     "unet, cpu": ("unet", "cpu"),
     "unet, gpu": ("unet", "gpu"),
 }
-"""The trained networks, and the presets that give their sizes."""
+"""The trained networks by label: the network's name and the preset of its size."""
 TUNED = {"ddpm.compile": True, "ddpm.compile_mode": "max-autotune"}
-"""With CUDA graphs and tuned kernels."""
+"""Settings of training with CUDA graphs and tuned kernels."""
 FITTED: Mapping[str, DipConfig] = {
     "": DipConfig(),
     ", bfloat16": DipConfig(precision="bfloat16"),
     ", compiled": DipConfig(compile=True, compile_mode="reduce-overhead"),
     ", bfloat16, compiled": DipConfig(precision="bfloat16", compile=True, compile_mode="reduce-overhead"),
 }
-"""The forms of a fit, by the suffix of their names."""
+"""The forms of a fit, by the suffix of their labels."""
 NFE = (5, 10, 20, 50)
 RESTORED = "inpaint:missing=0.7,sigma=5"
 
@@ -68,36 +68,36 @@ def measure(
         "build/rates.json"
     ),
 ) -> None:
-    """Measure the rates of all forms of the work.
+    """Measure the rates of all forms of the work, with their shares of the roofline.
 
-    Each rate stands beside its share of the roofline. Restoration takes minutes.
+    Restoration takes minutes.
     """
     for name in parts or []:
         if name not in PARTS:
             raise UserError(f"There is no part {name!r}.", suggest(name, PARTS))
-    where = resolve(device, threads)
-    machine = roofline.measure(where)
+    torch_device = resolve(device, threads)
+    machine = roofline.measure(torch_device)
     measured = []
     for part in parts or PARTS:
-        for rate in rates.measure(list(PARTS[part](where)), machine):
+        for rate in rates.measure(list(PARTS[part](torch_device)), machine):
             measured.append(rate)
             results.save(out, {"torch": str(torch.__version__), "machine": machine, "rates": measured})
             print(f"{rate.part}, {rate.name}", file=sys.stderr)
-    print_machine(machine, devices.describe(where))
+    print_machine(machine, devices.describe(torch_device))
     print()
     print_rates(measured)
 
 
 def training(device: torch.device) -> Iterator[Work]:
-    """Training steps of 128 images, by network, precision and compilation; the large U-Net on a GPU only."""
+    """Yield training steps of 128 images, by network, precision and compilation; the large U-Net on a GPU only."""
     gpu = device.type == "cuda"
     items, units = 2, 2 * BATCH * (READ_EVERY if gpu else 1)
     for name, (network, preset) in NETWORKS.items():
         if name == "unet, gpu" and not gpu:
             continue
         for precision in ("float32", "bfloat16"):
-            plain = training_of(network, preset, {"ddpm.precision": precision}, device)
-            run = partial(take, plain, items)
+            eager = training_of(network, preset, {"ddpm.precision": precision}, device)
+            run = partial(take, eager, items)
             yield Work("training", f"{name}, {precision}", "images", units, run, precision)
             compiled = training_of(network, preset, {"ddpm.precision": precision, "ddpm.compile": True}, device)
             fast = partial(take, compiled, items)
@@ -109,9 +109,9 @@ def training(device: torch.device) -> Iterator[Work]:
 
 
 def fitting(device: torch.device) -> Iterator[Work]:
-    """Iterations of DIP by the number of images fitted at once, precision and compilation.
+    """Yield iterations of DIP, by the number of images fitted at once, precision and compilation.
 
-    On a GPU the paper's large network on 512x512 pixels is measured, too.
+    On a GPU this includes the paper's large network on 512x512 pixels.
     """
     gpu = device.type == "cuda"
     for count in (1, 10, 100, 1000, 4000) if gpu else (1, 10, 50):
@@ -130,20 +130,20 @@ def fitting(device: torch.device) -> Iterator[Work]:
 
 
 def _iterations(name: str, batch: PriorBatch, count: int, options: DipConfig) -> Work:
-    plain = None
+    counted = None
     if options.compile:  # operations of compiled code can't be counted
         eager = msgspec.structs.replace(options, compile=False)
         shape = batch.restored.shape[1:]
-        same = PriorBatch(batch.y, batch.degradation, eager, (shape[0], shape[1], shape[2]))
-        plain = partial(_repeat, same.step_once, count)
+        eager_batch = PriorBatch(batch.y, batch.degradation, eager, (shape[0], shape[1], shape[2]))
+        counted = partial(_repeat, eager_batch.step_once, count)
     work, units = partial(_repeat, batch.step_once, count), len(batch) * count
-    return Work("dip", name, "image-iterations", units, work, options.precision, plain)
+    return Work("dip", name, "image-iterations", units, work, options.precision, counted)
 
 
 def sampling(device: torch.device) -> Iterator[Work]:
-    """Samples of the run `reference`, by evaluations of the network and compilation."""
-    plain = trained_prior(device)
-    fast = plain.compiled("reduce-overhead")
+    """Yield samplings from the run `reference`, by network evaluations and compilation."""
+    prior = trained_prior(device)
+    compiled = prior.compiled("reduce-overhead")
     count = 1024 if device.type == "cuda" else 16
 
     def sample(model: TrainedModel, steps: int) -> None:
@@ -152,28 +152,28 @@ def sampling(device: torch.device) -> Iterator[Work]:
             pass
 
     for nfe in NFE:
-        eager = partial(sample, plain, nfe)
+        eager = partial(sample, prior, nfe)
         yield Work("sampling", f"dpm++, {nfe} NFE", "images", count, eager)
         yield Work(
-            "sampling", f"dpm++, {nfe} NFE, compiled", "images", count, partial(sample, fast, nfe), counted=eager
+            "sampling", f"dpm++, {nfe} NFE, compiled", "images", count, partial(sample, compiled, nfe), counted=eager
         )
 
 
 def restoring(device: torch.device) -> Iterator[Work]:
-    """Whole restorations of a small batch by each method with its defaults: inpainting."""
+    """Yield whole restorations of a small inpainting batch, by each method with its default options."""
     model, dip = trained_prior(device), DipConfig()
     count = 64 if device.type == "cuda" else 2
     y, degradation = degrade(parse_task(RESTORED), test_images(count, device), seeds=range(count))
     case = Case(y, degradation, (count, *SHAPE))
-    made: dict[str, Callable[[], Restorer]] = {
+    factories: dict[str, Callable[[], Restorer]] = {
         "dip": lambda: DipRestorer(case, dip),
         "ddpm": lambda: DdpmRestorer(case, model),
     }
     for name, method in HYBRIDS.items():
         options = method()
         if options.restorer_path:
-            made[name] = partial(hybrid_restorer, case, model, options, dip)
-    for name, make in made.items():
+            factories[name] = partial(hybrid_restorer, case, model, options, dip)
+    for name, make in factories.items():
         yield Work("restoration", name, "images", count, partial(_restore, make), long=True)
 
 
@@ -184,7 +184,7 @@ PARTS: Mapping[str, Callable[[torch.device], Iterator[Work]]] = {
     "sampling": sampling,
     "restoration": restoring,
 }
-"""The parts, each a function from the device to its works."""
+"""The parts of the benchmark; each function yields the work to measure on a device."""
 
 
 def _repeat(function: Callable[[], object], times: int) -> None:

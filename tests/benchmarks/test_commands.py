@@ -1,4 +1,4 @@
-"""`python -m benchmarks PART`: the commands, on work that is as small as possible."""
+"""The commands of `python -m benchmarks`, on work that is as small as possible."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ MINI = {"data.dataset": "fashion-mini"}
 CHECKOUT = Path(__file__).parents[2]
 
 
-def run_part(*arguments: object) -> int:
-    """Run `python -m benchmarks` in this process; returns its exit code."""
+def run_benchmark(*arguments: object) -> int:
+    """Run `python -m benchmarks` in this process and return its exit code."""
     with pytest.raises(SystemExit) as exit_info:
         main([str(argument) for argument in arguments])
     return int(exit_info.value.code or 0)
 
 
-def test_benchmarks_without_a_part_list_the_parts() -> None:
+def test_benchmarks_without_arguments_list_commands() -> None:
     listed = subprocess.run(
         [sys.executable, "-m", "benchmarks"], cwd=CHECKOUT, capture_output=True, text=True, check=False
     )
     text = listed.stdout + listed.stderr
-    for part in (
+    for command in (
         "start-up",
         "log",
         "console",
@@ -48,25 +48,25 @@ def test_benchmarks_without_a_part_list_the_parts() -> None:
         "original",
         "published",
     ):
-        assert f"  {part} " in text
+        assert f"  {command} " in text
 
 
-def test_readme_names_parts_that_exist() -> None:
+def test_readme_names_existing_benchmarks() -> None:
     named = set(re.findall(r"python -m benchmarks ([a-z-]+)", (CHECKOUT / "README.md").read_text()))
     assert {"quality", "learning", "stops"} <= named
     assert named <= {command.name for command in app.registered_commands}
 
 
-def test_quality_draws_once_and_prints_a_table(
+def test_quality_reuses_draws_and_prints_table(
     tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_trained_run(runs, size=(28, 28), settings=MINI)
     command = ("quality", run.id, "-n", "128", "--nfe", "2,4", "--seeds", "2", "--out", tmp_path / "out")
-    assert run_part(*command, "--samplers", "ancestral,dpm++") == 0
+    assert run_benchmark(*command, "--samplers", "ancestral,dpm++") == 0
     printed = capsys.readouterr()
     assert printed.err.count("seed") == 8
     header, *rows, protocol = printed.out.splitlines()
-    assert header.endswith("OF ANCESTRAL, 4")
+    assert header.endswith("RATIO TO ANCESTRAL, 4")
     assert [row.split()[:3] for row in rows] == [[s, n, "2"] for s in ("ancestral", "dpm++") for n in ("2", "4")]
     assert rows[1].endswith("1.000")
     assert "against the 500 test images of fashion-mini" in protocol
@@ -74,7 +74,7 @@ def test_quality_draws_once_and_prints_a_table(
     drawn = (tmp_path / "out" / "quality.json").read_bytes()
     digest = checkpoint.digest(run.folder / "checkpoints" / "best.safetensors")
     assert len(quality.load(tmp_path / "out" / "quality.json", digest, 128)) == 8
-    assert run_part(*command, "--samplers", "dpm++") == 0
+    assert run_benchmark(*command, "--samplers", "dpm++") == 0
     printed = capsys.readouterr()
     assert "seed 1:" not in printed.err
     assert len(printed.out.splitlines()) == 6
@@ -82,17 +82,17 @@ def test_quality_draws_once_and_prints_a_table(
 
 
 def test_learning_compares_two_networks(tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    ours = make_trained_run(runs, size=(28, 28), settings={**MINI, "ddpm.hold_out": True})
-    theirs = make_trained_run(
+    network_run = make_trained_run(runs, size=(28, 28), settings={**MINI, "ddpm.hold_out": True})
+    baseline_run = make_trained_run(
         runs, size=(28, 28), settings={**MINI, "ddpm.network": "tutorial", "ddpm.objective": "eps"}
     )
-    log = EventLog(ours.folder)
+    log = EventLog(network_run.folder)
     for epoch, held_out in enumerate((1e9, 1e-9), 1):
         log.append(EpochFinished(epoch=epoch, step=epoch, loss=1.0, held_out=held_out))
     log.close()
-    model = theirs.folder / "checkpoints" / "best.safetensors"
-    command = ("learning", ours.id, theirs.id, "--images", "128", "--repeats", "1", "--out", tmp_path)
-    assert run_part(*command, "--model", f"5={model}") == 0
+    model = baseline_run.folder / "checkpoints" / "best.safetensors"
+    command = ("learning", network_run.id, baseline_run.id, "--images", "128", "--repeats", "1", "--out", tmp_path)
+    assert run_benchmark(*command, "--model", f"5={model}") == 0
     header, row, ratio = capsys.readouterr().out.splitlines()
     assert " ".join(header.split()) == "EPOCHS OF TUTORIAL LOSS EPOCHS OF UNET SHARE OF THE TIME"
     record = json.loads((tmp_path / "learning.json").read_text())
@@ -104,40 +104,42 @@ def test_learning_compares_two_networks(tmp_path: Path, runs: RunsFolder, capsys
     assert load_image(tmp_path / "learning.png").shape[-2:] == (825, 1200)
 
 
-def test_learning_refuses_runs_that_do_not_compare(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    ours, theirs = (
+def test_learning_refuses_runs_of_same_network_and_invalid_model(
+    runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network_run, baseline_run = (
         make_trained_run(runs, settings={**MINI, "ddpm.objective": objective}) for objective in ("v", "eps")
     )
-    assert run_part("learning", ours.id, theirs.id, "--model", "5=x") == 2
-    assert "Both runs are of the same network" in capsys.readouterr().err
-    theirs = make_trained_run(
+    assert run_benchmark("learning", network_run.id, baseline_run.id, "--model", "5=x") == 2
+    assert "Both runs have the same network" in capsys.readouterr().err
+    baseline_run = make_trained_run(
         runs, size=(28, 28), settings={**MINI, "ddpm.network": "tutorial", "ddpm.objective": "eps"}
     )
-    assert run_part("learning", ours.id, theirs.id, "--model", "x") == 2
-    assert "'x' names no model after an epoch" in capsys.readouterr().err
+    assert run_benchmark("learning", network_run.id, baseline_run.id, "--model", "x") == 2
+    assert "'x' is not an epoch and a file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("command", "words"),
     [
         (["quality", "reference", "--samplers", "euler"], "no sampler named 'euler'"),
-        (["quality", "reference", "--nfe", "5,many"], "no list of evaluations"),
+        (["quality", "reference", "--nfe", "5,many"], "not a list of numbers"),
         (["quality", "nothing"], "There are no runs"),
         (["learning", "nothing", "nothing", "--model", "5=x"], "There are no runs"),
         (["rates", "convolution"], "convolutions"),
-        (["published", "nowhere"], "no code of the published network"),
-        (["original", "nowhere", "--dataset", "fashion-mini"], "no code of the original"),
+        (["published", "nowhere"], "doesn't have the published network's code"),
+        (["original", "nowhere", "--dataset", "fashion-mini"], "doesn't have the original's code"),
         (["stops", "--dataset", "fashion-mini", "--images", "600"], "no image 600"),
     ],
 )
-def test_bad_arguments_are_refused_with_a_sentence(
+def test_benchmarks_refuse_invalid_arguments_with_message(
     command: list[str], words: str, runs: RunsFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_part(*command) == 2
+    assert run_benchmark(*command) == 2
     assert words in capsys.readouterr().err
 
 
-def test_stops_makes_its_table_in_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stops_fills_table_in_several_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = [
         "--dataset",
         "fashion-mini",
@@ -151,9 +153,9 @@ def test_stops_makes_its_table_in_parts(tmp_path: Path, capsys: pytest.CaptureFi
         "cpu",
     ]
     command = ("stops", *small, "--out", tmp_path / "stops.json")
-    assert run_part(*command, "--seeds", "1") == 0
+    assert run_benchmark(*command, "--seeds", "1") == 0
     assert capsys.readouterr().err.count("below the peak") == 1
-    assert run_part(*command, "--seeds", "2") == 0
+    assert run_benchmark(*command, "--seeds", "2") == 0
     printed = capsys.readouterr()
     assert printed.err.count("seed 1:") == printed.err.count("below the peak") == 1
     header, row = printed.out.splitlines()
@@ -166,7 +168,7 @@ def test_rates_prints_and_stores_one_part(
 ) -> None:
     x = torch.zeros(64, 64)
     monkeypatch.setitem(works.PARTS, "dip", lambda _: [Work("dip", "product", "products", 1, lambda: x @ x)])
-    assert run_part("rates", "dip", "--device", "cpu", "--out", tmp_path / "rates.json") == 0
+    assert run_benchmark("rates", "dip", "--device", "cpu", "--out", tmp_path / "rates.json") == 0
     assert "dip, product" in capsys.readouterr().out
     (rate,) = json.loads((tmp_path / "rates.json").read_text())["rates"]
     assert rate["flops"] == 2 * 64**3

@@ -8,7 +8,7 @@ from benchmarks import console
 
 
 @pytest.mark.slow
-def test_console_start_and_rest_are_measured() -> None:
+def test_console_benchmark_measures_start_up_and_idle_use() -> None:
     bare, started = console.start(console.CONSOLE, counts=(3,), repeats=1)
     assert bare.ratio == 1
     assert started.name == "console, 3 runs"
@@ -19,7 +19,7 @@ def test_console_start_and_rest_are_measured() -> None:
     assert idle.exit_seconds > 0
 
 
-def test_read_until_gives_up_on_a_program_that_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_read_until_times_out_without_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "PATIENCE_SECONDS", 0.3)
     with (
         console._Terminal([sys.executable, "-c", "pass"]) as terminal,

@@ -31,14 +31,14 @@ class Constant(torch.nn.Module):
 
 
 def checkout(folder: Path) -> Path:
-    """A network of a layout like the original's, with no image prior at all."""
+    """Write code in the original's layout, with a network that is no image prior."""
     (folder / "models").mkdir()
     (folder / "models" / "__init__.py").write_text(CODE)
     (folder / "models" / "parts.py").write_text(PARTS)
     return folder
 
 
-def test_compare_restores_the_same_images_by_both(tmp_path: Path) -> None:
+def test_original_compare_restores_same_images_by_both(tmp_path: Path) -> None:
     settings = {
         "data.dataset": "fashion-mini",
         "images.indices": "0-2",
@@ -48,21 +48,21 @@ def test_compare_restores_the_same_images_by_both(tmp_path: Path) -> None:
     }
     config = build("dip", task="denoise:sigma=25", settings=settings)
     assert isinstance(config, DipRun)
-    found = original.compare(original.load(checkout(tmp_path)), config, 2, 20)
-    assert (found.images, found.fitted) == (3, 2)
-    assert 1 <= found.best_at <= 20
-    assert found.original.passed == pytest.approx(found.milliseconds / 1000 * found.best_at * 3)
-    assert found.ratio(found.ours).passed == pytest.approx(found.original.passed / found.ours.passed)
-    assert found.ratio(found.ours).processor == pytest.approx(found.original.processor / found.ours.processor)
-    assert found.as_good is not None, "no image prior at all is soon as good as"
-    assert 0 < found.as_good.passed < 2 * found.ours.passed
-    assert 0 < found.ours.processor < 1.5 * torch.get_num_threads() * found.ours.passed
-    # One level of grey for a whole image: its best is the standard deviation of the truth, at most.
+    result = original.compare(original.load(checkout(tmp_path)), config, 2, 20)
+    assert (result.images, result.fitted) == (3, 2)
+    assert 1 <= result.best_at <= 20
+    assert result.original.wall == pytest.approx(result.milliseconds / 1000 * result.best_at * 3)
+    assert result.ratio(result.ours).wall == pytest.approx(result.original.wall / result.ours.wall)
+    assert result.ratio(result.ours).cpu == pytest.approx(result.original.cpu / result.ours.cpu)
+    assert result.time_to_match is not None, "our fit must soon match a network that is no image prior"
+    assert 0 < result.time_to_match.wall < 2 * result.ours.wall
+    assert 0 < result.ours.cpu < 1.5 * torch.get_num_threads() * result.ours.wall
+    # The network outputs nearly one grey level for a whole image, so its least error is the truth's variance.
     truth = original._experiment(config, torch.device("cpu")).images[:2]
     limit = sum(-10 * torch.log10(image.var(correction=0)).item() for image in truth) / 2
-    assert found.best < limit + 0.5
+    assert result.best < limit + 0.5
 
 
-def test_load_refuses_a_folder_without_the_code(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no code of the original"):
+def test_original_load_refuses_folder_without_code(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="doesn't have the original's code"):
         original.load(tmp_path)

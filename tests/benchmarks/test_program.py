@@ -3,7 +3,7 @@ from __future__ import annotations
 from benchmarks import program
 
 
-def test_event_log_times_the_writing_by_itself() -> None:
+def test_event_log_times_writing_separately() -> None:
     unlogged, logged, events, files = program.event_log(steps=2, repeats=2)
     assert {row.against for row in (unlogged, logged, events, files)} == {unlogged.name}
     assert events.seconds > 0

@@ -23,7 +23,6 @@ class MyDDPM(nn.Module):
         super().__init__()
         assert (n_steps, min_beta, max_beta) == (1000, 1e-4, 0.02)
         self.network = network.to(device)
-        self.seen = []
 
     def forward(self, x0, t, eta):
         assert x0.shape == eta.shape == (128, 1, 28, 28) and t.shape == (128,)
@@ -43,8 +42,8 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
-def test_compare_times_all_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Compilation takes half a minute and has its own tests.
+def test_published_compare_times_all_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Compilation takes half a minute, and other tests cover it.
     monkeypatch.setattr(torch, "compile", lambda network, **_: network)
     rows = published.compare(published.load(checkout(tmp_path)), torch.device("cpu"), steps=1, repeats=1)
     assert [row.name for row in rows] == [
@@ -58,6 +57,6 @@ def test_compare_times_all_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert all(row.seconds > 0 and row.against == "published" for row in rows)
 
 
-def test_load_refuses_a_folder_without_the_code(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no code of the published network"):
+def test_published_load_refuses_folder_without_code(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="doesn't have the published network's code"):
         published.load(tmp_path)

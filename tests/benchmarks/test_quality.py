@@ -28,7 +28,7 @@ def test_images() -> data.ImageSet:
 
 @pytest.fixture(scope="module")
 def model() -> TrainedModel:
-    """A tiny network of random weights."""
+    """Return a model of a tiny network with random weights."""
     config = configs.build("ddpm", settings={"ddpm.network": "unet", "unet.channels": "8", "ddpm.timesteps": 12})
     assert isinstance(config, DdpmRun)
     torch.manual_seed(0)
@@ -41,9 +41,9 @@ def draw(**values: object) -> Draw:
     return msgspec.convert({**given, "seconds": 1.0, "protocol": "", **values}, Draw)
 
 
-def test_draws_each_setting_at_its_cost(model: TrainedModel, test_images: data.ImageSet) -> None:
-    found = list(draws(model, test_images, samplers=["ddim", "heun"], nfe=[6, 3], samples=128, seeds=2))
-    assert [(d.sampler, d.steps, d.nfe, d.seed) for d in found] == [
+def test_draws_cover_settings_and_seeds_within_nfe(model: TrainedModel, test_images: data.ImageSet) -> None:
+    drawn = list(draws(model, test_images, samplers=["ddim", "heun"], nfe=[6, 3], samples=128, seeds=2))
+    assert [(d.sampler, d.steps, d.nfe, d.seed) for d in drawn] == [
         ("ddim", 3, 3, 0),
         ("ddim", 3, 3, 1),
         ("heun", 2, 3, 0),
@@ -56,10 +56,10 @@ def test_draws_each_setting_at_its_cost(model: TrainedModel, test_images: data.I
     sampling = Sampling(model.denoiser(), Ddim(), (128, 1, 28, 28), steps=3, seed=1)
     list(sampling)
     frechet, kernel = evaluate(to_unit(sampling.xt), test_images, seed=1)
-    assert (found[1].frechet, found[1].kernel, found[1].protocol) == (frechet.value, kernel.value, frechet.protocol)
+    assert (drawn[1].frechet, drawn[1].kernel, drawn[1].protocol) == (frechet.value, kernel.value, frechet.protocol)
 
 
-def test_draws_skips_known_draws(model: TrainedModel, test_images: data.ImageSet) -> None:
+def test_draws_skip_known_draws(model: TrainedModel, test_images: data.ImageSet) -> None:
     known = [draw(steps=2, seed=0), draw(steps=2, seed=1), draw(steps=2, seed=2, samples=200)]
     todo = draws(model, test_images, samplers=["ddim"], nfe=[2], samples=128, seeds=3, known=known)
     assert [(d.seed, d.samples) for d in todo] == [(2, 128)]
@@ -68,29 +68,29 @@ def test_draws_skips_known_draws(model: TrainedModel, test_images: data.ImageSet
 @pytest.mark.parametrize(
     ("sampler", "nfe", "steps"), [("ddim", 5, 5), ("heun", 5, 3), ("heun", 20, 10), ("heun", 1, 1), ("dpm++", 50, 30)]
 )
-def test_steps_for_stays_within_the_evaluations(sampler: str, nfe: int, steps: int) -> None:
+def test_steps_for_stays_within_nfe(sampler: str, nfe: int, steps: int) -> None:
     assert steps_for(sampler, nfe, timesteps=30) == steps  # type: ignore[arg-type]
 
 
 def test_settings_summarise_by_sampler_and_cost() -> None:
     drawn = [draw(seed=seed, frechet=value) for seed, value in enumerate((1.0, 2.0, 6.0))]
     drawn += [draw(sampler="ancestral", nfe=nfe, frechet=nfe / 100) for nfe in (50, 1000)]
-    found = settings(reversed(drawn))
-    assert [(s.sampler, s.nfe, s.seeds) for s in found] == [
+    summaries = settings(reversed(drawn))
+    assert [(s.sampler, s.nfe, s.seeds) for s in summaries] == [
         ("ancestral", 50, 1),
         ("ancestral", 1000, 1),
         ("ddim", 5, 3),
     ]
-    assert (found[2].frechet, found[2].frechet_std) == pytest.approx((3.0, 7.0**0.5))
-    assert found[0].frechet_std == 0
-    assert longest_ancestral(found) == found[1]
-    assert longest_ancestral(found[2:]) is None
-    shown = quality.plot(found, 128)
-    assert [(curve.name, list(curve.x)) for curve in shown.curves] == [("ancestral", [50, 1000]), ("ddim", [5])]
-    assert shown.levels == {"ancestral, 1000 NFE": 10.0}
+    assert (summaries[2].frechet, summaries[2].frechet_std) == pytest.approx((3.0, 7.0**0.5))
+    assert summaries[0].frechet_std == 0
+    assert longest_ancestral(summaries) == summaries[1]
+    assert longest_ancestral(summaries[2:]) is None
+    plot = quality.plot(summaries, 128)
+    assert [(curve.name, list(curve.x)) for curve in plot.curves] == [("ancestral", [50, 1000]), ("ddim", [5])]
+    assert plot.levels == {"ancestral, 1000 NFE": 10.0}
 
 
-def test_load_refuses_draws_of_another_model(tmp_path: Path) -> None:
+def test_quality_load_refuses_draws_of_another_model(tmp_path: Path) -> None:
     path = tmp_path / "quality.json"
     assert quality.load(path, "abc", 128) == []
     quality.save(path, "abc", 128, [draw()])

@@ -41,7 +41,7 @@ def fit(task: str, seed: int, psnr: list[float], peak: list[float]) -> stops.Fit
     )
 
 
-def test_fits_cover_tasks_and_seeds_and_pass_their_stops() -> None:
+def test_fits_cover_tasks_and_seeds_and_continue_past_stops() -> None:
     fits = list(stops.fits(config(dip__patience=2), TASKS, seeds=2))
     assert [(fit.task, fit.seed) for fit in fits] == [(task, seed) for seed in (0, 1) for task in TASKS]
     for made in fits:
@@ -50,7 +50,7 @@ def test_fits_cover_tasks_and_seeds_and_pass_their_stops() -> None:
     assert fits[0].psnr != fits[2].psnr
 
 
-def test_fits_skips_known_fits(tmp_path: Path) -> None:
+def test_fits_skip_known_fits(tmp_path: Path) -> None:
     path = tmp_path / "stops.json"
     assert stops.load(path, config()) == []
     first = next(stops.fits(config(), TASKS, seeds=1))
@@ -61,7 +61,7 @@ def test_fits_skips_known_fits(tmp_path: Path) -> None:
     assert second.task == TASKS[1]
 
 
-def test_load_refuses_fits_with_other_options(tmp_path: Path) -> None:
+def test_stops_load_refuses_fits_with_other_options(tmp_path: Path) -> None:
     path = tmp_path / "stops.json"
     stops.save(path, config(), [])
     with pytest.raises(UserError, match="other options"):
