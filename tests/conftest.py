@@ -34,7 +34,7 @@ PROCESSES = (
     "durability",
     "test_api.py",
     "test_ci.py",
-    "test_contributing.py",
+    "test_extending.py",
     "test_imports.py",
     "test_package_names.py",
     "test_wheel.py",
