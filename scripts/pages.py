@@ -46,6 +46,7 @@ KEY_NAMES = {
     "shift+up": "shift+↑",
 }
 """The names of keys for which Textual's own names are unusual."""
+OPTION_HEADER = ["option", "what it does", "default"]
 FIELDS = {
     "time": "when the event was logged, in seconds since 1970",
     "v": "the version of the schema, 1",
@@ -173,19 +174,21 @@ def commands() -> str:
     from dipddpm.tui.cli.main import app
 
     root: Any = typer.main.get_command(app)
-    return "\n\n".join(_command(f"dipddpm {name}", command) for name, command in root.commands.items())
+    sections = [_command(f"dipddpm {name}", command) for name, command in root.commands.items()]
+    return "\n\n".join([*sections, _console_command()])
 
 
 def _command(name: str, command: Any) -> str:
-    parts = [f"## {name}", _prose(command.sentence)]
+    parts = [f"### {name}", _prose(command.sentence)]
     if command.examples:
         parts.append("```sh\n" + "\n".join(command.examples) + "\n```")
     parts += map(_prose, command.details)
     context = typer.Context(command, info_name=name)
+    rows = []
     for heading, parameters in command.groups(context).items():
-        rows = [_option(parameter, context) for parameter in parameters if parameter.name != "help"]
-        if rows:
-            parts.append(f"**{heading}**\n\n" + table(["option", "what it does", "default"], rows))
+        if known := [_option(parameter, context) for parameter in parameters if parameter.name != "help"]:
+            rows += [[f"**{heading}**", "", ""], *known]
+    parts.append(table(OPTION_HEADER, rows))
     parts += [_command(f"{name} {each}", sub) for each, sub in getattr(command, "commands", {}).items()]
     return "\n\n".join(parts)
 
@@ -195,8 +198,23 @@ def _option(parameter: Any, context: Any) -> list[str]:
     if parameter.param_type_name == "argument":
         name = parameter.metavar or name
     text, _, details = text.partition("  [")
-    default = [each.removeprefix("default: ") for each in details.removesuffix("]").split("; ") if each]
-    return [_code(name), _prose(text), ", ".join(map(_code, default))]
+    known = [each.removeprefix("default: ") for each in details.removesuffix("]").split("; ") if each]
+    return [_code(name), _prose(text), ", ".join(each if each == "required" else _code(each) for each in known)]
+
+
+def _console_command() -> str:
+    """Return the section of `dipddpm-tui`."""
+    from dipddpm.tui.console.__main__ import _parser
+
+    parser = _parser()
+    rows = []
+    for action in parser._actions:
+        if action.dest != "help":
+            metavar = action.metavar or "|".join(action.choices or ())
+            shown = action.default if action.default not in {None, False} else ""
+            name = " ".join(filter(None, (", ".join(action.option_strings), str(metavar))))
+            rows.append([_code(name), _prose(str(action.help)), _code(str(shown)) if shown != "" else ""])
+    return f"### dipddpm-tui\n\n{_prose(str(parser.description))}\n\n{table(OPTION_HEADER, rows)}"
 
 
 def events() -> str:
@@ -254,7 +272,7 @@ def _code(text: str) -> str:
 
 def _prose(text: str) -> str:
     """Return plain text with what would be markup made harmless; backticks stay."""
-    return re.sub(r"([<*_|])(?=[^`]*(?:`[^`]*`[^`]*)*$)", r"\\\1", text)
+    return re.sub(r"([<*|])(?=[^`]*(?:`[^`]*`[^`]*)*$)", r"\\\1", text)
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -267,6 +285,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "fields": ("console.md", fields),
     "signs": ("console.md", signs),
     "keys": ("console.md", keys),
+    "commands": ("command-line.md", commands),
     "events": ("run-folder.md", events),
     "slurm": ("many-runs.md", slurm),
 }
