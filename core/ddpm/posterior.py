@@ -164,7 +164,7 @@ METHODS: dict[str, type[PosteriorMean | Ddnm | DiffPir | Dps]] = {
     "diffpir": DiffPir,
     "dps": Dps,
 }
-"""The methods by name; their options are their constructors' other arguments than the problem."""
+"""The methods by name; a method's options are the arguments of its constructor after the problem."""
 
 
 class Restoration(Sampling):
