@@ -1,7 +1,7 @@
-"""What is wrong with this machine, as far as runs are concerned, and what to do about it: `dipddpm doctor`.
+"""The checks of `dipddpm doctor`, which find problems of this machine that affect runs, and their remedies.
 
-Each check is a function of nothing, or of the runs folder, that yields findings. Nothing is changed, and nothing here
-loads torch: that is done in a process of its own, which may well die.
+Each check is a function that yields findings, and changes nothing. torch is loaded in a process of its own, because
+loading it may crash.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Check", "Finding", "Severity", "examine"]
 
 
 def examine(root: Path, extra_checks: dict[str, Check] | None = None) -> Iterator[Finding]:
-    """Check this machine, the runs folder `root`, then `extra_checks`; a check that fails itself is a finding, too."""
+    """Run all checks, with `extra_checks` before the check of torch; an exception in a check becomes a finding."""
     probe = torch.Probe()
     checks: dict[str, Check] = {
         "python": machine.python,
@@ -35,10 +35,11 @@ def examine(root: Path, extra_checks: dict[str, Check] | None = None) -> Iterato
         "torch": probe.findings,
     }
     try:
-        for what, check in checks.items():
+        for subject, check in checks.items():
             try:
                 yield from check()
             except Exception as error:
-                yield note(what, f"This can't be told: {type(error).__name__}: {error}", "Report it, with this line.")
+                message = f"this check failed: {type(error).__name__}: {error}"
+                yield note(subject, message, "Please report this error with this line.")
     finally:
         probe.close()

@@ -1,4 +1,4 @@
-"""What a check found: a state, a sentence, and what to do about it."""
+"""The findings of checks: a severity, a message and a remedy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class Severity(enum.StrEnum):
-    """How it stands: all is well, something is worth knowing, or what one asks for will fail."""
+    """How severe a finding is: all is well, runs work with a restriction, or runs will fail."""
 
     ok = enum.auto()
     note = enum.auto()
@@ -20,15 +20,15 @@ class Finding(msgspec.Struct, frozen=True):
     """One line of `dipddpm doctor`."""
 
     verdict: Severity
-    what: str
-    told: str
+    subject: str = msgspec.field(name="what")
+    message: str = msgspec.field(name="told")
     remedy: str = ""
-    """What to do, in a line; empty where there is nothing to do."""
+    """What to do, in one line; empty if there is nothing to do."""
 
 
 ok = partial(Finding, Severity.ok)
-"""All is well; a remedy then says what more there could be."""
+"""A finding without a problem; its remedy, if any, is an optional improvement."""
 note = partial(Finding, Severity.note)
-"""Runs go on, but somebody should know."""
+"""A finding that the user should know about, although runs work."""
 problem = partial(Finding, Severity.problem)
-"""Runs will fail, or won't use what they were meant to use."""
+"""A finding because of which runs fail or can't use the GPU."""

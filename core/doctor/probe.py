@@ -1,4 +1,4 @@
-"""Load torch, try the GPUs and print the result: `python -m dipddpm.core.doctor.probe`, a process of its own."""
+"""The process that loads torch, tries the GPUs and prints a report: `python -m dipddpm.core.doctor.probe`."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import msgspec
 
 
 class TorchDevice(msgspec.Struct, frozen=True):
-    """A CUDA device as torch sees it."""
+    """A CUDA device that torch lists."""
 
     name: str
     trouble: str = ""
-    """Why it can't add two numbers; empty where it can."""
+    """Why the device can't add two numbers; empty if it can."""
 
 
 class TorchReport(msgspec.Struct, frozen=True):
-    """What torch says of itself."""
+    """Versions and devices of torch, or why torch can't be loaded."""
 
     torch: str = ""
-    """Version; empty where torch can't be loaded."""
+    """Version of torch; empty if torch can't be loaded."""
     trouble: str = ""
     """Why torch can't be loaded."""
     cuda: str = ""
-    """The CUDA version that it was built with, as `13.2`; empty for a build without."""
+    """The CUDA version of torch's build, such as `13.2`; empty for a build without CUDA."""
     hip: str = ""
     devices: list[TorchDevice] = []
     threads: int = 0
     torchvision: str = ""
     torchvision_trouble: str = ""
     seconds: float = 0.0
-    """What loading torch took."""
+    """Seconds that loading torch took."""
 
 
 def report() -> TorchReport:
-    """Load torch and look. Raises nothing that is torch's fault."""
+    """Load torch and return the report; exceptions of torch become its `trouble`."""
     began = time.perf_counter()
     try:
         import torch
@@ -67,7 +67,7 @@ def _devices() -> list[TorchDevice]:
     for index in range(torch.cuda.device_count()):
         try:
             name = torch.cuda.get_device_name(index)
-            # The first kernel tells what nothing else does: a build without code for this GPU, a driver too old for it.
+            # Only running a kernel reveals a build without code for this GPU, or a driver that is too old for it.
             assert (torch.ones(2, device=f"cuda:{index}") + 1).sum().item() == 4
             devices.append(TorchDevice(name))
         except Exception as error:

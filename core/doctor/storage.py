@@ -1,4 +1,4 @@
-"""The disk that runs are kept on: whether they can be written, how much is free, and what kind of file system it is."""
+"""Checks of the runs folder's disk: whether it is writable and fast, its free space, and its file system."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from pathlib import Path
 from dipddpm.core.doctor.finding import Finding, note, ok, problem
 
 LEAST_GB, LITTLE_GB = 0.2, 5.0
-"""Below the first a run hardly ends; a large run's checkpoints and images may take the second."""
+"""Free space: below the first a run can hardly finish; the second is the need of a large run."""
 SLOW_SYNC_SECONDS = 0.5
+"""Duration of a synchronised write of a small file above which a note warns."""
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "afs", "9p"}
 NETWORK |= {"fuse.sshfs", "fuse.glusterfs"}
 NOTES = (
     (
         NETWORK,
-        "{}, a network file system: runs of other machines are seen, a few seconds late",
-        "A worker elsewhere counts as crashed a minute after its last sign of life.",
+        "{}, a network file system: runs of other machines appear with a delay of a few seconds",
+        "A worker on another machine counts as crashed a minute after its last heartbeat.",
     ),
     (
         {"tmpfs", "ramfs"},
-        "{}: runs lie in memory, take it up, and are gone after a reboot",
+        "{}: runs are stored in memory, and are lost at a reboot",
         "Choose a folder on a disk with --runs-dir or DIPDDPM_RUNS.",
     ),
     (
         {"overlay", "aufs"},
-        "{}: runs lie in this container, and are gone with it",
-        "Mount a folder of the host, and name it with --runs-dir or DIPDDPM_RUNS.",
+        "{}: runs are stored in this container, and are lost with it",
+        "Mount a folder of the host, and choose it with --runs-dir or DIPDDPM_RUNS.",
     ),
 )
-"""Kinds of file systems, by the kernel's names for them, with what follows from each and what to do about it."""
+"""Kinds of file systems by the kernel's names, each with a message and a remedy."""
 
 
 def disk(root: Path) -> Iterator[Finding]:
-    """Write a small file there, as a checkpoint is written, and see what is free."""
+    """Write a small file in the runs folder like a checkpoint, and check the free space."""
     folder = nearest_existing(root)
     began = time.perf_counter()
     try:
@@ -55,31 +56,32 @@ def disk(root: Path) -> Iterator[Finding]:
 
 
 def assess_disk(root: Path, free: float, total: float, free_inodes: int | None, seconds: float) -> Finding:
-    """`free` of `total` GB; `free_inodes` more files can be made (None: any number); a sync took `seconds`."""
-    message = f"{free:,.1f} of {total:,.0f} GB free where runs are kept, {root}"
+    """Assess the disk: `free` of `total` GB, free inodes (None: no limit), and the seconds of a synchronised write."""
+    message = f"{free:,.1f} of {total:,.0f} GB free for runs in {root}"
     if free < LEAST_GB or free_inodes == 0:
-        message += "; no more files can be made" * (free_inodes == 0)
+        message += "; no more files can be created" * (free_inodes == 0)
         return problem("disk", message, "Free some space, or choose another folder with --runs-dir or DIPDDPM_RUNS.")
     if free < LITTLE_GB:
-        return note("disk", message, "D in the console shows what takes it up, and gives up what only resuming needs.")
+        remedy = "Press D in the console to see which runs use the space, and to delete files that only resuming needs."
+        return note("disk", message, remedy)
     if seconds > SLOW_SYNC_SECONDS:
-        message += f"; writing a small file for good takes {seconds:.1f} s"
-        return note("disk", message, "Checkpoints wait for the disk: raise checkpoint_seconds, or choose a faster one.")
+        message += f"; a synchronised write of a small file takes {seconds:.1f} s"
+        return note("disk", message, "The disk slows checkpoints: raise checkpoint_seconds, or choose a faster disk.")
     return ok("disk", message)
 
 
 def file_system(root: Path) -> Iterator[Finding]:
-    """What follows from the kind of file system."""
+    """Check the kind of the runs folder's file system."""
     kind = filesystem_of(nearest_existing(root).resolve())
     for kinds, message, remedy in NOTES:
         if kind in kinds:
             yield note("file system", message.format(kind), remedy)
             return
-    yield ok("file system", kind or "not told by this system")
+    yield ok("file system", kind or "unknown")
 
 
 def filesystem_of(path: Path) -> str:
-    """The kind of the file system that holds a path: that of the last, deepest mount; empty where none is listed."""
+    """Return the kind of a path's file system, from its deepest and latest mount; empty if no mount is listed."""
     import psutil
 
     try:
@@ -91,5 +93,5 @@ def filesystem_of(path: Path) -> str:
 
 
 def nearest_existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
+    """Return the folder itself, or its nearest parent that exists."""
     return next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))

@@ -1,4 +1,4 @@
-"""Whether torch, the NVIDIA driver and the GPUs go together."""
+"""Checks that torch, the NVIDIA driver and the GPUs fit together."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dipddpm.core.runs.environment import python_module
 PATIENCE_SECONDS = 90.0
 SLOW_SECONDS = 20.0
 NVIDIA = "0x10de"
-TORCH_INSTALL_HINT = "pytorch.org/get-started tells the line"
+TORCH_INSTALL_HINT = "see pytorch.org/get-started"
 
 
 class DriverGpu(msgspec.Struct, frozen=True):
-    """A GPU as its driver sees it, memory in GB."""
+    """A GPU that the driver lists, with its memory in GB."""
 
     name: str
     total: float = 0.0
@@ -33,18 +33,18 @@ class Driver(msgspec.Struct, frozen=True):
 
     version: str = ""
     cuda: str = ""
-    """The newest CUDA version that it knows, as `13.0`."""
+    """The newest CUDA version that the driver supports, such as `13.0`."""
     gpus: list[DriverGpu] = []
     trouble: str = ""
-    """Why it doesn't answer; empty, too, where no such driver is installed."""
+    """Why the driver doesn't answer; empty if it answers or isn't installed."""
     on_bus: int = 0
-    """NVIDIA's display devices on the PCI bus, whether or not a driver knows them."""
+    """Number of NVIDIA's display devices on the PCI bus, with or without a driver."""
     hidden: bool = False
-    """Whether CUDA_VISIBLE_DEVICES leaves none of the GPUs."""
+    """True if CUDA_VISIBLE_DEVICES hides all GPUs."""
 
 
 class Probe:
-    """The process that loads torch, started at once and asked last."""
+    """The process that loads torch; it starts first and is read last, because loading takes time."""
 
     def __init__(self) -> None:
         self._trouble = ""
@@ -57,42 +57,43 @@ class Probe:
             self._trouble = str(error)
 
     def findings(self) -> Iterator[Finding]:
-        """What is to be said of torch and the GPUs."""
+        """Yield the findings about torch and the GPUs."""
         report = self.report()
         yield from assess_torch(report)
         yield from assess_gpus(query_driver(), report)
 
     def report(self) -> TorchReport:
-        """What the process found, or why it found nothing."""
+        """Wait for the process and return its report; a process that died or hangs gives a report of that."""
         if self._process is None:
             return TorchReport(trouble=self._trouble)
         try:
-            printed, complaint = self._process.communicate(timeout=PATIENCE_SECONDS)
+            printed, errors = self._process.communicate(timeout=PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
-            return TorchReport(trouble=f"it did not load within {PATIENCE_SECONDS:.0f} s")
+            return TorchReport(trouble=f"loading took longer than {PATIENCE_SECONDS:.0f} s")
         with contextlib.suppress(msgspec.DecodeError):
             return msgspec.json.decode(printed.splitlines()[-1] if printed else b"", type=TorchReport)
-        last = complaint.decode(errors="replace").strip().splitlines()[-1:]
-        return TorchReport(trouble=" ".join([f"loading it ended with {self._process.returncode}", *last]))
+        last = errors.decode(errors="replace").strip().splitlines()[-1:]
+        return TorchReport(trouble=" ".join([f"loading ended with exit code {self._process.returncode}", *last]))
 
     def close(self) -> None:
-        """End the process, if it still is at work."""
+        """End the process if it still runs."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
 
 
 def assess_torch(report: TorchReport) -> Iterator[Finding]:
-    """What is to be said of torch itself."""
+    """Assess torch and torchvision themselves."""
     if not report.torch:
-        yield problem("torch", f"torch can't be loaded: {report.trouble}", f"Install it again; {TORCH_INSTALL_HINT}.")
+        remedy = f"Install torch again; {TORCH_INSTALL_HINT}."
+        yield problem("torch", f"torch can't be loaded: {report.trouble}", remedy)
         return
     builds = {"CUDA": report.cuda, "ROCm": report.hip}
     build = next((f"built for {name} {version}" for name, version in builds.items() if version), "CPU only")
     threads = f"{report.threads} thread{'s' * (report.threads != 1)}"
     message = f"{report.torch}, {build}, {threads}, loads in {report.seconds:.1f} s"
     if report.seconds > SLOW_SECONDS:
-        yield note("torch", message, "Keep the environment on a local disk: each run loads torch.")
+        yield note("torch", message, "Move the environment to a local disk, because every run loads torch.")
     else:
         yield ok("torch", message)
     if report.torchvision_trouble:
@@ -104,7 +105,7 @@ def assess_torch(report: TorchReport) -> Iterator[Finding]:
 
 
 def assess_gpus(driver: Driver, report: TorchReport) -> Iterator[Finding]:
-    """Whether runs can have the GPUs that the machine has."""
+    """Assess whether runs can use the machine's GPUs."""
     if not driver.gpus:
         yield _no_driver(driver)
         return
@@ -113,27 +114,27 @@ def assess_gpus(driver: Driver, report: TorchReport) -> Iterator[Finding]:
     broken = [device for device in report.devices if device.trouble]
     full = [str(index) for index, gpu in enumerate(driver.gpus) if gpu.total and gpu.free < 0.1 * gpu.total]
     if driver.hidden:
-        yield note("gpu", f"{message}; CUDA_VISIBLE_DEVICES hides them", "Unset it, or runs take the CPU.")
+        yield note("gpu", f"{message}; CUDA_VISIBLE_DEVICES hides them", "Unset it, or runs use the CPU.")
     elif not report.torch:
         yield ok("gpu", message)
     elif not report.cuda:
         message += f"; torch {report.torch} is not built for CUDA"
         yield problem("gpu", message, f"Install a CUDA build; {TORCH_INSTALL_HINT}.")
     elif not report.devices:
-        yield problem("gpu", f"{message}; torch finds none of them", _why_none(driver, report))
+        yield problem("gpu", f"{message}; torch finds none of them", _remedy_for_no_device(driver, report))
     elif broken:
         message = f"{broken[0].name} can't compute: {broken[0].trouble}"
         remedy = f"Install a torch built for this GPU ({TORCH_INSTALL_HINT}), or run with --device cpu."
         yield problem("gpu", message, remedy)
     elif full:
         message = f"GPU {', '.join(full)}: less than a tenth of the memory is free"
-        yield note("gpu", message, "See who has it with nvidia-smi; --device cuda:N chooses another.")
+        yield note("gpu", message, "Find the programs that use it with nvidia-smi; --device cuda:N selects a GPU.")
     else:
         yield ok("gpu", message)
 
 
 def query_driver() -> Driver:
-    """Ask NVML, and the PCI bus where NVML doesn't answer."""
+    """Return the state of the driver from NVML, and the number of GPUs on the PCI bus."""
     import pynvml
 
     on_bus = _on_bus(Path("/sys/bus/pci/devices"))
@@ -158,19 +159,19 @@ def query_driver() -> Driver:
 def _no_driver(driver: Driver) -> Finding:
     if driver.trouble:
         message = f"The NVIDIA driver doesn't answer: {driver.trouble}"
-        return problem("gpu", message, "Reboot after an update of the driver, or see what nvidia-smi says.")
+        return problem("gpu", message, "Reboot if the driver was updated; otherwise run nvidia-smi for the cause.")
     if driver.on_bus:
         message = f"{driver.on_bus} NVIDIA device{'s' * (driver.on_bus > 1)} on the bus, but no driver is loaded"
-        return problem("gpu", message, "Install NVIDIA's driver; in a container, start it with --gpus all.")
-    return ok("gpu", "no NVIDIA GPU: runs take the CPU")
+        return problem("gpu", message, "Install NVIDIA's driver; start a container with --gpus all.")
+    return ok("gpu", "no NVIDIA GPU: runs use the CPU")
 
 
-def _why_none(driver: Driver, report: TorchReport) -> str:
-    knows, needs = (int(version.partition(".")[0] or 0) for version in (driver.cuda, report.cuda))
-    if knows < needs:
-        update = f"Update the driver to one that knows CUDA {needs}"
-        return f"{update}, or install torch for CUDA {knows}; {TORCH_INSTALL_HINT}."
-    return "See what nvidia-smi says, and whether this account may open /dev/nvidia*."
+def _remedy_for_no_device(driver: Driver, report: TorchReport) -> str:
+    supported, needed = (int(version.partition(".")[0] or 0) for version in (driver.cuda, report.cuda))
+    if supported < needed:
+        update = f"Update the driver to one that supports CUDA {needed}"
+        return f"{update}, or install torch for CUDA {supported}; {TORCH_INSTALL_HINT}."
+    return "Run nvidia-smi for the cause, and check that this account may open /dev/nvidia*."
 
 
 def _gpu(index: int) -> DriverGpu:
@@ -186,7 +187,7 @@ def _gpu(index: int) -> DriverGpu:
 
 
 def _on_bus(devices: Path) -> int:
-    """Display devices of NVIDIA's, by the PCI bus."""
+    """Return the number of NVIDIA's display devices on the PCI bus."""
     count = 0
     for device in devices.glob("*"):
         with contextlib.suppress(OSError):

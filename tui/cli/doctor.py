@@ -42,7 +42,7 @@ def doctor(runs_dir: RunsDir = None, json: Json = False) -> int:
     for finding in checks.examine(runs_root(runs_dir), {"terminal": check_terminal}):
         findings.append(finding)
         if not json:
-            print(f"{finding.verdict:<9} {printable(finding.what):<12} {printable(finding.told)}", flush=True)
+            print(f"{finding.verdict:<9} {printable(finding.subject):<12} {printable(finding.message)}", flush=True)
             if finding.remedy:
                 print(textwrap.indent(printable(finding.remedy), INDENT))
     problems = sum(finding.verdict is Severity.problem for finding in findings)

@@ -1,4 +1,4 @@
-"""Processor, memory and log-out: control groups of both versions, and each thing that is worth a note."""
+"""Tests of the checks of processor, memory and log-out, with control groups of both versions."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from dipddpm.core.doctor.machine import assess_log_out, assess_processors, log_o
 
 
 @pytest.mark.parametrize(
-    ("given", "verdict", "told"),
+    ("arguments", "verdict", "part"),
     [
         ((8, 8, None, 1.0, ""), Severity.ok, "8 cores"),
         ((1, 1, None, 0.5, "1"), Severity.ok, "1 core, OMP_NUM_THREADS=1"),
-        ((64, 4, None, 1.0, ""), Severity.ok, "4 of them for us"),
-        ((64, 64, 2.5, 1.0, ""), Severity.note, "time for 2.5"),
-        ((64, 64, 2.0, 1.0, "2"), Severity.ok, "time for 2"),
+        ((64, 4, None, 1.0, ""), Severity.ok, "4 of them usable"),
+        ((64, 64, 2.5, 1.0, ""), Severity.note, "time limit of 2.5 cores"),
+        ((64, 64, 2.0, 1.0, "2"), Severity.ok, "time limit of 2 cores"),
         ((2, 2, None, 7.3, ""), Severity.note, "load 7.3"),
     ],
 )
 def test_assess_processors_reports_cores_quota_and_load(
-    given: tuple[int, int, float | None, float, str], verdict: Severity, told: str
+    arguments: tuple[int, int, float | None, float, str], verdict: Severity, part: str
 ) -> None:
-    found = assess_processors(*given)
-    assert (found.verdict, told in found.told) == (verdict, True), found
-    assert ("threads=2" in found.remedy) == (given[2] == 2.5)
+    finding = assess_processors(*arguments)
+    assert (finding.verdict, part in finding.message) == (verdict, True), finding
+    assert ("threads=2" in finding.remedy) == (arguments[2] == 2.5)
 
 
 def test_quota_and_memory_left_read_both_cgroup_versions(tmp_path: Path) -> None:
@@ -57,12 +57,12 @@ def test_quota_and_memory_left_read_both_cgroup_versions(tmp_path: Path) -> None
     ],
 )
 def test_assess_log_out_warns_when_runs_would_end(kills: bool, lingers: bool, group: str, verdict: Severity) -> None:
-    found = assess_log_out(kills=kills, lingers=lingers, group=group)
-    assert found.verdict is verdict
-    assert ("enable-linger" in found.remedy) == (verdict is Severity.note)
+    finding = assess_log_out(kills=kills, lingers=lingers, group=group)
+    assert finding.verdict is verdict
+    assert ("enable-linger" in finding.remedy) == (verdict is Severity.note)
 
 
 def test_log_out_warns_inside_slurm_allocation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
-    (found,) = log_out()
-    assert (found.verdict, "4711" in found.told) == (Severity.note, True)
+    (finding,) = log_out()
+    assert (finding.verdict, "4711" in finding.message) == (Severity.note, True)

@@ -1,4 +1,4 @@
-"""Disk and file system: what is told of each, and that nothing is left behind."""
+"""Tests of the checks of disk and file system, which must leave no file."""
 
 from __future__ import annotations
 
@@ -39,42 +39,42 @@ def test_filesystem_of_system_without_list_is_unknown(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("kind", "verdict", "told"),
+    ("kind", "verdict", "part"),
     [
         ("ext4", Severity.ok, "ext4"), ("nfs4", Severity.note, "network"), ("overlay", Severity.note, "container"),
-        ("tmpfs", Severity.note, "memory"), ("", Severity.ok, "not told"),
+        ("tmpfs", Severity.note, "memory"), ("", Severity.ok, "unknown"),
     ],
 )  # fmt: skip
 def test_file_system_notes_network_memory_and_container(
-    kind: str, verdict: Severity, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    kind: str, verdict: Severity, part: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(storage, "filesystem_of", lambda path: kind)
-    (found,) = storage.file_system(tmp_path)
-    assert (found.verdict, told in found.told) == (verdict, True)
-    assert bool(found.remedy) == (verdict is Severity.note)
+    (finding,) = storage.file_system(tmp_path)
+    assert (finding.verdict, part in finding.message) == (verdict, True)
+    assert bool(finding.remedy) == (verdict is Severity.note)
 
 
 @pytest.mark.parametrize(
-    ("free", "names", "seconds", "verdict"),
+    ("free", "free_inodes", "seconds", "verdict"),
     [
         (100, None, 0.01, Severity.ok), (3, None, 0.01, Severity.note), (0.1, None, 0.01, Severity.problem),
         (100, 0, 0.01, Severity.problem), (100, 5, 2.0, Severity.note),
     ],
 )  # fmt: skip
-def test_assess_disk_grades_space_names_and_speed(
-    free: float, names: int | None, seconds: float, verdict: Severity
+def test_assess_disk_grades_space_inodes_and_speed(
+    free: float, free_inodes: int | None, seconds: float, verdict: Severity
 ) -> None:
-    assert assess_disk(Path("runs"), free, 500, names, seconds).verdict is verdict
+    assert assess_disk(Path("runs"), free, 500, free_inodes, seconds).verdict is verdict
 
 
 def test_disk_checks_nearest_existing_folder(tmp_path: Path) -> None:
-    wanted = tmp_path / "not" / "yet"
-    assert nearest_existing(wanted) == tmp_path
-    (found,) = disk(wanted)
-    assert str(wanted) in found.told
+    missing = tmp_path / "missing" / "folder"
+    assert nearest_existing(missing) == tmp_path
+    (finding,) = disk(missing)
+    assert str(missing) in finding.message
     assert list(tmp_path.iterdir()) == []
 
 
 def test_disk_reports_unwritable_folder_as_problem() -> None:
-    (found,) = disk(Path("/proc/here"))
-    assert (found.verdict, "can't be written" in found.told) == (Severity.problem, True)
+    (finding,) = disk(Path("/proc/runs"))
+    assert (finding.verdict, "can't be written" in finding.message) == (Severity.problem, True)

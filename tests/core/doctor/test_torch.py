@@ -1,4 +1,4 @@
-"""Whether torch, driver and GPUs go together: each pair that doesn't, and what is said of it."""
+"""Tests of the checks of torch, driver and GPUs: each mismatch gives a finding with a remedy."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def of(report: TorchReport, **changes: object) -> TorchReport:
 
 
 @pytest.mark.parametrize(
-    ("driver", "report", "verdict", "told", "remedy"),
+    ("driver", "report", "verdict", "part", "remedy"),
     [
         (DRIVER, WORKS, Severity.ok, "driver 580.95, up to CUDA 13.0", ""),
-        (Driver(), of(WORKS, devices=[]), Severity.ok, "runs take the CPU", ""),
+        (Driver(), of(WORKS, devices=[]), Severity.ok, "runs use the CPU", ""),
         (DRIVER, of(WORKS, cuda="", devices=[]), Severity.problem, "not built for CUDA", "Install a CUDA build"),
         (
             msgspec.structs.replace(DRIVER, cuda="12.4"), of(WORKS, devices=[]),
-            Severity.problem, "finds none", "knows CUDA 13, or install torch for CUDA 12",
+            Severity.problem, "finds none", "supports CUDA 13, or install torch for CUDA 12",
         ),
         (DRIVER, of(WORKS, devices=[]), Severity.problem, "finds none", "nvidia-smi"),
         (
@@ -52,21 +52,21 @@ def of(report: TorchReport, **changes: object) -> TorchReport:
     ],
 )  # fmt: skip
 def test_assess_gpus_explains_each_mismatch(
-    driver: Driver, report: TorchReport, verdict: Severity, told: str, remedy: str
+    driver: Driver, report: TorchReport, verdict: Severity, part: str, remedy: str
 ) -> None:
-    (found,) = assess_gpus(driver, report)
-    assert found.verdict is verdict
-    assert told in found.told
-    assert remedy in found.remedy
+    (finding,) = assess_gpus(driver, report)
+    assert finding.verdict is verdict
+    assert part in finding.message
+    assert remedy in finding.remedy
 
 
 def test_assess_torch_explains_torch_and_torchvision_trouble() -> None:
-    assert [found.verdict for found in assess_torch(WORKS)] == [Severity.ok, Severity.ok]
-    (gone,) = assess_torch(TorchReport(trouble="No module named 'torch'"))
-    assert (gone.verdict, "No module named" in gone.told) == (Severity.problem, True)
-    apart = of(WORKS, torchvision="", torchvision_trouble="operator torchvision::nms does not exist")
-    (_, vision) = assess_torch(apart)
-    assert (vision.verdict, "nms" in vision.told, WORKS.torch in vision.remedy) == (Severity.problem, True, True)
+    assert [finding.verdict for finding in assess_torch(WORKS)] == [Severity.ok, Severity.ok]
+    (missing,) = assess_torch(TorchReport(trouble="No module named 'torch'"))
+    assert (missing.verdict, "No module named" in missing.message) == (Severity.problem, True)
+    mismatched = of(WORKS, torchvision="", torchvision_trouble="operator torchvision::nms does not exist")
+    (_, vision) = assess_torch(mismatched)
+    assert (vision.verdict, "nms" in vision.message, WORKS.torch in vision.remedy) == (Severity.problem, True, True)
     (slow, _) = assess_torch(of(WORKS, seconds=40.0))
     assert (slow.verdict, "local disk" in slow.remedy) == (Severity.note, True)
 
@@ -76,13 +76,13 @@ def test_probe_reports_installed_torch() -> None:
 
     probe = torches.Probe()
     try:
-        found = probe.report()
+        report = probe.report()
     finally:
         probe.close()
-    # Builds add a word of their own, as +cu132, which their metadata may lack.
-    assert found.torch.partition("+")[0] == metadata.version("torch").partition("+")[0]
-    assert found.torchvision.partition("+")[0] == metadata.version("torchvision").partition("+")[0]
-    assert (found.threads, found.trouble) == (1, "")
+    # A build adds a label such as +cu132, which its metadata may lack.
+    assert report.torch.partition("+")[0] == metadata.version("torch").partition("+")[0]
+    assert report.torchvision.partition("+")[0] == metadata.version("torchvision").partition("+")[0]
+    assert (report.threads, report.trouble) == (1, "")
 
 
 def test_probe_reports_process_that_dies_or_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,10 +90,10 @@ def test_probe_reports_process_that_dies_or_hangs(monkeypatch: pytest.MonkeyPatc
     probe.close()
     code = "import sys; print('Bus error', file=sys.stderr); sys.exit(3)"
     probe._process = subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1)
-    assert probe.report().trouble == "loading it ended with 3 Bus error"
+    assert probe.report().trouble == "loading ended with exit code 3 Bus error"
     probe._process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdout=-1, stderr=-1)
     monkeypatch.setattr(torches, "PATIENCE_SECONDS", 0.1)
-    assert "did not load within" in probe.report().trouble
+    assert "loading took longer than" in probe.report().trouble
     probe.close()
     assert probe._process.returncode == -9
 
@@ -109,7 +109,7 @@ def test_on_bus_counts_nvidia_display_devices(tmp_path: Path) -> None:
 
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A driver that shows two GPUs and doesn't know the memory of the second."""
+    """Replace NVML by a driver with two GPUs, whose second one doesn't report its memory."""
 
     def memory(handle: int) -> SimpleNamespace:
         if handle:
@@ -137,22 +137,22 @@ def test_query_driver_reads_gpus_and_whether_they_are_hidden(
 ) -> None:
     if visible is not None:
         two_gpus.setenv("CUDA_VISIBLE_DEVICES", visible)
-    found = query_driver()
-    assert (found.version, found.cuda, found.hidden) == ("580.95", "13.2", hidden)
-    assert found.gpus == [DriverGpu("GPU 0", 80, 20), DriverGpu("GPU 1")]
+    driver = query_driver()
+    assert (driver.version, driver.cuda, driver.hidden) == ("580.95", "13.2", hidden)
+    assert driver.gpus == [DriverGpu("GPU 0", 80, 20), DriverGpu("GPU 1")]
 
 
 @pytest.mark.parametrize(
     ("code", "trouble"),
     [(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, False), (pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH, True)],
 )
-def test_query_driver_tells_absent_driver_from_broken_one(
+def test_query_driver_distinguishes_absent_from_broken_driver(
     code: int, trouble: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
         raise pynvml.NVMLError(code)
 
     monkeypatch.setattr(pynvml, "nvmlInit", fail)
-    found = query_driver()
-    assert found.gpus == []
-    assert bool(found.trouble) == trouble
+    driver = query_driver()
+    assert driver.gpus == []
+    assert bool(driver.trouble) == trouble

@@ -110,7 +110,7 @@ def test_check_colours_finds_cause_of_fewer_colours(
     environment: dict[str, str], features: str, verdict: Severity, words: str
 ) -> None:
     found = check_colours(environment, features)
-    assert (found.verdict, words in found.told) == (verdict, True), found
+    assert (found.verdict, words in found.message) == (verdict, True), found
 
 
 def test_check_letters_finds_missing_utf8() -> None:
@@ -131,5 +131,5 @@ def test_check_pictures_names_graphics_and_missing_extra(
     environment: Any, installed: bool, told: str, remedy: str
 ) -> None:
     found = check_pictures(environment, installed=installed)
-    assert found.told.startswith(told)
+    assert found.message.startswith(told)
     assert remedy in found.remedy
