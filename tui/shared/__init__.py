@@ -1,1 +1,1 @@
-"""Columns and formatting that the command line and the console share."""
+"""Columns, formatting, groups and notes, shared by the command line and the console."""

@@ -1,4 +1,4 @@
-"""What the run list shows of a run, column by column."""
+"""The columns of the run list, and the formatting of their values."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ STATE_SIGNS: dict[str, tuple[str, str]] = {
     "crashed": ("!", "bad"),
     "broken": ("?", "bad"),
 }
-"""state -> its sign and the tone in which it is drawn."""
+"""state -> its sign, and the tone in which the sign is drawn."""
 
 
 def state_name(row: RunRow) -> str:
-    """Where the run stands, in a word that has a sign."""
+    """Return the run's state, as a key of `STATE_SIGNS`."""
     return "reference" if row.reference else "stalled" if row.stalled else str(row.state)
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column. Those of the lowest rank are the last to be left out for want of room."""
+    """One column. Columns of the highest rank are left out first if there is no room for all."""
 
     key: str
     title: str
@@ -52,7 +52,7 @@ class Column:
 
 
 def group_cells(group: GroupRow) -> dict[str, str]:
-    """What the header of a group has in the columns of these keys; nothing in the others."""
+    """Return the texts of a group's header, by column key; the other columns are empty."""
     return {
         "kind": group.kind,
         "method": group.method,
@@ -64,7 +64,7 @@ def group_cells(group: GroupRow) -> dict[str, str]:
 
 
 def format_number(value: float | None, digits: int = 4) -> str:
-    """A number for people; nothing for none, and a word for what is no number."""
+    """Format a number; empty for None, and `nan` or `inf` for a value that isn't finite."""
     if value is None:
         return ""
     if not math.isfinite(value):
@@ -73,7 +73,7 @@ def format_number(value: float | None, digits: int = 4) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """How long ago, in its largest unit; "now" under a second, and where a clock jumped back."""
+    """Format an age in its largest unit; "now" under a second, or if the clock was set back."""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size:
             return f"{seconds / size:.0f}{unit}"
@@ -81,7 +81,7 @@ def format_age(seconds: float) -> str:
 
 
 def format_size(byte_count: int | None) -> str:
-    """Bytes in their largest unit; nothing where nobody has looked."""
+    """Format a size in its largest unit; empty for None."""
     if byte_count is None:
         return ""
     value = float(byte_count)
@@ -93,7 +93,7 @@ def format_size(byte_count: int | None) -> str:
 
 
 def fit(text: str, width: int, *, align_right: bool = False) -> str:
-    """The text in exactly `width` cells, cut with an ellipsis; wide characters count as the two they take."""
+    """Pad or cut a text to exactly `width` cells, cut with an ellipsis; wide characters count as two cells."""
     if width <= 0:
         return ""
     taken = cell_len(text)
@@ -105,12 +105,12 @@ def fit(text: str, width: int, *, align_right: bool = False) -> str:
 
 
 def run_title(row: RunRow) -> str:
-    """What people call the run: its name, else what it does."""
+    """Return the run's name, else its kind and method, else its id."""
     return row.name or f"{row.kind} {row.method}".strip() or printable(row.id, 60)
 
 
 def narrow_status(row: RunRow) -> str:
-    """Where the run stands, in the dozen cells that a narrow list has."""
+    """Return the run's progress, result or state in a dozen cells, for a narrow list."""
     share = _progress(row)
     match row.state:
         case RunState.running if row.stalled:
@@ -127,7 +127,7 @@ def narrow_status(row: RunRow) -> str:
 
 
 def format_gain(row: RunRow) -> str:
-    """What a hybrid has over the better parent, with its sign."""
+    """Format the gain of a hybrid over the better baseline in dB, with its sign."""
     return "" if row.gain is None else f"{row.gain:+.2f}"
 
 
@@ -147,12 +147,13 @@ TIGHT: tuple[Column, ...] = (
     Column("name", "run", 12, run_title, 0, elastic=True),
     Column("state", "", 12, narrow_status, 1, align_right=True, dimmed=True),
 )
-"""For a list beside a pane on a small terminal."""
+"""The columns of the narrowest list."""
 NARROW: tuple[Column, ...] = (
     Column("kind", "kind", 7, lambda row: row.kind, 2),
     Column("name", "run", 12, lambda row: row.name or row.method or printable(row.id, 60), 0, elastic=True),
     Column("state", "", 13, narrow_status, 1, align_right=True, dimmed=True),
 )
+"""The columns of a narrow list."""
 COLUMNS: tuple[Column, ...] = (
     Column("state", "state", 10, state_name, 1, uses_state_tone=True),
     Column("kind", "kind", 8, lambda row: row.kind, 2),

@@ -1,4 +1,4 @@
-"""What sets runs apart, and runs put together by it: the values of some options, mean and spread over the rest."""
+"""Combinations: runs grouped by the options in which they differ, with the mean and spread of their results."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from dipddpm.tui.shared.groups import natural_sort_key
 IGNORED_OPTIONS = re.compile(
     r"run|method|task|version|name|group|seed|device|threads|processes|checkpoint_\w+|data\.directory"
 )
-"""Options that don't make another combination: they change no result, or stand for others."""
+"""Options that don't distinguish combinations: they change no result, or summarise other options."""
 ABSENT = "-"
-"""Stands for the value of an option that a run doesn't have."""
+"""The text for an option that a run doesn't have."""
 RUN_KEY = "run"
-"""The key by which every run is by itself."""
+"""The key whose value differs for every run."""
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """The mean of `n` values and their standard deviation (of the sample; None for a single one)."""
+    """The mean of `n` values and their sample standard deviation (None for a single value)."""
 
     mean: float
     std: float | None
@@ -35,7 +35,7 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 def compute_spread(values: Iterable[float | None]) -> Spread | None:
-    """Of the values that there are; None where there is none. What is no number makes the mean none, too."""
+    """Return the spread of the values that aren't None, or None. A value that isn't finite makes the mean NaN."""
     present = [value for value in values if value is not None]
     if not present:
         return None
@@ -52,18 +52,18 @@ OUTCOMES: Mapping[str, tuple[str, int]] = {
     "loss": ("loss", 4),
     "seconds": ("seconds", 1),
 }
-"""What comes of a run: its title and its digits. PSNR and SSIM are those where the stopping rule left the images."""
+"""result of a run -> its title and its decimals. PSNR and SSIM are measured where the stopping rule stopped."""
 
 
 def format_spread(value: Spread | None, digits: int) -> str:
-    """`24.31 ±0.12`; nothing for none."""
+    """Format a spread, as in `24.31 ±0.12`; empty for None."""
     if value is None:
         return ""
     return f"{value.mean:.{digits}f}" + ("" if value.std is None else f" ±{value.std:.{digits}f}")
 
 
 def combine(tables: Sequence[Mapping[str, str]], keys: Sequence[str]) -> dict[tuple[str, ...], list[int]]:
-    """The indices of the runs by the values that they have of these keys, in the order of the values."""
+    """Group the runs' indices by their values of these keys, in the order of the values."""
     indices: dict[tuple[str, ...], list[int]] = {}
     for index, table in enumerate(tables):
         indices.setdefault(tuple(table.get(key, ABSENT) for key in keys), []).append(index)
@@ -71,7 +71,7 @@ def combine(tables: Sequence[Mapping[str, str]], keys: Sequence[str]) -> dict[tu
 
 
 def option_texts(run: str, config: AnyRun | None) -> dict[str, str]:
-    """The options of a run as text, by dotted key; beside them `run`, `method` and `task`, as people call these."""
+    """Return the options of a run as text, by dotted key; also `run`, and short forms of `method` and `task`."""
     if config is None:
         return {RUN_KEY: run}
     words = {key: _short_text(value) for key, value in flatten(config).items()}
@@ -80,7 +80,7 @@ def option_texts(run: str, config: AnyRun | None) -> dict[str, str]:
 
 
 def differences(configs: Sequence[AnyRun | None]) -> dict[str, list[str]]:
-    """The options that differ, in the order of config.toml: each config's text, `-` where it (or None) lacks one."""
+    """Return each config's text for each option that differs, in config.toml's order; `-` if it lacks the option."""
     tables = [flatten(config) if config else {} for config in configs]
     keys = dict.fromkeys(key for table in tables for key in table if key not in {"name", "group", "version"})
     return {
@@ -95,21 +95,21 @@ def _short_text(value: Any) -> str:
 
 
 def differing_options(tables: Sequence[Mapping[str, str]]) -> list[str]:
-    """The options in which the runs differ, but for the seed and what changes no result; as config.toml has them."""
-    keys = dict.fromkeys(key for one in tables for key in one)
-    differing = (key for key in keys if len({one.get(key) for one in tables}) > 1)
+    """Return the options in which the runs differ, in config.toml's order, without the `IGNORED_OPTIONS`."""
+    keys = dict.fromkeys(key for table in tables for key in table)
+    differing = (key for key in keys if len({table.get(key) for table in tables}) > 1)
     return [key for key in differing if not IGNORED_OPTIONS.fullmatch(key)]
 
 
 def find_key(wanted: str, tables: Sequence[Mapping[str, str]]) -> str:
-    """The key meant: a whole one, or the last word of a single one. Raises UserError for none or several."""
-    known = dict.fromkeys(key for one in tables for key in one)
+    """Return the key given in full or by its last word. Raises UserError if no key or several keys match."""
+    known = dict.fromkeys(key for table in tables for key in table)
     if wanted in known:
         return wanted
     matches = [key for key in known if key.rpartition(".")[2] == wanted]
     if len(matches) == 1:
         return matches[0]
     if matches:
-        raise UserError(f"{printable(wanted)} may be any of {', '.join(matches)}.", "Give the whole key.")
+        raise UserError(f"The option {printable(wanted)} is ambiguous: {', '.join(matches)}.", "Give the full key.")
     last_words = {key.rpartition(".")[2] for key in known}
     raise UserError(f"These runs have no option {printable(wanted)!r}.", suggest(wanted, {*known, *last_words}))

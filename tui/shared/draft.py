@@ -1,4 +1,4 @@
-"""A run that is being thought up: what the form holds, what is wrong with it, and the command that does the same."""
+"""The draft of a run: the choices and options of the form, their errors, and the command that starts the same run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BASIC_OPTIONS = (
     "hybrid.",
     "restore.",
 )
-"""The options, and tables of options, that nearly every run is given; the rest are shown on request."""
+"""The options, and tables of options, that most runs set; the form shows the others on request."""
 FLAGS = {
     "prior.run": "--from",
     "ddpm.epochs": "--epochs",
@@ -37,11 +37,11 @@ FLAGS = {
     "name": "--name",
     "group": "--group",
 }
-"""Options that the command line knows by a name of their own; all others are given with --set."""
+"""Options with their own command-line flag; all other options are given with --set."""
 
 
 class Draft:
-    """Kind, preset, method and task, and under them what was typed, as text by dotted key."""
+    """The kind, preset, method and task of a run, and its options typed so far, as text by dotted key."""
 
     def __init__(self, kind: str = "hybrid") -> None:
         self.kind = kind
@@ -52,7 +52,7 @@ class Draft:
 
     @classmethod
     def from_config(cls, config: AnyRun) -> Draft:
-        """The draft that leads to this very config."""
+        """Return the draft that yields exactly this config."""
         draft = cls(config.kind)
         if isinstance(config, HybridRun):
             draft.method = config.method
@@ -69,7 +69,7 @@ class Draft:
 
     @classmethod
     def fork(cls, config: AnyRun) -> Draft:
-        """The draft of a run like this one. It is of no group, nor called what it is called there: it will differ."""
+        """Return the draft of a run like this one; without its group and, if it was in a group, its name."""
         draft = cls.from_config(config)
         if draft.typed.pop("group", None):
             draft.typed.pop("name", None)
@@ -77,39 +77,39 @@ class Draft:
 
     @property
     def _preferred(self) -> str:
-        """The hybrid method that one gets without asking."""
+        """The default hybrid method of the preset."""
         return str(PRESETS[self.kind][self.preset].get("hybrid.method", DEFAULT_HYBRID))
 
     @property
     def methods(self) -> list[str]:
-        """The methods to choose from; none for a kind without."""
+        """The methods to choose from; empty unless the kind is hybrid."""
         return list(HYBRIDS) if self.kind == "hybrid" else []
 
     @property
     def tasks(self) -> list[str]:
-        """The tasks to choose from; none for a kind that restores nothing."""
+        """The tasks to choose from; empty for a kind that restores no images."""
         return list(TASKS) if any(field.key.startswith("images.") for field in configs.describe(self.kind)) else []
 
     @property
     def choices(self) -> dict[str, list[str]]:
-        """The words that `choose` takes for each of kind, method, preset and task."""
+        """The words that `choose` accepts for kind, method, preset and task."""
         presets = list(PRESETS[self.kind])
         return {"kind": list(KINDS), "method": self.methods, "preset": presets, "task": self.tasks}
 
     @property
     def fields(self) -> list[Field]:
-        """Every option of a run like this, the first ones first."""
+        """All options of this kind, method and task, the basic ones first."""
         described = configs.describe(
             self.kind, self.method if self.methods else None, self.task if self.tasks else None
         )
         return sorted(described, key=lambda field: _rank(field.key))
 
     def is_basic(self, key: str) -> bool:
-        """Whether the option is shown without being asked for."""
+        """Return whether the form always shows the option."""
         return _rank(key) < len(BASIC_OPTIONS)
 
     def choose(self, what: str, word: str) -> None:
-        """Choose another kind, preset, method or task. What was typed stays, where the new choice knows it."""
+        """Choose another kind, preset, method or task. Typed options stay; those that no longer exist are ignored."""
         setattr(self, what, word)
         if what == "kind" and self.preset not in PRESETS[word]:
             self.preset = next(iter(PRESETS[word]))
@@ -117,30 +117,30 @@ class Draft:
             self.method = self._preferred
 
     def value(self, field: Field) -> str:
-        """What the option stands at: as typed, else as the preset has it, else its default."""
+        """Return the option's value: as typed, else from the preset, else its default."""
         if field.key in self.typed:
             return self.typed[field.key]
         return as_text(PRESETS[self.kind][self.preset].get(field.key, field.default))
 
     def set_value(self, field: Field, text: str) -> None:
-        """Give the option this value; an option put back to where it stood counts as not given."""
+        """Set an option; its preset or default value counts as not set."""
         self.typed.pop(field.key, None)
         if text != self.value(field):
             self.typed[field.key] = text
 
     def set_values(self, settings: Mapping[str, str]) -> None:
-        """Give options other values, by key. Raises UserError for one that a run like this doesn't have."""
-        rest = dict(settings)
-        if self.methods and "hybrid.method" in rest:
-            self.choose("method", rest.pop("hybrid.method"))
+        """Set options by key. Raises UserError for an option that this kind of run doesn't have."""
+        remaining = dict(settings)
+        if self.methods and "hybrid.method" in remaining:
+            self.choose("method", remaining.pop("hybrid.method"))
         known = {field.key: field for field in self.fields}
-        for key, text in rest.items():
+        for key, text in remaining.items():
             if key not in known:
                 raise UserError(f"{self.kind} has no option {key!r}.", suggest(key, known))
             self.set_value(known[key], text)
 
     def problem(self, key: str) -> str:
-        """What is wrong with this one option, in words; empty where nothing is."""
+        """Return the error of this option as a sentence; empty if it is valid."""
         if key not in self.typed:
             return ""
         try:
@@ -150,12 +150,12 @@ class Draft:
         return ""
 
     def config(self) -> AnyRun:
-        """The config. Raises UserError for what is wrong with it."""
+        """Build the config. Raises UserError if it is invalid."""
         known = {field.key for field in self.fields}
         return self._build({key: text for key, text in self.typed.items() if key in known})
 
     def command(self, *, now: bool = False, root: Path | None = None) -> str:
-        """The `dipddpm run` line that starts the same run. Raises UserError as `config` does."""
+        """Return the `dipddpm run` command that starts the same run. Raises UserError if the config is invalid."""
         self.config()
         words = ["dipddpm", "run", self.kind]
         if self.methods and self.method != self._preferred:
@@ -171,12 +171,12 @@ class Draft:
         return shlex.join(words)
 
     def _option(self, key: str, text: str) -> list[str]:
-        """The words of the command line that give this option its value."""
+        """Return the command-line arguments that set this option."""
         if key == "images.files":
             return [word for file in shlex.split(text) for word in ("--image", file)]
         if key == "images.indices" and text.strip().isdecimal():
-            text = f"{text.strip()}-{text.strip()}"  # a plain number is a count there
-        # Without a prior, and where --epochs would ask a hybrid for a training, the flag would mean something else.
+            text = f"{text.strip()}-{text.strip()}"  # for --images, a single number is a count
+        # --from needs a run, and --epochs would make a hybrid train its prior: both need --set then.
         trains = key == "ddpm.epochs" and self.kind == "hybrid" and "prior.run" in self.typed
         if key not in FLAGS or trains or (key == "prior.run" and not text.strip()):
             return ["--set", f"{key}={text.strip()}"]
@@ -192,7 +192,7 @@ class Draft:
         settings = {key: text.strip() for key, text in typed.items()}
         epochs_without_prior = "ddpm.epochs" in settings and "prior.run" not in self.typed
         if epochs_without_prior and self.kind == "hybrid" and epochs_train_prior(self.method):
-            settings["prior.run"] = ""  # to be trained, as `dipddpm run` has it
+            settings["prior.run"] = ""  # the prior is trained, as in `dipddpm run`
         return configs.build(
             self.kind,
             method=self.method if self.methods else None,
@@ -203,12 +203,12 @@ class Draft:
 
 
 def epochs_train_prior(method: str) -> bool:
-    """Whether epochs given for this hybrid method train its prior; otherwise they train the method's own network."""
+    """Return whether the epochs of this hybrid method train its prior, rather than the method's own network."""
     return method not in HYBRIDS or not HYBRIDS[method].learns
 
 
 def as_text(value: Any) -> str:
-    """A value as it is typed."""
+    """Format a value as it would be typed."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -219,6 +219,6 @@ def as_text(value: Any) -> str:
 
 
 def _rank(key: str) -> int:
-    """The place of an option among the basic ones, or of its table; after them for any other."""
+    """Return the index of an option, or of its table, among the basic ones; their number for any other option."""
     ranks = (rank for rank, name in enumerate(BASIC_OPTIONS) if name in {key, key[: key.find(".") + 1]})
     return next(ranks, len(BASIC_OPTIONS))

@@ -1,4 +1,4 @@
-"""Events, scoreboards and durations as text: what a pipe, a log pane and the console's feed show."""
+"""Events, scoreboards and durations as text, for the command line and the console's feed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from dipddpm.core.runs import Run
 
 
 def scoreboard_lines(run: Run) -> list[str]:
-    """The tables of a run that has restored images and what comes of them; empty for a run that has scored nothing."""
+    """Return a run's scoreboards and its conclusions from them; empty if the run has no scores."""
     return [printable(line) for line in Scoreboard(run.events()).lines()]
 
 
 def event_line(event: Event) -> str | None:
-    """The event in words, None for one that isn't worth a line. Free of control characters, never markup."""
+    """Describe an event in a line without control characters; None for an event that gets no line."""
     text = _event_text(event)
     return None if text is None else printable(text)
 
@@ -102,7 +102,7 @@ def _compared(event: events.RestorationsCompared) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds as people read them: 41s, 3:05, 2:10:00."""
+    """Format seconds as 41s, 3:05 or 2:10:00."""
     if not math.isfinite(seconds):
         return "?"
     whole = round(seconds)

@@ -1,4 +1,4 @@
-"""Runs of one group as the list shows them: a header that can be folded, and beneath it the runs."""
+"""Groups of runs as rows of the list: a header that can be folded, and the runs below it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dipddpm.tui.shared.runlist import RunRow
 
 
 class GroupRow(msgspec.Struct, frozen=True, kw_only=True):
-    """The header of a group. `kind` and `method` are empty where its runs have several."""
+    """The header of a group. `kind` and `method` are empty unless all its runs have the same."""
 
     name: str
     unfolded: bool
     runs: tuple[str, ...]
-    """Their ids, as the list has them."""
+    """The runs' ids, in the list's order."""
     states: tuple[tuple[RunState, int], ...]
-    """How many are in each state, the most telling state first."""
+    """The number of runs in each state, in the order of `_STATE_PRIORITY`."""
     kind: str = ""
     method: str = ""
     progress: float
@@ -30,17 +30,17 @@ class GroupRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        """What no folder of a run can be called."""
+        """An id that no run can have."""
         return f"/{self.name}"
 
     @property
     def state(self) -> RunState:
-        """The most telling one of its runs: something runs, waits, went wrong; else it is done."""
+        """The state of highest priority among the runs."""
         return self.states[0][0]
 
     @property
     def finished(self) -> int:
-        """How many are done."""
+        """The number of finished runs."""
         return dict(self.states).get(RunState.finished, 0)
 
 
@@ -57,9 +57,9 @@ _STATE_PRIORITY = (
 
 
 def group_rows(rows: Sequence[RunRow], unfolded: Collection[str], *, by_name: bool) -> list[ListEntry]:
-    """The rows, with those of a group under its header, where the first of them stands; folded unless `unfolded`.
+    """Return the rows with each group's header in the position of its first run; its runs follow if it is `unfolded`.
 
-    A group with a single run among the rows has no header. `by_name` orders the runs of a group by their names.
+    A group with a single run among the rows has no header. `by_name` sorts the runs of a group by their names.
     """
     members: dict[str, list[RunRow]] = {}
     for row in rows:
@@ -72,7 +72,7 @@ def group_rows(rows: Sequence[RunRow], unfolded: Collection[str], *, by_name: bo
             entries.append(row)
         elif row is group_members[0]:
             is_unfolded = row.group in unfolded
-            ordered = sorted(group_members, key=lambda one: natural_sort_key(one.name)) if by_name else group_members
+            ordered = sorted(group_members, key=lambda run: natural_sort_key(run.name)) if by_name else group_members
             entries.append(_header(row.group, ordered, unfolded=is_unfolded))
             entries += ordered if is_unfolded else ()
     return entries
@@ -94,6 +94,6 @@ def _header(name: str, rows: Sequence[RunRow], *, unfolded: bool) -> GroupRow:
 
 
 def natural_sort_key(text: str) -> list[tuple[int, float, str]]:
-    """A key by which texts sort as people expect: numbers by their value, before words."""
+    """Return a sort key for texts that sorts numbers by their value, and before words."""
     parts = re.finditer(r"([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|\D+", text)
     return [(0, float(part[1]), "") if part[1] else (1, 0.0, part[0]) for part in parts]

@@ -1,4 +1,4 @@
-"""Tags and a note that people put on a run: notes.toml in its folder, so that they travel with it."""
+"""A run's tags and note, stored as notes.toml in its folder, so that they are copied with it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NOT_ALLOWED = re.compile(r"[^\w.+/-]")
 
 
 class RunNotes(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What stands in notes.toml, made safe to show."""
+    """The content of notes.toml, made safe to show."""
 
     tags: tuple[str, ...] = ()
     note: str = ""
@@ -31,7 +31,7 @@ NO_NOTES = RunNotes()
 
 
 def read(folder: Path) -> RunNotes:
-    """The run's marks; none where the file is missing, too large or damaged."""
+    """Read a run's tags and note; empty if the file is missing, too large or damaged."""
     try:
         stored = records.load_toml(atomic.read(folder / NOTES_FILE, MAX_BYTES), RunNotes)
     except (OSError, ValueError, RecursionError):
@@ -40,7 +40,7 @@ def read(folder: Path) -> RunNotes:
 
 
 def write(folder: Path, notes: RunNotes) -> RunNotes:
-    """Replace notes.toml; the marks as they were written. Raises UserError where that can't be done."""
+    """Replace notes.toml and return the notes as written. Raises UserError if it can't be written."""
     cleaned = RunNotes(clean_tags(notes.tags), _clean_note(notes.note))
     path = folder / NOTES_FILE
     try:
@@ -54,12 +54,12 @@ def write(folder: Path, notes: RunNotes) -> RunNotes:
 
 
 def parse_tags(text: str) -> tuple[str, ...]:
-    """The tags in what somebody typed, parted by spaces or commas."""
+    """Return the tags in a typed text, separated by spaces, commas or semicolons."""
     return clean_tags(_SEPARATORS.split(text))
 
 
 def clean_tags(tags: Iterable[str]) -> tuple[str, ...]:
-    """Tags as they are kept: one word each, of letters, digits and ``_ . + / -``, each once, in their order."""
+    """Return the tags without duplicates, in their order, reduced to letters, digits and ``_ . + / -``."""
     clean = (_NOT_ALLOWED.sub("", tag)[:40] for tag in tags)
     return tuple(dict.fromkeys(tag for tag in clean if tag))[:MAX_TAGS]
 

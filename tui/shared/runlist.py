@@ -1,4 +1,4 @@
-"""The list of runs: a row each, kept up to date by looking only where something may have changed."""
+"""The rows of the run list, kept up to date by reading only runs that may have changed."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from dipddpm.core.runs.folder import sort_key
 from dipddpm.tui.shared import marks
 
 FIRST_BATCH_ROWS = 100
-"""Rows that are read before anything is shown: more than a screen holds."""
+"""Rows in the first batch: more than a screen shows."""
 BATCH_SECONDS = 0.25
 LIVE_SECONDS = 1.0
-"""A live run is looked at this often."""
+"""Seconds between reads of a live run."""
 CHECKED_PER_SCAN = 64
-"""So many of the runs that have ended are checked at each scan, in turn: somebody may have resumed one."""
+"""Runs checked for changes at each scan, in turn, since an ended run may have been resumed."""
 LIST_SECONDS = 30.0
-"""The folder is listed again after this long, even if it says that nothing was added or removed."""
+"""Seconds after which the folder is listed again, even if its time stamp is unchanged."""
 STAMP_RESOLUTION_SECONDS = 3.0
-"""Changes this close to a listing may not show in the folder's time stamp."""
+"""A change within this time of a listing may leave the folder's time stamp unchanged."""
 AGE_SECONDS = 20.0
 COPIED = ("steps", "epoch", "epochs", "loss", "best_loss", "peak_psnr", "gain", "ssim", "started")
-"""What a row has from the summary as it is."""
+"""The fields that a row copies from the summary."""
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A run as a list shows it. Texts are safe to show, but for `id`, which is the folder's name as it is.
+    """A run as a row of the list. Texts are safe to show, except `id`, which is the folder's name unchanged.
 
-    Times are in seconds, rounded to what a list shows, so that rows that look the same are equal.
+    Times are in seconds, rounded as the list shows them, so that rows that look the same are equal.
     """
 
     id: str
@@ -44,23 +44,23 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     group: str = ""
     state: RunState = RunState.broken
     reference: bool = False
-    """It ships with the program."""
+    """True for a run that ships with the program."""
     stalled: bool = False
-    """Alive, but not advancing."""
+    """True if the process is alive but makes no progress."""
     progress: float | None = None
     """0 to 1, in hundredths."""
     step: int = 0
-    """Steps done; left at 0 while the run is live, for it would change at every look."""
+    """Finished steps; 0 while the run is live, since it would change at every scan."""
     steps: int = 0
     epoch: int = 0
     epochs: int = 0
     loss: float | None = None
     best_loss: float | None = None
     psnr: float | None = None
-    """Mean PSNR in dB where the stopping rule left the images, else at the last look."""
+    """Mean PSNR in dB where the stopping rule stopped, else the last one measured."""
     peak_psnr: float | None = None
     gain: float | None = None
-    """What a hybrid has over the better parent in as long, in dB."""
+    """Gain of a hybrid over the better baseline in the same time, in dB."""
     ssim: float | None = None
     created: float = 0.0
     started: float = 0.0
@@ -76,7 +76,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_row(status: RunStatus, notes: marks.RunNotes = marks.NO_NOTES) -> RunRow:
-    """The row of a run as it was seen."""
+    """Return the row of a run."""
     summary, now = status.summary, status.at
     live = status.state.live
     created = status.run.created or summary.started
@@ -109,14 +109,14 @@ def make_row(status: RunStatus, notes: marks.RunNotes = marks.NO_NOTES) -> RunRo
 
 
 def elapsed_seconds(status: RunStatus) -> float:
-    """Seconds from the run's start to its end, or to now."""
+    """Return the seconds from the run's start to its end, or to now while it runs."""
     summary = status.summary
     end = status.at if status.state is RunState.running else summary.ended or summary.last
     return max(0.0, end - summary.started)
 
 
 def sort_rows(rows: Sequence[RunRow], column: str, *, descending: bool = True) -> list[RunRow]:
-    """The rows sorted by a column: live ones on top, those without a value last, equal ones newest first."""
+    """Sort rows by a column: live runs first, runs without a value last, equal ones from new to old."""
 
     def value(row: RunRow) -> Any:
         field_value = getattr(row, column)
@@ -134,7 +134,7 @@ def sort_rows(rows: Sequence[RunRow], column: str, *, descending: bool = True) -
 
 
 class RunScanner:
-    """Keeps the rows of a runs folder and of the reference runs. Not for several threads at once."""
+    """Scans a runs folder and the reference runs, and stores their rows. Not thread-safe."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -151,10 +151,10 @@ class RunScanner:
         self._stop_requested = False
 
     def scan(self) -> Iterator[tuple[list[RunRow], bool]]:
-        """Look for changes; the rows, newest first, each time that they changed, and whether all have been read.
+        """Scan for changes; yield all rows, newest first, and whether the scan is complete, each time they changed.
 
-        The first scan hands over a screenful at once and the rest in batches. Later ones cost a few milliseconds and
-        hand over nothing where nothing changed.
+        The first scan yields after `FIRST_BATCH_ROWS` rows and then in batches. Later scans take a few milliseconds,
+        and yield nothing if nothing changed.
         """
         first = not math.isfinite(self._listed_at)
         before = self.rows()
@@ -177,20 +177,20 @@ class RunScanner:
             yield rows, True
 
     def rows(self) -> list[RunRow]:
-        """The rows read so far, newest first."""
+        """Return the rows read so far, newest first."""
         return [self._rows[name] for name in self._runs if name in self._rows]
 
     def stop(self) -> None:
-        """Nobody wants the rows any more: a scan that another thread is at ends with the run that it reads."""
+        """Stop a scan in another thread, after the run that it is reading."""
         self._stop_requested = True
 
     def refresh(self, name: str) -> None:
-        """See to it that the next scan reads this run anew."""
+        """Make the next scan read this run again."""
         self._live.add(name)
         self._live_read_at = -math.inf
 
     def _list(self) -> None:
-        """Find what was added and removed."""
+        """List the folder if it may have changed, and drop the rows of removed runs."""
         now = time.time()
         stamp = _stamp(self.root)
         stamp_is_reliable = not 0 <= self._listed_at - stamp / 1e9 < STAMP_RESOLUTION_SECONDS
@@ -203,7 +203,7 @@ class RunScanner:
             del self._rows[name], self._stamps[name]
 
     def _due(self) -> set[str]:
-        """The live runs now and then, and of the others some whose folder changed."""
+        """Return the runs to read: every `LIVE_SECONDS` all live ones, and each time the next few if they changed."""
         names = list(self._runs)
         turn = names[self._next_checked : self._next_checked + CHECKED_PER_SCAN]
         self._next_checked += CHECKED_PER_SCAN
@@ -217,7 +217,9 @@ class RunScanner:
 
     def _read(self, name: str) -> None:
         run = self._runs[name]
-        self._stamps[name] = _stamp(run.folder)  # taken before the look: what changes meanwhile is seen next time
+        self._stamps[name] = _stamp(
+            run.folder
+        )  # taken before reading, so that the next scan finds changes made meanwhile
         row = make_row(run.status(), marks.read(run.folder))
         (self._live.add if row.state.live else self._live.discard)(name)
         if self._rows.get(name) != row:
@@ -232,7 +234,7 @@ class RunScanner:
 
 
 def round_age(seconds: float) -> float:
-    """An age in whole minutes, hours or days, as a list shows it; 0 where a clock jumped back."""
+    """Round an age down to whole minutes, hours or days, as the list shows it; 0 if the clock was set back."""
     for unit in (86400.0, 3600.0, 60.0):
         if seconds >= unit:
             return seconds // unit * unit
@@ -240,7 +242,7 @@ def round_age(seconds: float) -> float:
 
 
 def _round_seconds(seconds: float) -> float:
-    """A time in steps of about a twentieth of it, and of a second at least; what is not finite stays so."""
+    """Round a time to about a twentieth of it, at least to whole seconds; a value that isn't finite stays."""
     if not math.isfinite(seconds):
         return seconds
     grain = next((grain for grain in (300, 60, 30, 10, 5) if seconds >= 20 * grain), 1)

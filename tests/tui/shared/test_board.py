@@ -1,4 +1,4 @@
-"""Boards of restorations: at the end of a run, in show, and as they grow in the console."""
+"""Scoreboards of restorations: at the end of a run, in `show`, and while they grow in the console."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ async def test_live_pane_hides_scoreboard_without_scores(opened: Opener, make: M
 def test_show_prints_scoreboard_before_config(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
     run = scored(make)
     app(["show", run.id, "--runs-dir", str(make.root)], standalone_mode=False)
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     board = "\n".join(scoreboard_lines(RunsFolder(make.root).find(run.id)))
-    assert board in told
-    assert told.index(board) < told.index('kind = "restore"')
+    assert board in printed
+    assert printed.index(board) < printed.index('kind = "restore"')
     assert "  calibrated - dip-mean: +0.50 [+0.50, +0.50] dB" in board
 
 

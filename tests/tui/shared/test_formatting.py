@@ -1,4 +1,4 @@
-"""Events as lines of text: the words that were promised, and nothing for what isn't worth one."""
+"""Events as lines of text: their wording, and None for events that get no line."""
 
 from __future__ import annotations
 

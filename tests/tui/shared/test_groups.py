@@ -19,16 +19,16 @@ def row(name: str, group: str = "", state: RunState = RunState.finished, **more:
 
 
 def names(rows: list[RunRow | GroupRow]) -> list[str]:
-    return [one.name for one in rows]
+    return [row.name for row in rows]
 
 
 ROWS = [row("alone"), row("lr=10", "g"), row("other"), row("lr=2", "g"), row("single", "h")]
 
 
 def test_group_rows_fold_group_at_its_first_run() -> None:
-    found = group_rows(ROWS, set(), by_name=True)
-    assert names(found) == ["alone", "g", "other", "single"]
-    header = found[1]
+    entries = group_rows(ROWS, set(), by_name=True)
+    assert names(entries) == ["alone", "g", "other", "single"]
+    header = entries[1]
     assert isinstance(header, GroupRow)
     assert (header.runs, header.unfolded, header.finished) == (("id lr=2", "id lr=10"), False, 2)
 
@@ -58,7 +58,7 @@ def test_group_row_id_never_equals_run_id() -> None:
 
 
 def view_maker(root: Path) -> ViewMaker:
-    """One that reads at once what it would read in the background."""
+    """Return a view maker that reads configs immediately instead of in the background."""
     session = Session(Options(root), RunsFolder(root), Preferences())
     return ViewMaker(session, lambda _: None, lambda work, then: then(work()), lambda: None)
 
@@ -66,30 +66,31 @@ def view_maker(root: Path) -> ViewMaker:
 def combined(made: Sequence[Run]) -> tuple[ViewMaker, list[RunRow]]:
     maker = view_maker(made[0].folder.parent)
     rows = [make_row(run.status()) for run in made]
-    assert maker.combinations(rows) == []  # they are being read
+    assert maker.combinations(rows) == []  # the configs are only now being read
     return maker, rows
 
 
 def test_combinations_join_runs_that_differ_in_seed(make: Maker) -> None:
     runs = [make("dip", psnr=[20.0], settings={"dip.lr": lr, "seed": seed}) for lr in (0.2, 0.1) for seed in (0, 1)]
-    found, rows = combined(runs)
-    assert [(one.title, [row.id for row in one.rows], one.colour_index) for one in found.combinations(rows)] == [
+    maker, rows = combined(runs)
+    entries = maker.combinations(rows)
+    assert [(entry.title, [row.id for row in entry.rows], entry.colour_index) for entry in entries] == [
         ("lr=0.1", [run.id for run in runs[2:]], 0),
         ("lr=0.2", [run.id for run in runs[:2]], 1),
     ]
-    assert [one.title for one in found.combinations(rows[:2])] == ["all alike"]
+    assert [entry.title for entry in maker.combinations(rows[:2])] == ["same options"]
 
 
 def test_combinations_draw_only_best_of_many() -> None:
-    found = view_maker(Path())
+    maker = view_maker(Path())
     rates = [round(0.01 * n, 2) for n in range(1, 13)]
     rows = [row(f"{lr} {seed}", "g", psnr=20 + 10 * lr) for lr in rates for seed in range(6)]
-    for one in rows:
-        config = configs.build("dip", settings={"dip.lr": one.name.split()[0], "seed": int(one.name.split()[1])})
-        found._configs[one.id] = config, {"dip.lr": str(config.dip.lr), "seed": str(config.seed)}  # type: ignore[union-attr]
-    all_ = found.combinations(rows)
-    assert len(all_) == 12
-    drawn = [one for one in all_ if one.drawn]
-    assert [one.title for one in drawn] == [f"lr={lr:g}" for lr in rates[-SERIES_COLOURS:]]
-    assert [one.colour_index for one in drawn] == list(range(SERIES_COLOURS))
-    assert sum(len(one.drawn) for one in drawn) <= MAX_CURVES
+    for each in rows:
+        config = configs.build("dip", settings={"dip.lr": each.name.split()[0], "seed": int(each.name.split()[1])})
+        maker._configs[each.id] = config, {"dip.lr": str(config.dip.lr), "seed": str(config.seed)}  # type: ignore[union-attr]
+    entries = maker.combinations(rows)
+    assert len(entries) == 12
+    drawn = [entry for entry in entries if entry.drawn]
+    assert [entry.title for entry in drawn] == [f"lr={lr:g}" for lr in rates[-SERIES_COLOURS:]]
+    assert [entry.colour_index for entry in drawn] == list(range(SERIES_COLOURS))
+    assert sum(len(entry.drawn) for entry in drawn) <= MAX_CURVES

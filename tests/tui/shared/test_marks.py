@@ -1,4 +1,4 @@
-"""Tags and notes: kept in the run's folder, and safe to show whatever the file holds."""
+"""Tags and notes: stored in the run's folder, and safe to show whatever the file contains."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def test_write_removes_file_of_empty_notes(tmp_path: Path) -> None:
 
 def test_read_cleans_hand_written_file(tmp_path: Path) -> None:
     (tmp_path / marks.NOTES_FILE).write_text('tags = ["a b", "[red]", "x", "x"]\nnote = "\\u001b[31mred\\u0007"\n')
-    found = marks.read(tmp_path)
-    assert found.tags == ("ab", "red", "x")
-    assert found.note.isprintable()
+    notes = marks.read(tmp_path)
+    assert notes.tags == ("ab", "red", "x")
+    assert notes.note.isprintable()
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"tags = 3", b"tags = [", b"x" * (1 << 17), b"[" * 5000])

@@ -1,4 +1,4 @@
-"""The run list: what a row says of a run, the order of rows, and that changes are seen without reading all again."""
+"""The run list: the content of rows, their order, and that a scan finds changes without reading every run again."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.helpers import append_events, this_process
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> RunsFolder:
-    """Not the `runs` of other tests, whose workers are ended: here the test itself poses as one."""
+def runs_folder(tmp_path: Path) -> RunsFolder:
+    """Return a runs folder; the workers of the fixture `runs` are killed, but here the test is a run's worker."""
     return RunsFolder(tmp_path / "list")
 
 
@@ -40,7 +40,7 @@ def _finish(run: Run, loss: float = 0.5) -> Run:
 
 
 def _alive(run: Run) -> None:
-    """This very process is at it."""
+    """Make this process the worker of a run."""
     append_events(
         run, events.RunStarted(kind="ddpm", method="m", device="cpu", steps=100), events.Step(step=25, loss=1.0)
     )
@@ -48,19 +48,19 @@ def _alive(run: Run) -> None:
 
 
 def _rows(scanner: RunScanner) -> list[RunRow]:
-    """The rows after a scan that found changes."""
+    """Return the rows after a scan that finds changes."""
     rows = _last(scanner)
     assert rows is not None
     return rows
 
 
 def _last(scanner: RunScanner) -> list[RunRow] | None:
-    found = list(scanner.scan())
-    return found[-1][0] if found else None
+    scans = list(scanner.scan())
+    return scans[-1][0] if scans else None
 
 
-def _forever(scanner: RunScanner, wanted: Callable[[list[RunRow]], bool]) -> bool:
-    """Scan until all runs had their turn to be looked at."""
+def _scan_until(scanner: RunScanner, wanted: Callable[[list[RunRow]], bool]) -> bool:
+    """Scan until the rows are as wanted; return False once every run has been checked."""
     for _ in range(1 + len(scanner.rows())):
         scanner._live_read_at = -math.inf
         if (rows := _last(scanner)) and wanted(rows):
@@ -68,10 +68,10 @@ def _forever(scanner: RunScanner, wanted: Callable[[list[RunRow]], bool]) -> boo
     return False
 
 
-def test_run_row_holds_status_results_and_notes(place: RunsFolder) -> None:
-    run = _finish(place.create(configs.build("ddpm", settings={"name": "take [2]\x1b[31m"})), loss=0.25)
+def test_run_row_holds_status_results_and_notes(runs_folder: RunsFolder) -> None:
+    run = _finish(runs_folder.create(configs.build("ddpm", settings={"name": "take [2]\x1b[31m"})), loss=0.25)
     marks.write(run.folder, marks.RunNotes(("x",), "good"))
-    (row,) = _rows(RunScanner(place.root))
+    (row,) = _rows(RunScanner(runs_folder.root))
     assert (row.id, row.kind, row.method, row.state) == (run.id, "ddpm", "tutorial", RunState.finished)
     assert row.name == "take [2]\\x1b[31m"
     assert (row.progress, row.epoch, row.best_loss, row.duration) == (1.0, 2, 0.25, 100.0)
@@ -84,15 +84,17 @@ def test_scanner_finds_no_rows_in_empty_or_missing_folder(tmp_path: Path) -> Non
     assert _last(RunScanner(tmp_path)) == []
 
 
-def test_scanner_sends_first_batch_at_once_newest_first(place: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scanner_yields_first_batch_early_and_newest_first(
+    runs_folder: RunsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(runlist, "BATCH_SECONDS", math.inf)
-    place.root.mkdir()
+    runs_folder.root.mkdir()
     text = configs.to_toml(configs.build("dip"))
     for number in range(FIRST_BATCH_ROWS + 20):
-        folder = place.root / f"20260101-{number // 3600:02d}{number // 60 % 60:02d}{number % 60:02d}-dip-0000"
+        folder = runs_folder.root / f"20260101-{number // 3600:02d}{number // 60 % 60:02d}{number % 60:02d}-dip-0000"
         folder.mkdir()
         (folder / "config.toml").write_text(text)
-    batches = list(RunScanner(place.root).scan())
+    batches = list(RunScanner(runs_folder.root).scan())
     assert [(len(rows), complete) for rows, complete in batches] == [
         (FIRST_BATCH_ROWS, False),
         (FIRST_BATCH_ROWS + 20, True),
@@ -102,81 +104,81 @@ def test_scanner_sends_first_batch_at_once_newest_first(place: RunsFolder, monke
     assert len(ids) == FIRST_BATCH_ROWS + 20
 
 
-def test_scanner_reports_nothing_while_unchanged(place: RunsFolder) -> None:
-    _finish(place.create(configs.build("ddpm")))
-    scanner = RunScanner(place.root)
+def test_scanner_reports_nothing_while_unchanged(runs_folder: RunsFolder) -> None:
+    _finish(runs_folder.create(configs.build("ddpm")))
+    scanner = RunScanner(runs_folder.root)
     assert _last(scanner) is not None
     assert [_last(scanner) for _ in range(5)] == [None] * 5
 
 
-def test_scanner_sees_added_and_removed_runs(place: RunsFolder) -> None:
-    first = _finish(place.create(configs.build("ddpm")))
-    scanner = RunScanner(place.root)
+def test_scanner_finds_added_and_removed_runs(runs_folder: RunsFolder) -> None:
+    first = _finish(runs_folder.create(configs.build("ddpm")))
+    scanner = RunScanner(runs_folder.root)
     _last(scanner)
-    second = _finish(place.create(configs.build("dip")))
+    second = _finish(runs_folder.create(configs.build("dip")))
     assert {row.id for row in _rows(scanner)} == {first.id, second.id}
     shutil.rmtree(first.folder)
-    os.utime(place.root)
+    os.utime(runs_folder.root)
     assert [row.id for row in _rows(scanner)] == [second.id]
 
 
-def test_scanner_follows_live_run_to_its_end(place: RunsFolder) -> None:
-    run = place.create(configs.build("ddpm"))
+def test_scanner_follows_live_run_to_its_end(runs_folder: RunsFolder) -> None:
+    run = runs_folder.create(configs.build("ddpm"))
     _alive(run)
-    scanner = RunScanner(place.root)
+    scanner = RunScanner(runs_folder.root)
     (row,) = _rows(scanner)
     assert (row.state, row.progress) == (RunState.running, 0.25)
     append_events(run, events.RunFinished(seconds=1.0, step=100))
-    assert _forever(scanner, lambda rows: rows[0].state is RunState.finished)
+    assert _scan_until(scanner, lambda rows: rows[0].state is RunState.finished)
 
 
-def test_scanner_sees_resumed_run_live_again(place: RunsFolder) -> None:
-    run = _finish(place.create(configs.build("ddpm")))
-    scanner = RunScanner(place.root)
+def test_scanner_finds_resumed_run_live_again(runs_folder: RunsFolder) -> None:
+    run = _finish(runs_folder.create(configs.build("ddpm")))
+    scanner = RunScanner(runs_folder.root)
     _last(scanner)
     append_events(run, events.RunResumed(from_step=20))
     heartbeat.write(run.folder, heartbeat.Worker(this_process(), alive=time.time(), progressed=time.time()))
-    assert _forever(scanner, lambda rows: rows[0].state is RunState.running)
+    assert _scan_until(scanner, lambda rows: rows[0].state is RunState.running)
 
 
-def test_scanner_refresh_sees_new_tags(place: RunsFolder) -> None:
-    run = _finish(place.create(configs.build("ddpm")))
-    scanner = RunScanner(place.root)
+def test_scanner_refresh_reads_new_tags(runs_folder: RunsFolder) -> None:
+    run = _finish(runs_folder.create(configs.build("ddpm")))
+    scanner = RunScanner(runs_folder.root)
     _last(scanner)
     marks.write(run.folder, marks.RunNotes(("keep",)))
     scanner.refresh(run.id)
     assert _rows(scanner)[0].tags == ("keep",)
 
 
-def test_run_row_is_stalled_without_progress(place: RunsFolder) -> None:
-    run = place.create(configs.build("ddpm"))
+def test_run_row_is_stalled_without_progress(runs_folder: RunsFolder) -> None:
+    run = runs_folder.create(configs.build("ddpm"))
     _alive(run)
     long_ago = time.time() - 2 * heartbeat.STALL_SECONDS
     heartbeat.write(run.folder, heartbeat.Worker(this_process(), alive=time.time(), progressed=long_ago))
-    assert _rows(RunScanner(place.root))[0].stalled
+    assert _rows(RunScanner(runs_folder.root))[0].stalled
 
 
-def test_scanner_skips_foreign_folder_and_marks_broken_run(place: RunsFolder) -> None:
-    (place.root / "holiday").mkdir(parents=True)
-    broken = place.root / "20260101-000000-dip-abcd"
+def test_scanner_skips_foreign_folder_and_marks_broken_run(runs_folder: RunsFolder) -> None:
+    (runs_folder.root / "holiday").mkdir(parents=True)
+    broken = runs_folder.root / "20260101-000000-dip-abcd"
     broken.mkdir()
     (broken / "config.toml").write_text("kind = ")
-    (row,) = _rows(RunScanner(place.root))
+    (row,) = _rows(RunScanner(runs_folder.root))
     assert (row.id, row.state, row.kind) == (broken.name, RunState.broken, "")
 
 
-def test_scanner_reads_summary_instead_of_config(place: RunsFolder) -> None:
-    """The summary carries what a row shows, and is rebuilt from config and log where it is missing or of old format."""
-    run = _finish(place.create(configs.build("ddpm", settings={"name": "take 1"})))
+def test_scanner_reads_summary_instead_of_config(runs_folder: RunsFolder) -> None:
+    """The summary holds everything that a row shows; it is rebuilt from config and log if it has an old format."""
+    run = _finish(runs_folder.create(configs.build("ddpm", settings={"name": "take 1"})))
     summary.write(run.folder, summary.read(run.folder))
     config = (run.folder / "config.toml").read_bytes()
     (run.folder / "config.toml").write_text("kind = ")
-    before = _rows(RunScanner(place.root))
+    before = _rows(RunScanner(runs_folder.root))
     assert (before[0].name, before[0].state) == ("take 1", RunState.finished)
     (run.folder / "config.toml").write_bytes(config)
     stored = run.folder / "summary.json"
     stored.write_text(json.dumps({**json.loads(stored.read_text()), "format": 1, "name": "another"}))
-    assert _last(RunScanner(place.root)) == before
+    assert _last(RunScanner(runs_folder.root)) == before
 
 
 def test_sort_rows_puts_live_runs_first_and_unknown_last() -> None:

@@ -1,1 +1,1 @@
-"""What the console knows of runs and of this machine, kept without a terminal."""
+"""The console's model of runs and of this machine; it needs no terminal."""

@@ -1,4 +1,4 @@
-"""Axes of a chart: limits that stay put while a series grows, and round numbers to label them with."""
+"""Axes of a chart: limits that rarely move while a series grows, and ticks at round numbers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ _LOG_TICKS = ((1.0, 2.0, 3.0, 4.0, 5.0, 7.0), (1.0, 2.0, 3.0, 5.0), (1.0, 2.0, 5
 _CLOCK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _UPPER_MANTISSAS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 _GRID_LINES = 12
-"""Limits lie on a grid of about this many lines across the data: close to it, and still for most new values."""
+"""Axis limits are rounded to a grid with about this many lines across the data.
+
+So they stay close to the data and don't move at most new values.
+"""
 
 
 class Scale(NamedTuple):
-    """The ends of an axis, and the values on it that are labelled."""
+    """The ends of an axis, and its labelled ticks."""
 
     lower: float
     upper: float
@@ -25,29 +28,29 @@ class Scale(NamedTuple):
 
 
 def linear_scale(low: float, high: float, max_ticks: int) -> Scale:
-    """An axis that holds the data and little more, with at most about `max_ticks` ticks at round numbers.
+    """Return an axis that encloses the data closely, with at most about `max_ticks` ticks at round numbers.
 
-    It never goes below zero for data that doesn't.
+    The axis goes below zero only if the data does.
     """
-    if high - low <= 1e-12 * max(abs(low), abs(high), 1e-290):  # one value, as far as numbers can tell
+    if high - low <= 1e-12 * max(abs(low), abs(high), 1e-290):  # a single value, up to rounding
         low, high = _widened(low)
     grid = _round_step((high - low) / _GRID_LINES)
     lower, upper = math.floor(low / grid + 1e-9) * grid, math.ceil(high / grid - 1e-9) * grid
     step = _round_step((upper - lower) / max(1.0, max_ticks - 1.0))
     ticks = _multiples(step, lower, upper)
     while len(ticks) < 2:
-        step = _round_step(step / 2.6)  # the next smaller one
+        step = _round_step(step / 2.6)  # the next smaller round step
         ticks = _multiples(step, lower, upper)
     return Scale(lower, upper, ticks, tuple(format_tick(tick, step) for tick in ticks))
 
 
 def log_scale(low: float, high: float, max_ticks: int) -> Scale:
-    """As `linear_scale`, for a logarithmic axis of positive data."""
+    """Return a logarithmic axis that encloses positive data closely, with at most `max_ticks` ticks."""
     if not high > low:
         low, high = low / 1.1, high * 1.1
     linear_axis = linear_scale(low, high, max_ticks)
     if high / low < 3 and linear_axis.lower > 0:
-        return linear_axis  # over less than a decade, evenly spaced numbers read better than powers
+        return linear_axis  # over less than half a decade, evenly spaced numbers are easier to read than powers
     grid = _log_numbers(low, high, _LOG_MANTISSAS)
     lower = max(number for number in grid if number <= low * (1 + 1e-9))
     upper = min(number for number in grid if number >= high * (1 - 1e-9))
@@ -55,15 +58,15 @@ def log_scale(low: float, high: float, max_ticks: int) -> Scale:
         ticks = tuple(tick for tick in _log_numbers(lower, upper, mantissas) if lower <= tick <= upper)
         if len(ticks) <= max_ticks:
             break
-    every = -(-len(ticks) // max(2, max_ticks))  # more decades than room for labels
+    every = -(-len(ticks) // max(2, max_ticks))  # for more decades than labels that fit
     ticks = ticks[::every]
     return Scale(lower, upper, ticks, tuple(format_tick(tick, tick) for tick in ticks))
 
 
 def count_scale(high: float, max_ticks: int, *, exact: bool = False) -> Scale:
-    """An axis of steps or epochs from 0 to `high`, or with some room to grow; its end is labelled.
+    """Return an axis of steps or epochs from 0 to `high` (`exact`), or to a rounder number above; its end is labelled.
 
-    Room, because all of the chart is drawn anew when the axis changes.
+    The room to grow saves repainting, since a change of the axis redraws the whole chart.
     """
     upper = max(high, 1.0)
     if not exact:
@@ -76,7 +79,7 @@ def count_scale(high: float, max_ticks: int, *, exact: bool = False) -> Scale:
 
 
 def time_scale(high: float, max_ticks: int, *, exact: bool = False) -> Scale:
-    """An axis of seconds, labelled as clock time; as `count_scale`."""
+    """Return an axis of seconds like `count_scale`, labelled as clock time."""
     upper = max(high, 1.0)
     step = _clock_step(upper / max(1.0, max_ticks - 1.0))
     if not exact:
@@ -86,7 +89,7 @@ def time_scale(high: float, max_ticks: int, *, exact: bool = False) -> Scale:
 
 
 def format_tick(value: float, step: float) -> str:
-    """A tick's number with the digits that tell it from its neighbours, `step` apart."""
+    """Format a tick's number with the digits that distinguish it from its neighbours, which are `step` apart."""
     if value == 0:
         return "0"
     size = abs(value)
@@ -101,7 +104,7 @@ def format_tick(value: float, step: float) -> str:
 
 
 def format_count(value: float) -> str:
-    """Steps or epochs in few letters: 500, 5k, 12.5k, 1.25M."""
+    """Format a number of steps or epochs briefly: 500, 5k, 12.5k, 1.25M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size and (value >= 10 * size or value % (size / 100) == 0):
             return f"{value / size:.4g}{letter}"
@@ -109,7 +112,7 @@ def format_count(value: float) -> str:
 
 
 def _scale_to(step: float, upper: float, label: Callable[[float], str]) -> Scale:
-    """From 0 to `upper` in steps; the end has a tick of its own, and no other one so near that labels would touch."""
+    """Return an axis from 0 to `upper`, with a tick at its end and no other tick so near that labels would touch."""
     between = (tick for tick in _multiples(step, 0.0, upper) if 0 < tick <= upper - 0.45 * step)
     ticks = (0.0, *between, upper)
     return Scale(0.0, upper, ticks, tuple(map(label, ticks)))
@@ -121,7 +124,7 @@ def _multiples(step: float, lower: float, upper: float) -> tuple[float, ...]:
 
 
 def _widened(value: float) -> tuple[float, float]:
-    """A range around one value, which stays on its side of zero."""
+    """Return a range around a value that doesn't cross zero."""
     room = abs(value) * 0.1 or 0.5
     return (max(0.0, value - room), value + room) if value >= 0 else (value - room, min(0.0, value + room))
 
@@ -136,7 +139,7 @@ def _clock_step(rough: float) -> float:
 
 
 def _log_numbers(low: float, high: float, mantissas: Sequence[float]) -> list[float]:
-    """The numbers with these leading digits, in order, from below `low` to above `high`."""
+    """Return the numbers with these mantissas, in order, from below `low` to above `high`."""
     first, last = math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1
     return [float(f"{mantissa}e{power}") for power in range(first, last + 1) for mantissa in mantissas]
 
@@ -146,7 +149,7 @@ def _decade(value: float) -> int:
 
 
 def _mantissa(value: float) -> float:
-    """The digits of a round step before its power of ten: 2.5 of 0.025."""
+    """Return the mantissa of a round step: 2.5 for 0.025."""
     return round(value / 10.0 ** _decade(value), 6)
 
 

@@ -1,6 +1,6 @@
-"""Values along an axis: kept, smoothed, reduced to the width of a chart without hiding a spike, averaged.
+"""Curves of a run: stored, smoothed, averaged, and reduced to the width of a chart without hiding a spike.
 
-A track only grows until it is cut, so that smoothing and binning go on from where they were.
+Values are only appended, except when a run is resumed; so smoothing and binning process new values only.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ AXES: tuple[Axis, ...] = ("step", "epoch", "time")
 NAN = math.nan
 Curve: TypeAlias = tuple[Sequence[float], Sequence[float]]
 BAND_POINTS = 200
-"""More than a terminal is wide."""
+"""Points of an averaged curve: more than a terminal has columns."""
 SERIES_COLOURS = 8
-"""As many as each theme has, and so the most runs that are compared."""
+"""Series colours in each theme, and so the maximum number of runs compared."""
 
 
 class Series(NamedTuple):
-    """A line on a chart: `x` never decreases, and where `y` is not finite the line has a gap.
+    """A line on a chart: `x` never decreases, and the line has a gap where `y` is not finite.
 
-    `colour` counts through the theme's series colours. A `faint` line is drawn beneath the others.
-    With `marks_non_finite` the values that are not finite get a sign: a loss that diverged must not look like none.
+    `colour` is the index of one of the theme's series colours. A `faint` line is drawn beneath the others.
+    With `marks_non_finite`, a sign marks each value that is not finite, so that a diverged loss can be seen.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Series(NamedTuple):
 
 
 class Track:
-    """Rows of values, each at a step, an epoch (as a fraction) and a time (in seconds of work)."""
+    """Rows of values, each with its step, its epoch (with a fraction) and its time (in seconds of work)."""
 
     def __init__(self, *names: str) -> None:
         self._axes: dict[Axis, array[float]] = {axis: array("d") for axis in AXES}
@@ -55,33 +55,33 @@ class Track:
         return len(self.offset)
 
     def append(self, at: tuple[float, float, float], offset: int, *values: float | None) -> None:
-        """Add a row at a step, an epoch and a time, with a value for each name; `offset` is where its line lies.
+        """Add a row at a step, an epoch and a time, with a value for each name and its event's `offset` in the log.
 
-        No axis goes back, not even in a log that was tampered with or by a clock that was set back.
+        No axis ever decreases, even if the log was tampered with or the clock was set back.
         """
-        for column, here in zip(self._axes.values(), at, strict=True):
-            column.append(max(here, column[-1]) if column else here)
+        for column, position in zip(self._axes.values(), at, strict=True):
+            column.append(max(position, column[-1]) if column else position)
         self.offset.append(offset)
         for column, value in zip(self.values.values(), values, strict=True):
             column.append(NAN if value is None else value)
 
     def x(self, axis: Axis) -> array[float]:
-        """Where the rows lie on an axis."""
+        """Return the positions of the rows on an axis."""
         return self._axes[axis]
 
     def smoothed(self, name: str, weight: float) -> array[float]:
-        """The values of a name, smoothed with a weight in (0, 1) of the past; the same array, grown, at every call."""
+        """Return the values of a name, smoothed with a weight in (0, 1) of the past; the array grows in place."""
         smoother = self._smooth.get(name)
         if smoother is None or smoother.weight != weight:
             smoother = self._smooth[name] = Smoother(weight)
         return smoother.update(self.values[name])
 
     def row_at(self, step: float) -> int:
-        """The last row at or before a step; -1 where there is none."""
+        """Return the index of the last row at or before a step; -1 if there is none."""
         return bisect_right(self.x("step"), step) - 1
 
     def drop_voided(self, resumed: RunResumed) -> None:
-        """Forget the rows of what is done again, as `core.runs.voids` has it. The arrays are new ones afterwards."""
+        """Drop the rows that a resumed run does again, as in `core.runs.voids`; all arrays are replaced by new ones."""
         if resumed.from_offset is None:
             return
         row_count = bisect_left(self.offset, resumed.from_offset)
@@ -92,7 +92,7 @@ class Track:
 
 
 class Smoother:
-    """Exponential moving average, without the bias towards zero that its start would give (as in Adam)."""
+    """An exponential moving average with Adam's correction of the initial bias towards zero."""
 
     def __init__(self, weight: float) -> None:
         self.weight = weight
@@ -101,7 +101,7 @@ class Smoother:
         self._share = 1.0
 
     def update(self, values: Sequence[float]) -> array[float]:
-        """Take in what was appended to `values` since the last call. What isn't finite stays a gap and is left out."""
+        """Smooth the values appended since the last call. Values that aren't finite stay gaps and don't count."""
         weight, average, share = self.weight, self._average, self._share
         append, isfinite = self.smooth.append, math.isfinite
         for index in range(len(self.smooth), len(values)):
@@ -117,9 +117,9 @@ class Smoother:
 
 
 class Binner:
-    """Reduces a series to `columns` between `lower` and `upper`: the least and the greatest value of each, in order.
+    """Reduces a series to the smallest and the largest value in each of `columns` columns, in their order.
 
-    So no spike is hidden. A value that isn't finite leaves a gap, also where finite ones share its column.
+    So no spike is hidden. A value that isn't finite leaves a gap, even if its column also has finite values.
     """
 
     def __init__(self, lower: float, upper: float, columns: int) -> None:
@@ -131,7 +131,7 @@ class Binner:
         self._source: tuple[Sequence[float], Sequence[float]] = ((), ())
 
     def update(self, x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
-        """The reduced series. Columns that were complete at the last call with these very sequences are kept."""
+        """Return the reduced series. Columns already complete at the last call with the same sequences are reused."""
         if x is not self._source[0] or y is not self._source[1] or self._next > len(y):
             self._x, self._y, self._next, self._source = [], [], 0, (x, y)
         lower, upper, columns = self.key
@@ -143,7 +143,7 @@ class Binner:
             stop = bisect_left(x, lower + (column + 1) * self._width, lo=start + 1, hi=end)
             if column == columns - 1:
                 stop = end
-            elif stop < end:  # a later column has begun: this one is complete
+            elif stop < end:  # a later column has values, so this one is complete
                 self._next = stop
             part = y[start:stop]
             indices = _extreme_indices(part)
@@ -159,7 +159,7 @@ class Binner:
 
 
 def _extreme_indices(part: Sequence[float]) -> list[int]:
-    """Which of these values must be drawn, in their order."""
+    """Return the indices of the values that must be drawn: smallest, largest and first not finite; in order."""
     if len(part) <= 2:
         return list(range(len(part)))
     if math.isfinite(sum(part)):
@@ -172,7 +172,7 @@ def _extreme_indices(part: Sequence[float]) -> list[int]:
 
 
 class Band(NamedTuple):
-    """The mean at each x, and its bounds; these are not numbers where a single curve is left."""
+    """The mean of several curves at each x, and one standard deviation below and above; NaN for a single curve."""
 
     x: list[float]
     mean: list[float]
@@ -181,9 +181,9 @@ class Band(NamedTuple):
 
 
 def band(curves: Sequence[Curve], points: int = BAND_POINTS) -> Band:
-    """The mean of several curves, each interpolated between its points and taken no further than it goes.
+    """Return the mean of several curves, each interpolated between its points but not extrapolated.
 
-    What is not finite counts for nothing: one run that diverged doesn't hide the others.
+    Values that aren't finite are left out, so that one diverged run doesn't hide the others.
     """
     import numpy as np
 
@@ -192,8 +192,8 @@ def band(curves: Sequence[Curve], points: int = BAND_POINTS) -> Band:
         grid = grid[np.linspace(0, len(grid) - 1, points).round().astype(int)]
     columns = [np.interp(grid, x, y, left=NAN, right=NAN).tolist() for x, y in curves]
     result = Band([], [], [], [])
-    for at, *found in zip(grid.tolist(), *columns, strict=True):
-        values = [value for value in found if math.isfinite(value)]
+    for at, *interpolated in zip(grid.tolist(), *columns, strict=True):
+        values = [value for value in interpolated if math.isfinite(value)]
         if not values:
             continue
         mean = statistics.fmean(values)
@@ -211,7 +211,7 @@ class StepValue(NamedTuple):
 
 
 class PsnrCurve(NamedTuple):
-    """PSNR in dB of one image (or the mean, image -1) against the step, its peak, and where a rule stopped."""
+    """PSNR in dB against the step, of an image (-1: the mean, -2: the averaged outputs), its peak and its stop."""
 
     image: int
     label: str
@@ -222,17 +222,17 @@ class PsnrCurve(NamedTuple):
 
 
 class PsnrRecord:
-    """All measurements of one run so far."""
+    """All PSNR measurements and early stops of one run so far."""
 
     def __init__(self) -> None:
         self.track = Track("mean", "averaged")
         self.stops: list[events.EarlyStopped] = []
         self._images: list[array[float]] = []
-        self._measured = array("q")  # how many images each row told of
+        self._measured = array("q")  # the number of images in each row
         self._peaks: list[StepValue | None] = [None]
 
     def add(self, event: events.PsnrMeasured) -> None:
-        """Take in a measurement whose row is already on the track."""
+        """Add a measurement whose row is already on the track."""
         while len(self._images) < len(event.psnr):
             self._images.append(array("d", [NAN]) * (len(self.track) - 1))
             self._peaks.append(None)
@@ -245,7 +245,7 @@ class PsnrRecord:
                 self._peaks[index] = StepValue(event.step, value)
 
     def drop_voided(self, resumed: events.RunResumed) -> None:
-        """Forget what was measured and stopped in what a resumed run does again."""
+        """Drop the measurements and stops of the steps that a resumed run does again."""
         self.track.drop_voided(resumed)
         self._measured = self._measured[: len(self.track)]
         self._images = [values[: len(self.track)] for values in self._images[: max(self._measured, default=0)]]
@@ -253,7 +253,7 @@ class PsnrRecord:
         self.stops[:] = [event for event in self.stops if not voids(resumed, event)]
 
     def curves(self) -> list[PsnrCurve]:
-        """The mean first, then that of the averaged outputs (image -2) if kept, then the images."""
+        """Return the curves: the mean (image -1), the averaged outputs (image -2) if measured, and each image."""
         steps = self.track.x("step")
         if not len(steps):
             return []
@@ -268,7 +268,7 @@ class PsnrRecord:
         return curves
 
     def _mean_stop(self, stops: list[StepValue]) -> StepValue | None:
-        """The median step at which the images were stopped, with the mean of what they have there; once all were."""
+        """Return the images' median stopping step and their mean PSNR there; None until all images have stopped."""
         if not stops or len(stops) < len(self._images) or not all(math.isfinite(spot.value) for spot in stops):
             return None
         return StepValue(median_high(spot.step for spot in stops), fmean(spot.value for spot in stops))

@@ -1,4 +1,4 @@
-"""The machine: GPUs by NVML, processor and memory by psutil; rounded so that an idle machine looks the same twice."""
+"""The state of this machine: GPUs from NVML, CPU and memory from psutil, without noise so that it rarely changes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any, TypeVar
 from dipddpm.core.io.sanitize import printable
 
 NOISE_LIMITS = {"use": 4, "temperature": 2, "power": 8, "cpu": 4}
-"""Changes up to this much are noise: the value shown before is kept."""
+"""Changes up to this much count as noise, and the previous value stays."""
 _BRANDS = re.compile(r"NVIDIA|GeForce|Tesla|Quadro|\d+GB|SXM\d*|PCIe?|HBM\w*")
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU; what its driver doesn't tell (MIG slices have no use, some boards no power) is None."""
+    """One GPU. A value that the driver doesn't report is None (MIG slices have no use, some boards no power)."""
 
     name: str
     use: int | None = None
-    """Percent of the time in which a kernel ran."""
+    """Percentage of the time in which a kernel ran."""
     used_gb: float = 0.0
     total_gb: float = 0.0
     temperature: int | None = None
@@ -37,7 +37,7 @@ class HostSample:
 
     hostname: str
     cpu: int = 0
-    """Percent of all cores."""
+    """Percentage over all cores."""
     used_gb: float = 0.0
     total_gb: float = 0.0
     gpus: tuple[Gpu, ...] = field(default=())
@@ -47,7 +47,7 @@ Sample = TypeVar("Sample", Gpu, HostSample)
 
 
 class HostSampler:
-    """Asks the driver and the system; a sample costs about a millisecond. Not for several threads at once."""
+    """Samples the machine's state, in about a millisecond. Not thread-safe."""
 
     def __init__(self) -> None:
         self._hostname = printable(socket.gethostname(), 40)
@@ -55,7 +55,7 @@ class HostSampler:
         self._last: HostSample | None = None
 
     def sample(self) -> HostSample:
-        """The machine now. A GPU that fell off the bus is left out from then on."""
+        """Return the machine's state now. A GPU that fell off the bus is left out from then on."""
         import psutil
 
         if self._handles is None:
@@ -91,26 +91,26 @@ class HostSampler:
         except nvml.NVMLError:
             return None
 
-        def ask(question: str, *more: Any) -> Any:
+        def query(function: str, *more: Any) -> Any:
             try:
-                return getattr(nvml, question)(handle, *more)
+                return getattr(nvml, function)(handle, *more)
             except nvml.NVMLError:
                 return None
 
-        use = ask("nvmlDeviceGetUtilizationRates")
-        power = ask("nvmlDeviceGetPowerUsage")
+        use = query("nvmlDeviceGetUtilizationRates")
+        power = query("nvmlDeviceGetPowerUsage")
         return Gpu(
             name=name,
             use=None if use is None else int(use.gpu),
             used_gb=_gigabytes(memory.used),
             total_gb=_gigabytes(memory.total),
-            temperature=ask("nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU),
+            temperature=query("nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU),
             power=None if power is None else round(power / 1000),
         )
 
 
 def without_noise(sample: HostSample, before: HostSample) -> HostSample:
-    """The sample, with the values kept that differ from those before by no more than noise."""
+    """Return the sample with the previous value wherever the difference is no more than noise."""
     gpus = sample.gpus
     if len(gpus) == len(before.gpus):
         pairs = zip(gpus, before.gpus, strict=True)
@@ -119,13 +119,13 @@ def without_noise(sample: HostSample, before: HostSample) -> HostSample:
 
 
 def short_name(name: str) -> str:
-    """A GPU's name without what every one has in it: H100, RTX 4090, A100."""
+    """Return a GPU's name without brand, memory and connector: H100, RTX 4090, A100."""
     words = [word for word in re.split(r"[\s-]+", printable(name, 60)) if word and not _BRANDS.fullmatch(word)]
     return " ".join(words) or printable(name, 60)
 
 
 def _without_noise(now: Sample, before: Sample, names: Sequence[str]) -> Sample:
-    """The memory and these numbers as before, where they differ by no more than noise."""
+    """Return `now` with the previous memory and `names` where the difference is no more than noise."""
     steady: dict[str, Any] = {}
     if abs(now.used_gb - before.used_gb) <= max(0.2, 0.01 * before.used_gb):
         steady["used_gb"] = before.used_gb

@@ -1,7 +1,8 @@
 """The filter of the run list: `kind:hybrid loss<0.04 -state:crashed | tag:keep`.
 
-Words look in every text of a run. `field:text` looks in one, and `field<number` compares; ages and durations take
-units (`age<2d`). A space means and, `|` or `OR` means or, `-` or `not` means not, and brackets group.
+A word matches a run if any of the run's texts contains it. `field:text` searches one field, and `field<number`
+compares; ages and durations take units (`age<2d`). A space means and, `|` or `OR` means or, `-` or `not` means not, and
+brackets group.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def _best_loss(row: RunRow) -> float | None:
 
 
 def _states(row: RunRow) -> tuple[str, ...]:
-    """The state in all words that people use for it."""
+    """Return the state in all the words that people use for it."""
     return (str(row.state), *(("live",) if row.state.live else ("ended",)), *(("stalled",) if row.stalled else ()))
 
 
@@ -79,13 +80,13 @@ _NUMBERS: dict[str, Callable[[RunRow], float | None]] = {
 _TIMES = {"age", "took", "left"}
 _ALIASES = {"tags": "tag", "dataset": "data", "duration": "took", "eta": "left", "progress": "done", "is": "state"}
 _PREFIX_FIELDS = {"kind", "state"}
-"""Matched from their beginning, so that `state:r` narrows to what runs; the other texts are looked into anywhere."""
+"""Fields matched from the beginning, so that `state:r` selects running runs; others match anywhere in the text."""
 FIELDS = tuple(sorted({*_TEXTS, *_NUMBERS}))
 
 
 @dataclass(frozen=True)
 class Query:
-    """A filter that can be asked about rows. With a `problem` (a sentence) it lets every row through."""
+    """A parsed filter. If it has a `problem` (a sentence), it matches every row."""
 
     text: str
     problem: str = ""
@@ -93,7 +94,7 @@ class Query:
 
 
 def parse(text: str) -> Query:
-    """The filter in this text. Never raises: what can't be understood is told in `problem`."""
+    """Parse a filter. Never raises: `problem` holds any syntax error."""
     if not text.strip():
         return Query(text)
     if len(text) > MAX_LENGTH:
@@ -105,7 +106,7 @@ def parse(text: str) -> Query:
 
 
 class _Parser:
-    """Recursive descent: either = both ("|" both)*; both = one one*; one = "-" one | "(" either ")" | term."""
+    """Recursive descent: either = both ("|" both)*; both = factor+; factor = "-" factor | "(" either ")" | term."""
 
     def __init__(self, text: str) -> None:
         self._tokens = [match for match in _TOKEN.finditer(text) if match.group().strip()]
@@ -115,11 +116,11 @@ class _Parser:
     def parse(self) -> Test:
         test = self._either()
         if self._peek():
-            raise UserError("There is a closing bracket without an opening one.", "Take it out.")
+            raise UserError("A closing bracket has no opening one.", "Remove it.")
         return test
 
     def _peek(self) -> str:
-        """The next token's text in lower case; empty at the end."""
+        """Return the next token's text in lower case; empty at the end."""
         return self._tokens[self._next].group().strip().lower() if self._next < len(self._tokens) else ""
 
     def _either(self) -> Test:
@@ -141,13 +142,13 @@ class _Parser:
     def _factor(self) -> Test:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise UserError("The filter is nested too deeply.", "Make it simpler.")
+            raise UserError("The filter has too many nested brackets.", "Use fewer of them.")
         token = self._tokens[self._next]
         token_text = self._peek()
         self._next += 1
         if token_text == "(":
             test = self._either()
-            if self._peek() == ")":  # one that is still to be typed is taken as read
+            if self._peek() == ")":  # a missing closing bracket is accepted: it may still be typed
                 self._next += 1
         elif token_text in {"-", "not"}:
             test = _negated(self._factor()) if self._peek() not in {"", ")", "|", "or"} else _match_all
@@ -179,13 +180,13 @@ def _field_test(field: str, sign: str, value: str) -> Test:
     if name in _NUMBERS:
         return _number_test(name, sign, value)
     known = {*FIELDS, *_ALIASES}
-    raise UserError(f"A run has no field {printable(field, 40)!r}.", suggest(field, known))
+    raise UserError(f"Runs have no field {printable(field, 40)!r}.", suggest(field, known))
 
 
 def _text_test(name: str, sign: str, value: str) -> Test:
     get, wanted = _TEXTS[name], value.casefold()
     if sign not in {":", "=", "!="}:
-        raise UserError(f"{name} is a text and has no {sign}.", f"Write {name}:{printable(value, 40) or '...'}")
+        raise UserError(f"{name} is a text: {sign} can't compare it.", f"Write {name}:{printable(value, 40) or '...'}")
     if not wanted:
         return _match_all if sign == ":" else lambda row: (sign == "=") != any(get(row))
     if sign == "=":
@@ -207,7 +208,7 @@ def _number_test(name: str, sign: str, value: str) -> Test:
     units = _UNITS if name in _TIMES else {"%": 1.0} if name == "done" else {}
     if match is None or (match[2] and match[2].lower() not in units):
         example = "2d, 3h or 90s" if name in _TIMES else "a number"
-        raise UserError(f"{printable(value, 40)!r} is nothing to compare {name} with.", f"Give {example}.")
+        raise UserError(f"{name} can't be compared with {printable(value, 40)!r}.", f"Give {example}.")
     wanted = float(match[1]) * units.get(match[2].lower(), 1.0)
     compare = _SIGNS["=" if sign == ":" else sign]
 

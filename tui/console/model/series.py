@@ -1,6 +1,6 @@
-"""Runs as series: each is fed with its events as they come, and is ready at any moment to be drawn.
+"""The series of each run, built from its events as they arrive and ready to be drawn at any time.
 
-What a resumed run did again supersedes what stood before, as in `dipddpm.core.runs.history`.
+If a run was resumed, the steps that it did again replace the earlier ones, as in `dipddpm.core.runs.history`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from dipddpm.core.runs import voids
 from dipddpm.tui.console.model.curves import AXES, Axis, PsnrCurve, PsnrRecord, Series, Track
 
 MAX_RECENT_EVENTS = 2000
-"""So many happenings are kept for the feed."""
+"""Events kept for the feed."""
 KEPT_SERIES = 16
-"""So many runs that were looked at stay in memory."""
+"""Series kept in memory, of the runs watched last."""
 _NOT_IN_FEED = (events.Step, events.PsnrMeasured, events.CheckpointStored)
-"""Too many for a feed; the curves show them."""
+"""Event types that are too frequent for the feed; the curves show them."""
 
 
 class ChartMark(NamedTuple):
-    """A point to be marked on a chart."""
+    """A point marked on a chart."""
 
     x: float
     y: float
@@ -34,7 +34,7 @@ class ChartMark(NamedTuple):
 
 
 class CursorValues(NamedTuple):
-    """What the curves say at one step: the time cursor's read-out."""
+    """The values at the time cursor's step."""
 
     step: int
     epoch: float
@@ -45,16 +45,17 @@ class CursorValues(NamedTuple):
 
 
 class RunSeries:
-    """The model of one run. `feed` it with what an `EventReader` hands out; after a restart of the reader, `reset`.
+    """The curves, pictures and recent events of one run, built from the events passed to `feed`.
 
-    `offset` says how far the run's log has been read into it. No other object keeps that number.
+    Call `reset` before the log is read again from its first byte. `offset` is the number of bytes of the log already
+    read; no other object stores this number.
     """
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Drop everything, as before the first event."""
         self.offset = 0
         self.started: events.RunStarted | None = None
         self.ended: events.RunFinished | events.RunFailed | events.RunStopped | None = None
@@ -63,7 +64,7 @@ class RunSeries:
         self.epochs: list[events.EpochFinished] = []
         self.restorations: list[events.RestorationScored | events.RestorationMissing] = []
         self.generation = getattr(self, "generation", -1) + 1
-        """Counts the times that something drawn before ceased to be true."""
+        """Incremented whenever events already drawn become void."""
         self.event_count = 0
         self._recent_events: deque[Event] = deque(maxlen=MAX_RECENT_EVENTS)
         self._losses = Track("loss")
@@ -91,7 +92,7 @@ class RunSeries:
         }
 
     def feed(self, new_events: Iterable[Event]) -> None:
-        """Take in events."""
+        """Add events, in the order of the log."""
         handler_for = self._handlers.get
         for event in new_events:
             if (handle := handler_for(type(event))) is not None:
@@ -100,14 +101,14 @@ class RunSeries:
                 self._recent_events.append(event)
                 self.event_count += 1
 
-    # What is drawn
+    # Curves and pictures
 
     def axes(self) -> tuple[Axis, ...]:
-        """The x axes that this run has: one that trains no epochs has no epoch axis."""
+        """Return the x axes of this run; only a run that trains for epochs has an epoch axis."""
         return AXES if self.epochs or (self.started and self.started.epochs) else ("step", "time")
 
     def limit(self, axis: Axis) -> float | None:
-        """Where the axis ends: for a run that has ended where that is, else where it said that it would, if it did."""
+        """Return the end of an axis: the last value if the run has ended, else the total that it announced, or None."""
         ends = [track.x(axis)[-1] for track in (self._losses, self._fits, self._epochs, self._psnr.track) if len(track)]
         if self.ended is not None and ends:
             return max(ends)
@@ -117,7 +118,7 @@ class RunSeries:
         return float(total) if total else None
 
     def loss(self, axis: Axis = "step", weight: float = 0.0) -> list[Series]:
-        """The loss: as it was (faint) and smoothed, or just as it was; and the held-out loss of each epoch."""
+        """Return the loss (with a `weight`, faint and also smoothed) and the held-out loss of each epoch."""
         track = next((track for track in (self._losses, self._fits) if len(track)), self._epochs)
         lines = []
         if len(track):
@@ -133,27 +134,27 @@ class RunSeries:
         return lines
 
     def best_marks(self, axis: Axis = "step") -> list[ChartMark]:
-        """The epochs whose model was stored as the best; the last one is of kind `best`, the others `was best`."""
-        where = self._epochs.x(axis)
+        """Return a mark for each epoch whose model was stored as the best: `best` for the last one, else `was best`."""
+        positions = self._epochs.x(axis)
         marks = [
             ChartMark(x, epoch.loss if epoch.held_out is None else epoch.held_out, "was best")
-            for x, epoch in zip(where, self.epochs, strict=True)
+            for x, epoch in zip(positions, self.epochs, strict=True)
             if epoch.best
         ]
         return [*marks[:-1], marks[-1]._replace(kind="best")] if marks else []
 
     def rates(self, axis: Axis = "step") -> tuple[Series, Series]:
-        """The learning rate and the throughput."""
+        """Return the learning rate and the throughput."""
         return self._rate("learning rate", "lr", axis, 2), self._rate("images/s", "images_per_second", axis, 3)
 
     def psnr(self) -> list[PsnrCurve]:
-        """PSNR against the step: the mean first, then that of the averaged outputs (image -2) if kept, then images."""
+        """Return the PSNR curves: the mean (image -1), the averaged outputs (image -2) if measured, and each image."""
         return self._psnr.curves()
 
     def pictures(self) -> dict[str, list[events.ImageSaved]]:
-        """The pictures by name, in the order of their steps; of a file written again, the last time counts.
+        """Return the pictures by name, in the order of their steps; for a file written twice, the last event.
 
-        Their `file` is what the log says and not to be trusted.
+        `file` comes from the log and must not be trusted.
         """
         by_file = {event.file: event for event in self._pictures}
         pictures: dict[str, list[events.ImageSaved]] = {}
@@ -162,38 +163,38 @@ class RunSeries:
         return pictures
 
     def picture(self, name: str, step: int) -> events.ImageSaved | None:
-        """The picture of a name as it was at a step: the last one before, else the first one."""
+        """Return the last picture of this name at or before a step, else the first one; None if there is none."""
         pictures = self.pictures().get(name, [])
         if not pictures:
             return None
         return pictures[max(0, bisect_right([picture.step for picture in pictures], step) - 1)]
 
     def recent_events(self, seen: int) -> list[Event]:
-        """What happened since `event_count` was `seen`, as far as it is kept."""
+        """Return the events added since `event_count` was `seen`, at most the last `MAX_RECENT_EVENTS`."""
         missing = min(self.event_count - seen, len(self._recent_events))
         return list(self._recent_events)[len(self._recent_events) - missing :] if missing > 0 else []
 
     # The time cursor
 
     def steps(self) -> list[int]:
-        """The steps at which something was measured, for a cursor to walk along."""
+        """Return the steps at which a value was measured; the time cursor moves along them."""
         return [int(step) for step in self._timeline().x("step")]
 
     def next_step(self, step: int | None, by: int) -> int | None:
-        """The step that a time cursor moves to, a hundredth of the way forward or back; None past the last one."""
+        """Return the time cursor's next step, a hundredth of all steps forward or back; None past the last step."""
         steps = self.steps()
         index = len(steps) if step is None or step not in steps else steps.index(step)
         index = max(0, index + max(1, len(steps) // 100) * by)
         return steps[index] if index < len(steps) else None
 
     def x_of(self, step: int, axis: Axis) -> float:
-        """Where a step lies on an axis."""
+        """Return a step's position on an axis."""
         track = self._timeline()
         row = track.row_at(step)
         return track.x(axis)[row] if row >= 0 else 0.0
 
     def values_at(self, step: int) -> CursorValues:
-        """What was last known at a step."""
+        """Return the last values measured at or before a step."""
         return CursorValues(
             step,
             self.x_of(step, "epoch"),
@@ -204,10 +205,10 @@ class RunSeries:
         )
 
     def _timeline(self) -> Track:
-        """The track that tells most: the cursor walks along it."""
+        """Return the track with the most rows; the time cursor moves along its steps."""
         return max((self._losses, self._psnr.track, self._epochs), key=len)
 
-    # Taking events in
+    # Handlers of events
 
     def _start(self, event: events.RunStarted) -> None:
         self.started, self.ended = event, None
@@ -264,7 +265,7 @@ class RunSeries:
         )
         self.epoch = self.epochs[-1].epoch if self.epochs else 0
         self._last_epoch = (self.epoch, self.epochs[-1].step) if self.epochs else (0, 0)
-        # Seconds of work go on from where they stood; the time in which nobody worked is not counted.
+        # The seconds of work continue from the last row; the time in which no worker ran doesn't count.
         tracks = (self._losses, self._psnr.track, self._epochs)
         work_seconds = max((track.x("time")[-1] for track in tracks if len(track)), default=0.0)
         self._work_started_at = event.time - work_seconds
@@ -280,7 +281,7 @@ def _value(track: Track, name: str, step: int) -> float | None:
 
 
 class SeriesStore:
-    """Holds the series, and calls `rewind` for a log that has to be read from its first byte."""
+    """The series of the runs watched last; calls `rewind` if a log must be read again from its first byte."""
 
     def __init__(self, rewind: Callable[[str], None], kept: int = KEPT_SERIES) -> None:
         self._rewind = rewind
@@ -291,21 +292,21 @@ class SeriesStore:
         return len(self._series)
 
     def get(self, run: str) -> RunSeries | None:
-        """The series of this run; None for a run that was not watched lately."""
+        """Return the series of this run; None if it is not in memory."""
         return self._series.get(run)
 
     def watch(self, runs: Sequence[str]) -> None:
-        """Hold these runs, and as many as there is room for of those that were watched last."""
+        """Keep the series of these runs in memory, and of the runs watched last as many as there is room for."""
         for run in runs:
             if run not in self._series:
                 self._series[run] = RunSeries()
-                self._rewind(run)  # the reader may be further on, from when the run was watched before
+                self._rewind(run)  # the reader may be past the start, from an earlier watch
             self._series.move_to_end(run)
         while len(self._series) > max(self._kept, len(runs)):
             self._series.popitem(last=False)
 
     def add(self, run: str, start: int, end: int, events: Iterable[Event]) -> bool:
-        """Take in the events between two bytes of a log; whether they belonged where the series ends."""
+        """Add the events between two offsets of a log; return False unless they start where the series ends."""
         series = self._series.get(run)
         if series is None:
             return False

@@ -1,4 +1,4 @@
-"""What panes show: the run under the cursor, and what is compared, be it marked runs or the combinations of a group."""
+"""The data that panes show: the run under the cursor, and the compared runs, marked or of a group."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from dipddpm.tui.shared.columns import run_title
 from dipddpm.tui.shared.runlist import RunRow
 
 MAX_CURVES = 32
-"""Runs whose logs are read for the curves of combinations."""
+"""Maximum number of runs whose logs are read for the curves of a group."""
 _ReadConfigs: TypeAlias = dict[str, tuple[AnyRun | None, dict[str, str]]]
-"""By run: its config, None for one that can't be read, and its options as text."""
+"""run -> its config (None if it can't be read) and its options as text."""
 
 
 def toggle_mark(marked: dict[str, int], run: str) -> bool:
-    """Mark a run with the first free colour, which it keeps, or unmark it; False where no colour is free."""
+    """Mark a run with the first free colour, or unmark it; return False if no colour is free."""
     if run in marked:
         del marked[run]
         return True
@@ -38,7 +38,7 @@ def toggle_mark(marked: dict[str, int], run: str) -> bool:
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A run that is compared."""
+    """A run in the comparison, and its curves."""
 
     row: RunRow
     series: RunSeries
@@ -47,9 +47,9 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class ComparisonEntry:
-    """A marked run, or several that differ in their seeds only; its colour stays the same as long as it is marked.
+    """A marked run, or a group's runs that differ only in their seeds; its colour stays the same while it is marked.
 
-    Of several, not all need have been read: the curves of those in `drawn` are shown, as `members`; `rows` are all.
+    `rows` are all runs of the entry. Only the runs in `drawn` have their logs read; `members` are their curves.
     """
 
     title: str
@@ -57,29 +57,29 @@ class ComparisonEntry:
     drawn: Sequence[RunRow] = ()
     colour_index: int = 0
     short_title: str = ""
-    """A name for a place where the title doesn't fit; empty where it has none."""
+    """A shorter title for narrow columns; empty if there is none."""
     members: Sequence[ComparedRun] = ()
-    """The first one stands for the others."""
+    """The runs in `drawn` with their curves; the first one represents the entry."""
 
 
 @dataclass(frozen=True)
 class View:
-    """The run under the cursor, the time cursor, what is compared and how people want to see them."""
+    """The run under the cursor, the time cursor, the compared runs and the user's preferences."""
 
     run: Run
     row: RunRow
     series: RunSeries
     preferences: Preferences
     step: int | None = None
-    """Where the time cursor stands; None follows the run."""
+    """The time cursor's step; None follows the run."""
     marked: Sequence[ComparisonEntry] = ()
-    """What is compared: the marked runs, or the combinations of the group under the cursor."""
+    """The compared entries: the marked runs, or the combinations of the group under the cursor."""
     configs: Sequence[AnyRun | None] = ()
-    """That of the first run of each, once they have been read; None for one that can't be."""
+    """The config of each entry's first run (None if it can't be read); empty until all have been read."""
 
 
 class ViewMaker:
-    """Makes the view of a run or of a group. Configs are read once, in the background, for they never change."""
+    """Builds the view of a run or of a group. Configs never change, so each is read once, in the background."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class ViewMaker:
         self._last: tuple[tuple[RunRow, ...], list[ComparisonEntry]] = ((), [])
 
     def of_run(self, row: RunRow, step: int | None, marked: Mapping[str, int]) -> View | None:
-        """The view of a run where the time cursor stands at `step`; None until its log is being read."""
+        """Return the view of a run with the time cursor at `step`; None unless the run is watched."""
         series = self._series_of(row.id)
         if series is None:
             return None
@@ -110,14 +110,15 @@ class ViewMaker:
         return self._view(ComparedRun(row, series, self._session.run_of(row)), step, entries)
 
     def of_group(self, rows: Sequence[RunRow]) -> View | None:
-        """The view of a group of these runs; None until its combinations are known."""
+        """Return the view of a group of these runs; None until its combinations are known."""
         entries = [self._with_members(entry) for entry in self.combinations(rows)]
         return self._view(self._compared(entries[0].rows[0]), None, entries) if entries else None
 
     def combinations(self, rows: Sequence[RunRow]) -> list[ComparisonEntry]:
-        """The combinations of these runs, in the order of their values, without members; of many, the best are drawn.
+        """Return the combinations of these runs' options, in the order of their values, without members.
 
-        Empty until their configs have been read. Asked for a few times a second, so the last answer is kept.
+        Only the best ones are drawn. Empty until the configs have been read. The last result is cached, since it is
+        needed a few times a second.
         """
         if not self._have_configs(rows):
             return []
@@ -137,7 +138,7 @@ class ViewMaker:
         return ComparedRun(row, self._series_of(row.id) or RunSeries(), self._session.run_of(row))
 
     def _have_configs(self, rows: Sequence[RunRow]) -> bool:
-        """Whether the configs of these runs have been read; begins to read those that are missing."""
+        """Return whether the configs of these runs have been read; start to read the missing ones."""
         missing = [self._session.run_of(row) for row in rows if row.id not in self._configs]
         if missing and not self._is_reading:
             self._is_reading = True
@@ -154,7 +155,7 @@ class ViewMaker:
         keys = combine.differing_options(tables)
         entries = [
             ComparisonEntry(
-                label(dict(zip(keys, values, strict=True))) or "all alike",
+                label(dict(zip(keys, values, strict=True))) or "same options",
                 [rows[n] for n in indices],
                 short_title=" ".join(values),
             )
@@ -179,7 +180,7 @@ def _read_configs(runs: Sequence[Run]) -> _ReadConfigs:
 
 
 def _sort_key(rows: Sequence[RunRow]) -> float:
-    """Smaller is better: the PSNR that they came to, else the loss; those that came to nothing yet are last."""
+    """Return a key that sorts by mean PSNR (best first), else by mean loss; runs without either come last."""
     psnr = combine.compute_spread(row.psnr for row in rows)
     loss = combine.compute_spread(row.loss if row.best_loss is None else row.best_loss for row in rows)
     merit = -psnr.mean if psnr else loss.mean if loss else math.inf

@@ -1,4 +1,4 @@
-"""Axes hold the data, say what they show, and don't move without need."""
+"""Axes enclose the data, have correct labels, and rarely move."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WANTED = st.integers(2, 12)
 @given(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9), WANTED)
 def test_linear_scale_holds_data_closely(one: float, other: float, wanted: int) -> None:
     low, high = min(one, other), max(one, other)
-    assume(high - low > max(1e-300, 1e-6 * max(abs(low), abs(high))))  # less is one value
+    assume(high - low > max(1e-300, 1e-6 * max(abs(low), abs(high))))  # closer values count as one
     scale = axis.linear_scale(low, high, wanted)
     room = 1e-6 * (high - low)
     assert scale.lower <= low + room

@@ -22,9 +22,9 @@ CURVES = st.lists(
 def test_band_agrees_with_numpy_mean_and_deviation(
     curves: list[tuple[list[float], list[float]]],
 ) -> None:
-    found = band(curves)
-    assert found.x == sorted({at for x, _ in curves for at in x})
-    for at, mean, lower, upper in zip(*found, strict=True):
+    averaged = band(curves)
+    assert averaged.x == sorted({at for x, _ in curves for at in x})
+    for at, mean, lower, upper in zip(*averaged, strict=True):
         values = [np.interp(at, x, y) for x, y in curves if x[0] <= at <= x[-1]]
         assert mean == pytest.approx(np.mean(values), abs=1e-6)
         if len(values) == 1:
@@ -37,21 +37,21 @@ def test_band_agrees_with_numpy_mean_and_deviation(
 
 def test_band_thins_long_curves_and_keeps_ends() -> None:
     x = [float(at) for at in range(10_000)]
-    found = band([(x, x), (x, [at + 2 for at in x])], points=50)
-    assert len(found.x) == 50
-    assert (found.x[0], found.x[-1]) == (0.0, 9999.0)
-    assert found.mean == [at + 1 for at in found.x]
+    averaged = band([(x, x), (x, [at + 2 for at in x])], points=50)
+    assert len(averaged.x) == 50
+    assert (averaged.x[0], averaged.x[-1]) == (0.0, 9999.0)
+    assert averaged.mean == [at + 1 for at in averaged.x]
 
 
 def test_band_ignores_nan_of_diverged_run() -> None:
-    found = band([([0.0, 1.0], [1.0, 3.0]), ([0.0, 1.0], [2.0, math.nan])])
-    assert found.mean == [1.5, 3.0]
+    averaged = band([([0.0, 1.0], [1.0, 3.0]), ([0.0, 1.0], [2.0, math.nan])])
+    assert averaged.mean == [1.5, 3.0]
 
 
-def test_band_takes_no_curve_beyond_its_ends() -> None:
-    found = band([([1.0, 2.0], [5.0, 7.0]), ([0.9, 1.5, 2.1], [1.0, 1.0, 1.0])])
-    assert found.x == [0.9, 1.0, 1.5, 2.0, 2.1]
-    assert found.mean == [1.0, 3.0, 3.5, 4.0, 1.0]
+def test_band_extrapolates_no_curve() -> None:
+    averaged = band([([1.0, 2.0], [5.0, 7.0]), ([0.9, 1.5, 2.1], [1.0, 1.0, 1.0])])
+    assert averaged.x == [0.9, 1.0, 1.5, 2.0, 2.1]
+    assert averaged.mean == [1.0, 3.0, 3.5, 4.0, 1.0]
 
 
 def test_band_of_no_curve_is_empty() -> None:

@@ -1,4 +1,4 @@
-"""Reducing and smoothing against the definitions: nothing greater or smaller is lost, and growing changes nothing."""
+"""Binning and smoothing against their definitions: extremes are kept, and updates agree with a single pass."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def test_binner_keeps_extremes_of_every_column(curve: Curve, columns: int) -> No
     width = (x[-1] - x[0]) / columns or 1.0
 
     def extremes(at: Sequence[float], values: Sequence[float]) -> dict[int, tuple[float, float]]:
-        found: dict[int, tuple[float, float]] = {}
-        for place, value in zip(at, values, strict=True):
-            column = min(columns - 1, int((place - x[0]) / width))
+        bounds: dict[int, tuple[float, float]] = {}
+        for position, value in zip(at, values, strict=True):
+            column = min(columns - 1, int((position - x[0]) / width))
             if math.isfinite(value):
-                low, high = found.get(column, (value, value))
-                found[column] = min(low, value), max(high, value)
-        return found
+                low, high = bounds.get(column, (value, value))
+                bounds[column] = min(low, value), max(high, value)
+        return bounds
 
     assert extremes(reduced_x, reduced_y) == extremes(x, y)
     assert len(reduced_y) <= 3 * columns
@@ -62,12 +62,12 @@ def test_binner_updates_agree_with_single_pass(curve: Curve, columns: int, pause
     for pause in sorted({*pauses, len(x)}):
         growing_x.extend(x[len(growing_x) : pause])
         growing_y.extend(y[len(growing_y) : pause])
-        found = binner.update(growing_x, growing_y)
+        updated = binner.update(growing_x, growing_y)
     fresh = Binner(0.0, x[-1] or 1.0, columns).update(x, y)
-    assert repr(found) == repr(fresh)
+    assert repr(updated) == repr(fresh)
 
 
-def test_binner_starts_anew_for_another_curve() -> None:
+def test_binner_restarts_for_another_curve() -> None:
     binner = Binner(0.0, 10.0, 5)
     binner.update(array("d", range(10)), array("d", range(10)))
     assert binner.update(array("d", range(10)), array("d", [7.0] * 10))[1] == [7.0] * 10

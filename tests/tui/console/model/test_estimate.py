@@ -1,4 +1,4 @@
-"""An estimate is earlier runs, scaled."""
+"""The estimate of a run's time is scaled from similar runs."""
 
 from __future__ import annotations
 
@@ -64,6 +64,6 @@ def test_estimate_ignores_runs_of_other_sorts(other: dict[str, Any]) -> None:
 
 
 def test_estimate_requires_same_named_device() -> None:
-    asked = configs.build("ddpm", settings={"ddpm.epochs": 30, "device": "cpu"})
-    assert estimate(asked, [_row()]) is None
-    assert estimate(asked, [_row(device="cpu")]) == pytest.approx(300.0)
+    config = configs.build("ddpm", settings={"ddpm.epochs": 30, "device": "cpu"})
+    assert estimate(config, [_row()]) is None
+    assert estimate(config, [_row(device="cpu")]) == pytest.approx(300.0)

@@ -1,4 +1,4 @@
-"""The machine as it is here, and readings that jitter."""
+"""The state of this machine, and the removal of noise from it."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_without_noise_ignores_small_changes(little: int, least: int, memory: fl
 
 @pytest.mark.parametrize("change", [{"cpu": 50 + NOISE_LIMITS["cpu"] + 1}, {"used_gb": 11.0}, {"cpu": 0}, {"cpu": 100}])
 def test_without_noise_shows_large_changes(change: dict[str, Any]) -> None:
-    seen = replace(CALM, **change)
-    assert without_noise(seen, CALM) == seen
+    changed = replace(CALM, **change)
+    assert without_noise(changed, CALM) == changed
 
 
 def test_without_noise_follows_slow_drift() -> None:

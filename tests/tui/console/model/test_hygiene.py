@@ -1,4 +1,4 @@
-"""The console's models need no terminal, and nothing of the console needs torch."""
+"""The console's models import no terminal library, and neither they nor the widgets import torch."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def _modules(package: ModuleType) -> list[str]:
 )
 def test_model_and_widgets_import_no_heavy_packages(package: ModuleType, forbidden: tuple[str, ...]) -> None:
     code = f"import sys, {', '.join(_modules(package))}\nprint([name for name in {forbidden} if name in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert told.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""The filter language: what it lets through, what it says of mistakes, and that it never raises."""
+"""The filter language: which runs match, how errors are reported, and that parsing never raises."""
 
 from __future__ import annotations
 
@@ -135,13 +135,13 @@ def test_query_never_compares_missing_or_nan_numbers() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("lss<0.1", "A run has no field 'lss'. Did you mean loss?"),
-        ("loss<small", "'small' is nothing to compare loss with. Give a number."),
-        ("age<2y", "'2y' is nothing to compare age with. Give 2d, 3h or 90s."),
-        ("kind<3", "kind is a text and has no <. Write kind:3"),
-        ("sweep)", "There is a closing bracket without an opening one. Take it out."),
-        ("(" * 40 + "a", "The filter is nested too deeply. Make it simpler."),
-        ("-" * 40 + "a", "The filter is nested too deeply. Make it simpler."),
+        ("lss<0.1", "Runs have no field 'lss'. Did you mean loss?"),
+        ("loss<small", "loss can't be compared with 'small'. Give a number."),
+        ("age<2y", "age can't be compared with '2y'. Give 2d, 3h or 90s."),
+        ("kind<3", "kind is a text: < can't compare it. Write kind:3"),
+        ("sweep)", "A closing bracket has no opening one. Remove it."),
+        ("(" * 40 + "a", "The filter has too many nested brackets. Use fewer of them."),
+        ("-" * 40 + "a", "The filter has too many nested brackets. Use fewer of them."),
         ("a " * 400, "The filter is longer than 500 characters."),
     ],
 )
@@ -165,14 +165,14 @@ ATOMS = st.sampled_from(["sweep", "kind:dip", "loss<0.04", "state:live", "tag:x"
 
 @given(ATOMS, ATOMS, ATOMS)
 def test_query_obeys_boolean_logic(one: str, other: str, third: str) -> None:
-    def through(text: str) -> list[bool]:
+    def matching(text: str) -> list[bool]:
         query = parse(text)
         assert not query.problem
         return [query.matches(row) for row in ROWS]
 
-    both = [x and y for x, y in zip(through(one), through(other), strict=True)]
-    either = [x or y for x, y in zip(through(one), through(other), strict=True)]
-    assert through(f"{one} {other}") == both
-    assert through(f"{one} | {other}") == either
-    assert through(f"-({one} | {other})") == through(f"-{one} -{other}") == [not x for x in either]
-    assert through(f"{one} {other} | {third}") == [x or y for x, y in zip(both, through(third), strict=True)]
+    both = [x and y for x, y in zip(matching(one), matching(other), strict=True)]
+    either = [x or y for x, y in zip(matching(one), matching(other), strict=True)]
+    assert matching(f"{one} {other}") == both
+    assert matching(f"{one} | {other}") == either
+    assert matching(f"-({one} | {other})") == matching(f"-{one} -{other}") == [not x for x in either]
+    assert matching(f"{one} {other} | {third}") == [x or y for x, y in zip(both, matching(third), strict=True)]

@@ -1,4 +1,4 @@
-"""One run as series, above all that a resumed run tells the same story as its logical history."""
+"""The series of one run, above all that a resumed run gives the same series as its logical history."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from dipddpm.tui.console.model.series import RunSeries
 START = events.RunStarted(time=100.0, kind="ddpm", method="unet", device="cpu", epochs=10, steps=100)
 
 
-def fed(*told: Event) -> RunSeries:
+def series_of(*log: Event) -> RunSeries:
     run = RunSeries()
-    run.feed(told)
+    run.feed(log)
     return run
 
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[Event]:
-    """What a worker writes: steps that never go back, but for a resume, after an end or out of nothing."""
+    """Draw a worker's log: steps never decrease except when the run is resumed, after an end event or without one."""
     log: list[Event] = [START]
     step, time = 0, 100.0
     for kind in draw(st.lists(st.sampled_from("sssepbtio!r"), max_size=60)):
@@ -59,7 +59,7 @@ def logs(draw: st.DrawFn) -> list[Event]:
                 log.append(events.RunStopped(time=time, reason="asked", step=step))
             case _:
                 line = draw(st.none() | st.integers(0, len(log)))
-                # Of a part of the log that is void already, nothing is told that could still be made void.
+                # The run resumes after the last step before `line` that isn't already void.
                 kept = [event for event in history(log) if line is None or event.offset < line]
                 step = max((getattr(event, "step", 0) for event in kept), default=0)
                 log.append(events.RunResumed(time=time, from_step=step, from_offset=line, device="cpu"))
@@ -67,8 +67,8 @@ def logs(draw: st.DrawFn) -> list[Event]:
     return log
 
 
-def _told(run: RunSeries) -> str:
-    """All that a screen can ask for."""
+def _content(run: RunSeries) -> str:
+    """Return everything that a screen can show of the run."""
     return repr(
         (
             [run.loss(axis, weight) for axis in AXES for weight in (0.0, 0.8)],
@@ -86,19 +86,19 @@ def _told(run: RunSeries) -> str:
 
 @given(logs(), st.lists(st.integers(1, 10), max_size=10))
 def test_series_of_resumed_run_equal_its_logical_history(log: list[Event], sizes: list[int]) -> None:
-    in_pieces = RunSeries()
-    rest = iter(log)
+    incremental = RunSeries()
+    remaining = iter(log)
     for size in itertools.chain(sizes, itertools.repeat(len(log) + 1)):
-        piece = list(itertools.islice(rest, size))
-        if not piece:
+        batch = list(itertools.islice(remaining, size))
+        if not batch:
             break
-        in_pieces.feed(piece)
-        _told(in_pieces)  # what was drawn meanwhile must not matter
-    assert _told(in_pieces) == _told(fed(*history(log)))
+        incremental.feed(batch)
+        _content(incremental)  # drawing in between must not change the result
+    assert _content(incremental) == _content(series_of(*history(log)))
 
 
 def test_generation_increases_on_resume_and_reset() -> None:
-    run = fed(START)
+    run = series_of(START)
     first = run.generation
     run.feed([events.RunResumed(time=1, from_step=0)])
     assert run.generation == first + 1
@@ -108,7 +108,7 @@ def test_generation_increases_on_resume_and_reset() -> None:
 
 
 def test_loss_has_raw_and_smoothed_series() -> None:
-    run = fed(START, *(events.Step(time=101.0, step=step, loss=step * 1.0) for step in range(1, 5)))
+    run = series_of(START, *(events.Step(time=101.0, step=step, loss=step * 1.0) for step in range(1, 5)))
     raw, smoothed = run.loss("step", 0.5)
     assert (raw.faint, raw.marks_non_finite, smoothed.faint, smoothed.marks_non_finite) == (True, True, False, False)
     assert list(raw.y) == [1, 2, 3, 4]
@@ -118,12 +118,12 @@ def test_loss_has_raw_and_smoothed_series() -> None:
 
 
 def test_loss_of_fit_is_mean_over_images() -> None:
-    run = fed(START, events.PsnrMeasured(time=101.0, step=10, psnr=[20.0, 22.0], mean=21.0, loss=[0.1, 0.3]))
+    run = series_of(START, events.PsnrMeasured(time=101.0, step=10, psnr=[20.0, 22.0], mean=21.0, loss=[0.1, 0.3]))
     assert list(run.loss()[0].y) == [pytest.approx(0.2)]
 
 
 def test_loss_by_epoch_includes_held_out() -> None:
-    run = fed(START, events.EpochFinished(time=101.0, epoch=1, step=10, loss=0.5, best=True, held_out=0.6))
+    run = series_of(START, events.EpochFinished(time=101.0, epoch=1, step=10, loss=0.5, best=True, held_out=0.6))
     loss, held_out = run.loss("epoch")
     assert (list(loss.x), list(loss.y), list(held_out.y)) == ([1.0], [0.5], [0.6])
     assert run.best_marks("epoch")[0][:2] == (1.0, 0.6)
@@ -134,26 +134,30 @@ def test_best_marks_name_only_last_best_epoch_best() -> None:
         events.EpochFinished(time=101.0, epoch=epoch, step=epoch * 10, loss=1 / epoch, best=epoch != 2)
         for epoch in (1, 2, 3, 4)
     ]
-    assert [(mark.x, mark.kind) for mark in fed(START, *finished).best_marks("epoch")] == [
+    assert [(mark.x, mark.kind) for mark in series_of(START, *finished).best_marks("epoch")] == [
         (1.0, "was best"),
         (3.0, "was best"),
         (4.0, "best"),
     ]
 
 
-def test_loss_places_steps_within_their_epoch() -> None:
-    run = fed(
+def test_loss_positions_steps_within_their_epoch() -> None:
+    run = series_of(
         START,
         events.Step(time=101.0, step=5, loss=1.0),
         events.EpochFinished(time=102.0, epoch=1, step=10, loss=1.0),
         events.Step(time=103.0, step=15, loss=1.0),
         events.Step(time=104.0, step=29, loss=1.0),
     )
-    assert list(run.loss("epoch")[0].x) == [0.5, 1.5, 2.0]  # a step past the expected end waits for the epoch's own
+    assert list(run.loss("epoch")[0].x) == [
+        0.5,
+        1.5,
+        2.0,
+    ]  # a step past the expected end stays there until the epoch ends
 
 
 def test_time_axis_excludes_pause_before_resume() -> None:
-    run = fed(
+    run = series_of(
         START,
         events.Step(time=110.0, step=1, loss=1.0),
         events.RunStopped(time=111.0, reason="asked", step=1),
@@ -164,7 +168,7 @@ def test_time_axis_excludes_pause_before_resume() -> None:
 
 
 def test_psnr_has_peak_and_stop_of_each_image() -> None:
-    run = fed(
+    run = series_of(
         START,
         *(
             events.PsnrMeasured(time=101.0, step=step, psnr=[value, value + 1], mean=value + 0.5)
@@ -181,7 +185,7 @@ def test_psnr_has_peak_and_stop_of_each_image() -> None:
 
 
 def test_psnr_drops_voided_peak_and_stop_on_resume() -> None:
-    run = fed(
+    run = series_of(
         START,
         events.PsnrMeasured(time=101.0, step=10, psnr=[20.0], mean=20.0, offset=10),
         events.PsnrMeasured(time=102.0, step=20, psnr=[30.0], mean=30.0, offset=20),
@@ -193,7 +197,7 @@ def test_psnr_drops_voided_peak_and_stop_on_resume() -> None:
 
 
 def test_psnr_has_curve_of_averaged_outputs() -> None:
-    run = fed(START, events.PsnrMeasured(time=101.0, step=10, psnr=[20.0], mean=20.0, averaged=[21.0]))
+    run = series_of(START, events.PsnrMeasured(time=101.0, step=10, psnr=[20.0], mean=20.0, averaged=[21.0]))
     assert [(curve.image, curve.peak) for curve in run.psnr()] == [
         (-1, StepValue(10, 20.0)),
         (-2, StepValue(10, 21.0)),
@@ -202,7 +206,7 @@ def test_psnr_has_curve_of_averaged_outputs() -> None:
 
 
 def test_psnr_of_late_image_is_nan_before_it_joins() -> None:
-    run = fed(
+    run = series_of(
         START,
         events.PsnrMeasured(time=101.0, step=10, psnr=[20.0], mean=20.0),
         events.PsnrMeasured(time=102.0, step=20, psnr=[21.0, 25.0], mean=23.0),
@@ -214,7 +218,7 @@ def test_psnr_of_late_image_is_nan_before_it_joins() -> None:
 
 
 def test_pictures_follow_steps_and_count_rewritten_file_once() -> None:
-    run = fed(
+    run = series_of(
         START,
         *(
             events.ImageSaved(time=101.0, file=file, name="restored", step=step)
@@ -235,14 +239,14 @@ def test_pictures_follow_steps_and_count_rewritten_file_once() -> None:
 
 
 def test_limit_is_planned_end_then_actual_end() -> None:
-    run = fed(START, events.Step(time=105.0, step=7, loss=1.0))
+    run = series_of(START, events.Step(time=105.0, step=7, loss=1.0))
     assert (run.limit("step"), run.limit("epoch"), run.limit("time")) == (100, 10, None)
     run.feed([events.RunStopped(time=106.0, reason="asked", step=7)])
     assert (run.limit("step"), run.limit("time")) == (7, 5)
 
 
 def test_recent_events_returns_unseen_events() -> None:
-    run = fed(START, events.Step(time=101.0, step=1, loss=1.0), events.Message(time=102.0, text="one"))
+    run = series_of(START, events.Step(time=101.0, step=1, loss=1.0), events.Message(time=102.0, text="one"))
     seen = run.event_count
     assert [type(event).__name__ for event in run.recent_events(0)] == ["RunStarted", "Message"]
     run.feed([events.Message(time=103.0, text="two")])
@@ -251,7 +255,7 @@ def test_recent_events_returns_unseen_events() -> None:
 
 
 def test_values_at_returns_last_known_values() -> None:
-    run = fed(
+    run = series_of(
         START,
         events.Step(time=101.0, step=1, loss=3.0),
         events.PsnrMeasured(time=102.0, step=2, psnr=[20.0], mean=20.0),

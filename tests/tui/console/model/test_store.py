@@ -1,4 +1,4 @@
-"""The series of the watched runs equal their logs, in whatever order the reader and the screen come to their work."""
+"""The series of the watched runs equal their logs, in whatever order the reader and the screen do their work."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_ROUNDS = 20
 
 
 class Console:
-    """A reader and a store without threads: each does its next piece of work when the test says so."""
+    """A reader and a store without threads: each does its next work when the test calls it."""
 
     def __init__(self, root: Path, kept: int = KEPT) -> None:
         self.posted: deque[Any] = deque()
@@ -44,19 +44,19 @@ class Console:
         self.store.add(message.run, message.start, message.end, message.events)
 
     def settle(self) -> None:
-        """Work until there is nothing left to do."""
+        """Read and receive until nothing is left to do."""
         for _ in range(MOST_ROUNDS):
-            self.reader.obey()
+            self.reader.run_commands()
             self.reader.read_logs()
             if not self.posted:
                 return
             while self.posted:
                 self.receive()
-        pytest.fail("the reader and the screen never come to rest")
+        pytest.fail("the reader and the screen never finish")
 
 
 def drawn(series: RunSeries | None) -> str:
-    """What a screen shows of a series."""
+    """Return the content that a screen shows of a series."""
     assert series is not None
     shown = (
         series.loss(),
@@ -85,7 +85,7 @@ def write(folder: Path, *more: events.Event) -> None:
 
 
 class Following(RuleBasedStateMachine):
-    """The rules are what people, workers, the reader's thread and the screen's thread do; they come in any order."""
+    """The actions of users, workers, the reader's and the screen's thread, as rules applied in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class Following(RuleBasedStateMachine):
         started = events.RunStarted(kind="ddpm", method="unet", device="cpu", steps=100, epochs=10, time=self.clock)
         write(folder, started)
 
-    def there(self, run: str) -> bool:
+    def exists(self, run: str) -> bool:
         return (self.root / run).is_dir()
 
     @initialize()
@@ -118,7 +118,7 @@ class Following(RuleBasedStateMachine):
 
     @rule(run=st.sampled_from(RUNS), count=st.integers(1, 3))
     def train(self, run: str, count: int) -> None:
-        if not self.there(run):
+        if not self.exists(run):
             return
         for _ in range(count):
             self.clock += 1
@@ -132,13 +132,13 @@ class Following(RuleBasedStateMachine):
 
     @rule(run=st.sampled_from(RUNS), lines=st.sampled_from([b"\n", b"no event\n", b'{"event": "torn']))
     def damage(self, run: str, lines: bytes) -> None:
-        if self.there(run):
+        if self.exists(run):
             with (self.root / run / EVENTS_FILE).open("ab") as log:
                 log.write(lines)
 
     @rule(run=st.sampled_from(RUNS), share=st.floats(0, 1))
     def resume(self, run: str, share: float) -> None:
-        if not self.there(run):
+        if not self.exists(run):
             return
         kept = history(EventReader(self.root / run).read())
         offset = kept[int(share * (len(kept) - 1))].offset
@@ -150,18 +150,18 @@ class Following(RuleBasedStateMachine):
 
     @rule(run=st.sampled_from(RUNS))
     def delete(self, run: str) -> None:
-        if self.there(run):
+        if self.exists(run):
             trash.delete(Run(self.root / run))
 
     @rule(run=st.sampled_from(RUNS))
     def undo(self, run: str) -> None:
-        if not self.there(run):
+        if not self.exists(run):
             trash.undelete(self.runs, run)
 
     @rule(run=st.sampled_from(RUNS), length=st.integers(0, 4))
     def replace(self, run: str, length: int) -> None:
-        """Put another run in the folder's place; its log may be as long as the one before, or longer."""
-        if not self.there(run):
+        """Replace the run's folder by another run, whose log may be shorter, equally long or longer."""
+        if not self.exists(run):
             return
         shutil.rmtree(self.root / run)
         self.start(self.root / run)
@@ -169,8 +169,8 @@ class Following(RuleBasedStateMachine):
         self.train(run, length)
 
     @rule()
-    def obey(self) -> None:
-        self.console.reader.obey()
+    def run_commands(self) -> None:
+        self.console.reader.run_commands()
 
     @rule()
     def read(self) -> None:
@@ -182,15 +182,15 @@ class Following(RuleBasedStateMachine):
         self.console.receive()
 
     @invariant()
-    def no_more_than_is_kept(self) -> None:
+    def store_holds_at_most_kept_series(self) -> None:
         assert len(self.console.store) <= KEPT
 
     @rule()
     def agree(self) -> None:
-        """Once all is read, what is watched is what its log says."""
+        """Check that the watched series equal their logs once everything is read."""
         self.console.settle()
         for run in self.console.watched:
-            if self.there(run):
+            if self.exists(run):
                 assert drawn(self.console.store.get(run)) == expected(self.root / run)
 
 
@@ -217,10 +217,10 @@ def test_store_reads_restored_run_once(console: Console, make: Maker, runs: Runs
 def test_store_rereads_log_after_dropped_series(console: Console, make: Maker) -> None:
     first, second = make(losses=[0.3]), make(losses=[0.2, 0.1])
     console.watch(first.id, second.id)
-    console.reader.obey()
+    console.reader.run_commands()
     console.watch(first.id)
-    console.store.watch([f"other {number}" for number in range(KEPT)])  # the second one's series is given up
-    console.reader.read_logs()  # the reader hasn't obeyed yet: it still reads both
+    console.store.watch([f"other {number}" for number in range(KEPT)])  # drops the second run's series
+    console.reader.read_logs()  # the reader has not run the command yet, so it still reads both
     while console.posted:
         console.receive()
     console.watch(second.id)
@@ -255,25 +255,25 @@ def test_store_rereads_folder_replaced_while_watched(console: Console, make: Mak
 def test_reader_announces_empty_log_once(console: Console, make: Maker) -> None:
     (make.root / "empty").mkdir(parents=True)
     console.watch("empty")
-    console.reader.obey()
+    console.reader.run_commands()
     console.reader.read_logs()
     assert [(message.start, message.end, message.caught_up) for message in console.posted] == [(0, 0, True)]
     console.reader.read_logs()
     assert len(console.posted) == 1
 
 
-def test_store_requests_missing_piece_and_stays_unchanged() -> None:
-    asked: list[str] = []
-    store = SeriesStore(asked.append)
+def test_store_rewinds_on_missing_events_and_stays_unchanged() -> None:
+    rewound: list[str] = []
+    store = SeriesStore(rewound.append)
     store.watch(["a"])
-    asked.clear()
+    rewound.clear()
     step = events.Step(step=1, loss=0.5, time=1.0)
     assert store.add("a", 0, 100, [step])
     before = drawn(store.get("a"))
     assert not store.add("a", 200, 300, [step])
-    assert (asked, drawn(store.get("a"))) == (["a"], before)
+    assert (rewound, drawn(store.get("a"))) == (["a"], before)
     assert store.add("a", 100, 200, [step])
-    assert asked == ["a"]
+    assert rewound == ["a"]
 
 
 def test_store_skips_invalid_lines_without_rereading(console: Console, make: Maker) -> None:
@@ -286,7 +286,7 @@ def test_store_skips_invalid_lines_without_rereading(console: Console, make: Mak
     write(run.folder, events.Message(text="more"))
     console.reader.read_logs()
     console.receive()
-    console.reader.obey()
+    console.reader.run_commands()
     console.reader.read_logs()
     assert not console.posted
     assert drawn(console.store.get(run.id)) == expected(run.folder)
