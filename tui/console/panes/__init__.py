@@ -1,1 +1,1 @@
-"""What is shown of the run under the cursor: live, images, log, config, and the comparison of marked runs."""
+"""The panes: live curves, images, log and config of the run under the cursor, and the comparison of marked runs."""

@@ -1,4 +1,4 @@
-"""The right half of the main screen: the tabs, the head of the run under the cursor, and the pane that is shown."""
+"""The right half of the main screen: the tabs, the lines about the run under the cursor, and the open pane."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dipddpm.tui.console.widgets.runhead import RunHead
 
 
 def empty_hint(session: Session) -> str:
-    """What to do where the list shows no run."""
+    """Return a hint for an empty list."""
     if session.rows:
         return "No run matches the filter.\n\n/  change it     esc  show all runs"
     start = "" if session.options.readonly else "n  start the first one\n\nor, in a shell:\n"
@@ -26,7 +26,7 @@ def empty_hint(session: Session) -> str:
 
 
 class PaneArea(Vertical):
-    """Makes a pane when it is first shown, and keeps it."""
+    """The tabs, the head and the panes; each pane is created when it is first shown."""
 
     def __init__(self, shown: PaneName) -> None:
         super().__init__(id="right")
@@ -35,20 +35,20 @@ class PaneArea(Vertical):
         self.head = RunHead()
 
     def compose(self) -> ComposeResult:
-        """The pieces; the panes come later."""
+        """Add the tabs, the head and the hint."""
         yield self.tabs
         yield self.head
         yield Static(id="empty", markup=False)
 
     def switch_to(self, name: PaneName, *, visible: bool) -> None:
-        """Show this pane; only its tab where there is nothing to show in it."""
+        """Switch to this pane; if it is not `visible`, highlight only its tab."""
         self._shown = name
         for pane in self.query(Pane):
             pane.display = visible and pane.id == f"pane-{name}"
         self.tabs.shown = name
 
     def show_hint(self, hint: str) -> None:
-        """Show words where there is no run; the empty text brings the run's head back."""
+        """Show a hint instead of the run's head; an empty hint shows the head again."""
         empty = self.query_one("#empty", Static)
         empty.display = bool(hint)
         self.head.display = not hint
@@ -56,7 +56,7 @@ class PaneArea(Vertical):
             empty.update(hint)
 
     def show(self, view: View) -> bool:
-        """Present this in the pane that is shown; whether that pane stands on the screen already."""
+        """Show a view in the open pane; return False if the pane is not on the screen yet."""
         pane = self._open_pane()
         if pane is None:
             return False
@@ -64,21 +64,21 @@ class PaneArea(Vertical):
         return True
 
     def add_output(self, lines: Sequence[str], *, restarted: bool) -> None:
-        """Hand what the run's process printed to the pane that is shown."""
+        """Pass lines printed by the run's process to the open pane."""
         pane = self._open_pane()
         if pane is not None:
             pane.add(lines, restarted=restarted)
 
     def clear(self) -> None:
-        """Have every pane forget what it showed: another run comes."""
+        """Clear every pane, before another run is shown."""
         for pane in self.query(Pane):
             pane.clear()
 
     def _open_pane(self) -> Pane | None:
-        """The pane that is shown, made when it is first asked for; None until it stands on the screen."""
+        """Return the open pane, created at the first call; None until it is on the screen."""
         for pane in self.query(f"#pane-{self._shown}").results(Pane):
             return pane if pane.is_mounted else None
-        # Loaded when it is first shown, so that the list needn't wait for it.
+        # Loaded here, so that the list is shown without waiting for it.
         module = import_module(f"dipddpm.tui.console.panes.{self._shown}")
         pane_class: type[Pane] = getattr(module, f"{self._shown.capitalize()}Pane")
         self.mount(pane_class(id=f"pane-{self._shown}"))

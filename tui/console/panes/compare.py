@@ -1,6 +1,6 @@
-"""Marked runs against each other: curves over curves, what their configs differ in beside what came of it, images.
+"""The compare pane: curves of the marked runs in common charts, a table of results and options, and pictures.
 
-Of a group, its combinations: each with the mean of its runs, and one standard deviation around it as a band.
+For a group it compares the combinations of options, each as the mean of its runs and a band of one standard deviation.
 """
 
 from __future__ import annotations
@@ -26,24 +26,25 @@ from dipddpm.tui.shared.combine import OUTCOMES, compute_spread, differences, fo
 from dipddpm.tui.shared.formatting import format_duration
 from dipddpm.tui.shared.runlist import RunRow
 
-HOW_TO = "Mark runs with m in the list, up to eight; here they are compared.\n\nM unmarks all."
+HOW_TO = "Mark up to eight runs in the list with m to compare them here.\n\nM unmarks all runs."
 NAME_CELLS = 24
 KEY_CELLS = 14
 PREFERRED_PICTURES = ("restored", "samples", "result")
-"""The pictures that are put side by side: the first of these names that a run has, else its last picture."""
+"""The names of pictures to compare: the first one that a run has, else its last picture."""
 CURVES_ROWS = 16
+"""Height from which there is a second chart."""
 PICTURES_ROWS = 34
-"""From this height on there is room for a second chart, and for pictures."""
+"""Height from which there are pictures."""
 
 
 class ComparePane(Pane):
-    """Colours are those of the marks in the list."""
+    """The comparison of the marked runs or of a group; each run has the colour of its mark in the list."""
 
     _table: Text | None = None
     _shown_files: tuple[str, ...] = ()
 
     def compose(self) -> ComposeResult:
-        """Charts, table, pictures."""
+        """Add the charts, the table and the pictures."""
         yield Static(HOW_TO, id="compare-how", markup=False)
         yield LineChart("loss", id="compare-loss")
         yield LineChart("PSNR dB", id="compare-psnr")
@@ -52,7 +53,7 @@ class ComparePane(Pane):
         yield HorizontalScroll(id="compare-pictures")
 
     def present(self, view: View) -> None:
-        """Compare the marked runs, as far as they have been read."""
+        """Compare the marked runs or the group, as far as they have been read."""
         marked = view.marked
         self.query_one("#compare-how").display = not marked
         self._show_loss(view)
@@ -86,7 +87,7 @@ class ComparePane(Pane):
         chart.show(lines, x_label="step")
 
     def _name_cells(self, view: View) -> int:
-        """What a name may take of a legend, so that all of them fit."""
+        """Return the columns for each name in a legend, so that all names fit."""
         named = sum(any(member.series.step for member in compared.members) for compared in view.marked)
         return max(6, min(NAME_CELLS, (self.size.width - 24) // max(1, named) - 4))
 
@@ -115,7 +116,7 @@ class ComparePane(Pane):
             text.append("▌ " if compared.members else "  ", colour)
             text.append("  ".join(map(fit, cells, widths)) + "\n")
         if single_runs and len(marked) > 1 and configs and not differing:
-            text.append("  Their configs are the same.\n", Style(dim=True))
+            text.append("  The configs are the same.\n", Style(dim=True))
         if not single_runs:
             text.append("  mean ±standard deviation over the runs that are done\n", Style(dim=True))
         return text
@@ -145,7 +146,7 @@ class ComparePane(Pane):
 def _lines(
     compared: ComparisonEntry, curves: Sequence[Curve], cells: int, *, marks_non_finite: bool = False
 ) -> list[Series]:
-    """The curve of a run; of several runs their mean, and beneath it the edges of the band."""
+    """Return the curve of a run; for several runs, the edges of the band and their mean."""
     title = compared.short_title if compared.short_title and cell_len(compared.title) > cells else compared.title
     name, colour = fit(title, cells).rstrip(), compared.colour_index
     if len(curves) < 2:
@@ -159,7 +160,7 @@ def _lines(
 
 
 def _results(marked: Sequence[ComparisonEntry]) -> dict[str, list[str]]:
-    """What came of the runs, by column; a column in which nothing stands is left out."""
+    """Return the runs' results by column, without empty columns."""
     texts: dict[str, Callable[[RunRow], str]] = {
         "state": lambda row: str(row.state),
         "best loss": lambda row: format_number(row.best_loss),
@@ -173,7 +174,7 @@ def _results(marked: Sequence[ComparisonEntry]) -> dict[str, list[str]]:
 
 
 def _means(marked: Sequence[ComparisonEntry]) -> dict[str, list[str]]:
-    """The same of combinations: how many runs are done, and their mean and spread."""
+    """Return the combinations' results by column: the number of finished runs, and their means and spreads."""
     done = [[row for row in compared.rows if row.state is RunState.finished] for compared in marked]
     columns = {"runs": [_count(len(rows), len(compared.rows)) for rows, compared in zip(done, marked, strict=True)]}
     for key in ("psnr", "ssim", "gain", "best_loss", "loss"):
@@ -190,7 +191,7 @@ def _count(done: int, total: int) -> str:
 
 
 def _picture(member: ComparedRun, view: View) -> str:
-    """The file to show of a run, where the time cursor stands; empty if it has none."""
+    """Return the file of a run's picture at the time cursor's step; empty if there is none."""
     pictures = member.series.pictures()
     name = next((name for name in PREFERRED_PICTURES if name in pictures), next(reversed(pictures), ""))
     picture = member.series.picture(name, view.step if view.step is not None else member.series.step)

@@ -1,4 +1,4 @@
-"""What was asked: the whole config, with what differs from the defaults standing out, and where it ran."""
+"""The config pane: the command for the same run, its whole config with set options highlighted, its environment."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.shared.draft import Draft, as_text
 
 SHOWN_FACTS = ("command", "host", "device", "device_name", "cores", "threads", "python", "system", "dipddpm", "git")
-"""What is shown of environment.json, in this order."""
+"""The fields of environment.json that are shown, in this order."""
 
 
 class ConfigPane(Pane):
-    """Read once a run: a config is never rewritten."""
+    """The config and the environment of a run. They are read once for each of its states."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"config--section", "config--set", "config--dim"}
 
     _shown = ""
 
     def compose(self) -> ComposeResult:
-        """A page that scrolls."""
+        """Add a page that scrolls."""
         with VerticalScroll():
             yield Static(id="config-page", markup=False)
 
@@ -58,7 +58,7 @@ class ConfigPane(Pane):
         run_in_background(self.app, read, show, lambda _: None)
 
     def notify_style_update(self) -> None:
-        """Another theme, other colours."""
+        """Draw the page again at the next view, in the colours of the new theme."""
         super().notify_style_update()
         self._shown = ""
 
@@ -71,7 +71,7 @@ class ConfigPane(Pane):
         else:
             chosen = self.get_component_rich_style("config--set")
             draft = Draft.from_config(config)
-            page.append("The same again\n", section)
+            page.append("Command for the same run\n", section)
             page.append(f"  $ {printable(draft.command())}\n\n")
             heading = ""
             for key, value in flatten(config).items():
@@ -81,7 +81,7 @@ class ConfigPane(Pane):
                     page.append(f"{prefix}\n", section)
                 page.append(f"  {name:<24} ", dim)
                 page.append(f"{printable(as_text(value), 400)}\n", chosen if key in draft.typed else Style.null())
-        page.append("\nWhere it ran\n", section)
+        page.append("\nEnvironment\n", section)
         for key, value in environment:
             page.append(f"  {key:<24} ", dim)
             page.append(f"{printable(value, 400)}\n")
@@ -89,7 +89,7 @@ class ConfigPane(Pane):
 
 
 def _environment(run: Run) -> list[tuple[str, str]]:
-    """What environment.json tells; nothing where it is missing or damaged."""
+    """Return the facts of environment.json, or a note that it is missing or damaged."""
     environment = records.read(run.folder / ENVIRONMENT_FILE, Environment)
     if environment is None:
         return [("", "not started yet, or its environment.json can't be read")]

@@ -1,4 +1,4 @@
-"""Pictures of a run: degraded, restored, truth, error map; samples; and how they came to be, through time."""
+"""The images pane: a run's pictures, such as restorations or samples, at the time cursor's step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NONE_YET = "This run has stored no picture yet."
 
 
 class ImagesPane(Pane, can_focus=True):
-    """One picture at a time, as large as there is room for; its names in a line above."""
+    """One picture, as large as fits, below a line with the names of all pictures."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right,l,down,j", "turn(1)", "next picture"),
@@ -30,13 +30,13 @@ class ImagesPane(Pane, can_focus=True):
     _chosen = ""
 
     def compose(self) -> ComposeResult:
-        """Names, picture."""
+        """Add the line of names and the picture."""
         yield Static(id="images-names", markup=False)
         yield PictureView(id="images-picture")
         yield Static(NONE_YET, id="images-none", markup=False)
 
     def present(self, view: View) -> None:
-        """Show the chosen picture as it was where the time cursor stands."""
+        """Show the chosen picture at the time cursor's step."""
         self._view = view
         names = list(view.series.pictures())
         if names and self._chosen not in names:
@@ -67,7 +67,7 @@ class ImagesPane(Pane, can_focus=True):
         )
 
     def action_turn(self, by: int) -> None:
-        """Show another picture."""
+        """Show the next or the previous picture."""
         names = list(self._view.series.pictures()) if self._view else []
         if names and self._view is not None:
             self._chosen = names[(names.index(self._chosen) + by) % len(names)]

@@ -1,4 +1,4 @@
-"""A run as it goes: loss, PSNR, learning rate, throughput, and the feed of what happened."""
+"""The live pane: a run's loss, PSNR, learning rate and throughput, and the feed of its events."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from dipddpm.tui.console.widgets.feed import Feed, feed_entries
 from dipddpm.tui.console.widgets.sparkline import PsnrSparkline
 
 RATES_MIN_ROWS = 28
-"""From this height on, learning rate and throughput have charts of their own."""
+"""Height from which learning rate and throughput have charts."""
 PSNR_CHART_MIN_ROWS = 30
+"""Height from which PSNR has a chart besides the lines for each image."""
 MIN_ROWS = 4
-"""So many lines of PSNR are shown where there is little room; the others scroll."""
+"""Lines of PSNR or scores shown at least; the others scroll."""
 
 
 class LivePane(Pane):
-    """What a run has decides what is shown: a run without PSNR leaves its place to the loss."""
+    """The curves, scores and events that the run has; without PSNR, the loss takes its room."""
 
     _shape: tuple[int, ...] = ()
     _events_shown = 0
@@ -32,7 +33,7 @@ class LivePane(Pane):
     _board_key: tuple[int, ...] = ()
 
     def compose(self) -> ComposeResult:
-        """From the curves down to the words."""
+        """Add the scores, the charts and the feed."""
         with ScrollableContainer(id="live-board"):
             yield Static(id="live-scores", markup=False)
         yield LineChart("loss", id="live-loss")
@@ -45,13 +46,13 @@ class LivePane(Pane):
         yield Feed(id="live-feed")
 
     def clear(self) -> None:
-        """Another run's words don't belong here."""
+        """Drop the previous run's events and scores."""
         self.query_one(Feed).clear()
         self._board_key = ()
         self._events_shown, self._generation = 0, -1
 
     def present(self, view: View) -> None:
-        """Show the run as it stands, or as it stood where the time cursor is."""
+        """Show the run's curves, with its values now or at the time cursor."""
         curves = view.series.psnr()
         self._show_board(view)
         self._lay_out(len(curves), rates=any(len(curve.x) for curve in _rates(view)))
@@ -62,7 +63,7 @@ class LivePane(Pane):
         self._update_feed(view)
 
     def _lay_out(self, curves: int, *, rates: bool) -> None:
-        """Share the height out; only where it has another shape than before."""
+        """Share the height among the widgets, if it or the curves have changed."""
         height = self.size.height
         shape = (height, curves, rates)
         if shape == self._shape:
@@ -76,7 +77,7 @@ class LivePane(Pane):
         self.query_one(Feed).styles.height = max(4, height // 5)
 
     def _show_board(self, view: View) -> None:
-        """The scores of restorations, where there are any; they have all the room where there are no curves."""
+        """Show the scores of restorations, if there are any; without curves they take all the room."""
         scored, board = view.series.restorations, self.query_one("#live-board")
         curves = bool(view.series.psnr()) or any(len(line.x) for line in view.series.loss("step"))
         self.query_one("#live-loss").display = curves or not scored
@@ -126,7 +127,7 @@ class LivePane(Pane):
             self.query_one(name, LineChart).show([curve], x_label=axis, limit=view.series.limit(axis), cursor=cursor)
 
     def _update_feed(self, view: View) -> None:
-        """Add what happened since the last look; after a resume, which takes words back, tell all of it anew."""
+        """Add the new events; after a resume, which makes some events void, show all of them again."""
         series, feed = view.series, self.query_one(Feed)
         if series.generation != self._generation:
             feed.clear()
@@ -138,7 +139,7 @@ class LivePane(Pane):
 
 
 def _axis(view: View) -> Axis:
-    """The axis that people chose, or steps for a run that doesn't have it."""
+    """Return the user's x axis, or steps if the run doesn't have it."""
     chosen = view.preferences.axis
     return chosen if chosen in view.series.axes() else "step"
 

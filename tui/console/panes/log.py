@@ -1,4 +1,4 @@
-"""What the worker's process printed: warnings of libraries, and the traceback of what went wrong."""
+"""The log pane: the output of the worker's process, such as libraries' warnings and tracebacks."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ MAX_LINES = 5000
 
 
 class LogPane(Pane):
-    """Follows worker.log from its last lines on."""
+    """The lines of worker.log, from its last ones on."""
 
     _run = ""
 
     def compose(self) -> ComposeResult:
-        """The lines, or a word on why there are none."""
+        """Add the file's path and the lines."""
         yield Static("worker.log", id="log-title", markup=False)
         yield Log(highlight=False, max_lines=MAX_LINES, id="log-lines")
 
     def present(self, view: View) -> None:
-        """Make room for this run's lines; they come by `add`."""
+        """Show this run's path and drop another run's lines; `add` adds the new ones."""
         if view.run.id != self._run:
             self.clear()
             self._run = view.run.id
             self.query_one("#log-title", Static).update(printable(str(view.run.folder / LOG_FILE)))
 
     def clear(self) -> None:
-        """Forget the lines."""
+        """Drop the lines."""
         self._run = ""
         self.query_one(Log).clear()
 
     def add(self, lines: Sequence[str], *, restarted: bool) -> None:
-        """Show more lines."""
+        """Add lines, after dropping the previous ones if the file has `restarted`."""
         log = self.query_one(Log)
         if restarted:
             log.clear()

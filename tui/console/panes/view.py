@@ -1,4 +1,4 @@
-"""What all panes have in common: they keep nothing of their own but what is on the screen."""
+"""The base class of all panes; a pane stores no data except its content on the screen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dipddpm.tui.console.widgets.lines import report
 
 
 class Pane(Widget):
-    """One of the five panes."""
+    """Base class of the five panes."""
 
     DEFAULT_CSS = """
     Pane { height: 1fr; layout: vertical; }
@@ -21,18 +21,18 @@ class Pane(Widget):
     """
 
     class Ready(Message):
-        """The pane stands on the screen, at another size than before, and wants something to show."""
+        """Posted when the pane is first on the screen or has a new size, so that its view is shown."""
 
     def on_mount(self) -> None:
-        """A pane that was given its size before it listened is not told of it."""
+        """Post `Ready`, since a pane that already has its size gets no resize event."""
         self.call_after_refresh(self.post_message, self.Ready())
 
     def on_resize(self) -> None:
-        """What fits has changed."""
+        """Post `Ready` for the new size."""
         self.post_message(self.Ready())
 
     def show(self, view: View) -> None:
-        """Present the view, or one line on why that can't be done: a fault in a pane must not end the console."""
+        """Present the view, or one line on the error: a bug in a pane must not end the console."""
         trouble = ""
         try:
             self.present(view)
@@ -46,11 +46,11 @@ class Pane(Widget):
             self.mount(Static(trouble, classes="trouble", markup=False))
 
     def present(self, view: View) -> None:
-        """Show this. Called a few times a second; what hasn't changed must cost nothing."""
+        """Show this view. It is called a few times a second, so an unchanged view must cost nothing."""
         raise NotImplementedError
 
     def add(self, lines: Sequence[str], *, restarted: bool) -> None:
-        """Take what the run's process printed."""
+        """Add lines printed by the run's process."""
 
     def clear(self) -> None:
-        """Another run comes: forget what was shown."""
+        """Drop the content, before another run is shown."""

@@ -1,1 +1,1 @@
-"""The console's own widgets. They take plain data and redraw only the cells that changed."""
+"""The console's own widgets. They are given plain data and repaint only the cells that changed."""

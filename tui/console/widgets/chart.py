@@ -1,4 +1,4 @@
-"""A line chart that follows a run: axes that stay put while it grows, every spike shown, only changed cells sent."""
+"""A line chart that follows a run: its axes rarely move, it hides no spike, and only changed cells are sent."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ _Binned: TypeAlias = tuple[Series, Sequence[float], Sequence[float]]
 
 EMPTY = "Nothing measured yet."
 TICK_CELLS, CLOCK_CELLS = 7, 10
-"""Columns for each number of the x axis."""
+"""Columns for each number of the x axis: a count, or a clock time."""
 MAX_FORMER_BESTS = 12
+"""Marks of former best models are drawn only up to this number."""
 MARK_SIGNS = {"lone": "●", "best": "◆", "was best": "•", "stop": "▼", "peak": "▲", "lost": "×"}
 
 
 class LineChart(LinesWidget):
-    """A title with a legend, and below it the series. `show` takes all there is; it may be called at any rate."""
+    """A title with a legend, and the series below. `show` is given whole series; it may be called at any rate."""
 
     DEFAULT_CSS = """
     LineChart {
@@ -75,9 +76,9 @@ class LineChart(LinesWidget):
         cursor: float | None = None,
         note: str = "",
     ) -> None:
-        """Draw these series, with a vertical line at the x of `cursor`, and `note` at the right of the title.
+        """Draw these series, with a vertical line at x = `cursor`, and `note` at the right of the title.
 
-        `limit` is where the x axis ends (a run's total), if that is known. Texts are never taken as markup.
+        `limit` is the end of the x axis (a run's total), if known. Texts are never taken as markup.
         """
         self._series, self._marks = tuple(series), marks
         self._log_y, self._axis, self._limit, self._cursor = log_y, x_label, limit, cursor
@@ -85,7 +86,7 @@ class LineChart(LinesWidget):
         self.redraw()
 
     def draw(self, width: int, height: int) -> list[list[Segment]]:
-        """The title, and the chart or what stands in for it."""
+        """Return the title, and the chart or a note that there is no data."""
         lines = [self._header(width)]
         body = height - 1
         if body < 1 or width < plot.GUTTER + 8:
@@ -102,7 +103,7 @@ class LineChart(LinesWidget):
         return [*lines, *self._body]
 
     def notify_style_update(self) -> None:
-        """Another theme, other colours."""
+        """Draw in the colours of the new theme."""
         self._drawn = None
         super().notify_style_update()
 
@@ -125,7 +126,7 @@ class LineChart(LinesWidget):
         return justify(left, [Segment(self._note, self.component_style("chart--note"))] if self._note else [], width)
 
     def _plot_data(self, width: int, height: int) -> plot.PlotData | None:
-        """What to draw; None while there is nothing finite."""
+        """Return the chart's content; None while no value is finite."""
         ends = [series.x[-1] for series in self._series if len(series.x)]
         if not ends:
             return None
@@ -173,7 +174,7 @@ class LineChart(LinesWidget):
         return binner
 
     def _signs(self, x: axes.Scale, transform: Callable[[float], float]) -> list[plot.PlotSign]:
-        """The marks; former bests only where they don't bury the curve."""
+        """Return the signs for the marks; former bests are left out if they would hide the curve."""
         past = sum(mark.kind == "was best" for mark in self._marks)
         wanted = [mark for mark in self._marks if past <= MAX_FORMER_BESTS or mark.kind != "was best"]
         points = [(mark, transform(mark.y)) for mark in wanted if x.lower <= mark.x <= x.upper]
@@ -185,7 +186,7 @@ class LineChart(LinesWidget):
 
 
 def _single_points(binned: Iterable[_Binned], transform: Callable[[float], float]) -> list[plot.PlotSign]:
-    """A series of one point, which as a line would hardly be seen."""
+    """Return a sign for each series of a single point, which would hardly be visible as a line."""
     signs = []
     for series, xs, ys in binned:
         points = [(at, transform(value)) for at, value in zip(xs, ys, strict=True) if math.isfinite(transform(value))]
@@ -195,7 +196,7 @@ def _single_points(binned: Iterable[_Binned], transform: Callable[[float], float
 
 
 def _non_finite_signs(binned: Iterable[_Binned], top: float) -> list[plot.PlotSign]:
-    """A sign at the upper edge wherever a watched value was no number."""
+    """Return a sign at the upper edge for each value that isn't finite, in series with `marks_non_finite`."""
     return [
         plot.PlotSign(plot.NON_FINITE_ROLE, at, top, MARK_SIGNS["lost"])
         for series, xs, ys in binned

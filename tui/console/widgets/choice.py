@@ -1,4 +1,4 @@
-"""A value among a few words, on one line: left and right turn it, a letter jumps to the words that begin with it."""
+"""A choice among a few words on one line: left and right change it, a letter jumps to words that start with it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-TURN = "turn through the words of a choice"
+TURN = "choose the previous or the next value"
 
 
 class Choice(Widget, can_focus=True):
-    """Where a drop-down would cover half of a small terminal, this stays a line."""
+    """A choice on one line; a drop-down would cover half of a small terminal."""
 
     DEFAULT_CSS = "Choice { height: 1; }"
     COMPONENT_CLASSES: ClassVar[set[str]] = {"choice--chosen", "choice--other", "choice--arrow"}
@@ -31,7 +31,7 @@ class Choice(Widget, can_focus=True):
 
     @dataclass
     class Changed(Message):
-        """Another word was chosen."""
+        """Posted when another word has been chosen."""
 
         choice: Choice
         value: str
@@ -42,14 +42,14 @@ class Choice(Widget, can_focus=True):
         self.set_reactive(Choice.value, value if value in self.words else self.words[0])
 
     def action_turn(self, by: int) -> None:
-        """Choose the word `by` places on, round and round."""
+        """Choose the word `by` positions further, cyclically."""
         self._choose(self._neighbour(by))
 
     def _neighbour(self, by: int) -> str:
         return self.words[(self.words.index(self.value) + by) % len(self.words)]
 
     def on_key(self, event: events.Key) -> None:
-        """A letter chooses the next word that begins with it."""
+        """Choose the next word that starts with the typed letter."""
         index = self.words.index(self.value)
         following = self.words[index + 1 :] + self.words[: index + 1]
         if event.character and event.character.isalpha() and event.character not in "hl":
@@ -59,7 +59,7 @@ class Choice(Widget, can_focus=True):
                 self._choose(match)
 
     def on_click(self, event: events.Click) -> None:
-        """Choose the word that was clicked."""
+        """Choose the clicked word."""
         if (word := event.style.meta.get("word")) is not None:
             self._choose(word)
 
@@ -69,7 +69,7 @@ class Choice(Widget, can_focus=True):
             self.post_message(self.Changed(self, word))
 
     def render(self) -> Text:
-        """All words where they fit, else the chosen one between arrows."""
+        """Return all words if they fit, else the chosen word between arrows."""
         chosen = self.get_component_rich_style("choice--chosen")
         other = self.get_component_rich_style("choice--other")
         arrow = self.get_component_rich_style("choice--arrow")

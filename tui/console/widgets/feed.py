@@ -1,4 +1,4 @@
-"""The feed: what happened, a line each, newest at the bottom; a new best model stands out."""
+"""The feed: one line per event, the newest at the bottom; a new best model stands out."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from dipddpm.tui.shared import formatting
 Tone: TypeAlias = Literal["plain", "best", "good", "warning", "bad", "hint"]
 
 MAX_ENTRIES = 1000
-"""Older entries are dropped."""
+"""Entries kept; older ones are dropped."""
 CLOCK_CELLS = 9
 
 
 class FeedEntry(NamedTuple):
-    """One line of the feed. The text is shown as it is, never as markup."""
+    """One line of the feed. Its text is never taken as markup."""
 
     time: float
     text: str
@@ -32,16 +32,16 @@ class FeedEntry(NamedTuple):
 
 
 def feed_entries(new_events: Iterable[Event]) -> list[FeedEntry]:
-    """The events as lines of the feed; what went wrong is followed by what to do about it."""
+    """Return the feed's entries for these events; an error is followed by its remedy."""
     made = []
     for event in new_events:
         match event:
             case events.EpochFinished(best=True):
-                pass  # told by the best model that was stored
+                pass  # BestModelStored has an entry
             case events.BestModelStored():
-                where = f"epoch {event.epoch}" if event.epoch else f"step {event.step}"
+                position = f"epoch {event.epoch}" if event.epoch else f"step {event.step}"
                 measure = event.measure.replace("_", "-").capitalize()
-                text = f"{measure} at {where}: {event.value:.4g} --> Best model ever (stored)  {event.file}"
+                text = f"{measure} at {position}: {event.value:.4g} --> Best model ever (stored)  {event.file}"
                 made.append(FeedEntry(event.time, text, "best"))
             case events.RunFailed():
                 made.append(FeedEntry(event.time, f"Failed: {event.error}", "bad"))
@@ -55,7 +55,7 @@ def feed_entries(new_events: Iterable[Event]) -> list[FeedEntry]:
 
 
 class Feed(LinesWidget):
-    """Shows as many of the last entries as there is room for; entries come in batches."""
+    """Shows as many of the newest entries as fit."""
 
     DEFAULT_CSS = """
     Feed {
@@ -80,12 +80,12 @@ class Feed(LinesWidget):
         self.redraw()
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Remove all entries."""
         self._entries.clear()
         self.redraw()
 
     def draw(self, width: int, height: int) -> list[list[Segment]]:
-        """The last entries, the newest at the bottom once the feed is full. What went wrong is wrapped, never cut."""
+        """Return the last entries, the newest at the bottom. Errors and their remedies are wrapped, other texts cut."""
         drawn: list[list[Segment]] = []
         for entry in reversed(self._entries):
             drawn[:0] = self._entry(entry, width)

@@ -1,4 +1,4 @@
-"""The line about the machine: GPUs, memory, processor, and the queue. As much as fits; an idle one repaints nothing."""
+"""The line about the machine: GPUs, CPU, memory, and the queue. An idle machine repaints nothing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from dipddpm.tui.console.model.host import Gpu, HostSample
 from dipddpm.tui.console.widgets.lines import LinesWidget, justify
 
 HOT = 85
-"""Degrees from which on a GPU is about to slow itself down."""
+"""Degrees Celsius near which a GPU throttles."""
 FULL = 0.95
+"""Share of the GPU's memory from which it is shown as full."""
 
 
 class HostLine(LinesWidget):
-    """One line. Without a GPU it says so, quietly."""
+    """One line with as many facts about the machine as fit."""
 
     DEFAULT_CSS = """
     HostLine {
@@ -32,12 +33,12 @@ class HostLine(LinesWidget):
     _runs_path = ""
 
     def show(self, sample: HostSample | None, queue: tuple[int, int] = (0, 0), runs_path: str = "") -> None:
-        """Show the machine, how many runs are running and queued, and where runs are kept."""
+        """Show the machine, the numbers of running and queued runs, and the runs folder."""
         self._sample, self._queue, self._runs_path = sample, queue, printable(runs_path, 200)
         self.redraw()
 
     def draw(self, width: int, height: int) -> list[list[Segment]]:
-        """The machine at the left, the queue at the right; what matters least goes first where there is no room."""
+        """Return the machine's line: facts on the left, the most important first, and the queue on the right."""
         quiet = self.component_style("host--quiet")
         running, queued = self._queue
         right = [f"{running} running" if running else "", f"{queued} queued" if queued else ""]
@@ -64,7 +65,7 @@ class HostLine(LinesWidget):
         return [justify(left, end, width)]
 
     def _gpu(self, gpu: Gpu, number: int, gpu_count: int) -> list[Segment]:
-        """Use, memory, temperature and power of one GPU, shorter where there are several."""
+        """Return the use, memory, temperature and power of one GPU; no power if there are several GPUs."""
         name = f"{number}:{gpu.name}" if gpu_count > 1 else gpu.name
         use = "" if gpu.use is None else f" {gpu.use}%"
         memory = f"  {gpu.used_gb:.0f}/{gpu.total_gb:.0f} GB"

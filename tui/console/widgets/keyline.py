@@ -1,4 +1,4 @@
-"""Lines of words that do what a key does where they are clicked: the footer, and the tabs of the panes."""
+"""Lines of clickable words, each of which does the same as a key: the footer, and the tabs of the panes."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from dipddpm.tui.console.preferences import PANES
 
 
 class KeyWords(Widget):
-    """One line. Each word holds the key that a click on it stands for."""
+    """A line of words; a click on a word presses its key."""
 
     DEFAULT_CSS = "KeyWords { height: 1; }"
 
     def append_key(self, line: Text, words: str, component: str, key: str) -> None:
-        """Add words in the style of this component class, which do what the key does."""
+        """Add words in the style of this component class; a click on them presses `key`."""
         line.append(words, self.get_component_rich_style(component) + Style(meta={"key": key}))
 
     def on_click(self, event: events.Click) -> None:
-        """Do what the key does."""
+        """Press the key of the clicked word."""
         if (key := event.style.meta.get("key")) is not None:
             self.app.simulate_key(key)
 
 
 class Tabs(KeyWords):
-    """`1 Live  2 Images ...`, with the pane that is shown standing out."""
+    """The panes' names and keys, `1 Live  2 Images ...`, with the shown pane highlighted."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"tabs--tab", "tabs--shown"}
 
     shown: reactive[str] = reactive("live")
     marked: reactive[int] = reactive(0)
-    """How many runs Compare would compare."""
+    """The number of marked runs."""
 
     def render(self) -> Text:
-        """The names."""
+        """Return the line of names."""
         line = Text(no_wrap=True, end="")
         for number, pane in enumerate(PANES, start=1):
             count = f" ({self.marked})" if pane == "compare" and self.marked else ""
@@ -51,7 +51,7 @@ class Tabs(KeyWords):
 
 
 class KeyLine(KeyWords):
-    """The footer: the keys that work here, as many as fit. Drawn anew only when its text changes."""
+    """The footer: as many of the keys that work now as fit. It is repainted only when its text changes."""
 
     DEFAULT_CSS = "KeyLine { dock: bottom; }"
     COMPONENT_CLASSES: ClassVar[set[str]] = {"key-line--key", "key-line--what"}
@@ -59,7 +59,7 @@ class KeyLine(KeyWords):
     _shown: Sequence[tuple[str, str, str]] = ()
 
     def on_mount(self) -> None:
-        """Follow the screen's bindings."""
+        """Update the line whenever the screen's bindings change."""
         self.screen.bindings_updated_signal.subscribe(self, self._update_keys)
         self.call_after_refresh(self._update_keys, self.screen)
 
@@ -75,7 +75,7 @@ class KeyLine(KeyWords):
             self.refresh()
 
     def render(self) -> Text:
-        """Keys and words; what doesn't fit is left out, the last two (quit, help) stay."""
+        """Return as many keys with their words as fit; the last two (quit, help) are always shown."""
         line = Text(no_wrap=True, end="")
         last_keys = self._shown[-2:]
         room = self.size.width - 1 - sum(map(_width, last_keys))

@@ -1,4 +1,4 @@
-"""A widget that is drawn as lines, and that sends to the terminal only the cells that changed."""
+"""A widget drawn line by line that repaints only the cells that changed."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from textual.widget import Widget
 from dipddpm.core.io.sanitize import printable
 
 MERGE_CELLS = 6
-"""Changes nearer to each other than this many cells are sent as one: moving the cursor costs as much."""
+"""Changes closer than this many cells are sent as one, since moving the cursor costs as many bytes."""
 
 
 class LinesWidget(Widget):
-    """Keeps the lines on the screen; `draw` makes new ones, and only where they differ something is repainted.
+    """Remembers the lines on the screen and repaints only the cells in which newly drawn lines differ.
 
-    Subclasses implement `draw` and call `redraw` when what they show has changed.
+    Subclasses implement `draw`, and call `redraw` when their content has changed.
     """
 
     _lines: Sequence[Strip] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Take the component classes from the widget's own CSS, so that each is written once."""
+        """Collect the component classes from the widget's CSS, so that each is written only once."""
         cls.COMPONENT_CLASSES = set(re.findall(r"& > \.([\w-]+)", cls.DEFAULT_CSS))
         super().__init_subclass__(**options)
 
     def draw(self, width: int, height: int) -> list[list[Segment]]:
-        """The content at this size; lines may be missing or short."""
+        """Return the content at this size; there may be fewer lines, and shorter ones."""
         raise NotImplementedError
 
     def redraw(self) -> None:
@@ -63,34 +63,34 @@ class LinesWidget(Widget):
             self.refresh(*dirty)
 
     def component_style(self, component: str) -> Style:
-        """The style of a component class."""
+        """Return the style of a component class."""
         return self.get_component_rich_style(component)
 
     def render_line(self, y: int) -> Strip:
-        """One line as it was drawn last."""
+        """Return a line as last drawn."""
         strip = self._lines[y] if y < len(self._lines) else Strip.blank(self.content_size.width)
         return strip.apply_style(self.rich_style)
 
     def on_resize(self, _event: events.Resize) -> None:
-        """The content fits the size."""
+        """Draw the content at the new size."""
         self._lines = []
         self.redraw()
 
     def notify_style_update(self) -> None:
-        """Colours come from the theme."""
+        """Draw again in the colours of the new theme."""
         super().notify_style_update()
         self._lines = []
         self.call_later(self.redraw)
 
 
 def report(widget: Widget, error: Exception) -> str:
-    """One line about a widget that can't be drawn; the traceback goes to Textual's log."""
+    """Return a line of text about an error in a widget, and write the traceback to Textual's log."""
     widget.log.error("".join(traceback.format_exception(error)))
     return printable(f"This can't be drawn: {type(error).__name__}: {error}", 200)
 
 
 def changed_ranges(old: Strip, new: Strip) -> list[tuple[int, int]]:
-    """The columns in which two lines of the same width differ, as few and short ranges."""
+    """Return the ranges of columns in which two lines of the same width differ, merged if they are close."""
     ranges: list[tuple[int, int]] = []
     was, now = _cells(old), _cells(new)
     for column in range(max(len(was), len(now))):
@@ -104,7 +104,7 @@ def changed_ranges(old: Strip, new: Strip) -> list[tuple[int, int]]:
 
 
 def _cells(strip: Strip) -> list[tuple[str, Style | None]]:
-    """What each column shows; a wide character fills its second column too."""
+    """Return the character and style of each column; a wide character fills two columns."""
     cells: list[tuple[str, Style | None]] = []
     for text, style, _ in strip:
         for character in text:
@@ -117,7 +117,7 @@ def _strip(line: Iterable[Segment], width: int) -> Strip:
 
 
 def justify(left: Sequence[Segment], right: Sequence[Segment], width: int) -> list[Segment]:
-    """Something at both ends of a line; where both don't fit, the left one is cut."""
+    """Join two texts at the ends of a line; the left one is cut if both don't fit."""
     from_right = Segment.get_line_length(list(right))
     room = max(0, width - from_right - (1 if from_right else 0))
     fitted_left = Segment.adjust_line_length(list(left), room)

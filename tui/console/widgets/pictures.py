@@ -1,7 +1,7 @@
-"""A picture in the terminal: half blocks in as many colours as there are, grey values as digits where there are none.
+"""A picture in the terminal: half blocks in the terminal's colours, or grey values as digits if it has no colours.
 
-Where the terminal can show real pixels (Kitty's protocol, Sixel) and the extra `dipddpm[images]` is installed, that is
-used instead; `detect_graphics` must ask the terminal before the app begins to listen to it.
+If the terminal can show real pixels (Kitty's protocol, Sixel) and the extra `dipddpm[images]` is installed, pixels are
+used instead; `detect_graphics` must query the terminal before the app reads from it.
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 32 << 20
 MAX_PIXELS = 16 << 20
-"""A picture of ours is a thousandth of this."""
+"""Size of the largest picture decoded; a run's pictures are a thousand times smaller."""
 UPPER_HALF = "▀"
 _ANSI_PALETTE = bytes.fromhex(
     "000000 aa0000 00aa00 aa5500 0000aa aa00aa 00aaaa aaaaaa 555555 ff5555 55ff55 ffff55 5555ff ff55ff 55ffff ffffff"
 )
-"""The colours that rich takes a terminal of sixteen colours to have."""
+"""The RGB values that rich assumes for a terminal's sixteen colours."""
 
 _graphics: type[Widget] | None = None
 
 
 def detect_graphics() -> bool:
-    """Ask the terminal whether it shows pixels; call this before the app starts. `DIPDDPM_GRAPHICS` 1 or 0 decides.
+    """Return whether the terminal shows pixels, and use them if so. Call this before the app starts.
 
-    Takes up to half a second where the terminal is asked, and nothing where it isn't.
+    `DIPDDPM_GRAPHICS=0` disables pixels. The terminal is queried, which takes up to half a second, only if its
+    environment variables suggest that it shows pixels or if `DIPDDPM_GRAPHICS=1`.
     """
     global _graphics  # noqa: PLW0603
     wanted = os.environ.get("DIPDDPM_GRAPHICS", "")
@@ -51,23 +52,23 @@ def detect_graphics() -> bool:
     try:
         from textual_image.renderable import Image as Best
         from textual_image.renderable import SixelImage, TGPImage
-        from textual_image.widget import Image as Found
+        from textual_image.widget import Image as PixelImage
     except (ImportError, OSError):
         return False
     if Best in {SixelImage, TGPImage}:
-        _graphics = Found
+        _graphics = PixelImage
     return _graphics is not None
 
 
 class PictureFile(NamedTuple):
-    """A picture that the log of a run names."""
+    """A picture named in a run's log."""
 
     folder: Path
-    """The run's."""
+    """The run's folder."""
     file: str
 
     def path(self) -> Path | None:
-        """The file; None for one that lies outside the run's folder, or is no PNG. Reads the disk."""
+        """Return the file's path; None if it lies outside the run's folder or is no PNG. Reads the disk."""
         try:
             folder = self.folder.resolve()
             path = (folder / self.file).resolve()
@@ -77,7 +78,7 @@ class PictureFile(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """What came of reading a picture: an image, or words on what is wrong with it, and the version of the file."""
+    """The result of reading a picture: an image or an error in a sentence, and the version of the file."""
 
     image: Image | None
     trouble: str
@@ -105,24 +106,24 @@ class PictureView(LinesWidget):
     _pixels: Any = None
 
     def compose(self) -> ComposeResult:
-        """Where the terminal shows pixels, a widget that does."""
+        """Add a widget for pixels if the terminal shows them."""
         if _graphics is not None:
             self._pixels = _graphics(classes="picture--pixels")
             yield self._pixels
 
     def show(self, source: PictureFile, caption: str) -> None:
-        """Show a PNG file, which is read again if it changed.
+        """Show a PNG file; it is read again only if it changed.
 
-        It is read and decoded beside the screen; until then what is shown stays, unless it is another run's.
+        It is read and decoded in the background; meanwhile the previous picture stays, unless it is another run's.
         """
         before, _ = self._wanted
         self._wanted = source, printable(caption, 300)
         if before is not None and before.folder != source.folder:
-            self._place(None, "", None)
+            self._display(None, "", None)
         self._read()
 
     def _read(self) -> None:
-        """Read the wanted file, one at a time: while one is being read, the next waits."""
+        """Read the wanted file in the background, after the file that is being read, if any."""
         source, caption = self._wanted
         if self._reading or source is None:
             return
@@ -132,7 +133,7 @@ class PictureView(LinesWidget):
         def load_if_changed() -> Loaded | None:
             path = source.path()
             if path is None:
-                return Loaded(None, "There is no such picture.", None)
+                return Loaded(None, "The picture isn't a PNG file in the run's folder.", None)
             version = _file_version(path), caption
             if version == shown:
                 return None
@@ -141,16 +142,16 @@ class PictureView(LinesWidget):
             except UserError as error:
                 return Loaded(None, str(error), version)
 
-        def place(loaded: Loaded | None) -> None:
+        def display(loaded: Loaded | None) -> None:
             self._reading = False
             if self._wanted != (source, caption):
                 self._read()
             elif loaded is not None and self.is_attached:
-                self._place(*loaded)
+                self._display(*loaded)
 
-        run_in_background(self.app, load_if_changed, place, lambda error: place(Loaded(None, str(error), None)))
+        run_in_background(self.app, load_if_changed, display, lambda error: display(Loaded(None, str(error), None)))
 
-    def _place(self, image: Image | None, trouble: str, version: object) -> None:
+    def _display(self, image: Image | None, trouble: str, version: object) -> None:
         self._image, self._trouble, self._shown = image, trouble, version
         self._caption = self._wanted[1]
         if self._pixels is not None:
@@ -158,11 +159,11 @@ class PictureView(LinesWidget):
         self.redraw()
 
     def draw(self, width: int, height: int) -> list[list[Segment]]:
-        """The caption, and the picture in characters unless it is shown in pixels."""
+        """Return the caption, and the picture as characters unless it is shown in pixels."""
         lines = [[Segment(self._caption, self.component_style("picture--caption"))]]
         if self._trouble:
-            told = wrapped(printable(self._trouble), width)
-            return lines + [[Segment(line, self.component_style("picture--trouble"))] for line in told]
+            trouble_lines = wrapped(printable(self._trouble), width)
+            return lines + [[Segment(line, self.component_style("picture--trouble"))] for line in trouble_lines]
         if self._image is None or self._pixels is not None or height < 2:
             return lines
         colours = None if self.app.no_color else self.app.console.color_system
@@ -170,35 +171,36 @@ class PictureView(LinesWidget):
 
 
 def load(path: Path) -> Image:
-    """A PNG file, which anybody may have put there. Raises UserError, in a sentence, for all that can be wrong."""
+    """Read an untrusted PNG file. Raises UserError if it can't be read or is too large."""
     from PIL import Image as Images
 
     name = printable(path.name, 100)
     try:
         with atomic.open_regular(path) as file:
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
-                raise UserError(f"{name} is no picture of a run.", f"A PNG of at most {MAX_BYTES >> 20} MB is shown.")
+                raise UserError(f"{name} is too large to show.", f"Pictures may have up to {MAX_BYTES >> 20} MB.")
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Images.DecompressionBombWarning)  # it is refused below
+                warnings.simplefilter("ignore", Images.DecompressionBombWarning)  # a larger image is refused below
                 image = Images.open(file, formats=["PNG"])
             if image.width * image.height > MAX_PIXELS:
                 raise Images.DecompressionBombError
             return image.convert("RGB")
     except Images.DecompressionBombError:
-        raise UserError(f"{name} has too many pixels.", "A picture of a run has a few thousand.") from None
+        limit = MAX_PIXELS // 1_000_000
+        raise UserError(f"{name} has too many pixels.", f"Pictures may have up to {limit} million.") from None
     except FileNotFoundError:
-        raise UserError(f"{name} is not there.", "It may have been removed.") from None
+        raise UserError(f"{name} doesn't exist.", "It may have been removed.") from None
     except UserError:
         raise
     except Exception as error:  # on broken files Pillow's decoders raise almost anything
-        why = getattr(error, "strerror", None) or "it is damaged, or no PNG"
+        why = getattr(error, "strerror", None) or "the file is damaged or no PNG"
         raise UserError(f"{name} can't be shown: {why}.", "The run may still be writing it.") from None
 
 
 def characters(image: Image, columns: int, rows: int, colours: str | None) -> list[list[Segment]]:
-    """The image in at most so many cells, its shape kept: two pixels a cell, one above the other.
+    """Return the image in at most `columns` by `rows` cells, in its proportions: two pixels per cell, stacked.
 
-    `colours` is rich's name of the colour system; without one, each cell holds its grey value as a digit, 9 is white.
+    `colours` is rich's name of the colour system. If it is None, each cell is a digit for its grey value: 9 is white.
     """
     image = image.convert("RGB")
     if colours is None:
@@ -210,7 +212,7 @@ def characters(image: Image, columns: int, rows: int, colours: str | None) -> li
 
 
 def _scaled(image: Image, width: int, height: int, *, halved: bool = False) -> Image:
-    """As large as fits. Enlarged by whole factors and not blurred, so that single pixels can be seen."""
+    """Scale an image to fit; it is enlarged by integer factors without blur, so that single pixels are visible."""
     from PIL.Image import Resampling
 
     factor = min(width / image.width, height / image.height)
@@ -222,7 +224,7 @@ def _scaled(image: Image, width: int, height: int, *, halved: bool = False) -> I
 
 
 def _dithered(image: Image) -> Image:
-    """In the sixteen colours of a simple terminal; mixed, since only four of them are greys."""
+    """Convert an image to the sixteen ANSI colours; dithered, since only four of them are greys."""
     from PIL import Image as Images
 
     palette = Images.new("P", (1, 1))

@@ -1,6 +1,6 @@
-"""A line chart as text, drawn by plotext: series, marks and axes in; runs of characters with a role each out.
+"""A line chart as text, drawn by plotext: from series, marks and axes to runs of characters, each with a role.
 
-plotext takes a tenth of a second to load, so it is loaded with the first chart that has something to show.
+plotext takes a tenth of a second to load, so it is loaded with the first chart that has data.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ from dipddpm.tui.console.model.axis import Scale
 
 AXIS, TICK, CURSOR, MARK, NON_FINITE_ROLE = range(1, 6)
 ROLE_NAMES = {AXIS: "axis", TICK: "tick", CURSOR: "cursor", MARK: "mark", NON_FINITE_ROLE: "lost"}
-"""Those of series follow at `SERIES_ROLE` and, faint, at `FAINT_ROLE`. plotext is given them as colour numbers."""
+"""role -> the suffix of its component class. Series have the roles from `SERIES_ROLE` on, faint ones from `FAINT_ROLE`.
+
+plotext treats roles as colour numbers.
+"""
 SERIES_ROLE, FAINT_ROLE = 16, 32
 GUTTER = 6
-"""Room for the numbers of the y axis, the same for all charts so that they line up."""
+"""Columns for the numbers of the y axis, the same in all charts so that they line up."""
 FLAT_HEIGHT = 3
-"""Up to this height there is no room for an x axis."""
+"""Charts up to this height have no x axis."""
 _CODE = re.compile(r"\x1b\[(?:38;5;(\d+)|[\d;]*)m|([^\x1b]+)")
 
 
 class PlotLine(NamedTuple):
-    """Points to be joined; a `y` that is not finite parts them."""
+    """Points joined by a line, with a gap where `y` is not finite."""
 
     role: int
     x: Sequence[float]
@@ -41,14 +44,14 @@ class PlotSign(NamedTuple):
 
 
 class TextRun(NamedTuple):
-    """Characters that look alike."""
+    """Characters drawn in the same style."""
 
     text: str
     role: int
 
 
 class PlotData(NamedTuple):
-    """All that is drawn, in the coordinates of its axes."""
+    """The content of a chart, in the coordinates of its axes."""
 
     x: Scale
     y: Scale
@@ -56,16 +59,16 @@ class PlotData(NamedTuple):
     signs: Sequence[PlotSign] = ()
     cursor: float | None = None
     label: str = ""
-    """What the x axis counts; it stands in the corner."""
+    """The x axis' label, drawn in the lower left corner."""
 
 
 def canvas(width: int, height: int) -> tuple[int, int]:
-    """The columns and rows of a chart of this size that are left for the curves."""
+    """Return the columns and rows left for the curves in a chart of this size."""
     return width - GUTTER - 1, height - 2 if height > FLAT_HEIGHT else height
 
 
 def to_dots(plot: PlotData, width: int, height: int) -> PlotData:
-    """The plot in whole braille dots from the lower left, as they will be seen: what looks the same is equal."""
+    """Convert a plot to whole braille dots counted from the lower left, so that plots that look the same are equal."""
     columns, rows = canvas(width, height)
     x, dot_x = _dot_scale(plot.x, 2 * columns)
     y, dot_y = _dot_scale(plot.y, 4 * rows)
@@ -81,7 +84,7 @@ def to_dots(plot: PlotData, width: int, height: int) -> PlotData:
 
 
 def render(plot: PlotData, width: int, height: int) -> list[list[TextRun]]:
-    """The lines of text of a chart of this size, given on dots; where it is `FLAT` it has no x axis."""
+    """Return the lines of text of a chart given in dots; up to `FLAT_HEIGHT` it has no x axis."""
     import plotext
 
     plotext.terminal.limit(False, False)
@@ -109,7 +112,7 @@ def render(plot: PlotData, width: int, height: int) -> list[list[TextRun]]:
 
 
 def _extend(dots: list[tuple[float, float]], dot: tuple[float, float]) -> None:
-    """Add a dot, unless it adds nothing: it is the last one again, or goes on with a level stretch."""
+    """Add a dot, unless it repeats the last one; a third dot of a level stretch replaces the second."""
     if dots and dot == dots[-1]:
         return
     if len(dots) > 1 and dots[-2][1] == dots[-1][1] == dot[1]:
@@ -119,7 +122,7 @@ def _extend(dots: list[tuple[float, float]], dot: tuple[float, float]) -> None:
 
 
 def _dot_scale(scale: Scale, dots: int) -> tuple[Scale, Callable[[float], float]]:
-    """An axis counted in dots, and what brings a value to the middle of its dot."""
+    """Return the axis counted in dots, and a function from a value to the middle of its dot."""
     per_dot = (scale.upper - scale.lower) / dots
 
     def to_dot(value: float) -> float:
@@ -145,7 +148,7 @@ def _ruler(ruler: Any, scale: Scale, labels: list[str] | None) -> None:
 
 
 def _draw(figure: Any, line: PlotLine) -> None:
-    """A line with gaps: points that are no numbers are left out, and what follows them is not joined to them."""
+    """Draw a line with a gap at each point that isn't finite."""
     import plotext
 
     finite = [index for index, value in enumerate(line.y) if math.isfinite(value)]
@@ -160,7 +163,7 @@ def _draw(figure: Any, line: PlotLine) -> None:
 
 
 def _parse_runs(text: str) -> list[TextRun]:
-    """The escape codes read back as roles."""
+    """Split a line into runs of characters, reading plotext's colour codes as roles."""
     runs: list[TextRun] = []
     role = 0
     for match in _CODE.finditer(text):
@@ -172,7 +175,7 @@ def _parse_runs(text: str) -> list[TextRun]:
 
 
 def _with_corner_label(line: list[TextRun], label: str) -> list[TextRun]:
-    """The axis' label in the empty room below the numbers of the y axis."""
+    """Write the axis' label into the space below the numbers of the y axis, if it fits."""
     text = "".join(run.text for run in line)
     room = len(text) - len(text.lstrip())
     return [TextRun(label[:room].ljust(room), TICK), TextRun(text[room:], TICK)] if room > len(label) else line

@@ -1,4 +1,4 @@
-"""One or two lines on the run under the cursor: what it is, where it stands, and what went wrong."""
+"""A few lines about the run or group under the cursor: its title, its state and progress, and its error."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from dipddpm.tui.shared.groups import GroupRow
 from dipddpm.tui.shared.runlist import RunRow
 
 REMEDIES = {
-    RunState.crashed: "its process is gone, killed or out of memory; r resumes it, 3 has its words",
-    RunState.broken: "its config can't be read; d deletes it",
-    RunState.queued: "waits for a free slot; Q shows the queue",
+    RunState.crashed: "the process died (killed or out of memory); r resumes the run, 3 shows its log",
+    RunState.broken: "the config can't be read; d deletes the run",
+    RunState.queued: "waiting for a free slot; Q shows the queue",
 }
 
 
 class RunHead(Widget):
-    """Drawn anew only when its words change."""
+    """The lines about a run or a group; repainted only when their text changes."""
 
     DEFAULT_CSS = "RunHead { height: auto; min-height: 2; max-height: 4; }"
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -35,11 +35,11 @@ class RunHead(Widget):
     _text: tuple[tuple[str, str], ...] = ()
 
     def show(self, row: RunRow, series: RunSeries | None, step: int | None) -> None:
-        """Show where this run stands, or stood at `step`."""
+        """Show this run's state now, or its values at `step`."""
         self._write((*_first_line(row), *_second_line(row, series, step), *_trouble(row, series)))
 
     def show_group(self, group: GroupRow) -> None:
-        """Show what is in this group and how far it is."""
+        """Show this group's size, kind and progress, and how many of its runs are in each state."""
         sign, tone = STATE_SIGNS[str(group.state)]
         counts = "  ".join(f"{count} {state}" for state, count in group.states)
         share = f"{group.progress:.0%}  "
@@ -53,12 +53,12 @@ class RunHead(Widget):
             self.refresh(layout=lines[0] != lines[1] or max(lines) > 1)
 
     def notify_style_update(self) -> None:
-        """Another theme, other colours."""
+        """Repaint in the colours of the new theme."""
         super().notify_style_update()
         self.refresh()
 
     def render(self) -> Text:
-        """The words in their tones."""
+        """Return the text in the styles of its tones."""
         text = Text(end="", overflow="ellipsis")
         for part, tone in self._text:
             style = self.get_component_rich_style(f"run-head--{tone}") if tone else Style.null()
@@ -85,7 +85,7 @@ def _second_line(row: RunRow, series: RunSeries | None, step: int | None) -> lis
         words += [] if values.loss is None else [f"loss {format_number(values.loss)}"]
         words += [] if values.held_out is None else [f"held out {format_number(values.held_out)}"]
         words += [] if values.psnr is None else [f"PSNR {format_number(values.psnr, 2)} dB"]
-        return [("\n ◂▸ " + "  ".join(words), "warn"), ("  , . move  esc now", "dim")]
+        return [("\n ◂▸ " + "  ".join(words), "warn"), ("  , . move  esc leave", "dim")]
     words = [] if row.progress is None else [f"{row.progress:.0%}"]
     if series is not None and series.started is not None:
         if series.started.epochs:
@@ -101,7 +101,7 @@ def _second_line(row: RunRow, series: RunSeries | None, step: int | None) -> lis
 
 
 def _trouble(row: RunRow, series: RunSeries | None) -> list[tuple[str, str]]:
-    """What went wrong, and what to do about it."""
+    """Return the run's error and its remedy, or a note that it waits or is stalled; empty if there is none."""
     if row.state in REMEDIES:
         return [(f"\n   {REMEDIES[row.state]}", "bad" if row.state is not RunState.queued else "dim")]
     if row.state is RunState.failed and series is not None and isinstance(series.ended, RunFailed):

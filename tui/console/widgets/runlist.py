@@ -1,4 +1,4 @@
-"""The left half of the main screen: how many runs there are, the filter while it is written, and the list."""
+"""The left half of the main screen: the number of runs, the filter while it is edited, and the list."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from dipddpm.tui.shared.runlist import RunRow, sort_rows
 
 
 class Filter(Input):
-    """The line in which a filter is written; the list narrows meanwhile. Enter keeps the filter, Esc takes it back."""
+    """The input line for the filter, which applies while it is typed. Enter keeps the filter, Esc clears it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "take_back", show=False),
+        Binding("escape", "clear_filter", show=False),
         Binding("down", "submit", show=False),
     ]
 
@@ -32,23 +32,23 @@ class Filter(Input):
         self.cursor_blink = False
 
     def on_mount(self) -> None:
-        """Take the keys."""
+        """Take the focus."""
         self.focus()
 
-    async def action_take_back(self) -> None:
-        """Show all runs again, and leave."""
+    async def action_clear_filter(self) -> None:
+        """Clear the filter and close the line."""
         self.value = ""
         await self.action_submit()
 
 
 class RunList(Vertical):
-    """Filters, groups and sorts the session's runs as the preferences have it."""
+    """The session's runs, filtered, grouped and sorted by the user's preferences."""
 
     class Drawn(Message):
-        """The list shows other rows than before, or the same ones in another way."""
+        """Posted when the filter has changed or a group has been folded or unfolded."""
 
     def __init__(self, session: Session, marked: Mapping[str, int]) -> None:
-        """`marked` holds the colour index of each marked run."""
+        """Create the list; `marked` holds the colour index of each marked run."""
         super().__init__(id="left")
         self._session = session
         self._toggled_groups: set[str] = set()
@@ -58,18 +58,18 @@ class RunList(Vertical):
         self._marked = marked
 
     def compose(self) -> ComposeResult:
-        """The title and the table."""
+        """Add the title and the table."""
         yield Static(id="list-title", markup=False)
         yield RunTable()
 
     @property
     def table(self) -> RunTable:
-        """The table itself."""
+        """The table of runs."""
         return self.query_one(RunTable)
 
     @property
     def chosen(self) -> Sequence[RunRow]:
-        """The run under the cursor, or those of the group whose header is there."""
+        """The run under the cursor, or the runs of the group whose header is under the cursor."""
         if (group := self.table.group) is not None:
             wanted = set(group.runs)
             return [row for row in self._session.rows if row.id in wanted]
@@ -81,7 +81,7 @@ class RunList(Vertical):
         shown = [row for row in self._session.rows if query.matches(row)]
         shown = sort_rows(shown, preferences.sort, descending=preferences.descending)
         groups = {row.group for row in shown}
-        # Groups start folded, or unfolded while a filter looks for runs.
+        # Groups are folded at first, or unfolded while there is a filter; the user may toggle each.
         unfolded = groups - self._toggled_groups if query.text else groups & self._toggled_groups
         entries = group_rows(shown, unfolded, by_name=preferences.sort == "created")
         variables = self.app.theme_variables
@@ -91,7 +91,7 @@ class RunList(Vertical):
         self._show_title()
 
     def go_to(self, run: str) -> bool:
-        """Put the cursor on this run, out of a folded group if need be; whether the list holds it."""
+        """Move the cursor to this run, unfolding its group if necessary; return whether the list holds it."""
         if self.table.go_to(run):
             return True
         rows = self._session.rows
@@ -101,7 +101,7 @@ class RunList(Vertical):
         return self.table.go_to(run)
 
     def toggle_fold(self, group: str) -> None:
-        """Unfold a group, or fold it."""
+        """Fold or unfold a group."""
         self._toggled_groups ^= {group}
         self.draw()
         self.post_message(self.Drawn())
@@ -111,14 +111,14 @@ class RunList(Vertical):
         self.toggle_fold(event.group)
 
     def filter_by(self, text: str) -> None:
-        """Show the runs that match; all of them for the empty text."""
+        """Show the runs that match; all runs for an empty text."""
         self.filter_query = parse(text)
         self._session.preferences.filter = self.filter_query.text
         self.draw()
         self.post_message(self.Drawn())
 
     def edit_filter(self) -> None:
-        """Open the line in which the filter is written."""
+        """Open the input line of the filter."""
         if not self.query(Filter):
             self.mount(Filter(self.filter_query.text), before=0)
 
@@ -132,14 +132,14 @@ class RunList(Vertical):
         event.input.remove()
 
     def lay_out(self, room: int, *, alone: bool) -> None:
-        """Take a share of so many columns, the one that was chosen or by the terminal's width; all of it if alone."""
+        """Set the list's width to the user's choice or a share of `room` columns; to all of them if it is `alone`."""
         share = 30 if room < 100 else min(48, max(38, room // 4))
         chosen = self._session.preferences.list_width
         width = min(chosen, max(20, room - 40)) if chosen else share
         self.styles.width = "1fr" if alone else width
 
     def resize(self, by: int, room: int) -> None:
-        """Choose another width."""
+        """Make the list wider by `by` columns."""
         self._session.preferences.list_width = max(20, min(room - 40, self.size.width + by))
 
     def _show_title(self) -> None:

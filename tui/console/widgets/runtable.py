@@ -1,6 +1,6 @@
-"""The list of runs: two columns in a narrow place, all of them in a wide one. Draws only the lines on the screen.
+"""The table of runs: two columns if it is narrow, all columns if it is wide.
 
-A table widget that holds every cell takes seconds for 10,000 runs; this one holds rows and asks them when it draws.
+Only visible lines are formatted: a table widget that stores every cell takes seconds for 10,000 runs.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from dipddpm.tui.shared.groups import GroupRow, ListEntry
 from dipddpm.tui.shared.runlist import RunRow
 
 WIDE_MIN_WIDTH = 72
-"""From this width on, every column has its place and the columns have names."""
+"""Width from which all columns and a header are shown."""
 KIND_MIN_WIDTH = 34
-"""From this width on, the kind has a place of its own."""
+"""Width from which the kind has its own column."""
 GROUP = Binding.Group("Runs")
-FOLD = "unfold a group or fold it; on its header its combinations are compared, mean and spread"
+FOLD = "unfold or fold a group; 5 on its header compares its combinations by mean and spread"
 
 
 class RunTable(ScrollView, can_focus=True):
-    """Rows, a cursor that keeps to its run when rows move, and a colour for each that is marked.
+    """Rows of runs and headers of groups; the cursor stays on its run when rows move.
 
-    Some rows may be the headers of groups; the runs beneath an unfolded one are indented.
+    Marked runs have a colour; the runs of an unfolded group are indented.
     """
 
     DEFAULT_CSS = "RunTable { scrollbar-size-vertical: 1; }"
@@ -43,12 +43,12 @@ class RunTable(ScrollView, can_focus=True):
         f"run-table--{name}" for name in ("cursor", "header", "dim", "live", "good", "bad", "warn")
     }
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down,j", "move(1)", "down", show=False, group=GROUP, tooltip="the run below or above"),
-        Binding("up,k", "move(-1)", "up", show=False, group=GROUP, tooltip="the run below or above"),
-        Binding("pagedown,ctrl+d", "page(1)", "page down", show=False, group=GROUP, tooltip="a page down or up"),
-        Binding("pageup,ctrl+u", "page(-1)", "page up", show=False, group=GROUP, tooltip="a page down or up"),
-        Binding("home,g", "ends(0)", "first", show=False, group=GROUP, tooltip="first or last"),
-        Binding("end,G", "ends(-1)", "last", show=False, group=GROUP, tooltip="first or last"),
+        Binding("down,j", "move(1)", "down", show=False, group=GROUP, tooltip="next or previous run"),
+        Binding("up,k", "move(-1)", "up", show=False, group=GROUP, tooltip="next or previous run"),
+        Binding("pagedown,ctrl+d", "page(1)", "page down", show=False, group=GROUP, tooltip="next or previous page"),
+        Binding("pageup,ctrl+u", "page(-1)", "page up", show=False, group=GROUP, tooltip="next or previous page"),
+        Binding("home,g", "ends(0)", "first", show=False, group=GROUP, tooltip="first or last run"),
+        Binding("end,G", "ends(-1)", "last", show=False, group=GROUP, tooltip="first or last run"),
         Binding("right,l", "fold(False)", "unfold the group", show=False, group=GROUP, tooltip=FOLD),
         Binding("left,h", "fold(True)", "fold the group", show=False, group=GROUP, tooltip=FOLD),
     ]
@@ -56,11 +56,11 @@ class RunTable(ScrollView, can_focus=True):
     cursor: reactive[int] = reactive(0, repaint=False)
 
     class Moved(Message):
-        """The cursor is on another run or group, or on none."""
+        """Posted when the cursor has moved to another run or group, or there is none."""
 
     @dataclass
     class FoldToggled(Message):
-        """A folded group is to be unfolded, or the other way round."""
+        """Posted when the user folds or unfolds a group."""
 
         group: str
 
@@ -73,12 +73,12 @@ class RunTable(ScrollView, can_focus=True):
 
     @property
     def row(self) -> RunRow | None:
-        """The run under the cursor; None on the header of a group."""
+        """The run under the cursor; None on a group's header."""
         return None if isinstance(self._entry, GroupRow) else self._entry
 
     @property
     def group(self) -> GroupRow | None:
-        """The group whose header is under the cursor."""
+        """The group whose header is under the cursor, or None."""
         return self._entry if isinstance(self._entry, GroupRow) else None
 
     @property
@@ -87,13 +87,13 @@ class RunTable(ScrollView, can_focus=True):
 
     @property
     def wide(self) -> bool:
-        """Whether there is room for all columns."""
+        """True if there is room for all columns."""
         return self.size.width >= WIDE_MIN_WIDTH
 
     def show(self, rows: Sequence[ListEntry], marked: Mapping[str, str], sort: tuple[str, bool]) -> None:
-        """Show these rows; only the lines that differ from what is on the screen are drawn.
+        """Show these rows; only lines that differ from the screen are repainted.
 
-        `marked` gives the colour of each marked run, `sort` the column and whether it descends.
+        `marked` holds the colour of each marked run; `sort` is the sorted column and whether it descends.
         """
         before, was_marked, was_sorted = self._rows, self._marked, self._sorted
         cursor_id = self._entry.id if self._entry else ""
@@ -110,7 +110,7 @@ class RunTable(ScrollView, can_focus=True):
                 self._refresh_line(line)
 
     def go_to(self, run: str) -> bool:
-        """Put the cursor on this run; whether it is in the list."""
+        """Move the cursor to this run; return whether the table holds it."""
         index = self._index_of(run)
         if index is not None:
             self._move_to(index)
@@ -120,7 +120,7 @@ class RunTable(ScrollView, can_focus=True):
         return next((index for index, row in enumerate(self._rows) if row.id == run), None)
 
     def _restore_cursor(self, run: str) -> None:
-        """Put the cursor on the run on which it was, or on the one that took its place."""
+        """Move the cursor back to this run, or leave it at its index if the run is gone."""
         if self._entry is not None and self._entry.id == run:
             return
         index = self._index_of(run)
@@ -133,15 +133,15 @@ class RunTable(ScrollView, can_focus=True):
         return 1 if self.wide else 0
 
     def action_move(self, by: int) -> None:
-        """Move the cursor by lines."""
+        """Move the cursor by `by` rows."""
         self._move_to(self.cursor + by)
 
     def action_page(self, by: int) -> None:
-        """Move the cursor by screens."""
+        """Move the cursor by `by` pages."""
         self._move_to(self.cursor + by * max(1, self.size.height - self._header_height - 1))
 
     def action_ends(self, end: int) -> None:
-        """Move the cursor to the first run or the last."""
+        """Move the cursor to the first (0) or the last row."""
         self._move_to(0 if end == 0 else len(self._rows) - 1)
 
     def _move_to(self, index: int) -> None:
@@ -162,14 +162,14 @@ class RunTable(ScrollView, can_focus=True):
             self.refresh(Region(0, line, self.size.width, 1))
 
     def action_fold(self, fold: bool) -> None:
-        """Fold or unfold the group under the cursor; from one of its runs, go to the header first."""
+        """Fold or unfold the group under the cursor; folding on one of its runs moves to the header first."""
         if self.group is not None and self.group.unfolded is fold:
             self.post_message(self.FoldToggled(self.group.name))
         elif fold and self.row is not None and self.row.group in self._unfolded:
             self.go_to(f"/{self.row.group}")
 
     def on_click(self, event: events.Click) -> None:
-        """Move to the run that was clicked; a second click opens it."""
+        """Move the cursor to the clicked row; a double click opens it."""
         index = self.scroll_offset.y + event.y - self._header_height
         if event.y < self._header_height or index >= len(self._rows):
             return
@@ -178,17 +178,17 @@ class RunTable(ScrollView, can_focus=True):
             self.app.simulate_key("enter")
 
     def on_resize(self) -> None:
-        """The header comes and goes with the width."""
+        """Show or hide the header, depending on the width."""
         self.virtual_size = Size(self.size.width, len(self._rows) + self._header_height)
         self.refresh()
 
     def _style(self, name: str) -> Style:
-        # A whole style is blended with the background, which a partial one isn't; a tone has no ground of its own.
+        # The full style blends a translucent colour with the background; tones then drop the background itself.
         style = self.get_component_rich_style(f"run-table--{name}")
         return style if name == "cursor" else style.without_color + Style(color=style.color)
 
     def render_line(self, y: int) -> Strip:
-        """A line of the screen."""
+        """Return a line of the screen."""
         width = self.size.width
         columns = COLUMNS if self.wide else NARROW if width >= KIND_MIN_WIDTH else TIGHT
         if self.wide and y == 0:
@@ -232,7 +232,7 @@ class RunTable(ScrollView, can_focus=True):
 
 
 def _column_widths(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
-    """The columns that fit, the most wanted first, each with its width; what is left over goes to the elastic one."""
+    """Return the columns that fit, chosen by rank, with their widths; the elastic one takes the remaining width."""
     chosen = sorted(columns, key=lambda column: column.rank)
     while len(chosen) > 1 and sum(column.width for column in chosen) > width:
         chosen.pop()

@@ -1,4 +1,4 @@
-"""PSNR as it went, a line for the mean and for each image: where it peaked, and where the rule stopped the fit."""
+"""PSNR over the steps, one line each for the mean and the images, with the peak and the early stop marked."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from dipddpm.tui.console.widgets.lines import LinesWidget
 BARS = "▁▂▃▄▅▆▇█"
 PEAK, STOP, BOTH, NON_FINITE = "▲", "▼", "◆", "×"
 SPAN_DB = 6.0
-"""What lies further below the peak is drawn at the bottom: a fall of half a decibel after the peak must be seen."""
+"""Range of the bars in dB below the peak; lower values are cut, so that a fall of half a dB stays visible."""
 CELL_WIDTH = 50
-"""Images stand side by side where each has this much room."""
+"""Columns for each image when images are shown side by side."""
 LABEL_WIDTH = 11
 SHORT_FACTS, FULL_FACTS = 22, 36
+"""Columns for the value, the peak and the stop: without and with their steps."""
 FEWEST_BARS = 8
 
 
 class PsnrSparkline(LinesWidget):
-    """The curves given by `RunSeries.psnr`, one to a line; the mean takes a line of its own."""
+    """The curves from `RunSeries.psnr`; images share lines if there is room, and the mean has its own line."""
 
     DEFAULT_CSS = """
     PsnrSparkline {
@@ -48,7 +49,7 @@ class PsnrSparkline(LinesWidget):
     _cursor: float | None = None
 
     def show(self, curves: Sequence[PsnrCurve], *, limit: float | None = None, cursor: float | None = None) -> None:
-        """Draw these curves with their values at step `cursor`; `limit` is how many steps the run will have."""
+        """Draw these curves with their values at step `cursor`; `limit` is the run's total number of steps."""
         more = len(curves) != len(self._curves)
         self._curves, self._limit, self._cursor = tuple(curves), limit, cursor
         if more:
@@ -56,19 +57,19 @@ class PsnrSparkline(LinesWidget):
         self.redraw()
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """A line for each row of curves."""
+        """Return the number of rows of curves."""
         return len(self._rows(width))
 
     def _rows(self, width: int) -> list[list[PsnrCurve]]:
         means = [curve for curve in self._curves if curve.image < 0]
         images = [curve for curve in self._curves if curve.image >= 0]
         if len(images) == 1 and means:
-            return [[images[0]]]  # the mean of one image says nothing more
+            return [[images[0]]]  # the mean of a single image adds nothing
         across = max(1, (width + 2) // (CELL_WIDTH + 2))
         return [[curve] for curve in means] + [images[at : at + across] for at in range(0, len(images), across)]
 
     def draw(self, width: int, height: int) -> list[list[Segment]]:
-        """The rows, in columns of equal width."""
+        """Return the rows of curves, in columns of equal width."""
         across = max(1, (width + 2) // (CELL_WIDTH + 2))
         cell = (width + 2) // across - 2
         lines: list[list[Segment]] = []
@@ -93,7 +94,7 @@ class PsnrSparkline(LinesWidget):
         return Segment.adjust_line_length([*left, *bars, *facts], width)
 
     def _facts(self, curve: PsnrCurve, room: int) -> list[Segment]:
-        """The value, the peak and the stop, in more or fewer words by the room there is."""
+        """Return the value, the peak and the stop; with their steps if there is room."""
         value = f"{_format_decibel(_value_at(curve, self._cursor))} dB"
         facts = [Segment(value.rjust(9), self.component_style("spark--value"))]
         if room < SHORT_FACTS + FEWEST_BARS:
@@ -135,7 +136,7 @@ class PsnrSparkline(LinesWidget):
 
 
 def _columns(curve: PsnrCurve, width: int, scale: float) -> str:
-    """A bar for each column up to the last measurement; a column without one shows the value before it."""
+    """Return a bar for each column up to the last measurement; a column without one repeats the previous bar."""
     best: dict[int, float] = {}
     for step, value in zip(curve.x, curve.y, strict=True):
         column = min(width - 1, round(step * scale))
@@ -144,7 +145,7 @@ def _columns(curve: PsnrCurve, width: int, scale: float) -> str:
     finite = [value for value in best.values() if math.isfinite(value)]
     if not finite:
         return NON_FINITE if best else ""
-    top = math.ceil(max(finite) * 2) / 2  # in halves, so that not every new peak moves all bars
+    top = math.ceil(max(finite) * 2) / 2  # rounded to half a dB, so that few new peaks move all bars
     bottom = max(math.floor(min(finite) * 2) / 2, top - SPAN_DB)
     text, shown = [], " "
     for column in range(max(best) + 1):
@@ -157,7 +158,7 @@ def _columns(curve: PsnrCurve, width: int, scale: float) -> str:
 
 
 def _value_at(curve: PsnrCurve, step: float | None) -> float:
-    """The value at a step, or the last one."""
+    """Return the value at or before a step; the last value if `step` is None."""
     if not len(curve.y):
         return math.nan
     if step is None:
@@ -167,7 +168,7 @@ def _value_at(curve: PsnrCurve, step: float | None) -> float:
 
 
 def _is_past(curve: PsnrCurve) -> bool:
-    """Whether the peak is behind: as long as a curve climbs, its peak is its end."""
+    """Return whether the curve has fallen since its peak; while it climbs, its peak is its last point."""
     return curve.peak is not None and len(curve.x) > 0 and curve.peak.step < curve.x[-1]
 
 

@@ -41,7 +41,7 @@ async def test_live_pane_marks_psnr_peak(opened: Opener, make: Maker, size: tupl
 @pytest.mark.parametrize(
     ("losses", "psnr"),
     [([0.5], []), ([0.5, math.nan, math.inf], []), ([], []), ([], [math.nan, 20.0])],
-    ids=["one epoch", "a loss that diverged", "nothing yet", "a PSNR that is none"],
+    ids=["one epoch", "diverged loss", "no values", "NaN PSNR"],
 )
 async def test_panes_draw_runs_with_empty_or_nan_values(
     opened: Opener, make: Maker, size: tuple[int, int], losses: list[float], psnr: list[float]
@@ -116,11 +116,11 @@ async def test_time_cursor_moves_curves_and_pictures_together(opened: Opener, ma
         await driver.press("comma")
         await driver.until_seen("restored at 10")
         await driver.press("full_stop", "full_stop", "full_stop")
-        assert driver.main.step is None, "past the last step lies now"
+        assert driver.main.step is None, "past the last step, the cursor follows the run"
         await driver.until_seen("restored at 30")
 
 
-async def test_time_cursor_returns_to_now_on_escape(opened: Opener, make: Maker) -> None:
+async def test_time_cursor_closes_on_escape(opened: Opener, make: Maker) -> None:
     make(losses=[0.3, 0.2, 0.1])
     async with opened() as driver:
         await driver.press("comma", "comma", "escape")
@@ -141,7 +141,7 @@ async def test_images_pane_turns_pictures_only_within_run_folder(opened: Opener,
     assert PictureFile(run.folder, "/etc/passwd").path() is None
 
 
-async def test_images_pane_says_if_there_are_no_pictures(opened: Opener, make: Maker) -> None:
+async def test_images_pane_reports_missing_pictures(opened: Opener, make: Maker) -> None:
     make()
     async with opened() as driver:
         await driver.press("2")
@@ -156,7 +156,7 @@ async def test_log_pane_follows_worker_output(opened: Opener, make: Maker) -> No
         await driver.until_seen("a warning")
         assert "\\x1b[31mred" in driver.text()
         assert "all there" in driver.text()
-        assert "halfway" not in driver.text()  # overwritten, as a terminal has it
+        assert "halfway" not in driver.text()  # overwritten after a carriage return
         with (run.folder / "worker.log").open("a") as file:
             file.write("one more\n")
         await driver.until_seen("one more")
@@ -171,14 +171,14 @@ async def test_config_pane_shows_command_and_folder(opened: Opener, make: Maker)
 
 
 @SIZES
-async def test_compare_pane_shows_results_beside_differing_options(
+async def test_compare_pane_shows_results_and_differing_options(
     opened: Opener, make: Maker, size: tuple[int, int]
 ) -> None:
     make(name="slow", settings={"ddpm.lr": 0.001}, losses=[0.3, 0.2])
     make(name="fast", settings={"ddpm.lr": 0.004}, losses=[0.3, 0.1])
     async with opened(size) as driver:
         await driver.press("5")
-        await driver.until_seen("Mark runs with m")
+        await driver.until_seen("Mark up to eight runs")
         await driver.press("m", "j", "m")
         await driver.until_seen("state     best loss")
         pane = driver.main.query_one(ComparePane)

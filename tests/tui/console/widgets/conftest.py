@@ -1,4 +1,4 @@
-"""A stage for one widget: an app with our theme and nothing else."""
+"""A stage for one widget: an app with the console's themes and nothing else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dipddpm.tui.console.themes import THEMES
 
 
 class StageScreen(Screen[None]):
-    """As the console's own."""
+    """A screen that sends only changed cells, like the console's main screen."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class StageScreen(Screen[None]):
 
 
 class Stage(App[None]):
-    """Shows one widget, in a terminal of the colours asked for, and keeps what is written to it."""
+    """An app that shows one widget."""
 
     CSS = "Screen { layout: vertical; overflow: hidden; }"
 
@@ -47,11 +47,11 @@ class Stage(App[None]):
         yield self.widget
 
     def lines(self) -> list[str]:
-        """The text on the screen."""
+        """Return the lines of text on the screen."""
         return [strip.text.rstrip() for strip in self.screen._compositor.render_strips()]
 
     def styled(self, text: str) -> list[Style]:
-        """The styles in which a text stands on the screen."""
+        """Return the styles in which a text is shown on the screen."""
         return [
             segment.style
             for strip in self.screen._compositor.render_strips()
@@ -65,7 +65,10 @@ OpenStage = Callable[..., AbstractAsyncContextManager[tuple[Stage, Pilot[None]]]
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> OpenStage:
-    """`async with stage(widget, size) as (app, pilot)`."""
+    """Open an app with one widget.
+
+    Use it as `async with stage(widget, size) as (app, pilot)`.
+    """
     monkeypatch.delenv("NO_COLOR", raising=False)
 
     @contextlib.asynccontextmanager
@@ -82,15 +85,15 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> OpenStage:
 
 @pytest.fixture
 def repainted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How many cells each refresh since the last `clear` asked to repaint; infinite for a whole widget."""
+    """Record how many cells each refresh repaints; infinite for a whole widget."""
     from dipddpm.tui.console.widgets.lines import LinesWidget
 
-    asked: list[float] = []
+    areas: list[float] = []
     refresh = LinesWidget.refresh
 
     def noting(self: LinesWidget, *regions: Region, **options: Any) -> Any:
-        asked.append(sum(region.area for region in regions) if regions else math.inf)
+        areas.append(sum(region.area for region in regions) if regions else math.inf)
         return refresh(self, *regions, **options)
 
     monkeypatch.setattr(LinesWidget, "refresh", noting)
-    return asked
+    return areas

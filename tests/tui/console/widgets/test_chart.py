@@ -1,4 +1,4 @@
-"""The line chart: what stands where, at which size, and how little is painted when a run goes on."""
+"""The line chart: its content at every size, and how few cells are repainted while a run grows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def line(values: Sequence[float], *, marks_non_finite: bool = False) -> Series:
 
 
 def canvas(lines: list[str]) -> list[str]:
-    """The part of the chart where curves are, without title and axes."""
+    """Return the area of the curves, without title and axes."""
     return [text[plot.GUTTER + 1 :] for text in lines[1:-2]]
 
 
@@ -101,7 +101,7 @@ async def test_line_chart_leaves_nonpositive_values_off_log_axis(stage: OpenStag
     async with stage(chart) as (app, _):
         chart.show([line([0.0, -1.0, 0.5, 0.7])], log_y=True)
         assert any(is_drawn(character) for text in canvas(app.lines()) for character in text)
-        chart.show([line([0.0, -1.0])], log_y=True)  # none that is positive: the axis is a linear one
+        chart.show([line([0.0, -1.0])], log_y=True)  # without positive values, the axis is linear
         assert "-1.0" in "\n".join(app.lines())
 
 
@@ -122,9 +122,9 @@ async def test_line_chart_draws_cursor_as_vertical_line(stage: OpenStage) -> Non
     chart = LineChart()
     async with stage(chart, (67, 12)) as (app, _):
         chart.show([line([5.0] * 60)], limit=60, cursor=30.0)
-        places = [text.index("│") for text in canvas(app.lines()) if "│" in text]
-        assert set(places) == {30}
-        assert len(places) >= len(canvas(app.lines())) - 1
+        columns = [text.index("│") for text in canvas(app.lines()) if "│" in text]
+        assert set(columns) == {30}
+        assert len(columns) >= len(canvas(app.lines())) - 1
 
 
 async def test_line_chart_gives_series_legend_and_colours(stage: OpenStage) -> None:

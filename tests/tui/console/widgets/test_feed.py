@@ -1,4 +1,4 @@
-"""The feed: best models stand out, nothing is markup, and it is bounded."""
+"""The feed: best models stand out, texts are never markup, and the number of entries is limited."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def test_feed_entries_put_hint_after_error() -> None:
 
 
 def test_feed_entries_skip_events_without_line() -> None:
-    told = [
+    log = [
         events.Message(text="careful", level="warning"),
         events.RunFinished(seconds=61.0),
         events.EpochFinished(epoch=1, step=1, loss=0.5),
         events.CheckpointStored(step=1, file="f", sha256=""),
     ]
-    assert [(entry.tone, entry.text) for entry in feed_entries(told)] == [
+    assert [(entry.tone, entry.text) for entry in feed_entries(log)] == [
         ("warning", "Warning: careful"),
         ("good", "Finished in 1:01"),
         ("plain", "Loss at epoch 1: 0.500"),

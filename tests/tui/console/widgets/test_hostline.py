@@ -1,4 +1,4 @@
-"""The host line: what fits, and quiet on a quiet machine."""
+"""The host line: as many facts as fit, and no repainting without a change."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ BOX = HostSample("gpu-box", 12, 31.0, 126.0, (Gpu("H100", 61, 34.0, 80.0, 58, 31
 
 
 async def shown(
-    stage: OpenStage, width: int, sample: HostSample, queue: tuple[int, int] = (2, 1), place: str = "./runs"
+    stage: OpenStage, width: int, sample: HostSample, queue: tuple[int, int] = (2, 1), runs_path: str = "./runs"
 ) -> str:
     host = HostLine()
     async with stage(host, (width, 2)) as (app, _):
-        host.show(sample, queue, place)
+        host.show(sample, queue, runs_path)
         return app.lines()[0]
 
 

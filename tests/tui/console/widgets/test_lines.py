@@ -1,4 +1,4 @@
-"""Widgets of lines: the ranges that differ, and that only those are painted."""
+"""Line widgets: the ranges in which lines differ, and that only these are repainted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _strip(parts: Parts) -> Strip:
 
 
 @given(LINES, LINES)
-def test_changed_ranges_cover_exactly_what_differs(one: Parts, other: Parts) -> None:
+def test_changed_ranges_cover_exactly_the_differences(one: Parts, other: Parts) -> None:
     old, new = _strip(one), _strip(other)
     width = max(old.cell_length, new.cell_length)
     old, new = old.adjust_cell_length(width), new.adjust_cell_length(width)

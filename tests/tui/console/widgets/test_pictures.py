@@ -1,4 +1,4 @@
-"""Pictures: true to their shape in every colour system, and files that are not what they seem."""
+"""Pictures: their proportions in every colour system, and damaged or hostile files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def ramp(width: int = 64, height: int = 32) -> Image.Image:
 
 
 def colours(rows: list[list[Segment]]) -> list[list[tuple[Color, Color]]]:
-    """Upper and lower colour of every cell."""
+    """Return the upper and the lower colour of every cell."""
 
     def both(style: Style | None) -> tuple[Color, Color]:
         assert style is not None and style.color is not None and style.bgcolor is not None
@@ -73,7 +73,7 @@ def test_characters_dither_grey_in_sixteen_colours() -> None:
         for pair in row
         for half in pair
     }
-    assert {7, 8} <= shown  # light grey and dark grey, by the cell
+    assert {7, 8} <= shown  # a mix of light grey and dark grey
 
 
 def test_characters_use_sixteen_colours_of_rich() -> None:
@@ -126,7 +126,9 @@ def test_load_refuses_damaged_or_huge_picture(tmp_path: Path, content: bytes, wo
         load(tmp_path / "x.png")
 
 
-def test_load_refuses_missing_special_or_large_file_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_refuses_missing_special_or_large_file_without_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
     ramp().save(tmp_path / "large.png")
@@ -137,12 +139,12 @@ def test_load_refuses_missing_special_or_large_file_at_once(tmp_path: Path, monk
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
-    """Wait until a picture that is read in a thread is here."""
+    """Wait until a picture read in the background is shown."""
     for _ in range(500):
         if condition():
             return
         await pilot.pause(0.02)
-    pytest.fail("it never came")
+    pytest.fail("the picture was never shown")
 
 
 async def test_picture_view_shows_picture_below_caption(stage: OpenStage, tmp_path: Path) -> None:
@@ -160,7 +162,7 @@ async def test_picture_view_shows_picture_below_caption(stage: OpenStage, tmp_pa
         await until(pilot, lambda: view._lines[1] != before)
 
 
-async def test_picture_view_never_shows_the_picture_of_another_run(
+async def test_picture_view_never_shows_picture_of_previous_run(
     stage: OpenStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("one", "two"):
@@ -188,9 +190,9 @@ async def test_picture_view_explains_missing_picture(stage: OpenStage, tmp_path:
     view = PictureView()
     async with stage(view, (40, 12)) as (app, pilot):
         view.show(PictureFile(tmp_path, "gone\x1b[31m.png"), "restored")
-        await until(pilot, lambda: "gone\\x1b[31m.png is not there." in " ".join(app.lines()))
+        await until(pilot, lambda: "gone\\x1b[31m.png doesn't exist." in " ".join(app.lines()))
         view.show(PictureFile(tmp_path, "../outside.png"), "restored")
-        await until(pilot, lambda: "There is no such picture." in " ".join(app.lines()))
+        await until(pilot, lambda: "The picture isn't a PNG file in" in " ".join(app.lines()))
 
 
 async def test_picture_view_shows_digits_without_colour(
@@ -206,10 +208,10 @@ async def test_picture_view_shows_digits_without_colour(
         assert app.lines()[1]
 
 
-@pytest.mark.parametrize("asked", ["0", ""])
-def test_detect_graphics_is_false_without_pixel_terminal(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+@pytest.mark.parametrize("setting", ["0", ""])
+def test_detect_graphics_is_false_without_pixel_terminal(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
     for name in ("TERM_PROGRAM", "LC_TERMINAL", "KONSOLE_VERSION"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TERM", "xterm-256color" if not asked else "xterm-kitty")
-    monkeypatch.setenv("DIPDDPM_GRAPHICS", asked)
+    monkeypatch.setenv("TERM", "xterm-256color" if not setting else "xterm-kitty")
+    monkeypatch.setenv("DIPDDPM_GRAPHICS", setting)
     assert pictures.detect_graphics() is False

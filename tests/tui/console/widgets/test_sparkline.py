@@ -1,4 +1,4 @@
-"""PSNR lines: the peak and the stop where they belong."""
+"""PSNR lines: the peak and the stop are drawn at their steps."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def curve(
 
 
 def bars(line: str) -> list[int]:
-    """The heights of the bars in a line."""
+    """Return the heights of the bars in a line."""
     return [BARS.index(character) for character in line[12:] if character in BARS]
 
 
