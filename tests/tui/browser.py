@@ -1,4 +1,4 @@
-"""Chromium without a window, driven by the protocol of its developer tools."""
+"""Headless Chromium, controlled through the DevTools protocol."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ PATIENCE_SECONDS = 90.0
 
 
 def program() -> str:
-    """The browser's path; empty where there is none."""
+    """Return the browser's path; empty if there is none."""
     return next((path for name in NAMES if (path := shutil.which(name))), "")
 
 
 class Browser:
-    """One page: `async with Browser(folder, address) as page`."""
+    """A browser with one page: `async with Browser(folder, address) as page`."""
 
     def __init__(self, folder: Path, address: str) -> None:
         self.folder, self.address = folder, address
-        self.told: list[dict[str, Any]] = []
-        """What the browser told unasked."""
+        self.events: list[dict[str, Any]] = []
+        """The events that the browser has sent."""
         self._numbers = itertools.count(1)
 
     async def __aenter__(self) -> Self:
@@ -37,10 +37,10 @@ class Browser:
         )
         self.session = aiohttp.ClientSession()
         await self.until(self._find_page, "the browser's own port")
-        for what in ("Page.enable", "Network.enable", "Runtime.enable"):
-            await self.ask(what)
-        await self.ask("Emulation.setFocusEmulationEnabled", enabled=True)
-        await self.ask("Page.navigate", url=self.address)
+        for method in ("Page.enable", "Network.enable", "Runtime.enable"):
+            await self.command(method)
+        await self.command("Emulation.setFocusEmulationEnabled", enabled=True)
+        await self.command("Page.navigate", url=self.address)
         await self.until(self._loaded, "the page loaded")
         return self
 
@@ -62,8 +62,8 @@ class Browser:
     async def _loaded(self) -> bool:
         return bool(await self.value(f"document.readyState == 'complete' && location.href == '{self.address}'"))
 
-    async def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """A command and its result."""
+    async def command(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Send a command and return its result."""
         number = next(self._numbers)
         await self.socket.send_json({"id": number, "method": method, "params": parameters})
         while True:
@@ -71,26 +71,28 @@ class Browser:
             if answer.get("id") == number:
                 assert "error" not in answer, answer
                 return dict(answer["result"])
-            self.told.append(answer)
+            self.events.append(answer)
 
     async def value(self, expression: str) -> Any:
-        """What an expression of JavaScript comes to in the page."""
-        return (await self.ask("Runtime.evaluate", expression=expression, returnByValue=True))["result"].get("value")
+        """Evaluate a JavaScript expression in the page."""
+        return (await self.command("Runtime.evaluate", expression=expression, returnByValue=True))["result"].get(
+            "value"
+        )
 
     async def type(self, text: str) -> None:
-        """Press keys."""
+        """Type a text."""
         for character in text:
-            await self.ask("Input.dispatchKeyEvent", type="keyDown", text=character, key=character)
-            await self.ask("Input.dispatchKeyEvent", type="keyUp", key=character)
+            await self.command("Input.dispatchKeyEvent", type="keyDown", text=character, key=character)
+            await self.command("Input.dispatchKeyEvent", type="keyUp", key=character)
 
     async def screenshot(self) -> bytes:
-        """The page as a PNG."""
-        return base64.b64decode((await self.ask("Page.captureScreenshot", format="png"))["data"])
+        """Return a screenshot of the page as PNG."""
+        return base64.b64decode((await self.command("Page.captureScreenshot", format="png"))["data"])
 
     async def until(self, condition: Any, what: str) -> None:
-        """Wait until something is so."""
+        """Wait until the condition holds; fail the test if it never does."""
         for _ in range(int(PATIENCE_SECONDS / 0.1)):
             if await condition():
                 return
             await asyncio.sleep(0.1)
-        raise AssertionError(f"never so: {what}")
+        raise AssertionError(f"timed out waiting for: {what}")

@@ -1,4 +1,4 @@
-"""What the console's tests share."""
+"""Fixtures of the console's tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.tui.driving import LARGE, Driver, Maker, Opener
 
 @pytest.fixture
 def make(runs: RunsFolder) -> Iterator[Maker]:
-    """Make run folders."""
+    """Return a maker of run folders."""
     maker = Maker(runs.root)
     yield maker
     for process in maker.processes:
@@ -29,7 +29,7 @@ def make(runs: RunsFolder) -> Iterator[Maker]:
 
 @pytest.fixture
 def busy() -> Iterator[None]:
-    """Somebody holds the CPU's only slot, so that what is started waits and loads nothing heavy."""
+    """Occupy the CPU's only slot, so that started runs wait and load nothing heavy."""
     descriptor = os.open(queue.folder() / "cpu.0.slot", os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     yield
@@ -38,14 +38,17 @@ def busy() -> Iterator[None]:
 
 @pytest.fixture
 def opened(runs: RunsFolder) -> Opener:
-    """Open a console on the test's runs folder: `async with opened(size=SMALL, readonly=True) as driver`."""
+    """Open a console on the test's runs folder.
+
+    Use it as `async with opened(size=SMALL, readonly=True) as driver`.
+    """
 
     @contextlib.asynccontextmanager
     async def open_console(size: tuple[int, int] = LARGE, **options: Any) -> AsyncIterator[Driver]:
         app = DipddpmApp(Session.open(Options(root=runs.root, fps=20.0, **options)))
         async with app.run_test(size=size) as pilot:
             driver = Driver(app, pilot)
-            await driver.until(lambda: driver.main.all_runs_read, "the first reading of the runs folder")
+            await driver.until(lambda: driver.main.all_runs_read, "the first scan of the runs folder")
             if driver.main.rows:
                 await driver.until(lambda: app.first_frame_ready, "the first run shown")
             yield driver

@@ -1,4 +1,4 @@
-"""Run folders as a worker would leave them, and a console that is driven without a terminal."""
+"""Run folders as a worker would write them, and a console driven without a terminal."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ TIMEOUT_SECONDS = 20.0
 
 
 class Maker:
-    """Makes run folders, each a minute older than the one before."""
+    """Makes run folders, each a minute older than the previous one."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.made = 0
         self.processes: list[subprocess.Popen[bytes]] = []
-        """Stand where workers would, for runs that are live."""
+        """Processes that replace the workers of live runs."""
 
     def __call__(
         self,
@@ -45,7 +45,7 @@ class Maker:
         settings: dict[str, Any] | None = None,
         **named: Any,
     ) -> Run:
-        """A run with an epoch for each loss and a look for each PSNR; the first made is the newest."""
+        """Make a run with an epoch for each loss and a measurement for each PSNR; the first one made is the newest."""
         at = time.time() - 60 - 60 * self.made
         run_config = config.build(kind, settings={**(settings or {}), **named})
         stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(at))
@@ -128,7 +128,7 @@ def add_picture(run: Run, name: str, step: int, shade: int) -> None:
 
 
 class Driver:
-    """A console without a terminal, its keys and its screen."""
+    """A console without a terminal: presses its keys and reads its screen."""
 
     def __init__(self, app: DipddpmApp, pilot: Pilot[None]) -> None:
         self.app = app
@@ -136,7 +136,7 @@ class Driver:
 
     @property
     def main(self) -> MainScreen:
-        """The main screen, also while a dialog is above it."""
+        """The main screen, even while a dialog covers it."""
         screen = self.app.screen_stack[0]
         assert isinstance(screen, MainScreen)
         return screen
@@ -147,22 +147,22 @@ class Driver:
         return self.main.row.id if self.main.row else ""
 
     def series(self) -> RunSeries:
-        """The series of the run under the cursor."""
+        """Return the series of the run under the cursor."""
         series = self.main.series_of(self.selected)
         assert series is not None
         return series
 
     def text(self) -> str:
-        """What is on the screen."""
+        """Return the text on the screen."""
         strips = self.app.screen._compositor.render_strips()
         return "\n".join(strip.text.rstrip() for strip in strips)
 
     def notifications(self) -> str:
-        """What the console gave notice of, whatever its width."""
+        """Return the texts of all notices, without line breaks."""
         return "\n".join(notification.message for notification in self.app._notifications)
 
     def dialog(self) -> str:
-        """The texts of the dialog in front. The screen may break them into lines wherever a path in them is long."""
+        """Return the texts of the dialog in front, without the screen's line breaks."""
         return "\n".join(str(text.content) for text in self.app.screen.query(Static))
 
     async def press(self, *keys: str) -> None:
@@ -171,14 +171,14 @@ class Driver:
         await self.pilot.pause()
 
     async def write(self, text: str) -> None:
-        """Type."""
+        """Type a text."""
         await self.press(*["space" if character == " " else character for character in text])
 
     async def until(self, condition: Callable[[], object], what: str = "") -> None:
-        """Wait until something is so; the test fails where it never is."""
+        """Wait until the condition holds; fail the test if it never does."""
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while not condition():
-            assert time.monotonic() < deadline, f"never so: {what}\n{self.text()}"
+            assert time.monotonic() < deadline, f"timed out waiting for: {what}\n{self.text()}"
             await self.pilot.pause(0.02)
 
     async def until_seen(self, words: str) -> None:
@@ -186,7 +186,7 @@ class Driver:
         await self.until(lambda: words in self.text(), words)
 
     async def until_dialog(self, words: str) -> None:
-        """Wait until a dialog with these words is in front, on however many lines."""
+        """Wait until the dialog in front contains these words."""
         await self.until(lambda: words in self.dialog(), words)
 
 
@@ -196,7 +196,7 @@ Opener = Callable[..., AbstractAsyncContextManager[Driver]]
 def make_trained_run(
     runs: RunsFolder, classes: int = 0, size: tuple[int, int] = (12, 10), settings: Mapping[str, Any] | None = None
 ) -> Run:
-    """A run with a best model: a tiny network with random weights."""
+    """Make a run with a best model: a tiny network with random weights."""
     import torch
 
     from dipddpm.core.compute import checkpoint
@@ -215,7 +215,7 @@ def make_trained_run(
 
 
 def dipddpm(*arguments: str | Path) -> int:
-    """The exit code of a command, carried out in this process."""
+    """Run a command in this process and return its exit code."""
     with pytest.raises(SystemExit) as ended:
         main([str(argument) for argument in arguments])
     return int(ended.value.code or 0)

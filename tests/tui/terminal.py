@@ -1,4 +1,4 @@
-"""A console in a pseudo-terminal, and the screen that a person would see."""
+"""A console in a pseudo-terminal, and the screen that a user would see."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TIMEOUT_SECONDS = 60.0
 
 
 class Terminal:
-    """A pseudo-terminal with the console in it, or another command."""
+    """A pseudo-terminal that runs the console or another command."""
 
     def __init__(
         self,
@@ -36,8 +36,8 @@ class Terminal:
         self.master, self.slave = pty.openpty()
         termios.tcsetwinsize(self.slave, size[::-1])
         self.attributes_before = termios.tcgetattr(self.slave)
-        # A session's leader that opens a terminal has it for its own: the system itself then sends the signals of
-        # ctrl-c and of a lost line.
+        # The terminal that a session leader opens becomes its controlling terminal, so that the kernel sends the
+        # signals for ctrl-c and for a lost line.
         opening = ["sh", "-c", 'exec "$@" 0<>"$0"', os.ttyname(self.slave)] if controlling else []
         self.process = subprocess.Popen(
             [*opening, *(command or (sys.executable, "-m", "dipddpm.tui.console.__main__")), *options],
@@ -46,11 +46,11 @@ class Terminal:
             stderr=self.slave,
             env=_without_size() | {"TERM": "xterm-256color"} | environment,
             start_new_session=True,
-            preexec_fn=_as_at_a_login,  # noqa: PLW1509 - no threads here
+            preexec_fn=_reset_hangup_signal,  # noqa: PLW1509 - no threads here
         )
 
     def read(self) -> None:
-        """Take in what was written."""
+        """Read the output and draw it on the screen."""
         while select.select([self.master], [], [], 0.02)[0]:
             try:
                 block = os.read(self.master, 1 << 16)
@@ -61,12 +61,12 @@ class Terminal:
                 self.stream.feed(block)
 
     def write(self, keys: bytes) -> None:
-        """Type."""
+        """Type keys."""
         os.write(self.master, keys)
 
     @property
     def text(self) -> str:
-        """What is on the screen."""
+        """The text on the screen."""
         return "\n".join(self.screen.display)
 
     def until_seen(self, words: str) -> None:
@@ -78,7 +78,7 @@ class Terminal:
             self.read()
 
     def wait_for_exit(self) -> int:
-        """Wait for the end; the exit code."""
+        """Wait for the end of the process and return its exit code."""
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while self.process.poll() is None:
             assert time.monotonic() < deadline, "the console does not end"
@@ -87,17 +87,17 @@ class Terminal:
         return self.process.returncode
 
     def close(self) -> None:
-        """The terminal goes away."""
+        """Close the terminal, as when a connection is lost."""
         for descriptor in (self.master, self.slave):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
 
-def _as_at_a_login() -> None:
-    """Under nohup what is started would not hear that its terminal is gone."""
+def _reset_hangup_signal() -> None:
+    """Stop ignoring SIGHUP, which child processes under nohup ignore."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _without_size() -> dict[str, str]:
-    """The environment without the size of the terminal that the tests were started from, if they tell."""
+    """Return the environment without the size of the terminal in which the tests were started."""
     return {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}

@@ -1,4 +1,4 @@
-"""Every pane draws every kind of run at every size of the terminal, down to one cell."""
+"""Every pane draws every kind of run in every size of the terminal, down to one cell."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.tui.driving import Maker, Opener
 
 SHIPPED = sorted((Path(__file__).parents[2] / "core" / "assets" / "reference-runs").iterdir())
 KINDS = {folder.name.split("-")[2]: folder for folder in SHIPPED}
-"""A run of each kind that ships."""
+"""kind -> a reference run of this kind."""
 TINY = [(1, 1), (20, 5), (80, 24)]
 WIDTHS, HEIGHTS = (1, 2, 3, 5, 8, 12, 30), (1, 2, 5)
 
 
 @pytest.fixture
 def faults(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the guards of panes and widgets caught."""
+    """Record the errors caught by panes and widgets."""
     caught: list[str] = []
 
     def note(widget: object, error: Exception) -> str:
@@ -93,7 +93,7 @@ async def test_pane_shows_draw_error_and_recovers(opened: Opener, make: Maker, m
         assert "can't be drawn" not in driver.text()
 
 
-async def test_widget_shows_draw_error_beside_working_widgets(
+async def test_widget_shows_draw_error_while_other_widgets_work(
     opened: Opener, make: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(name="fine")

@@ -1,1 +1,1 @@
-"""The console, dipddpm-tui."""
+"""The interactive console, dipddpm-tui."""

@@ -1,4 +1,4 @@
-"""`dipddpm-tui`: the options, and what must be settled before Textual is loaded."""
+"""`dipddpm-tui`: its command line, and the settings that must be made before Textual is loaded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLOURS = {"auto": "auto", "16": "standard", "256": "256", "true": "truecolor"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Open the console; the exit code is 0, 2 for bad usage, 128 and a signal's number where one ended it."""
+    """Open the console. Return 0, 2 for a usage error, or 128 plus the number of the signal that ended it."""
     parser = _parser()
     args = parser.parse_args(arguments)
     try:
@@ -41,23 +41,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DipddpmApp(Session.open(options)).print_first_frame()
     if not terminal.is_interactive():
         print(
-            "The console needs a terminal. In a script, take one frame with --once, or use dipddpm ls.", file=sys.stderr
+            "The console needs a terminal. In a script, print one frame with --once, or use dipddpm ls.",
+            file=sys.stderr,
         )
         return 2
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ctrl-c while all this is loaded; the console then takes it over
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while Textual is loading; the console handles ctrl-c afterwards
     from dipddpm.tui.console.app import DipddpmApp
 
     return DipddpmApp(Session.open(options)).run_to_exit_code()
 
 
 def _serve(args: argparse.Namespace, root: Path, parser: argparse.ArgumentParser) -> int:
-    """Serve a console with the other options in a browser."""
+    """Serve the console to a browser, with the other options."""
     if args.once:
-        parser.error("--once prints one frame, and --serve goes on: leave one of them out")
+        parser.error("--once and --serve exclude each other: leave one of them out")
     try:
         from dipddpm.tui.console.serve import serve
     except ImportError:
-        print("Serving needs the extra serve. Install it with: pip install 'dipddpm[serve]'", file=sys.stderr)
+        print("--serve needs the extra serve. Install it with: pip install 'dipddpm[serve]'", file=sys.stderr)
         return 2
     options = ["--runs-dir", str(root), "--fps", str(args.fps), "--color", args.color]
     options += ["--readonly"] * args.readonly + ["--no-mouse"] * args.no_mouse
@@ -76,19 +77,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dipddpm-tui", description="Launch, watch, compare and review runs in the terminal."
     )
-    parser.add_argument("run", nargs="?", metavar="RUN", help="open this run: an id, a unique prefix of one, or last")
+    parser.add_argument("run", nargs="?", metavar="RUN", help="run to open: its id, a unique prefix of it, or last")
     parser.add_argument(
-        "--runs-dir", type=Path, metavar="FOLDER", help="where runs are kept (else DIPDDPM_RUNS, else ./runs)"
+        "--runs-dir", type=Path, metavar="FOLDER", help="folder of the runs (default: DIPDDPM_RUNS, else ./runs)"
     )
-    parser.add_argument("--readonly", action="store_true", help="look only: launch, stop, change and delete nothing")
+    parser.add_argument("--readonly", action="store_true", help="only show runs: launch, stop, change and delete none")
     parser.add_argument(
-        "--fps", type=_rate, default=4.0, metavar="N", help="screen updates a second while runs go on (0.1 to 30)"
+        "--fps", type=_rate, default=4.0, metavar="N", help="screen updates per second, 0.1 to 30 (default: 4)"
     )
-    parser.add_argument("--once", action="store_true", help="print one frame as text and leave")
-    parser.add_argument("--serve", action="store_true", help="in a browser of this machine, or through an SSH tunnel")
-    parser.add_argument("--port", type=_port, default=8000, metavar="N", help="where --serve listens (8000; 0: any)")
-    parser.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
-    parser.add_argument("--color", choices=COLOURS, default="auto", help="colours the terminal shows")
+    parser.add_argument("--once", action="store_true", help="print one frame as text and exit")
+    parser.add_argument("--serve", action="store_true", help="open in a browser on this machine, or over an SSH tunnel")
+    parser.add_argument("--port", type=_port, default=8000, metavar="N", help="port of --serve (default: 8000; 0: any)")
+    parser.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal, e.g. to select text")
+    parser.add_argument("--color", choices=COLOURS, default="auto", help="number of colours (default: auto)")
     return parser
 
 
@@ -98,18 +99,18 @@ def _rate(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0.1 <= value <= 30:
-        raise argparse.ArgumentTypeError(f"{text} is no rate between 0.1 and 30")
+        raise argparse.ArgumentTypeError(f"{text} is not a number between 0.1 and 30")
     return value
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text} is no port between 0 and 65535")
+        raise argparse.ArgumentTypeError(f"{text} is not a port number between 0 and 65535")
     return int(text)
 
 
 def _set_textual_environment(color: str) -> None:
-    """Textual reads its environment when it is loaded. Nothing in this console needs to move by itself."""
+    """Set the variables that Textual reads when it is loaded; animations are off, since the console needs none."""
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
     if color != "auto":

@@ -1,4 +1,4 @@
-"""The application: what lasts as long as the console does. Wiring only."""
+"""The Textual application: it connects session, reader, screens and terminal."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from dipddpm.tui.console.themes import SUMMARIES, THEMES
 from dipddpm.tui.console.widgets.pictures import detect_graphics
 
 FIRST_FRAME_SECONDS = 10.0
-"""`--once` waits this long at most for the files that the first frame shows."""
+"""Longest time that `--once` waits for the files shown in the first frame."""
 SEVERITIES: dict[str, SeverityLevel] = {"failed": "error", "crashed": "error", "stalled": "warning"}
 TEXTUAL_ACTIONS = {"app.focus_next", "app.focus_previous", "screen.copy_text"}
-"""Actions that Textual gives every screen: the palette leaves them out."""
+"""Textual's actions on every screen, which the palette leaves out."""
 
 
 class DipddpmApp(App[None]):
-    """Follows files and starts processes. Nothing is trained in here, so that leaving it costs nothing."""
+    """The console. It only follows files and starts processes, so quitting it affects no run."""
 
     TITLE = "dipddpm"
     CSS_PATH = "console.tcss"
@@ -51,7 +51,7 @@ class DipddpmApp(App[None]):
         self._reader = Reader(session.options.root, session.options.fps)
         for theme in THEMES.values():
             self.register_theme(theme)
-        # Quietly: a change that is announced would have every style computed twice at the start.
+        # Without notifying Textual: that would compute every style twice at the start.
         self.set_reactive(DipddpmApp.theme, session.preferences.theme)
         self.stylesheet.set_variables(self.get_css_variables())
         self.animation_level = "none"
@@ -59,7 +59,7 @@ class DipddpmApp(App[None]):
         self._guard: terminal.ExitGuard | None = None
 
     def run_to_exit_code(self) -> int:
-        """Run until quit; the exit code."""
+        """Run until quit and return the exit code."""
         detect_graphics()
         asyncio.run(self._run())
         if self._guard is not None:
@@ -69,7 +69,7 @@ class DipddpmApp(App[None]):
         return (self._guard.status if self._guard else 0) or self.return_code or 0
 
     def print_first_frame(self) -> int:
-        """Print what the console shows once everything is read; the size is the terminal's, or COLUMNS and LINES."""
+        """Print the screen once all its files are read, in the terminal's size or COLUMNS and LINES; return 0."""
         text = asyncio.run(self._first_frame(shutil.get_terminal_size((120, 36))))
         try:
             print(text)
@@ -92,28 +92,28 @@ class DipddpmApp(App[None]):
         await self.run_async(mouse=self.session.options.mouse)
 
     def exit(self, *results: Any, **options: Any) -> None:
-        """Come to an end."""
+        """Stop the reader and exit, by force if that takes too long."""
         self.session.is_closing = True
-        self.on_unmount()  # at once: its thread would hold up what is left to do
+        self.on_unmount()  # stops the reader now, since its thread would slow the exit down
         if self._guard is not None:
             self._guard.start_exit_timer()
         super().exit(*results, **options)
         if self._driver is not None and not self.is_headless:
-            # tmux gives lines of a screen that has grown since the start to the shell, unless they are empty.
+            # If the screen has grown since the start, tmux leaves its lines to the shell unless they are empty.
             self._driver.write("\x1b[2J\x1b[H")
 
     def get_default_screen(self) -> Screen[object]:
-        """The main screen. Its rows are read while it is being made."""
+        """Return the main screen. The reader starts first, so that it reads while the screen is built."""
         self._reader.start()
         return MainScreen(self.session, self._reader)  # type: ignore[return-value]
 
     def on_unmount(self) -> None:
-        """Let the reader end by itself."""
+        """Stop the reader, without waiting for it."""
         self._reader.stop()
 
     @on(RowsChanged)
     def report_changes(self) -> None:
-        """Give notice of runs that ended, failed or stalled."""
+        """Notify the user of runs that have ended, failed or stalled."""
         changes = self._state_watcher.changes(self.session.rows)
         for change in notify.merge_by_group(changes):
             self.notify(printable(change.text), severity=SEVERITIES.get(change.state, "information"), markup=False)
@@ -124,22 +124,22 @@ class DipddpmApp(App[None]):
 
     @property
     def first_frame_ready(self) -> bool:
-        """Whether all that the first frame shows has been read."""
+        """True once all files shown in the first frame have been read."""
         return any(screen.first_frame_ready for screen in self.screen_stack if isinstance(screen, MainScreen))
 
     # Keys
 
     def action_help(self) -> None:
-        """Explain the keys that work here."""
+        """Show the help page of the current screen."""
         self.push_screen(Help(self.screen))
 
     def action_theme(self) -> None:
-        """Choose how the console looks."""
+        """Choose a theme."""
         choices = [(name, f"{name:<8} {words}") for name, words in SUMMARIES.items()]
         self.push_screen(ChoiceDialog("Theme", choices, self.theme), self.use_theme)
 
     def use_theme(self, name: str | None) -> None:
-        """Wear this theme and remember it."""
+        """Use this theme and store it in the preferences."""
         if name in THEMES:
             self.theme = self.session.preferences.theme = name  # type: ignore[assignment]
             for screen in self.screen_stack:
@@ -147,7 +147,7 @@ class DipddpmApp(App[None]):
                     screen.show_rows()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """What the palette finds by its words: the bindings that apply now, the hidden ones too, and the themes."""
+        """Return the palette's commands: the bindings that apply now, including hidden ones, and the themes."""
         seen = TEXTUAL_ACTIONS.copy()
         for node, binding, enabled, _ in screen.active_bindings.values():
             if enabled and binding.description and isinstance(node, Screen | App | Pane) and binding.action not in seen:

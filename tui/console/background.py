@@ -1,4 +1,4 @@
-"""Slow work beside the screen: each piece in a thread of its own, what came of it back on the screen's thread."""
+"""Slow work in background threads; results and errors are handled on the screen's thread."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def run_in_background(
 ) -> None:
     """Do the work in a thread; then call `then` with its result, or `failed` with its UserError or OSError.
 
-    Any other exception is a fault of ours and ends the console, as one on the screen's own thread does. The thread is
-    a daemon, unlike those of Textual's workers: leaving the console never waits for a slow disk.
+    Any other exception is a bug and ends the console, as on the screen's thread. The thread is a daemon, unlike the
+    threads of Textual's workers, so that quitting the console never waits for a slow disk.
     """
 
     def job() -> None:
@@ -47,7 +47,7 @@ def run_in_background(
 
 
 def is_working() -> bool:
-    """Whether a piece of work is under way."""
+    """Return whether any background work is in progress."""
     return any(thread.name == THREAD_NAME for thread in threading.enumerate())
 
 

@@ -1,4 +1,4 @@
-"""What can be done to runs: start, stop, change, take away. A screen asks and shows for it."""
+"""The commands on runs: start, stop, resume, extend, tag, export, delete. A screen asks the questions for them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from dipddpm.tui.shared.runlist import RunRow
 
 Answers = dict[str, str]
 WRITE_COMMANDS = {"new", "fork", "stop", "resume", "extend", "tag", "delete", "undo"}
-"""Refused by --readonly."""
+"""Commands refused with --readonly."""
 
 
 class RunCommands:
-    """The commands on runs. Whatever reads or writes a file of a run does so in the background."""
+    """The commands on runs. They read and write files only in the background."""
 
     def __init__(self, session: Session, screen: Surface) -> None:
         self._session = session
@@ -31,7 +31,7 @@ class RunCommands:
         self._resuming: set[str] = set()
 
     def allows(self, command: str, rows: Sequence[RunRow]) -> bool:
-        """Whether a command applies to these rows: a run, all those of a group, or none."""
+        """Return whether a command applies to these rows: a run, the runs of a group, or none."""
         states = [row.state for row in rows]
         one = len(rows) == 1
         allowed = {
@@ -47,7 +47,7 @@ class RunCommands:
         return allowed and not (command in WRITE_COMMANDS and self._session.options.readonly)
 
     def perform(self, command: str, rows: Sequence[RunRow]) -> None:
-        """Carry out a command on these rows: a run, or all those of a group."""
+        """Run a command on these rows: a run, or the runs of a group."""
         alone = {"new": self.new, "undo": self.undo}
         on_several = {"stop": self.stop, "resume": self.resume}
         on_one: dict[str, Callable[[RunRow], None]] = {
@@ -67,15 +67,15 @@ class RunCommands:
     # New runs
 
     def new(self) -> None:
-        """Open the form."""
+        """Open the form for a new run."""
         self._screen.open_form(Draft(), "New run", self._start)
 
     def fork(self, row: RunRow) -> None:
-        """Open the form as a run was made."""
+        """Open the form with the options of a run."""
         run = self._session.run_of(row)
 
         def open_form(draft: Draft) -> None:
-            self._screen.open_form(draft, f"New run, after {run.id}", self._start)
+            self._screen.open_form(draft, f"New run like {run.id}", self._start)
 
         self._screen.background(lambda: Draft.fork(run.config()), open_form)
 
@@ -90,11 +90,11 @@ class RunCommands:
             data.fetch(request.missing)
 
         def fetch() -> None:
-            self._screen.notify(f"Fetching {request.missing}; the run starts when it is here.")
+            self._screen.notify(f"Downloading {request.missing}; then the run starts.")
             self._screen.background(download, lambda _: self._launch(request))
 
-        detail = "It is downloaded and verified once; the run starts when it is here."
-        self._screen.ask(f"{request.missing} is not on this machine. Fetch it now?", detail, fetch)
+        detail = "It is downloaded and verified once; then the run starts."
+        self._screen.ask(f"{request.missing} is not on this machine. Download it now?", detail, fetch)
 
     def _launch(self, request: LaunchRequest) -> None:
         def launch() -> Run:
@@ -105,16 +105,16 @@ class RunCommands:
         self._screen.background(launch, self._go_to)
 
     def extend(self, row: RunRow) -> None:
-        """Ask for how much longer, and go on in a new run."""
+        """Ask for the additional length, and continue the run in a new one."""
         run = self._session.run_of(row)
 
-        def ask(found: tuple[str, int]) -> None:
-            key, length = found
+        def ask(extendable: tuple[str, int]) -> None:
+            key, length = extendable
             what = key.partition(".")[2]
-            detail = f"{run.id} has {length}. The new run begins where it ended; the old one stays as it is."
-            field = PromptField("more", f"{what} more", str(length))
+            detail = f"{run.id} has {length}. A new run continues where it ended; the old run stays as it is."
+            field = PromptField("more", f"additional {what}", str(length))
             self._screen.prompt(
-                "Go on for longer",
+                "Extend the run",
                 [field],
                 detail,
                 lambda answers: self._screen.background(
@@ -126,26 +126,26 @@ class RunCommands:
 
     def _extend(self, run: Run, more: str, what: str) -> Run:
         if not more.isdecimal():
-            raise UserError(f"{more!r} is no number of {what}.", "Give a whole number.")
+            raise UserError(f"{more!r} is not a number of {what}.", "Give a whole number.")
         new = extend.extend(self._session.runs, run, int(more))
         local.start(new, resume=True)
         return new
 
     def _go_to(self, run: Run) -> None:
-        """Put the cursor on a run that the list doesn't hold yet, as soon as it does."""
+        """Move the cursor to a new run as soon as the list holds it."""
         self._session.awaited_run = run.id
         self._screen.changed()
 
-    # Runs that go on
+    # Stop and resume
 
     def stop(self, rows: Sequence[RunRow]) -> None:
-        """Ask, then stop: the request, and after a while the signals."""
+        """Ask for confirmation, then stop the live runs: by a request file, and if that has no effect by signals."""
         live = [row for row in rows if row.state.live]
         name = run_title(live[0]) if len(live) == 1 else f"{len(live)} runs of {live[0].group}"
         runs = [self._session.run_of(row) for row in live]
 
         def stop() -> None:
-            self._screen.notify(f"{name} {'is' if len(live) == 1 else 'are'} asked to stop.")
+            self._screen.notify(f"{name} will stop after {'its' if len(live) == 1 else 'their'} current step.")
             self._screen.background(lambda: local.stop_all(runs), lambda _: self._screen.changed())
 
         detail = "It finishes its step and writes a checkpoint; r resumes it."
@@ -154,7 +154,7 @@ class RunCommands:
         self._screen.ask(f"Stop {name}?", detail, stop)
 
     def resume(self, rows: Sequence[RunRow]) -> None:
-        """Go on from the last checkpoint."""
+        """Resume the runs from their last checkpoints."""
         wanted = [row for row in rows if row.state.resumable and row.id not in self._resuming]
         ids, runs = {row.id for row in wanted}, [self._session.run_of(row) for row in wanted]
         self._resuming |= ids
@@ -162,16 +162,16 @@ class RunCommands:
         def resume() -> None:
             try:
                 for run in runs:
-                    local.resume(run)  # which waits for the worker before to end
+                    local.resume(run)  # waits for the previous worker to end
             finally:
                 self._resuming -= ids
 
         self._screen.background(resume, lambda _: self._screen.changed())
 
-    # What is kept
+    # Notes, exports, deletion
 
     def tag(self, row: RunRow) -> None:
-        """Write tags and a note."""
+        """Edit the run's tags and note."""
         run = self._session.run_of(row)
 
         def write(answers: Answers) -> None:
@@ -179,14 +179,14 @@ class RunCommands:
             self._screen.background(lambda: marks.write(run.folder, notes), lambda _: self._screen.changed())
 
         fields = [
-            PromptField("tags", "tags", " ".join(row.tags), "words, found with tag:word"),
+            PromptField("tags", "tags", " ".join(row.tags), "words; the filter tag:word finds them"),
             PromptField("note", "note", row.note, "what this run is about"),
         ]
         prompt = partial(self._screen.prompt, f"Tags and note of {run_title(row)}", fields, "", write)
         self._screen.background(run.refuse_change, lambda _: prompt())
 
     def export(self, row: RunRow) -> None:
-        """Ask what for and where to, write it, and say how to fetch it."""
+        """Ask for the format and the folder, export the run, and show how to copy the result to another machine."""
         from dipddpm.core.export import FORMATS
 
         run = self._session.run_of(row)
@@ -195,7 +195,7 @@ class RunCommands:
             if missing := FORMATS[name].missing:
                 self._screen.show_error(missing)
                 return
-            field = PromptField("folder", "into the folder", "exports", "the run gets a place of its own in it")
+            field = PromptField("folder", "folder", "exports", "the run gets its own subfolder")
             self._screen.prompt(f"Export: {FORMATS[name].words}", [field], "", partial(export, name))
 
         def export(name: str, answers: Answers) -> None:
@@ -217,14 +217,14 @@ class RunCommands:
             except AlreadyThereError as error:
                 again = partial(self._export, run, name, folder, replace=True)
                 return partial(self._screen.ask, f"{error.problem} Replace it?", "", again)
-            next_step = f"To go on with it: {done.then}\n\n" if done.then else ""
-            words = f"{done.path}\n\n{next_step}To fetch it, on your own machine:"
+            next_step = f"Next: {done.then}\n\n" if done.then else ""
+            words = f"{done.path}\n\n{next_step}To copy it to your own machine, run there:"
             return partial(self._screen.show_result, "Exported", words, scp_line(done.path))
 
         self._screen.background(work, lambda show: show())
 
     def delete(self, run: Run, name: str) -> None:
-        """Ask, then put the run where `undo` finds it until the console is quit."""
+        """Ask for confirmation, then move the run to the trash; `undo` brings it back until the console is quit."""
 
         def measure() -> int:
             trash.refuse_deletion(run)
@@ -245,33 +245,33 @@ class RunCommands:
         self._screen.background(measure, ask)
 
     def undo(self) -> None:
-        """Bring back the run that was deleted last."""
+        """Bring back the last deleted run."""
         run_id = self._session.deleted.pop()
         self._screen.background(lambda: trash.undelete(self._session.runs, run_id), self._go_to)
 
-    # Space
+    # Disk space
 
     def keep_best_only(self, run: Run) -> None:
-        """Ask, then keep only the best model of a run."""
+        """Ask for confirmation, then keep only the best model of a run."""
         detail = "It can then be neither resumed nor extended."
         self._free(f"Keep only the best model of {run.id}?", detail, lambda: trash.keep_best_only(run))
 
     def prune(self, runs: Sequence[Run]) -> None:
-        """Ask, then keep only the best models of those runs that have ended."""
-        detail = "They can then be neither resumed nor extended. Live runs, and runs without a best model, stay whole."
+        """Ask for confirmation, then keep only the best model of every run that has ended."""
+        detail = "They can then be neither resumed nor extended. Live runs and runs without a best model don't change."
         self._free("Keep only the best model of every run that has ended?", detail, lambda: trash.prune(runs))
 
     def empty_trash(self) -> None:
-        """Ask, then delete for good what was deleted."""
+        """Ask for confirmation, then remove the runs in the trash for good."""
 
         def empty() -> None:
             self._session.deleted.clear()
             trash.empty_trash(self._session.runs)
 
-        self._free("Empty the trash?", "What was deleted can then not be brought back.", empty)
+        self._free("Empty the trash?", "Deleted runs can then not be brought back.", empty)
 
     def _free(self, question: str, detail: str, work: Callable[[], int | None]) -> None:
-        """Ask, do the work, and say how many bytes it has freed."""
+        """Ask for confirmation, do the work, and show how many bytes it has freed."""
 
         def report(freed: int | None) -> None:
             self._screen.notify("The trash is empty." if freed is None else f"{format_size(freed)} freed.")

@@ -1,8 +1,8 @@
-"""Textual's compositor, made to send only the cells that changed.
+"""A variant of Textual's compositor that sends only the cells that changed.
 
-Textual (8.2) knows which part of a line is to be repainted, and then sends the line from the left edge of the widget up
-to there. Over a slow link that is most of what a growing chart costs: its changes are at the right end.
-The compositor is private to Textual: nothing else of the console uses it, and another major version is refused.
+Textual (8.2) knows which part of a line must be repainted, but sends the line from the left edge of the widget up to
+that part. Over a slow link this is most of the cost of a growing chart, which changes at its right end.
+The compositor is private to Textual: no other module uses it, and importing this one fails with another major version.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if textual.__version__.partition(".")[0] != TEXTUAL_MAJOR:
 
 
 class CellUpdate(ChopsUpdate):
-    """An update cropped on both sides."""
+    """A screen update cropped to the changed cells, on the left as well as on the right."""
 
     def render_segments(self, console: Console) -> str:
-        """What is written to the terminal: for each span, a cursor move and its cells."""
+        """Return the text to write to the terminal: for each span, a cursor move and the cells."""
         written: list[str] = []
         for y, first, last in self.spans:
             for end, (start, strip) in zip(self.chop_ends[y], self.chops[y].items(), strict=False):
@@ -36,19 +36,19 @@ class CellUpdate(ChopsUpdate):
 
 
 class CellCompositor(Compositor):
-    """Takes the place of a screen's own compositor; see `use_cell_compositor`."""
+    """The compositor that `use_cell_compositor` gives to a screen."""
 
     def render_partial_update(self) -> ChopsUpdate | None:
-        """The parts of the screen that need painting."""
+        """Return the parts of the screen that need painting, or None."""
         update = super().render_partial_update()
         return update and CellUpdate(update.chops, update.spans, update.chop_ends)
 
 
 def use_cell_compositor(screen: Screen[None]) -> None:
-    """Have this screen send only the cells that changed. Call it where the screen is made."""
+    """Make this screen send only the cells that changed. Call this in the screen's `__init__`."""
     screen._compositor = CellCompositor()
 
 
 def screen_text(screen: Screen[object]) -> str:
-    """The text that stands on this screen."""
+    """Return the text shown on this screen."""
     return "\n".join(strip.text.rstrip() for strip in screen._compositor.render_strips())

@@ -1,4 +1,4 @@
-"""Telling a person who looks elsewhere that a run ended, failed or stalled: bell, desktop notification, hook."""
+"""Notifications that a run has ended, failed or stalled: bell, desktop notification, hook."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dipddpm.tui.shared.runlist import RunRow
 
 
 class StateChange(NamedTuple):
-    """Something that is worth a bell."""
+    """A change of a run's state that the user is notified of."""
 
     run: str
     state: str
@@ -31,26 +31,24 @@ STATE_PHRASES: dict[str, str] = {
 }
 
 PLURAL_PHRASES: dict[str, str] = {RunState.finished: "are done", RunState.stopped: "were stopped"}
-"""Where one says something else of several."""
+"""state -> its phrase for several runs, if it differs."""
 
 
 class StateWatcher:
-    """Compares what it is shown with what it was shown before. What had ended when it first looked is no news."""
+    """Compares the runs' states with the previous ones. Runs that had ended at the first comparison are ignored."""
 
     def __init__(self) -> None:
         self._was_stalled: dict[str, bool] = {}
-        """Runs that were live at the last look, and whether they stalled."""
+        """run -> whether it was stalled, for the runs live at the last comparison."""
 
     def changes(self, rows: Iterable[RunRow]) -> list[StateChange]:
-        """What happened since the last look."""
+        """Return the changes of state since the last call."""
         changes = []
         for row in rows:
             was_stalled = self._was_stalled.get(row.id)
             if row.state.live:
                 if row.stalled and was_stalled is False:
-                    changes.append(
-                        StateChange(row.id, "stalled", f"{run_title(row)} is alive but has stopped advancing")
-                    )
+                    changes.append(StateChange(row.id, "stalled", f"{run_title(row)} is alive but makes no progress"))
                 self._was_stalled[row.id] = row.stalled
             elif was_stalled is not None:
                 del self._was_stalled[row.id]
@@ -61,7 +59,7 @@ class StateWatcher:
 
 
 def merge_by_group(changes: Sequence[StateChange]) -> list[StateChange]:
-    """What happened to several runs of a group at once, as one piece of news; the rest as it is."""
+    """Merge the changes of several runs of a group to the same state into one; other changes stay as they are."""
     by_group: dict[tuple[str, str], list[StateChange]] = {}
     for change in changes:
         by_group.setdefault((change.group or change.run, change.state), []).append(change)
@@ -74,17 +72,17 @@ def merge_by_group(changes: Sequence[StateChange]) -> list[StateChange]:
 
 
 def escape_codes(change: StateChange) -> str:
-    """BEL, then OSC 9, which iTerm2, WezTerm, Ghostty, Windows Terminal and others show on the desktop."""
+    """Return BEL and OSC 9; iTerm2, WezTerm, Ghostty, Windows Terminal and others show OSC 9 on the desktop."""
     text = printable(change.text, 120).replace(";", ",")
     code = f"\x1b]9;dipddpm: {text}\x1b\\"
     if os.environ.get("TMUX"):
-        # tmux hands on what stands in its own envelope, where `allow-passthrough` is on.
+        # tmux forwards codes wrapped in its own escape sequence, if `allow-passthrough` is on.
         code = "\x1bPtmux;" + code.replace("\x1b", "\x1b\x1b") + "\x1b\\"
     return "\x07" + code
 
 
 def call_hook(command: str, change: StateChange) -> None:
-    """Run the person's own command in the background; what becomes of it is theirs to see."""
+    """Run the user's command in the background, ignoring its output and exit code."""
     variables = {"DIPDDPM_RUN": change.run, "DIPDDPM_STATE": change.state, "DIPDDPM_TEXT": printable(change.text)}
     options = {"shell": True, "env": os.environ | variables, "check": False, "start_new_session": True}
     silent = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""What the console remembers between two visits, in the user's config folder: theme, sort, filter, axes, pane."""
+"""The preferences, stored in the user's config folder: theme, sort order, filter, axes, pane and more."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PANES: tuple[PaneName, ...] = get_args(PaneName)
 FILE_NAME = "console.toml"
 SMOOTHING_WEIGHTS = (0.0, 0.6, 0.9, 0.98)
 ASCENDING_COLUMNS = {"best_loss", "name", "kind", "method", "state"}
-"""Sorted upwards at first, other columns downwards."""
+"""Columns first sorted in ascending order; the others in descending order."""
 
 
 class Preferences(msgspec.Struct, kw_only=True):
-    """The last view. What a file of another version holds, or a hand that erred, counts as not set."""
+    """The last used settings. Values in the file that are unknown or invalid count as not set."""
 
     theme: Literal["night", "day", "clear", "plain"] = "night"
     sort: str = "created"
@@ -34,35 +34,35 @@ class Preferences(msgspec.Struct, kw_only=True):
     smoothing: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.6
     pane: PaneName = "live"
     list_width: Annotated[int, msgspec.Meta(ge=0, le=200)] = 0
-    """Columns of the run list; 0 chooses by the terminal's width."""
+    """Width of the run list in columns; 0 chooses it by the terminal's width."""
     bell: bool = True
-    """Ring and send a desktop notification when a run ends, fails or stalls."""
+    """Ring the bell and send a desktop notification when a run ends, fails or stalls."""
     hook: str = ""
-    """A command run by the shell at the same moments, with DIPDDPM_RUN, DIPDDPM_STATE and DIPDDPM_TEXT set."""
+    """A shell command run on the same occasions, with DIPDDPM_RUN, DIPDDPM_STATE and DIPDDPM_TEXT set."""
 
     def sort_by(self, key: str) -> None:
-        """Sort by this column; the same one again turns the order."""
+        """Sort by this column; if it is already sorted by, reverse the order."""
         self.descending = not self.descending if key == self.sort else key not in ASCENDING_COLUMNS
         self.sort = key
 
     def turn_smoothing(self) -> None:
-        """Take the next of a few smoothing weights."""
+        """Switch to the next smoothing weight."""
         index = SMOOTHING_WEIGHTS.index(self.smoothing) if self.smoothing in SMOOTHING_WEIGHTS else 0
         self.smoothing = SMOOTHING_WEIGHTS[(index + 1) % len(SMOOTHING_WEIGHTS)]
 
     def turn_axis(self, axes: Sequence[Axis]) -> None:
-        """Take the next of these x axes."""
+        """Switch to the next of these x axes."""
         self.axis = axes[(axes.index(self.axis) + 1) % len(axes)] if self.axis in axes else axes[0]
 
 
 def preferences_path() -> Path:
-    """Where preferences are kept: `$XDG_CONFIG_HOME/dipddpm`, else `~/.config/dipddpm`."""
+    """Return the file of the preferences, in `$XDG_CONFIG_HOME/dipddpm`, else `~/.config/dipddpm`."""
     base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     return Path(base).expanduser() / "dipddpm" / FILE_NAME
 
 
 def load() -> Preferences:
-    """The preferences; each value that is missing or no longer valid has its default."""
+    """Read the preferences; missing and invalid values get their defaults."""
     try:
         stored = msgspec.toml.decode(preferences_path().read_bytes())
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -72,7 +72,7 @@ def load() -> Preferences:
 
 
 def save(preferences: Preferences) -> None:
-    """Remember these. A folder that can't be written costs the memory, never the session."""
+    """Write the preferences; errors are ignored."""
     with contextlib.suppress(OSError):
         path = preferences_path()
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""The one thread that reads: it scans the runs folder, follows the logs that are looked at, and asks the host.
+"""The reader thread: it scans the runs folder, follows the logs of the runs on the screen, and samples the machine.
 
-A slow file system then never holds up a key. The screen's thread sends commands through a queue and gets messages
-back. The two threads share nothing else but the flag that ends the loop.
+So a slow file system never delays a key. The screen's thread sends commands through a queue and receives messages.
+Apart from these, the two threads share only the flag that ends the loop.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from dipddpm.tui.console.model.host import HostSample, HostSampler
 from dipddpm.tui.shared.runlist import RunRow, RunScanner
 
 CHUNK_BYTES = 1 << 18
-"""About so many bytes of a log make one message: some two thousand events."""
+"""Approximate bytes of a log per message: some two thousand events."""
 SCAN_PAUSE_SECONDS = 0.1
 HOST_SECONDS = 2.0
 FIRST_HOST_SECONDS = 0.3
-"""Loading what speaks to the driver would hold up the first frame."""
+"""Delay of the first sample, since loading the driver's library would delay the first frame."""
 TAIL_BYTES = 1 << 16
-"""So much of the end is read at first, and at most at a time."""
+"""Bytes read from the end of the output at first, and at most per call."""
 MAX_LINE_CHARACTERS = 2000
 
 
 @dataclass
 class RunsScanned(Message):
-    """The rows of the run list, because something in them changed; `complete` once every folder has been read."""
+    """The changed rows of the run list; `complete` once every run's folder has been read."""
 
     rows: Sequence[RunRow]
     complete: bool
 
 
 class RowsChanged(Message):
-    """The main screen shows the rows of every run, and something in them changed."""
+    """Posted by the main screen when rows have changed, once it shows all of them."""
 
 
 @dataclass
 class EventsRead(Message):
-    """The events of a run's log from the byte `start` to the byte `end`; `caught_up` when that is the end of the log.
+    """The events of a run's log between the offsets `start` and `end`; `caught_up` if `end` is the end of the log.
 
-    The receiver knows by `start` whether a piece is missing: it then asks for the log from its first byte again.
+    If `start` is not where the receiver's events end, some are missing: it must then request the log from its start.
     """
 
     run: str
@@ -64,7 +64,7 @@ class EventsRead(Message):
 
 @dataclass
 class OutputRead(Message):
-    """More of what a run's process printed."""
+    """New lines printed by a run's process; `restarted` if they don't follow the previous ones."""
 
     run: str
     lines: Sequence[str]
@@ -73,20 +73,20 @@ class OutputRead(Message):
 
 @dataclass
 class HostSampled(Message):
-    """The machine."""
+    """The state of this machine."""
 
     sample: HostSample
 
 
 @dataclass
 class ReaderFailed(Message):
-    """The reader met an error that it can't go on from; without it the console would show the past for ever."""
+    """An unexpected error ended the reader; the console must end too, or it would show old data forever."""
 
     error: Exception
 
 
 class Reader(threading.Thread):
-    """Polls, because nothing else works on network file systems; at most `rate` times a second."""
+    """Polls the runs at most `rate` times a second; file system events don't work on network file systems."""
 
     def __init__(self, root: Path, rate: float) -> None:
         super().__init__(name="reader", daemon=True)
@@ -105,9 +105,9 @@ class Reader(threading.Thread):
         self._host_sampled_at = time.monotonic() + FIRST_HOST_SECONDS - HOST_SECONDS
 
     def post_to(self, receiver: Callable[[Message], object]) -> None:
-        """Hand every message to this receiver from now on, and first those that came before there was one.
+        """Send all messages to this receiver from now on, beginning with the messages posted so far.
 
-        The thread can so begin to read while the screen that shows it is still being made.
+        So the thread can start to read while the screen is still being built.
         """
         with self._receiver_lock:
             for message in self._unsent:
@@ -116,29 +116,29 @@ class Reader(threading.Thread):
             self._receiver = receiver
 
     def _post(self, message: Message) -> None:
-        with self._receiver_lock, contextlib.suppress(RuntimeError):  # the receiver's loop has just ended
+        with self._receiver_lock, contextlib.suppress(RuntimeError):  # the receiver's event loop has just ended
             self._receiver(message)
 
     # Commands, from any thread
 
     def watch(self, runs: Sequence[str]) -> None:
-        """Follow these logs from now on. A log that was followed before goes on where it was left."""
+        """Follow these runs' logs from now on. A log followed before continues where it was left."""
         self._commands.put(partial(setattr, self, "_watched", tuple(runs)))
 
     def watch_output(self, run: str) -> None:
-        """Read also what this run's process prints, from its last lines on; nothing for the empty id."""
+        """Also follow the output of this run's process, from its last lines on; of no run for an empty id."""
         self._commands.put(partial(self._open_output, run))
 
     def rewind(self, run: str) -> None:
-        """Read this log from its first byte again, now or when it is watched again."""
+        """Read this run's log from its first byte again, now or when it is watched again."""
         self._commands.put(partial(self._readers.pop, run, None))
 
     def wake(self) -> None:
-        """Look now: something was just started, stopped or moved."""
+        """Poll now, since a run was just started, stopped or moved."""
         self._commands.put(lambda: None)
 
     def stop(self) -> None:
-        """Come to an end soon; nothing waits for it."""
+        """End the thread soon, without waiting for it."""
         self._stop_requested = True
         self._scanner.stop()
         self.wake()
@@ -146,20 +146,20 @@ class Reader(threading.Thread):
     # The thread
 
     def run(self) -> None:
-        """Read, post what is new, wait."""
+        """Poll until stopped."""
         try:
             while not self._stop_requested:
                 began = time.monotonic()
-                with contextlib.suppress(OSError):  # a file system that went away: the next look tries again
+                with contextlib.suppress(OSError):  # if the file system is unavailable, the next poll tries again
                     self._poll()
-                self.obey(max(0.01, self._period - (time.monotonic() - began)))
+                self.run_commands(max(0.01, self._period - (time.monotonic() - began)))
         except Exception as error:
             self._post(ReaderFailed(error))
 
-    def obey(self, patience: float = 0.0) -> None:
-        """Carry out the commands that have come; wait for the first one at most `patience` seconds."""
+    def run_commands(self, timeout: float = 0.0) -> None:
+        """Run the pending commands; wait up to `timeout` seconds for the first one."""
         with contextlib.suppress(queue.Empty):
-            self._commands.get(patience > 0, patience)()
+            self._commands.get(timeout > 0, timeout)()
             while True:
                 self._commands.get_nowait()()
 
@@ -177,18 +177,18 @@ class Reader(threading.Thread):
         for rows, complete in self._scanner.scan():
             self._post(RunsScanned(rows, complete))
             if not complete:
-                # The run that is looked at goes before the end of a long list.
-                self.obey(SCAN_PAUSE_SECONDS)
+                # While a long list is being scanned, the runs on the screen go first.
+                self.run_commands(SCAN_PAUSE_SECONDS)
                 self.read_logs()
 
     def read_logs(self) -> None:
-        """Post what is new in the logs that are watched."""
+        """Post the new events of the watched logs."""
         for run in self._watched:
             self._read_log(run)
 
     def _read_log(self, run: str) -> None:
         reader = self._readers.get(run)
-        more = reader is None  # the first message comes even when the log is empty: a screen may wait for it
+        more = reader is None  # a first message is posted even for an empty log: a screen may wait for it
         if reader is None:
             reader = self._readers[run] = EventReader(self.runs.run(run).folder)
         while not self._stop_requested:
@@ -196,7 +196,7 @@ class Reader(threading.Thread):
             events = reader.read(CHUNK_BYTES)
             start = 0 if reader.restarted else before
             awaited, more = more, reader.offset - start >= CHUNK_BYTES
-            # Lines that hold no event move the offset, too, and the receiver has to know it.
+            # Lines without an event also move the offset, which the receiver must know.
             if reader.offset > start or reader.restarted or awaited:
                 self._post(EventsRead(run, start, reader.offset, events, not more))
             if not more:
@@ -218,9 +218,9 @@ class Reader(threading.Thread):
 
 
 class TextTail:
-    """Reads the end of a text file that another process writes, safe to show, and goes on from there.
+    """Follows a text file that another process writes, from its end on. The lines are made safe to show.
 
-    What a progress bar drew over with carriage returns is left out.
+    Text that a progress bar overwrote with carriage returns is left out.
     """
 
     def __init__(self, path: Path) -> None:
@@ -229,7 +229,7 @@ class TextTail:
         self._inode = 0
 
     def read(self) -> tuple[list[str], bool]:
-        """The lines completed since the last call, and whether the file began anew."""
+        """Return the lines completed since the last call, and whether they belong to a new file or the first read."""
         try:
             with atomic.open_regular(self.path) as file:
                 status = os.fstat(file.fileno())

@@ -1,8 +1,8 @@
-"""`--serve`: the console in a browser, by textual-serve, on this machine's loopback only. Needs the extra `serve`.
+"""`--serve`: the console in a browser, through textual-serve, on the loopback interface only. Needs the extra `serve`.
 
-Any account of the machine, and any web page in the person's browser, can reach a loopback port. So the address holds a
-secret that is drawn anew each time, what comes under another name than this machine's is refused (DNS rebinding), and
-so is what another site's page asks for.
+Any account of the machine and any web page in the user's browser can reach a loopback port. So the address contains a
+random token, new at each start, and requests are refused if they come from another site's page or name a host other
+than this machine (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dipddpm.core.runs.environment import python_module
 
 HOST = "127.0.0.1"
 HOST_NAMES = {HOST, "localhost"}
-"""What a browser may call this machine; an SSH tunnel ends at one of these, too."""
+"""Host names that a request may use, also through an SSH tunnel."""
 SHUTDOWN_SECONDS = 3.0
 PAGE = string.Template((files("dipddpm.tui.console") / "serve.html").read_text(encoding="utf-8"))
 CONTENT_SECURITY_POLICY = (
@@ -37,17 +37,17 @@ CONTENT_SECURITY_POLICY = (
 
 
 class ConsoleServer(Server):
-    """A console of its own for each page that is opened, ended when the page is closed."""
+    """A server that starts a console for each opened page, and ends it when the page is closed."""
 
     def __init__(self, options: Sequence[str], port: int) -> None:
-        """`options` are those of `dipddpm-tui`."""
+        """`options` are the command-line options of each console."""
         command = shlex.join(python_module("dipddpm.tui.console", *options))
         super().__init__(command, HOST, port, title="dipddpm")
         self.token = secrets.token_urlsafe(16)
 
     @property
     def address(self) -> str:
-        """What to open."""
+        """The address to open in a browser."""
         return f"http://localhost:{self.port}/{self.token}/"
 
     async def _make_app(self) -> web.Application:
@@ -58,10 +58,10 @@ class ConsoleServer(Server):
         return outer
 
     async def on_startup(self, app: web.Application) -> None:
-        """Say nothing: `serve` has told what there is to tell."""
+        """Print nothing: `serve` has already printed the address."""
 
     async def handle_index(self, request: web.Request) -> web.Response:
-        """The page. It looks for its console at whichever port was forwarded here, and asks no other site for fonts."""
+        """Return the page. It connects to the host and port it was loaded from, and loads no fonts from other sites."""
         size = request.query.get("fontsize", "")
         page = PAGE.substitute(
             websocket=html.escape(f"ws://{request.host}/{self.token}/ws"), size=size if size.isdecimal() else "16"
@@ -69,8 +69,8 @@ class ConsoleServer(Server):
         return web.Response(text=page, content_type="text/html")
 
     def serve_forever(self, listener: socket.socket) -> None:
-        """Answer until Ctrl-C or SIGTERM; the consoles end with this."""
-        # The browser draws no pixels, whatever the terminal does in which this was typed.
+        """Serve until Ctrl-C or SIGTERM, which also ends the consoles."""
+        # The browser's terminal shows no pixels, even if the terminal that runs this does.
         os.environ["DIPDDPM_GRAPHICS"] = "0"
         web.run_app(
             self._make_app(), sock=listener, shutdown_timeout=SHUTDOWN_SECONDS, access_log=None, print=lambda *_: None
@@ -78,15 +78,15 @@ class ConsoleServer(Server):
 
 
 def serve(options: Sequence[str], port: int) -> int:
-    """Serve the console with these options until Ctrl-C. Raises UserError for a port that can't be had."""
+    """Serve the console with these options until Ctrl-C. Raises UserError if the port can't be used."""
     with _listen(port) as listener:
         server = ConsoleServer(options, listener.getsockname()[1])
         port = server.port
-        print(f"The console is at {server.address} on this machine only, until Ctrl-C.")
+        print(f"The console is at {server.address} on this machine only; Ctrl-C ends it.")
         destination = f"{getpass.getuser()}@{socket.gethostname()}"
-        print(f"From another one, forward the port there: ssh -L {port}:localhost:{port} {destination}")
-        may = "look at" if "--readonly" in options else "do"
-        print(f"Whoever has the address can {may} all that you can here; it is another one each time.", flush=True)
+        print(f"To open it on another machine, run there first: ssh -L {port}:localhost:{port} {destination}")
+        rights = "see your runs" if "--readonly" in options else "start, stop, change and delete your runs"
+        print(f"Anyone with this address can {rights}; each start has a new one.", flush=True)
         server.serve_forever(listener)
     return 0
 
@@ -96,25 +96,25 @@ def _listen(port: int) -> socket.socket:
         return socket.create_server((HOST, port))
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
-        why = "is taken" if taken else f"can't be had: {os.strerror(error.errno or 0)}"
-        raise UserError(f"The port {port} {why}.", "Choose another one with --port, or 0 for any.") from None
+        why = "is taken" if taken else f"can't be used: {os.strerror(error.errno or 0)}"
+        raise UserError(f"Port {port} {why}.", "Choose another one with --port, or 0 for any free port.") from None
 
 
 @web.middleware
 async def _refuse_foreign_origins(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Only under this machine's own name, and not on behalf of another site's page."""
+    """Refuse requests that name another host or come from another site's page."""
     origin = request.headers.get("Origin")
     if URL(f"http://{request.host}").host not in HOST_NAMES or (origin and origin != f"http://{request.host}"):
-        raise web.HTTPForbidden(text="This console answers to its own page on localhost only.")
+        raise web.HTTPForbidden(text="This console accepts requests only from its own page on localhost.")
     return await handler(request)
 
 
 async def _refuse_unknown(_: web.Request) -> web.StreamResponse:
-    raise web.HTTPNotFound(text="There is no console here. Open the address that dipddpm-tui --serve has printed.")
+    raise web.HTTPNotFound(text="There is no console at this address. Open the one that dipddpm-tui --serve printed.")
 
 
 async def _add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """The page asks nobody but this server for anything, and tells nobody its address."""
+    """Forbid the page to load from other servers and to send its address to them."""
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY + request.host
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cache-Control"] = "no-store"

@@ -1,4 +1,4 @@
-"""What lasts as long as the console does, for every screen of it. Knows no screen, and no app."""
+"""The state that all screens share while the console is open. It depends on no screen and on no app."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from dipddpm.tui.shared.runlist import RunRow
 
 @dataclass(frozen=True)
 class Options:
-    """How this console was asked to behave."""
+    """The options of the command line."""
 
     root: Path
     cwd: Path = field(default_factory=Path.cwd)
-    """Where it was started: that folder may go while the console is open."""
+    """The folder in which the console was started; stored, since it may be removed meanwhile."""
     run: str = ""
     readonly: bool = False
     fps: float = 4.0
@@ -28,28 +28,28 @@ class Options:
 
 @dataclass
 class Session:
-    """Made once, before the app, and given to each screen that needs it."""
+    """The shared state, created once before the app and passed to each screen."""
 
     options: Options
     runs: RunsFolder
     preferences: Preferences
     uses_default_root: bool = False
-    """Whether the runs folder is the one that commands find without being given one."""
+    """True if the runs folder is the one that commands use by default."""
     rows: Sequence[RunRow] = ()
-    """The runs as they were read last."""
+    """The runs as last read."""
     deleted: list[str] = field(default_factory=list)
-    """Runs that `u` can bring back, the last one last."""
+    """Ids of the runs deleted in this session, the last one last; undo brings them back."""
     awaited_run: str = ""
-    """A run that was just made: the cursor goes there once the list holds it."""
+    """The id of a run just created: the cursor moves to it once the list holds it."""
     is_closing: bool = False
-    """The screen is being taken down: nothing is drawn any more."""
+    """True once the console is closing, after which nothing must be drawn."""
 
     @classmethod
     def open(cls, options: Options) -> Session:
-        """The session of a console with these options; reads the preferences."""
+        """Create the session of a console with these options; reads the preferences."""
         default = options.root == local.runs_root(None)
         return cls(options, RunsFolder(options.root), preferences.load(), default)
 
     def run_of(self, row: RunRow) -> Run:
-        """The run of a row, without a look at the disk."""
+        """Return the run of a row, without reading the disk."""
         return Run((reference.FOLDER if row.reference else self.options.root) / row.id)

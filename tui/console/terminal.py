@@ -1,7 +1,7 @@
-"""The terminal: what the console needs of it, and how it gets it back whatever ends the console.
+"""Check that there is a terminal, and restore it however the console ends.
 
-Textual leaves the terminal raw when a signal ends the process, and turns in circles once the terminal is gone. Here a
-signal asks for an orderly end, and a thread sees to it that the end comes within a second.
+Textual leaves the terminal in raw mode when a signal ends the process, and loops forever once the terminal is gone.
+Here a signal requests an orderly exit, and a thread forces the exit if it takes longer than a second.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 EXIT_TIMEOUT_SECONDS = 0.7
-"""How long the orderly end may take before the terminal is put right by force and the process ends."""
+"""Time allowed for an orderly exit; after it, the terminal is reset and the process is ended by force."""
 RESET_SEQUENCES = (
     b"\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l"  # mouse
     b"\x1b[?2004l\x1b[?1004l\x1b[?2048l\x1b[?2026l\x1b[?7h"  # paste, focus and resize reports; line wrap
@@ -27,20 +27,20 @@ RESET_SEQUENCES = (
 
 
 def is_interactive() -> bool:
-    """Whether a person sits at the other end, of a terminal or, where textual-serve has started this, of a browser."""
-    streams = (sys.stdin, sys.stdout, sys.stderr)  # None where it was closed before the program began
+    """Return whether a person uses this console, in a terminal or through textual-serve in a browser."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)  # a stream is None if it was closed before the program started
     return "TEXTUAL_DRIVER" in os.environ or all(stream and stream.isatty() for stream in streams)
 
 
 class ExitGuard:
-    """Ends the program in order on SIGTERM, SIGHUP, SIGINT and when the terminal goes away.
+    """Exits in order on SIGTERM, SIGHUP, SIGINT and on loss of the terminal.
 
-    Whatever asked for the end, it comes: by force where the program doesn't come to it in time.
+    If the orderly exit takes too long, the process is ended by force.
     """
 
     def __init__(self, request_exit: Callable[[], object]) -> None:
         self.status = 0
-        """What the process should exit with: 128 and the signal's number, once one came."""
+        """The exit code: 128 plus the signal's number after a signal, else 0."""
         self._request_exit = request_exit
         self._timer_lock = threading.Lock()
         self._terminal_restored = threading.Event()
@@ -49,18 +49,18 @@ class ExitGuard:
             self._saved_attributes = termios.tcgetattr(0)
 
     def install(self) -> None:
-        """Begin; call this from the main thread."""
+        """Install the signal handlers and start watching the terminal; call this from the main thread."""
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, self._on_signal)
         threading.Thread(target=self._wait_for_hangup, name="hangup", daemon=True).start()
 
     def start_exit_timer(self) -> None:
-        """See to it that the end, which is on its way, comes within a second."""
+        """Force the exit if the orderly one, already requested, takes longer than `EXIT_TIMEOUT_SECONDS`."""
         if self._timer_lock.acquire(blocking=False):
-            threading.Thread(target=self._exit_after_timeout, name="insist", daemon=True).start()
+            threading.Thread(target=self._exit_after_timeout, name="exit-timer", daemon=True).start()
 
     def cancel_exit_timer(self) -> None:
-        """The terminal is given back: what is left to do may take its time, unless a signal wants the end."""
+        """Stop the timer once the terminal is restored: the remaining work may take longer, unless a signal arrived."""
         if not self.status:
             self._terminal_restored.set()
 
@@ -68,7 +68,7 @@ class ExitGuard:
         self._end(128 + number)
 
     def _wait_for_hangup(self) -> None:
-        """Asks for no event at all, so that only the loss of the terminal wakes this; it costs nothing meanwhile."""
+        """Wait until the terminal is lost. Polling for no event reports only that, and costs nothing meanwhile."""
         poll = select.poll()
         poll.register(sys.__stdin__.fileno() if sys.__stdin__ else 0, 0)
         poll.poll()
@@ -77,7 +77,7 @@ class ExitGuard:
     def _end(self, status: int) -> None:
         self.status = self.status or status
         self.start_exit_timer()
-        with contextlib.suppress(RuntimeError):  # the loop has already ended
+        with contextlib.suppress(RuntimeError):  # the event loop has already ended
             self._request_exit()
 
     def _exit_after_timeout(self) -> None:

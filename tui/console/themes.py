@@ -1,6 +1,6 @@
-"""How the console looks: four themes, and the eight series colours that each gives to compared runs.
+"""The console's four themes; each one also defines eight colours for the series of compared runs.
 
-Colours alone never carry a meaning: states have a sign of their own, series a legend.
+Colour alone never carries a meaning: every state also has a sign, and series have a legend.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ series-5    #5fd7d0  #00706b  #d55e00  ansi_bright_blue
 series-6    #f7a8cf  #a8326f  #4a90e2  ansi_bright_magenta
 series-7    #b8c480  #5d6600  #f5f5f5  ansi_default
 """
-"""A column a theme. People with any common colour blindness tell those of `clear` apart (Okabe and Ito, 2008)."""
+"""One column per theme. The colours of `clear` suit all common kinds of colour blindness (Okabe and Ito, 2008)."""
 _ANSI_VARIABLES = {
     "ansi-background": "ansi_default",
     "ansi-foreground": "ansi_default",

@@ -1,4 +1,4 @@
-"""Work beside the screen: its result, its errors, and its faults come back to the screen's thread."""
+"""Background work: its results, errors and bugs are handled on the screen's thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dipddpm.core.errors import UserError
 from dipddpm.tui.console.background import run_in_background
 
 
-async def test_run_in_background_works_in_a_thread_and_calls_back_on_that_of_the_screen() -> None:
+async def test_run_in_background_calls_back_on_screen_thread() -> None:
     threads: list[int] = []
     finished = threading.Event()
 
@@ -37,7 +37,7 @@ async def test_run_in_background_works_in_a_thread_and_calls_back_on_that_of_the
     ("error", "problem"),
     [(UserError("No room.", "Delete something."), "No room."), (OSError(28, "No space", "/x"), "No space.")],
 )
-async def test_run_in_background_hands_over_what_a_person_can_mend(error: Exception, problem: str) -> None:
+async def test_run_in_background_passes_on_user_and_os_errors(error: Exception, problem: str) -> None:
     errors: list[UserError] = []
 
     def work() -> None:
@@ -51,7 +51,7 @@ async def test_run_in_background_hands_over_what_a_person_can_mend(error: Except
     assert errors[0].problem == problem
 
 
-async def test_run_in_background_ends_the_app_with_any_other_exception() -> None:
+async def test_run_in_background_ends_app_on_other_exception() -> None:
     def work() -> None:
         raise ZeroDivisionError
 

@@ -1,4 +1,4 @@
-"""The commands on runs, without a terminal: a screen that answers at once and writes down what it was asked."""
+"""The commands on runs, without a terminal: a fake screen answers and records every question."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 class AnsweringScreen(Surface):
-    """Says yes or no to every question, and writes the same into every prompt."""
+    """A fake screen that gives the same answer to every question and every prompt."""
 
     def __init__(self, *, sure: bool = True, answers: dict[str, str] | None = None) -> None:
         self.sure = sure
@@ -81,7 +81,7 @@ def row_of(run: Run) -> RunRow:
 
 
 @pytest.mark.parametrize("sure", [True, False])
-def test_delete_asks_and_undo_brings_the_run_back(session: Session, make: Maker, *, sure: bool) -> None:
+def test_delete_asks_first_and_undo_brings_run_back(session: Session, make: Maker, *, sure: bool) -> None:
     run, screen = make(), AnsweringScreen(sure=sure)
     commands = RunCommands(session, screen)
     commands.delete(run, "shirts")
@@ -94,27 +94,27 @@ def test_delete_asks_and_undo_brings_the_run_back(session: Session, make: Maker,
         assert session.awaited_run == run.id
 
 
-def test_tag_writes_what_was_prompted_for(session: Session, make: Maker) -> None:
+def test_tag_writes_entered_tags_and_note(session: Session, make: Maker) -> None:
     run, screen = make(), AnsweringScreen(answers={"tags": "good old", "note": "a note"})
     RunCommands(session, screen).tag(row_of(run))
     assert marks.read(run.folder) == marks.RunNotes(("good", "old"), "a note")
     assert screen.changes == 1
 
 
-def test_extend_refuses_what_is_no_number(session: Session, make: Maker) -> None:
+def test_extend_refuses_length_that_is_no_number(session: Session, make: Maker) -> None:
     run, screen = make(), AnsweringScreen(answers={"more": "many"})
     RunCommands(session, screen).extend(row_of(run))
     assert "'many'" in str(screen.errors[0])
     assert session.runs.runs() == [run]
 
 
-def test_fork_opens_the_form_with_the_options_of_the_run(session: Session, make: Maker) -> None:
+def test_fork_opens_form_with_options_of_run(session: Session, make: Maker) -> None:
     screen = AnsweringScreen()
     RunCommands(session, screen).fork(row_of(make(settings={"ddpm.epochs": 33})))
     assert screen.drafts[0].typed["ddpm.epochs"] == "33"
 
 
-def test_allows_depends_on_the_state_of_the_runs(session: Session, make: Maker) -> None:
+def test_allows_depends_on_state_of_runs(session: Session, make: Maker) -> None:
     commands = RunCommands(session, AnsweringScreen())
     finished, stopped, live = (row_of(make(state=state)) for state in ("finished", "stopped", "running"))
     allowed = {
@@ -124,7 +124,7 @@ def test_allows_depends_on_the_state_of_the_runs(session: Session, make: Maker) 
     assert allowed == {finished.id: {"extend", "delete"}, stopped.id: {"resume", "delete"}, live.id: {"stop"}}
 
 
-def test_readonly_allows_export_and_no_change(runs: RunsFolder, make: Maker) -> None:
+def test_readonly_allows_export_but_no_change(runs: RunsFolder, make: Maker) -> None:
     commands = RunCommands(Session.open(Options(root=runs.root, readonly=True)), AnsweringScreen())
     row = row_of(make())
     assert [name for name in ("new", "fork", "delete", "tag", "extend", "export") if commands.allows(name, [row])] == [

@@ -1,4 +1,4 @@
-"""Sending only changed cells must leave the same screen, as a terminal emulator of somebody else's sees it."""
+"""Sending only changed cells gives the same screen as a full redraw, in an independent terminal emulator."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _terminal(strips: list[Strip]) -> tuple[pyte.Screen, pyte.Stream]:
 def test_cell_update_leaves_same_screen_as_full_redraw(
     before: list[Strip], after: list[Strip], cuts: set[int], more: int
 ) -> None:
-    """Where the spans hold all that differs, and whatever widgets a line is cut into."""
+    """Spans that cover all differences suffice, into whatever widgets the lines are cut."""
     spans = []
     for y, (old, new) in enumerate(zip(before, after, strict=True)):
         differ = [x for x, (was, now) in enumerate(zip(old, new, strict=True)) if was != now]

@@ -1,4 +1,4 @@
-"""The screen's thread never touches the runs folder: a slow disk must not hold up a key."""
+"""The screen's thread never reads or writes the runs folder, so that a slow disk delays no key."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ WATCHED_EVENTS = {"open", "os.listdir", "os.scandir", "os.rename", "os.mkdir", "
 
 
 class Watch:
-    """Writes down what one thread does to files below a folder, while it is on. A hook can't be taken back."""
+    """Records the file operations of `thread` below a folder; 0 is no thread, since audit hooks can't be removed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = str(folder)
         self.thread = 0
-        self.seen: list[tuple[str, str]] = []
+        self.operations: list[tuple[str, str]] = []
         sys.addaudithook(self)
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in WATCHED_EVENTS and threading.get_ident() == self.thread:
             path = str(arguments[0])
             if event == "subprocess.Popen" or path.startswith(self.folder):
-                self.seen.append((event, path))
+                self.operations.append((event, path))
 
 
 @pytest.mark.usefixtures("busy")
-async def test_the_screens_thread_reads_and_writes_nothing_of_a_run(opened: Opener, make: Maker) -> None:
+async def test_screen_thread_never_touches_files_of_runs(opened: Opener, make: Maker) -> None:
     for name in ("beta", "alpha"):
         run = make(name=name, state="stopped", settings={"data.dataset": "fashion-mini", "device": "cpu"})
         add_picture(run, "restored", 10, 100)
@@ -41,8 +41,8 @@ async def test_the_screens_thread_reads_and_writes_nothing_of_a_run(opened: Open
     async with opened((120, 50)) as driver:
         watch.thread = threading.get_ident()
         (run.folder / LOG_FILE).open().close()
-        assert watch.seen == [("open", str(run.folder / LOG_FILE))], "what this thread opens is noticed"
-        watch.seen.clear()
+        assert watch.operations == [("open", str(run.folder / LOG_FILE))], "this thread's operations are recorded"
+        watch.operations.clear()
         for keys in (
             ("m", "j", "m", "k", "1", "2", "3", "4", "5"),
             ("f",), ("escape",), ("n",), ("escape",), ("t",), ("enter",), ("enter",), ("x",), ("escape",),
@@ -56,4 +56,4 @@ async def test_the_screens_thread_reads_and_writes_nothing_of_a_run(opened: Open
             await driver.pilot.pause(0.1)
         await driver.until(lambda: len(driver.main.rows) == 3, "the forked run in the list")
         watch.thread = 0
-    assert watch.seen == []
+    assert watch.operations == []

@@ -29,18 +29,18 @@ def test_state_watcher_ignores_runs_ended_before() -> None:
 def test_state_watcher_reports_end_once(state: RunState, words: str) -> None:
     watch = StateWatcher()
     watch.changes([row(RunState.running)])
-    (news,) = watch.changes([row(state)])
-    assert news.text == f"boots {words}"
+    (change,) = watch.changes([row(state)])
+    assert change.text == f"boots {words}"
     assert watch.changes([row(state)]) == []
 
 
 def test_state_watcher_reports_each_stall_once() -> None:
     watch = StateWatcher()
-    told = [
+    reported = [
         bool(watch.changes([row(RunState.running, stalled=stalled)]))
         for stalled in (False, True, True, False, True, False)
     ]
-    assert told == [False, True, False, False, True, False]
+    assert reported == [False, True, False, False, True, False]
 
 
 def test_state_watcher_reports_end_of_resumed_run() -> None:
@@ -65,7 +65,7 @@ def test_escape_codes_are_wrapped_for_tmux(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_call_hook_passes_state_and_text(tmp_path: Path, until: Callable[..., Any]) -> None:
-    file = tmp_path / "told"
+    file = tmp_path / "hook-output"
     notify.call_hook(
         f'echo "$DIPDDPM_STATE $DIPDDPM_TEXT" > {file}.new && mv {file}.new {file}',
         StateChange("i", "failed", "x failed"),
@@ -84,7 +84,7 @@ async def test_console_notifies_of_run_end(opened: Opener, make: Maker) -> None:
 
 
 def test_merge_by_group_joins_equal_changes_of_group() -> None:
-    happened = [
+    changes = [
         *(notify.StateChange(f"id{n}", "stopped", f"run {n} was stopped", "g") for n in range(3)),
         notify.StateChange("other", "stopped", "other was stopped"),
         notify.StateChange("another", "stopped", "another was stopped"),
@@ -92,7 +92,7 @@ def test_merge_by_group_joins_equal_changes_of_group() -> None:
         notify.StateChange("a", "failed", "a failed", "h"),
         notify.StateChange("b", "failed", "b failed", "h"),
     ]
-    assert [news.text for news in notify.merge_by_group(happened)] == [
+    assert [change.text for change in notify.merge_by_group(changes)] == [
         "3 runs of g were stopped",
         "other was stopped",
         "another was stopped",

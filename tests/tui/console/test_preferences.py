@@ -13,9 +13,9 @@ from tests.tui.driving import Maker, Opener
 
 
 def test_preferences_saved_are_loaded() -> None:
-    kept = Preferences(theme="clear", sort="psnr", filter="kind:dip", smoothing=0.9, log_y=True, pane="images")
-    preferences.save(kept)
-    assert preferences.load() == kept
+    saved = Preferences(theme="clear", sort="psnr", filter="kind:dip", smoothing=0.9, log_y=True, pane="images")
+    preferences.save(saved)
+    assert preferences.load() == saved
 
 
 def test_preferences_default_without_file() -> None:
@@ -81,4 +81,4 @@ async def test_console_restores_filter_and_pane(opened: Opener, make: Maker) -> 
     preferences.save(Preferences(filter="kind:dip", pane="config"))
     async with opened() as driver:
         assert "1 of 2" in driver.text()
-        assert "The same again" in driver.text()
+        assert "Command for the same run" in driver.text()

@@ -1,4 +1,4 @@
-"""The console in a browser: what the page gets, who is refused, and that nothing is left behind."""
+"""The console in a browser: its page, the requests that are refused, and that no process is left behind."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ COMMAND = [sys.executable, "-P", "-m", "dipddpm.tui.console.__main__", "--serve"
 
 
 class Served:
-    """A server on a free port, and what it said."""
+    """A server on a free port, and the lines that it has printed."""
 
     def __init__(self, *options: str) -> None:
         self.process = subprocess.Popen([*COMMAND, "--port", "0", *options], stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
-        self.said = "".join(self.process.stdout.readline() for _ in range(3))
-        (self.address,) = re.findall(r"http://localhost:\d+/\S+/", self.said)
-        (self.port,) = map(int, re.findall(r"localhost:(\d+)/", self.said))
+        self.printed = "".join(self.process.stdout.readline() for _ in range(3))
+        (self.address,) = re.findall(r"http://localhost:\d+/\S+/", self.printed)
+        (self.port,) = map(int, re.findall(r"localhost:(\d+)/", self.printed))
 
     @property
     def consoles(self) -> list[psutil.Process]:
-        """Its consoles, without the shells that they were started by."""
+        """The processes of the server's consoles, without the shells that started them."""
         return [each for each in psutil.Process(self.process.pid).children(recursive=True) if each.name() != "sh"]
 
 
@@ -60,7 +60,7 @@ def serve(make: Maker) -> Iterator[Callable[..., Served]]:
 
 
 class Page:
-    """What a browser's page does, in Python: a socket, and a screen that its bytes draw."""
+    """A replacement of the browser's page: a socket, and an emulated screen that shows the bytes received."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
@@ -81,12 +81,12 @@ class Page:
 
 @contextlib.asynccontextmanager
 async def opened(address: str) -> AsyncIterator[Page]:
-    """The page at an address, its console at work."""
+    """Open the page at an address, with its console running."""
     async with aiohttp.ClientSession() as session:
         async with session.get(address) as answer:
             (target,) = re.findall('data-session-websocket-url="([^"]+)"', await answer.text())
-        async with session.ws_connect(f"{target}?width=120&height=40") as found:
-            yield Page(found)
+        async with session.ws_connect(f"{target}?width=120&height=40") as websocket:
+            yield Page(websocket)
 
 
 async def status(address: str, **headers: str) -> tuple[int, str]:
@@ -102,7 +102,7 @@ async def gone(processes: list[psutil.Process]) -> None:
 
 async def test_served_page_shows_console_and_ends_it_on_close(serve: Callable[..., Served]) -> None:
     server = serve("--readonly")
-    assert f"ssh -L {server.port}:localhost:{server.port} " in server.said
+    assert f"ssh -L {server.port}:localhost:{server.port} " in server.printed
     async with opened(server.address) as page:
         await page.until_seen("first-of-all")
         consoles = server.consoles
@@ -126,11 +126,11 @@ async def test_server_refuses_wrong_address_host_or_origin(serve: Callable[..., 
     for wrong in (f"{root}/", f"{root}/ws", f"{root}/static/js/textual.js", f"{server.address[:-3]}xx/"):
         code, text = await status(wrong)
         assert (code, "no console here" in text) == (404, True)
-    # A name that somebody else's DNS leads to this machine, and a page of another site that knows the address.
+    # A foreign host name that resolves to this machine, and another site's page that knows the address.
     assert (await status(server.address, Host=f"evil.example:{server.port}"))[0] == 403
     assert (await status(f"{server.address}ws", Origin="http://evil.example"))[0] == 403
     assert (await status(f"{server.address}ws", Origin=f"http://localhost:{server.port + 1}"))[0] == 403
-    # Through a tunnel from another port, the page looks for its console there.
+    # Through a tunnel from another port, the page connects to that port.
     assert "ws://127.0.0.1:9/" in (await status(server.address, Host="127.0.0.1:9"))[1]
     assert server.consoles == []
 
@@ -151,7 +151,7 @@ def test_serve_reports_taken_port() -> None:
         port = str(taken.getsockname()[1])
         done = subprocess.run([*COMMAND, "--port", port], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"The port {port} is taken.\nChoose another one with --port, or 0 for any.\n"
+    assert done.stderr == f"Port {port} is taken.\nChoose another one with --port, or 0 for any free port.\n"
 
 
 def test_serve_names_missing_extra(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
@@ -178,14 +178,14 @@ async def test_served_page_is_drawn_by_chromium(serve: Callable[..., Served], tm
     server = serve()
 
     def colours(png: bytes) -> dict[tuple[int, ...], int]:
-        found = Image.open(io.BytesIO(png)).convert("RGB").getcolors(1 << 24)
-        assert found is not None
-        return {colour: count for count, colour in found if isinstance(colour, tuple)}
+        counts = Image.open(io.BytesIO(png)).convert("RGB").getcolors(1 << 24)
+        assert counts is not None
+        return {colour: count for count, colour in counts if isinstance(colour, tuple)}
 
     async with Browser(tmp_path / "profile", server.address) as page:
 
         async def drawn() -> bool:
-            # Letters, smoothed, in colours of their own, on the console's ground; a blank page has a colour or two.
+            # Antialiased letters have many colours; a blank page has one or two.
             return len(colours(await page.screenshot())) > 100
 
         await page.until(drawn, "the console drawn")
@@ -193,8 +193,8 @@ async def test_served_page_is_drawn_by_chromium(serve: Callable[..., Served], tm
         await page.type("?")
 
         async def dimmed() -> bool:
-            ground = max(before, key=lambda colour: before[colour])
-            return colours(await page.screenshot()).get(ground, 0) < before[ground] / 2
+            background = max(before, key=lambda colour: before[colour])
+            return colours(await page.screenshot()).get(background, 0) < before[background] / 2
 
         await page.until(dimmed, "the help above it")
         await page.type("qq")
@@ -203,7 +203,10 @@ async def test_served_page_is_drawn_by_chromium(serve: Callable[..., Served], tm
             return bool(await page.value("document.body.classList.contains('-closed')"))
 
         await page.until(closed, "the end of the console")
-        sent = [told["params"]["request"]["url"] for told in page.told if told["method"] == "Network.requestWillBeSent"]
-        failed = [told for told in page.told if told["method"] in {"Network.loadingFailed", "Runtime.exceptionThrown"}]
+        requests = [each for each in page.events if each["method"] == "Network.requestWillBeSent"]
+        sent = [each["params"]["request"]["url"] for each in requests]
+        failed = [
+            each for each in page.events if each["method"] in {"Network.loadingFailed", "Runtime.exceptionThrown"}
+        ]
     assert sent and all(url.startswith((server.address, "data:")) for url in sent)
     assert not failed

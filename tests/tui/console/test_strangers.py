@@ -1,4 +1,4 @@
-"""What a run folder says is text and no more: no markup, no link, no escape sequence reaches the terminal."""
+"""Texts from a run folder are shown as plain text: no markup, link or escape sequence reaches the terminal."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ HARMFUL = {*map(chr, [*range(32), *range(127, 160)]), "\u202e", "\u2066", "\u200
 
 
 def write_evil(maker: Maker) -> None:
-    """A run in which every text is evil, its folder's name too."""
+    """Write a run in which every text is hostile, also its folder's name."""
     run = maker("hybrid", name=EVIL)
-    told: list[events.Event] = [
+    log: list[events.Event] = [
         events.RunStarted(kind=EVIL, method=EVIL, device=EVIL, device_name=EVIL, steps=9, time=1e9),
         events.RunQueued(device=EVIL, ahead=1),
         events.DataLoaded(dataset=EVIL, split=EVIL, images=1, sha256=EVIL, source=EVIL),
@@ -46,7 +46,7 @@ def write_evil(maker: Maker) -> None:
         events.BestModelStored(step=1, value=0.5, file=EVIL, sha256=EVIL, measure=EVIL),
         events.RunFailed(error=EVIL, hint=EVIL, step=1),
     ]
-    (run.folder / EVENTS_FILE).write_bytes(b"".join(map(events.encode, told)))
+    (run.folder / EVENTS_FILE).write_bytes(b"".join(map(events.encode, log)))
     Image.new("L", (8, 8), 90).save(run.folder / "images" / "a.png")
     (run.folder / LOG_FILE).write_bytes(EVIL.encode() + b"\n\xff\xfe\n" + EVIL.encode("latin-1", "replace") + b"\n")
     (run.folder / NOTES_FILE).write_bytes(msgspec.toml.encode({"tags": [EVIL, "[b]t"], "note": EVIL}))
@@ -54,8 +54,8 @@ def write_evil(maker: Maker) -> None:
     run.folder.rename(run.folder.with_name(EVIL.replace("/", "")))
 
 
-def look(driver: Driver, where: str) -> None:
-    """Every cell of the screen is a harmless character, and no cell is a link or does something when clicked."""
+def check_screen(driver: Driver, where: str) -> None:
+    """Assert that every cell of the screen is a harmless character, without a link or a click action."""
     for strip in driver.app.screen._compositor.render_strips():
         for text, style, control in strip:
             assert control is None
@@ -68,20 +68,20 @@ def look(driver: Driver, where: str) -> None:
 async def test_panes_and_dialogs_neutralize_hostile_text(opened: Opener, make: Maker) -> None:
     write_evil(make)
     async with opened() as driver:
-        look(driver, "the list")
+        check_screen(driver, "the list")
         for pane in "12345":
             await driver.press(pane)
-            look(driver, f"pane {pane}")
+            check_screen(driver, f"pane {pane}")
             for key in ("right", "m") if pane == "2" else ():
                 await driver.press(key)
-                look(driver, f"pane {pane}, {key}")
+                check_screen(driver, f"pane {pane}, {key}")
         await driver.press("0")
-        look(driver, "all columns")
+        check_screen(driver, "all columns")
         await driver.press("0")
         for key in "dtefDQ":
             await driver.press(key)
             await driver.pilot.pause(0.2)
-            look(driver, f"key {key}")
+            check_screen(driver, f"key {key}")
             await driver.press("escape")
 
 

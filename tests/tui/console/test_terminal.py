@@ -1,4 +1,4 @@
-"""The console in a real pseudo-terminal: what it leaves behind, whatever ends it."""
+"""The console in a real pseudo-terminal: it restores the terminal, however it ends."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def terminal(request: pytest.FixtureRequest, make: Maker) -> Iterator[Terminal]:
     opened.close()
 
 
-def assert_given_back(terminal: Terminal) -> None:
-    """The terminal is as it was: its mode, its main screen, its cursor, and a mouse that is its own."""
+def assert_restored(terminal: Terminal) -> None:
+    """Assert that the terminal's mode, main screen, cursor and mouse are as before the console."""
     assert termios.tcgetattr(terminal.slave) == terminal.attributes_before
     assert b"Traceback" not in terminal.output
     for switched_on, switched_off in (
@@ -39,7 +39,7 @@ def assert_given_back(terminal: Terminal) -> None:
         (b"\x1b[?1004h", b"\x1b[?1004l"),
     ):
         assert terminal.output.rfind(switched_off) > terminal.output.rfind(switched_on) >= 0
-    # Nothing is left on the alternate screen: where it has grown, tmux would hand lines of it to the shell.
+    # The alternate screen is cleared: if it has grown, tmux would leave its lines to the shell.
     assert b"shirts" not in terminal.output[terminal.output.index(b"\x1b[2J\x1b[H") :]
 
 
@@ -48,17 +48,17 @@ def test_console_restores_terminal_on_signal(terminal: Terminal, number: signal.
     terminal.until_seen("shirts")
     terminal.process.send_signal(number)
     assert terminal.wait_for_exit() == 128 + number
-    assert_given_back(terminal)
+    assert_restored(terminal)
 
 
 def test_console_restores_terminal_on_q(terminal: Terminal) -> None:
     terminal.until_seen("shirts")
     terminal.write(b"q")
     assert terminal.wait_for_exit() == 0
-    assert_given_back(terminal)
+    assert_restored(terminal)
 
 
-@pytest.mark.parametrize("terminal", [True, False], indirect=True, ids=["told", "untold"])
+@pytest.mark.parametrize("terminal", [True, False], indirect=True, ids=["controlling", "not-controlling"])
 def test_console_ends_when_terminal_closes(terminal: Terminal) -> None:
     terminal.until_seen("shirts")
     terminal.close()
@@ -68,7 +68,7 @@ def test_console_ends_when_terminal_closes(terminal: Terminal) -> None:
 @pytest.mark.parametrize("leave", [b"q", signal.SIGTERM], ids=["q", "SIGTERM"])
 def test_console_ends_while_terminal_output_is_blocked(terminal: Terminal, leave: bytes | signal.Signals) -> None:
     terminal.until_seen("shirts")
-    for _ in range(200):  # nobody reads what is drawn, until the console can't write any more
+    for _ in range(200):  # the output is not read, until the console can't write any more
         with contextlib.suppress(BlockingIOError):
             terminal.write(b"0")
     if isinstance(leave, bytes):
@@ -114,7 +114,7 @@ def test_console_once_prints_one_frame(make: Maker) -> None:
 def test_console_refuses_zero_fps() -> None:
     done = run("--fps", "0")
     assert done.returncode == 2
-    assert "no rate between" in done.stderr
+    assert "not a number between" in done.stderr
 
 
 def test_console_loads_no_torch(make: Maker, runs: RunsFolder) -> None:

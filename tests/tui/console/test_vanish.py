@@ -1,4 +1,4 @@
-"""What the console shows goes away under it, and comes back."""
+"""The runs folder or files in it vanish while the console shows them, and come back."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ PANES = ("5", "4", "3", "2", "1")
 
 @pytest.fixture
 def shown(make: Maker) -> list[Run]:
-    """Two runs with something in every pane, the newest first."""
-    found = [make(name="alpha"), make(name="beta")]
-    for run in found:
+    """Make two runs with content in every pane, the newest first."""
+    made = [make(name="alpha"), make(name="beta")]
+    for run in made:
         add_picture(run, "samples", 10, 100)
         (run.folder / LOG_FILE).write_text("printed\n")
-    return found
+    return made
 
 
 async def visit(driver: Driver, *more: str) -> None:
-    """Look into every pane, and at what else there is to open."""
+    """Open every pane, then press more keys."""
     for key in (*PANES, *more):
         await driver.press(key)
 
 
-async def look_at_all(driver: Driver) -> None:
+async def open_all_panes(driver: Driver) -> None:
     await driver.press("m", "j", "m", "k")
     await visit(driver)
     await driver.until(lambda: driver.series().epochs, "the log of the run")
@@ -41,11 +41,11 @@ async def test_console_survives_runs_folder_vanishing_and_returning(
     opened: Opener, runs: RunsFolder, shown: list[Run], tmp_path: Path
 ) -> None:
     async with opened() as driver:
-        await look_at_all(driver)
+        await open_all_panes(driver)
         runs.root.rename(tmp_path / "elsewhere")
         await driver.until_seen("No runs in")
         await visit(driver, "e", "t", "r", "s", "d", "0", "0")
-        runs.root.write_text("a file in its place")
+        runs.root.write_text("a file in the way")
         await visit(driver, "n", "escape", "D", "escape")
         assert not any(pane.display for pane in driver.main.query(Pane)), "there is nothing for a pane to show"
         runs.root.unlink()
@@ -56,10 +56,10 @@ async def test_console_survives_runs_folder_vanishing_and_returning(
 
 async def test_console_selects_next_run_when_shown_run_vanishes(opened: Opener, shown: list[Run]) -> None:
     async with opened() as driver:
-        await look_at_all(driver)
+        await open_all_panes(driver)
         shutil.rmtree(shown[0].folder)
-        shown[0].folder.write_text("a file in its place")
-        # Before the list knows of it: what acts on a run must do without.
+        shown[0].folder.write_text("a file in the way")
+        # The list still shows the run; commands on it must cope with its absence.
         await visit(driver, "f", "escape", "t", "escape", "r", "s", "d", "escape", "e", "escape")
         driver.main.reader.wake()
         await driver.until(lambda: driver.selected == shown[1].id, "the other run")

@@ -1,1 +1,1 @@
-"""Whole screens, and the dialogs that come up over them. Each is loaded when it is first opened."""
+"""The console's screens and dialogs. Most are loaded when they are first opened."""

@@ -1,4 +1,4 @@
-"""Boxes: yes or no, a choice, a few lines of text, a result, the keys. Whatever they say is made safe to show."""
+"""Dialogs: a confirmation, a choice, a few lines of input, a result, the help page. All texts are made safe to show."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from dipddpm.core.io.sanitize import printable, printable_lines
 
 Result = TypeVar("Result")
 MAX_INPUT_LENGTH = 1 << 14
-"""Characters of a text that can be changed here."""
+"""Maximum characters of an input."""
 SIGNS = {
-    "● ◐ ○": "running; alive but not advancing; waiting for a slot",
-    "✓ ■ ✗ ! ?": "done; stopped; failed; crashed; its config can't be read",
+    "● ◐ ○": "running; stalled (alive, but no progress); waiting for a slot",
+    "✓ ◆ ■ ✗ ! ?": "done; reference run; stopped; failed; crashed; unreadable config",
 }
+"""The signs of states, for the help page."""
 
 
 class PromptField(NamedTuple):
-    """A line of text that is asked for."""
+    """A line of text to be entered."""
 
     key: str
     label: str
@@ -38,16 +39,16 @@ class PromptField(NamedTuple):
 
 
 class LaunchRequest(NamedTuple):
-    """What the form hands over: a run to start, at once or when a slot is free."""
+    """The form's result: a run to start, either `now` or when a slot is free."""
 
     config: AnyRun
     now: bool
     missing: str = ""
-    """A data set that must be fetched first."""
+    """A data set that must be downloaded first; empty if there is none."""
 
 
 class Dialog(ModalScreen[Result]):
-    """A box with a title, what a subclass puts into it, and the keys. Leaving it answers None."""
+    """A box with a title, the subclass's content, and a line of keys. Leaving it answers None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss(None)", "leave"),
@@ -55,9 +56,9 @@ class Dialog(ModalScreen[Result]):
         Binding("k", "app.simulate_key('up')", show=False),
     ]
     KEYS = ""
-    """The keys that answer, with a word each."""
+    """The line of keys, each with a word."""
     BOX = "dialog"
-    """The style classes of the box."""
+    """The CSS classes of the box."""
 
     def __init__(self, title: str, detail: str = "") -> None:
         super().__init__()
@@ -65,7 +66,7 @@ class Dialog(ModalScreen[Result]):
         self._detail = printable_lines(detail)
 
     def compose(self) -> ComposeResult:
-        """The box."""
+        """Add the box with its title, content and keys."""
         with Vertical(classes=self.BOX):
             yield Label(self._title, classes="title", markup=False)
             if self._detail:
@@ -74,12 +75,12 @@ class Dialog(ModalScreen[Result]):
             yield Static(self.KEYS, classes="keys", markup=False)
 
     def content(self) -> Iterable[Widget]:
-        """What stands between the title and the keys."""
+        """Return the widgets between the title and the keys."""
         return ()
 
 
 class ConfirmDialog(Dialog[bool]):
-    """Yes or no. Enter alone means no, so that a key held too long deletes nothing."""
+    """A question answered by yes or no. Enter means no, so that a key held too long deletes nothing."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "dismiss(True)", "yes"),
@@ -89,7 +90,7 @@ class ConfirmDialog(Dialog[bool]):
 
 
 class ChoiceDialog(Dialog[str]):
-    """One of several, each with its key and its words; the cursor begins at the one that is chosen now."""
+    """A choice among several; the cursor starts at the current one."""
 
     KEYS = "enter choose   esc leave"
 
@@ -99,36 +100,36 @@ class ChoiceDialog(Dialog[str]):
         self._chosen = chosen
 
     def content(self) -> Iterable[Widget]:
-        """The choices."""
+        """Return the list of choices."""
         yield OptionList(*(Option(words, id=key) for key, words in self._choices), markup=False)
 
     def on_mount(self) -> None:
-        """Begin at what is chosen now."""
+        """Move the cursor to the current choice."""
         keys = [key for key, _ in self._choices]
         self.query_one(OptionList).highlighted = keys.index(self._chosen) if self._chosen in keys else 0
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Chosen."""
+        """Answer with the chosen key."""
         self.dismiss(event.option.id)
 
 
 class PromptDialog(Dialog[dict[str, str]]):
-    """A few lines of text. Enter goes to the next one, and from the last one it is done."""
+    """A few lines of input. Enter goes to the next line, and on the last line answers."""
 
-    KEYS = "enter next, done   esc leave"
+    KEYS = "enter next line, or done   esc leave"
 
     def __init__(self, title: str, lines: Sequence[PromptField], detail: str = "") -> None:
         super().__init__(title, detail)
         self._lines = lines
 
     def content(self) -> Iterable[Widget]:
-        """A label and a field each."""
+        """Return a label and an input for each line."""
         for line in self._lines:
             yield Label(line.label, classes="label", markup=False)
             yield text_field(line.value, f"field-{line.key}", placeholder=line.hint)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Go on, or hand over what was written."""
+        """Go to the next line, or answer with all lines."""
         fields = list(self.query(Input))
         if event.input is fields[-1]:
             self.dismiss({(field.id or "").removeprefix("field-"): field.value for field in fields})
@@ -137,7 +138,7 @@ class PromptDialog(Dialog[dict[str, str]]):
 
 
 class ResultDialog(Dialog[None]):
-    """Something done, and a line to copy."""
+    """The result of a command, with a line to copy."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "dismiss(None)", "leave"),
@@ -151,18 +152,18 @@ class ResultDialog(Dialog[None]):
         self._line = printable(line)
 
     def content(self) -> Iterable[Widget]:
-        """The words, and the line by itself."""
+        """Return the text and the line."""
         yield Static(self._text, markup=False)
         yield Static(self._line, classes="line", markup=False)
 
     def action_copy(self) -> None:
-        """Put the line on the clipboard of the person's own machine, where the terminal allows it."""
+        """Copy the line to the clipboard of the user's own machine, if the terminal allows it."""
         self.app.copy_to_clipboard(self._line)
         self.app.notify("Copied.", markup=False)
 
 
 def text_field(value: str, id: str, placeholder: str, *, select_on_focus: bool = True) -> Input:  # noqa: A002
-    """A field of one line. An input hands what it holds to the terminal as it is, so its text is made safe."""
+    """Return an input of one line. Its value is made safe to show: Textual writes it to the terminal unchanged."""
     field = Input(
         printable(value, MAX_INPUT_LENGTH),
         id=id,
@@ -175,7 +176,7 @@ def text_field(value: str, id: str, placeholder: str, *, select_on_focus: bool =
 
 
 class Help(Dialog[None]):
-    """The keys in groups: every binding that has one, those with the same words on one line."""
+    """The help page: every binding that has a group, by group; bindings with the same text share a line."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,question_mark", "dismiss(None)", "leave")]
 
@@ -184,7 +185,7 @@ class Help(Dialog[None]):
         self._explained = explained
 
     def compose(self) -> ComposeResult:
-        """The page."""
+        """Add the page."""
         with VerticalScroll(classes="dialog help"):
             yield Label(self._title, classes="title", markup=False)
             yield Static(self._page())
@@ -200,7 +201,7 @@ class Help(Dialog[None]):
         return page
 
     def _sections(self) -> dict[str, dict[str, list[str]]]:
-        """The keys by what they do, by group."""
+        """Return each group's texts, each with its keys."""
         sections: dict[str, dict[str, list[str]]] = {}
         nodes: list[DOMNode] = [*self._explained.query("*"), self._explained, self._explained.app]
         for bindings in dict.fromkeys(tuple(node.BINDINGS) for node in nodes):

@@ -1,4 +1,4 @@
-"""The launch form, made from the typed config: what is typed is checked as it is typed, in words."""
+"""The form for a new run, generated from the config's fields. Each input is checked while it is typed."""
 
 from __future__ import annotations
 
@@ -30,22 +30,23 @@ from dipddpm.tui.shared.formatting import format_duration
 from dipddpm.tui.shared.runlist import RunRow
 
 GROUP = Binding.Group("New run")
-STEP = "next option, previous one"
-START = "start: when a slot on the device is free, else it waits in the queue"
+STEP = "next or previous option"
+START = "start the run, or queue it until a slot on the device is free"
+MORE = "show all options, or only the basic ones"
 COPY = "copy the command that starts the same run"
 MAX_SIMILAR_RUNS = 5
-"""By so many earlier runs, the latest ones, the time of a new one is estimated."""
+"""Number of earlier runs, the latest ones, from which the time of a new run is estimated."""
 
 
 class Form(Screen[LaunchRequest]):
-    """A line an option. Below them: what the option means, what is wrong, the time it takes, and the command."""
+    """One line per option; below, the option's meaning, the first error or the estimated time, and the command."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,enter,j", "step(1)", "next", False, "tab ↓", group=GROUP, tooltip=STEP),
         Binding("up,k", "step(-1)", "previous", False, "↑", group=GROUP, tooltip=STEP),
         Binding("ctrl+s", "launch(False)", "start", priority=True, group=GROUP, tooltip=START),
         Binding("ctrl+g", "launch(True)", "start without queueing", priority=True, group=GROUP),
-        Binding("ctrl+o", "more", "all options", priority=True, group=GROUP, tooltip="all options, or the first few"),
+        Binding("ctrl+o", "more", "all options", priority=True, group=GROUP, tooltip=MORE),
         Binding("ctrl+y", "copy", "copy command", priority=True, group=GROUP, tooltip=COPY),
         Binding("escape", "dismiss(None)", "leave", group=GROUP),
     ]
@@ -60,7 +61,7 @@ class Form(Screen[LaunchRequest]):
         self._fields: dict[str, Field] = {}
 
     def compose(self) -> ComposeResult:
-        """Title, options, and the lines that speak of them."""
+        """Add the title, the options, and the lines about them."""
         yield Label(self._title, id="form-title", markup=False)
         yield VerticalScroll(id="form-options", can_focus=False)
         yield Static(id="form-help", markup=False)
@@ -73,7 +74,7 @@ class Form(Screen[LaunchRequest]):
         await self._fill()
 
     async def _fill(self) -> None:
-        """Draw the options anew; the one that had the focus keeps it. Nothing where the form is left meanwhile."""
+        """Replace the rows of options; the focus stays on its option. Does nothing once the form has been left."""
         focused = self.focused.id if self.focused else None
         options = self.query_one("#form-options")
         with self.app.batch_update():
@@ -122,17 +123,17 @@ class Form(Screen[LaunchRequest]):
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         field = self._fields.get(event.input.id or "")
-        # A new input reports the value it was made with; the form has been checked with it already.
+        # A new input first reports its initial value, with which the form has already been checked.
         if field and event.value != self.draft.value(field):
             self.draft.set_value(field, event.value)
             self._check_options()
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
-        """Speak of the option under the cursor."""
+        """Show the lines about the option that has the focus."""
         self._check_options()
 
     def _check_options(self) -> None:
-        """Say what the option means, what is wrong, and what the command would be."""
+        """Check all options; show the focused option's meaning, the first error or estimated time, and the command."""
         troubles = {name: self.draft.problem(field.key) for name, field in self._fields.items()}
         for row in self.query_one("#form-options").children:
             row.set_class(any(troubles.get(widget.id or "") for widget in row.children), "wrong")
@@ -143,9 +144,9 @@ class Form(Screen[LaunchRequest]):
         try:
             if not trouble:
                 seconds = estimate(self.draft.config(), self._session.rows)
-                duration = "ready; no earlier run tells how long it takes"
+                duration = "ready; there is no similar run yet to estimate the time from"
                 if seconds is not None:
-                    duration = f"takes about {format_duration(seconds)}, by earlier runs like it"
+                    duration = f"takes about {format_duration(seconds)}, as similar runs did"
                 command = f"$ {self.draft.command(root=self._root)}"
         except UserError as error:
             trouble = str(error)
@@ -158,32 +159,32 @@ class Form(Screen[LaunchRequest]):
         if field := self._fields.get(name):
             return _description_text(field)
         return {
-            "pick-kind": "what is run: dip fits each image, ddpm trains a model, hybrid combines the two",
+            "pick-kind": "kind of run: dip fits each image, ddpm trains a model, hybrid combines both",
             "pick-method": HYBRIDS[self.draft.method].summary,
-            "pick-preset": "a named set of values; what is typed below goes before it",
+            "pick-preset": "a named set of values; values typed below override it",
             "pick-task": TASKS[self.draft.task].summary,
         }.get(name, "")
 
     def action_step(self, by: int) -> None:
-        """Go to the next option or the one before."""
+        """Move the focus to the next or the previous option."""
         self.focus_next("Choice, Input") if by > 0 else self.focus_previous("Choice, Input")
 
     async def action_more(self) -> None:
-        """Show every option, or the first ones only."""
+        """Show all options, or only the basic ones."""
         self._shows_all = not self._shows_all
         await self._fill()
 
     def action_copy(self) -> None:
-        """Put the command on the clipboard of the person's own machine, where the terminal allows it."""
+        """Copy the command to the clipboard of the user's own machine, if the terminal allows it."""
         try:
             self.app.copy_to_clipboard(self.draft.command(root=self._root))
         except UserError as error:
             self.app.notify(printable(str(error)), severity="error", markup=False)
         else:
-            self.app.notify("The command is on the clipboard.", markup=False)
+            self.app.notify("Command copied.", markup=False)
 
     def action_launch(self, now: bool) -> None:
-        """Hand the run over, unless something is wrong with it."""
+        """Check the run in the background, then leave the form with it; show the error if there is one."""
         try:
             config = self.draft.config()
         except UserError as error:
@@ -198,7 +199,7 @@ class Form(Screen[LaunchRequest]):
         run_in_background(self.app, check, self._leave, self._show_error)
 
     def _leave(self, request: LaunchRequest) -> None:
-        if self.is_current:  # it may have been left meanwhile, or the key pressed twice
+        if self.is_current:  # the form may have been left meanwhile, or the key pressed twice
             self.dismiss(request)
 
     def _show_error(self, error: UserError) -> None:
@@ -226,10 +227,10 @@ def _description_text(field: Field) -> str:
 
 
 def estimate(config: AnyRun, rows: Sequence[RunRow]) -> float | None:
-    """Seconds from the first step to the end; None where no earlier run tells.
+    """Estimate a run's seconds from its first step to its end; None if there is no similar run.
 
-    Takes the same kind, method, data set and device; the time of a finished one is scaled by its epochs, or by its
-    steps where it trained none. What the options change besides that, it doesn't know.
+    Similar runs have finished with the same kind, method, data set and device. Their times are scaled by the number of
+    epochs, or of steps if they trained for no epochs. The effect of other options is ignored.
     """
     similar = sorted((row for row in rows if _is_similar(row, config)), key=lambda row: row.started, reverse=True)
     planned_epochs, planned_steps = _plan(config)
@@ -253,6 +254,6 @@ def _is_similar(row: RunRow, config: AnyRun) -> bool:
 
 
 def _plan(config: AnyRun) -> tuple[int, int]:
-    """The epochs and the fit's iterations that a run will do, as far as its config tells; 0 for none."""
+    """Return the config's number of epochs and of DIP iterations; 0 if it has none."""
     ddpm, dip = getattr(config, "ddpm", None), getattr(config, "dip", None)
     return getattr(ddpm, "epochs", 0), getattr(dip, "iterations", 0)

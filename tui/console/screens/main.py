@@ -1,4 +1,4 @@
-"""The main screen: the list on the left, the panes on the right, and what goes from one to the other."""
+"""The main screen: the list of runs on the left, the panes on the right, and the messages between them."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ from dipddpm.tui.shared.groups import GroupRow
 from dipddpm.tui.shared.runlist import RunRow
 
 CURSOR_REST_SECONDS = 0.06
-"""The cursor must rest this long before a run's log is read."""
+"""The cursor must stay on a run this long before its log is read."""
 BATCH_SECONDS = 1.0
-"""While a long list is read for the first time, what has been read is shown this often."""
+"""Seconds between updates while a long list is being read for the first time."""
 PANES_WITH_CHARTS = {"live", "compare"}
 
 
 class MainScreen(Screen[None]):
-    """Holds the series of the runs that are looked at, the marks and the time cursor."""
+    """The list and the panes; holds the watched runs' series, the marks and the time cursor."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(MAIN_KEYS)
 
@@ -74,10 +74,10 @@ class MainScreen(Screen[None]):
         self.all_runs_read = False
         self._scanned_at = 0.0
         self.first_frame_ready = False
-        """Whether the list and the run under its cursor have been read to their ends."""
+        """True once the list and the log of the run under its cursor have been read and shown."""
 
     def compose(self) -> ComposeResult:
-        """The pieces; a pane comes when it is first shown, so that the list needn't wait for it."""
+        """Add the host line, the list, the area of the panes and the footer."""
         yield HostLine()
         with Horizontal(id="body"):
             yield RunList(self.session, self.marked)
@@ -85,15 +85,15 @@ class MainScreen(Screen[None]):
         yield KeyLine()
 
     def on_mount(self) -> None:
-        """Take what the reader has read so far, and what it reads from now on."""
+        """Receive the reader's messages, also those posted so far."""
         self._lay_out()
         self.run_list.table.focus()
         self.reader.post_to(self.post_message)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Whether a key applies here and now; the footer shows no other."""
+        """Return whether a key applies now; the footer shows only keys that do."""
         if action == "command":
-            # A header of a group offers what can be done to all its runs, and to none of them alone.
+            # A group's header offers only the commands that apply to several runs.
             rows = self.run_list.chosen if self.row or parameters[0] in {"stop", "resume"} else ()
             return self.commands.allows(str(parameters[0]), rows)
         if action in {"log_y", "smooth", "axis"}:
@@ -102,7 +102,7 @@ class MainScreen(Screen[None]):
             return self.row is not None
         return True
 
-    # What comes from the reader
+    # Messages of the reader
 
     @on(RunsScanned)
     def _scanned(self, event: RunsScanned) -> None:
@@ -159,7 +159,7 @@ class MainScreen(Screen[None]):
 
     @property
     def rows(self) -> Sequence[RunRow]:
-        """The runs as they were read last."""
+        """The runs as last read."""
         return self.session.rows
 
     @property
@@ -169,17 +169,17 @@ class MainScreen(Screen[None]):
 
     @property
     def row(self) -> RunRow | None:
-        """The run under the cursor."""
+        """The run under the cursor, or None."""
         return self.run_list.table.row
 
     @property
     def group(self) -> GroupRow | None:
-        """The group whose header is under the cursor."""
+        """The group whose header is under the cursor, or None."""
         return self.run_list.table.group
 
     @on(RunList.Drawn)
     def show_rows(self) -> None:
-        """Draw the list, and what the panes show of it."""
+        """Draw the list and the pane."""
         self.run_list.draw()
         self._area.show_hint("" if self.run_list.shown_count else empty_hint(self.session))
         self._area.tabs.marked = len(self.marked)
@@ -203,7 +203,7 @@ class MainScreen(Screen[None]):
         self.refresh_pane()
 
     def _follow_logs(self) -> None:
-        """Follow the run under the cursor, those drawn of a group, and the marked ones once they have been compared."""
+        """Follow the logs of the run or the group under the cursor, and on the compare pane of the marked runs."""
         drawn = [
             row.id
             for combination in self._views.combinations(self.run_list.chosen if self.group else ())
@@ -224,14 +224,14 @@ class MainScreen(Screen[None]):
 
     @property
     def _shown(self) -> PaneName:
-        """The pane that is shown: of a group there is nothing but to compare its combinations."""
+        """The pane that is shown: on a group's header it is always compare."""
         return "compare" if self.group is not None else self._pane
 
     def _show_pane(self) -> None:
         self._area.switch_to(self._shown, visible=bool(self.row or self.group))
 
     def present(self) -> None:
-        """Show the run or the group under the cursor in the pane that is open."""
+        """Show the run or the group under the cursor in the open pane."""
         if self.session.is_closing:
             return
         if self.group is not None:
@@ -247,7 +247,7 @@ class MainScreen(Screen[None]):
 
     @on(Pane.Ready)
     def refresh_pane(self) -> None:
-        """Follow and show what is under the cursor, of which more is known now."""
+        """Follow and show the run or the group under the cursor."""
         self._follow_logs()
         self.present()
 
@@ -263,17 +263,17 @@ class MainScreen(Screen[None]):
     # Commands
 
     def action_command(self, name: str) -> None:
-        """Carry out a command on the run under the cursor, or on those of the group."""
+        """Run a command on the run, or the runs of the group, under the cursor."""
         self.commands.perform(name, self.run_list.chosen)
 
     def action_queue(self) -> None:
-        """Show the runs that wait, to be put in another order."""
+        """Show the queue of waiting runs."""
         from dipddpm.tui.console.screens.queue import QueueScreen
 
         self.app.push_screen(QueueScreen(self.reader.wake, readonly=self.session.options.readonly))
 
     def action_disk(self) -> None:
-        """Show what takes up the disk, and what can go."""
+        """Show the disk use of the runs."""
         from dipddpm.tui.console.screens.storage import Storage
 
         self.app.push_screen(Storage(self.session), lambda _: self._runs_changed())
@@ -281,7 +281,7 @@ class MainScreen(Screen[None]):
     # Keys
 
     def action_open(self) -> None:
-        """From the wide list to the run; from the narrow one into the pane; a group is unfolded, or folded."""
+        """Fold or unfold a group; on a run, leave the wide list or go to the pane."""
         if self.group is not None and self.focused is self.run_list.table:
             self.run_list.toggle_fold(self.group.name)
         elif self.has_class("history"):
@@ -290,7 +290,7 @@ class MainScreen(Screen[None]):
             self.app.action_focus_next()
 
     def _set_layout(self, name: str = "") -> None:
-        """Share the screen as `history` or `zoom` says, or between list and pane."""
+        """Show only the list (`history`), only the pane (`zoom`), or both (empty name)."""
         self.remove_class("history", "zoom")
         if name:
             self.add_class(name)
@@ -298,7 +298,7 @@ class MainScreen(Screen[None]):
         self.refresh_bindings()
 
     def action_back(self) -> None:
-        """Undo the nearest narrowing: the time cursor, the zoom, the wide list, then the filter."""
+        """Leave the time cursor, else the pane, else the zoom or the wide list, else the filter."""
         if self.step is not None:
             self.step = None
             self.present()
@@ -312,16 +312,16 @@ class MainScreen(Screen[None]):
         self.refresh_bindings()
 
     def action_history(self) -> None:
-        """All columns of all runs, or the panes again."""
+        """Show the list with all columns instead of the panes, or the panes again."""
         self._set_layout("" if self.has_class("history") else "history")
         self.run_list.table.focus()
 
     def action_zoom(self) -> None:
-        """The pane alone, or the list beside it again."""
+        """Hide the list, or show it again."""
         self._set_layout("" if self.has_class("zoom") else "zoom")
 
     def action_resize(self, by: int) -> None:
-        """Make the list wider or narrower."""
+        """Make the list wider by `by` columns."""
         self.run_list.resize(by, self.size.width)
         self._lay_out()
 
@@ -330,7 +330,8 @@ class MainScreen(Screen[None]):
         if self.row is None:
             return
         if not toggle_mark(self.marked, self.row.id):
-            self.app.notify(f"{SERIES_COLOURS} runs can be compared at once.", severity="warning", markup=False)
+            text = f"At most {SERIES_COLOURS} runs can be compared: unmark one with m, or all with M."
+            self.app.notify(text, severity="warning", markup=False)
             return
         self._marks_changed()
 
@@ -345,37 +346,37 @@ class MainScreen(Screen[None]):
         self.refresh_bindings()
 
     def action_scrub(self, by: int) -> None:
-        """Move the time cursor to the next step at which something was measured, and past the last one to now."""
+        """Move the time cursor along the measured steps; past the last one, follow the run again."""
         if self.row is not None and (series := self.series_of(self.row.id)):
             self.step = series.next_step(self.step, by)
             self.present()
 
     def action_log_y(self) -> None:
-        """Logarithmic or linear y."""
+        """Switch the y axis between logarithmic and linear."""
         self.preferences.log_y = not self.preferences.log_y
         self.present()
 
     def action_smooth(self) -> None:
-        """The next of a few smoothing weights."""
+        """Switch to the next smoothing weight."""
         self.preferences.turn_smoothing()
         self.present()
 
     def action_axis(self) -> None:
-        """Steps, epochs or time along x, of those that the run has."""
+        """Switch the x axis to the next of steps, epochs and time, as far as the run has them."""
         series = self.series_of(self.row.id) if self.row else None
         self.preferences.turn_axis(series.axes() if series else AXES)
         self.present()
 
-    # Filter and order
+    # Filter and sort order
 
     def action_filter(self) -> None:
-        """Write a filter; the list narrows meanwhile."""
+        """Edit the filter."""
         if self.has_class("zoom"):
             self._set_layout()
         self.run_list.edit_filter()
 
     def action_sort(self) -> None:
-        """Choose the column to sort by; the same one again turns the order."""
+        """Choose the column to sort by; choosing the same one again reverses the order."""
 
         def sort(key: str) -> None:
             self.preferences.sort_by(key)
@@ -385,14 +386,14 @@ class MainScreen(Screen[None]):
         self.surface.choose("Sort by", choices, sort, self.preferences.sort)
 
     def action_reverse(self) -> None:
-        """Turn the order."""
+        """Reverse the sort order."""
         self.preferences.descending = not self.preferences.descending
         self.show_rows()
 
     # Layout
 
     def on_resize(self) -> None:
-        """Give the list its share."""
+        """Set the list's width."""
         self._lay_out()
 
     def _lay_out(self) -> None:

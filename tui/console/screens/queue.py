@@ -1,4 +1,4 @@
-"""The runs that wait for a slot on this machine, and their order."""
+"""The dialog with the runs that wait for a slot on this machine, in their order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REFRESH_SECONDS = 1.0
 
 
 class QueueScreen(Dialog[None]):
-    """First to be served first."""
+    """The waiting runs, in the order in which they will start; the order can be changed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "dismiss(None)", "leave"),
@@ -33,29 +33,29 @@ class QueueScreen(Dialog[None]):
         super().__init__("Queue")
         self._changed = changed
         self._readonly = readonly
-        self._looking = False
+        self._is_reading = False
         self._runs: list[tuple[str, str]] = []
 
     def content(self) -> Iterable[Widget]:
-        """The list."""
+        """Return the list of waiting runs."""
         yield OptionList(markup=False)
-        yield Static("No run waits for a slot.", id="nobody", markup=False)
+        yield Static("No run waits for a slot.", id="no-waiting-run", markup=False)
 
     def on_mount(self) -> None:
-        """Look now, and every second."""
-        self._look()
-        self.set_interval(REFRESH_SECONDS, self._look)
+        """Read the queue now, and every second."""
+        self._read_queue()
+        self.set_interval(REFRESH_SECONDS, self._read_queue)
 
-    def _look(self) -> None:
-        if not self._looking:  # a slow disk is asked once at a time
-            self._looking = True
+    def _read_queue(self) -> None:
+        if not self._is_reading:  # on a slow disk, one read at a time
+            self._is_reading = True
             run_in_background(self.app, _waiting, self._show, self._failed)
 
     def _show(self, runs: list[tuple[str, str]]) -> None:
-        self._looking = False
+        self._is_reading = False
         if not self.is_mounted or not self.is_attached:
             return
-        self.query_one("#nobody").display = not runs
+        self.query_one("#no-waiting-run").display = not runs
         options = self.query_one(OptionList)
         options.display = bool(runs)
         if runs == self._runs:
@@ -76,7 +76,7 @@ class QueueScreen(Dialog[None]):
         return self._runs[index][0] if index is not None and index < len(self._runs) else ""
 
     def action_move(self, by: int) -> None:
-        """Serve the chosen run later or earlier."""
+        """Move the chosen run later or earlier in the queue."""
         if self._readonly or not (run := self._chosen):
             return
 
@@ -91,12 +91,12 @@ class QueueScreen(Dialog[None]):
         run_in_background(self.app, move, moved, self._failed)
 
     def _failed(self, error: UserError) -> None:
-        self._looking = False
+        self._is_reading = False
         self.app.notify(printable(str(error)), severity="error", markup=False)
 
 
 def _waiting() -> list[tuple[str, str]]:
-    """The waiting runs and their devices; none where the queue can't be read."""
+    """Return the waiting runs and their devices; empty if the queue can't be read."""
     try:
         return [(ticket.run, ", ".join(ticket.devices)) for _, ticket in queue.waiting()]
     except (UserError, OSError):

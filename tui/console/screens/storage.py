@@ -1,4 +1,4 @@
-"""What the runs take up on disk, largest first, and what can go."""
+"""The dialog with the disk use of the runs, in which space can be freed."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ MAX_ROWS = 200
 
 
 class Storage(Dialog[None]):
-    """Sizes are counted, and files removed, beside the screen: a slow disk takes its time."""
+    """The disk use of each run, largest first. Sizes are counted and files removed in the background."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("b", "free('best')", "keep best only"),
-        Binding("p", "free('all')", "prune all"),
+        Binding("b", "free('best')", "keep best model"),
+        Binding("p", "free('all')", "same for all"),
         Binding("d", "free('run')", "delete"),
         Binding("x", "free('trash')", "empty the trash"),
     ]
-    KEYS = "b keep best only   p prune all ended   d delete   x empty the trash   esc leave"
+    KEYS = "b keep best model   p same for all ended runs   d delete   x empty trash   esc leave"
     BOX = "dialog wide"
 
     def __init__(self, session: Session) -> None:
@@ -40,22 +40,22 @@ class Storage(Dialog[None]):
         self._surface = Surface(self, session, self._count)
         self._commands = RunCommands(session, self._surface)
         self._runs: list[Run] = []
-        """Largest first."""
+        """The runs, largest first."""
 
     def content(self) -> Iterable[Widget]:
-        """The sum, and the table."""
+        """Return the line with the total, and the table."""
         yield Static("counting ...", id="total", markup=False)
         yield DataTable(cursor_type="row", zebra_stripes=False)
 
     def on_mount(self) -> None:
-        """Count."""
+        """Prepare the table and count the sizes."""
         table = self.query_one(DataTable)
         table.add_columns("run", "total", "checkpoints", "images")
         table.focus()
         self._count()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Looking is always allowed."""
+        """Return whether a key applies; with --readonly, no space can be freed."""
         return action != "free" or not self._session.options.readonly
 
     def _count(self) -> None:
@@ -86,7 +86,7 @@ class Storage(Dialog[None]):
         self.query_one("#total", Static).update(words)
 
     def action_free(self, what: str) -> None:
-        """Free space: keep the best model only of the chosen run or of all, delete that run, or empty the trash."""
+        """Free space: keep only the best model of the chosen run or all runs, delete a run, or empty the trash."""
         if what == "all":
             self._commands.prune(self._runs)
         elif what == "trash":

@@ -20,7 +20,7 @@ def waiting() -> list[str]:
 
 
 async def started(driver: Driver, name: str) -> str:
-    """Start a training from the form; its id once the cursor is on it."""
+    """Start a training from the form; return its id once the cursor is on it."""
     form = await training_form(driver)
     form.query_one("#option-data-dataset", Input).value = "fashion-mini"
     form.query_one("#option-device", Input).value = "cpu"
@@ -32,10 +32,10 @@ async def started(driver: Driver, name: str) -> str:
 
 
 async def training_form(driver: Driver) -> Screen[object]:
-    """The form of a run of kind ddpm."""
+    """Open the form for a run of kind ddpm."""
     await driver.press("n")
     await driver.until(lambda: isinstance(driver.app.screen, Form) and driver.app.screen.query(Input), "form")
-    await driver.press("d", "d")  # the kinds that begin with d, one after the other
+    await driver.press("d", "d")  # the kinds that start with d, one after the other
     await driver.until(lambda: not driver.app.screen.query("#pick-method"), "a kind without a method")
     return driver.app.screen
 
@@ -63,7 +63,7 @@ async def test_console_starts_reorders_and_stops_queued_runs(opened: Opener, run
         await driver.until(lambda: waiting() == [first], "the second one gone from the queue")
         await driver.until(lambda: driver.main.row is not None and driver.main.row.state is RunState.stopped, "stopped")
         assert runs.find(second).status().state is RunState.stopped
-    assert waiting() == [first], "the console was quit, the run goes on waiting"
+    assert waiting() == [first], "the run still waits after the console was quit"
 
 
 async def test_undo_restores_deleted_run_and_quit_empties_trash(opened: Opener, make: Maker, runs: RunsFolder) -> None:
@@ -130,11 +130,13 @@ async def test_storage_screen_prunes_to_best_model(opened: Opener, make: Maker) 
         await driver.press("D")
         await driver.until_seen("1 runs, 50")
         await driver.press("b", "y")
-        await driver.until(lambda: not (run.folder / "checkpoints/last.safetensors").exists(), "the rest gone")
+        await driver.until(
+            lambda: not (run.folder / "checkpoints/last.safetensors").exists(), "the other checkpoint gone"
+        )
         assert (run.folder / "checkpoints/best.safetensors").exists()
 
 
-async def test_form_offers_to_fetch_missing_data_and_reports_failure(
+async def test_form_offers_download_of_missing_data_and_reports_failure(
     opened: Opener, runs: RunsFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIPDDPM_MIRROR", (tmp_path / "no mirror").as_uri())
@@ -143,11 +145,11 @@ async def test_form_offers_to_fetch_missing_data_and_reports_failure(
         form.query_one("#option-data-dataset", Input).value = "kmnist"
         await driver.pilot.pause()
         await driver.press("ctrl+s")
-        await driver.until_dialog("kmnist is not on this machine. Fetch it now?")
+        await driver.until_dialog("kmnist is not on this machine. Download it now?")
         await driver.press("y")
         await driver.until(
-            lambda: "kmnist" in driver.notifications() and "Fetching" not in driver.notifications().splitlines()[-1],
-            "why not",
+            lambda: "kmnist" in driver.notifications() and "Downloading" not in driver.notifications().splitlines()[-1],
+            "the error",
         )
         assert runs.runs() == []
 
@@ -159,15 +161,15 @@ async def test_extend_continues_finished_run_as_new_run(opened: Opener, runs: Ru
     shutil.copytree(finished.folder, runs.root / finished.id)
     async with opened() as driver:
         await driver.press("x")
-        await driver.until_dialog("Go on for longer")
+        await driver.until_dialog("Extend the run")
         driver.app.screen.query_one(Input).value = "1"
         await driver.press("enter")
         await driver.until(lambda: driver.selected not in {"", finished.id}, "the new run under the cursor")
         new = Run(runs.root / driver.selected)
         await driver.until(lambda: not new.status().state.live, "its end")
-    told = new.status().summary
+    summary = new.status().summary
     assert new.status().state is RunState.finished
-    assert (told.epoch, told.epochs) == (finished.status().summary.epochs + 1,) * 2
+    assert (summary.epoch, summary.epochs) == (finished.status().summary.epochs + 1,) * 2
     before, after = (
         [(event.epoch, event.loss) for event in run.events() if isinstance(event, events.EpochFinished)]
         for run in (finished, new)
@@ -177,7 +179,7 @@ async def test_extend_continues_finished_run_as_new_run(opened: Opener, runs: Ru
 
 
 async def test_stop_ends_live_run(opened: Opener, runs: RunsFolder) -> None:
-    """Without a slot to wait for, `now` would load torch; a worker that is told to stop at once never gets there."""
+    """The worker is stopped before it loads torch, so that the test stays fast."""
     run = runs.create(build("ddpm", settings={"data.dataset": "fashion-mini", "device": "cpu"}))
     local.start(run)
     async with opened() as driver:

@@ -48,16 +48,16 @@ def test_draft_command_builds_same_config(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_draft_from_config_keeps_config() -> None:
-    asked = config.build(
+    original = config.build(
         "hybrid", task="inpaint:missing=0.7", settings={"ddpm.lr": 0.002, "name": "x", "images.files": ("a b.png",)}
     )
-    assert Draft.from_config(asked).config() == asked
+    assert Draft.from_config(original).config() == original
 
 
 def test_draft_of_hybrid_trains_prior_if_only_epochs_are_given() -> None:
-    asked = written(Draft("hybrid"), ddpm__epochs="3").config()
-    assert isinstance(asked, config.HybridRun)
-    assert asked.prior.run == ""
+    built = written(Draft("hybrid"), ddpm__epochs="3").config()
+    assert isinstance(built, config.HybridRun)
+    assert built.prior.run == ""
     named = written(Draft("hybrid"), ddpm__epochs="3", prior__run="/some/run")
     assert named.config().prior.run == "/some/run"  # type: ignore[union-attr]
     assert "--from /some/run --set ddpm.epochs=3" in named.command()
@@ -71,23 +71,23 @@ def test_draft_with_epochs_takes_prior_as_its_command_does(
 
     draft = Draft("hybrid")
     draft.choose("method", method)
-    asked = written(draft, ddpm__epochs="3").config()
-    assert isinstance(asked, config.HybridRun)
-    assert asked.prior.run == prior
+    built = written(draft, ddpm__epochs="3").config()
+    assert isinstance(built, config.HybridRun)
+    assert built.prior.run == prior
     app([*parsed(draft.command()), "--dry-run"], standalone_mode=False)
-    assert capsys.readouterr().out == config.to_toml(asked)
+    assert capsys.readouterr().out == config.to_toml(built)
 
 
 def test_draft_reads_lists_as_words(capsys: pytest.CaptureFixture[str]) -> None:
     from dipddpm.tui.cli.main import app
 
     draft = written(Draft("restore"), restore__tasks="denoise:sigma=9 superres", restore__sets="glyphs leaves")
-    asked = draft.config()
-    assert isinstance(asked, config.RestoreRun)
-    assert asked.restore.tasks == ("denoise:sigma=9", "superres")
-    assert asked.restore.sets == ("glyphs", "leaves")
+    built = draft.config()
+    assert isinstance(built, config.RestoreRun)
+    assert built.restore.tasks == ("denoise:sigma=9", "superres")
+    assert built.restore.sets == ("glyphs", "leaves")
     app([*parsed(draft.command()), "--dry-run"], standalone_mode=False)
-    assert capsys.readouterr().out == config.to_toml(asked)
+    assert capsys.readouterr().out == config.to_toml(built)
     assert draft.is_basic("restore.images")
     written(draft, restore__tasks="denoise 'inpaint")
     assert "unclosed quotation" in draft.problem("restore.tasks")
@@ -150,7 +150,7 @@ async def test_form_changes_options_with_kind(opened: Opener) -> None:
     async with opened() as driver:
         screen = await form(driver)
         assert screen.query("#pick-method")
-        await driver.press("d", "d")  # the kinds that begin with d, one after the other
+        await driver.press("d", "d")  # the kinds that start with d, one after the other
         await driver.until(lambda: not screen.query("#pick-method"), "a kind without a method")
         assert "dipddpm run ddpm" in line(screen, "command")
         assert not screen.query("#option-dip-lr")
@@ -173,7 +173,7 @@ async def test_form_shows_all_options_on_ctrl_o_and_checks_them_once(
         await driver.press("ctrl+o")
         await driver.until(lambda: screen.query("#option-ddpm-batch_size"), "all options")
         await driver.pilot.pause()
-    # Once for the options, once for the one that takes the focus.
+    # Once for all options, and once when an option gets the focus.
     assert len(checked) <= 2 * len(set(checked))
 
 
@@ -195,5 +195,5 @@ async def test_form_reports_missing_data_before_making_run(opened: Opener, runs:
         entry.value = f"folder:{tmp_path / 'nowhere'}"
         await driver.pilot.pause()
         await driver.press("ctrl+s")
-        await driver.until(lambda: "nowhere" in line(screen, "trouble"), "what is missing")
+        await driver.until(lambda: "nowhere" in line(screen, "trouble"), "the error")
         assert runs.runs() == []

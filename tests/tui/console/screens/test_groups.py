@@ -1,4 +1,4 @@
-"""Groups in the console: a header that folds, and their combinations with mean and spread."""
+"""Groups in the console: headers that fold, and combinations with mean and spread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
 
 @pytest.fixture
 def swept(make: Maker) -> list[Run]:
-    """Two learning rates with two seeds each, and one run that is in no group."""
+    """Make runs with two learning rates and two seeds each, and a run without a group."""
     runs = [
         make("dip", psnr=[12.0, psnr], name=f"lr={lr} seed={seed}", settings={"dip.lr": lr, "seed": seed, "group": "g"})
         for lr, psnrs in ((0.1, (20.0, 22.0)), (0.02, (24.0, 25.0)))
@@ -22,7 +22,7 @@ def swept(make: Maker) -> list[Run]:
 
 
 def listed(driver: Driver) -> list[str]:
-    """The lines of the list."""
+    """Return the lines of the list."""
     return [
         line.partition("▕")[0].strip() for line in driver.text().splitlines()[2:-1] if line.partition("▕")[0].strip()
     ]
@@ -33,7 +33,7 @@ async def test_run_list_folds_group_and_compares_its_combinations(
     opened: Opener, swept: list[Run], size: tuple[int, int]
 ) -> None:
     async with opened(size) as driver:
-        await driver.until(lambda: len(listed(driver)) == 2, "the group and the run that is in none")
+        await driver.until(lambda: len(listed(driver)) == 2, "the group and the run without a group")
         assert "▸ g" in listed(driver)[0]
         assert "4/4 done" in listed(driver)[0]
         await driver.until_seen("25.00 ±0.71")
@@ -42,11 +42,11 @@ async def test_run_list_folds_group_and_compares_its_combinations(
         assert "lr=0.02" in text
         assert "Runs  5" in text
         assert "group of 4" in text
-        # A measurement of the maker's is half a dB above what it is given.
+        # The maker's mean PSNR is half a dB above the given one.
         assert "25.00 ±0.71" in text
         assert "21.50 ±1.41" in text
         await driver.press("4")
-        assert "25.00 ±0.71" in driver.text(), "there is nothing else to show of a group"
+        assert "25.00 ±0.71" in driver.text(), "a group is always shown in the compare pane"
         await driver.press("right")
         await driver.until(lambda: len(listed(driver)) == 6, "its runs")
         assert "▾ g" in listed(driver)[0]

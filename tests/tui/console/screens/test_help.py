@@ -20,13 +20,13 @@ async def test_help_lists_keys_of_main_screen(opened: Opener, make: Maker, size:
         await driver.until(lambda: isinstance(driver.app.screen, Help), "help")
         pages = await scrolled(driver)
         for line in (
-            "↓ j ↑ k  the run below or above",
+            "↓ j ↑ k  next or previous run",
             "f  start a new run like this one",
             "u  bring back the last deleted run",
             "1 2 3 4 5  live, images, log, config, compare",
-            ", .  time cursor back and forth",
+            ", .  move the time cursor",
             "^p  all commands",
-            "✓ ■ ✗ ! ?  done; stopped; failed; crashed",
+            "✓ ◆ ■ ✗ ! ?  done; reference run; stopped; failed; crashed",
         ):
             assert line in pages
         await driver.press("escape")
@@ -51,14 +51,14 @@ async def test_help_covers_every_binding(opened: Opener, make: Maker) -> None:
         assert {action for action, key in bindings.items() if key not in words} == set()
 
 
-async def test_help_of_form_lists_its_keys_and_those_of_its_choices(opened: Opener) -> None:
+async def test_help_of_form_lists_keys_of_form_and_of_choices(opened: Opener) -> None:
     async with opened() as driver:
         await driver.press("n")
         await driver.until(lambda: isinstance(driver.app.screen, Form) and driver.app.screen.query(Input), "the form")
         await driver.press("question_mark")
         await driver.until(lambda: isinstance(driver.app.screen, Help), "help")
         text = " ".join(driver.text().split())
-        for line in ("← → space turn through the words", "^s start: when a slot", "^g start without queueing"):
+        for line in ("← → space choose the previous or", "^s start the run, or queue it", "^g start without queueing"):
             assert line in text
         assert "Signs" not in text
 
@@ -88,13 +88,13 @@ async def test_footer_shows_keys_that_apply_with_help_and_quit(
 async def test_footer_click_acts_like_its_key(opened: Opener, make: Maker) -> None:
     make(name="shirts")
     async with opened() as driver:
-        place = driver.text().splitlines()[-1].index("? help")
-        await driver.pilot.click("KeyLine", offset=(place, 0))
+        column = driver.text().splitlines()[-1].index("? help")
+        await driver.pilot.click("KeyLine", offset=(column, 0))
         await driver.until(lambda: isinstance(driver.app.screen, Help), "help")
 
 
 async def scrolled(driver: Driver) -> str:
-    """What stands on the help page from its top to its end, the spaces between two columns as two."""
+    """Return the text of the help page from top to end, with two spaces between columns."""
     pages = [driver.text()]
     for _ in range(60):
         await driver.press("j")

@@ -34,8 +34,8 @@ async def test_run_list_shows_newest_first_and_moves_cursor(opened: Opener, make
     runs = [make(name=name) for name in ("newest", "middle", "oldest")]
     async with opened(size) as driver:
         lines = driver.text().splitlines()
-        places = [next(n for n, line in enumerate(lines) if name in line) for name in ("newest", "middle", "oldest")]
-        assert places == sorted(places)
+        positions = [next(n for n, line in enumerate(lines) if name in line) for name in ("newest", "middle", "oldest")]
+        assert positions == sorted(positions)
         assert driver.selected == runs[0].id
         await driver.press("j", "down")
         assert driver.selected == runs[2].id
@@ -50,7 +50,7 @@ async def test_run_list_keeps_selection_when_run_arrives(opened: Opener, make: M
     second = make(name="two")
     async with opened() as driver:
         await driver.press("j")
-        make.made = -5  # newer than all that were made before
+        make.made = -5  # newer than all previous runs
         make(name="arrived")
         await driver.until_seen("arrived")
         assert driver.selected == second.id
@@ -103,7 +103,7 @@ async def test_filter_marks_unreadable_query(opened: Opener, make: Maker) -> Non
         await driver.press("slash")
         await driver.write("loss<abc")
         title = driver.main.query_one("#list-title")
-        await driver.until(lambda: title.has_class("wrong"), "a sentence on what is wrong")
+        await driver.until(lambda: title.has_class("wrong"), "the error")
         await driver.press("escape")
         await driver.until(lambda: not title.has_class("wrong"), "the title again")
 
@@ -143,7 +143,7 @@ async def test_run_list_marks_at_most_eight_runs_in_fixed_colours(opened: Opener
         for _ in range(9):
             await driver.press("m", "j")
         assert driver.main.marked == {run.id: colour for colour, run in enumerate(runs[:8])}
-        await driver.press("g", "j", "m")  # give the second colour back
+        await driver.press("g", "j", "m")  # free the second colour
         await driver.press("G", "m")
         assert driver.main.marked[runs[8].id] == 1
         assert driver.main.marked[runs[7].id] == 7
