@@ -125,7 +125,7 @@ async def test_server_refuses_wrong_address_host_or_origin(serve: Callable[..., 
     assert (await status(server.address))[0] == 200
     for wrong in (f"{root}/", f"{root}/ws", f"{root}/static/js/textual.js", f"{server.address[:-3]}xx/"):
         code, text = await status(wrong)
-        assert (code, "no console here" in text) == (404, True)
+        assert (code, "no console at this address" in text) == (404, True)
     # A foreign host name that resolves to this machine, and another site's page that knows the address.
     assert (await status(server.address, Host=f"evil.example:{server.port}"))[0] == 403
     assert (await status(f"{server.address}ws", Origin="http://evil.example"))[0] == 403

@@ -26,9 +26,9 @@ class Storage(Dialog[None]):
     """The disk use of each run, largest first. Sizes are counted and files removed in the background."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("b", "free('best')", "keep best model"),
-        Binding("p", "free('all')", "same for all"),
-        Binding("d", "free('run')", "delete"),
+        Binding("b", "free('best')", "keep only the best model"),
+        Binding("p", "free('all')", "keep only the best model of every ended run"),
+        Binding("d", "free('run')", "delete the run"),
         Binding("x", "free('trash')", "empty the trash"),
     ]
     KEYS = "b keep best model   p same for all ended runs   d delete   x empty trash   esc leave"
