@@ -1,1 +1,1 @@
-"""Makers of files that the package and its documentation ship: `python -m scripts.NAME`. Not in the wheel."""
+"""Scripts that make files which the package and its documentation ship: `python -m scripts.NAME`. Not in the wheel."""

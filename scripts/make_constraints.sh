@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Write constraints.txt: the version and hashes of every package in .venv that the project asks for.
+# Write constraints.txt: the version and hashes of every package in .venv that the project requires.
 #
 #     scripts/make_constraints.sh [ENVIRONMENT]
 #
-# The versions are those of the environment that the tests have passed in (.venv, unless another is named). uv adds the
-# hashes, and the markers under which Python 3.11.5 and later on Linux need a package. A version with a local label
-# (torch 2.14.1+cpu) is pinned without it, because only one index has that file.
+# ENVIRONMENT, by default .venv, gives the versions; the tests have passed in it. uv adds the hashes and the markers under
+# which Python 3.11.5 and later on Linux need a package. A version with a local label (torch 2.14.1+cpu) is pinned
+# without the label, because only one index has that file.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +17,7 @@ trap 'rm -f "$installed" "$resolved"' EXIT
 # --all, because `pip freeze` leaves out setuptools, which some packages import while they run.
 "$environment/bin/python" -m pip freeze --all --exclude-editable | sed -E '/^#/d; s/\+.*$//' >"$installed"
 
-# --no-config and no local folder of wheels: the file must resolve for everybody, not on this machine alone.
+# uv ignores its config and local folders of wheels, so that the file also resolves on other machines.
 env -u UV_FIND_LINKS -u PIP_FIND_LINKS uv --no-config pip compile pyproject.toml --extra dev \
   --constraints "$installed" --universal --python-version 3.11.5 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet --output-file "$resolved" >/dev/null

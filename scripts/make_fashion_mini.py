@@ -2,9 +2,9 @@
 
     python -m scripts.make_fashion_mini [FOLDER]
 
-It takes the same number of images of each class: 200 of the official training images, without the last 5,000 on which
-models are selected, and 50 of the official test images. They are those whose text `fashion-mini SPLIT INDEX` has the
-smallest SHA-256. Image 10 k + c is the k-th of class c, so that every ten images in a row are balanced.
+Each class contributes 200 of the official training images, without the last 5,000, which serve for model selection, and
+50 of the official test images. The script takes the images whose text `fashion-mini SPLIT INDEX` has the smallest
+SHA-256. Image 10 k + c is the k-th of class c, so that every ten images in a row are balanced.
 """
 
 from __future__ import annotations

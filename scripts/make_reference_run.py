@@ -2,8 +2,8 @@
 
     python -m scripts.make_reference_run [--without-weights] RUN_FOLDER...
 
-A copy keeps the config, the results and the best model. It drops the host, paths and user of the machine that made the
-run, and whatever only a resume needs. With `--without-weights` it drops the best model, too.
+A copy holds the config, the results and the best model, but not the host, paths and user of the machine that made the
+run, and no files that only a resume needs. With `--without-weights` the best model is left out, too.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from dipddpm.core.runs import BEST_FILE, CONFIG_FILE, ENVIRONMENT_FILE, EventLog
 from dipddpm.core.runs.environment import Environment
 
 DOCUMENTS = ("report.md", "report.html", "explanation.json", "scores.json", "scores.txt")
-"""Files that some kinds of run write beside those that every run has."""
+"""Files that only some kinds of run write."""
 STEPS = 1_000
-"""About so many of the logged steps are kept, evenly spaced: a curve shows no more."""
+"""Approximate number of logged steps in the copy, evenly spaced, which is enough for a curve."""
 _PICTURE = re.compile(r"base64,[\w+/=]+")
-"""A picture in a page: random letters, in which a short name is found by chance."""
+"""A picture in a page; its letters may contain a short name by chance."""
 _ABSOLUTE = re.compile(r'"(?:~|/|[A-Za-z]:\\)[^"]*"')
 
 
@@ -45,7 +45,7 @@ def make_reference(run: Run, root: Path = reference.FOLDER, *, weights: bool = T
     """
     status = run.status()
     if status.state is not RunState.finished:
-        raise UserError(f"The run {run.id} is {status.state}, not finished.", "Let it finish first.")
+        raise UserError(f"The run {run.id} is {status.state}, not finished.", "Wait until it has finished.")
     config = _without_paths(run.config())
     folder = root / run.id
     try:
@@ -68,11 +68,11 @@ def make_reference(run: Run, root: Path = reference.FOLDER, *, weights: bool = T
         log.close()
         summary.write(folder, summary.rebuild(folder))
     except FileExistsError:
-        raise UserError(f"There already is a reference run {run.id}.", "Delete its folder first.") from None
+        raise UserError(f"The reference run {run.id} exists already.", "Delete its folder first.") from None
     if leaks := find_leaks(folder, _names(run)):
         shutil.rmtree(folder)
         raise UserError(
-            f"The run {run.id} still names this machine: {leaks[0]}.", "Remove that, or choose another run."
+            f"The run {run.id} still names this machine: {leaks[0]}.", "Remove that line, or choose another run."
         )
     return Run(folder)
 
@@ -92,10 +92,10 @@ def find_leaks(folder: Path, names: Iterable[str] = ()) -> list[str]:
 
 
 def _without_paths(config: AnyRun) -> AnyRun:
-    """The config without folders of this machine."""
+    """Return the config without folders of this machine."""
     values: dict[str, Any] = msgspec.to_builtins(config)
     if values["data"]["dataset"].startswith("folder:") or values.get("images", {}).get("files"):
-        raise UserError("The run's images lie in files of this machine.", "Choose a run on a published data set.")
+        raise UserError("The run's images are files of this machine.", "Choose a run on a published data set.")
     values["data"]["directory"] = ""
     return configs.from_builtins(values)
 
@@ -108,17 +108,17 @@ def _environment(run: Run) -> Environment | None:
 
 
 def _scrub(history: list[Event]) -> Iterable[Event]:
-    """The logical history without the data's folder, without checkpoints, and with few of the steps.
+    """Yield the logical history without the data's folder and checkpoints, and with fewer steps.
 
-    Resumes stay, but no longer void events: the logical history has dropped these already.
+    Resumes remain, but void no events, because the logical history has already dropped the void ones.
     """
     steps = sum(isinstance(event, events.Step) for event in history)
-    every, seen = max(1, steps // STEPS), 0
+    every, count = max(1, steps // STEPS), 0
     for event in history:
         match event:
             case events.Step():
-                seen += 1
-                if seen % every == 0:
+                count += 1
+                if count % every == 0:
                     yield event
             case events.DataLoaded():
                 yield msgspec.structs.replace(event, source="")
@@ -131,7 +131,7 @@ def _scrub(history: list[Event]) -> Iterable[Event]:
 
 
 def _names(run: Run) -> list[str]:
-    """The names of this machine, of the one that made the run, and of the user, unless that is root."""
+    """Return the names of this machine, of the run's machine and of the user; root is no such name."""
     environment = _environment(run)
     names = {socket.gethostname(), getpass.getuser(), environment.host if environment else ""}
     return sorted(names - {"root"})

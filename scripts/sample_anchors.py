@@ -1,10 +1,10 @@
-"""Print the Frechet and kernel distances of images whose quality is known, to judge those of samples by.
+"""Print the Frechet and kernel distances of images of known quality, as a scale for the distances of samples.
 
     python -m scripts.sample_anchors
 
-It takes about a minute. Sets of 5,000 images are compared with the test images of FashionMNIST: real images, whose
-distance is the least that samples can reach; the same with noise; one class alone; digits; and noise alone. Beside the
-distances stand the classifier's accuracy, and the share of suspected copies of the 55,000 training images.
+The script takes about a minute. It compares sets of 5,000 images with the test images of FashionMNIST: real images,
+whose distance is the smallest that samples can reach; the same images with noise; one class alone; digits; and noise
+alone. It also prints the classifier's accuracy and the share of suspected copies of the 55,000 training images.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from dipddpm.core.metrics.samples.nearest import nearest_in_features, nearest_in
 SAMPLES = 5_000
 SEED = 0
 NOISE = (10, 25, 50)
-"""Standard deviations, in 8-bit grey levels."""
+"""Standard deviations of the noise, in 8-bit grey levels."""
 CLASS = 7
 COMPARED = 1_000
-"""Images of each set whose nearest training images are searched."""
+"""Number of images of each set for which the nearest training image is searched."""
 
 
 def anchors(
     fit: ImageSet, validation: ImageSet, generator: torch.Generator
 ) -> Iterator[tuple[str, Tensor, Tensor | None]]:
-    """Yield each set's name, its images, uint8 or float in [0, 1], and its labels, where it has any."""
+    """Yield each set's name, its images, uint8 or float in [0, 1], and its labels, or None if it has none."""
     indices = torch.randperm(len(fit), generator=generator)[:SAMPLES]
     images, labels = fit.images[indices], fit.labels[indices]
     yield "fitted on", images, labels
@@ -56,12 +56,12 @@ def digits(count: int, generator: torch.Generator) -> Tensor:
     fonts = [ImageFont.load_default(size) for size in range(18, 31)]
     bounds = ((0, 10), (0, len(fonts)), (10, 19), (10, 19))
     draws = [torch.randint(low, high, (count,), generator=generator).tolist() for low, high in bounds]
-    pages = []
+    images = []
     for digit, font, x, y in zip(*draws, strict=True):
-        page = Image.new("L", (width, height))
-        ImageDraw.Draw(page).text((x, y), str(digit), fill=255, font=fonts[font], anchor="mm")
-        pages.append(np.asarray(page))
-    return torch.from_numpy(np.stack(pages)).unsqueeze(1)
+        image = Image.new("L", (width, height))
+        ImageDraw.Draw(image).text((x, y), str(digit), fill=255, font=fonts[font], anchor="mm")
+        images.append(np.asarray(image))
+    return torch.from_numpy(np.stack(images)).unsqueeze(1)
 
 
 def main() -> None:
@@ -69,15 +69,15 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m scripts.sample_anchors").parse_args()
     fit, validation = hold_out(load("fashionmnist", "train"))
     test = load("fashionmnist", "test")
-    unseen = [find(test.images[:COMPARED], fit) for find in (nearest_in_pixels, nearest_in_features)]
+    test_pairs = [find(test.images[:COMPARED], fit) for find in (nearest_in_pixels, nearest_in_features)]
     generator = torch.Generator().manual_seed(derive(SEED, "anchors"))
     protocols: tuple[str, ...] = ()
     print(f"{'':24} {'Frechet':>9} {'kernel':>10} {'accuracy':>9}   copies in pixels, in features")
     for name, images, labels in anchors(fit, validation, generator):
         frechet, kernel = evaluate(images, test, seed=SEED)
         accuracy = "-" if labels is None else f"{load_classifier().accuracy(images, labels):.2%}"
-        pixels = suspected_copies(nearest_in_pixels(images[:COMPARED], fit), unseen[0])
-        features = suspected_copies(nearest_in_features(images[:COMPARED], fit), unseen[1])
+        pixels = suspected_copies(nearest_in_pixels(images[:COMPARED], fit), test_pairs[0])
+        features = suspected_copies(nearest_in_features(images[:COMPARED], fit), test_pairs[1])
         print(f"{name:24} {frechet.value:9.4f} {kernel.value:10.5f} {accuracy:>9}   {pixels:.1%}, {features:.1%}")
         protocols = (frechet.protocol, kernel.protocol)
     print(*protocols, sep="\n")

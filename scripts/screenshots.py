@@ -1,9 +1,9 @@
-"""Make real runs on the images that ship, and write screenshots of the console that shows them into `docs/`.
+"""Make real runs on the shipped images, and write screenshots of the console with these runs into `docs/`.
 
     python -m scripts.screenshots [FOLDER]
 
-It takes some minutes on two CPU cores. Runs that FOLDER already holds are not made again; without it, the runs are made
-in a temporary folder. The pictures are SVG without embedded fonts.
+The script takes some minutes on two CPU cores. It reuses the runs in FOLDER; without FOLDER it makes the runs in a
+temporary folder. The pictures are SVG without embedded fonts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parents[1] / "docs"
 SIZE, PICTURES = (120, 36), (110, 32)
-"""Columns and lines; fewer for pictures, in which each half of a cell is an SVG element."""
+"""Columns and lines of the screenshots; pictures are smaller, because each half of a cell becomes an SVG element."""
 COMMAND = [sys.executable, "-P", "-c", "from dipddpm.tui.cli.main import main; main()"]
 TASK = "inpaint:missing=0.7,sigma=5"
 MADE = {
@@ -34,13 +34,13 @@ MADE = {
     "prior-init": f"hybrid --method prior-init --dataset fashion-mini --images 4 --task {TASK}",
 }
 WATCHED = f"dip --dataset fashion-mini --images 4 --task {TASK} --iterations 800 --set dip.stop=never"
-"""Made last and shown while it runs."""
+"""Options of the run that is made last and shown while it runs."""
 SHOWN = {"host": "box", "folder": "~/runs"}
-"""Shown in place of this machine's own names."""
+"""Names that replace this machine's own."""
 
 
 def make(folder: Path) -> None:
-    """Make the missing runs in a folder, and the pictures."""
+    """Make the missing runs in a folder, then the pictures."""
     os.environ |= {
         "DIPDDPM_RUNS": str(folder / "runs"),
         "DIPDDPM_SLOTS_DIR": str(folder / "slots"),
@@ -52,9 +52,9 @@ def make(folder: Path) -> None:
     from dipddpm.core.runs import RunsFolder
 
     runs = RunsFolder(runs_root(None))
-    here = {run.status().summary.name for run in runs.runs()}
+    existing = {run.status().summary.name for run in runs.runs()}
     for name, options in MADE.items():
-        if name not in here:
+        if name not in existing:
             dipddpm("run", *options.split(), "--name", name)
     watched = runs.find(dipddpm("run", *WATCHED.split(), "--name", "pixels missing", "--detach").strip())
     while (watched.status().summary.progress or 0) < 0.55:
@@ -68,7 +68,7 @@ def make(folder: Path) -> None:
 
 
 def dipddpm(*arguments: str) -> str:
-    """Run a command; returns its output."""
+    """Run a command of dipddpm and return its output."""
     print("dipddpm", *arguments, file=sys.stderr)
     return subprocess.run([*COMMAND, *arguments], stdout=subprocess.PIPE, text=True, check=True).stdout
 
@@ -85,13 +85,13 @@ async def picture(root: Path, run: str, *keys: str, size: tuple[int, int] = SIZE
             until = time.monotonic() + 20
             while not console.first_frame_ready and time.monotonic() < until:
                 await pilot.pause(0.05)
-        # Pictures are decoded in a thread of their own.
+        # Wait for the thread that decodes pictures.
         await pilot.pause(2.0)
         return shrink(console.export_screenshot(title="dipddpm"))
 
 
 def hide_names() -> None:
-    """Replace the machine's name and folder in the line about the machine."""
+    """Replace the names of the machine and of the runs folder in the console."""
     from dipddpm.tui.console.widgets.hostline import HostLine
 
     show = HostLine.show
@@ -105,7 +105,7 @@ def hide_names() -> None:
 
 
 def shrink(svg: str) -> str:
-    """Drop clip paths and fonts to be fetched: the same picture in a third of the bytes."""
+    """Remove clip paths and web fonts, which leaves the same picture in a third of the bytes."""
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL).replace("Fira Code,", "")
     svg = re.sub(r' clip-path="url\(#[\w-]+-line-\d+\)"', "", svg)
     svg = re.sub(r"<clipPath id=\"[\w-]+-line-\d+\">.*?</clipPath>\s*", "", svg, flags=re.DOTALL)

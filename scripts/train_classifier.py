@@ -1,10 +1,10 @@
-"""Train the classifier whose features measure samples, into `core/assets/fashion-classifier.safetensors`.
+"""Train the classifier whose features measure samples, and write `core/assets/fashion-classifier.safetensors`.
 
     python -m scripts.train_classifier [FILE]
 
-It takes some 6 minutes on one core. The classifier is fitted to the first 55,000 training images of FashionMNIST, and
-its best epoch on the last 5,000 is kept. The 10,000 test images are used once, at the end; the accuracy is stored with
-the weights. It runs with one thread and one seed, so that the same machine makes the same weights again.
+The script takes some 6 minutes on one core. It fits the classifier to the first 55,000 training images of FashionMNIST,
+and stores the epoch with the best accuracy on the last 5,000. The 10,000 test images are used once, at the end, and
+their accuracy is stored with the weights. One thread and a fixed seed make the weights reproducible on one machine.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ SEED = 0
 EPOCHS = 15
 BATCH_SIZE = 128
 LR = 0.1
-"""The peak learning rate, after a fifth of the steps; a cosine leads to it and down from it."""
+"""Peak learning rate, reached after a fifth of the steps; it rises and falls along a cosine."""
 WEIGHT_DECAY = 5e-4
 SHIFT = 2
-"""The most pixels by which a batch is moved in each direction."""
+"""Largest shift of a batch in each direction, in pixels."""
 
 
 def train(fit: ImageSet, validation: ImageSet, *, epochs: int = EPOCHS, seed: int = SEED) -> Iterator[Item]:
@@ -80,7 +80,7 @@ def train(fit: ImageSet, validation: ImageSet, *, epochs: int = EPOCHS, seed: in
 
 
 def _augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Flip each image or not; move all by the same few pixels, and fill with black (-1 in model space)."""
+    """Flip each image at random, shift the batch by a few pixels, and fill the border with black (-1)."""
     flipped = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
     images = torch.where(flipped, images.flip(3), images)
     down, right = torch.randint(-SHIFT, SHIFT + 1, (2,), generator=generator).tolist()
@@ -88,7 +88,7 @@ def _augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def main() -> None:
-    """Train, measure once on the test images, and write the weights."""
+    """Train the classifier, measure its accuracy on the test images once, and write the weights."""
     parser = argparse.ArgumentParser(prog="python -m scripts.train_classifier")
     parser.add_argument("file", type=Path, nargs="?", default=WEIGHTS_FILE, metavar="FILE")
     target = parser.parse_args().file

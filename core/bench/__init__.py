@@ -1,1 +1,1 @@
-"""The measurements of `dipddpm bench`: the roofline of a machine, and the rates of standard works on it."""
+"""The measurements of `dipddpm bench`: the roofline of a machine, and the rates of standard workloads on it."""

@@ -1,4 +1,4 @@
-"""Rates: units of work per second, measured in turns, with their spread and their share of the roofline."""
+"""Measurement of rates in units per second, with their spread and their share of the roofline."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dipddpm.core.methods.budget import clock_of
 REPEATS = 5
 LONG_REPEATS = 2
 BUSY = 0.25
-"""Spread over median from which other work on the machine is suspected."""
+"""Ratio of spread to median above which the machine is probably busy with other programs."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """Something to measure: each call of `run` does `units` units of it."""
+    """A workload to measure; each call of `run` processes `units` units."""
 
     part: str
     name: str
@@ -29,17 +29,17 @@ class Work:
     run: Callable[[], object]
     precision: str = "float32"
     counted: Callable[[], object] | None = None
-    """The same work uncompiled, where `run` is compiled: operations of compiled code can't be counted."""
+    """The uncompiled form of a compiled `run`, because operations of compiled code can't be counted."""
     long: bool = False
-    """Takes up to minutes: counting its operations is its warm-up, and it is measured `LONG_REPEATS` times."""
+    """True for a workload of up to minutes: it is measured `LONG_REPEATS` times, and counting is its warm-up."""
     options: str = ""
-    """The command-line options that ask for this form of the work; empty for the default form."""
+    """Command-line options that select this form of the workload; empty for the default form."""
     waits: Mapping[str, float] = field(default_factory=dict)
-    """Jobs that a user waits for, and how many units each has."""
+    """Jobs that a user waits for, each with its number of units."""
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
-    """How fast a work is: the median of `repeats` measurements, and half their range."""
+    """The rate of a workload: the median of `repeats` measurements, and half their range as `spread`."""
 
     part: str
     name: str
@@ -51,17 +51,17 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     warm_up: float
     """Seconds of the first call, which includes compilation."""
     flops: float
-    """Floating-point operations of a unit."""
+    """Floating-point operations per unit."""
     bytes: float
-    """Bytes that the operations of a unit read and write."""
+    """Bytes read and written per unit."""
     share: float
-    """The rate as a share of the highest one that the roofline allows."""
+    """The rate divided by the highest rate that the roofline allows."""
     waits: dict[str, float]
-    """Seconds that each of the work's jobs takes at this rate."""
+    """Seconds that each job takes at this rate."""
 
 
 def measure(works: Sequence[Work], machine: roofline.Machine, *, repeats: int = REPEATS) -> Iterator[Rate]:
-    """Measure each work after a warm-up, in turns with the others of its part; yield a part's rates at its end."""
+    """Measure each workload after a warm-up, taking turns within its part; yield the rates of a part at its end."""
     clock = clock_of(torch.device(machine.device))
 
     def seconds(work: Work) -> float:
@@ -71,19 +71,19 @@ def measure(works: Sequence[Work], machine: roofline.Machine, *, repeats: int = 
 
     for part in dict.fromkeys(work.part for work in works):
         own = [work for work in works if work.part == part]
-        costs, counting = [], []
+        costs, count_seconds = [], []
         for work in own:
             began = clock()
             costs.append(roofline.cost(work.counted or work.run))
-            counting.append(clock() - began)
-        first = [taken if work.long else seconds(work) for work, taken in zip(own, counting, strict=True)]
-        times: list[list[float]] = [[] for _ in own]
+            count_seconds.append(clock() - began)
+        first = [counted if work.long else seconds(work) for work, counted in zip(own, count_seconds, strict=True)]
+        measurements: list[list[float]] = [[] for _ in own]
         for turn in range(repeats):
-            for work, taken in zip(own, times, strict=True):
+            for work, times in zip(own, measurements, strict=True):
                 if turn < LONG_REPEATS or not work.long:
-                    taken.append(seconds(work))
-        for work, cost, warm_up, taken in zip(own, costs, first, times, strict=True):
-            rates = [work.units / each for each in taken]
+                    times.append(seconds(work))
+        for work, cost, warm_up, times in zip(own, costs, first, measurements, strict=True):
+            rates = [work.units / time for time in times]
             median = statistics.median(rates)
             yield Rate(
                 part=part,
@@ -102,7 +102,7 @@ def measure(works: Sequence[Work], machine: roofline.Machine, *, repeats: int = 
 
 
 def advice(rates: Sequence[Rate]) -> list[str]:
-    """For each work with several forms, a sentence that names the options of its fastest form; and what to doubt."""
+    """Return a sentence on the fastest form of each workload with several forms, and a warning of a busy machine."""
     sentences = []
     for default in (rate for rate in rates if not rate.options):
         forms = [rate for rate in rates if rate.options and (rate.part, rate.name) == (default.part, default.name)]
@@ -112,7 +112,7 @@ def advice(rates: Sequence[Rate]) -> list[str]:
             times = best.per_second / default.per_second
             sentences.append(f"{default.part}, {default.name}: {best.options} makes it {times:.2f} times as fast.")
         elif forms:
-            sentences.append(f"{default.part}, {default.name}: no option that was tried makes it faster here.")
+            sentences.append(f"{default.part}, {default.name}: none of the measured options makes it faster.")
     if any(rate.spread > BUSY * rate.per_second for rate in rates):
-        sentences.append("Some rates vary by more than a quarter: measure again while the machine does nothing else.")
+        sentences.append("Some rates vary by more than a quarter; measure again when the machine is otherwise idle.")
     return sentences

@@ -1,9 +1,9 @@
-"""The roofline of a machine: how fast a piece of work could be on it at most.
+"""The roofline of a machine: an upper bound on the rate of a workload.
 
-The roofline model (Williams et al., CACM 2009): work takes at least the time of its floating-point operations at the
-machine's highest rate, and at least that of its bytes at the highest bandwidth. Both are measured, by a large matrix
-product and a large copy. Bytes are those that each operation reads and writes by itself, as if nothing stayed in a
-cache and nothing was fused; so a share above 1 is possible, and shows caching or fusion.
+In the roofline model (Williams et al., CACM 2009), a workload takes at least the time of its floating-point operations
+at the machine's highest rate, and at least the time of moving its bytes at the highest bandwidth. A large matrix
+product and a large copy measure these two rates. The bytes are counted per operation, as if there were no caches and no
+fused operations; a share above 1 is therefore possible, and shows caching or fusion.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class WorkCost(msgspec.Struct, frozen=True):
-    """Floating-point operations of a piece of work (two for a multiply-add), and bytes read and written."""
+    """Floating-point operations of a workload (a multiply-add counts two), and bytes read and written."""
 
     flops: float
     bytes: float
 
     def seconds_at_least(self, machine: Machine, precision: str) -> float:
-        """The least time that the work takes on this machine."""
+        """Return the shortest time in which the machine can finish the workload."""
         return max(self.flops / machine.flops[precision], self.bytes / machine.bandwidth)
 
 
 def measure(device: torch.device) -> Machine:
-    """Measure the rates of a device, with torch's current number of threads: a second or two on a CPU."""
+    """Measure the rates of a device with torch's current number of threads, in a second or two on a CPU."""
     side, length = (8192, 2**28) if device.type == "cuda" else (1536, 2**25)
     flops = {}
     for name, dtype in PRECISIONS.items():
@@ -62,7 +62,7 @@ def measure(device: torch.device) -> Machine:
 
 
 def cost(work: Callable[[], object]) -> WorkCost:
-    """Do the work once and count its operations and bytes; compiled work can't be counted."""
+    """Run the workload once and count its operations and bytes; `work` must not be compiled."""
     traffic = _Traffic()
     with FlopCounterMode(display=False, custom_mapping=_COUNTED) as counter, traffic:
         work()
@@ -70,7 +70,7 @@ def cost(work: Callable[[], object]) -> WorkCost:
 
 
 class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the tensors that operations read and write; views of other tensors move none."""
+    """Counter of the bytes of tensors that operations read and write; views of other tensors move none."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -89,17 +89,17 @@ class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _convolution_backward(
     grad: Sequence[int], x: Sequence[int], weight: Sequence[int], *options: Any, **_: object
 ) -> int:
-    """As many operations for each gradient as forward; torch counts those of the weights as if there were one group."""
-    _bias, _stride, _padding, _dilation, transposed, _output_padding, _groups, wanted = options
+    """Count as many operations per gradient as in the forward pass; torch ignores groups in the weights' gradient."""
+    _bias, _stride, _padding, _dilation, transposed, _output_padding, _groups, output_mask = options
     positions = (x if transposed else grad)[2:]
-    return int(2 * x[0] * math.prod(positions) * math.prod(weight) * (wanted[0] + wanted[1]))
+    return int(2 * x[0] * math.prod(positions) * math.prod(weight) * (output_mask[0] + output_mask[1]))
 
 
 _COUNTED = {torch.ops.aten.convolution_backward: _convolution_backward}
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """The median time of the work, after a warm-up."""
+    """Return the median seconds of the workload after a warm-up."""
     clock, times = clock_of(device), []
     work()
     for _ in range(REPEATS):

@@ -1,6 +1,6 @@
-"""The standard works: training, DIP fits and sampling with the default settings, and the forms that may be faster.
+"""The standard workloads: training, DIP fits and sampling with default settings, and forms that may be faster.
 
-Images are random where their contents don't change the time, and those of `fashion-mini` where they do.
+Workloads whose time depends on the images use images of `fashion-mini`; the others use random images.
 """
 
 from __future__ import annotations
@@ -30,38 +30,38 @@ from dipddpm.core.runs import reference
 SHAPE = (1, 28, 28)
 BATCH = 128
 EPOCH = 60_000
-"""Images of an epoch."""
+"""Number of images in an epoch."""
 ENDLESS = 1_000_000
-"""Epochs of a training that never ends by itself."""
+"""Number of epochs of a training that outlasts every measurement."""
 SAMPLES = 64
 HEUN_STEPS, HEUN_NFE = 10, 19
 DENOISE = parse_task("denoise:sigma=25")
 
 
 def standard(device: torch.device) -> Iterator[Work]:
-    """Yield the works that `dipddpm bench` measures: less than a minute of work on two cores."""
+    """Yield the workloads that `dipddpm bench` measures, in less than a minute on two cores."""
     yield from _training(device)
     yield from _fitting(device)
     yield from _sampling(device)
 
 
 def _training(device: torch.device) -> Iterator[Work]:
-    """Steps of 128 images, in float32 and bfloat16, on a GPU compiled too."""
+    """Yield training steps on 128 images in float32 and bfloat16, and compiled ones on a GPU."""
     gpu = device.type == "cuda"
     units = 2 * BATCH * (READ_EVERY if gpu else 1)
     bfloat16 = {"ddpm.precision": "bfloat16"}
     for name, network, preset in (("tutorial", "tutorial", None), ("U-Net", "unet", "gpu" if gpu else "cpu")):
-        plain = partial(take, training_of(network, preset, {}, device), 2)
+        float32 = partial(take, training_of(network, preset, {}, device), 2)
         waits = {f"an epoch of {EPOCH:,} images, {name}": EPOCH}
-        yield Work("training", name, "images", units, plain, waits=waits)
+        yield Work("training", name, "images", units, float32, waits=waits)
         for settings in (bfloat16, {**bfloat16, "ddpm.compile": True}) if gpu else (bfloat16,):
             run = partial(take, training_of(network, preset, settings, device), 2)
             options = " ".join(f"--set {key}={str(value).lower()}" for key, value in settings.items())
-            yield Work("training", name, "images", units, run, "bfloat16", plain, options=options, waits=waits)
+            yield Work("training", name, "images", units, run, "bfloat16", float32, options=options, waits=waits)
 
 
 def _fitting(device: torch.device) -> Iterator[Work]:
-    """Whole DIP fits, to their truth-free stops."""
+    """Yield complete DIP fits, up to their truth-free stops."""
     gpu = device.type == "cuda"
     count = 1000 if gpu else 10
     waits = {f"{count:,} images denoised by DIP, to their stops": count}
@@ -79,25 +79,25 @@ def _fitting(device: torch.device) -> Iterator[Work]:
 
 
 def _sampling(device: torch.device) -> Iterator[Work]:
-    """Samples of the prior that ships, by Heun's method, on a GPU compiled too."""
-    plain = trained_prior(device)
+    """Yield sampling from the shipped prior by Heun's method, also compiled on a GPU."""
+    model = trained_prior(device)
     names = {f"{SAMPLES} samples, Heun, {HEUN_NFE} evaluations": HEUN_NFE, f"{SAMPLES} samples, 1,000 steps": 1000}
     waits = {name: SAMPLES * nfe for name, nfe in names.items()}
 
-    def sample(model: TrainedModel) -> None:
-        start = (SAMPLES, *model.shape)
-        for _ in Sampling(model.denoiser(), solver("heun"), start, steps=HEUN_STEPS, device=device):
+    def sample(prior: TrainedModel) -> None:
+        shape = (SAMPLES, *prior.shape)
+        for _ in Sampling(prior.denoiser(), solver("heun"), shape, steps=HEUN_STEPS, device=device):
             pass
 
-    eager, units = partial(sample, plain), SAMPLES * HEUN_NFE
+    eager, units = partial(sample, model), SAMPLES * HEUN_NFE
     yield Work("sampling", "reference", "evaluations", units, eager, waits=waits)
     if device.type == "cuda":
-        run = partial(sample, plain.compiled("reduce-overhead"))
+        run = partial(sample, model.compiled("reduce-overhead"))
         yield Work("sampling", "reference", "evaluations", units, run, counted=eager, options="--compile", waits=waits)
 
 
 def training_of(network: str, preset: str | None, settings: dict[str, Any], device: torch.device) -> Iterator[object]:
-    """The items of an endless training of a new network on random images."""
+    """Return the items of an endless training of a new network on random images."""
     endless = {"ddpm.network": network, "ddpm.epochs": ENDLESS, "ddpm.batch_size": BATCH}
     config = cast(DdpmRun, configs.build("ddpm", preset=preset, settings={**endless, **settings}))
     built = registry.network(network).for_images(SHAPE, config).to(device)
@@ -106,17 +106,17 @@ def training_of(network: str, preset: str | None, settings: dict[str, Any], devi
 
 
 def take(items: Iterable[object], count: int) -> None:
-    """Take so many items."""
+    """Consume `count` items."""
     for _ in zip(range(count), items, strict=False):
         pass
 
 
 def test_images(count: int, device: torch.device) -> Tensor:
-    """Test images of `fashion-mini`, repeated as needed: (count, 1, 28, 28) in [0, 1]."""
+    """Return test images of `fashion-mini`, repeated as needed, (count, 1, 28, 28) in [0, 1]."""
     images = data.load("fashion-mini", "test").images
     return to_unit(images[torch.arange(count) % len(images)]).to(device)
 
 
 def trained_prior(device: torch.device) -> TrainedModel:
-    """The model of the run `reference`."""
+    """Return the model of the run `reference`."""
     return TrainedModel.of_run(reference.FOLDER / reference.PRIOR, device)

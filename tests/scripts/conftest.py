@@ -1,4 +1,4 @@
-"""The real images that ship with the program."""
+"""The fixture of shipped images, shared with the tests of the metrics."""
 
 from tests.core.metrics.conftest import train
 

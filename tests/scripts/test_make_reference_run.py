@@ -22,60 +22,62 @@ SHIPPED = Path(__file__).parents[2] / "runs" / "reference"
 
 
 def copy(run: Run, folder: Path) -> Run:
-    """A run that a test may change."""
+    """Return a copy of a run, which a test may change."""
     shutil.copytree(run.folder, folder / run.id)
     return Run(folder / run.id)
 
 
-def test_make_reference_keeps_results_and_drops_the_machine(finished: Run, tmp_path: Path) -> None:
+def test_make_reference_copies_results_without_machine_names(finished: Run, tmp_path: Path) -> None:
     run = copy(finished, tmp_path)
-    asked = msgspec.structs.replace(
+    config = msgspec.structs.replace(
         run.config(), data=msgspec.structs.replace(run.config().data, directory=str(tmp_path))
     )
-    (run.folder / CONFIG_FILE).write_text(configs.to_toml(asked))
-    made = make_reference(run, tmp_path / "reference")
+    (run.folder / CONFIG_FILE).write_text(configs.to_toml(config))
+    copied = make_reference(run, tmp_path / "reference")
 
-    before, after = run.status(), made.status()
+    before, after = run.status(), copied.status()
     assert after.state is RunState.finished
     assert after.config == finished.config()
     for name in ("started", "ended", "best_loss", "best_epoch", "loss", "epoch", "step", "steps"):
         assert getattr(after.summary, name) == getattr(before.summary, name)
     kinds = (events.EpochFinished, events.BestModelStored, events.ImageSaved)
-    kept, had = ([e for e in r.events() if isinstance(e, kinds)] for r in (made, run))
-    assert [msgspec.structs.replace(e, offset=0) for e in kept] == [msgspec.structs.replace(e, offset=0) for e in had]
+    copied_events, original_events = (
+        [msgspec.structs.replace(e, offset=0) for e in r.events() if isinstance(e, kinds)] for r in (copied, run)
+    )
+    assert copied_events == original_events
 
-    files = {path.relative_to(made.folder).as_posix() for path in made.folder.rglob("*") if path.is_file()}
+    files = {path.relative_to(copied.folder).as_posix() for path in copied.folder.rglob("*") if path.is_file()}
     pictures = {f"images/{path.name}" for path in (run.folder / "images").iterdir()}
     texts = {"config.toml", "environment.json", "events.jsonl", "summary.json"}
     assert files == texts | pictures | {"checkpoints/best.safetensors"}
-    content = b"".join((made.folder / name).read_bytes() for name in files)
+    content = b"".join((copied.folder / name).read_bytes() for name in files)
     for name in (str(tmp_path), str(Path.home()) + "/", str(Path.cwd())):
         assert name.encode() not in content
-    environment = json.loads((made.folder / "environment.json").read_text())
+    environment = json.loads((copied.folder / "environment.json").read_text())
     assert environment["host"] == environment["command"] == ""
     assert environment["packages"]["torch"] == torch.__version__.partition("+")[0]
 
 
 def test_make_reference_copies_the_best_model(finished: Run, tmp_path: Path) -> None:
-    made = make_reference(finished, tmp_path)
-    theirs, own = (checkpoint.load(run.folder / "checkpoints" / "best.safetensors") for run in (finished, made))
-    assert all(torch.equal(a, b) for a, b in zip(theirs.parameters(), own.parameters(), strict=True))
+    copied = make_reference(finished, tmp_path)
+    original, copy_ = (checkpoint.load(run.folder / "checkpoints" / "best.safetensors") for run in (finished, copied))
+    assert all(torch.equal(a, b) for a, b in zip(original.parameters(), copy_.parameters(), strict=True))
 
 
-def test_make_reference_without_weights_keeps_documents_and_names_no_file(finished: Run, tmp_path: Path) -> None:
+def test_make_reference_without_weights_copies_documents_and_names_no_file(finished: Run, tmp_path: Path) -> None:
     run = copy(finished, tmp_path)
     for name in ("report.md", "scores.json", "notes.json"):
         (run.folder / name).write_text("{}")
-    made = make_reference(run, tmp_path / "reference", weights=False)
-    assert not (made.folder / "checkpoints").exists()
-    assert (made.folder / "report.md").is_file()
-    assert (made.folder / "scores.json").is_file()
-    assert not (made.folder / "notes.json").exists()
-    after, before = made.status().summary, run.status().summary
+    copied = make_reference(run, tmp_path / "reference", weights=False)
+    assert not (copied.folder / "checkpoints").exists()
+    assert (copied.folder / "report.md").is_file()
+    assert (copied.folder / "scores.json").is_file()
+    assert not (copied.folder / "notes.json").exists()
+    after, before = copied.status().summary, run.status().summary
     assert (after.best_file, after.best_loss, after.best_epoch) == ("", before.best_loss, before.best_epoch)
 
 
-def test_make_reference_thins_steps_and_voids_nothing_twice(finished: Run, tmp_path: Path) -> None:
+def test_make_reference_samples_steps_and_keeps_events_after_resume(finished: Run, tmp_path: Path) -> None:
     run = copy(finished, tmp_path)
     (run.folder / "events.jsonl").unlink()
     log = EventLog(run.folder)
@@ -93,7 +95,7 @@ def test_make_reference_thins_steps_and_voids_nothing_twice(finished: Run, tmp_p
     assert [e.epoch for e in history if isinstance(e, events.EpochFinished)] == [1, 2]
 
 
-def test_make_reference_refuses_what_can_not_ship_and_leaves_nothing(finished: Run, tmp_path: Path) -> None:
+def test_make_reference_refuses_run_with_private_data_and_leaves_no_copy(finished: Run, tmp_path: Path) -> None:
     target = tmp_path / "reference"
     run = copy(finished, tmp_path)
     log = EventLog(run.folder)
@@ -117,7 +119,7 @@ def test_make_reference_refuses_what_can_not_ship_and_leaves_nothing(finished: R
 
 def test_make_reference_refuses_a_second_copy(finished: Run, tmp_path: Path) -> None:
     make_reference(finished, tmp_path)
-    with pytest.raises(UserError, match="already is a reference run"):
+    with pytest.raises(UserError, match="exists already"):
         make_reference(finished, tmp_path)
 
 
@@ -130,7 +132,7 @@ def test_find_leaks_searches_words_and_skips_pictures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", sorted(SHIPPED.glob("*")), ids=lambda folder: folder.name)
-def test_shipped_runs_are_whole_and_name_no_machine(folder: Path) -> None:
+def test_shipped_reference_runs_are_complete_and_name_no_machine(folder: Path) -> None:
     assert find_leaks(folder) == []
     assert not (folder / "worker.json").exists()
     assert json.loads((folder / "environment.json").read_text())["host"] == ""

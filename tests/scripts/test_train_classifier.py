@@ -26,7 +26,7 @@ def parts(images: ImageSet) -> tuple[ImageSet, ImageSet]:
 
 
 class Training:
-    """A few steps on 384 images, with copies of the best networks."""
+    """A training of a few steps on 384 images, with copies of the best networks."""
 
     def __init__(self, images: ImageSet) -> None:
         fit, self.held_out = parts(images)
@@ -50,7 +50,7 @@ def test_train_lowers_the_loss(training: Training) -> None:
     assert training.finished[-1].loss < 0.8 * training.finished[0].loss
 
 
-def test_train_repeats_exactly_and_leaves_the_global_generator_alone(training: Training, train: ImageSet) -> None:
+def test_train_is_reproducible_without_using_the_global_generator(training: Training, train: ImageSet) -> None:
     before = torch.random.get_rng_state()
     best, finished, *_ = itertools.islice(fit_classifier(*parts(train), epochs=3, seed=1), 2)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -69,31 +69,31 @@ def test_train_yields_the_network_with_the_fewest_held_out_errors(training: Trai
     assert [epoch.epoch for epoch in training.finished if epoch.best] == [model.epoch for model in training.best]
 
 
-def test_augment_flips_and_moves_images_onto_black(train: ImageSet) -> None:
+def test_augment_flips_and_shifts_images_with_black_border(train: ImageSet) -> None:
     images = to_model(train.images[:64])
     generator = torch.Generator().manual_seed(0)
     offsets = range(-SHIFT, SHIFT + 1)
-    moves = set()
+    shifts = set()
     for _ in range(40):
-        seen = _augment(images, generator)
+        augmented = _augment(images, generator)
         fitting = [
             (down, right)
             for down in offsets
             for right in offsets
             if all(
-                torch.equal(a, moved(b, down, right)) or torch.equal(a, moved(b.flip(2), down, right))
-                for a, b in zip(seen[:8], images[:8], strict=True)
+                torch.equal(a, shifted(b, down, right)) or torch.equal(a, shifted(b.flip(2), down, right))
+                for a, b in zip(augmented[:8], images[:8], strict=True)
             )
         ]
         assert fitting
-        moves.add(fitting[0])
-    assert len(moves) > 10
-    flipped = sum(torch.equal(a, moved(b.flip(2), *fitting[0])) for a, b in zip(seen, images, strict=True))
+        shifts.add(fitting[0])
+    assert len(shifts) > 10
+    flipped = sum(torch.equal(a, shifted(b.flip(2), *fitting[0])) for a, b in zip(augmented, images, strict=True))
     assert 16 < flipped < 48
 
 
-def moved(image: Tensor, down: int, right: int) -> Tensor:
-    """The image on black, moved."""
+def shifted(image: Tensor, down: int, right: int) -> Tensor:
+    """Return the image shifted, with black where it leaves a border."""
     canvas = torch.full((1, 28 + 2 * SHIFT, 28 + 2 * SHIFT), -1.0)
     canvas[:, SHIFT + down : SHIFT + down + 28, SHIFT + right : SHIFT + right + 28] = image
     return canvas[:, SHIFT:-SHIFT, SHIFT:-SHIFT]

@@ -26,7 +26,7 @@ def rate(per_second: float, *, options: str = "", spread: float = 0.0, name: str
     )
 
 
-def test_measure_gives_units_per_second_and_share_of_the_roofline() -> None:
+def test_measure_returns_units_per_second_and_share_of_the_roofline() -> None:
     x = torch.zeros(64, 64)
     calls = []
 
@@ -35,7 +35,7 @@ def test_measure_gives_units_per_second_and_share_of_the_roofline() -> None:
         x @ x
 
     (rate,) = measure([Work("part", "product", "products", 1, run)], MACHINE, repeats=4)
-    assert len(calls) == 6, "counted, warmed up, measured four times"
+    assert len(calls) == 6, "expected one count, one warm-up and four measurements"
     assert rate.flops == 2 * 64**3
     assert rate.share == pytest.approx(rate.per_second * max(rate.flops / 100, rate.bytes / 10))
     assert rate.repeats == 4
@@ -55,10 +55,10 @@ def test_measure_runs_long_work_three_times() -> None:
     assert (len(calls), rate.repeats) == (3, 2)
 
 
-def test_measure_turns_jobs_into_seconds() -> None:
+def test_measure_converts_jobs_to_seconds() -> None:
     x = torch.zeros(64, 64)
-    (found,) = measure([Work("part", "product", "products", 3, lambda: x @ x, waits={"job": 600})], MACHINE)
-    assert found.waits["job"] == pytest.approx(600 / found.per_second)
+    (rate,) = measure([Work("part", "product", "products", 3, lambda: x @ x, waits={"job": 600})], MACHINE)
+    assert rate.waits["job"] == pytest.approx(600 / rate.per_second)
 
 
 def test_advice_names_the_fastest_form() -> None:
@@ -66,15 +66,15 @@ def test_advice_names_the_fastest_form() -> None:
     assert sentence == "training, tutorial: --compile makes it 2.50 times as fast."
 
 
-def test_advice_distrusts_gains_within_the_spread() -> None:
+def test_advice_ignores_gains_within_the_spread() -> None:
     (sentence,) = advice([rate(10, spread=1), rate(12, spread=2, options="--compile")])
-    assert "no option" in sentence
+    assert "none of the measured options" in sentence
 
 
 def test_advice_compares_forms_of_the_same_work_only() -> None:
     assert advice([rate(10), rate(99, name="U-Net")]) == []
 
 
-def test_advice_suspects_a_busy_machine() -> None:
+def test_advice_warns_of_a_busy_machine() -> None:
     (sentence,) = advice([rate(10, spread=3)])
     assert "vary by more than a quarter" in sentence

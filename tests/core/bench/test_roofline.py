@@ -27,8 +27,8 @@ def test_roofline_cost_of_convolution_triples_with_backward(kind: Any, groups: i
     conv, x = kind(4, 8, 3, padding=1, bias=False, groups=groups), torch.zeros(2, 4, 10, 10)
     forward = 2 * 2 * 8 * 10 * 10 * 4 // groups * 9
     assert roofline.cost(lambda: conv(x)).flops == forward
-    wanted = x.clone().requires_grad_()
-    assert roofline.cost(lambda: conv(wanted).sum().backward()).flops == 3 * forward
+    trainable = x.clone().requires_grad_()
+    assert roofline.cost(lambda: conv(trainable).sum().backward()).flops == 3 * forward
 
 
 def test_roofline_cost_of_view_is_zero() -> None:

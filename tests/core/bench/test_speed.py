@@ -14,12 +14,12 @@ from dipddpm.core.runs import reference
 
 CPU = torch.device("cpu")
 REFERENCE_RUNS = reference.FOLDER
-"""The folder before a test hides it."""
+"""The folder of reference runs, stored before a fixture replaces it."""
 
 
 @pytest.fixture
 def works(monkeypatch: pytest.MonkeyPatch) -> list[Work]:
-    """The standard works of a CPU, with fits of two iterations."""
+    """Return the standard workloads of a CPU, with fits of two iterations."""
     monkeypatch.setattr(reference, "FOLDER", REFERENCE_RUNS)
     monkeypatch.setattr(speed, "DipConfig", lambda: DipConfig(iterations=2, channels=4, scales=1))
     return list(speed.standard(CPU))
@@ -40,13 +40,13 @@ def test_standard_covers_training_dip_and_sampling(works: list[Work]) -> None:
 def test_standard_sampling_counts_its_evaluations(works: list[Work], monkeypatch: pytest.MonkeyPatch) -> None:
     evaluated = 0
 
-    class Counted(Sampling):
+    class CountingSampling(Sampling):
         def __iter__(self) -> Iterator[Step]:
             nonlocal evaluated
             yield from super().__iter__()
             evaluated += self.nfe * len(self.xt)
 
-    monkeypatch.setattr(speed, "Sampling", Counted)
+    monkeypatch.setattr(speed, "Sampling", CountingSampling)
     works[-1].run()
     assert evaluated == works[-1].units == speed.SAMPLES * speed.HEUN_NFE
 
