@@ -1,9 +1,9 @@
-"""Write the parts of the documentation that repeat the code: keys, commands and events.
+"""Write the parts of the documentation that repeat the code, such as keys, commands and events.
 
     python -m scripts.pages
 
-Each part stands in its page between `<!-- PART, written by scripts/pages.py -->` and `<!-- end -->`. A test compares
-the pages with what this script would write, so a page can't fall behind the code.
+Each part is between `<!-- PART, written by scripts/pages.py -->` and `<!-- end -->` in its page. A test compares the
+pages with the script's output, so that they can't become outdated.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ FIELDS = {
     "time": "when the event was logged, in seconds since 1970",
     "v": "the version of the schema, 1",
     "offset": "where the line begins in the file, in bytes",
-    "at": "the iteration of the stop",
+    "at": "the iteration at which the fit stopped",
     "stops_compared.at": "the iteration of each image's stop",
     "ahead": "how many runs are served first",
     "averaged": "the PSNR of the running average of outputs, for each image",
@@ -62,7 +62,7 @@ FIELDS = {
     "columns": "how many images lie in a row; 0: unknown",
     "dataset": "the name of the data set",
     "device": "the device, such as cpu or cuda:0",
-    "device_name": "what the device calls itself",
+    "device_name": "the name of the device's model",
     "epoch": "epochs finished",
     "epochs": "epochs in all; 0: unknown, or none",
     "error": "what went wrong",
@@ -87,7 +87,7 @@ FIELDS = {
     "upper": "the upper 95% bound of the gain",
     "lr": "the learning rate",
     "mean": "the mean PSNR of the images, in dB",
-    "measure": "what the value is",
+    "measure": "the name of the measured quantity",
     "method": "the name of the method",
     "name": "the name of the picture, without folder, step and ending",
     "nfe": "evaluations of the diffusion network for each image",
@@ -121,7 +121,7 @@ FIELDS = {
     "value": "the measured value",
     "why": "the reason, in a sentence",
 }
-"""What a field of an event holds: `field`, or `event.field` where one event differs."""
+"""The meanings of the events' fields, by `field`, or by `event.field` if the meaning differs in one event."""
 
 
 def keys() -> str:
@@ -143,13 +143,13 @@ def _bindings() -> Iterator[tuple[str, Binding]]:
     """Yield every binding with a description in the console, with the name of the class that has it."""
     from dipddpm.tui import console
 
-    seen = set()
-    for found in pkgutil.walk_packages(console.__path__, f"{console.__name__}."):
-        if found.name.endswith("__main__"):
+    visited = set()
+    for module in pkgutil.walk_packages(console.__path__, f"{console.__name__}."):
+        if module.name.endswith("__main__"):
             continue
-        for name, owner in inspect.getmembers(importlib.import_module(found.name), inspect.isclass):
-            if issubclass(owner, DOMNode) and owner.__module__ == found.name and owner not in seen:
-                seen.add(owner)
+        for name, owner in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            if issubclass(owner, DOMNode) and owner.__module__ == module.name and owner not in visited:
+                visited.add(owner)
                 for binding in owner.__dict__.get("BINDINGS", ()):
                     if isinstance(binding, Binding) and binding.description:
                         yield name, binding
@@ -218,7 +218,7 @@ def _console_command() -> str:
 
 
 def events() -> str:
-    """Return a section for each event: what it says, and its fields with their types, defaults and meanings."""
+    """Return a section for each event: its docstring, and its fields with types, defaults and meanings."""
     from dipddpm.core.events import EVENT_TYPES, Event
 
     common = [field.name for field in msgspec.structs.fields(Event)]
@@ -266,17 +266,17 @@ def slurm() -> str:
 
 
 def _code(text: str) -> str:
-    """Return text as code that may stand in a table, where a bar would begin a new column."""
+    """Return text as code for a table cell, with bars escaped, because a bar would begin a new column."""
     return f"<code>{html.escape(text, quote=False).replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
 
 
 def _prose(text: str) -> str:
-    """Return plain text with what would be markup made harmless; backticks stay."""
+    """Return plain text with Markdown's special characters escaped, except backticks and text between them."""
     return re.sub(r"([<*|])(?=[^`]*(?:`[^`]*`[^`]*)*$)", r"\\\1", text)
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table; an empty cell stays empty."""
+    """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
@@ -289,27 +289,27 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "events": ("run-folder.md", events),
     "slurm": ("many-runs.md", slurm),
 }
-"""The page of each part, and what makes it."""
+"""The page of each part, and the function that returns the part."""
 
 
 def page(name: str, text: str) -> str:
-    """Return the text of a page with its parts as the code has them now."""
-    for part, (where, make) in PARTS.items():
-        if where == name:
+    """Return the text of a page with its parts replaced by current ones."""
+    for part, (page_name, write) in PARTS.items():
+        if page_name == name:
             pattern = rf"(<!-- {part}, written by scripts/pages\.py -->\n).*?(<!-- end -->)"
-            replaced = functools.partial(_between, make())
-            text, count = re.subn(pattern, replaced, text, flags=re.DOTALL)
-            assert count == 1, f"{name} has no place for the part {part}"
+            replacement = functools.partial(_between, write())
+            text, count = re.subn(pattern, replacement, text, flags=re.DOTALL)
+            assert count == 1, f"{name} has no markers for the part {part}"
     return text
 
 
-def _between(made: str, match: re.Match[str]) -> str:
-    return f"{match[1]}\n{made}\n\n{match[2]}"
+def _between(content: str, match: re.Match[str]) -> str:
+    return f"{match[1]}\n{content}\n\n{match[2]}"
 
 
 def main() -> None:
     """Write the parts into their pages."""
-    for name in sorted({where for where, _ in PARTS.values()}):
+    for name in sorted({page_name for page_name, _ in PARTS.values()}):
         path = DOCS / name
         path.write_text(page(name, path.read_text(encoding="utf-8")), encoding="utf-8")
 
