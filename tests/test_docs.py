@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from dipddpm.tui.cli.main import app
+from dipddpm.tui.console.__main__ import _parser as console_parser
 from scripts import pages
 
 CHECKOUT = Path(__file__).parents[1]
@@ -49,6 +54,24 @@ def test_page_opens_with_what_the_reader_can_do(name: str) -> None:
 def test_pictures_of_page_exist(name: str) -> None:
     pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (DOCS / name).read_text())
     assert [picture for picture in pictures if not (DOCS / picture).is_file()] == []
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    """Return the command lines of the program in the shell blocks of a page, without the program's folder."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    lines = re.split(r"\n|; |&& ", re.sub(r"#.*|\\\n", "", "".join(blocks)))
+    split = [shlex.split(line.strip().removeprefix(".venv/bin/")) for line in lines]
+    return [words for words in split if words and words[0] in {"dipddpm", "dipddpm-tui"}]
+
+
+@pytest.mark.parametrize("name", [*PAGES, "../README.md", "../CONTRIBUTING.md"])
+def test_commands_of_page_have_options_that_exist(name: str) -> None:
+    root: Any = typer.main.get_command(app)
+    for program, *arguments in commands_of(DOCS / name):
+        if program == "dipddpm-tui":
+            console_parser().parse_args(arguments)
+        elif arguments and not arguments[0].startswith("-"):
+            root.commands[arguments[0]].make_context(arguments[0], arguments[1:])
 
 
 @pytest.mark.slow
