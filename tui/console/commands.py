@@ -111,7 +111,7 @@ class RunCommands:
         def ask(extendable: tuple[str, int]) -> None:
             key, length = extendable
             what = key.partition(".")[2]
-            detail = f"{run.id} has {length}. A new run continues where it ended; the old run stays as it is."
+            detail = f"{run.id} has {length} {what}. A new run continues where it ended; the old run stays as it is."
             field = PromptField("more", f"additional {what}", str(length))
             self._screen.prompt(
                 "Extend the run",

@@ -38,7 +38,7 @@ MAX_LINE_CHARACTERS = 2000
 
 @dataclass
 class RunsScanned(Message):
-    """The changed rows of the run list; `complete` once every run's folder has been read."""
+    """All rows of the run list, posted when any has changed; `complete` once every run's folder has been read."""
 
     rows: Sequence[RunRow]
     complete: bool

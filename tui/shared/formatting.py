@@ -97,7 +97,7 @@ def _compared(event: events.RestorationsCompared) -> str:
     cells = f", mean of {event.cells} cells" if event.cells > 1 else ""
     gain = ""
     if event.gain is not None and event.lower is not None and event.upper is not None:
-        gain = f", {Interval(event.gain, event.lower, event.upper)} dB over the better parent"
+        gain = f", {Interval(event.gain, event.lower, event.upper)} dB over the better baseline"
     return f"{event.method}{cells}: {event.psnr:.2f} dB{gain}"
 
 

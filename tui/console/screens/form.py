@@ -146,7 +146,7 @@ class Form(Screen[LaunchRequest]):
                 seconds = estimate(self.draft.config(), self._session.rows)
                 duration = "ready; there is no similar run yet to estimate the time from"
                 if seconds is not None:
-                    duration = f"takes about {format_duration(seconds)}, as similar runs did"
+                    duration = f"takes about {format_duration(seconds)}, estimated from similar runs"
                 command = f"$ {self.draft.command(root=self._root)}"
         except UserError as error:
             trouble = str(error)

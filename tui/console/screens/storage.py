@@ -82,7 +82,8 @@ class Storage(Dialog[None]):
         table.move_cursor(row=max(0, min(row_index, table.row_count - 1)))
         total = format_size(sum(use.total for _, use in uses))
         more = f"; the {MAX_ROWS} largest are shown" if len(uses) > MAX_ROWS else ""
-        words = f"{len(uses)} runs, {total}; {format_size(trash_size)} in the trash{more}"
+        count = f"{len(uses)} run{'' if len(uses) == 1 else 's'}"
+        words = f"{count}, {total}; {format_size(trash_size)} in the trash{more}"
         self.query_one("#total", Static).update(words)
 
     def action_free(self, what: str) -> None:

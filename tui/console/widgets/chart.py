@@ -21,7 +21,7 @@ EMPTY = "Nothing measured yet."
 TICK_CELLS, CLOCK_CELLS = 7, 10
 """Columns for each number of the x axis: a count, or a clock time."""
 MAX_FORMER_BESTS = 12
-"""Marks of former best models are drawn only up to this number."""
+"""If there were more former best models than this, their marks are not drawn, since they would hide the curve."""
 MARK_SIGNS = {"lone": "●", "best": "◆", "was best": "•", "stop": "▼", "peak": "▲", "lost": "×"}
 
 

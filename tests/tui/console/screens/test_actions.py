@@ -128,7 +128,7 @@ async def test_storage_screen_prunes_to_best_model(opened: Opener, make: Maker) 
     (run.folder / "checkpoints/last.safetensors").write_bytes(b"x" * 500_000)
     async with opened() as driver:
         await driver.press("D")
-        await driver.until_seen("1 runs, 50")
+        await driver.until_seen("1 run, 50")
         await driver.press("b", "y")
         await driver.until(
             lambda: not (run.folder / "checkpoints/last.safetensors").exists(), "the other checkpoint gone"
