@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, field, fields
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
@@ -33,13 +34,12 @@ def option(
 ) -> Value:
     """Make a dataclass field that is an option of a command, with `text` as its help and `group` as its heading.
 
-    `key` is the option of the config that it sets, if it sets one; `complete` lists words for the shell; `names` and
-    `details` go to `typer.Option`. Where the default comes from the config, the help shows it, from `key` or
-    `config_default`.
+    `key` is the option of the config that it sets, if it sets one; the help shows the default of `key`, or of another
+    option of the config, `config_default`. `complete` lists words for the shell; `names` and `details` go to
+    `typer.Option`.
     """
-    text = with_config_default(text, config_default or key)
     typer_option = typer.Option(*names, help=text, rich_help_panel=group, autocompletion=complete, **details)
-    return field(default=default, metadata={"typer": typer_option, "key": key})
+    return field(default=default, metadata={"typer": typer_option, "key": key, "default": config_default or key})
 
 
 def with_config_default(text: str, key: str) -> str:
@@ -60,10 +60,13 @@ def _config_defaults() -> dict[str, Any]:
     return defaults
 
 
-def command(options: type[Options]) -> Callable[[Callable[[Options], Result]], Callable[..., Result]]:
+def command(
+    options: type[Options], *, config_defaults: bool = True
+) -> Callable[[Callable[[Options], Result]], Callable[..., Result]]:
     """Turn a function of `options` into a command for typer, which reads options from a signature.
 
-    A field with `init=False` is not an option, even if it overrides one. `--help` lists inherited options last.
+    A field with `init=False` is not an option, even if it overrides one. `--help` lists inherited options last, and
+    shows the defaults of the config unless `config_defaults` is off.
     """
     hints = get_type_hints(options, include_extras=True)
     known = {each.name: each for each in fields(options) if each.init}
@@ -73,7 +76,7 @@ def command(options: type[Options]) -> Callable[[Callable[[Options], Result]], C
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if known[name].default is MISSING else known[name].default,
-            annotation=Annotated[hints[name], known[name].metadata["typer"]] if known[name].metadata else hints[name],
+            annotation=_annotation(hints[name], known[name].metadata, config_defaults=config_defaults),
         )
         for name in own_first
         if name in known
@@ -88,3 +91,13 @@ def command(options: type[Options]) -> Callable[[Callable[[Options], Result]], C
         return run
 
     return decorate
+
+
+def _annotation(hint: Any, metadata: Mapping[str, Any], *, config_defaults: bool) -> Any:
+    """Return the type of an option with the typer option that `option` made for it."""
+    if not metadata:
+        return hint
+    typer_option = copy.copy(metadata["typer"])
+    if config_defaults:
+        typer_option.help = with_config_default(typer_option.help, metadata["default"])
+    return Annotated[hint, typer_option]

@@ -1,7 +1,8 @@
-"""What the shell completes: runs, kinds, methods, presets, tasks, data sets, devices and the keys of `--set`.
+"""Shell completion of runs, kinds, methods, presets, tasks, data sets, devices and the keys of `--set`.
 
-Loads no torch. typer leaves out words that don't begin with what is typed. zsh evaluates completions: from files come
-only ids of runs and names of groups that a shell takes as they are, and explanations are stripped.
+This module loads no torch. typer drops words that don't begin with the typed text. zsh evaluates completions, so that
+text from files is offered only if it is safe in a shell: run ids and group names are matched against a pattern, and
+explanations are stripped of special characters.
 """
 
 from __future__ import annotations
@@ -36,17 +37,17 @@ from dipddpm.tui.shared.draft import as_text
 Completions: TypeAlias = Iterator[tuple[str, str]]
 COMPLETION_VARIABLE = "_DIPDDPM_COMPLETE"
 MAX_RUNS = 30
-"""So many runs are offered; an id that is typed further brings back older ones."""
+"""The number of runs that are offered; a longer prefix of an id offers older ones."""
 KINDS = ("dip", "ddpm", "hybrid")
 KIND_OF_COMMAND = {"restore": "restore", "reproduce": "study"}
-"""Commands that make runs of one kind."""
+"""The commands that make runs of one kind only."""
 _WORD = re.compile(r"[\w.,:=+-]+")
-"""What a shell takes as it is, wherever it came from."""
+"""A word that means nothing special to any shell."""
 _UNSAFE = re.compile(r"[^\w ,.;:=+%/()’-]")
 
 
 def runs(ctx: typer.Context, incomplete: str) -> Completions:
-    """Ids of runs, newest first, and the words that stand for one."""
+    """Yield the ids of runs, newest first, then the words that stand for a run."""
     matching = (run for run in _runs(ctx) if run.id.startswith(incomplete) and RUN_ID.fullmatch(run.id))
     for run in itertools.islice(matching, MAX_RUNS):
         status = run.status()
@@ -55,7 +56,7 @@ def runs(ctx: typer.Context, incomplete: str) -> Completions:
 
 
 def groups(ctx: typer.Context) -> Completions:
-    """Names of groups, the one with the newest run first; what was tampered with is no word and left out."""
+    """Yield the names of groups, the one with the newest run first; a name that isn't safe in a shell is left out."""
     counts = Counter(run.status().summary.group for run in _runs(ctx))
     return ((name, f"{count} runs") for name, count in counts.items() if _WORD.fullmatch(name))
 
@@ -65,53 +66,53 @@ def _runs(ctx: typer.Context) -> list[Run]:
 
 
 def clusters(incomplete: str) -> Completions:
-    """What `--on` begins with, and the options of a job, one after the other."""
+    """Yield the words that `--on` begins with, and after `slurm:` the options of a job."""
     if not incomplete.startswith("slurm:"):
         yield from (("slurm:", "a job of this Slurm cluster"), (HERE, "this machine, to resume"))
         return
     before = incomplete[: incomplete.rfind(",") + 1 or len("slurm:")]
     for key, (_, example) in OPTIONS.items():
-        yield f"{before}{key}=", shell_safe(f"as {key}={example}")
+        yield f"{before}{key}=", shell_safe(f"for example {key}={example}")
 
 
 def kinds() -> Iterable[str]:
-    """What `run` and `sweep` make."""
+    """Return the kinds of runs that `run` and `sweep` make."""
     return KINDS
 
 
 def methods() -> Completions:
-    """The hybrids."""
+    """Yield the hybrid methods with their summaries."""
     return ((name, shell_safe(options.summary)) for name, options in HYBRIDS.items())
 
 
 def presets(ctx: typer.Context) -> Iterable[str]:
-    """Those of the kind that is asked for."""
+    """Yield the presets of the kind of run on the command line."""
     return (preset for kind in _kinds_of(ctx) for preset in PRESETS[kind])
 
 
 def datasets() -> Completions:
-    """Names of data sets; a folder's path is typed."""
+    """Yield the names of data sets, and the prefix of a folder's path."""
     yield from ((name, shell_safe(dataset.title)) for name, dataset in CATALOGUE.items())
     yield "folder:", "images of your own"
 
 
 def sets() -> Iterable[str]:
-    """The sets of images that `restore` can take."""
+    """Return the sets of images that `restore` accepts."""
     return get_args(SetName)
 
 
 def formats() -> Completions:
-    """What runs are exported to."""
+    """Yield the export formats."""
     return ((name, shell_safe(each.words)) for name, each in FORMATS.items())
 
 
 def devices() -> Iterable[str]:
-    """Those of this machine."""
+    """Return the devices of this machine."""
     return ("auto", "cpu", *(f"cuda:{n}" for n in range(gpu_count())))
 
 
 def tasks(incomplete: str) -> Completions:
-    """Names of tasks, and after the colon their options."""
+    """Yield the names of tasks, and after a colon their options."""
     name, colon, options = incomplete.partition(":")
     if not colon:
         yield from ((task, shell_safe(options.summary)) for task, options in TASKS.items())
@@ -124,10 +125,10 @@ def tasks(incomplete: str) -> Completions:
 
 
 def settings(ctx: typer.Context, incomplete: str) -> Completions:
-    """Keys of options with their defaults, and the values that one of them may have."""
+    """Yield the keys of options with their defaults, and the values of a single key."""
     known: dict[str, Field] = {}
     method, task = ctx.params.get("method"), ctx.params.get("task")
-    task = task if isinstance(task, str) else None  # restore takes several
+    task = task if isinstance(task, str) else None  # restore takes a list
     for kind in _kinds_of(ctx):
         with contextlib.suppress(UserError):
             described = configs.describe(kind, method if kind == "hybrid" else None, task)
@@ -136,13 +137,13 @@ def settings(ctx: typer.Context, incomplete: str) -> Completions:
 
 
 def shell_safe(text: str) -> str:
-    """An explanation without what means something to a shell or to rich."""
+    """Remove the characters of an explanation that are special to a shell or to rich."""
     return _UNSAFE.sub("", text.replace("'", "’")).strip()
 
 
 def run_completion(app: Callable[[], object], environment: MutableMapping[str, str] = os.environ) -> object:
-    """Have the command line complete, as the shell asks by `COMPLETION_VARIABLE`."""
-    # bash takes words apart at `=` and `:` and replaces the last part alone, of which typer knows nothing.
+    """Print the completions that the shell requests with `COMPLETION_VARIABLE`."""
+    # bash splits words at `=` and `:` and replaces only the last part; typer doesn't account for that.
     if environment[COMPLETION_VARIABLE] != "complete_bash":
         return app()
     words, index = environment.get("COMP_WORDS", "").split("\n"), int(environment.get("COMP_CWORD") or 0)
@@ -155,7 +156,7 @@ def run_completion(app: Callable[[], object], environment: MutableMapping[str, s
 
 
 def rejoin_words(words: list[str]) -> tuple[list[str], int]:
-    """Words that bash took apart, and how much of the last one it takes for words of their own."""
+    """Rejoin the words that bash split; return them and the length that bash counts as words before the last part."""
     joined: list[str] = []
     for number, word in enumerate(words):
         if number and {word, words[number - 1]} & {"=", ":"}:
@@ -167,12 +168,12 @@ def rejoin_words(words: list[str]) -> tuple[list[str], int]:
 
 
 def _settings(known: list[Field], incomplete: str) -> Completions:
-    """`key=default` of each field that fits, or of a single one all values that it may have."""
+    """Yield `key=default` of each matching field; if only one matches, all its values."""
     key, equals, _ = incomplete.partition("=")
     matching = [field for field in known if (field.key == key if equals else field.key.startswith(key))]
     for field in matching:
-        is_typed_plainly = field.default is not None and not isinstance(field.default, tuple)  # a list needs quotes
-        words: Iterable[str] = [shell_safe(as_text(field.default)) if is_typed_plainly else ""]
+        needs_no_quotes = field.default is not None and not isinstance(field.default, tuple)
+        words: Iterable[str] = [shell_safe(as_text(field.default)) if needs_no_quotes else ""]
         if len(matching) == 1 or equals:
             words = ("true", "false") if field.type is bool else field.choices or words
         for word in words:
@@ -180,8 +181,8 @@ def _settings(known: list[Field], incomplete: str) -> Completions:
 
 
 def _kinds_of(ctx: typer.Context) -> Iterable[str]:
-    """The kind of run that the command line makes, as far as it is typed."""
-    # While an option has no value yet, typer hasn't parsed the arguments before it.
+    """Return the kind of run on the command line; all kinds if none is typed yet."""
+    # typer hasn't parsed the arguments before an option that has no value yet.
     words = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
     kind = KIND_OF_COMMAND.get(ctx.info_name or "") or next((word for word in words.split() if word in KINDS), "")
     return (kind,) if kind else KINDS

@@ -11,7 +11,7 @@ import typer
 from dipddpm.core import data as datasets
 from dipddpm.core.data.catalogue import find
 from dipddpm.tui.cli import complete
-from dipddpm.tui.cli.help import IMAGES, HelpCommand, HelpGroup
+from dipddpm.tui.cli.help import DATA, HelpCommand, HelpGroup
 from dipddpm.tui.cli.options import Json
 from dipddpm.tui.cli.output import print_json
 
@@ -23,7 +23,7 @@ def overview(
     context: typer.Context,
     data_dir: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="A folder to search before the usual places.", rich_help_panel=IMAGES),
+        typer.Option(metavar="FOLDER", help="A folder to search before the usual places.", rich_help_panel=DATA),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -69,7 +69,7 @@ def fetch(
         typer.Argument(
             metavar="NAME",
             help=f"The data set: {', '.join(datasets.CATALOGUE)}.",
-            rich_help_panel=IMAGES,
+            rich_help_panel=DATA,
             autocompletion=complete.datasets,
         ),
     ],
@@ -78,7 +78,7 @@ def fetch(
         typer.Option(
             metavar="FOLDER",
             help="The folder to write to.  [default: DIPDDPM_DATA, or ~/.cache/dipddpm]",
-            rich_help_panel=IMAGES,
+            rich_help_panel=DATA,
         ),
     ] = None,
 ) -> None:

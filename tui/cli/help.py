@@ -21,8 +21,8 @@ from dipddpm.core.errors import UserError, suggest
 
 GENERAL = "General"
 """The last group of every command; it also takes the options that typer adds, such as `--help`."""
-IMAGES, MACHINE, METHOD, OUTPUT = "Images and task", "Machine", "Method and settings", "Output"
-RUNS, SAMPLING, SWEEP = "Runs", "Sampling", "Sweep"
+DATA, IMAGES, MACHINE, METHOD = "Data", "Images and task", "Machine", "Method and settings"
+OUTPUT, RUNS, SAMPLING, SWEEP = "Output", "Runs", "Sampling", "Sweep"
 EXAMPLES = "Examples:"
 NAME_WIDTH = 26
 """Columns for the names of options; the help of a longer name begins on the next line."""

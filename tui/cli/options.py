@@ -16,7 +16,7 @@ from dipddpm.core.runs import CONFIG_FILE, Run, RunsFolder, reference
 from dipddpm.core.runs.equivalence import runs_in_group
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.command import option
-from dipddpm.tui.cli.help import GENERAL, IMAGES, MACHINE, METHOD, OUTPUT, RUNS
+from dipddpm.tui.cli.help import GENERAL, IMAGES, MACHINE, METHOD, RUNS
 
 IDS_OR_GROUPS = "Run ids, unique prefixes of ids, `last`, or names of groups."
 DEVICES = "auto, cpu, cuda, cuda:N or mps."
@@ -51,7 +51,7 @@ Mirror: TypeAlias = Annotated[
     typer.Option(
         metavar="tensorboard",
         help="Also write TensorBoard files into the run's folder while the run works.",
-        rich_help_panel=OUTPUT,
+        rich_help_panel=RUNS,
     ),
 ]
 On: TypeAlias = Annotated[
@@ -76,7 +76,7 @@ class NewRun:
 
     settings: list[str] | None = option(
         None,
-        "Set any option of the config by its key, for example dip.channels=16; may be repeated.",
+        "Set any option of the config by its key; --dry-run prints them all; may be repeated.",
         "--set",
         group=METHOD,
         metavar="KEY=VALUE",

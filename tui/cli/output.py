@@ -1,4 +1,4 @@
-"""What commands print: tables for people and JSON for machines."""
+"""The output of commands: tables for people and JSON for other programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dipddpm.core.io.sanitize import printable_json
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Columns padded to their widest cell, by what the cells take up on a terminal."""
+    """Print columns padded to the width of their widest cell on a terminal."""
     from rich.cells import cell_len, set_cell_size
 
     widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
@@ -27,5 +27,5 @@ def print_json(record: Any) -> None:
 
 
 def json_line(record: Any) -> str:
-    """JSON without control characters on one line."""
+    """Return JSON on one line, without control characters."""
     return printable_json(records.dump(record).decode())

@@ -174,7 +174,7 @@ class ForkOptions(NewRun):
     processes: int | None = field(default=None, init=False)
 
 
-@command(ForkOptions)
+@command(ForkOptions, config_defaults=False)
 def fork(options: ForkOptions) -> int:
     """Start a new run from the config of another one.
 

@@ -1,4 +1,4 @@
-"""`dipddpm bench` on the command line; what it measures is tested in `tests/core/bench`."""
+"""`dipddpm bench` on the command line; `tests/core/bench` tests the measurements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.tui.driving import dipddpm
 
 @pytest.fixture(autouse=True)
 def one_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A matrix product in place of the standard works."""
+    """Measure a matrix product instead of the standard work."""
     x = torch.zeros(64, 64)
 
     def works(device: torch.device) -> list[Work]:
@@ -42,9 +42,7 @@ def test_bench_json_holds_the_rates(capsys: pytest.CaptureFixture[str]) -> None:
     assert rate["waits"]["a thousand products"] == pytest.approx(1000 / rate["per_second"])
 
 
-def test_bench_refuses_a_device_that_is_not_here(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bench_refuses_missing_device(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dipddpm.core.compute.devices.gpu_count", lambda: 0)
     assert dipddpm("bench", "--device", "cuda") == 2
     assert "There is no device cuda" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A class of options as a command: which options it has, in which order, and with which defaults."""
+"""A command made from a class of options: its options, their order and their defaults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Options(NewRun):
 
 @command(Options)
 def show(options: Options) -> None:
-    """Show what was given."""
+    """Print the values of the options."""
     print(options.word, options.count, options.seed, options.device)
 
 
@@ -40,15 +40,15 @@ def test_command_fills_own_and_inherited_fields() -> None:
 
 
 def test_command_has_no_option_for_field_without_init() -> None:
-    code, said = invoke("one", "--device", "cpu")
+    code, output = invoke("one", "--device", "cpu")
     assert code == 2
-    assert "--device" in said
+    assert "--device" in output
 
 
 def test_command_help_lists_own_options_first() -> None:
     code, text = invoke("--help")
     assert code == 0
-    assert "Show what was given." in text
+    assert "Print the values of the options." in text
     assert -1 < text.index("--count") < text.index("--set") < text.index("--seed") < text.index("--json")
 
 

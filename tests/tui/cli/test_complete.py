@@ -1,4 +1,4 @@
-"""What shells complete: what is offered where, through the protocols of three shells and in two of them for real."""
+"""Shell completion, through the protocols of three shells and in a real bash and zsh."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Offered = Callable[..., list[str]]
 
 @pytest.fixture
 def offered(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Offered:
-    """What bash is offered for these words, as bash takes them apart; the last one is being typed."""
+    """Return the completions that bash gets for words as bash splits them; the last word is being typed."""
 
-    def ask(*words: str) -> list[str]:
+    def complete(*words: str) -> list[str]:
         monkeypatch.setenv(COMPLETION_VARIABLE, "complete_bash")
         monkeypatch.setenv("COMP_WORDS", "\n".join(["dipddpm", *words]))
         monkeypatch.setenv("COMP_CWORD", str(len(words)))
         assert dipddpm() == 0
         return capsys.readouterr().out.splitlines()
 
-    return ask
+    return complete
 
 
 def test_completion_offers_commands_and_option_values(offered: Offered) -> None:
@@ -52,11 +52,11 @@ def test_completion_offers_commands_and_option_values(offered: Offered) -> None:
 
 
 def test_completion_offers_set_keys_with_defaults_and_values(offered: Offered) -> None:
-    found = offered("run", "ddpm", "--set", "ddpm.")
-    assert {"ddpm.lr=0.001", "ddpm.objective=eps", "ddpm.hold_out=false"} <= set(found)
-    assert all(key.startswith("ddpm.") for key in found)
+    keys = offered("run", "ddpm", "--set", "ddpm.")
+    assert {"ddpm.lr=0.001", "ddpm.objective=eps", "ddpm.hold_out=false"} <= set(keys)
+    assert all(key.startswith("ddpm.") for key in keys)
     assert offered("run", "ddpm", "--set", "ddpm.obj") == [f"ddpm.objective={word}" for word in ("eps", "x0", "v")]
-    # bash replaces what follows the equals sign, and no more.
+    # bash replaces only the part after the equals sign.
     assert offered("run", "ddpm", "--set", "ddpm.objective", "=") == ["eps", "x0", "v"]
     assert offered("run", "ddpm", "--set", "ddpm.hold_out", "=", "t") == ["true"]
     assert offered("run", "dip", "--set", "hybrid.") == []
@@ -69,8 +69,7 @@ def test_completion_offers_tasks_and_their_options(offered: Offered) -> None:
     assert offered("run", "dip", "--task", "de") == ["denoise", "deblur"]
     assert {"missing=0.5", "blind=false"} <= set(offered("run", "dip", "--task", "inpaint", ":"))
     assert offered("run", "dip", "--task", "denoise", ":", "noise", "=", "poi") == ["poisson"]
-    after = offered("run", "dip", "--task", "inpaint", ":", "missing", "=", "0.7,m")
-    assert after == ["0.7,mask="]
+    assert offered("run", "dip", "--task", "inpaint", ":", "missing", "=", "0.7,m") == ["0.7,mask="]
     assert offered("run", "dip", "--task", "unknown", ":") == []
 
 
@@ -113,28 +112,28 @@ def test_shell_safe_removes_special_characters(text: str) -> None:
     assert not set(shell_safe(text)) & set("'\"`$\\[]{}<>|&!*?~#\n\x1b")
 
 
-@pytest.mark.skipif(not shutil.which("zsh"), reason="there is no zsh here")
+@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
 def test_completion_executes_no_run_name_in_zsh(make: Maker, runs: RunsFolder, tmp_path: Path) -> None:
     make("ddpm", name=HOSTILE)
     shutil.copytree(runs.runs()[0].folder, runs.root / "20261123-000000-$(touch pwned)-0000")
     command = [sys.executable, "-P", "-c", "from dipddpm.tui.cli.main import main; main()"]
-    told = subprocess.run(
+    offer = subprocess.run(
         command,
         env=os.environ | {COMPLETION_VARIABLE: "complete_zsh", "_TYPER_COMPLETE_ARGS": "dipddpm show 2"},
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    assert "touch" in told
-    script = '_arguments() { print -r -- "$@" }; eval "$TOLD"'
+    assert "touch" in offer
+    script = '_arguments() { print -r -- "$@" }; eval "$OFFER"'
     done = subprocess.run(
         ["zsh", "-f", "-c", script],
-        env=os.environ | {"TOLD": told}, cwd=tmp_path, capture_output=True, text=True, check=True,
+        env=os.environ | {"OFFER": offer}, cwd=tmp_path, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert runs.runs()[0].id in done.stdout
     assert not (tmp_path / "pwned").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "whole", "taken"),
+    ("words", "rejoined", "length"),
     [
         (["a", "b"], ["a", "b"], 0),
         (["a", "k", "="], ["a", "k="], 2),
@@ -144,8 +143,8 @@ def test_completion_executes_no_run_name_in_zsh(make: Maker, runs: RunsFolder, t
         (["a", ""], ["a", ""], 0),
     ],
 )
-def test_rejoin_words_undoes_bash_word_breaks(words: list[str], whole: list[str], taken: int) -> None:
-    assert rejoin_words(words) == (whole, taken)
+def test_rejoin_words_undoes_bash_word_breaks(words: list[str], rejoined: list[str], length: int) -> None:
+    assert rejoin_words(words) == (rejoined, length)
 
 
 def test_completion_loads_neither_torch_nor_console(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +154,7 @@ def test_completion_loads_neither_torch_nor_console(monkeypatch: pytest.MonkeyPa
     assert not loaded("from dipddpm.tui.cli.main import main; main()") & {"torch", "numpy", "textual", "plotext", "PIL"}
 
 
-@pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash here")
+@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
 def test_completion_works_in_interactive_bash(make: Maker, tmp_path: Path) -> None:
     run = make("ddpm")
     program = tmp_path / "bin" / "dipddpm"
@@ -170,14 +169,14 @@ def test_completion_works_in_interactive_bash(make: Maker, tmp_path: Path) -> No
     bash = Terminal(command=["bash", "--rcfile", str(setup), "-i"], size=(120, 24), PATH=path)
     try:
         bash.until_seen("ready")
-        for typed, whole in (
+        for typed, completed in (
             ("show 2", f"show {run.id}"),
             ("run dip --task denoise:s", "--task denoise:sigma=25"),
             ("run ddpm --set ddpm.objective=x", "--set ddpm.objective=x0"),
         ):
             bash.write(b"\x15dipddpm " + typed.encode() + b"\t")
             bash.until_seen(f"> dipddpm {typed}"[:20])
-            bash.until_seen(whole)
+            bash.until_seen(completed)
     finally:
         bash.process.kill()
         bash.process.wait()

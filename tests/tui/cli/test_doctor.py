@@ -1,4 +1,4 @@
-"""`dipddpm doctor`: what it prints, its exit code, and what it says of terminals."""
+"""`dipddpm doctor`: its output, its exit code and its findings about terminals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HERE = TorchReport(torch="2.15.0", torchvision="0.30", threads=2)
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the seconds that loading torch takes; that it is loaded has a test of its own."""
+    """Skip the loading of torch, which takes seconds and has a test of its own."""
     monkeypatch.setattr(torches.Probe, "report", lambda self: HERE)
     monkeypatch.setattr(torches, "query_driver", torches.Driver)
 
@@ -41,14 +41,14 @@ def test_doctor_exits_1_on_problems(
 ) -> None:
     monkeypatch.setenv("DIPDDPM_SLOTS", "\x1b[31mmany")
     assert dipddpm("doctor", "--runs-dir", "/proc/nowhere") == 1
-    said = capsys.readouterr().out
-    assert "2 problems" in said.splitlines()[-1]
-    assert "--runs-dir or DIPDDPM_RUNS" in said
-    assert "\x1b" not in said
+    output = capsys.readouterr().out
+    assert "2 problems" in output.splitlines()[-1]
+    assert "--runs-dir or DIPDDPM_RUNS" in output
+    assert "\x1b" not in output
 
 
 def test_doctor_describes_terminal_in_posix_locale() -> None:
-    # A terminal has to be a real one; torch doesn't.
+    # This test needs a real terminal, but not the real torch.
     code = (
         "from dipddpm.core.doctor import torch, probe; torch.Probe.report = lambda self: probe.TorchReport(torch='2')"
     )
@@ -66,7 +66,7 @@ def test_doctor_describes_terminal_in_posix_locale() -> None:
     )
     try:
         assert terminal.wait_for_exit() == 0
-        # Not what is on the screen: long paths push the first lines off it.
+        # Use the whole output, not the screen: long paths scroll the first lines off it.
         printed = terminal.output.decode()
         assert "terminal     xterm, 110x45" in printed
         assert "true colour" in printed
@@ -87,8 +87,8 @@ def test_doctor_describes_terminal_in_posix_locale() -> None:
 def test_check_size_advises_on_small_or_unknown_terminal(
     name: str, size: tuple[int, int], verdict: Severity, remedy: str
 ) -> None:
-    found = check_size(name, size)
-    assert (found.verdict, remedy in found.remedy) == (verdict, True)
+    finding = check_size(name, size)
+    assert (finding.verdict, remedy in finding.remedy) == (verdict, True)
 
 
 TMUX = {"TMUX": "/tmp/tmux-1000/default,1,0"}
@@ -109,8 +109,8 @@ TMUX = {"TMUX": "/tmp/tmux-1000/default,1,0"}
 def test_check_colours_finds_cause_of_fewer_colours(
     environment: dict[str, str], features: str, verdict: Severity, words: str
 ) -> None:
-    found = check_colours(environment, features)
-    assert (found.verdict, words in found.message) == (verdict, True), found
+    finding = check_colours(environment, features)
+    assert (finding.verdict, words in finding.message) == (verdict, True), finding
 
 
 def test_check_letters_finds_missing_utf8() -> None:
@@ -121,15 +121,15 @@ def test_check_letters_finds_missing_utf8() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "installed", "told", "remedy"),
+    ("environment", "installed", "text", "remedy"),
     [
         ({"TERM": "xterm-kitty"}, True, "pixels", ""), ({"TERM": "xterm-kitty"}, False, "half", "dipddpm[images]"),
         ({"TERM": "xterm"}, True, "half blocks", ""), ({"TERM": "foot", "DIPDDPM_GRAPHICS": "0"}, True, "half", ""),
     ],
 )  # fmt: skip
 def test_check_pictures_names_graphics_and_missing_extra(
-    environment: Any, installed: bool, told: str, remedy: str
+    environment: Any, installed: bool, text: str, remedy: str
 ) -> None:
-    found = check_pictures(environment, installed=installed)
-    assert found.message.startswith(told)
-    assert remedy in found.remedy
+    finding = check_pictures(environment, installed=installed)
+    assert finding.message.startswith(text)
+    assert remedy in finding.remedy

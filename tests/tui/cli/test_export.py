@@ -1,3 +1,5 @@
+"""`dipddpm export` and the console's export dialog."""
+
 from __future__ import annotations
 
 import json
@@ -8,18 +10,11 @@ from textual.widgets import Input, OptionList
 
 from dipddpm.core.export import FORMATS
 from dipddpm.core.runs import Run, RunsFolder
-from dipddpm.tui.cli.main import main
-from tests.tui.driving import Driver, Maker, Opener, add_picture
+from tests.tui.driving import Driver, Maker, Opener, add_picture, dipddpm
 
 
-def told(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    return int(ended.value.code or 0)
-
-
-async def ask(driver: Driver, name: str, folder: Path) -> None:
-    """Press e, choose a format, and give a folder."""
+async def fill_dialog(driver: Driver, name: str, folder: Path) -> None:
+    """Press e, choose a format and type a folder."""
     await driver.press("e")
     await driver.until_seen("spreadsheets")
     driver.app.screen.query_one(OptionList).highlighted = list(FORMATS).index(name)
@@ -38,21 +33,21 @@ def test_export_writes_several_runs_in_several_formats(
     runs = [make(name="one"), make(name="two")]
     out = tmp_path / "out"
     arguments = [*(run.id for run in runs), runs[0].id, "--to", "csv,jsonl", "--to", "files", "--out", str(out)]
-    assert told("export", *arguments) == 0
-    places = [str(out / name / run.id) for run in runs for name in ("csv", "jsonl", "files")]
-    assert capsys.readouterr().out.splitlines() == places
-    assert told("export", runs[0].id, "--to", "csv", "--out", str(out)) == 2
+    assert dipddpm("export", *arguments) == 0
+    paths = [str(out / name / run.id) for run in runs for name in ("csv", "jsonl", "files")]
+    assert capsys.readouterr().out.splitlines() == paths
+    assert dipddpm("export", runs[0].id, "--to", "csv", "--out", str(out)) == 2
     assert "--force" in capsys.readouterr().err
-    assert told("export", runs[0].id, "--to", "csv", "--out", str(out), "--force", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == [{"run": runs[0].id, "format": "csv", "path": places[0], "then": ""}]
+    assert dipddpm("export", runs[0].id, "--to", "csv", "--out", str(out), "--force", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == [{"run": runs[0].id, "format": "csv", "path": paths[0], "then": ""}]
 
 
 def test_export_prints_next_command(make: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make(name="one")
-    assert told("export", run.id, "--to", "tensorboard", "--out", str(tmp_path / "my out")) == 0
-    place, then = capsys.readouterr().out.splitlines()
-    assert place == str(tmp_path / "my out/tensorboard" / run.id)
-    assert then == f"Next: tensorboard --logdir '{tmp_path}/my out/tensorboard'"
+    assert dipddpm("export", run.id, "--to", "tensorboard", "--out", str(tmp_path / "my out")) == 0
+    path, next_command = capsys.readouterr().out.splitlines()
+    assert path == str(tmp_path / "my out/tensorboard" / run.id)
+    assert next_command == f"Next: tensorboard --logdir '{tmp_path}/my out/tensorboard'"
 
 
 def test_mirror_folder_exists_before_worker_starts(
@@ -66,15 +61,15 @@ def test_mirror_folder_exists_before_worker_starts(
 
     monkeypatch.setattr("dipddpm.core.launch.local.start", start)
     stopped = make(state="stopped")
-    assert told("resume", stopped.id, "--mirror", "tensorboard", "--detach") == 0
+    assert dipddpm("resume", stopped.id, "--mirror", "tensorboard", "--detach") == 0
     arguments = ["--dataset", "fashion-mini", "--device", "cpu", "--mirror", "tensorboard", "--detach"]
-    assert told("run", "ddpm", *arguments) == 0
+    assert dipddpm("run", "ddpm", *arguments) == 0
     assert started == [stopped, runs.runs()[0]]
     assert f"Next: tensorboard --logdir {started[1].folder}/tensorboard" in capsys.readouterr().err
 
 
 def test_run_makes_no_run_for_unknown_mirror(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    assert told("run", "ddpm", "--dataset", "fashion-mini", "--mirror", "mlflow") == 2
+    assert dipddpm("run", "ddpm", "--dataset", "fashion-mini", "--mirror", "mlflow") == 2
     assert "Export the run once it has ended." in capsys.readouterr().err
     assert runs.runs() == []
 
@@ -86,10 +81,10 @@ async def test_export_dialog_writes_files_and_shows_copy_command(opened: Opener,
     run = make(name="boots", losses=[0.3, 0.2])
     add_picture(run, "samples", 20, 90)
     async with opened() as driver:
-        await ask(driver, "files", tmp_path / "home")
+        await fill_dialog(driver, "files", tmp_path / "home")
         await driver.until_dialog("scp -r")
-    place = tmp_path / "home/files" / run.id
-    written = {path.relative_to(place).as_posix() for path in place.rglob("*.*")}
+    folder = tmp_path / "home/files" / run.id
+    written = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
     assert {"epochs.csv", "run.json", "config.toml", "images/samples-000020.png"} <= written
 
 
@@ -100,13 +95,13 @@ async def test_export_dialog_asks_before_replacing_folder(opened: Opener, make: 
     home = tmp_path / ("x" * max(1, 234 - len(f"{tmp_path}{below}")))
     mine = home / below / "mine.txt"
     mine.parent.mkdir(parents=True)
-    mine.write_text("kept")
+    mine.write_text("mine")
     async with opened() as driver:
-        await ask(driver, "csv", home)
+        await fill_dialog(driver, "csv", home)
         await driver.until_dialog("Replace it?")
         await driver.press("n")
         assert mine.exists()
-        await ask(driver, "csv", home)
+        await fill_dialog(driver, "csv", home)
         await driver.until_dialog("Replace it?")
         await driver.press("y")
         await driver.until_dialog("scp -r")
@@ -124,12 +119,12 @@ async def test_export_dialog_names_missing_extra(
         await driver.until_seen("(needs wandb)")
         driver.app.screen.query_one(OptionList).highlighted = list(FORMATS).index("wandb")
         await driver.press("enter")
-        await driver.until(lambda: "pip install 'dipddpm[wandb]'" in driver.notifications(), "what to install")
+        await driver.until(lambda: "pip install 'dipddpm[wandb]'" in driver.notifications(), "the package to install")
 
 
 async def test_export_dialog_refuses_unwritable_folder(opened: Opener, make: Maker, tmp_path: Path) -> None:
     make(name="boots")
     (tmp_path / "file").write_text("")
     async with opened() as driver:
-        await ask(driver, "files", tmp_path / "file" / "out")
-        await driver.until(lambda: "can't be written" in driver.notifications(), "what is wrong")
+        await fill_dialog(driver, "files", tmp_path / "file" / "out")
+        await driver.until(lambda: "can't be written" in driver.notifications(), "the problem")

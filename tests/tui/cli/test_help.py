@@ -96,6 +96,10 @@ def test_help_examples_make_valid_configs(command: str, make: Maker, capsys: pyt
 def test_help_names_default_of_config(words: str, option: str, default: object) -> None:
     parameters = {parameter.name: parameter for parameter in ROOT.commands[words].params}
     assert parameters[option].help.endswith(f"[default: {default}]")
+    # A fork takes its values from another run instead.
+    assert [parameter.help for parameter in ROOT.commands["fork"].params if parameter.name == "seed"] == [
+        "Seed of every random draw."
+    ]
 
 
 def test_help_lists_commands_in_groups(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The command line through real processes: what it prints, where, and the exit codes."""
+"""The command line in real processes: its output on stdout and stderr, and its exit codes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def dipddpm(*arguments: str | Path, **more: Any) -> subprocess.CompletedProcess[
 
 
 def refused(*arguments: str | Path, **more: Any) -> str:
-    """What a command says that is refused before anything is made: two sentences, exit code 2."""
+    """Return the error of a command that must fail before it makes anything: two lines and exit code 2."""
     done = dipddpm(*arguments, **more)
     assert done.returncode == 2, done
     assert done.stdout == ""
@@ -43,7 +43,7 @@ def refused(*arguments: str | Path, **more: Any) -> str:
 
 
 class Terminal:
-    """A command on a terminal of its own, where Ctrl-C means what it means to people."""
+    """A command on a terminal of its own, so that Ctrl-C reaches it as a signal."""
 
     def __init__(self, *arguments: str) -> None:
         self.pid, self.master = pty.fork()
@@ -56,13 +56,13 @@ class Terminal:
         end = time.monotonic() + seconds
         while not re.search(pattern, self.shown):
             assert time.monotonic() < end, self.shown
-            assert self._read(), f"it ended without {pattern!r}: {self.shown}"
+            assert self._read(), f"the command ended without {pattern!r}: {self.shown}"
 
     def press(self, keys: bytes) -> None:
         os.write(self.master, keys)
 
     def end(self) -> int:
-        """Its exit code."""
+        """Wait for the command to end and return its exit code."""
         while self._read():
             pass
         os.close(self.master)
@@ -236,8 +236,8 @@ def test_run_refuses_unreadable_image_file(tmp_path: Path) -> None:
 
 def test_run_refuses_unwritable_runs_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for place in (tmp_path / "file", "/proc/runs", tmp_path / "file" / "below"):
-        assert "can't be written" in refused("run", *TINY, "--runs-dir", place)
+    for folder in (tmp_path / "file", "/proc/runs", tmp_path / "file" / "below"):
+        assert "can't be written" in refused("run", *TINY, "--runs-dir", folder)
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     assert "can't be written" in refused("run", *TINY, "--runs-dir", tmp_path / "dangling")
 
@@ -247,7 +247,7 @@ def test_run_leaves_no_files_on_full_disk(tmp_path: Path) -> None:
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], check=False)
     if mounted.returncode:
-        pytest.skip("a small disk can't be mounted here")
+        pytest.skip("this test may not mount a small disk")
     try:
         with (disk / "filler").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
             while True:
@@ -276,12 +276,12 @@ def test_cli_neutralizes_escapes_and_markup_of_run(runs: RunsFolder, tiny: Build
         log.append(event)
     log.close()
     (runs.root / "20260101-000000-broken-0000").mkdir()
-    said = [dipddpm("ls"), dipddpm("show", "evil"), dipddpm("watch", "evil"), dipddpm("resume", EVIL)]
-    said += [dipddpm("ls", "--json"), dipddpm("show", "evil", "--json"), dipddpm("show", "2026")]
-    assert [done.returncode for done in said] == [0, 0, 1, 2, 0, 0, 0], said
-    for done in said:
+    results = [dipddpm("ls"), dipddpm("show", "evil"), dipddpm("watch", "evil"), dipddpm("resume", EVIL)]
+    results += [dipddpm("ls", "--json"), dipddpm("show", "evil", "--json"), dipddpm("show", "2026")]
+    assert [done.returncode for done in results] == [0, 0, 1, 2, 0, 0, 0], results
+    for done in results:
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", done.stdout + done.stderr)
-    assert "[red]x[/red]" in said[0].stdout
+    assert "[red]x[/red]" in results[0].stdout
     terminal = Terminal("watch", "evil")
     assert terminal.end() == 1
     assert "[red]x[/red]" in terminal.shown
@@ -304,10 +304,10 @@ def test_ls_exits_0_when_pipe_closes(runs: RunsFolder) -> None:
 def test_cli_prints_version_and_lists_commands_in_help() -> None:
     version = dipddpm("--version")
     assert (version.returncode, version.stderr) == (0, "")
-    bare, asked = dipddpm(), dipddpm("--help")
-    assert (bare.stdout, bare.returncode) == (asked.stdout, 0)
+    bare, explicit = dipddpm(), dipddpm("--help")
+    assert (bare.stdout, bare.returncode) == (explicit.stdout, 0)
     for command in ("run", "ls", "show", "watch", "stop", "resume", "data"):
-        assert re.search(rf"^  {command} ", asked.stdout, re.MULTILINE)
+        assert re.search(rf"^  {command} ", explicit.stdout, re.MULTILINE)
         assert dipddpm(command, "-h").returncode == 0
 
 

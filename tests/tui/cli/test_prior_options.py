@@ -1,4 +1,4 @@
-"""`dipddpm run hybrid`: which prior a config names, by --from, by --epochs, and by neither."""
+"""`dipddpm run hybrid`: the prior in the config with --from, with --epochs and with neither."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dipddpm.core.runs import RunsFolder
 from tests.tui.driving import dipddpm, make_trained_run
 
 
-def asked(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[str, int]:
-    """The run of the prior, and the epochs, in the config of a command."""
+def prior_and_epochs(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[str, int]:
+    """Return the prior's run and the epochs in the config of a command."""
     assert dipddpm("run", "hybrid", *arguments, "--dry-run") == 0
-    told = tomllib.loads(capsys.readouterr().out)
-    return told["prior"]["run"], told["ddpm"]["epochs"]
+    config = tomllib.loads(capsys.readouterr().out)
+    return config["prior"]["run"], config["ddpm"]["epochs"]
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def asked(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[s
 def test_run_hybrid_picks_prior_by_method_and_epochs(
     arguments: list[str], expected: tuple[str, int], runs: RunsFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert asked(capsys, *arguments) == expected
+    assert prior_and_epochs(capsys, *arguments) == expected
 
 
 def test_run_hybrid_from_accepts_run_id_or_folder(
@@ -39,7 +39,7 @@ def test_run_hybrid_from_accepts_run_id_or_folder(
 ) -> None:
     run = make_trained_run(runs)
     for name in (run.id, run.id[-4:], "last", run.folder):
-        assert asked(capsys, "--method", "guided", "--from", name)[0] == str(run.folder)
+        assert prior_and_epochs(capsys, "--method", "guided", "--from", name)[0] == str(run.folder)
 
 
 @pytest.mark.parametrize(

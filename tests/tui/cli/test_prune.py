@@ -10,18 +10,18 @@ import pytest
 from dipddpm.core.runs import Run, RunsFolder, trash
 from tests.tui.driving import Maker, dipddpm
 
-Said = pytest.CaptureFixture[str]
+Output = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
 def answer(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What is typed when somebody is asked; nobody, unless something is written here."""
+    """The answer to a question on stdin; empty unless a test writes one."""
     typed = io.StringIO()
     monkeypatch.setattr("sys.stdin", typed)
     return typed
 
 
-def say(answer: io.StringIO, text: str) -> None:
+def type_answer(answer: io.StringIO, text: str) -> None:
     answer.write(text)
     answer.seek(0)
 
@@ -32,25 +32,27 @@ def with_checkpoints(run: Run) -> Run:
     return run
 
 
-def test_rm_deletes_group_only_after_yes(make: Maker, runs: RunsFolder, answer: io.StringIO, capsys: Said) -> None:
-    kept, *gone = (make(name=name, settings={"group": "g" if name != "kept" else ""}) for name in ("kept", "a", "b"))
-    say(answer, "n\n")
+def test_rm_deletes_group_only_after_yes(make: Maker, runs: RunsFolder, answer: io.StringIO, capsys: Output) -> None:
+    remaining, *deleted = (
+        make(name=name, settings={"group": "g" if name != "remaining" else ""}) for name in ("remaining", "a", "b")
+    )
+    type_answer(answer, "n\n")
     assert dipddpm("rm", "g") == 0
     assert len(runs.runs()) == 3
     answer.seek(0)
-    say(answer, "y\n")
+    type_answer(answer, "y\n")
     assert dipddpm("rm", "g") == 0
-    said = capsys.readouterr().out
-    assert all(run.id in said for run in gone)
-    assert "2 deleted" in said
-    assert runs.runs() == [kept]
+    output = capsys.readouterr().out
+    assert all(run.id in output for run in deleted)
+    assert "2 deleted" in output
+    assert runs.runs() == [remaining]
     assert trash.trashed(runs) == []
 
 
 def test_rm_and_prune_remove_nothing_without_answer(
-    make: Maker, runs: RunsFolder, answer: io.StringIO, capsys: Said
+    make: Maker, runs: RunsFolder, answer: io.StringIO, capsys: Output
 ) -> None:
-    run = with_checkpoints(make(name="kept"))
+    run = with_checkpoints(make(name="remaining"))
     for command in (["rm", run.id], ["prune"]):
         assert dipddpm(*command) == 2
         assert "Add --yes" in capsys.readouterr().err
@@ -60,7 +62,7 @@ def test_rm_and_prune_remove_nothing_without_answer(
     assert runs.runs() == []
 
 
-def test_rm_deletes_nothing_if_one_run_is_live(make: Maker, runs: RunsFolder, capsys: Said) -> None:
+def test_rm_deletes_nothing_if_one_run_is_live(make: Maker, runs: RunsFolder, capsys: Output) -> None:
     ended, busy = make(name="ended"), make(name="busy", state="running")
     assert dipddpm("rm", ended.id, busy.id, "--yes") == 2
     assert "is still live" in capsys.readouterr().err
@@ -68,9 +70,9 @@ def test_rm_deletes_nothing_if_one_run_is_live(make: Maker, runs: RunsFolder, ca
     assert dipddpm("rm", "nothing", "--yes") == 2
 
 
-def test_prune_keeps_best_models_and_runs_without_one(make: Maker, capsys: Said) -> None:
+def test_prune_keeps_best_models_and_runs_without_one(make: Maker, capsys: Output) -> None:
     ended, busy = with_checkpoints(make()), with_checkpoints(make(state="running"))
-    without = make("dip", psnr=[20.0])  # it has stored no best model
+    without = make("dip", psnr=[20.0])  # a run without a best model
     (without.folder / "checkpoints/last.safetensors").write_bytes(b"x" * 100)
     assert dipddpm("prune", "--dry-run") == 0
     assert (ended.folder / "checkpoints/last.safetensors").exists()
@@ -83,7 +85,7 @@ def test_prune_keeps_best_models_and_runs_without_one(make: Maker, capsys: Said)
     assert capsys.readouterr().out == "There is nothing to prune.\n"
 
 
-def test_fork_copies_config_except_given_options(make: Maker, capsys: Said) -> None:
+def test_fork_copies_config_except_given_options(make: Maker, capsys: Output) -> None:
     run = make("dip", psnr=[20.0], settings={"dip.lr": 0.5, "dip.channels": 13, "group": "g", "name": "lr=0.5"})
     assert dipddpm("fork", run.id, "--set", "dip.lr=0.25", "--seed", "7", "--dry-run") == 0
     config = tomllib.loads(capsys.readouterr().out)
@@ -94,7 +96,7 @@ def test_fork_copies_config_except_given_options(make: Maker, capsys: Said) -> N
     assert tomllib.loads(capsys.readouterr().out) == tomllib.loads((named.folder / "config.toml").read_text())
 
 
-def test_fork_accepts_another_method(make: Maker, capsys: Said) -> None:
+def test_fork_accepts_another_method(make: Maker, capsys: Output) -> None:
     run = make("hybrid", psnr=[20.0], settings={"images.indices": "3-4"})
     assert dipddpm("fork", run.id, "--set", "hybrid.method=guided", "--dry-run") == 0
     config = tomllib.loads(capsys.readouterr().out)
@@ -104,7 +106,7 @@ def test_fork_accepts_another_method(make: Maker, capsys: Said) -> None:
 @pytest.mark.parametrize(
     ("setting", "remedy"), [("dip.lrr=3", "Did you mean dip.lr?"), ("hybrid.method=x", "no option"), ("dip.lr=x", "")]
 )
-def test_fork_refuses_bad_settings(setting: str, remedy: str, make: Maker, runs: RunsFolder, capsys: Said) -> None:
+def test_fork_refuses_bad_settings(setting: str, remedy: str, make: Maker, runs: RunsFolder, capsys: Output) -> None:
     run = make("dip", psnr=[20.0])
     assert dipddpm("fork", run.id, "--set", setting) == 2
     assert remedy in capsys.readouterr().err

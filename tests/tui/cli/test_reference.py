@@ -14,9 +14,9 @@ from tests.tui.driving import Maker, Opener, dipddpm
 
 def test_ls_lists_reference_run_last_and_marked(shipped: Run, make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
     assert dipddpm("ls") == 0
-    told = capsys.readouterr()
-    assert "No runs in" in told.err
-    assert told.out.splitlines()[1].split()[:3] == [shipped.id, "tutorial", "reference"]
+    output = capsys.readouterr()
+    assert "No runs in" in output.err
+    assert output.out.splitlines()[1].split()[:3] == [shipped.id, "tutorial", "reference"]
     own = make()
     assert dipddpm("ls", "--json") == 0
     listed = json.loads(capsys.readouterr().out)

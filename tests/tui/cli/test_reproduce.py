@@ -1,4 +1,4 @@
-"""`dipddpm reproduce`: which study its options ask for."""
+"""`dipddpm reproduce`: the study that its options request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from dipddpm.core.errors import UserError
 from dipddpm.tui.cli.run import reproduce
 
 
-def asked(tmp_path: Path, capsys: pytest.CaptureFixture[str], **options: Any) -> StudyRun:
+def requested_study(tmp_path: Path, capsys: pytest.CaptureFixture[str], **options: Any) -> StudyRun:
+    """Return the config of a dry run."""
     assert reproduce(dry_run=True, **options) == 0
     file = tmp_path / "config.toml"
     file.write_text(capsys.readouterr().out)
@@ -23,19 +24,19 @@ def asked(tmp_path: Path, capsys: pytest.CaptureFixture[str], **options: Any) ->
 
 
 def test_reproduce_defaults_to_published_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = asked(tmp_path, capsys)
+    config = requested_study(tmp_path, capsys)
     assert config == StudyRun()
     assert (config.method, config.study.epochs, config.data.dataset) == ("published", 20, "fashionmnist")
 
 
 def test_reproduce_full_adds_long_run_to_published_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = asked(tmp_path, capsys, full=True, device="cpu", seed=3, name="mine")
+    config = requested_study(tmp_path, capsys, full=True, device="cpu", seed=3, name="mine")
     assert config.study.full
     assert (config.method, config.device, config.seed, config.name) == ("published", "cpu", 3, "mine")
 
 
 def test_reproduce_quick_is_shortened_and_takes_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = asked(tmp_path, capsys, quick=True, settings=["study.epochs=1"], data_dir=tmp_path)
+    config = requested_study(tmp_path, capsys, quick=True, settings=["study.epochs=1"], data_dir=tmp_path)
     assert (config.method, config.study.epochs) == ("shortened", 1)
     assert (config.data.dataset, config.data.directory) == ("fashion-mini", str(tmp_path))
 
@@ -46,4 +47,4 @@ def test_reproduce_refuses_quick_with_full() -> None:
 
 
 def test_reproduce_with_fewer_images_is_shortened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert asked(tmp_path, capsys, settings=["data.train_images=100"]).method == "shortened"
+    assert requested_study(tmp_path, capsys, settings=["data.train_images=100"]).method == "shortened"

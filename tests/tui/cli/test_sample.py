@@ -1,4 +1,4 @@
-"""`dipddpm sample` and what `dipddpm show` says of a trained model."""
+"""`dipddpm sample`, and the numbers of a trained model in `dipddpm show`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_sample_grid_shows_samples_of_best_model(
     model = TrainedModel.of_run(run.folder)
     sampling = Sampling(model.denoiser(), solver("heun"), (4, *model.shape), steps=5)
     list(sampling)
-    # Two by two, enlarged five times, with a gap of a pixel between and around.
+    # Two by two images, five times as large, with one pixel between and around them.
     picture = load_image(target)
     assert picture.shape == (1, 1, 2 * 60 + 3, 2 * 50 + 3)
     last = picture[..., 62:122:5, 52:102:5]
@@ -40,18 +40,18 @@ def test_sample_draws_class_with_guidance(tmp_path: Path, runs: RunsFolder, caps
     pictures = {}
     for name, options in {"none": [], "two": ["--class", "2"], "guided": ["--class", "2", "--guidance", "3"]}.items():
         assert dipddpm("sample", run.id, "-n", "2", *options, "--grid", tmp_path / f"{name}.png", "--json") == 0
-        told = json.loads(capsys.readouterr().out)
-        assert told["nfe"] == (40 if name == "guided" else 20)
+        record = json.loads(capsys.readouterr().out)
+        assert record["nfe"] == (40 if name == "guided" else 20)
         pictures[name] = (tmp_path / f"{name}.png").read_bytes()
     assert len(set(pictures.values())) == 3
 
 
 def test_sample_writes_trajectory_picture(tmp_path: Path, runs: RunsFolder) -> None:
     run = make_trained_run(runs)
-    way = tmp_path / "way.png"
-    assert dipddpm("sample", run.id, "-n", "3", "--grid", tmp_path / "a.png", "--trajectory", way) == 0
-    # 20 steps, of which every second is shown, and a row for each image.
-    assert load_image(way).shape == (1, 1, 3 * 60 + 4, 10 * 50 + 11)
+    trajectory = tmp_path / "trajectory.png"
+    assert dipddpm("sample", run.id, "-n", "3", "--grid", tmp_path / "a.png", "--trajectory", trajectory) == 0
+    # Every second one of 20 steps, and one row an image.
+    assert load_image(trajectory).shape == (1, 1, 3 * 60 + 4, 10 * 50 + 11)
 
 
 def test_sample_evaluate_prints_measures_and_nearest_images(
@@ -60,22 +60,22 @@ def test_sample_evaluate_prints_measures_and_nearest_images(
     run = make_trained_run(runs, size=(28, 28), settings={"data.dataset": "fashion-mini", "data.train_images": 200})
     command = ("sample", run.id, "-n", "4", "--steps", "2", "--evaluate", "128", "--grid", tmp_path / "out.png")
     assert dipddpm(*command) == 0
-    first, *told = capsys.readouterr().out.splitlines()
+    first, *evaluations = capsys.readouterr().out.splitlines()
     assert first.startswith("128 images in")
-    assert [text.partition(" with 2 NFE (")[0].rpartition(" ")[0] for text in told] == [
+    assert [text.partition(" with 2 NFE (")[0].rpartition(" ")[0] for text in evaluations] == [
         "Frechet distance",
         "Kernel distance",
         "Suspected copies, in pixels",
         "Suspected copies, in features",
     ]
-    assert "128 samples of seed 0 against the 500 test images of fashion-mini" in told[0]
-    assert "one of the 200 train images" in told[2]
-    # Sixteen rows of a sample and its two neighbours, twice as large.
+    assert "128 samples of seed 0 against the 500 test images of fashion-mini" in evaluations[0]
+    assert "one of the 200 train images" in evaluations[2]
+    # Sixteen rows of a sample and its two nearest images, twice as large.
     assert load_image(tmp_path / "out-nearest.png").shape == (1, 1, 16 * 57 + 1, 3 * 57 + 1)
     assert load_image(tmp_path / "out.png").shape == (1, 1, 2 * 57 + 1, 2 * 57 + 1)
     assert dipddpm(*command, "--json") == 0
     values = [event["value"] for event in json.loads(capsys.readouterr().out)["evaluated"]]
-    assert [f"{value:.4g}" for value in values] == [text.partition(" with")[0].split()[-1] for text in told]
+    assert [f"{value:.4g}" for value in values] == [text.partition(" with")[0].split()[-1] for text in evaluations]
 
 
 @pytest.mark.parametrize(
@@ -125,11 +125,11 @@ def test_show_prints_error_by_timestep(runs: RunsFolder, capsys: pytest.CaptureF
     log.append(EpochFinished(epoch=1, step=10, loss=0.1, bands=[1.0] * 10))
     log.append(EpochFinished(epoch=2, step=20, loss=0.05, bands=bands))
     log.append(
-        SamplesEvaluated(step=20, measure="Frechet distance", value=1.25, samples=500, protocol="as ever", nfe=5)
+        SamplesEvaluated(step=20, measure="Frechet distance", value=1.25, samples=500, protocol="the protocol", nfe=5)
     )
     log.close()
     assert dipddpm("show", run.id) == 0
     shown = capsys.readouterr().out
     assert "eps by t           0-3  0.3000" in shown
     assert "                 36-39  0.0001" in shown
-    assert "Frechet distance 1.25 with 5 NFE (as ever)" in shown
+    assert "Frechet distance 1.25 with 5 NFE (the protocol)" in shown

@@ -1,4 +1,4 @@
-"""`dipddpm sweep` and what takes a group's name: runs that wait in a real queue, so that none of them loads torch."""
+"""`dipddpm sweep` and the commands that take a group. The runs wait in a real queue, so that none loads torch."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from dipddpm.core.runs import RunsFolder, RunState
 from tests.helpers import Until
 from tests.tui.driving import Maker, dipddpm
 
-Said = pytest.CaptureFixture[str]
+Output = pytest.CaptureFixture[str]
 DIP = ("sweep", "dip", "--preset", "quick", "--dataset", "fashion-mini", "--images", "2", "--device", "cpu")
 RATES = (*DIP, "--over", "dip.lr=0.01,0.1", "--seeds", "2")
 
 
 @pytest.fixture
 def busy(runs: RunsFolder) -> Iterator[None]:
-    """The only slot is taken: whatever is started waits."""
+    """Hold the only slot, so that every started run waits."""
     held = queue.acquire("something else", ["cpu"])
     assert held is not None
     yield
     held.release()
 
 
-def rows(said: Said) -> list[list[str]]:
-    return [line.split() for line in said.readouterr().out.splitlines()]
+def rows(capsys: Output) -> list[list[str]]:
+    return [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
 @pytest.mark.usefixtures("busy")
-def test_sweep_queues_runs_and_resumes_stopped_ones(runs: RunsFolder, until: Until, capsys: Said) -> None:
+def test_sweep_queues_runs_and_resumes_stopped_ones(runs: RunsFolder, until: Until, capsys: Output) -> None:
     assert dipddpm(*RATES) == 0
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     made = list(reversed(runs.runs()))
     configs = {run.id: run.config() for run in made}
     (group,) = {config.group for config in configs.values()}
     assert group.startswith("dip-lr-")
-    assert f"4 runs in the group {group}, 4 of them started now." in said.err
-    assert f"dipddpm compare --group {group}" in said.err
+    assert f"4 runs in the group {group}, 4 of them started now." in output.err
+    assert f"dipddpm compare --group {group}" in output.err
     assert sorted((config.dip.lr, config.seed, config.name) for config in configs.values()) == [  # type: ignore[union-attr]
         (0.01, 0, "lr=0.01 seed=0"),
         (0.01, 1, "lr=0.01 seed=1"),
@@ -50,9 +50,9 @@ def test_sweep_queues_runs_and_resumes_stopped_ones(runs: RunsFolder, until: Unt
     assert [configs[ticket.run].name for _, ticket in queue.waiting()] == sorted(c.name for c in configs.values())
 
     assert dipddpm(*RATES, "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert {one["run"] for one in told["runs"]} == configs.keys()
-    assert {one["how"] for one in told["runs"]} == {"queued already"}
+    records = json.loads(capsys.readouterr().out)
+    assert {one["run"] for one in records["runs"]} == configs.keys()
+    assert {one["how"] for one in records["runs"]} == {"queued already"}
 
     assert dipddpm("stop", group) == 0
     assert capsys.readouterr().out == f"4 runs of the group {group}: 4 stopped\n"
@@ -71,7 +71,7 @@ def test_sweep_queues_runs_and_resumes_stopped_ones(runs: RunsFolder, until: Unt
     assert {run.status().state for run in local.stop_all(runs.runs())} == {RunState.stopped}
 
 
-def test_sweep_dry_run_lists_combinations_and_makes_no_runs(runs: RunsFolder, capsys: Said) -> None:
+def test_sweep_dry_run_lists_combinations_and_makes_no_runs(runs: RunsFolder, capsys: Output) -> None:
     tasks = "task=denoise:sigma=50;inpaint:missing=0.7,sigma=5"
     assert dipddpm(*DIP, "--over", tasks, "--over", "dip.iterations=10,20", "--dry-run", "--name", "night") == 0
     assert [row[1:] for row in rows(capsys)] == [
@@ -114,27 +114,27 @@ def test_sweep_dry_run_lists_combinations_and_makes_no_runs(runs: RunsFolder, ca
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_sweep_makes_no_runs_if_one_combination_is_wrong(
-    options: list[str], problem: str, remedy: str, runs: RunsFolder, capsys: Said
+    options: list[str], problem: str, remedy: str, runs: RunsFolder, capsys: Output
 ) -> None:
     arguments = (
         DIP if "images.indices" not in " ".join(options) else tuple(a for a in DIP if a not in {"--images", "2"})
     )
     assert dipddpm(*arguments, *options) == 2
-    said = capsys.readouterr()
-    assert problem in said.err.splitlines()[0]
-    assert remedy in said.err.splitlines()[1]
-    assert said.out == ""
+    output = capsys.readouterr()
+    assert problem in output.err.splitlines()[0]
+    assert remedy in output.err.splitlines()[1]
+    assert output.out == ""
     assert runs.runs() == []
 
 
-def test_ls_and_compare_suggest_nearest_group(make: Maker, capsys: Said) -> None:
+def test_ls_and_compare_suggest_nearest_group(make: Maker, capsys: Output) -> None:
     make("dip", settings={"group": "night"})
     for command in (["ls", "--group", "nigth"], ["compare", "--group", "nigth"]):
         assert dipddpm(*command) == 2
         assert "There is no group of runs named 'nigth'.\nDid you mean night?" in capsys.readouterr().err
 
 
-def test_watch_group_reports_each_end(make: Maker, capsys: Said) -> None:
+def test_watch_group_reports_each_end(make: Maker, capsys: Output) -> None:
     ended = make("dip", psnr=[20.0], name="lr=0.1", settings={"group": "night"})
     make("dip", psnr=[21.0], name="lr=0.2", settings={"group": "night"})
     assert dipddpm("watch", "night") == 0
@@ -144,42 +144,43 @@ def test_watch_group_reports_each_end(make: Maker, capsys: Said) -> None:
     make("dip", state="failed", settings={"group": "night"})
     capsys.readouterr()
     assert dipddpm("watch", "night", "--json") == 1
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert sorted(one["state"] for one in told) == ["failed", "finished", "finished", "stopped"]
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sorted(one["state"] for one in records) == ["failed", "finished", "finished", "stopped"]
 
 
-def compared(make: Maker) -> None:
+def make_group(make: Maker) -> None:
+    """Make a group `g` of two learning rates with two seeds each, and a stopped run."""
     for lr, psnrs in ((0.1, [20.0, 22.0]), (0.02, [24.0, 25.0])):
         for seed, psnr in enumerate(psnrs):
             make("dip", psnr=[psnr], settings={"dip.lr": lr, "seed": seed, "group": "g"})
     make("dip", psnr=[11.0], state="stopped", settings={"dip.lr": 0.02, "seed": 2, "group": "g"})
 
 
-def test_compare_prints_mean_and_spread_per_combination(make: Maker, capsys: Said) -> None:
-    compared(make)
+def test_compare_prints_mean_and_spread_per_combination(make: Maker, capsys: Output) -> None:
+    make_group(make)
     assert dipddpm("compare", "--group", "g") == 0
-    said = capsys.readouterr()
-    lines = [line.split() for line in said.out.splitlines()]
+    output = capsys.readouterr()
+    lines = [line.split() for line in output.out.splitlines()]
     assert lines[0][:3] == ["LR", "RUNS", "PSNR"]
-    # A measurement of the maker's is half a dB above what it is given.
+    # `make` adds half a dB to each PSNR that it is given.
     assert lines[1][:6] == ["0.02", "2", "of", "3", "25.00", "±0.71"]
-    assert "25.00 ±0.71" in said.out.splitlines()[1]
-    assert "21.50 ±1.41" in said.out.splitlines()[2]
-    assert "1 run is not finished and not counted." in said.err
+    assert "25.00 ±0.71" in output.out.splitlines()[1]
+    assert "21.50 ±1.41" in output.out.splitlines()[2]
+    assert "1 run is not finished and not counted." in output.err
 
     assert dipddpm("compare", "--group", "g", "--by", "seed", "--json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [(one["values"], one["counted"], len(one["runs"])) for one in found] == [
+    table = json.loads(capsys.readouterr().out)
+    assert [(one["values"], one["counted"], len(one["runs"])) for one in table] == [
         ({"seed": "0"}, 2, 2),
         ({"seed": "1"}, 2, 2),
         ({"seed": "2"}, 1, 1),
     ]
-    assert found[0]["outcomes"]["psnr"] == {"mean": 22.5, "std": pytest.approx(8**0.5), "n": 2}
-    assert found[0]["outcomes"]["best_loss"] is None
+    assert table[0]["outcomes"]["psnr"] == {"mean": 22.5, "std": pytest.approx(8**0.5), "n": 2}
+    assert table[0]["outcomes"]["best_loss"] is None
 
 
-def test_compare_lists_named_runs_singly(make: Maker, capsys: Said) -> None:
-    compared(make)
+def test_compare_lists_named_runs_singly(make: Maker, capsys: Output) -> None:
+    make_group(make)
     one, other = make("ddpm", losses=[0.3, 0.1]), make("ddpm", losses=[0.2, 0.25], settings={"ddpm.lr": 0.01})
     assert dipddpm("compare", one.id, other.id) == 0
     header, *lines = [line.split() for line in capsys.readouterr().out.splitlines()]
