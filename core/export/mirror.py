@@ -72,5 +72,5 @@ class TensorboardMirror:
         atexit.register(self._files.close)
         self._files.begin(Record.of(self._run))
         for path in earlier:
-            # An open TensorBoard moves on to the next file only if the current one still exists.
+            # Truncate, don't delete: an open TensorBoard moves on to the next file only if the current one exists.
             os.truncate(path, 0)

@@ -37,8 +37,8 @@ def write(record: Record, store: Path) -> None:
         name = printable(record.title, 120)
         known = client.get_experiment_by_name(EXPERIMENT)
         experiment = known.experiment_id if known else client.create_experiment(EXPERIMENT)
-        made = client.create_run(experiment, start_time=_milliseconds(began), tags=tags, run_name=name)
-        run = made.info.run_id
+        created = client.create_run(experiment, start_time=_milliseconds(began), tags=tags, run_name=name)
+        run = created.info.run_id
         try:
             params = [Param(safe_name(key), str(value)[:MOST_CHARACTERS]) for key, value in record.options().items()]
             client.log_batch(run, params=params)

@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--since", type=int, help="arrival time, by which the queue is ordered")
     parser.add_argument("--now", action="store_true", help="start without waiting for a slot")
     parser.add_argument("--job", action="store_true", help="run as a Slurm job, which is requeued at its time limit")
-    parser.add_argument("--member-of", help="devices of a run of several processes, one of which this worker is")
+    parser.add_argument("--member-of", help="run as one process of several on these devices, such as cpu,cpu")
     options = parser.parse_args(arguments)
     run = Run(options.folder)
     try:
@@ -242,7 +242,7 @@ class _RunWorker:
                 self._append(event)
 
     def _wait_for_devices(self) -> list[str]:
-        """Wait for a slot and return a device for each process, or none if the run is stopped while it waits."""
+        """Wait for a slot and return a device for each process; return none if the run is stopped while it waits."""
         usable = devices.candidates(self.config.device)
         if self.config.starts_others:
             return ["cpu"]
@@ -309,7 +309,7 @@ class _RunWorker:
         time_is_up = reason == TIME_IS_UP
         if self.options.job and reason != STOP_REQUEST and (time_is_up or slurm.was_requeued()):
             if time_is_up and step <= first_step:
-                problem = "The run's job reached its time limit before its first step."
+                problem = "The run's job reached its time limit before it finished a step."
                 raise UserError(problem, "Resume it with a longer limit, as in --on slurm:time=4:00:00.")
             record(events.Message(text=f"The job ends at step {step}; the run waits for Slurm to restart it"))
             record(events.RunQueued(device="Slurm"))

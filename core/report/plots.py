@@ -182,7 +182,7 @@ def wants_log(values: Sequence[float]) -> bool:
 
 
 def _style(style: FigureStyle) -> Any:
-    """`STYLE` in the sizes of the look."""
+    """Return `STYLE` with the font and line sizes of a figure's style."""
     return {
         **STYLE,
         "font.size": style.font,

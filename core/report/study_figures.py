@@ -67,7 +67,7 @@ def _by_steps(axes: Axes, record: Explanation) -> None:
     axes.plot(counts, linear, "s--", color=DIP, alpha=0.55, label="DIP(xt), linear filter")
     for name, style in ((findings.CLIPPED, "--"), (findings.XT, "-")):
         axes.axhline(record.loss(name), color=DDPM, linewidth=1.4, linestyle=style)
-        label = "xt itself: DDPM" if name == findings.XT else "xt cut to [-1, 1]"
+        label = "xt itself: DDPM" if name == findings.XT else "xt clipped to [-1, 1]"
         axes.text(0, record.loss(name) + 0.015, label, color=DDPM, fontsize=8, va="bottom")
     axes.set_xscale("symlog", linthresh=10, linscale=0.6)
     axes.set_xticks(counts, [str(k) for k in counts])

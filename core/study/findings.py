@@ -95,7 +95,7 @@ class Explanation(msgspec.Struct, kw_only=True):
         return mean(self.linear[name])
 
     def closed_share(self, name: str) -> float:
-        """Return how much of the distance from the substitution's loss to plain DDPM's an input closes, as a share."""
+        """Return the share of the distance between the substitution's loss and plain DDPM's that an input closes."""
         worst, best = self.loss(after(self.fixed)), self.loss(XT)
         return (worst - self.loss(name)) / (worst - best)
 

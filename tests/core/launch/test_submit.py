@@ -107,7 +107,7 @@ def test_submit_refuses_run_that_starts_others() -> None:
         submit.refuse("slurm", config.build("study"))
 
 
-def test_submit_refuses_without_slurm_before_run_is_made(
+def test_submit_refuses_without_slurm_before_run_is_created(
     runs: RunsFolder, tiny: Callable[..., DdpmRun], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -219,7 +219,7 @@ def test_explain_gives_hint_for_memory_error(kind: str) -> None:
         assert explain(error, configs.build(kind)) == ("The device ran out of memory.", LOWER[kind])
 
 
-def test_lower_memory_omits_what_cannot_be_lowered() -> None:
+def test_lower_memory_omits_options_at_their_minimum() -> None:
     smallest: dict[str, dict[str, Any]] = {
         "ddpm": {"ddpm.batch_size": 1},
         "hybrid": {"images.indices": "3"},

@@ -19,8 +19,8 @@ def test_line_plot_draws_each_curve_in_its_colour_reproducibly(tmp_path: Path) -
     drawn = pixels(plot, tmp_path / "a.png")
     assert drawn.shape == (825, 1200, 3)
     for colour in COLOURS[:2]:
-        wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-        assert (drawn == wanted).all(2).sum() > 500
+        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert (drawn == rgb).all(2).sum() > 500
     assert (drawn != [int(COLOURS[2][i : i + 2], 16) for i in (1, 3, 5)]).any(2).all()
     save(plot, tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

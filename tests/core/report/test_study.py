@@ -59,8 +59,8 @@ def test_study_report_compares_losses_with_published(key: str, title: str, runs:
     ours = [0.2 / n for n in range(1, 21)]
     plan = stages(study())
     stage = next(stage for stage in plan if stage.key == key)
-    made = {key: logged(runs, stage.config, *epochs(ours, seconds=67.06))}
-    losses, clock = tables(chapter(report.page(study(), plan, made), title))
+    stage_runs = {key: logged(runs, stage.config, *epochs(ours, seconds=67.06))}
+    losses, clock = tables(chapter(report.page(study(), plan, stage_runs), title))
     theirs = NUMBERS["ddpm" if key == "ddpm" else "hybrid_substitution"]
     for n, (row, published_loss, loss) in enumerate(zip(losses.rows, theirs["epoch_loss"], ours, strict=True), 1):
         assert row == [str(n), f"{published_loss:.3f}", f"{loss:.3f}", f"{loss / published_loss:.2f}"]
@@ -80,8 +80,8 @@ def test_study_report_of_short_study_has_no_ratios(runs: RunsFolder) -> None:
     shorter = study(study__epochs=2)
     plan = stages(shorter)
     stage = next(stage for stage in plan if stage.key == "ddpm")
-    made = {"ddpm": logged(runs, stage.config, *epochs([0.5, 0.25]))}
-    page = report.page(shorter, plan, made)
+    stage_runs = {"ddpm": logged(runs, stage.config, *epochs([0.5, 0.25]))}
+    page = report.page(shorter, plan, stage_runs)
     losses, clock = tables(chapter(page, "DDPM alone"))
     assert (losses.head, [row[0] for row in losses.rows]) == (["epoch", "published", "ours"], ["1", "2"])
     assert [len(row) for row in (*losses.rows, *clock.rows)] == [3] * 4
