@@ -76,7 +76,7 @@ class NewRun:
 
     settings: list[str] | None = option(
         None,
-        "Set any option of the config by its key; --dry-run prints them all; may be repeated.",
+        "Set any option of the config by its key, for example threads=2; may be repeated.",
         "--set",
         group=METHOD,
         metavar="KEY=VALUE",

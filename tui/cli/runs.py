@@ -88,7 +88,7 @@ def ls(
             table = [(*row[:-1], name, row[-1]) for row, name in zip(table, names, strict=True)]
         print_table(table)
     if len(shown) < len(runs):
-        print(f"{len(runs) - len(shown)} older runs are not listed; --all lists them.", file=sys.stderr)
+        print(f"Older runs not listed: {len(runs) - len(shown)}. List them with --all.", file=sys.stderr)
 
 
 def show(run: RunArgument, runs_dir: RunsDir = None, json: Json = False) -> None:
@@ -144,7 +144,8 @@ def _wait_for_all(runs: list[Run], *, as_json: bool) -> int:
         for status in statuses:
             if not status.state.live:
                 result = _format(", {:.2f} dB", status.summary.result_psnr)
-                report = f"{printable(status.run.id)}  {printable(status.summary.name, 60)}: {status.state}{result}"
+                title = "  ".join(filter(None, (printable(status.run.id), printable(status.summary.name, 60))))
+                report = f"{title}: {status.state}{result}"
                 print(_as_json(status) if as_json else report, flush=True)
                 codes.add(exit_code(status.state))
         pending = [status.run for status in statuses if status.state.live]
