@@ -35,7 +35,7 @@ app = typer.Typer(
 )
 _COMMANDS: dict[str, tuple[Callable[..., Any], ...]] = {
     "Run experiments": (run, restore, sweep, fork, reproduce),
-    "Look at runs": (runs.ls, runs.show, runs.watch),
+    "List and follow runs": (runs.ls, runs.show, runs.watch),
     "Stop, resume and delete runs": (runs.stop, runs.resume, prune.prune, prune.rm),
     "Compare, sample and export": (compare, sample, export),
     "Machine and data": (doctor, bench),
