@@ -1,1 +1,1 @@
-"""The calibrated hybrid: candidates from DIP, diffusion and classics, weighted by measurements that they never saw."""
+"""The calibrated hybrid: DIP, diffusion and kriging, stacked by their errors at held-out measurements."""

@@ -1,9 +1,9 @@
-"""The calibrated hybrid where pixels are missing: every candidate is made a few times, each time without other pixels.
+"""The calibrated hybrid for missing pixels: every candidate is made once per fold, without the fold's held-out pixels.
 
-A tenth of the measured pixels is too few to tell candidates apart, and hiding more would spoil them. So pixels are
-hidden in turn (cross-fitting: Wolpert 1992; Breiman 1996). In each fold there are a DIP fit that is guided a little,
-diffusion from that fit, noised a little or a lot, and what kriging makes of the pixels. The weights are those that suit
-the means over the folds. Then what is worth something is made again from all measurements.
+A tenth of the measured pixels is too few to tell candidates apart, and holding out more would spoil the candidates. So
+each fold holds out other pixels (cross-fitting: Wolpert 1992; Breiman 1996). The candidates of a fold are a slightly
+guided DIP fit, diffusion from that fit with a little or a lot of noise added, and kriging. The stacking weights are
+chosen for the means over the folds. Then the candidates that have enough weight are made again from all measurements.
 """
 
 from __future__ import annotations
@@ -27,21 +27,24 @@ from dipddpm.core.methods.guided import GuidedRestorer
 from dipddpm.core.methods.prior_init import Chains
 
 DIFFUSION_TRUST = 0.7
-"""Weight of diffusion above which half of it is drawn from pure noise, in the end. On trial that would take five times
-as many steps, for much the same as what begins with much noise. But few steps from the same fits err alike."""
+"""Weight of diffusion above which half of its final result comes from samples that start from pure noise.
+
+Samples of few steps from the same fits have similar errors, so averaging them gains little. The trial makes no samples
+from pure noise: they take five times as many steps, for much the same result as `far`.
+"""
 
 
 class CrossFittedRestorer(StagedRestorer):
-    """A combination of candidates for each image, weighed by pixels that were hidden in turn.
+    """A weighted sum of candidates for each image, with weights from cross-fitting over held-out pixels.
 
-    Candidates are a fit, diffusion that begins at it with little noise and with much, and the classic that knows
-    nothing but the image's own correlations.
+    The candidates are a DIP fit (`fit`), diffusion that starts at the fit with little noise added (`near`) or with much
+    (`far`), and kriging, which uses only the correlations within the image (`kriged`).
     """
 
     kinds = ("fit", "near", "far", "kriged")
 
     def __init__(self, case: Case, prior: TrainedModel, options: Calibrated, dip: DipConfig) -> None:
-        """`case` must be one that this `applies_to`. Raises UserError for a noise level that can't be estimated."""
+        """Plan the stages; `case` must satisfy `applies_to`. Raises UserError if a noise level can't be estimated."""
         super().__init__(case, prior, options, dip)
         self.splits = folds(self.case, options.fold, options.folds, derive(case.seed, "folds"))
         scales = {"near": options.near, "far": options.far}
@@ -65,33 +68,33 @@ class CrossFittedRestorer(StagedRestorer):
 
     @staticmethod
     def applies_to(case: Case) -> bool:
-        """Where pixels are missing, and those that aren't can be believed."""
+        """Return whether pixels are missing from the case's images and none of the measured ones are impulses."""
         degradation = case.degradation
         return isinstance(degradation.operator, Mask) and not isinstance(degradation.noise, SaltAndPepper)
 
     def combined(self) -> Tensor:
-        """The best of each kind, in its share, (N, C, H, W)."""
+        """Return the weighted sum of each candidate's best result, (N, C, H, W)."""
         assert self.weights is not None
         return weighted_sum(self.weights, torch.stack([self._best_result(kind) for kind in self.kinds]))
 
     def fallback_result(self, name: str) -> Tensor:
-        """The mean over folds, of what folds have."""
+        """Return the candidate's mean over the folds for a final stage that has trial results, else zeros."""
         if self.weights is None or name == "from noise":
             return self.zero_images
         return self._fold_mean("fit" if name.startswith("restart") else name.removesuffix(" again"))
 
     def solve_weights(self) -> Tensor:
-        """The shares of `kinds`, (N, K); kriging takes no step, so it comes last."""
+        """Return the weights of `kinds`, (N, K). Kriging takes no steps, so it is done here, after the trial stages."""
         self.results |= {f"kriged {fold}": _krige_case(split.trial_case) for fold, split in enumerate(self.splits)}
         self.results["kriged again"] = _krige_case(self.case)
-        folded = torch.stack([self._fold_results(kind) for kind in self.kinds], 1)
-        errors = torch.stack([split.errors(made) for split, made in zip(self.splits, folded, strict=True)])
+        candidates = torch.stack([self._fold_results(kind) for kind in self.kinds], 1)
+        errors = torch.stack([split.errors(images) for split, images in zip(self.splits, candidates, strict=True)])
         where = torch.stack([split.where.flatten(1) for split in self.splits])
-        # How far folds are apart is seen best where nobody has measured: where some have seen a pixel they agree on it.
-        unseen = 1 - self.case.degradation.operator.measured(self.case.y).flatten(1)
-        deviations = (folded - folded.mean(0)).flatten(3)
-        scatter = torch.einsum("fknm,flnm,nm->nkl", deviations, deviations, unseen)
-        scatter = scatter / ((len(deviations) - 1) * unseen.sum(1)).clamp(min=1).view(-1, 1, 1)
+        # The scatter is taken over unmeasured pixels: at a measured pixel, all folds that are fitted to it agree.
+        unmeasured = 1 - self.case.degradation.operator.measured(self.case.y).flatten(1)
+        deviations = (candidates - candidates.mean(0)).flatten(3)
+        scatter = torch.einsum("fknm,flnm,nm->nkl", deviations, deviations, unmeasured)
+        scatter = scatter / ((len(deviations) - 1) * unmeasured.sum(1)).clamp(min=1).view(-1, 1, 1)
         return stack_means(errors, where, scatter)
 
     def _fit(self, case: Case, indices: list[int]) -> GuidedRestorer:
@@ -99,13 +102,16 @@ class CrossFittedRestorer(StagedRestorer):
         return self.guided_fit(case, self.options.pull)
 
     def _from_fits(self, case: Case, indices: list[int], scale: float, fold: int | None = None) -> Chains:
-        """Diffusion from a fold's fit, or in the end from the best, noised by how far those of the folds are apart."""
+        """Build diffusion from a fold's fit, or from the best fit for a final stage.
+
+        The noise added is `scale` times the root mean square deviation between the folds' fits.
+        """
         begin = self._best_result("fit") if fold is None else self.results[f"fit {fold}"]
         spread = self._fold_results("fit").var(0).flatten(1).mean(1).sqrt()
         return self.chains(case, begin[indices], scale * spread[indices])
 
     def _diffusion_trusted(self) -> Tensor:
-        """For which images diffusion is believed, bool (N,)."""
+        """Return for which images diffusion has more weight than `DIFFUSION_TRUST`, bool (N,)."""
         return self.share("near", "far") > DIFFUSION_TRUST
 
     def _fold_results(self, kind: str) -> Tensor:
@@ -115,7 +121,10 @@ class CrossFittedRestorer(StagedRestorer):
         return self._fold_results(kind).mean(0)
 
     def _best_result(self, kind: str) -> Tensor:
-        """The best that there is of a kind: fits that have seen all pixels, and all samples."""
+        """Return a candidate's best result so far, (N, C, H, W).
+
+        A fit or kriging from all measurements replaces the folds' mean; samples are averaged with those of the folds.
+        """
         again = torch.stack(self.restarts()).mean(0) if self.restarts() else None
         if kind != "fit":
             again = self.results.get(f"{kind} again")
@@ -124,11 +133,11 @@ class CrossFittedRestorer(StagedRestorer):
         if kind in {"fit", "kriged"}:
             return again
         before = self.options.folds * self.options.trial_samples
-        made = (self.options.samples * again + before * self._fold_mean(kind)) / (self.options.samples + before)
+        mean = (self.options.samples * again + before * self._fold_mean(kind)) / (self.options.samples + before)
         if "from noise" in self.results:
-            both = (made + self.results["from noise"]) / 2
-            made = torch.where(self._diffusion_trusted().view(-1, 1, 1, 1), both, made)
-        return made
+            both = (mean + self.results["from noise"]) / 2
+            mean = torch.where(self._diffusion_trusted().view(-1, 1, 1, 1), both, mean)
+        return mean
 
 
 def _krige_case(case: Case) -> Tensor:

@@ -1,10 +1,12 @@
-"""The hybrid that knows whom to trust: DIP and diffusion, each as far as it predicts measurements kept from it.
+"""The calibrated hybrid: DIP and diffusion, weighted image by image by how well they predict held-out measurements.
 
-Nothing tells it the domain of the images, and it never sees the truth. First a part of the measurements is held back,
-and a few candidates are made of the rest: a DIP fit, a guided one, diffusion that begins at the mean of these, noised a
-little or a lot, and diffusion from pure noise. The convex combination that best predicts what was held back says, image
-by image, what each is worth. Then what is worth something is made again from all measurements: DIP as restarts, whose
-mean with the fits on trial is better than any of them, and diffusion as more samples.
+The method knows neither the truth nor which domain the images are from. It has three parts:
+
+1. Trial: a part of the measurements is held out, and candidates are made from the rest: a DIP fit, a guided DIP fit,
+   diffusion that starts at the mean of these two with a little or a lot of noise added, and diffusion from pure noise.
+2. Stacking: for each image, the convex combination of the candidates is chosen that best predicts the held-out part.
+3. Final stages: candidates with enough weight are made again from all measurements, DIP as restarts, whose mean with
+   the trial's fits is better than any single fit, and diffusion as more samples.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.simplify import equalize_spectrum, without_impulses
 from dipddpm.core.methods.calibrated.cross_fitted import CrossFittedRestorer
 from dipddpm.core.methods.calibrated.splitting import hold_out_measurements
-from dipddpm.core.methods.calibrated.stacking import keep_leading, prefer_leader, spread_samples, stack
+from dipddpm.core.methods.calibrated.stacking import prefer_leader, select_leading, spread_samples, stack
 from dipddpm.core.methods.calibrated.staged import Maker, Stage, StagedRestorer, weighted_sum
 from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer
@@ -32,32 +34,32 @@ from dipddpm.core.methods.prior_init import Chains
 
 DIP_KINDS = ("dip", "guided")
 DIFFUSION_KINDS = ("near", "far", "diffusion")
-"""Candidates by diffusion: two that begin at the fits, with little noise and with much, and one from pure noise."""
+"""The diffusion candidates: from the DIP fits with little noise added, from the fits with much, and from pure noise."""
 
 
 def calibrated(case: Case, prior: TrainedModel, options: Calibrated, dip: DipConfig) -> StagedRestorer:
-    """The form that suits the case: by folds, where pixels are missing."""
+    """Build the form that suits the case: cross-fitting where pixels are missing, else a single split."""
     form = CrossFittedRestorer if CrossFittedRestorer.applies_to(case) else CalibratedRestorer
     return form(case, prior, options, dip)
 
 
 class CalibratedRestorer(StagedRestorer):
-    """A combination of candidates for each image, weighed by held-back measurements."""
+    """A weighted sum of candidates for each image, with stacking weights from one set of held-out measurements."""
 
     kinds = DIP_KINDS + DIFFUSION_KINDS
 
     def __init__(self, case: Case, prior: TrainedModel, options: Calibrated, dip: DipConfig) -> None:
-        """Raises UserError where a noise level is needed and can't be estimated."""
+        """Split the measurements and plan the stages. Raises UserError if a needed noise level can't be estimated."""
         super().__init__(case, prior, options, dip)
         self.split = hold_out_measurements(self.case, options.hidden, options.noise, derive(case.seed, "hold out"))
         makers: dict[str, tuple[Maker, int]] = {
-            "dip": (self._plain_fit, self.dip.iterations),
+            "dip": (self._dip_fit, self.dip.iterations),
             "guided": (self._guided_fit, self.dip.iterations),
             "near": (partial(self._from_fits, scale=options.near), self.chain_steps),
             "far": (partial(self._from_fits, scale=options.far), self.chain_steps),
             "diffusion": (self._from_noise, options.full_steps),
         }
-        # As many fits are averaged where those on trial don't count, for they have seen fewer values.
+        # Where the trial's fits use fewer values, they are left out of the final mean; restarts take their number.
         restarts = options.restarts + (len(DIP_KINDS) if self.split.fewer_measurements and options.restarts else 0)
         self.plan = {kind: Stage(*makers[kind], trial=self.split.trial_case) for kind in self.kinds}
         for index in range(restarts):
@@ -66,30 +68,30 @@ class CalibratedRestorer(StagedRestorer):
             self.plan[f"{kind} again"] = Stage(*makers[kind], wanted=partial(self.worthwhile, kind))
 
     def fallback_result(self, name: str) -> Tensor:
-        """That of the trial."""
+        """Return the trial's result for the stage's candidate; without one, the trial's DIP fit or zeros."""
         return self.results.get(name.removesuffix(" again"), self.results.get("dip", self.zero_images))
 
     def subset_case(self, indices: list[int]) -> Case:
-        """The case of some of the images, with all measurements but those that the trial shows to be impulses."""
+        """Return the case of the images at `indices`, without the impulses that the trial's restoration reveals."""
         assert self.weights is not None
-        on_trial = weighted_sum(self.weights, torch.stack([self.results[kind] for kind in self.kinds]))
-        return without_impulses(super().subset_case(indices), on_trial[indices])
+        trial_images = weighted_sum(self.weights, torch.stack([self.results[kind] for kind in self.kinds]))
+        return without_impulses(super().subset_case(indices), trial_images[indices])
 
     def solve_weights(self) -> Tensor:
-        """The shares of `kinds`, (N, K), that best predict what was held back."""
+        """Return the weights of `kinds`, (N, K): stacking, then the rule that suits the kind of split."""
         errors = self.split.errors(torch.stack([self.results[kind] for kind in self.kinds]))
         split = self.split
-        weights = stack(errors, split.where.flatten(1), robust=split.robust, least=split.min_pool_strength)
+        weights = stack(errors, split.where.flatten(1), robust=split.robust, min_strength=split.min_pool_strength)
         if split.coarser:
-            return keep_leading(weights, len(DIP_KINDS))
+            return select_leading(weights, len(DIP_KINDS))
         if split.fewer_measurements:
             return spread_samples(weights, len(DIP_KINDS))
         return prefer_leader(weights, len(DIP_KINDS)) if split.weakly_identified else weights
 
     def combined(self) -> Tensor:
-        """The candidates in their shares, without fits that were not made again: they haven't seen all measurements.
+        """Return the weighted sum of the candidates, (N, C, H, W); DIP counts only for images that are fitted again.
 
-        Agrees with the measurements where these are exact.
+        Measurements without noise are reproduced exactly.
         """
         fitted = torch.where(self._refits(), self.share(*DIP_KINDS), 0.0)
         parts = [(self.share(kind), self.results.get(f"{kind} again", self.results[kind])) for kind in DIFFUSION_KINDS]
@@ -102,15 +104,18 @@ class CalibratedRestorer(StagedRestorer):
             return images
         return images + degradation.operator.pinv(case.y - degradation.operator.A(images))
 
-    # The stages: on trial of what was not held back, then of all that was measured.
+    # The makers of the stages. In the trial their case lacks the held-out measurements.
 
-    def _plain_fit(self, case: Case, indices: list[int]) -> DipRestorer:
+    def _dip_fit(self, case: Case, indices: list[int]) -> DipRestorer:
         del indices
         return DipRestorer(equalize_spectrum(case), self.dip)
 
     def _guided_fit(self, case: Case, indices: list[int]) -> GuidedRestorer:
-        """Again it is guided as far as guiding was better than leaving it alone, and a little in any case where so few
-        values were hidden that this is hard to tell."""
+        """Build a guided DIP fit.
+
+        In a final stage, the pull on an image is scaled by the guided fit's share of DIP's weight. Where the split
+        holds out values, it is at least `options.pull`: so few values can hardly tell the two fits apart.
+        """
         pull: Tensor | float = self.options.weight
         if self.weights is not None:
             pull = (self.share("guided") / self.share(*DIP_KINDS).clamp(min=1e-6))[indices] * self.options.weight
@@ -119,7 +124,7 @@ class CalibratedRestorer(StagedRestorer):
         return self.guided_fit(without_impulses(case, self.results["dip"][indices]), pull)
 
     def _from_fits(self, case: Case, indices: list[int], scale: float) -> Chains:
-        """Diffusion from the fits as far as they are made, noised by their root mean square deviation."""
+        """Build diffusion from the mean of the fits so far, noised to `scale` times their standard deviation."""
         begin, restarts = self._dip_mean()[indices], self.restarts()
         if not (self.split.coarser and len(restarts) > 1):
             restarts = [self.results[kind] for kind in DIP_KINDS]
@@ -130,14 +135,18 @@ class CalibratedRestorer(StagedRestorer):
         return self.full_samples(without_impulses(case, self.results["dip"][indices]))
 
     def _refits(self) -> Tensor:
-        """Which images are fitted again, bool (N,)."""
+        """Return which images are fitted again from all measurements, bool (N,)."""
         if self.split.coarser:
             return self.worthwhile(*DIP_KINDS, "near", "far")
         least = self.options.least if self.split.fewer_measurements else self.options.trusted
         return self.share(*DIP_KINDS) > least
 
     def _dip_mean(self) -> Tensor:
-        """DIP's part: the fits on trial in their shares, and the mean of that and the restarts where there were any."""
+        """Return the mean of the DIP fits so far, (N, C, H, W).
+
+        The trial's fits are averaged by their weights. Where there are restarts, the result is the mean of these and,
+        if the trial's fits use as much as was measured, of that average.
+        """
         if self.weights is None:
             shares = self.case.y.new_full((2, self.case.shape[0]), 0.5)
         else:

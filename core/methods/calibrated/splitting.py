@@ -1,4 +1,4 @@
-"""Measurements held back from every candidate, so that what each one predicts there tells which to trust."""
+"""Split measurements into a part that candidates are made from and a held-out part that they have to predict."""
 
 from __future__ import annotations
 
@@ -23,58 +23,61 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.simplify import equalize_spectrum
 
 POOLED_NOISY = 3000.0
+"""Smallest pooling strength where the noise is split."""
 POOLED_COARSE = 100.0
+"""Smallest pooling strength where candidates are made from coarser measurements."""
 BLURRED = 2.0
-"""How many times as much noise is split off a blurred image: what tells candidates apart is faint there."""
+"""Factor on the share b of added noise for a blurred image, in which candidates differ only faintly."""
 SCORED = 5.0
-"""Down to so many standard deviations of the noise, frequencies that a blur weakens count as much as the others.
+"""Frequencies that a blur weakens to no less than so many standard deviations of the noise count as much as the others.
 
-Both are the best of a few on the images that `trust.DECIDED` names.
+`BLURRED` and `SCORED` are the best of a few values on the images that `stacking.DECIDED` names.
 """
 
 
 @dataclass(frozen=True)
 class HeldOutSplit:
-    """A case as candidates see it, and what was kept from them."""
+    """The case that candidates are made from in the trial, and the held-out measurements that they must predict."""
 
     trial_case: Case
     hidden: Tensor
-    """What is to be predicted, (N, ...)."""
+    """The held-out measurements, (N, ...)."""
     where: Tensor
-    """1 at the values that count, shaped like `hidden`."""
+    """1 at the held-out values that count, 0 elsewhere; shaped like `hidden`."""
     predict: Callable[[Tensor], Tensor]
-    """From images (N, C, H, W) to predictions."""
+    """Maps images (N, C, H, W) to predictions of `hidden`."""
     robust: bool = False
-    """Whether a hidden value may be an impulse, which says nothing of the image."""
+    """Whether held-out values may be impulses, which carry no information about the image."""
     min_pool_strength: float = 0.0
-    """Hidden values that those of all images together should be worth to each one, at least: where its own say little,
-    for they are noisy or few."""
+    """Smallest pooling strength of `stacking.stack`; above 0 where an image's own held-out values are noisy or few."""
     coarser: bool = False
-    """Whether so much was hidden that what candidates came to is of no use by itself."""
+    """Whether the trial's measurements are so much coarser that its DIP fits are not part of the final restoration."""
     weakly_identified: bool = False
-    """Whether candidates differ more in what nobody measured than in what was hidden."""
+    """Whether candidates differ more in unmeasured frequencies than in the held-out measurements."""
     fewer_measurements: bool = False
-    """Whether candidates saw fewer values than were measured, and so are behind what the same come to with all."""
+    """Whether the trial uses fewer values than were measured, so that its candidates are worse than final ones."""
 
     def errors(self, images: Tensor) -> Tensor:
-        """Of each candidate's images (K, N, C, H, W) at what was hidden, (K, N, M); 0 where nothing counts."""
+        """Return the prediction errors (K, N, M) of candidates' images (K, N, C, H, W); 0 where no value counts."""
         return torch.stack([((self.predict(each) - self.hidden) * self.where).flatten(1) for each in images])
 
 
 def hold_out_measurements(case: Case, share: float, noise: float, seed: int) -> HeldOutSplit:
-    """Keep a part of what is measured back.
+    """Hold out a part of the measurements; which part depends on the degradation.
 
-    - Of missing pixels and of impulses: `share` of each image's measured values.
-    - Of blocks, whose means say nothing of what is inside: candidates see means over blocks of twice the side, and
-      predict those that were measured. Who can tell what is inside large blocks may be believed in small ones.
-    - Of white noise on an image or a blurred one, nothing is hidden: with z drawn anew, y + b s z and y - s z / b have
-      independent noise, s being the deviation of y's own and b = `noise` (Oliveira, Lei & Tibshirani 2022). Candidates
-      see the first, which has hardly more noise than y, and predict the second; no error is biased by what they fit.
-      A blurred half is predicted with its frequencies evened out, for where candidates differ the blur leaves little.
-    - Of a blur without noise: the share of the frequencies that pass which it lets through least. They are next to
-      those that nobody has measured, and compared with no weight of the blur on them.
+    - Missing pixels or impulses: `share` of each image's measured values is held out.
+    - Blocks (super-resolution): the trial's measurements are means over blocks of twice the side, and candidates
+      predict the means that were measured. A mean says nothing about the inside of its block; a candidate that predicts
+      the inside of large blocks can be trusted with small ones.
+    - White noise on an image or on a blurred image: no value is held out. With fresh standard normal noise z, the noise
+      of y + b s z and of y - s z / b is independent, where s is the standard deviation of the noise in y and
+      b = `noise` (Oliveira, Lei & Tibshirani 2022). Candidates are made from the first, which has hardly more noise
+      than y, and predict the second, so fitting noise doesn't lower their errors. If there is a blur, the spectrum of
+      the second is equalized, since the blur leaves little of the frequencies in which candidates differ.
+    - A blur without noise: the `share` of the transmitted frequencies that the blur weakens most is held out. These lie
+      closest to the frequencies that aren't measured. They are compared after division by the blur's transfer function.
 
-    The noise level must be told by now where it can be. Draws depend on `seed` alone.
+    The case must contain its noise level, where one is known or can be estimated. Random draws depend on `seed` alone.
     """
     y, degradation = case.y, case.degradation
     generator = torch.Generator(y.device).manual_seed(seed)
@@ -100,12 +103,13 @@ def hold_out_measurements(case: Case, share: float, noise: float, seed: int) -> 
 
 
 def folds(case: Case, share: float, count: int, seed: int) -> list[HeldOutSplit]:
-    """So many cases that each keep another `share` of an image's measured values back, none of them twice.
+    """Return `count` splits that each hold out another `share` of an image's measured values, none of them twice.
 
-    For values that have no pixels in common. Draws depend on `seed` alone. Raises ValueError where count * share > 1.
+    Use this for operators whose measured values share no pixels. Random draws depend on `seed` alone.
+    Raises ValueError if count * share > 1.
     """
     if count * share > 1:
-        raise ValueError(f"{count} shares of {share} are more than all")
+        raise ValueError(f"{count} folds that each hold out {share} of the values hold out more than there are")
     return list(_hide_in_turn(case, share, count, torch.Generator(case.y.device).manual_seed(seed)))
 
 
@@ -115,7 +119,7 @@ def _hide_in_turn(case: Case, share: float, times: int, generator: torch.Generat
     robust = isinstance(degradation.noise, SaltAndPepper)
     measured = operator.measured(y)
     draw = torch.rand(y.shape[0], 1, *y.shape[2:], generator=generator, device=y.device, dtype=y.dtype)
-    # Exactly the share of each image, and one at least.
+    # Each fold holds out exactly this share of each image, and at least one value.
     order = (draw + 2 * (1 - measured[:, :1])).flatten(1).argsort(1).argsort(1).view(draw.shape)
     count = (share * measured[:, :1].flatten(1).sum(1)).round().clamp(min=1).view(-1, 1, 1, 1)
     for time in range(times):
@@ -128,7 +132,7 @@ def _hide_in_turn(case: Case, share: float, times: int, generator: torch.Generat
 def _measure_coarsely(case: Case, blocks: BlockMean) -> HeldOutSplit:
     larger = BlockMean(2 * blocks.factor, blocks.size, case.y.device)
     y, noise = larger.A(blocks.pinv(case.y)), case.degradation.noise
-    # Noise is averaged over four blocks, but for some at the edges.
+    # Each larger block averages the noise of four blocks, except for some at the edges.
     halved = GaussianNoise(noise.sigma / 2) if isinstance(noise, GaussianNoise) else noise
     trial_case = replace(case, y=y, degradation=replace(case.degradation, operator=larger, noise=halved))
     where = torch.ones_like(case.y)
@@ -145,7 +149,7 @@ def _hide_frequencies(case: Case, blur: CircularBlur, share: float) -> HeldOutSp
     def predict(images: Tensor) -> Tensor:
         return complement.pinv(complement.A(images))
 
-    # What is left of y is what the narrower blur would have measured.
+    # Without the held-out frequencies, y is what the narrower blur would have measured.
     y = passed.A(passed.pinv(case.y))
     hidden = complement.pinv(case.y)
     trial_case = replace(case, y=y, degradation=replace(case.degradation, operator=passed))

@@ -1,6 +1,8 @@
-"""A restoration in stages, each a restorer of its own that follows from the results of those before it.
+"""A restoration in stages, each of which runs a restorer that depends on the results of earlier stages.
 
-Both forms of the calibrated hybrid are made of this: candidates on trial, their weights, and what is made again.
+Both forms of the calibrated hybrid are such plans: trial stages make the candidates from a part of the measurements,
+stacking weighs them by the held-out part, and final stages remake the candidates that have weight from all
+measurements.
 """
 
 from __future__ import annotations
@@ -28,45 +30,45 @@ from dipddpm.core.methods.guided import GuidedRestorer
 from dipddpm.core.methods.prior_init import LEVELS, Chains
 
 Maker: TypeAlias = Callable[[Case, list[int]], Restorer]
-"""Makes a restorer from a case and the indices of its images."""
+"""Makes a stage's restorer from a case and from the indices that the case's images have among all images."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What one stage does: on trial, from a case with hidden measurements; later, from all of them."""
+    """One stage of a plan: a trial stage works on a case without the held-out measurements, a final stage on all."""
 
     make: Maker
     steps: int
-    """Steps at most."""
+    """The largest number of steps."""
     trial: Case | None = None
-    """The case on trial, of all images; None for a stage after the trial."""
+    """The case of a trial stage, of all images; None for a final stage."""
     wanted: Callable[[], Tensor] | None = None
-    """After the trial: which images need the stage, bool (N,)."""
+    """Returns which images need a final stage, bool (N,); None if all do."""
 
 
 class StagedRestorer(ABC):
-    """Carries out a plan of stages: those on trial, after which candidates are weighed, and the others."""
+    """Carries out a plan: the trial stages, then stacking, then the final stages."""
 
     kinds: ClassVar[tuple[str, ...]]
-    """The candidates, in the order of their weights."""
+    """The names of the candidates, in the order of the columns of `weights`."""
     plan: dict[str, Stage]
-    """The stages by name, those on trial first. A stage's seed follows from its name."""
+    """The stages by name, trial stages first. A stage's seed is derived from its name."""
 
     def __init__(self, case: Case, prior: TrainedModel, options: Calibrated, dip: DipConfig) -> None:
-        """Raises UserError where a noise level is needed and can't be estimated."""
+        """Estimate the noise level if needed. Raises UserError where it is needed and can't be estimated."""
         self.case = replace(case, degradation=with_noise_level(case.y, case.degradation))
         self.prior, self.options = prior, options
         self.dip = msgspec.structs.replace(dip, iterations=min(options.iterations, dip.iterations))
         self.chain_steps = LEVELS * options.steps
-        """Steps of diffusion that begins at fits, at most."""
+        """The largest number of steps of a diffusion stage that starts at fits."""
         self.weights: Tensor | None = None
-        """The shares of the candidates, (N, K), once they have been tried."""
+        """The stacking weights of the candidates, (N, K); None until the trial has ended."""
         self.results: dict[str, Tensor] = {}
-        """The images (N, C, H, W) that each stage has come to, in their order."""
+        """The images (N, C, H, W) that each finished stage has returned, in the order of the plan."""
         self.work: tuple[Restorer, list[int]] | None = None
-        """The stage that is at work, and the indices of its images."""
+        """The restorer of the current stage, and the indices of its images."""
         self.steps_done = self.nfe_done = self.iterations_done = 0
-        """Steps, evaluations and iterations of the stages that have ended."""
+        """Steps, network evaluations and DIP iterations of the finished stages."""
 
     def __len__(self) -> int:
         return sum(stage.steps for stage in self.plan.values())
@@ -83,7 +85,7 @@ class StagedRestorer(ABC):
             self._finish(name)
 
     def _begin(self, name: str) -> tuple[Restorer, list[int]] | None:
-        """Start a stage; None where no image needs it."""
+        """Start a stage and return its restorer and image indices; return None if no image needs the stage."""
         stage, seed = self.plan[name], derive(self.case.seed, name)
         indices = list(range(self.case.shape[0]))
         if stage.wanted is not None:
@@ -94,7 +96,7 @@ class StagedRestorer(ABC):
         return stage.make(replace(case, seed=seed), indices), indices
 
     def _finish(self, name: str) -> None:
-        """Take what a stage has come to, and weigh the candidates after the last one on trial."""
+        """Store the result of a stage; after the last trial stage, compute the stacking weights."""
         result = self.fallback_result(name).clone()
         if self.work is not None:
             restorer, indices = self.work
@@ -109,19 +111,19 @@ class StagedRestorer(ABC):
 
     @abstractmethod
     def fallback_result(self, name: str) -> Tensor:
-        """What stands for a stage's result where the stage does nothing, (N, C, H, W)."""
+        """Return the images (N, C, H, W) to use as a stage's result for the images that the stage leaves out."""
 
     @abstractmethod
     def solve_weights(self) -> Tensor:
-        """The shares of `kinds`, (N, K), that best predict what was held back."""
+        """Return the weights of `kinds`, (N, K), that best predict the held-out measurements."""
 
     @abstractmethod
     def combined(self) -> Tensor:
-        """The candidates in their shares, as far as they are made, (N, C, H, W)."""
+        """Return the weighted sum of the candidates' current results, (N, C, H, W)."""
 
     @property
     def images(self) -> Tensor:
-        """(N, C, H, W), in [0, 1] but not clipped: until the weights are known, the mean of what there is."""
+        """The restoration (N, C, H, W), in [0, 1] but not clipped; until stacking, the mean of the results so far."""
         if self.weights is not None:
             return self.combined()
         if self.results:
@@ -130,51 +132,51 @@ class StagedRestorer(ABC):
 
     @property
     def zero_images(self) -> Tensor:
-        """Images of zeros, (N, C, H, W)."""
+        """Images that are 0 everywhere, (N, C, H, W)."""
         return torch.zeros(self.case.shape, device=self.case.y.device)
 
     @property
     def nfe(self) -> int:
-        """Of all stages, as if each were about every image."""
+        """Network evaluations of all stages for one image, counted as if each stage worked on every image."""
         return self.nfe_done + (self.work[0].nfe if self.work else 0)
 
     @property
     def iterations(self) -> int:
-        """Of all fits together, as if each were of every image."""
+        """DIP iterations of all stages for one image, counted as if each stage worked on every image."""
         return self.iterations_done + (self.work[0].iterations if self.work else 0)
 
     def share(self, *kinds: str) -> Tensor:
-        """What these candidates weigh together, for each image, (N,)."""
+        """Return the sum of these candidates' weights for each image, (N,)."""
         assert self.weights is not None
         return self.weights[:, [self.kinds.index(kind) for kind in kinds]].sum(1)
 
     def worthwhile(self, *kinds: str) -> Tensor:
-        """Which images these candidates are made again for, bool (N,)."""
+        """Return for which images these candidates have enough weight to be made again, bool (N,)."""
         return self.share(*kinds) > self.options.least
 
     def subset_case(self, indices: list[int]) -> Case:
-        """The case of some of the images, with all measurements."""
+        """Return the case of the images at `indices`, with all measurements."""
         shape = (len(indices), *self.case.shape[1:])
         return Case(self.case.y[indices], self.case.degradation.select(indices), shape)
 
     def restarts(self) -> list[Tensor]:
-        """The results of the fits that were made again."""
+        """Return the results of the DIP fits to all measurements so far, (N, C, H, W) each."""
         return [result for name, result in self.results.items() if name.startswith("restart")]
 
     def guided_fit(self, case: Case, pull: Tensor | float) -> GuidedRestorer:
-        """A DIP fit that is pulled to what diffusion makes of it: all images alike, or each by its own `pull` (N,)."""
+        """Build a DIP fit that is pulled towards the denoiser's estimates with weight `pull`, a number or (N,)."""
         pulls = case.y.new_ones(len(case.y)) * pull
         options = Guided(weight=self.options.weight)
         return GuidedRestorer(equalize_spectrum(case), self.prior, options, self.dip, weights=pulls)
 
     def chains(self, case: Case, begin: Tensor, levels: Tensor) -> Chains:
-        """Diffusion from images that are noised, each to a level (N,)."""
+        """Build diffusion chains that start at the images `begin`, each noised to its level in `levels` (N,)."""
         steps, samples = self.options.steps, self._samples()
         y, degradation = case.y, case.degradation
         return Chains(self.prior, y, degradation, begin, levels.tolist(), steps=steps, samples=samples, seed=case.seed)
 
     def full_samples(self, case: Case) -> DdpmRestorer:
-        """Diffusion from pure noise."""
+        """Build diffusion from pure noise, by the method that suits the task."""
         chosen = diffusion_for(case.degradation)
         samples = 1 if chosen.steps == 1 else self._samples()
         return DdpmRestorer(case, self.prior, steps=min(chosen.steps, self.options.full_steps), samples=samples)
@@ -183,7 +185,7 @@ class StagedRestorer(ABC):
         return self.options.trial_samples if self.weights is None else self.options.samples
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the trained network; valid after a `Step`."""
+        """Return all that an exact resume needs, except the trained network; valid after a `Step`."""
         return {
             "results": dict(self.results),
             "weights": self.weights,
@@ -192,7 +194,7 @@ class StagedRestorer(ABC):
         }
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called: every stage follows from the results of those before it."""
+        """Resume from a state. The current stage is rebuilt from the results of the stages before it."""
         self.results, self.weights = dict(state["results"]), state["weights"]
         self.steps_done, self.nfe_done, self.iterations_done = state["counts"]
         if state["work"] is not None:
@@ -202,5 +204,5 @@ class StagedRestorer(ABC):
 
 
 def weighted_sum(weights: Tensor, images: Tensor) -> Tensor:
-    """Candidates' images (K, N, C, H, W) in their shares (N, K)."""
+    """Return the sum of the candidates' images (K, N, C, H, W), weighted by `weights` (N, K)."""
     return (weights.T[:, :, None, None, None] * images).sum(0)

@@ -1,4 +1,4 @@
-"""Small cases for the tests of restorers, and a trained model that is the best there can be."""
+"""Small cases for tests of restorers, and an ideal trained model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEDULE = Schedule.from_config(DdpmConfig())
 
 
 def shapes(count: int, seed: int = 0, size: int = 12) -> Tensor:
-    """Images (N, 1, size, size) of a bright rectangle on a dark ground."""
+    """Return images (N, 1, size, size) of a bright rectangle on a dark background."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.full((count, 1, size, size), 0.1)
     for image in images[:, 0]:
@@ -39,13 +39,13 @@ def case(task: str, truth: Tensor, seed: int = 0) -> Case:
 
 
 def ideal_prior(images: Tensor) -> TrainedModel:
-    """The model of data that are these images, each as likely as any other."""
+    """Return the ideal model of a data set that consists of these images, all equally likely."""
     options = DdpmConfig(objective="v")
     return TrainedModel(Finite(SCHEDULE, to_model(images)), SCHEDULE, options, torch.device("cpu"))
 
 
-def assert_goes_on_exactly(make: Callable[[], Restorer], cuts: list[int]) -> None:
-    """Stopped after each of these steps in turn, a restorer goes on to the same items, images and costs."""
+def assert_resumes_exactly(make: Callable[[], Restorer], cuts: list[int]) -> None:
+    """Stop and resume a restorer after each of these steps; the items, images and costs must not change."""
     whole = make()
     items = list(whole)
     steps = [item.step for item in items if isinstance(item, Step)]

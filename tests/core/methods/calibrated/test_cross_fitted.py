@@ -12,7 +12,7 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.methods.calibrated.cross_fitted import CrossFittedRestorer
 from dipddpm.core.methods.calibrated.method import CalibratedRestorer, calibrated
 from dipddpm.core.metrics.image import psnr
-from tests.core.methods.cases import SMALL, assert_goes_on_exactly, case, ideal_prior, shapes
+from tests.core.methods.cases import SMALL, assert_resumes_exactly, case, ideal_prior, shapes
 
 TASK = "inpaint:missing=0.5,sigma=5"
 TRUTH = shapes(4, size=16)
@@ -20,12 +20,12 @@ DIP = msgspec.structs.replace(SMALL, iterations=60, window=20, patience=30)
 FEW = Calibrated(folds=3, fold=0.2, steps=6, trial_samples=2, samples=2, restarts=1)
 
 
-def made(truth: Tensor, known: Tensor, dip: DipConfig = DIP, task: str = TASK) -> CrossFittedRestorer:
-    """A restorer of images, with the prior of others."""
+def cross_fitted(truth: Tensor, known: Tensor, dip: DipConfig = DIP, task: str = TASK) -> CrossFittedRestorer:
+    """Build a restorer for the images `truth`, with the ideal prior of the images `known`."""
     return CrossFittedRestorer(case(task, truth), ideal_prior(known), FEW, dip)
 
 
-def diffusion(restorer: CrossFittedRestorer) -> Tensor:
+def diffusion_weight(restorer: CrossFittedRestorer) -> Tensor:
     assert restorer.weights is not None
     return restorer.weights[:, 1:3].sum(1)
 
@@ -40,20 +40,20 @@ def test_calibrated_uses_cross_fitting_only_for_inpainting() -> None:
 
 @pytest.mark.slow
 def test_cross_fitted_trusts_prior_per_image_in_mixed_group() -> None:
-    """The prior knows the first images, and of the others it believes the opposite."""
+    """The prior is trained on the first images; the other ones are inverted images, which it gets wrong."""
     truth = torch.cat([TRUTH[:3], 1 - shapes(3, seed=5, size=16)])
-    restorer = made(truth, TRUTH)
+    restorer = cross_fitted(truth, TRUTH)
     list(restorer)
-    shares = diffusion(restorer)
-    assert (shares[:3] > 0.6).all()
-    assert (shares[3:] < 0.3).all()
+    weight = diffusion_weight(restorer)
+    assert (weight[:3] > 0.6).all()
+    assert (weight[3:] < 0.3).all()
     assert (psnr(restorer.images, truth)[:3] > 26).all()
 
 
-def test_cross_fitted_leaves_ramp_to_kriging() -> None:
-    """A ramp, of which DIP has hardly begun to learn and which the prior does not know."""
+def test_cross_fitted_gives_kriging_most_weight_on_ramp() -> None:
+    """On a ramp, DIP needs more than five iterations, and the prior is trained on other images."""
     ramp = torch.linspace(0.2, 0.8, 16).expand(2, 1, 16, 16).contiguous()
-    restorer = made(ramp, TRUTH, msgspec.structs.replace(DIP, iterations=5))
+    restorer = cross_fitted(ramp, TRUTH, msgspec.structs.replace(DIP, iterations=5))
     list(restorer)
     assert restorer.weights is not None
     assert (restorer.weights[:, restorer.kinds.index("kriged")] > 0.8).all()
@@ -61,7 +61,7 @@ def test_cross_fitted_leaves_ramp_to_kriging() -> None:
 
 
 def test_cross_fitted_folds_hide_each_pixel_at_most_once() -> None:
-    restorer = made(TRUTH, TRUTH)
+    restorer = cross_fitted(TRUTH, TRUTH)
     measured = restorer.case.degradation.operator.measured(restorer.case.y)
     hidden = torch.stack([split.where for split in restorer.splits])
     assert (hidden.sum(0) <= measured).all()
@@ -73,23 +73,23 @@ def test_cross_fitted_folds_hide_each_pixel_at_most_once() -> None:
 
 
 def test_cross_fitted_refits_only_worthwhile_images() -> None:
-    restorer = made(TRUTH, 1 - TRUTH)
+    restorer = cross_fitted(TRUTH, 1 - TRUTH)
     list(restorer)
     for kind in ("near", "far"):
-        unworthy = ~restorer.worthwhile(kind)
+        skipped = ~restorer.worthwhile(kind)
         again = restorer.results[f"{kind} again"]
-        assert torch.equal(again[unworthy], restorer._fold_mean(kind)[unworthy])
+        assert torch.equal(again[skipped], restorer._fold_mean(kind)[skipped])
 
 
 def test_cross_fitted_draws_half_from_noise_where_trusted() -> None:
     truth = torch.cat([TRUTH[:2], 1 - TRUTH[2:]])
-    restorer = made(truth, TRUTH)
+    restorer = cross_fitted(truth, TRUTH)
     list(restorer)
     assert restorer.weights is not None
     assert restorer._diffusion_trusted().tolist() == [True, True, False, False]
     noise = restorer.results["from noise"]
     assert (psnr(noise[:2], truth[:2]) > 30).all()
-    assert not noise[2:].any(), "nobody asked for these"
+    assert not noise[2:].any(), "images that were not to be sampled from noise"
     before = restorer.options.folds * restorer.options.trial_samples
     samples = restorer.options.samples
     chains = (samples * restorer.results["near again"] + before * restorer._fold_mean("near")) / (samples + before)
@@ -110,4 +110,4 @@ def test_cross_fitted_resumes_exactly() -> None:
     given = case(TASK, truth)
     count = len(list(CrossFittedRestorer(given, prior, FEW, dip)))
     cuts = [0, 1, 12, 13, 36, 37, count // 2, count - 8, count - 1, count]
-    assert_goes_on_exactly(lambda: CrossFittedRestorer(given, prior, FEW, dip), cuts)
+    assert_resumes_exactly(lambda: CrossFittedRestorer(given, prior, FEW, dip), cuts)

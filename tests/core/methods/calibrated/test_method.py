@@ -6,7 +6,7 @@ import torch
 
 from dipddpm.core.config.hybrid import Calibrated
 from dipddpm.core.methods.calibrated.method import CalibratedRestorer
-from tests.core.methods.cases import SMALL, assert_goes_on_exactly, case, ideal_prior, shapes
+from tests.core.methods.cases import SMALL, assert_resumes_exactly, case, ideal_prior, shapes
 
 TRUTH = shapes(6, size=16)
 DIP = msgspec.structs.replace(SMALL, iterations=80, window=20, patience=30)
@@ -17,13 +17,13 @@ FEW = Calibrated(hidden=0.2, steps=6, full_steps=10, trial_samples=2, samples=2,
 @pytest.mark.parametrize("task", ["denoise:sigma=50,blind=true", "deblur", "denoise:noise=salt-and-pepper"])
 def test_calibrated_trusts_only_prior_that_knows_images(task: str) -> None:
     given = case(task, TRUTH)
-    shares = []
+    diffusion_weights = []
     for known in (TRUTH, 1 - TRUTH):
         made = CalibratedRestorer(given, ideal_prior(known), FEW, DIP)
         list(made)
         assert made.weights is not None
-        shares.append(made.weights[:, 2:5].sum(1).mean().item())
-    assert shares[0] > shares[1] + 0.3
+        diffusion_weights.append(made.weights[:, 2:5].sum(1).mean().item())
+    assert diffusion_weights[0] > diffusion_weights[1] + 0.3
 
 
 def test_calibrated_skips_refit_below_min_weight() -> None:
@@ -43,12 +43,12 @@ def test_calibrated_refits_only_leading_methods_after_coarse_trial() -> None:
     lead = torch.maximum(fits, others.amax(1))
     assert ((others == 0) | (others >= 0.5 * lead[:, None])).all()
     torch.testing.assert_close(made.weights.sum(1), torch.ones(len(TRUTH)))
-    # What is fitted from blocks of twice the side is never a part of the result.
-    places = (fits > 0).nonzero().flatten()
-    torch.testing.assert_close(made._dip_mean()[places], made.results["restart 0"][places])
+    # The trial's fits, to blocks of twice the side, are never part of the result.
+    indices = (fits > 0).nonzero().flatten()
+    torch.testing.assert_close(made._dip_mean()[indices], made.results["restart 0"][indices])
 
 
-def test_calibrated_keeps_exact_measurements() -> None:
+def test_calibrated_reproduces_exact_measurements() -> None:
     for task in ("superres:factor=4", "deblur:width=0.6"):
         given = case(task, TRUTH)
         made = CalibratedRestorer(given, ideal_prior(1 - TRUTH), FEW, DIP)
@@ -66,4 +66,4 @@ def test_calibrated_resumes_exactly(task: str) -> None:
     whole = CalibratedRestorer(given, prior, FEW, dip)
     count = len(list(whole))
     cuts = [0, 1, 12, 13, 24, 25, count // 2, count - 8, count - 1, count]
-    assert_goes_on_exactly(lambda: CalibratedRestorer(given, prior, FEW, dip), cuts)
+    assert_resumes_exactly(lambda: CalibratedRestorer(given, prior, FEW, dip), cuts)

@@ -20,7 +20,7 @@ SPLITTING = ["denoise:sigma=25", "deblur:width=1,sigma=10", "denoise:noise=poiss
 
 @pytest.mark.parametrize("task", [*HIDING, *SPLITTING, "deblur"])
 def test_hold_out_measurements_hides_values_from_trial(task: str) -> None:
-    """But for split noise, where the two halves are independent though made of the same values."""
+    """Split noise hides no values: its two halves are independent although they come from the same values."""
     given = case(task, TRUTH)
     split = hold_out_measurements(given, 0.2, 0.5, seed=1)
     again = hold_out_measurements(given, 0.2, 0.5, seed=1)
@@ -32,8 +32,8 @@ def test_hold_out_measurements_hides_values_from_trial(task: str) -> None:
     assert share == pytest.approx(0.2, abs=0.03)
     blurred = task == "deblur"
     hidden = split.hidden if blurred else given.degradation.operator.pinv(given.y * split.where)
-    seen = split.trial_case.degradation.operator
-    torch.testing.assert_close(seen.A(hidden), torch.zeros_like(given.y), rtol=0, atol=1e-4)
+    operator = split.trial_case.degradation.operator
+    torch.testing.assert_close(operator.A(hidden), torch.zeros_like(given.y), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("task", ["superres:factor=4", "deblur", "inpaint:missing=0.5"])
@@ -42,12 +42,12 @@ def test_split_errors_are_zero_for_truth_without_noise(task: str) -> None:
     errors = split.errors(torch.stack([TRUTH, TRUTH + 0.3 * torch.rand(TRUTH.shape)]))
     assert errors[0].abs().max() < 5e-3
     assert errors[1].square().mean() > 1e-5
-    seen = split.trial_case.degradation.operator
-    torch.testing.assert_close(seen.A(TRUTH), split.trial_case.y, rtol=0, atol=1e-5)
+    operator = split.trial_case.degradation.operator
+    torch.testing.assert_close(operator.A(TRUTH), split.trial_case.y, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [16, 18])
-def test_hold_out_measurements_trials_larger_blocks(size: int) -> None:
+def test_hold_out_measurements_uses_larger_blocks_in_trial(size: int) -> None:
     truth = shapes(4, size=size)
     split = hold_out_measurements(case("superres:factor=2", truth), 0.2, 0.5, seed=1)
     larger = split.trial_case.degradation.operator
@@ -59,16 +59,18 @@ def test_hold_out_measurements_trials_larger_blocks(size: int) -> None:
     assert errors[1].square().mean() > 1e-3
     assert split.coarser
     noisy = hold_out_measurements(case("superres:factor=2,sigma=8", truth), 0.2, 0.5, seed=1).trial_case
-    told = noisy.degradation.expected_residual(noisy.y)
-    assert told is not None
+    variance = noisy.degradation.expected_residual(noisy.y)
+    assert variance is not None
     if size == 16:
-        assert (noisy.y - larger.A(truth)).square().mean().item() == pytest.approx(told.mean().item(), rel=0.3)
+        assert (noisy.y - larger.A(truth)).square().mean().item() == pytest.approx(variance.mean().item(), rel=0.3)
 
 
 @pytest.mark.parametrize("task", SPLITTING[:2])
 def test_split_noise_is_independent_and_unbiased(task: str) -> None:
-    """Fitting the seen half to the last value gains nothing: the hidden half's error is that of the image, plus its
-    own noise."""
+    """The mean square error at the held-out half is the image's error plus the half's own noise.
+
+    So a candidate gains nothing by fitting the noise of the other half.
+    """
     x = shapes(1, size=16).expand(3000, -1, -1, -1)
     y, degradation = degrade(parse_task(task), x, range(3000))
     given, share = Case(y, degradation, (3000, 1, 16, 16)), 0.5
@@ -83,7 +85,7 @@ def test_split_noise_is_independent_and_unbiased(task: str) -> None:
     if not blurred:
         assert hidden_level == pytest.approx(level * (1 + 1 / share**2), rel=0.02)
     assert abs((first * second).mean().item()) < 0.02 * (level * hidden_level) ** 0.5
-    # Two estimates, of which one keeps all of the noise that it sees.
+    # Two estimates: the first one contains all the noise of the trial's half, the second one contains none.
     for estimate in (split.trial_case.degradation.operator.pinv(split.trial_case.y).clamp(-1, 2), x * 0 + 0.3):
         errors = split.errors(estimate[None])
         true = (split.predict(estimate) - split.predict(x)).square().mean().item()
@@ -92,15 +94,15 @@ def test_split_noise_is_independent_and_unbiased(task: str) -> None:
 
 @pytest.mark.parametrize("whole", [Identity(), Mask((torch.rand(3, 1, 9, 8) > 0.3).float()), BlockMean(2, (9, 8))])
 def test_masked_operator_matches_explicit_matrix(whole: Identity | Mask | BlockMean) -> None:
-    """Against the matrix of it, image by image."""
+    """Compare every operation of the masked operator with its explicit matrix, image by image."""
     x = torch.rand(3, 2, 9, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     if isinstance(whole, Mask):
         whole.mask = whole.mask.double()
     y = whole.A(x)
-    kept = (torch.rand(y.shape[0], 1, *y.shape[2:], generator=torch.Generator().manual_seed(1)) > 0.4).double()
-    operator = MaskedOperator(whole, kept.expand_as(y))
-    for place in range(3):
-        one = operator.select([place])
+    mask = (torch.rand(y.shape[0], 1, *y.shape[2:], generator=torch.Generator().manual_seed(1)) > 0.4).double()
+    operator = MaskedOperator(whole, mask.expand_as(y))
+    for index in range(3):
+        one = operator.select([index])
         basis = torch.eye(144, dtype=torch.float64).view(144, 2, 9, 8)
         matrix = torch.stack([one.A(e[None]).flatten() for e in basis], 1)
         inverse = torch.linalg.pinv(matrix)
@@ -114,4 +116,4 @@ def test_masked_operator_matches_explicit_matrix(whole: Identity | Mask | BlockM
         values, vectors = torch.linalg.eigh(matrix.T @ matrix)
         gained = vectors @ ((2 + values.clamp(min=0).sqrt()) * (vectors.T @ v.flatten()))
         torch.testing.assert_close(one.spectral_filter(v, lambda s: 2 + s).flatten(), gained, rtol=1e-6, atol=1e-6)
-        assert torch.equal(one.measured(w), whole.measured(y)[[place]] * kept[[place]])
+        assert torch.equal(one.measured(w), whole.measured(y)[[index]] * mask[[index]])
