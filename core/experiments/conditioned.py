@@ -1,6 +1,6 @@
-"""The training hybrid: a diffusion network that sees what a DIP made of the measurement, beside the noised image.
+"""The training hybrid: a diffusion network that is conditioned on DIP's result for the measurement.
 
-Unlike in the published hybrid, xt stays: nothing that the network is asked for has been taken from it.
+Unlike in the published hybrid, the network still gets xt, so its input still contains the noise that it must predict.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from dipddpm.core.methods.budget import TimeBudget
 from dipddpm.core.methods.conditioned import ConditionedRestorer, inherit_prior_options
 
 HELD_OUT = 10
-"""The bank to select the best model on is this many times smaller than that to train on."""
+"""Ratio of the training bank's size to the size of the held-out bank, on which the best model is selected."""
 
 
 class ConditionedTraining:
-    """Make a bank of DIP results for degraded training images, and train a network that sees them beside xt.
+    """Make a bank of DIP results for degraded training images, and train a network that is conditioned on them.
 
-    It begins with the weights of the prior, where there is one, and sees nothing new at first. What it sees tells most
-    where noise is high, and there the error of eps is next to nothing: the best model is the one with the least error
-    of v on held-out images, and the errors of training had better be weighted as those of v. `beside = pinv` is the
-    control: it sees A+ y of the same measurements instead, and no bank is made.
+    The network starts with the weights of the prior, if there is one; at first the new input channels have no effect.
+    The conditioning is most informative at high noise levels, where the error of eps is close to 0. So the best model
+    is the one with the smallest error of v on held-out images, and training should weight its errors as those of v.
+    With `beside = pinv`, the control, the network is conditioned on A+ y of the same measurements, and no bank is made.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class ConditionedTraining:
         self.sets = (train, held_out)
         self.banks = [DipResultBank(images, config.task, config.dip, seed=seed, device=device) for images in self.sets]
         channels, height, width = train.images.shape[1:]
-        # Initialisation draws from torch's global generator, which is put back as it was.
+        # Initialisation draws from torch's global generator, whose state is restored afterwards.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(config.seed, "network"))
             network = UNet.for_images((channels, height, width), config) if prior is None else prior.network
             assert isinstance(network, UNet)
             self.network = network.with_cond_channels(channels).to(device)
-        # Filled when the bank is there, before the first step.
+        # Filled once the bank is complete, before the first step of the training.
         self.cond = [torch.zeros(images.images.shape, device=device) for images in self.sets]
         self.training = DdpmTraining(
             self.network,
@@ -85,16 +85,16 @@ class ConditionedTraining:
 
     @property
     def step(self) -> int:
-        """Iterations of the bank's fits, then optimiser steps."""
+        """Iterations of the bank's fits, plus optimiser steps of the training."""
         return self.bank_phases.step + self.training.step
 
     @property
     def epoch(self) -> int:
-        """Epochs finished."""
+        """Number of finished epochs."""
         return self.training.epoch
 
     def started(self) -> RunStarted:
-        """Totals and sizes."""
+        """Return totals and sizes."""
         return RunStarted(
             kind=self.config.kind,
             method=self.config.method,
@@ -115,16 +115,16 @@ class ConditionedTraining:
             yield shift_step(item, len(self.bank_phases))
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`."""
+        """Return all that an exact resume needs; valid after a `Step`."""
         return {"training": self.training.state_dict(), "banks": self.bank_phases.state_dict()}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called."""
+        """Resume from a state that `state_dict` returned."""
         self.training.load_state_dict(state["training"])
         self.bank_phases.load_state_dict(state["banks"])
 
     def _conditioning(self, bank: DipResultBank) -> Tensor:
-        """What the network sees beside the noised images of a bank, in model space."""
+        """Return the conditioning images of a bank, in model space."""
         if self.options.beside == "dip":
             return to_model(bank.results)
         case = bank.measurements()
@@ -132,30 +132,36 @@ class ConditionedTraining:
 
 
 class ConditionedExperiment(HybridExperiment):
-    """Make the bank, train the network on it, restore with it, and score it against both parents.
+    """Make the bank, train the network on it, restore with it, and score it against both baselines.
 
-    The DDPM parent is the prior that the training began with; without one there is only DIP to beat.
+    The DDPM baseline is the prior that the training started from; without a prior, DIP is the only baseline.
     """
 
     @classmethod
     def from_config(cls, config: HybridRun, device: torch.device | str) -> Self:
-        """Raises UserError for images, data or a prior that are missing or don't go together."""
+        """Build the experiment. Raises UserError for images, data or a prior that are missing or incompatible."""
         options = config.hybrid
         assert isinstance(options, Conditioned)
         truth, labels, loaded = load_batch(config.images, config.data)
         prior = load_prior(config.prior.run, device) if config.prior.run else None
         model = prior[0] if prior else None
         if prior is None and config.ddpm.network != "unet":
-            raise UserError("Only our U-Net can see more channels.", "Add --set ddpm.network=unet, or give a prior.")
+            raise UserError(
+                "Only the U-Net can take conditioning images as input.",
+                "Add --set ddpm.network=unet, or name a run with a U-Net as prior with --from.",
+            )
         if prior is not None:
             if not isinstance(prior[0].network, UNet):
-                raise UserError(f"The network of {prior[1].run} can't see more channels.", "Give a prior of our U-Net.")
+                raise UserError(
+                    f"The network of {prior[1].run} can't take conditioning images as input.",
+                    "Name a run that trained a U-Net.",
+                )
             config = msgspec.structs.replace(config, ddpm=inherit_prior_options(config.ddpm, prior[0].options))
         train, validation = load_training(config.data, held_out=True)
         assert validation is not None
         if options.bank > len(train):
-            problem = f"There are {len(train)} training images, too few for a bank of {options.bank}."
-            raise UserError(problem, "Lower hybrid.bank.")
+            problem = f"There are only {len(train)} training images, too few for a bank of {options.bank}."
+            raise UserError(problem, f"Lower hybrid.bank to {len(train)} or less.")
         train = train.take(range(options.bank))
         for known in (train.images.shape[1:], *([model.shape] if model else [])):
             refuse_other_size(truth.shape[1:], known)
@@ -168,5 +174,5 @@ class ConditionedExperiment(HybridExperiment):
         return ConditionedRestorer(self.case, prior, self.config.hybrid, self.config.dip)
 
     def _baselines(self, prior: TrainedModel | None, seconds: float) -> dict[str, TimeBudget]:
-        del prior  # it is the network that was trained here
+        del prior  # the conditioned network, which this run has trained, is no baseline
         return super()._baselines(self.given_prior[0] if self.given_prior else None, seconds)

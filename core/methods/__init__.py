@@ -1,1 +1,1 @@
-"""DIP and DDPM combined, one file a method. Their options stand in `dipddpm.core.config.hybrid`."""
+"""Restoration methods, one file each: DIP, diffusion, hybrids. Hybrid options are in `dipddpm.core.config.hybrid`."""

@@ -1,4 +1,4 @@
-"""What every restoration method offers: plain DIP, plain diffusion and the hybrids alike."""
+"""The protocol that every restoration method implements: plain DIP, plain diffusion and the hybrids."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from dipddpm.core.events import Item, Resumable
 
 
 class Restorer(Resumable, Protocol):
-    """A method at work on a case, as something that one iterates.
+    """A method applied to one case; iterating the restorer does the work.
 
-    Yields a `Step` for each of its steps, counted from 1, and before it what belongs to the step (`EarlyStopped`,
-    `Message`); opens no file and sees no truth. The state lacks the trained network; after `load_state_dict` it goes on
-    to the same numbers.
+    Yields a `Step` for each of its steps, counted from 1, and before a `Step` the items that belong to it
+    (`EarlyStopped`, `Message`). Opens no file and has no access to the truth. The state doesn't contain the trained
+    network; after `load_state_dict` the restorer resumes exactly.
     """
 
     @property
     def images(self) -> Tensor:
-        """What it would return now: (N, C, H, W), in [0, 1] but not clipped."""
+        """The restoration at the current step: (N, C, H, W), in [0, 1] but not clipped."""
         ...
 
     @property
     def nfe(self) -> int:
-        """Evaluations of the diffusion network so far, for each image, all of them counted."""
+        """Evaluations of the diffusion network so far, for each image, summed over its samples."""
         ...
 
     @property
     def iterations(self) -> int:
-        """Optimiser steps of untrained networks so far, for each image, all its fits together."""
+        """Optimiser steps of untrained networks so far, for each image, summed over its fits."""
         ...
 
     def __len__(self) -> int:
-        """Steps in all, at most."""
+        """Return the number of steps in total; stopping rules may end the work earlier."""
         ...
 
 
 def hybrid_restorer(case: Case, prior: TrainedModel | None, options: HybridOptions, dip: DipConfig) -> Restorer:
-    """Put the hybrid of these options to work on a case; `prior` is None only for one that needs none.
+    """Build the hybrid that the options name, for a case; `prior` may be None only if the hybrid needs no prior.
 
     Raises UserError for a stopping rule that can't work with this noise, and for a noise level that is needed and can't
     be estimated.
     """
-    made: Restorer = registry.resolve(options.restorer_path)(case, prior, options, dip)
-    return made
+    restorer: Restorer = registry.resolve(options.restorer_path)(case, prior, options, dip)
+    return restorer
 
 
 def shift_step(item: Item, steps: int) -> Item:
-    """Return the same item, so many steps later."""
+    """Return the item with `steps` added to its step; an item that has no step is returned unchanged."""
     return msgspec.structs.replace(item, step=steps + getattr(item, "step")) if hasattr(item, "step") else item  # noqa: B009

@@ -1,4 +1,4 @@
-"""What restoring costs: a restorer under the clock, and the baselines given as much time as a hybrid took."""
+"""Measure what a restoration costs, and run the baselines for as many seconds as a hybrid took."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.metrics.image import psnr, ssim_scores
 
 Clock: TypeAlias = Callable[[], float]
-"""The time in seconds, of whatever beginning."""
+"""Returns the time in seconds since an arbitrary origin."""
 MAX_AT_ONCE = 16
-"""Runs that are asked for together: they share a batch, and its memory."""
+"""The largest number of runs in one round; they share a batch, and its memory."""
 SAMPLES = ("ddnm", 100)
-"""Method and steps of the samples that are averaged where the posterior mean in one step serves the task best."""
+"""Method and steps of the averaged samples, for tasks that the posterior mean in one step restores best."""
 
 
 def clock_of(device: torch.device) -> Clock:
-    """A clock for work on this device: it waits until what was asked of the device is done.
+    """Return a clock for work on this device; on a GPU, reading it first waits until the queued work is done.
 
-    Work on one CPU thread is counted in processor time, which other work on the machine doesn't stretch.
+    Work on one CPU thread is measured in processor time, which other work on the machine doesn't increase.
     """
     if device.type == "cpu" and torch.get_num_threads() == 1:
         return time.process_time
@@ -48,9 +48,9 @@ def clock_of(device: torch.device) -> Clock:
 
 
 class Stopwatch:
-    """A restorer and the seconds that it takes: its making, its steps and its result, all counted.
+    """A restorer and the seconds that it takes: its construction, its steps and its final images all count.
 
-    What is done between its steps, such as comparing with the truth, is not.
+    Work that the caller does between two steps, such as comparing with the truth, doesn't count.
     """
 
     def __init__(self, make: Callable[[], Restorer], clock: Clock) -> None:
@@ -70,25 +70,28 @@ class Stopwatch:
             yield item
 
     def cost(self, runs: int = 1) -> Cost:
-        """The restored images, (N, C, H, W), the mean of so many runs, and what they cost. To be asked for once."""
+        """Return the restored images, (N, C, H, W), the mean of `runs` runs, with their cost. Call this only once.
+
+        Computing the images adds to the seconds.
+        """
         began = self.clock()
         images = self.restorer.images
         self.seconds += self.clock() - began
         return Cost(images, runs, self.restorer.nfe, self.restorer.iterations, self.seconds)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`."""
+        """Return all that an exact resume needs; valid after a `Step`."""
         return {"restorer": self.restorer.state_dict(), "seconds": self.seconds}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called; the making is then counted once."""
+        """Resume from a state. The seconds of the state replace those counted so far: construction counts once."""
         self.restorer.load_state_dict(state["restorer"])
         self.seconds = state["seconds"]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a method made of a stretch of time: the mean of `runs` runs, and what these cost for each image."""
+    """The mean restoration of `runs` runs of a method, and what these runs cost for each image."""
 
     images: Tensor
     runs: int
@@ -97,7 +100,7 @@ class Cost:
     seconds: float
 
     def scored(self, truth: Tensor, **fields: Any) -> RestorationScored:
-        """Score the images against the truth (N, C, H, W) in [0, 1]; `fields` are the event's others."""
+        """Score the images against the truth (N, C, H, W) in [0, 1]; `fields` are the event's other fields."""
         return RestorationScored(
             psnr=psnr(self.images, truth).tolist(),
             ssim=ssim_scores(self.images, truth),
@@ -110,26 +113,31 @@ class Cost:
 
 
 class TimeBudget:
-    """A method, run as often as a budget of seconds allows and averaged: once at least, to the nearest whole run.
+    """A method that is run as often as a budget of seconds allows, and averaged over its runs.
 
-    Several budgets are met on the way to the largest. The runs after the first are taken together, as many as seem to
-    fit, so that a device that does many at once is used as well as it can be. Yields the items of the runs, their
-    steps counted as hundredths of the largest budget. Resumes exactly as far as a clock can be resumed.
+    The method is run at least once; the number of runs is rounded to the one that comes nearest to the budget. If there
+    are several budgets, the smaller ones are recorded on the way to the largest. After the first run, as many runs as
+    seem to fit into the remaining time are made together in one round, so that they share a batch on the device.
+    Yields the items of the runs; their steps are counted in hundredths of the largest budget. Resumes exactly, except
+    that the clock's readings differ.
     """
 
     STEPS = 100
-    """Hundredths of the largest budget, which the steps count."""
+    """The number of steps: each is a hundredth of the largest budget."""
 
     def __init__(
         self, make: Callable[[int, int], Restorer], budgets: Sequence[float], *, seed: int, clock: Clock
     ) -> None:
-        """`make` makes a restorer, of a count and a seed, whose result is the mean of so many runs of its method."""
+        """Set up the budgets, in seconds.
+
+        `make` builds a restorer from a count and a seed; its result is the mean of `count` runs of the method.
+        """
         self.make = make
         self.budgets = sorted(budgets)
         self.seed = seed
         self.clock = clock
         self.reached: list[Cost] = []
-        """What was reached within each of the sorted budgets, as far as they are used up."""
+        """The cost and mean restoration at the end of each budget that is used up, in the order of `budgets`."""
         self._cost: Cost | None = None
         self._round = 0
         self._count = 1
@@ -148,11 +156,11 @@ class TimeBudget:
             self._record_reached()
 
     def within(self, budget: float) -> Cost:
-        """What was reached within one of the budgets."""
+        """Return the cost and mean restoration at the end of one of the budgets."""
         return self.reached[self.budgets.index(budget)]
 
     def state_dict(self) -> dict[str, Any]:
-        """All that going on needs; valid after a `Step`."""
+        """Return all that resuming needs; valid after a `Step`."""
         return {
             "spent": dict(vars(self._cost)) if self._cost else None,
             "met": [dict(vars(cost)) for cost in self.reached],
@@ -162,7 +170,7 @@ class TimeBudget:
         }
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called, with the same method and budgets."""
+        """Resume from a state of the same method and budgets."""
         self._cost = Cost(**state["spent"]) if state["spent"] else None
         self.reached = [Cost(**cost) for cost in state["met"]]
         self._round, self._count = state["round"], state["count"]
@@ -190,13 +198,13 @@ class TimeBudget:
         self._cost = new
 
     def _record_reached(self) -> None:
-        """Note the budgets that have no room for half a run more, and how many runs the next one has room for."""
+        """Record each budget with less than half a run's time left, and plan the runs of the next round."""
         assert self._cost is not None
         seconds_per_run = self._cost.seconds / self._cost.runs
         while len(self.reached) < len(self.budgets):
             seconds_left = self.budgets[len(self.reached)] - self._cost.seconds
             if seconds_left >= seconds_per_run / 2 and seconds_left > 0:
-                # Not more than were done already, of which the time is known.
+                # At most as many runs as have been done so far: the time of a larger round can't be predicted.
                 self._count = max(
                     1,
                     min(round(seconds_left / seconds_per_run) if seconds_per_run else 1, self._cost.runs, MAX_AT_ONCE),
@@ -209,9 +217,9 @@ class TimeBudget:
 def baselines(
     case: Case, prior: TrainedModel | None, dip: DipConfig, *, budgets: Sequence[float], clock: Clock
 ) -> dict[str, TimeBudget]:
-    """The parents by name, each with the same budgets of seconds; without a prior there is only DIP.
+    """Return the baselines by name, each with the same budgets of seconds; without a prior there is only DIP.
 
-    The posterior mean in one step, where it serves, would be the same each time, and is run once.
+    The posterior mean in one step, for tasks that it can restore, gives the same images each time, so it is run once.
     """
 
     def fits(count: int, seed: int) -> Restorer:

@@ -1,4 +1,4 @@
-"""The diffusion model by itself: one of the two that a hybrid has to beat, on the same ground and in the same time."""
+"""Restoration by the diffusion model alone: with DIP, one of the two baselines for every hybrid."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from dipddpm.core.degrade.estimate import with_noise_level
 
 @dataclass(frozen=True)
 class DiffusionChoice:
-    """A way of restoring with a trained network: a method of `dipddpm.core.ddpm.posterior.METHODS` and its steps."""
+    """A method of `dipddpm.core.ddpm.posterior.METHODS`, and its number of steps."""
 
     method: str
     steps: int
 
 
 def diffusion_for(degradation: Degradation) -> DiffusionChoice:
-    """What serves a task best: chosen by the PSNR of the mean of eight samples of training images of FashionMNIST.
+    """Return the best method and steps for a degradation, by the PSNR of means of eight samples on training images.
 
-    Noise alone, but for impulses, needs a single step. Of DDNM+ and DiffPIR in 20, 50 and 100 steps, the 100 steps of
-    DDNM+ were best at deblurring by 2.8 dB, those of DiffPIR at super-resolution and impulses by 0.2 and 0.1 dB; at
-    inpainting the two were even.
+    Denoising needs a single step, unless the noise consists of impulses. For the other tasks, DDNM+ and DiffPIR were
+    compared on FashionMNIST in 20, 50 and 100 steps: 100 steps of DDNM+ were best at deblurring by 2.8 dB, 100 steps
+    of DiffPIR at super-resolution and impulses by 0.2 and 0.1 dB; at inpainting, the two were equal.
     """
     if isinstance(degradation.operator, Identity) and not isinstance(degradation.noise, SaltAndPepper):
         return DiffusionChoice("posterior-mean", 1)
@@ -33,17 +33,17 @@ def diffusion_for(degradation: Degradation) -> DiffusionChoice:
 
 
 class DdpmRestorer(Restoration):
-    """The mean of `samples` restorations by a trained network, by the method that serves the task unless one is given.
+    """The mean of `samples` diffusion restorations, by the best method for the task unless another one is given.
 
-    Where the noise level isn't told, it is estimated from the measurements.
+    If the noise level is unknown, it is estimated from the measurements.
     """
 
     iterations = 0
 
     def __init__(self, case: Case, prior: TrainedModel, *, method: str = "", steps: int = 0, samples: int = 1) -> None:
-        """`method` "" and `steps` 0 leave the choice to `diffusion_for`.
+        """Set up the samples; `method` "" and `steps` 0 stand for the choice of `diffusion_for`.
 
-        Raises UserError for a method that doesn't serve the task, and for more steps than there are timesteps.
+        Raises UserError for a method that can't restore the task, and for more steps than there are timesteps.
         """
         degradation = with_noise_level(case.y, case.degradation)
         best = diffusion_for(degradation)

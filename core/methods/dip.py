@@ -1,4 +1,4 @@
-"""DIP by itself: one of the two that a hybrid has to beat, on the same ground and in the same time."""
+"""Restoration by DIP alone: with diffusion, one of the two baselines for every hybrid."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from dipddpm.core.methods.base import shift_step
 
 
 class DipRestorer:
-    """The mean of `restarts` DIP fits, each of other random weights and each stopped without the truth.
+    """The mean of `restarts` DIP fits with different random weights, each stopped without the truth.
 
-    The errors of fits differ, so their mean is better than any of them (Ulyanov et al. 2018, section 4). While a fit is
-    at work, `images` are the mean of those before it; of the first, what it has come to.
+    The errors of the fits differ, so their mean is better than any single fit (Ulyanov et al. 2018, section 4).
+    `images` is the mean of the finished fits; during the first fit, it is the current restoration of that fit.
     """
 
     nfe = 0
 
     def __init__(self, case: Case, dip: DipConfig, *, restarts: int = 1) -> None:
-        """Raises UserError for a stopping rule that can't work with this noise."""
+        """Set up the first fit. Raises UserError for a stopping rule that can't work with this noise."""
         self.case = case
         self.dip = dip
         self.restarts = restarts
         self.sum = torch.zeros(case.shape, device=case.y.device)
         self.fits_done = 0
-        """Fits that have come to their end."""
+        """Number of finished fits."""
         self.iterations_before = 0
-        """Iterations of all of these."""
+        """Iterations of all finished fits."""
         self.fit = self._begin()
 
     def __len__(self) -> int:
@@ -54,34 +54,34 @@ class DipRestorer:
 
     @property
     def images(self) -> Tensor:
-        """(N, C, H, W), in [0, 1]."""
+        """The mean of the finished fits, or the restoration of the first fit so far; (N, C, H, W), in [0, 1]."""
         return self.sum / self.fits_done if self.fits_done else torch.stack(self.fit.restored)
 
     @property
     def iterations(self) -> int:
-        """Of all fits together."""
+        """Iterations of all fits together."""
         return self.iterations_before + (self.fit.step if self.fits_done < self.restarts else 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`."""
+        """Return all that an exact resume needs; valid after a `Step`."""
         groups = [list(indices) for indices in self.fit.indices]
         own = {"sum": self.sum, "done": self.fits_done, "before": self.iterations_before}
         return {**own, "groups": groups, "fit": self.fit.state_dict()}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called, in its groups: another day another number of images may fit."""
+        """Resume from a state, in its groups of images: by now, groups of another size might fit in memory."""
         self.sum, self.fits_done, self.iterations_before = state["sum"].clone(), state["done"], state["before"]
         self.fit = self._begin(state["groups"])
         self.fit.load_state_dict(state["fit"])
 
     def _begin(self, groups: list[list[int]] | None = None) -> DipFit:
-        # The fit that has ended last is kept, so that a resume finds it.
+        # After the last fit has ended, a resume rebuilds it, since the state contains it.
         seed = derive(self.case.seed, f"restart {min(self.fits_done, self.restarts - 1)}")
         return dip_fit(self.case, self.dip, seed, groups)
 
 
 def dip_fit(case: Case, dip: DipConfig, seed: int, groups: list[list[int]] | None = None) -> DipFit:
-    """A fit of a case's images, in these groups; without any, in as many as fit in memory."""
+    """Build the DIP fit of a case's images, in these groups; by default, in groups that fit in memory."""
     shape = case.shape[1:]
     if groups is None:
         groups = in_batches(list(range(case.shape[0])), dip, shape, case.y.device)

@@ -1,4 +1,4 @@
-"""DIP guided by a diffusion prior: the fit is drawn to what the trained network makes of its own output, noised."""
+"""DIP guided by a diffusion prior: a penalty pulls the fit's output towards the denoiser's estimate of it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from dipddpm.core.methods.regularized_dip import BatchAttachment, OneFit, fallin
 
 
 class Guide(BatchAttachment):
-    """The penalty w |f - sg(x0hat(xt))|^2, xt being the output f of a fit, noised to a level that falls.
+    """The penalty w |f - sg(x0hat(xt))|^2, where xt is the output f of a fit, noised to a falling level.
 
-    RED-diff (Mardani et al., ICLR 2024) with the output of an untrained network in place of a free image. Both this and
-    the data error are means over values in model space, as the fit's own are in [0, 1]; `weight` is one for all images,
-    or (B,). The level falls geometrically, and never below that of the measurement: nearer to 0, x0hat would be f and
-    the pull would vanish. x0hat is evaluated anew every few iterations, and stays in between.
+    This is RED-diff (Mardani et al., ICLR 2024) with the output of an untrained network in place of a free image. The
+    weights w, `weight` (B,), hold for a data error of weight 1, when both are means over values in model space. The
+    noise level falls geometrically, but not below the level of the measurement: closer to 0, x0hat would equal f, and
+    the pull would vanish. x0hat is evaluated every few iterations and stays constant in between.
     """
 
     stored: ClassVar[dict[str, str]] = {"target": "target"}
@@ -39,20 +39,20 @@ class Guide(BatchAttachment):
         self.denoiser: Denoiser = denoiser
         self.options, self.weight = options, weight
         self.floor = noise_floor(options.floor, degradation, y)
-        # In model space a mean square is 4 times that in [0, 1], and a mean absolute value twice: what is fitted is in
-        # [0, 1], and only the share of the two counts.
-        self.unit = 2.0 if isinstance(degradation.noise, SaltAndPepper) else 4.0
+        # A mean square is 4 times as large in model space as in [0, 1], a mean absolute value twice as large. The data
+        # error is in [0, 1], and only the ratio of penalty to data error matters.
+        self.scale = 2.0 if isinstance(degradation.noise, SaltAndPepper) else 4.0
         self.target: Tensor | None = None
-        """x0hat in model space, for those images that were last looked at."""
+        """x0hat in model space, from the last evaluation of each image; None before the first."""
 
     def __call__(self, outputs: Tensor, indices: Tensor) -> Tensor:
-        """What is added to the loss of each image, (n,)."""
+        """Return the penalty that is added to the loss of each image, (n,)."""
         f = to_model(outputs)
         if self.target is None or self.step % self.options.every == 0:
             self.target = f.new_zeros(len(self.weight), *f.shape[1:]) if self.target is None else self.target
             self.target = self.target.index_copy(0, indices, self._evaluate(f.detach()))
         self.step += 1
-        return self.weight[indices] / self.unit * (f - self.target[indices]).square().flatten(1).mean(1)
+        return self.weight[indices] / self.scale * (f - self.target[indices]).square().flatten(1).mean(1)
 
     @torch.no_grad()
     def _evaluate(self, f: Tensor) -> Tensor:
@@ -63,22 +63,22 @@ class Guide(BatchAttachment):
 
 
 class GuidedRestorer(OneFit):
-    """A guided DIP fit of each image, stopped as plain DIP is."""
+    """A guided DIP fit of each image, stopped by the same rule as plain DIP."""
 
     def __init__(
         self, case: Case, prior: TrainedModel, options: Guided, dip: DipConfig, *, weights: Tensor | None = None
     ) -> None:
-        """`weights` (N,) are those of the images, in place of the one of the options.
+        """Set up the fit; `weights` (N,) replace the weight of the options, image by image.
 
         Raises UserError for a stopping rule that can't work with this noise.
         """
         self.prior, self.options = prior, options
         self.weights = case.y.new_full((len(case.y),), options.weight) if weights is None else weights
-        # Without a pull this is to the last bit the first fit of the parent.
+        # Without a pull, this fit equals the first fit of the DIP baseline bit for bit.
         super().__init__(case, dip, derive(case.seed, "restart 0"))
 
     def attach(self, batch: PriorBatch, indices: list[int]) -> Guide | None:
-        """A guide, unless no image at all is pulled."""
+        """Attach a guide to the batch; return None if the weights of all images are 0."""
         if not bool(self.weights.any()):
             return None
         known_degradation = with_noise_level(batch.y, batch.degradation)

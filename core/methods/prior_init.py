@@ -1,6 +1,6 @@
-"""DIP as the beginning of a diffusion sampler: the correct form of "accelerating DDPM with an initial prior".
+"""DIP as the initialisation of a diffusion sampler: the correct form of "accelerating DDPM with an initial prior".
 
-CCDF (Chung et al., CVPR 2022): a good estimate, noised to the right marginal, needs only the end of the chain.
+CCDF (Chung et al., CVPR 2022): a good estimate, noised to the right marginal, needs only the last part of the chain.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from dipddpm.core.methods.diffusion import diffusion_for
 from dipddpm.core.methods.dip import DipRestorer
 
 LEVELS = 8
-"""Different beginnings that there are between the cleanest timestep and pure noise."""
+"""Number of timesteps, between the cleanest one and pure noise, at which chains can start."""
 
 
 class PriorInitRestorer:
-    """The mean of samples of a data-consistent sampler that begins at the mean of a few DIP fits, noised.
+    """The mean of samples of a data-consistent sampler that starts at the mean of a few DIP fits, noised.
 
-    How far each image is noised follows from the spread of its fits, which tells how wrong they are without the truth:
-    t0 is where the noise is `scale` times the root mean square of their deviation from their mean.
+    The spread of an image's fits, which estimates their error without the truth, decides how much noise is added: at
+    the starting timestep t0, the noise level is `scale` times the standard deviation of the fits.
     """
 
     def __init__(self, case: Case, prior: TrainedModel, options: PriorInit, dip: DipConfig) -> None:
@@ -45,7 +45,7 @@ class PriorInitRestorer:
         self.degradation = with_noise_level(case.y, case.degradation)
         self.fits = [DipRestorer(replace(case, seed=derive(case.seed, f"fit {i}")), dip) for i in range(options.fits)]
         self.chains: Chains | None = None
-        """From when the fits have ended."""
+        """The sampler; None until the fits have ended."""
 
     def __len__(self) -> int:
         return sum(len(fit) for fit in self.fits) + LEVELS * self.options.steps
@@ -61,28 +61,28 @@ class PriorInitRestorer:
 
     @property
     def images(self) -> Tensor:
-        """(N, C, H, W), in [0, 1] but not clipped."""
+        """The restoration (N, C, H, W), in [0, 1] but not clipped; before sampling, the result of the first fit."""
         if self.chains is not None:
             return self.chains.images
         return self.fits[0].images
 
     @property
     def nfe(self) -> int:
-        """All samples together."""
+        """Network evaluations for each image, summed over its samples."""
         return self.chains.nfe if self.chains is not None else 0
 
     @property
     def iterations(self) -> int:
-        """Of all fits together."""
+        """Iterations of all fits together."""
         return sum(fit.iterations for fit in self.fits)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the trained network; valid after a `Step`."""
+        """Return all that an exact resume needs, except the trained network; valid after a `Step`."""
         chains = None if self.chains is None else self.chains.state_dict()
         return {"fits": [fit.state_dict() for fit in self.fits], "chains": chains}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called."""
+        """Resume from a state that `state_dict` returned."""
         for fit, its_state in zip(self.fits, state["fits"], strict=True):
             fit.load_state_dict(its_state)
         if state["chains"] is not None:
@@ -105,10 +105,10 @@ class PriorInitRestorer:
 
 
 class Chains:
-    """Samples of each image by the sampler that serves the task, from an image that is noised to a level of its own.
+    """Samples for each image by the best sampler for the task, which starts at a given image, noised to a given level.
 
-    `sigma` is that level for each image, on the scale of [0, 1]; it is rounded to one of a few, and the images of each
-    go together. Iterating yields a `Step` for every step of each group; `images` are the means of the samples.
+    `sigma` is the noise level of each image, on the scale of [0, 1]. It is rounded to one of `LEVELS` levels, and the
+    images of a level are sampled as one group. Yields a `Step` for every step of each group.
     """
 
     iterations = 0
@@ -159,7 +159,7 @@ class Chains:
 
     @property
     def images(self) -> Tensor:
-        """(N, C, H, W), in [0, 1] but not clipped; the start, where sampling has not begun."""
+        """The means of the samples (N, C, H, W), in [0, 1] but not clipped; `start` where sampling has not begun."""
         images = self.start.clone()
         for group, sampling in zip(self.groups.values(), self.samplings, strict=True):
             if sampling.steps_done:
@@ -168,21 +168,21 @@ class Chains:
 
     @property
     def nfe(self) -> int:
-        """Of the image that was seen most often, all its samples together."""
+        """Network evaluations for the image with the most of them, summed over its samples."""
         return self.samples * max(sampling.nfe for sampling in self.samplings)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the trained network and what it was made of; valid after a `Step`."""
+        """Return all that an exact resume needs, except the constructor's arguments; valid after a `Step`."""
         return {"samplings": [sampling.state_dict() for sampling in self.samplings]}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called."""
+        """Resume from a state that `state_dict` returned."""
         for sampling, its_state in zip(self.samplings, state["samplings"], strict=True):
             sampling.load_state_dict(its_state)
 
 
 def _levels(prior: TrainedModel) -> list[int]:
-    """Timesteps whose noise levels are as far apart as can be, from 4 grey levels on."""
+    """Return timesteps whose noise levels are evenly spaced in their logarithm, from 4 grey levels to the last one."""
     first, last = prior.schedule.timestep(4 / 255), len(prior.schedule) - 1
     logs = torch.linspace(_log(prior.schedule.sigma[first].item()), _log(prior.schedule.sigma[last].item()), LEVELS)
     return sorted({prior.schedule.timestep(math.exp(level)) for level in logs.tolist()})

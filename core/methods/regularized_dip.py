@@ -1,4 +1,4 @@
-"""Hybrids that are one DIP fit to which something is attached: a penalty, or what its networks see in place of z."""
+"""Base classes of hybrids that are one DIP fit with an attachment: a penalty, or images as input in place of z."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from dipddpm.core.methods.dip import dip_fit
 
 
 class BatchAttachment:
-    """What a method adds to a batch of priors, with the random draws and the trained network that it has for that."""
+    """A method's addition to a batch of DIP fits, with a random generator and a step count of its own."""
 
     stored: ClassVar[dict[str, str]] = {}
-    """Attributes of a subclass that its state holds, by their key there."""
+    """Attributes of a subclass that belong to its state, by their key in the state."""
 
     def __init__(self, y: Tensor, seed: int, denoiser: Denoiser | None = None) -> None:
         self.denoiser = denoiser
@@ -32,17 +32,17 @@ class BatchAttachment:
 
     @property
     def nfe(self) -> int:
-        """Evaluations of a trained network for each image."""
+        """Evaluations of the trained network for each image."""
         return self.denoiser.nfe if self.denoiser else 0
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but the trained network; valid between two iterations."""
+        """Return all that an exact resume needs, except the trained network; valid between two iterations."""
         own = {"generator": self.generator.get_state(), "step": self.step}
         own |= {key: getattr(self, name) for key, name in self.stored.items()}
         return {**own, "nfe": self.nfe} if self.denoiser else own
 
     def load_state_dict(self, state: StateDict) -> None:
-        """The inverse of `state_dict`."""
+        """Restore a state that `state_dict` returned."""
         self.generator.set_state(state["generator"].cpu())
         self.step = state["step"]
         for key, name in self.stored.items():
@@ -52,10 +52,10 @@ class BatchAttachment:
 
 
 class OneFit(ABC):
-    """A DIP fit of each image, stopped as plain DIP is, to whose batches a method attaches something of its own."""
+    """A DIP fit of each image, stopped as plain DIP is; a subclass attaches something to each batch of the fit."""
 
     def __init__(self, case: Case, dip: DipConfig, seed: int) -> None:
-        """Raises UserError for a stopping rule that can't work with this noise."""
+        """Set up the fit and its attachments. Raises UserError for a stopping rule that can't work with this noise."""
         self.case, self.dip, self.seed = case, dip, seed
         self._prepare()
 
@@ -67,7 +67,7 @@ class OneFit(ABC):
 
     @abstractmethod
     def attach(self, batch: PriorBatch, indices: list[int]) -> BatchAttachment | None:
-        """Attach something to the batch of the images at these places; None where nothing is."""
+        """Attach the method's addition to the batch of the images at `indices`; return it, or None if there is none."""
 
     def __len__(self) -> int:
         return self.dip.iterations
@@ -77,21 +77,21 @@ class OneFit(ABC):
 
     @property
     def images(self) -> Tensor:
-        """(N, C, H, W), in [0, 1]."""
+        """The restorations so far, (N, C, H, W), in [0, 1]."""
         return torch.stack(self.fit.restored)
 
     @property
     def nfe(self) -> int:
-        """Of the image that took most of them."""
+        """Evaluations of the trained network for the image with the most of them."""
         return max((each.nfe for each in self.attached), default=0)
 
     @property
     def iterations(self) -> int:
-        """Of the one fit."""
+        """Iterations of the fit."""
         return self.fit.step
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs but a trained network; valid after a `Step`."""
+        """Return all that an exact resume needs, except the trained network; valid after a `Step`."""
         return {
             "groups": [list(indices) for indices in self.fit.indices],
             "fit": self.fit.state_dict(),
@@ -99,15 +99,15 @@ class OneFit(ABC):
         }
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called, in its groups."""
+        """Resume from a state that `state_dict` returned, in its groups of images."""
         self._prepare(state["groups"])
         self.fit.load_state_dict(state["fit"])
         for each, its_state in zip(self.attached, state["attached"], strict=True):
             each.load_state_dict(its_state)
 
 
-class Feed(BatchAttachment, ABC):
-    """The images that the networks of a batch see, and how they are renewed every so many iterations."""
+class InputFeed(BatchAttachment, ABC):
+    """Images that a batch's networks get as input; `renew` replaces them every `every` iterations."""
 
     stored: ClassVar[dict[str, str]] = {"seen": "current_input"}
 
@@ -115,10 +115,10 @@ class Feed(BatchAttachment, ABC):
         super().__init__(batch.y, seed, denoiser)
         self.batch, self.every = batch, every
         self.current_input = torch.zeros_like(batch.restored)
-        """(B, C, H, W), in [0, 1] but not clipped."""
+        """The networks' current input, (B, C, H, W), in [0, 1] but not clipped."""
 
     def __call__(self, indices: Tensor) -> Tensor:
-        """What the networks at these places see at this iteration, (n, C, H, W)."""
+        """Return the input of the networks at `indices` for this iteration, (n, C, H, W)."""
         if self.step % self.every == 0:
             with torch.no_grad():
                 self.current_input = self.current_input.index_copy(0, indices, self.renew(indices))
@@ -127,36 +127,39 @@ class Feed(BatchAttachment, ABC):
 
     @abstractmethod
     def renew(self, indices: Tensor) -> Tensor:
-        """New images for these places, (n, C, H, W); `batch.output` is what the networks made of the old ones."""
+        """Return new input for the networks at `indices`, (n, C, H, W); `batch.output` has their last outputs."""
 
 
-class FedRestorer(OneFit):
-    """A fit of each image whose network is fed images in place of a random z, others every few iterations.
+class InputFeedRestorer(OneFit):
+    """A DIP fit of each image whose network gets images as input in place of a random z, new ones every few iterations.
 
-    The network is the hourglass of the options of DIP, with as many input channels as the image has: the deep decoder
-    takes no image.
+    The network is DIP's hourglass, with as many input channels as the image has, whichever network the options name:
+    the deep decoder can't take an image as input.
     """
 
-    def __init__(self, case: Case, dip: DipConfig, feed: Callable[[PriorBatch], Feed], *, seed: int) -> None:
-        """`feed` makes that of a batch. Raises UserError for a stopping rule that can't work with this noise."""
+    def __init__(self, case: Case, dip: DipConfig, feed: Callable[[PriorBatch], InputFeed], *, seed: int) -> None:
+        """Set up the fit; `feed` builds the input feed of a batch.
+
+        Raises UserError for a stopping rule that can't work with this noise.
+        """
         self.feed = feed
         super().__init__(case, msgspec.structs.replace(dip, network="skip", input_channels=case.shape[1]), seed)
 
-    def attach(self, batch: PriorBatch, indices: list[int]) -> Feed:
-        """The batch's own feed."""
+    def attach(self, batch: PriorBatch, indices: list[int]) -> InputFeed:
+        """Make an input feed the batch's input source."""
         del indices
-        batch.input_source = made = self.feed(batch)
-        return made
+        batch.input_source = feed = self.feed(batch)
+        return feed
 
 
 def falling_level(start: float, floor: float, share: float) -> float:
-    """A level that falls geometrically from one to another as `share` rises from 0 to 1, and then stays there."""
+    """Return a level that falls geometrically from `start` to `floor` as `share` goes from 0 to 1, and stays there."""
     share = min(1.0, share)
     return float(start ** (1 - share) * floor**share)
 
 
 def noise_floor(floor: float, degradation: Degradation, y: Tensor) -> float:
-    """A level in 8-bit grey levels, or that of the noise in y where it is higher and known."""
+    """Return the larger one of `floor`, in 8-bit grey levels, and the noise level of y, if that is known."""
     variance = degradation.expected_residual(y)
     least = 0.0 if variance is None else 255 * variance.clamp(min=0).sqrt().mean().item()
     return max(floor, least)

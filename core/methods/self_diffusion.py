@@ -1,4 +1,4 @@
-"""Self-diffusion: an untrained network taken down a noise schedule by its own outputs; DIP that knows of timesteps."""
+"""Self-diffusion: a DIP whose input is its own last output, with noise that falls along a schedule."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from dipddpm.core.config.hybrid import SelfDiffusion
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.dip.batch import PriorBatch
-from dipddpm.core.methods.regularized_dip import FedRestorer, Feed, falling_level
+from dipddpm.core.methods.regularized_dip import InputFeed, InputFeedRestorer, falling_level
 
 
-class Descent(Feed):
-    """x_t + sigma(t) eps_t: at first noise around mid-grey, then the network's last output with less noise.
+class Descent(InputFeed):
+    """The input x_t + sigma(t) eps_t: at first noise around mid-grey, then the network's last output with less noise.
 
-    Self-diffusion (NeurIPS 2025, arXiv 2510.21417): x_{t-1} = D(x_t + sigma(t) eps_t), eps_t being drawn once for all
-    the iterations at t, and the network D going on from one t to the next. Here sigma(t) falls geometrically, and stays
-    at its least until the fit stops. The noise is the same for all images, as everything random in a batch is.
+    Self-diffusion (NeurIPS 2025, arXiv 2510.21417): x_{t-1} = D(x_t + sigma(t) eps_t), where eps_t is drawn once for
+    all iterations at t, and the network D keeps its weights from one t to the next. Here sigma(t) falls geometrically,
+    then stays at its floor until the fit stops. All images get the same noise, like all other random draws of a batch.
     """
 
     def __init__(self, batch: PriorBatch, options: SelfDiffusion, seed: int) -> None:
@@ -28,18 +28,18 @@ class Descent(Feed):
         self.options = options
 
     def renew(self, indices: Tensor) -> Tensor:
-        """The next level."""
+        """Return the networks' last outputs, at first mid-grey, with noise of the current level."""
         x = self.batch.output[indices] if self.step else torch.full_like(self.current_input[indices], 0.5)
         sigma = falling_level(self.options.start, self.options.floor, self.step / self.options.fall) / 255
         return x + sigma * torch.randn(x[:1].shape, generator=self.generator, device=x.device, dtype=x.dtype)
 
 
-class SelfDiffusionRestorer(FedRestorer):
-    """A fit of each image down the schedule. No trained network, and no fresh noise on what the network sees."""
+class SelfDiffusionRestorer(InputFeedRestorer):
+    """A DIP fit of each image along the noise schedule, without a trained network or DIP's own input noise."""
 
     def __init__(self, case: Case, prior: TrainedModel | None, options: SelfDiffusion, dip: DipConfig) -> None:
-        """There is no prior. Raises UserError for a stopping rule that can't work with this noise."""
+        """Set up the fit; `prior` is ignored. Raises UserError for a stopping rule that can't work with this noise."""
         del prior
         seed = derive(case.seed, "descent")
-        plain = msgspec.structs.replace(dip, input_noise=0.0)
-        super().__init__(case, plain, lambda batch: Descent(batch, options, seed), seed=derive(case.seed, "restart 0"))
+        dip = msgspec.structs.replace(dip, input_noise=0.0)
+        super().__init__(case, dip, lambda batch: Descent(batch, options, seed), seed=derive(case.seed, "restart 0"))

@@ -1,1 +1,1 @@
-"""Classic restorations without a network, the controls of every head-to-head."""
+"""Classic restoration methods without a network, which every head-to-head includes as controls."""

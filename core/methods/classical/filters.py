@@ -1,4 +1,4 @@
-"""Methods from before deep learning, one for each task: what any learned method should beat."""
+"""Classic methods from before deep learning, one for each task, which any learned method should beat."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from dipddpm.core.events import Item, StateDict, Step
 from dipddpm.core.methods.classical.kriging import Plane, krige, map_planes
 
 BALANCE = 5.0
-"""Of the Wiener filter, in variances of the noise; like the other settings here, best on training images."""
+"""Regularisation of the Wiener filter, in variances of the noise; like all settings here, tuned on training images."""
 
 
 class ClosedFormRestorer:
-    """A method in one step, which a formula gives."""
+    """A method that computes its restoration by a formula, in a single step."""
 
     nfe = 0
     iterations = 0
@@ -32,7 +32,7 @@ class ClosedFormRestorer:
         self.case = case
         self.formula = formula
         self.images = torch.zeros(case.shape, device=case.y.device)
-        """(N, C, H, W), in [0, 1] but not clipped."""
+        """The restoration (N, C, H, W), in [0, 1] but not clipped; zeros before the step."""
         self.done = False
 
     def __len__(self) -> int:
@@ -45,19 +45,19 @@ class ClosedFormRestorer:
             yield Step(step=1)
 
     def state_dict(self) -> dict[str, Any]:
-        """The result, where there is one."""
+        """Return the images, and whether they have been computed."""
         return {"images": self.images, "done": self.done}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """The inverse of `state_dict`."""
+        """Restore a state that `state_dict` returned."""
         self.images, self.done = state["images"], state["done"]
 
 
 def restore_classic(case: Case) -> Tensor:
-    """By the method that fits the task, (N, C, H, W), on the device of the case:
+    """Restore a case by the classic method for its task; returns images (N, C, H, W) on the device of the case.
 
-    missing pixels by kriging, impulses so too where a 3x3 median shows them, large pixels by bicubic interpolation, a
-    blur by a Wiener filter, and noise by non-local means.
+    The methods are kriging for missing pixels and for impulses, which a 3x3 median detects, bicubic interpolation for
+    large pixels, a Wiener filter for a blur, and non-local means for noise.
     """
     if isinstance(case.degradation.noise, SaltAndPepper) and isinstance(case.degradation.operator, Identity):
         case = without_impulses(case, map_planes(_median, case.y))
@@ -76,13 +76,13 @@ def restore_classic(case: Case) -> Tensor:
 
 
 def _sigma(case: Case, degradation: Degradation) -> float:
-    """The standard deviation of the noise on the mean of the images, on [0, 1]; 0 where there is none."""
+    """Return the standard deviation of the noise on the scale of [0, 1], averaged over the images; 0 without noise."""
     variance = degradation.expected_residual(case.y)
     return 0.0 if variance is None else float(variance.clamp(min=0).mean().sqrt())
 
 
 def _nonlocal(sigma: float) -> Callable[[Plane], Plane]:
-    """Buades et al., CVPR 2005, on patches of 5x5 pixels."""
+    """Return non-local means (Buades et al., CVPR 2005) on patches of 5x5 pixels."""
 
     def denoise(y: Plane) -> Plane:
         restored: Plane = denoise_nl_means(y, patch_size=5, patch_distance=6, h=sigma, sigma=sigma, fast_mode=False)
@@ -97,7 +97,7 @@ def _median(y: Plane) -> Plane:
 
 
 def _wiener(operator: CircularBlur, sigma: float) -> Callable[[Plane], Plane]:
-    """Hunt's filter: a Laplacian is what is held small."""
+    """Return a Wiener filter in Hunt's form, which penalises the Laplacian of the image."""
     transfer = operator.transfer.cpu().numpy()
 
     def deblur(y: Plane) -> Plane:

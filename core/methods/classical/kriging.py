@@ -1,4 +1,4 @@
-"""Missing pixels by kriging: what an image's own correlations say of them, without learning anything else."""
+"""Kriging of missing pixels: predict them from the correlations within the image, without any training."""
 
 from __future__ import annotations
 
@@ -13,30 +13,33 @@ from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 
 Plane: TypeAlias = NDArray[np.float64]
-
+"""One channel of one image, (H, W)."""
 
 MAX_PIXELS = 4096
-"""Measured pixels of an image; of more, the covariances would take the machine's memory and minutes."""
+"""Largest number of measured pixels in a plane; with more, covariances would take the machine's memory and minutes."""
 ITERATIONS = 30
+"""Steps of Adam that fit a plane's parameters."""
 RATE = 0.2
-"""Of Adam, on the logarithms of lengths and deviation."""
+"""Learning rate of Adam, on the logarithms of the lengths and of the deviation."""
 LENGTH, LENGTHS = 4.0, 1.5
+"""Prior of the correlation lengths: median in pixels, and standard deviation of the logarithm."""
 DEVIATION, DEVIATIONS = 0.25, 1.0
-"""What is expected of lengths (pixels) and deviation (of images in [0, 1]), and the deviation of their logarithms."""
+"""Prior of the field's standard deviation, images being in [0, 1]: median, and standard deviation of the logarithm."""
 LEAST_NOISE = (1 / 255) ** 2
-"""A variance: without any, covariances would be singular to rounding."""
+"""Smallest noise variance; without noise, covariance matrices would be singular to rounding."""
 
 
 def krige(y: Tensor, measured: Tensor, variance: Tensor) -> Tensor:
-    """Images (N, C, H, W) from y, where `measured`, shaped like it, is not 0; the noise has a `variance` (N,).
+    """Fill in images (N, C, H, W) from y where `measured`, shaped like y, is 0; y has noise of a `variance` (N,).
 
-    Ordinary kriging, or the mean of a Gaussian process whose own mean is unknown (Rasmussen & Williams 2006, sections
-    2.2 and 2.7), plane by plane. The covariance of two pixels is a share of exp(-d) and the rest of Matern's with
-    smoothness 3/2, where d is their distance in units of two lengths along two axes that may point anywhere: edges have
-    a direction. Lengths, axes, share and deviation are those that make each plane's measured pixels likeliest (section
-    5.4.1), with a broad prior. All planes are worked on at once. What is measured without noise stays as it is.
+    This is ordinary kriging, the posterior mean of a Gaussian process whose own mean is unknown (Rasmussen & Williams
+    2006, sections 2.2 and 2.7), plane by plane. The covariance of two pixels is a mixture of exp(-d) and of Matern's
+    function with smoothness 3/2. Here d is their distance in units of two lengths along two orthogonal axes of any
+    direction, because edges have a direction. Lengths, axes, mixture share and deviation are fitted to each plane by
+    maximum marginal likelihood (section 5.4.1) with a broad prior. All planes are fitted at once. Pixels measured
+    without noise stay unchanged; pixels measured with noise are replaced by the posterior mean.
 
-    Where more than `MAX_PIXELS` pixels of a plane are measured it is biharmonic inpainting instead.
+    If more than `MAX_PIXELS` pixels of a plane are measured, biharmonic inpainting is used instead.
     """
     planes, known = y.flatten(0, 1), measured.flatten(0, 1) != 0
     if not len(planes) or known.flatten(1).sum(1).max() > MAX_PIXELS:
@@ -48,12 +51,12 @@ def krige(y: Tensor, measured: Tensor, variance: Tensor) -> Tensor:
 
 
 def inpaint(y: Tensor, measured: Tensor) -> Tensor:
-    """Images (N, C, H, W) that are y where `measured`, shaped like y, is not 0, and smooth between."""
+    """Fill in images y (N, C, H, W) by biharmonic inpainting where `measured`, shaped like y, is 0."""
     return map_planes(_inpaint_plane, y, measured)
 
 
 def map_planes(method: Callable[..., Plane], *inputs: Tensor) -> Tensor:
-    """A method for one plane, applied to all channels of all images; on the inputs' device."""
+    """Apply a method for single planes to all channels of all images; returns a tensor on the inputs' device."""
     planes = [tensor.double().cpu().flatten(0, 1).numpy() for tensor in inputs]
     results = np.stack([method(*plane) for plane in zip(*planes, strict=True)])
     return torch.from_numpy(results).float().view(*inputs[0].shape[:2], *results.shape[1:]).to(inputs[0].device)
@@ -65,17 +68,17 @@ def _inpaint_plane(y: Plane, measured: Plane) -> Plane:
 
 
 class GaussianField:
-    """A Gaussian process for each plane (P, H, W), fitted to its known pixels, which have noise of a variance (P,).
+    """A Gaussian process for each plane (P, H, W), fitted to its known pixels, whose noise has a variance (P,).
 
-    A covariance depends on how far two pixels are apart, of which there are few ways on a grid: covariances are looked
-    up in a table of these.
+    The covariance of two pixels depends on their displacement alone. A grid has few displacements, so the covariances
+    are read from a table over them.
     """
 
     def __init__(self, planes: Tensor, known: Tensor, noise: Tensor) -> None:
         self.height, self.width = planes.shape[1:]
         flat = known.flatten(1)
         count = int(flat.sum(1).max())
-        # The measured pixels first; planes with fewer are filled up with pixels that are tied to nothing.
+        # Measured pixels come first; planes with fewer are padded with pixels that correlate with no other pixel.
         self.indices = flat.int().argsort(dim=1, descending=True, stable=True)[:, :count]
         self.is_measured = flat.gather(1, self.indices)
         self.values = planes.flatten(1).gather(1, self.indices) * self.is_measured
@@ -85,11 +88,11 @@ class GaussianField:
         self.pairs = self.is_measured[:, :, None] & self.is_measured[:, None, :]
         self.logs = planes.new_tensor([math.log(LENGTH), math.log(LENGTH), 0.0, math.log(DEVIATION), 0.0])
         self.logs = self.logs.repeat(len(planes), 1)
-        """Of each plane: log lengths, the angle of the first, log deviation, and the logit of exp's share, (P, 5)."""
+        """Parameters of each plane, (P, 5): two log lengths, the first's angle, log deviation, logit of exp's share."""
         self._fit()
 
     def mean(self) -> Tensor:
-        """What is expected of every pixel, (P, H, W)."""
+        """Return the posterior mean at every pixel, (P, H, W)."""
         table = self._table(self.logs)
         weights, level, _ = self._solved(table)
         everywhere = torch.arange(self.height * self.width, device=table.device)
@@ -104,7 +107,7 @@ class GaussianField:
             table = self._table(self.logs)
             with torch.no_grad():
                 weights, _, factor = self._solved(table)
-                # Of the negative logarithm of the likelihood, by each covariance.
+                # The gradient of the negative log likelihood with respect to each covariance.
                 slope = 0.5 * (torch.cholesky_inverse(factor) - weights[:, :, None] * weights[:, None, :]) * self.pairs
                 by_table = torch.zeros_like(table).scatter_add(1, self.within.flatten(1), slope.flatten(1))
             lengths = ((self.logs[:, :2] - math.log(LENGTH)) / LENGTHS).square().sum()
@@ -115,16 +118,16 @@ class GaussianField:
         self.logs = self.logs.detach()
 
     def _solved(self, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The inverse covariance times the values less their level (P, n), that level (P,), and the Cholesky factor."""
+        """Return K^-1 (values - level) (P, n), the level (P,), which is the field's mean, and K's Cholesky factor."""
         covariance = table.gather(1, self.within.flatten(1)).view(self.within.shape) * self.pairs
         covariance = covariance + torch.diag_embed(torch.where(self.is_measured, self.noise[:, None], 1.0))
         factor = torch.linalg.cholesky(covariance)
         solved = torch.cholesky_solve(torch.stack([self.values, self.is_measured.to(table)], 2), factor)
-        level = solved[..., 0].sum(1) / solved[..., 1].sum(1).clamp(min=1e-12)  # 0 where nothing is known
+        level = solved[..., 0].sum(1) / solved[..., 1].sum(1).clamp(min=1e-12)  # 0 for a plane without measured pixels
         return solved[..., 0] - level[:, None] * solved[..., 1], level, factor
 
     def _table(self, logs: Tensor) -> Tensor:
-        """The covariance at every displacement, (P, D)."""
+        """Return the covariance at every displacement, (P, D)."""
         first, second, angle, deviation, share = (part[:, None] for part in logs.unbind(1))
         down, right = self.displacements
         along = (down * angle.cos() + right * angle.sin()) / first.exp()
@@ -141,7 +144,7 @@ class GaussianField:
         return torch.stack(torch.meshgrid(down, right, indexing="ij")).flatten(1)
 
     def _entries(self, ends: Tensor, begins: Tensor) -> Tensor:
-        """Where in the table the displacements between pixels stand."""
+        """Return the table indices of the displacements from the pixels `begins` to the pixels `ends`."""
         down = ends // self.width - begins // self.width + self.height - 1
         right = ends % self.width - begins % self.width + self.width - 1
         return down * (2 * self.width - 1) + right

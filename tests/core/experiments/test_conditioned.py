@@ -24,7 +24,7 @@ from dipddpm.core.experiments.conditioned import ConditionedExperiment, Conditio
 from dipddpm.core.images import to_model, to_unit
 from dipddpm.core.methods.conditioned import ConditionedRestorer
 from dipddpm.core.runs import RunsFolder
-from tests.core.methods.cases import SCHEDULE, SMALL, assert_goes_on_exactly, case, shapes
+from tests.core.methods.cases import SCHEDULE, SMALL, assert_resumes_exactly, case, shapes
 from tests.core.steps import until_step
 from tests.helpers import Plain
 
@@ -55,7 +55,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def prior(runs: RunsFolder) -> Path:
-    """The folder of a run whose network is tiny, and random."""
+    """Create a run whose best model is a tiny random network; return its folder."""
     config = build("ddpm", settings={k: v for k, v in TINY.items() if k[:4] in {"ddpm", "unet", "data"}})
     assert isinstance(config, DdpmRun)
     run = runs.create(config)
@@ -85,8 +85,8 @@ def model(network: UNet) -> TrainedModel:
     return TrainedModel(network, SCHEDULE, options.ddpm, torch.device("cpu"))
 
 
-def seeing() -> UNet:
-    """A tiny random network for 12x12 images, whose output depends on what is beside xt."""
+def conditioned_network() -> UNet:
+    """Build a tiny random network for 12x12 images, whose output depends on its conditioning channel."""
     torch.manual_seed(0)
     network = UNet((1, 12, 12), channels=(8,), attention=0, beside=1)
     for parameter in network.parameters():
@@ -94,53 +94,53 @@ def seeing() -> UNet:
     return network.eval()
 
 
-def test_with_cond_channels_keeps_prediction() -> None:
+def test_with_cond_channels_preserves_prediction() -> None:
     torch.manual_seed(0)
     network = UNet((1, 12, 12), channels=(8, 16))
     torch.nn.init.normal_(network.out.weight)
     xt, t = torch.randn(3, 1, 12, 12), torch.tensor([0, 10, 500])
-    for seen in (torch.zeros(3, 2, 12, 12), torch.randn(3, 2, 12, 12)):
-        grown = network.with_cond_channels(2)
-        assert torch.allclose(grown(torch.cat([xt, seen], 1), t), network(xt, t), atol=1e-5)
-    assert grown.arguments == network.arguments | {"beside": 2}
+    for cond in (torch.zeros(3, 2, 12, 12), torch.randn(3, 2, 12, 12)):
+        extended = network.with_cond_channels(2)
+        assert torch.allclose(extended(torch.cat([xt, cond], 1), t), network(xt, t), atol=1e-5)
+    assert extended.arguments == network.arguments | {"beside": 2}
 
 
 def test_denoiser_splits_cond_with_batch() -> None:
-    xt, seen = torch.randn(2, 5, 1, 12, 12).unbind()
-    whole, parts = (Denoiser(seeing(), SCHEDULE, cond=seen, batch_size=size) for size in (5, 2))
+    xt, cond = torch.randn(2, 5, 1, 12, 12).unbind()
+    whole, parts = (Denoiser(conditioned_network(), SCHEDULE, cond=cond, batch_size=size) for size in (5, 2))
     with torch.no_grad():
         for one, other in zip(whole(xt, 300), parts(xt, 300), strict=True):
             assert torch.allclose(one, other, atol=1e-5)
 
 
 def test_training_with_cond_learns_from_it() -> None:
-    """Who sees x0 beside xt can tell the noise to the last bit; who sees it shuffled, beside other images, can't."""
+    """A network that gets x0 as conditioning can compute the noise exactly; with x0 of other images, it can't."""
     truth = shapes(32)
     images = (truth * 255).to(torch.uint8)
     losses = {}
-    for name, seen in {"own": truth, "others'": truth.roll(1, 0)}.items():
+    for name, cond in {"own": truth, "others'": truth.roll(1, 0)}.items():
         torch.manual_seed(0)
         network = UNet((1, 12, 12), channels=(16,), attention=0, patch=1).with_cond_channels(1)
         options = DdpmConfig(epochs=40, batch_size=16, lr=3e-3, stratified=True)
-        fit = DdpmTraining(network, SCHEDULE, images, options, cond=to_model(seen))
+        fit = DdpmTraining(network, SCHEDULE, images, options, cond=to_model(cond))
         *_, losses[name] = [item.loss for item in fit if isinstance(item, EpochFinished)]
     assert losses["own"] < 0.75 * losses["others'"]
 
 
-@pytest.mark.parametrize("beside", ["dip", "pinv"])
-def test_conditioned_training_uses_result_made_of_each_image(beside: str, prior: Path) -> None:
-    made = training(prior, hybrid__beside=beside, ddpm__epochs=1)
+@pytest.mark.parametrize("kind", ["dip", "pinv"])
+def test_conditioned_training_uses_result_of_each_image(kind: str, prior: Path) -> None:
+    made = training(prior, **{"hybrid.beside": kind}, ddpm__epochs=1)
     steps = [item.step for item in made if isinstance(item, Step)]
     assert steps[-1] == made.started().steps == made.step
-    assert len(steps) == (16 + 4 * 2 if beside == "dip" else 0) - 8 * (beside == "dip") + 3
-    for images, seen in zip(made.sets, made.cond, strict=True):
+    assert len(steps) == (16 + 4 * 2 if kind == "dip" else 0) - 8 * (kind == "dip") + 3
+    for images, cond in zip(made.sets, made.cond, strict=True):
         seeds = [derive(derive(0, "bank"), f"bank measurement of {images.split} {i}") for i in range(len(images))]
         y, degradation = degrade(made.config.task, to_unit(images.images), seeds)
-        if beside == "pinv":
-            assert torch.equal(seen, to_model(degradation.operator.pinv(y)))
+        if kind == "pinv":
+            assert torch.equal(cond, to_model(degradation.operator.pinv(y)))
         else:
             fitted = dict(zip(("fit", "validation"), (b.results for b in made.banks), strict=True))
-            assert torch.equal(seen, to_model(fitted[images.split]))
+            assert torch.equal(cond, to_model(fitted[images.split]))
     assert made.training.cond is made.cond[0]
     assert made.training.validator is not None
     assert torch.equal(made.training.validator.images, made.sets[1].images)
@@ -150,56 +150,56 @@ def test_conditioned_training_uses_result_made_of_each_image(beside: str, prior:
 def test_conditioned_training_resumes_exactly(
     stop_after: int, prior: Path, tmp_path: Path, plain: Plain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def elsewhere(name: str) -> ConditionedTraining:
-        """With a cache of its own, so that it finds nothing that others have kept."""
+    def with_own_cache(name: str) -> ConditionedTraining:
+        """Build the training with an empty cache, so that it must fit every image itself."""
         monkeypatch.setattr(dip_cache, "cache_folder", lambda: tmp_path / name)
         return training(prior)
 
-    whole = elsewhere("whole")
+    whole = with_own_cache("whole")
     items = [plain(item) for item in whole]
-    stopped = elsewhere("stopped")
-    seen = until_step(stopped, stop_after)
+    stopped = with_own_cache("stopped")
+    before = until_step(stopped, stop_after)
     checkpoint.save(tmp_path / "last.safetensors", stopped.state_dict())
-    resumed = elsewhere("resumed")
+    resumed = with_own_cache("resumed")
     resumed.load_state_dict(checkpoint.load_state(tmp_path / "last.safetensors"))
     assert resumed.step == stopped.step
-    assert [plain(item) for item in resumed] == items[len(seen) :]
+    assert [plain(item) for item in resumed] == items[len(before) :]
     for one, other in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize(("beside", "sampler"), [("dip", "diffpir"), ("dip", "dpm++"), ("pinv", "ddnm")])
-def test_conditioned_restorer_resumes_exactly(beside: str, sampler: str) -> None:
-    options = Conditioned(beside=beside, sampler=sampler, steps=4, samples=3)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("kind", "sampler"), [("dip", "diffpir"), ("dip", "dpm++"), ("pinv", "ddnm")])
+def test_conditioned_restorer_resumes_exactly(kind: str, sampler: str) -> None:
+    options = Conditioned(beside=kind, sampler=sampler, steps=4, samples=3)  # type: ignore[arg-type]
     known = case(TASK, shapes(3))
-    whole = ConditionedRestorer(known, model(seeing()), options, SMALL)
+    whole = ConditionedRestorer(known, model(conditioned_network()), options, SMALL)
     items = list(whole)
-    assert (whole.nfe, whole.iterations) == (12, 24 if beside == "dip" else 0)
-    assert_goes_on_exactly(
-        lambda: ConditionedRestorer(known, model(seeing()), options, SMALL), list(range(0, len(items) + 1, 3))
+    assert (whole.nfe, whole.iterations) == (12, 24 if kind == "dip" else 0)
+    assert_resumes_exactly(
+        lambda: ConditionedRestorer(known, model(conditioned_network()), options, SMALL),
+        list(range(0, len(items) + 1, 3)),
     )
 
 
 def test_conditioned_restorer_samples_follow_cond() -> None:
-    """With a network that says that the image is what it sees, every sample is."""
+    """If the network predicts the conditioning image as x0, every sample equals the conditioning image."""
 
     class Copying(torch.nn.Module):
-        def forward(self, seen: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        def forward(self, inputs: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             del t
-            return seen[:, 1:]
+            return inputs[:, 1:]
 
     known = case(TASK, shapes(2))
     options = build("ddpm", settings={"ddpm.objective": "x0"})
     assert isinstance(options, DdpmRun)
     copying = TrainedModel(Copying(), SCHEDULE, options.ddpm, torch.device("cpu"))
-    options_of_it = Conditioned(sampler="dpm++", steps=5, samples=3)
-    restorer = ConditionedRestorer(known, copying, options_of_it, SMALL)
+    restorer = ConditionedRestorer(known, copying, Conditioned(sampler="dpm++", steps=5, samples=3), SMALL)
     list(restorer)
     assert restorer.fit is not None
     assert torch.allclose(restorer.images, torch.stack(restorer.fit.restored), atol=1e-5)
 
 
-def test_conditioned_experiment_trains_restores_and_is_scored(prior: Path, tmp_path: Path) -> None:
+def test_conditioned_experiment_trains_restores_and_scores(prior: Path, tmp_path: Path) -> None:
     run = ConditionedExperiment.from_config(config(prior), "cpu")
     items = list(run)
     assert [item.epoch for item in items if isinstance(item, EpochFinished)] == [1, 2]
@@ -216,7 +216,7 @@ def test_conditioned_experiment_trains_restores_and_is_scored(prior: Path, tmp_p
     assert any(isinstance(item, Pictures) and item.name == "restored" for item in items)
 
 
-def test_conditioned_experiment_without_prior_begins_anew() -> None:
+def test_conditioned_experiment_without_prior_has_dip_baseline_only() -> None:
     run = ConditionedExperiment.from_config(config("", ddpm__epochs=1), "cpu")
     methods = [item.method for item in run if isinstance(item, RestorationScored)]
     assert methods == ["conditioned", DIP_MEAN]
@@ -225,5 +225,5 @@ def test_conditioned_experiment_without_prior_begins_anew() -> None:
 def test_conditioned_experiment_refuses_large_bank_and_other_network(prior: Path) -> None:
     with pytest.raises(UserError, match="too few for a bank of 1801"):
         ConditionedExperiment.from_config(config(prior, hybrid__bank=1801), "cpu")
-    with pytest.raises(UserError, match="Only our U-Net can see more"):
+    with pytest.raises(UserError, match="Only the U-Net can take conditioning images"):
         ConditionedExperiment.from_config(config("", ddpm__network="tutorial"), "cpu")

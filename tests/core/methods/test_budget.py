@@ -1,4 +1,4 @@
-"""Restorers under a clock that only their own work moves, and parents that are given a budget of it."""
+"""Stopwatches and time budgets, tested with a clock that only the restorers' own work advances."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from dipddpm.core.methods.budget import Stopwatch, TimeBudget
 
 
 class Clock:
-    now = 0.0
+    time = 0.0
 
     def __call__(self) -> float:
-        return self.now
+        return self.time
 
 
 class Steady:
-    """`count` runs that take two steps each of `pace / 2` seconds, after a beginning that takes `making`."""
+    """`count` runs of two steps each; a step takes `pace / 2` seconds, the construction `making` seconds."""
 
     def __init__(self, clock: Clock, count: int, seed: int, *, pace: float, making: float = 0.0) -> None:
         self.clock, self.count, self.seed, self.pace = clock, count, seed, pace
         self.done = 0
-        clock.now += making
+        clock.time += making
 
     def __len__(self) -> int:
         return 2 * self.count
 
     def __iter__(self) -> Iterator[Item]:
         while self.done < len(self):
-            self.clock.now += self.pace / 2
+            self.clock.time += self.pace / 2
             self.done += 1
             yield Step(step=self.done)
 
     @property
     def images(self) -> Tensor:
-        """The mean of draws, each of which hangs on the seed alone."""
+        """An image whose value depends on the seed alone."""
         return torch.tensor([float(self.seed % 1000)]).view(1, 1, 1, 1)
 
     @property
@@ -60,33 +60,33 @@ class Steady:
         self.done = state["done"]
 
 
-def budgeted(budgets: list[float], pace: float) -> TimeBudget:
+def time_budget(budgets: list[float], pace: float) -> TimeBudget:
     clock = Clock()
     return TimeBudget(lambda count, seed: Steady(clock, count, seed, pace=pace), budgets, seed=7, clock=clock)
 
 
 def test_stopwatch_counts_construction_and_steps_only() -> None:
     clock = Clock()
-    timed = Stopwatch(lambda: Steady(clock, 3, 0, pace=2.0, making=0.5), clock)
-    for _ in timed:
-        clock.now += 100  # a look at the truth
-    timed.cost()
-    assert timed.seconds == pytest.approx(0.5 + 3 * 2.0)
+    stopwatch = Stopwatch(lambda: Steady(clock, 3, 0, pace=2.0, making=0.5), clock)
+    for _ in stopwatch:
+        clock.time += 100  # the caller's own work between two steps
+    stopwatch.cost()
+    assert stopwatch.seconds == pytest.approx(0.5 + 3 * 2.0)
 
 
 @given(st.floats(0.01, 50), st.floats(0.5, 5))
 def test_time_budget_uses_nearest_whole_number_of_runs(budget: float, pace: float) -> None:
-    work = budgeted([budget], pace)
+    work = time_budget([budget], pace)
     assert list(work)
-    (spent,) = work.reached
-    assert spent.seconds == pytest.approx(spent.runs * pace)
-    assert spent.runs == 1 or abs(spent.seconds - budget) <= pace / 2 + 1e-9
-    assert spent.runs > 1 or budget < 1.5 * pace + 1e-9
-    assert spent.nfe == 5 * spent.runs
+    (cost,) = work.reached
+    assert cost.seconds == pytest.approx(cost.runs * pace)
+    assert cost.runs == 1 or abs(cost.seconds - budget) <= pace / 2 + 1e-9
+    assert cost.runs > 1 or budget < 1.5 * pace + 1e-9
+    assert cost.nfe == 5 * cost.runs
 
 
-def test_time_budget_meets_smaller_budgets_on_way() -> None:
-    work = budgeted([10.0, 2.0, 5.0], 1.0)
+def test_time_budget_records_smaller_budgets_on_way() -> None:
+    work = time_budget([10.0, 2.0, 5.0], 1.0)
     for _ in work:
         pass
     assert [work.within(budget).runs for budget in (2.0, 5.0, 10.0)] == [2, 5, 10]
@@ -110,17 +110,17 @@ def test_time_budget_result_is_mean_of_all_runs() -> None:
 
 @given(st.integers(1, 40))
 def test_time_budget_resumes_after_any_item(cut: int) -> None:
-    whole = budgeted([4.0, 9.0], 1.0)
-    everything = list(whole)
-    first, second = budgeted([4.0, 9.0], 1.0), budgeted([4.0, 9.0], 1.0)
-    told = list(islice(first, min(cut, len(everything) - 1)))
+    whole = time_budget([4.0, 9.0], 1.0)
+    expected = list(whole)
+    first, second = time_budget([4.0, 9.0], 1.0), time_budget([4.0, 9.0], 1.0)
+    items = list(islice(first, min(cut, len(expected) - 1)))
     second.load_state_dict(first.state_dict())
-    told += list(second)
-    assert told == everything
-    assert [vars(spent) for spent in second.reached] == [vars(spent) for spent in whole.reached]
+    items += list(second)
+    assert items == expected
+    assert [vars(cost) for cost in second.reached] == [vars(cost) for cost in whole.reached]
 
 
 def test_time_budget_steps_are_hundredths_of_largest() -> None:
-    steps = [item.step for item in budgeted([2.0, 8.0], 1.0) if isinstance(item, Step)]
+    steps = [item.step for item in time_budget([2.0, 8.0], 1.0) if isinstance(item, Step)]
     assert steps == sorted(steps)
-    assert (steps[-1], len(budgeted([1.0], 1.0))) == (100, 100)
+    assert (steps[-1], len(time_budget([1.0], 1.0))) == (100, 100)

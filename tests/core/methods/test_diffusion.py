@@ -9,7 +9,7 @@ from dipddpm.core.degrade import degrade
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.methods.diffusion import DdpmRestorer, diffusion_for
 from dipddpm.core.metrics.image import psnr
-from tests.core.methods.cases import assert_goes_on_exactly, case, ideal_prior, shapes
+from tests.core.methods.cases import assert_resumes_exactly, case, ideal_prior, shapes
 
 TRUTH = shapes(3)
 TASKS = [
@@ -35,10 +35,10 @@ def test_diffusion_for_suits_every_task(task: str) -> None:
 
 def test_ddpm_restorer_blind_level_makes_little_difference() -> None:
     big = shapes(6, size=28)
-    told, untold = (case(f"denoise:sigma=50{blind}", big) for blind in ("", ",blind=true"))
+    known, blind = (case(f"denoise:sigma=50{suffix}", big) for suffix in ("", ",blind=true"))
     prior = ideal_prior(shapes(40, seed=1, size=28))
     results = []
-    for given in (told, untold):
+    for given in (known, blind):
         made = DdpmRestorer(given, prior)
         list(made)
         results.append(made.images)
@@ -48,7 +48,7 @@ def test_ddpm_restorer_blind_level_makes_little_difference() -> None:
 def test_ddpm_restorer_resumes_exactly_and_counts_evaluations() -> None:
     given = case("inpaint:missing=0.5,sigma=5", TRUTH)
     prior = ideal_prior(shapes(8, seed=1))
-    assert_goes_on_exactly(lambda: DdpmRestorer(given, prior, method="ddnm", steps=6, samples=2), [0, 3, 6])
+    assert_resumes_exactly(lambda: DdpmRestorer(given, prior, method="ddnm", steps=6, samples=2), [0, 3, 6])
     made = DdpmRestorer(given, prior, method="dps", steps=5)
     list(made)
     assert made.nfe == len(made) == 5

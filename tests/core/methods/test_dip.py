@@ -6,7 +6,7 @@ import torch
 from dipddpm.core.events import EarlyStopped, Step
 from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.metrics.image import psnr
-from tests.core.methods.cases import SMALL, assert_goes_on_exactly, case, shapes
+from tests.core.methods.cases import SMALL, assert_resumes_exactly, case, shapes
 
 TRUTH = shapes(3)
 
@@ -15,11 +15,11 @@ def test_dip_restorer_averages_independent_restarts() -> None:
     given = case("denoise:sigma=50", TRUTH)
     dip = msgspec.structs.replace(SMALL, iterations=30)
     two = DipRestorer(given, dip, restarts=2)
-    seen = [two.images.clone() for item in two if isinstance(item, Step)]
+    images = [two.images.clone() for item in two if isinstance(item, Step)]
     first = DipRestorer(given, dip)
     list(first)
     second = 2 * two.images - first.images
-    torch.testing.assert_close(seen[first.iterations], first.images)
+    torch.testing.assert_close(images[first.iterations], first.images)
     assert (second - first.images).abs().mean() > 1e-3
     apart = (psnr(first.images, TRUTH) + psnr(second, TRUTH)) / 2
     assert (psnr(two.images, TRUTH) > apart).all()
@@ -27,7 +27,7 @@ def test_dip_restorer_averages_independent_restarts() -> None:
     assert two.nfe == 0
 
 
-def test_groups_make_no_difference() -> None:
+def test_dip_restorer_is_independent_of_batch_size() -> None:
     given = case("inpaint:sigma=5", TRUTH)
     together, apart = (
         DipRestorer(given, msgspec.structs.replace(SMALL, iterations=6, batch=batch), restarts=2) for batch in (3, 1)
@@ -46,4 +46,4 @@ def test_dip_restorer_steps_count_over_restarts() -> None:
 
 
 def test_dip_restorer_resumes_exactly() -> None:
-    assert_goes_on_exactly(lambda: DipRestorer(case("denoise:sigma=60", TRUTH), SMALL, restarts=2), [0, 5, 24, 29, 40])
+    assert_resumes_exactly(lambda: DipRestorer(case("denoise:sigma=60", TRUTH), SMALL, restarts=2), [0, 5, 24, 29, 40])

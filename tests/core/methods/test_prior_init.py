@@ -12,7 +12,7 @@ from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.methods.prior_init import Chains, PriorInitRestorer
 from dipddpm.core.metrics.image import psnr
 from tests.core.ddpm.ideal import Gaussian
-from tests.core.methods.cases import SCHEDULE, SMALL, assert_goes_on_exactly, case, ideal_prior, shapes
+from tests.core.methods.cases import SCHEDULE, SMALL, assert_resumes_exactly, case, ideal_prior, shapes
 
 TRUTH = shapes(3)
 
@@ -31,7 +31,7 @@ def test_prior_init_beats_dip_in_few_steps(task: str) -> None:
     assert made.iterations > 60
 
 
-def test_chains_begin_at_right_marginal_per_image() -> None:
+def test_chains_start_at_right_marginal_per_image() -> None:
     start = torch.rand(3, 1, 40, 40, generator=torch.Generator().manual_seed(0))
     given = case("inpaint:missing=0.5", start)
     chains = Chains(
@@ -41,26 +41,26 @@ def test_chains_begin_at_right_marginal_per_image() -> None:
     for (begin, group), sampling in zip(sorted(chains.groups.items()), chains.samplings, strict=True):
         assert sampling.times[0] == begin
         a, s = SCHEDULE.alpha_sigma(begin)
-        off = sampling.xt.view(len(group), 5, 1, 40, 40) - a * to_model(start[group])[:, None]
-        assert off.std().item() == pytest.approx(s, rel=0.05)
-        assert abs(off.mean().item()) < 0.05 * s + 0.01
+        noise = sampling.xt.view(len(group), 5, 1, 40, 40) - a * to_model(start[group])[:, None]
+        assert noise.std().item() == pytest.approx(s, rel=0.05)
+        assert abs(noise.mean().item()) < 0.05 * s + 0.01
     torch.testing.assert_close(chains.images, start)
 
 
 def test_chains_reach_theoretical_mean_from_any_start() -> None:
-    """Inpainting without noise: measured pixels are y's, the others the mean of the data, whatever DIP said."""
+    """When inpainting without noise, measured pixels equal y, and the other ones the data's mean, for any start."""
     mean, std = 0.1, 0.3
     x = to_unit(mean + std * torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(1)))
     given = case("inpaint:missing=0.5", x)
     prior = TrainedModel(Gaussian(SCHEDULE, mean, std), SCHEDULE, DdpmConfig(), torch.device("cpu"))
     chains = Chains(prior, given.y, given.degradation, x * 0 + 0.9, [1.0] * 4, steps=50, samples=64, seed=0)
     list(chains)
-    kept = given.degradation.operator.measured(given.y) > 0
-    torch.testing.assert_close(chains.images[kept], x[kept], rtol=0, atol=0.03)
-    assert chains.images[~kept].mean().item() == pytest.approx((mean + 1) / 2, abs=0.02)
+    measured = given.degradation.operator.measured(given.y) > 0
+    torch.testing.assert_close(chains.images[measured], x[measured], rtol=0, atol=0.03)
+    assert chains.images[~measured].mean().item() == pytest.approx((mean + 1) / 2, abs=0.02)
 
 
 def test_prior_init_resumes_exactly() -> None:
     given, prior = case("inpaint:missing=0.6,sigma=5", TRUTH), ideal_prior(shapes(5, seed=1))
     options = PriorInit(steps=3, samples=2, fits=2)
-    assert_goes_on_exactly(lambda: PriorInitRestorer(given, prior, options, SMALL), [0, 10, 26, 48, 52, 54])
+    assert_resumes_exactly(lambda: PriorInitRestorer(given, prior, options, SMALL), [0, 10, 26, 48, 52, 54])

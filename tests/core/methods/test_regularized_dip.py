@@ -1,4 +1,4 @@
-"""Self-diffusion and sequential: the two methods whose networks are fed images."""
+"""Self-diffusion and sequential, the two methods whose networks get images as input."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from dipddpm.core.config import DipConfig
 from dipddpm.core.config.hybrid import SelfDiffusion, Sequential
-from dipddpm.core.methods.regularized_dip import FedRestorer, Feed, falling_level
+from dipddpm.core.methods.regularized_dip import InputFeed, InputFeedRestorer, falling_level
 from dipddpm.core.methods.self_diffusion import SelfDiffusionRestorer
 from dipddpm.core.methods.sequential import Purified, SequentialRestorer
 from dipddpm.core.metrics.image import psnr
-from tests.core.methods.cases import SMALL, assert_goes_on_exactly, case, ideal_prior, shapes
+from tests.core.methods.cases import SMALL, assert_resumes_exactly, case, ideal_prior, shapes
 
 TRUTH = shapes(3)
 DESCENT = SelfDiffusion(fall=20, every=4)
@@ -24,42 +24,42 @@ def longer(iterations: int, **changes: object) -> DipConfig:
     return msgspec.structs.replace(SMALL, iterations=iterations, average=0.9, **changes)
 
 
-class Own(Feed):
-    """Every network is fed its own last output."""
+class LastOutput(InputFeed):
+    """Each network's input is its own last output plus 1."""
 
-    def renew(self, places: Tensor) -> Tensor:
-        return self.batch.output[places] + 1
+    def renew(self, indices: Tensor) -> Tensor:
+        return self.batch.output[indices] + 1
 
 
-def test_fed_restorer_renews_input_at_interval_for_active_images() -> None:
-    made = FedRestorer(case("denoise:sigma=25", TRUTH), longer(9), lambda batch: Own(batch, 3, 0), seed=0)
+def test_input_feed_restorer_renews_input_at_interval_for_active_images() -> None:
+    made = InputFeedRestorer(case("denoise:sigma=25", TRUTH), longer(9), lambda batch: LastOutput(batch, 3, 0), seed=0)
     (batch,), (feed,) = made.fit.batches, made.attached
-    assert isinstance(feed, Feed)
-    seen = []
+    assert isinstance(feed, InputFeed)
+    inputs = []
     for step in range(9):
         if step == 4:
             batch.stopping.stopped_at[0] = 4
             batch.compact_if_worthwhile()
         before = batch.output
         batch.step_once()
-        seen.append(feed.current_input)
+        inputs.append(feed.current_input)
         if step % 3 == 0:
             assert torch.equal(feed.current_input[batch.indices], before[batch.indices] + 1)
-    assert torch.equal(seen[0], seen[2])
-    assert torch.equal(seen[3][0], seen[8][0])
-    assert not torch.equal(seen[3][1], seen[8][1])
+    assert torch.equal(inputs[0], inputs[2])
+    assert torch.equal(inputs[3][0], inputs[8][0])
+    assert not torch.equal(inputs[3][1], inputs[8][1])
 
 
-def test_falling_level_is_even_in_logarithm() -> None:
+def test_falling_level_is_linear_in_logarithm() -> None:
     assert [falling_level(100.0, 1.0, share) for share in (0.0, 0.5, 1.0, 3.0)] == pytest.approx([100, 10, 1, 1])
 
 
 @pytest.mark.parametrize("task", ["denoise:sigma=50", "inpaint:missing=0.5,sigma=5", "superres:sigma=5"])
 @pytest.mark.parametrize("method", ["self-diffusion", "sequential"])
-def test_input_fed_restorers_beat_pseudo_inverse(method: str, task: str) -> None:
+def test_input_feed_restorers_beat_pseudo_inverse(method: str, task: str) -> None:
     given, dip = case(task, TRUTH), longer(80)
     if method == "sequential":
-        made: FedRestorer = SequentialRestorer(given, ideal_prior(shapes(20, seed=1)), TURNS, dip)
+        made: InputFeedRestorer = SequentialRestorer(given, ideal_prior(shapes(20, seed=1)), TURNS, dip)
     else:
         made = SelfDiffusionRestorer(given, None, DESCENT, dip)
     list(made)
@@ -68,14 +68,14 @@ def test_input_fed_restorers_beat_pseudo_inverse(method: str, task: str) -> None
     assert made.iterations <= len(made) == 80
 
 
-def test_input_fed_restorers_resume_exactly() -> None:
+def test_input_feed_restorers_resume_exactly() -> None:
     given, prior = case("denoise:sigma=40", TRUTH), ideal_prior(shapes(8, seed=1))
-    assert_goes_on_exactly(lambda: SelfDiffusionRestorer(given, None, DESCENT, SMALL), [0, 3, 9, 15])
-    assert_goes_on_exactly(lambda: SequentialRestorer(given, prior, TURNS, SMALL), [0, 3, 9, 15])
+    assert_resumes_exactly(lambda: SelfDiffusionRestorer(given, None, DESCENT, SMALL), [0, 3, 9, 15])
+    assert_resumes_exactly(lambda: SequentialRestorer(given, prior, TURNS, SMALL), [0, 3, 9, 15])
 
 
 @pytest.mark.usefixtures("double")
-def test_input_fed_restorers_are_independent_of_batch() -> None:
+def test_input_feed_restorers_are_independent_of_batch() -> None:
     given, prior = case("inpaint:missing=0.5,sigma=5", TRUTH.double()), ideal_prior(shapes(8, seed=1))
     for make in (
         lambda dip: SelfDiffusionRestorer(given, None, DESCENT, dip),
@@ -90,7 +90,7 @@ def test_input_fed_restorers_are_independent_of_batch() -> None:
 def test_self_diffusion_input_noise_falls() -> None:
     made = SelfDiffusionRestorer(case("denoise:sigma=25", TRUTH), None, DESCENT, longer(40, stop="never"))
     (batch,), (feed,) = made.fit.batches, made.attached
-    assert isinstance(feed, Feed)
+    assert isinstance(feed, InputFeed)
     noise = []
     for _ in range(40):
         before = batch.output
@@ -103,7 +103,7 @@ def test_self_diffusion_input_noise_falls() -> None:
 
 
 def test_sequential_finds_image_of_right_prior() -> None:
-    """Seven in ten pixels are missing; the ideal denoiser of a few images knows the rest, plain DIP doesn't."""
+    """70% of the pixels are missing; the prior, trained on the images, can fill them in, and plain DIP can't."""
     given = case("inpaint:missing=0.7,sigma=10", TRUTH)
     dip = longer(150, stop="never")
     turns = Sequential(weight=0.3, fall=60, every=5, steps=2)
@@ -123,10 +123,10 @@ def test_sequential_counts_every_purification() -> None:
         made = SequentialRestorer(given, prior, msgspec.structs.replace(TURNS, steps=steps), longer(12, stop="never"))
         list(made)
         counts.append(made.nfe)
-    assert counts == [0, 2 * 2]  # after 4 and 8 iterations; at first it is fed A+ y
+    assert counts == [0, 2 * 2]  # purified after 4 and 8 iterations; the first input is A+ y
 
 
-def test_purify_recovers_image_of_set_with_noise_floor() -> None:
+def test_purify_recovers_image_of_prior_and_respects_noise_floor() -> None:
     made = SequentialRestorer(case("denoise:sigma=60", TRUTH), ideal_prior(TRUTH), TURNS, longer(4))
     (feed,) = made.attached
     assert isinstance(feed, Purified)

@@ -1,4 +1,4 @@
-"""The classics: each better than A+ y on its own task, and what scikit-image says it is."""
+"""Each classic method beats A+ y on its own task, and matches a reference implementation."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ def test_restore_classic_fills_impulses_only() -> None:
     assert (psnr(restored, X0) - psnr(median, X0)).mean() > 3
 
 
-def test_restore_classic_keeps_exact_pixels_when_inpainting() -> None:
+def test_restore_classic_preserves_exact_pixels_when_inpainting() -> None:
     given = case("inpaint:missing=0.5")
-    kept = given.degradation.operator.measured(given.y) == 1
-    assert torch.allclose(filters.restore_classic(given)[kept], given.y[kept])
+    measured = given.degradation.operator.measured(given.y) == 1
+    assert torch.allclose(filters.restore_classic(given)[measured], given.y[measured])
 
 
 def test_restore_classic_estimates_blind_noise_level() -> None:
-    told, untold = case("denoise:sigma=50"), case("denoise:sigma=50,blind=true")
-    assert torch.equal(told.y, untold.y)
-    a, b = filters.restore_classic(told), filters.restore_classic(untold)
+    known, blind = case("denoise:sigma=50"), case("denoise:sigma=50,blind=true")
+    assert torch.equal(known.y, blind.y)
+    a, b = filters.restore_classic(known), filters.restore_classic(blind)
     assert not torch.equal(a, b)
     assert (psnr(a, X0) - psnr(b, X0)).abs().mean() < 1.5
 
@@ -75,6 +75,6 @@ def test_restore_classic_wiener_matches_hunts_filter() -> None:
     )
     laplacian = np.zeros((28, 28))
     laplacian[0, 0], laplacian[0, 1], laplacian[1, 0], laplacian[0, -1], laplacian[-1, 0] = 4, -1, -1, -1, -1
-    held = filters.BALANCE * (4 / 255) ** 2 * np.abs(np.fft.fft2(laplacian)) ** 2
-    spectrum = np.conj(transfer) * np.fft.fft2(given.y[0, 0].double().numpy()) / (np.abs(transfer) ** 2 + held)
+    penalty = filters.BALANCE * (4 / 255) ** 2 * np.abs(np.fft.fft2(laplacian)) ** 2
+    spectrum = np.conj(transfer) * np.fft.fft2(given.y[0, 0].double().numpy()) / (np.abs(transfer) ** 2 + penalty)
     assert np.allclose(restored, np.fft.ifft2(spectrum).real, atol=1e-4)

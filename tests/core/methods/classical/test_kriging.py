@@ -20,7 +20,7 @@ Numbers = NDArray[np.float64]
 
 
 def covariances(logs: Numbers) -> Numbers:
-    """Of all pixels, in plain numpy: the axes are turned, each stretched, and then distance is distance."""
+    """Compute the covariances of all pixels in numpy: rotate the axes, scale each one, then take distances."""
     first, second, angle, deviation, share = logs
     rows, columns = np.divmod(np.arange(SIDE * SIDE), SIDE)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
@@ -28,19 +28,19 @@ def covariances(logs: Numbers) -> Numbers:
     distance = cdist(points.T, points.T)
     share = 1 / (1 + math.exp(-share))
     smooth = (1 + math.sqrt(3) * distance) * np.exp(-math.sqrt(3) * distance)
-    found: Numbers = math.exp(2 * deviation) * (share * np.exp(-distance) + (1 - share) * smooth)
-    return found
+    covariance: Numbers = math.exp(2 * deviation) * (share * np.exp(-distance) + (1 - share) * smooth)
+    return covariance
 
 
 def drawn(logs: Numbers, count: int, seed: int = 1) -> Tensor:
-    """Fields (count, 1, SIDE, SIDE) of these covariances about 0.5."""
+    """Draw Gaussian fields (count, 1, SIDE, SIDE) with these covariances and mean 0.5."""
     factor = np.linalg.cholesky(covariances(logs) + 1e-9 * np.eye(SIDE * SIDE))
     normal = np.random.default_rng(seed).standard_normal((SIDE * SIDE, count))
     return torch.from_numpy(0.5 + (factor @ normal).T).view(count, 1, SIDE, SIDE)
 
 
 def measured(truth: Tensor, share: float = 0.35, seed: int = 2) -> tuple[Tensor, Tensor]:
-    """Noisy y and its mask; images have different numbers of pixels."""
+    """Return noisy measurements y and their mask; images have different numbers of measured pixels."""
     generator = torch.Generator().manual_seed(seed)
     mask = (torch.rand(truth.shape, generator=generator, dtype=truth.dtype) < share).to(truth)
     return (truth + SIGMA * torch.randn(truth.shape, generator=generator, dtype=truth.dtype)) * mask, mask
@@ -54,10 +54,10 @@ TURNED = np.array([math.log(8.0), math.log(2.0), 0.6, math.log(0.2), 1.0])
 
 
 def test_gaussian_field_mean_solves_kriging_system() -> None:
-    """Weights that sum to 1, with a Lagrange multiplier, solved pixel by pixel."""
+    """Solve for each pixel's kriging weights, which sum to 1, with a Lagrange multiplier."""
     y, mask = measured(drawn(TURNED, 2))
     field = GaussianField(y.flatten(0, 1), mask.flatten(0, 1) != 0, variance(y))
-    made = field.mean()
+    mean = field.mean()
     for plane in range(2):
         known = np.flatnonzero(mask[plane, 0].numpy())
         all_pairs = covariances(field.logs[plane].numpy())
@@ -69,7 +69,7 @@ def test_gaussian_field_mean_solves_kriging_system() -> None:
         weights = np.linalg.solve(system, right)[:n]
         np.testing.assert_allclose(weights.sum(0), 1)
         expected = weights.T @ y[plane, 0].numpy().ravel()[known]
-        np.testing.assert_allclose(made[plane].numpy().ravel(), expected, atol=1e-6)
+        np.testing.assert_allclose(mean[plane].numpy().ravel(), expected, atol=1e-6)
 
 
 def test_gaussian_field_fit_is_local_maximum_of_likelihood() -> None:
@@ -84,19 +84,19 @@ def test_gaussian_field_fit_is_local_maximum_of_likelihood() -> None:
         level = (inverse @ values).sum() / inverse.sum()
         expected = [kriging.LENGTH, kriging.LENGTH, kriging.DEVIATION]
         prior = (logs[[0, 1, 3]] - np.log(expected)) / [kriging.LENGTHS, kriging.LENGTHS, kriging.DEVIATIONS]
-        found = multivariate_normal.logpdf(values, np.full(len(known), level), covariance)
-        return float(found) - 0.5 * float((prior**2).sum())
+        log_density = multivariate_normal.logpdf(values, np.full(len(known), level), covariance)
+        return float(log_density) - 0.5 * float((prior**2).sum())
 
     best = field.logs[0].numpy()
-    for place, step in ((0, 0.6), (1, 0.4), (2, 0.4), (3, 0.5), (4, 3.0)):
+    for index, step in ((0, 0.6), (1, 0.4), (2, 0.4), (3, 0.5), (4, 3.0)):
         for sign in (-1, 1):
             moved = best.copy()
-            moved[place] += sign * step
+            moved[index] += sign * step
             assert likelihood(moved) < likelihood(best)
 
 
 def test_krige_nearly_reaches_error_of_true_covariances() -> None:
-    """The error is near that of the conditional mean with the true covariances, which nothing can beat."""
+    """The error is close to the smallest possible one, that of the conditional mean with the true covariances."""
     truth = drawn(TURNED, 24)
     y, mask = measured(truth)
     ours = ((krige(y, mask, variance(y)) - truth) * (1 - mask)).square().sum().item()
@@ -110,7 +110,7 @@ def test_krige_nearly_reaches_error_of_true_covariances() -> None:
 
 
 def test_krige_follows_slanted_edges() -> None:
-    """Stripes on the slant, where biharmonic inpainting knows of no direction."""
+    """Kriging fits the direction of slanted stripes; biharmonic inpainting has no direction."""
     rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
     stripes = (0.5 + 0.3 * torch.sin((rows + 2 * columns) / 2.5)).expand(1, 1, SIDE, SIDE)
     y, mask = measured(stripes)
@@ -129,22 +129,22 @@ def test_krige_treats_planes_independently() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_krige_handles_constant_single_and_no_pixels(dtype: torch.dtype) -> None:
-    """A constant without noise, a single pixel, none at all, and all of them."""
+    """The four images have a third of the rows measured, a single pixel, no pixel, and all pixels."""
     y = torch.full((4, 1, 8, 8), 0.4, dtype=dtype)
     mask = torch.zeros_like(y)
     mask[0, :, ::3], mask[1, :, 4, 4], mask[3] = 1, 1, 1
-    made = krige(y * mask, mask, y.new_zeros(4))
-    assert made.isfinite().all()
-    torch.testing.assert_close(made[[0, 1, 3]], y[[0, 1, 3]], rtol=0, atol=1e-3)
+    restored = krige(y * mask, mask, y.new_zeros(4))
+    assert restored.isfinite().all()
+    torch.testing.assert_close(restored[[0, 1, 3]], y[[0, 1, 3]], rtol=0, atol=1e-3)
 
 
-def test_krige_keeps_noise_free_measurements() -> None:
+def test_krige_preserves_noise_free_measurements() -> None:
     y, mask = measured(drawn(TURNED, 2))
-    made = krige(y, mask, y.new_tensor([0.0, SIGMA**2]))
-    stays = (made == y)[mask != 0].view(-1)
+    restored = krige(y, mask, y.new_tensor([0.0, SIGMA**2]))
+    unchanged = (restored == y)[mask != 0].view(-1)
     first = int(mask[0].sum())
-    assert stays[:first].all()
-    assert not stays[first:].any()
+    assert unchanged[:first].all()
+    assert not unchanged[first:].any()
 
 
 def test_krige_falls_back_to_biharmonic_for_many_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
