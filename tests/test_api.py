@@ -106,7 +106,7 @@ def test_every_kind_of_method_restores_by_its_name(method: str, shipped_prior: A
 
 def test_a_photo_and_a_prior_of_small_images_are_refused_in_a_sentence(photo: Path, shipped_prior: Any) -> None:
     y, degradation = dd.degrade("denoise:sigma=50", dd.load_images(photo), seed=0)
-    with pytest.raises(dd.UserError, match="knows 1x28x28 images"):
+    with pytest.raises(dd.UserError, match="trained on 1x28x28 images"):
         dd.restore(y, degradation, "calibrated", prior=shipped_prior, device="cpu")
 
 

@@ -1,1 +1,1 @@
-"""The experiments, a file for each kind of run: config in, events out."""
+"""Experiments, one file for each kind of run: each takes a config and yields events."""

@@ -1,4 +1,4 @@
-"""A DDPM run from config to samples: what the worker carries out, and a notebook can iterate over."""
+"""A DDPM run from config to samples, as an experiment that the worker or a notebook iterates."""
 
 from __future__ import annotations
 
@@ -24,18 +24,17 @@ from dipddpm.core.images import to_unit
 from dipddpm.core.metrics.samples import SampleEvaluator
 
 MAX_SHOWN = 8
-"""Images in the picture of the forward process."""
+"""Number of images in the picture of the forward process."""
 PREVIEW_STEPS = 20
-"""Steps in which the samples along the training are made; those at its end take as many as the config says."""
+"""Sampler steps of the previews during training; for the final samples, the config sets the number of steps."""
 
 
 class DdpmExperiment:
-    """Train a noise predictor on images, then sample from its last weights, averaged if they are.
+    """Train a noise predictor on images, then sample with its last weights, or with their average if it is kept.
 
-    Yields which images it uses, pictures of the first batch and of the forward process, what the training yields,
-    every few epochs a picture of samples from noise that stays the same, and at the end a picture of the samples and,
-    with an `evaluator`, what it says of them. `input_transform` makes what the network sees in place of xt, in training
-    and sampling.
+    Yields the data used, pictures of the first batch and of the forward process, the training's events, every few
+    epochs a preview of samples from always the same noise, and at the end a picture of the samples and, with an
+    `evaluator`, its scores. In training and sampling, `input_transform` maps xt to the network's input.
     """
 
     network: nn.Module
@@ -55,7 +54,7 @@ class DdpmExperiment:
         self.config = config
         self.sets = [train] if validation is None else [train, validation]
         self.schedule = Schedule.from_config(options, device)
-        # Initialisation draws from torch's global generator, which is put back as it was.
+        # Initialisation draws from torch's global generator, whose state is restored afterwards.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(config.seed, "network"))
             kind = registry.network(options.network)
@@ -88,23 +87,26 @@ class DdpmExperiment:
 
     @classmethod
     def from_config(cls, config: DdpmRun | HybridRun, device: torch.device | str) -> Self:
-        """Raises UserError for data that is missing, too small, or not what the network or the judge takes."""
+        """Build the experiment.
+
+        Raises UserError for data that is missing, too small, or doesn't suit the network or the evaluator.
+        """
         train, validation = load_training(config.data, held_out=config.ddpm.hold_out)
         evaluator = SampleEvaluator.of(config.data, train) if config.ddpm.evaluate else None
         return cls(config, train, device, validation=validation, evaluator=evaluator)
 
     @property
     def step(self) -> int:
-        """Optimiser steps, and after them steps of the sampler."""
+        """Optimiser steps, plus steps of the final sampler."""
         return self.training.step + self.sampling.steps_done
 
     @property
     def epoch(self) -> int:
-        """Epochs finished."""
+        """Number of finished epochs."""
         return self.training.epoch
 
     def started(self) -> RunStarted:
-        """Totals and sizes; `parameters` counts those that are trained."""
+        """Return totals and sizes; `parameters` counts the trained parameters."""
         return RunStarted(
             kind=self.config.kind,
             method=self.config.method,
@@ -127,7 +129,6 @@ class DdpmExperiment:
             if not isinstance(item, EpochFinished) or not (options.samples and options.sample_every):
                 continue
             if self.epoch % options.sample_every == 0:
-                # From the same noise each time.
                 preview = self._preview()
                 title = f"Samples after epoch {self.epoch} (nfe {preview.nfe})"
                 yield Pictures(name="progress", images=_visible(preview.xt), step=self.step, title=title, numbered=True)
@@ -141,7 +142,7 @@ class DdpmExperiment:
         return len(self.training) + (len(self.sampling) if len(self.sampling.xt) else 0)
 
     def _closing_items(self) -> Iterator[Item]:
-        """What there is to say of the samples."""
+        """Yield the picture of the final samples, and their evaluation."""
         options, images, nfe = self.config.ddpm, _visible(self.sampling.xt), self.sampling.nfe
         if options.samples:
             title = f"Samples after epoch {self.epoch} (nfe {nfe})"
@@ -150,7 +151,7 @@ class DdpmExperiment:
             yield from self.evaluator(images[: options.evaluate], seed=self.config.seed, step=self.step, nfe=nfe)
 
     def _denoiser(self, count: int) -> Denoiser:
-        """What samples so many images: by the averaged weights, of every class in turn."""
+        """Return a denoiser for `count` images, with the averaged weights; images take the classes in turn."""
         device = self.training.images.device
         return Denoiser(
             self.training.averaged,
@@ -161,7 +162,7 @@ class DdpmExperiment:
         )
 
     def _preview(self) -> Sampling:
-        """Samples by DPM-Solver++; whatever it takes to draw them, the training goes on as if they hadn't been."""
+        """Draw samples by DPM-Solver++, always from the same noise, without any effect on the training."""
         options = self.config.ddpm
         preview = Sampling(
             self._denoiser(options.samples),
@@ -177,18 +178,18 @@ class DdpmExperiment:
         return preview
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`."""
+        """Return all that an exact resume needs; valid after a `Step`."""
         return {**self.training.state_dict(), "sampling": self.sampling.state_dict()}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called."""
+        """Resume from a state that `state_dict` returned."""
         self.training.load_state_dict(state)
-        # Of a run that is to be trained for longer, the samples are drawn again, later.
+        # If the run is extended by further epochs, its samples are drawn again after them.
         if self.training.epoch == self.training.epochs:
             self.sampling.load_state_dict(state["sampling"])
 
     def _forward_process(self, x0: Tensor) -> Pictures:
-        """A row for each image: x0, then xt at 25, 50, 75 and 100% of the way."""
+        """Draw a row for each image: x0, then xt at 25, 50, 75 and 100% of the timesteps."""
         generator = torch.Generator(x0.device).manual_seed(derive(self.config.seed, "pictures"))
         eps = torch.randn(x0.shape, generator=generator, device=x0.device)
         times = [max(len(self.schedule) * percent // 100, 1) - 1 for percent in (25, 50, 75, 100)]
@@ -203,5 +204,5 @@ class DdpmExperiment:
 
 
 def _visible(images: Tensor) -> Tensor:
-    """From model space to [0, 1], clipped, for a picture."""
+    """Convert images from model space to [0, 1], clipped, for a picture."""
     return to_unit(images).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""A DIP run from config to restored images: what the worker carries out, and a notebook can iterate over."""
+"""A DIP run from config to restored images, as an experiment that the worker or a notebook iterates."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from dipddpm.core.methods.dip import in_batches
 class DipExperiment:
     """Degrade images, and fit a Deep Image Prior to each of them.
 
-    Yields which images it uses, the measurements y, what the fit yields, and at the end each image at its truth-free
-    stop. Images of one size are fitted together, as many as fit in memory; the truth is used for reporting only.
+    Yields the data used, the measurements y, the fit's events, and at the end each image at its truth-free stop. Images
+    of one size are fitted together in groups that fit in memory; the truth is used for reporting only.
 
-    Several processes share the images, a network or more each, and all yield the same. Seeds are of the images, so each
-    image is fitted as by one process: to the same bits where it is alone in its network (dip.batch=1), else up to
-    rounding. A checkpoint tells of networks, not of processes; fewer of these can go on with it, to the same bits.
+    Several processes share the images, at least one group each, and all yield the same items. Seeds depend on the
+    images, so the results don't depend on the number of processes: bit for bit with one image a group (dip.batch=1),
+    else up to rounding. A checkpoint stores groups, not processes; fewer processes can resume from it, bit for bit.
     """
 
     epoch = 0
@@ -35,7 +35,7 @@ class DipExperiment:
     def __init__(
         self, config: DipRun, images: Sequence[Tensor], labels: Sequence[str], loaded: DataLoaded, device: torch.device
     ) -> None:
-        """`images` are true images (C, H, W) in [0, 1]; the noise of each is drawn by its label."""
+        """Set up the fits; `images` are true images (C, H, W) in [0, 1], whose labels seed their noise."""
         self.config = config
         self.loaded = loaded
         self.images = images
@@ -45,7 +45,7 @@ class DipExperiment:
         self._prepare(_groups(config, images, device, self.process_group))
 
     def _prepare(self, groups: Sequence[Sequence[int]]) -> None:
-        """Degrade the images of this process and set up their fit, in these groups of images of one size."""
+        """Degrade this process's images and set up their fit; each group holds the indices of images of one size."""
         config = self.config
         batches = []
         for indices in groups:
@@ -69,23 +69,26 @@ class DipExperiment:
 
     @classmethod
     def from_config(cls, config: DipRun, device: torch.device | str) -> Self:
-        """Raises UserError for images that are missing or can't be read, and for a task that doesn't suit them."""
+        """Build the experiment.
+
+        Raises UserError for images that are missing or can't be read, and for a task that doesn't suit them.
+        """
         images, labels, loaded = load_images(config.images, config.data)
         return cls(config, images, labels, loaded, torch.device(device))
 
     @property
     def network(self) -> nn.Module | None:
-        """The network of all images, where one holds them all."""
+        """The network of all images; None if there are several groups or processes."""
         alone = self.process_group.world_size == len(self.fit.batches) == 1
         return self.fit.batches[0].network if alone else None
 
     @property
     def step(self) -> int:
-        """Iterations done."""
+        """Number of iterations done."""
         return self.fit.step
 
     def started(self) -> RunStarted:
-        """Totals and sizes; `parameters` counts those of one image's prior."""
+        """Return totals and sizes; `parameters` counts the parameters of one image's network."""
         first = self.fit.batches[0]
         return RunStarted(
             kind=self.config.kind,
@@ -108,28 +111,28 @@ class DipExperiment:
             yield item
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`. Of several processes, the first one has it."""
+        """Return all that an exact resume needs; valid after a `Step`. Only rank 0 has the states of all ranks."""
         fit = self.fit.state_dict()
         parts = self.process_group.gather([[list(i) for i in self.fit.indices], fit["batches"]], to_all=False)
         groups, batches = ([item for part in parts for item in part[kind]] for kind in (0, 1))
         return {"fit": {**fit, "batches": batches}, "groups": groups}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called, in its groups: another day another number of images may fit.
+        """Resume from a state, in its groups of images: by now, groups of another size might fit in memory.
 
-        Raises UserError where there are more processes than groups.
+        Raises UserError if there are more processes than groups.
         """
         groups, shard = state["groups"], self.process_group.shard(len(state["groups"]))
         if self.process_group.world_size > len(groups):
             processes = self.process_group.world_size
             problem = f"The checkpoint holds {len(groups)} network(s), and there are {processes} processes."
-            raise UserError(problem, f"Go on with {len(groups)} or fewer, or start the run anew.")
+            raise UserError(problem, f"Resume with at most {len(groups)} process(es), or start a new run.")
         if groups[shard] != self.fit.indices:
             self._prepare(groups[shard])
         self.fit.load_state_dict({**state["fit"], "batches": state["fit"]["batches"][shard]})
 
     def _closing_items(self) -> list[Item]:
-        """What there is to keep after the last iteration."""
+        """Return the final restorations and their picture."""
         fit = self.fit
         scores = [status.best_score for status in fit.statuses]
         best = BestModel(
@@ -146,9 +149,9 @@ class DipExperiment:
 def _groups(
     config: DipRun, images: Sequence[Tensor], device: torch.device, process_group: ProcessGroup
 ) -> list[list[int]]:
-    """Places of images of one size that one network takes, in the order of the images; those of this process.
+    """Return this process's groups: indices of images of one size, in the order of the images.
 
-    The images are dealt out size by size, so that each process has about as many of each.
+    The images are distributed size by size, so that each process has about the same number of each size.
     """
     sizes: dict[tuple[int, int, int], list[int]] = {}
     for index, image in enumerate(images):
@@ -159,6 +162,6 @@ def _groups(
     ]
     groups = []
     for size in sizes:
-        places = [index for its_size, index in assigned if its_size == size]
-        groups += in_batches(places, config.dip, size, device)
+        indices = [index for its_size, index in assigned if its_size == size]
+        groups += in_batches(indices, config.dip, size, device)
     return groups

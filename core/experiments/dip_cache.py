@@ -1,4 +1,4 @@
-"""A bank of what Deep Image Priors make of degraded images: fitted once, then kept in the cache folder."""
+"""A bank of DIP results for degraded images, which are fitted once and then stored in the cache folder."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from dipddpm.core.images import to_unit
 from dipddpm.core.methods.dip import dip_fit
 
 CHUNK = 50
-"""Images that are fitted together, and kept in one file; the last of a bank may be fewer."""
+"""Number of images that are fitted together and stored in one file; a bank's last chunk may be smaller."""
 FORMAT = 1
-"""To be raised whenever the same options come to give other results."""
+"""Version of the results; raise it whenever the same options give other results."""
 _IRRELEVANT_OPTIONS = {"measure_every", "picture_every", "batch", "run_on"}
-"""Options of DIP that change nothing of its results."""
+"""DIP options that don't change its results."""
 
 
 class DipResultBank:
-    """The measurement of each image, and what a DIP that was fitted to it, never to the image, has at its stop.
+    """The measurement of each image, and the result at its stop of a DIP that is fitted to the measurement alone.
 
-    What is in the cache counts only for the very same images, task, options and seed; where the cache can't be
-    written, nothing is kept. Each chunk has random weights and an input z of its own, lest one of them be learned by
-    heart. Yields a `Step` for every iteration, counted as if each fit went on to its last one, and a `Message` for
-    every chunk. Resumes exactly, in the middle of a fit, too.
+    A cached result is used only for the same images, task, options and seed; if the cache can't be written, nothing is
+    cached. Each chunk has its own random weights and input z, so that a network can't memorise them. Yields a `Step`
+    for every iteration, counted as if no fit stopped early, and a `Message` for every chunk. Resumes exactly, even in
+    the middle of a fit.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class DipResultBank:
     ) -> None:
         self.images, self.task, self.dip, self.seed, self.device = images, task, dip, seed, torch.device(device)
         self.results = torch.zeros(images.images.shape)
-        """float32 (N, C, H, W) in [0, 1], on the CPU; zero where there is nothing yet."""
+        """The results, float32 (N, C, H, W) in [0, 1], on the CPU; zero for chunks that are not done."""
         self.chunks_done = 0
-        """Chunks that have their results."""
+        """Number of chunks whose results are complete."""
         self.step = 0
         self._fit: DipFit | None = None
 
@@ -65,15 +65,15 @@ class DipResultBank:
                 self.results[indices] = cached
             self.chunks_done += 1
             self.step = self.chunks_done * self.dip.iterations
-            suffix = "" if cached is None else ", the last of them from the cache"
+            suffix = "" if cached is None else f", the last {len(indices)} from the cache"
             yield Message(text=f"Bank: {indices[-1] + 1} of {len(self.images)} DIP results{suffix}")
 
     def measurements(self) -> Case:
-        """The measurements of all images, and how they were made."""
+        """Return the case of all images: their measurements and degradation."""
         return self._case(range(len(self.images)))
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`."""
+        """Return all that an exact resume needs; valid after a `Step`."""
         return {
             "results": self.results,
             "done": self.chunks_done,
@@ -82,14 +82,14 @@ class DipResultBank:
         }
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called, with the same images and options."""
+        """Resume from a state of the same images and options."""
         self.results, self.chunks_done, self.step = state["results"].clone(), state["done"], state["step"]
         if state["fit"] is not None:
             self._fit = self._start_fit(self._chunk_indices())
             self._fit.load_state_dict(state["fit"])
 
     def _chunk_indices(self) -> list[int]:
-        """Of the images of the chunk that is next."""
+        """Return the indices of the images of the next chunk."""
         return list(range(self.chunks_done * CHUNK, min((self.chunks_done + 1) * CHUNK, len(self.images))))
 
     def _fit_chunk(self, indices: list[int]) -> Iterator[Step]:
@@ -107,7 +107,7 @@ class DipResultBank:
             checkpoint.save(path, {"key": key, "results": results})
 
     def _start_fit(self, indices: list[int]) -> DipFit:
-        # In one network, whatever the memory: groups would change the last bits of what is kept.
+        # One group, regardless of memory: the size of the groups changes the last bits of the cached results.
         return dip_fit(
             self._case(indices), self.dip, derive(self.seed, f"bank {self.chunks_done}"), [list(range(len(indices)))]
         )
@@ -118,7 +118,7 @@ class DipResultBank:
         return Case.of(truth, self.task, labels, self.seed, purpose="bank measurement").to(self.device)
 
     def _cache_entry(self, indices: list[int]) -> tuple[Path, str]:
-        """Where the results of these images are kept, and the digest of all that they follow from."""
+        """Return the cache file of these images' results, and the digest of everything that determines the results."""
         options = {k: v for k, v in msgspec.to_builtins(self.dip).items() if k not in _IRRELEVANT_OPTIONS}
         task, split = format_task(self.task), self.images.split
         key_parts = [FORMAT, task, options, self.seed, self.chunks_done, split, len(indices)]

@@ -1,9 +1,9 @@
-"""Why the published hybrid failed, as something that one iterates: every experiment, then the record and its picture.
+"""The explanation of why the published hybrid failed: all its trials, then their record and picture.
 
-The published network regresses eps from DIP(xt). Whether that can be done is a question of what DIP's output still
-tells of eps, so the same small network and the best linear filters are given xt, DIP_k(xt) for growing k, and other
-inputs that tell the suspected causes apart; see `core.study.findings`. Everything is learned on training images and
-measured on test images.
+The published network regresses eps from DIP(xt). Whether it can depends on the information about eps in DIP's output.
+So the same small network and the best linear filters are given xt, DIP_k(xt) for growing k, and other inputs that
+distinguish the suspected causes; see `core.study.findings`. All of them are trained on training images and measured on
+test images.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from dipddpm.core.study.inputs import BANDS, InputViews, NetworkInput, bands_of,
 from dipddpm.core.study.trial import Examples, TrainingTrial, trial_network
 
 HOURGLASS = Substitution(reading="fresh", scales=2, channels=64, skip_channels=4)
-"""The DIP: thin skips as in the original, and features enough for a batch of 32 images."""
+"""The DIP hourglass, with thin skips as in the original, and with enough features for a batch of 32 images."""
 BATCH_SIZE = 32
 SHOWN_AT = 0.15
-"""The share of the timesteps at which an image is shown: noised well, and still to be made out."""
+"""Timestep of the image in the picture, as a share of all timesteps: clearly noisy, but still recognisable."""
 FILE = "explanation.json"
-"""Where the run keeps its record."""
+"""Name of the record's file in the run folder."""
 
 
 class ExplanationExperiment:
-    """Fit the DIPs, then the filters, then the networks, then denoise; each of them is a unit that is done or not.
+    """Fit the DIPs, then the filters, then the networks, then denoise with two of the networks.
 
-    Between two units everything can be stored and gone on from; a unit that was cut short begins anew, and gives the
-    same numbers.
+    Each batch of DIPs, filter, network and the denoising is a job. The state holds finished jobs only; a job that was
+    interrupted is done again from its start, with the same numbers.
     """
 
     network: ClassVar[None] = None
@@ -78,19 +78,19 @@ class ExplanationExperiment:
             bands=BANDS,
         )
         self.weights: dict[str, Any] = {}
-        """Of the two networks that denoise in the end, by input."""
+        """Weights of the two networks that denoise at the end, by the name of their input."""
         self.step = 0
         self._stored_step = 0
-        """The step after the last unit that is done."""
+        """The step after the last finished job."""
 
     @classmethod
     def from_config(cls, config: ExplanationRun, device: torch.device | str) -> Self:
-        """Raises UserError for a data set that isn't here, is too small, or isn't grey."""
+        """Build the experiment. Raises UserError for a data set that is missing, too small, or not grey."""
         train = _first(config.data, "train", config.explanation.train_images)
         return cls(config, train, _first(config.data, "test", config.explanation.test_images), device)
 
     def started(self) -> RunStarted:
-        """Totals; a step is a batch of DIPs, a set of filters, an epoch of a network or a comparison."""
+        """Return totals; a step is a batch of DIPs, an input's filters, an epoch of a network, or the denoising."""
         fits = sum(len(bank) for bank in self.banks)
         filters = sum(not network_input.predicts_x0 for network_input in self.plan)
         networks = sum(network_input.seeds for network_input in self.plan) * self.config.explanation.epochs
@@ -124,7 +124,7 @@ class ExplanationExperiment:
             yield Step(step=self.step)
 
     def _strip(self) -> dict[str, Tensor]:
-        """A test image from the middle of the way: x0, xt, and what DIP makes of it after each k."""
+        """Return one test image at about `SHOWN_AT` of the timesteps: x0, xt, and DIP's output after each k steps."""
         bank = self.banks[1]
         index = int((bank.noised.t - int(len(self.schedule) * SHOWN_AT)).abs().argmin())
         shown = {findings.X0: bank.noised.x0[index], findings.XT: bank.noised.xt[index]}
@@ -132,7 +132,7 @@ class ExplanationExperiment:
         return {name: to_unit(image).clamp(0, 1) for name, image in shown.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """All units that are done; one under way is not among them."""
+        """Return the results of all finished jobs, without the current one."""
         return {
             "banks": {str(n): bank.state_dict() for n, bank in enumerate(self.banks)},
             "found": msgspec.json.encode(self.record).decode(),
@@ -141,16 +141,16 @@ class ExplanationExperiment:
         }
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called, at the beginning of the unit that was under way."""
+        """Resume from a state, at the start of the job that was interrupted."""
         for n, bank in enumerate(self.banks):
             bank.load_state_dict(state["banks"][str(n)])
         self.record = msgspec.json.decode(state["found"], type=Explanation)
         self.weights = state["weights"]
         self.step = self._stored_step = state["step"]
 
-    def _advance(self, loss: float | None = None, *, ends_unit: bool = True) -> Step:
+    def _advance(self, loss: float | None = None, *, ends_job: bool = True) -> Step:
         self.step += 1
-        if ends_unit:
+        if ends_job:
             self._stored_step = self.step
         return Step(step=self.step, loss=loss)
 
@@ -163,11 +163,11 @@ class ExplanationExperiment:
             self.record.distance[after(count)] = float((output - test.noised.xt).square().mean())
 
     def _filter(self, network_input: NetworkInput) -> Item:
-        """One of the linear measures: a filter for each part of the timesteps."""
+        """Fit the best linear filter for each band of timesteps, and record its share of predictable eps."""
         test = self.banks[1]
         bands = [bands_of(bank.noised.t, len(self.schedule)) for bank in self.banks]
         inputs = [self.views.of(network_input.name, bank) for bank in self.banks]
-        # One channel says it all, unless there are two inputs.
+        # The further channels hold no further information, unless there are two inputs.
         inputs = [images if network_input.name == findings.XT_WITH_DIP else images[:, :1] for images in inputs]
         shares = []
         for band in range(BANDS):
@@ -182,7 +182,7 @@ class ExplanationExperiment:
         return self._advance(1 - self.record.linear_share(network_input.name))
 
     def _learn(self, network_input: NetworkInput, seed: int) -> Iterator[Item]:
-        """Train one network, and measure what it has learned."""
+        """Train one network, and measure its errors on the test images."""
         examples = [
             Examples(self.views.of(network_input.name, bank), bank.noised.t, network_input.target(bank.noised))
             for bank in self.banks
@@ -192,8 +192,8 @@ class ExplanationExperiment:
         )
         losses = iter(trial)
         for _ in range(self.record.epochs - 1):
-            yield self._advance(next(losses), ends_unit=False)
-        last_step = self._advance(next(losses), ends_unit=False)
+            yield self._advance(next(losses), ends_job=False)
+        last_step = self._advance(next(losses), ends_job=False)
         bands = _means(trial.errors(), bands_of(self.banks[1].noised.t, len(self.schedule)))
         self.record.trained.setdefault(network_input.name, []).append(trial.result(bands))
         if seed == 0 and network_input.name in (findings.XT, after(self.record.fixed)):
@@ -231,13 +231,15 @@ class ExplanationExperiment:
 def _first(source: DataConfig, split: Literal["train", "test"], count: int) -> data.ImageSet:
     images = data.load(source.dataset, split, root=source.root)
     if count > len(images):
-        problem = f"{images.name} has {len(images)} {split} images, not {count}."
-        raise UserError(problem, f"Lower explanation.{split}_images.")
+        problem = f"{images.name} has only {len(images)} {split} images, fewer than the {count} required."
+        raise UserError(problem, f"Lower explanation.{split}_images to {len(images)} or less.")
     if tuple(images.images.shape[1:]) != SHAPE:
-        raise UserError("The explanation takes grey images of 28x28.", "Choose fashionmnist or fashion-mini.")
+        raise UserError(
+            "The explanation needs grey images of 28x28 pixels.", "Set data.dataset to fashionmnist or fashion-mini."
+        )
     return images.take(range(count))
 
 
 def _means(values: Tensor, bands: Tensor) -> list[float]:
-    """The mean in each part of the timesteps."""
+    """Return the mean in each band of timesteps."""
     return [float(values[bands.to(values.device) == band].mean()) for band in range(BANDS)]

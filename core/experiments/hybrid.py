@@ -1,4 +1,4 @@
-"""A hybrid run from config to scoreboard: what the worker carries out, and a notebook can iterate over."""
+"""A hybrid run from config to scoreboard, as an experiment that the worker or a notebook iterates."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget, baselines, 
 
 
 class HybridExperiment:
-    """Train a prior or take one, restore degraded images with a hybrid, and score it against both parents.
+    """Train or load a prior, restore degraded images with a hybrid, and score it against both baselines.
 
-    The parents, DIP and the DDPM, are given the seconds that the hybrid took, for restarts and samples whose results
-    they average. The truth is for reporting only. Images are of one size, and restored as one batch.
+    The baselines, DIP and the DDPM, get as many seconds as the hybrid took; they average the restarts or samples that
+    they make in that time. The truth is for reporting only. Images are of one size, and restored as one batch.
     """
 
     network = None
@@ -56,7 +56,10 @@ class HybridExperiment:
         prior: tuple[TrainedModel, PriorLoaded] | None = None,
         training: Experiment | None = None,
     ) -> None:
-        """`truth` are true images (N, C, H, W) in [0, 1], still on the CPU; `training` makes the prior."""
+        """Set up the phases.
+
+        `truth` are true images (N, C, H, W) in [0, 1], on the CPU; `training` trains the prior if none is given.
+        """
         self.config = config
         self.truth = truth.to(device)
         self.loaded = loaded
@@ -84,7 +87,7 @@ class HybridExperiment:
 
     @classmethod
     def from_config(cls, config: HybridRun, device: torch.device | str) -> Self:
-        """Raises UserError for images, data or a prior that are missing or don't go together."""
+        """Build the experiment. Raises UserError for images, data or a prior that are missing or incompatible."""
         truth, labels, loaded = load_batch(config.images, config.data)
         if not config.hybrid.needs_prior:
             return cls(config, truth, labels, loaded, device)
@@ -98,16 +101,16 @@ class HybridExperiment:
 
     @property
     def step(self) -> int:
-        """Steps of the training, then of the hybrid, then hundredths of each parent's time."""
+        """Steps of the training, plus steps of the hybrid, plus hundredths of each baseline's time budget."""
         return self.phases.step
 
     @property
     def epoch(self) -> int:
-        """Epochs that the prior has been trained for."""
+        """Number of epochs that the prior has been trained for in this run."""
         return 0 if self.training is None else self.training.epoch
 
     def started(self) -> RunStarted:
-        """Totals and sizes; `parameters` counts those of a prior that is trained here."""
+        """Return totals and sizes; `parameters` counts the parameters of a prior that this run trains."""
         training = None if self.training is None else self.training.started()
         return RunStarted(
             kind=self.config.kind,
@@ -137,17 +140,17 @@ class HybridExperiment:
         yield Step(step=self.step)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`."""
+        """Return all that an exact resume needs; valid after a `Step`."""
         return {"prior": self.given_prior[1].sha256 if self.given_prior else "", **self.phases.state_dict()}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called. Raises UserError where the prior is another one than then."""
+        """Resume from a state that `state_dict` returned. Raises UserError if the prior has changed since then."""
         if self.given_prior:
             refuse_other_prior(state["prior"], self.given_prior[1])
         self.phases.load_state_dict(state)
 
     def _prior(self) -> TrainedModel | None:
-        """The trained prior; of a training its best model, not its last."""
+        """Return the prior that was given, or the best model, not the last one, of this run's training."""
         if self._prior_training is None:
             return self.given_prior and self.given_prior[0]
         network = copy.deepcopy(self._prior_training.training.network)
@@ -182,8 +185,8 @@ class HybridExperiment:
 
 
 def refuse_other_size(images: tuple[int, ...], prior: tuple[int, ...]) -> None:
-    """Raise UserError where images and a prior are not of one shape (C, H, W)."""
+    """Raise UserError if the images and the prior don't have the same shape (C, H, W)."""
     if images != prior:
         sizes = ["x".join(map(str, shape)) for shape in (prior, images)]
-        problem = f"The prior knows {sizes[0]} images (channels, height, width), and these have {sizes[1]}."
-        raise UserError(problem, "Give images of the prior's size, or a prior of theirs.")
+        problem = f"The prior is trained on {sizes[0]} images (channels x height x width), but these are {sizes[1]}."
+        raise UserError(problem, f"Choose images of {sizes[0]}, or a prior that is trained on {sizes[1]} images.")

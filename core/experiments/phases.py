@@ -1,4 +1,4 @@
-"""Phases in a row, and those of a hybrid run: train the prior, restore the images, compare with each baseline."""
+"""Phases that run one after the other; a hybrid run trains the prior, restores the images, then runs each baseline."""
 
 from __future__ import annotations
 
@@ -31,32 +31,33 @@ from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget
 from dipddpm.core.metrics.image import psnr, ssim_scores
 
 Score: TypeAlias = Callable[[str, Cost, int], RestorationScored]
-"""Scores what a method's cost bought, at a step."""
+"""Scores a method's restoration and cost; the third argument is the step of the event."""
 
 
 class Phase(Resumable, Protocol):
-    """A part of a run that counts its own steps from 0, and may end before it has taken all that were planned.
+    """A part of a run that counts its own steps from 0, and may end before it has taken all planned steps.
 
-    What follows its last `Step` belongs to the next phase's first one, so it must follow from the state alone.
+    Items after its last `Step` come before the next phase's first `Step`; after a resume in between they are yielded
+    again, so they must follow from the state alone.
     """
 
     @property
     def step(self) -> int:
-        """Steps done."""
+        """Number of steps done."""
         ...
 
     def __len__(self) -> int:
-        """Steps planned, known from the beginning."""
+        """Return the number of planned steps, known before the phase begins."""
         ...
 
 
 class Phases:
-    """Carry out phases in a row; a phase that has ended counts as many steps as were planned for it."""
+    """Run phases one after the other; a finished phase counts as many steps as were planned for it."""
 
     def __init__(self, phases: Sequence[Phase]) -> None:
         self.phases = phases
         self.index = 0
-        """The phase under way; the number of phases once all have ended."""
+        """Index of the current phase; the number of phases once all have ended."""
 
     @property
     def finished(self) -> bool:
@@ -65,7 +66,7 @@ class Phases:
 
     @property
     def step(self) -> int:
-        """Steps done in all phases together."""
+        """Number of steps done in all phases together."""
         return self._offset + (0 if self.finished else self.phases[self.index].step)
 
     def __len__(self) -> int:
@@ -79,23 +80,23 @@ class Phases:
             self.index += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`."""
+        """Return all that an exact resume needs; valid after a `Step`."""
         return {"index": self.index, "phases": [phase.state_dict() for phase in self.phases]}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called; a phase may need the results of those before it."""
+        """Resume from a state, phase by phase: a phase may need the results of the phases before it."""
         self.index = state["index"]
         for phase, its_state in zip(self.phases, state["phases"], strict=True):
             phase.load_state_dict(its_state)
 
     @property
     def _offset(self) -> int:
-        """Steps of the phases that have ended."""
+        """Planned steps of the finished phases."""
         return sum(map(len, self.phases[: self.index]))
 
 
 class PriorTraining:
-    """Train the prior, and remember the weights of its best model, with which the restoration goes on."""
+    """Train the prior, and store the weights of its best model, which the restoration uses."""
 
     def __init__(self, training: Experiment) -> None:
         self.training = training
@@ -103,7 +104,7 @@ class PriorTraining:
 
     @property
     def step(self) -> int:
-        """Steps of the training."""
+        """Number of training steps done."""
         return self.training.step
 
     def __len__(self) -> int:
@@ -116,21 +117,21 @@ class PriorTraining:
             yield item
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`."""
+        """Return all that an exact resume needs; valid after a `Step`."""
         return {"training": self.training.state_dict(), "best": self.best}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called."""
+        """Resume from a state that `state_dict` returned."""
         self.training.load_state_dict(state["training"])
         self.best = state["best"]
 
 
 @dataclass(eq=False)
 class Restoring:
-    """Restore the images with the hybrid, measure them on the way, and score them.
+    """Restore the images with the hybrid, measure them on the way, and score the result.
 
-    `begin` makes the restorer under its stopwatch, `planned` tells its steps, and `prior_network` is kept with the best
-    model. The truth (N, C, H, W) is for reporting only.
+    `begin` builds the restorer with its stopwatch, `planned` is its number of steps, and `prior_network` returns the
+    network to store with the best model. The truth (N, C, H, W) is for reporting only.
     """
 
     begin: Callable[[], Stopwatch]
@@ -142,10 +143,10 @@ class Restoring:
     prior_network: Callable[[], nn.Module | None]
     step: int = 0
     cost: Cost | None = None
-    """What the restoration came to, once it has ended."""
+    """The restored images and their cost; None until the restoration has ended."""
     scored: list[RestorationScored] = field(default_factory=list)
     _measured_at: int = 0
-    """The step of the last PSNR."""
+    """The step of the last PSNR measurement."""
     _loss: float | None = None
     _stopwatch: Stopwatch | None = None
 
@@ -160,8 +161,8 @@ class Restoring:
                 yield from self._step_items(before, stopwatch.restorer.images)
                 yield Step(step=self.step)
             elif isinstance(item, EarlyStopped):
-                # A fit on the way has stopped: that is no stop of the image which it is about.
-                yield Message(text=f"A fit of image {item.image} was stopped by {item.rule}, at iteration {item.at}")
+                # The stop of one of the method's fits isn't the stop of the image's restoration.
+                yield Message(text=f"Rule {item.rule} stopped a fit of image {item.image} at iteration {item.at}")
             else:
                 yield item
         self.cost = stopwatch.cost()
@@ -169,7 +170,7 @@ class Restoring:
         yield from self._end_items(self.cost)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`."""
+        """Return all that an exact resume needs; valid after a `Step`."""
         return {
             "step": self.step,
             "measured": self._measured_at,
@@ -180,7 +181,7 @@ class Restoring:
         }
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called."""
+        """Resume from a state that `state_dict` returned."""
         self.step, self._measured_at, self._loss = state["step"], state["measured"], state["loss"]
         if state["work"]:
             self._stopwatch = self.begin()
@@ -189,7 +190,7 @@ class Restoring:
         self.scored = [msgspec.convert(scored, RestorationScored) for scored in state["scored"]]
 
     def _step_items(self, before: int, images: Tensor) -> Iterator[Item]:
-        """Measure and show as often as a DIP run does."""
+        """Yield PSNR measurements and pictures at the intervals of the DIP options."""
         dip = self.config.dip
         if self.step // dip.measure_every > before // dip.measure_every:
             yield self._psnr_event(images)
@@ -203,7 +204,7 @@ class Restoring:
             yield self._psnr_event(cost.images)
         operator, y = self.case.degradation.operator, self.case.y
         measured = operator.measured(y)
-        # The mean of (A x - y)^2 over what is measured: it needs no truth.
+        # The mean of (A x - y)^2 over the measured values, which needs no truth.
         residual = float(((operator.A(cost.images) - y).square() * measured).sum() / measured.sum())
         yield BestModel(
             network=self.prior_network(),
@@ -234,7 +235,7 @@ class Restoring:
 
 @dataclass(eq=False)
 class Comparing:
-    """Give a baseline the seconds that the hybrid took, and score it."""
+    """Run a baseline for as many seconds as the hybrid took, and score it."""
 
     method: str
     begin: Callable[[], TimeBudget]
@@ -258,7 +259,7 @@ class Comparing:
         yield from self.scored
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`."""
+        """Return all that an exact resume needs; valid after a `Step`."""
         return {
             "step": self.step,
             "budget": self._budget.state_dict() if self._budget else None,
@@ -266,7 +267,7 @@ class Comparing:
         }
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called."""
+        """Resume from a state that `state_dict` returned."""
         self.step = state["step"]
         if state["budget"]:
             self._budget = self.begin()

@@ -1,4 +1,4 @@
-"""The trained prior of a hybrid: taken out of another run, and the same one for as long as the run lasts."""
+"""Load the trained prior of a hybrid from another run, and check on a resume that it is still the same."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dipddpm.core.runs import BEST_FILE, reference
 
 
 def load_prior(run: str, device: torch.device | str) -> tuple[TrainedModel, PriorLoaded]:
-    """The best diffusion model of a run, named as in `prior.run`, and the event that says which it is.
+    """Load the best diffusion model of a run, named as in `prior.run`; return it with the event that identifies it.
 
-    Raises UserError for a run that is not there, or has no such model of its own.
+    Raises UserError for a run that doesn't exist, or that has no such model of its own.
     """
     folder = reference.prior_folder(run)
     if not folder.is_dir():
-        raise UserError(f"The run of the prior is not there: {folder}.", "Give another one with --from.")
+        raise UserError(f"There is no run of the prior at {folder}.", "Name another run with --from.")
     model = TrainedModel.of_run(folder, device)
     digest = checkpoint.digest(folder / BEST_FILE)
     return model, PriorLoaded(
@@ -27,7 +27,7 @@ def load_prior(run: str, device: torch.device | str) -> tuple[TrainedModel, Prio
 
 
 def refuse_other_prior(expected_sha256: str, loaded: PriorLoaded) -> None:
-    """Raise UserError where a run that is resumed finds another model than the one of this hash."""
+    """Raise UserError if the model that a resumed run has loaded doesn't have the expected hash."""
     if expected_sha256 != loaded.sha256:
-        problem = f"The best model of {loaded.run} is not the one that this run began with."
-        raise UserError(problem, "Start the run anew; a prior should have finished its training.")
+        problem = f"The best model of {loaded.run} has changed; it is not the one that this run began with."
+        raise UserError(problem, "Start a new run, with a prior whose training has finished.")

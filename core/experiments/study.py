@@ -1,4 +1,4 @@
-"""The study as a run that carries out others: it starts each stage, follows it, and writes the report as it grows."""
+"""The study, a run that starts other runs as its stages, follows them, and updates its report after each stage."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from dipddpm.core.runs import Run, RunState
 from dipddpm.core.study.stages import Launcher, Stage, find_run, is_own, stages, start_run
 
 PARTS = 1000
-"""Steps of a study: thousandths of the whole."""
+"""Number of steps of a study: each is a thousandth of the whole."""
 POLL_SECONDS = 1.0
 
 
 class StudyExperiment:
     """Make the runs of the study that the history lacks, one after the other.
 
-    Each is a run of its own in the same runs folder, and waits for its slot as any other does; the study itself works
-    on no device and holds none. A stage whose finished run is in the history is not made again, one that was cut short
-    is gone on with, one that somebody else has started is waited for: so nothing needs to be remembered, and a study
-    that was killed is resumed by looking. When the iteration is closed before its end, the stage under way is stopped
-    too, if it is the study's own. Raises UserError for a stage that failed, or that somebody stopped.
+    Each stage is an ordinary run in the same runs folder, and waits for its slot like any other run; the study itself
+    uses no device and holds no slot. A stage whose finished run is in the history is not made again, an interrupted one
+    is resumed, and one that is already running is waited for. So the study needs no state: after a kill, it resumes
+    from the history. If the iteration is closed before its end, the current stage is stopped too, provided that the
+    study started it. Raises UserError if a stage failed or was stopped.
     """
 
     network: ClassVar[None] = None
@@ -37,16 +37,16 @@ class StudyExperiment:
         self.launcher = launcher
         self.stages = stages(config)
         self.runs_by_stage: dict[str, Run] = {}
-        """The runs of the stages so far, by key."""
+        """The runs of the finished stages, by key."""
         self.step = 0
 
     @classmethod
     def from_config(cls, config: StudyRun, launcher: Launcher) -> Self:
-        """Make the study of a config. It is given a launcher in place of a device, for it computes nothing itself."""
+        """Build the study. It takes a launcher in place of a device, because it computes nothing itself."""
         return cls(config, launcher)
 
     def started(self) -> RunStarted:
-        """Totals."""
+        """Return totals."""
         return RunStarted(kind=self.config.kind, method=self.config.method, device="", steps=PARTS)
 
     def __iter__(self) -> Iterator[Item]:
@@ -58,19 +58,19 @@ class StudyExperiment:
             yield Message(text=f"{stage.title}: {_result(run)}")
             yield from self._report(stage)
             if stage is self.stages[-1]:
-                yield Message(text="The report is report.html, and report.md, in this run's folder")
+                yield Message(text="The report is in this run's folder, as report.html and report.md")
             yield Step(step=self.step)
 
     def state_dict(self) -> dict[str, Any]:
-        """How far it was; the runs themselves are found in the history."""
+        """Return the number of steps done; the runs themselves are found in the history."""
         return {"step": self.step}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called."""
+        """Resume from a state that `state_dict` returned."""
         self.step = state["step"]
 
     def _run_of(self, stage: Stage) -> tuple[Run, str]:
-        """The stage's run, with a worker at it unless it is finished, and a word on where it came from."""
+        """Return the stage's run, started or resumed unless it is live or finished, and a phrase that says which."""
         run = find_run(self.launcher.runs, stage)
         if run is None:
             return start_run(self.launcher, stage, self.runs_by_stage.get(stage.longer_than)), "started"
@@ -78,35 +78,35 @@ class StudyExperiment:
         if state is RunState.finished:
             return run, "finished before"
         if state.live:
-            return run, f"{state} already"
+            return run, f"already {state}"
         self.launcher.resume(run)
-        return run, f"was {state}, goes on"
+        return run, f"was {state}, resumed"
 
     def _follow(self, stage: Stage, run: Run) -> Iterator[Step]:
-        """Wait for the stage's end, with a step every second that says how far it is."""
+        """Wait for the stage's end, and yield a step with its progress every second."""
         try:
             while (status := run.status()).state.live:
                 yield self._progress(stage, status.summary.progress or 0.0)
                 time.sleep(POLL_SECONDS)
         except GeneratorExit:
             if is_own(run, stage):
-                with contextlib.suppress(UserError):  # it has just ended
+                with contextlib.suppress(UserError):  # the stage has just ended
                     self.launcher.stop(run)
             raise
         if status.state is not RunState.finished:
             why = status.summary.error or f"{run.id} is {status.state}."
-            raise UserError(f"{stage.title}: {why}", status.summary.hint or "Resume the study to go on with it.")
+            raise UserError(f"{stage.title}: {why}", status.summary.hint or "Resume the study: it resumes this stage.")
         self._progress(stage, 1.0)  # its Step is yielded after the report
 
     def _progress(self, stage: Stage, progress: float) -> Step:
         shares = {one.key: one.share for one in self.stages}
         done = sum(shares[key] for key in self.runs_by_stage) + shares[stage.key] * progress
-        # Where a stage does some steps again, the study stands still.
+        # While a resumed stage repeats some steps, the study's step stays where it is.
         self.step = max(self.step, int(PARTS * done / sum(shares.values())))
         return Step(step=self.step)
 
     def _report(self, newest: Stage) -> Iterator[Item]:
-        """The report as far as there is something to tell, and the figure of its newest chapter."""
+        """Yield the report on the finished stages, and the figure of its newest chapter."""
         page = study.page(self.config, self.stages, self.runs_by_stage)
         for plot in page.figure_blocks:
             if plot.name != newest.key:
@@ -117,7 +117,7 @@ class StudyExperiment:
 
 
 def _result(run: Run) -> str:
-    """How a stage ended, in a few words."""
+    """Return a phrase with a stage's result."""
     summary = run.status().summary
     best = f", best loss {summary.best_loss:.4f}" if summary.best_loss is not None else ""
     return f"finished{best or (f', {summary.psnr:.2f} dB' if summary.psnr is not None else '')}"

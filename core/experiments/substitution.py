@@ -1,21 +1,21 @@
-"""The published hybrid: the output of a DIP hourglass stands in for xt, and the network still regresses eps.
+"""The published hybrid: the network's input is a DIP hourglass's output in place of xt, and its target is still eps.
 
-What a good prior removes from xt is the very noise that the network is asked for, so the loss tells how much of eps
-the hourglass lets through: with an output that knows nothing of eps the loss is 1, its variance.
+A good prior removes noise from xt, which is exactly what the network must predict. So the loss shows how much of eps
+the hourglass lets through: if its output is independent of eps, the loss is 1, the variance of eps.
 
-The published text doesn't say how the hourglass is made, so its readings are options. The default is the one that came
-nearest to the published loss of the first two epochs, 0.998 and 0.949, on FashionMNIST with batches of 128. Its shape
-was chosen by that curve, so it is no evidence of what the study did; figures at a step are means over the 60 before it,
-from shorter trials:
+The published text doesn't say how the hourglass is made, so the possible readings are options. The default came closest
+to the published loss of the first two epochs, 0.998 and 0.949, on FashionMNIST with batches of 128. Its shape was
+chosen by that curve, so it is no evidence of what the publication did. In shorter trials, the losses were as follows;
+a loss after a number of steps is the mean over the last 60 of them:
 
 - frozen, without skips: two scales (the default) 0.990 and 0.980, or 0.995 over the first 480 steps with other random
   weights; three scales 1.000 after 240 steps; one scale 0.85 after 180 steps, far too fast;
-- frozen, with skips and three scales: 0.82 after 120 steps, for the noise bypasses the hourglass;
+- frozen, with skips and three scales: 0.82 after 120 steps, since the noise bypasses the hourglass;
 - fresh, with skips, 64 channels: with k = 5, 10 and 20 steps, losses of 1.00, 0.998 and 0.994 around step 180, and
   with k = 10 still 0.996 in the second epoch;
-- warm: 1.000 after 240 steps with k = 1, 5 and 10, as its optimiser's memory holds it at the mean image.
+- warm: 1.000 after 240 steps with k = 1, 5 and 10, since its optimiser's moments hold it at the mean image.
 
-The default has the published late start, but lets too little of eps through to fall as far as the published curve.
+The default's loss starts to fall as late as the published one, but it lets too little of eps through to fall as far.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from dipddpm.core.images import to_unit
 from dipddpm.core.metrics.samples import SampleEvaluator
 
 SHOWN = 8
-"""Images in the picture of what the network sees."""
+"""Number of images in the picture of the network's input."""
 
 
 class SubstitutionExperiment(DdpmExperiment):
-    """A DDPM run whose network sees an hourglass's output in place of xt, in training and in sampling.
+    """A DDPM run whose network gets an hourglass's output as input in place of xt, in training and in sampling.
 
-    The published text says no more than that. In sampling the network would meet in xt what it has never seen, so
-    there too each xt passes the hourglass first. Adds pictures of xt beside what the network saw instead.
+    The publication describes the training only. The network is never trained on xt itself, so in sampling, too, each xt
+    passes through the hourglass first. Adds pictures of xt next to the hourglass's output.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class SubstitutionExperiment(DdpmExperiment):
         validation: None = None,
         evaluator: SampleEvaluator | None = None,
     ) -> None:
-        """Nothing is held out, so there is no `validation`."""
+        """Set up the hourglass and the training; no images are held out, so `validation` is always None."""
         options = config.hybrid
         assert isinstance(options, Substitution)
         _, channels, height, width = train.images.shape
@@ -75,45 +75,49 @@ class SubstitutionExperiment(DdpmExperiment):
 
     @classmethod
     def from_config(cls, config: HybridRun, device: torch.device | str) -> Self:  # type: ignore[override]
-        """Raises UserError for data that is missing, too small, or not what the networks or the judge take."""
+        """Build the experiment.
+
+        Raises UserError for data that is missing, too small, or doesn't suit the networks or the evaluator, and for
+        held-out images.
+        """
         if config.ddpm.hold_out:
-            problem = "The substitution hybrid selects by its training loss, as published, and holds nothing out."
-            raise UserError(problem, "Leave ddpm.hold_out out.")
+            problem = "The substitution hybrid selects its best model by the training loss, as published."
+            raise UserError(problem, "Leave out ddpm.hold_out, which would hold out images to select on.")
         return super().from_config(config, device)
 
     def __iter__(self) -> Iterator[Item]:
         for item in super().__iter__():
             yield item
-            # xt of the last batch beside what the network saw in its place.
+            # xt of the last batch, next to the hourglass's output.
             if isinstance(item, EpochFinished) and (self.epoch - 1) % self.picture_every == 0:
                 pairs = torch.stack([self._shown["xt"], self._shown["seen"]], 1).flatten(0, 1)
                 yield Pictures(
                     name="seen",
                     images=to_unit(pairs).clamp(0, 1),
                     step=self.step,
-                    title=f"What the network saw in place of xt, epoch {self.epoch}",
+                    title=f"The network's input in place of xt, epoch {self.epoch}",
                     columns=2,
                     panels=("xt", "seen"),
                     numbered=True,
                 )
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`."""
+        """Return all that an exact resume needs; valid after a `Step`."""
         return {**super().state_dict(), "hourglass": self.hourglass.state_dict()}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called."""
+        """Resume from a state that `state_dict` returned."""
         super().load_state_dict(state)
         self.hourglass.load_state_dict(state["hourglass"])
 
     def _transform_input(self, xt: Tensor, t: Tensor) -> Tensor:
-        """The view; an hourglass isn't told the timestep."""
+        """Return the hourglass's output for xt; the hourglass doesn't depend on the timestep."""
         output = self.hourglass(xt)
         self._shown = {"xt": xt[:SHOWN], "seen": output[:SHOWN]}
         return output
 
     def _preview(self) -> Sampling:
-        """The hourglass that the preview's images pass is put back as it was."""
+        """Draw a preview, then restore the state of the hourglass, which the preview's images have changed."""
         hourglass_state = copy.deepcopy(self.hourglass.state_dict())
         preview = super()._preview()
         self.hourglass.load_state_dict(hourglass_state)

@@ -1,1 +1,1 @@
-"""The head-to-head: every method on the same degraded images, in and out of the prior's domain, at matched cost."""
+"""The head-to-head: all methods restore the same degraded images, in and out of the prior's domain, at equal cost."""

@@ -1,4 +1,4 @@
-"""One degradation of one set of images, restored by every method in turn: what a process does by itself."""
+"""Restore one degradation of one set of images by every method in turn, within a single process."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget
 from dipddpm.core.metrics.samples.classifier import load_classifier
 
 SHOWN = 8
-"""Images of each set that pictures show."""
+"""Number of images of each set that pictures show."""
 CLASSIFIED = {"fashionmnist", "fashion-mini"}
-"""The sets whose classes our classifier knows."""
+"""The sets with the classes that the shipped classifier is trained on."""
 
 
 @dataclass(frozen=True)
 class RestoreJob:
-    """What a head-to-head does between two scores."""
+    """The restoration of one set of images, degraded by one task with one seed, by one method."""
 
     task: str
     set: str
@@ -38,43 +38,44 @@ class RestoreJob:
     method: str
 
     def score_event(self, cost: Cost, budget_of: str, images: ImageSet, truth: Tensor, step: int) -> RestorationScored:
-        """The score of what came of it; `truth` are the images in [0, 1], on the device of the work."""
-        right: list[bool] = []
+        """Score the job's restoration; `truth` are the images in [0, 1], on the device of the restoration."""
+        recognised: list[bool] = []
         if self.set in CLASSIFIED:
-            right = (load_classifier().predict(cost.images) == images.labels.cpu()).tolist()
-        return cost.scored(truth, **vars(self), budget_of=budget_of, recognised=right, step=step)
+            recognised = (load_classifier().predict(cost.images) == images.labels.cpu()).tolist()
+        return cost.scored(truth, **vars(self), budget_of=budget_of, recognised=recognised, step=step)
 
     def missing_event(self, method: str, why: str, step: int, *, failed: bool = False) -> RestorationMissing:
-        """That a method has no result in its cell."""
+        """Return the event which reports that a method has no result in the job's cell, and why."""
         return RestorationMissing(**vars(self) | {"method": method}, why=why, failed=failed, step=step)
 
 
 class RestoreJobResult(msgspec.Struct, frozen=True):
-    """What came of the job at `place`, and its first restorations, (n, C, H, W), where it came to any."""
+    """The result of a job: its scores or the reason why it has none, and its first restorations, (n, C, H, W)."""
 
-    place: int
+    index: int = msgspec.field(name="place")
+    """The job's index among all jobs; its name in a checkpoint is "place"."""
     scored: list[RestorationScored]
     missing: RestorationMissing | None = None
     shown: Any = None
 
     def to_state(self) -> dict[str, Any]:
-        """As a checkpoint holds it."""
+        """Return the result in the form that a checkpoint can hold."""
         return {**msgspec.to_builtins(msgspec.structs.replace(self, shown=None)), "shown": self.shown}
 
     @classmethod
     def from_state(cls, state: StateDict) -> RestoreJobResult:
-        """The inverse of `to_state`."""
+        """Rebuild a result from the form that `to_state` returned."""
         result = msgspec.convert({**state, "shown": None}, cls)
         return msgspec.structs.replace(result, shown=state["shown"])
 
 
 @dataclass(eq=False)
 class CellRunner:
-    """Yields a `RestoreJobResult` for each job, and on the way to it a `Step` now and then.
+    """Runs the jobs of one degradation; yields a `RestoreJobResult` for each job, and a `Step` for each of its steps.
 
-    The `jobs` are of one degradation of `images`; `first_index` is the place of the first among all jobs. They stay
-    together, in their order, since the seconds that hybrids take are what their parents are given. A method that fails
-    says why and has no score, and the others go on.
+    All `jobs` restore the same degradation of `images`; `first_index` is the index of the first one among all jobs.
+    They are run in one process and in their order, because the baselines get as many seconds as the hybrids took. If a
+    method fails, its result holds the reason in place of a score, and the other methods continue.
     """
 
     jobs: Sequence[RestoreJob]
@@ -85,7 +86,7 @@ class CellRunner:
     jobs_done: int = 0
     _stopwatch: Stopwatch | TimeBudget | None = None
     _seconds: dict[str, float] = field(default_factory=dict)
-    """What each hybrid took."""
+    """The seconds that each hybrid took."""
 
     def __iter__(self) -> Iterator[RestoreJobResult | Step]:
         while not self.finished:
@@ -95,14 +96,14 @@ class CellRunner:
                 for item in stopwatch:
                     if isinstance(item, Step):
                         yield Step(step=self.first_index + self.jobs_done)
-                outcome = self._finish(job, stopwatch)
+                result = self._finish(job, stopwatch)
             except Exception as error:
                 if not isinstance(error, UserError):
                     logging.getLogger(__name__).exception("%s failed", job)
-                outcome = self._give_up(job, error)
+                result = self._give_up(job, error)
             self.jobs_done += 1
             self._stopwatch = None
-            yield outcome
+            yield result
 
     @property
     def finished(self) -> bool:
@@ -115,7 +116,7 @@ class CellRunner:
         return {"done": self.jobs_done, "seconds": self._seconds, "work": work}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called."""
+        """Resume from a state that `state_dict` returned."""
         self.jobs_done, self._seconds = state["done"], dict(state["seconds"])
         if state["work"]:
             self._stopwatch = self._begin(self.jobs[self.jobs_done])
@@ -126,7 +127,7 @@ class CellRunner:
         return self.methods.begin(job.method, job.task, case, list(self._seconds.values()))
 
     def _finish(self, job: RestoreJob, stopwatch: Stopwatch | TimeBudget) -> RestoreJobResult:
-        """Score what has been restored."""
+        """Score a finished restoration; a baseline is scored at the seconds of each hybrid."""
         if isinstance(stopwatch, Stopwatch):
             costs = {"": stopwatch.cost()}
             if job.method in HYBRIDS:
@@ -141,7 +142,7 @@ class CellRunner:
         return RestoreJobResult(index, scored, shown=next(iter(costs.values())).images[:SHOWN])
 
     def _give_up(self, job: RestoreJob, error: Exception) -> RestoreJobResult:
-        """Note that a method has failed, with what its error says."""
+        """Return the result of a method that has failed, with the error's message as the reason."""
         self._seconds.pop(job.method, None)
         index = self.first_index + self.jobs_done
         name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
@@ -150,7 +151,7 @@ class CellRunner:
 
 
 def degrade_job(job: RestoreJob, images: ImageSet, device: torch.device) -> tuple[Case, Tensor]:
-    """What the methods are given of these images, and the truth."""
+    """Degrade the images as the job demands; return the case, which is all that methods get, and the truth."""
     truth = to_unit(images.images)
     labels = [f"{job.set} {index}" for index in range(len(truth))]
     return Case.of(truth, parse_task(job.task), labels, job.seed).to(device), truth.to(device)

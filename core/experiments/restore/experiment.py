@@ -1,4 +1,4 @@
-"""The head-to-head as a run: what the worker carries out, cell by cell, and a notebook can iterate over."""
+"""The head-to-head as an experiment that the worker or a notebook iterates, cell by cell."""
 
 from __future__ import annotations
 
@@ -39,24 +39,25 @@ from dipddpm.core.methods.conditioned import ConditionedModel
 from dipddpm.core.report import restore
 
 SYNC_SECONDS = 1.0
-"""After so long, processes that share the work tell each other what they have."""
+"""Interval in seconds at which processes that share the work exchange their results."""
 CONDITIONING_NAMES = {"dip": "DIP's result", "pinv": "A+ y"}
+"""Descriptions of the conditioning images, by `hybrid.beside`."""
 
 
 class RestoreExperiment:
-    """Every method on the same degraded images, in cells of a task and a set, each degraded with several seeds.
+    """Run every method on the same degraded images, in cells of a task and a set, each degraded with several seeds.
 
-    The hybrids come first, since their seconds are what the parents are given; then these and the other controls.
-    Yields a `RestorationScored` for each, a picture for each cell, and at the end the verdicts and the whole board.
-    A method that fails is a `RestorationMissing`, and ends nothing but its own part. No method sees the truth. Steps
-    count the units.
+    The hybrids come first, because the baselines get as many seconds as the hybrids took; then come the baselines and
+    the other controls. Yields a `RestorationScored` for each, a picture for each cell, and at the end the verdicts and
+    the whole board. For a method that fails it yields a `RestorationMissing`, and the other methods continue. No method
+    has access to the truth. Steps count the jobs: a job is one method on one degradation.
 
     Several processes share the degradations: each takes the next one, restores it by every method on its own device,
-    and takes another. Every now and then they tell each other what they have, and all yield it in the order in which
-    one process would. So the scores are those of one process, and seconds are compared within a process only: those of
-    its own work, not of its waiting. They are as honest as the processes are undisturbed by each other: GPUs should be
-    alike, and on a CPU each process should have a core, where its seconds are of processor time. A checkpoint tells of
-    degradations, not of processes: any number of these can go on with it.
+    then takes another. They exchange results every `SYNC_SECONDS`, and all yield the results in the order in which a
+    single process would. So the scores don't depend on the number of processes, and seconds are only compared within a
+    process; they count its own work, not its waiting. For fair times, the processes must not disturb each other: the
+    GPUs should be of one model; on CPUs, each process should have its own core, where it measures processor time. A
+    checkpoint stores degradations, not processes, so any number of processes can resume from it.
     """
 
     network = None
@@ -70,7 +71,7 @@ class RestoreExperiment:
         device: torch.device | str,
         conditioned: Sequence[ConditionedModel] = (),
     ) -> None:
-        """`images` are the sets by name; `conditioned` are networks that are trained for a task each."""
+        """Set up the jobs; `images` are the sets by name, `conditioned` networks that are trained for one task each."""
         self.config = config
         self.sets = images
         model, self.loaded = prior
@@ -87,34 +88,39 @@ class RestoreExperiment:
             for method in self.methods.for_task(task)
         ]
         self._group_starts = [index for index in range(len(self.jobs)) if self._starts_new("seed", index)]
-        """Where the units of each degradation begin."""
+        """Index of the first job of each degradation."""
         self.step = 0
-        """Units done, as far as all before them are."""
+        """Number of jobs whose results have been yielded, in order."""
         self._unassigned = list(self._group_starts)
-        """Degradations that no process has taken yet."""
+        """First jobs of the degradations that no process has taken yet."""
         self._resumed_states: dict[int, StateDict] = {}
-        """Those of them that were begun before a resume."""
+        """States of the unassigned degradations that were begun before a resume, by their first job."""
         self._idle_ranks = [True] * self.process_group.world_size
-        """Which ranks have none."""
+        """Whether each rank is without a degradation."""
         self._runner: CellRunner | None = None
+        """The runner of this process's current degradation."""
         self._items: Iterator[RestoreJobResult | Step] = iter(())
-        """Of the piece at work here."""
+        """The items of that runner."""
         self._finished_jobs: dict[int, RestoreJobResult] = {}
-        """What came of units that are done before those before them."""
+        """Results that wait for the results of earlier jobs, by the job's index."""
         self._scored: list[RestorationScored] = []
         self._missing: list[RestorationMissing] = []
         self._results: dict[str, Tensor] = {}
-        """The first restorations of the cell at work, by method, for its picture."""
+        """The first restorations of the current cell, by method, for its picture."""
 
     @classmethod
     def from_config(cls, config: RestoreRun, device: torch.device | str) -> Self:
-        """Raises UserError for data or a network that is missing, and for a network of other images."""
+        """Build the experiment.
+
+        Raises UserError for data or a network that is missing, and for a network that is trained on other images.
+        """
         prior = load_prior(config.prior.run, device)
         conditioned = [ConditionedModel.of_run(Path(run), device) for run in config.restore.conditioned]
         for name, model in (("prior", prior[0]), *((network.run, network.model) for network in conditioned)):
             if model.shape != (1, procedural.SIDE, procedural.SIDE):
                 size = "x".join(map(str, model.shape))
-                raise UserError(f"The {name} knows {size} images, not 1x28x28.", "Give one of 28x28 grey images.")
+                problem = f"The {name} is trained on {size} images (channels x height x width), not on 1x28x28."
+                raise UserError(problem, "Name a run that was trained on grey images of 28x28 pixels.")
         images = {
             str(name): procedural.load(name, config.restore.images, root=config.data.root)
             for name in config.restore.sets
@@ -122,7 +128,7 @@ class RestoreExperiment:
         return cls(config, images, prior, device, conditioned)
 
     def started(self) -> RunStarted:
-        """Totals: a step for each method on each degradation."""
+        """Return totals; each job is a step."""
         return RunStarted(
             kind=self.config.kind,
             method=self.config.method,
@@ -135,12 +141,12 @@ class RestoreExperiment:
         if not (self.step or self._runner or self._resumed_states):
             yield self.loaded
             for network in self.conditioned:
-                task, seen = format_task(network.task), CONDITIONING_NAMES[network.options.beside]
-                yield Message(text=f"The network for {task}, which sees {seen}: {network.run}")
+                task, conditioning = format_task(network.task), CONDITIONING_NAMES[network.options.beside]
+                yield Message(text=f"The network for {task}, conditioned on {conditioning}: {network.run}")
             yield from map(data_loaded, self.sets.values())
         while self.step < len(self.jobs):
             while self.step not in self._finished_jobs:
-                self._run_for_a_while()
+                self._run_until_sync()
                 if self.step not in self._finished_jobs:
                     yield Step(step=self.step)
             self._apply_result(self._finished_jobs.pop(self.step))
@@ -150,7 +156,7 @@ class RestoreExperiment:
             yield Step(step=self.step)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step`. Of several processes, the first one has it."""
+        """Return all that an exact resume needs; valid after a `Step`. Only rank 0 has the states of all ranks."""
         mine = {self._runner.first_index: self._runner.state_dict()} if self._runner else {}
         begun = {
             first: state for part in self.process_group.gather(mine, to_all=False) for first, state in part.items()
@@ -161,29 +167,29 @@ class RestoreExperiment:
             "step": self.step,
             "begun": {**self._resumed_states, **begun},
             "waiting": sorted([*self._unassigned, *begun]),
-            "found": [outcome.to_state() for outcome in self._finished_jobs.values()],
+            "found": [result.to_state() for result in self._finished_jobs.values()],
             "scored": [msgspec.to_builtins(scored) for scored in self._scored],
             "missing": [msgspec.to_builtins(missing) for missing in self._missing],
             "results": self._results,
         }
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from where `state_dict` was called. Raises UserError where a network is another one than then."""
+        """Resume from a state that `state_dict` returned. Raises UserError if a network has changed since then."""
         refuse_other_prior(state["prior"], self.loaded)
         for expected_sha256, model in zip(state["conditioned"], self.conditioned, strict=True):
             refuse_other_prior(expected_sha256, PriorLoaded(run=model.run, sha256=model.sha256, parameters=0))
         self.step = state["step"]
         self._resumed_states, self._unassigned = dict(state["begun"]), list(state["waiting"])
-        self._finished_jobs = {result.place: result for result in map(RestoreJobResult.from_state, state["found"])}
+        self._finished_jobs = {result.index: result for result in map(RestoreJobResult.from_state, state["found"])}
         self._scored = [msgspec.convert(scored, RestorationScored) for scored in state["scored"]]
         self._missing = [msgspec.convert(missing, RestorationMissing) for missing in state["missing"]]
         self._results = dict(state["results"])
         self._idle_ranks = [True] * self.process_group.world_size
 
-    # The work
+    # Scheduling
 
-    def _run_for_a_while(self) -> None:
-        """Take the work on here, to the next item or, where others do some too, for a while; and hear from them."""
+    def _run_until_sync(self) -> None:
+        """Advance this process's runner by one item, or with several processes for `SYNC_SECONDS`; exchange results."""
         self._assign()
         until = time.monotonic() + (SYNC_SECONDS if self.process_group.world_size > 1 else 0)
         fresh = []
@@ -198,10 +204,10 @@ class RestoreExperiment:
         parts = self.process_group.gather({"idle": self._runner is None, "fresh": fresh}, to_all=True)
         self._idle_ranks = [part["idle"] for part in parts]
         for result in (RestoreJobResult.from_state(state) for part in parts for state in part["fresh"]):
-            self._finished_jobs[result.place] = result
+            self._finished_jobs[result.index] = result
 
     def _assign(self) -> None:
-        """Give the next degradations to the ranks that have none. All ranks do the same."""
+        """Assign the next degradations to the idle ranks; all ranks compute the same assignment."""
         for rank, idle in enumerate(self._idle_ranks):
             if idle and self._unassigned:
                 first = self._unassigned.pop(0)
@@ -216,7 +222,7 @@ class RestoreExperiment:
                 self._items = iter(self._runner)
 
     def _apply_result(self, result: RestoreJobResult) -> None:
-        """Take in what came of a unit; the state stands at the next one."""
+        """Record the result of the next job in order, and advance the step."""
         job = self.jobs[self.step]
         self._scored += result.scored
         if result.missing is not None:
@@ -227,22 +233,22 @@ class RestoreExperiment:
         self.step += 1
 
     def _starts_new(self, what: Literal["cell", "seed"], index: int) -> bool:
-        """Whether the unit at a place is of another cell, or another degradation, than the one before."""
+        """Return whether the job at an index belongs to another cell, or another degradation, than the job before."""
         if index in {0, len(self.jobs)}:
             return True
-        last, coming = self.jobs[index - 1], self.jobs[index]
-        same_cell = (last.task, last.set) == (coming.task, coming.set)
-        return not same_cell or (what == "seed" and last.seed != coming.seed)
+        last, current = self.jobs[index - 1], self.jobs[index]
+        same_cell = (last.task, last.set) == (current.task, current.set)
+        return not same_cell or (what == "seed" and last.seed != current.seed)
 
-    # The items
+    # Items of a finished job
 
     def _absent(self, job: RestoreJob) -> list[RestorationMissing]:
-        """What has no part in the cell of a unit."""
+        """Return the events for methods that don't take part in the job's cell."""
         missing = self.methods.missing_reasons(job.task)
         return [job.missing_event(method, why, self.step) for method, why in missing.items()]
 
     def _last_job_items(self) -> list[Item]:
-        """What came of the unit that was done last and, where its cell is complete, the picture and the sum of it."""
+        """Return the last job's events and, if it completes its cell, the cell's picture and the headline so far."""
         job = self.jobs[self.step - 1]
         absent = self._absent(job) if self._starts_new("cell", self.step - 1) else []
         events: list[RestorationScored | RestorationMissing] = [*self._scored, *self._missing]
@@ -253,7 +259,7 @@ class RestoreExperiment:
         return [*items, self._picture(job), *([compared] if compared else [])]
 
     def _picture(self, job: RestoreJob) -> Pictures:
-        """A row for each image: degraded, restored by each method, and the truth."""
+        """Draw a row for each image: degraded, restored by each method, and the truth."""
         case, truth = degrade_job(replace(job, seed=self.config.seed), self.sets[job.set], self.device)
         shown = [name for name in self.methods.for_task(job.task) if name in self._results]
         before = case.degradation.operator.pinv(case.y)
@@ -274,7 +280,7 @@ class RestoreExperiment:
 
     def _closing_items(self) -> list[Item]:
         if not self._scored:
-            raise UserError("Every method failed.", f"The first one: {self._missing[0].why}")
+            raise UserError("Every method failed.", f"The first one failed with: {self._missing[0].why}")
         board = self._board()
         return [
             *(Message(text=text) for text in board.verdicts()),

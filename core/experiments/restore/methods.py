@@ -1,4 +1,4 @@
-"""Who takes part in a head-to-head: on which tasks, why not on the others, and how each one is begun."""
+"""The methods of a head-to-head: which tasks each one restores, why not the others, and how to start it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from dipddpm.core.methods.dip import DipRestorer
 RestorerFactory: TypeAlias = Callable[[Case], Restorer]
 
 BASELINE_METHODS = (DIP_MEAN, DDPM_MEAN, POSTERIOR_MEAN)
-"""The parents' forms, which are given the seconds of the hybrids."""
+"""The baselines, which get as many seconds as the hybrids took."""
 CONDITIONED_NAMES = {"dip": CONDITIONED, "pinv": CONTROLS[CONDITIONED]}
-"""What a conditioned network is called, by what it sees."""
+"""Names of the conditioned networks, by `hybrid.beside`, the kind of conditioning images."""
 NO_NETWORK = f"it needs a network that is trained for the task: {TRAIN_ONE}."
-OTHER_TASK = "no network was given that is trained for this task."
-UNFIT = "it isn't made for this task."
-NOT_ONE_STEP = "a single step removes Gaussian noise alone; for other tasks ddpm-mean is the diffusion model."
+OTHER_TASK = "none of the given networks is trained for this task."
+UNFIT = "it can't restore this task."
+NOT_ONE_STEP = "a single step removes Gaussian noise only; for other tasks, ddpm-mean is the diffusion baseline."
 STEPS = (10, 20, 100)
-"""Evaluations of the network that the samplers among the controls are given."""
+"""Numbers of steps of the samplers among the controls."""
 
 
 class Methods:
-    """Every method, by the name that the board has for it."""
+    """All methods of a head-to-head, by their names on the scoreboard."""
 
     def __init__(
         self,
@@ -45,14 +45,17 @@ class Methods:
         conditioned: Sequence[ConditionedModel],
         clock: Clock,
     ) -> None:
-        """Raises UserError for a conditioned network whose task isn't asked for, or that has a twin."""
+        """Set up the methods.
+
+        Raises UserError for a conditioned network whose task isn't compared, and for two of a kind for one task.
+        """
         self.options, self.prior, self.dip, self.clock = options, prior, dip, clock
         self.controls: dict[str, RestorerFactory] = {
             "pinv": lambda case: ClosedFormRestorer(case, lambda c: c.degradation.operator.pinv(c.y)),
             "classic": lambda case: ClosedFormRestorer(case, filters.restore_classic),
             "dip": partial(DipRestorer, dip=dip),
         }
-        """Beside the parents at equal time, hybrids are compared with these, which take the time that they take."""
+        """Further methods to compare hybrids with; unlike the baselines, they take as much time as they need."""
         for method in ("ddnm", "diffpir"):
             for steps in STEPS:
                 taken = min(steps, len(prior.schedule))
@@ -61,24 +64,24 @@ class Methods:
             name: partial(hybrid_restorer, prior=prior, options=HYBRIDS[name](), dip=dip) for name in options.compared
         }
         self._conditioned: dict[tuple[str, str], ConditionedModel] = {}
-        asked = {format_task(parse_task(text)) for text in options.tasks}
+        tasks = {format_task(parse_task(text)) for text in options.tasks}
         for model in conditioned:
             task, name = format_task(model.task), CONDITIONED_NAMES[model.options.beside]
-            if task not in asked:
-                problem = f"The network of {model.run} is trained for {task}."
-                raise UserError(problem, f"Add --task {task}, or leave it out.")
-            if twin := self._conditioned.get((task, name)):
-                raise UserError(f"{twin.run} and {model.run} are both {name} for {task}.", "Give one of them.")
+            if task not in tasks:
+                problem = f"The network of {model.run} is trained for {task}, which is not among the tasks."
+                raise UserError(problem, f"Add --task {task}, or leave the network out.")
+            if other := self._conditioned.get((task, name)):
+                raise UserError(f"{other.run} and {model.run} are both {name} for {task}.", "Leave one of them out.")
             self._conditioned[task, name] = model
 
     def for_task(self, task: str) -> list[str]:
-        """What restores a task, in the order in which it does: the hybrids first, since their time is the parents'."""
-        able = [name for name in self._hybrids if HYBRIDS[name].supports(parse_task(task))]
+        """Return the methods that restore a task, in order: hybrids first, since baselines get their seconds."""
+        hybrids = [name for name in self._hybrids if HYBRIDS[name].supports(parse_task(task))]
         trained = [name for name in CONDITIONED_NAMES.values() if self._trained(task, name)]
-        return [*able, *trained, DIP_MEAN, DDPM_MEAN, *[POSTERIOR_MEAN] * _is_one_step(task), *self.controls]
+        return [*hybrids, *trained, DIP_MEAN, DDPM_MEAN, *[POSTERIOR_MEAN] * _is_one_step(task), *self.controls]
 
     def missing_reasons(self, task: str) -> dict[str, str]:
-        """What doesn't restore a task though one might look for it, and why."""
+        """Return the methods that a reader might expect but that don't restore the task, with the reason for each."""
         reasons = {name: UNFIT for name in self._hybrids if not HYBRIDS[name].supports(parse_task(task))}
         if self._conditioned:
             names = {name for _, name in self._conditioned}
@@ -92,7 +95,7 @@ class Methods:
         return reasons if _is_one_step(task) else reasons | {POSTERIOR_MEAN: NOT_ONE_STEP}
 
     def begin(self, method: str, task: str, case: Case, budgets: Sequence[float]) -> Stopwatch | TimeBudget:
-        """A method at work on a case; `budgets` are the seconds that the hybrids have taken of it."""
+        """Start a method on a case; `budgets` are the seconds that the hybrids took for the same case."""
         if method in BASELINE_METHODS:
             return baselines(case, self.prior, self.dip, budgets=budgets or [0.0], clock=self.clock)[method]
         trained = self._trained(task, method)
@@ -104,6 +107,6 @@ class Methods:
 
 
 def _is_one_step(task: str) -> bool:
-    """Whether the posterior mean in one step serves a task."""
+    """Return whether the posterior mean in one step can restore a task."""
     parsed = parse_task(task)
     return isinstance(parsed, Denoise) and parsed.noise != "salt-and-pepper"

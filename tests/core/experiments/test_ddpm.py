@@ -43,7 +43,7 @@ def test_ddpm_experiment_yields_items_in_order() -> None:
     assert loaded.sha256 == data.load("fashion-mini", "train").take(range(6)).sha256
 
 
-def test_ddpm_experiment_pictures_show_batch_noising_and_samples() -> None:
+def test_ddpm_experiment_pictures_show_batch_forward_process_and_samples() -> None:
     batch, forward, samples = (item for item in experiment() if isinstance(item, Pictures))
     for picture in (batch, forward, samples):
         assert picture.images.shape[1:] == (1, 28, 28)
@@ -65,15 +65,15 @@ def test_ddpm_experiment_resumes_exactly(tmp_path: Path, plain: Plain) -> None:
     items = [plain(item) for item in experiment()]
     for stop_after in range(count_steps(items) + 1):
         stopped = experiment()
-        seen = [plain(item) for item in until_step(stopped, stop_after)]
+        before = [plain(item) for item in until_step(stopped, stop_after)]
         checkpoint.save(file, stopped.state_dict(), stopped.network)
         resumed = experiment()
         resumed.load_state_dict(checkpoint.load_state(file))
         assert resumed.step == stopped.step
-        assert seen + [plain(item) for item in resumed] == items
+        assert before + [plain(item) for item in resumed] == items
 
 
-JUDGED = {
+EVALUATED = {
     "ddpm.network": "unet",
     "unet.channels": "8,8",
     "ddpm.samples": 3,
@@ -86,7 +86,7 @@ JUDGED = {
 
 
 def test_ddpm_experiment_evaluates_samples_at_end() -> None:
-    items = list(experiment(**JUDGED))
+    items = list(experiment(**EVALUATED))
     *_, samples, frechet, kernel, in_pixels, in_features, nearest, last = items
     assert isinstance(last, Step)
     assert isinstance(samples, Pictures)
@@ -105,13 +105,13 @@ def test_ddpm_experiment_evaluates_samples_at_end() -> None:
 
 @pytest.mark.parametrize("back", [0, 1, 2])
 def test_ddpm_experiment_with_an_evaluator_resumes_after_any_step(back: int, tmp_path: Path, plain: Plain) -> None:
-    whole = [plain(item) for item in experiment(**JUDGED)]
-    stopped = experiment(**JUDGED)
-    seen = until_step(stopped, count_steps(whole) - back)
+    whole = [plain(item) for item in experiment(**EVALUATED)]
+    stopped = experiment(**EVALUATED)
+    before = until_step(stopped, count_steps(whole) - back)
     checkpoint.save(tmp_path / "last.safetensors", stopped.state_dict(), stopped.network)
-    resumed = experiment(**JUDGED)
+    resumed = experiment(**EVALUATED)
     resumed.load_state_dict(checkpoint.load_state(tmp_path / "last.safetensors"))
-    assert [plain(item) for item in resumed] == whole[len(seen) :]
+    assert [plain(item) for item in resumed] == whole[len(before) :]
 
 
 def test_ddpm_experiment_refuses_impossible_evaluation_at_start(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_ddpm_experiment_refuses_impossible_evaluation_at_start(tmp_path: Path) 
     for number in range(10):
         save_png(tmp_path / "photos" / f"{number}.png", torch.rand(1, 3, 16, 16))
     with pytest.raises(UserError, match="28x28 grey images"):
-        experiment(**JUDGED | {"data.dataset": f"folder:{tmp_path / 'photos'}", "ddpm.conditional": False})
+        experiment(**EVALUATED | {"data.dataset": f"folder:{tmp_path / 'photos'}", "ddpm.conditional": False})
 
 
 def test_ddpm_experiment_without_samples_ends_after_training() -> None:
@@ -172,11 +172,11 @@ UNET = {
 def test_ddpm_experiment_with_unet_resumes_exactly(stop_after: int, tmp_path: Path, plain: Plain) -> None:
     whole = [plain(item) for item in experiment(**UNET)]
     stopped = experiment(**UNET)
-    seen = until_step(stopped, stop_after)
+    before = until_step(stopped, stop_after)
     checkpoint.save(tmp_path / "last.safetensors", stopped.state_dict(), stopped.network)
     resumed = experiment(**UNET)
     resumed.load_state_dict(checkpoint.load_state(tmp_path / "last.safetensors"))
-    assert [plain(item) for item in resumed] == whole[len(seen) :]
+    assert [plain(item) for item in resumed] == whole[len(before) :]
 
 
 def test_ddpm_experiment_progress_samples_use_averaged_weights() -> None:

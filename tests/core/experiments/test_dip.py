@@ -91,7 +91,7 @@ def test_dip_experiment_fits_files_of_any_size_and_colour(tmp_path: Path) -> Non
     assert run.network is None
 
 
-def test_dip_experiment_batch_is_as_large_as_asked() -> None:
+def test_dip_experiment_batch_size_follows_option() -> None:
     run = experiment(dip__batch=1)
     assert [len(batch) for batch in run.fit.batches] == [1, 1]
     together = experiment()
@@ -111,23 +111,23 @@ def test_bytes_per_image_grows_with_pixels() -> None:
 def test_dip_experiment_resumes_from_a_file_after_any_step(steps: int, tmp_path: Path) -> None:
     whole = [text(item) for item in experiment()]
     first, second = experiment(), experiment()
-    told = [text(item) for item in until_step(first, steps)]
+    before = [text(item) for item in until_step(first, steps)]
     path = tmp_path / "last.safetensors"
     checkpoint.save(path, first.state_dict(), first.network)
     second.load_state_dict(checkpoint.load_state(path))
-    assert told + [text(item) for item in second] == whole
+    assert before + [text(item) for item in second] == whole
     assert checkpoint.load(path).name == "skip"
 
 
 def test_dip_experiment_resumes_in_its_original_batches() -> None:
     first, second, whole = experiment(dip__batch=1), experiment(dip__batch=2), experiment(dip__batch=1)
-    told = [text(item) for item in until_step(first, 2)]
+    before = [text(item) for item in until_step(first, 2)]
     second.load_state_dict(first.state_dict())
-    assert told + [text(item) for item in second] == [text(item) for item in whole]
+    assert before + [text(item) for item in second] == [text(item) for item in whole]
 
 
 def test_dip_experiment_can_be_extended_after_finish() -> None:
-    """It ends again, with its results; without more to do there is nothing more to tell."""
+    """An extended run yields its results again at its new end; a run without further iterations yields no items."""
     first, same, longer = experiment(), experiment(), experiment(dip__iterations=9)
     list(first)
     for resumed in (same, longer):

@@ -52,25 +52,25 @@ def test_dip_result_bank_fits_each_measurement(images: ImageSet) -> None:
         f"Bank: {count} of 8 DIP results" for count in (3, 6, 8)
     ]
     whole = bank.measurements()
-    seeds = [derive(5, f"bank measurement of train {place}") for place in range(8)]
+    seeds = [derive(5, f"bank measurement of train {index}") for index in range(8)]
     assert torch.equal(whole.y, degrade(TASK, to_unit(images.images), seeds)[0])
-    for chunk, places in enumerate(([0, 1, 2], [3, 4, 5], [6, 7])):
-        case = Case(whole.y[places], whole.degradation.select(places), (len(places), 1, 28, 28))
+    for chunk, indices in enumerate(([0, 1, 2], [3, 4, 5], [6, 7])):
+        case = Case(whole.y[indices], whole.degradation.select(indices), (len(indices), 1, 28, 28))
         fit = dip_fit(case, DIP, derive(5, f"bank {chunk}"))
         list(fit)
-        assert torch.equal(bank.results[places], torch.stack(fit.restored))
+        assert torch.equal(bank.results[indices], torch.stack(fit.restored))
 
 
 def test_dip_result_bank_reuses_cached_fits(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     first = filled(DipResultBank(images, TASK, DIP, seed=0))
     assert len(files()) == 3
-    monkeypatch.setattr(module, "dip_fit", None)  # nothing may be fitted any more
+    monkeypatch.setattr(module, "dip_fit", None)  # any further fit would fail
     again = DipResultBank(images, TASK, msgspec.structs.replace(DIP, measure_every=1), seed=0)
     items = list(again)
     assert not [item for item in items if isinstance(item, Step)]
     assert again.step == len(again)
     assert torch.equal(again.results, first.results)
-    # A larger bank is made of the chunks of a smaller one.
+    # A smaller bank shares its chunks with the larger one.
     filled(DipResultBank(images.take(range(6)), TASK, DIP, seed=0))
 
 
@@ -110,17 +110,17 @@ def test_dip_result_bank_works_without_cache(images: ImageSet, tmp_path: Path, m
 def test_dip_result_bank_resumes_exactly(
     stop_after: int, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def elsewhere(name: str) -> DipResultBank:
-        """A bank with a cache of its own: it finds nothing that others have kept."""
+    def with_own_cache(name: str) -> DipResultBank:
+        """Build a bank with an empty cache, so that it must fit every image itself."""
         monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / name)
         return DipResultBank(images, TASK, DIP, seed=0)
 
-    whole = elsewhere("whole")
+    whole = with_own_cache("whole")
     items = list(whole)
-    stopped = elsewhere("stopped")
-    seen = until_step(stopped, stop_after)
+    stopped = with_own_cache("stopped")
+    before = until_step(stopped, stop_after)
     checkpoint.save(tmp_path / "last.safetensors", stopped.state_dict())
-    resumed = elsewhere("resumed")
+    resumed = with_own_cache("resumed")
     resumed.load_state_dict(checkpoint.load_state(tmp_path / "last.safetensors"))
-    assert list(resumed) == items[len(seen) :]
+    assert list(resumed) == items[len(before) :]
     assert torch.equal(resumed.results, whole.results)

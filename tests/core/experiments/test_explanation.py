@@ -34,28 +34,28 @@ def test_explanation_experiment_measures_all_and_resumes_exactly(tmp_path: Path,
     assert whole.step == whole.started().steps
     (document,) = [item for item in items if isinstance(item, Document)]
     assert document.name == FILE
-    found = msgspec.json.decode(document.text, type=Explanation)
+    record = msgspec.json.decode(document.text, type=Explanation)
     assert {item.name for item in items if isinstance(item, Pictures)} == {"denoised", "explanation"}
-    assert list(map(after, found.steps)) == [name for name in found.trained if name.startswith("k = ")]
-    assert {len(found.trained[name]) for name in (findings.XT, after(2))} == {2}
-    assert set(found.linear) == {name for name in found.trained if not name.startswith("x0 from")}
-    assert all(len(bands) == found.bands for bands in found.linear.values())
-    assert {one.sigma for one in found.denoised} == {25, 50}
+    assert list(map(after, record.steps)) == [name for name in record.trained if name.startswith("k = ")]
+    assert {len(record.trained[name]) for name in (findings.XT, after(2))} == {2}
+    assert set(record.linear) == {name for name in record.trained if not name.startswith("x0 from")}
+    assert all(len(bands) == record.bands for bands in record.linear.values())
+    assert {one.sigma for one in record.denoised} == {25, 50}
 
     file = tmp_path / "last.safetensors"
     stopped = experiment()
-    told = plain(until_step(stopped, count_steps(items) // 2)[-1])
+    last = plain(until_step(stopped, count_steps(items) // 2)[-1])
     checkpoint.save(file, stopped.state_dict())
     resumed = experiment()
     resumed.load_state_dict(checkpoint.load_state(file))
-    rest = [plain(item) for item in resumed]
-    # The unit that was under way begins anew, so the rest may tell a little of it again.
-    assert told in items
-    assert rest == items[-len(rest) :]
+    after_resume = [plain(item) for item in resumed]
+    # The interrupted job starts again, so some of its items may be yielded twice.
+    assert last in items
+    assert after_resume == items[-len(after_resume) :]
 
 
-def test_explanation_experiment_refuses_what_data_lacks() -> None:
-    with pytest.raises(UserError, match="500 test images, not 501"):
+def test_explanation_experiment_refuses_impossible_options() -> None:
+    with pytest.raises(UserError, match="only 500 test images, fewer than the 501"):
         experiment(test_images=501)
     with pytest.raises(UserError, match="fixed must be one of the steps"):
         experiment(fixed=3)

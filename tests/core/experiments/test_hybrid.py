@@ -1,4 +1,4 @@
-"""A hybrid run: what it tells, in which order, that the truth stays out of it, and that it goes on from anywhere."""
+"""A hybrid run: its items and their order, its independence of the truth, and its exact resume after any step."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ TINY = {
 
 
 class Halfway(HybridOptions, tag="halfway", frozen=True):
-    """The mean of both parents: as simple as a hybrid can be."""
+    """The mean of both baselines, the simplest possible hybrid."""
 
     restorer_path: ClassVar[str] = "halfway"
 
 
 class HalfwayRestorer:
-    """DIP first, then the diffusion model."""
+    """A DIP fit, then a diffusion sample; the restoration is their mean."""
 
     def __init__(self, case: Case, prior: TrainedModel, options: Halfway, dip: DipConfig) -> None:
         self.parts = (DipRestorer(case, dip), DdpmRestorer(case, prior, method="ddnm", steps=4))
@@ -92,7 +92,7 @@ def halfway(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def prior(train_prior: Callable[[dict[str, Any]], Run]) -> Run:
-    """A run that has trained a prior, if only for a moment."""
+    """Train a tiny prior in a run."""
     settings = {key: value for key, value in TINY.items() if key.startswith(("data.", "ddpm."))}
     return train_prior(settings)
 
@@ -134,30 +134,29 @@ def test_hybrid_experiment_restores_and_scores_both_baselines(build: Build, prio
     assert experiment.step == experiment.started().steps
 
 
-def test_hybrid_experiment_steps_rise_and_psnr_keeps_interval(build: Build) -> None:
+def test_hybrid_experiment_steps_rise_and_psnr_follows_interval(build: Build) -> None:
     items = list(build())
     steps = [item.step for item in items if isinstance(item, Step)]
     assert steps == sorted(steps)
-    assert [look.step for look in of(PsnrMeasured, items)] == [3, 6, 9, 10]
+    assert [item.step for item in of(PsnrMeasured, items)] == [3, 6, 9, 10]
 
 
 def test_hybrid_experiment_with_epochs_trains_prior_and_uses_best(build: Build) -> None:
     experiment = build(prior__run="", ddpm__epochs=3, ddpm__lr=0.05)
     items = list(experiment)
-    told = [type(item) for item in items]
-    assert told.index(events.EpochFinished) < told.index(PsnrMeasured)
+    kinds = [type(item) for item in items]
+    assert kinds.index(events.EpochFinished) < kinds.index(PsnrMeasured)
     assert len(of(events.EpochFinished, items)) == 3
-    trained, kept = of(events.BestModel, items)[-2:]
-    assert (trained.measure, kept.measure) == ("loss", "residual")
+    trained, restored = of(events.BestModel, items)[-2:]
+    assert (trained.measure, restored.measure) == ("loss", "residual")
     assert experiment.training is not None
-    # The network that goes on is the one that was stored as the best, and not the last one.
-    best_epoch = of(events.EpochFinished, items)
-    weights = [e.epoch for e in best_epoch if e.best][-1]
+    # The restoration uses the network that was stored as the best, not the last one.
+    best_epoch = [item.epoch for item in of(events.EpochFinished, items) if item.best][-1]
     same = all(
         torch.equal(a, b)
-        for a, b in zip(kept.network.parameters(), experiment.training.network.parameters(), strict=True)
+        for a, b in zip(restored.network.parameters(), experiment.training.network.parameters(), strict=True)
     )
-    assert same == (weights == 3)
+    assert same == (best_epoch == 3)
 
 
 def test_hybrid_experiment_scores_posterior_mean_when_denoising(build: Build) -> None:
@@ -167,25 +166,25 @@ def test_hybrid_experiment_scores_posterior_mean_when_denoising(build: Build) ->
 
 
 def comparable(items: list[Item]) -> list[Any]:
-    """What the clock has no part in: everything but the parents, which get as much time as there happened to be."""
+    """Return the items that don't depend on the clock: all up to the hybrid's score, without the baselines."""
     kinds = (Step, PsnrMeasured, events.EpochFinished)
     cut = next((i for i, item in enumerate(items) if isinstance(item, RestorationScored)), len(items))
-    timeless = {"seconds": 0.0, "images_per_second": None}
+    without_times = {"seconds": 0.0, "images_per_second": None}
     return [
-        msgspec.structs.replace(item, **{k: v for k, v in timeless.items() if hasattr(item, k)})
+        msgspec.structs.replace(item, **{k: v for k, v in without_times.items() if hasattr(item, k)})
         for item in items[: cut + 1]
         if isinstance(item, (*kinds, RestorationScored))
     ]
 
 
 @pytest.mark.parametrize("train", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_hybrid_resumes_after_any_step_to_the_same_bits(build: Build, train: bool) -> None:
+def test_hybrid_experiment_resumes_exactly_after_any_step(build: Build, train: bool) -> None:
     options = {"prior__run": "", "ddpm__epochs": 2, "data__train_images": 200} if train else {}
     whole = list(build(**options))
     count = count_steps(whole)
-    told, _ = resumed_at(lambda: build(**options), sorted({*range(1, count, max(1, count // 7)), count}))
-    assert comparable(told) == comparable(whole)
-    assert [s.method for s in of(RestorationScored, told)] == ["halfway", "dip-mean", "ddpm-mean"]
+    items, _ = resumed_at(lambda: build(**options), sorted({*range(1, count, max(1, count // 7)), count}))
+    assert comparable(items) == comparable(whole)
+    assert [s.method for s in of(RestorationScored, items)] == ["halfway", "dip-mean", "ddpm-mean"]
 
 
 def test_hybrid_experiment_resume_refuses_another_model(build: Build) -> None:
@@ -193,18 +192,18 @@ def test_hybrid_experiment_resume_refuses_another_model(build: Build) -> None:
     next(iter(first))
     second = build()
     state = {**first.state_dict(), "prior": "0" * 64}
-    with pytest.raises(UserError, match="not the one"):
+    with pytest.raises(UserError, match="has changed"):
         second.load_state_dict(state)
 
 
 def test_hybrid_experiment_result_ignores_truth(build: Build) -> None:
-    experiment, told = build(), []
+    experiment, restored = build(), []
     other = build()
     other.truth = 1 - other.truth
     for one in (experiment, other):
         (best,) = of(events.BestModel, list(one))
-        told.append(best.tensors["restored"])
-    assert torch.equal(*told)
+        restored.append(best.tensors["restored"])
+    assert torch.equal(*restored)
 
 
 def test_hybrid_experiment_refuses_images_of_other_size(build: Build, tmp_path: Path) -> None:

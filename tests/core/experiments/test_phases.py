@@ -11,7 +11,7 @@ from tests.core.steps import until_step
 
 
 class Counting:
-    """A phase of some planned steps, of which it takes only `taken`, and a message at its end."""
+    """A phase that takes only `taken` of its planned steps, then yields a message."""
 
     def __init__(self, planned: int, taken: int) -> None:
         self.planned, self.taken, self.step = planned, taken, 0
@@ -36,7 +36,7 @@ def phases() -> Phases:
     return Phases([Counting(3, 2), Counting(2, 2), Counting(4, 1)])
 
 
-def test_phases_count_steps_from_where_the_phases_before_were_planned_to_end() -> None:
+def test_phases_count_finished_phases_by_their_planned_steps() -> None:
     made = phases()
     assert [item.step for item in made if isinstance(item, Step)] == [1, 2, 4, 5, 6]
     assert made.finished

@@ -1,4 +1,4 @@
-"""The study through real workers, with one slot for all of them."""
+"""The study with real workers, which share one slot."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_study_run_resumes_after_kill_and_reuses_finished_runs(
     local.start(run)
     (first,) = until(lambda: of_kind(runs, "ddpm"), PATIENCE)
     until(lambda: of_kind(runs, "dip"), PATIENCE)
-    # The study holds no slot, or no stage would ever have had the only one.
+    # The study holds no slot; otherwise no stage could have started.
     assert not any(isinstance(event, RunQueued) and event.ahead for event in run.events())
     assert local.send_signal(run, signal.SIGKILL)
     until(lambda: run.status().state is RunState.crashed)

@@ -23,7 +23,7 @@ QUICK |= {"ddpm.timesteps": 4, "ddpm.samples": 5, "hybrid.steps": 2, "hybrid.cha
 
 
 def experiment(reading: str, **settings: Any) -> SubstitutionExperiment:
-    """Two epochs of two steps; five samples pass an hourglass that takes four images at once."""
+    """Build a run of two epochs of two steps, with five samples, more than the hourglass's batch of four."""
     settings = {key.replace("__", "."): value for key, value in settings.items()}
     config = build("hybrid", method="substitution", settings=QUICK | {"hybrid.reading": reading} | settings)
     assert isinstance(config, HybridRun)
@@ -41,15 +41,15 @@ def test_substitution_experiment_resumes_exactly(reading: str, tmp_path: Path, p
     items = [plain(item) for item in whole]
     for stop_after in range(1, count_steps(items) + 1, 2):
         stopped = experiment(reading)
-        seen = [plain(item) for item in until_step(stopped, stop_after)]
+        before = [plain(item) for item in until_step(stopped, stop_after)]
         checkpoint.save(file, stopped.state_dict(), stopped.network)
         resumed = experiment(reading)
         resumed.load_state_dict(checkpoint.load_state(file))
-        assert seen + [plain(item) for item in resumed] == items
+        assert before + [plain(item) for item in resumed] == items
         assert torch.equal(resumed.network.get_parameter("out.bias"), whole.network.get_parameter("out.bias"))
 
 
-LOOKED_AT = {"ddpm__sample_every": 1, "ddpm__samples": 2}
+WITH_PREVIEWS = {"ddpm__sample_every": 1, "ddpm__samples": 2}
 
 
 @pytest.mark.parametrize("reading", ["fresh", "warm"])
@@ -57,27 +57,27 @@ LOOKED_AT = {"ddpm__sample_every": 1, "ddpm__samples": 2}
 def test_substitution_experiment_with_progress_resumes_exactly(
     reading: str, stop_after: int, tmp_path: Path, plain: Plain
 ) -> None:
-    whole = [plain(item) for item in experiment(reading, **LOOKED_AT)]
+    whole = [plain(item) for item in experiment(reading, **WITH_PREVIEWS)]
     shown = [item.name for item in whole if isinstance(item, Pictures)]
     assert shown == ["first-batch", "forward-process", *["seen", "progress"] * 2, "samples"]
-    stopped = experiment(reading, **LOOKED_AT)
-    seen = until_step(stopped, stop_after)
+    stopped = experiment(reading, **WITH_PREVIEWS)
+    before = until_step(stopped, stop_after)
     checkpoint.save(tmp_path / "last.safetensors", stopped.state_dict(), stopped.network)
-    resumed = experiment(reading, **LOOKED_AT)
+    resumed = experiment(reading, **WITH_PREVIEWS)
     resumed.load_state_dict(checkpoint.load_state(tmp_path / "last.safetensors"))
-    assert [plain(item) for item in resumed] == whole[len(seen) :]
+    assert [plain(item) for item in resumed] == whole[len(before) :]
 
 
 @pytest.mark.parametrize("reading", READINGS)
 def test_substitution_progress_samples_leave_training_unchanged(reading: str, plain: Plain) -> None:
-    alone, looked_at = (experiment(reading, **LOOKED_AT | {"ddpm__sample_every": every}) for every in (0, 1))
-    items = [plain(item) for item in looked_at]
-    assert [item for item in items if getattr(item, "name", "") != "progress"] == [plain(item) for item in alone]
+    without, with_previews = (experiment(reading, **WITH_PREVIEWS | {"ddpm__sample_every": every}) for every in (0, 1))
+    items = [plain(item) for item in with_previews]
+    assert [item for item in items if getattr(item, "name", "") != "progress"] == [plain(item) for item in without]
 
 
 @pytest.mark.parametrize("reading", READINGS)
 def test_substitution_loss_never_reaches_hourglass(reading: str) -> None:
-    """The draws of xt are the same at any learning rate, so the hourglass must be too, however the network fares."""
+    """The draws of xt don't depend on the learning rate, so neither may the hourglass, which the loss never trains."""
     slow, fast = (experiment(reading, ddpm__samples=0, ddpm__lr=lr) for lr in (1e-4, 1e-2))
     losses = [[item.loss for item in run if isinstance(item, Step)] for run in (slow, fast)]
     assert losses[0] != losses[1]
@@ -94,14 +94,14 @@ def test_hourglass_output_carries_no_gradient() -> None:
         fitted(reading="warm"),
     ]
     for hourglass in hourglasses:
-        seen = hourglass(xt)
-        assert seen.shape == xt.shape
-        assert not seen.requires_grad
-        assert seen.abs().max() <= 1
+        output = hourglass(xt)
+        assert output.shape == xt.shape
+        assert not output.requires_grad
+        assert output.abs().max() <= 1
 
 
 @pytest.mark.parametrize("reading", ["fresh", "warm"])
-def test_fitted_hourglass_nears_xt_with_more_steps(reading: str) -> None:
+def test_fitted_hourglass_approaches_xt_with_more_steps(reading: str) -> None:
     xt = torch.rand(4, 1, 12, 12) * 2 - 1
     errors = [(fitted(reading=reading, steps=steps)(xt) - xt).square().mean() for steps in (1, 10, 100)]
     assert errors[0] > errors[1] > errors[2]
@@ -126,21 +126,21 @@ def test_fitted_hourglass_takes_batches_of_any_size() -> None:
 
 
 def test_substitution_loss_is_one_without_knowledge_of_eps() -> None:
-    """With weights that hardly move, a fitted hourglass says the same whatever xt is."""
+    """If its weights hardly change, a fitted hourglass has the same output for every xt."""
     run = experiment("warm", hybrid__lr=1e-30, ddpm__epochs=20, ddpm__samples=0, ddpm__timesteps=1000)
     losses = [item.loss for item in run if isinstance(item, EpochFinished)]
     # Over 10 epochs of 6 images of 784 pixels, the mean of eps^2 has a standard deviation of 0.007.
     assert sum(losses[-10:]) / 10 == pytest.approx(1, abs=0.03)
 
 
-def test_substitution_pictures_show_xt_beside_hourglass_output() -> None:
+def test_substitution_pictures_show_xt_and_hourglass_output() -> None:
     run = experiment("frozen", hybrid__picture_every=2, ddpm__epochs=3, ddpm__samples=0)
     shown = [item for item in run if isinstance(item, Pictures) and item.name == "seen"]
     assert [item.title[-7:] for item in shown] == ["epoch 1", "epoch 3"]
     for item in shown:
         assert item.numbered
         assert item.panels == ("xt", "seen")
-        assert item.images.shape == (4, 1, 28, 28)  # the two images of the last batch, each beside its stand-in
+        assert item.images.shape == (4, 1, 28, 28)  # xt and the hourglass's output for the two images of the last batch
         assert item.images[0].std() > item.images[1].std()
 
 

@@ -1,4 +1,4 @@
-"""A prior in miniature, for all tests of the head-to-head."""
+"""A tiny prior for all tests of the head-to-head."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dipddpm.core.runs import Run
 
 @pytest.fixture(scope="package")
 def prior(train_prior: Callable[[dict[str, Any]], Run]) -> Run:
-    """A run that has trained one, if only for a moment."""
+    """Train a tiny prior in a run."""
     settings: dict[str, Any] = {
         "data.dataset": "fashion-mini",
         "data.train_images": 64,

@@ -1,4 +1,4 @@
-"""The head-to-head: everyone on the same measurements, hybrids against parents in as long, and on from anywhere."""
+"""The head-to-head: same measurements for all methods, same time for hybrids and baselines, exact resume."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def build(prior: Run) -> Build:
 
 @pytest.fixture(scope="module")
 def whole(prior: Run) -> list[Item]:
-    """A run that nothing disturbed."""
+    """Run the head-to-head without interruption, and return its items."""
     config = configs.build("restore", settings={"prior.run": str(prior.folder), **TINY})
     return list(RestoreExperiment.from_config(cast(RestoreRun, config), "cpu"))
 
@@ -68,18 +68,18 @@ def scores(items: list[Item]) -> list[RestorationScored]:
 def test_restore_scores_every_method_in_every_cell(whole: list[Item]) -> None:
     board = Scoreboard(scores(whole))
     assert len(board.cells) == 4
-    always = {"prior-init", DIP_MEAN, DDPM_MEAN, "pinv", "classic", "dip"}
-    always |= {f"{method}-{steps}" for method in ("ddnm", "diffpir") for steps in (10, 20, 100)}
+    methods = {"prior-init", DIP_MEAN, DDPM_MEAN, "pinv", "classic", "dip"}
+    methods |= {f"{method}-{steps}" for method in ("ddnm", "diffpir") for steps in (10, 20, 100)}
     for (task, _), cell in board.cells.items():
         extra = {"posterior-mean"} if task.startswith("denoise") else set()
-        assert {method for method, _ in cell.rows} == always | extra
+        assert {method for method, _ in cell.rows} == methods | extra
         assert {of for (method, of) in cell.rows if method in {DIP_MEAN, DDPM_MEAN}} == {"prior-init"}
         assert all(len(row.scored) == 1 for row in cell.rows.values())
 
 
 def test_restore_classifies_only_images_with_classes(whole: list[Item]) -> None:
-    found = {(score.set, len(score.recognised)) for score in scores(whole)}
-    assert found == {("fashion-mini", 2), ("glyphs", 0)}
+    classified = {(score.set, len(score.recognised)) for score in scores(whole)}
+    assert classified == {("fashion-mini", 2), ("glyphs", 0)}
 
 
 def test_restore_ends_with_pictures_board_and_plots(whole: list[Item]) -> None:
@@ -92,11 +92,11 @@ def test_restore_ends_with_pictures_board_and_plots(whole: list[Item]) -> None:
     written = {item.name: item.text for item in whole if isinstance(item, Document)}
     board = json.loads(written["scores.json"])
     assert len(board["cells"]) == 4
-    told = {(c["task"], c["set"]): c["gain"]["prior-init"] for c in board["cells"]}
+    gains = {(c["task"], c["set"]): c["gain"]["prior-init"] for c in board["cells"]}
     again = Scoreboard(scores(whole))
     gain = again.cells["denoise:sigma=50,blind=true", "glyphs"].gain("prior-init")
     assert gain is not None
-    assert told["denoise:sigma=50,blind=true", "glyphs"] == pytest.approx(gain._asdict())
+    assert gains["denoise:sigma=50,blind=true", "glyphs"] == pytest.approx(gain._asdict())
     assert written["scores.txt"].startswith("inpaint:missing=0.5,sigma=10 on fashion-mini\n")
     assert isinstance(whole[0], PriorLoaded)
 
@@ -120,8 +120,8 @@ def test_restore_gives_methods_same_measurement_without_truth(build: Build, monk
     assert not any(torch.equal(value, truth) for value in vars(first).values() if isinstance(value, torch.Tensor))
 
 
-def timeless(items: list[Item]) -> list[Any]:
-    """The scores of what takes the time that it takes."""
+def comparable_scores(items: list[Item]) -> list[Any]:
+    """Return the scores without seconds, and without the baselines, whose results depend on the clock."""
     return [
         msgspec.structs.replace(score, seconds=0.0)
         for score in scores(items)
@@ -131,19 +131,19 @@ def timeless(items: list[Item]) -> list[Any]:
 
 @pytest.mark.slow
 def test_restore_resumes_exactly_within_cell(build: Build, whole: list[Item]) -> None:
-    told, _ = resumed_at(build, [1, 7, 150])
-    assert timeless(told) == timeless(whole)
-    assert [(s.task, s.set, s.seed, s.method) for s in scores(told)] == [
+    items, _ = resumed_at(build, [1, 7, 150])
+    assert comparable_scores(items) == comparable_scores(whole)
+    assert [(s.task, s.set, s.seed, s.method) for s in scores(items)] == [
         (s.task, s.set, s.seed, s.method) for s in scores(whole)
     ]
-    same = [p.name for p in told if isinstance(p, Pictures)] == [p.name for p in whole if isinstance(p, Pictures)]
-    assert same
+    names, expected = ([item.name for item in run if isinstance(item, Pictures)] for run in (items, whole))
+    assert names == expected
 
 
 def test_restore_resume_refuses_another_prior(build: Build) -> None:
     first = build()
     next(iter(first))
-    with pytest.raises(UserError, match="not the one"):
+    with pytest.raises(UserError, match="has changed"):
         build().load_state_dict({**first.state_dict(), "prior": "0" * 64})
 
 
@@ -157,12 +157,12 @@ def test_restore_omits_hybrid_that_does_not_take_task(build: Build, monkeypatch:
     assert ("prior-init", "") not in inpainting.rows
     assert (DIP_MEAN, "") in inpainting.rows
     assert ("prior-init", "") in denoising.rows
-    told = [(item.method, item.failed) for item in items if isinstance(item, RestorationMissing)]
-    assert told == [("prior-init", False), ("posterior-mean", False)]
+    missing = [(item.method, item.failed) for item in items if isinstance(item, RestorationMissing)]
+    assert missing == [("prior-init", False), ("posterior-mean", False)]
 
 
 class Broken:
-    """A method that breaks on its way."""
+    """A method that raises an error after its first step."""
 
     nfe = iterations = 0
 
@@ -208,5 +208,5 @@ def test_restore_reports_failed_method_and_continues(build: Build, error: Except
 def test_restore_fails_when_every_method_fails(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = build(restore__sets=("glyphs",), restore__tasks=("inpaint:missing=0.5,sigma=10",), restore__seeds=1)
     monkeypatch.setattr(experiment.methods, "begin", lambda *_: Broken(UserError("It can't.", "Take another.")))
-    with pytest.raises(UserError, match=r"Every method failed\. The first one: It can't"):
+    with pytest.raises(UserError, match=r"Every method failed\. The first one failed with: It can't"):
         list(experiment)

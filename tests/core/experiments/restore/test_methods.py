@@ -1,4 +1,4 @@
-"""Who takes part in a cell: conditioned networks where they were trained for its task, with the control beside them."""
+"""The methods of a cell: conditioned networks and their control take part only in the task of their training."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ Network = Callable[..., Path]
 
 @pytest.fixture
 def network(prior: Run, runs: RunsFolder) -> Network:
-    """The folder of a run whose conditioned network is that of the prior, and sees one channel more."""
+    """Return a factory for runs whose conditioned network is the prior's network plus a conditioning channel."""
 
-    def make(beside: str = "dip", task: str = TASK) -> Path:
-        settings = {"prior.run": str(prior.folder), "hybrid.beside": beside, "hybrid.steps": 3, "hybrid.samples": 2}
+    def make(conditioning: str = "dip", task: str = TASK) -> Path:
+        settings = {"prior.run": str(prior.folder), "hybrid.beside": conditioning}
+        settings |= {"hybrid.steps": 3, "hybrid.samples": 2}
         settings |= {key: value for key, value in SETTINGS.items() if key.startswith("dip.")}
         run = runs.create(build("hybrid", method="conditioned", task=task, settings=settings))
-        plain = checkpoint.load(prior.folder / "checkpoints" / "best.safetensors")
-        assert isinstance(plain, UNet)
-        checkpoint.save(run.folder / "checkpoints" / "best.safetensors", {}, plain.with_cond_channels(1))
+        unconditioned = checkpoint.load(prior.folder / "checkpoints" / "best.safetensors")
+        assert isinstance(unconditioned, UNet)
+        checkpoint.save(run.folder / "checkpoints" / "best.safetensors", {}, unconditioned.with_cond_channels(1))
         return run.folder
 
     return make
@@ -110,5 +111,5 @@ def test_restore_resume_refuses_another_conditioned_network(prior: Run, network:
     folder = network("dip")
     first = experiment(prior, folder)
     next(iter(first))
-    with pytest.raises(UserError, match="not the one"):
+    with pytest.raises(UserError, match="has changed"):
         experiment(prior, folder).load_state_dict({**first.state_dict(), "conditioned": ["0" * 64]})

@@ -1,4 +1,4 @@
-"""Hybrids and the head-to-head as real processes: to the end, and after a kill to the very same numbers."""
+"""Hybrid runs and the head-to-head as real processes; a run that is killed and resumed gives the same numbers."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ RESTORE = {
 
 
 def numbers(run: Run) -> list[Any]:
-    """What the logical history measured, but for what hangs on the clock."""
-    still = {"time": 0.0, "offset": 0, "seconds": 0.0}
+    """Return the measurements in the run's history, without those that depend on the clock."""
+    fixed = {"time": 0.0, "offset": 0, "seconds": 0.0}
     return [
-        msgspec.structs.replace(event, **{name: value for name, value in still.items() if hasattr(event, name)})
+        msgspec.structs.replace(event, **{name: value for name, value in fixed.items() if hasattr(event, name)})
         for event in run.events()
         if isinstance(event, PsnrMeasured | BestModelStored)
         or (isinstance(event, RestorationScored) and not event.budget_of)
@@ -65,7 +65,7 @@ def carry_out(runs: RunsFolder, config: configs.AnyRun, until: Until) -> Run:
 
 
 def killed_on_the_way(runs: RunsFolder, config: configs.AnyRun, until: Until, kind: type) -> Run:
-    """Carried out with a SIGKILL after a few events of a kind."""
+    """Carry out a run that is killed by SIGKILL after a few events of a kind, then resumed."""
     run = runs.create(config)
     local.start(run, now=True)
     until(lambda: len(recorded(run, kind)) >= 2, 600)
