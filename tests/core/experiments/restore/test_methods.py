@@ -38,7 +38,7 @@ def network(prior: Run, runs: RunsFolder) -> Network:
     """Return a factory for runs whose conditioned network is the prior's network plus a conditioning channel."""
 
     def make(conditioning: str = "dip", task: str = TASK) -> Path:
-        settings = {"prior.run": str(prior.folder), "hybrid.beside": conditioning}
+        settings: dict[str, Any] = {"prior.run": str(prior.folder), "hybrid.beside": conditioning}
         settings |= {"hybrid.steps": 3, "hybrid.samples": 2}
         settings |= {key: value for key, value in SETTINGS.items() if key.startswith("dip.")}
         run = runs.create(build("hybrid", method="conditioned", task=task, settings=settings))
