@@ -94,7 +94,7 @@ def test_hybrid_run_resumes_exactly_after_kill(trained: bool, prior: Run, runs: 
     assert verdict.startswith("inpaint:missing=0.5,sigma=5 on fashion-mini: guided - ")
     taken = [event.run for event in whole.events() if isinstance(event, events.PriorLoaded)]
     assert taken == ([] if trained else [prior.id])
-    with pytest.raises(UserError, match="can't be gone on with"):
+    with pytest.raises(UserError, match="can't be extended"):
         extend(runs, whole, 1)
 
 
