@@ -115,7 +115,7 @@ def test_ddpm_experiment_with_an_evaluator_resumes_after_any_step(back: int, tmp
 
 
 def test_ddpm_experiment_refuses_impossible_evaluation_at_start(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="evaluate needs 128 samples at least"):
+    with pytest.raises(UserError, match="evaluate must be at least 128"):
         experiment(ddpm__evaluate=127)
     (tmp_path / "photos").mkdir()
     for number in range(10):

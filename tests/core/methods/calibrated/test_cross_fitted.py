@@ -98,7 +98,7 @@ def test_cross_fitted_draws_half_from_noise_where_trusted() -> None:
 
 
 def test_config_refuses_folds_that_hide_too_much() -> None:
-    with pytest.raises(UserError, match="hide more than there are"):
+    with pytest.raises(UserError, match="exceed all pixels"):
         configs.build("hybrid", settings={"hybrid.folds": "9", "hybrid.fold": "0.2"})
 
 
