@@ -33,6 +33,8 @@ MADE = {
     "as published": "ddpm --epochs 4 --dataset fashion-mini --set ddpm.samples=0",
     "prior-init": f"hybrid --method prior-init --dataset fashion-mini --images 4 --task {TASK}",
 }
+SWEPT = f"dip --over dip.lr=0.005,0.05 --seeds 2 --dataset fashion-mini --images 4 --task {TASK} --iterations 300"
+"""Options of a sweep whose runs form the group `rates`."""
 WATCHED = f"dip --dataset fashion-mini --images 4 --task {TASK} --iterations 800 --set dip.stop=never"
 """Options of the run that is made last and shown while it runs."""
 SHOWN = {"host": "box", "folder": "~/runs"}
@@ -56,6 +58,8 @@ def make(folder: Path) -> None:
     for name, options in MADE.items():
         if name not in existing:
             dipddpm("run", *options.split(), "--name", name)
+    dipddpm("sweep", *SWEPT.split(), "--group", "rates")
+    dipddpm("watch", "rates")
     watched = runs.find(dipddpm("run", *WATCHED.split(), "--name", "pixels missing", "--detach").strip())
     while (watched.status().summary.progress or 0) < 0.55:
         assert watched.status().state.live, watched.status().summary.error
@@ -65,6 +69,9 @@ def make(folder: Path) -> None:
     ids = {run.status().summary.name: run.id for run in runs.runs()}
     save("images", asyncio.run(picture(runs.root, ids["prior-init"], "2", size=PICTURES)))
     save("compare", asyncio.run(picture(runs.root, ids["as published"], "m", "j", "m", "5", "y")))
+    member = next(run.id for run in runs.runs() if run.status().summary.group == "rates")
+    save("group", asyncio.run(picture(runs.root, member, "left", "5")))
+    save("form", asyncio.run(picture(runs.root, ids["prior-init"], "f")))
 
 
 def dipddpm(*arguments: str) -> str:
