@@ -1,4 +1,4 @@
-"""What every test gets: folders of its own, one CPU thread, and processes that don't outlive it."""
+"""Fixtures for all tests: their own folders, one CPU thread, and no process that outlives its test."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from dipddpm.core.config import DdpmRun
     from dipddpm.core.runs import Run, RunsFolder
 
-# Here rather than in a fixture, so that torch sees it on import and workers inherit it: two tests may share a core.
+# Two tests may share a core. Set here and not in a fixture, so that torch reads it on import and workers inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# A change is judged by the same examples as the one before; at a desk every run looks for new ones.
+# In CI every run uses the same examples, so that changes are comparable; elsewhere each run draws new ones.
 settings.register_profile("dipddpm", deadline=None, max_examples=60, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("dipddpm")
 
@@ -44,7 +44,7 @@ PROCESSES = (
     "tui/console/test_",
     "tui/test_",
 )
-"""Where tests start workers, programs or terminals."""
+"""Paths of tests that start workers, programs or terminals."""
 SLOW = (
     "core/bench",
     "core/compute/test_compile.py",
@@ -60,23 +60,23 @@ SLOW = (
     "scripts",
     "tui/console/model/test_store.py",
 )
-"""Where tests fit or train networks, or try a great many inputs."""
+"""Paths of tests that fit or train networks, or try a great many inputs."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by their folder, so that `just test-fast` can leave out what takes long."""
+    """Mark tests by their folder, so that `just test-fast` can leave out the slow ones."""
     root = Path(__file__).parent
     for item in items:
-        place = item.path.relative_to(root).as_posix()
-        if place.startswith(PROCESSES) or "finished" in getattr(item, "fixturenames", ()):
+        path = item.path.relative_to(root).as_posix()
+        if path.startswith(PROCESSES) or "finished" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.process)
-        elif place.startswith(SLOW):
+        elif path.startswith(SLOW):
             item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
 def small_numbers() -> Iterator[None]:
-    """A worker that was carried out in this process has told it to take the smallest numbers for zero."""
+    """Turn off the flushing of denormal numbers that a worker run in this process has turned on."""
     yield
     if torch := sys.modules.get("torch"):
         torch.set_flush_denormal(False)
@@ -84,9 +84,9 @@ def small_numbers() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that a test starts reads or writes the runs, slots or data of the person who runs it.
+    """Give each test its own folders, so that it never touches the runs, slots and data of the user.
 
-    Nor does it see the runs that ship, unless it is about these.
+    The reference runs are hidden too; the fixture `shipped` adds one.
     """
     monkeypatch.setattr("dipddpm.core.runs.reference.FOLDER", tmp_path / "reference-runs")
     monkeypatch.setenv("DIPDDPM_RUNS", str(tmp_path / "runs"))
@@ -100,7 +100,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def runs(own_folders: None) -> Iterator[RunsFolder]:
-    """The runs folder of this test, as the command line finds it; what still runs in it at the end is ended."""
+    """Return the default runs folder of this test, and kill its workers afterwards."""
     from dipddpm.core.launch import local
     from dipddpm.core.runs import RunsFolder
 
@@ -110,7 +110,7 @@ def runs(own_folders: None) -> Iterator[RunsFolder]:
 
 
 def end_workers(runs: RunsFolder) -> None:
-    """Kill the workers of a runs folder, each only if it still is the very process that its run names."""
+    """Kill the workers of a runs folder, each only if it is still the process that worker.json names."""
     from dipddpm.core.launch import local
 
     for run in runs.runs():
@@ -121,7 +121,7 @@ def end_workers(runs: RunsFolder) -> None:
 
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., DdpmRun]:
-    """A real training in miniature: seconds, on images that ship with the program."""
+    """Return a function that builds the config of a real training on shipped images that takes seconds."""
 
     def build(**settings: Any) -> DdpmRun:
         from dipddpm.core import config as configs
@@ -135,21 +135,21 @@ def tiny() -> Callable[..., DdpmRun]:
 
 @pytest.fixture(scope="session")
 def until() -> Callable[..., Any]:
-    """Wait until something holds; what it gave."""
+    """Return a function that waits until a condition is true, and returns the condition's value."""
 
-    def wait(holds: Callable[[], Any], seconds: float = 120.0) -> Any:
+    def wait(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
         end = time.monotonic() + seconds
-        while not (given := holds()):
-            assert time.monotonic() < end, f"not within {seconds:g} s"
+        while not (value := condition()):
+            assert time.monotonic() < end, f"the condition was not true within {seconds:g} s"
             time.sleep(0.02)
-        return given
+        return value
 
     return wait
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., DdpmRun], until: Callable[..., Any]) -> Run:
-    """A run that nothing disturbed, to compare the others with. Not to be changed; all processes of pytest share it."""
+    """Return a finished, uninterrupted run for comparison. All pytest processes share it; no test may change it."""
     from dipddpm.core.launch import local
     from dipddpm.core.runs import RunsFolder
 
@@ -173,7 +173,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., DdpmR
 
 @pytest.fixture
 def shipped(finished: Run, own_folders: None, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A finished run that ships with the program, as its prior."""
+    """Make a finished run the reference prior, and return it."""
     from dipddpm.core.runs import Run, reference
 
     shutil.copytree(finished.folder, reference.FOLDER / finished.id)

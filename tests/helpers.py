@@ -1,4 +1,4 @@
-"""What tests of several areas share: logs written and read, this process, and calls that are recorded."""
+"""Helpers for tests of several areas: writing and reading logs, process identity, and recorded calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ E = TypeVar("E")
 
 
 def recorded(run: Run, kind: type[E]) -> list[E]:
-    """Every event of this kind in the log, superseded ones too."""
+    """Return every event of this kind in the log, void ones included."""
     return [event for event in EventReader(run.folder).read() if isinstance(event, kind)]
 
 
@@ -34,21 +34,21 @@ def append_events(run: Run, *events: Event) -> None:
 
 
 def create_logged(runs: RunsFolder, config: AnyRun, *events: Event, time: float = 0.0) -> Run:
-    """Create a run whose log says that it started, and then these events."""
+    """Create a run whose log has `RunStarted` and then these events."""
     run = runs.create(config)
     append_events(run, RunStarted(kind=config.kind, method=config.method, device="cpu", time=time), *events)
     return run
 
 
 def this_process() -> heartbeat.ProcessIdentity:
-    """The identity of the process that runs the tests."""
+    """Return the identity of the process that runs the tests."""
     identity = heartbeat.process_identity()
     assert identity is not None
     return identity
 
 
 def record_calls(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> list[tuple[Any, ...]]:
-    """The positional arguments of each call of `owner.name` from now on; the calls do what they did before."""
+    """Return a list that collects the positional arguments of each later call of `owner.name`, which still works."""
     calls: list[tuple[Any, ...]] = []
     original = getattr(owner, name)
 

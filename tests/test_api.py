@@ -1,4 +1,4 @@
-"""The public API, used as in a notebook, on a real photo."""
+"""Tests of the public API, used as in a notebook, on a real photo."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FEW = {"dip.iterations": 40}
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    """A photo of 64x64 pixels, in colour."""
+    """Write a colour photo of 64x64 pixels and return its path."""
     path = tmp_path / "photo.png"
     Image.fromarray(data.astronaut()).resize((64, 64)).save(path)
     return path
@@ -34,25 +34,25 @@ def photo(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shipped_prior(monkeypatch: pytest.MonkeyPatch) -> TrainedModel:
-    """The prior that ships, though tests see no reference runs else."""
+    """Load the prior that ships with the program, which is hidden from tests by default."""
     monkeypatch.setattr(reference, "FOLDER", CHECKOUT / "runs/reference")
     return dd.load_prior(device="cpu")
 
 
 def digits(count: int) -> torch.Tensor:
-    """Smooth 28x28 grey images."""
+    """Return smooth 28x28 grey images."""
     generator = torch.Generator().manual_seed(0)
     small = torch.rand(count, 1, 7, 7, generator=generator)
     return torch.nn.functional.interpolate(small, size=28, mode="bilinear")
 
 
-def test_every_public_name_is_there_and_type_checkers_see_the_same_ones() -> None:
+def test_public_names_exist_and_match_type_checking_imports() -> None:
     assert set(dd.__all__) == set(dd._PUBLIC)
     assert set(dd.__all__) <= set(dir(dd))
     for name in dd.__all__:
         assert getattr(dd, name) is not None
     tree = ast.parse((CHECKOUT / "dipddpm/__init__.py").read_text())
-    seen = {
+    imported = {
         alias.asname or alias.name: f"{node.module}:{alias.name}"
         for block in tree.body
         if isinstance(block, ast.If)
@@ -60,13 +60,13 @@ def test_every_public_name_is_there_and_type_checkers_see_the_same_ones() -> Non
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert seen == dd._PUBLIC
+    assert imported == dd._PUBLIC
     assert dd.__version__
     with pytest.raises(AttributeError, match="no attribute 'resotre'"):
         dd.resotre  # noqa: B018
 
 
-def test_restore_improves_a_photo_and_psnr_is_that_of_skimage(photo: Path) -> None:
+def test_restore_improves_photo_and_psnr_matches_skimage(photo: Path) -> None:
     x = dd.load_images(photo)
     y, degradation = dd.degrade("denoise:sigma=50", x, seed=0)
     restored = dd.restore(y, degradation, method="dip", settings={"dip.iterations": 150}, device="cpu")
@@ -77,7 +77,7 @@ def test_restore_improves_a_photo_and_psnr_is_that_of_skimage(photo: Path) -> No
     assert restored.seconds > 0
 
 
-def test_degrade_measures_what_a_run_measures(photo: Path) -> None:
+def test_degrade_gives_measurements_of_run(photo: Path) -> None:
     x = dd.load_images(photo, photo)
     y, _ = dd.degrade("inpaint:missing=0.5,sigma=10", x, seed=3)
     case = Case.of(x, parse_task("inpaint:missing=0.5,sigma=10"), ["file 0", "file 1"], 3)
@@ -85,18 +85,18 @@ def test_degrade_measures_what_a_run_measures(photo: Path) -> None:
     assert not torch.equal(y[0], y[1])
 
 
-def test_restoration_can_be_watched_and_goes_on_when_read(photo: Path) -> None:
+def test_restoration_images_complete_interrupted_iteration(photo: Path) -> None:
     y, degradation = dd.degrade("denoise:sigma=50", dd.load_images(photo), seed=0)
-    watched = dd.restore(y, degradation, method="dip", settings=FEW, device="cpu")
-    for number, _ in enumerate(watched):
+    interrupted = dd.restore(y, degradation, method="dip", settings=FEW, device="cpu")
+    for number, _ in enumerate(interrupted):
         if number == 5:
             break
     whole = dd.restore(y, degradation, method="dip", settings=FEW, device="cpu")
-    assert torch.equal(watched.images, whole.images)
+    assert torch.equal(interrupted.images, whole.images)
 
 
 @pytest.mark.parametrize("method", ["ddpm", "ddnm", "diffpir", "classic", "pinv", "guided"])
-def test_every_kind_of_method_restores_by_its_name(method: str, shipped_prior: Any) -> None:
+def test_restore_supports_every_kind_of_method(method: str, shipped_prior: Any) -> None:
     assert method in dd.methods()
     y, degradation = dd.degrade("inpaint:missing=0.5,sigma=5", digits(2), seed=0)
     restored = dd.restore(y, degradation, method, prior=shipped_prior, settings=FEW, device="cpu")
@@ -104,7 +104,7 @@ def test_every_kind_of_method_restores_by_its_name(method: str, shipped_prior: A
     assert (restored.nfe > 0) == (method not in {"classic", "pinv"})
 
 
-def test_a_photo_and_a_prior_of_small_images_are_refused_in_a_sentence(photo: Path, shipped_prior: Any) -> None:
+def test_restore_refuses_prior_of_other_image_size(photo: Path, shipped_prior: Any) -> None:
     y, degradation = dd.degrade("denoise:sigma=50", dd.load_images(photo), seed=0)
     with pytest.raises(dd.UserError, match="trained on 1x28x28 images"):
         dd.restore(y, degradation, "calibrated", prior=shipped_prior, device="cpu")
@@ -122,19 +122,19 @@ def test_a_photo_and_a_prior_of_small_images_are_refused_in_a_sentence(photo: Pa
         (lambda x: dd.restore(*dd.degrade("denoise", x), "dip", settings={"dip.nothing": 1}), "dip.nothing"),
     ],
 )
-def test_bad_calls_are_refused_in_a_sentence(call: Any, words: str) -> None:
+def test_api_refuses_invalid_calls_with_user_error(call: Any, words: str) -> None:
     with pytest.raises(dd.UserError, match=words):
         call(digits(1))
 
 
-def test_describe_serves_measurements_without_a_truth() -> None:
+def test_describe_allows_restoration_without_truth() -> None:
     x = digits(1)
     y = x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
     restored = dd.restore(y, dd.describe("denoise:sigma=51", y), "classic", device="cpu")
     assert dd.psnr(restored.images, x) > dd.psnr(y, x)
 
 
-def test_train_ddpm_makes_a_prior_that_samples_and_restores() -> None:
+def test_train_ddpm_gives_model_that_samples() -> None:
     images = digits(32)
     small = {"unet.channels": "8", "ddpm.batch_size": 16, "ddpm.hold_out": False}
     training = dd.train_ddpm(images, epochs=1, settings=small, device="cpu")
@@ -147,7 +147,7 @@ def test_train_ddpm_makes_a_prior_that_samples_and_restores() -> None:
         dd.sample(model, sampler="heum")
 
 
-def test_the_example_script_restores_a_photo(photo: Path, tmp_path: Path) -> None:
+def test_example_script_restores_photo(photo: Path, tmp_path: Path) -> None:
     out = tmp_path / "restored.png"
     command = [sys.executable, str(CHECKOUT / "examples/restore_a_photo.py"), str(photo), str(out), "30"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The structure of the package: every module has a layer, and imports have no circle, type checking included."""
+"""Tests of the package's structure: every module has one layer, and imports have no cycle, even for type checking."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ CHECKOUT = Path(__file__).parents[1]
 
 
 def modules() -> dict[str, Path]:
-    """The file of each module of the package."""
-    found = {}
+    """Return the file of each module of the package, by module name."""
+    files = {}
     for top in ("core", "tui"):
         for path in (CHECKOUT / top).rglob("*.py"):
             parts = path.relative_to(CHECKOUT).with_suffix("").parts
-            found[".".join(("dipddpm", *(parts[:-1] if parts[-1] == "__init__" else parts)))] = path
-    return found
+            files[".".join(("dipddpm", *(parts[:-1] if parts[-1] == "__init__" else parts)))] = path
+    return files
 
 
 def imports(path: Path, known: dict[str, Path]) -> set[str]:
-    """The modules of ours that a file imports anywhere in it: at the top, in functions, for type checking alone."""
+    """Return the package's modules that a file imports anywhere: at the top, in functions, or for type checking."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
-            # `from package import module` imports the module, not what the package itself imports.
+            # `from package import module` counts as an import of the module, not of the package.
             inside = {f"{node.module}.{alias.name}" for alias in node.names}
             names |= {name if name in known else node.module for name in inside}
         elif isinstance(node, ast.Import):
@@ -40,13 +40,13 @@ def layers() -> list[str]:
 
 
 def test_every_module_has_one_layer() -> None:
-    packages = {"dipddpm.core", "dipddpm.tui"}  # which hold a docstring alone
+    packages = {"dipddpm.core", "dipddpm.tui"}  # their __init__.py holds only a docstring
     for module in set(modules()) - packages:
         assert len([layer for layer in layers() if f"{module}.".startswith(f"{layer}.")]) == 1, module
 
 
-def test_imports_have_no_circle() -> None:
+def test_imports_have_no_cycle() -> None:
     known = modules()
     graph = {module: imports(path, known) - {module} for module, path in known.items()}
     assert len([module for targets in graph.values() for module in targets]) > len(known)
-    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle

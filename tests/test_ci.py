@@ -1,4 +1,4 @@
-"""The checks of `.ci/run`, with stand-ins for Python and the tools: what it runs, and which folders it leaves alone."""
+"""Tests of `.ci/run` with stand-ins for Python and the tools: the commands it runs, and the folders it leaves alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHECKOUT = Path(__file__).parents[1]
 TOOLS = ("python", "pip", "ruff", "codespell", "mypy", "lint-imports", "zensical")
 OLD = "0123456789abcdef"
 
-# Logs its own path and its arguments, a line a call.
+# Logs its own path and its arguments, one line per call.
 TOOL = '#!/bin/sh\necho "$0 $*" >>"$CALLS"\n'
 PYTHON3 = f"""#!/bin/sh
 if [ "$1" = --version ]; then echo "Python $VERSION"; exit; fi
@@ -30,24 +30,24 @@ def script(path: Path, text: str) -> None:
 
 @dataclass
 class Checkout:
-    """A checkout with the script in it, and a folder where its environments are kept."""
+    """A checkout with the script, and the folder for its environments."""
 
     folder: Path
 
     @property
-    def kept(self) -> Path:
-        return self.folder / "kept"
+    def environments_folder(self) -> Path:
+        return self.folder / "environments"
 
     @property
     def environments(self) -> set[str]:
         """The names in the folder of environments."""
-        return {path.name for path in self.kept.iterdir()}
+        return {path.name for path in self.environments_folder.iterdir()}
 
     def run(self, version: str = "3.11.2") -> subprocess.CompletedProcess[str]:
         given = {
             "PATH": f"{self.folder / 'fake'}:/usr/bin:/bin",
             "HOME": str(self.folder),
-            "DIPDDPM_CI_ENVIRONMENTS": str(self.kept),
+            "DIPDDPM_CI_ENVIRONMENTS": str(self.environments_folder),
             "CALLS": str(self.folder / "calls"),
             "TOOL": str(self.folder / "fake/tool"),
             "VERSION": version,
@@ -57,23 +57,25 @@ class Checkout:
         return subprocess.run(command, env=given, capture_output=True, text=True, check=False)
 
     def calls(self) -> list[str]:
-        """The calls of the last run, with "ENV" in place of the environment's folder."""
+        """Return the calls of the last run, with "ENV" in place of the environment's folder."""
         (environment,) = {
-            path for path in self.kept.iterdir() if len(path.name) == len(OLD) and (path / "bin/python").is_file()
+            path
+            for path in self.environments_folder.iterdir()
+            if len(path.name) == len(OLD) and (path / "bin/python").is_file()
         }
         return (self.folder / "calls").read_text().replace(str(environment), "ENV").splitlines()
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
-    for name in ("fake", "clone", "kept"):
+    for name in ("fake", "clone", "environments"):
         (tmp_path / name).mkdir()
     shutil.copytree(CHECKOUT / ".ci", tmp_path / "clone/.ci")
     for name in ("constraints.txt", "README.md", "pyproject.toml"):
         shutil.copy(CHECKOUT / name, tmp_path / "clone")
     script(tmp_path / "fake/python3", PYTHON3)
     script(tmp_path / "fake/tool", TOOL)
-    script(tmp_path / "fake/id", "#!/bin/sh\necho 1000\n")  # root would install packages
+    script(tmp_path / "fake/id", "#!/bin/sh\necho 1000\n")  # as root, the script would install packages
     return Checkout(tmp_path)
 
 
@@ -83,15 +85,15 @@ def folder_with(path: Path, *names: str) -> None:
         (path / name).write_text("mine")
 
 
-def test_ci_run_keeps_developer_environment_and_other_folders(checkout: Checkout) -> None:
+def test_ci_run_leaves_developer_environment_and_other_folders_alone(checkout: Checkout) -> None:
     folder_with(checkout.folder / "clone/.venv", "pyvenv.cfg")
     foreign = {"photos", OLD[:-1], OLD.upper(), f"{OLD}0"}
     for name in foreign:
-        folder_with(checkout.kept / name, "pyvenv.cfg")
-    folder_with(checkout.kept / OLD[::-1], "no environment")
+        folder_with(checkout.environments_folder / name, "pyvenv.cfg")
+    folder_with(checkout.environments_folder / OLD[::-1], "no environment")
     folder_with(checkout.folder / "elsewhere", "pyvenv.cfg")
-    (checkout.kept / OLD.replace("0", "1")).symlink_to(checkout.folder / "elsewhere")
-    folder_with(checkout.kept / OLD, "pyvenv.cfg")
+    (checkout.environments_folder / OLD.replace("0", "1")).symlink_to(checkout.folder / "elsewhere")
+    folder_with(checkout.environments_folder / OLD, "pyvenv.cfg")
     done = checkout.run()
     assert done.returncode == 0, done.stderr
     assert not (checkout.folder / "clone/.venv").is_symlink()

@@ -1,4 +1,4 @@
-"""What loads what: the console and `ls` start at once because torch stays out, and core knows nothing of terminals."""
+"""Tests of import costs: `ls` and the console start without torch, and core imports no terminal library."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ LIGHT = [
 
 
 def loaded(code: str, *arguments: str) -> set[str]:
-    """The top-level packages that a fresh interpreter has loaded after this code."""
-    tell = "import sys, atexit; atexit.register(lambda: print('LOADED', *{m.partition('.')[0] for m in sys.modules}))\n"
+    """Return the top-level packages that a new interpreter has loaded after this code."""
+    report = (
+        "import sys, atexit; atexit.register(lambda: print('LOADED', *{m.partition('.')[0] for m in sys.modules}))\n"
+    )
     done = subprocess.run(
-        [sys.executable, "-P", "-c", tell + code, *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-c", report + code, *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines()[-1].split()[1:])
@@ -65,11 +67,11 @@ def test_core_modules_load_no_terminal_library() -> None:
     modules = [module.name for module in pkgutil.walk_packages(dipddpm.core.__path__, "dipddpm.core.")]
     assert "dipddpm.core.launch.worker" in modules
     assert "dipddpm.core.runs.log" in modules
-    # One interpreter for all: whichever of them loads a terminal library, it shows.
+    # One interpreter imports all modules, so that any module that loads a terminal library fails the test.
     assert not loaded("\n".join(f"import {name}" for name in modules)) & TERMINAL
 
 
-def test_the_package_itself_loads_nothing_heavy() -> None:
+def test_import_of_package_loads_nothing_heavy() -> None:
     assert not loaded("import dipddpm; dir(dipddpm)") & {"torch", "numpy", "msgspec", "textual"}
 
 

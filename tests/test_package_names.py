@@ -1,4 +1,4 @@
-"""The package is imported under one name, so that no other `core` or `tui` is ever in its way."""
+"""Test that the package imports its modules only as `dipddpm...`, so that a user's `core` or `tui` can't interfere."""
 
 from __future__ import annotations
 

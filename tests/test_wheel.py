@@ -1,4 +1,4 @@
-"""The wheel, away from the checkout: its commands run, and the images that ship with the program are in it."""
+"""Tests of the wheel, installed away from the checkout: its commands run, and it holds the shipped images."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ REFERENCE = "dipddpm/core/assets/reference-runs/"
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     built = tmp_path_factory.mktemp("wheel")
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", built], cwd=CHECKOUT, check=True)
-    (found,) = built.glob("*.whl")
-    return found
+    (path,) = built.glob("*.whl")
+    return path
 
 
 def test_wheel_holds_only_package_files(wheel: Path) -> None:
@@ -33,7 +33,7 @@ def test_wheel_holds_only_package_files(wheel: Path) -> None:
 
 
 def test_wheel_works_away_from_checkout(wheel: Path, tmp_path: Path) -> None:
-    place, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
+    site, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
     elsewhere.mkdir()
     install = [
         "install",
@@ -42,16 +42,16 @@ def test_wheel_works_away_from_checkout(wheel: Path, tmp_path: Path) -> None:
         "--no-index",
         "--disable-pip-version-check",
         "--target",
-        str(place),
+        str(site),
         str(wheel),
     ]
     subprocess.run([sys.executable, "-m", "pip", *install], check=True)
 
     def dipddpm(*arguments: str) -> str:
         return subprocess.run(
-            [place / "bin" / "dipddpm", *arguments],
+            [site / "bin" / "dipddpm", *arguments],
             cwd=elsewhere,
-            env=os.environ | {"PYTHONPATH": str(place)},
+            env=os.environ | {"PYTHONPATH": str(site)},
             capture_output=True,
             text=True,
             check=True,
@@ -59,8 +59,8 @@ def test_wheel_works_away_from_checkout(wheel: Path, tmp_path: Path) -> None:
 
     listed = {line.split()[0]: line for line in dipddpm("data").splitlines() if line and ":" not in line.split()[0]}
     assert "here" in listed["fashion-mini"]
-    assert str(place) in listed["fashion-mini"], "it is the wheel's own, not the checkout's"
-    assert str(place / REFERENCE) in dipddpm("show", "reference"), "and so is the trained prior"
+    assert str(site) in listed["fashion-mini"], "the data set is the wheel's, not the checkout's"
+    assert str(site / REFERENCE) in dipddpm("show", "reference"), "the trained prior is the wheel's"
     assert "reference" in dipddpm("ls")
     assert 'kind = "hybrid"' in dipddpm("run", "hybrid", "--preset", "quick", "--dry-run")
     assert list(elsewhere.iterdir()) == []

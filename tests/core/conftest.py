@@ -1,4 +1,4 @@
-"""What tests of the experiments share."""
+"""Fixtures for the tests of the experiments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Trained = Callable[[Mapping[str, Any]], Run]
 
 @pytest.fixture(scope="session")
 def plain() -> Callable[[Item], Any]:
-    """What an item says, without clock readings and with tensors as lists: two runs alike say the same."""
+    """Return a function that makes items comparable: without clock readings, with tensors as lists."""
 
     def comparable(item: Item) -> Any:
         match item:
@@ -40,7 +40,7 @@ def plain() -> Callable[[Item], Any]:
 
 @pytest.fixture
 def double() -> Iterator[None]:
-    """Float64 for all that is made: what is the same but for rounding stays the same for longer."""
+    """Make float64 the default, so that results equal up to rounding stay equal for more steps."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
@@ -48,7 +48,7 @@ def double() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def train_prior(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Train for an epoch, with these settings, here and now: the run that a prior is taken from."""
+    """Return a function that trains a prior for an epoch, with these settings, and returns its run."""
 
     def train(settings: Mapping[str, Any]) -> Run:
         folder = tmp_path_factory.mktemp("prior")

@@ -1,6 +1,6 @@
-"""Work that two processes share, as either of them does it: `python -m tests.core.sharing RANK STORE PRIOR`.
+"""Work shared by two processes, each of which runs `python -m tests.core.sharing RANK STORE PRIOR`.
 
-All random draws but those of a clock are the images' own, so what comes of it is what one process would come to.
+Every image has its own random draws, so the results are those of one process, except where they depend on the clock.
 """
 
 from __future__ import annotations
@@ -48,24 +48,24 @@ RESTORE = {
 
 
 def dip(**settings: Any) -> DipExperiment:
-    """Three images, each in a network of its own."""
+    """Return an experiment on three images, each fitted by its own network."""
     config = configs.build("dip", settings=DIP | {key.replace("__", "."): value for key, value in settings.items()})
     return DipExperiment.from_config(cast(DipRun, config), "cpu")
 
 
 def restore(prior: str) -> RestoreExperiment:
-    """A set, degraded twice."""
+    """Return an experiment on one set of images that is degraded twice."""
     config = configs.build("restore", settings=RESTORE | {"prior.run": prior})
     return RestoreExperiment.from_config(cast(RestoreRun, config), "cpu")
 
 
 def join(rank: int, store: str) -> None:
-    """Be one of two processes."""
+    """Join the group of two processes with this rank."""
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=RANKS)
 
 
 def carry_out(prior: str) -> dict[str, Any]:
-    """What both do; what the first one has of it: the items and a state from the middle, of each."""
+    """Run the shared work on both ranks; rank 0 returns the items of each experiment and a state from its middle."""
     ranks, results = ProcessGroup.current(), dict[str, Any]()
     value = {"rank": ranks.rank, "loss": float("inf"), "images": [torch.full((ranks.rank + 1,), 0.5)]}
     results["gathered"], results["collected"] = (
@@ -83,16 +83,16 @@ def carry_out(prior: str) -> dict[str, Any]:
         again.load_state_dict(state_of_first)
         results["dip resumed"] = [*before, *again]
     whole = restore(prior)
-    meet_seconds, run.SYNC_SECONDS = run.SYNC_SECONDS, 0.0  # an item each at a time, so that both are in the middle
+    sync_seconds, run.SYNC_SECONDS = run.SYNC_SECONDS, 0.0  # the ranks sync after each item, so both are in the middle
     results["restore before"] = past_first_score(whole, 3)
     results["restore state"] = whole.state_dict()
-    run.SYNC_SECONDS = meet_seconds
+    run.SYNC_SECONDS = sync_seconds
     results["restore"] = [*results["restore before"], *whole]
     return results
 
 
 def past_first_score(experiment: RestoreExperiment, more: int) -> list[Item]:
-    """The items up to the first score, before which no clock has a say, and up to so many steps more."""
+    """Return the items up to the first score, which don't depend on the clock, and those of `more` further steps."""
     every = iter(experiment)
     items = [next(every)]
     while not isinstance(items[-1], RestorationScored):
@@ -101,7 +101,7 @@ def past_first_score(experiment: RestoreExperiment, more: int) -> list[Item]:
 
 
 def stops(items: list[Item]) -> list[EarlyStopped]:
-    """Those of the fits among them."""
+    """Return the early stops among the items."""
     return [item for item in items if isinstance(item, EarlyStopped)]
 
 

@@ -1,4 +1,4 @@
-"""Where an iteration may be cut: only after a `Step`."""
+"""Helpers that interrupt and resume an iteration, which is possible only after a `Step`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Resumable = TypeVar("Resumable", Experiment, Restorer)
 
 
 def until_step(items: Iterable[Item], count: int) -> list[Item]:
-    """The items up to the `Step` of this number, counted from 1, and nothing beyond it; all where there are fewer."""
+    """Return the items up to and including the `count`-th `Step`, or all items if there are fewer."""
     taken: list[Item] = []
     for item in items if count else ():
         taken.append(item)
@@ -24,15 +24,15 @@ def until_step(items: Iterable[Item], count: int) -> list[Item]:
 
 
 def count_steps(items: Iterable[Item]) -> int:
-    """How many `Step`s there are, each of which is a place to cut."""
+    """Return the number of `Step`s, after each of which an iteration can be interrupted."""
     return sum(isinstance(item, Step) for item in items)
 
 
 def resumed_at(make: Callable[[], Resumable], cuts: Iterable[int]) -> tuple[list[Item], Resumable]:
-    """Iterate something that is stopped, and made and loaded anew, after each of these `Step`s in turn.
+    """Iterate an object that is interrupted, made again and resumed from its state after each of these `Step`s.
 
-    Returns all items, and the last of those that were made. As many resumes as cuts cost no more than one iteration;
-    a state that is off after any of them shows in all that follows.
+    Returns all items and the last object. All the resumes together cost no more than one iteration, and an error in any
+    stored state shows in all later items.
     """
     current, done = make(), 0
     items: list[Item] = []

@@ -32,7 +32,7 @@ def saved(path: Path, values: np.ndarray, **options: Any) -> Path:
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG written from its specification."""
+    """Return a PNG built from the format's specification."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -45,7 +45,7 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: 
 # ---- value ranges
 
 
-def test_image_conversions_keep_every_byte() -> None:
+def test_image_conversions_preserve_every_byte() -> None:
     every = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_bytes(to_unit(every)), every)
     assert torch.equal(to_bytes(to_unit(to_model(every))), every)
@@ -91,7 +91,7 @@ def test_load_image_reads_lossless_files_exactly(tmp_path: Path, suffix: str) ->
     assert torch.equal(image[0], to_tensor(PIXELS))
 
 
-def test_load_image_keeps_grey_and_converts_channels(tmp_path: Path) -> None:
+def test_load_image_reads_grey_as_one_channel_and_converts_channels(tmp_path: Path) -> None:
     grey, colour = saved(tmp_path / "grey.png", PIXELS[..., 0]), saved(tmp_path / "colour.png", PIXELS)
     assert torch.equal(load_image(grey)[0], to_tensor(PIXELS[..., 0]))
     assert torch.equal(load_image(grey, 3), load_image(grey).expand(1, 3, 13, 7))
@@ -106,7 +106,7 @@ def test_load_image_reads_black_and_white_as_grey(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "tiff"])
-def test_load_image_keeps_sixteen_bits(tmp_path: Path, suffix: str) -> None:
+def test_load_image_reads_sixteen_bit_grey_exactly(tmp_path: Path, suffix: str) -> None:
     values = np.arange(0, 65536, 771, dtype=np.uint16)[:84].reshape(12, 7)
     values[0, 0], values[-1, -1] = 0, 65535
     image = load_image(saved(tmp_path / f"a.{suffix}", values))
@@ -146,10 +146,10 @@ def test_load_image_expands_palette_with_white_transparency(tmp_path: Path) -> N
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.putdata([0, 1])
-    image.save(tmp_path / "plain.gif")
+    image.save(tmp_path / "opaque.gif")
     image.save(tmp_path / "clear.png", transparency=1)
-    plain, clear = load_image(tmp_path / "plain.gif"), load_image(tmp_path / "clear.png")
-    assert to_bytes(plain)[0, :, 0].T.tolist() == [[10, 20, 30], [200, 100, 50]]
+    opaque, clear = load_image(tmp_path / "opaque.gif"), load_image(tmp_path / "clear.png")
+    assert to_bytes(opaque)[0, :, 0].T.tolist() == [[10, 20, 30], [200, 100, 50]]
     assert to_bytes(clear)[0, :, 0].T.tolist() == [[10, 20, 30], [255, 255, 255]]
 
 
@@ -191,11 +191,11 @@ def test_load_image_reads_first_frame_of_animation(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tiff", "webp", "gif", "bmp"])
 @patient
-@given(keep=st.floats(0.1, 0.8))
-def test_load_image_names_truncated_file(tmp_path_factory: pytest.TempPathFactory, suffix: str, keep: float) -> None:
+@given(share=st.floats(0.1, 0.8))
+def test_load_image_names_truncated_file(tmp_path_factory: pytest.TempPathFactory, suffix: str, share: float) -> None:
     path = saved(tmp_path_factory.mktemp("cut") / f"photo.{suffix}", np.repeat(np.repeat(PIXELS, 9, 0), 9, 1))
     data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * keep)])
+    path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(UserError) as refused:
         load_image(path)
     assert str(path) in refused.value.problem
@@ -281,7 +281,7 @@ def test_grid_matches_torchvision(count: int, columns: int, gap: int) -> None:
     columns = min(columns, count)
     theirs = make_grid(images, nrow=columns, padding=gap, pad_value=1.0)
     ours = grid(images, columns, gap=gap)
-    if count > 1:  # torchvision leaves a single image bare
+    if count > 1:  # torchvision adds no border to a single image
         assert torch.equal(ours, theirs)
     assert torch.equal(ours[:, gap : gap + 4, gap : gap + 5], images[0])
 

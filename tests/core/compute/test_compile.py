@@ -18,9 +18,9 @@ pytestmark = pytest.mark.slow
 
 
 def test_compile_network_returns_copies_later_calls_leave_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What CUDA graphs do, done by hand: every result is written to the same place."""
-    place = torch.zeros(3)
-    monkeypatch.setattr(torch, "compile", lambda network, **_: lambda x: place.copy_(network(x)))
+    """The stand-in for torch.compile writes every result to the same buffer, as CUDA graphs do."""
+    buffer = torch.zeros(3)
+    monkeypatch.setattr(torch, "compile", lambda network, **_: lambda x: buffer.copy_(network(x)))
     double = compile_network(nn.Linear(3, 3))
     first = double(torch.ones(3))
     before = first.clone()
@@ -30,7 +30,7 @@ def test_compile_network_returns_copies_later_calls_leave_alone(monkeypatch: pyt
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 def test_compiled_network_has_same_outputs_and_gradients() -> None:
-    """With torch's own kernels, on a network as small as can be: the compiler takes about as long for each layer."""
+    """Compile torch's own kernels for a tiny network, because the compile time grows with the number of layers."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.SiLU())
     x = torch.randn(2, 1, 8, 8)
@@ -44,7 +44,7 @@ def test_compiled_network_has_same_outputs_and_gradients() -> None:
 
 
 def test_compiled_model_gives_same_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traced as ever, but with eager kernels, for which nobody has to wait; the test above has the real ones."""
+    """Trace the real model but compile no kernels, which takes long; the test above covers the kernels."""
     compiler = torch.compile
     monkeypatch.setattr(torch, "compile", lambda network, **_: compiler(network, dynamic=False, backend="aot_eager"))
     torch.manual_seed(0)

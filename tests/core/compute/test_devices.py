@@ -1,4 +1,4 @@
-"""Devices: those that are there are offered best first, and those that aren't are refused by name."""
+"""Tests of devices: existing devices are candidates, best first, and missing ones are refused by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dipddpm.core.errors import UserError
 
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A driver that shows four GPUs."""
+    """Make the driver show four GPUs."""
     monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
     monkeypatch.setattr(pynvml, "nvmlShutdown", lambda: None)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 4)

@@ -1,4 +1,4 @@
-"""Several processes at one run: the same results as one, one writer, and a clear end when one of them dies."""
+"""Tests of runs shared by several processes: the results of one process, one writer, a clear end if a process dies."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ from tests.helpers import Build, Until
 @given(size=st.integers(0, 1000), count=st.integers(1, 64))
 def test_process_group_shards_cover_whole_evenly(size: int, count: int) -> None:
     parts = [ProcessGroup(rank, count).shard(size) for rank in range(count)]
-    assert [place for part in parts for place in range(size)[part]] == list(range(size))
+    assert [index for part in parts for index in range(size)[part]] == list(range(size))
     lengths = [part.stop - part.start for part in parts]
     assert max(lengths) - min(lengths) <= 1
 
 
-def test_process_group_of_one_collects_its_own_values() -> None:
+def test_process_group_of_one_returns_its_own_values() -> None:
     alone, cpu = ProcessGroup.current(), torch.device("cpu")
     assert alone == ProcessGroup(0, 1)
     assert alone.shard(7) == slice(0, 7)
@@ -75,7 +75,7 @@ def test_queue_acquire_takes_several_devices_together_or_none() -> None:
     assert queue.acquire("three", gpus, 3, should_give_up=lambda: bool(waited), on_position=waited.append) is None
     last = queue.acquire("one", gpus)
     assert last is not None
-    assert last.devices == ["cuda:2"], "which the one that wanted three didn't keep"
+    assert last.devices == ["cuda:2"], "the request for three devices that gave up holds none"
     two.release()
     last.release()
 
@@ -125,7 +125,7 @@ def test_comparable_config_ignores_number_of_processes(kind: str) -> None:
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory, train_prior: Callable[[dict[str, Any]], Run]) -> dict[str, Any]:
-    """What two processes come to, of which this one is the first; with the folder of the prior they used."""
+    """Return the results of rank 0 of two processes, which this process is, and the folder of their prior."""
     settings = {"data.dataset": "fashion-mini", "data.train_images": 64, "ddpm.timesteps": 20, "ddpm.samples": 0}
     prior = str(train_prior(settings | {"ddpm.network": "unet", "unet.channels": "8,8"}).folder)
     store = str(tmp_path_factory.mktemp("together") / "store")
@@ -133,11 +133,11 @@ def together(tmp_path_factory: pytest.TempPathFactory, train_prior: Callable[[di
     with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as second:
         sharing.join(0, store)
         try:
-            found = sharing.carry_out(prior)
+            results = sharing.carry_out(prior)
         finally:
             dist.destroy_process_group()
     assert second.returncode == 0
-    return {**found, "prior": prior}
+    return {**results, "prior": prior}
 
 
 @pytest.mark.slow
@@ -157,13 +157,13 @@ def test_dip_of_two_processes_yields_and_resumes_like_one(
     alone = sharing.dip()
     assert together["dip alone"] == 2, "of the three networks"
     assert len(alone.fit.indices) == 3
-    expected = [_said(item, plain) for item in alone]
+    expected = [_comparable(item, plain) for item in alone]
     assert sharing.stops(together["dip"])
-    assert [_said(item, plain) for item in together["dip"]] == expected
-    assert [_said(item, plain) for item in together["dip resumed"]] == expected
+    assert [_comparable(item, plain) for item in together["dip"]] == expected
+    assert [_comparable(item, plain) for item in together["dip resumed"]] == expected
     fewer = sharing.dip()
     fewer.load_state_dict(together["dip state"])
-    assert [_said(item, plain) for item in [*together["dip before"], *fewer]] == expected
+    assert [_comparable(item, plain) for item in [*together["dip before"], *fewer]] == expected
 
 
 def test_dip_resume_refuses_more_processes_than_networks() -> None:
@@ -184,21 +184,21 @@ def test_restore_of_two_processes_yields_and_resumes_like_one(
         return [msgspec.structs.replace(item, seconds=0.0) for item in scored]
 
     def order(items: list[Any]) -> list[Any]:
-        told = [item for item in items if not isinstance(item, Step)]
-        return [(type(item), item.step if hasattr(item, "step") else None) for item in told]
+        others = [item for item in items if not isinstance(item, Step)]
+        return [(type(item), item.step if hasattr(item, "step") else None) for item in others]
 
     alone = list(sharing.restore(together["prior"]))
     assert timeless(together["restore"]) == timeless(alone)
     assert order(together["restore"]) == order(alone)
     begun = together["restore state"]["begun"].values()
-    assert [bool(piece["work"]) for piece in begun] == [True, True], "the state is of the middle of both"
-    rest = sharing.restore(together["prior"])
-    rest.load_state_dict(together["restore state"])
-    assert timeless([*together["restore before"], *rest]) == timeless(alone)
+    assert [bool(job["work"]) for job in begun] == [True, True], "both jobs are under way"
+    resumed = sharing.restore(together["prior"])
+    resumed.load_state_dict(together["restore state"])
+    assert timeless([*together["restore before"], *resumed]) == timeless(alone)
 
 
-def _said(item: Any, plain: Callable[[Any], Any]) -> Any:
-    """What an item says, with its tensors as lists."""
+def _comparable(item: Any, plain: Callable[[Any], Any]) -> Any:
+    """Return an item without clock readings and with its tensors as lists."""
     if isinstance(item, Tensors | BestModel):
         tensors = {name: [value.tolist() for value in values] for name, values in item.tensors.items()}
         return (item.name, tensors) if isinstance(item, Tensors) else (plain(item), tensors)
@@ -206,7 +206,7 @@ def _said(item: Any, plain: Callable[[Any], Any]) -> Any:
 
 
 def shared(tiny: Build, **settings: Any) -> DdpmRun:
-    """A training whose last batch of an epoch is one image: there one of two ranks has nothing."""
+    """Return the config of a training whose last batch has one image, so that one of two ranks has none."""
     return tiny(processes=2, device="cpu", data__train_images=33, ddpm__batch_size=16, ddpm__samples=0, **settings)
 
 
@@ -260,11 +260,11 @@ def test_ddpm_of_two_processes_resumes_exactly_after_one_dies(
     assert losses(run) == losses(whole)
 
 
-def came_to(run: Run) -> list[Any]:
-    """What the run measured, but for what hangs on the clock."""
-    still = {"time": 0.0, "offset": 0, "seconds": 0.0}
+def results_without_clock(run: Run) -> list[Any]:
+    """Return the run's measurements without the values that depend on the clock."""
+    fixed = {"time": 0.0, "offset": 0, "seconds": 0.0}
     return [
-        msgspec.structs.replace(event, **{name: value for name, value in still.items() if hasattr(event, name)})
+        msgspec.structs.replace(event, **{name: value for name, value in fixed.items() if hasattr(event, name)})
         for event in run.events()
         if isinstance(event, PsnrMeasured | EarlyStopped | StopsCompared | BestModelStored)
         or (isinstance(event, RestorationScored) and not event.budget_of)
@@ -279,7 +279,7 @@ def came_to(run: Run) -> list[Any]:
         ("restore", {**sharing.RESTORE, "restore.seeds": 3, "restore.images": 3}, "first"),
     ],
 )
-def test_run_of_two_processes_resumes_after_kill_to_result_of_one(
+def test_run_of_two_processes_resumed_after_kill_has_results_of_one(
     together: dict[str, Any], runs: RunsFolder, until: Until, *, kind: str, own: dict[str, Any], killed: str
 ) -> None:
     given = {**own, "device": "cpu", "threads": 1, "checkpoint_seconds": 0.0}
@@ -289,7 +289,7 @@ def test_run_of_two_processes_resumes_after_kill_to_result_of_one(
     local.start(whole, now=True)
     until(lambda: not whole.status().state.live, 300)
     local.start(run, now=True)
-    until(lambda: len(came_to(run)) >= 2)
+    until(lambda: len(results_without_clock(run)) >= 2)
     os.kill(_process(run, killed), signal.SIGKILL)
     until(lambda: not run.status().state.live)
     (failed,) = (event for event in run.events() if isinstance(event, RunFailed))
@@ -298,7 +298,7 @@ def test_run_of_two_processes_resumes_after_kill_to_result_of_one(
     local.resume(run, now=True)
     until(lambda: run.status().state is RunState.finished, 300)
     assert any(isinstance(event, RunResumed) and event.from_step for event in run.events())
-    assert came_to(run) == came_to(whole)
+    assert results_without_clock(run) == results_without_clock(whole)
 
 
 @pytest.mark.durability
@@ -311,8 +311,8 @@ def test_local_stop_reaches_all_processes_of_run(tiny: Build, runs: RunsFolder, 
 
 
 def _members(run: Run) -> dict[int, int]:
-    """The processes that compute, by their rank."""
-    found = {}
+    """Return the pids of the run's torchrun members, by rank."""
+    members = {}
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
         if (
@@ -320,8 +320,8 @@ def _members(run: Run) -> dict[int, int]:
             and str(run.folder.resolve()) in command
             and "dipddpm.core.launch.torchrun" not in command
         ):
-            found[int(process.environ()["RANK"])] = process.pid
-    return found
+            members[int(process.environ()["RANK"])] = process.pid
+    return members
 
 
 def _process(run: Run, which: str) -> int:

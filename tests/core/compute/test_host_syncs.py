@@ -1,6 +1,6 @@
-"""What runs step by step on an accelerator never waits for it: no value is read from the device, and none is sent.
+"""Tests that the steps of a training or fit never wait for an accelerator: they read no value from the device.
 
-On a CPU such an operation costs nothing, but it is there, and it can be counted.
+On a CPU such an operation costs nothing, but it is executed and can be counted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dipddpm.core.events import Step
 
 aten = torch.ops.aten
 READS = {aten._local_scalar_dense, aten.is_nonzero, aten.nonzero, aten.masked_select, aten.unique_dim, aten.equal}
-"""Operations whose result, or its shape, the host needs before it goes on."""
+"""Operations whose result, or its shape, the host needs before it can continue."""
 SCHEDULE = Schedule.from_config(DdpmConfig())
 PUBLISHED = DdpmConfig(epochs=1, batch_size=4)
 ALL = DdpmConfig(
@@ -37,7 +37,7 @@ cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 class Waits(TorchDispatchMode):
-    """Counts the operations that would wait for an accelerator."""
+    """A counter of the operations that would wait for an accelerator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ def test_training_window_reads_one_value_from_device(options: DdpmConfig, precis
         item = next(iter(run))
     assert isinstance(item, Step)
     assert item.step == 5
-    assert waits.count == 1, "that is the loss, at the end of the window"
+    assert waits.count == 1, "only the loss is read, at the end of the window"
 
 
 @pytest.mark.parametrize("stop", ["discrepancy", "variance", "held-out"])
@@ -93,17 +93,17 @@ def test_waits_counts_every_host_sync() -> None:
         assert waits.count == 1
 
 
-def test_training_keeps_images_as_bytes_until_batch() -> None:
+def test_training_stores_images_as_bytes_and_converts_batches() -> None:
     run = training(PUBLISHED)
     assert run.images.dtype == torch.uint8
     assert run.batch().dtype == torch.float32
-    assert run.generator.device == run.images.device, "noise and timesteps are drawn where the images are"
+    assert run.generator.device == run.images.device, "noise and timesteps are drawn on the images' device"
     assert run.optimizer.defaults["fused"]
 
 
 @pytest.fixture
 def strict() -> Iterator[None]:
-    """Within the test, CUDA itself raises for what waits."""
+    """Turn CUDA's check for waiting operations off again after the test."""
     yield
     torch.cuda.set_sync_debug_mode("default")
 
@@ -111,7 +111,7 @@ def strict() -> Iterator[None]:
 @cuda
 def test_training_window_raises_no_sync_error_on_gpu(strict: None) -> None:
     run = training(ALL, "cuda", read_every=100)
-    next(iter(training(ALL, "cuda")))  # what is made once may wait
+    next(iter(training(ALL, "cuda")))  # one-time initialisation may wait
     x0, label = run.batch(), run._batch_labels()
     torch.cuda.set_sync_debug_mode("error")
     for _ in range(5):
@@ -120,7 +120,7 @@ def test_training_window_raises_no_sync_error_on_gpu(strict: None) -> None:
 
 @cuda
 @pytest.mark.parametrize("mode", get_args(CompileMode))
-def test_compile_modes_give_losses_of_plain_step(mode: CompileMode) -> None:
+def test_compile_modes_give_losses_of_eager_step(mode: CompileMode) -> None:
     def losses(*, compiled: bool) -> list[float | None]:
         torch.manual_seed(0)
         options = DdpmConfig(epochs=2, batch_size=64, ema=0.9, compile=compiled, compile_mode=mode)

@@ -30,10 +30,10 @@ def drawn() -> list[float]:
     return [random.random(), random.gauss(), np.random.rand(), np.random.randn(), torch.rand(()).item()]
 
 
-def test_shared_generators_go_on_from_a_file(tmp_path: Path) -> None:
+def test_global_generators_resume_exactly_from_checkpoint(tmp_path: Path) -> None:
     rng.seed_all(2**63 - 1)
     drawn()
-    random.gauss()  # of the pairs that are drawn, one is kept
+    random.gauss()  # Gaussian values are drawn in pairs, so the state now holds the second one
     np.random.randn()
     checkpoint.save(tmp_path / "last.safetensors", rng.state_dict(CPU))
     expected = drawn()
@@ -43,7 +43,7 @@ def test_shared_generators_go_on_from_a_file(tmp_path: Path) -> None:
     assert drawn() == expected
 
 
-def test_seed_all_settles_every_shared_generator() -> None:
+def test_seed_all_seeds_every_global_generator() -> None:
     rng.seed_all(5)
     first = drawn()
     rng.seed_all(5)

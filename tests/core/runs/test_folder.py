@@ -1,4 +1,4 @@
-"""The runs folder: what is a run and what isn't, how one is named, and that no folder of anybody's breaks the list."""
+"""Tests of the runs folder: which folders are runs, how `find` finds one, and that no folder breaks the list."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def test_runs_folder_orders_runs_of_one_second_by_creation(tmp_path: Path) -> No
     assert len({run_id[:15] for run_id in made}) < 30
 
 
-def test_runs_folder_create_makes_queued_run_of_its_own(tmp_path: Path) -> None:
+def test_runs_folder_create_makes_distinct_queued_runs(tmp_path: Path) -> None:
     runs = RunsFolder(tmp_path / "not" / "yet" / "there")
     before = time.time()
     first, second = runs.create(CONFIG), runs.create(CONFIG)
     assert first.id != second.id
     assert first.config() == CONFIG
-    # An id tells whole seconds, of a clock that may be some milliseconds behind this one.
+    # An id has whole seconds, and its clock may be some milliseconds behind `time.time`.
     assert before - 1.1 <= first.created <= time.time()
     assert first.status().state is RunState.queued
     assert sorted(path.name for path in first.folder.iterdir()) == ["checkpoints", CONFIG_FILE, "images"]
@@ -61,15 +61,15 @@ def test_runs_folder_create_makes_queued_run_of_its_own(tmp_path: Path) -> None:
 
 def test_runs_folder_create_hides_run_until_config_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = RunsFolder(tmp_path / "runs")
-    replace = atomic.write_atomic
+    write_atomic = atomic.write_atomic
 
-    def seen(path: Path, content: bytes) -> None:
+    def write_and_interrupt(path: Path, content: bytes) -> None:
         assert ids(runs) == []
-        replace(path, content)
+        write_atomic(path, content)
         assert ids(runs) == []
-        raise KeyboardInterrupt  # as a signal that ends the process, which then tidies up nothing
+        raise KeyboardInterrupt  # like a signal that ends the process, so that no clean-up runs
 
-    monkeypatch.setattr(atomic, "write_atomic", seen)
+    monkeypatch.setattr(atomic, "write_atomic", write_and_interrupt)
     with pytest.raises(KeyboardInterrupt):
         runs.create(CONFIG)
     monkeypatch.undo()
@@ -112,7 +112,7 @@ def test_runs_folder_find_takes_id_prefix_digits_or_last(tmp_path: Path) -> None
     assert runs.find("last").id == "20260102-000000-dip-0002-copy"
     assert runs.find("20260101").id == "20260101-000000-ddpm-0001"
     assert runs.find("0001").id == "20260101-000000-ddpm-0001"
-    assert runs.find("20260102-000000-dip-0002").id == "20260102-000000-dip-0002", "an id beats a prefix"
+    assert runs.find("20260102-000000-dip-0002").id == "20260102-000000-dip-0002", "a complete id takes precedence"
     with pytest.raises(UserError, match="2 runs match '20260102'"):
         runs.find("20260102")
     for wanted in ("20270101", "../tmp", "/etc", "", "0002 "):
@@ -125,10 +125,10 @@ def test_runs_folder_find_takes_id_prefix_digits_or_last(tmp_path: Path) -> None
 def test_status_of_folder_without_config_is_broken(tmp_path: Path) -> None:
     (tmp_path / "20260101-000000-ddpm-0001").mkdir()
     (run,) = RunsFolder(tmp_path).runs()
-    glance = run.status()
-    assert glance.state is RunState.broken
-    assert "config.toml can't be read" in glance.trouble
-    assert glance.config is None
+    status = run.status()
+    assert status.state is RunState.broken
+    assert "config.toml can't be read" in status.trouble
+    assert status.config is None
 
 
 def test_status_survives_impossible_creation_times(tmp_path: Path) -> None:
@@ -138,13 +138,12 @@ def test_status_survives_impossible_creation_times(tmp_path: Path) -> None:
         _list_row(run.status())
 
 
-def test_status_marks_alive_but_stalled_run(tmp_path: Path) -> None:
+def test_status_is_stalled_for_live_run_without_progress(tmp_path: Path) -> None:
     (run,) = made(tmp_path, "20260101-000000-ddpm-0001").runs()
     (run.folder / EVENTS_FILE).write_text('{"event":"run_started","kind":"ddpm","method":"m","device":"cpu"}\n')
-    who = this_process()
     now = time.time()
     for progressed, stalled in ((now, False), (now - 1000, True), (0.0, False)):
-        heartbeat.write(run.folder, heartbeat.Worker(who, alive=now, progressed=progressed))
+        heartbeat.write(run.folder, heartbeat.Worker(this_process(), alive=now, progressed=progressed))
         assert run.status().state is RunState.running
         assert run.status().stalled is stalled
 
@@ -196,10 +195,10 @@ def test_run_with_any_file_content_can_be_listed_and_shown(
     ):
         (folder / name).write_bytes(content)
     (run,) = RunsFolder(folder.parent).runs()
-    glance = run.status()
-    assert len(_list_row(glance)) == 10
-    assert _facts(glance)
-    assert _as_json(glance).startswith("{")
+    status = run.status()
+    assert len(_list_row(status)) == 10
+    assert _facts(status)
+    assert _as_json(status).startswith("{")
     for event in run.events():
         text = event_line(event)
         assert text is None or text.isprintable()
@@ -215,7 +214,7 @@ def test_runs_folder_lists_thousand_folders_half_broken(tmp_path: Path) -> None:
     assert (states.count(RunState.crashed), states.count(RunState.broken)) == (500, 500)
 
 
-def test_runs_folder_find_never_takes_path(tmp_path: Path) -> None:
+def test_runs_folder_find_refuses_path(tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / CONFIG_FILE).write_text(configs.to_toml(CONFIG))
     with pytest.raises(UserError):

@@ -1,4 +1,4 @@
-"""events.jsonl: whole lines in, the same lines out, whatever is cut, replaced or thrown between them."""
+"""Tests of events.jsonl: readers get every complete line, whatever is cut off, replaced or inserted."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from dipddpm.core.runs.log import MAX_LINE
 from tests.helpers import record_calls
 
 
-def texts(found: list[Event]) -> list[str]:
-    return [event.text for event in found if isinstance(event, Message)]
+def texts(events_read: list[Event]) -> list[str]:
+    return [event.text for event in events_read if isinstance(event, Message)]
 
 
 def line(text: str) -> bytes:
@@ -88,21 +88,21 @@ def test_event_log_append_syncs_checkpoints_and_ends(tmp_path: Path, monkeypatch
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=8), max_size=5), st.data())
-def test_event_reader_sees_complete_lines_at_every_cut(
-    tmp_path_factory: pytest.TempPathFactory, said: list[str], data: st.DataObject
+def test_event_reader_reads_only_complete_lines_at_every_cut(
+    tmp_path_factory: pytest.TempPathFactory, messages: list[str], data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("log")
-    content = b"".join(map(line, said))
+    content = b"".join(map(line, messages))
     cuts = sorted(data.draw(st.sets(st.integers(0, len(content)), max_size=8)) | {len(content)})
     reader = EventReader(folder)
-    seen: list[str] = []
+    read: list[str] = []
     at = 0
     for cut in cuts:
         with (folder / EVENTS_FILE).open("ab") as file:
             file.write(content[at:cut])
         at = cut
-        seen += texts(reader.read())
-        assert seen == said[: content[:cut].count(b"\n")]
+        read += texts(reader.read())
+        assert read == messages[: content[:cut].count(b"\n")]
     assert reader.unreadable == 0
 
 
@@ -112,8 +112,8 @@ def test_event_reader_survives_any_single_cut(tmp_path: Path, file: Path) -> Non
         file.write_bytes(content[:cut])
         reader = EventReader(tmp_path)
         first = texts(reader.read())
-        with file.open("ab") as rest:
-            rest.write(content[cut:])
+        with file.open("ab") as appended:
+            appended.write(content[cut:])
         assert first + texts(reader.read()) == ["one", "zwei é", "three"]
 
 
@@ -141,7 +141,7 @@ try:
 except OSError as error:
     assert error.errno == errno.ENOSPC, error
 else:
-    raise SystemExit("the short write was not noticed")
+    raise SystemExit("append raised no error after a short write")
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 log.append(RunFailed(error="full", hint="free"))
 """
@@ -203,14 +203,14 @@ def test_event_reader_skips_huge_line(extra: int, tmp_path: Path, file: Path) ->
 
 
 def test_event_reader_joins_lines_across_blocks(tmp_path: Path, file: Path) -> None:
-    said = [str(n) * 300 for n in range(6000)]
-    file.write_bytes(b"".join(map(line, said)))
+    messages = [str(n) * 300 for n in range(6000)]
+    file.write_bytes(b"".join(map(line, messages)))
     assert file.stat().st_size > 3 * MAX_LINE
-    assert texts(EventReader(tmp_path).read()) == said
-    reader, seen = EventReader(tmp_path), []
-    while part := texts(reader.read(limit=1)):
-        seen += part
-    assert seen == said
+    assert texts(EventReader(tmp_path).read()) == messages
+    reader, read = EventReader(tmp_path), []
+    while block := texts(reader.read(limit=1)):
+        read += block
+    assert read == messages
 
 
 def test_event_reader_restarts_when_file_shrinks(tmp_path: Path, file: Path) -> None:
@@ -264,9 +264,9 @@ def test_event_reader_gives_nothing_for_missing_or_irregular_file(tmp_path: Path
         file.rmdir() if file.is_dir() else file.unlink()
 
 
-def test_event_readers_see_every_line_once_beside_writer(tmp_path: Path) -> None:
+def test_event_readers_read_every_line_once_during_writing(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
-    seen: list[list[str]] = [[] for _ in range(8)]
+    read: list[list[str]] = [[] for _ in range(8)]
     done = threading.Event()
 
     def follow(mine: list[str]) -> None:
@@ -275,7 +275,7 @@ def test_event_readers_see_every_line_once_beside_writer(tmp_path: Path) -> None
             mine += texts(reader.read())
         mine += texts(reader.read())
 
-    threads = [threading.Thread(target=follow, args=[mine]) for mine in seen]
+    threads = [threading.Thread(target=follow, args=[mine]) for mine in read]
     for thread in threads:
         thread.start()
     for n in range(1000):
@@ -284,33 +284,33 @@ def test_event_readers_see_every_line_once_beside_writer(tmp_path: Path) -> None
     for thread in threads:
         thread.join()
     log.close()
-    assert all(mine == [str(n) for n in range(1000)] for mine in seen)
+    assert all(mine == [str(n) for n in range(1000)] for mine in read)
 
 
 def naive_history(recorded: list[Event]) -> list[Event]:
-    """By looking ahead: an event of the work stays unless a resume after it goes back to before it, or it is an end."""
-    told: list[Event] = []
-    for place, event in enumerate(recorded):
-        resumes = [later for later in recorded[place + 1 :] if isinstance(later, RunResumed)]
-        goals = [r.from_offset for r in resumes if r.from_offset is not None]
-        of_the_work = not isinstance(event, events.RunQueued | events.RunStarted | RunResumed)
-        done_again = of_the_work and any(event.offset >= goal for goal in goals)
-        if not done_again and not (resumes and isinstance(event, events.ENDS)):
-            told.append(event)
-    return told
+    """Return the logical history by its definition: a later resume voids ends, and work at or beyond its offset."""
+    logical: list[Event] = []
+    for index, event in enumerate(recorded):
+        resumes = [later for later in recorded[index + 1 :] if isinstance(later, RunResumed)]
+        void_offsets = [r.from_offset for r in resumes if r.from_offset is not None]
+        is_work = not isinstance(event, events.RunQueued | events.RunStarted | RunResumed)
+        is_repeated = is_work and any(event.offset >= offset for offset in void_offsets)
+        if not is_repeated and not (resumes and isinstance(event, events.ENDS)):
+            logical.append(event)
+    return logical
 
 
-places = {"step": st.integers(0, 5), "offset": st.integers(0, 5)}
+positions = {"step": st.integers(0, 5), "offset": st.integers(0, 5)}
 
 
 @given(
     st.lists(
         st.one_of(
-            st.builds(Step, **places),
-            st.builds(EpochFinished, epoch=st.integers(1, 3), loss=st.just(1.0), **places),
-            st.builds(Message, text=st.just("hi"), offset=places["offset"]),
-            st.builds(events.RunQueued, device=st.just("cpu"), offset=places["offset"]),
-            st.builds(RunStopped, reason=st.just("asked"), **places),
+            st.builds(Step, **positions),
+            st.builds(EpochFinished, epoch=st.integers(1, 3), loss=st.just(1.0), **positions),
+            st.builds(Message, text=st.just("hi"), offset=positions["offset"]),
+            st.builds(events.RunQueued, device=st.just("cpu"), offset=positions["offset"]),
+            st.builds(RunStopped, reason=st.just("asked"), **positions),
             st.builds(RunResumed, from_step=st.integers(0, 5), from_offset=st.none() | st.integers(0, 5)),
         ),
         max_size=30,
@@ -326,7 +326,7 @@ def test_event_reader_stream_equals_read(tmp_path: Path) -> None:
         log.append(Message(text=f"{n} " + "x" * 200))
     log.append(RunResumed(from_step=3))
     log.close()
-    assert (tmp_path / EVENTS_FILE).stat().st_size > MAX_LINE, "it is no single piece"
+    assert (tmp_path / EVENTS_FILE).stat().st_size > MAX_LINE, "the log must exceed one block"
     reader = EventReader(tmp_path)
     assert list(reader.stream()) == EventReader(tmp_path).read()
     assert reader.offset == (tmp_path / EVENTS_FILE).stat().st_size
@@ -350,7 +350,7 @@ def test_history_drops_events_after_checkpoint_of_resume() -> None:
     queued, started = events.RunQueued(device="cpu", offset=0), events.RunStarted(kind="d", method="m", device="c")
     before = Step(step=10, offset=100)
     end = EpochFinished(epoch=1, step=10, loss=0.5, offset=200)
-    remark = Message(text="an aside", offset=250)
+    remark = Message(text="a remark", offset=250)
     resumed = RunResumed(from_step=10, from_offset=150, offset=300)
     again = [msgspec.structs.replace(event, offset=event.offset + 300) for event in (end, remark)]
     assert history([queued, started, before, end, remark, resumed, *again]) == [
@@ -366,13 +366,13 @@ def test_history_drops_events_after_checkpoint_of_resume() -> None:
 
 def test_history_holds_each_epoch_once_after_resume(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
-    goal = 0
+    checkpoint_offset = 0
     for n in (1, 2, 3):
         log.append(EpochFinished(epoch=n, step=10 * n, loss=1 / n))
-        goal = log.size if n == 1 else goal
-    log.append(RunResumed(from_step=15, from_offset=goal))
+        checkpoint_offset = log.size if n == 1 else checkpoint_offset
+    log.append(RunResumed(from_step=15, from_offset=checkpoint_offset))
     for n in (2, 3, 4):
         log.append(EpochFinished(epoch=n, step=10 * n, loss=1 / n))
     log.close()
-    told = history(EventReader(tmp_path).read())
-    assert [event.epoch for event in told if isinstance(event, EpochFinished)] == [1, 2, 3, 4]
+    logical = history(EventReader(tmp_path).read())
+    assert [event.epoch for event in logical if isinstance(event, EpochFinished)] == [1, 2, 3, 4]

@@ -1,4 +1,4 @@
-"""Reference runs: found everywhere, changed nowhere."""
+"""Tests of reference runs: every runs folder finds them, and nothing can change them."""
 
 from __future__ import annotations
 

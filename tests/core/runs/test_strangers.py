@@ -1,4 +1,4 @@
-"""A run folder from a stranger: pipes, devices, links and nonsense in it hold nobody up and lead nobody out of it."""
+"""Tests of untrusted run folders: pipes, devices, links and garbage block no reader and lead nowhere outside."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from dipddpm.tui.shared.runlist import make_row
 from tests.helpers import this_process
 
 STARTED = events.RunStarted(kind="dip", method="skip", device="cpu", steps=10, time=1e9)
-TOLD = {
+CONTENTS = {
     EVENTS_FILE: events.encode(STARTED) + events.encode(events.RunFinished(seconds=1.0, time=1e9 + 1)),
     CONFIG_FILE: configs.to_toml(configs.build("dip", settings={"name": "boots"})).encode(),
 }
@@ -56,16 +56,16 @@ def run(tmp_path: Path) -> Run:
 def a_run(folder: Path) -> Run:
     for name in ("checkpoints", "images"):
         (folder / name).mkdir(parents=True)
-    for name, content in TOLD.items():
+    for name, content in CONTENTS.items():
         (folder / name).write_bytes(content)
     return Run(folder)
 
 
 def read_all(run: Run) -> None:
-    """Whatever the list, the panes and the command line read of a run."""
-    glance = run.status()
-    make_row(glance, marks.read(run.folder))
-    assert glance.config is not None or glance.trouble
+    """Read everything that the list, the panes and the command line read of a run."""
+    status = run.status()
+    make_row(status, marks.read(run.folder))
+    assert status.config is not None or status.trouble
     run.events()
     EventReader(run.folder).read()
     TextTail(run.folder / LOG_FILE).read()
@@ -98,14 +98,14 @@ STRANGE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", READ)
 @pytest.mark.parametrize("strange", [name for name in STRANGE if name != "sparse"])
-def test_run_reading_passes_by_strange_files(run: Run, name: str, strange: str) -> None:
+def test_run_reading_skips_strange_files(run: Run, name: str, strange: str) -> None:
     (run.folder / name).unlink(missing_ok=True)
     STRANGE[strange](run.folder / name)
     read_all(run)
 
 
 @pytest.mark.parametrize("name", [name for name in READ if name != EVENTS_FILE])
-def test_run_reading_takes_little_of_huge_file(run: Run, name: str) -> None:
+def test_run_reading_does_not_load_huge_file(run: Run, name: str) -> None:
     (run.folder / name).unlink(missing_ok=True)
     STRANGE["sparse"](run.folder / name)
     read_all(run)
@@ -113,32 +113,32 @@ def test_run_reading_takes_little_of_huge_file(run: Run, name: str) -> None:
 
 @contextlib.contextmanager
 def unprivileged() -> Iterator[Path]:
-    """A folder of a user to whom permissions matter, who one is meanwhile: the superuser may read everything."""
-    place = Path(tempfile.mkdtemp())
+    """Become an ordinary user and yield a folder of that user, because the superuser ignores permissions."""
+    root = Path(tempfile.mkdtemp())
     superuser = os.geteuid() == 0
     if superuser:
-        os.chown(place, 65534, 65534)
+        os.chown(root, 65534, 65534)
         os.seteuid(65534)
     try:
-        yield place
+        yield root
     finally:
         if superuser:
             os.seteuid(0)
-        for path in place.rglob("*"):
+        for path in root.rglob("*"):
             path.chmod(0o700)
-        shutil.rmtree(place)
+        shutil.rmtree(root)
 
 
-def test_runs_folder_marks_unreadable_runs_and_lists_rest(tmp_path: Path) -> None:
-    read_all(a_run(tmp_path / "once"))  # so that nothing is imported while one is somebody else
-    with unprivileged() as place:
-        runs = [a_run(place / f"20261123-09451{n}-dip-3f9{n}") for n in range(4)]
-        secret = a_run(place / "secret")
+def test_runs_folder_marks_unreadable_runs_and_lists_others(tmp_path: Path) -> None:
+    read_all(a_run(tmp_path / "once"))  # imports everything before the change of user
+    with unprivileged() as root:
+        runs = [a_run(root / f"20261123-09451{n}-dip-3f9{n}") for n in range(4)]
+        secret = a_run(root / "secret")
         runs[0].folder.chmod(0)
         (runs[1].folder / CONFIG_FILE).chmod(0)
         (runs[2].folder / EVENTS_FILE).chmod(0)
         secret.folder.chmod(0)
-        assert [run.id for run in RunsFolder(place).runs()] == [run.id for run in reversed(runs)]
+        assert [run.id for run in RunsFolder(root).runs()] == [run.id for run in reversed(runs)]
         assert [run.status().state for run in runs] == [
             RunState.broken,
             RunState.broken,
@@ -150,7 +150,7 @@ def test_runs_folder_marks_unreadable_runs_and_lists_rest(tmp_path: Path) -> Non
             read_all(run)
 
 
-def test_run_actions_refuse_link_in_place_of_file(run: Run, tmp_path: Path) -> None:
+def test_run_actions_refuse_links(run: Run, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "precious").write_text("mine")
@@ -163,7 +163,7 @@ def test_run_actions_refuse_link_in_place_of_file(run: Run, tmp_path: Path) -> N
                 act(run)
         assert work([str(run.folder), "--now"]) == 2
         path.unlink()
-        path.mkdir() if name in {"checkpoints", "images"} else path.write_bytes(TOLD.get(name, b""))
+        path.mkdir() if name in {"checkpoints", "images"} else path.write_bytes(CONTENTS.get(name, b""))
     assert [(path.name, path.read_text()) for path in elsewhere.iterdir()] == [("precious", "mine")]
     (run.folder / EVENTS_FILE).unlink()
     (run.folder / EVENTS_FILE).symlink_to(elsewhere / "precious")
@@ -171,7 +171,7 @@ def test_run_actions_refuse_link_in_place_of_file(run: Run, tmp_path: Path) -> N
         EventLog(run.folder)
 
 
-def test_local_start_refuses_pipe_in_place_of_worker_log(run: Run) -> None:
+def test_local_start_refuses_worker_log_that_is_pipe(run: Run) -> None:
     os.mkfifo(run.folder / LOG_FILE)
     with pytest.raises(UserError, match=r"worker\.log"):
         local.start(run, resume=True)
@@ -198,7 +198,7 @@ def test_run_files_and_extend_ignore_links(run: Run, tmp_path: Path) -> None:
     assert run.files("images/*.png") == []
 
 
-def test_trash_leaves_what_links_lead_to(run: Run, tmp_path: Path) -> None:
+def test_trash_never_deletes_through_links(run: Run, tmp_path: Path) -> None:
     home = tmp_path / "home"
     (home / "work").mkdir(parents=True)
     runs = RunsFolder(run.folder.parent)
@@ -220,10 +220,10 @@ def test_trash_leaves_what_links_lead_to(run: Run, tmp_path: Path) -> None:
 def test_heartbeat_write_does_not_follow_planted_link(run: Run, tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("mine")
     (run.folder / f".{heartbeat.WORKER_FILE}.{os.getpid()}.tmp").symlink_to(tmp_path / "precious")
-    who = this_process()
-    heartbeat.write(run.folder, heartbeat.Worker(who))
+    worker = heartbeat.Worker(this_process())
+    heartbeat.write(run.folder, worker)
     assert (tmp_path / "precious").read_text() == "mine"
-    assert heartbeat.read(run.folder) == heartbeat.Worker(who)
+    assert heartbeat.read(run.folder) == worker
 
 
 ABSURD = ["inf", "-inf", "nan", 1e308, -1, 2**60, 2**70, -(2**70)]

@@ -1,4 +1,4 @@
-"""summary.json is only a shortcut: with it, without it or with a wrong one, a run reads the same."""
+"""Tests of summary.json: a run's summary is the same with a valid file, without one, and with an invalid one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ any_event = st.one_of(
 
 @pytest.fixture(autouse=True)
 def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hundreds of logs are written here, and none has to outlive a power cut."""
+    """Skip fsync, because these tests write hundreds of logs and none has to survive a power cut."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
@@ -89,7 +89,7 @@ def test_recorder_summary_equals_rebuild(tmp_path_factory: pytest.TempPathFactor
     assert summary.read(folder) == recorder.summary
 
 
-def test_summary_read_tells_progress_and_best(tmp_path: Path) -> None:
+def test_summary_read_has_progress_and_best(tmp_path: Path) -> None:
     folder = make(tmp_path / "run")
     log = EventLog(folder)
     for event in [
@@ -102,12 +102,12 @@ def test_summary_read_tells_progress_and_best(tmp_path: Path) -> None:
     ]:
         log.append(event)
     log.close()
-    told = summary.read(folder)
-    assert (told.kind, told.method, told.name, told.dataset) == ("ddpm", "tutorial", "mine", "fashion-mini")
-    assert (told.epoch, told.epochs, told.step, told.loss) == (2, 4, 20, 0.7)
-    assert (told.best_loss, told.best_epoch, told.best_file) == (0.5, 1, "checkpoints/best.safetensors")
-    assert told.progress == 0.5
-    assert told.seconds_left() == pytest.approx(10.0)
+    read = summary.read(folder)
+    assert (read.kind, read.method, read.name, read.dataset) == ("ddpm", "tutorial", "mine", "fashion-mini")
+    assert (read.epoch, read.epochs, read.step, read.loss) == (2, 4, 20, 0.7)
+    assert (read.best_loss, read.best_epoch, read.best_file) == (0.5, 1, "checkpoints/best.safetensors")
+    assert read.progress == 0.5
+    assert read.seconds_left() == pytest.approx(10.0)
 
 
 @pytest.mark.parametrize(
@@ -156,43 +156,43 @@ DONE = Summary(kind="ddpm", phase=RunState.finished, last=NOW - 500)
 
 
 @pytest.mark.parametrize(
-    ("told", "who", "created", "expected"),
+    ("folded", "named_worker", "created", "expected"),
     [
-        # An end event counts, whoever is still there.
+        # An end event decides, whether or not the worker still lives.
         (DONE, worker(), NOW, RunState.finished),
         (DONE, None, NOW, RunState.finished),
         (Summary(kind="ddpm", phase=RunState.stopped), worker(pid=1, start=-1), NOW, RunState.stopped),
-        # The very process.
+        # The worker's own process lives.
         (RUNNING, worker(), NOW, RunState.running),
         (QUEUED, worker(), NOW, RunState.queued),
         (RUNNING, worker(alive=NOW - 10_000), NOW, RunState.running),
-        # Gone: no such pid, the pid of another process, another boot; however fresh the stamp.
+        # The process is gone: no such pid, the pid of another process, or another boot. The last update doesn't count.
         (RUNNING, worker(pid=2**22 + 1), NOW, RunState.crashed),
         (RUNNING, worker(start=HERE.start + 1), NOW, RunState.crashed),
         (RUNNING, worker(boot="another"), NOW, RunState.crashed),
         (QUEUED, worker(boot="another"), NOW, RunState.crashed),
-        # Another host: only its stamps are known.
+        # On another host, the age of the last update decides.
         (RUNNING, worker(host="elsewhere"), NOW, RunState.running),
         (RUNNING, worker(host="elsewhere", alive=NOW - 59), NOW, RunState.running),
         (RUNNING, worker(host="elsewhere", alive=NOW - 61), NOW, RunState.crashed),
         (RUNNING, worker(host="elsewhere", alive=NOW + 30), NOW, RunState.running),
-        # Nobody yet: just created, or created long ago, or by a clock far ahead.
+        # There is no worker yet: the run was created just now, long ago, or by a clock far ahead.
         (UNBORN, None, NOW - 5, RunState.queued),
         (UNBORN, None, NOW + 5, RunState.queued),
         (UNBORN, None, NOW - 61, RunState.crashed),
         (UNBORN, None, NOW + 3600, RunState.crashed),
         (RUNNING, None, NOW, RunState.crashed),
-        # No config.
+        # There is no config.
         (Summary(), worker(), NOW, RunState.broken),
     ],
 )
 def test_summary_state_is_decided_in_order(
-    told: Summary, who: heartbeat.Worker | None, created: float, expected: RunState
+    folded: Summary, named_worker: heartbeat.Worker | None, created: float, expected: RunState
 ) -> None:
-    assert summary.state(told, who, created, now=NOW) is expected
+    assert summary.state(folded, named_worker, created, now=NOW) is expected
 
 
-def test_summary_state_ignores_stamp_from_future() -> None:
+def test_summary_state_ignores_worker_update_from_future() -> None:
     assert summary.state(RUNNING, worker(host="elsewhere", alive=NOW + 3e7), NOW, now=NOW) is RunState.crashed
 
 
@@ -202,28 +202,28 @@ def test_summary_state_ignores_stamp_from_future() -> None:
     times=st.tuples(*[st.floats(allow_nan=True, allow_infinity=True)] * 3),
 )
 def test_summary_progress_survives_any_numbers(step: int, steps: int, times: tuple[float, float, float]) -> None:
-    told = Summary(kind="ddpm", phase=RunState.running, step=step, steps=steps, started=times[0], last=times[1])
-    assert told.progress is None or 0 <= told.progress <= 1
-    left = told.seconds_left(times[2])
+    folded = Summary(kind="ddpm", phase=RunState.running, step=step, steps=steps, started=times[0], last=times[1])
+    assert folded.progress is None or 0 <= folded.progress <= 1
+    left = folded.seconds_left(times[2])
     assert left is None or left >= 0 or math.isnan(left)
 
 
 def test_summary_psnr_prefers_averaged_output() -> None:
-    told = Summary()
-    told.fold(events.PsnrMeasured(step=10, psnr=[20.0, 22.0], mean=21.0))
-    assert (told.psnr, told.peak_psnr) == (21.0, 21.0)
-    told.fold(events.PsnrMeasured(step=20, psnr=[18.0, 20.0], mean=19.0, averaged=[24.0, 26.0]))
-    assert (told.psnr, told.peak_psnr, told.peak_step) == (25.0, 25.0, 20)
+    folded = Summary()
+    folded.fold(events.PsnrMeasured(step=10, psnr=[20.0, 22.0], mean=21.0))
+    assert (folded.psnr, folded.peak_psnr) == (21.0, 21.0)
+    folded.fold(events.PsnrMeasured(step=20, psnr=[18.0, 20.0], mean=19.0, averaged=[24.0, 26.0]))
+    assert (folded.psnr, folded.peak_psnr, folded.peak_step) == (25.0, 25.0, 20)
 
 
-def test_summary_rebuild_sees_resume_written_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_summary_rebuild_includes_resume_written_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make(tmp_path / "run")
     log = EventLog(folder)
-    goal = log.size
+    checkpoint_offset = log.size
     log.append(events.EpochFinished(epoch=1, step=10, loss=0.5))
-    log.append(events.RunResumed(from_step=0, from_offset=goal))
+    log.append(events.RunResumed(from_step=0, from_offset=checkpoint_offset))
     log.close()
-    known = summary._resumes
-    late: Iterator[list[events.RunResumed]] = iter([[]])
-    monkeypatch.setattr(summary, "_resumes", lambda folder: next(late, None) or known(folder))
+    original = summary._resumes
+    first_answer: Iterator[list[events.RunResumed]] = iter([[]])
+    monkeypatch.setattr(summary, "_resumes", lambda folder: next(first_answer, None) or original(folder))
     assert summary.rebuild(folder).loss is None

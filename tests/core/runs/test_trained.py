@@ -1,4 +1,4 @@
-"""Which runs have a diffusion model to give, and why the others have none."""
+"""Tests of `trained_config`: it accepts runs with their own diffusion model, and says why others have none."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def run_of(runs: RunsFolder, kind: str, *, best: bool = True, **settings: Any) -
 
 
 @pytest.mark.parametrize("method", ["calibrated", "guided", "prior-init"])
-def test_trained_config_accepts_ddpm_and_hybrid_that_trained(method: str, runs: RunsFolder) -> None:
+def test_trained_config_accepts_ddpm_and_hybrid_that_trained_prior(method: str, runs: RunsFolder) -> None:
     assert trained.trained_config(run_of(runs, "ddpm").folder).kind == "ddpm"
     own = trained.trained_config(run_of(runs, "hybrid", hybrid__method=method, prior__run="").folder)
     assert own.method == method
 
 
-def test_trained_config_names_run_prior_came_from(runs: RunsFolder) -> None:
+def test_trained_config_names_run_of_borrowed_prior(runs: RunsFolder) -> None:
     first = run_of(runs, "ddpm")
     second = run_of(runs, "hybrid", prior__run=str(first.folder))
     with pytest.raises(UserError, match=f"it used the prior of {first.id}. Give {first.id} itself"):

@@ -47,7 +47,7 @@ def test_trash_delete_and_undelete_restore_run(runs: RunsFolder, ended: Run) -> 
     assert trash.trashed(runs) == []
 
 
-def test_empty_trash_takes_only_given_runs(runs: RunsFolder, ended: Run) -> None:
+def test_empty_trash_removes_only_given_runs(runs: RunsFolder, ended: Run) -> None:
     other = made(runs, events.RunFinished(seconds=1.0))
     trash.delete(ended)
     trash.delete(other)
@@ -101,8 +101,8 @@ def test_extend_continues_run_and_leaves_original_unchanged(runs: RunsFolder, en
     assert extend.length(ended) == ("ddpm.epochs", 20)
     assert extend.length(new) == ("ddpm.epochs", 25)
     assert (new.folder / CHECKPOINT_FILE).read_bytes() == b"the last one"
-    told = new.status().summary
-    assert (told.epochs, told.steps, told.step) == (25, 250, 200)
+    extended = new.status().summary
+    assert (extended.epochs, extended.steps, extended.step) == (25, 250, 200)
     assert new.config().name == "first"
     assert ended.status().summary == before
 
