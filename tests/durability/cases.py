@@ -1,4 +1,4 @@
-"""What is killed: every kind of run and every method, as small as they can be and do all that they do."""
+"""The runs that are killed: every kind of run and every method, as small as possible but with all their steps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DDPM = {
     "ddpm.sample_steps": 10,
 }
 PRIOR = {**COMMON, **UNET, "data.train_images": 64, "ddpm.epochs": 1, "ddpm.samples": 0}
-"""The run that hybrids take their trained network from."""
+"""The settings of the run that trains the hybrids' prior."""
 HYBRID = {**DIP, "images.indices": "0-1", "dip.iterations": 16}
 TASK = "inpaint:missing=0.5,sigma=5"
 
@@ -119,12 +119,12 @@ STUDY = {
 
 
 def study(prior: Run) -> configs.AnyRun:
-    """A whole study, with one hybrid in its head-to-head."""
+    """Return the config of a whole study with one hybrid in its head-to-head."""
     return configs.build("study", settings={**STUDY, "prior.run": str(prior.folder)})
 
 
 def build(name: str, prior: Run) -> configs.AnyRun:
-    """The config of a case; what takes a prior takes this one."""
+    """Return the config of a case, with this prior if the case needs one."""
     settings = {**COMMON, **CASES[name]}
     kind = settings.pop("kind")
     method = name.partition(",")[0] if kind == "hybrid" else None

@@ -1,4 +1,4 @@
-"""What the suites that break things on purpose came to is told as figures, after the tests."""
+"""A report of the durability tests' figures, printed after the tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ REPORT = pytest.StashKey[list[str]]()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the figures that the tests have left."""
+    """Print the figures that the tests have collected."""
     if lines := config.stash.get(REPORT, []):
         terminalreporter.section("durability")
         for line in lines:

@@ -1,4 +1,4 @@
-"""A disk that fails: every write, sync, rename, link and removal below a folder goes through here and may go wrong."""
+"""A simulated failing disk: every write, sync, rename, link and removal below a folder may fail on request."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from typing import Any
 import pytest
 
 FAULTS = ("ENOSPC", "EIO", "EROFS", "short")
-"""What a call gives instead: an error of this name, or, of a write, a half of it; other calls then go well."""
+"""The faults: an error of this name, or a write of only half the data (`short`, which affects only writes)."""
 
 
 class Disk:
-    """Counts the calls below `root`, and fails the one of number `at`, or from there on all, until `mend`.
+    """A disk that counts the calls below `root` and fails call number `at`, or all calls from it on, until `mend`.
 
-    Files opened for writing by name are Python's own buffered writers on raw files whose writes come here, too: a short
-    write is theirs to go on from.
+    Files opened for writing by name are Python's buffered writers on raw files of this disk, so the buffered writers
+    must recover from short writes.
     """
 
     def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
         self.root = str(root)
         self.calls: list[str] = []
         self.failed = ""
-        """The call that went wrong."""
+        """The call that failed first."""
         self._at = -1
         self._fault = ""
         self._lasting = False
         self._real: dict[str, Callable[..., Any]] = {}
-        # What a sync is for can't be seen here, and hundreds of them take long.
+        # These tests can't observe the effect of a sync, and hundreds of syncs take long.
         patch.setattr(os, "fsync", lambda descriptor: None)
         for name in ("write", "fsync", "open", "replace", "rename", "link", "unlink", "mkdir"):
             self._real[name] = getattr(os, name)
@@ -42,18 +42,18 @@ class Disk:
         patch.setattr(builtins, "open", self._open_file)
 
     def fail(self, at: int, fault: str, *, lasting: bool = False) -> None:
-        """Let the call of this number go wrong, counted from now on."""
+        """Let the call of this number fail, counted from now on."""
         self.calls.clear()
         self.failed = ""
         self._at, self._fault, self._lasting = at, fault, lasting
 
     def mend(self) -> None:
-        """Everything goes well from now on."""
+        """Let all later calls succeed."""
         self._at = -1
 
     def write(self, descriptor: int, data: Any) -> int:
-        """`os.write`, which may write a half."""
-        if self._is_ours(descriptor) and self._goes_wrong(f"write {self._name(descriptor)}"):
+        """Write like `os.write`, or only half the data if the fault is a short write."""
+        if self._is_ours(descriptor) and self._fails(f"write {self._name(descriptor)}"):
             data = memoryview(data)[: max(1, len(data) // 2)]
         written: int = self._real["write"](descriptor, data)
         return written
@@ -62,16 +62,16 @@ class Disk:
         if name == "write":
             return self.write
 
-        def call(first: Any, *rest: Any, **options: Any) -> Any:
-            reading = name == "open" and not rest[0] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        def call(first: Any, *others: Any, **options: Any) -> Any:
+            reading = name == "open" and not others[0] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             if not reading and self._is_ours(first):
-                self._goes_wrong(f"{name} {self._name(first)}")
-            return self._real[name](first, *rest, **options)
+                self._fails(f"{name} {self._name(first)}")
+            return self._real[name](first, *others, **options)
 
         return call
 
-    def _goes_wrong(self, call: str) -> bool:
-        """Raise the fault, or say that a write is to be short."""
+    def _fails(self, call: str) -> bool:
+        """Count the call; raise its fault if it has one, and return whether a write must be short."""
         self.calls.append(call)
         number = len(self.calls) - 1
         if self._at < 0 or not (number == self._at or (self._lasting and number > self._at)):
@@ -82,9 +82,9 @@ class Disk:
         code = getattr(errno, self._fault)
         raise OSError(code, os.strerror(code), call)
 
-    def _open_file(self, file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
+    def _open_file(self, file: Any, mode: str = "r", *others: Any, **options: Any) -> Any:
         if not set(mode) & set("wxa+") or isinstance(file, int) or not self._is_ours(file):
-            return self._open(file, mode, *rest, **options)
+            return self._open(file, mode, *others, **options)
         assert mode in {"xb", "wb", "ab"}, mode
         flags = {"x": os.O_EXCL, "w": os.O_TRUNC, "a": os.O_APPEND}[mode[0]]
         return io.BufferedWriter(_Raw(self, os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o666)))
@@ -100,7 +100,7 @@ class Disk:
 
 
 class _Raw(io.RawIOBase):
-    """A raw file whose writes the disk does."""
+    """A raw file that writes through the disk."""
 
     def __init__(self, disk: Disk, descriptor: int) -> None:
         self._disk = disk

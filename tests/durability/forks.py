@@ -1,7 +1,7 @@
-"""Workers that are forked from a process that has loaded torch already: seconds of processor time less for each.
+"""Workers forked from a process that has already loaded torch, which saves seconds of processor time for each.
 
-From `core.launch.worker.main` on they are what `core.launch.local` starts, and they are started by it: only how the
-process is made differs. Run as a program, this is the one that makes them.
+`core.launch.local` starts them and they run `core.launch.worker.main` as usual; only the creation of the process
+differs. Run as a program, this module is the process that forks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOADED = (
 
 
 class ForkedWorkers:
-    """Stands in for `subprocess.Popen` where `dipddpm.core.launch.local` makes a process."""
+    """A replacement for `subprocess.Popen` in `dipddpm.core.launch.local`."""
 
     def __init__(self) -> None:
         began = time.monotonic()
@@ -37,7 +37,7 @@ class ForkedWorkers:
         assert self.forker.stdout is not None
         self.forker.stdout.readline()
         self.loading_seconds = time.monotonic() - began
-        """What a worker that isn't forked takes before it is ready to work."""
+        """The start-up time of a worker that isn't forked."""
 
     def __call__(self, command: list[str], *, stdout: Any, env: dict[str, str], **_: Any) -> Forked:
         """Fork a worker with the arguments that follow `-m dipddpm.core.launch.worker`."""
@@ -49,33 +49,33 @@ class ForkedWorkers:
         return Forked(int(self.forker.stdout.readline()))
 
     def close(self) -> None:
-        """End the process that forks; its workers go on."""
+        """End the process that forks; its workers continue."""
         self.forker.communicate(timeout=60)
 
 
 class Forked:
-    """What `dipddpm.core.launch.local` asks of a process that it has made."""
+    """A forked worker, with the methods of `subprocess.Popen` that `dipddpm.core.launch.local` calls."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._identity = heartbeat.process_identity(pid)
 
     def poll(self) -> int | None:
-        """None while it lives; its exit code is known to its parent alone."""
+        """Return None while the process lives, then 0; only the process that forked it knows the exit code."""
         return None if self._identity is not None and heartbeat.runs_here(self._identity) else 0
 
     def wait(self, timeout: float | None = None) -> int:
-        """Whoever asks has killed it."""
+        """Return at once, because callers wait only for workers that they have killed."""
         return 0
 
 
 def serve() -> None:
-    """Fork a worker for each line of the input; ends as the input does."""
+    """Fork a worker for each line of the standard input, until its end."""
     import importlib
 
     for name in LOADED:
         importlib.import_module(name)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # which buries the dead
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that ended workers leave no zombies
     print("ready", flush=True)
     for line in sys.stdin:
         pid = os.fork()

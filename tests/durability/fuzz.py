@@ -1,7 +1,7 @@
-"""Feed one target with inputs that a coverage-guided fuzzer makes: `python -m tests.durability.fuzz TARGET RUNS PLACE`.
+"""Run one target on inputs of a coverage-guided fuzzer: `python -m tests.durability.fuzz TARGET RUNS FOLDER`.
 
-A process of its own, because libFuzzer ends it. What broke the target is left in PLACE, and the exit code is then not
-0; an input that takes over ten seconds, or too much memory, counts as broken too.
+This is a separate process, because libFuzzer ends its process. Inputs that break the target are written to FOLDER, and
+the exit code is then not 0. An input that takes over ten seconds, or too much memory, breaks the target too.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ INSTRUMENTED = ["dipddpm", "tomllib", "json", "PIL"]
 LONGEST = 4096
 TIMEOUT_SECONDS = 10
 MEGABYTES = 4096
-"""torch alone takes half of one."""
+"""The memory limit; torch alone takes half a gigabyte."""
 
 
 def main(name: str, runs: str, output: str) -> None:
-    """Fuzz until so many inputs have been tried."""
+    """Fuzz a target until `runs` inputs have been tried."""
     with atheris.instrument_imports(include=INSTRUMENTED):
         from tests.durability import targets
 
         seeds, target = targets.seeds(name), targets.TARGETS[name]
-        target(seeds[0])  # what is loaded late is loaded now
+        target(seeds[0])  # so that late imports happen before fuzzing
     folder = Path(output)
     corpus = folder / "corpus"
     corpus.mkdir(parents=True)
@@ -48,7 +48,7 @@ def main(name: str, runs: str, output: str) -> None:
 
 
 def _quoted(word: str) -> str:
-    """As libFuzzer's dictionaries have it."""
+    """Escape a word as libFuzzer's dictionaries require."""
     return "".join(chr(b) if 32 <= b < 127 and chr(b) not in '"\\' else f"\\x{b:02x}" for b in word.encode("latin-1"))
 
 

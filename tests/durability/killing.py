@@ -1,4 +1,4 @@
-"""Kill workers again and again, look at what they left behind, and carry their runs to the end all the same."""
+"""Kill workers at random moments, check the files they leave behind, and resume their runs to the end."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ from tests.durability.forks import ForkedWorkers
 
 TIMEOUT_SECONDS = 600.0
 MOST_KILLS = 6
-"""Of one run, before it is left in peace; its next kills are of a new one."""
+"""Largest number of kills of one run; further kills hit a new run."""
 MOMENTS = {"start-up": 2, "beginning": 3, "first item": 4, "writing": 6, "work": 9, "end": 3}
-"""When to kill, and how often beside the others: while the interpreter and torch are loaded, before the first line, at
-the first line, while a file is being written, any time, and at the last lines."""
+"""The moments of a kill with their relative frequencies: while the interpreter and torch load, before the first line,
+at the first line, while a file is being written, at any time, and at the last lines."""
 PROCESS_EVENTS = (
     events.RunQueued,
     events.RunResumed,
@@ -53,36 +53,36 @@ PROCESS_EVENTS = (
     events.Step,
     events.RunFinished,
 )
-"""What tells of processes, or is thinned out by the clock."""
+"""Events that concern processes or depend on the clock, which no two runs have in common."""
 CLOCK_FIELDS = {"time": 0.0, "offset": 0, "seconds": 0.0, "images_per_second": None}
-TIMED_BASELINE_KINDS = {"hybrid", "restore"}
-"""Kinds that end by comparing with parents, which are given the seconds that the hybrid took: never the same twice."""
+TIME_BUDGET_KINDS = {"hybrid", "restore"}
+"""Kinds of runs with baselines whose time budget is the hybrid's seconds, so that their results always differ."""
 
 SCORES = {"scores.json", "scores.txt"}
-"""And therefore their tables."""
+"""The score tables, which differ for the same reason."""
 
 
 @dataclass
 class Tally:
-    """What the kills came to."""
+    """Counts of kills and of the problems that they caused."""
 
     kills: Counter[str] = field(default_factory=Counter)
-    """By case."""
+    """Kills by case."""
     moments: Counter[str] = field(default_factory=Counter)
-    """By what was waited for."""
+    """Kills by the moment that the killer waited for."""
     hits: Counter[str] = field(default_factory=Counter)
-    """By what the worker was at, as far as it can be seen from what it left."""
+    """Kills by the worker's activity, as far as its files show it."""
     runs: int = 0
     best_ahead: int = 0
-    """Best models on disk of which the log had no time to tell."""
+    """Best models on disk that were not in the log yet."""
     problems: dict[str, list[str]] = field(default_factory=lambda: {"unreadable": [], "lost": [], "inexact": []})
 
     def add_problem(self, kind: str, text: str) -> None:
-        """Note that a promise was broken."""
+        """Record a violated guarantee."""
         self.problems[kind].append(text)
 
     def lines(self) -> list[str]:
-        """The figures, for people."""
+        """Return the figures as lines of text."""
         counted = {"kills of": self.kills, "waited for": self.moments, "hit": self.hits}
         return [
             f"{sum(self.kills.values())} kills of {self.runs} runs",
@@ -97,33 +97,33 @@ class Tally:
 
 
 class Witness:
-    """A follower that remembers what it saw, as somebody who watches the run has it on the screen."""
+    """A log follower that stores all events it has read, like a console that shows the run."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.reader = EventReader(run.folder)
-        self.events_seen: list[Event] = []
+        self.events_read: list[Event] = []
         self.bytes = b""
 
     def read_new(self) -> list[Event]:
-        """What is new."""
+        """Read and return the new events."""
         new_events = self.reader.read()
-        self.events_seen += new_events
+        self.events_read += new_events
         return new_events
 
     def compare(self, tally: Tally) -> None:
-        """What was on the screen must still be in the log, and the log only grow."""
+        """Check that the log has only grown and still holds all events that were read."""
         content = (self.run.folder / EVENTS_FILE).read_bytes() if (self.run.folder / EVENTS_FILE).exists() else b""
         if not content.startswith(self.bytes):
             tally.add_problem("lost", f"{self.run.id}: the log no longer begins as it did")
         self.bytes = content
         again = EventReader(self.run.folder).read()
-        if again[: len(self.events_seen)] != self.events_seen:
-            tally.add_problem("lost", f"{self.run.id}: what was seen is no longer in the log")
+        if again[: len(self.events_read)] != self.events_read:
+            tally.add_problem("lost", f"{self.run.id}: an event that was read is no longer in the log")
 
 
 class Killer:
-    """Carries out runs of one case, with kills on the way."""
+    """Runs of one case whose workers are killed."""
 
     def __init__(self, case: str, runs: RunsFolder, forked: ForkedWorkers, tally: Tally, random: Random) -> None:
         self.case = case
@@ -134,7 +134,7 @@ class Killer:
         self.work_seconds = 0.0
 
     def undisturbed(self, config: Any, *, forked: bool) -> Run:
-        """A run that nobody disturbs, by a worker that is forked or started as ever."""
+        """Complete a run without kills, with a forked worker or one started as usual, and return the run."""
         run = self.runs.create(config)
         self._start(run, cold=not forked)
         until(lambda: run.status().summary.started or not run.status().state.live)
@@ -145,7 +145,7 @@ class Killer:
         return run
 
     def kill(self, config: Any, reference: Run, kills: int) -> None:
-        """Kill so many workers, and compare every run in the end with the undisturbed one."""
+        """Kill this many workers, and compare every finished run with the undisturbed one."""
         ends = comparable_events(reference)[-2:]
         while kills > 0:
             self.tally.runs += 1
@@ -175,7 +175,7 @@ class Killer:
                 local.start(run, now=True)
 
     def _finish(self, run: Run) -> None:
-        """Resume as long as it takes; once, unless something is wrong."""
+        """Resume the run if it crashed, and wait for its end; add a problem unless it finishes."""
         if run.status().state is RunState.crashed:
             self._start(run)
         until(lambda: not run.status().state.live)
@@ -184,8 +184,8 @@ class Killer:
             self.tally.add_problem("inexact", f"{self.case}, {run.id} is {run.status().state}: {error}")
 
     def _strike(self, run: Run, witness: Witness, moment: str, ends: list[Any]) -> bool:
-        """Wait for the moment and kill; False where the run came to its end before."""
-        before = len(witness.events_seen)
+        """Wait for the moment and kill the worker; return False if the run ended before."""
+        before = len(witness.events_read)
         self._wait_for_moment(run, witness, moment, ends)
         if not local.send_signal(run, signal.SIGKILL):
             return False
@@ -199,7 +199,7 @@ class Killer:
         return True
 
     def _wait_for_moment(self, run: Run, witness: Witness, moment: str, ends: list[Any]) -> None:
-        """Come back when it is time to kill, or the run has ended by itself."""
+        """Return at the moment of the kill, or when the run has ended."""
         begun = (events.RunStarted, events.RunResumed)
         reached: Callable[[list[Event]], bool]
         match moment:
@@ -241,7 +241,7 @@ class Killer:
             self._check_best(run, best_events[-1].sha256)
 
     def _check_best(self, run: Run, logged_digest: str) -> None:
-        """The best model loads, and is the one of the log or one so new that there was no time to tell of it."""
+        """Check that the best model loads, and that it is the log's or so new that the log doesn't hold it yet."""
         try:
             checkpoint.load_state(run.folder / BEST_FILE)
         except UserError as error:
@@ -257,7 +257,7 @@ class Killer:
 
 
 def kill_stages(runs: RunsFolder, config: Any, kills: int, tally: Tally, random: Random) -> None:
-    """Carry a study out, with so many kills of its own worker or of that of the stage under way."""
+    """Run a study, and kill its own worker or the worker of its current stage this many times."""
     study = runs.create(config)
     local.start(study)
     tally.runs += 1
@@ -269,13 +269,13 @@ def kill_stages(runs: RunsFolder, config: Any, kills: int, tally: Tally, random:
             tally.kills["study" if victim == study else "study's stage"] += 1
             until(lambda: not victim.status().state.live)
         if study.status().state in {RunState.crashed, RunState.failed}:
-            with contextlib.suppress(UserError):  # which was resumed a moment ago, and hasn't shown itself yet
+            with contextlib.suppress(UserError):  # a worker that was resumed a moment ago may not have a heartbeat yet
                 local.resume(study)
 
 
 @contextlib.contextmanager
 def forking() -> Iterator[ForkedWorkers]:
-    """A process to fork workers from."""
+    """Start a process to fork workers from, and end it after the block."""
     forked = ForkedWorkers()
     try:
         yield forked
@@ -284,10 +284,10 @@ def forking() -> Iterator[ForkedWorkers]:
 
 
 def comparable_events(run: Run) -> list[Any]:
-    """All that the logical history tells of the work, without when and how fast."""
+    """Return the events of the logical history that two runs have in common, without clock readings."""
     kind = run.config().kind
     history_events = [event for event in run.events() if not isinstance(event, PROCESS_EVENTS)]
-    if kind in TIMED_BASELINE_KINDS:
+    if kind in TIME_BUDGET_KINDS:
         history_events = [
             event for event in history_events if not isinstance(event, events.Message | events.RestorationsCompared)
         ]
@@ -297,15 +297,15 @@ def comparable_events(run: Run) -> list[Any]:
 
 
 def differences(run: Run, reference: Run) -> list[str]:
-    """In what a run is not the same as another one, bit for bit."""
+    """Return the differences between two runs that should be equal bit for bit."""
     texts = []
     mine, theirs = comparable_events(run), comparable_events(reference)
     for one, other in zip(mine, theirs, strict=False):
         if one != other:
-            texts.append(f"{one} and not {other}")
+            texts.append(f"{one} instead of {other}")
             break
     if len(mine) != len(theirs):
-        texts.append(f"{len(mine)} events and not {len(theirs)}")
+        texts.append(f"{len(mine)} events instead of {len(theirs)}")
     losses = [{e.step: e.loss for e in one.events() if isinstance(e, events.Step)} for one in (run, reference)]
     texts += [f"the loss of step {n}" for n in losses[0].keys() & losses[1].keys() if losses[0][n] != losses[1][n]]
     digests = [_file_digests(one) for one in (run, reference)]
@@ -314,10 +314,10 @@ def differences(run: Run, reference: Run) -> list[str]:
 
 
 def _file_digests(run: Run) -> dict[str, str]:
-    """Files, and tensors of the last checkpoint, by name, each as a digest."""
+    """Return the digests of the run's files, and of the tensors in its last checkpoint, by name."""
     kind = run.config().kind
     paths = [path for path in run.folder.rglob("*") if path.is_file() and path.name not in SCORES]
-    if kind == "restore":  # whose pictures show the parents too
+    if kind == "restore":  # its pictures show the baselines too
         paths = [path for path in paths if path.suffix != ".png"]
     ours = {EVENTS_FILE, LOG_FILE, "summary.json", "worker.json", "environment.json", Path(CHECKPOINT_FILE).name}
     digests = {
@@ -331,12 +331,12 @@ def _file_digests(run: Run) -> dict[str, str]:
 
 
 def _without_clock(event: Event) -> Any:
-    still = {name: value for name, value in CLOCK_FIELDS.items() if hasattr(event, name)}
-    return msgspec.structs.replace(event, **still)
+    fixed = {name: value for name, value in CLOCK_FIELDS.items() if hasattr(event, name)}
+    return msgspec.structs.replace(event, **fixed)
 
 
 def _worker_activity(run: Run, witness: Witness, before: int) -> str:
-    """What the worker was at."""
+    """Return what the worker was doing when it was killed."""
     half = _half_written(run)
     if half:
         return f"writing {half[0].split('.')[1]}"
@@ -345,7 +345,7 @@ def _worker_activity(run: Run, witness: Witness, before: int) -> str:
 
 
 def _half_written(run: Run) -> list[str]:
-    """Names of files that are being written, or were."""
+    """Return the names of unfinished files."""
     names = []
     for folder_name in ("checkpoints", "images"):
         with contextlib.suppress(OSError):
@@ -353,8 +353,8 @@ def _half_written(run: Run) -> list[str]:
     return names
 
 
-def until(holds: Callable[[], Any]) -> None:
+def until(condition: Callable[[], Any]) -> None:
     end = time.monotonic() + TIMEOUT_SECONDS
-    while not holds():
-        assert time.monotonic() < end, f"not within {TIMEOUT_SECONDS:g} s"
+    while not condition():
+        assert time.monotonic() < end, f"the condition was not true within {TIMEOUT_SECONDS:g} s"
         time.sleep(0.03)

@@ -1,4 +1,4 @@
-"""Who writes the log and who reads it in `test_readers`, each as a process of its own."""
+"""The writer and the readers of the log in `test_readers`, each run as a separate process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PER_EPOCH = 100
 
 
 def event(number: int, writer: int) -> Event:
-    """What happens at a step; whoever reads it can tell that it is whole, and of which life of the writer."""
+    """Return the event of a step, whose content depends on the step and the number of the writer."""
     if number % PER_EPOCH == 0:
         return events.EpochFinished(epoch=number // PER_EPOCH, step=number, loss=1 / number + writer)
     if number % PER_EPOCH == 1:
@@ -31,9 +31,9 @@ def event(number: int, writer: int) -> Event:
 
 
 def write(folder: Path, start: int, stop: int, writer: int, torn: bool) -> None:
-    """Write the events of these steps at the rate; then be killed in the middle of a line, or end the run.
+    """Write the events of these steps at `RATE`, print the rate reached in events per second, and end the run.
 
-    Prints the rate that was reached, in events a second.
+    With `torn`, kill this process in the middle of a line instead of ending the run.
     """
     log = EventLog(folder, patience=10.0)
     if start == 1:
@@ -59,7 +59,7 @@ def write(folder: Path, start: int, stop: int, writer: int, torn: bool) -> None:
 
 
 def follow(folder: Path) -> None:
-    """Read as the console does until the run has finished; prints each event as a JSON line, in the order it came."""
+    """Read as the console does until the run has finished, and print each event as a JSON line, in order."""
     done = threading.Event()
     offset = 0
 
@@ -91,5 +91,5 @@ if __name__ == "__main__":
     if given.part == "follow":
         follow(given.folder)
     else:
-        start, stop, life, torn = given.numbers
-        write(given.folder, start, stop, life, torn=bool(torn))
+        start, stop, writer, torn = given.numbers
+        write(given.folder, start, stop, writer, torn=bool(torn))

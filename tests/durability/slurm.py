@@ -1,4 +1,4 @@
-"""A real Slurm of one node on loopback, with a key, ports and folders of its own."""
+"""A real Slurm cluster of one node on loopback, with its own key, ports and folders."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ PartitionName=all Nodes=ALL Default=YES State=UP
 
 
 class Cluster:
-    """The daemons, each started in the foreground as a child; they end with `close`.
+    """The cluster's daemons, each a child process in the foreground; `close` ends them.
 
-    A job that is requeued may begin after `cred_expire` seconds, which are 120 unless configured.
+    A requeued job may start only after `cred_expire` seconds, by default 120, so the configuration shortens them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -83,7 +83,7 @@ class Cluster:
         self._wait_until(lambda: self.ask("sinfo", "--noheader", "--format=%T").strip() == "idle")
 
     def ask(self, *command: str) -> str:
-        """What one of Slurm's commands prints."""
+        """Run one of Slurm's commands and return its output."""
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=self._environment)
         return done.stdout
 

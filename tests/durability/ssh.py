@@ -1,4 +1,4 @@
-"""A real sshd on loopback, with keys and a configuration of its own, and lines to it that can be cut."""
+"""A real sshd on loopback, with its own keys and configuration, and connections to it that can be cut."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from tests.tui.terminal import Terminal
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
 MARK = "DIPDDPM_LINE"
-"""Set for whatever a line starts, and handed down to what that starts."""
+"""The environment variable that marks all processes started through a connection, since children inherit it."""
 CUTS = ("client", "terminal", "server", "silence")
-"""The client or its server is killed -9; the terminal is closed; nothing moves until the server gives the line up."""
+"""The ways to cut a connection: kill the client or its server process with SIGKILL, close the terminal, or stop the
+client until the server gives up."""
 SILENT_SECONDS = 2.0
 _CONFIG = """\
 ListenAddress 127.0.0.1
@@ -42,7 +43,7 @@ SetEnv {environment}
 
 
 class Server:
-    """The sshd; `environment` is what its sessions find set."""
+    """An sshd; its sessions have the variables of `environment`."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         assert SSHD is not None
@@ -50,7 +51,7 @@ class Server:
         for name in ("host", "user"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
         if os.geteuid() == 0:
-            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd shuts its unprivileged part in there
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # the root folder of sshd's unprivileged process
         self.mark = uuid.uuid4().hex
         given = " ".join(f'{name}="{value}"' for name, value in {**environment, MARK: self.mark}.items())
         with socket.socket() as probe:
@@ -73,11 +74,11 @@ class Server:
             time.sleep(0.05)
 
     def connect(self, command: str, size: tuple[int, int] = (100, 30)) -> SshSession:
-        """Log in, in a terminal, for this command."""
+        """Log in with a terminal and run this command."""
         return SshSession(self, command, size)
 
     def started(self) -> list[psutil.Process]:
-        """What lines have started and still lives, but for the workers."""
+        """Return the living processes that connections have started, except workers."""
         processes = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -91,7 +92,7 @@ class Server:
         return processes
 
     def close(self) -> None:
-        """End it, and the sessions that it still has."""
+        """End the sshd and its remaining sessions."""
         for process in [*self.process.children(recursive=True), *self.started()]:
             with contextlib.suppress(psutil.Error):
                 if "dipddpm.core.launch.worker" not in process.cmdline():
@@ -101,7 +102,7 @@ class Server:
 
 
 class SshSession(Terminal):
-    """A terminal with an ssh client in it."""
+    """A terminal that runs an ssh client."""
 
     def __init__(self, server: Server, command: str, size: tuple[int, int]) -> None:
         client = ["ssh", "-F", "none", "-tt", "-i", str(server.folder / "user"), "-p", str(server.port)]
@@ -112,32 +113,32 @@ class SshSession(Terminal):
         super().__init__(f"{pwd.getpwuid(os.getuid()).pw_name}@127.0.0.1", command, command=client, size=size)
 
     def wait(self, seconds: float) -> None:
-        """Stay for a while, or until the other end is done."""
+        """Read the terminal for this many seconds, or until the client ends."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self.process.poll() is None:
             self.read()
 
     def cut(self, how: str) -> None:
-        """Lose the line, in one of the ways of `CUTS`."""
+        """Cut the connection in one of the ways of `CUTS`."""
         if how == "silence":
             self.process.send_signal(signal.SIGSTOP)
             time.sleep(SILENT_SECONDS)
         sessions = [child for child in self._server.process.children() if child.pid not in self._others]
         if how == "terminal":
             self.close()
-        elif how == "client" or not sessions:  # cut before the server has taken it
+        elif how == "client" or not sessions:  # the server has not accepted the connection yet
             self.process.kill()
         for session in sessions if how in {"server", "silence"} else ():
             with contextlib.suppress(psutil.NoSuchProcess):
                 session.kill()
 
     def give_up(self) -> None:
-        """Put away what is left at this end."""
+        """Kill the client and close the terminal."""
         self.process.kill()
         self.process.wait()
         self.close()
 
 
 def moment(draw: random.Random) -> float:
-    """Seconds after which a line is cut: often while programs start, sometimes before the login, sometimes late."""
+    """Draw the seconds until a cut: often while programs start, sometimes before the login, sometimes late."""
     return draw.choice((draw.uniform(0.0, 1.0), draw.uniform(0.3, 2.5), draw.uniform(1.0, 5.0)))

@@ -1,7 +1,7 @@
-"""What is fed with nonsense: each target takes bytes, as anybody's file or line may hold, and raises what mustn't be.
+"""Fuzzing targets: each takes the bytes of an untrusted file or line, and raises an error only for a program's bug.
 
-`UserError` is what a person is told and is caught here; readers may raise nothing at all. A target also holds what is
-accepted to account: it must be readable again, drawable, and the same after a way out and back in.
+`UserError` is a correct refusal and is caught here; readers may raise no error at all. Accepted input must also be
+readable again, drawable, and unchanged after it is written and read back.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Target = Callable[[bytes], None]
 
 @cache
 def folder() -> Path:
-    """A run folder that every input is put into, in turn."""
+    """Create a run folder, which all inputs share."""
     path = Path(tempfile.mkdtemp(prefix="fuzz-")) / "20261123-094512-ddpm-3f9a"
     path.mkdir(parents=True)
     (path / CONFIG_FILE).write_text(configs.to_toml(configs.build("ddpm")))
@@ -58,13 +58,13 @@ def folder() -> Path:
 
 
 def remove_folder() -> None:
-    """Remove the folder."""
+    """Remove the shared run folder."""
     shutil.rmtree(folder().parent)
     folder.cache_clear()
 
 
 def event_lines(content: bytes) -> None:
-    """events.jsonl: read, folded, listed, told in words, drawn."""
+    """Read, fold, list, format and draw the events of an events.jsonl."""
     run = Run(folder())
     (run.folder / EVENTS_FILE).write_bytes(content)
     read_events = EventReader(run.folder).read()
@@ -75,7 +75,7 @@ def event_lines(content: bytes) -> None:
 
 
 def check_shown(run: Run, read_events: list[Event]) -> None:
-    """All that the console and the command line make of a run's records."""
+    """Compute everything that the console and the command line show of a run, and check it."""
     assert summary.read(run.folder) == summary.rebuild(run.folder)
     row = make_row(run.status())
     assert_safe(row.name, row.method, row.kind, row.error, row.hint, row.dataset, row.device)
@@ -88,7 +88,7 @@ def check_shown(run: Run, read_events: list[Event]) -> None:
         drawn = [*series.loss(axis), *series.loss(axis, 0.6), *series.rates(axis)]
         for curve in drawn:
             assert len(curve.x) == len(curve.y)
-            assert all(here <= there for here, there in zip(curve.x, curve.x[1:], strict=False))
+            assert all(left <= right for left, right in zip(curve.x, curve.x[1:], strict=False))
     series.psnr()
     for step in {*series.steps()[:2], series.step}:
         series.values_at(step)
@@ -104,13 +104,13 @@ def check_shown(run: Run, read_events: list[Event]) -> None:
 
 
 def assert_safe(*texts: str) -> None:
-    """Nothing in these could move a cursor, set a title or begin a link."""
+    """Check that no text can move the cursor, set a title or begin a link."""
     for text in texts:
         assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u202e\u2066\u200b" for c in text), ascii(text)
 
 
 def config_file(content: bytes) -> None:
-    """config.toml: refused in a sentence, or the same again after being written."""
+    """Load a config.toml, which must raise `UserError` or give the same config after it is written and read back."""
     path = folder() / "fuzzed.toml"
     path.write_bytes(content)
     try:
@@ -126,7 +126,7 @@ def config_file(content: bytes) -> None:
 
 
 def stored_records(content: bytes) -> None:
-    """The small files beside the log, all holding the same."""
+    """Read the small files of a run, all with this content."""
     run = Run(folder())
     for name in (SUMMARY_FILE, heartbeat.WORKER_FILE, ENVIRONMENT_FILE, marks.NOTES_FILE):
         (run.folder / name).write_bytes(content)
@@ -143,7 +143,7 @@ def stored_records(content: bytes) -> None:
 
 
 def checkpoint_file(content: bytes) -> None:
-    """A checkpoint: as it is, and as the header of a file whose tensors are zeros."""
+    """Load the content as a checkpoint, and as the header of checkpoints whose tensors are zeros."""
     from dipddpm.core.compute import checkpoint
 
     path = folder() / "fuzzed.safetensors"
@@ -159,7 +159,7 @@ def checkpoint_file(content: bytes) -> None:
 
 
 def _checkpoint(header: bytes) -> bytes:
-    """A file as ours, with one tensor, and this in the place of our own header."""
+    """Return a checkpoint with one tensor and this header."""
     tensors = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
     ours = header.decode("utf-8", "replace")
     text = json.dumps({"__metadata__": {"dipddpm": ours}, **tensors}).encode()
@@ -174,7 +174,7 @@ ROWS = [
 
 
 def filter_query(content: bytes) -> None:
-    """What is typed after the slash: never raises, and lets everything through where it is not understood."""
+    """Parse a filter query, which never raises; an invalid query must match every run."""
     text = content.decode("utf-8", "replace")
     query = parse(text)
     assert_safe(query.problem)
@@ -183,7 +183,7 @@ def filter_query(content: bytes) -> None:
 
 
 def task_spec(content: bytes) -> None:
-    """`inpaint:missing=0.7`: refused in a sentence, or one that does to a small image what can be measured."""
+    """Parse a task such as `inpaint:missing=0.7`, which must raise `UserError` or give finite measurements."""
     import torch
 
     from dipddpm.core.degrade import degrade
@@ -193,21 +193,21 @@ def task_spec(content: bytes) -> None:
     except UserError:
         return
     if "," not in getattr(task, "mask", ""):
-        assert configs.parse_task(configs.format_task(task)) == _without_idle(task)
+        assert configs.parse_task(configs.format_task(task)) == _without_unused_options(task)
     with contextlib.suppress(UserError):
         y, degradation = degrade(task, torch.full((2, 1, 6, 5), 0.5), [1, 2])
         assert y.isfinite().all(), configs.format_task(task)
         assert degradation.operator.pinv(y).isfinite().all()
 
 
-def _without_idle(task: Any) -> Any:
-    """The task with what plays no part left at its defaults, as `format_task` leaves it out."""
+def _without_unused_options(task: Any) -> Any:
+    """Return the task with its unused options, which `format_task` leaves out, at their defaults."""
     default = type(task)()
     return msgspec.structs.replace(task, **{name: getattr(default, name) for name in task.unused_options()})
 
 
 def image_file(content: bytes) -> None:
-    """An image file, as an experiment takes it and as the console shows it."""
+    """Load an image file as experiments do, and draw it as the console does."""
     from dipddpm.core.images import load_image
     from dipddpm.tui.console.widgets.pictures import characters, load
 
@@ -223,7 +223,7 @@ def image_file(content: bytes) -> None:
 
 
 def idx_file(content: bytes) -> None:
-    """A file in the place of a published one."""
+    """Load a data set whose files have this content, which must be refused."""
     for dataset in list(CATALOGUE.values())[:2]:
         for file in dataset.files[:2]:
             with contextlib.suppress(locate.NotPublishedError):
@@ -234,7 +234,7 @@ def idx_file(content: bytes) -> None:
         (data_folder / file.name).write_bytes(content)
     with contextlib.suppress(UserError):
         data.load("fashionmnist", root=data_folder.parent)
-        raise AssertionError("taken for the published images")
+        raise AssertionError("the content was accepted as the published images")
 
 
 TARGETS: dict[str, Target] = {
@@ -250,9 +250,9 @@ TARGETS: dict[str, Target] = {
 
 
 def seeds(target: str) -> list[bytes]:
-    """Inputs to begin with: sound ones, so that what lies behind the first check is reached."""
+    """Return initial inputs, which are valid, so that the fuzzers reach the code behind the first check."""
     makers: dict[str, Callable[[], list[bytes]]] = {
-        "events": lambda: [events.encode(event) for event in sound_events()],
+        "events": lambda: [events.encode(event) for event in valid_events()],
         "config": lambda: [
             configs.to_toml(configs.build(kind, preset=preset)).encode()
             for kind, presets in configs.PRESETS.items()
@@ -271,15 +271,15 @@ def seeds(target: str) -> list[bytes]:
     return [*makers[target](), *(path.read_bytes() for path in sorted((CORPUS / target).glob("*")))]
 
 
-def sound_events() -> list[Event]:
-    """One of every kind, all fields given."""
-    plain = {str: "a", events.Count: 1, events.Timestamp: 1e9, int: 1, float: 0.5, bool: True}
+def valid_events() -> list[Event]:
+    """Return one event of every kind, with a value for every field."""
+    values = {str: "a", events.Count: 1, events.Timestamp: 1e9, int: 1, float: 0.5, bool: True}
 
     def value(kind: Any) -> Any:
         inner = [arg for arg in get_args(kind) if arg is not type(None)]
         if getattr(kind, "__origin__", None) is list:
             return [value(inner[0])] * 2
-        return plain[kind] if kind in plain else value(inner[0])
+        return values[kind] if kind in values else value(inner[0])
 
     return [
         kind(**{field.name: value(field.type) for field in msgspec.structs.fields(kind)}) for kind in events.EVENT_TYPES
@@ -334,7 +334,7 @@ def _images() -> list[bytes]:
 
 
 def words(target: str) -> set[str]:
-    """What a fuzzer had better know of: names of fields, kinds and options."""
+    """Return words for the fuzzer's dictionary: names of fields, kinds and options."""
     if target in {"events", "records"}:
         kinds = (
             events.EVENT_TYPES

@@ -1,4 +1,4 @@
-"""A disk that is full, failing or read-only at any call of a whole run: nothing half-written is taken for whole."""
+"""Tests with a disk that is full, failing or read-only at any call of a run: no incomplete file counts as complete."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ DOCUMENT = "# Report\n" * 40
 
 
 class Tiny:
-    """An experiment that yields one of everything, with a real network."""
+    """An experiment that yields every kind of item, with a real network."""
 
     network: ClassVar[Any] = None
 
     def __init__(self) -> None:
-        self.place = 0
-        """Items yielded."""
+        self.yielded = 0
+        """The number of items yielded."""
         self.network = DecoderNetwork(2, 1, 1, [8, 8], channels=4)  # type: ignore[misc]
 
     @property
     def step(self) -> int:
-        return min(2 * EPOCHS, 2 * (self.place // 5) + min(2, self.place % 5))
+        return min(2 * EPOCHS, 2 * (self.yielded // 5) + min(2, self.yielded % 5))
 
     @property
     def epoch(self) -> int:
-        return min(EPOCHS, (self.place + 1) // 5)
+        return min(EPOCHS, (self.yielded + 1) // 5)
 
     @classmethod
     def from_config(cls, config: DdpmRun, device: torch.device) -> Tiny:
@@ -55,12 +55,12 @@ class Tiny:
         return RunStarted(kind="ddpm", method="tutorial", device="", epochs=EPOCHS, steps=2 * EPOCHS)
 
     def __iter__(self) -> Iterator[Item]:
-        while self.place < 5 * EPOCHS + 2:
-            self.place += 1
-            yield self.item(self.place - 1)
+        while self.yielded < 5 * EPOCHS + 2:
+            self.yielded += 1
+            yield self.item(self.yielded - 1)
 
-    def item(self, place: int) -> Item:
-        epoch, part = place // 5 + 1, place % 5
+    def item(self, index: int) -> Item:
+        epoch, part = index // 5 + 1, index % 5
         if epoch > EPOCHS:
             tensors = Tensors(name="y", tensors={"y": torch.ones(4)}, step=self.step)
             return Document(name="report.md", text=DOCUMENT) if part else tensors
@@ -79,44 +79,44 @@ class Tiny:
         return Pictures(name="samples", images=shade, step=self.step, numbered=True)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"place": self.place}
+        return {"yielded": self.yielded}
 
     def load_state_dict(self, state: Any) -> None:
-        self.place = int(state["place"])
+        self.yielded = int(state["yielded"])
         self.network.load_state_dict(state["network"])
 
 
 @dataclass
 class Bench:
-    """Makes runs of the tiny experiment on a disk that fails when told to."""
+    """A runs folder for the tiny experiment, on a disk that can be made to fail."""
 
     runs: RunsFolder
     disk: Disk
     config: DdpmRun
 
     def run(self) -> Run:
-        """A new one, with nothing done yet."""
+        """Create a run."""
         self.disk.mend()
         return self.runs.create(self.config)
 
     def work(self, run: Run, *options: str) -> int:
-        """Be its worker; the exit code."""
+        """Run the worker of a run in this process, and return its exit code."""
         code = work([str(run.folder), "--now", *options])
         self.disk.mend()
         with contextlib.suppress(FileNotFoundError):
-            (run.folder / heartbeat.WORKER_FILE).unlink()  # the process that it names goes on, being ours
+            (run.folder / heartbeat.WORKER_FILE).unlink()  # it names this process, which lives on
         return code
 
 
-LAST_WORDS = 3
-"""Lines that a worker tries to write on a disk that takes no more: what it was at, and twice why it ends."""
+LAST_LINES = 3
+"""The lines that a worker tries to write on a full disk: its current event, and twice the reason for its end."""
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    resolve, told = registry.resolve, environment.collect("cpu", "cpu", 1)
+    resolve, collected = registry.resolve, environment.collect("cpu", "cpu", 1)
     monkeypatch.setattr(registry, "resolve", lambda path: Tiny if path == DdpmRun.experiment else resolve(path))
-    monkeypatch.setattr(environment, "collect", lambda *_: told)
+    monkeypatch.setattr(environment, "collect", lambda *_: collected)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     config = configs.build("ddpm", settings={"device": "cpu", "threads": 1, "checkpoint_seconds": 0})
     assert isinstance(config, DdpmRun)
@@ -126,20 +126,20 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         signal.signal(number, handler)
 
 
-def refuse_halves(run: Run, torn: int = 1) -> None:
-    """Every file that has its own name is whole, and whatever the log tells of is there and is what it says.
+def check_files(run: Run, torn: int = 1) -> None:
+    """Check that every file with its final name is complete, and that every file in the log exists and matches it.
 
-    `torn` lines of the log may have been cut short, one for each write that was tried.
+    At most `torn` lines of the log may be incomplete, one for each attempted write.
     """
-    told = EventReader(run.folder)
-    recorded = told.read()
-    assert told.unreadable <= torn
+    reader = EventReader(run.folder)
+    recorded = reader.read()
+    assert reader.unreadable <= torn
     best = run.folder / "checkpoints" / "best.safetensors"
     stored = [event for event in recorded if isinstance(event, events.BestModelStored)]
     if stored or best.exists():
         state = checkpoint.load_state(best)
         assert checkpoint.load(best) is not None
-        # The log may not have come to tell of it, but it never tells of one that isn't there.
+        # The log may lack the newest best model, but never names one that doesn't exist.
         assert state["epoch"] >= (stored[-1].epoch if stored else 1)
         assert all(bool((weight == state["epoch"]).all()) for weight in state["network"].values())
     for name in ("checkpoints/last.safetensors", "y.safetensors"):
@@ -157,38 +157,40 @@ def numbers(run: Run) -> list[tuple[int, int, float]]:
     return [(e.epoch, e.step, e.loss) for e in run.events() if isinstance(e, EpochFinished)]
 
 
-def suffer(bench: Bench, at: int, fault: str, capsys: pytest.CaptureFixture[str], *, lasting: bool = False) -> str:
-    """One run in which this call goes wrong, and its resume on a disk that is well; the call."""
+def run_with_fault(
+    bench: Bench, at: int, fault: str, capsys: pytest.CaptureFixture[str], *, lasting: bool = False
+) -> str:
+    """Make one run in which this call fails, resume it on a working disk, check both, and return the call."""
     run = bench.run()
     bench.disk.fail(at, fault, lasting=lasting)
     code = bench.work(run)
     call = bench.disk.failed
     printed = capsys.readouterr()
-    torn = LAST_WORDS if lasting else 1
-    refuse_halves(run, torn)
-    glance = run.status()
+    torn = LAST_LINES if lasting else 1
+    check_files(run, torn)
+    state = run.status().state
     if code:
-        said = [event for event in run.events() if isinstance(event, RunFailed)]
-        words = f"{said[-1].error} {said[-1].hint}" if said else printed.err
+        failures = [event for event in run.events() if isinstance(event, RunFailed)]
+        text = f"{failures[-1].error} {failures[-1].hint}" if failures else printed.err
         full = fault in {"ENOSPC", "short"}
-        assert ("The disk is full." if full else "could not be read or written") in words, (call, words)
-        assert "resume the run" in words, (call, words)
-        assert said or lasting or code == 2, (call, "the log doesn't tell")
-        # What fails after the last event is written takes nothing from a run that is done.
-        assert glance.state in {RunState.failed, RunState.crashed, RunState.queued} | (
+        assert ("The disk is full." if full else "could not be read or written") in text, (call, text)
+        assert "resume the run" in text, (call, text)
+        assert failures or lasting or code == 2, (call, "the log holds no failure")
+        # A fault after the last event leaves the run finished.
+        assert state in {RunState.failed, RunState.crashed, RunState.queued} | (
             {RunState.finished} if lasting else set()
         )
     else:
-        assert glance.state is RunState.finished
-    goes_on = glance.state is not RunState.finished
-    if goes_on:
+        assert state is RunState.finished
+    unfinished = state is not RunState.finished
+    if unfinished:
         assert bench.work(run, "--resume") == 0
-    refuse_halves(run, torn)
+    check_files(run, torn)
     assert run.status().state is RunState.finished
     assert numbers(run) == [(epoch, 2 * epoch, 1 / epoch) for epoch in range(1, EPOCHS + 1)]
     assert checkpoint.load_state(run.folder / "checkpoints" / "best.safetensors")["epoch"] == EPOCHS
-    if goes_on:
-        assert list(run.folder.rglob(f"*{atomic.TEMPORARY}")) == [], "swept by the next worker"
+    if unfinished:
+        assert list(run.folder.rglob(f"*{atomic.TEMPORARY}")) == [], "the next worker removes temporary files"
     return call
 
 
@@ -206,8 +208,8 @@ def test_worker_without_faults_uses_every_kind_of_disk_call(bench: Bench) -> Non
 def test_worker_survives_sampled_disk_faults(bench: Bench, fault: str, capsys: pytest.CaptureFixture[str]) -> None:
     count = len(calls_of_a_run(bench))
     for at in range(3 + len(fault), count, 47):
-        suffer(bench, at, fault, capsys)
-    suffer(bench, count // 2, fault, capsys, lasting=fault != "short")
+        run_with_fault(bench, at, fault, capsys)
+    run_with_fault(bench, count // 2, fault, capsys, lasting=fault != "short")
 
 
 @pytest.mark.durability
@@ -218,7 +220,7 @@ def test_worker_survives_disk_fault_at_every_call(
 ) -> None:
     count = len(calls_of_a_run(bench))
     for at in range(count):
-        suffer(bench, at, fault, capsys, lasting=lasting)
+        run_with_fault(bench, at, fault, capsys, lasting=lasting)
     when = "from each of its calls on" if lasting else "at each of its calls in turn"
     pytestconfig.stash.setdefault(REPORT, []).append(f"{count} runs with {fault} {when}, each resumed to its end")
 
@@ -237,14 +239,14 @@ def test_worker_files_respect_umask(bench: Bench, umask: int) -> None:
         assert path.stat().st_mode & 0o777 == (0o777 if path.is_dir() else 0o666) & ~umask, path
 
 
-@pytest.mark.parametrize("place", [{"place": "x"}, {"place": None}, {}, {"logged": "x"}, {"generators": []}])
-def test_worker_reports_tampered_checkpoint(bench: Bench, place: dict[str, Any]) -> None:
+@pytest.mark.parametrize("tampered", [{"yielded": "x"}, {"yielded": None}, {}, {"logged": "x"}, {"generators": []}])
+def test_worker_reports_tampered_checkpoint(bench: Bench, tampered: dict[str, Any]) -> None:
     run = bench.run()
     assert bench.work(run) == 0
     last = run.folder / "checkpoints" / "last.safetensors"
     state = checkpoint.load_state(last)
-    state.pop(next(iter(place), "place"))
-    checkpoint.save(last, {**state, **place})
+    state.pop(next(iter(tampered), "yielded"))
+    checkpoint.save(last, {**state, **tampered})
     assert bench.work(run, "--resume") == 1
     failed = run.events()[-1]
     assert isinstance(failed, RunFailed)

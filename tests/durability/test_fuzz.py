@@ -1,7 +1,7 @@
-"""Nonsense in the place of all that is read: refused in a sentence or passed by, never a traceback, never a hang.
+"""Fuzz tests: invalid input to any reader is refused with a message or skipped, without a traceback or a hang.
 
-By Hypothesis, which edits sound inputs, and by atheris, which looks for new ways through the code. What they once
-found lies in `corpus` and is tried again by the default suite.
+Hypothesis edits valid inputs; atheris searches for inputs that take new paths through the code. Inputs that once broke
+a target are in `corpus`, and the default suite tries them again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RUNS = {
     "image": 10_000,
     "idx": 5_000,
 }
-"""Inputs by atheris; Hypothesis adds a twentieth."""
+"""The number of atheris inputs per target; Hypothesis adds a twentieth."""
 FUZZ_SECONDS = 1800
 INPUT_SECONDS = 10
 WILD: list[Any] = [
@@ -68,7 +68,7 @@ def own_folder() -> Iterator[None]:
 
 @contextmanager
 def in_time() -> Iterator[None]:
-    """A hang is a failure, not something to wait for."""
+    """Raise TimeoutError if the block takes over `INPUT_SECONDS`."""
 
     def late(*_: object) -> None:
         raise TimeoutError(f"an input took over {INPUT_SECONDS} s")
@@ -83,9 +83,9 @@ def in_time() -> Iterator[None]:
 
 
 def edited(target: str) -> st.SearchStrategy[bytes]:
-    """A sound input, or two, with parts cut out, written over or put in."""
-    piece = st.binary(max_size=8) | st.sampled_from([word.encode("latin-1") for word in sorted(words(target))])
-    edit = st.tuples(st.floats(0, 1), st.integers(0, 40), piece)
+    """Return a strategy for one or two joined valid inputs with parts cut out, overwritten or inserted."""
+    inserted = st.binary(max_size=8) | st.sampled_from([word.encode("latin-1") for word in sorted(words(target))])
+    edit = st.tuples(st.floats(0, 1), st.integers(0, 40), inserted)
 
     @st.composite
     def make(draw: st.DrawFn) -> bytes:
@@ -98,39 +98,39 @@ def edited(target: str) -> st.SearchStrategy[bytes]:
     return st.one_of(make(), st.binary(max_size=300))
 
 
-def bent(sound: list[Any]) -> st.SearchStrategy[bytes]:
-    """JSON lines of sound records in which a value, anywhere, is another one."""
+def changed_records(valid: list[Any]) -> st.SearchStrategy[bytes]:
+    """Return a strategy for JSON lines of valid records with up to two values replaced, at any depth."""
 
     @st.composite
     def make(draw: st.DrawFn) -> bytes:
         lines = []
-        for record in draw(st.lists(st.sampled_from(sound), min_size=1, max_size=6)):
+        for record in draw(st.lists(st.sampled_from(valid), min_size=1, max_size=6)):
             changed = copy.deepcopy(record)
             for _ in range(draw(st.integers(0, 2))):
-                place = draw(st.sampled_from(list(_places(changed))))
-                if place:
+                path = draw(st.sampled_from(list(_paths(changed))))
+                if path:
                     holder = changed
-                    for key in place[:-1]:
+                    for key in path[:-1]:
                         holder = holder[key]
-                    holder[place[-1]] = draw(st.sampled_from(WILD) | st.floats() | st.text(max_size=5))
+                    holder[path[-1]] = draw(st.sampled_from(WILD) | st.floats() | st.text(max_size=5))
             lines.append(json.dumps(changed))
         return "\n".join(lines).encode("utf-8", "replace") + b"\n"
 
     return make()
 
 
-def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield path
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in inner:
-        yield from _places(part, (*path, key))
+        yield from _paths(part, (*path, key))
 
 
 def inputs(target: str) -> st.SearchStrategy[bytes]:
     made = edited(target)
     if target in {"events", "records", "checkpoint"}:
         records = [json.loads(seed) for seed in seeds(target) if seed.startswith(b"{")]
-        made |= bent(records)
+        made |= changed_records(records)
     if target in {"query", "task"}:
         made |= st.lists(st.sampled_from(sorted(words(target))) | st.text(max_size=6), max_size=12).map(
             lambda parts: "".join(parts).encode("utf-8", "replace")
@@ -139,7 +139,7 @@ def inputs(target: str) -> st.SearchStrategy[bytes]:
 
 
 def attack(target: str, examples: int) -> int:
-    """Let Hypothesis have a go; the inputs tried."""
+    """Run a target on inputs of Hypothesis, and return the number of inputs tried."""
     tried = 0
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
@@ -155,7 +155,7 @@ def attack(target: str, examples: int) -> int:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_fuzz_targets_handle_inputs_found_before(target: str) -> None:
+def test_fuzz_targets_handle_seeds_and_corpus(target: str) -> None:
     for content in seeds(target):
         with in_time():
             TARGETS[target](content)
@@ -177,8 +177,8 @@ def test_fuzz_targets_handle_many_edited_inputs(target: str, pytestconfig: pytes
 @pytest.mark.parametrize("target", TARGETS)
 def test_fuzz_targets_handle_coverage_guided_inputs(target: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
     pytest.importorskip("atheris")
-    place = tmp_path / "fuzz"
-    command = [sys.executable, "-m", "tests.durability.fuzz", target, str(RUNS[target]), str(place)]
+    folder = tmp_path / "fuzz"
+    command = [sys.executable, "-m", "tests.durability.fuzz", target, str(RUNS[target]), str(folder)]
     done = subprocess.run(
         command,
         cwd=pytestconfig.rootpath,
@@ -188,11 +188,11 @@ def test_fuzz_targets_handle_coverage_guided_inputs(target: str, tmp_path: Path,
         timeout=FUZZ_SECONDS,
         check=False,
     )
-    broken = [(path.name, path.read_bytes()[:500]) for path in place.glob("broken-*")]
+    broken = [(path.name, path.read_bytes()[:500]) for path in folder.glob("broken-*")]
     assert (done.returncode, broken) == (0, []), done.stderr[-4000:]
-    found = re.search(r"number_of_executed_units: (\d+)", done.stderr)
-    assert found is not None and int(found[1]) >= RUNS[target]
-    kept = len(list((place / "corpus").iterdir()))
-    line = f"{target}: {int(found[1]):,} inputs by atheris, {kept} of which found new ways through the code"
+    executed = re.search(r"number_of_executed_units: (\d+)", done.stderr)
+    assert executed is not None and int(executed[1]) >= RUNS[target]
+    interesting = len(list((folder / "corpus").iterdir()))
+    line = f"{target}: {int(executed[1]):,} inputs by atheris, {interesting} of which took new paths through the code"
     pytestconfig.stash.setdefault(REPORT, []).append(line)
-    shutil.rmtree(place)
+    shutil.rmtree(folder)

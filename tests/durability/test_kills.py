@@ -1,6 +1,7 @@
-"""Kill any worker at any moment: nothing that was told is lost, and resumed it ends as if nothing had happened.
+"""Tests that kill any worker at any moment: no logged event is lost, and the resumed run ends like an undisturbed one.
 
-`DIPDDPM_KILLS` says how many kills the cases share, `DIPDDPM_KILLS_SEED` which ones: the seed is told at the end.
+`DIPDDPM_KILLS` is the number of kills that the cases share. `DIPDDPM_KILLS_SEED` determines their moments; the report
+at the end shows it.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from tests.durability.killing import Killer, Tally, differences, forking, kill_s
 KILLS = int(os.environ.get("DIPDDPM_KILLS", "200"))
 SEED = os.environ.get("DIPDDPM_KILLS_SEED") or secrets.token_hex(4)
 FEW = {"ddpm unet": 5, "dip": 5}
-"""The kills of the default tests."""
+"""The number of kills by case in the default suite."""
 
 Kill = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
 def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
-    """What all kills came to, told at the end."""
+    """Return the tally of all kills, which is reported at the end."""
     tally = Tally()
     yield tally
     request.config.stash.setdefault(REPORT, []).extend([f"DIPDDPM_KILLS_SEED={SEED}", *tally.lines()])
@@ -39,14 +40,14 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
 
 @pytest.fixture(scope="module")
 def forked() -> Iterator[Any]:
-    """What most workers are forked from."""
+    """Start the process that most workers are forked from."""
     with forking() as forked:
         yield forked
 
 
 @pytest.fixture(scope="module")
 def prior_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Run]:
-    """The run that hybrids take their prior from, made when one asks for it."""
+    """Return a function that returns the run of the hybrids' prior, and makes it on the first call."""
     made: list[Run] = []
 
     def prior() -> Run:
@@ -65,32 +66,32 @@ def prior_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Run]:
 
 @pytest.fixture
 def kill(runs: RunsFolder, forked: Any, tally: Tally, prior_of: Callable[[], Run]) -> Kill:
-    """Kill so many workers of a case."""
+    """Return a function that kills this many workers of a case."""
 
     def strike(case: str, kills: int, *, forked_reference: bool = True) -> None:
-        before = {what: len(found) for what, found in tally.problems.items()}
+        before = {kind: len(texts) for kind, texts in tally.problems.items()}
         killer = Killer(case, runs, forked, tally, Random(zlib.crc32(f"{SEED} {case}".encode())))
         needs = "prior" if cases.CASES[case]["kind"] in {"hybrid", "restore"} else ""
         config = cases.build(case, prior_of() if needs else Run(runs.root))
         reference = killer.undisturbed(config, forked=forked_reference)
         killer.kill(config, reference, kills)
-        fresh = {what: found[before[what] :] for what, found in tally.problems.items()}
-        assert fresh == {"unreadable": [], "lost": [], "inexact": []}, f"with DIPDDPM_KILLS_SEED={SEED}"
+        new = {kind: texts[before[kind] :] for kind, texts in tally.problems.items()}
+        assert new == {"unreadable": [], "lost": [], "inexact": []}, f"with DIPDDPM_KILLS_SEED={SEED}"
 
     return strike
 
 
 def share_of(case: str) -> int:
-    """How many of all kills are a case's."""
+    """Return a case's share of all kills."""
     every = [*cases.CASES, "study"]
-    share, rest = divmod(KILLS, len(every))
-    return share + (every.index(case) < rest)
+    share, remainder = divmod(KILLS, len(every))
+    return share + (every.index(case) < remainder)
 
 
 @pytest.mark.durability
 @pytest.mark.parametrize("case", cases.CASES)
 def test_run_killed_at_any_moment_resumes_exactly(case: str, kill: Kill) -> None:
-    # For once, what forked workers do is compared with what one does that isn't.
+    # In this one case, runs of forked workers are compared with a run of a worker that isn't forked.
     kill(case, share_of(case), forked_reference=case != "ddpm unet")
 
 
@@ -100,16 +101,16 @@ def test_study_killed_at_any_moment_resumes_exactly(
 ) -> None:
     config = cases.study(prior_of())
     undisturbed = RunsFolder(tmp_path / "undisturbed")
-    before = {what: len(found) for what, found in tally.problems.items()}
+    before = {kind: len(texts) for kind, texts in tally.problems.items()}
     Killer("study", undisturbed, forked, tally, Random(0)).undisturbed(config, forked=True)
     kill_stages(runs, config, share_of("study"), tally, Random(f"{SEED} study"))
-    by_stage = [{run.config().name: run for run in place.runs()} for place in (undisturbed, runs)]
-    assert len(by_stage[1]) == len(runs.runs()), "no stage is made twice"
+    by_stage = [{run.config().name: run for run in folder.runs()} for folder in (undisturbed, runs)]
+    assert len(by_stage[1]) == len(runs.runs()), "no stage is run twice"
     assert by_stage[0].keys() == by_stage[1].keys()
     for name, reference in by_stage[0].items():
         if reference.config().kind != "study":
             assert differences(by_stage[1][name], reference) == [], name
-    assert before == {what: len(found) for what, found in tally.problems.items()}
+    assert before == {kind: len(texts) for kind, texts in tally.problems.items()}
 
 
 @pytest.mark.slow

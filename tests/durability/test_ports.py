@@ -1,4 +1,4 @@
-"""Nothing listens on the network: not a worker, not the console, nor anything that they start."""
+"""Test that neither a worker nor the console nor their children open a network port."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import pytest
 from dipddpm.core.launch import local
 from dipddpm.core.runs import RunsFolder, heartbeat
 
-LOOKS = 20
+CHECKS = 20
 
 
 def open_ports(pid: int) -> list[Any]:
-    """What a process and its children listen on, or are connected to, over the network."""
+    """Return the network ports that a process and its children listen on or are connected to."""
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
@@ -43,14 +43,14 @@ def test_worker_and_console_open_no_port(runs: RunsFolder, tiny: Callable[..., A
     ]
     console = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
     os.close(slave)
-    seen = 0
+    checks = 0
     try:
         until(lambda: os.read(master, 1 << 16))
         os.set_blocking(master, False)
-        while seen < LOOKS or run.status().state.live:
+        while checks < CHECKS or run.status().state.live:
             assert open_ports(worker) == open_ports(console.pid) == []
             assert console.poll() is None
-            seen += 1
+            checks += 1
             try:
                 os.read(master, 1 << 20)
             except BlockingIOError:

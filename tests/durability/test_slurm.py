@@ -1,4 +1,4 @@
-"""Runs as jobs of a real Slurm: submitted, followed, stopped, requeued and gone on with, as a person would have it."""
+"""Tests of runs as jobs of a real Slurm: they are submitted, followed, stopped, requeued and resumed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def installed() -> Iterator[Cluster]:
-    # Not below pytest's folder: the path of munge's socket may have 107 bytes.
+    # Not below pytest's folder, because the path of munge's socket may have at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         cluster = Cluster(Path(folder))
         try:
@@ -42,7 +42,7 @@ def installed() -> Iterator[Cluster]:
 
 @pytest.fixture
 def here(installed: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """The cluster as this process and all commands see it, with nothing in it before and after."""
+    """Select the cluster for this process and all commands, with an empty queue before and after the test."""
     monkeypatch.setenv("SLURM_CONF", str(installed.config))
     monkeypatch.setattr(slurm, "_queue_cache", slurm._QueueCache())
     yield installed
@@ -60,8 +60,8 @@ def at_work(run: Run) -> Callable[[], bool]:
     return lambda: len(recorded(run, events.EpochFinished)) >= 2
 
 
-def told(run: Run) -> list[Any]:
-    """What a run came to: the loss of each epoch, and the digests of the best models on the way."""
+def results(run: Run) -> list[Any]:
+    """Return the loss of each epoch and the digests of the best models."""
     history = run.events()
     losses = [(event.epoch, event.loss) for event in history if isinstance(event, events.EpochFinished)]
     return [losses, [event.sha256 for event in history if isinstance(event, events.BestModelStored)]]
@@ -78,7 +78,7 @@ def dipddpm(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_slurm_requeue_resumes_exactly(here: Cluster, runs: RunsFolder, tiny: Build, until: Until) -> None:
-    """Once as in a preemption, by SIGTERM, and once by the signal that submitit has sent before the time is up."""
+    """The job is requeued once by SIGTERM, as in a preemption, and once by submitit's signal before the time limit."""
     whole, run = (runs.create(tiny(**LONG | {"data__train_images": 512})) for _ in range(2))
     local.start(run, on=ON)
     until(at_work(run))
@@ -91,10 +91,10 @@ def test_slurm_requeue_resumes_exactly(here: Cluster, runs: RunsFolder, tiny: Bu
     until(lambda: len(recorded(run, events.RunResumed)) == 2)
     until(lambda: not run.status().state.live)
     assert run.status().state is RunState.finished
-    assert recorded(run, events.RunStopped) == [], "followers go on following"
+    assert recorded(run, events.RunStopped) == [], "a requeued run doesn't log an end"
     local.start(whole, now=True)
     until(lambda: whole.status().state is RunState.finished)
-    assert told(run) == told(whole)
+    assert results(run) == results(whole)
 
 
 def test_slurm_job_stops_and_resumes_as_job(here: Cluster, runs: RunsFolder, tiny: Build, until: Until) -> None:
@@ -117,7 +117,7 @@ def test_submit_cancel_ends_job_that_ignores_stop(here: Cluster, runs: RunsFolde
     local.start(run, on=ON)
     until(at_work(run))
     local.request_stop(run)
-    (run.folder / "stop").unlink(missing_ok=True)  # as a file system would that shows it to nobody else
+    (run.folder / "stop").unlink(missing_ok=True)  # as on a file system that doesn't show the file to the job
     assert submit.cancel(run)
     until(lambda: not run.status().state.live)
     assert run.status().state is RunState.stopped
@@ -149,7 +149,7 @@ def test_slurm_job_killed_is_crashed_and_can_be_resumed(
     assert local.send_signal(run, signal.SIGKILL)
     until(lambda: not run.status().state.live)
     assert run.status().state is RunState.crashed
-    assert "its last word (FAILED)" in run.status().hint
+    assert "could log its end (FAILED)" in run.status().hint
     local.resume(run)
     until(lambda: run.status().state is RunState.finished)
 

@@ -1,4 +1,4 @@
-"""Lines that are cut at random moments, with runs going: what was started goes on, and nothing else is left behind."""
+"""Test of ssh connections that are cut at random moments: started runs continue, and no other process is left."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dipddpm.core.runs import Run, RunsFolder, RunState, heartbeat
 from tests.durability.ssh import CUTS, SSHD, Server, SshSession, moment
 
 HUNG_SECONDS = 120.0
-"""A process that is still there so long after its line was cut hangs, however busy the machine is."""
+"""The time after a cut at which a remaining process counts as hung, even on a busy machine."""
 EPOCHS = 3
 TRAINING = (
     f"run ddpm --epochs {EPOCHS} --dataset fashion-mini --device cpu --seed 3"
@@ -30,9 +30,9 @@ TRAINING = (
 )
 STARTING = ("foreground", "detached", "forked")
 WAYS = ("foreground", "console", "watch", "detached", "console", "watch", "forked", "console")
-"""What a person does at the far end: start a run, in one of three ways, or look at those that go on."""
+"""What a person does in a session: start a run in one of three ways, or follow the runs."""
 STARTED_SHARE = 0.75
-"""So many of the lines that start a run are cut after it is there, the others at any moment."""
+"""The share of the sessions that start a run in which the cut comes after the run exists; others are cut any time."""
 
 pytestmark = pytest.mark.skipif(SSHD is None, reason="there is no sshd on this machine")
 
@@ -48,20 +48,20 @@ def server(tmp_path: Path, runs: RunsFolder) -> Iterator[Server]:
 
 
 class Person:
-    """Logs in, does one thing, and loses the line."""
+    """A person who logs in, does one thing, and loses the connection."""
 
     def __init__(self, server: Server, runs: RunsFolder, seed: int) -> None:
         self.server = server
         self.runs = runs
-        """Seconds that what is left after a cut has to end."""
         self.draw = random.Random(seed)
         self.slowest = 0.0
-        self.asked: list[str] = []
-        """The names of runs that were asked for on the command line."""
+        """The longest time in seconds from a cut to the end of the last process."""
+        self.named: list[str] = []
+        """The names of the runs started on the command line."""
         self.counts: Counter[str] = Counter()
 
     def lose(self, way: str, cut: str) -> None:
-        """One session from its login to its end."""
+        """Run one session from its login to its cut."""
         line = self.server.connect(self._command(way))
         try:
             known = len(self.runs.runs())
@@ -73,7 +73,7 @@ class Person:
             line.wait(moment(self.draw))
             self.counts[f"{way}, {cut}"] += 1
             line.cut(cut)
-            self._see_it_gone(f"{way}, {cut}")
+            self._wait_until_gone(f"{way}, {cut}")
         finally:
             line.give_up()
 
@@ -83,13 +83,13 @@ class Person:
             f"{python} -c 'from dipddpm.tui.cli.main import main; main()'",
             f"{python} -m dipddpm.tui.console.__main__",
         )
-        name = f"cut-{len(self.asked)}"
+        name = f"cut-{len(self.named)}"
         match way:
             case "foreground":
-                self.asked.append(name)
+                self.named.append(name)
                 return f"exec {command} {TRAINING} --name {name}"
             case "detached":
-                self.asked.append(name)
+                self.named.append(name)
                 return f"{command} {TRAINING} --name {name} --detach && exec {console} last"
             case "watch":
                 return f"exec {command} watch"
@@ -105,20 +105,20 @@ class Person:
         line.until_seen("New run, after")
         line.write(b"\x13")  # ctrl+s
 
-    def _see_it_gone(self, what: str) -> None:
+    def _wait_until_gone(self, what: str) -> None:
         began = time.monotonic()
         while left := self.server.started():
             took = time.monotonic() - began
-            assert took < HUNG_SECONDS, f"{what}: {[_told(process) for process in left]} after {took:.1f} s"
+            assert took < HUNG_SECONDS, f"{what}: {[_description(process) for process in left]} after {took:.1f} s"
             time.sleep(0.02)
         self.slowest = max(self.slowest, time.monotonic() - began)
 
 
-def _told(process: psutil.Process) -> str:
+def _description(process: psutil.Process) -> str:
     try:
         return f"{process.cmdline()[-4:]} at {process.cpu_percent(0.5):.0f}% CPU"
     except psutil.Error:
-        return "one that has just ended"
+        return "a process that has just ended"
 
 
 def losses(run: Run) -> list[float]:
@@ -132,25 +132,25 @@ def losses(run: Run) -> list[float]:
         pytest.param(3, id="few"),
     ],
 )
-def test_runs_survive_cut_ssh_lines_and_nothing_else_is_left(
+def test_runs_survive_cut_ssh_connections_and_no_other_process_is_left(
     server: Server, runs: RunsFolder, cuts: int, until: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     began = time.monotonic()
     person = Person(server, runs, seed=20261123)
     for number in range(cuts):
-        # A few lines do the different things once; more of them mix all ways with all cuts.
+        # With few cuts each way is used once; with many, all ways are combined with all cuts.
         way = ("foreground", "console", "watch")[number] if cuts <= 3 else WAYS[number % len(WAYS)]
         person.lose(way, CUTS[number % len(CUTS)] if cuts <= 3 else person.draw.choice(CUTS))
     for run in runs.runs():
         if heartbeat.read(run.folder) is None and not run.status().state.live:
-            person.counts["resumed, as the line was cut before there was a worker"] += 1
+            person.counts["resumed, because the cut came before there was a worker"] += 1
             local.resume(run)
     until(lambda: not any(run.status().state.live for run in runs.runs()), 1800.0)
-    found = runs.runs()
-    assert [run.status().state for run in found] == [RunState.finished] * len(found)
-    assert {len(losses(run)) for run in found} <= {EPOCHS}
-    assert len({tuple(losses(run)) for run in found}) <= 1, "the same training, the same losses"
+    started = runs.runs()
+    assert [run.status().state for run in started] == [RunState.finished] * len(started)
+    assert {len(losses(run)) for run in started} <= {EPOCHS}
+    assert len({tuple(losses(run)) for run in started}) <= 1, "equal trainings have equal losses"
     assert not server.started()
     with capsys.disabled():
-        print(f"\n{cuts} cuts, {len(found)} runs finished, the last process gone after {person.slowest:.2f} s at most;")
+        print(f"\n{cuts} cuts, {len(started)} runs finished; processes ended within {person.slowest:.2f} s;")
         print(f"{time.monotonic() - began:.0f} s in all; {dict(person.counts)}")

@@ -113,7 +113,7 @@ def test_run_options_refuse_several_processes_for_hybrid() -> None:
     shared = RunOptions(kind="dip", processes=2).config()
     assert isinstance(shared, SharedRun)
     assert shared.processes == 2
-    with pytest.raises(UserError, match="A hybrid restores its images together"):
+    with pytest.raises(UserError, match="A hybrid runs in one process"):
         RunOptions(kind="hybrid", processes=2).config()
 
 
