@@ -102,7 +102,7 @@ class Person:
         line.until_seen("Runs  ")
         line.until_seen("cut-")
         line.write(b"f")
-        line.until_seen("New run, after")
+        line.until_seen("New run like")
         line.write(b"\x13")  # ctrl+s
 
     def _wait_until_gone(self, what: str) -> None:

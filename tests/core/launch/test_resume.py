@@ -133,5 +133,5 @@ def test_resume_refuses_damaged_checkpoint(recorder: Recorder) -> None:
     recorder.checkpoint(CountingExperiment())
     path = recorder.folder / CHECKPOINT_FILE
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(UserError, match="not a whole checkpoint"):
+    with pytest.raises(UserError, match="not a complete checkpoint"):
         recorder.resume_from_checkpoint(CountingExperiment())

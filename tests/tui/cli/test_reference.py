@@ -33,7 +33,7 @@ def test_reference_run_is_shown_and_sampled_but_never_changed(
     assert load_image(picture).shape == (1, 1, 58, 58)
     for command in ("stop", "resume"):
         assert dipddpm(command, shipped.id) == 2
-        assert "is a reference run: it ships with the program" in capsys.readouterr().err
+        assert "is a reference run, which ships with the program" in capsys.readouterr().err
 
 
 async def test_console_shows_reference_run_and_refuses_changes(shipped: Run, opened: Opener, make: Maker) -> None:
@@ -49,5 +49,5 @@ async def test_console_shows_reference_run_and_refuses_changes(shipped: Run, ope
             assert "is a reference run" in driver.notifications()
             driver.app.clear_notifications()
         await driver.press("f")
-        await driver.until_seen(f"New run, after {shipped.id}")
+        await driver.until_seen(f"New run like {shipped.id}")
     assert shipped.folder.is_dir()
