@@ -37,7 +37,7 @@ HELD_OUT = 10
 
 
 class ConditionedTraining:
-    """Make a bank of DIP results for degraded training images, and train a network that is conditioned on them.
+    """The training of a network that is conditioned on a bank of DIP results for degraded training images.
 
     The network starts with the weights of the prior, if there is one; at first the new input channels have no effect.
     The conditioning is most informative at high noise levels, where the error of eps is close to 0. So the best model
@@ -132,7 +132,7 @@ class ConditionedTraining:
 
 
 class ConditionedExperiment(HybridExperiment):
-    """Make the bank, train the network on it, restore with it, and score it against both baselines.
+    """A run that makes the bank, trains the network on it, restores with it, and scores it against both baselines.
 
     The DDPM baseline is the prior that the training started from; without a prior, DIP is the only baseline.
     """

@@ -30,11 +30,11 @@ PREVIEW_STEPS = 20
 
 
 class DdpmExperiment:
-    """Train a noise predictor on images, then sample with its last weights, or with their average if it is kept.
+    """A run that trains a noise predictor on images, then samples with its last weights or their moving average.
 
     Yields the data used, pictures of the first batch and of the forward process, the training's events, every few
-    epochs a preview of samples from always the same noise, and at the end a picture of the samples and, with an
-    `evaluator`, its scores. In training and sampling, `input_transform` maps xt to the network's input.
+    epochs a preview of samples, always from the same noise, and at the end a picture of the samples and, with an
+    `evaluator`, their scores. In training and sampling, `input_transform` maps xt to the network's input.
     """
 
     network: nn.Module

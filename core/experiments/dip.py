@@ -20,7 +20,7 @@ from dipddpm.core.methods.dip import in_batches
 
 
 class DipExperiment:
-    """Degrade images, and fit a Deep Image Prior to each of them.
+    """A run that degrades images and fits a Deep Image Prior to each of them.
 
     Yields the data used, the measurements y, the fit's events, and at the end each image at its truth-free stop. Images
     of one size are fitted together in groups that fit in memory; the truth is used for reporting only.

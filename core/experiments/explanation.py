@@ -43,10 +43,10 @@ FILE = "explanation.json"
 
 
 class ExplanationExperiment:
-    """Fit the DIPs, then the filters, then the networks, then denoise with two of the networks.
+    """A run that fits the DIPs, then the filters, then the networks, and denoises with two of the networks.
 
-    Each batch of DIPs, filter, network and the denoising is a job. The state holds finished jobs only; a job that was
-    interrupted is done again from its start, with the same numbers.
+    A batch of DIPs, the filters of an input, a network, and the denoising are a job each. The state holds finished jobs
+    only; an interrupted job is done again from its start, with the same numbers.
     """
 
     network: ClassVar[None] = None

@@ -37,7 +37,7 @@ from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget, baselines, 
 
 
 class HybridExperiment:
-    """Train or load a prior, restore degraded images with a hybrid, and score it against both baselines.
+    """A run that trains or loads a prior, restores degraded images with a hybrid, and scores it against the baselines.
 
     The baselines, DIP and the DDPM, get as many seconds as the hybrid took; they average the restarts or samples that
     they make in that time. The truth is for reporting only. Images are of one size, and restored as one batch.

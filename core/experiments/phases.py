@@ -31,7 +31,7 @@ from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget
 from dipddpm.core.metrics.image import psnr, ssim_scores
 
 Score: TypeAlias = Callable[[str, Cost, int], RestorationScored]
-"""Scores a method's restoration and cost; the third argument is the step of the event."""
+"""A function that scores a method's restoration and cost; the third argument is the step of the event."""
 
 
 class Phase(Resumable, Protocol):
@@ -52,7 +52,7 @@ class Phase(Resumable, Protocol):
 
 
 class Phases:
-    """Run phases one after the other; a finished phase counts as many steps as were planned for it."""
+    """A sequence of phases that run one after the other; a finished phase counts all its planned steps."""
 
     def __init__(self, phases: Sequence[Phase]) -> None:
         self.phases = phases
@@ -96,7 +96,7 @@ class Phases:
 
 
 class PriorTraining:
-    """Train the prior, and store the weights of its best model, which the restoration uses."""
+    """The training of the prior, with the weights of its best model, which the restoration uses."""
 
     def __init__(self, training: Experiment) -> None:
         self.training = training
@@ -128,7 +128,7 @@ class PriorTraining:
 
 @dataclass(eq=False)
 class Restoring:
-    """Restore the images with the hybrid, measure them on the way, and score the result.
+    """The restoration of the images by the hybrid, with measurements on the way and a score at the end.
 
     `begin` builds the restorer with its stopwatch, `planned` is its number of steps, and `prior_network` returns the
     network to store with the best model. The truth (N, C, H, W) is for reporting only.
@@ -235,7 +235,7 @@ class Restoring:
 
 @dataclass(eq=False)
 class Comparing:
-    """Run a baseline for as many seconds as the hybrid took, and score it."""
+    """The run of a baseline for as many seconds as the hybrid took, with its score."""
 
     method: str
     begin: Callable[[], TimeBudget]

@@ -20,7 +20,7 @@ POLL_SECONDS = 1.0
 
 
 class StudyExperiment:
-    """Make the runs of the study that the history lacks, one after the other.
+    """A run that makes the runs of the study that the history lacks, one after the other.
 
     Each stage is an ordinary run in the same runs folder, and waits for its slot like any other run; the study itself
     uses no device and holds no slot. A stage whose finished run is in the history is not made again, an interrupted one

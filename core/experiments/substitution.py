@@ -45,8 +45,8 @@ SHOWN = 8
 class SubstitutionExperiment(DdpmExperiment):
     """A DDPM run whose network gets an hourglass's output as input in place of xt, in training and in sampling.
 
-    The publication describes the training only. The network is never trained on xt itself, so in sampling, too, each xt
-    passes through the hourglass first. Adds pictures of xt next to the hourglass's output.
+    The publication says only that the output takes the place of xt. The network is never trained on xt itself, so each
+    xt passes through the hourglass in sampling, too. Adds pictures of xt next to the hourglass's output.
     """
 
     def __init__(

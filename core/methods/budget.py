@@ -23,7 +23,7 @@ from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.metrics.image import psnr, ssim_scores
 
 Clock: TypeAlias = Callable[[], float]
-"""Returns the time in seconds since an arbitrary origin."""
+"""A function that returns the time in seconds since an arbitrary origin."""
 MAX_AT_ONCE = 16
 """The largest number of runs in one round; they share a batch, and its memory."""
 SAMPLES = ("ddnm", 100)
@@ -115,11 +115,10 @@ class Cost:
 class TimeBudget:
     """A method that is run as often as a budget of seconds allows, and averaged over its runs.
 
-    The method is run at least once; the number of runs is rounded to the one that comes nearest to the budget. If there
-    are several budgets, the smaller ones are recorded on the way to the largest. After the first run, as many runs as
-    seem to fit into the remaining time are made together in one round, so that they share a batch on the device.
-    Yields the items of the runs; their steps are counted in hundredths of the largest budget. Resumes exactly, except
-    that the clock's readings differ.
+    The method is run at least once, and as often as comes nearest to the budget. If there are several budgets, the
+    smaller ones are recorded on the way to the largest. After the first run, as many runs as seem to fit into the
+    remaining time are made together in one round, so that they share a batch on the device. Yields the items of the
+    runs; their steps are counted in hundredths of the largest budget. Resumes exactly, apart from the clock's readings.
     """
 
     STEPS = 100

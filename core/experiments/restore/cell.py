@@ -71,7 +71,7 @@ class RestoreJobResult(msgspec.Struct, frozen=True):
 
 @dataclass(eq=False)
 class CellRunner:
-    """Runs the jobs of one degradation; yields a `RestoreJobResult` for each job, and a `Step` for each of its steps.
+    """The run of all jobs of one degradation; yields a `RestoreJobResult` for each job, and its `Step`s before it.
 
     All `jobs` restore the same degradation of `images`; `first_index` is the index of the first one among all jobs.
     They are run in one process and in their order, because the baselines get as many seconds as the hybrids took. If a
@@ -111,7 +111,7 @@ class CellRunner:
         return self.jobs_done == len(self.jobs)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact resume needs; valid after a `Step` and after a result."""
+        """Return all that an exact resume needs; valid after a `Step` and after a result."""
         work = self._stopwatch.state_dict() if self._stopwatch else None
         return {"done": self.jobs_done, "seconds": self._seconds, "work": work}
 

@@ -45,7 +45,7 @@ CONDITIONING_NAMES = {"dip": "DIP's result", "pinv": "A+ y"}
 
 
 class RestoreExperiment:
-    """Run every method on the same degraded images, in cells of a task and a set, each degraded with several seeds.
+    """A run of every method on the same degraded images, in cells of a task and a set, with several seeds a cell.
 
     The hybrids come first, because the baselines get as many seconds as the hybrids took; then come the baselines and
     the other controls. Yields a `RestorationScored` for each, a picture for each cell, and at the end the verdicts and
@@ -102,7 +102,7 @@ class RestoreExperiment:
         self._items: Iterator[RestoreJobResult | Step] = iter(())
         """The items of that runner."""
         self._finished_jobs: dict[int, RestoreJobResult] = {}
-        """Results that wait for the results of earlier jobs, by the job's index."""
+        """Results that can't be yielded before those of earlier jobs, by the job's index."""
         self._scored: list[RestorationScored] = []
         self._missing: list[RestorationMissing] = []
         self._results: dict[str, Tensor] = {}

@@ -68,7 +68,7 @@ class CrossFittedRestorer(StagedRestorer):
 
     @staticmethod
     def applies_to(case: Case) -> bool:
-        """Return whether pixels are missing from the case's images and none of the measured ones are impulses."""
+        """Return whether pixels are missing and the measured pixels contain no impulses."""
         degradation = case.degradation
         return isinstance(degradation.operator, Mask) and not isinstance(degradation.noise, SaltAndPepper)
 
@@ -102,9 +102,9 @@ class CrossFittedRestorer(StagedRestorer):
         return self.guided_fit(case, self.options.pull)
 
     def _from_fits(self, case: Case, indices: list[int], scale: float, fold: int | None = None) -> Chains:
-        """Build diffusion from a fold's fit, or from the best fit for a final stage.
+        """Build diffusion from a fold's fit, or for a final stage from the best fit.
 
-        The noise added is `scale` times the root mean square deviation between the folds' fits.
+        The level of the noise added is `scale` times the standard deviation of the folds' fits.
         """
         begin = self._best_result("fit") if fold is None else self.results[f"fit {fold}"]
         spread = self._fold_results("fit").var(0).flatten(1).mean(1).sqrt()
@@ -123,7 +123,8 @@ class CrossFittedRestorer(StagedRestorer):
     def _best_result(self, kind: str) -> Tensor:
         """Return a candidate's best result so far, (N, C, H, W).
 
-        A fit or kriging from all measurements replaces the folds' mean; samples are averaged with those of the folds.
+        Fits and kriging from all measurements replace the mean over the folds. Samples from all measurements are
+        averaged with the folds' samples, and where diffusion is trusted also with samples from pure noise.
         """
         again = torch.stack(self.restarts()).mean(0) if self.restarts() else None
         if kind != "fit":

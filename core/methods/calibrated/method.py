@@ -33,6 +33,7 @@ from dipddpm.core.methods.guided import GuidedRestorer
 from dipddpm.core.methods.prior_init import Chains
 
 DIP_KINDS = ("dip", "guided")
+"""The DIP candidates: a plain fit, and a fit that is guided by the denoiser."""
 DIFFUSION_KINDS = ("near", "far", "diffusion")
 """The diffusion candidates: from the DIP fits with little noise added, from the fits with much, and from pure noise."""
 
@@ -59,7 +60,7 @@ class CalibratedRestorer(StagedRestorer):
             "far": (partial(self._from_fits, scale=options.far), self.chain_steps),
             "diffusion": (self._from_noise, options.full_steps),
         }
-        # Where the trial's fits use fewer values, they are left out of the final mean; restarts take their number.
+        # Where the trial's fits use fewer values, the final mean leaves them out; further restarts replace them.
         restarts = options.restarts + (len(DIP_KINDS) if self.split.fewer_measurements and options.restarts else 0)
         self.plan = {kind: Stage(*makers[kind], trial=self.split.trial_case) for kind in self.kinds}
         for index in range(restarts):
@@ -68,7 +69,7 @@ class CalibratedRestorer(StagedRestorer):
             self.plan[f"{kind} again"] = Stage(*makers[kind], wanted=partial(self.worthwhile, kind))
 
     def fallback_result(self, name: str) -> Tensor:
-        """Return the trial's result for the stage's candidate; without one, the trial's DIP fit or zeros."""
+        """Return the trial's result for the stage's candidate, the plain DIP fit for a restart, zeros before these."""
         return self.results.get(name.removesuffix(" again"), self.results.get("dip", self.zero_images))
 
     def subset_case(self, indices: list[int]) -> Case:
@@ -125,10 +126,10 @@ class CalibratedRestorer(StagedRestorer):
 
     def _from_fits(self, case: Case, indices: list[int], scale: float) -> Chains:
         """Build diffusion from the mean of the fits so far, noised to `scale` times their standard deviation."""
-        begin, restarts = self._dip_mean()[indices], self.restarts()
-        if not (self.split.coarser and len(restarts) > 1):
-            restarts = [self.results[kind] for kind in DIP_KINDS]
-        spread = torch.stack(restarts).var(0).flatten(1).mean(1).sqrt()
+        begin, fits = self._dip_mean()[indices], self.restarts()
+        if not (self.split.coarser and len(fits) > 1):
+            fits = [self.results[kind] for kind in DIP_KINDS]
+        spread = torch.stack(fits).var(0).flatten(1).mean(1).sqrt()
         return self.chains(without_impulses(case, begin), begin, scale * spread[indices])
 
     def _from_noise(self, case: Case, indices: list[int]) -> DdpmRestorer:

@@ -70,9 +70,8 @@ def stack_means(errors: Tensor, where: Tensor, scatter: Tensor) -> Tensor:
     over the folds, whose errors are smaller. So the variance that averaging removes is subtracted from the mean error
     products: (1 - 1/F) `scatter`, where `scatter` (N, K, K) is the covariance of the folds' deviations from their mean.
 
-    Images are pooled as in `stack`, but no single strength is chosen: the weights of all strengths are averaged, image
-    by image. A strength has the smaller a share in this mean, the larger its errors are on each fold when its weights
-    come from all other folds.
+    Images are pooled as in `stack`, but no single strength is chosen: the weights for all strengths are averaged, image
+    by image. The share of a strength in this mean falls with its error on each fold, for weights from the other folds.
     """
     counts = where.sum(2).double()
     products = torch.stack([_error_products(*fold) for fold in zip(errors, where, strict=True)])
@@ -131,9 +130,10 @@ def _image_weights(errors: Tensor, where: Tensor, strength: float) -> Tensor:
 def _simplex_weights(products: Tensor, counts: Tensor, strength: float, floor: float = 0.0) -> Tensor:
     """Return the weights (N, K) on the simplex that minimise the mean square of the combined error.
 
-    `products` (N, K, K) are the sums of error products over `counts` (N,) values. The minimum on each support is known
-    in closed form; the feasible one with the lowest score is taken. Each candidate alone is one of the supports, so the
-    score, pooled images included, is never worse than that of the best candidate.
+    `products` (N, K, K) are the sums of error products over `counts` (N,) values, to which `strength` values with the
+    mean products of all images are added. The minimum on each support is known in closed form; the feasible one with
+    the lowest score is taken. A single candidate is a support too, so the score is never worse than the best
+    candidate's. With `floor`, eigenvalues below this share of the largest one are raised to it.
     """
     count = products.shape[-1]
     pooled = products.sum(0) / counts.sum().clamp(min=1e-12)

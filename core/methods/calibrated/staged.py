@@ -30,12 +30,12 @@ from dipddpm.core.methods.guided import GuidedRestorer
 from dipddpm.core.methods.prior_init import LEVELS, Chains
 
 Maker: TypeAlias = Callable[[Case, list[int]], Restorer]
-"""Makes a stage's restorer from a case and from the indices that the case's images have among all images."""
+"""A function that makes a stage's restorer from a case, and from the indices of its images among all images."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a plan: a trial stage works on a case without the held-out measurements, a final stage on all."""
+    """A stage of a plan: a trial stage lacks the held-out measurements, a final stage has all measurements."""
 
     make: Maker
     steps: int
@@ -47,7 +47,7 @@ class Stage:
 
 
 class StagedRestorer(ABC):
-    """Carries out a plan: the trial stages, then stacking, then the final stages."""
+    """A restorer that carries out a plan: the trial stages, then stacking, then the final stages."""
 
     kinds: ClassVar[tuple[str, ...]]
     """The names of the candidates, in the order of the columns of `weights`."""
