@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from dipddpm.core.config.base import Natural, NonNegative, Positive, PositiveFloat, Share, by_tag
 from dipddpm.core.config.tasks import RestorerOptions
@@ -148,7 +148,9 @@ class Conditioned(HybridOptions, tag="conditioned", frozen=True):
     experiment: ClassVar[str] = "dipddpm.core.experiments.conditioned:ConditionedExperiment"
     learns: ClassVar[bool] = True
 
-    beside: Annotated[Literal["dip", "pinv"], "the network's second input: DIP's result or, as a control, A+ y"] = "dip"
+    conditioning: Annotated[
+        Literal["dip", "pinv"], "second input of the network: DIP's result or, as a control, A+ y"
+    ] = field(default="dip", name="beside")
     bank: Annotated[
         int, Meta(ge=20, le=60_000), "number of training images in the bank; a tenth more select the best model"
     ] = 500

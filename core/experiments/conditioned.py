@@ -81,7 +81,7 @@ class ConditionedTraining:
             held_out_cond=self.cond[1],
             selection_objective="v",
         )
-        self.bank_phases = Phases(self.banks if options.beside == "dip" else [])
+        self.bank_phases = Phases(self.banks if options.conditioning == "dip" else [])
 
     @property
     def step(self) -> int:
@@ -125,7 +125,7 @@ class ConditionedTraining:
 
     def _conditioning(self, bank: DipResultBank) -> Tensor:
         """Return the conditioning images of a bank, in model space."""
-        if self.options.beside == "dip":
+        if self.options.conditioning == "dip":
             return to_model(bank.results)
         case = bank.measurements()
         return to_model(case.degradation.operator.pinv(case.y))

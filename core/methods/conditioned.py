@@ -83,7 +83,7 @@ class ConditionedRestorer:
         Raises UserError for a stopping rule that can't work with this noise, and for too many steps.
         """
         self.case, self.model, self.options, self.dip = case, model, options, dip
-        self.fit = self._begin_fit() if options.beside == "dip" else None
+        self.fit = self._begin_fit() if options.conditioning == "dip" else None
         self.sampling = self._make_sampling()
         self.cond_is_set = False
         """Whether the conditioning images have been passed to the network, so that sampling has begun."""

@@ -141,7 +141,7 @@ class RestoreExperiment:
         if not (self.step or self._runner or self._resumed_states):
             yield self.loaded
             for network in self.conditioned:
-                task, conditioning = format_task(network.task), CONDITIONING_NAMES[network.options.beside]
+                task, conditioning = format_task(network.task), CONDITIONING_NAMES[network.options.conditioning]
                 yield Message(text=f"The network for {task}, conditioned on {conditioning}: {network.run}")
             yield from map(data_loaded, self.sets.values())
         while self.step < len(self.jobs):

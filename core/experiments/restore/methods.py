@@ -66,7 +66,7 @@ class Methods:
         self._conditioned: dict[tuple[str, str], ConditionedModel] = {}
         tasks = {format_task(parse_task(text)) for text in options.tasks}
         for model in conditioned:
-            task, name = format_task(model.task), CONDITIONED_NAMES[model.options.beside]
+            task, name = format_task(model.task), CONDITIONED_NAMES[model.options.conditioning]
             if task not in tasks:
                 problem = f"The network of {model.run} is trained for {task}, which is not among the tasks."
                 raise UserError(problem, f"Add --task {task}, or leave the network out.")

@@ -170,7 +170,7 @@ def test_conditioned_training_resumes_exactly(
 
 @pytest.mark.parametrize(("kind", "sampler"), [("dip", "diffpir"), ("dip", "dpm++"), ("pinv", "ddnm")])
 def test_conditioned_restorer_resumes_exactly(kind: str, sampler: str) -> None:
-    options = Conditioned(beside=kind, sampler=sampler, steps=4, samples=3)  # type: ignore[arg-type]
+    options = Conditioned(conditioning=kind, sampler=sampler, steps=4, samples=3)  # type: ignore[arg-type]
     known = case(TASK, shapes(3))
     whole = ConditionedRestorer(known, model(conditioned_network()), options, SMALL)
     items = list(whole)
