@@ -19,7 +19,7 @@ async def fill_dialog(driver: Driver, name: str, folder: Path) -> None:
     await driver.until_seen("spreadsheets")
     driver.app.screen.query_one(OptionList).highlighted = list(FORMATS).index(name)
     await driver.press("enter")
-    await driver.until_dialog("into the folder")
+    await driver.until_dialog("Export: ")
     driver.app.screen.query_one(Input).value = str(folder)
     await driver.press("enter")
 
