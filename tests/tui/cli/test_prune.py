@@ -15,7 +15,7 @@ Output = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def answer(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """The answer to a question on stdin; empty unless a test writes one."""
+    """Replace stdin by an empty text, into which a test can write the answer to a question."""
     typed = io.StringIO()
     monkeypatch.setattr("sys.stdin", typed)
     return typed
