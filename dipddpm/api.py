@@ -74,8 +74,8 @@ def degrade(task: str, x: Tensor, *, seed: int = 0) -> tuple[Tensor, Degradation
 
     The tasks are `denoise`, `inpaint`, `superres` and `deblur`; noise levels are standard deviations in 8-bit grey
     levels. Returns the measurements y = A x + noise, float and never clipped, and the degradation, which `restore`
-    needs. y has the shape of x, but (N, C, H/factor, W/factor), rounded up, for `superres`. The measurements equal
-    those of `dipddpm run` with the same files and seed.
+    needs. y has the shape of x, but (N, C, H/factor, W/factor), rounded up, for `superres`. `dipddpm run` makes the
+    same measurements from the same files and seed.
 
     Raises UserError for a task or task option that doesn't exist, and for images of another type or shape or with
     values that aren't finite.

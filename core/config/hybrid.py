@@ -60,15 +60,15 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
     ] = 0.35
     iterations: Annotated[Positive, "largest number of iterations of each DIP fit"] = 200
     weight: Annotated[PositiveFloat, "weight of the guided fit's penalty, as in guided"] = 0.1
-    pull: Annotated[NonNegative, "least penalty weight of the final fits, if values were held out from the first"] = (
-        0.03
-    )
+    pull: Annotated[
+        NonNegative, "penalty weight of fits (inpaint); its least value in final fits, if values were held out"
+    ] = 0.03
     near: Annotated[PositiveFloat, "noise on the fits where diffusion starts near them, as scale in prior-init"] = 4.0
     far: Annotated[PositiveFloat, "noise on the fits where diffusion takes only their large features"] = 15.0
     steps: Annotated[Positive, "sampler steps of diffusion that starts at the fits"] = 20
     full_steps: Annotated[Positive, "largest number of sampler steps of diffusion from pure noise"] = 100
     trial_samples: Annotated[Positive, "number of samples averaged while measurements are held out"] = 4
-    samples: Annotated[Positive, "number of samples averaged from all measurements"] = 16
+    samples: Annotated[Positive, "number of final samples averaged, from all measurements"] = 16
     restarts: Annotated[
         Natural,
         "number of final DIP fits of each image with enough DIP weight; two more if the first fits had "

@@ -97,7 +97,7 @@ class RunConfig(Section, tag_field="kind", frozen=True):
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1), "seed of every random draw"] = 0
     device: Annotated[str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)\Z"), "auto, cpu, mps, cuda or cuda:N"] = "auto"
     threads: Annotated[int, Meta(ge=0, le=1024), "number of CPU threads for torch; 0: all cores"] = 0
-    checkpoint_seconds: Annotated[NonNegative, "seconds between two checkpoints; 0: one after every step"] = 60.0
+    checkpoint_seconds: Annotated[NonNegative, "seconds between two checkpoints; 0: one after every Step event"] = 60.0
     checkpoint_epochs: Annotated[Natural, "epochs between two checkpoints, however short; 0: by time alone"] = 0
     data: DataConfig = DataConfig()
 
@@ -116,7 +116,7 @@ class SharedRun(RunConfig, frozen=True):
     """A run whose work several processes can share."""
 
     processes: Annotated[
-        int, Meta(ge=1, le=64), "number of processes that share the work: on one GPU each, or on the CPU"
+        int, Meta(ge=1, le=64), "number of processes that share the work, each on its own GPU or all on the CPU"
     ] = 1
 
     def __post_init__(self) -> None:
@@ -183,7 +183,9 @@ class HybridRun(RunConfig, tag="hybrid", frozen=True):
 
     def __post_init__(self) -> None:
         if not self.hybrid.supports(self.task):
-            raise UserError(f"{self.method} doesn't take the task {format_task(self.task)}.", "Choose another method.")
+            raise UserError(
+                f"{self.method} doesn't support the task {format_task(self.task)}.", "Choose another method."
+            )
 
     @property
     def method(self) -> str:

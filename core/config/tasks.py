@@ -128,7 +128,7 @@ def format_task(task: TaskOptions) -> str:
     name = values.pop("name")
     if task.noise == "gaussian":
         del values["noise"]
-    # The task's own options come before those of its noise.
+    # The task's own options come before the options of its noise.
     order = sorted(values.items(), key=lambda item: item[0] in TaskOptions.__struct_fields__)
     options = ",".join(f"{key}={_format_value(value)}" for key, value in order if key not in task.unused_options())
     return f"{name}:{options}" if options else str(name)

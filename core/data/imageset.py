@@ -57,7 +57,7 @@ class ImageSet:
         for index in selected:
             if not 0 <= index < len(self):
                 problem = f"There is no image {index} in the {self.split} images of {self.name}."
-                raise UserError(problem, f"Choose from 0 to {len(self) - 1}.")
+                raise UserError(problem, f"Choose indices from 0 to {len(self) - 1}.")
         return replace(self, images=self.images[selected], labels=self.labels[selected])
 
 
@@ -66,7 +66,7 @@ def load(name: str, split: Split = "train", *, root: Path | str | None = None) -
 
     `name` is a key of `CATALOGUE`, or `folder:PATH` (see `core.data.folder`). Files are searched for below `root`, in
     the cache (`DIPDDPM_DATA`) and in the folder of Debian's package. Raises `UserError` for an unknown name, for a data
-    set that isn't on this machine, and for a file whose SHA-256 isn't that of the published file.
+    set that isn't on this machine, and for a file whose SHA-256 differs from the published file's.
     """
     import torch
 

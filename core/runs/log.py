@@ -107,7 +107,7 @@ class EventReader:
         """The number of complete lines that held no event of a known kind."""
         self._inode = 0
         self._last = b""
-        """The bytes before `offset`; the inode isn't enough, because a file system may reuse that of a deleted log."""
+        """The bytes before `offset`; the inode isn't enough, because file systems reuse the inodes of deleted logs."""
         self._skipping = False
 
     def read(self, limit: int | None = None) -> list[Event]:

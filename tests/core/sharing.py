@@ -1,6 +1,6 @@
 """Work shared by two processes, each of which runs `python -m tests.core.sharing RANK STORE PRIOR`.
 
-Every image has its own random draws, so the results are those of one process, except where they depend on the clock.
+Every image has its own random draws, so one process would get the same results, except where the clock matters.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def carry_out(prior: str) -> dict[str, Any]:
 
 
 def past_first_score(experiment: RestoreExperiment, more: int) -> list[Item]:
-    """Return the items up to the first score, which don't depend on the clock, and those of `more` further steps."""
+    """Return the items up to the first score, which don't depend on the clock, and the items of `more` steps."""
     every = iter(experiment)
     items = [next(every)]
     while not isinstance(items[-1], RestorationScored):

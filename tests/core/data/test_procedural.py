@@ -43,7 +43,7 @@ def test_dead_leaves_spectrum_falls_like_natural_images() -> None:
     bands = [(radius > low) & (radius <= 2 * low) for low in (1 / 28, 2 / 28, 4 / 28)]
     x = [np.log(radius[band].mean()) for band in bands]
     y = [np.log(power.numpy()[band].mean()) for band in bands]
-    # The power spectrum of natural images falls about as f^-2; that of white noise is flat.
+    # The power spectrum of natural images falls about as f^-2; white noise has a flat spectrum.
     assert -3.2 < np.polyfit(x, y, 1)[0] < -1.2
 
 

@@ -216,5 +216,5 @@ def test_hybrid_experiment_refuses_images_of_other_size(build: Build, tmp_path: 
 
 def test_hybrid_config_refuses_task_method_does_not_take(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Guided, "tasks", frozenset({"denoise"}))
-    with pytest.raises(UserError, match="guided doesn't take the task superres:factor=2"):
+    with pytest.raises(UserError, match="guided doesn't support the task superres:factor=2"):
         configs.build("hybrid", method="guided", task="superres")
