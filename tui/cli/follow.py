@@ -26,10 +26,10 @@ STATUS_SECONDS = 1.0
 
 
 def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) -> int:
-    """Show a run's events from its beginning until it ends; the exit code that its end deserves.
+    """Print a run's events from its beginning until it ends, and return the exit code for its state.
 
-    With `stop_on_interrupt`, Ctrl-C asks the run to stop and its end is awaited; a second one only leaves. Without,
-    Ctrl-C just leaves, and the run goes on.
+    With `stop_on_interrupt`, the first Ctrl-C asks the run to stop and waits for its end, and a second Ctrl-C returns
+    without waiting. Otherwise Ctrl-C returns, and the run continues.
     """
     stop_requested = False
     checked_at = 0.0
@@ -45,7 +45,7 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) 
                     return INTERRUPTED
                 stop_requested = True
                 print("Stopping after this step. Ctrl-C again leaves it to end by itself.", file=sys.stderr)
-                with contextlib.suppress(UserError):  # it has just ended
+                with contextlib.suppress(UserError):  # the run has just ended
                     local.request_stop(run)
         if bar:
             _update(bar, run)
@@ -64,13 +64,13 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) 
 
 
 def exit_code(state: RunState) -> int:
-    """0 for a run that is done or still going, 1 for one that failed, 130 for one that was stopped."""
+    """Return 0 for a finished or live run, 1 for a failed, crashed or broken run, 130 for a stopped run."""
     return {RunState.finished: 0, RunState.stopped: INTERRUPTED}.get(state, 0 if state.live else 1)
 
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """Collect the Ctrl-Cs, so that none cuts a line in two or loses an event on its way to the screen."""
+    """Collect Ctrl-C signals in a list, so that a signal neither splits a line nor loses an event."""
     caught: list[int] = []
     previous_handler = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
     try:
@@ -80,7 +80,7 @@ def _interrupts() -> Iterator[list[int]]:
 
 
 def _iterate_events(run: Run) -> Iterator[Event | None]:
-    """The run's history so far, then events as they are written, None now and then; ends when the run has ended."""
+    """Yield the run's history, then each new event, and None at every poll; return once the run has ended."""
     reader = EventReader(run.folder)
     new_events = history(reader.read())
     checked_at = 0.0
@@ -91,9 +91,9 @@ def _iterate_events(run: Run) -> Iterator[Event | None]:
         elif time.monotonic() - checked_at >= STATUS_SECONDS:
             checked_at = time.monotonic()
             status = run.status()
-            # A worker that has just been started has not yet voided the end before.
+            # A resumed worker that has just started has not yet replaced the end event of the run before.
             if not status.state.live and not (status.worker and heartbeat.runs_here(status.worker.identity)):
-                # The end may have been written between the last read and the look.
+                # The end event may have been written between the last read and this status.
                 yield from reader.read()
                 return
         yield None
@@ -103,7 +103,7 @@ def _iterate_events(run: Run) -> Iterator[Event | None]:
 
 @contextlib.contextmanager
 def _progress_bar(as_json: bool) -> Iterator[Progress | None]:
-    """A progress bar on a terminal; None in a pipe, which gets lines only, and without loading rich."""
+    """Yield a progress bar on a terminal; in a pipe yield None, without loading rich."""
     if as_json or not sys.stderr.isatty() or not sys.stdout.isatty():
         yield None
         return

@@ -1,4 +1,4 @@
-"""What `run`, `resume` and `watch` follow a run with."""
+"""The function that `run`, `resume` and `watch` follow a run with."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def test_follow_reads_no_status_without_progress_display(
     make: Maker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make(losses=[1 / number for number in range(1, 40)])
-    monkeypatch.setattr(follow, "STATUS_SECONDS", 0.0)  # as if each look took longer than people wait for one
-    looks = record_calls(monkeypatch, Run, "status")
+    monkeypatch.setattr(follow, "STATUS_SECONDS", 0.0)  # as if every status took longer than the interval
+    statuses = record_calls(monkeypatch, Run, "status")
     assert follow.follow(run) == 0
     assert "Loss at epoch 39: 0.026" in capsys.readouterr().out
-    assert len(looks) <= 2, "whether it has ended, and how"
+    assert len(statuses) <= 2, "one to see the end of the run, one for its exit code"
 
 
 def test_follow_prints_repeated_epochs_once(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,8 +35,8 @@ def test_follow_prints_repeated_epochs_once(make: Maker, capsys: pytest.CaptureF
     log.append(events.RunFinished(seconds=1.0))
     log.close()
     assert follow.follow(run) == 0
-    told = capsys.readouterr().out
-    assert [told.count(f"Loss at epoch {number}:") for number in (1, 2, 3)] == [1, 1, 1]
+    output = capsys.readouterr().out
+    assert [output.count(f"Loss at epoch {number}:") for number in (1, 2, 3)] == [1, 1, 1]
 
 
 def test_follow_reports_vanished_run(
