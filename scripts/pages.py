@@ -46,6 +46,17 @@ KEY_NAMES = {
     "shift+up": "shift+↑",
 }
 """The names of keys for which Textual's own names are unusual."""
+STATES = {
+    "running": "its process works",
+    "stalled": "its process lives but has stopped advancing",
+    "queued": "its process waits for a slot on the device",
+    "finished": "all its work is done",
+    "reference": "a finished run that ships with the program",
+    "stopped": "it was asked to stop, and stored a checkpoint",
+    "failed": "it ended with an error; the log says which, and what to do",
+    "crashed": "its process is gone without a word, killed or out of memory",
+    "broken": "its settings can't be read",
+}
 OPTION_HEADER = ["option", "what it does", "default"]
 FIELDS = {
     "time": "when the event was logged, in seconds since 1970",
@@ -159,7 +170,8 @@ def signs() -> str:
     """Return a table of the signs of the states of a run."""
     from dipddpm.tui.shared.columns import STATE_SIGNS
 
-    return table(["sign", "state"], [[_code(sign), state] for state, (sign, _) in STATE_SIGNS.items()])
+    rows = [[_code(sign), state, STATES[state]] for state, (sign, _) in STATE_SIGNS.items()]
+    return table(["sign", "state", "meaning"], rows)
 
 
 def fields() -> str:

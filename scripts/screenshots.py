@@ -70,7 +70,7 @@ def make(folder: Path) -> None:
     save("images", asyncio.run(picture(runs.root, ids["prior-init"], "2", size=PICTURES)))
     save("compare", asyncio.run(picture(runs.root, ids["as published"], "m", "j", "m", "5", "y")))
     member = next(run.id for run in runs.runs() if run.status().summary.group == "rates")
-    save("group", asyncio.run(picture(runs.root, member, "left", "5")))
+    save("group", asyncio.run(picture(runs.root, member, "left", "5", "y")))
     scored = next(run.id for run in runs.references() if run.status().summary.kind == "restore")
     save("scores", asyncio.run(picture(runs.root, scored, "1")))
     save("form", asyncio.run(picture(runs.root, ids["prior-init"], "f")))
