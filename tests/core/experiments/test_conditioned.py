@@ -113,7 +113,7 @@ def test_denoiser_splits_cond_with_batch() -> None:
             assert torch.allclose(one, other, atol=1e-5)
 
 
-def test_training_with_cond_learns_from_it() -> None:
+def test_ddpm_training_with_cond_lowers_loss() -> None:
     """A network that gets x0 as conditioning can compute the noise exactly; with x0 of other images, it can't."""
     truth = shapes(32)
     images = (truth * 255).to(torch.uint8)

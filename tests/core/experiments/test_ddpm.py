@@ -206,7 +206,7 @@ def test_ddpm_experiment_refuses_images_network_cannot_take(tmp_path: Path) -> N
         experiment(data__dataset=f"folder:{tmp_path}", data__train_images=0)
 
 
-def test_training_images_refuses_unknown_data_set() -> None:
+def test_load_training_refuses_unknown_data_set() -> None:
     config = build("ddpm", settings={"data.dataset": "fashion-mist"})
     with pytest.raises(UserError):
         load_training(config.data, held_out=False)

@@ -214,7 +214,7 @@ def test_hybrid_experiment_refuses_images_of_other_size(build: Build, tmp_path: 
         build(images__files=(str(tmp_path / "wide.png"),))
 
 
-def test_hybrid_config_refuses_task_method_does_not_take(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hybrid_config_refuses_task_unsupported_by_method(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Guided, "tasks", frozenset({"denoise"}))
     with pytest.raises(UserError, match="guided doesn't support the task superres:factor=2"):
         configs.build("hybrid", method="guided", task="superres")

@@ -147,7 +147,7 @@ def test_restore_resume_refuses_another_prior(build: Build) -> None:
         build().load_state_dict({**first.state_dict(), "prior": "0" * 64})
 
 
-def test_restore_omits_hybrid_that_does_not_take_task(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restore_omits_hybrid_without_support_for_task(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     from dipddpm.core.config.hybrid import PriorInit
 
     monkeypatch.setattr(PriorInit, "tasks", frozenset({"denoise"}))

@@ -59,7 +59,7 @@ def rows(items: list[Item], task: str) -> list[tuple[str, str]]:
     return [(e.method, e.budget_of) for e in items if isinstance(e, RestorationScored) and e.task == task]
 
 
-def test_restore_enters_conditioned_network_only_in_its_task(prior: Run, network: Network) -> None:
+def test_restore_runs_conditioned_network_only_on_its_task(prior: Run, network: Network) -> None:
     made = experiment(prior, network("dip"), network("pinv"))
     items = list(made)
     assert rows(items, TASK)[:5] == [

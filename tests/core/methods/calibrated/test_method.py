@@ -15,7 +15,7 @@ FEW = Calibrated(hidden=0.2, steps=6, full_steps=10, trial_samples=2, samples=2,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["denoise:sigma=50,blind=true", "deblur", "denoise:noise=salt-and-pepper"])
-def test_calibrated_trusts_only_prior_that_knows_images(task: str) -> None:
+def test_calibrated_trusts_only_prior_of_same_images(task: str) -> None:
     given = case(task, TRUTH)
     diffusion_weights = []
     for known in (TRUTH, 1 - TRUTH):
