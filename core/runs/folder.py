@@ -157,7 +157,10 @@ class RunStatus:
 
 
 class RunsFolder:
-    """A folder of runs, together with the reference runs that ship with the program."""
+    """The runs in the folder `root`, together with the reference runs that ship with the program.
+
+    The folder need not exist: it is created with the first run.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -36,9 +36,7 @@ class ProcessIdentity(msgspec.Struct, frozen=True):
 
 
 class Worker(msgspec.Struct, frozen=True):
-    """The content of worker.json. `alive` and `progressed` are the times (s since 1970) of its last sign of life and of
-    its last progress.
-    """
+    """The content of worker.json: the process, and when (s since 1970) it last was alive and last made progress."""
 
     identity: ProcessIdentity
     alive: float = 0.0
