@@ -154,13 +154,11 @@ def _bindings() -> Iterator[tuple[str, Binding]]:
     """Yield every binding with a description in the console, with the name of the class that has it."""
     from dipddpm.tui import console
 
-    visited = set()
     for module in pkgutil.walk_packages(console.__path__, f"{console.__name__}."):
         if module.name.endswith("__main__"):
             continue
         for name, owner in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
-            if issubclass(owner, DOMNode) and owner.__module__ == module.name and owner not in visited:
-                visited.add(owner)
+            if issubclass(owner, DOMNode) and owner.__module__ == module.name:
                 for binding in owner.__dict__.get("BINDINGS", ()):
                     if isinstance(binding, Binding) and binding.description:
                         yield name, binding

@@ -1,4 +1,4 @@
-"""The documentation: its generated parts are those of the code, its files exist, and its pages need no network."""
+"""The documentation: its generated parts are current, its files and commands exist, and its pages need no network."""
 
 from __future__ import annotations
 
