@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md: put into a copy of the program as they stand there, tested and run."""
+"""Tests of the examples in docs/extending.md: they are added to a copy of the program, tested and run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHANGE = re.compile(r"^-(?P<old>.*)\n(?P<new>(?:\+.*\n)+)", re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the program into which every example of the page is put."""
+    """Copy the program, with every example of the page added."""
     folder = tmp_path_factory.mktemp("extended")
     for name in ("dipddpm", "core", "tui", "tests"):
         unwanted = shutil.ignore_patterns("__pycache__", "reference-runs")
