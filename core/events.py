@@ -56,10 +56,9 @@ class RunStarted(Event, tag="run_started", frozen=True):
 
 
 class RunResumed(Event, tag="run_resumed", frozen=True):
-    """The run resumes from its last checkpoint after a stop or a crash.
+    """The run resumes from its last checkpoint. Its lines after `from_offset`, up to this one, are void.
 
-    `from_offset` is the size of the log when the checkpoint was made. The lines from there up to this one are void,
-    because that work is done and logged again. Without an offset no line is void.
+    `from_offset` is the size of the log at the checkpoint; the work after it is done and logged again.
     """
 
     from_step: Count
@@ -99,9 +98,9 @@ class Step(Event, tag="step", frozen=True):
 class EpochFinished(Event, tag="epoch_finished", frozen=True):
     """A pass over the training images has ended. `best` is true if this epoch's model was stored as the best.
 
-    `bands` holds the error of eps in ten equal intervals of the timesteps, least noisy first, on the held-out images
-    or, if there are none, on as many training images. `held_out` is the error on the held-out images that selects the
-    best model: the mean of `bands`, unless the method selects by another error.
+    `bands` is the error of eps in ten equal intervals of the timesteps, least noisy first, on the held-out images or,
+    if there are none, on as many training images. `held_out`, the error that selects the best model, is their mean
+    unless the method selects by another error.
     """
 
     epoch: Count
@@ -149,6 +148,15 @@ class PsnrMeasured(Event, tag="psnr_measured", frozen=True):
     averaged: list[float] = []
 
 
+class StageStarted(Event, tag="stage_started", frozen=True):
+    """A stage of a method begins: number `stage` of `stages`, from 1. A stage that no image needs is left out."""
+
+    step: Count
+    title: str
+    stage: Count
+    stages: Count
+
+
 class EarlyStopped(Event, tag="early_stopped", frozen=True):
     """A truth-free stopping rule stopped the fit of one image at iteration `at`, where its PSNR was `psnr` dB."""
 
@@ -177,10 +185,7 @@ class StopsCompared(Event, tag="stops_compared", frozen=True):
 
 
 class ImageSaved(Event, tag="image_saved", frozen=True):
-    """A PNG was written. `file` is relative to the run folder; `panels` names the images shown, in order.
-
-    The images lie in rows of `columns`; 0 means unknown, as in the logs of older versions.
-    """
+    """A PNG was written. `file` is relative to the run folder; `panels` names its images, in rows of `columns`."""
 
     file: str
     name: str
@@ -212,9 +217,9 @@ class SamplesEvaluated(Event, tag="samples_evaluated", frozen=True):
 class RestorationScored(Event, tag="restoration_scored", frozen=True):
     """The score of one method on one task and one set of images: PSNR and SSIM of each image, and the cost.
 
-    `nfe` and `iterations` are per image; `seconds` is the total for all images, with everything counted. `runs` is the
-    number of restarts or samples that the result averages. `budget_of` names the hybrid whose seconds were this
-    method's time budget; empty without a budget. `recognised`: whether the classifier gave each image its true class.
+    `nfe` and `iterations` are per image; `seconds` is the total, with everything counted. `runs` restarts or samples
+    are averaged. `budget_of` names the hybrid whose seconds were the time budget; empty without a budget.
+    `recognised`: whether the classifier gave each image its true class.
     """
 
     task: str
@@ -233,10 +238,7 @@ class RestorationScored(Event, tag="restoration_scored", frozen=True):
 
 
 class RestorationMissing(Event, tag="restoration_missing", frozen=True):
-    """A method has no result on a task and a set of images; `why` gives the reason in a sentence.
-
-    Either the method doesn't support the task or lacks something it needs (n/a), or it `failed` with at least one seed.
-    """
+    """A method has no result on a task and a set: it doesn't apply there, or it `failed`; `why` gives the reason."""
 
     task: str
     method: str
@@ -248,10 +250,7 @@ class RestorationMissing(Event, tag="restoration_missing", frozen=True):
 
 
 class RestorationsCompared(Event, tag="restorations_compared", frozen=True):
-    """A hybrid's mean PSNR over all cells so far, and its mean gain in dB over the better of its two baselines.
-
-    `lower` and `upper` are the 95% bounds of the gain; all three are None if there is no baseline to compare with.
-    """
+    """A hybrid's mean PSNR over all cells, and its mean gain in dB over the better baseline with its 95% bounds."""
 
     method: str
     psnr: float

@@ -45,12 +45,6 @@ GPU: dict[str, Any] = {
     "ddpm.compile": True,
     "ddpm.sample_every": 5,
 }
-RESTORE_QUICK: dict[str, Any] = {
-    "restore.tasks": ("inpaint:missing=0.7,sigma=5", "denoise:sigma=50,blind=true"),
-    "restore.sets": ("fashion-mini", "patches"),
-    "restore.images": 4,
-    "restore.seeds": 1,
-}
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "dip": {
@@ -97,7 +91,15 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "restore": {
         "full": {},
-        "quick": RESTORE_QUICK,
+        # One domain where the diffusion model is better than DIP, and one where DIP is better.
+        "quick": {
+            "restore.tasks": ("deblur:width=1.5,sigma=2",),
+            "restore.sets": ("fashion-mini", "glyphs"),
+            "restore.methods": ("calibrated",),
+            "restore.controls": False,
+            "restore.images": 4,
+            "restore.seeds": 1,
+        },
     },
     "explanation": {"full": {}},
     "study": {
@@ -112,8 +114,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "explanation.test_images": 100,
             "explanation.epochs": 4,
             "explanation.steps": "0,20,50,100,200",
-            **RESTORE_QUICK,
+            "restore.tasks": ("inpaint:missing=0.7,sigma=5", "denoise:sigma=50,blind=true"),
+            "restore.sets": ("fashion-mini", "patches"),
             "restore.methods": ("calibrated",),
+            "restore.images": 4,
+            "restore.seeds": 1,
         },
     },
 }

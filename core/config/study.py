@@ -27,7 +27,7 @@ TRAIN_ONE = "--conditioned RUN, a run of dipddpm run hybrid --preset conditioned
 
 
 class RestoreConfig(Section, frozen=True):
-    """The images, the degradations and the hybrids of a head-to-head, which always includes the controls."""
+    """The images, the degradations and the hybrids of a head-to-head, and whether it includes the controls."""
 
     tasks: Annotated[tuple[str, ...], Meta(min_length=1), "degradations, such as denoise:sigma=25"] = TASKS
     sets: Annotated[
@@ -36,6 +36,7 @@ class RestoreConfig(Section, frozen=True):
         "sets of images: the test images of fashionmnist or fashion-mini, glyphs, patches or leaves",
     ] = ("fashionmnist", "glyphs", "patches", "leaves")
     methods: Annotated[tuple[str, ...], "hybrids to compare; empty: all of them"] = ()
+    controls: Annotated[bool, "also score A+ y, a classic filter, one DIP fit and samplers with few steps"] = True
     conditioned: Annotated[
         tuple[str, ...],
         "folders of finished runs of hybrid conditioned; each network restores the task it was trained for, "

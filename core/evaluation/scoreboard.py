@@ -6,7 +6,7 @@ The scoreboard is built from the events in a log.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
@@ -226,6 +226,34 @@ class Scoreboard:
             blocks.append([line for text in absences for line in wrapped(text, width, "  ")])
         return [line for block in blocks for line in ("", *block)][1:]
 
+    def summary(self) -> list[str]:
+        """Return a table of each hybrid beside its baselines in equal time, a line a cell, and a conclusion for each.
+
+        Cells in which a baseline has no score are left out; empty if none is left.
+        """
+        tasks, sets = ({getattr(cell, key) for cell in self.cells.values()} for key in ("task", "set"))
+        lines: list[str] = []
+        for hybrid in self.hybrids:
+            compared = {
+                cell.set if len(tasks) == 1 else cell.task if len(sets) == 1 else cell.name: cell
+                for cell in self.cells.values()
+                if cell.gain(hybrid) and all(cell.baseline(hybrid, family) for family in BASELINES)
+            }
+            if not compared:
+                continue
+            rows = [("", hybrid, *BASELINES, "gain over the better [95% bounds]")]
+            for label, cell in compared.items():
+                methods = [cell.rows[hybrid, ""], *(cell.baseline(hybrid, family) for family in BASELINES)]
+                rows.append((label, *(f"{method.mean:.2f}" for method in methods if method), str(cell.gain(hybrid))))
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            lines += [
+                *([""] if lines else []),
+                "PSNR in dB; DIP and DDPM were given the hybrid's time:",
+                *(_aligned(row, widths) for row in rows),
+                *wrapped(_conclusion(hybrid, compared), 79),
+            ]
+        return lines
+
     def _block(self, cell: Cell, keys: Sequence[tuple[str, str]], label: int, heads: Sequence[str]) -> list[str]:
         lines = [cell.name, *(f"  {text}" for text in cell.verdicts())]
         lines.append("  method".ljust(label) + "".join(head.rjust(COLUMN_WIDTHS[head]) for head in heads))
@@ -244,6 +272,30 @@ COLUMN_WIDTHS = {"PSNR": 7, "SSIM": 6, "class": 6, "NFE": 6, "iter": 6, "runs": 
 """The widths of the columns, in characters, in their order."""
 _COLUMN_PRIORITY = ("PSNR", "seconds", "SSIM", "class", "NFE", "iter", "runs")
 """The columns by priority; in a narrow table the last ones are left out."""
+
+
+def _conclusion(hybrid: str, cells: Mapping[str, Cell]) -> str:
+    """Say in which cells each family is the better baseline, and where the hybrid stands beside the better one."""
+    better: dict[str, list[str]] = {family: [] for family in BASELINES}
+    standing: dict[str, list[str]] = {"ahead of": [], "level with": [], "behind": []}
+    for label, cell in cells.items():
+        best, gain = cell.baseline(hybrid), cell.gain(hybrid)
+        assert best
+        assert gain
+        better[next(family for family, methods in BASELINES.items() if best.method in methods)].append(label)
+        standing["ahead of" if gain.lower > 0 else "behind" if gain.upper < 0 else "level with"].append(label)
+    families = ", ".join(f"{family} on {_listed(labels)}" for family, labels in better.items() if labels)
+    results = ", ".join(f"{word} it on {_listed(labels)}" for word, labels in standing.items() if labels)
+    return f"The better baseline is {families}. {hybrid}, which isn't told which one it is, is {results}."
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    label, *numbers, gain = (text.rjust(width) for text, width in zip(row, widths, strict=True))
+    return f"  {label.strip().ljust(widths[0])}  {'  '.join(numbers)}  {gain.strip()}"
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return " and ".join(labels) if len(labels) < 3 else f"{len(labels)} of the cells"
 
 
 def method_label(method: str, budget_of: str) -> str:

@@ -27,7 +27,7 @@ def printable_lines(text: str) -> str:
 def wrapped(text: str, width: int, indent: str = "") -> list[str]:
     """Wrap the text into lines of at most `width` characters; all lines but the first are indented."""
     # A small screen may leave a width of 0, for which `textwrap` raises.
-    return textwrap.wrap(text, max(1, width), subsequent_indent=indent)
+    return textwrap.wrap(text, max(1, width), subsequent_indent=indent, break_on_hyphens=False)
 
 
 def printable_json(text: str) -> str:

@@ -11,11 +11,21 @@ from typing import TYPE_CHECKING
 
 from dipddpm.core import events
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import Event
+from dipddpm.core.events import (
+    CheckpointStored,
+    EarlyStopped,
+    Event,
+    ImageSaved,
+    PsnrMeasured,
+    RestorationScored,
+    RunStarted,
+    StageStarted,
+    Step,
+)
 from dipddpm.core.io.sanitize import printable, printable_json
 from dipddpm.core.launch import local
 from dipddpm.core.runs import LOG_FILE, EventReader, Run, RunState, heartbeat, history
-from dipddpm.tui.shared.formatting import event_line, format_duration, scoreboard_lines
+from dipddpm.tui.shared.formatting import event_line, format_duration, stage_name, summary_lines
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -33,12 +43,14 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) 
     """
     stop_requested = False
     checked_at = 0.0
+    lines = EventLines()
     with _progress_bar(as_json) as bar, _interrupts() as interrupts:
         for event in _iterate_events(run):
             if event is not None:
-                _show(event, bar, as_json=as_json)
+                for text in [_as_json(event)] if as_json else lines(event):
+                    _print(text, bar)
             if bar and time.monotonic() - checked_at >= STATUS_SECONDS:
-                _update(bar, run)
+                _update(bar, run, lines.stage)
                 checked_at = time.monotonic()  # after it: where a look takes long, the events go first
             if len(interrupts) > stop_requested:
                 if stop_requested or not stop_on_interrupt:
@@ -48,10 +60,10 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) 
                 with contextlib.suppress(UserError):  # the run has just ended
                     local.request_stop(run)
         if bar:
-            _update(bar, run)
+            _update(bar, run, lines.stage)
     status = run.status()
     if status.state is RunState.finished and not as_json:
-        print("".join(f"{text}\n" for text in scoreboard_lines(run)), end="")
+        print("".join(f"{text}\n" for text in summary_lines(run)), end="")
     if status.state is RunState.broken:
         print(f"{printable(run.id)} can't be followed: {printable(status.trouble)}", file=sys.stderr)
     if status.state is RunState.crashed:
@@ -121,18 +133,76 @@ def _progress_bar(as_json: bool) -> Iterator[Progress | None]:
         yield bar
 
 
-def _show(event: Event, bar: Progress | None, *, as_json: bool) -> None:
-    """Print the event: as it stands in the log, or as text, above the bar if there is one."""
-    if as_json:
-        print(printable_json(events.encode(event).decode()), end="", flush=True)
-    elif (text := event_line(event)) is not None:
-        if bar:
-            bar.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
-        else:
-            print(text, flush=True)
+class EventLines:
+    """Turns a run's events into lines for people.
+
+    Only the last PSNR of each stage gets a line; a method without stages gets one for each tenth of the run. Events
+    that come in series (numbered pictures, the stops of single images) get none.
+    """
+
+    def __init__(self) -> None:
+        self.stage = ""
+        """The stage under way; empty without one."""
+        self._is_new = False
+        """Whether the stage under way has no line yet."""
+        self._steps = 0
+        self._psnr: PsnrMeasured | None = None
+        """The last PSNR, until it has its line."""
+
+    def __call__(self, event: Event) -> list[str]:
+        """Return the lines that are due once this event has happened."""
+        match event:
+            case Step() | CheckpointStored() | EarlyStopped():
+                return []
+            case ImageSaved() if event.file.endswith(f"-{event.step:06d}.png"):
+                return []
+            case PsnrMeasured():
+                is_due = not self.stage and self._psnr is not None and self._tenth(event) > self._tenth(self._psnr)
+                due = self._stage_lines() if is_due else []
+                self._psnr = event
+                return due
+            case StageStarted():
+                due = self._stage_lines()
+                self.stage, self._is_new = printable(stage_name(event)), True
+                return due
+            case RunStarted():
+                self._steps = event.steps
+            case _:
+                pass
+        text = event_line(event)
+        due = self._stage_lines() if text else []
+        if isinstance(event, RestorationScored):
+            self.stage = ""
+        return [*due, text] if text else []
+
+    def _tenth(self, event: PsnrMeasured) -> int:
+        return 10 * (event.step - 1) // max(1, self._steps)
+
+    def _stage_lines(self) -> list[str]:
+        """Return the line of the stage under way with its last PSNR, unless it has been printed."""
+        last, self._psnr = self._psnr, None
+        is_new, self._is_new = self._is_new, False
+        if last is None:
+            return [self.stage] if is_new else []
+        if self.stage:
+            return [f"{self.stage}, PSNR {last.mean:.2f} dB"]
+        return [text] if (text := event_line(last)) else []
 
 
-def _update(bar: Progress, run: Run) -> None:
+def _as_json(event: Event) -> str:
+    """Return the event as in the log, with control characters escaped."""
+    return printable_json(events.encode(event).decode()).rstrip("\n")
+
+
+def _print(text: str, bar: Progress | None) -> None:
+    """Print a line, above the bar if there is one."""
+    if bar:
+        bar.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    else:
+        print(text, flush=True)
+
+
+def _update(bar: Progress, run: Run, stage: str) -> None:
     """Move the bar to where the run stands."""
     status = run.status()
     summary = status.summary
@@ -142,6 +212,6 @@ def _update(bar: Progress, run: Run) -> None:
     elif summary.epochs:
         position = f"epoch {min(summary.epoch + 1, summary.epochs)}/{summary.epochs}"
     else:
-        position = f"step {summary.step}"
+        position = stage or f"step {summary.step}"
     left = "" if seconds_left is None else f"{format_duration(seconds_left)} left"
     bar.update(bar.task_ids[0], completed=summary.progress or 0.0, description=position, left=left)

@@ -12,6 +12,14 @@ from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import Run
 
 
+def summary_lines(run: Run) -> list[str]:
+    """Return what a finished run's scores come to; of a head-to-head over several cells, without the controls."""
+    board = Scoreboard(run.events())
+    if len(board.cells) < 2 or not (summary := board.summary()):
+        return [printable(line) for line in board.lines()]
+    return [printable(line) for line in (*summary, f"All methods and costs: dipddpm show {run.id}")]
+
+
 def scoreboard_lines(run: Run) -> list[str]:
     """Return a run's scoreboards and its conclusions from them; empty if the run has no scores."""
     return [printable(line) for line in Scoreboard(run.events()).lines()]
@@ -42,6 +50,8 @@ def _event_text(event: Event) -> str | None:  # noqa: PLR0911
             loss = f", loss {mean(event.loss):.5f}" if event.loss else ""
             averaged = f" ({mean(event.averaged):.2f} averaged)" if event.averaged else ""
             return f"Iteration {event.step}: PSNR {event.mean:.2f} dB{averaged}{loss}"
+        case events.StageStarted():
+            return stage_name(event)
         case events.EarlyStopped():
             psnr = "" if event.psnr is None else f": {event.psnr:.2f} dB"
             return f"Image {event.image} stopped at iteration {event.at} by {event.rule}{psnr}"
@@ -73,6 +83,11 @@ def _event_text(event: Event) -> str | None:  # noqa: PLR0911
             return f"Stopped at step {event.step}: {event.reason}"
         case _:
             return None
+
+
+def stage_name(event: events.StageStarted) -> str:
+    """Return the number and title of a stage."""
+    return f"Stage {event.stage} of {event.stages}: {event.title}"
 
 
 def _started(event: events.RunStarted) -> str:

@@ -78,7 +78,8 @@ class Methods:
         """Return the methods that restore a task, in order: hybrids first, since baselines get their seconds."""
         hybrids = [name for name in self._hybrids if HYBRIDS[name].supports(parse_task(task))]
         trained = [name for name in CONDITIONED_NAMES.values() if self._trained(task, name)]
-        return [*hybrids, *trained, DIP_MEAN, DDPM_MEAN, *[POSTERIOR_MEAN] * _is_one_step(task), *self.controls]
+        controls = self.controls if self.options.controls else ()
+        return [*hybrids, *trained, DIP_MEAN, DDPM_MEAN, *[POSTERIOR_MEAN] * _is_one_step(task), *controls]
 
     def missing_reasons(self, task: str) -> dict[str, str]:
         """Return the methods that a reader might expect but that don't restore the task, with the reason for each."""
@@ -92,7 +93,9 @@ class Methods:
             }
         elif not self.options.methods:
             reasons[CONDITIONED] = NO_NETWORK
-        return reasons if _is_one_step(task) else reasons | {POSTERIOR_MEAN: NOT_ONE_STEP}
+        if self.options.controls and not _is_one_step(task):
+            reasons[POSTERIOR_MEAN] = NOT_ONE_STEP
+        return reasons
 
     def begin(self, method: str, task: str, case: Case, budgets: Sequence[float]) -> Stopwatch | TimeBudget:
         """Start a method on a case; `budgets` are the seconds that the hybrids took for the same case."""

@@ -21,7 +21,7 @@ from dipddpm.core.degrade import Mask, SaltAndPepper
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.methods.calibrated.splitting import folds
 from dipddpm.core.methods.calibrated.stacking import stack_means
-from dipddpm.core.methods.calibrated.staged import Stage, StagedRestorer, weighted_sum
+from dipddpm.core.methods.calibrated.staged import TITLES, Stage, StagedRestorer, weighted_sum
 from dipddpm.core.methods.classical.kriging import krige
 from dipddpm.core.methods.guided import GuidedRestorer
 from dipddpm.core.methods.prior_init import Chains
@@ -49,21 +49,25 @@ class CrossFittedRestorer(StagedRestorer):
         self.splits = folds(self.case, options.fold, options.folds, derive(case.seed, "folds"))
         scales = {"near": options.near, "far": options.far}
         trials = [(fold, split.trial_case) for fold, split in enumerate(self.splits)]
-        self.plan = {f"fit {fold}": Stage(self._fit, self.dip.iterations, trial) for fold, trial in trials}
+        self.plan = {
+            f"fit {fold}": Stage(f"fold {fold + 1}, {TITLES['guided']}", self._fit, self.dip.iterations, trial)
+            for fold, trial in trials
+        }
         for kind, scale in scales.items():
             for fold, trial in trials:
-                make = partial(self._from_fits, scale=scale, fold=fold)
-                self.plan[f"{kind} {fold}"] = Stage(make, self.chain_steps, trial)
+                make, title = partial(self._from_fits, scale=scale, fold=fold), f"fold {fold + 1}, {TITLES[kind]}"
+                self.plan[f"{kind} {fold}"] = Stage(title, make, self.chain_steps, trial)
         for index in range(options.restarts + 4 if options.restarts else 0):
-            self.plan[f"restart {index}"] = Stage(
-                self._fit, self.dip.iterations, wanted=partial(self.worthwhile, "fit")
-            )
+            fits_again = partial(self.worthwhile, "fit")
+            self.plan[f"restart {index}"] = Stage(TITLES["guided"], self._fit, self.dip.iterations, wanted=fits_again)
         for kind, scale in scales.items():
-            self.plan[f"{kind} again"] = Stage(
-                partial(self._from_fits, scale=scale), self.chain_steps, wanted=partial(self.worthwhile, kind)
-            )
+            make, again = partial(self._from_fits, scale=scale), partial(self.worthwhile, kind)
+            self.plan[f"{kind} again"] = Stage(TITLES[kind], make, self.chain_steps, wanted=again)
         self.plan["from noise"] = Stage(
-            lambda case, _: self.full_samples(case), options.full_steps, wanted=self._diffusion_trusted
+            TITLES["diffusion"],
+            lambda case, _: self.full_samples(case),
+            options.full_steps,
+            wanted=self._diffusion_trusted,
         )
 
     @staticmethod

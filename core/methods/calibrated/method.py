@@ -26,7 +26,7 @@ from dipddpm.core.degrade.simplify import equalize_spectrum, without_impulses
 from dipddpm.core.methods.calibrated.cross_fitted import CrossFittedRestorer
 from dipddpm.core.methods.calibrated.splitting import hold_out_measurements
 from dipddpm.core.methods.calibrated.stacking import prefer_leader, select_leading, spread_samples, stack
-from dipddpm.core.methods.calibrated.staged import Maker, Stage, StagedRestorer, weighted_sum
+from dipddpm.core.methods.calibrated.staged import TITLES, Maker, Stage, StagedRestorer, weighted_sum
 from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.methods.guided import GuidedRestorer
@@ -62,11 +62,14 @@ class CalibratedRestorer(StagedRestorer):
         }
         # Where the trial's fits use fewer values, the final mean leaves them out; further restarts replace them.
         restarts = options.restarts + (len(DIP_KINDS) if self.split.fewer_measurements and options.restarts else 0)
-        self.plan = {kind: Stage(*makers[kind], trial=self.split.trial_case) for kind in self.kinds}
+        self.plan = {
+            kind: Stage(TITLES[kind], make, steps, trial=self.split.trial_case)
+            for kind, (make, steps) in makers.items()
+        }
         for index in range(restarts):
-            self.plan[f"restart {index}"] = Stage(*makers["guided"], wanted=self._refits)
+            self.plan[f"restart {index}"] = Stage(TITLES["guided"], *makers["guided"], wanted=self._refits)
         for kind in DIFFUSION_KINDS:
-            self.plan[f"{kind} again"] = Stage(*makers[kind], wanted=partial(self.worthwhile, kind))
+            self.plan[f"{kind} again"] = Stage(TITLES[kind], *makers[kind], wanted=partial(self.worthwhile, kind))
 
     def fallback_result(self, name: str) -> Tensor:
         """Return the trial's result for the stage's candidate, the plain DIP fit for a restart, zeros before these."""

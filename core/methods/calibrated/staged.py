@@ -23,12 +23,20 @@ from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.degrade.simplify import equalize_spectrum
-from dipddpm.core.events import Item, Message, StateDict, Step
+from dipddpm.core.events import Item, Message, StageStarted, StateDict, Step
 from dipddpm.core.methods.base import Restorer, shift_step
 from dipddpm.core.methods.diffusion import DdpmRestorer, diffusion_for
 from dipddpm.core.methods.guided import GuidedRestorer
 from dipddpm.core.methods.prior_init import LEVELS, Chains
 
+TITLES = {
+    "dip": "DIP fit",
+    "guided": "DIP fit guided by the prior",
+    "near": "diffusion from the fits with little noise",
+    "far": "diffusion from the fits with much noise",
+    "diffusion": "diffusion from pure noise",
+}
+"""The titles of stages in messages, by the kind of candidate."""
 Maker: TypeAlias = Callable[[Case, list[int]], Restorer]
 """A function that makes a stage's restorer from a case, and from the indices of its images among all images."""
 
@@ -37,6 +45,7 @@ Maker: TypeAlias = Callable[[Case, list[int]], Restorer]
 class Stage:
     """A stage of a plan: a trial stage lacks the held-out measurements, a final stage has all measurements."""
 
+    title: str
     make: Maker
     steps: int
     """The largest number of steps."""
@@ -77,12 +86,33 @@ class StagedRestorer(ABC):
         for name in self.plan:
             if name in self.results:
                 continue
-            self.work = self.work or self._begin(name)
+            if self.work is None and (work := self._begin(name)):
+                yield self._stage_started(name)
+                self.work = work
             if self.work is not None:
                 for item in self.work[0]:
                     if isinstance(item, Step | Message):
                         yield shift_step(item, self.steps_done)
             self._finish(name)
+            if name == self.last_trial:
+                yield Message(text=self._describe_weights())
+
+    @property
+    def last_trial(self) -> str:
+        """The name of the last stage on trial, after which the weights are known."""
+        return [name for name, stage in self.plan.items() if stage.trial is not None][-1]
+
+    def _stage_started(self, name: str) -> StageStarted:
+        title = f"{self.plan[name].title} ({'final' if self.plan[name].trial is None else 'trial'})"
+        number = 1 + list(self.plan).index(name)
+        return StageStarted(step=self.steps_done, title=title, stage=number, stages=len(self.plan))
+
+    def _describe_weights(self) -> str:
+        """Describe the stacking weights, averaged over the images."""
+        assert self.weights is not None
+        means = zip(self.kinds, self.weights.mean(0).tolist(), strict=True)
+        weights = ", ".join(f"{kind} {weight:.0%}" for kind, weight in means)
+        return f"Stacking weights from the held-out measurements, mean over the images: {weights}"
 
     def _begin(self, name: str) -> tuple[Restorer, list[int]] | None:
         """Start a stage and return its restorer and image indices; return None if no image needs the stage."""
@@ -106,7 +136,7 @@ class StagedRestorer(ABC):
             self.steps_done += len(restorer) if isinstance(restorer, Chains | DdpmRestorer) else restorer.iterations
         self.results[name] = result
         self.work = None
-        if name == [name for name, stage in self.plan.items() if stage.trial is not None][-1]:
+        if name == self.last_trial:
             self.weights = self.solve_weights()
 
     @abstractmethod
@@ -126,9 +156,9 @@ class StagedRestorer(ABC):
         """The restoration (N, C, H, W), in [0, 1] but not clipped; until stacking, the mean of the results so far."""
         if self.weights is not None:
             return self.combined()
-        if self.results:
-            return torch.stack(list(self.results.values())).mean(0)
-        return self.work[0].images if self.work else self.zero_images
+        if self.work:
+            return self.work[0].images
+        return torch.stack(list(self.results.values())).mean(0) if self.results else self.zero_images
 
     @property
     def zero_images(self) -> Tensor:

@@ -168,3 +168,35 @@ def test_cell_verdicts_compare_hybrid_with_its_control() -> None:
     board = Scoreboard([score("conditioned", [21.0, 22.0]), score("conditioned-pinv", [20.0, 21.0])])
     (cell,) = board.cells.values()
     assert cell.verdicts() == ["conditioned - conditioned-pinv: +1.00 [+1.00, +1.00] dB"]
+
+
+def cell_on(images: str, hybrid: list[float], dip: list[float], ddpm: list[float]) -> list[Event]:
+    methods = [("calibrated", hybrid, ""), ("dip-mean", dip, "calibrated"), ("ddpm-mean", ddpm, "calibrated")]
+    return [
+        RestorationScored(task="deblur", set=images, method=method, psnr=values, budget_of=of)
+        for method, values, of in methods
+    ]
+
+
+def test_scoreboard_summary_names_better_baseline_and_where_hybrid_stands() -> None:
+    clothes = cell_on("clothes", [26.0, 27.0, 28.0], [22.0, 23.0, 24.0], [26.1, 26.9, 28.0])
+    letters = cell_on("letters", [29.0, 30.1, 31.0], [27.0, 28.0, 29.0], [24.0, 24.0, 24.0])
+    worse = cell_on("leaves", [20.0, 20.1, 20.0], [21.0, 21.0, 21.0], [19.0, 19.0, 19.0])
+    head, columns, *rows = Scoreboard([*clothes, *letters, *worse]).summary()
+    assert "the hybrid's time" in head
+    assert columns.split()[:3] == ["calibrated", "DIP", "DDPM"]
+    assert [row.split()[:4] for row in rows[:3]] == [
+        ["clothes", "27.00", "23.00", "27.00"],
+        ["letters", "30.03", "28.00", "24.00"],
+        ["leaves", "20.03", "21.00", "19.00"],
+    ]
+    assert " ".join(rows[3:]) == (
+        "The better baseline is DIP on letters and leaves, DDPM on clothes. calibrated, which isn't told which one it "
+        "is, is ahead of it on letters, level with it on clothes, behind it on leaves."
+    )
+
+
+def test_scoreboard_summary_leaves_out_cell_without_both_baselines() -> None:
+    events = cell_on("clothes", [26.0, 27.0], [22.0, 23.0], [26.1, 26.9])
+    assert Scoreboard(events[:-1]).summary() == []
+    assert Scoreboard([]).summary() == []

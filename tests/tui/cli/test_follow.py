@@ -47,3 +47,60 @@ def test_follow_reports_vanished_run(
     monkeypatch.setattr(follow, "STATUS_SECONDS", 0.0)
     assert follow.follow(run) == 1
     assert f"{run.id} can't be followed" in capsys.readouterr().err
+
+
+def lines_of(*happened: events.Event) -> list[str]:
+    lines = follow.EventLines()
+    return [line for event in happened for line in lines(event)]
+
+
+def stage(number: int, title: str) -> events.StageStarted:
+    return events.StageStarted(step=0, title=title, stage=number, stages=3)
+
+
+def psnr(step: int, value: float) -> events.PsnrMeasured:
+    return events.PsnrMeasured(step=step, psnr=[value], mean=value)
+
+
+def test_event_lines_give_each_stage_one_line_with_its_last_psnr() -> None:
+    scored = events.RestorationScored(task="denoise", method="calibrated", psnr=[29.0], seconds=1.0)
+    assert lines_of(
+        events.RunStarted(kind="hybrid", method="calibrated", device="cpu", steps=400),
+        stage(1, "DIP fit"),
+        *(psnr(step, step / 10) for step in range(10, 200, 10)),
+        stage(2, "one step"),
+        stage(3, "diffusion"),
+        psnr(210, 28.0),
+        psnr(220, 29.0),
+        scored,
+    )[1:] == [
+        "Stage 1 of 3: DIP fit, PSNR 19.00 dB",
+        "Stage 2 of 3: one step",
+        "Stage 3 of 3: diffusion, PSNR 29.00 dB",
+        "denoise, calibrated: 29.00 dB in 1.0 s",
+    ]
+
+
+def test_event_lines_keep_order_of_messages_and_stages() -> None:
+    happened = [stage(1, "DIP fit"), psnr(10, 20.0), events.Message(text="between"), psnr(20, 21.0)]
+    assert lines_of(*happened, stage(2, "diffusion"), events.RunFinished(seconds=3.0)) == [
+        "Stage 1 of 3: DIP fit, PSNR 20.00 dB",
+        "between",
+        "Stage 1 of 3: DIP fit, PSNR 21.00 dB",
+        "Stage 2 of 3: diffusion",
+        "Finished in 3s",
+    ]
+
+
+def test_event_lines_show_ten_psnrs_of_run_without_stages() -> None:
+    started = events.RunStarted(kind="dip", method="skip", device="cpu", steps=1000)
+    measured = [psnr(step, 20.0) for step in range(10, 1001, 10)]
+    printed = lines_of(started, *measured, events.RunFinished(seconds=3.0))[1:-1]
+    assert [line.split(":")[0] for line in printed] == [f"Iteration {step}" for step in range(100, 1001, 100)]
+
+
+def test_event_lines_leave_out_series_of_pictures_and_stops() -> None:
+    numbered = events.ImageSaved(file="images/fit-000100.png", name="fit", step=100)
+    final = events.ImageSaved(file="images/restored.png", name="restored", step=100, title="Restored")
+    stopped = events.EarlyStopped(step=100, image=0, at=90, rule="discrepancy")
+    assert lines_of(numbered, stopped, final) == ["Picture images/restored.png: Restored"]

@@ -113,3 +113,10 @@ def test_restore_resume_refuses_another_conditioned_network(prior: Run, network:
     next(iter(first))
     with pytest.raises(UserError, match="has changed"):
         experiment(prior, folder).load_state_dict({**first.state_dict(), "conditioned": ["0" * 64]})
+
+
+def test_restore_experiment_without_controls_scores_hybrids_and_baselines_only(prior: Run) -> None:
+    settings = {"restore.methods": ("prior-init",), "restore.tasks": (TASK,), "restore.controls": False}
+    items = list(experiment(prior, **settings))
+    assert {method for method, _ in rows(items, TASK)} == {"prior-init", "dip-mean", "ddpm-mean"}
+    assert not any(isinstance(item, RestorationMissing) for item in items)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 import torch
 
 from dipddpm.core.config.hybrid import Calibrated
+from dipddpm.core.events import Message, StageStarted, Step
 from dipddpm.core.methods.calibrated.method import CalibratedRestorer
 from tests.core.methods.cases import SMALL, assert_resumes_exactly, case, ideal_prior, shapes
 
@@ -32,6 +35,29 @@ def test_calibrated_skips_refit_below_min_weight() -> None:
     assert (made.share("dip", "guided") < FEW.trusted).all()
     assert torch.equal(made.results["restart 0"], made.results["dip"])
     assert made.iterations <= 2 * DIP.iterations
+
+
+def test_calibrated_announces_stages_in_order_and_weights_after_trial() -> None:
+    made = CalibratedRestorer(case("denoise:sigma=25", TRUTH), ideal_prior(TRUTH), FEW, DIP)
+    steps, announced = [], []
+    for item in made:
+        if isinstance(item, Step):
+            steps.append(item.step)
+        else:
+            announced.append((len(steps), item))
+    stages = [item for _, item in announced if isinstance(item, StageStarted)]
+    assert [stage.stage for stage in stages[:5]] == [1, 2, 3, 4, 5]
+    assert all("trial" in stage.title for stage in stages[:5]) and all("final" in stage.title for stage in stages[5:])
+    # Each stage is announced before its first step, and numbered after the steps of the stages before it.
+    assert all(
+        stage.step < steps[at] and (at == 0 or stage.step >= steps[at - 1])
+        for at, stage in announced
+        if isinstance(stage, StageStarted)
+    )
+    (message,) = [item for _, item in announced if isinstance(item, Message)]
+    shares = [float(share) for share in re.findall(r"(\d+)%", message.text)]
+    assert made.weights is not None
+    assert shares == pytest.approx((100 * made.weights.mean(0)).tolist(), abs=0.51)
 
 
 def test_calibrated_refits_only_leading_methods_after_coarse_trial() -> None:
