@@ -90,7 +90,7 @@ class Exported:
     then: str
 
 
-class AlreadyThereError(UserError):
+class OutputExistsError(UserError):
     """An export of the same run exists already."""
 
 
@@ -98,7 +98,7 @@ def export(runs: Sequence[Run], formats: Sequence[str], folder: Path, *, replace
     """Write runs to FOLDER/FORMAT/RUN, each completely or not at all; a live run is exported as it is now.
 
     Raises UserError, before anything is written, for an unknown format, a missing package or a run that has nothing to
-    export, and `AlreadyThereError` for an existing export, unless `replace` is set. Once writing has begun, only a
+    export, and `OutputExistsError` for an existing export, unless `replace` is set. Once writing has begun, only a
     folder that can't be written raises UserError.
     """
     refuse(formats)
@@ -107,7 +107,7 @@ def export(runs: Sequence[Run], formats: Sequence[str], folder: Path, *, replace
         for name, store in stores.items():
             if not replace and FORMATS[name].has(store, run):
                 problem = f"{FORMATS[name].path(store, run)} exists already."
-                raise AlreadyThereError(problem, "Replace it with --force, or choose another folder.")
+                raise OutputExistsError(problem, "Replace it with --force, or choose another folder.")
     checks = dict.fromkeys(filter(None, (FORMATS[name].check for name in stores)))
     for run in runs if checks else ():
         record = Record.of(run)

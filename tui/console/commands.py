@@ -209,12 +209,12 @@ class RunCommands:
         self._screen.choose(f"Export {run_title(row)}", choices, choose)
 
     def _export(self, run: Run, name: str, folder: Path, *, replace: bool = False) -> None:
-        from dipddpm.core.export import AlreadyThereError, export, scp_line
+        from dipddpm.core.export import OutputExistsError, export, scp_line
 
         def work() -> Callable[[], None]:
             try:
                 (done,) = export([run], [name], folder, replace=replace)
-            except AlreadyThereError as error:
+            except OutputExistsError as error:
                 again = partial(self._export, run, name, folder, replace=True)
                 return partial(self._screen.ask, f"{error.problem} Replace it?", "", again)
             next_step = f"Next: {done.then}\n\n" if done.then else ""

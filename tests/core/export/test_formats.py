@@ -8,7 +8,7 @@ import pytest
 
 from dipddpm.core import config
 from dipddpm.core.errors import UserError
-from dipddpm.core.export import AlreadyThereError, export, scp_line
+from dipddpm.core.export import OutputExistsError, export, scp_line
 from dipddpm.core.runs import Run, RunsFolder
 
 
@@ -36,7 +36,7 @@ def test_export_replaces_existing_export_only_if_requested(run: Run, tmp_path: P
     mine = tmp_path / "csv" / run.id / "mine.txt"
     mine.write_text("kept")
     before = everything(tmp_path)
-    with pytest.raises(AlreadyThereError, match="exists already"):
+    with pytest.raises(OutputExistsError, match="exists already"):
         export([run], ["jsonl", "csv"], tmp_path)
     assert everything(tmp_path) == before, "the export has written files before its refusal"
     export([run], ["csv"], tmp_path, replace=True)

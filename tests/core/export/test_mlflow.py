@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dipddpm.core.export import export, mlflow
-from dipddpm.core.export.formats import AlreadyThereError
+from dipddpm.core.export.formats import OutputExistsError
 from dipddpm.core.export.snapshot import Record, temporary_environ
 from dipddpm.core.runs import Run
 
@@ -62,7 +62,7 @@ def test_mlflow_store_refuses_second_export_unless_replaced(run: Run, store: Pat
     (done,) = export([run], ["mlflow"], store.parent)
     assert done.path == store
     (first,) = stored_runs(client)
-    with pytest.raises(AlreadyThereError):
+    with pytest.raises(OutputExistsError):
         export([run], ["mlflow"], store.parent)
     export([run], ["mlflow"], store.parent, replace=True)
     (second,) = stored_runs(client)
