@@ -93,11 +93,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "full": {},
         # One domain where the diffusion model is better than DIP, and one where DIP is better.
         "quick": {
-            "restore.tasks": ("deblur:width=1.5,sigma=2",),
-            "restore.sets": ("fashion-mini", "glyphs"),
+            "restore.tasks": ("denoise:sigma=50",),
+            "restore.sets": ("fashion-mini", "patches"),
             "restore.methods": ("calibrated",),
             "restore.controls": False,
-            "restore.images": 4,
+            "restore.images": 8,
             "restore.seeds": 1,
         },
     },

@@ -286,7 +286,7 @@ def _conclusion(hybrid: str, cells: Mapping[str, Cell]) -> str:
         standing["ahead of" if gain.lower > 0 else "behind" if gain.upper < 0 else "level with"].append(label)
     families = ", ".join(f"{family} on {_listed(labels)}" for family, labels in better.items() if labels)
     results = ", ".join(f"{word} it on {_listed(labels)}" for word, labels in standing.items() if labels)
-    return f"The better baseline is {families}. {hybrid}, which isn't told which one it is, is {results}."
+    return f"The better baseline is {families}. Without knowing this, {hybrid} is {results}."
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:

@@ -191,8 +191,8 @@ def test_scoreboard_summary_names_better_baseline_and_where_hybrid_stands() -> N
         ["leaves", "20.03", "21.00", "19.00"],
     ]
     assert " ".join(rows[3:]) == (
-        "The better baseline is DIP on letters and leaves, DDPM on clothes. calibrated, which isn't told which one it "
-        "is, is ahead of it on letters, level with it on clothes, behind it on leaves."
+        "The better baseline is DIP on letters and leaves, DDPM on clothes. Without knowing this, calibrated is ahead "
+        "of it on letters, level with it on clothes, behind it on leaves."
     )
 
 
