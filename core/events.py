@@ -56,9 +56,10 @@ class RunStarted(Event, tag="run_started", frozen=True):
 
 
 class RunResumed(Event, tag="run_resumed", frozen=True):
-    """The run resumes from its last checkpoint. Its lines after `from_offset`, up to this one, are void.
+    """The run resumes from its last checkpoint; the work after the checkpoint is done and logged again.
 
-    `from_offset` is the size of the log at the checkpoint; the work after it is done and logged again.
+    `from_offset` is the size of the log in bytes at the checkpoint. The lines from there up to this one are void; None
+    if no line is void.
     """
 
     from_step: Count
@@ -99,8 +100,8 @@ class EpochFinished(Event, tag="epoch_finished", frozen=True):
     """A pass over the training images has ended. `best` is true if this epoch's model was stored as the best.
 
     `bands` is the error of eps in ten equal intervals of the timesteps, least noisy first, on the held-out images or,
-    if there are none, on as many training images. `held_out`, the error that selects the best model, is their mean
-    unless the method selects by another error.
+    if there are none, on as many training images. `held_out` is the error on the held-out images that selects the best
+    model: the mean of `bands`, unless the method selects by another error.
     """
 
     epoch: Count
@@ -185,7 +186,10 @@ class StopsCompared(Event, tag="stops_compared", frozen=True):
 
 
 class ImageSaved(Event, tag="image_saved", frozen=True):
-    """A PNG was written. `file` is relative to the run folder; `panels` names its images, in rows of `columns`."""
+    """A PNG was written. `file` is relative to the run folder.
+
+    `panels` names its images, in order; they lie in rows of `columns`, which is 0 in older logs.
+    """
 
     file: str
     name: str
@@ -250,7 +254,10 @@ class RestorationMissing(Event, tag="restoration_missing", frozen=True):
 
 
 class RestorationsCompared(Event, tag="restorations_compared", frozen=True):
-    """A hybrid's mean PSNR over all cells, and its mean gain in dB over the better baseline with its 95% bounds."""
+    """A hybrid's mean PSNR in dB over all cells, and its mean gain in dB over the better baseline with its 95% bounds.
+
+    `gain`, `lower` and `upper` are None if there is no baseline to compare with.
+    """
 
     method: str
     psnr: float

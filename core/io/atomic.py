@@ -20,8 +20,8 @@ IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
 def atomic_writer(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a new file that replaces `path`, by a rename within its folder, when the block ends without an exception.
 
-    With `durable`, the file and its folder are synced to disk before this returns. Raises OSError. After any exception
-    the old file is unchanged.
+    With `durable`, the file and its folder are synced to disk before this returns. Raises OSError. If the block or the
+    writing of the file raises an exception, the old file is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
@@ -96,5 +96,5 @@ def is_folder(path: Path) -> bool:
 def remove_temporaries(folder: Path) -> None:
     """Remove the unfinished files of killed writers. No other process may be writing in this folder meanwhile."""
     for path in folder.glob(f".*{TEMPORARY}"):
-        with contextlib.suppress(OSError):  # a file that stays does no harm but take space
+        with contextlib.suppress(OSError):  # a file that stays only takes up space
             path.unlink()

@@ -11,7 +11,7 @@ _HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def printable(text: str, limit: int = 2000) -> str:
-    """Return the text on one line of at most `limit` characters, with control and formatting characters as codes.
+    """Cut the text to `limit` characters and return it on one line, with control and formatting characters as codes.
 
     This disarms escape sequences (colours, titles, links, clipboard); tabs and line ends become spaces.
     """

@@ -57,7 +57,7 @@ def collect(device: str, device_name: str, threads: int) -> Environment:
 
 
 def command_line() -> str:
-    """Return the command line of this process, or of the first of the program's processes that led to it."""
+    """Return the command line that the user gave, to this process or to the program's process that led to it."""
     return os.environ.get(COMMAND_VARIABLE) or shlex.join(["dipddpm", *sys.argv[1:]])
 
 

@@ -40,7 +40,7 @@ RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,40}-[0-9a-f]{4}")
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of one run. Reading never raises for a file's content: unreadable content is omitted or marked."""
+    """The folder of one run. No file content makes reading raise an error: unreadable content is omitted or marked."""
 
     folder: Path
 
@@ -205,7 +205,7 @@ class RunsFolder:
         return [run for run in _runs_in(reference.FOLDER) if not atomic.is_folder(self.root / run.id)]
 
     def run(self, run_id: str) -> Run:
-        """Return the run of a complete id: the run in this folder, unless only a reference run of this id exists."""
+        """Return the run of a complete id: this folder's, which need not exist, unless only a reference run exists."""
         shipped = Run(reference.FOLDER / run_id)
         own = Run(self.root / run_id)
         return shipped if atomic.is_folder(shipped.folder) and not atomic.is_folder(own.folder) else own
@@ -213,8 +213,8 @@ class RunsFolder:
     def find(self, wanted: str) -> Run:
         """Find a run by its id, a unique prefix of the id, its last four digits, or the words `last` or `reference`.
 
-        `reference` is the prior that ships with the program. Runs of this folder take precedence over reference runs.
-        Raises UserError if no run or several runs match.
+        `last` is the newest run of this folder, `reference` the prior that ships with the program. Runs of this folder
+        take precedence over reference runs. Raises UserError if no run or several runs match.
         """
         if wanted == reference.NAME:
             return Run(reference.FOLDER / reference.PRIOR)

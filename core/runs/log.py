@@ -92,7 +92,7 @@ class EventLog:
 
 
 class EventReader:
-    """The reading end of the log. It remembers its offset, returns only complete lines, and never raises for content.
+    """The reading end of the log. It remembers its offset, returns only complete lines, and never raises an error.
 
     Any number of readers may follow one log. `read` sets `restarted` if the file was replaced or has become shorter, so
     that reading began again at its start. Lines that don't contain `containing` are skipped.
