@@ -27,7 +27,7 @@ MIN_EVALUATED = 128
 
 
 class DdpmConfig(Section, frozen=True):
-    """A network trained to predict the noise at each timestep (Ho et al., NeurIPS 2020)."""
+    """A network trained to remove the noise at each timestep (Ho et al., NeurIPS 2020)."""
 
     network: Annotated[Literal["tutorial", "unet"], "the network: the published baseline's, or our U-Net"] = "tutorial"
     timesteps: Annotated[int, Meta(ge=2, le=10_000), "length T of the forward process"] = 1000
@@ -58,7 +58,7 @@ class DdpmConfig(Section, frozen=True):
     hold_out: Annotated[
         bool,
         "whether to hold out the last 5,000 training images (of small sets a tenth) to select the best model; "
-        "else all are trained on, and the epoch of lowest training loss has the best model, as published",
+        "otherwise the run trains on all images, and the epoch of lowest training loss is the best, as published",
     ] = False
     samples: Annotated[int, Meta(ge=0, le=4096), "number of images sampled at the end of the run; 0: none"] = 16
     evaluate: Annotated[

@@ -33,7 +33,7 @@ class DipConfig(RestorerOptions, frozen=True):
         "held-out for impulses, else variance; never: the last iteration",
     ] = "auto"
     discrepancy: Annotated[
-        PositiveFloat, "residual at which a fit stops, as a multiple of the noise's (discrepancy)"
+        PositiveFloat, "mean squared residual at which a fit stops, as a multiple of the noise variance (discrepancy)"
     ] = 0.9
     window: Annotated[int, Meta(ge=2), "number of outputs in the moving variance (variance)"] = 100
     patience: Annotated[Positive, "iterations without a better score before a fit stops (variance, held-out)"] = 200

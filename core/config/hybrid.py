@@ -56,7 +56,9 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
     fold: Annotated[float, Meta(gt=0, le=0.5), "share of the known pixels that each fold holds out (inpaint)"] = 0.12
     folds: Annotated[int, Meta(ge=2), "number of folds, which hold out different pixels (inpaint)"] = 5
     noise: Annotated[
-        PositiveFloat, "std of noise added to split the measurement in two, as a multiple of its own (denoise, deblur)"
+        PositiveFloat,
+        "std of noise added to split the measurement in two, as a multiple of the std of its own noise (denoise; twice "
+        "this for deblur)",
     ] = 0.35
     iterations: Annotated[Positive, "largest number of iterations of each DIP fit"] = 200
     weight: Annotated[PositiveFloat, "weight of the guided fit's penalty, as in guided"] = 0.1

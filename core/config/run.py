@@ -279,7 +279,7 @@ def lower_memory(config: AnyRun) -> str:
         case ExplanationRun():
             return _halved("explanation.train_images", config.explanation.train_images, least=40) or _SMALLER
         case StudyRun():
-            return "The failed run of the study's last stage says which option to lower."
+            return "See the run of the stage that the study had reached: it says which option to lower."
 
 
 _SMALLER = "Choose a smaller network."

@@ -36,7 +36,9 @@ class RestoreConfig(Section, frozen=True):
         "sets of images: the test images of fashionmnist or fashion-mini, glyphs, patches or leaves",
     ] = ("fashionmnist", "glyphs", "patches", "leaves")
     methods: Annotated[tuple[str, ...], "hybrids to compare; empty: all of them"] = ()
-    controls: Annotated[bool, "also score A+ y, a classic filter, one DIP fit and samplers with few steps"] = True
+    controls: Annotated[
+        bool, "whether to score the controls too: A+ y, a classic filter, one DIP fit and samplers with few steps"
+    ] = True
     conditioned: Annotated[
         tuple[str, ...],
         "folders of finished runs of hybrid conditioned; each network restores the task it was trained for, "

@@ -79,9 +79,9 @@ def cache_folder() -> Path:
 def fetch(name: str, *, root: Path | str | None = None, progress: Progress | None = None) -> Path:
     """Download and verify the missing files of a data set, and return its folder.
 
-    Missing and damaged files are downloaded into the folder `name` below `root`. Without `root`, a complete data set in
-    one of the default folders is used, and other files go to the cache. The files come from torchvision's addresses, or
-    from `DIPDDPM_MIRROR` alone if it is set.
+    Missing and damaged files are downloaded into the folder `name` below `root`. Without `root`, a complete, undamaged
+    data set in one of the default folders is used as it is; otherwise the files go to the cache. They come from
+    torchvision's addresses, or from `DIPDDPM_MIRROR` alone if it is set.
 
     Raises `UserError` for an unknown name, a folder that can't be written, and if no mirror has the published file.
     """
@@ -215,9 +215,9 @@ def is_published(dataset: NamedDataset, folder: Path, file: SourceFile) -> bool:
 
 
 def unpack(data: bytes, file: SourceFile) -> bytes:
-    """Return the contents of a published file, unzipped if it is an IDX file.
+    """Return the contents of a published file; the gzip of an IDX file is decompressed.
 
-    Raises `NotPublishedError` if the digest differs.
+    Raises `NotPublishedError` if the digest differs or the gzip is damaged.
     """
     unpacked = data
     if file.name.endswith("ubyte.gz") and data.startswith(b"\x1f\x8b"):

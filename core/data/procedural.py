@@ -1,6 +1,6 @@
 """Test images for restoration, 28x28 and grey, in the prior's domain (data sets) and outside it (generated offline).
 
-Image i of a generated set is the same for any number of images. Generated images are rounded to 8 bits.
+Image i of a generated set doesn't depend on how many images are requested. Generated images are rounded to 8 bits.
 """
 
 from __future__ import annotations
