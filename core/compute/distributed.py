@@ -35,7 +35,7 @@ class ProcessGroup:
         return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
 
     def shard(self, size: int) -> slice:
-        """Return this rank's slice of `size` items; the slices of all ranks cover them and differ by at most one."""
+        """Return this rank's slice of `size` items; the slices cover all items and differ in length by at most 1."""
         return slice(self.rank * size // self.world_size, (self.rank + 1) * size // self.world_size)
 
     def wrap(self, network: nn.Module) -> nn.Module:
@@ -48,7 +48,7 @@ class ProcessGroup:
         return DistributedDataParallel(network, static_graph=True, broadcast_buffers=False)
 
     def all_reduce_sum(self, value: Tensor) -> Tensor:
-        """Return the sum of the value over all ranks."""
+        """Sum the tensor over all ranks, in place, and return it."""
         if self.world_size > 1:
             dist.all_reduce(value)
         return value

@@ -16,7 +16,7 @@ from dipddpm.core.degrade.measure import Degradation, degrade
 
 @dataclass(frozen=True)
 class Case:
-    """Measurements of N images of one size, with all that a method may know of them; it has no truth."""
+    """Measurements of N images of one size, with everything that a method may know of them, so without the truth."""
 
     y: Tensor
     """The measurements, never clipped, on the device of the computation."""

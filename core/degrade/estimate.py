@@ -15,7 +15,7 @@ from dipddpm.core.errors import UserError
 TO_DEVIATION = 1.4826
 """Ratio of the standard deviation of Gaussian n to the median of |n|."""
 MIN_SIGMA = 1 / 255
-"""Least estimated noise level, a grey level; the estimate can't distinguish less noise from fine texture."""
+"""Least estimated noise level, one grey level; the estimate can't distinguish less noise from fine texture."""
 
 
 def estimate_sigma(y: Tensor, measured: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class PriorBatch(nn.Module):
     `restored` is the running average of outputs, o <- w o + (1 - w) f(z), with w rising from 0 as t / (t + 9) to
     `average`. The original's weight is constant; the rising weight soon forgets the first outputs. With `sgld`,
     Gaussian noise on the convolutions makes the iterations stochastic gradient Langevin dynamics (Cheng et al., CVPR
-    2019), and the average estimates the posterior mean. When the fit of an image falls by `backtrack` dB within 10
+    2019), and the average estimates the posterior mean. When the loss of an image rises by `backtrack` dB within 10
     iterations, its weights and its optimiser's moments are rolled back.
 
     Results are buffers with one row for each image, (B, ...).
@@ -190,7 +190,7 @@ class PriorBatch(nn.Module):
         return discrepancy(options.discrepancy * self.expected_residual)
 
     def _checkpoint_or_rollback(self, loss: Tensor) -> None:
-        """Roll back the images whose fit fell or is no longer finite; note the state of the others."""
+        """Roll back the images whose loss rose too far or is no longer finite, and checkpoint the others."""
         allowed = self.good_loss * 10 ** (self.options.backtrack * self.power / 20)
         diverged = ~(loss <= allowed)
         self.priors.checkpoint_or_rollback(diverged)

@@ -135,8 +135,10 @@ class DipFit:
         qualities = [FitQuality(*values) for values in self.gather(_qualities)] if needs_quality else []
         for image, status in enumerate(self.statuses):
             if self._since_last_report(status.backtracked):
-                fall = f"The fit of image {image} fell by {options.backtrack:g} dB"
-                yield Message(text=f"{fall}; it was rolled back at iteration {status.backtracked}", level="warning")
+                rise = f"The loss of image {image} rose by {options.backtrack:g} dB"
+                yield Message(
+                    text=f"{rise}; its fit was rolled back at iteration {status.backtracked}", level="warning"
+                )
         for image in stopped:
             at, psnr_at_stop = self.statuses[image].best_iteration, qualities[image].at_stop if has_truth else None
             yield EarlyStopped(step=self.step, image=image, at=at, rule=self.rule_name, psnr=psnr_at_stop)
@@ -226,7 +228,7 @@ def _refuse_infinite(losses: list[float], step: int) -> None:
     for image, loss in enumerate(losses):
         if not math.isfinite(loss):
             problem = f"The fit of image {image} became {loss} at iteration {step}."
-            raise UserError(problem, "Lower dip.lr, or have falling fits rolled back with dip.backtrack=5.")
+            raise UserError(problem, "Lower dip.lr, or set dip.backtrack=5, which rolls such fits back.")
 
 
 def _all_known(values: Iterable[float | None]) -> list[float]:

@@ -64,7 +64,7 @@ class TutorialNetwork(nn.Module):
     def for_images(cls, shape: Sequence[int], config: DdpmRun | HybridRun, classes: int = 0) -> Self:
         """Build the network for images of `shape` (C, H, W). Raises UserError unless they are 28x28 and grey.
 
-        `classes` is ignored, since the network has no class input; validation refuses configs that combine the two.
+        `classes` is ignored: the network has no class input, and a config with `ddpm.conditional` refuses this network.
         """
         del classes
         if tuple(shape) != SHAPE:
@@ -135,7 +135,7 @@ class _Block(nn.Module):
 
 
 def _stage(size: int, *channels: int, normalize_last: bool = True) -> nn.Sequential:
-    """Return blocks between these channels; the published network's last norm has parameters but is skipped."""
+    """Return blocks between these channels; without `normalize_last` the last one skips its norm, as published."""
     blocks = [_Block(size, a, b) for a, b in itertools.pairwise(channels)]
     blocks[-1].normalize = normalize_last
     return nn.Sequential(*blocks)

@@ -155,7 +155,7 @@ def test_dip_of_two_processes_yields_and_resumes_like_one(
     together: dict[str, Any], plain: Callable[[Any], Any]
 ) -> None:
     alone = sharing.dip()
-    assert together["dip alone"] == 2, "of the three networks"
+    assert together["dip alone"] == 2, "this process fits two of the three networks"
     assert len(alone.fit.indices) == 3
     expected = [_comparable(item, plain) for item in alone]
     assert sharing.stops(together["dip"])

@@ -199,7 +199,7 @@ def test_bfloat16_training_nearly_matches_float32_losses() -> None:
 
 @pytest.mark.slow
 def test_compiled_training_matches_eager_losses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traces the network as in use, but runs eager kernels, which need no compilation; test_compile.py compiles."""
+    """Trace the real network but run eager kernels, which need no compilation; test_compile.py compiles kernels."""
     compiler = torch.compile
     monkeypatch.setattr(torch, "compile", lambda network, **_: compiler(network, dynamic=False, backend="aot_eager"))
     losses = [[item.loss for item in training(compile=c, epochs=1) if isinstance(item, Step)] for c in (False, True)]

@@ -65,7 +65,7 @@ def test_gpu_preset_bfloat16_nearly_matches_float32_losses() -> None:
 
 @pytest.mark.slow
 def test_gpu_preset_compiled_matches_eager_losses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traces the network as in use, but runs eager kernels, which need no compilation; test_compile.py compiles."""
+    """Trace the real network but run eager kernels, which need no compilation; test_compile.py compiles kernels."""
     compiler = torch.compile
     monkeypatch.setattr(torch, "compile", lambda network, **_: compiler(network, dynamic=False, backend="aot_eager"))
     assert PRESETS["ddpm"]["gpu"]["ddpm.compile"]

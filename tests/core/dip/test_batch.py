@@ -99,12 +99,12 @@ def test_prior_batch_resumes_exactly(cut: int) -> None:
 def test_prior_batch_average_follows_definition() -> None:
     """The weight w rises as t / (t + 9) up to its limit; a limit of 0 turns averaging off."""
     outputs: list[Tensor] = []
-    fit, without_penalty = batch(options(average=0.6)), batch(options(average=0.0))
+    fit, without_average = batch(options(average=0.6)), batch(options(average=0.0))
     expected = torch.zeros(())
     for t in range(20):
         fit.step_once()
-        without_penalty.step_once()
-        outputs.append(without_penalty.restored)
+        without_average.step_once()
+        outputs.append(without_average.restored)
         weight = min(0.6, t / (t + 9))
         expected = weight * expected + (1 - weight) * outputs[-1]
     assert torch.allclose(fit.restored, expected, atol=1e-5)
@@ -327,7 +327,7 @@ def test_bfloat16_prior_batch_restores_as_well_as_float32() -> None:
 def test_compiled_prior_batch_matches_eager_and_recompiles_on_compact(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Traces the network as in use, but runs eager kernels, which need no compilation."""
+    """Trace the real network but run eager kernels, which need no compilation."""
     monkeypatch.setattr(torch, "compile", partial(_compile_quickly, torch.compile))
     fits = [batch(options(scales=1, compile=faster)) for faster in (False, True)]
     for fit in fits:

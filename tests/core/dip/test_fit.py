@@ -137,7 +137,7 @@ def test_dip_fit_reports_backtracking() -> None:
             made.batches[1].good_loss.fill_(1e-9)
         if isinstance(item, Message):
             messages.append(item.text)
-    assert messages == ["The fit of image 1 fell by 5 dB; it was rolled back at iteration 20"]
+    assert messages == ["The loss of image 1 rose by 5 dB; its fit was rolled back at iteration 20"]
 
 
 def test_dip_fit_raises_for_image_no_longer_finite() -> None:

@@ -68,7 +68,7 @@ def test_unet_attention_reaches_across_image() -> None:
         assert bool(xt.grad[0, 0, -1, -1]) is reaches
 
 
-def test_unet_class_changes_prediction_and_none_equals_last_class() -> None:
+def test_unet_class_changes_prediction_and_none_means_no_class() -> None:
     network = small(classes=3)
     xt, t = torch.randn(1, 1, 28, 28), torch.tensor([100])
     outputs = [network(xt, t, torch.tensor([label])) for label in range(4)]
