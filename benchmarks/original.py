@@ -57,7 +57,7 @@ class Elapsed(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """The PSNR in dB and the time of both codes for all images; the original restores them one by one."""
+    """The PSNR in dB and the time of both programs for all images; the original restores them one by one."""
 
     images: int
     fitted: int

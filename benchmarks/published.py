@@ -38,7 +38,7 @@ def measure(
     threads: Threads = 0,
     device: Device = "auto",
 ) -> None:
-    """Compare the speed of our training with the published code's."""
+    """Compare the speed of our training with the published code's, measured in turns."""
     print_rows(compare(load(path.expanduser()), resolve(device, threads)))
 
 

@@ -227,9 +227,9 @@ class Scoreboard:
         return [line for block in blocks for line in ("", *block)][1:]
 
     def summary(self) -> list[str]:
-        """Return a table of each hybrid beside its baselines in equal time, a line a cell, and a conclusion for each.
+        """Return for each hybrid a table of its PSNR and its baselines' in equal time, cell by cell, and a conclusion.
 
-        Cells in which a baseline has no score are left out; empty if none is left.
+        Cells in which a baseline has no score are left out; the list is empty if no cell is left.
         """
         tasks, sets = ({getattr(cell, key) for cell in self.cells.values()} for key in ("task", "set"))
         lines: list[str] = []
@@ -275,7 +275,7 @@ _COLUMN_PRIORITY = ("PSNR", "seconds", "SSIM", "class", "NFE", "iter", "runs")
 
 
 def _conclusion(hybrid: str, cells: Mapping[str, Cell]) -> str:
-    """Say in which cells each family is the better baseline, and where the hybrid stands beside the better one."""
+    """Say in which cells each family is the better baseline, and in which the hybrid is better, equal or worse."""
     better: dict[str, list[str]] = {family: [] for family in BASELINES}
     standing: dict[str, list[str]] = {"ahead of": [], "level with": [], "behind": []}
     for label, cell in cells.items():

@@ -1,6 +1,6 @@
 """The project's own FashionMNIST classifier, whose features measure sample quality.
 
-Its weights, trained by `scripts.train_classifier`, ship with the program, so that results compare everywhere.
+Its weights, trained by `scripts.train_classifier`, ship with the program, so that results from all machines compare.
 """
 
 from __future__ import annotations
