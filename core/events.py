@@ -159,7 +159,10 @@ class StageStarted(Event, tag="stage_started", frozen=True):
 
 
 class EarlyStopped(Event, tag="early_stopped", frozen=True):
-    """A truth-free stopping rule stopped the fit of one image at iteration `at`, where its PSNR was `psnr` dB."""
+    """A truth-free stopping rule ended the fit of one image; its restoration is the one of iteration `at`.
+
+    `psnr` is the PSNR of that restoration in dB; None without the truth.
+    """
 
     step: Count
     image: Count

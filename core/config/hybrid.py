@@ -63,10 +63,16 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
     iterations: Annotated[Positive, "largest number of iterations of each DIP fit"] = 200
     weight: Annotated[PositiveFloat, "weight of the guided fit's penalty, as in guided"] = 0.1
     pull: Annotated[
-        NonNegative, "penalty weight of fits (inpaint); its least value in final fits, if values were held out"
+        NonNegative,
+        "weight of the fits' penalty (inpaint); else its least value in final fits after values were held out",
     ] = 0.03
-    near: Annotated[PositiveFloat, "noise on the fits where diffusion starts near them, as scale in prior-init"] = 4.0
-    far: Annotated[PositiveFloat, "noise on the fits where diffusion takes only their large features"] = 15.0
+    near: Annotated[
+        PositiveFloat, "noise on the fits where diffusion starts near them, as a multiple of the fits' RMS spread"
+    ] = 4.0
+    far: Annotated[
+        PositiveFloat,
+        "noise on the fits where diffusion takes only their large features, as a multiple of the fits' RMS spread",
+    ] = 15.0
     steps: Annotated[Positive, "sampler steps of diffusion that starts at the fits"] = 20
     full_steps: Annotated[Positive, "largest number of sampler steps of diffusion from pure noise"] = 100
     trial_samples: Annotated[Positive, "number of samples averaged while measurements are held out"] = 4

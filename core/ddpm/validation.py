@@ -12,7 +12,7 @@ from dipddpm.core.images import to_model
 
 BANDS = 10
 MAX_VALIDATION_IMAGES = 1_000
-"""Most images in a validation; 1,000 cost about 1% of an epoch of 60,000."""
+"""Largest number of images in a validation; 1,000 images cost about 1% of an epoch of 60,000."""
 
 
 class Validator:

@@ -1,5 +1,5 @@
 """Deep Image Prior: an untrained network that is fitted to one degraded image restores it (Ulyanov et al., CVPR 2018).
 
-`networks` and `ensemble` have the networks of many priors, `batch` and `fit` fit many images together, and `stopping`
-has the rules that stop a fit without the truth.
+`networks` and `ensemble` define a network that holds many priors, `batch` and `fit` fit many images together, and
+`stopping` has the rules that stop a fit without the truth.
 """

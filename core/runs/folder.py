@@ -80,7 +80,7 @@ class Run:
             raise UserError(problem, "Copy the run's folder and replace links by the files they point to.")
 
     def files(self, pattern: str) -> list[Path]:
-        """Return the files that match a pattern such as `images/*.png`, sorted, without links that may lead outside."""
+        """Return the files of a pattern such as `images/*.png`, sorted, except links, which may lead outside."""
         root = self.folder.resolve()
         paths = [path for path in sorted(self.folder.glob(pattern)) if atomic.is_file(path)]
         return [path for path in paths if path.resolve() == root / path.relative_to(self.folder)]
