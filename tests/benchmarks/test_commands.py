@@ -51,8 +51,9 @@ def test_benchmarks_without_arguments_list_commands() -> None:
         assert f"  {command} " in text
 
 
-def test_readme_names_existing_benchmarks() -> None:
-    named = set(re.findall(r"python -m benchmarks ([a-z-]+)", (CHECKOUT / "README.md").read_text()))
+def test_pages_name_existing_benchmarks() -> None:
+    pages = "".join(page.read_text() for page in (CHECKOUT / "docs").glob("*.md"))
+    named = set(re.findall(r"python -m benchmarks ([a-z-]+)", pages))
     assert {"quality", "learning", "stops"} <= named
     assert named <= {command.name for command in app.registered_commands}
 
