@@ -189,7 +189,7 @@ def _markdown(block: Block) -> str:  # noqa: PLR0911
             rows = [[_literal(cell) for cell in row] for row in (block.head, *block.rows)]
             return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rules, *rows[1:]))
         case Facts():
-            return _markdown(Table(["", ""], block.pairs)).replace("---:", "---")
+            return _markdown(Table(["", ""], block.pairs)).replace("---:", "---", 1)  # only the rule, no value
         case Code():
             lines = _lines(block)
             longest = max((len(ticks) for ticks in TICKS.findall(lines)), default=0)

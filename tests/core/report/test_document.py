@@ -71,7 +71,7 @@ def test_page_html_escapes_any_text(text: str) -> None:
     assert parsed.text.count(printable(text)) == 12
 
 
-@given(ANY | st.just(HOSTILE) | st.sampled_from(["# a", "1. a", "- a", "---", "+ a", "=="]))
+@given(ANY | st.just(HOSTILE) | st.sampled_from(["# a", "1. a", "- a", "---", "---:", "+ a", "=="]))
 def test_page_markdown_escapes_any_text(text: str) -> None:
     def parse(page: Page) -> tuple[list[str], list[str]]:
         tokens = MarkdownIt("commonmark").enable("table").parse(page.markdown())
