@@ -60,9 +60,9 @@ class Field(msgspec.Struct, frozen=True):
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words that a user may write: `choices`, or, for a list, the choices of its items."""
+        """The values of a `Literal`, or of a list of them, as a user writes them; empty for other types."""
         item = get_args(self.type)[0] if get_origin(self.type) is tuple else self.type
-        return msgspec.structs.replace(self, type=item).choices
+        return tuple(map(str, get_args(item))) if get_origin(item) is Literal else ()
 
 
 @functools.cache

@@ -61,10 +61,12 @@ def test_format_task_omits_options_without_effect(text: str, written: str) -> No
         ("inpant", "Did you mean inpaint"),
         ("inpaint:mising=0.5", "Did you mean missing"),
         ("denoise:noise=poison", "Did you mean poisson"),
+        ("deblur:kernel=x", "Choose one of: gaussian, motion"),
+        ("superres:factor=3", "Choose one of: 2, 4"),
         ("denoise:sigma", "sigma=VALUE"),
     ],
 )
-def test_parse_task_suggests_nearest_name(text: str, words: str) -> None:
+def test_parse_task_suggests_name_or_choices(text: str, words: str) -> None:
     with pytest.raises(UserError) as refused:
         parse_task(text)
     assert words in refused.value.remedy
