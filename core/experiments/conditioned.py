@@ -154,7 +154,7 @@ class ConditionedExperiment(HybridExperiment):
             if not isinstance(prior[0].network, UNet):
                 raise UserError(
                     f"The network of {prior[1].run} can't take conditioning images as input.",
-                    "Name a run that trained a U-Net.",
+                    "With --from, name a run that trained a U-Net.",
                 )
             config = msgspec.structs.replace(config, ddpm=inherit_prior_options(config.ddpm, prior[0].options))
         train, validation = load_training(config.data, held_out=True)

@@ -18,7 +18,7 @@ def load_prior(run: str, device: torch.device | str) -> tuple[TrainedModel, Prio
     """
     folder = reference.prior_folder(run)
     if not folder.is_dir():
-        raise UserError(f"There is no run of the prior at {folder}.", "Name another run with --from.")
+        raise UserError(f"The run of the prior doesn't exist: {folder}.", "Name another run with --from.")
     model = TrainedModel.of_run(folder, device)
     digest = checkpoint.digest(folder / BEST_FILE)
     return model, PriorLoaded(

@@ -92,7 +92,7 @@ def _refuse_networks(config: RestoreRun) -> None:
         run_config, _ = trained.conditioned_config(Path(run))
         if (task := format_task(run_config.task)) not in tasks:
             problem = f"The network of {Path(run).name} is trained for {task}, which is not among the tasks."
-            raise UserError(problem, f"Add --task {task}, or leave the network out.")
+            raise UserError(problem, f"Add --task {task}, or leave out --conditioned {Path(run).name}.")
 
 
 def _refuse_image(path: Path) -> None:

@@ -83,7 +83,7 @@ def parse(on: str) -> dict[str, str]:
         if not equals:
             raise UserError(f"The option {name} of --on slurm has no value.", f"Write it as {name}={OPTIONS[name][1]}.")
         if name in options:
-            raise UserError(f"--on slurm has the option {name} twice.", "Leave one of them out.")
+            raise UserError(f"--on slurm has the option {name} twice.", f"Write {name}=... only once.")
         key = name
         options[key] = value.strip()
     for key, value in options.items():

@@ -96,7 +96,7 @@ def plan(known: Iterable[Run], configs: Sequence[AnyRun]) -> list[PlannedRun]:
         key = comparable_config(config)
         if key in planned:
             problem = f"{planned[key].config.name!r} and {config.name!r} are the same experiment."
-            raise UserError(problem, "Leave one of them out.")
+            raise UserError(problem, f"Leave {config.name!r} out of the sweep.")
         existing = preferred_run(by_experiment.get(key, ()))
         planned[key] = PlannedRun(config, existing, existing.status().state if existing else None)
     return list(planned.values())

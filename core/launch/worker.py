@@ -242,7 +242,7 @@ class _RunWorker:
                 self._append(event)
 
     def _wait_for_devices(self) -> list[str]:
-        """Wait for a slot and return a device for each process; return none if the run is stopped while it waits."""
+        """Wait for a slot and return a device for each process; return [] if the run is stopped while it waits."""
         usable = devices.candidates(self.config.device)
         if self.config.starts_others:
             return ["cpu"]

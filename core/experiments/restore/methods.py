@@ -69,9 +69,10 @@ class Methods:
             task, name = format_task(model.task), CONDITIONED_NAMES[model.options.conditioning]
             if task not in tasks:
                 problem = f"The network of {model.run} is trained for {task}, which is not among the tasks."
-                raise UserError(problem, f"Add --task {task}, or leave the network out.")
+                raise UserError(problem, f"Add --task {task}, or leave out --conditioned {model.run}.")
             if other := self._conditioned.get((task, name)):
-                raise UserError(f"{other.run} and {model.run} are both {name} for {task}.", "Leave one of them out.")
+                problem = f"{other.run} and {model.run} are both {name} for {task}."
+                raise UserError(problem, f"Leave out --conditioned {other.run} or --conditioned {model.run}.")
             self._conditioned[task, name] = model
 
     def for_task(self, task: str) -> list[str]:

@@ -94,8 +94,8 @@ def test_sweep_dry_run_lists_combinations_and_makes_no_runs(runs: RunsFolder, ca
         (["--over", "dip.lr=0.1,-1"], "dip.lr must be a number above 0", "--dry-run"),
         (["--over", "dip.lr"], "has no values to try", "--over dip.lr=0.01,0.1"),
         (["--over", "dip.lr=0.1,,0.2"], "has no values to try", "--over dip.lr=0.01,0.1"),
-        (["--over", "dip.lr=0.1,0.10"], "'lr=0.1' and 'lr=0.10' are the same experiment", "Leave one"),
-        (["--over", "threads=1,2"], "are the same experiment", "Leave one"),
+        (["--over", "dip.lr=0.1,0.10"], "'lr=0.1' and 'lr=0.10' are the same experiment", "Leave 'lr=0.10' out"),
+        (["--over", "threads=1,2"], "are the same experiment", "Leave 'threads=2' out"),
         (["--over", "dip.lr=1", "--over", "dip.lr=2"], "names dip.lr twice", "one --over"),
         (["--over", "dip.lr=1,2", "--set", "dip.lr=3"], "dip.lr has a value of its own", "Leave out one"),
         (
