@@ -18,7 +18,10 @@ __all__ = ["Check", "Finding", "Severity", "examine"]
 
 
 def examine(root: Path, extra_checks: dict[str, Check] | None = None) -> Iterator[Finding]:
-    """Run all checks, with `extra_checks` before the check of torch; an exception in a check becomes a finding."""
+    """Run all checks of this machine and of the runs folder `root`, with `extra_checks` before the check of torch.
+
+    An exception in a check becomes a finding.
+    """
     probe = torch.Probe()
     checks: dict[str, Check] = {
         "python": machine.python,

@@ -9,7 +9,7 @@ import msgspec
 
 
 class Severity(enum.StrEnum):
-    """How severe a finding is: all is well, runs work with a restriction, or runs will fail."""
+    """How severe a finding is: all is well, something is worth knowing, or runs will fail."""
 
     ok = enum.auto()
     note = enum.auto()

@@ -11,7 +11,7 @@ from pathlib import Path
 from dipddpm.core.doctor.finding import Finding, note, ok, problem
 
 LEAST_GB, LITTLE_GB = 0.2, 5.0
-"""Free space: below the first a run can hardly finish; the second is the need of a large run."""
+"""Free space in GB: below the first a run can hardly finish; a large run may need the second."""
 SLOW_SYNC_SECONDS = 0.5
 """Duration of a synchronised write of a small file above which a note warns."""
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "afs", "9p"}

@@ -63,7 +63,7 @@ class Probe:
         yield from assess_gpus(query_driver(), report)
 
     def report(self) -> TorchReport:
-        """Wait for the process and return its report; a process that died or hangs gives a report of that."""
+        """Wait for the process and return its report; if the process died or hangs, the report's `trouble` says so."""
         if self._process is None:
             return TorchReport(trouble=self._trouble)
         try:

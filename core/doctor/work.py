@@ -21,7 +21,7 @@ MAX_NAMED = 3
 
 
 def data_sets() -> Iterator[Finding]:
-    """Check which data sets exist; only the shipped one and the default one of runs must."""
+    """Check which data sets exist; only the shipped data set and the default data set of runs are required."""
     locations = data.locations()
     present = [name for name, folder in locations.items() if folder]
     absent = [name for name in locations if name not in present]

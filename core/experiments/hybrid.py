@@ -150,7 +150,7 @@ class HybridExperiment:
         self.phases.load_state_dict(state)
 
     def _prior(self) -> TrainedModel | None:
-        """Return the prior that was given, or the best model, not the last one, of this run's training."""
+        """Return the given prior, or the best model, not the last one, of this run's training; None without a prior."""
         if self._prior_training is None:
             return self.given_prior and self.given_prior[0]
         network = copy.deepcopy(self._prior_training.training.network)

@@ -77,8 +77,8 @@ class SubstitutionExperiment(DdpmExperiment):
     def from_config(cls, config: HybridRun, device: torch.device | str) -> Self:  # type: ignore[override]
         """Build the experiment.
 
-        Raises UserError for data that is missing, too small, or doesn't suit the networks or the evaluator, and for
-        held-out images.
+        Raises UserError for data that is missing, too small, or doesn't suit the networks or the evaluator, and if
+        `ddpm.hold_out` is set.
         """
         if config.ddpm.hold_out:
             problem = "The substitution hybrid selects its best model by the training loss, as published."

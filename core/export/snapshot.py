@@ -18,7 +18,7 @@ from dipddpm.core.runs import Run, RunStatus
 
 E = TypeVar("E", bound=Event)
 MOST_IMAGES = 32
-"""Largest number of images with a curve each in other tools; more images give the mean alone. Tables hold all."""
+"""Other tools get a curve for each of at most this many images, and only the mean of more; tables hold every image."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 

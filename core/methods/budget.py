@@ -70,9 +70,9 @@ class Stopwatch:
             yield item
 
     def cost(self, runs: int = 1) -> Cost:
-        """Return the restored images, (N, C, H, W), the mean of `runs` runs, with their cost. Call this only once.
+        """Return the restored images (N, C, H, W), which are the mean of `runs` runs, and what they cost.
 
-        Computing the images adds to the seconds.
+        Computing the images adds to the seconds, so call this only once.
         """
         began = self.clock()
         images = self.restorer.images

@@ -43,7 +43,8 @@ class DdpmRestorer(Restoration):
     def __init__(self, case: Case, prior: TrainedModel, *, method: str = "", steps: int = 0, samples: int = 1) -> None:
         """Set up the samples; `method` "" and `steps` 0 stand for the choice of `diffusion_for`.
 
-        Raises UserError for a method that can't restore the task, and for more steps than there are timesteps.
+        There are never more steps than timesteps. Raises UserError for a method that can't restore the task, and for a
+        noise level that can't be estimated.
         """
         degradation = with_noise_level(case.y, case.degradation)
         best = diffusion_for(degradation)

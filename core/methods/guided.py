@@ -1,4 +1,4 @@
-"""DIP guided by a diffusion prior: a penalty pulls the fit's output towards the denoiser's estimate of it."""
+"""DIP guided by a diffusion prior: a penalty pulls the fit's output towards its own noised and denoised form."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from dipddpm.core.methods.regularized_dip import BatchAttachment, OneFit, fallin
 class Guide(BatchAttachment):
     """The penalty w |f - sg(x0hat(xt))|^2, where xt is the output f of a fit, noised to a falling level.
 
-    This is RED-diff (Mardani et al., ICLR 2024) with the output of an untrained network in place of a free image. The
-    weights w, `weight` (B,), hold for a data error of weight 1, when both are means over values in model space. The
-    noise level falls geometrically, but not below the level of the measurement: closer to 0, x0hat would equal f, and
-    the pull would vanish. x0hat is evaluated every few iterations and stays constant in between.
+    This is RED-diff (Mardani et al., ICLR 2024) with the output of an untrained network in place of a free image. Each
+    image has its own weight w, `weight` (B,), relative to a data error of weight 1, if both are means over values in
+    model space. The noise level falls geometrically, but not below the level of the measurement: closer to 0, x0hat
+    would equal f, and the pull would vanish. x0hat is evaluated every few iterations and stays constant in between.
     """
 
     stored: ClassVar[dict[str, str]] = {"target": "target"}
@@ -78,7 +78,7 @@ class GuidedRestorer(OneFit):
         super().__init__(case, dip, derive(case.seed, "restart 0"))
 
     def attach(self, batch: PriorBatch, indices: list[int]) -> Guide | None:
-        """Attach a guide to the batch; return None if the weights of all images are 0."""
+        """Attach a guide to the batch and return it; return None if the weights of all images are 0."""
         if not bool(self.weights.any()):
             return None
         known_degradation = with_noise_level(batch.y, batch.degradation)

@@ -61,7 +61,7 @@ class PriorInitRestorer:
 
     @property
     def images(self) -> Tensor:
-        """The restoration (N, C, H, W), in [0, 1] but not clipped; before sampling, the result of the first fit."""
+        """The restoration (N, C, H, W), in [0, 1] but not clipped; before sampling, the images of the first fit."""
         if self.chains is not None:
             return self.chains.images
         return self.fits[0].images
@@ -105,10 +105,11 @@ class PriorInitRestorer:
 
 
 class Chains:
-    """Samples for each image by the best sampler for the task, which starts at a given image, noised to a given level.
+    """Samples for each image by the best sampler for the task, started from a given image with noise added.
 
-    `sigma` is the noise level of each image, on the scale of [0, 1]. It is rounded to one of `LEVELS` levels, and the
-    images of a level are sampled as one group. Yields a `Step` for every step of each group.
+    `start` (N, C, H, W) are these images in [0, 1], and `sigma` is the level of the added noise for each image, on the
+    same scale. It is rounded to one of at most `LEVELS` levels, and the images of a level are sampled as one group.
+    Yields a `Step` for every step of each group.
     """
 
     iterations = 0

@@ -20,7 +20,7 @@ from dipddpm.core.methods.dip import dip_fit
 
 
 class BatchAttachment:
-    """A method's addition to a batch of DIP fits, with a random generator and a step count of its own."""
+    """A method's addition to a batch of DIP fits, with a random generator, a step count and, if used, a denoiser."""
 
     stored: ClassVar[dict[str, str]] = {}
     """Attributes of a subclass that belong to its state, by their key in the state."""
@@ -32,7 +32,7 @@ class BatchAttachment:
 
     @property
     def nfe(self) -> int:
-        """Evaluations of the trained network for each image."""
+        """Evaluations of the trained network for each image; 0 without a trained network."""
         return self.denoiser.nfe if self.denoiser else 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -146,7 +146,7 @@ class InputFeedRestorer(OneFit):
         super().__init__(case, msgspec.structs.replace(dip, network="skip", input_channels=case.shape[1]), seed)
 
     def attach(self, batch: PriorBatch, indices: list[int]) -> InputFeed:
-        """Make an input feed the batch's input source."""
+        """Build an input feed, make it the batch's input source, and return it."""
         del indices
         batch.input_source = feed = self.feed(batch)
         return feed
@@ -159,7 +159,7 @@ def falling_level(start: float, floor: float, share: float) -> float:
 
 
 def noise_floor(floor: float, degradation: Degradation, y: Tensor) -> float:
-    """Return the larger one of `floor`, in 8-bit grey levels, and the noise level of y, if that is known."""
+    """Return the larger of `floor` and the noise level of y, in 8-bit grey levels; an unknown level counts as 0."""
     variance = degradation.expected_residual(y)
     least = 0.0 if variance is None else 255 * variance.clamp(min=0).sqrt().mean().item()
     return max(floor, least)

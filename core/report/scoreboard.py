@@ -35,7 +35,7 @@ def _method(row: MethodScores) -> str:
 
 
 def quality_time(board: Scoreboard, task: str) -> LinePlot:
-    """Plot PSNR against seconds per image, averaged over the task's sets; a line joins the forms of one method."""
+    """Return a plot of PSNR against seconds per image, over the task's sets; a line joins the forms of one method."""
     cells = [cell for cell in board.cells.values() if cell.task == task]
     families: dict[str, list[tuple[float, float]]] = {}
     levels = {}

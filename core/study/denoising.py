@@ -33,6 +33,7 @@ def denoise(
 ) -> tuple[list[Denoised], Pictures]:
     """Add noise at each sigma and denoise in one step, x0 = (xt - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar).
 
+    Returns the mean scores of each method at each sigma, and a picture.
     `networks` maps each method to the network that predicts its eps: `DDPM_ALONE` from xt, `SUBSTITUTION` from
     DIP(xt). Both methods subtract eps from xt. The shipped classifier measures the accuracy. The picture shows the
     first images at the first sigma, a row each: the measurement, DDPM alone, the hybrid, the truth.

@@ -29,7 +29,7 @@ class Noised:
 
     @classmethod
     def of(cls, images: Tensor, schedule: Schedule, seed: int, t: int | None = None) -> Noised:
-        """Noise uint8 images, all at one `t`, or at evenly spaced timesteps that are dealt to them in random order."""
+        """Noise uint8 images, all at one `t`, or at evenly spaced timesteps that are assigned in random order."""
         x0 = to_model(images)
         generator = torch.Generator().manual_seed(derive(seed, "noise"))
         even = torch.arange(len(x0)) * len(schedule) // len(x0)

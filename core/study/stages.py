@@ -70,8 +70,9 @@ def stages(study: StudyRun) -> list[Stage]:
 def find_run(runs: RunsFolder, stage: Stage) -> Run | None:
     """Return an existing run with the stage's settings: a finished run, else a live one, else the study's own.
 
-    A run that was started outside the study and interrupted is left to its owner. A reference run never counts,
-    because a study that took its stages from the shipped runs would reproduce nothing.
+    Finished and live runs count even if the study didn't start them. Another owner's interrupted run doesn't count,
+    since resuming it is up to its owner. A reference run never counts, because a study that took its stages from the
+    shipped runs would reproduce nothing. Returns None if there is no such run.
     """
     known = equivalent_runs(runs.runs(), stage.config)
     return preferred_run(known, lambda run: is_own(run, stage))

@@ -34,7 +34,7 @@ class Examples:
 
 
 def trial_network(shape: tuple[int, int], timesteps: int, seed: int, device: torch.device | str) -> nn.Module:
-    """Return our smallest U-Net for (N, 2, H, W) at t (N,); the first of its two output channels is the prediction."""
+    """Return a small U-Net for (N, 2, H, W) at t (N,); the first of its two output channels is the prediction."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet = UNet((2, *shape), channels=CHANNELS, patch=1, attention=0, timesteps=timesteps)
@@ -49,10 +49,10 @@ def predict(network: nn.Module, inputs: Tensor, t: Tensor) -> Tensor:
 
 
 class TrainingTrial:
-    """Minimise |target - network(input, t)|^2 on `fit`, and measure it on `held_out` after each epoch.
+    """A training that minimises |target - network(input, t)|^2 on `fit`, and measures it on `held_out` every epoch.
 
-    Each batch and its targets are flipped at random along both axes, which leaves the distribution of the noise as it
-    is. One generator, seeded with `seed`, draws everything.
+    Each batch and its targets are flipped along each axis with probability 1/2, which leaves the distribution of the
+    noise as it is. One generator, seeded with `seed`, draws everything.
     """
 
     def __init__(self, network: nn.Module, fit: Examples, held_out: Examples, *, epochs: int, seed: int) -> None:

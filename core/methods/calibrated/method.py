@@ -72,7 +72,7 @@ class CalibratedRestorer(StagedRestorer):
             self.plan[f"{kind} again"] = Stage(TITLES[kind], *makers[kind], wanted=partial(self.worthwhile, kind))
 
     def fallback_result(self, name: str) -> Tensor:
-        """Return the trial's result for the stage's candidate, the plain DIP fit for a restart, zeros before these."""
+        """Return the candidate's result in the trial; for a restart, the plain DIP fit; before that fit, zeros."""
         return self.results.get(name.removesuffix(" again"), self.results.get("dip", self.zero_images))
 
     def subset_case(self, indices: list[int]) -> Case:
@@ -148,8 +148,9 @@ class CalibratedRestorer(StagedRestorer):
     def _dip_mean(self) -> Tensor:
         """Return the mean of the DIP fits so far, (N, C, H, W).
 
-        The trial's fits are averaged by their weights. Where there are restarts, the result is the mean of these and,
-        if the trial's fits use as much as was measured, of that average.
+        For an image without restarts, this is the average of the trial's fits by their weights. For an image with
+        restarts, it is the mean of the restarts; the trial's average counts as one more restart unless the trial used
+        fewer or coarser measurements.
         """
         if self.weights is None:
             shares = self.case.y.new_full((2, self.case.shape[0]), 0.5)

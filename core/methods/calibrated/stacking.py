@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 POOLING_STRENGTHS = (0.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 1e5)
-"""Pooling strengths to choose from: how many held-out values of its own all images together count as for one image."""
+"""Pooling strengths to choose from: the number of held-out values that all images together count as for each image."""
 REWEIGHTING_ROUNDS = 6
 """Rounds of iteratively reweighted least squares, which minimise absolute values in place of squares."""
 BOOTSTRAP_DRAWS = 20

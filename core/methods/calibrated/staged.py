@@ -75,7 +75,7 @@ class StagedRestorer(ABC):
         self.results: dict[str, Tensor] = {}
         """The images (N, C, H, W) that each finished stage has returned, in the order of the plan."""
         self.work: tuple[Restorer, list[int]] | None = None
-        """The restorer of the current stage, and the indices of its images."""
+        """The restorer of the current stage, and the indices of its images; None between two stages."""
         self.steps_done = self.nfe_done = self.iterations_done = 0
         """Steps, network evaluations and DIP iterations of the finished stages."""
 
@@ -99,7 +99,7 @@ class StagedRestorer(ABC):
 
     @property
     def last_trial(self) -> str:
-        """The name of the last stage on trial, after which the weights are known."""
+        """The name of the last trial stage, after which the weights are computed."""
         return [name for name, stage in self.plan.items() if stage.trial is not None][-1]
 
     def _stage_started(self, name: str) -> StageStarted:
@@ -153,7 +153,10 @@ class StagedRestorer(ABC):
 
     @property
     def images(self) -> Tensor:
-        """The restoration (N, C, H, W), in [0, 1] but not clipped; until stacking, the mean of the results so far."""
+        """The restoration (N, C, H, W), in [0, 1] but not clipped.
+
+        Before stacking: the images of the current trial stage, or between two stages the mean of the results so far.
+        """
         if self.weights is not None:
             return self.combined()
         if self.work:

@@ -26,7 +26,7 @@ LENGTH, LENGTHS = 4.0, 1.5
 DEVIATION, DEVIATIONS = 0.25, 1.0
 """Prior of the field's standard deviation, images being in [0, 1]: median, and standard deviation of the logarithm."""
 LEAST_NOISE = (1 / 255) ** 2
-"""Smallest noise variance; without noise, covariance matrices would be singular to rounding."""
+"""Smallest noise variance; without noise, covariance matrices would be numerically singular."""
 
 
 def krige(y: Tensor, measured: Tensor, variance: Tensor) -> Tensor:
