@@ -24,7 +24,7 @@ class HybridOptions(RestorerOptions, tag_field="method", frozen=True):
     needs_prior: ClassVar[bool] = True
     """True if the method needs a trained diffusion model."""
     learns: ClassVar[bool] = False
-    """True if the method continues to train its prior, for `ddpm.epochs` epochs."""
+    """True if the method trains a network for `ddpm.epochs` epochs, from the prior's weights if it has a prior."""
 
 
 class Substitution(HybridOptions, tag="substitution", frozen=True):
