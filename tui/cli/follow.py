@@ -68,8 +68,8 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) 
         print(f"{printable(run.id)} can't be followed: {printable(status.trouble)}", file=sys.stderr)
     if status.state is RunState.crashed:
         print(
-            f"The worker of {printable(run.id)} is gone without a word. {status.hint} Its last lines may be in "
-            f"{printable(str(run.folder / LOG_FILE))}; go on with: dipddpm resume {printable(run.id)}",
+            f"The worker of {printable(run.id)} ended without logging why. {status.hint} Its last output may be in "
+            f"{printable(str(run.folder / LOG_FILE))}; resume the run with: dipddpm resume {printable(run.id)}",
             file=sys.stderr,
         )
     return INTERRUPTED if stop_requested else exit_code(status.state)
