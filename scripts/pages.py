@@ -48,14 +48,14 @@ KEY_NAMES = {
 """The names of keys for which Textual's own names are unusual."""
 STATES = {
     "running": "its process works",
-    "stalled": "its process lives but has stopped advancing",
+    "stalled": "its process lives but makes no progress",
     "queued": "its process waits for a slot on the device",
-    "finished": "all its work is done",
+    "finished": "the run is complete",
     "reference": "a finished run that ships with the program",
-    "stopped": "it was asked to stop, and stored a checkpoint",
-    "failed": "it ended with an error; the log says which, and what to do",
-    "crashed": "its process is gone without a word, killed or out of memory",
-    "broken": "its settings can't be read",
+    "stopped": "it ended on request, and stored a checkpoint",
+    "failed": "it ended with an error; the log holds the error and what to do about it",
+    "crashed": "its process ended without logging why: it was killed, or memory ran out",
+    "broken": "its config can't be read",
 }
 OPTION_HEADER = ["option", "what it does", "default"]
 FIELDS = {
@@ -64,24 +64,24 @@ FIELDS = {
     "offset": "where the line begins in the file, in bytes",
     "at": "the iteration at which the fit stopped",
     "stops_compared.at": "the iteration of each image's stop",
-    "ahead": "how many runs are served first",
+    "ahead": "the number of runs ahead in the queue",
     "averaged": "the PSNR of the running average of outputs, for each image",
     "bands": "the held-out error of eps in ten equal intervals of the timesteps, least noisy first",
     "best": "true if the model of this epoch was stored as the best",
     "budget_of": "the hybrid whose seconds were this method's time budget",
-    "cells": "how many cells (a task on a set of images) the mean is taken over",
-    "columns": "how many images lie in a row; 0: unknown",
+    "cells": "the number of cells in the mean; a cell is a task on a set of images",
+    "columns": "how many images each row of the picture has; 0: unknown",
     "dataset": "the name of the data set",
     "device": "the device, such as cpu or cuda:0",
     "device_name": "the name of the device's model",
-    "epoch": "epochs finished",
-    "epochs": "epochs in all; 0: unknown, or none",
+    "epoch": "the number of finished epochs",
+    "epochs": "the total number of epochs; 0: unknown, or none",
     "error": "what went wrong",
     "failed": "true if the method failed; false if it doesn't apply",
     "file": "the path of the file in the run folder",
     "final": "the PSNR of the last iteration, for each image",
     "from_epoch": "the epoch of the checkpoint",
-    "from_offset": "lines from this offset up to this event are void; null: none are",
+    "from_offset": "the lines from this offset up to this event are void; null: no line is void",
     "from_step": "the step of the checkpoint",
     "gain": "the mean gain over the better baseline, in dB",
     "held_out": "the held-out error that selects the best model",
@@ -124,12 +124,12 @@ FIELDS = {
     "source": "where the data came from",
     "split": "train or test",
     "ssim": "SSIM, for each image",
-    "step": "steps done",
+    "step": "the number of steps done",
     "stage": "the number of the stage, from 1",
     "stage_started.title": "what the stage does",
     "stages": "how many stages the method has planned",
-    "steps": "steps in all; 0: unknown",
-    "task": "the degradation, as --task takes it",
+    "steps": "the total number of steps; 0: unknown",
+    "task": "the degradation, in the form that --task accepts",
     "text": "the message",
     "title": "the heading of the picture",
     "value": "the measured value",
@@ -265,7 +265,7 @@ def _type_name(annotation: Any) -> str:
 
 def _default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
-        return "always there"
+        return "required"
     default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
     return _code(msgspec.json.encode(default).decode())
 
