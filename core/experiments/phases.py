@@ -61,7 +61,7 @@ class Phases:
 
     @property
     def finished(self) -> bool:
-        """Whether all phases have ended."""
+        """True if all phases have ended."""
         return self.index == len(self.phases)
 
     @property

@@ -26,7 +26,7 @@ class StudyExperiment:
     uses no device and holds no slot. A stage whose finished run is in the history is not made again, an interrupted one
     is resumed, and one that is already running is waited for. So the study needs no state: after a kill, it resumes
     from the history. If the iteration is closed before its end, the current stage is stopped too, provided that the
-    study started it. Raises UserError if a stage failed or was stopped.
+    study started it. Raises UserError if a stage ends without finishing: failed, crashed or stopped.
     """
 
     network: ClassVar[None] = None

@@ -31,7 +31,7 @@ from dipddpm.core.runs import BEST_FILE, trained
 
 
 def inherit_prior_options(options: DdpmConfig, of_prior: DdpmConfig) -> DdpmConfig:
-    """Return the options of a training that starts from a prior, with its network, schedule and objective."""
+    """Return the options of a training that starts from a prior: the prior's network, schedule and objective."""
     schedule = ("timesteps", "schedule", "beta_start", "beta_end", "zero_terminal_snr")
     inherited = {name: getattr(of_prior, name) for name in ("network", *schedule, "objective")}
     return msgspec.structs.replace(options, **inherited)
@@ -86,7 +86,7 @@ class ConditionedRestorer:
         self.fit = self._begin_fit() if options.conditioning == "dip" else None
         self.sampling = self._make_sampling()
         self.cond_is_set = False
-        """Whether the conditioning images have been passed to the network, so that sampling has begun."""
+        """True once the conditioning images have been passed to the network, so that sampling can begin."""
 
     def __len__(self) -> int:
         return (self.dip.iterations if self.fit else 0) + len(self.sampling)

@@ -107,7 +107,7 @@ class CellRunner:
 
     @property
     def finished(self) -> bool:
-        """Whether all jobs are done."""
+        """True if all jobs are done."""
         return self.jobs_done == len(self.jobs)
 
     def state_dict(self) -> dict[str, Any]:

@@ -96,7 +96,7 @@ class RestoreExperiment:
         self._resumed_states: dict[int, StateDict] = {}
         """States of the unassigned degradations that were begun before a resume, by their first job."""
         self._idle_ranks = [True] * self.process_group.world_size
-        """Whether each rank is without a degradation."""
+        """For each rank, True if it has no degradation to work on."""
         self._runner: CellRunner | None = None
         """The runner of this process's current degradation."""
         self._items: Iterator[RestoreJobResult | Step] = iter(())

@@ -128,7 +128,10 @@ class CalibratedRestorer(StagedRestorer):
         return self.guided_fit(without_impulses(case, self.results["dip"][indices]), pull)
 
     def _from_fits(self, case: Case, indices: list[int], scale: float) -> Chains:
-        """Build diffusion from the mean of the fits so far, noised to `scale` times their standard deviation."""
+        """Build diffusion from the mean of the DIP fits so far, noised to `scale` times the fits' standard deviation.
+
+        This is the deviation of the trial's fits; after a coarser trial, it is the deviation of the restarts.
+        """
         begin, fits = self._dip_mean()[indices], self.restarts()
         if not (self.split.coarser and len(fits) > 1):
             fits = [self.results[kind] for kind in DIP_KINDS]

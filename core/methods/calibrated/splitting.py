@@ -47,15 +47,15 @@ class HeldOutSplit:
     predict: Callable[[Tensor], Tensor]
     """Maps images (N, C, H, W) to predictions of `hidden`."""
     robust: bool = False
-    """Whether held-out values may be impulses, which carry no information about the image."""
+    """True if held-out values may be impulses, which carry no information about the image."""
     min_pool_strength: float = 0.0
     """Smallest pooling strength of `stacking.stack`; above 0 where an image's own held-out values are noisy or few."""
     coarser: bool = False
-    """Whether the trial's measurements are so much coarser that its DIP fits are not part of the final restoration."""
+    """True if the trial's measurements are so much coarser that its DIP fits are not part of the final restoration."""
     weakly_identified: bool = False
-    """Whether candidates differ more in unmeasured frequencies than in the held-out measurements."""
+    """True if candidates differ more in unmeasured frequencies than in the held-out measurements."""
     fewer_measurements: bool = False
-    """Whether the trial uses fewer values than were measured, so that its candidates are worse than final ones."""
+    """True if the trial uses fewer values than were measured, so that its candidates are worse than the final ones."""
 
     def errors(self, images: Tensor) -> Tensor:
         """Return the prediction errors (K, N, M) of candidates' images (K, N, C, H, W); 0 where no value counts."""

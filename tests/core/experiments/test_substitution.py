@@ -126,7 +126,7 @@ def test_fitted_hourglass_takes_batches_of_any_size() -> None:
 
 
 def test_substitution_loss_is_one_without_knowledge_of_eps() -> None:
-    """If its weights hardly change, a fitted hourglass has the same output for every xt."""
+    """A fitted hourglass whose weights hardly change has the same output for every xt."""
     run = experiment("warm", hybrid__lr=1e-30, ddpm__epochs=20, ddpm__samples=0, ddpm__timesteps=1000)
     losses = [item.loss for item in run if isinstance(item, EpochFinished)]
     # Over 10 epochs of 6 images of 784 pixels, the mean of eps^2 has a standard deviation of 0.007.
