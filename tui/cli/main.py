@@ -58,7 +58,7 @@ def _root(
     """Train, run and compare Deep Image Prior, DDPM and their hybrids on images.
 
     Examples:
-        dipddpm run hybrid --preset quick
+        dipddpm restore --preset quick
         dipddpm ls
 
     Each command explains its options with --help. dipddpm-tui is the console for the same runs.

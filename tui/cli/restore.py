@@ -48,7 +48,7 @@ class RestoreOptions(NewRun):
     )
     preset: str | None = option(
         None,
-        f"Named settings in place of the defaults: {', '.join(PRESETS['restore'])}; quick takes a few minutes.",
+        f"Named settings in place of the defaults: {', '.join(PRESETS['restore'])}; quick takes about a minute.",
         group=METHOD,
         metavar="NAME",
         complete=complete.presets,
@@ -101,7 +101,7 @@ def restore(options: RestoreOptions) -> int:
         dipddpm restore --method calibrated --images 50 --seeds 3 --detach
 
     The methods are the hybrids, their baselines DIP and DDPM in the same time, and controls. Each score is printed when
-    it is known, and a table at the end; dipddpm show prints the table again. Times are comparable only if nothing else
-    uses the device. With --gpus each process takes whole degraded sets, with all their methods.
+    it is known, and at the end each hybrid beside its baselines; dipddpm show prints every method with its costs. Times
+    are comparable only if nothing else uses the device. With --gpus each process takes whole degraded sets.
     """
     return start(configs.build("restore", preset=options.preset, settings=options.config_settings()), options)
