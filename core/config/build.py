@@ -82,7 +82,7 @@ def build(
         method = method or preferred
         values["hybrid"] = {"method": method}
     elif method is not None:
-        raise UserError(f"{kind} takes no method.", "Leave --method out, or run hybrid.")
+        raise UserError(f"{kind} takes no method.", f"Leave --method out, or use: dipddpm run hybrid --method {method}")
     if task is not None:
         if "task" not in run.__struct_fields__:
             raise UserError(f"{kind} has no task: it trains a model and restores nothing.", "Leave --task out.")

@@ -10,8 +10,8 @@ from msgspec import Meta
 from dipddpm.core.config.base import Indices, Natural, NonNegative, Section, by_tag
 from dipddpm.core.config.ddpm import DdpmConfig, UNetConfig
 from dipddpm.core.config.dip import DipConfig
-from dipddpm.core.config.hybrid import Calibrated, HybridMethod
-from dipddpm.core.config.study import ExplanationConfig, RestoreConfig, StudyConfig
+from dipddpm.core.config.hybrid import HYBRIDS, Calibrated, HybridMethod
+from dipddpm.core.config.study import ExplanationConfig, RestoreConfig, StudyConfig, restoring_methods
 from dipddpm.core.config.tasks import Denoise, Task, format_task
 from dipddpm.core.errors import UserError
 
@@ -143,7 +143,8 @@ class DipRun(SharedRun, tag="dip", frozen=True):
         super().__post_init__()
         self._refuse_idle(self.images.count, "image(s)", "give more images")
         if self.dip.stop == "discrepancy" and not self.task.has_noise_level():
-            raise ValueError("dip.stop = discrepancy needs a task with a noise level")
+            problem = "dip.stop = discrepancy needs a task with a known noise level."
+            raise UserError(problem, "Give the task a sigma, or set dip.stop to variance or held-out.")
 
     @property
     def method(self) -> str:
@@ -183,9 +184,9 @@ class HybridRun(RunConfig, tag="hybrid", frozen=True):
 
     def __post_init__(self) -> None:
         if not self.hybrid.supports(self.task):
-            raise UserError(
-                f"{self.method} doesn't support the task {format_task(self.task)}.", "Choose another method."
-            )
+            methods = [name for name in restoring_methods() if HYBRIDS[name].supports(self.task)]
+            problem = f"{self.method} doesn't support the task {format_task(self.task)}."
+            raise UserError(problem, f"Choose one of: {', '.join(methods)}.")
 
     @property
     def method(self) -> str:

@@ -52,7 +52,7 @@ class RestoreConfig(Section, frozen=True):
             parse_task(task)
         for name in self.methods:
             if name == CONDITIONED and not self.conditioned:
-                raise UserError(f"{name} needs a network that is trained for the task.", f"Give {TRAIN_ONE}.")
+                raise UserError(f"{name} needs a network that is trained for the task.", f"Add {TRAIN_ONE}.")
             if name != CONDITIONED and name not in restoring_methods():
                 raise UserError(f"There is no hybrid {name!r} that restores.", suggest(name, restoring_methods()))
 

@@ -38,7 +38,7 @@ def load_batch(images: ImagesConfig, source: DataConfig) -> tuple[Tensor, list[s
     tensors, labels, loaded = load_images(images, source)
     if len({image.shape for image in tensors}) > 1:
         problem = "The images differ in size, and a hybrid restores them as one batch."
-        raise UserError(problem, "Give images of one size.")
+        raise UserError(problem, "Choose images of one size, and restore those of another size in another run.")
     return torch.stack(tensors), labels, loaded
 
 

@@ -46,7 +46,7 @@ def extend(runs: RunsFolder, run: Run, more: int) -> Run:
     if not (run.folder / CHECKPOINT_FILE).is_file():
         raise UserError(f"The run {run.id} no longer has its last checkpoint.", "Fork it and run it from the start.")
     if more < 1:
-        raise UserError(f"A run can't be extended by {more}.", "Give 1 or more.")
+        raise UserError(f"A run can't be extended by {more}.", "Extend it by 1 or more.")
     key, before = length(run)
     section, _, option = key.partition(".")
     config = run.config()
@@ -61,7 +61,8 @@ def extend(runs: RunsFolder, run: Run, more: int) -> Run:
             log.append(events.Message(text=f"Extends {run.id}: {key} {before} + {more}", level="info"))
     except OSError as error:
         shutil.rmtree(new.folder, ignore_errors=True)
-        raise UserError(f"The run {run.id} can't be copied: {error.strerror}.", "Free some space.") from None
+        problem = f"The run {run.id} can't be copied: {error.strerror}."
+        raise UserError(problem, "Check that the runs folder can be written and has free space.") from None
     return new
 
 

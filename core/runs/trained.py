@@ -24,10 +24,10 @@ def trained_config(folder: Path) -> DdpmRun | HybridRun:
         if isinstance(config, HybridRun) and config.hybrid.needs_prior and not config.trains:
             owner = reference.prior_folder(config.prior.run).name
             problem = f"{folder.name} has trained no prior: it used the prior of {owner}."
-            raise UserError(problem, f"Give {owner} itself.")
+            raise UserError(problem, f"Name {owner} instead.")
         what = f"hybrid {config.method}" if isinstance(config, HybridRun) else config.kind
         problem = f"{folder.name} is a run of kind {what}, which trains no network that can sample by itself."
-        raise UserError(problem, "Give a run of kind ddpm, or a hybrid run that has trained its prior.")
+        raise UserError(problem, "Name a run of kind ddpm, or a hybrid run that has trained its prior.")
     _refuse_without_best(folder)
     return config
 
@@ -41,7 +41,7 @@ def conditioned_config(folder: Path) -> tuple[HybridRun, DdpmConfig | None]:
     if not (isinstance(config, HybridRun) and isinstance(config.hybrid, Conditioned)):
         what = f"{config.kind} {config.method}".strip()
         problem = f"{folder.name} is a run of kind {what}, and has trained no conditioned network."
-        raise UserError(problem, "Give a run of dipddpm run hybrid --preset conditioned --task TASK.")
+        raise UserError(problem, "Name a run of dipddpm run hybrid --preset conditioned --task TASK.")
     _refuse_without_best(folder)
     return config, trained_config(reference.prior_folder(config.prior.run)).ddpm if config.prior.run else None
 

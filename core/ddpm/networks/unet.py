@@ -82,7 +82,7 @@ class UNet(nn.Module):
         options = config.unet
         if any(channels % GROUP_CHANNELS for channels in options.widths()):
             problem = f"unet.channels must be multiples of {GROUP_CHANNELS}, not {options.channels}."
-            raise UserError(problem, "Choose multiples, for example 64,96.")
+            raise UserError(problem, f"Choose multiples of {GROUP_CHANNELS}, for example 64,96.")
         return cls(
             shape,
             channels=options.widths(),

@@ -129,7 +129,7 @@ def as_bytes(images: Tensor) -> Tensor:
     if images.ndim != 4 or tuple(images.shape[1:]) != SHAPE:
         shape = "x".join(map(str, images.shape[1:]))
         problem = f"Sample quality is measured on 28x28 grey images (1x28x28), not on {shape} images."
-        raise UserError(problem, "Use fashionmnist or fashion-mini.")
+        raise UserError(problem, "Choose the data set fashionmnist or fashion-mini.")
     if images.dtype == torch.uint8:
         return images.cpu()
     if not images.isfinite().all():

@@ -28,7 +28,7 @@ def test_trained_config_accepts_ddpm_and_hybrid_that_trained_prior(method: str, 
 def test_trained_config_names_run_of_borrowed_prior(runs: RunsFolder) -> None:
     first = run_of(runs, "ddpm")
     second = run_of(runs, "hybrid", prior__run=str(first.folder))
-    with pytest.raises(UserError, match=f"it used the prior of {first.id}. Give {first.id} itself"):
+    with pytest.raises(UserError, match=f"it used the prior of {first.id}. Name {first.id} instead"):
         trained.trained_config(second.folder)
 
 
