@@ -41,7 +41,8 @@ def make_reference(run: Run, root: Path = reference.FOLDER, *, weights: bool = T
     """Copy a finished run into a folder of `root`, without its host, its paths and its last checkpoint.
 
     Without `weights` the best model is not copied either, and the log names no file for it. Raises UserError for a run
-    that isn't finished, that read images from a folder of this machine, or whose texts still name this machine.
+    that isn't finished, that read images from a folder of this machine, whose texts still name this machine, or that
+    is in `root` already.
     """
     status = run.status()
     if status.state is not RunState.finished:

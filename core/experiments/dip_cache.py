@@ -33,7 +33,7 @@ _IRRELEVANT_OPTIONS = {"measure_every", "picture_every", "batch", "run_on"}
 
 
 class DipResultBank:
-    """The measurements of images, and the results of DIPs, which are fitted to the measurements alone, at their stops.
+    """The measurements of images, and for each one the result at its stop of a DIP that is fitted to it alone.
 
     A cached result is used only for the same images, task, options and seed; if the cache can't be written, nothing is
     cached. Each chunk has its own random weights and input z, so that a network can't memorise them. Yields a `Step`

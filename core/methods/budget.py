@@ -115,10 +115,11 @@ class Cost:
 class TimeBudget:
     """A method that is run as often as a budget of seconds allows, and averaged over its runs.
 
-    The method is run at least once, and as often as comes nearest to the budget. If there are several budgets, the
-    smaller ones are recorded on the way to the largest. After the first run, as many runs as seem to fit into the
-    remaining time are made together in one round, so that they share a batch on the device. Yields the items of the
-    runs; their steps are counted in hundredths of the largest budget. Resumes exactly, apart from the clock's readings.
+    The number of runs, at least one, is the number whose time comes nearest to the budget. If there are several
+    budgets, the smaller ones are recorded on the way to the largest. After the first run, as many runs as seem to fit
+    into the remaining time are made together in one round, so that they share a batch on the device. Yields the items
+    of the runs; their steps are counted in hundredths of the largest budget. Resumes exactly, apart from the clock's
+    readings.
     """
 
     STEPS = 100

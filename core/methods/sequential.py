@@ -25,10 +25,11 @@ from dipddpm.core.methods.regularized_dip import InputFeed, InputFeedRestorer, f
 class Purified(InputFeed):
     """The input z: at first A+ y, then the network's last output, noised and then denoised by DDIM steps.
 
-    A penalty pulls the output towards the input: `pull` is w |f(z) - z|^p, beside a data error |A f(z) - y|^p of weight
-    1. The noise level falls geometrically, but not below the level of the measurement. The default options come from a
-    few trials that varied several options at a time. On six training images they gained 2.1 dB over plain DIP at
-    inpainting 70% and 0.1 dB at sigma 25, in two to three times its seconds.
+    A penalty `pull`, w |f(z) - z|^p, pulls the output towards the input; the data error |A f(z) - y|^p has weight 1. p
+    is 1 for salt-and-pepper noise, else 2. The noise level falls geometrically, but not below the level of the
+    measurement. The default options come from a few trials that varied several options at a time. On six training
+    images they gained 2.1 dB over plain DIP at inpainting 70% and 0.1 dB at sigma 25, in two to three times its
+    seconds.
     """
 
     def __init__(self, batch: PriorBatch, denoiser: Denoiser, options: Sequential, seed: int) -> None:
