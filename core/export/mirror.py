@@ -39,7 +39,8 @@ def request_mirror(run: Run, name: str) -> Path:
     try:
         mirror_folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise UserError(f"{mirror_folder} can't be created: {error.strerror}.", "Check the runs folder.") from None
+        problem = f"{mirror_folder} can't be created: {error.strerror}."
+        raise UserError(problem, "Check that the runs folder can be written and has free space.") from None
     return mirror_folder
 
 

@@ -71,7 +71,8 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
                 env=environment,
             )
     except OSError as error:
-        raise UserError(f"The worker can't be started: {error.strerror}.", "Check the runs folder.") from None
+        problem = f"The worker can't be started: {error.strerror}."
+        raise UserError(problem, "Check that the runs folder can be written and has free space.") from None
     _children.append(child)
     identity = heartbeat.process_identity(child.pid)
     if identity is not None:

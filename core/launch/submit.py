@@ -142,7 +142,8 @@ def submit(run: Run, on: str) -> None:
     except FailedJobError as error:
         raise UserError(f"Slurm refused the job: {_reason(error)}.", "List the partitions with: sinfo") from None
     except OSError as error:
-        raise UserError(f"The run can't be submitted: {error.strerror}.", "Check the runs folder.") from None
+        problem = f"The run can't be submitted: {error.strerror}."
+        raise UserError(problem, "Check that the runs folder can be written and has free space.") from None
     with contextlib.suppress(UserError, OSError):  # the job has started already
         _append(run, events.RunQueued(device="Slurm"))
 

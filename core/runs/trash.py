@@ -35,7 +35,7 @@ def refuse_deletion(run: Run) -> None:
     """Raise UserError for a live run and for a reference run."""
     run.refuse_change()
     if run.status().state.live:
-        raise UserError(f"The run {run.id} is still live.", "Stop it first.")
+        raise UserError(f"The run {run.id} is still live.", f"Stop it first: dipddpm stop {run.id}")
 
 
 def delete(run: Run) -> None:
@@ -91,7 +91,7 @@ def spare_checkpoints(run: Run) -> list[Path]:
     run.refuse_writing()
     status = run.status()
     if status.state.live:
-        raise UserError(f"The run {run.id} is still live.", "Stop it first.")
+        raise UserError(f"The run {run.id} is still live.", f"Stop it first: dipddpm stop {run.id}")
     best = run.folder / status.summary.best_file
     folder = run.folder / "checkpoints"
     if not status.summary.best_file or best.parent != folder or not best.is_file():
