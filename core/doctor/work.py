@@ -33,7 +33,7 @@ def data_sets() -> Iterator[Finding]:
     yield ok("data", message, f"To download one: dipddpm data fetch {absent[0]}" if absent else "")
     if not (reference.prior_folder(reference.NAME) / BEST_FILE).is_file():
         message = "the shipped trained prior is missing"
-        yield note("prior", message, "Install dipddpm again, or choose a prior of your own with --from.")
+        yield note("prior", message, "Reinstall dipddpm, or choose a prior of your own with --from.")
 
 
 def queue() -> Iterator[Finding]:

@@ -103,7 +103,7 @@ def test_doctor_data_sets_reports_missing_data(monkeypatch: pytest.MonkeyPatch, 
     assert "dipddpm data fetch fashionmnist" in finding.remedy
     monkeypatch.setattr("dipddpm.core.data.locate._holds", lambda folder, dataset: dataset.name == "fashionmnist")
     (finding,) = work.data_sets()
-    assert (finding.verdict, "Install dipddpm again" in finding.remedy) == (Severity.problem, True)
+    assert (finding.verdict, "Reinstall dipddpm" in finding.remedy) == (Severity.problem, True)
     monkeypatch.setattr("dipddpm.core.data.locate._holds", lambda folder, dataset: True)
     finding, prior = work.data_sets()  # the tests' own folder has no reference runs
     assert (finding.verdict, prior.verdict) == (Severity.ok, Severity.note)
