@@ -38,6 +38,10 @@ MAX_SIMILAR_RUNS = 5
 """Number of earlier runs, the latest ones, from which the time of a new run is estimated."""
 
 
+class OptionRows(VerticalScroll, can_focus=False, inherit_bindings=False):
+    """The scrolling rows of options; it binds no keys, so that up and down reach the form and move the focus."""
+
+
 class Form(Screen[LaunchRequest]):
     """One line per option; below, the option's meaning, the first error or the estimated time, and the command."""
 
@@ -63,7 +67,7 @@ class Form(Screen[LaunchRequest]):
     def compose(self) -> ComposeResult:
         """Add the title, the options, and the lines about them."""
         yield Label(self._title, id="form-title", markup=False)
-        yield VerticalScroll(id="form-options", can_focus=False)
+        yield OptionRows(id="form-options")
         yield Static(id="form-help", markup=False)
         yield Static(id="form-trouble", markup=False)
         yield Static(id="form-command", markup=False)

@@ -146,6 +146,16 @@ async def test_form_shows_problem_while_typing_and_refuses_start(opened: Opener,
         assert "--epochs 5" in line(screen, "command")
 
 
+@SIZES
+async def test_form_moves_focus_with_arrow_keys(opened: Opener, size: tuple[int, int]) -> None:
+    async with opened(size) as driver:
+        screen = await form(driver)
+        await driver.press("down", "down")
+        await driver.until(lambda: screen.focused and screen.focused.id == "pick-preset", "the third option")
+        await driver.press("up")
+        await driver.until(lambda: screen.focused and screen.focused.id == "pick-method", "the second option")
+
+
 async def test_form_changes_options_with_kind(opened: Opener) -> None:
     async with opened() as driver:
         screen = await form(driver)
