@@ -57,11 +57,9 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     "files": Format("CSV, JSON, the config and the pictures", "tables:write_files"),
-    "csv": Format("tables of all numbers as CSV, for spreadsheets", "tables:write_csv", "tables:tables"),
-    "jsonl": Format(
-        "tables of all numbers as JSON lines, for data frames and Parquet", "tables:write_jsonl", "tables:tables"
-    ),
-    "figures": Format("figures as PDF, SVG and PNG, as wide as a paper's column", "figures:write", "figures:drawings"),
+    "csv": Format("all numbers as CSV tables, for spreadsheets", "tables:write_csv", "tables:tables"),
+    "jsonl": Format("all numbers as JSON lines, for data frames and Parquet", "tables:write_jsonl", "tables:tables"),
+    "figures": Format("PDF, SVG and PNG figures as wide as a paper's column", "figures:write", "figures:drawings"),
     "html": Format("a report in one HTML file", "html:write", suffix=".html"),
     "model": Format("the trained model with a model card", "model:write", "model:refuse"),
     "tensorboard": Format(

@@ -27,7 +27,7 @@ def refuse_mirror(name: str) -> None:
     """Raise UserError for a format that can't mirror a live run, or whose package isn't installed."""
     if name not in MIRRORS:
         remedy = "Export the run once it has ended." if name in FORMATS else suggest(name, MIRRORS)
-        raise UserError(f"{name!r} can't be written during a run.", remedy)
+        raise UserError(f"--mirror can't write {name!r} while a run works.", remedy)
     refuse([name])
 
 
