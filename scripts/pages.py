@@ -29,6 +29,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 SECTIONS = ("Runs", "A run", "Panes", "Everywhere", "New run")
 """The groups of keys in the order of the help page; sections of one screen follow."""
 SCREENS = {
+    "Filter": "The filter line",
     "ImagesPane": "The Images pane",
     "QueueScreen": "The queue",
     "Storage": "Disk use",

@@ -117,7 +117,7 @@ class Smoother:
 
 
 class Binner:
-    """Reduces a series to the smallest and the largest value in each of `columns` columns, in their order.
+    """Reduces a series to the smallest and the largest value in each of `columns` columns from `lower` to `upper`.
 
     So no spike is hidden. A value that isn't finite leaves a gap, even if its column also has finite values.
     """

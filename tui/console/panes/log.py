@@ -21,16 +21,16 @@ class LogPane(Pane):
     _run = ""
 
     def compose(self) -> ComposeResult:
-        """Add the file's path and the lines."""
+        """Add a line with the file's name and folder, and the output."""
         yield Static("worker.log", id="log-title", markup=False)
         yield Log(highlight=False, max_lines=MAX_LINES, id="log-lines")
 
     def present(self, view: View) -> None:
-        """Show this run's path and drop another run's lines; `add` adds the new ones."""
+        """Name this run's file and drop another run's lines; `add` adds the new ones."""
         if view.run.id != self._run:
             self.clear()
             self._run = view.run.id
-            self.query_one("#log-title", Static).update(printable(str(view.run.folder / LOG_FILE)))
+            self.query_one("#log-title", Static).update(printable(f"{LOG_FILE} in {view.run.folder}"))
 
     def clear(self) -> None:
         """Drop the lines."""

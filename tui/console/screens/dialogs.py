@@ -181,7 +181,7 @@ class Help(Dialog[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,question_mark", "dismiss(None)", "leave")]
 
     def __init__(self, explained: Screen[object]) -> None:
-        super().__init__("Keys (^ is ctrl)")
+        super().__init__("Keys (^ is ctrl): j k scroll, esc leaves")
         self._explained = explained
 
     def compose(self) -> ComposeResult:

@@ -26,12 +26,12 @@ class Storage(Dialog[None]):
     """The disk use of each run, largest first. Sizes are counted and files removed in the background."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("b", "free('best')", "keep only the best model"),
-        Binding("p", "free('all')", "keep only the best model of every ended run"),
+        Binding("b", "free('best')", "prune: keep only the best model"),
+        Binding("p", "free('all')", "prune all: keep only the best model of every ended run"),
         Binding("d", "free('run')", "delete the run"),
         Binding("x", "free('trash')", "empty the trash"),
     ]
-    KEYS = "b keep best model   p same for all ended runs   d delete   x empty trash   esc leave"
+    KEYS = "b prune   p prune all   d delete   x empty the trash   esc leave"
     BOX = "dialog wide"
 
     def __init__(self, session: Session) -> None:

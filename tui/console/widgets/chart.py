@@ -17,7 +17,7 @@ from dipddpm.tui.console.widgets.lines import LinesWidget, justify
 
 _Binned: TypeAlias = tuple[Series, Sequence[float], Sequence[float]]
 
-EMPTY = "Nothing measured yet."
+EMPTY = "No values to draw."
 TICK_CELLS, CLOCK_CELLS = 7, 10
 """Columns for each number of the x axis: a count, or a clock time."""
 MAX_FORMER_BESTS = 12

@@ -96,7 +96,8 @@ def _second_line(row: RunRow, series: RunSeries | None, step: int | None) -> lis
         words.append(f"{format_duration(row.eta)} left")
     if row.started:
         words.append(f"{'for' if row.state.live else 'took'} {format_duration(row.duration)}")
-    words.append(f"{format_age(row.age)} ago" if format_age(row.age) != "now" else "just now")
+    if not (row.started and row.state.live):  # a live run shows its duration, and both rarely fit
+        words.append(f"{format_age(row.age)} ago" if format_age(row.age) != "now" else "just now")
     return [("\n   " + "  ".join(words), "dim")]
 
 

@@ -23,7 +23,8 @@ class Filter(Input):
     """The input line for the filter, which applies while it is typed. Enter keeps the filter, Esc clears it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "clear_filter", show=False),
+        Binding("enter", "submit", "keep the filter"),
+        Binding("escape", "clear_filter", "show all runs"),
         Binding("down", "submit", show=False),
     ]
 

@@ -29,7 +29,7 @@ WIDE_MIN_WIDTH = 72
 KIND_MIN_WIDTH = 34
 """Width from which the kind has its own column."""
 GROUP = Binding.Group("Runs")
-FOLD = "unfold or fold a group; 5 on its header compares its combinations by mean and spread"
+FOLD = "unfold or fold a group; on its header, its options are compared by mean and spread"
 
 
 class RunTable(ScrollView, can_focus=True):

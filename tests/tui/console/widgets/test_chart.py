@@ -16,7 +16,7 @@ from dipddpm.tui.console.widgets import plot
 from dipddpm.tui.console.widgets.chart import LineChart
 from tests.tui.console.widgets.conftest import OpenStage
 
-EMPTY = "Nothing measured yet."
+EMPTY = "No values to draw."
 
 
 def line(values: Sequence[float], *, marks_non_finite: bool = False) -> Series:
