@@ -41,8 +41,8 @@ def bench(
         dipddpm bench
         dipddpm bench --device cpu --threads 2 --json
 
-    The output is each rate with the highest rate that this machine allows, the time that jobs take, and the options
-    that make the work faster here. It takes a minute or two on 2 cores.
+    It prints each rate and its share of the highest rate that this machine allows, how long typical jobs take, and the
+    options that make the work faster here. It takes a minute or two on 2 cores.
     """
     usable = devices.candidates(device)
     import torch

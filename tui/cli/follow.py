@@ -51,12 +51,15 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) 
                     _print(text, bar)
             if bar and time.monotonic() - checked_at >= STATUS_SECONDS:
                 _update(bar, run, lines.stage)
-                checked_at = time.monotonic()  # after it: where a look takes long, the events go first
+                checked_at = time.monotonic()  # set afterwards: if reading the status is slow, events go first
             if len(interrupts) > stop_requested:
                 if stop_requested or not stop_on_interrupt:
                     return INTERRUPTED
                 stop_requested = True
-                print("Stopping after this step. Ctrl-C again leaves it to end by itself.", file=sys.stderr)
+                print(
+                    "The run stops after its current step. Press Ctrl-C again to return without waiting.",
+                    file=sys.stderr,
+                )
                 with contextlib.suppress(UserError):  # the run has just ended
                     local.request_stop(run)
         if bar:
@@ -136,21 +139,21 @@ def _progress_bar(as_json: bool) -> Iterator[Progress | None]:
 class EventLines:
     """Turns a run's events into lines for people.
 
-    Only the last PSNR of each stage gets a line; a method without stages gets one for each tenth of the run. Events
-    that come in series (numbered pictures, the stops of single images) get none.
+    A stage gets one line, with its last PSNR, when it ends; a method without stages gets a PSNR for each tenth of the
+    run. Frequent events (steps, checkpoints, numbered pictures, the stops of single images) get no line.
     """
 
     def __init__(self) -> None:
         self.stage = ""
-        """The stage under way; empty without one."""
+        """The number and title of the current stage; empty for a method without stages."""
         self._is_new = False
-        """Whether the stage under way has no line yet."""
+        """True until the current stage has its line."""
         self._steps = 0
         self._psnr: PsnrMeasured | None = None
-        """The last PSNR, until it has its line."""
+        """The last PSNR that has no line yet."""
 
     def __call__(self, event: Event) -> list[str]:
-        """Return the lines that are due once this event has happened."""
+        """Return the lines to print after this event."""
         match event:
             case Step() | CheckpointStored() | EarlyStopped():
                 return []
@@ -179,7 +182,7 @@ class EventLines:
         return 10 * (event.step - 1) // max(1, self._steps)
 
     def _stage_lines(self) -> list[str]:
-        """Return the line of the stage under way with its last PSNR, unless it has been printed."""
+        """Return the line of the current stage with its last PSNR, unless it has been printed."""
         last, self._psnr = self._psnr, None
         is_new, self._is_new = self._is_new, False
         if last is None:
@@ -203,7 +206,7 @@ def _print(text: str, bar: Progress | None) -> None:
 
 
 def _update(bar: Progress, run: Run, stage: str) -> None:
-    """Move the bar to where the run stands."""
+    """Move the bar to the run's progress."""
     status = run.status()
     summary = status.summary
     seconds_left = summary.seconds_left(status.at)

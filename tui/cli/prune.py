@@ -51,7 +51,7 @@ def prune(
     ] = False,
     runs_dir: RunsDir = None,
 ) -> None:
-    """Remove all checkpoints of ended runs but the best model.
+    """Keep only the best model of ended runs, and remove their other checkpoints.
 
     Examples:
         dipddpm prune --dry-run
@@ -66,7 +66,9 @@ def prune(
         print("There is nothing to prune.")
         return
     _print_sizes({one.id: freed for one, freed in prunable.items()})
-    if not dry_run and _confirmed("Remove every checkpoint of these runs but the best model?", yes=yes):
+    if not dry_run and _confirmed(
+        "Keep only the best model of these runs, and remove their other checkpoints?", yes=yes
+    ):
         print(f"{format_size(trash.prune(prunable))} freed.")
 
 

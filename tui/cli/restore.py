@@ -100,8 +100,9 @@ def restore(options: RestoreOptions) -> int:
         dipddpm restore last --task inpaint:missing=0.7,sigma=5 --images 10
         dipddpm restore --method calibrated --images 50 --seeds 3 --detach
 
-    The methods are the hybrids, their baselines DIP and DDPM in the same time, and controls. Each score is printed when
-    it is known, and at the end each hybrid beside its baselines; dipddpm show prints every method with its costs. Times
-    are comparable only if nothing else uses the device. With --gpus each process takes whole degraded sets.
+    The methods are the hybrids, their baselines DIP and DDPM, which get as much time as the hybrid, and controls. Each
+    score is printed when it is known, and at the end a table of the hybrids and their baselines; dipddpm show prints
+    every method with its costs. Times are comparable only if nothing else uses the device. With --gpus, each process
+    restores whole sets of images.
     """
     return start(configs.build("restore", preset=options.preset, settings=options.config_settings()), options)

@@ -56,9 +56,8 @@ def sweep(options: SweepOptions) -> None:
         dipddpm sweep dip --over "task=denoise:sigma=50;inpaint:missing=0.7,sigma=5"
 
     The runs form a group. All are checked before the first one starts, and they wait in the queue of their device.
-    Repeat the same
-    command to continue a sweep: finished runs stay as they are, runs that were stopped, failed or crashed are resumed,
-    and new values or seeds join the group.
+    Repeat the same command to continue a sweep: finished runs stay as they are, runs that were stopped, failed or
+    crashed are resumed, and new values or seeds join the group.
     """
     if options.mirror is not None:
         refuse_mirror(options.mirror)

@@ -13,7 +13,7 @@ from dipddpm.core.runs import Run
 
 
 def summary_lines(run: Run) -> list[str]:
-    """Return what a finished run's scores come to; of a head-to-head over several cells, without the controls."""
+    """Return the scores of a finished run; for several cells, only each hybrid beside its baselines."""
     board = Scoreboard(run.events())
     if len(board.cells) < 2 or not (summary := board.summary()):
         return [printable(line) for line in board.lines()]

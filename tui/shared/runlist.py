@@ -217,9 +217,8 @@ class RunScanner:
 
     def _read(self, name: str) -> None:
         run = self._runs[name]
-        self._stamps[name] = _stamp(
-            run.folder
-        )  # taken before reading, so that the next scan finds changes made meanwhile
+        # Taken before reading, so that the next scan finds changes made meanwhile.
+        self._stamps[name] = _stamp(run.folder)
         row = make_row(run.status(), marks.read(run.folder))
         (self._live.add if row.state.live else self._live.discard)(name)
         if self._rows.get(name) != row:
