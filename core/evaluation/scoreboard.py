@@ -295,7 +295,7 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _listed(labels: Sequence[str]) -> str:
-    return " and ".join(labels) if len(labels) < 3 else f"{len(labels)} of the cells"
+    return " and ".join(labels) if len(labels) < 3 else f"{len(labels)} cells"
 
 
 def method_label(method: str, budget_of: str) -> str:

@@ -145,8 +145,9 @@ class RunStatus:
             return self.job.hint
         if self.worker is not None and heartbeat.restarted_since(self.worker.identity):
             return "The machine was restarted during the run: resume it."
-        lower = f" If that happens again: {configs.lower_memory(self.config)}" if self.config else ""
-        return f"The process was killed by a user or by the system when memory was full: resume it.{lower}"
+        remedy = configs.lower_memory(self.config) if self.config else ""
+        again = f" If that happens again, {remedy[0].lower()}{remedy[1:]}" if remedy else ""
+        return f"The process was killed, by a user or because memory was full: resume the run.{again}"
 
     @property
     def stalled(self) -> bool:
