@@ -71,8 +71,9 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) 
         print(f"{printable(run.id)} can't be followed: {printable(status.trouble)}", file=sys.stderr)
     if status.state is RunState.crashed:
         print(
-            f"The worker of {printable(run.id)} ended without logging why. {status.hint} Its last output may be in "
-            f"{printable(str(run.folder / LOG_FILE))}; resume the run with: dipddpm resume {printable(run.id)}",
+            f"The worker of {printable(run.id)} ended without logging why. {status.hint}\n"
+            f"Resume it with: dipddpm resume {printable(run.id)}\n"
+            f"Its last output may be in {printable(str(run.folder / LOG_FILE))}",
             file=sys.stderr,
         )
     return INTERRUPTED if stop_requested else exit_code(status.state)

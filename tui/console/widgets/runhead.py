@@ -18,7 +18,7 @@ from dipddpm.tui.shared.groups import GroupRow
 from dipddpm.tui.shared.runlist import RunRow
 
 REMEDIES = {
-    RunState.crashed: "the process died (killed or out of memory); r resumes the run, 3 shows its log",
+    RunState.crashed: "killed, or out of memory; r resumes the run",
     RunState.broken: "the config can't be read; d deletes the run",
     RunState.queued: "waiting for a free slot; Q shows the queue",
 }
@@ -84,8 +84,8 @@ def _second_line(row: RunRow, series: RunSeries | None, step: int | None) -> lis
         words += [f"epoch {values.epoch:.1f}"] * bool(values.epoch) + [f"at {format_duration(values.seconds)}"]
         words += [] if values.loss is None else [f"loss {format_number(values.loss)}"]
         words += [] if values.held_out is None else [f"held out {format_number(values.held_out)}"]
-        words += [] if values.psnr is None else [f"PSNR {format_number(values.psnr, 2)} dB"]
-        return [("\n ◂▸ " + "  ".join(words), "warn"), ("  , . move  esc leave", "dim")]
+        words += [] if values.psnr is None else [f"PSNR {format_number(values.psnr, 2)}"]
+        return [("\n ◂▸ " + "  ".join(words), "warn"), ("\n    , . move the time cursor   esc leave it", "dim")]
     words = [] if row.progress is None else [f"{row.progress:.0%}"]
     if series is not None and series.started is not None:
         if series.started.epochs:

@@ -110,7 +110,7 @@ async def test_time_cursor_moves_curves_and_pictures_together(opened: Opener, ma
         await driver.press("comma")
         steps.append(driver.main.step)
         assert steps == [30, 20]
-        assert "PSNR 24.50 dB" in driver.text()
+        assert "PSNR 24.50" in driver.text()
         await driver.press("2")
         await driver.until_seen("restored at 20")
         await driver.press("comma")
