@@ -4,7 +4,7 @@
 #     scripts/make_constraints.sh [ENVIRONMENT]
 #
 # ENVIRONMENT, by default .venv, gives the versions; the tests have passed in it. uv adds the hashes and the markers under
-# which Python 3.11.5 and later on Linux need a package. A version with a local label (torch 2.14.1+cpu) is pinned
+# which Python 3.11 and later on Linux need a package. A version with a local label (torch 2.14.1+cpu) is pinned
 # without the label, because only one index has that file.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,12 +19,12 @@ trap 'rm -f "$installed" "$resolved"' EXIT
 
 # uv ignores its config and local folders of wheels, so that the file also resolves on other machines.
 env -u UV_FIND_LINKS -u PIP_FIND_LINKS uv --no-config pip compile pyproject.toml --extra dev \
-  --constraints "$installed" --universal --python-version 3.11.5 --generate-hashes \
+  --constraints "$installed" --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet --output-file "$resolved" >/dev/null
 
 {
   cat <<'HEADER'
-# The versions that the tests pass with, and the hashes of their files, for Python 3.11.5 to 3.13 on Linux.
+# The versions that the tests pass with, and the hashes of their files, for Python 3.11 to 3.13 on Linux.
 # Made by `just constraints`; don't edit.
 #
 #     pip install --require-hashes -r constraints.txt && pip install --no-deps -e .
