@@ -115,7 +115,7 @@ def test_run_stores_checkpoint_on_ctrl_c(runs: RunsFolder) -> None:
     terminal.until(r"epoch \d+/500.*left")
     terminal.press(b"\x03")
     assert terminal.end() == 130
-    assert "Stopping after this step" in terminal.shown
+    assert "stops after its current step" in terminal.shown
     assert "Traceback" not in terminal.shown
     (run,) = runs.runs()
     stopped = run.events()[-2:]
