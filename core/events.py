@@ -159,10 +159,7 @@ class StageStarted(Event, tag="stage_started", frozen=True):
 
 
 class EarlyStopped(Event, tag="early_stopped", frozen=True):
-    """A truth-free stopping rule ended the fit of one image; its restoration is the one of iteration `at`.
-
-    `psnr` is the PSNR of that restoration in dB; None without the truth.
-    """
+    """A truth-free rule ended the fit of an image; iteration `at` restores it, at `psnr` dB (None: no truth)."""
 
     step: Count
     image: Count
@@ -189,10 +186,7 @@ class StopsCompared(Event, tag="stops_compared", frozen=True):
 
 
 class ImageSaved(Event, tag="image_saved", frozen=True):
-    """A PNG was written. `file` is relative to the run folder.
-
-    `panels` names its images, in order; they lie in rows of `columns`, which is 0 in older logs.
-    """
+    """A PNG was written into the run folder. `panels` names its images, in rows of `columns` (0 in older logs)."""
 
     file: str
     name: str
@@ -257,10 +251,7 @@ class RestorationMissing(Event, tag="restoration_missing", frozen=True):
 
 
 class RestorationsCompared(Event, tag="restorations_compared", frozen=True):
-    """A hybrid's mean PSNR in dB over all cells, and its mean gain in dB over the better baseline with its 95% bounds.
-
-    `gain`, `lower` and `upper` are None if there is no baseline to compare with.
-    """
+    """A hybrid's mean PSNR in dB over all cells, and its mean gain over the better baseline, if any, with bounds."""
 
     method: str
     psnr: float
