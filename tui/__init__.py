@@ -1,1 +1,1 @@
-"""What a person sees: the command line and the console."""
+"""The user interfaces: the command line and the console."""

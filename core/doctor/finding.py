@@ -23,7 +23,7 @@ class Finding(msgspec.Struct, frozen=True):
     subject: str = msgspec.field(name="what")
     message: str = msgspec.field(name="told")
     remedy: str = ""
-    """What to do, in one line; empty if there is nothing to do."""
+    """An action that solves the problem, in one line; empty if none is needed."""
 
 
 ok = partial(Finding, Severity.ok)

@@ -235,16 +235,16 @@ class Scoreboard:
         lines: list[str] = []
         for hybrid in self.hybrids:
             compared = {
-                cell.set if len(tasks) == 1 else cell.task if len(sets) == 1 else cell.name: cell
+                cell.set if len(tasks) == 1 else cell.task if len(sets) == 1 else cell.name: (cell, gain)
                 for cell in self.cells.values()
-                if cell.gain(hybrid) and all(cell.baseline(hybrid, family) for family in BASELINES)
+                if all(cell.baseline(hybrid, family) for family in BASELINES) and (gain := cell.gain(hybrid))
             }
             if not compared:
                 continue
             rows = [("", hybrid, *BASELINES, "gain over the better [95% bounds]")]
-            for label, cell in compared.items():
+            for label, (cell, gain) in compared.items():
                 methods = [cell.rows[hybrid, ""], *(cell.baseline(hybrid, family) for family in BASELINES)]
-                rows.append((label, *(f"{method.mean:.2f}" for method in methods if method), str(cell.gain(hybrid))))
+                rows.append((label, *(f"{method.mean:.2f}" for method in methods if method), str(gain)))
             widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
             lines += [
                 *([""] if lines else []),
@@ -274,14 +274,13 @@ _COLUMN_PRIORITY = ("PSNR", "seconds", "SSIM", "class", "NFE", "iter", "runs")
 """The columns by priority; in a narrow table the last ones are left out."""
 
 
-def _conclusion(hybrid: str, cells: Mapping[str, Cell]) -> str:
+def _conclusion(hybrid: str, cells: Mapping[str, tuple[Cell, Interval]]) -> str:
     """Say in which cells each family is the better baseline, and in which the hybrid is better, equal or worse."""
     better: dict[str, list[str]] = {family: [] for family in BASELINES}
     standing: dict[str, list[str]] = {"ahead of": [], "level with": [], "behind": []}
-    for label, cell in cells.items():
-        best, gain = cell.baseline(hybrid), cell.gain(hybrid)
+    for label, (cell, gain) in cells.items():
+        best = cell.baseline(hybrid)
         assert best
-        assert gain
         better[next(family for family, methods in BASELINES.items() if best.method in methods)].append(label)
         standing["ahead of" if gain.lower > 0 else "behind" if gain.upper < 0 else "level with"].append(label)
     families = ", ".join(f"{family} on {_listed(labels)}" for family, labels in better.items() if labels)

@@ -41,7 +41,7 @@ class PlannedRun:
 
     @property
     def how(self) -> str:
-        """What the sweep does with the run, in words for people."""
+        """A phrase for people: the sweep starts the run, resumes it or leaves it alone, and why."""
         if self.state is None:
             return "new"
         return f"{self.state}, resumes" if self.needs_start else f"{self.state} already"

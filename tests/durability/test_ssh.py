@@ -30,7 +30,7 @@ TRAINING = (
 )
 STARTING = ("foreground", "detached", "forked")
 WAYS = ("foreground", "console", "watch", "detached", "console", "watch", "forked", "console")
-"""What a person does in a session: start a run in one of three ways, or follow the runs."""
+"""A person's action in each session: starting a run in one of three ways, or following the runs."""
 STARTED_SHARE = 0.75
 """The share of the sessions that start a run in which the cut comes after the run exists; others are cut any time."""
 

@@ -15,9 +15,9 @@ from dipddpm.core.runs import Run
 def summary_lines(run: Run) -> list[str]:
     """Return the scores of a finished run; for several cells, only each hybrid beside its baselines."""
     board = Scoreboard(run.events())
-    if len(board.cells) < 2 or not (summary := board.summary()):
-        return [printable(line) for line in board.lines()]
-    return [printable(line) for line in (*summary, f"All methods and costs: dipddpm show {run.id}")]
+    summary = board.summary() if len(board.cells) > 1 else []
+    lines = [*summary, f"All methods and costs: dipddpm show {run.id}"] if summary else board.lines()
+    return [printable(line) for line in lines]
 
 
 def scoreboard_lines(run: Run) -> list[str]:

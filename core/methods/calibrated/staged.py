@@ -83,34 +83,26 @@ class StagedRestorer(ABC):
         return sum(stage.steps for stage in self.plan.values())
 
     def __iter__(self) -> Iterator[Item]:
-        for name in self.plan:
+        last_trial = [name for name, stage in self.plan.items() if stage.trial is not None][-1]
+        for number, (name, stage) in enumerate(self.plan.items(), 1):
             if name in self.results:
                 continue
             if self.work is None and (work := self._begin(name)):
-                yield self._stage_started(name)
+                title = f"{stage.title} ({'final' if stage.trial is None else 'trial'})"
+                yield StageStarted(step=self.steps_done, title=title, stage=number, stages=len(self.plan))
                 self.work = work
             if self.work is not None:
                 for item in self.work[0]:
                     if isinstance(item, Step | Message):
                         yield shift_step(item, self.steps_done)
             self._finish(name)
-            if name == self.last_trial:
-                yield Message(text=self._describe_weights())
+            if name == last_trial:
+                self.weights = self.solve_weights()
+                yield Message(text=self._describe_weights(self.weights))
 
-    @property
-    def last_trial(self) -> str:
-        """The name of the last trial stage, after which the weights are computed."""
-        return [name for name, stage in self.plan.items() if stage.trial is not None][-1]
-
-    def _stage_started(self, name: str) -> StageStarted:
-        title = f"{self.plan[name].title} ({'final' if self.plan[name].trial is None else 'trial'})"
-        number = 1 + list(self.plan).index(name)
-        return StageStarted(step=self.steps_done, title=title, stage=number, stages=len(self.plan))
-
-    def _describe_weights(self) -> str:
-        """Describe the stacking weights, averaged over the images."""
-        assert self.weights is not None
-        means = zip(self.kinds, self.weights.mean(0).tolist(), strict=True)
+    def _describe_weights(self, weights_by_image: Tensor) -> str:
+        """Describe the stacking weights (N, K), averaged over the images."""
+        means = zip(self.kinds, weights_by_image.mean(0).tolist(), strict=True)
         weights = ", ".join(f"{kind} {weight:.0%}" for kind, weight in means)
         return f"Stacking weights from the held-out measurements, mean over the images: {weights}"
 
@@ -126,7 +118,7 @@ class StagedRestorer(ABC):
         return stage.make(replace(case, seed=seed), indices), indices
 
     def _finish(self, name: str) -> None:
-        """Store the result of a stage; after the last trial stage, compute the stacking weights."""
+        """Store the result of a stage."""
         result = self.fallback_result(name).clone()
         if self.work is not None:
             restorer, indices = self.work
@@ -136,8 +128,6 @@ class StagedRestorer(ABC):
             self.steps_done += len(restorer) if isinstance(restorer, Chains | DdpmRestorer) else restorer.iterations
         self.results[name] = result
         self.work = None
-        if name == self.last_trial:
-            self.weights = self.solve_weights()
 
     @abstractmethod
     def fallback_result(self, name: str) -> Tensor:
