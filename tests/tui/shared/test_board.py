@@ -8,7 +8,7 @@ from dipddpm.core import events
 from dipddpm.core.runs import EventLog, Run, RunsFolder
 from dipddpm.tui.cli.main import app
 from dipddpm.tui.console.widgets.chart import LineChart
-from dipddpm.tui.shared.formatting import event_line, scoreboard_lines
+from dipddpm.tui.shared.formatting import event_line, scoreboard_lines, summary_lines
 from tests.tui.driving import LARGE, SMALL, Maker, Opener
 
 SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
@@ -60,6 +60,23 @@ def test_show_prints_scoreboard_before_config(make: Maker, capsys: pytest.Captur
     assert board in printed
     assert printed.index(board) < printed.index('kind = "restore"')
     assert "  calibrated - dip-mean: +0.50 [+0.50, +0.50] dB" in board
+
+
+def test_summary_lines_are_scoreboard_of_single_cell(make: Maker) -> None:
+    run = scored(make)
+    assert summary_lines(run) == scoreboard_lines(run)
+
+
+def test_summary_lines_leave_out_controls_of_several_cells(make: Maker) -> None:
+    run = make("restore", losses=[])
+    for task in ("denoise:sigma=50", "superres:factor=4"):
+        for method, psnr, of in (("calibrated", 24.0, ""), ("dip-mean", 23.5, "calibrated"), ("ddnm-10", 20.0, "")):
+            score(run, method, psnr, of=of, task=task)
+        score(run, "ddpm-mean", 23.0, of="calibrated", task=task)
+    lines = summary_lines(run)
+    assert not any("ddnm-10" in line for line in lines)
+    assert any(line.split()[:4] == ["superres:factor=4", "24.50", "24.00", "23.50"] for line in lines)
+    assert lines[-1] == f"All methods and costs: dipddpm show {run.id}"
 
 
 def test_event_line_describes_score_and_prior() -> None:
