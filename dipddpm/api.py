@@ -31,6 +31,7 @@ from dipddpm.core.events import Item
 from dipddpm.core.experiments.ddpm import DdpmExperiment
 from dipddpm.core.experiments.hybrid import refuse_other_size
 from dipddpm.core.experiments.priors import load_prior as load_best_model
+from dipddpm.core.io import home
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Stopwatch, clock_of
 from dipddpm.core.methods.classical import filters
@@ -60,7 +61,7 @@ def load_images(*paths: Path | str) -> Tensor:
     """
     if not paths:
         raise UserError("No image file was given.", 'Give at least one, such as load_images("photo.png").')
-    loaded = [pictures.load_image(Path(path).expanduser())[0] for path in paths]
+    loaded = [pictures.load_image(home.expand(path))[0] for path in paths]
     for path, image in zip(paths, loaded, strict=True):
         if image.shape != loaded[0].shape:
             sizes = ["x".join(map(str, shape)) for shape in (loaded[0].shape, image.shape)]
@@ -207,7 +208,7 @@ def load_prior(run: Path | str = "reference", *, device: str = "auto") -> Traine
     Raises UserError if the folder doesn't exist, if the run has trained no diffusion model, if its file is damaged, and
     for a device that doesn't exist.
     """
-    return load_best_model(str(Path(run).expanduser()), _device(device))[0]
+    return load_best_model(str(home.expand(run)), _device(device))[0]
 
 
 class Training:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 IMPORT_ALL = """
 import importlib, json, pkgutil, sys
@@ -26,3 +28,17 @@ def test_importing_every_module_loads_no_top_level_core_or_tui() -> None:
     count, foreign = json.loads(done.stdout.splitlines()[-1])
     assert count > 100
     assert foreign == []
+
+
+def test_program_ignores_core_and_tui_of_others(tmp_path: Path) -> None:
+    """Put one's own packages on the import path before the program's checkout, and others into the current folder."""
+    project, here = tmp_path / "project", tmp_path / "here"
+    for name in ("core", "tui"):
+        (project / name).mkdir(parents=True)
+        (project / name / "__init__.py").write_text("raise SystemExit('foreign package')")
+    here.mkdir()
+    for name in ("core", "tui", "dipddpm", "json", "msgspec"):
+        (here / f"{name}.py").write_text("raise SystemExit('foreign module')")
+    environment = os.environ | {"PYTHONPATH": f"{project}:{Path(__file__).parents[1]}"}
+    for code in ("from dipddpm.tui.cli.main import main; main(['ls'])", "import dipddpm.tui.console.__main__"):
+        subprocess.run([sys.executable, "-P", "-c", code], cwd=here, env=environment, capture_output=True, check=True)

@@ -14,6 +14,7 @@ from dipddpm.core.config.hybrid import HYBRIDS, Calibrated, HybridMethod
 from dipddpm.core.config.study import ExplanationConfig, RestoreConfig, StudyConfig, restoring_methods
 from dipddpm.core.config.tasks import Denoise, Task, format_task
 from dipddpm.core.errors import UserError
+from dipddpm.core.io import home
 
 VERSION = 1
 MAX_IMAGES = 100_000
@@ -33,7 +34,7 @@ class DataConfig(Section, frozen=True):
     @property
     def root(self) -> Path | None:
         """The folder to search first; None for the default folders alone."""
-        return Path(self.directory).expanduser() if self.directory else None
+        return home.expand(self.directory) if self.directory else None
 
 
 class SmallDataConfig(DataConfig, frozen=True):

@@ -22,6 +22,7 @@ from urllib.request import Request, urlopen
 from dipddpm.core.data import folder
 from dipddpm.core.data.catalogue import CATALOGUE, MINI, NamedDataset, Progress, SourceFile, Split, find
 from dipddpm.core.errors import UserError
+from dipddpm.core.io import home
 from dipddpm.core.io.atomic import write_atomic
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ MIRROR = "DIPDDPM_MIRROR"
 """The environment variable with the only address to fetch from, which holds the files as `NAME/FILE`."""
 MAX_BYTES = 2**28
 """Largest size in bytes of a file, unpacked; every published file is smaller, so a larger one may be a zip bomb."""
+NO_CACHE = Path(os.devnull) / "dipddpm"
+"""The cache of a user without a home folder: a path on which no file exists and no file can be created."""
 _TIMEOUT = 30.0
 _CHUNK = 2**18
 
@@ -68,12 +71,14 @@ def locate(dataset: NamedDataset, root: Path | str | None = None) -> Path | None
 
 
 def cache_folder() -> Path:
-    """Return the folder for data sets: `DIPDDPM_DATA`, or `dipddpm` in `XDG_CACHE_HOME`, or `~/.cache/dipddpm`."""
+    """Return the folder for data sets: `DIPDDPM_DATA`, or `dipddpm` in `XDG_CACHE_HOME`, or `~/.cache/dipddpm`.
+
+    Without any of them, return `NO_CACHE`.
+    """
     if chosen := os.environ.get("DIPDDPM_DATA"):
-        return Path(chosen)
-    # By the XDG specification, a relative path is ignored.
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (cache if cache.is_absolute() else Path.home() / ".cache") / "dipddpm"
+        return home.expand(chosen)
+    cache = home.user_folder("XDG_CACHE_HOME", ".cache")
+    return cache / "dipddpm" if cache else NO_CACHE
 
 
 def fetch(name: str, *, root: Path | str | None = None, progress: Progress | None = None) -> Path:
@@ -91,7 +96,11 @@ def fetch(name: str, *, root: Path | str | None = None, progress: Progress | Non
         if existing is not None and all(is_published(dataset, existing, file) for file in dataset.files):
             return existing
     mirrors = _mirrors(dataset)
-    folder = Path(root or cache_folder()) / dataset.name
+    base = Path(root or cache_folder())
+    if base == NO_CACHE:
+        problem = "There is no folder for data sets: HOME is not set and this user has no home folder."
+        raise UserError(problem, "Set DIPDDPM_DATA to a folder, or choose one with --data-dir.")
+    folder = base / dataset.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in dataset.files:

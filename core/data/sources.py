@@ -13,6 +13,7 @@ from dipddpm.core.data.imageset import ImageSet, hold_out, load
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import DataLoaded
 from dipddpm.core.images import load_image, to_unit
+from dipddpm.core.io import home
 
 
 def load_images(images: ImagesConfig, source: DataConfig) -> tuple[list[Tensor], list[str], DataLoaded]:
@@ -21,7 +22,7 @@ def load_images(images: ImagesConfig, source: DataConfig) -> tuple[list[Tensor],
     A label is the image's index in its split, or among the files. Raises UserError for a missing image or data set.
     """
     if images.files:
-        tensors = [load_image(Path(name).expanduser())[0] for name in images.files]
+        tensors = [load_image(home.expand(name))[0] for name in images.files]
         digest = hashlib.sha256()
         for image in tensors:
             digest.update(str(tuple(image.shape)).encode() + image.numpy().tobytes())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from dipddpm.core.degrade.noise import GaussianNoise, Noise, PoissonNoise, SaltA
 from dipddpm.core.degrade.operators import BlockMean, CircularBlur, Identity, Mask, Operator
 from dipddpm.core.errors import UserError
 from dipddpm.core.images import load_image
+from dipddpm.core.io import home
 
 
 @dataclass
@@ -112,7 +112,7 @@ def _mask(task: Inpaint, size: tuple[int, int], generator: torch.Generator) -> T
     """Return the task's mask (1, 1, H, W), 1 at measured pixels; a random mask has exactly the task's missing share."""
     height, width = size
     if task.mask:
-        mask = (load_image(Path(task.mask).expanduser(), channels=1) > 0.5).float()
+        mask = (load_image(home.expand(task.mask), channels=1) > 0.5).float()
         if mask.shape[-2:] != size:
             problem = (
                 f"The mask {task.mask} has {mask.shape[-1]}x{mask.shape[-2]} pixels and the image {width}x{height}."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import math
 import os
 import platform
@@ -15,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from dipddpm.core.doctor.finding import Finding, note, ok
+from dipddpm.core.io import home
 
 CGROUPS = Path("/sys/fs/cgroup")
 UNLIMITED = 1 << 60
@@ -125,7 +125,7 @@ def log_out() -> Iterator[Finding]:
     with contextlib.suppress(OSError):
         group = Path("/proc/self/cgroup").read_text()
     kills = command_output("loginctl", "show-user", "--property=KillUserProcesses").endswith("=yes")
-    lingers = command_output("loginctl", "show-user", getpass.getuser(), "--property=Linger").endswith("=yes")
+    lingers = command_output("loginctl", "show-user", home.user_name(), "--property=Linger").endswith("=yes")
     yield assess_log_out(kills=kills, lingers=lingers, group=group)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import importlib.util
 import os
 import shlex
@@ -16,7 +15,7 @@ from typing import Any
 from dipddpm.core import registry
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.export.snapshot import Record, safe_name
-from dipddpm.core.io import atomic
+from dipddpm.core.io import atomic, home
 from dipddpm.core.runs import Run
 
 
@@ -170,5 +169,5 @@ def _remove(path: Path) -> None:
 
 def scp_line(path: Path) -> str:
     """Return the command that copies the path from this machine to the user's own, where it must be typed."""
-    host = f"{getpass.getuser()}@{socket.gethostname()}"
+    host = f"{home.user_name()}@{socket.gethostname()}"
     return f"scp -r {shlex.quote(f'{host}:{path.absolute()}')} ."

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dipddpm.core import events
 from dipddpm.core.errors import UserError
+from dipddpm.core.io import home
 from dipddpm.core.launch import queue, submit
 from dipddpm.core.runs import CHECKPOINT_FILE, LOG_FILE, STOP_FILE, Run, RunState, heartbeat, slurm
 from dipddpm.core.runs.environment import COMMAND_VARIABLE, command_line, python_module
@@ -200,7 +201,7 @@ def _wait_for_end(run: Run, until: float) -> bool:
 
 def runs_root(runs_dir: Path | None) -> Path:
     """Return the runs folder: `runs_dir`, else `DIPDDPM_RUNS`, else ./runs. Raises UserError as `working_folder`."""
-    chosen = (runs_dir or Path(os.environ.get("DIPDDPM_RUNS") or "runs")).expanduser()
+    chosen = home.expand(runs_dir or os.environ.get("DIPDDPM_RUNS") or "runs")
     return chosen if chosen.is_absolute() else working_folder() / chosen
 
 

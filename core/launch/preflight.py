@@ -11,7 +11,7 @@ from dipddpm.core.config import AnyRun, DipRun, HybridRun, RestoreRun, format_ta
 from dipddpm.core.config.tasks import Inpaint
 from dipddpm.core.data.catalogue import NamedDataset
 from dipddpm.core.errors import UserError
-from dipddpm.core.io import atomic
+from dipddpm.core.io import atomic, home
 from dipddpm.core.runs import reference, trained
 
 
@@ -38,7 +38,7 @@ def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -
     if isinstance(config, DipRun | HybridRun):
         mask = config.task.mask if isinstance(config.task, Inpaint) else ""
         for name in filter(None, (*config.images.files, mask)):
-            _refuse_image(Path(name).expanduser())
+            _refuse_image(home.expand(name))
 
 
 def missing_data(config: AnyRun) -> str | None:

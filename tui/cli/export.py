@@ -10,6 +10,7 @@ import typer
 
 from dipddpm.core.export import FORMATS, refuse
 from dipddpm.core.export import export as write
+from dipddpm.core.io import home
 from dipddpm.core.io.sanitize import printable
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.help import OUTPUT
@@ -61,7 +62,7 @@ def export(
     """
     formats = [name for names in to or ["files"] for name in names.split(",")]
     refuse(formats)
-    exports = write(find_runs(runs, runs_dir), formats, out.expanduser(), replace=force)
+    exports = write(find_runs(runs, runs_dir), formats, home.expand(out), replace=force)
     if json:
         print_json([asdict(exported) | {"path": str(exported.path)} for exported in exports])
         return

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from dipddpm.core.errors import UserError, suggest
+from dipddpm.core.io import home
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch.local import runs_root
 from dipddpm.core.runs import CONFIG_FILE, Run, RunsFolder, reference
@@ -120,7 +121,7 @@ class NewRun:
     def named_settings(self) -> dict[str, Any]:
         """Return the values of the options with a name of their own by dotted key; None for an option not given."""
         values = {field.metadata.get("key"): getattr(self, field.name) for field in fields(self)}
-        values["data.directory"] = self.data_dir and str(self.data_dir.expanduser().absolute())
+        values["data.directory"] = self.data_dir and str(home.expand(self.data_dir).absolute())
         return {key: value for key, value in values.items() if key}
 
 
@@ -168,7 +169,7 @@ def find_group(name: str, runs_dir: Path | None) -> list[Run]:
 
 def run_folder_path(wanted: str, runs_dir: Path | None) -> str:
     """Return the folder of a run, given by path or by name. Raises UserError if no run or several runs match."""
-    path = Path(wanted).expanduser()
+    path = home.expand(wanted)
     folder = path if (path / CONFIG_FILE).is_file() else find_run(wanted, runs_dir).folder
     return str(folder.absolute())
 

@@ -16,6 +16,7 @@ from dipddpm.core.config import HYBRIDS, PRESETS, TASKS, AnyRun, HybridRun
 from dipddpm.core.data.catalogue import CATALOGUE
 from dipddpm.core.errors import UserError
 from dipddpm.core.export.mirror import refuse_mirror, request_mirror
+from dipddpm.core.io import home
 from dipddpm.core.launch import local, preflight, submit
 from dipddpm.core.runs import RunsFolder
 from dipddpm.tui.cli import complete
@@ -116,7 +117,7 @@ class RunOptions(NewRun):
         if self.processes is not None and self.kind == "hybrid":
             problem = "A hybrid runs in one process: DIP and DDPM are its baselines in the same time."
             raise UserError(problem, "Leave out --gpus; only run ddpm, run dip and restore take it.")
-        files = tuple(str(file.expanduser().absolute()) for file in self.image or ())
+        files = tuple(str(home.expand(file).absolute()) for file in self.image or ())
         return {
             **super().named_settings(),
             "prior.run": self._prior_run(),
@@ -277,7 +278,7 @@ def _refuse_unused(config: AnyRun, prior: str | None, epochs: int | None) -> Non
 def _absolute(dataset: str) -> str:
     """Return the data set with the absolute path of a folder, so that the run can be resumed from any directory."""
     prefix, folder, path = dataset.partition("folder:")
-    return f"{folder}{Path(path).expanduser().absolute()}" if folder and path and not prefix else dataset
+    return f"{folder}{home.expand(path).absolute()}" if folder and path and not prefix else dataset
 
 
 def _index_range(images: str) -> str:

@@ -17,6 +17,7 @@ from textual.binding import BindingType
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
+from dipddpm.core.errors import UserError
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import trash
 from dipddpm.tui.console import notify, preferences, terminal
@@ -64,7 +65,10 @@ class DipddpmApp(App[None]):
         asyncio.run(self._run())
         if self._guard is not None:
             self._guard.cancel_exit_timer()
-        preferences.save(self.session.preferences)
+        try:
+            preferences.save(self.session.preferences)
+        except UserError as error:
+            print(printable(str(error)), file=sys.stderr)
         trash.empty_trash(self.session.runs, self.session.deleted)
         return (self._guard.status if self._guard else 0) or self.return_code or 0
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from dipddpm.core.errors import UserError
+from dipddpm.core.io import home
 from dipddpm.core.launch import local
 from dipddpm.core.runs import Run, RunState, extend, trash
 from dipddpm.tui.console.screens.dialogs import LaunchRequest, PromptField
@@ -199,7 +200,12 @@ class RunCommands:
             self._screen.prompt(f"Export: {FORMATS[name].words}", [field], "", partial(export, name))
 
         def export(name: str, answers: Answers) -> None:
-            self._export(run, name, self._session.options.cwd / Path(answers["folder"]).expanduser())
+            try:
+                folder = self._session.options.cwd / home.expand(answers["folder"])
+            except UserError as error:
+                self._screen.show_error(error)
+                return
+            self._export(run, name, folder)
 
         width = max(map(len, FORMATS))
         choices = [

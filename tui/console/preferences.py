@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import msgspec
 
-from dipddpm.core.io import atomic
+from dipddpm.core.errors import UserError
+from dipddpm.core.io import atomic, home
 from dipddpm.tui.console.model.curves import Axis
 
 PaneName = Literal["live", "images", "log", "config", "compare"]
@@ -55,16 +54,17 @@ class Preferences(msgspec.Struct, kw_only=True):
         self.axis = axes[(axes.index(self.axis) + 1) % len(axes)] if self.axis in axes else axes[0]
 
 
-def preferences_path() -> Path:
-    """Return the file of the preferences, in `$XDG_CONFIG_HOME/dipddpm`, else `~/.config/dipddpm`."""
-    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(base).expanduser() / "dipddpm" / FILE_NAME
+def preferences_path() -> Path | None:
+    """Return the file of the preferences, in `$XDG_CONFIG_HOME/dipddpm`, else `~/.config/dipddpm`, or None."""
+    base = home.user_folder("XDG_CONFIG_HOME", ".config")
+    return base / "dipddpm" / FILE_NAME if base else None
 
 
 def load() -> Preferences:
     """Read the preferences; missing and invalid values get their defaults."""
+    path = preferences_path()
     try:
-        stored = msgspec.toml.decode(preferences_path().read_bytes())
+        stored = msgspec.toml.decode(path.read_bytes() if path else b"")
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Preferences()
     valid = {key: value for key, value in stored.items() if _valid(key, value)}
@@ -72,11 +72,19 @@ def load() -> Preferences:
 
 
 def save(preferences: Preferences) -> None:
-    """Write the preferences; errors are ignored."""
-    with contextlib.suppress(OSError):
-        path = preferences_path()
+    """Write the preferences if they have changed. Raises UserError if they can't be stored."""
+    if preferences == load():
+        return
+    path = preferences_path()
+    remedy = "Set XDG_CONFIG_HOME to a folder that can be written."
+    if path is None:
+        raise UserError("The console's preferences can't be stored: there is no home folder.", remedy)
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_atomic(path, msgspec.toml.encode(preferences), durable=False)
+    except OSError as error:
+        problem = f"The console's preferences can't be stored in {path.parent}: {error.strerror}."
+        raise UserError(problem, remedy) from None
 
 
 def _valid(key: str, value: object) -> bool:

@@ -8,7 +8,6 @@ than this machine (DNS rebinding).
 from __future__ import annotations
 
 import errno
-import getpass
 import html
 import os
 import secrets
@@ -24,6 +23,7 @@ from textual_serve.server import Server
 from yarl import URL
 
 from dipddpm.core.errors import UserError
+from dipddpm.core.io import home
 from dipddpm.core.runs.environment import python_module
 
 HOST = "127.0.0.1"
@@ -83,7 +83,7 @@ def serve(options: Sequence[str], port: int) -> int:
         server = ConsoleServer(options, listener.getsockname()[1])
         port = server.port
         print(f"The console is at {server.address} on this machine only; Ctrl-C ends it.")
-        destination = f"{getpass.getuser()}@{socket.gethostname()}"
+        destination = f"{home.user_name()}@{socket.gethostname()}"
         print(f"To open it on another machine, run there first: ssh -L {port}:localhost:{port} {destination}")
         rights = "see your runs" if "--readonly" in options else "start, stop, change and delete your runs"
         print(f"Anyone with this address can {rights}; each start has a new one.", flush=True)

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dipddpm.core.data import CATALOGUE, cache_folder, locations
+from dipddpm.core.data import CATALOGUE, cache_folder, fetch, locations
+from dipddpm.core.errors import UserError
+from dipddpm.core.io import home
 
 if TYPE_CHECKING:
     from tests.core.data.conftest import Published
@@ -23,6 +25,17 @@ def test_cache_folder_follows_environment(tmp_path: Path, monkeypatch: pytest.Mo
         assert cache_folder() == tmp_path / ".cache" / "dipddpm"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == tmp_path / ".cache" / "dipddpm"
+
+
+def test_user_without_home_has_no_cache_but_shipped_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DIPDDPM_DATA")
+    monkeypatch.setattr(home, "user_folder", lambda variable, below: None)
+    assert [name for name, folder in locations().items() if folder] == ["fashion-mini"]
+    assert not cache_folder().exists()
+    with pytest.raises(NotADirectoryError):
+        cache_folder().mkdir(parents=True)
+    with pytest.raises(UserError, match="Set DIPDDPM_DATA"):
+        fetch("mnist")
 
 
 def test_locations_list_folder_of_each_present_set(published: Published, tmp_path: Path) -> None:

@@ -5,11 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from dipddpm.core.errors import UserError
 from dipddpm.tui.console import preferences
 from dipddpm.tui.console.model.curves import SERIES_COLOURS
 from dipddpm.tui.console.preferences import Preferences
 from dipddpm.tui.console.themes import SUMMARIES, THEMES
 from tests.tui.driving import Maker, Opener
+
+
+def stored() -> Path:
+    """Return the file of the preferences, in a folder that exists."""
+    path = preferences.preferences_path()
+    assert path is not None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def test_preferences_saved_are_loaded() -> None:
@@ -24,28 +33,35 @@ def test_preferences_default_without_file() -> None:
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"theme = ", b"", b"smoothing = {}", b"x = 1\n" * 10_000])
 def test_preferences_default_for_damaged_file(content: bytes) -> None:
-    preferences.preferences_path().parent.mkdir(parents=True)
-    preferences.preferences_path().write_bytes(content)
+    stored().write_bytes(content)
     assert preferences.load() == Preferences()
 
 
 def test_preferences_drop_only_bad_values() -> None:
-    preferences.preferences_path().parent.mkdir(parents=True)
-    preferences.preferences_path().write_text('theme = "neon"\nsmoothing = 7.0\nsort = "psnr"\nfuture = true\n')
+    stored().write_text('theme = "neon"\nsmoothing = 7.0\nsort = "psnr"\nfuture = true\n')
     assert preferences.load() == Preferences(sort="psnr")
 
 
 def test_preferences_save_survives_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
-    preferences.save(Preferences())
+    preferences.save(Preferences())  # nothing has changed
+    with pytest.raises(UserError, match=r"can't be stored.*Set XDG_CONFIG_HOME"):
+        preferences.save(Preferences(theme="day"))
     assert preferences.load() == Preferences()
+
+
+def test_preferences_name_setting_without_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preferences, "preferences_path", lambda: None)
+    assert preferences.load() == Preferences()
+    with pytest.raises(UserError, match=r"no home folder.*Set XDG_CONFIG_HOME"):
+        preferences.save(Preferences(theme="day"))
 
 
 def test_preferences_file_lies_in_config_folder(tmp_path: Path) -> None:
     preferences.save(Preferences(hook="notify"))
-    assert preferences.preferences_path() == tmp_path / "config" / "dipddpm" / "console.toml"
-    assert stat.S_ISREG(preferences.preferences_path().stat().st_mode)
+    assert stored() == tmp_path / "config" / "dipddpm" / "console.toml"
+    assert stat.S_ISREG(stored().stat().st_mode)
 
 
 def test_themes_have_eight_distinct_series_colours() -> None:

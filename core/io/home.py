@@ -1,0 +1,44 @@
+"""The user's home folder and name. A container's user may have neither: no `HOME` and no entry in /etc/passwd."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+from pathlib import Path
+
+from dipddpm.core.errors import UserError
+
+
+def user_folder(variable: str, below_home: str) -> Path | None:
+    """Return the folder that an XDG variable names, else this folder below the home folder; None without a home.
+
+    By the XDG specification, a relative path in the variable is ignored.
+    """
+    if (chosen := Path(os.environ.get(variable, ""))).is_absolute():
+        return chosen
+    with contextlib.suppress(RuntimeError):
+        return Path.home() / below_home
+    return None
+
+
+def expand(path: Path | str) -> Path:
+    """Replace a leading `~` by the home folder; a file name that only begins with `~` stays as it is.
+
+    Raises UserError for a path below `~` if there is no home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        if Path(path).parts[0] == "~":
+            problem = f"{path} is below the home folder, but HOME is not set and this user has no home folder."
+            raise UserError(problem, "Write the whole path, or set HOME.") from None
+        return Path(path)
+
+
+def user_name() -> str:
+    """Return the user's name, or the user's number if there is no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
