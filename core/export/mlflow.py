@@ -32,7 +32,7 @@ def write(record: Record, store: Path) -> None:
 
         client = _client(store)
         earlier = _mlflow_run_ids(client, record.run.id)
-        began = record.history[0].time if record.history else record.run.created
+        began = record.began
         tags = {TAG: record.run.id, "mlflow.source.name": "dipddpm"}
         name = printable(record.title, 120)
         known = client.get_experiment_by_name(EXPERIMENT)

@@ -40,6 +40,11 @@ class Record:
         """The run's name, or its id if it has none."""
         return self.status.summary.name or self.run.id
 
+    @property
+    def began(self) -> float:
+        """The time of the earliest event, in seconds since 1970; an extended run's log begins with a later one."""
+        return min((event.time for event in self.history if event.time), default=self.run.created)
+
     def all(self, kind: type[E]) -> list[E]:
         """Return the events of a kind, in order."""
         return [event for event in self.history if isinstance(event, kind)]

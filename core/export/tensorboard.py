@@ -40,7 +40,7 @@ class EventFiles:
 
     def begin(self, record: Record) -> None:
         """Write the run's history so far."""
-        at = record.history[0].time if record.history else 0.0
+        at = record.began
         # A session start makes an open TensorBoard drop the data of earlier files.
         self._add(at, 0, session_log=SessionLog(status=SessionLog.START))
         if options := record.options():

@@ -57,7 +57,7 @@ def write(record: Record, folder: Path) -> None:
 def rows(record: Record) -> Iterator[tuple[int, dict[str, float | Path]]]:
     """Yield each step in ascending order with its numbers, the paths of its pictures and its time."""
     pictures = {event.file: (event, path) for event, path in record.pictures()}
-    began = record.history[0].time if record.history else 0.0
+    began = record.began
     row_by_step: dict[int, dict[str, float | Path]] = {}
     for event in record.history:
         values: dict[str, float | Path] = dict(scalars(event))

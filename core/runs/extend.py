@@ -56,9 +56,10 @@ def extend(runs: RunsFolder, run: Run, more: int) -> Run:
         for path in (*run.files("checkpoints/*"), *run.files("images/*"), *run.files("*.safetensors")):
             shutil.copyfile(path, new.folder / path.relative_to(run.folder))
         with contextlib.closing(EventLog(new.folder)) as log:
+            # The new run's own event comes first, because the time of a log's first event is that of its run.
+            log.append(events.Message(text=f"Extends {run.id}: {key} {before} + {more}", level="info"))
             for event in _copied_events(run.events(), key, (before + more) / before):
                 log.append(event)
-            log.append(events.Message(text=f"Extends {run.id}: {key} {before} + {more}", level="info"))
     except OSError as error:
         shutil.rmtree(new.folder, ignore_errors=True)
         problem = f"The run {run.id} can't be copied: {error.strerror}."

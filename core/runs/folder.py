@@ -6,9 +6,9 @@ import contextlib
 import errno
 import functools
 import os
-import re
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from dipddpm.core.config import AnyRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Event
 from dipddpm.core.io import atomic
-from dipddpm.core.runs import heartbeat, reference, slurm, summary
+from dipddpm.core.runs import creation, heartbeat, reference, slurm, summary
+from dipddpm.core.runs.creation import RUN_ID
 from dipddpm.core.runs.log import EVENTS_FILE, EventReader, history
 from dipddpm.core.runs.summary import CONFIG_FILE, RunState, Summary
 
@@ -35,7 +36,6 @@ BEST_FILE = "checkpoints/best.safetensors"
 """The best model of a run that trains, or the restored images of a run that restores."""
 _WRITTEN_FILES = {EVENTS_FILE, LOG_FILE, STOP_FILE}
 _WRITTEN_FOLDERS = {"checkpoints", "images", SCRIPTS_FOLDER}
-RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,40}-[0-9a-f]{4}")
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,13 @@ class Run:
 
     @property
     def id(self) -> str:
-        """The folder's name: date, time, kind, and the fraction of the second in four hexadecimal digits."""
+        """The folder's name: date and time in UTC, kind, and the fraction of the second in four hexadecimal digits."""
         return self.folder.name
 
     @property
     def created(self) -> float:
-        """The time when the run was created, from its id, in seconds since 1970."""
-        try:
-            return time.mktime(time.strptime(self.id[:15], "%Y%m%d-%H%M%S"))
-        except (ValueError, OverflowError):
-            return 0.0
+        """The time when the run was created, in seconds since 1970; 0.0 if unknown."""
+        return creation.created(self.folder)
 
     @property
     def reference(self) -> bool:
@@ -169,9 +166,7 @@ class RunsFolder:
     def create(self, config: AnyRun) -> Run:
         """Create the folder of a new run with its config.toml, atomically. Raises UserError if that fails."""
         for _ in range(16):
-            now = time.time()
-            part = int(now % 1 * 16**4)
-            name = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{config.kind}-{part:04x}"
+            name = creation.run_id(config.kind, creation.next_time(self.root))
             folder, partial = self.root / name, self.root / f".{name}{atomic.TEMPORARY}"
             try:
                 partial.mkdir(parents=True)
@@ -199,11 +194,12 @@ class RunsFolder:
 
     def runs(self) -> list[Run]:
         """Return every run of this folder, newest first, without links, foreign folders and reference runs."""
-        return _runs_in(self.root)
+        return _newest_first(_runs_in(self.root))
 
     def references(self) -> list[Run]:
         """Return the reference runs that this folder has no own copy of, newest first."""
-        return [run for run in _runs_in(reference.FOLDER) if not atomic.is_folder(self.root / run.id)]
+        own = _runs_in(reference.FOLDER)
+        return _newest_first(run for run in own if not atomic.is_folder(self.root / run.id))
 
     def run(self, run_id: str) -> Run:
         """Return the run of a complete id: this folder's, which need not exist, unless only a reference run exists."""
@@ -219,25 +215,21 @@ class RunsFolder:
         """
         if wanted == reference.NAME:
             return Run(reference.FOLDER / reference.PRIOR)
-        own = self.runs()
+        own = _runs_in(self.root)
         if own and wanted == "last":
-            return own[0]
+            return _newest_first(own)[0]
         for runs in (own, self.references()):
             exact = [run for run in runs if run.id == wanted]
             matches = exact or [run for run in runs if run.id.startswith(wanted) or run.id.endswith(f"-{wanted}")]
             if len(matches) == 1:
                 return matches[0]
             if matches:
-                sample = ", ".join(run.id for run in matches[:3])
+                sample = ", ".join(run.id for run in _newest_first(matches)[:3])
                 raise UserError(f"{len(matches)} runs match {wanted!r}: {sample}.", "Give more digits of the id.")
         if not own:
             raise UserError(f"There are no runs in {self.root}.", "Start one with: dipddpm run hybrid --preset quick")
-        raise UserError(f"There is no run {wanted!r} in {self.root}.", f"The latest is {own[0].id}; see dipddpm ls.")
-
-
-def sort_key(run_id: str) -> tuple[str, str, str]:
-    """Return the key that orders runs by creation time: the second and the fraction of it, both from the id."""
-    return run_id[:15], run_id[-4:], run_id
+        latest = _newest_first(own)[0].id
+        raise UserError(f"There is no run {wanted!r} in {self.root}.", f"The latest is {latest}; see dipddpm ls.")
 
 
 def _runs_in(root: Path) -> list[Run]:
@@ -246,9 +238,13 @@ def _runs_in(root: Path) -> list[Run]:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-    runs = [Run(root / name) for name in sorted(names, key=sort_key, reverse=True) if not name.startswith(".")]
+    runs = [Run(root / name) for name in names if not name.startswith(".")]
     marks = (CONFIG_FILE, EVENTS_FILE)
     return [run for run in runs if RUN_ID.fullmatch(run.id) or any(atomic.is_file(run.folder / file) for file in marks)]
+
+
+def _newest_first(runs: Iterable[Run]) -> list[Run]:
+    return sorted(runs, key=lambda run: creation.order(run.created, run.id), reverse=True)
 
 
 def _is_unsafe_entry(entry: os.DirEntry[str]) -> bool:

@@ -19,6 +19,7 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.events import Count, Event, Timestamp
 from dipddpm.core.io import atomic, records
 from dipddpm.core.runs import heartbeat
+from dipddpm.core.runs.creation import CLOCK_SECONDS
 from dipddpm.core.runs.log import EventReader, logical_history
 
 SUMMARY_FILE = "summary.json"
@@ -229,5 +230,6 @@ def state(summary: Summary, worker: heartbeat.Worker | None, created: float, now
         return summary.phase
     if worker is None:
         age = (time.time() if now is None else now) - created
-        return RunState.queued if abs(age) < heartbeat.SILENT_SECONDS and not summary.last else RunState.crashed
+        is_new = -CLOCK_SECONDS < age < heartbeat.SILENT_SECONDS
+        return RunState.queued if is_new and not summary.last else RunState.crashed
     return summary.phase if heartbeat.is_alive(worker, now) else RunState.crashed

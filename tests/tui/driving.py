@@ -48,7 +48,7 @@ class Maker:
         """Make a run with an epoch for each loss and a measurement for each PSNR; the first one made is the newest."""
         at = time.time() - 60 - 60 * self.made
         run_config = config.build(kind, settings={**(settings or {}), **named})
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(at))
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(at))
         run = Run(self.root / f"{stamp}-{kind}-{self.made:04x}")
         self.made += 1
         for name in ("images", "checkpoints"):

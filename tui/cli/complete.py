@@ -31,7 +31,7 @@ from dipddpm.core.export import FORMATS
 from dipddpm.core.launch.local import runs_root
 from dipddpm.core.launch.submit import HERE, OPTIONS
 from dipddpm.core.runs import Run, RunsFolder
-from dipddpm.core.runs.folder import RUN_ID
+from dipddpm.core.runs.creation import RUN_ID
 from dipddpm.tui.shared.draft import as_text
 
 Completions: TypeAlias = Iterator[tuple[str, str]]

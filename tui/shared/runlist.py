@@ -12,7 +12,7 @@ import msgspec
 
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import Run, RunsFolder, RunState, RunStatus
-from dipddpm.core.runs.folder import sort_key
+from dipddpm.core.runs.creation import order
 from dipddpm.tui.shared import marks
 
 FIRST_BATCH_ROWS = 100
@@ -126,7 +126,7 @@ def sort_rows(rows: Sequence[RunRow], column: str, *, descending: bool = True) -
             return field_value.casefold() or None
         return field_value if field_value != () else None
 
-    newest_first = sorted(rows, key=lambda row: sort_key(row.id), reverse=True)
+    newest_first = sorted(rows, key=lambda row: order(row.created, row.id), reverse=True)
     known = [row for row in newest_first if value(row) is not None]
     known.sort(key=value, reverse=descending)
     known += [row for row in newest_first if value(row) is None]
