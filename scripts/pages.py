@@ -121,6 +121,7 @@ FIELDS = {
     "seed": "the seed of the measurements",
     "set": "the set of images",
     "sha256": "the SHA-256 hash of the file",
+    "data_loaded.notes": "for a folder: the files left out, the classes without images, and files of mixed kinds",
     "data_loaded.sha256": "the SHA-256 hash of the images' contents",
     "source": "where the data came from",
     "split": "train or test",

@@ -36,6 +36,10 @@ class ImageSet:
     classes: tuple[str, ...]
     source: str
     """The folder that the set was read from."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know of how the set was read, such as the files left out."""
+    warnings: tuple[str, ...] = ()
+    """What is probably wrong with the set, each as a sentence."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -71,9 +75,7 @@ def load(name: str, split: Split = "train", *, root: Path | str | None = None) -
     import torch
 
     if name.startswith(folder.PREFIX):
-        image_folder = folder.parse(name)
-        images, labels, classes = folder.read(image_folder, split)
-        return ImageSet(name, split, images, labels, classes, source=str(image_folder.path.resolve()))
+        return _load_folder(name, folder.parse(name), split)
     dataset = find(name)
     path = locate.require(dataset, root)
     pixels, numbers = locate.read(dataset, path, split)
@@ -81,17 +83,45 @@ def load(name: str, split: Split = "train", *, root: Path | str | None = None) -
     return ImageSet(name, split, images, labels, dataset.classes, source=str(path))
 
 
+def load_validation(name: str) -> ImageSet | None:
+    """Read the validation split of a folder that has one beside its test split; None for any other data set."""
+    if not name.startswith(folder.PREFIX):
+        return None
+    images = folder.parse(name)
+    return replace(_load_folder(name, images, "val"), split="validation") if images.parts.get("val") else None
+
+
+def _load_folder(name: str, images: folder.Folder, split: folder.Part) -> ImageSet:
+    """Read a split of a folder of images. Raises `UserError` as `folder.read` does."""
+    pixels, labels, notes = folder.read(images, split)
+    warnings: tuple[str, ...] = ()
+    if split == "train":  # images that were trained on show nothing when they are tested on
+        for other in ("test", "val"):
+            files = images.parts.get(other, [])
+            if copies := folder.count_copies(files, images.parts["train"]):
+                warnings += (f"{copies:,} of the {len(files):,} {other} images of {name} are training images too.",)
+    source = str(images.path.resolve())
+    return ImageSet(name, split, pixels, labels, images.classes, source, notes, warnings)
+
+
 def hold_out(train: ImageSet) -> tuple[ImageSet, ImageSet]:
     """Split training images into images to fit on and images for model selection.
 
     The last 5,000 images are held out for selection, or the last tenth, at least one image, of sets below 50,000. Both
-    sets share the memory of `train`. Raises `UserError` for fewer than two images.
+    sets share the memory of `train`. Of a folder, whose images are sorted by class, as many are held out at equal
+    distances, so that all classes are among them. Raises `UserError` for fewer than two images.
     """
     if len(train) < 2:
         problem = f"{train.name} has too few images to hold any out for model selection."
         raise UserError(problem, "Give at least two images.")
-    cut = len(train) - max(1, min(MAX_HELD_OUT, len(train) // 10))
+    count, total = max(1, min(MAX_HELD_OUT, len(train) // 10)), len(train)
+    fit: slice | list[int] = slice(total - count)
+    validation: slice | list[int] = slice(total - count, None)
+    if train.name.startswith(folder.PREFIX):
+        validation = [(number + 1) * total // count - 1 for number in range(count)]
+        fit = sorted({*range(total)} - {*validation})
+    held_out = replace(train, images=train.images[validation], labels=train.labels[validation])
     return (
-        replace(train, split="fit", images=train.images[:cut], labels=train.labels[:cut]),
-        replace(train, split="validation", images=train.images[cut:], labels=train.labels[cut:]),
+        replace(train, split="fit", images=train.images[fit], labels=train.labels[fit]),
+        replace(held_out, split="validation", notes=(), warnings=()),
     )

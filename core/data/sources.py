@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dipddpm.core.config import DataConfig, ImagesConfig
-from dipddpm.core.data.imageset import ImageSet, hold_out, load
+from dipddpm.core.data.imageset import ImageSet, hold_out, load, load_validation
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import DataLoaded
+from dipddpm.core.events import DataLoaded, Item, Message
 from dipddpm.core.images import load_image, to_unit
 from dipddpm.core.io import home
 
@@ -46,12 +47,15 @@ def load_batch(images: ImagesConfig, source: DataConfig) -> tuple[Tensor, list[s
 def load_training(options: DataConfig, *, held_out: bool) -> tuple[ImageSet, ImageSet | None]:
     """Load the images to train on and, with `held_out`, the images for model selection, on the CPU.
 
-    The held-out images come from the end of the whole training split, whatever the value of `train_images`. Raises
-    UserError for a data set that isn't on this machine and for one with too few images.
+    The held-out images are the validation split of a folder that has one beside its test split; else they come from
+    the whole training split, whatever the value of `train_images`. Raises UserError for a data set that isn't on this
+    machine and for one with too few images.
     """
     train, validation = load(options.dataset, "train", root=options.root), None
     if held_out:
-        train, validation = hold_out(train)
+        validation = load_validation(options.dataset)
+        if validation is None:
+            train, validation = hold_out(train)
     if options.train_images > len(train):
         problem = f"{train.name} has {len(train)} images to train on, not {options.train_images}."
         raise UserError(problem, "Lower data.train_images; 0 takes them all.")
@@ -63,5 +67,18 @@ def load_training(options: DataConfig, *, held_out: bool) -> tuple[ImageSet, Ima
 def data_loaded(images: ImageSet) -> DataLoaded:
     """Return the event that names the images of a run."""
     return DataLoaded(
-        dataset=images.name, split=images.split, images=len(images), sha256=images.sha256, source=images.source
+        dataset=images.name,
+        split=images.split,
+        images=len(images),
+        sha256=images.sha256,
+        source=images.source,
+        notes=list(images.notes),
     )
+
+
+def opening_events(sets: Iterable[ImageSet]) -> Iterator[Item]:
+    """Yield the events that name the images of a run, each with a warning of what is probably wrong with them."""
+    for images in sets:
+        yield data_loaded(images)
+        for warning in images.warnings:
+            yield Message(text=warning, level="warning")

@@ -62,13 +62,14 @@ class RunResumed(Event, tag="run_resumed", frozen=True):
 
 
 class DataLoaded(Event, tag="data_loaded", frozen=True):
-    """The run has loaded its images; `sha256` is the hash of their contents."""
+    """The run has loaded its images; `sha256` is the hash of their contents, `notes` says what was left out."""
 
     dataset: str
     split: str
     images: Count
     sha256: str
     source: str = ""
+    notes: list[str] = []
 
 
 class PriorLoaded(Event, tag="prior_loaded", frozen=True):

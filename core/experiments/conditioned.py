@@ -16,7 +16,7 @@ from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import HybridRun
 from dipddpm.core.config.hybrid import Conditioned
 from dipddpm.core.data import ImageSet
-from dipddpm.core.data.sources import data_loaded, load_batch, load_training
+from dipddpm.core.data.sources import load_batch, load_training, opening_events
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.networks.unet import UNet
 from dipddpm.core.ddpm.schedule import Schedule
@@ -107,7 +107,7 @@ class ConditionedTraining:
 
     def __iter__(self) -> Iterator[Item]:
         if self.step == 0:
-            yield from map(data_loaded, self.sets)
+            yield from opening_events(self.sets)
         yield from self.bank_phases
         for cond, bank in zip(self.cond, self.banks, strict=True):
             cond.copy_(self._conditioning(bank))

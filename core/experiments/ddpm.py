@@ -13,7 +13,7 @@ from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import DdpmRun, HybridRun
 from dipddpm.core.data import ImageSet
-from dipddpm.core.data.sources import data_loaded, load_training
+from dipddpm.core.data.sources import load_training, opening_events
 from dipddpm.core.ddpm.denoiser import Denoiser
 from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.ddpm.schedule import Schedule
@@ -120,7 +120,7 @@ class DdpmExperiment:
     def __iter__(self) -> Iterator[Item]:
         if self.step == 0:
             first = self.training.batch()
-            yield from map(data_loaded, self.sets)
+            yield from opening_events(self.sets)
             yield Pictures(name="first-batch", images=_visible(first), title="The first batch", columns=16)
             yield self._forward_process(first[:MAX_SHOWN])
         options = self.config.ddpm

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dipddpm.core import data
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import DataConfig, DdpmConfig, ExplanationRun, Substitution
-from dipddpm.core.data.sources import data_loaded
+from dipddpm.core.data.sources import opening_events
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.dip.hourglass import FittedHourglass
 from dipddpm.core.errors import UserError
@@ -104,7 +104,7 @@ class ExplanationExperiment:
 
     def __iter__(self) -> Iterator[Item]:
         if self.step == 0:
-            yield from map(data_loaded, self.sets)
+            yield from opening_events(self.sets)
         yield from self._fit()
         for network_input in self.plan:
             if not network_input.predicts_x0 and network_input.name not in self.record.linear:

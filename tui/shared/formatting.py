@@ -40,7 +40,8 @@ def _event_text(event: Event) -> str | None:  # noqa: PLR0911
         case events.RunResumed():
             return f"Resumed at step {event.from_step} on {event.device}"
         case events.DataLoaded():
-            return f"{event.dataset} {event.split}: {event.images:,} images, sha256 {event.sha256[:12]}"
+            described = f"{event.dataset} {event.split}: {event.images:,} images, sha256 {event.sha256[:12]}"
+            return "; ".join([described, *event.notes])
         case events.EpochFinished():
             best = " --> Best model ever (stored)" if event.best else ""
             return f"Loss at epoch {event.epoch}: {event.loss:.3f}{best}"

@@ -15,7 +15,7 @@ from torch import Tensor
 from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.config import RestoreRun, format_task
 from dipddpm.core.data import ImageSet, procedural
-from dipddpm.core.data.sources import data_loaded
+from dipddpm.core.data.sources import opening_events
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import Scoreboard
@@ -143,7 +143,7 @@ class RestoreExperiment:
             for network in self.conditioned:
                 task, conditioning = format_task(network.task), CONDITIONING_NAMES[network.options.conditioning]
                 yield Message(text=f"The network for {task}, conditioned on {conditioning}: {network.run}")
-            yield from map(data_loaded, self.sets.values())
+            yield from opening_events(self.sets.values())
         while self.step < len(self.jobs):
             while self.step not in self._finished_jobs:
                 self._run_until_sync()
