@@ -20,9 +20,10 @@ class Sampling:
 
     `start` is a shape (N, C, H, W), which begins from pure noise on `device`, or images in model space that already
     have the noise of timestep `begin` (default: the last timestep). `steps` is the number of steps, 0 for all
-    timesteps; `spacing` chooses the timesteps. After the iteration `xt` holds the samples, in model space; `nfe` is the
-    number of network evaluations for each image. With `trajectory_every` k, `trajectory` holds xt after every k-th
-    step, on the CPU. Events count steps from `first_step`.
+    timesteps; `spacing` chooses the timesteps. Timesteps of pure noise are skipped (see `Schedule.first_timestep`).
+    After the iteration `xt` holds the samples, in model space; `nfe` is the number of network evaluations for each
+    image. With `trajectory_every` k, `trajectory` holds xt after every k-th step, on the CPU. Events count steps from
+    `first_step`.
 
     A sampling that is resumed with `load_state_dict` gives the same images as one that never stopped. Raises UserError
     for more steps than timesteps.
@@ -47,7 +48,9 @@ class Sampling:
         begin = len(denoiser.schedule) - 1 if begin is None else begin
         if not 0 <= begin < len(denoiser.schedule):
             raise ValueError(f"there is no timestep {begin}")
-        self.times = spacing(begin + 1, steps or begin + 1, solver.power)
+        refuse_steps(begin + 1, steps or begin + 1)
+        timesteps = min(begin, denoiser.schedule.first_timestep(denoiser.objective)) + 1
+        self.times = spacing(timesteps, min(steps or timesteps, timesteps), solver.power)
         """The timesteps at which the network is evaluated, in falling order."""
         self.generator = torch.Generator(start.device if isinstance(start, Tensor) else device).manual_seed(seed)
         self.xt: Tensor
@@ -117,11 +120,16 @@ def spacing(timesteps: int, steps: int, power: float = 1.0) -> list[int]:
     is denser at low noise. Each timestep is rounded, and moved to the nearest free one. Raises UserError for more
     steps than timesteps.
     """
-    if not 1 <= steps <= timesteps:
-        problem = f"Sampling over {timesteps} timesteps can take 1 to {timesteps} steps, not {steps}."
-        raise UserError(problem, "Choose fewer steps, or 0 for all timesteps.")
+    refuse_steps(timesteps, steps)
     times = [round(timesteps * (1 - i / steps) ** power) - 1 for i in range(steps)]
     for i in range(1, steps):
         times[i] = min(times[i], times[i - 1] - 1)
     # Timesteps that this moved below 0 move back up from the end.
     return [max(t, steps - 1 - i) for i, t in enumerate(times)]
+
+
+def refuse_steps(timesteps: int, steps: int) -> None:
+    """Raise UserError for more steps than timesteps, and for none."""
+    if not 1 <= steps <= timesteps:
+        problem = f"Sampling over {timesteps} timesteps can take 1 to {timesteps} steps, not {steps}."
+        raise UserError(problem, "Choose fewer steps, or 0 for all timesteps.")

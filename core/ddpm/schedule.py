@@ -19,6 +19,16 @@ LARGEST_BETA = 0.999
 MIN_SNR_GAMMA = 5.0
 """Cap on the signal-to-noise ratio in min-SNR weighting (Hang et al. 2023, section 3.4)."""
 
+LEAST_ALPHA = 1e-5
+"""Least sqrt(alpha_bar) at which eps determines x0. Below it, float32 rounding of eps alone moves x0 by over a percent.
+
+The usual schedules stay above it: linear ends at 6e-3, cosine at 5e-5 for T = 1000 and at 1e-5 for T = 4000.
+"""
+SMALL_NOISE = 1e-6
+"""1 - alpha_bar below this is computed from the sum of log(1 - beta), since the difference would lose its digits."""
+TINY = 1e-30
+"""Least divisor in float32, far from underflow and overflow."""
+
 
 def cosine(time: Tensor) -> Tensor:
     """Return an alpha_bar that falls as cos^2 of a quarter turn (Nichol & Dhariwal 2021, eq. 17), `time` in [0, 1]."""
@@ -43,12 +53,16 @@ def beta_of(config: DdpmConfig) -> Tensor:
 def to_zero_terminal_snr(beta: Tensor) -> Tensor:
     """Shift and scale the schedule in sqrt(alpha_bar) so that xt is pure noise at the last timestep.
 
-    Lin et al. 2024, algorithm 1. The first alpha_bar doesn't change; the last beta becomes 1.
+    Lin et al. 2024, algorithm 1. The first alpha_bar doesn't change; the last beta becomes 1. Where the schedule is
+    already pure noise in float64, its beta stays as it is.
     """
     root = torch.cumprod(1 - beta, 0).sqrt()
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
     alpha_bar = root.square()
-    return 1 - torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
+    new_beta = 1 - torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
+    new_beta[:-1] = torch.where((new_beta[:-1] > 0) & (new_beta[:-1] < 1), new_beta[:-1], beta[:-1])
+    new_beta[-1] = 1
+    return new_beta
 
 
 class Schedule:
@@ -63,11 +77,15 @@ class Schedule:
             raise ValueError("beta must be a 1-D tensor of numbers between 0 and 1, and only the last may be 1")
         self.beta = beta.detach().to("cpu", torch.float64)
         self.alpha_bar = torch.cumprod(1 - self.beta, 0)
-        noise = 1 - self.alpha_bar
-        self.sigma = (noise / self.alpha_bar).sqrt() / 2
+        accurate = -torch.log1p(-self.beta).cumsum(0).expm1()
+        self.noise = torch.where(accurate < SMALL_NOISE, accurate, 1 - self.alpha_bar)
+        """1 - alpha_bar, the variance of the noise in xt, shape (T,)."""
+        self.sigma = (self.noise / self.alpha_bar).sqrt() / 2
         """The standard deviation of the noise in xt / sqrt(alpha_bar_t), on images in [0, 1], shape (T,)."""
+        self.informative = int((self.alpha_bar.sqrt() >= LEAST_ALPHA).sum())
+        """Number of timesteps before xt is pure noise up to float32 rounding; len(self) if xt never is."""
         self._sqrt_alpha_bar = self.alpha_bar.sqrt().to(torch.float32).to(device)
-        self._sqrt_noise = noise.sqrt().to(torch.float32).to(device)
+        self._sqrt_noise = self.noise.sqrt().to(torch.float32).clamp(min=TINY).to(device)
 
     @classmethod
     def from_config(cls, config: DdpmConfig, device: torch.device | str = "cpu") -> Self:
@@ -85,7 +103,7 @@ class Schedule:
 
     def predict_x0(self, xt: Tensor, eps: Tensor, t: Timestep) -> Tensor:
         """Invert `add_noise`: with a network's eps this is the estimate of x0, never clipped (eq. 15)."""
-        return (xt - _at(self._sqrt_noise, t) * eps) / _at(self._sqrt_alpha_bar, t)
+        return (xt - _at(self._sqrt_noise, t) * eps) / _at(self._sqrt_alpha_bar, t).clamp(min=TINY)
 
     def predict_eps(self, xt: Tensor, x0: Tensor, t: Timestep) -> Tensor:
         """Return the eps for which `add_noise` turns x0 into xt."""
@@ -101,9 +119,17 @@ class Schedule:
         return x0 if objective == "x0" else _at(self._sqrt_alpha_bar, t) * eps - _at(self._sqrt_noise, t) * x0
 
     def split(self, objective: Objective, xt: Tensor, predicted: Tensor, t: Timestep) -> tuple[Tensor, Tensor]:
-        """Return the estimates of x0 and eps for a prediction at xt; v gives good estimates at any noise level."""
+        """Return the estimates of x0 and eps for a prediction at xt; v gives good estimates at any noise level.
+
+        Where xt is pure noise (see `LEAST_ALPHA`), x0 computed from eps is rounding error times 1e5 or more. There it
+        is clipped to [-1, 1], as Ho et al. clip x0 at every timestep.
+        """
         if objective == "eps":
-            return self.predict_x0(xt, predicted, t), predicted
+            x0 = self.predict_x0(xt, predicted, t)
+            if self.informative < len(self):
+                is_noise = torch.as_tensor(t, device=xt.device).view(-1, 1, 1, 1) >= self.informative
+                x0 = torch.where(is_noise, x0.clamp(-1, 1), x0)
+            return x0, predicted
         if objective == "x0":
             return predicted, self.predict_eps(xt, predicted, t)
         a, s = _at(self._sqrt_alpha_bar, t), _at(self._sqrt_noise, t)
@@ -118,16 +144,26 @@ class Schedule:
         """
         if weighting == "plain" or (objective, weighting) == ("eps", "eps"):
             return None
-        snr = self.alpha_bar / (1 - self.alpha_bar)
+        snr = self.alpha_bar / self.noise
         x0_weight = snr if weighting == "eps" else snr.clamp(max=MIN_SNR_GAMMA)
-        # The error of x0 is 1 / SNR times the error of eps and (1 - alpha_bar) times the error of v.
-        weights = {"eps": x0_weight / snr, "x0": x0_weight, "v": x0_weight * (1 - self.alpha_bar)}
+        # The error of x0 is 1 / SNR times the error of eps and (1 - alpha_bar) times the error of v. SNR may be 0.
+        weights = {"eps": (MIN_SNR_GAMMA / snr).clamp(max=1), "x0": x0_weight, "v": x0_weight * self.noise}
         return weights[objective].to(torch.float32)
 
     def alpha_sigma(self, t: int) -> tuple[float, float]:
         """Return sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t); t = -1 is the clean image, (1, 0)."""
-        alpha_bar = self.alpha_bar[t].item() if t >= 0 else 1.0
-        return math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
+        if t < 0:
+            return 1.0, 0.0
+        return math.sqrt(self.alpha_bar[t].item()), math.sqrt(self.noise[t].item())
+
+    def first_timestep(self, objective: Objective) -> int:
+        """Return the timestep at which sampling from pure noise begins; usually the last one.
+
+        Later timesteps, at which xt is the same pure noise up to rounding, are skipped: steps among them change
+        nothing, and dividing by sqrt(alpha_bar) there gives huge values. A prediction of x0 or v is not divided, so
+        its sampling begins at the first of them.
+        """
+        return min(max(self.informative - (objective == "eps"), 0), len(self) - 1)
 
     def timestep(self, sigma: float) -> int:
         """Return the t with the noise level nearest to `sigma`, a standard deviation on images in [0, 1].

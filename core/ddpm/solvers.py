@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dipddpm.core.config.ddpm import SamplerName, Variance
 from dipddpm.core.ddpm.denoiser import Denoiser
+from dipddpm.core.ddpm.schedule import LEAST_ALPHA, SMALL_NOISE
 from dipddpm.core.events import StateDict
 
 
@@ -66,7 +67,7 @@ class Ancestral(Solver):
         current, target = (denoiser.schedule.alpha_sigma(t) for t in t_pair)
         x0_weight, xt_weight, deviation = posterior(current, target)
         if self.variance == "beta":
-            deviation = math.sqrt(1 - current[0] ** 2 / target[0] ** 2)
+            deviation = math.sqrt(added_noise(current, target))
         mean = x0_weight * x0 + xt_weight * xt
         return mean if t_pair[1] < 0 else mean + deviation * noise(xt, generator)
 
@@ -81,15 +82,16 @@ class Ddim(Solver):
         """Move towards x0 along eps, and replace part of eps by fresh noise."""
         x0, eps = denoiser(xt, t)
         (a, s), (a_to, s_to) = denoiser.schedule.alpha_sigma(t), denoiser.schedule.alpha_sigma(t_next)
-        sigma = self.eta * s_to / s * math.sqrt(max(0.0, 1 - a**2 / a_to**2))
-        x = a_to * x0 + math.sqrt(s_to**2 - sigma**2) * eps
+        sigma = self.eta * s_to / s * math.sqrt(added_noise((a, s), (a_to, s_to)))
+        x = a_to * x0 + math.sqrt(max(0.0, s_to**2 - sigma**2)) * eps
         return x + sigma * noise(xt, generator) if sigma else x
 
 
 class DpmSolver(Solver):
     """DPM-Solver++(2M), of second order with one evaluation per step (Lu et al. 2022, algorithm 2).
 
-    The first step is of first order, and so is the last one, since the clean image is infinitely far in log(a / s).
+    The first step is of first order, and so is the last one, since the clean image is infinitely far in log(a / s), and
+    a step to almost no noise.
     """
 
     def __init__(self) -> None:
@@ -104,7 +106,7 @@ class DpmSolver(Solver):
         shrink = a * s_to / (a_to * s)  # exp(-h), h being the step in log(a / s)
         h = -math.log(shrink) if shrink else math.inf
         extrapolated = x0
-        if self._previous_x0 is not None and math.isfinite(h):
+        if self._previous_x0 is not None and s_to >= LEAST_ALPHA:
             extrapolated = x0 + h / self._previous_h / 2 * (x0 - self._previous_x0)
         self._previous_x0, self._previous_h = x0, h
         return s_to / s * xt + a_to * (1 - shrink) * extrapolated
@@ -121,8 +123,8 @@ class DpmSolver(Solver):
 class Heun(Solver):
     """Heun's method on d(xt / a) = eps d(s / a), with two evaluations per step and one in the last step.
 
-    Karras et al. 2022, algorithm 1, without added noise; the noise level s / a is their sigma. A step from pure noise
-    (a = 0) is an Euler step.
+    Karras et al. 2022, algorithm 1, without added noise; the noise level s / a is their sigma. A step from pure noise,
+    where s / a is huge or infinite, is an Euler step. So is a step to an image with too little noise to compute eps.
     """
 
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
@@ -131,7 +133,7 @@ class Heun(Solver):
         x0, eps = denoiser(xt, t)
         (a, s), (a_to, s_to) = denoiser.schedule.alpha_sigma(t), denoiser.schedule.alpha_sigma(t_next)
         euler = a_to * x0 + s_to * eps
-        if t_next < 0 or a == 0:
+        if t_next < 0 or min(a, s_to) < LEAST_ALPHA:
             return euler
         _, eps_next = denoiser(euler, t_next)
         return euler + a_to * (s_to / a_to - s / a) / 2 * (eps_next - eps)
@@ -152,9 +154,18 @@ def posterior(current: tuple[float, float], target: tuple[float, float]) -> tupl
     Ho et al. 2020, eq. 7. Both noise levels are given as (a, s), so that a step may span several timesteps.
     """
     (a, s), (a_to, s_to) = current, target
-    alpha_ratio = a**2 / a_to**2
-    x0_weight, xt_weight = a_to * (1 - alpha_ratio) / s**2, math.sqrt(alpha_ratio) * s_to**2 / s**2
-    return x0_weight, xt_weight, math.sqrt(1 - alpha_ratio) * s_to / s
+    added = added_noise(current, target)
+    x0_weight, xt_weight = a_to * added / s**2, a / a_to * (s_to / s) ** 2
+    return x0_weight, xt_weight, math.sqrt(added) * s_to / s
+
+
+def added_noise(current: tuple[float, float], target: tuple[float, float]) -> float:
+    """Return 1 - (a / a_to)^2, the variance of the noise that the forward process adds from `target` to `current`.
+
+    Near the clean image, where a is almost 1, the difference of a^2 has no digits left, and that of s^2 is used.
+    """
+    (a, s), (a_to, s_to) = current, target
+    return max(0.0, (s**2 - s_to**2) / a_to**2 if s**2 < SMALL_NOISE else 1 - (a / a_to) ** 2)
 
 
 def noise(like: Tensor, generator: torch.Generator) -> Tensor:

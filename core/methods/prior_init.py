@@ -183,8 +183,8 @@ class Chains:
 
 
 def _levels(prior: TrainedModel) -> list[int]:
-    """Return timesteps whose noise levels are evenly spaced in their logarithm, from 4 grey levels to the last one."""
-    first, last = prior.schedule.timestep(4 / 255), len(prior.schedule) - 1
+    """Return timesteps whose noise levels are evenly spaced in their logarithm, from 4 grey levels to pure noise."""
+    first, last = prior.schedule.timestep(4 / 255), max(prior.schedule.informative, 1) - 1
     logs = torch.linspace(_log(prior.schedule.sigma[first].item()), _log(prior.schedule.sigma[last].item()), LEVELS)
     return sorted({prior.schedule.timestep(math.exp(level)) for level in logs.tolist()})
 

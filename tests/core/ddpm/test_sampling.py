@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dipddpm.core.config import DdpmConfig
 from dipddpm.core.config.ddpm import Objective, SamplerName, Variance
-from dipddpm.core.ddpm.denoiser import Denoiser
+from dipddpm.core.ddpm.denoiser import Denoiser, Network
 from dipddpm.core.ddpm.networks.tutorial import TutorialNetwork
 from dipddpm.core.ddpm.sampling import Sampling, spacing
 from dipddpm.core.ddpm.schedule import Schedule
@@ -231,3 +231,115 @@ def test_denoiser_input_transform_sets_network_input() -> None:
     denoiser = Denoiser(network, SHORT, input_transform=lambda xt, t: t.view(-1, 1, 1, 1) + 0 * xt)
     list(Sampling(denoiser, solver("ancestral"), (1, 1, 2, 2), steps=4))
     assert [x.unique().tolist() for x in inputs] == [[39], [29], [19], [9]]
+
+
+EXTREME: list[dict[str, Any]] = [
+    {"timesteps": 10_000},
+    {"beta_end": 0.2},
+    {"beta_end": 0.5},
+    {"timesteps": 5000, "objective": "v"},
+    {"timesteps": 10_000, "beta_end": 0.5, "objective": "v", "zero_terminal_snr": True},
+    {"timesteps": 10_000, "beta_end": 0.999, "objective": "x0"},
+    {"timesteps": 10_000, "schedule": "cosine"},
+    {"timesteps": 10_000, "schedule": "sigmoid"},
+    {"beta_start": 1e-300},
+    {"beta_start": 1e-20, "beta_end": 0.5, "objective": "x0"},
+]
+"""Schedules within the bounds of the config whose alpha_bar or whose first noise is too small for float32."""
+
+
+@pytest.mark.parametrize("options", EXTREME, ids=str)
+@pytest.mark.parametrize("name", [*SAMPLERS, "ddim, eta 1"])
+def test_extreme_schedules_sample_gaussian(options: dict[str, Any], name: str) -> None:
+    """The samples of N(0.3, 0.2^2) are as good as those of the default schedule, with a float32 or bfloat16 network."""
+    config = DdpmConfig(**options)
+    schedule = Schedule.from_config(config)
+    ideal = Gaussian(schedule, 0.3, 0.2, config.objective)
+
+    def rounded(xt: Tensor, t: Tensor) -> Tensor:
+        prediction: Tensor = ideal(xt, t)
+        return prediction.bfloat16()
+
+    networks: tuple[Network, ...] = (ideal, rounded)
+    for clip, network in itertools.product((False, True), networks):
+        # bfloat16 rounds eps to 3 digits, so that x0 at high noise is known only with clipping.
+        if network is rounded and config.objective == "eps" and not clip:
+            continue
+        denoiser = Denoiser(network, schedule, objective=config.objective, clip=clip)
+        chosen = Ddim(1.0) if name == "ddim, eta 1" else solver(name)  # type: ignore[arg-type]
+        sampling = Sampling(denoiser, chosen, (64, 1, 8, 8), steps=50, seed=1)
+        for _ in sampling:
+            pass
+        assert sampling.xt.isfinite().all()
+        if name == "heun" and config.schedule == "cosine":  # whose first steps span a factor of 1,000 in s / a
+            continue
+        assert sampling.xt.mean().item() == pytest.approx(0.3, abs=0.05)
+        assert sampling.xt.std().item() == pytest.approx(0.2, abs=0.06)
+
+
+@given(
+    timesteps=st.integers(2, 10_000),
+    ends=st.tuples(st.floats(-20, -0.01), st.floats(-2, -0.001)),
+    schedule=st.sampled_from(["linear", "cosine", "sigmoid"]),
+    objective=st.sampled_from(["eps", "x0", "v"]),
+    sampler=st.tuples(st.sampled_from(SAMPLERS), st.integers(1, 30), st.booleans()),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_schedule_gives_finite_samples(
+    timesteps: int,
+    ends: tuple[float, float],
+    schedule: Any,
+    objective: Objective,
+    sampler: tuple[SamplerName, int, bool],
+) -> None:
+    """With any options within bounds, no value of the samples leaves the range that the steps' own errors explain."""
+    low, high = sorted(ends)
+    name, steps, clip = sampler
+    config = DdpmConfig(
+        timesteps=timesteps, beta_start=10**low, beta_end=10**high, schedule=schedule, objective=objective
+    )
+    table = Schedule.from_config(config)
+    denoiser = Denoiser(Gaussian(table, 0.3, 0.2, objective), table, objective=objective, clip=clip)
+    sampling = Sampling(denoiser, solver(name), (4, 1, 4, 4), steps=min(steps, timesteps))
+    for _ in sampling:
+        pass
+    assert sampling.xt.isfinite().all()
+    if name != "heun":  # whose error in a few long steps is large
+        assert sampling.xt.abs().max() < 10
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_usual_schedules_use_every_timestep(name: SamplerName) -> None:
+    usual: list[dict[str, Any]] = [
+        {},
+        {"schedule": "cosine"},
+        {"schedule": "sigmoid"},
+        {"schedule": "cosine", "timesteps": 4000},
+    ]
+    for options in usual:
+        schedule = Schedule.from_config(DdpmConfig(**options))
+        sampling = Sampling(Denoiser(Gaussian(schedule, 0, 1), schedule), solver(name), (1, 1, 1, 1))
+        assert len(sampling) == len(schedule)
+
+
+def test_pure_noise_is_skipped() -> None:
+    """Sampling begins where sqrt(alpha_bar), computed here in Python's own floats, has just risen above 1e-5."""
+    schedule = Schedule.from_config(DdpmConfig(timesteps=10_000))
+    log = list(itertools.accumulate(math.log1p(-b) / 2 for b in schedule.beta.tolist()))
+    last = max(t for t, value in enumerate(log) if value >= math.log(1e-5))
+    sampling = Sampling(Denoiser(Gaussian(schedule, 0, 1), schedule), Ddim(), (1, 1, 1, 1))
+    assert sampling.times == list(range(last, -1, -1))
+    with pytest.raises(UserError, match="10000 timesteps"):
+        Sampling(Denoiser(Gaussian(schedule, 0, 1), schedule), Ddim(), (1, 1, 1, 1), steps=10_001)
+
+
+def test_estimate_in_pure_noise_is_clipped() -> None:
+    """Wherever sqrt(alpha_bar) is 1e-22, x0 is in [-1, 1], for one timestep and for one of each image."""
+    schedule = Schedule.from_config(DdpmConfig(timesteps=10_000))
+    xt = torch.randn(2, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    x0, eps = schedule.split("eps", xt, 1.1 * xt, 9999)
+    assert x0.abs().max() <= 1
+    assert torch.equal(eps, 1.1 * xt)
+    both, _ = schedule.split("eps", xt, 1.1 * xt, torch.tensor([9999, 10]))
+    assert torch.equal(both[0], x0[0])
+    torch.testing.assert_close(both[1:], schedule.predict_x0(xt[1:], 1.1 * xt[1:], 10))
