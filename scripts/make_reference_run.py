@@ -122,7 +122,7 @@ def _scrub(history: list[Event]) -> Iterable[Event]:
                 if count % every == 0:
                     yield event
             case events.DataLoaded():
-                yield msgspec.structs.replace(event, source="")
+                yield msgspec.structs.replace(event, source="", files={})
             case events.RunResumed():
                 yield msgspec.structs.replace(event, from_offset=None)
             case events.CheckpointStored() | events.RunQueued():

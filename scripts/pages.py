@@ -80,6 +80,8 @@ FIELDS = {
     "error": "what went wrong",
     "failed": "true if the method failed; false if it doesn't apply",
     "file": "the path of the file in the run folder",
+    "mask_loaded.file": "the path of the mask file",
+    "files": "the path of each image file, with the SHA-256 hash of its pixels",
     "final": "the PSNR of the last iteration, for each image",
     "from_epoch": "the epoch of the checkpoint",
     "from_offset": "the lines from this offset up to this event are void; null: no line is void",
@@ -113,6 +115,7 @@ FIELDS = {
     "restorations_compared.psnr": "the mean PSNR over all cells, in dB",
     "reason": "why the run stopped",
     "recognised": "whether the classifier gave each image its true class",
+    "role": "what the model is for; empty for the prior",
     "rule": "the stopping rule",
     "run": "the id of the run that trained the model",
     "runs": "how many restarts or samples the result averages",
@@ -122,7 +125,8 @@ FIELDS = {
     "set": "the set of images",
     "sha256": "the SHA-256 hash of the file",
     "data_loaded.notes": "for a folder: the files left out, the classes without images, and files of mixed kinds",
-    "data_loaded.sha256": "the SHA-256 hash of the images' contents",
+    "data_loaded.sha256": "the SHA-256 hash of the images' pixels and labels",
+    "mask_loaded.sha256": "the SHA-256 hash of the mask's pixels",
     "source": "where the data came from",
     "split": "train or test",
     "ssim": "SSIM, for each image",
@@ -260,6 +264,8 @@ def _type_name(annotation: Any) -> str:
         return _type_name(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) is list:
         return f"list of {_type_name(typing.get_args(annotation)[0])}s"
+    if typing.get_origin(annotation) is dict:
+        return f"{_type_name(typing.get_args(annotation)[1])}s by name"
     if options := typing.get_args(annotation):
         return " or ".join(_type_name(option) for option in options)
     return {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}[annotation]

@@ -24,11 +24,13 @@ def load_images(images: ImagesConfig, source: DataConfig) -> tuple[list[Tensor],
     """
     if images.files:
         tensors = [load_image(home.expand(name))[0] for name in images.files]
-        digest = hashlib.sha256()
-        for image in tensors:
-            digest.update(str(tuple(image.shape)).encode() + image.numpy().tobytes())
+        contents = [str(tuple(image.shape)).encode() + image.numpy().tobytes() for image in tensors]
+        digest = hashlib.sha256(b"".join(contents)).hexdigest()
+        digests = {
+            name: hashlib.sha256(content).hexdigest() for name, content in zip(images.files, contents, strict=True)
+        }
         names = ", ".join(Path(name).name for name in images.files)
-        loaded = DataLoaded(dataset="files", split="", images=len(tensors), sha256=digest.hexdigest(), source=names)
+        loaded = DataLoaded(dataset="files", split="", images=len(tensors), sha256=digest, source=names, files=digests)
         return tensors, [f"file {i}" for i in range(len(tensors))], loaded
     indices = images.image_indices()
     chosen = load(source.dataset, images.split, root=source.root).take(indices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from dipddpm.core.config.tasks import Deblur, Inpaint, Superres, TaskOptions
 from dipddpm.core.degrade.noise import GaussianNoise, Noise, PoissonNoise, SaltAndPepper
 from dipddpm.core.degrade.operators import BlockMean, CircularBlur, Identity, Mask, Operator
 from dipddpm.core.errors import UserError
+from dipddpm.core.events import MaskLoaded
 from dipddpm.core.images import load_image
 from dipddpm.core.io import home
 
@@ -108,11 +110,27 @@ def motion_kernel(length: float, angle: float) -> Tensor:
     return kernel / kernel.sum()
 
 
+def masks_loaded(*tasks: TaskOptions) -> list[MaskLoaded]:
+    """Return the event that identifies the mask, for each task with a mask file. Raises UserError as `load_image`."""
+    files = [task.mask for task in tasks if isinstance(task, Inpaint) and task.mask]
+    masks = [_read_mask(file) for file in files]
+    contents = [str(tuple(mask.shape)).encode() + mask.numpy().tobytes() for mask in masks]
+    return [
+        MaskLoaded(file=file, sha256=hashlib.sha256(content).hexdigest())
+        for file, content in zip(files, contents, strict=True)
+    ]
+
+
+def _read_mask(file: str) -> Tensor:
+    """Return the mask in a file: float (1, 1, H, W), 1 at measured pixels."""
+    return (load_image(home.expand(file), channels=1) > 0.5).float()
+
+
 def _mask(task: Inpaint, size: tuple[int, int], generator: torch.Generator) -> Tensor:
     """Return the task's mask (1, 1, H, W), 1 at measured pixels; a random mask has exactly the task's missing share."""
     height, width = size
     if task.mask:
-        mask = (load_image(home.expand(task.mask), channels=1) > 0.5).float()
+        mask = _read_mask(task.mask)
         if mask.shape[-2:] != size:
             problem = (
                 f"The mask {task.mask} has {mask.shape[-1]}x{mask.shape[-2]} pixels and the image {width}x{height}."

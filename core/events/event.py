@@ -62,7 +62,10 @@ class RunResumed(Event, tag="run_resumed", frozen=True):
 
 
 class DataLoaded(Event, tag="data_loaded", frozen=True):
-    """The run has loaded its images; `sha256` is the hash of their contents, `notes` says what was left out."""
+    """The run has loaded its images; `sha256` is the hash of their pixels and labels, `notes` says what was left out.
+
+    For image files, `files` maps each path, in order, to the hash of its pixels.
+    """
 
     dataset: str
     split: str
@@ -70,14 +73,26 @@ class DataLoaded(Event, tag="data_loaded", frozen=True):
     sha256: str
     source: str = ""
     notes: list[str] = []
+    files: dict[str, str] = {}
+
+
+class MaskLoaded(Event, tag="mask_loaded", frozen=True):
+    """The run has read the mask of its task: the file, and the hash of the mask's pixels."""
+
+    file: str
+    sha256: str
 
 
 class PriorLoaded(Event, tag="prior_loaded", frozen=True):
-    """The run has loaded a trained model: the id of the run that trained it, and the hash of the model's file."""
+    """The run has loaded a trained model: the id of the run that trained it, and the hash of the model's file.
+
+    `role` describes a model that is not the prior.
+    """
 
     run: str
     sha256: str
     parameters: Count = 0
+    role: str = ""
 
 
 class Step(Event, tag="step", frozen=True):
@@ -285,6 +300,8 @@ class RunStopped(Event, tag="run_stopped", frozen=True):
     step: Count = 0
 
 
+Input: TypeAlias = DataLoaded | MaskLoaded | PriorLoaded
+"""An event that identifies the contents of something outside the run folder that the run computes with."""
 ENDS = (RunFinished, RunFailed, RunStopped)
 EVENT_TYPES = tuple(Event.__subclasses__())
 _ANY_EVENT: type[Event] = functools.reduce(operator.or_, EVENT_TYPES)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
-from dipddpm.core.events.event import Event, RunStarted
+from dipddpm.core.events.event import Event, Input, RunStarted
 
 StateDict: TypeAlias = Mapping[str, Any]
 """Tensors, builtin values and nested mappings of them, all of which a checkpoint can hold without pickle."""
@@ -93,6 +93,13 @@ class Experiment(Resumable, Protocol):
     @property
     def epoch(self) -> int:
         """Epochs finished; 0 for work without epochs."""
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """Everything outside the config and the program that the work computes with.
+
+        The opening items include these events in this order. On a resume, the worker compares them with the log.
+        """
 
     def started(self) -> RunStarted:
         """Return the opening event with the totals and sizes that are known before the first step."""

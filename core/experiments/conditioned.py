@@ -5,7 +5,7 @@ Unlike in the published hybrid, the network still gets xt, so its input still co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import msgspec
@@ -16,13 +16,13 @@ from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import HybridRun
 from dipddpm.core.config.hybrid import Conditioned
 from dipddpm.core.data import ImageSet
-from dipddpm.core.data.sources import load_batch, load_training, opening_events
+from dipddpm.core.data.sources import data_loaded, load_batch, load_training, opening_events
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.networks.unet import UNet
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.training import DdpmTraining
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import Item, RunStarted, StateDict
+from dipddpm.core.events import Input, Item, RunStarted, StateDict
 from dipddpm.core.experiments.dip_cache import DipResultBank
 from dipddpm.core.experiments.hybrid import HybridExperiment, refuse_other_size
 from dipddpm.core.experiments.phases import Phases
@@ -82,6 +82,11 @@ class ConditionedTraining:
             selection_objective="v",
         )
         self.bank_phases = Phases(self.banks if options.conditioning == "dip" else [])
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """The images of the bank and of the held-out bank."""
+        return list(map(data_loaded, self.sets))
 
     @property
     def step(self) -> int:

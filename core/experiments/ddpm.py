@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import torch
@@ -13,13 +13,13 @@ from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import DdpmRun, HybridRun
 from dipddpm.core.data import ImageSet
-from dipddpm.core.data.sources import load_training, opening_events
+from dipddpm.core.data.sources import data_loaded, load_training, opening_events
 from dipddpm.core.ddpm.denoiser import Denoiser
 from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.solvers import solver
 from dipddpm.core.ddpm.training import DdpmTraining, InputTransform
-from dipddpm.core.events import EpochFinished, Item, Pictures, RunStarted, StateDict
+from dipddpm.core.events import EpochFinished, Input, Item, Pictures, RunStarted, StateDict
 from dipddpm.core.images import to_unit
 from dipddpm.core.metrics.samples import SampleEvaluator
 
@@ -96,6 +96,11 @@ class DdpmExperiment:
         return cls(config, train, device, validation=validation, evaluator=evaluator)
 
     @property
+    def inputs(self) -> Sequence[Input]:
+        """The training images, the held-out images and, if samples are evaluated, the test images."""
+        return list(map(data_loaded, self._used_sets))
+
+    @property
     def step(self) -> int:
         """Optimiser steps, plus steps of the final sampler."""
         return self.training.step + self.sampling.steps_done
@@ -120,7 +125,7 @@ class DdpmExperiment:
     def __iter__(self) -> Iterator[Item]:
         if self.step == 0:
             first = self.training.batch()
-            yield from opening_events(self.sets)
+            yield from opening_events(self._used_sets)
             yield Pictures(name="first-batch", images=_visible(first), title="The first batch", columns=16)
             yield self._forward_process(first[:MAX_SHOWN])
         options = self.config.ddpm
@@ -140,6 +145,10 @@ class DdpmExperiment:
 
     def __len__(self) -> int:
         return len(self.training) + (len(self.sampling) if len(self.sampling.xt) else 0)
+
+    @property
+    def _used_sets(self) -> list[ImageSet]:
+        return [*self.sets, *([self.evaluator.test] if self.evaluator else [])]
 
     def _closing_items(self) -> Iterator[Item]:
         """Yield the picture of the final samples, and their evaluation."""

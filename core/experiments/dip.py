@@ -12,6 +12,7 @@ from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.config import DipRun
 from dipddpm.core.data.sources import load_images
 from dipddpm.core.degrade.case import Case
+from dipddpm.core.degrade.measure import masks_loaded
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.dip.fit import DipFit
 from dipddpm.core.errors import UserError
@@ -37,7 +38,8 @@ class DipExperiment:
     ) -> None:
         """Set up the fits; `images` are true images (C, H, W) in [0, 1], whose labels seed their noise."""
         self.config = config
-        self.loaded = loaded
+        self.inputs = (loaded, *masks_loaded(config.task))
+        """The events that identify the images and the mask file, if the task has one."""
         self.images = images
         self.labels = labels
         self.device = device
@@ -101,7 +103,7 @@ class DipExperiment:
 
     def __iter__(self) -> Iterator[Item]:
         if self.step == 0:
-            yield self.loaded
+            yield from self.inputs
             y = self.fit.gather(lambda batch: list(batch.y))
             measured = self.fit.gather(lambda batch: list(batch.degradation.operator.measured(batch.y)))
             yield Tensors(name="measurement", tensors={"y": y, "measured": measured})

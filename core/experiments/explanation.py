@@ -8,7 +8,7 @@ test images.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from dipddpm.core import data
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import DataConfig, DdpmConfig, ExplanationRun, Substitution
-from dipddpm.core.data.sources import opening_events
+from dipddpm.core.data.sources import data_loaded, opening_events
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.dip.hourglass import FittedHourglass
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import Document, Item, Message, Pictures, RunStarted, StateDict, Step
+from dipddpm.core.events import Document, Input, Item, Message, Pictures, RunStarted, StateDict, Step
 from dipddpm.core.images import to_unit
 from dipddpm.core.metrics.samples.classifier import SHAPE
 from dipddpm.core.report import study_figures
@@ -88,6 +88,11 @@ class ExplanationExperiment:
         """Build the experiment. Raises UserError for a data set that is missing, too small, or not grey."""
         train = _first(config.data, "train", config.explanation.train_images)
         return cls(config, train, _first(config.data, "test", config.explanation.test_images), device)
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """The training and the test images."""
+        return list(map(data_loaded, self.sets))
 
     def started(self) -> RunStarted:
         """Return totals; a step is a batch of DIPs, an input's filters, an epoch of a network, or the denoising."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Self
 
@@ -15,11 +15,13 @@ from dipddpm.core.data.sources import load_batch
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.degrade.case import Case
+from dipddpm.core.degrade.measure import masks_loaded
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN, Scoreboard
 from dipddpm.core.events import (
     DataLoaded,
     Experiment,
+    Input,
     Item,
     Message,
     PriorLoaded,
@@ -31,7 +33,7 @@ from dipddpm.core.events import (
 )
 from dipddpm.core.experiments.ddpm import DdpmExperiment
 from dipddpm.core.experiments.phases import Comparing, Phases, PriorTraining, Restoring
-from dipddpm.core.experiments.priors import load_prior, refuse_other_prior
+from dipddpm.core.experiments.priors import load_prior
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget, baselines, clock_of
 
@@ -65,6 +67,7 @@ class HybridExperiment:
         self.loaded = loaded
         self.given_prior = prior
         self.training = training
+        self._own_inputs: list[Input] = [*([prior[1]] if prior else []), loaded, *masks_loaded(config.task)]
         self.case = Case.of(truth, config.task, labels, config.seed).to(device)
         self.clock = clock_of(self.truth.device)
         self._prior_training = None if training is None else PriorTraining(training)
@@ -100,6 +103,11 @@ class HybridExperiment:
         return cls(config, truth, labels, loaded, device, prior=prior)
 
     @property
+    def inputs(self) -> Sequence[Input]:
+        """The given prior, the images, the mask file and the images of the training, as far as there are any."""
+        return [*self._own_inputs, *(self.training.inputs if self.training is not None else ())]
+
+    @property
     def step(self) -> int:
         """Steps of the training, plus steps of the hybrid, plus hundredths of each baseline's time budget."""
         return self.phases.step
@@ -126,9 +134,7 @@ class HybridExperiment:
         if self.phases.finished:
             return
         if self.step == 0:
-            if self.given_prior:
-                yield self.given_prior[1]
-            yield self.loaded
+            yield from self._own_inputs
             measured = self.case.degradation.operator.measured(self.case.y)
             yield Tensors(name="measurement", tensors={"y": self.case.y, "measured": measured})
         yield from self.phases
@@ -141,12 +147,10 @@ class HybridExperiment:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that an exact resume needs; valid after a `Step`."""
-        return {"prior": self.given_prior[1].sha256 if self.given_prior else "", **self.phases.state_dict()}
+        return self.phases.state_dict()
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Resume from a state that `state_dict` returned. Raises UserError if the prior has changed since then."""
-        if self.given_prior:
-            refuse_other_prior(state["prior"], self.given_prior[1])
+        """Resume from a state that `state_dict` returned."""
         self.phases.load_state_dict(state)
 
     def _prior(self) -> TrainedModel | None:

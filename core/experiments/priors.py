@@ -1,4 +1,4 @@
-"""Load the trained prior of a hybrid from another run, and check on a resume that it is still the same."""
+"""Load the trained prior of a hybrid from another run."""
 
 from __future__ import annotations
 
@@ -24,10 +24,3 @@ def load_prior(run: str, device: torch.device | str) -> tuple[TrainedModel, Prio
     return model, PriorLoaded(
         run=folder.name, sha256=digest, parameters=sum(p.numel() for p in model.network.parameters())
     )
-
-
-def refuse_other_prior(expected_sha256: str, loaded: PriorLoaded) -> None:
-    """Raise UserError if the model that a resumed run has loaded doesn't have the expected hash."""
-    if expected_sha256 != loaded.sha256:
-        problem = f"The best model of {loaded.run} has changed; it is not the one that this run began with."
-        raise UserError(problem, "Start a new run, with a prior whose training has finished.")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 from dipddpm.core.config import StudyRun
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import Document, Item, Message, Pictures, RunStarted, StateDict, Step
+from dipddpm.core.events import Document, Input, Item, Message, Pictures, RunStarted, StateDict, Step
 from dipddpm.core.report import study, study_figures
 from dipddpm.core.runs import Run, RunState
 from dipddpm.core.study.stages import Launcher, Stage, find_run, is_own, stages, start_run
@@ -31,6 +31,8 @@ class StudyExperiment:
 
     network: ClassVar[None] = None
     epoch = 0
+    inputs: ClassVar[tuple[Input, ...]] = ()
+    """Nothing, because the runs of the stages check their own inputs."""
 
     def __init__(self, config: StudyRun, launcher: Launcher) -> None:
         self.config = config

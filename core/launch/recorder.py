@@ -17,6 +17,7 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.events import Event, Experiment, Item
 from dipddpm.core.export.mirror import TensorboardMirror
 from dipddpm.core.io import atomic
+from dipddpm.core.launch import inputs
 from dipddpm.core.runs import BEST_FILE, CHECKPOINT_FILE, EventLog, EventReader, history, summary
 
 STEP_SECONDS = 0.25
@@ -94,8 +95,10 @@ class Recorder:
     def resume_from_checkpoint(self, experiment: Experiment) -> None:
         """Load the last checkpoint into an experiment, and void all later events of the log.
 
-        The model that was the best at the checkpoint is restored. Raises UserError for a damaged checkpoint.
+        The model that was the best at the checkpoint is restored. Raises UserError for a damaged checkpoint, and if the
+        experiment's inputs differ from those at the checkpoint.
         """
+        unchecked = inputs.refuse_changed(self.folder, experiment.inputs)
         log_size = load_checkpoint(self.folder, experiment, self.device)
         if self.log is None:
             return
@@ -104,6 +107,8 @@ class Recorder:
                 from_step=experiment.step, from_epoch=experiment.epoch, from_offset=log_size, device=str(self.device)
             )
         )
+        if unchecked:
+            self._append(events.Message(text=inputs.UNCHECKED.format(unchecked), level="warning"))
         stored_best = [e for e in history(EventReader(self.folder).read()) if isinstance(e, events.BestModelStored)]
         before = self.folder / BEST_BEFORE
         with contextlib.suppress(FileNotFoundError):

@@ -25,7 +25,7 @@ from dipddpm.core import events, registry
 from dipddpm.core.compute import devices
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import atomic
-from dipddpm.core.launch import local, queue, submit
+from dipddpm.core.launch import inputs, local, queue, submit
 from dipddpm.core.runs import (
     ENVIRONMENT_FILE,
     STOP_FILE,
@@ -285,7 +285,8 @@ class _RunWorker:
 
             target = Launcher(RunsFolder(self.folder.parent), local.start, local.resume, local.stop)
         experiment_class = registry.resolve(configs.experiment_path(self.config))
-        experiment = self.experiment = experiment_class.from_config(self.config, target)
+        with inputs.explain_missing(self.folder) if self.options.resume else contextlib.nullcontext():
+            experiment = self.experiment = experiment_class.from_config(self.config, target)
         recorder = Recorder(self.folder, self.log, device)
         # A run that was killed before it began has no checkpoint to resume from.
         if self.options.resume and recorder.summary.started:

@@ -279,6 +279,8 @@ def valid_events() -> list[Event]:
         inner = [arg for arg in get_args(kind) if arg is not type(None)]
         if getattr(kind, "__origin__", None) is list:
             return [value(inner[0])] * 2
+        if getattr(kind, "__origin__", None) is dict:
+            return {value(inner[0]): value(inner[1])}
         return values[kind] if kind in values else value(inner[0])
 
     return [

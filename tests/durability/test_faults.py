@@ -51,6 +51,8 @@ class Tiny:
     def from_config(cls, config: DdpmRun, device: torch.device) -> Tiny:
         return cls()
 
+    inputs = ()
+
     def started(self) -> RunStarted:
         return RunStarted(kind="ddpm", method="tutorial", device="", epochs=EPOCHS, steps=2 * EPOCHS)
 

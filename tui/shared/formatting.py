@@ -73,7 +73,8 @@ def _event_text(event: Event) -> str | None:  # noqa: PLR0911
         case events.RestorationsCompared():
             return _compared(event)
         case events.PriorLoaded():
-            return f"Prior: the best model of {event.run}, {event.parameters:,} parameters, sha256 {event.sha256[:12]}"
+            model = f"the best model of {event.run}, {event.parameters:,} parameters, sha256 {event.sha256[:12]}"
+            return f"{event.role or 'Prior'}: {model}"
         case events.Message():
             return f"Warning: {event.text}" if event.level == "warning" else event.text
         case events.RunFinished():

@@ -13,14 +13,16 @@ import torch
 from torch import Tensor
 
 from dipddpm.core.compute.distributed import ProcessGroup
-from dipddpm.core.config import RestoreRun, format_task
+from dipddpm.core.config import RestoreRun, format_task, parse_task
 from dipddpm.core.data import ImageSet, procedural
-from dipddpm.core.data.sources import opening_events
+from dipddpm.core.data.sources import data_loaded, opening_events
 from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.degrade.measure import masks_loaded
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import (
     Document,
+    Input,
     Item,
     Message,
     Pictures,
@@ -31,7 +33,7 @@ from dipddpm.core.events import (
     StateDict,
     Step,
 )
-from dipddpm.core.experiments.priors import load_prior, refuse_other_prior
+from dipddpm.core.experiments.priors import load_prior
 from dipddpm.core.experiments.restore.cell import SHOWN, CellRunner, RestoreJob, RestoreJobResult, degrade_job
 from dipddpm.core.experiments.restore.methods import Methods
 from dipddpm.core.methods.budget import clock_of
@@ -74,7 +76,9 @@ class RestoreExperiment:
         """Set up the jobs; `images` are the sets by name, `conditioned` networks that are trained for one task each."""
         self.config = config
         self.sets = images
-        model, self.loaded = prior
+        model, loaded = prior
+        self._models = [loaded, *map(_network_loaded, conditioned)]
+        self._masks = masks_loaded(*map(parse_task, config.restore.tasks))
         self.device = torch.device(device)
         self.conditioned = conditioned
         self.process_group = ProcessGroup.current()
@@ -127,6 +131,11 @@ class RestoreExperiment:
         }
         return cls(config, images, prior, device, conditioned)
 
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """The prior, the conditioned networks, the sets of images, and the mask files of the tasks."""
+        return [*self._models, *map(data_loaded, self.sets.values()), *self._masks]
+
     def started(self) -> RunStarted:
         """Return totals; each job is a step."""
         return RunStarted(
@@ -139,11 +148,9 @@ class RestoreExperiment:
 
     def __iter__(self) -> Iterator[Item]:
         if not (self.step or self._runner or self._resumed_states):
-            yield self.loaded
-            for network in self.conditioned:
-                task, conditioning = format_task(network.task), CONDITIONING_NAMES[network.options.conditioning]
-                yield Message(text=f"The network for {task}, conditioned on {conditioning}: {network.run}")
+            yield from self._models
             yield from opening_events(self.sets.values())
+            yield from self._masks
         while self.step < len(self.jobs):
             while self.step not in self._finished_jobs:
                 self._run_until_sync()
@@ -162,8 +169,6 @@ class RestoreExperiment:
             first: state for part in self.process_group.gather(mine, to_all=False) for first, state in part.items()
         }
         return {
-            "prior": self.loaded.sha256,
-            "conditioned": [model.sha256 for model in self.conditioned],
             "step": self.step,
             "begun": {**self._resumed_states, **begun},
             "waiting": sorted([*self._unassigned, *begun]),
@@ -174,10 +179,7 @@ class RestoreExperiment:
         }
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Resume from a state that `state_dict` returned. Raises UserError if a network has changed since then."""
-        refuse_other_prior(state["prior"], self.loaded)
-        for expected_sha256, model in zip(state["conditioned"], self.conditioned, strict=True):
-            refuse_other_prior(expected_sha256, PriorLoaded(run=model.run, sha256=model.sha256, parameters=0))
+        """Resume from a state that `state_dict` returned."""
         self.step = state["step"]
         self._resumed_states, self._unassigned = dict(state["begun"]), list(state["waiting"])
         self._finished_jobs = {result.index: result for result in map(RestoreJobResult.from_state, state["found"])}
@@ -288,3 +290,10 @@ class RestoreExperiment:
             Document(name="scores.txt", text=restore.as_text(board)),
             *restore.pictures(board, self.step),
         ]
+
+
+def _network_loaded(network: ConditionedModel) -> PriorLoaded:
+    conditioning = CONDITIONING_NAMES[network.options.conditioning]
+    role = f"The network for {format_task(network.task)}, conditioned on {conditioning}"
+    parameters = sum(p.numel() for p in network.model.network.parameters())
+    return PriorLoaded(run=network.run, sha256=network.sha256, parameters=parameters, role=role)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -18,7 +19,7 @@ from dipddpm.core.config.hybrid import Guided, HybridOptions
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import Item, PsnrMeasured, RestorationScored, Step
+from dipddpm.core.events import DataLoaded, Input, Item, PriorLoaded, PsnrMeasured, RestorationScored, Step
 from dipddpm.core.experiments.hybrid import HybridExperiment
 from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer
@@ -187,13 +188,13 @@ def test_hybrid_experiment_resumes_exactly_after_any_step(build: Build, train: b
     assert [s.method for s in of(RestorationScored, items)] == ["halfway", "dip-mean", "ddpm-mean"]
 
 
-def test_hybrid_experiment_resume_refuses_another_model(build: Build) -> None:
-    first = build()
-    next(iter(first))
-    second = build()
-    state = {**first.state_dict(), "prior": "0" * 64}
-    with pytest.raises(UserError, match="has changed"):
-        second.load_state_dict(state)
+@pytest.mark.parametrize("train", [False, True])
+def test_hybrid_experiment_yields_its_inputs(build: Build, train: bool) -> None:
+    experiment = build(**({"prior__run": "", "ddpm__epochs": 1, "data__train_images": 64} if train else {}))
+    opening = list(itertools.takewhile(lambda item: not isinstance(item, Step), experiment))
+    loaded = [item for item in opening if isinstance(item, Input)]
+    assert loaded == list(experiment.inputs)
+    assert [type(item) for item in loaded] == ([DataLoaded, DataLoaded] if train else [PriorLoaded, DataLoaded])
 
 
 def test_hybrid_experiment_result_ignores_truth(build: Build) -> None:

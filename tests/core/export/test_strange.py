@@ -45,6 +45,8 @@ def of(kind: Any) -> st.SearchStrategy[Any]:
         return SCALARS[kind]
     if typing.get_origin(kind) is list:
         return st.lists(of(typing.get_args(kind)[0]), max_size=3)
+    if typing.get_origin(kind) is dict:
+        return st.dictionaries(*map(of, typing.get_args(kind)), max_size=3)
     return st.one_of(*map(of, typing.get_args(kind)))
 
 

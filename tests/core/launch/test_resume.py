@@ -22,6 +22,7 @@ class CountingExperiment:
 
     network = None
     epoch = 0
+    inputs = ()
 
     def __init__(self) -> None:
         self.step = 0

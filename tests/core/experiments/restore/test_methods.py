@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +15,7 @@ from dipddpm.core.compute import checkpoint
 from dipddpm.core.config import HybridRun, RestoreRun, build
 from dipddpm.core.ddpm.networks.unet import UNet
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import Item, RestorationMissing, RestorationScored
+from dipddpm.core.events import Input, Item, PriorLoaded, RestorationMissing, RestorationScored
 from dipddpm.core.experiments.restore.experiment import RestoreExperiment
 from dipddpm.core.experiments.restore.methods import NO_NETWORK, OTHER_TASK
 from dipddpm.core.methods.conditioned import ConditionedModel
@@ -107,12 +109,15 @@ def test_conditioned_model_has_schedule_of_its_prior(prior: Run, network: Networ
     )
 
 
-def test_restore_resume_refuses_another_conditioned_network(prior: Run, network: Network) -> None:
+def test_restore_yields_identity_of_conditioned_network(prior: Run, network: Network) -> None:
     folder = network("dip")
-    first = experiment(prior, folder)
-    next(iter(first))
-    with pytest.raises(UserError, match="has changed"):
-        experiment(prior, folder).load_state_dict({**first.state_dict(), "conditioned": ["0" * 64]})
+    given = experiment(prior, folder)
+    opening = itertools.takewhile(lambda item: isinstance(item, Input), given)
+    assert list(opening) == list(given.inputs)
+    _, loaded = (item for item in given.inputs if isinstance(item, PriorLoaded))
+    expected = hashlib.sha256((folder / "checkpoints" / "best.safetensors").read_bytes()).hexdigest()
+    assert (loaded.run, loaded.sha256) == (folder.name, expected)
+    assert loaded.role == f"The network for {TASK}, conditioned on DIP's result"
 
 
 def test_restore_experiment_without_controls_scores_hybrids_and_baselines_only(prior: Run) -> None:
