@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +25,9 @@ def write(record: Record, folder: Path) -> None:
     """Write each drawing as PDF, SVG and PNG (300 dots per inch), 8.5 cm wide."""
     for name, drawing in drawings(record).items():
         for kind in KINDS:
-            plots.save(drawing, folder / f"{name}.{kind}", COLUMN, kind)
+            content = io.BytesIO()  # on a full disk, matplotlib's writers raise errors of their own
+            plots.save(drawing, content, COLUMN, kind)
+            (folder / f"{name}.{kind}").write_bytes(content.getvalue())
 
 
 def drawings(record: Record) -> dict[str, Drawing]:

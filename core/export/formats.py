@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shlex
-import shutil
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from typing import Any
 from dipddpm.core import registry
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.export.snapshot import Record, safe_name
-from dipddpm.core.io import atomic, home
+from dipddpm.core.io import home, output
+from dipddpm.core.io.output import OutputExistsError
 from dipddpm.core.runs import Run
 
 
@@ -87,19 +87,17 @@ class Exported:
     then: str
 
 
-class OutputExistsError(UserError):
-    """An export of the same run exists already."""
-
-
 def export(runs: Sequence[Run], formats: Sequence[str], folder: Path, *, replace: bool = False) -> list[Exported]:
     """Write runs to FOLDER/FORMAT/RUN, each completely or not at all; a live run is exported as it is now.
 
     Raises UserError, before anything is written, for an unknown format, a missing package or a run that has nothing to
-    export, and `OutputExistsError` for an existing export, unless `replace` is set. Once writing has begun, only a
-    folder that can't be written raises UserError.
+    export, for a folder that can't be written, and `OutputExistsError` for an existing export, unless `replace` is
+    set. Once writing has begun, only a disk that fails or is full raises UserError, and it leaves nothing behind.
     """
     refuse(formats)
     stores = {name: folder.absolute() / name for name in formats}
+    for store in stores.values():
+        output.refuse_folder(store)
     for run in runs:
         for name, store in stores.items():
             if not replace and FORMATS[name].has(store, run):
@@ -128,43 +126,32 @@ def refuse(formats: Sequence[str]) -> None:
 
 def _write(record: Record, name: str, store: Path) -> Exported:
     export_format, path = FORMATS[name], FORMATS[name].path(store, record.run)
+    writer = _function(export_format.writer)
     try:
-        store.mkdir(parents=True, exist_ok=True)
         if export_format.holds:
-            _function(export_format.writer)(record, store)
+            writer(record, store)
         else:
-            _write_atomically(record, export_format, path)
+            with output.replacing(path) as new:
+                if not export_format.suffix:
+                    new.mkdir()
+                writer(record, new)
     except OSError as error:
-        problem = f"{path} can't be written: {error.strerror or error}."
-        raise UserError(problem, "Free some space, or choose another folder.") from None
+        raise _unwritable(path, error, record.run) from None
     then = export_format.then.format(store=shlex.quote(str(store)), path=shlex.quote(str(path)))
     return Exported(record.run.id, name, path, then)
 
 
-def _write_atomically(record: Record, export_format: Format, path: Path) -> None:
-    """Write to a temporary path in the same folder, and rename it once it is complete."""
-    staged = path.with_name(f".{path.name}.{os.getpid()}{atomic.TEMPORARY}")
-    try:
-        if not export_format.suffix:
-            staged.mkdir()
-        _function(export_format.writer)(record, staged)
-        _remove(path)
-        staged.rename(path)
-    except BaseException:
-        _remove(staged)
-        raise
+def _unwritable(path: Path, error: OSError, run: Run) -> UserError:
+    """Return the error for an export that failed, which names the run's own file if that can't be read."""
+    source = Path(error.filename) if isinstance(error.filename, str) else None
+    if source is None or error.filename2 is not None or not source.is_relative_to(run.folder):
+        return output.unwritable(path, error)
+    return UserError(f"{source} can't be read: {error.strerror}.", "Check the run's folder, then export it again.")
 
 
 def _function(path: str) -> Any:
     """Return the function `module:name` of this package."""
     return registry.resolve(f"dipddpm.core.export.{path}")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def scp_line(path: Path) -> str:

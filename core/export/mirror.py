@@ -7,6 +7,7 @@ the logical history, so that every step appears once, and tells an open TensorBo
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,10 +59,12 @@ class TensorboardMirror:
         try:
             if self._enabled and self._files is not None:
                 self._files.add(event)
+                self._files.flush()
             elif self._enabled:
                 self._begin()  # writes the whole history, this event included
         except Exception as error:  # TensorBoard's library may raise anything
             self._enabled = False
+            self._close()
             return f"The run continues without its TensorBoard mirror: {error or type(error).__name__}"
         return ""
 
@@ -70,8 +73,14 @@ class TensorboardMirror:
 
         earlier = list(self._folder.glob(PATTERN))
         self._files = EventFiles(self._run, self._folder)
-        atexit.register(self._files.close)
+        atexit.register(self._close)
         self._files.begin(Record.of(self._run))
+        self._files.flush()
         for path in earlier:
             # Truncate, don't delete: an open TensorBoard moves on to the next file only if the current one exists.
             os.truncate(path, 0)
+
+    def _close(self) -> None:
+        if self._files is not None:
+            with contextlib.suppress(OSError):
+                self._files.close()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +15,16 @@ from tensorboard.compat.proto.event_pb2 import SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from dipddpm.core import config as configs
 from dipddpm.core.evaluation.scoreboard import Scoreboard
-from dipddpm.core.events import ENDS, Event, ImageSaved, Message
+from dipddpm.core.events import Event, ImageSaved, Message
 from dipddpm.core.export.snapshot import Record, safe_name, scalars, step_of
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import Run
 
 PATTERN = "events.out.tfevents.*"
-FLUSH_SECONDS = 5
 
 
 def write(record: Record, folder: Path) -> None:
@@ -36,7 +38,14 @@ class EventFiles:
 
     def __init__(self, run: Run, folder: Path) -> None:
         self.run = run
-        self._writer = EventFileWriter(str(folder), flush_secs=FLUSH_SECONDS)
+        folder.mkdir(exist_ok=True)
+        seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+        # TensorBoard reads the files in the order of their names.
+        name = PATTERN.replace("*", f"{seconds:010}.{nanoseconds:09}.{socket.gethostname()}.{os.getpid()}")
+        # TensorBoard's EventFileWriter writes in a thread, which prints a traceback if the disk is full.
+        self._file = (folder / name).open("xb")
+        self._writer = RecordWriter(self._file)
+        self._add(time.time(), 0, file_version="brain.Event:2")
 
     def begin(self, record: Record) -> None:
         """Write the run's history so far."""
@@ -57,21 +66,23 @@ class EventFiles:
             self._text("scores", "\n".join(lines), record.history[-1].time, step_of(record.history[-1]))
 
     def add(self, event: Event) -> None:
-        """Write an event's scalars, picture or message; an end event flushes the file."""
-        step, time = step_of(event), event.time
+        """Write an event's scalars, picture or message."""
+        step, at = step_of(event), event.time
         values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars(event)]
         if values:
-            self._add(time, step, summary=Summary(value=values))
+            self._add(at, step, summary=Summary(value=values))
         if isinstance(event, ImageSaved):
             self._picture(event)
         elif isinstance(event, Message):
-            self._text("messages", event.text, time, step)
-        elif isinstance(event, ENDS):
-            self._writer.flush()
+            self._text("messages", event.text, at, step)
+
+    def flush(self) -> None:
+        """Hand everything written so far to readers of the file."""
+        self._file.flush()
 
     def close(self) -> None:
         """Flush and close the file."""
-        self._writer.close()
+        self._file.close()
 
     def _picture(self, event: ImageSaved) -> None:
         path = next((path for path in self.run.files("images/*.png") if path.name == Path(event.file).name), None)
@@ -84,10 +95,10 @@ class EventFiles:
         value = Summary.Value(tag=f"images/{safe_name(event.name)}", image=picture)
         self._add(event.time, step_of(event), summary=Summary(value=[value]))
 
-    def _text(self, name: str, text: str, time: float, step: int) -> None:
+    def _text(self, name: str, text: str, at: float, step: int) -> None:
         """Write text indented, so that TensorBoard, which reads Markdown, shows it unchanged."""
         lines = "\n".join(f"    {printable(line)}" for line in text.strip().split("\n"))
-        self._add(time, step, summary=text_pb(f"{name}/text_summary", lines))
+        self._add(at, step, summary=text_pb(f"{name}/text_summary", lines))
 
-    def _add(self, time: float, step: int, **content: Any) -> None:
-        self._writer.add_event(Entry(wall_time=time, step=step, **content))
+    def _add(self, at: float, step: int, **content: Any) -> None:
+        self._writer.write(Entry(wall_time=at, step=step, **content).SerializeToString())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ import msgspec
 
 from dipddpm.core.events import ImageSaved
 from dipddpm.core.export.snapshot import Record, safe_name, scalars, step_of, temporary_environ
+from dipddpm.core.io import output
 from dipddpm.core.io.sanitize import printable
 
 PROJECT = "dipddpm"
@@ -19,7 +22,7 @@ QUIET = {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING
 
 def write(record: Record, folder: Path) -> None:
     """Write history, pictures, config and results of a run, with its own id and its original times."""
-    with temporary_environ(QUIET):
+    with temporary_environ(QUIET), _quiet_logging():
         import wandb
 
         summary = record.status.summary
@@ -49,9 +52,20 @@ def write(record: Record, folder: Path) -> None:
         finally:
             run.finish()
             wandb.teardown()
+    output.probe(folder)  # W&B's own process reports no error if the disk is full
     (offline_run,) = (folder / "wandb").glob("offline-run-*")
     offline_run.rename(folder / offline_run.name)
     shutil.rmtree(folder / "wandb")
+
+
+@contextlib.contextmanager
+def _quiet_logging() -> Iterator[None]:
+    """Let logging print no traceback for each line that W&B can't log on a full disk."""
+    before, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        yield
+    finally:
+        logging.raiseExceptions = before
 
 
 def rows(record: Record) -> Iterator[tuple[int, dict[str, float | Path]]]:

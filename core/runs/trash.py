@@ -61,6 +61,14 @@ def undelete(runs: RunsFolder, run_id: str) -> Run:
     return Run(runs.root / run_id)
 
 
+def refuse_left(runs: RunsFolder, run_id: str) -> None:
+    """Raise UserError if emptying the trash has left files of this run."""
+    left = runs.root / TRASH / run_id
+    if left.exists():
+        problem = f"The run {run_id} is deleted, but some of its files can't be removed."
+        raise UserError(problem, f"Remove the folder yourself: {left}")
+
+
 def trashed(runs: RunsFolder) -> list[str]:
     """Return the ids of the runs in the trash. A trash that is a link, and links in it, are ignored as foreign."""
     trash = runs.root / TRASH
@@ -102,12 +110,19 @@ def spare_checkpoints(run: Run) -> list[Path]:
 def keep_best_only(run: Run) -> int:
     """Remove the spare checkpoints, which resuming and extending need, and return the bytes freed.
 
-    Raises UserError as `spare_checkpoints` does.
+    Raises UserError as `spare_checkpoints` does, and if a file can't be removed.
     """
     freed = 0
     for path in spare_checkpoints(run):
-        freed += path.stat().st_size
-        path.unlink(missing_ok=True)
+        try:
+            size = path.stat().st_size
+            path.unlink()
+            freed += size
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            problem = f"{path} can't be removed: {error.strerror}."
+            raise UserError(problem, f"Check the permissions of {path.parent} and its disk.") from None
     return freed
 
 
@@ -122,8 +137,20 @@ def prunable(runs: Iterable[Run]) -> dict[Run, int]:
 
 
 def prune(runs: Iterable[Run]) -> int:
-    """Remove the spare checkpoints of all prunable runs, and return the bytes freed."""
-    return sum(keep_best_only(run) for run in prunable(runs))
+    """Remove the spare checkpoints of all prunable runs, and return the bytes freed.
+
+    Raises UserError if a run can't be pruned, after pruning the others.
+    """
+    freed, failures = 0, []
+    for run in prunable(runs):
+        try:
+            freed += keep_best_only(run)
+        except UserError as error:
+            failures.append(error)
+    if failures:
+        more = f" {len(failures) - 1} more runs can't be pruned." if len(failures) > 1 else ""
+        raise UserError(failures[0].problem + more, f"{failures[0].remedy} {freed:,} bytes were freed.")
+    return freed
 
 
 def _size(folder: Path) -> int:

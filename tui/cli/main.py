@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from dipddpm.core.errors import UserError, suggest
+from dipddpm.core.io.output import DISK_ERRORS
 from dipddpm.core.io.sanitize import printable
 from dipddpm.tui.cli import complete, data, prune, runs
 from dipddpm.tui.cli.bench import bench
@@ -100,6 +101,11 @@ def _explain(error: Exception) -> None:
     if hasattr(error, "format_message"):
         _print_error(*_describe_usage_error(error))
         sys.exit(BAD_USAGE)
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        name = error.filename2 or error.filename
+        what = f"The file {name}" if isinstance(name, str) else "A file"
+        _print_error(f"{what} can't be read or written: {error.strerror}.", "Check its permissions and its disk.")
+        sys.exit(1)
     first_line = (str(error).splitlines() or [""])[0]
     problem = f"The program failed with {type(error).__name__}: {first_line}"
     _print_error(problem, "This is a bug: repeat the command as dipddpm --debug ... and report the traceback.")

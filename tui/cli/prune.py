@@ -40,6 +40,7 @@ def rm(run: RunArguments, yes: Yes = False, runs_dir: RunsDir = None) -> None:
     for one in runs:
         trash.delete(one)
         trash.empty_trash(folder, [one.id])
+        trash.refuse_left(folder, one.id)
     print(f"{len(runs)} deleted, {format_size(sum(sizes.values()))} freed.")
 
 

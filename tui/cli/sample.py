@@ -13,6 +13,7 @@ from dipddpm.core.compute import devices
 from dipddpm.core.config.ddpm import MIN_EVALUATED, SamplerName
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Pictures, SamplesEvaluated
+from dipddpm.core.io import output
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import Run, trained
 from dipddpm.tui.cli import complete
@@ -113,6 +114,7 @@ def sample(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.", rich_help_panel=OUTPUT)] = False,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
@@ -127,8 +129,9 @@ def sample(
     distance and the kernel distance to the test images and the share of suspected copies, and writes a second PNG file
     with the nearest training images. Distances are comparable only at the same N.
     """
-    for path in filter(None, (grid, trajectory)):
-        _refuse_path(path)
+    nearest = grid.with_stem(f"{grid.stem}-nearest")
+    for path in filter(None, (grid, trajectory, nearest if evaluate else None)):
+        _refuse_path(path, replace=force)
     _refuse_evaluation(evaluate, label)
     source_run = find_run(run, runs_dir)
     usable = devices.candidates(device)
@@ -158,14 +161,17 @@ def sample(
     seconds = time.perf_counter() - began
     scale = max(1, 56 // min(model.shape[1:]))
     displayed = images.to_unit(sampling.xt).clamp(0, 1)
-    images.save_png(grid, images.grid(displayed[:n], scale=scale))
+    with output.reporting(grid):
+        images.save_png(grid, images.grid(displayed[:n], scale=scale))
     if trajectory is not None:
         rows = torch.stack([xt[:8] for xt in sampling.trajectory], 1).flatten(0, 1)  # one row an image
-        images.save_png(trajectory, images.grid(images.to_unit(rows), len(sampling.trajectory), scale=scale))
+        with output.reporting(trajectory):
+            images.save_png(trajectory, images.grid(images.to_unit(rows), len(sampling.trajectory), scale=scale))
     evaluations: list[SamplesEvaluated] = []
     for item in evaluator(displayed[:evaluate], seed=seed, nfe=sampling.nfe) if evaluator else ():
         if isinstance(item, Pictures):
-            images.save_png(grid.with_stem(f"{grid.stem}-nearest"), images.grid(item.images, 3, scale=scale))
+            with output.reporting(nearest):
+                images.save_png(nearest, images.grid(item.images, 3, scale=scale))
         else:
             evaluations.append(item)
     if json:
@@ -215,9 +221,8 @@ def _refuse_evaluation(count: int, label: int | None) -> None:
         raise UserError(problem, "Leave out one of the two.")
 
 
-def _refuse_path(path: Path) -> None:
+def _refuse_path(path: Path, *, replace: bool) -> None:
     """Raise UserError, before any work, if no PNG file can be written to this path."""
     if path.suffix.lower() != ".png":
         raise UserError(f"{printable(str(path))} is not the name of a PNG file.", "Give a name that ends in .png.")
-    if not path.parent.is_dir():
-        raise UserError(f"There is no folder {printable(str(path.parent))}.", "Make it, or give another path.")
+    output.refuse_file(path, replace=replace)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from dipddpm.core.export import export, mlflow
-from dipddpm.core.export.formats import OutputExistsError
 from dipddpm.core.export.snapshot import Record, temporary_environ
+from dipddpm.core.io.output import OutputExistsError
 from dipddpm.core.runs import Run
 
 

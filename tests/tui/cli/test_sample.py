@@ -73,7 +73,7 @@ def test_sample_evaluate_prints_measures_and_nearest_images(
     # Sixteen rows of a sample and its two nearest images, twice as large.
     assert load_image(tmp_path / "out-nearest.png").shape == (1, 1, 16 * 57 + 1, 3 * 57 + 1)
     assert load_image(tmp_path / "out.png").shape == (1, 1, 2 * 57 + 1, 2 * 57 + 1)
-    assert dipddpm(*command, "--json") == 0
+    assert dipddpm(*command, "--json", "--force") == 0
     values = [event["value"] for event in json.loads(capsys.readouterr().out)["evaluated"]]
     assert [f"{value:.4g}" for value in values] == [text.partition(" with")[0].split()[-1] for text in evaluations]
 
