@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dipddpm.core.doctor.finding import Finding, note, ok, problem
+from dipddpm.core.io import atomic
 
 LEAST_GB, LITTLE_GB = 0.2, 5.0
 """Free space in GB: below the first a run can hardly finish; a large run may need the second."""
@@ -44,7 +45,7 @@ def disk(root: Path) -> Iterator[Finding]:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
             file.write(bytes(4096))
             file.flush()
-            os.fsync(file.fileno())
+            atomic.sync(file.fileno())
     except OSError as error:
         message = f"{folder} can't be written: {error.strerror or error}"
         yield problem("disk", message, "Free some space, or choose another folder with --runs-dir or DIPDDPM_RUNS.")

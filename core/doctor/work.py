@@ -39,13 +39,10 @@ def data_sets() -> Iterator[Finding]:
 def queue() -> Iterator[Finding]:
     """Check the waiting runs and the held slots, and find tickets and slots that belong to no worker."""
     try:
+        slots.require_locks()
         folder, each = slots.folder(), slots.per_device()
     except UserError as error:
         yield problem("queue", error.problem, error.remedy)
-        return
-    except OSError as error:
-        message = f"the folder of the queue can't be created: {error}"
-        yield problem("queue", message, "Set DIPDDPM_SLOTS_DIR to a folder of your own.")
         return
     before = set(folder.glob("*.ticket"))
     waiting = slots.waiting()

@@ -12,6 +12,10 @@ from typing import BinaryIO
 
 TEMPORARY = ".tmp"
 """Suffix of a file that is being written; `remove_temporaries` removes the ones that a killed process left behind."""
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""Errors of a sync that a file system doesn't support, such as some kinds of FUSE."""
+_NO_FOLDER_SYNC = {errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR}
+"""Errors of opening or syncing a folder on SMB, or without the permission to list the folder."""
 IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
 """Formats that Pillow may decode. Formats that run other programs (EPS) or never hold photographs are left out."""
 
@@ -31,24 +35,42 @@ def atomic_writer(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
             yield file
             if durable:
                 file.flush()
-                os.fsync(file.fileno())
+                sync(file.fileno())
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
     if durable:
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync_folder(path.parent)
 
 
 def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Replace the content of `path` with these bytes, as `atomic_writer` does."""
     with atomic_writer(path, durable=durable) as file:
         file.write(content)
+
+
+def sync(descriptor: int) -> None:
+    """Wait until a file's content is on the disk, if the file system supports that. Raises OSError if writing fails."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until a rename in a folder is on the disk, if the file system and the folder's permissions allow that."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC | _NO_FOLDER_SYNC:
+            raise
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from dipddpm.core.config.tasks import Inpaint
 from dipddpm.core.data.catalogue import NamedDataset
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import atomic, home
+from dipddpm.core.launch import queue
 from dipddpm.core.runs import reference, trained
 
 
@@ -23,6 +24,7 @@ def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -
     """
     if not elsewhere:
         devices.candidates(config.device)
+        queue.refuse_settings()
     for name in _datasets(config):
         if not fetching:
             data.check(name, config.data.directory or None)

@@ -104,6 +104,7 @@ class Heartbeat:
         self.writes_stamps = writes_stamps
         self.stop_reason = ""
         self.device = ""
+        self.slot: queue.Slot | None = None
         self._progressed = time.time()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -140,6 +141,8 @@ class Heartbeat:
             if time.monotonic() - stamped >= heartbeat.BEAT_SECONDS:
                 stamped = time.monotonic()
                 self._stamp()
+                if self.slot:
+                    self.slot.refresh()
 
     def _stamp(self) -> None:
         if not self.writes_stamps:
@@ -258,15 +261,20 @@ class _RunWorker:
         report_queued(0)
         if self.options.now:
             return usable[:count] * processes_on_each
-        # Open file descriptors hold the slots' locks until this process ends.
-        slot = queue.acquire(
-            self.folder.name,
-            usable,
-            count,
-            since=self.options.since,
-            should_give_up=lambda: bool(self.heartbeat.stop_reason),
-            on_position=report_queued,
-        )
+        try:
+            # Open file descriptors hold the slots' locks until this process ends.
+            slot = self.heartbeat.slot = queue.acquire(
+                self.folder.name,
+                usable,
+                count,
+                since=self.options.since,
+                should_give_up=lambda: bool(self.heartbeat.stop_reason),
+                on_position=report_queued,
+            )
+        except queue.QueueError as error:
+            text = f"{error.problem} This run doesn't wait for other runs. {error.remedy}"
+            self._append(events.Message(text=text, level="warning"))
+            return usable[:count] * processes_on_each
         self.heartbeat.note_progress()
         return slot.devices * processes_on_each if slot else []
 

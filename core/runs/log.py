@@ -7,7 +7,6 @@ one `os.write` on an O_APPEND descriptor, so a killed writer leaves at most one 
 from __future__ import annotations
 
 import errno
-import fcntl
 import itertools
 import math
 import os
@@ -20,6 +19,7 @@ from typing import TypeVar
 from dipddpm.core import events
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Event
+from dipddpm.core.io import atomic, locks
 
 E = TypeVar("E", bound=Event)
 
@@ -70,7 +70,7 @@ class EventLog:
             # The disk is full. The remainder is never written alone: readers skip the torn line.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if isinstance(event, _DURABLE):
-            os.fsync(self._descriptor)
+            atomic.sync(self._descriptor)
         return event
 
     def close(self) -> None:
@@ -80,15 +80,8 @@ class EventLog:
             self._descriptor = -1
 
     def _lock(self) -> bool:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if error.errno not in {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}:
-                raise
-            # The file system has no locks, so only worker.json prevents a second worker.
-        return True
+        # If the file system has no locks, only worker.json prevents a second worker.
+        return locks.try_lock(self._descriptor) is not False
 
 
 class EventReader:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,38 @@ def test_write_atomic_syncs_content_then_folder(tmp_path: Path, monkeypatch: pyt
     assert synced[1] == str(tmp_path)
     atomic.write_atomic(tmp_path / "f", b"x", durable=False)
     assert len(synced) == 2
+
+
+@pytest.mark.parametrize("code", ["EINVAL", "ENOTSUP", "ENOSYS", "EBADF", "EACCES", "EPERM"])
+def test_write_atomic_does_without_sync_of_folder(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(getattr(errno, code), code)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    atomic.write_atomic(tmp_path / "f", b"x")
+    assert (tmp_path / "f").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("code", ["EINVAL", "ENOTSUP", "ENOSYS"])
+def test_write_atomic_does_without_sync(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(getattr(errno, code), code)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    atomic.write_atomic(tmp_path / "f", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+@pytest.mark.parametrize("code", ["EIO", "ENOSPC", "EDQUOT"])
+def test_write_atomic_reports_failed_sync(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(getattr(errno, code), code)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match=code):
+        atomic.write_atomic(tmp_path / "f", b"x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_remove_temporaries_removes_only_temporaries(tmp_path: Path) -> None:
