@@ -93,6 +93,8 @@ def event_log(steps: int = 48, repeats: int = 7) -> list[TimingRow]:
             started = time.perf_counter()
             for item in chain([experiment.started()], experiment):
                 write("events" if isinstance(item, events.Event) else "files", partial(recorder.record, item))
+                if isinstance(item, events.Step):
+                    write("files", recorder.flush)
             write("files", partial(recorder.checkpoint, experiment))
             write("events", partial(recorder.record, events.RunFinished(seconds=0.0, step=experiment.step)))
             seconds = time.perf_counter() - started

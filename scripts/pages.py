@@ -121,6 +121,7 @@ FIELDS = {
     "runs": "how many restarts or samples the result averages",
     "samples": "how many samples were measured",
     "seconds": "seconds that the work took",
+    "checkpoint_stored.seconds": "seconds that the checkpoint took",
     "seed": "the seed of the measurements",
     "set": "the set of images",
     "sha256": "the SHA-256 hash of the file",

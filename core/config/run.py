@@ -19,6 +19,7 @@ from dipddpm.core.io import home
 VERSION = 1
 MAX_IMAGES = 100_000
 """Largest number of images in one run; every split of the data sets here is smaller."""
+CHECKPOINT_SECONDS = 60.0
 DatasetName: TypeAlias = Annotated[
     str, Meta(min_length=1), "fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH"
 ]
@@ -98,8 +99,15 @@ class RunConfig(Section, tag_field="kind", frozen=True):
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1), "seed of every random draw"] = 0
     device: Annotated[str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)\Z"), "auto, cpu, mps, cuda or cuda:N"] = "auto"
     threads: Annotated[int, Meta(ge=0, le=1024), "number of CPU threads for torch; 0: all cores"] = 0
-    checkpoint_seconds: Annotated[NonNegative, "seconds between two checkpoints; 0: one after every Step event"] = 60.0
-    checkpoint_epochs: Annotated[Natural, "epochs between two checkpoints, however short; 0: by time alone"] = 0
+    checkpoint_seconds: Annotated[
+        NonNegative,
+        "most seconds between two checkpoints; there are more where they are cheap: with each epoch where "
+        "that takes under 2% of it, else with each best model; 60, the default, gives way where a checkpoint takes "
+        "over 5% of the time; 0: one after every Step event",
+    ] = CHECKPOINT_SECONDS
+    checkpoint_epochs: Annotated[
+        Natural, "most epochs between two checkpoints, whatever they cost; 0: as many as their cost allows"
+    ] = 0
     data: DataConfig = DataConfig()
 
     @property

@@ -136,12 +136,13 @@ class BestModelStored(Event, tag="best_model_stored", frozen=True):
 
 
 class CheckpointStored(Event, tag="checkpoint_stored", frozen=True):
-    """A checkpoint, from which the run resumes exactly, is synced to disk."""
+    """A checkpoint, from which the run resumes exactly, is synced to disk; that took `seconds`."""
 
     step: Count
     file: str
     sha256: str
     epoch: Count = 0
+    seconds: float = 0.0
 
 
 class PsnrMeasured(Event, tag="psnr_measured", frozen=True):

@@ -78,6 +78,8 @@ class Phases:
             for item in self.phases[self.index]:
                 yield shift_step(item, offset)
             self.index += 1
+            if not self.finished:
+                yield Step(step=self.step)  # after it, a checkpoint can hold what the phase yielded at its end
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that an exact resume needs; valid after a `Step`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -31,7 +32,9 @@ BEST_BEFORE = Path("checkpoints/best-before.safetensors")
 
 A run that is killed in between resumes from the checkpoint, and needs the model that was the best at that time.
 """
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 _LOGGED = "logged"
+_HELD = "held"
 _GENERATORS = "generators"
 _FORMAT = "format"
 FORMAT = 2
@@ -40,6 +43,9 @@ FORMAT = 2
 
 class Recorder:
     """Writer of a run folder; its methods raise OSError if the disk is full.
+
+    A best model, the end of an epoch and all that follows are held back until the step has its `checkpoint` or its
+    `flush`. So an epoch is in the log only once a resume keeps it, if it gets a checkpoint at all.
 
     Without a log the recorder stores nothing, because rank 0 records the run for all processes.
     """
@@ -52,45 +58,55 @@ class Recorder:
         self.mirror = TensorboardMirror(folder)
         self._step_at = 0.0
         self._summary_at = 0.0
+        self._held: list[Item] = []
+        self._warned = False
 
     def record(self, item: Item) -> None:
-        """Log one item; the file of a payload is stored before its event is logged."""
+        """Log one item, or hold it back; the file of a payload is stored before its event is logged."""
         if self.log is None:
             return
-        match item:
-            case events.Step():
-                if time.monotonic() - self._step_at >= STEP_SECONDS:
-                    self._step_at = time.monotonic()
-                    self._append(item)
-            case Event():
-                self._append(item)
-            case events.BestModel():
-                self._store_best(item)
-            case events.Pictures():
-                self._store_pictures(item)
-            case events.Tensors():
-                name = f"{item.name}.safetensors"
-                sha256 = checkpoint.save(self.folder / name, item.tensors)
-                self._append(events.FileStored(file=name, sha256=sha256, step=item.step))
-            case events.Document():
-                content = item.text.encode()
-                atomic.write_atomic(self.folder / item.name, content)
-                sha256 = hashlib.sha256(content).hexdigest()
-                self._append(events.FileStored(file=item.name, sha256=sha256, step=item.step))
-            case _:
-                raise TypeError(f"an experiment yielded a {type(item).__name__}")
+        if self._held or isinstance(item, events.BestModel | events.EpochFinished):
+            self._held.append(item)
+        else:
+            self._append(*self._store(item))
 
-    def checkpoint(self, experiment: Experiment) -> None:
-        """Store a checkpoint; call this only after a `Step`, so that the log ends at the step of the checkpoint."""
+    def flush(self) -> None:
+        """Log the items that were held back."""
+        self._append(*self._store_held())
+
+    def checkpoint(self, experiment: Experiment, *, required: bool = True) -> float:
+        """Store a checkpoint, and return the seconds that took; call this only after a `Step`.
+
+        The items that were held back are logged, even if the checkpoint can't be stored. It holds their events too,
+        because the process may be killed before it has logged them. Unless the checkpoint is `required`, a full disk
+        is only a warning where there is an earlier one.
+        """
+        held = self._store_held()
+        began = time.monotonic()
         if self.log is None:
             experiment.state_dict()  # rank 0 gathers the state of all processes, so each must take part
-            return
+            return 0.0
         own = {_LOGGED: self.log.size, _GENERATORS: rng.state_dict(self.device), _FORMAT: FORMAT}
-        state = {**experiment.state_dict(), **own}
-        sha256 = checkpoint.save(self.folder / CHECKPOINT_FILE, state, experiment.network)
+        own |= {_HELD: [events.encode(event).decode() for event in held]}
+        path, failure, sha256 = self.folder / CHECKPOINT_FILE, None, ""
+        try:
+            sha256 = checkpoint.save(path, {**experiment.state_dict(), **own}, experiment.network)
+        except OSError as error:
+            failure = error
+        seconds = time.monotonic() - began
+        self._append(*held)
+        if failure is not None:
+            if required or failure.errno not in FULL_DISK or not path.exists():
+                raise failure
+            self._warn_of_full_disk(experiment.step)
+            return seconds
+        step, epoch = experiment.step, experiment.epoch
+        self._append(
+            events.CheckpointStored(step=step, epoch=epoch, file=CHECKPOINT_FILE, sha256=sha256, seconds=seconds)
+        )
         (self.folder / BEST_BEFORE).unlink(missing_ok=True)
-        epoch = experiment.epoch
-        self._append(events.CheckpointStored(step=experiment.step, epoch=epoch, file=CHECKPOINT_FILE, sha256=sha256))
+        self._warned = False
+        return time.monotonic() - began
 
     def resume_from_checkpoint(self, experiment: Experiment) -> None:
         """Load the last checkpoint into an experiment, and void all later events of the log.
@@ -99,13 +115,14 @@ class Recorder:
         experiment's inputs differ from those at the checkpoint.
         """
         unchecked = inputs.refuse_changed(self.folder, experiment.inputs)
-        log_size = load_checkpoint(self.folder, experiment, self.device)
+        log_size, held = load_checkpoint(self.folder, experiment, self.device)
         if self.log is None:
             return
         self._append(
             events.RunResumed(
                 from_step=experiment.step, from_epoch=experiment.epoch, from_offset=log_size, device=str(self.device)
-            )
+            ),
+            *held,
         )
         if unchecked:
             self._append(events.Message(text=inputs.UNCHECKED.format(unchecked), level="warning"))
@@ -116,21 +133,60 @@ class Recorder:
                 before.replace(self.folder / BEST_FILE)
             before.unlink(missing_ok=True)
 
-    def _append(self, event: Event) -> None:
-        assert self.log is not None
-        stamped = self.log.append(event)
-        if isinstance(event, events.RunResumed):
-            self.summary = summary.rebuild(self.folder)
-        else:
-            self.summary.fold(stamped)
-        self.summary.offset = self.log.size
-        if time.monotonic() - self._summary_at >= SUMMARY_SECONDS or isinstance(event, events.ENDS):
-            self._summary_at = time.monotonic()
-            summary.write(self.folder, self.summary)
-        if problem := self.mirror.add(stamped):
-            self._append(events.Message(text=problem, level="warning"))
+    def _append(self, *new: Event) -> None:
+        for event in new:
+            assert self.log is not None
+            stamped = self.log.append(event)
+            if isinstance(event, events.RunResumed):
+                self.summary = summary.rebuild(self.folder)
+            else:
+                self.summary.fold(stamped)
+            self.summary.offset = self.log.size
+            if time.monotonic() - self._summary_at >= SUMMARY_SECONDS or isinstance(event, events.ENDS):
+                self._summary_at = time.monotonic()
+                summary.write(self.folder, self.summary)
+            if problem := self.mirror.add(stamped):
+                self._append(events.Message(text=problem, level="warning"))
 
-    def _store_best(self, best: events.BestModel) -> None:
+    def _warn_of_full_disk(self, step: int) -> None:
+        """Log a warning, unless the checkpoint before couldn't be stored either."""
+        if not self._warned:
+            problem = f"The disk is full, so the checkpoint at step {step:,} could not be stored"
+            remedy = "Free some space: until then, a resume begins at the checkpoint before"
+            self._append(events.Message(text=f"{problem}. {remedy}", level="warning"))
+        self._warned = True
+
+    def _store_held(self) -> list[Event]:
+        """Store the payloads that were held back, and return the events of all items, which are no longer held."""
+        held, self._held = self._held, []
+        return [event for item in held for event in self._store(item)]
+
+    def _store(self, item: Item) -> list[Event]:
+        """Store the file of a payload, and return the event to log for the item; none for a `Step` too soon."""
+        if isinstance(item, events.Step):
+            if time.monotonic() - self._step_at < STEP_SECONDS:
+                return []
+            self._step_at = time.monotonic()
+        return [item if isinstance(item, Event) else self._store_payload(item)]
+
+    def _store_payload(self, payload: events.Payload) -> Event:
+        match payload:
+            case events.BestModel():
+                return self._store_best(payload)
+            case events.Pictures():
+                return self._store_pictures(payload)
+            case events.Tensors():
+                name = f"{payload.name}.safetensors"
+                sha256 = checkpoint.save(self.folder / name, payload.tensors)
+            case events.Document():
+                name, content = payload.name, payload.text.encode()
+                atomic.write_atomic(self.folder / name, content)
+                sha256 = hashlib.sha256(content).hexdigest()
+            case _:
+                raise TypeError(f"an experiment yielded a {type(payload).__name__}")
+        return events.FileStored(file=name, sha256=sha256, step=payload.step)
+
+    def _store_best(self, best: events.BestModel) -> Event:
         """Store a best model, and save the model that it replaces if the last checkpoint refers to that model."""
         path, before = self.folder / BEST_FILE, self.folder / BEST_BEFORE
         if path.exists() and not before.exists():
@@ -139,37 +195,34 @@ class Recorder:
             except OSError:  # the file system has no hard links
                 shutil.copyfile(path, before)
         sha256 = checkpoint.save(path, best.tensors, best.network)
-        stored = events.BestModelStored(
+        return events.BestModelStored(
             step=best.step, epoch=best.epoch, value=best.value, measure=best.measure, file=BEST_FILE, sha256=sha256
         )
-        self._append(stored)
 
-    def _store_pictures(self, pictures: events.Pictures) -> None:
+    def _store_pictures(self, pictures: events.Pictures) -> Event:
         name = f"{pictures.name}-{pictures.step:06d}.png" if pictures.numbered else f"{pictures.name}.png"
         scale = max(1, SMALLEST_SIDE // min(pictures.images.shape[-2:]))
         images.save_png(
             self.folder / "images" / name, images.grid(pictures.images, pictures.columns, scale=scale, gap=2)
         )
-        self._append(
-            events.ImageSaved(
-                file=f"images/{name}",
-                name=pictures.name,
-                step=pictures.step,
-                title=pictures.title,
-                panels=list(pictures.panels),
-                columns=pictures.columns,
-            )
+        return events.ImageSaved(
+            file=f"images/{name}",
+            name=pictures.name,
+            step=pictures.step,
+            title=pictures.title,
+            panels=list(pictures.panels),
+            columns=pictures.columns,
         )
 
 
-def load_checkpoint(folder: Path, experiment: Experiment, device: torch.device) -> int:
-    """Load the last checkpoint into an experiment, and return the size that the log had at that time.
+def load_checkpoint(folder: Path, experiment: Experiment, device: torch.device) -> tuple[int, list[Event]]:
+    """Load the last checkpoint into an experiment; return the size of the log at that time and the events to log again.
 
     Without a checkpoint the experiment starts from the beginning. Raises UserError for a checkpoint that is damaged or
     was stored by another run or another version.
     """
     if not (folder / CHECKPOINT_FILE).exists():
-        return 0
+        return 0, []
     state = checkpoint.load_state(folder / CHECKPOINT_FILE, device)
     if state.pop(_FORMAT, 1) != FORMAT:
         problem = f"{CHECKPOINT_FILE} was stored by another version of this program, and can't be resumed."
@@ -177,6 +230,7 @@ def load_checkpoint(folder: Path, experiment: Experiment, device: torch.device) 
     try:
         log_size = int(state.pop(_LOGGED))
         generator_state = state.pop(_GENERATORS)
+        held = [events.decode(line.encode()) for line in state.pop(_HELD, [])]
         experiment.load_state_dict(state)
         rng.load_state_dict(generator_state, device)
     except torch.OutOfMemoryError:
@@ -187,4 +241,6 @@ def load_checkpoint(folder: Path, experiment: Experiment, device: torch.device) 
     # An extended run has a copied log with other offsets; the line of the checkpoint's own event gives the right one.
     digest = checkpoint.digest(folder / CHECKPOINT_FILE)
     stored = [event for event in EventReader(folder).read() if isinstance(event, events.CheckpointStored)]
-    return next((event.offset for event in reversed(stored) if event.sha256 == digest), log_size)
+    offset = next((event.offset for event in reversed(stored) if event.sha256 == digest), None)
+    # A process that logged the checkpoint has logged the events in it as well.
+    return (log_size, [event for event in held if event is not None]) if offset is None else (offset, [])

@@ -26,6 +26,7 @@ from dipddpm.core.compute import devices
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import atomic
 from dipddpm.core.launch import inputs, local, queue, submit
+from dipddpm.core.launch.policy import CheckpointPolicy
 from dipddpm.core.runs import (
     ENVIRONMENT_FILE,
     STOP_FILE,
@@ -331,22 +332,28 @@ class _RunWorker:
         from dipddpm.core.compute.distributed import ProcessGroup
 
         process_group = ProcessGroup.current()
-        saved, saved_epoch = time.monotonic(), experiment.epoch
-        for item in experiment:
-            recorder.record(item)
-            self.heartbeat.note_progress()
-            if not isinstance(item, events.Step):  # the state is complete only after a Step
-                continue
-            due = (
-                time.monotonic() - saved >= self.config.checkpoint_seconds
-                or 0 < self.config.checkpoint_epochs <= experiment.epoch - saved_epoch
-            )
-            stop, due = process_group.any_rank([bool(self.heartbeat.stop_reason), due], device)
-            if stop:
-                return True  # this closes the iteration, and a run that starts others then stops them
-            if due:
-                recorder.checkpoint(experiment)
-                saved, saved_epoch = time.monotonic(), experiment.epoch
+        policy = CheckpointPolicy(self.config, time.monotonic(), experiment.epoch)
+        try:
+            for item in experiment:
+                recorder.record(item)
+                policy.add(item)
+                self.heartbeat.note_progress()
+                if not isinstance(item, events.Step):  # the state is complete only after a Step
+                    continue
+                # Rank 0 decides for all ranks, because their clocks differ.
+                due = self.log is not None and policy.is_due(time.monotonic(), experiment.epoch)
+                stop, due = process_group.any_rank([bool(self.heartbeat.stop_reason), due], device)
+                if stop:
+                    return True  # this closes the iteration, and a run that starts others then stops them
+                if due:
+                    cost = recorder.checkpoint(experiment, required=False)
+                    policy.add_stored(cost, time.monotonic(), experiment.epoch)
+                else:
+                    recorder.flush()
+        except Exception:
+            with contextlib.suppress(OSError):  # the first error is the one to report
+                recorder.flush()
+            raise
         return False
 
 

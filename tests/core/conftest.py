@@ -60,6 +60,7 @@ def train_prior(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         recorder = Recorder(folder, log)
         for item in DdpmExperiment.from_config(config, "cpu"):
             recorder.record(item)
+        recorder.flush()
         log.close()
         return Run(folder)
 

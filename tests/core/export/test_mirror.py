@@ -36,6 +36,7 @@ class Worker:
     def record(self, *items: events.Item) -> None:
         for item in items:
             self.recorder.record(item)
+        self.recorder.flush()
 
     def kill(self) -> None:
         """Close the log as a kill does; events that the mirror's writer still buffers are lost."""

@@ -50,6 +50,7 @@ def test_recorder_stores_best_model_before_logging_it(recorder: Recorder, monkey
     monkeypatch.setattr(EventLog, "append", appending)
     network = TutorialNetwork(timesteps=5)
     recorder.record(events.BestModel(network=network, step=7, epoch=2, value=0.5, tensors={"z": torch.ones(2)}))
+    recorder.flush()
     assert order[:2] == ["best.safetensors", "BestModelStored"]
     (stored,) = logged(recorder)
     assert (stored.step, stored.epoch, stored.value, stored.measure) == (7, 2, 0.5, "loss")
@@ -64,6 +65,7 @@ def test_recorder_syncs_best_model_but_not_picture(recorder: Recorder, monkeypat
     assert (recorder.folder / "images" / "samples.png").is_file()
     assert synced == []
     recorder.record(events.BestModel(network=TutorialNetwork(timesteps=5), step=1, value=0.5))
+    recorder.flush()
     assert len(synced) == 3  # the file, its folder, and the line of the log
 
 
@@ -72,8 +74,9 @@ def test_recorder_logs_no_payload_that_it_failed_to_store(recorder: Recorder, mo
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(atomic, "write_atomic", full)
+    recorder.record(events.BestModel(network=None, step=1, value=1.0))
     with pytest.raises(OSError, match="No space left"):
-        recorder.record(events.BestModel(network=None, step=1, value=1.0))
+        recorder.flush()
     assert EventReader(recorder.folder).read() == []
 
 

@@ -153,10 +153,10 @@ def test_worker_reports_missing_data(runs: RunsFolder, tiny: Build, tmp_path: Pa
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a disk of 6 MB, enough for two best models (2 MB each), but not for a checkpoint (6 MB) as well."""
+    """Mount a disk of 18 MB, enough for two best models (2 MB each) and two checkpoints (6 MB each)."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=18m", "tmpfs", str(disk)], check=False)
     if mounted.returncode:
         pytest.skip("a small disk can't be mounted here")
     yield disk

@@ -83,6 +83,7 @@ def test_recorder_summary_equals_rebuild(tmp_path_factory: pytest.TempPathFactor
     recorder = Recorder(folder, log)
     for event in recorded:
         recorder.record(event)
+    recorder.flush()
     summary.write(folder, recorder.summary)
     log.close()
     assert recorder.summary == summary.rebuild(folder)

@@ -1,0 +1,75 @@
+"""The decision when to store a checkpoint: so often that a kill costs little work, so seldom that it costs little time.
+
+By default a checkpoint is stored
+
+- after the first step, which shows what a checkpoint costs;
+- after every epoch, if it costs at most `EPOCH_SHARE` of the time since the last one;
+- with every result that the log states (a best model, a stage, a score), if it costs at most `MOST_SHARE` of that time;
+- in between, when `GROWTH` of the work so far isn't stored, and at least every `checkpoint_seconds`, at the same price.
+
+So all checkpoints of a process take at most `MOST_SHARE` of its time, besides the last of them. On a slow disk they
+become rarer by themselves. What the user asks for is stored whatever it costs.
+"""
+
+from __future__ import annotations
+
+from dipddpm.core import events
+from dipddpm.core.config.run import CHECKPOINT_SECONDS, RunConfig
+from dipddpm.core.events import Item
+
+EPOCH_SHARE = 0.02
+MOST_SHARE = 0.05
+GROWTH = 0.1
+RESULTS = (
+    events.BestModel,
+    events.Document,
+    events.EarlyStopped,
+    events.Message,
+    events.RestorationMissing,
+    events.RestorationScored,
+    events.SamplesEvaluated,
+    events.StageStarted,
+    events.Tensors,
+)
+"""Items after which a checkpoint is worth more."""
+
+
+class CheckpointPolicy:
+    """The times and costs of the checkpoints that this process has stored; all times are those of one clock.
+
+    `config` holds the user's settings; `now` and `epoch` are the time and the finished epochs at the start.
+    """
+
+    def __init__(self, config: RunConfig, now: float, epoch: int) -> None:
+        self.seconds = config.checkpoint_seconds
+        self.epochs = config.checkpoint_epochs
+        self._is_default = config.checkpoint_seconds == CHECKPOINT_SECONDS
+        self._began = self._stored_at = now
+        self._stored_epoch = epoch
+        self._cost: float | None = None
+        """Seconds that the last checkpoint took; None before the first one."""
+        self._has_result = False
+
+    def add(self, item: Item) -> None:
+        """Remember whether the run has had a result since the last checkpoint."""
+        self._has_result = self._has_result or isinstance(item, RESULTS)
+
+    def is_due(self, now: float, epoch: int) -> bool:
+        """Return whether to store a checkpoint now, after a `Step`."""
+        since = now - self._stored_at
+        if self._cost is None or 0 < self.epochs <= epoch - self._stored_epoch:
+            return True
+        is_late = since >= self.seconds
+        if is_late and not self._is_default:
+            return True
+        if self._cost > MOST_SHARE * since:
+            return False
+        if is_late or self._has_result:
+            return True
+        much = since >= GROWTH * (now - self._began)
+        return (much or epoch > self._stored_epoch) and self._cost <= EPOCH_SHARE * since
+
+    def add_stored(self, cost: float, now: float, epoch: int) -> None:
+        """Remember a checkpoint that was stored, or tried, up to now, and its cost in seconds."""
+        self._cost, self._stored_at = cost, now
+        self._stored_epoch, self._has_result = epoch, False
