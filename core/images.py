@@ -93,18 +93,6 @@ def load_image(path: Path | str, channels: Channels | None = None) -> Tensor:
     return tensor if channels is None else with_channels(tensor, channels)
 
 
-def stored_channels(path: Path | str) -> Channels:
-    """Return how many channels `load_image` gives for a file, from the file's header alone.
-
-    Raises `UserError` as `load_image` does for a file whose header can't be read.
-    """
-    try:
-        with open_regular(Path(path)) as file, Image.open(file, formats=IMAGE_FORMATS) as image:
-            return 1 if _is_grey(image) else 3
-    except Exception:  # on broken files Pillow raises almost anything
-        return 1 if load_image(path).shape[1] == 1 else 3
-
-
 def with_channels(images: Tensor, channels: Channels) -> Tensor:
     """Convert (N, C, H, W) images, C = 1 or 3, to `channels`: repeat grey to RGB, or take RGB's ITU-R BT.601 luma."""
     if images.shape[1] == channels:
@@ -148,18 +136,13 @@ class _OutOfRangeError(Exception):
     """An image has values that can't be mapped to [0, 1] without guessing."""
 
 
-def _is_grey(image: Image.Image) -> bool:
-    """Return whether an image file is stored as grey, by its mode: I and F are 16-bit and float grey."""
-    return image.mode in {"1", "L", "LA", "La", "F"} or image.mode.startswith("I")
-
-
 def _pixels(image: Image.Image) -> NDArray[np.float32]:
     """Return the pixels of an upright Pillow image: float32 in [0, 1], shape (H, W, C), C = 1 or 3."""
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow stores in 16 or in 32 bits
         return _within(np.asarray(image), 65535)
     if image.mode == "F":
         return _within(np.asarray(image), 1)
-    grey = _is_grey(image)
+    grey = image.mode in {"1", "L", "LA", "La"}
     if not image.has_transparency_data:
         return _within(np.atleast_3d(np.asarray(image.convert("L" if grey else "RGB"))), 255)
     pixels = _within(np.asarray(image.convert("LA" if grey else "RGBA")), 255)

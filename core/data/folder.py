@@ -44,6 +44,8 @@ SPLITS: dict[str, Part] = {
     "validation": "val",
 }
 """The names of subfolders, in lower case, that hold a split."""
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "F"})
+"""Pillow's modes of grey files, besides those of 16 and 32 bits, which begin with I."""
 _HEAD = 4096
 """Number of bytes at the beginning of a file by which most different files of one size are told apart."""
 _MAX_NAMES = 5
@@ -109,6 +111,12 @@ class Folder:
     def classes(self) -> tuple[str, ...]:
         """The classes of all splits, sorted, so that a class has the same number in each split."""
         return tuple(sorted(set(self.labels.values())))
+
+    @cached_property
+    def channels(self) -> Literal[1, 3]:
+        """3 if any file is stored in colour, else 1, from the headers of the files alone."""
+        files = (file for files in self.parts.values() for file in files)
+        return 3 if any(stored_channels(file) == 3 for file in files) else 1
 
     def split(self, split: Part) -> list[Path]:
         """Return the image files of a split. Raises `UserError` if there are none."""
@@ -203,11 +211,26 @@ def read(folder: Folder, split: Part) -> tuple[Tensor, Tensor, tuple[str, ...]]:
 
 def _first_in_colour(folder: Folder, split: Part, squares: dict[Path, Tensor]) -> Path | None:
     """Return the first RGB file: of the images read, else of the other splits; None if all are grey."""
-    from dipddpm.core.images import stored_channels
-
     here = (file for file, image in squares.items() if image.shape[1] == 3)
     others = (file for part, files in folder.parts.items() if part != split for file in files)
     return next(here, None) or next((file for file in others if stored_channels(file) == 3), None)
+
+
+def stored_channels(file: Path) -> Literal[1, 3]:
+    """Return how many channels `load_image` gives for a file, from the file's header alone. Loads no torch.
+
+    Raises `UserError` as `load_image` does for a file whose header can't be read.
+    """
+    from PIL import Image
+
+    try:
+        with atomic.open_regular(file) as stream, Image.open(stream, formats=atomic.IMAGE_FORMATS) as image:
+            mode = image.mode
+    except Exception:  # on broken files Pillow raises almost anything
+        from dipddpm.core.images import load_image
+
+        return 1 if load_image(file).shape[1] == 1 else 3
+    return 1 if mode in _GREY_MODES or mode.startswith("I") else 3
 
 
 def count_copies(files: Iterable[Path], others: Iterable[Path]) -> int:

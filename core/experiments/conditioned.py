@@ -15,6 +15,7 @@ from torch import Tensor
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import HybridRun
 from dipddpm.core.config.hybrid import Conditioned
+from dipddpm.core.config.shapes import refuse_other_shape
 from dipddpm.core.data import ImageSet
 from dipddpm.core.data.sources import data_loaded, load_batch, load_training, opening_events
 from dipddpm.core.ddpm.model import TrainedModel
@@ -24,7 +25,7 @@ from dipddpm.core.ddpm.training import DdpmTraining
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Input, Item, RunStarted, StateDict
 from dipddpm.core.experiments.dip_cache import DipResultBank
-from dipddpm.core.experiments.hybrid import HybridExperiment, refuse_other_size
+from dipddpm.core.experiments.hybrid import HybridExperiment
 from dipddpm.core.experiments.phases import Phases
 from dipddpm.core.experiments.priors import load_prior
 from dipddpm.core.images import to_model
@@ -169,7 +170,7 @@ class ConditionedExperiment(HybridExperiment):
             raise UserError(problem, f"Lower hybrid.bank to {len(train)} or less.")
         train = train.take(range(options.bank))
         for known in (train.images.shape[1:], *([model.shape] if model else [])):
-            refuse_other_size(truth.shape[1:], known)
+            refuse_other_shape(truth.shape[1:], known)
         training = ConditionedTraining(config, options, train, validation, device, prior=model)
         return cls(config, truth, labels, loaded, device, prior=prior, training=training)
 

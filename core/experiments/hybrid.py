@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from dipddpm.core.config import HybridRun, format_task
+from dipddpm.core.config.shapes import refuse_other_shape
 from dipddpm.core.data.sources import load_batch
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.measure import masks_loaded
-from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN, Scoreboard
 from dipddpm.core.events import (
     DataLoaded,
@@ -96,10 +96,10 @@ class HybridExperiment:
             return cls(config, truth, labels, loaded, device)
         if config.trains:
             training = DdpmExperiment.from_config(config, device)
-            refuse_other_size(truth.shape[1:], training.sets[0].images.shape[1:])
+            refuse_other_shape(truth.shape[1:], training.sets[0].images.shape[1:])
             return cls(config, truth, labels, loaded, device, training=training)
         prior = load_prior(config.prior.run, device)
-        refuse_other_size(truth.shape[1:], prior[0].shape)
+        refuse_other_shape(truth.shape[1:], prior[0].shape)
         return cls(config, truth, labels, loaded, device, prior=prior)
 
     @property
@@ -186,11 +186,3 @@ class HybridExperiment:
             budget_of=self.config.method if method in {DIP_MEAN, DDPM_MEAN} else "",
             step=step,
         )
-
-
-def refuse_other_size(images: tuple[int, ...], prior: tuple[int, ...]) -> None:
-    """Raise UserError if the images and the prior don't have the same shape (C, H, W)."""
-    if images != prior:
-        sizes = ["x".join(map(str, shape)) for shape in (prior, images)]
-        problem = f"The prior is trained on {sizes[0]} images (channels x height x width), but these are {sizes[1]}."
-        raise UserError(problem, f"Choose images of {sizes[0]}, or a prior that is trained on {sizes[1]} images.")

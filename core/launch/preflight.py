@@ -7,12 +7,13 @@ from pathlib import Path
 
 from dipddpm.core import data
 from dipddpm.core.compute import devices
-from dipddpm.core.config import AnyRun, DipRun, HybridRun, RestoreRun, format_task, parse_task
+from dipddpm.core.config import AnyRun, DdpmRun, DipRun, HybridRun, RestoreRun, format_task, parse_task
 from dipddpm.core.config.tasks import Inpaint
-from dipddpm.core.data.catalogue import NamedDataset
+from dipddpm.core.data import folder
+from dipddpm.core.data.catalogue import Split
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import atomic, home
-from dipddpm.core.launch import queue
+from dipddpm.core.launch import queue, shapes
 from dipddpm.core.runs import reference, trained
 
 
@@ -28,8 +29,7 @@ def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -
     for name in _datasets(config):
         if not fetching:
             data.check(name, config.data.directory or None)
-        if name in data.CATALOGUE:
-            _refuse_more_than(config, data.CATALOGUE[name])
+        _refuse_more_than(config, name)
     if isinstance(config, RestoreRun):
         _refuse_prior(config.prior.run)
         _refuse_networks(config)
@@ -37,6 +37,7 @@ def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -
         takes_prior = config.hybrid.learns or (config.hybrid.needs_prior and not config.trains)
         if takes_prior and config.prior.run:
             _refuse_prior(config.prior.run)
+    shapes.refuse(config)
     if isinstance(config, DipRun | HybridRun):
         mask = config.task.mask if isinstance(config.task, Inpaint) else ""
         for name in filter(None, (*config.images.files, mask)):
@@ -60,22 +61,31 @@ def _datasets(config: AnyRun) -> list[str]:
     return [config.data.dataset]
 
 
-def _refuse_more_than(config: AnyRun, known: NamedDataset) -> None:
-    """Raise UserError for image counts or indices beyond the size of a data set."""
+def _refuse_more_than(config: AnyRun, name: str) -> None:
+    """Raise UserError for image counts or indices beyond the size of a data set, and for a folder without a split."""
     if isinstance(config, RestoreRun):
-        if config.restore.images > known.test:
-            problem = f"{known.name} has {known.test:,} test images, not {config.restore.images:,}."
-            raise UserError(problem, f"Lower restore.images to {known.test:,} or less.")
+        if config.restore.images > (count := _count(name, "test")):
+            problem = f"{name} has {count:,} test images, not {config.restore.images:,}."
+            raise UserError(problem, f"Lower restore.images to {count:,} or less.")
         return
-    if config.data.train_images > known.train:
-        problem = f"{known.name} has {known.train:,} images to train on, not {config.data.train_images:,}."
+    trains = isinstance(config, DdpmRun) or (isinstance(config, HybridRun) and config.trains)
+    if (trains or config.data.train_images) and config.data.train_images > (count := _count(name, "train")):
+        problem = f"{name} has {count:,} images to train on, not {config.data.train_images:,}."
         raise UserError(problem, "Lower data.train_images, or set it to 0 for all images.")
     if not isinstance(config, DipRun | HybridRun) or config.images.files:
         return
-    count = known.train if config.images.split == "train" else known.test
+    count = _count(name, config.images.split)
     if (last := max(config.images.image_indices())) >= count:
-        problem = f"There is no image {last} among the {config.images.split} images of {known.name}."
-        raise UserError(problem, f"Choose indices from 0 to {count - 1}.")
+        problem = f"There is no image {last} among the {count:,} {config.images.split} images of {name}."
+        raise UserError(problem, f"Choose indices from 0 to {count - 1}, or the first ones: --images {min(count, 4)}.")
+
+
+def _count(name: str, split: Split) -> int:
+    """Return the number of images in a split. Raises UserError for a folder without any."""
+    if name in data.CATALOGUE:
+        known = data.CATALOGUE[name]
+        return known.train if split == "train" else known.test
+    return len(folder.parse(name).split(split))
 
 
 def _refuse_prior(run: str) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from dipddpm.core import config as configs
 from dipddpm.core.config import DdpmConfig, DdpmRun, HybridRun
 from dipddpm.core.config.hybrid import Conditioned
+from dipddpm.core.config.shapes import TUTORIAL
 from dipddpm.core.errors import UserError
+from dipddpm.core.io import atomic, records
 from dipddpm.core.runs import reference
 from dipddpm.core.runs.folder import BEST_FILE
 from dipddpm.core.runs.summary import CONFIG_FILE
+
+_MAX_HEADER = 1 << 24
+"""Largest number of bytes of the header of a model's file that are read."""
 
 
 def trained_config(folder: Path) -> DdpmRun | HybridRun:
@@ -44,6 +50,24 @@ def conditioned_config(folder: Path) -> tuple[HybridRun, DdpmConfig | None]:
         raise UserError(problem, "Name a run of dipddpm run hybrid --preset conditioned --task TASK.")
     _refuse_without_best(folder)
     return config, trained_config(reference.prior_folder(config.prior.run)).ddpm if config.prior.run else None
+
+
+def trained_shape(folder: Path) -> tuple[int, int, int] | None:
+    """Return the shape (C, H, W) of the images that a run's best model takes; None if it can't be read.
+
+    It is an argument of the network, which the header of the stored model holds.
+    """
+    try:
+        with atomic.open_regular(folder / BEST_FILE) as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = records.load(file.read(min(length, _MAX_HEADER)), dict[str, Any])
+        network = records.load(header["__metadata__"]["dipddpm"].encode(), dict[str, Any])["network"]
+        if network["name"] == "tutorial":
+            return TUTORIAL
+        channels, height, width = map(int, network["arguments"]["shape"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return channels, height, width
 
 
 def _refuse_without_best(folder: Path) -> None:

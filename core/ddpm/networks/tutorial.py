@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dipddpm.core.config import DdpmRun, HybridRun
-from dipddpm.core.errors import UserError
+from dipddpm.core.config.shapes import TUTORIAL, refuse_for_tutorial
 
-SHAPE = (1, 28, 28)
 TIME_FEATURES = 100
 TRAINABLE = 506_852
 
@@ -26,7 +25,7 @@ class TutorialNetwork(nn.Module):
     """
 
     name: ClassVar[str] = "tutorial"
-    shape: ClassVar[tuple[int, ...]] = SHAPE
+    shape: ClassVar[tuple[int, ...]] = TUTORIAL
     classes: ClassVar[int] = 0
 
     def __init__(self, timesteps: int = 1000) -> None:
@@ -67,12 +66,7 @@ class TutorialNetwork(nn.Module):
         `classes` is ignored: the network has no class input, and a config with `ddpm.conditional` refuses this network.
         """
         del classes
-        if tuple(shape) != SHAPE:
-            channels, height, width = shape
-            raise UserError(
-                f"The tutorial network takes 28x28 grey images, not {width}x{height} with {channels} channel(s).",
-                "Choose fashionmnist, fashion-mini, mnist or kmnist.",
-            )
+        refuse_for_tutorial(shape)
         return cls(timesteps=config.ddpm.timesteps)
 
     def forward(self, xt: Tensor, t: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dipddpm.core.compute import checkpoint
+from dipddpm.core.config.shapes import refuse_for_evaluation
 from dipddpm.core.data import ImageSet, cache_folder
 from dipddpm.core.errors import UserError
 from dipddpm.core.images import to_bytes, to_model
@@ -126,10 +127,7 @@ def features_of(images: ImageSet, classifier: Classifier | None = None) -> Tenso
 
 def as_bytes(images: Tensor) -> Tensor:
     """Return 28x28 grey images in [0, 1] as uint8, on the CPU; raise UserError for any others."""
-    if images.ndim != 4 or tuple(images.shape[1:]) != SHAPE:
-        shape = "x".join(map(str, images.shape[1:]))
-        problem = f"Sample quality is measured on 28x28 grey images (1x28x28), not on {shape} images."
-        raise UserError(problem, "Choose the data set fashionmnist or fashion-mini.")
+    refuse_for_evaluation(tuple(images.shape[1:]))
     if images.dtype == torch.uint8:
         return images.cpu()
     if not images.isfinite().all():

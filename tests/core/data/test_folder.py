@@ -10,11 +10,11 @@ from torchvision.datasets import ImageFolder
 
 from dipddpm.core.config import DataConfig
 from dipddpm.core.data import Split, check, hold_out, load
-from dipddpm.core.data.folder import count_copies
+from dipddpm.core.data.folder import count_copies, stored_channels
 from dipddpm.core.data.sources import data_loaded, load_training, opening_events
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Message
-from dipddpm.core.images import load_image, stored_channels
+from dipddpm.core.images import load_image
 
 
 def write(path: Path, *, mode: str = "L", size: tuple[int, int] = (40, 30), value: int = 100) -> Path:

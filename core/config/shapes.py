@@ -1,0 +1,48 @@
+"""Sizes of images, (channels, height, width), in words; and the refusals of images that a network can't take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dipddpm.core.errors import UserError
+
+TUTORIAL = (1, 28, 28)
+"""The only images that the tutorial network and the classifier take."""
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """Return a shape in words, such as `28x28 grey`; the height comes first."""
+    if len(shape) != 3:
+        return "x".join(map(str, shape))
+    channels, height, width = shape
+    return f"{height}x{width} {'grey' if channels == 1 else 'RGB'}"
+
+
+def refuse_for_tutorial(shape: Sequence[int]) -> None:
+    """Raise UserError unless the tutorial network takes images of this shape."""
+    if tuple(shape) == TUTORIAL:
+        return
+    problem = f"The tutorial network takes {shape_text(TUTORIAL)} images only, and these are {shape_text(shape)}."
+    raise UserError(problem, "Add --preset cpu, or --set ddpm.network=unet: our U-Net takes images of any size.")
+
+
+def refuse_other_shape(images: Sequence[int], prior: Sequence[int]) -> None:
+    """Raise UserError unless the images have the shape that the prior was trained on."""
+    if tuple(images) == tuple(prior):
+        return
+    problem = f"The prior is trained on {shape_text(prior)} images, and these are {shape_text(images)}."
+    remedy = (
+        f"Train one on {shape_text(images)} images, with --preset cpu, or use dipddpm run dip, which needs no prior."
+    )
+    if images[0] == prior[0] and prior[1] == prior[2]:
+        remedy = f"Take images of this size (a folder's as folder:PATH@{prior[1]}), or t{remedy[1:]}"
+    raise UserError(problem, remedy)
+
+
+def refuse_for_evaluation(shape: Sequence[int]) -> None:
+    """Raise UserError unless the quality of samples of this shape can be measured."""
+    if tuple(shape) != TUTORIAL:
+        problem = (
+            f"Sample quality is measured on {shape_text(TUTORIAL)} images only, and these are {shape_text(shape)}."
+        )
+        raise UserError(problem, "Leave out --evaluate, or set ddpm.evaluate=0.")

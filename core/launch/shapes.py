@@ -1,0 +1,39 @@
+"""Checks, before a run is created, that its data set, network and prior take images of one shape. Loads no torch."""
+
+from __future__ import annotations
+
+from dipddpm.core.config import AnyRun, DdpmRun, HybridRun
+from dipddpm.core.config.shapes import refuse_for_evaluation, refuse_for_tutorial, refuse_other_shape
+from dipddpm.core.data import folder
+from dipddpm.core.data.catalogue import find
+from dipddpm.core.runs import reference, trained
+
+
+def refuse(config: AnyRun) -> None:
+    """Raise UserError for a data set whose images the run's network, prior or evaluation can't take."""
+    if not isinstance(config, DdpmRun | HybridRun):
+        return
+    trains = isinstance(config, DdpmRun) or config.trains
+    prior = None
+    if isinstance(config, HybridRun) and config.hybrid.needs_prior and (config.hybrid.learns or not trains):
+        prior = trained.trained_shape(reference.prior_folder(config.prior.run)) if config.prior.run else None
+    network = config.ddpm.network if trains and prior is None else ""
+    evaluates = trains and bool(config.ddpm.evaluate)
+    restores_files = isinstance(config, HybridRun) and not trains and bool(config.images.files)
+    if restores_files or not (network == "tutorial" or evaluates or prior):
+        return
+    shape = _shape(config.data.dataset)
+    if network == "tutorial":
+        refuse_for_tutorial(shape)
+    if prior is not None:
+        refuse_other_shape(shape, prior)
+    if evaluates:
+        refuse_for_evaluation(shape)
+
+
+def _shape(dataset: str) -> tuple[int, int, int]:
+    """Return the shape of a data set's images: (channels, height, width)."""
+    if not dataset.startswith(folder.PREFIX):
+        return find(dataset).shape
+    images = folder.parse(dataset)
+    return images.channels, images.size, images.size
