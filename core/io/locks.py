@@ -16,8 +16,17 @@ def try_lock(descriptor: int) -> bool | None:
 
     Returns None if the file system has no locks. Raises OSError if the file system fails.
     """
+    return _try(descriptor, fcntl.LOCK_EX)
+
+
+def try_shared_lock(descriptor: int) -> bool | None:
+    """Lock a file that is open for reading as `try_lock` does, but allow other processes to share the lock."""
+    return _try(descriptor, fcntl.LOCK_SH)
+
+
+def _try(descriptor: int, kind: int) -> bool | None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _TAKEN:
             return False

@@ -18,8 +18,9 @@ from dipddpm.core import events
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import home
 from dipddpm.core.launch import queue, submit
-from dipddpm.core.runs import CHECKPOINT_FILE, LOG_FILE, STOP_FILE, Run, RunState, heartbeat, slurm
+from dipddpm.core.runs import CHECKPOINT_FILE, LOG_FILE, STOP_FILE, Run, RunState, heartbeat, log, slurm
 from dipddpm.core.runs.environment import COMMAND_VARIABLE, command_line, python_module
+from dipddpm.core.runs.folder import ENDING_SECONDS, LOCK_SECONDS
 
 REQUEST_SECONDS = 20.0
 """Time from the request to stop until a worker gets SIGTERM."""
@@ -27,8 +28,6 @@ TERM_SECONDS = 20.0
 """Time from SIGTERM until a worker gets SIGKILL."""
 KILL_SECONDS = 40.0
 """Time to wait for a cancelled Slurm job, which gets SIGKILL after Slurm's KillWait, by default 30 seconds."""
-ENDING_SECONDS = 10.0
-"""Time for a process to end after its run has ended."""
 
 _children: list[subprocess.Popen[bytes]] = []
 
@@ -44,7 +43,13 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
     run.refuse_writing()
     _children[:] = [child for child in _children if child.poll() is None]
     _await_last_process(run)
-    if on:
+    with log.hold(run.folder, LOCK_SECONDS):
+        state = run.status().state
+        if resume and state.live:  # another process has just resumed it
+            raise UserError(*_already(run, state))
+        if not on:
+            _start_here(run, resume=resume, now=now)
+            return
         try:
             submit.refuse(on, run.config())
             (run.folder / STOP_FILE).unlink(missing_ok=True)
@@ -53,7 +58,11 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
             if not resume:
                 shutil.rmtree(run.folder, ignore_errors=True)
             raise
-        return
+    submit.log_queued(run)
+
+
+def _start_here(run: Run, *, resume: bool, now: bool) -> None:
+    """Start a worker process on this machine."""
     command = python_module("dipddpm.core.launch.worker", str(run.folder.resolve()))
     # The run arrives in the queue now, not once its process is ready to wait.
     command += ["--since", str(queue.arrival_time())] + ["--resume"] * resume + ["--now"] * now
@@ -90,16 +99,25 @@ def _await_last_process(run: Run) -> None:
     while process := _find_process(run):
         state = run.status().state
         if state.live:
-            raise UserError(f"The run {run.id} is already {state}.", f"Follow it with: dipddpm watch {run.id}")
+            raise UserError(*_already(run, state))
         if time.monotonic() > until:
             raise UserError(f"{process} of {run.id} has not ended yet.", "Try again in a few seconds.")
         time.sleep(0.2)
 
 
+def _already(run: Run, state: RunState) -> tuple[str, str]:
+    return f"The run {run.id} is already {state}.", f"Follow it with: dipddpm watch {run.id}"
+
+
 def _find_process(run: Run) -> str:
     """Return the name of the process or job that still works on the run; empty if there is none."""
     worker = heartbeat.read(run.folder)
-    if worker is not None and heartbeat.is_alive(worker):
+    # A process that can't be looked up from here counts as alive for a minute after its end, but holds no lock.
+    if (
+        worker is not None
+        and heartbeat.is_alive(worker)
+        and (heartbeat.runs_here(worker.identity) or run.status().state.live or log.is_held(run.folder))
+    ):
         return "The last worker"
     status = slurm.query(run.folder, now=True)
     return f"Job {status.job.id}" if status is not None and status.slurm_job.unfinished else ""
@@ -129,7 +147,8 @@ def request_stop(run: Run) -> None:
     """Ask the worker to finish its step, store a checkpoint and end. Raises UserError if the run isn't live."""
     run.refuse_change()
     run.refuse_writing()
-    if not run.status().state.live:
+    state = run.status().state
+    if not state.live and not (state is RunState.crashed and log.is_held(run.folder)):
         raise UserError(f"The run {run.id} is not running.", "See its state with dipddpm ls.")
     try:
         (run.folder / STOP_FILE).touch()

@@ -26,6 +26,8 @@ from dipddpm.core.io import atomic, home, locks, records
 from dipddpm.core.runs import heartbeat
 
 POLL_SECONDS = 0.5
+ENDING_SECONDS = 2.0
+"""Time in which a run that has ended releases its slot; the run isn't reported as one ahead meanwhile."""
 FAR_POSITION = 10
 """A worker with n runs ahead checks the queue every n polls, but at least every `FAR_POSITION` polls."""
 FOLDER = "/tmp/dipddpm-{uid}"
@@ -175,7 +177,8 @@ def acquire(
     of runs ahead whenever that changes. Raises QueueError if the queue's folder can't be used.
     """
     read_once = functools.cache(lambda path: records.read(path, Ticket))  # there may be hundreds of tickets
-    reported, next_check = -1, time.monotonic()
+    began = next_check = time.monotonic()
+    reported = -1
     own = _OwnTicket(run, devices, arrival_time() if since is None else since)
     try:
         while not should_give_up():
@@ -188,11 +191,12 @@ def acquire(
                     slot, ahead = None, reported  # the folder was usable before: wait until it is usable again
                 if slot:
                     return slot
-                # If no other run waits, the run that holds the slot counts as one run ahead.
-                if reported != max(1, ahead):
-                    reported = max(1, ahead)
+                # If no other run waits, the run that holds the slot counts as one run ahead, unless it is just ending.
+                position = max(1, ahead)
+                if reported != position and (ahead > 0 or time.monotonic() - began >= ENDING_SECONDS):
+                    reported = position
                     on_position(reported)
-                next_check = time.monotonic() + POLL_SECONDS * min(reported, FAR_POSITION)
+                next_check = time.monotonic() + POLL_SECONDS * min(position, FAR_POSITION)
             time.sleep(POLL_SECONDS)
         return None
     finally:

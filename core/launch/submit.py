@@ -144,6 +144,10 @@ def submit(run: Run, on: str) -> None:
     except OSError as error:
         problem = f"The run can't be submitted: {error.strerror}."
         raise UserError(problem, "Check that the runs folder can be written and has free space.") from None
+
+
+def log_queued(run: Run) -> None:
+    """Log that a submitted run waits for its job."""
     with contextlib.suppress(UserError, OSError):  # the job has started already
         _append(run, events.RunQueued(device="Slurm"))
 

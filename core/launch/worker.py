@@ -40,6 +40,7 @@ from dipddpm.core.runs import (
     slurm,
     summary,
 )
+from dipddpm.core.runs.folder import LOCK_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,8 +54,6 @@ if TYPE_CHECKING:
 STOP_POLL_SECONDS = 0.5
 TIME_IS_UP = "the time limit of its job"
 """Reason of the stop that Slurm requests before it ends a job."""
-LOCK_SECONDS = 2.0
-"""How long a worker waits for another process to release the log."""
 PROCESS_ENDED = (
     "One of the processes of this run has ended.",
     "See worker.log for the cause, then resume the run from its last checkpoint.",

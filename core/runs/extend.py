@@ -13,8 +13,8 @@ from dipddpm.core import events
 from dipddpm.core.config import HybridRun, RestoreRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Event
-from dipddpm.core.runs.folder import CHECKPOINT_FILE, Run, RunsFolder
-from dipddpm.core.runs.log import EventLog
+from dipddpm.core.runs.folder import CHECKPOINT_FILE, ENDING_SECONDS, Run, RunsFolder
+from dipddpm.core.runs.log import EventLog, hold
 from dipddpm.core.runs.summary import RunState
 
 
@@ -40,6 +40,11 @@ def extend(runs: RunsFolder, run: Run, more: int) -> Run:
     The caller starts the new run with `core.launch.local.start(run, resume=True)`. The old run stays unchanged. Raises
     UserError for a run that isn't finished or no longer has its last checkpoint.
     """
+    with contextlib.nullcontext() if run.reference else hold(run.folder, ENDING_SECONDS, shared=True):
+        return _extend(runs, run, more)
+
+
+def _extend(runs: RunsFolder, run: Run, more: int) -> Run:
     status = run.status()
     if status.state is not RunState.finished:
         raise UserError(f"The run {run.id} is {status.state}, not finished.", "Resume it instead.")

@@ -8,7 +8,7 @@ import functools
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from dipddpm.core.config import AnyRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Event
 from dipddpm.core.io import atomic
-from dipddpm.core.runs import creation, heartbeat, reference, slurm, summary
+from dipddpm.core.runs import creation, heartbeat, log, reference, slurm, summary
 from dipddpm.core.runs.creation import RUN_ID
 from dipddpm.core.runs.log import EVENTS_FILE, EventReader, history
 from dipddpm.core.runs.summary import CONFIG_FILE, RunState, Summary
@@ -34,6 +34,10 @@ CHECKPOINT_FILE = "checkpoints/last.safetensors"
 """The checkpoint that a run resumes from."""
 BEST_FILE = "checkpoints/best.safetensors"
 """The best model of a run that trains, or the restored images of a run that restores."""
+ENDING_SECONDS = 10.0
+"""Time for a process to end after its run has ended."""
+LOCK_SECONDS = 2.0
+"""Time for a killed process to release the lock of the log."""
 _WRITTEN_FILES = {EVENTS_FILE, LOG_FILE, STOP_FILE}
 _WRITTEN_FOLDERS = {"checkpoints", "images", SCRIPTS_FOLDER}
 
@@ -75,6 +79,25 @@ class Run:
         if unsafe:
             problem = f"{unsafe[0]} of {self.id} is a link or a pipe, not a regular file or folder."
             raise UserError(problem, "Copy the run's folder and replace links by the files they point to.")
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[RunStatus]:
+        """Keep all other processes from working on the run, moving it or deleting it; yield its status.
+
+        Whatever deletes, moves or restarts a run must do so within this context. Raises UserError for a reference run,
+        for a live run, for a run that another process works on although it seems to have ended, and if it has gone.
+        """
+        self.refuse_change()
+        ended = not self._refuse_live().summary.phase.live
+        # A worker ends, and releases the lock, a moment after it has logged the end.
+        with log.hold(self.folder, ENDING_SECONDS if ended else LOCK_SECONDS):
+            yield self._refuse_live()
+
+    def _refuse_live(self) -> RunStatus:
+        status = self.status()
+        if status.state.live:
+            raise UserError(f"The run {self.id} is still live.", f"Stop it first: dipddpm stop {self.id}")
+        return status
 
     def files(self, pattern: str) -> list[Path]:
         """Return the files of a pattern such as `images/*.png`, sorted, except links, which may lead outside."""
@@ -140,7 +163,7 @@ class RunStatus:
             return self.summary.hint
         if self.job is not None:
             return self.job.hint
-        if self.worker is not None and heartbeat.restarted_since(self.worker.identity):
+        if self.worker is not None and heartbeat.restarted_since(self.worker):
             return "The machine was restarted during the run: resume it."
         remedy = configs.lower_memory(self.config) if self.config else ""
         again = f" If that happens again, {remedy[0].lower()}{remedy[1:]}" if remedy else ""

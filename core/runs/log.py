@@ -6,6 +6,7 @@ one `os.write` on an O_APPEND descriptor, so a killed writer leaves at most one 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import math
@@ -33,22 +34,101 @@ _DURABLE = (events.RunStarted, events.RunResumed, events.BestModelStored, events
 _PROCESS = (events.RunQueued, events.RunStarted, events.RunResumed)
 
 
+class LockedError(UserError):
+    """Another process has the lock of a run's log: it works on the run, or is about to delete or start it."""
+
+
+@contextlib.contextmanager
+def hold(folder: Path, patience: float = 0.0, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock of a run's log, as its worker does, so that no other process works on the run or moves it.
+
+    With `shared`, others may hold it in the same way, but no worker may. Raises LockedError if another process still
+    has the lock after `patience` seconds, and UserError if the run's folder has gone. A run without a log, and a file
+    system without locks, offer nothing to hold; only worker.json then prevents two processes at one run.
+    """
+    try:
+        descriptor, writable = _open_for_lock(folder / EVENTS_FILE)
+    except OSError:
+        _refuse_gone(folder)
+        yield
+        return
+    try:
+        # NFS gives exclusive locks only to those who may write; a worker's lock excludes a shared one as well.
+        _lock_patiently(descriptor, folder, patience, shared=shared or not writable)
+        # Another process may have moved or replaced the log between opening and locking it.
+        _refuse_gone(folder, os.fstat(descriptor).st_ino)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_held(folder: Path) -> bool:
+    """Return whether another process has the lock of the log."""
+    try:
+        with hold(folder, shared=True):
+            return False
+    except LockedError:
+        return True
+    except UserError:  # the folder has gone
+        return False
+
+
+def _open_for_lock(path: Path) -> tuple[int, bool]:
+    """Open a log, and return its descriptor and whether that is open for writing. Raises OSError."""
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    writable = True
+    try:
+        descriptor = os.open(path, os.O_RDWR | flags)
+    except OSError as error:
+        if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise
+        descriptor, writable = os.open(path, os.O_RDONLY | flags), False
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return descriptor, writable
+
+
+def _refuse_gone(folder: Path, inode: int | None = None) -> None:
+    """Raise UserError if the folder no longer exists or holds another log."""
+    try:
+        status = folder.stat() if inode is None else (folder / EVENTS_FILE).stat()
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return
+    else:
+        if inode in {None, status.st_ino}:
+            return
+    raise UserError(f"The run {folder.name} is no longer there.", "It was deleted or moved; see dipddpm ls.")
+
+
+def _lock_patiently(descriptor: int, folder: Path, patience: float, *, shared: bool = False) -> None:
+    until = time.monotonic() + patience
+    try_lock = locks.try_shared_lock if shared else locks.try_lock
+    # If the file system has no locks, only worker.json prevents a second worker.
+    while try_lock(descriptor) is False:
+        if time.monotonic() >= until:
+            raise LockedError(f"Another process works on {folder.name}.", "Wait until it ends, or stop it first.")
+        time.sleep(0.05)
+
+
 class EventLog:
     """The writing end of the log. One process owns it, through a lock that is released when the process ends.
 
-    Raises UserError if another process still holds the lock after `patience` seconds. The wait is needed because a
+    Raises LockedError if another process still holds the lock after `patience` seconds. The wait is needed because a
     killed process counts as gone a moment before its last thread ends and releases the lock.
     """
 
     def __init__(self, folder: Path, patience: float = 0.0) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._descriptor = os.open(folder / EVENTS_FILE, flags, 0o666)
-        until = time.monotonic() + patience
-        while not self._lock():
-            if time.monotonic() >= until:
-                self.close()
-                raise UserError(f"Another process works on {folder.name}.", "Wait until it ends, or stop it first.")
-            time.sleep(0.05)
+        try:
+            _lock_patiently(self._descriptor, folder, patience)
+            _refuse_gone(folder, os.fstat(self._descriptor).st_ino)
+        except BaseException:
+            self.close()
+            raise
         self._torn = self.size > 0 and os.pread(self._descriptor, 1, self.size - 1) != b"\n"
         """True if the last line is incomplete, after a kill or on a full disk; the next event must start a new line."""
 
@@ -78,10 +158,6 @@ class EventLog:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-
-    def _lock(self) -> bool:
-        # If the file system has no locks, only worker.json prevents a second worker.
-        return locks.try_lock(self._descriptor) is not False
 
 
 class EventReader:

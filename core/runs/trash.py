@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.runs.folder import Run, RunsFolder
+from dipddpm.core.io import atomic
+from dipddpm.core.runs import log
+from dipddpm.core.runs.folder import LOCK_SECONDS, Run, RunsFolder, RunStatus
 
 TRASH = ".trash"
 """The folder for deleted runs, inside the runs folder, so that deleting and undeleting are one rename each."""
@@ -32,32 +34,37 @@ def disk_use(run: Run) -> DiskUse:
 
 
 def refuse_deletion(run: Run) -> None:
-    """Raise UserError for a live run and for a reference run."""
-    run.refuse_change()
-    if run.status().state.live:
-        raise UserError(f"The run {run.id} is still live.", f"Stop it first: dipddpm stop {run.id}")
+    """Raise UserError for a live run, for a run that another process works on, and for a reference run."""
+    with run.hold():
+        pass
 
 
 def delete(run: Run) -> None:
     """Move a run to the trash. Raises UserError as `refuse_deletion` does, and if the folder can't be moved."""
-    refuse_deletion(run)
     trash = run.folder.parent / TRASH
-    try:
-        if trash.is_symlink():
-            raise NotADirectoryError(errno.ENOTDIR, f"{TRASH} is a link")
-        trash.mkdir(exist_ok=True)
-        run.folder.rename(trash / run.id)
-    except OSError as error:
-        raise UserError(f"The run {run.id} can't be deleted: {error.strerror}.", f"Check {trash.parent}.") from None
+    with run.hold():
+        try:
+            if trash.is_symlink():
+                raise NotADirectoryError(errno.ENOTDIR, f"{TRASH} is a link")
+            trash.mkdir(exist_ok=True)
+            run.folder.rename(trash / run.id)
+        except OSError as error:
+            problem = f"The run {run.id} can't be deleted: {error.strerror}."
+            raise UserError(problem, f"Check {trash.parent}.") from None
 
 
 def undelete(runs: RunsFolder, run_id: str) -> Run:
     """Move a deleted run back from the trash. Raises UserError if the trash no longer holds it."""
-    try:
-        (runs.root / TRASH / run_id).rename(runs.root / run_id)
-    except OSError as error:
-        problem = f"The run {run_id} can't be brought back from the trash: {error.strerror}."
-        raise UserError(problem, f"Check {runs.root / TRASH}; another console may have emptied it.") from None
+    deleted = runs.root / TRASH / run_id
+    if not atomic.is_folder(deleted):
+        problem = f"The run {run_id} can't be brought back: the trash no longer holds it."
+        raise UserError(problem, "Another console may have emptied the trash.")
+    with log.hold(deleted, LOCK_SECONDS):
+        try:
+            deleted.rename(runs.root / run_id)
+        except OSError as error:
+            problem = f"The run {run_id} can't be brought back from the trash: {error.strerror}."
+            raise UserError(problem, f"Check {runs.root}.") from None
     return Run(runs.root / run_id)
 
 
@@ -81,48 +88,35 @@ def trashed(runs: RunsFolder) -> list[str]:
 def empty_trash(runs: RunsFolder, run_ids: list[str] | None = None) -> None:
     """Delete these runs, by default all runs in the trash, for good.
 
-    A console passes the ids of its own deletions, so that it leaves those of other consoles alone.
+    A console passes the ids of its own deletions, so that it leaves those of other consoles alone. A run that another
+    process works on stays, such as one that another console is bringing back.
     """
     present = trashed(runs)
     for run_id in present if run_ids is None else set(present).intersection(run_ids):
-        shutil.rmtree(runs.root / TRASH / run_id, ignore_errors=True)
+        deleted = runs.root / TRASH / run_id
+        with contextlib.suppress(UserError), log.hold(deleted):
+            shutil.rmtree(deleted, ignore_errors=True)
     if not trashed(runs):
         shutil.rmtree(runs.root / TRASH, ignore_errors=True)
 
 
-def spare_checkpoints(run: Run) -> list[Path]:
-    """Return every checkpoint but the best model.
-
-    Raises UserError for a live run, a reference run and a run without a best model.
-    """
-    run.refuse_change()
-    run.refuse_writing()
-    status = run.status()
-    if status.state.live:
-        raise UserError(f"The run {run.id} is still live.", f"Stop it first: dipddpm stop {run.id}")
-    best = run.folder / status.summary.best_file
-    folder = run.folder / "checkpoints"
-    if not status.summary.best_file or best.parent != folder or not best.is_file():
-        raise UserError(f"The run {run.id} has no best model to keep.", "Delete the run if you don't need it.")
-    return [path for path in folder.iterdir() if path != best and path.is_file() and not path.is_symlink()]
-
-
 def keep_best_only(run: Run) -> int:
-    """Remove the spare checkpoints, which resuming and extending need, and return the bytes freed.
+    """Remove every checkpoint but the best model, and return the bytes freed; resuming and extending need the others.
 
-    Raises UserError as `spare_checkpoints` does, and if a file can't be removed.
+    Raises UserError as `Run.hold` does, for a run without a best model, and if a file can't be removed.
     """
     freed = 0
-    for path in spare_checkpoints(run):
-        try:
-            size = path.stat().st_size
-            path.unlink()
+    with run.hold() as status:
+        for path in _spare_checkpoints(status):
+            try:
+                size = path.stat().st_size
+                path.unlink()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                problem = f"{path} can't be removed: {error.strerror}."
+                raise UserError(problem, f"Check the permissions of {path.parent} and its disk.") from None
             freed += size
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            problem = f"{path} can't be removed: {error.strerror}."
-            raise UserError(problem, f"Check the permissions of {path.parent} and its disk.") from None
     return freed
 
 
@@ -130,8 +124,9 @@ def prunable(runs: Iterable[Run]) -> dict[Run, int]:
     """Return the runs with spare checkpoints and their bytes, without live runs and runs that have no best model."""
     bytes_by_run = {}
     for run in runs:
-        with contextlib.suppress(UserError):
-            if paths := spare_checkpoints(run):
+        with contextlib.suppress(UserError, OSError):  # an OSError: the run is being deleted
+            status = run.status()
+            if not (run.reference or status.state.live) and (paths := _spare_checkpoints(status)):
                 bytes_by_run[run] = sum(path.stat().st_size for path in paths)
     return bytes_by_run
 
@@ -151,6 +146,17 @@ def prune(runs: Iterable[Run]) -> int:
         more = f" {len(failures) - 1} more runs can't be pruned." if len(failures) > 1 else ""
         raise UserError(failures[0].problem + more, f"{failures[0].remedy} {freed:,} bytes were freed.")
     return freed
+
+
+def _spare_checkpoints(status: RunStatus) -> list[Path]:
+    """Return every checkpoint but the best model. Raises UserError for a run without a best model."""
+    run = status.run
+    run.refuse_writing()
+    best = run.folder / status.summary.best_file
+    folder = run.folder / "checkpoints"
+    if not status.summary.best_file or best.parent != folder or not best.is_file():
+        raise UserError(f"The run {run.id} has no best model to keep.", "Delete the run if you don't need it.")
+    return [path for path in folder.iterdir() if path != best and path.is_file() and not path.is_symlink()]
 
 
 def _size(folder: Path) -> int:

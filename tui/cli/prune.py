@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -9,7 +11,7 @@ import typer
 from dipddpm.core.errors import UserError
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch.local import runs_root
-from dipddpm.core.runs import RunsFolder, trash
+from dipddpm.core.runs import Run, RunsFolder, trash
 from dipddpm.tui.cli.help import RUNS
 from dipddpm.tui.cli.options import IDS_OR_GROUPS, RunArguments, RunsDir, find_runs, run_argument
 from dipddpm.tui.cli.output import print_table
@@ -19,29 +21,53 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmati
 MAX_LISTED = 20
 
 
-def rm(run: RunArguments, yes: Yes = False, runs_dir: RunsDir = None) -> None:
+def rm(run: RunArguments, yes: Yes = False, runs_dir: RunsDir = None) -> int:
     """Delete runs, or groups of runs, for good.
 
     Examples:
         dipddpm rm last
         dipddpm rm night --yes
 
-    The command asks first. Nothing is deleted if one of the runs is live.
+    The command asks first. Of several runs, those that are live are left alone, and the exit code is then 1.
     """
-    runs = find_runs(run, runs_dir)
-    for one in runs:
-        trash.refuse_deletion(one)
+    wanted = find_runs(run, runs_dir)
+    runs = _for_each(wanted, trash.refuse_deletion)
     sizes = {one: trash.disk_use(one).total for one in runs}
     _print_sizes({one.id: byte_count for one, byte_count in sizes.items()})
     what = "this run" if len(runs) == 1 else f"these {len(runs)} runs"
     if not _confirmed(f"Delete {what} for good?", yes=yes):
-        return
+        return 0
     folder = RunsFolder(runs_root(runs_dir))
-    for one in runs:
+
+    def delete(one: Run) -> None:
         trash.delete(one)
         trash.empty_trash(folder, [one.id])
         trash.refuse_left(folder, one.id)
-    print(f"{len(runs)} deleted, {format_size(sum(sizes.values()))} freed.")
+
+    deleted = _for_each(runs, delete)
+    print(f"{len(deleted)} deleted, {format_size(sum(sizes[one] for one in deleted))} freed.")
+    return 0 if deleted == wanted else 1
+
+
+def _for_each(runs: list[Run], work: Callable[[Run], object]) -> list[Run]:
+    """Do the work for each run, and return the runs for which it was not refused; print why it was for the others.
+
+    Raises the first UserError if it was refused for all.
+    """
+    done: list[Run] = []
+    refusals: list[UserError] = []
+    for run in runs:
+        try:
+            work(run)
+        except UserError as error:
+            refusals.append(error)
+        else:
+            done.append(run)
+    if not done and refusals:
+        raise refusals[0]
+    for refusal in refusals:
+        print(printable(f"{refusal.problem} {refusal.remedy}"), file=sys.stderr)
+    return done
 
 
 def prune(

@@ -253,7 +253,16 @@ class RunCommands:
     def undo(self) -> None:
         """Bring back the last deleted run."""
         run_id = self._session.deleted.pop()
-        self._screen.background(lambda: trash.undelete(self._session.runs, run_id), self._go_to)
+
+        def undelete() -> Run:
+            try:
+                return trash.undelete(self._session.runs, run_id)
+            except UserError:
+                if run_id in trash.trashed(self._session.runs):  # it can be tried again
+                    self._session.deleted.append(run_id)
+                raise
+
+        self._screen.background(undelete, self._go_to)
 
     # Disk space
 

@@ -71,7 +71,10 @@ def test_local_stop_kills_worker_that_ignores_signals(runs: RunsFolder, tiny: Bu
     unresponsive.stdout.close()
 
 
-@pytest.mark.parametrize("change", [{"start": 1}, {"boot": "another"}, {"host": "elsewhere"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"start": 1}, {"boot": "another"}, {"host": "elsewhere"}, {"namespace": "pid:[1]"}, {"start": 0}],
+)
 def test_send_signal_skips_process_that_is_not_worker(change: dict[str, Any], runs: RunsFolder, tiny: Build) -> None:
     run = runs.create(tiny())
     other = subprocess.Popen([sys.executable, "-c", "import sys;sys.stdin.read()"], stdin=subprocess.PIPE)
@@ -128,10 +131,15 @@ def test_status_of_crashed_run_hints_at_remedy(runs: RunsFolder, tiny: Build) ->
     run = runs.create(tiny())
     (run.folder / "events.jsonl").write_bytes(events.encode(events.RunQueued(device="cpu")))
     own_identity = this_process()
-    for change, words in (({"start": 1}, "ddpm.batch_size from 128 to 64"), ({"boot": "another"}, "restarted")):
-        heartbeat.write(
-            run.folder, heartbeat.Worker(msgspec.structs.replace(own_identity, **change), alive=time.time())
-        )
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    remedy = "ddpm.batch_size from 128 to 64"
+    cases: list[tuple[dict[str, Any], float, str]] = [
+        ({"start": 1}, time.time(), remedy),
+        ({"boot": "another"}, booted - 60, "restarted"),
+        ({"boot": "a clone's"}, min(booted + 60, time.time() - 61), remedy if booted + 120 < time.time() else ""),
+    ]
+    for change, alive, words in cases:
+        heartbeat.write(run.folder, heartbeat.Worker(msgspec.structs.replace(own_identity, **change), alive=alive))
         status = run.status()
         assert status.state is RunState.crashed
         assert words in status.hint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -91,15 +92,66 @@ def test_queue_ignores_ticket_of_dead_process(start: Start, until: Until) -> Non
     assert device_of(last) == "cpu"
 
 
-def test_queue_removes_tickets_of_other_pid_or_boot() -> None:
-    own_identity = this_process()
-    changes: list[dict[str, Any]] = [{"start": own_identity.start + 1}, {"boot": "another"}, {"pid": 2**22 + 1}]
-    for n, change in enumerate(changes):
-        ticket = queue.Ticket("gone", ["cpu"], msgspec.structs.replace(own_identity, **change))
-        (queue.folder() / f"{n}.ticket").write_bytes(msgspec.json.encode(ticket))
+def write_ticket(name: str, **change: Any) -> Path:
+    """Write a ticket of this process, with these changes to its identity."""
+    path = queue.folder() / name
+    ticket = queue.Ticket("other", ["cpu"], msgspec.structs.replace(this_process(), **change))
+    path.write_bytes(msgspec.json.encode(ticket))
+    return path
+
+
+def test_queue_removes_tickets_of_dead_processes() -> None:
+    write_ticket("0.ticket", start=this_process().start + 1)
+    write_ticket("1.ticket", pid=2**22 + 1)
+    for n, change in enumerate(({"boot": "another"}, {"namespace": "pid:[1]"}), 2):
+        silent = time.time() - heartbeat.SILENT_SECONDS - 1
+        os.utime(write_ticket(f"{n}.ticket", **change), (silent, silent))
     (queue.folder() / "9.ticket").write_bytes(b"\x00garbage")
     os.mkfifo(queue.folder() / "99.ticket")
     assert waiting() == []
+    assert len(list(queue.folder().iterdir())) == 2
+
+
+def test_queue_waits_for_ticket_of_another_container() -> None:
+    other = write_ticket("0.ticket", namespace="pid:[1]")
+    assert waiting() == ["other"]
+    ahead: list[int] = []
+    assert queue.acquire("mine", ["cpu"], should_give_up=lambda: bool(ahead), on_position=ahead.append) is None
+    assert ahead == [1]
+    assert list(queue.folder().glob("*.ticket")) == [other], "the other process's ticket must stay, whatever its pid"
+    silent = time.time() - heartbeat.SILENT_SECONDS - 1
+    os.utime(other, (silent, silent))
+    slot = queue.acquire("mine", ["cpu"])
+    assert slot is not None
+    slot.release()
+
+
+def test_queue_renews_ticket_while_it_waits(start: Start, until: Until) -> None:
+    next_line(start("a"))
+    start("b")
+    until(lambda: waiting() == ["b"])
+    ((path, _),) = queue.waiting()
+    os.utime(path, (1.0, 1.0))
+    until(lambda: path.stat().st_mtime > 1.0)
+
+
+def test_queue_reports_no_run_ahead_that_is_just_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "POLL_SECONDS", 0.001)
+    holder = queue.acquire("ending", ["cpu"])
+    assert holder is not None
+    checks: list[None] = []
+
+    def check() -> bool:
+        checks.append(None)
+        if len(checks) == 20:
+            holder.release()
+        return False
+
+    ahead: list[int] = []
+    slot = queue.acquire("next", ["cpu"], should_give_up=check, on_position=ahead.append)
+    assert slot is not None
+    slot.release()
+    assert ahead == []
 
 
 def test_queue_grants_as_many_slots_as_configured(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

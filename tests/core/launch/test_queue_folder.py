@@ -126,7 +126,7 @@ def test_run_starts_without_queue_and_warns(trouble: str, tmp_path: Path, monkey
         (tmp_path / "slots").write_text("")
     else:
         monkeypatch.setattr("dipddpm.core.io.locks.try_lock", lambda descriptor: None)
-        monkeypatch.setattr("dipddpm.core.runs.log.EventLog._lock", lambda self: True)
+        monkeypatch.setattr("dipddpm.core.runs.log._lock_patiently", lambda *_: None)
     settings = {"data.dataset": "fashion-mini", "images.indices": "0-0", "dip.iterations": 2, "device": "cpu"}
     run = RunsFolder(tmp_path / "inside").create(configs.build("dip", settings=settings))
     assert worker.main([str(run.folder)]) == 0

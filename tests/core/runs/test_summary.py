@@ -167,12 +167,24 @@ DONE = Summary(kind="ddpm", phase=RunState.finished, last=NOW - 500)
         (RUNNING, worker(), NOW, RunState.running),
         (QUEUED, worker(), NOW, RunState.queued),
         (RUNNING, worker(alive=NOW - 10_000), NOW, RunState.running),
-        # The process is gone: no such pid, the pid of another process, or another boot. The last update doesn't count.
+        # The process is gone: no such pid, or the pid of another process. The last update doesn't count.
         (RUNNING, worker(pid=2**22 + 1), NOW, RunState.crashed),
+        (RUNNING, worker(pid=-1), NOW, RunState.crashed),
         (RUNNING, worker(start=HERE.start + 1), NOW, RunState.crashed),
-        (RUNNING, worker(boot="another"), NOW, RunState.crashed),
-        (QUEUED, worker(boot="another"), NOW, RunState.crashed),
-        # On another host, the age of the last update decides.
+        # A file of an older version has no PID namespace: the process may be this one or in a container.
+        (RUNNING, worker(namespace="", alive=NOW - 10_000), NOW, RunState.running),
+        (RUNNING, worker(namespace="", start=1), NOW, RunState.running),
+        (RUNNING, worker(namespace="", start=1, alive=NOW - 61), NOW, RunState.crashed),
+        # On another host, after another boot (or on a clone of this machine), in another PID namespace, and where the
+        # start of the process could not be read, the age of the last update decides.
+        (RUNNING, worker(boot="another"), NOW, RunState.running),
+        (RUNNING, worker(boot="another", alive=NOW - 61), NOW, RunState.crashed),
+        (QUEUED, worker(boot="another", alive=NOW - 61), NOW, RunState.crashed),
+        (RUNNING, worker(namespace="pid:[1]"), NOW, RunState.running),
+        (QUEUED, worker(namespace="pid:[1]", alive=NOW - 59), NOW, RunState.queued),
+        (RUNNING, worker(namespace="pid:[1]", alive=NOW - 61), NOW, RunState.crashed),
+        (RUNNING, worker(start=0, alive=NOW - 59), NOW, RunState.running),
+        (RUNNING, worker(start=0, alive=NOW - 61), NOW, RunState.crashed),
         (RUNNING, worker(host="elsewhere"), NOW, RunState.running),
         (RUNNING, worker(host="elsewhere", alive=NOW - 59), NOW, RunState.running),
         (RUNNING, worker(host="elsewhere", alive=NOW - 61), NOW, RunState.crashed),
@@ -180,6 +192,7 @@ DONE = Summary(kind="ddpm", phase=RunState.finished, last=NOW - 500)
         # There is no worker yet: the run was created just now, long ago, or by a clock far ahead.
         (UNBORN, None, NOW - 5, RunState.queued),
         (UNBORN, None, NOW + 5, RunState.queued),
+        (UNBORN, None, NOW + 600, RunState.queued),
         (UNBORN, None, NOW - 61, RunState.crashed),
         (UNBORN, None, NOW + 3600, RunState.crashed),
         (RUNNING, None, NOW, RunState.crashed),

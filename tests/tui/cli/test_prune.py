@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 
-from dipddpm.core.runs import Run, RunsFolder, trash
+from dipddpm.core.runs import EventLog, Run, RunsFolder, RunState, folder, trash
 from tests.tui.driving import Maker, dipddpm
 
 Output = pytest.CaptureFixture[str]
@@ -62,12 +62,38 @@ def test_rm_and_prune_remove_nothing_without_answer(
     assert runs.runs() == []
 
 
-def test_rm_deletes_nothing_if_one_run_is_live(make: Maker, runs: RunsFolder, capsys: Output) -> None:
-    ended, busy = make(name="ended"), make(name="busy", state="running")
-    assert dipddpm("rm", ended.id, busy.id, "--yes") == 2
-    assert "is still live" in capsys.readouterr().err
-    assert len(runs.runs()) == 2
+def test_rm_deletes_the_others_if_one_run_is_live(make: Maker, runs: RunsFolder, capsys: Output) -> None:
+    ended, busy, other = make(name="ended"), make(name="busy", state="running"), make(name="other")
+    assert dipddpm("rm", ended.id, busy.id, other.id, "--yes") == 1
+    captured = capsys.readouterr()
+    assert f"{busy.id} is still live" in captured.err
+    assert "2 deleted" in captured.out
+    assert runs.runs() == [busy]
+    assert dipddpm("rm", busy.id, "--yes") == 2
     assert dipddpm("rm", "nothing", "--yes") == 2
+    assert runs.runs() == [busy]
+
+
+def test_rm_and_prune_refuse_run_that_another_process_works_on(
+    make: Maker, runs: RunsFolder, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that seems gone, such as one in a paused container, still holds the lock of its log."""
+    monkeypatch.setattr(folder, "ENDING_SECONDS", 0.1)
+    monkeypatch.setattr(folder, "LOCK_SECONDS", 0.1)
+    ended, held = with_checkpoints(make(name="ended")), with_checkpoints(make(name="held", state="crashed"))
+    log = EventLog(held.folder)
+    assert held.status().state is RunState.crashed
+    assert dipddpm("prune", "--yes") == 2
+    assert f"Another process works on {held.id}" in capsys.readouterr().err
+    assert (held.folder / "checkpoints/last.safetensors").exists()
+    assert not (ended.folder / "checkpoints/last.safetensors").exists()
+    assert dipddpm("rm", ended.id, held.id, "--yes") == 1
+    assert f"Another process works on {held.id}" in capsys.readouterr().err
+    assert runs.runs() == [held]
+    assert dipddpm("rm", held.id, "--yes") == 2
+    log.close()
+    assert dipddpm("rm", held.id, "--yes") == 0
+    assert runs.runs() == []
 
 
 def test_prune_keeps_best_models_and_runs_without_one(make: Maker, capsys: Output) -> None:
