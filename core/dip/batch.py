@@ -20,12 +20,16 @@ from dipddpm.core.metrics.image import psnr
 
 CHECK_EVERY = 10
 """Iterations between two checks of the loss; each checkpoints the images that fit well and rolls back the others."""
+MAX_FAILURES = 3
+"""Checks in a row with a loss that isn't finite after which the fit of an image is given up."""
 WARM_UP = 9
 """Constant of the running average's warm-up t / (t + 9), during which it covers about the last tenth of iterations."""
 COMPACT_SHARE = 1 / 8
 """Fraction of stopped images in the network at which the batch is compacted."""
 COMPILED_COMPACT_SHARE = 1 / 2
 """The same fraction where the smaller network has to be compiled first."""
+NEW_KEYS = {"failures", "diverged_at", "stopping.rule.finite"}
+"""Keys that a checkpoint of an earlier version lacks."""
 
 Penalty: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Maps outputs (n, C, H, W) and their indices in the batch, int64 (n,), to a term added to each image's loss, (n,)."""
@@ -44,7 +48,9 @@ class PriorBatch(nn.Module):
     `average`. The original's weight is constant; the rising weight soon forgets the first outputs. With `sgld`,
     Gaussian noise on the convolutions makes the iterations stochastic gradient Langevin dynamics (Cheng et al., CVPR
     2019), and the average estimates the posterior mean. When the loss of an image rises by `backtrack` dB within 10
-    iterations, its weights and its optimiser's moments are rolled back.
+    iterations, or isn't finite, its weights and its optimiser's moments are rolled back. If the loss isn't finite at
+    three checks in a row, or at the last iteration, the fit of the image is given up: it stops, and keeps its result.
+    Outputs that aren't finite count nowhere: the last finite output stands for them.
 
     Results are buffers with one row for each image, (B, ...).
     """
@@ -92,6 +98,8 @@ class PriorBatch(nn.Module):
         full_shape = torch.Size((count, *shape))
         self.stopping = Stopping(self._make_rule(full_shape), full_shape, options.patience, device)
         self.step = 0
+        self.last_step = options.iterations
+        """The iteration after which the fit ends, if it hasn't stopped by then."""
         self.restored: Tensor = nn.Buffer(torch.zeros(full_shape, device=device))
         self.loss: Tensor = nn.Buffer(torch.zeros(count, device=device))
         self.output: Tensor = nn.Buffer(torch.zeros(full_shape, device=device))
@@ -101,6 +109,10 @@ class PriorBatch(nn.Module):
         """The iteration of the peak."""
         self.backtracked: Tensor = nn.Buffer(torch.zeros(count, dtype=torch.long, device=device))
         """The iteration at which the image was last rolled back; 0: never."""
+        self.failures: Tensor = nn.Buffer(torch.zeros(count, dtype=torch.long, device=device))
+        """The number of checks in a row, up to now, at which the loss of the image wasn't finite."""
+        self.diverged_at: Tensor = nn.Buffer(torch.zeros(count, dtype=torch.long, device=device))
+        """The iteration at which the fit of the image was given up; 0: it was not."""
         self.good_loss: Tensor = nn.Buffer(torch.full((count,), torch.inf, device=device))
         """The loss of the last good state of each image still fitted, (n,)."""
 
@@ -130,8 +142,8 @@ class PriorBatch(nn.Module):
             if options.sgld:
                 self.priors.add_langevin_noise(options.sgld * options.lr, self.generator)
             self._record(output.detach(), loss.detach())
-            if options.backtrack and self.step % CHECK_EVERY == 0:
-                self._checkpoint_or_rollback(loss.detach())
+            if self.step % CHECK_EVERY == 0 or self.step >= self.last_step:
+                self._check(loss.detach())
 
     def compact_if_worthwhile(self) -> None:
         """Drop the stopped images once they are an eighth of the images in the network (half with `compile`).
@@ -155,6 +167,8 @@ class PriorBatch(nn.Module):
         self.operator = self.degradation.operator.select(self.indices.tolist())
 
     def _record(self, output: Tensor, loss: Tensor) -> None:
+        finite = output.flatten(1).isfinite().all(1).view(-1, 1, 1, 1)
+        output = torch.where(finite, output, self.output[self.indices])
         iterations_before = self.step - 1
         weight = min(self.options.average, iterations_before / (iterations_before + WARM_UP))
         restored = output if weight == 0 else torch.lerp(output, self.restored[self.indices], weight)
@@ -176,6 +190,18 @@ class PriorBatch(nn.Module):
         error = difference.square() if self.power == 2 else difference.abs()
         return error.flatten(1).sum(1) / where.flatten(1).sum(1)
 
+    def _check(self, loss: Tensor) -> None:
+        """Roll back or checkpoint each image by its loss, (n,), and give up those whose loss stays not finite."""
+        at_end = self.step >= self.last_step
+        failures = torch.where(loss.isfinite(), 0, self.failures[self.indices] + 1)
+        most = MAX_FAILURES if self.options.backtrack and not at_end else 1
+        if self.options.backtrack and self.step % CHECK_EVERY == 0:
+            self._checkpoint_or_rollback(loss, failures)
+        self.failures = self.failures.index_copy(0, self.indices, failures)
+        lost = (self.failures >= most) & (self.stopping.stopped_at == 0)
+        self.diverged_at = torch.where(lost, self.step, self.diverged_at)
+        self.stopping.give_up(lost, self.step)
+
     def _make_rule(self, shape: torch.Size) -> Rule:
         options, device = self.options, self.y.device
         if self.rule_name == "variance":
@@ -189,13 +215,17 @@ class PriorBatch(nn.Module):
             raise UserError(problem, "Give the task a sigma, or use dip.stop=variance or held-out.")
         return discrepancy(options.discrepancy * self.expected_residual)
 
-    def _checkpoint_or_rollback(self, loss: Tensor) -> None:
-        """Roll back the images whose loss rose too far or is no longer finite, and checkpoint the others."""
+    def _checkpoint_or_rollback(self, loss: Tensor, failures: Tensor) -> None:
+        """Roll back the images whose loss rose too far or isn't finite, and checkpoint the others.
+
+        `failures` (n,) counts the checks in a row at which the loss wasn't finite; an image with too many is given up.
+        """
         allowed = self.good_loss * 10 ** (self.options.backtrack * self.power / 20)
         diverged = ~(loss <= allowed)
         self.priors.checkpoint_or_rollback(diverged)
         self.good_loss = torch.where(diverged, self.good_loss, loss)
-        last = torch.where(diverged, self.step, self.backtracked[self.indices])
+        rolled_back = diverged & (failures < MAX_FAILURES)
+        last = torch.where(rolled_back, self.step, self.backtracked[self.indices])
         self.backtracked = self.backtracked.index_copy(0, self.indices, last)
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -213,7 +243,8 @@ class PriorBatch(nn.Module):
         rows = state["stopping.indices"].to(self.y.device)
         if len(rows) < len(self.indices):
             self.compact(rows)
-        return super().load_state_dict(state, strict, assign)
+        own = self.state_dict()
+        return super().load_state_dict({**{key: own[key] for key in NEW_KEYS & own.keys()}, **state}, strict, assign)
 
 
 def _stopping_rule(options: DipConfig, degradation: Degradation, y: Tensor) -> tuple[str, Tensor | None]:

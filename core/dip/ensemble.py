@@ -33,8 +33,8 @@ class Priors:
         self.shape, self.options, self.count = shape, options, count
         network = registry.network(options.network).for_images(shape, options, count)
         self._set_network(network.to(device))
-        self.checkpoint_rows: list[Tensor] = []
-        """The rows of the last good state; empty before the first checkpoint."""
+        self.checkpoint_rows: list[Tensor] = [row.detach().clone() for row in self.rows()]
+        """The rows of the last good state; before the first checkpoint the starting weights, without moments."""
 
     def _set_network(self, network: nn.Module) -> None:
         fused = next(network.parameters()).device.type in {"cpu", "cuda"}
@@ -81,8 +81,9 @@ class Priors:
 
         The optimiser's step count, which all priors share, is never rolled back.
         """
-        self.checkpoint_rows = self.checkpoint_rows or [current.clone() for current in self.rows()]
-        for current, good in zip(self.rows(), self.checkpoint_rows, strict=True):
+        rows = self.rows()
+        self.checkpoint_rows += [torch.zeros_like(moment) for moment in rows[len(self.checkpoint_rows) :]]
+        for current, good in zip(rows, self.checkpoint_rows, strict=True):
             current.copy_(torch.where(diverged.view(-1, 1), good, current))
             good.copy_(current)
 
@@ -106,7 +107,7 @@ class Priors:
         """Restore the state that `state_dict` returned for the same number of priors."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.checkpoint_rows = [good.clone() for good in state["good"]]
+        self.checkpoint_rows = [good.clone() for good in state["good"]] or self.checkpoint_rows
 
 
 def images_that_fit(options: DipConfig, shape: tuple[int, int, int], device: torch.device) -> int:

@@ -14,8 +14,12 @@ from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.degrade.panels import comparison, side_by_side
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.intervals import mean
 from dipddpm.core.events import EarlyStopped, Item, Message, PsnrMeasured, StateDict, Step, StopsCompared
 from dipddpm.core.metrics.image import has_ssim, psnr, ssim
+
+LOWER_LR = "Lower dip.lr, which is {:g}."
+"""What to do about a fit that diverged."""
 
 
 class FitStatus(NamedTuple):
@@ -30,6 +34,15 @@ class FitStatus(NamedTuple):
     best_score: float
     peak_at: int
     """The iteration of the best PSNR; 0 without the truth."""
+    failures: int
+    """The number of checks in a row, up to now, at which the loss wasn't finite."""
+    diverged_at: int
+    """The iteration at which the fit was given up; 0: it was not."""
+
+    @property
+    def has_score(self) -> bool:
+        """True if the stopping rule has scored the image."""
+        return math.isfinite(self.best_score)
 
 
 class FitQuality(NamedTuple):
@@ -56,7 +69,7 @@ class DipFit:
     `run_on`, when every image has stopped. Without `run_on`, stopped images are dropped from their network once they
     are a good share of it; their results no longer change.
 
-    Raises UserError when the fit of an image is no longer finite.
+    The fit of an image whose loss isn't finite is given up, with a warning. Raises UserError if that happens to all.
     """
 
     batches: Sequence[PriorBatch]
@@ -73,6 +86,8 @@ class DipFit:
         self.rule_name = self.batches[0].rule_name
         self.has_truth = all(batch.truth is not None for batch in self.batches)
         self.step = 0
+        for batch in self.batches:
+            batch.last_step = self.iterations
         self.statuses: list[FitStatus] = []
         """The status of each image at the last report."""
         self.finished = False
@@ -128,17 +143,10 @@ class DipFit:
         losses = [status.loss for status in self.statuses]
         options, has_truth = self.batches[0].options, self.has_truth
         measuring = self.step % self.measure_every == 0 or self.finished
-        if measuring and not options.backtrack:
-            _refuse_infinite(losses, self.step)
+        yield from self._warnings()
         stopped = self._just_stopped()
         needs_quality = has_truth and (measuring or stopped)
         qualities = [FitQuality(*values) for values in self.gather(_qualities)] if needs_quality else []
-        for image, status in enumerate(self.statuses):
-            if self._since_last_report(status.backtracked):
-                rise = f"The loss of image {image} rose by {options.backtrack:g} dB"
-                yield Message(
-                    text=f"{rise}; its fit was rolled back at iteration {status.backtracked}", level="warning"
-                )
         for image in stopped:
             at, psnr_at_stop = self.statuses[image].best_iteration, qualities[image].at_stop if has_truth else None
             yield EarlyStopped(step=self.step, image=image, at=at, rule=self.rule_name, psnr=psnr_at_stop)
@@ -148,7 +156,33 @@ class DipFit:
             yield from self.pictures("fit", f"Iteration {self.step}", lambda batch: batch.restored, numbered=True)
         if self.finished and has_truth:
             yield self._stops_compared_event(qualities)
-        yield Step(step=self.step, loss=sum(losses) / len(losses), lr=options.lr)
+        yield Step(step=self.step, loss=finite_mean(losses), lr=options.lr)
+
+    def _warnings(self) -> Iterator[Message]:
+        """Yield a warning for each rollback and each fit that was given up; raise UserError if every fit was."""
+        options = self.batches[0].options
+        for image, status in enumerate(self.statuses):
+            if self._since_last_report(status.diverged_at):
+                kept = f"the result is that of iteration {status.best_iteration}. {LOWER_LR.format(options.lr)}"
+                text = f"The fit of image {image} diverged: its loss is {status.loss} at iteration {status.diverged_at}"
+                yield Message(text=f"{text}; {kept}", level="warning")
+            elif self._since_last_report(status.backtracked):
+                rise = f"rose by {options.backtrack:g} dB" if not status.failures else f"became {status.loss}"
+                text = f"The loss of image {image} {rise}; its fit was rolled back at iteration {status.backtracked}"
+                yield Message(text=text, level="warning")
+        if all(status.diverged_at for status in self.statuses):
+            whose = "its loss is" if len(self.statuses) == 1 else "the loss of every image is"
+            problem = f"The fit diverged: {whose} {self.statuses[0].loss} at iteration {self.step}."
+            raise UserError(problem, LOWER_LR.format(options.lr))
+        unscored = [image for image, status in enumerate(self.statuses) if not (status.has_score or status.diverged_at)]
+        if self.finished and unscored:
+            why = f"The rule {self.rule_name} gave no score to {_images(unscored)} in {self.step} iterations"
+            if self.rule_name == "variance":
+                why += f", since it needs dip.window={options.window} outputs"
+            remedy = (
+                "Lower dip.window, or raise the iterations" if self.rule_name == "variance" else "Choose a dip.stop"
+            )
+            yield Message(text=f"{why}. The last iteration is the result. {remedy}.", level="warning")
 
     def _since_last_report(self, step: int) -> bool:
         return (self.step - 1) // self.stride * self.stride < step <= self.step
@@ -159,7 +193,8 @@ class DipFit:
         return [
             image
             for image, status in enumerate(self.statuses)
-            if self._since_last_report(status.stopped_at) or (status.stopped_at == 0 and at_end)
+            if not status.diverged_at
+            and (self._since_last_report(status.stopped_at) or (status.stopped_at == 0 and at_end))
         ]
 
     def _psnr_event(self, losses: list[float], qualities: list[FitQuality]) -> PsnrMeasured:
@@ -168,7 +203,7 @@ class DipFit:
         return PsnrMeasured(
             step=self.step,
             psnr=values,
-            mean=sum(values) / len(values),
+            mean=mean(values),
             loss=losses,
             ssim=_all_known(quality.ssim for quality in qualities),
             averaged=[quality.restored for quality in qualities] if averaging else [],
@@ -209,7 +244,10 @@ class DipFit:
 def _statuses(batch: PriorBatch) -> list[tuple[Any, ...]]:
     """Return the values of each image's `FitStatus`."""
     stop = batch.stopping
-    columns = batch.loss, batch.backtracked, stop.stopped_at, stop.best_iteration, stop.best, batch.peak_at
+    columns = (
+        *(batch.loss, batch.backtracked, stop.stopped_at, stop.best_iteration, stop.best, batch.peak_at),
+        *(batch.failures, batch.diverged_at),
+    )
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
@@ -224,11 +262,14 @@ def _qualities(batch: PriorBatch) -> list[list[float]]:
     return values
 
 
-def _refuse_infinite(losses: list[float], step: int) -> None:
-    for image, loss in enumerate(losses):
-        if not math.isfinite(loss):
-            problem = f"The fit of image {image} became {loss} at iteration {step}."
-            raise UserError(problem, "Lower dip.lr, or set dip.backtrack=5, which rolls such fits back.")
+def finite_mean(values: Iterable[float]) -> float | None:
+    """Return the mean of the finite values, or None if there are none."""
+    finite = [value for value in values if math.isfinite(value)]
+    return mean(finite) if finite else None
+
+
+def _images(indices: Sequence[int]) -> str:
+    return f"image {indices[0]}" if len(indices) == 1 else f"{len(indices)} images"
 
 
 def _all_known(values: Iterable[float | None]) -> list[float]:

@@ -33,7 +33,7 @@ class StopInput:
 
 
 Rule: TypeAlias = Callable[[StopInput], Tensor]
-"""Maps the state of a fit to scores (n,). Lower is better; 0 stops the image, and infinity means no score yet."""
+"""Maps the state of a fit to scores (n,). Lower is better; 0 stops the image, and infinity or NaN means no score."""
 
 
 def held_out(fit: StopInput) -> Tensor:
@@ -71,30 +71,37 @@ class MovingVariance(nn.Module):
         # The sums are part of the state, so that a resumed fit has the same rounding errors.
         self.sum: Tensor = nn.Buffer(torch.zeros(shape, dtype=wide, device=device))
         self.squares: Tensor = nn.Buffer(torch.zeros(shape, dtype=wide, device=device))
+        self.finite: Tensor = nn.Buffer(torch.zeros(shape[:1], dtype=torch.long, device=device))
+        """The number of iterations since the last one whose residual wasn't finite."""
 
     def forward(self, fit: StopInput) -> Tensor:
-        """Replace the oldest output by the new one and return the scores (n,); infinity until the window is full."""
+        """Replace the oldest output by the new one, and return the scores (n,).
+
+        The score is infinity until the window is full of outputs whose residual is finite.
+        """
         window, slot = len(self.ring), (fit.step - 1) % len(self.ring)
         new, old = fit.output.to(self.sum.dtype), self.ring[slot].to(self.sum.dtype)
         self.sum += new - old
         self.squares += new.square() - old.square()
         self.ring[slot] = fit.output
-        if fit.step < window:
-            return torch.full_like(fit.residual, torch.inf)
+        self.finite = torch.where(fit.residual.isfinite(), self.finite + 1, 0)
         variance = self.squares / window - (self.sum / window).square()
-        return variance.flatten(1).mean(1).to(fit.residual.dtype)
+        score = variance.flatten(1).mean(1).to(fit.residual.dtype)
+        return torch.where(self.finite < window, torch.inf, score)
 
     def select(self, rows: Tensor) -> None:
         """Drop the outputs of all other rows."""
         self.ring, self.sum, self.squares = self.ring[:, rows], self.sum[rows], self.squares[rows]
+        self.finite = self.finite[rows]
 
 
 class Stopping(nn.Module):
     """The best restoration of each image, which stops when its best score is `patience` iterations old.
 
     `best_iteration` (B,) is the iteration of `restored` (B, C, H, W). `stopped_at` (B,) is the iteration at which an
-    image stopped, 0 before; from then on neither changes. `select` leaves stopped images out of later updates;
-    `indices` int64 (n,) are the images that are still updated.
+    image stopped, 0 before; from then on neither changes. Without a score so far, when `best` is infinite, the latest
+    restoration is the best. `select` leaves stopped images out of later updates; `indices` int64 (n,) are the images
+    that are still updated.
     """
 
     def __init__(self, rule: Rule, shape: torch.Size, patience: int, device: torch.device | str) -> None:
@@ -118,15 +125,22 @@ class Stopping(nn.Module):
         if isinstance(self.rule, MovingVariance):
             self.rule.select(rows)
 
+    def give_up(self, images: Tensor, step: int) -> None:
+        """Stop these images, bool (B,), at this iteration; `restored` stays as it is."""
+        self.stopped_at = torch.where(images & (self.stopped_at == 0), step, self.stopped_at)
+
     def update(self, fit: StopInput) -> None:
         """Score an iteration and store the restorations that improve on the best scores."""
-        score = self.best.index_copy(0, self.indices, self.rule(fit).nan_to_num(nan=torch.inf))
+        finite = fit.residual.isfinite()
+        scores = torch.where(finite, self.rule(fit).nan_to_num(torch.inf, torch.inf), torch.inf)
+        score = self.best.index_copy(0, self.indices, scores)
         restored = self.restored.index_copy(0, self.indices, fit.restored)
         active = self.stopped_at == 0
-        # Before the first score, the latest restoration is stored.
-        better = active & ((score < self.best) | self.best.isinf())
+        # Without a score so far, the latest restoration of a finite fit is stored.
+        usable = active & torch.ones_like(active).index_copy(0, self.indices, finite)
+        better = active & ((score < self.best) | (self.best.isinf() & usable))
         self.best = torch.where(better, score, self.best)
         self.best_iteration = torch.where(better, fit.step, self.best_iteration)
         self.restored = torch.where(better.view(-1, 1, 1, 1), restored, self.restored)
         stops_now = (self.best <= 0) | (fit.step - self.best_iteration >= self.patience)
-        self.stopped_at = torch.where(active & stops_now, fit.step, self.stopped_at)
+        self.stopped_at = torch.where(usable & stops_now, fit.step, self.stopped_at)

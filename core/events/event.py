@@ -125,12 +125,15 @@ class EpochFinished(Event, tag="epoch_finished", frozen=True):
 
 
 class BestModelStored(Event, tag="best_model_stored", frozen=True):
-    """The best model so far is synced to disk. `measure` says what `value` is: loss, held_out or the stopping rule."""
+    """The best model so far is synced to disk. `measure` says what `value` is: loss, held_out or the stopping rule.
+
+    `value` is None if the rule gave no score.
+    """
 
     step: Count
-    value: float
     file: str
     sha256: str
+    value: float | None = None
     measure: str = "loss"
     epoch: Count = 0
 

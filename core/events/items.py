@@ -37,7 +37,7 @@ class BestModel(Payload, frozen=True):
 
     network: Any
     step: int
-    value: float
+    value: float | None
     measure: str = "loss"
     epoch: int = 0
     tensors: StateDict = {}

@@ -14,7 +14,7 @@ from dipddpm.core.data.sources import load_images
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.measure import masks_loaded
 from dipddpm.core.dip.batch import PriorBatch
-from dipddpm.core.dip.fit import DipFit
+from dipddpm.core.dip.fit import DipFit, finite_mean
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import BestModel, DataLoaded, Item, RunStarted, StateDict, Step, Tensors
 from dipddpm.core.methods.dip import in_batches
@@ -136,11 +136,10 @@ class DipExperiment:
     def _closing_items(self) -> list[Item]:
         """Return the final restorations and their picture."""
         fit = self.fit
-        scores = [status.best_score for status in fit.statuses]
         best = BestModel(
             network=None,
             step=max(status.best_iteration for status in fit.statuses),
-            value=sum(scores) / len(scores),
+            value=finite_mean(status.best_score for status in fit.statuses),
             measure=fit.rule_name,
             tensors={"restored": fit.restored},
         )

@@ -79,9 +79,9 @@ def _loss(record: Record) -> Drawing | None:
         curves.append(Curve("held out", x, y, marks=len(epochs) <= 40))
     best = record.last(BestModelStored)
     loss_measures = {"loss", "held_out"}
-    markers = (
-        [Marker("best model", best.epoch, best.value)] if best and best.epoch and best.measure in loss_measures else []
-    )
+    markers = []
+    if best and best.epoch and best.value is not None and best.measure in loss_measures:
+        markers = [Marker("best model", best.epoch, best.value)]
     values = [value for curve in curves for value in curve.y]
     return LinePlot("Loss by epoch", "epoch", "loss", curves, markers=markers, log_y=wants_log(values))
 

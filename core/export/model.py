@@ -148,7 +148,8 @@ def _metrics(record: Record) -> dict[str, tuple[str, float]]:
     if losses := [event for event in stored if event.measure in {"loss", "held_out"}] or stored:
         best = losses[-1]
         on = "held-out" if best.measure == "held_out" else "training"
-        metrics["loss"] = (f"loss of eps on {on} images, epoch {best.epoch}", best.value)
+        if best.value is not None:
+            metrics["loss"] = (f"loss of eps on {on} images, epoch {best.epoch}", best.value)
     for measured in record.all(SamplesEvaluated):
         name = printable(measured.measure, 60)
         metrics[name] = (f"{name}, {measured.protocol}, {measured.nfe} evaluations per sample", measured.value)

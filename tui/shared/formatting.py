@@ -46,7 +46,8 @@ def _event_text(event: Event) -> str | None:  # noqa: PLR0911
             best = " --> Best model ever (stored)" if event.best else ""
             return f"Loss at epoch {event.epoch}: {event.loss:.3f}{best}"
         case events.BestModelStored() if not event.epoch:
-            return f"Best model at step {event.step}: {event.measure} {event.value:.4g} (stored)"
+            value = "without a score" if event.value is None else f"{event.value:.4g}"
+            return f"Best model at step {event.step}: {event.measure} {value} (stored)"
         case events.PsnrMeasured():
             loss = f", loss {mean(event.loss):.5f}" if event.loss else ""
             averaged = f" ({mean(event.averaged):.2f} averaged)" if event.averaged else ""

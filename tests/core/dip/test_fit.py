@@ -140,10 +140,71 @@ def test_dip_fit_reports_backtracking() -> None:
     assert messages == ["The loss of image 1 rose by 5 dB; its fit was rolled back at iteration 20"]
 
 
-def test_dip_fit_raises_for_image_no_longer_finite() -> None:
-    made = fit(backtrack=0.0)
-    with pytest.raises(UserError, match="image 1 became nan"):
-        for item in made:
-            if isinstance(item, Step) and item.step == 3:
-                with torch.no_grad():
-                    next(made.batches[1].network.parameters()).fill_(math.nan)
+def spoil(batch: PriorBatch, image: int) -> None:
+    """Make all weights of one image's prior NaN."""
+    with torch.no_grad():
+        for row in batch.priors.rows():
+            row[image] = math.nan
+
+
+@pytest.mark.parametrize("backtrack", [0.0, 5.0])
+def test_image_no_longer_finite_is_given_up_alone(backtrack: float) -> None:
+    """The fit of a NaN image ends with a warning and finite results; the others go on as if it weren't there."""
+    undisturbed, made = (fit(iterations=60, backtrack=backtrack, run_on=False, patience=100) for _ in range(2))
+    list(undisturbed)
+    items = []
+    for item in made:
+        items.append(item)
+        if isinstance(item, Step) and item.step >= 15:
+            spoil(made.batches[1], 0)
+    warnings = [item.text for item in items if isinstance(item, Message) and "diverged" in item.text]
+    at = 20 if not backtrack else 40
+    assert len(warnings) == 1
+    assert f"The fit of image 1 diverged: its loss is nan at iteration {at}" in warnings[0]
+    assert "dip.lr" in warnings[0]
+    assert [item.image for item in items if isinstance(item, EarlyStopped)] == [0, 2]
+    assert all(image.isfinite().all() for image in made.restored)
+    for image in (0, 2):
+        assert torch.equal(made.restored[image], undisturbed.restored[image])
+    last = [item for item in items if isinstance(item, Step)][-1]
+    assert (last.step, math.isfinite(last.loss or math.nan)) == (60, True)
+
+
+@pytest.mark.parametrize(("iterations", "at"), [(7, 7), (10, 10), (60, 30)])
+@pytest.mark.parametrize("lr", [1e30, 1e300])
+def test_fit_fails_if_every_image_diverges(lr: float, iterations: int, at: int) -> None:
+    with pytest.raises(UserError, match=f"The fit diverged: .* at iteration {at}.*Lower dip.lr"):
+        list(fit(iterations=iterations, lr=lr))
+
+
+def test_rollback_of_first_iterations_returns_to_starting_weights() -> None:
+    """A fit that was NaN at its first check goes on from its starting weights, and its average is finite again."""
+    made = fit(iterations=40, run_on=True)
+    for item in made:
+        if isinstance(item, Step) and item.step == 5:
+            spoil(made.batches[1], 0)
+    assert made.batches[1].backtracked.tolist() == [10]
+    assert made.batches[1].diverged_at.tolist() == [0]
+    assert made.batches[1].loss.isfinite().all()
+    assert made.batches[1].restored.isfinite().all()
+
+
+@pytest.mark.parametrize(("iterations", "window", "patience"), [(11, 12, 200), (30, 31, 4), (3, 1000, 1)])
+def test_rule_without_score_returns_last_iteration(iterations: int, window: int, patience: int) -> None:
+    """A window larger than the fit gives the running average of the last iteration and names dip.window."""
+    made = fit(iterations=iterations, window=window, patience=patience, run_on=False)
+    items = list(made)
+    stops = [item.at for item in items if isinstance(item, EarlyStopped)]
+    assert stops == [iterations] * 3
+    expected = made.gather(lambda batch: list(batch.restored))
+    assert all(map(torch.equal, made.restored, expected))
+    (warning,) = [item.text for item in items if isinstance(item, Message)]
+    assert f"gave no score to 3 images in {iterations} iterations, since it needs dip.window={window}" in warning
+    compared = items[-2]
+    assert isinstance(compared, StopsCompared)
+    assert compared.psnr == compared.final
+
+
+def test_window_as_long_as_fit_gives_score() -> None:
+    items = list(fit(iterations=12, window=12, patience=200, run_on=False))
+    assert not [item for item in items if isinstance(item, Message)]
