@@ -20,6 +20,7 @@ from dipddpm.core.compute import devices
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import HYBRIDS, DdpmRun, HybridRun, Inpaint, Superres, parse_task
 from dipddpm.core.config.ddpm import SamplerName
+from dipddpm.core.config.shapes import refuse_other_shape
 from dipddpm.core.data import ImageSet
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.sampling import Sampling
@@ -29,7 +30,6 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.events import Item
 from dipddpm.core.experiments.ddpm import DdpmExperiment
-from dipddpm.core.experiments.hybrid import refuse_other_size
 from dipddpm.core.experiments.priors import load_prior as load_best_model
 from dipddpm.core.io import home
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
@@ -185,7 +185,7 @@ def restore(
     model = None
     if config.hybrid.needs_prior if is_hybrid else method in SAMPLERS:
         model = prior or load_prior(device=device)
-        refuse_other_size(shape[1:], model.shape)
+        refuse_other_shape(shape[1:], model.shape)
 
     def make() -> Restorer:
         if is_hybrid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import psutil
@@ -115,7 +116,11 @@ def images_that_fit(options: DipConfig, shape: tuple[int, int, int], device: tor
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
     else:
-        free = psutil.virtual_memory().available // ProcessGroup.current().world_size
+        try:
+            available = psutil.virtual_memory().available
+        except OSError:  # /proc isn't mounted
+            available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        free = available // ProcessGroup.current().world_size
     return max(1, int(MEMORY_FRACTION * free) // bytes_per_image(options, shape))
 
 
