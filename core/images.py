@@ -7,27 +7,18 @@ uint8. Only `to_unit`, `to_model` and `to_bytes` convert between these ranges.
 from __future__ import annotations
 
 import math
-import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from dipddpm.core.errors import UserError
-from dipddpm.core.io.atomic import IMAGE_FORMATS, atomic_writer, open_regular
+from dipddpm.core.io.atomic import atomic_writer
+from dipddpm.core.io.pictures import decode
 
 Channels = Literal[1, 3]
-
-MAX_PIXELS = 64 * 2**20
-"""Largest number of pixels in an image file; as float RGB, so many take 800 MB."""
-
-# `load_image` refuses larger files with its own message, so Pillow's warning is redundant.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -56,39 +47,14 @@ def to_bytes(images: Tensor) -> Tensor:
 def load_image(path: Path | str, channels: Channels | None = None) -> Tensor:
     """Read an image file of any size: float32 in [0, 1], shape (1, C, H, W), C = 1 for grey files and 3 for others.
 
-    The first frame is read and rotated upright by its EXIF orientation. Palettes, CMYK and similar modes become RGB;
-    transparent pixels are blended over white. Grey files keep their 16 bits, float files must lie in [0, 1], and
-    16-bit colour is read at 8 bits, which is Pillow's limit. `channels` converts any file to grey (ITU-R BT.601 luma)
-    or RGB.
+    The first frame is read, rotated upright by its EXIF orientation and converted from its colour profile to sRGB.
+    Palettes, CMYK and similar modes become RGB; transparent pixels are blended over white. PNG and TIFF files keep
+    their 16 bits, and float files must lie in [0, 1]. `channels` converts any file to grey (ITU-R BT.601 luma) or RGB.
 
-    Raises `UserError`, naming the file, if it is missing, isn't an image, is damaged, or is larger than `MAX_PIXELS`.
+    Raises `UserError`, naming the file, if it is missing, isn't an image, is damaged, or has more than 67 million
+    pixels.
     """
-    path = Path(path)
-    try:
-        with open_regular(path) as file, Image.open(file, formats=IMAGE_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
-            pixels = _pixels(ImageOps.exif_transpose(image))
-    except FileNotFoundError:
-        raise UserError(f"There is no image file {path}.", "Check the path.") from None
-    except UnidentifiedImageError:
-        formats = ", ".join(IMAGE_FORMATS)
-        raise UserError(
-            f"{path} is not a readable image.", f"Give a file in one of these formats: {formats}."
-        ) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the warning, if warnings are errors
-        problem = f"{path} has more than {MAX_PIXELS:,} pixels, which is the limit."
-        raise UserError(problem, "Scale the image down or crop it.") from None
-    except _OutOfRangeError as error:
-        raise UserError(
-            f"{path} has values outside {error}.", "Scale the values, or save the image with 8 bits."
-        ) from None
-    except Exception as error:  # on broken files Pillow's decoders raise almost anything, from OSError to SyntaxError
-        if isinstance(error, OSError) and error.strerror:
-            raise UserError(
-                f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions."
-            ) from None
-        raise UserError(f"{path} is damaged or cut short.", "Copy or save the file again.") from None
+    pixels = decode(Path(path)).over_white()
     tensor = torch.from_numpy(pixels).movedim(-1, 0).unsqueeze(0).contiguous()
     return tensor if channels is None else with_channels(tensor, channels)
 
@@ -130,27 +96,3 @@ def grid(images: Tensor, columns: int | None = None, *, scale: int = 1, gap: int
     _, channels, height, width = tiles.shape
     laid = tiles.view(rows, columns, channels, height, width).permute(2, 0, 3, 1, 4)
     return F.pad(laid.reshape(channels, rows * height, columns * width), (0, gap, 0, gap), value=1.0)
-
-
-class _OutOfRangeError(Exception):
-    """An image has values that can't be mapped to [0, 1] without guessing."""
-
-
-def _pixels(image: Image.Image) -> NDArray[np.float32]:
-    """Return the pixels of an upright Pillow image: float32 in [0, 1], shape (H, W, C), C = 1 or 3."""
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow stores in 16 or in 32 bits
-        return _within(np.asarray(image), 65535)
-    if image.mode == "F":
-        return _within(np.asarray(image), 1)
-    grey = image.mode in {"1", "L", "LA", "La"}
-    if not image.has_transparency_data:
-        return _within(np.atleast_3d(np.asarray(image.convert("L" if grey else "RGB"))), 255)
-    pixels = _within(np.asarray(image.convert("LA" if grey else "RGBA")), 255)
-    colour, alpha = pixels[..., :-1], pixels[..., -1:]
-    return colour * alpha + (1 - alpha)
-
-
-def _within(values: NDArray[Any], white: int) -> NDArray[np.float32]:
-    if not (values.min() >= 0 and values.max() <= white):
-        raise _OutOfRangeError(f"[0, {white}]")
-    return np.atleast_3d(values).astype(np.float32) / np.float32(white)

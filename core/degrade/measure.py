@@ -15,8 +15,8 @@ from dipddpm.core.degrade.noise import GaussianNoise, Noise, PoissonNoise, SaltA
 from dipddpm.core.degrade.operators import BlockMean, CircularBlur, Identity, Mask, Operator
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import MaskLoaded
-from dipddpm.core.images import load_image
 from dipddpm.core.io import home
+from dipddpm.core.io.masks import read_mask
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Degradation:
     def from_task(cls, task: TaskOptions, size: tuple[int, int], generator: torch.Generator) -> Degradation:
         """Return a task's degradation of one image of (H, W), on the generator's device, and draw any random mask.
 
-        Raises UserError if the mask file's size differs from the image's, or if the mask leaves no pixel.
+        Raises UserError if the mask file's size differs from the image's, or if the mask leaves or misses no pixel.
         """
         noise: Noise = GaussianNoise(task.sigma / 255)
         if task.noise == "poisson":
@@ -111,7 +111,7 @@ def motion_kernel(length: float, angle: float) -> Tensor:
 
 
 def masks_loaded(*tasks: TaskOptions) -> list[MaskLoaded]:
-    """Return the event that identifies the mask, for each task with a mask file. Raises UserError as `load_image`."""
+    """Return the event that identifies the mask, for each task with a mask file. Raises UserError as `read_mask`."""
     files = [task.mask for task in tasks if isinstance(task, Inpaint) and task.mask]
     masks = [_read_mask(file) for file in files]
     contents = [str(tuple(mask.shape)).encode() + mask.numpy().tobytes() for mask in masks]
@@ -121,21 +121,16 @@ def masks_loaded(*tasks: TaskOptions) -> list[MaskLoaded]:
     ]
 
 
-def _read_mask(file: str) -> Tensor:
+def _read_mask(file: str, size: tuple[int, int] | None = None) -> Tensor:
     """Return the mask in a file: float (1, 1, H, W), 1 at measured pixels."""
-    return (load_image(home.expand(file), channels=1) > 0.5).float()
+    return torch.tensor(read_mask(home.expand(file), size), dtype=torch.float32)[None, None]
 
 
 def _mask(task: Inpaint, size: tuple[int, int], generator: torch.Generator) -> Tensor:
     """Return the task's mask (1, 1, H, W), 1 at measured pixels; a random mask has exactly the task's missing share."""
     height, width = size
     if task.mask:
-        mask = _read_mask(task.mask)
-        if mask.shape[-2:] != size:
-            problem = (
-                f"The mask {task.mask} has {mask.shape[-1]}x{mask.shape[-2]} pixels and the image {width}x{height}."
-            )
-            raise UserError(problem, "Give a mask as large as the image.")
+        mask = _read_mask(task.mask, size)
     elif task.box:
         mask = torch.ones(1, 1, height, width)
         top, left = max(0, (height - task.box) // 2), max(0, (width - task.box) // 2)
@@ -145,5 +140,5 @@ def _mask(task: Inpaint, size: tuple[int, int], generator: torch.Generator) -> T
         measured = order >= round(task.missing * height * width)
         mask = measured.float().view(1, 1, height, width)
     if not mask.any():
-        raise UserError("The mask leaves no pixel.", "Give a smaller box, a smaller share or another mask.")
+        raise UserError("The mask leaves no pixel.", "Give a smaller box or a smaller share.")
     return mask.to(generator.device)

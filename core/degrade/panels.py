@@ -21,11 +21,15 @@ def side_by_side(y: Tensor, degradation: Degradation, images: Tensor, truth: Ten
 def comparison(
     name: str, rows: Sequence[Tensor] | Tensor, *, step: int, title: str, numbered: bool = False
 ) -> Pictures:
-    """Return a picture of rows of one size, as made by `side_by_side`, in a layout about as wide as high."""
+    """Return a picture of rows of one size, as made by `side_by_side`, in a layout about as wide as high.
+
+    Beside rows in colour, grey rows become RGB.
+    """
     panels = ("degraded", "restored", "truth")[: len(rows[0])]
+    channels = max(row.shape[1] for row in rows)
     return Pictures(
         name=name,
-        images=torch.cat(list(rows)).clamp(0, 1),
+        images=torch.cat([row.expand(-1, channels, -1, -1) for row in rows]).clamp(0, 1),
         step=step,
         title=title,
         columns=len(panels) * max(1, round(math.sqrt(len(rows) / len(panels)))),

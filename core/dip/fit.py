@@ -228,7 +228,7 @@ class DipFit:
         shown = self.gather(lambda batch: list(side_by_side(batch.y, batch.degradation, images(batch), batch.truth)))
         sizes: dict[torch.Size, list[Tensor]] = {}
         for row in shown:
-            sizes.setdefault(row.shape, []).append(row)
+            sizes.setdefault(row.shape[-2:], []).append(row)  # grey and colour share a picture, named by the size
         return [
             comparison(
                 name if len(sizes) == 1 else f"{name}-{size[-1]}x{size[-2]}",

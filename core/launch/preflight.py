@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from dipddpm.core import data
@@ -12,7 +11,7 @@ from dipddpm.core.config.tasks import Inpaint
 from dipddpm.core.data import folder
 from dipddpm.core.data.catalogue import Split
 from dipddpm.core.errors import UserError
-from dipddpm.core.io import atomic, home
+from dipddpm.core.io import home
 from dipddpm.core.launch import queue, shapes
 from dipddpm.core.runs import reference, trained
 
@@ -33,15 +32,14 @@ def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -
     if isinstance(config, RestoreRun):
         _refuse_prior(config.prior.run)
         _refuse_networks(config)
+        _refuse_masks(config)
     if isinstance(config, HybridRun):
         takes_prior = config.hybrid.learns or (config.hybrid.needs_prior and not config.trains)
         if takes_prior and config.prior.run:
             _refuse_prior(config.prior.run)
     shapes.refuse(config)
     if isinstance(config, DipRun | HybridRun):
-        mask = config.task.mask if isinstance(config.task, Inpaint) else ""
-        for name in filter(None, (*config.images.files, mask)):
-            _refuse_image(home.expand(name))
+        _refuse_images(config)
 
 
 def missing_data(config: AnyRun) -> str | None:
@@ -107,18 +105,35 @@ def _refuse_networks(config: RestoreRun) -> None:
             raise UserError(problem, f"Add --task {task}, or leave out --conditioned {Path(run).name}.")
 
 
-def _refuse_image(path: Path) -> None:
-    """Raise UserError for an image file that is missing, unreadable or damaged; the worker decodes the whole file."""
-    from PIL import Image, UnidentifiedImageError
+def _refuse_images(config: DipRun | HybridRun) -> None:
+    """Raise UserError for image files, or a mask, that the run can't use."""
+    from dipddpm.core.io import masks, pictures
 
-    if not atomic.is_file(path):
-        raise UserError(f"There is no image file {path}.", "Check the path.")
-    if not os.access(path, os.R_OK):
-        raise UserError(f"{path} cannot be read: permission denied.", "Check its permissions.")
-    try:
-        with atomic.open_regular(path) as file, Image.open(file, formats=atomic.IMAGE_FORMATS) as image:
-            image.verify()
-    except UnidentifiedImageError:
-        raise UserError(f"{path} is not a readable image.", "Choose a PNG or JPEG file.") from None
-    except Exception:  # Pillow's decoders raise almost anything on a broken file
-        raise UserError(f"{path} is damaged or incomplete.", "Copy or save the file again.") from None
+    sizes: dict[str, tuple[int, int]] = {}
+    for name in config.images.files:
+        shape, _ = pictures.inspect(home.expand(name))
+        sizes[name] = shape[1:]
+        for side, word in zip(sizes[name], ("high", "wide"), strict=True):
+            if side < 2:
+                problem = f"{name} is {side} pixel {word}, and the networks need at least 2 pixels a side."
+                raise UserError(problem, "Leave it out, or enlarge it.")
+    if not isinstance(config.task, Inpaint) or not config.task.mask:
+        return
+    dataset = config.data.dataset
+    if not sizes and dataset in data.CATALOGUE:
+        sizes[dataset] = data.CATALOGUE[dataset].shape[1:]
+    elif not sizes:
+        side = folder.parse(dataset).size
+        sizes[dataset] = side, side
+    for height, width in sizes.values():
+        masks.read_mask(home.expand(config.task.mask), (height, width))
+
+
+def _refuse_masks(config: RestoreRun) -> None:
+    """Raise UserError for a mask of a head-to-head, whose images are all 28x28."""
+    from dipddpm.core.io import masks
+
+    for text in config.restore.tasks:
+        task = parse_task(text)
+        if isinstance(task, Inpaint) and task.mask:
+            masks.read_mask(home.expand(task.mask), (28, 28))

@@ -114,11 +114,11 @@ def test_load_image_reads_sixteen_bit_grey_exactly(tmp_path: Path, suffix: str) 
     np.testing.assert_allclose(image[0, 0].numpy(), values / 65535, rtol=1e-6)
 
 
-def test_load_image_reduces_sixteen_bit_colour_to_eight(tmp_path: Path) -> None:
+def test_load_image_reads_sixteen_bit_colour_exactly(tmp_path: Path) -> None:
     values = np.random.default_rng(1).integers(0, 65536, (5, 4, 3), np.uint16)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     (tmp_path / "a.png").write_bytes(png(4, 5, 16, 2, rows))
-    np.testing.assert_allclose(load_image(tmp_path / "a.png")[0].movedim(0, -1), values / 65535, atol=1 / 255)
+    np.testing.assert_allclose(load_image(tmp_path / "a.png")[0].movedim(0, -1), values / 65535, atol=1e-7)
 
 
 def test_load_image_reads_float_files_in_range_only(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_load_image_reads_float_files_in_range_only(tmp_path: Path) -> None:
     for wrong in (values * 255, values - 0.5, np.full_like(values, np.nan)):
         with pytest.raises(UserError, match=r"wrong\.tiff has values outside \[0, 1\]"):
             load_image(saved(tmp_path / "wrong.tiff", wrong))
-    with pytest.raises(UserError, match=r"wrong\.tiff has values outside \[0, 65535\]"):
+    with pytest.raises(UserError, match=r"wrong\.tiff is a TIFF file of a kind that is not read \(signed integers"):
         load_image(saved(tmp_path / "wrong.tiff", np.full((3, 4), 70000, np.int32)))
 
 
@@ -222,14 +222,14 @@ def test_load_image_reads_or_names_any_bytes(tmp_path_factory: pytest.TempPathFa
 
 def test_load_image_names_file_that_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("dear diary")
-    (tmp_path / "empty.png").touch()
-    (tmp_path / "page.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
-    for name in ("notes.png", "empty.png", "page.eps"):
-        with pytest.raises(UserError, match=f"{name} is not a readable image"):
-            load_image(tmp_path / name)
+    with pytest.raises(UserError, match=r"notes\.png is not a readable image"):
+        load_image(tmp_path / "notes.png")
+    (tmp_path / "page.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    with pytest.raises(UserError, match=r"page\.png is a PostScript file"):
+        load_image(tmp_path / "page.png")
     with pytest.raises(UserError, match="There is no image file"):
         load_image(tmp_path / "missing.png")
-    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+    with pytest.raises(UserError, match="is a folder, not an image file"):
         load_image(tmp_path)
 
 

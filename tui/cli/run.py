@@ -117,7 +117,7 @@ class RunOptions(NewRun):
         if self.processes is not None and self.kind == "hybrid":
             problem = "A hybrid runs in one process: DIP and DDPM are its baselines in the same time."
             raise UserError(problem, "Leave out --gpus; only run ddpm, run dip and restore take it.")
-        files = tuple(str(home.expand(file).absolute()) for file in self.image or ())
+        files = tuple(_absolute_file(file) for file in self.image or ())
         return {
             **super().named_settings(),
             "prior.run": self._prior_run(),
@@ -279,6 +279,11 @@ def _absolute(dataset: str) -> str:
     """Return the data set with the absolute path of a folder, so that the run can be resumed from any directory."""
     prefix, folder, path = dataset.partition("folder:")
     return f"{folder}{home.expand(path).absolute()}" if folder and path and not prefix else dataset
+
+
+def _absolute_file(file: Path) -> str:
+    """Return the absolute path of an image file; a web address stays as it is, so that its error names it."""
+    return str(file) if file.parts and file.parts[0].endswith(":") else str(home.expand(file).absolute())
 
 
 def _index_range(images: str) -> str:

@@ -13,7 +13,7 @@ from dipddpm.core.dip.ensemble import bytes_per_image
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import BestModel, DataLoaded, Event, Pictures, Step, StopsCompared, Tensors
 from dipddpm.core.experiments.dip import DipExperiment
-from dipddpm.core.images import save_png
+from dipddpm.core.images import save_png, to_bytes
 from tests.core.steps import until_step
 
 TINY = {
@@ -89,6 +89,21 @@ def test_dip_experiment_fits_files_of_any_size_and_colour(tmp_path: Path) -> Non
     assert (items[0].dataset, items[0].source) == ("files", "0.png, 1.png, 2.png")
     assert [tuple(image.shape) for image in run.fit.restored] == [(1, 12, 15), (3, 13, 11), (1, 12, 15)]
     assert run.network is None
+
+
+def test_dip_experiment_shows_grey_and_colour_of_one_size_in_one_picture(tmp_path: Path) -> None:
+    images = [torch.rand(1, 12, 15), torch.rand(3, 12, 15), torch.rand(1, 12, 15)]
+    names = tuple(str(tmp_path / f"{i}" / "a.png") for i in range(3))
+    for name, image in zip(names, images, strict=True):
+        Path(name).parent.mkdir()
+        save_png(name, image)
+    run = experiment(images__files=names)
+    *_, final = (item for item in run if isinstance(item, Pictures))
+    assert final.name == "restored"
+    truths = final.images[2::3]
+    assert [to_bytes(truth).tolist() for truth in truths] == [
+        to_bytes(image.expand(3, -1, -1)).tolist() for image in images
+    ]
 
 
 def test_dip_experiment_batch_size_follows_option() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from dipddpm.core import config as configs
 from dipddpm.core import events
@@ -197,6 +198,8 @@ def test_run_dry_run_prints_loadable_config(kind: str, tmp_path: Path, runs: Run
         (["run", "dip", "--images", "0"], "leaves no image"),
         (["run", "dip", "--images", "501", "--dataset", "fashion-mini"], "no image 500"),
         (["run", "dip", "--image", "/nowhere.png"], "no image file /nowhere.png"),
+        (["run", "dip", "--image", "https://example.org/a.png"], "https:/+example.org/a.png is an address"),
+        (["run", "dip", "--image", "/tmp"], "/tmp is a folder, not an image file.*\nName the files in it"),
         (["run", "dip", "--task", "inpaint:mask=/nowhere.png"], "no image file /nowhere.png"),
         (["run", "ddpm", "--dataset", "fashion-mini", "--set", "data.train_images=2001"], "2,000 images"),
         (["run", "ddpm", "--device", "cuda:63"], "no device cuda:63"),
@@ -232,6 +235,12 @@ def test_run_refuses_unreadable_image_file(tmp_path: Path) -> None:
     assert "is not a readable image" in refused("run", "dip", "--image", tmp_path / "text.png")
     (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR")
     assert re.search("damaged|no image", refused("run", "dip", "--image", tmp_path / "cut.png"))
+
+
+def test_sweep_refuses_mask_that_misses_every_pixel(tmp_path: Path) -> None:
+    Image.new("L", (28, 28)).save(tmp_path / "black.png")
+    task = f"inpaint:mask={tmp_path / 'black.png'}"
+    assert "leaves no pixel: every value is 0 of 255" in refused("sweep", "dip", "--seeds", "2", "--task", task)
 
 
 def test_run_refuses_unwritable_runs_folder(tmp_path: Path) -> None:

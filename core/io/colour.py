@@ -1,0 +1,73 @@
+"""Colour profiles: convert pictures to sRGB, in which the program works and writes."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+_TOLERANCE = 1
+"""A profile that moves no value by more 8-bit levels than this is sRGB: the picture's values stay as they are."""
+
+
+class ProfileError(Exception):
+    """A colour profile is broken, or doesn't fit the picture."""
+
+
+def to_srgb(colour: NDArray[np.float32], profile: bytes) -> NDArray[np.float32]:
+    """Convert values in [0, 1], (H, W, C), from a profile to sRGB; the same values if the profile is sRGB.
+
+    Colour is converted with 8 bits; grey keeps its depth. Raises `ProfileError`.
+    """
+    space, source = _parse(profile)
+    if colour.shape[-1] == 1:
+        ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+        mode = {"GRAY": "L", "RGB": "RGB"}.get(space)
+        if mode is None:
+            raise ProfileError(space)
+        curve = _array(_converted(ramp.convert(mode), source))[0, :, 1]
+        if np.abs(curve - np.arange(256)).max() <= _TOLERANCE:
+            return colour
+        managed: NDArray[np.float32] = np.interp(colour * 255, np.arange(256), curve / 255).astype(np.float32)
+        return managed
+    if space != "RGB":
+        raise ProfileError(space)
+    levels = np.arange(0, 256, 15, dtype=np.uint8)
+    probe = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(1, -1, 3)
+    if np.abs(_array(_converted(Image.fromarray(probe), source)) - probe.astype(np.float32)).max() <= _TOLERANCE:
+        return colour
+    reduced = Image.fromarray((colour * 255).round().astype(np.uint8))
+    return _array(_converted(reduced, source)) / np.float32(255)
+
+
+def cmyk_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Convert a CMYK image to sRGB by its profile. Raises `ProfileError`."""
+    space, source = _parse(profile)
+    if space != "CMYK":
+        raise ProfileError(space)
+    return _converted(image, source)
+
+
+def _parse(profile: bytes) -> tuple[str, ImageCms.ImageCmsProfile]:
+    try:
+        parsed = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return parsed.profile.xcolor_space.strip(), parsed
+    except (OSError, ImageCms.PyCMSError) as error:
+        raise ProfileError(str(error)) from None
+
+
+def _converted(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
+    """Return the image in sRGB, with the perceptual intent."""
+    try:
+        converted: Any = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (OSError, ValueError, ImageCms.PyCMSError) as error:
+        raise ProfileError(str(error)) from None
+    assert isinstance(converted, Image.Image)
+    return converted
+
+
+def _array(image: Image.Image) -> NDArray[np.float32]:
+    return np.asarray(image).astype(np.float32)

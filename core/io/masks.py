@@ -1,0 +1,74 @@
+"""Read mask files, which say which pixels of a picture are missing. Loads no torch."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dipddpm.core.errors import UserError
+from dipddpm.core.io.pictures import Picture, decode, version
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_REMEDY = "Make missing pixels black (0) and known ones white (255)."
+
+
+def read_mask(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+    """Return a mask (H, W), which has the size of its picture, read-only: True where pixels are known.
+
+    Black is missing and white is known. Of a mask of two grey levels the darker one is missing, whatever they are, so
+    that 0 and 1 count as meant; of any other mask, what is below half of white. A mask with transparent pixels holds
+    either black on a transparent layer, which is missing, or a picture with holes, which are missing.
+
+    Raises `UserError` for a mask of another size, for one that misses no pixel or all, and for a file that can't be
+    read.
+    """
+    return _known(path, size, version(path))
+
+
+@lru_cache(maxsize=4)
+def _known(path: Path, size: tuple[int, int] | None, _version: tuple[int, int]) -> NDArray[np.bool_]:
+    picture = decode(path)
+    if size and picture.colour.shape[:2] != size:
+        ours, theirs = (f"{width}x{height}" for height, width in (picture.colour.shape[:2], size))
+        raise UserError(
+            f"The mask {path} has {ours} pixels and the image {theirs}.", "Give a mask of the image's size."
+        )
+    grey = picture.colour[..., 0] if picture.colour.shape[-1] == 1 else picture.colour @ _LUMA
+    known = _opaque(picture, grey, path) if _has_holes(picture) else _bright(grey, path)
+    known.setflags(write=False)
+    return known
+
+
+def _has_holes(picture: Picture) -> bool:
+    return picture.alpha is not None and bool((picture.alpha < 0.5).any())
+
+
+def _bright(grey: NDArray[np.float32], path: Path) -> NDArray[np.bool_]:
+    """Return the known pixels of a mask without transparency."""
+    low, high = grey.min(), grey.max()
+    two_levels = low < high and bool(((grey == low) | (grey == high)).all())
+    known: NDArray[np.bool_] = grey == high if two_levels else grey > 0.5
+    if known.all() or not known.any():
+        values = f"every value is {low * 255:.3g}" if low == high else f"values are {low * 255:.3g} to {high * 255:.3g}"
+        effect = "misses no pixel" if known.all() else "leaves no pixel"
+        raise UserError(f"The mask {path} {effect}: {values} of 255, and below 128 is missing.", _REMEDY)
+    return known
+
+
+def _opaque(picture: Picture, grey: NDArray[np.float32], path: Path) -> NDArray[np.bool_]:
+    """Return the known pixels of a mask with transparent pixels."""
+    assert picture.alpha is not None
+    opaque: NDArray[np.bool_] = picture.alpha[..., 0] >= 0.5
+    inside = grey[opaque]
+    if not inside.size:
+        raise UserError(f"The mask {path} leaves no pixel: all of it is transparent.", _REMEDY)
+    if (inside <= 0.5).all():
+        return ~opaque  # black, drawn on a transparent layer
+    graded = ((inside > 0.1) & (inside < 0.9)).mean() > 0.1
+    if not graded and (inside <= 0.5).any():
+        problem = f"The mask {path} has black, white and transparent pixels, so it is unclear which are missing."
+        raise UserError(problem, f"Save it without transparency. {_REMEDY}")
+    return opaque

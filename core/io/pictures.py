@@ -1,0 +1,299 @@
+"""Read picture files as people have them: any depth, colour profile, transparency and orientation. Loads no torch.
+
+Everything that reads a picture passes here, so that a check before a run and the run itself say the same.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+
+from dipddpm.core.errors import UserError
+from dipddpm.core.io import colour, foreign, tiff
+from dipddpm.core.io.atomic import IMAGE_FORMATS, open_regular
+
+MAX_PIXELS = 64 * 2**20
+"""Largest number of pixels in an image file; as float RGB, so many take 800 MB."""
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+"""The other byte order of the last letter of a raw mode, such as `RGB;16B`; N is the machine's."""
+_SRGB_GAMMA = 1 / 2.2
+
+# `decode` refuses larger files with its own message, so Pillow's warning is redundant.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An upright picture in sRGB."""
+
+    colour: NDArray[np.float32]
+    """Values in [0, 1], (H, W, C); C is 1 for grey and 3 for RGB."""
+    alpha: NDArray[np.float32] | None = None
+    """The opacity in [0, 1], (H, W, 1); None if everything is opaque."""
+    warnings: tuple[str, ...] = ()
+    """Sentences about what may be wrong with the file."""
+
+    def over_white(self) -> NDArray[np.float32]:
+        """Return the colours with transparent pixels blended over white."""
+        if self.alpha is None:
+            return self.colour
+        blended: NDArray[np.float32] = self.colour * self.alpha + (1 - self.alpha)
+        return blended
+
+
+def decode(path: Path, white: float = 0) -> Picture:
+    """Read the first image of a file.
+
+    `white` is the value of white in a file of floats or of more than 8 bits; with 0 it is 1 for floats, and otherwise
+    the largest value that the type holds.
+
+    Raises `UserError`, naming the file, if it is missing, isn't an image, is damaged, or is larger than `MAX_PIXELS`.
+    """
+    try:
+        with open_regular(path) as file:
+            return _decode(file, path, white)
+    except UserError:
+        raise
+    except (FileNotFoundError, NotADirectoryError):
+        raise _missing(path) from None
+    except IsADirectoryError:
+        problem = f"{path} is a folder, not an image file."
+        raise UserError(problem, f"Name the files in it, or use the folder as a data set: folder:{path}") from None
+    except UnidentifiedImageError:
+        formats = ", ".join(IMAGE_FORMATS)
+        remedy = f"Give a file in one of these formats: {formats}."
+        raise UserError(f"{path} is not a readable image.", remedy) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the warning, if warnings are errors
+        problem = f"{path} has more than {MAX_PIXELS:,} pixels, which is the limit."
+        raise UserError(problem, "Scale the image down or crop it.") from None
+    except tiff.UnreadableError as error:
+        problem = f"{path} is a TIFF file of a kind that is not read ({error})."
+        raise UserError(problem, "Save it as a PNG, or as an uncompressed TIFF with 8 or 16 bits.") from None
+    except _OutOfRangeError as error:
+        remedy = "Scale the values, say which value is white with --set images.white=VALUE, or save 8 bits."
+        raise UserError(f"{path} has values outside {error}.", remedy) from None
+    except MemoryError:
+        raise UserError(f"There is not enough memory to read {path}.", "Scale the image down or crop it.") from None
+    except Exception as error:  # on broken files the decoders raise almost anything, from OSError to SyntaxError
+        if isinstance(error, OSError) and error.strerror:
+            raise UserError(
+                f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions."
+            ) from None
+        raise UserError(f"{path} is damaged or cut short.", "Copy or save the file again.") from None
+
+
+def inspect(path: Path, white: float = 0) -> tuple[tuple[int, int, int], tuple[str, ...]]:
+    """Return the shape (C, H, W) of a picture, and what may be wrong with it. Raises `UserError` as `decode` does."""
+    return _inspect(path, white, version(path))
+
+
+def is_grey(path: Path) -> bool:
+    """Return whether `decode` reads a file as grey, by its header if that is enough. Raises `UserError` as it does."""
+    try:
+        with open_regular(path) as file, Image.open(file, formats=IMAGE_FORMATS) as image:
+            return _stored_grey(image) or _raw_mode(image) == "LA;16B"
+    except Exception:  # on broken files Pillow raises almost anything
+        return int(decode(path).colour.shape[-1]) == 1
+
+
+def version(path: Path) -> tuple[int, int]:
+    """Return numbers that change when a file is written again; zeros if there is no file."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=4096)
+def _inspect(path: Path, white: float, _version: tuple[int, int]) -> tuple[tuple[int, int, int], tuple[str, ...]]:
+    picture = decode(path, white)
+    height, width, channels = picture.colour.shape
+    return (channels, height, width), picture.warnings
+
+
+class _OutOfRangeError(Exception):
+    """An image has values that can't be mapped to [0, 1] without guessing."""
+
+
+def _missing(path: Path) -> UserError:
+    """Return the error for a path at which there is no file."""
+    if _URL.match(str(path)):
+        return UserError(f"{path} is an address, not a file.", "Download the file, and give its path alone.")
+    if path.name == "-":
+        return UserError("An image can't be read from a pipe.", "Save it to a file, and give its path.")
+    if any(sign in path.name for sign in "*?["):
+        return UserError(f"There is no image file {path}.", "Patterns aren't expanded here: name each file.")
+    return UserError(f"There is no image file {path}.", "Check the path.")
+
+
+def _decode(file: BinaryIO, path: Path, white: float) -> Picture:
+    start = file.read(1 << 16)
+    if kind := foreign.recognize(path, start):
+        raise UserError(f"{path} is {kind[0]}, which is not read as an image.", kind[1])
+    file.seek(0)
+    try:
+        image = Image.open(file, formats=IMAGE_FORMATS)
+    except UnidentifiedImageError:
+        if start[:4] not in TiffImagePlugin.PREFIXES:
+            raise
+        return _from_samples(tiff.read(file, MAX_PIXELS), path, white)
+    if image.width * image.height > MAX_PIXELS:
+        raise Image.DecompressionBombError
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if tiff.is_preview(image):
+            raise UserError(f"{path} is a camera's raw file, which is not read as an image.", foreign.RAW_REMEDY)
+        if tiff.pillow_misreads(image):
+            return _from_samples(tiff.read(file, MAX_PIXELS), path, white)
+    if (deep := _deep(image, file)) is not None:
+        return _from_samples(deep, path, white)
+    return _from_image(ImageOps.exif_transpose(image), path, _doubts(image, start, path))
+
+
+def _deep(image: Image.Image, file: BinaryIO) -> tiff.Samples | None:
+    """Return the values of an image that has more than 8 bits; None for other images.
+
+    Pillow keeps only the high bytes of 16-bit colour. It gets the low bytes by reading the file again, as if its bytes
+    were in the other order.
+    """
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    profile = image.info.get("icc_profile")
+    raw = _raw_mode(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        clear = image.info.get("transparency")
+        if raw == "F;32BF" and image.tile[0].codec_name == "libtiff":  # type: ignore[attr-defined]
+            values = _reread(file, "F;32NF")  # libtiff returns the machine's byte order, which Pillow forgets here
+        else:
+            values = np.asarray(ImageOps.exif_transpose(image))
+        values = np.atleast_3d(values)
+        white = 1.0 if image.mode == "F" else 4095.0 if tags.get(tiff.BITS) == (12,) else 65535.0
+        if tags.get(tiff.PHOTOMETRIC) == 0:
+            values = (white - values).astype(values.dtype)
+        alpha = (values != clear).astype(np.float32) if isinstance(clear, int) else None
+        return tiff.Samples(values, white, alpha, profile=profile)
+    if raw == "LA;16B":
+        grey = _reread(file, "RGBA").astype(np.uint16)
+        values, opacity = grey[..., :1] * 256 + grey[..., 1:2], grey[..., 2:3] * 256 + grey[..., 3:]
+        return tiff.Samples(values, 65535.0, opacity / 65535, profile=profile)
+    if not re.fullmatch(r"RGB[AaX]?;16[BLN]", raw):
+        return None
+    kept = raw.replace("a", "A")
+    high, low = (_reread(file, each).astype(np.uint16) for each in (kept, kept[:-1] + _SWAPPED[kept[-1]]))
+    values = high * 256 + low
+    clear = image.info.get("transparency")
+    alpha = (values != clear).any(-1, keepdims=True).astype(np.float32) if isinstance(clear, tuple) else None
+    if "A" in kept:
+        alpha = values[..., 3:] / 65535
+    return tiff.Samples(values[..., :3], 65535.0, alpha, premultiplied="a" in raw, profile=profile)
+
+
+def _stored_grey(image: Image.Image) -> bool:
+    """Return whether the mode is grey; I and F are 16-bit and float grey."""
+    return image.mode in {"1", "L", "LA", "La", "F"} or image.mode.startswith("I")
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """Return the layout of the pixels in the file, such as `RGB;16B`; an empty string if the decoder doesn't say."""
+    tiles: Any = getattr(image, "tile", None)
+    arguments = tiles[0].args if tiles else None
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
+
+
+def _reread(file: BinaryIO, raw_mode: str) -> NDArray[Any]:
+    """Read the open file again with another raw mode."""
+    file.seek(0)
+    image: Any = Image.open(file, formats=IMAGE_FORMATS)
+    image.tile = [
+        tile._replace(args=raw_mode if isinstance(tile.args, str) else (raw_mode, *tile.args[1:]))
+        for tile in image.tile
+    ]
+    return np.asarray(ImageOps.exif_transpose(image))
+
+
+def _from_samples(samples: tiff.Samples, path: Path, white: float) -> Picture:
+    """Scale stored values to [0, 1]."""
+    values, scale = samples.values, white or samples.white
+    if not scale:
+        raise tiff.UnreadableError("signed integers, in which white is not defined")
+    smallest, largest = values.min(), values.max()
+    if not (smallest >= 0 and largest <= scale):
+        raise _OutOfRangeError(f"[0, {scale:,.15g}]")
+    doubts = []
+    if not white and samples.white > 255 and 0 < largest < samples.white / 4:
+        bits = max(8, int(largest).bit_length())
+        doubts.append(
+            f"{path} is very dark: its largest value is {largest:,} of {samples.white:,.0f}. If its white has {bits} "
+            f"bits, add --set images.white={2**bits - 1}."
+        )
+    colours = (values / scale).astype(np.float32)
+    alpha = None if samples.alpha is None else samples.alpha.astype(np.float32)
+    if samples.premultiplied and alpha is not None:
+        colours = np.clip(np.divide(colours, alpha, where=alpha > 0, out=colours), 0, 1)
+    return _managed(colours, alpha, samples.profile, path, doubts)
+
+
+def _from_image(image: Image.Image, path: Path, doubts: list[str]) -> Picture:
+    """Convert an upright Pillow image of 8 bits."""
+    profile = image.info.get("icc_profile")
+    if image.mode == "CMYK":
+        if profile:
+            try:
+                image = colour.cmyk_to_srgb(image, profile)
+            except colour.ProfileError:
+                doubts.append(_unusable(path))
+        return Picture(_unit(image.convert("RGB")), warnings=tuple(doubts))
+    if image.mode == "LAB":
+        profile = None  # the values are absolute colours
+    grey = _stored_grey(image)
+    if not image.has_transparency_data:
+        return _managed(_unit(image.convert("L" if grey else "RGB")), None, profile, path, doubts)
+    values = _unit(image.convert("LA" if grey else "RGBA"))
+    return _managed(values[..., :-1], values[..., -1:], profile, path, doubts)
+
+
+def _managed(
+    values: NDArray[np.float32],
+    alpha: NDArray[np.float32] | None,
+    profile: bytes | None,
+    path: Path,
+    doubts: list[str],
+) -> Picture:
+    """Convert colours to sRGB by the file's profile."""
+    if profile:
+        try:
+            values = colour.to_srgb(values, profile)
+        except colour.ProfileError:
+            doubts.append(_unusable(path))
+    return Picture(np.ascontiguousarray(values), alpha, tuple(doubts))
+
+
+def _unusable(path: Path) -> str:
+    return f"The colour profile of {path} is damaged or for other colours; it is read as sRGB."
+
+
+def _doubts(image: Image.Image, start: bytes, path: Path) -> list[str]:
+    """Return warnings about colours that a PNG declares in a way that isn't followed."""
+    if image.format != "PNG":
+        return []
+    position = start.find(b"cICP") + 4
+    gamma = None if "srgb" in image.info or "icc_profile" in image.info else image.info.get("gamma")
+    if position > 3 and start[position : position + 2] != b"\x01\x0d":
+        return [f"{path} has colours that are not sRGB (cICP), and is read as sRGB. Convert it to sRGB first."]
+    if gamma is not None and abs(gamma - _SRGB_GAMMA) > 0.02:
+        return [f"{path} has a gamma of {gamma:g} (gAMA), and is read as sRGB. Convert it to sRGB first."]
+    return []
+
+
+def _unit(image: Image.Image) -> NDArray[np.float32]:
+    return np.atleast_3d(np.asarray(image)).astype(np.float32) / np.float32(255)

@@ -1,0 +1,113 @@
+"""TIFF files that Pillow can't read, or reads wrong: floats of all sizes, 32 bits, inverted and planar 16 bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import TiffImagePlugin
+
+BITS, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT = 258, 262, 284, 339
+_SUBFILE_TYPE, _ORIENTATION, _PROFILE, _DNG_VERSION = 254, 274, 34675, 50706
+_PHOTOMETRICS = {3: "a palette", 5: "CMYK", 6: "YCbCr", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32803: "sensor data"}
+_FORMATS = {4: "undefined values", 5: "complex integers", 6: "complex numbers"}
+
+
+class UnreadableError(Exception):
+    """A TIFF is of a kind that isn't read; the text says of which."""
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """The values of a picture as stored, upright."""
+
+    values: NDArray[Any]
+    """Integers or floats, (H, W, C); C is 1 for grey and 3 for RGB."""
+    white: float
+    """The value of white; 0 for signed integers, in which it isn't defined."""
+    alpha: NDArray[Any] | None = None
+    """The opacity in [0, 1], (H, W, 1)."""
+    premultiplied: bool = False
+    """True if the colours are multiplied by the opacity already."""
+    profile: bytes | None = None
+    """The colour profile."""
+
+
+def is_preview(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Return whether the first image is only a small preview of the picture, as in raw files of cameras."""
+    return _DNG_VERSION in image.tag_v2 or bool(int(image.tag_v2.get(_SUBFILE_TYPE, 0)) & 1)
+
+
+def pillow_misreads(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Return whether Pillow opens this file, but reads it wrong, or with fewer bits than it has."""
+    tags = image.tag_v2
+    signed = any(kind != 1 for kind in tags.get(SAMPLE_FORMAT, (1,))) and image.mode != "F"
+    return signed or image.mode == "I" or (max(tags.get(BITS, (1,))) > 8 and tags.get(PLANAR) == 2)
+
+
+def read(file: BinaryIO, max_pixels: int) -> Samples:
+    """Read the first image of a TIFF file. Raises `UnreadableError`, and other exceptions for a damaged file."""
+    import tifffile
+
+    file.seek(0)
+    with tifffile.TiffFile(file, name="picture") as opened:
+        page = opened.pages.first
+        assert isinstance(page, tifffile.TiffPage)
+        if _DNG_VERSION in page.tags or page.is_reduced:
+            raise UnreadableError("a raw file of a camera")
+        if page.imagewidth * page.imagelength > max_pixels:
+            raise UnreadableError("too large")
+        kind = _FORMATS.get(int(page.sampleformat))
+        if kind:
+            raise UnreadableError(kind)
+        photometric = int(page.photometric)
+        if photometric > 2:
+            raise UnreadableError(_PHOTOMETRICS.get(photometric, f"photometric {photometric}"))
+        channels = 3 if photometric == 2 else 1
+        if not channels <= page.samplesperpixel <= channels + 2 or page.imagedepth > 1:
+            raise UnreadableError(f"{page.samplesperpixel * page.imagedepth} layers")
+        if sum(page.databytecounts) > file.seek(0, 2) or max(page.dataoffsets, default=0) >= file.tell():
+            raise EOFError("cut short")
+        try:
+            values = page.asarray()
+        except (ValueError, KeyError, ImportError) as error:
+            if "imagecodecs" not in str(error):
+                raise
+            compression = tifffile.COMPRESSION(page.compression).name.replace("_", " ").lower()
+            raise UnreadableError(f"{page.bitspersample} bits, compression {compression}") from None
+        values = values.reshape(
+            (page.samplesperpixel, page.imagelength, page.imagewidth)
+            if page.planarconfig == 2
+            else (page.imagelength, page.imagewidth, page.samplesperpixel)
+        )
+        values = np.moveaxis(values, 0, -1) if page.planarconfig == 2 else values
+        signed = values.dtype.kind == "i"
+        white = 1.0 if values.dtype.kind == "f" else 0.0 if signed else 2.0 ** int(page.bitspersample) - 1
+        colour = values[..., :channels]
+        if photometric == 0 and signed:
+            raise UnreadableError("signed integers, in which white is zero")
+        samples = Samples(white - colour if photometric == 0 else colour, white)
+        if page.extrasamples and page.extrasamples[0] in {1, 2}:
+            alpha = np.clip(
+                values[..., channels : channels + 1] / np.float64(white or np.iinfo(values.dtype).max), 0, 1
+            )
+            samples = replace(samples, alpha=alpha, premultiplied=page.extrasamples[0] == 1)
+        profile, orientation = page.tags.get(_PROFILE), page.tags.get(_ORIENTATION)
+        samples = replace(samples, profile=profile and bytes(profile.value))
+        return upright(samples, int(orientation.value) if orientation else 1)
+
+
+def upright(samples: Samples, orientation: int) -> Samples:
+    """Turn and mirror the values by an EXIF orientation, 1 to 8; any other number leaves them as they are."""
+
+    def turned(values: NDArray[Any]) -> NDArray[Any]:
+        if orientation in {5, 6, 7, 8}:
+            values = values.swapaxes(0, 1)
+        if orientation in {3, 4, 7, 8}:
+            values = values[::-1]
+        return values[:, ::-1] if orientation in {2, 3, 6, 7} else values
+
+    alpha = samples.alpha
+    return replace(samples, values=turned(samples.values), alpha=None if alpha is None else turned(alpha))

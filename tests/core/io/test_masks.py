@@ -1,0 +1,87 @@
+"""Masks: read by what they mean, and refused with their values where they can't mean anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dipddpm.core.errors import UserError
+from dipddpm.core.io.masks import read_mask
+
+SIZE = (24, 40)
+KNOWN = np.ones(SIZE, bool)
+KNOWN[8:16, 10:30] = False
+
+
+def saved(path: Path, values: np.ndarray, mode: str | None = None, **options: Any) -> Path:
+    image = Image.fromarray(values)
+    (image.convert(mode) if mode else image).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 255), (0, 1), (0, 100), (254, 255), (3, 4)])
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_read_mask_takes_darker_of_two_levels_as_missing(tmp_path: Path, low: int, high: int, mode: str) -> None:
+    values = np.where(KNOWN, high, low).astype(np.uint8)
+    np.testing.assert_array_equal(read_mask(saved(tmp_path / "m.png", values, mode), SIZE), KNOWN)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint16])
+def test_read_mask_takes_other_types(tmp_path: Path, dtype: Any) -> None:
+    np.testing.assert_array_equal(read_mask(saved(tmp_path / "m.png", KNOWN.astype(dtype)), SIZE), KNOWN)
+
+
+def test_read_mask_takes_label_palette_and_jpeg(tmp_path: Path) -> None:
+    labels = Image.fromarray(KNOWN.astype(np.uint8), "P")
+    labels.putpalette([0, 0, 0, 128, 0, 0])
+    labels.save(tmp_path / "labels.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "labels.png", SIZE), KNOWN)
+    path = saved(tmp_path / "m.jpg", KNOWN.astype(np.uint8) * 255, quality=70)
+    np.testing.assert_array_equal(read_mask(path, SIZE), KNOWN)
+
+
+def test_read_mask_takes_holes_and_drawings_on_transparent_layer(tmp_path: Path) -> None:
+    alpha = np.where(KNOWN, 255, 0).astype(np.uint8)
+    photo = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+    for colour in (photo, np.full_like(photo, 255)):
+        path = saved(tmp_path / "holes.png", np.dstack([colour, alpha]))
+        np.testing.assert_array_equal(read_mask(path, SIZE), KNOWN)
+    path = saved(tmp_path / "drawn.png", np.dstack([photo * 0, 255 - alpha]))
+    np.testing.assert_array_equal(read_mask(path, SIZE), KNOWN)
+    half = np.where(np.arange(40) < 5, 0, 255)[None].repeat(24, 0).astype(np.uint8)
+    path = saved(tmp_path / "unclear.png", np.dstack([half, half, half, alpha]))
+    with pytest.raises(UserError, match="black, white and transparent pixels"):
+        read_mask(path, SIZE)
+    with pytest.raises(UserError, match="all of it is transparent"):
+        read_mask(saved(tmp_path / "clear.png", np.dstack([photo, alpha * 0])), SIZE)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([0], "leaves no pixel: every value is 0 of 255"),
+        ([1], "leaves no pixel: every value is 1 of 255"),
+        ([255], "misses no pixel: every value is 255 of 255"),
+        ([0, 1, 2], "leaves no pixel: values are 0 to 2 of 255"),
+        ([130, 200, 255], "misses no pixel: values are 130 to 255 of 255"),
+    ],
+)
+def test_read_mask_refuses_all_or_nothing_with_its_values(tmp_path: Path, values: list[int], words: str) -> None:
+    pixels = np.resize(np.array(values, np.uint8), SIZE)
+    with pytest.raises(UserError, match=words):
+        read_mask(saved(tmp_path / "m.png", pixels), SIZE)
+
+
+def test_read_mask_is_turned_upright_and_names_other_size(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = saved(tmp_path / "m.png", np.rot90(KNOWN).astype(np.uint8), exif=exif)
+    np.testing.assert_array_equal(read_mask(path, SIZE), KNOWN)
+    with pytest.raises(UserError, match="has 40x24 pixels and the image 40x23"):
+        read_mask(path, (23, 40))
+    with pytest.raises(UserError, match="There is no image file"):
+        read_mask(tmp_path / "none.png", SIZE)

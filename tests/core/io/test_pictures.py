@@ -1,0 +1,336 @@
+"""Pictures as people have them: depths, byte orders, colour profiles, transparency, and files that aren't pictures."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
+
+from dipddpm.core.errors import UserError
+from dipddpm.core.io import pictures
+from dipddpm.core.io.pictures import decode, inspect
+from tests.core.io.profiles import ADOBE_RGB, DISPLAY_P3, PROPHOTO, SRGB, profile, to_srgb
+
+RNG = np.random.default_rng(5)
+GREY = RNG.integers(0, 65536, (9, 14)).astype(np.uint16)
+COLOUR = RNG.integers(0, 65536, (9, 14, 3)).astype(np.uint16)
+GREY[0, 0], COLOUR[0, 0], GREY[0, 1], COLOUR[0, 1] = 65535, 65535, 0, 0
+
+
+def png(colour_type: int, values: np.ndarray, *chunks: tuple[bytes, bytes]) -> bytes:
+    """Return a 16-bit PNG, built by the specification."""
+    height, width = values.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    body = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+def colours(path: Path, **options: Any) -> np.ndarray:
+    return np.squeeze(decode(path, **options).over_white())
+
+
+# ---- depth
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("photometric", ["miniswhite", "minisblack"])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "f2", "f4", "f8"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_decode_reads_grey_tiff_of_every_depth_and_order(
+    tmp_path: Path, byteorder: Any, photometric: str, dtype: str, compression: str | None
+) -> None:
+    expected = GREY / 65535
+    white = 1 if dtype.startswith("f") else np.iinfo(dtype).max
+    stored = (expected * white if dtype.startswith("f") else np.round(expected * white)).astype(dtype)
+    inverted = (white - stored).astype(dtype) if photometric == "miniswhite" else stored
+    tifffile.imwrite(
+        tmp_path / "a.tif", inverted, byteorder=byteorder, photometric=photometric, compression=compression
+    )
+    np.testing.assert_allclose(colours(tmp_path / "a.tif"), stored / white, atol=1e-3 if dtype == "f2" else 1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "f2", "f4", "f8"])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_decode_reads_colour_tiff_of_every_depth_and_layout(
+    tmp_path: Path, dtype: str, byteorder: Any, planar: str, tile: tuple[int, int] | None
+) -> None:
+    white = 1 if dtype.startswith("f") else np.iinfo(dtype).max
+    stored = (COLOUR / 65535 * white).astype(dtype)
+    layers = np.moveaxis(stored, -1, 0) if planar == "separate" else stored
+    tifffile.imwrite(tmp_path / "a.tif", layers, photometric="rgb", planarconfig=planar, byteorder=byteorder, tile=tile)
+    np.testing.assert_allclose(colours(tmp_path / "a.tif"), stored / white, atol=1e-6)
+
+
+@pytest.mark.parametrize("extra", ["unassalpha", "assocalpha", "unspecified"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_decode_blends_alpha_of_sixteen_bit_tiff(tmp_path: Path, extra: str, channels: int, byteorder: Any) -> None:
+    values, alpha = COLOUR[..., :channels] / 65535, GREY[..., None] / 65535
+    premultiplied = values * alpha if extra == "assocalpha" else values
+    stored = np.round(np.concatenate([premultiplied, alpha], -1) * 65535).astype(np.uint16)
+    photometric = "rgb" if channels == 3 else "minisblack"
+    tifffile.imwrite(
+        tmp_path / "a.tif", stored, photometric=photometric, extrasamples=[extra], planarconfig="contig",
+        byteorder=byteorder,
+    )  # fmt: skip
+    expected = values if extra == "unspecified" else values * alpha + 1 - alpha
+    np.testing.assert_allclose(colours(tmp_path / "a.tif"), np.squeeze(expected), atol=2e-4)
+
+
+@pytest.mark.parametrize("colour_type", [2, 4, 6])
+def test_decode_reads_sixteen_bit_colour_png_exactly(tmp_path: Path, colour_type: int) -> None:
+    alpha = GREY[..., None]
+    stored = {2: COLOUR, 4: np.concatenate([COLOUR[..., :1], alpha], -1), 6: np.concatenate([COLOUR, alpha], -1)}
+    (tmp_path / "a.png").write_bytes(png(colour_type, stored[colour_type]))
+    expected = (COLOUR[..., :1] if colour_type == 4 else COLOUR) / 65535
+    if colour_type != 2:
+        expected = expected * (alpha / 65535) + 1 - alpha / 65535
+    np.testing.assert_allclose(colours(tmp_path / "a.png"), np.squeeze(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize("colour_type", [0, 2])
+def test_decode_makes_transparent_colour_of_sixteen_bit_png_white(tmp_path: Path, colour_type: int) -> None:
+    values = GREY if colour_type == 0 else COLOUR
+    clear = values[3, 5]
+    (tmp_path / "a.png").write_bytes(png(colour_type, values, (b"tRNS", np.atleast_1d(clear).astype(">u2").tobytes())))
+    expected = np.where(np.atleast_3d(values == clear).all(-1, keepdims=True), 1, np.atleast_3d(values) / 65535)
+    np.testing.assert_allclose(colours(tmp_path / "a.png"), np.squeeze(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_deflate", "zstd"])
+def test_decode_inverts_compressed_sixteen_bit_tiff(tmp_path: Path, compression: str) -> None:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[262] = 0
+    Image.fromarray(65535 - GREY).save(tmp_path / "a.tif", compression=compression, tiffinfo=tags)
+    np.testing.assert_allclose(colours(tmp_path / "a.tif"), GREY / 65535, atol=1e-6)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_decode_turns_float_colour_upright_as_pillow_turns_bytes(tmp_path: Path, orientation: int) -> None:
+    values = (COLOUR >> 8).astype(np.uint8)
+    tifffile.imwrite(
+        tmp_path / "f.tif", values.astype(np.float64) / 255, photometric="rgb",
+        extratags=[(274, "H", 1, orientation, True)],
+    )  # fmt: skip
+    Image.fromarray(values).save(tmp_path / "b.tif", tiffinfo={274: orientation})
+    np.testing.assert_allclose(colours(tmp_path / "f.tif"), colours(tmp_path / "b.tif"), atol=1e-6)
+
+
+def test_decode_warns_of_twelve_bits_in_sixteen_and_white_scales_them(tmp_path: Path) -> None:
+    values = np.linspace(0, 4095, 126).round().astype(np.uint16).reshape(9, 14)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    (warning,) = decode(tmp_path / "a.png").warnings
+    assert "largest value is 4,095 of 65,535" in warning and "images.white=4095" in warning
+    scaled = decode(tmp_path / "a.png", white=4095)
+    np.testing.assert_allclose(scaled.colour[..., 0], values / 4095, atol=1e-6)
+    assert scaled.warnings == () == decode(_saved(tmp_path / "b.png", GREY)).warnings
+    with pytest.raises(UserError, match=r"values outside \[0, 100\]"):
+        decode(tmp_path / "a.png", white=100)
+
+
+def test_decode_reads_packed_twelve_bits(tmp_path: Path) -> None:
+    values = RNG.integers(0, 4096, (4, 6))
+    nibbles = [f"{value:03x}" for value in values.ravel()]
+    data = bytes.fromhex("".join(nibbles))
+    entries = {256: 6, 257: 4, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 4, 279: len(data)}
+    body = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    start = b"II*\0" + struct.pack("<I", 8 + len(data))
+    (tmp_path / "a.tif").write_bytes(start + data + struct.pack("<H", len(entries)) + body + bytes(4))
+    np.testing.assert_allclose(colours(tmp_path / "a.tif"), values / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i2", "i4"])
+def test_decode_refuses_signed_tiff_unless_white_is_given(tmp_path: Path, dtype: str) -> None:
+    values = (GREY // 1024).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    with pytest.raises(UserError, match="signed integers, in which white is not defined"):
+        decode(tmp_path / "a.tif")
+    np.testing.assert_allclose(colours(tmp_path / "a.tif", white=100), values / 100, atol=1e-6)
+
+
+def test_decode_names_kind_of_tiff_that_it_refuses(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((5, 8, 8), np.uint16), photometric="minisblack", planarconfig="separate")
+    with pytest.raises(UserError, match=r"kind that is not read \(5 layers\)"):
+        decode(path)
+    tifffile.imwrite(path, np.zeros((8, 8, 3), np.uint16), photometric="cielab")
+    with pytest.raises(UserError, match=r"kind that is not read \(CIELab\)"):
+        decode(path)
+    tifffile.imwrite(path, np.zeros((8, 8), np.complex64))
+    with pytest.raises(UserError, match=r"kind that is not read \(complex numbers\)"):
+        decode(path)
+
+
+def test_decode_names_cut_tiff_of_every_reader(tmp_path: Path) -> None:
+    for dtype in ("u2", "f8", "u4"):
+        tifffile.imwrite(tmp_path / "a.tif", COLOUR.astype(dtype), photometric="rgb")
+        content = (tmp_path / "a.tif").read_bytes()
+        (tmp_path / "a.tif").write_bytes(content[:-40])
+        with pytest.raises(UserError, match="damaged or cut short"):
+            decode(tmp_path / "a.tif")
+
+
+# ---- colour profiles
+
+EVERY = np.stack(np.meshgrid(*[np.arange(0, 256, 17, dtype=np.uint8)] * 3), -1).reshape(64, 64, 3)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+@pytest.mark.parametrize(("primaries", "gamma"), [(DISPLAY_P3, None), (ADOBE_RGB, 563 / 256), (PROPHOTO, 1.80078125)])
+def test_decode_converts_profile_to_srgb(tmp_path: Path, primaries: Any, gamma: float | None, suffix: str) -> None:
+    more: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
+    path = _saved(tmp_path / f"a.{suffix}", EVERY, icc_profile=profile(primaries, gamma), **more)
+    np.testing.assert_allclose(colours(path), to_srgb(EVERY / 255, primaries, gamma), atol=1.6 / 255)
+
+
+def test_decode_converts_profile_of_palette_transparency_and_sixteen_bits(tmp_path: Path) -> None:
+    p3 = profile(DISPLAY_P3, None)
+    expected = to_srgb(EVERY / 255, DISPLAY_P3, None)
+    alpha = np.broadcast_to(np.linspace(0, 255, 64).round().astype(np.uint8)[:, None, None], (64, 64, 1))
+    path = _saved(tmp_path / "a.png", np.concatenate([EVERY, alpha], -1), icc_profile=p3)
+    np.testing.assert_allclose(colours(path), expected * (alpha / 255) + 1 - alpha / 255, atol=1.6 / 255)
+    tifffile.imwrite(tmp_path / "a.tif", EVERY.astype(np.uint16) * 257, photometric="rgb", iccprofile=p3)
+    np.testing.assert_allclose(colours(tmp_path / "a.tif"), expected, atol=1.6 / 255)
+    few = EVERY[:4, :16]
+    palette = Image.fromarray(few).quantize(64, dither=Image.Dither.NONE)
+    palette.save(tmp_path / "p.png", icc_profile=p3)
+    seen = np.asarray(palette.convert("RGB"))
+    np.testing.assert_allclose(colours(tmp_path / "p.png"), to_srgb(seen / 255, DISPLAY_P3, None), atol=1.6 / 255)
+
+
+@pytest.mark.parametrize(
+    "srgb", [profile(SRGB, None), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()]
+)
+def test_decode_leaves_srgb_bit_for_bit(tmp_path: Path, srgb: bytes) -> None:
+    path = _saved(tmp_path / "a.png", EVERY, icc_profile=srgb)
+    np.testing.assert_array_equal(colours(path), EVERY.astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.parametrize("primaries", [None, ADOBE_RGB])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_decode_converts_grey_profile(tmp_path: Path, primaries: Any, dtype: Any) -> None:
+    white = np.iinfo(dtype).max
+    values = np.linspace(0, white, 4000).round().astype(dtype).reshape(50, 80)
+    path = _saved(tmp_path / "a.tif", values, icc_profile=profile(primaries, 1.80078125))
+    light = (values / white) ** 1.80078125
+    expected = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    np.testing.assert_allclose(colours(path), expected, atol=2 / 255)
+
+
+def test_decode_converts_cmyk_profile_as_pillow_does(tmp_path: Path) -> None:
+    inks = RNG.integers(0, 256, (8, 8, 4), np.uint8)
+    image = Image.fromarray(inks, "CMYK")
+    image.save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(
+        colours(tmp_path / "a.tif"), np.asarray(image.convert("RGB"), np.float32) / np.float32(255)
+    )
+
+
+@pytest.mark.parametrize("broken", [b"rubbish", b"", profile(DISPLAY_P3, None)[:200], profile(None, 2.2)])
+def test_decode_warns_of_unusable_profile_and_ignores_it(tmp_path: Path, broken: bytes) -> None:
+    Image.fromarray(EVERY).save(tmp_path / "a.jpg", quality=100, subsampling=0)
+    plain = colours(tmp_path / "a.jpg")
+    picture = decode(_saved(tmp_path / "b.jpg", EVERY, quality=100, subsampling=0, icc_profile=broken))
+    np.testing.assert_array_equal(picture.colour, plain)
+    assert len(picture.warnings) == bool(broken)
+    assert all("colour profile" in warning for warning in picture.warnings)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "content", "words"),
+    [
+        (b"gAMA", struct.pack(">I", 100_000), "gamma of 1"),
+        (b"gAMA", struct.pack(">I", 45455), ""),
+        (b"cICP", bytes([9, 16, 0, 1]), "cICP"),
+        (b"cICP", bytes([1, 13, 0, 1]), ""),
+    ],
+)
+def test_decode_warns_of_colours_declared_by_png_chunks(
+    tmp_path: Path, chunk: bytes, content: bytes, words: str
+) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add(chunk, content)
+    picture = decode(_saved(tmp_path / "a.png", EVERY, pnginfo=info))
+    assert [words in warning for warning in picture.warnings] == [True] * bool(words)
+    np.testing.assert_array_equal(picture.colour, EVERY.astype(np.float32) / np.float32(255))
+
+
+# ---- files that aren't pictures
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC file"),
+        ("a.png", b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "an AVIF file"),
+        ("a.jpg", b"\0\0\0\x18ftypmif1\0\0\0\0avifmif1", "an AVIF file"),
+        ("a.jp2", b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 file"),
+        ("a.j2k", b"\xff\x4f\xff\x51\0", "a JPEG 2000 file"),
+        ("a.jxl", b"\xff\x0a\0\0", "a JPEG XL file"),
+        ("a.NEF", b"II*\0\x08\0\0\0", "a camera's raw file"),
+        ("a.tif", b"II*\0\x10\0\0\0CR\x02\0", "a camera's raw file"),
+        ("a.svg", b"<?xml version='1.0'?>\n<svg width='3'/>", "an SVG drawing"),
+        ("a.pdf", b"%PDF-1.7\n", "a PDF file"),
+        ("a.psd", b"8BPS\0\1", "a Photoshop file"),
+        ("a.jpg", b"\n<!DOCTYPE html><html>", "a web page"),
+        ("a.png", b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        ("a.dcm", bytes(128) + b"DICM", "a DICOM file"),
+        ("a.npy", b"\x93NUMPY\1\0", "a NumPy file"),
+        ("a.png", b"", "an empty file"),
+    ],
+)
+def test_decode_refuses_other_formats_by_name(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{name} is {words}"):
+        decode(tmp_path / name)
+
+
+def test_decode_refuses_preview_of_raw_file(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8, 3), np.uint8), photometric="rgb", subfiletype=1)
+    with pytest.raises(UserError, match="a camera's raw file"):
+        decode(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("https://example.org/a.png", "is an address"),
+        ("file:///tmp/a.png", "is an address"),
+        ("-", "can't be read from a pipe"),
+        ("*.png", "Patterns aren't expanded"),
+        (".", "is a folder, not an image file"),
+        ("a.png/b.png", "no image file"),
+    ],
+)
+def test_decode_explains_path_that_is_not_a_file(tmp_path: Path, name: str, words: str, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.png").touch()
+    with pytest.raises(UserError, match=words):
+        decode(Path(name))
+
+
+def test_inspect_reads_file_again_only_after_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _saved(tmp_path / "a.png", GREY)
+    assert inspect(path) == ((1, 9, 14), ())
+    monkeypatch.setattr(pictures, "decode", lambda *_: pytest.fail("read twice"))
+    assert inspect(path) == ((1, 9, 14), ())
+    monkeypatch.undo()
+    _saved(path, COLOUR[:5] >> 8)
+    assert inspect(path)[0] == (3, 5, 14)
+
+
+def _saved(path: Path, values: np.ndarray, **options: Any) -> Path:
+    if values.ndim == 3:
+        values = values.astype(np.uint8)
+    Image.fromarray(values).save(path, **options)
+    return path
