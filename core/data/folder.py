@@ -44,8 +44,6 @@ SPLITS: dict[str, Part] = {
     "validation": "val",
 }
 """The names of subfolders, in lower case, that hold a split."""
-_GREY_MODES = frozenset({"1", "L", "LA", "La", "F"})
-"""Pillow's modes of grey files, besides those of 16 and 32 bits, which begin with I."""
 _HEAD = 4096
 """Number of bytes at the beginning of a file by which most different files of one size are told apart."""
 _MAX_NAMES = 5
@@ -221,16 +219,9 @@ def stored_channels(file: Path) -> Literal[1, 3]:
 
     Raises `UserError` as `load_image` does for a file whose header can't be read.
     """
-    from PIL import Image
+    from dipddpm.core.io import pictures
 
-    try:
-        with atomic.open_regular(file) as stream, Image.open(stream, formats=atomic.IMAGE_FORMATS) as image:
-            mode = image.mode
-    except Exception:  # on broken files Pillow raises almost anything
-        from dipddpm.core.images import load_image
-
-        return 1 if load_image(file).shape[1] == 1 else 3
-    return 1 if mode in _GREY_MODES or mode.startswith("I") else 3
+    return 1 if pictures.is_grey(file) else 3
 
 
 def count_copies(files: Iterable[Path], others: Iterable[Path]) -> int:

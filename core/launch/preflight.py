@@ -29,17 +29,17 @@ def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -
         if not fetching:
             data.check(name, config.data.directory or None)
         _refuse_more_than(config, name)
+    if isinstance(config, DipRun | HybridRun):
+        _refuse_images(config)
     if isinstance(config, RestoreRun):
+        _refuse_masks(config)
         _refuse_prior(config.prior.run)
         _refuse_networks(config)
-        _refuse_masks(config)
     if isinstance(config, HybridRun):
         takes_prior = config.hybrid.learns or (config.hybrid.needs_prior and not config.trains)
         if takes_prior and config.prior.run:
             _refuse_prior(config.prior.run)
     shapes.refuse(config)
-    if isinstance(config, DipRun | HybridRun):
-        _refuse_images(config)
 
 
 def missing_data(config: AnyRun) -> str | None:

@@ -1,0 +1,64 @@
+"""Checks before a run: image files and masks that it can't use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dipddpm.core import config as configs
+from dipddpm.core.errors import UserError
+from dipddpm.core.launch import preflight
+
+
+def refused(kind: str, task: str, *files: Path) -> str:
+    """Return the error for a run of a kind, or an empty string if it may start."""
+    sets = ("patches",) if kind == "restore" else None
+    settings = {"images.files": tuple(map(str, files)) or None, "data.dataset": "fashion-mini", "restore.sets": sets}
+    if kind == "restore":
+        settings |= {"restore.tasks": (task,)}
+    config = configs.build(
+        kind, task=None if kind == "restore" else task, settings={k: v for k, v in settings.items() if v}
+    )
+    try:
+        preflight.refuse(config)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("kind", ["dip", "hybrid"])
+def test_refuse_images_one_pixel_wide_or_high(tmp_path: Path, kind: str) -> None:
+    for size, words in [((1, 9), "is 1 pixel wide"), ((9, 1), "is 1 pixel high"), ((1, 1), "is 1 pixel")]:
+        Image.new("L", size).save(tmp_path / "a.png")
+        assert words in refused(kind, "denoise", tmp_path / "a.png")
+    Image.new("L", (2, 2)).save(tmp_path / "a.png")
+    assert refused("dip", "denoise", tmp_path / "a.png") == ""
+
+
+@pytest.mark.parametrize("kind", ["dip", "hybrid", "restore"])
+def test_refuse_masks_of_data_sets(tmp_path: Path, kind: str) -> None:
+    task = f"inpaint:mask={tmp_path / 'm.png'}"
+    assert "There is no image file" in refused(kind, task)
+    Image.new("L", (28, 28)).save(tmp_path / "m.png")
+    assert "leaves no pixel: every value is 0 of 255" in refused(kind, task)
+    Image.fromarray(np.eye(28, 29, dtype=np.uint8)).save(tmp_path / "m.png")
+    assert "has 29x28 pixels and the image 28x28" in refused(kind, task)
+    Image.fromarray(np.eye(28, dtype=np.uint8)).save(tmp_path / "m.png")
+    assert "The mask" not in refused(kind, task)
+
+
+def test_refuse_mask_that_fits_only_some_images(tmp_path: Path) -> None:
+    for name, size in [("a", (12, 9)), ("b", (13, 9))]:
+        Image.new("L", size).save(tmp_path / f"{name}.png")
+    Image.fromarray(np.eye(9, 12, dtype=np.uint8)).save(tmp_path / "m.png")
+    task = f"inpaint:mask={tmp_path / 'm.png'}"
+    assert refused("dip", task, tmp_path / "a.png") == ""
+    assert "has 12x9 pixels and the image 13x9" in refused("dip", task, tmp_path / "a.png", tmp_path / "b.png")
+
+
+def test_refuse_huge_image_as_the_run_does(tmp_path: Path) -> None:
+    Image.new("1", (20_000, 4_000)).save(tmp_path / "a.png")
+    assert "has more than 67,108,864 pixels" in refused("dip", "denoise", tmp_path / "a.png")
