@@ -77,12 +77,22 @@ def probe(folder: Path) -> None:
     temporary = folder / f".{secrets.token_hex(4)}{TEMPORARY}"
     try:
         with temporary.open("xb", buffering=0) as file:
-            if file.write(bytes(_PROBE_BYTES)) < _PROBE_BYTES:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(temporary))
+            missing = _PROBE_BYTES
+            while missing > 0:  # after a short write, the next one raises the error
+                missing -= file.write(bytes(missing))
             _sync(file.fileno())
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def is_full(folder: Path) -> bool:
+    """Return whether the disk of a folder has no space or no inode left; False if the disk can't be asked."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _PROBE_BYTES or (disk.f_files > 0 and disk.f_favail == 0)
 
 
 @contextlib.contextmanager

@@ -30,9 +30,11 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
     return textwrap.wrap(text, max(1, width), subsequent_indent=indent, break_on_hyphens=False)
 
 
-def printable_json(text: str) -> str:
+def printable_json(text: str, *, ascii_only: bool = False) -> str:
     """Return the same JSON with every control and formatting character in its strings as a JSON escape."""
-    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+    return "".join(
+        c if (c.isprintable() or c == "\n") and (c.isascii() or not ascii_only) else _escaped(c) for c in text
+    )
 
 
 def _escaped(character: str) -> str:

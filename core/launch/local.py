@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dipddpm.core import events
-from dipddpm.core.errors import UserError
-from dipddpm.core.io import home
+from dipddpm.core.errors import UserError, system_error
+from dipddpm.core.io import home, output
 from dipddpm.core.launch import queue, submit
 from dipddpm.core.runs import CHECKPOINT_FILE, LOG_FILE, STOP_FILE, Run, RunState, heartbeat, log, slurm
 from dipddpm.core.runs.environment import COMMAND_VARIABLE, command_line, python_module
@@ -37,7 +37,7 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
 
     With `resume` the worker resumes from the last checkpoint; with `now` it doesn't wait for a slot; with `on`, such as
     `slurm:partition=gpu`, it becomes a job of that cluster. Raises UserError if the run has a worker already or is a
-    reference run, or if the process can't be started; a new run that the cluster refuses is deleted.
+    reference run, or if the process can't be started; a new run that can't be started is deleted.
     """
     run.refuse_change()
     run.refuse_writing()
@@ -69,20 +69,25 @@ def _start_here(run: Run, *, resume: bool, now: bool) -> None:
     # A run that starts others passes on the user's own command line.
     environment = os.environ | {"PYTHONUNBUFFERED": "1", COMMAND_VARIABLE: command_line()}
     try:
+        output.probe(run.folder)  # on a full disk the worker couldn't even log why it ends
         for leftover in (STOP_FILE, slurm.JOB_FILE):
             (run.folder / leftover).unlink(missing_ok=True)
-        with (run.folder / LOG_FILE).open("ab") as output:
+        with (run.folder / LOG_FILE).open("ab") as worker_log:
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=worker_log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env=environment,
             )
     except OSError as error:
-        problem = f"The worker can't be started: {error.strerror}."
-        raise UserError(problem, "Check that the runs folder can be written and has free space.") from None
+        if not resume:
+            shutil.rmtree(run.folder, ignore_errors=True)
+        limit = system_error(error)
+        problem = f"The worker of {run.folder} can't be started: {error.strerror}."
+        remedy = limit.remedy if limit else "Check that the runs folder can be written."
+        raise UserError(problem, remedy) from None
     _children.append(child)
     identity = heartbeat.process_identity(child.pid)
     if identity is not None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import os
 import re
 import signal
@@ -23,7 +22,7 @@ import msgspec
 from dipddpm.core import config as configs
 from dipddpm.core import events, registry
 from dipddpm.core.compute import devices
-from dipddpm.core.errors import UserError
+from dipddpm.core.errors import FREE_SPACE, OUT_OF_MEMORY, UserError, system_error
 from dipddpm.core.io import atomic
 from dipddpm.core.launch import inputs, local, queue, submit
 from dipddpm.core.launch.policy import CheckpointPolicy
@@ -373,11 +372,8 @@ def explain(error: BaseException, config: AnyRun) -> tuple[str, str]:
     """Return what went wrong and what to do about it, a sentence each."""
     if isinstance(error, UserError):
         return error.problem, error.remedy
-    # torch raises a plain RuntimeError if the host runs out of memory.
-    if isinstance(error, MemoryError) or re.search("out of memory|can't allocate memory", str(error), re.IGNORECASE):
-        return "The device ran out of memory.", configs.lower_memory(config)
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return "The disk is full.", "Free some space, then resume the run; its best model is intact."
+    if limit := system_error(error):
+        return _explain_limit(limit, config)
     if isinstance(error, OSError):
         problem = f"A file could not be read or written: {error}."
         return problem, "Check the runs folder and its disk, then resume the run."
@@ -385,6 +381,14 @@ def explain(error: BaseException, config: AnyRun) -> tuple[str, str]:
         return PROCESS_ENDED
     first_line = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {first_line}", "Please report this error with the traceback in worker.log."
+
+
+def _explain_limit(limit: UserError, config: AnyRun) -> tuple[str, str]:
+    if limit.problem == OUT_OF_MEMORY:  # torch raises a plain RuntimeError if the host runs out of memory
+        return "The device ran out of memory.", configs.lower_memory(config)
+    if limit.remedy == FREE_SPACE:
+        return limit.problem, "Free some space, then resume the run; its best model is intact."
+    return limit.problem, f"{limit.remedy.rstrip('.')}, then resume the run."
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from dipddpm.core import config as configs
 from dipddpm.core.config import AnyRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Event
-from dipddpm.core.io import atomic
+from dipddpm.core.io import atomic, output
 from dipddpm.core.runs import creation, heartbeat, log, reference, slurm, summary
 from dipddpm.core.runs.creation import RUN_ID
 from dipddpm.core.runs.log import EVENTS_FILE, EventReader, history
@@ -165,6 +165,8 @@ class RunStatus:
             return self.job.hint
         if self.worker is not None and heartbeat.restarted_since(self.worker):
             return "The machine was restarted during the run: resume it."
+        if output.is_full(self.run.folder):
+            return "The disk is full, so the process could not log why it ended: free some space, then resume the run."
         remedy = configs.lower_memory(self.config) if self.config else ""
         again = f" If that happens again, {remedy[0].lower()}{remedy[1:]}" if remedy else ""
         return f"The process was killed, by a user or because memory was full: resume the run.{again}"

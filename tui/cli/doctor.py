@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import os
 import shutil
 import sys
@@ -35,9 +34,6 @@ def doctor(runs_dir: RunsDir = None, json: Json = False) -> int:
     The checks cover Python, torch, GPUs, disk, data, queue, runs and this terminal. They change nothing. The exit code
     is 1 if runs would fail, else 0.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal without UTF-8 is one of the problems to report.
-        sys.stdout.reconfigure(errors="backslashreplace")
     findings = []
     for finding in checks.examine(runs_root(runs_dir), {"terminal": check_terminal}):
         findings.append(finding)

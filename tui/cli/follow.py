@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -22,9 +23,10 @@ from dipddpm.core.events import (
     StageStarted,
     Step,
 )
-from dipddpm.core.io.sanitize import printable, printable_json
+from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import local
 from dipddpm.core.runs import LOG_FILE, EventReader, Run, RunState, heartbeat, history
+from dipddpm.tui.cli.output import json_text
 from dipddpm.tui.shared.formatting import event_line, format_duration, stage_name, summary_lines
 
 if TYPE_CHECKING:
@@ -88,6 +90,9 @@ def exit_code(state: RunState) -> int:
 def _interrupts() -> Iterator[list[int]]:
     """Collect Ctrl-C signals in a list, so that a signal neither splits a line nor loses an event."""
     caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread only
+        yield caught
+        return
     previous_handler = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
     try:
         yield caught
@@ -195,7 +200,7 @@ class EventLines:
 
 def _as_json(event: Event) -> str:
     """Return the event as in the log, with control characters escaped."""
-    return printable_json(events.encode(event).decode()).rstrip("\n")
+    return json_text(events.encode(event)).rstrip("\n")
 
 
 def _print(text: str, bar: Progress | None) -> None:

@@ -11,8 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dipddpm.core.errors import UserError, suggest
-from dipddpm.core.io.output import DISK_ERRORS
+from dipddpm.core.errors import UserError, suggest, system_error
 from dipddpm.core.io.sanitize import printable
 from dipddpm.tui.cli import complete, data, prune, runs
 from dipddpm.tui.cli.bench import bench
@@ -24,6 +23,7 @@ from dipddpm.tui.cli.restore import restore
 from dipddpm.tui.cli.run import fork, reproduce, run
 from dipddpm.tui.cli.sample import sample
 from dipddpm.tui.cli.sweep import sweep
+from dipddpm.tui.shared import streams
 
 BAD_USAGE = 2
 INTERRUPTED = 130
@@ -71,45 +71,53 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with 0 if all is well, 1 if the run failed, 2 for bad usage, 130 if interrupted."""
-    arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    run_app = partial(app, arguments, prog_name="dipddpm", standalone_mode=False)
+    streams.open_streams()
     try:
-        result = complete.run_completion(run_app) if complete.COMPLETION_VARIABLE in os.environ else run_app()
-        sys.stdout.flush()
-    except UserError as error:
-        _print_error(error.problem, error.remedy)
-        sys.exit(BAD_USAGE)
-    except (typer.Abort, KeyboardInterrupt):
-        sys.exit(INTERRUPTED)
-    except (BrokenPipeError, SystemExit) as error:
-        # typer turns a closed pipe into an exit with 1.
-        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
-            raise
+        code = streams.close_streams(_run(sys.argv[1:] if arguments is None else arguments))
+    except BrokenPipeError:
         # The reader, for example `head`, has closed the pipe; the rest of the buffer goes to the null device.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        code = 0
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    """Run a command and return the exit code. Raises BrokenPipeError, and with --debug any other error."""
+    run_app = partial(app, arguments or ["--help"], prog_name="dipddpm", standalone_mode=False)
+    try:
+        result = complete.run_completion(run_app) if complete.COMPLETION_VARIABLE in os.environ else run_app()
+    except UserError as error:
+        _print_error(error.problem, error.remedy)
+        return BAD_USAGE
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except SystemExit as error:
+        # typer turns a closed pipe into an exit with 1.
+        if isinstance(error.__context__, BrokenPipeError):
+            raise error.__context__ from None
+        return error.code if isinstance(error.code, int) else 0
     except Exception as error:
         if "--debug" in arguments:
             raise
-        _explain(error)
-    sys.exit(result if isinstance(result, int) else 0)
+        return _explain(error)
+    return result if isinstance(result, int) else 0
 
 
-def _explain(error: Exception) -> None:
-    """Print an error in two lines instead of a traceback, and exit."""
+def _explain(error: Exception) -> int:
+    """Print an error in two lines instead of a traceback, and return the exit code."""
     # typer has its own copy of click and keeps the exceptions private; only usage errors have `format_message`.
     if hasattr(error, "format_message"):
         _print_error(*_describe_usage_error(error))
-        sys.exit(BAD_USAGE)
-    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        name = error.filename2 or error.filename
-        what = f"The file {name}" if isinstance(name, str) else "A file"
-        _print_error(f"{what} can't be read or written: {error.strerror}.", "Check its permissions and its disk.")
-        sys.exit(1)
+        return BAD_USAGE
+    if limit := system_error(error):
+        _print_error(limit.problem, limit.remedy)
+        return 1
     first_line = (str(error).splitlines() or [""])[0]
     problem = f"The program failed with {type(error).__name__}: {first_line}"
     _print_error(problem, "This is a bug: repeat the command as dipddpm --debug ... and report the traceback.")
-    sys.exit(1)
+    return 1
 
 
 def _describe_usage_error(error: Any) -> tuple[str, str]:

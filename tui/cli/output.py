@@ -9,6 +9,7 @@ import msgspec
 
 from dipddpm.core.io import records
 from dipddpm.core.io.sanitize import printable_json
+from dipddpm.tui.shared import streams
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:
@@ -23,9 +24,15 @@ def print_table(rows: Sequence[tuple[str, ...]]) -> None:
 
 def print_json(record: Any) -> None:
     """Print indented JSON without control characters."""
-    print(printable_json(msgspec.json.format(records.dump(record)).decode()))
+    print(json_text(msgspec.json.format(records.dump(record))))
 
 
 def json_line(record: Any) -> str:
     """Return JSON on one line, without control characters."""
-    return printable_json(records.dump(record).decode())
+    return json_text(records.dump(record))
+
+
+def json_text(content: bytes) -> str:
+    """Return JSON without control characters, and in ASCII if standard output can't show all its letters."""
+    text = printable_json(content.decode())
+    return text if streams.encodable(text) else printable_json(text, ascii_only=True)

@@ -9,16 +9,34 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dipddpm.core.errors import UserError
+from dipddpm.core.errors import UserError, system_error
 from dipddpm.core.launch.local import runs_root, working_folder
 from dipddpm.tui.console import terminal
 from dipddpm.tui.console.session import Options, Session
+from dipddpm.tui.shared import streams
 
 COLOURS = {"auto": "auto", "16": "standard", "256": "256", "true": "truecolor"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Open the console. Return 0, 2 for a usage error, or 128 plus the number of the signal that ended it."""
+    """Open the console. Return 0, 2 for a usage error, or 128 plus the number of the signal that ended it.
+
+    Return 1 if the output of --once can't be written, or if a limit of the machine has stopped the console.
+    """
+    streams.open_streams()
+    try:
+        return streams.close_streams(_run(arguments))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (OSError, MemoryError, ImportError, RuntimeError) as error:
+        if (limit := system_error(error)) is None:
+            raise
+        _report(limit)
+        return 1
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = _parser()
     args = parser.parse_args(arguments)
     try:
@@ -31,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             mouse=not args.no_mouse,
         )
     except UserError as error:
-        return _report_usage_error(error)
+        return _report(error)
     if args.serve:
         return _serve(args, options.root, parser)
     _set_textual_environment(args.color)
@@ -65,10 +83,10 @@ def _serve(args: argparse.Namespace, root: Path, parser: argparse.ArgumentParser
     try:
         return serve([*options, *([args.run] if args.run else [])], args.port)
     except UserError as error:
-        return _report_usage_error(error)
+        return _report(error)
 
 
-def _report_usage_error(error: UserError) -> int:
+def _report(error: UserError) -> int:
     print(f"{error.problem}\n{error.remedy}", file=sys.stderr)
     return 2
 

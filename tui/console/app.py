@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import sys
 import time
@@ -75,10 +74,7 @@ class DipddpmApp(App[None]):
     def print_first_frame(self) -> int:
         """Print the screen once all its files are read, in the terminal's size or COLUMNS and LINES; return 0."""
         text = asyncio.run(self._first_frame(shutil.get_terminal_size((120, 36))))
-        try:
-            print(text)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(text)
         return 0
 
     async def _first_frame(self, size: tuple[int, int]) -> str:

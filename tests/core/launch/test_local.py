@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -177,3 +178,29 @@ def test_stop_all_stops_every_live_run(runs: RunsFolder, tiny: Build, until: Unt
     assert {run.status().state for run in waiting} == {RunState.stopped}
     assert queue.waiting() == []
     assert local.stop_all(waiting) == []
+
+
+def test_local_start_deletes_new_run_that_full_disk_refuses(
+    runs: RunsFolder, tiny: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("dipddpm.core.io.output.probe", full)
+    new, old = (runs.create(tiny()) for _ in range(2))
+    gone = msgspec.structs.replace(this_process(), start=1)
+    heartbeat.write(old.folder, heartbeat.Worker(gone, alive=time.time()))
+    for run, resume in ((new, False), (old, True)):
+        with pytest.raises(UserError, match=f"{run.id} can't be started: No space left.* Free some space"):
+            local.start(run, resume=resume)
+    assert [run.id for run in runs.runs()] == [old.id]
+
+
+def test_crash_on_full_disk_is_explained(runs: RunsFolder, tiny: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runs.create(tiny())
+    gone = msgspec.structs.replace(this_process(), start=1)
+    heartbeat.write(run.folder, heartbeat.Worker(gone, alive=time.time()))
+    assert run.status().state is RunState.crashed
+    assert "killed" in run.status().hint
+    monkeypatch.setattr("dipddpm.core.io.output.is_full", lambda folder: folder == run.folder)
+    assert "disk is full" in run.status().hint

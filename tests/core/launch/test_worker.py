@@ -196,7 +196,8 @@ def test_worker_reports_file_size_limit(runs: RunsFolder, tiny: Build, until: Un
     resource.prlimit(worker.identity.pid, resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
     until(lambda: has_ended(run))
     (failed,) = recorded(run, RunFailed)
-    assert "File too large" in failed.error
+    assert failed.error == "A file would become larger than this shell or disk allows."
+    assert "ulimit -f" in failed.hint
     assert not (run.folder / "checkpoints" / "best.safetensors").exists()
     assert list(run.folder.rglob("*.tmp")) == []
 

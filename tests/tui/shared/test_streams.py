@@ -1,0 +1,100 @@
+"""Standard streams that are closed, full or without UTF-8, in real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+from rich.cells import cell_len
+
+from dipddpm.core.runs import RunsFolder
+from tests.tui.driving import Maker
+
+CLI = "from dipddpm.tui.cli.main import main; main({})"
+CONSOLE = "import sys; from dipddpm.tui.console.__main__ import main; sys.exit(main(['--once']))"
+
+
+def run(code: str, *, stdout: int | IO[Any] | None = subprocess.PIPE, before: str = "", **environment: str) -> Any:
+    """Run code in a new process, in which `before` comes first, and refuse a traceback on its error output."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", f"{before}\n{code}"],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=60,
+        env=os.environ | environment,
+    )
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    assert b"bug" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+    return done
+
+
+@pytest.fixture
+def made(runs: RunsFolder) -> RunsFolder:
+    """Return a runs folder with a finished run, whose line in the console has signs beyond ASCII."""
+    Maker(runs.root)("ddpm", name="Größe 日本 ±")
+    return runs
+
+
+COMMANDS = {"ls": CLI.format(["ls"]), "json": CLI.format(["ls", "--json"]), "help": CLI.format(["--help"])}
+COMMANDS |= {"watch": CLI.format(["watch", "last"]), "console": CONSOLE}
+
+
+@pytest.mark.usefixtures("made")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_full_output_is_reported_in_a_sentence(name: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = run(COMMANDS[name], stdout=full)
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[0] == (
+        "The output is incomplete, because it can't be written: No space left on device."
+    )
+
+
+@pytest.mark.usefixtures("made")
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)], ids=str)
+def test_closed_streams_are_no_error(closed: tuple[int, ...]) -> None:
+    for name in ("ls", "console"):
+        command = f'{sys.executable} -P -c "$CODE" {" ".join(f"{number}>&-" for number in closed)}'
+        done = subprocess.run(["sh", "-c", command], env=os.environ | {"CODE": COMMANDS[name]}, check=False, timeout=60)
+        assert done.returncode == 0
+
+
+def test_full_error_output_keeps_exit_code() -> None:
+    command = f'{sys.executable} -P -c "$CODE" 2>/dev/full'
+    code = CLI.format(["show", "nonesuch"])
+    done = subprocess.run(["sh", "-c", command], env=os.environ | {"CODE": code}, check=False, timeout=60)
+    assert done.returncode == 2
+
+
+@pytest.mark.usefixtures("made")
+def test_signs_of_other_encodings_keep_columns_and_are_explained_once() -> None:
+    full = run(COMMANDS["console"], PYTHONIOENCODING="utf-8").stdout.decode().splitlines()
+    done = run(COMMANDS["console"], PYTHONIOENCODING="ascii")
+    lines = done.stdout.decode("ascii").splitlines()
+    assert "\\u" not in done.stdout.decode()
+    bars = [(cell_len(line.partition("▕")[0]), short) for line, short in zip(full, lines, strict=True) if "▕" in line]
+    assert {short[column] for column, short in bars} == {"|"}
+    assert done.stderr.decode().count("LANG=C.UTF-8") == 1
+    assert done.returncode == 0
+
+
+@pytest.mark.usefixtures("made")
+def test_json_in_other_encodings_has_same_value() -> None:
+    whole, plain = (run(COMMANDS["json"], PYTHONIOENCODING=name) for name in ("utf-8", "ascii"))
+    assert json.loads(plain.stdout.decode("ascii")) == json.loads(whole.stdout.decode("utf-8"))
+    assert "Größe 日本 ±" in {run["name"] for run in json.loads(plain.stdout)}
+    assert plain.stderr == b""
+
+
+@pytest.mark.usefixtures("made")
+def test_command_line_runs_in_thread() -> None:
+    code = "import threading; t = threading.Thread(target=main, args=[['watch']])"
+    done = run(f"from dipddpm.tui.cli.main import main\n{code}\nt.start(); t.join()")
+    assert b"Finished" in done.stdout
