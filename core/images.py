@@ -20,6 +20,11 @@ from dipddpm.core.io.pictures import decode
 
 Channels = Literal[1, 3]
 
+SMALLEST_SIDE = 112
+"""Images smaller than this are enlarged in pictures by a whole factor, until a side has about this many pixels."""
+PICTURE_GAP = 2
+"""Width of the white gaps between the images of a picture."""
+
 
 def to_unit(images: Tensor) -> Tensor:
     """Convert uint8 in [0, 255], or float in model space [-1, 1], to float in [0, 1].
@@ -96,3 +101,33 @@ def grid(images: Tensor, columns: int | None = None, *, scale: int = 1, gap: int
     _, channels, height, width = tiles.shape
     laid = tiles.view(rows, columns, channels, height, width).permute(2, 0, 3, 1, 4)
     return F.pad(laid.reshape(channels, rows * height, columns * width), (0, gap, 0, gap), value=1.0)
+
+
+def picture(images: Tensor, columns: int) -> Tensor:
+    """Arrange images in a grid as runs store it: small images are enlarged to about `SMALLEST_SIDE` pixels."""
+    return grid(images, columns, scale=max(1, SMALLEST_SIDE // min(images.shape[-2:])), gap=PICTURE_GAP)
+
+
+def split_picture(image: Tensor, columns: int, rows: int | None = None) -> Tensor:
+    """Return the images (N, C, H, W) of a picture (C, H', W') that `picture` made, exactly and at their own size.
+
+    `rows` must be given for images that aren't square. Raises ValueError for an image that is no such picture.
+    """
+    channels, height, width = (size - PICTURE_GAP * (axis > 0) for axis, size in enumerate(image.shape))
+    rows = rows or height * columns // width
+    if rows < 1 or width % columns or height % rows or min(width // columns, height // rows) <= PICTURE_GAP:
+        raise ValueError(f"no picture with {columns} columns")
+    tiles = image[:, PICTURE_GAP:, PICTURE_GAP:].reshape(channels, rows, height // rows, columns, width // columns)
+    tiles = tiles.permute(1, 3, 0, 2, 4).flatten(0, 1)[..., :-PICTURE_GAP, :-PICTURE_GAP]
+    scale = next(scale for scale in range(SMALLEST_SIDE, 0, -1) if _is_enlarged(tiles, scale))
+    return tiles[..., ::scale, ::scale]
+
+
+def _is_enlarged(tiles: Tensor, scale: int) -> bool:
+    """Return whether `picture` can have enlarged these images by this factor."""
+    small = tiles[..., ::scale, ::scale]
+    if scale == 1:
+        return True
+    if scale != SMALLEST_SIDE // min(small.shape[-2:]) or small.shape[-1] * scale != tiles.shape[-1]:
+        return False
+    return torch.equal(small.repeat_interleave(scale, -2).repeat_interleave(scale, -1), tiles)

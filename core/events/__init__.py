@@ -25,6 +25,7 @@ from dipddpm.core.events.event import PsnrMeasured as PsnrMeasured
 from dipddpm.core.events.event import RestorationMissing as RestorationMissing
 from dipddpm.core.events.event import RestorationsCompared as RestorationsCompared
 from dipddpm.core.events.event import RestorationScored as RestorationScored
+from dipddpm.core.events.event import RestoredSaved as RestoredSaved
 from dipddpm.core.events.event import RunFailed as RunFailed
 from dipddpm.core.events.event import RunFinished as RunFinished
 from dipddpm.core.events.event import RunQueued as RunQueued
@@ -45,6 +46,7 @@ from dipddpm.core.events.items import Experiment as Experiment
 from dipddpm.core.events.items import Item as Item
 from dipddpm.core.events.items import Payload as Payload
 from dipddpm.core.events.items import Pictures as Pictures
+from dipddpm.core.events.items import RestoredImages as RestoredImages
 from dipddpm.core.events.items import Resumable as Resumable
 from dipddpm.core.events.items import StateDict as StateDict
 from dipddpm.core.events.items import Tensors as Tensors

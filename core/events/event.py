@@ -209,6 +209,18 @@ class ImageSaved(Event, tag="image_saved", frozen=True):
     columns: Count = 0
 
 
+class RestoredSaved(Event, tag="restored_saved", frozen=True):
+    """Restored images were written as PNG files, each at its own size: the first `files` of `images` in all.
+
+    `degraded` names the files with the degraded images.
+    """
+
+    files: list[str]
+    images: Count
+    degraded: list[str] = []
+    step: Count = 0
+
+
 class FileStored(Event, tag="file_stored", frozen=True):
     """A measurement, a table or a report is synced to disk. `file` is relative to the run folder."""
 

@@ -32,6 +32,18 @@ class Pictures(Payload, frozen=True):
     numbered: bool = False
 
 
+class RestoredImages(Payload, frozen=True):
+    """Restored images (C, H, W) in [0, 1], and the degraded ones, each to store as a PNG of its own size by its name.
+
+    The names are unique and safe as parts of file names.
+    """
+
+    names: list[str]
+    restored: list[Any]
+    degraded: list[Any]
+    step: int = 0
+
+
 class BestModel(Payload, frozen=True):
     """A network (any that the registry can rebuild) to store as the best one, with the tensors that belong to it."""
 

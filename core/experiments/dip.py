@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.config import DipRun
+from dipddpm.core.data.names import image_names
 from dipddpm.core.data.sources import load_images
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.measure import masks_loaded
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.dip.fit import DipFit, finite_mean
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import BestModel, DataLoaded, Item, RunStarted, StateDict, Step, Tensors
+from dipddpm.core.events import BestModel, DataLoaded, Item, RestoredImages, RunStarted, StateDict, Step, Tensors
 from dipddpm.core.methods.dip import in_batches
 
 
@@ -144,7 +145,13 @@ class DipExperiment:
             tensors={"restored": fit.restored},
         )
         title = f"At the stop ({fit.rule_name})"
-        return [best, *fit.pictures("restored", title, lambda batch: batch.stopping.restored)]
+        restored = RestoredImages(
+            names=image_names(self.config.images),
+            restored=best.tensors["restored"],
+            degraded=fit.gather(lambda batch: list(batch.y)),
+            step=self.step,
+        )
+        return [best, *fit.pictures("restored", title, lambda batch: batch.stopping.restored), restored]
 
 
 def _groups(

@@ -11,6 +11,7 @@ import msgspec
 from torch import Tensor, nn
 
 from dipddpm.core.config import HybridRun
+from dipddpm.core.data.names import image_names
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.panels import comparison, side_by_side
 from dipddpm.core.events import (
@@ -22,6 +23,7 @@ from dipddpm.core.events import (
     Pictures,
     PsnrMeasured,
     RestorationScored,
+    RestoredImages,
     Resumable,
     StateDict,
     Step,
@@ -216,6 +218,12 @@ class Restoring:
             tensors={"restored": cost.images},
         )
         yield self._picture("restored", cost.images, f"Restored by {self.config.method}")
+        yield RestoredImages(
+            names=image_names(self.config.images),
+            restored=list(cost.images),
+            degraded=list(self.case.y),
+            step=self.step,
+        )
         self.scored = [self.score(self.config.method, cost, self.step)]
         yield from self.scored
 

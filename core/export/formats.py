@@ -56,6 +56,7 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     "files": Format("CSV, JSON, the config and the pictures", "tables:write_files"),
+    "images": Format("each restored image and sample as PNG", "images:write", "images:refuse"),
     "csv": Format("all numbers as CSV tables, for spreadsheets", "tables:write_csv", "tables:tables"),
     "jsonl": Format("all numbers as JSON lines, for data frames and Parquet", "tables:write_jsonl", "tables:tables"),
     "figures": Format("PDF, SVG and PNG figures as wide as a paper's column", "figures:write", "figures:drawings"),

@@ -25,14 +25,14 @@ STEP_SECONDS = 0.25
 """Shortest time between two logged `Step` events."""
 SUMMARY_SECONDS = 1.0
 """Shortest time between two writes of the summary."""
-SMALLEST_SIDE = 112
-"""Pictures of smaller images are enlarged by a whole factor until a side has about this many pixels."""
 BEST_BEFORE = Path("checkpoints/best-before.safetensors")
 """The best model at the last checkpoint, stored from its replacement by a better model until the next checkpoint.
 
 A run that is killed in between resumes from the checkpoint, and needs the model that was the best at that time.
 """
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
+MOST_RESTORED = 100
+"""The number of restored images stored as PNG files of their own; `export --to images` writes all of them."""
 _LOGGED = "logged"
 _HELD = "held"
 _GENERATORS = "generators"
@@ -175,6 +175,8 @@ class Recorder:
                 return self._store_best(payload)
             case events.Pictures():
                 return self._store_pictures(payload)
+            case events.RestoredImages():
+                return self._store_restored(payload)
             case events.Tensors():
                 name = f"{payload.name}.safetensors"
                 sha256 = checkpoint.save(self.folder / name, payload.tensors)
@@ -201,10 +203,7 @@ class Recorder:
 
     def _store_pictures(self, pictures: events.Pictures) -> Event:
         name = f"{pictures.name}-{pictures.step:06d}.png" if pictures.numbered else f"{pictures.name}.png"
-        scale = max(1, SMALLEST_SIDE // min(pictures.images.shape[-2:]))
-        images.save_png(
-            self.folder / "images" / name, images.grid(pictures.images, pictures.columns, scale=scale, gap=2)
-        )
+        images.save_png(self.folder / "images" / name, images.picture(pictures.images, pictures.columns))
         return events.ImageSaved(
             file=f"images/{name}",
             name=pictures.name,
@@ -213,6 +212,15 @@ class Recorder:
             panels=list(pictures.panels),
             columns=pictures.columns,
         )
+
+    def _store_restored(self, item: events.RestoredImages) -> Event:
+        files: dict[str, list[str]] = {"restored": [], "degraded": []}
+        for kind, tensors in (("restored", item.restored), ("degraded", item.degraded)):
+            for name, image in zip(item.names[:MOST_RESTORED], tensors, strict=False):
+                files[kind].append(f"images/{name}-{kind}.png")
+                images.save_png(self.folder / files[kind][-1], image)
+        count = len(item.names)
+        return events.RestoredSaved(files=files["restored"], degraded=files["degraded"], images=count, step=item.step)
 
 
 def load_checkpoint(folder: Path, experiment: Experiment, device: torch.device) -> tuple[int, list[Event]]:

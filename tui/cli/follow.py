@@ -19,6 +19,7 @@ from dipddpm.core.events import (
     ImageSaved,
     PsnrMeasured,
     RestorationScored,
+    RestoredSaved,
     RunStarted,
     StageStarted,
     Step,
@@ -146,7 +147,8 @@ class EventLines:
     """Turns a run's events into lines for people.
 
     A stage gets one line, with its last PSNR, when it ends; a method without stages gets a PSNR for each tenth of the
-    run. Frequent events (steps, checkpoints, numbered pictures, the stops of single images) get no line.
+    run. Frequent events (steps, checkpoints, numbered pictures, the stops of single images) get no line. The restored
+    images get none either, since the last line says where they lie.
     """
 
     def __init__(self) -> None:
@@ -161,7 +163,7 @@ class EventLines:
     def __call__(self, event: Event) -> list[str]:
         """Return the lines to print after this event."""
         match event:
-            case Step() | CheckpointStored() | EarlyStopped():
+            case Step() | CheckpointStored() | EarlyStopped() | RestoredSaved():
                 return []
             case ImageSaved() if event.file.endswith(f"-{event.step:06d}.png"):
                 return []

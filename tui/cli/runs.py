@@ -35,7 +35,7 @@ from dipddpm.tui.cli.options import (
 )
 from dipddpm.tui.cli.output import json_line, print_table
 from dipddpm.tui.shared.columns import format_age
-from dipddpm.tui.shared.formatting import event_line, format_duration, scoreboard_lines
+from dipddpm.tui.shared.formatting import event_line, format_duration, restored_lines, scoreboard_lines
 from dipddpm.tui.shared.runlist import elapsed_seconds
 
 LIST_COLUMNS = ("ID", "METHOD", "STATE", "DONE", "LOSS", "PSNR", "GAIN", "TIME", "AGE", "NAME")
@@ -275,6 +275,7 @@ def _facts(status: RunStatus) -> list[tuple[str, str]]:
         ("what to do", printable(status.hint)),
         ("folder", printable(str(run.folder))),
         ("best model", printable(str(run.folder / summary.best_file)) if summary.best_file else ""),
+        ("restored", restored[0].partition(": ")[2] if (restored := restored_lines(run)) else ""),
         ("report", printable(str(report)) if report.is_file() else ""),
     ]
     return [(key, value) for key, value in facts if value]

@@ -17,6 +17,21 @@ def summary_lines(run: Run) -> list[str]:
     board = Scoreboard(run.events())
     summary = board.summary() if len(board.cells) > 1 else []
     lines = [*summary, f"All methods and costs: dipddpm show {run.id}"] if summary else board.lines()
+    return [*(printable(line) for line in lines), *restored_lines(run)]
+
+
+def restored_lines(run: Run) -> list[str]:
+    """Return where the restored images of a run lie as PNG files, and how to write all of them if some are missing."""
+    saved = next((event for event in reversed(run.events()) if isinstance(event, events.RestoredSaved)), None)
+    if saved is None or not saved.files:
+        return []
+    first = run.folder / saved.files[0]
+    if saved.images == 1:
+        return [printable(f"Restored image, at its own size: {first}")]
+    lines = [f"Restored images, each at its own size: {first.parent / '*-restored.png'}"]
+    if len(saved.files) < saved.images:
+        count = f"{len(saved.files)} of {saved.images:,}"
+        lines = [f"{lines[0]} ({count})", f"All of them: dipddpm export {run.id} --to images"]
     return [printable(line) for line in lines]
 
 
@@ -65,6 +80,8 @@ def _event_text(event: Event) -> str | None:  # noqa: PLR0911
             )
         case events.ImageSaved():
             return f"Picture {event.file}{f': {event.title}' if event.title else ''}"
+        case events.RestoredSaved():
+            return _restored(event)
         case events.SamplesEvaluated():
             return f"{event.measure} {event.value:.4g} with {event.nfe} NFE ({event.protocol})"
         case events.RestorationScored():
@@ -99,6 +116,13 @@ def _started(event: events.RunStarted) -> str:
     parts += [f"{event.parameters:,} parameters"] if event.parameters else []
     where = f"{event.device} ({event.device_name})" if event.device_name else event.device
     return f"{event.kind} {event.method} on {where}: {', '.join(parts)}"
+
+
+def _restored(event: events.RestoredSaved) -> str:
+    count = "" if len(event.files) == event.images else f" ({len(event.files)} of {event.images:,})"
+    if len(event.files) > 2:
+        return f"Restored images, each at its own size: {event.files[0]} to {event.files[-1]}{count}"
+    return f"Restored at its own size: {', '.join(event.files)}{count}"
 
 
 def _scored(event: events.RestorationScored) -> str:

@@ -1,0 +1,40 @@
+"""Names of the images that a run restores, for the files in which people look for them."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import PurePath
+
+from dipddpm.core.config import ImagesConfig
+
+MAX_BYTES = 100
+"""The longest name in UTF-8; file systems allow 255 bytes for a name with its ending."""
+
+
+def image_names(images: ImagesConfig) -> list[str]:
+    """Return a unique name for each image, safe as part of a file name on any system.
+
+    A file gives its name without the ending; a number tells files of the same name apart, in the order in which they
+    were given. An image of a data set is named by its split and index.
+    """
+    if not images.files:
+        return [f"{images.split}-{index}" for index in images.image_indices()]
+    names: list[str] = []
+    taken: set[str] = set()
+    for file in images.files:
+        stem = _safe(PurePath(file).stem)
+        name, number = stem, 1
+        # Some file systems don't distinguish upper from lower case.
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _safe(stem: str) -> str:
+    """Keep letters, digits, dots, dashes and underscores of any script; replace each run of others by an underscore."""
+    kept = (c if unicodedata.category(c)[0] in "LMN" or c in ".-_" else " " for c in unicodedata.normalize("NFC", stem))
+    name = "_".join("".join(kept).split())
+    return name.encode()[:MAX_BYTES].decode(errors="ignore").strip("._-") or "image"
