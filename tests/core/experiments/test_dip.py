@@ -11,7 +11,7 @@ from dipddpm.core.compute import checkpoint
 from dipddpm.core.config import DipRun, build
 from dipddpm.core.dip.ensemble import bytes_per_image
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import BestModel, DataLoaded, Event, Pictures, Step, StopsCompared, Tensors
+from dipddpm.core.events import BestModel, DataLoaded, Event, Pictures, RestoredImages, Step, StopsCompared, Tensors
 from dipddpm.core.experiments.dip import DipExperiment
 from dipddpm.core.images import save_png, to_bytes
 from tests.core.steps import until_step
@@ -60,10 +60,14 @@ def test_dip_experiment_runs_every_task_to_image_at_stop(task: str, network: str
     assert items[0].images == 2
     compared = next(item for item in items if isinstance(item, StopsCompared))
     assert len(compared.psnr) == 2
-    best, final, last = items[-3:]
+    best, final, restored, last = items[-4:]
     assert isinstance(last, Step)
     assert isinstance(best, BestModel)
     assert isinstance(final, Pictures)
+    assert isinstance(restored, RestoredImages)
+    assert restored.names == ["train-3", "train-1"]
+    assert all(torch.equal(a, b) for a, b in zip(restored.restored, best.tensors["restored"], strict=True))
+    assert torch.equal(torch.stack(restored.degraded), torch.stack(list(items[1].tensors["y"])))
     known, impulses = run.config.task.has_noise_level(), run.config.task.noise == "salt-and-pepper"
     assert best.measure == ("discrepancy" if known else "held-out" if impulses else "variance")
     assert torch.equal(final.images[1], best.tensors["restored"][0])
@@ -150,7 +154,7 @@ def test_dip_experiment_can_be_extended_after_finish() -> None:
     assert list(same) == []
     items = list(longer)
     assert longer.step == 9
-    assert [type(item) for item in items[-4:]] == [StopsCompared, BestModel, Pictures, Step]
+    assert [type(item) for item in items[-5:]] == [StopsCompared, BestModel, Pictures, RestoredImages, Step]
 
 
 def text(item: object) -> str:

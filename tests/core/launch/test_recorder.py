@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -17,7 +18,7 @@ from dipddpm.core.compute import checkpoint
 from dipddpm.core.ddpm.networks.tutorial import TutorialNetwork
 from dipddpm.core.events import Event
 from dipddpm.core.io import atomic
-from dipddpm.core.launch.recorder import STEP_SECONDS, Recorder
+from dipddpm.core.launch.recorder import MOST_RESTORED, STEP_SECONDS, Recorder
 from dipddpm.core.runs import EventLog, EventReader
 
 
@@ -128,3 +129,39 @@ def test_recorder_stores_document_under_its_name(recorder: Recorder) -> None:
     assert (recorder.folder / "scores.json").read_text(encoding="utf-8") == '{"gain": "+0.4 dB ±"}'
     (stored,) = logged(recorder)
     assert (stored.file, stored.sha256) == ("scores.json", checkpoint.digest(recorder.folder / "scores.json"))
+
+
+def test_recorder_stores_each_restored_image_at_its_own_size(recorder: Recorder) -> None:
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(1, 3, 5), (3, 20, 31), (1, 112, 7)]
+    restored = [1.4 * torch.rand(size, generator=generator) - 0.2 for size in sizes]
+    degraded = [torch.rand(size, generator=generator) for size in sizes]
+    names = ["grey", "My photo", "\u5199\u771f"]
+    recorder.record(events.RestoredImages(names=names, restored=restored, degraded=degraded, step=9))
+    (saved,) = logged(recorder)
+    assert (saved.images, saved.step) == (3, 9)
+    for kind, files, tensors in (("restored", saved.files, restored), ("degraded", saved.degraded, degraded)):
+        assert files == [f"images/{name}-{kind}.png" for name in names]
+        for file, tensor in zip(files, tensors, strict=True):
+            # Pillow reads the file independently of the program's own reader.
+            with Image.open(recorder.folder / file) as png:
+                pixels = np.atleast_3d(np.asarray(png))
+            expected = np.rint(255 * np.clip(tensor.numpy().transpose(1, 2, 0).astype(np.float64), 0, 1))
+            assert np.array_equal(pixels, expected)
+
+
+def test_recorder_limits_number_of_restored_files(recorder: Recorder) -> None:
+    images = [torch.full((1, 2, 2), 0.5)] * (MOST_RESTORED + 3)
+    names = [f"test-{index}" for index in range(len(images))]
+    recorder.record(events.RestoredImages(names=names, restored=images, degraded=images))
+    (saved,) = logged(recorder)
+    assert (len(saved.files), saved.images) == (MOST_RESTORED, MOST_RESTORED + 3)
+    assert len(list((recorder.folder / "images").iterdir())) == 2 * MOST_RESTORED
+
+
+def test_recorder_replaces_restored_images_of_an_earlier_attempt(recorder: Recorder) -> None:
+    for shade in (0.0, 1.0):
+        image = torch.full((1, 4, 4), shade)
+        recorder.record(events.RestoredImages(names=["x"], restored=[image], degraded=[image]))
+    with Image.open(recorder.folder / "images/x-restored.png") as png:
+        assert np.asarray(png).min() == 255
