@@ -2,13 +2,13 @@
 
 By default a checkpoint is stored
 
-- after the first step, which shows what a checkpoint costs;
+- after the first step, which shows what a checkpoint costs, and after the first epoch;
 - after every epoch, if it costs at most `EPOCH_SHARE` of the time since the last one;
 - with every result that the log states (a best model, a stage, a score), if it costs at most `MOST_SHARE` of that time;
 - in between, when `GROWTH` of the work so far isn't stored, and at least every `checkpoint_seconds`, at the same price.
 
-So all checkpoints of a process take at most `MOST_SHARE` of its time, besides the last of them. On a slow disk they
-become rarer by themselves. What the user asks for is stored whatever it costs.
+So all checkpoints of a process take at most `MOST_SHARE` of its time, besides the last one and the one before the first
+epoch's. On a slow disk they become rarer by themselves. What the user asks for is stored whatever it costs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class CheckpointPolicy:
         self.epochs = config.checkpoint_epochs
         self._is_default = config.checkpoint_seconds == CHECKPOINT_SECONDS
         self._began = self._stored_at = now
-        self._stored_epoch = epoch
+        self._first_epoch = self._stored_epoch = epoch
         self._cost: float | None = None
         """Seconds that the last checkpoint took; None before the first one."""
         self._has_result = False
@@ -59,8 +59,8 @@ class CheckpointPolicy:
         since = now - self._stored_at
         if self._cost is None or 0 < self.epochs <= epoch - self._stored_epoch:
             return True
-        is_late = since >= self.seconds
-        if is_late and not self._is_default:
+        is_late, ends_first = since >= self.seconds, epoch > self._first_epoch == self._stored_epoch
+        if ends_first or (is_late and not self._is_default):
             return True
         if self._cost > MOST_SHARE * since:
             return False

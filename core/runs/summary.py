@@ -24,7 +24,8 @@ from dipddpm.core.runs.log import EventReader, logical_history
 
 SUMMARY_FILE = "summary.json"
 CONFIG_FILE = "config.toml"
-FORMAT = 2
+FORMAT = 3
+"""Version of the fields of a summary; 2 had no checkpoint."""
 
 
 class RunState(enum.StrEnum):
@@ -53,7 +54,8 @@ class RunState(enum.StrEnum):
 class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A summary of the log so far. `offset` is the number of bytes of events.jsonl that it covers."""
 
-    format: int = FORMAT
+    format: int = 2
+    """The version with which it was folded; it is missing in older files."""
     offset: Count = 0
     kind: str = ""
     """From config.toml, as are `method`, `name` and `group`; empty if the config can't be read."""
@@ -75,6 +77,10 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     best_loss: float | None = None
     best_epoch: Count = 0
     best_file: str = ""
+    checkpoint_step: Count = 0
+    """Steps done at the last checkpoint, from which a resume continues; 0 without one."""
+    checkpoint_epoch: Count = 0
+    checkpoint_time: Timestamp = 0.0
     psnr: float | None = None
     """Mean PSNR in dB of the restorations at the last measurement; in a head-to-head, of its first hybrid."""
     gain: float | None = None
@@ -140,6 +146,9 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
                 self.best_file = event.file
                 if event.measure in {"loss", "held_out"}:
                     self.best_loss, self.best_epoch = event.value, event.epoch
+            case events.CheckpointStored():
+                self.checkpoint_step, self.checkpoint_epoch = event.step, event.epoch
+                self.checkpoint_time = event.time
             case events.PsnrMeasured():
                 self._measure(event)
             case events.EarlyStopped():
@@ -179,7 +188,9 @@ def write(folder: Path, summary: Summary) -> None:
 def read(folder: Path) -> Summary:
     """Return the summary of the whole log: summary.json plus the events written since."""
     stored = records.read(folder / SUMMARY_FILE, Summary)
-    summary = stored if stored and stored.format == FORMAT and stored.kind else _from_config(folder)
+    # A finished run has nothing to resume, so its older summary is complete.
+    formats = {FORMAT, 2} if stored and stored.phase is RunState.finished else {FORMAT}
+    summary = stored if stored and stored.format in formats and stored.kind else _from_config(folder)
     reader = EventReader(folder, summary.offset)
     fresh = reader.read()
     if reader.restarted or any(isinstance(event, events.RunResumed) for event in fresh):
@@ -215,8 +226,8 @@ def _from_config(folder: Path) -> Summary:
     try:
         config = configs.load(folder / CONFIG_FILE)
     except UserError:
-        return Summary()
-    return Summary(kind=config.kind, method=config.method, name=config.name, group=config.group)
+        return Summary(format=FORMAT)
+    return Summary(format=FORMAT, kind=config.kind, method=config.method, name=config.name, group=config.group)
 
 
 def state(summary: Summary, worker: heartbeat.Worker | None, created: float, now: float | None = None) -> RunState:

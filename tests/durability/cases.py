@@ -7,7 +7,7 @@ from typing import Any
 from dipddpm.core import config as configs
 from dipddpm.core.runs import Run
 
-COMMON = {"data.dataset": "fashion-mini", "device": "cpu", "threads": 1, "checkpoint_seconds": 0.1}
+COMMON = {"data.dataset": "fashion-mini", "device": "cpu", "threads": 1}
 DIP = {
     "dip.iterations": 30,
     "dip.scales": 2,
@@ -33,6 +33,15 @@ HYBRID = {**DIP, "images.indices": "0-1", "dip.iterations": 16}
 TASK = "inpaint:missing=0.5,sigma=5"
 
 CASES: dict[str, dict[str, Any]] = {
+    # Its epochs take seconds, so that a checkpoint costs less than 2% of them.
+    "ddpm long": {
+        "kind": "ddpm",
+        **DDPM,
+        **UNET,
+        "data.train_images": 1000,
+        "ddpm.batch_size": 8,
+        "ddpm.hold_out": True,
+    },
     "ddpm tutorial": {"kind": "ddpm", **DDPM, "ddpm.sampler": "ancestral", "ddpm.timesteps": 50},
     "ddpm unet": {
         "kind": "ddpm",
@@ -106,7 +115,6 @@ CASES: dict[str, dict[str, Any]] = {
 STUDY = {
     "device": "cpu",
     "threads": 1,
-    "checkpoint_seconds": 0.1,
     "data.dataset": "fashion-mini",
     "data.train_images": 64,
     "study.epochs": 1,

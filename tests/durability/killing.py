@@ -7,9 +7,7 @@ import hashlib
 import signal
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -39,13 +37,14 @@ from dipddpm.core.runs import (
     history,
 )
 from tests.durability.forks import ForkedWorkers
+from tests.durability.tally import Tally, count_lost_epochs
 
 TIMEOUT_SECONDS = 600.0
 MOST_KILLS = 6
 """Largest number of kills of one run; further kills hit a new run."""
-MOMENTS = {"start-up": 2, "beginning": 3, "first item": 4, "writing": 6, "work": 9, "end": 3}
+MOMENTS = {"start-up": 2, "beginning": 3, "first item": 4, "writing": 6, "epoch": 4, "work": 9, "end": 3}
 """The moments of a kill with their relative frequencies: while the interpreter and torch load, before the first line,
-at the first line, while a file is being written, at any time, and at the last lines."""
+at the first line, while a file is being written, at the end of an epoch, at any time, and at the last lines."""
 PROCESS_EVENTS = (
     events.RunQueued,
     events.RunResumed,
@@ -60,40 +59,6 @@ TIME_BUDGET_KINDS = {"hybrid", "restore"}
 
 SCORES = {"scores.json", "scores.txt"}
 """The score tables, which differ for the same reason."""
-
-
-@dataclass
-class Tally:
-    """Counts of kills and of the problems that they caused."""
-
-    kills: Counter[str] = field(default_factory=Counter)
-    """Kills by case."""
-    moments: Counter[str] = field(default_factory=Counter)
-    """Kills by the moment that the killer waited for."""
-    hits: Counter[str] = field(default_factory=Counter)
-    """Kills by the worker's activity, as far as its files show it."""
-    runs: int = 0
-    best_ahead: int = 0
-    """Best models on disk that were not in the log yet."""
-    problems: dict[str, list[str]] = field(default_factory=lambda: {"unreadable": [], "lost": [], "inexact": []})
-
-    def add_problem(self, kind: str, text: str) -> None:
-        """Record a violated guarantee."""
-        self.problems[kind].append(text)
-
-    def lines(self) -> list[str]:
-        """Return the figures as lines of text."""
-        counted = {"kills of": self.kills, "waited for": self.moments, "hit": self.hits}
-        return [
-            f"{sum(self.kills.values())} kills of {self.runs} runs",
-            *(
-                f"  {what}: {', '.join(f'{name} {count}' for name, count in counts.most_common())}"
-                for what, counts in counted.items()
-                if counts
-            ),
-            f"  best model newer than its line: {self.best_ahead}",
-            "  " + ", ".join(f"{what}: {len(problems)}" for what, problems in self.problems.items()),
-        ]
 
 
 class Witness:
@@ -158,6 +123,7 @@ class Killer:
                     break
                 kills, struck = kills - 1, struck + 1
             self._finish(run)
+            count_lost_epochs(run, self.tally, self.case)
             witness.read_new()
             witness.compare(self.tally)
             for text in differences(run, reference):
@@ -211,6 +177,8 @@ class Killer:
                 return
             case "first item":
                 reached, wait = lambda fresh: any(isinstance(event, begun) for event in fresh), 0.05
+            case "epoch":
+                reached, wait = lambda fresh: any(isinstance(e, events.EpochFinished) for e in fresh), 0.01
             case "writing":
                 reached, wait = lambda _: bool(_half_written(run)), 0.003
             case "work":

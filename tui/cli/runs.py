@@ -35,7 +35,7 @@ from dipddpm.tui.cli.options import (
 )
 from dipddpm.tui.cli.output import json_line, print_table
 from dipddpm.tui.shared.columns import format_age
-from dipddpm.tui.shared.formatting import event_line, format_duration, restored_lines, scoreboard_lines
+from dipddpm.tui.shared.formatting import event_line, format_duration, restored_lines, resume_point, scoreboard_lines
 from dipddpm.tui.shared.runlist import elapsed_seconds
 
 LIST_COLUMNS = ("ID", "METHOD", "STATE", "DONE", "LOSS", "PSNR", "GAIN", "TIME", "AGE", "NAME")
@@ -212,7 +212,10 @@ def resume(
     for one in runs:
         if mirror is not None:
             request_mirror(one, mirror)
+        point = resume_point(one.status())
         local.resume(one, now=now, on=on or "")
+        if point:
+            print(f"{printable(one.id)} {point}", file=sys.stderr)
         if several or detach:
             print(printable(one.id))
     return 0 if several or detach else follow(runs[0], as_json=json, stop_on_interrupt=True)
@@ -264,6 +267,7 @@ def _facts(status: RunStatus) -> list[tuple[str, str]]:
         ("device", printable(summary.device)),
         ("job", f"{job.id}, {printable(job.on)}" if (job := slurm.read(run.folder)) else ""),
         ("done", _progress_text(status)),
+        ("resume", resume_point(status)),
         ("time", format_duration(elapsed_seconds(status)) if summary.started else ""),
         ("best loss", _format(f"{{:.4f}} at epoch {summary.best_epoch}", summary.best_loss)),
         ("PSNR", _format("{:.2f} dB", summary.psnr)),

@@ -8,8 +8,9 @@ from dipddpm.core import events
 from dipddpm.core.evaluation.intervals import Interval, mean
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import Event
+from dipddpm.core.io import atomic
 from dipddpm.core.io.sanitize import printable
-from dipddpm.core.runs import Run
+from dipddpm.core.runs import CHECKPOINT_FILE, Run, RunState, RunStatus
 
 
 def summary_lines(run: Run) -> list[str]:
@@ -141,6 +142,28 @@ def _compared(event: events.RestorationsCompared) -> str:
     if event.gain is not None and event.lower is not None and event.upper is not None:
         gain = f", {Interval(event.gain, event.lower, event.upper)} dB over the better baseline"
     return f"{event.method}{cells}: {event.psnr:.2f} dB{gain}"
+
+
+def resume_point(status: RunStatus) -> str:
+    """Say where a resume begins and what it repeats; empty for a run that has not begun or has nothing to resume."""
+    summary, live = status.summary, status.state is RunState.running
+    if not (summary.started and (live or status.state.resumable)) or status.run.reference:
+        return ""
+    verb = "would resume" if live else "resumes"
+    if not summary.checkpoint_step:
+        return f"{verb} at step 0: there is no checkpoint"
+    if not live and not atomic.is_file(status.run.folder / CHECKPOINT_FILE):
+        return "can't be resumed: its checkpoint is gone"
+    step = f"step {summary.checkpoint_step:,}"
+    if summary.checkpoint_epoch < summary.epochs:
+        point = f"epoch {summary.checkpoint_epoch + 1} of {summary.epochs}, {step}"
+    else:
+        point = f"{step} of {summary.steps:,}" if summary.steps else step
+    repeated = summary.step - summary.checkpoint_step
+    if live or repeated <= 0:
+        return f"{verb} at {point}"
+    seconds = format_duration(max(0.0, summary.last - summary.checkpoint_time))
+    return f"{verb} at {point}; repeats {repeated:,} step{'s' * (repeated > 1)} ({seconds})"
 
 
 def format_duration(seconds: float) -> str:

@@ -14,6 +14,7 @@ from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import Run, RunsFolder, RunState, RunStatus
 from dipddpm.core.runs.creation import order
 from dipddpm.tui.shared import marks
+from dipddpm.tui.shared.formatting import resume_point
 
 FIRST_BATCH_ROWS = 100
 """Rows in the first batch: more than a screen shows."""
@@ -69,6 +70,8 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     eta: float | None = None
     device: str = ""
     dataset: str = ""
+    resume: str = ""
+    """Where a resume begins."""
     error: str = ""
     hint: str = ""
     tags: tuple[str, ...] = ()
@@ -100,6 +103,7 @@ def make_row(status: RunStatus, notes: marks.RunNotes = marks.NO_NOTES) -> RunRo
         eta=None if seconds_left is None else _round_seconds(seconds_left),
         device=printable(summary.device, 40),
         dataset=printable(summary.dataset, 60),
+        resume=resume_point(status),
         error=printable(summary.error),
         hint=printable(summary.hint),
         tags=notes.tags,

@@ -79,7 +79,8 @@ def test_worker_checkpoints_at_epoch_interval(runs: RunsFolder) -> None:
     )
     assert [work(run) for run in (seldom, often)] == [0, 0]
     assert [event.epoch for event in recorded(seldom, CheckpointStored)][-1] == 5
-    assert {event.epoch for event in recorded(often, CheckpointStored)} >= {2, 4, 5}
+    stored = [event.epoch for event in recorded(often, CheckpointStored)]
+    assert max(later - earlier for earlier, later in itertools.pairwise(stored)) <= 2
 
 
 def test_worker_stores_each_epoch_before_it_logs_it(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:

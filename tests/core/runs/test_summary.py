@@ -111,6 +111,24 @@ def test_summary_read_has_progress_and_best(tmp_path: Path) -> None:
     assert read.seconds_left() == pytest.approx(10.0)
 
 
+@pytest.mark.parametrize(("ended", "rebuilt"), [(False, True), (True, False)])
+def test_summary_of_version_before_is_rebuilt_unless_finished(ended: bool, rebuilt: bool, tmp_path: Path) -> None:
+    """Version 2 had no checkpoint; its files don't say their version."""
+    folder = make(tmp_path / "run")
+    log = EventLog(folder)
+    log.append(events.CheckpointStored(step=5, epoch=1, file="f", sha256="0", time=9.0))
+    if ended:
+        log.append(events.RunFinished(seconds=1, step=5))
+    size = log.size
+    log.close()
+    phase = "finished" if ended else "running"
+    (folder / SUMMARY_FILE).write_text(f'{{"offset": {size}, "kind": "ddpm", "phase": "{phase}"}}')
+    read = summary.read(folder)
+    assert (read.checkpoint_step, read.checkpoint_epoch, read.checkpoint_time) == (
+        (5, 1, 9.0) if rebuilt else (0, 0, 0)
+    )
+
+
 @pytest.mark.parametrize(
     "stored",
     [

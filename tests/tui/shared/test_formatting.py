@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+import time
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
+from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.events import Event
-from dipddpm.tui.shared.formatting import event_line, format_duration
+from dipddpm.core.runs import CHECKPOINT_FILE, Run, RunsFolder, heartbeat
+from dipddpm.tui.shared.formatting import event_line, format_duration, resume_point
+from tests.helpers import append_events, this_process
 
 
 @pytest.mark.parametrize(
@@ -70,3 +77,55 @@ def test_event_line_compares_stops_with_peaks() -> None:
     assert event_line(event) == (
         "Stopped by variance: 25.00 dB; the peaks were 25.30 (gap 0.30 on the mean), the last iteration 24.00"
     )
+
+
+def interrupted(runs: RunsFolder, *recorded: Event, kind: str = "ddpm", epochs: int = 20) -> Run:
+    """Create a run of 100 steps an epoch that ended after these events, each a second after the one before."""
+    run = runs.create(configs.build(kind))
+    begun = events.RunStarted(kind=kind, method="", device="cpu", epochs=epochs, steps=100 * (epochs or 6))
+    for second, event in enumerate((begun, *recorded), 1_000):
+        append_events(run, msgspec.structs.replace(event, time=second))
+    (run.folder / CHECKPOINT_FILE).touch()
+    return run
+
+
+STORED = events.CheckpointStored(step=1407, epoch=2, file="f", sha256="0")
+FAILED = events.RunFailed(error="e", hint="h", step=1450)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "options", "text"),
+    [
+        ((STORED, events.Step(step=1450)), {}, "resumes at epoch 3 of 20, step 1,407; repeats 43 steps (1s)"),
+        ((STORED, events.Step(step=1407), FAILED), {}, "resumes at epoch 3 of 20, step 1,407; repeats 43 steps (2s)"),
+        ((STORED, events.Step(step=1408)), {}, "resumes at epoch 3 of 20, step 1,407; repeats 1 step (1s)"),
+        ((STORED, events.RunStopped(reason="asked", step=1407)), {}, "resumes at epoch 3 of 20, step 1,407"),
+        ((events.Step(step=7),), {}, "resumes at step 0: there is no checkpoint"),
+        ((STORED, events.RunFinished(seconds=1)), {}, ""),
+        ((STORED,), {"epochs": 2}, "resumes at step 1,407 of 200"),
+        ((STORED,), {"kind": "dip", "epochs": 0}, "resumes at step 1,407 of 600"),
+    ],
+)
+def test_resume_point(runs: RunsFolder, recorded: tuple[Event, ...], options: dict[str, Any], text: str) -> None:
+    assert resume_point(interrupted(runs, *recorded, **options).status()) == text
+
+
+def test_resume_point_is_the_one_after_resume(runs: RunsFolder) -> None:
+    """A resume voids what it repeats, checkpoints included."""
+    again = events.RunResumed(from_step=100, from_epoch=1)
+    run = interrupted(runs, msgspec.structs.replace(STORED, step=100, epoch=1), again, events.Step(step=103))
+    assert resume_point(run.status()) == "resumes at epoch 2 of 20, step 100; repeats 3 steps (2s)"
+
+
+def test_resume_point_of_live_and_of_new_run(tmp_path: Path) -> None:
+    runs = RunsFolder(tmp_path)  # the shared fixture would kill this process, which is the worker
+    run = interrupted(runs, STORED, events.Step(step=1450))
+    heartbeat.write(run.folder, heartbeat.Worker(this_process(), alive=time.time()))
+    assert resume_point(run.status()) == "would resume at epoch 3 of 20, step 1,407"
+    assert resume_point(runs.create(configs.build("dip")).status()) == ""
+
+
+def test_resume_point_without_its_file(runs: RunsFolder) -> None:
+    run = interrupted(runs, STORED)
+    (run.folder / CHECKPOINT_FILE).unlink()
+    assert resume_point(run.status()) == "can't be resumed: its checkpoint is gone"

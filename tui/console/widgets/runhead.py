@@ -27,7 +27,7 @@ REMEDIES = {
 class RunHead(Widget):
     """The lines about a run or a group; repainted only when their text changes."""
 
-    DEFAULT_CSS = "RunHead { height: auto; min-height: 2; max-height: 4; }"
+    DEFAULT_CSS = "RunHead { height: auto; min-height: 2; max-height: 6; }"
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         f"run-head--{tone}" for tone in ("name", "dim", "live", "good", "bad", "warn")
     }
@@ -36,7 +36,8 @@ class RunHead(Widget):
 
     def show(self, row: RunRow, series: RunSeries | None, step: int | None) -> None:
         """Show this run's state now, or its values at `step`."""
-        self._write((*_first_line(row), *_second_line(row, series, step), *_trouble(row, series)))
+        resume = [(f"\n   {row.resume}", "dim")] if row.resume and step is None else []
+        self._write((*_first_line(row), *_second_line(row, series, step), *resume, *_trouble(row, series)))
 
     def show_group(self, group: GroupRow) -> None:
         """Show this group's size, kind and progress, and how many of its runs are in each state."""
