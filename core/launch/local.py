@@ -80,6 +80,7 @@ def _start_here(run: Run, *, resume: bool, now: bool) -> None:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env=environment,
+                cwd=_existing_folder(run),
             )
     except OSError as error:
         if not resume:
@@ -224,14 +225,31 @@ def _wait_for_end(run: Run, until: float) -> bool:
 
 
 def runs_root(runs_dir: Path | None) -> Path:
-    """Return the runs folder: `runs_dir`, else `DIPDDPM_RUNS`, else ./runs. Raises UserError as `working_folder`."""
+    """Return the runs folder: `runs_dir`, else `DIPDDPM_RUNS`, else ./runs.
+
+    Raises UserError as `working_folder`, and for a path that isn't in UTF-8, which no file of a run could name.
+    """
     chosen = home.expand(runs_dir or os.environ.get("DIPDDPM_RUNS") or "runs")
-    return chosen if chosen.is_absolute() else working_folder() / chosen
+    root = chosen if chosen.is_absolute() else working_folder() / chosen
+    try:
+        f"{root}{os.path.realpath(root)}".encode()
+    except UnicodeEncodeError:
+        problem = f"The name of the runs folder is not in UTF-8: {root}"
+        raise UserError(problem, "Rename that folder, or choose another one with --runs-dir or DIPDDPM_RUNS.") from None
+    return root
 
 
 def working_folder() -> Path:
     """Return the working folder of this process. Raises UserError if the folder no longer exists."""
     try:
         return Path.cwd()
-    except FileNotFoundError:
+    except OSError:
         raise UserError("The current folder no longer exists.", "Change to another folder with cd.") from None
+
+
+def _existing_folder(run: Run) -> Path:
+    """Return the working folder, or the run's if the working folder has been deleted: torch doesn't load there."""
+    try:
+        return working_folder()
+    except UserError:
+        return run.folder

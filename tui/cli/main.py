@@ -13,6 +13,7 @@ import typer
 
 from dipddpm.core.errors import UserError, suggest, system_error
 from dipddpm.core.io.sanitize import printable
+from dipddpm.core.launch.local import working_folder
 from dipddpm.tui.cli import complete, data, prune, runs
 from dipddpm.tui.cli.bench import bench
 from dipddpm.tui.cli.compare import compare
@@ -85,6 +86,7 @@ def _run(arguments: list[str]) -> int:
     """Run a command and return the exit code. Raises BrokenPipeError, and with --debug any other error."""
     run_app = partial(app, arguments or ["--help"], prog_name="dipddpm", standalone_mode=False)
     try:
+        working_folder()  # refuse a deleted folder: torch's libraries end the process there
         result = complete.run_completion(run_app) if complete.COMPLETION_VARIABLE in os.environ else run_app()
     except UserError as error:
         _print_error(error.problem, error.remedy)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dipddpm.core.errors import UserError
 from dipddpm.core.launch import local
 from dipddpm.core.runs import Run, RunsFolder, reference
 from dipddpm.tui.console import preferences
@@ -47,7 +49,9 @@ class Session:
     @classmethod
     def open(cls, options: Options) -> Session:
         """Create the session of a console with these options; reads the preferences."""
-        default = options.root == local.runs_root(None)
+        default = False
+        with contextlib.suppress(UserError):  # the default folder may be unusable
+            default = options.root == local.runs_root(None)
         return cls(options, RunsFolder(options.root), preferences.load(), default)
 
     def run_of(self, row: RunRow) -> Run:
