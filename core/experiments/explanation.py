@@ -80,8 +80,10 @@ class ExplanationExperiment:
         self.weights: dict[str, Any] = {}
         """Weights of the two networks that denoise at the end, by the name of their input."""
         self.step = 0
-        self._stored_step = 0
-        """The step after the last finished job."""
+        self._trial: TrainingTrial | None = None
+        """The training of the current network."""
+        self._trial_state: StateDict | None = None
+        """The state of a training that was interrupted."""
 
     @classmethod
     def from_config(cls, config: ExplanationRun, device: torch.device | str) -> Self:
@@ -137,26 +139,26 @@ class ExplanationExperiment:
         return {name: to_unit(image).clamp(0, 1) for name, image in shown.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the results of all finished jobs, without the current one."""
+        """Return all that an exact resume needs; valid after a `Step`."""
         return {
             "banks": {str(n): bank.state_dict() for n, bank in enumerate(self.banks)},
             "found": msgspec.json.encode(self.record).decode(),
             "weights": self.weights,
-            "step": self._stored_step,
+            "step": self.step,
+            "trial": self._trial.state_dict() if self._trial else None,
         }
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Resume from a state, at the start of the job that was interrupted."""
+        """Resume from a state that `state_dict` returned."""
         for n, bank in enumerate(self.banks):
             bank.load_state_dict(state["banks"][str(n)])
         self.record = msgspec.json.decode(state["found"], type=Explanation)
         self.weights = state["weights"]
-        self.step = self._stored_step = state["step"]
+        self.step = state["step"]
+        self._trial_state = state.get("trial")
 
-    def _advance(self, loss: float | None = None, *, ends_job: bool = True) -> Step:
+    def _advance(self, loss: float | None = None) -> Step:
         self.step += 1
-        if ends_job:
-            self._stored_step = self.step
         return Step(step=self.step, loss=loss)
 
     def _fit(self) -> Iterator[Item]:
@@ -192,25 +194,28 @@ class ExplanationExperiment:
             Examples(self.views.of(network_input.name, bank), bank.noised.t, network_input.target(bank.noised))
             for bank in self.banks
         ]
-        trial = TrainingTrial(
+        trial = self._trial = TrainingTrial(
             self._network(seed), *examples, epochs=self.record.epochs, seed=derive(self.config.seed, f"trial {seed}")
         )
-        losses = iter(trial)
-        for _ in range(self.record.epochs - 1):
-            yield self._advance(next(losses), ends_job=False)
-        last_step = self._advance(next(losses), ends_job=False)
+        if self._trial_state:
+            trial.load_state_dict(self._trial_state)
+            self._trial_state = None
+        for loss in trial:
+            step = self._advance(loss)
+            if len(trial.curve) < trial.epochs:
+                yield step
         bands = _means(trial.errors(), bands_of(self.banks[1].noised.t, len(self.schedule)))
         self.record.trained.setdefault(network_input.name, []).append(trial.result(bands))
         if seed == 0 and network_input.name in (findings.XT, after(self.record.fixed)):
             self.weights[network_input.name] = trial.network.state_dict()
-        self._stored_step = self.step
+        self._trial = None
         loss = self.record.trained[network_input.name][seed].loss
         summary = f"{network_input.name}: error {loss:.3f}"
         if not network_input.predicts_x0:
             share = f"{self.record.linear_share(network_input.name):.1%} of eps is linearly predictable"
             summary = f"eps from {network_input.name}, network {seed + 1}: loss {loss:.3f}; {share}"
         yield Message(text=summary)
-        yield last_step
+        yield step
 
     def _network(self, seed: int) -> nn.Module:
         height, width = self.banks[0].noised.xt.shape[-2:]

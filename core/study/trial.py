@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dipddpm.core.ddpm.networks.unet import UNet
+from dipddpm.core.events import StateDict
 from dipddpm.core.study.findings import TrainResult
 
 CHANNELS = (16, 32)
@@ -58,6 +60,7 @@ class TrainingTrial:
     def __init__(self, network: nn.Module, fit: Examples, held_out: Examples, *, epochs: int, seed: int) -> None:
         self.network, self.fit, self.held_out, self.epochs = network, fit, held_out, epochs
         self.generator = torch.Generator().manual_seed(seed)
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=LR, betas=(0.9, 0.99))
         self.losses: list[list[float]] = []
         """Training losses of the steps of each epoch."""
         self.norms: list[list[float]] = []
@@ -67,18 +70,35 @@ class TrainingTrial:
 
     def __iter__(self) -> Iterator[float]:
         """Train, and yield the mean training loss after each epoch."""
-        optimizer = torch.optim.Adam(self.network.parameters(), lr=LR, betas=(0.9, 0.99))
         steps = -(-len(self.fit.t) // BATCH_SIZE)
-        for epoch in range(self.epochs):
+        for epoch in range(len(self.curve), self.epochs):
             self.losses.append([])
             self.norms.append([])
             order = torch.randperm(len(self.fit.t), generator=self.generator)
             for step, indices in enumerate(torch.split(order, BATCH_SIZE)):
                 share = (epoch * steps + step) / (self.epochs * steps)
-                optimizer.param_groups[0]["lr"] = LR * (1 - share)
-                self._update(optimizer, indices.to(self.fit.t.device))
+                self.optimizer.param_groups[0]["lr"] = LR * (1 - share)
+                self._update(indices.to(self.fit.t.device))
             self.curve.append(float(self.errors().mean()))
             yield sum(self.losses[-1]) / steps
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that an exact resume needs; valid after an epoch."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "losses": self.losses,
+            "norms": self.norms,
+            "curve": self.curve,
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Resume from a state of the same examples and settings."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"].cpu())
+        self.losses, self.norms, self.curve = state["losses"], state["norms"], state["curve"]
 
     def errors(self) -> Tensor:
         """Return the mean squared error on each held-out image, (N,)."""
@@ -101,14 +121,14 @@ class TrainingTrial:
             steps=sum(len(epoch) for epoch in late_losses),
         )
 
-    def _update(self, optimizer: torch.optim.Optimizer, indices: Tensor) -> None:
+    def _update(self, indices: Tensor) -> None:
         flipped_axes = [side for side in (-2, -1) if torch.rand((), generator=self.generator) < 0.5]
         inputs, targets = self.fit.inputs[indices].flip(flipped_axes), self.fit.targets[indices].flip(flipped_axes)
         loss = F.mse_loss(self.network(inputs, self.fit.t[indices])[:, :1], targets)
-        optimizer.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         # An infinite bound measures the norm without clipping.
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), float("inf"))
-        optimizer.step()
+        self.optimizer.step()
         self.losses[-1].append(loss.item())
         self.norms[-1].append(norm.item())

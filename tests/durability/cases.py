@@ -106,7 +106,7 @@ CASES: dict[str, dict[str, Any]] = {
         "kind": "explanation",
         "explanation.train_images": 40,
         "explanation.test_images": 20,
-        "explanation.epochs": 1,
+        "explanation.epochs": 2,
         "explanation.seeds": 2,
         "explanation.steps": "0,1,2,4",
         "explanation.fixed": 2,

@@ -30,7 +30,7 @@ def epochs(run: Run) -> list[tuple[int, int, float, bool]]:
     return [(e.epoch, e.step, e.loss, e.best) for e in run.events() if isinstance(e, EpochFinished)]
 
 
-def bests(run: Run) -> list[tuple[int, float, str]]:
+def bests(run: Run) -> list[tuple[int, float | None, str]]:
     return [(e.epoch, e.value, e.sha256) for e in run.events() if isinstance(e, BestModelStored)]
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
+from dipddpm.core.compute import checkpoint
 from dipddpm.core.study.trial import Examples, TrainingTrial, trial_network
 
 SIDE = 8
@@ -35,6 +38,25 @@ def test_training_trial_reaches_noise_variance_without_information() -> None:
 def test_training_trial_learns_noise_given_as_input() -> None:
     eps, test = draw(160, 1), draw(160, 2)
     assert trained(examples(eps, eps), examples(test, test), epochs=6).curve[-1] < 0.2
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_training_trial_resumes_exactly_after_any_epoch(epochs: int, tmp_path: Path) -> None:
+    eps, test = draw(40, 1), draw(40, 2)
+    whole = trained(examples(eps, eps), examples(test, test))
+    stopped = TrainingTrial(
+        trial_network((SIDE, SIDE), 10, 0, "cpu"), examples(eps, eps), examples(test, test), epochs=3, seed=0
+    )
+    for _ in zip(range(epochs), stopped, strict=False):
+        pass
+    checkpoint.save(tmp_path / "state", stopped.state_dict())
+    resumed = TrainingTrial(
+        trial_network((SIDE, SIDE), 10, 1, "cpu"), examples(eps, eps), examples(test, test), epochs=3, seed=1
+    )
+    resumed.load_state_dict(checkpoint.load_state(tmp_path / "state"))
+    assert len(list(resumed)) == 3 - epochs
+    assert resumed.result([0.0]) == whole.result([0.0])
+    assert torch.equal(resumed.errors(), whole.errors())
 
 
 def test_training_trial_stays_above_loss_of_posterior_mean() -> None:
