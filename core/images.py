@@ -49,17 +49,18 @@ def to_bytes(images: Tensor) -> Tensor:
     return images.nan_to_num(nan=0.0).clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
-def load_image(path: Path | str, channels: Channels | None = None) -> Tensor:
+def load_image(path: Path | str, channels: Channels | None = None, *, white: float = 0) -> Tensor:
     """Read an image file of any size: float32 in [0, 1], shape (1, C, H, W), C = 1 for grey files and 3 for others.
 
     The first frame is read, rotated upright by its EXIF orientation and converted from its colour profile to sRGB.
     Palettes, CMYK and similar modes become RGB; transparent pixels are blended over white. PNG and TIFF files keep
-    their 16 bits, and float files must lie in [0, 1]. `channels` converts any file to grey (ITU-R BT.601 luma) or RGB.
+    their 16 bits, and float files must lie in [0, 1]. `channels` converts any file to grey (ITU-R BT.601 luma) or RGB;
+    `white` is the value of white in files of floats or of more than 8 bits, if it isn't 1 or the type's largest value.
 
     Raises `UserError`, naming the file, if it is missing, isn't an image, is damaged, or has more than 67 million
     pixels.
     """
-    pixels = decode(Path(path)).over_white()
+    pixels = decode(Path(path), white).over_white()
     tensor = torch.from_numpy(pixels).movedim(-1, 0).unsqueeze(0).contiguous()
     return tensor if channels is None else with_channels(tensor, channels)
 

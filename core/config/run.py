@@ -50,6 +50,11 @@ class ImagesConfig(Section, frozen=True):
     indices: Annotated[Indices, "indices in the split, such as 0-9 or 3,17,42"] = "0-9"
     split: Annotated[Literal["train", "test"], "split of the data set that the images come from"] = "test"
     files: Annotated[tuple[str, ...], "image files to use instead of the data set"] = ()
+    grey: Annotated[bool, "whether to convert image files to grey"] = False
+    white: Annotated[
+        NonNegative,
+        "value of white in image files of floats or of more than 8 bits; 0: 1 in floats, else the type's largest",
+    ] = 0.0
 
     def __post_init__(self) -> None:
         ranges = self._ranges()

@@ -26,15 +26,17 @@ def refuse_for_tutorial(shape: Sequence[int]) -> None:
     raise UserError(problem, "Add --preset cpu, or --set ddpm.network=unet: our U-Net takes images of any size.")
 
 
-def refuse_other_shape(images: Sequence[int], prior: Sequence[int]) -> None:
-    """Raise UserError unless the images have the shape that the prior was trained on."""
+def refuse_other_shape(images: Sequence[int], prior: Sequence[int], *, files: bool = False) -> None:
+    """Raise UserError unless the images, which `files` says are image files, have the shape of the prior's images."""
     if tuple(images) == tuple(prior):
         return
     problem = f"The prior is trained on {shape_text(prior)} images, and these are {shape_text(images)}."
     remedy = (
         f"Train one on {shape_text(images)} images, with --preset cpu, or use dipddpm run dip, which needs no prior."
     )
-    if images[0] == prior[0] and prior[1] == prior[2]:
+    if files and images[0] == 3 and tuple(prior) == (1, *images[1:]):
+        remedy = f"Convert them to grey with --set images.grey=true, or t{remedy[1:]}"
+    elif images[0] == prior[0] and prior[1] == prior[2] and not files:
         remedy = f"Take images of this size (a folder's as folder:PATH@{prior[1]}), or t{remedy[1:]}"
     raise UserError(problem, remedy)
 

@@ -13,8 +13,9 @@ from dipddpm.core.config import DataConfig, ImagesConfig
 from dipddpm.core.data.imageset import ImageSet, hold_out, load, load_validation
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import DataLoaded, Item, Message
-from dipddpm.core.images import load_image, to_unit
+from dipddpm.core.images import Channels, load_image, to_unit
 from dipddpm.core.io import home
+from dipddpm.core.io.pictures import inspect
 
 
 def load_images(images: ImagesConfig, source: DataConfig) -> tuple[list[Tensor], list[str], DataLoaded]:
@@ -23,7 +24,8 @@ def load_images(images: ImagesConfig, source: DataConfig) -> tuple[list[Tensor],
     A label is the image's index in its split, or among the files. Raises UserError for a missing image or data set.
     """
     if images.files:
-        tensors = [load_image(home.expand(name))[0] for name in images.files]
+        channels: Channels | None = 1 if images.grey else None
+        tensors = [load_image(home.expand(name), channels, white=images.white)[0] for name in images.files]
         contents = [str(tuple(image.shape)).encode() + image.numpy().tobytes() for image in tensors]
         digest = hashlib.sha256(b"".join(contents)).hexdigest()
         digests = {
@@ -37,13 +39,38 @@ def load_images(images: ImagesConfig, source: DataConfig) -> tuple[list[Tensor],
     return list(to_unit(chosen.images)), [f"{chosen.split} {index}" for index in indices], data_loaded(chosen)
 
 
-def load_batch(images: ImagesConfig, source: DataConfig) -> tuple[Tensor, list[str], DataLoaded]:
-    """Load the images as one tensor (N, C, H, W), otherwise like `load_images`. Raises UserError if sizes differ."""
+def load_batch(
+    images: ImagesConfig, source: DataConfig, channels: int | None = None
+) -> tuple[Tensor, list[str], DataLoaded]:
+    """Load the images as one tensor (N, C, H, W), otherwise like `load_images`.
+
+    Files get the `channels` of the prior where nothing is lost: grey ones become RGB, and grey ones stored as RGB
+    become grey. Without a prior, one RGB file makes all of them RGB. Raises UserError if sizes differ.
+    """
     tensors, labels, loaded = load_images(images, source)
+    if images.files:
+        wanted = channels or max(image.shape[0] for image in tensors)
+        tensors = [_adapted(image, wanted) for image in tensors]
     if len({image.shape for image in tensors}) > 1:
         problem = "The images differ in size, and a hybrid restores them as one batch."
         raise UserError(problem, "Choose images of one size, and restore those of another size in another run.")
     return torch.stack(tensors), labels, loaded
+
+
+def _adapted(image: Tensor, channels: int) -> Tensor:
+    """Return an image (C, H, W) with that many channels, or the same image if colours would be lost."""
+    if channels == 1:
+        return image[:1] if bool((image == image[:1]).all()) else image
+    return image.expand(channels, -1, -1)
+
+
+def file_messages(images: ImagesConfig, channels: int | None = None) -> Iterator[Message]:
+    """Yield warnings about image files, and a message if they are restored with fewer channels than they have."""
+    inspected = [inspect(home.expand(name), images.white) for name in images.files]
+    for picture in inspected:
+        yield from (Message(text=text, level="warning") for text in picture.warnings)
+    if channels == 1 and not images.grey and any(picture.shape[0] == 3 for picture in inspected):
+        yield Message(text="Grey images that are stored as RGB are restored as grey.")
 
 
 def load_training(options: DataConfig, *, held_out: bool) -> tuple[ImageSet, ImageSet | None]:

@@ -148,7 +148,6 @@ class ConditionedExperiment(HybridExperiment):
         """Build the experiment. Raises UserError for images, data or a prior that are missing or incompatible."""
         options = config.hybrid
         assert isinstance(options, Conditioned)
-        truth, labels, loaded = load_batch(config.images, config.data)
         prior = load_prior(config.prior.run, device) if config.prior.run else None
         model = prior[0] if prior else None
         if prior is None and config.ddpm.network != "unet":
@@ -169,6 +168,7 @@ class ConditionedExperiment(HybridExperiment):
             problem = f"There are only {len(train)} training images, too few for a bank of {options.bank}."
             raise UserError(problem, f"Lower hybrid.bank to {len(train)} or less.")
         train = train.take(range(options.bank))
+        truth, labels, loaded = load_batch(config.images, config.data, train.images.shape[1])
         for known in (train.images.shape[1:], *([model.shape] if model else [])):
             refuse_other_shape(truth.shape[1:], known)
         training = ConditionedTraining(config, options, train, validation, device, prior=model)

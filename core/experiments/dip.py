@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.config import DipRun
 from dipddpm.core.data.names import image_names
-from dipddpm.core.data.sources import load_images
+from dipddpm.core.data.sources import file_messages, load_images
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.measure import masks_loaded
 from dipddpm.core.dip.batch import PriorBatch
@@ -105,6 +105,7 @@ class DipExperiment:
     def __iter__(self) -> Iterator[Item]:
         if self.step == 0:
             yield from self.inputs
+            yield from file_messages(self.config.images)
             y = self.fit.gather(lambda batch: list(batch.y))
             measured = self.fit.gather(lambda batch: list(batch.degradation.operator.measured(batch.y)))
             yield Tensors(name="measurement", tensors={"y": y, "measured": measured})

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dipddpm.core.config import HybridRun, format_task
 from dipddpm.core.config.shapes import refuse_other_shape
-from dipddpm.core.data.sources import load_batch
+from dipddpm.core.data.sources import file_messages, load_batch
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.degrade.case import Case
@@ -91,14 +91,16 @@ class HybridExperiment:
     @classmethod
     def from_config(cls, config: HybridRun, device: torch.device | str) -> Self:
         """Build the experiment. Raises UserError for images, data or a prior that are missing or incompatible."""
-        truth, labels, loaded = load_batch(config.images, config.data)
         if not config.hybrid.needs_prior:
-            return cls(config, truth, labels, loaded, device)
+            return cls(config, *load_batch(config.images, config.data), device)
         if config.trains:
             training = DdpmExperiment.from_config(config, device)
-            refuse_other_shape(truth.shape[1:], training.sets[0].images.shape[1:])
+            shape = training.sets[0].images.shape[1:]
+            truth, labels, loaded = load_batch(config.images, config.data, shape[0])
+            refuse_other_shape(truth.shape[1:], shape)
             return cls(config, truth, labels, loaded, device, training=training)
         prior = load_prior(config.prior.run, device)
+        truth, labels, loaded = load_batch(config.images, config.data, prior[0].shape[0])
         refuse_other_shape(truth.shape[1:], prior[0].shape)
         return cls(config, truth, labels, loaded, device, prior=prior)
 
@@ -135,6 +137,7 @@ class HybridExperiment:
             return
         if self.step == 0:
             yield from self._own_inputs
+            yield from file_messages(self.config.images, self.truth.shape[1])
             measured = self.case.degradation.operator.measured(self.case.y)
             yield Tensors(name="measurement", tensors={"y": self.case.y, "measured": measured})
         yield from self.phases

@@ -6,26 +6,23 @@ Everything that reads a picture passes here, so that a check before a run and th
 from __future__ import annotations
 
 import re
-import sys
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.io import colour, foreign, tiff
+from dipddpm.core.io import colour, deep, foreign, tiff
 from dipddpm.core.io.atomic import IMAGE_FORMATS, open_regular
 
 MAX_PIXELS = 64 * 2**20
 """Largest number of pixels in an image file; as float RGB, so many take 800 MB."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
-_SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-"""The other byte order of the last letter of a raw mode, such as `RGB;16B`; N is the machine's."""
 _SRGB_GAMMA = 1 / 2.2
 
 # `decode` refuses larger files with its own message, so Pillow's warning is redundant.
@@ -49,6 +46,18 @@ class Picture:
             return self.colour
         blended: NDArray[np.float32] = self.colour * self.alpha + (1 - self.alpha)
         return blended
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What is to be known of a picture before a run."""
+
+    shape: tuple[int, int, int]
+    """Channels, height and width."""
+    grey: bool
+    """True if all channels are equal."""
+    warnings: tuple[str, ...]
+    """Sentences about what may be wrong with the file."""
 
 
 def decode(path: Path, white: float = 0) -> Picture:
@@ -92,8 +101,11 @@ def decode(path: Path, white: float = 0) -> Picture:
         raise UserError(f"{path} is damaged or cut short.", "Copy or save the file again.") from None
 
 
-def inspect(path: Path, white: float = 0) -> tuple[tuple[int, int, int], tuple[str, ...]]:
-    """Return the shape (C, H, W) of a picture, and what may be wrong with it. Raises `UserError` as `decode` does."""
+def inspect(path: Path, white: float = 0) -> Inspected:
+    """Read a picture and return what is to be known of it, from memory if the file is unchanged.
+
+    Raises `UserError` as `decode` does.
+    """
     return _inspect(path, white, version(path))
 
 
@@ -101,7 +113,7 @@ def is_grey(path: Path) -> bool:
     """Return whether `decode` reads a file as grey, by its header if that is enough. Raises `UserError` as it does."""
     try:
         with open_regular(path) as file, Image.open(file, formats=IMAGE_FORMATS) as image:
-            return _stored_grey(image) or _raw_mode(image) == "LA;16B"
+            return _stored_grey(image) or deep.raw_mode(image) == "LA;16B"
     except Exception:  # on broken files Pillow raises almost anything
         return int(decode(path).colour.shape[-1]) == 1
 
@@ -116,10 +128,15 @@ def version(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=4096)
-def _inspect(path: Path, white: float, _version: tuple[int, int]) -> tuple[tuple[int, int, int], tuple[str, ...]]:
+def _inspect(path: Path, white: float, _version: tuple[int, int]) -> Inspected:
     picture = decode(path, white)
     height, width, channels = picture.colour.shape
-    return (channels, height, width), picture.warnings
+    return Inspected((channels, height, width), is_grey_inside(picture.colour), picture.warnings)
+
+
+def is_grey_inside(colour: NDArray[np.float32]) -> bool:
+    """Return whether all channels (H, W, C) are equal, as in grey pictures that are stored as RGB."""
+    return bool((colour == colour[..., :1]).all())
 
 
 class _OutOfRangeError(Exception):
@@ -155,70 +172,14 @@ def _decode(file: BinaryIO, path: Path, white: float) -> Picture:
             raise UserError(f"{path} is a camera's raw file, which is not read as an image.", foreign.RAW_REMEDY)
         if tiff.pillow_misreads(image):
             return _from_samples(tiff.read(file, MAX_PIXELS), path, white)
-    if (deep := _deep(image, file)) is not None:
-        return _from_samples(deep, path, white)
+    if (samples := deep.read(image, file)) is not None:
+        return _from_samples(samples, path, white)
     return _from_image(ImageOps.exif_transpose(image), path, _doubts(image, start, path))
-
-
-def _deep(image: Image.Image, file: BinaryIO) -> tiff.Samples | None:
-    """Return the values of an image that has more than 8 bits; None for other images.
-
-    Pillow keeps only the high bytes of 16-bit colour. It gets the low bytes by reading the file again, as if its bytes
-    were in the other order.
-    """
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    profile = image.info.get("icc_profile")
-    raw = _raw_mode(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        clear = image.info.get("transparency")
-        if raw == "F;32BF" and image.tile[0].codec_name == "libtiff":  # type: ignore[attr-defined]
-            values = _reread(file, "F;32NF")  # libtiff returns the machine's byte order, which Pillow forgets here
-        else:
-            values = np.asarray(ImageOps.exif_transpose(image))
-        values = np.atleast_3d(values)
-        white = 1.0 if image.mode == "F" else 4095.0 if tags.get(tiff.BITS) == (12,) else 65535.0
-        if tags.get(tiff.PHOTOMETRIC) == 0:
-            values = (white - values).astype(values.dtype)
-        alpha = (values != clear).astype(np.float32) if isinstance(clear, int) else None
-        return tiff.Samples(values, white, alpha, profile=profile)
-    if raw == "LA;16B":
-        grey = _reread(file, "RGBA").astype(np.uint16)
-        values, opacity = grey[..., :1] * 256 + grey[..., 1:2], grey[..., 2:3] * 256 + grey[..., 3:]
-        return tiff.Samples(values, 65535.0, opacity / 65535, profile=profile)
-    if not re.fullmatch(r"RGB[AaX]?;16[BLN]", raw):
-        return None
-    kept = raw.replace("a", "A")
-    high, low = (_reread(file, each).astype(np.uint16) for each in (kept, kept[:-1] + _SWAPPED[kept[-1]]))
-    values = high * 256 + low
-    clear = image.info.get("transparency")
-    alpha = (values != clear).any(-1, keepdims=True).astype(np.float32) if isinstance(clear, tuple) else None
-    if "A" in kept:
-        alpha = values[..., 3:] / 65535
-    return tiff.Samples(values[..., :3], 65535.0, alpha, premultiplied="a" in raw, profile=profile)
 
 
 def _stored_grey(image: Image.Image) -> bool:
     """Return whether the mode is grey; I and F are 16-bit and float grey."""
     return image.mode in {"1", "L", "LA", "La", "F"} or image.mode.startswith("I")
-
-
-def _raw_mode(image: Image.Image) -> str:
-    """Return the layout of the pixels in the file, such as `RGB;16B`; an empty string if the decoder doesn't say."""
-    tiles: Any = getattr(image, "tile", None)
-    arguments = tiles[0].args if tiles else None
-    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    return first if isinstance(first, str) else ""
-
-
-def _reread(file: BinaryIO, raw_mode: str) -> NDArray[Any]:
-    """Read the open file again with another raw mode."""
-    file.seek(0)
-    image: Any = Image.open(file, formats=IMAGE_FORMATS)
-    image.tile = [
-        tile._replace(args=raw_mode if isinstance(tile.args, str) else (raw_mode, *tile.args[1:]))
-        for tile in image.tile
-    ]
-    return np.asarray(ImageOps.exif_transpose(image))
 
 
 def _from_samples(samples: tiff.Samples, path: Path, white: float) -> Picture:

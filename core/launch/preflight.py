@@ -111,8 +111,7 @@ def _refuse_images(config: DipRun | HybridRun) -> None:
 
     sizes: dict[str, tuple[int, int]] = {}
     for name in config.images.files:
-        shape, _ = pictures.inspect(home.expand(name))
-        sizes[name] = shape[1:]
+        sizes[name] = pictures.inspect(home.expand(name), config.images.white).shape[1:]
         for side, word in zip(sizes[name], ("high", "wide"), strict=True):
             if side < 2:
                 problem = f"{name} is {side} pixel {word}, and the networks need at least 2 pixels a side."

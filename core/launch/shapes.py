@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dipddpm.core.config import AnyRun, DdpmRun, HybridRun
+from dipddpm.core.config import AnyRun, DdpmRun, HybridRun, ImagesConfig
 from dipddpm.core.config.shapes import refuse_for_evaluation, refuse_for_tutorial, refuse_other_shape
 from dipddpm.core.data import folder
 from dipddpm.core.data.catalogue import find
+from dipddpm.core.io import home
 from dipddpm.core.runs import reference, trained
 
 
@@ -19,6 +20,8 @@ def refuse(config: AnyRun) -> None:
         prior = trained.trained_shape(reference.prior_folder(config.prior.run)) if config.prior.run else None
     network = config.ddpm.network if trains and prior is None else ""
     evaluates = trains and bool(config.ddpm.evaluate)
+    if isinstance(config, HybridRun) and config.images.files and config.hybrid.needs_prior:
+        _refuse_files(config.images, _shape(config.data.dataset) if prior is None else prior)
     restores_files = isinstance(config, HybridRun) and not trains and bool(config.images.files)
     if restores_files or not (network == "tutorial" or evaluates or prior):
         return
@@ -29,6 +32,16 @@ def refuse(config: AnyRun) -> None:
         refuse_other_shape(shape, prior)
     if evaluates:
         refuse_for_evaluation(shape)
+
+
+def _refuse_files(images: ImagesConfig, prior: tuple[int, ...]) -> None:
+    """Raise UserError for an image file that doesn't get the prior's shape, as `load_batch` adapts its channels."""
+    from dipddpm.core.io import pictures
+
+    for name in images.files:
+        picture = pictures.inspect(home.expand(name), images.white)
+        channels = 1 if images.grey or picture.grey else 3
+        refuse_other_shape((max(channels, prior[0]), *picture.shape[1:]), prior, files=True)
 
 
 def _shape(dataset: str) -> tuple[int, int, int]:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from dipddpm.core import data
 from dipddpm.core.config import DataConfig, ImagesConfig
-from dipddpm.core.data.sources import data_loaded, load_batch, load_images, load_training
+from dipddpm.core.data.sources import data_loaded, file_messages, load_batch, load_images, load_training
 from dipddpm.core.errors import UserError
 from dipddpm.core.images import save_png
 
@@ -50,3 +52,34 @@ def test_load_training_holds_out_end_of_whole_split() -> None:
     assert torch.equal(validation.images, whole.images[-len(validation) :])
     assert load_training(MINI, held_out=False)[1] is None
     assert data_loaded(train).sha256 == train.sha256
+
+
+def test_load_batch_gives_files_the_channels_of_the_prior(tmp_path: Path) -> None:
+    grey = torch.rand(1, 4, 4)
+    save_png(tmp_path / "grey.png", grey)
+    save_png(tmp_path / "stored.png", grey.expand(3, -1, -1))
+    save_png(tmp_path / "colour.png", torch.rand(3, 4, 4))
+
+    def loaded(*names: str, channels: int | None = None, **options: Any) -> tuple[int, ...]:
+        config = ImagesConfig(files=tuple(str(tmp_path / f"{name}.png") for name in names), **options)
+        return tuple(load_batch(config, MINI, channels)[0].shape)
+
+    assert loaded("grey", "stored", channels=1) == (2, 1, 4, 4)
+    assert loaded("grey", "stored", "colour", channels=3) == (3, 3, 4, 4)
+    assert loaded("grey", "colour") == (2, 3, 4, 4)
+    assert loaded("grey") == (1, 1, 4, 4)
+    assert loaded("colour", channels=1) == (1, 3, 4, 4)
+    assert loaded("grey", "colour", channels=1, grey=True) == (2, 1, 4, 4)
+
+
+def test_file_messages_warn_of_files_and_say_what_becomes_grey(tmp_path: Path) -> None:
+    dark = torch.linspace(0, 4095, 16).round().view(4, 4).numpy().astype("uint16")
+    Image.fromarray(dark).save(tmp_path / "dark.png")
+    save_png(tmp_path / "stored.png", torch.rand(1, 4, 4).expand(3, -1, -1))
+    files = (str(tmp_path / "dark.png"), str(tmp_path / "stored.png"))
+    warning, converted = file_messages(ImagesConfig(files=files), 1)
+    assert warning.level == "warning" and "4,095 of 65,535" in warning.text
+    assert converted.level == "info" and "restored as grey" in converted.text
+    assert list(file_messages(ImagesConfig(files=files, white=4095), 3)) == []
+    (image,), _, _ = load_images(ImagesConfig(files=files[:1], white=4095), MINI)
+    torch.testing.assert_close(image[0], torch.from_numpy(dark / 4095).float())

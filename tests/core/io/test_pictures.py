@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import pictures
-from dipddpm.core.io.pictures import decode, inspect
+from dipddpm.core.io.pictures import Inspected, decode, inspect
 from tests.core.io.profiles import ADOBE_RGB, DISPLAY_P3, PROPHOTO, SRGB, profile, to_srgb
 
 RNG = np.random.default_rng(5)
@@ -321,12 +321,12 @@ def test_decode_explains_path_that_is_not_a_file(tmp_path: Path, name: str, word
 
 def test_inspect_reads_file_again_only_after_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _saved(tmp_path / "a.png", GREY)
-    assert inspect(path) == ((1, 9, 14), ())
+    assert inspect(path) == Inspected((1, 9, 14), True, ())
     monkeypatch.setattr(pictures, "decode", lambda *_: pytest.fail("read twice"))
-    assert inspect(path) == ((1, 9, 14), ())
+    assert inspect(path).shape == (1, 9, 14)
     monkeypatch.undo()
     _saved(path, COLOUR[:5] >> 8)
-    assert inspect(path)[0] == (3, 5, 14)
+    assert inspect(path) == Inspected((3, 5, 14), False, ())
 
 
 def _saved(path: Path, values: np.ndarray, **options: Any) -> Path:

@@ -11,6 +11,7 @@ from PIL import Image
 from dipddpm.core import config as configs
 from dipddpm.core.errors import UserError
 from dipddpm.core.launch import preflight
+from dipddpm.core.runs import trained
 
 
 def refused(kind: str, task: str, *files: Path) -> str:
@@ -62,3 +63,17 @@ def test_refuse_mask_that_fits_only_some_images(tmp_path: Path) -> None:
 def test_refuse_huge_image_as_the_run_does(tmp_path: Path) -> None:
     Image.new("1", (20_000, 4_000)).save(tmp_path / "a.png")
     assert "has more than 67,108,864 pixels" in refused("dip", "denoise", tmp_path / "a.png")
+
+
+def test_refuse_colour_file_for_grey_prior_unless_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trained, "trained_shape", lambda _: (1, 28, 28))
+    monkeypatch.setattr(preflight, "_refuse_prior", lambda _: None)
+    colour, grey, wide = (tmp_path / f"{name}.png" for name in ("colour", "grey", "wide"))
+    Image.fromarray(np.indices((3, 28, 28)).sum(0).astype(np.uint8).transpose(1, 2, 0).copy()).save(colour)
+    Image.new("RGB", (28, 28), (9, 9, 9)).save(grey)
+    Image.new("RGB", (29, 28), (9, 8, 7)).save(wide)
+    assert refused("hybrid", "denoise", grey) == ""
+    assert "--set images.grey=true" in refused("hybrid", "denoise", grey, colour)
+    assert "images.grey" not in refused("hybrid", "denoise", wide)
+    config = configs.build("hybrid", settings={"images.files": (str(colour),), "images.grey": True})
+    preflight.refuse(config)
