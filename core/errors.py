@@ -8,6 +8,13 @@ import re
 import resource
 from collections.abc import Iterable
 
+_NEAR = 0.62
+"""Likeness from which a name is taken for a misspelt one: `cifar` for `cifar10`, but not `queue` for `resume`."""
+_PART, _MIN_PART = 0.9, 3
+"""Likeness of a name to its beginning, and the least number of letters that this takes."""
+_MAX_NEAR = 5
+_MAX_LISTED = 20
+
 
 class UserError(Exception):
     """An error that the user can put right.
@@ -26,12 +33,39 @@ class UserError(Exception):
 
 
 def suggest(wrong: str, choices: Iterable[str]) -> str:
-    """Return the remedy for a name that doesn't exist: the nearest choice, or a list of all choices."""
+    """Return the remedy for a name that doesn't exist: the nearest choices, or a list of all if there are few.
+
+    For a dotted name these are the choices of its section, if there are any.
+    """
     known = sorted(choices)
-    near = difflib.get_close_matches(wrong.lower(), known, n=1, cutoff=0.5)
-    if near:
-        return f"Did you mean {near[0]}?"
+    section = wrong.rpartition(".")[0]
+    known = [name for name in known if section and name.rpartition(".")[0] == section] or known
+    nearest = sorted(known, key=lambda name: -_likeness(wrong, name))
+    best = [name for name in nearest if _likeness(wrong, name) == _likeness(wrong, nearest[0]) >= _NEAR]
+    best = [name for name in best if "." not in name or name.rpartition(".")[2] not in best]
+    if 0 < len(best) <= _MAX_NEAR:
+        return f"Did you mean {' or '.join(best)}?"
+    if len(known) > _MAX_LISTED:
+        return f"The nearest of {len(known)} names are {', '.join(nearest[:_MAX_NEAR])}."
     return f"Choose one of: {', '.join(known)}."
+
+
+def _likeness(wrong: str, name: str) -> float:
+    """Return how much alike two names are, from 0 to 1; the last word of a dotted name may stand for the whole.
+
+    Of two names in one section only the last words are compared.
+    """
+    wanted, whole = (text.lower().lstrip("-") for text in (wrong, name))
+    section, _, last = whole.rpartition(".")
+    if section and wanted.rpartition(".")[0] == section:
+        wanted = wanted.rpartition(".")[2]
+        whole = last
+    candidates = {whole, last}
+    if wanted in candidates:
+        return 1.0
+    if len(wanted) >= _MIN_PART and any(candidate.startswith(wanted) for candidate in candidates):
+        return _PART
+    return max(difflib.SequenceMatcher(None, candidate, wanted).ratio() for candidate in candidates)
 
 
 OUT_OF_MEMORY = "The machine ran out of memory."

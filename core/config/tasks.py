@@ -5,6 +5,7 @@ Noise levels are standard deviations in 8-bit grey levels: sigma=25 is 25/255 of
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 
 import msgspec
@@ -106,17 +107,30 @@ def parse_task(text: str) -> Task:
     """Parse `name:option=value,option=value`. Raises UserError for an unknown name and for a value out of bounds."""
     name, _, options = text.strip().partition(":")
     if name not in TASKS:
-        raise UserError(f"There is no task named {name!r}.", suggest(name, TASKS))
+        word = re.match(r"[a-z]*", name)
+        remedy = suggest(name, TASKS)
+        if word and word[0] in TASKS:
+            remedy = f"Write its options after a colon, with commas between them: {word[0]}:NAME=VALUE,NAME=VALUE."
+        raise UserError(f"There is no task named {name!r}.", remedy)
     known = {field.encode_name for field in msgspec.structs.fields(TASKS[name])}
     values: dict[str, Any] = {"name": name}
     for part in filter(None, (p.strip() for p in options.split(","))):
         key, equals, value = (word.strip() for word in part.partition("="))
         if not equals:
-            raise UserError(f"The task option {part!r} has no value.", f"Write it as {key}=VALUE.")
+            remedy = f"Write it as {key}=VALUE." if key in known else f"Write NAME=VALUE, with {_choices(name)}."
+            raise UserError(f"The task option {part!r} has no value.", remedy)
         if key not in known:
-            raise UserError(f"The task {name} has no option {key!r}.", suggest(key, known))
+            near = suggest(key, known)
+            remedy = near if near.startswith("Did") else f"It has {_choices(name)}."
+            raise UserError(f"The task {name} has no option {key!r}.", remedy)
         values[key] = value
     return cast(Task, convert(values, Task, fields(TASKS[name]), strict=False))
+
+
+def _choices(name: str) -> str:
+    """Return the options of a task in words."""
+    *most, last = (field.key for field in fields(TASKS[name]))
+    return f"{', '.join(most)} or {last}"
 
 
 def format_task(task: TaskOptions) -> str:

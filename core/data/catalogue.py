@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from dipddpm.core.errors import UserError, suggest
+from dipddpm.core.io import atomic
 
 Split = Literal["train", "test"]
 
@@ -171,5 +173,8 @@ CATALOGUE = {dataset.name: dataset for dataset in _DATASETS}
 def find(name: str) -> NamedDataset:
     """Return the data set of this name. Raises `UserError`, with the nearest name, if there is none."""
     if name not in CATALOGUE:
-        raise UserError(f"There is no data set {name!r}.", suggest(name, [*CATALOGUE, "folder:PATH"]))
+        remedy = suggest(name, [*CATALOGUE, "folder:PATH"])
+        if atomic.is_folder(Path(re.sub(r"@\d+$", "", name))):
+            remedy = f"For the images of a folder write folder:{name}"
+        raise UserError(f"There is no data set {name!r}.", remedy)
     return CATALOGUE[name]

@@ -89,6 +89,26 @@ class HelpCommand(HelpLayout, TyperCommand):
     """A command whose help has examples and groups."""
 
 
+_SYNONYMS = {
+    "run": {"train", "start", "launch", "fit", "new"},
+    "ls": {"list", "queue", "status", "ps", "runs", "dir"},
+    "show": {"info", "describe", "view", "cat", "results"},
+    "watch": {"follow", "attach", "tail", "log", "logs"},
+    "stop": {"kill", "cancel", "abort", "pause", "halt"},
+    "resume": {"continue", "restart", "unpause"},
+    "rm": {"delete", "remove", "del", "trash"},
+    "fork": {"copy", "cp", "clone", "rerun"},
+    "prune": {"clean", "cleanup", "gc"},
+    "compare": {"diff", "scores"},
+    "sample": {"generate", "draw"},
+    "data": {"dataset", "datasets", "download", "fetch"},
+    "doctor": {"check", "diagnose"},
+    "bench": {"benchmark", "speed"},
+    "sweep": {"grid", "search"},
+}
+"""Words that other programs have for commands of this one."""
+
+
 class HelpGroup(HelpLayout, TyperGroup):
     """A command with subcommands, whose help has examples and groups."""
 
@@ -100,7 +120,11 @@ class HelpGroup(HelpLayout, TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the subcommand that the arguments name. Raises UserError with the nearest one if it doesn't exist."""
         if args[0] not in self.commands and not args[0].startswith("-") and not ctx.resilient_parsing:
-            raise UserError(f"There is no command {args[0]!r}.", suggest(args[0], self.commands))
+            meant = [
+                command for command, words in _SYNONYMS.items() if args[0].lower() in words and command in self.commands
+            ]
+            remedy = f"Did you mean {meant[0]}?" if meant else suggest(args[0], self.commands)
+            raise UserError(f"There is no command {args[0]!r}.", remedy)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

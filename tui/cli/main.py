@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 
+from dipddpm.core import config as configs
 from dipddpm.core.errors import UserError, suggest, system_error
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch.local import working_folder
@@ -122,12 +123,26 @@ def _explain(error: Exception) -> int:
     return 1
 
 
+def _nearest_option(option: str, near: Iterable[str], context: Any) -> str:
+    """Return the remedy for an option that doesn't exist: one of its command, of the task, or of the config."""
+    remedy = suggest(option, near)
+    if remedy.startswith("Did"):
+        return remedy
+    name, known = option.lstrip("-").replace("-", "_"), {param.name for param in context.command.params}
+    task = next((task for task, options in configs.TASKS.items() if name in options.__struct_fields__), None)
+    if task and "task" in known:
+        return f"It is an option of the task: --task {task}:{name}=VALUE."
+    kinds = configs.KINDS if "settings" in known or "set" in known else ()
+    keys = dict.fromkeys(field.key for kind in kinds for field in configs.describe(kind))
+    meant = [f"--set {key}=VALUE" for key in keys if key.rpartition(".")[2] == name]
+    return f"Write {' or '.join(meant)}." if meant else f"See {context.command_path} --help."
+
+
 def _describe_usage_error(error: Any) -> tuple[str, str]:
     """Return what is wrong with the command line and what to do about it: an option's help, or an example."""
     context, option = error.ctx, getattr(error, "option_name", "")
     if hasattr(error, "possibilities"):
-        near = error.possibilities
-        return f"There is no option {option}.", suggest(option, near) if near else f"See {context.command_path} --help."
+        return f"There is no option {option}.", _nearest_option(option, error.possibilities or (), context)
     problem = error.format_message().replace("Input should be", "it must be").replace("Value error, ", "")
     problem = problem.partition(", unable to parse")[0].rstrip(".") + "."
     if context is None:  # an option at the end of the line, without its value

@@ -181,5 +181,11 @@ def prior_name(wanted: str, runs_dir: Path | None) -> str:
     """
     if wanted == reference.NAME:
         return wanted
-    folder = run_folder_path(wanted, runs_dir)
+    try:
+        folder = run_folder_path(wanted, runs_dir)
+    except UserError as error:
+        remedy = "Train a prior first with dipddpm run ddpm"
+        if RunsFolder(runs_root(runs_dir)).runs():
+            remedy = error.remedy.rstrip(".")
+        raise UserError(error.problem, f"{remedy}, or take the one that ships: --from {reference.NAME}.") from None
     return reference.NAME if Path(folder) == reference.FOLDER / reference.PRIOR else folder

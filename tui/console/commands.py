@@ -253,6 +253,7 @@ class RunCommands:
     def undo(self) -> None:
         """Bring back the last deleted run."""
         run_id = self._session.deleted.pop()
+        self._screen.drop_notices()  # the one that offers to bring the run back
 
         def undelete() -> Run:
             try:

@@ -111,5 +111,7 @@ def find_key(wanted: str, tables: Sequence[Mapping[str, str]]) -> str:
         return matches[0]
     if matches:
         raise UserError(f"The option {printable(wanted)} is ambiguous: {', '.join(matches)}.", "Give the full key.")
-    last_words = {key.rpartition(".")[2] for key in known}
-    raise UserError(f"These runs have no option {printable(wanted)!r}.", suggest(wanted, {*known, *last_words}))
+    remedy = suggest(wanted, {*known, *(key.rpartition(".")[2] for key in known)})
+    if not remedy.startswith("Did") and (differing := differing_options(tables)):
+        remedy = f"They differ in: {', '.join(differing)}."
+    raise UserError(f"These runs have no option {printable(wanted)!r}.", remedy)

@@ -63,13 +63,39 @@ def test_format_task_omits_options_without_effect(text: str, written: str) -> No
         ("denoise:noise=poison", "Did you mean poisson"),
         ("deblur:kernel=x", "Choose one of: gaussian, motion"),
         ("superres:factor=3", "Choose one of: 2, 4"),
+        ("superres:factor=2x", "The choices are 2, 4"),
+        ("denoise:noise=poison", "The choices are gaussian, poisson, salt-and-pepper"),
         ("denoise:sigma", "sigma=VALUE"),
+        ("denoise:25", "noise, sigma, peak, hit or blind"),
+        ("superres:scale=2", "noise, sigma, peak, hit, blind or factor"),
+        ("denoise sigma=25", "denoise:NAME=VALUE"),
+        ("denoise:sigma=25/255", "such as 25: standard deviation of Gaussian noise, in 8-bit grey levels"),
+        ("inpaint:missing=70%", "such as 0.5: share of the pixels"),
+        ("denoise:blind=maybe", "Give true or false: whether to hide"),
     ],
 )
 def test_parse_task_suggests_name_or_choices(text: str, words: str) -> None:
     with pytest.raises(UserError) as refused:
         parse_task(text)
     assert words in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("denoise:sigma=256", "sigma must be a number from 0 to 255, not '256'."),
+        ("inpaint:missing=70%", "missing must be a number of at least 0 and below 1, not '70%'."),
+        ("deblur:width=0", "width must be a number above 0 and at most 100, not '0'."),
+        ("denoise:noise=poisson,peak=0", "peak must be a number above 0, not '0'."),
+        ("inpaint:box=2.5", "box must be a whole number of at least 0, not '2.5'."),
+        ("denoise:sigma=", "sigma must be a number from 0 to 255."),
+        ("denoise:blind=maybe", "blind must be true or false, not 'maybe'."),
+    ],
+)
+def test_parse_task_names_allowed_values(text: str, problem: str) -> None:
+    with pytest.raises(UserError) as refused:
+        parse_task(text)
+    assert refused.value.problem == problem
 
 
 @pytest.mark.parametrize("text", ["inpaint:missing=1", "superres:factor=3", "denoise:sigma=-1", "deblur:width=0"])

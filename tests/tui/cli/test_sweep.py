@@ -90,8 +90,8 @@ def test_sweep_dry_run_lists_combinations_and_makes_no_runs(runs: RunsFolder, ca
     ("options", "problem", "remedy"),
     [
         (["--over", "dip.lrr=1,2"], "no option 'dip.lrr'", "Did you mean dip.lr?"),
-        (["--over", "dip.lr=0.1,much"], "dip.lr must be a number", "--dry-run"),
-        (["--over", "dip.lr=0.1,-1"], "dip.lr must be a number above 0", "--dry-run"),
+        (["--over", "dip.lr=0.1,much"], "dip.lr must be a number", "Give a value such as 0.02"),
+        (["--over", "dip.lr=0.1,-1"], "dip.lr must be a number above 0", "Give a value such as 0.02"),
         (["--over", "dip.lr"], "has no values to try", "--over dip.lr=0.01,0.1"),
         (["--over", "dip.lr=0.1,,0.2"], "has no values to try", "--over dip.lr=0.01,0.1"),
         (["--over", "dip.lr=0.1,0.10"], "'lr=0.1' and 'lr=0.10' are the same experiment", "Leave 'lr=0.10' out"),
@@ -107,7 +107,7 @@ def test_sweep_dry_run_lists_combinations_and_makes_no_runs(runs: RunsFolder, ca
         (["--over", "task=denoise,inpiant"], "no task named 'inpiant'", "Did you mean inpaint?"),
         (["--over", "method=a,b"], "dip takes no method", "run hybrid"),
         ([], "nothing to vary", "--over KEY=V1,V2"),
-        (["--group", "a group", "--seeds", "2"], "group has an invalid value", "letters, digits"),
+        (["--group", "a group", "--seeds", "2"], "group can't be 'a group'", "letters, digits"),
         (["--seeds", "1001"], "The sweep has 1,001 runs", "the limit is 1,000 runs"),
         (["--over", "images.indices=0-1,2-3;9-99999"], "There is no image 99999", "Choose indices from 0 to"),
     ],
@@ -193,4 +193,6 @@ def test_compare_lists_named_runs_singly(make: Maker, capsys: Output) -> None:
     )
     assert dipddpm("compare", "g", "--by", "lrr") == 2
     assert "Did you mean lr?" in capsys.readouterr().err
+    assert dipddpm("compare", one.id, other.id, "--by", "zzz") == 2
+    assert "no option 'zzz'.\nThey differ in: ddpm.lr.\n" in capsys.readouterr().err
     assert dipddpm("compare") == 2

@@ -29,6 +29,7 @@ class AnsweringScreen(Surface):
         self.answers = answers or {}
         self.questions: list[str] = []
         self.errors: list[UserError] = []
+        self.notices: list[str] = []
         self.drafts: list[Draft] = []
         self.changes = 0
 
@@ -62,7 +63,10 @@ class AnsweringScreen(Surface):
             then(result)
 
     def notify(self, text: str) -> None:
-        pass
+        self.notices.append(text)
+
+    def drop_notices(self) -> None:
+        self.notices.clear()
 
     def show_error(self, error: UserError) -> None:
         self.errors.append(error)
@@ -88,8 +92,10 @@ def test_delete_asks_first_and_undo_brings_run_back(session: Session, make: Make
     assert screen.questions == ["Delete shirts?"]
     assert session.deleted == trash.trashed(session.runs) == [run.id] * sure
     assert commands.allows("undo", ()) is sure
+    assert screen.notices == ["shirts is deleted; u brings it back."] * sure
     if sure:
         commands.undo()
+        assert screen.notices == []
         assert session.runs.runs() == [run]
         assert session.awaited_run == run.id
 

@@ -13,6 +13,7 @@ from dipddpm.tui.console.model.views import View
 from dipddpm.tui.console.panes.view import Pane
 
 MAX_LINES = 5000
+EMPTY = "The run's process has printed nothing."
 
 
 class LogPane(Pane):
@@ -23,6 +24,7 @@ class LogPane(Pane):
     def compose(self) -> ComposeResult:
         """Add a line with the file's name and folder, and the output."""
         yield Static("worker.log", id="log-title", markup=False)
+        yield Static(EMPTY, id="log-empty", markup=False)
         yield Log(highlight=False, max_lines=MAX_LINES, id="log-lines")
 
     def present(self, view: View) -> None:
@@ -31,6 +33,7 @@ class LogPane(Pane):
             self.clear()
             self._run = view.run.id
             self.query_one("#log-title", Static).update(printable(f"{LOG_FILE} in {view.run.folder}"))
+        self.query_one("#log-empty", Static).display = not self.query_one(Log).line_count
 
     def clear(self) -> None:
         """Drop the lines."""
@@ -43,3 +46,4 @@ class LogPane(Pane):
         if restarted:
             log.clear()
         log.write_lines(lines)
+        self.query_one("#log-empty", Static).display = not log.line_count

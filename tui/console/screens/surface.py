@@ -76,6 +76,10 @@ class Surface:
         """Show a notice for a while."""
         self._screen.app.notify(printable(text), markup=False)
 
+    def drop_notices(self) -> None:
+        """Remove the notices, one of which is no longer true."""
+        self._screen.app.clear_notifications()
+
     def show_error(self, error: UserError) -> None:
         """Show an error with its remedy."""
         self._screen.app.notify(printable(str(error)), severity="error", timeout=10, markup=False)

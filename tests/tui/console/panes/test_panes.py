@@ -148,6 +148,16 @@ async def test_images_pane_reports_missing_pictures(opened: Opener, make: Maker)
         await driver.until_seen("no picture yet")
 
 
+async def test_log_pane_is_plain_about_no_output(opened: Opener, make: Maker) -> None:
+    run = make(name="silent")
+    async with opened() as driver:
+        await driver.press("3")
+        await driver.until_seen("The run's process has printed nothing.")
+        (run.folder / "worker.log").write_bytes(b"a warning\n")
+        await driver.until_seen("a warning")
+        assert "printed nothing" not in driver.text()
+
+
 async def test_log_pane_follows_worker_output(opened: Opener, make: Maker) -> None:
     run = make(name="talks")
     (run.folder / "worker.log").write_bytes(b"a warning\n\x1b[31mred\x1b[0m\n begun\r halfway\rall there\n")
