@@ -24,6 +24,8 @@ SMALLEST_SIDE = 112
 """Images smaller than this are enlarged in pictures by a whole factor, until a side has about this many pixels."""
 PICTURE_GAP = 2
 """Width of the white gaps between the images of a picture."""
+MAGENTA = (1.0, 0.0, 1.0)
+"""The colour of pixels that aren't finite."""
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -45,8 +47,15 @@ def to_model(images: Tensor) -> Tensor:
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Round float images in [0, 1] to uint8. Values outside are clipped; NaN, from a diverged fit, becomes black."""
-    return images.nan_to_num(nan=0.0).clamp(0, 1).mul(255).round().to(torch.uint8)
+    """Round float images in [0, 1] to uint8; values outside are clipped. Raises ValueError for NaN and infinity."""
+    if not bool(images.isfinite().all()):
+        raise ValueError("NaN and infinity are no grey levels")
+    return images.clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+def clip_visibly(images: Tensor) -> Tensor:
+    """Clip images to [0, 1], but make infinity NaN, so that `save_png` shows it."""
+    return images.clamp(0, 1).masked_fill(~images.isfinite(), torch.nan)
 
 
 def load_image(path: Path | str, channels: Channels | None = None, *, white: float = 0) -> Tensor:
@@ -78,11 +87,16 @@ def with_channels(images: Tensor, channels: Channels) -> Tensor:
 def save_png(path: Path | str, image: Tensor) -> None:
     """Write one image as an 8-bit PNG: (C, H, W) or (1, C, H, W), C = 1 or 3, float in [0, 1], clipped.
 
+    Pixels that aren't finite are drawn in magenta, which makes a grey image an RGB one.
     A reader gets either the whole old file or the whole new one. The file isn't synced to disk, because waiting for
     the disk at each picture would slow the run down; a power cut may lose a picture.
     """
     image = image.squeeze(0) if image.ndim == 4 else image
-    pixels = to_bytes(image.detach().cpu()).movedim(0, -1).squeeze(-1).numpy()
+    image = image.detach().cpu()
+    finite = image.isfinite().all(0)
+    if not bool(finite.all()):
+        image = torch.where(finite, image.expand(3, -1, -1), image.new_tensor(MAGENTA).view(3, 1, 1))
+    pixels = to_bytes(image).movedim(0, -1).squeeze(-1).numpy()
     with atomic_writer(Path(path), durable=False) as file:
         Image.fromarray(pixels).save(file, format="PNG")
 

@@ -24,6 +24,8 @@ from dipddpm.core.images import to_model
 InputTransform: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Maps xt (N, C, H, W) and t (N,) to the network's input, a tensor like xt that replaces it, without gradients."""
 
+LOWER_LR = "Lower the learning rate (ddpm.lr) and run again; the best model so far is saved."
+"""What to do about a training whose numbers are no longer finite."""
 READ_EVERY = 25
 """Steps between two readings of the loss on an accelerator, since each reading waits for the device."""
 
@@ -45,8 +47,8 @@ class DdpmTraining:
     All random draws come from the training's own generator, so a training resumed with `load_state_dict` gives the same
     numbers as one that never stopped, bit for bit on a CPU. Where several processes share the training
     (`process_group`), each takes its part of every batch, and the losses equal a single process's up to rounding.
-    Raises UserError when the loss is no longer finite; nothing is yielded between the faulty step and the error, so
-    that no checkpoint can hold its weights.
+    Raises UserError when the loss or an epoch's error is no longer finite. Nothing is yielded between the faulty step
+    and the error, so that no checkpoint can hold its weights.
     """
 
     def __init__(
@@ -206,7 +208,7 @@ class DdpmTraining:
         loss_sum = self.process_group.all_reduce_sum(losses).item()
         if not math.isfinite(loss_sum):
             problem = f"The loss became {loss_sum} at step {self.step}, in epoch {self.epoch + 1}."
-            raise UserError(problem, "Lower the learning rate (ddpm.lr) and run again; the best model so far is saved.")
+            raise UserError(problem, LOWER_LR)
         self._loss_sum += loss_sum
         seconds = self._lap()
         return Step(
@@ -271,6 +273,11 @@ class DdpmTraining:
         epoch, count = self.epoch + 1, len(self.images)
         loss = self._loss_sum / count
         error, bands = self._validate()
+        # The loss was measured before the last step, which may have spoilt the weights.
+        finite = self._weights_are_finite() if error is None else math.isfinite(error)
+        if not finite:
+            problem = f"After epoch {epoch} the network's predictions or its weights are not finite."
+            raise UserError(problem, LOWER_LR)
         held_out = error if self.has_held_out else None
         value, measure = (loss, "loss") if held_out is None else (held_out, "held_out")
         value = self.process_group.broadcast(value, self.images.device)
@@ -301,6 +308,9 @@ class DdpmTraining:
         measured = self.validator.measure(self._denoiser)
         self.network.train()
         return measured
+
+    def _weights_are_finite(self) -> bool:
+        return all(bool(parameter.isfinite().all()) for parameter in self.averaged.parameters())
 
     def _lap(self) -> float:
         """Return the seconds since the last call, and add them to the epoch's seconds."""

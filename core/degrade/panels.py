@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dipddpm.core.degrade.measure import Degradation
 from dipddpm.core.events import Pictures
+from dipddpm.core.images import clip_visibly
 
 
 def side_by_side(y: Tensor, degradation: Degradation, images: Tensor, truth: Tensor | None) -> Tensor:
@@ -29,7 +30,7 @@ def comparison(
     channels = max(row.shape[1] for row in rows)
     return Pictures(
         name=name,
-        images=torch.cat([row.expand(-1, channels, -1, -1) for row in rows]).clamp(0, 1),
+        images=clip_visibly(torch.cat([row.expand(-1, channels, -1, -1) for row in rows])),
         step=step,
         title=title,
         columns=len(panels) * max(1, round(math.sqrt(len(rows) / len(panels)))),

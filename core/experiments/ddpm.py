@@ -15,13 +15,15 @@ from dipddpm.core.config import DdpmRun, HybridRun
 from dipddpm.core.data import ImageSet
 from dipddpm.core.data.sources import data_loaded, load_training, opening_events
 from dipddpm.core.ddpm.denoiser import Denoiser
-from dipddpm.core.ddpm.sampling import Sampling
+from dipddpm.core.ddpm.sampling import CLIP_REMEDY, Sampling
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.solvers import solver
 from dipddpm.core.ddpm.training import DdpmTraining, InputTransform
-from dipddpm.core.events import EpochFinished, Input, Item, Pictures, RunStarted, StateDict
-from dipddpm.core.images import to_unit
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import EpochFinished, Input, Item, Message, Pictures, RunStarted, StateDict
+from dipddpm.core.images import clip_visibly, to_unit
 from dipddpm.core.metrics.samples import SampleEvaluator
+from dipddpm.core.metrics.usable import count_unusable, unusable_text
 
 MAX_SHOWN = 8
 """Number of images in the picture of the forward process."""
@@ -151,11 +153,19 @@ class DdpmExperiment:
         return [*self.sets, *([self.evaluator.test] if self.evaluator else [])]
 
     def _closing_items(self) -> Iterator[Item]:
-        """Yield the picture of the final samples, and their evaluation."""
+        """Yield the picture of the final samples, and their evaluation.
+
+        Raises UserError if no sample is an image.
+        """
         options, images, nfe = self.config.ddpm, _visible(self.sampling.xt), self.sampling.nfe
+        problem = unusable_text(self.sampling.xt, "samples")
+        if problem:
+            yield Message(text=f"{problem}. {CLIP_REMEDY}", level="warning")
         if options.samples:
             title = f"Samples after epoch {self.epoch} (nfe {nfe})"
             yield Pictures(name="samples", images=images[: options.samples], step=self.step, title=title)
+        if problem and count_unusable(self.sampling.xt) == len(images):
+            raise UserError(f"{problem}.", f"{CLIP_REMEDY} The trained model is stored.")
         if self.evaluator is not None:
             yield from self.evaluator(images[: options.evaluate], seed=self.config.seed, step=self.step, nfe=nfe)
 
@@ -214,4 +224,4 @@ class DdpmExperiment:
 
 def _visible(images: Tensor) -> Tensor:
     """Convert images from model space to [0, 1], clipped, for a picture."""
-    return to_unit(images).clamp(0, 1)
+    return clip_visibly(to_unit(images))

@@ -14,6 +14,7 @@ from dipddpm.core.config import HybridRun
 from dipddpm.core.data.names import image_names
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.panels import comparison, side_by_side
+from dipddpm.core.errors import UserError
 from dipddpm.core.events import (
     BestModel,
     EarlyStopped,
@@ -31,6 +32,10 @@ from dipddpm.core.events import (
 from dipddpm.core.methods.base import shift_step
 from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget
 from dipddpm.core.metrics.image import psnr, ssim_scores
+from dipddpm.core.metrics.usable import count_unusable, unusable_text
+
+UNUSABLE_REMEDY = "Lower dip.lr, or train the prior with a lower ddpm.lr or ddpm.beta_end."
+"""What to do about a restoration that isn't finite."""
 
 Score: TypeAlias = Callable[[str, Cost, int], RestorationScored]
 """A function that scores a method's restoration and cost; the third argument is the step of the event."""
@@ -171,6 +176,11 @@ class Restoring:
                 yield item
         self.cost = stopwatch.cost()
         self._stopwatch = None
+        images = self.cost.images
+        if problem := unusable_text(images, "restored images"):
+            if count_unusable(images) == len(images):
+                raise UserError(f"{problem}.", UNUSABLE_REMEDY)
+            yield Message(text=f"{problem}. {UNUSABLE_REMEDY}", level="warning")
         yield from self._end_items(self.cost)
 
     def state_dict(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from dipddpm.core.dip.hourglass import FittedHourglass, FrozenHourglass
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import EpochFinished, Item, Pictures, StateDict
 from dipddpm.core.experiments.ddpm import DdpmExperiment
-from dipddpm.core.images import to_unit
+from dipddpm.core.images import clip_visibly, to_unit
 from dipddpm.core.metrics.samples import SampleEvaluator
 
 SHOWN = 8
@@ -93,7 +93,7 @@ class SubstitutionExperiment(DdpmExperiment):
                 pairs = torch.stack([self._shown["xt"], self._shown["seen"]], 1).flatten(0, 1)
                 yield Pictures(
                     name="seen",
-                    images=to_unit(pairs).clamp(0, 1),
+                    images=clip_visibly(to_unit(pairs)),
                     step=self.step,
                     title=f"The network's input in place of xt, epoch {self.epoch}",
                     columns=2,

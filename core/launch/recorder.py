@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import math
 import os
 import shutil
 import time
@@ -167,7 +168,18 @@ class Recorder:
             if time.monotonic() - self._step_at < STEP_SECONDS:
                 return []
             self._step_at = time.monotonic()
-        return [item if isinstance(item, Event) else self._store_payload(item)]
+        if isinstance(item, Event):
+            return [*self._closing_warnings(item), item]
+        return [self._store_payload(item), *_warnings(item)]
+
+    def _closing_warnings(self, event: Event) -> list[Event]:
+        """Return a warning if the run finishes with a loss or a PSNR that isn't a number."""
+        if not isinstance(event, events.RunFinished):
+            return []
+        values = {"loss": self.summary.loss, "PSNR": self.summary.result_psnr}
+        spoilt = [name for name, value in values.items() if value is not None and math.isnan(value)]
+        text = f"The run has finished, but its last {' and '.join(spoilt)} is not a number. Lower the learning rate."
+        return [events.Message(text=text, level="warning")] if spoilt else []
 
     def _store_payload(self, payload: events.Payload) -> Event:
         match payload:
@@ -189,7 +201,13 @@ class Recorder:
         return events.FileStored(file=name, sha256=sha256, step=payload.step)
 
     def _store_best(self, best: events.BestModel) -> Event:
-        """Store a best model, and save the model that it replaces if the last checkpoint refers to that model."""
+        """Store a best model, and save the model that it replaces if the last checkpoint refers to that model.
+
+        Raises UserError for weights that aren't finite.
+        """
+        if best.network is not None and not all(bool(p.isfinite().all()) for p in best.network.parameters()):
+            problem = f"The weights of the best model, at step {best.step}, are not finite."
+            raise UserError(problem, "Lower the learning rate, and run again.")
         path, before = self.folder / BEST_FILE, self.folder / BEST_BEFORE
         if path.exists() and not before.exists():
             try:
@@ -221,6 +239,19 @@ class Recorder:
                 images.save_png(self.folder / files[kind][-1], image)
         count = len(item.names)
         return events.RestoredSaved(files=files["restored"], degraded=files["degraded"], images=count, step=item.step)
+
+
+def _warnings(payload: events.Payload) -> list[Event]:
+    """Return a warning if images of a payload have pixels that aren't finite."""
+    if isinstance(payload, events.Pictures):
+        what, shown, stored = f"The picture {payload.name}", ", shown in magenta", list(payload.images)
+    elif isinstance(payload, events.BestModel):
+        what, shown, stored = "The result", "", list(payload.tensors.get("restored", ()))
+    else:
+        return []
+    spoilt = sum(not bool(image.isfinite().all()) for image in stored)
+    text = f"{what} has pixels that are not finite in {spoilt} of {len(stored)} images{shown}"
+    return [events.Message(text=text, level="warning")] if spoilt else []
 
 
 def load_checkpoint(folder: Path, experiment: Experiment, device: torch.device) -> tuple[int, list[Event]]:

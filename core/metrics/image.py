@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dipddpm.core.images import clip_visibly
+
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
 """Width and standard deviation of SSIM's Gaussian window, in pixels, as in Wang et al. 2004."""
@@ -16,9 +18,9 @@ def psnr(images: Tensor, truth: Tensor) -> Tensor:
     """Return the peak signal-to-noise ratio in dB, (N,), after clipping `images` to [0, 1].
 
     Both tensors are (N, C, H, W); the peak is 1, and the mean squared error is over all channels and pixels of an
-    image. The PSNR of an image equal to its truth is infinite.
+    image. The PSNR of an image equal to its truth is infinite. The PSNR of an image that isn't finite is NaN.
     """
-    error = (images.clamp(0, 1) - truth).square().flatten(1).mean(1)
+    error = (clip_visibly(images) - truth).square().flatten(1).mean(1)
     return -10 * error.log10()
 
 
@@ -32,7 +34,7 @@ def ssim(images: Tensor, truth: Tensor) -> Tensor:
     """
     if not has_ssim(images):
         raise ValueError(f"SSIM needs images of at least {SSIM_WINDOW} pixels a side")
-    x, y = images.clamp(0, 1), truth
+    x, y = clip_visibly(images), truth
     mean_x, mean_y = _windowed(x), _windowed(y)
     var_x = _windowed(x * x) - mean_x**2
     var_y = _windowed(y * y) - mean_y**2

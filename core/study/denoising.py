@@ -9,7 +9,7 @@ from dipddpm.core.data import ImageSet
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.dip.hourglass import FittedHourglass
 from dipddpm.core.events import Pictures
-from dipddpm.core.images import to_unit
+from dipddpm.core.images import clip_visibly, to_unit
 from dipddpm.core.metrics import samples
 from dipddpm.core.metrics.image import psnr, ssim
 from dipddpm.core.study.dip_outputs import Noised
@@ -59,7 +59,7 @@ def denoise(
     rows = torch.stack([column[:SHOWN] for column in shown], 1).flatten(0, 1)
     return scores, Pictures(
         name="denoised",
-        images=rows.clamp(0, 1),
+        images=clip_visibly(rows),
         title=f"Denoised in one step, sigma {SIGMAS[0]:g}",
         columns=8,
         panels=("measured", DDPM_ALONE, SUBSTITUTION, "truth"),

@@ -19,7 +19,7 @@ from torchvision.transforms.functional import normalize, to_tensor
 from torchvision.utils import make_grid
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.images import grid, load_image, save_png, to_bytes, to_model, to_unit, with_channels
+from dipddpm.core.images import clip_visibly, grid, load_image, save_png, to_bytes, to_model, to_unit, with_channels
 
 patient = settings(deadline=None)
 
@@ -76,8 +76,24 @@ def test_to_bytes_rounds_to_nearest_grey_level(values: np.ndarray) -> None:
     assert np.abs(levels - np.clip(values.astype(np.float64), 0, 1) * 255).max() <= 0.5 + 1e-4
 
 
-def test_to_bytes_accepts_nan_and_infinity() -> None:
-    assert to_bytes(torch.tensor([np.nan, np.inf, -np.inf])).tolist() == [0, 255, 0]
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_to_bytes_refuses_nan_and_infinity(value: float) -> None:
+    with pytest.raises(ValueError, match="no grey levels"):
+        to_bytes(torch.tensor([0.5, value]))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_save_png_draws_what_is_not_finite_in_magenta(tmp_path: Path, channels: int) -> None:
+    image = torch.full((channels, 2, 3), 0.2)
+    image[-1, 0, 0], image[0, 0, 1], image[0, 1, 2], image[:, 1, 0] = np.nan, np.inf, -np.inf, 1e30
+    save_png(tmp_path / "a.png", image)
+    save_png(tmp_path / "b.png", clip_visibly(image))
+    for name in ("a.png", "b.png"):
+        with Image.open(tmp_path / name) as stored:
+            assert stored.mode == "RGB"
+            pixels = np.asarray(stored).tolist()
+        magenta, grey, white = [255, 0, 255], [51] * 3, [255] * 3
+        assert pixels == [[magenta, magenta, grey], [white, grey, magenta]]
 
 
 # ---- image files

@@ -160,13 +160,15 @@ def sample(
         pass
     seconds = time.perf_counter() - began
     scale = max(1, 56 // min(model.shape[1:]))
-    displayed = images.to_unit(sampling.xt).clamp(0, 1)
+    unusable = _refuse_unusable(sampling.xt, clip=clip)
+    displayed = images.clip_visibly(images.to_unit(sampling.xt))
     with output.reporting(grid):
         images.save_png(grid, images.grid(displayed[:n], scale=scale))
     if trajectory is not None:
         rows = torch.stack([xt[:8] for xt in sampling.trajectory], 1).flatten(0, 1)  # one row an image
+        rows = images.clip_visibly(images.to_unit(rows))
         with output.reporting(trajectory):
-            images.save_png(trajectory, images.grid(images.to_unit(rows), len(sampling.trajectory), scale=scale))
+            images.save_png(trajectory, images.grid(rows, len(sampling.trajectory), scale=scale))
     evaluations: list[SamplesEvaluated] = []
     for item in evaluator(displayed[:evaluate], seed=seed, nfe=sampling.nfe) if evaluator else ():
         if isinstance(item, Pictures):
@@ -175,12 +177,27 @@ def sample(
         else:
             evaluations.append(item)
     if json:
-        record = {"run": source_run.id, "file": str(grid), "images": n, "nfe": sampling.nfe, "evaluated": evaluations}
+        record = {"run": source_run.id, "file": str(grid), "images": n, "unusable": unusable, "nfe": sampling.nfe}
+        record["evaluated"] = evaluations
         print_json(record)
         return
     print(f"{count} images in {format_duration(seconds)}, nfe {sampling.nfe}: {printable(str(grid))}")
     for event in evaluations:
         print(event_line(event))
+
+
+def _refuse_unusable(samples: Tensor, *, clip: bool) -> int:
+    """Return how many samples are no images, and warn of them; if none is an image, exit with 1."""
+    from dipddpm.core.ddpm.sampling import CLIP_REMEDY, LOWER_REMEDY
+    from dipddpm.core.metrics.usable import count_unusable, unusable_text
+
+    unusable = count_unusable(samples)
+    if unusable:
+        print(f"{unusable_text(samples, 'samples')}. {LOWER_REMEDY if clip else CLIP_REMEDY}", file=sys.stderr)
+    if unusable == len(samples):
+        print("No picture was written.", file=sys.stderr)
+        raise typer.Exit(1)
+    return unusable
 
 
 def _evaluator(run: Run) -> SampleEvaluator:

@@ -21,6 +21,7 @@ from dipddpm.core.experiments.restore.methods import Methods
 from dipddpm.core.images import to_unit
 from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget
 from dipddpm.core.metrics.samples.classifier import load_classifier
+from dipddpm.core.metrics.usable import refuse_unusable
 
 SHOWN = 8
 """Number of images of each set that pictures show."""
@@ -127,7 +128,10 @@ class CellRunner:
         return self.methods.begin(job.method, job.task, case, list(self._seconds.values()))
 
     def _finish(self, job: RestoreJob, stopwatch: Stopwatch | TimeBudget) -> RestoreJobResult:
-        """Score a finished restoration; a baseline is scored at the seconds of each hybrid."""
+        """Score a finished restoration; a baseline is scored at the seconds of each hybrid.
+
+        Raises UserError if a restored image isn't finite.
+        """
         if isinstance(stopwatch, Stopwatch):
             costs = {"": stopwatch.cost()}
             if job.method in HYBRIDS:
@@ -136,6 +140,8 @@ class CellRunner:
             costs = {"": stopwatch.reached[0]}
         else:
             costs = {name: stopwatch.within(seconds) for name, seconds in self._seconds.items()}
+        for cost in costs.values():
+            refuse_unusable(cost.images, "restored images", "Lower dip.lr, or take another prior.")
         _, truth = degrade_job(job, self.images, self.device)
         index = self.first_index + self.jobs_done
         scored = [job.score_event(cost, name, self.images, truth, index + 1) for name, cost in costs.items()]

@@ -36,6 +36,7 @@ from dipddpm.core.events import (
 from dipddpm.core.experiments.priors import load_prior
 from dipddpm.core.experiments.restore.cell import SHOWN, CellRunner, RestoreJob, RestoreJobResult, degrade_job
 from dipddpm.core.experiments.restore.methods import Methods
+from dipddpm.core.images import clip_visibly
 from dipddpm.core.methods.budget import clock_of
 from dipddpm.core.methods.conditioned import ConditionedModel
 from dipddpm.core.report import restore
@@ -268,7 +269,7 @@ class RestoreExperiment:
         columns = [before[:SHOWN], *(self._results[name] for name in shown), truth[:SHOWN]]
         return Pictures(
             name=f"cell-{self.step:04d}",
-            images=torch.stack(columns, 1).flatten(0, 1).clamp(0, 1),
+            images=clip_visibly(torch.stack(columns, 1).flatten(0, 1)),
             step=self.step,
             title=f"{job.task} on {job.set}",
             columns=len(columns),

@@ -131,7 +131,7 @@ def as_bytes(images: Tensor) -> Tensor:
     if images.dtype == torch.uint8:
         return images.cpu()
     if not images.isfinite().all():
-        raise UserError("Some of the images have NaN or infinity.", "Use an earlier checkpoint, or fewer steps.")
+        raise UserError("Some of the images have NaN or infinity.", "Lower ddpm.beta_end, or sample with --clip.")
     return to_bytes(images.detach().cpu())
 
 

@@ -176,3 +176,26 @@ def test_short_training_beats_constant_prediction() -> None:
     images = load("fashion-mini", "train").images[:512]
     losses = [item.loss for item in training(images=images, epochs=4, batch_size=32) if isinstance(item, Step)]
     assert sum(loss or 1 for loss in losses[-10:]) / 10 < 0.6
+
+
+@pytest.mark.parametrize("options", [{}, {"ema": 0.5}, {"clip": 1.0}], ids=str)
+@pytest.mark.parametrize("held_out", [None, IMAGES[:4]])
+def test_weights_spoilt_by_last_step_are_no_best_model(options: dict[str, Any], held_out: Tensor | None) -> None:
+    """The only step's loss is finite, but after it all predictions are NaN or infinite."""
+    torch.manual_seed(0)
+    schedule = Schedule.from_config(DdpmConfig(timesteps=50))
+    config = DdpmConfig(epochs=1, batch_size=6, lr=1e38, **options)
+    run = DdpmTraining(TutorialNetwork(timesteps=50), schedule, IMAGES, config, held_out=held_out)
+    items: list[Item] = []
+    with pytest.raises(UserError, match=r"not finite.*Lower the learning rate"):
+        items.extend(run)
+    assert not items
+
+
+def test_weights_spoilt_by_last_step_are_seen_without_validation() -> None:
+    """With an `input_transform` there may be no error to look at."""
+    run = training(epochs=1, lr=1e38, batch_size=6, input_transform=lambda xt, _: xt)
+    with torch.no_grad():
+        next(run.network.parameters()).fill_(torch.inf)
+    with pytest.raises(UserError, match=r"finite|became"):
+        list(run)

@@ -16,6 +16,7 @@ from PIL import Image
 from dipddpm.core import events
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.ddpm.networks.tutorial import TutorialNetwork
+from dipddpm.core.errors import UserError
 from dipddpm.core.events import Event
 from dipddpm.core.io import atomic
 from dipddpm.core.launch.recorder import MOST_RESTORED, STEP_SECONDS, Recorder
@@ -165,3 +166,46 @@ def test_recorder_replaces_restored_images_of_an_earlier_attempt(recorder: Recor
         recorder.record(events.RestoredImages(names=["x"], restored=[image], degraded=[image]))
     with Image.open(recorder.folder / "images/x-restored.png") as png:
         assert np.asarray(png).min() == 255
+
+
+def test_recorder_warns_of_pixels_that_are_not_finite(recorder: Recorder) -> None:
+    images = torch.rand(3, 1, 4, 4)
+    images[1, 0, 0, 0] = torch.nan
+    recorder.record(events.Pictures(name="samples", images=images))
+    recorder.record(events.BestModel(network=None, step=1, value=None, tensors={"restored": list(images)}))
+    recorder.flush()
+    stored, warning, best, second = logged(recorder)
+    assert (stored.file, warning.level, best.value, second.level) == ("images/samples.png", "warning", None, "warning")
+    assert warning.text == "The picture samples has pixels that are not finite in 1 of 3 images, shown in magenta"
+    with Image.open(recorder.folder / stored.file) as picture:
+        colours = {colour for _, colour in picture.getcolors() or []}
+    assert (255, 0, 255) in colours
+
+
+def test_recorder_refuses_best_model_that_is_not_finite(recorder: Recorder) -> None:
+    network = TutorialNetwork(timesteps=5)
+    recorder.record(events.BestModel(network=network, step=1, value=0.5))
+    recorder.flush()
+    before = (recorder.folder / "checkpoints/best.safetensors").read_bytes()
+    with torch.no_grad():
+        list(network.parameters())[-1][0] = torch.nan
+    with pytest.raises(UserError, match="weights of the best model, at step 2, are not finite"):
+        recorder.record(events.BestModel(network=network, step=2, value=0.4))
+        recorder.flush()
+    assert (recorder.folder / "checkpoints/best.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(("loss", "psnr", "named"), [(float("nan"), 20.0, "loss"), (0.1, float("nan"), "PSNR")])
+def test_run_that_finishes_with_nan_says_so(recorder: Recorder, loss: float, psnr: float, named: str) -> None:
+    recorder.record(events.PsnrMeasured(step=1, psnr=[psnr], mean=psnr, loss=[loss]))
+    recorder.record(events.RunFinished(seconds=1.0, step=1))
+    _, warning, finished = logged(recorder)
+    assert warning.level == "warning"
+    assert f"its last {named} is not a number" in warning.text
+    assert isinstance(finished, events.RunFinished)
+
+
+def test_exact_restoration_finishes_without_warning(recorder: Recorder) -> None:
+    recorder.record(events.PsnrMeasured(step=1, psnr=[float("inf")], mean=float("inf"), loss=[0.0]))
+    recorder.record(events.RunFinished(seconds=1.0, step=1))
+    assert [type(event) for event in logged(recorder)] == [events.PsnrMeasured, events.RunFinished]

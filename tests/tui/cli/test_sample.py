@@ -133,3 +133,42 @@ def test_show_prints_error_by_timestep(runs: RunsFolder, capsys: pytest.CaptureF
     assert "eps by t           0-3  0.3000" in shown
     assert "                 36-39  0.0001" in shown
     assert "Frechet distance 1.25 with 5 NFE (the protocol)" in shown
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, values: dict[int, float]) -> None:
+    """Make every sampling give these values in the samples of these indices."""
+    step = Sampling._step
+
+    def spoiling(sampling: Sampling) -> None:
+        step(sampling)
+        for index, value in values.items():
+            sampling.xt[index, 0, 0, 0] = value
+
+    monkeypatch.setattr(Sampling, "_step", spoiling)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_sample_writes_no_picture_without_usable_samples(
+    tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    run = make_trained_run(runs)
+    spoil(monkeypatch, {0: value, 1: value})
+    assert dipddpm("sample", run.id, "--n", "2", "--steps", "2", "--grid", tmp_path / "a.png") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "2 of 2 samples" in printed.err
+    assert "--clip" in printed.err
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_sample_counts_samples_that_are_not_finite(
+    tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_trained_run(runs)
+    spoil(monkeypatch, {1: float("nan")})
+    target = tmp_path / "a.png"
+    assert dipddpm("sample", run.id, "--n", "3", "--steps", "2", "--clip", "--grid", target, "--json") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["unusable"] == 1
+    assert "1 of 3 samples are not finite. Train the model again" in printed.err
+    assert load_image(target).shape[1] == 3  # magenta on grey
