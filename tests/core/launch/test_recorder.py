@@ -196,7 +196,7 @@ def test_recorder_refuses_best_model_that_is_not_finite(recorder: Recorder) -> N
 
 
 @pytest.mark.parametrize(("loss", "psnr", "named"), [(float("nan"), 20.0, "loss"), (0.1, float("nan"), "PSNR")])
-def test_run_that_finishes_with_nan_says_so(recorder: Recorder, loss: float, psnr: float, named: str) -> None:
+def test_run_that_finishes_with_nan_has_warning(recorder: Recorder, loss: float, psnr: float, named: str) -> None:
     recorder.record(events.PsnrMeasured(step=1, psnr=[psnr], mean=psnr, loss=[loss]))
     recorder.record(events.RunFinished(seconds=1.0, step=1))
     _, warning, finished = logged(recorder)
