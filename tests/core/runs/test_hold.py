@@ -310,6 +310,22 @@ def test_process_identity_where_proc_is_odd(command: Sequence[str], expected: st
     assert done.stdout.strip() == expected
 
 
+def test_process_hidden_by_hidepid_is_judged_by_its_stamp() -> None:
+    """With this mount option, other users' processes are not in /proc."""
+    script = f"""
+import os
+from dipddpm.core.runs import heartbeat
+os.setgroups([]), os.setgid(54321), os.setuid(54321)
+print(heartbeat.runs_here({this_process()!r}))
+""".replace("ProcessIdentity", "heartbeat.ProcessIdentity")
+    hidden = 'mount -t proc -o hidepid=2 proc /proc && exec "$0" "$@"'
+    command = ["unshare", "--mount", "sh", "-c", hidden, sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("this user can't hide processes")
+    assert done.stdout == "None\n"
+
+
 def test_log_of_deleted_run_is_read_to_its_end(runs: RunsFolder, crashed: Run) -> None:
     """A run moved to the trash between two polls reads as empty, not as an error."""
     reader = EventReader(crashed.folder)
