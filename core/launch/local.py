@@ -19,7 +19,7 @@ from dipddpm.core.errors import UserError, system_error
 from dipddpm.core.io import home, output
 from dipddpm.core.launch import queue, submit
 from dipddpm.core.runs import CHECKPOINT_FILE, LOG_FILE, STOP_FILE, Run, RunState, heartbeat, log, slurm
-from dipddpm.core.runs.environment import COMMAND_VARIABLE, command_line, python_module
+from dipddpm.core.runs.environment import COMMAND_VARIABLE, command_line, python_module, torch_cache
 from dipddpm.core.runs.folder import ENDING_SECONDS, LOCK_SECONDS
 
 REQUEST_SECONDS = 20.0
@@ -70,6 +70,7 @@ def _start_here(run: Run, *, resume: bool, now: bool) -> None:
     environment = os.environ | {"PYTHONUNBUFFERED": "1", COMMAND_VARIABLE: command_line()}
     try:
         output.probe(run.folder)  # on a full disk the worker couldn't even log why it ends
+        environment |= torch_cache(run.folder)
         for leftover in (STOP_FILE, slurm.JOB_FILE):
             (run.folder / leftover).unlink(missing_ok=True)
         with (run.folder / LOG_FILE).open("ab") as worker_log:

@@ -5,12 +5,14 @@ The commands that start the program's own processes are here too.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shlex
 import socket
 import subprocess
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -68,6 +70,17 @@ def python_module(module: str, *arguments: str) -> list[str]:
     in place of the real module. -u writes output without buffering, so that a log can be followed.
     """
     return [sys.executable, "-u", "-P", "-m", module, *arguments]
+
+
+def torch_cache(run_folder: Path) -> dict[str, str]:
+    """Return the variable that moves torch's cache to a run's folder if the temporary folders are full, else nothing.
+
+    Python then uses the current folder for temporary files, and torch would leave a folder of its own there.
+    """
+    with contextlib.suppress(FileNotFoundError):  # the current folder may have been deleted
+        if "TORCHINDUCTOR_CACHE_DIR" not in os.environ and tempfile.gettempdir() == str(Path.cwd()):
+            return {"TORCHINDUCTOR_CACHE_DIR": str(run_folder.resolve() / "torchinductor")}
+    return {}
 
 
 def _version(package: str) -> str:

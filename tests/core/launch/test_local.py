@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from dipddpm.core import events
 from dipddpm.core.errors import UserError
 from dipddpm.core.launch import local, queue
 from dipddpm.core.runs import Run, RunsFolder, RunState, heartbeat
+from dipddpm.core.runs.environment import torch_cache
 from tests.helpers import Build, Until, recorded, this_process
 
 
@@ -204,3 +206,13 @@ def test_crash_on_full_disk_is_explained(runs: RunsFolder, tiny: Build, monkeypa
     assert "killed" in run.status().hint
     monkeypatch.setattr("dipddpm.core.io.output.is_full", lambda folder: folder == run.folder)
     assert "disk is full" in run.status().hint
+
+
+def test_torch_cache_moves_out_of_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert torch_cache(tmp_path / "run") == {}
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # Python's last choice if the other folders are full
+    assert torch_cache(tmp_path / "run") == {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "run" / "torchinductor")}
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/chosen")
+    assert torch_cache(tmp_path / "run") == {}
