@@ -17,6 +17,7 @@ from dipddpm.core.config.dip import DipConfig as DipConfig
 from dipddpm.core.config.hybrid import DEFAULT_HYBRID as DEFAULT_HYBRID
 from dipddpm.core.config.hybrid import HYBRIDS as HYBRIDS
 from dipddpm.core.config.hybrid import Substitution as Substitution
+from dipddpm.core.config.paths import with_absolute_paths as with_absolute_paths
 from dipddpm.core.config.presets import PRESETS as PRESETS
 from dipddpm.core.config.run import KINDS as KINDS
 from dipddpm.core.config.run import AnyRun as AnyRun

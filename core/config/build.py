@@ -11,8 +11,9 @@ import msgspec
 
 from dipddpm.core.config.base import Field, Section, convert, fields
 from dipddpm.core.config.hybrid import DEFAULT_HYBRID, HYBRIDS
+from dipddpm.core.config.paths import with_absolute_paths
 from dipddpm.core.config.presets import PRESETS
-from dipddpm.core.config.run import KINDS, AnyRun, HybridRun, RunConfig
+from dipddpm.core.config.run import KINDS, VERSION, AnyRun, HybridRun, RunConfig
 from dipddpm.core.config.tasks import Denoise, parse_task
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.io import atomic, records
@@ -65,7 +66,7 @@ def build(
 
     `settings` maps dotted keys to values; text is parsed as the option's type (`"0.01"`, `"true"`, and words separated
     by spaces for a list). Settings override the task, the task overrides the preset, and the preset overrides the
-    defaults.
+    defaults. Paths become absolute.
 
     Raises UserError for a kind, method, preset or key that doesn't exist and for an invalid value.
     """
@@ -95,7 +96,7 @@ def build(
         _put(values, key, _words(known[key], value))
     if "task" in values:
         values["task"].setdefault("name", "denoise")
-    return cast(AnyRun, convert(values, AnyRun, options, strict=False))
+    return with_absolute_paths(cast(AnyRun, convert(values, AnyRun, options, strict=False)))
 
 
 def _words(field: Field, value: Any) -> Any:
@@ -135,11 +136,20 @@ def load(path: Path) -> AnyRun:
         values = records.load_toml(atomic.read(path, MAX_BYTES), object)
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror}.", "Give the path of a config.toml.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not text in UTF-8.", "Save it as UTF-8.") from None
     except (ValueError, RecursionError) as error:
         raise UserError(
             f"{path} is not a TOML file: {error}.", "Correct the file, or make a new one with --dry-run."
         ) from None
-    return from_builtins(values)
+    version = values.get("version") if isinstance(values, dict) else None
+    if isinstance(version, int) and version > VERSION:
+        problem = f"{path} has format {version}, and this version of the program reads formats up to {VERSION}."
+        raise UserError(problem, "Install the version that wrote it, or a newer one.")
+    try:
+        return from_builtins(values)
+    except UserError as error:
+        raise UserError(error.problem, f"{error.remedy} Correct it in {path}.") from None
 
 
 def from_builtins(values: Any) -> AnyRun:

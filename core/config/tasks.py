@@ -114,7 +114,13 @@ def parse_task(text: str) -> Task:
         raise UserError(f"There is no task named {name!r}.", remedy)
     known = {field.encode_name for field in msgspec.structs.fields(TASKS[name])}
     values: dict[str, Any] = {"name": name}
-    for part in filter(None, (p.strip() for p in options.split(","))):
+    last = ""
+    for raw in options.split(","):
+        if not (part := raw.strip()):
+            continue
+        if last == "mask" and "=" not in part and part not in known:  # the comma belongs to the path
+            values["mask"] += f",{raw}"
+            continue
         key, equals, value = (word.strip() for word in part.partition("="))
         if not equals:
             remedy = f"Write it as {key}=VALUE." if key in known else f"Write NAME=VALUE, with {_choices(name)}."
@@ -123,7 +129,7 @@ def parse_task(text: str) -> Task:
             near = suggest(key, known)
             remedy = near if near.startswith("Did") else f"It has {_choices(name)}."
             raise UserError(f"The task {name} has no option {key!r}.", remedy)
-        values[key] = value
+        values[key], last = value, key
     return cast(Task, convert(values, Task, fields(TASKS[name]), strict=False))
 
 
@@ -136,7 +142,7 @@ def _choices(name: str) -> str:
 def format_task(task: TaskOptions) -> str:
     """Write a task as text that `parse_task` reads, with every option that has an effect except `noise=gaussian`.
 
-    This text can't hold a mask file whose name has a comma; config.toml can.
+    This text can't hold a mask file whose path has a comma and, after it, an equals sign; config.toml can.
     """
     values = msgspec.to_builtins(task)
     name = values.pop("name")

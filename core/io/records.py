@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import math
 from collections.abc import Hashable
@@ -47,7 +48,7 @@ def load_toml(content: bytes, kind: type[T]) -> T:
     """Return the content of an untrusted TOML file as this type. Raises ValueError or RecursionError."""
     if any(line.count(b".") > MAX_DOTS for line in content.split(b"\n")):
         raise ValueError(f"a line has more than {MAX_DOTS} dots")
-    return msgspec.toml.decode(content, type=kind)
+    return msgspec.toml.decode(content.removeprefix(codecs.BOM_UTF8), type=kind)
 
 
 @functools.cache

@@ -41,6 +41,7 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
     """
     run.refuse_change()
     run.refuse_writing()
+    config = run.config()
     _children[:] = [child for child in _children if child.poll() is None]
     _await_last_process(run)
     with log.hold(run.folder, LOCK_SECONDS):
@@ -51,7 +52,7 @@ def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") ->
             _start_here(run, resume=resume, now=now)
             return
         try:
-            submit.refuse(on, run.config())
+            submit.refuse(on, config)
             (run.folder / STOP_FILE).unlink(missing_ok=True)
             submit.submit(run, on)
         except UserError:
@@ -103,7 +104,7 @@ def _start_here(run: Run, *, resume: bool, now: bool) -> None:
 def _await_last_process(run: Run) -> None:
     """Raise UserError if the run has a live worker; wait for a worker that has logged the run's end."""
     until = time.monotonic() + ENDING_SECONDS
-    while process := _find_process(run):
+    while process := find_process(run):
         state = run.status().state
         if state.live:
             raise UserError(*_already(run, state))
@@ -116,7 +117,7 @@ def _already(run: Run, state: RunState) -> tuple[str, str]:
     return f"The run {run.id} is already {state}.", f"Follow it with: dipddpm watch {run.id}"
 
 
-def _find_process(run: Run) -> str:
+def find_process(run: Run) -> str:
     """Return the name of the process or job that still works on the run; empty if there is none."""
     worker = heartbeat.read(run.folder)
     # A process that can't be looked up from here counts as alive for a minute after its end, but holds no lock.
@@ -136,10 +137,8 @@ def resume(run: Run, *, now: bool = False, on: str = "") -> None:
     `on` is a cluster as in `start`, or `here` for this machine. Raises UserError for a live, finished or broken run.
     """
     run.refuse_change()
-    status = run.status()
-    if status.state is RunState.broken:
-        raise UserError(f"The run {run.id} can't be resumed: {status.trouble}", "Start a new one with dipddpm run.")
-    if status.state is RunState.finished:
+    run.config()
+    if run.status().state is RunState.finished:
         raise UserError(f"The run {run.id} is finished.", "Start a new one with dipddpm run.")
     if not (run.folder / CHECKPOINT_FILE).is_file() and any(
         isinstance(event, events.CheckpointStored) for event in run.events()

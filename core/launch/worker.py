@@ -73,8 +73,15 @@ def main(arguments: list[str] | None = None) -> int:
     run = Run(options.folder)
     try:
         run.refuse_writing()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
         config = run.config()
     except UserError as error:
+        if options.job:  # `local.start` refuses such a config before a job is submitted, but not before one is requeued
+            with contextlib.suppress(UserError, OSError), contextlib.closing(EventLog(options.folder)) as own_log:
+                own_log.append(events.RunFailed(error=error.problem, hint=error.remedy))
         print(error, file=sys.stderr)
         return 2
     # In a run of several processes, rank 0 writes the log, and the worker that started them writes worker.json.

@@ -189,7 +189,11 @@ class RunsFolder:
         self.root = root
 
     def create(self, config: AnyRun) -> Run:
-        """Create the folder of a new run with its config.toml, atomically. Raises UserError if that fails."""
+        """Create the folder of a new run with its config.toml, atomically. Raises UserError if that fails.
+
+        Paths in the config become absolute, so that the run can be resumed from any folder.
+        """
+        config = configs.with_absolute_paths(config)
         for _ in range(16):
             name = creation.run_id(config.kind, creation.next_time(self.root))
             folder, partial = self.root / name, self.root / f".{name}{atomic.TEMPORARY}"

@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dipddpm.core import events
@@ -26,7 +27,7 @@ from dipddpm.core.events import (
 )
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import local
-from dipddpm.core.runs import LOG_FILE, EventReader, Run, RunState, heartbeat, history
+from dipddpm.core.runs import LOG_FILE, EventReader, Run, RunState, history
 from dipddpm.tui.cli.output import json_text
 from dipddpm.tui.shared.formatting import event_line, format_duration, stage_name, summary_lines
 
@@ -38,8 +39,16 @@ POLL_SECONDS = 0.2
 STATUS_SECONDS = 1.0
 
 
-def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) -> int:
-    """Print a run's events from its beginning until it ends, and return the exit code for its state.
+class Past:
+    """The events of a run before it is resumed, which are not printed again afterwards."""
+
+    def __init__(self, run: Run) -> None:
+        self.reader = EventReader(run.folder)
+        self.events = history(self.reader.read())
+
+
+def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False, past: Past | None = None) -> int:
+    """Print a run's events from its beginning, or those after `past`, until it ends; return the exit code of its state.
 
     With `stop_on_interrupt`, the first Ctrl-C asks the run to stop and waits for its end, and a second Ctrl-C returns
     without waiting. Otherwise Ctrl-C returns, and the run continues.
@@ -47,8 +56,11 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) 
     stop_requested = False
     checked_at = 0.0
     lines = EventLines()
+    reader = past.reader if past else EventReader(run.folder)
+    lines.skip(past.events if past else [])
+    start = reader.offset
     with _progress_bar(as_json) as bar, _interrupts() as interrupts:
-        for event in _iterate_events(run):
+        for event in _iterate_events(run, reader):
             if event is not None:
                 for text in [_as_json(event)] if as_json else lines(event):
                     _print(text, bar)
@@ -68,6 +80,8 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False) 
         if bar:
             _update(bar, run, lines.stage)
     status = run.status()
+    if past and reader.offset == start:
+        status = replace(status, state=RunState.crashed)  # the worker ended before it logged anything
     if status.state is RunState.finished and not as_json:
         print("".join(f"{text}\n" for text in summary_lines(run)), end="")
     if status.state is RunState.broken:
@@ -101,9 +115,9 @@ def _interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, previous_handler)
 
 
-def _iterate_events(run: Run) -> Iterator[Event | None]:
-    """Yield the run's history, then each new event, and None at every poll; return once the run has ended."""
-    reader = EventReader(run.folder)
+def _iterate_events(run: Run, reader: EventReader) -> Iterator[Event | None]:
+    """Yield the history that is unread, then each new event, and None at every poll; return once the run has ended."""
+    start = reader.offset
     new_events = history(reader.read())
     checked_at = 0.0
     while True:
@@ -113,8 +127,9 @@ def _iterate_events(run: Run) -> Iterator[Event | None]:
         elif time.monotonic() - checked_at >= STATUS_SECONDS:
             checked_at = time.monotonic()
             status = run.status()
-            # A resumed worker that has just started has not yet replaced the end event of the run before.
-            if not status.state.live and not (status.worker and heartbeat.runs_here(status.worker.identity)):
+            # A resumed worker that has just started has not yet logged anything after the end of the run before.
+            is_starting = reader.offset == start and bool(local.find_process(run))
+            if not status.state.live and not is_starting:
                 # The end event may have been written between the last read and this status.
                 yield from reader.read()
                 return
@@ -159,6 +174,12 @@ class EventLines:
         self._steps = 0
         self._psnr: PsnrMeasured | None = None
         """The last PSNR that has no line yet."""
+
+    def skip(self, past: Iterable[Event]) -> None:
+        """Take note of events that were printed before."""
+        for event in past:
+            self(event)
+        self._stage_lines()
 
     def __call__(self, event: Event) -> list[str]:
         """Return the lines to print after this event."""

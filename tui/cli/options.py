@@ -121,7 +121,7 @@ class NewRun:
     def named_settings(self) -> dict[str, Any]:
         """Return the values of the options with a name of their own by dotted key; None for an option not given."""
         values = {field.metadata.get("key"): getattr(self, field.name) for field in fields(self)}
-        values["data.directory"] = self.data_dir and str(home.expand(self.data_dir).absolute())
+        values["data.directory"] = self.data_dir and str(self.data_dir)
         return {key: value for key, value in values.items() if key}
 
 

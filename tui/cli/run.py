@@ -16,7 +16,6 @@ from dipddpm.core.config import HYBRIDS, PRESETS, TASKS, AnyRun, HybridRun
 from dipddpm.core.data.catalogue import CATALOGUE
 from dipddpm.core.errors import UserError
 from dipddpm.core.export.mirror import refuse_mirror, request_mirror
-from dipddpm.core.io import home
 from dipddpm.core.launch import local, preflight, submit
 from dipddpm.core.runs import RunsFolder
 from dipddpm.tui.cli import complete
@@ -117,13 +116,12 @@ class RunOptions(NewRun):
         if self.processes is not None and self.kind == "hybrid":
             problem = "A hybrid runs in one process: DIP and DDPM are its baselines in the same time."
             raise UserError(problem, "Leave out --gpus; only run ddpm, run dip and restore take it.")
-        files = tuple(_absolute_file(file) for file in self.image or ())
         return {
             **super().named_settings(),
             "prior.run": self._prior_run(),
-            "data.dataset": self.dataset and _absolute(self.dataset),
+            "data.dataset": self.dataset,
             "images.indices": self.images and _index_range(self.images),
-            "images.files": files or None,
+            "images.files": tuple(map(str, self.image or ())) or None,
         }
 
     def _refuse_other_kinds(self) -> None:
@@ -273,17 +271,6 @@ def _refuse_unused(config: AnyRun, prior: str | None, epochs: int | None) -> Non
         raise UserError(problem, f"Give --iterations {epochs} instead.")
     if prior is not None and (config.trains or not config.hybrid.needs_prior):
         raise UserError(f"{config.method} takes no trained prior.", "Leave out --from, or choose another --method.")
-
-
-def _absolute(dataset: str) -> str:
-    """Return the data set with the absolute path of a folder, so that the run can be resumed from any directory."""
-    prefix, folder, path = dataset.partition("folder:")
-    return f"{folder}{home.expand(path).absolute()}" if folder and path and not prefix else dataset
-
-
-def _absolute_file(file: Path) -> str:
-    """Return the absolute path of an image file; a web address stays as it is, so that its error names it."""
-    return str(file) if file.parts and file.parts[0].endswith(":") else str(home.expand(file).absolute())
 
 
 def _index_range(images: str) -> str:

@@ -19,7 +19,7 @@ from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import local, submit
 from dipddpm.core.runs import Run, RunsFolder, RunState, RunStatus, slurm
 from dipddpm.tui.cli import complete
-from dipddpm.tui.cli.follow import STATUS_SECONDS, exit_code, follow
+from dipddpm.tui.cli.follow import STATUS_SECONDS, Past, exit_code, follow
 from dipddpm.tui.cli.help import RUNS
 from dipddpm.tui.cli.options import (
     Json,
@@ -209,6 +209,7 @@ def resume(
     if several and not (runs := [one for one in reversed(runs) if one.status().state.resumable]):
         problem = f"No run of the group {printable(run)} can be resumed."
         raise UserError(problem, "See their states with dipddpm ls --all.")
+    past = Past(runs[0])
     for one in runs:
         if mirror is not None:
             request_mirror(one, mirror)
@@ -218,7 +219,7 @@ def resume(
             print(f"{printable(one.id)} {point}", file=sys.stderr)
         if several or detach:
             print(printable(one.id))
-    return 0 if several or detach else follow(runs[0], as_json=json, stop_on_interrupt=True)
+    return 0 if several or detach else follow(runs[0], as_json=json, stop_on_interrupt=True, past=past)
 
 
 def _list_row(status: RunStatus) -> tuple[str, ...]:

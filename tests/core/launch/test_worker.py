@@ -107,7 +107,7 @@ def test_worker_stops_on_sigterm_and_refuses_second_worker(
     first = heartbeat.read(run.folder)
     assert first is not None
     with monkeypatch.context() as patch:  # a second caller that checks at the same moment
-        patch.setattr(local, "_find_process", lambda run: "")
+        patch.setattr(local, "find_process", lambda run: "")
         local.start(run, resume=True, now=True)
     second = heartbeat.read(run.folder)
     assert second is not None

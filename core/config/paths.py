@@ -1,0 +1,78 @@
+"""Absolute paths in a config, so that a run can be resumed from any folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from dipddpm.core.config.run import RunConfig
+from dipddpm.core.config.tasks import Inpaint, format_task, parse_task
+from dipddpm.core.errors import UserError
+from dipddpm.core.io import atomic, home
+
+R = TypeVar("R", bound=RunConfig)
+
+REFERENCE = "reference"
+"""The name of the prior that ships with the program, which `prior.run` holds in place of a folder."""
+FOLDER = "folder:"
+"""The prefix of a data set that is a folder of image files."""
+
+
+def with_absolute_paths(config: R) -> R:
+    """Return the config with each path made absolute, relative to the current folder, and `~` expanded.
+
+    Raises UserError if the current folder no longer exists, and for a mask that a task's text can't hold.
+    """
+    data = config.data
+    changes: dict[str, Any] = {
+        "data": msgspec.structs.replace(data, dataset=_dataset(data.dataset), directory=absolute(data.directory))
+    }
+    for name, section in ((name, getattr(config, name)) for name in config.__struct_fields__):
+        fields = getattr(section, "__struct_fields__", ())
+        if name == "images":
+            changes[name] = msgspec.structs.replace(section, files=tuple(map(absolute, section.files)))
+        elif name == "prior":
+            run = section.run if section.run == REFERENCE else absolute(section.run)
+            changes[name] = msgspec.structs.replace(section, run=run)
+        elif "mask" in fields:
+            changes[name] = msgspec.structs.replace(section, mask=absolute(section.mask))
+        elif "conditioned" in fields:
+            folders, tasks = tuple(map(absolute, section.conditioned)), tuple(map(_task, section.tasks))
+            changes[name] = msgspec.structs.replace(section, conditioned=folders, tasks=tasks)
+    return msgspec.structs.replace(config, **changes)
+
+
+def absolute(path: str) -> str:
+    """Return a path as an absolute one; the empty path stays empty. Links are followed only to resolve `..`."""
+    if not path:
+        return path
+    try:
+        whole = home.expand(path).absolute()
+    except FileNotFoundError:
+        raise UserError("The current folder no longer exists.", "Change to another folder with cd.") from None
+    return str(whole.resolve() if os.pardir in whole.parts else whole)
+
+
+def _dataset(name: str) -> str:
+    if not name.startswith(FOLDER):
+        return name
+    path = name.removeprefix(FOLDER)
+    sized = None if atomic.is_folder(home.expand(path)) else re.fullmatch(r"(.+)(@\d+)", path)
+    return FOLDER + (absolute(sized[1]) + sized[2] if sized else absolute(path))
+
+
+def _task(text: str) -> str:
+    task = parse_task(text)
+    if not isinstance(task, Inpaint) or (mask := absolute(task.mask)) == task.mask:
+        return text
+    whole = msgspec.structs.replace(task, mask=mask)
+    written = format_task(whole)
+    with contextlib.suppress(UserError):
+        if parse_task(written) == whole:
+            return written
+    problem = f"The path of the mask has a comma and an equals sign, which a task can't hold: {mask}."
+    raise UserError(problem, "Copy the mask to another folder.")
