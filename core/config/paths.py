@@ -18,6 +18,7 @@ R = TypeVar("R", bound=RunConfig)
 
 REFERENCE = "reference"
 """The name of the prior that ships with the program, which `prior.run` holds in place of a folder."""
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 FOLDER = "folder:"
 """The prefix of a data set that is a folder of image files."""
 
@@ -48,7 +49,8 @@ def with_absolute_paths(config: R) -> R:
 
 def absolute(path: str) -> str:
     """Return a path as an absolute one; the empty path stays empty. Links are followed only to resolve `..`."""
-    if not path:
+    # No file has a zero byte in its name. A web address stays as it is, so that its error names it.
+    if not path or "\0" in path or _ADDRESS.match(path):
         return path
     try:
         whole = home.expand(path).absolute()

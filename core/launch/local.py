@@ -144,9 +144,14 @@ def resume(run: Run, *, now: bool = False, on: str = "") -> None:
         isinstance(event, events.CheckpointStored) for event in run.events()
     ):
         raise UserError(f"The run {run.id} no longer has its last checkpoint.", "Fork it to start it again.")
+    start(run, resume=True, now=now, on=cluster(run, on))
+
+
+def cluster(run: Run, on: str = "") -> str:
+    """Return the cluster on which a run resumes, "" for this machine; without `on` it is the one it ran on."""
     previous_job = slurm.read(run.folder)
     on = on or (previous_job.on if previous_job else "")
-    start(run, resume=True, now=now, on="" if on == submit.HERE else on)
+    return "" if on == submit.HERE else on
 
 
 def request_stop(run: Run) -> None:

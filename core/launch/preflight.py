@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from dipddpm.core import data
@@ -11,9 +14,10 @@ from dipddpm.core.config.tasks import Inpaint
 from dipddpm.core.data import folder
 from dipddpm.core.data.catalogue import Split
 from dipddpm.core.errors import UserError
+from dipddpm.core.events import PriorLoaded
 from dipddpm.core.io import home
-from dipddpm.core.launch import queue, shapes
-from dipddpm.core.runs import reference, trained
+from dipddpm.core.launch import inputs, queue, shapes
+from dipddpm.core.runs import BEST_FILE, Run, reference, trained
 
 
 def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -> None:
@@ -40,6 +44,32 @@ def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -
         if takes_prior and config.prior.run:
             _refuse_prior(config.prior.run)
     shapes.refuse(config)
+
+
+def refuse_resume(run: Run, *, elsewhere: bool = False) -> None:
+    """Raise UserError for a run that can't go on, because inputs are missing, or models have changed since it began.
+
+    The worker also compares the images and masks, for which it must load them.
+    """
+    config = run.config()
+    if not elsewhere:
+        devices.candidates(config.device)
+        queue.refuse_settings()
+    with inputs.explain_missing(run.folder):
+        refuse(config, elsewhere=True)
+    inputs.refuse_changed(run.folder, list(_models(config)))
+
+
+def _models(config: AnyRun) -> Iterator[PriorLoaded]:
+    """Yield the events that identify the trained models of a run, in the order in which the run logs them."""
+    folders = []
+    if isinstance(config, HybridRun | RestoreRun) and config.prior.run:
+        folders.append(reference.prior_folder(config.prior.run))
+    if isinstance(config, RestoreRun):
+        folders += map(Path, config.restore.conditioned)
+    for path in folders:
+        with contextlib.suppress(OSError), (path / BEST_FILE).open("rb") as file:
+            yield PriorLoaded(run=path.name, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def missing_data(config: AnyRun) -> str | None:

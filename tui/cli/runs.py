@@ -16,7 +16,7 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.events import EpochFinished, Event, Message, SamplesEvaluated
 from dipddpm.core.export.mirror import request_mirror
 from dipddpm.core.io.sanitize import printable
-from dipddpm.core.launch import local, submit
+from dipddpm.core.launch import local, preflight, submit
 from dipddpm.core.runs import Run, RunsFolder, RunState, RunStatus, slurm
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.follow import STATUS_SECONDS, Past, exit_code, follow
@@ -210,16 +210,28 @@ def resume(
         problem = f"No run of the group {printable(run)} can be resumed."
         raise UserError(problem, "See their states with dipddpm ls --all.")
     past = Past(runs[0])
+    refused = 0
     for one in runs:
-        if mirror is not None:
-            request_mirror(one, mirror)
-        point = resume_point(one.status())
-        local.resume(one, now=now, on=on or "")
-        if point:
+        try:
+            status = one.status()
+            if status.state.resumable:
+                preflight.refuse_resume(one, elsewhere=bool(local.cluster(one, on or "")))
+            if mirror is not None:
+                request_mirror(one, mirror)
+            local.resume(one, now=now, on=on or "")
+        except UserError as error:
+            if not several:
+                raise
+            refused += 1
+            print(f"{printable(one.id)}: {printable(str(error))}", file=sys.stderr)
+            continue
+        if point := resume_point(status):
             print(f"{printable(one.id)} {point}", file=sys.stderr)
         if several or detach:
             print(printable(one.id))
-    return 0 if several or detach else follow(runs[0], as_json=json, stop_on_interrupt=True, past=past)
+    if several or detach:
+        return 2 if refused else 0
+    return follow(runs[0], as_json=json, stop_on_interrupt=True, past=past)
 
 
 def _list_row(status: RunStatus) -> tuple[str, ...]:

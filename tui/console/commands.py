@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import home
-from dipddpm.core.launch import local
+from dipddpm.core.launch import local, preflight
 from dipddpm.core.runs import Run, RunState, extend, trash
 from dipddpm.tui.console.screens.dialogs import LaunchRequest, PromptField
 from dipddpm.tui.console.screens.surface import Surface
@@ -128,6 +128,7 @@ class RunCommands:
     def _extend(self, run: Run, more: str, what: str) -> Run:
         if not more.isdecimal():
             raise UserError(f"{more!r} is not a number of {what}.", "Give a whole number.")
+        preflight.refuse_resume(run)
         new = extend.extend(self._session.runs, run, int(more))
         local.start(new, resume=True)
         return new
@@ -163,6 +164,7 @@ class RunCommands:
         def resume() -> None:
             try:
                 for run in runs:
+                    preflight.refuse_resume(run, elsewhere=bool(local.cluster(run)))
                     local.resume(run)  # waits for the previous worker to end
             finally:
                 self._resuming -= ids
