@@ -78,7 +78,8 @@ def _changes(old: Input, new: Input) -> list[str]:
         case PriorLoaded(), PriorLoaded() if old.run != new.run:
             return [f"the model was {old.run} then and is {new.run} now"]
         case _:
-            return [f"{_name(new)} has other {'pixels' if isinstance(new, MaskLoaded) else 'contents'}"]
+            contents = {DataLoaded: "images or labels", MaskLoaded: "pixels", PriorLoaded: "weights"}[type(new)]
+            return [f"{_name(new)} has other {contents}"]
 
 
 def _name(event: Input) -> str:
