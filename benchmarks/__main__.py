@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from benchmarks import console, growth, learning, original, program, published, quality, stops, works
+from benchmarks import checkpoints, console, growth, learning, original, program, published, quality, stops, works
 from dipddpm.core.errors import UserError
 from dipddpm.core.io.sanitize import printable
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command("start-up")(program.measure_start_up)
 app.command("log")(program.measure_log)
+app.command("checkpoints")(checkpoints.measure)
 app.command("console")(console.measure)
 app.command("rates")(works.measure)
 app.command("growth")(growth.measure)

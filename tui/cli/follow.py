@@ -29,7 +29,7 @@ from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import local
 from dipddpm.core.runs import LOG_FILE, EventReader, Run, RunState, history
 from dipddpm.tui.cli.output import json_text
-from dipddpm.tui.shared.formatting import event_line, format_duration, stage_name, summary_lines
+from dipddpm.tui.shared.formatting import event_line, format_duration, resume_point, stage_name, summary_lines
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -87,12 +87,13 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False, 
     if status.state is RunState.broken:
         print(f"{printable(run.id)} can't be followed: {printable(status.trouble)}", file=sys.stderr)
     if status.state is RunState.crashed:
-        print(
-            f"The worker of {printable(run.id)} ended without logging why. {status.hint}\n"
-            f"Resume it with: dipddpm resume {printable(run.id)}\n"
-            f"Its last output may be in {printable(str(run.folder / LOG_FILE))}",
-            file=sys.stderr,
-        )
+        print(f"The worker of {printable(run.id)} ended without logging why. {status.hint}", file=sys.stderr)
+    if status.state is RunState.crashed or (status.state is RunState.stopped and not as_json):
+        if point := resume_point(status):
+            print(f"It {point}.", file=sys.stderr)
+        print(f"Resume it with: dipddpm resume {printable(run.id)}", file=sys.stderr)
+    if status.state is RunState.crashed:
+        print(f"Its last output may be in {printable(str(run.folder / LOG_FILE))}", file=sys.stderr)
     return INTERRUPTED if stop_requested else exit_code(status.state)
 
 

@@ -39,6 +39,17 @@ def test_follow_prints_repeated_epochs_once(make: Maker, capsys: pytest.CaptureF
     assert [output.count(f"Loss at epoch {number}:") for number in (1, 2, 3)] == [1, 1, 1]
 
 
+@pytest.mark.parametrize(("state", "code"), [("crashed", 1), ("stopped", 130)])
+def test_follow_says_where_resume_begins(
+    make: Maker, capsys: pytest.CaptureFixture[str], state: str, code: int
+) -> None:
+    run = make(state=state, losses=[0.5])
+    assert follow.follow(run) == code
+    printed = capsys.readouterr().err
+    assert f"Resume it with: dipddpm resume {run.id}\n" in printed
+    assert "It resumes at " in printed
+
+
 def test_follow_reports_vanished_run(
     make: Maker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
