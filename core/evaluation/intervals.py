@@ -26,6 +26,11 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
+def decibels(value: float, unit: str = " dB") -> str:
+    """Format a PSNR with its unit; a PSNR that is infinite, of an image equal to the truth, is "exact"."""
+    return "exact" if value == math.inf else f"{value:.2f}{unit}"
+
+
 def interval(differences: Sequence[float]) -> Interval:
     """Return Student's t interval of the mean of independent differences; it is unbounded for a single difference."""
     return pooled([differences])

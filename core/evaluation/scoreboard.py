@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 from dipddpm.core.config import HYBRIDS
-from dipddpm.core.evaluation.intervals import Interval, interval, mean, pooled
+from dipddpm.core.evaluation.intervals import Interval, decibels, interval, mean, pooled
 from dipddpm.core.events import Event, RestorationMissing, RestorationsCompared, RestorationScored
 from dipddpm.core.io.sanitize import wrapped
 
@@ -66,7 +66,7 @@ class MethodScores:
         """Return the texts of the method's table cells by column heading, without values that weren't measured."""
         nfe, iterations, runs, seconds = map(self.average, COSTS)
         numbers = {
-            "PSNR": f"{self.mean:.2f}",
+            "PSNR": decibels(self.mean, ""),
             "SSIM": "" if self.ssim is None else f"{self.ssim:.3f}",
             "class": "" if self.accuracy is None else f"{self.accuracy:.0%}",
             "NFE": f"{nfe:.0f}" if nfe else "",
@@ -244,7 +244,7 @@ class Scoreboard:
             rows = [("", hybrid, *BASELINES, "gain over the better [95% bounds]")]
             for label, (cell, gain) in compared.items():
                 methods = [cell.rows[hybrid, ""], *(cell.baseline(hybrid, family) for family in BASELINES)]
-                rows.append((label, *(f"{method.mean:.2f}" for method in methods if method), str(gain)))
+                rows.append((label, *(decibels(method.mean, "") for method in methods if method), str(gain)))
             widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
             lines += [
                 *([""] if lines else []),
@@ -303,4 +303,5 @@ def method_label(method: str, budget_of: str) -> str:
 
 
 def _differences(hybrid: MethodScores | None, baseline: MethodScores | None) -> list[float]:
-    return [a - b for a, b in zip(hybrid.psnr, baseline.psnr, strict=False)] if hybrid and baseline else []
+    pairs = zip(hybrid.psnr, baseline.psnr, strict=False) if hybrid and baseline else ()
+    return [0.0 if a == b else a - b for a, b in pairs]  # two exact images have an infinite PSNR

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dipddpm.core import config as configs
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.intervals import mean
+from dipddpm.core.evaluation.intervals import decibels, mean
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import EpochFinished, Message, RunStarted, SamplesEvaluated, StopsCompared
 from dipddpm.core.export.figures import drawings
@@ -103,12 +103,12 @@ def _results(record: Record) -> list[Block]:
     if (end := record.last(StopsCompared)) is not None and end.psnr:
         at_stop, peak, final = map(mean, (end.psnr, end.peak, end.final))
         facts += [
-            (f"PSNR at the stop ({end.rule})", f"{at_stop:.2f} dB"),
-            ("peak PSNR, known only with the truth", f"{peak:.2f} dB"),
-            ("PSNR of the last iteration", f"{final:.2f} dB"),
+            (f"PSNR at the stop ({end.rule})", decibels(at_stop)),
+            ("peak PSNR, known only with the truth", decibels(peak)),
+            ("PSNR of the last iteration", decibels(final)),
         ]
     elif summary.psnr is not None:
-        facts.append(("PSNR", f"{summary.psnr:.2f} dB"))
+        facts.append(("PSNR", decibels(summary.psnr)))
     for event in record.all(SamplesEvaluated):
         facts.append((event.measure, f"{event.value:.4g} ({event.samples:,} samples, {event.protocol})"))
     blocks: list[Block] = [Facts(facts)] if facts else []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +54,10 @@ def tables(record: Record) -> dict[str, list[Row]]:
 
 
 def write_csv(record: Record, folder: Path) -> None:
-    """Write a CSV file per table; an apostrophe precedes text that a spreadsheet would read as a formula."""
+    """Write a CSV file per table. NaN is an empty cell, and the PSNR of an exact image `inf`.
+
+    An apostrophe precedes text that a spreadsheet would read as a formula.
+    """
     for name, rows in tables(record).items():
         with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -99,6 +103,8 @@ def _of_image(value: Any, image: int) -> Any:
 
 
 def _cell(value: Any) -> Any:
+    if isinstance(value, float) and math.isnan(value):
+        return ""
     if not isinstance(value, str):
         return value
     text = printable(value)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dipddpm.core import events
 from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.intervals import decibels
 from dipddpm.core.events import (
     CheckpointStored,
     EarlyStopped,
@@ -218,7 +219,7 @@ class EventLines:
         if last is None:
             return [self.stage] if is_new else []
         if self.stage:
-            return [f"{self.stage}, PSNR {last.mean:.2f} dB"]
+            return [f"{self.stage}, PSNR {decibels(last.mean)}"]
         return [text] if (text := event_line(last)) else []
 
 

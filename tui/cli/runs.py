@@ -13,6 +13,7 @@ import typer
 from dipddpm.core import config as configs
 from dipddpm.core.config import DdpmRun, HybridRun
 from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.intervals import decibels
 from dipddpm.core.events import EpochFinished, Event, Message, SamplesEvaluated
 from dipddpm.core.export.mirror import request_mirror
 from dipddpm.core.io.sanitize import printable
@@ -34,7 +35,7 @@ from dipddpm.tui.cli.options import (
     find_runs,
 )
 from dipddpm.tui.cli.output import json_line, print_table
-from dipddpm.tui.shared.columns import format_age
+from dipddpm.tui.shared.columns import format_age, format_psnr
 from dipddpm.tui.shared.formatting import event_line, format_duration, restored_lines, resume_point, scoreboard_lines
 from dipddpm.tui.shared.runlist import elapsed_seconds
 
@@ -143,7 +144,8 @@ def _wait_for_all(runs: list[Run], *, as_json: bool) -> int:
         statuses = [run.status() for run in pending]
         for status in statuses:
             if not status.state.live:
-                result = _format(", {:.2f} dB", status.summary.result_psnr)
+                psnr = format_psnr(status.summary.result_psnr, " dB")
+                result = f", {psnr}" if psnr else ""
                 title = "  ".join(filter(None, (printable(status.run.id), printable(status.summary.name, 60))))
                 report = f"{title}: {status.state}{result}"
                 print(_as_json(status) if as_json else report, flush=True)
@@ -242,7 +244,7 @@ def _list_row(status: RunStatus) -> tuple[str, ...]:
         _state_texts(status)[0],
         _format("{:.0%}", summary.progress),
         _format("{:.4f}", summary.best_loss),
-        _format("{:.2f}", summary.result_psnr),
+        format_psnr(summary.result_psnr),
         _format("{:+.2f}", summary.gain),
         format_duration(elapsed_seconds(status)) if summary.started else "",
         format_age(status.at - status.run.created),
@@ -267,6 +269,10 @@ def _format(template: str, value: float | None) -> str:
     return "" if value is None else template.format(value)
 
 
+def _decibels(value: float | None, suffix: str = "") -> str:
+    return "" if value is None else f"{decibels(value)}{suffix}"
+
+
 def _facts(status: RunStatus) -> list[tuple[str, str]]:
     summary, run, config = status.summary, status.run, status.config
     report = run.folder / REPORT
@@ -283,10 +289,10 @@ def _facts(status: RunStatus) -> list[tuple[str, str]]:
         ("resume", resume_point(status)),
         ("time", format_duration(elapsed_seconds(status)) if summary.started else ""),
         ("best loss", _format(f"{{:.4f}} at epoch {summary.best_epoch}", summary.best_loss)),
-        ("PSNR", _format("{:.2f} dB", summary.psnr)),
+        ("PSNR", _decibels(summary.psnr)),
         ("gain", _format("{:+.2f} dB over the better baseline in the same time", summary.gain)),
-        ("peak PSNR", _format(f"{{:.2f}} dB at {summary.peak_step}", summary.peak_psnr)),
-        ("stopped at", _format(f"{{:.2f}} dB, iteration {summary.stop_step}", summary.stop_psnr)),
+        ("peak PSNR", _decibels(summary.peak_psnr, f" at {summary.peak_step}")),
+        ("stopped at", _decibels(summary.stop_psnr, f", iteration {summary.stop_step}")),
         ("speed", _format("{:,.0f} images/s", summary.images_per_second or None)),
         ("error", printable(summary.error)),
         ("what to do", printable(status.hint)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from dipddpm.core import events
-from dipddpm.core.evaluation.intervals import Interval, mean
+from dipddpm.core.evaluation.intervals import Interval, decibels, mean
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import Event
 from dipddpm.core.io import atomic
@@ -66,18 +66,20 @@ def _event_text(event: Event) -> str | None:  # noqa: PLR0911
             return f"Best model at step {event.step}: {event.measure} {value} (stored)"
         case events.PsnrMeasured():
             loss = f", loss {mean(event.loss):.5f}" if event.loss else ""
-            averaged = f" ({mean(event.averaged):.2f} averaged)" if event.averaged else ""
-            return f"Iteration {event.step}: PSNR {event.mean:.2f} dB{averaged}{loss}"
+            averaged = f" ({decibels(mean(event.averaged), '')} averaged)" if event.averaged else ""
+            return f"Iteration {event.step}: PSNR {decibels(event.mean)}{averaged}{loss}"
         case events.StageStarted():
             return stage_name(event)
         case events.EarlyStopped():
-            psnr = "" if event.psnr is None else f": {event.psnr:.2f} dB"
+            psnr = "" if event.psnr is None else f": {decibels(event.psnr)}"
             return f"Image {event.image} stopped at iteration {event.at} by {event.rule}{psnr}"
         case events.StopsCompared():
-            gaps = [peak - at_stop for peak, at_stop in zip(event.peak, event.psnr, strict=False)]
+            pairs = zip(event.peak, event.psnr, strict=False)
+            gap = mean([0.0 if peak == at_stop else peak - at_stop for peak, at_stop in pairs])
+            peaks, final = (decibels(mean(values), "") for values in (event.peak, event.final))
             return (
-                f"Stopped by {event.rule}: {mean(event.psnr):.2f} dB; the peaks were {mean(event.peak):.2f}"
-                f" (gap {mean(gaps):.2f} on the mean), the last iteration {mean(event.final):.2f}"
+                f"Stopped by {event.rule}: {decibels(mean(event.psnr))}; the peaks were {peaks}"
+                f" (gap {gap:.2f} on the mean), the last iteration {final}"
             )
         case events.ImageSaved():
             return f"Picture {event.file}{f': {event.title}' if event.title else ''}"
@@ -129,7 +131,9 @@ def _restored(event: events.RestoredSaved) -> str:
 def _scored(event: events.RestorationScored) -> str:
     runs = f", mean of {event.runs}" if event.runs > 1 else ""
     budget = f" (in the time of {event.budget_of})" if event.budget_of else ""
-    return f"{_task_and_set(event)}, {event.method}{runs}: {mean(event.psnr):.2f} dB in {event.seconds:.1f} s{budget}"
+    return (
+        f"{_task_and_set(event)}, {event.method}{runs}: {decibels(mean(event.psnr))} in {event.seconds:.1f} s{budget}"
+    )
 
 
 def _task_and_set(event: events.RestorationScored | events.RestorationMissing) -> str:
@@ -141,7 +145,7 @@ def _compared(event: events.RestorationsCompared) -> str:
     gain = ""
     if event.gain is not None and event.lower is not None and event.upper is not None:
         gain = f", {Interval(event.gain, event.lower, event.upper)} dB over the better baseline"
-    return f"{event.method}{cells}: {event.psnr:.2f} dB{gain}"
+    return f"{event.method}{cells}: {decibels(event.psnr)}{gain}"
 
 
 def resume_point(status: RunStatus) -> str:

@@ -28,6 +28,7 @@ from dipddpm.core.methods.base import Restorer, shift_step
 from dipddpm.core.methods.diffusion import DdpmRestorer, diffusion_for
 from dipddpm.core.methods.guided import GuidedRestorer
 from dipddpm.core.methods.prior_init import LEVELS, Chains
+from dipddpm.core.metrics.usable import LIMIT, unusable_text
 
 TITLES = {
     "dip": "DIP fit",
@@ -95,7 +96,9 @@ class StagedRestorer(ABC):
                 for item in self.work[0]:
                     if isinstance(item, Step | Message):
                         yield shift_step(item, self.steps_done)
-            self._finish(name)
+            if replaced := self._finish(name):
+                text = f"{stage.title}: {replaced}. The mean of the stages before stands for them"
+                yield Message(text=text, level="warning")
             if name == last_trial:
                 self.weights = self.solve_weights()
                 yield Message(text=self._describe_weights(self.weights))
@@ -117,8 +120,12 @@ class StagedRestorer(ABC):
         case = self.subset_case(indices) if stage.trial is None else stage.trial
         return stage.make(replace(case, seed=seed), indices), indices
 
-    def _finish(self, name: str) -> None:
-        """Store the result of a stage."""
+    def _finish(self, name: str) -> str:
+        """Store the result of a stage, and return how many of its images are not finite; "" if all are.
+
+        The mean of the earlier results, or A+ y before there is one, replaces such images, since stacking pools all
+        images.
+        """
         result = self.fallback_result(name).clone()
         if self.work is not None:
             restorer, indices = self.work
@@ -126,8 +133,14 @@ class StagedRestorer(ABC):
             self.nfe_done += restorer.nfe
             self.iterations_done += restorer.iterations
             self.steps_done += len(restorer) if isinstance(restorer, Chains | DdpmRestorer) else restorer.iterations
+        problem = unusable_text(result, "images")
+        if problem:
+            earlier = list(self.results.values()) or [self.case.degradation.operator.pinv(self.case.y)]
+            usable = (result.abs() < LIMIT).flatten(1).all(1).view(-1, 1, 1, 1)
+            result = torch.where(usable, result, torch.stack(earlier).mean(0))
         self.results[name] = result
         self.work = None
+        return problem
 
     @abstractmethod
     def fallback_result(self, name: str) -> Tensor:

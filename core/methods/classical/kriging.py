@@ -67,6 +67,22 @@ def _inpaint_plane(y: Plane, measured: Plane) -> Plane:
     return filled
 
 
+def cholesky(covariance: Tensor) -> Tensor:
+    """Return the Cholesky factors of covariance matrices (P, n, n).
+
+    The diagonal of a matrix that rounding has made indefinite is raised until it isn't.
+    """
+    factor: Tensor
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    raised = LEAST_NOISE
+    while bool(failed.any()) and raised < 1:
+        raised *= 10
+        share = torch.where(failed > 0, raised, 0.0).view(-1, 1)
+        diagonal = covariance.diagonal(dim1=1, dim2=2)
+        factor, failed = torch.linalg.cholesky_ex(covariance + torch.diag_embed(share * diagonal))
+    return factor
+
+
 class GaussianField:
     """A Gaussian process for each plane (P, H, W), fitted to its known pixels, whose noise has a variance (P,).
 
@@ -121,7 +137,7 @@ class GaussianField:
         """Return K^-1 (values - level) (P, n), the level (P,), which is the field's mean, and K's Cholesky factor."""
         covariance = table.gather(1, self.within.flatten(1)).view(self.within.shape) * self.pairs
         covariance = covariance + torch.diag_embed(torch.where(self.is_measured, self.noise[:, None], 1.0))
-        factor = torch.linalg.cholesky(covariance)
+        factor = cholesky(covariance)
         solved = torch.cholesky_solve(torch.stack([self.values, self.is_measured.to(table)], 2), factor)
         level = solved[..., 0].sum(1) / solved[..., 1].sum(1).clamp(min=1e-12)  # 0 for a plane without measured pixels
         return solved[..., 0] - level[:, None] * solved[..., 1], level, factor

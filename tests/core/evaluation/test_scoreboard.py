@@ -200,3 +200,16 @@ def test_scoreboard_summary_leaves_out_cell_without_both_baselines() -> None:
     events = cell_on("clothes", [26.0, 27.0], [22.0, 23.0], [26.1, 26.9])
     assert Scoreboard(events[:-1]).summary() == []
     assert Scoreboard([]).summary() == []
+
+
+def test_exact_restorations_are_equal_and_shown_as_exact() -> None:
+    """Images equal to the truth have an infinite PSNR; two of them differ by nothing."""
+    exact = float("inf")
+    scores = [
+        score(HYBRID, [exact, 21.0]),
+        *(score(name, [exact, 20.0], of=HYBRID) for name in ("dip-mean", "ddpm-mean")),
+    ]
+    board = Scoreboard(scores)
+    (cell,) = board.cells.values()
+    assert cell.differences(HYBRID) == [0.0, 1.0]
+    assert cell.rows[HYBRID, ""].table_cells()["PSNR"] == "exact"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -219,3 +220,34 @@ def test_hybrid_config_refuses_task_unsupported_by_method(build: Build, monkeypa
     monkeypatch.setattr(Guided, "tasks", frozenset({"denoise"}))
     with pytest.raises(UserError, match="guided doesn't support the task superres:factor=2"):
         configs.build("hybrid", method="guided", task="superres")
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, value: float, images: list[int]) -> None:
+    """Make the hybrid return this value everywhere in the images of these indices."""
+    original: Callable[[HalfwayRestorer], Tensor] = vars(HalfwayRestorer)["images"].fget
+
+    def spoilt(restorer: HalfwayRestorer) -> Tensor:
+        restored = original(restorer).clone()
+        restored[images] = value
+        return restored
+
+    monkeypatch.setattr(HalfwayRestorer, "images", property(spoilt))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e30])
+def test_hybrid_fails_if_no_restored_image_is_finite(
+    build: Build, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    spoil(monkeypatch, value, [0, 1])
+    with pytest.raises(UserError, match=r"2 of 2 restored images .* Lower dip.lr"):
+        list(build())
+
+
+def test_hybrid_warns_of_restored_image_that_is_not_finite(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed = of(RestorationScored, list(build()))[0].psnr
+    spoil(monkeypatch, math.nan, [1])
+    items = list(build())
+    (warning,) = [item.text for item in of(events.Message, items) if item.level == "warning"]
+    assert warning.startswith("1 of 2 restored images are not finite. Lower dip.lr")
+    scored = of(RestorationScored, items)[0].psnr
+    assert (scored[0], math.isnan(scored[1])) == (undisturbed[0], True)

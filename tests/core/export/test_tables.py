@@ -13,6 +13,7 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.export.snapshot import Record
 from dipddpm.core.export.tables import tables, write_csv, write_jsonl
 from dipddpm.core.runs import RunsFolder
+from tests.helpers import append_events
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -86,3 +87,21 @@ def test_write_csv_quotes_formulas_as_text(record: Record, tmp_path: Path) -> No
 def test_tables_refuse_run_without_numbers(runs: RunsFolder) -> None:
     with pytest.raises(UserError, match="no numbers yet"):
         tables(Record.of(runs.create(config.build("ddpm"))))
+
+
+def test_tables_have_no_nan(runs: RunsFolder, tmp_path: Path) -> None:
+    """NaN is an empty cell and null; an exact image is inf in CSV, which pandas reads as a number, and null in JSON."""
+    run = runs.create(config.build("dip"))
+    append_events(
+        run,
+        events.EpochFinished(epoch=1, step=1, loss=math.nan),
+        events.PsnrMeasured(step=1, psnr=[math.nan, math.inf], mean=math.nan),
+        events.RunFinished(seconds=1),
+    )
+    record = Record.of(run)
+    write_csv(record, tmp_path)
+    write_jsonl(record, tmp_path)
+    assert "nan" not in (tmp_path / "epochs.csv").read_text() + (tmp_path / "psnr.csv").read_text()
+    assert [row["psnr"] for row in rows(tmp_path / "psnr.csv")] == ["", "inf"]
+    assert [row["psnr"] for row in lines(tmp_path / "psnr.jsonl")] == [None, None]
+    assert rows(tmp_path / "epochs.csv")[0]["loss"] == ""

@@ -45,6 +45,24 @@ from tests.helpers import append_events, this_process
             events.EarlyStopped(step=9, image=2, at=7, rule="ema", psnr=24.0),
             "Image 2 stopped at iteration 7 by ema: 24.00 dB",
         ),
+        (
+            events.BestModelStored(step=7, measure="variance", file="f", sha256="0"),
+            "Best model at step 7: variance without a score (stored)",
+        ),
+        (
+            events.PsnrMeasured(step=10, psnr=[math.inf, 22.0], mean=math.inf, averaged=[math.inf]),
+            "Iteration 10: PSNR exact (exact averaged)",
+        ),
+        (
+            events.EarlyStopped(step=9, image=2, at=7, rule="ema", psnr=math.inf),
+            "Image 2 stopped at iteration 7 by ema: exact",
+        ),
+        (
+            events.StopsCompared(
+                step=3, rule="never", at=[3], psnr=[math.inf], peak=[math.inf], peak_at=[3], final=[math.inf]
+            ),
+            "Stopped by never: exact; the peaks were exact (gap 0.00 on the mean), the last iteration exact",
+        ),
         (events.Message(text="a\x1b[2Jb"), "a\\x1b[2Jb"),
         (events.Message(text="hot", level="warning"), "Warning: hot"),
         (events.RunFinished(seconds=185), "Finished in 3:05"),

@@ -21,7 +21,7 @@ from dipddpm.tui.console.model.views import ComparedRun, ComparisonEntry, View
 from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.console.widgets.chart import LineChart
 from dipddpm.tui.console.widgets.pictures import PictureFile, PictureView
-from dipddpm.tui.shared.columns import fit, format_gain, format_number
+from dipddpm.tui.shared.columns import fit, format_gain, format_number, format_psnr
 from dipddpm.tui.shared.combine import OUTCOMES, compute_spread, differences, format_spread
 from dipddpm.tui.shared.formatting import format_duration
 from dipddpm.tui.shared.runlist import RunRow
@@ -164,8 +164,8 @@ def _results(marked: Sequence[ComparisonEntry]) -> dict[str, list[str]]:
     texts: dict[str, Callable[[RunRow], str]] = {
         "state": lambda row: str(row.state),
         "best loss": lambda row: format_number(row.best_loss),
-        "PSNR": lambda row: format_number(row.psnr, 2),
-        "peak": lambda row: format_number(row.peak_psnr, 2),
+        "PSNR": lambda row: format_psnr(row.psnr),
+        "peak": lambda row: format_psnr(row.peak_psnr),
         "gain": format_gain,
         "took": lambda row: format_duration(row.duration) if row.started else "",
     }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from dipddpm.core.config.hybrid import Calibrated
 from dipddpm.core.events import Message, StageStarted, Step
-from dipddpm.core.methods.calibrated.method import CalibratedRestorer
+from dipddpm.core.methods.calibrated.method import CalibratedRestorer, calibrated
 from tests.core.methods.cases import SMALL, assert_resumes_exactly, case, ideal_prior, shapes
 
 TRUTH = shapes(6, size=16)
@@ -93,3 +94,23 @@ def test_calibrated_resumes_exactly(task: str) -> None:
     count = len(list(whole))
     cuts = [0, 1, 12, 13, 24, 25, count // 2, count - 8, count - 1, count]
     assert_resumes_exactly(lambda: CalibratedRestorer(given, prior, FEW, dip), cuts)
+
+
+class Spoilt(torch.nn.Module):
+    """A trained network whose predictions are NaN for the images whose index in the batch is even."""
+
+    def forward(self, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        del t
+        return torch.where((torch.arange(len(xt)) % 2 == 0).view(-1, 1, 1, 1), torch.nan, xt)
+
+
+@pytest.mark.parametrize("task", ["denoise:sigma=25", "inpaint:missing=0.5,sigma=5"])
+def test_calibrated_replaces_candidates_that_are_not_finite(task: str) -> None:
+    """Stacking pools all images, so the NaN of one must not reach the others; each such stage is named."""
+    prior = replace(ideal_prior(TRUTH), network=Spoilt())
+    made = calibrated(case(task, TRUTH), prior, Calibrated(steps=2, full_steps=3, restarts=1, folds=2, fold=0.2), DIP)
+    warnings = [item.text for item in made if isinstance(item, Message) and item.level == "warning"]
+    assert made.images.isfinite().all()
+    assert made.weights is not None
+    assert made.weights.sum(1).tolist() == pytest.approx([1.0] * 6)
+    assert any("are not finite. The mean of the stages before" in text for text in warnings)

@@ -151,3 +151,22 @@ def test_krige_falls_back_to_biharmonic_for_many_pixels(monkeypatch: pytest.Monk
     y, mask = measured(drawn(TURNED, 1).float())
     monkeypatch.setattr(kriging, "MAX_PIXELS", 50)
     assert torch.equal(krige(y, mask, variance(y)), inpaint(y, mask))
+
+
+def test_cholesky_raises_diagonal_of_indefinite_matrix_alone() -> None:
+    """The matrix that rounding has made indefinite gets a factor; the other's is numpy's."""
+    ones = torch.ones(5, 5) - 1e-6 * torch.eye(5)
+    definite = torch.eye(5) + 0.1
+    factors = kriging.cholesky(torch.stack([ones, definite]))
+    assert factors.isfinite().all()
+    torch.testing.assert_close(factors[0] @ factors[0].T, ones, atol=1e-2, rtol=0)
+    np.testing.assert_allclose(factors[1].numpy(), np.linalg.cholesky(definite.numpy()), atol=1e-6)
+
+
+@pytest.mark.parametrize("shade", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("left", [1, 2, 60])
+def test_krige_fills_flat_images_with_their_shade(shade: float, left: int) -> None:
+    mask = torch.zeros(1, 1, 8, 8)
+    mask.view(-1)[:left] = 1
+    filled = krige(torch.full((1, 1, 8, 8), shade) * mask, mask, torch.zeros(1))
+    torch.testing.assert_close(filled, torch.full_like(filled, shade), atol=1e-3, rtol=0)
