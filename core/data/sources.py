@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dipddpm.core.config import DataConfig, ImagesConfig
+from dipddpm.core.data.files import files_loaded
 from dipddpm.core.data.imageset import ImageSet, hold_out, load, load_validation
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import DataLoaded, Item, Message
@@ -26,13 +25,7 @@ def load_images(images: ImagesConfig, source: DataConfig) -> tuple[list[Tensor],
     if images.files:
         channels: Channels | None = 1 if images.grey else None
         tensors = [load_image(home.expand(name), channels, white=images.white)[0] for name in images.files]
-        contents = [str(tuple(image.shape)).encode() + image.numpy().tobytes() for image in tensors]
-        digest = hashlib.sha256(b"".join(contents)).hexdigest()
-        digests = {
-            name: hashlib.sha256(content).hexdigest() for name, content in zip(images.files, contents, strict=True)
-        }
-        names = ", ".join(Path(name).name for name in images.files)
-        loaded = DataLoaded(dataset="files", split="", images=len(tensors), sha256=digest, source=names, files=digests)
+        loaded = files_loaded(images.files, (image.numpy() for image in tensors))
         return tensors, [f"file {i}" for i in range(len(tensors))], loaded
     indices = images.image_indices()
     chosen = load(source.dataset, images.split, root=source.root).take(indices)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from dipddpm.core.degrade.noise import GaussianNoise, Noise, PoissonNoise, SaltA
 from dipddpm.core.degrade.operators import BlockMean, CircularBlur, Identity, Mask, Operator
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import MaskLoaded
-from dipddpm.core.io import home
+from dipddpm.core.io import digest, home
 from dipddpm.core.io.masks import read_mask
 
 
@@ -113,12 +112,8 @@ def motion_kernel(length: float, angle: float) -> Tensor:
 def masks_loaded(*tasks: TaskOptions) -> list[MaskLoaded]:
     """Return the event that identifies the mask, for each task with a mask file. Raises UserError as `read_mask`."""
     files = [task.mask for task in tasks if isinstance(task, Inpaint) and task.mask]
-    masks = [_read_mask(file) for file in files]
-    contents = [str(tuple(mask.shape)).encode() + mask.numpy().tobytes() for mask in masks]
-    return [
-        MaskLoaded(file=file, sha256=hashlib.sha256(content).hexdigest())
-        for file, content in zip(files, contents, strict=True)
-    ]
+    _, hashes = digest.of_arrays(read_mask(home.expand(file)) for file in files)
+    return [MaskLoaded(file=file, sha256=sha256) for file, sha256 in zip(files, hashes, strict=True)]
 
 
 def _read_mask(file: str, size: tuple[int, int] | None = None) -> Tensor:

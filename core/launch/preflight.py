@@ -9,13 +9,16 @@ from pathlib import Path
 
 from dipddpm.core import data
 from dipddpm.core.compute import devices
-from dipddpm.core.config import AnyRun, DdpmRun, DipRun, HybridRun, RestoreRun, format_task, parse_task
+from dipddpm.core.config import AnyRun, DdpmRun, DipRun, HybridRun, RestoreRun, Task, format_task, parse_task
 from dipddpm.core.config.tasks import Inpaint
 from dipddpm.core.data import folder
 from dipddpm.core.data.catalogue import Split
+from dipddpm.core.data.files import files_loaded
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import PriorLoaded
-from dipddpm.core.io import home
+from dipddpm.core.events import Input, MaskLoaded, PriorLoaded
+from dipddpm.core.io import digest, home
+from dipddpm.core.io.masks import read_mask
+from dipddpm.core.io.pictures import decode
 from dipddpm.core.launch import inputs, queue, shapes
 from dipddpm.core.runs import BEST_FILE, Run, reference, trained
 
@@ -47,9 +50,9 @@ def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -
 
 
 def refuse_resume(run: Run, *, elsewhere: bool = False) -> None:
-    """Raise UserError for a run that can't go on, because inputs are missing, or models have changed since it began.
+    """Raise UserError for a run that can't go on, because its inputs are missing or have changed since it began.
 
-    The worker also compares the images and masks, for which it must load them.
+    Compares image files, masks and models. The worker also compares data sets, which take longer to load.
     """
     config = run.config()
     if not elsewhere:
@@ -57,7 +60,20 @@ def refuse_resume(run: Run, *, elsewhere: bool = False) -> None:
         queue.refuse_settings()
     with inputs.explain_missing(run.folder):
         refuse(config, elsewhere=True)
-    inputs.refuse_changed(run.folder, list(_models(config)))
+        current = list(_files(config))
+    inputs.refuse_changed(run.folder, [*current, *_models(config)])
+
+
+def _files(config: AnyRun) -> Iterator[Input]:
+    """Yield the events that identify the image files and masks of a run, as the run logs them."""
+    if isinstance(config, DipRun | HybridRun) and config.images.files and not config.images.grey:
+        pictures = (decode(home.expand(name), config.images.white).over_white() for name in config.images.files)
+        yield files_loaded(config.images.files, (picture.transpose(2, 0, 1) for picture in pictures))
+    tasks: list[Task] = [config.task] if isinstance(config, DipRun | HybridRun) else []
+    if isinstance(config, RestoreRun):
+        tasks += map(parse_task, config.restore.tasks)
+    for mask in (task.mask for task in tasks if isinstance(task, Inpaint) and task.mask):
+        yield MaskLoaded(file=mask, sha256=digest.of_arrays([read_mask(home.expand(mask))])[0])
 
 
 def _models(config: AnyRun) -> Iterator[PriorLoaded]:

@@ -210,8 +210,12 @@ def test_resume_on_other_files_is_refused_until_they_are_back(
     run = interrupted(runs, restoring(files))
     kept = shutil.copytree(files, tmp_path / "kept")
     change(files)
-    error = refused(run).error
-    assert all(word in error for word in words), error
+    masks._known.cache_clear()
+    with pytest.raises(UserError) as caught:
+        preflight.refuse_resume(run)
+    failed = refused(run)
+    assert all(word in failed.error for word in words), failed.error
+    assert (caught.value.problem, caught.value.remedy) == (failed.error, failed.hint)
     shutil.rmtree(files)
     shutil.copytree(kept, files)
     assert_resumes_like(run, whole)
@@ -275,7 +279,7 @@ def test_hashes_in_the_log_are_those_of_the_pixels(runs: RunsFolder, files: Path
     content = {f"{files}/{name}": str(array.shape).encode() + array.tobytes() for name, array in pixels.items()}
     assert loaded.files == {name: hashlib.sha256(each).hexdigest() for name, each in content.items()}
     assert loaded.sha256 == hashlib.sha256(b"".join(content.values())).hexdigest()
-    white = (np.asarray(Image.open(files / "mask.png")) > 127).astype(np.float32)[None, None]
+    white = np.asarray(Image.open(files / "mask.png")) > 127
     assert (mask.file, mask.sha256) == (
         f"{files}/mask.png",
         hashlib.sha256(str(white.shape).encode() + white.tobytes()).hexdigest(),
