@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ class ProfileError(Exception):
 def to_srgb(colour: NDArray[np.float32], profile: bytes) -> NDArray[np.float32]:
     """Convert values in [0, 1], (H, W, C), from a profile to sRGB; the same values if the profile is sRGB.
 
-    Colour is converted with 8 bits; grey keeps its depth. Raises `ProfileError`.
+    Between the colours of 8 bits the conversion is interpolated. Raises `ProfileError`.
     """
     space, source = _parse(profile)
     if colour.shape[-1] == 1:
@@ -35,12 +36,20 @@ def to_srgb(colour: NDArray[np.float32], profile: bytes) -> NDArray[np.float32]:
         return managed
     if space != "RGB":
         raise ProfileError(space)
-    levels = np.arange(0, 256, 15, dtype=np.uint8)
-    probe = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(1, -1, 3)
+    steps = np.arange(0, 256, 15, dtype=np.uint8)
+    probe = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)
     if np.abs(_array(_converted(Image.fromarray(probe), source)) - probe.astype(np.float32)).max() <= _TOLERANCE:
         return colour
-    reduced = Image.fromarray((colour * 255).round().astype(np.uint8))
-    return _array(_converted(reduced, source)) / np.float32(255)
+    levels = colour * np.float32(255)
+    below = levels.round()
+    if np.abs(levels - below).max() < 1e-3:  # the file has 8 bits
+        return _of_levels(below, source)
+    below = np.floor(np.minimum(levels, 254))
+    share, managed = levels - below, np.zeros_like(colour)
+    for corner in itertools.product((0, 1), repeat=3):  # between 8-bit colours, by trilinear interpolation
+        weight = np.where(corner, share, 1 - share).prod(-1, keepdims=True)
+        managed += weight * _of_levels(below + np.array(corner, np.float32), source)
+    return managed
 
 
 def cmyk_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
@@ -67,6 +76,11 @@ def _converted(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Im
         raise ProfileError(str(error)) from None
     assert isinstance(converted, Image.Image)
     return converted
+
+
+def _of_levels(levels: NDArray[np.float32], source: ImageCms.ImageCmsProfile) -> NDArray[np.float32]:
+    """Return colours of 8 bits, 0 to 255, in sRGB, in [0, 1]."""
+    return _array(_converted(Image.fromarray(levels.astype(np.uint8)), source)) / np.float32(255)
 
 
 def _array(image: Image.Image) -> NDArray[np.float32]:

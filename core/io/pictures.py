@@ -27,6 +27,8 @@ _SRGB_GAMMA = 1 / 2.2
 
 # `decode` refuses larger files with its own message, so Pillow's warning is redundant.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Broken EXIF data and the like don't matter here, and the command line would show the warning.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 @dataclass(frozen=True, eq=False)
