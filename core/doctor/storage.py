@@ -67,7 +67,7 @@ def assess_disk(root: Path, free: float, total: float, free_inodes: int | None, 
         return note("disk", message, remedy)
     if seconds > SLOW_SYNC_SECONDS:
         message += f"; a synchronised write of a small file takes {seconds:.1f} s"
-        return note("disk", message, "The disk slows checkpoints: raise checkpoint_seconds, or choose a faster disk.")
+        return note("disk", message, "Checkpoints are slow there, so a run stores fewer of them: choose a faster disk.")
     return ok("disk", message)
 
 

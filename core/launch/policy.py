@@ -64,10 +64,9 @@ class CheckpointPolicy:
             return True
         if self._cost > MOST_SHARE * since:
             return False
-        if is_late or self._has_result:
+        if is_late or self._has_result or since >= GROWTH * (now - self._began):
             return True
-        much = since >= GROWTH * (now - self._began)
-        return (much or epoch > self._stored_epoch) and self._cost <= EPOCH_SHARE * since
+        return epoch > self._stored_epoch and self._cost <= EPOCH_SHARE * since
 
     def add_stored(self, cost: float, now: float, epoch: int) -> None:
         """Remember a checkpoint that was stored, or tried, up to now, and its cost in seconds."""

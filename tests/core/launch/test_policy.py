@@ -72,10 +72,12 @@ def test_first_epoch_is_stored_at_any_cost() -> None:
 @pytest.mark.parametrize(("seconds", "every"), [(5.1, 1), (2.6, 2), (0.51, 10)])
 def test_epochs_are_stored_as_often_as_two_percent_allow(seconds: float, every: int) -> None:
     run = Simulation(cost=0.1)
-    run.step(0.01)
+    for _ in range(100):
+        run.step(100.0)  # so long that a tenth of the work comes to more than some epochs
+    before = len(run.stored)
     run.epochs(60, seconds, steps=1)
     assert run.stored_epochs() >= {1, *range(1 + every, 60, every)}
-    assert len(run.stored) <= 2 + 60 // every
+    assert len(run.stored) - before <= 1 + 60 // every
 
 
 def test_short_epochs_are_stored_with_best_models() -> None:
@@ -102,7 +104,7 @@ def test_long_epochs_are_stored_within_and_at_least_every_minute() -> None:
     run.epochs(2, 7200.0, steps=7200)
     late = [after[0] - before[0] for before, after in zip(run.stored, run.stored[1:], strict=False)]
     assert max(late) <= 61.0
-    early = [lost for lost, done in zip(run.unsaved, range(1, 600), strict=False) if lost > 1 + max(25.0, 0.1 * done)]
+    early = [lost for lost, done in zip(run.unsaved, range(1, 600), strict=False) if lost > 1 + max(10.0, 0.11 * done)]
     assert early == []
 
 
@@ -176,5 +178,5 @@ def test_unsaved_work_is_bounded(cost: float, steps: list[tuple[float, bool, boo
             allowed = min(allowed, cost / 0.02)
         if has_best:
             allowed = min(allowed, cost / 0.05)
-        allowed = min(allowed, max(0.1 * elapsed, cost / 0.02))
+        allowed = min(allowed, max(0.1 * elapsed, cost / 0.05))
         assert lost <= allowed * (1 + 1e-9)
