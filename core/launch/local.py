@@ -97,7 +97,7 @@ def _start_here(run: Run, *, resume: bool, now: bool) -> None:
         # Without this file, readers would take the run for crashed until the worker writes the file itself.
         # If another caller has just started a worker, that worker keeps its file, and ours will be refused.
         with contextlib.suppress(OSError):
-            if (existing := heartbeat.read(run.folder)) is None or not heartbeat.is_alive(existing):
+            if (existing := heartbeat.read(run.folder)) is None or not heartbeat.runs_here(existing.identity):
                 heartbeat.write(run.folder, heartbeat.Worker(identity, alive=time.time()))
 
 

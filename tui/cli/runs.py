@@ -18,7 +18,7 @@ from dipddpm.core.events import EpochFinished, Event, Message, SamplesEvaluated
 from dipddpm.core.export.mirror import request_mirror
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import local, preflight, submit
-from dipddpm.core.runs import Run, RunsFolder, RunState, RunStatus, slurm
+from dipddpm.core.runs import Run, RunsFolder, RunState, RunStatus, heartbeat, slurm
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.follow import STATUS_SECONDS, Past, exit_code, follow
 from dipddpm.tui.cli.help import RUNS
@@ -170,6 +170,10 @@ def stop(run: RunOrGroup, runs_dir: RunsDir = None) -> int:
     if len(runs) == 1:
         states = Counter([local.stop(runs[0])])
         print(f"{printable(runs[0].id)} is {next(iter(states))}")
+        worker = runs[0].status().worker
+        if worker is not None and heartbeat.runs_here(worker.identity) is None:
+            where = f"on {printable(worker.identity.host, 60)}, or in a container there"
+            print(f"Its process doesn't answer, and can't be ended from here: it runs {where}.", file=sys.stderr)
     else:
         stopped = local.stop_all(runs)
         if not stopped:
@@ -219,7 +223,8 @@ def resume(
             if status.state.resumable:
                 preflight.refuse_resume(one, elsewhere=bool(local.cluster(one, on or "")))
             if mirror is not None:
-                request_mirror(one, mirror)
+                with one.hold():
+                    request_mirror(one, mirror)
             local.resume(one, now=now, on=on or "")
         except UserError as error:
             if not several:
