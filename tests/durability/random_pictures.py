@@ -104,7 +104,7 @@ def _by_pillow(rng: np.random.Generator, stem: Path, width: int, height: int) ->
     path = stem.with_suffix(f".{suffix}")
     image.save(path, **options)
     shown = ", ".join(f"{k}={v if k in {'compression', 'transparency'} else ''}" for k, v in options.items())
-    managed = name not in {"none", "sRGB", "sRGB by table"}
+    managed = mode == "YCbCr" or name not in {"none", "sRGB", "sRGB by table"}
     return Made(
         path,
         f"Pillow {suffix} {mode} {width}x{height} {name} {orientation} {shown}",
