@@ -13,12 +13,9 @@ from dipddpm.core.config import AnyRun, DdpmRun, DipRun, HybridRun, RestoreRun, 
 from dipddpm.core.config.tasks import Inpaint
 from dipddpm.core.data import folder
 from dipddpm.core.data.catalogue import Split
-from dipddpm.core.data.files import files_loaded
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Input, MaskLoaded, PriorLoaded
-from dipddpm.core.io import digest, home
-from dipddpm.core.io.masks import read_mask
-from dipddpm.core.io.pictures import decode
+from dipddpm.core.io import home
 from dipddpm.core.launch import inputs, queue, shapes
 from dipddpm.core.runs import BEST_FILE, Run, reference, trained
 
@@ -66,6 +63,11 @@ def refuse_resume(run: Run, *, elsewhere: bool = False) -> None:
 
 def _files(config: AnyRun) -> Iterator[Input]:
     """Yield the events that identify the image files and masks of a run, as the run logs them."""
+    from dipddpm.core.data.files import files_loaded
+    from dipddpm.core.io import digest
+    from dipddpm.core.io.masks import read_mask
+    from dipddpm.core.io.pictures import decode
+
     if isinstance(config, DipRun | HybridRun) and config.images.files and not config.images.grey:
         pictures = (decode(home.expand(name), config.images.white).over_white() for name in config.images.files)
         yield files_loaded(config.images.files, (picture.transpose(2, 0, 1) for picture in pictures))
