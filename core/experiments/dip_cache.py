@@ -75,7 +75,7 @@ class DipResultBank:
     def state_dict(self) -> dict[str, Any]:
         """Return all that an exact resume needs; valid after a `Step`."""
         return {
-            "results": self.results,
+            "results": self.results[: self.chunks_done * CHUNK],
             "done": self.chunks_done,
             "step": self.step,
             "fit": self._fit.state_dict() if self._fit else None,
@@ -83,7 +83,8 @@ class DipResultBank:
 
     def load_state_dict(self, state: StateDict) -> None:
         """Resume from a state of the same images and options."""
-        self.results, self.chunks_done, self.step = state["results"].clone(), state["done"], state["step"]
+        self.results[: len(state["results"])] = state["results"]
+        self.chunks_done, self.step = state["done"], state["step"]
         if state["fit"] is not None:
             self._fit = self._start_fit(self._chunk_indices())
             self._fit.load_state_dict(state["fit"])

@@ -78,9 +78,10 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     best_epoch: Count = 0
     best_file: str = ""
     checkpoint_step: Count = 0
-    """Steps done at the last checkpoint, from which a resume continues; 0 without one."""
+    """Steps done at the last checkpoint, from which a resume continues."""
     checkpoint_epoch: Count = 0
     checkpoint_time: Timestamp = 0.0
+    """When the last checkpoint was stored; 0 without one."""
     psnr: float | None = None
     """Mean PSNR in dB of the restorations at the last measurement; in a head-to-head, of its first hybrid."""
     gain: float | None = None

@@ -154,7 +154,7 @@ def resume_point(status: RunStatus) -> str:
     if not (summary.started and (live or status.state.resumable)) or status.run.reference:
         return ""
     verb = "would resume" if live else "resumes"
-    if not summary.checkpoint_step:
+    if not summary.checkpoint_time:
         return f"{verb} at step 0: there is no checkpoint"
     if not live and not atomic.is_file(status.run.folder / CHECKPOINT_FILE):
         return "can't be resumed: its checkpoint is gone"

@@ -40,7 +40,7 @@ def test_follow_prints_repeated_epochs_once(make: Maker, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(("state", "code"), [("crashed", 1), ("stopped", 130)])
-def test_follow_says_where_resume_begins(
+def test_follow_prints_where_resume_begins(
     make: Maker, capsys: pytest.CaptureFixture[str], state: str, code: int
 ) -> None:
     run = make(state=state, losses=[0.5])

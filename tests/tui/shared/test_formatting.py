@@ -121,6 +121,11 @@ FAILED = events.RunFailed(error="e", hint="h", step=1450)
         ((events.Step(step=7),), {}, "resumes at step 0: there is no checkpoint"),
         ((STORED, events.RunFinished(seconds=1)), {}, ""),
         ((STORED,), {"epochs": 2}, "resumes at step 1,407 of 200"),
+        (
+            (events.CheckpointStored(step=0, file="f", sha256="0"),),
+            {"kind": "restore", "epochs": 0},
+            "resumes at step 0 of 600",
+        ),
         ((STORED,), {"kind": "dip", "epochs": 0}, "resumes at step 1,407 of 600"),
     ],
 )
