@@ -20,6 +20,11 @@ IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
 """Formats that Pillow may decode. Formats that run other programs (EPS) or never hold photographs are left out."""
 
 
+def temporary_prefix(path: Path) -> str:
+    """Return the beginning of the names of temporary files for a path; it is short enough if the path's own name is."""
+    return f".{os.fsencode(path.name)[:100].decode(errors='ignore')}."
+
+
 @contextlib.contextmanager
 def atomic_writer(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a new file that replaces `path`, by a rename within its folder, when the block ends without an exception.
@@ -27,7 +32,7 @@ def atomic_writer(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     With `durable`, the file and its folder are synced to disk before this returns. Raises OSError. If the block or the
     writing of the file raises an exception, the old file is unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    temporary = path.with_name(f"{temporary_prefix(path)}{os.getpid()}{TEMPORARY}")
     try:
         temporary.unlink(missing_ok=True)
         # Mode "x" creates the file, so a link that somebody left at this path is never followed.

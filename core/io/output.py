@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.io.atomic import TEMPORARY
+from dipddpm.core.io.atomic import TEMPORARY, temporary_prefix
 from dipddpm.core.io.sanitize import printable
 
 REPLACE = "Replace it with --force, or choose another name."
@@ -103,7 +103,7 @@ def staging(path: Path) -> Iterator[Path]:
     Raises OSError if the disk fails, also where the block raises an error of another package in its stead.
     """
     made = [folder for folder in path.absolute().parents if not folder.exists()]
-    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}{TEMPORARY}")
+    temporary = path.with_name(f"{temporary_prefix(path)}{secrets.token_hex(4)}{TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path)
@@ -156,7 +156,7 @@ def _remove_stale(path: Path) -> None:
     """Remove the temporary folders of processes that were killed while they wrote this path."""
     for entry in path.parent.glob(f".*{TEMPORARY}"):
         with contextlib.suppress(OSError):
-            ours = entry.name.startswith(f".{path.name[:80]}.")
+            ours = entry.name.startswith(temporary_prefix(path))
             if ours and entry.is_dir() and time.time() - entry.lstat().st_mtime > STALE_SECONDS:
                 shutil.rmtree(entry, ignore_errors=True)
 

@@ -131,6 +131,14 @@ def prunable(runs: Iterable[Run]) -> dict[Run, int]:
     return bytes_by_run
 
 
+def refuse_read_only(runs: Iterable[Run]) -> None:
+    """Raise UserError if none of these runs has a folder of checkpoints that this user may write to."""
+    folders = [run.folder / "checkpoints" for run in runs]
+    if folders and not any(os.access(folder, os.W_OK | os.X_OK) for folder in folders):
+        problem = f"The checkpoints in {folders[0]} can't be removed: the folder is read-only."
+        raise UserError(problem, "Check its permissions and its disk.")
+
+
 def prune(runs: Iterable[Run]) -> int:
     """Remove the spare checkpoints of all prunable runs, and return the bytes freed.
 
@@ -144,7 +152,8 @@ def prune(runs: Iterable[Run]) -> int:
             failures.append(error)
     if failures:
         more = f" {len(failures) - 1} more runs can't be pruned." if len(failures) > 1 else ""
-        raise UserError(failures[0].problem + more, f"{failures[0].remedy} {freed:,} bytes were freed.")
+        done = f" {freed:,} bytes of other runs were freed." if freed else ""
+        raise UserError(failures[0].problem + more, failures[0].remedy + done)
     return freed
 
 

@@ -92,6 +92,8 @@ def prune(
     if not prunable:
         print("There is nothing to prune.")
         return
+    if not dry_run:
+        trash.refuse_read_only(prunable)
     _print_sizes({one.id: freed for one, freed in prunable.items()})
     if not dry_run and _confirmed(
         "Keep only the best model of these runs, and remove their other checkpoints?", yes=yes

@@ -130,8 +130,12 @@ def sample(
     with the nearest training images. Distances are comparable only at the same N.
     """
     nearest = grid.with_stem(f"{grid.stem}-nearest")
-    for path in filter(None, (grid, trajectory, nearest if evaluate else None)):
+    targets = [path for path in (grid, trajectory, nearest if evaluate else None) if path is not None]
+    for path in targets:
         _refuse_path(path, replace=force)
+    if len({path.absolute() for path in targets}) < len(targets):
+        problem = "Two of the pictures have the same name."
+        raise UserError(problem, f"Give --grid and --trajectory names of their own, and none of them {nearest.name}.")
     _refuse_evaluation(evaluate, label)
     source_run = find_run(run, runs_dir)
     usable = devices.candidates(device)
