@@ -35,23 +35,26 @@ def write(record: Record, folder: Path) -> None:
             x_disable_stats=True,
             x_save_requirements=False,
         )
-        run = wandb.init(
-            mode="offline",
-            project=PROJECT,
-            dir=str(folder),
-            id=safe_name(record.run.id),
-            name=printable(record.title, 120),
-            tags=[printable(tag, 60) for tag in (summary.kind, summary.method) if tag],
-            config=msgspec.to_builtins(record.status.config) if record.status.config else {},
-            settings=settings,
-        )
         try:
-            for step, row in rows(record):
-                run.log({name: wandb.Image(str(v)) if isinstance(v, Path) else v for name, v in row.items()}, step=step)
-            run.summary.update({**record.results(), "state": str(record.status.state)})
+            run = wandb.init(
+                mode="offline",
+                project=PROJECT,
+                dir=str(folder),
+                id=safe_name(record.run.id),
+                name=printable(record.title, 120),
+                tags=[printable(tag, 60) for tag in (summary.kind, summary.method) if tag],
+                config=msgspec.to_builtins(record.status.config) if record.status.config else {},
+                settings=settings,
+            )
+            try:
+                for step, row in rows(record):
+                    values = {name: wandb.Image(str(v)) if isinstance(v, Path) else v for name, v in row.items()}
+                    run.log(values, step=step)
+                run.summary.update({**record.results(), "state": str(record.status.state)})
+            finally:
+                run.finish()
         finally:
-            run.finish()
-            wandb.teardown()
+            wandb.teardown()  # W&B's process keeps the run's id until it ends
     output.probe(folder)  # W&B's own process reports no error if the disk is full
     (offline_run,) = (folder / "wandb").glob("offline-run-*")
     offline_run.rename(folder / offline_run.name)
