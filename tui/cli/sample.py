@@ -130,12 +130,9 @@ def sample(
     with the nearest training images. Distances are comparable only at the same N.
     """
     nearest = grid.with_stem(f"{grid.stem}-nearest")
-    targets = [path for path in (grid, trajectory, nearest if evaluate else None) if path is not None]
-    for path in targets:
-        _refuse_path(path, replace=force)
-    if len({path.absolute() for path in targets}) < len(targets):
-        problem = "Two of the pictures have the same name."
-        raise UserError(problem, f"Give --grid and --trajectory names of their own, and none of them {nearest.name}.")
+    _refuse_paths(
+        [path for path in (grid, trajectory, nearest if evaluate else None) if path is not None], replace=force
+    )
     _refuse_evaluation(evaluate, label)
     source_run = find_run(run, runs_dir)
     usable = devices.candidates(device)
@@ -242,8 +239,12 @@ def _refuse_evaluation(count: int, label: int | None) -> None:
         raise UserError(problem, "Leave out one of the two.")
 
 
-def _refuse_path(path: Path, *, replace: bool) -> None:
-    """Raise UserError, before any work, if no PNG file can be written to this path."""
-    if path.suffix.lower() != ".png":
-        raise UserError(f"{printable(str(path))} is not the name of a PNG file.", "Give a name that ends in .png.")
-    output.refuse_file(path, replace=replace)
+def _refuse_paths(paths: list[Path], *, replace: bool) -> None:
+    """Raise UserError, before any work, if a PNG file can't be written to each of these paths."""
+    for path in paths:
+        if path.suffix.lower() != ".png":
+            raise UserError(f"{printable(str(path))} is not the name of a PNG file.", "Give a name that ends in .png.")
+        output.refuse_file(path, replace=replace)
+    if len({path.absolute() for path in paths}) < len(paths):
+        names = ", ".join(printable(path.name) for path in paths)
+        raise UserError(f"Two of the pictures have the same name: {names}.", "Give each a name of its own.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.ddpm.solvers import solver
 from dipddpm.core.events import EpochFinished, SamplesEvaluated
 from dipddpm.core.images import load_image, save_png, to_bytes, to_unit
+from dipddpm.core.io import output
 from dipddpm.core.runs import EventLog, RunsFolder
 from tests.tui.driving import dipddpm, make_trained_run
 
@@ -172,3 +175,61 @@ def test_sample_counts_samples_that_are_not_finite(
     assert json.loads(printed.out)["unusable"] == 1
     assert "1 of 3 samples are not finite. Train the model again" in printed.err
     assert load_image(target).shape[1] == 3  # magenta on grey
+
+
+def test_sample_never_replaces_pictures_without_force(
+    tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_trained_run(runs)
+    for name in ("grid.png", "trajectory.png"):
+        (tmp_path / name).write_text("mine")
+        other = "--trajectory" if name == "grid.png" else "--grid"
+        own = "--grid" if name == "grid.png" else "--trajectory"
+        options = (own, tmp_path / name, other, tmp_path / "other.png")
+        assert dipddpm("sample", run.id, "-n", "1", "--steps", "2", *options) == 2
+        assert "exists already.\nReplace it with --force" in capsys.readouterr().err
+        assert (tmp_path / name).read_text() == "mine"
+        assert not (tmp_path / "other.png").exists()
+    assert dipddpm("sample", run.id, "-n", "1", "--steps", "2", "--grid", tmp_path / "grid.png", "--force") == 0
+    assert load_image(tmp_path / "grid.png").shape[0] == 1
+
+
+def test_sample_refuses_path_before_it_reads_the_run(
+    tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.create(configs.build("ddpm"))  # without a model
+
+    def refuse(_: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(output, "probe", refuse)
+    assert dipddpm("sample", run.id, "--grid", tmp_path / "x.png") == 2
+    assert "can't be written: Read-only file system.\nChoose a folder" in capsys.readouterr().err
+
+
+def test_sample_reports_disk_that_fills_up(
+    tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_trained_run(runs)
+
+    def fill(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr("dipddpm.core.images.save_png", fill)
+    assert dipddpm("sample", run.id, "-n", "1", "--steps", "2", "--grid", tmp_path / "x.png") == 2
+    assert "x.png can't be written: No space left on device.\nFree some space" in capsys.readouterr().err
+
+
+def test_sample_refuses_two_pictures_of_one_name(
+    tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.png"
+    assert dipddpm("sample", make_trained_run(runs).id, "--grid", path, "--trajectory", path) == 2
+    assert "same name: x.png, x.png" in capsys.readouterr().err
+
+
+def test_sample_writes_file_with_longest_name(tmp_path: Path, runs: RunsFolder) -> None:
+    path = tmp_path / f"{'x' * 251}.png"
+    assert dipddpm("sample", make_trained_run(runs).id, "-n", "1", "--steps", "2", "--grid", path) == 0
+    assert path.exists()
