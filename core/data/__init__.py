@@ -6,6 +6,17 @@
 
 from dipddpm.core.data.catalogue import CATALOGUE, Split
 from dipddpm.core.data.imageset import ImageSet, hold_out, load
-from dipddpm.core.data.locate import cache_folder, check, fetch, locations
+from dipddpm.core.data.locate import cache_folder, check, fetch, locations, problems
 
-__all__ = ["CATALOGUE", "ImageSet", "Split", "cache_folder", "check", "fetch", "hold_out", "load", "locations"]
+__all__ = [
+    "CATALOGUE",
+    "ImageSet",
+    "Split",
+    "cache_folder",
+    "check",
+    "fetch",
+    "hold_out",
+    "load",
+    "locations",
+    "problems",
+]

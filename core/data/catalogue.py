@@ -33,7 +33,7 @@ class SourceFile:
     def inside(self, folder: Path) -> Path | None:
         """Return the file's path in a folder, packed or, unless `packed`, unpacked; None if the folder lacks it."""
         names = [self.name] if self.packed else [self.name, self.name.removesuffix(".gz")]
-        return next((folder / name for name in names if (folder / name).is_file()), None)
+        return next((folder / name for name in names if atomic.is_file(folder / name)), None)
 
 
 @dataclass(frozen=True)

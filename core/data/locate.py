@@ -5,11 +5,8 @@ A downloaded file is written to disk only once it is complete and verified. No p
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import os
 import tarfile
-import zlib
 from collections.abc import Iterator
 from http.client import HTTPException
 from io import BytesIO
@@ -21,8 +18,9 @@ from urllib.request import Request, urlopen
 
 from dipddpm.core.data import folder
 from dipddpm.core.data.catalogue import CATALOGUE, MINI, NamedDataset, Progress, SourceFile, Split, find
+from dipddpm.core.data.published import MAX_BYTES, NotPublishedError, difference, unpack
 from dipddpm.core.errors import UserError
-from dipddpm.core.io import home
+from dipddpm.core.io import atomic, home
 from dipddpm.core.io.atomic import write_atomic
 
 if TYPE_CHECKING:
@@ -34,8 +32,6 @@ MINI_FOLDER = Path(__file__).parents[1] / "assets" / MINI
 """The folder of the data set that ships with the program."""
 MIRROR = "DIPDDPM_MIRROR"
 """The environment variable with the only address to fetch from, which holds the files as `NAME/FILE`."""
-MAX_BYTES = 2**28
-"""Largest size in bytes of a file, unpacked; every published file is smaller, so a larger one may be a zip bomb."""
 NO_CACHE = Path(os.devnull) / "dipddpm"
 """The cache of a user without a home folder: a path on which no file exists and no file can be created."""
 _TIMEOUT = 30.0
@@ -47,22 +43,79 @@ def locations(root: Path | str | None = None) -> dict[str, Path | None]:
     return {name: locate(dataset, root) for name, dataset in CATALOGUE.items()}
 
 
+def problems(name: str, root: Path | str | None = None) -> list[str]:
+    """Return what is wrong with a named data set that is on this machine, wholly or in part, a sentence for each file.
+
+    The files are verified; the result is empty for a good data set and for one of which there is nothing.
+    """
+    dataset = find(name)
+    path = locate(dataset, root)
+    if path is None:
+        return _incomplete(dataset, root)
+    inside = [(file, file.inside(path)) for file in dataset.files]
+    return [
+        _damage(each, dataset, reason)
+        for file, each in inside
+        if each is not None and (reason := difference(each, file, dataset))
+    ]
+
+
 def check(name: str, root: Path | str | None = None) -> None:
-    """Raise `UserError`, with the ways to get the data set, if it isn't on this machine. The files aren't verified."""
+    """Raise `UserError`, with the ways to get the data set, if it isn't on this machine or isn't the published one."""
     if name.startswith(folder.PREFIX):
         folder.parse(name)
-    else:
-        require(find(name), root)
+        return
+    path = require(find(name), root)
+    if found := problems(name, root):
+        more = f" {len(found) - 1} more of its files are damaged." if len(found) > 1 else ""
+        raise UserError(found[0] + more, _fetch_again(find(name), path))
 
 
 def require(dataset: NamedDataset, root: Path | str | None = None) -> Path:
     """Return the folder with the data set's files. Raises `UserError`, with the ways to get them, if there is none."""
-    if root and not Path(root).is_dir():
-        raise UserError(f"There is no data folder {root}.", "Give an existing folder, or leave the option out.")
+    refuse_other_than_folder(root)
     path = locate(dataset, root)
     if path is None:
-        raise UserError(f"The data set {dataset.name} is not on this machine.", dataset.remedy)
+        raise UserError(*_missing(dataset, root))
     return path
+
+
+def refuse_other_than_folder(root: Path | str | None) -> None:
+    """Raise `UserError` for a data folder that was given and doesn't exist, or is a file."""
+    if root and not atomic.is_folder(Path(root)):
+        is_file = atomic.is_file(Path(root))
+        problem = f"{root} is a file, not a data folder." if is_file else f"There is no data folder {root}."
+        raise UserError(problem, "Give an existing folder, or leave the option out.")
+
+
+def _missing(dataset: NamedDataset, root: Path | str | None) -> tuple[str, str]:
+    """Return what is wrong and what to do about a data set that isn't on this machine, or not as a whole."""
+    if incomplete := _incomplete(dataset, root):
+        return incomplete[0], dataset.remedy
+    chosen = os.environ.get("DIPDDPM_DATA")
+    for path, origin in ((root and Path(root), ""), (chosen and home.expand(chosen), " (DIPDDPM_DATA)")):
+        if path and atomic.is_file(path):
+            return f"The data folder {path}{origin} is a file.", "Set it to a folder, or unset it."
+        if path and atomic.is_folder(path) and not os.access(path, os.R_OK | os.X_OK):
+            return f"The data folder {path}{origin} cannot be read: permission denied.", "Check its permissions."
+    return f"The data set {dataset.name} is not on this machine.", dataset.remedy
+
+
+def _incomplete(dataset: NamedDataset, root: Path | str | None) -> list[str]:
+    """Return a sentence about the first folder that holds only some of the files, or damaged ones; empty if none does.
+
+    The data sets like MNIST share their file names, so a folder without a data set's name may hold another one's.
+    """
+    for path, is_own in _possible_folders(dataset, root):
+        present = {file: found for file in dataset.files if (found := file.inside(path))}
+        if not present or not (is_own or any(is_published(dataset, path, file) for file in present)):
+            continue
+        if absent := [file.name for file in dataset.files if file not in present]:
+            return [f"The data set {dataset.name} in {path} is incomplete: it lacks {', '.join(absent)}."]
+        file = dataset.files[-1]
+        if reason := difference(present[file], file, dataset):
+            return [_damage(present[file], dataset, reason)]
+    return []
 
 
 def locate(dataset: NamedDataset, root: Path | str | None = None) -> Path | None:
@@ -107,23 +160,34 @@ def fetch(name: str, *, root: Path | str | None = None, progress: Progress | Non
             if not is_published(dataset, folder, file):
                 write_atomic(folder / file.name, _published(dataset, file, mirrors, progress))
     except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror}.", "Choose another --data-dir.") from None
+        raise UserError(
+            f"{folder} cannot be written: {error.strerror}.", "Choose another --data-dir, or set DIPDDPM_DATA."
+        ) from None
     return folder
 
 
 def _candidate_folders(dataset: NamedDataset, root: Path | str | None) -> Iterator[Path]:
-    """Yield the folders that may hold a data set, in order of precedence."""
+    """Yield the folders that may hold a data set, in order of precedence.
+
+    The MNIST-like data sets share their file names, so the digest of the smallest file decides about a folder that
+    isn't the data set's own.
+    """
+    for path, is_own in _possible_folders(dataset, root):
+        if is_own or len(dataset.files) == 1 or is_published(dataset, path, dataset.files[-1]):
+            yield path
+
+
+def _possible_folders(dataset: NamedDataset, root: Path | str | None) -> Iterator[tuple[Path, bool]]:
+    """Yield each folder where a data set may be, and whether only this data set can be there."""
     if dataset.name == MINI:
-        yield MINI_FOLDER
+        yield MINI_FOLDER, True
         return
     for base in (Path(root), cache_folder()) if root else (cache_folder(),):
-        yield base / dataset.name
-        yield base / dataset.torchvision / "raw"  # the layout of torchvision's folder
-        # The MNIST-like data sets share their file names, so the digest of the smallest file decides.
-        if len(dataset.files) == 1 or is_published(dataset, base, dataset.files[-1]):
-            yield base
+        yield base / dataset.name, True
+        yield base / dataset.torchvision / "raw", True  # the layout of torchvision's folder
+        yield base, False
     if dataset.debian:
-        yield DEBIAN_FOLDER / dataset.debian.removeprefix("dataset-")
+        yield DEBIAN_FOLDER / dataset.debian.removeprefix("dataset-"), True
 
 
 def _holds(folder: Path, dataset: NamedDataset) -> bool:
@@ -150,7 +214,7 @@ def _published(dataset: NamedDataset, file: SourceFile, mirrors: list[str], prog
         url = mirror + file.name
         try:
             packed = _download(url, file.name, progress)
-            unpack(packed, file)
+            unpack(packed, file, dataset)
         except NotPublishedError as error:
             problem = f"The file at {url} is not the published file of {dataset.name}: {error}."
         except (OSError, HTTPException, ValueError) as error:
@@ -185,10 +249,6 @@ def _reason(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
-class NotPublishedError(Exception):
-    """The bytes are not the published file; the message says how they differ."""
-
-
 def read(dataset: NamedDataset, folder: Path, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Read the images, uint8 (N, C, H, W), and labels, uint8 (N,), of a split from files verified by their digests.
 
@@ -207,37 +267,31 @@ def contents(dataset: NamedDataset, folder: Path, file: SourceFile) -> bytes:
     """Return the contents of a published file in a folder. Raises `UserError` if it is unreadable or another file."""
     path = file.inside(folder) or folder / file.name
     try:
-        return unpack(path.read_bytes(), file)
+        return unpack(atomic.read(path, MAX_BYTES), file, dataset)
     except NotPublishedError as error:
-        raise UserError(f"{path} is not the published file of {dataset.name}: {error}.", dataset.remedy) from None
+        raise UserError(_damage(path, dataset, str(error)), _fetch_again(dataset, folder)) from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.", dataset.remedy) from None
+        raise UserError(f"{path} cannot be read: {error.strerror}.", _fetch_again(dataset, folder)) from None
 
 
 def is_published(dataset: NamedDataset, folder: Path, file: SourceFile) -> bool:
     """Return whether a folder holds the published file."""
-    try:
-        contents(dataset, folder, file)
-    except UserError:
-        return False
-    return True
+    path = file.inside(folder)
+    return path is not None and not difference(path, file, dataset)
 
 
-def unpack(data: bytes, file: SourceFile) -> bytes:
-    """Return the contents of a published file; the gzip of an IDX file is decompressed.
+def _damage(path: Path, dataset: NamedDataset, reason: str) -> str:
+    return f"{path} is not the published file of {dataset.name}: {reason}."
 
-    Raises `NotPublishedError` if the digest differs or the gzip is damaged.
-    """
-    unpacked = data
-    if file.name.endswith("ubyte.gz") and data.startswith(b"\x1f\x8b"):
-        try:
-            with gzip.open(BytesIO(data)) as stream:
-                unpacked = stream.read(MAX_BYTES)
-        except (EOFError, gzip.BadGzipFile, zlib.error):
-            raise NotPublishedError("it is damaged or cut short") from None
-    if hashlib.sha256(data if file.packed else unpacked).hexdigest() != file.sha256:
-        raise NotPublishedError("its contents differ")
-    return unpacked
+
+def _fetch_again(dataset: NamedDataset, folder: Path) -> str:
+    """Return the remedy for a damaged file in a folder: a fetch that puts the right one in the first place."""
+    if not dataset.torchvision or DEBIAN_FOLDER in folder.parents:
+        return dataset.remedy
+    base = {dataset.name: folder.parent, "raw": folder.parent.parent}.get(folder.name, folder)
+    option = "" if base == cache_folder() else f" --data-dir {base}"
+    again = f"Fetch it again with `dipddpm data fetch {dataset.name}{option}`"
+    return f"{again}, or use {MINI}, which ships with the program."
 
 
 def _parse_idx(data: bytes) -> NDArray[np.uint8]:

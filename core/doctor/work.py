@@ -27,10 +27,16 @@ def data_sets() -> Iterator[Finding]:
     absent = [name for name in locations if name not in present]
     message = f"available: {', '.join(present)}" + f"; missing: {', '.join(absent)}" * bool(absent)
     for name in (MINI, DataConfig().dataset):
-        if name in absent:
+        if name in absent and not data.problems(name):
             yield (problem if name == MINI else note)("data", message, CATALOGUE[name].remedy)
             return
-    yield ok("data", message, f"To download one: dipddpm data fetch {absent[0]}" if absent else "")
+    damaged = {name: found for name in locations if (found := data.problems(name))}
+    for name, found in damaged.items():
+        kind = problem if name in (MINI, DataConfig().dataset) else note
+        again = f"Fetch it again with: dipddpm data fetch {name}"
+        yield kind("data", found[0], CATALOGUE[name].remedy if name == MINI else again)
+    if not damaged:
+        yield ok("data", message, f"To download one: dipddpm data fetch {absent[0]}" if absent else "")
     if not (reference.prior_folder(reference.NAME) / BEST_FILE).is_file():
         message = "the shipped trained prior is missing"
         yield note("prior", message, "Reinstall dipddpm, or choose a prior of your own with --from.")

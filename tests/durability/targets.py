@@ -20,7 +20,7 @@ import msgspec
 
 from dipddpm.core import config as configs
 from dipddpm.core import data, events
-from dipddpm.core.data import locate
+from dipddpm.core.data import published
 from dipddpm.core.data.catalogue import CATALOGUE
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import Scoreboard
@@ -226,8 +226,8 @@ def idx_file(content: bytes) -> None:
     """Load a data set whose files have this content, which must be refused."""
     for dataset in list(CATALOGUE.values())[:2]:
         for file in dataset.files[:2]:
-            with contextlib.suppress(locate.NotPublishedError):
-                locate.unpack(content, file)
+            with contextlib.suppress(published.NotPublishedError):
+                published.unpack(content, file, dataset)
     data_folder = folder() / "fuzzed-data" / "fashionmnist"
     data_folder.mkdir(parents=True, exist_ok=True)
     for file in CATALOGUE["fashionmnist"].files:

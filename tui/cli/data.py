@@ -10,6 +10,8 @@ import typer
 
 from dipddpm.core import data as datasets
 from dipddpm.core.data.catalogue import find
+from dipddpm.core.data.locate import refuse_other_than_folder
+from dipddpm.core.io.sanitize import printable
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.help import DATA, HelpCommand, HelpGroup
 from dipddpm.tui.cli.options import Json
@@ -35,23 +37,31 @@ def overview(
     """
     if context.invoked_subcommand is not None:
         return
+    refuse_other_than_folder(data_dir)
     records, missing = [], []
     for name, folder in datasets.locations(data_dir).items():
         known = datasets.CATALOGUE[name]
         record = {key: getattr(known, key) for key in ("name", "title", "train", "test", "shape", "licence")}
-        remedy = "" if folder else known.remedy
+        problems = datasets.problems(name, data_dir)
+        remedy = "" if folder and not problems else known.remedy
         record |= {"present": bool(folder), "where": str(folder or ""), "size": known.size, "remedy": remedy}
-        records.append(record)
+        records.append(record | {"problems": problems})
         if not folder:
             missing.append(known)
     if json:
         print_json(records)
         return
     for record in records:
-        mark = "here   " if record["present"] else "missing"
+        state = ("damaged" if record["present"] else "partial") if record["problems"] else ""
+        mark = state or ("here   " if record["present"] else "missing")
         channels, height, width = record["shape"]
         images = f"{record['train']:,} + {record['test']:,}, {height}x{width} {'grey' if channels == 1 else 'RGB'}"
         print(f"{record['name']:<13} {mark} {images:<34} {record['size']:>9}  {record['where']}")
+    for record in records:
+        for number, problem in enumerate(record["problems"]):
+            print(f"{'' if number else chr(10)}{printable(problem)}")
+        if record["problems"] and record["present"] and datasets.CATALOGUE[record["name"]].torchvision:
+            print(f"Fetch it again with: dipddpm data fetch {record['name']}")
     if names := [known.name for known in missing if known.torchvision]:
         print(f"\nMissing: {', '.join(names)}. Fetch a data set with: dipddpm data fetch NAME")
         print("On a machine without a network, give --data-dir a folder that was fetched on another machine.")

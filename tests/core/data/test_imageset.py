@@ -171,7 +171,7 @@ def test_load_checks_packed_digest_of_file_itself(
         replace(file, sha256=hashlib.sha256((folder / file.name).read_bytes()).hexdigest(), packed=True)
         for file in published.dataset.files
     )
-    monkeypatch.setitem(CATALOGUE, "kmnist", replace(CATALOGUE["kmnist"], files=files))
+    monkeypatch.setitem(CATALOGUE, "kmnist", replace(CATALOGUE["kmnist"], files=files, train=30, test=20))
     np.testing.assert_array_equal(load("kmnist", root=tmp_path).images[:, 0].numpy(), published.train[0])
     published.write(folder, level=1)
     with pytest.raises(UserError, match="its contents differ"):
