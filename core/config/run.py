@@ -262,6 +262,12 @@ class StudyRun(RunConfig, tag="study", frozen=True):
     prior: PriorConfig = PriorConfig()
     restore: RestoreConfig = RestoreConfig()
 
+    def __post_init__(self) -> None:
+        try:
+            ImagesConfig(indices=self.study.images)
+        except ValueError as error:
+            raise ValueError(f"study.images: {error}") from None
+
     @property
     def method(self) -> str:
         """`published` if the settings are the published ones, else `shortened`."""

@@ -45,6 +45,7 @@ def extend(runs: RunsFolder, run: Run, more: int) -> Run:
 
 
 def _extend(runs: RunsFolder, run: Run, more: int) -> Run:
+    config = run.config()
     status = run.status()
     if status.state is not RunState.finished:
         raise UserError(f"The run {run.id} is {status.state}, not finished.", "Resume it instead.")
@@ -54,7 +55,6 @@ def _extend(runs: RunsFolder, run: Run, more: int) -> Run:
         raise UserError(f"A run can't be extended by {more}.", "Extend it by 1 or more.")
     key, before = length(run)
     section, _, option = key.partition(".")
-    config = run.config()
     longer = replace(getattr(config, section), **{option: before + more})
     new = runs.create(replace(config, **{section: longer}))
     try:

@@ -8,9 +8,10 @@ import time
 import pytest
 
 from dipddpm.core import events
-from dipddpm.core.runs import EventLog, Run
+from dipddpm.core.launch import local
+from dipddpm.core.runs import EventLog, Run, RunState
 from dipddpm.tui.cli import follow
-from tests.helpers import record_calls
+from tests.helpers import append_events, record_calls
 from tests.tui.driving import Maker
 
 
@@ -115,3 +116,55 @@ def test_event_lines_leave_out_series_of_pictures_and_stops() -> None:
     final = events.ImageSaved(file="images/restored.png", name="restored", step=100, title="Restored")
     stopped = events.EarlyStopped(step=100, image=0, at=90, rule="discrepancy")
     assert lines_of(numbered, stopped, final) == ["Picture images/restored.png: Restored"]
+
+
+def stopped(make: Maker) -> Run:
+    run = make(state="stopped", losses=[0.5, 0.4])
+    assert run.status().state is RunState.stopped
+    return run
+
+
+def test_follow_after_resume_prints_new_lines_only(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    run = stopped(make)
+    past = follow.Past(run)
+    log = EventLog(run.folder)
+    log.append(events.RunResumed(from_step=20, from_epoch=2, from_offset=log.size, device="cpu"))
+    log.append(events.EpochFinished(epoch=3, step=30, loss=0.3))
+    log.append(events.RunFinished(seconds=1.0))
+    log.close()
+    assert follow.follow(run, past=past) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:3] == ["Resumed at step 20 on cpu", "Loss at epoch 3: 0.300", "Finished in 1s"]
+    assert not any("epoch 2" in line or "Stopped" in line for line in printed[:3])
+
+
+def test_follow_after_resume_waits_for_worker_that_is_still_starting(
+    make: Maker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The log still ends with the earlier stop; the worker writes its first line after several checks of the state."""
+    run = stopped(make)
+    checks = []
+
+    def find_process(one: Run) -> str:
+        checks.append(one)
+        if len(checks) == 3:
+            append_events(run, events.RunResumed(from_step=20, device="cpu"), events.RunFinished(seconds=1.0))
+        return "The last worker"
+
+    monkeypatch.setattr(local, "find_process", find_process)
+    monkeypatch.setattr(follow, "STATUS_SECONDS", 0.0)
+    monkeypatch.setattr(follow, "POLL_SECONDS", 0.0)
+    assert follow.follow(run, past=follow.Past(run)) == 0
+    assert len(checks) == 3
+    assert "Finished in 1s" in capsys.readouterr().out
+
+
+def test_follow_after_resume_reports_worker_that_died_without_a_line(
+    make: Maker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = stopped(make)
+    monkeypatch.setattr(follow, "STATUS_SECONDS", 0.0)
+    assert follow.follow(run, past=follow.Past(run)) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert f"The worker of {run.id} ended without logging why." in output.err
