@@ -12,6 +12,9 @@ from dipddpm.core.io import atomic
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import CHECKPOINT_FILE, Run, RunState, RunStatus
 
+LARGEST_SCORE = 3e38
+"""Scores above this stand for a missing one in the logs of earlier versions."""
+
 
 def summary_lines(run: Run) -> list[str]:
     """Return the scores of a finished run; for several cells, only each hybrid beside its baselines."""
@@ -62,7 +65,8 @@ def _event_text(event: Event) -> str | None:  # noqa: PLR0911
             best = " --> Best model ever (stored)" if event.best else ""
             return f"Loss at epoch {event.epoch}: {event.loss:.3f}{best}"
         case events.BestModelStored() if not event.epoch:
-            value = "without a score" if event.value is None else f"{event.value:.4g}"
+            no_score = event.value is None or event.value > LARGEST_SCORE
+            value = "without a score" if no_score else f"{event.value:.4g}"
             return f"Best model at step {event.step}: {event.measure} {value} (stored)"
         case events.PsnrMeasured():
             loss = f", loss {mean(event.loss):.5f}" if event.loss else ""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from dipddpm.core.config import DdpmConfig, parse_task
 from dipddpm.core.ddpm.denoiser import Denoiser
@@ -183,3 +185,22 @@ def test_posterior_mean_refuses_tasks_other_than_denoising() -> None:
     y, degradation = degrade(parse_task("superres:factor=2"), IMAGES, range(4))
     with pytest.raises(UserError, match="only denoises"):
         Restoration("posterior-mean", Denoiser(Gaussian(SCHEDULE, 0, 1), SCHEDULE), y, degradation, SHAPE)
+
+
+class Eps(Finite):
+    """The ideal denoiser of `Finite`, which predicts eps."""
+
+    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
+        return self.schedule.split("v", xt, super().forward(xt, t), t)[1]
+
+
+@pytest.mark.parametrize("options", [{"timesteps": 10_000}, {"beta_end": 0.5}, {"beta_start": 1e-300}], ids=str)
+@pytest.mark.parametrize("method", ITERATED)
+def test_restoration_works_with_extreme_schedules(method: str, options: dict[str, Any]) -> None:
+    """Where sqrt(alpha_bar) falls to 1e-22 or below, each method still finds the measured image among 20 steps."""
+    schedule = Schedule.from_config(DdpmConfig(**options))
+    y, degradation = degrade(parse_task("inpaint:missing=0.5,sigma=5"), IMAGES, range(4))
+    denoiser = Denoiser(Eps(schedule, to_model(IMAGES)), schedule)
+    restoration = Restoration(method, denoiser, y, degradation, SHAPE, steps=20)
+    list(restoration)
+    assert (restoration.images - IMAGES).abs().max() < 0.1

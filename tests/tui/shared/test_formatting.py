@@ -50,6 +50,10 @@ from tests.helpers import append_events, this_process
             "Best model at step 7: variance without a score (stored)",
         ),
         (
+            events.BestModelStored(step=1, measure="variance", value=3.4028234663852886e38, file="f", sha256="0"),
+            "Best model at step 1: variance without a score (stored)",
+        ),
+        (
             events.PsnrMeasured(step=10, psnr=[math.inf, 22.0], mean=math.inf, averaged=[math.inf]),
             "Iteration 10: PSNR exact (exact averaged)",
         ),
