@@ -7,6 +7,7 @@ CPU if there is none), `cpu`, `mps`, `cuda` or `cuda:N`. Every error that the ca
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, cast, get_args
@@ -23,7 +24,7 @@ from dipddpm.core.config.ddpm import SamplerName
 from dipddpm.core.config.shapes import refuse_other_shape
 from dipddpm.core.data import ImageSet
 from dipddpm.core.ddpm.model import TrainedModel
-from dipddpm.core.ddpm.sampling import Sampling
+from dipddpm.core.ddpm.sampling import LOWER_REMEDY, Sampling
 from dipddpm.core.ddpm.solvers import solver
 from dipddpm.core.degrade import Degradation
 from dipddpm.core.degrade.case import Case
@@ -38,6 +39,7 @@ from dipddpm.core.methods.classical import filters
 from dipddpm.core.methods.classical.filters import ClosedFormRestorer
 from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer
+from dipddpm.core.metrics.usable import count_unusable, unusable_text
 
 Settings: TypeAlias = Mapping[str, Any]
 """Config values by dotted key."""
@@ -129,8 +131,12 @@ class Restoration:
 
     @property
     def images(self) -> Tensor:
-        """The restored images, float (N, C, H, W), clipped to [0, 1], on the CPU; runs the remaining steps first."""
-        return self.run()._stopwatch.restorer.images.clamp(0, 1).cpu()
+        """The restored images, float (N, C, H, W), clipped to [0, 1], on the CPU; runs the remaining steps first.
+
+        Warns of images that are not finite. Raises UserError if no image is.
+        """
+        restored = self.run()._stopwatch.restorer.images
+        return _clipped(restored, "restored images", "Lower dip.lr, or take another prior.")
 
     @property
     def nfe(self) -> int:
@@ -269,7 +275,8 @@ def sample(prior: TrainedModel, count: int = 16, *, sampler: str = "heun", steps
     `heun` (Karras et al., NeurIPS 2022). `steps` is the number of sampler steps, 0 for all timesteps; `heun` evaluates
     the network twice in each step but the last. Equal seeds give equal samples.
 
-    Raises UserError for a sampler that doesn't exist, and for more steps than the model has timesteps.
+    Warns of samples that are not finite. Raises UserError if no sample is, for a sampler that doesn't exist, and for
+    more steps than the model has timesteps.
     """
     if sampler not in get_args(SamplerName):
         raise UserError(f"There is no sampler {sampler!r}.", suggest(sampler, get_args(SamplerName)))
@@ -283,12 +290,21 @@ def sample(prior: TrainedModel, count: int = 16, *, sampler: str = "heun", steps
     )
     for _ in sampling:
         pass
-    return pictures.to_unit(sampling.xt).clamp(0, 1).cpu()
+    return _clipped(pictures.to_unit(sampling.xt), "samples", LOWER_REMEDY)
 
 
 def _device(name: str) -> torch.device:
     """Return the device of this name; `auto` is the first GPU, or the CPU if there is none."""
     return devices.resolve(devices.candidates(name)[0])
+
+
+def _clipped(images: Tensor, noun: str, remedy: str) -> Tensor:
+    """Return the images, called `noun`, clipped to [0, 1]; values that aren't finite become NaN."""
+    if problem := unusable_text(images, noun):
+        if count_unusable(images) == len(images):
+            raise UserError(f"{problem}.", remedy)
+        warnings.warn(f"{problem}. {remedy}", RuntimeWarning, stacklevel=3)
+    return pictures.clip_visibly(images).cpu()
 
 
 def _checked(images: Tensor) -> Tensor:

@@ -12,8 +12,9 @@ from PIL import Image
 from skimage import data, metrics
 
 import dipddpm as dd
-from dipddpm.core.config import parse_task
+from dipddpm.core.config import DdpmConfig, parse_task
 from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.runs import reference
 
@@ -142,3 +143,37 @@ def test_train_ddpm_gives_model_that_samples() -> None:
     assert 0 <= samples.min() <= samples.max() <= 1
     with pytest.raises(dd.UserError, match="no sampler"):
         dd.sample(model, sampler="heum")
+
+
+class Spoilt(torch.nn.Module):
+    """A network whose prediction is NaN for the first images of a batch."""
+
+    def __init__(self, count: int, value: float) -> None:
+        super().__init__()
+        self.count, self.value, self.shape, self.classes = count, value, (1, 8, 8), 0
+
+    def forward(self, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        del t
+        return torch.cat([torch.full_like(xt[: self.count], self.value), xt[self.count :]])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_sample_never_returns_unusable_samples_silently(value: float) -> None:
+    options = DdpmConfig(timesteps=20)
+    schedule = Schedule.from_config(options)
+    for count in (1, 3):
+        model = TrainedModel(Spoilt(count, value), schedule, options, torch.device("cpu"))
+        if count == 3:
+            with pytest.raises(dd.UserError, match="3 of 3 samples"):
+                dd.sample(model, 3, steps=4)
+        else:
+            with pytest.warns(RuntimeWarning, match="1 of 3 samples"):
+                samples = dd.sample(model, 3, steps=4)
+            assert samples[1:].isfinite().all()
+
+
+def test_restore_raises_if_fit_diverges() -> None:
+    y, degradation = dd.degrade("denoise:sigma=25", torch.rand(1, 1, 16, 16))
+    fit = dd.restore(y, degradation, method="dip", settings={"dip.lr": 1e30, "dip.iterations": 12})
+    with pytest.raises(dd.UserError, match="diverged"):
+        fit.run()
