@@ -6,7 +6,6 @@ a clock that was put right a moment later, differs from the time of the first ev
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import time
@@ -28,8 +27,8 @@ _FIRST_BYTES = 8192
 """Number of bytes that hold the first events of a log."""
 _TICKS = 16**4
 """Parts of a second that the last four digits of an id count."""
-_first_event_times: dict[str, float] = {}
-"""The times of first events by run folder: a first event never changes."""
+_known: dict[str, float] = {}
+"""The creation times of runs with a first event, by folder: it never changes."""
 
 
 class _Dated(msgspec.Struct):
@@ -63,12 +62,17 @@ def created(folder: Path) -> float:
     Older versions extended a run by copying its log, so a log that begins long before its id says nothing. An id from
     the future says nothing either.
     """
+    path = str(folder)
+    if path in _known:
+        return _known[path]
     named = _time_in_id(folder.name)
-    logged = _first_event_time(str(folder))
-    if logged is None or (named is not None and abs(named - logged) <= CLOCK_SECONDS):
+    logged = _first_event_time(path)
+    if logged is None:
         return named or 0.0
+    is_exact = named is not None and abs(named - logged) <= CLOCK_SECONDS
     is_copied_log = named is not None and logged + ZONE_SECONDS < named <= time.time()
-    return named if named is not None and is_copied_log else logged
+    _known[path] = named if named is not None and (is_exact or is_copied_log) else logged
+    return _known[path]
 
 
 def order(created_at: float, run_id: str) -> tuple[bool, float, str]:
@@ -80,7 +84,6 @@ def _second(at: float) -> str:
     return time.strftime("%Y%m%d-%H%M%S", time.gmtime(at))
 
 
-@functools.lru_cache(1 << 16)
 def _time_in_id(name: str) -> float | None:
     try:
         at = datetime.strptime(name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).timestamp()
@@ -91,8 +94,6 @@ def _time_in_id(name: str) -> float | None:
 
 
 def _first_event_time(folder: str) -> float | None:
-    if (known := _first_event_times.get(folder)) is not None:
-        return known
     try:
         descriptor = os.open(f"{folder}/{EVENTS_FILE}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
@@ -109,6 +110,5 @@ def _first_event_time(folder: str) -> float | None:
         except (ValueError, RecursionError):
             continue  # a line that was cut off by a kill
         if at > 0:
-            _first_event_times[folder] = at
             return at
     return None

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from dipddpm.core.io import atomic
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import Run, RunsFolder, RunState, RunStatus
 from dipddpm.core.runs.creation import order
@@ -224,6 +225,8 @@ class RunScanner:
         # Taken before reading, so that the next scan finds changes made meanwhile.
         self._stamps[name] = _stamp(run.folder)
         row = make_row(run.status(), marks.read(run.folder))
+        if row.state is RunState.broken and not atomic.is_folder(run.folder):
+            return  # it was deleted after the listing, and the next one drops it
         (self._live.add if row.state.live else self._live.discard)(name)
         if self._rows.get(name) != row:
             self._rows[name] = row

@@ -195,3 +195,19 @@ def test_sort_rows_puts_live_runs_first_and_unknown_last() -> None:
 
 def test_round_age_gives_whole_units_never_negative() -> None:
     assert [round_age(seconds) for seconds in (-5, 59, 61, 3599, 3600, 90_000)] == [0, 0, 60, 3540, 3600, 86_400]
+
+
+def test_scanner_shows_no_broken_row_for_run_deleted_after_the_listing(
+    runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.create(configs.build("dip"))
+    scanner = RunScanner(runs.root)
+    list_folder = scanner._list
+
+    def list_and_delete() -> None:
+        list_folder()
+        (runs.root / ".trash").mkdir()
+        run.folder.rename(runs.root / ".trash" / run.id)
+
+    monkeypatch.setattr(scanner, "_list", list_and_delete)
+    assert [row for rows, _ in scanner.scan() for row in rows if row.id == run.id] == []
