@@ -7,12 +7,14 @@ result, so it is refused; its checkpoint and its results stay as they are.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from dipddpm.core import config as configs
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import DataLoaded, Input, MaskLoaded, PriorLoaded
-from dipddpm.core.runs import CHECKPOINT_FILE, EventReader, history, reference
+from dipddpm.core.runs import CHECKPOINT_FILE, CONFIG_FILE, EventReader, history, reference
+from dipddpm.core.runs.equivalence import comparable_config
 
 UNCHECKED = "An earlier version of the program began this run; it isn't known whether {} has changed since"
 """The warning about inputs whose hashes the log lacks."""
@@ -52,6 +54,26 @@ def explain_missing(folder: Path) -> Iterator[None]:
         if not _has_begun(folder):
             raise
         raise UserError(error.problem, f"It was not so when the run began. {remedy(folder)}") from None
+
+
+def settings(folder: Path) -> dict[str, str]:
+    """Return a run's options that affect its results, as text by dotted key; empty if the config can't be read.
+
+    Leaves out the length of the run, which an extension changes.
+    """
+    try:
+        config = configs.load(folder / CONFIG_FILE)
+    except UserError:
+        return {}
+    values = configs.flatten(comparable_config(config))
+    return {key: str(value) for key, value in values.items() if key not in {"ddpm.epochs", "dip.iterations"}}
+
+
+def changed_settings(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Return a sentence about the options that were changed in config.toml; empty if none was."""
+    changes = [f"{key} was {before[key]} and is {now[key]}" for key in now if before.get(key, now[key]) != now[key]]
+    more = f", and {len(changes) - _MOST} more" if len(changes) > _MOST else ""
+    return f"config.toml has changed since the checkpoint: {', '.join(changes[:_MOST])}{more}" if changes else ""
 
 
 def remedy(folder: Path) -> str:

@@ -37,6 +37,7 @@ MOST_RESTORED = 100
 _LOGGED = "logged"
 _HELD = "held"
 _GENERATORS = "generators"
+_SETTINGS = "settings"
 _FORMAT = "format"
 FORMAT = 2
 """Version of the checkpoint's contents; version 1 also stored which items of a step had been yielded."""
@@ -88,7 +89,7 @@ class Recorder:
             experiment.state_dict()  # rank 0 gathers the state of all processes, so each must take part
             return 0.0
         own = {_LOGGED: self.log.size, _GENERATORS: rng.state_dict(self.device), _FORMAT: FORMAT}
-        own |= {_HELD: [events.encode(event).decode() for event in held]}
+        own |= {_HELD: [events.encode(event).decode() for event in held], _SETTINGS: inputs.settings(self.folder)}
         path, failure, sha256 = self.folder / CHECKPOINT_FILE, None, ""
         try:
             sha256 = checkpoint.save(path, {**experiment.state_dict(), **own}, experiment.network)
@@ -270,6 +271,7 @@ def load_checkpoint(folder: Path, experiment: Experiment, device: torch.device) 
         log_size = int(state.pop(_LOGGED))
         generator_state = state.pop(_GENERATORS)
         held = [events.decode(line.encode()) for line in state.pop(_HELD, [])]
+        changed = inputs.changed_settings(state.pop(_SETTINGS, {}), inputs.settings(folder))
         experiment.load_state_dict(state)
         rng.load_state_dict(generator_state, device)
     except torch.OutOfMemoryError:
@@ -281,5 +283,7 @@ def load_checkpoint(folder: Path, experiment: Experiment, device: torch.device) 
     digest = checkpoint.digest(folder / CHECKPOINT_FILE)
     stored = [event for event in EventReader(folder).read() if isinstance(event, events.CheckpointStored)]
     offset = next((event.offset for event in reversed(stored) if event.sha256 == digest), None)
+    warnings: list[Event] = [events.Message(text=changed, level="warning")] if changed else []
     # A process that logged the checkpoint has logged the events in it as well.
-    return (log_size, [event for event in held if event is not None]) if offset is None else (offset, [])
+    again = [event for event in held if event is not None] if offset is None else []
+    return log_size if offset is None else offset, [*again, *warnings]

@@ -333,6 +333,24 @@ def test_run_without_checkpoint_starts_again_with_the_new_data(runs: RunsFolder,
     assert [event.images for event in run.events() if isinstance(event, DataLoaded)] == [21]
 
 
+def test_resume_warns_once_of_settings_changed_by_hand(runs: RunsFolder, pictures: Path) -> None:
+    """A file that was cut off between two tables is valid, and would otherwise take the defaults without a word."""
+    run = interrupted(runs, training(pictures, **{"ddpm.lr": 0.003, "ddpm.weighting": "min-snr", "unet.dropout": 0.0}))
+    path = run.folder / "config.toml"
+    whole = path.read_text()
+    path.write_text(whole.replace("lr = 0.003", "lr = 0.004").replace('device = "cpu"', 'device = "auto"'))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker._RunWorker, "_iterate", lambda *_: True)
+        assert work(run, "--resume") == 0
+        assert work(run, "--resume") == 0
+        path.write_text(whole[: whole.index("[ddpm]")] + '[ddpm]\nnetwork = "unet"\n' + whole[whole.index("[unet]") :])
+        assert work(run, "--resume") == 0
+    first, second = (event.text for event in recorded(run, Message) if event.level == "warning")
+    assert first == "config.toml has changed since the checkpoint: ddpm.lr was 0.003 and is 0.004"
+    assert second.startswith("config.toml has changed since the checkpoint: ddpm.")
+    assert "more" in second
+
+
 @pytest.fixture
 def prior(runs: RunsFolder, pictures: Path) -> Run:
     """Return a trained model of two epochs."""

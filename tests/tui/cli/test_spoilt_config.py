@@ -94,7 +94,7 @@ def test_finished_run_with_spoilt_config_is_not_extended(kind: str, make: Maker)
     assert [path.name for path in run.folder.parent.iterdir()] == [run.id]
 
 
-def test_requeued_job_with_spoilt_config_says_why(make: Maker, capsys: Output) -> None:
+def test_requeued_job_with_spoilt_config_logs_the_reason(make: Maker, capsys: Output) -> None:
     """Nobody is there to refuse the job of a cluster that starts it again."""
     run = make(state="crashed")
     summary.write(run.folder, summary.read(run.folder))
