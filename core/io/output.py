@@ -22,8 +22,8 @@ STALE_SECONDS = 24 * 3600
 _PROBE_BYTES = 1 << 16
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
-DISK_ERRORS = {*_FULL, *_FORBIDDEN, errno.EIO, errno.ENODEV, errno.ESTALE}
-"""Errors for which the machine or its disk is the reason, and never the program."""
+DISK_ERRORS = {*_FORBIDDEN, errno.EIO, errno.ENODEV, errno.ESTALE}
+"""Errors for which a folder's permissions or its disk are the reason, and never the program."""
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES}
 """Errors of `fsync` on file systems that can't sync such a file; a full disk gives other errors."""
 

@@ -13,6 +13,7 @@ import typer
 
 from dipddpm.core import config as configs
 from dipddpm.core.errors import UserError, suggest, system_error
+from dipddpm.core.io.output import DISK_ERRORS
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch.local import working_folder
 from dipddpm.tui.cli import complete, data, prune, runs
@@ -116,6 +117,11 @@ def _explain(error: Exception) -> int:
         return BAD_USAGE
     if limit := system_error(error):
         _print_error(limit.problem, limit.remedy)
+        return 1
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        name = error.filename2 or error.filename
+        what = f"The file {name}" if isinstance(name, str) else "A file"
+        _print_error(f"{what} can't be read or written: {error.strerror}.", "Check its permissions and its disk.")
         return 1
     first_line = (str(error).splitlines() or [""])[0]
     problem = f"The program failed with {type(error).__name__}: {first_line}"

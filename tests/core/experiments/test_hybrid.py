@@ -131,6 +131,10 @@ def test_hybrid_experiment_restores_and_scores_both_baselines(build: Build, prio
     assert (scores[0].nfe, scores[0].iterations, scores[0].seconds > 0) == (4, 6, True)
     (best,) = of(events.BestModel, items)
     assert best.network is None
+    (restored,) = of(events.RestoredImages, items)
+    assert restored.names == [f"{experiment.config.images.split}-{i}" for i in experiment.config.images.image_indices()]
+    assert torch.equal(torch.stack(restored.restored), best.tensors["restored"])
+    assert torch.equal(torch.stack(restored.degraded), experiment.case.y)
     assert scores[0].psnr == psnr(best.tensors["restored"], experiment.truth).tolist()
     assert scores[0].psnr == of(PsnrMeasured, items)[-1].psnr
     assert experiment.step == experiment.started().steps

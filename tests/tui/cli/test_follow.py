@@ -12,7 +12,7 @@ from dipddpm.core.launch import local
 from dipddpm.core.runs import EventLog, Run, RunState
 from dipddpm.tui.cli import follow
 from tests.helpers import append_events, record_calls
-from tests.tui.driving import Maker
+from tests.tui.driving import Maker, dipddpm
 
 
 def test_follow_reads_no_status_without_progress_display(
@@ -168,3 +168,21 @@ def test_follow_after_resume_reports_worker_that_died_without_a_line(
     output = capsys.readouterr()
     assert output.out == ""
     assert f"The worker of {run.id} ended without logging why." in output.err
+
+
+@pytest.mark.parametrize(("count", "files"), [(1, 1), (3, 3), (250, 100)])
+def test_run_ends_and_show_begins_with_restored_files(
+    make: Maker, capsys: pytest.CaptureFixture[str], count: int, files: int
+) -> None:
+    names = [f"images/test-{index}-restored.png" for index in range(files)]
+    run = make("dip", psnr=[20.0])
+    log = EventLog(run.folder)
+    log.append(events.RestoredSaved(files=names, images=count))
+    log.close()
+    path = run.folder / (names[0] if count == 1 else "images/*-restored.png")
+    assert dipddpm("watch", run.id) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.endswith(f": {path}") or f": {path} (" in line for line in lines[-2:])
+    assert (lines[-1] == f"All of them: dipddpm export {run.id} --to images") == (files < count)
+    assert dipddpm("show", run.id) == 0
+    assert f"restored     {path}" in capsys.readouterr().out

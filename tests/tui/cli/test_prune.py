@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -137,3 +140,48 @@ def test_fork_refuses_bad_settings(setting: str, remedy: str, make: Maker, runs:
     assert dipddpm("fork", run.id, "--set", setting) == 2
     assert remedy in capsys.readouterr().err
     assert runs.runs() == [run]
+
+
+@pytest.mark.parametrize("access", [True, False], ids=["late", "early"])
+def test_prune_reports_read_only_disk(
+    make: Maker, capsys: Output, monkeypatch: pytest.MonkeyPatch, access: bool
+) -> None:
+    runs = [with_checkpoints(make()) for _ in range(3)]
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "last.safetensors" and path.is_relative_to(runs[1].folder):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    if not access:
+        monkeypatch.setattr(os, "access", lambda *_: False)
+    assert dipddpm("prune", "--yes") == 2
+    problem, remedy = capsys.readouterr().err.splitlines()
+    assert "can't be removed: " in problem
+    assert "permissions" in remedy
+    left = [(run.folder / "checkpoints/last.safetensors").exists() for run in runs]
+    assert left == ([False, True, False] if access else [True] * 3)
+
+
+def test_rm_reports_files_that_stay(
+    make: Maker, runs: RunsFolder, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make()
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
+    assert dipddpm("rm", run.id, "--yes") != 0
+    assert f"{trash.TRASH}/{run.id}" in capsys.readouterr().err
+    assert runs.runs() == []
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EIO])
+def test_cli_never_takes_failing_disk_for_a_bug(monkeypatch: pytest.MonkeyPatch, capsys: Output, code: int) -> None:
+    def fail(_: object) -> None:
+        raise OSError(code, os.strerror(code), "/data/file")
+
+    monkeypatch.setattr("dipddpm.core.runs.RunsFolder.runs", fail)
+    assert dipddpm("ls") == 1
+    problem, remedy = capsys.readouterr().err.splitlines()
+    assert problem == f"The file /data/file can't be read or written: {os.strerror(code)}."
+    assert remedy == "Check its permissions and its disk."
