@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from dipddpm.core.config import AnyRun, DdpmRun, HybridRun, ImagesConfig
-from dipddpm.core.config.shapes import refuse_for_evaluation, refuse_for_tutorial, refuse_other_shape
+from dipddpm.core.config import AnyRun, DdpmRun, HybridRun, ImagesConfig, RestoreRun
+from dipddpm.core.config.shapes import (
+    TUTORIAL,
+    refuse_for_evaluation,
+    refuse_for_tutorial,
+    refuse_other_shape,
+    shape_text,
+)
 from dipddpm.core.data import folder
 from dipddpm.core.data.catalogue import find
+from dipddpm.core.errors import UserError
 from dipddpm.core.io import home
 from dipddpm.core.runs import reference, trained
 
 
 def refuse(config: AnyRun) -> None:
     """Raise UserError for a data set whose images the run's network, prior or evaluation can't take."""
+    if isinstance(config, RestoreRun):
+        _refuse_for_head_to_head(trained.trained_shape(reference.prior_folder(config.prior.run)))
     if not isinstance(config, DdpmRun | HybridRun):
         return
     trains = isinstance(config, DdpmRun) or config.trains
@@ -42,6 +51,14 @@ def _refuse_files(images: ImagesConfig, prior: tuple[int, ...]) -> None:
         picture = pictures.inspect(home.expand(name), images.white)
         channels = 1 if images.grey or picture.grey else 3
         refuse_other_shape((max(channels, prior[0]), *picture.shape[1:]), prior, files=True)
+
+
+def _refuse_for_head_to_head(prior: tuple[int, int, int] | None) -> None:
+    if prior is not None and prior != TUTORIAL:
+        sizes = shape_text(prior), shape_text(TUTORIAL)
+        problem = f"The prior is trained on {sizes[0]} images, and a head-to-head restores {sizes[1]} ones."
+        remedy = "Name a prior of such images; for images of your own use dipddpm run hybrid --from RUN --dataset NAME."
+        raise UserError(problem, remedy)
 
 
 def _shape(dataset: str) -> tuple[int, int, int]:

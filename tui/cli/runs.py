@@ -14,7 +14,7 @@ from dipddpm.core import config as configs
 from dipddpm.core.config import DdpmRun, HybridRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.intervals import decibels
-from dipddpm.core.events import EpochFinished, Event, Message, SamplesEvaluated
+from dipddpm.core.events import DataLoaded, EpochFinished, Event, Message, SamplesEvaluated
 from dipddpm.core.export.mirror import request_mirror
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import local, preflight, submit
@@ -278,6 +278,12 @@ def _decibels(value: float | None, suffix: str = "") -> str:
     return "" if value is None else f"{decibels(value)}{suffix}"
 
 
+def data_notes(run: Run) -> list[str]:
+    """Return what the run has logged about the files of its data, such as those left out, each note once."""
+    loaded = (event for event in run.events() if isinstance(event, DataLoaded))
+    return list(dict.fromkeys(note for event in loaded for note in event.notes))
+
+
 def _facts(status: RunStatus) -> list[tuple[str, str]]:
     summary, run, config = status.summary, status.run, status.config
     report = run.folder / REPORT
@@ -288,6 +294,7 @@ def _facts(status: RunStatus) -> list[tuple[str, str]]:
         ("state", _state_texts(status)[1]),
         ("method", f"{config.kind} {config.method}" if config else ""),
         ("data", printable(summary.dataset)),
+        ("data notes", printable("; ".join(data_notes(run)))),
         ("device", printable(summary.device)),
         ("job", f"{job.id}, {printable(job.on)}" if (job := slurm.read(run.folder)) else ""),
         ("done", _progress_text(status)),

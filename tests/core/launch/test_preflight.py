@@ -71,6 +71,15 @@ def test_prior_of_another_shape_is_refused_with_what_to_do(tmp_path: Path, metho
     preflight.refuse(fits, elsewhere=True)
 
 
+@pytest.mark.usefixtures("shipped")
+def test_head_to_head_refuses_prior_of_other_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    preflight.refuse(configs.build("restore"), elsewhere=True)
+    monkeypatch.setattr(trained, "trained_shape", lambda _: (3, 28, 28))
+    error = refusal("restore", "fashion-mini")
+    assert "trained on 28x28 RGB images, and a head-to-head restores 28x28 grey ones." in error.problem
+    assert "dipddpm run hybrid --from RUN" in error.remedy
+
+
 def test_evaluation_of_colour_samples_is_refused(tmp_path: Path) -> None:
     name = folder(tmp_path / "photos", "RGB")
     error = refusal("ddpm", name, ddpm__network="unet", ddpm__evaluate=128)
