@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.runs import Run, RunsFolder, trash
+from dipddpm.core.runs import Run, RunsFolder, folder, log, trash
 from dipddpm.tui.console.commands import RunCommands
 from dipddpm.tui.console.screens.dialogs import LaunchRequest, PromptField
 from dipddpm.tui.console.screens.surface import Surface
@@ -98,6 +98,27 @@ def test_delete_asks_first_and_undo_brings_run_back(session: Session, make: Make
         assert screen.notices == []
         assert session.runs.runs() == [run]
         assert session.awaited_run == run.id
+
+
+def test_console_leaves_run_of_another_process_alone(
+    session: Session, make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(trash, "LOCK_SECONDS", 0.05)
+    run, screen = make(state="crashed"), AnsweringScreen(sure=True)
+    commands = RunCommands(session, screen)
+    with log.hold(run.folder):
+        commands.delete(run, "shirts")
+        commands.resume([row_of(run)])
+    assert [error.problem for error in screen.errors] == [f"Another process works on {run.id}."] * 2
+    assert session.runs.runs() == [run]
+    commands.delete(run, "shirts")
+    with log.hold(session.runs.root / trash.TRASH / run.id):
+        commands.undo()
+    assert len(screen.errors) == 3
+    assert session.deleted == [run.id], "it can be tried again"
+    commands.undo()
+    assert (session.runs.runs(), session.deleted) == ([run], [])
 
 
 def test_tag_writes_entered_tags_and_note(session: Session, make: Maker) -> None:
