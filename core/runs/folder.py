@@ -166,7 +166,7 @@ class RunStatus:
         if self.worker is not None and heartbeat.restarted_since(self.worker):
             return "The machine was restarted during the run: resume it."
         if output.is_full(self.run.folder):
-            return "The disk is full, so the process could not log why it ended: free some space, then resume the run."
+            return "The disk of the run is full: free some space, then resume the run."
         remedy = configs.lower_memory(self.config) if self.config else ""
         again = f" If that happens again, {remedy[0].lower()}{remedy[1:]}" if remedy else ""
         return f"The process was killed, by a user or because memory was full: resume the run.{again}"

@@ -205,7 +205,7 @@ def test_crash_on_full_disk_is_explained(runs: RunsFolder, tiny: Build, monkeypa
     assert run.status().state is RunState.crashed
     assert "killed" in run.status().hint
     monkeypatch.setattr("dipddpm.core.io.output.is_full", lambda folder: folder == run.folder)
-    assert "disk is full" in run.status().hint
+    assert "disk of the run is full" in run.status().hint
 
 
 def test_torch_cache_moves_out_of_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
