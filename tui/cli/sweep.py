@@ -12,7 +12,7 @@ from dipddpm.core.config import AnyRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.export.mirror import refuse_mirror, request_mirror
 from dipddpm.core.io.sanitize import printable
-from dipddpm.core.launch import local
+from dipddpm.core.launch import local, preflight
 from dipddpm.core.launch import sweep as sweeps
 from dipddpm.core.launch.sweep import PlannedRun
 from dipddpm.core.runs import RunsFolder
@@ -71,6 +71,9 @@ def sweep(options: SweepOptions) -> None:
     folder = RunsFolder(local.runs_root(options.runs_dir))
     planned = sweeps.plan(runs_in_group(folder.runs(), configs[0].group), configs)
     on = prepare(options, configs, fetch=not options.dry_run)
+    for one in planned:
+        if one.run is not None and one.needs_start:
+            preflight.refuse_resume(one.run, elsewhere=bool(on))
     rows = [dict(values) for values in combinations]
     if options.dry_run:
         _print_plan(planned, rows, as_json=options.json)

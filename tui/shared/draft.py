@@ -39,6 +39,9 @@ FLAGS = {
 }
 """Options with their own command-line flag; all other options are given with --set."""
 
+PATHS = ("images.files", "task.mask", "data.dataset", "data.directory", "prior.run", "restore.conditioned")
+"""Options that hold paths."""
+
 
 class Draft:
     """The kind, preset, method and task of a run, and its options typed so far, as text by dotted key."""
@@ -156,17 +159,19 @@ class Draft:
 
     def command(self, *, now: bool = False, root: Path | None = None) -> str:
         """Return the `dipddpm run` command that starts the same run. Raises UserError if the config is invalid."""
-        self.config()
+        whole = configs.flatten(self.config())
+        # Paths become absolute, so that the command works in any folder.
+        typed = self.typed | {key: as_text(whole[key]) for key in PATHS if key in self.typed and key in whole}
         words = ["dipddpm", "run", self.kind]
         if self.methods and self.method != self._preferred:
             words += ["--method", self.method]
         if PRESETS[self.kind][self.preset]:
             words += ["--preset", self.preset]
-        if self.tasks and (spec := self._task_spec()):
+        if self.tasks and (spec := self._task_spec(typed)):
             words += ["--task", spec]
         for field in self.fields:
-            if field.key in self.typed and not field.key.startswith("task."):
-                words += self._option(field.key, self.typed[field.key])
+            if field.key in typed and (not field.key.startswith("task.") or _only_set(field.key, typed[field.key])):
+                words += self._option(field.key, typed[field.key])
         words += ["--now"] * now + (["--runs-dir", str(root)] if root else [])
         return shlex.join(words)
 
@@ -182,8 +187,10 @@ class Draft:
             return ["--set", f"{key}={text.strip()}"]
         return [FLAGS[key], text]
 
-    def _task_spec(self) -> str:
-        options = [f"{key[5:]}={text}" for key, text in self.typed.items() if key.startswith("task.")]
+    def _task_spec(self, typed: Mapping[str, str]) -> str:
+        options = [
+            f"{key[5:]}={text}" for key, text in typed.items() if key.startswith("task.") and not _only_set(key, text)
+        ]
         if not options:
             return "" if self.task == next(iter(TASKS)) else self.task
         return f"{self.task}:{','.join(options)}"
@@ -200,6 +207,11 @@ class Draft:
             task=self.task if self.tasks else None,
             settings=settings,
         )
+
+
+def _only_set(key: str, text: str) -> bool:
+    """Return whether an option of the task needs --set, because --task can't hold the path of its mask."""
+    return key == "task.mask" and "," in text and "=" in text
 
 
 def epochs_train_prior(method: str) -> bool:

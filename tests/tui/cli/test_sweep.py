@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from dipddpm.core.data.files import files_loaded
 from dipddpm.core.launch import local, queue
-from dipddpm.core.runs import RunsFolder, RunState
-from tests.helpers import Until
+from dipddpm.core.runs import CHECKPOINT_FILE, RunsFolder, RunState
+from tests.helpers import Until, append_events
 from tests.tui.driving import Maker, dipddpm
 
 Output = pytest.CaptureFixture[str]
@@ -196,3 +200,22 @@ def test_compare_lists_named_runs_singly(make: Maker, capsys: Output) -> None:
     assert dipddpm("compare", one.id, other.id, "--by", "zzz") == 2
     assert "no option 'zzz'.\nThey differ in: ddpm.lr.\n" in capsys.readouterr().err
     assert dipddpm("compare") == 2
+
+
+@pytest.mark.usefixtures("busy")
+def test_sweep_refuses_to_resume_on_changed_files_before_it_starts_anything(
+    runs: RunsFolder, tmp_path: Path, capsys: Output
+) -> None:
+    photo = tmp_path / "photo.png"
+    Image.new("L", (16, 12), 90).save(photo)
+    command = ["sweep", "dip", "--image", str(photo), "--over", "dip.lr=0.01,0.1", "--device", "cpu"]
+    assert dipddpm(*command) == 0
+    first, second = runs.runs()
+    assert dipddpm("stop", first.status().summary.group) == 0
+    loaded = files_loaded([str(photo)], [np.full((1, 12, 16), 91 / 255, np.float32)])
+    append_events(second, loaded)
+    (second.folder / CHECKPOINT_FILE).touch()
+    capsys.readouterr()
+    assert dipddpm(*command) == 2
+    assert f"{photo} has other pixels" in capsys.readouterr().err
+    assert {run.status().state for run in runs.runs()} == {RunState.stopped}
