@@ -55,8 +55,9 @@ SAMPLERS = {"ddpm": ("", 0), "ddnm": ("ddnm", 100), "diffpir": ("diffpir", 100)}
 def load_images(*paths: Path | str) -> Tensor:
     """Load image files of one size as one float32 tensor (N, C, H, W) in [0, 1]; C is 1 (grey) or 3 (RGB).
 
-    Formats are PNG, JPEG, TIFF, BMP, GIF, WEBP and PPM. Grey files keep up to 16 bits; transparent pixels are blended
-    over white; EXIF orientation is applied.
+    Formats are PNG, JPEG, TIFF, BMP, GIF, WEBP and PPM. PNG and TIFF files keep 16 bits, TIFFs also floats in [0, 1];
+    colours are converted to sRGB by the file's profile; transparent pixels are blended over white; EXIF orientation is
+    applied.
 
     Raises UserError if no file is given, if a file is missing, damaged, not an image or larger than 67 million pixels,
     and if the images differ in size or channels.

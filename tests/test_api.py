@@ -117,6 +117,7 @@ def test_restore_refuses_prior_of_other_image_size(photo: Path, shipped_prior: A
         (lambda x: dd.describe("inpaint:missing=0.7", x), "random mask"),
         (lambda x: dd.describe("superres:factor=2", x), "smaller"),
         (lambda x: dd.restore(*dd.degrade("denoise", x), "dipp"), "no method 'dipp'"),
+        (lambda x: dd.restore(*dd.degrade("denoise", x[..., :1]), "dip").images, "have 1x28 pixels"),
         (lambda x: dd.restore(*dd.degrade("denoise", x), "dip", settings={"dip.nothing": 1}), "dip.nothing"),
     ],
 )

@@ -79,7 +79,7 @@ def decode(path: Path, white: float = 0) -> Picture:
         raise _missing(path) from None
     except IsADirectoryError:
         problem = f"{path} is a folder, not an image file."
-        raise UserError(problem, f"Name the files in it, or use the folder as a data set: folder:{path}") from None
+        raise UserError(problem, f"Name the files in it, or take it as a data set: --dataset folder:{path}") from None
     except UnidentifiedImageError:
         formats = ", ".join(IMAGE_FORMATS)
         remedy = f"Give a file in one of these formats: {formats}."
@@ -148,7 +148,8 @@ class _OutOfRangeError(Exception):
 def _missing(path: Path) -> UserError:
     """Return the error for a path at which there is no file."""
     if _URL.match(str(path)):
-        return UserError(f"{path} is an address, not a file.", "Download the file, and give its path alone.")
+        address = str(path).replace(":/", "://", 1)  # a path has one slash where the address had several
+        return UserError(f"{address} is an address, not a file.", "Download the file, and give its path alone.")
     if path.name == "-":
         return UserError("An image can't be read from a pipe.", "Save it to a file, and give its path.")
     if any(sign in path.name for sign in "*?["):

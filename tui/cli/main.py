@@ -154,6 +154,8 @@ def _describe_usage_error(error: Any) -> tuple[str, str]:
     if context is None:  # an option at the end of the line, without its value
         return problem, f"Write a value after it: {option} VALUE."
     wrong = getattr(error, "param", None)
+    if "extra argument" in problem and any(param.name == "image" for param in context.command.params):
+        return problem, f"Write --image before each image file. For example: {context.command.examples[0]}"
     if wrong is None or wrong.param_type_name == "argument":
         return problem, f"For example: {context.command.examples[0]}"
     return problem, ": ".join(wrong.get_help_record(context))
