@@ -104,7 +104,7 @@ def test_restore_supports_every_kind_of_method(method: str, shipped_prior: Any) 
 
 def test_restore_refuses_prior_of_other_image_size(photo: Path, shipped_prior: Any) -> None:
     y, degradation = dd.degrade("denoise:sigma=50", dd.load_images(photo), seed=0)
-    with pytest.raises(dd.UserError, match="trained on 1x28x28 images"):
+    with pytest.raises(dd.UserError, match="trained on 28x28 grey images"):
         dd.restore(y, degradation, "calibrated", prior=shipped_prior, device="cpu")
 
 
