@@ -196,12 +196,15 @@ def read(folder: Folder, split: Part) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     if errors := [image for image in images if isinstance(image, UserError)]:
         more = f" {len(errors) - 1:,} more of {len(files):,} files can't be read either." if len(errors) > 1 else ""
         raise UserError(errors[0].problem + more, errors[0].remedy)
-    squares = [image for image in images if not isinstance(image, UserError)]
+    squares = [image[0] for image in images if not isinstance(image, UserError)]
+    doubts = [image[1][0] for image in images if not isinstance(image, UserError) and image[1]]
     colour = _first_in_colour(folder, split, dict(zip(files, squares, strict=True)))
     channels: Channels = 1 if colour is None else 3
     notes = folder.notes(split)
     if colour is not None and any(image.shape[1] == 1 for image in squares):
         notes = (f"grey and RGB files together, all read as RGB (the first one in RGB is {colour.name})", *notes)
+    if doubts:
+        notes = (f"{len(doubts):,} doubtful: {doubts[0].partition('. ')[0].rstrip('.')}", *notes)
     numbers = {name: number for number, name in enumerate(folder.classes)}
     labels = torch.tensor([numbers[folder.labels[file]] for file in files])
     return torch.cat([with_channels(image, channels) for image in squares]), labels, notes
@@ -267,7 +270,7 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:_MAX_NAMES]) + more
 
 
-def _square_or_error(file: Path, size: int) -> Tensor | UserError:
+def _square_or_error(file: Path, size: int) -> tuple[Tensor, tuple[str, ...]] | UserError:
     """Read a square as `_square` does, but return the error, so that all errors of a folder can be counted."""
     try:
         return _square(file, size)
@@ -275,15 +278,18 @@ def _square_or_error(file: Path, size: int) -> Tensor | UserError:
         return error
 
 
-def _square(file: Path, size: int) -> Tensor:
-    """Read the central square of an image file at `size` pixels: uint8, shape (1, C, H, W)."""
+def _square(file: Path, size: int) -> tuple[Tensor, tuple[str, ...]]:
+    """Read the central square of an image file at `size` pixels: uint8, shape (1, C, H, W); and warnings about it."""
+    import torch
     import torch.nn.functional as F
 
-    from dipddpm.core.images import load_image, to_bytes
+    from dipddpm.core.images import to_bytes
+    from dipddpm.core.io.pictures import decode
 
-    image = load_image(file)
+    picture = decode(file)
+    image = torch.from_numpy(picture.over_white()).movedim(-1, 0).unsqueeze(0)
     height, width = image.shape[2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     square = image[..., top : top + side, left : left + side]
-    return to_bytes(F.interpolate(square, (size, size), mode="bicubic", antialias=True))
+    return to_bytes(F.interpolate(square, (size, size), mode="bicubic", antialias=True)), picture.warnings

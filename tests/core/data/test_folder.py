@@ -276,6 +276,14 @@ def test_folder_counts_files_that_cannot_be_read(tmp_path: Path) -> None:
         load(f"folder:{tmp_path}")
 
 
+def test_folder_notes_pictures_that_are_too_dark_for_their_depth(tmp_path: Path) -> None:
+    for index in range(3):
+        pixels = np.full((30, 30), 4000 if index else 60_000, np.uint16)
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+    (note,) = load(f"folder:{tmp_path}").notes
+    assert note.startswith("2 doubtful: ") and "1.png is very dark" in note
+
+
 def test_hold_out_of_folder_takes_images_of_all_classes(tmp_path: Path) -> None:
     for index in range(60):
         write(tmp_path / "train" / "abc"[index // 20] / f"{index}.png", value=index)
