@@ -23,17 +23,21 @@ def user_folder(variable: str, below_home: str) -> Path | None:
 
 
 def expand(path: Path | str) -> Path:
-    """Replace a leading `~` by the home folder; a file name that only begins with `~` stays as it is.
+    """Replace a leading `~` or `~USER` by the home folder; a file name that only begins with `~` stays as it is.
 
-    Raises UserError for a path below `~` if there is no home folder.
+    Raises UserError if there is no such home folder.
     """
+    path = Path(path)
     try:
-        return Path(path).expanduser()
+        return path.expanduser()
     except RuntimeError:
-        if Path(path).parts[0] == "~":
+        if path.parts[0] == "~":
             problem = f"{path} is below the home folder, but HOME is not set and this user has no home folder."
             raise UserError(problem, "Write the whole path, or set HOME.") from None
-        return Path(path)
+        if len(path.parts) > 1 and not os.path.lexists(path):
+            problem = f"{path} is below the home folder of {path.parts[0][1:]}, and this machine has no such user."
+            raise UserError(problem, "Write the whole path.") from None
+        return path
 
 
 def user_name() -> str:

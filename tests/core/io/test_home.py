@@ -50,6 +50,12 @@ def test_expand_leaves_file_names_that_begin_with_tilde(tmp_path: Path, monkeypa
     monkeypatch.setenv("HOME", str(tmp_path))
     assert home.expand("~/x.png") == tmp_path / "x.png"
     assert home.expand("~no such account.png") == Path("~no such account.png")
+    with pytest.raises(UserError, match="home folder of no such account, and"):
+        home.expand("~no such account/runs")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~no such folder").mkdir()
+    (tmp_path / "~no such folder" / "x.png").touch()
+    assert home.expand("~no such folder/x.png") == Path("~no such folder/x.png")
 
 
 def test_user_name_is_number_without_name(without_home: None) -> None:
