@@ -29,7 +29,7 @@ def pixels(path: Path) -> Any:
 
 
 def to_pixels(image: torch.Tensor) -> Any:
-    rounded = np.rint(255 * np.clip(image.numpy().astype(np.float64), 0, 1))
+    rounded = np.rint(np.float32(255) * np.clip(image.numpy(), 0, 1))
     return rounded[0] if len(rounded) == 1 else rounded.transpose(1, 2, 0)
 
 

@@ -147,7 +147,7 @@ def test_recorder_stores_each_restored_image_at_its_own_size(recorder: Recorder)
             # Pillow reads the file independently of the program's own reader.
             with Image.open(recorder.folder / file) as png:
                 pixels = np.atleast_3d(np.asarray(png))
-            expected = np.rint(255 * np.clip(tensor.numpy().transpose(1, 2, 0).astype(np.float64), 0, 1))
+            expected = np.rint(np.float32(255) * np.clip(tensor.numpy().transpose(1, 2, 0), 0, 1))
             assert np.array_equal(pixels, expected)
 
 
