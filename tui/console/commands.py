@@ -162,12 +162,16 @@ class RunCommands:
         self._resuming |= ids
 
         def resume() -> None:
-            try:
-                for run in runs:
+            refused: list[UserError] = []
+            for run in runs:
+                try:
                     preflight.refuse_resume(run, elsewhere=bool(local.cluster(run)))
                     local.resume(run)  # waits for the previous worker to end
-            finally:
-                self._resuming -= ids
+                except UserError as error:
+                    refused.append(error)
+            self._resuming -= ids
+            if refused:
+                raise refused[0]
 
         self._screen.background(resume, lambda _: self._screen.changed())
 

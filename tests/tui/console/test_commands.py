@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.runs import Run, RunsFolder, folder, log, trash
+from dipddpm.core.launch import local
+from dipddpm.core.runs import CHECKPOINT_FILE, CONFIG_FILE, EVENTS_FILE, Run, RunsFolder, folder, log, trash
 from dipddpm.tui.console.commands import RunCommands
 from dipddpm.tui.console.screens.dialogs import LaunchRequest, PromptField
 from dipddpm.tui.console.screens.surface import Surface
@@ -157,3 +159,40 @@ def test_readonly_allows_export_but_no_change(runs: RunsFolder, make: Maker) -> 
     assert [name for name in ("new", "fork", "delete", "tag", "extend", "export") if commands.allows(name, [row])] == [
         "export"
     ]
+
+
+def test_resume_refuses_runs_that_cannot_go_on_and_resumes_the_others(
+    session: Session, make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Run] = []
+    monkeypatch.setattr(local, "_start_here", lambda run, **_: started.append(run))
+    spoilt, without_picture = (
+        make("dip", state="stopped", losses=[], settings={"images.files": (f"{tmp_path}/{name}.png",)}) for name in "ab"
+    )
+    good = make(state="stopped", settings={"data.dataset": "fashion-mini"})
+    rows = [row_of(run) for run in (spoilt, without_picture, good)]
+    path = spoilt.folder / CONFIG_FILE
+    path.write_text(path.read_text().replace("\nlr = ", "\nrl = "))
+    (without_picture.folder / CHECKPOINT_FILE).touch()
+    logs = [(run.folder / EVENTS_FILE).read_bytes() for run in (spoilt, without_picture)]
+    for row, words in ((rows[0], "There is no option 'dip.rl'."), (rows[1], "There is no image file")):
+        screen = AnsweringScreen()
+        RunCommands(session, screen).resume([row])
+        (error,) = screen.errors
+        assert words in error.problem
+    assert "Put the old files back and resume the run again" in error.remedy
+    assert started == []
+    RunCommands(session, screen := AnsweringScreen()).resume(rows)
+    assert len(screen.errors) == 1
+    assert started == [good]
+    assert [(run.folder / EVENTS_FILE).read_bytes() for run in (spoilt, without_picture)] == logs
+
+
+def test_extend_refuses_changed_data_before_it_copies_anything(session: Session, make: Maker, tmp_path: Path) -> None:
+    run = make(settings={"data.dataset": f"folder:{tmp_path}/gone"})
+    (run.folder / CHECKPOINT_FILE).touch()
+    screen = AnsweringScreen(answers={"more": "2"})
+    RunCommands(session, screen).extend(row_of(run))
+    (error,) = screen.errors
+    assert "There is no folder" in error.problem
+    assert session.runs.runs() == [run]
