@@ -71,9 +71,6 @@ class PriorBatch(nn.Module):
         rule that can't work with this noise.
         """
         super().__init__()
-        if min(shape[1:]) < 2:
-            problem = f"The images have {shape[2]}x{shape[1]} pixels, and the networks need at least 2 a side."
-            raise UserError(problem, "Leave them out, or enlarge them.")
         device, count = y.device, len(y)
         self.y, self.degradation, self.options, self.truth = y, degradation, options, truth
         self.rule_name, self.expected_residual = _stopping_rule(options, degradation, y)

@@ -13,6 +13,7 @@ from dipddpm.core import registry
 from dipddpm.core.compute.compile import compile_network
 from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.config.dip import DipConfig
+from dipddpm.core.errors import UserError
 from dipddpm.core.events import StateDict
 
 MEMORY_FRACTION = 0.5
@@ -32,6 +33,7 @@ class Priors:
     ) -> None:
         """Build the network for images of shape (C, H, W), with weights from torch's global generator on the CPU."""
         self.shape, self.options, self.count = shape, options, count
+        refuse_lines(shape)
         network = registry.network(options.network).for_images(shape, options, count)
         self._set_network(network.to(device))
         self.checkpoint_rows: list[Tensor] = [row.detach().clone() for row in self.rows()]
@@ -124,8 +126,19 @@ def images_that_fit(options: DipConfig, shape: tuple[int, int, int], device: tor
     return max(1, int(MEMORY_FRACTION * free) // bytes_per_image(options, shape))
 
 
+def refuse_lines(shape: tuple[int, int, int]) -> None:
+    """Raise UserError for images (C, H, W) with a side of one pixel, on which no network can convolve."""
+    if min(shape[1:]) < 2:
+        problem = f"The images have {shape[2]}x{shape[1]} pixels, and the networks need at least 2 a side."
+        raise UserError(problem, "Leave them out, or enlarge them.")
+
+
 def bytes_per_image(options: DipConfig, shape: tuple[int, int, int]) -> int:
-    """Return the bytes that the fit of one image of shape (C, H, W) uses, counted on a network without data."""
+    """Return the bytes that the fit of one image of shape (C, H, W) uses, counted on a network without data.
+
+    Raises UserError for a side of one pixel.
+    """
+    refuse_lines(shape)
     saved_bytes = 0
 
     def count(tensor: Tensor) -> Tensor:
