@@ -88,10 +88,30 @@ class Run:
         for a live run, for a run that another process works on although it seems to have ended, and if it has gone.
         """
         self.refuse_change()
-        ended = not self._refuse_live().summary.phase.live
-        # A worker ends, and releases the lock, a moment after it has logged the end.
-        with log.hold(self.folder, ENDING_SECONDS if ended else LOCK_SECONDS):
-            yield self._refuse_live()
+        while True:
+            status = self._await_worker()
+            # A worker ends, and releases the lock, a moment after it has logged the end.
+            with log.hold(self.folder, LOCK_SECONDS if status.summary.phase.live else ENDING_SECONDS):
+                status = self._refuse_live()
+                if not self._has_worker_here():
+                    yield status
+                    return
+
+    def _await_worker(self) -> RunStatus:
+        """Wait for a worker that has logged the end, or has just been started and hasn't logged that yet."""
+        until = time.monotonic() + ENDING_SECONDS
+        while True:
+            status = self._refuse_live()
+            if not self._has_worker_here():
+                return status
+            if time.monotonic() > until:
+                problem = f"The last worker of {self.id} has not ended yet."
+                raise UserError(problem, "Try again in a few seconds.")
+            time.sleep(0.05)
+
+    def _has_worker_here(self) -> bool:
+        worker = heartbeat.read(self.folder)
+        return worker is not None and heartbeat.runs_here(worker.identity) is True
 
     def _refuse_live(self) -> RunStatus:
         status = self.status()

@@ -207,6 +207,23 @@ def test_without_locks_the_last_sign_of_life_decides(
     assert trash.undelete(runs, crashed.id) == crashed
 
 
+def test_run_that_is_just_being_resumed_is_left_alone(runs: RunsFolder) -> None:
+    """Its worker has started, but has neither the lock nor an event yet."""
+    run = make(runs, events.RunStopped(reason="asked to stop"))
+    starting = subprocess.Popen(["sleep", "300"])
+    identity = heartbeat.process_identity(starting.pid)
+    assert identity is not None
+    heartbeat.write(run.folder, heartbeat.Worker(identity, alive=time.time()))
+    assert run.status().state is RunState.stopped
+    for act in (trash.delete, trash.keep_best_only):
+        with pytest.raises(UserError, match="has not ended yet"):
+            act(run)
+    assert (run.folder / CHECKPOINT_FILE).exists()
+    starting.kill()
+    starting.wait()
+    trash.delete(run)
+
+
 def test_prune_goes_on_after_a_refusal(runs: RunsFolder, crashed: Run) -> None:
     ended = make(runs)
     finish(ended)
