@@ -69,12 +69,23 @@ class Folder:
         named = [(SPLITS[name.lower()], name) for name in visible if name.lower() in SPLITS]
         parts = {part for part, _ in named}
         if not named or not (("train" in parts and len(parts) > 1) or len(named) == len(visible)):
+            self._refuse_splits_below(visible)
             return {}
         for part in parts:
             if len(names := [name for each, name in named if each == part]) > 1:
                 problem = f"{self.path} has more than one folder of {part} images: {', '.join(names)}."
                 raise UserError(problem, "Move the images into one of them, or rename the others.")
         return {part: self.path / name for part, name in named}
+
+    def _refuse_splits_below(self, visible: Sequence[str]) -> None:
+        """Raise `UserError` if each subfolder has splits of its own, which would be mixed."""
+        for name in visible:
+            below = {SPLITS.get(each.lower()) for each in subfolders(self.path / name)}
+            if "train" not in below or not below & {"test", "val"}:
+                return
+        if visible:
+            problem = f"{self.path} has no images for training and testing of its own, but {visible[0]} in it has."
+            raise UserError(problem, f"Give that folder: {PREFIX}{self.path / visible[0]}")
 
     @cached_property
     def listings(self) -> dict[Part, Listing]:
@@ -121,6 +132,8 @@ class Folder:
         if files := self.parts.get(split):
             return files
         problem = f"There is no image for the {split} split in {self.path}."
+        if own := self.split_folders.get(split):
+            raise UserError(problem, f"Add images to {own}, or remove that folder.")
         if self.split_folders:
             names = ", ".join(sorted(path.name for path in self.split_folders.values()))
             raise UserError(problem, f"Beside {names}, add a folder {split} with images.")

@@ -195,6 +195,23 @@ def test_folder_with_only_test_can_be_restored_but_not_trained_on(tmp_path: Path
         load(f"folder:{tmp_path}")
 
 
+def test_folder_refuses_to_mix_splits_of_its_subfolders(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write(tmp_path / "unpacked" / split / "1.png")
+    with pytest.raises(UserError, match=r"but unpacked in it has\. Give that folder: folder:.*unpacked"):
+        check(f"folder:{tmp_path}")
+    check(f"folder:{tmp_path / 'unpacked'}")
+    write(tmp_path / "other" / "1.png")
+    check(f"folder:{tmp_path}")
+
+
+def test_folder_names_empty_folder_of_a_split(tmp_path: Path) -> None:
+    write(tmp_path / "train" / "1.png")
+    (tmp_path / "test").mkdir()
+    with pytest.raises(UserError, match=r"no image for the test split.*Add images to .*test, or remove"):
+        load(f"folder:{tmp_path}", "test")
+
+
 def test_folder_refuses_two_folders_of_one_split(tmp_path: Path) -> None:
     for name in ("Train", "train", "test"):
         write(tmp_path / name / "1.png")
