@@ -12,6 +12,8 @@ from PIL import Image, ImageCms
 
 _TOLERANCE = 1
 """A profile that moves no value by more 8-bit levels than this is sRGB: the picture's values stay as they are."""
+_BAND = 1 << 20
+"""The number of pixels that are converted together, so that deep pictures don't need much memory."""
 
 
 class ProfileError(Exception):
@@ -40,16 +42,9 @@ def to_srgb(colour: NDArray[np.float32], profile: bytes) -> NDArray[np.float32]:
     probe = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)
     if np.abs(_array(_converted(Image.fromarray(probe), source)) - probe.astype(np.float32)).max() <= _TOLERANCE:
         return colour
-    levels = colour * np.float32(255)
-    below = levels.round()
-    if np.abs(levels - below).max() < 1e-3:  # the file has 8 bits
-        return _of_levels(below, source)
-    below = np.floor(np.minimum(levels, 254))
-    share, managed = levels - below, np.zeros_like(colour)
-    for corner in itertools.product((0, 1), repeat=3):  # between 8-bit colours, by trilinear interpolation
-        weight = np.where(corner, share, 1 - share).prod(-1, keepdims=True)
-        managed += weight * _of_levels(below + np.array(corner, np.float32), source)
-    return managed
+    rows = max(1, _BAND // colour.shape[1])
+    bands = (colour[top : top + rows] for top in range(0, len(colour), rows))
+    return np.concatenate([_of_band(band, source) for band in bands])
 
 
 def cmyk_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
@@ -76,6 +71,20 @@ def _converted(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Im
         raise ProfileError(str(error)) from None
     assert isinstance(converted, Image.Image)
     return converted
+
+
+def _of_band(colour: NDArray[np.float32], source: ImageCms.ImageCmsProfile) -> NDArray[np.float32]:
+    """Return colours in [0, 1], of any depth, in sRGB."""
+    levels = colour * np.float32(255)
+    below = levels.round()
+    if np.abs(levels - below).max() < 1e-3:  # the file has 8 bits
+        return _of_levels(below, source)
+    below = np.floor(np.minimum(levels, 254))
+    share, managed = levels - below, np.zeros_like(colour)
+    for corner in itertools.product((0, 1), repeat=3):  # between 8-bit colours, by trilinear interpolation
+        weight = np.where(corner, share, 1 - share).prod(-1, keepdims=True)
+        managed += weight * _of_levels(below + np.array(corner, np.float32), source)
+    return managed
 
 
 def _of_levels(levels: NDArray[np.float32], source: ImageCms.ImageCmsProfile) -> NDArray[np.float32]:

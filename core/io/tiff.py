@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
@@ -13,6 +14,10 @@ BITS, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT = 258, 262, 284, 339
 _SUBFILE_TYPE, _ORIENTATION, _PROFILE, _DNG_VERSION = 254, 274, 34675, 50706
 _PHOTOMETRICS = {3: "a palette", 5: "CMYK", 6: "YCbCr", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32803: "sensor data"}
 _FORMATS = {4: "undefined values", 5: "complex integers", 6: "complex numbers"}
+
+
+# Without a handler, tifffile's remarks on unusual files would be printed on stderr.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 class UnreadableError(Exception):
