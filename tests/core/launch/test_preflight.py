@@ -103,6 +103,15 @@ def test_indices_and_splits_that_a_folder_lacks_are_refused(tmp_path: Path) -> N
     assert "no image for the train split" in refusal("ddpm", f"folder:{tmp_path / 'tested'}").problem
 
 
+@pytest.mark.parametrize("kind", ["dip", "ddpm"])
+def test_file_of_a_folder_that_is_no_image_is_refused(tmp_path: Path, kind: str) -> None:
+    name = folder(tmp_path / "photos", "L")
+    for index in (9, 5):  # a test image and a training image
+        (tmp_path / "photos" / f"{index:02}.png").write_text("<html>not found</html>")
+    settings = {"ddpm__network": "unet"} if kind == "ddpm" else {"images__indices": "0-0"}
+    assert f"{5 if kind == 'ddpm' else 9:02}.png" in refusal(kind, name, **settings).problem
+
+
 @pytest.mark.usefixtures("shipped")
 def test_trained_shape_is_read_from_the_model_file(tmp_path: Path) -> None:
     assert trained.trained_shape(reference.prior_folder("reference")) == (1, 28, 28)
