@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dipddpm.core.config import DataConfig, ImagesConfig
-from dipddpm.core.data.files import files_loaded
+from dipddpm.core.data.identity import files_loaded
 from dipddpm.core.data.imageset import ImageSet, hold_out, load, load_validation
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import DataLoaded, Item, Message

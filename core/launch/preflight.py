@@ -66,7 +66,7 @@ def refuse_resume(run: Run, *, elsewhere: bool = False) -> None:
 
 def _files(config: AnyRun) -> Iterator[Input]:
     """Yield the events that identify the image files and masks of a run, as the run logs them."""
-    from dipddpm.core.data.files import files_loaded
+    from dipddpm.core.data.identity import files_loaded
     from dipddpm.core.io import digest
     from dipddpm.core.io.masks import read_mask
     from dipddpm.core.io.pictures import decode

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dipddpm.core.data.files import files_loaded
+from dipddpm.core.data.identity import files_loaded
 from dipddpm.core.launch import local, queue
 from dipddpm.core.runs import CHECKPOINT_FILE, RunsFolder, RunState
 from tests.helpers import Until, append_events
