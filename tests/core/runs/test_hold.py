@@ -123,7 +123,7 @@ def test_extend_refuses_held_run_but_not_another_reader(runs: RunsFolder) -> Non
             trash.delete(run)
 
 
-def test_extended_run_is_newest_and_says_what_it_extends(runs: RunsFolder) -> None:
+def test_extended_run_is_newest_and_names_its_origin(runs: RunsFolder) -> None:
     old = make(runs)
     finish(old)
     path = old.folder / EVENTS_FILE
@@ -194,9 +194,7 @@ def test_hold_and_log_refuse_folder_that_was_moved_meanwhile(
         pass
 
 
-def test_without_locks_the_last_sign_of_life_decides(
-    runs: RunsFolder, crashed: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_locks_the_last_update_decides(runs: RunsFolder, crashed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "try_lock", lambda descriptor: None)
     elsewhere = msgspec.structs.replace(this_process(), host="elsewhere")
     heartbeat.write(crashed.folder, heartbeat.Worker(elsewhere, alive=time.time()))
