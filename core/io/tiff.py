@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import TiffImagePlugin
+from PIL import Image, TiffImagePlugin
 
 BITS, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT = 258, 262, 284, 339
 _SUBFILE_TYPE, _ORIENTATION, _PROFILE, _DNG_VERSION = 254, 274, 34675, 50706
@@ -53,7 +53,10 @@ def pillow_misreads(image: TiffImagePlugin.TiffImageFile) -> bool:
 
 
 def read(file: BinaryIO, max_pixels: int) -> Samples:
-    """Read the first image of a TIFF file. Raises `UnreadableError`, and other exceptions for a damaged file."""
+    """Read the first image of a TIFF file.
+
+    Raises `UnreadableError`, `DecompressionBombError` above `max_pixels`, and other exceptions for a damaged file.
+    """
     import tifffile
 
     file.seek(0)
@@ -63,7 +66,7 @@ def read(file: BinaryIO, max_pixels: int) -> Samples:
         if _DNG_VERSION in page.tags or page.is_reduced:
             raise UnreadableError("a raw file of a camera")
         if page.imagewidth * page.imagelength > max_pixels:
-            raise UnreadableError("too large")
+            raise Image.DecompressionBombError
         kind = _FORMATS.get(int(page.sampleformat))
         if kind:
             raise UnreadableError(kind)

@@ -171,6 +171,14 @@ def test_decode_names_kind_of_tiff_that_it_refuses(tmp_path: Path) -> None:
         decode(path)
 
 
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "f8"])
+def test_decode_refuses_huge_tiff_of_every_reader(tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", COLOUR.astype(dtype), photometric="rgb")
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 100)
+    with pytest.raises(UserError, match="has more than 100 pixels"):
+        decode(tmp_path / "a.tif")
+
+
 def test_decode_names_cut_tiff_of_every_reader(tmp_path: Path) -> None:
     for dtype in ("u2", "f8", "u4"):
         tifffile.imwrite(tmp_path / "a.tif", COLOUR.astype(dtype), photometric="rgb")
