@@ -14,8 +14,8 @@ TEMPORARY = ".tmp"
 """Suffix of a file that is being written; `remove_temporaries` removes the ones that a killed process left behind."""
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 """Errors of a sync that a file system doesn't support, such as some kinds of FUSE."""
-_NO_FOLDER_SYNC = {errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR}
-"""Errors of opening or syncing a folder on SMB, or without the permission to list the folder."""
+_NO_READER_SYNC = {errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR}
+"""Errors of opening or syncing what is open only for reading, on SMB or without the permission to read it."""
 IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
 """Formats that Pillow may decode. Formats that run other programs (EPS) or never hold photographs are left out."""
 
@@ -47,7 +47,7 @@ def atomic_writer(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
         raise
     if durable:
-        _sync_folder(path.parent)
+        sync_path(path.parent)
 
 
 def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
@@ -65,16 +65,16 @@ def sync(descriptor: int) -> None:
             raise
 
 
-def _sync_folder(folder: Path) -> None:
-    """Wait until a rename in a folder is on the disk, if the file system and the folder's permissions allow that."""
+def sync_path(path: Path) -> None:
+    """Wait until a file, or the renames in a folder, are on the disk, if file system and permissions allow that."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
     except OSError as error:
-        if error.errno not in _NO_SYNC | _NO_FOLDER_SYNC:
+        if error.errno not in _NO_SYNC | _NO_READER_SYNC:
             raise
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dipddpm.core.errors import UserError
+from dipddpm.core.io import atomic
 from dipddpm.core.io.atomic import TEMPORARY, temporary_prefix
 from dipddpm.core.io.sanitize import printable
 
@@ -24,8 +25,6 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
 DISK_ERRORS = {*_FORBIDDEN, errno.EIO, errno.ENODEV, errno.ESTALE}
 """Errors for which a folder's permissions or its disk are the reason, and never the program."""
-_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES}
-"""Errors of `fsync` on file systems that can't sync such a file; a full disk gives other errors."""
 
 
 class OutputExistsError(UserError):
@@ -80,7 +79,7 @@ def probe(folder: Path) -> None:
             missing = _PROBE_BYTES
             while missing > 0:  # after a short write, the next one raises the error
                 missing -= file.write(bytes(missing))
-            _sync(file.fileno())
+            atomic.sync(file.fileno())
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -166,16 +165,4 @@ def sync(path: Path) -> None:
     files = [Path(parent, name) for parent, _, names in os.walk(path) for name in names] if path.is_dir() else [path]
     for file in files:
         if file.is_file() and not file.is_symlink():
-            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                _sync(descriptor)
-            finally:
-                os.close(descriptor)
-
-
-def _sync(descriptor: int) -> None:
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_SYNC:
-            raise
+            atomic.sync_path(file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import math
 import os
@@ -15,7 +14,7 @@ import torch
 
 from dipddpm.core import events, images
 from dipddpm.core.compute import checkpoint, rng
-from dipddpm.core.errors import UserError
+from dipddpm.core.errors import FREE_SPACE, UserError, system_error
 from dipddpm.core.events import Event, Experiment, Item
 from dipddpm.core.export.mirror import TensorboardMirror
 from dipddpm.core.io import atomic
@@ -31,7 +30,6 @@ BEST_BEFORE = Path("checkpoints/best-before.safetensors")
 
 A run that is killed in between resumes from the checkpoint, and needs the model that was the best at that time.
 """
-FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 MOST_RESTORED = 100
 """The number of restored images stored as PNG files of their own; `export --to images` writes all of them."""
 _LOGGED = "logged"
@@ -98,9 +96,10 @@ class Recorder:
         seconds = time.monotonic() - began
         self._append(*held)
         if failure is not None:
-            if required or failure.errno not in FULL_DISK or not path.exists():
+            limit = system_error(failure)
+            if required or limit is None or limit.remedy != FREE_SPACE or not path.exists():
                 raise failure
-            self._warn_of_full_disk(experiment.step)
+            self._warn_of_full_disk(limit.problem, experiment.step)
             return seconds
         step, epoch = experiment.step, experiment.epoch
         self._append(
@@ -150,10 +149,10 @@ class Recorder:
             if problem := self.mirror.add(stamped):
                 self._append(events.Message(text=problem, level="warning"))
 
-    def _warn_of_full_disk(self, step: int) -> None:
+    def _warn_of_full_disk(self, cause: str, step: int) -> None:
         """Log a warning, unless the checkpoint before couldn't be stored either."""
         if not self._warned:
-            problem = f"The disk is full, so the checkpoint at step {step:,} could not be stored"
+            problem = f"{cause} The checkpoint at step {step:,} could not be stored"
             remedy = "Free some space: until then, a resume begins at the checkpoint before"
             self._append(events.Message(text=f"{problem}. {remedy}", level="warning"))
         self._warned = True

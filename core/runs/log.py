@@ -140,15 +140,14 @@ class EventLog:
     def append(self, event: E) -> E:
         """Write one line, synced if losing it would matter, and return the event as written.
 
-        Raises OSError on a full disk.
+        Raises OSError if the disk is full, or if a quota or `ulimit -f` forbids more.
         """
         event = events.stamped(event, self.size + self._torn)
         line = b"\n" * self._torn + events.encode(event)
-        written = os.write(self._descriptor, line)
-        self._torn = written < len(line)
-        if self._torn:
-            # The disk is full. The remainder is never written alone: readers skip the torn line.
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        while line:  # after a short write, the next one raises the error that names the cause
+            written = os.write(self._descriptor, line)
+            self._torn = written < len(line)
+            line = line[written:]
         if isinstance(event, _DURABLE):
             atomic.sync(self._descriptor)
         return event

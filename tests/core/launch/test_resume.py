@@ -293,6 +293,7 @@ def test_full_disk_is_warning_while_earlier_checkpoint_is_intact(
             recorder.checkpoint(counting)
     warnings = [e.text for e in EventReader(recorder.folder).read() if isinstance(e, Message) and e.level == "warning"]
     assert len(warnings) == 1
+    assert "quota" in warnings[0]
     assert "step 2" in warnings[0]
     assert [step for step, _ in logged_bests(recorder.folder)] == [1, 2, 3]
     Recorder(recorder.folder, recorder.log).resume_from_checkpoint(resumed := CountingExperiment())

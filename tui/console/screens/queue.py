@@ -39,7 +39,7 @@ class QueueScreen(Dialog[None]):
     def content(self) -> Iterable[Widget]:
         """Return the list of waiting runs."""
         yield OptionList(markup=False)
-        yield Static("No run waits for a slot.", id="no-waiting-run", markup=False)
+        yield Static(id="no-waiting-run", markup=False)
 
     def on_mount(self) -> None:
         """Read the queue now, and every second."""
@@ -49,13 +49,16 @@ class QueueScreen(Dialog[None]):
     def _read_queue(self) -> None:
         if not self._is_reading:  # on a slow disk, one read at a time
             self._is_reading = True
-            run_in_background(self.app, _waiting, self._show, self._failed)
+            run_in_background(self.app, _waiting, self._show, lambda error: self._show([], printable(str(error))))
 
-    def _show(self, runs: list[tuple[str, str]]) -> None:
+    def _show(self, runs: list[tuple[str, str]], reason: str = "No run waits for a slot.") -> None:
+        """Show the waiting runs, or the reason why there are none."""
         self._is_reading = False
         if not self.is_mounted or not self.is_attached:
             return
-        self.query_one("#no-waiting-run").display = not runs
+        static = self.query_one("#no-waiting-run", Static)
+        static.update(reason)
+        static.display = not runs
         options = self.query_one(OptionList)
         options.display = bool(runs)
         if runs == self._runs:
@@ -88,16 +91,12 @@ class QueueScreen(Dialog[None]):
             self._show(runs)
             self._changed()
 
-        run_in_background(self.app, move, moved, self._failed)
+        def failed(error: UserError) -> None:
+            self.app.notify(printable(str(error)), severity="error", markup=False)
 
-    def _failed(self, error: UserError) -> None:
-        self._is_reading = False
-        self.app.notify(printable(str(error)), severity="error", markup=False)
+        run_in_background(self.app, move, moved, failed)
 
 
 def _waiting() -> list[tuple[str, str]]:
-    """Return the waiting runs and their devices; empty if the queue can't be read."""
-    try:
-        return [(ticket.run, ", ".join(ticket.devices)) for _, ticket in queue.waiting()]
-    except (UserError, OSError):
-        return []
+    """Return the waiting runs and their devices. Raises QueueError."""
+    return [(ticket.run, ", ".join(ticket.devices)) for _, ticket in queue.waiting()]

@@ -66,6 +66,19 @@ async def test_console_starts_reorders_and_stops_queued_runs(opened: Opener, run
     assert waiting() == [first], "the run still waits after the console was quit"
 
 
+async def test_queue_says_why_it_cannot_be_read(
+    opened: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened() as driver:
+        await driver.press("Q")
+        await driver.until_seen("No run waits for a slot.")
+        (tmp_path / "file").touch()
+        monkeypatch.setenv(queue.SETTING, str(tmp_path / "file"))
+        await driver.until_seen("can't be used")
+        monkeypatch.setenv(queue.SETTING, str(tmp_path / "queue"))
+        await driver.until_seen("No run waits for a slot.")
+
+
 async def test_undo_restores_deleted_run_and_quit_empties_trash(opened: Opener, make: Maker, runs: RunsFolder) -> None:
     kept, gone = make(name="kept"), make(name="gone")
     async with opened() as driver:
