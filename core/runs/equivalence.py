@@ -48,5 +48,5 @@ def preferred_run(statuses: Iterable[RunStatus], may_resume: Callable[[Run], boo
 
 
 def runs_in_group(runs: Iterable[Run], name: str) -> list[Run]:
-    """Return the runs whose config names this group, in the order given."""
-    return [run for run in runs if run.status().summary.group == name]
+    """Return the runs whose config names this group, in the order given; none for an empty name."""
+    return [run for run in runs if name and run.status().summary.group == name]

@@ -262,6 +262,8 @@ class RunsFolder:
         `last` is the newest run of this folder, `reference` the prior that ships with the program. Runs of this folder
         take precedence over reference runs. Raises UserError if no run or several runs match.
         """
+        if not wanted:  # every id begins so
+            raise UserError("The name of the run is empty.", "Write its id, or a part of it; see dipddpm ls.")
         if wanted == reference.NAME:
             return Run(reference.FOLDER / reference.PRIOR)
         own = _runs_in(self.root)

@@ -52,6 +52,16 @@ def test_rm_deletes_group_only_after_yes(make: Maker, runs: RunsFolder, answer: 
     assert trash.trashed(runs) == []
 
 
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("command", ["rm", "prune", "stop", "resume"])
+def test_empty_name_names_no_run(make: Maker, runs: RunsFolder, capsys: Output, command: str, count: int) -> None:
+    made = [with_checkpoints(make()) for _ in range(count)]  # an unset variable of the shell gives an empty name
+    assert dipddpm(command, "", *(["--yes"] if command in {"rm", "prune"} else [])) == 2
+    assert "The name of the run is empty." in capsys.readouterr().err
+    assert set(runs.runs()) == set(made)
+    assert all(run.files("checkpoints/last.safetensors") for run in made)
+
+
 def test_rm_and_prune_remove_nothing_without_answer(
     make: Maker, runs: RunsFolder, answer: io.StringIO, capsys: Output
 ) -> None:
