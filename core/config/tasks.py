@@ -122,7 +122,7 @@ def parse_task(text: str) -> Task:
             values["mask"] += f",{raw}"
             continue
         key, equals, value = (word.strip() for word in part.partition("="))
-        if not equals:
+        if not equals or (key == "mask" and not value):
             remedy = f"Write it as {key}=VALUE." if key in known else f"Write NAME=VALUE, with {_choices(name)}."
             raise UserError(f"The task option {part!r} has no value.", remedy)
         if key not in known:

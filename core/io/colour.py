@@ -31,7 +31,8 @@ def to_srgb(colour: NDArray[np.float32], profile: bytes) -> NDArray[np.float32]:
         mode = {"GRAY": "L", "RGB": "RGB"}.get(space)
         if mode is None:
             raise ProfileError(space)
-        curve = _array(_converted(ramp.convert(mode), source))[0, :, 1]
+        # Optimized, dark grey levels of a linear profile would be up to 10 levels too dark.
+        curve = _array(_converted(ramp.convert(mode), source, ImageCms.Flags.NOOPTIMIZE))[0, :, 1]
         if np.abs(curve - np.arange(256)).max() <= _TOLERANCE:
             return colour
         managed: NDArray[np.float32] = np.interp(colour * 255, np.arange(256), curve / 255).astype(np.float32)
@@ -63,10 +64,13 @@ def _parse(profile: bytes) -> tuple[str, ImageCms.ImageCmsProfile]:
         raise ProfileError(str(error)) from None
 
 
-def _converted(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
+def _converted(
+    image: Image.Image, source: ImageCms.ImageCmsProfile, flags: ImageCms.Flags = ImageCms.Flags.NONE
+) -> Image.Image:
     """Return the image in sRGB, with the perceptual intent."""
     try:
-        converted: Any = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        srgb = ImageCms.createProfile("sRGB")
+        converted: Any = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB", flags=flags)
     except (OSError, ValueError, ImageCms.PyCMSError) as error:
         raise ProfileError(str(error)) from None
     assert isinstance(converted, Image.Image)

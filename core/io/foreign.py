@@ -53,11 +53,28 @@ def recognize(path: Path, start: bytes) -> tuple[str, str] | None:
         name = _RAW
     elif start[4:8] == b"ftyp":
         name = "an AVIF file" if b"avif" in start[8:64] else _BRANDS.get(start[8:12], "a video")
+    elif start.startswith(b"\xff\xd8\xff"):
+        name = _jpeg(start)
     else:
         name = next((name for offset, sign, name in _SIGNATURES if start.startswith(sign, offset)), "") or _text(start)
     if not start:
         return "an empty file", "Copy or save the file again."
     return (name, _REMEDIES.get(name, "Convert it to PNG first.")) if name else None
+
+
+def _jpeg(start: bytes) -> str:
+    """Return what a JPEG file of a rare kind is; an empty string for one that is read."""
+    position = 2
+    while (header := start[position : position + 5])[:1] == b"\xff" and len(header) == 5:
+        marker = header[1]
+        if marker == 0xF7:
+            return "a JPEG-LS file"
+        if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:
+            lossless = marker & 3 == 3
+            return "a lossless JPEG file" if lossless else f"a JPEG file of {header[4]} bits" if header[4] != 8 else ""
+        # Fill bytes may precede a marker; each segment begins with its length.
+        position += 1 if marker == 0xFF else 2 + int.from_bytes(header[2:4], "big")
+    return ""
 
 
 def _text(start: bytes) -> str:

@@ -5,16 +5,17 @@ Everything that reads a picture passes here, so that a check before a run and th
 
 from __future__ import annotations
 
+import contextlib
 import re
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import colour, deep, foreign, tiff
@@ -24,9 +25,14 @@ MAX_PIXELS = 64 * 2**20
 """Largest number of pixels in an image file; as float RGB, so many take 800 MB."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _SRGB_GAMMA = 1 / 2.2
+_SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+"""The chromaticities of white, red, green and blue, x and y each."""
+_MAX_TEXT = 256 * 2**20
+"""Bytes of the texts in a PNG, which are ignored; by default, Pillow refuses pictures with a text of 1 MB."""
 
 # `decode` refuses larger files with its own message, so Pillow's warning is redundant.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = _MAX_TEXT
 # Broken EXIF data and the like don't matter here, and the command line would show the warning.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
@@ -177,7 +183,19 @@ def _decode(file: BinaryIO, path: Path, white: float) -> Picture:
             return _from_samples(tiff.read(file, MAX_PIXELS), path, white)
     if (samples := deep.read(image, file)) is not None:
         return _from_samples(samples, path, white)
-    return _from_image(ImageOps.exif_transpose(image), path, _doubts(image, start, path))
+    return _from_image(ImageOps.exif_transpose(_whole(image)), path, _doubts(image, start, path))
+
+
+def _whole(image: Image.Image) -> Image.Image:
+    """Make transparent what the first frame of a GIF leaves out, where Pillow takes any colour of the palette."""
+    tiles: Any = getattr(image, "tile", None)
+    box = tiles[0].extents if tiles and image.format == "GIF" else (0, 0, *image.size)
+    if box == (0, 0, *image.size):
+        return image
+    mode = "LA" if _stored_grey(image) else "RGBA"
+    whole = Image.new(mode, image.size)
+    whole.paste(image.convert(mode).crop(box), box)
+    return whole
 
 
 def _stored_grey(image: Image.Image) -> bool:
@@ -247,16 +265,37 @@ def _unusable(path: Path) -> str:
 
 
 def _doubts(image: Image.Image, start: bytes, path: Path) -> list[str]:
-    """Return warnings about colours that a PNG declares in a way that isn't followed."""
-    if image.format != "PNG":
-        return []
-    position = start.find(b"cICP") + 4
-    gamma = None if "srgb" in image.info or "icc_profile" in image.info else image.info.get("gamma")
-    if position > 3 and start[position : position + 2] != b"\x01\x0d":
-        return [f"{path} has colours that are not sRGB (cICP), and is read as sRGB. Convert it to sRGB first."]
-    if gamma is not None and abs(gamma - _SRGB_GAMMA) > 0.02:
-        return [f"{path} has a gamma of {gamma:g} (gAMA), and is read as sRGB. Convert it to sRGB first."]
+    """Return a warning about colours that a PNG or EXIF data declare without a profile, which aren't followed."""
+    if declared := _declared_in_png(image, start) if image.format == "PNG" else _declared_in_exif(image):
+        return [f"{path} has {declared}, and is read as sRGB. Convert it to sRGB first."]
     return []
+
+
+def _declared_in_png(image: Image.Image, start: bytes) -> str:
+    """Return which colours the chunks of a PNG declare, if they aren't those of sRGB."""
+    position = start.find(b"cICP") + 4
+    if position > 3 and start[position : position + 2] != b"\x01\x0d":
+        return "colours that are not sRGB (cICP)"
+    if "srgb" in image.info or "icc_profile" in image.info:
+        return ""
+    gamma, primaries = image.info.get("gamma"), image.info.get("chromaticity", ())
+    if gamma is not None and abs(gamma - _SRGB_GAMMA) > 0.02:
+        return f"a gamma of {gamma:g} (gAMA)"
+    differ = any(abs(x - y) > 0.01 for x, y in zip(primaries, _SRGB_PRIMARIES, strict=False))
+    return "colours that are not sRGB (cHRM)" if differ and not _stored_grey(image) else ""
+
+
+def _declared_in_exif(image: Image.Image) -> str:
+    """Return whether EXIF data, as cameras write them, declare Adobe RGB."""
+    if "icc_profile" in image.info:
+        return ""
+    with contextlib.suppress(Exception):  # broken EXIF data raise almost anything, and don't matter
+        exif = image.getexif()
+        space = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.ColorSpace)
+        interoperability = str(exif.get_ifd(ExifTags.IFD.Interop).get(1, ""))
+        if space == 2 or interoperability.startswith("R03"):
+            return "the colours of Adobe RGB (EXIF)"
+    return ""
 
 
 def _unit(image: Image.Image) -> NDArray[np.float32]:

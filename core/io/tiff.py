@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 BITS, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT = 258, 262, 284, 339
-_SUBFILE_TYPE, _ORIENTATION, _PROFILE, _DNG_VERSION = 254, 274, 34675, 50706
+_SUBFILE_TYPE, _ORIENTATION, _EXTRA_SAMPLES, _PROFILE, _DNG_VERSION = 254, 274, 338, 34675, 50706
 _PHOTOMETRICS = {3: "a palette", 5: "CMYK", 6: "YCbCr", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32803: "sensor data"}
 _FORMATS = {4: "undefined values", 5: "complex integers", 6: "complex numbers"}
 
@@ -49,7 +49,8 @@ def pillow_misreads(image: TiffImagePlugin.TiffImageFile) -> bool:
     """Return whether Pillow opens this file, but reads it wrong, or with fewer bits than it has."""
     tags = image.tag_v2
     signed = any(kind != 1 for kind in tags.get(SAMPLE_FORMAT, (1,))) and image.mode != "F"
-    return signed or image.mode == "I" or (max(tags.get(BITS, (1,))) > 8 and tags.get(PLANAR) == 2)
+    planar = tags.get(PLANAR) == 2 and (max(tags.get(BITS, (1,))) > 8 or tags.get(_EXTRA_SAMPLES) == (1,))
+    return signed or image.mode == "I" or planar
 
 
 def read(file: BinaryIO, max_pixels: int) -> Samples:
@@ -80,7 +81,7 @@ def read(file: BinaryIO, max_pixels: int) -> Samples:
             raise EOFError("cut short")
         try:
             values = page.asarray()
-        except (ValueError, KeyError, ImportError) as error:
+        except (ValueError, KeyError, ImportError, NotImplementedError) as error:
             if "imagecodecs" not in str(error):
                 raise
             compression = tifffile.COMPRESSION(page.compression).name.replace("_", " ").lower()

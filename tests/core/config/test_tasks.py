@@ -66,6 +66,7 @@ def test_format_task_omits_options_without_effect(text: str, written: str) -> No
         ("superres:factor=2x", "The choices are 2, 4"),
         ("denoise:noise=poison", "The choices are gaussian, poisson, salt-and-pepper"),
         ("denoise:sigma", "sigma=VALUE"),
+        ("inpaint:sigma=2,mask= ", "mask=VALUE"),
         ("denoise:25", "noise, sigma, peak, hit or blind"),
         ("superres:scale=2", "noise, sigma, peak, hit, blind or factor"),
         ("denoise sigma=25", "denoise:NAME=VALUE"),

@@ -1,4 +1,4 @@
-"""Pictures as people have them: depths, byte orders, colour profiles, transparency, and files that aren't pictures."""
+"""Pictures as people have them: depths, byte orders, colour profiles and transparency."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import pictures
@@ -149,6 +149,37 @@ def test_decode_reads_packed_twelve_bits(tmp_path: Path) -> None:
     np.testing.assert_allclose(colours(tmp_path / "a.tif"), values / 4095, atol=1e-6)
 
 
+def test_decode_blends_planar_alpha_of_eight_bit_tiff(tmp_path: Path) -> None:
+    alpha = GREY[..., None] / 65535
+    values = np.round(np.concatenate([COLOUR / 65535 * alpha, alpha], -1) * 255).astype(np.uint8)
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.moveaxis(values, -1, 0), photometric="rgb", extrasamples=["assocalpha"],
+        planarconfig="separate",
+    )  # fmt: skip
+    np.testing.assert_allclose(colours(tmp_path / "a.tif"), COLOUR / 65535 * alpha + 1 - alpha, atol=1.6 / 255)
+
+
+@pytest.mark.parametrize("mode", ["L", "P"])
+def test_decode_makes_white_what_first_frame_of_gif_leaves_out(tmp_path: Path, mode: str) -> None:
+    Image.new("L", (4, 3), 7).convert(mode).save(tmp_path / "a.gif")
+    content = bytearray((tmp_path / "a.gif").read_bytes())
+    content[6:10] = struct.pack("<HH", 9, 8)  # the size of the whole picture
+    frame = content.index(b",") + 1
+    content[frame : frame + 4] = struct.pack("<HH", 2, 1)
+    (tmp_path / "a.gif").write_bytes(content)
+    expected = np.full((8, 9), 1.0)
+    expected[1:4, 2:6] = 7 / 255
+    np.testing.assert_allclose(decode(tmp_path / "a.gif").over_white().min(-1), expected, atol=1e-6)
+    assert pictures.is_grey(tmp_path / "a.gif") == (decode(tmp_path / "a.gif").colour.shape[-1] == 1)
+
+
+def test_decode_ignores_long_texts_of_png(tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("workflow", "a" * 3_000_000, zip=True)
+    path = _saved(tmp_path / "a.png", EVERY, pnginfo=info)
+    np.testing.assert_array_equal(colours(path), EVERY.astype(np.float32) / np.float32(255))
+
+
 @pytest.mark.parametrize("dtype", ["i1", "i2", "i4"])
 def test_decode_refuses_signed_tiff_unless_white_is_given(tmp_path: Path, dtype: str) -> None:
     values = (GREY // 1024).astype(dtype)
@@ -166,6 +197,10 @@ def test_decode_names_kind_of_tiff_that_it_refuses(tmp_path: Path) -> None:
     tifffile.imwrite(path, np.zeros((8, 8, 3), np.uint16), photometric="cielab")
     with pytest.raises(UserError, match=r"kind that is not read \(CIELab\)"):
         decode(path)
+    sixteen, ten = [struct.pack("<HHIHH", 258, 3, 1, count, 0) for count in (16, 10)]
+    (tmp_path / "b.tif").write_bytes(_saved(path, GREY).read_bytes().replace(sixteen, ten))
+    with pytest.raises(UserError, match=r"kind that is not read \(10 bits"):
+        decode(tmp_path / "b.tif")
     tifffile.imwrite(path, np.zeros((8, 8), np.complex64))
     with pytest.raises(UserError, match=r"kind that is not read \(complex numbers\)"):
         decode(path)
@@ -235,6 +270,14 @@ def test_decode_converts_grey_profile(tmp_path: Path, primaries: Any, dtype: Any
     np.testing.assert_allclose(colours(path), expected, atol=2 / 255)
 
 
+@pytest.mark.parametrize("gamma", [1.0, 1.80078125, 2.19921875])
+def test_decode_converts_dark_grey_levels_exactly(tmp_path: Path, gamma: float) -> None:
+    path = _saved(tmp_path / "a.png", np.arange(256, dtype=np.uint8)[None], icc_profile=profile(None, gamma))
+    light = (np.arange(256) / 255) ** gamma
+    expected = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    np.testing.assert_allclose(colours(path), expected, atol=0.6 / 255)
+
+
 def test_decode_converts_cmyk_profile_as_pillow_does(tmp_path: Path) -> None:
     inks = RNG.integers(0, 256, (8, 8, 4), np.uint8)
     image = Image.fromarray(inks, "CMYK")
@@ -260,6 +303,8 @@ def test_decode_warns_of_unusable_profile_and_ignores_it(tmp_path: Path, broken:
         (b"gAMA", struct.pack(">I", 100_000), "gamma of 1"),
         (b"gAMA", struct.pack(">I", 45455), ""),
         (b"cICP", bytes([9, 16, 0, 1]), "cICP"),
+        (b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000), "cHRM"),
+        (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000), ""),
         (b"cICP", bytes([1, 13, 0, 1]), ""),
     ],
 )
@@ -273,58 +318,15 @@ def test_decode_warns_of_colours_declared_by_png_chunks(
     np.testing.assert_array_equal(picture.colour, EVERY.astype(np.float32) / np.float32(255))
 
 
-# ---- files that aren't pictures
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "words"),
-    [
-        ("a.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC file"),
-        ("a.png", b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "an AVIF file"),
-        ("a.jpg", b"\0\0\0\x18ftypmif1\0\0\0\0avifmif1", "an AVIF file"),
-        ("a.jp2", b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 file"),
-        ("a.j2k", b"\xff\x4f\xff\x51\0", "a JPEG 2000 file"),
-        ("a.jxl", b"\xff\x0a\0\0", "a JPEG XL file"),
-        ("a.NEF", b"II*\0\x08\0\0\0", "a camera's raw file"),
-        ("a.tif", b"II*\0\x10\0\0\0CR\x02\0", "a camera's raw file"),
-        ("a.svg", b"<?xml version='1.0'?>\n<svg width='3'/>", "an SVG drawing"),
-        ("a.pdf", b"%PDF-1.7\n", "a PDF file"),
-        ("a.psd", b"8BPS\0\1", "a Photoshop file"),
-        ("a.jpg", b"\n<!DOCTYPE html><html>", "a web page"),
-        ("a.png", b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
-        ("a.dcm", bytes(128) + b"DICM", "a DICOM file"),
-        ("a.npy", b"\x93NUMPY\1\0", "a NumPy file"),
-        ("a.png", b"", "an empty file"),
-    ],
-)
-def test_decode_refuses_other_formats_by_name(tmp_path: Path, name: str, content: bytes, words: str) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=f"{name} is {words}"):
-        decode(tmp_path / name)
-
-
-def test_decode_refuses_preview_of_raw_file(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8, 3), np.uint8), photometric="rgb", subfiletype=1)
-    with pytest.raises(UserError, match="a camera's raw file"):
-        decode(tmp_path / "a.tif")
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("https://example.org/a.png", "is an address"),
-        ("file:///tmp/a.png", "is an address"),
-        ("-", "can't be read from a pipe"),
-        ("*.png", "Patterns aren't expanded"),
-        (".", "is a folder, not an image file"),
-        ("a.png/b.png", "no image file"),
-    ],
-)
-def test_decode_explains_path_that_is_not_a_file(tmp_path: Path, name: str, words: str, monkeypatch: Any) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("a.png").touch()
-    with pytest.raises(UserError, match=words):
-        decode(Path(name))
+@pytest.mark.parametrize(("space", "rule", "warned"), [(2, "", True), (65535, "R03", True), (1, "R98", False)])
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+def test_decode_warns_of_adobe_rgb_in_exif(tmp_path: Path, space: int, rule: str, warned: bool, suffix: str) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif).update({0xA001: space, 0xA005: {1: rule}})
+    path = _saved(tmp_path / f"a.{suffix}", EVERY, exif=exif)
+    assert ["Adobe RGB" in warning for warning in decode(path).warnings] == [True] * warned
+    _saved(path, EVERY, exif=exif, icc_profile=profile(SRGB, None))
+    assert decode(path).warnings == ()
 
 
 def test_inspect_reads_file_again_only_after_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
