@@ -22,6 +22,8 @@ from dipddpm.core.events import BestModelStored, EpochFinished, RunFailed, RunRe
 from dipddpm.core.launch import local
 from dipddpm.core.launch.worker import explain
 from dipddpm.core.runs import ENVIRONMENT_FILE, LOG_FILE, Run, RunsFolder, RunState, heartbeat, summary
+from dipddpm.core.runs.environment import python_module
+from dipddpm.core.runs.log import LockedError
 from tests.helpers import Build, Until, recorded
 
 
@@ -108,22 +110,25 @@ def test_worker_stops_on_sigterm_and_refuses_second_worker(
     assert first is not None
     with monkeypatch.context() as patch:  # a second caller that checks at the same moment
         patch.setattr(local, "find_process", lambda run: "")
-        local.start(run, resume=True, now=True)
-    second = heartbeat.read(run.folder)
-    assert second is not None
-    assert second.identity == first.identity, "the second worker has replaced the worker file"
-    assert local._children[-1].wait(timeout=120) == 2
-    assert "Another process works on" in (run.folder / LOG_FILE).read_text()
+        with pytest.raises(LockedError, match="Another process works on"):
+            local.start(run, resume=True, now=True)
+    command = python_module("dipddpm.core.launch.worker", str(run.folder))
+    second = subprocess.run([*command, "--resume", "--now"], capture_output=True, text=True, check=False)
+    assert second.returncode == 2
+    assert "Another process works on" in second.stderr
+    last = heartbeat.read(run.folder)
+    assert last is not None
+    assert last.identity == first.identity, "the second worker has replaced the worker file"
     assert run.status().state is RunState.running
     assert not recorded(run, RunResumed)
     assert local.send_signal(run, signal.SIGTERM)
     until(lambda: has_ended(run))
     assert run.status().state is RunState.stopped
-    last = run.events()[-2:]
-    assert isinstance(last[0], events.CheckpointStored)
-    assert isinstance(last[1], RunStopped)
-    assert (last[1].reason, last[1].step) == ("SIGTERM", last[0].step)
-    assert checkpoint.load_state(run.folder / last[0].file)["step"] == last[0].step
+    stored, stopped = run.events()[-2:]
+    assert isinstance(stored, events.CheckpointStored)
+    assert isinstance(stopped, RunStopped)
+    assert (stopped.reason, stopped.step) == ("SIGTERM", stored.step)
+    assert checkpoint.load_state(run.folder / stored.file)["step"] == stored.step
 
 
 def test_worker_killed_before_start_begins_on_resume(runs: RunsFolder, tiny: Build, until: Until) -> None:
