@@ -18,7 +18,18 @@ from dipddpm.core import events, images, registry
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.config import DdpmRun
 from dipddpm.core.dip.networks import DecoderNetwork
-from dipddpm.core.events import BestModel, Document, EpochFinished, Item, Pictures, RunFailed, RunStarted, Step, Tensors
+from dipddpm.core.events import (
+    BestModel,
+    Document,
+    EpochFinished,
+    Item,
+    Pictures,
+    RestoredImages,
+    RunFailed,
+    RunStarted,
+    Step,
+    Tensors,
+)
 from dipddpm.core.io import atomic
 from dipddpm.core.launch.worker import main as work
 from dipddpm.core.runs import EventReader, Run, RunsFolder, RunState, environment, heartbeat
@@ -27,6 +38,7 @@ from tests.durability.disk import FAULTS, Disk
 
 EPOCHS = 2
 DOCUMENT = "# Report\n" * 40
+SQUARE = torch.full((1, 8, 8), 0.5)
 
 
 class Tiny:
@@ -57,15 +69,19 @@ class Tiny:
         return RunStarted(kind="ddpm", method="tutorial", device="", epochs=EPOCHS, steps=2 * EPOCHS)
 
     def __iter__(self) -> Iterator[Item]:
-        while self.yielded < 5 * EPOCHS + 2:
+        while self.yielded < 5 * EPOCHS + 3:
             self.yielded += 1
             yield self.item(self.yielded - 1)
 
     def item(self, index: int) -> Item:
         epoch, part = index // 5 + 1, index % 5
         if epoch > EPOCHS:
-            tensors = Tensors(name="y", tensors={"y": torch.ones(4)}, step=self.step)
-            return Document(name="report.md", text=DOCUMENT) if part else tensors
+            closing: list[Item] = [
+                Tensors(name="y", tensors={"y": torch.ones(4)}, step=self.step),
+                Document(name="report.md", text=DOCUMENT),
+                RestoredImages(names=["a", "b"], restored=[SQUARE, SQUARE], degraded=[SQUARE, SQUARE], step=self.step),
+            ]
+            return closing[part]
         if part < 2:
             return Step(step=self.step, epoch=epoch, loss=1 / self.step)
         with torch.no_grad():
@@ -148,6 +164,10 @@ def check_files(run: Run, torn: int = 1) -> None:
         if (run.folder / name).exists():
             checkpoint.load_state(run.folder / name)
     pictures = [run.folder / event.file for event in recorded if isinstance(event, events.ImageSaved)]
+    for event in recorded:
+        if isinstance(event, events.RestoredSaved):
+            pictures += [run.folder / name for name in (*event.files, *event.degraded)]
+            assert (len(event.files), len(event.degraded)) == (2, 2)
     for path in {*pictures, *(run.folder / "images").glob("*.png")}:
         images.load_image(path)
     if (run.folder / "report.md").exists():
