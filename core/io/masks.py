@@ -29,7 +29,7 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.boo
 
 
 @lru_cache(maxsize=4)
-def _known(path: Path, size: tuple[int, int] | None, _version: tuple[int, int]) -> NDArray[np.bool_]:
+def _known(path: Path, size: tuple[int, int] | None, _version: tuple[int, ...]) -> NDArray[np.bool_]:
     picture = decode(path)
     if size and picture.colour.shape[:2] != size:
         ours, theirs = (f"{width}x{height}" for height, width in (picture.colour.shape[:2], size))

@@ -126,17 +126,20 @@ def is_grey(path: Path) -> bool:
         return int(decode(path).colour.shape[-1]) == 1
 
 
-def version(path: Path) -> tuple[int, int]:
-    """Return numbers that change when a file is written again; zeros if there is no file."""
+def version(path: Path) -> tuple[int, ...]:
+    """Return numbers that change when a file is written or replaced; none if there is no file.
+
+    A copy can have the size and the modification time of another file, but not its inode and its time of change too.
+    """
     try:
         status = path.stat()
     except (OSError, ValueError):
-        return 0, 0
-    return status.st_mtime_ns, status.st_size
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @lru_cache(maxsize=4096)
-def _inspect(path: Path, white: float, _version: tuple[int, int]) -> Inspected:
+def _inspect(path: Path, white: float, _version: tuple[int, ...]) -> Inspected:
     picture = decode(path, white)
     height, width, channels = picture.colour.shape
     return Inspected((channels, height, width), is_grey_inside(picture.colour), picture.warnings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,23 @@ def saved(path: Path, values: np.ndarray, mode: str | None = None, **options: An
 def test_read_mask_takes_darker_of_two_levels_as_missing(tmp_path: Path, low: int, high: int, mode: str) -> None:
     values = np.where(KNOWN, high, low).astype(np.uint8)
     np.testing.assert_array_equal(read_mask(saved(tmp_path / "m.png", values, mode), SIZE), KNOWN)
+
+
+def test_read_mask_reads_file_of_same_size_and_time_again(tmp_path: Path) -> None:
+    path, other = (
+        saved(tmp_path / "m.bmp", KNOWN.astype(np.uint8)),
+        saved(tmp_path / "other.bmp", KNOWN[::-1].astype(np.uint8)),
+    )
+    time = path.stat().st_mtime_ns
+    assert other.stat().st_size == path.stat().st_size
+    assert not read_mask(path)[8, 10]
+    path.write_bytes(other.read_bytes())
+    os.utime(path, ns=(time, time))
+    np.testing.assert_array_equal(read_mask(path), KNOWN[::-1])
+    saved(other, KNOWN[:, ::-1].astype(np.uint8))
+    os.utime(other, ns=(time, time))
+    other.replace(path)
+    np.testing.assert_array_equal(read_mask(path), KNOWN[:, ::-1])
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint16])

@@ -29,7 +29,6 @@ from dipddpm.core.events import (
     RunFailed,
     RunResumed,
 )
-from dipddpm.core.io import masks
 from dipddpm.core.launch import inputs, preflight, worker
 from dipddpm.core.launch.recorder import Recorder
 from dipddpm.core.runs import CHECKPOINT_FILE, EVENTS_FILE, EventLog, Run, RunsFolder, RunState, reference
@@ -113,7 +112,6 @@ def training(pictures: Path, **more: Any) -> AnyRun:
 
 
 def work(run: Run, *options: str) -> int:
-    masks._known.cache_clear()  # a worker is a new process
     return worker.main([str(run.folder), "--now", *options])
 
 
@@ -210,7 +208,6 @@ def test_resume_on_other_files_is_refused_until_they_are_back(
     run = interrupted(runs, restoring(files))
     kept = shutil.copytree(files, tmp_path / "kept")
     change(files)
-    masks._known.cache_clear()
     with pytest.raises(UserError) as caught:
         preflight.refuse_resume(run)
     failed = refused(run)
