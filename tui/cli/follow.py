@@ -22,6 +22,7 @@ from dipddpm.core.events import (
     PsnrMeasured,
     RestorationScored,
     RestoredSaved,
+    RunResumed,
     RunStarted,
     StageStarted,
     Step,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 INTERRUPTED = 130
+REFUSED = 2
 POLL_SECONDS = 0.2
 STATUS_SECONDS = 1.0
 
@@ -51,10 +53,11 @@ class Past:
 def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False, past: Past | None = None) -> int:
     """Print a run's events from its beginning, or those after `past`, until it ends; return the exit code of its state.
 
+    The code is `REFUSED` for a run that fails before it goes on after `past`, as on other data than before.
     With `stop_on_interrupt`, the first Ctrl-C asks the run to stop and waits for its end, and a second Ctrl-C returns
     without waiting. Otherwise Ctrl-C returns, and the run continues.
     """
-    stop_requested = False
+    stop_requested = is_resumed = False
     checked_at = 0.0
     lines = EventLines()
     reader = past.reader if past else EventReader(run.folder)
@@ -63,6 +66,7 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False, 
     with _progress_bar(as_json) as bar, _interrupts() as interrupts:
         for event in _iterate_events(run, reader):
             if event is not None:
+                is_resumed |= isinstance(event, RunStarted | RunResumed)
                 for text in [_as_json(event)] if as_json else lines(event):
                     _print(text, bar)
             if bar and time.monotonic() - checked_at >= STATUS_SECONDS:
@@ -83,6 +87,7 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False, 
     status = run.status()
     if past and reader.offset == start:
         status = replace(status, state=RunState.crashed)  # the worker ended before it logged anything
+    refused = past is not None and not is_resumed and status.state is RunState.failed
     if status.state is RunState.finished and not as_json:
         print("".join(f"{text}\n" for text in summary_lines(run)), end="")
     if status.state is RunState.broken:
@@ -95,7 +100,7 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False, 
         print(f"Resume it with: dipddpm resume {printable(run.id)}", file=sys.stderr)
     if status.state is RunState.crashed:
         print(f"Its last output may be in {printable(str(run.folder / LOG_FILE))}", file=sys.stderr)
-    return INTERRUPTED if stop_requested else exit_code(status.state)
+    return INTERRUPTED if stop_requested else REFUSED if refused else exit_code(status.state)
 
 
 def exit_code(state: RunState) -> int:

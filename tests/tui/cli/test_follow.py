@@ -159,6 +159,15 @@ def test_follow_after_resume_waits_for_worker_that_is_still_starting(
     assert "Finished in 1s" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("goes_on", "code"), [(False, 2), (True, 1)])
+def test_follow_after_resume_distinguishes_refusal_from_failure(make: Maker, goes_on: bool, code: int) -> None:
+    run = stopped(make)
+    past = follow.Past(run)
+    resumed = [events.RunResumed(from_step=20, device="cpu")] * goes_on
+    append_events(run, events.RunQueued(device="cpu"), *resumed, events.RunFailed(error="Other data.", hint="Fork."))
+    assert follow.follow(run, past=past) == code
+
+
 def test_follow_after_resume_reports_worker_that_died_without_a_line(
     make: Maker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
