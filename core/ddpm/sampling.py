@@ -14,9 +14,12 @@ from dipddpm.core.ddpm.training import READ_EVERY
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import StateDict, Step
 
-CLIP_REMEDY = "Lower ddpm.beta_end or ddpm.lr, or add --clip to dipddpm sample, which clips each estimate of x0."
+CLIP_REMEDY = (
+    "Train with a lower ddpm.lr, ddpm.beta_end or ddpm.timesteps, "
+    "or add --clip to dipddpm sample, which clips each estimate of x0."
+)
 """What to do about samples that aren't finite or far from any pixel's value."""
-LOWER_REMEDY = "Train the model again with a lower ddpm.beta_end or ddpm.lr."
+LOWER_REMEDY = "Train the model again with a lower ddpm.lr, ddpm.beta_end or ddpm.timesteps."
 """What to do about such samples if each estimate of x0 is clipped."""
 
 

@@ -24,7 +24,7 @@ from dipddpm.core.images import to_model
 InputTransform: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Maps xt (N, C, H, W) and t (N,) to the network's input, a tensor like xt that replaces it, without gradients."""
 
-LOWER_LR = "Lower the learning rate (ddpm.lr) and run again; the best model so far is saved."
+LOWER_LR = "Lower the learning rate (ddpm.lr) and run again."
 """What to do about a training whose numbers are no longer finite."""
 READ_EVERY = 25
 """Steps between two readings of the loss on an accelerator, since each reading waits for the device."""
@@ -208,7 +208,7 @@ class DdpmTraining:
         loss_sum = self.process_group.all_reduce_sum(losses).item()
         if not math.isfinite(loss_sum):
             problem = f"The loss became {loss_sum} at step {self.step}, in epoch {self.epoch + 1}."
-            raise UserError(problem, LOWER_LR)
+            raise UserError(problem, self._remedy)
         self._loss_sum += loss_sum
         seconds = self._lap()
         return Step(
@@ -232,6 +232,11 @@ class DdpmTraining:
         if self.ema is not None:
             self.ema.update(self.network)
         return loss.detach() / self.process_group.world_size
+
+    @property
+    def _remedy(self) -> str:
+        """What to do about numbers that are no longer finite, and which model is left."""
+        return LOWER_LR + (f" The best model, of epoch {self.best_epoch}, is stored." if self.best_epoch else "")
 
     def _draw_times(self, count: int) -> Tensor:
         """Draw a timestep for each image: uniformly, or, if stratified, one in each of `count` parts at one offset."""
@@ -277,7 +282,7 @@ class DdpmTraining:
         finite = self._weights_are_finite() if error is None else math.isfinite(error)
         if not finite:
             problem = f"After epoch {epoch} the network's predictions or its weights are not finite."
-            raise UserError(problem, LOWER_LR)
+            raise UserError(problem, self._remedy)
         held_out = error if self.has_held_out else None
         value, measure = (loss, "loss") if held_out is None else (held_out, "held_out")
         value = self.process_group.broadcast(value, self.images.device)

@@ -161,6 +161,10 @@ class DipFit:
     def _warnings(self) -> Iterator[Message]:
         """Yield a warning for each rollback and each fit that was given up; raise UserError if every fit was."""
         options = self.batches[0].options
+        if all(status.diverged_at for status in self.statuses):
+            whose = "its loss is" if len(self.statuses) == 1 else "the loss of every image is"
+            problem = f"The fit diverged: {whose} {self.statuses[0].loss} at iteration {self.step}."
+            raise UserError(problem, LOWER_LR.format(options.lr))
         for image, status in enumerate(self.statuses):
             if self._since_last_report(status.diverged_at):
                 kept = f"the result is that of iteration {status.best_iteration}. {LOWER_LR.format(options.lr)}"
@@ -170,10 +174,6 @@ class DipFit:
                 rise = f"rose by {options.backtrack:g} dB" if not status.failures else f"became {status.loss}"
                 text = f"The loss of image {image} {rise}; its fit was rolled back at iteration {status.backtracked}"
                 yield Message(text=text, level="warning")
-        if all(status.diverged_at for status in self.statuses):
-            whose = "its loss is" if len(self.statuses) == 1 else "the loss of every image is"
-            problem = f"The fit diverged: {whose} {self.statuses[0].loss} at iteration {self.step}."
-            raise UserError(problem, LOWER_LR.format(options.lr))
         unscored = [image for image, status in enumerate(self.statuses) if not (status.has_score or status.diverged_at)]
         if self.finished and unscored:
             why = f"The rule {self.rule_name} gave no score to {_images(unscored)} in {self.step} iterations"

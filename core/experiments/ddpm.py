@@ -159,12 +159,13 @@ class DdpmExperiment:
         """
         options, images, nfe = self.config.ddpm, _visible(self.sampling.xt), self.sampling.nfe
         problem = unusable_text(self.sampling.xt, "samples")
-        if problem:
+        none_usable = count_unusable(self.sampling.xt) == len(images)
+        if problem and not none_usable:
             yield Message(text=f"{problem}. {CLIP_REMEDY}", level="warning")
         if options.samples:
             title = f"Samples after epoch {self.epoch} (nfe {nfe})"
             yield Pictures(name="samples", images=images[: options.samples], step=self.step, title=title)
-        if problem and count_unusable(self.sampling.xt) == len(images):
+        if none_usable:
             raise UserError(f"{problem}.", f"{CLIP_REMEDY} The trained model is stored.")
         if self.evaluator is not None:
             yield from self.evaluator(images[: options.evaluate], seed=self.config.seed, step=self.step, nfe=nfe)

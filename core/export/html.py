@@ -75,7 +75,7 @@ def _facts(record: Record) -> list[tuple[str, str]]:
     revision = f" ({environment.git})" if environment.git else ""
     packages = "".join(f", {name} {number}" for name, number in environment.packages.items())
     versions = f"dipddpm {environment.dipddpm}{revision}, Python {environment.python}{packages}"
-    share = "" if summary.progress is None else f", {summary.progress:.0%}"
+    share = "" if summary.percent is None else f", {summary.percent}%"
     minutes = max(0.0, (summary.ended or summary.last) - summary.started) / 60
     facts = {
         "run": record.run.id,

@@ -113,6 +113,12 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
             return None
         return self.step / self.steps if 0 <= self.step < self.steps else 1.0
 
+    @property
+    def percent(self) -> int | None:
+        """The share of the work done in whole percent, rounded down, so that 100 means all of it."""
+        share = self.progress
+        return None if share is None else math.floor(100 * share + 1e-9)
+
     def seconds_left(self, now: float | None = None) -> float | None:
         """Return the estimated seconds to the end at the pace so far; None if the pace isn't known."""
         share = self.progress

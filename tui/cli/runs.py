@@ -247,7 +247,7 @@ def _list_row(status: RunStatus) -> tuple[str, ...]:
         printable(status.run.id, 60),
         printable(summary.method or "?", 20),
         _state_texts(status)[0],
-        _format("{:.0%}", summary.progress),
+        _format("{}%", summary.percent),
         _format("{:.4f}", summary.best_loss),
         format_psnr(summary.result_psnr),
         _format("{:+.2f}", summary.gain),
@@ -330,7 +330,7 @@ def _by_timestep(status: RunStatus, events: list[Event]) -> list[str]:
 
 def _progress_text(status: RunStatus) -> str:
     summary = status.summary
-    share = _format(", {:.0%}", summary.progress)
+    share = _format(", {}%", summary.percent)
     if summary.epochs:
         return f"epoch {summary.epoch} of {summary.epochs}{share}"
     return f"step {summary.step:,} of {summary.steps:,}{share}" if summary.steps else ""

@@ -59,7 +59,8 @@ def _event_text(event: Event) -> str | None:  # noqa: PLR0911
         case events.RunResumed():
             return f"Resumed at step {event.from_step} on {event.device}"
         case events.DataLoaded():
-            described = f"{event.dataset} {event.split}: {event.images:,} images, sha256 {event.sha256[:12]}"
+            source = f"{event.dataset} {event.split}".rstrip()
+            described = f"{source}: {_count(event.images, 'image')}, sha256 {event.sha256[:12]}"
             return "; ".join([described, *event.notes])
         case events.EpochFinished():
             best = " --> Best model ever (stored)" if event.best else ""
@@ -118,11 +119,15 @@ def stage_name(event: events.StageStarted) -> str:
 
 
 def _started(event: events.RunStarted) -> str:
-    parts = [f"{event.images:,} images"] if event.images else []
-    parts += [f"{event.epochs} epochs"] if event.epochs else [f"{event.steps:,} steps"] if event.steps else []
-    parts += [f"{event.parameters:,} parameters"] if event.parameters else []
+    length = {"epoch": event.epochs} if event.epochs else {"step": event.steps}
+    numbers = {"image": event.images, **length, "parameter": event.parameters}
+    parts = [_count(number, noun) for noun, number in numbers.items() if number]
     where = f"{event.device} ({event.device_name})" if event.device_name else event.device
     return f"{event.kind} {event.method} on {where}: {', '.join(parts)}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _restored(event: events.RestoredSaved) -> str:
@@ -168,10 +173,13 @@ def resume_point(status: RunStatus) -> str:
     else:
         point = f"{step} of {summary.steps:,}" if summary.steps else step
     repeated = summary.step - summary.checkpoint_step
-    if live or repeated <= 0:
-        return f"{verb} at {point}"
-    seconds = format_duration(max(0.0, summary.last - summary.checkpoint_time))
-    return f"{verb} at {point}; repeats {repeated:,} step{'s' * (repeated > 1)} ({seconds})"
+    seconds = summary.last - summary.checkpoint_time
+    duration = format_duration(max(0.0, seconds))
+    if not live and repeated > 0:
+        return f"{verb} at {point}; repeats {_count(repeated, 'step')} ({duration})"
+    # The steps of a head-to-head are long, so it stores checkpoints within them as well.
+    is_within_step = not live and status.state is not RunState.stopped and seconds >= 1
+    return f"{verb} at {point}" + (f"; repeats the last {duration}" if is_within_step else "")
 
 
 def format_duration(seconds: float) -> str:

@@ -85,7 +85,6 @@ def make_row(status: RunStatus, notes: marks.RunNotes = marks.NO_NOTES) -> RunRo
     live = status.state.live
     created = status.run.created or summary.started
     seconds_left = summary.seconds_left(now) if live else None
-    share = summary.progress
     return RunRow(
         id=status.run.id,
         kind=printable(summary.kind, 20),
@@ -95,7 +94,7 @@ def make_row(status: RunStatus, notes: marks.RunNotes = marks.NO_NOTES) -> RunRo
         state=status.state,
         reference=status.run.reference,
         stalled=status.stalled,
-        progress=None if share is None else math.floor(share * 100) / 100,
+        progress=None if summary.percent is None else summary.percent / 100,
         step=0 if live else summary.step,
         psnr=summary.result_psnr,
         created=created,

@@ -187,9 +187,18 @@ def test_weights_spoilt_by_last_step_are_no_best_model(options: dict[str, Any], 
     config = DdpmConfig(epochs=1, batch_size=6, lr=1e38, **options)
     run = DdpmTraining(TutorialNetwork(timesteps=50), schedule, IMAGES, config, held_out=held_out)
     items: list[Item] = []
-    with pytest.raises(UserError, match=r"not finite.*Lower the learning rate"):
+    with pytest.raises(UserError, match=r"not finite.*Lower the learning rate \(ddpm\.lr\) and run again\.$"):
         items.extend(run)
     assert not items
+
+
+def test_refusal_after_a_best_model_names_its_epoch() -> None:
+    run = training(epochs=3)
+    with pytest.raises(UserError, match=r"run again\. The best model, of epoch 1, is stored\.$"):
+        for item in run:
+            if isinstance(item, EpochFinished):
+                with torch.no_grad():
+                    next(run.network.parameters()).fill_(torch.nan)
 
 
 def test_weights_spoilt_by_last_step_are_seen_without_validation() -> None:

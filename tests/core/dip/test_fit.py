@@ -173,8 +173,10 @@ def test_image_no_longer_finite_is_given_up_alone(backtrack: float) -> None:
 @pytest.mark.parametrize(("iterations", "at"), [(7, 7), (10, 10), (60, 30)])
 @pytest.mark.parametrize("lr", [1e30, 1e300])
 def test_fit_fails_if_every_image_diverges(lr: float, iterations: int, at: int) -> None:
+    items = []
     with pytest.raises(UserError, match=f"The fit diverged: .* at iteration {at}.*Lower dip.lr"):
-        list(fit(iterations=iterations, lr=lr))
+        items.extend(fit(iterations=iterations, lr=lr))
+    assert not [item for item in items if isinstance(item, Message) and "result" in item.text]
 
 
 def test_rollback_of_first_iterations_returns_to_starting_weights() -> None:

@@ -107,7 +107,7 @@ def test_summary_read_has_progress_and_best(tmp_path: Path) -> None:
     assert (read.kind, read.method, read.name, read.dataset) == ("ddpm", "tutorial", "mine", "fashion-mini")
     assert (read.epoch, read.epochs, read.step, read.loss) == (2, 4, 20, 0.7)
     assert (read.best_loss, read.best_epoch, read.best_file) == (0.5, 1, "checkpoints/best.safetensors")
-    assert read.progress == 0.5
+    assert (read.progress, read.percent) == (0.5, 50)
     assert read.seconds_left() == pytest.approx(10.0)
 
 
@@ -259,3 +259,11 @@ def test_summary_rebuild_includes_resume_written_meanwhile(tmp_path: Path, monke
     first_answer: Iterator[list[events.RunResumed]] = iter([[]])
     monkeypatch.setattr(summary, "_resumes", lambda folder: next(first_answer, None) or original(folder))
     assert summary.rebuild(folder).loss is None
+
+
+@pytest.mark.parametrize(
+    ("step", "percent"), [(0, 0), (29, 29), (998, 99), (1_000, 100)], ids=["none", "exact", "nearly all", "all"]
+)
+def test_percent_is_rounded_down(step: int, percent: int) -> None:
+    steps = 100 if step == 29 else 1_000
+    assert summary.Summary(step=step, steps=steps).percent == percent

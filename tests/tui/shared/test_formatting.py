@@ -33,6 +33,11 @@ from tests.helpers import append_events, this_process
             events.RunStarted(kind="ddpm", method="unet", device="cpu", epochs=3, images=60_000, parameters=506_852),
             "ddpm unet on cpu: 60,000 images, 3 epochs, 506,852 parameters",
         ),
+        (
+            events.RunStarted(kind="dip", method="skip", device="cpu", steps=1, images=1),
+            "dip skip on cpu: 1 image, 1 step",
+        ),
+        (events.DataLoaded(dataset="files", split="", images=1, sha256="0"), "files: 1 image, sha256 0"),
         (events.RunResumed(from_step=7, device="cpu"), "Resumed at step 7 on cpu"),
         (events.Step(step=1, loss=0.5), None),
         (events.CheckpointStored(step=1, file="f", sha256="0"), None),
@@ -129,6 +134,11 @@ FAILED = events.RunFailed(error="e", hint="h", step=1450)
             (events.CheckpointStored(step=0, file="f", sha256="0"),),
             {"kind": "restore", "epochs": 0},
             "resumes at step 0 of 600",
+        ),
+        (
+            (events.CheckpointStored(step=0, file="f", sha256="0"), events.Step(step=0)),
+            {"kind": "restore", "epochs": 0},
+            "resumes at step 0 of 600; repeats the last 1s",
         ),
         ((STORED,), {"kind": "dip", "epochs": 0}, "resumes at step 1,407 of 600"),
     ],
