@@ -178,8 +178,8 @@ def resume_point(status: RunStatus) -> str:
     if not live and repeated > 0:
         return f"{verb} at {point}; repeats {_count(repeated, 'step')} ({duration})"
     # The steps of a head-to-head are long, so it stores checkpoints within them as well.
-    is_within_step = not live and status.state is not RunState.stopped and seconds >= 1
-    return f"{verb} at {point}" + (f"; repeats the last {duration}" if is_within_step else "")
+    is_within_step = summary.kind == "restore" and status.state is not RunState.stopped and seconds >= 1
+    return f"{verb} at {point}" + (f"; repeats the last {duration}" if is_within_step and not live else "")
 
 
 def format_duration(seconds: float) -> str:

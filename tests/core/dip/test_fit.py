@@ -11,7 +11,7 @@ from dipddpm.core.degrade import degrade
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.dip.fit import DipFit
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import EarlyStopped, Event, Message, Pictures, PsnrMeasured, Step, StopsCompared
+from dipddpm.core.events import EarlyStopped, Event, Item, Message, Pictures, PsnrMeasured, Step, StopsCompared
 from dipddpm.core.metrics.image import psnr
 from tests.core.steps import until_step
 
@@ -173,7 +173,7 @@ def test_image_no_longer_finite_is_given_up_alone(backtrack: float) -> None:
 @pytest.mark.parametrize(("iterations", "at"), [(7, 7), (10, 10), (60, 30)])
 @pytest.mark.parametrize("lr", [1e30, 1e300])
 def test_fit_fails_if_every_image_diverges(lr: float, iterations: int, at: int) -> None:
-    items = []
+    items: list[Item] = []
     with pytest.raises(UserError, match=f"The fit diverged: .* at iteration {at}.*Lower dip.lr"):
         items.extend(fit(iterations=iterations, lr=lr))
     assert not [item for item in items if isinstance(item, Message) and "result" in item.text]
