@@ -108,6 +108,7 @@ FIELDS = {
     "method": "the name of the method",
     "name": "the name of the picture, without folder, step and ending",
     "nfe": "evaluations of the diffusion network for each image",
+    "options": "the options of its training that its file doesn't hold, such as beta_end",
     "panels": "what the images show, in order",
     "parameters": "how many weights the network has",
     "peak": "the highest PSNR of the fit, for each image",

@@ -86,13 +86,14 @@ class MaskLoaded(Event, tag="mask_loaded", frozen=True):
 class PriorLoaded(Event, tag="prior_loaded", frozen=True):
     """The run has loaded a trained model: the id of the run that trained it, and the hash of the model's file.
 
-    `role` describes a model that is not the prior.
+    `role` describes a model that is not the prior. `options` are those of its training that the network doesn't hold.
     """
 
     run: str
     sha256: str
     parameters: Count = 0
     role: str = ""
+    options: dict[str, str] = {}
 
 
 class Step(Event, tag="step", frozen=True):

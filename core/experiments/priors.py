@@ -8,7 +8,7 @@ from dipddpm.core.compute import checkpoint
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import PriorLoaded
-from dipddpm.core.runs import BEST_FILE, reference
+from dipddpm.core.runs import BEST_FILE, reference, trained
 
 
 def load_prior(run: str, device: torch.device | str) -> tuple[TrainedModel, PriorLoaded]:
@@ -20,7 +20,9 @@ def load_prior(run: str, device: torch.device | str) -> tuple[TrainedModel, Prio
     if not folder.is_dir():
         raise UserError(f"The run of the prior doesn't exist: {folder}.", "Name another run with --from.")
     model = TrainedModel.of_run(folder, device)
-    digest = checkpoint.digest(folder / BEST_FILE)
     return model, PriorLoaded(
-        run=folder.name, sha256=digest, parameters=sum(p.numel() for p in model.network.parameters())
+        run=folder.name,
+        sha256=checkpoint.digest(folder / BEST_FILE),
+        parameters=sum(p.numel() for p in model.network.parameters()),
+        options=trained.model_options(model.options),
     )

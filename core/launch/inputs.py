@@ -88,7 +88,7 @@ def _has_begun(folder: Path) -> bool:
 def _changes(old: Input, new: Input) -> list[str]:
     """Return a phrase for each difference between the recorded and the current contents of an input."""
     if old.sha256 == new.sha256:
-        return []
+        return _changed_options(old, new)
     match old, new:
         case DataLoaded(), DataLoaded() if old.images != new.images:
             return [f"{_name(new)} had {old.images:,} images then and has {new.images:,} now"]
@@ -102,6 +102,14 @@ def _changes(old: Input, new: Input) -> list[str]:
         case _:
             contents = {DataLoaded: "images or labels", MaskLoaded: "pixels", PriorLoaded: "weights"}[type(new)]
             return [f"{_name(new)} has other {contents}"]
+
+
+def _changed_options(old: Input, new: Input) -> list[str]:
+    """Return a phrase for each option of a model's training that differs, if both events name the options."""
+    if not isinstance(old, PriorLoaded) or not isinstance(new, PriorLoaded):
+        return []
+    changes = ((key, old.options[key], value) for key, value in new.options.items() if key in old.options)
+    return [f"ddpm.{key} of {new.run} was {before} and is {now}" for key, before, now in changes if before != now]
 
 
 def _name(event: Input) -> str:

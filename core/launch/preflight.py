@@ -83,14 +83,16 @@ def _files(config: AnyRun) -> Iterator[Input]:
 
 def _models(config: AnyRun) -> Iterator[PriorLoaded]:
     """Yield the events that identify the trained models of a run, in the order in which the run logs them."""
-    folders = []
+    models: list[tuple[Path, dict[str, str]]] = []
     if isinstance(config, HybridRun | RestoreRun) and config.prior.run:
-        folders.append(reference.prior_folder(config.prior.run))
+        folder = reference.prior_folder(config.prior.run)
+        models.append((folder, trained.model_options(trained.trained_config(folder).ddpm)))
     if isinstance(config, RestoreRun):
-        folders += map(Path, config.restore.conditioned)
-    for path in folders:
+        models += ((Path(name), {}) for name in config.restore.conditioned)  # the worker checks their options
+    for path, options in models:
         with contextlib.suppress(OSError), (path / BEST_FILE).open("rb") as file:
-            yield PriorLoaded(run=path.name, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            yield PriorLoaded(run=path.name, sha256=digest, options=options)
 
 
 def missing_data(config: AnyRun) -> str | None:

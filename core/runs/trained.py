@@ -52,6 +52,12 @@ def conditioned_config(folder: Path) -> tuple[HybridRun, DdpmConfig | None]:
     return config, trained_config(reference.prior_folder(config.prior.run)).ddpm if config.prior.run else None
 
 
+def model_options(ddpm: DdpmConfig) -> dict[str, str]:
+    """Return the options, as text, by which a network's output is turned into an image; its file doesn't hold them."""
+    names = ("timesteps", "schedule", "beta_start", "beta_end", "zero_terminal_snr", "objective")
+    return {name: str(getattr(ddpm, name)) for name in names}
+
+
 def trained_shape(folder: Path) -> tuple[int, int, int] | None:
     """Return the shape (C, H, W) of the images that a run's best model takes; None if it can't be read.
 

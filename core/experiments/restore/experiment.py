@@ -40,6 +40,7 @@ from dipddpm.core.images import clip_visibly
 from dipddpm.core.methods.budget import clock_of
 from dipddpm.core.methods.conditioned import ConditionedModel
 from dipddpm.core.report import restore
+from dipddpm.core.runs.trained import model_options
 
 SYNC_SECONDS = 1.0
 """Interval in seconds at which processes that share the work exchange their results."""
@@ -297,4 +298,5 @@ def _network_loaded(network: ConditionedModel) -> PriorLoaded:
     conditioning = CONDITIONING_NAMES[network.options.conditioning]
     role = f"The network for {format_task(network.task)}, conditioned on {conditioning}"
     parameters = sum(p.numel() for p in network.model.network.parameters())
-    return PriorLoaded(run=network.run, sha256=network.sha256, parameters=parameters, role=role)
+    options = model_options(network.model.options)
+    return PriorLoaded(run=network.run, sha256=network.sha256, parameters=parameters, role=role, options=options)

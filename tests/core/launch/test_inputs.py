@@ -31,7 +31,7 @@ from dipddpm.core.events import (
 )
 from dipddpm.core.launch import inputs, preflight, worker
 from dipddpm.core.launch.recorder import Recorder
-from dipddpm.core.runs import CHECKPOINT_FILE, EVENTS_FILE, EventLog, Run, RunsFolder, RunState, reference
+from dipddpm.core.runs import CHECKPOINT_FILE, CONFIG_FILE, EVENTS_FILE, EventLog, Run, RunsFolder, RunState, reference
 from tests.helpers import recorded
 
 DDPM = {
@@ -381,6 +381,25 @@ def test_hybrid_refuses_a_model_that_was_replaced(runs: RunsFolder, prior: Run, 
     preflight.refuse_resume(run)
     assert work(run, "--resume") == 0
     assert run.status().state is RunState.finished
+
+
+def test_hybrid_refuses_a_prior_whose_schedule_was_edited(runs: RunsFolder, prior: Run, pictures: Path) -> None:
+    run = interrupted(runs, hybrid(prior, pictures))
+    config = prior.folder / CONFIG_FILE
+    kept = config.read_text()
+    config.write_text(
+        kept.replace("beta_end = 0.02", "beta_end = 0.03").replace('objective = "eps"', 'objective = "v"')
+    )
+    of = f"of {prior.id} was"
+    problem = f"The run began with other data: ddpm.beta_end {of} 0.02 and is 0.03, ddpm.objective {of} eps and is v."
+    with pytest.raises(UserError) as caught:
+        preflight.refuse_resume(run)
+    assert caught.value.problem == problem
+    assert refused(run).error == problem
+    config.write_text(kept.replace("lr = 0.001", "lr = 0.002"))  # a trained model doesn't depend on it any more
+    preflight.refuse_resume(run)
+    old = [PriorLoaded(run=prior.id, sha256=event.sha256) for event in recorded(run, PriorLoaded)]
+    assert inputs.refuse_changed(run.folder, old) == "", "the log of an older version names no options"
 
 
 def test_other_reference_model_of_a_new_version_is_named(tmp_path: Path) -> None:
