@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.io.pictures import Picture, decode, version
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_MAX_GRADED = 0.5
+"""The largest share of grey pixels, neither black nor white, in a mask; a picture has more."""
 _REMEDY = "Make missing pixels black (0) and known ones white (255)."
 
 
@@ -19,18 +22,19 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.boo
     """Return a mask (H, W), which has the size of its picture, read-only: True where pixels are known.
 
     Black is missing and white is known. Of a mask of two grey levels the darker one is missing, whatever they are, so
-    that 0 and 1 count as meant; of any other mask, what is below half of white. A mask with transparent pixels holds
-    either black on a transparent layer, which is missing, or a picture with holes, which are missing.
+    that 0 and 1 count as meant; of any other mask, what is below half of white. White is the largest value of a file
+    with more than 8 bits. A mask with transparent pixels holds either black on a transparent layer, which is missing,
+    or a picture with holes, which are missing.
 
-    Raises `UserError` for a mask of another size, for one that misses no pixel or all, and for a file that can't be
-    read.
+    Raises `UserError` for a mask of another size, for one that misses no pixel or all, for one that is mostly grey, and
+    for a file that can't be read.
     """
     return _known(path, size, version(path))
 
 
 @lru_cache(maxsize=4)
 def _known(path: Path, size: tuple[int, int] | None, _version: tuple[int, ...]) -> NDArray[np.bool_]:
-    picture = decode(path)
+    picture = decode(path, math.inf)
     if size and picture.colour.shape[:2] != size:
         ours, theirs = (f"{width}x{height}" for height, width in (picture.colour.shape[:2], size))
         raise UserError(
@@ -55,6 +59,9 @@ def _bright(grey: NDArray[np.float32], path: Path) -> NDArray[np.bool_]:
         values = f"every value is {low * 255:.3g}" if low == high else f"values are {low * 255:.3g} to {high * 255:.3g}"
         effect = "misses no pixel" if known.all() else "leaves no pixel"
         raise UserError(f"The mask {path} {effect}: {values} of 255, and below 128 is missing.", _REMEDY)
+    if not two_levels and _graded(grey) > _MAX_GRADED:
+        problem = f"{path} looks like a picture, not a mask: most of its pixels are neither black nor white."
+        raise UserError(problem, _REMEDY)
     return known
 
 
@@ -67,8 +74,12 @@ def _opaque(picture: Picture, grey: NDArray[np.float32], path: Path) -> NDArray[
         raise UserError(f"The mask {path} leaves no pixel: all of it is transparent.", _REMEDY)
     if (inside <= 0.5).all():
         return ~opaque  # black, drawn on a transparent layer
-    graded = ((inside > 0.1) & (inside < 0.9)).mean() > 0.1
-    if not graded and (inside <= 0.5).any():
+    if _graded(inside) <= 0.1 and (inside <= 0.5).any():
         problem = f"The mask {path} has black, white and transparent pixels, so it is unclear which are missing."
         raise UserError(problem, f"Save it without transparency. {_REMEDY}")
     return opaque
+
+
+def _graded(grey: NDArray[np.float32]) -> float:
+    """Return the share of pixels that are neither black nor white."""
+    return float(((grey > 0.1) & (grey < 0.9)).mean())

@@ -6,6 +6,7 @@ Everything that reads a picture passes here, so that a check before a run and th
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import warnings
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def decode(path: Path, white: float = 0) -> Picture:
     """Read the first image of a file.
 
     `white` is the value of white in a file of floats or of more than 8 bits; with 0 it is 1 for floats, and otherwise
-    the largest value that the type holds.
+    the largest value that the type holds. With infinity it is the largest value in the file.
 
     Raises `UserError`, naming the file, if it is missing, isn't an image, is damaged, or is larger than `MAX_PIXELS`.
     """
@@ -208,10 +209,10 @@ def _stored_grey(image: Image.Image) -> bool:
 
 def _from_samples(samples: tiff.Samples, path: Path, white: float) -> Picture:
     """Scale stored values to [0, 1]."""
-    values, scale = samples.values, white or samples.white
+    values, smallest, largest = samples.values, samples.values.min(), samples.values.max()
+    scale = (largest or 1.0) if white == math.inf else white or samples.white
     if not scale:
         raise tiff.UnreadableError("signed integers, in which white is not defined")
-    smallest, largest = values.min(), values.max()
     if not (smallest >= 0 and largest <= scale):
         raise _OutOfRangeError(f"[0, {scale:,.15g}]")
     doubts = []

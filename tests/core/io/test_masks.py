@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from dipddpm.core.errors import UserError
@@ -92,6 +93,29 @@ def test_read_mask_refuses_all_or_nothing_with_its_values(tmp_path: Path, values
     pixels = np.resize(np.array(values, np.uint8), SIZE)
     with pytest.raises(UserError, match=words):
         read_mask(saved(tmp_path / "m.png", pixels), SIZE)
+
+
+@pytest.mark.parametrize("dtype", ["u2", "u4", "i2", "i4", "f4", "f8"])
+@pytest.mark.parametrize("high", [1, 255])
+def test_read_mask_takes_largest_value_of_deep_file_as_white(tmp_path: Path, dtype: str, high: int) -> None:
+    soft = KNOWN * high
+    soft[0, :2] = high * 3 // 4  # of more than two levels
+    tifffile.imwrite(tmp_path / "m.tif", soft.astype(dtype))
+    expected = KNOWN.copy()
+    expected[0, :2] = high > 1
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.tif", SIZE), expected)
+
+
+def test_read_mask_refuses_picture_and_takes_soft_edges(tmp_path: Path) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+    photo[~KNOWN] = 255, 0, 0
+    with pytest.raises(UserError, match=r"looks like a picture, not a mask.*black \(0\)"):
+        read_mask(saved(tmp_path / "photo.png", photo), SIZE)
+    soft = np.where(KNOWN, 255, 0).astype(np.uint8)
+    soft[7], soft[16] = 100, 200
+    expected = KNOWN.copy()
+    expected[7] = False
+    np.testing.assert_array_equal(read_mask(saved(tmp_path / "soft.png", soft), SIZE), expected)
 
 
 def test_read_mask_is_turned_upright_and_names_other_size(tmp_path: Path) -> None:

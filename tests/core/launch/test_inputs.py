@@ -195,7 +195,7 @@ def overwrite(*paths: Path) -> None:
         (lambda files: overwrite(files / "mask.png"), ["the mask ", "mask.png has other pixels"]),
         (lambda files: (files / "mask.png").unlink(), ["There is no image file", "mask.png"]),
         (lambda files: (files / "b, c.png").rename(files / "d.png"), ["There is no image file", "b, c.png"]),
-        (lambda files: save(files / "mask.png", noise(1, (8, 8))), ["The mask", "8x8"]),
+        (lambda files: save(files / "mask.png", 255 * (noise(1, (8, 8)) > 100)), ["The mask", "8x8"]),
         (lambda files: swap(files / "a.png", files / "b, c.png"), ["a.png has other pixels, ", "b, c.png has other"]),
     ],
     ids=["image", "images", "mask", "no-mask", "renamed", "size", "swapped"],
