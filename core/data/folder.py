@@ -181,7 +181,8 @@ def parse(name: str) -> Folder:
         remedy = f"Give the folder that holds the images after {PREFIX}, or one image with --image."
         raise UserError(f"{folder.path} is a file, not a folder.", remedy)
     if not text or not atomic.is_folder(folder.path):
-        raise UserError(f"There is no folder {folder.path}.", f"Give the path of an existing folder after {PREFIX}")
+        missing = f"There is no folder {sized[1] if sized else text}." if text else "There is no folder without a name."
+        raise UserError(missing, f"Give the path of an existing folder after {PREFIX}")
     if folder.size not in SIZES:
         problem = f"Images of {folder.size}x{folder.size} pixels are too small or too large to train on."
         raise UserError(problem, f"Choose a size from {SIZES[0]} to {SIZES[-1]}.")

@@ -158,7 +158,8 @@ class _OutOfRangeError(Exception):
 def _missing(path: Path) -> UserError:
     """Return the error for a path at which there is no file."""
     if _URL.match(str(path)):
-        address = str(path).replace(":/", "://", 1)  # a path has one slash where the address had several
+        slashes = "///" if str(path).startswith("file:") else "//"
+        address = str(path).replace(":/", f":{slashes}", 1)  # a path has one slash where the address had several
         return UserError(f"{address} is an address, not a file.", "Download the file, and give its path alone.")
     if path.name == "-":
         return UserError("An image can't be read from a pipe.", "Save it to a file, and give its path.")

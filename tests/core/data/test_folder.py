@@ -96,7 +96,8 @@ def test_folder_check_refuses_invalid_folders_and_sizes(tmp_path: Path) -> None:
     one = write(tmp_path / "one" / "a.png").parent
     for name, problem in {
         f"folder:{tmp_path}/missing": "There is no folder",
-        "folder:": "There is no folder",
+        "folder:": "There is no folder without a name",
+        "folder:https://example.org/a@9": "There is no folder https://example.org/a",
         f"folder:{empty}": "There is no image in",
         f"folder:{one}@4": "Images of 4x4 pixels",
         f"folder:{one}@99999": "Images of 99999x99999 pixels",

@@ -64,7 +64,7 @@ def test_decode_refuses_preview_of_raw_file(tmp_path: Path) -> None:
     ("name", "words"),
     [
         ("https://example.org/a.png", "is an address"),
-        ("file:///tmp/a.png", "is an address"),
+        ("file:///tmp/a.png", "file:///tmp/a.png is an address"),
         ("-", "can't be read from a pipe"),
         ("*.png", "Patterns aren't expanded"),
         (".", "is a folder, not an image file"),
