@@ -131,10 +131,10 @@ def _count(number: int, noun: str) -> str:
 
 
 def _restored(event: events.RestoredSaved) -> str:
-    count = "" if len(event.files) == event.images else f" ({len(event.files)} of {event.images:,})"
-    if len(event.files) > 2:
-        return f"Restored images, each at its own size: {event.files[0]} to {event.files[-1]}{count}"
-    return f"Restored at its own size: {', '.join(event.files)}{count}"
+    if event.images == 1:
+        return f"Restored image: {', '.join(event.files)}, at its own size"
+    count = f"{len(event.files)} of {event.images:,}" if len(event.files) < event.images else f"all {event.images}"
+    return f"Restored images: images/*-restored.png, {count}, each at its own size"
 
 
 def _scored(event: events.RestorationScored) -> str:
