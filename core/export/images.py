@@ -20,6 +20,8 @@ SAMPLES = "samples"
 """The picture of the samples of a run that trains a diffusion model."""
 OLD_COLUMNS = 8
 """The columns of the samples in logs that don't name them."""
+RESTORED = "restored"
+"""The picture that shows each restored image beside the degraded one."""
 CELL = "cell-"
 """The beginning of the names of the pictures of a head-to-head."""
 MEASUREMENT = "measurement.safetensors"
@@ -37,7 +39,8 @@ def write(record: Record, folder: Path) -> None:
     """Write the restored images with the degraded ones, or else the samples, or a head-to-head's pictures, in parts.
 
     A restored image is the tensor of `best.safetensors`, rounded to 8 bits. Samples and a head-to-head's images exist
-    only in pictures, enlarged by a whole factor; here they have their own size again.
+    only in pictures, enlarged by a whole factor, as do the restored images of a run that was copied without its
+    checkpoints; here they have their own size again.
     """
     refuse(record)
     images = _restored(record) if _has_restored(record) else _parts(record)
@@ -80,6 +83,7 @@ def _pictures(record: Record) -> dict[str, tuple[Path, int, tuple[str, ...]]]:
     wanted: dict[str, tuple[Path, int, tuple[str, ...]]] = {}
     for event, path in record.pictures():
         is_cell = isinstance(config, RestoreRun) and event.name.startswith(CELL)
+        is_cell |= isinstance(config, DipRun | HybridRun) and event.name == RESTORED and bool(event.panels)
         is_grid = isinstance(config, DdpmRun | HybridRun) and event.name == SAMPLES
         if is_grid or (is_cell and event.columns):
             wanted[event.name] = path, event.columns or OLD_COLUMNS, tuple(event.panels)
@@ -87,11 +91,21 @@ def _pictures(record: Record) -> dict[str, tuple[Path, int, tuple[str, ...]]]:
 
 
 def _parts(record: Record) -> Iterator[tuple[str, Tensor]]:
+    from dipddpm.core.data.names import image_names
     from dipddpm.core.images import load_image, split_picture
 
     config = record.status.config
-    for name, (path, columns, panels) in _pictures(record).items():
-        count = config.ddpm.samples if isinstance(config, DdpmRun | HybridRun) else None
+    pictures = _pictures(record)
+    if RESTORED in pictures:
+        pictures = {RESTORED: pictures[RESTORED]}
+    for name, (path, columns, panels) in pictures.items():
+        rows: list[str] = []
+        count = None
+        if name == RESTORED and isinstance(config, DipRun | HybridRun):
+            rows = image_names(config.images)
+            count = len(rows) * len(panels)
+        elif isinstance(config, DdpmRun | HybridRun):
+            count = config.ddpm.samples
         try:
             images = split_picture(load_image(path)[0], columns, count and -(-count // columns))[:count]
         except ValueError:
@@ -99,5 +113,5 @@ def _parts(record: Record) -> Iterator[tuple[str, Tensor]]:
             raise UserError(problem, "Copy the run again from the machine that made it.") from None
         for index, image in enumerate(images):
             row, column = divmod(index, len(panels) or 1)
-            label = f"{safe_name(name)}-{row}-{safe_name(panels[column])}" if panels else f"sample-{index}"
-            yield label, image
+            title = rows[row] if rows else f"{safe_name(name)}-{row}"
+            yield f"{title}-{safe_name(panels[column])}" if panels else f"sample-{index}", image

@@ -89,6 +89,22 @@ def test_images_export_takes_head_to_head_apart(runs: RunsFolder, tmp_path: Path
     assert len(list(done.path.iterdir())) == 6
 
 
+def test_images_export_takes_pictures_apart_where_checkpoints_are_missing(runs: RunsFolder, tmp_path: Path) -> None:
+    options = {"images.indices": "3,5,8", "dip.iterations": 4, "dip.channels": 4, "dip.input_channels": 4}
+    config = configs.build("dip", settings={**options, "data.dataset": "fashion-mini", "dip.window": 2})
+    assert isinstance(config, configs.DipRun)
+    run = runs.create(config)
+    record(run, *DipExperiment.from_config(config, "cpu"))
+    (whole,) = export([run], ["images"], tmp_path / "whole")
+    (run.folder / "checkpoints/best.safetensors").unlink()
+    (apart,) = export([run], ["images"], tmp_path / "apart")
+    names = {path.name for path in whole.path.iterdir()}
+    assert names == {f"test-{index}-{kind}.png" for index in (3, 5, 8) for kind in ("restored", "degraded")}
+    assert {path.name for path in apart.path.iterdir()} == names | {f"test-{index}-truth.png" for index in (3, 5, 8)}
+    for name in names:
+        assert np.array_equal(pixels(apart.path / name), pixels(whole.path / name))
+
+
 @pytest.mark.parametrize("kind", ["dip", "ddpm", "hybrid", "restore", "explanation"])
 def test_images_export_refuses_run_without_images(runs: RunsFolder, tmp_path: Path, kind: str) -> None:
     with pytest.raises(UserError, match="no restored images and no samples"):
