@@ -38,7 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     parser = _parser()
-    args = parser.parse_args(arguments)
+    try:
+        args = parser.parse_args(arguments)
+    except SystemExit as end:
+        if end.code:  # argparse has printed what is wrong
+            raise
+        return 0  # the help, which may still be buffered
     try:
         options = Options(
             root=runs_root(args.runs_dir),

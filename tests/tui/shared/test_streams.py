@@ -44,6 +44,7 @@ def made(runs: RunsFolder) -> RunsFolder:
 
 COMMANDS = {"ls": CLI.format(["ls"]), "json": CLI.format(["ls", "--json"]), "help": CLI.format(["--help"])}
 COMMANDS |= {"watch": CLI.format(["watch", "last"]), "console": CONSOLE}
+COMMANDS |= {"console help": CONSOLE.replace("--once", "--help")}
 
 
 @pytest.mark.usefixtures("made")
@@ -55,6 +56,19 @@ def test_full_output_is_reported_in_a_sentence(name: str) -> None:
     assert done.stderr.decode().splitlines()[0] == (
         "The output is incomplete, because it can't be written: No space left on device."
     )
+
+
+@pytest.mark.usefixtures("made")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_closed_pipe_is_no_error(name: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = run(COMMANDS[name], stdout=writing)
+    finally:
+        os.close(writing)
+    assert done.returncode == 0
+    assert done.stderr == b""
 
 
 @pytest.mark.usefixtures("made")
