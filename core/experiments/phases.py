@@ -23,6 +23,7 @@ from dipddpm.core.events import (
     Message,
     Pictures,
     PsnrMeasured,
+    RestorationMissing,
     RestorationScored,
     RestoredImages,
     Resumable,
@@ -34,7 +35,7 @@ from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget
 from dipddpm.core.metrics.image import psnr, ssim_scores
 from dipddpm.core.metrics.usable import count_unusable, unusable_text
 
-UNUSABLE_REMEDY = "Lower dip.lr, or train the prior with a lower ddpm.lr or ddpm.beta_end."
+UNUSABLE_REMEDY = "Lower dip.lr, or train the prior with a lower ddpm.lr, ddpm.beta_end or ddpm.timesteps."
 """What to do about a restoration that isn't finite."""
 
 Score: TypeAlias = Callable[[str, Cost, int], RestorationScored]
@@ -255,13 +256,16 @@ class Restoring:
 
 @dataclass(eq=False)
 class Comparing:
-    """The run of a baseline for as many seconds as the hybrid took, with its score."""
+    """The run of a baseline for as many seconds as the hybrid took, with its score.
+
+    A baseline with a restored image that isn't finite is reported as failed, because its mean PSNR would be NaN.
+    """
 
     method: str
     begin: Callable[[], TimeBudget]
     score: Score
     step: int = 0
-    scored: list[RestorationScored] = field(default_factory=list)
+    scored: list[RestorationScored | RestorationMissing] = field(default_factory=list)
     _budget: TimeBudget | None = None
 
     def __len__(self) -> int:
@@ -274,7 +278,11 @@ class Comparing:
                 self.step = max(self.step, item.step)
                 yield Step(step=self.step)
         self.step = len(self)
-        self.scored = [self.score(self.method, budget.reached[0], self.step)]
+        scored = self.score(self.method, budget.reached[0], self.step)
+        self.scored = [scored]
+        if problem := unusable_text(budget.reached[0].images, "restored images"):
+            about = {name: getattr(scored, name) for name in ("task", "method", "step", "set", "seed")}
+            self.scored = [RestorationMissing(**about, why=f"{problem}.", failed=True)]
         self._budget = None
         yield from self.scored
 
@@ -292,4 +300,4 @@ class Comparing:
         if state["budget"]:
             self._budget = self.begin()
             self._budget.load_state_dict(state["budget"])
-        self.scored = [msgspec.convert(scored, RestorationScored) for scored in state["scored"]]
+        self.scored = [msgspec.convert(scored, RestorationScored | RestorationMissing) for scored in state["scored"]]

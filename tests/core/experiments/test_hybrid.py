@@ -22,6 +22,7 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import DataLoaded, Input, Item, PriorLoaded, PsnrMeasured, RestorationScored, Step
 from dipddpm.core.experiments.hybrid import HybridExperiment
+from dipddpm.core.methods.budget import TimeBudget
 from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.metrics.image import psnr
@@ -255,3 +256,31 @@ def test_hybrid_warns_of_restored_image_that_is_not_finite(build: Build, monkeyp
     assert warning.startswith("1 of 2 restored images are not finite. Lower dip.lr")
     scored = of(RestorationScored, items)[0].psnr
     assert (scored[0], math.isnan(scored[1])) == (undisturbed[0], True)
+
+
+def test_baseline_that_is_not_finite_has_failed(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its mean PSNR would be NaN, with which no best baseline can be chosen, so there is no gain either."""
+    experiment = build()
+    baseline = next(phase for phase in experiment.comparing if phase.method == "ddpm-mean")
+    begin = baseline.begin
+
+    def begin_spoilt() -> TimeBudget:
+        budget = begin()
+        monkeypatch.setattr(budget, "_record_reached", lambda: record(budget))
+        return budget
+
+    def record(budget: TimeBudget) -> None:
+        type(budget)._record_reached(budget)
+        for cost in budget.reached:
+            cost.images.fill_(math.nan)
+
+    baseline.begin = begin_spoilt
+    items = list(experiment)
+    (missing,) = of(events.RestorationMissing, items)
+    assert (missing.method, missing.failed) == ("ddpm-mean", True)
+    assert missing.why == "2 of 2 restored images are not finite."
+    assert not [scored for scored in of(RestorationScored, items) if scored.method == "ddpm-mean"]
+    assert all(compared.gain is None for compared in of(events.RestorationsCompared, items))
+    again = build()
+    again.load_state_dict(experiment.state_dict())
+    assert [phase.scored for phase in again.comparing] == [phase.scored for phase in experiment.comparing]
