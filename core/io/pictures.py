@@ -99,7 +99,7 @@ def decode(path: Path, white: float = 0) -> Picture:
         raise UserError(problem, "Save it as a PNG, or as an uncompressed TIFF with 8 or 16 bits.") from None
     except _OutOfRangeError as error:
         remedy = "Scale the values, say which value is white with --set images.white=VALUE, or save 8 bits."
-        raise UserError(f"{path} has values outside {error}.", remedy) from None
+        raise UserError(f"{path} has {error}.", remedy) from None
     except MemoryError:
         raise UserError(f"There is not enough memory to read {path}.", "Scale the image down or crop it.") from None
     except Exception as error:  # on broken files the decoders raise almost anything, from OSError to SyntaxError
@@ -214,8 +214,11 @@ def _from_samples(samples: tiff.Samples, path: Path, white: float) -> Picture:
     scale = (largest or 1.0) if white == math.inf else white or samples.white
     if not scale:
         raise tiff.UnreadableError("signed integers, in which white is not defined")
+    if not np.isfinite([smallest, largest]).all():
+        problem = f"{path} has pixels that are not finite (NaN or infinity)."
+        raise UserError(problem, "Give them values, and mark them as missing in a mask.")
     if not (smallest >= 0 and largest <= scale):
-        raise _OutOfRangeError(f"[0, {scale:,.15g}]")
+        raise _OutOfRangeError(f"values outside [0, {scale:,.15g}]: {smallest:,.7g} to {largest:,.7g}")
     doubts = []
     if not white and samples.white > 255 and 0 < largest < samples.white / 4:
         bits = max(8, int(largest).bit_length())

@@ -75,7 +75,7 @@ def read(file: BinaryIO, max_pixels: int) -> Samples:
         if photometric > 2:
             raise UnreadableError(_PHOTOMETRICS.get(photometric, f"photometric {photometric}"))
         channels = 3 if photometric == 2 else 1
-        if not channels <= page.samplesperpixel <= channels + 2 or page.imagedepth > 1:
+        if not channels <= page.samplesperpixel <= (2 if channels == 1 else 5) or page.imagedepth > 1:
             raise UnreadableError(f"{page.samplesperpixel * page.imagedepth} layers")
         if sum(page.databytecounts) > file.seek(0, 2) or max(page.dataoffsets, default=0) >= file.tell():
             raise EOFError("cut short")

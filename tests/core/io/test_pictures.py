@@ -180,6 +180,18 @@ def test_decode_ignores_long_texts_of_png(tmp_path: Path) -> None:
     np.testing.assert_array_equal(colours(path), EVERY.astype(np.float32) / np.float32(255))
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(np.nan, "not finite"), (np.inf, "not finite"), (-0.25, "-0.25 to 1"), (1.5, r"outside \[0, 1\]: 0 to 1.5")],
+)
+def test_decode_names_values_of_floats_that_it_refuses(tmp_path: Path, value: float, words: str) -> None:
+    values = (GREY / 65535).astype(np.float32)
+    values[4, 4] = value
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    with pytest.raises(UserError, match=words):
+        decode(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("dtype", ["i1", "i2", "i4"])
 def test_decode_refuses_signed_tiff_unless_white_is_given(tmp_path: Path, dtype: str) -> None:
     values = (GREY // 1024).astype(dtype)
@@ -197,6 +209,10 @@ def test_decode_names_kind_of_tiff_that_it_refuses(tmp_path: Path) -> None:
     tifffile.imwrite(path, np.zeros((8, 8, 3), np.uint16), photometric="cielab")
     with pytest.raises(UserError, match=r"kind that is not read \(CIELab\)"):
         decode(path)
+    for layout, shape in (("contig", (8, 9, 3)), ("separate", (3, 8, 9))):
+        tifffile.imwrite(path, np.zeros(shape, np.uint16), photometric="minisblack", planarconfig=layout)
+        with pytest.raises(UserError, match=r"kind that is not read \(3 layers\)"):
+            decode(path)
     sixteen, ten = [struct.pack("<HHIHH", 258, 3, 1, count, 0) for count in (16, 10)]
     (tmp_path / "b.tif").write_bytes(_saved(path, GREY).read_bytes().replace(sixteen, ten))
     with pytest.raises(UserError, match=r"kind that is not read \(10 bits"):
