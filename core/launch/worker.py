@@ -394,7 +394,7 @@ def _explain_limit(limit: UserError, config: AnyRun) -> tuple[str, str]:
     if limit.problem == OUT_OF_MEMORY:  # torch raises a plain RuntimeError if the host runs out of memory
         return "The device ran out of memory.", configs.lower_memory(config)
     if limit.remedy == FREE_SPACE:
-        return limit.problem, "Free some space, then resume the run; its best model is intact."
+        return limit.problem, "Free some space, then resume the run; what it has stored is intact."
     return limit.problem, f"{limit.remedy.rstrip('.')}, then resume the run."
 
 

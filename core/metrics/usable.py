@@ -23,7 +23,8 @@ def unusable_text(images: Tensor, noun: str) -> str:
     not_finite = int((~images.isfinite()).flatten(1).any(1).sum())
     if not_finite:
         return f"{not_finite} of {len(images)} {noun} are not finite"
-    return f"{unusable} of {len(images)} {noun} have values up to {images.abs().max().item():.1g}, a pixel at most 1"
+    largest = f"{images.abs().max().item():.1g}"
+    return f"{unusable} of {len(images)} {noun} have values up to {largest}, but a pixel's is at most 1"
 
 
 def refuse_unusable(images: Tensor, noun: str, remedy: str) -> None:

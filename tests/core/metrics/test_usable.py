@@ -29,7 +29,7 @@ def test_huge_values_are_counted_and_usual_ones_are_not() -> None:
     images = TRUTH.clone()
     assert (count_unusable(images * 100), unusable_text(images, "samples")) == (0, "")
     images[0, 0, 0, 0], images[3, 0, 1, 1] = -1e30, 3e5
-    assert unusable_text(images, "samples") == "2 of 4 samples have values up to 1e+30, a pixel at most 1"
+    assert unusable_text(images, "samples") == "2 of 4 samples have values up to 1e+30, but a pixel's is at most 1"
     with pytest.raises(UserError, match=r"2 of 4 samples .* Do this."):
         refuse_unusable(images, "samples", "Do this.")
     refuse_unusable(TRUTH, "samples", "Do this.")
