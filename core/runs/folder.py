@@ -127,7 +127,10 @@ class Run:
 
     def config(self) -> AnyRun:
         """Load the run's config. Raises UserError if config.toml is missing or damaged."""
-        return configs.load(self.folder / CONFIG_FILE)
+        path = self.folder / CONFIG_FILE
+        if self.folder.is_dir() and not path.is_file():
+            raise UserError(f"{path} is missing.", "Copy it back from a backup, or start the run again.")
+        return configs.load(path)
 
     def events(self) -> list[Event]:
         """Return the run's logical history so far."""

@@ -126,7 +126,7 @@ def test_status_of_folder_without_config_is_broken(tmp_path: Path) -> None:
     (run,) = RunsFolder(tmp_path).runs()
     status = run.status()
     assert status.state is RunState.broken
-    assert "config.toml can't be read" in status.trouble
+    assert "config.toml is missing" in status.trouble
     assert status.config is None
 
 
