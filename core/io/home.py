@@ -13,12 +13,13 @@ from dipddpm.core.errors import UserError
 def user_folder(variable: str, below_home: str) -> Path | None:
     """Return the folder that an XDG variable names, else this folder below the home folder; None without a home.
 
-    By the XDG specification, a relative path in the variable is ignored.
+    By the XDG specification, a relative path in the variable is ignored, and so is one in HOME.
     """
     if (chosen := Path(os.environ.get(variable, ""))).is_absolute():
         return chosen
     with contextlib.suppress(RuntimeError):
-        return Path.home() / below_home
+        if (home := Path.home()).is_absolute():
+            return home / below_home
     return None
 
 

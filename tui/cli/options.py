@@ -144,16 +144,25 @@ def find_run(wanted: str, runs_dir: Path | None) -> Run:
 
 
 def find_runs(wanted: Iterable[str], runs_dir: Path | None) -> list[Run]:
-    """Return the runs that the words name, each once; a word is a run or a group. Raises UserError if it is neither."""
+    """Return the runs that the words name, each once; a word is a run or a group.
+
+    Raises UserError if it is neither, and if it is a part of a run's id and the name of a group that has other runs.
+    """
     folder = RunsFolder(runs_root(runs_dir))
     runs: list[Run] = []
     for word in wanted:
         try:
-            runs.append(folder.find(word))
+            run = folder.find(word)
         except UserError:
             if not (members := runs_in_group(folder.runs(), word)):
                 raise
             runs += members
+            continue
+        is_part = run.id != word and word in run.id
+        if is_part and set(runs_in_group(folder.runs(), word)) - {run}:
+            problem = f"{word!r} is both a part of the run id {run.id} and the name of a group."
+            raise UserError(problem, f"Write whole ids; those of the group are in dipddpm ls --group {word}.")
+        runs.append(run)
     return list(dict.fromkeys(runs))
 
 

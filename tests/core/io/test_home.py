@@ -39,6 +39,12 @@ def test_user_folder_is_none_without_home(without_home: None, monkeypatch: pytes
     assert home.user_folder("XDG_CACHE_HOME", ".cache") == Path("/xdg")
 
 
+def test_user_folder_ignores_relative_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "relative")  # each working folder would have a cache of its own
+    assert home.user_folder("XDG_CACHE_HOME", ".cache") is None
+
+
 def test_expand_refuses_tilde_without_home(without_home: None) -> None:
     for path in ("~", "~/x.png"):
         with pytest.raises(UserError, match="HOME is not set"):

@@ -52,6 +52,18 @@ def test_rm_deletes_group_only_after_yes(make: Maker, runs: RunsFolder, answer: 
     assert trash.trashed(runs) == []
 
 
+def test_rm_refuses_part_of_id_that_is_also_group(make: Maker, runs: RunsFolder, capsys: Output) -> None:
+    run = make()
+    digits = run.id[-4:]
+    member = make(settings={"group": digits})
+    assert dipddpm("rm", digits, "--yes") == 2
+    assert f"the run id {run.id} and the name of a group" in capsys.readouterr().err
+    assert set(runs.runs()) == {run, member}
+    assert dipddpm("rm", run.id, "--yes") == 0
+    assert dipddpm("rm", digits, "--yes") == 0
+    assert runs.runs() == []
+
+
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("command", ["rm", "prune", "stop", "resume"])
 def test_empty_name_names_no_run(make: Maker, runs: RunsFolder, capsys: Output, command: str, count: int) -> None:
