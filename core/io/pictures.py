@@ -28,7 +28,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _SRGB_GAMMA = 1 / 2.2
 _SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 """The chromaticities of white, red, green and blue, x and y each."""
-_MAX_TEXT = 256 * 2**20
+_MAX_TEXT = 64 * 2**20
 """Bytes of the texts in a PNG, which are ignored; by default, Pillow refuses pictures with a text of 1 MB."""
 
 # `decode` refuses larger files with its own message, so Pillow's warning is redundant.

@@ -66,7 +66,7 @@ async def test_console_starts_reorders_and_stops_queued_runs(opened: Opener, run
     assert waiting() == [first], "the run still waits after the console was quit"
 
 
-async def test_queue_says_why_it_cannot_be_read(
+async def test_queue_names_reason_why_it_cannot_be_read(
     opened: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened() as driver:
