@@ -21,7 +21,7 @@ REPLACE = "Replace it with --force, or choose another name."
 STALE_SECONDS = 24 * 3600
 """Age at which the unfinished output of a killed process is removed."""
 _PROBE_BYTES = 1 << 16
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
 DISK_ERRORS = {*_FORBIDDEN, errno.EIO, errno.ENODEV, errno.ESTALE}
 """Errors for which a folder's permissions or its disk are the reason, and never the program."""
@@ -34,7 +34,7 @@ class OutputExistsError(UserError):
 def unwritable(path: Path, error: OSError) -> UserError:
     """Return the error for a path that can't be written, with a remedy that suits the cause."""
     problem = f"{printable(str(path))} can't be written: {error.strerror or error}."
-    if error.errno in _FULL:
+    if error.errno in FULL_DISK:
         return UserError(problem, "Free some space, or choose another folder.")
     if error.errno in _FORBIDDEN:
         return UserError(problem, "Choose a folder that you may write to.")

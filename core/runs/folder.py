@@ -233,16 +233,16 @@ class RunsFolder:
             except OSError as error:
                 shutil.rmtree(partial, ignore_errors=True)
                 if error.errno != errno.ENOTEMPTY:
-                    raise self._unwritable(error.strerror or str(error)) from None
+                    raise self._unwritable(
+                        error.strerror or str(error), is_full=error.errno in output.FULL_DISK
+                    ) from None
             else:
                 return Run(folder)
         raise self._unwritable("it has no free run id")
 
-    def _unwritable(self, why: str) -> UserError:
-        return UserError(
-            f"The runs folder {self.root} can't be written: {why}.",
-            "Free some space, or choose another folder with --runs-dir or DIPDDPM_RUNS.",
-        )
+    def _unwritable(self, why: str, *, is_full: bool = False) -> UserError:
+        remedy = "Choose another folder with --runs-dir or DIPDDPM_RUNS" + ", or free some space" * is_full
+        return UserError(f"The runs folder {self.root} can't be written: {why}.", f"{remedy}.")
 
     def runs(self) -> list[Run]:
         """Return every run of this folder, newest first, without links, foreign folders and reference runs."""

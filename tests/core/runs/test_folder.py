@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import random
@@ -211,6 +212,20 @@ def test_runs_folder_lists_thousand_folders_half_broken(tmp_path: Path) -> None:
         (tmp_path / name / random.choice([CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE])).write_bytes(os.urandom(50))
     states = [run.status().state for run in runs.runs()]
     assert (states.count(RunState.crashed), states.count(RunState.broken)) == (500, 500)
+
+
+@pytest.mark.parametrize(("code", "is_full"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EROFS, False)])
+def test_create_suggests_space_only_on_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, is_full: bool
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(atomic, "write_atomic", fail)
+    with pytest.raises(UserError, match=os.strerror(code)) as refused:
+        RunsFolder(tmp_path).create(CONFIG)
+    assert ("free some space" in refused.value.remedy) == is_full
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_runs_folder_find_refuses_path(tmp_path: Path) -> None:
