@@ -82,7 +82,7 @@ _LIMITS = {
 _NO_THREAD = re.compile("can't start new thread|thread creation failed|pthread_create|failed to create thread")
 _NO_MEMORY = re.compile("out of memory|(can't|cannot|unable to) allocate|bad_alloc|allocation failed", re.IGNORECASE)
 _NOT_LOADED = "failed to map segment"
-"""What the loader of libraries says, of a memory limit among other causes."""
+"""The loader's message for a memory limit, among other causes."""
 
 
 def system_error(error: BaseException) -> UserError | None:

@@ -45,7 +45,7 @@ SPLITS: dict[str, Part] = {
 }
 """The names of subfolders, in lower case, that hold a split."""
 _HEAD = 4096
-"""Number of bytes at the beginning of a file by which most different files of one size are told apart."""
+"""Number of bytes at the beginning of a file that suffices to distinguish most files of one size."""
 _MAX_NAMES = 5
 """Number of class names in one note."""
 

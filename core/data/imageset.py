@@ -37,9 +37,9 @@ class ImageSet:
     source: str
     """The folder that the set was read from."""
     notes: tuple[str, ...] = ()
-    """What a reader should know of how the set was read, such as the files left out."""
+    """Notes on how the set was read, such as the files left out."""
     warnings: tuple[str, ...] = ()
-    """What is probably wrong with the set, each as a sentence."""
+    """Sentences about what is probably wrong with the set."""
 
     def __len__(self) -> int:
         return len(self.images)

@@ -1,4 +1,4 @@
-"""Whether files are the published ones, byte for byte, and if not, how they differ. Loads no torch."""
+"""Compare files with the published ones, and describe how they differ. Loads no torch."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _DOCUMENTS = frozenset({
     ".ini", ".cfg", ".log", ".py", ".ipynb", ".sh", ".sha256", ".md5", ".db", ".pkl", ".pt", ".pth", ".ckpt",
     ".safetensors", ".xmp", ".aae", ".thm", ".url", ".lnk", ".license",
 })  # fmt: skip
-"""Suffixes of files that nobody expects to be read as an image; they aren't named among the files left out."""
+"""Suffixes of files that are clearly no images; they aren't named among the files left out."""
 _SYSTEM = frozenset({
     "__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "@snapshot", "$recycle.bin", "lost+found", "__pycache__",
     "thumbs.db", "ehthumbs.db", "desktop.ini", "system volume information",

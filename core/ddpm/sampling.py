@@ -18,9 +18,9 @@ CLIP_REMEDY = (
     "Train with a lower ddpm.lr, ddpm.beta_end or ddpm.timesteps, "
     "or add --clip to dipddpm sample, which clips each estimate of x0."
 )
-"""What to do about samples that aren't finite or far from any pixel's value."""
+"""The remedy for samples that aren't finite or far from any pixel's value."""
 LOWER_REMEDY = "Train the model again with a lower ddpm.lr, ddpm.beta_end or ddpm.timesteps."
-"""What to do about such samples if each estimate of x0 is clipped."""
+"""The remedy for such samples if each estimate of x0 is clipped."""
 
 
 class Sampling:

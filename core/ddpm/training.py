@@ -25,7 +25,7 @@ InputTransform: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Maps xt (N, C, H, W) and t (N,) to the network's input, a tensor like xt that replaces it, without gradients."""
 
 LOWER_LR = "Lower the learning rate (ddpm.lr) and run again."
-"""What to do about a training whose numbers are no longer finite."""
+"""The remedy for a training whose numbers are no longer finite."""
 READ_EVERY = 25
 """Steps between two readings of the loss on an accelerator, since each reading waits for the device."""
 
@@ -235,7 +235,7 @@ class DdpmTraining:
 
     @property
     def _remedy(self) -> str:
-        """What to do about numbers that are no longer finite, and which model is left."""
+        """The remedy for numbers that are no longer finite, with the model that is left."""
         return LOWER_LR + (f" The best model, of epoch {self.best_epoch}, is stored." if self.best_epoch else "")
 
     def _draw_times(self, count: int) -> Tensor:

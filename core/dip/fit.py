@@ -19,7 +19,7 @@ from dipddpm.core.events import EarlyStopped, Item, Message, PsnrMeasured, State
 from dipddpm.core.metrics.image import has_ssim, psnr, ssim
 
 LOWER_LR = "Lower dip.lr, which is {:g}."
-"""What to do about a fit that diverged."""
+"""The remedy for a fit that diverged."""
 
 
 class FitStatus(NamedTuple):

@@ -1,4 +1,4 @@
-"""What an experiment yields besides events, and what the worker expects of an experiment. Loads no torch."""
+"""The payloads that an experiment yields besides events, and its protocol. Loads no torch."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ from dipddpm.core.metrics.image import psnr, ssim_scores
 from dipddpm.core.metrics.usable import count_unusable, unusable_text
 
 UNUSABLE_REMEDY = "Lower dip.lr, or train the prior with a lower ddpm.lr, ddpm.beta_end or ddpm.timesteps."
-"""What to do about a restoration that isn't finite."""
+"""The remedy for a restoration that isn't finite."""
 
 Score: TypeAlias = Callable[[str, Cost, int], RestorationScored]
 """A function that scores a method's restoration and cost; the third argument is the step of the event."""

@@ -59,7 +59,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Inspected:
-    """What is to be known of a picture before a run."""
+    """The facts about a picture that are checked before a run."""
 
     shape: tuple[int, int, int]
     """Channels, height and width."""

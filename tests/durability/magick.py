@@ -1,4 +1,4 @@
-"""What ImageMagick reads in a picture file: the oracle of `decode`."""
+"""Read picture files with ImageMagick, the oracle of `decode`."""
 
 from __future__ import annotations
 

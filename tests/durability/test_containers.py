@@ -101,7 +101,7 @@ def test_run_in_container_is_live_stoppable_and_resumable_outside(
     # The container is gone, and with it the lock; the stamp outlives it for a while.
     with contextlib.suppress(UserError):
         trash.delete(run)
-        pytest.fail("a container that ended a moment ago can't be told from a live one")
+        pytest.fail("a container that ended a moment ago can't be distinguished from a live one")
     until(lambda: run.status().state is RunState.crashed)
     trash.delete(run)
     assert runs.runs() == []

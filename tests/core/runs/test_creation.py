@@ -109,7 +109,7 @@ def test_created_is_within_a_minute_for_every_zone(
     log = EventLog(folder)
     log.append(events.RunQueued(device="cpu", time=at + delay))
     log.close()
-    # A zone of a quarter of an hour exists nowhere, and can't be told from a slow start.
+    # A zone of a quarter of an hour exists nowhere, and can't be distinguished from a slow start.
     tolerance = creation.CLOCK_SECONDS if abs(offset) <= creation.CLOCK_SECONDS else 61.0
     assert abs(creation.created(folder) - at) <= tolerance + 1.0
 

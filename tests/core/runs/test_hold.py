@@ -147,7 +147,7 @@ def test_undelete_and_emptying_leave_held_run_in_the_trash(runs: RunsFolder, cra
 
 
 def test_deletion_and_others_at_the_same_time_succeed_once(runs: RunsFolder) -> None:
-    """Of several that delete one run or bring it back, one wins each time, and nothing is lost."""
+    """If several threads delete or restore one run, one of them wins each time, and nothing is lost."""
     run = make(runs)
     finish(run)
     before = content(run)
