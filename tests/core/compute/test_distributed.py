@@ -32,6 +32,7 @@ from dipddpm.core.events import (
     EpochFinished,
     PsnrMeasured,
     RestorationScored,
+    RestoredImages,
     RunFailed,
     RunResumed,
     Step,
@@ -202,6 +203,8 @@ def _comparable(item: Any, plain: Callable[[Any], Any]) -> Any:
     if isinstance(item, Tensors | BestModel):
         tensors = {name: [value.tolist() for value in values] for name, values in item.tensors.items()}
         return (item.name, tensors) if isinstance(item, Tensors) else (plain(item), tensors)
+    if isinstance(item, RestoredImages):
+        return item.names, [[image.tolist() for image in images] for images in (item.restored, item.degraded)]
     return plain(item)
 
 

@@ -97,11 +97,14 @@ def test_calibrated_resumes_exactly(task: str) -> None:
 
 
 class Spoilt(torch.nn.Module):
-    """A trained network whose predictions are NaN for the images whose index in the batch is even."""
+    """A trained network whose predictions are NaN for the first image of a batch.
+
+    A fit that is given up leaves its batch, so the next image becomes the first one, but never all of them in one stage.
+    """
 
     def forward(self, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         del t
-        return torch.where((torch.arange(len(xt)) % 2 == 0).view(-1, 1, 1, 1), torch.nan, xt)
+        return torch.where((torch.arange(len(xt)) == 0).view(-1, 1, 1, 1), torch.nan, xt)
 
 
 @pytest.mark.parametrize("task", ["denoise:sigma=25", "inpaint:missing=0.5,sigma=5"])
