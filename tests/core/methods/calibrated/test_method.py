@@ -99,7 +99,7 @@ def test_calibrated_resumes_exactly(task: str) -> None:
 class Spoilt(torch.nn.Module):
     """A trained network whose predictions are NaN for the first image of a batch.
 
-    A fit that is given up leaves its batch, so the next image becomes the first one, but never all of them in one stage.
+    A fit that is given up leaves its batch, and the next image becomes the first, but never all of them in a stage.
     """
 
     def forward(self, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
