@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import signal
 import sys
 import threading
@@ -22,9 +21,10 @@ import msgspec
 from dipddpm.core import config as configs
 from dipddpm.core import events, registry
 from dipddpm.core.compute import devices
-from dipddpm.core.errors import FREE_SPACE, OUT_OF_MEMORY, UserError, system_error
+from dipddpm.core.errors import UserError
 from dipddpm.core.io import atomic
 from dipddpm.core.launch import inputs, local, queue, submit
+from dipddpm.core.launch.failure import PROCESS_ENDED, explain
 from dipddpm.core.launch.policy import CheckpointPolicy
 from dipddpm.core.runs import (
     ENVIRONMENT_FILE,
@@ -53,11 +53,6 @@ if TYPE_CHECKING:
 STOP_POLL_SECONDS = 0.5
 TIME_IS_UP = "the time limit of its job"
 """Reason of the stop that Slurm requests before it ends a job."""
-PROCESS_ENDED = (
-    "One of the processes of this run has ended.",
-    "See worker.log for the cause, then resume the run from its last checkpoint.",
-)
-"""Problem and remedy of a run if one of its processes ends early."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -373,29 +368,6 @@ def prepare_torch(config: AnyRun, device_name: str) -> torch.device:
     rng.seed_all(config.seed)
     torch.set_flush_denormal(True)
     return devices.resolve(device_name)
-
-
-def explain(error: BaseException, config: AnyRun) -> tuple[str, str]:
-    """Return what went wrong and what to do about it, a sentence each."""
-    if isinstance(error, UserError):
-        return error.problem, error.remedy
-    if limit := system_error(error):
-        return _explain_limit(limit, config)
-    if isinstance(error, OSError):
-        problem = f"A file could not be read or written: {error}."
-        return problem, "Check the runs folder and its disk, then resume the run."
-    if re.search("gloo|nccl", str(error), re.IGNORECASE):
-        return PROCESS_ENDED
-    first_line = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first_line}", "Please report this error with the traceback in worker.log."
-
-
-def _explain_limit(limit: UserError, config: AnyRun) -> tuple[str, str]:
-    if limit.problem == OUT_OF_MEMORY:  # torch raises a plain RuntimeError if the host runs out of memory
-        return "The device ran out of memory.", configs.lower_memory(config)
-    if limit.remedy == FREE_SPACE:
-        return limit.problem, "Free some space, then resume the run; what it has stored is intact."
-    return limit.problem, f"{limit.remedy.rstrip('.')}, then resume the run."
 
 
 if __name__ == "__main__":

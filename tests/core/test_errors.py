@@ -10,7 +10,7 @@ import pytest
 
 from dipddpm.core import config as configs
 from dipddpm.core.errors import system_error
-from dipddpm.core.launch.worker import explain
+from dipddpm.core.launch.failure import explain
 
 
 @pytest.fixture

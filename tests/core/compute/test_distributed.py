@@ -40,7 +40,7 @@ from dipddpm.core.events import (
     Tensors,
 )
 from dipddpm.core.launch import local, queue
-from dipddpm.core.launch.worker import PROCESS_ENDED
+from dipddpm.core.launch.failure import PROCESS_ENDED
 from dipddpm.core.runs import BEST_FILE, Run, RunsFolder, RunState, heartbeat
 from dipddpm.core.runs.equivalence import comparable_config
 from dipddpm.tui.cli.run import RunOptions

@@ -20,7 +20,7 @@ from dipddpm.core.compute import checkpoint
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import BestModelStored, EpochFinished, RunFailed, RunResumed, RunStopped
 from dipddpm.core.launch import local
-from dipddpm.core.launch.worker import explain
+from dipddpm.core.launch.failure import explain
 from dipddpm.core.runs import ENVIRONMENT_FILE, LOG_FILE, Run, RunsFolder, RunState, heartbeat, summary
 from dipddpm.core.runs.environment import python_module
 from dipddpm.core.runs.log import LockedError
