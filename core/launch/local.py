@@ -237,8 +237,8 @@ def runs_root(runs_dir: Path | None) -> Path:
     chosen = home.expand(runs_dir or os.environ.get("DIPDDPM_RUNS") or "runs")
     root = chosen if chosen.is_absolute() else working_folder() / chosen
     try:
-        f"{root}{os.path.realpath(root)}".encode()
-    except UnicodeEncodeError:
+        os.fsencode(f"{root}{os.path.realpath(root)}").decode()  # the locale may be another one
+    except UnicodeDecodeError:
         problem = f"The name of the runs folder is not in UTF-8: {root}"
         raise UserError(problem, "Rename that folder, or choose another one with --runs-dir or DIPDDPM_RUNS.") from None
     return root

@@ -128,8 +128,9 @@ class Run:
     def config(self) -> AnyRun:
         """Load the run's config. Raises UserError if config.toml is missing or damaged."""
         path = self.folder / CONFIG_FILE
-        if self.folder.is_dir() and not path.is_file():
-            raise UserError(f"{path} is missing.", "Copy it back from a backup, or start the run again.")
+        with contextlib.suppress(OSError):  # an unreadable folder has another error
+            if path not in self.folder.iterdir():
+                raise UserError(f"{path} is missing.", "Copy it back from a backup, or start the run again.")
         return configs.load(path)
 
     def events(self) -> list[Event]:

@@ -69,7 +69,7 @@ class RunHead(Widget):
 
 def _first_line(row: RunRow) -> list[tuple[str, str]]:
     sign, tone = STATE_SIGNS[state_name(row)]
-    parts = [(f" {sign} ", tone), (run_title(row), "name"), (f"  {row.id[-4:]}", "dim")]
+    parts = [(f" {sign} ", tone), (run_title(row), "name"), (f"  {printable(row.id[-4:])}", "dim")]
     parts.append((f"  {state_name(row)}", tone))
     if row.tags:
         parts.append((f"  {' '.join(f'#{tag}' for tag in row.tags)}", "dim"))
