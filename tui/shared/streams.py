@@ -32,7 +32,7 @@ class _File(io.FileIO):
             try:
                 return super().write(data)  # type: ignore[arg-type]
             except OSError as error:
-                # Output into a closed pipe ends the command, but there may be nobody to read its errors.
+                # Output into a closed pipe ends the command; errors into one are dropped, and the work goes on.
                 if isinstance(error, BrokenPipeError) and self.fileno() == 1:
                     raise
                 self.failure = error
