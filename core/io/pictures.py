@@ -94,6 +94,8 @@ def decode(path: Path, white: float = 0) -> Picture:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the warning, if warnings are errors
         problem = f"{path} has more than {MAX_PIXELS:,} pixels, which is the limit."
         raise UserError(problem, "Scale the image down or crop it.") from None
+    except tiff.RawError:
+        raise UserError(f"{path} is a camera's raw file, which is not read as an image.", foreign.RAW_REMEDY) from None
     except tiff.UnreadableError as error:
         problem = f"{path} is a TIFF file of a kind that is not read ({error})."
         raise UserError(problem, "Save it as a PNG, or as an uncompressed TIFF with 8 or 16 bits.") from None
@@ -121,7 +123,7 @@ def inspect(path: Path, white: float = 0) -> Inspected:
 def is_grey(path: Path) -> bool:
     """Return whether `decode` reads a file as grey, by its header if that is enough. Raises `UserError` as it does."""
     try:
-        with open_regular(path) as file, Image.open(file, formats=IMAGE_FORMATS) as image:
+        with open_regular(path) as file, Image.open(_full_size(file), formats=IMAGE_FORMATS) as image:
             return _stored_grey(image) or deep.raw_mode(image) == "LA;16B"
     except Exception:  # on broken files Pillow raises almost anything
         return int(decode(path).colour.shape[-1]) == 1
@@ -172,23 +174,29 @@ def _decode(file: BinaryIO, path: Path, white: float) -> Picture:
     start = file.read(1 << 16)
     if kind := foreign.recognize(path, start):
         raise UserError(f"{path} is {kind[0]}, which is not read as an image.", kind[1])
-    file.seek(0)
+    full = _full_size(file)
     try:
-        image = Image.open(file, formats=IMAGE_FORMATS)
+        image = Image.open(full, formats=IMAGE_FORMATS)
     except UnidentifiedImageError:
         if start[:4] not in TiffImagePlugin.PREFIXES:
             raise
-        return _from_samples(tiff.read(file, MAX_PIXELS), path, white)
+        return _from_samples(tiff.read(full, MAX_PIXELS), path, white)
     if image.width * image.height > MAX_PIXELS:
         raise Image.DecompressionBombError
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        if tiff.is_preview(image):
-            raise UserError(f"{path} is a camera's raw file, which is not read as an image.", foreign.RAW_REMEDY)
-        if tiff.pillow_misreads(image):
-            return _from_samples(tiff.read(file, MAX_PIXELS), path, white)
-    if (samples := deep.read(image, file)) is not None:
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and tiff.pillow_misreads(image):
+        return _from_samples(tiff.read(full, MAX_PIXELS), path, white)
+    if (samples := deep.read(image, full)) is not None:
         return _from_samples(samples, path, white)
     return _from_image(ImageOps.exif_transpose(_whole(image)), path, _doubts(image, start, path))
+
+
+def _full_size(file: BinaryIO) -> BinaryIO:
+    """Return the file, or a copy of a TIFF in memory whose first image is the picture and not its small preview."""
+    file.seek(0)
+    preview = file.read(4) in TiffImagePlugin.PREFIXES and tiff.is_preview(file)
+    full = tiff.full_size(file) if preview else None
+    file.seek(0)
+    return full or file
 
 
 def _whole(image: Image.Image) -> Image.Image:

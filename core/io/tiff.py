@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import logging
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 BITS, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT = 258, 262, 284, 339
-_SUBFILE_TYPE, _ORIENTATION, _EXTRA_SAMPLES, _PROFILE, _DNG_VERSION = 254, 274, 338, 34675, 50706
+_SUBFILE_TYPE, _OLD_SUBFILE_TYPE, _ORIENTATION, _EXTRA_SAMPLES = 254, 255, 274, 338
+_SUB_IFDS, _PROFILE, _DNG_VERSION = 330, 34675, 50706
+_SENSOR = {32803, 34892}
+"""The photometrics of raw files of cameras."""
+_MAX_PAGES = 64
+"""Number of pages among which the picture is looked for in a file that begins with a preview."""
 _PHOTOMETRICS = {3: "a palette", 5: "CMYK", 6: "YCbCr", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32803: "sensor data"}
 _FORMATS = {4: "undefined values", 5: "complex integers", 6: "complex numbers"}
 
@@ -22,6 +29,10 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 class UnreadableError(Exception):
     """A TIFF is of a kind that isn't read; the text says of which."""
+
+
+class RawError(Exception):
+    """A TIFF is a camera's raw file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +51,60 @@ class Samples:
     """The colour profile."""
 
 
-def is_preview(image: TiffImagePlugin.TiffImageFile) -> bool:
-    """Return whether the first image is only a small preview of the picture, as in raw files of cameras."""
-    return _DNG_VERSION in image.tag_v2 or bool(int(image.tag_v2.get(_SUBFILE_TYPE, 0)) & 1)
+def is_preview(file: BinaryIO) -> bool:
+    """Return whether the first image is a small preview or a mask of another one, or the file is a camera's raw."""
+    tags = _first_tags(file)
+    kind = tags.get(_SUBFILE_TYPE, 0) | (tags.get(_OLD_SUBFILE_TYPE) == 2)
+    return _DNG_VERSION in tags or bool(kind & 5)
+
+
+def _first_tags(file: BinaryIO) -> dict[int, int]:
+    """Return the tags of the first image, each with its first value; tags of other types than integers have 0.
+
+    Pillow doesn't read the tags of all files that tifffile reads.
+    """
+    file.seek(0)
+    header = file.read(16)
+    order: Literal["big", "little"] = "big" if header[:2] == b"MM" else "little"
+    wide, bytes_of = b"+" in header[2:4], {3: 2, 4: 4}
+    file.seek(int.from_bytes(header[8:16] if wide else header[4:8], order))
+    tags = {}
+    for _ in range(int.from_bytes(file.read(8 if wide else 2), order)):
+        entry = file.read(20 if wide else 12)
+        if len(entry) < 12:
+            break
+        tag, kind = (int.from_bytes(entry[start : start + 2], order) for start in (0, 2))
+        start = 12 if wide else 8
+        tags[tag] = int.from_bytes(entry[start : start + bytes_of.get(kind, 0)], order)
+    return tags
+
+
+def full_size(file: BinaryIO) -> BinaryIO | None:
+    """Return the file with the largest picture in place of a first image that is only its preview.
+
+    The pages and what they have below them are looked through. Returns None if the preview is all that there is.
+    Raises `RawError`, and `UnreadableError` for a file of previews alone.
+    """
+    import tifffile
+
+    file.seek(0)
+    with tifffile.TiffFile(file, name="picture") as opened:
+        first = opened.pages.first
+        pages = [page for page in itertools.islice(opened.pages, _MAX_PAGES) if isinstance(page, tifffile.TiffPage)]
+        pages += [below for page in pages for below in page.pages or () if isinstance(below, tifffile.TiffPage)]
+        if any(_DNG_VERSION in page.tags or page.photometric in _SENSOR for page in pages):
+            raise RawError
+        whole = [page for page in pages if not (page.is_reduced or page.is_mask)]
+        if not whole:
+            if len(pages) > 1 or _SUB_IFDS in first.tags:
+                raise UnreadableError("all its images are marked as small previews")
+            return None
+        chosen = max(whole, key=lambda page: page.imagewidth * page.imagelength)
+        header, size = (8, 8) if opened.is_bigtiff else (4, 4)
+        file.seek(0)
+        content = bytearray(file.read())
+        content[header : header + size] = chosen.offset.to_bytes(size, "big" if opened.byteorder == ">" else "little")
+        return io.BytesIO(content)
 
 
 def pillow_misreads(image: TiffImagePlugin.TiffImageFile) -> bool:
@@ -64,8 +126,6 @@ def read(file: BinaryIO, max_pixels: int) -> Samples:
     with tifffile.TiffFile(file, name="picture") as opened:
         page = opened.pages.first
         assert isinstance(page, tifffile.TiffPage)
-        if _DNG_VERSION in page.tags or page.is_reduced:
-            raise UnreadableError("a raw file of a camera")
         if page.imagewidth * page.imagelength > max_pixels:
             raise Image.DecompressionBombError
         kind = _FORMATS.get(int(page.sampleformat))

@@ -54,10 +54,16 @@ def test_decode_refuses_other_formats_by_name(tmp_path: Path, name: str, content
         decode(tmp_path / name)
 
 
-def test_decode_refuses_preview_of_raw_file(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8, 3), np.uint8), photometric="rgb", subfiletype=1)
-    with pytest.raises(UserError, match="a camera's raw file"):
-        decode(tmp_path / "a.tif")
+def test_decode_refuses_raw_file_of_camera(tmp_path: Path) -> None:
+    version = (50706, 1, 4, b"\1\4\0\0", False)
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8, 3), np.uint8), photometric="rgb", extratags=[version])
+    with tifffile.TiffWriter(tmp_path / "b.tif") as file:
+        file.write(np.zeros((8, 8, 3), np.uint8), photometric="rgb", subfiletype=1, subifds=1)
+        pattern = [(33421, 3, 2, (2, 2), False), (33422, 1, 4, b"\0\1\1\2", False)]
+        file.write(np.zeros((16, 16), np.uint16), photometric=32803, extratags=pattern)
+    for name in ("a.tif", "b.tif"):
+        with pytest.raises(UserError, match=f"{name} is a camera's raw file"):
+            decode(tmp_path / name)
 
 
 @pytest.mark.parametrize(

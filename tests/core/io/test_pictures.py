@@ -239,6 +239,34 @@ def test_decode_names_cut_tiff_of_every_reader(tmp_path: Path) -> None:
             decode(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("below", [0, 1])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4"])
+def test_decode_reads_largest_picture_of_tiff_that_begins_with_preview(
+    tmp_path: Path, dtype: str, below: int, byteorder: Any, bigtiff: bool
+) -> None:
+    preview, path = np.zeros((4, 6, 3), np.uint8), tmp_path / "a.tif"
+    stored = (GREY.astype(np.float64) / 65535 * np.iinfo(dtype).max).astype(dtype)
+    with tifffile.TiffWriter(path, bigtiff=bigtiff, byteorder=byteorder) as file:
+        file.write(preview, photometric="rgb", subfiletype=1, subifds=below)
+        file.write(stored, photometric="minisblack")
+        file.write(stored[::2, ::2], photometric="minisblack", subfiletype=0)
+    np.testing.assert_allclose(colours(path), stored / np.iinfo(dtype).max, atol=1e-6)
+    assert pictures.is_grey(path)
+
+
+def test_decode_reads_preview_that_is_only_image_of_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, GREY, photometric="minisblack", subfiletype=1)
+    np.testing.assert_allclose(colours(path), GREY / 65535, atol=1e-6)
+    with tifffile.TiffWriter(path) as file:
+        file.write(GREY, photometric="minisblack", subfiletype=1)
+        file.write(GREY[::2], photometric="minisblack", subfiletype=1)
+    with pytest.raises(UserError, match="all its images are marked as small previews"):
+        decode(path)
+
+
 # ---- colour profiles
 
 EVERY = np.stack(np.meshgrid(*[np.arange(0, 256, 17, dtype=np.uint8)] * 3), -1).reshape(64, 64, 3)
