@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from hypothesis import settings
 
+from tests.helpers import PATIENCE_SECONDS
+
 if TYPE_CHECKING:
     from dipddpm.core.config import DdpmRun
     from dipddpm.core.runs import Run, RunsFolder
@@ -116,7 +118,7 @@ def end_workers(runs: RunsFolder) -> None:
     for run in runs.runs():
         local.send_signal(run, signal.SIGKILL)
     for child in local._children:
-        child.wait(timeout=30)
+        child.wait(timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="session")
@@ -137,7 +139,7 @@ def tiny() -> Callable[..., DdpmRun]:
 def until() -> Callable[..., Any]:
     """Return a function that waits until a condition is true, and returns the condition's value."""
 
-    def wait(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
+    def wait(condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
         end = time.monotonic() + seconds
         while not (value := condition()):
             assert time.monotonic() < end, f"the condition was not true within {seconds:g} s"

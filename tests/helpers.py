@@ -19,6 +19,9 @@ Plain = Callable[[Item], Any]
 
 E = TypeVar("E")
 
+PATIENCE_SECONDS = 300.0
+"""The longest wait for another process: one on a busy machine may take long to start and to react."""
+
 
 def recorded(run: Run, kind: type[E]) -> list[E]:
     """Return every event of this kind in the log, void ones included."""

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 
 import pyte
 
+from tests.helpers import PATIENCE_SECONDS
+
 COLUMNS, LINES = 80, 24
-TIMEOUT_SECONDS = 60.0
 
 
 class Terminal:
@@ -71,7 +72,7 @@ class Terminal:
 
     def until_seen(self, words: str) -> None:
         """Wait until these words are on the screen."""
-        deadline = time.monotonic() + TIMEOUT_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not any(words in line for line in self.screen.display):
             assert time.monotonic() < deadline, self.text
             assert self.process.poll() is None, self.output[-2000:]
@@ -79,7 +80,7 @@ class Terminal:
 
     def wait_for_exit(self) -> int:
         """Wait for the end of the process and return its exit code."""
-        deadline = time.monotonic() + TIMEOUT_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while self.process.poll() is None:
             assert time.monotonic() < deadline, "the console does not end"
             self.read()

@@ -12,6 +12,7 @@ import pytest
 
 from dipddpm.core import events
 from dipddpm.core.runs import EventLog, Run, history
+from tests.helpers import PATIENCE_SECONDS
 from tests.tui.driving import Maker
 from tests.tui.terminal import Terminal
 
@@ -72,7 +73,7 @@ def test_consoles_and_watch_agree_on_resumed_run(run: Run, consoles: list[Termin
         subprocess.Popen([*WATCH, run.id, *options], stdout=subprocess.PIPE, text=True) for options in ([], ["--json"])
     ]
     crash_and_resume(run, consoles)
-    text_output, json_output = (process.communicate(timeout=60)[0] for process in watching)
+    text_output, json_output = (process.communicate(timeout=PATIENCE_SECONDS)[0] for process in watching)
     assert [process.returncode for process in watching] == [0, 0]
     logical = history(event for line in json_output.splitlines() if (event := events.decode(line.encode())))
     finished = [event for event in logical if isinstance(event, events.EpochFinished)]

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.ddpm.networks.tutorial import TutorialNetwork
 from dipddpm.core.errors import UserError
+from tests.helpers import PATIENCE_SECONDS
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.uint8, torch.bool]
 
@@ -229,21 +230,28 @@ def test_checkpoint_load_never_imports_network_named_in_file(tmp_path: Path) -> 
 
 
 def test_checkpoint_save_leaves_whole_file_after_kill(tmp_path: Path) -> None:
-    """A child process saves without pause and is killed at a random moment, several times."""
+    """A child process saves without pause and is killed at a random moment, until some kills came in a save."""
     path = tmp_path / "last.safetensors"
     checkpoint.save(path, {"n": 0, "weights": torch.zeros(300_000)})
-    cut = 0
-    for trial in range(12):
+    trial = cut = 0
+    reading, writing = os.pipe()
+    end = time.monotonic() + PATIENCE_SECONDS
+    while trial < 12 or not cut:
+        assert time.monotonic() < end, "no kill came in the middle of a save, so the test proved nothing"
+        trial += 1
         child = os.fork()
         if child == 0:
             n = 1000 * trial
+            os.write(writing, b"saving")
             while True:
                 n += 1
                 checkpoint.save(path, {"n": n, "weights": torch.full((300_000,), float(n % 1000))})
+        os.read(reading, 100)
         time.sleep(random.uniform(0.01, 0.05))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         state = checkpoint.load_state(path)
         assert torch.all(state["weights"] == state["n"] % 1000)
         cut += len(list(tmp_path.glob(".*.tmp")))
-    assert cut, "no kill came in the middle of a save, so the test proved nothing"
+    for descriptor in (reading, writing):
+        os.close(descriptor)

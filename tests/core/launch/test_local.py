@@ -21,7 +21,7 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.launch import local, queue
 from dipddpm.core.runs import Run, RunsFolder, RunState, heartbeat
 from dipddpm.core.runs.environment import torch_cache
-from tests.helpers import Build, Until, recorded, this_process
+from tests.helpers import PATIENCE_SECONDS, Build, Until, recorded, this_process
 
 
 def test_local_start_queues_second_run_unless_now(runs: RunsFolder, tiny: Build, until: Until) -> None:
@@ -49,7 +49,8 @@ def test_local_stop_ends_waiting_run_that_can_be_resumed(runs: RunsFolder, tiny:
     assert slot is not None
     run = runs.create(tiny(ddpm__epochs=1, data__train_images=64))
     local.start(run)
-    assert local.stop(run) is RunState.stopped  # perhaps before the worker's first check of the queue
+    # Perhaps before the worker's first check of the queue.
+    assert local.stop(run, request=PATIENCE_SECONDS) is RunState.stopped
     assert queue.waiting() == []
     slot.release()
     local.resume(run)
@@ -167,11 +168,14 @@ def test_runs_root_follows_option_then_environment(tmp_path: Path, monkeypatch: 
     assert local.runs_root(None) == tmp_path / "runs"
 
 
-def test_stop_all_stops_every_live_run(runs: RunsFolder, tiny: Build, until: Until) -> None:
+def test_stop_all_stops_every_live_run(
+    runs: RunsFolder, tiny: Build, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "REQUEST_SECONDS", PATIENCE_SECONDS)
     assert queue.acquire("another run", ["cpu"]) is not None
     ended, *waiting = (runs.create(tiny(ddpm__epochs=1, data__train_images=64, seed=seed)) for seed in range(3))
     local.start(ended)
-    assert local.stop(ended) is RunState.stopped
+    assert local.stop(ended, request=PATIENCE_SECONDS) is RunState.stopped
     for run in waiting:
         local.start(run)
     until(lambda: len(queue.waiting()) == 2)

@@ -137,6 +137,7 @@ def test_queue_renews_ticket_while_it_waits(start: Start, until: Until) -> None:
 
 def test_queue_reports_no_run_ahead_that_is_just_ending(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(queue, "ENDING_SECONDS", 3600.0)
     holder = queue.acquire("ending", ["cpu"])
     assert holder is not None
     checks: list[None] = []

@@ -137,8 +137,16 @@ def test_run_starts_without_queue_and_warns(trouble: str, tmp_path: Path, monkey
 
 
 def test_deleted_folder_doubles_no_run_and_loses_no_ticket(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(queue, "REGAIN_SECONDS", 0.1)
+    """The clock moves only while the queue sleeps, so that the first run's heartbeat is never late."""
+    clock = time.monotonic()
+
+    def sleep(seconds: float) -> None:
+        nonlocal clock
+        clock += seconds
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(queue, "REGAIN_SECONDS", 10 * queue.POLL_SECONDS)
     holder = queue.acquire("a", ["cpu"])
     assert holder is not None
     checks = 0

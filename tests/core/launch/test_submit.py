@@ -20,7 +20,7 @@ from dipddpm.core.config import DdpmRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.launch import local, submit
 from dipddpm.core.runs import Run, RunsFolder, RunState, heartbeat, slurm
-from tests.helpers import recorded
+from tests.helpers import PATIENCE_SECONDS, recorded
 
 Answers = Callable[..., None]
 
@@ -40,9 +40,9 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answers:
     return answer
 
 
-def submitted(runs: RunsFolder, tiny: Callable[..., DdpmRun], ago: float = 100.0) -> Run:
+def submitted(runs: RunsFolder, tiny: Callable[..., DdpmRun]) -> Run:
     run = runs.create(tiny())
-    slurm.write(run.folder, slurm.ClusterJob("slurm:partition=gpu", "7", time.time() - ago))
+    slurm.write(run.folder, slurm.ClusterJob("slurm:partition=gpu", "7", time.time() - 100.0))
     return run
 
 
@@ -152,10 +152,12 @@ def test_status_of_remote_run_follows_slurm_then_heartbeat(
 
 
 def test_status_of_new_or_unanswered_job_is_queued(
-    answers: Answers, runs: RunsFolder, tiny: Callable[..., DdpmRun]
+    answers: Answers, runs: RunsFolder, tiny: Callable[..., DdpmRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers("8|RUNNING|None|/elsewhere")
-    assert submitted(runs, tiny, ago=1.0).status().state is RunState.queued
+    with monkeypatch.context() as patch:
+        patch.setattr(slurm, "CLOCKS_SECONDS", 3600.0)
+        assert submitted(runs, tiny).status().state is RunState.queued
     answers()
     assert submitted(runs, tiny).status().state is RunState.queued
 
@@ -178,7 +180,8 @@ def test_job_read_ignores_invalid_job_number(tmp_path: Path, number: Any) -> Non
     assert slurm.read(tmp_path) is None
 
 
-def test_slurm_queue_caches_squeue_answer(answers: Answers, tmp_path: Path, runs: RunsFolder, tiny: Any) -> None:
+def test_slurm_queue_caches_squeue_answer(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "FRESH_SECONDS", 3600.0)
     answers("7|PENDING|None|x")
     squeue = tmp_path / "bin" / "squeue"
     squeue.write_text(f"#!/bin/sh\necho called >> {tmp_path}/calls\n")
@@ -204,7 +207,7 @@ def test_slurm_job_requeues_and_resumes_at_time_limit(
 
     monkeypatch.setattr("submitit.SlurmExecutor", Executor)
     monkeypatch.setattr(submit, "refuse", lambda *_: None)
-    run = runs.create(tiny(ddpm__epochs=40, data__train_images=64, ddpm__samples=0))
+    run = runs.create(tiny(ddpm__epochs=5000, data__train_images=64, ddpm__samples=0))
     local.start(run, on="slurm")
 
     until(lambda: recorded(run, events.EpochFinished))
@@ -212,6 +215,6 @@ def test_slurm_job_requeues_and_resumes_at_time_limit(
     until(lambda: recorded(run, events.RunResumed))
     local.request_stop(run)
     until(lambda: recorded(run, events.RunStopped))
-    started[0].wait(timeout=30)
+    started[0].wait(timeout=PATIENCE_SECONDS)
     assert len(recorded(run, events.RunStarted)) == 1
     assert recorded(run, events.RunResumed)[0].from_step > 0

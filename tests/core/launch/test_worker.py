@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import shutil
@@ -19,12 +20,12 @@ from dipddpm.core import events
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import BestModelStored, EpochFinished, RunFailed, RunResumed, RunStopped
-from dipddpm.core.launch import local
+from dipddpm.core.launch import local, queue
 from dipddpm.core.launch.failure import explain
 from dipddpm.core.runs import ENVIRONMENT_FILE, LOG_FILE, Run, RunsFolder, RunState, heartbeat, summary
 from dipddpm.core.runs.environment import python_module
 from dipddpm.core.runs.log import LockedError
-from tests.helpers import Build, Until, recorded
+from tests.helpers import PATIENCE_SECONDS, Build, Until, recorded
 
 
 def epochs(run: Run) -> list[tuple[int, int, float, bool]]:
@@ -77,12 +78,26 @@ def test_copied_run_folder_reads_same(finished: Run, tmp_path: Path) -> None:
     assert epochs(copied) == epochs(finished)
 
 
-def test_worker_resumes_exactly_after_stop(finished: Run, runs: RunsFolder, tiny: Build, until: Until) -> None:
-    run = runs.create(tiny())
-    local.start(run)
-    until(lambda: recorded(run, EpochFinished))
-    assert local.send_signal(run, signal.SIGHUP), "a closed terminal must not end the worker"
-    assert local.stop(run) is RunState.stopped
+def stopped_midway(runs: RunsFolder, tiny: Build, until: Until) -> Run:
+    """Return a run that was stopped after an epoch; one that ended before it saw the request is made again."""
+    for _ in range(20):
+        run = runs.create(tiny())
+        local.start(run)
+        until(lambda: recorded(run, EpochFinished))  # noqa: B023
+        hung_up = local.send_signal(run, signal.SIGHUP)
+        with contextlib.suppress(UserError):
+            if local.stop(run, request=PATIENCE_SECONDS) is RunState.stopped:
+                assert hung_up, "a closed terminal must not end the worker"
+                return run
+        assert run.status().state is RunState.finished
+    raise AssertionError("every run ended before it could be stopped")
+
+
+def test_worker_resumes_exactly_after_stop(
+    finished: Run, runs: RunsFolder, tiny: Build, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "ENDING_SECONDS", PATIENCE_SECONDS)
+    run = stopped_midway(runs, tiny, until)
     stopped = recorded(run, RunStopped)
     assert [event.reason for event in stopped] == ["asked to stop"]
     with pytest.raises(UserError, match="not running"):
@@ -169,7 +184,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_worker_reports_full_disk_with_best_model_intact(small_disk: Path, tiny: Build, until: Until) -> None:
-    run = RunsFolder(small_disk).create(tiny())
+    run = RunsFolder(small_disk).create(tiny(ddpm__epochs=500))
     local.start(run)
     until(lambda: recorded(run, BestModelStored))
     filler = small_disk / "filler"
@@ -185,20 +200,24 @@ def test_worker_reports_full_disk_with_best_model_intact(small_disk: Path, tiny:
     filler.unlink()
 
 
-def test_worker_ends_when_run_folder_vanishes(runs: RunsFolder, tiny: Build, until: Until) -> None:
+def test_worker_ends_when_run_folder_vanishes(runs: RunsFolder, tiny: Build, until: Until, tmp_path: Path) -> None:
     run = runs.create(tiny(ddpm__epochs=500, data__train_images=64))
     local.start(run)
     until(lambda: recorded(run, EpochFinished))
-    shutil.rmtree(runs.root)
-    assert local._children[-1].wait(timeout=60) == 1
+    runs.root.rename(tmp_path / "moved")  # at once, whatever the worker writes meanwhile
+    shutil.rmtree(tmp_path / "moved")
+    assert local._children[-1].wait(timeout=PATIENCE_SECONDS) == 1
     assert not runs.root.exists(), "the worker has created the folder again"
 
 
 def test_worker_reports_file_size_limit(runs: RunsFolder, tiny: Build, until: Until) -> None:
+    slot = queue.acquire("another run", ["cpu"])
+    assert slot is not None
     run = runs.create(tiny())
     local.start(run)
     worker = until(lambda: heartbeat.read(run.folder))
     resource.prlimit(worker.identity.pid, resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+    slot.release()
     until(lambda: has_ended(run))
     (failed,) = recorded(run, RunFailed)
     assert failed.error == "A file would become larger than this shell or disk allows."

@@ -169,6 +169,7 @@ def test_completion_works_in_interactive_bash(make: Maker, tmp_path: Path) -> No
     bash = Terminal(command=["bash", "--rcfile", str(setup), "-i"], size=(120, 24), PATH=path)
     try:
         bash.until_seen("ready")
+        bash.until_seen("> ")
         for typed, completed in (
             ("show 2", f"show {run.id}"),
             ("run dip --task denoise:s", "--task denoise:sigma=25"),

@@ -14,7 +14,7 @@ from dipddpm.core.launch import local
 from dipddpm.core.runs import RunsFolder
 from dipddpm.tui.cli.main import main
 from dipddpm.tui.console.session import Options, Session
-from tests.helpers import Build, Until
+from tests.helpers import PATIENCE_SECONDS, Build, Until
 
 LATIN_1 = os.fsdecode(b"runs\xe9")
 
@@ -68,7 +68,9 @@ def test_command_line_names_runs_folder_that_is_not_utf8(variable: str, tmp_path
     environment = os.environb | ({variable.encode(): folder} if variable else {})
     command = [sys.executable, "-P", "-c", "from dipddpm.tui.cli.main import main; main()", "ls"]
     more = [] if variable else [b"--runs-dir", folder]
-    done = subprocess.run([*command, *more], env=environment, capture_output=True, check=False, timeout=60)
+    done = subprocess.run(
+        [*command, *more], env=environment, capture_output=True, check=False, timeout=PATIENCE_SECONDS
+    )
     assert done.returncode == 2
     assert done.stderr.startswith(b"The name of the runs folder is not in UTF-8: ")
     assert not list(tmp_path.glob("runs*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import pty
@@ -21,7 +22,7 @@ from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.launch import local
 from dipddpm.core.runs import CONFIG_FILE, EVENTS_FILE, EventLog, RunsFolder, RunState
-from tests.helpers import Build, Until
+from tests.helpers import PATIENCE_SECONDS, Build, Until
 
 COMMAND = [sys.executable, "-P", "-c", "from dipddpm.tui.cli.main import main; main()"]
 TINY = ["ddpm", "--preset", "quick", "--set", "data.train_images=256", "--set", "ddpm.samples=0", "--device", "cpu"]
@@ -29,7 +30,7 @@ TINY = ["ddpm", "--preset", "quick", "--set", "data.train_images=256", "--set", 
 
 def dipddpm(*arguments: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120, **more
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS, **more
     )
 
 
@@ -52,9 +53,10 @@ class Terminal:
             os.environ["TERM"] = "xterm"
             os.execv(COMMAND[0], [*COMMAND, *arguments])
         self.shown = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end in the middle of a character
 
-    def until(self, pattern: str, seconds: float = 120.0) -> None:
-        end = time.monotonic() + seconds
+    def until(self, pattern: str) -> None:
+        end = time.monotonic() + PATIENCE_SECONDS
         while not re.search(pattern, self.shown):
             assert time.monotonic() < end, self.shown
             assert self._read(), f"the command ended without {pattern!r}: {self.shown}"
@@ -76,7 +78,7 @@ class Terminal:
             block = os.read(self.master, 65536)
         except OSError:  # the terminal's other end is closed
             return False
-        self.shown += block.decode()
+        self.shown += self._decoder.decode(block)
         return bool(block)
 
 

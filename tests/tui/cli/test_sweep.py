@@ -13,7 +13,7 @@ from PIL import Image
 from dipddpm.core.data.identity import files_loaded
 from dipddpm.core.launch import local, queue
 from dipddpm.core.runs import CHECKPOINT_FILE, RunsFolder, RunState
-from tests.helpers import Until, append_events
+from tests.helpers import PATIENCE_SECONDS, Until, append_events
 from tests.tui.driving import Maker, dipddpm
 
 Output = pytest.CaptureFixture[str]
@@ -22,8 +22,9 @@ RATES = (*DIP, "--over", "dip.lr=0.01,0.1", "--seeds", "2")
 
 
 @pytest.fixture
-def busy(runs: RunsFolder) -> Iterator[None]:
-    """Hold the only slot, so that every started run waits."""
+def busy(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Hold the only slot, so that every started run waits, and give workers time to start before they are stopped."""
+    monkeypatch.setattr(local, "REQUEST_SECONDS", PATIENCE_SECONDS)
     held = queue.acquire("something else", ["cpu"])
     assert held is not None
     yield

@@ -13,6 +13,7 @@ import pytest
 from rich.cells import cell_len
 
 from dipddpm.core.runs import RunsFolder
+from tests.helpers import PATIENCE_SECONDS
 from tests.tui.driving import Maker
 
 CLI = "from dipddpm.tui.cli.main import main; main({})"
@@ -26,7 +27,7 @@ def run(code: str, *, stdout: int | IO[Any] | None = subprocess.PIPE, before: st
         stdout=stdout,
         stderr=subprocess.PIPE,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         env=os.environ | environment,
     )
     assert b"Traceback" not in done.stderr, done.stderr.decode()
@@ -76,14 +77,16 @@ def test_closed_pipe_is_no_error(name: str) -> None:
 def test_closed_streams_are_no_error(closed: tuple[int, ...]) -> None:
     for name in ("ls", "console"):
         command = f'{sys.executable} -P -c "$CODE" {" ".join(f"{number}>&-" for number in closed)}'
-        done = subprocess.run(["sh", "-c", command], env=os.environ | {"CODE": COMMANDS[name]}, check=False, timeout=60)
+        done = subprocess.run(
+            ["sh", "-c", command], env=os.environ | {"CODE": COMMANDS[name]}, check=False, timeout=PATIENCE_SECONDS
+        )
         assert done.returncode == 0
 
 
 def test_full_error_output_keeps_exit_code() -> None:
     command = f'{sys.executable} -P -c "$CODE" 2>/dev/full'
     code = CLI.format(["show", "nonesuch"])
-    done = subprocess.run(["sh", "-c", command], env=os.environ | {"CODE": code}, check=False, timeout=60)
+    done = subprocess.run(["sh", "-c", command], env=os.environ | {"CODE": code}, check=False, timeout=PATIENCE_SECONDS)
     assert done.returncode == 2
 
 
