@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,6 +45,10 @@ SPLITS: dict[str, Part] = {
     "validation": "val",
 }
 """The names of subfolders, in lower case, that hold a split."""
+MAX_CHECKED = 5_000
+"""Number of files of a split that are looked at before a run starts; the run itself reads them all."""
+MAX_SUSPECTS = 50
+"""Number of files that are decoded before a run starts, because they don't end as they should."""
 _HEAD = 4096
 """Number of bytes at the beginning of a file that suffices to distinguish most files of one size."""
 _MAX_NAMES = 5
@@ -207,9 +212,9 @@ def read(folder: Folder, split: Part) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     files = folder.split(split)
     with ThreadPoolExecutor() as threads:  # decoding releases the interpreter lock
         images = list(threads.map(lambda file: _square_or_error(file, folder.size), files))
-    if errors := [image for image in images if isinstance(image, UserError)]:
-        more = f" {len(errors) - 1:,} more of {len(files):,} files can't be read either." if len(errors) > 1 else ""
-        raise UserError(errors[0].problem + more, errors[0].remedy)
+    _refuse_errors(
+        {file: image for file, image in zip(files, images, strict=True) if isinstance(image, UserError)}, files
+    )
     squares = [image[0] for image in images if not isinstance(image, UserError)]
     doubts = [image[1][0] for image in images if not isinstance(image, UserError) and image[1]]
     colour = _first_in_colour(folder, split, dict(zip(files, squares, strict=True)))
@@ -222,6 +227,32 @@ def read(folder: Folder, split: Part) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     numbers = {name: number for number, name in enumerate(folder.classes)}
     labels = torch.tensor([numbers[folder.labels[file]] for file in files])
     return torch.cat([with_channels(image, channels) for image in squares]), labels, notes
+
+
+def refuse_damaged(files: Sequence[Path]) -> None:
+    """Raise `UserError` for files that can't be read, found by their beginnings and ends. Loads no torch.
+
+    Only `MAX_CHECKED` files are looked at, and only `MAX_SUSPECTS` of them are decoded; `read` finds the others.
+    """
+    from dipddpm.core.io import ends, pictures
+
+    errors = {}
+    suspects = (file for file in files[:MAX_CHECKED] if not ends.seems_whole(file))
+    for file in itertools.islice(suspects, MAX_SUSPECTS):
+        try:
+            pictures.decode(file)
+        except UserError as error:
+            errors[file] = error
+    _refuse_errors(errors, files)
+
+
+def _refuse_errors(errors: Mapping[Path, UserError], files: Sequence[Path]) -> None:
+    """Raise `UserError` about the first of the files that can't be read, and name some others."""
+    if errors:
+        first, *others = errors
+        more = f" {len(others):,} more of {len(files):,} files can't be read: " if others else ""
+        problem = errors[first].problem + more + _names([str(file) for file in others]) + "." * bool(others)
+        raise UserError(problem, errors[first].remedy)
 
 
 def _first_in_colour(folder: Folder, split: Part, squares: dict[Path, Tensor]) -> Path | None:

@@ -19,9 +19,6 @@ from dipddpm.core.io import home
 from dipddpm.core.launch import inputs, queue, shapes
 from dipddpm.core.runs import BEST_FILE, Run, reference, trained
 
-MAX_HEADERS = 5_000
-"""Number of files of a folder whose headers are read before a run starts; the run itself reads them all."""
-
 
 def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -> None:
     """Raise UserError for a config that is certain to fail.
@@ -134,14 +131,13 @@ def _refuse_more_than(config: AnyRun, name: str) -> None:
 def _count(name: str, split: Split) -> int:
     """Return the number of images in a split.
 
-    Raises UserError for a folder without any, and for one of its first files whose header can't be read.
+    Raises UserError for a folder without any, and for damaged files as far as `folder.refuse_damaged` finds them.
     """
     if name in data.CATALOGUE:
         known = data.CATALOGUE[name]
         return known.train if split == "train" else known.test
     files = folder.parse(name).split(split)
-    for file in files[:MAX_HEADERS]:
-        folder.stored_channels(file)
+    folder.refuse_damaged(files)
     return len(files)
 
 

@@ -10,11 +10,12 @@ from torchvision.datasets import ImageFolder
 
 from dipddpm.core.config import DataConfig
 from dipddpm.core.data import Split, check, hold_out, load
-from dipddpm.core.data.folder import count_copies, stored_channels
+from dipddpm.core.data.folder import count_copies, refuse_damaged, stored_channels
 from dipddpm.core.data.sources import data_loaded, load_training, opening_events
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Message
 from dipddpm.core.images import load_image
+from dipddpm.core.io import pictures
 
 
 def write(path: Path, *, mode: str = "L", size: tuple[int, int] = (40, 30), value: int = 100) -> Path:
@@ -290,8 +291,29 @@ def test_folder_counts_files_that_cannot_be_read(tmp_path: Path) -> None:
         noise(tmp_path / f"{index}.png", index)
     for index, content in {2: b"", 5: (tmp_path / "5.png").read_bytes()[:200]}.items():
         (tmp_path / f"{index}.png").write_bytes(content)
-    with pytest.raises(UserError, match=r"2\.png.* 1 more of 9 files can't be read either\."):
+    with pytest.raises(UserError, match=r"2\.png.* 1 more of 9 files can't be read: .*5\.png\."):
         load(f"folder:{tmp_path}")
+
+
+def test_damaged_files_are_found_before_they_are_all_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for index in range(9):
+        noise(tmp_path / f"{index}.png", index)
+    files = sorted(tmp_path.iterdir())
+    decoded, decode = [], pictures.decode
+
+    def record(path: Path) -> pictures.Picture:
+        decoded.append(path)
+        return decode(path)
+
+    monkeypatch.setattr(pictures, "decode", record)
+    refuse_damaged(files)
+    assert not decoded
+    for index in (2, 5, 7):
+        files[index].write_bytes(files[index].read_bytes()[:-200])
+    files[7].write_bytes(noise(tmp_path / "x.png", 3).read_bytes() + bytes(100))  # bytes after a picture do no harm
+    with pytest.raises(UserError, match=r"2\.png is damaged.* 1 more of 9 files can't be read: .*5\.png\."):
+        refuse_damaged(files)
+    assert decoded == [files[index] for index in (2, 5, 7)]
 
 
 def test_folder_notes_pictures_that_are_too_dark_for_their_depth(tmp_path: Path) -> None:
