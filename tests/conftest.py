@@ -112,11 +112,14 @@ def runs(own_folders: None) -> Iterator[RunsFolder]:
 
 
 def end_workers(runs: RunsFolder) -> None:
-    """Kill the workers of a runs folder, each only if it is still the process that worker.json names."""
+    """Kill the workers of a runs folder, each only if it is still the process that worker.json names, and not this."""
     from dipddpm.core.launch import local
+    from dipddpm.core.runs import heartbeat
 
     for run in runs.runs():
-        local.send_signal(run, signal.SIGKILL)
+        worker = heartbeat.read(run.folder)
+        if worker is not None and worker.identity.pid != os.getpid():
+            local.send_signal(run, signal.SIGKILL)
     for child in local._children:
         child.wait(timeout=PATIENCE_SECONDS)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from dipddpm.core.events import Event, Item, RunStarted
+from dipddpm.core.launch import worker
 from dipddpm.core.runs import EventLog, EventReader, Run, RunsFolder, heartbeat
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ def create_logged(runs: RunsFolder, config: AnyRun, *events: Event, time: float 
     run = runs.create(config)
     append_events(run, RunStarted(kind=config.kind, method=config.method, device="cpu", time=time), *events)
     return run
+
+
+def work(run: Run, *options: str) -> int:
+    """Carry out a run in this process, without a wait for a slot, and return the worker's exit code."""
+    return worker.main([str(run.folder), "--now", *options])
 
 
 def this_process() -> heartbeat.ProcessIdentity:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from dipddpm.core.events import (
 from dipddpm.core.launch import inputs, preflight, worker
 from dipddpm.core.launch.recorder import Recorder
 from dipddpm.core.runs import CHECKPOINT_FILE, CONFIG_FILE, EVENTS_FILE, EventLog, Run, RunsFolder, RunState, reference
-from tests.helpers import recorded
+from tests.helpers import recorded, work
 
 DDPM = {
     "ddpm.batch_size": 8,
@@ -53,22 +52,6 @@ DIP = {
     "checkpoint_seconds": 0,
 }
 Change = Callable[[Path], object]
-
-
-@pytest.fixture(autouse=True)
-def signal_handlers() -> Iterator[None]:
-    """Restore the signal handlers that a worker replaces in this process."""
-    kinds = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
-    handlers = [signal.getsignal(kind) for kind in kinds]
-    yield
-    for kind, handler in zip(kinds, handlers, strict=True):
-        signal.signal(kind, handler)
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> RunsFolder:
-    """Replace the shared fixture, which would kill this process, because it is the worker of its runs."""
-    return RunsFolder(tmp_path / "inside")
 
 
 @pytest.fixture
@@ -109,10 +92,6 @@ def restoring(files: Path) -> AnyRun:
 
 def training(pictures: Path, **more: Any) -> AnyRun:
     return configs.build("ddpm", settings={**DDPM, "data.dataset": f"folder:{pictures}", **more})
-
-
-def work(run: Run, *options: str) -> int:
-    return worker.main([str(run.folder), "--now", *options])
 
 
 def interrupted(runs: RunsFolder, config: AnyRun, *, after: int = 2) -> Run:

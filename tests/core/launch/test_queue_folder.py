@@ -6,9 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
-import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -109,17 +107,6 @@ def test_queue_names_folder_that_cannot_be_written(code: int, monkeypatch: pytes
     assert os.strerror(code) in caught.value.problem
 
 
-@pytest.fixture
-def restore_signals() -> Iterator[None]:
-    """Restore the signal handlers that a worker in this process changes."""
-    kinds = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
-    handlers = [signal.getsignal(kind) for kind in kinds]
-    yield
-    for kind, handler in zip(kinds, handlers, strict=True):
-        signal.signal(kind, handler)
-
-
-@pytest.mark.usefixtures("restore_signals")
 @pytest.mark.parametrize("trouble", ["a file", "no locks"])
 def test_run_starts_without_queue_and_warns(trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if trouble == "a file":

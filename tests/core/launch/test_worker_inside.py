@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ from dipddpm.core.events import CheckpointStored, EpochFinished, RunFailed
 from dipddpm.core.launch import worker
 from dipddpm.core.launch.recorder import Recorder
 from dipddpm.core.launch.worker import Heartbeat
-from dipddpm.core.runs import BEST_FILE, Run, RunsFolder, RunState
+from dipddpm.core.runs import BEST_FILE, RunsFolder, RunState
 from dipddpm.core.runs.extend import extend
-from tests.helpers import recorded
+from tests.helpers import recorded, work
 
-Work = Callable[..., int]
 checkpoint = Recorder.checkpoint
 SMALL = {
     "data.dataset": "fashion-mini",
@@ -35,27 +33,6 @@ SMALL = {
     "device": "cpu",
     "checkpoint_seconds": 1e9,
 }
-
-
-@pytest.fixture(autouse=True)
-def restore_process_state() -> Iterator[None]:
-    """Restore the signal handlers and the torch setting that a worker changes in its process."""
-    kinds = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    handlers = [signal.getsignal(kind) for kind in kinds]
-    yield
-    for kind, handler in zip(kinds, handlers, strict=True):
-        signal.signal(kind, handler)
-    torch.set_flush_denormal(False)
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> RunsFolder:
-    """Replace the shared fixture, which would kill this process, because it is the worker of its runs."""
-    return RunsFolder(tmp_path / "inside")
-
-
-def work(run: Run, *options: str) -> int:
-    return worker.main([str(run.folder), "--now", *options])
 
 
 def test_worker_reports_full_gpu_and_option_to_lower(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:

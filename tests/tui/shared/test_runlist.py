@@ -20,12 +20,6 @@ from dipddpm.tui.shared.runlist import FIRST_BATCH_ROWS, RunRow, RunScanner, rou
 from tests.helpers import append_events, this_process
 
 
-@pytest.fixture
-def runs_folder(tmp_path: Path) -> RunsFolder:
-    """Return a runs folder; the workers of the fixture `runs` are killed, but here the test is a run's worker."""
-    return RunsFolder(tmp_path / "list")
-
-
 def _finish(run: Run, loss: float = 0.5) -> Run:
     append_events(
         run,
@@ -68,10 +62,10 @@ def _scan_until(scanner: RunScanner, wanted: Callable[[list[RunRow]], bool]) -> 
     return False
 
 
-def test_run_row_holds_status_results_and_notes(runs_folder: RunsFolder) -> None:
-    run = _finish(runs_folder.create(configs.build("ddpm", settings={"name": "take [2]\x1b[31m"})), loss=0.25)
+def test_run_row_holds_status_results_and_notes(runs: RunsFolder) -> None:
+    run = _finish(runs.create(configs.build("ddpm", settings={"name": "take [2]\x1b[31m"})), loss=0.25)
     marks.write(run.folder, marks.RunNotes(("x",), "good"))
-    (row,) = _rows(RunScanner(runs_folder.root))
+    (row,) = _rows(RunScanner(runs.root))
     assert (row.id, row.kind, row.method, row.state) == (run.id, "ddpm", "tutorial", RunState.finished)
     assert row.name == "take [2]\\x1b[31m"
     assert (row.progress, row.epoch, row.best_loss, row.duration) == (1.0, 2, 0.25, 100.0)
@@ -84,17 +78,15 @@ def test_scanner_finds_no_rows_in_empty_or_missing_folder(tmp_path: Path) -> Non
     assert _last(RunScanner(tmp_path)) == []
 
 
-def test_scanner_yields_first_batch_early_and_newest_first(
-    runs_folder: RunsFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scanner_yields_first_batch_early_and_newest_first(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runlist, "BATCH_SECONDS", math.inf)
-    runs_folder.root.mkdir()
+    runs.root.mkdir()
     text = configs.to_toml(configs.build("dip"))
     for number in range(FIRST_BATCH_ROWS + 20):
-        folder = runs_folder.root / f"20260101-{number // 3600:02d}{number // 60 % 60:02d}{number % 60:02d}-dip-0000"
+        folder = runs.root / f"20260101-{number // 3600:02d}{number // 60 % 60:02d}{number % 60:02d}-dip-0000"
         folder.mkdir()
         (folder / "config.toml").write_text(text)
-    batches = list(RunScanner(runs_folder.root).scan())
+    batches = list(RunScanner(runs.root).scan())
     assert [(len(rows), complete) for rows, complete in batches] == [
         (FIRST_BATCH_ROWS, False),
         (FIRST_BATCH_ROWS + 20, True),
@@ -104,81 +96,81 @@ def test_scanner_yields_first_batch_early_and_newest_first(
     assert len(ids) == FIRST_BATCH_ROWS + 20
 
 
-def test_scanner_reports_nothing_while_unchanged(runs_folder: RunsFolder) -> None:
-    _finish(runs_folder.create(configs.build("ddpm")))
-    scanner = RunScanner(runs_folder.root)
+def test_scanner_reports_nothing_while_unchanged(runs: RunsFolder) -> None:
+    _finish(runs.create(configs.build("ddpm")))
+    scanner = RunScanner(runs.root)
     assert _last(scanner) is not None
     assert [_last(scanner) for _ in range(5)] == [None] * 5
 
 
-def test_scanner_finds_added_and_removed_runs(runs_folder: RunsFolder) -> None:
-    first = _finish(runs_folder.create(configs.build("ddpm")))
-    scanner = RunScanner(runs_folder.root)
+def test_scanner_finds_added_and_removed_runs(runs: RunsFolder) -> None:
+    first = _finish(runs.create(configs.build("ddpm")))
+    scanner = RunScanner(runs.root)
     _last(scanner)
-    second = _finish(runs_folder.create(configs.build("dip")))
+    second = _finish(runs.create(configs.build("dip")))
     assert {row.id for row in _rows(scanner)} == {first.id, second.id}
     shutil.rmtree(first.folder)
-    os.utime(runs_folder.root)
+    os.utime(runs.root)
     assert [row.id for row in _rows(scanner)] == [second.id]
 
 
-def test_scanner_follows_live_run_to_its_end(runs_folder: RunsFolder) -> None:
-    run = runs_folder.create(configs.build("ddpm"))
+def test_scanner_follows_live_run_to_its_end(runs: RunsFolder) -> None:
+    run = runs.create(configs.build("ddpm"))
     _alive(run)
-    scanner = RunScanner(runs_folder.root)
+    scanner = RunScanner(runs.root)
     (row,) = _rows(scanner)
     assert (row.state, row.progress) == (RunState.running, 0.25)
     append_events(run, events.RunFinished(seconds=1.0, step=100))
     assert _scan_until(scanner, lambda rows: rows[0].state is RunState.finished)
 
 
-def test_scanner_finds_resumed_run_live_again(runs_folder: RunsFolder) -> None:
-    run = _finish(runs_folder.create(configs.build("ddpm")))
-    scanner = RunScanner(runs_folder.root)
+def test_scanner_finds_resumed_run_live_again(runs: RunsFolder) -> None:
+    run = _finish(runs.create(configs.build("ddpm")))
+    scanner = RunScanner(runs.root)
     _last(scanner)
     append_events(run, events.RunResumed(from_step=20))
     heartbeat.write(run.folder, heartbeat.Worker(this_process(), alive=time.time(), progressed=time.time()))
     assert _scan_until(scanner, lambda rows: rows[0].state is RunState.running)
 
 
-def test_scanner_refresh_reads_new_tags(runs_folder: RunsFolder) -> None:
-    run = _finish(runs_folder.create(configs.build("ddpm")))
-    scanner = RunScanner(runs_folder.root)
+def test_scanner_refresh_reads_new_tags(runs: RunsFolder) -> None:
+    run = _finish(runs.create(configs.build("ddpm")))
+    scanner = RunScanner(runs.root)
     _last(scanner)
     marks.write(run.folder, marks.RunNotes(("keep",)))
     scanner.refresh(run.id)
     assert _rows(scanner)[0].tags == ("keep",)
 
 
-def test_run_row_is_stalled_without_progress(runs_folder: RunsFolder) -> None:
-    run = runs_folder.create(configs.build("ddpm"))
+def test_run_row_is_stalled_without_progress(runs: RunsFolder) -> None:
+    run = runs.create(configs.build("ddpm"))
     _alive(run)
     long_ago = time.time() - 2 * heartbeat.STALL_SECONDS
     heartbeat.write(run.folder, heartbeat.Worker(this_process(), alive=time.time(), progressed=long_ago))
-    assert _rows(RunScanner(runs_folder.root))[0].stalled
+    assert _rows(RunScanner(runs.root))[0].stalled
 
 
-def test_scanner_skips_foreign_folder_and_marks_broken_run(runs_folder: RunsFolder) -> None:
-    (runs_folder.root / "holiday").mkdir(parents=True)
-    broken = runs_folder.root / "20260101-000000-dip-abcd"
+def test_scanner_skips_foreign_folder_and_marks_broken_run(runs: RunsFolder) -> None:
+    (runs.root / "holiday").mkdir(parents=True)
+    broken = runs.root / "20260101-000000-dip-abcd"
     broken.mkdir()
     (broken / "config.toml").write_text("kind = ")
-    (row,) = _rows(RunScanner(runs_folder.root))
+    (row,) = _rows(RunScanner(runs.root))
     assert (row.id, row.state, row.kind) == (broken.name, RunState.broken, "")
 
 
-def test_scanner_reads_summary_instead_of_config(runs_folder: RunsFolder) -> None:
+def test_scanner_reads_summary_instead_of_config(runs: RunsFolder) -> None:
     """The summary holds everything that a row shows; it is rebuilt from config and log if it has an old format."""
-    run = _finish(runs_folder.create(configs.build("ddpm", settings={"name": "take 1"})))
+    run = _finish(runs.create(configs.build("ddpm", settings={"name": "take 1"})))
     summary.write(run.folder, summary.read(run.folder))
     config = (run.folder / "config.toml").read_bytes()
     (run.folder / "config.toml").write_text("kind = ")
-    before = _rows(RunScanner(runs_folder.root))
+    before = _rows(RunScanner(runs.root))
     assert (before[0].name, before[0].state) == ("take 1", RunState.finished)
     (run.folder / "config.toml").write_bytes(config)
     stored = run.folder / "summary.json"
     stored.write_text(json.dumps({**json.loads(stored.read_text()), "format": 1, "name": "another"}))
-    assert _last(RunScanner(runs_folder.root)) == before
+    assert _last(RunScanner(runs.root)) == before
 
 
 def test_sort_rows_puts_live_runs_first_and_unknown_last() -> None:
