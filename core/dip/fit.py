@@ -14,7 +14,7 @@ from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.degrade.panels import comparison, side_by_side
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.intervals import mean
+from dipddpm.core.evaluation.intervals import mean, psnr_mean
 from dipddpm.core.events import EarlyStopped, Item, Message, PsnrMeasured, StateDict, Step, StopsCompared
 from dipddpm.core.metrics.image import has_ssim, psnr, ssim
 
@@ -203,7 +203,7 @@ class DipFit:
         return PsnrMeasured(
             step=self.step,
             psnr=values,
-            mean=mean(values),
+            mean=psnr_mean(values).value,
             loss=losses,
             ssim=_all_known(quality.ssim for quality in qualities),
             averaged=[quality.restored for quality in qualities] if averaging else [],

@@ -1,4 +1,7 @@
-"""Confidence intervals of the differences between two methods on the same images. Loads no torch."""
+"""Means of PSNR, and confidence intervals of the differences between two methods. Loads no torch.
+
+The PSNR of an exact image, one that equals its truth, is infinite. A mean leaves exact images out, and counts them.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,36 @@ CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """A mean with its 95% confidence bounds."""
+    """A mean of differences with its 95% confidence bounds; None for bounds that can't be computed."""
 
     mean: float
-    lower: float
-    upper: float
+    lower: float | None
+    upper: float | None
+    left_out: int = 0
+    """Number of images that the mean leaves out, since one method restores them exactly and the other doesn't."""
 
     def __str__(self) -> str:
-        """Format the mean with its sign, then the bounds."""
-        return f"{self.mean:+.2f} [{self.lower:+.2f}, {self.upper:+.2f}]"
+        """Format the mean with its sign, then the bounds, without a unit."""
+        return self.text()
+
+    def text(self, unit: str = "") -> str:
+        """Format the mean with its sign, the bounds or the reason why there are none, and the unit."""
+        if math.isinf(self.mean):
+            return "infinite (all are exact)" if self.mean > 0 else "-infinite (all of the other are exact)"
+        if self.lower is None or self.upper is None or not math.isfinite(self.upper - self.lower):
+            bounds = "no bounds" if math.isnan(self.mean) else "one image: no bounds"
+        else:
+            bounds = f"{self.lower:+.2f}, {self.upper:+.2f}"
+        left_out = f", without {self.left_out} exact" if self.left_out else ""
+        return f"{self.mean:+.2f} [{bounds}]{unit}{left_out}"
+
+
+class PsnrMean(NamedTuple):
+    """A mean PSNR in dB over the images that aren't exact. Of two means, the one with more exact images is larger."""
+
+    exact: int
+    value: float
+    """Infinite if all images are exact."""
 
 
 def mean(values: Sequence[float]) -> float:
@@ -26,13 +50,27 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
-def decibels(value: float, unit: str = " dB") -> str:
-    """Format a PSNR with its unit; a PSNR that is infinite, of an image equal to the truth, is "exact"."""
-    return "exact" if value == math.inf else f"{value:.2f}{unit}"
+def mean_without_infinite(values: Sequence[float]) -> float:
+    """Return the mean of the values that aren't infinite, or of all values if there are no others."""
+    return mean([value for value in values if not math.isinf(value)] or values)
+
+
+def psnr_mean(values: Sequence[float]) -> PsnrMean:
+    """Return the mean PSNR over the images that aren't exact, and the number of exact images."""
+    others = [value for value in values if value != math.inf]
+    return PsnrMean(len(values) - len(others), mean(others or values))
+
+
+def decibels(value: float | PsnrMean, unit: str = " dB") -> str:
+    """Format a PSNR with its unit: an infinite one is "exact"; a mean says how many exact images it leaves out."""
+    exact, value = value if isinstance(value, PsnrMean) else (0, value)
+    if value == math.inf:
+        return "exact"
+    return f"{value:.2f}{unit}" + (f", {exact} exact" if exact else "")
 
 
 def interval(differences: Sequence[float]) -> Interval:
-    """Return Student's t interval of the mean of independent differences; it is unbounded for a single difference."""
+    """Return Student's t interval of the mean of independent differences; a single difference has no bounds."""
     return pooled([differences])
 
 
@@ -40,24 +78,30 @@ def pooled(strata: Sequence[Sequence[float]]) -> Interval:
     """Return the mean of the strata's means, where a stratum is a set of images, with its bounds.
 
     The bounds use Welch's t with Satterthwaite's degrees of freedom, (sum v)^2 / sum(v^2 / (n - 1)), where v is the
-    squared standard error of a stratum's mean; for a single stratum this is Student's t interval.
+    squared standard error of a stratum's mean; for a single stratum this is Student's t interval. Infinite differences
+    are left out, unless there are no others.
     """
     from scipy.special import stdtrit
 
-    means = [mean(values) for values in strata]
+    everything = [value for values in strata for value in values]
+    finite = [kept for values in strata if (kept := [value for value in values if not math.isinf(value)])]
+    left_out = len(everything) - sum(map(len, finite))
+    if not finite:
+        return Interval(mean(everything), None, None)
+    means = [mean(values) for values in finite]
     centre = mean(means)
-    if any(len(values) < 2 for values in strata):
-        return Interval(centre, -math.inf, math.inf)
-    errors = [_variance(values, m) / len(values) / len(strata) ** 2 for values, m in zip(strata, means, strict=True)]
+    if any(len(values) < 2 for values in finite):
+        return Interval(centre, None, None, left_out)
+    errors = [_variance(values, m) / len(values) / len(finite) ** 2 for values, m in zip(finite, means, strict=True)]
     total = sum(errors)
     if total == 0:
-        return Interval(centre, centre, centre)
+        return Interval(centre, centre, centre, left_out)
     if not math.isfinite(total):
-        return Interval(centre, -math.inf, math.inf)
+        return Interval(centre, None, None, left_out)
     # Dividing by the total first avoids an underflow when small errors are squared.
-    freedom = 1 / sum((e / total) ** 2 / (len(values) - 1) for e, values in zip(errors, strata, strict=True))
+    freedom = 1 / sum((e / total) ** 2 / (len(values) - 1) for e, values in zip(errors, finite, strict=True))
     reach = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(total)
-    return Interval(centre, centre - reach, centre + reach)
+    return Interval(centre, centre - reach, centre + reach, left_out)
 
 
 def _variance(values: Sequence[float], mean: float) -> float:

@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 from dipddpm.core.config import HYBRIDS
-from dipddpm.core.evaluation.intervals import Interval, decibels, interval, mean, pooled
+from dipddpm.core.evaluation.intervals import (
+    Interval,
+    PsnrMean,
+    decibels,
+    interval,
+    mean,
+    mean_without_infinite,
+    pooled,
+    psnr_mean,
+)
 from dipddpm.core.events import Event, RestorationMissing, RestorationsCompared, RestorationScored
 from dipddpm.core.io.sanitize import wrapped
 
@@ -34,13 +43,13 @@ class MethodScores:
 
     @property
     def psnr(self) -> list[float]:
-        """The PSNR of each image in dB, averaged over seeds."""
-        return [mean(values) for values in zip(*(scored.psnr for scored in self.scored), strict=False)]
+        """The PSNR of each image in dB, averaged over seeds; infinite for an image that is exact with every seed."""
+        return [mean_without_infinite(values) for values in zip(*(scored.psnr for scored in self.scored), strict=False)]
 
     @property
-    def mean(self) -> float:
+    def mean(self) -> PsnrMean:
         """The PSNR in dB, averaged over all images."""
-        return mean(self.psnr)
+        return psnr_mean(self.psnr)
 
     @property
     def ssim(self) -> float | None:
@@ -66,7 +75,8 @@ class MethodScores:
         """Return the texts of the method's table cells by column heading, without values that weren't measured."""
         nfe, iterations, runs, seconds = map(self.average, COSTS)
         numbers = {
-            "PSNR": decibels(self.mean, ""),
+            "PSNR": decibels(self.mean.value, ""),
+            "exact": f"{self.mean.exact}" if self.mean.exact else "",
             "SSIM": "" if self.ssim is None else f"{self.ssim:.3f}",
             "class": "" if self.accuracy is None else f"{self.accuracy:.0%}",
             "NFE": f"{nfe:.0f}" if nfe else "",
@@ -127,7 +137,7 @@ class Cell:
     def verdicts(self) -> list[str]:
         """Describe each hybrid's gain over the better baseline in equal time, and over its control, with bounds."""
         return [
-            f"{hybrid} - {other.method}: {interval(differences)} dB"
+            f"{hybrid} - {other.method}: {interval(differences).text(' dB')}"
             for hybrid in (method for method, _ in self.rows if method in HYBRIDS)
             for other in (self.baseline(hybrid), self.rows.get((CONTROLS.get(hybrid, ""), "")))
             if other and (differences := _differences(self.rows.get((hybrid, "")), other))
@@ -163,7 +173,7 @@ class Scoreboard:
         for cell in cells:
             if differences := cell.differences(hybrid, against):
                 by_set.setdefault(cell.set, []).append(differences)
-        strata = [[mean(values) for values in zip(*tasks, strict=False)] for tasks in by_set.values()]
+        strata = [[mean_without_infinite(values) for values in zip(*tasks, strict=False)] for tasks in by_set.values()]
         return pooled(strata) if strata else None
 
     def headline(self, step: int = 0) -> RestorationsCompared | None:
@@ -172,10 +182,18 @@ class Scoreboard:
             return None
         hybrid = self.hybrids[0]
         cells = [cell for cell in self.cells.values() if (hybrid, "") in cell.rows]
-        psnr = mean([cell.rows[hybrid, ""].mean for cell in cells])
-        gain, lower, upper = self.gain(hybrid, cells) or (None, None, None)
+        means = [cell.rows[hybrid, ""].mean for cell in cells]
+        gain = self.gain(hybrid, cells)
         return RestorationsCompared(
-            method=hybrid, psnr=psnr, cells=len(cells), gain=gain, lower=lower, upper=upper, step=step
+            method=hybrid,
+            psnr=psnr_mean([mean.value for mean in means]).value,
+            exact=sum(mean.exact for mean in means),
+            cells=len(cells),
+            gain=gain and gain.mean,
+            lower=gain and gain.lower,
+            upper=gain and gain.upper,
+            left_out=gain.left_out if gain else 0,
+            step=step,
         )
 
     def absences(self) -> list[str]:
@@ -194,7 +212,7 @@ class Scoreboard:
     def means(self) -> list[str]:
         """Describe each hybrid's mean gain over several cells: over the better baseline, and over each family."""
         return [
-            f"{hybrid} - {against or 'better baseline'}: {gain} dB, mean of {compared} {GROUP_NAMES[name]}"
+            f"{hybrid} - {against or 'better baseline'}: {gain.text(' dB')}, mean of {compared} {GROUP_NAMES[name]}"
             for hybrid in self.hybrids
             for name, cells in self.groups().items()
             for against in ("", *BASELINES)
@@ -214,10 +232,12 @@ class Scoreboard:
         cells = self.cells.values()
         keys = list(dict.fromkeys(key for cell in cells for key in (*cell.rows, *((m, "") for m in cell.missing))))
         label = max((len(method_label(*key)) for key in keys), default=0) + 2
+        has_exact = any(row.mean.exact for cell in cells for row in cell.rows.values())
         heads = [
             head
             for head in COLUMN_WIDTHS
-            if label + sum(COLUMN_WIDTHS[h] for h in _COLUMN_PRIORITY[: _COLUMN_PRIORITY.index(head) + 1]) <= width
+            if (has_exact or head != "exact")
+            and label + sum(COLUMN_WIDTHS[h] for h in _COLUMN_PRIORITY[: _COLUMN_PRIORITY.index(head) + 1]) <= width
         ]
         blocks = [self._block(cell, keys, label, heads) for cell in self.cells.values()]
         means = [self.means()] if self.groups() else []
@@ -268,9 +288,9 @@ class Scoreboard:
 
 GROUP_NAMES = {"inpainting": "inpainting cells", "others": "other cells", "all": "cells"}
 """The names of the groups of cells in sentences."""
-COLUMN_WIDTHS = {"PSNR": 7, "SSIM": 6, "class": 6, "NFE": 6, "iter": 6, "runs": 5, "seconds": 8}
+COLUMN_WIDTHS = {"PSNR": 7, "exact": 6, "SSIM": 6, "class": 6, "NFE": 6, "iter": 6, "runs": 5, "seconds": 8}
 """The widths of the columns, in characters, in their order."""
-_COLUMN_PRIORITY = ("PSNR", "seconds", "SSIM", "class", "NFE", "iter", "runs")
+_COLUMN_PRIORITY = ("PSNR", "exact", "seconds", "SSIM", "class", "NFE", "iter", "runs")
 """The columns by priority; in a narrow table the last ones are left out."""
 
 
@@ -282,7 +302,9 @@ def _conclusion(hybrid: str, cells: Mapping[str, tuple[Cell, Interval]]) -> str:
         best = cell.baseline(hybrid)
         assert best
         better[next(family for family, methods in BASELINES.items() if best.method in methods)].append(label)
-        standing["ahead of" if gain.lower > 0 else "behind" if gain.upper < 0 else "level with"].append(label)
+        standing["ahead of" if (gain.lower or 0) > 0 else "behind" if (gain.upper or 0) < 0 else "level with"].append(
+            label
+        )
     families = ", ".join(f"{family} on {_listed(labels)}" for family, labels in better.items() if labels)
     results = ", ".join(f"{word} it on {_listed(labels)}" for word, labels in standing.items() if labels)
     return f"The better baseline is {families}. Without knowing this, {hybrid} is {results}."

@@ -152,6 +152,8 @@ class CheckpointStored(Event, tag="checkpoint_stored", frozen=True):
 class PsnrMeasured(Event, tag="psnr_measured", frozen=True):
     """PSNR in dB against the truth, SSIM and the fit's loss, for each image; `mean` is the mean PSNR.
 
+    The mean leaves out exact images, whose PSNR is infinite, unless all are exact.
+
     `averaged` is the PSNR of the running average of outputs; empty if the fit averages nothing.
     """
 
@@ -277,7 +279,11 @@ class RestorationMissing(Event, tag="restoration_missing", frozen=True):
 
 
 class RestorationsCompared(Event, tag="restorations_compared", frozen=True):
-    """A hybrid's mean PSNR in dB over all cells, and its mean gain over the better baseline, if any, with bounds."""
+    """A hybrid's mean PSNR in dB over all cells, and its mean gain over the better baseline, if any, with bounds.
+
+    The mean PSNR leaves out `exact` images that equal their truth; the gain leaves out `left_out` images that only one
+    of both methods restores exactly. A gain from one image has no bounds.
+    """
 
     method: str
     psnr: float
@@ -286,6 +292,8 @@ class RestorationsCompared(Event, tag="restorations_compared", frozen=True):
     lower: float | None = None
     upper: float | None = None
     step: Count = 0
+    exact: Count = 0
+    left_out: Count = 0
 
 
 class Message(Event, tag="message", frozen=True):

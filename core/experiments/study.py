@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 from dipddpm.core.config import StudyRun
 from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.intervals import PsnrMean, decibels
 from dipddpm.core.events import Document, Input, Item, Message, Pictures, RunStarted, StateDict, Step
 from dipddpm.core.report import study, study_figures
 from dipddpm.core.runs import Run, RunState
@@ -121,5 +122,6 @@ class StudyExperiment:
 def _result(run: Run) -> str:
     """Return a phrase with a stage's result."""
     summary = run.status().summary
-    best = f", best loss {summary.best_loss:.4f}" if summary.best_loss is not None else ""
-    return f"finished{best or (f', {summary.psnr:.2f} dB' if summary.psnr is not None else '')}"
+    if summary.best_loss is not None:
+        return f"finished, best loss {summary.best_loss:.4f}"
+    return "finished" if summary.psnr is None else f"finished, {decibels(PsnrMean(summary.exact, summary.psnr))}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Literal
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.intervals import mean
-from dipddpm.core.evaluation.scoreboard import Scoreboard, method_label
+from dipddpm.core.evaluation.intervals import mean, psnr_mean
+from dipddpm.core.evaluation.scoreboard import MethodScores, Scoreboard, method_label
 from dipddpm.core.events import BestModelStored, EpochFinished, PsnrMeasured, Step, StopsCompared
 from dipddpm.core.export.snapshot import Record, safe_name
 from dipddpm.core.io.sanitize import printable
@@ -53,7 +54,9 @@ def _scores(record: Record) -> dict[str, Drawing]:
     drawings_by_name: dict[str, Drawing] = {}
     for number, cell in enumerate(board.cells.values(), 1):
         if cell.rows:
-            rows = {printable(method_label(*key), 30): row.psnr for key, row in cell.rows.items() if row.psnr}
+            rows = {
+                _label(row): [value for value in row.psnr if value < math.inf] for row in cell.rows.values() if row.psnr
+            }
             title = printable(f"PSNR by method: {cell.name}")
             drawings_by_name[f"scores-{number}"] = StripPlot(title, "PSNR in dB", rows)
     tasks = dict.fromkeys(cell.task for cell in board.cells.values() if len(cell.rows) > 1)
@@ -100,6 +103,12 @@ def _by_timestep(record: Record) -> Drawing | None:
     return LinePlot("Error of eps by timestep", "t / T", "error of eps", curves, log_y=wants_log(values))
 
 
+def _label(row: MethodScores) -> str:
+    """Return a method's name, and the number of its exact images, which have no place on an axis of PSNR."""
+    name = printable(method_label(row.method, row.budget_of), 30)
+    return f"{name}, {row.mean.exact} exact" if row.mean.exact else name
+
+
 def _psnr(record: Record) -> Drawing | None:
     """Plot PSNR against the step, with the truth-free stop and the peak of each image."""
     measurements = record.all(PsnrMeasured)
@@ -109,7 +118,7 @@ def _psnr(record: Record) -> Drawing | None:
     # If outputs are averaged, their average is the restoration, and stop and peak refer to it.
     values = [measured.averaged or measured.psnr for measured in measurements]
     images = [[row[image] if image < len(row) else float("nan") for row in values] for image in range(count)]
-    average = Curve("mean", steps, [mean(row) for row in values], marks=False)
+    average = Curve("mean", steps, [psnr_mean(row).value for row in values], marks=False)
     if count == 1:
         curves = [Curve("PSNR", steps, images[0], marks=False)]
     elif count <= FEW - 1:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dipddpm.core import config as configs
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.intervals import decibels, mean
+from dipddpm.core.evaluation.intervals import PsnrMean, decibels, psnr_mean
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import EpochFinished, Message, RunStarted, SamplesEvaluated, StopsCompared
 from dipddpm.core.export.figures import drawings
@@ -101,21 +101,21 @@ def _results(record: Record) -> list[Block]:
     if summary.loss is not None:
         facts.append(("last loss", f"{summary.loss:.4g}"))
     if (end := record.last(StopsCompared)) is not None and end.psnr:
-        at_stop, peak, final = map(mean, (end.psnr, end.peak, end.final))
+        at_stop, peak, final = map(psnr_mean, (end.psnr, end.peak, end.final))
         facts += [
             (f"PSNR at the stop ({end.rule})", decibels(at_stop)),
             ("peak PSNR, known only with the truth", decibels(peak)),
             ("PSNR of the last iteration", decibels(final)),
         ]
     elif summary.psnr is not None:
-        facts.append(("PSNR", decibels(summary.psnr)))
+        facts.append(("PSNR", decibels(PsnrMean(summary.exact, summary.psnr))))
     for event in record.all(SamplesEvaluated):
         facts.append((event.measure, f"{event.value:.4g} ({event.samples:,} samples, {event.protocol})"))
     blocks: list[Block] = [Facts(facts)] if facts else []
     if end is not None and end.psnr:
         columns = (end.at, end.psnr, end.peak_at, end.peak, end.final)
         rows = [
-            [str(image), str(at), f"{psnr:.2f}", str(peak_at), f"{peak:.2f}", f"{final:.2f}"]
+            [str(image), str(at), decibels(psnr, ""), str(peak_at), decibels(peak, ""), decibels(final, "")]
             for image, (at, psnr, peak_at, peak, final) in enumerate(zip(*columns, strict=False))
         ]
         blocks.append(Table(["image", "stopped at", "PSNR, dB", "peak at", "peak, dB", "last, dB"], rows))

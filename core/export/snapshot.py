@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from dipddpm.core import config as configs
 from dipddpm.core import events
-from dipddpm.core.evaluation.intervals import mean
+from dipddpm.core.evaluation.intervals import mean, psnr_mean
 from dipddpm.core.events import Event
 from dipddpm.core.runs import Run, RunStatus
 
@@ -97,8 +97,10 @@ def scalars(event: Event) -> Iterator[tuple[str, float]]:
                 yield "loss/held_out", event.held_out
             yield from ((f"loss_by_t/{band}", error) for band, error in enumerate(event.bands))
         case events.PsnrMeasured():
-            yield "psnr/mean", event.mean
-            for name, scores in (("averaged", event.averaged), ("ssim", event.ssim), ("fit_loss", event.loss)):
+            yield "psnr/mean", psnr_mean(event.psnr or [event.mean]).value
+            if event.averaged:
+                yield "averaged/mean", psnr_mean(event.averaged).value
+            for name, scores in (("ssim", event.ssim), ("fit_loss", event.loss)):
                 if scores:
                     yield f"{name}/mean", mean(scores)
             for name, scores in (("psnr", event.psnr), ("averaged", event.averaged)):
@@ -108,13 +110,13 @@ def scalars(event: Event) -> Iterator[tuple[str, float]]:
             yield f"stop/image_{event.image}", psnr
         case events.StopsCompared() if event.psnr:
             for name in ("psnr", "peak", "final"):
-                yield f"stop/{name}", mean(getattr(event, name))
+                yield f"stop/{name}", psnr_mean(getattr(event, name)).value
         case events.SamplesEvaluated():
             yield f"samples/{safe_name(event.measure)}", event.value
         case events.RestorationScored() if event.psnr:
             method = f"{event.method}_as_long_as_{event.budget_of}" if event.budget_of else event.method
             prefix = "/".join(map(safe_name, ("scores", event.task, event.set, method)))
-            yield f"{prefix}/psnr", mean(event.psnr)
+            yield f"{prefix}/psnr", psnr_mean(event.psnr).value
             yield f"{prefix}/seconds", event.seconds
 
 

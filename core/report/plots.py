@@ -264,8 +264,8 @@ def _strip(axes: Axes, strip: StripPlot, style: FigureStyle) -> None:
         values = [value for value in _drawable(samples) if not math.isnan(value)]
         if not values:
             continue
-        mean, lower, upper = interval(values)
-        bounds = [[mean - lower], [upper - mean]] if len(values) > 1 else None
+        mean, lower, upper, _ = interval(values)
+        bounds = None if lower is None or upper is None else [[mean - lower], [upper - mean]]
         axes.plot(values, [row] * len(values), "|", color=INK, alpha=0.45, markersize=style.font, zorder=1.5)
         axes.errorbar([mean], [row], xerr=bounds, fmt="o", color=COLOURS[0], capsize=2.5)
     axes.set_yticks(range(len(strip.rows)), list(strip.rows))

@@ -55,7 +55,8 @@ def _cell(board: Scoreboard, cell: Cell) -> dict[str, Any]:
 
 
 def _row(row: MethodScores) -> dict[str, Any]:
-    scores = {name: getattr(row, name) for name in ("method", "budget_of", "mean", "psnr", "ssim", "accuracy")}
+    scores = {name: getattr(row, name) for name in ("method", "budget_of", "psnr", "ssim", "accuracy")}
+    scores |= {"mean": row.mean.value, "exact": row.mean.exact}
     return scores | {name: row.average(name) for name in COSTS}
 
 
@@ -69,5 +70,5 @@ def _means(board: Scoreboard) -> list[dict[str, Any]]:
     ]
 
 
-def _bounds(gain: Interval | None) -> dict[str, float] | None:
+def _bounds(gain: Interval | None) -> dict[str, float | None] | None:
     return gain._asdict() if gain else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dipddpm.core.evaluation.intervals import mean_without_infinite
 from dipddpm.core.evaluation.scoreboard import COLUMN_WIDTHS, DDPM_MEAN, DIP_MEAN, MethodScores, Scoreboard
 from dipddpm.core.report.document import Block, BulletList, Heading, Table
 from dipddpm.core.report.plots import Curve, LinePlot
@@ -43,7 +44,7 @@ def quality_time(board: Scoreboard, task: str) -> LinePlot:
         rows = [cell.rows[key] for cell in cells if key in cell.rows and cell.rows[key].psnr]
         if not rows:
             continue
-        quality = sum(row.mean for row in rows) / len(rows)
+        quality = mean_without_infinite([row.mean.value for row in rows])
         if key[0] == PINV:
             levels["A+ y"] = quality  # its time is too short for a logarithmic axis
             continue

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dipddpm.core.config import StudyRun
+from dipddpm.core.evaluation.intervals import psnr_mean
 from dipddpm.core.evaluation.scoreboard import BASELINES, Scoreboard
 from dipddpm.core.events import EpochFinished, PsnrMeasured, StopsCompared
 from dipddpm.core.io import atomic, records
@@ -183,7 +184,7 @@ def _dip(run: Run) -> dict[str, Any]:
     result: dict[str, Any] = {"costs": [Table(["DIP", *HEAD[1:]], rows)]}
     if measurements:
         rows.insert(0, ["images", str(theirs.images), str(len(measurements[0].psnr)), ""])
-        psnr = [_mean(measured.averaged or measured.psnr) for measured in measurements]
+        psnr = [psnr_mean(measured.averaged or measured.psnr).value for measured in measurements]
         steps, losses = (
             [measured.step for measured in measurements],
             [_mean(measured.loss) for measured in measurements],
@@ -191,8 +192,12 @@ def _dip(run: Run) -> dict[str, Any]:
         result["figure"] = restoration_curves(steps, psnr, losses)
     if ends:
         end = ends[-1]
-        result |= {"peak": _mean(end.peak), "peak_at": _mean(end.peak_at), "final": _mean(end.final)}
-        result["stop"] = _mean(end.psnr)
+        result |= {
+            "peak": psnr_mean(end.peak).value,
+            "peak_at": _mean(end.peak_at),
+            "final": psnr_mean(end.final).value,
+        }
+        result["stop"] = psnr_mean(end.psnr).value
     return result
 
 

@@ -16,6 +16,7 @@ import msgspec
 from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.intervals import PsnrMean, psnr_mean
 from dipddpm.core.events import Count, Event, Timestamp
 from dipddpm.core.io import atomic, records
 from dipddpm.core.runs import heartbeat
@@ -84,12 +85,16 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     """When the last checkpoint was stored; 0 without one."""
     psnr: float | None = None
     """Mean PSNR in dB of the restorations at the last measurement; in a head-to-head, of its first hybrid."""
+    exact: Count = 0
+    """The number of exact images, which `psnr` leaves out unless all are exact; likewise for the other means."""
     gain: float | None = None
     """Mean gain of the first hybrid in dB over the better of its baselines at matched cost, over all cells so far."""
     peak_psnr: float | None = None
+    peak_exact: Count = 0
     peak_step: Count = 0
     stop_psnr: float | None = None
     """Mean PSNR in dB of the images at their stops."""
+    stop_exact: Count = 0
     stop_step: Count = 0
     ssim: float | None = None
     """Mean SSIM of the restorations at their stops, or else at the last measurement."""
@@ -103,6 +108,12 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     def result_psnr(self) -> float | None:
         """Mean PSNR in dB of the images at their stops, or else at the last measurement."""
         return self.psnr if self.stop_psnr is None else self.stop_psnr
+
+    @property
+    def result(self) -> PsnrMean | None:
+        """Mean PSNR of `result_psnr`, with the number of exact images; None if it wasn't measured."""
+        exact = self.exact if self.stop_psnr is None else self.stop_exact
+        return None if self.result_psnr is None else PsnrMean(exact, self.result_psnr)
 
     @property
     def progress(self) -> float | None:
@@ -162,9 +173,9 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
                 self.stop_step = event.at
                 if event.psnr is not None:
                     self.stops[event.image] = event.psnr
-                    self.stop_psnr = sum(self.stops.values()) / len(self.stops)
+                    self.stop_exact, self.stop_psnr = psnr_mean(list(self.stops.values()))
             case events.RestorationsCompared():
-                self.psnr, self.gain = event.psnr, event.gain
+                self.exact, self.psnr, self.gain = event.exact, event.psnr, event.gain
             case events.StopsCompared() if event.ssim:
                 self.ssim = sum(event.ssim) / len(event.ssim)
             case events.RunFinished():
@@ -178,13 +189,14 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     def _measure(self, event: events.PsnrMeasured) -> None:
         # If outputs are averaged, the average is the restoration, so both stop and peak are measured on it.
-        self.psnr = sum(event.averaged) / len(event.averaged) if event.averaged else event.mean
+        measured = psnr_mean(event.averaged or event.psnr or [event.mean])
+        self.exact, self.psnr = measured
         if event.loss:
             self.loss = sum(event.loss) / len(event.loss)
         if event.ssim:
             self.ssim = sum(event.ssim) / len(event.ssim)
-        if math.isfinite(self.psnr) and (self.peak_psnr is None or self.psnr > self.peak_psnr):
-            self.peak_psnr, self.peak_step = self.psnr, event.step
+        if self.psnr > -math.inf and (self.peak_psnr is None or measured > (self.peak_exact, self.peak_psnr)):
+            self.peak_exact, self.peak_psnr, self.peak_step = *measured, event.step
 
 
 def write(folder: Path, summary: Summary) -> None:

@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.intervals import PsnrMean
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import sweep
 from dipddpm.core.runs import RunState, RunStatus, summary
@@ -88,15 +89,15 @@ def compare(
         print(f"{left_out} {are} not finished and not counted.", file=sys.stderr)
 
 
-def _outcome(status: RunStatus) -> dict[str, float | None]:
+def _outcome(status: RunStatus) -> dict[str, float | PsnrMean | None]:
     """Return the results of a run by the names in `OUTCOMES`, from its log: the summaries of older runs lack some."""
     results = summary.rebuild(status.run.folder)
     seconds = elapsed_seconds(status) if results.started else None
-    values = (results.result_psnr, results.ssim, results.gain, results.best_loss, results.loss, seconds)
+    values = (results.result, results.ssim, results.gain, results.best_loss, results.loss, seconds)
     return dict(zip(OUTCOMES, values, strict=True))
 
 
-def _line(values: dict[str, str], members: Sequence[tuple[RunStatus, dict[str, float | None]]]) -> TableLine:
+def _line(values: dict[str, str], members: Sequence[tuple[RunStatus, dict[str, float | PsnrMean | None]]]) -> TableLine:
     """Make a line of the table. A single run always counts; of several runs only the finished ones do."""
     counted = [outcome for status, outcome in members if len(members) == 1 or status.state is RunState.finished]
     return TableLine(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dipddpm.core import events
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.intervals import decibels
+from dipddpm.core.evaluation.intervals import decibels, psnr_mean
 from dipddpm.core.events import (
     CheckpointStored,
     EarlyStopped,
@@ -224,7 +224,7 @@ class EventLines:
         if last is None:
             return [self.stage] if is_new else []
         if self.stage:
-            return [f"{self.stage}, PSNR {decibels(last.mean)}"]
+            return [f"{self.stage}, PSNR {decibels(psnr_mean(last.psnr or [last.mean]))}"]
         return [text] if (text := event_line(last)) else []
 
 

@@ -13,7 +13,6 @@ import typer
 from dipddpm.core import config as configs
 from dipddpm.core.config import DdpmRun, HybridRun
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.intervals import decibels
 from dipddpm.core.events import DataLoaded, EpochFinished, Event, Message, SamplesEvaluated
 from dipddpm.core.export.mirror import request_mirror
 from dipddpm.core.io.sanitize import printable
@@ -144,7 +143,7 @@ def _wait_for_all(runs: list[Run], *, as_json: bool) -> int:
         statuses = [run.status() for run in pending]
         for status in statuses:
             if not status.state.live:
-                psnr = format_psnr(status.summary.result_psnr, " dB")
+                psnr = format_psnr(status.summary.result, unit=" dB")
                 result = f", {psnr}" if psnr else ""
                 title = "  ".join(filter(None, (printable(status.run.id), printable(status.summary.name, 60))))
                 report = f"{title}: {status.state}{result}"
@@ -249,7 +248,7 @@ def _list_row(status: RunStatus) -> tuple[str, ...]:
         _state_texts(status)[0],
         _format("{}%", summary.percent),
         _format("{:.4f}", summary.best_loss),
-        format_psnr(summary.result_psnr),
+        format_psnr(summary.result),
         _format("{:+.2f}", summary.gain),
         format_duration(elapsed_seconds(status)) if summary.started else "",
         format_age(status.at - status.run.created),
@@ -270,12 +269,8 @@ def _state_texts(status: RunStatus) -> tuple[str, str]:
     return state, state
 
 
-def _format(template: str, value: float | None) -> str:
-    return "" if value is None else template.format(value)
-
-
-def _decibels(value: float | None, suffix: str = "") -> str:
-    return "" if value is None else f"{decibels(value)}{suffix}"
+def _format(template: str, value: float | str | None) -> str:
+    return "" if value in {None, ""} else template.format(value)
 
 
 def data_notes(run: Run) -> list[str]:
@@ -301,10 +296,16 @@ def _facts(status: RunStatus) -> list[tuple[str, str]]:
         ("resume", resume_point(status)),
         ("time", format_duration(elapsed_seconds(status)) if summary.started else ""),
         ("best loss", _format(f"{{:.4f}} at epoch {summary.best_epoch}", summary.best_loss)),
-        ("PSNR", _decibels(summary.psnr)),
+        ("PSNR", format_psnr(summary.psnr, summary.exact, " dB")),
         ("gain", _format("{:+.2f} dB over the better baseline in the same time", summary.gain)),
-        ("peak PSNR", _decibels(summary.peak_psnr, f" at {summary.peak_step}")),
-        ("stopped at", _decibels(summary.stop_psnr, f", iteration {summary.stop_step}")),
+        (
+            "peak PSNR",
+            _format(f"{{}} at {summary.peak_step}", format_psnr(summary.peak_psnr, summary.peak_exact, " dB")),
+        ),
+        (
+            "stopped at",
+            _format(f"{{}}, iteration {summary.stop_step}", format_psnr(summary.stop_psnr, summary.stop_exact, " dB")),
+        ),
         ("speed", _format("{:,.0f} images/s", summary.images_per_second or None)),
         ("error", printable(summary.error)),
         ("what to do", printable(status.hint)),

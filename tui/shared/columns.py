@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 
+from dipddpm.core.evaluation.intervals import PsnrMean, decibels
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import RunState
 from dipddpm.tui.shared.formatting import format_duration
@@ -72,9 +73,11 @@ def format_number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.3g}"
 
 
-def format_psnr(value: float | None, unit: str = "") -> str:
-    """Format a PSNR; empty for None, and "exact" for images equal to the truth, whose PSNR is infinite."""
-    return "" if value is None else "exact" if value == math.inf else f"{format_number(value, 2)}{unit}"
+def format_psnr(value: float | PsnrMean | None, exact: int = 0, unit: str = "") -> str:
+    """Format a mean PSNR and the number of exact images that it leaves out; empty for None."""
+    if value is None:
+        return ""
+    return decibels(value if isinstance(value, PsnrMean) else PsnrMean(exact, value), unit)
 
 
 def format_age(seconds: float) -> str:
@@ -123,7 +126,7 @@ def narrow_status(row: RunRow) -> str:
         case RunState.running:
             return f"{share} {'' if row.eta is None else format_duration(row.eta)}".strip() or "running"
         case RunState.finished:
-            quality = format_psnr(row.psnr, " dB")
+            quality = format_psnr(row.result, unit=" dB")
             return quality or format_number(row.best_loss) or "done"
         case RunState.stopped:
             return f"stopped {share}".strip()
@@ -168,7 +171,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("progress", "done", 6, _progress, 5, align_right=True),
     Column("eta", "left", 8, _time_left, 10, align_right=True),
     Column("best_loss", "best loss", 11, lambda row: format_number(row.best_loss), 6, align_right=True),
-    Column("psnr", "PSNR", 8, lambda row: format_psnr(row.psnr), 7, align_right=True),
+    Column("psnr", "PSNR", 8, lambda row: format_psnr(row.result), 7, align_right=True),
     Column("gain", "gain", 7, format_gain, 8, align_right=True),
     Column("duration", "took", 9, _took, 11, align_right=True, dimmed=True),
     Column("created", "age", 6, lambda row: format_age(row.age), 9, align_right=True, dimmed=True),

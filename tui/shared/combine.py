@@ -12,6 +12,7 @@ import msgspec
 
 from dipddpm.core.config import AnyRun, DipRun, HybridRun, flatten, format_task
 from dipddpm.core.errors import UserError, suggest
+from dipddpm.core.evaluation.intervals import PsnrMean
 from dipddpm.core.io.sanitize import printable
 from dipddpm.tui.shared.draft import as_text
 from dipddpm.tui.shared.groups import natural_sort_key
@@ -32,16 +33,25 @@ class Spread(msgspec.Struct, frozen=True):
     mean: float
     std: float | None
     n: int
+    exact: int = 0
+    """Of a PSNR: the number of exact images, which the mean leaves out unless all are exact."""
 
 
-def compute_spread(values: Iterable[float | None]) -> Spread | None:
+def compute_spread(values: Iterable[float | PsnrMean | None]) -> Spread | None:
     """Return the spread of the values that aren't None, or None. A value that isn't finite makes the mean NaN."""
-    present = [value for value in values if value is not None]
+    known = [value for value in values if value is not None]
+    means = [value for value in known if isinstance(value, PsnrMean)]
+    exact = sum(mean.exact for mean in means)
+    if means and all(mean.value == math.inf for mean in means):
+        return Spread(math.inf, None, len(means), exact)
+    present = [mean.value for mean in means if mean.value != math.inf]
+    present += [value for value in known if not isinstance(value, PsnrMean)]
     if not present:
         return None
     if not all(map(math.isfinite, present)):
-        return Spread(math.nan, None, len(present))
-    return Spread(statistics.fmean(present), statistics.stdev(present) if len(present) > 1 else None, len(present))
+        return Spread(math.nan, None, len(present), exact)
+    std = statistics.stdev(present) if len(present) > 1 else None
+    return Spread(statistics.fmean(present), std, len(present), exact)
 
 
 OUTCOMES: Mapping[str, tuple[str, int]] = {
@@ -56,10 +66,13 @@ OUTCOMES: Mapping[str, tuple[str, int]] = {
 
 
 def format_spread(value: Spread | None, digits: int) -> str:
-    """Format a spread, as in `24.31 ±0.12`; empty for None."""
+    """Format a spread, as in `24.31 ±0.12` or `24.31 ±0.12, 2 exact`; empty for None."""
     if value is None:
         return ""
-    return f"{value.mean:.{digits}f}" + ("" if value.std is None else f" ±{value.std:.{digits}f}")
+    if value.exact and value.mean == math.inf:
+        return "exact"
+    spread = "" if value.std is None else f" ±{value.std:.{digits}f}"
+    return f"{value.mean:.{digits}f}{spread}" + (f", {value.exact} exact" if value.exact else "")
 
 
 def combine(tables: Sequence[Mapping[str, str]], keys: Sequence[str]) -> dict[tuple[str, ...], list[int]]:

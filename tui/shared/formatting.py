@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from dipddpm.core import events
-from dipddpm.core.evaluation.intervals import Interval, decibels, mean
+from dipddpm.core.evaluation.intervals import Interval, PsnrMean, decibels, mean, mean_without_infinite, psnr_mean
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import Event
 from dipddpm.core.io import atomic
@@ -71,8 +71,8 @@ def _event_text(event: Event) -> str | None:  # noqa: PLR0911
             return f"Best model at step {event.step}: {event.measure} {value} (stored)"
         case events.PsnrMeasured():
             loss = f", loss {mean(event.loss):.5f}" if event.loss else ""
-            averaged = f" ({decibels(mean(event.averaged), '')} averaged)" if event.averaged else ""
-            return f"Iteration {event.step}: PSNR {decibels(event.mean)}{averaged}{loss}"
+            averaged = f" ({decibels(psnr_mean(event.averaged), '')} averaged)" if event.averaged else ""
+            return f"Iteration {event.step}: PSNR {decibels(psnr_mean(event.psnr or [event.mean]))}{averaged}{loss}"
         case events.StageStarted():
             return stage_name(event)
         case events.EarlyStopped():
@@ -80,10 +80,10 @@ def _event_text(event: Event) -> str | None:  # noqa: PLR0911
             return f"Image {event.image} stopped at iteration {event.at} by {event.rule}{psnr}"
         case events.StopsCompared():
             pairs = zip(event.peak, event.psnr, strict=False)
-            gap = mean([0.0 if peak == at_stop else peak - at_stop for peak, at_stop in pairs])
-            peaks, final = (decibels(mean(values), "") for values in (event.peak, event.final))
+            gap = mean_without_infinite([0.0 if peak == at_stop else peak - at_stop for peak, at_stop in pairs])
+            peaks, final = (decibels(psnr_mean(values), "") for values in (event.peak, event.final))
             return (
-                f"Stopped by {event.rule}: {decibels(mean(event.psnr))}; the peaks were {peaks}"
+                f"Stopped by {event.rule}: {decibels(psnr_mean(event.psnr))}; the peaks were {peaks}"
                 f" (gap {gap:.2f} on the mean), the last iteration {final}"
             )
         case events.ImageSaved():
@@ -140,9 +140,8 @@ def _restored(event: events.RestoredSaved) -> str:
 def _scored(event: events.RestorationScored) -> str:
     runs = f", mean of {event.runs}" if event.runs > 1 else ""
     budget = f" (in the time of {event.budget_of})" if event.budget_of else ""
-    return (
-        f"{_task_and_set(event)}, {event.method}{runs}: {decibels(mean(event.psnr))} in {event.seconds:.1f} s{budget}"
-    )
+    quality = decibels(psnr_mean(event.psnr))
+    return f"{_task_and_set(event)}, {event.method}{runs}: {quality} in {event.seconds:.1f} s{budget}"
 
 
 def _task_and_set(event: events.RestorationScored | events.RestorationMissing) -> str:
@@ -152,9 +151,10 @@ def _task_and_set(event: events.RestorationScored | events.RestorationMissing) -
 def _compared(event: events.RestorationsCompared) -> str:
     cells = f", mean of {event.cells} cells" if event.cells > 1 else ""
     gain = ""
-    if event.gain is not None and event.lower is not None and event.upper is not None:
-        gain = f", {Interval(event.gain, event.lower, event.upper)} dB over the better baseline"
-    return f"{event.method}{cells}: {decibels(event.psnr)}{gain}"
+    if event.gain is not None:
+        interval = Interval(event.gain, event.lower, event.upper, event.left_out)
+        gain = f", {interval.text(' dB')} over the better baseline"
+    return f"{event.method}{cells}: {decibels(PsnrMean(event.exact, event.psnr))}{gain}"
 
 
 def resume_point(status: RunStatus) -> str:

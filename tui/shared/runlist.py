@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from dipddpm.core.evaluation.intervals import PsnrMean
 from dipddpm.core.io import atomic
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import Run, RunsFolder, RunState, RunStatus
@@ -29,7 +30,7 @@ LIST_SECONDS = 30.0
 STAMP_RESOLUTION_SECONDS = 3.0
 """A change within this time of a listing may leave the folder's time stamp unchanged."""
 AGE_SECONDS = 20.0
-COPIED = ("steps", "epoch", "epochs", "loss", "best_loss", "peak_psnr", "gain", "ssim", "started")
+COPIED = ("steps", "epoch", "epochs", "loss", "best_loss", "peak_psnr", "peak_exact", "gain", "ssim", "started")
 """The fields that a row copies from the summary."""
 
 
@@ -60,7 +61,10 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     best_loss: float | None = None
     psnr: float | None = None
     """Mean PSNR in dB where the stopping rule stopped, else the last one measured."""
+    exact: int = 0
+    """The number of exact images, which `psnr` leaves out unless all are exact."""
     peak_psnr: float | None = None
+    peak_exact: int = 0
     gain: float | None = None
     """Gain of a hybrid over the better baseline in the same time, in dB."""
     ssim: float | None = None
@@ -77,6 +81,11 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     hint: str = ""
     tags: tuple[str, ...] = ()
     note: str = ""
+
+    @property
+    def result(self) -> PsnrMean | None:
+        """The PSNR with the number of exact images; None if it wasn't measured."""
+        return None if self.psnr is None else PsnrMean(self.exact, self.psnr)
 
 
 def make_row(status: RunStatus, notes: marks.RunNotes = marks.NO_NOTES) -> RunRow:
@@ -97,6 +106,7 @@ def make_row(status: RunStatus, notes: marks.RunNotes = marks.NO_NOTES) -> RunRo
         progress=None if summary.percent is None else summary.percent / 100,
         step=0 if live else summary.step,
         psnr=summary.result_psnr,
+        exact=0 if summary.result is None else summary.result.exact,
         created=created,
         duration=_round_seconds(elapsed_seconds(status)) if summary.started else 0.0,
         age=round_age(now - created),
@@ -126,6 +136,8 @@ def sort_rows(rows: Sequence[RunRow], column: str, *, descending: bool = True) -
         field_value = getattr(row, column)
         if isinstance(field_value, float) and math.isnan(field_value):
             return None
+        if column == "psnr":
+            return row.result  # of two means, the one with more exact images is larger
         if isinstance(field_value, str):
             return field_value.casefold() or None
         return field_value if field_value != () else None

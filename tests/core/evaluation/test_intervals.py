@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from dipddpm.core.evaluation.intervals import Interval, interval, pooled
+from dipddpm.core.evaluation.intervals import Interval, decibels, interval, pooled, psnr_mean
 
 values = st.lists(st.floats(-5, 5), min_size=2, max_size=30).filter(lambda v: max(v) - min(v) > 1e-3)
 
@@ -35,20 +36,46 @@ def test_pooled_weighs_strata_equally() -> None:
     assert pooled([[1.0, 1.0], [0.0, 0.0, 0.0, 0.0]]) == Interval(0.5, 0.5, 0.5)
 
 
-def test_interval_of_one_image_is_unbounded() -> None:
-    assert interval([0.3]) == Interval(0.3, -math.inf, math.inf)
+def test_interval_of_one_image_has_no_bounds() -> None:
+    assert interval([0.3]) == Interval(0.3, None, None)
 
 
 def test_interval_formats_as_in_tables() -> None:
     assert str(Interval(0.418, 0.1, -0.02)) == "+0.42 [+0.10, -0.02]"
+    assert Interval(0.418, 0.1, -0.02, 2).text(" dB") == "+0.42 [+0.10, -0.02] dB, without 2 exact"
+    assert Interval(0.418, None, None).text(" dB") == "+0.42 [one image: no bounds] dB"
+    assert str(Interval(0.418, -math.inf, math.inf)) == "+0.42 [one image: no bounds]"  # as older logs have it
+
+
+psnrs = st.lists(st.floats(-50, 120) | st.just(math.inf), min_size=1, max_size=8)
+
+
+@given(psnrs)
+def test_mean_psnr_is_over_the_images_that_are_not_exact(values: list[float]) -> None:
+    exact, mean = psnr_mean(values)
+    others = [value for value in values if value < math.inf]
+    assert exact == values.count(math.inf)
+    assert mean == (pytest.approx(statistics.fmean(others)) if others else math.inf)
+    text = decibels(psnr_mean(values))
+    assert text == ("exact" if not others else f"{mean:.2f} dB" + f", {exact} exact" * (exact > 0))
+
+
+@given(psnrs, st.integers(0, 7))
+def test_mean_psnr_is_larger_once_an_image_is_exact(values: list[float], index: int) -> None:
+    image = index % len(values)
+    better = [*values[:image], math.inf, *values[image + 1 :]]
+    assert psnr_mean(better) >= psnr_mean(values)
 
 
 @pytest.mark.parametrize("scale", [1e-120, 1e-3, 1e150])
 def test_pooled_scales_with_unit(scale: float) -> None:
     strata = [[0.1, 0.4, -0.2], [1.0, 0.7, 0.9, 1.3]]
-    scaled = pooled([[scale * value for value in values] for values in strata])
-    assert scaled == pytest.approx([scale * bound for bound in pooled(strata)], rel=1e-9, abs=0)
+    scaled, bounds = pooled([[scale * value for value in values] for values in strata]), pooled(strata)
+    assert bounds.lower is not None
+    assert bounds.upper is not None
+    oracle = [scale * value for value in (bounds.mean, bounds.lower, bounds.upper)]
+    assert scaled[:3] == pytest.approx(oracle, rel=1e-9, abs=0)
 
 
-def test_interval_is_unbounded_on_overflow() -> None:
-    assert interval([1e200, -1e200])[1:] == (-math.inf, math.inf)
+def test_interval_has_no_bounds_on_overflow() -> None:
+    assert interval([1e200, -1e200]) == Interval(0.0, None, None)

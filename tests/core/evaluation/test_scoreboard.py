@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
 from scipy import stats
 
+from dipddpm.core.evaluation.intervals import Interval
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import Event, RestorationMissing, RestorationScored
+from dipddpm.core.report import restore
 
 HYBRID = "substitution"
 
@@ -49,6 +54,8 @@ def test_cell_gain_counts_image_once_over_seeds() -> None:
     oracle = stats.ttest_rel([21.0, 24.0, 19.0], [20.0, 22.0, 20.0]).confidence_interval(0.95)
     gain = cell.gain(HYBRID)
     assert gain is not None
+    assert gain.lower is not None
+    assert gain.upper is not None
     assert (round(gain.lower, 6), round(gain.upper, 6)) == (round(oracle.low, 6), round(oracle.high, 6))
 
 
@@ -65,7 +72,7 @@ def test_scoreboard_group_gain_counts_image_once_over_tasks() -> None:
     assert {name: len(cells) for name, cells in groups.items()} == {"inpainting": 2, "all": 3}
     gain = board.gain(HYBRID, groups["inpainting"])
     assert gain is not None
-    assert gain == (2.0, 2.0, 2.0)
+    assert gain == Interval(2.0, 2.0, 2.0)
 
 
 def test_scoreboard_takes_last_score_after_resume() -> None:
@@ -212,4 +219,33 @@ def test_exact_restorations_are_equal_and_shown_as_exact() -> None:
     board = Scoreboard(scores)
     (cell,) = board.cells.values()
     assert cell.differences(HYBRID) == [0.0, 1.0]
-    assert cell.rows[HYBRID, ""].table_cells()["PSNR"] == "exact"
+    texts = cell.rows[HYBRID, ""].table_cells()
+    assert (texts["PSNR"], texts["exact"]) == ("21.00", "1")
+    assert [line.split()[:3] for line in board.lines() if "PSNR" in line] == [["method", "PSNR", "exact"]]
+    headline = board.headline()
+    assert headline is not None
+    assert (headline.psnr, headline.exact, headline.gain) == (21.0, 1, 0.5)
+
+
+def test_gain_leaves_out_images_that_one_method_restores_exactly() -> None:
+    exact = float("inf")
+    scores = [score(HYBRID, [exact, 21.0, 23.0, 22.0]), score("dip-mean", [30.0, 20.0, exact, 20.0], of=HYBRID)]
+    board = Scoreboard([*scores, score("ddpm-mean", [19.0, 19.0, 19.0, 19.0], of=HYBRID)])
+    (cell,) = board.cells.values()
+    gain = cell.gain(HYBRID)
+    assert gain is not None
+    assert (gain.mean, gain.left_out) == (1.5, 2)
+    headline = board.headline()
+    assert headline is not None
+    assert (headline.gain, headline.left_out) == (1.5, 2)
+    text = restore.as_json(board)
+    assert json.loads(text, parse_constant=pytest.fail)["cells"][0]["methods"][0]["exact"] == 1
+
+
+def test_board_of_one_image_shows_no_bounds() -> None:
+    scores = [score(HYBRID, [21.0]), *(score(name, [20.0], of=HYBRID) for name in ("dip-mean", "ddpm-mean"))]
+    board = Scoreboard(scores)
+    for lines in (board.lines(), board.verdicts(), board.summary()):
+        assert "+1.00 [one image: no bounds]" in "\n".join(lines)
+    gain = json.loads(restore.as_json(board))["cells"][0]["gain"][HYBRID]
+    assert (gain["mean"], gain["lower"], gain["upper"]) == (1.0, None, None)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.events import Event
+from dipddpm.core.io import records
 from dipddpm.core.launch.recorder import Recorder
 from dipddpm.core.runs import (
     CONFIG_FILE,
@@ -267,3 +268,17 @@ def test_summary_rebuild_includes_resume_written_meanwhile(tmp_path: Path, monke
 def test_percent_is_rounded_down(step: int, percent: int) -> None:
     steps = 100 if step == 29 else 1_000
     assert summary.Summary(step=step, steps=steps).percent == percent
+
+
+def test_means_leave_out_exact_images_and_count_them() -> None:
+    folded = Summary(kind="dip")
+    folded.fold(events.PsnrMeasured(step=10, psnr=[50.0, 22.0], mean=36.0))
+    folded.fold(events.PsnrMeasured(step=20, psnr=[math.inf, 22.5], mean=math.inf))  # as older logs have it
+    assert (folded.exact, folded.psnr) == (1, 22.5)
+    assert (folded.peak_exact, folded.peak_psnr, folded.peak_step) == (1, 22.5, 20)
+    for image, psnr in enumerate([math.inf, 20.0, 21.0]):
+        folded.fold(events.EarlyStopped(step=30, image=image, at=25, rule="ema", psnr=psnr))
+    assert folded.result == (1, 20.5)
+    folded.fold(events.RestorationsCompared(method="guided", psnr=25.0, cells=1, exact=3, step=40))
+    assert (folded.exact, folded.psnr) == (3, 25.0)
+    assert records.load(records.dump(folded), Summary) == folded

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from dipddpm.core import config as configs
 from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.intervals import PsnrMean
 from dipddpm.tui.shared import combine
-from dipddpm.tui.shared.combine import compute_spread, format_spread
+from dipddpm.tui.shared.combine import Spread, compute_spread, format_spread
 
 
 @given(st.lists(st.none() | st.floats(-1e6, 1e6), min_size=1))
@@ -75,3 +76,11 @@ def test_find_key_accepts_last_word_of_key() -> None:
 def test_combine_keeps_run_without_config() -> None:
     assert combine.option_texts("x", None) == {"run": "x"}
     assert list(combine.combine([combine.option_texts("x", None), *tables({})], ["dip.lr"]))[-1] == ("-",)
+
+
+def test_spread_of_psnr_leaves_out_exact_images_and_counts_them() -> None:
+    spread = compute_spread([PsnrMean(1, 20.0), PsnrMean(2, math.inf), None, PsnrMean(0, 22.0)])
+    assert spread == Spread(21.0, 2**0.5, 2, 3)
+    assert format_spread(spread, 2) == "21.00 ±1.41, 3 exact"
+    assert format_spread(compute_spread([PsnrMean(2, math.inf)]), 2) == "exact"
+    assert format_spread(compute_spread([PsnrMean(0, math.nan), PsnrMean(0, 22.0)]), 2) == "nan"

@@ -60,7 +60,7 @@ from tests.helpers import append_events, this_process
         ),
         (
             events.PsnrMeasured(step=10, psnr=[math.inf, 22.0], mean=math.inf, averaged=[math.inf]),
-            "Iteration 10: PSNR exact (exact averaged)",
+            "Iteration 10: PSNR 22.00 dB, 1 exact (exact averaged)",
         ),
         (
             events.EarlyStopped(step=9, image=2, at=7, rule="ema", psnr=math.inf),

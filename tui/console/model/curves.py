@@ -10,10 +10,11 @@ import statistics
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from statistics import fmean, median_high
+from statistics import median_high
 from typing import Literal, NamedTuple, TypeAlias
 
 from dipddpm.core import events
+from dipddpm.core.evaluation.intervals import PsnrMean, psnr_mean
 from dipddpm.core.events import RunResumed
 from dipddpm.core.runs import voids
 
@@ -239,10 +240,19 @@ class PsnrRecord:
         self._measured.append(len(event.psnr))
         for image, values in enumerate(self._images):
             values.append(event.psnr[image] if image < len(event.psnr) else NAN)
-        for index, value in enumerate([event.mean, *event.psnr]):
+        for index, value in enumerate([self.track.values["mean"][-1], *event.psnr]):
             peak = self._peaks[index]
             if math.isfinite(value) and (peak is None or value > peak.value):
                 self._peaks[index] = StepValue(event.step, value)
+
+    def mean_at(self, step: int) -> PsnrMean | None:
+        """Return the mean of the images at the last measurement at or before a step; None if there is none."""
+        row = self.track.row_at(step)
+        if row < 0:
+            return None
+        values = [image[row] for image in self._images[: self._measured[row]]]
+        mean = psnr_mean(values or [self.track.values["mean"][row]])
+        return None if math.isnan(mean.value) else mean
 
     def drop_voided(self, resumed: events.RunResumed) -> None:
         """Drop the measurements and stops of the steps that a resumed run does again."""
@@ -269,9 +279,9 @@ class PsnrRecord:
 
     def _mean_stop(self, stops: list[StepValue]) -> StepValue | None:
         """Return the images' median stopping step and their mean PSNR there; None until all images have stopped."""
-        if not stops or len(stops) < len(self._images) or not all(math.isfinite(spot.value) for spot in stops):
+        if not stops or len(stops) < len(self._images) or any(math.isnan(spot.value) for spot in stops):
             return None
-        return StepValue(median_high(spot.step for spot in stops), fmean(spot.value for spot in stops))
+        return StepValue(median_high(spot.step for spot in stops), psnr_mean([spot.value for spot in stops]).value)
 
 
 def _peak(steps: array[float], values: array[float]) -> StepValue | None:

@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from dipddpm.core import events
+from dipddpm.core.evaluation.intervals import PsnrMean, psnr_mean
 from dipddpm.core.events import Event
 from dipddpm.core.runs import voids
 from dipddpm.tui.console.model.curves import AXES, Axis, PsnrCurve, PsnrRecord, Series, Track
@@ -41,7 +42,7 @@ class CursorValues(NamedTuple):
     seconds: float
     loss: float | None
     held_out: float | None
-    psnr: float | None
+    psnr: PsnrMean | None
 
 
 class RunSeries:
@@ -201,7 +202,7 @@ class RunSeries:
             self.x_of(step, "time"),
             _value(self._losses if len(self._losses) else self._fits, "loss", step),
             _value(self._epochs, "held_out", step),
-            _value(self._psnr.track, "mean", step),
+            self._psnr.mean_at(step),
         )
 
     def _timeline(self) -> Track:
@@ -247,7 +248,8 @@ class RunSeries:
     def _add_psnr(self, event: events.PsnrMeasured) -> None:
         if event.loss:
             self._add_row(self._fits, event, fmean(event.loss))
-        self._add_row(self._psnr.track, event, event.mean, fmean(event.averaged) if event.averaged else None)
+        mean = psnr_mean(event.psnr or [event.mean]).value
+        self._add_row(self._psnr.track, event, mean, psnr_mean(event.averaged).value if event.averaged else None)
         self._psnr.add(event)
 
     def _resume(self, event: events.RunResumed) -> None:

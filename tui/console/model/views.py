@@ -181,7 +181,7 @@ def _read_configs(runs: Sequence[Run]) -> _ReadConfigs:
 
 def _sort_key(rows: Sequence[RunRow]) -> float:
     """Return a key that sorts by mean PSNR (best first), else by mean loss; runs without either come last."""
-    psnr = combine.compute_spread(row.psnr for row in rows)
+    psnr = combine.compute_spread(row.result for row in rows)
     loss = combine.compute_spread(row.loss if row.best_loss is None else row.best_loss for row in rows)
     merit = -psnr.mean if psnr else loss.mean if loss else math.inf
-    return merit if math.isfinite(merit) else math.inf
+    return math.inf if math.isnan(merit) else merit

@@ -164,8 +164,8 @@ def _results(marked: Sequence[ComparisonEntry]) -> dict[str, list[str]]:
     texts: dict[str, Callable[[RunRow], str]] = {
         "state": lambda row: str(row.state),
         "best loss": lambda row: format_number(row.best_loss),
-        "PSNR": lambda row: format_psnr(row.psnr),
-        "peak": lambda row: format_psnr(row.peak_psnr),
+        "PSNR": lambda row: format_psnr(row.result),
+        "peak": lambda row: format_psnr(row.peak_psnr, row.peak_exact),
         "gain": format_gain,
         "took": lambda row: format_duration(row.duration) if row.started else "",
     }
@@ -179,7 +179,7 @@ def _means(marked: Sequence[ComparisonEntry]) -> dict[str, list[str]]:
     columns = {"runs": [_count(len(rows), len(compared.rows)) for rows, compared in zip(done, marked, strict=True)]}
     for key in ("psnr", "ssim", "gain", "best_loss", "loss"):
         title, digits = OUTCOMES[key]
-        spreads = [compute_spread(getattr(row, key) for row in rows) for rows in done]
+        spreads = [compute_spread(row.result if key == "psnr" else getattr(row, key) for row in rows) for rows in done]
         columns[title] = [format_spread(spread, digits) for spread in spreads]
     took = [compute_spread(row.duration for row in rows if row.started) for rows in done]
     columns["took"] = [format_duration(seconds.mean) if seconds else "" for seconds in took]

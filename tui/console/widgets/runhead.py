@@ -8,11 +8,12 @@ from rich.style import Style
 from rich.text import Text
 from textual.widget import Widget
 
+from dipddpm.core.evaluation.intervals import decibels
 from dipddpm.core.events import RunFailed
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import RunState
 from dipddpm.tui.console.model.series import RunSeries
-from dipddpm.tui.shared.columns import STATE_SIGNS, format_age, format_number, format_psnr, run_title, state_name
+from dipddpm.tui.shared.columns import STATE_SIGNS, format_age, format_number, run_title, state_name
 from dipddpm.tui.shared.formatting import format_duration
 from dipddpm.tui.shared.groups import GroupRow
 from dipddpm.tui.shared.runlist import RunRow
@@ -85,7 +86,7 @@ def _second_line(row: RunRow, series: RunSeries | None, step: int | None) -> lis
         words += [f"epoch {values.epoch:.1f}"] * bool(values.epoch) + [f"at {format_duration(values.seconds)}"]
         words += [] if values.loss is None else [f"loss {format_number(values.loss)}"]
         words += [] if values.held_out is None else [f"held out {format_number(values.held_out)}"]
-        words += [] if values.psnr is None else [f"PSNR {format_psnr(values.psnr)}"]
+        words += [] if values.psnr is None else [f"PSNR {decibels(values.psnr, '')}"]
         return [("\n ◂▸ " + "  ".join(words), "warn"), ("\n    , . move the time cursor   esc leave it", "dim")]
     words = [] if row.progress is None else [f"{row.progress:.0%}"]
     if series is not None and series.started is not None:

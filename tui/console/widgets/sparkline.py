@@ -95,7 +95,7 @@ class PsnrSparkline(LinesWidget):
 
     def _facts(self, curve: PsnrCurve, room: int) -> list[Segment]:
         """Return the value, the peak and the stop; with their steps if there is room."""
-        value = f"{_format_decibel(_value_at(curve, self._cursor))} dB"
+        value = _format_decibel(_value_at(curve, self._cursor), " dB")
         facts = [Segment(value.rjust(9), self.component_style("spark--value"))]
         if room < SHORT_FACTS + FEWEST_BARS:
             return facts if room >= 9 + FEWEST_BARS else []
@@ -142,17 +142,17 @@ def _columns(curve: PsnrCurve, width: int, scale: float) -> str:
         column = min(width - 1, round(step * scale))
         known = best.get(column, math.nan)
         best[column] = value if math.isnan(known) or value > known else known
-    finite = [value for value in best.values() if math.isfinite(value)]
-    if not finite:
-        return NON_FINITE if best else ""
+    finite = [value for value in best.values() if math.isfinite(value)] or [0.0]
     top = math.ceil(max(finite) * 2) / 2  # rounded to half a dB, so that few new peaks move all bars
     bottom = max(math.floor(min(finite) * 2) / 2, top - SPAN_DB)
     text, shown = [], " "
-    for column in range(max(best) + 1):
+    for column in range(max(best, default=-1) + 1):
         if column in best:
             value = best[column]
-            share = (value - bottom) / (top - bottom) if top > bottom else 1.0
-            shown = BARS[round(max(0.0, share) * (len(BARS) - 1))] if math.isfinite(value) else NON_FINITE
+            share = (
+                (min(value, top) - bottom) / (top - bottom) if top > bottom else 1.0
+            )  # an exact image has infinite PSNR
+            shown = BARS[round(max(0.0, share) * (len(BARS) - 1))] if value > -math.inf else NON_FINITE
         text.append(shown)
     return "".join(text)
 
@@ -172,5 +172,5 @@ def _is_past(curve: PsnrCurve) -> bool:
     return curve.peak is not None and len(curve.x) > 0 and curve.peak.step < curve.x[-1]
 
 
-def _format_decibel(value: float) -> str:
-    return f"{value:.1f}" if math.isfinite(value) else "?"
+def _format_decibel(value: float, unit: str = "") -> str:
+    return "exact" if value == math.inf else f"{value:.1f}{unit}" if math.isfinite(value) else f"?{unit}"

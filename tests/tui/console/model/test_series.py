@@ -262,7 +262,7 @@ def test_values_at_returns_last_known_values() -> None:
         events.Step(time=104.0, step=4, loss=1.0),
     )
     assert run.values_at(3).loss == 3.0
-    assert run.values_at(3).psnr == 20.0
+    assert run.values_at(3).psnr == (0, 20.0)
     assert run.values_at(1).psnr is None
     assert run.x_of(4, "time") == 4.0
     assert run.x_of(0, "time") == 0.0

@@ -137,3 +137,16 @@ async def test_psnr_sparkline_repaints_few_cells_for_new_value(stage: OpenStage,
         repainted.clear()
         spark.show([curve(HUMP[:41])], limit=600)
         assert sum(repainted) <= 12
+
+
+async def test_psnr_sparkline_draws_exact_image_as_its_highest_bar(stage: OpenStage) -> None:
+    spark = PsnrSparkline()
+    async with stage(spark, (100, 3)) as (app, pilot):
+        spark.show([curve([20.0, 25.0, math.inf], peak=StepValue(20, 25.0))])
+        await pilot.pause()
+        line = app.lines()[0]
+        assert "×" not in line
+        assert bars(line)[-1] == len(BARS) - 1
+        assert "exact" in line
+        spark.show([curve([math.inf], peak=None)])
+        assert set(bars(app.lines()[0])) == {len(BARS) - 1}
