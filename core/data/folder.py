@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,6 +52,8 @@ MAX_SUSPECTS = 50
 """Number of files that are decoded before a run starts, because they don't end as they should."""
 _HEAD = 4096
 """Number of bytes at the beginning of a file that suffices to distinguish most files of one size."""
+_CLOCK_SECONDS = 2.0
+"""More than the steps in which file systems count time."""
 _MAX_NAMES = 5
 """Number of class names in one note."""
 
@@ -196,6 +199,25 @@ def parse(name: str) -> Folder:
         problem = f"There is no image in {folder.path}{f', only {left_out}' if left_out else ''}."
         raise UserError(problem, f"Add image files with one of these suffixes: {', '.join(sorted(SUFFIXES))}.")
     return folder
+
+
+def may_have_changed(name: str, source: str, since: float) -> bool:
+    """Return whether a data set that was read from the folder `source` may have changed since a time in seconds.
+
+    The status of each file and folder has a time that no program can set back. It changes with the contents, the
+    name and the permissions, so that True doesn't prove a change. Another machine's clock may differ.
+
+    Raises `UserError` as `parse` does.
+    """
+    if not name.startswith(PREFIX) or str((folder := parse(name)).path.resolve()) != source:
+        return True
+    files = [path for listing in folder.listings.values() for path in listing.paths]
+    below = [Path(path) for path, _, _ in os.walk(folder.path)]
+    paths = {folder.path, *below, *files, *(file.parent for file in files)}
+    try:
+        return any(max(path.stat().st_ctime, path.lstat().st_ctime) > since - _CLOCK_SECONDS for path in paths)
+    except OSError:
+        return True
 
 
 def read(folder: Folder, split: Part) -> tuple[Tensor, Tensor, tuple[str, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, ClassVar, Self
 
 from dipddpm.core.config import StudyRun
@@ -13,7 +13,7 @@ from dipddpm.core.evaluation.intervals import PsnrMean, decibels
 from dipddpm.core.events import Document, Input, Item, Message, Pictures, RunStarted, StateDict, Step
 from dipddpm.core.report import study, study_figures
 from dipddpm.core.runs import Run, RunState
-from dipddpm.core.study.stages import Launcher, Stage, find_run, is_own, stages, start_run
+from dipddpm.core.study.stages import Launcher, Stage, find_runs, is_own, stages, start_run
 
 PARTS = 1000
 """Number of steps of a study: each is a thousandth of the whole."""
@@ -25,9 +25,10 @@ class StudyExperiment:
 
     Each stage is an ordinary run in the same runs folder, and waits for its slot like any other run; the study itself
     uses no device and holds no slot. A stage whose finished run is in the history is not made again, an interrupted one
-    is resumed, and one that is already running is waited for. So the study needs no state: after a kill, it resumes
-    from the history. If the iteration is closed before its end, the current stage is stopped too, provided that the
-    study started it. Raises UserError if a stage ends without finishing: failed, crashed or stopped.
+    is resumed, and one that is already running is waited for. A run whose data have changed since it began is not used,
+    and a warning names it. So the study needs no state: after a kill, it resumes from the history. If the iteration is
+    closed before its end, the current stage is stopped too, provided that the study started it. Raises UserError if a
+    stage ends without finishing: failed, crashed or stopped.
     """
 
     network: ClassVar[None] = None
@@ -54,7 +55,8 @@ class StudyExperiment:
 
     def __iter__(self) -> Iterator[Item]:
         for stage in self.stages:
-            run, how = self._run_of(stage)
+            run = yield from self._usable_run(stage)
+            run, how = self._go_on(stage, run)
             yield Message(text=f"{stage.title}: {run.id}, {how}")
             yield from self._follow(stage, run)
             self.runs_by_stage[stage.key] = run
@@ -72,9 +74,20 @@ class StudyExperiment:
         """Resume from a state that `state_dict` returned."""
         self.step = state["step"]
 
-    def _run_of(self, stage: Stage) -> tuple[Run, str]:
+    def _usable_run(self, stage: Stage) -> Generator[Item, None, Run | None]:
+        """Return the stage's existing run, None if there is none; yield a warning about runs with other data."""
+        for run in find_runs(self.launcher.runs, stage):
+            try:
+                self.launcher.refuse_changed(run)
+            except UserError as error:
+                text = f"{stage.title}: {run.id} is not used, because its data have changed. {error.problem}"
+                yield Message(text=text, level="warning")
+            else:
+                return run
+        return None
+
+    def _go_on(self, stage: Stage, run: Run | None) -> tuple[Run, str]:
         """Return the stage's run, started or resumed unless it is live or finished, and a phrase that says which."""
-        run = find_run(self.launcher.runs, stage)
         if run is None:
             return start_run(self.launcher, stage, self.runs_by_stage.get(stage.longer_than)), "started"
         state = run.status().state

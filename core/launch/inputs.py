@@ -2,20 +2,34 @@
 
 The log holds a hash of the contents of each of them. A run that went on with others would mix two experiments in one
 result, so it is refused; its checkpoint and its results stay as they are.
+
+To compare a folder of images, all of them must be read. `refuse_changed_folder` does that in a process of its own, and
+only if a file of the folder has changed since the run began: `python -m dipddpm.core.launch.inputs FOLDER`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
 
 from dipddpm.core import config as configs
+from dipddpm.core import registry
+from dipddpm.core.data import folder as image_folder
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import DataLoaded, Input, MaskLoaded, PriorLoaded
-from dipddpm.core.runs import CHECKPOINT_FILE, CONFIG_FILE, EventReader, history, reference
+from dipddpm.core.runs import CHECKPOINT_FILE, CONFIG_FILE, EventReader, RunState, history, reference, summary
+from dipddpm.core.runs.environment import python_module
 from dipddpm.core.runs.equivalence import comparable_config
 
+Hashes: TypeAlias = frozenset[tuple[str, str, str]]
+"""The data sets of a run: the name, the split and the hash of each."""
 UNCHECKED = "An earlier version of the program began this run; it isn't known whether {} has changed since"
 """The warning about inputs whose hashes the log lacks."""
 _MOST = 3
@@ -43,6 +57,45 @@ def refuse_changed(folder: Path, now: Sequence[Input]) -> str:
         more = f", and {len(changes) - _MOST} more" if len(changes) > _MOST else ""
         raise UserError(f"The run began with other data: {', '.join(changes[:_MOST])}{more}.", remedy(folder))
     return ", ".join(unchecked)
+
+
+def refuse_changed_folder(folder: Path, compared: set[Hashes] | None = None) -> None:
+    """Raise UserError if the images of a run's `folder:` data set differ from those that its log names.
+
+    `compared` collects the images that haven't changed; a further run on the same ones isn't compared again.
+
+    The time stamps of the files decide whether the images are compared. They can miss a change, such as another disk at
+    the same path, but the worker compares the images again. An error in the process is left to the worker, too.
+    """
+    recorded = history(EventReader(folder).read())
+    loaded = [event for event in recorded if isinstance(event, DataLoaded)]
+    began = min((event.time for event in recorded if event.time), default=0.0)
+    sources = {event.source for event in loaded if event.dataset.startswith(image_folder.PREFIX)}
+    hashes = frozenset((event.dataset, event.split, event.sha256) for event in loaded)
+    if compared is not None and hashes in compared:
+        return
+    with explain_missing(folder):
+        dataset = configs.load(folder / CONFIG_FILE).data.dataset  # its path may have been changed by hand
+        if not any(image_folder.may_have_changed(dataset, source, began) for source in sources):
+            return
+    command, environment = python_module("dipddpm.core.launch.inputs", str(folder)), {"CUDA_VISIBLE_DEVICES": ""}
+    result = subprocess.run(command, env=os.environ | environment, capture_output=True, check=False)
+    with contextlib.suppress(msgspec.MsgspecError):
+        raise UserError(*msgspec.json.decode(result.stdout, type=tuple[str, str]))
+    if compared is not None:
+        compared.add(hashes)
+
+
+def main(folder: Path) -> None:
+    """Compare a run's inputs with those that its log names; print the difference as JSON: the problem, the remedy."""
+    try:
+        config = configs.load(folder / CONFIG_FILE)
+        experiment_class = registry.resolve(configs.experiment_path(config))
+        with explain_missing(folder):
+            experiment = experiment_class.from_config(config, "cpu")
+        refuse_changed(folder, experiment.inputs)
+    except UserError as error:
+        print(msgspec.json.encode((error.problem, error.remedy)).decode())
 
 
 @contextlib.contextmanager
@@ -82,7 +135,7 @@ def remedy(folder: Path) -> str:
 
 
 def _has_begun(folder: Path) -> bool:
-    return (folder / CHECKPOINT_FILE).is_file()
+    return (folder / CHECKPOINT_FILE).is_file() or summary.read(folder).phase is RunState.finished
 
 
 def _changes(old: Input, new: Input) -> list[str]:
@@ -120,3 +173,7 @@ def _name(event: Input) -> str:
             return f"the mask {event.file}"
         case PriorLoaded():
             return f"the best model of {event.run}"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

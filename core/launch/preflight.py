@@ -46,10 +46,10 @@ def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -
     shapes.refuse(config)
 
 
-def refuse_resume(run: Run, *, elsewhere: bool = False) -> None:
+def refuse_resume(run: Run, *, elsewhere: bool = False, compared: set[inputs.Hashes] | None = None) -> None:
     """Raise UserError for a run that can't go on, because its inputs are missing or have changed since it began.
 
-    Compares image files, masks and models. The worker also compares data sets, which take longer to load.
+    `compared` is shared by the checks of several runs; see `inputs.refuse_changed_folder`.
     """
     config = run.config()
     if not elsewhere:
@@ -57,8 +57,16 @@ def refuse_resume(run: Run, *, elsewhere: bool = False) -> None:
         queue.refuse_settings()
     with inputs.explain_missing(run.folder):
         refuse(config, elsewhere=True)
+    refuse_changed(run, compared)
+
+
+def refuse_changed(run: Run, compared: set[inputs.Hashes] | None = None) -> None:
+    """Raise UserError if the images, masks or models of a run differ from those that it began with, or are missing."""
+    config = run.config()
+    with inputs.explain_missing(run.folder):
         current = list(_files(config))
     inputs.refuse_changed(run.folder, [*current, *_models(config)])
+    inputs.refuse_changed_folder(run.folder, compared)
 
 
 def _files(config: AnyRun) -> Iterator[Input]:

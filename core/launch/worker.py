@@ -23,7 +23,7 @@ from dipddpm.core import events, registry
 from dipddpm.core.compute import devices
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import atomic
-from dipddpm.core.launch import inputs, local, queue, submit
+from dipddpm.core.launch import inputs, local, preflight, queue, submit
 from dipddpm.core.launch.failure import PROCESS_ENDED, explain
 from dipddpm.core.launch.policy import CheckpointPolicy
 from dipddpm.core.runs import (
@@ -292,7 +292,8 @@ class _RunWorker:
         if self.config.starts_others:  # such a run computes nothing itself
             from dipddpm.core.study.stages import Launcher
 
-            target = Launcher(RunsFolder(self.folder.parent), local.start, local.resume, local.stop)
+            runs = RunsFolder(self.folder.parent)
+            target = Launcher(runs, local.start, local.resume, local.stop, preflight.refuse_changed)
         experiment_class = registry.resolve(configs.experiment_path(self.config))
         with inputs.explain_missing(self.folder) if self.options.resume else contextlib.nullcontext():
             experiment = self.experiment = experiment_class.from_config(self.config, target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -67,15 +67,17 @@ def stages(study: StudyRun) -> list[Stage]:
     return [replace(stage, config=_with_study_settings(study, stage)) for stage in planned]
 
 
-def find_run(runs: RunsFolder, stage: Stage) -> Run | None:
-    """Return an existing run with the stage's settings: a finished run, else a live one, else the study's own.
+def find_runs(runs: RunsFolder, stage: Stage) -> Iterator[Run]:
+    """Yield the existing runs with the stage's settings, the best first: finished, else live, else the study's own.
 
     Finished and live runs count even if the study didn't start them. Another owner's interrupted run doesn't count,
     since resuming it is up to its owner. A reference run never counts, because a study that took its stages from the
-    shipped runs would reproduce nothing. Returns None if there is no such run.
+    shipped runs would reproduce nothing.
     """
     known = equivalent_runs(runs.runs(), stage.config)
-    return preferred_run(known, lambda run: is_own(run, stage))
+    while run := preferred_run(known, lambda run: is_own(run, stage)):
+        yield run
+        known = [status for status in known if status.run != run]
 
 
 def is_own(run: Run, stage: Stage) -> bool:
@@ -94,6 +96,8 @@ class Launcher:
     """Starts a worker for an interrupted run. Raises UserError if the run can't be resumed."""
     stop: Callable[[Run], RunState]
     """Stops a run and waits for its end. Raises UserError if the run has ended."""
+    refuse_changed: Callable[[Run], None]
+    """Raises UserError if the data of a run have changed since it began."""
 
 
 def start_run(launcher: Launcher, stage: Stage, before: Run | None) -> Run:

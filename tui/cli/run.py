@@ -215,7 +215,7 @@ def reproduce(options: ReproduceOptions) -> int:
 
     The report, report.html and report.md in the run's folder, has each number with the published one. The study also
     measures why the published hybrid failed and which hybrids help. Each stage is a run of its own; a stage that an
-    earlier run has finished is not repeated. Without --quick it takes hours on a CPU.
+    earlier run has finished on the same data is not repeated. Without --quick it takes hours on a CPU.
     """
     if options.quick and options.full:
         raise UserError("--quick and --full exclude each other.", "Leave out one of the two.")

@@ -16,7 +16,7 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.events import DataLoaded, EpochFinished, Event, Message, SamplesEvaluated
 from dipddpm.core.export.mirror import request_mirror
 from dipddpm.core.io.sanitize import printable
-from dipddpm.core.launch import local, preflight, submit
+from dipddpm.core.launch import inputs, local, preflight, submit
 from dipddpm.core.runs import Run, RunsFolder, RunState, RunStatus, heartbeat, slurm
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.follow import STATUS_SECONDS, Past, exit_code, follow
@@ -215,12 +215,12 @@ def resume(
         problem = f"No run of the group {printable(run)} can be resumed."
         raise UserError(problem, "See their states with dipddpm ls --all.")
     past = Past(runs[0])
-    refused = 0
+    refused, compared = 0, set[inputs.Hashes]()
     for one in runs:
         try:
             status = one.status()
             if status.state.resumable:
-                preflight.refuse_resume(one, elsewhere=bool(local.cluster(one, on or "")))
+                preflight.refuse_resume(one, elsewhere=bool(local.cluster(one, on or "")), compared=compared)
             if mirror is not None:
                 with one.hold():
                     request_mirror(one, mirror)

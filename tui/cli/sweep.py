@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ from dipddpm.core.config import AnyRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.export.mirror import refuse_mirror, request_mirror
 from dipddpm.core.io.sanitize import printable
-from dipddpm.core.launch import local, preflight
+from dipddpm.core.launch import inputs, local, preflight
 from dipddpm.core.launch import sweep as sweeps
 from dipddpm.core.launch.sweep import PlannedRun
 from dipddpm.core.runs import RunsFolder
@@ -71,9 +72,7 @@ def sweep(options: SweepOptions) -> None:
     folder = RunsFolder(local.runs_root(options.runs_dir))
     planned = sweeps.plan(runs_in_group(folder.runs(), configs[0].group), configs)
     on = prepare(options, configs, fetch=not options.dry_run)
-    for one in planned:
-        if one.run is not None and one.needs_start:
-            preflight.refuse_resume(one.run, elsewhere=bool(on))
+    _refuse_changed(planned, elsewhere=bool(on))
     rows = [dict(values) for values in combinations]
     if options.dry_run:
         _print_plan(planned, rows, as_json=options.json)
@@ -85,6 +84,20 @@ def sweep(options: SweepOptions) -> None:
     _print_plan(started, rows, as_json=options.json)
     if not options.json:
         _print_next_commands(started)
+
+
+def _refuse_changed(planned: Iterable[PlannedRun], *, elsewhere: bool) -> None:
+    """Raise UserError for an existing run whose data have changed, because a group compares runs on the same data."""
+    compared: set[inputs.Hashes] = set()
+    for one in planned:
+        if one.run is not None and one.needs_start:
+            preflight.refuse_resume(one.run, elsewhere=elsewhere, compared=compared)
+        elif one.run is not None:
+            try:
+                preflight.refuse_changed(one.run, compared)
+            except UserError as error:
+                problem = f"{one.run.id} is {one.state}, but its data have changed. {error.problem}"
+                raise UserError(problem, "Put the old files back, or start another group with --group NAME.") from None
 
 
 def _parse_over(over: list[str]) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import home
-from dipddpm.core.launch import local, preflight
+from dipddpm.core.launch import inputs, local, preflight
 from dipddpm.core.runs import Run, RunState, extend, trash
 from dipddpm.tui.console.screens.dialogs import LaunchRequest, PromptField
 from dipddpm.tui.console.screens.surface import Surface
@@ -163,9 +163,10 @@ class RunCommands:
 
         def resume() -> None:
             refused: list[UserError] = []
+            compared: set[inputs.Hashes] = set()
             for run in runs:
                 try:
-                    preflight.refuse_resume(run, elsewhere=bool(local.cluster(run)))
+                    preflight.refuse_resume(run, elsewhere=bool(local.cluster(run)), compared=compared)
                     local.resume(run)  # waits for the previous worker to end
                 except UserError as error:
                     refused.append(error)

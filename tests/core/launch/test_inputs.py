@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
+import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +35,7 @@ from dipddpm.core.events import (
 from dipddpm.core.launch import inputs, preflight, worker
 from dipddpm.core.launch.recorder import Recorder
 from dipddpm.core.runs import CHECKPOINT_FILE, CONFIG_FILE, EVENTS_FILE, EventLog, Run, RunsFolder, RunState, reference
-from tests.helpers import recorded, work
+from tests.helpers import record_calls, recorded, work
 
 DDPM = {
     "ddpm.batch_size": 8,
@@ -74,6 +78,18 @@ def pictures(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         save(path, noise(index, (28, 28)))
     return folder
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare data sets in this process, which is faster."""
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            inputs.main(Path(command[-1]))
+        return subprocess.CompletedProcess(command, 0, output.getvalue())
+
+    monkeypatch.setattr(subprocess, "run", run)
 
 
 def noise(seed: int, size: tuple[int, int]) -> Any:
@@ -203,6 +219,7 @@ def swap(one: Path, other: Path) -> None:
     one.with_suffix(".old").rename(other)
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -223,13 +240,52 @@ def test_resume_on_other_data_is_refused_until_they_are_back(
 ) -> None:
     run = interrupted(runs, training(pictures))
     kept = shutil.copytree(pictures, tmp_path / "kept")
+    preflight.refuse_resume(run)
     change(pictures)
+    with pytest.raises(UserError, match=re.escape(words)):
+        preflight.refuse_resume(run)
     assert words in refused(run).error
     shutil.rmtree(pictures, ignore_errors=True)
     shutil.copytree(kept, pictures)
     whole = runs.create(training(pictures))
     assert work(whole) == 0
     assert_resumes_like(run, whole)
+
+
+def test_touched_data_are_compared_in_one_process_for_several_runs(
+    runs: RunsFolder, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (interrupted(runs, training(pictures, seed=seed)) for seed in (1, 2))
+    calls = record_calls(monkeypatch, subprocess, "run")
+    compared: set[inputs.Hashes] = set()
+    for run in (first, second):
+        preflight.refuse_resume(run, compared=compared)
+    assert len(calls) == 1
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_data_may_move_with_their_path_in_the_config(runs: RunsFolder, pictures: Path) -> None:
+    run = interrupted(runs, training(pictures))
+    moved = pictures.rename(pictures.with_name("moved"))
+    with pytest.raises(UserError, match="There is no folder"):
+        preflight.refuse_resume(run)
+    path = run.folder / CONFIG_FILE
+    path.write_text(path.read_text().replace(str(pictures), str(moved)))
+    preflight.refuse_resume(run)
+    overwrite(moved / "cats/03.png")
+    with pytest.raises(UserError, match="other images or labels"):
+        preflight.refuse_resume(run)
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_finished_run_without_checkpoint_is_compared_too(runs: RunsFolder, pictures: Path) -> None:
+    run = runs.create(training(pictures))
+    assert work(run) == 0
+    (run.folder / CHECKPOINT_FILE).unlink()
+    preflight.refuse_changed(run)
+    overwrite(pictures / "cats/03.png")
+    with pytest.raises(UserError, match="other images or labels"):
+        preflight.refuse_changed(run)
 
 
 def test_resume_accepts_files_that_differ_in_bytes_alone(runs: RunsFolder, files: Path) -> None:

@@ -8,8 +8,10 @@ import pytest
 from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.config import StudyRun
-from dipddpm.core.runs import RunsFolder
-from dipddpm.core.study.stages import Stage, find_run, is_own, stages
+from dipddpm.core.errors import UserError
+from dipddpm.core.experiments.study import StudyExperiment
+from dipddpm.core.runs import Run, RunsFolder
+from dipddpm.core.study.stages import Launcher, Stage, find_runs, is_own, stages
 from tests.helpers import create_logged
 
 
@@ -21,6 +23,10 @@ def study(**settings: Any) -> StudyRun:
 
 FINISHED = events.RunFinished(seconds=1.0)
 STOPPED = events.RunStopped(reason="asked to stop")
+
+
+def find_run(runs: RunsFolder, wanted: Stage) -> Run | None:
+    return next(find_runs(runs, wanted), None)
 
 
 def stage(key: str, **settings: Any) -> Stage:
@@ -63,7 +69,7 @@ def test_find_run_prefers_finished_run(runs: RunsFolder) -> None:
     config = configs.build("ddpm")
     finished = create_logged(runs, config, FINISHED)
     stopped = create_logged(runs, stage("ddpm").config, STOPPED)
-    assert find_run(runs, stage("ddpm")) == finished
+    assert list(find_runs(runs, stage("ddpm"))) == [finished, stopped]
     (finished.folder / "config.toml").write_text("kind = ")
     (finished.folder / "summary.json").unlink(missing_ok=True)
     assert find_run(runs, stage("ddpm")) == stopped
@@ -77,3 +83,21 @@ def test_find_run_leaves_unfinished_runs_of_others(runs: RunsFolder) -> None:
     assert find_run(runs, stage("ddpm")) == own
     assert is_own(own, stage("ddpm"))
     assert find_run(runs, stage("ddpm", name="another study")) is None
+
+
+def test_study_leaves_runs_whose_data_have_changed_with_a_warning(runs: RunsFolder) -> None:
+    usable, changed = (create_logged(runs, stage("ddpm").config, FINISHED) for _ in range(2))
+
+    def refuse_changed(run: Run) -> None:
+        if run == changed:
+            raise UserError("The run began with other data: folder:d has other images.", "Put the old files back.")
+
+    def unused(*_: Any, **__: Any) -> Any:
+        raise AssertionError("no worker is needed")
+
+    assert next(find_runs(runs, stage("ddpm"))) == changed
+    experiment = StudyExperiment(study(), Launcher(runs, unused, unused, unused, refuse_changed))
+    warning, first = (item for _, item in zip(range(2), experiment, strict=False))
+    assert isinstance(warning, events.Message) and isinstance(first, events.Message)
+    assert warning.level == "warning" and changed.id in warning.text and "folder:d has other images" in warning.text
+    assert first.text == f"DDPM alone: {usable.id}, finished before"
