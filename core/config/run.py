@@ -47,7 +47,9 @@ class SmallDataConfig(DataConfig, frozen=True):
 class ImagesConfig(Section, frozen=True):
     """The images to degrade and restore."""
 
-    indices: Annotated[Indices, "indices in the split, such as 0-9 or 3,17,42"] = "0-9"
+    indices: Annotated[Indices, "indices in the split, such as 0-9 or 3,17,42; by default fewer if there are fewer"] = (
+        "0-9"
+    )
     split: Annotated[Literal["train", "test"], "split of the data set that the images come from"] = "test"
     files: Annotated[tuple[str, ...], "image files to use instead of the data set"] = ()
     grey: Annotated[bool, "whether to convert image files to grey"] = False

@@ -106,5 +106,8 @@ class StudyConfig(Section, frozen=True):
     sample_steps: Annotated[
         int, Meta(ge=0, le=1000), "sampler steps of each stage's final samples; 0: all timesteps"
     ] = 0
-    images: Annotated[Indices, "indices of the test images that DIP denoises, such as 0-9 or 3,17"] = "0-9"
+    images: Annotated[
+        Indices,
+        "indices of the test images that DIP denoises, such as 0-9 or 3,17; by default fewer if there are fewer",
+    ] = "0-9"
     iterations: Annotated[Positive, "number of DIP iterations on each image"] = 1000

@@ -17,6 +17,7 @@ from dipddpm.core.data.catalogue import CATALOGUE
 from dipddpm.core.errors import UserError
 from dipddpm.core.export.mirror import refuse_mirror, request_mirror
 from dipddpm.core.launch import local, preflight, submit
+from dipddpm.core.launch.defaults import limit_images
 from dipddpm.core.runs import RunsFolder
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.command import command, option
@@ -86,7 +87,7 @@ class RunOptions(NewRun):
     )
     images: str | None = option(
         None,
-        "The test images to restore: the first N, or indices such as 3,17 or 0-9.",
+        "The test images to restore: the first N, or indices such as 3,17 or 0-9; by default fewer if there are fewer.",
         group=IMAGES,
         config_default="images.indices",
         metavar="N|LIST",
@@ -104,11 +105,10 @@ class RunOptions(NewRun):
 
     def config(self) -> AnyRun:
         """Return the complete config. Raises UserError if an option is wrong."""
-        config = configs.build(
-            self.kind, method=self.method, preset=self.preset, task=self.task, settings=self.config_settings()
-        )
+        given = self.config_settings()
+        config = configs.build(self.kind, method=self.method, preset=self.preset, task=self.task, settings=given)
         _refuse_unused(config, self.prior, self.epochs)
-        return config
+        return limit_images(config, given)
 
     def named_settings(self) -> dict[str, Any]:
         """Add the options of this command. Raises UserError for an option that this kind of run doesn't take."""
@@ -186,7 +186,7 @@ def fork(options: ForkOptions) -> int:
     """
     draft = Draft.fork(find_run(options.run, options.runs_dir).config())
     draft.set_values({key: str(value) for key, value in options.config_settings().items()})
-    return start(draft.config(), options)
+    return start(limit_images(draft.config(), draft.typed), options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,8 +219,9 @@ def reproduce(options: ReproduceOptions) -> int:
     """
     if options.quick and options.full:
         raise UserError("--quick and --full exclude each other.", "Leave out one of the two.")
-    config = configs.build("study", preset="quick" if options.quick else None, settings=options.config_settings())
-    return start(config, options)
+    given = options.config_settings()
+    config = configs.build("study", preset="quick" if options.quick else None, settings=given)
+    return start(limit_images(config, given), options)
 
 
 def start(config: AnyRun, options: NewRun, mirror: str | None = None) -> int:

@@ -19,6 +19,7 @@ from dipddpm.core.config import HYBRIDS, TASKS, AnyRun, Field
 from dipddpm.core.errors import UserError
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import preflight
+from dipddpm.core.launch.defaults import limit_images
 from dipddpm.core.runs import RunState
 from dipddpm.tui.console.background import run_in_background
 from dipddpm.tui.console.screens.dialogs import LaunchRequest, text_field
@@ -190,15 +191,16 @@ class Form(Screen[LaunchRequest]):
     def action_launch(self, now: bool) -> None:
         """Check the run in the background, then leave the form with it; show the error if there is one."""
         try:
-            config = self.draft.config()
+            config, typed = self.draft.config(), dict(self.draft.typed)
         except UserError as error:
             self._show_error(error)
             return
 
         def check() -> LaunchRequest:
-            missing = preflight.missing_data(config)
-            preflight.refuse(config, fetching=missing is not None)
-            return LaunchRequest(config, now, missing or "")
+            limited = limit_images(config, typed)
+            missing = preflight.missing_data(limited)
+            preflight.refuse(limited, fetching=missing is not None)
+            return LaunchRequest(limited, now, missing or "")
 
         run_in_background(self.app, check, self._leave, self._show_error)
 
