@@ -31,6 +31,11 @@ class DataConfig(Section, frozen=True):
     dataset: DatasetName = "fashionmnist"
     directory: Annotated[str, "folder to search for the data set first; empty: only the default folders"] = ""
     train_images: Annotated[Natural, "number of training images, from the first one on; 0: all"] = 0
+    grey: Annotated[bool, "whether to convert the images of a folder to grey"] = False
+    white: Annotated[
+        NonNegative,
+        "value of white in files of floats or of more than 8 bits in a folder; 0: 1 in floats, else the type's largest",
+    ] = 0.0
 
     @property
     def root(self) -> Path | None:

@@ -65,6 +65,10 @@ class Folder:
     path: Path
     size: int = 28
     """The height and width in pixels to which the images are resized."""
+    white: float = 0
+    """The value of white in files of floats or of more than 8 bits, as `pictures.decode` takes it."""
+    grey: bool = False
+    """True if files in colour are converted to grey."""
 
     @cached_property
     def split_folders(self) -> dict[Part, Path]:
@@ -131,7 +135,9 @@ class Folder:
 
     @cached_property
     def channels(self) -> Literal[1, 3]:
-        """3 if any file is stored in colour, else 1, from the headers of the files alone."""
+        """3 if any file is stored in colour and stays so, else 1, from the headers of the files alone."""
+        if self.grey:
+            return 1
         files = (file for files in self.parts.values() for file in files)
         return 3 if any(stored_channels(file) == 3 for file in files) else 1
 
@@ -177,14 +183,15 @@ class Folder:
         return loose + sum(len(scan(self.path / name, follow=False).files) for name in others)
 
 
-def parse(name: str) -> Folder:
-    """Parse `folder:PATH` or `folder:PATH@SIZE`, with SIZE in pixels from 8 to 1024.
+def parse(name: str, white: float = 0, *, grey: bool = False) -> Folder:
+    """Parse `folder:PATH` or `folder:PATH@SIZE`, with SIZE in pixels from 8 to 1024; `Folder` explains the others.
 
     Raises `UserError` if the folder doesn't exist or holds no image, and for another size.
     """
     text = name.removeprefix(PREFIX)
     sized = None if atomic.is_folder(Path(text)) else re.fullmatch(r"(.+)@(\d+)", text, re.DOTALL)
-    folder = Folder(Path(sized[1]), int(sized[2])) if sized else Folder(Path(text))
+    path, size = (Path(sized[1]), int(sized[2])) if sized else (Path(text), Folder.size)
+    folder = Folder(path, size, white, grey)
     if atomic.is_file(folder.path):
         remedy = f"Give the folder that holds the images after {PREFIX}, or one image with --image."
         raise UserError(f"{folder.path} is a file, not a folder.", remedy)
@@ -233,7 +240,7 @@ def read(folder: Folder, split: Part) -> tuple[Tensor, Tensor, tuple[str, ...]]:
 
     files = folder.split(split)
     with ThreadPoolExecutor() as threads:  # decoding releases the interpreter lock
-        images = list(threads.map(lambda file: _square_or_error(file, folder.size), files))
+        images = list(threads.map(lambda file: _square_or_error(file, folder), files))
     _refuse_errors(
         {file: image for file, image in zip(files, images, strict=True) if isinstance(image, UserError)}, files
     )
@@ -245,13 +252,13 @@ def read(folder: Folder, split: Part) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     if colour is not None and any(image.shape[1] == 1 for image in squares):
         notes = (f"grey and RGB files together, all read as RGB (the first one in RGB is {colour.name})", *notes)
     if doubts:
-        notes = (f"{len(doubts):,} doubtful: {doubts[0].partition('. ')[0].rstrip('.')}", *notes)
+        notes = (f"{len(doubts):,} doubtful: {doubts[0].rstrip('.')}", *notes)
     numbers = {name: number for number, name in enumerate(folder.classes)}
     labels = torch.tensor([numbers[folder.labels[file]] for file in files])
     return torch.cat([with_channels(image, channels) for image in squares]), labels, notes
 
 
-def refuse_damaged(files: Sequence[Path]) -> None:
+def refuse_damaged(files: Sequence[Path], white: float = 0) -> None:
     """Raise `UserError` for files that can't be read, found by their beginnings and ends. Loads no torch.
 
     Only `MAX_CHECKED` files are looked at, and only `MAX_SUSPECTS` of them are decoded; `read` finds the others.
@@ -262,7 +269,7 @@ def refuse_damaged(files: Sequence[Path]) -> None:
     suspects = (file for file in files[:MAX_CHECKED] if not ends.seems_whole(file))
     for file in itertools.islice(suspects, MAX_SUSPECTS):
         try:
-            pictures.decode(file)
+            pictures.decode(file, white, option="data.white")
         except UserError as error:
             errors[file] = error
     _refuse_errors(errors, files)
@@ -280,6 +287,8 @@ def _refuse_errors(errors: Mapping[Path, UserError], files: Sequence[Path]) -> N
 def _first_in_colour(folder: Folder, split: Part, squares: dict[Path, Tensor]) -> Path | None:
     """Return the first RGB file: of the images read, else of the other splits; None if all are grey."""
     here = (file for file, image in squares.items() if image.shape[1] == 3)
+    if folder.grey:
+        return None
     others = (file for part, files in folder.parts.items() if part != split for file in files)
     return next(here, None) or next((file for file in others if stored_channels(file) == 3), None)
 
@@ -337,26 +346,29 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:_MAX_NAMES]) + more
 
 
-def _square_or_error(file: Path, size: int) -> tuple[Tensor, tuple[str, ...]] | UserError:
+def _square_or_error(file: Path, folder: Folder) -> tuple[Tensor, tuple[str, ...]] | UserError:
     """Read a square as `_square` does, but return the error, so that all errors of a folder can be counted."""
     try:
-        return _square(file, size)
+        return _square(file, folder)
     except UserError as error:
         return error
 
 
-def _square(file: Path, size: int) -> tuple[Tensor, tuple[str, ...]]:
-    """Read the central square of an image file at `size` pixels: uint8, shape (1, C, H, W); and warnings about it."""
+def _square(file: Path, folder: Folder) -> tuple[Tensor, tuple[str, ...]]:
+    """Read the central square of an image file at the folder's size: uint8, (1, C, H, W); and warnings about it."""
     import torch
     import torch.nn.functional as F
 
-    from dipddpm.core.images import to_bytes
+    from dipddpm.core.images import to_bytes, with_channels
     from dipddpm.core.io.pictures import decode
 
-    picture = decode(file)
+    picture = decode(file, folder.white, option="data.white")
     image = torch.from_numpy(picture.over_white()).movedim(-1, 0).unsqueeze(0)
     height, width = image.shape[2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     square = image[..., top : top + side, left : left + side]
-    return to_bytes(F.interpolate(square, (size, size), mode="bicubic", antialias=True)), picture.warnings
+    if folder.grey:
+        square = with_channels(square, 1)
+    resized = F.interpolate(square, (folder.size, folder.size), mode="bicubic", antialias=True)
+    return to_bytes(resized), picture.warnings

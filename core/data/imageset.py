@@ -65,17 +65,25 @@ class ImageSet:
         return replace(self, images=self.images[selected], labels=self.labels[selected])
 
 
-def load(name: str, split: Split = "train", *, root: Path | str | None = None) -> ImageSet:
+def load(
+    name: str,
+    split: Split = "train",
+    *,
+    root: Path | str | None = None,
+    white: float = 0,
+    grey: bool = False,
+) -> ImageSet:
     """Read a split of a data set into memory and verify it.
 
-    `name` is a key of `CATALOGUE`, or `folder:PATH` (see `core.data.folder`). Files are searched for below `root`, in
-    the cache (`DIPDDPM_DATA`) and in the folder of Debian's package. Raises `UserError` for an unknown name, for a data
-    set that isn't on this machine, and for a file whose SHA-256 differs from the published file's.
+    `name` is a key of `CATALOGUE`, or `folder:PATH` (see `core.data.folder`, also for `white` and `grey`, which act on
+    folders alone). Files are searched for below `root`, in the cache (`DIPDDPM_DATA`) and in the folder of Debian's
+    package. Raises `UserError` for an unknown name, for a data set that isn't on this machine, and for a file whose
+    SHA-256 differs from the published file's.
     """
     import torch
 
     if name.startswith(folder.PREFIX):
-        return _load_folder(name, folder.parse(name), split)
+        return _load_folder(name, folder.parse(name, white, grey=grey), split)
     dataset = find(name)
     path = locate.require(dataset, root)
     pixels, numbers = locate.read(dataset, path, split)
@@ -83,11 +91,11 @@ def load(name: str, split: Split = "train", *, root: Path | str | None = None) -
     return ImageSet(name, split, images, labels, dataset.classes, source=str(path))
 
 
-def load_validation(name: str) -> ImageSet | None:
+def load_validation(name: str, white: float = 0, *, grey: bool = False) -> ImageSet | None:
     """Read the validation split of a folder that has one beside its test split; None for any other data set."""
     if not name.startswith(folder.PREFIX):
         return None
-    images = folder.parse(name)
+    images = folder.parse(name, white, grey=grey)
     return replace(_load_folder(name, images, "val"), split="validation") if images.parts.get("val") else None
 
 

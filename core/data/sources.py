@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dipddpm.core.config import DataConfig, ImagesConfig
+from dipddpm.core.data.catalogue import Split
 from dipddpm.core.data.identity import files_loaded
 from dipddpm.core.data.imageset import ImageSet, hold_out, load, load_validation
 from dipddpm.core.errors import UserError
@@ -28,7 +29,7 @@ def load_images(images: ImagesConfig, source: DataConfig) -> tuple[list[Tensor],
         loaded = files_loaded(images.files, (image.numpy() for image in tensors))
         return tensors, [f"file {i}" for i in range(len(tensors))], loaded
     indices = images.image_indices()
-    chosen = load(source.dataset, images.split, root=source.root).take(indices)
+    chosen = load_split(source, images.split).take(indices)
     return list(to_unit(chosen.images)), [f"{chosen.split} {index}" for index in indices], data_loaded(chosen)
 
 
@@ -66,6 +67,11 @@ def file_messages(images: ImagesConfig, channels: int | None = None) -> Iterator
         yield Message(text="Grey images that are stored as RGB are restored as grey.")
 
 
+def load_split(options: DataConfig, split: Split) -> ImageSet:
+    """Load a split of a run's data set. Raises UserError as `imageset.load` does."""
+    return load(options.dataset, split, root=options.root, white=options.white, grey=options.grey)
+
+
 def load_training(options: DataConfig, *, held_out: bool) -> tuple[ImageSet, ImageSet | None]:
     """Load the images to train on and, with `held_out`, the images for model selection, on the CPU.
 
@@ -73,9 +79,9 @@ def load_training(options: DataConfig, *, held_out: bool) -> tuple[ImageSet, Ima
     the whole training split, whatever the value of `train_images`. Raises UserError for a data set that isn't on this
     machine and for one with too few images.
     """
-    train, validation = load(options.dataset, "train", root=options.root), None
+    train, validation = load_split(options, "train"), None
     if held_out:
-        validation = load_validation(options.dataset)
+        validation = load_validation(options.dataset, options.white, grey=options.grey)
         if validation is None:
             train, validation = hold_out(train)
     if options.train_images > len(train):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dipddpm.core import data
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import DataConfig, DdpmConfig, ExplanationRun, Substitution
-from dipddpm.core.data.sources import data_loaded, opening_events
+from dipddpm.core.data.sources import data_loaded, load_split, opening_events
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.dip.hourglass import FittedHourglass
 from dipddpm.core.errors import UserError
@@ -239,7 +239,7 @@ class ExplanationExperiment:
 
 
 def _first(source: DataConfig, split: Literal["train", "test"], count: int) -> data.ImageSet:
-    images = data.load(source.dataset, split, root=source.root)
+    images = load_split(source, split)
     if count > len(images):
         problem = f"{images.name} has only {len(images)} {split} images, fewer than the {count} required."
         raise UserError(problem, f"Lower explanation.{split}_images to {len(images)} or less.")

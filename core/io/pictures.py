@@ -69,17 +69,18 @@ class Inspected:
     """Sentences about what may be wrong with the file."""
 
 
-def decode(path: Path, white: float = 0) -> Picture:
+def decode(path: Path, white: float = 0, *, option: str = "images.white") -> Picture:
     """Read the first image of a file.
 
     `white` is the value of white in a file of floats or of more than 8 bits; with 0 it is 1 for floats, and otherwise
-    the largest value that the type holds. With infinity it is the largest value in the file.
+    the largest value that the type holds. With infinity it is the largest value in the file. `option` is the option
+    that sets it, for messages.
 
     Raises `UserError`, naming the file, if it is missing, isn't an image, is damaged, or is larger than `MAX_PIXELS`.
     """
     try:
         with open_regular(path) as file:
-            return _decode(file, path, white)
+            return _decode(file, path, white, option)
     except UserError:
         raise
     except (FileNotFoundError, NotADirectoryError):
@@ -100,7 +101,7 @@ def decode(path: Path, white: float = 0) -> Picture:
         problem = f"{path} is a TIFF file of a kind that is not read ({error})."
         raise UserError(problem, "Save it as a PNG, or as an uncompressed TIFF with 8 or 16 bits.") from None
     except _OutOfRangeError as error:
-        remedy = "Scale the values, say which value is white with --set images.white=VALUE, or save 8 bits."
+        remedy = f"Scale the values, say which value is white with --set {option}=VALUE, or save 8 bits."
         raise UserError(f"{path} has {error}.", remedy) from None
     except MemoryError:
         raise UserError(f"There is not enough memory to read {path}.", "Scale the image down or crop it.") from None
@@ -170,7 +171,7 @@ def _missing(path: Path) -> UserError:
     return UserError(f"There is no image file {path}.", "Check the path.")
 
 
-def _decode(file: BinaryIO, path: Path, white: float) -> Picture:
+def _decode(file: BinaryIO, path: Path, white: float, option: str) -> Picture:
     start = file.read(1 << 16)
     if kind := foreign.recognize(path, start):
         raise UserError(f"{path} is {kind[0]}, which is not read as an image.", kind[1])
@@ -180,13 +181,13 @@ def _decode(file: BinaryIO, path: Path, white: float) -> Picture:
     except UnidentifiedImageError:
         if start[:4] not in TiffImagePlugin.PREFIXES:
             raise
-        return _from_samples(tiff.read(full, MAX_PIXELS), path, white)
+        return _from_samples(tiff.read(full, MAX_PIXELS), path, white, option)
     if image.width * image.height > MAX_PIXELS:
         raise Image.DecompressionBombError
     if isinstance(image, TiffImagePlugin.TiffImageFile) and tiff.pillow_misreads(image):
-        return _from_samples(tiff.read(full, MAX_PIXELS), path, white)
+        return _from_samples(tiff.read(full, MAX_PIXELS), path, white, option)
     if (samples := deep.read(image, full)) is not None:
-        return _from_samples(samples, path, white)
+        return _from_samples(samples, path, white, option)
     return _from_image(ImageOps.exif_transpose(_whole(image)), path, _doubts(image, start, path))
 
 
@@ -216,7 +217,7 @@ def _stored_grey(image: Image.Image) -> bool:
     return image.mode in {"1", "L", "LA", "La", "F"} or image.mode.startswith("I")
 
 
-def _from_samples(samples: tiff.Samples, path: Path, white: float) -> Picture:
+def _from_samples(samples: tiff.Samples, path: Path, white: float, option: str) -> Picture:
     """Scale stored values to [0, 1]."""
     values, smallest, largest = samples.values, samples.values.min(), samples.values.max()
     scale = (largest or 1.0) if white == math.inf else white or samples.white
@@ -232,7 +233,7 @@ def _from_samples(samples: tiff.Samples, path: Path, white: float) -> Picture:
         bits = max(8, int(largest).bit_length())
         doubts.append(
             f"{path} is very dark: its largest value is {largest:,} of {samples.white:,.0f}. If its white has {bits} "
-            f"bits, add --set images.white={2**bits - 1}."
+            f"bits, add --set {option}={2**bits - 1}."
         )
     colours = (values / scale).astype(np.float32)
     alpha = None if samples.alpha is None else samples.alpha.astype(np.float32)

@@ -9,7 +9,17 @@ from pathlib import Path
 
 from dipddpm.core import data
 from dipddpm.core.compute import devices
-from dipddpm.core.config import AnyRun, DdpmRun, DipRun, HybridRun, RestoreRun, Task, format_task, parse_task
+from dipddpm.core.config import (
+    AnyRun,
+    DataConfig,
+    DdpmRun,
+    DipRun,
+    HybridRun,
+    RestoreRun,
+    Task,
+    format_task,
+    parse_task,
+)
 from dipddpm.core.config.tasks import Inpaint
 from dipddpm.core.data import folder
 from dipddpm.core.data.catalogue import Split
@@ -26,6 +36,25 @@ def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -
     `fetching` skips the check for missing data sets, because they are being downloaded; `elsewhere` skips the check of
     the devices, because the run starts on another machine with the same files.
     """
+    _refuse_options_without_effect(config)
+    _refuse_inputs(config, fetching=fetching, elsewhere=elsewhere)
+
+
+def _refuse_options_without_effect(config: AnyRun) -> None:
+    """Raise UserError for options of image files or folders where there are none."""
+    is_folder = config.data.dataset.startswith(folder.PREFIX)
+    for name in ("white", "grey"):
+        if getattr(config.data, name) and not (is_folder and config.data.dataset in _datasets(config)):
+            problem = f"data.{name} acts on the images of a folder as a data set, and this run reads none."
+            raise UserError(problem, f"Use images.{name} for files of --image, or leave it out.")
+        if isinstance(config, DipRun | HybridRun) and getattr(config.images, name) and not config.images.files:
+            problem = f"images.{name} acts on the files of --image, and this run has none."
+            remedy = f"Use data.{name} for a folder, or leave it out." if is_folder else "Leave it out."
+            raise UserError(problem, remedy)
+
+
+def _refuse_inputs(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -> None:
+    """Raise UserError for inputs that are missing, damaged or incompatible; the options are those of `refuse`."""
     if not elsewhere:
         devices.candidates(config.device)
         queue.refuse_settings()
@@ -56,7 +85,7 @@ def refuse_resume(run: Run, *, elsewhere: bool = False, compared: set[inputs.Has
         devices.candidates(config.device)
         queue.refuse_settings()
     with inputs.explain_missing(run.folder):
-        refuse(config, elsewhere=True)
+        _refuse_inputs(config, elsewhere=True)
     refuse_changed(run, compared)
 
 
@@ -120,23 +149,25 @@ def _datasets(config: AnyRun) -> list[str]:
 def _refuse_more_than(config: AnyRun, name: str) -> None:
     """Raise UserError for image counts or indices beyond the size of a data set, and for a folder without a split."""
     if isinstance(config, RestoreRun):
-        if config.restore.images > (count := _count(name, "test")):
+        if config.restore.images > (count := _count(config.data, name, "test")):
             problem = f"{name} has {count:,} test images, not {config.restore.images:,}."
             raise UserError(problem, f"Lower restore.images to {count:,} or less.")
         return
     trains = isinstance(config, DdpmRun) or (isinstance(config, HybridRun) and config.trains)
-    if (trains or config.data.train_images) and config.data.train_images > (count := _count(name, "train")):
+    if (trains or config.data.train_images) and config.data.train_images > (
+        count := _count(config.data, name, "train")
+    ):
         problem = f"{name} has {count:,} images to train on, not {config.data.train_images:,}."
         raise UserError(problem, "Lower data.train_images, or set it to 0 for all images.")
     if not isinstance(config, DipRun | HybridRun) or config.images.files:
         return
-    count = _count(name, config.images.split)
+    count = _count(config.data, name, config.images.split)
     if (last := max(config.images.image_indices())) >= count:
         problem = f"There is no image {last} among the {count:,} {config.images.split} images of {name}."
         raise UserError(problem, f"Choose indices from 0 to {count - 1}, or the first ones: --images {min(count, 4)}.")
 
 
-def _count(name: str, split: Split) -> int:
+def _count(options: DataConfig, name: str, split: Split) -> int:
     """Return the number of images in a split.
 
     Raises UserError for a folder without any, and for damaged files as far as `folder.refuse_damaged` finds them.
@@ -145,7 +176,7 @@ def _count(name: str, split: Split) -> int:
         known = data.CATALOGUE[name]
         return known.train if split == "train" else known.test
     files = folder.parse(name).split(split)
-    folder.refuse_damaged(files)
+    folder.refuse_damaged(files, options.white)
     return len(files)
 
 

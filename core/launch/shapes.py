@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dipddpm.core.config import AnyRun, DdpmRun, HybridRun, ImagesConfig, RestoreRun
+from dipddpm.core.config import AnyRun, DataConfig, DdpmRun, HybridRun, ImagesConfig, RestoreRun
 from dipddpm.core.config.shapes import (
     TUTORIAL,
     refuse_for_evaluation,
@@ -30,15 +30,16 @@ def refuse(config: AnyRun) -> None:
     network = config.ddpm.network if trains and prior is None else ""
     evaluates = trains and bool(config.ddpm.evaluate)
     if isinstance(config, HybridRun) and config.images.files and config.hybrid.needs_prior:
-        _refuse_files(config.images, _shape(config.data.dataset) if prior is None else prior)
+        _refuse_files(config.images, _shape(config.data) if prior is None else prior)
     restores_files = isinstance(config, HybridRun) and not trains and bool(config.images.files)
     if restores_files or not (network == "tutorial" or evaluates or prior):
         return
-    shape = _shape(config.data.dataset)
+    shape = _shape(config.data)
+    grey = "data.grey" if config.data.dataset.startswith(folder.PREFIX) else ""
     if network == "tutorial":
-        refuse_for_tutorial(shape)
+        refuse_for_tutorial(shape, grey)
     if prior is not None:
-        refuse_other_shape(shape, prior)
+        refuse_other_shape(shape, prior, grey_option=grey)
     if evaluates:
         refuse_for_evaluation(shape)
 
@@ -50,7 +51,7 @@ def _refuse_files(images: ImagesConfig, prior: tuple[int, ...]) -> None:
     for name in images.files:
         picture = pictures.inspect(home.expand(name), images.white)
         channels = 1 if images.grey or picture.grey else 3
-        refuse_other_shape((max(channels, prior[0]), *picture.shape[1:]), prior, files=True)
+        refuse_other_shape((max(channels, prior[0]), *picture.shape[1:]), prior, files=True, grey_option="images.grey")
 
 
 def _refuse_for_head_to_head(prior: tuple[int, int, int] | None) -> None:
@@ -61,9 +62,9 @@ def _refuse_for_head_to_head(prior: tuple[int, int, int] | None) -> None:
         raise UserError(problem, remedy)
 
 
-def _shape(dataset: str) -> tuple[int, int, int]:
+def _shape(data: DataConfig) -> tuple[int, int, int]:
     """Return the shape of a data set's images: (channels, height, width)."""
-    if not dataset.startswith(folder.PREFIX):
-        return find(dataset).shape
-    images = folder.parse(dataset)
+    if not data.dataset.startswith(folder.PREFIX):
+        return find(data.dataset).shape
+    images = folder.parse(data.dataset, grey=data.grey)
     return images.channels, images.size, images.size

@@ -12,9 +12,9 @@ from typing import Self
 
 from torch import Tensor
 
-from dipddpm.core import data
 from dipddpm.core.config import DataConfig
 from dipddpm.core.data import ImageSet
+from dipddpm.core.data.sources import load_split
 from dipddpm.core.events import Pictures, SamplesEvaluated
 from dipddpm.core.metrics.samples.classifier import FEATURES, SHAPE, as_bytes, features_of, load_classifier
 from dipddpm.core.metrics.samples.distances import KERNEL, frechet_distance, kernel_distance, refuse_few
@@ -77,7 +77,7 @@ class SampleEvaluator:
         Raises UserError unless the images are 28x28 and grey, and there are at least 128 test images.
         """
         as_bytes(training.images[:1])
-        test = data.load(options.dataset, "test", root=options.root)
+        test = load_split(options, "test")
         refuse_few(len(test), FEATURES)
         return cls(training, test)
 

@@ -9,9 +9,9 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from dipddpm.core.config import DataConfig
-from dipddpm.core.data import Split, check, hold_out, load
+from dipddpm.core.data import Split, check, folder, hold_out, load
 from dipddpm.core.data.folder import count_copies, refuse_damaged, stored_channels
-from dipddpm.core.data.sources import data_loaded, load_training, opening_events
+from dipddpm.core.data.sources import data_loaded, load_split, load_training, opening_events
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Message
 from dipddpm.core.images import load_image
@@ -301,9 +301,9 @@ def test_damaged_files_are_found_before_they_are_all_decoded(tmp_path: Path, mon
     files = sorted(tmp_path.iterdir())
     decoded, decode = [], pictures.decode
 
-    def record(path: Path) -> pictures.Picture:
+    def record(path: Path, white: float, *, option: str) -> pictures.Picture:
         decoded.append(path)
-        return decode(path)
+        return decode(path, white, option=option)
 
     monkeypatch.setattr(pictures, "decode", record)
     refuse_damaged(files)
@@ -322,6 +322,28 @@ def test_folder_notes_pictures_that_are_too_dark_for_their_depth(tmp_path: Path)
         Image.fromarray(pixels).save(tmp_path / f"{index}.png")
     (note,) = load(f"folder:{tmp_path}").notes
     assert note.startswith("2 doubtful: ") and "1.png is very dark" in note
+    assert note.endswith("If its white has 12 bits, add --set data.white=4095")
+    with pytest.raises(UserError, match=r"--set data\.white=VALUE"):
+        load(f"folder:{tmp_path}", white=4095)
+
+
+def test_folder_takes_white_and_grey_from_options(tmp_path: Path) -> None:
+    levels = np.linspace(0, 4095, 12).astype(np.uint16)
+    for index, level in enumerate(levels):
+        Image.fromarray(np.full((30, 30), level)).save(tmp_path / f"{index:02}.png")
+    options = DataConfig(dataset=f"folder:{tmp_path}", white=4095)
+    train, validation = load_training(options, held_out=True)
+    assert validation is not None
+    seen = sorted([*train.images[:, 0, 0, 0].tolist(), *validation.images[:, 0, 0, 0].tolist()])
+    expected = [round(int(level) / 4095 * 255) for index, level in enumerate(levels) if index != 9]
+    assert seen == expected and not train.notes
+
+    write(tmp_path / "12.png", mode="RGB", value=90)
+    assert load_split(options, "train").images.shape[1] == 3
+    grey = load_split(DataConfig(dataset=options.dataset, white=4095, grey=True), "train")
+    assert grey.images.shape[1] == 1 and not grey.notes
+    assert grey.images[-1].unique().tolist() == [round(0.299 * 90 + 0.114 * (255 - 90))]
+    assert folder.parse(options.dataset, grey=True).channels == 1
 
 
 def test_hold_out_of_folder_takes_images_of_all_classes(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,3 +78,30 @@ def test_refuse_colour_file_for_grey_prior_unless_converted(tmp_path: Path, monk
     assert "images.grey" not in refused("hybrid", "denoise", wide)
     config = configs.build("hybrid", settings={"images.files": (str(colour),), "images.grey": True})
     preflight.refuse(config)
+
+
+def test_refuse_options_of_files_and_folders_where_there_are_none(tmp_path: Path) -> None:
+    Image.fromarray(np.eye(28, dtype=np.uint8)).save(tmp_path / "a.png")
+    name, file = f"folder:{tmp_path}", str(tmp_path / "a.png")
+    cases: list[tuple[str, dict[str, Any], str]] = [
+        ("dip", {"images.white": 9, "data.dataset": name}, "images.white acts .* Use data.white"),
+        ("dip", {"images.grey": True, "data.dataset": "fashion-mini"}, "images.grey acts .* Leave it out"),
+        (
+            "dip",
+            {"data.grey": True, "images.files": (file,), "data.dataset": name},
+            "data.grey .* Use images.grey",
+        ),
+        ("ddpm", {"data.white": 9, "data.dataset": "fashion-mini"}, "data.white acts"),
+    ]
+    for kind, settings, words in cases:
+        with pytest.raises(UserError, match=f"(?s){words}"):
+            preflight.refuse(configs.build(kind, settings=settings))
+
+
+def test_refuse_folder_in_colour_for_tutorial_network_unless_converted(tmp_path: Path) -> None:
+    for index in range(10):
+        Image.new("RGB", (28, 28), (index, 8, 7)).save(tmp_path / f"{index}.png")
+    settings = {"data.dataset": f"folder:{tmp_path}"}
+    with pytest.raises(UserError, match=r"--set data\.grey=true"):
+        preflight.refuse(configs.build("ddpm", settings=settings))
+    preflight.refuse(configs.build("ddpm", settings=settings | {"data.grey": True}))
