@@ -75,14 +75,13 @@ class FittedHourglass:
         """Return the state that the next fit starts from."""
         if self.options.reading == "fresh":
             return {"fits": self.fits}
-        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "fits": self.fits}
+        return {**self.fit_state_dict(), "fits": self.fits}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Restore the state that `state_dict` returned."""
         self.fits = state["fits"]
         if self.options.reading == "warm":
-            self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            self.load_fit_state_dict(state)
 
     def _renew(self) -> None:
         """Draw random weights and reset the optimiser."""
@@ -95,20 +94,38 @@ class FittedHourglass:
 
         xt holds at most `batch_size` images. They count as fitted once the last output is taken.
         """
-        if self.options.reading == "fresh":
-            self._renew()
+        self.begin_fit()
         steps_done = 0
         for count in counts:
-            for _ in range(count - steps_done):
-                with torch.enable_grad():
-                    loss = F.mse_loss(self._output(xt), xt)
-                self.optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                self.optimizer.step()
+            yield self.continue_fit(xt, count - steps_done)
             steps_done = count
-            with torch.no_grad():
-                yield self._output(xt)
         self.fits += 1
+
+    def begin_fit(self) -> None:
+        """Draw new random weights, unless the fits are warm."""
+        if self.options.reading == "fresh":
+            self._renew()
+
+    def continue_fit(self, xt: Tensor, steps: int) -> Tensor:
+        """Take this number of steps toward xt, and return the output."""
+        for _ in range(steps):
+            with torch.enable_grad():
+                loss = F.mse_loss(self._output(xt), xt)
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        with torch.no_grad():
+            return self._output(xt)
+
+    def fit_state_dict(self) -> dict[str, Any]:
+        """Return the state of a fit that goes on."""
+        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_fit_state_dict(self, state: StateDict) -> None:
+        """Go on with the fit of a `fit_state_dict`."""
+        self.begin_fit()
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
     def _output(self, like: Tensor) -> Tensor:
         images = self.network(self.z).reshape(self.batch_size, *like.shape[1:])

@@ -45,8 +45,8 @@ FILE = "explanation.json"
 class ExplanationExperiment:
     """A run that fits the DIPs, then the filters, then the networks, and denoises with two of the networks.
 
-    A batch of DIPs, the filters of an input, a network, and the denoising are a job each. The state holds finished jobs
-    only; an interrupted job is done again from its start, with the same numbers.
+    The filters of an input and the denoising are a job each. The state holds finished jobs only; an interrupted job is
+    done again from its start, with the same numbers. The fits of DIPs and of networks resume where they were.
     """
 
     network: ClassVar[None] = None
@@ -97,7 +97,10 @@ class ExplanationExperiment:
         return list(map(data_loaded, self.sets))
 
     def started(self) -> RunStarted:
-        """Return totals; a step is a batch of DIPs, an input's filters, an epoch of a network, or the denoising."""
+        """Return totals.
+
+        A step is a batch of DIPs up to its next k, an input's filters, an epoch of a network, or the denoising.
+        """
         fits = sum(len(bank) for bank in self.banks)
         filters = sum(not network_input.predicts_x0 for network_input in self.plan)
         networks = sum(network_input.seeds for network_input in self.plan) * self.config.explanation.epochs
@@ -164,7 +167,7 @@ class ExplanationExperiment:
     def _fit(self) -> Iterator[Item]:
         for bank in self.banks:
             while bank.images_done < len(bank.noised):
-                yield self._advance(bank.fit_batch())
+                yield self._advance(bank.fit_next())
         test = self.banks[1]
         for count, output in zip(test.steps, test.outputs, strict=True):
             self.record.distance[after(count)] = float((output - test.noised.xt).square().mean())

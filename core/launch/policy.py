@@ -8,9 +8,9 @@ By default a checkpoint is stored
 - in between, when `GROWTH` of the work so far isn't stored, and at least every `checkpoint_seconds`, at the same price.
 
 A checkpoint is expected to cost as much as the cheaper of the last two, so a single slow one doesn't delay the next
-ones; until there are two, the second one is stored after `checkpoint_seconds` at the latest. All checkpoints of a process
-take at most `MOST_SHARE` of its time, besides the most expensive one, the last one and the one before the first epoch's.
-On a slow disk they become rarer by themselves. What the user asks for is stored whatever it costs.
+ones; the second one is stored after `checkpoint_seconds` at the latest. All checkpoints of a process take at most
+`MOST_SHARE` of its time, besides the most expensive one, the last one and the one before the first epoch's. On a slow
+disk they become rarer by themselves. What the user asks for is stored whatever it costs.
 """
 
 from __future__ import annotations

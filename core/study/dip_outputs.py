@@ -64,19 +64,28 @@ class DipStepBank:
         self.outputs = noised.xt.new_zeros(len(self.steps), *noised.xt.shape)
         self.images_done = 0
         """Number of images fitted so far."""
+        self._counts_done = 0
+        """The number of values of k that the current batch has reached."""
 
     def __len__(self) -> int:
-        """Return the total number of batches."""
-        return math.ceil(len(self.noised) / self.hourglass.batch_size)
+        """Return the number of calls of `fit_next` until all images are fitted."""
+        return math.ceil(len(self.noised) / self.hourglass.batch_size) * len(self.steps)
 
-    def fit_batch(self) -> float:
-        """Fit one more batch; return the mean squared distance of its outputs to xt after the last step."""
+    def fit_next(self) -> float:
+        """Fit the current batch up to its next k; return the mean squared distance of its outputs to xt."""
         indices = slice(self.images_done, self.images_done + self.hourglass.batch_size)
         xt = self.noised.xt[indices]
-        for row, output in zip(self.outputs, self.hourglass.fit_outputs(xt, self.steps), strict=True):
-            row[indices] = output
-        self.images_done += len(xt)
-        return float((self.outputs[-1, indices] - xt).square().mean())
+        if self._counts_done == 0:
+            self.hourglass.begin_fit()
+        last, count = (0, *self.steps)[self._counts_done], self.steps[self._counts_done]
+        output = self.hourglass.continue_fit(xt, count - last)
+        self.outputs[self._counts_done, indices] = output
+        self._counts_done += 1
+        if self._counts_done == len(self.steps):
+            self.images_done += len(xt)
+            self.hourglass.fits += 1
+            self._counts_done = 0
+        return float((output - xt).square().mean())
 
     def outputs_after(self, steps: int) -> Tensor:
         """Return DIP_k(xt) of all images for one k, which must be among `steps`."""
@@ -88,9 +97,13 @@ class DipStepBank:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the outputs fitted so far and the hourglass's state."""
-        return {"outputs": self.outputs, "done": self.images_done, "hourglass": self.hourglass.state_dict()}
+        fit = {"counts": self._counts_done, **self.hourglass.fit_state_dict()} if self._counts_done else None
+        return {"outputs": self.outputs, "done": self.images_done, "hourglass": self.hourglass.state_dict(), "fit": fit}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Restore a `state_dict` that a bank with the same images and options returned."""
         self.outputs, self.images_done = state["outputs"], state["done"]
         self.hourglass.load_state_dict(state["hourglass"])
+        if fit := state.get("fit"):
+            self._counts_done = fit["counts"]
+            self.hourglass.load_fit_state_dict(fit)

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch
 
+from dipddpm.core.compute import checkpoint
 from dipddpm.core.config import DdpmConfig, Substitution
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.images import to_model
@@ -24,7 +28,7 @@ def bank(noised: Noised) -> DipStepBank:
 def fitted(noised: Noised) -> DipStepBank:
     whole = bank(noised)
     while whole.images_done < len(noised):
-        whole.fit_batch()
+        whole.fit_next()
     return whole
 
 
@@ -54,12 +58,26 @@ def test_dip_step_bank_outputs_at_indexes_steps_per_image() -> None:
         assert torch.equal(chosen[image], whole.outputs_after(STEPS[index])[image])
 
 
-def test_dip_step_bank_resumes_exactly() -> None:
+@pytest.mark.parametrize("calls", [1, 3, 5])
+def test_dip_step_bank_resumes_exactly(calls: int, tmp_path: Path) -> None:
     noised = Noised.of(images(), SCHEDULE, seed=1)
-    whole, interrupted, resumed = fitted(noised), bank(noised), bank(noised)
-    assert len(whole) == 3
-    interrupted.fit_batch()
-    resumed.load_state_dict(interrupted.state_dict())
-    while resumed.images_done < len(noised):
-        resumed.fit_batch()
+    whole, interrupted = fitted(noised), bank(noised)
+    assert len(whole) == 3 * len(STEPS)
+    for _ in range(calls):
+        interrupted.fit_next()
+    file = tmp_path / "last.safetensors"
+    checkpoint.save(file, interrupted.state_dict())
+    resumed = bank(noised)
+    resumed.load_state_dict(checkpoint.load_state(file))
+    for _ in range(calls, len(whole)):
+        resumed.fit_next()
+    assert resumed.images_done == len(noised)
     assert torch.equal(resumed.outputs, whole.outputs)
+
+
+def test_dip_step_bank_fits_each_batch_as_the_substitution_does() -> None:
+    noised = Noised.of(images(), SCHEDULE, seed=1)
+    whole, oracle = fitted(noised), bank(noised).hourglass
+    for n, batch in enumerate(torch.split(noised.xt, 4)):
+        outputs = torch.stack(list(oracle.fit_outputs(batch, STEPS)))
+        assert torch.equal(whole.outputs[:, 4 * n : 4 * n + len(batch)], outputs)
