@@ -10,7 +10,6 @@ import math
 import re
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +23,7 @@ from dipddpm.core.io.atomic import IMAGE_FORMATS, open_regular
 
 MAX_PIXELS = 64 * 2**20
 """Largest number of pixels in an image file; as float RGB, so many take 800 MB."""
+_MAX_INSPECTED = 4096
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _SRGB_GAMMA = 1 / 2.2
 _SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
@@ -80,7 +80,10 @@ def decode(path: Path, white: float = 0, *, option: str = "images.white") -> Pic
     """
     try:
         with open_regular(path) as file:
-            return _decode(file, path, white, option)
+            before = version(path)
+            picture = _decode(file, path, white, option)
+            _remember(path, white, before, picture)
+            return picture
     except UserError:
         raise
     except (FileNotFoundError, NotADirectoryError):
@@ -114,11 +117,13 @@ def decode(path: Path, white: float = 0, *, option: str = "images.white") -> Pic
 
 
 def inspect(path: Path, white: float = 0) -> Inspected:
-    """Read a picture and return what is to be known of it, from memory if the file is unchanged.
+    """Return what is to be known of a picture, from memory if this process has read the file and it is unchanged.
 
     Raises `UserError` as `decode` does.
     """
-    return _inspect(path, white, version(path))
+    if (known := _inspected.get((path, white, version(path)))) is None:
+        known = _facts(decode(path, white))
+    return known
 
 
 def is_grey(path: Path) -> bool:
@@ -142,9 +147,20 @@ def version(path: Path) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-@lru_cache(maxsize=4096)
-def _inspect(path: Path, white: float, _version: tuple[int, ...]) -> Inspected:
-    picture = decode(path, white)
+_inspected: dict[tuple[Path, float, tuple[int, ...]], Inspected] = {}
+"""The facts about the files read last, so that a run reads each file once."""
+
+
+def _remember(path: Path, white: float, before: tuple[int, ...], picture: Picture) -> None:
+    """Keep the facts about a file whose version was `before` when its reading began."""
+    if version(path) == before:
+        if len(_inspected) >= _MAX_INSPECTED:
+            _inspected.clear()
+        _inspected[path, white, before] = _facts(picture)
+
+
+def _facts(picture: Picture) -> Inspected:
+    """Return what a check needs to know of a picture."""
     height, width, channels = picture.colour.shape
     return Inspected((channels, height, width), is_grey_inside(picture.colour), picture.warnings)
 
