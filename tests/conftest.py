@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.helpers import PATIENCE_SECONDS
 
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 os.environ["OMP_NUM_THREADS"] = "1"
 
 # In CI every run uses the same examples, so that changes are comparable; elsewhere each run draws new ones.
-settings.register_profile("dipddpm", deadline=None, max_examples=60, derandomize=bool(os.environ.get("CI")))
+# A busy machine may take long to draw examples, which Hypothesis would report as an error.
+settings.register_profile(
+    "dipddpm",
+    deadline=None,
+    max_examples=60,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("dipddpm")
 
 PROCESSES = (

@@ -147,12 +147,15 @@ def test_worker_stops_on_sigterm_and_refuses_second_worker(
 
 
 def test_worker_killed_before_start_begins_on_resume(runs: RunsFolder, tiny: Build, until: Until) -> None:
+    slot = queue.acquire("another run", ["cpu"])
+    assert slot is not None
     run = runs.create(tiny(ddpm__epochs=1, data__train_images=64))
     local.start(run)
     until(lambda: recorded(run, events.RunQueued))
     local.send_signal(run, signal.SIGKILL)
     until(lambda: has_ended(run))
     assert run.status().state is RunState.crashed
+    slot.release()
     local.resume(run)
     until(lambda: not run.status().state.live)
     assert run.status().summary.progress == 1.0
