@@ -24,7 +24,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from dipddpm.core.data.scan import SUFFIXES, Listing, count_text, scan, subfolders
+from dipddpm.core.data.scan import SUFFIXES, Listing, count_masks, count_text, scan, subfolders
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import atomic
 
@@ -168,6 +168,9 @@ class Folder:
         loose = sum(len(file) == 1 for listing in listed for file in listing.files)
         if loose and len(self.classes) > 1:
             notes.append(f"{loose:,} in no subfolder: class {self.path.resolve().name}")
+        files = [file for listing in listed for file in listing.files]
+        if 0 < (masks := count_masks(files)) < len(files):
+            notes.append(f"{masks:,} named like masks or labels, which count as images here: move them elsewhere")
         left_out = sum((listing.left_out for listing in listed), Counter[str]())
         if own and (outside := self.count_outside()):
             left_out[f"outside {', '.join(path.name for path in self.split_folders.values())}"] = outside

@@ -6,8 +6,9 @@ The order of the files depends on their names alone, so that it is the same on e
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,8 @@ _SYSTEM = frozenset({
 """Names, in lower case, that file managers, disks and network drives make without a leading dot."""
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
 """The first bytes of the image files that are read though their names have no suffix."""
+_MASKS = re.compile(r"(.*[ _.-])?(masks?|labels?|annotations?|segmentations?|ground[ _-]?truth|gt)", re.IGNORECASE)
+"""Names of folders and beginnings of names of files that hold masks or labels of images rather than images."""
 _MAX_KINDS = 6
 
 Parts = tuple[str, ...]
@@ -59,6 +62,12 @@ class Listing:
     def label(self, parts: Parts, default: str) -> str:
         """Return the name of the subfolder that holds a file, however deep; `default` for a file in no subfolder."""
         return parts[0] if len(parts) > 1 else default
+
+
+def count_masks(files: Iterable[Parts]) -> int:
+    """Return how many files are named like masks or labels, or lie in a folder that is."""
+    stems = ((*parts[:-1], parts[-1].rpartition(".")[0] or parts[-1]) for parts in files)
+    return sum(any(_MASKS.fullmatch(name) for name in parts) for parts in stems)
 
 
 def is_hidden(name: str) -> bool:

@@ -15,6 +15,7 @@ from dipddpm.core.io.pictures import Picture, decode, version
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _MAX_GRADED = 0.5
 """The largest share of grey pixels, neither black nor white, in a mask; a picture has more."""
+_MAX_LABEL = 100
 _REMEDY = "Make missing pixels black (0) and known ones white (255)."
 
 
@@ -37,9 +38,10 @@ def _known(path: Path, size: tuple[int, int] | None, _version: tuple[int, ...]) 
     picture = decode(path, math.inf)
     if size and picture.colour.shape[:2] != size:
         ours, theirs = (f"{width}x{height}" for height, width in (picture.colour.shape[:2], size))
-        raise UserError(
-            f"The mask {path} has {ours} pixels and the image {theirs}.", "Give a mask of the image's size."
-        )
+        remedy = "Give a mask of the image's size."
+        if picture.colour.shape[:2] == size[::-1]:
+            remedy = "Turn the mask as the image is seen: images are turned upright by their EXIF orientation."
+        raise UserError(f"The mask {path} has {ours} pixels and the image {theirs}.", remedy)
     grey = picture.colour[..., 0] if picture.colour.shape[-1] == 1 else picture.colour @ _LUMA
     known = _opaque(picture, grey, path) if _has_holes(picture) else _bright(grey, path)
     known.setflags(write=False)
@@ -59,6 +61,11 @@ def _bright(grey: NDArray[np.float32], path: Path) -> NDArray[np.bool_]:
         values = f"every value is {low * 255:.3g}" if low == high else f"values are {low * 255:.3g} to {high * 255:.3g}"
         effect = "misses no pixel" if known.all() else "leaves no pixel"
         raise UserError(f"The mask {path} {effect}: {values} of 255, and below 128 is missing.", _REMEDY)
+    if labels := _labels(grey):
+        problem = (
+            f"{path} holds labels, not a mask: the values 0 to {labels} and 255, so it is unclear which are missing."
+        )
+        raise UserError(problem, _REMEDY)
     if not two_levels and _graded(grey) > _MAX_GRADED:
         problem = f"{path} looks like a picture, not a mask: most of its pixels are neither black nor white."
         raise UserError(problem, _REMEDY)
@@ -78,6 +85,18 @@ def _opaque(picture: Picture, grey: NDArray[np.float32], path: Path) -> NDArray[
         problem = f"The mask {path} has black, white and transparent pixels, so it is unclear which are missing."
         raise UserError(problem, f"Save it without transparency. {_REMEDY}")
     return opaque
+
+
+def _labels(grey: NDArray[np.float32]) -> int:
+    """Return the highest label of a segmentation, which has 0, 1, ... and 255 for unknown pixels; 0 for a mask.
+
+    Edges and JPEG compression leave other levels too, and a few pixels of a wrong level are no label.
+    """
+    levels, counts = np.unique(grey, return_counts=True)
+    highest = len(levels) - 2
+    expected = np.array([*range(highest + 1), 255], np.float32) / np.float32(255)
+    is_labels = 1 <= highest <= _MAX_LABEL and np.allclose(levels, expected, atol=1e-4)
+    return highest if is_labels and counts.min() > grey.size / 200 else 0
 
 
 def _graded(grey: NDArray[np.float32]) -> float:

@@ -365,3 +365,17 @@ def test_folder_parse_names_file_and_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "other" / "a.heic").write_bytes(b"")
     with pytest.raises(UserError, match=r"no image in .*other, only 1 \.heic\."):
         check(f"folder:{tmp_path / 'other'}")
+
+
+@pytest.mark.parametrize("name", ["masks/{}.png", "x/{}_mask.png", "Labels/{}.png", "x/{}-gt.png"])
+def test_folder_notes_files_named_like_masks(tmp_path: Path, name: str) -> None:
+    for index in range(4):
+        write(tmp_path / "images" / f"{index}.png")
+        write(tmp_path / name.format(index))
+    assert "4 named like masks or labels" in "; ".join(load(f"folder:{tmp_path}").notes)
+
+
+def test_folder_of_masks_alone_is_as_meant(tmp_path: Path) -> None:
+    for index in range(4):
+        write(tmp_path / "masks" / f"{index}.png")
+    assert not load(f"folder:{tmp_path}").notes

@@ -123,7 +123,19 @@ def test_read_mask_is_turned_upright_and_names_other_size(tmp_path: Path) -> Non
     exif[0x0112] = 6
     path = saved(tmp_path / "m.png", np.rot90(KNOWN).astype(np.uint8), exif=exif)
     np.testing.assert_array_equal(read_mask(path, SIZE), KNOWN)
+    turned = saved(tmp_path / "turned.png", np.rot90(KNOWN).astype(np.uint8))
+    with pytest.raises(UserError, match="Turn the mask as the image is seen"):
+        read_mask(turned, SIZE)
     with pytest.raises(UserError, match="has 40x24 pixels and the image 40x23"):
         read_mask(path, (23, 40))
     with pytest.raises(UserError, match="There is no image file"):
         read_mask(tmp_path / "none.png", SIZE)
+
+
+def test_read_mask_refuses_labels_with_unknown_pixels(tmp_path: Path) -> None:
+    labels = np.zeros(SIZE, np.uint8)
+    labels[5:15, 5:30], labels[:, :2] = 1, 255
+    with pytest.raises(UserError, match="holds labels, not a mask: the values 0 to 1 and 255"):
+        read_mask(saved(tmp_path / "m.png", labels), SIZE)
+    labels[5:15, 5:30], labels[20, 20] = 255, 1  # one pixel of a wrong level
+    np.testing.assert_array_equal(read_mask(saved(tmp_path / "m.png", labels), SIZE), labels == 255)
