@@ -16,6 +16,7 @@ import hashlib
 import itertools
 import os
 import re
+import stat
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -225,9 +226,15 @@ def may_have_changed(name: str, source: str, since: float) -> bool:
     below = [Path(path) for path, _, _ in os.walk(folder.path)]
     paths = {folder.path, *below, *files, *(file.parent for file in files)}
     try:
-        return any(max(path.stat().st_ctime, path.lstat().st_ctime) > since - _CLOCK_SECONDS for path in paths)
+        return any(_changed_at(path) > since - _CLOCK_SECONDS for path in paths)
     except OSError:
         return True
+
+
+def _changed_at(path: Path) -> float:
+    """Return the time of the last change of a file or folder, or of the link that leads to it."""
+    status = path.lstat()
+    return max(status.st_ctime, path.stat().st_ctime) if stat.S_ISLNK(status.st_mode) else status.st_ctime
 
 
 def read(folder: Folder, split: Part) -> tuple[Tensor, Tensor, tuple[str, ...]]:

@@ -205,6 +205,8 @@ def _refuse_images(config: DipRun | HybridRun) -> None:
 
     sizes: dict[str, tuple[int, int]] = {}
     for name in config.images.files:
+        if not name:
+            raise UserError("A name among images.files is empty.", "Leave it out, or name an image file.")
         sizes[name] = pictures.inspect(home.expand(name), config.images.white).shape[1:]
         for side, word in zip(sizes[name], ("high", "wide"), strict=True):
             if side < 2:

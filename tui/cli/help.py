@@ -86,9 +86,27 @@ class HelpLayout:
 
 
 class HelpCommand(HelpLayout, TyperCommand):
-    """A command whose help has examples and groups."""
+    """A command whose help has examples and groups, and that refuses empty values."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command line. Raises UserError for an empty value, such as that of a shell's unset variable.
+
+        An empty path would name the current folder.
+        """
+        if not ctx.resilient_parsing:
+            given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+            for parameter in self.get_params(ctx):
+                value = given.get(parameter.name)
+                if parameter.name not in _MAY_BE_EMPTY and (value == "" or (isinstance(value, list) and "" in value)):
+                    is_option = parameter.param_type_name == "option"
+                    name = parameter.opts[0] if is_option else parameter.metavar or parameter.name
+                    remedy = "Write a value." if parameter.required else f"Write a value, or leave {name} out."
+                    raise UserError(f"The value of {name} is empty.", remedy)
+        return super().parse_args(ctx, args)
 
 
+_MAY_BE_EMPTY = {"name", "group"}
+"""Options whose empty value means the same as no value."""
 _SYNONYMS = {
     "run": {"train", "start", "launch", "fit", "new"},
     "ls": {"list", "queue", "status", "ps", "runs", "dir"},

@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("run", nargs="?", metavar="RUN", help="run to open: its id, a unique prefix of it, or last")
     parser.add_argument(
-        "--runs-dir", type=Path, metavar="FOLDER", help="folder of the runs (default: DIPDDPM_RUNS, else ./runs)"
+        "--runs-dir", type=_folder, metavar="FOLDER", help="folder of the runs (default: DIPDDPM_RUNS, else ./runs)"
     )
     parser.add_argument("--readonly", action="store_true", help="only show runs: launch, stop, change and delete none")
     parser.add_argument(
@@ -114,6 +114,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal, e.g. to select text")
     parser.add_argument("--color", choices=COLOURS, default="auto", help="number of colours (default: auto)")
     return parser
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the folder is empty")
+    return Path(text)
 
 
 def _rate(text: str) -> float:
