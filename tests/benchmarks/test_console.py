@@ -5,10 +5,12 @@ import sys
 import pytest
 
 from benchmarks import console
+from tests.helpers import PATIENCE_SECONDS
 
 
 @pytest.mark.slow
-def test_console_benchmark_measures_start_up_and_idle_use() -> None:
+def test_console_benchmark_measures_start_up_and_idle_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "PATIENCE_SECONDS", PATIENCE_SECONDS)
     bare, started = console.start(console.CONSOLE, counts=(3,), repeats=1)
     assert bare.ratio == 1
     assert started.name == "console, 3 runs"

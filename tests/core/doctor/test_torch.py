@@ -15,6 +15,7 @@ from dipddpm.core.doctor import Severity
 from dipddpm.core.doctor import torch as torches
 from dipddpm.core.doctor.probe import TorchDevice, TorchReport
 from dipddpm.core.doctor.torch import Driver, DriverGpu, assess_gpus, assess_torch, query_driver
+from tests.helpers import PATIENCE_SECONDS
 
 H100 = DriverGpu("NVIDIA H100", 85.0, 80.0)
 DRIVER = Driver(version="580.95", cuda="13.0", gpus=[H100], on_bus=1)
@@ -71,9 +72,10 @@ def test_assess_torch_explains_torch_and_torchvision_trouble() -> None:
     assert (slow.verdict, "local disk" in slow.remedy) == (Severity.note, True)
 
 
-def test_probe_reports_installed_torch() -> None:
+def test_probe_reports_installed_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib import metadata
 
+    monkeypatch.setattr(torches, "PATIENCE_SECONDS", PATIENCE_SECONDS)
     probe = torches.Probe()
     try:
         report = probe.report()
