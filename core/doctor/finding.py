@@ -1,4 +1,4 @@
-"""The findings of checks: a severity, a message and a remedy."""
+"""The findings of checks: a severity, a message and a remedy; and what the process that loads torch reports."""
 
 from __future__ import annotations
 
@@ -32,3 +32,29 @@ note = partial(Finding, Severity.note)
 """A finding that the user should know about, although runs work."""
 problem = partial(Finding, Severity.problem)
 """A finding because of which runs fail or can't use the GPU."""
+
+
+class TorchDevice(msgspec.Struct, frozen=True):
+    """A CUDA device that torch lists."""
+
+    name: str
+    trouble: str = ""
+    """Why the device can't add two numbers; empty if it can."""
+
+
+class TorchReport(msgspec.Struct, frozen=True):
+    """Versions and devices of torch, or why torch can't be loaded."""
+
+    torch: str = ""
+    """Version of torch; empty if torch can't be loaded."""
+    trouble: str = ""
+    """Why torch can't be loaded."""
+    cuda: str = ""
+    """The CUDA version of torch's build, such as `13.2`; empty for a build without CUDA."""
+    hip: str = ""
+    devices: list[TorchDevice] = []
+    threads: int = 0
+    torchvision: str = ""
+    torchvision_trouble: str = ""
+    seconds: float = 0.0
+    """Seconds that loading torch took."""

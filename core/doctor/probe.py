@@ -6,31 +6,7 @@ import time
 
 import msgspec
 
-
-class TorchDevice(msgspec.Struct, frozen=True):
-    """A CUDA device that torch lists."""
-
-    name: str
-    trouble: str = ""
-    """Why the device can't add two numbers; empty if it can."""
-
-
-class TorchReport(msgspec.Struct, frozen=True):
-    """Versions and devices of torch, or why torch can't be loaded."""
-
-    torch: str = ""
-    """Version of torch; empty if torch can't be loaded."""
-    trouble: str = ""
-    """Why torch can't be loaded."""
-    cuda: str = ""
-    """The CUDA version of torch's build, such as `13.2`; empty for a build without CUDA."""
-    hip: str = ""
-    devices: list[TorchDevice] = []
-    threads: int = 0
-    torchvision: str = ""
-    torchvision_trouble: str = ""
-    seconds: float = 0.0
-    """Seconds that loading torch took."""
+from dipddpm.core.doctor.finding import TorchDevice, TorchReport
 
 
 def report() -> TorchReport:

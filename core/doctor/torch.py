@@ -10,8 +10,7 @@ from pathlib import Path
 import msgspec
 
 from dipddpm.core.compute.devices import gpu_count
-from dipddpm.core.doctor.finding import Finding, note, ok, problem
-from dipddpm.core.doctor.probe import TorchReport
+from dipddpm.core.doctor.finding import Finding, TorchReport, note, ok, problem
 from dipddpm.core.runs.environment import python_module
 
 PATIENCE_SECONDS = 90.0

@@ -29,7 +29,15 @@ TERM_SECONDS = 20.0
 KILL_SECONDS = 40.0
 """Time to wait for a cancelled Slurm job, which gets SIGKILL after Slurm's KillWait, by default 30 seconds."""
 
-_children: list[subprocess.Popen[bytes]] = []
+
+class _WorkerProcess(subprocess.Popen[bytes]):
+    """A worker, which may outlive this process, so that Python doesn't warn of it."""
+
+    def __del__(self) -> None:
+        pass
+
+
+_children: list[_WorkerProcess] = []
 
 
 def start(run: Run, *, resume: bool = False, now: bool = False, on: str = "") -> None:
@@ -75,7 +83,7 @@ def _start_here(run: Run, *, resume: bool, now: bool) -> None:
         for leftover in (STOP_FILE, slurm.JOB_FILE):
             (run.folder / leftover).unlink(missing_ok=True)
         with (run.folder / LOG_FILE).open("ab") as worker_log:
-            child = subprocess.Popen(
+            child = _WorkerProcess(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=worker_log,

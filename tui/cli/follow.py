@@ -32,6 +32,7 @@ from dipddpm.core.launch import local
 from dipddpm.core.runs import LOG_FILE, EventReader, Run, RunState, history
 from dipddpm.tui.cli.output import json_text
 from dipddpm.tui.shared.formatting import event_line, format_duration, resume_point, stage_name, summary_lines
+from dipddpm.tui.shared.streams import end_with_reader
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -57,6 +58,7 @@ def follow(run: Run, *, as_json: bool = False, stop_on_interrupt: bool = False, 
     With `stop_on_interrupt`, the first Ctrl-C asks the run to stop and waits for its end, and a second Ctrl-C returns
     without waiting. Otherwise Ctrl-C returns, and the run continues.
     """
+    end_with_reader()
     stop_requested = is_resumed = False
     checked_at = 0.0
     lines = EventLines()

@@ -76,12 +76,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with 0 if all is well, 1 if the run failed, 2 for bad usage, 130 if interrupted."""
     streams.open_streams()
     try:
-        code = streams.close_streams(_run(sys.argv[1:] if arguments is None else arguments))
+        code = _run(sys.argv[1:] if arguments is None else arguments)
     except BrokenPipeError:
-        # The reader, for example `head`, has closed the pipe; the rest of the buffer goes to the null device.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    sys.exit(code)
+    sys.exit(streams.close_streams(code))
 
 
 def _run(arguments: list[str]) -> int:

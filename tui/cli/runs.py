@@ -37,6 +37,7 @@ from dipddpm.tui.cli.output import json_line, print_table
 from dipddpm.tui.shared.columns import format_age, format_psnr
 from dipddpm.tui.shared.formatting import event_line, format_duration, restored_lines, resume_point, scoreboard_lines
 from dipddpm.tui.shared.runlist import elapsed_seconds
+from dipddpm.tui.shared.streams import end_with_reader
 
 LIST_COLUMNS = ("ID", "METHOD", "STATE", "DONE", "LOSS", "PSNR", "GAIN", "TIME", "AGE", "NAME")
 KINDS_WITH_MESSAGES = {"explanation", "study"}
@@ -138,6 +139,7 @@ def watch(run: RunOrGroup = "last", runs_dir: RunsDir = None, json: Json = False
 
 def _wait_for_all(runs: list[Run], *, as_json: bool) -> int:
     """Print a line when a run ends, until all have; return 1 if any failed, else 130 if any was stopped, else 0."""
+    end_with_reader()
     pending, codes = runs, {0}
     while pending:
         statuses = [run.status() for run in pending]

@@ -26,9 +26,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     streams.open_streams()
     try:
         return streams.close_streams(_run(arguments))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (OSError, MemoryError, ImportError, RuntimeError) as error:
         if (limit := system_error(error)) is None:
             raise

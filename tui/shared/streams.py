@@ -1,6 +1,7 @@
 """Standard output and error on which printing never fails: closed, on a full disk, or without a letter's code.
 
-A command that prints into a full disk does its work to the end, and then says that its output is incomplete.
+A command that prints into a full disk or a closed pipe does its work to the end. Of a full disk it then says that its
+output is incomplete; a closed pipe is no error, and ends a command that only follows runs.
 """
 
 from __future__ import annotations
@@ -26,16 +27,17 @@ class _File(io.FileIO):
     """A standard stream that remembers the first error of writing, and then discards what is written."""
 
     failure: OSError | None = None
+    ends_with_reader = False
+    """Whether output into a closed pipe raises BrokenPipeError; errors into one are always dropped."""
 
     def write(self, data: object) -> int:
         if self.failure is None:
             try:
                 return super().write(data)  # type: ignore[arg-type]
             except OSError as error:
-                # Output into a closed pipe ends the command; errors into one are dropped, and the work goes on.
-                if isinstance(error, BrokenPipeError) and self.fileno() == 1:
-                    raise
                 self.failure = error
+        if self.ends_with_reader and isinstance(self.failure, BrokenPipeError):
+            raise self.failure
         return memoryview(data).nbytes  # type: ignore[arg-type]
 
 
@@ -48,27 +50,42 @@ def open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
     codecs.register_error(ERRORS, _replace)
     _lacking.clear()
+    if sys.stdin is None:  # it was closed, so that a question gets no answer
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
     if sys.stdout is sys.__stdout__:
         sys.stdout = _lenient(sys.stdout, 1)
     if sys.stderr is sys.__stderr__:
         sys.stderr = _lenient(sys.stderr, 2)
 
 
+def end_with_reader() -> None:
+    """Raise BrokenPipeError from now on if output goes into a closed pipe: the command only shows what others do."""
+    if (raw := _raw_output()) is not None:
+        raw.ends_with_reader = True
+
+
 def close_streams(code: int) -> int:
     """Write what is still buffered, say what was not written as it was meant, and return the exit code.
 
-    The code becomes 1 if the output is incomplete. Raises BrokenPipeError if the reader has closed the pipe.
+    The code becomes 1 if the output is incomplete, unless its reader, for example `head`, has closed the pipe.
     """
+    raw = _raw_output()
+    if raw is not None:
+        raw.ends_with_reader = False
     sys.stdout.flush()
     if _lacking:
         print(f"The encoding {sys.stdout.encoding} lacks {_lacking[0]!a}, so signs were replaced.", file=sys.stderr)
         print("To see them, set LANG=C.UTF-8 and unset LC_ALL and PYTHONIOENCODING.", file=sys.stderr)
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    if isinstance(raw, _File) and raw.failure is not None:
+    if raw is not None and raw.failure is not None and not isinstance(raw.failure, BrokenPipeError):
         print(f"The output is incomplete, because it can't be written: {raw.failure.strerror}.", file=sys.stderr)
         print("Write it to another file, or to a terminal.", file=sys.stderr)
         return code or 1
     return code
+
+
+def _raw_output() -> _File | None:
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return raw if isinstance(raw, _File) else None
 
 
 def encodable(text: str) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from dipddpm.core import doctor
 from dipddpm.core.doctor import Finding, Severity, machine
 from dipddpm.core.doctor import torch as torches
-from dipddpm.core.doctor.probe import TorchReport
+from dipddpm.core.doctor.finding import TorchReport
 from dipddpm.core.runs import RunsFolder
 
 

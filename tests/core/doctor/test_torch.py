@@ -13,7 +13,7 @@ import pytest
 
 from dipddpm.core.doctor import Severity
 from dipddpm.core.doctor import torch as torches
-from dipddpm.core.doctor.probe import TorchDevice, TorchReport
+from dipddpm.core.doctor.finding import TorchDevice, TorchReport
 from dipddpm.core.doctor.torch import Driver, DriverGpu, assess_gpus, assess_torch, query_driver
 from tests.helpers import PATIENCE_SECONDS
 

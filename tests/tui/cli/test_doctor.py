@@ -10,7 +10,7 @@ import pytest
 
 from dipddpm.core.doctor import Severity
 from dipddpm.core.doctor import torch as torches
-from dipddpm.core.doctor.probe import TorchReport
+from dipddpm.core.doctor.finding import TorchReport
 from dipddpm.tui.cli.doctor import check_colours, check_letters, check_pictures, check_size
 from tests.tui.driving import dipddpm
 from tests.tui.terminal import Terminal
@@ -49,9 +49,7 @@ def test_doctor_exits_1_on_problems(
 
 def test_doctor_describes_terminal_in_posix_locale() -> None:
     # This test needs a real terminal, but not the real torch.
-    code = (
-        "from dipddpm.core.doctor import torch, probe; torch.Probe.report = lambda self: probe.TorchReport(torch='2')"
-    )
+    code = "from dipddpm.core.doctor import torch; torch.Probe.report = lambda self: torch.TorchReport(torch='2')"
     command = [sys.executable, "-P", "-c", f"{code}; from dipddpm.tui.cli.main import main; main()"]
     poor: dict[str, Any] = {
         "LC_ALL": "POSIX",

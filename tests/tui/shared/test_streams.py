@@ -115,3 +115,41 @@ def test_command_line_runs_in_thread() -> None:
     code = "import threading; t = threading.Thread(target=main, args=[['watch']])"
     done = run(f"from dipddpm.tui.cli.main import main\n{code}\nt.start(); t.join()")
     assert b"Finished" in done.stdout
+
+
+@pytest.mark.parametrize("redirection", ["<&-", "<&- >&- 2>&-", "</dev/null"])
+@pytest.mark.parametrize("command", ["rm", "prune"])
+def test_question_without_input_removes_nothing(command: str, redirection: str, made: RunsFolder) -> None:
+    spare = made.runs()[0].folder / "checkpoints/last.safetensors"
+    spare.write_bytes(b"x")
+    spare.with_name("best.safetensors").write_bytes(b"x")
+    line = f'{sys.executable} -P -c "$CODE" {redirection}'
+    code = CLI.format([command, "last"])
+    done = subprocess.run(["sh", "-c", line], env=os.environ | {"CODE": code}, check=False, timeout=60)
+    assert done.returncode == 2
+    assert spare.is_file()
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_closed_pipe_ends_no_work(unbuffered: str, made: RunsFolder) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = run(CLI.format(["rm", "last", "--yes"]), stdout=writing, PYTHONUNBUFFERED=unbuffered)
+        refused = run(CLI.format(["show", "nonesuch"]), stdout=writing, PYTHONUNBUFFERED=unbuffered)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert not made.runs()
+    assert refused.returncode == 2
+
+
+def test_following_ends_with_its_reader(make: Maker) -> None:
+    live = make("ddpm", name="night", state="running")
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = run(CLI.format(["watch", live.id]), stdout=writing)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
