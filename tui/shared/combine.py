@@ -27,7 +27,7 @@ RUN_KEY = "run"
 """The key whose value differs for every run."""
 
 
-class Spread(msgspec.Struct, frozen=True):
+class Spread(msgspec.Struct, frozen=True, omit_defaults=True):
     """The mean of `n` values and their sample standard deviation (None for a single value)."""
 
     mean: float
