@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from dipddpm.core import config as configs
 from dipddpm.core.config import AnyRun
@@ -21,6 +22,10 @@ def explain(error: BaseException, config: AnyRun) -> tuple[str, str]:
         return error.problem, error.remedy
     if limit := system_error(error):
         return _explain_limit(limit, config)
+    if isinstance(error, FileNotFoundError) and isinstance(error.filename, str):
+        folder = Path(error.filename).parent
+        if not folder.exists():
+            return f"The folder {folder} no longer exists.", "If it was moved, resume the run from its new place."
     if isinstance(error, OSError):
         problem = f"A file could not be read or written: {error}."
         return problem, "Check the runs folder and its disk, then resume the run."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +62,13 @@ def test_system_error_names_full_memory_and_missing_threads() -> None:
 def test_system_error_claims_no_other_error(error: Exception) -> None:
     assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
     assert system_error(error) is None
+
+
+def test_moved_folder_is_named(tmp_path: Path) -> None:
+    for folder, problem in (
+        (tmp_path, f"A file could not be read or written: [Errno 2] No such file or directory: '{tmp_path}/x'."),
+        (tmp_path / "moved", f"The folder {tmp_path}/moved no longer exists."),
+    ):
+        with pytest.raises(FileNotFoundError) as caught:
+            (folder / "x").read_bytes()
+        assert explain(caught.value, configs.build("dip"))[0] == problem
