@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -14,7 +15,7 @@ from dipddpm.core.launch import queue
 from dipddpm.core.runs import RunsFolder
 from dipddpm.tui.console.app import DipddpmApp
 from dipddpm.tui.console.session import Options, Session
-from tests.tui.driving import LARGE, Driver, Maker, Opener
+from tests.tui.driving import LARGE, Driver, Maker, ObservedReader, Opener
 
 
 @pytest.fixture
@@ -37,17 +38,20 @@ def busy() -> Iterator[None]:
 
 
 @pytest.fixture
-def opened(runs: RunsFolder) -> Opener:
+def opened(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> Opener:
     """Open a console on the test's runs folder.
 
     Use it as `async with opened(size=SMALL, readonly=True) as driver`.
     """
+    # `Driver.settle` replaces Textual's wait after each key, which takes longer and guesses.
+    monkeypatch.setattr("textual.app.wait_for_idle", asyncio.sleep)
 
     @contextlib.asynccontextmanager
     async def open_console(size: tuple[int, int] = LARGE, **options: Any) -> AsyncIterator[Driver]:
         app = DipddpmApp(Session.open(Options(root=runs.root, fps=20.0, **options)))
+        app._reader = reader = ObservedReader(runs.root, 20.0)
         async with app.run_test(size=size) as pilot:
-            driver = Driver(app, pilot)
+            driver = Driver(app, pilot, reader)
             await driver.until(lambda: driver.main.all_runs_read, "the first scan of the runs folder")
             if driver.main.rows:
                 await driver.until(lambda: app.first_frame_ready, "the first run shown")

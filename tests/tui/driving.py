@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import queue
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -12,6 +15,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Static
 
@@ -19,7 +23,9 @@ from dipddpm.core import config, events
 from dipddpm.core.runs import EventLog, Run, RunsFolder, heartbeat
 from dipddpm.tui.cli.main import main
 from dipddpm.tui.console.app import DipddpmApp
+from dipddpm.tui.console.background import is_working
 from dipddpm.tui.console.model.series import RunSeries
+from dipddpm.tui.console.reader import Reader
 from dipddpm.tui.console.screens.main import MainScreen
 
 SMALL, LARGE = (80, 24), (120, 40)
@@ -127,12 +133,83 @@ def add_picture(run: Run, name: str, step: int, shade: int) -> None:
     log.close()
 
 
-class Driver:
-    """A console without a terminal: presses its keys and reads its screen."""
+def is_idle(app: App[None]) -> bool:
+    """Return whether no background work is in progress, all messages are handled and the screen is drawn."""
+    front = app.screen
+    if is_working() or front._callbacks or front._layout_required or front._dirty_widgets or app._batch_count:
+        return False
+    widgets = [app, *(widget for screen in app.screen_stack for widget in screen.walk_children(with_self=True))]
+    return all(each._is_mounted and not each.message_queue_size and not each._next_callbacks for each in widgets)
 
-    def __init__(self, app: DipddpmApp, pilot: Pilot[None]) -> None:
+
+async def until_idle(pilot: Pilot[None]) -> None:
+    """Wait until the app is idle.
+
+    Textual's `pause()` concludes this from the CPU time used, which says nothing on a busy machine.
+    """
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    quiet = 0
+    await pilot.pause(0)
+    while pilot.app.is_running and quiet < 2:  # the result of work that has just ended arrives after the first time
+        assert time.monotonic() < deadline, "the app is never idle"
+        if is_idle(pilot.app):
+            quiet += 1
+            await asyncio.sleep(0)
+        else:
+            quiet = 0
+            await pilot.pause(0.005 if is_working() else 0)
+
+
+class CountingQueue(queue.SimpleQueue[Callable[[], object]]):
+    """A queue that counts its entries."""
+
+    count = 0
+
+    def put(self, item: Callable[[], object], block: bool = True, timeout: float | None = None) -> None:
+        """Add an entry."""
+        self.count += 1
+        super().put(item, block, timeout)
+
+
+class ObservedReader(Reader):
+    """A reader whose progress a test can wait for."""
+
+    def __init__(self, root: Path, rate: float) -> None:
+        super().__init__(root, rate)
+        self._commands: CountingQueue = CountingQueue()
+        self._requests: list[threading.Event] = []
+
+    @property
+    def commands(self) -> int:
+        """The number of commands sent to the reader."""
+        return self._commands.count
+
+    def request_poll(self) -> threading.Event:
+        """Return an event that is set once the reader has run all commands sent so far, and has polled after them."""
+        polled = threading.Event()
+        self._commands.put(lambda: self._requests.append(polled))
+        return polled
+
+    def _poll(self) -> None:
+        requests, self._requests = self._requests, []
+        try:
+            super()._poll()
+        finally:
+            for polled in requests:
+                polled.set()
+
+
+class Driver:
+    """A console without a terminal: presses its keys and reads its screen.
+
+    After `press` and `until`, and when a test begins, the console has settled: it shows all that the keys and the
+    files at that time lead to. So a test can assert on the screen at once, also that something is not there.
+    """
+
+    def __init__(self, app: DipddpmApp, pilot: Pilot[None], reader: ObservedReader) -> None:
         self.app = app
         self.pilot = pilot
+        self.reader = reader
 
     @property
     def main(self) -> MainScreen:
@@ -165,21 +242,53 @@ class Driver:
         """Return the texts of the dialog in front, without the screen's line breaks."""
         return "\n".join(str(text.content) for text in self.app.screen.query(Static))
 
+    async def settle(self) -> None:
+        """Wait until the background work, the reader and the screen have nothing left to do.
+
+        Work may lead to more work: a key to a request to the reader, its answer to a picture read in the background.
+        """
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while self.app.is_running:
+            assert time.monotonic() < deadline, f"the console never settles\n{self.text()}"
+            await until_idle(self.pilot)
+            if self._cursor_moved():
+                await asyncio.sleep(0.005)
+                continue
+            polled = self.reader.request_poll()
+            commands = self.reader.commands
+            while not polled.is_set() and self.reader.is_alive():
+                await asyncio.sleep(0.002)
+            await until_idle(self.pilot)
+            if self.reader.commands == commands and not self._cursor_moved():
+                return
+
+    def _cursor_moved(self) -> bool:
+        """Return whether the cursor has moved so recently that the run under it isn't read yet."""
+        timer = self.main._rest_timer
+        return timer is not None and timer._task is not None and not timer._task.done()
+
     async def press(self, *keys: str) -> None:
-        """Press keys, one after the other."""
-        await self.pilot.press(*keys)
-        await self.pilot.pause()
+        """Press keys, one after the other; the console settles after each."""
+        for key in keys:
+            await self.pilot.press(key)
+            await self.settle()
+
+    async def resize(self, width: int, height: int) -> None:
+        """Give the terminal another size."""
+        await self.pilot.resize_terminal(width, height)
+        await self.settle()
 
     async def write(self, text: str) -> None:
         """Type a text."""
         await self.press(*["space" if character == " " else character for character in text])
 
     async def until(self, condition: Callable[[], object], what: str = "") -> None:
-        """Wait until the condition holds; fail the test if it never does."""
+        """Wait until the condition holds and the console has settled; fail the test if it never does."""
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while not condition():
             assert time.monotonic() < deadline, f"timed out waiting for: {what}\n{self.text()}"
             await self.pilot.pause(0.02)
+        await self.settle()
 
     async def until_seen(self, words: str) -> None:
         """Wait until these words are on the screen."""

@@ -51,8 +51,7 @@ async def test_panes_draw_reference_runs_at_every_size(
             await driver.press(str(key))
             await driver.until(lambda pane=pane: driver.main.query(f"#pane-{pane}"), pane)  # type: ignore[misc]
             for size in TINY:
-                await driver.pilot.resize_terminal(*size)
-                await driver.pilot.pause()
+                await driver.resize(*size)
                 driver.main.present()
                 driver.text()
             for widget in driver.main.query_one(f"#pane-{pane}").query(LinesWidget):
@@ -89,7 +88,7 @@ async def test_pane_shows_draw_error_and_recovers(opened: Opener, make: Maker, m
         await driver.until_seen("This can't be drawn: ValueError: [red]invalid width -2")
         monkeypatch.setattr(LivePane, "present", present)
         driver.main.present()
-        await driver.pilot.pause()
+        await driver.settle()
         assert "can't be drawn" not in driver.text()
 
 
@@ -99,6 +98,6 @@ async def test_widget_shows_draw_error_while_other_widgets_work(
     make(name="fine")
     async with opened() as driver:
         monkeypatch.setattr(Feed, "draw", lambda self, width, height: 1 / 0)
-        await driver.pilot.resize_terminal(100, 30)
+        await driver.resize(100, 30)
         await driver.until_seen("This can't be drawn: ZeroDivisionError")
         assert "loss" in driver.text()

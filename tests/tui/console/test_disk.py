@@ -53,7 +53,6 @@ async def test_screen_thread_never_touches_files_of_runs(opened: Opener, make: M
             ("r",), ("f",), ("ctrl+s",), ("s",), ("y",), ("Q",), ("J",), ("escape",),
         ):  # fmt: skip
             await driver.press(*keys)
-            await driver.pilot.pause(0.1)
         await driver.until(lambda: len(driver.main.rows) == 3, "the forked run in the list")
         watch.thread = 0
     assert watch.operations == []

@@ -19,7 +19,7 @@ from dipddpm.tui.console.reader import (
     RunsScanned,
     TextTail,
 )
-from tests.tui.driving import Maker
+from tests.tui.driving import Maker, ObservedReader
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def messages() -> list[Message]:
 
 @pytest.fixture
 def reader(make: Maker, messages: list[Message]) -> Any:
-    reader = Reader(make.root, 50.0)
+    reader = ObservedReader(make.root, 50.0)
     reader.post_to(messages.append)
     yield reader
     reader.stop()
@@ -76,13 +76,13 @@ def test_reader_continues_log_that_is_watched_again(
 
 
 def test_reader_sends_no_scan_while_unchanged(
-    reader: Reader, messages: list[Message], make: Maker, until: Callable[..., Any]
+    reader: ObservedReader, messages: list[Message], make: Maker, until: Callable[..., Any]
 ) -> None:
     make()
     reader.start()
     until(lambda: any(isinstance(message, RunsScanned) for message in messages))
-    reader.wake()
-    reader.wake()
+    for _ in range(2):
+        until(reader.request_poll().is_set)
     assert len([message for message in messages if isinstance(message, RunsScanned)]) == 1
 
 

@@ -80,7 +80,6 @@ async def test_panes_and_dialogs_neutralize_hostile_text(opened: Opener, make: M
         await driver.press("0")
         for key in "dtefDQ":
             await driver.press(key)
-            await driver.pilot.pause(0.2)
             check_screen(driver, f"key {key}")
             await driver.press("escape")
 

@@ -101,5 +101,5 @@ async def test_form_closed_at_once_leaves_console_working(opened: Opener, shown:
         for _ in range(2):
             driver.main.action_command("new")
             driver.app.pop_screen()
-            await driver.pilot.pause()
+            await driver.settle()
         await driver.until_seen("alpha")

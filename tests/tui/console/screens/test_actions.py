@@ -25,7 +25,7 @@ async def started(driver: Driver, name: str) -> str:
     form.query_one("#option-data-dataset", Input).value = "fashion-mini"
     form.query_one("#option-device", Input).value = "cpu"
     form.query_one("#option-name", Input).value = name
-    await driver.pilot.pause()
+    await driver.settle()
     await driver.press("ctrl+s")
     await driver.until(lambda: driver.main.row is not None and driver.main.row.name == name, f"{name} in the list")
     return driver.selected
@@ -158,7 +158,7 @@ async def test_form_offers_download_of_missing_data_and_reports_failure(
     async with opened() as driver:
         form = await training_form(driver)
         form.query_one("#option-data-dataset", Input).value = "kmnist"
-        await driver.pilot.pause()
+        await driver.settle()
         await driver.press("ctrl+s")
         await driver.until_dialog("kmnist is not on this machine. Download it now?")
         await driver.press("y")

@@ -182,7 +182,7 @@ async def test_form_shows_all_options_on_ctrl_o_and_checks_them_once(
         monkeypatch.setattr(Draft, "problem", count)
         await driver.press("ctrl+o")
         await driver.until(lambda: screen.query("#option-ddpm-batch_size"), "all options")
-        await driver.pilot.pause()
+        await driver.settle()
     # Once for all options, and once when an option gets the focus.
     assert len(checked) <= 2 * len(set(checked))
 
@@ -203,7 +203,7 @@ async def test_form_reports_missing_data_before_making_run(opened: Opener, runs:
         screen = await form(driver)
         entry = screen.query_one("#option-data-dataset", Input)
         entry.value = f"folder:{tmp_path / 'nowhere'}"
-        await driver.pilot.pause()
+        await driver.settle()
         await driver.press("ctrl+s")
         await driver.until(lambda: "nowhere" in line(screen, "trouble"), "the error")
         assert runs.runs() == []

@@ -202,5 +202,4 @@ async def test_panes_survive_vanished_or_replaced_files(opened: Opener, make: Ma
         (run.folder / "notes.toml").write_bytes(b"\xff\x00")
         for pane in "12345":
             await driver.press(pane)
-            await driver.pilot.pause(0.1)
         assert "boots" in driver.text()

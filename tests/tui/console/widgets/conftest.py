@@ -18,6 +18,7 @@ from textual.widget import Widget
 
 from dipddpm.tui.console.compositor import CellCompositor
 from dipddpm.tui.console.themes import THEMES
+from tests.tui.driving import until_idle
 
 
 class StageScreen(Screen[None]):
@@ -77,7 +78,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> OpenStage:
     ) -> AsyncIterator[tuple[Stage, Pilot[None]]]:
         app = Stage(widget, theme)
         async with app.run_test(size=size) as pilot:
-            await pilot.pause()
+            await until_idle(pilot)
             yield app, pilot
 
     return show

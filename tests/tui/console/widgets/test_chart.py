@@ -15,6 +15,7 @@ from dipddpm.tui.console.model.series import ChartMark
 from dipddpm.tui.console.widgets import plot
 from dipddpm.tui.console.widgets.chart import LineChart
 from tests.tui.console.widgets.conftest import OpenStage
+from tests.tui.driving import until_idle
 
 EMPTY = "No values to draw."
 
@@ -150,13 +151,13 @@ async def test_line_chart_repaints_only_new_part(stage: OpenStage, repainted: li
     x, y = list(range(100)), [100.0 - step for step in range(100)]
     async with stage(chart, (80, 20)) as (app, pilot):
         chart.show([Series("loss", x, y)], limit=1000)
-        await pilot.pause()
+        await until_idle(pilot)
         repainted.clear()
         for step in range(100, 140):
             x.append(step)
             y.append(0.5)
             chart.show([Series("loss", x, y)], limit=1000)
-            await pilot.pause()
+            await until_idle(pilot)
         assert sum(repainted) < 40
         before = app.lines()
         chart._lines, chart._drawn, chart._binners = [], None, {}
@@ -168,11 +169,10 @@ async def test_line_chart_changes_colours_with_theme(stage: OpenStage) -> None:
     chart = LineChart()
     async with stage(chart) as (app, pilot):
         chart.show([line([1.0, 2.0, 3.0])])
-        await pilot.pause()
+        await until_idle(pilot)
         before = {style.color for style in app.styled("⠤")} | {style.color for style in app.styled("⡠")}
         app.theme = "clear"
-        for _ in range(3):
-            await pilot.pause()
+        await until_idle(pilot)
         assert before.isdisjoint(
             {style.color for style in app.styled("⠤")} | {style.color for style in app.styled("⡠")}
         )

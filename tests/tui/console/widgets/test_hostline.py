@@ -9,6 +9,7 @@ import pytest
 from dipddpm.tui.console.model.host import Gpu, HostSample
 from dipddpm.tui.console.widgets.hostline import HostLine
 from tests.tui.console.widgets.conftest import OpenStage
+from tests.tui.driving import until_idle
 
 BOX = HostSample("gpu-box", 12, 31.0, 126.0, (Gpu("H100", 61, 34.0, 80.0, 58, 312),))
 
@@ -81,7 +82,7 @@ async def test_host_line_repaints_only_changed_cells(stage: OpenStage, repainted
     host = HostLine()
     async with stage(host, (120, 2)) as (_, pilot):
         host.show(BOX, (2, 1), "./runs")
-        await pilot.pause()
+        await until_idle(pilot)
         repainted.clear()
         host.show(replace(BOX), (2, 1), "./runs")
         assert repainted == []

@@ -12,6 +12,7 @@ from textual.strip import Strip
 
 from dipddpm.tui.console.widgets.lines import MERGE_CELLS, LinesWidget, changed_ranges, justify
 from tests.tui.console.widgets.conftest import OpenStage
+from tests.tui.driving import until_idle
 
 Parts = list[tuple[str, Style]]
 RED, BLUE = Style(color="red"), Style(color="blue")
@@ -73,7 +74,7 @@ async def test_lines_widget_repaints_only_changed_cells(stage: OpenStage, repain
         widget.words = ("one 2wo three", "four")
         widget.redraw()
         assert repainted == [1]
-        await pilot.pause()
+        await until_idle(pilot)
         assert app.lines()[:2] == ["one 2wo three", "four"]
 
 
@@ -86,10 +87,9 @@ async def test_lines_widget_redraws_on_resize_and_theme_change(stage: OpenStage)
     widget = Words("abc")
     async with stage(widget, (10, 3)) as (app, pilot):
         await pilot.resize_terminal(12, 5)
-        await pilot.pause()
+        await until_idle(pilot)
         assert app.lines() == ["abc", "", "", "", ""]
         before = app.styled("abc")[0].color
         app.theme = "day"
-        await pilot.pause()
-        await pilot.pause()
+        await until_idle(pilot)
         assert app.styled("abc")[0].color != before

@@ -6,7 +6,6 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,12 @@ from PIL import Image
 from rich.color import Color, ColorSystem
 from rich.segment import Segment
 from rich.style import Style
-from textual.pilot import Pilot
 
 from dipddpm.core.errors import UserError
 from dipddpm.tui.console.widgets import pictures
 from dipddpm.tui.console.widgets.pictures import PictureFile, PictureView, characters, load
 from tests.tui.console.widgets.conftest import OpenStage
+from tests.tui.driving import until_idle
 
 
 def ramp(width: int = 64, height: int = 32) -> Image.Image:
@@ -138,28 +137,20 @@ def test_load_refuses_missing_special_or_large_file_without_waiting(
             load(tmp_path / name)
 
 
-async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
-    """Wait until a picture read in the background is shown."""
-    for _ in range(500):
-        if condition():
-            return
-        await pilot.pause(0.02)
-    pytest.fail("the picture was never shown")
-
-
 async def test_picture_view_shows_picture_below_caption(stage: OpenStage, tmp_path: Path) -> None:
     ramp().save(tmp_path / "x.png")
     view = PictureView()
     async with stage(view, (40, 12)) as (app, pilot):
         view.show(PictureFile(tmp_path, "x.png"), "degraded | [b]restored[/b]")
-        await until(pilot, lambda: app.lines()[0])
+        await until_idle(pilot)
         lines = app.lines()
         assert lines[0] == "degraded | [b]restored[/b]"
         assert set(lines[1]) <= set("▀0123456789")
         ramp().rotate(180).save(tmp_path / "x.png")
         before = view._lines[1]
         view.show(PictureFile(tmp_path, "x.png"), "degraded | [b]restored[/b]")
-        await until(pilot, lambda: view._lines[1] != before)
+        await until_idle(pilot)
+        assert view._lines[1] != before
 
 
 async def test_picture_view_never_shows_picture_of_previous_run(
@@ -176,23 +167,27 @@ async def test_picture_view_never_shows_picture_of_previous_run(
 
     async with stage(view, (40, 12)) as (app, pilot):
         view.show(PictureFile(tmp_path / "one", "x.png"), "first")
-        await until(pilot, lambda: app.lines()[0] == "first")
+        await until_idle(pilot)
+        assert app.lines()[0] == "first"
         assert app.lines()[1]
         monkeypatch.setattr(pictures, "load", load_when_released)
         view.show(PictureFile(tmp_path / "two", "x.png"), "second")
         await pilot.pause()
         assert app.lines()[:2] == ["second", ""]
         release.set()
-        await until(pilot, lambda: app.lines()[1])
+        await until_idle(pilot)
+        assert app.lines()[1]
 
 
 async def test_picture_view_explains_missing_picture(stage: OpenStage, tmp_path: Path) -> None:
     view = PictureView()
     async with stage(view, (40, 12)) as (app, pilot):
         view.show(PictureFile(tmp_path, "gone\x1b[31m.png"), "restored")
-        await until(pilot, lambda: "gone\\x1b[31m.png doesn't exist." in " ".join(app.lines()))
+        await until_idle(pilot)
+        assert "gone\\x1b[31m.png doesn't exist." in " ".join(app.lines())
         view.show(PictureFile(tmp_path, "../outside.png"), "restored")
-        await until(pilot, lambda: "The picture isn't a PNG file in" in " ".join(app.lines()))
+        await until_idle(pilot)
+        assert "The picture isn't a PNG file in" in " ".join(app.lines())
 
 
 async def test_picture_view_shows_digits_without_colour(
@@ -203,7 +198,7 @@ async def test_picture_view_shows_digits_without_colour(
     async with stage(view, (40, 12)) as (app, pilot):
         monkeypatch.setattr(app, "no_color", True)
         view.show(PictureFile(tmp_path, "x.png"), "grey")
-        await until(pilot, lambda: app.lines()[1])
+        await until_idle(pilot)
         assert set("".join(app.lines()[1:])) <= set("0123456789")
         assert app.lines()[1]
 

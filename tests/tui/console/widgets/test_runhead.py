@@ -8,6 +8,7 @@ from dipddpm.core.runs import RunState
 from dipddpm.tui.console.widgets.runhead import RunHead
 from dipddpm.tui.shared.runlist import RunRow
 from tests.tui.console.widgets.conftest import OpenStage
+from tests.tui.driving import until_idle
 
 POINT = "resumes at epoch 13 of 100, step 5,628; repeats 272 steps (16:40)"
 
@@ -18,10 +19,10 @@ async def test_run_head_shows_where_run_resumes_and_why_it_ended(stage: OpenStag
     head = RunHead()
     async with stage(head, (width, 12)) as (app, pilot):
         head.show(row, None, None)
-        await pilot.pause()
+        await until_idle(pilot)
         words = " ".join(" ".join(app.lines()).split())
         assert POINT in words
         assert "r resumes the run" in words
         head.show(row, None, 7)
-        await pilot.pause()
+        await until_idle(pilot)
         assert "resumes at" not in " ".join(app.lines())

@@ -11,6 +11,7 @@ import pytest
 from dipddpm.tui.console.model.curves import PsnrCurve, StepValue
 from dipddpm.tui.console.widgets.sparkline import BARS, PsnrSparkline
 from tests.tui.console.widgets.conftest import OpenStage
+from tests.tui.driving import until_idle
 
 STEPS = array("d", range(10, 610, 10))
 HUMP = array("d", [25 - abs(step - 300) / 100 for step in STEPS])
@@ -37,7 +38,7 @@ async def test_psnr_sparkline_shows_peak_and_stop(stage: OpenStage) -> None:
     spark = PsnrSparkline()
     async with stage(spark, (120, 5)) as (app, pilot):
         spark.show([curve(stop=StepValue(260, 24.6))], limit=600)
-        await pilot.pause()
+        await until_idle(pilot)
         line = app.lines()[0]
         drawn = line[12:84]
         assert line.startswith("mean")
@@ -52,7 +53,7 @@ async def test_psnr_sparkline_shows_one_sign_for_equal_peak_and_stop(stage: Open
     spark = PsnrSparkline()
     async with stage(spark, (100, 3)) as (app, pilot):
         spark.show([curve(stop=StepValue(300, 25.0))])
-        await pilot.pause()
+        await until_idle(pilot)
         assert "◆" in app.lines()[0][12:60]
 
 
@@ -60,7 +61,7 @@ async def test_psnr_sparkline_shows_no_peak_while_climbing(stage: OpenStage) -> 
     spark = PsnrSparkline()
     async with stage(spark, (100, 3)) as (app, pilot):
         spark.show([curve(HUMP[:20], peak=StepValue(200, HUMP[19]))], limit=600)
-        await pilot.pause()
+        await until_idle(pilot)
         line = app.lines()[0]
         assert "▲" not in line
         heights = bars(line)
@@ -73,7 +74,7 @@ async def test_psnr_sparkline_shows_small_fall(stage: OpenStage) -> None:
     async with stage(spark, (100, 3)) as (app, pilot):
         values = [10.0, 20.0, 25.0, 25.0, 25.0, 24.2]
         spark.show([curve(values, peak=StepValue(30, 25.0))])
-        await pilot.pause()
+        await until_idle(pilot)
         heights = bars(app.lines()[0])
         assert heights[-1] < max(heights)
 
@@ -82,7 +83,7 @@ async def test_psnr_sparkline_crosses_out_nan(stage: OpenStage) -> None:
     spark = PsnrSparkline()
     async with stage(spark, (100, 3)) as (app, pilot):
         spark.show([curve([20.0, math.nan, math.nan], peak=StepValue(10, 20.0))])
-        await pilot.pause()
+        await until_idle(pilot)
         assert "×" in app.lines()[0]
         assert "? dB" in app.lines()[0]
         spark.show([curve([math.nan], peak=None)])
@@ -93,7 +94,7 @@ async def test_psnr_sparkline_shows_value_at_cursor(stage: OpenStage) -> None:
     spark = PsnrSparkline()
     async with stage(spark, (100, 3)) as (app, pilot):
         spark.show([curve()], cursor=105)
-        await pilot.pause()
+        await until_idle(pilot)
         assert "23.0 dB" in app.lines()[0]
         spark.show([curve()], cursor=5)
         assert "? dB" in app.lines()[0]
@@ -105,7 +106,7 @@ async def test_psnr_sparkline_puts_images_side_by_side_with_room(stage: OpenStag
     images = [curve(image=n, label=f"image {n}") for n in range(6)]
     async with stage(spark, (width, 12)) as (app, pilot):
         spark.show([curve(), *images])
-        await pilot.pause()
+        await until_idle(pilot)
         shown = [line for line in app.lines() if line]
         assert len(shown) == rows
         assert sum(line.count("image") for line in shown) == 6
@@ -116,7 +117,7 @@ async def test_psnr_sparkline_omits_mean_and_names_single_image(stage: OpenStage
     spark = PsnrSparkline()
     async with stage(spark, (80, 4)) as (app, pilot):
         spark.show([curve(), curve(image=0, label="ankle boot 名前 [b]")])
-        await pilot.pause()
+        await until_idle(pilot)
         assert [line[:12].strip() for line in app.lines() if line] == ["ankle boot…"]
 
 
@@ -125,7 +126,7 @@ async def test_psnr_sparkline_fits_narrow_width(stage: OpenStage, width: int) ->
     spark = PsnrSparkline()
     async with stage(spark, (width, 3)) as (app, pilot):
         spark.show([curve(stop=StepValue(300, 25.0))])
-        await pilot.pause()
+        await until_idle(pilot)
         assert len(app.lines()[0]) <= width
 
 
@@ -133,7 +134,7 @@ async def test_psnr_sparkline_repaints_few_cells_for_new_value(stage: OpenStage,
     spark = PsnrSparkline()
     async with stage(spark, (120, 3)) as (_, pilot):
         spark.show([curve(HUMP[:40])], limit=600)
-        await pilot.pause()
+        await until_idle(pilot)
         repainted.clear()
         spark.show([curve(HUMP[:41])], limit=600)
         assert sum(repainted) <= 12
