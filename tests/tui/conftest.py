@@ -45,6 +45,8 @@ def opened(runs: RunsFolder, monkeypatch: pytest.MonkeyPatch) -> Opener:
     """
     # `Driver.settle` replaces Textual's wait after each key, which takes longer and guesses.
     monkeypatch.setattr("textual.app.wait_for_idle", asyncio.sleep)
+    # Notices stay, since on a busy machine their few seconds may pass before the test reads them.
+    monkeypatch.setattr("textual.notifications.Notification.has_expired", False)
 
     @contextlib.asynccontextmanager
     async def open_console(size: tuple[int, int] = LARGE, **options: Any) -> AsyncIterator[Driver]:
