@@ -29,7 +29,7 @@ from dipddpm.tui.console.reader import Reader
 from dipddpm.tui.console.screens.main import MainScreen
 
 SMALL, LARGE = (80, 24), (120, 40)
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 60.0
 
 
 class Maker:
