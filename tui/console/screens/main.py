@@ -120,8 +120,7 @@ class MainScreen(Screen[None]):
             self.all_runs_read = True
             if wanted := self.session.options.run:
                 self.surface.background(lambda: self.session.runs.find(wanted).id, self.run_list.go_to)
-        if self.session.awaited_run and self.run_list.go_to(self.session.awaited_run):
-            self.session.awaited_run = ""
+        self.run_list.go_to_awaited_run()
         if event.complete:
             self.post_message(RowsChanged())
 
@@ -152,6 +151,7 @@ class MainScreen(Screen[None]):
         self.query_one(HostLine).show(self._sample, queue, str(self.session.options.root))
 
     def _runs_changed(self) -> None:
+        self.run_list.go_to_awaited_run()  # the list may already hold it, and no further scan may come
         self.reader.wake()
         self.refresh_bindings()
 

@@ -101,6 +101,11 @@ class RunList(Vertical):
             self.toggle_fold(hidden)
         return self.table.go_to(run)
 
+    def go_to_awaited_run(self) -> None:
+        """Move the cursor to the run just created or brought back, if the list holds it."""
+        if self._session.awaited_run and self.go_to(self._session.awaited_run):
+            self._session.awaited_run = ""
+
     def toggle_fold(self, group: str) -> None:
         """Fold or unfold a group."""
         self._toggled_groups ^= {group}
