@@ -13,8 +13,9 @@ from collections.abc import Iterator
 import pytest
 
 from dipddpm.core.runs import RunsFolder
+from tests.helpers import PATIENCE_SECONDS
 from tests.tui.driving import Maker
-from tests.tui.terminal import TIMEOUT_SECONDS, Terminal
+from tests.tui.terminal import Terminal
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_console_restores_terminal_on_q(terminal: Terminal) -> None:
 def test_console_ends_when_terminal_closes(terminal: Terminal) -> None:
     terminal.until_seen("shirts")
     terminal.close()
-    assert terminal.process.wait(TIMEOUT_SECONDS) == 128 + signal.SIGHUP
+    assert terminal.process.wait(PATIENCE_SECONDS) == 128 + signal.SIGHUP
 
 
 @pytest.mark.parametrize("leave", [b"q", signal.SIGTERM], ids=["q", "SIGTERM"])
@@ -75,7 +76,7 @@ def test_console_ends_while_terminal_output_is_blocked(terminal: Terminal, leave
         terminal.write(leave)
     else:
         terminal.process.send_signal(leave)
-    assert terminal.process.wait(TIMEOUT_SECONDS) == (0 if isinstance(leave, bytes) else 128 + leave)
+    assert terminal.process.wait(PATIENCE_SECONDS) == (0 if isinstance(leave, bytes) else 128 + leave)
     assert termios.tcgetattr(terminal.slave) == terminal.attributes_before
 
 
