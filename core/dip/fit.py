@@ -14,8 +14,8 @@ from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.degrade.panels import comparison, side_by_side
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.intervals import mean, psnr_mean
 from dipddpm.core.events import EarlyStopped, Item, Message, PsnrMeasured, StateDict, Step, StopsCompared
+from dipddpm.core.means import mean, psnr_mean
 from dipddpm.core.metrics.image import has_ssim, psnr, ssim
 
 LOWER_LR = "Lower dip.lr, which is {:g}."

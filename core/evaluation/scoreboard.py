@@ -11,18 +11,10 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 from dipddpm.core.config import HYBRIDS
-from dipddpm.core.evaluation.intervals import (
-    Interval,
-    PsnrMean,
-    decibels,
-    interval,
-    mean,
-    mean_without_infinite,
-    pooled,
-    psnr_mean,
-)
+from dipddpm.core.evaluation.intervals import Interval, interval, pooled
 from dipddpm.core.events import Event, RestorationMissing, RestorationsCompared, RestorationScored
 from dipddpm.core.io.sanitize import wrapped
+from dipddpm.core.means import PsnrMean, decibels, mean, mean_without_infinite, psnr_mean
 
 DIP_MEAN, DDPM_MEAN, POSTERIOR_MEAN = "dip-mean", "ddpm-mean", "posterior-mean"
 BASELINES = {"DIP": (DIP_MEAN,), "DDPM": (DDPM_MEAN, POSTERIOR_MEAN)}

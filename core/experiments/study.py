@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Self
 
 from dipddpm.core.config import StudyRun
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.intervals import PsnrMean, decibels
 from dipddpm.core.events import Document, Input, Item, Message, Pictures, RunStarted, StateDict, Step
+from dipddpm.core.means import PsnrMean, decibels
 from dipddpm.core.report import study, study_figures
 from dipddpm.core.runs import Run, RunState
 from dipddpm.core.study.stages import Launcher, Stage, find_runs, is_own, stages, start_run

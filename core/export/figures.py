@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.intervals import mean, psnr_mean
 from dipddpm.core.evaluation.scoreboard import MethodScores, Scoreboard, method_label
 from dipddpm.core.events import BestModelStored, EpochFinished, PsnrMeasured, Step, StopsCompared
 from dipddpm.core.export.snapshot import Record, safe_name
 from dipddpm.core.io.sanitize import printable
+from dipddpm.core.means import mean, psnr_mean
 from dipddpm.core.report import plots
 from dipddpm.core.report.plots import COLUMN, Curve, Drawing, ImagePanels, LinePlot, Marker, StripPlot, wants_log
 from dipddpm.core.report.scoreboard import quality_time

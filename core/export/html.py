@@ -7,12 +7,12 @@ from pathlib import Path
 
 from dipddpm.core import config as configs
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.intervals import PsnrMean, decibels, psnr_mean
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import EpochFinished, Message, RunStarted, SamplesEvaluated, StopsCompared
 from dipddpm.core.export.figures import drawings
 from dipddpm.core.export.snapshot import Record
 from dipddpm.core.io import records
+from dipddpm.core.means import PsnrMean, decibels, psnr_mean
 from dipddpm.core.report import plots, scoreboard
 from dipddpm.core.report.document import (
     Block,

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from dipddpm.core import config as configs
 from dipddpm.core import events
-from dipddpm.core.evaluation.intervals import mean, psnr_mean
 from dipddpm.core.events import Event
+from dipddpm.core.means import mean, psnr_mean
 from dipddpm.core.runs import Run, RunStatus
 
 E = TypeVar("E", bound=Event)

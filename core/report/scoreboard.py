@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dipddpm.core.evaluation.intervals import mean_without_infinite
 from dipddpm.core.evaluation.scoreboard import COLUMN_WIDTHS, DDPM_MEAN, DIP_MEAN, MethodScores, Scoreboard
+from dipddpm.core.means import mean_without_infinite
 from dipddpm.core.report.document import Block, BulletList, Heading, Table
 from dipddpm.core.report.plots import Curve, LinePlot
 

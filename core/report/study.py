@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dipddpm.core.config import StudyRun
-from dipddpm.core.evaluation.intervals import psnr_mean
 from dipddpm.core.evaluation.scoreboard import BASELINES, Scoreboard
 from dipddpm.core.events import EpochFinished, PsnrMeasured, StopsCompared
 from dipddpm.core.io import atomic, records
+from dipddpm.core.means import psnr_mean
 from dipddpm.core.report import scoreboard
 from dipddpm.core.report.document import Block, BulletList, Heading, ImageBlock, Page, Table, Text, fill
 from dipddpm.core.report.plots import PAGE, Curve, LinePlot, draw

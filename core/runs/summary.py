@@ -16,9 +16,9 @@ import msgspec
 from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.intervals import PsnrMean, psnr_mean
 from dipddpm.core.events import Count, Event, Timestamp
 from dipddpm.core.io import atomic, records
+from dipddpm.core.means import PsnrMean, psnr_mean
 from dipddpm.core.runs import heartbeat
 from dipddpm.core.runs.creation import CLOCK_SECONDS
 from dipddpm.core.runs.log import EventReader, logical_history

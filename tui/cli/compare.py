@@ -10,9 +10,9 @@ import msgspec
 import typer
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.intervals import PsnrMean
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import sweep
+from dipddpm.core.means import PsnrMean
 from dipddpm.core.runs import RunState, RunStatus, summary
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.help import OUTPUT, RUNS

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from dipddpm.core import events
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.intervals import decibels, psnr_mean
 from dipddpm.core.events import (
     CheckpointStored,
     EarlyStopped,
@@ -29,6 +28,7 @@ from dipddpm.core.events import (
 )
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import local
+from dipddpm.core.means import decibels, psnr_mean
 from dipddpm.core.runs import LOG_FILE, EventReader, Run, RunState, history
 from dipddpm.tui.cli.output import json_text
 from dipddpm.tui.shared.formatting import event_line, format_duration, resume_point, stage_name, summary_lines

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 
-from dipddpm.core.evaluation.intervals import PsnrMean, decibels
 from dipddpm.core.io.sanitize import printable
+from dipddpm.core.means import PsnrMean, decibels
 from dipddpm.core.runs import RunState
 from dipddpm.tui.shared.formatting import format_duration
 

@@ -12,8 +12,8 @@ import msgspec
 
 from dipddpm.core.config import AnyRun, DipRun, HybridRun, flatten, format_task
 from dipddpm.core.errors import UserError, suggest
-from dipddpm.core.evaluation.intervals import PsnrMean
 from dipddpm.core.io.sanitize import printable
+from dipddpm.core.means import PsnrMean
 from dipddpm.tui.shared.draft import as_text
 from dipddpm.tui.shared.groups import natural_sort_key
 

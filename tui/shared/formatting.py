@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 from dipddpm.core import events
-from dipddpm.core.evaluation.intervals import Interval, PsnrMean, decibels, mean, mean_without_infinite, psnr_mean
+from dipddpm.core.evaluation.intervals import Interval
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import Event
 from dipddpm.core.io import atomic
 from dipddpm.core.io.sanitize import printable
+from dipddpm.core.means import PsnrMean, decibels, mean, mean_without_infinite, psnr_mean
 from dipddpm.core.runs import CHECKPOINT_FILE, Run, RunState, RunStatus
 
 LARGEST_SCORE = 3e38

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from dipddpm.core.evaluation.intervals import PsnrMean
 from dipddpm.core.io import atomic
 from dipddpm.core.io.sanitize import printable
+from dipddpm.core.means import PsnrMean
 from dipddpm.core.runs import Run, RunsFolder, RunState, RunStatus
 from dipddpm.core.runs.creation import order
 from dipddpm.tui.shared import marks

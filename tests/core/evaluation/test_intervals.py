@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import statistics
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from dipddpm.core.evaluation.intervals import Interval, decibels, interval, pooled, psnr_mean
+from dipddpm.core.evaluation.intervals import Interval, interval, pooled
 
 values = st.lists(st.floats(-5, 5), min_size=2, max_size=30).filter(lambda v: max(v) - min(v) > 1e-3)
 
@@ -45,26 +44,6 @@ def test_interval_formats_as_in_tables() -> None:
     assert Interval(0.418, 0.1, -0.02, 2).text(" dB") == "+0.42 [+0.10, -0.02] dB, without 2 exact"
     assert Interval(0.418, None, None).text(" dB") == "+0.42 [one image: no bounds] dB"
     assert str(Interval(0.418, -math.inf, math.inf)) == "+0.42 [one image: no bounds]"  # as older logs have it
-
-
-psnrs = st.lists(st.floats(-50, 120) | st.just(math.inf), min_size=1, max_size=8)
-
-
-@given(psnrs)
-def test_mean_psnr_is_over_the_images_that_are_not_exact(values: list[float]) -> None:
-    exact, mean = psnr_mean(values)
-    others = [value for value in values if value < math.inf]
-    assert exact == values.count(math.inf)
-    assert mean == (pytest.approx(statistics.fmean(others)) if others else math.inf)
-    text = decibels(psnr_mean(values))
-    assert text == ("exact" if not others else f"{mean:.2f} dB" + f", {exact} exact" * (exact > 0))
-
-
-@given(psnrs, st.integers(0, 7))
-def test_mean_psnr_is_larger_once_an_image_is_exact(values: list[float], index: int) -> None:
-    image = index % len(values)
-    better = [*values[:image], math.inf, *values[image + 1 :]]
-    assert psnr_mean(better) >= psnr_mean(values)
 
 
 @pytest.mark.parametrize("scale", [1e-120, 1e-3, 1e150])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dipddpm.core import config as configs
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.intervals import PsnrMean
+from dipddpm.core.means import PsnrMean
 from dipddpm.tui.shared import combine
 from dipddpm.tui.shared.combine import Spread, compute_spread, format_spread
 

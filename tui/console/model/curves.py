@@ -14,8 +14,8 @@ from statistics import median_high
 from typing import Literal, NamedTuple, TypeAlias
 
 from dipddpm.core import events
-from dipddpm.core.evaluation.intervals import PsnrMean, psnr_mean
 from dipddpm.core.events import RunResumed
+from dipddpm.core.means import PsnrMean, psnr_mean
 from dipddpm.core.runs import voids
 
 Axis: TypeAlias = Literal["step", "epoch", "time"]

@@ -13,8 +13,8 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from dipddpm.core import events
-from dipddpm.core.evaluation.intervals import PsnrMean, psnr_mean
 from dipddpm.core.events import Event
+from dipddpm.core.means import PsnrMean, psnr_mean
 from dipddpm.core.runs import voids
 from dipddpm.tui.console.model.curves import AXES, Axis, PsnrCurve, PsnrRecord, Series, Track
 

@@ -8,9 +8,9 @@ from rich.style import Style
 from rich.text import Text
 from textual.widget import Widget
 
-from dipddpm.core.evaluation.intervals import decibels
 from dipddpm.core.events import RunFailed
 from dipddpm.core.io.sanitize import printable
+from dipddpm.core.means import decibels
 from dipddpm.core.runs import RunState
 from dipddpm.tui.console.model.series import RunSeries
 from dipddpm.tui.shared.columns import STATE_SIGNS, format_age, format_number, run_title, state_name
