@@ -62,9 +62,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
     if name == "__version__":
-        from importlib.metadata import version
+        from dipddpm.core.runs.environment import program_version
 
-        return version("dipddpm")
+        return program_version()
     if name not in _PUBLIC:
         raise AttributeError(f"module 'dipddpm' has no attribute {name!r}")
     module, _, attribute = _PUBLIC[name].partition(":")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dipddpm.core.doctor.finding import Finding, note, ok
 from dipddpm.core.io import home
+from dipddpm.core.runs.environment import program_version
 
 CGROUPS = Path("/sys/fs/cgroup")
 UNLIMITED = 1 << 60
@@ -26,7 +27,7 @@ _EXTRA = re.compile(r"""^(?P<name>[A-Za-z0-9._-]+).*\bextra == ["'](?P<extra>[^"
 
 def python() -> Iterator[Finding]:
     """Check the version of Python, and whether it runs in a virtual environment."""
-    message = f"{platform.python_version()} at {sys.executable}, dipddpm {metadata.version('dipddpm')}"
+    message = f"{platform.python_version()} at {sys.executable}, dipddpm {program_version()}"
     if sys.prefix == sys.base_prefix:
         remedy = "Install dipddpm into a virtual environment, which system updates don't change: see README."
         yield note("python", f"{message}, not in a virtual environment", remedy)
@@ -37,7 +38,7 @@ def python() -> Iterator[Finding]:
 def extras() -> Iterator[Finding]:
     """List the installed extras, and how to install the others."""
     requirements: dict[str, set[str]] = {}
-    for requirement in metadata.requires("dipddpm") or []:
+    for requirement in _requirements():
         if (match := _EXTRA.match(requirement)) and match["extra"] != "dev":
             requirements.setdefault(match["extra"], set()).add(match["name"])
     missing = sorted(
@@ -48,6 +49,14 @@ def extras() -> Iterator[Finding]:
     installed = sorted(requirements.keys() - missing)
     message = f"installed: {', '.join(installed) or 'none'}" + f"; missing: {', '.join(missing)}" * bool(missing)
     yield ok("extras", message, f"To install more: pip install 'dipddpm[{','.join(missing)}]'" if missing else "")
+
+
+def _requirements() -> list[str]:
+    """Return what the installed program requires; nothing for a copy of its files that was never installed."""
+    try:
+        return metadata.requires("dipddpm") or []
+    except metadata.PackageNotFoundError:
+        return []
 
 
 def processors() -> Iterator[Finding]:

@@ -9,7 +9,6 @@ import hashlib
 import json
 import math
 import shutil
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from dipddpm.core.export.snapshot import Record
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.report.document import Block, BulletList, Code, Facts, Heading, Page, Text
 from dipddpm.core.runs import BEST_FILE, CONFIG_FILE, trained
+from dipddpm.core.runs.environment import program_version
 
 CARD = "README.md"
 HUB = {
@@ -106,7 +106,7 @@ def _head(record: Record) -> dict[str, Any]:
 def _body(record: Record, sha256: str) -> Page:
     config = trained.trained_config(record.run.folder)
     started, known = record.last(RunStarted), CATALOGUE.get(_dataset(record))
-    about = f"A diffusion model that was trained on images of {_dataset(record)} with dipddpm {version('dipddpm')}."
+    about = f"A diffusion model that was trained on images of {_dataset(record)} with dipddpm {program_version()}."
     facts = {
         "run": record.run.id,
         "network": f"{config.ddpm.network}, {started.parameters:,} parameters" if started else config.ddpm.network,

@@ -83,6 +83,11 @@ def torch_cache(run_folder: Path) -> dict[str, str]:
     return {}
 
 
+def program_version() -> str:
+    """Return this program's version; `unversioned` for a copy of its files that was never installed."""
+    return _version("dipddpm") or "unversioned"
+
+
 def _version(package: str) -> str:
     try:
         return metadata.version(package)

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +15,7 @@ from dipddpm.core.errors import UserError, suggest, system_error
 from dipddpm.core.io.output import DISK_ERRORS
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch.local import working_folder
+from dipddpm.core.runs.environment import program_version
 from dipddpm.tui.cli import complete, data, prune, runs
 from dipddpm.tui.cli.bench import bench
 from dipddpm.tui.cli.compare import compare
@@ -68,7 +68,7 @@ def _root(
     Each command explains its options with --help. dipddpm-tui is the console for the same runs.
     """
     if show_version:
-        print(version("dipddpm"))
+        print(program_version())
         raise typer.Exit
 
 
