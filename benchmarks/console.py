@@ -35,8 +35,8 @@ PATIENCE_SECONDS = 60.0
 ESCAPES = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x1b\\|\x07)|\x1b[ -/]*[0-~]", re.DOTALL)
 
 
-class Idle(msgspec.Struct, frozen=True, kw_only=True):
-    """The resource use of an open console at rest."""
+class ConsoleUse(msgspec.Struct, frozen=True, kw_only=True):
+    """The resource use of an open console, at rest or while it follows a run."""
 
     runs: int
     cpu: float
@@ -73,26 +73,38 @@ def start(command: list[str], counts: tuple[int, ...] = (10, 1000), repeats: int
         return side_by_side(BASELINE, work, repeats=repeats)
 
 
-def idle(command: list[str], count: int = 1000, seconds: float = 5.0) -> Idle:
+def idle(command: list[str], count: int = 1000, seconds: float = 5.0) -> ConsoleUse:
     """Measure the resource use of a console that lists `count` runs, over so many seconds."""
     with _runs_folder(count) as folder, _Terminal([*command, "--runs-dir", folder]) as terminal:
         terminal.read_until(READY)
         terminal.read_for(2.0)  # the console draws the chart and the pictures after the list
-        process = psutil.Process(terminal.pid)
-        cpu_before, began = _cpu_seconds(process), time.perf_counter()
-        received = terminal.read_for(seconds)
-        elapsed, used = time.perf_counter() - began, _cpu_seconds(process) - cpu_before
-        memory = process.memory_info().rss / 2**20
-        os.write(terminal.master, b"q")
-        quit_at = time.perf_counter()
-        terminal.read_until_end()
-        return Idle(
-            runs=count,
-            cpu=used / elapsed,
-            bytes_per_second=received / elapsed,
-            memory=memory,
-            exit_seconds=time.perf_counter() - quit_at,
-        )
+        return _use(terminal, count, seconds)
+
+
+def following(command: list[str], folder: Path, seconds: float = 5.0) -> ConsoleUse:
+    """Measure the resource use of a console that follows the live run `bench-ready`, the only one of a runs folder."""
+    with _Terminal([*command, "--runs-dir", str(folder)]) as terminal:
+        terminal.read_until(READY)
+        terminal.read_for(2.0)
+        return _use(terminal, 1, seconds)
+
+
+def _use(terminal: _Terminal, count: int, seconds: float) -> ConsoleUse:
+    process = psutil.Process(terminal.pid)
+    cpu_before, began = _cpu_seconds(process), time.perf_counter()
+    received = terminal.read_for(seconds)
+    elapsed, used = time.perf_counter() - began, _cpu_seconds(process) - cpu_before
+    memory = process.memory_info().rss / 2**20
+    os.write(terminal.master, b"q")
+    quit_at = time.perf_counter()
+    terminal.read_until_end()
+    return ConsoleUse(
+        runs=count,
+        cpu=used / elapsed,
+        bytes_per_second=received / elapsed,
+        memory=memory,
+        exit_seconds=time.perf_counter() - quit_at,
+    )
 
 
 class _Terminal:

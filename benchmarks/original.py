@@ -155,18 +155,18 @@ def compare(
 ) -> Comparison:
     """Restore all images by our fit, the first `fitted` images by the original, and all by our fit again."""
     device = torch.device(device)
-    clock = _clock(device)
-    ours = [_ours(config, device, clock)]
+    clock = clock_for(device)
+    ours = [our_fit(config, device, clock)]
     experiment = _experiment(config, device)
     batch = experiment.fit.batches[0]
     assert batch.truth is not None
     curves, total = [], Elapsed(0.0, 0.0)
     for index in range(fitted):
         seed = derive(config.seed, "original")
-        curve, elapsed = _fit(build, batch.y[[index]], batch.truth[[index]], iterations, seed, clock)
+        curve, elapsed = original_fit(build, batch.y[[index]], batch.truth[[index]], iterations, seed, clock)
         curves.append(curve)
         total = total + elapsed
-    ours.append(_ours(config, device, clock))
+    ours.append(our_fit(config, device, clock))
     (stops, one), (_, other) = ours
     mean = torch.stack(curves).mean(0)
     best, at = mean.max(0)
@@ -193,7 +193,8 @@ def _experiment(config: DipRun, device: torch.device) -> DipExperiment:
     return DipExperiment.from_config(msgspec.structs.replace(config, dip=dip), device)
 
 
-def _clock(device: torch.device) -> Callable[[], Elapsed]:
+def clock_for(device: torch.device) -> Callable[[], Elapsed]:
+    """Return a clock that waits for the device's work."""
     wall_clock: Clock = time.perf_counter if device.type == "cpu" else clock_of(device)
 
     def read() -> Elapsed:
@@ -203,7 +204,8 @@ def _clock(device: torch.device) -> Callable[[], Elapsed]:
     return read
 
 
-def _ours(config: DipRun, device: torch.device, clock: Callable[[], Elapsed]) -> tuple[StopsCompared, Elapsed]:
+def our_fit(config: DipRun, device: torch.device, clock: Callable[[], Elapsed]) -> tuple[StopsCompared, Elapsed]:
+    """Fit all images to their stops; return the stops and the time."""
     experiment = _experiment(config, device)
     began = clock()
     items = list(experiment.fit)
@@ -229,10 +231,16 @@ def _time_to_reach(
     return None
 
 
-def _fit(  # noqa: PLR0917
-    build: Build, y: Tensor, truth: Tensor, iterations: int, seed: int, clock: Callable[[], Elapsed]
+def original_fit(  # noqa: PLR0917
+    build: Build,
+    y: Tensor,
+    truth: Tensor,
+    iterations: int,
+    seed: int,
+    clock: Callable[[], Elapsed],
+    scales: int = SCALES,
 ) -> tuple[Tensor, Elapsed]:
-    """Fit one image; return the PSNR of the averaged outputs after each iteration, and the total time."""
+    """Fit one image by the original; return the PSNR of its averaged outputs at each iteration, and the total time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build(
@@ -241,7 +249,7 @@ def _fit(  # noqa: PLR0917
             "reflection",
             upsample_mode="bilinear",
             n_channels=y.shape[1],
-            num_scales=SCALES,
+            num_scales=scales,
         ).to(y.device)
         z = 0.1 * torch.rand(1, INPUT_CHANNELS, *y.shape[2:]).to(y.device)
         optimizer = torch.optim.Adam(network.parameters(), lr=LR)

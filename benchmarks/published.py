@@ -64,7 +64,7 @@ def compare(module: Any, device: torch.device, *, steps: int = 0, repeats: int =
     steps = steps or (2 * READ_EVERY if device.type == "cuda" else 8)
     clock = clock_of(device)
     images = torch.randint(256, (EPOCH, *SHAPE), dtype=torch.uint8)
-    loops: dict[str, tuple[Iterator[object], int]] = {"published": (_published(module, images, device), steps)}
+    loops: dict[str, tuple[Iterator[object], int]] = {"published": (published_loop(module, images, device), steps)}
     steps_per_item = READ_EVERY if device.type == "cuda" else 1
     for precision in ("float32", "bfloat16"):
         for compiled in (False, True):
@@ -89,7 +89,7 @@ class _Pictures(Dataset[tuple[Tensor, int]]):
         return self.transform(Image.fromarray(self.images[index, 0].numpy(), mode="L")), 0
 
 
-def _published(module: Any, images: Tensor, device: torch.device) -> Iterator[float]:
+def published_loop(module: Any, images: Tensor, device: torch.device) -> Iterator[float]:
     """Run the published `training_loop` without its progress bars; yield the loss of each step."""
     ddpm = module.MyDDPM(module.MyUNet(TIMESTEPS), n_steps=TIMESTEPS, min_beta=1e-4, max_beta=0.02, device=device)
     optimizer = torch.optim.Adam(ddpm.parameters(), 1e-3)

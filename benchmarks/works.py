@@ -122,11 +122,17 @@ def fitting(device: torch.device) -> Iterator[Work]:
             batch = PriorBatch(y, degradation, options, SHAPE)
             yield _iterations(name + form, batch, iterations, options)
     if gpu:
-        y, degradation = degrade(parse_task("denoise:sigma=25"), torch.rand(1, 3, 512, 512, device=device), seeds=[0])
-        for form, options in FITTED.items():
-            large = msgspec.structs.replace(options, scales=5, channels=128, upsampling="bilinear")
-            batch = PriorBatch(y, degradation, large, (3, 512, 512))
-            yield _iterations("512x512, 5 scales of 128 channels" + form, batch, 10, large)
+        yield from fitting_large(device)
+
+
+def fitting_large(device: torch.device, side: int = 512, channels: int = 128, iterations: int = 10) -> Iterator[Work]:
+    """Yield iterations of the paper's large network on one RGB image of `side` pixels, in each form."""
+    truth = torch.rand(1, 3, side, side, device=device)
+    y, degradation = degrade(parse_task("denoise:sigma=25"), truth, seeds=[0])
+    for form, options in FITTED.items():
+        large = msgspec.structs.replace(options, scales=5, channels=channels, upsampling="bilinear")
+        batch = PriorBatch(y, degradation, large, (3, side, side))
+        yield _iterations(f"{side}x{side}, 5 scales of {channels} channels{form}", batch, iterations, large)
 
 
 def _iterations(name: str, batch: PriorBatch, count: int, options: DipConfig) -> Work:
