@@ -35,6 +35,10 @@ test *arguments:
 durability *arguments:
     {{ bin }}/python -m pytest -m durability {{ arguments }}
 
+# Compare a GPU with the CPU; skipped without one.
+gpu *arguments:
+    {{ bin }}/python -m pytest -m gpu {{ arguments }}
+
 # Measure what the README's tables say; without arguments, list the parts.
 bench *arguments:
     {{ bin }}/python -m benchmarks {{ arguments }}

@@ -5,8 +5,8 @@ On a CPU such an operation costs nothing, but it is executed and can be counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, get_args
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,8 +16,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dipddpm.core.config import DdpmConfig, DipConfig, parse_task
-from dipddpm.core.config.base import CompileMode
-from dipddpm.core.ddpm.networks.tutorial import TutorialNetwork
 from dipddpm.core.ddpm.networks.unet import UNet
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.training import DdpmTraining
@@ -33,7 +31,6 @@ PUBLISHED = DdpmConfig(epochs=1, batch_size=4)
 ALL = DdpmConfig(
     epochs=1, batch_size=4, warmup=3, decay="cosine", clip=1.0, stratified=True, ema=0.9, weighting="min-snr"
 )
-cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 class Waits(TorchDispatchMode):
@@ -99,44 +96,3 @@ def test_training_stores_images_as_bytes_and_converts_batches() -> None:
     assert run.batch().dtype == torch.float32
     assert run.generator.device == run.images.device, "noise and timesteps are drawn on the images' device"
     assert run.optimizer.defaults["fused"]
-
-
-@pytest.fixture
-def strict() -> Iterator[None]:
-    """Turn CUDA's check for waiting operations off again after the test."""
-    yield
-    torch.cuda.set_sync_debug_mode("default")
-
-
-@cuda
-def test_training_window_raises_no_sync_error_on_gpu(strict: None) -> None:
-    run = training(ALL, "cuda", read_every=100)
-    next(iter(training(ALL, "cuda")))  # one-time initialisation may wait
-    x0, label = run.batch(), run._batch_labels()
-    torch.cuda.set_sync_debug_mode("error")
-    for _ in range(5):
-        run._update(x0, label)
-
-
-@cuda
-@pytest.mark.parametrize("mode", get_args(CompileMode))
-def test_compile_modes_give_losses_of_eager_step(mode: CompileMode) -> None:
-    def losses(*, compiled: bool) -> list[float | None]:
-        torch.manual_seed(0)
-        options = DdpmConfig(epochs=2, batch_size=64, ema=0.9, compile=compiled, compile_mode=mode)
-        images = torch.randint(256, (512, 1, 28, 28), dtype=torch.uint8, device="cuda")
-        schedule = Schedule.from_config(DdpmConfig(), torch.device("cuda"))
-        network = TutorialNetwork().cuda()
-        run = DdpmTraining(network, schedule, images, options, read_every=2)
-        return [item.loss for item in run if isinstance(item, Step)]
-
-    assert losses(compiled=True) == pytest.approx(losses(compiled=False), rel=2e-3)
-
-
-@cuda
-def test_bfloat16_training_on_gpu_nearly_matches_float32_losses() -> None:
-    def losses(precision: Any) -> list[float | None]:
-        run = training(msgspec.structs.replace(PUBLISHED, precision=precision, epochs=4), "cuda", read_every=5)
-        return [item.loss for item in run if isinstance(item, Step)]
-
-    assert losses("bfloat16") == pytest.approx(losses("float32"), rel=0.05)
