@@ -101,3 +101,14 @@ async def test_widget_shows_draw_error_while_other_widgets_work(
         await driver.resize(100, 30)
         await driver.until_seen("This can't be drawn: ZeroDivisionError")
         assert "loss" in driver.text()
+
+
+@pytest.mark.parametrize("key", ["n", "question_mark", "e", "T", "slash"])
+async def test_dialogs_settle_at_every_size(opened: Opener, make: Maker, key: str) -> None:
+    make(name="fine")
+    async with opened() as driver:
+        await driver.press(key)
+        for size in (*TINY, (1, 5), (2, 1), (3, 2), (4, 10), (6, 3)):
+            await driver.resize(
+                *size
+            )  # fails if a layout never settles, for example because a scroll bar comes and goes

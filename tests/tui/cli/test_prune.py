@@ -69,7 +69,7 @@ def test_rm_refuses_part_of_id_that_is_also_group(make: Maker, runs: RunsFolder,
 def test_empty_name_names_no_run(make: Maker, runs: RunsFolder, capsys: Output, command: str, count: int) -> None:
     made = [with_checkpoints(make()) for _ in range(count)]  # an unset variable of the shell gives an empty name
     assert dipddpm(command, "", *(["--yes"] if command in {"rm", "prune"} else [])) == 2
-    assert "The name of the run is empty." in capsys.readouterr().err
+    assert "is empty.\n" in capsys.readouterr().err
     assert set(runs.runs()) == set(made)
     assert all(run.files("checkpoints/last.safetensors") for run in made)
 
