@@ -106,7 +106,7 @@ def explain_missing(folder: Path) -> Iterator[None]:
     except UserError as error:
         if not _has_begun(folder):
             raise
-        raise UserError(error.problem, f"It was not so when the run began. {remedy(folder)}") from None
+        raise UserError(error.problem, f"This was different when the run began. {remedy(folder)}") from None
 
 
 def settings(folder: Path) -> dict[str, str]:

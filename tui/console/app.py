@@ -61,7 +61,8 @@ class DipddpmApp(App[None]):
     def run_to_exit_code(self) -> int:
         """Run until quit and return the exit code."""
         detect_graphics()
-        asyncio.run(self._run())
+        with terminal.shield_screen():
+            asyncio.run(self._run())
         if self._guard is not None:
             self._guard.cancel_exit_timer()
         try:

@@ -13,7 +13,7 @@ import signal
 import sys
 import termios
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -30,6 +30,30 @@ def is_interactive() -> bool:
     """Return whether a person uses this console, in a terminal or through textual-serve in a browser."""
     streams = (sys.stdin, sys.stdout, sys.stderr)  # a stream is None if it was closed before the program started
     return "TEXTUAL_DRIVER" in os.environ or all(stream and stream.isatty() for stream in streams)
+
+
+@contextlib.contextmanager
+def shield_screen() -> Iterator[None]:
+    """Within the block, discard what C libraries write to descriptor 2; Python's error stream stays the terminal.
+
+    Textual draws to Python's error stream. Messages of a library that knows only the descriptor, such as libtiff's
+    about a damaged file, would stand in the middle of the screen.
+    """
+    terminal, streams = os.dup(2), (sys.stderr, sys.__stderr__)
+    encoding = getattr(sys.stderr, "encoding", None)
+    # Its flush at the end may fail, since the terminal may be gone; so no `with`.
+    stream = open(terminal, "w", encoding=encoding, errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = stream  # type: ignore[misc]
+    discarded = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(discarded, 2)
+    os.close(discarded)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            stream.flush()
+        os.dup2(terminal, 2)
+        sys.stderr, sys.__stderr__ = streams  # type: ignore[misc]
 
 
 class ExitGuard:
@@ -89,6 +113,7 @@ class ExitGuard:
             with contextlib.suppress(termios.error, OSError):
                 termios.tcsetattr(0, termios.TCSANOW, self._saved_attributes)
         with contextlib.suppress(OSError):
-            os.set_blocking(2, False)
-            os.write(2, RESET_SEQUENCES)
+            descriptor = sys.__stderr__.fileno() if sys.__stderr__ else 2
+            os.set_blocking(descriptor, False)
+            os.write(descriptor, RESET_SEQUENCES)
         os._exit(self.status)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from dipddpm.core.runs import RunsFolder
+from dipddpm.tui.console.terminal import shield_screen
 from tests.helpers import PATIENCE_SECONDS
 from tests.tui.driving import Maker
 from tests.tui.terminal import Terminal
@@ -128,3 +129,12 @@ def test_console_loads_no_torch(make: Maker, runs: RunsFolder) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_messages_of_libraries_stay_off_the_screen(capfd: pytest.CaptureFixture[str]) -> None:
+    with shield_screen():
+        os.write(2, b"tempfile.tif: Using code not yet in table.\n")
+        print("a frame", file=sys.__stderr__)
+        print("an error", file=sys.stderr)
+    os.write(2, b"afterwards\n")
+    assert capfd.readouterr().err == "a frame\nan error\nafterwards\n"
