@@ -101,7 +101,8 @@ class StudyExperiment:
     def _follow(self, stage: Stage, run: Run) -> Iterator[Step]:
         """Wait for the stage's end, and yield a step with its progress every second."""
         try:
-            while (status := run.status()).state.live:
+            # A resumed stage counts as stopped until its worker has logged that it goes on.
+            while (status := run.status()).state.live or self.launcher.find_process(run):
                 yield self._progress(stage, status.summary.progress or 0.0)
                 time.sleep(POLL_SECONDS)
         except GeneratorExit:
@@ -109,7 +110,7 @@ class StudyExperiment:
                 with contextlib.suppress(UserError):  # the stage has just ended
                     self.launcher.stop(run)
             raise
-        if status.state is not RunState.finished:
+        if (status := run.status()).state is not RunState.finished:
             why = status.summary.error or f"{run.id} is {status.state}."
             raise UserError(f"{stage.title}: {why}", status.summary.hint or "Resume the study: it resumes this stage.")
         self._progress(stage, 1.0)  # its Step is yielded after the report

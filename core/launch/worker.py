@@ -293,7 +293,7 @@ class _RunWorker:
             from dipddpm.core.study.stages import Launcher
 
             runs = RunsFolder(self.folder.parent)
-            target = Launcher(runs, local.start, local.resume, local.stop, preflight.refuse_changed)
+            target = Launcher(runs, local.start, local.resume, local.stop, local.find_process, preflight.refuse_changed)
         experiment_class = registry.resolve(configs.experiment_path(self.config))
         with inputs.explain_missing(self.folder) if self.options.resume else contextlib.nullcontext():
             experiment = self.experiment = experiment_class.from_config(self.config, target)

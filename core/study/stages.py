@@ -96,6 +96,8 @@ class Launcher:
     """Starts a worker for an interrupted run. Raises UserError if the run can't be resumed."""
     stop: Callable[[Run], RunState]
     """Stops a run and waits for its end. Raises UserError if the run has ended."""
+    find_process: Callable[[Run], str]
+    """Returns the name of the process that works on a run, also before it has logged that it goes on; else ""."""
     refuse_changed: Callable[[Run], None]
     """Raises UserError if the data of a run have changed since it began."""
 

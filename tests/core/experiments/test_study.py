@@ -94,6 +94,7 @@ def test_study_stop_and_resume_reach_its_stage(runs: RunsFolder, until: Until) -
     assert stage.status().state is RunState.stopped
     local.resume(run)
     until(lambda: stage.status().state is RunState.running, PATIENCE)
+    assert not any(isinstance(event, RunFailed) for event in run.events()), "the study must wait for the resumed stage"
     local.stop(stage)
     until(lambda: not run.status().state.live, PATIENCE)
     failed = next(event for event in run.events() if isinstance(event, RunFailed))

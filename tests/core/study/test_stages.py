@@ -96,7 +96,7 @@ def test_study_leaves_runs_whose_data_have_changed_with_a_warning(runs: RunsFold
         raise AssertionError("no worker is needed")
 
     assert next(find_runs(runs, stage("ddpm"))) == changed
-    experiment = StudyExperiment(study(), Launcher(runs, unused, unused, unused, refuse_changed))
+    experiment = StudyExperiment(study(), Launcher(runs, unused, unused, unused, unused, refuse_changed))
     warning, first = (item for _, item in zip(range(2), experiment, strict=False))
     assert isinstance(warning, events.Message) and isinstance(first, events.Message)
     assert warning.level == "warning" and changed.id in warning.text and "folder:d has other images" in warning.text
