@@ -16,24 +16,30 @@ VOLUME = 15 << 20
 VOLUMES = 4
 """Largest number of files; with the results and the log they are at most 8."""
 NAME = "runs.tar"
-BEST, LAST = "best.safetensors", "last.safetensors"
+LAST = "last.safetensors"
+TAR_BLOCKS = 4096
+"""More than tar adds to a file."""
+END = 16384
+"""More than tar adds at the end."""
 SKIPPED = {"slots", "torchinductor", "console"}
 """Folders that another machine has no use for."""
 
 
 def pack(runs: Path, output: Path) -> list[str]:
-    """Pack the runs into output/runs.tar.0 and following; return the names of the files that were left out.
+    """Pack the runs into output/runs.tar.0 and following; return the names of the runs that were left out.
 
-    The files that matter most come first: records and pictures, best models, and checkpoints of unfinished runs. What
-    exceeds the volumes is left out.
+    Finished runs come first, without their last checkpoints. A run that doesn't fit is left out whole, since an
+    unfinished one can't be continued without its checkpoint.
     """
     buffer, left_out = io.BytesIO(), []
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for path in sorted(_files(runs), key=lambda path: (path.name == LAST, path.name == BEST, path)):
-            if buffer.tell() + path.stat().st_size + (1 << 16) > VOLUMES * VOLUME:
-                left_out.append(path.name)
+        for entry in sorted(runs.iterdir(), key=lambda path: (path.is_dir() and not _is_finished(path), path)):
+            files = _files(entry)
+            if buffer.tell() + sum(path.stat().st_size + TAR_BLOCKS for path in files) > VOLUMES * VOLUME - END:
+                left_out.append(entry.name)
                 continue
-            tar.add(path, path.relative_to(runs).as_posix(), recursive=False)
+            for path in files:
+                tar.add(path, path.relative_to(runs).as_posix(), recursive=False)
     content = buffer.getvalue()
     count = -(-len(content) // VOLUME)
     for number in range(count):
@@ -60,11 +66,13 @@ def _volume(output: Path, number: int) -> Path:
     return output / f"{NAME}.{number}"
 
 
-def _files(runs: Path) -> list[Path]:
-    """Return the files of all runs, without the last checkpoints of finished runs."""
-    files = [path for path in runs.rglob("*") if path.is_file() and not path.is_symlink()]
-    files = [path for path in files if not SKIPPED & set(path.relative_to(runs).parts)]
-    return [path for path in files if path.name != LAST or not _is_finished(path.parents[1])]
+def _files(entry: Path) -> list[Path]:
+    """Return the files of a run, without the last checkpoint if it is finished; or a single file."""
+    if entry.name in SKIPPED:
+        return []
+    finished = _is_finished(entry)
+    files = [path for path in (entry, *sorted(entry.rglob("*"))) if path.is_file() and not path.is_symlink()]
+    return [path for path in files if not (finished and path.name == LAST)]
 
 
 def _is_finished(run: Path) -> bool:

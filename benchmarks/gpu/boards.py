@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
+
+import msgspec
 
 from benchmarks.gpu import runs
 from benchmarks.gpu.parts import Settings
@@ -13,9 +16,11 @@ from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import RestorationScored
 from dipddpm.core.runs import Run, RunsFolder
 
+LEAST_SECONDS = 20.0
+"""Time below which no new cell is begun."""
 SMALL_BOARD: dict[str, Any] = {
     "restore.tasks": ("denoise:sigma=50",),
-    "restore.sets": ("fashion-mini", "patches"),
+    "restore.sets": ("fashion-mini",),
     "restore.controls": False,
     "restore.images": 2,
     "restore.seeds": 1,
@@ -44,24 +49,32 @@ SMALL_STUDY: dict[str, Any] = {
 
 
 def board(settings: Settings, until: float) -> Iterator[Figure | Note]:
-    """Restore with the hybrid `calibrated` and its baselines; report the cells that are done."""
-    run = runs.find(settings, "board of record")
-    if run is None:
-        given = {"name": "board of record", "restore.methods": ("calibrated",), "device": settings.device}
-        changes = SMALL_BOARD if settings.miniature else {}
-        run = runs.create(settings, configs.build("restore", settings={**given, **changes}))
-    finished = runs.carry_out(run, until)
-    scores = [event for event in run.events() if isinstance(event, RestorationScored)]
-    cells = {(score.task, score.set, score.seed) for score in scores}
-    config = run.config()
-    assert isinstance(config, configs.RestoreRun)
-    images = len(cells) * config.restore.images
-    note = f"of {config.restore.degradations}, {images:,} degraded images"
-    yield Figure(name="degraded sets with a score", value=len(cells), unit="sets", precision="float32", note=note)
+    """Restore with the hybrid `calibrated` and its baselines, cell by cell; report the board so far."""
+    given = {"restore.methods": ("calibrated",), "device": settings.device}
+    whole = configs.build("restore", settings={**given, **(SMALL_BOARD if settings.miniature else {})})
+    assert isinstance(whole, configs.RestoreRun)
+    cells = [(task, name) for task in whole.restore.tasks for name in whole.restore.sets]
+    scores: list[RestorationScored] = []
+    finished = 0
+    for task, name in cells:
+        # A run for each cell: only the one that is interrupted needs its checkpoint, which is large.
+        one = msgspec.structs.replace(whole.restore, tasks=(task,), sets=(name,))
+        config = msgspec.structs.replace(whole, name=f"board: {task} on {name}", restore=one)
+        run = runs.find(settings, config.name)
+        if run is None and time.monotonic() > until - LEAST_SECONDS:
+            break
+        run = run or runs.create(settings, config)
+        finished += runs.carry_out(run, until)
+        scores += [event for event in run.events() if isinstance(event, RestorationScored)]
+    yield Figure(name="cells", value=finished, unit="cells", precision="float32", note=f"of {len(cells)}")
+    degraded = {(score.task, score.set, score.seed) for score in scores if score.method == "calibrated"}
+    images = len(degraded) * whole.restore.images
+    yield Figure(name="degraded images restored by calibrated", value=images, unit="images", precision="float32")
     if scores:
         yield Note("\n".join(Scoreboard(scores).lines(100)), "table")
-    if not finished:
-        yield Note(f"Stopped at {runs.progress(run)}; start again on the same folder to continue.", "unfinished")
+    if finished < len(cells):
+        left = len(cells) - finished
+        yield Note(f"{left} of {len(cells)} cells are left; start again on the same folder to continue.", "unfinished")
 
 
 def study(settings: Settings, until: float) -> Iterator[Figure | Note]:

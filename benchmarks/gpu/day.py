@@ -26,7 +26,7 @@ TOKEN = "DIPDDPM_GPU_DAY"
 POLL_SECONDS = 0.5
 LEAST_SECONDS = 5.0
 """Time below which a part isn't started."""
-MARGIN_SECONDS = 8.0
+MARGIN_SECONDS = 6.0
 """Time before its limit by which a part should have ended by itself."""
 GRACE_SECONDS = 6.0
 """Time from SIGTERM until SIGKILL."""
@@ -75,7 +75,8 @@ class Day:
         return PartResult(name=part.name, title=part.title, goal=part.goal, state="cut", limit=limit)
 
     def _measure(self, part: Part, limit: float) -> None:
-        """Run one part and save its records whenever there are new ones. An earlier result of the part is replaced."""
+        """Run one part and save its records whenever there are new ones, in place of an earlier result's."""
+        previous = self.results.get(part.name)
         result = self.results[part.name] = self._empty(part, limit)
         began = time.monotonic()
         print(f"{part.name}: at most {limit:.0f} s", flush=True)
@@ -98,9 +99,13 @@ class Day:
         result.state = _state(result, cut, child.returncode)
         if result.state in {"cut", "failed"}:
             result.tail = _tail(self.output / LOG, start)
-        self._save()
+            if previous is not None and len(previous.figures) > len(result.figures):
+                self.results[part.name] = previous  # this time it came less far
         if part.elastic:
-            archive.pack(self.settings.runs_folder, self.output)
+            for name in archive.pack(self.settings.runs_folder, self.output):
+                text = f"The run {name} is too large for runs.tar, so that another machine would begin it anew."
+                self.results[part.name].notes.append(Note(text))
+        self._save()
         _shorten(self.output / LOG)
         print(f"{part.name}: {result.state} after {result.seconds:.0f} s, {len(result.figures)} figures", flush=True)
 
@@ -124,6 +129,8 @@ class Day:
             "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
             "PYTHONFAULTHANDLER": "1",
         }
+        if self.settings.miniature:  # threads of several processes would only wait for each other
+            environment["OMP_NUM_THREADS"] = "1"
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
         )

@@ -24,6 +24,10 @@ from dipddpm.core.ddpm.solvers import solver
 
 ORIGINAL_ITERATIONS = 600
 TEN = 10
+LARGE = {True: (64, 8, 2), False: (512, 128, 20)}
+"""Side of the large image, channels and iterations, in miniature or not."""
+SAMPLES = {True: (4, (3, 5)), False: (5000, (19, 60))}
+"""Number of samples, and their evaluations, in miniature or not."""
 NO_ORIGINAL = Note("The original code's time needs --original, a checkout of it.", "waiting")
 
 
@@ -65,7 +69,7 @@ def dip(settings: Settings, until: float) -> Iterator[Figure | Note]:
 def large(settings: Settings, until: float) -> Iterator[Figure | Note]:
     """Time iterations of the original's setting on one RGB image of 512x512 pixels, by the original and by ours."""
     device = resolve(settings.device)
-    side, channels, iterations = (64, 8, 2) if settings.miniature else (512, 128, 20)
+    side, channels, iterations = LARGE[settings.miniature]
     if settings.original:
         y = torch.rand(1, 3, side, side, device=device)
         build, clock = original.load(Path(settings.original)), original.clock_for(device)
@@ -90,7 +94,7 @@ def samples(settings: Settings, until: float) -> Iterator[Figure | Note]:
     device = resolve(settings.device)
     model = trained_prior(device)
     forms = {"eager": model} | ({} if settings.miniature else {"CUDA graphs": model.compiled("reduce-overhead")})
-    count, budgets = (4, (3, 5)) if settings.miniature else (5000, (19, 60))
+    count, budgets = SAMPLES[settings.miniature]
     machine = roofline.measure(device)
     sampler: SamplerName = "heun"
 
@@ -100,9 +104,9 @@ def samples(settings: Settings, until: float) -> Iterator[Figure | Note]:
             pass
         return sampling.nfe
 
-    for budget in budgets:
-        steps = steps_for(sampler, budget, len(model.schedule))
-        for form, prior in forms.items():
+    for form, prior in forms.items():
+        for budget in budgets:
+            steps = steps_for(sampler, budget, len(model.schedule))
             counted = None if prior is model else partial(draw, model, steps)
             work = Work("sampling", form, "images", count, partial(draw, prior, steps), counted=counted)
             (rate,) = rates.measure([work], machine, repeats=2)

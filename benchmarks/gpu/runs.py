@@ -15,7 +15,7 @@ from dipddpm.core.launch import local
 from dipddpm.core.runs import Run, RunsFolder, RunState
 
 POLL_SECONDS = 0.3
-STOP_SECONDS = 12.0
+STOP_SECONDS = 6.0
 """Time that a run gets to finish its step and store a checkpoint."""
 TESTS_DEVICE = "DIPDDPM_GPU_TESTS_DEVICE"
 
@@ -45,7 +45,8 @@ def carry_out(run: Run, until: float) -> bool:
         local.resume(run, now=True)
     else:
         local.start(run, now=True)
-    while run.status().state.live and time.monotonic() < until - STOP_SECONDS:
+    # A resumed run counts as stopped until its worker has logged that it goes on.
+    while local.find_process(run) and time.monotonic() < until - STOP_SECONDS:
         time.sleep(POLL_SECONDS)
     if run.status().state.live:
         with contextlib.suppress(UserError):  # it has just ended

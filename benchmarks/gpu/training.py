@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
-import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
-from xml.etree import ElementTree
 
 import torch
 
@@ -36,38 +36,50 @@ from dipddpm.core.methods.budget import clock_of
 from dipddpm.core.runs import BEST_FILE, reference
 
 TESTS = Path(__file__).parents[2] / "tests" / "gpu"
+OUTCOME = re.compile(r"::.* (?P<outcome>PASSED|FAILED|ERROR|SKIPPED)\b")
 FORMS: dict[str, dict[str, Any]] = {
     "eager": {},
-    "compiled": {"ddpm.compile": True},
     "CUDA graphs": {"ddpm.compile": True, "ddpm.compile_mode": "reduce-overhead"},
+    "compiled": {"ddpm.compile": True},
 }
+"""The forms of a training by the order of their worth."""
 PRECISIONS = ("float32", "bfloat16")
 PRESET = "preset gpu"
 TRAINING_SECONDS = 240.0
 START_SECONDS = 15.0
 """Time that a worker takes to start, and to evaluate its last epochs."""
+EPOCH_MARGIN = 1.3
+"""The validation and storing of an epoch's model, as a factor of its training."""
 SAMPLING_SECONDS = 30.0
 """Time kept for the samples of the preset's model and of the shipped reference."""
 
 
 def tests(settings: Settings, until: float) -> Iterator[Figure | Note]:
-    """Run the tests of the marker `gpu`, on the device of the measurement."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", f"--junitxml={report}"]
-        selection = [str(TESTS)] + (["-k", "restorer or visible_devices"] if settings.miniature else [])
-        subprocess.run([*command, *selection], cwd=TESTS.parents[1], env=runs.environment(settings), check=False)
-        if not report.is_file():
-            raise RuntimeError("pytest has written no report")
-        suite = ElementTree.parse(report).getroot()[0]
-    counts = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
-    failed = counts["failures"] + counts["errors"]
-    yield Figure(name="tests passed", value=counts["tests"] - failed - counts["skipped"], unit="tests")
-    yield Figure(name="tests failed", value=failed, unit="tests")
-    yield Figure(name="tests skipped", value=counts["skipped"], unit="tests")
-    for case in suite:
-        for fault in (*case.findall("failure"), *case.findall("error")):
-            yield Note(f"{case.get('name')}: {(fault.get('message') or '').splitlines()[0][:300]}")
+    """Run the tests of the marker `gpu` on the device of the measurement, and count those that ended in time."""
+    selection = ["-k", "restorer or visible_devices"] if settings.miniature else []
+    command = [sys.executable, "-m", "pytest", "-vv", "-m", "gpu", "-p", "no:cacheprovider", str(TESTS), *selection]
+    lines: list[str] = []
+    with subprocess.Popen(
+        command, cwd=TESTS.parents[1], env=runs.environment(settings), stdout=subprocess.PIPE, text=True
+    ) as pytest:
+        timer = threading.Timer(max(1.0, until - time.monotonic()), pytest.kill)
+        timer.start()
+        assert pytest.stdout is not None
+        for line in pytest.stdout:
+            lines.append(line)
+            print(line, end="")
+        timer.cancel()
+    outcomes = [match["outcome"] for line in lines if (match := OUTCOME.search(line))]
+    if not outcomes:
+        raise RuntimeError("pytest has run no test")
+    for name, kinds in (("passed", {"PASSED"}), ("failed", {"FAILED", "ERROR"}), ("skipped", {"SKIPPED"})):
+        count = sum(outcome in kinds for outcome in outcomes)
+        yield Figure(name=f"tests {name}", value=count, unit="tests")
+    for line in lines:
+        if line.startswith(("FAILED ", "ERROR ")):
+            yield Note(line.strip()[:400])
+    if pytest.returncode < 0:
+        yield Note(f"There was time for {len(outcomes)} tests; each is in the log.", "unfinished")
 
 
 def tutorial(settings: Settings, until: float) -> Iterator[Figure | Note]:
@@ -91,9 +103,10 @@ def tutorial(settings: Settings, until: float) -> Iterator[Figure | Note]:
         if form == "CUDA graphs" and not gpu:
             yield Note("CUDA graphs need a GPU.", "waiting")
             continue
+        if options and settings.miniature:
+            yield Note("A miniature doesn't compile, which would take a minute.", "waiting")
+            continue
         for precision in PRECISIONS:
-            if settings.miniature and (form, precision) == ("compiled", "float32"):
-                continue
             eager = partial(take, training_of("tutorial", None, {"ddpm.precision": precision}, device), items)
             loop = training_of("tutorial", None, {**options, "ddpm.precision": precision}, device)
             run = partial(take, loop, items)
@@ -115,12 +128,14 @@ def preset(settings: Settings, until: float) -> Iterator[Figure | Note]:
     if run is None:
         per_epoch, compiling = _seconds_per_epoch(settings)
         left = until - time.monotonic() - START_SECONDS - SAMPLING_SECONDS - compiling / 2
-        count = 1 if settings.miniature else max(1, int(min(TRAINING_SECONDS, left) / per_epoch))
+        count = max(1, int(min(TRAINING_SECONDS, left) / (EPOCH_MARGIN * per_epoch)))
+        count = 1 if settings.miniature else count
         note = f"first steps {compiling:.0f} s, of which the worker's cache saves a part"
         yield Figure(name="an epoch of training", value=per_epoch, unit="s", precision="bfloat16", note=note)
         run = runs.create(settings, _preset(settings, count))
-    if not runs.carry_out(run, until):
+    if not runs.carry_out(run, until - SAMPLING_SECONDS / 2):
         yield Note(f"The training was stopped: {runs.progress(run)}.", "unfinished")
+    if not (run.folder / BEST_FILE).is_file():
         return
     history = [event for event in run.events() if isinstance(event, EpochFinished)]
     seconds = sum(event.seconds for event in history)
@@ -176,7 +191,7 @@ def _samples(settings: Settings, folder: Path, until: float) -> Iterator[Figure 
             if expected > until - time.monotonic():
                 yield Note(f"{sampler}, {budget} NFE, of the {name} would take {expected:.0f} s.", "unfinished")
                 continue
-            draw = _draw(settings, name, path, truth, cast(SamplerName, sampler), budget, count)
+            draw = _draw(settings, path, truth, sampler=cast(SamplerName, sampler), nfe=budget, count=count)
             pace[name] = draw.seconds / draw.nfe
             values[name] = draw.frechet
             share = values.get(PRESET, math.nan) / draw.frechet
@@ -190,11 +205,12 @@ def _samples(settings: Settings, folder: Path, until: float) -> Iterator[Figure 
             )
 
 
-def _draw(  # noqa: PLR0917
-    settings: Settings, name: str, folder: Path, truth: data.ImageSet, sampler: SamplerName, nfe: int, count: int
+def _draw(
+    settings: Settings, folder: Path, truth: data.ImageSet, *, sampler: SamplerName, nfe: int, count: int
 ) -> quality.Draw:
     """Draw and measure samples of a run's model, unless an earlier start has done so."""
-    path, digest = settings.runs_folder / f"{name}.quality.json", checkpoint.digest(folder / BEST_FILE)
+    digest = checkpoint.digest(folder / BEST_FILE)
+    path = settings.runs_folder / f"quality-{digest[:12]}.json"
     drawn = quality.load(path, digest, count)
     model = TrainedModel.of_run(folder, resolve(settings.device))
     drawn += quality.draws(model, truth, samplers=[sampler], nfe=[nfe], samples=count, seeds=1, known=list(drawn))

@@ -29,7 +29,7 @@ def test_pack_and_unpack_keep_everything_but_last_checkpoints_of_finished_runs(
     write(runs / "b", "stopped", 10_000)
     assert archive.pack(runs, output) == []
     names = sorted(path.name for path in output.iterdir())
-    assert names == ["runs.tar.0", "runs.tar.1", "runs.tar.2"]
+    assert names == ["runs.tar.0", "runs.tar.1", "runs.tar.2"], names
     archive.unpack(output, tmp_path / "new")
     expected = files(runs)
     del expected["a/checkpoints/last.safetensors"]
@@ -38,14 +38,16 @@ def test_pack_and_unpack_keep_everything_but_last_checkpoints_of_finished_runs(
     assert "a/checkpoints/last.safetensors" in files(runs)
 
 
-def test_pack_leaves_out_checkpoints_that_exceed_the_volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pack_leaves_out_whole_runs_that_exceed_the_volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "VOLUME", 40_000)
     runs, output = tmp_path / "runs", tmp_path / "out"
     output.mkdir()
     write(runs / "a", "stopped", 15_000)
-    assert archive.pack(runs, output) == ["last.safetensors"]
+    write(runs / "b", "finished", 20_000)
+    assert archive.pack(runs, output) == ["a"]
     archive.unpack(output, tmp_path / "new")
-    assert "a/checkpoints/best.safetensors" in files(tmp_path / "new")
+    assert set(files(tmp_path / "new")) == {"b/summary.json", "b/checkpoints/best.safetensors"}
+    assert sum(path.stat().st_size for path in output.iterdir()) <= archive.VOLUMES * archive.VOLUME
 
 
 def test_unpack_without_archive_makes_nothing(tmp_path: Path) -> None:
