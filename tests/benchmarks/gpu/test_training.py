@@ -104,7 +104,7 @@ def test_tests_are_counted_by_outcome(
     assert [note.text.partition(" ")[0] for note in notes] == ["FAILED"] * counts[1]
 
 
-def test_tests_that_are_cut_say_how_many_ended(
+def test_tests_that_are_cut_report_how_many_ended(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "tests" / "gpu"
