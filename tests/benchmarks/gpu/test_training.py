@@ -36,7 +36,7 @@ def collect(records: Iterator[Figure | Note]) -> tuple[list[Figure], list[Note]]
     return figures, [record for record in measured if isinstance(record, Note)]
 
 
-def test_tutorial_times_every_form_beside_published_code(
+def test_tutorial_times_every_form_and_published_code(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[dict[str, Any]] = []
@@ -74,10 +74,10 @@ def test_large_and_samples_measure_compiled_forms_too(settings: Settings, monkey
 
 
 def test_training_is_as_long_as_there_is_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
+    epochs: list[int] = []
 
     def refuse(settings: Settings, config: Any) -> None:
-        asked.append(config.ddpm.epochs)
+        epochs.append(config.ddpm.epochs)
         raise InterruptedError
 
     monkeypatch.setattr(training, "_seconds_per_epoch", lambda settings: (1.0, 40.0))
@@ -85,8 +85,8 @@ def test_training_is_as_long_as_there_is_time(settings: Settings, monkeypatch: p
     for seconds in (200.0, 2000.0, 10.0):
         with pytest.raises(InterruptedError):
             collect(training.preset(settings, time.monotonic() + seconds))
-    assert asked[0] in {102, 103}, "(200 - 15 - 30 - 20) / 1.3"
-    assert asked[1:] == [184, 1]
+    assert epochs[0] in {102, 103}, "(200 - 15 - 30 - 20) / 1.3"
+    assert epochs[1:] == [184, 1]
 
 
 @pytest.mark.parametrize(("outcome", "counts"), [("pass", [1, 0, 0]), ("assert 0, 'a | b'", [0, 1, 0])])
