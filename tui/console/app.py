@@ -31,7 +31,7 @@ from dipddpm.tui.console.session import Session
 from dipddpm.tui.console.themes import SUMMARIES, THEMES
 from dipddpm.tui.console.widgets.pictures import detect_graphics
 
-FIRST_FRAME_SECONDS = 10.0
+FIRST_FRAME_SECONDS = 60.0
 """Longest time that `--once` waits for the files shown in the first frame."""
 SEVERITIES: dict[str, SeverityLevel] = {"failed": "error", "crashed": "error", "stalled": "warning"}
 TEXTUAL_ACTIONS = {"app.focus_next", "app.focus_previous", "screen.copy_text"}
