@@ -49,11 +49,12 @@ def test_run_resumes_exactly_after_kill(device: torch.device, runs: RunsFolder, 
     settings = {"device": device.type, "ddpm__epochs": 100 if gpu else 6, "ddpm__ema": 0.9, "checkpoint_epochs": 2}
     whole, killed = runs.create(tiny(**settings)), runs.create(tiny(**settings))
     local.start(killed, now=True)
+    local.start(whole, now=True)
     until(lambda: recorded(killed, CheckpointStored))
     assert local.send_signal(killed, signal.SIGKILL)
     until(lambda: killed.status().state is RunState.crashed)
     local.resume(killed, now=True)
-    local.start(whole, now=True)
+    until(lambda: recorded(killed, RunResumed))
     until(lambda: ended(killed) and ended(whole))
     (resumed,) = recorded(killed, RunResumed)
     first, second = epochs(whole), epochs(killed)

@@ -12,14 +12,15 @@ import torch
 from dipddpm.core.compute.compile import compile_network
 from dipddpm.core.config import DdpmConfig, DipConfig
 from dipddpm.core.config.base import CompileMode
+from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.networks.unet import UNet
 from dipddpm.core.ddpm.sampling import Sampling
+from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.solvers import solver
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.events import Step
 from tests.core.compute.test_host_syncs import ALL, PUBLISHED, Waits, training
 from tests.core.methods.cases import case, shapes
-from tests.gpu.test_same_results import prior
 
 MODES: tuple[CompileMode, ...] = ("default", "reduce-overhead")
 """Without CUDA graphs and with them; `max-autotune` also tunes kernels, which takes minutes."""
@@ -75,7 +76,10 @@ def test_dip_iteration_never_waits(
 @pytest.mark.parametrize("name", ["ancestral", "ddim", "dpm++", "heun"])
 def test_sampler_step_never_waits(name: Any, cuda: torch.device, refuse_waits: Callable[[], None]) -> None:
     # The schedule's tables are on the CPU, so that reading them waits for nothing.
-    sampling = Sampling(prior(cuda).denoiser(), solver(name), (2, 1, 12, 12), steps=12, device=cuda)
+    network = UNet((1, 12, 12), channels=(8, 8)).to(cuda)
+    options = DdpmConfig(objective="v")
+    model = TrainedModel(network, Schedule.from_config(options, cuda), options, cuda)
+    sampling = Sampling(model.denoiser(), solver(name), (2, 1, 12, 12), steps=12, device=cuda)
     sampling._step()
     refuse_waits()
     for _ in range(8):

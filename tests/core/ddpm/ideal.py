@@ -19,7 +19,7 @@ class Gaussian(nn.Module):
 
     def forward(self, xt: Tensor, t: Tensor) -> Tensor:
         self.calls += 1
-        a = self.schedule.alpha_bar.to(xt.dtype)[t].view(-1, 1, 1, 1)
+        a = self.schedule.alpha_bar.to(xt)[t].view(-1, 1, 1, 1)
         eps = (1 - a).sqrt() * (xt - a.sqrt() * self.mean) / (a * self.std**2 + 1 - a)
         x0 = self.mean + a.sqrt() * self.std**2 * (xt - a.sqrt() * self.mean) / (a * self.std**2 + 1 - a)
         return self.schedule.target(self.objective, x0, eps, t)
@@ -33,7 +33,7 @@ class Finite(nn.Module):
         self.schedule, self.images = schedule, images
 
     def forward(self, xt: Tensor, t: Tensor) -> Tensor:
-        a = self.schedule.alpha_bar.to(xt.dtype)[t].view(-1, 1, 1, 1)
+        a = self.schedule.alpha_bar.to(xt)[t].view(-1, 1, 1, 1)
         distance = (xt[:, None] - a.sqrt()[:, None] * self.images).square().flatten(2).sum(2)
         weight = torch.softmax(-distance / (2 * (1 - a.view(-1, 1))), 1)
         x0 = torch.einsum("nm,mchw->nchw", weight, self.images)
