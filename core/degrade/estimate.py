@@ -14,6 +14,7 @@ from dipddpm.core.errors import UserError
 
 TO_DEVIATION = 1.4826
 """Ratio of the standard deviation of Gaussian n to the median of |n|."""
+_REMEDY = "Leave out blind=true, and give the task a sigma."
 MIN_SIGMA = 1 / 255
 """Least estimated noise level, one grey level; the estimate can't distinguish less noise from fine texture."""
 
@@ -31,14 +32,14 @@ def estimate_sigma(y: Tensor, measured: Tensor) -> Tensor:
     planes = y.flatten(0, 1).unsqueeze(1)
     if min(y.shape[-2:]) < 3:
         problem = "The noise level can't be estimated from a measurement under 3x3 pixels."
-        raise UserError(problem, "Give the task a sigma.")
+        raise UserError(problem, _REMEDY)
     response = F.conv2d(planes, kernel.view(1, 1, 3, 3)).abs()
     fully_measured = F.avg_pool2d(measured.to(y.dtype).flatten(0, 1).unsqueeze(1), 3, stride=1) > 1 - 1e-4
     missing = torch.full_like(response, torch.nan)
     sigma = torch.where(fully_measured, response, missing).view(len(y), -1).nanmedian(1).values * TO_DEVIATION
     if bool(sigma.isnan().all()):
         problem = "The noise level can't be estimated, since no block of 3x3 pixels is fully measured."
-        raise UserError(problem, "Give the task a sigma.")
+        raise UserError(problem, _REMEDY)
     return torch.where(sigma.isnan(), sigma.nanmedian(), sigma)
 
 

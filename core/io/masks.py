@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.io.pictures import Picture, decode, version
+from dipddpm.core.io.pictures import MASK_REMEDY, Picture, decode, version
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _MAX_GRADED = 0.5
 """The largest share of grey pixels, neither black nor white, in a mask; a picture has more."""
 _MAX_LABEL = 100
-_REMEDY = "Make missing pixels black (0) and known ones white (255)."
 
 
 def read_mask(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.bool_]:
@@ -35,7 +34,7 @@ def read_mask(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.boo
 
 @lru_cache(maxsize=4)
 def _known(path: Path, size: tuple[int, int] | None, _version: tuple[int, ...]) -> NDArray[np.bool_]:
-    picture = decode(path, math.inf)
+    picture = decode(path, math.inf, option="")
     if size and picture.colour.shape[:2] != size:
         ours, theirs = (f"{width}x{height}" for height, width in (picture.colour.shape[:2], size))
         remedy = "Give a mask of the image's size."
@@ -60,15 +59,15 @@ def _bright(grey: NDArray[np.float32], path: Path) -> NDArray[np.bool_]:
     if known.all() or not known.any():
         values = f"every value is {low * 255:.3g}" if low == high else f"values are {low * 255:.3g} to {high * 255:.3g}"
         effect = "misses no pixel" if known.all() else "leaves no pixel"
-        raise UserError(f"The mask {path} {effect}: {values} of 255, and below 128 is missing.", _REMEDY)
+        raise UserError(f"The mask {path} {effect}: {values} of 255, and below 128 is missing.", MASK_REMEDY)
     if labels := _labels(grey):
         problem = (
             f"{path} holds labels, not a mask: the values 0 to {labels} and 255, so it is unclear which are missing."
         )
-        raise UserError(problem, _REMEDY)
+        raise UserError(problem, MASK_REMEDY)
     if not two_levels and _graded(grey) > _MAX_GRADED:
         problem = f"{path} looks like a picture, not a mask: most of its pixels are neither black nor white."
-        raise UserError(problem, _REMEDY)
+        raise UserError(problem, MASK_REMEDY)
     return known
 
 
@@ -78,12 +77,12 @@ def _opaque(picture: Picture, grey: NDArray[np.float32], path: Path) -> NDArray[
     opaque: NDArray[np.bool_] = picture.alpha[..., 0] >= 0.5
     inside = grey[opaque]
     if not inside.size:
-        raise UserError(f"The mask {path} leaves no pixel: all of it is transparent.", _REMEDY)
+        raise UserError(f"The mask {path} leaves no pixel: all of it is transparent.", MASK_REMEDY)
     if (inside <= 0.5).all():
         return ~opaque  # black, drawn on a transparent layer
     if _graded(inside) <= 0.1 and (inside <= 0.5).any():
         problem = f"The mask {path} has black, white and transparent pixels, so it is unclear which are missing."
-        raise UserError(problem, f"Save it without transparency. {_REMEDY}")
+        raise UserError(problem, f"Save it without transparency. {MASK_REMEDY}")
     return opaque
 
 

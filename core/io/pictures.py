@@ -23,6 +23,13 @@ from dipddpm.core.io.atomic import IMAGE_FORMATS, open_regular
 
 MAX_PIXELS = 64 * 2**20
 """Largest number of pixels in an image file; as float RGB, so many take 800 MB."""
+MASK_REMEDY = "Make missing pixels black (0) and known ones white (255)."
+_NOT_FINITE_REMEDIES = {
+    "images.white": "Give them values, and mark them as missing in a mask.",
+    "data.white": "Give them values, or leave the file out of the folder.",
+    "": MASK_REMEDY,
+}
+"""What to do about pixels that are not finite, by the option of `decode`."""
 _MAX_INSPECTED = 4096
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _SRGB_GAMMA = 1 / 2.2
@@ -74,7 +81,7 @@ def decode(path: Path, white: float = 0, *, option: str = "images.white") -> Pic
 
     `white` is the value of white in a file of floats or of more than 8 bits; with 0 it is 1 for floats, and otherwise
     the largest value that the type holds. With infinity it is the largest value in the file. `option` is the option
-    that sets it, for messages.
+    that sets it, for messages; empty for a mask, which has none.
 
     Raises `UserError`, naming the file, if it is missing, isn't an image, is damaged, or is larger than `MAX_PIXELS`.
     """
@@ -105,7 +112,7 @@ def decode(path: Path, white: float = 0, *, option: str = "images.white") -> Pic
         raise UserError(problem, "Save it as a PNG, or as an uncompressed TIFF with 8 or 16 bits.") from None
     except _OutOfRangeError as error:
         remedy = f"Scale the values, say which value is white with --set {option}=VALUE, or save 8 bits."
-        raise UserError(f"{path} has {error}.", remedy) from None
+        raise UserError(f"{path} has {error}.", remedy if option else MASK_REMEDY) from None
     except MemoryError:
         raise UserError(f"There is not enough memory to read {path}.", "Scale the image down or crop it.") from None
     except Exception as error:  # on broken files the decoders raise almost anything, from OSError to SyntaxError
@@ -241,7 +248,7 @@ def _from_samples(samples: tiff.Samples, path: Path, white: float, option: str) 
         raise tiff.UnreadableError("signed integers, in which white is not defined")
     if not np.isfinite([smallest, largest]).all():
         problem = f"{path} has pixels that are not finite (NaN or infinity)."
-        raise UserError(problem, "Give them values, and mark them as missing in a mask.")
+        raise UserError(problem, _NOT_FINITE_REMEDIES[option])
     if not (smallest >= 0 and largest <= scale):
         raise _OutOfRangeError(f"values outside [0, {scale:,.15g}]: {smallest:,.7g} to {largest:,.7g}")
     doubts = []

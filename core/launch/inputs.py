@@ -13,7 +13,8 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -32,6 +33,9 @@ Hashes: TypeAlias = frozenset[tuple[str, str, str]]
 """The data sets of a run: the name, the split and the hash of each."""
 UNCHECKED = "An earlier version of the program began this run; it isn't known whether {} has changed since"
 """The warning about inputs whose hashes the log lacks."""
+COMPARING = "Comparing the images with those that the run began with ..."
+"""The notice about a comparison that takes long."""
+_NOTICE_SECONDS = 1.0
 _MOST = 3
 """Largest number of changes that a message names."""
 
@@ -59,10 +63,13 @@ def refuse_changed(folder: Path, now: Sequence[Input]) -> str:
     return ", ".join(unchecked)
 
 
-def refuse_changed_folder(folder: Path, compared: set[Hashes] | None = None) -> None:
+def refuse_changed_folder(
+    folder: Path, compared: set[Hashes] | None = None, notify: Callable[[str], object] = lambda _: None
+) -> None:
     """Raise UserError if the images of a run's `folder:` data set differ from those that its log names.
 
     `compared` collects the images that haven't changed; a further run on the same ones isn't compared again.
+    `notify` is called with `COMPARING`, in another thread, if the comparison takes longer than a second.
 
     The time stamps of the files decide whether the images are compared. They can miss a change, such as another disk at
     the same path, but the worker compares the images again. An error in the process is left to the worker, too.
@@ -79,11 +86,24 @@ def refuse_changed_folder(folder: Path, compared: set[Hashes] | None = None) -> 
         if not any(image_folder.may_have_changed(dataset, source, began) for source in sources):
             return
     command, environment = python_module("dipddpm.core.launch.inputs", str(folder)), {"CUDA_VISIBLE_DEVICES": ""}
-    result = subprocess.run(command, env=os.environ | environment, capture_output=True, check=False)
+    with _notifying(notify):
+        result = subprocess.run(command, env=os.environ | environment, capture_output=True, check=False)
     with contextlib.suppress(msgspec.MsgspecError):
         raise UserError(*msgspec.json.decode(result.stdout, type=tuple[str, str]))
     if compared is not None:
         compared.add(hashes)
+
+
+@contextlib.contextmanager
+def _notifying(notify: Callable[[str], object]) -> Iterator[None]:
+    """Call `notify` once if the block takes longer than `_NOTICE_SECONDS`."""
+    timer = threading.Timer(_NOTICE_SECONDS, notify, [COMPARING])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def main(folder: Path) -> None:

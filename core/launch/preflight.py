@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dipddpm.core import data
@@ -75,10 +75,17 @@ def _refuse_inputs(config: AnyRun, *, fetching: bool = False, elsewhere: bool = 
     shapes.refuse(config)
 
 
-def refuse_resume(run: Run, *, elsewhere: bool = False, compared: set[inputs.Hashes] | None = None) -> None:
+def refuse_resume(
+    run: Run,
+    *,
+    elsewhere: bool = False,
+    compared: set[inputs.Hashes] | None = None,
+    notify: Callable[[str], object] = lambda _: None,
+) -> None:
     """Raise UserError for a run that can't go on, because its inputs are missing or have changed since it began.
 
-    `compared` is shared by the checks of several runs; see `inputs.refuse_changed_folder`.
+    `compared` is shared by the checks of several runs, and `notify` is called if the images of a folder take long to
+    compare; see `inputs.refuse_changed_folder`.
     """
     config = run.config()
     if not elsewhere:
@@ -86,16 +93,21 @@ def refuse_resume(run: Run, *, elsewhere: bool = False, compared: set[inputs.Has
         queue.refuse_settings()
     with inputs.explain_missing(run.folder):
         _refuse_inputs(config, elsewhere=True)
-    refuse_changed(run, compared)
+    refuse_changed(run, compared, notify)
 
 
-def refuse_changed(run: Run, compared: set[inputs.Hashes] | None = None) -> None:
-    """Raise UserError if the images, masks or models of a run differ from those that it began with, or are missing."""
+def refuse_changed(
+    run: Run, compared: set[inputs.Hashes] | None = None, notify: Callable[[str], object] = lambda _: None
+) -> None:
+    """Raise UserError if the images, masks or models of a run differ from those that it began with, or are missing.
+
+    The options are those of `refuse_resume`.
+    """
     config = run.config()
     with inputs.explain_missing(run.folder):
         current = list(_files(config))
     inputs.refuse_changed(run.folder, [*current, *_models(config)])
-    inputs.refuse_changed_folder(run.folder, compared)
+    inputs.refuse_changed_folder(run.folder, compared, notify)
 
 
 def _files(config: AnyRun) -> Iterator[Input]:

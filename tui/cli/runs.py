@@ -33,7 +33,7 @@ from dipddpm.tui.cli.options import (
     find_run,
     find_runs,
 )
-from dipddpm.tui.cli.output import json_line, print_table
+from dipddpm.tui.cli.output import json_line, print_notice, print_table
 from dipddpm.tui.shared.columns import format_age, format_psnr
 from dipddpm.tui.shared.formatting import event_line, format_duration, restored_lines, resume_point, scoreboard_lines
 from dipddpm.tui.shared.runlist import elapsed_seconds
@@ -222,7 +222,8 @@ def resume(
         try:
             status = one.status()
             if status.state.resumable:
-                preflight.refuse_resume(one, elsewhere=bool(local.cluster(one, on or "")), compared=compared)
+                elsewhere = bool(local.cluster(one, on or ""))
+                preflight.refuse_resume(one, elsewhere=elsewhere, compared=compared, notify=print_notice)
             if mirror is not None:
                 with one.hold():
                     request_mirror(one, mirror)

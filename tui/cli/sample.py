@@ -146,6 +146,7 @@ def sample(
     from dipddpm.core.ddpm.solvers import solver
 
     model = TrainedModel.of_run(source_run.folder, devices.resolve(usable[0]))
+    _refuse_guidance(model, guidance)
     if compiled:
         model = model.compiled("reduce-overhead")
     evaluator = _evaluator(source_run) if evaluate else None
@@ -228,6 +229,12 @@ def _labels(model: TrainedModel, label: int | None, count: int) -> Tensor | None
     if label is not None:
         return torch.full((count,), label, device=model.device)
     return torch.arange(count, device=model.device) % model.classes
+
+
+def _refuse_guidance(model: TrainedModel, guidance: float) -> None:
+    if guidance != 1 and not model.classes:
+        problem = "--guidance needs classes, and this model was trained without."
+        raise UserError(problem, "Leave it out, or train a model with --set ddpm.conditional=true.")
 
 
 def _refuse_evaluation(count: int, label: int | None) -> None:

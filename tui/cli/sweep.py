@@ -21,7 +21,7 @@ from dipddpm.core.runs.equivalence import runs_in_group
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.command import command, option
 from dipddpm.tui.cli.help import RUNS, SWEEP
-from dipddpm.tui.cli.output import print_json, print_table
+from dipddpm.tui.cli.output import print_json, print_notice, print_table
 from dipddpm.tui.cli.run import RunOptions, prepare
 
 
@@ -91,10 +91,10 @@ def _refuse_changed(planned: Iterable[PlannedRun], *, elsewhere: bool) -> None:
     compared: set[inputs.Hashes] = set()
     for one in planned:
         if one.run is not None and one.needs_start:
-            preflight.refuse_resume(one.run, elsewhere=elsewhere, compared=compared)
+            preflight.refuse_resume(one.run, elsewhere=elsewhere, compared=compared, notify=print_notice)
         elif one.run is not None:
             try:
-                preflight.refuse_changed(one.run, compared)
+                preflight.refuse_changed(one.run, compared, print_notice)
             except UserError as error:
                 problem = f"{one.run.id} is {one.state}, but its data have changed. {error.problem}"
                 raise UserError(problem, "Put the old files back, or start another group with --group NAME.") from None

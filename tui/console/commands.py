@@ -128,7 +128,7 @@ class RunCommands:
     def _extend(self, run: Run, more: str, what: str) -> Run:
         if not more.isdecimal():
             raise UserError(f"{more!r} is not a number of {what}.", "Give a whole number.")
-        preflight.refuse_resume(run)
+        preflight.refuse_resume(run, notify=self._screen.notify)
         new = extend.extend(self._session.runs, run, int(more))
         local.start(new, resume=True)
         return new
@@ -166,7 +166,8 @@ class RunCommands:
             compared: set[inputs.Hashes] = set()
             for run in runs:
                 try:
-                    preflight.refuse_resume(run, elsewhere=bool(local.cluster(run)), compared=compared)
+                    elsewhere = bool(local.cluster(run))
+                    preflight.refuse_resume(run, elsewhere=elsewhere, compared=compared, notify=self._screen.notify)
                     local.resume(run)  # waits for the previous worker to end
                 except UserError as error:
                     refused.append(error)

@@ -80,6 +80,14 @@ def format_psnr(value: float | PsnrMean | None, exact: int = 0, unit: str = "") 
     return decibels(value if isinstance(value, PsnrMean) else PsnrMean(exact, value), unit)
 
 
+def short_psnr(value: PsnrMean | None, unit: str = "") -> str:
+    """Format a mean PSNR for a narrow cell, with a star if it leaves exact images out; empty for None."""
+    if value is None:
+        return ""
+    star = "*" if value.exact and value.value != math.inf else ""
+    return decibels(value.value, star + unit)
+
+
 def format_age(seconds: float) -> str:
     """Format an age in its largest unit; "now" under a second, or if the clock was set back."""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
@@ -126,7 +134,7 @@ def narrow_status(row: RunRow) -> str:
         case RunState.running:
             return f"{share} {'' if row.eta is None else format_duration(row.eta)}".strip() or "running"
         case RunState.finished:
-            quality = format_psnr(row.result, unit=" dB")
+            quality = short_psnr(row.result, " dB")
             return quality or format_number(row.best_loss) or "done"
         case RunState.stopped:
             return f"stopped {share}".strip()
@@ -171,7 +179,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("progress", "done", 6, _progress, 5, align_right=True),
     Column("eta", "left", 8, _time_left, 10, align_right=True),
     Column("best_loss", "best loss", 11, lambda row: format_number(row.best_loss), 6, align_right=True),
-    Column("psnr", "PSNR", 8, lambda row: format_psnr(row.result), 7, align_right=True),
+    Column("psnr", "PSNR", 8, lambda row: short_psnr(row.result), 7, align_right=True),
     Column("gain", "gain", 7, format_gain, 8, align_right=True),
     Column("duration", "took", 9, _took, 11, align_right=True, dimmed=True),
     Column("created", "age", 6, lambda row: format_age(row.age), 9, align_right=True, dimmed=True),

@@ -132,6 +132,16 @@ def test_read_mask_is_turned_upright_and_names_other_size(tmp_path: Path) -> Non
         read_mask(tmp_path / "none.png", SIZE)
 
 
+@pytest.mark.parametrize(("value", "words"), [(np.nan, "not finite"), (np.inf, "not finite"), (-1, "outside")])
+def test_read_mask_names_values_of_a_mask_for_floats_that_it_refuses(tmp_path: Path, value: float, words: str) -> None:
+    values = np.ones((6, 7), np.float32)
+    values[2, 3] = value
+    tifffile.imwrite(tmp_path / "mask.tif", values)
+    with pytest.raises(UserError, match=words) as raised:
+        read_mask(tmp_path / "mask.tif")
+    assert raised.value.remedy == "Make missing pixels black (0) and known ones white (255)."
+
+
 def test_read_mask_refuses_labels_with_unknown_pixels(tmp_path: Path) -> None:
     labels = np.zeros(SIZE, np.uint8)
     labels[5:15, 5:30], labels[:, :2] = 1, 255

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,34 @@ def test_touched_data_are_compared_in_one_process_for_several_runs(
     for run in (first, second):
         preflight.refuse_resume(run, compared=compared)
     assert len(calls) == 1
+
+
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize("slow", [True, False])
+def test_long_comparison_of_images_gives_notice(
+    runs: RunsFolder, pictures: Path, monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    run = interrupted(runs, training(pictures))
+    notified = threading.Event()
+    notices: list[str] = []
+
+    def notify(text: str) -> None:
+        notices.append(text)
+        notified.set()
+
+    if slow:
+        compare = subprocess.run
+
+        def run_after_notice(*args: Any, **options: Any) -> object:
+            assert notified.wait(60)
+            return compare(*args, **options)
+
+        monkeypatch.setattr(subprocess, "run", run_after_notice)
+        monkeypatch.setattr(inputs, "_NOTICE_SECONDS", 0.01)
+    else:
+        monkeypatch.setattr(inputs, "_NOTICE_SECONDS", 60)
+    preflight.refuse_resume(run, notify=notify)
+    assert notices == [inputs.COMPARING] * slow
 
 
 @pytest.mark.usefixtures("in_this_process")

@@ -49,6 +49,16 @@ def test_sample_draws_class_with_guidance(tmp_path: Path, runs: RunsFolder, caps
     assert len(set(pictures.values())) == 3
 
 
+def test_sample_refuses_guidance_of_model_without_classes(
+    tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_trained_run(runs)
+    assert dipddpm("sample", run.id, "--guidance", "2", "--grid", tmp_path / "a.png") == 2
+    assert "--guidance needs classes" in capsys.readouterr().err
+    assert not (tmp_path / "a.png").exists()
+    assert dipddpm("sample", run.id, "--guidance", "1", "-n", "1", "--grid", tmp_path / "a.png") == 0
+
+
 def test_sample_writes_trajectory_picture(tmp_path: Path, runs: RunsFolder) -> None:
     run = make_trained_run(runs)
     trajectory = tmp_path / "trajectory.png"

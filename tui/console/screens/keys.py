@@ -16,6 +16,7 @@ FILTER = "filter, e.g. word, kind:hybrid, state:crashed, tag:x, group:x, loss<0.
 SCRUB = "move the time cursor back or forward: curves, PSNR and images show its step; esc leaves it"
 ENTER = "go to the pane (as tab does), where j k ↑ ↓ scroll; on a group, unfold or fold it"
 BACK = "back: leave the time cursor, else the pane, else the hidden or wide list, else the filter"
+COLUMNS = "show all columns; 0 or enter goes back; a PSNR such as 24.31* leaves exact images out"
 QUIT = "quit; runs continue without the console"
 MAIN_KEYS = (
     Binding("n", "command('new')", "new run", group=RUN, tooltip="fill in the form for a new run"),
@@ -40,7 +41,7 @@ MAIN_KEYS = (
     Binding("a", "axis", "x axis", group=PANE, tooltip="x axis: steps, epochs or time"),
     Binding("o", "sort", "sort", group=RUNS, tooltip="sort by a column"),
     Binding("O", "reverse", "reverse the order", show=False, group=RUNS),
-    Binding("0", "history", "all columns", group=RUNS, tooltip="show all columns; 0 or enter goes back"),
+    Binding("0", "history", "all columns", group=RUNS, tooltip=COLUMNS),
     Binding("f", "command('fork')", "fork", group=RUN, tooltip="start a new run like this one"),
     Binding("t", "command('tag')", "tag and note", group=RUN, tooltip="edit tags and note"),
     Binding("e", "command('export')", "export", group=RUN, tooltip=EXPORT),
