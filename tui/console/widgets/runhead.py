@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from rich.style import Style
 from rich.text import Text
+from textual.geometry import Size
 from textual.widget import Widget
 
 from dipddpm.core.events import RunFailed
@@ -17,6 +18,9 @@ from dipddpm.tui.shared.columns import STATE_SIGNS, format_age, format_number, r
 from dipddpm.tui.shared.formatting import format_duration
 from dipddpm.tui.shared.groups import GroupRow
 from dipddpm.tui.shared.runlist import RunRow
+
+MARGIN = 3
+"""Columns left of each line, in which the first one has its sign."""
 
 REMEDIES = {
     RunState.crashed: "killed, or out of memory; r resumes the run",
@@ -59,13 +63,26 @@ class RunHead(Widget):
         super().notify_style_update()
         self.refresh()
 
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """Return the number of lines at this width."""
+        return len(self._lines(width))
+
     def render(self) -> Text:
-        """Return the text in the styles of its tones."""
-        text = Text(end="", overflow="ellipsis")
+        """Return the text in the styles of its tones, its long lines wrapped and indented."""
+        return Text("\n", end="").join(self._lines(self.content_size.width))
+
+    def _lines(self, width: int) -> list[Text]:
+        """Return the lines at this width; what a long one continues with is indented like its beginning."""
+        text = Text(end="")
         for part, tone in self._text:
             style = self.get_component_rich_style(f"run-head--{tone}") if tone else Style.null()
             text.append(part, style)
-        return text
+        lines = []
+        for line in text.split():
+            wrapped = line[MARGIN:].wrap(self.app.console, max(width - MARGIN, 1), overflow="fold")
+            margins = [line[:MARGIN], *(Text(" " * MARGIN) for _ in wrapped[1:])]
+            lines += [margin + piece for margin, piece in zip(margins, wrapped, strict=False)] or [line]
+        return lines
 
 
 def _first_line(row: RunRow) -> list[tuple[str, str]]:

@@ -1,10 +1,12 @@
-"""The lines about a run: where it resumes is readable at every width."""
+"""The lines about a run: where it resumes and why it failed are readable at every width."""
 
 from __future__ import annotations
 
 import pytest
 
+from dipddpm.core.events import RunFailed
 from dipddpm.core.runs import RunState
+from dipddpm.tui.console.model.series import RunSeries
 from dipddpm.tui.console.widgets.runhead import RunHead
 from dipddpm.tui.shared.runlist import RunRow
 from tests.tui.console.widgets.conftest import OpenStage
@@ -26,3 +28,20 @@ async def test_run_head_shows_where_run_resumes_and_why_it_ended(stage: OpenStag
         head.show(row, None, 7)
         await until_idle(pilot)
         assert "resumes at" not in " ".join(app.lines())
+
+
+@pytest.mark.parametrize("width", [30, 48, 80, 300])
+async def test_lines_of_a_long_error_are_indented_alike(stage: OpenStage, width: int) -> None:
+    error = "/tmp/b16.tif is damaged or cut short. 2 more can't be read: /tmp/b7.tif and /tmp/b8.tif."
+    row = RunRow(id="20261123-094512-dip-3f9a", state=RunState.failed, started=1.0)
+    series = RunSeries()
+    series.feed([RunFailed(error=error, hint="Copy or save the files again.")])
+    head = RunHead()
+    head.styles.max_height = 12
+    async with stage(head, (width, 14)) as (app, pilot):
+        head.show(row, series, None)
+        await until_idle(pilot)
+        first, *others = [line for line in app.lines() if line.strip()]
+        assert first.startswith(" \u2717 ")
+        assert all(line.startswith("   ") and line[3] != " " for line in others)
+        assert error in " ".join(" ".join(others).split())
