@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.io import atomic, home
+from dipddpm.core.io import atomic, home, output
 from dipddpm.tui.console.model.curves import Axis
 
 PaneName = Literal["live", "images", "log", "config", "compare"]
@@ -84,6 +84,8 @@ def save(preferences: Preferences) -> None:
         atomic.write_atomic(path, msgspec.toml.encode(preferences), durable=False)
     except OSError as error:
         problem = f"The console's preferences can't be stored in {path.parent}: {error.strerror}."
+        if error.errno in output.FULL_DISK:
+            remedy = "Free some space there, or set XDG_CONFIG_HOME to a folder on another disk."
         raise UserError(problem, remedy) from None
 
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
 from dipddpm.core.errors import UserError
+from dipddpm.core.io import atomic
 from dipddpm.tui.console import preferences
 from dipddpm.tui.console.model.curves import SERIES_COLOURS
 from dipddpm.tui.console.preferences import Preferences
@@ -49,6 +52,15 @@ def test_preferences_save_survives_unwritable_folder(tmp_path: Path, monkeypatch
     with pytest.raises(UserError, match=r"can't be stored.*Set XDG_CONFIG_HOME"):
         preferences.save(Preferences(theme="day"))
     assert preferences.load() == Preferences()
+
+
+def test_preferences_on_full_disk_ask_for_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(atomic, "write_atomic", write)
+    with pytest.raises(UserError, match=r"No space left.*Free some space"):
+        preferences.save(Preferences(theme="day"))
 
 
 def test_preferences_name_setting_without_home(monkeypatch: pytest.MonkeyPatch) -> None:
