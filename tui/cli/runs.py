@@ -100,6 +100,7 @@ def show(run: RunArgument, runs_dir: RunsDir = None, json: Json = False) -> None
         dipddpm show reference --json
     """
     selected_run = find_run(run, runs_dir)
+    selected_run.refuse_unreadable()
     status = selected_run.status()
     if json:
         print(_as_json(status))

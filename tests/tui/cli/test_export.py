@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.widgets import Input, OptionList
@@ -40,6 +43,29 @@ def test_export_writes_several_runs_in_several_formats(
     assert "--force" in capsys.readouterr().err
     assert dipddpm("export", runs[0].id, "--to", "csv", "--out", str(out), "--force", "--json") == 0
     assert json.loads(capsys.readouterr().out) == [{"run": runs[0].id, "format": "csv", "path": paths[0], "then": ""}]
+
+
+@pytest.mark.parametrize("command", [["export", "--to", "html,csv"], ["show"], ["show", "--json"]])
+def test_commands_refuse_run_that_another_user_locked(
+    command: list[str],
+    make: Maker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run, readable, real_open = make(name="locked"), make(name="readable"), os.open
+
+    def open_unless_locked(path: str | Path, *arguments: Any, **options: Any) -> int:
+        if Path(path).is_relative_to(run.folder):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real_open(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", open_unless_locked)
+    out = ["--out", str(tmp_path / "out")] if command[0] == "export" else []
+    assert dipddpm(command[0], run.id, *command[1:], *out) == 2
+    assert f"{run.folder / 'events.jsonl'} can't be read: Permission denied." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert dipddpm(command[0], readable.id, *command[1:], *out) == 0
 
 
 def test_export_prints_next_command(make: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
