@@ -21,6 +21,8 @@ _KINDS = {
     "object": "a table",
 }
 _REMEDY = "Compare it with a complete config, as --dry-run prints it."
+_MAX_SIZE = 1e30
+"""Largest size of a number; float32, in which the networks compute, ends at 3.4e38."""
 _MAX_SHOWN = 40
 """Number of letters of a wrong value that a message repeats."""
 
@@ -33,6 +35,8 @@ Natural: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 NonNegative: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
 PositiveFloat: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
+GreyLevels: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=100_000)]
+"""A noise level in 8-bit grey levels."""
 Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 Indices: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^\d+(-\d+)?(,\d+(-\d+)?)*\Z")]
@@ -122,7 +126,7 @@ def convert(values: Any, kind: Any, known: Iterable[Field], *, strict: bool = Tr
     """Convert builtin values to a struct; `known` are the options that an error message may name.
 
     Unless `strict`, text is parsed as the option's type. Raises UserError for a value of the wrong type or out of
-    bounds, an unknown name, a number that isn't finite, and text that can't be encoded in UTF-8.
+    bounds, an unknown name, a number that is not finite or too large, and text that can't be encoded in UTF-8.
     """
     options = {field.key: field for field in known}
     try:
@@ -132,6 +136,9 @@ def convert(values: Any, kind: Any, known: Iterable[Field], *, strict: bool = Tr
     for key, value in _leaves(msgspec.to_builtins(struct)):
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{key} must be a finite number.", options[key].remedy if key in options else _REMEDY)
+        if isinstance(value, float) and abs(value) > _MAX_SIZE:
+            problem = f"{key} must be a number up to {_MAX_SIZE:g}, not {value:g}."
+            raise UserError(problem, options[key].remedy if key in options else _REMEDY)
         if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
             raise UserError(f"{key} holds bytes that are not text.", "Write it in UTF-8.")
     return struct

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta, field
 
-from dipddpm.core.config.base import Natural, NonNegative, Positive, PositiveFloat, Share, by_tag
+from dipddpm.core.config.base import GreyLevels, Natural, NonNegative, Positive, PositiveFloat, Share, by_tag
 from dipddpm.core.config.tasks import RestorerOptions
 
 
@@ -56,7 +56,8 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
     fold: Annotated[float, Meta(gt=0, le=0.5), "share of the known pixels that each fold holds out (inpaint)"] = 0.12
     folds: Annotated[int, Meta(ge=2), "number of folds, which hold out different pixels (inpaint)"] = 5
     noise: Annotated[
-        PositiveFloat,
+        float,
+        Meta(ge=0.01, le=100),
         "std of noise added to split the measurement in two, as a multiple of the std of its own noise (denoise; twice "
         "this for deblur)",
     ] = 0.35
@@ -97,10 +98,10 @@ class Guided(HybridOptions, tag="guided", frozen=True):
     restorer_path: ClassVar[str] = "dipddpm.core.methods.guided:GuidedRestorer"
 
     weight: Annotated[NonNegative, "weight of the penalty, relative to the data error; 0: DIP alone"] = 0.1
-    start: Annotated[PositiveFloat, "first noise level on the output, in 8-bit grey levels"] = 150.0
-    floor: Annotated[
-        PositiveFloat, "last noise level on the output, in 8-bit grey levels; at least the measurement's"
-    ] = 25.0
+    start: Annotated[GreyLevels, "first noise level on the output, in 8-bit grey levels"] = 150.0
+    floor: Annotated[GreyLevels, "last noise level on the output, in 8-bit grey levels; at least the measurement's"] = (
+        25.0
+    )
     fall: Annotated[Positive, "iterations over which the noise level falls from start to floor"] = 100
     every: Annotated[Positive, "iterations between two evaluations of the diffusion network"] = 4
 
@@ -126,8 +127,8 @@ class SelfDiffusion(HybridOptions, tag="self-diffusion", frozen=True):
     restorer_path: ClassVar[str] = "dipddpm.core.methods.self_diffusion:SelfDiffusionRestorer"
     needs_prior: ClassVar[bool] = False
 
-    start: Annotated[PositiveFloat, "first noise level on the network's input, in 8-bit grey levels"] = 255.0
-    floor: Annotated[PositiveFloat, "last noise level on the network's input, in 8-bit grey levels"] = 10.0
+    start: Annotated[GreyLevels, "first noise level on the network's input, in 8-bit grey levels"] = 255.0
+    floor: Annotated[GreyLevels, "last noise level on the network's input, in 8-bit grey levels"] = 10.0
     fall: Annotated[Positive, "iterations over which the noise level falls from start to floor"] = 200
     every: Annotated[Positive, "iterations at each noise level"] = 10
 
@@ -139,8 +140,8 @@ class Sequential(HybridOptions, tag="sequential", frozen=True):
     restorer_path: ClassVar[str] = "dipddpm.core.methods.sequential:SequentialRestorer"
 
     weight: Annotated[NonNegative, "weight of the pull to the input, relative to the data error; 0: none"] = 1.0
-    start: Annotated[PositiveFloat, "noise level of the first purification, in 8-bit grey levels"] = 150.0
-    floor: Annotated[PositiveFloat, "last noise level, in 8-bit grey levels; at least the measurement's"] = 50.0
+    start: Annotated[GreyLevels, "noise level of the first purification, in 8-bit grey levels"] = 150.0
+    floor: Annotated[GreyLevels, "last noise level, in 8-bit grey levels; at least the measurement's"] = 50.0
     fall: Annotated[Positive, "iterations over which the noise level falls from start to floor"] = 100
     every: Annotated[Positive, "iterations between two purifications"] = 10
     steps: Annotated[Natural, "evaluations of the diffusion network in each purification; 0: none (aSeqDIP)"] = 3

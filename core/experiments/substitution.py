@@ -86,6 +86,17 @@ class SubstitutionExperiment(DdpmExperiment):
         return super().from_config(config, device)
 
     def __iter__(self) -> Iterator[Item]:
+        """Train. Raises UserError for a loss or weights that are not finite."""
+        try:
+            yield from self._with_inputs()
+        except UserError as error:
+            if self._shown and not bool(self._shown["seen"].isfinite().all()):
+                remedy = "The hourglass's output is not finite: lower hybrid.lr and run again."
+                raise UserError(error.problem, remedy) from None
+            raise
+
+    def _with_inputs(self) -> Iterator[Item]:
+        """Train, and yield pictures of the network's input."""
         for item in super().__iter__():
             yield item
             # xt of the last batch, next to the hourglass's output.

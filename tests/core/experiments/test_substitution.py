@@ -144,6 +144,13 @@ def test_substitution_pictures_show_xt_and_hourglass_output() -> None:
         assert item.images[0].std() > item.images[1].std()
 
 
+@pytest.mark.parametrize(("options", "remedy"), [({"hybrid__lr": 1e30}, "hybrid.lr"), ({"ddpm__lr": 1e30}, "ddpm.lr")])
+def test_substitution_names_learning_rate_that_spoils_the_loss(options: dict[str, float], remedy: str) -> None:
+    with pytest.raises(UserError, match=r"not finite|nan|inf") as raised:
+        list(experiment("fresh", **options))
+    assert remedy in raised.value.remedy
+
+
 def test_substitution_experiment_refuses_hold_out() -> None:
     with pytest.raises(UserError, match="hold"):
         experiment("frozen", ddpm__hold_out=True)
