@@ -127,7 +127,7 @@ FIELDS = {
     "runs": "how many restarts or samples the result averages",
     "samples": "how many samples were measured",
     "seconds": "seconds that the work took",
-    "run_finished.seconds": "seconds since the process that finished the run began, its wait in the queue included",
+    "run_finished.seconds": "seconds since the process that finished the run left the queue",
     "checkpoint_stored.seconds": "seconds that the checkpoint took",
     "seed": "the seed of the measurements",
     "set": "the set of images",

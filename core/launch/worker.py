@@ -165,7 +165,6 @@ class _RunWorker:
         self.config = config
         self.log = log
         self.heartbeat = beat
-        self.began = time.monotonic()
         self.experiment: Experiment | None = None
 
     def run(self) -> int:
@@ -283,6 +282,7 @@ class _RunWorker:
         from dipddpm.core.launch.recorder import Recorder
         from dipddpm.core.runs.environment import collect
 
+        began = time.monotonic()
         device = devices.resolve(device_name)
         self.heartbeat.device = device_name
         environment = collect(device_name, devices.describe(device), self.config.threads)
@@ -311,7 +311,7 @@ class _RunWorker:
         if stopped:
             self._report_stop(recorder.record, experiment.step, first_step)
         else:
-            recorder.record(events.RunFinished(seconds=time.monotonic() - self.began, step=experiment.step))
+            recorder.record(events.RunFinished(seconds=time.monotonic() - began, step=experiment.step))
         return 0
 
     def _report_stop(self, record: Callable[[events.Event], object], step: int, first_step: int) -> None:

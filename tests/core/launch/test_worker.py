@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,20 @@ def test_worker_reports_full_disk_with_best_model_intact(small_disk: Path, tiny:
     assert run.status().state is RunState.failed
     assert checkpoint.digest(run.folder / "checkpoints" / "best.safetensors") in {sha for *_, sha in bests(run)}
     filler.unlink()
+
+
+def test_seconds_of_a_run_leave_out_the_queue(runs: RunsFolder, tiny: Build, until: Until) -> None:
+    slot = queue.acquire("another run", ["cpu"])
+    assert slot is not None
+    run = runs.create(tiny(ddpm__epochs=1, data__train_images=64))
+    local.start(run)
+    until(lambda: recorded(run, events.RunQueued))
+    time.sleep(2)
+    released = time.time()
+    slot.release()
+    until(lambda: has_ended(run))
+    (finished,) = recorded(run, events.RunFinished)
+    assert 0 < finished.seconds < finished.time - released + 1
 
 
 def test_worker_ends_when_run_folder_vanishes(runs: RunsFolder, tiny: Build, until: Until, tmp_path: Path) -> None:

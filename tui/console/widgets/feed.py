@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, TypeAlias
 
-from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 
 from dipddpm.core import events
 from dipddpm.core.events import Event
-from dipddpm.core.io.sanitize import printable
+from dipddpm.core.io.sanitize import printable, wrapped
 from dipddpm.tui.console.widgets.lines import LinesWidget
 from dipddpm.tui.shared import formatting
 
@@ -101,6 +101,6 @@ class Feed(LinesWidget):
         if cell_len(entry.text) > room:
             parts = [set_cell_size(entry.text, room - 1) + "…"]
             if entry.tone in {"bad", "hint"}:
-                parts = chop_cells(entry.text, room)
+                parts = wrapped(entry.text, room)
         heads = [Segment(clock, self.component_style("feed--time")), *[Segment(" " * CLOCK_CELLS)] * (len(parts) - 1)]
         return [[head, Segment(part, style)] for head, part in zip(heads, parts, strict=True)]

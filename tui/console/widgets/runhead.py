@@ -81,7 +81,7 @@ class RunHead(Widget):
         for line in text.split():
             wrapped = line[MARGIN:].wrap(self.app.console, max(width - MARGIN, 1), overflow="fold")
             margins = [line[:MARGIN], *(Text(" " * MARGIN) for _ in wrapped[1:])]
-            lines += [margin + piece for margin, piece in zip(margins, wrapped, strict=False)] or [line]
+            lines += [margin + part for margin, part in zip(margins, wrapped, strict=False)] or [line]
         return lines
 
 

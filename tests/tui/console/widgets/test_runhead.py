@@ -31,7 +31,7 @@ async def test_run_head_shows_where_run_resumes_and_why_it_ended(stage: OpenStag
 
 
 @pytest.mark.parametrize("width", [30, 48, 80, 300])
-async def test_lines_of_a_long_error_are_indented_alike(stage: OpenStage, width: int) -> None:
+async def test_lines_of_a_long_error_have_one_indent(stage: OpenStage, width: int) -> None:
     error = "/tmp/b16.tif is damaged or cut short. 2 more can't be read: /tmp/b7.tif and /tmp/b8.tif."
     row = RunRow(id="20261123-094512-dip-3f9a", state=RunState.failed, started=1.0)
     series = RunSeries()
