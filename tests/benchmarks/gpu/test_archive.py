@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,21 @@ def test_pack_leaves_out_whole_runs_that_exceed_the_volumes(tmp_path: Path, monk
     archive.unpack(output, tmp_path / "new")
     assert set(files(tmp_path / "new")) == {"b/summary.json", "b/checkpoints/best.safetensors"}
     assert sum(path.stat().st_size for path in output.iterdir()) <= archive.VOLUMES * archive.VOLUME
+
+
+def test_unpack_leaves_its_folder_by_no_name_and_no_link(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "runs.tar.0", "w") as tar:
+        for name in ("good", "../outside", str(tmp_path / "absolute")):
+            tar.addfile(tarfile.TarInfo(name))
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+        tar.addfile(link)
+    archive.unpack(tmp_path, tmp_path / "new")
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == [
+        "new",
+        "new/good",
+        "runs.tar.0",
+    ]
 
 
 def test_unpack_without_archive_makes_nothing(tmp_path: Path) -> None:
