@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -67,3 +72,24 @@ def record_calls(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> l
 
     monkeypatch.setattr(owner, name, recording)
     return calls
+
+
+@contextlib.contextmanager
+def unprivileged() -> Iterator[Path]:
+    """Become an ordinary user and yield a folder of that user, because the superuser ignores permissions.
+
+    That user may not be able to import modules: import beforehand all that the block needs.
+    """
+    root = Path(tempfile.mkdtemp())
+    superuser = os.geteuid() == 0
+    if superuser:
+        os.chown(root, 65534, 65534)
+        os.seteuid(65534)
+    try:
+        yield root
+    finally:
+        if superuser:
+            os.seteuid(0)
+        for path in root.rglob("*"):
+            path.chmod(0o700)
+        shutil.rmtree(root)

@@ -135,7 +135,9 @@ def load(path: Path) -> AnyRun:
     try:
         values = records.load_toml(atomic.read(path, MAX_BYTES), object)
     except OSError as error:
-        raise UserError(f"{path} can't be read: {error.strerror}.", "Give the path of a config.toml.") from None
+        is_wrong = isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError))
+        remedy = "Give the path of a config.toml." if is_wrong else "Check its permissions and its disk."
+        raise UserError(f"{path} can't be read: {error.strerror}.", remedy) from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not text in UTF-8.", "Save it as UTF-8.") from None
     except (ValueError, RecursionError) as error:

@@ -199,6 +199,13 @@ def parse(name: str, white: float = 0, *, grey: bool = False) -> Folder:
     if atomic.is_file(folder.path):
         remedy = f"Give the folder that holds the images after {PREFIX}, or one image with --image."
         raise UserError(f"{folder.path} is a file, not a folder.", remedy)
+    try:
+        folder.path.stat()
+    except PermissionError as error:
+        problem = f"The folder {folder.path} can't be read: {error.strerror}."
+        raise UserError(problem, "Check its permissions and those of the folders above it.") from None
+    except OSError:
+        pass  # it doesn't exist
     if not text or not atomic.is_folder(folder.path):
         missing = f"There is no folder {sized[1] if sized else text}." if text else "There is no folder without a name."
         raise UserError(missing, f"Give the path of an existing folder after {PREFIX}")

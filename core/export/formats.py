@@ -100,7 +100,7 @@ def export(runs: Sequence[Run], formats: Sequence[str], folder: Path, *, replace
     for store in stores.values():
         output.refuse_folder(store)
     for run in runs:
-        run.refuse_unreadable()
+        run.refuse_unreadable("images", "checkpoints")
         for name, store in stores.items():
             if not replace and FORMATS[name].has(store, run):
                 problem = f"{FORMATS[name].path(store, run)} exists already."

@@ -240,7 +240,8 @@ def _wait_for_end(run: Run, until: float) -> bool:
 def runs_root(runs_dir: Path | None) -> Path:
     """Return the runs folder: `runs_dir`, else `DIPDDPM_RUNS`, else ./runs.
 
-    Raises UserError as `working_folder`, and for a path that isn't in UTF-8, which no file of a run could name.
+    Raises UserError as `working_folder`, for a folder that can't be read (it may be missing), and for a path that isn't
+    in UTF-8, which no file of a run could name.
     """
     chosen = home.expand(runs_dir or os.environ.get("DIPDDPM_RUNS") or "runs")
     root = chosen if chosen.is_absolute() else working_folder() / chosen
@@ -249,6 +250,13 @@ def runs_root(runs_dir: Path | None) -> Path:
     except UnicodeDecodeError:
         problem = f"The name of the runs folder is not in UTF-8: {root}"
         raise UserError(problem, "Rename that folder, or choose another one with --runs-dir or DIPDDPM_RUNS.") from None
+    try:
+        os.scandir(root).close()
+    except OSError as error:
+        if error.errno in output.DISK_ERRORS:
+            problem = f"The runs folder {root} can't be read: {error.strerror}."
+            remedy = "Check its permissions, or choose another one with --runs-dir or DIPDDPM_RUNS."
+            raise UserError(problem, remedy) from None
     return root
 
 

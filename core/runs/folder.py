@@ -80,15 +80,16 @@ class Run:
             problem = f"{unsafe[0]} of {self.id} is a link or a pipe, not a regular file or folder."
             raise UserError(problem, "Copy the run's folder and replace links by the files they point to.")
 
-    def refuse_unreadable(self) -> None:
-        """Raise UserError if the log can't be read, for example because it is another user's; it may be missing."""
-        path = self.folder / EVENTS_FILE
-        try:
-            os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
-        except OSError as error:
-            if error.errno in output.DISK_ERRORS:
-                problem = f"{path} can't be read: {error.strerror}."
-                raise UserError(problem, "Check the permissions and the disk of the run's folder.") from None
+    def refuse_unreadable(self, *names: str) -> None:
+        """Raise UserError if the log, or one of these files and folders, can't be read. They may be missing."""
+        for name in (EVENTS_FILE, *names):
+            path = self.folder / name
+            try:
+                os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+            except OSError as error:
+                if error.errno in output.DISK_ERRORS:
+                    problem = f"{path} can't be read: {error.strerror}."
+                    raise UserError(problem, "Check the permissions and the disk of the run's folder.") from None
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[RunStatus]:

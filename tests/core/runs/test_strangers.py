@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import stat
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,7 +36,7 @@ from dipddpm.tui.console.panes.config import _environment
 from dipddpm.tui.console.reader import TextTail
 from dipddpm.tui.shared import marks
 from dipddpm.tui.shared.runlist import make_row
-from tests.helpers import this_process
+from tests.helpers import this_process, unprivileged
 
 STARTED = events.RunStarted(kind="dip", method="skip", device="cpu", steps=10, time=1e9)
 CONTENTS = {
@@ -109,24 +107,6 @@ def test_run_reading_does_not_load_huge_file(run: Run, name: str) -> None:
     (run.folder / name).unlink(missing_ok=True)
     STRANGE["sparse"](run.folder / name)
     read_all(run)
-
-
-@contextlib.contextmanager
-def unprivileged() -> Iterator[Path]:
-    """Become an ordinary user and yield a folder of that user, because the superuser ignores permissions."""
-    root = Path(tempfile.mkdtemp())
-    superuser = os.geteuid() == 0
-    if superuser:
-        os.chown(root, 65534, 65534)
-        os.seteuid(65534)
-    try:
-        yield root
-    finally:
-        if superuser:
-            os.seteuid(0)
-        for path in root.rglob("*"):
-            path.chmod(0o700)
-        shutil.rmtree(root)
 
 
 def test_runs_folder_marks_unreadable_runs_and_lists_others(tmp_path: Path) -> None:
