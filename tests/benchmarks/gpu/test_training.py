@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from benchmarks.gpu.records import Figure, Note
 from dipddpm.core.bench import roofline
 from dipddpm.core.runs import reference
 from tests.benchmarks.test_published import checkout
+from tests.helpers import PATIENCE_SECONDS
 
 REFERENCE_RUNS = reference.FOLDER
 """The folder of the shipped runs, which the other tests hide."""
@@ -49,7 +52,7 @@ def test_tutorial_times_every_form_and_published_code(
     monkeypatch.setattr(training, "READ_EVERY", 1)
     (tmp_path / "published").mkdir()
     given = Settings(**{**settings.to_dict(), "published": str(checkout(tmp_path / "published"))})  # type: ignore[arg-type]
-    figures, notes = collect(training.tutorial(given, time.monotonic() + 60))
+    figures, notes = collect(training.tutorial(given, time.monotonic() + PATIENCE_SECONDS))
     assert [(each.name, each.precision) for each in figures] == [
         ("an epoch, published code", "float32"),
         ("an epoch, eager", "float32"),
@@ -99,7 +102,7 @@ def test_tests_are_counted_by_outcome(
     body = f"import pytest\n\n@pytest.mark.gpu\ndef test_x():\n    {outcome}\n"
     (folder / "test_x.py").write_text(body)
     monkeypatch.setattr(training, "TESTS", folder)
-    figures, notes = collect(training.tests(settings, time.monotonic() + 60))
+    figures, notes = collect(training.tests(settings, time.monotonic() + PATIENCE_SECONDS))
     assert [figure.value for figure in figures] == counts
     assert [note.text.partition(" ")[0] for note in notes] == ["FAILED"] * counts[1]
 
@@ -110,9 +113,27 @@ def test_tests_that_are_cut_report_how_many_ended(
     folder = tmp_path / "tests" / "gpu"
     folder.mkdir(parents=True)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    gpu: x\naddopts = -q\n")
-    body = "import pytest, time\npytestmark = pytest.mark.gpu\ndef test_a(): pass\ndef test_b(): time.sleep(99)\n"
+    body = "import pathlib, pytest, time\npytestmark = pytest.mark.gpu\ndef test_a(): pass\n"
+    body += f"def test_b():\n    pathlib.Path({str(tmp_path / 'began')!r}).touch()\n    time.sleep(999)\n"
     (folder / "test_x.py").write_text(body)
     monkeypatch.setattr(training, "TESTS", folder)
-    figures, notes = collect(training.tests(settings, time.monotonic() + 4))
+
+    class Timer(threading.Thread):
+        """Fires once the second test has begun."""
+
+        def __init__(self, seconds: float, fire: Callable[[], object]) -> None:
+            super().__init__(daemon=True)
+            self.fire = fire
+
+        def run(self) -> None:
+            while not (tmp_path / "began").exists():
+                time.sleep(0.01)
+            self.fire()
+
+        def cancel(self) -> None:
+            pass
+
+    monkeypatch.setattr(training, "threading", SimpleNamespace(Timer=Timer))
+    figures, notes = collect(training.tests(settings, time.monotonic() + PATIENCE_SECONDS))
     assert figures[0].value == 1
     assert [note.kind for note in notes] == ["unfinished"]
