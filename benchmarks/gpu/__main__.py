@@ -8,11 +8,15 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.gpu import wheels
 from benchmarks.gpu.day import Day
 from benchmarks.gpu.parts import PARTS, Settings
+
+MINUTES = 9.0
+"""The time that the parts' limits are made for."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Measure everything that waits for a GPU. Started again on the same folder, it measures the rest.",
     )
     parser.add_argument("output", nargs="?", type=Path, metavar="FOLDER", help="folder of results.json and results.md")
-    parser.add_argument("--minutes", type=float, default=9.0, help="time for everything (default: 9)")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=MINUTES,
+        help="time for everything; with more, each part may take longer (%(default)g)",
+    )
     parser.add_argument("--miniature", action="store_true", help="every part at tiny sizes, on the CPU")
     parser.add_argument(
         "--only", metavar="PARTS", help=f"parts, separated by commas: {','.join(p.name for p in PARTS)}"
@@ -72,7 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             original=str(options.original.resolve()) if options.original else "",
         )
         try:
-            day = Day(settings, options.minutes, [part for part in PARTS if part.name in chosen])
+            scale = max(1.0, options.minutes / MINUTES)
+            parts = [replace(part, seconds=scale * part.seconds) for part in PARTS if part.name in chosen]
+            day = Day(settings, options.minutes, parts)
         except ValueError as error:
             parser.error(str(error))
         done = day.run()

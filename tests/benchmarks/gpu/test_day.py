@@ -145,11 +145,12 @@ def miniature(folder: Path, *options: str) -> dict[str, PartResult]:
 
 
 def test_script_measures_a_few_parts_in_miniature(tmp_path: Path) -> None:
-    results = miniature(tmp_path, "--only", "samples,large")
+    chosen = ("--only", "samples,large", "--minutes", "90")  # enough for a busy machine
+    results = miniature(tmp_path, *chosen)
     assert [result.state for result in results.values()] == ["done", "done"]
     assert len(results["samples"].figures) == 2
     assert any(note.kind == "waiting" and "--original" in note.text for note in results["large"].notes)
-    again = miniature(tmp_path, "--only", "samples,large")
+    again = miniature(tmp_path, *chosen)
     assert again == results
 
 
