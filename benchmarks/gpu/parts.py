@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What every part is given: the device, the folders, and whether the sizes are those of a miniature."""
+    """The settings of all parts: the device, the folders, and whether the sizes are those of a miniature."""
 
     device: str = "cuda"
     miniature: bool = False

@@ -29,7 +29,7 @@ _NOT_FINITE_REMEDIES = {
     "data.white": "Give them values, or leave the file out of the folder.",
     "": MASK_REMEDY,
 }
-"""What to do about pixels that are not finite, by the option of `decode`."""
+"""The remedy for pixels that are not finite, by the option of `decode`."""
 _MAX_INSPECTED = 4096
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _SRGB_GAMMA = 1 / 2.2
