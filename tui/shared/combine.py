@@ -34,7 +34,7 @@ class Spread(msgspec.Struct, frozen=True, omit_defaults=True):
     std: float | None
     n: int
     exact: int = 0
-    """Of a PSNR: the number of exact images, which the mean leaves out unless all are exact."""
+    """The number of exact images, which the mean PSNR leaves out unless all are exact."""
 
 
 def compute_spread(values: Iterable[float | PsnrMean | None]) -> Spread | None:
