@@ -187,7 +187,10 @@ def test_one_slow_checkpoint_delays_the_next_ones_by_a_bounded_time(
     steps=st.lists(st.tuples(st.floats(1e-3, 100), st.booleans(), st.booleans()), min_size=1, max_size=80),
 )
 def test_unsaved_work_is_bounded(cost: float, steps: list[tuple[float, bool, bool]]) -> None:
-    """After each step the run has stored a checkpoint, or the work since the last one is within the stated bounds."""
+    """After each step the work since the last checkpoint is within the stated bounds.
+
+    Up to three checkpoints are stored early whatever they cost; until two are paid for, more work may be lost.
+    """
     run = Simulation(cost=cost)
     for seconds, ends_epoch, has_best in steps:
         run.step(seconds, ends_epoch=ends_epoch, item=BEST if has_best else None)
@@ -198,4 +201,4 @@ def test_unsaved_work_is_bounded(cost: float, steps: list[tuple[float, bool, boo
         if has_best:
             allowed = min(allowed, cost / 0.05)
         allowed = min(allowed, max(0.1 * elapsed, cost / 0.05))
-        assert lost <= allowed * (1 + 1e-9)
+        assert lost <= allowed * (1 + 1e-9) or run.work <= 2 * cost / 0.05 * (1 + 1e-9)
