@@ -28,7 +28,7 @@ class _File(io.FileIO):
 
     failure: OSError | None = None
     ends_with_reader = False
-    """Whether output into a closed pipe raises BrokenPipeError; errors into one are always dropped."""
+    """True if output into a closed pipe raises BrokenPipeError; sys.stderr never raises it."""
 
     def write(self, data: object) -> int:
         if self.failure is None:

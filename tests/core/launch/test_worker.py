@@ -43,6 +43,14 @@ def has_ended(run: Run) -> bool:
     return worker is not None and not heartbeat.is_alive(worker)
 
 
+@pytest.fixture
+def slot() -> queue.Slot:
+    """Return the CPU's only slot, so that a started run waits until the test releases it."""
+    slot = queue.acquire("another run", ["cpu"])
+    assert slot is not None
+    return slot
+
+
 def test_worker_finishes_run_with_all_files(finished: Run) -> None:
     assert finished.status().state is RunState.finished
     assert (finished.folder / LOG_FILE).read_text() == ""
@@ -147,9 +155,9 @@ def test_worker_stops_on_sigterm_and_refuses_second_worker(
     assert checkpoint.load_state(run.folder / stored.file)["step"] == stored.step
 
 
-def test_worker_killed_before_start_begins_on_resume(runs: RunsFolder, tiny: Build, until: Until) -> None:
-    slot = queue.acquire("another run", ["cpu"])
-    assert slot is not None
+def test_worker_killed_before_start_begins_on_resume(
+    runs: RunsFolder, tiny: Build, until: Until, slot: queue.Slot
+) -> None:
     run = runs.create(tiny(ddpm__epochs=1, data__train_images=64))
     local.start(run)
     until(lambda: recorded(run, events.RunQueued))
@@ -204,9 +212,7 @@ def test_worker_reports_full_disk_with_best_model_intact(small_disk: Path, tiny:
     filler.unlink()
 
 
-def test_seconds_of_a_run_leave_out_the_queue(runs: RunsFolder, tiny: Build, until: Until) -> None:
-    slot = queue.acquire("another run", ["cpu"])
-    assert slot is not None
+def test_seconds_of_a_run_leave_out_the_queue(runs: RunsFolder, tiny: Build, until: Until, slot: queue.Slot) -> None:
     run = runs.create(tiny(ddpm__epochs=1, data__train_images=64))
     local.start(run)
     until(lambda: recorded(run, events.RunQueued))
@@ -228,9 +234,7 @@ def test_worker_ends_when_run_folder_vanishes(runs: RunsFolder, tiny: Build, unt
     assert not runs.root.exists(), "the worker has created the folder again"
 
 
-def test_worker_reports_file_size_limit(runs: RunsFolder, tiny: Build, until: Until) -> None:
-    slot = queue.acquire("another run", ["cpu"])
-    assert slot is not None
+def test_worker_reports_file_size_limit(runs: RunsFolder, tiny: Build, until: Until, slot: queue.Slot) -> None:
     run = runs.create(tiny())
     local.start(run)
     worker = until(lambda: heartbeat.read(run.folder))
