@@ -9,10 +9,11 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
+from rich.text import Text
 
 from dipddpm.core import events
 from dipddpm.core.events import Event
-from dipddpm.core.io.sanitize import printable, wrapped
+from dipddpm.core.io.sanitize import printable
 from dipddpm.tui.console.widgets.lines import LinesWidget
 from dipddpm.tui.shared import formatting
 
@@ -101,6 +102,6 @@ class Feed(LinesWidget):
         if cell_len(entry.text) > room:
             parts = [set_cell_size(entry.text, room - 1) + "…"]
             if entry.tone in {"bad", "hint"}:
-                parts = wrapped(entry.text, room)
+                parts = [line.plain for line in Text(entry.text).wrap(self.app.console, room, overflow="fold")]
         heads = [Segment(clock, self.component_style("feed--time")), *[Segment(" " * CLOCK_CELLS)] * (len(parts) - 1)]
         return [[head, Segment(part, style)] for head, part in zip(heads, parts, strict=True)]

@@ -73,6 +73,19 @@ async def test_feed_cuts_long_lines_except_hints(stage: OpenStage) -> None:
         assert "".join(lines[2:]).replace(" ", "") == FAILED.hint.replace(" ", "")
 
 
+async def test_feed_wraps_errors_at_words_and_by_the_width_of_letters(stage: OpenStage) -> None:
+    feed = Feed()
+    async with stage(feed, (29, 5)) as (app, _):
+        feed.add([FeedEntry(0.0, "one file of seventeen is damaged: " + "写" * 14, tone="bad")])
+        assert [line[9:].strip() for line in app.lines()] == [
+            "one file of",
+            "seventeen is",
+            "damaged:",
+            "写" * 10,
+            "写" * 4,
+        ]
+
+
 async def test_feed_shows_markup_literally(stage: OpenStage) -> None:
     feed = Feed()
     async with stage(feed, (60, 3)) as (app, _):
