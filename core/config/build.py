@@ -14,7 +14,7 @@ from dipddpm.core.config.hybrid import DEFAULT_HYBRID, HYBRIDS
 from dipddpm.core.config.paths import with_absolute_paths
 from dipddpm.core.config.presets import PRESETS
 from dipddpm.core.config.run import KINDS, VERSION, AnyRun, HybridRun, RunConfig
-from dipddpm.core.config.tasks import Denoise, parse_task
+from dipddpm.core.config.tasks import RENAMED, Denoise, parse_task
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.io import atomic, records
 
@@ -160,6 +160,8 @@ def from_builtins(values: Any) -> AnyRun:
     if kind is None:
         raise UserError("The config has no kind.", "Make a new config with --dry-run.")
     known = describe(kind, _word(values, "hybrid", "method"), _word(values, "task", "name"))
+    if isinstance(task := values.get("task"), dict):
+        values = values | {"task": {RENAMED.get(key, key): value for key, value in task.items()}}
     return cast(AnyRun, convert(values, AnyRun, known))
 
 

@@ -16,7 +16,9 @@ from dipddpm.core.errors import UserError, suggest
 
 NoiseKind: TypeAlias = Literal["gaussian", "poisson", "salt-and-pepper"]
 Sigma: TypeAlias = Annotated[float, Meta(ge=0, le=255), "standard deviation of Gaussian noise, in 8-bit grey levels"]
-_NOISE_OPTIONS = {"gaussian": "sigma", "poisson": "peak", "salt-and-pepper": "hit"}
+RENAMED = {"peak": "photons"}
+"""Former names of task options, which older runs hold in their config.toml."""
+_NOISE_OPTIONS = {"gaussian": "sigma", "poisson": "photons", "salt-and-pepper": "hit"}
 
 
 class TaskOptions(Section, tag_field="name", frozen=True):
@@ -24,9 +26,9 @@ class TaskOptions(Section, tag_field="name", frozen=True):
 
     summary: ClassVar[str] = ""
 
-    noise: Annotated[NoiseKind, "kind of noise; sigma, peak or hit sets its strength"] = "gaussian"
+    noise: Annotated[NoiseKind, "kind of noise; sigma, photons or hit sets its strength"] = "gaussian"
     sigma: Sigma = 0.0
-    peak: Annotated[PositiveFloat, "mean photon count of a white pixel (poisson)"] = 30.0
+    photons: Annotated[PositiveFloat, "mean photon count of a white pixel (poisson)"] = 30.0
     hit: Annotated[float, Meta(ge=0, le=1), "share of the values that become black or white (salt-and-pepper)"] = 0.1
     blind: Annotated[bool, "whether to hide the noise level, but not the kind of noise, from the methods"] = False
 
@@ -125,6 +127,7 @@ def parse_task(text: str) -> Task:
         if not equals or (key == "mask" and not value):
             remedy = f"Write it as {key}=VALUE." if key in known else f"Write NAME=VALUE, with {_choices(name)}."
             raise UserError(f"The task option {part!r} has no value.", remedy)
+        key = RENAMED.get(key, key)
         if key not in known:
             near = suggest(key, known)
             remedy = near if near.startswith("Did") else f"It has {_choices(name)}."

@@ -35,7 +35,7 @@ class Degradation:
         """
         noise: Noise = GaussianNoise(task.sigma / 255)
         if task.noise == "poisson":
-            noise = PoissonNoise(task.peak)
+            noise = PoissonNoise(task.photons)
         elif task.noise == "salt-and-pepper":
             noise = SaltAndPepper(task.hit)
         operator: Operator = Identity()

@@ -46,19 +46,19 @@ class GaussianNoise(Noise):
 
 @dataclass(eq=False)
 class PoissonNoise(Noise):
-    """y = counts / peak, where the counts are Poisson with mean peak * A x. Negative intensities count as 0."""
+    """y = counts / photons, where the counts are Poisson with mean photons * A x. Negative intensities count as 0."""
 
     kind = "poisson"
-    peak: float
+    photons: float
     """The mean photon count of a white pixel."""
 
     def add(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw photon counts and divide them by the peak."""
-        return torch.poisson(clean.clamp(min=0) * self.peak, generator=generator) / self.peak
+        """Draw photon counts and divide them by `photons`."""
+        return torch.poisson(clean.clamp(min=0) * self.photons, generator=generator) / self.photons
 
     def variance(self, y: Tensor, measured: Tensor) -> Tensor | None:
-        """Return mean(y) / peak over measured values, an unbiased estimate of mean(A x) / peak."""
-        return (y * measured).flatten(1).sum(1) / measured.flatten(1).sum(1) / self.peak
+        """Return mean(y) / photons over measured values, an unbiased estimate of mean(A x) / photons."""
+        return (y * measured).flatten(1).sum(1) / measured.flatten(1).sum(1) / self.photons
 
 
 @dataclass(eq=False)

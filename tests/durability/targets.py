@@ -263,7 +263,7 @@ def seeds(target: str) -> list[bytes]:
         "query": lambda: [b"kind:hybrid loss<0.04 -state:crashed | tag:keep", b"age<2d not (psnr>=25 or done:50%)"],
         "task": lambda: (
             [configs.format_task(task()).encode() for task in configs.TASKS.values()]
-            + [b"inpaint:box=3,noise=poisson,peak=9", b"deblur:kernel=motion,width=3,angle=40,sigma=2,blind=true"]
+            + [b"inpaint:box=3,noise=poisson,photons=9", b"deblur:kernel=motion,width=3,angle=40,sigma=2,blind=true"]
         ),
         "image": _images,
         "idx": lambda: [b"\x00\x00\x08\x01\x00\x00\x00\x02ab", b"\x1f\x8b\x08\x00"],

@@ -111,7 +111,7 @@ def test_build_setting_of_task_overrides_its_spec() -> None:
         ({"kind": "ddpm", "settings": {"ddpm.lr": "inf"}}, "ddpm.lr must be a finite number"),
         ({"kind": "ddpm", "settings": {"ddpm.lr": "2e30"}}, "ddpm.lr must be a number up to 1e+30, not 2e+30"),
         ({"kind": "hybrid", "method": "guided", "settings": {"hybrid.weight": 1e300}}, "must be a number up to 1e+30"),
-        ({"kind": "dip", "task": "denoise:noise=poisson,peak=1e300"}, "peak must be a number up to 1e"),
+        ({"kind": "dip", "task": "denoise:noise=poisson,photons=1e300"}, "photons must be a number up to 1e"),
         ({"kind": "ddpm", "settings": {"ddpm.beta_start": "0.5"}}, "beta_start must not exceed beta_end"),
         (
             {"kind": "ddpm", "settings": {"ddpm.beta_start": "0.5"}},

@@ -42,6 +42,14 @@ def test_toml_round_trips_every_method_and_task(method: str, task: str, tmp_path
     assert again.method == method
 
 
+def test_load_reads_former_names_of_options(tmp_path: Path) -> None:
+    made = configs.build("dip", task="denoise:noise=poisson,photons=9")
+    path = tmp_path / "config.toml"
+    path.write_text(configs.to_toml(made).replace("photons = ", "peak = "))
+    assert "peak = 9" in path.read_text()
+    assert configs.load(path) == made
+
+
 @given(
     name=st.text(st.characters(codec="utf-8"), max_size=200),
     seed=st.integers(0, 2**63 - 1),

@@ -26,7 +26,7 @@ TASKS = [
     "inpaint:box=8,sigma=0",
     "superres:factor=2,sigma=5",
     "deblur:width=1,sigma=5",
-    "denoise:noise=poisson,peak=30",
+    "denoise:noise=poisson,photons=30",
     "denoise:noise=salt-and-pepper,hit=0.1",
 ]
 ITERATED = ["ddnm", "diffpir", "dps"]
@@ -67,7 +67,7 @@ def test_posterior_mean_matches_closed_form_for_gaussian(sigma: int) -> None:
 
 def test_posterior_mean_gives_each_image_its_own_timestep() -> None:
     x = torch.cat([torch.full((1, 1, 8, 8), 0.05), torch.full((1, 1, 8, 8), 0.9)])
-    y, degradation = degrade(parse_task("denoise:noise=poisson,peak=20"), x, range(2))
+    y, degradation = degrade(parse_task("denoise:noise=poisson,photons=20"), x, range(2))
     timesteps: list[list[int]] = []
 
     def network(xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -174,7 +174,7 @@ def test_restoration_resumes_exactly(method: str) -> None:
 
 def test_problem_noise_level_is_independent_of_other_images() -> None:
     """With Poisson noise each image has its own noise level."""
-    y, degradation = degrade(parse_task("deblur:noise=poisson,peak=20"), IMAGES, range(4))
+    y, degradation = degrade(parse_task("deblur:noise=poisson,photons=20"), IMAGES, range(4))
     whole = Problem(y, degradation, SHAPE)
     alone = Problem(y[2:3], degradation.select([2]), (1, *SHAPE[1:]))
     torch.testing.assert_close(whole.sigma[2:3], alone.sigma)

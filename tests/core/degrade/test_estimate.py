@@ -59,7 +59,7 @@ def test_with_noise_level_leaves_known_and_impulse_noise_unchanged(task: str) ->
 
 def test_with_noise_level_describes_blind_poisson_noise_as_gaussian() -> None:
     x = torch.full((4, 1, 32, 32), 0.5)
-    y, degradation = degrade(parse_task("denoise:noise=poisson,peak=20,blind=true"), x, range(4))
+    y, degradation = degrade(parse_task("denoise:noise=poisson,photons=20,blind=true"), x, range(4))
     noise = with_noise_level(y, degradation).noise
     assert isinstance(noise, GaussianNoise)
     assert noise.sigma == pytest.approx((0.5 / 20) ** 0.5, rel=0.1)

@@ -17,7 +17,7 @@ X0 = torch.rand(4, 1, 40, 50, generator=torch.Generator().manual_seed(0))
 texts = st.sampled_from(
     [
         "denoise:sigma=12.3456789",
-        "denoise:noise=poisson,peak=9",
+        "denoise:noise=poisson,photons=9",
         "inpaint:missing=0.7,sigma=10",
         "inpaint:box=5,noise=salt-and-pepper,hit=0.2",
         "superres:factor=4,sigma=2",
@@ -50,7 +50,9 @@ def test_gaussian_noise_has_its_sigma_and_is_not_clipped() -> None:
     assert torch.allclose(expected, torch.full((4,), (100 / 255) ** 2))
 
 
-@pytest.mark.parametrize("text", ["denoise:sigma=30", "denoise:noise=poisson,peak=5", "inpaint:missing=0.4,sigma=30"])
+@pytest.mark.parametrize(
+    "text", ["denoise:sigma=30", "denoise:noise=poisson,photons=5", "inpaint:missing=0.4,sigma=30"]
+)
 def test_expected_residual_matches_residual_of_truth(text: str) -> None:
     y, degradation = degrade(parse_task(text), X0, range(4))
     measured = degradation.operator.measured(y)
@@ -67,7 +69,7 @@ def test_expected_residual_is_none_without_known_noise(text: str) -> None:
 
 
 def test_poisson_noise_gives_whole_counts_with_right_moments() -> None:
-    y, _ = degrade(Denoise(noise="poisson", peak=20), torch.full((1, 1, 100, 100), 0.5), [0])
+    y, _ = degrade(Denoise(noise="poisson", photons=20), torch.full((1, 1, 100, 100), 0.5), [0])
     assert torch.allclose(y * 20, (y * 20).round(), atol=1e-4)
     assert y.mean().item() == pytest.approx(0.5, rel=0.02)
     assert y.var().item() == pytest.approx(0.5 / 20, rel=0.06)

@@ -15,7 +15,7 @@ HIDING = [
     "denoise:noise=salt-and-pepper",
     "superres:noise=salt-and-pepper",
 ]
-SPLITTING = ["denoise:sigma=25", "deblur:width=1,sigma=10", "denoise:noise=poisson,peak=40"]
+SPLITTING = ["denoise:sigma=25", "deblur:width=1,sigma=10", "denoise:noise=poisson,photons=40"]
 
 
 @pytest.mark.parametrize("task", [*HIDING, *SPLITTING, "deblur"])

@@ -28,7 +28,7 @@ def case(text: str) -> Case:
     [
         "denoise:sigma=25",
         "denoise:sigma=50,blind=true",
-        "denoise:noise=poisson,peak=20",
+        "denoise:noise=poisson,photons=20",
         "denoise:noise=salt-and-pepper,hit=0.2",
         "inpaint:missing=0.7,sigma=5",
         "superres:factor=4",
