@@ -12,12 +12,13 @@ from PIL import Image, ImageOps, TiffImagePlugin
 
 from dipddpm.core.io import tiff
 from dipddpm.core.io.atomic import IMAGE_FORMATS
+from dipddpm.core.io.samples import Samples
 
 _SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 """The other byte order of the last letter of a raw mode, such as `RGB;16B`; N is the machine's."""
 
 
-def read(image: Image.Image, file: BinaryIO) -> tiff.Samples | None:
+def read(image: Image.Image, file: BinaryIO) -> Samples | None:
     """Return the values of an image that has more than 8 bits; None for other images.
 
     Pillow keeps only the high bytes of 16-bit colour. It gets the low bytes by reading the file again, as if its bytes
@@ -37,11 +38,11 @@ def read(image: Image.Image, file: BinaryIO) -> tiff.Samples | None:
         if tags.get(tiff.PHOTOMETRIC) == 0:
             values = (white - values).astype(values.dtype)
         alpha = (values != clear).astype(np.float32) if isinstance(clear, int) else None
-        return tiff.Samples(values, white, alpha, profile=profile)
+        return Samples(values, white, alpha, profile=profile)
     if raw == "LA;16B":
         grey = _reread(file, "RGBA").astype(np.uint16)
         values, opacity = grey[..., :1] * 256 + grey[..., 1:2], grey[..., 2:3] * 256 + grey[..., 3:]
-        return tiff.Samples(values, 65535.0, opacity / 65535, profile=profile)
+        return Samples(values, 65535.0, opacity / 65535, profile=profile)
     if not re.fullmatch(r"RGB[AaX]?;16[BLN]", raw):
         return None
     kept = raw.replace("a", "A")
@@ -51,7 +52,7 @@ def read(image: Image.Image, file: BinaryIO) -> tiff.Samples | None:
     alpha = (values != clear).any(-1, keepdims=True).astype(np.float32) if isinstance(clear, tuple) else None
     if "A" in kept:
         alpha = values[..., 3:] / 65535
-    return tiff.Samples(values[..., :3], 65535.0, alpha, premultiplied="a" in raw, profile=profile)
+    return Samples(values[..., :3], 65535.0, alpha, premultiplied="a" in raw, profile=profile)
 
 
 def raw_mode(image: Image.Image) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.io.pictures import MASK_REMEDY, Picture, decode, version
+from dipddpm.core.io.pictures import Picture, decode, version
+from dipddpm.core.io.samples import MASK_REMEDY
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _MAX_GRADED = 0.5

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import itertools
 import logging
-from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Literal
+from dataclasses import replace
+from typing import BinaryIO, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
+
+from dipddpm.core.io.samples import Samples, UnreadableError, upright
 
 BITS, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT = 258, 262, 284, 339
 _SUBFILE_TYPE, _OLD_SUBFILE_TYPE, _ORIENTATION, _EXTRA_SAMPLES = 254, 255, 274, 338
@@ -27,28 +28,8 @@ _FORMATS = {4: "undefined values", 5: "complex integers", 6: "complex numbers"}
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
-class UnreadableError(Exception):
-    """A TIFF is of a kind that isn't read; the text says of which."""
-
-
 class RawError(Exception):
     """A TIFF is a camera's raw file."""
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """The values of a picture as stored, upright."""
-
-    values: NDArray[Any]
-    """Integers or floats, (H, W, C); C is 1 for grey and 3 for RGB."""
-    white: float
-    """The value of white; 0 for signed integers, in which it isn't defined."""
-    alpha: NDArray[Any] | None = None
-    """The opacity in [0, 1], (H, W, 1)."""
-    premultiplied: bool = False
-    """True if the colours are multiplied by the opacity already."""
-    profile: bytes | None = None
-    """The colour profile."""
 
 
 def is_preview(file: BinaryIO) -> bool:
@@ -157,7 +138,9 @@ def read(file: BinaryIO, max_pixels: int) -> Samples:
         colour = values[..., :channels]
         if photometric == 0 and signed:
             raise UnreadableError("signed integers, in which white is zero")
-        samples = Samples(white - colour if photometric == 0 else colour, white)
+        if photometric == 0:
+            colour = (white - colour).astype(values.dtype if values.dtype.kind == "u" else np.float64)
+        samples = Samples(colour, white)
         if page.extrasamples and page.extrasamples[0] in {1, 2}:
             alpha = np.clip(
                 values[..., channels : channels + 1] / np.float64(white or np.iinfo(values.dtype).max), 0, 1
@@ -166,17 +149,3 @@ def read(file: BinaryIO, max_pixels: int) -> Samples:
         profile, orientation = page.tags.get(_PROFILE), page.tags.get(_ORIENTATION)
         samples = replace(samples, profile=profile and bytes(profile.value))
         return upright(samples, int(orientation.value) if orientation else 1)
-
-
-def upright(samples: Samples, orientation: int) -> Samples:
-    """Turn and mirror the values by an EXIF orientation, 1 to 8; any other number leaves them as they are."""
-
-    def turned(values: NDArray[Any]) -> NDArray[Any]:
-        if orientation in {5, 6, 7, 8}:
-            values = values.swapaxes(0, 1)
-        if orientation in {3, 4, 7, 8}:
-            values = values[::-1]
-        return values[:, ::-1] if orientation in {2, 3, 6, 7} else values
-
-    alpha = samples.alpha
-    return replace(samples, values=turned(samples.values), alpha=None if alpha is None else turned(alpha))

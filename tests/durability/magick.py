@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.io import tiff
 from dipddpm.core.io.pictures import decode
+from dipddpm.core.io.samples import Samples, upright
 from tests.durability.random_pictures import COMMAND, SRGB_PROFILE, Made
 
 EXACT, MANAGED = 1.01, 2.5
@@ -29,9 +29,9 @@ def read(made: Made, folder: Path) -> np.ndarray | None:
     _, size, white, pixels = done.stdout.split(b"\n", 3)
     width, height = map(int, size.split())
     values: np.ndarray = np.frombuffer(pixels, ">u2" if white == b"65535" else "u1") / int(white)
-    colours = tiff.Samples(values.reshape(height, width, 3), 1)
-    upright: np.ndarray = tiff.upright(colours, made.orientation).values
-    return upright
+    colours = Samples(values.reshape(height, width, 3), 1)
+    turned: np.ndarray = upright(colours, made.orientation).values
+    return turned
 
 
 def compare(made: Made, folder: Path) -> tuple[str, float]:

@@ -13,7 +13,7 @@ import tifffile
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.io import pictures
+from dipddpm.core.io import pictures, stored
 from dipddpm.core.io.pictures import Inspected, decode, inspect
 from tests.core.io.profiles import ADOBE_RGB, DISPLAY_P3, PROPHOTO, SRGB, profile, to_srgb
 
@@ -225,7 +225,7 @@ def test_decode_names_kind_of_tiff_that_it_refuses(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "f8"])
 def test_decode_refuses_huge_tiff_of_every_reader(tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tifffile.imwrite(tmp_path / "a.tif", COLOUR.astype(dtype), photometric="rgb")
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 100)
+    monkeypatch.setattr(stored, "MAX_PIXELS", 100)
     with pytest.raises(UserError, match="has more than 100 pixels"):
         decode(tmp_path / "a.tif")
 
