@@ -18,6 +18,8 @@ from dipddpm.core.config.hybrid import DEFAULT_HYBRID as DEFAULT_HYBRID
 from dipddpm.core.config.hybrid import HYBRIDS as HYBRIDS
 from dipddpm.core.config.hybrid import Substitution as Substitution
 from dipddpm.core.config.paths import with_absolute_paths as with_absolute_paths
+from dipddpm.core.config.picture import PICTURE_METHODS as PICTURE_METHODS
+from dipddpm.core.config.picture import PictureConfig as PictureConfig
 from dipddpm.core.config.presets import PRESETS as PRESETS
 from dipddpm.core.config.run import KINDS as KINDS
 from dipddpm.core.config.run import AnyRun as AnyRun
@@ -26,6 +28,7 @@ from dipddpm.core.config.run import DdpmRun as DdpmRun
 from dipddpm.core.config.run import DipRun as DipRun
 from dipddpm.core.config.run import ExplanationRun as ExplanationRun
 from dipddpm.core.config.run import HybridRun as HybridRun
+from dipddpm.core.config.run import ImageRun as ImageRun
 from dipddpm.core.config.run import ImagesConfig as ImagesConfig
 from dipddpm.core.config.run import PriorConfig as PriorConfig
 from dipddpm.core.config.run import RestoreRun as RestoreRun

@@ -16,8 +16,8 @@ from dipddpm.core.io import atomic, home
 
 R = TypeVar("R", bound=RunConfig)
 
-REFERENCE = "reference"
-"""The name of the prior that ships with the program, which `prior.run` holds in place of a folder."""
+SHIPPED = ("reference", "leaves")
+"""The names of the priors that ship with the program, which `prior.run` holds in place of a folder."""
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 FOLDER = "folder:"
 """The prefix of a data set that is a folder of image files."""
@@ -35,12 +35,15 @@ def with_absolute_paths(config: R) -> R:
     for name, section in ((name, getattr(config, name)) for name in config.__struct_fields__):
         fields = getattr(section, "__struct_fields__", ())
         if name == "images":
-            changes[name] = msgspec.structs.replace(section, files=tuple(map(absolute, section.files)))
+            paths = {key: tuple(map(absolute, getattr(section, key))) for key in ("files", "given", "truth")}
+            changes[name] = msgspec.structs.replace(section, **paths)
         elif name == "prior":
-            run = section.run if section.run == REFERENCE else absolute(section.run)
+            run = section.run if section.run in SHIPPED else absolute(section.run)
             changes[name] = msgspec.structs.replace(section, run=run)
         elif "mask" in fields:
             changes[name] = msgspec.structs.replace(section, mask=absolute(section.mask))
+        elif name == "picture":
+            changes[name] = msgspec.structs.replace(section, out=absolute(section.out))
         elif "conditioned" in fields:
             folders, tasks = tuple(map(absolute, section.conditioned)), tuple(map(_task, section.tasks))
             changes[name] = msgspec.structs.replace(section, conditioned=folders, tasks=tasks)

@@ -101,6 +101,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "restore.seeds": 1,
         },
     },
+    "image": {"full": {}, "quick": {"picture.method": "nl-bayes"}},
     "explanation": {"full": {}},
     "study": {
         "published": {},

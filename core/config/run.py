@@ -11,6 +11,7 @@ from dipddpm.core.config.base import Indices, Natural, NonNegative, Section, by_
 from dipddpm.core.config.ddpm import DdpmConfig, UNetConfig
 from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.config.hybrid import HYBRIDS, Calibrated, HybridMethod
+from dipddpm.core.config.picture import PICTURE_METHODS, PictureConfig
 from dipddpm.core.config.study import ExplanationConfig, RestoreConfig, StudyConfig, restoring_methods
 from dipddpm.core.config.tasks import Denoise, Task, format_task
 from dipddpm.core.errors import UserError
@@ -57,6 +58,10 @@ class ImagesConfig(Section, frozen=True):
     )
     split: Annotated[Literal["train", "test"], "split of the data set that the images come from"] = "test"
     files: Annotated[tuple[str, ...], "image files to use instead of the data set"] = ()
+    given: Annotated[tuple[str, ...], "damaged image files to restore as they are: nothing is added to them"] = ()
+    truth: Annotated[
+        tuple[str, ...], "files of the true images of given ones, in the same order, if they are known"
+    ] = ()
     grey: Annotated[bool, "whether to convert image files to grey"] = False
     white: Annotated[
         NonNegative,
@@ -69,11 +74,13 @@ class ImagesConfig(Section, frozen=True):
             raise ValueError("indices must increase within a range, such as 0-9")
         if sum(span.stop - span.start for span in ranges) > MAX_IMAGES:
             raise ValueError(f"indices name more than {MAX_IMAGES:,} images")
+        if self.files and self.given:
+            raise ValueError("files are intact images and given ones are damaged, so a run takes only one of the two")
 
     @property
     def count(self) -> int:
         """The number of images."""
-        return len(self.files) or sum(map(len, self._ranges()))
+        return len(self.given) or len(self.files) or sum(map(len, self._ranges()))
 
     def image_indices(self) -> list[int]:
         """Return the indices as numbers, in the order given."""
@@ -92,6 +99,14 @@ class PriorConfig(Section, frozen=True):
         "folder of the run whose best model is the prior, or reference for the one that ships with "
         "the program; empty: train a prior first, with the options of ddpm",
     ] = "reference"
+
+
+class LeavesPriorConfig(PriorConfig, frozen=True):
+    """The trained diffusion model of patches, for pictures of any size."""
+
+    run: Annotated[
+        str, "folder of the run whose best model is the prior, or leaves for the one of dead leaves that ships"
+    ] = "leaves"
 
 
 class RunConfig(Section, tag_field="kind", frozen=True):
@@ -124,7 +139,7 @@ class RunConfig(Section, tag_field="kind", frozen=True):
 
     @property
     def kind(self) -> str:
-        """The kind of run: `dip`, `ddpm`, `hybrid`, `restore`, `explanation` or `study`."""
+        """The kind of run: `dip`, `ddpm`, `hybrid`, `restore`, `image`, `explanation` or `study`."""
         return str(type(self).__struct_config__.tag)
 
     @property
@@ -258,6 +273,31 @@ class ExplanationRun(RunConfig, tag="explanation", frozen=True):
         return "substitution"
 
 
+class ImageRun(RunConfig, tag="image", frozen=True):
+    """Restore damaged pictures whose truth is unknown."""
+
+    experiment: ClassVar[str] = "dipddpm.core.experiments.image.experiment:ImageExperiment"
+
+    images: ImagesConfig = ImagesConfig()
+    task: Task = Denoise()
+    picture: PictureConfig = PictureConfig()
+    prior: LeavesPriorConfig = LeavesPriorConfig()
+    dip: DipConfig = DipConfig()
+
+    def __post_init__(self) -> None:
+        name = str(type(self.task).__struct_config__.tag)
+        chosen = PICTURE_METHODS.get(self.picture.method)
+        if chosen and name not in chosen.tasks:
+            methods = [each for each, facts in PICTURE_METHODS.items() if name in facts.tasks]
+            problem = f"{self.picture.method} doesn't support the task {name}."
+            raise UserError(problem, f"Choose auto, or one of: {', '.join(methods)}.")
+
+    @property
+    def method(self) -> str:
+        """The method that restores, or `auto`."""
+        return self.picture.method
+
+
 class StudyRun(RunConfig, tag="study", frozen=True):
     """Reproduce the published study in separate runs, and report the results next to the published numbers."""
 
@@ -282,7 +322,7 @@ class StudyRun(RunConfig, tag="study", frozen=True):
         return "published" if (self.study, self.data) == published else "shortened"
 
 
-AnyRun: TypeAlias = DipRun | DdpmRun | HybridRun | RestoreRun | ExplanationRun | StudyRun
+AnyRun: TypeAlias = DipRun | DdpmRun | HybridRun | RestoreRun | ImageRun | ExplanationRun | StudyRun
 KINDS: dict[str, type[RunConfig]] = by_tag(AnyRun)
 
 
@@ -291,7 +331,7 @@ def experiment_path(config: RunConfig) -> str:
     return config.hybrid.experiment if isinstance(config, HybridRun) else config.experiment
 
 
-def lower_memory(config: AnyRun) -> str:
+def lower_memory(config: AnyRun) -> str:  # noqa: PLR0911 - one for each kind of run
     """Return a sentence that says which option to change so that the run needs about half its peak memory."""
     match config:
         case DipRun():
@@ -304,6 +344,8 @@ def lower_memory(config: AnyRun) -> str:
             return _halved("ddpm.batch_size", config.ddpm.batch_size) or _SMALLER
         case RestoreRun():
             return _halved("restore.images", config.restore.images) or _SMALLER
+        case ImageRun():
+            return _halved("picture.tile", config.picture.tile or 256, least=32)
         case ExplanationRun():
             return _halved("explanation.train_images", config.explanation.train_images, least=40) or _SMALLER
         case StudyRun():

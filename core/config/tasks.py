@@ -14,7 +14,7 @@ from msgspec import Meta
 from dipddpm.core.config.base import Natural, PositiveFloat, Section, Share, by_tag, convert, fields
 from dipddpm.core.errors import UserError, suggest
 
-NoiseKind: TypeAlias = Literal["gaussian", "poisson", "salt-and-pepper"]
+NoiseKind: TypeAlias = Literal["gaussian", "poisson", "salt-and-pepper", "unknown"]
 Sigma: TypeAlias = Annotated[float, Meta(ge=0, le=255), "standard deviation of Gaussian noise, in 8-bit grey levels"]
 RENAMED = {"peak": "photons"}
 """Former names of task options, which older runs hold in their config.toml."""
@@ -102,7 +102,7 @@ class RestorerOptions(Section, frozen=True):
     @classmethod
     def supports(cls, task: TaskOptions) -> bool:
         """Return whether the method supports this task; result tables show n/a if not."""
-        return task.__struct_config__.tag in cls.tasks and task.noise in cls.noises
+        return task.__struct_config__.tag in cls.tasks and task.noise in {*cls.noises, "unknown"}
 
 
 def parse_task(text: str) -> Task:

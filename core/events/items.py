@@ -7,7 +7,8 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
-from dipddpm.core.events.event import Event, Input, RunStarted
+from dipddpm.core.events.base import Event
+from dipddpm.core.events.event import Input, RunStarted
 
 StateDict: TypeAlias = Mapping[str, Any]
 """Tensors, builtin values and nested mappings of them, all of which a checkpoint can hold without pickle."""
@@ -41,6 +42,21 @@ class RestoredImages(Payload, frozen=True):
     names: list[str]
     restored: list[Any]
     degraded: list[Any]
+    step: int = 0
+
+
+class GivenRestored(Payload, frozen=True):
+    """The restoration of a given picture, to store as a file of the same kind: same depth, transparency and profile.
+
+    `file` is the given file, `images` are the restorations (C, H, W) of all pictures in it, in [0, 1], and `maps` are
+    further pictures to store beside it by their names, such as `spread`, each (C, H, W) in [0, 1].
+    """
+
+    file: str
+    name: str
+    images: list[Any]
+    degraded: list[Any]
+    maps: dict[str, Any] = {}
     step: int = 0
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dipddpm.core import config as configs
-from dipddpm.core.config import HYBRIDS, KINDS, PRESETS, TASKS
+from dipddpm.core.config import HYBRIDS, KINDS, PICTURE_METHODS, PRESETS, TASKS
 from dipddpm.core.errors import UserError
 
 
@@ -72,7 +72,9 @@ def test_build_accepts_every_choice_and_no_other() -> None:
     for kind in KINDS:
         for field in configs.describe(kind):
             for choice in field.choices:
-                assert flat(configs.build(kind, settings={field.key: choice}))[field.key] == choice
+                method = PICTURE_METHODS.get(choice) if field.key == "picture.method" else None
+                task = method.tasks[0] if method else None
+                assert flat(configs.build(kind, task=task, settings={field.key: choice}))[field.key] == choice
             if field.choices:
                 with pytest.raises(UserError, match=field.key):
                     configs.build(kind, settings={field.key: "nonesuch"})

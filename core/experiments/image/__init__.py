@@ -1,0 +1,1 @@
+"""Restoration of given pictures, whose truth is unknown, tile by tile."""
