@@ -5,19 +5,25 @@ from __future__ import annotations
 import io
 import itertools
 import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from dipddpm.core.io.samples import Samples, UnreadableError, upright
 
+if TYPE_CHECKING:
+    import tifffile
+
 BITS, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT = 258, 262, 284, 339
 _SUBFILE_TYPE, _OLD_SUBFILE_TYPE, _ORIENTATION, _EXTRA_SAMPLES = 254, 255, 274, 338
 _SUB_IFDS, _PROFILE, _DNG_VERSION = 330, 34675, 50706
 _SENSOR = {32803, 34892}
 """The photometrics of raw files of cameras."""
+MAX_PAGES = 4096
+"""Most pages of a stack."""
 _MAX_PAGES = 64
 """Number of pages among which the picture is looked for in a file that begins with a preview."""
 _PHOTOMETRICS = {3: "a palette", 5: "CMYK", 6: "YCbCr", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32803: "sensor data"}
@@ -75,17 +81,43 @@ def full_size(file: BinaryIO) -> BinaryIO | None:
         pages += [below for page in pages for below in page.pages or () if isinstance(below, tifffile.TiffPage)]
         if any(_DNG_VERSION in page.tags or page.photometric in _SENSOR for page in pages):
             raise RawError
-        whole = [page for page in pages if not (page.is_reduced or page.is_mask)]
+        whole = [page for page in pages if not _is_small(page)]
         if not whole:
             if len(pages) > 1 or _SUB_IFDS in first.tags:
                 raise UnreadableError("all its images are marked as small previews")
             return None
         chosen = max(whole, key=lambda page: page.imagewidth * page.imagelength)
-        header, size = (8, 8) if opened.is_bigtiff else (4, 4)
-        file.seek(0)
-        content = bytearray(file.read())
-        content[header : header + size] = chosen.offset.to_bytes(size, "big" if opened.byteorder == ">" else "little")
-        return io.BytesIO(content)
+    return next(at_offsets(file, [chosen.offset]))
+
+
+def page_offsets(file: BinaryIO) -> list[int]:
+    """Return the positions of the pages of a TIFF file, previews and masks left out; none if they can't be read."""
+    import tifffile
+
+    file.seek(0)
+    try:
+        with tifffile.TiffFile(file, name="picture") as opened:
+            pages = itertools.islice(opened.pages, MAX_PAGES + 1)
+            return [page.offset for page in pages if not (isinstance(page, tifffile.TiffPage) and _is_small(page))]
+    except Exception:  # on broken files tifffile raises almost anything, and so will the reader of the first page
+        return []
+
+
+def _is_small(page: tifffile.TiffPage) -> bool:
+    """Return whether a page is marked as a preview or a mask of another one."""
+    return page.is_reduced or page.is_mask
+
+
+def at_offsets(file: BinaryIO, offsets: Iterable[int]) -> Iterator[BinaryIO]:
+    """Yield a copy of a TIFF file in memory, each time with the image at another of these positions as its first."""
+    file.seek(0)
+    content = io.BytesIO(file.read())
+    start = content.getvalue()[:4]
+    header, size = (8, 8) if b"+" in start else (4, 4)
+    for offset in offsets:
+        content.getbuffer()[header : header + size] = offset.to_bytes(size, "big" if start[:2] == b"MM" else "little")
+        content.seek(0)
+        yield content
 
 
 def pillow_misreads(image: TiffImagePlugin.TiffImageFile) -> bool:

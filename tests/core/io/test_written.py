@@ -1,0 +1,185 @@
+"""Given pictures written back unchanged: every reader must find them equal to the file that they came from."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+
+from dipddpm.core.io import png
+from dipddpm.core.io.given import read_given
+from dipddpm.core.io.written import write_like
+from tests.core.io.profiles import DISPLAY_P3, profile
+
+RNG = np.random.default_rng(7)
+
+
+def back(path: Path, **options: Any) -> Path:
+    """Write the pictures of a file back unchanged, and return the path of the new file."""
+    pictures = read_given(path, **options)
+    copy = path.with_name(f"copy{pictures[0].source.ending}")
+    write_like(copy, [picture.pixels for picture in pictures], pictures)
+    return copy
+
+
+def magick_difference(first: str, second: str) -> int:
+    """Return the number of pixels that ImageMagick finds different, opacity included."""
+    done = subprocess.run(
+        ["compare", "-metric", "AE", first, second, "null:"], capture_output=True, text=True, check=False
+    )
+    return int(float(done.stderr.split()[0]))
+
+
+def _values(bits: int, channels: int) -> np.ndarray:
+    dtype = np.uint8 if bits == 8 else np.uint16
+    values = RNG.integers(0, 2**bits, (11, 17, channels)).astype(dtype)
+    values[0, 0], values[0, 1] = 0, 2**bits - 1
+    if channels in {2, 4}:
+        values[1, 0, -1], values[1, 1, -1] = 0, 2**bits - 1
+    return values
+
+
+def _png(path: Path, values: np.ndarray) -> Path:
+    """Write a PNG with ImageMagick."""
+    bits, channels = 8 * values.dtype.itemsize, values.shape[-1]
+    kind = {1: "gray", 2: "graya", 3: "rgb", 4: "rgba"}[channels]
+    size = f"{values.shape[1]}x{values.shape[0]}"
+    command = ["convert", "-depth", str(bits), "-endian", "LSB", "-size", size, f"{kind}:-"]
+    define = ["-define", f"png:bit-depth={bits}", "-define", f"png:color-type={ {1: 0, 2: 4, 3: 2, 4: 6}[channels] }"]
+    subprocess.run([*command, *define, str(path)], input=values.tobytes(), check=True)
+    return path
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_png_of_every_kind_comes_back_equal_to_imagemagick(tmp_path: Path, bits: int, channels: int) -> None:
+    path = _png(tmp_path / "a.png", _values(bits, channels))
+    copy = back(path)
+    assert magick_difference(str(path), str(copy)) == 0
+    facts = [
+        subprocess.run(["identify", "-format", "%z %[channels] %wx%h", each], capture_output=True, check=True).stdout
+        for each in (path, copy)
+    ]
+    assert facts[0] == facts[1] and facts[0].startswith(b"%d " % bits)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "f4"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("pages", [1, 4])
+def test_tiff_of_every_kind_comes_back_equal_to_tifffile(tmp_path: Path, dtype: str, channels: int, pages: int) -> None:
+    values = RNG.random((pages, 12, 9, channels))
+    stored = (values if dtype == "f4" else values * np.iinfo(dtype).max).astype(dtype)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for page in stored:
+            file.write(
+                page[..., 0] if channels == 1 else page, photometric="rgb" if channels > 2 else "minisblack",
+                planarconfig="contig" if channels > 1 else None, extrasamples=["unassalpha"] * (channels in {2, 4}),
+            )  # fmt: skip
+    copy = tifffile.TiffFile(io.BytesIO(back(tmp_path / "a.tif").read_bytes()))
+    assert len(copy.pages) == pages
+    np.testing.assert_array_equal(np.stack([page.asarray() for page in copy.pages]).reshape(stored.shape), stored)
+    assert copy.pages.first.dtype == np.dtype(dtype)
+    assert copy.pages.first.extrasamples == (2,) * (channels in {2, 4})
+
+
+SHAPES = st.one_of(
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([3, 4])),
+    st.tuples(st.integers(1, 4), st.integers(1, 9), st.sampled_from([1, 2, 5, 6])),
+    st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 5), st.sampled_from([3, 4])),
+)
+FLOATS = {"allow_nan": False, "allow_infinity": False}
+
+
+@given(values=st.sampled_from(["u1", ">u2", "u2", "f2", "f4", "f8"]).flatmap(
+    lambda kind: arrays(
+        kind, SHAPES,
+        elements=st.floats(0, 1, width=16) if kind[0] == "f" else None,
+    )
+))  # fmt: skip
+@settings(deadline=None)
+def test_any_array_comes_back_equal(values: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.npy"
+    np.save(path, values)
+    copy = np.load(back(path))
+    assert copy.dtype == (np.float32 if values.dtype.kind == "f" else values.dtype.newbyteorder("="))
+    np.testing.assert_array_equal(copy, values)
+
+
+@given(values=arrays(st.sampled_from(["u1", "u2"]), st.tuples(*[st.integers(1, 12)] * 2, st.integers(1, 4))))
+@settings(deadline=None)
+def test_any_values_are_read_from_written_png_by_pillow(values: np.ndarray) -> None:
+    file = io.BytesIO()
+    png.write(file, values)
+    read = np.atleast_3d(np.asarray(Image.open(file)))
+    if values.dtype == np.uint8 or values.shape[-1] == 1:
+        np.testing.assert_array_equal(read, values)
+    else:  # Pillow reads the high bytes
+        colours = read[..., [0, 3]] if values.shape[-1] == 2 else read
+        np.testing.assert_array_equal(colours, values >> 8)
+
+
+def test_array_keeps_floats_outside_zero_to_one(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", values := RNG.normal(size=(5, 6)) * 4)
+    (picture,) = read_given(tmp_path / "a.npy")
+    assert picture.pixels.min() < 0 and "say so" in picture.notes[0]
+    np.testing.assert_array_equal(np.load(back(tmp_path / "a.npy")), values.astype(np.float32))
+    (scaled,) = read_given(tmp_path / "a.npy", white=2)
+    np.testing.assert_allclose(scaled.pixels[..., 0], values / 2, rtol=1e-6)
+    assert scaled.notes == ()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photo_comes_back_upright_with_profile_and_exif(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    exif[ExifTags.Base.Make] = "Maker"
+    exif.get_ifd(ExifTags.IFD.Exif).update({0xA002: 17, 0xA003: 11, 0x829A: 0.01, 0x927C: b"notes of the maker"})
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update({1: "N", 2: (48.0, 8.0, 0.0)})
+    p3 = profile(DISPLAY_P3, None)
+    Image.fromarray(_values(8, 3)).save(tmp_path / "a.jpg", exif=exif, icc_profile=p3, dpi=(300, 300))
+    with Image.open(tmp_path / "a.jpg") as before, Image.open(back(tmp_path / "a.jpg")) as after:
+        turned = ImageOps.exif_transpose(before)
+        np.testing.assert_array_equal(np.asarray(after), np.asarray(turned))
+        assert after.info["icc_profile"] == p3 and after.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+        ours, theirs = after.getexif(), before.getexif()
+        assert ours[ExifTags.Base.Orientation] == 1 and ours[ExifTags.Base.Make] == "Maker"
+        details = dict(theirs.get_ifd(ExifTags.IFD.Exif))
+        details[0xA002], details[0xA003] = turned.size
+        assert dict(ours.get_ifd(ExifTags.IFD.Exif)) == details
+        assert ours.get_ifd(ExifTags.IFD.GPSInfo) == theirs.get_ifd(ExifTags.IFD.GPSInfo)
+        np.testing.assert_array_equal(np.asarray(ImageOps.exif_transpose(after)), np.asarray(turned))
+
+
+def test_png_keeps_texts_gamma_and_resolution(tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Author", "Somebody")
+    info.add_itxt("Title", "Ünïcode", "de", "Titel", zip=True)
+    info.add(b"gAMA", (45455).to_bytes(4, "big"))
+    Image.fromarray(_values(8, 4)).save(tmp_path / "a.png", pnginfo=info, dpi=(72, 72))
+    with Image.open(tmp_path / "a.png") as before, Image.open(back(tmp_path / "a.png")) as after:
+        assert after.info == before.info and len(after.info) == 4
+        assert after.mode == "RGBA"
+
+
+def test_tiff_keeps_profile_resolution_and_names(tmp_path: Path) -> None:
+    p3 = profile(DISPLAY_P3, None)
+    values = _values(16, 3)
+    extra = [(315, "s", 0, "Artist", True), (700, "B", 5, b"<xmp>", True), (33432, "s", 0, b"\xc2\xa9 me\0", True)]
+    tifffile.imwrite(
+        tmp_path / "a.tif", values, photometric="rgb", iccprofile=p3, resolution=(300, 150), resolutionunit=3,
+        description="cells", software="scope", datetime="2026:01:02 03:04:05", metadata=None, extratags=extra,
+    )  # fmt: skip
+    before = tifffile.TiffFile(io.BytesIO((tmp_path / "a.tif").read_bytes())).pages.first.tags
+    after = tifffile.TiffFile(io.BytesIO(back(tmp_path / "a.tif").read_bytes())).pages.first.tags
+    for code in (270, 282, 283, 296, 305, 306, 315, 700, 33432, 34675):
+        assert after[code].value == before[code].value, code
