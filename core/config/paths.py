@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from dipddpm.core.config.run import RunConfig
-from dipddpm.core.config.tasks import Inpaint, format_task, parse_task
+from dipddpm.core.config.tasks import TaskOptions, format_task, parse_task
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import atomic, home
 
 R = TypeVar("R", bound=RunConfig)
+T = TypeVar("T", bound=TaskOptions)
 
 SHIPPED = ("reference", "leaves")
 """The names of the priors that ship with the program, which `prior.run` holds in place of a folder."""
@@ -26,7 +27,7 @@ FOLDER = "folder:"
 def with_absolute_paths(config: R) -> R:
     """Return the config with each path made absolute, relative to the current folder, and `~` expanded.
 
-    Raises UserError if the current folder no longer exists, and for a mask that a task's text can't hold.
+    Raises UserError if the current folder no longer exists, and for a file that a task's text can't hold.
     """
     data = config.data
     changes: dict[str, Any] = {
@@ -40,10 +41,10 @@ def with_absolute_paths(config: R) -> R:
         elif name == "prior":
             run = section.run if section.run in SHIPPED else absolute(section.run)
             changes[name] = msgspec.structs.replace(section, run=run)
-        elif "mask" in fields:
-            changes[name] = msgspec.structs.replace(section, mask=absolute(section.mask))
         elif name == "picture":
             changes[name] = msgspec.structs.replace(section, out=absolute(section.out))
+        elif isinstance(section, TaskOptions):
+            changes[name] = _with_absolute_path(section)
         elif "conditioned" in fields:
             folders, tasks = tuple(map(absolute, section.conditioned)), tuple(map(_task, section.tasks))
             changes[name] = msgspec.structs.replace(section, conditioned=folders, tasks=tasks)
@@ -70,14 +71,19 @@ def _dataset(name: str) -> str:
     return FOLDER + (absolute(sized[1]) + sized[2] if sized else absolute(path))
 
 
+def _with_absolute_path(task: T) -> T:
+    if not (option := task.file_option):
+        return task
+    return msgspec.structs.replace(task, **{option: absolute(getattr(task, option))})
+
+
 def _task(text: str) -> str:
     task = parse_task(text)
-    if not isinstance(task, Inpaint) or (mask := absolute(task.mask)) == task.mask:
+    if (whole := _with_absolute_path(task)) == task:
         return text
-    whole = msgspec.structs.replace(task, mask=mask)
     written = format_task(whole)
     with contextlib.suppress(UserError):
         if parse_task(written) == whole:
             return written
-    problem = f"The path of the mask has a comma and an equals sign, which a task can't hold: {mask}."
-    raise UserError(problem, "Copy the mask to another folder.")
+    problem = f"The path of a task's file has a comma and an equals sign, which a task can't hold: {whole.file_path()}."
+    raise UserError(problem, "Copy the file to another folder.")

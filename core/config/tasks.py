@@ -14,32 +14,48 @@ from msgspec import Meta
 from dipddpm.core.config.base import Natural, PositiveFloat, Section, Share, by_tag, convert, fields
 from dipddpm.core.errors import UserError, suggest
 
-NoiseKind: TypeAlias = Literal["gaussian", "poisson", "salt-and-pepper", "unknown"]
+NoiseKind: TypeAlias = Literal["gaussian", "poisson", "poisson-gaussian", "salt-and-pepper", "unknown"]
 Sigma: TypeAlias = Annotated[float, Meta(ge=0, le=255), "standard deviation of Gaussian noise, in 8-bit grey levels"]
 RENAMED = {"peak": "photons"}
 """Former names of task options, which older runs hold in their config.toml."""
-_NOISE_OPTIONS = {"gaussian": "sigma", "poisson": "photons", "salt-and-pepper": "hit"}
+_NOISE_OPTIONS: dict[str, frozenset[str]] = {
+    "gaussian": frozenset({"sigma"}),
+    "poisson": frozenset({"photons"}),
+    "poisson-gaussian": frozenset({"photons", "sigma"}),
+    "salt-and-pepper": frozenset({"hit"}),
+    "unknown": frozenset(),
+}
 
 
 class TaskOptions(Section, tag_field="name", frozen=True):
     """The options that every task has: the noise on the measurements; and a summary for the help page."""
 
     summary: ClassVar[str] = ""
+    file_option: ClassVar[str] = ""
+    """The option that holds the path of a file; empty if there is none."""
 
-    noise: Annotated[NoiseKind, "kind of noise; sigma, photons or hit sets its strength"] = "gaussian"
+    noise: Annotated[
+        NoiseKind, "kind of noise; sigma, photons or hit sets its strength, and an unknown one is estimated"
+    ] = "gaussian"
     sigma: Sigma = 0.0
-    photons: Annotated[PositiveFloat, "mean photon count of a white pixel (poisson)"] = 30.0
+    photons: Annotated[PositiveFloat, "mean photon count of a white pixel (poisson, poisson-gaussian)"] = 30.0
     hit: Annotated[float, Meta(ge=0, le=1), "share of the values that become black or white (salt-and-pepper)"] = 0.1
     blind: Annotated[bool, "whether to hide the noise level, but not the kind of noise, from the methods"] = False
 
     def unused_options(self) -> set[str]:
         """Return the options that have no effect, given the values of the others."""
-        unused = {option for kind, option in _NOISE_OPTIONS.items() if kind != self.noise}
-        return unused if self.blind else unused | {"blind"}
+        unused = frozenset().union(*_NOISE_OPTIONS.values()) - _NOISE_OPTIONS[self.noise]
+        return {*unused} if self.blind and self.noise != "unknown" else {*unused, "blind"}
 
     def has_noise_level(self) -> bool:
         """Return whether the methods know the mean square of the noise, and it is positive."""
-        return not self.blind and (self.noise == "poisson" or (self.noise == "gaussian" and self.sigma > 0))
+        if self.blind or self.noise in {"salt-and-pepper", "unknown"}:
+            return False
+        return self.noise != "gaussian" or self.sigma > 0
+
+    def file_path(self) -> str:
+        """Return the path of the file that the task reads; empty if it reads none."""
+        return "" if self.file_option in {"", *self.unused_options()} else getattr(self, self.file_option)
 
 
 class Denoise(TaskOptions, tag="denoise", frozen=True):
@@ -54,6 +70,7 @@ class Inpaint(TaskOptions, tag="inpaint", frozen=True):
     """Inpainting: y equals x at some pixels; the others are missing in all channels."""
 
     summary: ClassVar[str] = "missing pixels: a random share, a box, or the black pixels of a mask file"
+    file_option: ClassVar[str] = "mask"
 
     missing: Annotated[Share, "share of the pixels that are missing, at random"] = 0.5
     box: Annotated[Natural, "side in pixels of a missing square in the middle, in place of missing; 0: none"] = 0
@@ -68,25 +85,28 @@ class Inpaint(TaskOptions, tag="inpaint", frozen=True):
 class Superres(TaskOptions, tag="superres", frozen=True):
     """Super-resolution: y holds the means of blocks of factor x factor pixels; blocks at far edges may be smaller."""
 
-    summary: ClassVar[str] = "the image at a half or a quarter of its size"
+    summary: ClassVar[str] = "the image at a half, a third, a quarter or an eighth of its size"
 
-    factor: Annotated[Literal[2, 4], "side of a block in pixels"] = 2
+    factor: Annotated[Literal[2, 3, 4, 8], "side of a block in pixels"] = 2
 
 
 class Deblur(TaskOptions, tag="deblur", frozen=True):
     """Deblurring: y is x convolved with a kernel of sum 1, with circular boundary."""
 
-    summary: ClassVar[str] = "a Gaussian or a motion blur"
+    summary: ClassVar[str] = "a Gaussian blur, a motion blur, or the kernel in a file"
+    file_option: ClassVar[str] = "file"
 
-    kernel: Annotated[Literal["gaussian", "motion"], "shape of the blur"] = "gaussian"
+    kernel: Annotated[Literal["gaussian", "motion", "file"], "shape of the blur"] = "gaussian"
+    file: Annotated[str, "file of the kernel, a grey image or a .npy file with odd sides, scaled to a sum of 1"] = ""
     width: Annotated[
         PositiveFloat, Meta(le=100), "standard deviation of the Gaussian, or length of the motion, in pixels"
     ] = 1.5
     angle: Annotated[float, Meta(ge=-360, le=360), "direction of the motion, in degrees from the x axis"] = 0.0
 
     def unused_options(self) -> set[str]:
-        """Return the options that have no effect; a Gaussian has no `angle`."""
-        return super().unused_options() | ({"angle"} if self.kernel == "gaussian" else set())
+        """Return the options that have no effect; only a motion has an `angle`, and only a file has no `width`."""
+        others = {"gaussian": {"angle", "file"}, "motion": {"file"}, "file": {"width", "angle"}}
+        return super().unused_options() | others[self.kernel]
 
 
 Task: TypeAlias = Denoise | Inpaint | Superres | Deblur
@@ -105,8 +125,12 @@ class RestorerOptions(Section, frozen=True):
         return task.__struct_config__.tag in cls.tasks and task.noise in {*cls.noises, "unknown"}
 
 
-def parse_task(text: str) -> Task:
-    """Parse `name:option=value,option=value`. Raises UserError for an unknown name and for a value out of bounds."""
+def parse_task(text: str, *, given: bool = False) -> Task:
+    """Parse `name:option=value,option=value`.
+
+    The task of a picture that is `given` damaged has unknown noise unless the text says something about noise; only the
+    known pixels of an `inpaint` task have none. Raises UserError for an unknown name and for a value out of bounds.
+    """
     name, _, options = text.strip().partition(":")
     if name not in TASKS:
         word = re.match(r"[a-z]*", name)
@@ -120,11 +144,11 @@ def parse_task(text: str) -> Task:
     for raw in options.split(","):
         if not (part := raw.strip()):
             continue
-        if last == "mask" and "=" not in part and part not in known:  # the comma belongs to the path
-            values["mask"] += f",{raw}"
+        if last and last == TASKS[name].file_option and "=" not in part and part not in known:
+            values[last] += f",{raw}"  # the comma belongs to the path
             continue
         key, equals, value = (word.strip() for word in part.partition("="))
-        if not equals or (key == "mask" and not value):
+        if not equals or (key == TASKS[name].file_option and not value):
             remedy = f"Write it as {key}=VALUE." if key in known else f"Write NAME=VALUE, with {_choices(name)}."
             raise UserError(f"The task option {part!r} has no value.", remedy)
         key = RENAMED.get(key, key)
@@ -133,6 +157,8 @@ def parse_task(text: str) -> Task:
             remedy = near if near.startswith("Did") else f"It has {_choices(name)}."
             raise UserError(f"The task {name} has no option {key!r}.", remedy)
         values[key], last = value, key
+    if given and name != "inpaint" and not values.keys() & {field.key for field in fields(TaskOptions)}:
+        values["noise"] = "unknown"
     return cast(Task, convert(values, Task, fields(TASKS[name]), strict=False))
 
 
@@ -145,7 +171,7 @@ def _choices(name: str) -> str:
 def format_task(task: TaskOptions) -> str:
     """Write a task as text that `parse_task` reads, with every option that has an effect except `noise=gaussian`.
 
-    This text can't hold a mask file whose path has a comma and, after it, an equals sign; config.toml can.
+    This text can't hold a file whose path has a comma and, after it, an equals sign; config.toml can.
     """
     values = msgspec.to_builtins(task)
     name = values.pop("name")

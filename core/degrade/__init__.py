@@ -4,7 +4,14 @@
 """
 
 from dipddpm.core.degrade.measure import Degradation, degrade
-from dipddpm.core.degrade.noise import GaussianNoise, Noise, PoissonNoise, SaltAndPepper
+from dipddpm.core.degrade.noise import (
+    GaussianNoise,
+    Noise,
+    PoissonGaussianNoise,
+    PoissonNoise,
+    SaltAndPepper,
+    UnknownNoise,
+)
 from dipddpm.core.degrade.operators import BlockMean, CircularBlur, Identity, Mask, MaskedOperator, Operator
 
 __all__ = [
@@ -17,7 +24,9 @@ __all__ = [
     "MaskedOperator",
     "Noise",
     "Operator",
+    "PoissonGaussianNoise",
     "PoissonNoise",
     "SaltAndPepper",
+    "UnknownNoise",
     "degrade",
 ]

@@ -34,7 +34,7 @@ class Case:
         """Measure true images (N, C, H, W) in [0, 1], on their device.
 
         The random draws of an image depend only on the run's seed, its label and the purpose, so an image has the
-        same measurement in every run with this seed that gives it the same label.
+        same measurement in every run with this seed that gives it the same label. Raises UserError for unknown noise.
         """
         y, degradation = degrade(task, truth, [derive(seed, f"{purpose} of {label}") for label in labels])
         n, c, h, w = truth.shape

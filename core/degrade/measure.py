@@ -10,11 +10,18 @@ import torch
 from torch import Tensor
 
 from dipddpm.core.config.tasks import Deblur, Inpaint, Superres, TaskOptions
-from dipddpm.core.degrade.noise import GaussianNoise, Noise, PoissonNoise, SaltAndPepper
+from dipddpm.core.degrade.noise import (
+    GaussianNoise,
+    Noise,
+    PoissonGaussianNoise,
+    PoissonNoise,
+    SaltAndPepper,
+    UnknownNoise,
+)
 from dipddpm.core.degrade.operators import BlockMean, CircularBlur, Identity, Mask, Operator
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import MaskLoaded
-from dipddpm.core.io import digest, home
+from dipddpm.core.io import home
+from dipddpm.core.io.kernels import read_kernel
 from dipddpm.core.io.masks import read_mask
 
 
@@ -31,21 +38,24 @@ class Degradation:
     def from_task(cls, task: TaskOptions, size: tuple[int, int], generator: torch.Generator) -> Degradation:
         """Return a task's degradation of one image of (H, W), on the generator's device, and draw any random mask.
 
-        Raises UserError if the mask file's size differs from the image's, or if the mask leaves or misses no pixel.
+        Raises UserError if the mask file's size differs from the image's, if the mask leaves or misses no pixel, and
+        for a kernel file that `read_kernel` refuses.
         """
-        noise: Noise = GaussianNoise(task.sigma / 255)
-        if task.noise == "poisson":
-            noise = PoissonNoise(task.photons)
-        elif task.noise == "salt-and-pepper":
-            noise = SaltAndPepper(task.hit)
+        sigma = task.sigma / 255
+        noise: Noise = {
+            "gaussian": GaussianNoise(sigma),
+            "poisson": PoissonNoise(task.photons),
+            "poisson-gaussian": PoissonGaussianNoise(task.photons, sigma),
+            "salt-and-pepper": SaltAndPepper(task.hit),
+            "unknown": UnknownNoise(),
+        }[task.noise]
         operator: Operator = Identity()
         if isinstance(task, Inpaint):
             operator = Mask(_mask(task, size, generator))
         elif isinstance(task, Superres):
             operator = BlockMean(task.factor, size, generator.device)
         elif isinstance(task, Deblur):
-            kernel = gaussian_kernel(task.width) if task.kernel == "gaussian" else motion_kernel(task.width, task.angle)
-            operator = CircularBlur(kernel.to(generator.device), size)
+            operator = CircularBlur(_kernel(task).to(generator.device), size)
         return cls(operator, noise, task.blind)
 
     def measure(self, x0: Tensor, generator: torch.Generator) -> Tensor:
@@ -84,6 +94,12 @@ def degrade(task: TaskOptions, x0: Tensor, seeds: Sequence[int]) -> tuple[Tensor
     return torch.cat(measurements).to(x0.device), combined.to(x0.device)
 
 
+def _kernel(task: Deblur) -> Tensor:
+    if task.kernel == "file":
+        return torch.from_numpy(read_kernel(task.file))
+    return gaussian_kernel(task.width) if task.kernel == "gaussian" else motion_kernel(task.width, task.angle)
+
+
 def gaussian_kernel(width: float) -> Tensor:
     """Return a Gaussian kernel of standard deviation `width` pixels, cut off at 4 `width`, with sum 1."""
     radius = max(1, math.ceil(4 * width))
@@ -109,23 +125,11 @@ def motion_kernel(length: float, angle: float) -> Tensor:
     return kernel / kernel.sum()
 
 
-def masks_loaded(*tasks: TaskOptions) -> list[MaskLoaded]:
-    """Return the event that identifies the mask, for each task with a mask file. Raises UserError as `read_mask`."""
-    files = [task.mask for task in tasks if isinstance(task, Inpaint) and task.mask]
-    _, hashes = digest.of_arrays(read_mask(home.expand(file)) for file in files)
-    return [MaskLoaded(file=file, sha256=sha256) for file, sha256 in zip(files, hashes, strict=True)]
-
-
-def _read_mask(file: str, size: tuple[int, int] | None = None) -> Tensor:
-    """Return the mask in a file: float (1, 1, H, W), 1 at measured pixels."""
-    return torch.tensor(read_mask(home.expand(file), size), dtype=torch.float32)[None, None]
-
-
 def _mask(task: Inpaint, size: tuple[int, int], generator: torch.Generator) -> Tensor:
     """Return the task's mask (1, 1, H, W), 1 at measured pixels; a random mask has exactly the task's missing share."""
     height, width = size
     if task.mask:
-        mask = _read_mask(task.mask, size)
+        mask = torch.tensor(read_mask(home.expand(task.mask), size), dtype=torch.float32)[None, None]
     elif task.box:
         mask = torch.ones(1, 1, height, width)
         top, left = max(0, (height - task.box) // 2), max(0, (width - task.box) // 2)

@@ -20,7 +20,7 @@ STRENGTH = 15.0
 
 
 def without_impulses(case: Case, estimate: Tensor) -> Case:
-    """Return the case with suspected impulses masked out; the remaining pixels are taken as noise-free.
+    """Return the case with suspected impulses masked out; only Gaussian noise beside the impulses remains.
 
     Impulses are black or white, but not every such pixel is an impulse, so only those that differ from the `estimate`,
     images (N, C, H, W) in [0, 1], are masked. A case with other noise or with a blur is returned as it is.
@@ -32,7 +32,8 @@ def without_impulses(case: Case, estimate: Tensor) -> Case:
     extreme = (case.y <= 0) | (case.y >= 1)
     plausible = ~(extreme & ((case.y - estimate).abs() > TOLERANCE)).any(1, keepdim=True)
     mask = plausible * operator.measured(case.y)[:, :1]
-    return replace(case, y=case.y * mask, degradation=Degradation(Mask(mask), GaussianNoise(0.0)))
+    noise = GaussianNoise(degradation.noise.sigma)
+    return replace(case, y=case.y * mask, degradation=Degradation(Mask(mask), noise))
 
 
 def equalize_spectrum(case: Case, strength: float = STRENGTH) -> Case:

@@ -19,6 +19,7 @@ from dipddpm.core.events.event import EpochFinished as EpochFinished
 from dipddpm.core.events.event import FileStored as FileStored
 from dipddpm.core.events.event import ImageSaved as ImageSaved
 from dipddpm.core.events.event import Input as Input
+from dipddpm.core.events.event import KernelLoaded as KernelLoaded
 from dipddpm.core.events.event import MaskLoaded as MaskLoaded
 from dipddpm.core.events.event import Message as Message
 from dipddpm.core.events.event import PriorLoaded as PriorLoaded

@@ -69,6 +69,13 @@ class MaskLoaded(Event, tag="mask_loaded", frozen=True):
     sha256: str
 
 
+class KernelLoaded(Event, tag="kernel_loaded", frozen=True):
+    """The run has read the kernel of its blur: the file, and the hash of the kernel's values."""
+
+    file: str
+    sha256: str
+
+
 class PriorLoaded(Event, tag="prior_loaded", frozen=True):
     """The run has loaded a trained model: the id of the run that trained it, and the hash of the model's file.
 
@@ -311,7 +318,7 @@ class RunStopped(Event, tag="run_stopped", frozen=True):
     step: Count = 0
 
 
-Input: TypeAlias = DataLoaded | MaskLoaded | PriorLoaded
+Input: TypeAlias = DataLoaded | MaskLoaded | KernelLoaded | PriorLoaded
 """An event that identifies the contents of something outside the run folder that the run computes with."""
 ENDS = (RunFinished, RunFailed, RunStopped)
 EVENT_TYPES = tuple(Event.__subclasses__())

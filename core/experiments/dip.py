@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.config import DipRun
+from dipddpm.core.data.identity import task_files_loaded
 from dipddpm.core.data.names import image_names
 from dipddpm.core.data.sources import file_messages, load_images
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.degrade.measure import masks_loaded
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.dip.fit import DipFit, finite_mean
 from dipddpm.core.errors import UserError
@@ -39,7 +39,7 @@ class DipExperiment:
     ) -> None:
         """Set up the fits; `images` are true images (C, H, W) in [0, 1], whose labels seed their noise."""
         self.config = config
-        self.inputs = (loaded, *masks_loaded(config.task))
+        self.inputs = (loaded, *task_files_loaded(config.task))
         """The events that identify the images and the mask file, if the task has one."""
         self.images = images
         self.labels = labels

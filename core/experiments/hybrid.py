@@ -12,11 +12,11 @@ from torch import Tensor
 
 from dipddpm.core.config import HybridRun, format_task
 from dipddpm.core.config.shapes import refuse_other_shape
+from dipddpm.core.data.identity import task_files_loaded
 from dipddpm.core.data.sources import file_messages, load_batch
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.degrade.measure import masks_loaded
 from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN, Scoreboard
 from dipddpm.core.events import (
     DataLoaded,
@@ -67,7 +67,7 @@ class HybridExperiment:
         self.loaded = loaded
         self.given_prior = prior
         self.training = training
-        self._own_inputs: list[Input] = [*([prior[1]] if prior else []), loaded, *masks_loaded(config.task)]
+        self._own_inputs: list[Input] = [*([prior[1]] if prior else []), loaded, *task_files_loaded(config.task)]
         self.case = Case.of(truth, config.task, labels, config.seed).to(device)
         self.clock = clock_of(self.truth.device)
         self._prior_training = None if training is None else PriorTraining(training)

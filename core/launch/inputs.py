@@ -24,7 +24,7 @@ from dipddpm.core import config as configs
 from dipddpm.core import registry
 from dipddpm.core.data import folder as image_folder
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import DataLoaded, Input, MaskLoaded, PriorLoaded
+from dipddpm.core.events import DataLoaded, Input, KernelLoaded, MaskLoaded, PriorLoaded
 from dipddpm.core.runs import CHECKPOINT_FILE, CONFIG_FILE, EventReader, RunState, history, reference, summary
 from dipddpm.core.runs.environment import python_module
 from dipddpm.core.runs.equivalence import comparable_config
@@ -51,7 +51,7 @@ def refuse_changed(folder: Path, now: Sequence[Input]) -> str:
     recorded = history(EventReader(folder).read())
     changes: list[str] = []
     unchecked: list[str] = []
-    for kind in (DataLoaded, MaskLoaded, PriorLoaded):
+    for kind in (DataLoaded, MaskLoaded, KernelLoaded, PriorLoaded):
         before = [event for event in recorded if isinstance(event, kind)]
         current = [event for event in now if isinstance(event, kind)]
         for old, new in zip(before, current, strict=False):
@@ -173,8 +173,8 @@ def _changes(old: Input, new: Input) -> list[str]:
         case PriorLoaded(), PriorLoaded() if old.run != new.run:
             return [f"the model was {old.run} then and is {new.run} now"]
         case _:
-            contents = {DataLoaded: "images or labels", MaskLoaded: "pixels", PriorLoaded: "weights"}[type(new)]
-            return [f"{_name(new)} has other {contents}"]
+            contents = {DataLoaded: "images or labels", MaskLoaded: "pixels", PriorLoaded: "weights"}
+            return [f"{_name(new)} has other {contents.get(type(new), 'values')}"]
 
 
 def _changed_options(old: Input, new: Input) -> list[str]:
@@ -191,6 +191,8 @@ def _name(event: Input) -> str:
             return event.source if event.files else " ".join(filter(None, (event.dataset, event.split)))
         case MaskLoaded():
             return f"the mask {event.file}"
+        case KernelLoaded():
+            return f"the kernel {event.file}"
         case PriorLoaded():
             return f"the best model of {event.run}"
 

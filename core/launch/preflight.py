@@ -20,11 +20,11 @@ from dipddpm.core.config import (
     format_task,
     parse_task,
 )
-from dipddpm.core.config.tasks import Inpaint
+from dipddpm.core.config.tasks import Deblur, Inpaint
 from dipddpm.core.data import folder
 from dipddpm.core.data.catalogue import Split
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import Input, MaskLoaded, PriorLoaded
+from dipddpm.core.events import Input, PriorLoaded
 from dipddpm.core.io import home
 from dipddpm.core.launch import inputs, queue, shapes
 from dipddpm.core.runs import BEST_FILE, Run, reference, trained
@@ -65,7 +65,7 @@ def _refuse_inputs(config: AnyRun, *, fetching: bool = False, elsewhere: bool = 
     if isinstance(config, DipRun | HybridRun):
         _refuse_images(config)
     if isinstance(config, RestoreRun):
-        _refuse_masks(config)
+        _refuse_tasks(config)
         _refuse_prior(config.prior.run)
         _refuse_networks(config)
     if isinstance(config, HybridRun):
@@ -111,10 +111,8 @@ def refuse_changed(
 
 
 def _files(config: AnyRun) -> Iterator[Input]:
-    """Yield the events that identify the image files and masks of a run, as the run logs them."""
-    from dipddpm.core.data.identity import files_loaded
-    from dipddpm.core.io import digest
-    from dipddpm.core.io.masks import read_mask
+    """Yield the events that identify the image files, masks and kernels of a run, as the run logs them."""
+    from dipddpm.core.data.identity import files_loaded, task_files_loaded
     from dipddpm.core.io.pictures import decode
 
     if isinstance(config, DipRun | HybridRun) and config.images.files and not config.images.grey:
@@ -123,8 +121,7 @@ def _files(config: AnyRun) -> Iterator[Input]:
     tasks: list[Task] = [config.task] if isinstance(config, DipRun | HybridRun) else []
     if isinstance(config, RestoreRun):
         tasks += map(parse_task, config.restore.tasks)
-    for mask in (task.mask for task in tasks if isinstance(task, Inpaint) and task.mask):
-        yield MaskLoaded(file=mask, sha256=digest.of_arrays([read_mask(home.expand(mask))])[0])
+    yield from task_files_loaded(*tasks)
 
 
 def _models(config: AnyRun) -> Iterator[PriorLoaded]:
@@ -212,8 +209,8 @@ def _refuse_networks(config: RestoreRun) -> None:
 
 
 def _refuse_images(config: DipRun | HybridRun) -> None:
-    """Raise UserError for image files, or a mask, that the run can't use."""
-    from dipddpm.core.io import masks, pictures
+    """Raise UserError for image files, or a mask or kernel, that the run can't use."""
+    from dipddpm.core.io import kernels, masks, pictures
 
     sizes: dict[str, tuple[int, int]] = {}
     for name in config.images.files:
@@ -224,6 +221,8 @@ def _refuse_images(config: DipRun | HybridRun) -> None:
             if side < 2:
                 problem = f"{name} is {side} pixel {word}, and the networks need at least 2 pixels a side."
                 raise UserError(problem, "Leave it out, or enlarge it.")
+    if isinstance(config.task, Deblur) and config.task.kernel == "file":
+        kernels.read_kernel(config.task.file)
     if not isinstance(config.task, Inpaint) or not config.task.mask:
         return
     dataset = config.data.dataset
@@ -236,11 +235,16 @@ def _refuse_images(config: DipRun | HybridRun) -> None:
         masks.read_mask(home.expand(config.task.mask), (height, width))
 
 
-def _refuse_masks(config: RestoreRun) -> None:
-    """Raise UserError for a mask of a head-to-head, whose images are all 28x28."""
-    from dipddpm.core.io import masks
+def _refuse_tasks(config: RestoreRun) -> None:
+    """Raise UserError for a mask or a kernel of a head-to-head, whose images are all 28x28, and for unknown noise."""
+    from dipddpm.core.io import kernels, masks
 
     for text in config.restore.tasks:
         task = parse_task(text)
+        if task.noise == "unknown":
+            problem = f"{text} has unknown noise, which can't be added to the true images that are compared."
+            raise UserError(problem, "Give the noise a kind and a level, such as denoise:sigma=25.")
+        if isinstance(task, Deblur) and task.kernel == "file":
+            kernels.read_kernel(task.file)
         if isinstance(task, Inpaint) and task.mask:
             masks.read_mask(home.expand(task.mask), (28, 28))

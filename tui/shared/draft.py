@@ -39,7 +39,7 @@ FLAGS = {
 }
 """Options with their own command-line flag; all other options are given with --set."""
 
-PATHS = ("images.files", "task.mask", "data.dataset", "data.directory", "prior.run", "restore.conditioned")
+PATHS = ("images.files", "task.mask", "task.file", "data.dataset", "data.directory", "prior.run", "restore.conditioned")
 """Options that hold paths."""
 
 
@@ -210,8 +210,8 @@ class Draft:
 
 
 def _only_set(key: str, text: str) -> bool:
-    """Return whether an option of the task needs --set, because --task can't hold the path of its mask."""
-    return key == "task.mask" and "," in text and "=" in text
+    """Return whether an option of the task needs --set, because --task can't hold the path of its file."""
+    return key in {"task.mask", "task.file"} and "," in text and "=" in text
 
 
 def epochs_train_prior(method: str) -> bool:

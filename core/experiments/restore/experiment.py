@@ -15,9 +15,9 @@ from torch import Tensor
 from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.config import RestoreRun, format_task, parse_task
 from dipddpm.core.data import ImageSet, procedural
+from dipddpm.core.data.identity import task_files_loaded
 from dipddpm.core.data.sources import data_loaded, opening_events
 from dipddpm.core.ddpm.model import TrainedModel
-from dipddpm.core.degrade.measure import masks_loaded
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import (
@@ -80,7 +80,7 @@ class RestoreExperiment:
         self.sets = images
         model, loaded = prior
         self._models = [loaded, *map(_network_loaded, conditioned)]
-        self._masks = masks_loaded(*map(parse_task, config.restore.tasks))
+        self._masks = task_files_loaded(*map(parse_task, config.restore.tasks))
         self.device = torch.device(device)
         self.conditioned = conditioned
         self.process_group = ProcessGroup.current()

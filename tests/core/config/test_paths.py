@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from dipddpm.core import config as configs
-from dipddpm.core.config import KINDS, PRESETS, DipRun, HybridRun, Inpaint, RestoreRun
+from dipddpm.core.config import KINDS, PRESETS, Deblur, DipRun, HybridRun, Inpaint, RestoreRun
 from dipddpm.core.config.paths import with_absolute_paths
 from dipddpm.core.errors import UserError
 from dipddpm.core.runs import RunsFolder
@@ -32,7 +32,8 @@ def path_options() -> list[tuple[str, str]]:
     return [
         (kind, field.key)
         for kind in KINDS
-        for field in configs.describe(kind, task="inpaint" if PRESETS[kind] and "task" in fields_of(kind) else None)
+        for task in (("inpaint", "deblur") if PRESETS[kind] and "task" in fields_of(kind) else (None,))
+        for field in configs.describe(kind, task=task)
         if words.search(field.description) and "str" in str(field.type)
     ]
 
@@ -43,10 +44,17 @@ def fields_of(kind: str) -> tuple[str, ...]:
 
 def test_every_option_that_names_a_file_or_folder_becomes_absolute(here: Path) -> None:
     options = path_options()
-    assert {key for _, key in options} >= {"images.files", "task.mask", "data.directory", "data.dataset", "prior.run"}
+    assert {key for _, key in options} >= {
+        "images.files",
+        "task.mask",
+        "task.file",
+        "data.directory",
+        "data.dataset",
+        "prior.run",
+    }
     for kind, key in options:
         value = "folder:x" if key == "data.dataset" else "x"
-        task = "inpaint" if key.startswith("task.") else None
+        task = {"task.mask": "inpaint", "task.file": "deblur"}.get(key)
         for built in (
             configs.build(kind, task=task, settings={key: value}),
             with_absolute_paths(unchecked(kind, task, key, value)),
@@ -129,6 +137,16 @@ def test_mask_in_a_task_may_have_a_comma(here: Path) -> None:
     assert (task.mask, task.sigma) == (f"{here}/m, d.png", 2.0)
     with pytest.raises(UserError, match="no option 'sgima'"):
         configs.parse_task("inpaint:mask=m.png,sgima=2")
+
+
+def test_kernel_file_becomes_absolute(here: Path) -> None:
+    config = configs.build("dip", task="deblur:kernel=file,file=k, 1.npy")
+    assert isinstance(config, DipRun)
+    assert isinstance(config.task, Deblur)
+    assert config.task.file == config.task.file_path() == f"{here}/k, 1.npy"
+    compared = configs.build("restore", settings={"restore.tasks": ("deblur:kernel=file,file=k.npy",)})
+    assert isinstance(compared, RestoreRun)
+    assert compared.restore.tasks == (f"deblur:kernel=file,file={here}/k.npy,sigma=0",)
 
 
 def test_mask_path_that_a_task_cannot_hold_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,20 @@ from __future__ import annotations
 
 import torch
 
-from dipddpm.core.degrade import GaussianNoise, Mask
+from dipddpm.core.degrade import Degradation, GaussianNoise, Identity, Mask, SaltAndPepper
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.simplify import without_impulses
 from dipddpm.core.methods.calibrated.splitting import hold_out_measurements
 from tests.core.methods.cases import case, shapes
 
 TRUTH = shapes(3, size=28) * 0.6 + 0.2
+
+
+def test_without_impulses_preserves_gaussian_noise() -> None:
+    given = Case(TRUTH, Degradation(Identity(), SaltAndPepper(0.1, sigma=0.05)), (*TRUTH.shape,))
+    noise = without_impulses(given, TRUTH).degradation.noise
+    assert isinstance(noise, GaussianNoise)
+    assert noise.sigma == 0.05
 
 
 def test_without_impulses_masks_impulses_and_leaves_exact_pixels() -> None:

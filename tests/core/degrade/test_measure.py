@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import convolve
 
 from dipddpm.core.config import Deblur, Denoise, Inpaint, Superres, parse_task
-from dipddpm.core.degrade import Degradation, degrade
+from dipddpm.core.degrade import Degradation, SaltAndPepper, degrade
 from dipddpm.core.errors import UserError
 from dipddpm.core.images import save_png
 
@@ -51,7 +53,13 @@ def test_gaussian_noise_has_its_sigma_and_is_not_clipped() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["denoise:sigma=30", "denoise:noise=poisson,photons=5", "inpaint:missing=0.4,sigma=30"]
+    "text",
+    [
+        "denoise:sigma=30",
+        "denoise:noise=poisson,photons=5",
+        "denoise:noise=poisson-gaussian,photons=5,sigma=60",
+        "inpaint:missing=0.4,sigma=30",
+    ],
 )
 def test_expected_residual_matches_residual_of_truth(text: str) -> None:
     y, degradation = degrade(parse_task(text), X0, range(4))
@@ -60,6 +68,27 @@ def test_expected_residual_matches_residual_of_truth(text: str) -> None:
     expected = degradation.expected_residual(y)
     assert expected is not None
     assert torch.allclose(expected, residual, rtol=0.15)
+
+
+def test_unknown_noise_is_not_added() -> None:
+    with pytest.raises(UserError, match="Unknown noise can't be added"):
+        degrade(parse_task("denoise", given=True), X0, range(4))
+
+
+def test_impulses_may_come_with_gaussian_noise() -> None:
+    x = torch.full((1, 1, 200, 200), 0.5)
+    y = SaltAndPepper(0.2, sigma=0.05).add(x, torch.Generator().manual_seed(0))
+    others = y[(y > 0) & (y < 1)]
+    assert others.std().item() == pytest.approx(0.05, rel=0.03)
+    assert others.numel() / y.numel() == pytest.approx(0.8, abs=0.01)
+
+
+def test_kernel_file_blurs_like_scipy(tmp_path: Path) -> None:
+    kernel = np.random.default_rng(0).random((5, 3))
+    np.save(tmp_path / "k.npy", kernel)
+    y, _ = degrade(parse_task(f"deblur:kernel=file,file={tmp_path}/k.npy"), X0, range(4))
+    expected = convolve(X0[0, 0].double().numpy(), kernel / kernel.sum(), mode="wrap")
+    np.testing.assert_allclose(y[0, 0].numpy(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("text", ["denoise:noise=salt-and-pepper", "superres:factor=2"])

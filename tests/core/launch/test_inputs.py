@@ -328,6 +328,14 @@ def test_resume_accepts_files_that_differ_in_bytes_alone(runs: RunsFolder, files
     assert_resumes_like(run, whole)
 
 
+def test_resume_with_another_kernel_is_refused(runs: RunsFolder, files: Path) -> None:
+    np.save(files / "k.npy", np.ones((3, 3)))
+    settings = {**DIP, "images.files": (f"{files}/a.png",)}
+    run = interrupted(runs, configs.build("dip", task=f"deblur:kernel=file,file={files}/k.npy", settings=settings))
+    np.save(files / "k.npy", np.ones((1, 3)))
+    assert "k.npy has other values" in refused(run).error
+
+
 def test_hashes_in_the_log_are_those_of_the_pixels(runs: RunsFolder, files: Path, pictures: Path) -> None:
     """Compute each hash again, from what Pillow reads."""
     run, trained = runs.create(restoring(files)), runs.create(training(pictures, **{"ddpm.epochs": 1}))

@@ -1,4 +1,4 @@
-"""Checks before a run: image files and masks that it can't use."""
+"""Checks before a run: image files, masks and kernels that it can't use."""
 
 from __future__ import annotations
 
@@ -105,3 +105,18 @@ def test_refuse_folder_in_colour_for_tutorial_network_unless_converted(tmp_path:
     with pytest.raises(UserError, match=r"--set data\.grey=true"):
         preflight.refuse(configs.build("ddpm", settings=settings))
     preflight.refuse(configs.build("ddpm", settings=settings | {"data.grey": True}))
+
+
+@pytest.mark.parametrize("kind", ["dip", "hybrid", "restore"])
+def test_refuse_kernels(tmp_path: Path, kind: str) -> None:
+    task = f"deblur:kernel=file,file={tmp_path / 'k.npy'}"
+    assert "There is no kernel file" in refused(kind, task)
+    np.save(tmp_path / "k.npy", np.ones((2, 3)))
+    assert "3x2 pixels, so no pixel is in its middle" in refused(kind, task)
+    np.save(tmp_path / "k.npy", np.ones((3, 3)))
+    assert "kernel" not in refused(kind, task)
+    assert "has no kernel file" in refused(kind, "deblur:kernel=file")
+
+
+def test_refuse_comparison_with_unknown_noise() -> None:
+    assert "unknown noise, which can't be added" in refused("restore", "denoise:noise=unknown")
