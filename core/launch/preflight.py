@@ -29,6 +29,8 @@ from dipddpm.core.io import home
 from dipddpm.core.launch import inputs, queue, shapes
 from dipddpm.core.runs import BEST_FILE, Run, reference, trained
 
+_NOISE_REMEDY = "Give the noise a kind and a level, such as denoise:sigma=25."
+
 
 def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -> None:
     """Raise UserError for a config that is certain to fail.
@@ -221,6 +223,8 @@ def _refuse_images(config: DipRun | HybridRun) -> None:
             if side < 2:
                 problem = f"{name} is {side} pixel {word}, and the networks need at least 2 pixels a side."
                 raise UserError(problem, "Leave it out, or enlarge it.")
+    if config.task.noise == "unknown" and not config.images.given:
+        raise UserError("Unknown noise can't be added to true images.", _NOISE_REMEDY)
     if isinstance(config.task, Deblur) and config.task.kernel == "file":
         kernels.read_kernel(config.task.file)
     if not isinstance(config.task, Inpaint) or not config.task.mask:
@@ -242,8 +246,7 @@ def _refuse_tasks(config: RestoreRun) -> None:
     for text in config.restore.tasks:
         task = parse_task(text)
         if task.noise == "unknown":
-            problem = f"{text} has unknown noise, which can't be added to the true images that are compared."
-            raise UserError(problem, "Give the noise a kind and a level, such as denoise:sigma=25.")
+            raise UserError(f"{text} has unknown noise, which can't be added to true images.", _NOISE_REMEDY)
         if isinstance(task, Deblur) and task.kernel == "file":
             kernels.read_kernel(task.file)
         if isinstance(task, Inpaint) and task.mask:

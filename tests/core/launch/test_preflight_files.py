@@ -114,9 +114,10 @@ def test_refuse_kernels(tmp_path: Path, kind: str) -> None:
     np.save(tmp_path / "k.npy", np.ones((2, 3)))
     assert "3x2 pixels, so no pixel is in its middle" in refused(kind, task)
     np.save(tmp_path / "k.npy", np.ones((3, 3)))
-    assert "kernel" not in refused(kind, task)
+    assert "The kernel" not in refused(kind, task)
     assert "has no kernel file" in refused(kind, "deblur:kernel=file")
 
 
-def test_refuse_comparison_with_unknown_noise() -> None:
-    assert "unknown noise, which can't be added" in refused("restore", "denoise:noise=unknown")
+@pytest.mark.parametrize("kind", ["dip", "hybrid", "restore"])
+def test_refuse_unknown_noise_on_true_images(kind: str) -> None:
+    assert "nknown noise" in refused(kind, "denoise:noise=unknown")
