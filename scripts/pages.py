@@ -84,6 +84,7 @@ FIELDS = {
     "mask_loaded.file": "the path of the mask file",
     "kernel_loaded.file": "the path of the kernel file",
     "files": "the path of each image file, with the SHA-256 hash of its pixels",
+    "out": "the path of a copy outside the run folder; empty: there is none",
     "restored_saved.files": "the path of each PNG file with a restored image",
     "restored_saved.images": "how many images were restored; at most 100 of them get files",
     "final": "the PSNR of the last iteration, for each image",

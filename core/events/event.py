@@ -208,12 +208,13 @@ class ImageSaved(Event, tag="image_saved", frozen=True):
 class RestoredSaved(Event, tag="restored_saved", frozen=True):
     """Restored images were written as PNG files, each at its own size: the first `files` of `images` in all.
 
-    `degraded` names the files with the degraded images.
+    `degraded` names the files with the degraded images. `out` is a file outside the run folder with the same result.
     """
 
     files: list[str]
     images: Count
     degraded: list[str] = []
+    out: str = ""
     step: Count = 0
 
 

@@ -46,17 +46,20 @@ class RestoredImages(Payload, frozen=True):
 
 
 class GivenRestored(Payload, frozen=True):
-    """The restoration of a given picture, to store as a file of the same kind: same depth, transparency and profile.
+    """The restoration of a given file, to store as a file of the same kind: same depth, transparency and profile.
 
-    `file` is the given file, `images` are the restorations (C, H, W) of all pictures in it, in [0, 1], and `maps` are
-    further pictures to store beside it by their names, such as `spread`, each (C, H, W) in [0, 1].
+    `images` are the restorations (C, H, W) of all pictures in `file`, in [0, 1]. `maps` are further pictures to store
+    beside them by their names, such as `spread`, each (C, H, W) in [0, 1]. `out` is a path to which the result is
+    copied too. `white` and `grey` are the options with which the file was read.
     """
 
     file: str
     name: str
     images: list[Any]
-    degraded: list[Any]
     maps: dict[str, Any] = {}
+    out: str = ""
+    white: float = 0.0
+    grey: bool = False
     step: int = 0
 
 

@@ -18,6 +18,8 @@ from dipddpm.core.errors import FREE_SPACE, UserError, system_error
 from dipddpm.core.events import Event, Experiment, Item
 from dipddpm.core.export.mirror import TensorboardMirror
 from dipddpm.core.io import atomic
+from dipddpm.core.io.given import read_given
+from dipddpm.core.io.written import write_like
 from dipddpm.core.launch import inputs
 from dipddpm.core.runs import BEST_FILE, CHECKPOINT_FILE, EventLog, EventReader, history, summary
 
@@ -189,6 +191,8 @@ class Recorder:
                 return self._store_pictures(payload)
             case events.RestoredImages():
                 return self._store_restored(payload)
+            case events.GivenRestored():
+                return self._store_given(payload)
             case events.Tensors():
                 name = f"{payload.name}.safetensors"
                 sha256 = checkpoint.save(self.folder / name, payload.tensors)
@@ -239,6 +243,23 @@ class Recorder:
                 images.save_png(self.folder / files[kind][-1], image)
         count = len(item.names)
         return events.RestoredSaved(files=files["restored"], degraded=files["degraded"], images=count, step=item.step)
+
+    def _store_given(self, item: events.GivenRestored) -> Event:
+        """Store the restoration of a given file, a copy of the given file, and the maps; copy the result to `out`."""
+        given = read_given(Path(item.file), white=item.white, grey=item.grey)
+        restored = [image.detach().cpu().movedim(0, -1).numpy() for image in item.images]
+        files = {}
+        for kind, pixels in (("restored", restored), ("given", [picture.pixels for picture in given])):
+            files[kind] = f"images/{item.name}-{kind}{given[0].source.ending}"
+            write_like(self.folder / files[kind], pixels, given)
+        for name, image in item.maps.items():
+            images.save_png(self.folder / f"images/{item.name}-{name}.png", image)
+        if item.out:
+            Path(item.out).parent.mkdir(parents=True, exist_ok=True)
+            write_like(Path(item.out), restored, given)
+        return events.RestoredSaved(
+            files=[files["restored"]], degraded=[files["given"]], images=len(given), step=item.step, out=item.out
+        )
 
 
 def _warnings(payload: events.Payload) -> list[Event]:
