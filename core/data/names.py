@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from pathlib import PurePath
 
 from dipddpm.core.config import ImagesConfig
@@ -17,12 +18,16 @@ def image_names(images: ImagesConfig) -> list[str]:
     A file gives its name without the ending; a number tells files of the same name apart, in the order in which they
     were given. An image of a data set is named by its split and index.
     """
-    if not images.files:
-        return [f"{images.split}-{index}" for index in images.image_indices()]
+    if files := images.given or images.files:
+        return unique_names(PurePath(file).stem for file in files)
+    return [f"{images.split}-{index}" for index in images.image_indices()]
+
+
+def unique_names(stems: Iterable[str]) -> list[str]:
+    """Return a safe name for each of these, with a number where another one has it already."""
     names: list[str] = []
     taken: set[str] = set()
-    for file in images.files:
-        stem = _safe(PurePath(file).stem)
+    for stem in map(_safe, stems):
         name, number = stem, 1
         # Some file systems don't distinguish upper from lower case.
         while name.casefold() in taken:

@@ -19,6 +19,8 @@ from dipddpm.core.io import arrays, colour, metadata, stored, tiff
 from dipddpm.core.io.metadata import Metadata
 from dipddpm.core.io.samples import Samples, scaled
 
+_FINE = 85
+"""The quality of a JPEG below which its blocks count."""
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -58,8 +60,10 @@ class GivenPicture:
     alpha: NDArray[np.float32] | None
     """The opacity in [0, 1], (H, W); None if the file has none."""
     source: Source
+    warnings: tuple[str, ...] = ()
+    """Sentences about what may be wrong with the file; empty unless this is its first picture."""
     notes: tuple[str, ...] = ()
-    """Sentences about the file that the user should know; those of a whole file are with its first picture."""
+    """Sentences about what becomes of the file; empty unless this is its first picture."""
 
 
 def read_given(path: Path, *, white: float = 0, grey: bool = False) -> list[GivenPicture]:
@@ -73,8 +77,8 @@ def read_given(path: Path, *, white: float = 0, grey: bool = False) -> list[Give
     """
     with stored.reading(path) as file:
         if file.read(len(arrays.SIGNATURE)) == arrays.SIGNATURE:
-            array, notes = arrays.read(file, path, stored.MAX_PIXELS, white)
-            return _from_array(array, path, white, notes, grey=grey)
+            array, warnings = arrays.read(file, path, stored.MAX_PIXELS, white)
+            return _from_array(array, path, white, warnings, grey=grey)
         samples = _pages(file, path)
         return _from_samples(samples, metadata.read(stored.full_size(file)), path, white, grey=grey)
 
@@ -119,22 +123,28 @@ def _from_samples(
         ".tif" if is_tiff else ".png", dtype, scale, first.values.shape[-1], first.premultiplied,
         first.profile or b"", found,
     )  # fmt: skip
-    notes: list[str] = []
+    warnings: list[str] = []
     planes = []
     for page in pages:
         values, doubts = scaled(page, path, white, "images.white", precise)
-        notes += [text for text in doubts if text not in notes]
+        warnings += [text for text in doubts if text not in warnings]
         planes.append(np.ascontiguousarray(values))
+    if found.quality < _FINE:
+        warnings.append(
+            f"{path} is a JPEG of a quality of about {found.quality}, with blocks and smoothed noise that no method "
+            "expects. Give the original file if there is one."
+        )
+    notes: list[str] = []
     if first.converted:
         notes.append(f"{path} is stored as {first.converted}; it is converted to sRGB, and written so.")
     if found.frames > 1:
         notes.append(f"{path} holds an animation of {found.frames} frames; only the first one is restored.")
     alphas = [None if page.alpha is None else page.alpha[..., 0].astype(precise) for page in pages]
-    return _pictures(path, planes, alphas, source, notes, grey=grey)
+    return _pictures(path, planes, alphas, source, warnings=warnings, notes=notes, grey=grey)
 
 
 def _from_array(
-    array: NDArray[Any], path: Path, white: float, notes: Sequence[str], *, grey: bool
+    array: NDArray[Any], path: Path, white: float, warnings: Sequence[str], *, grey: bool
 ) -> list[GivenPicture]:
     dtype = np.dtype(np.float32) if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
     scale = white if white and dtype != np.uint8 else _largest(dtype)
@@ -143,7 +153,7 @@ def _from_array(
     source = Source(".npy", dtype, scale, min(stack.shape[-1], 3), is_stack=arrays.is_stack(array.shape))
     unit = (stack / scale).astype(np.float32)
     alphas = [each[..., 3] if each.shape[-1] == 4 else None for each in unit]
-    return _pictures(path, [each[..., :3] for each in unit], alphas, source, list(notes), grey=grey)
+    return _pictures(path, [each[..., :3] for each in unit], alphas, source, warnings=warnings, grey=grey)
 
 
 def _pictures(
@@ -151,22 +161,24 @@ def _pictures(
     planes: Sequence[NDArray[Any]],
     alphas: Sequence[NDArray[Any] | None],
     source: Source,
-    notes: list[str],
     *,
+    warnings: Sequence[str],
+    notes: Sequence[str] = (),
     grey: bool,
 ) -> list[GivenPicture]:
     """Return the pictures of a file, with one channel where all of them are grey or are to be."""
     if source.channels == 3 and all((each == each[..., :1]).all() for each in planes):
         planes = [each[..., :1] for each in planes]
-        notes.append(f"{path} is grey stored as RGB: it is restored as grey, and written as RGB.")
+        notes = [*notes, f"{path} is grey stored as RGB: it is restored as grey, and written as RGB."]
     elif source.channels == 3 and grey:
         planes = [(_srgb(each, source.profile) @ _LUMA)[..., None] for each in planes]
         has_opacity_in_array = source.ending == ".npy" and alphas[0] is not None  # NumPy has no grey with opacity
         source = replace(source, channels=3 if has_opacity_in_array else 1, profile=b"")
-    return [
-        GivenPicture(path, index, len(planes), pixels, alpha, source, () if index else tuple(notes))
+    pictures = [
+        GivenPicture(path, index, len(planes), pixels, alpha, source)
         for index, (pixels, alpha) in enumerate(zip(planes, alphas, strict=True))
     ]
+    return [replace(pictures[0], warnings=tuple(warnings), notes=tuple(notes)), *pictures[1:]]
 
 
 def _srgb(pixels: NDArray[Any], profile: bytes) -> NDArray[Any]:

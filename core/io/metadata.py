@@ -22,6 +22,8 @@ _EXIF_TEXTS = (b"Raw profile type exif", b"Raw profile type APP1", b"Raw profile
 _MAX_CHUNKS = 64 * 2**20
 """Most bytes of chunks that are kept."""
 _INCH = 0.0254
+_STANDARD_SUM = 3688
+"""The sum of the table of luminance in Annex K of the JPEG standard, which is that of quality 50."""
 _ORIENTATION, _EXIF, _WIDTH, _HEIGHT = 274, 34665, 40962, 40963
 """The tags of EXIF data that change with the orientation, and the one with the position of the two sizes."""
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>))[2-8]")
@@ -35,6 +37,8 @@ class Metadata:
     """The name of the file's format, as Pillow calls it."""
     frames: int = 1
     """The number of frames of an animation."""
+    quality: int = 100
+    """The quality of a JPEG by the usual scale, estimated from its table."""
     exif: bytes = b""
     """EXIF data, as a chunk of a PNG holds them."""
     chunks: tuple[tuple[bytes, bytes], ...] = ()
@@ -53,12 +57,19 @@ def read(file: BinaryIO) -> Metadata:
     with contextlib.suppress(Exception):  # on broken files the decoders raise almost anything, and pixels are known
         image = Image.open(file, formats=IMAGE_FORMATS)
         animated = image.format in {"GIF", "WEBP", "PNG"}
-        found = Metadata(image.format or "", getattr(image, "n_frames", 1) if animated else 1)
+        found = Metadata(image.format or "", getattr(image, "n_frames", 1) if animated else 1, _quality(image))
         if start == PNG_SIGNATURE:
             return _of_png(file, found)
         chunks = list(_described(image.info))
         return replace(found, exif=upright(image.info.get("exif", b"")), chunks=tuple(chunks))
     return Metadata()
+
+
+def _quality(image: Image.Image) -> int:
+    """Return the quality from 1 to 100 of which the JPEG standard's table of luminance would have the same sum."""
+    table = getattr(image, "quantization", {}).get(0, ())
+    scale = sum(table) / _STANDARD_SUM
+    return max(1, round(100 - 50 * scale if scale <= 1 else 50 / scale)) if table else 100
 
 
 def upright(exif: bytes) -> bytes:

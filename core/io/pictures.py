@@ -120,6 +120,8 @@ def is_grey_inside(colour: NDArray[np.float32]) -> bool:
 def _managed(samples: Samples, path: Path, white: float, option: str) -> Picture:
     """Scale stored values to [0, 1] and convert them to sRGB by the file's profile."""
     values, doubts = scaled(samples, path, white, option)
+    if samples.declared:
+        doubts += (f"{path} has {samples.declared}, and is read as sRGB. Convert it to sRGB first.",)
     if samples.profile:
         try:
             values = colour.to_srgb(values, samples.profile)

@@ -45,6 +45,8 @@ class Samples:
     """The colour profile."""
     doubts: tuple[str, ...] = ()
     """Sentences about what may be wrong with the file."""
+    declared: str = ""
+    """Which colours other than those of sRGB the file declares without a profile, such as a gamma; empty for none."""
     converted: str = ""
     """The colour space of the file, such as CMYK, if its colours have been converted to sRGB."""
 

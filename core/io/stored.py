@@ -100,7 +100,7 @@ def read(file: BinaryIO, path: Path) -> Samples:
         return tiff.read(full, MAX_PIXELS)
     if (samples := deep.read(image, full)) is not None:
         return samples
-    return _from_image(ImageOps.exif_transpose(_whole(image)), path, _doubts(image, start, path))
+    return _from_image(ImageOps.exif_transpose(_whole(image)), path, _declared(image, start))
 
 
 def _missing(path: Path) -> UserError:
@@ -142,16 +142,17 @@ def stored_grey(image: Image.Image) -> bool:
     return image.mode in {"1", "L", "LA", "La", "F"} or image.mode.startswith("I")
 
 
-def _from_image(image: Image.Image, path: Path, doubts: tuple[str, ...]) -> Samples:
+def _from_image(image: Image.Image, path: Path, declared: str) -> Samples:
     """Return the values of an upright Pillow image of 8 bits."""
     profile = image.info.get("icc_profile")
     if image.mode == "CMYK":
+        doubts: tuple[str, ...] = ()
         if profile:
             try:
                 image = colour.cmyk_to_srgb(image, profile)
             except colour.ProfileError:
-                doubts += (unusable_profile(path),)
-        return Samples(_bytes(image.convert("RGB")), 255, doubts=doubts, converted="CMYK")
+                doubts = (unusable_profile(path),)
+        return Samples(_bytes(image.convert("RGB")), 255, doubts=doubts, declared=declared, converted="CMYK")
     converted = "CIELab" if image.mode == "LAB" else ""
     if converted:
         profile = None  # the values are absolute colours
@@ -161,7 +162,7 @@ def _from_image(image: Image.Image, path: Path, doubts: tuple[str, ...]) -> Samp
     else:
         both = _bytes(image.convert("LA" if grey else "RGBA"))
         values, alpha = both[..., :-1], both[..., -1:].astype(np.float32) / np.float32(255)
-    return Samples(values, 255, alpha, profile=profile, doubts=doubts, converted=converted)
+    return Samples(values, 255, alpha, profile=profile, declared=declared, converted=converted)
 
 
 def unusable_profile(path: Path) -> str:
@@ -169,11 +170,9 @@ def unusable_profile(path: Path) -> str:
     return f"The colour profile of {path} is damaged or for other colours; it is read as sRGB."
 
 
-def _doubts(image: Image.Image, start: bytes, path: Path) -> tuple[str, ...]:
-    """Return a warning about colours that a PNG or EXIF data declare without a profile, which aren't followed."""
-    if declared := _declared_in_png(image, start) if image.format == "PNG" else _declared_in_exif(image):
-        return (f"{path} has {declared}, and is read as sRGB. Convert it to sRGB first.",)
-    return ()
+def _declared(image: Image.Image, start: bytes) -> str:
+    """Return which colours a PNG or EXIF data declare without a profile, which aren't followed; empty for none."""
+    return _declared_in_png(image, start) if image.format == "PNG" else _declared_in_exif(image)
 
 
 def _declared_in_png(image: Image.Image, start: bytes) -> str:

@@ -131,11 +131,11 @@ def test_any_values_are_read_from_written_png_by_pillow(values: np.ndarray) -> N
 def test_array_keeps_floats_outside_zero_to_one(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", values := RNG.normal(size=(5, 6)) * 4)
     (picture,) = read_given(tmp_path / "a.npy")
-    assert picture.pixels.min() < 0 and "say so" in picture.notes[0]
+    assert picture.pixels.min() < 0 and "say so" in picture.warnings[0]
     np.testing.assert_array_equal(np.load(back(tmp_path / "a.npy")), values.astype(np.float32))
     (scaled,) = read_given(tmp_path / "a.npy", white=2)
     np.testing.assert_allclose(scaled.pixels[..., 0], values / 2, rtol=1e-6)
-    assert scaled.notes == ()
+    assert scaled.warnings == ()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
