@@ -15,6 +15,8 @@ from dipddpm.core.config import (
     DdpmRun,
     DipRun,
     HybridRun,
+    ImageRun,
+    ImagesConfig,
     RestoreRun,
     Task,
     format_task,
@@ -49,7 +51,7 @@ def _refuse_options_without_effect(config: AnyRun) -> None:
         if getattr(config.data, name) and not (is_folder and config.data.dataset in _datasets(config)):
             problem = f"data.{name} acts on the images of a folder as a data set, and this run reads none."
             raise UserError(problem, f"Use images.{name} for files of --image, or leave it out.")
-        if isinstance(config, DipRun | HybridRun) and getattr(config.images, name) and not config.images.files:
+        if isinstance(config, DipRun | HybridRun) and getattr(config.images, name) and not _names_files(config.images):
             problem = f"images.{name} acts on the files of --image, and this run has none."
             remedy = f"Use data.{name} for a folder, or leave it out." if is_folder else "Leave it out."
             raise UserError(problem, remedy)
@@ -64,7 +66,7 @@ def _refuse_inputs(config: AnyRun, *, fetching: bool = False, elsewhere: bool = 
         if not fetching:
             data.check(name, config.data.directory or None)
         _refuse_more_than(config, name)
-    if isinstance(config, DipRun | HybridRun):
+    if isinstance(config, DipRun | HybridRun | ImageRun):
         _refuse_images(config)
     if isinstance(config, RestoreRun):
         _refuse_tasks(config)
@@ -114,13 +116,16 @@ def refuse_changed(
 
 def _files(config: AnyRun) -> Iterator[Input]:
     """Yield the events that identify the image files, masks and kernels of a run, as the run logs them."""
+    from dipddpm.core.data.given import given_loaded
     from dipddpm.core.data.identity import files_loaded, task_files_loaded
     from dipddpm.core.io.pictures import decode
 
-    if isinstance(config, DipRun | HybridRun) and config.images.files and not config.images.grey:
+    if isinstance(config, DipRun | HybridRun | ImageRun) and config.images.given:
+        yield given_loaded(config.images)
+    elif isinstance(config, DipRun | HybridRun) and config.images.files and not config.images.grey:
         pictures = (decode(home.expand(name), config.images.white).over_white() for name in config.images.files)
         yield files_loaded(config.images.files, (picture.transpose(2, 0, 1) for picture in pictures))
-    tasks: list[Task] = [config.task] if isinstance(config, DipRun | HybridRun) else []
+    tasks: list[Task] = [config.task] if isinstance(config, DipRun | HybridRun | ImageRun) else []
     if isinstance(config, RestoreRun):
         tasks += map(parse_task, config.restore.tasks)
     yield from task_files_loaded(*tasks)
@@ -148,12 +153,16 @@ def missing_data(config: AnyRun) -> str | None:
     return next((name for name in _datasets(config) if name in locations and locations[name] is None), None)
 
 
+def _names_files(images: ImagesConfig) -> bool:
+    return bool(images.files or images.given)
+
+
 def _datasets(config: AnyRun) -> list[str]:
     """Return the data sets that a run reads; a run that only restores image files or drawn images reads none."""
     if isinstance(config, RestoreRun):
         return [name for name in config.restore.sets if name in data.CATALOGUE]
-    if isinstance(config, DipRun) or (isinstance(config, HybridRun) and not config.trains):
-        return [] if config.images.files else [config.data.dataset]
+    if isinstance(config, DipRun | ImageRun) or (isinstance(config, HybridRun) and not config.trains):
+        return [] if isinstance(config, ImageRun) or _names_files(config.images) else [config.data.dataset]
     return [config.data.dataset]
 
 
@@ -170,7 +179,7 @@ def _refuse_more_than(config: AnyRun, name: str) -> None:
     ):
         problem = f"{name} has {count:,} images to train on, not {config.data.train_images:,}."
         raise UserError(problem, "Lower data.train_images, or set it to 0 for all images.")
-    if not isinstance(config, DipRun | HybridRun) or config.images.files:
+    if not isinstance(config, DipRun | HybridRun) or _names_files(config.images):
         return
     count = _count(config.data, name, config.images.split)
     if (last := max(config.images.image_indices())) >= count:
@@ -210,10 +219,12 @@ def _refuse_networks(config: RestoreRun) -> None:
             raise UserError(problem, f"Add --task {task}, or leave out --conditioned {Path(run).name}.")
 
 
-def _refuse_images(config: DipRun | HybridRun) -> None:
+def _refuse_images(config: DipRun | HybridRun | ImageRun) -> None:
     """Raise UserError for image files, or a mask or kernel, that the run can't use."""
     from dipddpm.core.io import kernels, masks, pictures
+    from dipddpm.core.launch import given
 
+    given.refuse(config.images, config.task)
     sizes: dict[str, tuple[int, int]] = {}
     for name in config.images.files:
         if not name:
@@ -227,7 +238,7 @@ def _refuse_images(config: DipRun | HybridRun) -> None:
         raise UserError("Unknown noise can't be added to true images.", _NOISE_REMEDY)
     if isinstance(config.task, Deblur) and config.task.kernel == "file":
         kernels.read_kernel(config.task.file)
-    if not isinstance(config.task, Inpaint) or not config.task.mask:
+    if config.images.given or not isinstance(config.task, Inpaint) or not config.task.mask:
         return
     dataset = config.data.dataset
     if not sizes and dataset in data.CATALOGUE:
