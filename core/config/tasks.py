@@ -47,6 +47,11 @@ class TaskOptions(Section, tag_field="name", frozen=True):
         unused = frozenset().union(*_NOISE_OPTIONS.values()) - _NOISE_OPTIONS[self.noise]
         return {*unused} if self.blind and self.noise != "unknown" else {*unused, "blind"}
 
+    @property
+    def enlargement(self) -> int:
+        """How many times as high and as wide as its measurements an image is."""
+        return 1
+
     def has_noise_level(self) -> bool:
         """Return whether the methods know the mean square of the noise, and it is positive."""
         if self.blind or self.noise in {"salt-and-pepper", "unknown"}:
@@ -88,6 +93,11 @@ class Superres(TaskOptions, tag="superres", frozen=True):
     summary: ClassVar[str] = "the image at a half, a third, a quarter or an eighth of its size"
 
     factor: Annotated[Literal[2, 3, 4, 8], "side of a block in pixels"] = 2
+
+    @property
+    def enlargement(self) -> int:
+        """The factor."""
+        return self.factor
 
 
 class Deblur(TaskOptions, tag="deblur", frozen=True):

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from dipddpm.core.compute.rng import derive
-from dipddpm.core.config.tasks import TaskOptions
-from dipddpm.core.degrade.measure import Degradation, degrade
+from dipddpm.core.config.tasks import Inpaint, TaskOptions
+from dipddpm.core.degrade.measure import Degradation, degrade, image_size
+from dipddpm.core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,22 @@ class Case:
         y, degradation = degrade(task, truth, [derive(seed, f"{purpose} of {label}") for label in labels])
         n, c, h, w = truth.shape
         return cls(y, degradation, (n, c, h, w), seed=derive(seed, "restoration"))
+
+    @classmethod
+    def given(cls, y: Tensor, task: TaskOptions, seed: int) -> Self:
+        """Take measurements (N, C, h, w) as they are; only values that a mask calls missing become 0.
+
+        Methods draw the same random numbers as in a case that `of` makes with this seed. Raises UserError for a random
+        mask, which can't be known, and for a mask file of another size.
+        """
+        if isinstance(task, Inpaint) and not (task.mask or task.box):
+            problem = "It isn't known which pixels of the given picture are missing."
+            raise UserError(problem, "Give a mask file, in which they are black and all others are white.")
+        n, c, h, w = y.shape
+        size = image_size(task, (h, w))
+        degradation = Degradation.from_task(task, size, torch.Generator()).to(y.device)
+        y = y * degradation.operator.measured(y)
+        return cls(y, degradation, (n, c, *size), seed=derive(seed, "restoration"))
 
     def to(self, device: torch.device | str) -> Self:
         """Copy the case to a device."""

@@ -67,6 +67,12 @@ class Degradation:
         """Return the expected mean of (y - A x)^2 over measured values at the true x, (N,); None if it is unknown."""
         return None if self.blind else self.noise.variance(y, self.operator.measured(y))
 
+    def misfit(self, images: Tensor, y: Tensor, where: Tensor | None = None) -> Tensor:
+        """Return the root mean square of A x - y over the measured values, or those where a mask is 1, (N,)."""
+        where = self.operator.measured(y) if where is None else where
+        difference = (self.operator.A(images) - y) * where
+        return (difference.square().flatten(1).sum(1) / where.flatten(1).sum(1)).sqrt()
+
     def select(self, indices: list[int]) -> Degradation:
         """Return the degradation of the images with these indices."""
         return replace(self, operator=self.operator.select(indices))
@@ -74,6 +80,11 @@ class Degradation:
     def to(self, device: torch.device | str) -> Degradation:
         """Copy this degradation to a device, without changing the original."""
         return replace(self, operator=self.operator.to(device))
+
+
+def image_size(task: TaskOptions, measured: tuple[int, int]) -> tuple[int, int]:
+    """Return the size (H, W) of the image to restore from measurements of a size."""
+    return task.enlargement * measured[0], task.enlargement * measured[1]
 
 
 def degrade(task: TaskOptions, x0: Tensor, seeds: Sequence[int]) -> tuple[Tensor, Degradation]:

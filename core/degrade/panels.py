@@ -12,21 +12,37 @@ from dipddpm.core.degrade.measure import Degradation
 from dipddpm.core.events import Pictures
 from dipddpm.core.images import clip_visibly
 
+CONTRAST = 2
+"""Factor by which a difference is enlarged to be visible: 64 grey levels become black or white."""
+
 
 def side_by_side(y: Tensor, degradation: Degradation, images: Tensor, truth: Tensor | None) -> Tensor:
-    """Stack degraded (in image size), restored and (where known) true images, (N, panels, C, H, W)."""
-    degraded = y if y.shape == images.shape else degradation.operator.pinv(y)
-    return torch.stack([degraded, images] if truth is None else [degraded, images, truth], 1)
+    """Stack degraded (in image size), restored and true images, (N, 3, C, H, W).
+
+    Without a truth, the third is the difference between the first two where something is measured; grey is none.
+    """
+    same_size = y.shape == images.shape
+    degraded = y if same_size else degradation.operator.pinv(y)
+    if truth is None:
+        measured = degradation.operator.measured(y) if same_size else 1
+        truth = 0.5 + CONTRAST * (degraded - images) * measured
+    return torch.stack([degraded, images, truth], 1)
 
 
 def comparison(
-    name: str, rows: Sequence[Tensor] | Tensor, *, step: int, title: str, numbered: bool = False
+    name: str,
+    rows: Sequence[Tensor] | Tensor,
+    *,
+    step: int,
+    title: str,
+    numbered: bool = False,
+    has_truth: bool = True,
 ) -> Pictures:
     """Return a picture of rows of one size, as made by `side_by_side`, in a layout about as wide as high.
 
     Beside rows in colour, grey rows become RGB.
     """
-    panels = ("degraded", "restored", "truth")[: len(rows[0])]
+    panels = ("degraded", "restored", "truth" if has_truth else "difference")
     channels = max(row.shape[1] for row in rows)
     return Pictures(
         name=name,

@@ -14,7 +14,16 @@ from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.degrade.panels import comparison, side_by_side
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import EarlyStopped, Item, Message, PsnrMeasured, StateDict, Step, StopsCompared
+from dipddpm.core.events import (
+    EarlyStopped,
+    FitMeasured,
+    Item,
+    Message,
+    PsnrMeasured,
+    StateDict,
+    Step,
+    StopsCompared,
+)
 from dipddpm.core.means import mean, psnr_mean
 from dipddpm.core.metrics.image import has_ssim, psnr, ssim
 
@@ -65,9 +74,11 @@ class DipFit:
 
     Yields a `Step` for every iteration (on an accelerator, for every report). Before the `Step` come the iteration's
     other items: `EarlyStopped`, a `Message` for each rollback, `PsnrMeasured` (with the SSIM of the restoration),
-    pictures of the restorations so far, and at the end `StopsCompared`. The fit ends after `iterations`, or, unless
-    `run_on`, when every image has stopped. Without `run_on`, stopped images are dropped from their network once they
-    are a good share of it; their results no longer change.
+    pictures of the restorations so far, and at the end `StopsCompared`. Without the truth, `FitMeasured` takes the
+    place of `PsnrMeasured`, if the fit `measures_misfit`, and there is no `StopsCompared`.
+
+    The fit ends after `iterations`, or, unless `run_on`, when every image has stopped. Without `run_on`, stopped images
+    are dropped from their network once they are a good share of it; their results no longer change.
 
     The fit of an image whose loss isn't finite is given up, with a warning. Raises UserError if that happens to all.
     """
@@ -79,6 +90,7 @@ class DipFit:
     measure_every: int = 10
     picture_every: int = 0
     run_on: bool = False
+    measures_misfit: bool = False
     process_group: ProcessGroup = field(default_factory=ProcessGroup)
 
     def __post_init__(self) -> None:
@@ -152,6 +164,8 @@ class DipFit:
             yield EarlyStopped(step=self.step, image=image, at=at, rule=self.rule_name, psnr=psnr_at_stop)
         if measuring and has_truth:
             yield self._psnr_event(losses, qualities)
+        elif measuring and self.measures_misfit:
+            yield self._misfit_event(losses)
         if self.picture_every and self.step % self.picture_every == 0:
             yield from self.pictures("fit", f"Iteration {self.step}", lambda batch: batch.restored, numbered=True)
         if self.finished and has_truth:
@@ -209,6 +223,12 @@ class DipFit:
             averaged=[quality.restored for quality in qualities] if averaging else [],
         )
 
+    def _misfit_event(self, losses: list[float]) -> FitMeasured:
+        residual, noise, held_out = zip(*self.gather(_misfits), strict=True)
+        return FitMeasured(
+            step=self.step, residual=list(residual), noise=list(noise), held_out=_all_known(held_out), loss=losses
+        )
+
     def _stops_compared_event(self, qualities: list[FitQuality]) -> StopsCompared:
         return StopsCompared(
             step=self.step,
@@ -224,7 +244,7 @@ class DipFit:
     def pictures(
         self, name: str, title: str, images: Callable[[PriorBatch], Tensor], *, numbered: bool = False
     ) -> list[Item]:
-        """Return degraded, restored and (where known) true images side by side, as one picture for each image size."""
+        """Return the images `side_by_side`, as one picture for each image size."""
         shown = self.gather(lambda batch: list(side_by_side(batch.y, batch.degradation, images(batch), batch.truth)))
         sizes: dict[torch.Size, list[Tensor]] = {}
         for row in shown:
@@ -236,6 +256,7 @@ class DipFit:
                 step=self.step,
                 title=title,
                 numbered=numbered,
+                has_truth=self.has_truth,
             )
             for size, rows in sizes.items()
         ]
@@ -260,6 +281,20 @@ def _qualities(batch: PriorBatch) -> list[list[float]]:
         columns += [ssim(batch.restored, truth), ssim(at_stop, truth)]
     values: list[list[float]] = torch.stack(columns, 1).tolist()
     return values
+
+
+def _misfits(batch: PriorBatch) -> list[tuple[float | None, ...]]:
+    """Return the residual, the noise level and the held-out error of each image, in grey levels; None: not known."""
+    unknown: list[float | None] = [None] * len(batch)
+
+    def error(images: Tensor, where: Tensor) -> list[float | None]:
+        return (255 * batch.degradation.misfit(images, batch.y, where)).tolist()
+
+    expected = batch.expected_residual
+    noise = unknown if expected is None else (255 * expected.clamp(min=0).sqrt()).tolist()
+    holds_out = bool(batch.held_out_mask.any())
+    held_out = error(batch.restored, batch.held_out_mask) if holds_out else unknown
+    return list(zip(error(batch.output, batch.fit_mask), noise, held_out, strict=True))
 
 
 def finite_mean(values: Iterable[float]) -> float | None:

@@ -10,22 +10,35 @@ from torch import Tensor, nn
 
 from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.config import DipRun
+from dipddpm.core.data.given import GivenImages, load_given
 from dipddpm.core.data.identity import task_files_loaded
 from dipddpm.core.data.names import image_names
 from dipddpm.core.data.sources import file_messages, load_images
 from dipddpm.core.degrade.case import Case
+from dipddpm.core.degrade.measure import image_size
 from dipddpm.core.dip.batch import PriorBatch
 from dipddpm.core.dip.fit import DipFit, finite_mean
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import BestModel, DataLoaded, Item, RestoredImages, RunStarted, StateDict, Step, Tensors
+from dipddpm.core.events import (
+    BestModel,
+    DataLoaded,
+    Item,
+    QualityPredicted,
+    RestoredImages,
+    RunStarted,
+    StateDict,
+    Step,
+    Tensors,
+)
+from dipddpm.core.experiments.given import qualities, restored_files
 from dipddpm.core.methods.dip import in_batches
 
 
 class DipExperiment:
-    """A run that degrades images and fits a Deep Image Prior to each of them.
+    """A run that degrades images, or takes damaged ones, and fits a Deep Image Prior to each of them.
 
     Yields the data used, the measurements y, the fit's events, and at the end each image at its truth-free stop. Images
-    of one size are fitted together in groups that fit in memory; the truth is used for reporting only.
+    of one size are fitted together in groups that fit in memory; the truth is used for reporting only, if it is known.
 
     Several processes share the images, at least one group each, and all yield the same items. Seeds depend on the
     images, so the results don't depend on the number of processes: bit for bit with one image a group (dip.batch=1),
@@ -35,30 +48,44 @@ class DipExperiment:
     epoch = 0
 
     def __init__(
-        self, config: DipRun, images: Sequence[Tensor], labels: Sequence[str], loaded: DataLoaded, device: torch.device
+        self,
+        config: DipRun,
+        images: Sequence[Tensor],
+        labels: Sequence[str],
+        loaded: DataLoaded,
+        device: torch.device,
+        *,
+        given: GivenImages | None = None,
     ) -> None:
-        """Set up the fits; `images` are true images (C, H, W) in [0, 1], whose labels seed their noise."""
+        """Set up the fits.
+
+        `images` are true images (C, H, W) in [0, 1], whose labels seed their noise; or the `given` images, which are
+        measurements, and whose labels are their names.
+        """
         self.config = config
         self.inputs = (loaded, *task_files_loaded(config.task))
         """The events that identify the images and the mask file, if the task has one."""
         self.images = images
         self.labels = labels
+        self.given = given
+        self.truth = images if given is None else given.truth
         self.device = device
         self.process_group = ProcessGroup.current()
-        self._prepare(_groups(config, images, device, self.process_group))
+        sizes = [(image.shape[1], image.shape[2]) for image in images]
+        if given is not None:
+            sizes = [image_size(config.task, size) for size in sizes]
+        shapes = [(len(image), *size) for image, size in zip(images, sizes, strict=True)]
+        self._prepare(_groups(config, shapes, device, self.process_group))
 
     def _prepare(self, groups: Sequence[Sequence[int]]) -> None:
-        """Degrade this process's images and set up their fit; each group holds the indices of images of one size."""
+        """Make the cases of this process's images and set up their fit; each group indexes images of one size."""
         config = self.config
         batches = []
         for indices in groups:
-            truth = torch.stack([self.images[index] for index in indices])
-            labels = [self.labels[index] for index in indices]
-            case = Case.of(truth, config.task, labels, config.seed).to(self.device)
+            case, truth = self._case(indices)
+            case, truth = case.to(self.device), None if truth is None else truth.to(self.device)
             batches.append(
-                PriorBatch(
-                    case.y, case.degradation, config.dip, case.shape[1:], seed=config.seed, truth=truth.to(self.device)
-                )
+                PriorBatch(case.y, case.degradation, config.dip, case.shape[1:], seed=config.seed, truth=truth)
             )
         self.fit = DipFit(
             batches,
@@ -67,8 +94,17 @@ class DipExperiment:
             measure_every=config.dip.measure_every,
             picture_every=config.dip.picture_every,
             run_on=config.dip.run_on,
+            measures_misfit=True,
             process_group=self.process_group,
         )
+
+    def _case(self, indices: Sequence[int]) -> tuple[Case, Tensor | None]:
+        """Return the case of images of one size and, where it is known, their truth."""
+        config, truth = self.config, torch.stack([self.truth[index] for index in indices]) if self.truth else None
+        if self.given is not None:
+            return Case.given(torch.stack([self.images[index] for index in indices]), config.task, config.seed), truth
+        assert truth is not None
+        return Case.of(truth, config.task, [self.labels[index] for index in indices], config.seed), truth
 
     @classmethod
     def from_config(cls, config: DipRun, device: torch.device | str) -> Self:
@@ -76,6 +112,9 @@ class DipExperiment:
 
         Raises UserError for images that are missing or can't be read, and for a task that doesn't suit them.
         """
+        if config.images.given:
+            given = load_given(config.images, config.task.enlargement)
+            return cls(config, given.images, given.names, given.loaded, torch.device(device), given=given)
         images, labels, loaded = load_images(config.images, config.data)
         return cls(config, images, labels, loaded, torch.device(device))
 
@@ -105,7 +144,7 @@ class DipExperiment:
     def __iter__(self) -> Iterator[Item]:
         if self.step == 0:
             yield from self.inputs
-            yield from file_messages(self.config.images)
+            yield from file_messages(self.config.images) if self.given is None else self.given.messages
             y = self.fit.gather(lambda batch: list(batch.y))
             measured = self.fit.gather(lambda batch: list(batch.degradation.operator.measured(batch.y)))
             yield Tensors(name="measurement", tensors={"y": y, "measured": measured})
@@ -146,26 +185,38 @@ class DipExperiment:
             tensors={"restored": fit.restored},
         )
         title = f"At the stop ({fit.rule_name})"
+        pictures = fit.pictures("restored", title, lambda batch: batch.stopping.restored)
+        if self.given is not None:
+            files = restored_files(self.given, fit.restored, self.config.images, self.step)
+            return [best, *pictures, *files, *(() if self.truth else self._qualities(self.given.names))]
         restored = RestoredImages(
             names=image_names(self.config.images),
             restored=best.tensors["restored"],
             degraded=fit.gather(lambda batch: list(batch.y)),
             step=self.step,
         )
-        return [best, *fit.pictures("restored", title, lambda batch: batch.stopping.restored), restored]
+        return [best, *pictures, restored]
+
+    def _qualities(self, names: Sequence[str]) -> list[QualityPredicted]:
+        """Return what is known about the restorations without a truth."""
+        known = self.fit.gather(lambda batch: qualities(batch.y, batch.degradation, batch.stopping.restored))
+        steps = (status.best_iteration for status in self.fit.statuses)
+        return [
+            QualityPredicted(image=image, name=name, method="dip", step=step, **values)
+            for image, (name, step, values) in enumerate(zip(names, steps, known, strict=True))
+        ]
 
 
 def _groups(
-    config: DipRun, images: Sequence[Tensor], device: torch.device, process_group: ProcessGroup
+    config: DipRun, shapes: Sequence[tuple[int, int, int]], device: torch.device, process_group: ProcessGroup
 ) -> list[list[int]]:
-    """Return this process's groups: indices of images of one size, in the order of the images.
+    """Return this process's groups: indices of images of one shape (C, H, W), in the order of the images.
 
     The images are distributed size by size, so that each process has about the same number of each size.
     """
     sizes: dict[tuple[int, int, int], list[int]] = {}
-    for index, image in enumerate(images):
-        channels, height, width = image.shape
-        sizes.setdefault((channels, height, width), []).append(index)
+    for index, shape in enumerate(shapes):
+        sizes.setdefault(shape, []).append(index)
     assigned = [(size, index) for size, indices in sizes.items() for index in indices][
         process_group.rank :: process_group.world_size
     ]

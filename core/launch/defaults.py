@@ -17,7 +17,11 @@ def limit_images(config: AnyRun, given: Container[str]) -> AnyRun:
 
     `given` holds the dotted keys of the options that the user has set; these never change.
     """
-    if isinstance(config, DipRun | HybridRun) and "images.indices" not in given and not config.images.files:
+    if (
+        isinstance(config, DipRun | HybridRun)
+        and "images.indices" not in given
+        and not (config.images.files or config.images.given)
+    ):
         return replace(config, images=_limited(config.images, config.data))
     if isinstance(config, StudyRun) and "study.images" not in given:
         images = _limited(ImagesConfig(indices=config.study.images), config.data)

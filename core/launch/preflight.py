@@ -15,7 +15,6 @@ from dipddpm.core.config import (
     DdpmRun,
     DipRun,
     HybridRun,
-    ImageRun,
     ImagesConfig,
     RestoreRun,
     Task,
@@ -47,6 +46,9 @@ def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -
 def _refuse_options_without_effect(config: AnyRun) -> None:
     """Raise UserError for options of image files or folders where there are none."""
     is_folder = config.data.dataset.startswith(folder.PREFIX)
+    if isinstance(config, DipRun | HybridRun) and config.images.truth and not config.images.given:
+        problem = "images.truth names the true images of given ones, and this run has no given ones."
+        raise UserError(problem, "Name damaged images with --given, or intact ones with --image alone.")
     for name in ("white", "grey"):
         if getattr(config.data, name) and not (is_folder and config.data.dataset in _datasets(config)):
             problem = f"data.{name} acts on the images of a folder as a data set, and this run reads none."
@@ -66,7 +68,7 @@ def _refuse_inputs(config: AnyRun, *, fetching: bool = False, elsewhere: bool = 
         if not fetching:
             data.check(name, config.data.directory or None)
         _refuse_more_than(config, name)
-    if isinstance(config, DipRun | HybridRun | ImageRun):
+    if isinstance(config, DipRun | HybridRun):
         _refuse_images(config)
     if isinstance(config, RestoreRun):
         _refuse_tasks(config)
@@ -116,16 +118,13 @@ def refuse_changed(
 
 def _files(config: AnyRun) -> Iterator[Input]:
     """Yield the events that identify the image files, masks and kernels of a run, as the run logs them."""
-    from dipddpm.core.data.given import given_loaded
     from dipddpm.core.data.identity import files_loaded, task_files_loaded
     from dipddpm.core.io.pictures import decode
 
-    if isinstance(config, DipRun | HybridRun | ImageRun) and config.images.given:
-        yield given_loaded(config.images)
-    elif isinstance(config, DipRun | HybridRun) and config.images.files and not config.images.grey:
+    if isinstance(config, DipRun | HybridRun) and config.images.files and not config.images.grey:
         pictures = (decode(home.expand(name), config.images.white).over_white() for name in config.images.files)
         yield files_loaded(config.images.files, (picture.transpose(2, 0, 1) for picture in pictures))
-    tasks: list[Task] = [config.task] if isinstance(config, DipRun | HybridRun | ImageRun) else []
+    tasks: list[Task] = [config.task] if isinstance(config, DipRun | HybridRun) else []
     if isinstance(config, RestoreRun):
         tasks += map(parse_task, config.restore.tasks)
     yield from task_files_loaded(*tasks)
@@ -161,8 +160,8 @@ def _datasets(config: AnyRun) -> list[str]:
     """Return the data sets that a run reads; a run that only restores image files or drawn images reads none."""
     if isinstance(config, RestoreRun):
         return [name for name in config.restore.sets if name in data.CATALOGUE]
-    if isinstance(config, DipRun | ImageRun) or (isinstance(config, HybridRun) and not config.trains):
-        return [] if isinstance(config, ImageRun) or _names_files(config.images) else [config.data.dataset]
+    if isinstance(config, DipRun) or (isinstance(config, HybridRun) and not config.trains):
+        return [] if _names_files(config.images) else [config.data.dataset]
     return [config.data.dataset]
 
 
@@ -219,12 +218,11 @@ def _refuse_networks(config: RestoreRun) -> None:
             raise UserError(problem, f"Add --task {task}, or leave out --conditioned {Path(run).name}.")
 
 
-def _refuse_images(config: DipRun | HybridRun | ImageRun) -> None:
+def _refuse_images(config: DipRun | HybridRun) -> None:
     """Raise UserError for image files, or a mask or kernel, that the run can't use."""
+    from dipddpm.core.data.given import read_files
     from dipddpm.core.io import kernels, masks, pictures
-    from dipddpm.core.launch import given
 
-    given.refuse(config.images, config.task)
     sizes: dict[str, tuple[int, int]] = {}
     for name in config.images.files:
         if not name:
@@ -234,11 +232,14 @@ def _refuse_images(config: DipRun | HybridRun | ImageRun) -> None:
             if side < 2:
                 problem = f"{name} is {side} pixel {word}, and the networks need at least 2 pixels a side."
                 raise UserError(problem, "Leave it out, or enlarge it.")
+    if config.images.given:
+        pictures_given, _ = read_files(config.images, config.task.enlargement)
+        sizes = {str(each.path): (each.pixels.shape[0], each.pixels.shape[1]) for each in pictures_given}
     if config.task.noise == "unknown" and not config.images.given:
         raise UserError("Unknown noise can't be added to true images.", _NOISE_REMEDY)
     if isinstance(config.task, Deblur) and config.task.kernel == "file":
         kernels.read_kernel(config.task.file)
-    if config.images.given or not isinstance(config.task, Inpaint) or not config.task.mask:
+    if not isinstance(config.task, Inpaint) or not config.task.mask:
         return
     dataset = config.data.dataset
     if not sizes and dataset in data.CATALOGUE:
@@ -246,7 +247,7 @@ def _refuse_images(config: DipRun | HybridRun | ImageRun) -> None:
     elif not sizes:
         side = folder.parse(dataset).size
         sizes[dataset] = side, side
-    for height, width in sizes.values():
+    for height, width in set(sizes.values()):
         masks.read_mask(home.expand(config.task.mask), (height, width))
 
 

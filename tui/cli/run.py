@@ -12,8 +12,10 @@ from typing import Annotated, Any
 import typer
 
 from dipddpm.core import config as configs
-from dipddpm.core.config import HYBRIDS, PRESETS, TASKS, AnyRun, HybridRun
+from dipddpm.core.config import HYBRIDS, PRESETS, TASKS, AnyRun, HybridRun, parse_task
+from dipddpm.core.config.tasks import Inpaint
 from dipddpm.core.data.catalogue import CATALOGUE
+from dipddpm.core.data.given import expand_given
 from dipddpm.core.errors import UserError
 from dipddpm.core.export.mirror import refuse_mirror, request_mirror
 from dipddpm.core.launch import local, preflight, submit
@@ -93,6 +95,24 @@ class RunOptions(NewRun):
         metavar="N|LIST",
     )
     image: list[Path] | None = option(None, "An image file to restore; may be repeated.", group=IMAGES, metavar="FILE")
+    given: list[Path] | None = option(
+        None,
+        "A damaged image file, or a folder of them, to restore as it is: nothing is added; may be repeated.",
+        group=IMAGES,
+        metavar="FILE|FOLDER",
+    )
+    truth: list[Path] | None = option(
+        None,
+        "The true image of a given one, if it is known, to measure the result; may be repeated in the same order.",
+        group=IMAGES,
+        metavar="FILE",
+    )
+    mask: Path | None = option(
+        None,
+        "The missing pixels, black in a mask file of the image's size; short for --task inpaint:mask=FILE.",
+        group=IMAGES,
+        metavar="FILE",
+    )
     task: str | None = option(
         None,
         f"The degradation and its options: {', '.join(TASKS)}; sigma is in 8-bit grey levels.",
@@ -106,7 +126,8 @@ class RunOptions(NewRun):
     def config(self) -> AnyRun:
         """Return the complete config. Raises UserError if an option is wrong."""
         given = self.config_settings()
-        config = configs.build(self.kind, method=self.method, preset=self.preset, task=self.task, settings=given)
+        task = self.task if self.mask is None else _masked(self.task)
+        config = configs.build(self.kind, method=self.method, preset=self.preset, task=task, settings=given)
         _refuse_unused(config, self.prior, self.epochs)
         return limit_images(config, given)
 
@@ -122,6 +143,9 @@ class RunOptions(NewRun):
             "data.dataset": self.dataset,
             "images.indices": self.images and _index_range(self.images),
             "images.files": tuple(map(str, self.image or ())) or None,
+            "images.given": expand_given(list(map(str, self.given))) if self.given else None,
+            "images.truth": tuple(map(str, self.truth or ())) or None,
+            "task.mask": self.mask and str(self.mask),
         }
 
     def _refuse_other_kinds(self) -> None:
@@ -272,6 +296,15 @@ def _refuse_unused(config: AnyRun, prior: str | None, epochs: int | None) -> Non
         raise UserError(problem, f"Give --iterations {epochs} instead.")
     if prior is not None and (config.trains or not config.hybrid.needs_prior):
         raise UserError(f"{config.method} takes no trained prior.", "Leave out --from, or choose another --method.")
+
+
+def _masked(task: str | None) -> str:
+    """Return the task of a mask file. Raises UserError for a task without missing pixels."""
+    spec = task or "inpaint"
+    if not isinstance(parse_task(spec), Inpaint):
+        problem = f"--mask names missing pixels, and the task {spec} has none."
+        raise UserError(problem, "Leave out --mask, or give --task inpaint.")
+    return spec
 
 
 def _index_range(images: str) -> str:

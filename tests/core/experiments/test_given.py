@@ -1,0 +1,152 @@
+"""Runs on given pictures: the measurements of a usual run, given back, are restored as in that run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dipddpm.core import config as configs
+from dipddpm.core import registry
+from dipddpm.core.errors import UserError
+from dipddpm.core.events import (
+    EarlyStopped,
+    FitMeasured,
+    GivenRestored,
+    Item,
+    Pictures,
+    PsnrMeasured,
+    QualityPredicted,
+    RestoredImages,
+    StopsCompared,
+    Tensors,
+)
+
+TINY = {
+    "data.dataset": "fashion-mini",
+    "images.split": "train",
+    "images.indices": "3",
+    "dip.iterations": 8,
+    "dip.channels": 4,
+    "dip.input_channels": 4,
+    "dip.measure_every": 4,
+}
+MASKED = "inpaint:mask={mask},sigma=10"
+TASKS = {
+    "denoise:sigma=25": "denoise:sigma=25",
+    "denoise:noise=salt-and-pepper": "denoise:noise=salt-and-pepper",
+    "inpaint:missing=0.4,sigma=10": MASKED,
+    "superres:factor=2,sigma=3": "superres:factor=2,sigma=3",
+    "deblur:width=1.5,sigma=2": "deblur:width=1.5,sigma=2",
+}
+
+
+def items_of(kind: str, task: str, **settings: Any) -> list[Item]:
+    method = settings.pop("method", None)
+    dotted = {key.replace("__", "."): value for key, value in settings.items()}
+    config = configs.build(kind, method=method, task=task, settings=TINY | dotted)
+    return list(registry.resolve(configs.experiment_path(config)).from_config(config, "cpu"))
+
+
+def find(items: list[Item], kind: type[Any]) -> list[Any]:
+    return [item for item in items if isinstance(item, kind)]
+
+
+def restored(items: list[Item]) -> Tensor:
+    images = [image for result in find(items, RestoredImages) for image in result.restored]
+    return torch.stack(images + [image for result in find(items, GivenRestored) for image in result.images])
+
+
+def save_measurement(items: list[Item], folder: Path) -> tuple[str, str]:
+    """Save y as an array, without rounding or clipping, and the measured pixels as a picture."""
+    (measurement,) = find(items, Tensors)
+    y, measured = (measurement.tensors[name][0][0].numpy() for name in ("y", "measured"))
+    np.save(folder / "y.npy", y)
+    Image.fromarray((measured * 255).astype(np.uint8)).save(folder / "mask.png")
+    return str(folder / "y.npy"), str(folder / "mask.png")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_dip_restores_measurement_given_back_as_in_the_run_that_made_it(task: str, tmp_path: Path) -> None:
+    usual = items_of("dip", task)
+    y, mask = save_measurement(usual, tmp_path)
+    given = items_of("dip", TASKS[task].format(mask=mask), images__given=(y,))
+    assert float((restored(given) - restored(usual)).abs().max()) < 1e-4
+    assert not find(given, PsnrMeasured) + find(given, StopsCompared)
+    assert all(stop.psnr is None for stop in find(given, EarlyStopped))
+    assert [fit.step for fit in find(given, FitMeasured)] == [4, 8]
+    (quality,) = find(given, QualityPredicted)
+    assert (quality.name, quality.method, quality.predicted_psnr) == ("y", "dip", None)
+    assert [picture.panels for picture in find(given, Pictures)] == [("degraded", "restored", "difference")]
+
+
+def test_fit_of_given_picture_measures_residual_and_noise_in_grey_levels(tmp_path: Path) -> None:
+    usual = items_of("dip", "inpaint:missing=0.4,sigma=10")
+    y, mask = save_measurement(usual, tmp_path)
+    items = items_of("dip", MASKED.format(mask=mask), images__given=(y,), dip__average=0.0)
+    (quality,) = find(items, QualityPredicted)
+    known = np.asarray(Image.open(mask)) > 0
+    misfit = 255 * (restored(items)[0, 0].numpy() - np.load(y))[known]
+    assert quality.residual == pytest.approx(np.sqrt(np.mean(misfit**2)), rel=1e-4)
+    assert quality.noise == pytest.approx(10)
+    measured = find(items, FitMeasured)
+    assert measured[-1].noise == [pytest.approx(10)]
+    assert measured[-1].residual == [pytest.approx(quality.residual, rel=1e-4)]  # the last iteration is the best so far
+
+
+def test_fit_of_given_picture_measures_held_out_error(tmp_path: Path) -> None:
+    y, _ = save_measurement(items_of("dip", "denoise:sigma=25"), tmp_path)
+    items = items_of("dip", "denoise:sigma=25", images__given=(y,), dip__stop="held-out")
+    assert all(len(fit.held_out) == 1 and fit.held_out[0] > 0 for fit in find(items, FitMeasured))
+    without = items_of("dip", "denoise:sigma=25", images__given=(y,))
+    assert all(not fit.held_out for fit in find(without, FitMeasured))
+
+
+def test_given_picture_with_truth_is_measured_as_in_a_usual_run(tmp_path: Path) -> None:
+    usual = items_of("dip", "denoise:sigma=25")
+    y, _ = save_measurement(usual, tmp_path)
+    truth = np.random.default_rng(0).random((28, 28), np.float32)
+    np.save(tmp_path / "truth.npy", truth)
+    items = items_of("dip", "denoise:sigma=25", images__given=(y,), images__truth=(str(tmp_path / "truth.npy"),))
+    assert torch.equal(restored(items), restored(usual))
+    error = np.mean((restored(items)[0, 0].numpy().clip(0, 1) - truth) ** 2)
+    (stops,) = find(items, StopsCompared)
+    assert stops.psnr == [pytest.approx(-10 * np.log10(error), abs=1e-3)]
+    assert find(items, PsnrMeasured)
+    assert not find(items, FitMeasured) + find(items, QualityPredicted)
+
+
+def test_given_pictures_of_several_sizes_are_restored_at_their_own_size(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for name, shape in {"a": (12, 20), "b": (15, 9), "c": (12, 20)}.items():
+        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(tmp_path / f"{name}.png")
+    files = tuple(str(tmp_path / f"{name}.png") for name in "abc")
+    items = items_of("dip", "superres:factor=2,sigma=3", images__given=files)
+    results = find(items, GivenRestored)
+    assert [(result.file, result.name) for result in results] == list(zip(files, "abc", strict=True))
+    shapes = [tuple(image.shape) for result in results for image in result.images]
+    assert shapes == [(1, 24, 40), (1, 30, 18), (1, 24, 40)]
+    assert [quality.name for quality in find(items, QualityPredicted)] == ["a", "b", "c"]
+
+
+def test_pages_of_given_stack_are_restored_into_one_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "stack.npy", np.random.default_rng(2).random((3, 9, 12), np.float32))
+    items = items_of("dip", "denoise:sigma=25", images__given=(str(tmp_path / "stack.npy"),))
+    (result,) = find(items, GivenRestored)
+    assert (result.name, len(result.images)) == ("stack", 3)
+    assert [quality.name for quality in find(items, QualityPredicted)] == [f"stack-page-{page}" for page in (1, 2, 3)]
+
+
+def test_random_mask_of_given_picture_is_refused() -> None:
+    with pytest.raises(UserError, match="isn't known which pixels"):
+        items_of("dip", "inpaint:missing=0.4", images__given=("y.npy",))
+
+
+def test_truth_must_have_as_many_files_as_given_pictures() -> None:
+    with pytest.raises(UserError, match="There are 1 given files and 2"):
+        items_of("dip", "denoise", images__given=("y.npy",), images__truth=("a.png", "b.png"))
