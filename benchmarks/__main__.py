@@ -6,7 +6,20 @@ import sys
 
 import typer
 
-from benchmarks import checkpoints, console, growth, learning, original, program, published, quality, stops, works
+from benchmarks import (
+    checkpoints,
+    console,
+    given,
+    growth,
+    learning,
+    original,
+    original_pictures,
+    program,
+    published,
+    quality,
+    stops,
+    works,
+)
 from dipddpm.core.errors import UserError
 from dipddpm.core.io.sanitize import printable
 
@@ -27,7 +40,9 @@ app.command("growth")(growth.measure)
 app.command("quality")(quality.measure)
 app.command("learning")(learning.measure)
 app.command("stops")(stops.measure)
+app.command("given")(given.measure)
 app.command("original")(original.measure)
+app.command("original-pictures")(original_pictures.measure)
 app.command("published")(published.measure)
 
 
