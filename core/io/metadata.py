@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 from PIL import Image, TiffImagePlugin
 
+from dipddpm.core.io import exif as exif_data
 from dipddpm.core.io import tiff_tags
 from dipddpm.core.io.atomic import IMAGE_FORMATS
 
@@ -24,9 +24,6 @@ _MAX_CHUNKS = 64 * 2**20
 _INCH = 0.0254
 _STANDARD_SUM = 3688
 """The sum of the table of luminance in Annex K of the JPEG standard, which is that of quality 50."""
-_ORIENTATION, _EXIF, _WIDTH, _HEIGHT = 274, 34665, 40962, 40963
-"""The tags of EXIF data that change with the orientation, and the one with the position of the two sizes."""
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>))[2-8]")
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,8 @@ class Metadata:
     """Further chunks for a PNG: their kinds and contents."""
     tags: tuple[tiff_tags.Tag, ...] = ()
     """Tags for a TIFF."""
+    exif_directories: Mapping[int, tiff_tags.Directory] = field(default_factory=dict)
+    """EXIF data for a TIFF, by the tags that point to them."""
 
 
 def read(file: BinaryIO) -> Metadata:
@@ -52,7 +51,7 @@ def read(file: BinaryIO) -> Metadata:
     file.seek(0)
     start = file.read(8)
     if start[:4] in TiffImagePlugin.PREFIXES:
-        return Metadata("TIFF", tags=tiff_tags.read(file))
+        return Metadata("TIFF", tags=tiff_tags.read(file), exif_directories=tiff_tags.read_exif(file))
     file.seek(0)
     with contextlib.suppress(Exception):  # on broken files the decoders raise almost anything, and pixels are known
         image = Image.open(file, formats=IMAGE_FORMATS)
@@ -61,7 +60,7 @@ def read(file: BinaryIO) -> Metadata:
         if start == PNG_SIGNATURE:
             return _of_png(file, found)
         chunks = list(_described(image.info))
-        return replace(found, exif=upright(image.info.get("exif", b"")), chunks=tuple(chunks))
+        return replace(found, exif=exif_data.upright(image.info.get("exif", b"")), chunks=tuple(chunks))
     return Metadata()
 
 
@@ -70,42 +69,6 @@ def _quality(image: Image.Image) -> int:
     table = getattr(image, "quantization", {}).get(0, ())
     scale = sum(table) / _STANDARD_SUM
     return max(1, round(100 - 50 * scale if scale <= 1 else 50 / scale)) if table else 100
-
-
-def upright(exif: bytes) -> bytes:
-    """Return EXIF data of a picture that has been turned upright, without its thumbnail; nothing for damaged data.
-
-    Everything else stays where it is, because notes of the camera's maker hold positions.
-    """
-    block = bytearray(exif.removeprefix(b"Exif\0\0"))
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(block[:4]), "")
-    if not order:
-        return b""
-    try:
-        (first,) = struct.unpack_from(f"{order}I", block, 4)
-        entries, end = _entries(block, first, order)
-        struct.pack_into(f"{order}I", block, end, 0)  # the position of the next directory, which is a thumbnail's
-        if (place := entries.get(_ORIENTATION)) is None:
-            return bytes(block)
-        form = f"{order}H" if struct.unpack_from(f"{order}H", block, place + 2) == (3,) else f"{order}I"
-        (orientation,) = struct.unpack_from(form, block, place + 8)
-        struct.pack_into(form, block, place + 8, 1)
-        if orientation in {5, 6, 7, 8} and _EXIF in entries:
-            (below,) = struct.unpack_from(f"{order}I", block, entries[_EXIF] + 8)
-            sizes, _ = _entries(block, below, order)
-            if _WIDTH in sizes and _HEIGHT in sizes:
-                width, height = (slice(sizes[tag] + 2, sizes[tag] + 12) for tag in (_WIDTH, _HEIGHT))
-                block[width], block[height] = block[height], block[width]
-    except struct.error:
-        return b""
-    return bytes(block)
-
-
-def _entries(block: bytearray, start: int, order: str) -> tuple[dict[int, int], int]:
-    """Return where the entries of a directory are, by their tags, and where the directory ends."""
-    (count,) = struct.unpack_from(f"{order}H", block, start)
-    places = [start + 2 + 12 * index for index in range(count)]
-    return {struct.unpack_from(f"{order}H", block, place)[0]: place for place in places}, start + 2 + 12 * count
 
 
 def _of_png(file: BinaryIO, found: Metadata) -> Metadata:
@@ -121,7 +84,7 @@ def _of_png(file: BinaryIO, found: Metadata) -> Metadata:
     if not exif and (text := image.info.get("Raw profile type exif")):
         exif = bytes.fromhex("".join(text.split("\n")[3:]))
     chunks += _xmp(image.info)
-    return replace(found, exif=upright(exif), chunks=tuple(chunks))
+    return replace(found, exif=exif_data.upright(exif), chunks=tuple(chunks))
 
 
 def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
@@ -153,9 +116,4 @@ def _described(info: dict[Any, Any]) -> Iterator[tuple[bytes, bytes]]:
 def _xmp(info: dict[Any, Any]) -> Iterator[tuple[bytes, bytes]]:
     xmp = info.get("xmp", b"")
     if xmp := xmp.encode() if isinstance(xmp, str) else xmp:
-        yield b"iTXt", XMP_KEYWORD + b"\0\0\0\0\0" + upright_xmp(xmp)
-
-
-def upright_xmp(xmp: bytes) -> bytes:
-    """Return XMP data of a picture that has been turned upright."""
-    return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+        yield b"iTXt", XMP_KEYWORD + b"\0\0\0\0\0" + exif_data.upright_xmp(xmp)

@@ -78,7 +78,11 @@ def scaled(
             f"{path} is very dark: its largest value is {largest:,} of {samples.white:,.0f}. If its white has {bits} "
             f"bits, add --set {option}={2**bits - 1}.",
         )
-    return _divided_by_opacity((values / scale).astype(dtype), samples), doubts
+    if dtype == np.float32 and values.dtype.itemsize <= 2 and np.float32(scale) == scale:
+        unit = np.divide(values, np.float32(scale), dtype=np.float32)  # the same values, without a copy in doubles
+    else:
+        unit = (values / scale).astype(dtype)
+    return _divided_by_opacity(unit, samples), doubts
 
 
 def refuse_not_finite(values: NDArray[Any], path: Path, option: str = "images.white") -> None:

@@ -91,14 +91,22 @@ def full_size(file: BinaryIO) -> BinaryIO | None:
 
 
 def page_offsets(file: BinaryIO) -> list[int]:
-    """Return the positions of the pages of a TIFF file, previews and masks left out; none if they can't be read."""
+    """Return the positions of the pages of a TIFF file, previews and masks left out; none if they can't be read.
+
+    Raises `UnreadableError` for a stack that has no list of its pages, of which readers see the first one alone.
+    """
     import tifffile
 
     file.seek(0)
     try:
         with tifffile.TiffFile(file, name="picture") as opened:
+            alone = len(opened.pages) == 1 and (opened.is_shaped or opened.is_imagej)
+            if alone and opened.series[0].size > opened.pages.first.size:
+                raise UnreadableError("several pictures, of which only the first is marked as one")
             pages = itertools.islice(opened.pages, MAX_PAGES + 1)
             return [page.offset for page in pages if not (isinstance(page, tifffile.TiffPage) and _is_small(page))]
+    except UnreadableError:
+        raise
     except Exception:  # on broken files tifffile raises almost anything, and so will the reader of the first page
         return []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,6 +14,9 @@ from PIL import Image
 from dipddpm.core.io import png, tiff_tags
 from dipddpm.core.io.atomic import atomic_writer
 from dipddpm.core.io.given import GivenPicture, Source
+
+_CLASSIC = 4_000_000_000
+"""Bytes of pixels above which a TIFF is a BigTIFF."""
 
 
 def write_like(path: Path, restored: Sequence[NDArray[Any]], given: Sequence[GivenPicture]) -> None:
@@ -73,6 +77,7 @@ def _sized(alpha: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 def _write_tiff(file: BinaryIO, pages: Sequence[NDArray[Any]], source: Source) -> None:
     import tifffile
 
+    large = sum(page.nbytes for page in pages) > _CLASSIC
     options = tiff_tags.options(source.metadata.tags)
     channels = pages[0].shape[-1]
     if channels > source.channels:
@@ -80,10 +85,14 @@ def _write_tiff(file: BinaryIO, pages: Sequence[NDArray[Any]], source: Source) -
     if source.profile:
         options["iccprofile"] = source.profile
     photometric = "rgb" if source.channels == 3 else "minisblack"
-    with tifffile.TiffWriter(file, bigtiff=sum(page.nbytes for page in pages) > 4e9) as writer:
+    content = io.BytesIO()
+    with tifffile.TiffWriter(content, bigtiff=large, byteorder="<") as writer:
         for page in pages:
             values = page[..., 0] if channels == 1 else page
             writer.write(
                 values, photometric=photometric, planarconfig="contig" if channels > 1 else None,
                 compression="adobe_deflate", predictor=values.dtype.kind != "f", **options,
             )  # fmt: skip
+    if source.metadata.exif_directories and not large:
+        tiff_tags.append_exif(content, source.metadata.exif_directories)
+    file.write(content.getbuffer())

@@ -13,7 +13,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, TiffImagePlugin
 
 from dipddpm.core.io import png
 from dipddpm.core.io.given import read_given
@@ -31,11 +31,11 @@ def back(path: Path, **options: Any) -> Path:
     return copy
 
 
-def magick_difference(first: str, second: str) -> int:
+def magick_difference(first: str, second: str, *options: str) -> int:
     """Return the number of pixels that ImageMagick finds different, opacity included."""
-    done = subprocess.run(
-        ["compare", "-metric", "AE", first, second, "null:"], capture_output=True, text=True, check=False
-    )
+    turned = subprocess.run(["convert", first, *options, "miff:-"], capture_output=True, check=True).stdout
+    command = ["compare", "-metric", "AE", "-", second, "null:"]
+    done = subprocess.run(command, input=turned, capture_output=True, check=False)
     return int(float(done.stderr.split()[0]))
 
 
@@ -183,3 +183,48 @@ def test_tiff_keeps_profile_resolution_and_names(tmp_path: Path) -> None:
     after = tifffile.TiffFile(io.BytesIO(back(tmp_path / "a.tif").read_bytes())).pages.first.tags
     for code in (270, 282, 283, 296, 305, 306, 315, 700, 33432, 34675):
         assert after[code].value == before[code].value, code
+
+
+@pytest.mark.parametrize("pages", [1, 3])
+def test_tiff_keeps_exif_as_every_reader_sees_it(tmp_path: Path, pages: int) -> None:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[271], tags[274] = "Maker", 8
+    tags[34665] = {0x829A: TiffImagePlugin.IFDRational(1, 100), 0x8827: 400, 0x9003: "2026:01:01 10:00:00"}
+    tags[34853] = {1: "N", 2: (48.0, 8.0, 0.0)}
+    images = [Image.fromarray(_values(8, 3)) for _ in range(pages)]
+    images[0].save(tmp_path / "a.tif", tiffinfo=tags, save_all=True, append_images=images[1:])
+    copy = back(tmp_path / "a.tif")
+    for number in range(pages):
+        assert magick_difference(f"{tmp_path / 'a.tif'}[{number}]", f"{copy}[{number}]", "-auto-orient") == 0
+    before, after = (tifffile.TiffFile(io.BytesIO(path.read_bytes())).pages for path in (tmp_path / "a.tif", copy))
+    assert len(after) == pages
+    for code in (271, 34665, 34853):
+        assert after.first.tags[code].value == before.first.tags[code].value
+    with Image.open(copy) as opened:
+        assert opened.getexif().get_ifd(34853) == {1: "N", 2: (48.0, 8.0, 0.0)}
+
+
+def test_premultiplied_colours_come_back_equal(tmp_path: Path) -> None:
+    values = _values(16, 4)
+    values[..., :3] = values[..., :3] * (values[..., 3:] / 65535)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", extrasamples=["assocalpha"])
+    copy = tifffile.TiffFile(io.BytesIO(back(tmp_path / "a.tif").read_bytes())).pages.first
+    np.testing.assert_array_equal(copy.asarray(), values)
+    assert copy.extrasamples == (1,)
+
+
+def test_enlarged_picture_has_the_opacity_enlarged(tmp_path: Path) -> None:
+    Image.fromarray(_values(8, 4)).save(tmp_path / "a.png")
+    (picture,) = pictures = read_given(tmp_path / "a.png")
+    write_like(tmp_path / "b.png", [picture.pixels.repeat(2, 0).repeat(2, 1)], pictures)
+    assert Image.open(tmp_path / "b.png").mode == "RGBA" and Image.open(tmp_path / "b.png").size == (34, 22)
+
+
+def test_values_are_clipped_and_rounded_to_the_nearest_level(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((1, 6), np.uint8)).save(tmp_path / "a.png")
+    restored = np.array([-0.5, 0.4 / 255, 0.6 / 255, 1.7, np.nan, 100.49 / 255])[None, :, None]
+    write_like(tmp_path / "b.png", [restored], read_given(tmp_path / "a.png"))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "b.png"))[0], [0, 0, 1, 255, 0, 100])
+    colours = np.stack([restored] * 3, 2)[..., 0]
+    write_like(tmp_path / "c.png", [np.nan_to_num(colours)], read_given(tmp_path / "a.png"))
+    assert Image.open(tmp_path / "c.png").mode == "L"
