@@ -13,7 +13,7 @@ from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.config.hybrid import HYBRIDS, Calibrated, HybridMethod
 from dipddpm.core.config.picture import PICTURE_METHODS, PictureConfig
 from dipddpm.core.config.study import ExplanationConfig, RestoreConfig, StudyConfig, restoring_methods
-from dipddpm.core.config.tasks import Denoise, Inpaint, Task, format_task
+from dipddpm.core.config.tasks import Denoise, Task, format_task
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import home
 
@@ -21,7 +21,6 @@ VERSION = 1
 MAX_IMAGES = 100_000
 """Largest number of images in one run; every split of the data sets here is smaller."""
 CHECKPOINT_SECONDS = 60.0
-MASK_REMEDY = "Give --mask FILE, an image that is black where they are missing and white elsewhere."
 DatasetName: TypeAlias = Annotated[
     str, Meta(min_length=1), "fashionmnist, fashion-mini, mnist, kmnist, cifar10 or folder:PATH"
 ]
@@ -182,7 +181,6 @@ class DipRun(SharedRun, tag="dip", frozen=True):
         if self.dip.stop == "discrepancy" and not self.task.has_noise_level():
             problem = "dip.stop = discrepancy needs a task with a known noise level."
             raise UserError(problem, "Give the task a sigma, or set dip.stop to variance or held-out.")
-        _refuse_random_mask(self.images, self.task)
 
     @property
     def method(self) -> str:
@@ -225,7 +223,6 @@ class HybridRun(RunConfig, tag="hybrid", frozen=True):
             methods = [name for name in restoring_methods() if HYBRIDS[name].supports(self.task)]
             problem = f"{self.method} doesn't support the task {format_task(self.task)}."
             raise UserError(problem, f"Choose one of: {', '.join(methods)}.")
-        _refuse_random_mask(self.images, self.task)
 
     @property
     def method(self) -> str:
@@ -294,7 +291,6 @@ class ImageRun(RunConfig, tag="image", frozen=True):
             methods = [each for each, facts in PICTURE_METHODS.items() if name in facts.tasks]
             problem = f"{self.picture.method} doesn't support the task {name}."
             raise UserError(problem, f"Choose auto, or one of: {', '.join(methods)}.")
-        _refuse_random_mask(self.images, self.task)
 
     @property
     def method(self) -> str:
@@ -324,12 +320,6 @@ class StudyRun(RunConfig, tag="study", frozen=True):
         """`published` if the settings are the published ones, else `shortened`."""
         published = (StudyConfig(full=self.study.full), DataConfig(directory=self.data.directory))
         return "published" if (self.study, self.data) == published else "shortened"
-
-
-def _refuse_random_mask(images: ImagesConfig, task: Task) -> None:
-    """Raise UserError for given images whose missing pixels are not known."""
-    if images.given and isinstance(task, Inpaint) and not (task.mask or task.box):
-        raise UserError("It isn't known which pixels of the given picture are missing.", MASK_REMEDY)
 
 
 AnyRun: TypeAlias = DipRun | DdpmRun | HybridRun | RestoreRun | ImageRun | ExplanationRun | StudyRun

@@ -5,8 +5,9 @@ Without `load_given`, this loads no torch.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,41 +55,60 @@ def load_given(images: ImagesConfig, factor: int = 1) -> GivenImages:
     """
     import torch
 
-    given, truth = read_files(images, factor)
+    read = list(read_files(images, factor))
+    given, truth = ([picture for files in read for picture in files[index]] for index in (0, 1))
     tensors = [torch.from_numpy(_planes(picture)) for picture in given]
-    expanded = [_planes(true) for true in truth]
     true_tensors = [
-        torch.from_numpy(true).expand(len(image), -1, -1).contiguous()
-        for true, image in zip(expanded, tensors, strict=bool(truth))
+        torch.from_numpy(_planes(true)).expand(len(image), -1, -1).contiguous()
+        for true, image in zip(truth, tensors, strict=bool(truth))
     ]
-    loaded = given_loaded(images, given, truth)
+    loaded = _loaded(images, (files[0] for files in read), (files[1] for files in read if files[1]))
     return GivenImages(tensors, _names(given), true_tensors, given, loaded, list(_messages([*given, *truth])))
 
 
-def read_files(images: ImagesConfig, factor: int = 1) -> tuple[list[GivenPicture], list[GivenPicture]]:
-    """Read damaged pictures, and their truth if it is known. Raises UserError as `load_given` does."""
+def read_files(images: ImagesConfig, factor: int = 1) -> Iterator[tuple[list[GivenPicture], list[GivenPicture]]]:
+    """Yield the pictures of each file, and their truth, which is empty if it isn't known.
+
+    Raises UserError as `load_given` does.
+    """
     if images.truth and len(images.truth) != len(images.given):
         problem = f"There are {len(images.given)} given files and {len(images.truth)} files of their truth."
         raise UserError(problem, "Name one --truth for each given file, in the same order.")
-    given: list[GivenPicture] = []
-    truth: list[GivenPicture] = []
     for index, name in enumerate(images.given):
-        damaged = read_given(home.expand(name), white=images.white, grey=images.grey)
-        given += damaged
+        given, truth = _read(name, images), []
         if images.truth:
-            true = read_given(home.expand(images.truth[index]), white=images.white, grey=images.grey)
-            _refuse_other(damaged, true, factor)
-            truth += true
-    return given, truth
+            truth = _read(images.truth[index], images)
+            _refuse_other(given, truth, factor)
+        yield given, truth
 
 
-def given_loaded(images: ImagesConfig, given: Sequence[GivenPicture], truth: Sequence[GivenPicture]) -> DataLoaded:
-    """Return the event that identifies given pictures and their truth by their pixels."""
+def given_loaded(images: ImagesConfig) -> DataLoaded:
+    """Return the event that identifies given pictures and their truth by their pixels; the files are read."""
+    given, truth = ((_read(name, images) for name in names) for names in (images.given, images.truth))
+    return _loaded(images, given, truth)
+
+
+def _read(name: str, images: ImagesConfig) -> list[GivenPicture]:
+    return read_given(home.expand(name), white=images.white, grey=images.grey)
+
+
+def _loaded(
+    images: ImagesConfig, given: Iterable[Sequence[GivenPicture]], truth: Iterable[Sequence[GivenPicture]]
+) -> DataLoaded:
+    counts: list[int] = []
+
+    def arrays() -> Iterator[NDArray[np.float32]]:
+        for pictures in itertools.chain(given, truth):
+            pages = [_planes(picture) for picture in pictures]
+            counts.append(len(pages))
+            yield np.stack(pages) if len(pages) > 1 else pages[0]
+
     names = [*images.given, *images.truth]
-    sha256, hashes = digest.of_arrays(_by_file([*given, *truth]))
+    sha256, hashes = digest.of_arrays(arrays())
     source = ", ".join(Path(name).name for name in names)
     files = dict(zip(names, hashes, strict=True))
-    return DataLoaded(dataset="files", split="", images=len(given), sha256=sha256, source=source, files=files)
+    count = sum(counts[: len(images.given)])
+    return DataLoaded(dataset="files", split="", images=count, sha256=sha256, source=source, files=files)
 
 
 def has_holes(picture: GivenPicture) -> bool:
@@ -140,14 +160,6 @@ def _planes(picture: GivenPicture) -> NDArray[np.float32]:
     return np.ascontiguousarray(picture.pixels.transpose(2, 0, 1), np.float32)
 
 
-def _by_file(pictures: Sequence[GivenPicture]) -> Iterator[NDArray[np.float32]]:
-    """Yield the pixels of each file: (C, H, W), or (N, C, H, W) for a stack."""
-    starts = [index for index, picture in enumerate(pictures) if picture.page == 0]
-    for start in starts:
-        pages = [_planes(picture) for picture in pictures[start : start + pictures[start].pages]]
-        yield np.stack(pages) if len(pages) > 1 else pages[0]
-
-
 def _messages(pictures: Sequence[GivenPicture]) -> Iterator[Message]:
     for picture in pictures:
         yield from (Message(text=text, level="warning") for text in picture.warnings)
@@ -161,7 +173,7 @@ def _refuse_other(given: Sequence[GivenPicture], truth: Sequence[GivenPicture], 
         problem = f"{ours.path} holds {len(given)} picture(s) and its truth {theirs.path} {len(truth)}."
         raise UserError(problem, "Give the truth of each picture, in the same order.")
     height, width = (side * factor for side in ours.pixels.shape[:2])
-    if theirs.pixels.shape[:2] != (height, width):
+    if tuple(-(-side // factor) for side in theirs.pixels.shape[:2]) != ours.pixels.shape[:2]:
         sizes = [f"{each.pixels.shape[1]}x{each.pixels.shape[0]} pixels" for each in (ours, theirs)]
         enlarged = f", which makes {width}x{height}," if factor > 1 else ""
         problem = f"{ours.path} has {sizes[0]}{enlarged} and its truth {theirs.path} has {sizes[1]}."

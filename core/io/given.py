@@ -21,7 +21,7 @@ from dipddpm.core.io.samples import Samples, scaled
 
 _FINE = 85
 """The quality of a JPEG below which its blocks count."""
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +171,7 @@ def _pictures(
         planes = [each[..., :1] for each in planes]
         notes = [*notes, f"{path} is grey stored as RGB: it is restored as grey, and written as RGB."]
     elif source.channels == 3 and grey:
-        planes = [(_srgb(each, source.profile) @ _LUMA)[..., None] for each in planes]
+        planes = [(_srgb(each, source.profile) @ LUMA)[..., None] for each in planes]
         has_opacity_in_array = source.ending == ".npy" and alphas[0] is not None  # NumPy has no grey with opacity
         source = replace(source, channels=3 if has_opacity_in_array else 1, profile=b"")
     pictures = [

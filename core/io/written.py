@@ -13,7 +13,7 @@ from PIL import Image
 
 from dipddpm.core.io import png, tiff_tags
 from dipddpm.core.io.atomic import atomic_writer
-from dipddpm.core.io.given import GivenPicture, Source
+from dipddpm.core.io.given import LUMA, GivenPicture, Source
 
 _CLASSIC = 4_000_000_000
 """Bytes of pixels above which a TIFF is a BigTIFF."""
@@ -23,8 +23,8 @@ def write_like(path: Path, restored: Sequence[NDArray[Any]], given: Sequence[Giv
     """Write the restored pictures of one file, each (H, W, C) in [0, 1], with the bits and the metadata of the given.
 
     Values are clipped, unless they are floats of an array, and rounded to the nearest level. A grey picture becomes RGB
-    where the given file is. The opacity is that of the given picture, at the size of the restored one. A reader gets
-    the whole old file or the whole new one. Raises OSError.
+    where the given file is, and the other way round. The opacity is that of the given picture, at the size of the
+    restored one. A reader gets the whole old file or the whole new one. Raises OSError.
     """
     source = given[0].source
     pages = [_stored(pixels, picture) for pixels, picture in zip(restored, given, strict=True)]
@@ -43,9 +43,9 @@ def write_like(path: Path, restored: Sequence[NDArray[Any]], given: Sequence[Giv
 def _stored(pixels: NDArray[Any], given: GivenPicture) -> NDArray[Any]:
     """Return the values of a file, with its opacity as the last channel if it has one."""
     source = given.source
-    if pixels.shape[-1] != source.channels:
-        if pixels.shape[-1] != 1:
-            raise ValueError(f"{pixels.shape[-1]} channels for a file with {source.channels}")
+    if pixels.shape[-1] > source.channels:
+        pixels = (pixels @ LUMA)[..., None]
+    elif pixels.shape[-1] < source.channels:
         pixels = np.repeat(pixels, source.channels, -1)
     alpha = None if given.alpha is None else _sized(given.alpha, (pixels.shape[0], pixels.shape[1]))[..., None]
     if alpha is not None and source.premultiplied:
@@ -56,10 +56,10 @@ def _stored(pixels: NDArray[Any], given: GivenPicture) -> NDArray[Any]:
 
 
 def _levels(unit: NDArray[Any], white: float, source: Source) -> NDArray[Any]:
-    if source.dtype.kind == "f":
-        unit = unit if source.ending == ".npy" else unit.clip(0, 1)
+    if source.ending == ".npy" and source.dtype.kind == "f":
         return (unit * white).astype(source.dtype)
-    return (unit.clip(0, 1).astype(np.float64) * white).round().astype(source.dtype)
+    levels: NDArray[Any] = np.nan_to_num(unit, nan=0.0).clip(0, 1).astype(np.float64) * white
+    return (levels if source.dtype.kind == "f" else levels.round()).astype(source.dtype)
 
 
 def _largest(dtype: np.dtype[Any]) -> float:

@@ -15,6 +15,7 @@ from dipddpm.core.config import (
     DdpmRun,
     DipRun,
     HybridRun,
+    ImageRun,
     ImagesConfig,
     RestoreRun,
     Task,
@@ -68,7 +69,7 @@ def _refuse_inputs(config: AnyRun, *, fetching: bool = False, elsewhere: bool = 
         if not fetching:
             data.check(name, config.data.directory or None)
         _refuse_more_than(config, name)
-    if isinstance(config, DipRun | HybridRun):
+    if isinstance(config, DipRun | HybridRun | ImageRun):
         _refuse_images(config)
     if isinstance(config, RestoreRun):
         _refuse_tasks(config)
@@ -118,13 +119,16 @@ def refuse_changed(
 
 def _files(config: AnyRun) -> Iterator[Input]:
     """Yield the events that identify the image files, masks and kernels of a run, as the run logs them."""
+    from dipddpm.core.data.given import given_loaded
     from dipddpm.core.data.identity import files_loaded, task_files_loaded
     from dipddpm.core.io.pictures import decode
 
-    if isinstance(config, DipRun | HybridRun) and config.images.files and not config.images.grey:
+    if isinstance(config, DipRun | HybridRun | ImageRun) and config.images.given:
+        yield given_loaded(config.images)
+    elif isinstance(config, DipRun | HybridRun) and config.images.files and not config.images.grey:
         pictures = (decode(home.expand(name), config.images.white).over_white() for name in config.images.files)
         yield files_loaded(config.images.files, (picture.transpose(2, 0, 1) for picture in pictures))
-    tasks: list[Task] = [config.task] if isinstance(config, DipRun | HybridRun) else []
+    tasks: list[Task] = [config.task] if isinstance(config, DipRun | HybridRun | ImageRun) else []
     if isinstance(config, RestoreRun):
         tasks += map(parse_task, config.restore.tasks)
     yield from task_files_loaded(*tasks)
@@ -160,8 +164,8 @@ def _datasets(config: AnyRun) -> list[str]:
     """Return the data sets that a run reads; a run that only restores image files or drawn images reads none."""
     if isinstance(config, RestoreRun):
         return [name for name in config.restore.sets if name in data.CATALOGUE]
-    if isinstance(config, DipRun) or (isinstance(config, HybridRun) and not config.trains):
-        return [] if _names_files(config.images) else [config.data.dataset]
+    if isinstance(config, DipRun | ImageRun) or (isinstance(config, HybridRun) and not config.trains):
+        return [] if isinstance(config, ImageRun) or _names_files(config.images) else [config.data.dataset]
     return [config.data.dataset]
 
 
@@ -218,11 +222,12 @@ def _refuse_networks(config: RestoreRun) -> None:
             raise UserError(problem, f"Add --task {task}, or leave out --conditioned {Path(run).name}.")
 
 
-def _refuse_images(config: DipRun | HybridRun) -> None:
+def _refuse_images(config: DipRun | HybridRun | ImageRun) -> None:
     """Raise UserError for image files, or a mask or kernel, that the run can't use."""
-    from dipddpm.core.data.given import read_files
     from dipddpm.core.io import kernels, masks, pictures
+    from dipddpm.core.launch import given
 
+    given.refuse(config.images, config.task)
     sizes: dict[str, tuple[int, int]] = {}
     for name in config.images.files:
         if not name:
@@ -232,14 +237,11 @@ def _refuse_images(config: DipRun | HybridRun) -> None:
             if side < 2:
                 problem = f"{name} is {side} pixel {word}, and the networks need at least 2 pixels a side."
                 raise UserError(problem, "Leave it out, or enlarge it.")
-    if config.images.given:
-        pictures_given, _ = read_files(config.images, config.task.enlargement)
-        sizes = {str(each.path): (each.pixels.shape[0], each.pixels.shape[1]) for each in pictures_given}
     if config.task.noise == "unknown" and not config.images.given:
         raise UserError("Unknown noise can't be added to true images.", _NOISE_REMEDY)
     if isinstance(config.task, Deblur) and config.task.kernel == "file":
         kernels.read_kernel(config.task.file)
-    if not isinstance(config.task, Inpaint) or not config.task.mask:
+    if config.images.given or not isinstance(config.task, Inpaint) or not config.task.mask:
         return
     dataset = config.data.dataset
     if not sizes and dataset in data.CATALOGUE:
@@ -247,7 +249,7 @@ def _refuse_images(config: DipRun | HybridRun) -> None:
     elif not sizes:
         side = folder.parse(dataset).size
         sizes[dataset] = side, side
-    for height, width in set(sizes.values()):
+    for height, width in sizes.values():
         masks.read_mask(home.expand(config.task.mask), (height, width))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dipddpm.core.config import AnyRun, DataConfig, DdpmRun, HybridRun, ImagesConfig, RestoreRun
+from dipddpm.core.config import AnyRun, DataConfig, DdpmRun, HybridRun, ImagesConfig, RestoreRun, Task
 from dipddpm.core.config.shapes import (
     TUTORIAL,
     refuse_for_evaluation,
@@ -10,6 +10,7 @@ from dipddpm.core.config.shapes import (
     refuse_other_shape,
     shape_text,
 )
+from dipddpm.core.config.tasks import Superres
 from dipddpm.core.data import folder
 from dipddpm.core.data.catalogue import find
 from dipddpm.core.errors import UserError
@@ -29,9 +30,9 @@ def refuse(config: AnyRun) -> None:
         prior = trained.trained_shape(reference.prior_folder(config.prior.run)) if config.prior.run else None
     network = config.ddpm.network if trains and prior is None else ""
     evaluates = trains and bool(config.ddpm.evaluate)
-    if isinstance(config, HybridRun) and config.images.files and config.hybrid.needs_prior:
-        _refuse_files(config.images, _shape(config.data) if prior is None else prior)
-    restores_files = isinstance(config, HybridRun) and not trains and bool(config.images.files)
+    if isinstance(config, HybridRun) and (config.images.files or config.images.given) and config.hybrid.needs_prior:
+        _refuse_files(config.images, config.task, _shape(config.data) if prior is None else prior)
+    restores_files = isinstance(config, HybridRun) and not trains and bool(config.images.files or config.images.given)
     if restores_files or not (network == "tutorial" or evaluates or prior):
         return
     shape = _shape(config.data)
@@ -44,9 +45,16 @@ def refuse(config: AnyRun) -> None:
         refuse_for_evaluation(shape)
 
 
-def _refuse_files(images: ImagesConfig, prior: tuple[int, ...]) -> None:
-    """Raise UserError for an image file that doesn't get the prior's shape, as `load_batch` adapts its channels."""
+def _refuse_files(images: ImagesConfig, task: Task, prior: tuple[int, ...]) -> None:
+    """Raise UserError for a file whose restoration doesn't get the prior's shape, as `load_batch` adapts channels."""
+    from dipddpm.core.data.given import read_files
     from dipddpm.core.io import pictures
+
+    factor = task.factor if isinstance(task, Superres) else 1
+    for (first, *_), _truth in read_files(images, factor):
+        height, width, channels = first.pixels.shape
+        shape = max(channels, prior[0]), height * factor, width * factor
+        refuse_other_shape(shape, prior, files=True, grey_option="images.grey")
 
     for name in images.files:
         picture = pictures.inspect(home.expand(name), images.white)

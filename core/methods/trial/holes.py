@@ -1,0 +1,78 @@
+"""Hide known pixels in the shapes of the missing ones, since large holes are harder to fill than single pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from dipddpm.core.methods.trial.perturbation import HIDDEN
+
+Flags = NDArray[np.bool_]
+"""True at some pixels, (H, W)."""
+
+CONNECTED = 0.2
+"""Missing pixels count as single ones if a neighbour of one is missing no oftener than any pixel, up to this much."""
+DRAWS = 40
+"""Number of shifts of the missing pixels that are tried for each picture."""
+DISTANCE = 2
+"""Least distance in pixels between a hidden hole and a missing one, where that leaves enough holes."""
+
+
+def hide_like_missing(mask: Tensor, seed: int) -> Tensor:
+    """Return which known pixels to hide, bool (N, 1, H, W); the mask (N, 1, H, W) is 1 at known pixels.
+
+    About a tenth of the known pixels of each picture are hidden. If missing pixels lie together (text, scratches,
+    boxes), whole holes of any of the masks are flipped and shifted onto known pixels; else single pixels are drawn.
+    """
+    rng = np.random.default_rng(seed)
+    known = mask[:, 0].cpu().numpy() > 0
+    together = _lie_together(~known)
+    hidden = [_holes(each, ~known, rng) if together else _pixels(each, rng) for each in known]
+    return torch.from_numpy(np.stack(hidden))[:, None].to(mask.device)
+
+
+def _lie_together(missing: NDArray[np.bool_]) -> bool:
+    """Return whether the missing pixels (N, H, W) have more missing neighbours than single pixels would."""
+    share = missing.mean()
+    if share in (0, 1):
+        return False
+    neighbours = [(missing[:, 1:] & missing[:, :-1]).mean(), (missing[:, :, 1:] & missing[:, :, :-1]).mean()]
+    return bool(np.mean(neighbours) / share > share + CONNECTED * (1 - share))
+
+
+def _pixels(known: Flags, rng: np.random.Generator) -> Flags:
+    hidden = np.zeros_like(known)
+    indices = np.flatnonzero(known)
+    hidden.flat[rng.permutation(indices)[: max(1, round(HIDDEN * len(indices)))]] = True
+    return hidden
+
+
+def _holes(known: Flags, masks: NDArray[np.bool_], rng: np.random.Generator) -> Flags:
+    """Hide holes of the masks (N, H, W); their parts, if no whole hole has room."""
+    wanted = HIDDEN * known.sum()
+    far = ndimage.distance_transform_edt(known) > DISTANCE
+    hidden, parts = np.zeros_like(known), np.zeros_like(known)
+    masks = masks[masks.any((1, 2))]
+    for _ in range(DRAWS):
+        drawn = masks[rng.integers(len(masks))]
+        drawn = drawn[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
+        drawn = np.roll(drawn, rng.integers((0, 0), drawn.shape), (0, 1))
+        room = far & (ndimage.distance_transform_edt(~hidden) > DISTANCE)
+        if (drawn & known).sum() > 0 and (
+            not parts.any() or abs((drawn & known).sum() - wanted) < abs(parts.sum() - wanted)
+        ):
+            parts = drawn & known
+        labels, count = ndimage.label(drawn, np.ones((3, 3)))
+        fits = ndimage.minimum(room, labels, np.arange(1, count + 1)) > 0
+        for label in rng.permutation(np.flatnonzero(fits) + 1):
+            hole = labels == label
+            if hidden.sum() + hole.sum() <= 1.5 * wanted:
+                hidden |= hole
+        if hidden.sum() >= wanted:
+            break
+    if hidden.sum() >= wanted / 4:
+        return hidden
+    return parts if parts.any() else _pixels(known, rng)
