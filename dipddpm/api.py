@@ -192,7 +192,8 @@ def restore(
     model = None
     if config.hybrid.needs_prior if is_hybrid else method in SAMPLERS:
         model = prior or load_prior(device=device)
-        refuse_other_shape(shape[1:], model.shape)
+        if not model.any_size:
+            refuse_other_shape(shape[1:], model.shape)
 
     def make() -> Restorer:
         if is_hybrid:
@@ -210,7 +211,8 @@ def restore(
 def load_prior(run: Path | str = "reference", *, device: str = "auto") -> TrainedModel:
     """Load the best diffusion model of a run, in eval mode, onto a device.
 
-    `run` is the path of a run folder; `reference` is the model that ships with the program, for 28x28 grey images.
+    `run` is the path of a run folder, or a model that ships with the program: `reference` for 28x28 grey images, or
+    `leaves` for pictures of any size and number of channels.
 
     Raises UserError if the folder doesn't exist, if the run has trained no diffusion model, if its file is damaged, and
     for a device that doesn't exist.

@@ -190,4 +190,5 @@ def shipped(finished: Run, own_folders: None, monkeypatch: pytest.MonkeyPatch) -
 
     shutil.copytree(finished.folder, reference.FOLDER / finished.id)
     monkeypatch.setattr(reference, "PRIOR", finished.id)
+    monkeypatch.setitem(reference.RUNS, reference.NAME, finished.id)
     return Run(reference.FOLDER / finished.id)

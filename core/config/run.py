@@ -96,8 +96,8 @@ class PriorConfig(Section, frozen=True):
 
     run: Annotated[
         str,
-        "folder of the run whose best model is the prior, or reference for the one that ships with "
-        "the program; empty: train a prior first, with the options of ddpm",
+        "folder of the run whose best model is the prior, or one that ships with the program: reference (28x28 grey "
+        "images) or leaves (pictures of any size and colour); empty: train a prior first, with the options of ddpm",
     ] = "reference"
 
 

@@ -13,6 +13,7 @@ from dipddpm.core.compute.compile import compile_network
 from dipddpm.core.config import DdpmConfig
 from dipddpm.core.config.base import CompileMode
 from dipddpm.core.ddpm.denoiser import Denoiser, Network
+from dipddpm.core.ddpm.patches import PatchDenoiser
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.runs import BEST_FILE, trained
 
@@ -27,6 +28,8 @@ class TrainedModel:
     device: torch.device
     fast: Network | None = None
     """The compiled network, if there is one."""
+    any_size: bool = False
+    """True for a model of patches, which restores pictures of any size and number of channels."""
 
     @classmethod
     def of_run(cls, folder: Path, device: torch.device | str = "cpu") -> TrainedModel:
@@ -34,9 +37,10 @@ class TrainedModel:
 
         Raises UserError if the run has trained no model or its file is damaged.
         """
-        ddpm = trained.trained_config(folder).ddpm
-        network = checkpoint.load(folder / BEST_FILE, device)
-        return cls(network, Schedule.from_config(ddpm, device), ddpm, torch.device(device))
+        config = trained.trained_config(folder)
+        network, schedule = checkpoint.load(folder / BEST_FILE, device), Schedule.from_config(config.ddpm, device)
+        any_size = trained.of_patches(config)
+        return cls(network, schedule, config.ddpm, torch.device(device), any_size=any_size)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -54,6 +58,8 @@ class TrainedModel:
         return replace(self, fast=compile_network(self.network, mode))
 
     def denoiser(self, *, label: Tensor | None = None, guidance: float = 1.0, clip: bool = False) -> Denoiser:
-        """Return the model's denoiser, which samplers and restorations use; see `Denoiser`."""
+        """Return the model's denoiser, which samplers and restorations use; see `Denoiser` and `PatchDenoiser`."""
         network, objective = self.fast or self.network, self.options.objective
+        if self.any_size:
+            return PatchDenoiser(network, self.schedule, objective=objective, clip=clip, shape=self.shape)
         return Denoiser(network, self.schedule, objective=objective, label=label, guidance=guidance, clip=clip)

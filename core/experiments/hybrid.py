@@ -100,8 +100,10 @@ class HybridExperiment:
             refuse_other_shape(truth.shape[1:], shape)
             return cls(config, truth, labels, loaded, device, training=training)
         prior = load_prior(config.prior.run, device)
-        truth, labels, loaded = load_batch(config.images, config.data, prior[0].shape[0])
-        refuse_other_shape(truth.shape[1:], prior[0].shape)
+        model = prior[0]
+        truth, labels, loaded = load_batch(config.images, config.data, None if model.any_size else model.shape[0])
+        if not model.any_size:
+            refuse_other_shape(truth.shape[1:], model.shape)
         return cls(config, truth, labels, loaded, device, prior=prior)
 
     @property

@@ -168,7 +168,7 @@ def _changes(old: Input, new: Input) -> list[str]:
         case DataLoaded(), DataLoaded() if new.files and len(old.files) == len(new.files):
             pairs = zip(old.files.values(), new.files.items(), strict=True)
             return [f"{name} has other pixels" for before, (name, after) in pairs if before != after]
-        case PriorLoaded(), PriorLoaded() if new.run == reference.PRIOR:
+        case PriorLoaded(), PriorLoaded() if new.run == old.run and new.run in reference.RUNS.values():
             return ["the reference model of this version of the program is another one"]
         case PriorLoaded(), PriorLoaded() if old.run != new.run:
             return [f"the model was {old.run} then and is {new.run} now"]

@@ -15,24 +15,25 @@ from dipddpm.core.data import folder
 from dipddpm.core.data.catalogue import find
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import home
-from dipddpm.core.runs import reference, trained
+from dipddpm.core.runs import trained
 
 
 def refuse(config: AnyRun) -> None:
     """Raise UserError for a data set whose images the run's network, prior or evaluation can't take."""
     if isinstance(config, RestoreRun):
-        _refuse_for_head_to_head(trained.trained_shape(reference.prior_folder(config.prior.run)))
+        _refuse_for_head_to_head(trained.required_shape(config.prior.run))
     if not isinstance(config, DdpmRun | HybridRun):
         return
     trains = isinstance(config, DdpmRun) or config.trains
     prior = None
     if isinstance(config, HybridRun) and config.hybrid.needs_prior and (config.hybrid.learns or not trains):
-        prior = trained.trained_shape(reference.prior_folder(config.prior.run)) if config.prior.run else None
+        prior = trained.required_shape(config.prior.run, learns=config.hybrid.learns) if config.prior.run else None
     network = config.ddpm.network if trains and prior is None else ""
     evaluates = trains and bool(config.ddpm.evaluate)
-    if isinstance(config, HybridRun) and (config.images.files or config.images.given) and config.hybrid.needs_prior:
+    restores_files = isinstance(config, HybridRun) and bool(config.images.files or config.images.given)
+    if isinstance(config, HybridRun) and restores_files and config.hybrid.needs_prior and (prior or trains):
         _refuse_files(config.images, config.task, _shape(config.data) if prior is None else prior)
-    restores_files = isinstance(config, HybridRun) and not trains and bool(config.images.files or config.images.given)
+    restores_files = restores_files and not trains
     if restores_files or not (network == "tutorial" or evaluates or prior):
         return
     shape = _shape(config.data)

@@ -272,15 +272,15 @@ class RunsFolder:
         return shipped if atomic.is_folder(shipped.folder) and not atomic.is_folder(own.folder) else own
 
     def find(self, wanted: str) -> Run:
-        """Find a run by its id, a unique prefix of the id, its last four digits, or the words `last` or `reference`.
+        """Find a run by its id, a unique prefix of the id, its last four digits, or a word.
 
-        `last` is the newest run of this folder, `reference` the prior that ships with the program. Runs of this folder
-        take precedence over reference runs. Raises UserError if no run or several runs match.
+        `last` is the newest run of this folder; `reference` and `leaves` are the priors that ship with the program.
+        Runs of this folder take precedence over reference runs. Raises UserError if no run or several runs match.
         """
         if not wanted:  # every id begins so
             raise UserError("The name of the run is empty.", "Write its id, or a part of it; see dipddpm ls.")
-        if wanted == reference.NAME:
-            return Run(reference.FOLDER / reference.PRIOR)
+        if wanted in reference.RUNS:
+            return Run(reference.prior_folder(wanted))
         own = _runs_in(self.root)
         if own and wanted == "last":
             return _newest_first(own)[0]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 from dipddpm.core import config as configs
-from dipddpm.core.config import DdpmConfig, DdpmRun, HybridRun
+from dipddpm.core.config import AnyRun, DdpmConfig, DdpmRun, HybridRun
 from dipddpm.core.config.hybrid import Conditioned
 from dipddpm.core.config.shapes import TUTORIAL
 from dipddpm.core.errors import UserError
@@ -15,6 +16,8 @@ from dipddpm.core.runs import reference
 from dipddpm.core.runs.folder import BEST_FILE
 from dipddpm.core.runs.summary import CONFIG_FILE
 
+LEAVES = "leaves"
+"""The name, in a run's config, of the drawn patches that `scripts.train_leaves_prior` trains on."""
 _MAX_HEADER = 1 << 24
 """Largest number of bytes of the header of a model's file that are read."""
 
@@ -38,6 +41,11 @@ def trained_config(folder: Path) -> DdpmRun | HybridRun:
     return config
 
 
+def of_patches(config: AnyRun) -> bool:
+    """Return whether a run's model is one of patches, which takes pictures of any size and number of channels."""
+    return config.data.dataset == LEAVES
+
+
 def conditioned_config(folder: Path) -> tuple[HybridRun, DdpmConfig | None]:
     """Return the config of a run that has trained a conditioned network, and the options of its initial prior, if any.
 
@@ -58,8 +66,20 @@ def model_options(ddpm: DdpmConfig) -> dict[str, str]:
     return {name: str(getattr(ddpm, name)) for name in names}
 
 
+def required_shape(run: str, *, learns: bool = False) -> tuple[int, int, int] | None:
+    """Return the shape (C, H, W) of the images that a prior takes, named as in `prior.run`; None if it can't be read.
+
+    None, too, for a prior of patches, which takes all images, unless a method trains its network further (`learns`).
+    """
+    folder = reference.prior_folder(run)
+    with contextlib.suppress(UserError):
+        if not learns and of_patches(configs.load(folder / CONFIG_FILE)):
+            return None
+    return trained_shape(folder)
+
+
 def trained_shape(folder: Path) -> tuple[int, int, int] | None:
-    """Return the shape (C, H, W) of the images that a run's best model takes; None if it can't be read.
+    """Return the shape (C, H, W) of the images that a run's best model was trained on; None if it can't be read.
 
     It is an argument of the network, which the header of the stored model holds.
     """

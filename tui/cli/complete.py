@@ -52,7 +52,11 @@ def runs(ctx: typer.Context, incomplete: str) -> Completions:
     for run in itertools.islice(matching, MAX_RUNS):
         status = run.status()
         yield run.id, shell_safe(f"{status.summary.method} {status.state} {status.summary.name}")
-    yield from (("last", "the newest run"), ("reference", "the trained prior that ships"))
+    yield from (
+        ("last", "the newest run"),
+        ("reference", "the trained prior that ships"),
+        ("leaves", "the prior for any picture"),
+    )
 
 
 def groups(ctx: typer.Context) -> Completions:

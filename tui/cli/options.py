@@ -184,11 +184,11 @@ def run_folder_path(wanted: str, runs_dir: Path | None) -> str:
 
 
 def prior_name(wanted: str, runs_dir: Path | None) -> str:
-    """Return a run as `prior.run` holds it: its folder, or `reference` for the prior that ships.
+    """Return a run as `prior.run` holds it: its folder, or the name of a prior that ships.
 
     Raises UserError if no run or several runs match.
     """
-    if wanted == reference.NAME:
+    if wanted in reference.RUNS:
         return wanted
     try:
         folder = run_folder_path(wanted, runs_dir)
@@ -196,5 +196,7 @@ def prior_name(wanted: str, runs_dir: Path | None) -> str:
         remedy = "Train a prior first with dipddpm run ddpm"
         if RunsFolder(runs_root(runs_dir)).runs():
             remedy = error.remedy.rstrip(".")
-        raise UserError(error.problem, f"{remedy}, or take the one that ships: --from {reference.NAME}.") from None
-    return reference.NAME if Path(folder) == reference.FOLDER / reference.PRIOR else folder
+        raise UserError(
+            error.problem, f"{remedy}, or take one that ships: --from {' or '.join(reference.RUNS)}."
+        ) from None
+    return next((name for name in reference.RUNS if reference.prior_folder(name) == Path(folder)), folder)

@@ -55,7 +55,8 @@ class RunOptions(NewRun):
     )
     prior: str | None = option(
         None,
-        "The run whose diffusion model a hybrid takes as its prior; `reference` ships with the program.",
+        "The run whose diffusion model a hybrid takes as its prior; `reference` (28x28 grey) and `leaves` (any size "
+        "and colour) ship with the program.",
         "--from",
         group=METHOD,
         config_default="prior.run",

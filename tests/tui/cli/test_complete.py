@@ -84,7 +84,7 @@ def test_completion_offers_runs_newest_first(offered: Offered, make: Maker, runs
     for _ in range(3):
         make("ddpm")
     ids = [run.id for run in runs.runs()]
-    assert offered("show", "") == [*ids, "last", "reference"]
+    assert offered("show", "") == [*ids, "last", "reference", "leaves"]
     assert offered("show", ids[1]) == [ids[1]]
     assert offered("show", "l") == ["last"]
     assert offered("resume", "--runs-dir", "/nowhere", "2") == []
