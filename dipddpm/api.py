@@ -37,6 +37,7 @@ from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Stopwatch, clock_of
 from dipddpm.core.methods.classical import filters
 from dipddpm.core.methods.classical.filters import ClosedFormRestorer
+from dipddpm.core.methods.classical.table import CLASSICS
 from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.metrics.usable import count_unusable, unusable_text
@@ -46,6 +47,7 @@ Settings: TypeAlias = Mapping[str, Any]
 FORMULAS: dict[str, Callable[[Case], Tensor]] = {
     "classic": filters.restore_classic,
     "pinv": lambda case: case.degradation.operator.pinv(case.y),
+    **{name: classic.restore for name, classic in CLASSICS.items()},
 }
 """Methods that compute the result in one step, without a network."""
 SAMPLERS = {"ddpm": ("", 0), "ddnm": ("ddnm", 100), "diffpir": ("diffpir", 100)}
@@ -175,10 +177,10 @@ def restore(
 
     Sources: `dip` is the Deep Image Prior (Ulyanov et al., CVPR 2018), `ddnm` is DDNM+ (Wang et al., ICLR 2023),
     `diffpir` is DiffPIR (Zhu et al., CVPRW 2023), `guided` follows RED-diff (Mardani et al., ICLR 2024), `prior-init`
-    CCDF (Chung et al., CVPR 2022), and `pinv` is A+ y.
+    CCDF (Chung et al., CVPR 2022), and `pinv` is A+ y. The classic methods, such as `nlm`, restore some tasks each.
 
-    Raises UserError for a method, setting or device that doesn't exist, for measurements that aren't finite, and for a
-    prior of images of another size.
+    Raises UserError for a method, setting or device that doesn't exist, for measurements that aren't finite, for a
+    prior of images of another size, and for a task that a classic method doesn't restore.
     """
     if method not in methods():
         raise UserError(f"There is no method {method!r}.", suggest(method, methods()))
@@ -189,6 +191,8 @@ def restore(
     shape = tuple(degradation.operator.pinv(_checked(y)).shape)
     n, channels, height, width = shape
     case = Case(y, degradation, (n, channels, height, width), seed=derive(seed, "restoration")).to(target)
+    if classic := CLASSICS.get(method):
+        classic.refuse_other(case.degradation)
     model = None
     if config.hybrid.needs_prior if is_hybrid else method in SAMPLERS:
         model = prior or load_prior(device=device)
