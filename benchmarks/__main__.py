@@ -10,11 +10,11 @@ from benchmarks import (
     checkpoints,
     console,
     given,
-    given_page,
     growth,
     learning,
     original,
     original_pictures,
+    predictions,
     program,
     published,
     quality,
@@ -39,13 +39,13 @@ app.command("console")(console.measure)
 app.command("rates")(works.measure)
 app.command("growth")(growth.measure)
 app.command("quality")(quality.measure)
-app.command("given-page")(given_page.measure)
 app.command("learning")(learning.measure)
 app.command("stops")(stops.measure)
 app.command("given")(given.measure)
 app.command("original")(original.measure)
 app.command("original-pictures")(original_pictures.measure)
 app.command("published")(published.measure)
+app.command("predictions")(predictions.measure)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -15,8 +15,8 @@ Flags = NDArray[np.bool_]
 
 CONNECTED = 0.2
 """Missing pixels count as single ones if a neighbour of one is missing no oftener than any pixel, up to this much."""
-DRAWS = 40
-"""Number of shifts of the missing pixels that are tried for each picture."""
+DRAWS = 200
+"""Number of holes for which room is tried to be found in each picture."""
 DISTANCE = 2
 """Least distance in pixels between a hidden hole and a missing one, where that leaves enough holes."""
 
@@ -51,26 +51,24 @@ def _pixels(known: Flags, rng: np.random.Generator) -> Flags:
 
 
 def _holes(known: Flags, masks: NDArray[np.bool_], rng: np.random.Generator) -> Flags:
-    """Hide holes of the masks (N, H, W); their parts, if no whole hole has room."""
+    """Hide holes of the masks (N, H, W), the large ones as often as they have pixels; their parts, if none has room."""
     wanted = HIDDEN * known.sum()
-    far = ndimage.distance_transform_edt(known) > DISTANCE
+    labels, _ = ndimage.label(masks, [np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
+    boxes, missing = ndimage.find_objects(labels), labels[masks]
     hidden, parts = np.zeros_like(known), np.zeros_like(known)
-    masks = masks[masks.any((1, 2))]
     for _ in range(DRAWS):
-        drawn = masks[rng.integers(len(masks))]
-        drawn = drawn[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
-        drawn = np.roll(drawn, rng.integers((0, 0), drawn.shape), (0, 1))
-        room = far & (ndimage.distance_transform_edt(~hidden) > DISTANCE)
-        if (drawn & known).sum() > 0 and (
-            not parts.any() or abs((drawn & known).sum() - wanted) < abs(parts.sum() - wanted)
-        ):
-            parts = drawn & known
-        labels, count = ndimage.label(drawn, np.ones((3, 3)))
-        fits = ndimage.minimum(room, labels, np.arange(1, count + 1)) > 0
-        for label in rng.permutation(np.flatnonzero(fits) + 1):
-            hole = labels == label
-            if hidden.sum() + hole.sum() <= 1.5 * wanted:
-                hidden |= hole
+        label = rng.choice(missing)
+        hole = labels[boxes[label - 1]][0] == label
+        hole = hole[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
+        top, left = rng.integers(0, np.subtract(known.shape, hole.shape) + 1)
+        here = np.s_[top : top + hole.shape[0], left : left + hole.shape[1]]
+        far = ndimage.distance_transform_edt(known & ~hidden) > DISTANCE
+        small = not hidden.any() or hidden.sum() + hole.sum() <= 1.5 * wanted
+        if small and far[here][hole].all():
+            hidden[here] |= hole
+        if abs((known[here] & hole).sum() - wanted) < abs(parts.sum() - wanted):
+            parts[:] = False
+            parts[here] = known[here] & hole
         if hidden.sum() >= wanted:
             break
     if hidden.sum() >= wanted / 4:

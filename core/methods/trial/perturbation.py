@@ -12,7 +12,7 @@ from torch import Tensor
 from dipddpm.core.degrade import GaussianNoise, Identity, Mask, Noise, PoissonNoise, SaltAndPepper
 from dipddpm.core.degrade.case import Case
 
-SHARE = 0.5
+SHARE = 0.3
 """Standard deviation of the added noise, as a share of the deviation of the noise that is there."""
 ROUNDING = 1 / 255 / math.sqrt(12)
 """Standard deviation of what is lost when a picture is rounded to 8 bits: the noise where there is no other."""
@@ -23,9 +23,9 @@ HIDDEN = 0.1
 def perturbed(case: Case, seed: int) -> Case:
     """Return the case with slightly worse measurements, by a draw that depends on `seed`.
 
-    Where the noise has a level, half as much noise is added, so the case's level grows by 12%. Of measurements without
-    noise, a tenth of the known pixels becomes missing or an impulse; what has no pixels to hide gets as much noise as
-    rounding to 8 bits makes. The deviation between restorations of perturbed cases is a method's spread.
+    Where the noise has a level, fresh noise of `SHARE` times its deviation is added, so the case's level grows by 4%.
+    Of measurements without noise, a tenth of the known pixels becomes missing or an impulse; what has no pixels to hide
+    gets as much noise as rounding to 8 bits makes. Restorations of such cases differ by a method's spread.
     """
     generator = torch.Generator(case.y.device).manual_seed(seed)
     noise, operator = case.degradation.noise, case.degradation.operator

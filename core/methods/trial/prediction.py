@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
+import functools
 from dataclasses import dataclass
+from importlib import resources
 
+import msgspec
 import numpy as np
 
-from dipddpm.core.degrade import BlockMean, CircularBlur, Mask, SaltAndPepper
-from dipddpm.core.degrade.case import Case
-from dipddpm.core.methods.trial.perturbation import SHARE, noise_deviation
-from dipddpm.core.methods.trial.tried import Tried
+from dipddpm.core.methods.trial.features import Features
 
-LEAST = 1e-7
-"""The least mean squared error that is predicted, 70 dB; a file of 8 bits can't hold a better picture than 59 dB."""
+ASSET = "prediction.json"
+"""The file of fitted models in the package's assets; `scripts/calibrate_prediction.py` makes it."""
+NOMINAL = (0.05, 0.5, 0.95)
 
 
 @dataclass(frozen=True)
@@ -25,40 +25,48 @@ class Prediction:
     upper: float
 
 
-def predict_from_trial(case: Case, tried: Tried, method: str, noise_error: float) -> Prediction | None:
-    """Predict the PSNR of a restoration from all measurements by a method that was only tried; None if unknown."""
-    del method
-    operator = case.degradation.operator
-    deviation = noise_deviation(case)
-    variance = 0.0 if deviation is None else deviation.square().mean().item()
-    if tried.rehearsed is None:
-        share = 1.0
-        if isinstance(operator, Mask):
-            share = 1 - operator.measured(case.y).mean().item()
-        elif isinstance(case.degradation.noise, SaltAndPepper):
-            share = case.degradation.noise.hit
-        return _posterior(tried.error * share, 1.5)
-    known, _ = tried.rehearsed
-    if isinstance(operator, Mask):
-        share = operator.measured(case.y).mean().item()
-        return _posterior(known * share + (1 - share) * tried.error, 1.5)
-    if isinstance(operator, CircularBlur | BlockMean):
-        return _posterior(known, 1.5)
-    error = tried.error_deviation + 2 * noise_error * variance * (1 + SHARE**2)
-    return _posterior(known, 1.5, tried.error, error)
+class Model(msgspec.Struct):
+    """A linear model of the mean squared error in dB, fitted to restorations of other pictures."""
+
+    intercept: float
+    weights: dict[str, float]
+    methods: dict[str, float]
+    """What is added for each method; 0 for one that wasn't in the fit."""
+    deviation: float
+    """The standard deviation of the error of the model, in dB."""
+    shift: float = 0.0
+    """What is added to the unbiased estimate, in dB."""
+    scale: float = 1.0
+    """Factor on the width of the interval, by which 90% of other pictures lie within it."""
+    cases: int = 0
+    """The number of restorations in the fit."""
+
+    def predict(self, features: Features, method: str) -> Prediction:
+        """Return the median and the 90% interval of the PSNR.
+
+        The model gives the density of the error in dB; an unbiased estimate of it, if there is one, narrows that as far
+        as it is certain.
+        """
+        centre = self.intercept + self.methods.get(method, 0.0)
+        centre += sum(weight * features.values.get(name, 0.0) for name, weight in self.weights.items())
+        grid = centre + self.deviation * np.linspace(-5, 5, 1001)
+        density = -0.5 * ((grid - centre) / self.deviation) ** 2
+        if features.unbiased is not None:
+            errors = 10 ** ((grid - self.shift) / 10)
+            density -= 0.5 * ((errors - features.unbiased) / max(features.uncertainty, 1e-9)) ** 2
+        cumulative = np.cumsum(np.exp(density - density.max()))
+        low, median, high = np.interp(NOMINAL, cumulative / cumulative[-1], grid).tolist()
+        return Prediction(-median, -median - self.scale * (high - median), -median + self.scale * (median - low))
 
 
-def _posterior(error: float, deviation: float, unbiased: float | None = None, uncertainty: float = 1.0) -> Prediction:
-    """Return the median and the 5% and 95% quantiles of the PSNR, given one or two estimates of the squared error.
+@functools.cache
+def models() -> dict[str, Model]:
+    """Return the fitted models by kind of damage; with ` trial` at the end, those for a trial alone."""
+    text = resources.files("dipddpm.core.assets").joinpath(ASSET).read_bytes()
+    return msgspec.json.decode(text, type=dict[str, Model])
 
-    `error` is an estimate whose logarithm has a standard `deviation` in dB; the `unbiased` one has the standard error
-    `uncertainty`, and may be negative.
-    """
-    centre = 10 * math.log10(max(error, LEAST))
-    grid = np.linspace(centre - 6 * deviation, centre + 6 * deviation, 1001)
-    log_density = -0.5 * ((grid - centre) / deviation) ** 2
-    if unbiased is not None:
-        log_density -= 0.5 * ((10 ** (grid / 10) - unbiased) / max(uncertainty, LEAST)) ** 2
-    cumulative = np.cumsum(np.exp(log_density - log_density.max()))
-    low, median, high = np.interp([0.05, 0.5, 0.95], cumulative / cumulative[-1], grid).tolist()
-    return Prediction(-median, -high, -low)
+
+def predict(features: Features, method: str, *, final: bool) -> Prediction | None:
+    """Predict the PSNR from features; None for a kind of damage for which no model was fitted."""
+    model = models().get(features.kind if final else f"{features.kind} trial")
+    return model.predict(features, method) if model else None

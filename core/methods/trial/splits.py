@@ -44,6 +44,8 @@ class Split:
     """1 at the held-out values, 0 elsewhere; shaped like the errors."""
     noise: float
     """The mean variance of the noise in a measured value; 0 if it is unknown."""
+    added: Tensor | None = None
+    """The fresh noise s z, of which the share b was added to y; None if none was."""
 
     def mean(self, images: Tensor) -> float:
         """Return the mean squared error at held-out values."""
@@ -110,7 +112,8 @@ def _split_noise(case: Case, deviation: Tensor, z: Tensor) -> Split:
         clipped = images.clamp(0, 1)
         return (clipped - case.y).square() + 2 / SHARE * scaled * (clipped - smoothed) - deviation.square()
 
-    return Split(with_noise(case, SHARE, scaled), errors, torch.ones_like(case.y), deviation.square().mean().item())
+    variance = deviation.square().mean().item()
+    return Split(with_noise(case, SHARE, scaled), errors, torch.ones_like(case.y), variance, scaled)
 
 
 def _measure_again(case: Case, operator: BlockMean, variance: float) -> Split:

@@ -16,7 +16,8 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.events import Item, Message, MethodTried, StateDict, Step
 from dipddpm.core.methods.base import Restorer, shift_step
 from dipddpm.core.methods.budget import Clock, Stopwatch
-from dipddpm.core.methods.trial.prediction import Prediction, predict_from_trial
+from dipddpm.core.methods.trial.features import Features, Final, measure
+from dipddpm.core.methods.trial.prediction import Prediction, predict
 from dipddpm.core.methods.trial.rehearsal import Rehearsal
 from dipddpm.core.methods.trial.splits import Split, split_measurements
 from dipddpm.core.methods.trial.tried import Tried
@@ -87,8 +88,16 @@ class Trial:
         the parts of `restored` that correspond to the images of the trial's case, (N, C, h, w); None if these are the
         whole picture.
         """
-        del case, restored, parts
-        return predict_from_trial(self.case, self.tried[self.best], self.best, self.noise_error)
+        return predict(self.features(case, restored, parts), self.best, final=True)
+
+    def features(
+        self, case: Case | None = None, restored: Tensor | None = None, parts: Tensor | None = None
+    ) -> Features:
+        """Return what `predict` predicts from; without a restoration, the features of the trial alone."""
+        final = None
+        if case is not None and restored is not None:
+            final = Final(case, restored, restored if parts is None else parts, self.images)
+        return measure(self.case, self.split, self.tried[self.best], self.noise_error, final)
 
     def __iter__(self) -> Iterator[Item]:
         while not self.finished:
@@ -188,7 +197,7 @@ class Trial:
         tried = self.tried[name]
         if tried.failed:
             return MethodTried(step=self.step, method=name)
-        prediction = predict_from_trial(self.case, tried, name, self.noise_error)
+        prediction = predict(measure(self.case, self.split, tried, self.noise_error), name, final=False)
         return MethodTried(
             step=self.step,
             method=name,

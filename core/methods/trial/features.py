@@ -1,0 +1,141 @@
+"""What a prediction of the quality is made from: errors that can be measured without the truth, mostly in dB."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from dipddpm.core.degrade import BlockMean, CircularBlur, Mask, SaltAndPepper
+from dipddpm.core.degrade.case import Case
+from dipddpm.core.methods.trial.perturbation import SHARE, noise_deviation
+from dipddpm.core.methods.trial.splits import BLOCK, Split
+from dipddpm.core.methods.trial.tried import Tried
+
+LEAST = 1e-7
+"""The least mean squared error that is predicted: 70 dB. Rounding to 8 bits alone makes 59 dB."""
+CLIPPED = 0.5
+"""Uncertainty of an unbiased estimate in variances of the noise, for each value that clipping may have changed."""
+
+
+@dataclass(frozen=True)
+class Final:
+    """The restoration of the whole picture (1, C, H, W) from all measurements."""
+
+    case: Case
+    restored: Tensor
+    parts: Tensor
+    """The parts of `restored` that correspond to the images of the trial."""
+    tried: Tensor | None
+    """The trial's restoration of these parts."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features by name, with an unbiased estimate of the mean squared error where one exists."""
+
+    kind: str
+    values: dict[str, float] = field(default_factory=dict)
+    unbiased: float | None = None
+    uncertainty: float = 0.0
+    """The standard error of `unbiased`."""
+
+
+def decibels(error: float) -> float:
+    """Return a mean squared error in dB; its PSNR is the negative."""
+    return 10 * math.log10(max(error, LEAST))
+
+
+def measure(
+    case: Case,
+    split: Split,
+    tried: Tried,
+    noise_error: float,
+    final: Final | None = None,
+) -> Features:
+    """Return the features of a candidate that was tried on a case; of its final restoration too, if there is one."""
+    operator, deviation = case.degradation.operator, noise_deviation(case)
+    variance = 0.0 if deviation is None else deviation.square().mean().item()
+    whole = final.case if final else case
+    known, _ = tried.rehearsed or (0.0, 0.0)
+    values = {"detail": _detail_ratio(final)} if final else {}
+    if isinstance(whole.degradation.noise, SaltAndPepper) or isinstance(operator, Mask):
+        measured = whole.degradation.operator.measured(whole.y)
+        if isinstance(whole.degradation.noise, SaltAndPepper):
+            measured = measured * (whole.y > 0) * (whole.y < 1)
+        share = 1 - measured.mean().item()
+        if variance == 0 and final:
+            known = ((final.restored.clamp(0, 1) - whole.y).square() * measured).mean().item() / max(1 - share, 1e-6)
+        values |= {
+            "error": decibels(share * max(tried.error, 0.0) + (1 - share) * known),
+            "share": decibels(share),
+        }
+        return Features("inpaint", values)
+    if isinstance(operator, BlockMean):
+        values |= {"error": decibels(tried.error), "octaves": _octaves(case.y)}
+        if final:
+            values["own"] = decibels(_detail(final.restored))
+        return Features("superres", values)
+    values |= {"noise": decibels(variance), "rehearsed": decibels(known)}
+    if isinstance(operator, CircularBlur):
+        values |= {"error": decibels(tried.error), "passed": decibels(operator.transfer.abs().square().mean().item())}
+        if final:
+            values["octaves"] = _octaves(final.restored)
+        return Features("deblur", values)
+    if variance == 0:
+        return Features("noiseless", {"error": decibels(tried.error)})
+    if final is None or final.tried is None:
+        uncertainty = math.hypot(tried.error_deviation, 2 * noise_error * variance, CLIPPED * clipped(case) * variance)
+        return Features("denoise", values, tried.error, uncertainty)
+    return _risk(split, final, final.tried, values, noise_error)
+
+
+def clipped(case: Case) -> float:
+    """Return the share of values at exactly 0 or 1, where a file ends."""
+    return ((case.y == 0) | (case.y == 1)).float().mean().item()
+
+
+def _risk(split: Split, final: Final, tried: Tensor, values: dict[str, float], noise_error: float) -> Features:
+    """Estimate the error of a denoiser as the split does, with the final restoration f(y) in place of a smoothed y.
+
+    This makes the estimate |f(y + b s z) - y|^2 - s^2 + 2 s z (f(y + b s z) - f(y)) / b far more certain. It is one of
+    the parts that were tried; the difference of the residuals |f(y) - y|^2 makes it one of the whole picture.
+    """
+    deviation = noise_deviation(final.case)
+    if deviation is None or split.added is None:
+        raise AssertionError("a denoiser's noise has a level")
+    variance = deviation.square().mean().item()
+    parts, tried = final.parts.clamp(0, 1), tried.clamp(0, 1)
+    y = split.case.y - SHARE * split.added
+    products = 2 * split.added * (tried - parts) / SHARE
+    errors = F.avg_pool2d((tried - y).square() + products, BLOCK, ceil_mode=True).flatten()
+    residual = (final.restored.clamp(0, 1) - final.case.y).square().mean().item()
+    elsewhere = residual - (parts - y).square().mean().item()
+    slope = products.mean().item()
+    response = (tried - parts).square().mean().item() / SHARE**2
+    values |= {"response": decibels(response), "residual": decibels(residual)}
+    uncertainty = math.hypot(
+        errors.std(correction=0).item() / math.sqrt(len(errors)),
+        2 * noise_error * abs(variance - slope),
+        CLIPPED * clipped(final.case) * variance,
+    )
+    return Features("denoise", values, errors.mean().item() - variance + elsewhere, uncertainty)
+
+
+def _detail(images: Tensor) -> float:
+    """Return the mean square of the detail that is lost when 2x2 pixels are averaged."""
+    height, width = (side // 2 * 2 for side in images.shape[-2:])
+    cut = images[..., :height, :width].clamp(0, 1)
+    return (cut.square().mean() - F.avg_pool2d(cut, 2).square().mean()).item()
+
+
+def _octaves(images: Tensor) -> float:
+    """Return by how many dB the finest detail of images is weaker than that of the images at half the size."""
+    return decibels(_detail(F.avg_pool2d(images.clamp(0, 1), 2))) - decibels(_detail(images))
+
+
+def _detail_ratio(final: Final) -> float:
+    """Return by how many dB the whole picture has more detail than the parts of it that were tried."""
+    return decibels(_detail(final.restored)) - decibels(_detail(final.parts))
