@@ -40,13 +40,19 @@ class PictureMethod:
     """True if `auto` tries it; False for methods that would take most of the time of the trial."""
     extra: str = ""
     """The optional package that it needs; empty if it needs none."""
+    needs_prior: bool = False
+    """True if it needs a trained diffusion model of patches."""
 
 
 ALL_TASKS = ("denoise", "inpaint", "superres", "deblur")
 PICTURE_METHODS: dict[str, PictureMethod] = {
     "dip": PictureMethod("Deep Image Prior: an untrained network fitted to the picture", ALL_TASKS),
-    "patch-prior": PictureMethod("a small diffusion model of drawn dead leaves, applied patch by patch", ALL_TASKS),
-    "calibrated": PictureMethod("DIP and the patch prior, weighted by held-out measurements", ALL_TASKS, False),
+    "patch-prior": PictureMethod(
+        "a small diffusion model of drawn dead leaves, applied patch by patch", ALL_TASKS, needs_prior=True
+    ),
+    "calibrated": PictureMethod(
+        "DIP and the patch prior, weighted by held-out measurements", ALL_TASKS, False, needs_prior=True
+    ),
     "nl-bayes": PictureMethod("non-local Bayes: groups of similar patches", ("denoise",)),
     "bm3d": PictureMethod("BM3D, collaborative filtering of similar patches", ("denoise",), extra="bm3d"),
     "nlm": PictureMethod("non-local means: averages of similar patches", ("denoise",)),

@@ -297,6 +297,11 @@ class ImageRun(RunConfig, tag="image", frozen=True):
         """The method that restores, or `auto`."""
         return self.picture.method
 
+    @property
+    def needs_prior(self) -> bool:
+        """True if a method that may be tried needs the prior."""
+        return self.picture.method == "auto" or PICTURE_METHODS[self.picture.method].needs_prior
+
 
 class StudyRun(RunConfig, tag="study", frozen=True):
     """Reproduce the published study in separate runs, and report the results next to the published numbers."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dipddpm.core import data
 from dipddpm.core.compute import devices
 from dipddpm.core.config import (
+    PICTURE_METHODS,
     AnyRun,
     DataConfig,
     DdpmRun,
@@ -71,6 +73,8 @@ def _refuse_inputs(config: AnyRun, *, fetching: bool = False, elsewhere: bool = 
         _refuse_more_than(config, name)
     if isinstance(config, DipRun | HybridRun | ImageRun):
         _refuse_images(config)
+    if isinstance(config, ImageRun):
+        _refuse_method(config)
     if isinstance(config, RestoreRun):
         _refuse_tasks(config)
         _refuse_prior(config.prior.run)
@@ -137,7 +141,8 @@ def _files(config: AnyRun) -> Iterator[Input]:
 def _models(config: AnyRun) -> Iterator[PriorLoaded]:
     """Yield the events that identify the trained models of a run, in the order in which the run logs them."""
     models: list[tuple[Path, dict[str, str]]] = []
-    if isinstance(config, HybridRun | RestoreRun) and config.prior.run:
+    unneeded = isinstance(config, ImageRun) and not config.needs_prior
+    if isinstance(config, HybridRun | RestoreRun | ImageRun) and config.prior.run and not unneeded:
         folder = reference.prior_folder(config.prior.run)
         models.append((folder, trained.model_options(trained.trained_config(folder).ddpm)))
     if isinstance(config, RestoreRun):
@@ -251,6 +256,18 @@ def _refuse_images(config: DipRun | HybridRun | ImageRun) -> None:
         sizes[dataset] = side, side
     for height, width in sizes.values():
         masks.read_mask(home.expand(config.task.mask), (height, width))
+
+
+def _refuse_method(config: ImageRun) -> None:
+    """Raise UserError for a run without pictures, and for a method whose package or prior is missing."""
+    if not config.images.given:
+        raise UserError("There is no picture to restore.", "Name a picture: dipddpm restore-image photo.png")
+    facts = PICTURE_METHODS.get(config.picture.method)
+    if facts and facts.extra and importlib.util.find_spec(facts.extra) is None:
+        problem = f"The method {config.picture.method} needs the package {facts.extra}, which is not installed."
+        raise UserError(problem, f"Install it with pip install {facts.extra}, or take nl-bayes, which is similar.")
+    if config.needs_prior:
+        _refuse_prior(config.prior.run)
 
 
 def _refuse_tasks(config: RestoreRun) -> None:

@@ -33,6 +33,7 @@ class DipRestorer:
         self.dip = dip
         self.restarts = restarts
         self.sum = torch.zeros(case.shape, device=case.y.device)
+        self.squares = torch.zeros_like(self.sum)
         self.fits_done = 0
         """Number of finished fits."""
         self.iterations_before = 0
@@ -46,7 +47,9 @@ class DipRestorer:
         while self.fits_done < self.restarts:
             for item in self.fit:
                 yield shift_step(item, self.iterations_before)
-            self.sum += torch.stack(self.fit.restored)
+            restored = torch.stack(self.fit.restored)
+            self.sum += restored
+            self.squares += restored.square()
             self.iterations_before += self.fit.step
             self.fits_done += 1
             if self.fits_done < self.restarts:
@@ -58,6 +61,14 @@ class DipRestorer:
         return self.sum / self.fits_done if self.fits_done else torch.stack(self.fit.restored)
 
     @property
+    def spread(self) -> Tensor | None:
+        """The standard deviation of the finished fits, (N, C, H, W); None if there are fewer than two."""
+        if self.fits_done < 2:
+            return None
+        variance = (self.squares - self.sum.square() / self.fits_done) / (self.fits_done - 1)
+        return variance.clamp(min=0).sqrt()
+
+    @property
     def iterations(self) -> int:
         """Iterations of all fits together."""
         return self.iterations_before + (self.fit.step if self.fits_done < self.restarts else 0)
@@ -65,12 +76,13 @@ class DipRestorer:
     def state_dict(self) -> dict[str, Any]:
         """Return all that an exact resume needs; valid after a `Step`."""
         groups = [list(indices) for indices in self.fit.indices]
-        own = {"sum": self.sum, "done": self.fits_done, "before": self.iterations_before}
+        own = {"sum": self.sum, "squares": self.squares, "done": self.fits_done, "before": self.iterations_before}
         return {**own, "groups": groups, "fit": self.fit.state_dict()}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Resume from a state, in its groups of images: by now, groups of another size might fit in memory."""
-        self.sum, self.fits_done, self.iterations_before = state["sum"].clone(), state["done"], state["before"]
+        self.sum, self.squares = state["sum"].clone(), state["squares"].clone()
+        self.fits_done, self.iterations_before = state["done"], state["before"]
         self.fit = self._begin(state["groups"])
         self.fit.load_state_dict(state["fit"])
 
