@@ -10,6 +10,7 @@ from benchmarks import (
     checkpoints,
     console,
     given,
+    given_page,
     growth,
     learning,
     original,
@@ -39,6 +40,7 @@ app.command("console")(console.measure)
 app.command("rates")(works.measure)
 app.command("growth")(growth.measure)
 app.command("quality")(quality.measure)
+app.command("given-page")(given_page.measure)
 app.command("learning")(learning.measure)
 app.command("stops")(stops.measure)
 app.command("given")(given.measure)

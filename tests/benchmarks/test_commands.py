@@ -41,12 +41,16 @@ def test_benchmarks_without_arguments_list_commands() -> None:
         "log",
         "console",
         "rates",
+        "given",
+        "given-page",
         "growth",
         "quality",
         "learning",
         "stops",
         "original",
+        "original-pictures",
         "published",
+        "predictions",
     ):
         assert f"  {command} " in text
 
