@@ -20,6 +20,7 @@ from dipddpm.core.config.hybrid import Substitution as Substitution
 from dipddpm.core.config.paths import with_absolute_paths as with_absolute_paths
 from dipddpm.core.config.picture import PICTURE_METHODS as PICTURE_METHODS
 from dipddpm.core.config.picture import PictureConfig as PictureConfig
+from dipddpm.core.config.picture import methods_for as methods_for
 from dipddpm.core.config.presets import PRESETS as PRESETS
 from dipddpm.core.config.run import KINDS as KINDS
 from dipddpm.core.config.run import AnyRun as AnyRun

@@ -13,8 +13,8 @@ from dipddpm.core.config.base import Field, Section, convert, fields
 from dipddpm.core.config.hybrid import DEFAULT_HYBRID, HYBRIDS
 from dipddpm.core.config.paths import with_absolute_paths
 from dipddpm.core.config.presets import PRESETS
-from dipddpm.core.config.run import KINDS, VERSION, AnyRun, HybridRun, RunConfig
-from dipddpm.core.config.tasks import RENAMED, Denoise, parse_task
+from dipddpm.core.config.run import KINDS, VERSION, AnyRun, HybridRun, ImageRun, RunConfig
+from dipddpm.core.config.tasks import RENAMED, Deblur, Denoise, Superres, TaskOptions, parse_task
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.io import atomic, records
 
@@ -31,7 +31,14 @@ def describe(kind: str, method: str | None = None, task: str | None = None) -> l
     options = [field for field in fields(run) if field.key != "version"]
     for name, section in _sections(run, method, task).items():
         options += fields(section, prefix=f"{name}.")
+        if section in {Denoise, Superres, Deblur} and issubclass(run, ImageRun):
+            options = [_estimated(field) if field.key == "task.noise" else field for field in options]
     return options
+
+
+def _estimated(noise: Field) -> Field:
+    """Return the option for the kind of noise of given pictures, by default unknown."""
+    return msgspec.structs.replace(noise, default="unknown")
 
 
 def _find_kind(kind: str) -> type[RunConfig]:
@@ -66,7 +73,7 @@ def build(
 
     `settings` maps dotted keys to values; text is parsed as the option's type (`"0.01"`, `"true"`, and words separated
     by spaces for a list). Settings override the task, the task overrides the preset, and the preset overrides the
-    defaults. Paths become absolute.
+    defaults. Paths become absolute. The noise of given pictures is estimated unless something is said about it.
 
     Raises UserError for a kind, method, preset or key that doesn't exist and for an invalid value.
     """
@@ -84,10 +91,14 @@ def build(
         values["hybrid"] = {"method": method}
     elif method is not None:
         raise UserError(f"{kind} takes no method.", f"Leave --method out, or use: dipddpm run hybrid --method {method}")
+    is_given = issubclass(run, ImageRun) or bool(wanted.get("images.given"))
+    estimated = is_given and not any(f"task.{key}" in wanted for key in TaskOptions.__struct_fields__)
+    if task is None and is_given:
+        task = "denoise"
     if task is not None:
         if "task" not in run.__struct_fields__:
             raise UserError(f"{kind} has no task: it trains a model and restores nothing.", "Leave --task out.")
-        values["task"] = msgspec.to_builtins(parse_task(task))
+        values["task"] = msgspec.to_builtins(parse_task(task, given=estimated))
     options = describe(kind, method, task)
     known = {field.key: field for field in options}
     for key, value in wanted.items():

@@ -68,6 +68,11 @@ PICTURE_METHODS: dict[str, PictureMethod] = {
 """The methods by name; `auto` is none of them: it chooses one."""
 
 
+def methods_for(task: str) -> list[str]:
+    """Return the names of the methods that support a task, `auto` first."""
+    return ["auto", *(name for name, facts in PICTURE_METHODS.items() if task in facts.tasks)]
+
+
 class PictureConfig(Section, frozen=True):
     """The method that restores given pictures, and the tiles into which it divides large ones."""
 

@@ -101,7 +101,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "restore.seeds": 1,
         },
     },
-    "image": {"full": {}, "quick": {"picture.method": "nl-bayes"}},
+    "image": {
+        "full": {"picture.out": "."},
+        "quick": {"picture.out": ".", "picture.method": "nl-bayes"},
+    },
     "explanation": {"full": {}},
     "study": {
         "published": {},

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
-from pathlib import PurePath
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
 
 from dipddpm.core.config import ImagesConfig
 
 MAX_BYTES = 100
 """The longest name in UTF-8; file systems allow 255 bytes for a name with its ending."""
+RESULT_ENDINGS = (".png", ".tif", ".tiff", ".npy")
+"""The endings of the files in which restored pictures are stored."""
 
 
 def image_names(images: ImagesConfig) -> list[str]:
@@ -36,6 +38,20 @@ def unique_names(stems: Iterable[str]) -> list[str]:
         taken.add(name.casefold())
         names.append(name)
     return names
+
+
+def result_paths(given: Sequence[str], endings: Sequence[str], out: str) -> list[Path]:
+    """Return where the copies of the results of given files go, in their order; empty if `out` is.
+
+    `endings` are those of the results, such as `.png`. With the ending of a picture, `out` is the file for the only
+    result; otherwise it is a folder, which may not exist yet, and holds a file such as `photo-restored.png` for each.
+    """
+    if not out:
+        return []
+    if len(given) == 1 and Path(out).suffix.lower() in RESULT_ENDINGS:
+        return [Path(out)]
+    names = unique_names(PurePath(file).stem for file in given)
+    return [Path(out) / f"{name}-restored{ending}" for name, ending in zip(names, endings, strict=True)]
 
 
 def _safe(stem: str) -> str:

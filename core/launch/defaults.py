@@ -1,4 +1,4 @@
-"""Defaults that depend on the data of a run. Loads no torch."""
+"""The parts of a config that depend on files: how many images there are, and how results are named. Loads no torch."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from collections.abc import Container
 
 from msgspec.structs import replace
 
-from dipddpm.core.config import AnyRun, DataConfig, DipRun, HybridRun, ImagesConfig, StudyRun
+from dipddpm.core.config import AnyRun, DataConfig, DipRun, HybridRun, ImageRun, ImagesConfig, StudyRun
 from dipddpm.core.data import folder
 from dipddpm.core.errors import UserError
+from dipddpm.core.launch import results
 
 
 def limit_images(config: AnyRun, given: Container[str]) -> AnyRun:
     """Return the config with fewer images to restore if its folder of images has fewer than it names by default.
 
-    `given` holds the dotted keys of the options that the user has set; these never change.
+    `given` holds the dotted keys of the options that the user has set; these never change. The pictures of given
+    folders take the place of the folders.
     """
+    if isinstance(config, ImageRun):
+        return results.with_files(config)
     if (
         isinstance(config, DipRun | HybridRun)
         and "images.indices" not in given

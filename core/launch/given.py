@@ -12,6 +12,8 @@ from dipddpm.core.io import home, masks
 from dipddpm.core.io.given import GivenPicture
 
 GIVE_MASK = "Give --mask FILE: an image as large as the picture, black where pixels are missing, white elsewhere."
+MAX_ENLARGED = 1 << 25
+"""Largest number of pixels of the result of super-resolution."""
 
 
 def refuse(images: ImagesConfig, task: Task) -> None:
@@ -20,6 +22,7 @@ def refuse(images: ImagesConfig, task: Task) -> None:
         raise UserError("A name among images.given is empty.", "Leave it out, or name an image file.")
     for pictures, _ in read_files(images, task.factor if isinstance(task, Superres) else 1):
         _refuse_small(pictures[0])
+        _refuse_large(pictures[0], task)
         if isinstance(task, Inpaint):
             _refuse_mask(pictures, task)
 
@@ -29,6 +32,15 @@ def _refuse_small(picture: GivenPicture) -> None:
         if side < 2:
             problem = f"{picture.path} is {side} pixel {word}, and the methods need at least 2 pixels a side."
             raise UserError(problem, "Leave it out, or enlarge it.")
+
+
+def _refuse_large(picture: GivenPicture, task: Task) -> None:
+    height, width = picture.pixels.shape[:2]
+    if isinstance(task, Superres) and height * width * task.factor**2 > MAX_ENLARGED:
+        enlarged = f"{width * task.factor:,}x{height * task.factor:,}"
+        problem = f"{picture.path} has {width:,}x{height:,} pixels, so the result would have {enlarged}."
+        remedy = f"That is more than the limit of {MAX_ENLARGED // 1_000_000} million pixels: crop the picture first."
+        raise UserError(problem, remedy)
 
 
 def _refuse_mask(pictures: Sequence[GivenPicture], task: Inpaint) -> None:

@@ -30,7 +30,7 @@ from dipddpm.core.data.catalogue import Split
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Input, PriorLoaded
 from dipddpm.core.io import home
-from dipddpm.core.launch import inputs, queue, shapes
+from dipddpm.core.launch import inputs, queue, results, shapes
 from dipddpm.core.runs import BEST_FILE, Run, reference, trained
 
 _NOISE_REMEDY = "Give the noise a kind and a level, such as denoise:sigma=25."
@@ -71,6 +71,8 @@ def _refuse_inputs(config: AnyRun, *, fetching: bool = False, elsewhere: bool = 
         if not fetching:
             data.check(name, config.data.directory or None)
         _refuse_more_than(config, name)
+    if isinstance(config, ImageRun):
+        results.refuse(config)
     if isinstance(config, DipRun | HybridRun | ImageRun):
         _refuse_images(config)
     if isinstance(config, ImageRun):
@@ -229,7 +231,8 @@ def _refuse_networks(config: RestoreRun) -> None:
 
 def _refuse_images(config: DipRun | HybridRun | ImageRun) -> None:
     """Raise UserError for image files, or a mask or kernel, that the run can't use."""
-    from dipddpm.core.io import kernels, masks, pictures
+    from dipddpm.core.io import kernels, masks
+    from dipddpm.core.io.pictures import inspect
     from dipddpm.core.launch import given
 
     given.refuse(config.images, config.task)
@@ -237,7 +240,7 @@ def _refuse_images(config: DipRun | HybridRun | ImageRun) -> None:
     for name in config.images.files:
         if not name:
             raise UserError("A name among images.files is empty.", "Leave it out, or name an image file.")
-        sizes[name] = pictures.inspect(home.expand(name), config.images.white).shape[1:]
+        sizes[name] = inspect(home.expand(name), config.images.white).shape[1:]
         for side, word in zip(sizes[name], ("high", "wide"), strict=True):
             if side < 2:
                 problem = f"{name} is {side} pixel {word}, and the networks need at least 2 pixels a side."

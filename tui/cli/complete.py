@@ -21,7 +21,7 @@ import typer
 
 from dipddpm.core import config as configs
 from dipddpm.core.compute.devices import gpu_count
-from dipddpm.core.config import HYBRIDS, PRESETS
+from dipddpm.core.config import HYBRIDS, PICTURE_METHODS, PRESETS
 from dipddpm.core.config.base import Field, fields
 from dipddpm.core.config.study import SetName
 from dipddpm.core.config.tasks import TASKS
@@ -39,7 +39,7 @@ COMPLETION_VARIABLE = "_DIPDDPM_COMPLETE"
 MAX_RUNS = 30
 """The number of runs that are offered; a longer prefix of an id offers older ones."""
 KINDS = ("dip", "ddpm", "hybrid")
-KIND_OF_COMMAND = {"restore": "restore", "reproduce": "study"}
+KIND_OF_COMMAND = {"restore": "restore", "restore-image": "image", "reproduce": "study"}
 """The commands that make runs of one kind only."""
 _WORD = re.compile(r"[\w.,:=+-]+")
 """A word that means nothing special to any shell."""
@@ -87,6 +87,12 @@ def kinds() -> Iterable[str]:
 def methods() -> Completions:
     """Yield the hybrid methods with their summaries."""
     return ((name, shell_safe(options.summary)) for name, options in HYBRIDS.items())
+
+
+def picture_methods() -> Completions:
+    """Yield the methods that restore a picture, with their summaries."""
+    yield "auto", "the one that best predicts held-out measurements"
+    yield from ((name, shell_safe(facts.summary)) for name, facts in PICTURE_METHODS.items())
 
 
 def presets(ctx: typer.Context) -> Iterable[str]:

@@ -12,16 +12,19 @@ group. The documentation reads the same data from the objects that typer builds:
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from dipddpm.core.data.scan import SUFFIXES
 from dipddpm.core.errors import UserError, suggest
 
 GENERAL = "General"
 """The last group of every command; it also takes the options that typer adds, such as `--help`."""
-DATA, IMAGES, MACHINE, METHOD = "Data", "Images and task", "Machine", "Method and settings"
+DATA, IMAGES, MACHINE, METHOD, PICTURE = "Data", "Images and task", "Machine", "Method and settings", "Picture"
 OUTPUT, RUNS, SAMPLING, SWEEP = "Output", "Runs", "Sampling", "Sweep"
 EXAMPLES = "Examples:"
 NAME_WIDTH = 26
@@ -108,6 +111,7 @@ class HelpCommand(HelpLayout, TyperCommand):
 _MAY_BE_EMPTY = {"name", "group"}
 """Options whose empty value means the same as no value."""
 _SYNONYMS = {
+    "restore-image": {"denoise", "inpaint", "deblur", "upscale", "superres", "enhance", "repair", "fix"},
     "run": {"train", "start", "launch", "fit", "new"},
     "ls": {"list", "queue", "status", "ps", "runs", "dir"},
     "show": {"info", "describe", "view", "cat", "results"},
@@ -127,6 +131,11 @@ _SYNONYMS = {
 """Words that other programs have for commands of this one."""
 
 
+def names_picture(word: str) -> bool:
+    """Return whether a word on the command line is the name of a picture, by its ending."""
+    return PurePath(word).suffix.lower() in SUFFIXES | {".npy"}
+
+
 class HelpGroup(HelpLayout, TyperGroup):
     """A command with subcommands, whose help has examples and groups."""
 
@@ -142,6 +151,8 @@ class HelpGroup(HelpLayout, TyperGroup):
                 command for command, words in _SYNONYMS.items() if args[0].lower() in words and command in self.commands
             ]
             remedy = f"Did you mean {meant[0]}?" if meant else suggest(args[0], self.commands)
+            if names_picture(args[0]) and "restore-image" in self.commands:
+                remedy = f"To restore a picture of your own, write: dipddpm restore-image {shlex.quote(args[0])}"
             raise UserError(f"There is no command {args[0]!r}.", remedy)
         return super().resolve_command(ctx, args)
 

@@ -23,6 +23,7 @@ from dipddpm.tui.cli.doctor import doctor
 from dipddpm.tui.cli.export import export
 from dipddpm.tui.cli.help import GENERAL, HelpCommand, HelpGroup
 from dipddpm.tui.cli.restore import restore
+from dipddpm.tui.cli.restore_image import restore_image
 from dipddpm.tui.cli.run import fork, reproduce, run
 from dipddpm.tui.cli.sample import sample
 from dipddpm.tui.cli.sweep import sweep
@@ -38,6 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _COMMANDS: dict[str, tuple[Callable[..., Any], ...]] = {
+    "Restore a picture": (restore_image,),
     "Run experiments": (run, restore, sweep, fork, reproduce),
     "List and follow runs": (runs.ls, runs.show, runs.watch),
     "Stop, resume and delete runs": (runs.stop, runs.resume, prune.prune, prune.rm),
@@ -59,9 +61,10 @@ def _root(
         bool, typer.Option("--debug", help="Print a traceback if the program fails.", rich_help_panel=GENERAL)
     ] = False,
 ) -> None:
-    """Train, run and compare Deep Image Prior, DDPM and their hybrids on images.
+    """Restore damaged pictures; train, run and compare Deep Image Prior, DDPM and their hybrids.
 
     Examples:
+        dipddpm restore-image photo.png
         dipddpm restore --preset quick
         dipddpm ls
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from dipddpm.core import config as configs
 from dipddpm.core.config import PRESETS, TASKS
 from dipddpm.core.config.study import restoring_methods
+from dipddpm.core.errors import UserError
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.command import command, option, with_config_default
-from dipddpm.tui.cli.help import IMAGES, METHOD
+from dipddpm.tui.cli.help import IMAGES, METHOD, names_picture
 from dipddpm.tui.cli.options import NewRun, prior_name, run_argument, run_folder_path
 from dipddpm.tui.cli.run import start
 
@@ -83,6 +85,9 @@ class RestoreOptions(NewRun):
     def named_settings(self) -> dict[str, Any]:
         """Add the folders of the runs that this command names."""
         prior = self.run or self.prior
+        if self.run and names_picture(self.run):
+            problem = f"restore compares methods on images that it damages itself, and takes no picture: {self.run}."
+            raise UserError(problem, f"To restore a picture, write: dipddpm restore-image {shlex.quote(self.run)}")
         conditioned = [run_folder_path(run, self.runs_dir) for run in self.conditioned or ()]
         return {
             **super().named_settings(),

@@ -18,7 +18,7 @@ from dipddpm.core.data.catalogue import CATALOGUE
 from dipddpm.core.data.given import expand_given
 from dipddpm.core.errors import UserError
 from dipddpm.core.export.mirror import refuse_mirror, request_mirror
-from dipddpm.core.launch import local, preflight, submit
+from dipddpm.core.launch import local, preflight, results, submit
 from dipddpm.core.launch.defaults import limit_images
 from dipddpm.core.runs import RunsFolder
 from dipddpm.tui.cli import complete
@@ -211,7 +211,10 @@ def fork(options: ForkOptions) -> int:
     """
     draft = Draft.fork(find_run(options.run, options.runs_dir).config())
     draft.set_values({key: str(value) for key, value in options.config_settings().items()})
-    return start(limit_images(draft.config(), draft.typed), options)
+    config = limit_images(draft.config(), draft.typed)
+    if not options.dry_run:
+        results.refuse_existing(config)
+    return start(config, options)
 
 
 @dataclass(frozen=True, kw_only=True)

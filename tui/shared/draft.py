@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dipddpm.core import config as configs
-from dipddpm.core.config import DEFAULT_HYBRID, HYBRIDS, KINDS, PRESETS, TASKS, AnyRun, DipRun, Field, HybridRun
+from dipddpm.core.config import (
+    DEFAULT_HYBRID,
+    HYBRIDS,
+    KINDS,
+    PRESETS,
+    TASKS,
+    AnyRun,
+    DipRun,
+    Field,
+    HybridRun,
+    ImageRun,
+    TaskOptions,
+    methods_for,
+)
 from dipddpm.core.errors import UserError, suggest
 
 BASIC_OPTIONS = (
@@ -25,6 +38,23 @@ BASIC_OPTIONS = (
     "restore.",
 )
 """The options, and tables of options, that most runs set; the form shows the others on request."""
+PICTURE_OPTIONS = (
+    "images.given",
+    "task.mask",
+    "task.factor",
+    "task.kernel",
+    "task.file",
+    "task.width",
+    "task.angle",
+    "task.noise",
+    "task.sigma",
+    "picture.method",
+    "picture.out",
+    "images.truth",
+    "device",
+    "name",
+)
+"""The same for the restoration of a picture."""
 FLAGS = {
     "prior.run": "--from",
     "ddpm.epochs": "--epochs",
@@ -37,10 +67,37 @@ FLAGS = {
     "name": "--name",
     "group": "--group",
 }
-"""Options with their own command-line flag; all other options are given with --set."""
-
-PATHS = ("images.files", "task.mask", "task.file", "data.dataset", "data.directory", "prior.run", "restore.conditioned")
+PICTURE_FLAGS = {
+    "task.mask": "--mask",
+    "picture.method": "--method",
+    "picture.out": "--out",
+    "dip.iterations": "--iterations",
+    **{key: FLAGS[key] for key in ("device", "seed", "name", "group")},
+}
+"""The same for the restoration of a picture."""
+PATH_LISTS = {"images.files": "--image", "images.given": "--given", "images.truth": "--truth"}
+"""Options that hold several paths, with the flag of each path."""
+PATHS = (
+    *PATH_LISTS,
+    "task.mask",
+    "task.file",
+    "picture.out",
+    "data.dataset",
+    "data.directory",
+    "prior.run",
+    "restore.conditioned",
+)
 """Options that hold paths."""
+NOISE_LEVELS = {f"task.{option}" for option in TaskOptions.__struct_fields__ if option != "noise"}
+"""Options that say something about the noise, which is then not estimated."""
+LABELS = {
+    "images.given": "file",
+    "images.truth": "truth",
+    "task.mask": "mask",
+    "picture.method": "method",
+    "picture.out": "out",
+}
+"""What the options of the restoration of a picture are called on the command line."""
 
 
 class Draft:
@@ -59,12 +116,12 @@ class Draft:
         draft = cls(config.kind)
         if isinstance(config, HybridRun):
             draft.method = config.method
-        if isinstance(config, DipRun | HybridRun):
+        if isinstance(config, DipRun | HybridRun | ImageRun):
             draft.task = str(type(config.task).__struct_config__.tag)
         values = configs.flatten(config)
         for field in draft.fields:
-            text = as_text(values[field.key])
-            if text != as_text(field.default):
+            is_estimated = field.key in NOISE_LEVELS and values["task.noise"] == "unknown"
+            if not is_estimated and (text := as_text(values[field.key])) != draft.value(field):
                 draft.typed[field.key] = text
         if isinstance(config, HybridRun) and "ddpm.epochs" in draft.typed:
             draft.typed["prior.run"] = config.prior.run
@@ -97,7 +154,8 @@ class Draft:
     def choices(self) -> dict[str, list[str]]:
         """The words that `choose` accepts for kind, method, preset and task."""
         presets = list(PRESETS[self.kind])
-        return {"kind": list(KINDS), "method": self.methods, "preset": presets, "task": self.tasks}
+        kinds = sorted(KINDS, key=lambda kind: kind != "image")
+        return {"kind": kinds, "method": self.methods, "preset": presets, "task": self.tasks}
 
     @property
     def fields(self) -> list[Field]:
@@ -105,11 +163,25 @@ class Draft:
         described = configs.describe(
             self.kind, self.method if self.methods else None, self.task if self.tasks else None
         )
-        return sorted(described, key=lambda field: _rank(field.key))
+        return sorted(described, key=lambda field: _rank(field.key, self._basic))
+
+    @property
+    def _basic(self) -> tuple[str, ...]:
+        return PICTURE_OPTIONS if self.kind == "image" else BASIC_OPTIONS
 
     def is_basic(self, key: str) -> bool:
         """Return whether the form always shows the option."""
-        return _rank(key) < len(BASIC_OPTIONS)
+        return _rank(key, self._basic) < len(self._basic)
+
+    def label(self, key: str) -> str:
+        """Return what the form calls an option."""
+        return LABELS.get(key, key) if self.kind == "image" else key
+
+    def words(self, field: Field) -> Sequence[str]:
+        """Return the values to choose from; empty for an option that is typed."""
+        if field.key == "picture.method":
+            return methods_for(self.task)
+        return field.choices or (("true", "false") if field.type is bool else ())
 
     def choose(self, what: str, word: str) -> None:
         """Choose another kind, preset, method or task. Typed options stay; those that no longer exist are ignored."""
@@ -118,12 +190,26 @@ class Draft:
             self.preset = next(iter(PRESETS[word]))
         if what in {"kind", "preset"}:
             self.method = self._preferred
+        method = self.typed.get("picture.method") or PRESETS[self.kind][self.preset].get("picture.method", "auto")
+        if method not in methods_for(self.task):
+            self.typed["picture.method"] = "auto"
 
     def value(self, field: Field) -> str:
         """Return the option's value: as typed, else from the preset, else its default."""
         if field.key in self.typed:
             return self.typed[field.key]
+        if field.key in NOISE_LEVELS and self.estimates_noise:
+            return ""
+        if field.key == "task.noise" and self.kind == "image" and not self.estimates_noise:
+            return "gaussian"
         return as_text(PRESETS[self.kind][self.preset].get(field.key, field.default))
+
+    @property
+    def estimates_noise(self) -> bool:
+        """True if nothing is said about the noise of a picture that is given damaged; its known pixels have none."""
+        is_given = self.kind == "image" or bool(self.typed.get("images.given", "").strip())
+        noise = self.typed.get("task.noise", "unknown")
+        return is_given and self.task != "inpaint" and noise == "unknown" and NOISE_LEVELS.isdisjoint(self.typed)
 
     def set_value(self, field: Field, text: str) -> None:
         """Set an option; its preset or default value counts as not set."""
@@ -153,46 +239,57 @@ class Draft:
         return ""
 
     def config(self) -> AnyRun:
-        """Build the config. Raises UserError if it is invalid."""
+        """Build the config. Raises UserError if it is invalid, and if a picture to restore is still to be named."""
+        if self.kind == "image" and not self.typed.get("images.given", "").strip():
+            raise UserError("Which picture is to be restored?", "Name its file.")
         known = {field.key for field in self.fields}
         return self._build({key: text for key, text in self.typed.items() if key in known})
 
     def command(self, *, now: bool = False, root: Path | None = None) -> str:
-        """Return the `dipddpm run` command that starts the same run. Raises UserError if the config is invalid."""
+        """Return the command that starts the same run. Raises UserError if the config is invalid."""
         whole = configs.flatten(self.config())
         # Paths become absolute, so that the command works in any folder.
         typed = self.typed | {key: as_text(whole[key]) for key in PATHS if key in self.typed and key in whole}
         words = ["dipddpm", "run", self.kind]
+        if self.kind == "image":
+            words = ["dipddpm", "restore-image", *shlex.split(typed.pop("images.given"))]
+            typed["picture.out"] = whole["picture.out"]
         if self.methods and self.method != self._preferred:
             words += ["--method", self.method]
-        if PRESETS[self.kind][self.preset]:
+        if self.preset != next(iter(PRESETS[self.kind])):
             words += ["--preset", self.preset]
         if self.tasks and (spec := self._task_spec(typed)):
             words += ["--task", spec]
         for field in self.fields:
-            if field.key in typed and (not field.key.startswith("task.") or _only_set(field.key, typed[field.key])):
+            if field.key in typed and not self._is_in_spec(field.key, typed[field.key]):
                 words += self._option(field.key, typed[field.key])
         words += ["--now"] * now + (["--runs-dir", str(root)] if root else [])
         return shlex.join(words)
 
     def _option(self, key: str, text: str) -> list[str]:
         """Return the command-line arguments that set this option."""
-        if key == "images.files":
-            return [word for file in shlex.split(text) for word in ("--image", file)]
+        if flag := PATH_LISTS.get(key):
+            return [word for file in shlex.split(text) for word in (flag, file)]
         if key == "images.indices" and text.strip().isdecimal():
             text = f"{text.strip()}-{text.strip()}"  # for --images, a single number is a count
         # --from needs a run, and --epochs would make a hybrid train its prior: both need --set then.
         trains = key == "ddpm.epochs" and self.kind == "hybrid" and "prior.run" in self.typed
-        if key not in FLAGS or trains or (key == "prior.run" and not text.strip()):
+        flags = PICTURE_FLAGS if self.kind == "image" else FLAGS
+        if key not in flags or trains or (key in {"prior.run", "picture.out"} and not text.strip()):
             return ["--set", f"{key}={text.strip()}"]
-        return [FLAGS[key], text]
+        return [flags[key], text]
+
+    def _is_in_spec(self, key: str, text: str) -> bool:
+        """Return whether --task holds this option; a mask may have a flag, or a path that --task can't hold."""
+        has_flag = self.kind == "image" and key == "task.mask"
+        is_unfit = key in {"task.mask", "task.file"} and "," in text and "=" in text
+        return key.startswith("task.") and not has_flag and not is_unfit
 
     def _task_spec(self, typed: Mapping[str, str]) -> str:
-        options = [
-            f"{key[5:]}={text}" for key, text in typed.items() if key.startswith("task.") and not _only_set(key, text)
-        ]
+        options = [f"{key[5:]}={text}" for key, text in typed.items() if self._is_in_spec(key, text)]
         if not options:
-            return "" if self.task == next(iter(TASKS)) else self.task
+            is_default = self.task == next(iter(TASKS)) or (self.kind == "image" and "task.mask" in typed)
+            return "" if is_default else self.task
         return f"{self.task}:{','.join(options)}"
 
     def _build(self, typed: dict[str, str]) -> AnyRun:
@@ -207,11 +304,6 @@ class Draft:
             task=self.task if self.tasks else None,
             settings=settings,
         )
-
-
-def _only_set(key: str, text: str) -> bool:
-    """Return whether an option of the task needs --set, because --task can't hold the path of its file."""
-    return key in {"task.mask", "task.file"} and "," in text and "=" in text
 
 
 def epochs_train_prior(method: str) -> bool:
@@ -230,7 +322,7 @@ def as_text(value: Any) -> str:
     return str(value)
 
 
-def _rank(key: str) -> int:
+def _rank(key: str, basic: Sequence[str]) -> int:
     """Return the index of an option, or of its table, among the basic ones; their number for any other option."""
-    ranks = (rank for rank, name in enumerate(BASIC_OPTIONS) if name in {key, key[: key.find(".") + 1]})
-    return next(ranks, len(BASIC_OPTIONS))
+    ranks = (rank for rank, name in enumerate(basic) if name in {key, key[: key.find(".") + 1]})
+    return next(ranks, len(basic))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dipddpm.core.config import HYBRIDS, PRESETS
+from dipddpm.core.config import HYBRIDS, PICTURE_METHODS, PRESETS
 from dipddpm.core.runs import RunsFolder
 from dipddpm.tui.cli.complete import COMPLETION_VARIABLE, rejoin_words, shell_safe
 from tests.test_imports import loaded
@@ -43,6 +43,10 @@ def test_completion_offers_commands_and_option_values(offered: Offered) -> None:
     assert offered("run", "hybrid", "--method", "") == list(HYBRIDS)
     assert offered("run", "hybrid", "--method", "g") == ["guided"]
     assert offered("run", "dip", "--preset", "") == list(PRESETS["dip"])
+    assert offered("restore-image", "a.png", "--preset", "") == list(PRESETS["image"])
+    assert offered("restore-image", "a.png", "--method", "") == ["auto", *PICTURE_METHODS]
+    assert offered("restore-image", "a.png", "--task", "inp") == ["inpaint"]
+    assert "picture.tile=0" in offered("restore-image", "a.png", "--set", "picture.")
     assert offered("restore", "--preset", "") == list(PRESETS["restore"])
     assert offered("run", "ddpm", "--dataset", "fa") == ["fashionmnist", "fashion-mini"]
     assert offered("run", "ddpm", "--device", "")[:2] == ["auto", "cpu"]
@@ -68,7 +72,7 @@ def test_completion_offers_set_keys_with_defaults_and_values(offered: Offered) -
 def test_completion_offers_tasks_and_their_options(offered: Offered) -> None:
     assert offered("run", "dip", "--task", "de") == ["denoise", "deblur"]
     assert {"missing=0.5", "blind=false"} <= set(offered("run", "dip", "--task", "inpaint", ":"))
-    assert offered("run", "dip", "--task", "denoise", ":", "noise", "=", "poi") == ["poisson"]
+    assert offered("run", "dip", "--task", "denoise", ":", "noise", "=", "poi") == ["poisson", "poisson-gaussian"]
     assert offered("run", "dip", "--task", "inpaint", ":", "missing", "=", "0.7,m") == ["0.7,mask="]
     assert offered("run", "dip", "--task", "unknown", ":") == []
 

@@ -32,8 +32,18 @@ def parsed(command: str) -> list[str]:
 
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_draft_defaults_to_first_preset(kind: str) -> None:
-    assert Draft(kind).config() == config.build(kind, preset=next(iter(PRESETS[kind])))
-    assert Draft(kind).command() == f"dipddpm run {kind}"
+    draft, settings, command = Draft(kind), {}, f"dipddpm run {kind}"
+    if kind == "image":
+        settings = {"images.given": "/a.png"}
+        draft.set_values(settings)
+        command = f"dipddpm restore-image /a.png --out {Path.cwd()}"
+    assert draft.config() == config.build(kind, preset=next(iter(PRESETS[kind])), settings=settings)
+    assert draft.command() == command
+
+
+def test_draft_asks_for_the_picture_to_restore() -> None:
+    with pytest.raises(UserError, match="Which picture"):
+        Draft("image").config()
 
 
 def test_draft_command_builds_same_config(capsys: pytest.CaptureFixture[str]) -> None:
