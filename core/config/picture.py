@@ -36,8 +36,8 @@ class PictureMethod:
     """A phrase for help pages and forms."""
     tasks: tuple[str, ...]
     """Names of the tasks that it supports."""
-    automatic: bool = True
-    """True if `auto` tries it; False for methods that would take most of the time of the trial."""
+    automatic: tuple[str, ...]
+    """Names of the tasks for which `auto` tries it: not where it would take most of the time and hardly ever wins."""
     extra: str = ""
     """The optional package that it needs; empty if it needs none."""
     needs_prior: bool = False
@@ -45,25 +45,32 @@ class PictureMethod:
 
 
 ALL_TASKS = ("denoise", "inpaint", "superres", "deblur")
+_DENOISE, _INPAINT, _SUPERRES, _DEBLUR = (("denoise",), ("inpaint",), ("superres",), ("deblur",))
 PICTURE_METHODS: dict[str, PictureMethod] = {
-    "dip": PictureMethod("Deep Image Prior: an untrained network fitted to the picture", ALL_TASKS),
+    "dip": PictureMethod(
+        "Deep Image Prior: an untrained network fitted to the picture", ALL_TASKS, _INPAINT + _SUPERRES + _DEBLUR
+    ),
     "patch-prior": PictureMethod(
-        "a small diffusion model of drawn dead leaves, applied patch by patch", ALL_TASKS, needs_prior=True
+        "a small diffusion model of drawn dead leaves, applied patch by patch", ALL_TASKS, ALL_TASKS, needs_prior=True
     ),
     "calibrated": PictureMethod(
-        "DIP and the patch prior, weighted by held-out measurements", ALL_TASKS, False, needs_prior=True
+        "DIP and the patch prior, weighted by held-out measurements", ALL_TASKS, (), needs_prior=True
     ),
-    "nl-bayes": PictureMethod("non-local Bayes: groups of similar patches", ("denoise",)),
-    "bm3d": PictureMethod("BM3D, collaborative filtering of similar patches", ("denoise",), extra="bm3d"),
-    "nlm": PictureMethod("non-local means: averages of similar patches", ("denoise",)),
-    "tv": PictureMethod("total variation: flat regions with sharp edges", ("denoise",)),
-    "wavelet": PictureMethod("shrinkage of wavelet coefficients", ("denoise",)),
-    "median": PictureMethod("a median filter, for impulses", ("denoise",)),
-    "kriging": PictureMethod("interpolation by the picture's own correlations", ("denoise", "inpaint")),
-    "biharmonic": PictureMethod("the smoothest surface through the known pixels", ("denoise", "inpaint")),
-    "bicubic": PictureMethod("bicubic interpolation that agrees with the small picture", ("superres",)),
-    "wiener": PictureMethod("a Wiener filter", ("deblur",)),
-    "richardson-lucy": PictureMethod("Richardson-Lucy deconvolution", ("deblur",)),
+    "nl-bayes": PictureMethod("non-local Bayes: groups of similar patches", _DENOISE, _DENOISE),
+    "bm3d": PictureMethod("BM3D, collaborative filtering of similar patches", _DENOISE, _DENOISE, extra="bm3d"),
+    "nlm": PictureMethod("non-local means: averages of similar patches", _DENOISE, _DENOISE),
+    "tv": PictureMethod("total variation: flat regions with sharp edges", _DENOISE, _DENOISE),
+    "wavelet": PictureMethod("shrinkage of wavelet coefficients", _DENOISE, _DENOISE),
+    "median": PictureMethod("a median filter, for impulses", _DENOISE, _DENOISE),
+    "kriging": PictureMethod(
+        "interpolation by the picture's own correlations", _DENOISE + _INPAINT, _DENOISE + _INPAINT
+    ),
+    "biharmonic": PictureMethod(
+        "the smoothest surface through the known pixels", _DENOISE + _INPAINT, _DENOISE + _INPAINT
+    ),
+    "bicubic": PictureMethod("bicubic interpolation that agrees with the small picture", _SUPERRES, _SUPERRES),
+    "wiener": PictureMethod("a Wiener filter", _DEBLUR, _DEBLUR),
+    "richardson-lucy": PictureMethod("Richardson-Lucy deconvolution", _DEBLUR, _DEBLUR),
 }
 """The methods by name; `auto` is none of them: it chooses one."""
 

@@ -53,7 +53,7 @@ class PictureMethods:
         return [
             name
             for name, facts in PICTURE_METHODS.items()
-            if facts.automatic
+            if task_of(case.degradation.operator) in facts.automatic
             and (name != "patch-prior" or importlib.util.find_spec("dipddpm.core.methods.patch_prior"))
             and not unsuitable(name, case)
             and (not facts.extra or _installed(facts.extra))
