@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
+import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from dipddpm.core.io.exif import upright_xmp
 
-DESCRIPTION, SOFTWARE, PROFILE = 270, 305, 34675
-X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = _RESOLUTION = 282, 283, 296
+_XMP, _IMAGEJ = 700, 50839
 _KEPT = {
-    269, DESCRIPTION, 271, 272, X_RESOLUTION, Y_RESOLUTION, 285, RESOLUTION_UNIT, SOFTWARE, 306, 315, 316, 700, 33432,
-    33550, 33723, 33922, 34264, 34377, 34735, 34736, 34737, 42112, 42113, 50838, 50839,
+    269, 270, 271, 272, *_RESOLUTION, 285, 305, 306, 315, 316, _XMP, 33432, 33550, 33723, 33922, 34264, 34377, 34735,
+    34736, 34737, 42112, 42113, _IMAGEJ,
 }  # fmt: skip
 """Names, makers, resolution, dates, XMP, copyright, IPTC, Photoshop, places on Earth (GeoTIFF), and ImageJ's notes."""
-
-
-_XMP = 700
 _EXIF, _GPS, _INTEROPERABILITY = 34665, 34853, 40965
 """Tags that hold the position of a further directory."""
 
@@ -45,8 +44,24 @@ def read(file: BinaryIO) -> tuple[Tag, ...]:
     with contextlib.suppress(Exception), tifffile.TiffFile(file, name="picture") as opened:
         first = opened.pages.first.tags
         kept = [Tag(tag.code, int(tag.dtype), tag.count, tag.value) for tag in first if tag.code in _KEPT]
-        return tuple(tag._replace(value=upright_xmp(tag.value)) if tag.code == _XMP else tag for tag in kept)
+        kept = [tag._replace(value=upright_xmp(tag.value)) if tag.code == _XMP else tag for tag in kept]
+        resolution = [tag for tag in kept if tag.code in _RESOLUTION]
+        groups = [resolution, *([tag] for tag in kept if tag.code not in _RESOLUTION)]
+        return tuple(tag for group in groups if _can_be_written(group) for tag in group)
     return ()
+
+
+def _can_be_written(tags: Sequence[Tag], exif: Mapping[int, Directory] | None = None) -> bool:
+    """Return whether tags can be written as they were read, so that no result is lost by a damaged one."""
+    import tifffile
+
+    try:
+        file = io.BytesIO()
+        tifffile.imwrite(file, np.zeros((1, 1), np.uint8), byteorder="<", **options(tags))
+        append_exif(file, exif or {})
+    except Exception:  # the writers raise almost anything for values of another type or size than the tag says
+        return False
+    return True
 
 
 def read_exif(file: BinaryIO) -> dict[int, Directory]:
@@ -63,7 +78,8 @@ def read_exif(file: BinaryIO) -> dict[int, Directory]:
                 directory = Directory(head)
                 file.seek(start)
                 directory.load(file)
-                found[tag] = directory
+                if _can_be_written((), {tag: directory}):
+                    found[tag] = directory
     return found
 
 
@@ -101,14 +117,18 @@ def _end(file: BinaryIO) -> int:
 
 def options(tags: Sequence[Tag]) -> dict[str, Any]:
     """Return the options of tifffile's writer that write these tags."""
+    import tifffile
+
     by_code = {tag.code: tag for tag in tags}
     chosen: dict[str, Any] = {"metadata": None, "software": False}
-    if X_RESOLUTION in by_code and Y_RESOLUTION in by_code:
-        unit = by_code.get(RESOLUTION_UNIT)
-        chosen["resolution"] = by_code[X_RESOLUTION].value, by_code[Y_RESOLUTION].value
+    if _X_RESOLUTION in by_code and _Y_RESOLUTION in by_code:
+        unit = by_code.get(_RESOLUTION_UNIT)
+        chosen["resolution"] = by_code[_X_RESOLUTION].value, by_code[_Y_RESOLUTION].value
         chosen["resolutionunit"] = int(unit.value) if unit else 2
-    own = {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
-    chosen["extratags"] = [(*_encoded(tag), True) for tag in tags if tag.code not in own]
+    others = [tag for tag in tags if tag.code not in {*_RESOLUTION, _IMAGEJ}]
+    chosen["extratags"] = [(*_encoded(tag), True) for tag in others]
+    if notes := by_code.get(_IMAGEJ):
+        chosen["extratags"] += tifffile.imagej_metadata_tag(notes.value, "<")
     return chosen
 
 

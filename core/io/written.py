@@ -58,7 +58,8 @@ def _stored(pixels: NDArray[Any], given: GivenPicture) -> NDArray[Any]:
 def _levels(unit: NDArray[Any], white: float, source: Source) -> NDArray[Any]:
     if source.ending == ".npy" and source.dtype.kind == "f":
         return (unit * white).astype(source.dtype)
-    levels: NDArray[Any] = np.nan_to_num(unit, nan=0.0).clip(0, 1).astype(np.float64) * white
+    precise = np.float64 if source.dtype.itemsize > 2 else np.float32
+    levels: NDArray[Any] = np.nan_to_num(unit.astype(precise), nan=0.0).clip(0, 1) * precise(white)
     return (levels if source.dtype.kind == "f" else levels.round()).astype(source.dtype)
 
 

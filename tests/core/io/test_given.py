@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import stored
 from dipddpm.core.io.exif import upright_xmp
 from dipddpm.core.io.given import read_given
+from dipddpm.core.io.written import write_like
 from tests.core.io.profiles import DISPLAY_P3, profile, to_srgb
 
 RNG = np.random.default_rng(11)
@@ -178,7 +178,9 @@ def test_damaged_files_are_read_or_refused_whatever_is_in_them(tmp_path: Path, s
     if suffix == "npy":
         np.save(path, GREY)
     elif suffix == "tif":
-        tifffile.imwrite(path, np.stack([GREY] * 2), photometric="minisblack", description=json.dumps({"a": 1}))
+        tags = TiffImagePlugin.ImageFileDirectory_v2()
+        tags.update({270: "text", 282: 300.0, 283: 300.0, 315: "me", 34665: {0x829A: 0.01}, 34853: {1: "N"}})
+        Image.fromarray(GREY).save(path, tiffinfo=tags, save_all=True, append_images=[Image.fromarray(GREY)])
     else:
         options: dict[str, Any] = {"exif": exif} if suffix != "gif" else {}
         saved(path, COLOUR, icc_profile=profile(DISPLAY_P3, None), **options)
@@ -193,3 +195,4 @@ def test_damaged_files_are_read_or_refused_whatever_is_in_them(tmp_path: Path, s
         except UserError:
             continue
         assert all(np.isfinite(picture.pixels).all() for picture in pictures)
+        write_like(tmp_path / "copy", [picture.pixels for picture in pictures], pictures)

@@ -228,3 +228,21 @@ def test_values_are_clipped_and_rounded_to_the_nearest_level(tmp_path: Path) -> 
     colours = np.stack([restored] * 3, 2)[..., 0]
     write_like(tmp_path / "c.png", [np.nan_to_num(colours)], read_given(tmp_path / "a.png"))
     assert Image.open(tmp_path / "c.png").mode == "L"
+
+
+def test_stack_of_imagej_keeps_its_notes(tmp_path: Path) -> None:
+    notes = {
+        "axes": "ZYX",
+        "spacing": 2.0,
+        "unit": "um",
+        "Labels": ["a", "b"],
+        "Info": "slide",
+        "ROI": b"Iout" + bytes(60),
+    }
+    values = RNG.integers(0, 65536, (2, 9, 8)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, imagej=True, metadata=notes, resolution=(5, 5))
+    before, after = (
+        tifffile.TiffFile(io.BytesIO(path.read_bytes())) for path in (tmp_path / "a.tif", back(tmp_path / "a.tif"))
+    )
+    assert after.imagej_metadata == before.imagej_metadata and after.series[0].axes == "ZYX"
+    np.testing.assert_array_equal(after.asarray(), values)
