@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -42,13 +42,17 @@ def load_batch(
     become grey. Without a prior, one RGB file makes all of them RGB. Raises UserError if sizes differ.
     """
     tensors, labels, loaded = load_images(images, source)
-    if images.files:
-        wanted = channels or max(image.shape[0] for image in tensors)
-        tensors = [_adapted(image, wanted) for image in tensors]
+    return as_batch(tensors, channels) if images.files else torch.stack(tensors), labels, loaded
+
+
+def as_batch(tensors: Sequence[Tensor], channels: int | None = None) -> Tensor:
+    """Stack images from files as `load_batch` does."""
+    wanted = channels or max(image.shape[0] for image in tensors)
+    tensors = [_adapted(image, wanted) for image in tensors]
     if len({image.shape for image in tensors}) > 1:
         problem = "The images differ in size, and a hybrid restores them as one batch."
         raise UserError(problem, "Choose images of one size, and restore those of another size in another run.")
-    return torch.stack(tensors), labels, loaded
+    return torch.stack(tensors)
 
 
 def _adapted(image: Tensor, channels: int) -> Tensor:

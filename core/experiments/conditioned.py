@@ -17,7 +17,7 @@ from dipddpm.core.config import HybridRun
 from dipddpm.core.config.hybrid import Conditioned
 from dipddpm.core.config.shapes import refuse_other_shape
 from dipddpm.core.data import ImageSet
-from dipddpm.core.data.sources import data_loaded, load_batch, load_training, opening_events
+from dipddpm.core.data.sources import data_loaded, load_training, opening_events
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.networks.unet import UNet
 from dipddpm.core.ddpm.schedule import Schedule
@@ -25,6 +25,7 @@ from dipddpm.core.ddpm.training import DdpmTraining
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Input, Item, RunStarted, StateDict
 from dipddpm.core.experiments.dip_cache import DipResultBank
+from dipddpm.core.experiments.given import load_batch
 from dipddpm.core.experiments.hybrid import HybridExperiment
 from dipddpm.core.experiments.phases import Phases
 from dipddpm.core.experiments.priors import load_prior
@@ -168,11 +169,11 @@ class ConditionedExperiment(HybridExperiment):
             problem = f"There are only {len(train)} training images, too few for a bank of {options.bank}."
             raise UserError(problem, f"Lower hybrid.bank to {len(train)} or less.")
         train = train.take(range(options.bank))
-        truth, labels, loaded = load_batch(config.images, config.data, train.images.shape[1])
+        batch = load_batch(config, train.images.shape[1])
         for known in (train.images.shape[1:], *([model.shape] if model else [])):
-            refuse_other_shape(truth.shape[1:], known)
+            refuse_other_shape(batch.shape(config), known)
         training = ConditionedTraining(config, options, train, validation, device, prior=model)
-        return cls(config, truth, labels, loaded, device, prior=prior, training=training)
+        return cls(config, batch, device, prior=prior, training=training)
 
     def _restorer(self, prior: TrainedModel | None) -> Restorer:
         assert prior is not None

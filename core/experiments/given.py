@@ -1,16 +1,64 @@
-"""What a run yields about the restorations of given pictures."""
+"""Given pictures in a run: how they are loaded as a batch, and what the run yields about their restorations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypedDict
 
+import torch
 from torch import Tensor
 
-from dipddpm.core.config import ImagesConfig
-from dipddpm.core.data.given import GivenImages
+from dipddpm.core.config import HybridRun, ImagesConfig
+from dipddpm.core.data import sources
+from dipddpm.core.data.given import GivenImages, load_given
 from dipddpm.core.degrade import Degradation
-from dipddpm.core.events import GivenRestored
+from dipddpm.core.degrade.case import Case
+from dipddpm.core.degrade.measure import image_size
+from dipddpm.core.events import DataLoaded, GivenRestored
+from dipddpm.core.io.given import GivenPicture
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The images of one size that a run restores together."""
+
+    images: Tensor
+    """True images (N, C, H, W) in [0, 1], or given ones, which are measurements."""
+    labels: list[str]
+    """A label for each, which seeds its noise; the names of given images."""
+    loaded: DataLoaded
+    given: GivenImages | None = None
+    """The given images; None if the images are true ones."""
+
+    @property
+    def truth(self) -> Tensor | None:
+        """The true images (N, C, H, W), if they are known."""
+        if self.given is None:
+            return self.images
+        if not self.given.truth:
+            return None
+        return torch.stack([image.expand(self.images.shape[1], -1, -1) for image in self.given.truth])
+
+    def shape(self, config: HybridRun) -> tuple[int, int, int]:
+        """Return the shape (C, H, W) of an image to restore."""
+        channels, height, width = self.images.shape[1:]
+        size = (height, width) if self.given is None else image_size(config.task, (height, width))
+        return channels, *size
+
+    def case(self, config: HybridRun) -> Case:
+        """Degrade true images as the task says, or take given ones as they are."""
+        if self.given is None:
+            return Case.of(self.images, config.task, self.labels, config.seed)
+        return Case.given(self.images, config.task, config.seed)
+
+
+def load_batch(config: HybridRun, channels: int | None = None) -> Batch:
+    """Load the images of a run, with the `channels` of its prior. Raises UserError as `sources.load_batch` does."""
+    if not config.images.given:
+        return Batch(*sources.load_batch(config.images, config.data, channels))
+    given = load_given(config.images, config.task.enlargement)
+    return Batch(sources.as_batch(given.images, channels), given.names, given.loaded, given)
 
 
 class Quality(TypedDict):
@@ -35,7 +83,7 @@ def restored_files(
     files = []
     for index, picture in enumerate(given.pictures):
         if picture.page == 0:
-            pages = list(restored[index : index + picture.pages])
+            pages = [_with_channels(image, picture) for image in restored[index : index + picture.pages]]
             name = given.names[index].removesuffix(f"-page-{1:0{len(str(picture.pages))}}")
             files.append(
                 GivenRestored(
@@ -43,3 +91,8 @@ def restored_files(
                 )
             )
     return files
+
+
+def _with_channels(image: Tensor, picture: GivenPicture) -> Tensor:
+    """Return the grey image of an image (C, H, W) that was restored in colour for the prior alone."""
+    return image if len(image) == picture.pixels.shape[-1] else image.mean(0, keepdim=True)

@@ -8,18 +8,15 @@ from functools import partial
 from typing import Any, Self
 
 import torch
-from torch import Tensor
 
 from dipddpm.core.config import HybridRun, format_task
 from dipddpm.core.config.shapes import refuse_other_shape
 from dipddpm.core.data.identity import task_files_loaded
-from dipddpm.core.data.sources import file_messages, load_batch
+from dipddpm.core.data.sources import file_messages
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.schedule import Schedule
-from dipddpm.core.degrade.case import Case
 from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN, Scoreboard
 from dipddpm.core.events import (
-    DataLoaded,
     Experiment,
     Input,
     Item,
@@ -32,17 +29,21 @@ from dipddpm.core.events import (
     Tensors,
 )
 from dipddpm.core.experiments.ddpm import DdpmExperiment
+from dipddpm.core.experiments.given import Batch, load_batch
 from dipddpm.core.experiments.phases import Comparing, Phases, PriorTraining, Restoring
 from dipddpm.core.experiments.priors import load_prior
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget, baselines, clock_of
+
+NOT_COMPARED = "There is no truth to compare with, so the baselines are not run."
 
 
 class HybridExperiment:
     """A run that trains or loads a prior, restores degraded images with a hybrid, and scores it against the baselines.
 
     The baselines, DIP and the DDPM, get as many seconds as the hybrid took; they average the restarts or samples that
-    they make in that time. The truth is for reporting only. Images are of one size, and restored as one batch.
+    they make in that time. The truth is for reporting only; without it there is no score, and no baseline. Images are
+    of one size, and restored as one batch.
     """
 
     network = None
@@ -50,26 +51,22 @@ class HybridExperiment:
     def __init__(
         self,
         config: HybridRun,
-        truth: Tensor,
-        labels: list[str],
-        loaded: DataLoaded,
+        batch: Batch,
         device: torch.device | str,
         *,
         prior: tuple[TrainedModel, PriorLoaded] | None = None,
         training: Experiment | None = None,
     ) -> None:
-        """Set up the phases.
-
-        `truth` are true images (N, C, H, W) in [0, 1], on the CPU; `training` trains the prior if none is given.
-        """
+        """Set up the phases; `training` trains the prior if none is given."""
         self.config = config
-        self.truth = truth.to(device)
-        self.loaded = loaded
+        self.truth = None if batch.truth is None else batch.truth.to(device)
+        self.given = batch.given
+        self.loaded = batch.loaded
         self.given_prior = prior
         self.training = training
-        self._own_inputs: list[Input] = [*([prior[1]] if prior else []), loaded, *task_files_loaded(config.task)]
-        self.case = Case.of(truth, config.task, labels, config.seed).to(device)
-        self.clock = clock_of(self.truth.device)
+        self._own_inputs: list[Input] = [*([prior[1]] if prior else []), batch.loaded, *task_files_loaded(config.task)]
+        self.case = batch.case(config).to(device)
+        self.clock = clock_of(self.case.y.device)
         self._prior_training = None if training is None else PriorTraining(training)
         untrained = self._as_model(training.network) if training is not None else prior and prior[0]
         self.restoring = Restoring(
@@ -78,13 +75,12 @@ class HybridExperiment:
             self.case,
             self.truth,
             config,
+            given=self.given,
             score=self._score,
             prior_network=lambda: None if self.training is None else self._prior().network,  # type: ignore[union-attr]
         )
-        self.comparing = [
-            Comparing(name, partial(self._begin_baseline, name), self._score)
-            for name in self._baselines(untrained, 1.0)
-        ]
+        names = () if self.truth is None else self._baselines(untrained, 1.0)
+        self.comparing = [Comparing(name, partial(self._begin_baseline, name), self._score) for name in names]
         trained = [] if self._prior_training is None else [self._prior_training]
         self.phases = Phases([*trained, self.restoring, *self.comparing])
 
@@ -92,19 +88,19 @@ class HybridExperiment:
     def from_config(cls, config: HybridRun, device: torch.device | str) -> Self:
         """Build the experiment. Raises UserError for images, data or a prior that are missing or incompatible."""
         if not config.hybrid.needs_prior:
-            return cls(config, *load_batch(config.images, config.data), device)
+            return cls(config, load_batch(config), device)
         if config.trains:
             training = DdpmExperiment.from_config(config, device)
             shape = training.sets[0].images.shape[1:]
-            truth, labels, loaded = load_batch(config.images, config.data, shape[0])
-            refuse_other_shape(truth.shape[1:], shape)
-            return cls(config, truth, labels, loaded, device, training=training)
+            batch = load_batch(config, shape[0])
+            refuse_other_shape(batch.shape(config), shape)
+            return cls(config, batch, device, training=training)
         prior = load_prior(config.prior.run, device)
         model = prior[0]
-        truth, labels, loaded = load_batch(config.images, config.data, None if model.any_size else model.shape[0])
+        batch = load_batch(config, None if model.any_size else model.shape[0])
         if not model.any_size:
-            refuse_other_shape(truth.shape[1:], model.shape)
-        return cls(config, truth, labels, loaded, device, prior=prior)
+            refuse_other_shape(batch.shape(config), model.shape)
+        return cls(config, batch, device, prior=prior)
 
     @property
     def inputs(self) -> Sequence[Input]:
@@ -127,10 +123,10 @@ class HybridExperiment:
         return RunStarted(
             kind=self.config.kind,
             method=self.config.method,
-            device=str(self.truth.device),
+            device=str(self.case.y.device),
             epochs=training.epochs if training else 0,
             steps=len(self.phases),
-            images=len(self.truth),
+            images=len(self.case.y),
             parameters=training.parameters if training else 0,
         )
 
@@ -139,7 +135,12 @@ class HybridExperiment:
             return
         if self.step == 0:
             yield from self._own_inputs
-            yield from file_messages(self.config.images, self.truth.shape[1])
+            if self.given is None:
+                yield from file_messages(self.config.images, self.case.shape[1])
+            else:
+                yield from self.given.messages
+            if self.truth is None:
+                yield Message(text=NOT_COMPARED)
             measured = self.case.degradation.operator.measured(self.case.y)
             yield Tensors(name="measurement", tensors={"y": self.case.y, "measured": measured})
         yield from self.phases
@@ -168,7 +169,7 @@ class HybridExperiment:
         return self._as_model(network.eval())
 
     def _as_model(self, network: torch.nn.Module) -> TrainedModel:
-        device = self.truth.device
+        device = self.case.y.device
         return TrainedModel(network, Schedule.from_config(self.config.ddpm, device), self.config.ddpm, device)
 
     def _restorer(self, prior: TrainedModel | None) -> Restorer:
@@ -182,6 +183,7 @@ class HybridExperiment:
         return self._baselines(self._prior(), self.restoring.cost.seconds)[name]
 
     def _score(self, method: str, cost: Cost, step: int) -> RestorationScored:
+        assert self.truth is not None
         return cost.scored(
             self.truth,
             task=format_task(self.config.task),

@@ -11,6 +11,7 @@ import msgspec
 from torch import Tensor, nn
 
 from dipddpm.core.config import HybridRun
+from dipddpm.core.data.given import GivenImages
 from dipddpm.core.data.names import image_names
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.panels import comparison, side_by_side
@@ -19,10 +20,12 @@ from dipddpm.core.events import (
     BestModel,
     EarlyStopped,
     Experiment,
+    FitMeasured,
     Item,
     Message,
     Pictures,
     PsnrMeasured,
+    QualityPredicted,
     RestorationMissing,
     RestorationScored,
     RestoredImages,
@@ -30,6 +33,7 @@ from dipddpm.core.events import (
     StateDict,
     Step,
 )
+from dipddpm.core.experiments.given import qualities, restored_files
 from dipddpm.core.methods.base import shift_step
 from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget
 from dipddpm.core.metrics.image import psnr, ssim_scores
@@ -141,22 +145,24 @@ class Restoring:
     """The restoration of the images by the hybrid, with measurements on the way and a score at the end.
 
     `begin` builds the restorer with its stopwatch, `planned` is its number of steps, and `prior_network` returns the
-    network to store with the best model. The truth (N, C, H, W) is for reporting only.
+    network to store with the best model. The truth (N, C, H, W) is for reporting only; without it, the misfit to the
+    measurements is reported. The images may be `given` ones, whose restorations are stored as files like theirs.
     """
 
     begin: Callable[[], Stopwatch]
     planned: int
     case: Case
-    truth: Tensor
+    truth: Tensor | None
     config: HybridRun
     score: Score
     prior_network: Callable[[], nn.Module | None]
+    given: GivenImages | None = None
     step: int = 0
     cost: Cost | None = None
     """The restored images and their cost; None until the restoration has ended."""
     scored: list[RestorationScored] = field(default_factory=list)
     _measured_at: int = 0
-    """The step of the last PSNR measurement."""
+    """The step of the last measurement of the images."""
     _loss: float | None = None
     _stopwatch: Stopwatch | None = None
 
@@ -205,10 +211,10 @@ class Restoring:
         self.scored = [msgspec.convert(scored, RestorationScored) for scored in state["scored"]]
 
     def _step_items(self, before: int, images: Tensor) -> Iterator[Item]:
-        """Yield PSNR measurements and pictures at the intervals of the DIP options."""
+        """Yield measurements and pictures at the intervals of the DIP options."""
         dip = self.config.dip
         if self.step // dip.measure_every > before // dip.measure_every:
-            yield self._psnr_event(images)
+            yield self._measurement(images)
         if dip.picture_every and self.step // dip.picture_every > before // dip.picture_every:
             yield self._picture("restoring", images, f"Step {self.step}", numbered=True)
 
@@ -216,7 +222,7 @@ class Restoring:
         is_measured = self._measured_at == self.step
         self.step = len(self)
         if not is_measured:
-            yield self._psnr_event(cost.images)
+            yield self._measurement(cost.images)
         operator, y = self.case.degradation.operator, self.case.y
         measured = operator.measured(y)
         # The mean of (A x - y)^2 over the measured values, which needs no truth.
@@ -229,17 +235,33 @@ class Restoring:
             tensors={"restored": cost.images},
         )
         yield self._picture("restored", cost.images, f"Restored by {self.config.method}")
-        yield RestoredImages(
-            names=image_names(self.config.images),
-            restored=list(cost.images),
-            degraded=list(self.case.y),
-            step=self.step,
-        )
-        self.scored = [self.score(self.config.method, cost, self.step)]
-        yield from self.scored
+        if self.given is not None:
+            yield from restored_files(self.given, list(cost.images), self.config.images, self.step)
+        else:
+            yield RestoredImages(
+                names=image_names(self.config.images),
+                restored=list(cost.images),
+                degraded=list(self.case.y),
+                step=self.step,
+            )
+        if self.truth is not None:
+            self.scored = [self.score(self.config.method, cost, self.step)]
+            yield from self.scored
+        elif self.given is not None:
+            known = qualities(self.case.y, self.case.degradation, cost.images)
+            for image, (name, values) in enumerate(zip(self.given.names, known, strict=True)):
+                yield QualityPredicted(image=image, name=name, method=self.config.method, step=self.step, **values)
 
-    def _psnr_event(self, images: Tensor) -> PsnrMeasured:
+    def _measurement(self, images: Tensor) -> PsnrMeasured | FitMeasured:
         self._measured_at = self.step
+        if self.truth is None:
+            known = qualities(self.case.y, self.case.degradation, images)
+            return FitMeasured(
+                step=self.step,
+                residual=[each["residual"] for each in known],
+                noise=[each["noise"] for each in known],
+                loss=[] if self._loss is None else [self._loss],
+            )
         values = psnr(images, self.truth).tolist()
         return PsnrMeasured(
             step=self.step,
@@ -251,7 +273,8 @@ class Restoring:
 
     def _picture(self, name: str, images: Tensor, title: str, *, numbered: bool = False) -> Pictures:
         rows = side_by_side(self.case.y, self.case.degradation, images, self.truth)
-        return comparison(name, rows, step=self.step, title=title, numbered=numbered)
+        has_truth = self.truth is not None
+        return comparison(name, rows, step=self.step, title=title, numbered=numbered, has_truth=has_truth)
 
 
 @dataclass(eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,17 @@ from dipddpm.core.events import (
     FitMeasured,
     GivenRestored,
     Item,
+    Message,
     Pictures,
     PsnrMeasured,
     QualityPredicted,
+    RestorationsCompared,
+    RestorationScored,
     RestoredImages,
     StopsCompared,
     Tensors,
 )
+from dipddpm.core.runs import Run
 
 TINY = {
     "data.dataset": "fashion-mini",
@@ -36,6 +41,8 @@ TINY = {
     "dip.input_channels": 4,
     "dip.measure_every": 4,
 }
+FEW = {"iterations": 6, "steps": 2, "full_steps": 2, "trial_samples": 1, "samples": 1, "folds": 2, "restarts": 1}
+QUICK: dict[str, dict[str, Any]] = {"calibrated": {f"hybrid__{name}": n for name, n in FEW.items()}, "guided": {}}
 MASKED = "inpaint:mask={mask},sigma=10"
 TASKS = {
     "denoise:sigma=25": "denoise:sigma=25",
@@ -44,6 +51,16 @@ TASKS = {
     "superres:factor=2,sigma=3": "superres:factor=2,sigma=3",
     "deblur:width=1.5,sigma=2": "deblur:width=1.5,sigma=2",
 }
+
+
+@pytest.fixture(scope="module")
+def prior(train_prior: Callable[[dict[str, Any]], Run]) -> str:
+    """Train a tiny prior in a run, and return its folder."""
+    options = {"timesteps": 20, "samples": 0, "hold_out": False}
+    run = train_prior(
+        {"data.dataset": "fashion-mini", "data.train_images": 64, **{f"ddpm.{k}": v for k, v in options.items()}}
+    )
+    return str(run.folder)
 
 
 def items_of(kind: str, task: str, **settings: Any) -> list[Item]:
@@ -142,9 +159,39 @@ def test_pages_of_given_stack_are_restored_into_one_file(tmp_path: Path) -> None
     assert [quality.name for quality in find(items, QualityPredicted)] == [f"stack-page-{page}" for page in (1, 2, 3)]
 
 
-def test_random_mask_of_given_picture_is_refused() -> None:
+def test_random_mask_of_given_picture_is_refused(tmp_path: Path) -> None:
+    y, _ = save_measurement(items_of("dip", "denoise:sigma=25"), tmp_path)
     with pytest.raises(UserError, match="isn't known which pixels"):
-        items_of("dip", "inpaint:missing=0.4", images__given=("y.npy",))
+        items_of("dip", "inpaint:missing=0.4", images__given=(y,))
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS if "salt" not in task])
+@pytest.mark.parametrize("method", ["calibrated", "guided"])
+def test_hybrid_restores_measurement_given_back_as_in_the_run_that_made_it(
+    method: str, task: str, tmp_path: Path, prior: str
+) -> None:
+    options = {**QUICK[method], "prior__run": prior}
+    usual = items_of("hybrid", task, method=method, **options)
+    y, mask = save_measurement(usual, tmp_path)
+    given = items_of("hybrid", TASKS[task].format(mask=mask), method=method, images__given=(y,), **options)
+    assert float((restored(given) - restored(usual)).abs().max()) < 1e-4
+    assert not any(find(given, kind) for kind in (PsnrMeasured, RestorationScored, RestorationsCompared))
+    assert find(given, FitMeasured)
+    (quality,) = find(given, QualityPredicted)
+    assert (quality.name, quality.method, quality.image) == ("y", method, 0)
+    assert any("baselines are not run" in message.text for message in find(given, Message))
+    assert [picture.panels for picture in find(given, Pictures)] == [("degraded", "restored", "difference")]
+
+
+def test_hybrid_on_given_picture_with_truth_is_compared_with_baselines(tmp_path: Path, prior: str) -> None:
+    usual = items_of("hybrid", "denoise:sigma=25", method="guided", prior__run=prior)
+    y, _ = save_measurement(usual, tmp_path)
+    settings = {"images__given": (y,), "images__truth": (y,), "prior__run": prior}
+    items = items_of("hybrid", "denoise:sigma=25", method="guided", **settings)
+    assert len(find(items, RestorationScored)) == len(find(usual, RestorationScored)) > 1
+    error = np.mean((restored(items)[0, 0].numpy().clip(0, 1) - np.load(y)) ** 2)
+    assert find(items, RestorationScored)[0].psnr == [pytest.approx(-10 * np.log10(error), abs=1e-3)]
+    assert not find(items, FitMeasured) + find(items, QualityPredicted)
 
 
 def test_truth_must_have_as_many_files_as_given_pictures() -> None:

@@ -136,6 +136,7 @@ def test_hybrid_experiment_restores_and_scores_both_baselines(build: Build, prio
     assert restored.names == [f"{experiment.config.images.split}-{i}" for i in experiment.config.images.image_indices()]
     assert torch.equal(torch.stack(restored.restored), best.tensors["restored"])
     assert torch.equal(torch.stack(restored.degraded), experiment.case.y)
+    assert experiment.truth is not None
     assert scores[0].psnr == psnr(best.tensors["restored"], experiment.truth).tolist()
     assert scores[0].psnr == of(PsnrMeasured, items)[-1].psnr
     assert experiment.step == experiment.started().steps
@@ -206,6 +207,7 @@ def test_hybrid_experiment_yields_its_inputs(build: Build, train: bool) -> None:
 def test_hybrid_experiment_result_ignores_truth(build: Build) -> None:
     experiment, restored = build(), []
     other = build()
+    assert other.truth is not None
     other.truth = 1 - other.truth
     for one in (experiment, other):
         (best,) = of(events.BestModel, list(one))
