@@ -83,6 +83,21 @@ def cholesky(covariance: Tensor) -> Tensor:
     return factor
 
 
+def covariances(logs: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Return the covariance of pixels a displacement apart, (P, D), for fields with the parameters `logs` (P, 5).
+
+    The parameters are two log lengths, the first's angle, the log deviation, and the logit of exp's share.
+    """
+    first, second, angle, deviation, share = (part[:, None] for part in logs.unbind(1))
+    along = (down * angle.cos() + right * angle.sin()) / first.exp()
+    across = (right * angle.cos() - down * angle.sin()) / second.exp()
+    distance = (along.square() + across.square() + 1e-12).sqrt()
+    smooth = math.sqrt(3) * distance
+    share = share.sigmoid()
+    correlation: Tensor = share * (-distance).exp() + (1 - share) * (1 + smooth) * (-smooth).exp()
+    return (2 * deviation).exp() * correlation
+
+
 class GaussianField:
     """A Gaussian process for each plane (P, H, W), fitted to its known pixels, whose noise has a variance (P,).
 
@@ -104,7 +119,7 @@ class GaussianField:
         self.pairs = self.is_measured[:, :, None] & self.is_measured[:, None, :]
         self.logs = planes.new_tensor([math.log(LENGTH), math.log(LENGTH), 0.0, math.log(DEVIATION), 0.0])
         self.logs = self.logs.repeat(len(planes), 1)
-        """Parameters of each plane, (P, 5): two log lengths, the first's angle, log deviation, logit of exp's share."""
+        """Parameters of each plane, (P, 5)."""
         self._fit()
 
     def mean(self) -> Tensor:
@@ -144,15 +159,8 @@ class GaussianField:
 
     def _table(self, logs: Tensor) -> Tensor:
         """Return the covariance at every displacement, (P, D)."""
-        first, second, angle, deviation, share = (part[:, None] for part in logs.unbind(1))
         down, right = self.displacements
-        along = (down * angle.cos() + right * angle.sin()) / first.exp()
-        across = (right * angle.cos() - down * angle.sin()) / second.exp()
-        distance = (along.square() + across.square() + 1e-12).sqrt()
-        smooth = math.sqrt(3) * distance
-        share = share.sigmoid()
-        correlation: Tensor = share * (-distance).exp() + (1 - share) * (1 + smooth) * (-smooth).exp()
-        return (2 * deviation).exp() * correlation
+        return covariances(logs, down, right)
 
     def _displacements(self) -> Tensor:
         down = torch.arange(1 - self.height, self.height)
