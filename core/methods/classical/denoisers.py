@@ -49,9 +49,11 @@ def denoise(case: Case, denoiser: Denoiser) -> Tensor:
 
 def nonlocal_means(y: Picture, sigma: float) -> Picture:
     """Return non-local means (Buades et al., CVPR 2005), whose weights compare patches in all channels together."""
-    options = {"patch_size": 5, "patch_distance": 6, "h": STRENGTH * sigma, "sigma": sigma, "channel_axis": 0}
-    denoised: Picture = denoise_nl_means(y, fast_mode=True, **options).reshape(y.shape)
-    return denoised
+    options = {"patch_size": 5, "patch_distance": 6, "h": STRENGTH * sigma, "sigma": sigma}
+    # With the channels first, scikit-image transposes pictures of one channel.
+    channels_last = np.moveaxis(y, 0, -1)
+    denoised: Picture = denoise_nl_means(channels_last, fast_mode=True, channel_axis=-1, **options)
+    return np.moveaxis(denoised.reshape(channels_last.shape), -1, 0)
 
 
 def wavelets(y: Picture, sigma: float) -> Picture:
