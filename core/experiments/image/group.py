@@ -43,15 +43,15 @@ class GroupResult:
     """The restorations of these parts, (parts, C, h, w)."""
 
     def predict(self, row: int) -> Prediction | None:
-        """Predict the PSNR of the restoration of a picture; None if nothing can be said."""
-        if self.trial is None:
+        """Predict the PSNR of the restoration of a picture; None for all but the first, on which the trial was made."""
+        if self.trial is None or row > 0:
             return None
         _, channels, height, width = self.case.shape
         degradation = self.case.degradation.select([row])
         case = replace(
             self.case, y=self.case.y[row : row + 1], degradation=degradation, shape=(1, channels, height, width)
         )
-        return self.trial.predict(case, self.images[row : row + 1], self.samples if row == 0 else None)
+        return self.trial.predict(case, self.images[row : row + 1], self.samples)
 
 
 class GroupRestoration:

@@ -161,3 +161,13 @@ def test_auto_takes_the_method_with_the_least_held_out_error(tmp_path: Path, mon
     (chosen,) = [item for item in tried if item.chosen]
     errors = {item.method: item.held_out for item in tried if item.held_out is not None}
     assert len(errors) >= 4 and errors[chosen.method] <= min(errors.values()) * 1.02
+
+
+def test_a_stack_has_a_prediction_for_the_picture_of_the_trial_alone(tmp_path: Path) -> None:
+    page = np.tile(drawn()[..., 0], (2, 2))
+    np.save(tmp_path / "stack.npy", np.stack([noisy(page, seed=seed) for seed in (1, 2)]))
+    items = list(experiment("denoise:sigma=20", [str(tmp_path / "stack.npy")], picture_method="wavelet"))
+    first, second = [item for item in items if isinstance(item, QualityPredicted)]
+    assert first.predicted_psnr is not None and second.predicted_psnr is None
+    (result,) = [item for item in items if isinstance(item, GivenRestored)]
+    assert [tuple(image.shape) for image in result.images] == [(1, 88, 120)] * 2
