@@ -69,7 +69,7 @@ class RunCommands:
 
     def new(self) -> None:
         """Open the form for a new run."""
-        self._screen.open_form(Draft(), "New run", self._start)
+        self._screen.open_form(Draft("image"), "New run", self._start)
 
     def fork(self, row: RunRow) -> None:
         """Open the form with the options of a run."""

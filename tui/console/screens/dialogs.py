@@ -20,6 +20,7 @@ from dipddpm.core.config import AnyRun
 from dipddpm.core.io.sanitize import printable, printable_lines
 
 Result = TypeVar("Result")
+Entry = TypeVar("Entry", bound=Input)
 MAX_INPUT_LENGTH = 1 << 14
 """Maximum characters of an input."""
 SIGNS = {
@@ -162,9 +163,16 @@ class ResultDialog(Dialog[None]):
         self.app.notify("Copied.", markup=False)
 
 
-def text_field(value: str, id: str, placeholder: str, *, select_on_focus: bool = True) -> Input:  # noqa: A002
+def text_field(
+    value: str,
+    id: str,  # noqa: A002
+    placeholder: str,
+    *,
+    select_on_focus: bool = True,
+    kind: type[Entry] = Input,  # type: ignore[assignment]
+) -> Entry:
     """Return an input of one line. Its value is made safe to show: Textual writes it to the terminal unchanged."""
-    field = Input(
+    field = kind(
         printable(value, MAX_INPUT_LENGTH),
         id=id,
         placeholder=placeholder,

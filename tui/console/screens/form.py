@@ -18,7 +18,7 @@ from textual.widgets import Input, Label, Static
 from dipddpm.core.config import HYBRIDS, TASKS, AnyRun, Field
 from dipddpm.core.errors import UserError
 from dipddpm.core.io.sanitize import printable
-from dipddpm.core.launch import preflight
+from dipddpm.core.launch import preflight, results
 from dipddpm.core.launch.defaults import limit_images
 from dipddpm.core.runs import RunState
 from dipddpm.tui.console.background import run_in_background
@@ -26,8 +26,10 @@ from dipddpm.tui.console.screens.dialogs import LaunchRequest, text_field
 from dipddpm.tui.console.session import Session
 from dipddpm.tui.console.widgets.choice import Choice
 from dipddpm.tui.console.widgets.keyline import KeyLine
-from dipddpm.tui.shared.draft import Draft
+from dipddpm.tui.console.widgets.path_input import PathInput
+from dipddpm.tui.shared.draft import NOISE_LEVELS, PATH_LISTS, Draft
 from dipddpm.tui.shared.formatting import format_duration
+from dipddpm.tui.shared.paths import listed
 from dipddpm.tui.shared.runlist import RunRow
 
 GROUP = Binding.Group("New run")
@@ -35,6 +37,20 @@ STEP = "next or previous option"
 START = "start the run, or queue it until a slot on the device is free"
 MORE = "show all options, or only the basic ones"
 COPY = "copy the command that starts the same run"
+TITLES = {"kind": {"image": "restore my picture"}}
+"""What the form calls some words of its choices."""
+KIND_MEANING = "kind of run: dip fits each image, ddpm trains a model, hybrid combines both"
+KIND_MEANINGS = {
+    "image": "restores a damaged picture of your own: noisy, scratched, small or blurred; nothing else is needed",
+    "restore": "restores the same degraded images with every method, and compares them",
+}
+COMPLETED = (*PATH_LISTS, "task.mask", "task.file", "picture.out", "data.directory")
+"""Options whose paths are completed by Tab."""
+PICTURE_HINTS = {
+    "images.given": "the damaged picture; Tab completes its path",
+    "task.mask": "black where pixels are missing, white elsewhere",
+    "images.truth": "none; the undamaged picture, if there is one",
+}
 MAX_SIMILAR_RUNS = 5
 """Number of earlier runs, the latest ones, from which the time of a new run is estimated."""
 
@@ -94,7 +110,7 @@ class Form(Screen[LaunchRequest]):
     def _rows(self) -> list[Widget]:
         draft = self.draft
         rows = [
-            _option_row(name, Choice(words, getattr(draft, name), id=f"pick-{name}"))
+            _option_row(name, Choice(words, getattr(draft, name), id=f"pick-{name}", titles=TITLES.get(name)))
             for name, words in draft.choices.items()
             if words
         ]
@@ -106,14 +122,21 @@ class Form(Screen[LaunchRequest]):
             if self._shows_all and not draft.is_basic(field.key) and prefix != section:
                 rows.append(Label(prefix or "run", classes="section", markup=False))
             section = prefix
-            rows.append(_option_row(field.key, self._widget(name, field)))
+            rows.append(_option_row(draft.label(field.key), self._widget(name, field)))
         return rows
 
     def _widget(self, name: str, field: Field) -> Widget:
         value = self.draft.value(field)
-        if words := field.choices or (("true", "false") if field.type is bool else ()):
+        if words := self.draft.words(field):
             return Choice(words, value, id=name)
-        return text_field(value, name, "" if field.type in {int, float} else "none", select_on_focus=False)
+        hint = "" if field.type in {int, float} else "none"
+        if field.key not in COMPLETED:
+            hint = "estimated" if field.key in NOISE_LEVELS and self.draft.estimates_noise else hint
+            return text_field(value, name, hint, select_on_focus=False)
+        hint = PICTURE_HINTS.get(field.key, hint) if self.draft.kind == "image" else hint
+        entry = text_field(value, name, hint, select_on_focus=False, kind=PathInput)
+        entry.several, entry.folders_only = field.key in PATH_LISTS, field.key == "data.directory"
+        return entry
 
     @on(Choice.Changed)
     async def _chosen(self, event: Choice.Changed) -> None:
@@ -124,6 +147,11 @@ class Form(Screen[LaunchRequest]):
         else:
             self.draft.set_value(self._fields[name], event.value)
             self._check_options()
+
+    @on(PathInput.Candidates)
+    def _list(self, event: PathInput.Candidates) -> None:
+        """Show how a path may go on."""
+        self.query_one("#form-help", Static).update(listed(event.names, 2 * self.size.width))
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
@@ -142,6 +170,10 @@ class Form(Screen[LaunchRequest]):
         troubles = {name: self.draft.problem(field.key) for name, field in self._fields.items()}
         for row in self.query_one("#form-options").children:
             row.set_class(any(troubles.get(widget.id or "") for widget in row.children), "wrong")
+        for name, field in self._fields.items():
+            if field.key == "task.noise":  # a noise level that is typed means Gaussian noise
+                for choice in self.query(f"#{name}").results(Choice):
+                    choice.value = self.draft.value(field)
         focused_id = self.focused.id or "" if self.focused else ""
         self.query_one("#form-help", Static).update(self._meaning(focused_id))
         trouble = troubles.get(focused_id) or next(filter(None, troubles.values()), "")
@@ -164,7 +196,7 @@ class Form(Screen[LaunchRequest]):
         if field := self._fields.get(name):
             return _description_text(field)
         return {
-            "pick-kind": "kind of run: dip fits each image, ddpm trains a model, hybrid combines both",
+            "pick-kind": KIND_MEANINGS.get(self.draft.kind, KIND_MEANING),
             "pick-method": HYBRIDS[self.draft.method].summary,
             "pick-preset": "a named set of values; values typed below override it",
             "pick-task": TASKS[self.draft.task].summary,
@@ -198,6 +230,7 @@ class Form(Screen[LaunchRequest]):
 
         def check() -> LaunchRequest:
             limited = limit_images(config, typed)
+            results.refuse_existing(limited, "Name another file as out.")
             missing = preflight.missing_data(limited)
             preflight.refuse(limited, fetching=missing is not None)
             return LaunchRequest(limited, now, missing or "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,10 +36,22 @@ class Choice(Widget, can_focus=True):
         choice: Choice
         value: str
 
-    def __init__(self, words: Sequence[str], value: str, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(
+        self,
+        words: Sequence[str],
+        value: str,
+        *,
+        id: str | None = None,  # noqa: A002
+        titles: Mapping[str, str] | None = None,
+    ) -> None:
+        """Choose among `words`, some of which are shown as other `titles`."""
         super().__init__(id=id)
         self.words = list(words)
+        self._titles = dict(titles or {})
         self.set_reactive(Choice.value, value if value in self.words else self.words[0])
+
+    def _title(self, word: str) -> str:
+        return self._titles.get(word, word)
 
     def action_turn(self, by: int) -> None:
         """Choose the word `by` positions further, cyclically."""
@@ -53,7 +65,7 @@ class Choice(Widget, can_focus=True):
         index = self.words.index(self.value)
         following = self.words[index + 1 :] + self.words[: index + 1]
         if event.character and event.character.isalpha() and event.character not in "hl":
-            match = next((word for word in following if word.startswith(event.character)), None)
+            match = next((word for word in following if self._title(word).startswith(event.character)), None)
             if match is not None:
                 event.stop()
                 self._choose(match)
@@ -74,14 +86,14 @@ class Choice(Widget, can_focus=True):
         other = self.get_component_rich_style("choice--other")
         arrow = self.get_component_rich_style("choice--arrow")
         line = Text(no_wrap=True, end="", overflow="ellipsis")
-        if sum(len(word) + 2 for word in self.words) <= self.size.width:
+        if sum(len(self._title(word)) + 2 for word in self.words) <= self.size.width:
             for word in self.words:
                 click = Style(meta={"word": word})
-                line.append(f" {word} ", (chosen if word == self.value else other) + click)
+                line.append(f" {self._title(word)} ", (chosen if word == self.value else other) + click)
             return line
         position = self.words.index(self.value) + 1
         line.append("◂", arrow + Style(meta={"word": self._neighbour(-1)}))
-        line.append(f" {self.value} ", chosen)
+        line.append(f" {self._title(self.value)} ", chosen)
         line.append("▸", arrow + Style(meta={"word": self._neighbour(1)}))
         line.append(f" {position} of {len(self.words)}", other)
         return line

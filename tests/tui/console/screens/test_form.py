@@ -129,12 +129,14 @@ def test_draft_problem_names_wrong_option(key: str, text: str) -> None:
         draft.config()
 
 
-async def form(driver: Driver) -> Form:
+async def form(driver: Driver, kind: str = "hybrid") -> Form:
     await driver.press("n")
     await driver.until(lambda: isinstance(driver.app.screen, Form), "the form")
     screen = driver.app.screen
     assert isinstance(screen, Form)
     await driver.until(lambda: screen.query(Input), "its options")
+    while screen.draft.kind != kind:
+        await driver.press("right")
     return screen
 
 
