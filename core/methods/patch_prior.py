@@ -47,8 +47,13 @@ class PatchPriorRestorer:
 
     iterations = 0
 
-    def __init__(self, case: Case, prior: TrainedModel, *, views: int = 8, rounds: int = 20) -> None:
-        """Prepare the case; raises UserError for a noise level that is needed and can't be estimated."""
+    def __init__(
+        self, case: Case, prior: TrainedModel, *, views: int = 8, rounds: int = 20, with_spread: bool = True
+    ) -> None:
+        """Prepare the case; without `with_spread`, the slope isn't measured.
+
+        Raises UserError for a noise level that is needed and can't be estimated.
+        """
         case = replace(case, degradation=with_noise_level(case.y, case.degradation))
         if isinstance(case.degradation.noise, SaltAndPepper) and case.y.shape == torch.Size(case.shape):
             case = without_impulses(case, despeckled(case.y))
@@ -59,6 +64,7 @@ class PatchPriorRestorer:
         self.sigma = Problem(self.case.y, self.case.degradation, self.case.shape).sigma / 2
         """The noise level of each image, on the scale [0, 1], (N, 1, 1, 1)."""
         self.rounds = views if self.denoises else rounds
+        self.probes = self.denoises and with_spread
         self.step = 0
         self.current = self.case.y if self.denoises else first_estimate(self.case)
         """The mean of the views so far, or the current image; (N, C, H, W) in [0, 1]."""
@@ -66,7 +72,7 @@ class PatchPriorRestorer:
         """The standard deviation of the posterior, (N, C, H, W), in units of [0, 1]; None where it isn't known."""
 
     def __len__(self) -> int:
-        return self.rounds + self.denoises
+        return self.rounds + self.probes
 
     @property
     def images(self) -> Tensor:

@@ -21,6 +21,7 @@ from dipddpm.core.events import Item, StateDict, Step
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.classical.table import CLASSICS, task_of
 from dipddpm.core.methods.dip import DipRestorer
+from dipddpm.core.methods.patch_prior import PatchPriorRestorer
 from dipddpm.core.methods.trial import perturbed
 
 RestorerFactory: TypeAlias = Callable[[Case], Restorer]
@@ -54,7 +55,6 @@ class PictureMethods:
             name
             for name, facts in PICTURE_METHODS.items()
             if task_of(case.degradation.operator) in facts.automatic
-            and (name != "patch-prior" or importlib.util.find_spec("dipddpm.core.methods.patch_prior"))
             and not unsuitable(name, case)
             and (not facts.extra or _installed(facts.extra))
         ]
@@ -71,13 +71,10 @@ class PictureMethods:
                 raise UserError(problem, "Choose another method, or auto.")
             if name in CLASSICS:
                 return ClassicRestorer(case, CLASSICS[name].restore, PERTURBED if with_spread else 0)
+            case, inverse = _stabilize(case)
             if name == "patch-prior":
                 assert self.prior is not None
-                restorer: Restorer = registry.resolve("dipddpm.core.methods.patch_prior:PatchPriorRestorer")(
-                    case, self.prior
-                )
-                return restorer
-            case, inverse = _stabilize(case)
+                return Transformed(PatchPriorRestorer(case, self.prior, with_spread=with_spread), inverse)
             if name == "dip":
                 return Transformed(DipRestorer(case, self.dip, restarts=restarts), inverse)
             return Transformed(hybrid_restorer(case, self.prior, Calibrated(), self.dip), inverse)
