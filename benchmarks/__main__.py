@@ -12,6 +12,7 @@ from benchmarks import (
     given,
     given_page,
     growth,
+    large,
     learning,
     original,
     original_pictures,
@@ -41,6 +42,7 @@ app.command("rates")(works.measure)
 app.command("growth")(growth.measure)
 app.command("quality")(quality.measure)
 app.command("given-page")(given_page.measure)
+app.command("large")(large.measure)
 app.command("learning")(learning.measure)
 app.command("stops")(stops.measure)
 app.command("given")(given.measure)

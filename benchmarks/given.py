@@ -28,7 +28,6 @@ from benchmarks.damage import DAMAGES, Damaged, Pixels, damaged
 from benchmarks.rivals import RIVALS
 from dipddpm.core.events import MethodTried, NoiseEstimated, QualityPredicted
 from dipddpm.core.runs import Run, RunsFolder
-from dipddpm.core.runs.environment import python_module
 from dipddpm.tui.cli.output import print_table
 
 METHODS = {
@@ -36,6 +35,8 @@ METHODS = {
     "random": ("auto", "kriging", "biharmonic", "patch-prior", "dip"),
     "text": ("auto", "kriging", "biharmonic", "patch-prior", "dip"),
 }
+COMMAND = (sys.executable, "-c", "from dipddpm.tui.cli.main import main; main()")
+"""The command `dipddpm` of this Python."""
 LIMIT_SECONDS = 600.0
 POLL_SECONDS = 0.1
 Key: TypeAlias = tuple[str, str, int, str]
@@ -102,7 +103,8 @@ def measure(
             for each in method or (*METHODS[kind], *rivals):
                 if (key := (name, kind, size, each)) not in table:
                     row = restore(out, key, limit, option or ())
-                    table.append(row)
+                    if row.psnr or row.seconds > limit:
+                        table.append(row)
                     print(f"{name}, {kind}, {each}: {row.psnr:.2f} dB, {row.seconds:.0f} s {row.note}", flush=True)
     print_table([("PICTURE", "DAMAGE", "METHOD", "PSNR", "SSIM", "SECONDS", "CPU", "MIB"), *table.lines(size)])
 
@@ -164,8 +166,8 @@ def restore(out: Path, key: Key, limit: float, settings: Sequence[str] = ()) -> 
         truth = [str(folder / f"{name}-truth.png")] if RIVALS[method].sees_truth else []
         command = [sys.executable, "-m", "benchmarks.rivals", method, str(files[0]), str(files[2]), *mask, *truth]
     else:
-        command = python_module("dipddpm", "restore-image", str(files[0]), "--out", str(files[2]), "--force")
-        command += ["--method", method, "--runs-dir", str(runs), "--now"]
+        command = [*COMMAND, "restore-image", str(files[0]), "--out", str(files[2]), "--force"]
+        command += ["--method", method, "--runs-dir", str(runs), "--now", "--set", "threads=1"]
         command += [word for file in mask for word in ("--mask", file)]
         command += [word for setting in settings for word in ("--set", setting)]
     cost, problem = run(command, limit)
@@ -249,6 +251,6 @@ def _with_facts(row: Row, runs: Path) -> Row:
         elif isinstance(event, MethodTried) and event.chosen:
             row = replace(row, chosen=event.method)
         elif isinstance(event, QualityPredicted):
-            row = replace(row, chosen=event.method, predicted=event.predicted_psnr)
+            row = replace(row, chosen=event.method, noise=row.noise or event.noise, predicted=event.predicted_psnr)
             row = replace(row, lower=event.lower, upper=event.upper)
     return row

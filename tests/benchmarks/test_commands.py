@@ -44,6 +44,7 @@ def test_benchmarks_without_arguments_list_commands() -> None:
         "given",
         "given-page",
         "growth",
+        "large",
         "quality",
         "learning",
         "stops",
