@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dipddpm.core.config import DdpmRun, DipRun, HybridRun, RestoreRun
+from dipddpm.core.config import DdpmRun, DipRun, HybridRun, ImageRun, RestoreRun
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import BestModelStored
+from dipddpm.core.events import BestModelStored, RestoredSaved
 from dipddpm.core.export.snapshot import Record, safe_name
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import BEST_FILE
@@ -29,7 +30,7 @@ MEASUREMENT = "measurement.safetensors"
 
 def refuse(record: Record) -> None:
     """Raise UserError for a run that has neither restored images nor samples."""
-    if not _has_restored(record) and not _pictures(record):
+    if not _given(record) and not _has_restored(record) and not _pictures(record):
         problem = f"The run {printable(record.run.id)} has no restored images and no samples."
         remedy = "Export it once it has finished." if record.status.state.live else "Export another run."
         raise UserError(problem, remedy)
@@ -40,14 +41,27 @@ def write(record: Record, folder: Path) -> None:
 
     A restored image is the tensor of `best.safetensors`, rounded to 8 bits. Samples and a head-to-head's images exist
     only in pictures, enlarged by a whole factor, as do the restored images of a run that was copied without its
-    checkpoints; here they have their own size again.
+    checkpoints; here they have their own size again. Restorations of given files are copied, as files of their kind.
     """
     refuse(record)
+    if files := _given(record):
+        for path in files:
+            shutil.copyfile(path, folder / path.name)
+        return
     images = _restored(record) if _has_restored(record) else _parts(record)
     from dipddpm.core.images import save_png
 
     for name, image in images:
         save_png(folder / f"{name}.png", image)
+
+
+def _given(record: Record) -> list[Path]:
+    """Return the files of a run that restores given files: the restorations and copies of the given ones."""
+    config = record.status.config
+    if not isinstance(config, DipRun | HybridRun | ImageRun) or not config.images.given:
+        return []
+    names = {name for event in record.all(RestoredSaved) for name in (*event.files, *event.degraded)}
+    return [path for path in record.run.files("images/*") if path.relative_to(record.run.folder).as_posix() in names]
 
 
 def _has_restored(record: Record) -> bool:

@@ -58,7 +58,7 @@ def _stored(pixels: NDArray[Any], given: GivenPicture) -> NDArray[Any]:
 def _levels(unit: NDArray[Any], white: float, source: Source) -> NDArray[Any]:
     if source.ending == ".npy" and source.dtype.kind == "f":
         return (unit * white).astype(source.dtype)
-    precise = np.float64 if source.dtype.itemsize > 2 else np.float32
+    precise = np.float64 if source.dtype.itemsize > 1 else np.float32
     levels: NDArray[Any] = np.nan_to_num(unit.astype(precise), nan=0.0).clip(0, 1) * precise(white)
     return (levels if source.dtype.kind == "f" else levels.round()).astype(source.dtype)
 

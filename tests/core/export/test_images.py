@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,6 +65,20 @@ def test_images_export_equals_restored_tensors(runs: RunsFolder, tmp_path: Path)
             tensor = tensors[f"{'y' if kind == 'degraded' else kind}.{index}"]
             for folder in (done.path, run.folder / "images"):
                 assert np.array_equal(pixels(folder / f"{name}-{kind}.png"), to_pixels(tensor))
+
+
+def test_images_export_copies_restorations_of_given_files(runs: RunsFolder, tmp_path: Path) -> None:
+    stack = np.random.default_rng(0).integers(0, 65536, (3, 9, 12)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "cells.tif", stack, photometric="minisblack")
+    given = str(tmp_path / "cells.tif")
+    run = runs.create(configs.build("image", task="denoise:sigma=25", settings={"images.given": (given,)}))
+    restored = [torch.rand(1, 9, 12) for _ in stack]
+    record(run, events.GivenRestored(file=given, name="cells", images=restored, maps={"spread": restored[0]}))
+    (done,) = export([run], ["images"], tmp_path / "out")
+    assert {path.name for path in done.path.iterdir()} == {"cells-restored.tif", "cells-given.tif"}
+    assert np.array_equal(tifffile.imread(done.path / "cells-given.tif"), stack)
+    expected = np.rint(65535 * torch.stack(restored)[:, 0].double().numpy())
+    assert np.array_equal(tifffile.imread(done.path / "cells-restored.tif"), expected)
 
 
 def test_images_export_takes_samples_from_their_picture(runs: RunsFolder, tmp_path: Path) -> None:
