@@ -16,6 +16,7 @@ from benchmarks import (
     learning,
     original,
     original_pictures,
+    patch_prior,
     predictions,
     program,
     published,
@@ -48,6 +49,7 @@ app.command("stops")(stops.measure)
 app.command("given")(given.measure)
 app.command("original")(original.measure)
 app.command("original-pictures")(original_pictures.measure)
+app.command("patch-prior")(patch_prior.measure)
 app.command("published")(published.measure)
 app.command("predictions")(predictions.measure)
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.io import atomic
+from dipddpm.core.runs.trained import LEAVES
 
 Split = Literal["train", "test"]
 
@@ -176,5 +177,8 @@ def find(name: str) -> NamedDataset:
         remedy = suggest(name, [*CATALOGUE, "folder:PATH"])
         if atomic.is_folder(Path(re.sub(r"@\d+$", "", name))):
             remedy = f"For the images of a folder write folder:{name}"
+        if name == LEAVES:
+            problem = "The pictures of leaves are drawn while scripts/train_leaves_prior.py trains, and never stored."
+            raise UserError(problem, f"Train with that script, or on another data set: {', '.join(CATALOGUE)}.")
         raise UserError(f"There is no data set {name!r}.", remedy)
     return CATALOGUE[name]

@@ -50,6 +50,7 @@ def test_benchmarks_without_arguments_list_commands() -> None:
         "stops",
         "original",
         "original-pictures",
+        "patch-prior",
         "published",
         "predictions",
     ):
