@@ -1,4 +1,4 @@
-"""Means of PSNR, and their texts.
+"""Means of PSNR and of what is known without a truth, and their texts.
 
 The PSNR of an exact image, one that equals its truth, is infinite. A mean leaves exact images out, and counts them.
 """
@@ -16,6 +16,41 @@ class PsnrMean(NamedTuple):
     exact: int
     value: float
     """Infinite if all images are exact."""
+
+
+class Quality(NamedTuple):
+    """What is known about a restoration without a truth; None: unknown."""
+
+    residual: float
+    """Misfit to the measurements, a root mean square in 8-bit grey levels."""
+    noise: float | None = None
+    """Level of the noise in 8-bit grey levels."""
+    predicted: float | None = None
+    """Predicted PSNR in dB, with a 90% interval from `lower` to `upper`."""
+    lower: float | None = None
+    upper: float | None = None
+
+    @property
+    def misfit_text(self) -> str:
+        """The residual beside the noise, in words."""
+        return f"residual {self.residual:.1f}" + ("" if self.noise is None else f", noise {self.noise:.1f}")
+
+    @property
+    def prediction_text(self) -> str:
+        """The predicted PSNR with its interval, without a name; empty if it is unknown."""
+        return "" if self.predicted is None else predicted_decibels(self.predicted, self.lower, self.upper)
+
+
+def predicted_decibels(value: float, lower: float | None, upper: float | None) -> str:
+    """Format a predicted PSNR with its interval."""
+    return f"{value:.1f} dB" + ("" if lower is None or upper is None else f" ({lower:.1f} to {upper:.1f})")
+
+
+def quality_mean(qualities: Sequence[Quality]) -> Quality:
+    """Return the mean of each value that is known for all restorations."""
+    columns = ([value for value in column if value is not None] for column in zip(*qualities, strict=True))
+    residual, *others = (mean(known) if len(known) == len(qualities) else None for known in columns)
+    return Quality(math.nan if residual is None else residual, *others)
 
 
 def mean(values: Sequence[float]) -> float:

@@ -18,7 +18,7 @@ from dipddpm.core import events
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Count, Event, Timestamp
 from dipddpm.core.io import atomic, records
-from dipddpm.core.means import PsnrMean, psnr_mean
+from dipddpm.core.means import PsnrMean, Quality, mean, psnr_mean, quality_mean
 from dipddpm.core.runs import heartbeat
 from dipddpm.core.runs.creation import CLOCK_SECONDS
 from dipddpm.core.runs.log import EventReader, logical_history
@@ -103,6 +103,14 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     hint: str = ""
     stops: dict[Count, float] = {}
     """PSNR in dB at the stop, by image."""
+    truthless: bool = False
+    """True for given pictures whose truth is not known, from config.toml: nothing is measured against a truth."""
+    quality: Quality | None = None
+    """What is known without a truth: the mean of the restorations, during a fit of the current ones."""
+    held_out: float | None = None
+    """Mean error at held-out measurements, a root mean square in 8-bit grey levels."""
+    qualities: dict[Count, Quality] = {}
+    """What is known without a truth about the final restorations, by image."""
 
     @property
     def result_psnr(self) -> float | None:
@@ -178,6 +186,8 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
                 self.exact, self.psnr, self.gain = event.exact, event.psnr, event.gain
             case events.StopsCompared() if event.ssim:
                 self.ssim = sum(event.ssim) / len(event.ssim)
+            case events.FitMeasured() | events.QualityPredicted():
+                self._judge(event)
             case events.RunFinished():
                 self.phase, self.ended = RunState.finished, event.time
             case events.RunFailed():
@@ -186,6 +196,17 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
                 self.phase, self.ended = RunState.stopped, event.time
             case _:
                 pass
+
+    def _judge(self, event: events.FitMeasured | events.QualityPredicted) -> None:
+        if isinstance(event, events.QualityPredicted):
+            values = event.residual, event.noise, event.predicted_psnr, event.lower, event.upper
+            self.qualities[event.image] = Quality(*values)
+            self.quality = quality_mean(list(self.qualities.values()))
+            return
+        levels = event.noise or [None]
+        self.quality = quality_mean([Quality(mean(event.residual), level) for level in levels])
+        self.held_out = mean(event.held_out) if event.held_out else self.held_out
+        self.loss = mean(event.loss) if event.loss else self.loss
 
     def _measure(self, event: events.PsnrMeasured) -> None:
         # If outputs are averaged, the average is the restoration, so both stop and peak are measured on it.
@@ -246,7 +267,10 @@ def _from_config(folder: Path) -> Summary:
         config = configs.load(folder / CONFIG_FILE)
     except UserError:
         return Summary(format=FORMAT)
-    return Summary(format=FORMAT, kind=config.kind, method=config.method, name=config.name, group=config.group)
+    images = getattr(config, "images", None)
+    truthless = isinstance(images, configs.ImagesConfig) and bool(images.given) and not images.truth
+    words = {key: getattr(config, key) for key in ("kind", "method", "name", "group")}
+    return Summary(format=FORMAT, truthless=truthless, **words)
 
 
 def state(summary: Summary, worker: heartbeat.Worker | None, created: float, now: float | None = None) -> RunState:

@@ -14,7 +14,7 @@ from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.help import MACHINE
 from dipddpm.tui.cli.options import DEVICES, Json
 from dipddpm.tui.cli.output import print_json, print_table
-from dipddpm.tui.shared.formatting import format_duration
+from dipddpm.tui.shared.durations import format_duration
 
 if TYPE_CHECKING:
     from dipddpm.core.bench.rates import Rate

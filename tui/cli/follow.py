@@ -17,6 +17,7 @@ from dipddpm.core.events import (
     CheckpointStored,
     EarlyStopped,
     Event,
+    FitMeasured,
     ImageSaved,
     PsnrMeasured,
     RestorationScored,
@@ -25,13 +26,15 @@ from dipddpm.core.events import (
     RunStarted,
     StageStarted,
     Step,
+    TileRestored,
 )
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import local
-from dipddpm.core.means import decibels, psnr_mean
+from dipddpm.core.means import decibels, mean, psnr_mean
 from dipddpm.core.runs import LOG_FILE, EventReader, Run, RunState, history
 from dipddpm.tui.cli.output import json_text
-from dipddpm.tui.shared.formatting import event_line, format_duration, resume_point, stage_name, summary_lines
+from dipddpm.tui.shared.durations import format_duration
+from dipddpm.tui.shared.formatting import event_line, resume_point, stage_name, summary_lines
 from dipddpm.tui.shared.streams import end_with_reader
 
 if TYPE_CHECKING:
@@ -170,9 +173,9 @@ def _progress_bar(as_json: bool) -> Iterator[Progress | None]:
 class EventLines:
     """Turns a run's events into lines for people.
 
-    A stage gets one line, with its last PSNR, when it ends; a method without stages gets a PSNR for each tenth of the
-    run. Frequent events (steps, checkpoints, numbered pictures, the stops of single images) get no line. The restored
-    images get none either, since the last line says where they lie.
+    A stage gets one line, with its last measurement, when it ends; a method without stages gets one for each tenth of
+    the run. Frequent events (steps, checkpoints, numbered pictures, the stops of single images) get no line. The
+    restored images get none either, since the last line says where they lie.
     """
 
     def __init__(self) -> None:
@@ -181,8 +184,8 @@ class EventLines:
         self._is_new = False
         """True until the current stage has its line."""
         self._steps = 0
-        self._psnr: PsnrMeasured | None = None
-        """The last PSNR that has no line yet."""
+        self._measured: PsnrMeasured | FitMeasured | None = None
+        """The last measurement of the images that has no line yet."""
 
     def skip(self, past: Iterable[Event]) -> None:
         """Take note of events that were printed before."""
@@ -197,10 +200,13 @@ class EventLines:
                 return []
             case ImageSaved() if event.file.endswith(f"-{event.step:06d}.png"):
                 return []
-            case PsnrMeasured():
-                is_due = not self.stage and self._psnr is not None and self._tenth(event) > self._tenth(self._psnr)
+            case TileRestored() if 10 * event.tile // event.tiles == 10 * (event.tile - 1) // event.tiles:
+                return []
+            case PsnrMeasured() | FitMeasured():
+                last = self._measured
+                is_due = not self.stage and last is not None and self._tenth(event) > self._tenth(last)
                 due = self._stage_lines() if is_due else []
-                self._psnr = event
+                self._measured = event
                 return due
             case StageStarted():
                 due = self._stage_lines()
@@ -216,18 +222,23 @@ class EventLines:
             self.stage = ""
         return [*due, text] if text else []
 
-    def _tenth(self, event: PsnrMeasured) -> int:
+    def _tenth(self, event: PsnrMeasured | FitMeasured) -> int:
         return 10 * (event.step - 1) // max(1, self._steps)
 
     def _stage_lines(self) -> list[str]:
-        """Return the line of the current stage with its last PSNR, unless it has been printed."""
-        last, self._psnr = self._psnr, None
+        """Return the line of the current stage with its last measurement, unless it has been printed."""
+        last, self._measured = self._measured, None
         is_new, self._is_new = self._is_new, False
         if last is None:
             return [self.stage] if is_new else []
         if self.stage:
-            return [f"{self.stage}, PSNR {decibels(psnr_mean(last.psnr or [last.mean]))}"]
+            value = f"residual {mean(last.residual):.1f} grey levels" if isinstance(last, FitMeasured) else _psnr(last)
+            return [f"{self.stage}, {value}"]
         return [text] if (text := event_line(last)) else []
+
+
+def _psnr(event: PsnrMeasured) -> str:
+    return f"PSNR {decibels(psnr_mean(event.psnr or [event.mean]))}"
 
 
 def _as_json(event: Event) -> str:

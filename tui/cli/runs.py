@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -18,6 +19,7 @@ from dipddpm.core.export.mirror import request_mirror
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import inputs, local, preflight, submit
 from dipddpm.core.runs import Run, RunsFolder, RunState, RunStatus, heartbeat, slurm
+from dipddpm.core.runs.summary import Summary
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.follow import STATUS_SECONDS, Past, exit_code, follow
 from dipddpm.tui.cli.help import RUNS
@@ -34,12 +36,14 @@ from dipddpm.tui.cli.options import (
     find_runs,
 )
 from dipddpm.tui.cli.output import json_line, print_notice, print_table
-from dipddpm.tui.shared.columns import format_age, format_psnr
-from dipddpm.tui.shared.formatting import event_line, format_duration, restored_lines, resume_point, scoreboard_lines
+from dipddpm.tui.shared.columns import format_age, format_psnr, result_text
+from dipddpm.tui.shared.durations import format_duration
+from dipddpm.tui.shared.formatting import event_line, restored_lines, resume_point, scoreboard_lines
 from dipddpm.tui.shared.runlist import elapsed_seconds
 from dipddpm.tui.shared.streams import end_with_reader
 
 LIST_COLUMNS = ("ID", "METHOD", "STATE", "DONE", "LOSS", "PSNR", "GAIN", "TIME", "AGE", "NAME")
+RESULT_AT, GAIN_AT = LIST_COLUMNS.index("PSNR"), LIST_COLUMNS.index("GAIN")
 KINDS_WITH_MESSAGES = {"explanation", "study"}
 """The kinds of runs whose results are sentences."""
 REPORT = "report.html"
@@ -83,7 +87,7 @@ def ls(
     if not runs:
         print(f"No runs in {folder.root} yet. Start one with: dipddpm run hybrid --preset quick", file=sys.stderr)
     if statuses:
-        table = [LIST_COLUMNS, *map(_list_row, statuses)]
+        table = _list_table(statuses)
         if group is None and any(status.summary.group for status in statuses):
             names = ["GROUP", *(printable(status.summary.group, 80) for status in statuses)]
             table = [(*row[:-1], name, row[-1]) for row, name in zip(table, names, strict=True)]
@@ -105,8 +109,10 @@ def show(run: RunArgument, runs_dir: RunsDir = None, json: Json = False) -> None
     if json:
         print(_as_json(status))
         return
-    for key, value in _facts(status):
-        print(f"{key:<12} {value}")
+    facts = _facts(status)
+    width = max(12, *(len(key) for key, _ in facts))
+    for key, value in facts:
+        print(f"{key:<{width}} {value}")
     events = selected_run.events()
     epochs = [text for event in events if (text := event_line(event)) and text.startswith("Loss at epoch")]
     for text in epochs[-5:]:
@@ -146,8 +152,8 @@ def _wait_for_all(runs: list[Run], *, as_json: bool) -> int:
         statuses = [run.status() for run in pending]
         for status in statuses:
             if not status.state.live:
-                psnr = format_psnr(status.summary.result, unit=" dB")
-                result = f", {psnr}" if psnr else ""
+                quality = result_text(status.summary.result, status.summary.quality, unit=" dB")
+                result = f", {quality}" if quality else ""
                 title = "  ".join(filter(None, (printable(status.run.id), printable(status.summary.name, 60))))
                 report = f"{title}: {status.state}{result}"
                 print(_as_json(status) if as_json else report, flush=True)
@@ -244,7 +250,18 @@ def resume(
     return follow(runs[0], as_json=json, stop_on_interrupt=True, past=past)
 
 
-def _list_row(status: RunStatus) -> tuple[str, ...]:
+def _list_table(statuses: Sequence[RunStatus]) -> list[tuple[str, ...]]:
+    """Return the header and the rows of the list; the results of runs without a truth are no PSNR."""
+    if not any(status.summary.truthless for status in statuses):
+        return [LIST_COLUMNS, *map(_list_row, statuses)]
+    header = (*LIST_COLUMNS[:RESULT_AT], "RESULT", *LIST_COLUMNS[RESULT_AT + 1 :])
+    table = [header, *(_list_row(status, " dB") for status in statuses)]
+    if all(status.summary.gain is None for status in statuses):
+        table = [(*row[:GAIN_AT], *row[GAIN_AT + 1 :]) for row in table]
+    return table
+
+
+def _list_row(status: RunStatus, unit: str = "") -> tuple[str, ...]:
     summary = status.summary
     return (
         printable(status.run.id, 60),
@@ -252,7 +269,7 @@ def _list_row(status: RunStatus) -> tuple[str, ...]:
         _state_texts(status)[0],
         _format("{}%", summary.percent),
         _format("{:.4f}", summary.best_loss),
-        format_psnr(summary.result),
+        result_text(summary.result, summary.quality, unit),
         _format("{:+.2f}", summary.gain),
         format_duration(elapsed_seconds(status)) if summary.started else "",
         format_age(status.at - status.run.created),
@@ -306,10 +323,8 @@ def _facts(status: RunStatus) -> list[tuple[str, str]]:
             "peak PSNR",
             _format(f"{{}} at {summary.peak_step}", format_psnr(summary.peak_psnr, summary.peak_exact, " dB")),
         ),
-        (
-            "stopped at",
-            _format(f"{{}}, iteration {summary.stop_step}", format_psnr(summary.stop_psnr, summary.stop_exact, " dB")),
-        ),
+        ("stopped at", _stop_text(summary)),
+        *_quality_facts(summary),
         ("speed", _format("{:,.0f} images/s", summary.images_per_second or None)),
         ("error", printable(summary.error)),
         ("what to do", printable(status.hint)),
@@ -319,6 +334,23 @@ def _facts(status: RunStatus) -> list[tuple[str, str]]:
         ("report", printable(str(report)) if report.is_file() else ""),
     ]
     return [(key, value) for key, value in facts if value]
+
+
+def _stop_text(summary: Summary) -> str:
+    if summary.truthless:
+        return _format("iteration {}", summary.stop_step or None)
+    return _format(f"{{}}, iteration {summary.stop_step}", format_psnr(summary.stop_psnr, summary.stop_exact, " dB"))
+
+
+def _quality_facts(summary: Summary) -> list[tuple[str, str]]:
+    """Return what is known without a truth."""
+    if summary.quality is None:
+        return []
+    return [
+        ("predicted PSNR", summary.quality.prediction_text),
+        ("misfit", f"{summary.quality.misfit_text} grey levels"),
+        ("held-out", _format("error {:.1f} grey levels", summary.held_out)),
+    ]
 
 
 def _by_timestep(status: RunStatus, events: list[Event]) -> list[str]:

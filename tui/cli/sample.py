@@ -20,7 +20,8 @@ from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.help import MACHINE, OUTPUT, SAMPLING
 from dipddpm.tui.cli.options import DEVICES, Json, RunArgument, RunsDir, find_run
 from dipddpm.tui.cli.output import print_json
-from dipddpm.tui.shared.formatting import event_line, format_duration
+from dipddpm.tui.shared.durations import format_duration
+from dipddpm.tui.shared.formatting import event_line
 
 if TYPE_CHECKING:
     from torch import Tensor

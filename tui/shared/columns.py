@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 
 from dipddpm.core.io.sanitize import printable
-from dipddpm.core.means import PsnrMean, decibels
+from dipddpm.core.means import PsnrMean, Quality, decibels
 from dipddpm.core.runs import RunState
-from dipddpm.tui.shared.formatting import format_duration
+from dipddpm.tui.shared.durations import format_duration
 
 if TYPE_CHECKING:
     from dipddpm.tui.shared.groups import GroupRow
@@ -88,6 +88,23 @@ def short_psnr(value: PsnrMean | None, unit: str = "") -> str:
     return decibels(value.value, star + unit)
 
 
+def result_text(result: PsnrMean | None, quality: Quality | None, unit: str = "") -> str:
+    """Format a PSNR; without a truth, the predicted one in words or else the residual and the noise."""
+    if result is not None or quality is None:
+        return format_psnr(result, unit=unit)
+    return f"predicted {quality.predicted:.1f} dB" if quality.predicted is not None else quality.misfit_text
+
+
+def short_result(row: RunRow, unit: str = "") -> str:
+    """Format the result of a run for a narrow cell; ~ marks a predicted PSNR, and / a residual and its noise."""
+    quality = row.quality
+    if row.result is not None or quality is None:
+        return short_psnr(row.result, unit)
+    if quality.predicted is not None:
+        return f"~{quality.predicted:.1f} dB"
+    return f"{quality.residual:.1f}" + ("" if quality.noise is None else f"/{quality.noise:.1f}")
+
+
 def format_age(seconds: float) -> str:
     """Format an age in its largest unit; "now" under a second, or if the clock was set back."""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
@@ -134,8 +151,7 @@ def narrow_status(row: RunRow) -> str:
         case RunState.running:
             return f"{share} {'' if row.eta is None else format_duration(row.eta)}".strip() or "running"
         case RunState.finished:
-            quality = short_psnr(row.result, " dB")
-            return quality or format_number(row.best_loss) or "done"
+            return short_result(row, " dB") or format_number(row.best_loss) or "done"
         case RunState.stopped:
             return f"stopped {share}".strip()
         case _:
@@ -179,7 +195,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("progress", "done", 6, _progress, 5, align_right=True),
     Column("eta", "left", 8, _time_left, 10, align_right=True),
     Column("best_loss", "best loss", 11, lambda row: format_number(row.best_loss), 6, align_right=True),
-    Column("psnr", "PSNR", 8, lambda row: short_psnr(row.result), 7, align_right=True),
+    Column("psnr", "PSNR", 10, short_result, 7, align_right=True),
     Column("gain", "gain", 7, format_gain, 8, align_right=True),
     Column("duration", "took", 9, _took, 11, align_right=True, dimmed=True),
     Column("created", "age", 6, lambda row: format_age(row.age), 9, align_right=True, dimmed=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from pathlib import Path
 
 from dipddpm.core import events
 from dipddpm.core.evaluation.intervals import Interval
@@ -10,8 +10,16 @@ from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import Event
 from dipddpm.core.io import atomic
 from dipddpm.core.io.sanitize import printable
-from dipddpm.core.means import PsnrMean, decibels, mean, mean_without_infinite, psnr_mean
+from dipddpm.core.means import (
+    PsnrMean,
+    decibels,
+    mean,
+    mean_without_infinite,
+    psnr_mean,
+)
 from dipddpm.core.runs import CHECKPOINT_FILE, Run, RunState, RunStatus
+from dipddpm.tui.shared.durations import format_duration
+from dipddpm.tui.shared.given import given_line, quality_line
 
 LARGEST_SCORE = 3e38
 """Scores above this stand for a missing one in the logs of earlier versions."""
@@ -27,13 +35,16 @@ def summary_lines(run: Run) -> list[str]:
 
 def restored_lines(run: Run) -> list[str]:
     """Return where the restored images of a run lie as PNG files, and how to write all of them if some are missing."""
-    saved = next((event for event in reversed(run.events()) if isinstance(event, events.RestoredSaved)), None)
-    if saved is None or not saved.files:
+    each = [event for event in run.events() if isinstance(event, events.RestoredSaved) and event.files]
+    if not each:
         return []
-    first = run.folder / saved.files[0]
-    if saved.images == 1:
-        return [printable(f"Restored image, at its own size: {first}")]
-    lines = [f"Restored images, each at its own size: {first.parent / '*-restored.png'}"]
+    saved = each[-1]
+    results = [Path(event.out) if event.out else run.folder / event.files[0] for event in each]
+    if len(each) > 1:  # each given file has its own event
+        return [printable(f"Restored images: {len(each)} files in {results[0].parent}")]
+    if len(saved.files) == 1:
+        return [printable(f"Restored image, at its own size: {results[0]}")]
+    lines = [f"Restored images, each at its own size: {results[0].parent / '*-restored.png'}"]
     if len(saved.files) < saved.images:
         count = f"{len(saved.files)} of {saved.images:,}"
         lines = [f"{lines[0]} ({count})", f"All of them: dipddpm export {run.id} --to images"]
@@ -76,6 +87,10 @@ def _event_text(event: Event) -> str | None:  # noqa: PLR0911
             return f"Iteration {event.step}: PSNR {decibels(psnr_mean(event.psnr or [event.mean]))}{averaged}{loss}"
         case events.StageStarted():
             return stage_name(event)
+        case events.NoiseEstimated() | events.MethodTried() | events.TileRestored():
+            return given_line(event)
+        case events.FitMeasured() | events.QualityPredicted():
+            return quality_line(event)
         case events.EarlyStopped():
             psnr = "" if event.psnr is None else f": {decibels(event.psnr)}"
             return f"Image {event.image} stopped at iteration {event.at} by {event.rule}{psnr}"
@@ -132,8 +147,9 @@ def _count(number: int, noun: str) -> str:
 
 
 def _restored(event: events.RestoredSaved) -> str:
-    if event.images == 1:
-        return f"Restored image: {', '.join(event.files)}, at its own size"
+    if len(event.files) == 1:
+        copy = f", copied to {event.out}" if event.out else ""
+        return f"Restored image: {', '.join(event.files)}, at its own size{copy}"
     count = f"{len(event.files)} of {event.images:,}" if len(event.files) < event.images else f"all {event.images}"
     return f"Restored images: images/*-restored.png, {count}, each at its own size"
 
@@ -181,15 +197,3 @@ def resume_point(status: RunStatus) -> str:
     # The steps of a head-to-head are long, so it stores checkpoints within them as well.
     is_within_step = summary.kind == "restore" and status.state is not RunState.stopped and seconds >= 1
     return f"{verb} at {point}" + (f"; repeats the last {duration}" if is_within_step and not live else "")
-
-
-def format_duration(seconds: float) -> str:
-    """Format seconds as 41s, 3:05 or 2:10:00."""
-    if not math.isfinite(seconds):
-        return "?"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

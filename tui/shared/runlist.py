@@ -12,7 +12,7 @@ import msgspec
 
 from dipddpm.core.io import atomic
 from dipddpm.core.io.sanitize import printable
-from dipddpm.core.means import PsnrMean
+from dipddpm.core.means import PsnrMean, Quality
 from dipddpm.core.runs import Run, RunsFolder, RunState, RunStatus
 from dipddpm.core.runs.creation import order
 from dipddpm.tui.shared import marks
@@ -30,7 +30,10 @@ LIST_SECONDS = 30.0
 STAMP_RESOLUTION_SECONDS = 3.0
 """A change within this time of a listing may leave the folder's time stamp unchanged."""
 AGE_SECONDS = 20.0
-COPIED = ("steps", "epoch", "epochs", "loss", "best_loss", "peak_psnr", "peak_exact", "gain", "ssim", "started")
+COPIED = (
+    *("steps", "epoch", "epochs", "loss", "best_loss", "peak_psnr", "peak_exact", "gain", "ssim", "started"),
+    *("truthless", "quality"),
+)
 """The fields that a row copies from the summary."""
 
 
@@ -68,6 +71,10 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     gain: float | None = None
     """Gain of a hybrid over the better baseline in the same time, in dB."""
     ssim: float | None = None
+    truthless: bool = False
+    """True for given pictures whose truth is not known."""
+    quality: Quality | None = None
+    """What is known without a truth."""
     created: float = 0.0
     started: float = 0.0
     duration: float = 0.0

@@ -14,7 +14,8 @@ from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.events import Event
 from dipddpm.core.runs import CHECKPOINT_FILE, Run, RunsFolder, heartbeat
-from dipddpm.tui.shared.formatting import event_line, format_duration, resume_point
+from dipddpm.tui.shared.durations import format_duration
+from dipddpm.tui.shared.formatting import event_line, resume_point
 from tests.helpers import append_events, this_process
 
 

@@ -23,7 +23,7 @@ from dipddpm.tui.console.widgets.chart import LineChart
 from dipddpm.tui.console.widgets.pictures import PictureFile, PictureView
 from dipddpm.tui.shared.columns import fit, format_gain, format_number, format_psnr
 from dipddpm.tui.shared.combine import OUTCOMES, compute_spread, differences, format_spread
-from dipddpm.tui.shared.formatting import format_duration
+from dipddpm.tui.shared.durations import format_duration
 from dipddpm.tui.shared.runlist import RunRow
 
 HOW_TO = "Mark up to eight runs in the list with m to compare them here.\n\nM unmarks all runs."

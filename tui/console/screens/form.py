@@ -28,7 +28,7 @@ from dipddpm.tui.console.widgets.choice import Choice
 from dipddpm.tui.console.widgets.keyline import KeyLine
 from dipddpm.tui.console.widgets.path_input import PathInput
 from dipddpm.tui.shared.draft import NOISE_LEVELS, PATH_LISTS, Draft
-from dipddpm.tui.shared.formatting import format_duration
+from dipddpm.tui.shared.durations import format_duration
 from dipddpm.tui.shared.paths import listed
 from dipddpm.tui.shared.runlist import RunRow
 

@@ -15,7 +15,7 @@ from dipddpm.core.means import decibels
 from dipddpm.core.runs import RunState
 from dipddpm.tui.console.model.series import RunSeries
 from dipddpm.tui.shared.columns import STATE_SIGNS, format_age, format_number, run_title, state_name
-from dipddpm.tui.shared.formatting import format_duration
+from dipddpm.tui.shared.durations import format_duration
 from dipddpm.tui.shared.groups import GroupRow
 from dipddpm.tui.shared.runlist import RunRow
 
