@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from dipddpm.core import config as configs
 from dipddpm.core.runs import Run
@@ -93,6 +97,15 @@ CASES: dict[str, dict[str, Any]] = {
         "hybrid.steps": 2,
         "hybrid.channels": 4,
     },
+    "image": {
+        "kind": "image",
+        **DIP,
+        "picture.method": "dip",
+        "picture.tile": 48,
+        "picture.overlap": 8,
+        "picture.trial": False,
+    },
+    "image, tried": {"kind": "image", "picture.method": "wavelet", "picture.tile": 48, "picture.overlap": 8},
     "restore": {
         "kind": "restore",
         **DIP,
@@ -131,12 +144,25 @@ def study(prior: Run) -> configs.AnyRun:
     return configs.build("study", settings={**STUDY, "prior.run": str(prior.folder)})
 
 
+def given_picture(folder: Path) -> Path:
+    """Draw a noisy picture of 80x80 pixels, which is divided into four tiles, into a folder."""
+    side = np.linspace(0, 1, 80)
+    truth = 128 + 80 * np.sign(np.sin(9 * np.add.outer(side, side**2)))
+    noisy = truth + 20 * np.random.default_rng(0).standard_normal(truth.shape)
+    file = folder / "given.png"
+    Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(file)
+    return file
+
+
 def build(name: str, prior: Run) -> configs.AnyRun:
     """Return the config of a case, with this prior if the case needs one."""
     settings = {**COMMON, **CASES[name]}
     kind = settings.pop("kind")
     method = name.partition(",")[0] if kind == "hybrid" else None
+    if kind == "image":
+        settings["images.given"] = (str(given_picture(prior.folder.parent)),)
     if kind == "restore" or (kind == "hybrid" and method not in {"self-diffusion", "substitution"}):
         settings = {"prior.run": str(prior.folder), **settings}
     task = TASK if kind == "dip" or (kind == "hybrid" and method != "substitution") else None
+    task = "denoise:noise=unknown" if kind == "image" else task
     return configs.build(kind, method=method, task=task, settings=settings)

@@ -53,7 +53,7 @@ PROCESS_EVENTS = (
     events.RunFinished,
 )
 """Events that concern processes or depend on the clock, which no two runs have in common."""
-CLOCK_FIELDS = {"time": 0.0, "offset": 0, "seconds": 0.0, "images_per_second": None}
+CLOCK_FIELDS = {"time": 0.0, "offset": 0, "seconds": 0.0, "seconds_left": None, "images_per_second": None}
 TIME_BUDGET_KINDS = {"hybrid", "restore"}
 """Kinds of runs with baselines whose time budget is the hybrid's seconds, so that their results always differ."""
 

@@ -27,7 +27,7 @@ from tests.durability.tally import Tally, count_lost_epochs
 KILLS = int(os.environ.get("DIPDDPM_KILLS", "200"))
 SEED = os.environ.get("DIPDDPM_KILLS_SEED") or secrets.token_hex(4)
 SLICE, SLICES = map(int, os.environ.get("DIPDDPM_KILLS_SLICE", "1/1").split("/"))
-FEW = {"ddpm long": 2, "ddpm unet": 4, "dip": 4}
+FEW = {"ddpm long": 2, "ddpm unet": 4, "dip": 4, "image": 4}
 """The number of kills by case in the default suite."""
 
 Kill = Callable[..., None]
