@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 _RAW, _WEB_PAGE, _POINTER = "a camera's raw file", "a web page", "a pointer of Git LFS"
+_ARRAYS = "an archive of NumPy arrays"
 RAW_REMEDY = "Develop it to a 16-bit PNG or TIFF first."
 _REMEDIES = {
     _RAW: RAW_REMEDY,
     _WEB_PAGE: "Download the picture itself.",
+    _ARRAYS: "Save the picture alone, with numpy.save.",
     _POINTER: "Fetch the file itself with: git lfs pull",
 }
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
@@ -56,7 +58,9 @@ def recognize(path: Path, start: bytes) -> tuple[str, str] | None:
 
     `start` holds the first bytes of the file, at least 256 of them if it is that long.
     """
-    if path.suffix.lower() in _RAW_SUFFIXES:  # most are TIFF files, whose first image is a small preview
+    if path.suffix.lower() == ".npz":
+        name = _ARRAYS
+    elif path.suffix.lower() in _RAW_SUFFIXES:  # most are TIFF files, whose first image is a small preview
         name = _RAW
     elif start[4:8] == b"ftyp":
         name = "an AVIF file" if b"avif" in start[8:64] else _BRANDS.get(start[8:12], "a video")

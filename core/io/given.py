@@ -16,9 +16,11 @@ from PIL import Image, TiffImagePlugin
 
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import arrays, colour, metadata, stored, tiff
+from dipddpm.core.io.atomic import IMAGE_FORMATS
 from dipddpm.core.io.metadata import Metadata
 from dipddpm.core.io.samples import Samples, scaled
 
+_FORMATS = (*IMAGE_FORMATS, ".npy")
 _FINE = 85
 """The quality of a JPEG below which its blocks count."""
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -75,7 +77,7 @@ def read_given(path: Path, *, white: float = 0, grey: bool = False) -> list[Give
     Raises `UserError`, naming the file, if it is missing, isn't a picture, is damaged or too large, or has pages of
     different sizes or kinds.
     """
-    with stored.reading(path) as file:
+    with stored.reading(path, formats=_FORMATS) as file:
         if file.read(len(arrays.SIGNATURE)) == arrays.SIGNATURE:
             array, warnings = arrays.read(file, path, stored.MAX_PIXELS, white)
             return _from_array(array, path, white, warnings, grey=grey)
@@ -86,7 +88,11 @@ def read_given(path: Path, *, white: float = 0, grey: bool = False) -> list[Give
 def _pages(file: BinaryIO, path: Path) -> list[Samples]:
     """Return the pictures of a file, all of one size and kind."""
     file.seek(0)
-    offsets = tiff.page_offsets(file) if file.read(4) in TiffImagePlugin.PREFIXES else []
+    try:
+        offsets = tiff.page_offsets(file) if file.read(4) in TiffImagePlugin.PREFIXES else []
+    except tiff.UnlistedPagesError:
+        problem = f"{path} holds several pictures, and its list of pages names only the first."
+        raise UserError(problem, "Save it as a TIFF with a page for each picture, or as a .npy file.") from None
     if len(offsets) < 2:
         return [stored.read(file, path)]
     if len(offsets) > tiff.MAX_PAGES:

@@ -61,6 +61,8 @@ def scaled(
     without `white`.
     """
     values = samples.values
+    if not values.size:
+        raise EOFError("no pixels")  # a damaged header
     if values.dtype == np.uint8:
         colours = values.astype(dtype) / np.dtype(dtype).type(255)
         return _divided_by_opacity(colours, samples), samples.doubts

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,10 +38,11 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 @contextlib.contextmanager
-def reading(path: Path, option: str = "images.white") -> Iterator[BinaryIO]:
+def reading(path: Path, option: str = "images.white", *, formats: Sequence[str] = IMAGE_FORMATS) -> Iterator[BinaryIO]:
     """Open a picture file, and raise `UserError` in place of any exception of the block.
 
-    `option` is the option that sets the value of white, for messages; empty for a mask, which has none.
+    For messages: `option` is the option that sets the value of white, empty for a mask, which has none, and `formats`
+    are those that the block reads.
     """
     try:
         with open_regular(path) as file:
@@ -54,8 +55,7 @@ def reading(path: Path, option: str = "images.white") -> Iterator[BinaryIO]:
         problem = f"{path} is a folder, not an image file."
         raise UserError(problem, f"Name the files in it, or take it as a data set: --dataset folder:{path}") from None
     except UnidentifiedImageError:
-        formats = ", ".join(IMAGE_FORMATS)
-        remedy = f"Give a file in one of these formats: {formats}."
+        remedy = f"Give a file in one of these formats: {', '.join(formats)}."
         raise UserError(f"{path} is not a readable image.", remedy) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the warning, if warnings are errors
         problem = f"{path} has more than {MAX_PIXELS:,} pixels, which is the limit."

@@ -34,6 +34,10 @@ _FORMATS = {4: "undefined values", 5: "complex integers", 6: "complex numbers"}
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
+class UnlistedPagesError(Exception):
+    """A TIFF holds several pictures, and lists only the first, which is all that most programs read."""
+
+
 class RawError(Exception):
     """A TIFF is a camera's raw file."""
 
@@ -93,7 +97,7 @@ def full_size(file: BinaryIO) -> BinaryIO | None:
 def page_offsets(file: BinaryIO) -> list[int]:
     """Return the positions of the pages of a TIFF file, previews and masks left out; none if they can't be read.
 
-    Raises `UnreadableError` for a stack that has no list of its pages, of which readers see the first one alone.
+    Raises `UnlistedPagesError` for a stack without a list of its pages.
     """
     import tifffile
 
@@ -102,10 +106,10 @@ def page_offsets(file: BinaryIO) -> list[int]:
         with tifffile.TiffFile(file, name="picture") as opened:
             alone = len(opened.pages) == 1 and (opened.is_shaped or opened.is_imagej)
             if alone and opened.series[0].size > opened.pages.first.size:
-                raise UnreadableError("several pictures, of which only the first is marked as one")
+                raise UnlistedPagesError
             pages = itertools.islice(opened.pages, MAX_PAGES + 1)
             return [page.offset for page in pages if not (isinstance(page, tifffile.TiffPage) and _is_small(page))]
-    except UnreadableError:
+    except UnlistedPagesError:
         raise
     except Exception:  # on broken files tifffile raises almost anything, and so will the reader of the first page
         return []

@@ -113,7 +113,7 @@ def test_smaller_copies_in_a_tiff_are_no_pages(tmp_path: Path) -> None:
 
 def test_stack_without_a_list_of_its_pages_is_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.stack([GREY] * 3), photometric="minisblack", truncate=True)
-    with pytest.raises(UserError, match="several pictures, of which only the first is marked as one"):
+    with pytest.raises(UserError, match="list of pages names only the first"):
         read_given(tmp_path / "a.tif")
 
 
@@ -146,6 +146,15 @@ def test_arrays_never_run_code_and_never_take_more_memory_than_they_have(tmp_pat
     (tmp_path / "c.npy").write_bytes((tmp_path / "b.npy").read_bytes().replace(b"100000, 100000", b"1000, 1000    "))
     with pytest.raises(UserError, match="damaged or cut short"):
         read_given(tmp_path / "c.npy")
+
+
+def test_other_files_are_refused_with_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("not a picture")
+    with pytest.raises(UserError, match=r"PNG, .*, \.npy"):
+        read_given(tmp_path / "notes.png")
+    np.savez(tmp_path / "a.npz", GREY)
+    with pytest.raises(UserError, match=r"an archive of NumPy arrays.* Save the picture alone, with numpy\.save"):
+        read_given(tmp_path / "a.npz")
 
 
 def test_stack_larger_than_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
