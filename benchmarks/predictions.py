@@ -184,7 +184,7 @@ def restore(number: int, purpose: Purpose) -> Row:
     for _ in final:
         pass
     restored = final.images.detach()
-    cut = None
+    cut = restored
     if damaged.corners:
         cut = torch.cat([restored[..., top : top + SIDE, left : left + SIDE] for top, left in damaged.corners])
     error = (restored.clamp(0, 1) - truth).square().mean().item()
@@ -225,7 +225,7 @@ def damage(number: int, purpose: Purpose) -> Damaged:
         )
         sigma /= 255
     elif kind.endswith("mask"):
-        known = rng.random((side, side)) >= rng.uniform(0.3, 0.8) if kind == "random mask" else ~text(rng, side)
+        known = rng.random((side, side)) >= rng.uniform(0.3, 0.7) if kind == "random mask" else ~text(rng, side)
         operator = Mask(torch.from_numpy(known).float()[None, None])
     elif kind == "superres":
         operator = BlockMean(2, (side, side))

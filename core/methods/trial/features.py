@@ -10,13 +10,14 @@ from torch import Tensor
 
 from dipddpm.core.degrade import BlockMean, CircularBlur, Mask, SaltAndPepper
 from dipddpm.core.degrade.case import Case
+from dipddpm.core.methods.trial.clipping import clipped_sigma, clipped_variance, without_clipping
 from dipddpm.core.methods.trial.perturbation import SHARE, noise_deviation
 from dipddpm.core.methods.trial.splits import BLOCK, Split
 from dipddpm.core.methods.trial.tried import Tried
 
 LEAST = 1e-7
 """The least mean squared error that is predicted: 70 dB. Rounding to 8 bits alone makes 59 dB."""
-CLIPPED = 0.5
+CLIPPED = 0.1
 """Uncertainty of an unbiased estimate in variances of the noise, for each value that clipping may have changed."""
 
 
@@ -59,7 +60,7 @@ def measure(
     operator, deviation = case.degradation.operator, noise_deviation(case)
     variance = 0.0 if deviation is None else deviation.square().mean().item()
     whole = final.case if final else case
-    known, _ = tried.rehearsed or (0.0, 0.0)
+    known = tried.rehearsed[0] if tried.rehearsed else 0.0
     values = {"detail": _detail_ratio(final)} if final else {}
     if isinstance(whole.degradation.noise, SaltAndPepper) or isinstance(operator, Mask):
         measured = whole.degradation.operator.measured(whole.y)
@@ -68,24 +69,22 @@ def measure(
         share = 1 - measured.mean().item()
         if variance == 0 and final:
             known = ((final.restored.clamp(0, 1) - whole.y).square() * measured).mean().item() / max(1 - share, 1e-6)
-        values |= {
-            "error": decibels(share * max(tried.error, 0.0) + (1 - share) * known),
-            "share": decibels(share),
-        }
-        return Features("inpaint", values)
+        error = share * max(tried.error, 0.0) + (1 - share) * known
+        return Features("inpaint", values | {"base": decibels(error), "share": decibels(share)})
     if isinstance(operator, BlockMean):
-        values |= {"error": decibels(tried.error), "octaves": _octaves(case.y)}
+        values |= {"base": decibels(tried.error), "octave 2": _octave(case.y, 0), "octave 3": _octave(case.y, 1)}
         if final:
-            values["own"] = decibels(_detail(final.restored))
+            values |= {"octave 1": _octave(final.restored, 0), "misfit": _misfit(final)}
         return Features("superres", values)
-    values |= {"noise": decibels(variance), "rehearsed": decibels(known)}
+    if tried.rehearsed is None or deviation is None:
+        return Features("", values)
+    values |= {"base": decibels(known), "noise": decibels(variance)}
     if isinstance(operator, CircularBlur):
-        values |= {"error": decibels(tried.error), "passed": decibels(operator.transfer.abs().square().mean().item())}
+        values["passed"] = decibels(operator.transfer.abs().square().mean().item())
         if final:
-            values["octaves"] = _octaves(final.restored)
+            octaves = {f"octave {octave + 1}": _octave(final.restored, octave) for octave in range(4)}
+            values |= octaves | {"misfit": _misfit(final)}
         return Features("deblur", values)
-    if variance == 0:
-        return Features("noiseless", {"error": decibels(tried.error)})
     if final is None or final.tried is None:
         uncertainty = math.hypot(tried.error_deviation, 2 * noise_error * variance, CLIPPED * clipped(case) * variance)
         return Features("denoise", values, tried.error, uncertainty)
@@ -106,7 +105,10 @@ def _risk(split: Split, final: Final, tried: Tensor, values: dict[str, float], n
     deviation = noise_deviation(final.case)
     if deviation is None or split.added is None:
         raise AssertionError("a denoiser's noise has a level")
-    variance = deviation.square().mean().item()
+    variance, bias = deviation.square().mean().item(), 0.0
+    if sigma := clipped_sigma(final.case):
+        variance = clipped_variance(final.restored, sigma).mean().item()
+        bias = (final.restored.clamp(0, 1) - without_clipping(final.restored, sigma)).square().mean().item()
     parts, tried = final.parts.clamp(0, 1), tried.clamp(0, 1)
     y = split.case.y - SHARE * split.added
     products = 2 * split.added * (tried - parts) / SHARE
@@ -115,13 +117,13 @@ def _risk(split: Split, final: Final, tried: Tensor, values: dict[str, float], n
     elsewhere = residual - (parts - y).square().mean().item()
     slope = products.mean().item()
     response = (tried - parts).square().mean().item() / SHARE**2
-    values |= {"response": decibels(response), "residual": decibels(residual)}
+    values |= {"response": decibels(response), "misfit": decibels(residual), "bias": decibels(max(bias, 1e-5))}
     uncertainty = math.hypot(
         errors.std(correction=0).item() / math.sqrt(len(errors)),
         2 * noise_error * abs(variance - slope),
         CLIPPED * clipped(final.case) * variance,
     )
-    return Features("denoise", values, errors.mean().item() - variance + elsewhere, uncertainty)
+    return Features("denoise", values, errors.mean().item() - variance + elsewhere + bias, uncertainty)
 
 
 def _detail(images: Tensor) -> float:
@@ -131,9 +133,18 @@ def _detail(images: Tensor) -> float:
     return (cut.square().mean() - F.avg_pool2d(cut, 2).square().mean()).item()
 
 
-def _octaves(images: Tensor) -> float:
-    """Return by how many dB the finest detail of images is weaker than that of the images at half the size."""
-    return decibels(_detail(F.avg_pool2d(images.clamp(0, 1), 2))) - decibels(_detail(images))
+def _octave(images: Tensor, octave: int) -> float:
+    """Return the detail in dB of images that are halved so many times; that of the smallest size, if they are small."""
+    for _ in range(octave):
+        if min(images.shape[-2:]) >= 4:
+            images = F.avg_pool2d(images, 2)
+    return decibels(_detail(images))
+
+
+def _misfit(final: Final) -> float:
+    """Return the mean squared difference from the measurements, in dB."""
+    predicted = final.case.degradation.operator.A(final.restored.clamp(0, 1))
+    return decibels((predicted - final.case.y).square().mean().item())
 
 
 def _detail_ratio(final: Final) -> float:

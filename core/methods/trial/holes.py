@@ -13,6 +13,8 @@ from dipddpm.core.methods.trial.perturbation import HIDDEN
 Flags = NDArray[np.bool_]
 """True at some pixels, (H, W)."""
 
+HIDDEN_HOLES = 0.2
+"""Share of the known pixels to hide in holes: more than of single pixels, since errors within a hole are alike."""
 CONNECTED = 0.2
 """Missing pixels count as single ones if a neighbour of one is missing no oftener than any pixel, up to this much."""
 DRAWS = 200
@@ -24,8 +26,8 @@ DISTANCE = 2
 def hide_like_missing(mask: Tensor, seed: int) -> Tensor:
     """Return which known pixels to hide, bool (N, 1, H, W); the mask (N, 1, H, W) is 1 at known pixels.
 
-    About a tenth of the known pixels of each picture are hidden. If missing pixels lie together (text, scratches,
-    boxes), whole holes of any of the masks are flipped and shifted onto known pixels; else single pixels are drawn.
+    If missing pixels lie together (text, scratches, boxes), whole holes of any of the masks are flipped and moved onto
+    known pixels; else single pixels are drawn.
     """
     rng = np.random.default_rng(seed)
     known = mask[:, 0].cpu().numpy() > 0
@@ -52,7 +54,7 @@ def _pixels(known: Flags, rng: np.random.Generator) -> Flags:
 
 def _holes(known: Flags, masks: NDArray[np.bool_], rng: np.random.Generator) -> Flags:
     """Hide holes of the masks (N, H, W), the large ones as often as they have pixels; their parts, if none has room."""
-    wanted = HIDDEN * known.sum()
+    wanted = HIDDEN_HOLES * known.sum()
     labels, _ = ndimage.label(masks, [np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
     boxes, missing = ndimage.find_objects(labels), labels[masks]
     hidden, parts = np.zeros_like(known), np.zeros_like(known)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dipddpm.core.degrade import GaussianNoise, Identity, Mask, Noise, PoissonNoise, SaltAndPepper
 from dipddpm.core.degrade.case import Case
+from dipddpm.core.methods.trial.clipping import clipped_sigma, clipped_variance
 
 SHARE = 0.3
 """Standard deviation of the added noise, as a share of the deviation of the noise that is there."""
@@ -68,18 +69,20 @@ def without(case: Case, hidden: Tensor) -> Case:
 def noise_deviation(case: Case) -> Tensor | None:
     """Return the standard deviation of the noise at each value of y; None if there is none or it is unknown.
 
-    Where it depends on the intensity, that is taken from the mean of 5x5 values.
+    Where it depends on the intensity, that is taken from the mean of 5x5 values. Clipping weakens the noise.
     """
     degradation = case.degradation
-    noise = degradation.noise
+    noise, measured = degradation.noise, degradation.operator.measured(case.y)
     variance = degradation.expected_residual(case.y)
     if variance is None or isinstance(noise, SaltAndPepper):
         return None
     if isinstance(noise, GaussianNoise):
+        if sigma := clipped_sigma(case):
+            return clipped_variance(local_mean(case.y, measured), sigma).sqrt()
         return variance.sqrt().view(-1, 1, 1, 1).expand_as(case.y)
     photons = getattr(noise, "photons", math.inf)
     constant = getattr(noise, "sigma", 0.0) ** 2
-    return (local_mean(case.y, degradation.operator.measured(case.y)).clamp(min=0) / photons + constant).sqrt()
+    return (local_mean(case.y, measured).clamp(min=0) / photons + constant).sqrt()
 
 
 def local_mean(y: Tensor, measured: Tensor, radius: int = 2) -> Tensor:

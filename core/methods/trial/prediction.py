@@ -32,8 +32,8 @@ class Model(msgspec.Struct):
     weights: dict[str, float]
     methods: dict[str, float]
     """What is added for each method; 0 for one that wasn't in the fit."""
-    deviation: float
-    """The standard deviation of the error of the model, in dB."""
+    deviations: dict[str, float]
+    """The standard deviation of the model's error by method, in dB; that of other methods is under ``."""
     shift: float = 0.0
     """What is added to the unbiased estimate, in dB."""
     scale: float = 1.0
@@ -49,8 +49,9 @@ class Model(msgspec.Struct):
         """
         centre = self.intercept + self.methods.get(method, 0.0)
         centre += sum(weight * features.values.get(name, 0.0) for name, weight in self.weights.items())
-        grid = centre + self.deviation * np.linspace(-5, 5, 1001)
-        density = -0.5 * ((grid - centre) / self.deviation) ** 2
+        steps = np.linspace(-5, 5, 1001)
+        grid = centre + self.deviations.get(method, self.deviations[""]) * steps
+        density = -0.5 * steps**2
         if features.unbiased is not None:
             errors = 10 ** ((grid - self.shift) / 10)
             density -= 0.5 * ((errors - features.unbiased) / max(features.uncertainty, 1e-9)) ** 2

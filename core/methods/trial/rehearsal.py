@@ -11,8 +11,9 @@ from torch import Tensor
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.degrade import CircularBlur, Identity, Mask, Operator
 from dipddpm.core.degrade.case import Case
+from dipddpm.core.methods.trial.clipping import clipped_sigma, without_clipping
 
-LEAST_SIDE = 32
+LEAST_SIDE = 24
 """The least side of a picture that is rehearsed at half its size."""
 
 
@@ -28,18 +29,20 @@ class Rehearsal:
         """Halve restored images of a case, and damage them as the case was; None if that would say nothing.
 
         A restoration is smoother than the truth, but half its size it has details as fine as a picture's own, since
-        natural pictures look alike at all sizes. Clipped measurements are clipped again.
+        natural pictures look alike at all sizes. Clipped measurements are clipped again, after the means that clipping
+        has moved have been moved back.
         """
         operator = _halved(case.degradation.operator, case.shape)
         if operator is None or min(case.shape[2:]) < LEAST_SIDE:
             return None
         if isinstance(operator, Mask) and case.degradation.expected_residual(case.y) is None:
             return None
-        truth = F.avg_pool2d(images.clamp(0, 1), 2)
+        sigma = clipped_sigma(case)
+        truth = F.avg_pool2d(without_clipping(images, sigma) if sigma else images.clamp(0, 1), 2)
         degradation = replace(case.degradation, operator=operator)
         generator = torch.Generator(case.y.device).manual_seed(derive(case.seed, "rehearsal"))
         y = degradation.measure(truth, generator)
-        if was_clipped(case):
+        if sigma:
             y = y.clamp(0, 1)
         n, c, h, w = truth.shape
         return cls(replace(case, y=y, degradation=degradation, shape=(n, c, h, w)), truth)
@@ -54,11 +57,6 @@ class Rehearsal:
             ((squared * measured).sum() / measured.sum().clamp(min=1)).item(),
             ((squared * (1 - measured)).sum() / (1 - measured).sum().clamp(min=1)).item(),
         )
-
-
-def was_clipped(case: Case) -> bool:
-    """Return whether the measurements end at 0 and 1, as those in files of 8 bits do."""
-    return bool((case.y >= 0).all() and (case.y <= 1).all())
 
 
 def _halved(operator: Operator, shape: tuple[int, int, int, int]) -> Operator | None:

@@ -81,13 +81,15 @@ class Trial:
         least = min(usable.values(), key=lambda tried: tried.error)
         return next(name for name, tried in usable.items() if tried.as_good_as(least))
 
-    def predict(self, case: Case, restored: Tensor, parts: Tensor | None = None) -> Prediction | None:
+    def predict(self, case: Case, restored: Tensor, parts: Tensor | None) -> Prediction | None:
         """Predict the PSNR of the restoration of the whole picture by the best candidate; None if nothing can be said.
 
         `case` and `restored` (1, C, H, W) are the whole picture, and its restoration from all measurements. `parts` are
-        the parts of `restored` that correspond to the images of the trial's case, (N, C, h, w); None if these are the
-        whole picture.
+        the parts of `restored` that correspond to the images of the trial's case, (N, C, h, w). They are None for
+        another picture than the one that was tried, of which less is known.
         """
+        if parts is None:
+            return predict(self.features(), self.best, final=False)
         return predict(self.features(case, restored, parts), self.best, final=True)
 
     def features(
@@ -95,8 +97,8 @@ class Trial:
     ) -> Features:
         """Return what `predict` predicts from; without a restoration, the features of the trial alone."""
         final = None
-        if case is not None and restored is not None:
-            final = Final(case, restored, restored if parts is None else parts, self.images)
+        if case is not None and restored is not None and parts is not None:
+            final = Final(case, restored, parts, self.images)
         return measure(self.case, self.split, self.tried[self.best], self.noise_error, final)
 
     def __iter__(self) -> Iterator[Item]:

@@ -63,6 +63,7 @@ def test_errors_of_wiener_filter_are_those_of_theory() -> None:
     assert split.mean(first) == pytest.approx((spectrum * variance / (spectrum + variance)).mean(), rel=0.05)
     final = wiener(case.y, spectrum, LEVEL**2)
     tried = Tried.of(case, split, first, seconds=0)
+    tried.rehearsed = (1e-3, 0.0)
     features = measure(case, split, tried, 0.0, Final(case, final, final, first))
     # The final restoration makes the estimate of the first one's error more certain.
     assert features.unbiased == pytest.approx((spectrum * variance / (spectrum + variance)).mean(), rel=0.03)
