@@ -95,7 +95,7 @@ def _methods(case: Case) -> Iterator[tuple[str, Callable[[], Tensor]]]:
         yield "dip", lambda: _run(DipRestorer(case, DipConfig()))
 
 
-def _patch_prior(case: Case, views: int = 8) -> Tensor:
+def _patch_prior(case: Case, views: int = 4) -> Tensor:
     prior = TrainedModel.of_run(reference.prior_folder("leaves"))
     return _run(PatchPriorRestorer(case, prior, views=views, with_spread=False))
 
