@@ -25,6 +25,7 @@ from dipddpm.core.methods.patch_prior import PatchPriorRestorer
 from dipddpm.core.methods.trial import perturbed
 
 RestorerFactory: TypeAlias = Callable[[Case], Restorer]
+NETWORK_METHODS = ("dip", "patch-prior", "calibrated")
 PERTURBED = 2
 """The number of perturbed measurements from which a classic method is repeated to measure its spread."""
 
@@ -55,6 +56,7 @@ class PictureMethods:
             name
             for name, facts in PICTURE_METHODS.items()
             if task_of(case.degradation.operator) in facts.automatic
+            and (name in CLASSICS or name in NETWORK_METHODS)
             and not unsuitable(name, case)
             and (not facts.extra or _installed(facts.extra))
         ]
@@ -77,6 +79,7 @@ class PictureMethods:
                 return Transformed(PatchPriorRestorer(case, self.prior, with_spread=with_spread), inverse)
             if name == "dip":
                 return Transformed(DipRestorer(case, self.dip, restarts=restarts), inverse)
+            assert name == "calibrated"
             return Transformed(hybrid_restorer(case, self.prior, Calibrated(), self.dip), inverse)
 
         return make
