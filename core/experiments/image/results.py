@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from dipddpm.core.config import ImageRun
 from dipddpm.core.degrade import GaussianNoise, Mask
+from dipddpm.core.degrade.panels import CONTRAST
 from dipddpm.core.events import GivenRestored, Item, Pictures, PsnrMeasured, QualityPredicted
 from dipddpm.core.experiments.image.group import GroupResult
 from dipddpm.core.experiments.image.tiles import Window
@@ -22,8 +24,10 @@ PREVIEW = 1024
 """The longest side in pixels of a picture that shows a whole result; larger results are averaged down."""
 DETAIL = 192
 """Side in pixels of the part of a large picture that is shown pixel by pixel."""
-CONTRAST = 4.0
-"""Factor by which differences and spreads are enlarged to be visible."""
+FILES = ("given", "restored", "truth")
+"""Panels that are stored as files of the given file's kind, or that the user has."""
+BRIGHT = 0.99
+"""The share of a map of the spread that is darker than white."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def closing_items(
         rows = range(*each.rows.indices(len(images)))
         first = rows[0]
         panels = _panels(result, images, first, None if truth is None else truth[first])
-        maps = {name: panel for name, panel in panels.items() if name in {"difference", "spread"}}
+        maps = {name.partition(",")[0]: panel for name, panel in panels.items() if name not in FILES}
         yield GivenRestored(
             file=each.file,
             name=each.name,
@@ -104,10 +108,17 @@ def _panels(result: GroupResult, images: Tensor, row: int, truth: Tensor | None)
         if images.shape != result.case.y.shape
         else result.case.y[row]
     )
-    panels = {"given": given, "restored": images[row], "difference": 0.5 + CONTRAST / 2 * (images[row] - given)}
+    panels = {"given": given, "restored": images[row], "difference": 0.5 + CONTRAST * (given - images[row])}
     if result.spread is not None:
-        panels["spread"] = (CONTRAST * result.spread[row]).mean(0, keepdim=True).expand_as(given)
+        spread = result.spread[row].square().mean(0, keepdim=True).sqrt()
+        panels[f"spread, white is {_white(spread)} grey levels"] = (255 / _white(spread) * spread).expand_as(given)
     return panels if truth is None else {**panels, "truth": truth}
+
+
+def _white(spread: Tensor) -> int:
+    """Return the grey levels, a power of 2, that are shown as white in a map of the spread."""
+    bright = 255 * float(torch.quantile(spread.flatten()[:: max(1, spread.numel() // 2**20)], BRIGHT))
+    return int(2 ** max(0, math.ceil(math.log2(max(bright, 1e-6)))))
 
 
 def _picture(kind: str, name: str, panels: dict[str, Tensor], step: int) -> Pictures:
