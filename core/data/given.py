@@ -72,7 +72,7 @@ def read_files(images: ImagesConfig, factor: int = 1) -> Iterator[tuple[list[Giv
     Raises UserError as `load_given` does.
     """
     if images.truth and len(images.truth) != len(images.given):
-        problem = f"There are {len(images.given)} given files and {len(images.truth)} files of their truth."
+        problem = f"There are {len(images.given)} given file(s), and {len(images.truth)} with their truth."
         raise UserError(problem, "Name one --truth for each given file, in the same order.")
     for index, name in enumerate(images.given):
         given, truth = _read(name, images), []

@@ -72,7 +72,7 @@ def test_truth_that_does_not_fit_is_refused(tmp_path: Path, shape: tuple[int, ..
     images = ImagesConfig(given=(saved(tmp_path / "g.png", 6, 4),), truth=(saved(tmp_path / "t.png", *shape),))
     with pytest.raises(UserError, match=words):
         load_given(images, factor)
-    with pytest.raises(UserError, match="2 given files and 1 files"):
+    with pytest.raises(UserError, match=r"2 given file\(s\), and 1 with their truth"):
         load_given(ImagesConfig(given=images.given * 2, truth=images.truth))
 
 

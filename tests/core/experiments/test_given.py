@@ -195,5 +195,5 @@ def test_hybrid_on_given_picture_with_truth_is_compared_with_baselines(tmp_path:
 
 
 def test_truth_must_have_as_many_files_as_given_pictures() -> None:
-    with pytest.raises(UserError, match="There are 1 given files and 2"):
+    with pytest.raises(UserError, match=r"There are 1 given file\(s\), and 2"):
         items_of("dip", "denoise", images__given=("y.npy",), images__truth=("a.png", "b.png"))
