@@ -9,12 +9,18 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
+from dipddpm.core.events import ImageSaved
 from dipddpm.core.io.sanitize import printable
 from dipddpm.tui.console.model.views import View
 from dipddpm.tui.console.panes.view import Pane
 from dipddpm.tui.console.widgets.pictures import PictureFile, PictureView
 
 NONE_YET = "This run has stored no picture yet."
+MEANINGS = {
+    "difference": "what was changed: grey is nothing, black or white are 64 of 255 levels or more",
+    "spread": "how far restorations differ: black is certain, white are 64 of 255 levels or more",
+}
+"""The meanings of panels that aren't pictures of the subject."""
 
 
 class ImagesPane(Pane, can_focus=True):
@@ -23,11 +29,14 @@ class ImagesPane(Pane, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right,l,down,j", "turn(1)", "next picture"),
         Binding("left,h,up,k", "turn(-1)", "previous picture", show=False),
+        Binding("v", "change_view", "before and after, difference, spread"),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {"images--name", "images--shown", "images--dim"}
 
     _view: View | None = None
     _chosen = ""
+    _part = 0
+    """The number of the chosen part of a picture with a difference, which is shown part by part."""
 
     def compose(self) -> ComposeResult:
         """Add the line of names and the picture."""
@@ -40,7 +49,7 @@ class ImagesPane(Pane, can_focus=True):
         self._view = view
         names = list(view.series.pictures())
         if names and self._chosen not in names:
-            self._chosen = "restored" if "restored" in names else names[-1]
+            self._chosen = next((name for name in names if name.startswith("restored")), names[-1])
         self.query_one("#images-none").display = not names
         self.query_one("#images-names").display = bool(names)
         self.query_one(PictureView).display = bool(names)
@@ -60,10 +69,20 @@ class ImagesPane(Pane, can_focus=True):
             f", {pictures.index(picture) + 1} of {len(pictures)}" if len(pictures) > 1 else ""
         )
         line.append(position, self.get_component_rich_style("images--dim"))
+        parts = _parts(picture)
+        first, last = parts[self._part % len(parts)]
+        if len(parts) > 1:
+            others = [picture.panels[part[0]] if part[0] else "before and after" for part in parts]
+            del others[self._part % len(parts)]
+            line.append(f"   v: {', '.join(others)}", self.get_component_rich_style("images--dim"))
         self.query_one("#images-names", Static).update(line)
-        words = [picture.title, " | ".join(picture.panels)]
+        panels = picture.panels[first:last]
+        words = [picture.title, " | ".join(panels)]
+        if len(panels) == 1 and (meaning := MEANINGS.get(panels[0])):
+            words = [f"{panels[0]}: {meaning}"]
         self.query_one(PictureView).show(
-            PictureFile(view.run.folder, picture.file), printable("  ".join(filter(None, words)), 200)
+            PictureFile(view.run.folder, picture.file, (first, last, max(1, len(picture.panels)))),
+            printable("  ".join(filter(None, words)), 200),
         )
 
     def action_turn(self, by: int) -> None:
@@ -72,3 +91,21 @@ class ImagesPane(Pane, can_focus=True):
         if names and self._view is not None:
             self._chosen = names[(names.index(self._chosen) + by) % len(names)]
             self._show(self._view, names)
+
+    def action_change_view(self) -> None:
+        """Show the next part of a picture: before and after, the difference, the spread."""
+        names = list(self._view.series.pictures()) if self._view else []
+        if names and self._view is not None:
+            self._part += 1
+            self._show(self._view, names)
+
+
+def _parts(picture: ImageSaved) -> list[tuple[int, int]]:
+    """Return the panels that are shown together, as first and last ones: before and after, then each other panel.
+
+    A picture without a difference, or with several images, is shown as a whole.
+    """
+    count = len(picture.panels)
+    if "difference" not in picture.panels or picture.columns != count:
+        return [(0, max(1, count))]
+    return [(0, 2), *((panel, panel + 1) for panel in range(2, count))]

@@ -66,6 +66,8 @@ class PictureFile(NamedTuple):
     folder: Path
     """The run's folder."""
     file: str
+    columns: tuple[int, int, int] = (0, 1, 1)
+    """The part to show: the columns of the picture from the first to the second, of the third in all."""
 
     def path(self) -> Path | None:
         """Return the file's path; None if it lies outside the run's folder or is no PNG. Reads the disk."""
@@ -134,11 +136,11 @@ class PictureView(LinesWidget):
             path = source.path()
             if path is None:
                 return Loaded(None, "The picture isn't a PNG file in the run's folder.", None)
-            version = _file_version(path), caption
+            version = _file_version(path), caption, source.columns
             if version == shown:
                 return None
             try:
-                return Loaded(load(path), "", version)
+                return Loaded(_part(load(path), source.columns), "", version)
             except UserError as error:
                 return Loaded(None, str(error), version)
 
@@ -195,6 +197,12 @@ def load(path: Path) -> Image:
     except Exception as error:  # on broken files Pillow's decoders raise almost anything
         why = getattr(error, "strerror", None) or "the file is damaged or no PNG"
         raise UserError(f"{name} can't be shown: {why}.", "The run may still be writing it.") from None
+
+
+def _part(image: Image, columns: tuple[int, int, int]) -> Image:
+    """Return these columns of a picture, all of which are equally wide."""
+    first, last, count = columns
+    return image.crop((image.width * first // count, 0, image.width * last // count, image.height))
 
 
 def characters(image: Image, columns: int, rows: int, colours: str | None) -> list[list[Segment]]:
