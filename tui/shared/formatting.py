@@ -20,13 +20,19 @@ from dipddpm.core.means import (
 from dipddpm.core.runs import CHECKPOINT_FILE, Run, RunState, RunStatus
 from dipddpm.tui.shared.durations import format_duration
 from dipddpm.tui.shared.given import given_line, quality_line
+from dipddpm.tui.shared.results import result_lines
 
 LARGEST_SCORE = 3e38
 """Scores above this stand for a missing one in the logs of earlier versions."""
 
 
 def summary_lines(run: Run) -> list[str]:
-    """Return the scores of a finished run; for several cells, only each hybrid beside its baselines."""
+    """Return the scores of a finished run; for several cells, only each hybrid beside its baselines.
+
+    Without a truth, these are the results and what is known about them.
+    """
+    if results := result_lines(run):
+        return results
     board = Scoreboard(run.events())
     summary = board.summary() if len(board.cells) > 1 else []
     lines = [*summary, f"All methods and costs: dipddpm show {run.id}"] if summary else board.lines()

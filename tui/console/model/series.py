@@ -9,6 +9,7 @@ import math
 from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -64,6 +65,10 @@ class RunSeries:
         self.epoch = 0
         self.epochs: list[events.EpochFinished] = []
         self.restorations: list[events.RestorationScored | events.RestorationMissing] = []
+        self.stage: events.StageStarted | None = None
+        self.tile: events.TileRestored | None = None
+        """The last tile of a given picture that is restored; None before the first one."""
+        self.noise: list[events.NoiseEstimated] = []
         self.generation = getattr(self, "generation", -1) + 1
         """Incremented whenever events already drawn become void."""
         self.event_count = 0
@@ -85,12 +90,18 @@ class RunSeries:
             events.PsnrMeasured: self._add_psnr,
             events.EarlyStopped: self._psnr.stops.append,
             events.ImageSaved: self._pictures.append,
+            events.StageStarted: self._begin_stage,
+            events.TileRestored: partial(setattr, self, "tile"),
+            events.NoiseEstimated: self.noise.append,
             events.RestorationScored: self.restorations.append,
             events.RestorationMissing: self.restorations.append,
             events.RunFinished: self._end,
             events.RunFailed: self._end,
             events.RunStopped: self._end,
         }
+
+    def _begin_stage(self, event: events.StageStarted) -> None:
+        self.stage, self.tile = event, None
 
     def feed(self, new_events: Iterable[Event]) -> None:
         """Add events, in the order of the log."""

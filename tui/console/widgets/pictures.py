@@ -162,14 +162,15 @@ class PictureView(LinesWidget):
 
     def draw(self, width: int, height: int) -> list[list[Segment]]:
         """Return the caption, and the picture as characters unless it is shown in pixels."""
-        lines = [[Segment(self._caption, self.component_style("picture--caption"))]]
+        caption = wrapped(self._caption, width)[: 3 if self._pixels is None else 1] or [""]
+        lines = [[Segment(line, self.component_style("picture--caption"))] for line in caption]
         if self._trouble:
             trouble_lines = wrapped(printable(self._trouble), width)
             return lines + [[Segment(line, self.component_style("picture--trouble"))] for line in trouble_lines]
-        if self._image is None or self._pixels is not None or height < 2:
+        if self._image is None or self._pixels is not None or height <= len(lines):
             return lines
         colours = None if self.app.no_color else self.app.console.color_system
-        return [*lines, *characters(self._image, width, height - 1, colours)]
+        return [*lines, *characters(self._image, width, height - len(lines), colours)]
 
 
 def load(path: Path) -> Image:

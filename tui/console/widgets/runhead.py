@@ -42,7 +42,8 @@ class RunHead(Widget):
     def show(self, row: RunRow, series: RunSeries | None, step: int | None) -> None:
         """Show this run's state now, or its values at `step`."""
         resume = [(f"\n   {row.resume}", "dim")] if row.resume and step is None else []
-        self._write((*_first_line(row), *_second_line(row, series, step), *resume, *_trouble(row, series)))
+        found = _found(row, series) if step is None else []
+        self._write((*_first_line(row), *_second_line(row, series, step), *found, *resume, *_trouble(row, series)))
 
     def show_group(self, group: GroupRow) -> None:
         """Show this group's size, kind and progress, and how many of its runs are in each state."""
@@ -111,6 +112,8 @@ def _second_line(row: RunRow, series: RunSeries | None, step: int | None) -> lis
             words.append(f"epoch {series.epoch}/{series.started.epochs}")
         elif series.started.steps:
             words.append(f"step {series.step:,}/{series.started.steps:,}")
+    if row.kind == "image" and row.state.live and series is not None:
+        words += _phase(series)
     if row.eta is not None and row.state.live:
         words.append(f"{format_duration(row.eta)} left")
     if row.started:
@@ -118,6 +121,20 @@ def _second_line(row: RunRow, series: RunSeries | None, step: int | None) -> lis
     if not (row.started and row.state.live):  # a live run shows its duration, and both rarely fit
         words.append(f"{format_age(row.age)} ago" if format_age(row.age) != "now" else "just now")
     return [("\n   " + "  ".join(words), "dim")]
+
+
+def _phase(series: RunSeries) -> list[str]:
+    """Return what the restoration of given pictures does at the moment."""
+    words = [] if series.stage is None else [series.stage.title[:1].lower() + series.stage.title[1:]]
+    return words + ([] if series.tile is None else [f"tile {series.tile.tile} of {series.tile.tiles}"])
+
+
+def _found(row: RunRow, series: RunSeries | None) -> list[tuple[str, str]]:
+    """Return a line with the noise that was found in the given picture, and the predicted quality."""
+    texts = [event.text for event in series.noise[:1]] if series is not None else []
+    if row.quality is not None and row.quality.prediction_text:
+        texts.append(f"predicted PSNR {row.quality.prediction_text}")
+    return [(f"\n   {printable('; '.join(texts), 300)}", "dim")] if texts else []
 
 
 def _trouble(row: RunRow, series: RunSeries | None) -> list[tuple[str, str]]:

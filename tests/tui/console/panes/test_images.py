@@ -47,10 +47,10 @@ async def test_images_pane_shows_before_and_after_then_difference_and_spread(
         await driver.until_seen("given | restored")
         assert shades(driver) == {10, 20}
         await driver.press("v")
-        await driver.until_seen("grey is nothing")
+        await driver.until_seen("difference: what")
         assert shades(driver) == {30}
         await driver.press("v")
-        await driver.until_seen("black is certain")
+        await driver.until_seen("spread: how far")
         assert shades(driver) == {40}
         await driver.press("v")
         await driver.until_seen("given | restored")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dipddpm.core.events import RunFailed
+from dipddpm.core.events import NoiseEstimated, RunFailed, StageStarted, TileRestored
+from dipddpm.core.means import Quality
 from dipddpm.core.runs import RunState
 from dipddpm.tui.console.model.series import RunSeries
 from dipddpm.tui.console.widgets.runhead import RunHead
@@ -45,3 +46,24 @@ async def test_lines_of_a_long_error_have_one_indent(stage: OpenStage, width: in
         assert first.startswith(" \u2717 ")
         assert all(line.startswith("   ") and line[3] != " " for line in others)
         assert error in " ".join(" ".join(others).split())
+
+
+@pytest.mark.parametrize("width", [48, 120])
+async def test_head_of_a_given_picture_shows_phase_noise_and_prediction(stage: OpenStage, width: int) -> None:
+    quality = Quality(19.0, 20.3, 30.1, 29.0, 31.0)
+    row = RunRow(id="20261123-094512-image-3f9a", kind="image", state=RunState.running, started=1.0, quality=quality)
+    series = RunSeries()
+    series.feed(
+        [
+            NoiseEstimated(image=0, kind="gaussian", text="Gaussian noise of sigma 20.3"),
+            StageStarted(step=2, title="Restoring with nlm", stage=2, stages=2),
+            TileRestored(step=3, tile=12, tiles=25),
+        ]
+    )
+    head = RunHead()
+    async with stage(head, (width, 12)) as (app, pilot):
+        head.show(row, series, None)
+        await until_idle(pilot)
+        words = " ".join(" ".join(app.lines()).split())
+        assert "restoring with nlm tile 12 of 25" in words
+        assert "Gaussian noise of sigma 20.3; predicted PSNR 30.1 dB (29.0 to 31.0)" in words
