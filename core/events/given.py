@@ -8,8 +8,9 @@ from dipddpm.core.events.base import Count, Event
 class NoiseEstimated(Event, tag="noise_estimated", frozen=True):
     """The noise that was found in a given picture, whose index is `image`; `text` says it in a sentence for people.
 
-    `sigma`, with its 90% interval from `lower` to `upper`, is the standard deviation of the Gaussian part in 8-bit grey
-    levels. `photons` is the mean photon count of a white pixel (0: no Poisson part), `hit` the share of impulses.
+    `sigma` is the standard deviation of the Gaussian part in 8-bit grey levels, `photons` the mean photon count of a
+    white pixel (0: no Poisson part), `hit` the share of impulses. The 90% interval from `lower` to `upper` is that of
+    `hit` for impulses, of `photons` for Poisson noise alone, and otherwise of `sigma`.
     `certainty` is the probability that the `kind` is right.
     """
 
