@@ -43,6 +43,8 @@ def read(image: Image.Image, file: BinaryIO) -> Samples | None:
         grey = _reread(file, "RGBA").astype(np.uint16)
         values, opacity = grey[..., :1] * 256 + grey[..., 1:2], grey[..., 2:3] * 256 + grey[..., 3:]
         return Samples(values, 65535.0, opacity / 65535, profile=profile)
+    if raw == "RGB" and image.tile[0].codec_name == "ppm":  # type: ignore[attr-defined]
+        return _from_ppm(image, file)
     if not re.fullmatch(r"RGB[AaX]?;16[BLN]", raw):
         return None
     kept = raw.replace("a", "A")
@@ -53,6 +55,18 @@ def read(image: Image.Image, file: BinaryIO) -> Samples | None:
     if "A" in kept:
         alpha = values[..., 3:] / 65535
     return Samples(values[..., :3], 65535.0, alpha, premultiplied="a" in raw, profile=profile)
+
+
+def _from_ppm(image: Image.Image, file: BinaryIO) -> Samples | None:
+    """Return the values of a PPM in colour with two bytes for each, which Pillow shortens to one; None for others."""
+    tiles: Any = getattr(image, "tile", None)
+    white = tiles[0].args[1]
+    if white <= 255:
+        return None
+    file.seek(tiles[0].offset)
+    content = file.read(image.width * image.height * 6)
+    values = np.frombuffer(content, ">u2").reshape(image.height, image.width, 3)
+    return Samples(np.minimum(values.astype(np.uint16), white), float(white))
 
 
 def raw_mode(image: Image.Image) -> str:

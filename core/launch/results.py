@@ -15,7 +15,8 @@ from dipddpm.core.data.names import RESULT_ENDINGS, result_paths
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import atomic, home
 
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_AS_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"Pf\n")
+"""The beginnings of files whose results are TIFF files: TIFFs, and PFM files, which hold floats."""
 
 
 def with_files(config: ImageRun) -> ImageRun:
@@ -109,4 +110,4 @@ def _ending(file: str) -> str:
             start = opened.read(6)
     except OSError:
         return ".png"
-    return ".npy" if start == b"\x93NUMPY" else ".tif" if start.startswith(_TIFF) else ".png"
+    return ".npy" if start == b"\x93NUMPY" else ".tif" if start.startswith(_AS_TIFF) else ".png"
