@@ -96,8 +96,13 @@ def read(file: BinaryIO, path: Path) -> Samples:
         return tiff.read(full, MAX_PIXELS)
     if image.width * image.height > MAX_PIXELS:
         raise Image.DecompressionBombError
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and tiff.pillow_misreads(image):
-        return tiff.read(full, MAX_PIXELS)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if tiff.pillow_misreads(image):
+            return tiff.read(full, MAX_PIXELS)
+        if tiff.is_premultiplied(image):
+            with contextlib.suppress(UnreadableError):  # Pillow reads more compressions, but rounds the colours
+                return tiff.read(full, MAX_PIXELS)
+            full.seek(0)
     if (samples := deep.read(image, full)) is not None:
         return samples
     return _from_image(ImageOps.exif_transpose(_whole(image)), path, _declared(image, start))

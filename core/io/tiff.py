@@ -140,6 +140,11 @@ def pillow_misreads(image: TiffImagePlugin.TiffImageFile) -> bool:
     return signed or image.mode == "I" or planar
 
 
+def is_premultiplied(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Return whether the colours are multiplied by the opacity."""
+    return image.tag_v2.get(_EXTRA_SAMPLES) == (1,)
+
+
 def read(file: BinaryIO, max_pixels: int) -> Samples:
     """Read the first image of a TIFF file.
 

@@ -204,13 +204,28 @@ def test_tiff_keeps_exif_as_every_reader_sees_it(tmp_path: Path, pages: int) -> 
         assert opened.getexif().get_ifd(34853) == {1: "N", 2: (48.0, 8.0, 0.0)}
 
 
-def test_premultiplied_colours_come_back_equal(tmp_path: Path) -> None:
-    values = _values(16, 4)
-    values[..., :3] = values[..., :3] * (values[..., 3:] / 65535)
+@pytest.mark.parametrize("bits", [8, 16])
+def test_premultiplied_colours_come_back_equal(tmp_path: Path, bits: int) -> None:
+    values = _values(bits, 4)
+    values[..., :3] = values[..., :3] * (values[..., 3:] / (2**bits - 1))
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", extrasamples=["assocalpha"])
     copy = tifffile.TiffFile(io.BytesIO(back(tmp_path / "a.tif").read_bytes())).pages.first
     np.testing.assert_array_equal(copy.asarray(), values)
     assert copy.extrasamples == (1,)
+
+
+def test_premultiplied_colours_in_other_compressions_are_read_too(tmp_path: Path) -> None:
+    png, path = tmp_path / "a.png", tmp_path / "a.tif"
+    Image.fromarray(_values(8, 4)).save(png)
+    options = ["-define", "tiff:alpha=associated", "-compress", "LZW"]
+    subprocess.run(["convert", str(png), *options, str(path)], check=True)
+    assert tifffile.TiffFile(io.BytesIO(path.read_bytes())).pages.first.extrasamples == (1,)
+    (picture,) = read_given(path)
+    (expected,) = read_given(png)
+    assert picture.alpha is not None and expected.alpha is not None
+    np.testing.assert_array_equal(picture.alpha, expected.alpha)
+    difference = np.abs(picture.pixels - expected.pixels).max(-1)
+    assert (difference <= 1.01 / 255 / np.maximum(picture.alpha, 1 / 255)).all()
 
 
 def test_enlarged_picture_has_the_opacity_enlarged(tmp_path: Path) -> None:
