@@ -78,6 +78,17 @@ def test_jpeg_of_low_quality_has_a_warning(tmp_path: Path, quality: int, warned:
     assert [f"quality of about {quality}" in warning for warning in picture.warnings] == [True] * warned
 
 
+@pytest.mark.parametrize("white", [255, 300, 4095, 65535])
+def test_every_bit_of_a_ppm_in_colour_is_read(tmp_path: Path, white: int) -> None:
+    values = RNG.integers(0, white + 1, (9, 14, 3))
+    dtype = "u1" if white == 255 else ">u2"
+    (tmp_path / "a.ppm").write_bytes(b"P6\n14 9\n%d\n" % white + values.astype(dtype).tobytes())
+    np.testing.assert_allclose(read_given(tmp_path / "a.ppm")[0].pixels, values / white, atol=1e-6)
+    (tmp_path / "a.ppm").write_bytes((tmp_path / "a.ppm").read_bytes()[:-5])
+    with pytest.raises(UserError, match="damaged or cut short"):
+        read_given(tmp_path / "a.ppm")
+
+
 def test_dark_sixteen_bits_have_a_warning_and_white_scales_them(tmp_path: Path) -> None:
     stack = RNG.integers(0, 4096, (2, 5, 6)).astype(np.uint16)
     stack[:, 0, 0] = 4095
