@@ -9,7 +9,15 @@ from typing import Literal
 
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import MethodScores, Scoreboard, method_label
-from dipddpm.core.events import BestModelStored, EpochFinished, PsnrMeasured, Step, StopsCompared
+from dipddpm.core.events import (
+    BestModelStored,
+    EarlyStopped,
+    EpochFinished,
+    FitMeasured,
+    PsnrMeasured,
+    Step,
+    StopsCompared,
+)
 from dipddpm.core.export.snapshot import Record, safe_name
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.means import mean, psnr_mean
@@ -37,6 +45,7 @@ def drawings(record: Record) -> dict[str, Drawing]:
         "loss": _loss(record),
         "loss-by-timestep": _by_timestep(record),
         "psnr": _psnr(record),
+        "misfit": _misfit(record),
         "fit-loss": _fit_loss(record),
         **_scores(record),
         **_panels(record),
@@ -133,8 +142,33 @@ def _psnr(record: Record) -> Drawing | None:
     return LinePlot("PSNR of the restorations", "step", "PSNR in dB", curves, markers=markers)
 
 
+def _misfit(record: Record) -> Drawing | None:
+    """Plot the residual and the noise level, which a fit without a truth stops at, against the step."""
+    measurements = record.all(FitMeasured)
+    if len(measurements) < 2:
+        return None
+    steps, count = [measured.step for measured in measurements], len(measurements[0].residual)
+    curves = [Curve("residual", steps, [mean(measured.residual) for measured in measurements], marks=False)]
+    if 1 < count < FEW:
+        rows = ([measured.residual[image] for measured in measurements] for image in range(count))
+        curves += [Curve(f"residual {image}", steps, row, background=True) for image, row in enumerate(rows)]
+    levels = [[level for level in measured.noise if level is not None] for measured in measurements]
+    if all(levels):
+        curves.append(Curve("noise level", steps, [mean(known) for known in levels], marks=False))
+    if all(measured.held_out for measured in measurements):
+        held_out = [mean(measured.held_out) for measured in measurements]
+        curves.append(Curve("held-out error", steps, held_out, marks=False))
+    markers = []
+    for stop in record.all(EarlyStopped):
+        nearest = min(measurements, key=lambda measured: abs(measured.step - stop.at))
+        if stop.image < len(nearest.residual):
+            markers.append(Marker("stop", stop.at, nearest.residual[stop.image]))
+    return LinePlot("Misfit to the measurements", "step", "grey levels", curves, markers=markers)
+
+
 def _fit_loss(record: Record) -> Drawing | None:
-    measurements = [measured for measured in record.all(PsnrMeasured) if measured.loss]
+    every: list[PsnrMeasured | FitMeasured] = [*record.all(PsnrMeasured), *record.all(FitMeasured)]
+    measurements = [measured for measured in every if measured.loss]
     if len(measurements) < 2:
         return None
     losses = [mean(measured.loss) for measured in measurements]

@@ -8,11 +8,11 @@ from pathlib import Path
 from dipddpm.core import config as configs
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import Scoreboard
-from dipddpm.core.events import EpochFinished, Message, RunStarted, SamplesEvaluated, StopsCompared
+from dipddpm.core.events import EpochFinished, Message, QualityPredicted, RunStarted, SamplesEvaluated, StopsCompared
 from dipddpm.core.export.figures import drawings
 from dipddpm.core.export.snapshot import Record
 from dipddpm.core.io import records
-from dipddpm.core.means import PsnrMean, decibels, psnr_mean
+from dipddpm.core.means import PsnrMean, Quality, decibels, psnr_mean
 from dipddpm.core.report import plots, scoreboard
 from dipddpm.core.report.document import (
     Block,
@@ -109,6 +109,14 @@ def _results(record: Record) -> list[Block]:
         ]
     elif summary.psnr is not None:
         facts.append(("PSNR", decibels(PsnrMean(summary.exact, summary.psnr))))
+    if summary.quality is not None:
+        held_out = "" if summary.held_out is None else f"{summary.held_out:.1f} grey levels"
+        known = {
+            "predicted PSNR": summary.quality.prediction_text,
+            "misfit to the measurements": f"{summary.quality.misfit_text} grey levels",
+            "error at held-out measurements": held_out,
+        }
+        facts += [(name, text) for name, text in known.items() if text]
     for event in record.all(SamplesEvaluated):
         facts.append((event.measure, f"{event.value:.4g} ({event.samples:,} samples, {event.protocol})"))
     blocks: list[Block] = [Facts(facts)] if facts else []
@@ -119,7 +127,19 @@ def _results(record: Record) -> list[Block]:
             for image, (at, psnr, peak_at, peak, final) in enumerate(zip(*columns, strict=False))
         ]
         blocks.append(Table(["image", "stopped at", "PSNR, dB", "peak at", "peak, dB", "last, dB"], rows))
+    if judged := record.all(QualityPredicted):
+        blocks.append(_qualities(judged))
     return blocks
+
+
+def _qualities(judged: Sequence[QualityPredicted]) -> Table:
+    """Return what is known without a truth about each picture, in grey levels but for the prediction."""
+    rows = []
+    for each in judged:
+        quality = Quality(each.residual, each.noise, each.predicted_psnr, each.lower, each.upper)
+        levels = ("" if level is None else f"{level:.1f}" for level in (each.residual, each.noise, each.spread))
+        rows.append([each.name, each.method, *levels, quality.prediction_text])
+    return Table(["picture", "method", "residual", "noise", "spread", "predicted PSNR"], rows)
 
 
 def _curves(record: Record) -> list[Block]:

@@ -70,12 +70,17 @@ class Record:
     def results(self) -> dict[str, float]:
         """Return the run's main results by name; missing results are left out."""
         summary = self.status.summary
+        quality = summary.quality
         numbers = {
             "loss": summary.loss,
             "best_loss": summary.best_loss,
             "psnr": summary.psnr,
             "psnr_peak": summary.peak_psnr,
             "psnr_at_stop": summary.stop_psnr,
+            "residual": quality.residual if quality else None,
+            "noise": quality.noise if quality else None,
+            "held_out": summary.held_out,
+            "predicted_psnr": quality.predicted if quality else None,
             "images_per_second": summary.images_per_second,
             "seconds": summary.ended - summary.started if summary.started and summary.ended else None,
         }
@@ -106,6 +111,14 @@ def scalars(event: Event) -> Iterator[tuple[str, float]]:
             for name, scores in (("psnr", event.psnr), ("averaged", event.averaged)):
                 if len(scores) <= MOST_IMAGES:
                     yield from ((f"{name}/image_{image}", score) for image, score in enumerate(scores))
+        case events.FitMeasured():
+            levels = [level for level in event.noise if level is not None]
+            measured = {"residual": event.residual, "noise": levels, "held_out": event.held_out, "fit_loss": event.loss}
+            yield from ((f"{name}/mean", mean(values)) for name, values in measured.items() if values)
+            if len(event.residual) <= MOST_IMAGES:
+                yield from ((f"residual/image_{image}", value) for image, value in enumerate(event.residual))
+        case events.QualityPredicted(predicted_psnr=float(psnr)) if event.image < MOST_IMAGES:
+            yield f"predicted_psnr/image_{event.image}", psnr
         case events.EarlyStopped(psnr=float(psnr)) if event.image < MOST_IMAGES:
             yield f"stop/image_{event.image}", psnr
         case events.StopsCompared() if event.psnr:

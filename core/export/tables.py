@@ -32,11 +32,19 @@ COLUMNS: dict[str, tuple[type[events.Event], str]] = {
         events.RestorationScored,
         "task set method budget_of seed image psnr ssim recognised nfe iterations runs seconds",
     ),
+    "fit": (events.FitMeasured, "step time image residual noise held_out loss"),
+    "noise": (events.NoiseEstimated, "image kind sigma lower upper photons hit certainty"),
+    "methods": (events.MethodTried, "method held_out predicted_psnr lower upper seconds chosen"),
+    "quality": (
+        events.QualityPredicted,
+        "image name method step residual noise spread held_out predicted_psnr lower upper",
+    ),
     "samples": (events.SamplesEvaluated, "step time measure value samples nfe protocol"),
 }
 """The event type of each table, and the event's fields that are its columns.
 
-A table with a column `image` has a row for each image; a field that is a list then gives that image's value.
+A table with a column `image` has a row for each image; a field that is a list then gives that image's value. Some
+events are about one image, whose index they hold.
 """
 _FORMULA = ("=", "+", "-", "@")
 
@@ -91,8 +99,10 @@ def write_files(record: Record, folder: Path) -> None:
 
 
 def _rows(event: Any, columns: list[str]) -> Iterator[Row]:
-    for image in range(len(event.psnr) if "image" in columns else 1):
-        yield {name: image if name == "image" else _of_image(getattr(event, name), image) for name in columns}
+    lists_images = "image" in columns and not hasattr(event, "image")
+    measured = getattr(event, "residual" if isinstance(event, events.FitMeasured) else "psnr") if lists_images else [0]
+    for image in range(len(measured)):
+        yield {name: _of_image(getattr(event, name, image), image) for name in columns}
 
 
 def _of_image(value: Any, image: int) -> Any:

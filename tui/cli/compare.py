@@ -93,7 +93,8 @@ def _outcome(status: RunStatus) -> dict[str, float | PsnrMean | None]:
     """Return the results of a run by the names in `OUTCOMES`, from its log: the summaries of older runs lack some."""
     results = summary.rebuild(status.run.folder)
     seconds = elapsed_seconds(status) if results.started else None
-    values = (results.result, results.ssim, results.gain, results.best_loss, results.loss, seconds)
+    predicted, residual = (results.quality.predicted, results.quality.residual) if results.quality else (None, None)
+    values = (results.result, results.ssim, results.gain, predicted, residual, results.best_loss, results.loss, seconds)
     return dict(zip(OUTCOMES, values, strict=True))
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
@@ -200,3 +200,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("duration", "took", 9, _took, 11, align_right=True, dimmed=True),
     Column("created", "age", 6, lambda row: format_age(row.age), 9, align_right=True, dimmed=True),
 )
+
+
+def columns_for(rows: Sequence[RunRow]) -> tuple[Column, ...]:
+    """Return the columns for these runs: with runs without a truth, their results are not called PSNR or gain."""
+    if not any(row.truthless for row in rows):
+        return COLUMNS
+    has_gain = any(row.gain is not None for row in rows)
+    named = (replace(column, title="result") if column.key == "psnr" else column for column in COLUMNS)
+    return tuple(column for column in named if column.key != "gain" or has_gain)

@@ -58,6 +58,8 @@ OUTCOMES: Mapping[str, tuple[str, int]] = {
     "psnr": ("PSNR", 2),
     "ssim": ("SSIM", 3),
     "gain": ("gain", 2),
+    "predicted": ("predicted PSNR", 1),
+    "residual": ("residual", 1),
     "best_loss": ("best loss", 4),
     "loss": ("loss", 4),
     "seconds": ("seconds", 1),

@@ -90,6 +90,16 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
     @property
+    def predicted(self) -> float | None:
+        """The predicted PSNR in dB."""
+        return self.quality.predicted if self.quality else None
+
+    @property
+    def residual(self) -> float | None:
+        """The misfit to the measurements in grey levels."""
+        return self.quality.residual if self.quality else None
+
+    @property
     def result(self) -> PsnrMean | None:
         """The PSNR with the number of exact images; None if it wasn't measured."""
         return None if self.psnr is None else PsnrMean(self.exact, self.psnr)

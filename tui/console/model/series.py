@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from statistics import fmean
+from statistics import fmean, median_high
 from typing import Any, NamedTuple
 
 from dipddpm.core import events
@@ -23,7 +23,7 @@ MAX_RECENT_EVENTS = 2000
 """Events kept for the feed."""
 KEPT_SERIES = 16
 """Series kept in memory, of the runs watched last."""
-_NOT_IN_FEED = (events.Step, events.PsnrMeasured, events.CheckpointStored)
+_NOT_IN_FEED = (events.Step, events.PsnrMeasured, events.FitMeasured, events.CheckpointStored)
 """Event types that are too frequent for the feed; the curves show them."""
 
 
@@ -44,6 +44,7 @@ class CursorValues(NamedTuple):
     loss: float | None
     held_out: float | None
     psnr: PsnrMean | None
+    residual: float | None
 
 
 class RunSeries:
@@ -78,6 +79,7 @@ class RunSeries:
         self._rates = Track("lr", "images_per_second")
         self._epochs = Track("loss", "held_out", "lr", "images_per_second")
         self._psnr = PsnrRecord()
+        self._misfits = Track("residual", "noise", "held_out")
         self._pictures: list[events.ImageSaved] = []
         self._work_started_at = 0.0
         self._last_epoch = (0, 0)  # the number of the last finished epoch, and its step
@@ -88,6 +90,7 @@ class RunSeries:
             events.Step: self._add_step,
             events.EpochFinished: self._add_epoch,
             events.PsnrMeasured: self._add_psnr,
+            events.FitMeasured: self._add_misfit,
             events.EarlyStopped: self._psnr.stops.append,
             events.ImageSaved: self._pictures.append,
             events.StageStarted: self._begin_stage,
@@ -121,7 +124,8 @@ class RunSeries:
 
     def limit(self, axis: Axis) -> float | None:
         """Return the end of an axis: the last value if the run has ended, else the total that it announced, or None."""
-        ends = [track.x(axis)[-1] for track in (self._losses, self._fits, self._epochs, self._psnr.track) if len(track)]
+        tracks = (self._losses, self._fits, self._epochs, self._psnr.track, self._misfits)
+        ends = [track.x(axis)[-1] for track in tracks if len(track)]
         if self.ended is not None and ends:
             return max(ends)
         if self.started is None:
@@ -162,6 +166,22 @@ class RunSeries:
     def psnr(self) -> list[PsnrCurve]:
         """Return the PSNR curves: the mean (image -1), the averaged outputs (image -2) if measured, and each image."""
         return self._psnr.curves()
+
+    def misfit(self) -> list[Series]:
+        """Return the mean residual of fits without a truth, the noise level and the held-out error, as far as known."""
+        labels = {"residual": "residual", "noise": "noise level", "held_out": "held-out error"}
+        return [
+            Series(label, self._misfits.x("step"), values, colour)
+            for colour, (name, label) in enumerate(labels.items())
+            if any(map(math.isfinite, values := self._misfits.values[name]))
+        ]
+
+    def misfit_marks(self) -> list[ChartMark]:
+        """Return a mark at the images' median stop on the curve of the residual, once one has stopped."""
+        if not len(self._misfits) or not self._psnr.stops:
+            return []
+        step = median_high(event.at for event in self._psnr.stops)
+        return [ChartMark(step, self._misfits.values["residual"][max(0, self._misfits.row_at(step))], "stop")]
 
     def pictures(self) -> dict[str, list[events.ImageSaved]]:
         """Return the pictures by name, in the order of their steps; for a file written twice, the last event.
@@ -214,11 +234,12 @@ class RunSeries:
             _value(self._losses if len(self._losses) else self._fits, "loss", step),
             _value(self._epochs, "held_out", step),
             self._psnr.mean_at(step),
+            _value(self._misfits, "residual", step),
         )
 
     def _timeline(self) -> Track:
         """Return the track with the most rows; the time cursor moves along its steps."""
-        return max((self._losses, self._psnr.track, self._epochs), key=len)
+        return max((self._losses, self._psnr.track, self._misfits, self._epochs), key=len)
 
     # Handlers of events
 
@@ -232,7 +253,10 @@ class RunSeries:
         self.step = max(self.step, event.step)
 
     def _add_row(
-        self, track: Track, event: events.Step | events.EpochFinished | events.PsnrMeasured, *values: float | None
+        self,
+        track: Track,
+        event: events.Step | events.EpochFinished | events.PsnrMeasured | events.FitMeasured,
+        *values: float | None,
     ) -> None:
         self.step = max(self.step, event.step)
         epoch, at = self._last_epoch
@@ -263,11 +287,18 @@ class RunSeries:
         self._add_row(self._psnr.track, event, mean, psnr_mean(event.averaged).value if event.averaged else None)
         self._psnr.add(event)
 
+    def _add_misfit(self, event: events.FitMeasured) -> None:
+        if event.loss:
+            self._add_row(self._fits, event, fmean(event.loss))
+        levels = [level for level in event.noise if level is not None]
+        means = (fmean(values) if values else None for values in (event.residual, levels, event.held_out))
+        self._add_row(self._misfits, event, *means)
+
     def _resume(self, event: events.RunResumed) -> None:
         self.generation += 1
         self.ended = None
         self.step = event.from_step
-        for track in (self._losses, self._fits, self._rates, self._epochs, self._psnr):
+        for track in (self._losses, self._fits, self._rates, self._epochs, self._misfits, self._psnr):
             track.drop_voided(event)
         records: list[list[Any]] = [self.epochs, self.restorations, self._pictures]
         for record in records:
@@ -279,7 +310,7 @@ class RunSeries:
         self.epoch = self.epochs[-1].epoch if self.epochs else 0
         self._last_epoch = (self.epoch, self.epochs[-1].step) if self.epochs else (0, 0)
         # The seconds of work continue from the last row; the time in which no worker ran doesn't count.
-        tracks = (self._losses, self._psnr.track, self._epochs)
+        tracks = (self._losses, self._psnr.track, self._misfits, self._epochs)
         work_seconds = max((track.x("time")[-1] for track in tracks if len(track)), default=0.0)
         self._work_started_at = event.time - work_seconds
 

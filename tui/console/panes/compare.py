@@ -48,6 +48,7 @@ class ComparePane(Pane):
         yield Static(HOW_TO, id="compare-how", markup=False)
         yield LineChart("loss", id="compare-loss")
         yield LineChart("PSNR dB", id="compare-psnr")
+        yield LineChart("residual, grey levels", id="compare-misfit")
         with ScrollableContainer(id="compare-table"):
             yield Static(id="compare-rows", markup=False)
         yield HorizontalScroll(id="compare-pictures")
@@ -58,6 +59,7 @@ class ComparePane(Pane):
         self.query_one("#compare-how").display = not marked
         self._show_loss(view)
         self._show_psnr(view)
+        self._show_misfit(view)
         self._show_table(view)
         self._show_pictures(view)
 
@@ -84,6 +86,15 @@ class ComparePane(Pane):
             lines += _lines(compared, [(curve.x, curve.y) for curve in means], self._name_cells(view))
         chart = self.query_one("#compare-psnr", LineChart)
         chart.display = bool(lines) and (self.size.height >= CURVES_ROWS or not self.query_one("#compare-loss").display)
+        chart.show(lines, x_label="step")
+
+    def _show_misfit(self, view: View) -> None:
+        lines = []
+        for compared in view.marked:
+            residuals = [line for member in compared.members for line in member.series.misfit()[:1]]
+            lines += _lines(compared, [(line.x, line.y) for line in residuals], self._name_cells(view))
+        chart = self.query_one("#compare-misfit", LineChart)
+        chart.display = bool(lines) and self.size.height >= CURVES_ROWS
         chart.show(lines, x_label="step")
 
     def _name_cells(self, view: View) -> int:
@@ -167,6 +178,8 @@ def _results(marked: Sequence[ComparisonEntry]) -> dict[str, list[str]]:
         "PSNR": lambda row: format_psnr(row.result),
         "peak": lambda row: format_psnr(row.peak_psnr, row.peak_exact),
         "gain": format_gain,
+        "predicted PSNR": lambda row: row.quality.prediction_text if row.quality else "",
+        "misfit": lambda row: row.quality.misfit_text if row.quality else "",
         "took": lambda row: format_duration(row.duration) if row.started else "",
     }
     columns = {name: [text(compared.rows[0]) for compared in marked] for name, text in texts.items()}
@@ -177,7 +190,7 @@ def _means(marked: Sequence[ComparisonEntry]) -> dict[str, list[str]]:
     """Return the combinations' results by column: the number of finished runs, and their means and spreads."""
     done = [[row for row in compared.rows if row.state is RunState.finished] for compared in marked]
     columns = {"runs": [_count(len(rows), len(compared.rows)) for rows, compared in zip(done, marked, strict=True)]}
-    for key in ("psnr", "ssim", "gain", "best_loss", "loss"):
+    for key in ("psnr", "ssim", "gain", "predicted", "residual", "best_loss", "loss"):
         title, digits = OUTCOMES[key]
         spreads = [compute_spread(row.result if key == "psnr" else getattr(row, key) for row in rows) for rows in done]
         columns[title] = [format_spread(spread, digits) for spread in spreads]

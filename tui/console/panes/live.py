@@ -1,4 +1,4 @@
-"""The live pane: a run's loss, PSNR, learning rate and throughput, and the feed of its events."""
+"""The live pane: a run's loss, PSNR or misfit, learning rate and throughput, and the feed of its events."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ MIN_ROWS = 4
 
 
 class LivePane(Pane):
-    """The curves, scores and events that the run has; without PSNR, the loss takes its room."""
+    """The curves, scores and events that the run has; without PSNR, the loss takes its room.
+
+    Without a truth, the residual beside the noise level takes the place of PSNR, and in a low pane that of the loss.
+    """
 
     _shape: tuple[int, ...] = ()
     _events_shown = 0
@@ -38,6 +41,7 @@ class LivePane(Pane):
             yield Static(id="live-scores", markup=False)
         yield LineChart("loss", id="live-loss")
         yield LineChart("PSNR dB", id="live-psnr")
+        yield LineChart("misfit, grey levels", id="live-misfit")
         with VerticalScroll(id="live-images"):
             yield PsnrSparkline()
         with Horizontal(id="live-paces"):
@@ -57,6 +61,7 @@ class LivePane(Pane):
         self._show_board(view)
         self._lay_out(len(curves), rates=any(len(curve.x) for curve in _rates(view)))
         self._show_loss(view)
+        self._show_misfit(view)
         if curves:
             self._show_psnr(view, curves)
         self._show_rates(view)
@@ -103,6 +108,14 @@ class LivePane(Pane):
             cursor=None if view.step is None else series.x_of(view.step, axis),
             note="  ".join(notes),
         )
+
+    def _show_misfit(self, view: View) -> None:
+        lines, series = view.series.misfit(), view.series
+        chart, loss = self.query_one("#live-misfit", LineChart), self.query_one("#live-loss")
+        chart.display = bool(lines)
+        if lines:
+            loss.display = loss.display and self.size.height >= PSNR_CHART_MIN_ROWS
+            chart.show(lines, limit=series.limit("step"), marks=series.misfit_marks(), cursor=view.step)
 
     def _show_psnr(self, view: View, curves: list[PsnrCurve]) -> None:
         limit = view.series.limit("step")

@@ -13,10 +13,10 @@ RUNS, RUN, PANE, EVERYWHERE = map(Binding.Group, ("Runs", "A run", "Panes", "Eve
 """The sections of the help page."""
 EXPORT = "export tables, figures, a report, the model; also for TensorBoard, W&B and MLflow"
 FILTER = "filter, e.g. word, kind:hybrid, state:crashed, tag:x, group:x, loss<0.04, age<2d, -word, a|b"
-SCRUB = "move the time cursor back or forward: curves, PSNR and images show its step; esc leaves it"
+SCRUB = "move the time cursor back or forward: curves, values and images show its step; esc leaves it"
 ENTER = "go to the pane (as tab does), where j k ↑ ↓ scroll; on a group, unfold or fold it"
 BACK = "back: leave the time cursor, else the pane, else the hidden or wide list, else the filter"
-COLUMNS = "show all columns; 0 or enter goes back; a PSNR such as 24.31* leaves exact images out"
+COLUMNS = "show all columns; 0 or enter goes back; a result such as 24.31* leaves exact images out"
 QUIT = "quit; runs continue without the console"
 MAIN_KEYS = (
     Binding("n", "command('new')", "new run", group=RUN, tooltip="fill in the form for a new run"),

@@ -39,7 +39,6 @@ from dipddpm.tui.console.widgets.hostline import HostLine
 from dipddpm.tui.console.widgets.keyline import KeyLine
 from dipddpm.tui.console.widgets.runlist import RunList
 from dipddpm.tui.console.widgets.runtable import RunTable
-from dipddpm.tui.shared.columns import COLUMNS
 from dipddpm.tui.shared.groups import GroupRow
 from dipddpm.tui.shared.runlist import RunRow
 
@@ -382,7 +381,7 @@ class MainScreen(Screen[None]):
             self.preferences.sort_by(key)
             self.show_rows()
 
-        choices = [(column.key, column.title) for column in COLUMNS]
+        choices = [(column.key, column.title) for column in self.run_list.table.columns]
         self.surface.choose("Sort by", choices, sort, self.preferences.sort)
 
     def action_reverse(self) -> None:

@@ -105,6 +105,7 @@ def _second_line(row: RunRow, series: RunSeries | None, step: int | None) -> lis
         words += [] if values.loss is None else [f"loss {format_number(values.loss)}"]
         words += [] if values.held_out is None else [f"held out {format_number(values.held_out)}"]
         words += [] if values.psnr is None else [f"PSNR {decibels(values.psnr, '')}"]
+        words += [] if values.residual is None else [f"residual {values.residual:.1f}"]
         return [("\n ◂▸ " + "  ".join(words), "warn"), ("\n    , . move the time cursor   esc leave it", "dim")]
     words = [] if row.progress is None else [f"{row.progress:.0%}"]
     if series is not None and series.started is not None:
@@ -134,6 +135,8 @@ def _found(row: RunRow, series: RunSeries | None) -> list[tuple[str, str]]:
     texts = [event.text for event in series.noise[:1]] if series is not None else []
     if row.quality is not None and row.quality.prediction_text:
         texts.append(f"predicted PSNR {row.quality.prediction_text}")
+    elif row.quality is not None and row.truthless:
+        texts.append(f"{row.quality.misfit_text} grey levels")
     return [(f"\n   {printable('; '.join(texts), 300)}", "dim")] if texts else []
 
 

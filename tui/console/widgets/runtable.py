@@ -20,7 +20,17 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from dipddpm.tui.shared.columns import COLUMNS, NARROW, STATE_SIGNS, TIGHT, Column, fit, group_cells, state_name
+from dipddpm.tui.shared.columns import (
+    COLUMNS,
+    NARROW,
+    STATE_SIGNS,
+    TIGHT,
+    Column,
+    columns_for,
+    fit,
+    group_cells,
+    state_name,
+)
 from dipddpm.tui.shared.groups import GroupRow, ListEntry
 from dipddpm.tui.shared.runlist import RunRow
 
@@ -70,6 +80,8 @@ class RunTable(ScrollView, can_focus=True):
         self._unfolded: set[str] = set()
         self._marked: Mapping[str, str] = {}
         self._sorted = ("", True)
+        self.columns = COLUMNS
+        """The columns of a wide table."""
 
     @property
     def row(self) -> RunRow | None:
@@ -95,13 +107,14 @@ class RunTable(ScrollView, can_focus=True):
 
         `marked` holds the colour of each marked run; `sort` is the sorted column and whether it descends.
         """
-        before, was_marked, was_sorted = self._rows, self._marked, self._sorted
+        before, was_marked, was_sorted = self._rows, self._marked, (self._sorted, self.columns)
         cursor_id = self._entry.id if self._entry else ""
         self._unfolded = {row.name for row in rows if isinstance(row, GroupRow) and row.unfolded}
+        self.columns = columns_for([row for row in rows if isinstance(row, RunRow)])
         self._rows, self._marked, self._sorted = rows, dict(marked), sort
         self.virtual_size = Size(self.size.width, len(rows) + self._header_height)
         self._restore_cursor(cursor_id)
-        if was_sorted != sort or was_marked.keys() != self._marked.keys():
+        if was_sorted != (sort, self.columns) or was_marked.keys() != self._marked.keys():
             self.refresh()
             return
         shown = slice(self.scroll_offset.y, self.scroll_offset.y + self.size.height)
@@ -190,7 +203,7 @@ class RunTable(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """Return a line of the screen."""
         width = self.size.width
-        columns = COLUMNS if self.wide else NARROW if width >= KIND_MIN_WIDTH else TIGHT
+        columns = self.columns if self.wide else NARROW if width >= KIND_MIN_WIDTH else TIGHT
         if self.wide and y == 0:
             return self._draw_header(columns, width)
         index = self.scroll_offset.y + y - self._header_height
