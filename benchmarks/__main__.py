@@ -14,6 +14,7 @@ from benchmarks import (
     growth,
     large,
     learning,
+    noise_levels,
     original,
     original_pictures,
     patch_prior,
@@ -46,6 +47,7 @@ app.command("given-page")(given_page.measure)
 app.command("large")(large.measure)
 app.command("learning")(learning.measure)
 app.command("stops")(stops.measure)
+app.command("noise-levels")(noise_levels.measure)
 app.command("given")(given.measure)
 app.command("original")(original.measure)
 app.command("original-pictures")(original_pictures.measure)

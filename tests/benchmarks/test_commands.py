@@ -47,6 +47,7 @@ def test_benchmarks_without_arguments_list_commands() -> None:
         "large",
         "quality",
         "learning",
+        "noise-levels",
         "stops",
         "original",
         "original-pictures",
