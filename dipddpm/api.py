@@ -19,7 +19,7 @@ from dipddpm.core import config as configs
 from dipddpm.core import images as pictures
 from dipddpm.core.compute import devices
 from dipddpm.core.compute.rng import derive
-from dipddpm.core.config import HYBRIDS, DdpmRun, HybridRun, Inpaint, Superres, parse_task
+from dipddpm.core.config import HYBRIDS, DdpmRun, HybridRun, Inpaint, parse_task
 from dipddpm.core.config.ddpm import SamplerName
 from dipddpm.core.config.shapes import refuse_other_shape
 from dipddpm.core.data import ImageSet
@@ -28,6 +28,7 @@ from dipddpm.core.ddpm.sampling import LOWER_REMEDY, Sampling
 from dipddpm.core.ddpm.solvers import solver
 from dipddpm.core.degrade import Degradation
 from dipddpm.core.degrade.case import Case
+from dipddpm.core.degrade.noise_estimate import resolve_noise
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.events import Item
 from dipddpm.core.experiments.ddpm import DdpmExperiment
@@ -40,6 +41,7 @@ from dipddpm.core.methods.classical.filters import ClosedFormRestorer
 from dipddpm.core.methods.classical.table import CLASSICS
 from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer
+from dipddpm.core.methods.pictures import PictureMethods
 from dipddpm.core.metrics.usable import count_unusable, unusable_text
 
 Settings: TypeAlias = Mapping[str, Any]
@@ -50,6 +52,7 @@ FORMULAS: dict[str, Callable[[Case], Tensor]] = {
     **{name: classic.restore for name, classic in CLASSICS.items()},
 }
 """Methods that compute the result in one step, without a network."""
+PATCH_PRIOR = "patch-prior"
 SAMPLERS = {"ddpm": ("", 0), "ddnm": ("ddnm", 100), "diffpir": ("diffpir", 100)}
 """Diffusion methods and their steps; `ddpm` selects the sampler and the steps that are best for the task."""
 
@@ -93,19 +96,17 @@ def degrade(task: str, x: Tensor, *, seed: int = 0) -> tuple[Tensor, Degradation
 def describe(task: str, y: Tensor) -> Degradation:
     """Return the degradation of measurements y (N, C, H, W) whose true images are unknown.
 
-    y must have the size of the restored images, so the task is `denoise`, `deblur`, `inpaint:mask=FILE` or
-    `inpaint:box=SIDE`. With `blind=true`, the noise level is unknown too and is estimated from y.
+    The task is written as for `dipddpm restore-image`: `denoise`, `inpaint:mask=FILE`, `superres:factor=2` or
+    `deblur:width=1.5`. If it says nothing about noise, the kind and the level are estimated from y; only the known
+    pixels of an `inpaint` task are taken as exact. All images y are taken to have the same noise.
 
-    Raises UserError for a random mask, which can't be known afterwards, for super-resolution, whose y is smaller than
-    the images, and for a task that doesn't exist.
+    Raises UserError for a random mask, which can't be known afterwards, and for a task that doesn't exist.
     """
-    parsed = parse_task(task)
+    parsed = parse_task(task, given=True)
     if isinstance(parsed, Inpaint) and not (parsed.mask or parsed.box):
         raise UserError("A random mask can't be known afterwards.", "Give the mask as a file: inpaint:mask=FILE.")
-    if isinstance(parsed, Superres):
-        raise UserError("y is smaller than the restored images.", "Use degrade on a true image of the full size.")
-    height, width = _checked(y).shape[-2:]
-    return Degradation.from_task(parsed, (height, width), torch.Generator())
+    case = Case.given(_checked(y), parsed, seed=0)
+    return resolve_noise(case.y, case.degradation)[0]
 
 
 class Restoration:
@@ -153,9 +154,9 @@ class Restoration:
 
 
 def methods() -> list[str]:
-    """Return the names of the methods that `restore` supports: hybrids, `dip`, diffusion samplers, and formulas."""
+    """Return the names of the methods that `restore` supports: hybrids, networks, samplers and formulas."""
     hybrids = [name for name, options in HYBRIDS.items() if options.restorer_path]
-    return [*hybrids, "dip", *SAMPLERS, *FORMULAS]
+    return [*hybrids, "dip", PATCH_PRIOR, *SAMPLERS, *FORMULAS]
 
 
 def restore(
@@ -171,9 +172,10 @@ def restore(
     """Restore images from measurements y (N, C, h, w), as `degrade` returns them, by one of `methods()`.
 
     `prior` is a trained diffusion model from `load_prior` or `train_ddpm`; None loads the one that ships with the
-    program, for 28x28 grey images. Methods without a diffusion model, such as `dip`, ignore it. `settings` may hold
-    options of the method (`hybrid.*`) and of its DIP fits (`dip.*`). `seed` is the seed of all random draws. The work
-    starts when the returned `Restoration` is iterated or its `images` are read.
+    program, for 28x28 grey images, or for `patch-prior` the one for pictures of any size. Methods without a diffusion
+    model, such as `dip`, ignore it. `settings` may hold options of the method (`hybrid.*`) and of its DIP fits
+    (`dip.*`). `seed` is the seed of all random draws. The work starts when the returned `Restoration` is iterated or
+    its `images` are read.
 
     Sources: `dip` is the Deep Image Prior (Ulyanov et al., CVPR 2018), `ddnm` is DDNM+ (Wang et al., ICLR 2023),
     `diffpir` is DiffPIR (Zhu et al., CVPRW 2023), `guided` follows RED-diff (Mardani et al., ICLR 2024), `prior-init`
@@ -190,10 +192,11 @@ def restore(
     target = _device(device)
     shape = tuple(degradation.operator.pinv(_checked(y)).shape)
     n, channels, height, width = shape
+    y = y * degradation.operator.measured(y)  # what a given picture has at missing pixels is no measurement
     case = Case(y, degradation, (n, channels, height, width), seed=derive(seed, "restoration")).to(target)
     if classic := CLASSICS.get(method):
         classic.refuse_other(case.degradation)
-    model = None
+    model = (prior or load_prior("leaves", device=device)) if method == PATCH_PRIOR else None
     if config.hybrid.needs_prior if is_hybrid else method in SAMPLERS:
         model = prior or load_prior(device=device)
         if not model.any_size:
@@ -204,6 +207,8 @@ def restore(
             return hybrid_restorer(case, model, config.hybrid, config.dip)
         if method == "dip":
             return DipRestorer(case, config.dip)
+        if method == PATCH_PRIOR:
+            return PictureMethods(model, config.dip).maker(method, with_spread=False)(case)
         if model is not None:
             sampler, steps = SAMPLERS[method]
             return DdpmRestorer(case, model, method=sampler, steps=steps)

@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +16,7 @@ import dipddpm as dd
 from dipddpm.core.config import DdpmConfig, parse_task
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.degrade import GaussianNoise
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.runs import reference
 
@@ -115,7 +117,6 @@ def test_restore_refuses_prior_of_other_image_size(photo: Path, shipped_prior: A
         (lambda x: dd.degrade("denoise:sigma=25", x[0]), "float tensor"),
         (lambda x: dd.degrade("denoise:sigma=25", x * torch.nan), "not finite"),
         (lambda x: dd.describe("inpaint:missing=0.7", x), "random mask"),
-        (lambda x: dd.describe("superres:factor=2", x), "smaller"),
         (lambda x: dd.restore(*dd.degrade("denoise", x), "dipp"), "no method 'dipp'"),
         (lambda x: dd.restore(*dd.degrade("denoise", x[..., :1]), "dip").images, "have 1x28 pixels"),
         (lambda x: dd.restore(*dd.degrade("denoise", x), "dip", settings={"dip.nothing": 1}), "dip.nothing"),
@@ -131,6 +132,41 @@ def test_describe_allows_restoration_without_truth() -> None:
     y = x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
     restored = dd.restore(y, dd.describe("denoise:sigma=51", y), "classic", device="cpu")
     assert dd.psnr(restored.images, x) > dd.psnr(y, x)
+
+
+def test_describe_estimates_noise_that_the_task_leaves_out() -> None:
+    picture = torch.linspace(0.2, 0.8, 96).expand(1, 1, 96, 96)
+    y = picture + 20 / 255 * torch.randn(picture.shape, generator=torch.Generator().manual_seed(1))
+    noise = dd.describe("denoise", y.clip(0, 1)).noise
+    assert isinstance(noise, GaussianNoise)
+    assert 255 * noise.sigma == pytest.approx(20, rel=0.1)
+    told = dd.describe("denoise:sigma=7", y).noise
+    assert isinstance(told, GaussianNoise)
+    assert 255 * told.sigma == pytest.approx(7)
+
+
+def test_describe_allows_super_resolution_of_a_small_picture() -> None:
+    x = digits(1)
+    y = torch.nn.functional.avg_pool2d(x, 2)
+    for method in ("bicubic", "pinv"):
+        restored = dd.restore(y, dd.describe("superres:factor=2,sigma=0", y), method, device="cpu")
+        assert restored.images.shape == x.shape
+        assert torch.allclose(torch.nn.functional.avg_pool2d(restored.images, 2), y, atol=0.05)
+
+
+@pytest.mark.usefixtures("shipped_prior")
+def test_given_picture_is_restored_at_any_size_and_its_scratch_is_ignored(tmp_path: Path) -> None:
+    x = torch.linspace(0.2, 0.8, 20).expand(1, 3, 20, 20).clone()
+    Image.fromarray(np.where(np.arange(20) == 9, 0, 255).astype(np.uint8)[None].repeat(20, 0)).save(tmp_path / "m.png")
+    y = x.clone()
+    y[..., 9] = 1.0  # a white scratch
+    degradation = dd.describe(f"inpaint:mask={tmp_path / 'm.png'}", y)
+    assert "patch-prior" in dd.methods()
+    for method in ("biharmonic", "pinv"):
+        result = dd.restore(y, degradation, method, device="cpu").images
+        assert result[..., 9].max() < 0.9
+    noisy = dd.describe("denoise:sigma=5", x)
+    assert dd.restore(x, noisy, "patch-prior", device="cpu").images.shape == x.shape
 
 
 def test_train_ddpm_gives_model_that_samples() -> None:

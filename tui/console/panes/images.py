@@ -17,8 +17,8 @@ from dipddpm.tui.console.widgets.pictures import PictureFile, PictureView
 
 NONE_YET = "This run has stored no picture yet."
 MEANINGS = {
-    "difference": "what was changed: grey is nothing, black or white are 64 of 255 levels or more",
-    "spread": "how far restorations differ: black is certain, white are 64 of 255 levels or more",
+    "difference": "what was changed; grey is nothing, black or white is 64 grey levels or more",
+    "spread": "how far restorations of the picture differ; black is certain",
 }
 """The meanings of panels that aren't pictures of the subject."""
 
@@ -72,13 +72,13 @@ class ImagesPane(Pane, can_focus=True):
         parts = _parts(picture)
         first, last = parts[self._part % len(parts)]
         if len(parts) > 1:
-            others = [picture.panels[part[0]] if part[0] else "before and after" for part in parts]
-            del others[self._part % len(parts)]
-            line.append(f"   v: {', '.join(others)}", self.get_component_rich_style("images--dim"))
+            following = parts[(self._part + 1) % len(parts)][0]
+            name = picture.panels[following].partition(",")[0] if following else "before and after"
+            line.append(f"   v: {name}", self.get_component_rich_style("images--dim"))
         self.query_one("#images-names", Static).update(line)
         panels = picture.panels[first:last]
         words = [picture.title, " | ".join(panels)]
-        if len(panels) == 1 and (meaning := MEANINGS.get(panels[0])):
+        if len(panels) == 1 and (meaning := MEANINGS.get(panels[0].partition(",")[0])):
             words = [f"{panels[0]}: {meaning}"]
         self.query_one(PictureView).show(
             PictureFile(view.run.folder, picture.file, (first, last, max(1, len(picture.panels)))),

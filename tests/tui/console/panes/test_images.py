@@ -41,7 +41,7 @@ def shades(driver: Driver) -> set[int]:
 async def test_images_pane_shows_before_and_after_then_difference_and_spread(
     opened: Opener, make: Maker, size: tuple[int, int]
 ) -> None:
-    add_panels(make("image"), {"given": 10, "restored": 20, "difference": 30, "spread": 40})
+    add_panels(make("image"), {"given": 10, "restored": 20, "difference": 30, "spread, white is 8 grey levels": 40})
     async with opened(size) as driver:
         await driver.press("2", "tab")
         await driver.until_seen("given | restored")
@@ -50,7 +50,7 @@ async def test_images_pane_shows_before_and_after_then_difference_and_spread(
         await driver.until_seen("difference: what")
         assert shades(driver) == {30}
         await driver.press("v")
-        await driver.until_seen("spread: how far")
+        await driver.until_seen("spread, white is")
         assert shades(driver) == {40}
         await driver.press("v")
         await driver.until_seen("given | restored")
