@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ from dipddpm.core.events import (
     BestModel,
     DataLoaded,
     Item,
+    NoiseEstimated,
     QualityPredicted,
     RestoredImages,
     RunStarted,
@@ -30,7 +32,7 @@ from dipddpm.core.events import (
     Step,
     Tensors,
 )
-from dipddpm.core.experiments.given import qualities, restored_files
+from dipddpm.core.experiments.given import qualities, restored_files, with_known_noise
 from dipddpm.core.methods.dip import in_batches
 
 
@@ -81,8 +83,12 @@ class DipExperiment:
         """Make the cases of this process's images and set up their fit; each group indexes images of one size."""
         config = self.config
         batches = []
+        self.found: list[NoiseEstimated] = []
+        """The noise that was found in given images, if the task doesn't tell it."""
         for indices in groups:
             case, truth = self._case(indices)
+            case, found = with_known_noise(case, indices[0])
+            self.found += found
             case, truth = case.to(self.device), None if truth is None else truth.to(self.device)
             batches.append(
                 PriorBatch(case.y, case.degradation, config.dip, case.shape[1:], seed=config.seed, truth=truth)
@@ -145,6 +151,8 @@ class DipExperiment:
         if self.step == 0:
             yield from self.inputs
             yield from file_messages(self.config.images) if self.given is None else self.given.messages
+            for part in self.process_group.gather(msgspec.to_builtins(self.found), to_all=True):
+                yield from msgspec.convert(part, list[NoiseEstimated])
             y = self.fit.gather(lambda batch: list(batch.y))
             measured = self.fit.gather(lambda batch: list(batch.degradation.operator.measured(batch.y)))
             yield Tensors(name="measurement", tensors={"y": y, "measured": measured})
@@ -223,5 +231,7 @@ def _groups(
     groups = []
     for size in sizes:
         indices = [index for its_size, index in assigned if its_size == size]
-        groups += in_batches(indices, config.dip, size, device)
+        # Each given image has noise of its own.
+        alone = config.task.noise == "unknown"
+        groups += [[index] for index in indices] if alone else in_batches(indices, config.dip, size, device)
     return groups

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 import torch
@@ -15,7 +15,8 @@ from dipddpm.core.data.given import GivenImages, load_given
 from dipddpm.core.degrade import Degradation
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.measure import image_size
-from dipddpm.core.events import DataLoaded, GivenRestored
+from dipddpm.core.degrade.noise_estimate import resolve_noise
+from dipddpm.core.events import DataLoaded, GivenRestored, NoiseEstimated
 from dipddpm.core.io.given import GivenPicture
 
 
@@ -59,6 +60,16 @@ def load_batch(config: HybridRun, channels: int | None = None) -> Batch:
         return Batch(*sources.load_batch(config.images, config.data, channels))
     given = load_given(config.images, config.task.enlargement)
     return Batch(sources.as_batch(given.images, channels), given.names, given.loaded, given)
+
+
+def with_known_noise(case: Case, image: int = 0) -> tuple[Case, list[NoiseEstimated]]:
+    """Estimate the noise of a case if its task doesn't tell it; return the case, and what was found in an image."""
+    degradation, found = resolve_noise(case.y, case.degradation)
+    if found is None:
+        return case, []
+    names = ("kind", "sigma", "lower", "upper", "photons", "hit", "certainty")
+    facts = {name: getattr(found, name) for name in names}
+    return replace(case, degradation=degradation), [NoiseEstimated(image=image, text=found.sentence, **facts)]
 
 
 class Quality(TypedDict):

@@ -29,7 +29,7 @@ from dipddpm.core.events import (
     Tensors,
 )
 from dipddpm.core.experiments.ddpm import DdpmExperiment
-from dipddpm.core.experiments.given import Batch, load_batch
+from dipddpm.core.experiments.given import Batch, load_batch, with_known_noise
 from dipddpm.core.experiments.phases import Comparing, Phases, PriorTraining, Restoring
 from dipddpm.core.experiments.priors import load_prior
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
@@ -65,7 +65,9 @@ class HybridExperiment:
         self.given_prior = prior
         self.training = training
         self._own_inputs: list[Input] = [*([prior[1]] if prior else []), batch.loaded, *task_files_loaded(config.task)]
-        self.case = batch.case(config).to(device)
+        case, self.found = with_known_noise(batch.case(config))
+        """The case, and the noise that was found in given images."""
+        self.case = case.to(device)
         self.clock = clock_of(self.case.y.device)
         self._prior_training = None if training is None else PriorTraining(training)
         untrained = self._as_model(training.network) if training is not None else prior and prior[0]
@@ -139,6 +141,7 @@ class HybridExperiment:
                 yield from file_messages(self.config.images, self.case.shape[1])
             else:
                 yield from self.given.messages
+                yield from self.found
             if self.truth is None:
                 yield Message(text=NOT_COMPARED)
             measured = self.case.degradation.operator.measured(self.case.y)

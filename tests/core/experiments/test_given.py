@@ -21,6 +21,7 @@ from dipddpm.core.events import (
     GivenRestored,
     Item,
     Message,
+    NoiseEstimated,
     Pictures,
     PsnrMeasured,
     QualityPredicted,
@@ -157,6 +158,24 @@ def test_pages_of_given_stack_are_restored_into_one_file(tmp_path: Path) -> None
     (result,) = find(items, GivenRestored)
     assert (result.name, len(result.images)) == ("stack", 3)
     assert [quality.name for quality in find(items, QualityPredicted)] == [f"stack-page-{page}" for page in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("kind", ["dip", "hybrid"])
+def test_noise_of_given_picture_is_estimated_unless_the_task_tells_it(kind: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    truth = np.repeat(np.repeat(rng.integers(60, 190, (4, 4)), 16, 0), 16, 1)
+    for name, sigma in {"weak": 8, "strong": 30}.items():
+        noisy = truth + rng.normal(0, sigma, truth.shape)
+        Image.fromarray(noisy.clip(0, 255).round().astype(np.uint8)).save(tmp_path / f"{name}.png")
+    files = tuple(str(tmp_path / f"{name}.png") for name in ("weak", "strong"))
+    settings: dict[str, Any] = {"images__given": files if kind == "dip" else files[1:]}
+    items = items_of(kind, "denoise:noise=unknown", method="self-diffusion" if kind == "hybrid" else None, **settings)
+    found = find(items, NoiseEstimated)
+    assert [event.image for event in found] == ([0, 1] if kind == "dip" else [0])
+    assert found[-1].sigma == pytest.approx(30, rel=0.15)
+    assert [quality.noise for quality in find(items, QualityPredicted)] == [pytest.approx(e.sigma) for e in found]
+    if kind == "dip":
+        assert found[0].sigma == pytest.approx(8, rel=0.15)
 
 
 def test_random_mask_of_given_picture_is_refused(tmp_path: Path) -> None:
