@@ -106,7 +106,7 @@ class PatchPriorRestorer:
                 self.current = self._round(self.current)
             else:
                 self.samples.append(self._sample())
-                self.spread = _smooth(torch.stack(self.samples).var(0)).sqrt() if len(self.samples) > 1 else None
+                self.spread = _smooth(torch.stack(self.samples).var(0), 5).sqrt() if len(self.samples) > 1 else None
         elif self.step < self.rounds:
             view = self._denoise(self.case.y, self.sigma, self.step)
             self.current = view if self.step == 0 else self.current + (view - self.current) / (self.step + 1)
@@ -139,7 +139,7 @@ class PatchPriorRestorer:
         return to_unit(x0.rot90(-turns, (2, 3)))
 
     def _posterior_deviation(self) -> Tensor:
-        """Return sigma sqrt(d E[x | y] / dy), where the slope is averaged over 5x5 pixels and all channels."""
+        """Return sigma sqrt(d E[x | y] / dy), where the slope is averaged over 9x9 pixels and all channels."""
         generator = torch.Generator(self.case.y.device).manual_seed(derive(self.case.seed, "probe"))
         shape, device = self.case.y.shape, self.case.y.device
         signs = torch.randint(2, shape, generator=generator, device=device) * 2.0 - 1
@@ -147,7 +147,7 @@ class PatchPriorRestorer:
         changed = self._denoise(self.case.y + change * signs, self.sigma, 0)
         differences = changed - self._denoise(self.case.y, self.sigma, 0)
         slope = (signs * differences / change.clamp(min=1e-6)).mean(1, keepdim=True)
-        return (self.sigma * _smooth(slope).clamp(0, 1).sqrt()).expand(shape)
+        return (self.sigma * _smooth(slope, 9).clamp(0, 1).sqrt()).expand(shape)
 
     def _sample(self) -> Tensor:
         """Draw a sample of the posterior that begins at the current image with noise."""
@@ -172,9 +172,9 @@ class PatchPriorRestorer:
         self.samples = list(state["samples"])
 
 
-def _smooth(images: Tensor) -> Tensor:
-    """Average over 5x5 pixels."""
-    return F.avg_pool2d(images, 5, stride=1, padding=2, count_include_pad=False)
+def _smooth(images: Tensor, side: int) -> Tensor:
+    """Average over side x side pixels; `side` is odd."""
+    return F.avg_pool2d(images, side, stride=1, padding=side // 2, count_include_pad=False)
 
 
 def first_estimate(case: Case) -> Tensor:
