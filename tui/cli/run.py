@@ -12,8 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from dipddpm.core import config as configs
-from dipddpm.core.config import HYBRIDS, PRESETS, TASKS, AnyRun, HybridRun, parse_task
-from dipddpm.core.config.tasks import Inpaint
+from dipddpm.core.config import HYBRIDS, PRESETS, TASKS, AnyRun, HybridRun
 from dipddpm.core.data.catalogue import CATALOGUE
 from dipddpm.core.data.given import expand_given
 from dipddpm.core.errors import UserError
@@ -127,7 +126,8 @@ class RunOptions(NewRun):
     def config(self) -> AnyRun:
         """Return the complete config. Raises UserError if an option is wrong."""
         given = self.config_settings()
-        task = self.task if self.mask is None else _masked(self.task)
+        results.refuse_other_mask(self.task, None if self.mask is None else str(self.mask))
+        task = self.task or ("inpaint" if self.mask else None)
         config = configs.build(self.kind, method=self.method, preset=self.preset, task=task, settings=given)
         _refuse_unused(config, self.prior, self.epochs)
         return limit_images(config, given)
@@ -300,15 +300,6 @@ def _refuse_unused(config: AnyRun, prior: str | None, epochs: int | None) -> Non
         raise UserError(problem, f"Give --iterations {epochs} instead.")
     if prior is not None and (config.trains or not config.hybrid.needs_prior):
         raise UserError(f"{config.method} takes no trained prior.", "Leave out --from, or choose another --method.")
-
-
-def _masked(task: str | None) -> str:
-    """Return the task of a mask file. Raises UserError for a task without missing pixels."""
-    spec = task or "inpaint"
-    if not isinstance(parse_task(spec), Inpaint):
-        problem = f"--mask names missing pixels, and the task {spec} has none."
-        raise UserError(problem, "Leave out --mask, or give --task inpaint.")
-    return spec
 
 
 def _index_range(images: str) -> str:
