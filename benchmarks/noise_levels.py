@@ -70,8 +70,9 @@ def measure(
 
 def pictures(name: str) -> Iterator[tuple[str, Values]]:
     """Yield a picture of scikit-image as (C, H, W) in [0, 1], by name; a picture in colour also in grey."""
-    loaded = data.stereo_motorcycle()[0] if name == "motorcycle" else getattr(data, name)()
-    values: Values = loaded[:1024, :1024] / 255.0
+    loaded = getattr(data, "stereo_motorcycle" if name == "motorcycle" else name)()
+    picture = loaded[0] if name == "motorcycle" else loaded  # the left one of two
+    values: Values = picture[:1024, :1024] / 255.0
     if values.ndim == 3:
         yield f"{name}, RGB", values.transpose(2, 0, 1)
         values = values @ _LUMA
