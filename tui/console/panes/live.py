@@ -59,7 +59,7 @@ class LivePane(Pane):
         """Show the run's curves, with its values now or at the time cursor."""
         curves = view.series.psnr()
         self._show_board(view)
-        self._lay_out(len(curves), rates=any(len(curve.x) for curve in _rates(view)))
+        self._lay_out(len(curves), rates=any(len(curve.x) for curve in _rates(view)), words_only=_has_words_only(view))
         self._show_loss(view)
         self._show_misfit(view)
         if curves:
@@ -67,10 +67,10 @@ class LivePane(Pane):
         self._show_rates(view)
         self._update_feed(view)
 
-    def _lay_out(self, curves: int, *, rates: bool) -> None:
+    def _lay_out(self, curves: int, *, rates: bool, words_only: bool) -> None:
         """Share the height among the widgets, if it or the curves have changed."""
         height = self.size.height
-        shape = (height, curves, rates)
+        shape = (height, curves, rates, words_only)
         if shape == self._shape:
             return
         self._shape = shape
@@ -79,13 +79,15 @@ class LivePane(Pane):
         images.styles.max_height = max(MIN_ROWS, height // 3)
         self.query_one("#live-psnr").display = bool(curves) and height >= PSNR_CHART_MIN_ROWS
         self.query_one("#live-paces").display = rates and height >= RATES_MIN_ROWS
-        self.query_one(Feed).styles.height = max(4, height // 5)
+        feed = self.query_one(Feed)
+        feed.wraps = words_only
+        feed.styles.height = "1fr" if words_only else max(4, height // 5)
 
     def _show_board(self, view: View) -> None:
         """Show the scores of restorations, if there are any; without curves they take all the room."""
         scored, board = view.series.restorations, self.query_one("#live-board")
         curves = bool(view.series.psnr()) or any(len(line.x) for line in view.series.loss("step"))
-        self.query_one("#live-loss").display = curves or not scored
+        self.query_one("#live-loss").display = curves or not (scored or _has_words_only(view))
         board.display = bool(scored)
         board.styles.height = "1fr" if not curves else max(MIN_ROWS, self.size.height // 3)
         key = (len(scored), view.series.generation, self.size.width)
@@ -149,6 +151,13 @@ class LivePane(Pane):
             new_events = series.recent_events(self._events_shown)
             self._events_shown = series.event_count
             feed.add(feed_entries(new_events))
+
+
+def _has_words_only(view: View) -> bool:
+    """Return whether the run restores given pictures by methods without a loss, so that only its feed has news."""
+    series = view.series
+    is_picture = series.started is not None and series.started.kind == "image"
+    return is_picture and not any(len(line.x) for line in series.loss("step"))
 
 
 def _axis(view: View) -> Axis:

@@ -73,6 +73,8 @@ class Feed(LinesWidget):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
+        self.wraps = False
+        """Whether all entries are wrapped, rather than only errors; for a feed that has much room."""
         self._entries: deque[FeedEntry] = deque(maxlen=MAX_ENTRIES)
 
     def add(self, new_entries: Iterable[FeedEntry]) -> None:
@@ -86,7 +88,7 @@ class Feed(LinesWidget):
         self.redraw()
 
     def draw(self, width: int, height: int) -> list[list[Segment]]:
-        """Return the last entries, the newest at the bottom. Errors and their remedies are wrapped, other texts cut."""
+        """Return the last entries, the newest at the bottom. Errors and remedies wrap; others only if `wraps`."""
         drawn: list[list[Segment]] = []
         for entry in reversed(self._entries):
             drawn[:0] = self._entry(entry, width)
@@ -101,7 +103,7 @@ class Feed(LinesWidget):
         parts = [entry.text]
         if cell_len(entry.text) > room:
             parts = [set_cell_size(entry.text, room - 1) + "…"]
-            if entry.tone in {"bad", "hint"}:
+            if self.wraps or entry.tone in {"bad", "hint"}:
                 parts = [line.plain for line in Text(entry.text).wrap(self.app.console, room, overflow="fold")]
         heads = [Segment(clock, self.component_style("feed--time")), *[Segment(" " * CLOCK_CELLS)] * (len(parts) - 1)]
         return [[head, Segment(part, style)] for head, part in zip(heads, parts, strict=True)]

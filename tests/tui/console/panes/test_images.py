@@ -5,10 +5,22 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from dipddpm.core.events import ImageSaved
+from dipddpm.core.events import ImageSaved, NoiseEstimated, RunStarted
 from dipddpm.core.runs import EventLog, Run
 from dipddpm.tui.console.widgets.pictures import PictureView
 from tests.tui.driving import LARGE, SMALL, Driver, Maker, Opener
+
+
+async def test_live_pane_of_a_picture_without_a_loss_wraps_what_was_found(opened: Opener, make: Maker) -> None:
+    run = make("image", losses=[])
+    log = EventLog(run.folder)
+    log.append(RunStarted(kind="image", method="nlm", device="cpu", steps=300))
+    words = "Gaussian noise of sigma 20.4 (19.3 to 21.4 grey levels), certain to 98%, and no impulses"
+    log.append(NoiseEstimated(image=0, kind="gaussian", text=words))
+    log.close()
+    async with opened(SMALL) as driver:
+        await driver.until_seen("and no impulses")
+        assert "No values to draw." not in driver.text()
 
 
 def add_panels(run: Run, panels: dict[str, int], *, columns: int = 0) -> None:
