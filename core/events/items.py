@@ -50,12 +50,14 @@ class GivenRestored(Payload, frozen=True):
 
     `images` are the restorations (C, H, W) of all pictures in `file`, in [0, 1]. `maps` are further pictures to store
     beside them by their names, such as `spread`, each (C, H, W) in [0, 1]. `out` is a path to which the result is
-    copied too. `white` and `grey` are the options with which the file was read.
+    copied too. `white` and `grey` are the options with which the file was read. `mask` is the file of the missing
+    pixels, empty if none are missing: where they were transparent, the result is opaque.
     """
 
     file: str
     name: str
     images: list[Any]
+    mask: str = ""
     maps: dict[str, Any] = {}
     out: str = ""
     white: float = 0.0

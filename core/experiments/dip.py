@@ -195,7 +195,7 @@ class DipExperiment:
         title = f"At the stop ({fit.rule_name})"
         pictures = fit.pictures("restored", title, lambda batch: batch.stopping.restored)
         if self.given is not None:
-            files = restored_files(self.given, fit.restored, self.config.images, self.step)
+            files = restored_files(self.given, fit.restored, self.config, self.step)
             return [best, *pictures, *files, *(() if self.truth else self._qualities(self.given.names))]
         restored = RestoredImages(
             names=image_names(self.config.images),

@@ -9,7 +9,8 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from dipddpm.core.config import HybridRun, ImagesConfig
+from dipddpm.core.config import DipRun, HybridRun
+from dipddpm.core.config.tasks import Inpaint
 from dipddpm.core.data import sources
 from dipddpm.core.data.given import GivenImages, load_given
 from dipddpm.core.degrade import Degradation
@@ -88,17 +89,24 @@ def qualities(y: Tensor, degradation: Degradation, images: Tensor) -> list[Quali
 
 
 def restored_files(
-    given: GivenImages, restored: Sequence[Tensor], images: ImagesConfig, step: int
+    given: GivenImages, restored: Sequence[Tensor], config: DipRun | HybridRun, step: int
 ) -> list[GivenRestored]:
     """Return a payload for each given file, with the restorations (C, H, W) of the pictures in it."""
-    files = []
+    files, images = [], config.images
+    mask = config.task.mask if isinstance(config.task, Inpaint) else ""
     for index, picture in enumerate(given.pictures):
         if picture.page == 0:
             pages = [_with_channels(image, picture) for image in restored[index : index + picture.pages]]
             name = given.names[index].removesuffix(f"-page-{1:0{len(str(picture.pages))}}")
             files.append(
                 GivenRestored(
-                    file=str(picture.path), name=name, images=pages, white=images.white, grey=images.grey, step=step
+                    file=str(picture.path),
+                    name=name,
+                    images=pages,
+                    mask=mask,
+                    white=images.white,
+                    grey=images.grey,
+                    step=step,
                 )
             )
     return files

@@ -236,7 +236,7 @@ class Restoring:
         )
         yield self._picture("restored", cost.images, f"Restored by {self.config.method}")
         if self.given is not None:
-            yield from restored_files(self.given, list(cost.images), self.config.images, self.step)
+            yield from restored_files(self.given, list(cost.images), self.config, self.step)
         else:
             yield RestoredImages(
                 names=image_names(self.config.images),

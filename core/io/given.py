@@ -85,6 +85,13 @@ def read_given(path: Path, *, white: float = 0, grey: bool = False) -> list[Give
         return _from_samples(samples, metadata.read(stored.full_size(file)), path, white, grey=grey)
 
 
+def with_filled(picture: GivenPicture, known: NDArray[np.bool_]) -> GivenPicture:
+    """Return the picture with its transparent pixels opaque where they are missing, because a result has them."""
+    if picture.alpha is None:
+        return picture
+    return replace(picture, alpha=np.where(~known & (picture.alpha < 0.5), np.float32(1), picture.alpha))
+
+
 def _pages(file: BinaryIO, path: Path) -> list[Samples]:
     """Return the pictures of a file, all of one size and kind."""
     file.seek(0)

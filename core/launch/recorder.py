@@ -18,7 +18,8 @@ from dipddpm.core.errors import FREE_SPACE, UserError, system_error
 from dipddpm.core.events import Event, Experiment, Item
 from dipddpm.core.export.mirror import TensorboardMirror
 from dipddpm.core.io import atomic
-from dipddpm.core.io.given import read_given
+from dipddpm.core.io.given import read_given, with_filled
+from dipddpm.core.io.masks import read_mask
 from dipddpm.core.io.written import write_like
 from dipddpm.core.launch import inputs
 from dipddpm.core.runs import BEST_FILE, CHECKPOINT_FILE, EventLog, EventReader, history, summary
@@ -247,16 +248,18 @@ class Recorder:
     def _store_given(self, item: events.GivenRestored) -> Event:
         """Store the restoration of a given file, a copy of the given file, and the maps; copy the result to `out`."""
         given = read_given(Path(item.file), white=item.white, grey=item.grey)
-        restored = [image.detach().cpu().movedim(0, -1).numpy() for image in item.images]
+        pixels = [image.detach().cpu().movedim(0, -1).numpy() for image in item.images]
+        known = read_mask(Path(item.mask)) if item.mask else None
+        restored = pixels, given if known is None else [with_filled(picture, known) for picture in given]
         files = {}
-        for kind, pixels in (("restored", restored), ("given", [picture.pixels for picture in given])):
+        for kind, pictures in (("restored", restored), ("given", ([picture.pixels for picture in given], given))):
             files[kind] = f"images/{item.name}-{kind}{given[0].source.ending}"
-            write_like(self.folder / files[kind], pixels, given)
+            write_like(self.folder / files[kind], *pictures)
         for name, image in item.maps.items():
             images.save_png(self.folder / f"images/{item.name}-{name}.png", image)
         if item.out:
             Path(item.out).parent.mkdir(parents=True, exist_ok=True)
-            write_like(Path(item.out), restored, given)
+            write_like(Path(item.out), *restored)
         return events.RestoredSaved(
             files=[files["restored"]], degraded=[files["given"]], images=len(given), step=item.step, out=item.out
         )

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dipddpm.core.config import ImageRun
+from dipddpm.core.config.tasks import Inpaint
 from dipddpm.core.degrade import GaussianNoise, Mask
 from dipddpm.core.degrade.panels import CONTRAST
 from dipddpm.core.events import GivenRestored, Item, Pictures, PsnrMeasured, QualityPredicted
@@ -89,6 +90,7 @@ def closing_items(
             file=each.file,
             name=each.name,
             images=[images[row] for row in rows],
+            mask=config.task.mask if isinstance(config.task, Inpaint) else "",
             maps=maps,
             out=each.out,
             white=config.images.white,

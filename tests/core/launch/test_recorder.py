@@ -209,3 +209,19 @@ def test_exact_restoration_finishes_without_warning(recorder: Recorder) -> None:
     recorder.record(events.PsnrMeasured(step=1, psnr=[float("inf")], mean=float("inf"), loss=[0.0]))
     recorder.record(events.RunFinished(seconds=1.0, step=1))
     assert [type(event) for event in logged(recorder)] == [events.PsnrMeasured, events.RunFinished]
+
+
+def test_recorder_makes_filled_pixels_of_a_given_picture_opaque(recorder: Recorder, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 4)).astype(np.uint8)
+    pixels[..., 3] = 200
+    pixels[2:4, 3:7, 3] = 0
+    path, elsewhere = tmp_path / "a.png", tmp_path / "mask.png"
+    Image.fromarray(pixels).save(path)
+    Image.fromarray(np.eye(9, 12, dtype=np.uint8) * 255 ^ 255).save(elsewhere)
+    image = torch.from_numpy(pixels[..., :3] / 255).movedim(-1, 0)
+    for mask in ("", str(path), str(elsewhere)):
+        recorder.record(events.GivenRestored(file=str(path), name="a", images=[image], mask=mask))
+        alpha = np.asarray(Image.open(tmp_path / "images/a-restored.png"))[..., 3]
+        missing = {"": False, str(path): pixels[..., 3] == 0, str(elsewhere): np.eye(9, 12) > 0}[mask]
+        np.testing.assert_array_equal(alpha, np.where(missing & (pixels[..., 3] == 0), 255, pixels[..., 3]))
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "images/a-given.png")), pixels)
