@@ -15,12 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 
 from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.compute import checkpoint, devices
 from dipddpm.core.config import DataConfig, DdpmRun, UNetConfig
+from dipddpm.core.data import leaves
+from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.ddpm.sampling import Sampling
+from dipddpm.core.ddpm.solvers import solver
+from dipddpm.core.images import picture, save_png, to_unit
 from dipddpm.core.io import atomic
 from dipddpm.core.runs import (
     BEST_FILE,
@@ -34,6 +40,9 @@ from dipddpm.core.runs import (
     trained,
 )
 from scripts import train_leaves_prior as training
+
+PICTURES, NFE = 16, 20
+"""The number of drawn patches and of samples in the run's pictures, and the evaluations for a sample."""
 
 
 def make(source: Path, folder: Path = reference.FOLDER / reference.LEAVES) -> None:
@@ -72,6 +81,11 @@ def make(source: Path, folder: Path = reference.FOLDER / reference.LEAVES) -> No
         began,
     )  # fmt: skip
     append(events.DataLoaded(dataset=trained.LEAVES, split="drawn", images=images, sha256=""), began)
+    (folder / "images").mkdir()
+    rng = np.random.default_rng(0)
+    drawn = leaves.patches(rng, [leaves.dead_leaves(rng) for _ in range(PICTURES)], PICTURES, training.SIDE)
+    save_png(folder / "images" / "first-batch.png", picture(torch.from_numpy(drawn), 4))
+    append(events.ImageSaved(file="images/first-batch.png", name="first-batch", title="Drawn patches"), began)
     last = 0.0
     for epoch, row in enumerate(rows, 1):
         step, seconds = row["step"], row["seconds"] - last
@@ -92,6 +106,17 @@ def make(source: Path, folder: Path = reference.FOLDER / reference.LEAVES) -> No
             events.Step(step=step, epoch=epoch, loss=row["loss"], images_per_second=images / seconds),
             began + row["seconds"],
         )
+    denoiser = TrainedModel.of_run(folder).denoiser()
+    sampling = Sampling(denoiser, solver("dpm++"), (PICTURES, 3, training.SIDE, training.SIDE), steps=NFE, seed=0)
+    for _ in sampling:
+        pass
+    save_png(folder / "images" / "samples.png", picture(to_unit(sampling.xt), 4))
+    append(
+        events.ImageSaved(
+            file="images/samples.png", name="samples", title=f"Samples (nfe {NFE})", step=rows[-1]["step"]
+        ),
+        began + rows[-1]["seconds"],
+    )
     measured = ", ".join(f"{name}: {value:.2f} dB" for name, value in rows[-1].items() if " " in name)
     append(
         events.Message(text=f"PSNR of one-step denoising at the end, by set and sigma: {measured}"),
