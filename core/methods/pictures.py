@@ -10,12 +10,12 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import torch
 from torch import Tensor
 
-from dipddpm.core import registry
 from dipddpm.core.config import DipConfig
 from dipddpm.core.config.hybrid import Calibrated
 from dipddpm.core.config.picture import PICTURE_METHODS
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
+from dipddpm.core.degrade.stabilize import stabilize
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Item, StateDict, Step
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
@@ -73,7 +73,7 @@ class PictureMethods:
                 raise UserError(problem, "Choose another method, or auto.")
             if name in CLASSICS:
                 return ClassicRestorer(case, CLASSICS[name].restore, PERTURBED if with_spread else 0)
-            case, inverse = _stabilize(case)
+            case, inverse = stabilize(case)
             if name == "patch-prior":
                 assert self.prior is not None
                 return Transformed(PatchPriorRestorer(case, self.prior, with_spread=with_spread), inverse)
@@ -173,10 +173,3 @@ class Transformed:
 
 def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
-
-
-def _stabilize(case: Case) -> tuple[Case, Callable[[Tensor], Tensor]]:
-    if importlib.util.find_spec("dipddpm.core.degrade.stabilize") is None:
-        return case, lambda images: images
-    result: tuple[Case, Callable[[Tensor], Tensor]] = registry.resolve("dipddpm.core.degrade.stabilize:stabilize")(case)
-    return result

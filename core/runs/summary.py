@@ -199,6 +199,7 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     def _judge(self, event: events.FitMeasured | events.QualityPredicted) -> None:
         if isinstance(event, events.QualityPredicted):
+            self.method = f"auto: {event.method}" if self.method == "auto" else self.method
             values = event.residual, event.noise, event.predicted_psnr, event.lower, event.upper
             self.qualities[event.image] = Quality(*values)
             self.quality = quality_mean(list(self.qualities.values()))

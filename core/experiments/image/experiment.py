@@ -86,7 +86,7 @@ class ImageExperiment:
             for item in phase:
                 yield shift_step(item, self.steps_before)
             assert phase.result is not None
-            truth = load_truth(self.config, group, self.device)
+            truth = load_truth(self.config, group)
             end = self.steps_before + len(phase)
             yield from closing_items(phase.result, self._files(group), truth, self.config, end)
             self.steps_before, self.index, phase.result = end, self.index + 1, None

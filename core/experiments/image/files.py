@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import msgspec
 import torch
@@ -14,9 +13,8 @@ from dipddpm.core.config import ImageRun
 from dipddpm.core.data.given import GivenImages, load_given
 from dipddpm.core.data.names import image_names
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.degrade.estimate import with_noise_level
-from dipddpm.core.degrade.measure import Degradation
 from dipddpm.core.degrade.noise import Noise
+from dipddpm.core.degrade.noise_estimate import resolve_noise
 from dipddpm.core.events import Item, NoiseEstimated
 
 GROUP_PIXELS = 2**22
@@ -65,7 +63,7 @@ def facts_of(config: ImageRun) -> list[Facts]:
         y = torch.stack(loaded.images)
         case = Case.given(y, config.task, config.seed)
         found: list[Item] = list(loaded.messages)
-        degradation, estimate = _resolve_noise(case)
+        degradation, estimate = resolve_noise(case.y, case.degradation)
         error = 0.0
         if estimate is not None:
             level = estimate.photons or estimate.hit or max(estimate.sigma, 1.0)
@@ -127,18 +125,8 @@ def load_case(config: ImageRun, group: Sequence[Facts], device: torch.device) ->
     return replace(case, degradation=replace(case.degradation, noise=group[0].noise, blind=False)).to(device)
 
 
-def load_truth(config: ImageRun, group: Sequence[Facts], device: torch.device) -> Tensor | None:
+def load_truth(config: ImageRun, group: Sequence[Facts]) -> Tensor | None:
     """Read the true images (N, C, H, W) of a group's pictures; None if they aren't known."""
     if not config.images.truth:
         return None
-    return torch.stack([true for each in group for true in _load(config, each.index).truth]).to(device)
-
-
-def _resolve_noise(case: Case) -> tuple[Degradation, Any]:
-    try:
-        from dipddpm.core.degrade.noise_estimate import resolve_noise  # type: ignore[import-not-found]
-    except ImportError:
-        blind = replace(case.degradation, blind=case.degradation.noise.kind == "unknown")
-        return with_noise_level(case.y, blind), None
-    result: tuple[Degradation, Any] = resolve_noise(case.y, case.degradation)
-    return result
+    return torch.stack([true for each in group for true in _load(config, each.index).truth])

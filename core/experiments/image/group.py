@@ -32,6 +32,7 @@ class GroupResult:
     """The restorations of the pictures of a group, and what the trial says about them."""
 
     case: Case
+    """The pictures as they were given, on the CPU, as are the results."""
     images: Tensor
     """The restorations, (N, C, H, W), in [0, 1] but not clipped."""
     spread: Tensor | None
@@ -51,7 +52,8 @@ class GroupResult:
         case = replace(
             self.case, y=self.case.y[row : row + 1], degradation=degradation, shape=(1, channels, height, width)
         )
-        return self.trial.predict(case, self.images[row : row + 1], self.samples)
+        device = self.trial.case.y.device
+        return self.trial.predict(case.to(device), self.images[row : row + 1].to(device), self.samples.to(device))
 
 
 class GroupRestoration:
@@ -180,7 +182,7 @@ class GroupRestoration:
         if pad:
             inner = Window(pad, pad, images.shape[-2] - 2 * pad, images.shape[-1] - 2 * pad)
             images, spread = inner.of(images), None if spread is None else inner.of(spread)
-        return GroupResult(self.load(), images, spread, self.method, self.trial, samples)
+        return GroupResult(self.load().to("cpu"), images, spread, self.method, self.trial, samples)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that an exact resume needs, except the trained network; valid after a `Step`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +12,10 @@ from torch import Tensor
 
 from dipddpm.core.config import ImageRun
 from dipddpm.core.config.tasks import Inpaint
-from dipddpm.core.degrade import GaussianNoise, Mask
+from dipddpm.core.degrade import GaussianNoise, Identity, Mask
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.panels import CONTRAST
+from dipddpm.core.degrade.stabilize import correct_clipping
 from dipddpm.core.events import GivenRestored, Item, Pictures, PsnrMeasured, QualityPredicted
 from dipddpm.core.experiments.image.group import GroupResult
 from dipddpm.core.experiments.image.tiles import Window
@@ -25,6 +27,9 @@ PREVIEW = 1024
 """The longest side in pixels of a picture that shows a whole result; larger results are averaged down."""
 DETAIL = 192
 """Side in pixels of the part of a large picture that is shown pixel by pixel."""
+CLIPPED_SIGMA = 30 / 255
+CLIPPED_SHARE = 0.002
+"""The least noise, and the least share of black and white values, for which the bias of clipping is corrected."""
 FILES = ("given", "restored", "truth")
 """Panels that are stored as files of the given file's kind, or that the user has."""
 BRIGHT = 0.99
@@ -44,21 +49,41 @@ class FileOfGroup:
     """The path to which the result is copied; empty if it isn't."""
 
 
-def known_pixels_kept(result: GroupResult) -> Tensor:
-    """Return the restorations, with the measured pixels as they were given if they have no noise."""
+def known_pixels_kept(result: GroupResult) -> GroupResult:
+    """Return the result with the measured pixels as they were given, and certain, if they have no noise."""
     degradation = result.case.degradation
     noise_free = isinstance(degradation.noise, GaussianNoise) and degradation.noise.sigma == 0
     if not (noise_free and isinstance(degradation.operator, Mask)):
-        return result.images
-    return torch.where(degradation.operator.mask > 0, result.case.y, result.images)
+        return result
+    known = degradation.operator.mask > 0
+    spread = None if result.spread is None else result.spread.masked_fill(known, 0.0)
+    return replace(result, images=torch.where(known, result.case.y, result.images), spread=spread)
+
+
+def clipping_corrected(images: Tensor, case: Case) -> Tensor:
+    """Return the restorations of a picture whose strong noise was clipped to black and white, without its bias.
+
+    Below `CLIPPED_SIGMA` the correction changes nothing that can be measured; at sigma 75 it brought up to 0.7 dB with
+    BM3D on pictures of scikit-image (coins, page, moon, text).
+    """
+    noise, y = case.degradation.noise, case.y
+    if not (isinstance(noise, GaussianNoise) and isinstance(case.degradation.operator, Identity)):
+        return images
+    within = bool((y >= 0).all() and (y <= 1).all())
+    clipped = float(((y <= 0) | (y >= 1)).float().mean())
+    if not within or clipped < CLIPPED_SHARE or noise.sigma < CLIPPED_SIGMA:
+        return images
+    return correct_clipping(images.clamp(0, 1), noise.sigma)
 
 
 def closing_items(
     result: GroupResult, files: Sequence[FileOfGroup], truth: Tensor | None, config: ImageRun, step: int
 ) -> Iterator[Item]:
     """Yield the events, pictures and files of a group; `truth` are the true images (N, C, H, W), if they are known."""
-    images, case = known_pixels_kept(result), result.case
-    residual = 255 * case.degradation.misfit(images, case.y)
+    result = known_pixels_kept(result)
+    case = result.case
+    residual = 255 * case.degradation.misfit(result.images, case.y)
+    images = clipping_corrected(result.images, case)
     variance = case.degradation.expected_residual(case.y)
     noise = None if variance is None else 255 * variance.clamp(min=0).sqrt()
     spread = None if result.spread is None else 255 * result.spread.square().flatten(1).mean(1).sqrt()

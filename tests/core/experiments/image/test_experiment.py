@@ -117,7 +117,11 @@ def test_known_pixels_without_noise_stay_as_they_are(tmp_path: Path) -> None:
     mask = (np.random.default_rng(3).random(SIZE) > 0.4).astype(np.uint8) * 255
     given = [saved(tmp_path, "a.png", truth * (mask[..., None] > 0))]
     task = f"inpaint:mask={saved(tmp_path, 'mask.png', mask)}"
-    ((image,),) = results(experiment(task, given, picture_method="biharmonic", picture_tile=32)).values()
+    work = list(experiment(task, given, picture_method="biharmonic", picture_tile=32))
+    (restored,) = [item for item in work if isinstance(item, GivenRestored)]
+    image = restored.images[0]
+    assert float(restored.maps["spread"][:, torch.from_numpy(mask > 0)].max()) == 0
+    assert float(restored.maps["spread"].max()) > 0
     back = (image * 255).round().byte().movedim(0, -1).numpy()
     assert np.array_equal(back[mask > 0], truth[mask > 0])
     assert np.abs(back.astype(int) - truth)[mask == 0].mean() < 5
