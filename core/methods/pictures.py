@@ -19,7 +19,8 @@ from dipddpm.core.degrade.stabilize import stabilize
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Item, StateDict, Step
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
-from dipddpm.core.methods.classical.table import CLASSICS, task_of
+from dipddpm.core.methods.classical.pictures import task_of
+from dipddpm.core.methods.classical.table import CLASSICS
 from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.methods.patch_prior import PatchPriorRestorer
 from dipddpm.core.methods.trial import perturbed

@@ -13,10 +13,10 @@ LEAST_NOISE = 0.5 / 255
 """Smallest standard deviation of the noise; pictures have at least that of rounding to 8 bits."""
 EXPONENTS = (1.0, 1.25, 1.5, 1.75, 2.0)
 """Exponents p of the power spectra 1 / f^2p among which the Wiener filter chooses."""
-ITERATIONS = 200
+ITERATIONS = 300
 """Most iterations of Richardson-Lucy."""
-VARIATION = 0.002
-"""Weight of total variation in Richardson-Lucy (Dey et al., 2006, take the same)."""
+VARIATION = 0.005
+"""Weight of total variation in Richardson-Lucy."""
 
 
 def wiener(case: Case) -> Tensor:
@@ -60,7 +60,7 @@ def richardson_lucy(case: Case) -> Tensor:
     """
     case, sigma, finish = with_gaussian_noise(case)
     operator, y = case.degradation.operator, case.y.clamp(min=1e-3)
-    x = y.clone()
+    x = y.mean((2, 3), keepdim=True).expand_as(y)
     allowed = max(sigma, LEAST_NOISE) ** 2
     for _ in range(ITERATIONS):
         predicted = operator.A(x).clamp(min=1e-3)

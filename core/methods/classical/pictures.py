@@ -13,13 +13,23 @@ from scipy.fft import dct, idct
 from scipy.ndimage import distance_transform_edt, median_filter
 from torch import Tensor
 
-from dipddpm.core.degrade import Identity, Mask, SaltAndPepper
+from dipddpm.core.degrade import (
+    BlockMean,
+    CircularBlur,
+    Identity,
+    Mask,
+    MaskedOperator,
+    Operator,
+    SaltAndPepper,
+)
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.degrade.simplify import without_impulses
+from dipddpm.core.degrade.stabilize import stabilize
 
 Picture: TypeAlias = NDArray[np.float64]
 """One image, (C, H, W)."""
+TASK_NAMES = {Identity: "denoise", Mask: "inpaint", BlockMean: "superres", CircularBlur: "deblur"}
 LEAST_SIDE = 16
 """Pictures with a shorter side are extended by mirroring, since patches and wavelets need some pixels."""
 
@@ -60,14 +70,37 @@ def median(y: Tensor, size: int) -> Tensor:
 def with_gaussian_noise(case: Case) -> tuple[Case, float, Callable[[Tensor], Tensor]]:
     """Return the case with Gaussian noise, its standard deviation, and the map from its restoration to images.
 
-    Impulses are masked out where a median detects them; a level that isn't known is estimated.
+    Impulses are masked out where a median detects them, photon counts are stabilised, and a level that isn't known is
+    estimated.
     """
-    if isinstance(case.degradation.noise, SaltAndPepper) and isinstance(case.degradation.operator, Identity | Mask):
+    if isinstance(case.degradation.noise, SaltAndPepper) and task_of(case.degradation.operator) in (
+        "denoise",
+        "inpaint",
+    ):
         case = without_impulses(case, median(_nearest(case), impulse_window(case.degradation.noise.hit)))
     case = replace(case, degradation=with_noise_level(case.y, case.degradation))
+    case, inverse = stabilize(_with_one_mask(case))
     variance = case.degradation.expected_residual(case.y)
     sigma = 0.0 if variance is None else float(variance.clamp(min=0).mean().sqrt())
-    return case, sigma, lambda images: images
+    return case, sigma, inverse
+
+
+def task_of(operator: Operator) -> str:
+    """Return the name of the task that has this operator; hidden measurements don't change it."""
+    if isinstance(operator, MaskedOperator):
+        return task_of(operator.inner)
+    return next(name for kind, name in TASK_NAMES.items() if isinstance(operator, kind))
+
+
+def _with_one_mask(case: Case) -> Case:
+    """Return the case with a `Mask` where pixels are hidden from the method in all channels."""
+    operator = case.degradation.operator
+    measured = operator.measured(case.y)
+    if task_of(operator) not in ("denoise", "inpaint") or isinstance(operator, Identity):
+        return case
+    if not bool((measured == measured[:, :1]).all()):
+        return case
+    return replace(case, degradation=replace(case.degradation, operator=Mask(measured[:, :1])))
 
 
 def impulse_window(hit: float) -> int:

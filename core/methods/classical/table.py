@@ -10,23 +10,17 @@ import torch
 from torch import Tensor
 
 from dipddpm.core.degrade import (
-    BlockMean,
-    CircularBlur,
     Degradation,
-    Identity,
-    Mask,
-    MaskedOperator,
-    Operator,
     SaltAndPepper,
 )
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
 from dipddpm.core.methods.classical import deconvolution, denoisers, holes, superresolution
 from dipddpm.core.methods.classical.nl_bayes import nl_bayes
+from dipddpm.core.methods.classical.pictures import task_of
 
 ADDITIVE = ("gaussian", "poisson", "poisson-gaussian")
 IMPULSES = ("salt-and-pepper",)
-TASK_NAMES = {Identity: "denoise", Mask: "inpaint", BlockMean: "superres", CircularBlur: "deblur"}
 
 
 @dataclass(frozen=True)
@@ -63,13 +57,6 @@ class Classic:
         """
         self.refuse_other(case.degradation)
         return torch.cat([self.method(_select(case, index)) for index in range(len(case.y))])
-
-
-def task_of(operator: Operator) -> str:
-    """Return the name of the task that has this operator; hidden measurements don't change it."""
-    if isinstance(operator, MaskedOperator):
-        return task_of(operator.inner)
-    return next(name for kind, name in TASK_NAMES.items() if isinstance(operator, kind))
 
 
 def _select(case: Case, index: int) -> Case:

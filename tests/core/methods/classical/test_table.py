@@ -33,9 +33,11 @@ from dipddpm.core.degrade import (
 )
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.measure import gaussian_kernel
+from dipddpm.core.degrade.noise import PoissonGaussianNoise
 from dipddpm.core.errors import UserError
 from dipddpm.core.methods.classical import denoisers, pictures
-from dipddpm.core.methods.classical.table import CLASSICS, task_of
+from dipddpm.core.methods.classical.pictures import task_of
+from dipddpm.core.methods.classical.table import CLASSICS
 
 SIZES = [(1, 1), (1, 9), (7, 1), (2, 3), (19, 33)]
 
@@ -56,6 +58,7 @@ def case_of(x: Tensor, operator: Operator, noise: Noise, seed: int = 0) -> Case:
         y = y + noise.sigma * torch.from_numpy(rng.standard_normal(y.shape)).float()
     elif isinstance(noise, PoissonNoise):
         y = torch.from_numpy(rng.poisson(y.clamp(min=0) * noise.photons) / noise.photons).float()
+        y = y + getattr(noise, "sigma", 0.0) * torch.from_numpy(rng.standard_normal(y.shape)).float()
     elif isinstance(noise, SaltAndPepper):
         hit = torch.from_numpy(rng.random(y.shape))
         y = torch.where(hit < noise.hit / 2, 0.0, torch.where(hit > 1 - noise.hit / 2, 1.0, y))
@@ -71,7 +74,13 @@ def operators(n: int, size: tuple[int, int]) -> list[Operator]:
     return [Identity(), Mask(mask), BlockMean(2, size), CircularBlur(gaussian_kernel(1.0), size)]
 
 
-NOISES = [GaussianNoise(0.1), GaussianNoise(0.0), PoissonNoise(30.0), SaltAndPepper(0.2)]
+NOISES = [
+    GaussianNoise(0.1),
+    GaussianNoise(0.0),
+    PoissonNoise(30.0),
+    PoissonGaussianNoise(30.0, 0.05),
+    SaltAndPepper(0.2),
+]
 SUPPORTED = [
     (name, index, noise)
     for name, classic in CLASSICS.items()
@@ -187,6 +196,16 @@ def test_denoisers_fill_hidden_measurements() -> None:
     hidden = torch.from_numpy(np.random.default_rng(0).random(x.shape)).gt(0.1).float()[:, :1].expand_as(x)
     case = case_of(x, MaskedOperator(Identity(), hidden), GaussianNoise(0.1))
     assert psnr(x[hidden == 0], CLASSICS["tv"].restore(case)[hidden == 0]) > 23
+
+
+def test_photon_counts_are_stabilised() -> None:
+    """The same denoiser with the mean level everywhere is worse."""
+    x = scene() ** 2
+    case = case_of(x, Identity(), PoissonNoise(20.0))
+    variance = float((x / 20).mean())
+    mean_level = replace(case, degradation=Degradation(Identity(), GaussianNoise(variance**0.5)))
+    classic = CLASSICS["wavelet"]
+    assert psnr(x, classic.restore(case)) > psnr(x, classic.restore(mean_level)) + 0.3
 
 
 def test_api_restores_by_name_and_refuses_other_tasks() -> None:
