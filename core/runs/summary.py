@@ -187,7 +187,7 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
             case events.StopsCompared() if event.ssim:
                 self.ssim = sum(event.ssim) / len(event.ssim)
             case events.FitMeasured() | events.QualityPredicted():
-                self._judge(event)
+                self._note_quality(event)
             case events.RunFinished():
                 self.phase, self.ended = RunState.finished, event.time
             case events.RunFailed():
@@ -197,7 +197,7 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
             case _:
                 pass
 
-    def _judge(self, event: events.FitMeasured | events.QualityPredicted) -> None:
+    def _note_quality(self, event: events.FitMeasured | events.QualityPredicted) -> None:
         if isinstance(event, events.QualityPredicted):
             self.method = f"auto: {event.method}" if self.method == "auto" else self.method
             values = event.residual, event.noise, event.predicted_psnr, event.lower, event.upper

@@ -161,7 +161,7 @@ def test_pages_of_given_stack_are_restored_into_one_file(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", ["dip", "hybrid"])
-def test_noise_of_given_picture_is_estimated_unless_the_task_tells_it(kind: str, tmp_path: Path) -> None:
+def test_noise_of_given_picture_is_estimated_unless_the_task_names_it(kind: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     truth = np.repeat(np.repeat(rng.integers(60, 190, (4, 4)), 16, 0), 16, 1)
     for name, sigma in {"weak": 8, "strong": 30}.items():
