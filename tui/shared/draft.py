@@ -119,6 +119,8 @@ class Draft:
         if isinstance(config, DipRun | HybridRun | ImageRun):
             draft.task = str(type(config.task).__struct_config__.tag)
         values = configs.flatten(config)
+        if values.get("images.given"):  # the noise of given pictures has other defaults
+            draft.typed["images.given"] = as_text(values["images.given"])
         for field in draft.fields:
             is_estimated = field.key in NOISE_LEVELS and values["task.noise"] == "unknown"
             if not is_estimated and (text := as_text(values[field.key])) != draft.value(field):

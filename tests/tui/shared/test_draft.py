@@ -29,3 +29,10 @@ def test_command_of_draft_gives_the_same_config_in_another_folder(
     monkeypatch.chdir(elsewhere)
     assert dipddpm(*words[1:], "--dry-run") == 0
     assert capsys.readouterr().out == configs.to_toml(config)
+
+
+@pytest.mark.parametrize("task", ["denoise", "denoise:sigma=25", "denoise:noise=poisson", "inpaint:box=3", "deblur"])
+@pytest.mark.parametrize("kind", ["dip", "hybrid", "image"])
+def test_draft_of_given_pictures_yields_their_config(kind: str, task: str) -> None:
+    config = configs.build(kind, task=task, settings={"images.given": ("a.png",)})
+    assert Draft.from_config(config).config() == config
