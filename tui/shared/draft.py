@@ -202,16 +202,20 @@ class Draft:
             return self.typed[field.key]
         if field.key in NOISE_LEVELS and self.estimates_noise:
             return ""
-        if field.key == "task.noise" and self.kind == "image" and not self.estimates_noise:
-            return "gaussian"
+        if field.key == "task.noise" and self._is_given:
+            return "unknown" if self.estimates_noise else "gaussian"
         return as_text(PRESETS[self.kind][self.preset].get(field.key, field.default))
+
+    @property
+    def _is_given(self) -> bool:
+        """True for pictures that are given damaged."""
+        return self.kind == "image" or bool(self.typed.get("images.given", "").strip())
 
     @property
     def estimates_noise(self) -> bool:
         """True if nothing is said about the noise of a picture that is given damaged; its known pixels have none."""
-        is_given = self.kind == "image" or bool(self.typed.get("images.given", "").strip())
         noise = self.typed.get("task.noise", "unknown")
-        return is_given and self.task != "inpaint" and noise == "unknown" and NOISE_LEVELS.isdisjoint(self.typed)
+        return self._is_given and self.task != "inpaint" and noise == "unknown" and NOISE_LEVELS.isdisjoint(self.typed)
 
     def set_value(self, field: Field, text: str) -> None:
         """Set an option; its preset or default value counts as not set."""

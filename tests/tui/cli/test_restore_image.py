@@ -118,7 +118,7 @@ def test_a_folder_stands_for_its_pictures_in_natural_order(here: Path, capsys: p
         ("small.png --mask mask.png", "16x12"),
         ("photo.png --mask photo.png", "looks like a picture"),
         ("photo.png photo.png", "given twice"),
-        ("photo.png other.png --truth other.png", "1 file"),
+        ("photo.png other.png --truth other.png", "2 given file"),
         ("photo.png --truth small.png", "8x6"),
         ("photo.png --out new.jpg", "new.png"),
         ("photo.png --out new.tif", "new.png"),
