@@ -21,6 +21,8 @@ PENALTY: dict[CurveKind, float] = {"gaussian": 0.0, "poisson": 1.0, "poisson-gau
 """Misfit by which a kind must be better than Gaussian noise, for its lower frequency or its further parameter."""
 _GAIN_BOUNDS = math.log(1e-5), math.log(1.0)
 _VARIANCE_BOUNDS = 2 * math.log(0.1 / 255), 2 * math.log(130 / 255)
+_LARGEST_UNBOUNDED = 2 * math.log(4.0)
+"""Log of the largest variance of noise that isn't clipped; clipping leaves nothing of such noise to estimate."""
 _FLOOR = 0.025
 """Relative error of a variance that doesn't shrink with the number of values."""
 _TEXTURED = 0.5
@@ -159,6 +161,8 @@ def fit_curve(moments: Moments, kind: CurveKind, limits: Range, rounding: float)
         "poisson-gaussian": [_GAIN_BOUNDS, _VARIANCE_BOUNDS],
     }[kind]
     low, high = np.array(bounds).T
+    if limits == "unbounded" and kind != "poisson":
+        high[-1] = _LARGEST_UNBOUNDED
     fits = (
         least_squares(
             residuals,

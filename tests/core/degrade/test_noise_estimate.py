@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from dipddpm.core.degrade import (
     degrade,
 )
 from dipddpm.core.degrade.noise_estimate import NoiseEstimate, estimate_noise, resolve_noise
+from dipddpm.core.errors import UserError
 
 Values = NDArray[np.float64]
 COFFEE: Values = data.coffee()[:256, 100:356].transpose(2, 0, 1) / 255.0
@@ -134,6 +136,30 @@ def test_small_pictures_give_an_estimate(size: tuple[int, int]) -> None:
     found = estimated(stored(gaussian(np.full((1, *size), 0.5), 20)))
     assert found.sigma == pytest.approx(20, rel=0.4)
     assert 0 < found.certainty <= 1
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.sampled_from([(1, 9, 40), (3, 23, 31), (1, 64, 64)]),
+    st.sampled_from([lambda x: x, np.round, lambda x: x**9, lambda x: np.round(x * 3) / 3, lambda x: 4 * x - 2]),
+    st.floats(0, 1),
+    st.integers(0, 2**32),
+)
+def test_any_values_give_a_finite_estimate(
+    shape: tuple[int, int, int], change: Callable[[Values], Values], missing: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    y = torch.from_numpy(change(rng.random(shape))).float()
+    measured = torch.from_numpy(rng.random(shape) >= missing).float()
+    try:
+        found = estimated(y, measured)
+    except UserError as error:
+        assert "no block of 3x3 pixels" in error.problem
+        return
+    assert np.isfinite([found.sigma, found.photons, found.hit]).all()
+    assert found.lower <= found.upper
+    assert 0 <= found.certainty <= 1
+    assert found.sentence
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
