@@ -38,7 +38,7 @@ METHODS = {
 COMMAND = (sys.executable, "-c", "from dipddpm.tui.cli.main import main; main()")
 """The command `dipddpm` of this Python."""
 LIMIT_SECONDS = 600.0
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.5
 Key: TypeAlias = tuple[str, str, int, str]
 """A picture, its damage, its size (0: the whole picture) and a method."""
 
@@ -199,7 +199,7 @@ def judge(restored: Pixels, truth: Pixels) -> tuple[float, float]:
 def run(command: Sequence[str], limit: float) -> tuple[Cost, str]:
     """Run a command and the processes that it starts; return their costs and, if they failed, the last line.
 
-    The processes are asked for their memory and CPU time ten times a second: workers have sessions of their own, so
+    The processes are asked for their memory and CPU time twice a second: workers have sessions of their own, so
     that the command's resource usage doesn't include theirs.
     """
     began = time.perf_counter()
