@@ -30,6 +30,7 @@ STRIPS = (
 """The rows of the picture: a damaged picture and the methods between it and the truth."""
 NAMES = {
     "bm3d-told": "BM3D's own code, told the noise level",
+    "bm3d-corrected": "the same, with our correction of clipped noise",
     "skimage-best": "best of scikit-image, strength chosen by the truth",
     "skimage-biharmonic": "scikit-image's `inpaint_biharmonic`",
 }
