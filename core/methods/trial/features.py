@@ -11,14 +11,18 @@ from torch import Tensor
 from dipddpm.core.degrade import BlockMean, CircularBlur, Mask, SaltAndPepper
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.methods.trial.clipping import clipped_sigma, clipped_variance, without_clipping
+from dipddpm.core.methods.trial.holes import lie_together
 from dipddpm.core.methods.trial.perturbation import SHARE, noise_deviation
 from dipddpm.core.methods.trial.splits import BLOCK, Split
 from dipddpm.core.methods.trial.tried import Tried
 
 LEAST = 1e-7
 """The least mean squared error that is predicted: 70 dB. Rounding to 8 bits alone makes 59 dB."""
-CLIPPED = 0.1
+CLIPPED = 0.4
 """Uncertainty of an unbiased estimate in variances of the noise, for each value that clipping may have changed."""
+
+CONTRAST = 0.05
+"""Share of the squared differences of neighbouring pixels that is about the error of what is filled in between."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def measure(
     variance = 0.0 if deviation is None else deviation.square().mean().item()
     whole = final.case if final else case
     known = tried.rehearsed[0] if tried.rehearsed else 0.0
-    values = {"detail": _detail_ratio(final)} if final else {}
+    values: dict[str, float] = {}
     if isinstance(whole.degradation.noise, SaltAndPepper) or isinstance(operator, Mask):
         measured = whole.degradation.operator.measured(whole.y)
         if isinstance(whole.degradation.noise, SaltAndPepper):
@@ -69,13 +73,25 @@ def measure(
         share = 1 - measured.mean().item()
         if variance == 0 and final:
             known = ((final.restored.clamp(0, 1) - whole.y).square() * measured).mean().item() / max(1 - share, 1e-6)
-        error = share * max(tried.error, 0.0) + (1 - share) * known
-        return Features("inpaint", values | {"base": decibels(error), "share": decibels(share)})
+        error = max(tried.error, 0.0)
+        if final:
+            # Errors are larger where a picture has more contrast, of which the hidden pixels may have more or less.
+            missing, hidden = (
+                decibels(error + CONTRAST * _contrast(images, where))
+                for images, where in ((final.restored, 1 - measured), (final.parts, split.where))
+            )
+            error = max(error, LEAST) * 10 ** ((missing - hidden) / 10)
+        error = share * error + (1 - share) * known
+        kind = "holes" if isinstance(operator, Mask) and lie_together(operator.mask) else "inpaint"
+        return Features(kind, values | {"base": decibels(error), "share": decibels(share)})
     if isinstance(operator, BlockMean):
         values |= {"base": decibels(tried.error), "octave 2": _octave(case.y, 0), "octave 3": _octave(case.y, 1)}
+        values["edges"] = _edges(case.y)
         if final:
             values |= {"octave 1": _octave(final.restored, 0), "misfit": _misfit(final)}
         return Features("superres", values)
+    if final:
+        values["detail"] = _detail_ratio(final)
     if tried.rehearsed is None or deviation is None:
         return Features("", values)
     values |= {"base": decibels(known), "noise": decibels(variance)}
@@ -83,8 +99,9 @@ def measure(
         values["passed"] = decibels(operator.transfer.abs().square().mean().item())
         if final:
             octaves = {f"octave {octave + 1}": _octave(final.restored, octave) for octave in range(4)}
-            values |= octaves | {"misfit": _misfit(final)}
+            values |= octaves | {"misfit": _misfit(final), "edges": _edges(F.avg_pool2d(final.restored, 2))}
         return Features("deblur", values)
+    values["ends"] = 10 * clipped(whole)
     if final is None or final.tried is None:
         uncertainty = math.hypot(tried.error_deviation, 2 * noise_error * variance, CLIPPED * clipped(case) * variance)
         return Features("denoise", values, tried.error, uncertainty)
@@ -118,6 +135,11 @@ def _risk(split: Split, final: Final, tried: Tensor, values: dict[str, float], n
     slope = products.mean().item()
     response = (tried - parts).square().mean().item() / SHARE**2
     values |= {"response": decibels(response), "misfit": decibels(residual), "bias": decibels(max(bias, 1e-5))}
+    for octave in (1, 2):
+        # Averages of 2x2 values have a quarter of the noise, of whose variance 3/4 is in their detail.
+        noise = 0.75 * variance / 4**octave
+        given = 10 ** (_octave(final.case.y, octave) / 10) - noise
+        values[f"lost {octave + 1}"] = decibels(max(given, 0.1 * noise)) - _octave(final.restored, octave)
     uncertainty = math.hypot(
         errors.std(correction=0).item() / math.sqrt(len(errors)),
         2 * noise_error * abs(variance - slope),
@@ -139,6 +161,28 @@ def _octave(images: Tensor, octave: int) -> float:
         if min(images.shape[-2:]) >= 4:
             images = F.avg_pool2d(images, 2)
     return decibels(_detail(images))
+
+
+def _edges(images: Tensor) -> float:
+    """Return by how many dB detail becomes stronger when images are halved, in the 5% of blocks with the most of it.
+
+    These are mostly edges; the sharper edges are, the less this is.
+    """
+    height, width = (side // 8 * 8 for side in images.shape[-2:])
+    cut = images[..., :height, :width].clamp(0, 1)
+    halved = F.avg_pool2d(cut, 2)
+    fine = F.avg_pool2d(cut.square(), 8) - F.avg_pool2d(halved.square(), 4)
+    coarse = F.avg_pool2d(halved.square(), 4) - F.avg_pool2d(F.avg_pool2d(halved, 2).square(), 2)
+    strongest = coarse.flatten().topk(max(1, coarse.numel() // 20)).indices
+    return decibels(coarse.flatten()[strongest].mean().item()) - decibels(fine.flatten()[strongest].mean().item())
+
+
+def _contrast(images: Tensor, where: Tensor) -> float:
+    """Return the mean squared difference of neighbours within two pixels of the values where `where` isn't 0."""
+    cut = images.clamp(0, 1)
+    squares = F.pad((cut[..., 1:] - cut[..., :-1]).square(), (0, 1))
+    squares = squares + F.pad((cut[..., 1:, :] - cut[..., :-1, :]).square(), (0, 0, 0, 1))
+    return ((F.avg_pool2d(squares, 5, 1, 2) * where).sum() / where.expand_as(squares).sum().clamp(min=1)).item()
 
 
 def _misfit(final: Final) -> float:

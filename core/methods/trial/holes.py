@@ -31,13 +31,14 @@ def hide_like_missing(mask: Tensor, seed: int) -> Tensor:
     """
     rng = np.random.default_rng(seed)
     known = mask[:, 0].cpu().numpy() > 0
-    together = _lie_together(~known)
+    together = lie_together(mask)
     hidden = [_holes(each, ~known, rng) if together else _pixels(each, rng) for each in known]
     return torch.from_numpy(np.stack(hidden))[:, None].to(mask.device)
 
 
-def _lie_together(missing: NDArray[np.bool_]) -> bool:
-    """Return whether the missing pixels (N, H, W) have more missing neighbours than single pixels would."""
+def lie_together(mask: Tensor) -> bool:
+    """Return whether the missing pixels of a mask (N, 1, H, W) have more missing neighbours than single ones would."""
+    missing = mask[:, 0].cpu().numpy() == 0
     share = missing.mean()
     if share in (0, 1):
         return False

@@ -11,6 +11,9 @@ from torch import Tensor
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.methods.trial.splits import Split
 
+TIE = 0.02
+"""Largest difference, as a share of an error, that two candidates may have to count as equally good: 0.1 dB."""
+
 
 class Tried(msgspec.Struct):
     """A candidate's errors in a trial: mean squares, on the scale [0, 1]."""
@@ -41,10 +44,10 @@ class Tried(msgspec.Struct):
         )
 
     def as_good_as(self, other: Tried) -> bool:
-        """Return whether this error is no larger than the other one, or by less than the noise of the difference."""
+        """Return whether this error exceeds the other one by less than the noise of the difference and `TIE`."""
         difference = torch.tensor(self.blocks) - torch.tensor(other.blocks)
-        noise = difference.std(correction=0) * len(difference) ** 0.5
-        return bool(difference.sum() <= noise)
+        noise = float(difference.std(correction=0)) * math.sqrt(len(difference))
+        return float(difference.sum()) <= min(noise, TIE * abs(other.error))
 
     @property
     def error_deviation(self) -> float:
