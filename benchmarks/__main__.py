@@ -8,6 +8,7 @@ import typer
 
 from benchmarks import (
     checkpoints,
+    classics,
     console,
     given,
     given_page,
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command("start-up")(program.measure_start_up)
 app.command("log")(program.measure_log)
 app.command("checkpoints")(checkpoints.measure)
+app.command("classics")(classics.measure)
 app.command("console")(console.measure)
 app.command("rates")(works.measure)
 app.command("growth")(growth.measure)
