@@ -69,14 +69,14 @@ def _last_word(text: str) -> tuple[str, str]:
     """Return what comes before the last word, and this word without its quotes, of which the last may be open."""
     word, began, quote, position = "", 0, "", 0
     while position < len(text):
-        character = text[position]
-        if quote:
+        character, following = text[position], text[position + 1 : position + 2]
+        if character == "\\" and following and (not quote or (quote == '"' and following in '"\\')):
+            position += 1
+            word += following
+        elif quote:
             quote, word = ("", word) if character == quote else (quote, word + character)
         elif character in _QUOTES:
             quote = character
-        elif character == "\\" and position + 1 < len(text):
-            position += 1
-            word += text[position]
         elif character.isspace():
             word, began = "", position + 1
         else:
