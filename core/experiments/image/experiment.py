@@ -14,7 +14,7 @@ from dipddpm.core.data.identity import task_files_loaded
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Input, Item, Message, RunStarted, StateDict, Step
-from dipddpm.core.experiments.image.files import Facts, facts_of, group_files, load_case, load_truth
+from dipddpm.core.experiments.image.loading import Facts, facts_of, group_files, load_case, load_truth
 from dipddpm.core.experiments.image.group import GroupRestoration
 from dipddpm.core.experiments.image.parts import pad_for_blur
 from dipddpm.core.experiments.image.plan import make_plan
