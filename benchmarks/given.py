@@ -150,7 +150,7 @@ def _row(values: dict[str, str]) -> Row:
 
 
 def restore(out: Path, key: Key, limit: float, settings: Sequence[str] = ()) -> Row:
-    """Store the damaged picture as a file, restore it in another process, and judge the file that comes out."""
+    """Store the damaged picture as a file, restore it in another process, and measure the file that comes out."""
     picture, damage, size, method = key
     given = damaged(picture, damage, size)
     name = f"{picture}-{damage}" + (f"-{size}" if size else "")
@@ -163,7 +163,7 @@ def restore(out: Path, key: Key, limit: float, settings: Sequence[str] = ()) -> 
     files[2].unlink(missing_ok=True)
     mask = [str(files[1])] if given.known is not None else []
     if method in RIVALS:
-        truth = [str(folder / f"{name}-truth.png")] if RIVALS[method].sees_truth else []
+        truth = [str(folder / f"{name}-truth.png")] if RIVALS[method].uses_truth else []
         command = [sys.executable, "-m", "benchmarks.rivals", method, str(files[0]), str(files[2]), *mask, *truth]
     else:
         command = [*COMMAND, "restore-image", str(files[0]), "--out", str(files[2]), "--force"]
@@ -176,7 +176,7 @@ def restore(out: Path, key: Key, limit: float, settings: Sequence[str] = ()) -> 
     )
     if problem or not files[2].is_file():
         return replace(row, note=problem or "no result")
-    psnr, ssim = judge(np.asarray(Image.open(files[2])), given.truth)
+    psnr, ssim = quality(np.asarray(Image.open(files[2])), given.truth)
     return replace(row, psnr=round(psnr, 3), ssim=round(ssim, 4))
 
 
@@ -188,7 +188,7 @@ def save(file: Path, given: Damaged) -> None:
         Image.fromarray((255 * given.known).astype(np.uint8)).save(file.with_name(f"{file.stem}-mask.png"))
 
 
-def judge(restored: Pixels, truth: Pixels) -> tuple[float, float]:
+def quality(restored: Pixels, truth: Pixels) -> tuple[float, float]:
     """Return PSNR and SSIM by scikit-image, of 8-bit values."""
     psnr = peak_signal_noise_ratio(truth, restored, data_range=255)  # type: ignore[no-untyped-call]
     channels = 2 if truth.ndim == 3 else None

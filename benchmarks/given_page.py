@@ -12,7 +12,7 @@ import typer
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.damage import DAMAGES, Pixels, damaged
-from benchmarks.given import Row, Table, judge
+from benchmarks.given import Row, Table, quality
 from benchmarks.original_pictures import NOTEBOOKS
 from benchmarks.rivals import RIVALS
 from dipddpm.core.errors import UserError
@@ -67,7 +67,7 @@ def original_rows(folder: Path) -> Iterator[Row]:
             last = list(csv.DictReader(stream))[-1]
         picture, damage, size = last["picture"], last["damage"], int(last["size"])
         result = np.asarray(Image.open(file.with_suffix(".png")))
-        psnr, ssim = judge(result, damaged(picture, damage, size).truth)
+        psnr, ssim = quality(result, damaged(picture, damage, size).truth)
         name = f"DIP, original code, {NOTEBOOKS[damage].source}"
         cpu, note = float(last["cpu_seconds"]), f"{last['iteration']} of {last['of']} iterations"
         yield Row(picture, damage, size, name, psnr=psnr, ssim=ssim, cpu_seconds=cpu, note=note)
@@ -122,7 +122,7 @@ def draw(folder: Path) -> Image.Image:
         images["truth"] = given.truth
         for column, (name, pixels) in enumerate(images.items()):
             left, top = column * (SIDE + 4), strip * (SIDE + LABEL)
-            text = name if name in {"damaged", "truth"} else f"{name} {judge(pixels, given.truth)[0]:.2f} dB"
+            text = name if name in {"damaged", "truth"} else f"{name} {quality(pixels, given.truth)[0]:.2f} dB"
             draw.text((left + 2, top + 3), text.replace("skimage-", ""), font=font, fill="black")
             page.paste(Image.fromarray(part(pixels, picture)).convert("RGB"), (left, top + LABEL))
     return page

@@ -18,7 +18,7 @@ import typer
 from PIL import Image
 
 from benchmarks.damage import SIGMA, Pixels, noisy, truth_of
-from benchmarks.given import COMMAND, Row, judge, run
+from benchmarks.given import COMMAND, Row, quality, run
 from dipddpm.core.errors import UserError
 from dipddpm.core.experiments.image.plan import TILE
 from dipddpm.core.experiments.image.tiles import Window, divide
@@ -96,7 +96,7 @@ def restore(out: Path, name: str, method: str, limit: float) -> dict[str, Any]:
         return {**facts, "psnr": "", **dict.fromkeys(Seams.__dataclass_fields__, "")}
     restored = np.asarray(Image.open(result))
     seams = seams_of(restored, divide((SIDE, SIDE), TILE, OVERLAP))
-    return {**facts, "psnr": round(judge(restored, truth)[0], 3), **asdict(seams)}
+    return {**facts, "psnr": round(quality(restored, truth)[0], 3), **asdict(seams)}
 
 
 def seams_of(restored: Pixels, windows: list[Window]) -> Seams:

@@ -26,10 +26,10 @@ class Rival:
     summary: str
     damages: tuple[str, ...]
     restore: Callable[..., Any]
-    sees_truth: bool = False
+    uses_truth: bool = False
 
 
-def bm3d_of_told_level(y: Any) -> Any:
+def bm3d_of_known_level(y: Any) -> Any:
     """Denoise by BM3D's reference implementation, with the true noise level."""
     bm3d: Any = importlib.import_module("bm3d")
 
@@ -42,7 +42,7 @@ def bm3d_with_clipping_corrected(y: Any) -> Any:
 
     from dipddpm.core.degrade.stabilize import correct_clipping
 
-    denoised = torch.from_numpy(np.clip(bm3d_of_told_level(y), 0, 1))
+    denoised = torch.from_numpy(np.clip(bm3d_of_known_level(y), 0, 1))
     return correct_clipping(denoised, SIGMA).numpy()
 
 
@@ -76,7 +76,7 @@ def biharmonic_of_skimage(y: Any, mask: Any) -> Any:
 
 
 RIVALS = {
-    "bm3d-told": Rival("BM3D's reference implementation, told the noise level", ("noise",), bm3d_of_told_level),
+    "bm3d-told": Rival("BM3D's reference implementation, told the noise level", ("noise",), bm3d_of_known_level),
     "bm3d-corrected": Rival(
         "the same, and its result corrected for clipped noise", ("noise",), bm3d_with_clipping_corrected
     ),

@@ -140,9 +140,9 @@ def test_describe_estimates_noise_that_the_task_leaves_out() -> None:
     noise = dd.describe("denoise", y.clip(0, 1)).noise
     assert isinstance(noise, GaussianNoise)
     assert 255 * noise.sigma == pytest.approx(20, rel=0.1)
-    told = dd.describe("denoise:sigma=7", y).noise
-    assert isinstance(told, GaussianNoise)
-    assert 255 * told.sigma == pytest.approx(7)
+    known = dd.describe("denoise:sigma=7", y).noise
+    assert isinstance(known, GaussianNoise)
+    assert 255 * known.sigma == pytest.approx(7)
 
 
 def test_describe_allows_super_resolution_of_a_small_picture() -> None:

@@ -44,7 +44,7 @@ _DISTINCT = 0.5
 """Ratio of the noise without black and white values to that with them, below which these are no part of it."""
 _MAX_COUNTS = 120
 """Largest number of levels at which files of 8 bits still show whether they are spaced as photon counts."""
-_ALIKE = 0.2
+_NEAR = 0.2
 """Relative difference of the spacing of levels and the variance of one photon, below which the levels are counts."""
 _COUNTS = 15.0
 """Misfit by which such levels favour Poisson noise."""
@@ -201,7 +201,7 @@ def _smooth(flat: FlatPatches, limits: Range, rounding: float, spacing: float) -
     kinds: tuple[CurveKind, ...] = ("gaussian", "poisson", "poisson-gaussian")
     fits = {kind: fit_curve(flat.moments, kind, limits, rounding) for kind in kinds}
     misfits = np.array([fits[kind][1] + PENALTY[kind] for kind in kinds])
-    if spacing and abs(math.log(fits["poisson"][0].gain / spacing)) < _ALIKE:
+    if spacing and abs(math.log(fits["poisson"][0].gain / spacing)) < _NEAR:
         misfits[kinds.index("poisson")] -= _COUNTS
     # Misfits beyond the number of variances show that the errors are larger than assumed.
     scale = max(1.0, misfits.min() / len(flat.moments.mean))

@@ -23,11 +23,11 @@ def upright(exif: bytes) -> bytes:
         (first,) = struct.unpack_from(f"{order}I", block, 4)
         entries, end = _entries(block, first, order)
         struct.pack_into(f"{order}I", block, end, 0)  # the position of the next directory, which is a thumbnail's
-        if (place := entries.get(_ORIENTATION)) is None:
+        if (position := entries.get(_ORIENTATION)) is None:
             return bytes(block)
-        form = f"{order}H" if struct.unpack_from(f"{order}H", block, place + 2) == (3,) else f"{order}I"
-        (orientation,) = struct.unpack_from(form, block, place + 8)
-        struct.pack_into(form, block, place + 8, 1)
+        form = f"{order}H" if struct.unpack_from(f"{order}H", block, position + 2) == (3,) else f"{order}I"
+        (orientation,) = struct.unpack_from(form, block, position + 8)
+        struct.pack_into(form, block, position + 8, 1)
         if orientation in {5, 6, 7, 8} and _EXIF in entries:
             (below,) = struct.unpack_from(f"{order}I", block, entries[_EXIF] + 8)
             sizes, _ = _entries(block, below, order)
@@ -42,8 +42,10 @@ def upright(exif: bytes) -> bytes:
 def _entries(block: bytearray, start: int, order: str) -> tuple[dict[int, int], int]:
     """Return where the entries of a directory are, by their tags, and where the directory ends."""
     (count,) = struct.unpack_from(f"{order}H", block, start)
-    places = [start + 2 + 12 * index for index in range(count)]
-    return {struct.unpack_from(f"{order}H", block, place)[0]: place for place in places}, start + 2 + 12 * count
+    positions = [start + 2 + 12 * index for index in range(count)]
+    return {
+        struct.unpack_from(f"{order}H", block, position)[0]: position for position in positions
+    }, start + 2 + 12 * count
 
 
 def upright_xmp(xmp: bytes) -> bytes:

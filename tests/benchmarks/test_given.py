@@ -83,6 +83,6 @@ def test_rivals_restore_better_than_the_damage(channels: int) -> None:
     holes = truth * (mask[..., None] if channels else mask)
     pytest.importorskip("bm3d")
     for name, rival in RIVALS.items():
-        inputs = (holes, mask) if rival.damages != ("noise",) else (noisy, truth) if rival.sees_truth else (noisy,)
+        inputs = (holes, mask) if rival.damages != ("noise",) else (noisy, truth) if rival.uses_truth else (noisy,)
         restored = rival.restore(*inputs)
         assert np.mean((restored - truth) ** 2) < 0.3 * np.mean((inputs[0] - truth) ** 2), name

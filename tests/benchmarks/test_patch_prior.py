@@ -11,7 +11,7 @@ import torch
 from benchmarks.patch_prior import damaged_case, measure
 
 
-def test_damage_has_the_told_level_or_misses_half_of_the_pixels() -> None:
+def test_damage_has_the_given_level_or_misses_half_of_the_pixels() -> None:
     truth = torch.full((1, 3, 64, 64), 0.5)
     noisy = damaged_case(truth, "sigma 50", 1)
     assert (noisy.y - truth).std().item() == pytest.approx(50 / 255, rel=0.05)

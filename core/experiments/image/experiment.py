@@ -14,8 +14,8 @@ from dipddpm.core.data.identity import task_files_loaded
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Input, Item, Message, RunStarted, StateDict, Step
-from dipddpm.core.experiments.image.loading import Facts, facts_of, group_files, load_case, load_truth
 from dipddpm.core.experiments.image.group import GroupRestoration
+from dipddpm.core.experiments.image.loading import Facts, facts_of, group_files, load_case, load_truth
 from dipddpm.core.experiments.image.parts import pad_for_blur
 from dipddpm.core.experiments.image.plan import make_plan
 from dipddpm.core.experiments.image.results import FileOfGroup, closing_items
@@ -44,7 +44,7 @@ class ImageExperiment:
         """Plan the work. Raises UserError for a method that doesn't suit the task or the noise."""
         self.config, self.facts, self.inputs, self.device = config, facts, inputs, device
         self.methods = PictureMethods(prior, config.dip, config.picture.restarts)
-        self.groups = group_files(facts, noise_told=config.task.noise != "unknown")
+        self.groups = group_files(facts, noise_known=config.task.noise != "unknown")
         self.index = 0
         """Index of the current group; the number of groups at the end."""
         self.steps_before = 0

@@ -97,7 +97,7 @@ def _load(config: ImageRun, index: int) -> GivenImages:
     return load_given(one, config.task.enlargement)
 
 
-def group_files(facts: Sequence[Facts], *, noise_told: bool) -> list[list[Facts]]:
+def group_files(facts: Sequence[Facts], *, noise_known: bool) -> list[list[Facts]]:
     """Group files whose pictures have one size and one noise, so that they can be restored together."""
     groups: list[list[Facts]] = []
     for each in facts:
@@ -105,7 +105,7 @@ def group_files(facts: Sequence[Facts], *, noise_told: bool) -> list[list[Facts]
             (
                 group
                 for group in groups
-                if noise_told
+                if noise_known
                 and group[0].shape[1:] == each.shape[1:]
                 and sum(other.pixels for other in group) + each.pixels <= GROUP_PIXELS
             ),

@@ -47,8 +47,8 @@ def test_describe_lists_every_option_with_its_default(kind: str, method: str | N
 def test_build_accepts_every_default_as_text(kind: str, method: str | None, task: str | None) -> None:
     default = configs.build(kind, method=method, task=task)
     for field in configs.describe(kind, method, task):
-        says_noise = kind == "image" and field.key.removeprefix("task.") in configs.TaskOptions.__struct_fields__
-        if isinstance(field.default, tuple) or says_noise:  # a level of the noise means that it isn't estimated
+        names_noise = kind == "image" and field.key.removeprefix("task.") in configs.TaskOptions.__struct_fields__
+        if isinstance(field.default, tuple) or names_noise:  # a level of the noise means that it isn't estimated
             continue
         text = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
         assert configs.build(kind, method=method, task=task, settings={field.key: text}) == default, field.key

@@ -178,7 +178,7 @@ def test_stack_larger_than_the_limit_is_refused(tmp_path: Path, monkeypatch: pyt
             read_given(tmp_path / f"a.{suffix}")
 
 
-def test_xmp_says_that_the_picture_is_upright(tmp_path: Path) -> None:
+def test_xmp_has_the_upright_orientation(tmp_path: Path) -> None:
     for quote in (b'tiff:Orientation="6"', b"<tiff:Orientation>6</tiff:Orientation>", b"tiff:Orientation = '6'"):
         assert upright_xmp(b"<x " + quote + b"/>") == b"<x " + quote.replace(b"6", b"1") + b"/>"
     exif = Image.Exif()
@@ -207,8 +207,8 @@ def test_damaged_files_are_read_or_refused_whatever_is_in_them(tmp_path: Path, s
     content = path.read_bytes()
     for _ in range(40):
         broken = bytearray(content)
-        for place in RNG.integers(0, min(len(content), 400), RNG.integers(1, 4)):
-            broken[place] = RNG.integers(0, 256)
+        for index in RNG.integers(0, min(len(content), 400), RNG.integers(1, 4)):
+            broken[index] = RNG.integers(0, 256)
         path.write_bytes(broken[: RNG.integers(1, len(content))] if RNG.random() < 0.2 else broken)
         try:
             pictures = read_given(path)

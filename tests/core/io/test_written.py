@@ -186,7 +186,7 @@ def test_tiff_keeps_profile_resolution_and_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pages", [1, 3])
-def test_tiff_keeps_exif_as_every_reader_sees_it(tmp_path: Path, pages: int) -> None:
+def test_tiff_keeps_exif_for_every_reader(tmp_path: Path, pages: int) -> None:
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[271], tags[274] = "Maker", 8
     tags[34665] = {0x829A: TiffImagePlugin.IFDRational(1, 100), 0x8827: 400, 0x9003: "2026:01:01 10:00:00"}

@@ -74,7 +74,7 @@ def test_inpainting_needs_a_mask_of_the_size_of_the_given_picture(tmp_path: Path
         )
 
 
-def test_transparent_pixels_are_the_missing_ones_only_if_the_user_says_so(tmp_path: Path) -> None:
+def test_transparent_pixels_are_the_missing_ones_only_if_the_user_wants_it(tmp_path: Path) -> None:
     values = RNG.integers(0, 256, (6, 8, 4)).astype(np.uint8)
     values[..., 3] = 255
     values[2:4, 3:5, 3] = 0

@@ -96,7 +96,7 @@ def test_a_given_noise_level_is_not_estimated(capsys: pytest.CaptureFixture[str]
         (["photo.png", "--set", "picture.out="], None),
     ],
 )
-def test_result_goes_beside_the_user(
+def test_result_goes_to_the_current_folder(
     arguments: list[str], out: str | None, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert planned(capsys, *arguments).picture.out == ("" if out is None else str(here / out))

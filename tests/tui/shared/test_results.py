@@ -27,7 +27,7 @@ def predicted(image: int, name: str) -> events.QualityPredicted:
     )
 
 
-def test_result_of_one_picture_is_told_in_plain_words(runs: RunsFolder, tmp_path: Path) -> None:
+def test_result_of_one_picture_is_in_plain_words(runs: RunsFolder, tmp_path: Path) -> None:
     out = str(tmp_path / "photo-restored.png")
     run = runs.create(configs.build("image", settings={"images.given": "photo.png", "picture.out": out}))
     append_events(

@@ -65,7 +65,7 @@ def test_measurements_are_clipped_where_many_end_at_black() -> None:
     assert clipped_sigma(Case(y.clamp(0, 1), degradation, (1, 1, 40, 40))) == 0.1
 
 
-def test_rehearsal_halves_the_picture_and_damages_it_alike() -> None:
+def test_rehearsal_halves_the_picture_and_damages_it_in_the_same_way() -> None:
     rng = np.random.default_rng(0)
     picture = rng.random((1, 1, 64, 64))
     images = torch.from_numpy(picture).float()
@@ -94,7 +94,7 @@ def test_only_noisy_pictures_are_rehearsed(operator: Operator, sigma: float, *, 
     assert (Rehearsal.of(case, images) is not None) == rehearsed
 
 
-def test_candidates_tie_where_neither_noise_nor_size_tells_them_apart() -> None:
+def test_candidates_tie_where_neither_noise_nor_size_separates_them() -> None:
     least = Tried(error=1.0, blocks=[0.5, 0.5])
     assert Tried(error=1.01, blocks=[0.52, 0.49]).as_good_as(least)
     assert not Tried(error=1.01, blocks=[0.505, 0.505]).as_good_as(least)
