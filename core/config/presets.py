@@ -101,10 +101,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "restore.seeds": 1,
         },
     },
-    "image": {
-        "full": {"picture.out": "."},
-        "quick": {"picture.out": ".", "picture.method": "nl-bayes"},
-    },
+    "image": {"full": {"picture.out": "."}},
     "explanation": {"full": {}},
     "study": {
         "published": {},

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dipddpm.core import config as configs
-from dipddpm.core.config import PICTURE_METHODS, PRESETS, TASKS, AnyRun
+from dipddpm.core.config import PICTURE_METHODS, TASKS, AnyRun
 from dipddpm.core.launch import results
 from dipddpm.core.launch.defaults import limit_images
 from dipddpm.tui.cli import complete
@@ -70,13 +70,6 @@ class RestoreImageOptions(NewRun):
     iterations: int | None = option(
         None, "Gradient steps of DIP, at most.", group=METHOD, key="dip.iterations", metavar="N"
     )
-    preset: str | None = option(
-        None,
-        f"Named settings: {', '.join(PRESETS['image'])}; quick takes one fast method, and tries no other.",
-        group=METHOD,
-        metavar="NAME",
-        complete=complete.presets,
-    )
     data_dir: Path | None = field(default=None, init=False)
     processes: int | None = field(default=None, init=False)
 
@@ -84,9 +77,8 @@ class RestoreImageOptions(NewRun):
         """Return the complete config. Raises UserError if an option is wrong."""
         results.refuse_other_mask(self.task, self.mask)
         task = self.task or ("inpaint" if self.mask else None)
-        preset = self.preset or next(iter(PRESETS["image"]))
         given = self.config_settings()
-        return limit_images(configs.build("image", preset=preset, task=task, settings=given), given)
+        return limit_images(configs.build("image", preset="full", task=task, settings=given), given)
 
     def named_settings(self) -> dict[str, Any]:
         """Add the files."""
