@@ -34,6 +34,8 @@ LEVELS = 5
 """Most levels of wavelets."""
 WEIGHTS = 0.1, 4.0
 """Bounds of the weight of total variation, in standard deviations of the noise."""
+ITERATIONS = 50
+"""Iterations of Chambolle's algorithm."""
 EVALUATIONS = 8
 """Weights that are tried for each channel."""
 CROP = 160
@@ -76,7 +78,10 @@ def total_variation(y: Picture, sigma: float) -> Picture:
 
 
 def _chambolle(plane: Picture, weight: float) -> Picture:
-    denoised: Picture = denoise_tv_chambolle(plane, weight=weight)  # type: ignore[no-untyped-call]
+    # A fixed number of iterations makes the result a smooth function of the plane, which the risk's divergence needs.
+    denoised: Picture = denoise_tv_chambolle(  # type: ignore[no-untyped-call]
+        plane, weight=weight, eps=0, max_num_iter=ITERATIONS
+    )
     return denoised
 
 
