@@ -40,9 +40,9 @@ class Options:
     """Number of channels in which patches are compared; None: all."""
 
 
-WEAK = Options(6, 3, 90, 10, 1.8, compared=1), Options(5, 2, 90, 10, 1.0)
-STRONG = Options(8, 3, 90, 10, 1.8, compared=1), Options(6, 3, 120, 10, 1.0)
-"""The settings of both steps for weak and for strong noise."""
+WEAK = Options(6, 4, 90, 10, 1.8, compared=1), Options(5, 3, 90, 10, 1.0)
+STRONG = Options(8, 5, 90, 10, 1.8, compared=1), Options(6, 4, 120, 10, 1.0)
+"""The settings of both steps for weak and for strong noise; smaller strides take twice the time for 0.05 dB at most."""
 STRONG_NOISE = 18 / 255
 """Standard deviation from which noise is strong."""
 

@@ -74,7 +74,7 @@ CLASSICS: dict[str, Classic] = {
         _denoiser("nlm", "non-local means", denoisers.nonlocal_means, 30),
         _denoiser("tv", "least total variation", denoisers.total_variation, 10),
         _denoiser("wavelet", "wavelets, shrunk by BayesShrink", denoisers.wavelets, 10),
-        _denoiser("nl-bayes", "non-local Bayes", nl_bayes, 40),
+        _denoiser("nl-bayes", "non-local Bayes", nl_bayes, 25),
         _denoiser("bm3d", "BM3D, for non-commercial use only", denoisers.bm3d, 40, "bm3d"),
         Classic("median", "median of the pixels around", ("denoise",), IMPULSES, holes.median_of_impulses, 1),
         Classic("kriging", "kriging from the pixels around", ("inpaint",), ADDITIVE + IMPULSES, holes.kriging, 60),
