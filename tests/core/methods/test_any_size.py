@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -75,6 +74,6 @@ def test_method_restores_other_sizes_and_colours(leaves: Path, method: str, shap
 
 
 def test_run_with_files_of_any_size_is_not_refused(leaves: Path, tmp_path: Path) -> None:
-    Image.fromarray(np.zeros((9, 13, 3), np.uint8) + np.uint8([1, 2, 3])).save(tmp_path / "a.png")
+    Image.new("RGB", (13, 9), (1, 2, 3)).save(tmp_path / "a.png")
     settings = {"images.files": (str(tmp_path / "a.png"),), "prior.run": str(leaves)}
     preflight.refuse(configs.build("hybrid", settings=settings))
